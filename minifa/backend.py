@@ -1,0 +1,324 @@
+"""Where the arrays live, and how the processor's cores share the work.
+
+This is the only file that imports CuPy. Everything else writes ``xp.exp(x)`` and means NumPy or CuPy, whichever `use` chose.
+On the CPU, work is cut into chunks that follow from shapes alone and never from the number of threads, and BLAS is held to one
+thread inside a chunk: so the same seed gives the same bits on one core and on sixteen. On a GPU one chunk is the whole batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy
+from threadpoolctl import ThreadpoolController
+
+Array = Any  # numpy.ndarray or cupy.ndarray: the engine never asks which
+
+CHUNK_BYTES = 1 << 20  # patches of one chunk stay in a core's share of the cache
+LANES = 8  # chunks are summed in at most this many accumulators, whatever the number of threads
+SMALL_PRODUCT = 1 << 18  # multiply-adds; below this a matrix product runs on one thread anyway
+
+
+class BackendError(RuntimeError):
+    """The backend asked for cannot be used here; the message says what is missing and what to install."""
+
+
+class _ArrayModule:
+    """Stands for ``numpy`` or ``cupy``. Names are looked up once and kept, so that ``xp.exp`` costs what ``numpy.exp`` does."""
+
+    def __init__(self) -> None:
+        self._module = numpy
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        setattr(self, name, value)
+        return value
+
+    def _become(self, module: Any) -> None:
+        self.__dict__.clear()
+        self._module = module
+
+
+xp: Any = _ArrayModule()
+_dtype = numpy.dtype("float32")
+_cpu_chunks = True  # cut batches into the CPU's chunks; the tests also force it on the stand-in
+
+
+def use(backend: str, dtype: str | numpy.dtype | None = None, threads: int | None = None) -> None:
+    """Choose where arrays live and their floating-point type, for every network made from now on.
+
+    Args:
+        backend: ``"numpy"`` or ``"cupy"``.
+        dtype: ``"float32"`` (the default at start) or ``"float64"`` (checks, teaching). None keeps the present one.
+        threads: threads of the CPU to use; None keeps the present number (at start `MINIFA_THREADS`, else every core).
+
+    Raises:
+        ValueError: an unknown backend or dtype, or fewer than one thread.
+        BackendError: CuPy was asked for, and its package, the driver or a device is missing.
+    """
+    if backend not in ("numpy", "cupy"):
+        raise ValueError(f"unknown backend {backend!r}: expected 'numpy' or 'cupy'")
+    if dtype is not None and str(numpy.dtype(dtype)) not in ("float32", "float64"):
+        raise ValueError(f"dtype {str(dtype)!r} is not supported: expected 'float32' or 'float64'")
+    if threads is not None:
+        _pool.resize(threads)
+    _install(numpy if backend == "numpy" else _load_cupy(), cpu_chunks=backend == "numpy", dtype=dtype)
+
+
+def _install(module: Any, cpu_chunks: bool, dtype: Any = None) -> None:
+    global _dtype, _cpu_chunks
+    xp._become(module)
+    _cpu_chunks = cpu_chunks
+    if dtype is not None:
+        _dtype = numpy.dtype(dtype)
+
+
+def _load_cupy() -> Any:
+    """The cupy module, or a BackendError that says which of package, driver and device is missing."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise BackendError(
+            "the backend 'cupy' needs the package CuPy, which cannot be imported here "
+            f"({error}): pip install 'minifa[cuda13]', or 'minifa[cuda12]' for an older CUDA driver"
+        ) from error
+    if not cupy.is_available():
+        raise BackendError(_why_no_device(cupy))
+    return cupy
+
+
+def _why_no_device(cupy: Any) -> str:
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CUDARuntimeError; its class is reachable only where CUDA's libraries are
+        return f"CuPy {cupy.__version__} is installed, but the NVIDIA driver is missing or too old for it ({error})"
+    return f"CuPy {cupy.__version__} and the NVIDIA driver are there, but no usable device is visible ({count} found)"
+
+
+def cupy_status() -> str:
+    """One line for `minifa info`: whether CuPy can be used here, and if not, why."""
+    try:
+        cupy = _load_cupy()
+    except BackendError as error:
+        return f"not usable: {error}"
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return f"CuPy {cupy.__version__} on {name}"
+
+
+def name() -> str:
+    """``"numpy"`` or ``"cupy"``."""
+    return xp._module.__name__
+
+
+def dtype() -> numpy.dtype:
+    """The floating-point type of networks made from now on."""
+    return _dtype
+
+
+@contextlib.contextmanager
+def using(backend: str, dtype: str | None = None) -> Iterator[None]:
+    """`use` for the length of a with-block; what was chosen before comes back afterwards."""
+    before = xp._module, _cpu_chunks, _dtype
+    use(backend, dtype)
+    try:
+        yield
+    finally:
+        _install(*before)
+
+
+def asarray(array: Any, dtype: Any = None) -> Array:
+    """Put numbers from anywhere (lists, NumPy, the device) on the chosen backend, floats in the engine's dtype.
+
+    This is the explicit move to the device; it copies only where it must.
+    """
+    if isinstance(array, xp.ndarray):
+        return array if dtype is None and array.dtype.kind != "f" else array.astype(dtype or _dtype, copy=False)
+    host = numpy.asarray(to_host(array))
+    if dtype is None and host.dtype.kind == "f":
+        dtype = _dtype
+    return xp.asarray(host if dtype is None else host.astype(dtype, copy=False))
+
+
+def to_host(array: Any) -> Any:
+    """The explicit move back: a NumPy array. Copies from the device; a host array is returned as it is."""
+    return array.get() if hasattr(array, "get") and not isinstance(array, dict) else array
+
+
+def require_float(array: Any, who: str) -> None:
+    """Refuse what the engine cannot compute with, in a sentence.
+
+    Raises:
+        TypeError: the array lives on the other side (host or device), or is no floating-point array.
+    """
+    if not isinstance(array, xp.ndarray):
+        given = f"{type(array).__module__}.{type(array).__name__}"
+        raise TypeError(f"{who} expects an array of the backend {name()!r}, got {given}: move it with minifa.asarray(x)")
+    if array.dtype.kind != "f":
+        raise TypeError(f"{who} expects floating-point numbers, got dtype {array.dtype}: convert with minifa.asarray(x)")
+
+
+# Work in chunks --------------------------------------------------------------------------------------------------------
+
+
+class _Threads:
+    """A pool of worker threads, made at first use. The calling thread works too, so one thread means no pool."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._executor: ThreadPoolExecutor | None = None
+        self._blas: Any = None
+        self._inside = threading.local()
+
+    def size(self) -> int:
+        if self.count == 0:
+            self.count = int(os.environ.get("MINIFA_THREADS", "0")) or available_cores()
+        return self.count
+
+    def resize(self, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"threads must be at least 1, got {count}")
+        self.count = count
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
+    def working(self) -> bool:
+        """Whether this thread is inside a chunk already (its products must not be cut again)."""
+        return getattr(self._inside, "chunk", False)
+
+    def run(self, tasks: list[Callable[[], None]]) -> None:
+        """Run every task, on all threads, with BLAS held to one thread each. The first error raised comes out."""
+        remaining = iter(tasks)  # next() on a list iterator is atomic: each task is taken once
+
+        def work() -> None:
+            self._inside.chunk = True
+            try:
+                for task in remaining:
+                    task()
+            finally:
+                self._inside.chunk = False
+
+        if self._blas is None:
+            self._blas = ThreadpoolController()
+        with self._blas.limit(limits=1, user_api="blas"):
+            helpers = min(self.size(), len(tasks)) - 1
+            if helpers > 0 and self._executor is None:
+                self._executor = ThreadPoolExecutor(self.size() - 1, thread_name_prefix="minifa")
+            futures = [self._executor.submit(work) for _ in range(helpers)] if self._executor else []
+            work()
+            for future in futures:
+                future.result()
+
+
+_pool = _Threads()
+os.register_at_fork(after_in_child=_pool.__init__) if hasattr(os, "register_at_fork") else None  # threads do not survive fork
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_bytes() -> int:
+    """Memory that an array may still take on the backend, in bytes. Where the system does not say: all that is installed."""
+    if name() == "cupy":
+        return int(xp.cuda.runtime.memGetInfo()[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+        return pages * os.sysconf("SC_PAGE_SIZE") if pages > 0 else 8 << 30
+
+
+def threads() -> int:
+    """Threads that share the work on the CPU."""
+    return _pool.size()
+
+
+def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
+    """Cut n examples into chunks of about CHUNK_BYTES, dealt to at most LANES lanes. Depends on shapes alone."""
+    size = max(1, CHUNK_BYTES // max(1, bytes_each))
+    count = math.ceil(n / size)
+    edges = [n * i // count for i in range(count + 1)]  # even pieces: no small last one
+    chunks = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    lanes = min(LANES, count)
+    return [chunks[count * i // lanes : count * (i + 1) // lanes] for i in range(lanes)]
+
+
+def _cut(n: int, bytes_each: int) -> bool:
+    """Whether this work is worth cutting: on the CPU, not inside a chunk already, and larger than one chunk."""
+    return _cpu_chunks and not _pool.working() and n * bytes_each > CHUNK_BYTES
+
+
+def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
+    """Call ``work(rows)`` for slices that together cover ``range(n)``; chunks run in parallel and must not share results.
+
+    Args:
+        n: examples. bytes_each: working memory of one example, in bytes; it decides how many go into a chunk.
+    """
+    if not _cut(n, bytes_each):
+        work(slice(0, n))
+        return
+    _pool.run([lambda rows=rows: work(rows) for lane in _lanes(n, bytes_each) for rows in lane])
+
+
+def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Callable[[slice], Array]) -> Array:
+    """The array of this shape whose rows are ``work(rows)``, made in chunks; a single chunk is returned without a copy."""
+    if not _cut(shape[0], bytes_each):
+        return work(slice(0, shape[0]))
+    result = xp.empty(shape, dtype)
+
+    def fill(rows: slice) -> None:
+        result[rows] = work(rows)
+
+    each_chunk(shape[0], bytes_each, fill)
+    return result
+
+
+def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:
+    """The sum of ``work(rows)`` over slices that cover ``range(n)``, always added in the same order."""
+    if not _cut(n, bytes_each):
+        return work(slice(0, n))
+    lanes = _lanes(n, bytes_each)
+    sums: list[Any] = [None] * len(lanes)
+
+    def add_up(i: int) -> None:
+        total = work(lanes[i][0])
+        for rows in lanes[i][1:]:
+            total += work(rows)
+        sums[i] = total
+
+    _pool.run([lambda i=i: add_up(i) for i in range(len(lanes))])
+    total = sums[0]
+    for part in sums[1:]:
+        total += part
+    return total
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """``a @ b`` of two matrices. A large product is cut along its longer side, so that cores share it bit for bit alike."""
+    rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
+    if not _cpu_chunks or _pool.working() or rows * inner * columns <= SMALL_PRODUCT:
+        return xp.matmul(a, b, out=out)
+    result = xp.empty((rows, columns), a.dtype) if out is None else out
+    long, by_rows = max(rows, columns), rows > columns
+    count = min(LANES, math.ceil(long / 256))
+    edges = [long * i // count for i in range(count + 1)]
+
+    def block(i: int) -> None:
+        part = slice(edges[i], edges[i + 1])
+        if by_rows:
+            xp.matmul(a[part], b, out=result[part])
+        else:
+            xp.matmul(a, b[:, part], out=result[:, part])
+
+    _pool.run([lambda i=i: block(i) for i in range(count)])
+    return result

@@ -1,0 +1,74 @@
+"""Data sets by name: one is embedded, one is generated, the others are read from their publishers' files."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+
+from .arrays import from_arrays, from_npz
+from .base import DataFileError, DataNotFound, Dataset, Examples, validate
+from .digits import digits
+from .folders import Source, data_folder, folders_searched, locate
+from .idx import read_idx
+from .mnist import FASHION_MNIST, MNIST, fashion_mnist, mnist
+from .synthetic import lillicrap, lillicrap_teacher
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "lillicrap": lillicrap,
+}
+SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST)}
+
+
+def load(name_or_path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Dataset:
+    """The data set of that name, with its defaults, or the one in a .npz file (see `from_npz`).
+
+    folder: where the publishers' files are, for the sets read from files; see `data_folder` for the default.
+    Raises ValueError for an unknown name, DataNotFound for missing files, DataFileError for damaged ones.
+    """
+    name = os.fspath(name_or_path)
+    if name.lower().endswith(".npz"):
+        return from_npz(name)
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name.lower(), DATASETS, n=2)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"no data set '{name}'; {hint}Known: {', '.join(DATASETS)}, or the path of a .npz file")
+    return DATASETS[name](folder) if name in SOURCES else DATASETS[name]()
+
+
+def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """Where each named data set would come from: "embedded", "generated", its folder, or "not found (searched ...)".
+
+    Only names are looked at; whether the files are sound shows when they are loaded.
+    """
+    places = dict.fromkeys(DATASETS, "generated") | {"digits": "embedded"}
+    for name, source in SOURCES.items():
+        try:
+            places[name] = str(locate(source, folder)[source.files[0]].parent)
+        except DataNotFound:
+            places[name] = f"not found (searched {', '.join(map(str, folders_searched(source, folder)))})"
+    return places
+
+
+__all__ = [
+    "DATASETS",
+    "DataFileError",
+    "DataNotFound",
+    "Dataset",
+    "Examples",
+    "data_folder",
+    "digits",
+    "fashion_mnist",
+    "find",
+    "from_arrays",
+    "from_npz",
+    "lillicrap",
+    "lillicrap_teacher",
+    "load",
+    "mnist",
+    "read_idx",
+    "validate",
+]

@@ -1,0 +1,228 @@
+"""What a data set is: checked host arrays, a training part, a test part, and what must be said about them.
+
+Everything is verified once, here, so that the rest of the engine never asks again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class DataFileError(ValueError):
+    """A data file exists but is not what it should be; the sentence names the file."""
+
+
+class DataNotFound(FileNotFoundError):
+    """No data file where one was looked for; the sentence lists the places and the names expected."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs and what they should become.
+
+    x: float32, (N, features) or (N, height, width, channels).
+    y: int64 labels (N,), or float32 targets (N, n_out).
+    """
+
+    x: Array
+    y: Array
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(
+                f"x has {len(self.x)} examples and y has {len(self.y)}; each example needs exactly one of each"
+            )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, indices: npt.ArrayLike) -> Examples:
+        """The examples at these integer positions, in this order, copied."""
+        chosen = np.asarray(indices)
+        return Examples(self.x[chosen], self.y[chosen])
+
+    def head(self, n: int) -> Examples:
+        """The first n examples (all of them if there are fewer), as views. Raises ValueError unless n >= 1."""
+        if n < 1:
+            raise ValueError(f"head expects at least 1 example, got {n}")
+        return Examples(self.x[:n], self.y[:n])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set with a fixed test part.
+
+    classes: one name per label, empty for regression. note: what a table must print beside every number measured
+    on this set (usually nothing). citation: the source to cite. Raises ValueError where training and test part,
+    or labels and classes, do not fit together.
+    """
+
+    name: str
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...] = ()
+    note: str = ""
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        for what, train, test in (
+            ("inputs", self.train.x, self.test.x),
+            ("targets" if self.train.y.ndim > 1 else "labels", self.train.y, self.test.y),
+        ):
+            if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+                raise ValueError(
+                    f"data set '{self.name}': the training {what} are {train.dtype} of shape {train.shape}, the test "
+                    f"{what} {test.dtype} of shape {test.shape}; they may differ only in the number of examples"
+                )
+        if bool(self.classes) != (self.train.y.ndim == 1):
+            raise ValueError(
+                f"data set '{self.name}' has y of shape {self.train.y.shape} and {len(self.classes)} class names; "
+                "labels (N,) need the class names, targets (N, n_out) take none"
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one example: (features,), or (height, width, channels)."""
+        return self.train.x.shape[1:]
+
+    @property
+    def n_out(self) -> int:
+        """How many outputs a network for this set needs: one per class, or the width of the targets."""
+        return len(self.classes) or int(self.train.y.shape[1])
+
+    def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
+        """(training, validation) examples, both out of the training part, in its order.
+
+        The test part is never touched. fraction: the validation share, between 0 and 1. Every call gives the same
+        split, each class keeping its share to within one example. Raises ValueError where a part would be empty.
+        """
+        return split(self.train, fraction)
+
+
+def validate(x: npt.ArrayLike, y: npt.ArrayLike, n_classes: int | None = None, name: str = "x, y") -> Examples:
+    """Check inputs and labels or targets, and convert them once.
+
+    x: real numbers, (N, features) or (N, height, width, channels); becomes float32.
+    y: integers (N,), becoming int64 labels in 0..n_classes-1, or floats (N, n_out), becoming float32 targets.
+    n_classes: where given, y must be labels. name: how the messages call the pair, "training part" for instance.
+    Raises TypeError for the wrong kind of values; ValueError for a wrong shape, a wrong length, an empty array,
+    NaN or infinity, or a label out of range.
+    """
+    inputs, outputs = as_array(x, f"x ({name})"), as_array(y, f"y ({name})")
+    if inputs.ndim not in (2, 4):
+        raise ValueError(
+            f"x ({name}) has shape {inputs.shape}; expected (N, features), or images (N, height, width, channels). "
+            "Reshape it, x[..., None] for grey images"
+        )
+    if outputs.ndim == 0 or len(inputs) != len(outputs):
+        raise ValueError(
+            f"x ({name}) has shape {inputs.shape} and y has shape {outputs.shape}; "
+            "give as many labels or targets as examples"
+        )
+    inputs = _finite_float32(inputs, f"x ({name})")
+    if np.issubdtype(outputs.dtype, np.integer):
+        return Examples(inputs, _labels(outputs, n_classes, f"y ({name})"))
+    return Examples(inputs, _targets(outputs, n_classes, f"y ({name})"))
+
+
+def held_out(labels: Array, count: int) -> npt.NDArray[np.int64]:
+    """The positions, ascending, of `count` examples to set aside, by integer arithmetic alone.
+
+    Positions are ordered by label and, within a label, by a fixed hash of the position; of that order the elements
+    (2 i + 1) N // (2 count), i = 0..count-1, are taken. So each class gives its share to within one example, no
+    period in the file's order can be mistaken for chance, and no random generator's history can move the split.
+    labels: integers (N,); all equal where there are no classes. Raises ValueError unless 1 <= count <= N - 1.
+    """
+    n = len(labels)
+    if not 1 <= count < n:
+        raise ValueError(f"cannot set {count} of {n} examples aside: each part needs at least one")
+    order = np.lexsort((_position_hash(n), labels))
+    chosen = (2 * np.arange(count, dtype=np.int64) + 1) * n // (2 * count)
+    return np.sort(order[chosen]).astype(np.int64)
+
+
+def divide(examples: Examples, positions: npt.NDArray[np.int64]) -> tuple[Examples, Examples]:
+    """(all the others, the examples at these positions), each in the order of the original."""
+    others = np.ones(len(examples), dtype=bool)
+    others[positions] = False
+    return examples.take(np.flatnonzero(others)), examples.take(positions)
+
+
+def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
+    """(the larger rest, a `fraction` set aside), by the rule of `held_out`. Raises ValueError where a part is empty."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"the fraction to set aside is {fraction}; expected a number between 0 and 1, both excluded")
+    labels = examples.y if examples.y.ndim == 1 else np.zeros(len(examples), dtype=np.int64)
+    return divide(examples, held_out(labels, round(fraction * len(examples))))
+
+
+def as_array(values: npt.ArrayLike, what: str) -> Array:
+    """The values as an array of integers or floats, not empty. Raises TypeError, ValueError."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{what} is not a regular array ({error}); give rows of equal length") from error
+    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+        raise TypeError(
+            f"{what} holds values of type {array.dtype}; expected integers or floats, convert it with .astype"
+        )
+    if array.size == 0:
+        raise ValueError(f"{what} is empty, of shape {array.shape}; at least one example is needed")
+    return array
+
+
+def _position_hash(n: int) -> npt.NDArray[np.uint64]:
+    # The 64-bit finaliser of MurmurHash3 (A. Appleby, public domain): a bijection, so no two positions tie.
+    h = np.arange(1, n + 1, dtype=np.uint64)
+    for multiplier in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        h ^= h >> np.uint64(33)
+        h *= np.uint64(multiplier)
+    h ^= h >> np.uint64(33)
+    return h
+
+
+def _finite_float32(array: Array, what: str) -> Array:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
+        converted = np.ascontiguousarray(array, dtype=np.float32)
+    # min and max carry NaN and infinity through, and need no array as large as the images.
+    if not (np.isfinite(converted.min()) and np.isfinite(converted.max())):
+        bad: Array = np.logical_not(np.isfinite(converted.reshape(len(converted), -1)).all(axis=1))
+        raise ValueError(
+            f"{what} has NaN, infinite or too large values for float32 in {bad.sum()} of {len(bad)} examples, "
+            f"first in example {int(bad.argmax())}; remove or replace them"
+        )
+    return converted
+
+
+def _labels(y: Array, n_classes: int | None, what: str) -> Array:
+    if y.ndim != 1:
+        raise ValueError(
+            f"{what} holds integers of shape {y.shape}; labels are one-dimensional. Use y.ravel() for a column, "
+            "y.argmax(axis=1) for one-hot rows, y.astype('float32') for regression targets"
+        )
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= (2**63 if n_classes is None else n_classes):
+        allowed = "0 upwards" if n_classes is None else f"0..{n_classes - 1}"
+        raise ValueError(f"{what} holds labels from {low} to {high}; expected {allowed}. Number the classes from 0")
+    return np.ascontiguousarray(y, dtype=np.int64)
+
+
+def _targets(y: Array, n_classes: int | None, what: str) -> Array:
+    if n_classes is not None:
+        raise TypeError(
+            f"{what} holds {y.dtype} values; labels of {n_classes} classes are integers, use y.astype('int64')"
+        )
+    if y.ndim == 1 and np.array_equal(y, np.floor(y)):
+        raise ValueError(
+            f"{what} holds whole numbers stored as {y.dtype}; use y.astype('int64') if they are class labels, "
+            "y[:, None] if they are regression targets"
+        )
+    if y.ndim != 2:
+        raise ValueError(f"{what} has shape {y.shape}; regression targets are (N, n_out), use y.reshape(len(y), -1)")
+    return _finite_float32(y, what)

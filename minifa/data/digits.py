@@ -1,0 +1,46 @@
+"""The UCI handwritten digits, embedded: 1797 images of 8x8 pixels, for a first result without a download.
+
+    x = (value / 16 - MEAN) / STD,   value in 0..16
+
+MEAN and STD are those of the training part, rounded.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .base import Dataset, divide, held_out, validate
+
+N_TEST = 360
+MEAN, STD = 0.3056, 0.3764
+
+
+def digits() -> Dataset:
+    """1437 training and 360 test images of handwritten digits, (N, 8, 8, 1) float32, ten classes.
+
+    The split is fixed: `held_out` of the original order, each class keeping its share. The same writers appear in
+    both parts, so the test error is that of known hands. Source: E. Alpaydin, C. Kaynak (1998), the test part of
+    "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, DOI 10.24432/C50P49, CC BY 4.0.
+    """
+    values, labels = raw_digits()
+    x = (values[..., None] / np.float32(16) - np.float32(MEAN)) / np.float32(STD)  # (1797, 8, 8, 1)
+    train, test = divide(validate(x, labels, 10, name="digits"), held_out(labels, N_TEST))
+    return Dataset(
+        name="digits",
+        train=train,
+        test=test,
+        classes=tuple("0123456789"),
+        citation="E. Alpaydin, C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning "
+        "Repository, DOI 10.24432/C50P49, CC BY 4.0",
+    )
+
+
+def raw_digits() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The embedded file itself, in its original order: values (1797, 8, 8) in 0..16 and labels (1797,), both uint8."""
+    with files("minifa.data").joinpath("files").joinpath("digits.npz").open("rb") as stream:
+        with np.load(stream, allow_pickle=False) as archive:
+            return archive["x"], archive["y"]

@@ -1,0 +1,76 @@
+"""Where the publishers' files are looked for: the folder given, else $MINIFA_DATA, else the user's cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .base import DataNotFound
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one data set: their names, where they are published, and where a system package puts them."""
+
+    name: str
+    files: tuple[str, ...]
+    addresses: tuple[str, ...]
+    system_folder: str = ""
+
+
+def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the data sets: the argument, else $MINIFA_DATA, else the user's cache for minifa.
+
+    The cache is $XDG_CACHE_HOME/minifa or ~/.cache/minifa, ~/Library/Caches/minifa on macOS, and
+    %LOCALAPPDATA%\\minifa on Windows. It need not exist.
+    """
+    given = os.fspath(folder) if folder is not None else os.environ.get("MINIFA_DATA", "")
+    return Path(os.path.expanduser(given)) if given else _user_cache() / "minifa"
+
+
+def folders_searched(source: Source, folder: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
+    """The folders that may hold the files of this source, the most specific first."""
+    top = data_folder(folder)
+    return (top / source.name, top) + ((Path(source.system_folder),) if source.system_folder else ())
+
+
+def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict[str, Path]:
+    """The path of each file of the source, all from the first folder that holds every one, plain or with .gz.
+
+    Raises DataNotFound, saying what is missing in each folder searched and where the publisher's files are.
+    """
+    searched = folders_searched(source, folder)
+    missing = []
+    for place in searched:
+        paths = {name: path for name in source.files if (path := _plain_or_gz(place / name)) is not None}
+        if len(paths) == len(source.files):
+            return paths
+        absent = [name for name in source.files if name not in paths]
+        missing.append(f"  {place}: " + ("none of them" if not paths else "lacks " + ", ".join(absent)))
+    raise DataNotFound(
+        f"data set '{source.name}' not found. Expected these files, plain or with .gz:\n"
+        + "".join(f"  {name}\n" for name in source.files)
+        + "in one of these folders:\n"
+        + "\n".join(missing)
+        + f"\nPut them into {searched[0]}, or name their folder in MINIFA_DATA. Published at:\n"
+        + "\n".join(f"  {address}" for address in source.addresses)
+    )
+
+
+def _plain_or_gz(path: Path) -> Path | None:
+    for candidate in (path, path.with_name(path.name + ".gz")):
+        if os.path.isfile(candidate):  # False where it cannot be read, whereas Path.is_file may raise
+            return candidate
+    return None
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local"))
+    if sys.platform == "darwin":
+        return Path(os.path.expanduser("~/Library/Caches"))
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification asks for a relative path to be ignored.
+    return Path(xdg) if os.path.isabs(xdg) else Path(os.path.expanduser("~/.cache"))

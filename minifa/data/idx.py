@@ -1,0 +1,89 @@
+"""The IDX format of the MNIST family: a four-byte magic number, the dimensions, then the bytes themselves.
+
+    0, 0, 0x08 (unsigned byte), number of dimensions | each dimension as a big-endian uint32 | the values, row-major
+
+Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from .base import DataFileError
+
+UNSIGNED_BYTE = 0x08
+CHUNK = 1 << 20
+
+
+def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """The unsigned bytes of an IDX file, plain or gzip-compressed (told apart by content, not by name).
+
+    shape: what the file must hold, (60000, 28, 28) for instance. Nothing is allocated before the header has been
+    found to declare exactly that, and nothing beyond it is ever decompressed into memory.
+    Raises DataFileError for anything else in the file: another magic number or shape, bytes missing or left over,
+    a damaged gzip stream. Raises OSError where the file cannot be opened or read.
+    """
+    path = Path(path)
+    with _opened(path) as (stream, plain_size):
+        header_size = 4 + 4 * len(shape)
+        _check_header(path, stream.read(header_size), shape)
+        expected = header_size + math.prod(shape)
+        if plain_size is not None and plain_size != expected:
+            raise DataFileError(f"'{path}' is {plain_size} bytes long; its header announces {expected}. Fetch it again")
+        values = np.empty(math.prod(shape), dtype=np.uint8)
+        _fill(path, stream, values)
+        # Asking for one byte more also makes gzip verify its checksum.
+        if stream.read(1):
+            raise DataFileError(f"'{path}' goes on after the {expected} bytes its header announces. Fetch it again")
+    return values.reshape(shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The decompressed stream, and the file's size where it is not compressed."""
+    with path.open("rb") as raw:
+        compressed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        if not compressed:
+            yield raw, os.fstat(raw.fileno()).st_size
+            return
+        try:
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield cast(BinaryIO, unpacked), None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataFileError(f"'{path}' is a damaged gzip file ({error}). Fetch it again") from error
+
+
+def _check_header(path: Path, header: bytes, shape: tuple[int, ...]) -> None:
+    magic = bytes((0, 0, UNSIGNED_BYTE, len(shape)))
+    if not header.startswith(magic):
+        raise DataFileError(
+            f"'{path}' starts with the bytes '{header[:4].hex(' ')}'; an IDX file of unsigned bytes in {len(shape)} "
+            f"dimension(s) starts with '{magic.hex(' ')}'. Is this the right file?"
+        )
+    if len(header) < 4 + 4 * len(shape):
+        raise DataFileError(f"'{path}' ends within its header. Fetch it again")
+    declared = struct.unpack(f">{len(shape)}I", header[4:])
+    if declared != shape:
+        raise DataFileError(f"'{path}' declares the shape {declared}; expected {shape}. Is this the right file?")
+
+
+def _fill(path: Path, stream: BinaryIO, values: npt.NDArray[np.uint8]) -> None:
+    done = 0
+    while done < len(values):
+        piece = stream.read(min(CHUNK, len(values) - done))
+        if not piece:
+            raise DataFileError(f"'{path}' ends after {done} of the {len(values)} values it declares. Fetch it again")
+        values[done : done + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
+        done += len(piece)

@@ -1,0 +1,53 @@
+"""The task feedback alignment was first shown on: recovering a random linear map from examples.
+
+    t = x T,   T_ij ~ U[-1, 1],   x ~ N(0, I)
+
+T. Lillicrap, D. Cownden, D. Tweed, C. Akerman (2016), Nature Communications 7:13276, task 1 (a 30-20-10 linear
+network). Examples are rows here, so T is (30, 10), the transpose of the paper's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .base import Dataset, Examples, validate
+
+N_IN, N_OUT = 30, 10
+
+
+def lillicrap_teacher(seed: int = 0) -> npt.NDArray[Any]:
+    """The linear map T behind `lillicrap(seed)`: (30, 10) float32, uniform in [-1, 1]."""
+    from minifa import streams
+
+    teacher = streams.generator(seed, "data", "lillicrap teacher").uniform(-1.0, 1.0, (N_IN, N_OUT))
+    return teacher.astype(np.float32)
+
+
+def lillicrap(seed: int = 0, n_train: int = 2000, n_test: int = 500) -> Dataset:
+    """Regression onto a random linear map: x (N, 30), targets x @ T (N, 10), float32, without noise.
+
+    seed: of the map and the inputs. The map and the test part do not depend on n_train; a longer part begins with
+    the shorter one. Raises ValueError where a part would be empty.
+    """
+    teacher = lillicrap_teacher(seed)
+    return Dataset(
+        name="lillicrap",
+        train=_taught(teacher, seed, "train", n_train),
+        test=_taught(teacher, seed, "test", n_test),
+        citation="T. P. Lillicrap, D. Cownden, D. B. Tweed, C. J. Akerman (2016), Random synaptic feedback weights "
+        "support error backpropagation for deep learning, Nature Communications 7:13276",
+    )
+
+
+def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Examples:
+    from minifa import streams
+
+    if count < 1:
+        raise ValueError(f"lillicrap: the {part} part cannot have {count} examples, give at least 1")
+    x = streams.generator(seed, "data", f"lillicrap {part}").standard_normal((count, N_IN)).astype(np.float32)
+    # Summed in float64, so that the rounded targets do not depend on the machine's order of summation.
+    targets = x.astype(np.float64) @ teacher.astype(np.float64)
+    return validate(x, targets, name=f"lillicrap {part}")

@@ -1,0 +1,69 @@
+"""How weights and feedback matrices start: a family (Gaussian or uniform) and a standard deviation read off the fans.
+
+``fan_in`` is what one unit sums over; a convolution's fan_out counts kernel positions, kH * kW * C_out (as in Xavier's rule).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy
+
+from . import streams
+
+
+@dataclass(frozen=True)
+class Initialiser:
+    """A distribution with mean 0: ``sd(fan_in, fan_out)`` and the family that draws it."""
+
+    name: str
+    family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray]
+    sd: Callable[[int, int], float]
+
+    def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
+        """A host array (float64) of the given shape."""
+        return self.family(rng, shape, self.sd(fan_in, fan_out))
+
+
+def _he(fan_in: int, fan_out: int) -> float:
+    """He et al. 2015, eq. 10."""
+    return math.sqrt(2.0 / fan_in)
+
+
+def _xavier(fan_in: int, fan_out: int) -> float:
+    """Glorot & Bengio 2010, eq. 16."""
+    return math.sqrt(2.0 / (fan_in + fan_out))
+
+
+def _torch(fan_in: int, fan_out: int) -> float:
+    """PyTorch's default for Linear and Conv2d: uniform within +-1/sqrt(fan_in)."""
+    return 1.0 / math.sqrt(3.0 * fan_in)
+
+
+def _zero(fan_in: int, fan_out: int) -> float:
+    return 0.0
+
+
+INITIALISERS = {
+    one.name: one
+    for one in (
+        Initialiser("he_normal", streams.gaussian, _he),
+        Initialiser("he_uniform", streams.uniform, _he),
+        Initialiser("xavier_normal", streams.gaussian, _xavier),
+        Initialiser("xavier_uniform", streams.uniform, _xavier),
+        Initialiser("torch", streams.uniform, _torch),
+        Initialiser("zero", streams.gaussian, _zero),
+    )
+}
+
+
+def gaussian(sd: float) -> Initialiser:
+    """Normal numbers of a given standard deviation, whatever the fans."""
+    return Initialiser(f"gaussian({sd})", streams.gaussian, lambda fan_in, fan_out: sd)
+
+
+def uniform(limit: float) -> Initialiser:
+    """Uniform numbers between -limit and limit, whatever the fans."""
+    return Initialiser(f"uniform({limit})", streams.uniform, lambda fan_in, fan_out: limit / math.sqrt(3.0))

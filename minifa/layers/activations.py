@@ -1,0 +1,103 @@
+"""Activation functions, each with its derivative beside it. They use their exact derivative under every learning rule."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ..backend import Array, each_chunk, require_float, xp
+from .base import Layer, Walk
+
+if TYPE_CHECKING:
+    from ..rules.base import Rule
+
+
+class Activation(Layer):
+    """y = f(x), element by element. Subclasses write f into an array, and its derivative in terms of what was kept."""
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, str(self))
+        y = xp.empty(x.shape, x.dtype)
+        each_chunk(len(x), 2 * x.nbytes // len(x), lambda rows: self.f(x[rows], y[rows]))
+        self.cache = y if walk.training else None
+        return y
+
+    def backward(self, delta: Array, rule: Rule) -> Array:
+        y = self.cached()
+        below = xp.empty(delta.shape, delta.dtype)
+        each_chunk(len(y), 3 * y.nbytes // len(y), lambda rows: self.times_slope(delta[rows], y[rows], below[rows]))
+        return below
+
+    def f(self, x: Array, y: Array) -> None:
+        """Write f(x) into y."""
+        raise NotImplementedError
+
+    def times_slope(self, delta: Array, y: Array, below: Array) -> None:
+        """Write delta * f'(x) into below; f' is read off the output y = f(x)."""
+        raise NotImplementedError
+
+
+class ReLU(Activation):
+    """f(x) = max(x, 0); f'(x) = 1 where x > 0, else 0 (at 0 too)."""
+
+    kind = "relu"
+
+    def f(self, x: Array, y: Array) -> None:
+        xp.maximum(x, 0, out=y)
+
+    def times_slope(self, delta: Array, y: Array, below: Array) -> None:
+        xp.multiply(delta, y > 0, out=below)
+
+
+class LeakyReLU(Activation):
+    """f(x) = x where x > 0, else a * x; f'(x) = 1 where x > 0, else a.
+
+    Args:
+        negative_slope: a, above 0 (so that the sign of x can be read off the output).
+
+    Raises:
+        ValueError: a is not above 0.
+    """
+
+    kind = "leakyrelu"
+
+    def __init__(self, negative_slope: float = 0.01, name: str | None = None) -> None:
+        super().__init__(name)
+        if not 0 < negative_slope < math.inf:
+            raise ValueError(f"{self} needs a negative_slope above 0, got {negative_slope}; for 0 use ReLU")
+        self.negative_slope = negative_slope
+
+    def f(self, x: Array, y: Array) -> None:
+        xp.multiply(x, self._slope(x), out=y)
+
+    def times_slope(self, delta: Array, y: Array, below: Array) -> None:
+        xp.multiply(delta, self._slope(y), out=below)
+
+    def _slope(self, sign: Array) -> Array:
+        return xp.where(sign > 0, sign.dtype.type(1), sign.dtype.type(self.negative_slope))
+
+
+class Tanh(Activation):
+    """f(x) = tanh(x); f'(x) = 1 - tanh(x)^2."""
+
+    kind = "tanh"
+
+    def f(self, x: Array, y: Array) -> None:
+        xp.tanh(x, out=y)
+
+    def times_slope(self, delta: Array, y: Array, below: Array) -> None:
+        xp.multiply(delta, 1 - y * y, out=below)
+
+
+class Sigmoid(Activation):
+    """f(x) = 1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2, which cannot overflow; f' = f (1 - f)."""
+
+    kind = "sigmoid"
+
+    def f(self, x: Array, y: Array) -> None:
+        xp.tanh(x / 2, out=y)
+        y += 1
+        y /= 2
+
+    def times_slope(self, delta: Array, y: Array, below: Array) -> None:
+        xp.multiply(delta, y * (1 - y), out=below)

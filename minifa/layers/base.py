@@ -1,0 +1,267 @@
+"""What every layer is, and the one loop that walks a chain of them forward and back.
+
+A layer knows its arithmetic and no learning rule. On the way back it is handed the rule and, if it has weights, asks it one
+question: what carries this error down through me? `Weighted` writes that down once, for linear layers and convolutions alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import backend
+from ..backend import Array, each_chunk, join_chunks, matmul, require_float, sum_chunks, xp
+from ..initialisers import INITIALISERS, Initialiser
+from ..registry import lookup
+from ..streams import generator
+
+if TYPE_CHECKING:
+    from ..rules.base import Rule
+
+Shape = tuple[int, ...]
+
+
+class Walk:
+    """One pass through the network: what it is for, and a place to listen.
+
+    Args:
+        training: batch norm uses the batch's statistics, dropout drops, caches for a backward pass are kept.
+        step: the number of weight updates made so far; dropout's masks are drawn for it.
+        update_statistics: whether batch norm's running statistics move. Default: when training.
+    """
+
+    def __init__(self, training: bool = False, step: int = 0, update_statistics: bool | None = None) -> None:
+        self.training = training
+        self.step = step
+        self.update_statistics = training if update_statistics is None else update_statistics
+
+    def after(self, layer: Layer, y: Array) -> Array:
+        """Told every layer's output; what it returns goes on. Subclasses listen, add noise or keep activities."""
+        return y
+
+
+class Layer:
+    """A step of the network. Subclasses write `forward`, `backward` and `infer`.
+
+    Attributes:
+        name: stable path, given by the network (``conv1``, ``residual2.body.conv1``) or by ``name=``.
+        cache: what the backward pass needs of the last training forward pass; None before it.
+        grads: gradient of the mean loss by each parameter, under the rule used last; None until computed.
+        sends_down: whether anything upstream learns, so that an error must be carried further.
+        input_shape, output_shape: of one example; None until the network knows its input shape.
+    """
+
+    kind = "layer"
+    trainable: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+    def __init__(self, name: str | None = None) -> None:
+        self.own_name = name
+        self.name = name or self.kind
+        self.cache: Any = None
+        self.grads: dict[str, Array | None] = dict.fromkeys(self.trainable)
+        self.sends_down = True
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        """Output for a batch x of shape (N, ...)."""
+        raise NotImplementedError
+
+    def backward(self, delta: Array, rule: Rule) -> Array | None:
+        """Take dL/d(output), store the own gradients, return dL/d(input) as the rule carries it, or None."""
+        raise NotImplementedError
+
+    def infer(self, shape: Shape) -> Shape:
+        """Output shape of one example from its input shape. Raises ValueError where the layer cannot take it."""
+        return shape
+
+    def initialise(self, seed: int) -> None:
+        """Draw the starting weights, keyed by the seed and the layer's name."""
+
+    def children(self) -> Iterator[tuple[str, list[Layer]]]:
+        """(part, layers) of a container; nothing for an ordinary layer."""
+        return iter(())
+
+    def parameters(self) -> dict[str, Array]:
+        """The trainable arrays by their short names."""
+        return {key: getattr(self, key) for key in self.trainable if getattr(self, key) is not None}
+
+    def statistics(self) -> dict[str, Array]:
+        """Arrays that training moves without a gradient (batch norm's running mean and variance)."""
+        return {key: getattr(self, key) for key in self.running}
+
+    def cached(self) -> Any:
+        """What the last training forward pass left. Raises RuntimeError if there was none."""
+        if self.cache is None:
+            raise RuntimeError(f"{self} has nothing to go back from: call forward with a training walk first")
+        return self.cache
+
+    def refuse(self, expected: str, shape: Shape) -> ValueError:
+        return ValueError(f"{self} expects {expected}, got {format_shape(shape)} per example")
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self.name!r}"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+class Weighted(Layer):
+    """A layer whose output is ``columns(x) @ W + b``: linear, and a convolution, which is a linear layer on patches.
+
+    Forward, learning and carrying are three matrix products; the last is the sentence that this project exists for::
+
+        project    columns(x) @ W              forward
+        correlate  columns(x).T @ delta        the gradient of W: presynaptic activity times error
+        carry      uncolumns(delta @ B.T)      the error below; backpropagation takes B = W
+
+    W has shape (..., n_in, n_out); read as a matrix it is (fan_in, fan_out), and so is any B.
+    """
+
+    trainable = ("W", "b")
+    W: Array
+    b: Array | None
+
+    def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
+        super().__init__(name)
+        if min(shape) < 1:
+            raise ValueError(f"{self} needs sizes of at least 1, got {shape}")
+        self.weight_shape = shape
+        self.has_bias = bias
+        self.init = lookup(INITIALISERS, init, "initialiser") if isinstance(init, str) else init
+        self.initialise(seed=0)
+
+    @property
+    def fans(self) -> tuple[int, int]:
+        """(fan_in, fan_out), as initialisers use them: a convolution's fan_out counts its kernel positions."""
+        *kernel, n_in, n_out = self.weight_shape
+        positions = 1
+        for size in kernel:
+            positions *= size
+        return positions * n_in, positions * n_out
+
+    def initialise(self, seed: int) -> None:
+        rng = generator(seed, "weights", self.name)
+        self.W = new_parameter(self.init.draw(rng, self.weight_shape, *self.fans))
+        self.b = xp.zeros(self.weight_shape[-1], self.W.dtype) if self.has_bias else None
+        self.grads = dict.fromkeys(self.parameters())
+
+    # The geometry: what one row of the matrix product is. Linear: the example itself; a convolution: one patch.
+
+    def columns(self, x: Array) -> Array:
+        """Presynaptic activity as a matrix (positions, fan_in)."""
+        raise NotImplementedError
+
+    def uncolumns(self, columns: Array, shape: Shape) -> Array:
+        """The adjoint of `columns`: add every row back where it was read from; shape is the batch's input shape."""
+        raise NotImplementedError
+
+    def positions(self, x_shape: Shape) -> Shape:
+        """Output positions of a batch, (N,) or (N, H, W), for an input of shape (N, ...)."""
+        raise NotImplementedError
+
+    def bytes_each(self, x: Array) -> int:
+        """Working memory of one example's patches; 0 where none are made."""
+        return 0
+
+    # The three products.
+
+    def project(self, x: Array, matrix: Array) -> Array:
+        """columns(x) @ matrix, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
+        matrix = as_matrix(matrix)
+        y = xp.empty((*self.positions(x.shape), matrix.shape[1]), x.dtype)
+
+        def piece(rows: slice) -> None:
+            matmul(self.columns(x[rows]), matrix, out=as_matrix(y[rows]))
+
+        each_chunk(len(x), self.bytes_each(x), piece)
+        return y
+
+    def correlate(self, x: Array, delta: Array) -> Array:
+        """columns(x).T @ delta, summed over examples and positions: W's shape when delta has W's fan_out."""
+
+        def piece(rows: slice) -> Array:
+            return matmul(self.columns(x[rows]).T, as_matrix(delta[rows]))
+
+        return sum_chunks(len(x), self.bytes_each(x), piece).reshape(*self.weight_shape[:-1], -1)
+
+    def carry(self, delta: Array, matrix: Array) -> Array:
+        """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""
+        x, matrix = self.cached(), as_matrix(matrix)
+
+        def piece(rows: slice) -> Array:
+            return self.uncolumns(matmul(as_matrix(delta[rows]), matrix.T), x[rows].shape)
+
+        return join_chunks(x.shape, delta.dtype, self.bytes_each(x), piece)
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, str(self))
+        self.infer(x.shape[1:])
+        y = self.project(x, self.W)
+        if self.b is not None:
+            y += self.b
+        self.cache = x if walk.training else None
+        return y
+
+    def backward(self, delta: Array, rule: Rule) -> Array | None:
+        self.learn(delta)
+        return rule.carry(self, delta) if self.sends_down else None
+
+    def learn(self, delta: Array) -> None:
+        """Store the gradients that this error and the presynaptic activity of the last forward pass give."""
+        self.grads["W"] = self.correlate(self.cached(), delta)
+        if self.b is not None:
+            self.grads["b"] = sum_rows(as_matrix(delta))
+
+
+def as_matrix(array: Array) -> Array:
+    """(..., k) as (rows, k)."""
+    return array.reshape(-1, array.shape[-1])
+
+
+def sum_rows(matrix: Array) -> Array:
+    """Column sums of a matrix, as a product with ones: several times faster than ``sum(axis=0)`` on tall ones."""
+
+    def piece(rows: slice) -> Array:
+        part = matrix[rows]
+        return xp.ones(len(part), part.dtype) @ part
+
+    return sum_chunks(len(matrix), matrix.shape[1] * matrix.dtype.itemsize, piece)
+
+
+def new_parameter(host: Any) -> Array:
+    """A host array as a parameter on the backend, in the engine's dtype, in memory of its own."""
+    return xp.array(host.astype(backend.dtype()))
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in shape) if shape else "a single number"
+
+
+def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
+    """Tell every layer its shapes and return the last. A ValueError names the layer and where its input comes from."""
+    for layer in layers:
+        layer.input_shape = shape
+        try:
+            shape = layer.output_shape = layer.infer(shape)
+        except ValueError as error:
+            raise ValueError(f"{error} (its input comes from {source})") from None
+        source = repr(layer.name)
+    return shape
+
+
+def forward_chain(layers: Sequence[Layer], x: Array, walk: Walk) -> Array:
+    """Through the layers in order; the walk is told every output."""
+    for layer in layers:
+        x = walk.after(layer, layer.forward(x, walk))
+    return x
+
+
+def backward_chain(layers: Sequence[Layer], delta: Array | None, rule: Rule) -> Array | None:
+    """Back through the layers. The rule says what error each output receives; None means that nothing arrives there."""
+    for layer in reversed(layers):
+        delta = rule.teach(layer, delta)
+        if delta is not None:
+            delta = layer.backward(delta, rule)
+    return delta

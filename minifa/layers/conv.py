@@ -1,0 +1,66 @@
+"""Convolution: a linear layer on patches. Everything but the geometry is in `Weighted`."""
+
+from __future__ import annotations
+
+from ..backend import Array
+from ..initialisers import Initialiser
+from . import windows
+from .base import Shape, Weighted, format_shape
+from .windows import Pair
+
+
+class Conv2d(Weighted):
+    """Slide a kernel over NHWC images: ``columns(x) @ W + b``, with W of shape (kH, kW, in_channels, out_channels).
+
+    Args:
+        in_channels, out_channels: channels per pixel.
+        kernel_size, stride, padding: one integer or (height, width). What the stride leaves over is not seen, as in PyTorch.
+        bias: whether b is added; it starts at zero.
+        init: an initialiser or its name; name: overrides the network's name for the layer.
+
+    Raises:
+        ValueError: sizes below 1; in use, other channels than expected or a kernel larger than its padded input.
+    """
+
+    kind = "conv"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        bias: bool = True,
+        init: str | Initialiser = "he_normal",
+        name: str | None = None,
+    ) -> None:
+        self.kernel = windows.pair(kernel_size, "kernel_size", least=1)
+        self.stride = windows.pair(stride, "stride", least=1)
+        self.padding = windows.pair(padding, "padding", least=0)
+        super().__init__((*self.kernel, in_channels, out_channels), bias, init, name)
+
+    def infer(self, shape: Shape) -> Shape:
+        if len(shape) != 3 or shape[-1] != self.weight_shape[2]:
+            raise self.refuse(f"images of height x width x {self.weight_shape[2]} channels", shape)
+        size = windows.output_size(shape[:2], self.kernel, self.stride, self.padding)
+        if min(size) < 1:
+            padded = " x ".join(str(n + 2 * p) for n, p in zip(shape, self.padding, strict=False))
+            raise ValueError(
+                f"{self} has a kernel of {format_shape(self.kernel)}, larger than its padded input of {padded} "
+                f"(its input is {format_shape(shape)} per example)"
+            )
+        return (*size, self.weight_shape[3])
+
+    def columns(self, x: Array) -> Array:
+        return windows.columns(x, self.kernel, self.stride, self.padding)
+
+    def uncolumns(self, columns: Array, shape: Shape) -> Array:
+        return windows.uncolumns(columns, shape, self.kernel, self.stride, self.padding)
+
+    def positions(self, x_shape: Shape) -> Shape:
+        return (x_shape[0], *windows.output_size(x_shape[1:3], self.kernel, self.stride, self.padding))
+
+    def bytes_each(self, x: Array) -> int:
+        _, oh, ow = self.positions(x.shape)
+        return oh * ow * self.fans[0] * x.dtype.itemsize

@@ -1,0 +1,48 @@
+"""A fully connected layer: y = x @ W + b."""
+
+from __future__ import annotations
+
+from ..backend import Array
+from ..initialisers import Initialiser
+from .base import Shape, Weighted, format_shape
+
+
+class Linear(Weighted):
+    """y = x @ W + b, with W of shape (in_features, out_features): the transpose of PyTorch's.
+
+    Args:
+        in_features, out_features: numbers per example.
+        bias: whether b is added; it starts at zero.
+        init: an initialiser or its name ("he_normal", "xavier_uniform", "torch", ...).
+        name: overrides the name that the network would give.
+
+    Raises:
+        ValueError: a size below 1, an unknown initialiser; in use, inputs of another size.
+    """
+
+    kind = "linear"
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        init: str | Initialiser = "he_normal",
+        name: str | None = None,
+    ) -> None:
+        super().__init__((in_features, out_features), bias, init, name)
+
+    def infer(self, shape: Shape) -> Shape:
+        if shape != self.weight_shape[:1]:
+            hint = "; put a Flatten before it" if len(shape) > 1 else ""
+            raise ValueError(f"{self} expects {self.weight_shape[0]} inputs per example, got {format_shape(shape)}{hint}")
+        return self.weight_shape[1:]
+
+    def columns(self, x: Array) -> Array:
+        return x
+
+    def uncolumns(self, columns: Array, shape: Shape) -> Array:
+        return columns
+
+    def positions(self, x_shape: Shape) -> Shape:
+        return x_shape[:1]

@@ -1,0 +1,147 @@
+"""Batch normalisation (Ioffe & Szegedy 2015), over the batch and, for images, every position: one mean per feature or channel.
+
+::
+
+    xhat = (x - mean) / sqrt(var + eps)        y = gamma * xhat + beta
+    dL/dgamma = sum(delta * xhat)              dL/dbeta = sum(delta)
+    dL/dx = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))
+
+It uses this exact derivative under every learning rule. gamma multiplies the error and could be called a weight.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy
+
+from ..backend import Array, each_chunk, require_float, sum_chunks, xp
+from .base import Layer, Shape, Walk, as_matrix, new_parameter, sum_rows
+
+if TYPE_CHECKING:
+    from ..rules.base import Rule
+
+
+class BatchNorm(Layer):
+    """Batch norm for inputs (N, features) and images (N, H, W, features), with PyTorch's meaning of every number.
+
+    Args:
+        features: numbers per example, or channels.
+        eps: added to the variance.
+        momentum: running = (1 - momentum) * running + momentum * batch; the running variance is the unbiased one.
+
+    Raises:
+        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of other width, or training
+            on a single value per feature (a batch of one without positions), which has no variance.
+    """
+
+    kind = "batchnorm"
+    trainable = ("gamma", "beta")
+    running = ("running_mean", "running_var")
+
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
+        super().__init__(name)
+        if features < 1 or not eps > 0 or not 0 <= momentum <= 1:
+            raise ValueError(
+                f"{self} needs features >= 1, eps > 0 and momentum in 0..1, got features={features}, eps={eps}, momentum={momentum}"
+            )
+        self.features, self.eps, self.momentum = features, eps, momentum
+        self.initialise(seed=0)
+
+    def initialise(self, seed: int) -> None:
+        self.gamma = new_parameter(numpy.ones(self.features))
+        self.beta = new_parameter(numpy.zeros(self.features))
+        self.running_mean = new_parameter(numpy.zeros(self.features))
+        self.running_var = new_parameter(numpy.ones(self.features))
+        self.grads = dict.fromkeys(self.trainable)
+
+    def infer(self, shape: Shape) -> Shape:
+        if len(shape) not in (1, 3) or shape[-1] != self.features:
+            raise self.refuse(f"{self.features} features, or images with {self.features} channels,", shape)
+        return shape
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, str(self))
+        self.infer(x.shape[1:])
+        self.cache = None
+        if not walk.training:
+            return self._affine(x, self.running_mean, 1 / xp.sqrt(self.running_var + self.eps))
+        flat = as_matrix(x)
+        n = len(flat)
+        if n == 1:
+            raise ValueError(f"{self} cannot train on one value per feature: it has no variance. Use a batch of two or more")
+        mean = sum_rows(flat) / n
+        var = _sum_of_squares(flat, mean) / n
+        if walk.update_statistics:
+            self._move(self.running_mean, mean)
+            self._move(self.running_var, var * (n / (n - 1)))
+        inverse = 1 / xp.sqrt(var + self.eps)
+        self.cache = x, mean, inverse
+        return self._affine(x, mean, inverse)
+
+    def _affine(self, x: Array, mean: Array, inverse: Array) -> Array:
+        """gamma * (x - mean) * inverse + beta."""
+        y = xp.empty(x.shape, x.dtype)
+        scale = self.gamma * inverse
+
+        def piece(rows: slice) -> None:
+            out = y[rows]
+            xp.subtract(x[rows], mean, out=out)
+            out *= scale
+            out += self.beta
+
+        each_chunk(len(x), 2 * x.nbytes // len(x), piece)
+        return y
+
+    def _move(self, running: Array, batch: Array) -> None:
+        running *= 1 - self.momentum
+        running += self.momentum * batch
+
+    def backward(self, delta: Array, rule: Rule) -> Array | None:
+        x, mean, inverse = self.cached()
+        flat_x, flat_delta = as_matrix(x), as_matrix(delta)
+        n = len(flat_x)
+        beta_grad = sum_rows(flat_delta)
+        gamma_grad = _sum_of_products(flat_x, mean, flat_delta) * inverse
+        self.grads = {"gamma": gamma_grad, "beta": beta_grad}
+        if not self.sends_down:
+            return None
+        below = xp.empty(x.shape, delta.dtype)
+        scale = self.gamma * inverse
+        by_xhat, by_mean = -scale * inverse * gamma_grad / n, -scale * beta_grad / n
+
+        def piece(rows: slice) -> None:  # scale * delta + by_xhat * (x - mean) + by_mean
+            out = below[rows]
+            xp.subtract(x[rows], mean, out=out)
+            out *= by_xhat
+            out += by_mean
+            out += delta[rows] * scale
+
+        each_chunk(len(x), 3 * x.nbytes // len(x), piece)
+        return below
+
+    def varies(self, batch: int) -> bool:
+        """Whether a batch of this size has a variance: it has more than one value per feature."""
+        positions = math.prod(self.output_shape[:-1]) if self.output_shape else 1
+        return batch * positions > 1
+
+
+def _sum_of_squares(x: Array, mean: Array) -> Array:
+    def piece(rows: slice) -> Array:
+        centred = x[rows] - mean
+        centred *= centred
+        return sum_rows(centred)
+
+    return sum_chunks(len(x), 2 * x.shape[1] * x.dtype.itemsize, piece)
+
+
+def _sum_of_products(x: Array, mean: Array, delta: Array) -> Array:
+    """sum((x - mean) * delta) over rows."""
+
+    def piece(rows: slice) -> Array:
+        centred = x[rows] - mean
+        centred *= delta[rows]
+        return sum_rows(centred)
+
+    return sum_chunks(len(x), 3 * x.shape[1] * x.dtype.itemsize, piece)

@@ -1,0 +1,187 @@
+"""Pooling: the largest or the mean of each window, windows as in a convolution. Exact derivative under every rule.
+
+Each fast form goes through the places of the window one after the other; its plain twin goes through the positions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..backend import Array, each_chunk, require_float, xp
+from . import windows
+from .base import Layer, Shape, Walk, format_shape
+from .windows import Pair
+
+if TYPE_CHECKING:
+    from ..rules.base import Rule
+
+
+class Pool(Layer):
+    """What the two pooling layers share: window, stride and padding, and the cutting of the batch into chunks.
+
+    Args:
+        kernel_size: window, one integer or (height, width).
+        stride: default the window's size, so that windows touch; smaller ones overlap.
+        padding: border that belongs to windows; at most half the window, as in PyTorch.
+
+    Raises:
+        ValueError: impossible sizes; in use, a window larger than its padded input or an input that is no image.
+    """
+
+    def __init__(
+        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        self.kernel = windows.pair(kernel_size, "kernel_size", least=1)
+        self.stride = self.kernel if stride is None else windows.pair(stride, "stride", least=1)
+        self.padding = windows.pair(padding, "padding", least=0)
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel, strict=True)):
+            raise ValueError(f"{self} takes a padding of at most half its window {self.kernel}, got {self.padding}")
+
+    def infer(self, shape: Shape) -> Shape:
+        if len(shape) != 3:
+            raise self.refuse("images of height x width x channels", shape)
+        size = windows.output_size((shape[0], shape[1]), self.kernel, self.stride, self.padding)
+        if min(size) < 1:
+            raise ValueError(
+                f"{self} has a window of {format_shape(self.kernel)}, larger than its input of {format_shape(shape)} per example"
+            )
+        return (*size, shape[2])
+
+    def checked_output(self, x: Array) -> Array:
+        require_float(x, str(self))
+        return xp.empty((len(x), *self.infer(x.shape[1:])), x.dtype)
+
+    def spread(self, below: Array, shares: list[Array]) -> None:
+        """Add to each place of every window its share of the window's error, into ``below`` (n, H, W, C)."""
+        n, height, width, channels = below.shape
+        (p, q), size = self.padding, shares[0].shape[1:3]
+        padded = xp.zeros((n, height + 2 * p, width + 2 * q, channels), below.dtype)
+        for place, share in zip(windows.taps(padded, self.kernel, self.stride, size), shares, strict=True):
+            place += share
+        below[...] = padded[:, p : p + height, q : q + width]
+
+
+class MaxPool(Pool):
+    """The largest of each window; the error goes to the place that won, the first one in a tie."""
+
+    kind = "maxpool"
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        y = self.checked_output(x)
+        size = y.shape[1:3]
+        won_by = xp.empty(y.shape, "uint8" if self.kernel[0] * self.kernel[1] < 256 else "int32") if walk.training else None
+
+        def piece(rows: slice) -> None:
+            places = windows.taps(windows.pad(x[rows], self.padding, -xp.inf), self.kernel, self.stride, size)
+            best = y[rows]
+            best[...] = places[0]
+            for place in places[1:]:
+                xp.maximum(best, place, out=best)
+            if won_by is not None:
+                _first_equal(best, places, won_by[rows])
+
+        each_chunk(len(x), 3 * x.nbytes // len(x), piece)
+        self.cache = None if won_by is None else (x.shape, won_by)
+        return y
+
+    def backward(self, delta: Array, rule: Rule) -> Array:
+        shape, won_by = self.cached()
+        below = xp.empty(shape, delta.dtype)
+
+        def piece(rows: slice) -> None:
+            winner, error = won_by[rows], delta[rows]
+            self.spread(below[rows], [error * (winner == k) for k in range(self.kernel[0] * self.kernel[1])])
+
+        each_chunk(len(below), 4 * below.nbytes // len(below), piece)
+        return below
+
+
+def _first_equal(best: Array, places: list[Array], index: Array) -> None:
+    """Write into ``index`` the number of the first place that equals the best (0 where none does: NaN)."""
+    index[...] = 0
+    behind = places[0] != best  # positions where no place so far was the winner
+    for k, place in enumerate(places[1:], start=1):
+        wins = behind & (place == best)
+        index += wins * index.dtype.type(k)
+        behind ^= wins
+
+
+class AvgPool(Pool):
+    """The mean of each window; padded zeros count, as in PyTorch's default."""
+
+    kind = "avgpool"
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        y = self.checked_output(x)
+        size, area = y.shape[1:3], self.kernel[0] * self.kernel[1]
+
+        def piece(rows: slice) -> None:
+            places = windows.taps(windows.pad(x[rows], self.padding), self.kernel, self.stride, size)
+            total = y[rows]
+            total[...] = places[0]
+            for place in places[1:]:
+                total += place
+            total /= area
+
+        each_chunk(len(x), 3 * x.nbytes // len(x), piece)
+        self.cache = x.shape if walk.training else None
+        return y
+
+    def backward(self, delta: Array, rule: Rule) -> Array:
+        below = xp.empty(self.cached(), delta.dtype)
+        area = self.kernel[0] * self.kernel[1]
+        each_chunk(len(below), 3 * below.nbytes // len(below), lambda rows: self.spread(below[rows], [delta[rows] / area] * area))
+        return below
+
+
+class GlobalAvgPool(Layer):
+    """The mean of each channel over all positions: (N, H, W, C) to (N, C)."""
+
+    kind = "globalavgpool"
+
+    def infer(self, shape: Shape) -> Shape:
+        if len(shape) != 3:
+            raise self.refuse("images of height x width x channels", shape)
+        return shape[2:]
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, str(self))
+        self.infer(x.shape[1:])
+        self.cache = x.shape if walk.training else None
+        return x.mean(axis=(1, 2))
+
+    def backward(self, delta: Array, rule: Rule) -> Array:
+        n, height, width, channels = self.cached()
+        each = (delta / (height * width)).reshape(n, 1, 1, channels)
+        return xp.ascontiguousarray(xp.broadcast_to(each, (n, height, width, channels)))
+
+
+def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: float, summary: str) -> Array:
+    """Pooling as its definition reads: ``summary`` ("max" or "mean") of each window of each image; ``border`` fills the padding."""
+    n, height, width, channels = x.shape
+    oh, ow = windows.output_size((height, width), kernel, stride, padding)
+    padded = windows.pad(x, padding, border)
+    y = xp.zeros((n, oh, ow, channels), x.dtype)
+    for i in range(oh):
+        for j in range(ow):
+            top, left = i * stride[0], j * stride[1]
+            window = padded[:, top : top + kernel[0], left : left + kernel[1]]
+            y[:, i, j] = getattr(window, summary)(axis=(1, 2))
+    return y
+
+
+def unpool_max_plain(x: Array, delta: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """The error below a max-pool, one window at a time: it goes to the first place that holds the window's largest value."""
+    n, height, width, channels = x.shape
+    padded = windows.pad(x, padding, -xp.inf)
+    below = xp.zeros(padded.shape, delta.dtype)
+    for image in range(n):
+        for i in range(delta.shape[1]):
+            for j in range(delta.shape[2]):
+                for channel in range(channels):
+                    top, left = i * stride[0], j * stride[1]
+                    window = padded[image, top : top + kernel[0], left : left + kernel[1], channel]
+                    row, column = divmod(int(window.argmax()), kernel[1])
+                    below[image, top + row, left + column, channel] += delta[image, i, j, channel]
+    return below[:, padding[0] : padding[0] + height, padding[1] : padding[1] + width]

@@ -1,0 +1,55 @@
+"""A residual block (He et al. 2016): y = body(x) + shortcut(x). The error goes down both branches and is added where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..backend import Array
+from .base import Layer, Shape, Walk, backward_chain, format_shape, forward_chain, infer_chain
+
+if TYPE_CHECKING:
+    from ..rules.base import Rule
+
+
+class Residual(Layer):
+    """body(x) + shortcut(x); an empty shortcut is the identity. Blocks nest to any depth.
+
+    Args:
+        body, shortcut: layers in order; both branches must end in the same shape.
+
+    Raises:
+        ValueError: an empty body; in use, branches that end in different shapes.
+    """
+
+    kind = "residual"
+
+    def __init__(self, body: Sequence[Layer], shortcut: Sequence[Layer] = (), name: str | None = None) -> None:
+        super().__init__(name)
+        if not body:
+            raise ValueError(f"{self} needs at least one layer in its body")
+        self.body, self.shortcut = list(body), list(shortcut)
+
+    def children(self) -> Iterator[tuple[str, list[Layer]]]:
+        yield "body", self.body
+        yield "shortcut", self.shortcut
+
+    def infer(self, shape: Shape) -> Shape:
+        ends = [infer_chain(layers, shape, f"the input of {self.name!r}") for _, layers in self.children()]
+        if ends[0] != ends[1]:
+            raise ValueError(f"{self}: its body ends in {format_shape(ends[0])}, its shortcut in {format_shape(ends[1])} per example")
+        return ends[0]
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        y = forward_chain(self.body, x, walk)
+        past = forward_chain(self.shortcut, x, walk)
+        if y.shape != past.shape:
+            self.infer(x.shape[1:])
+        return y + past
+
+    def backward(self, delta: Array, rule: Rule) -> Array | None:
+        through_body = backward_chain(self.body, delta, rule)
+        past = backward_chain(self.shortcut, delta, rule)
+        if not self.sends_down or past is None:
+            return through_body if self.sends_down else None
+        return past if through_body is None else through_body + past

@@ -1,0 +1,105 @@
+"""Sliding windows over images: the patches that make a convolution a matrix product, and their adjoint.
+
+Images are NHWC. Each fast function has a plain twin, written in loops, to be read first; the tests hold them equal.
+"""
+
+from __future__ import annotations
+
+from ..backend import Array, xp
+
+Pair = tuple[int, int]
+
+
+def pair(value: int | Pair, what: str, least: int) -> Pair:
+    """(height, width) of a size given as one number or two. Raises ValueError below ``least``, TypeError for non-integers."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(one, int) for one in both):
+        raise TypeError(f"{what} is one integer or a pair (height, width), got {value!r}")
+    if min(both) < least:
+        raise ValueError(f"{what} must be at least {least}, got {value!r}")
+    return both
+
+
+def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+    """Positions of the window: floor((size + 2 padding - kernel) / stride) + 1; what the stride leaves over is not seen."""
+    height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
+    return height, width
+
+
+def pad(x: Array, padding: Pair, value: float = 0.0) -> Array:
+    """A border of ``value`` around each image."""
+    p, q = padding
+    if p == q == 0:
+        return x
+    n, height, width, channels = x.shape
+    padded = xp.full((n, height + 2 * p, width + 2 * q, channels), value, x.dtype)
+    padded[:, p : p + height, q : q + width] = x
+    return padded
+
+
+def taps(padded: Array, kernel: Pair, stride: Pair, size: Pair) -> list[Array]:
+    """One view (N, OH, OW, C) for each place in the window, row by row: what that place sees at every position."""
+    (oh, ow), (sh, sw) = size, stride
+    return [padded[:, i : i + sh * oh : sh, j : j + sw * ow : sw] for i in range(kernel[0]) for j in range(kernel[1])]
+
+
+def columns(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """im2col: every patch as one row. (N, H, W, C) to (N*OH*OW, kH*kW*C).
+
+    The patches are a view on the padded images (a window over a window); one copy lines them up.
+    """
+    n, height, width, channels = x.shape
+    oh, ow = output_size((height, width), kernel, stride, padding)
+    if kernel == stride == (1, 1) and padding == (0, 0):
+        return x.reshape(-1, channels)
+    padded = xp.ascontiguousarray(pad(x, padding))
+    s_n, s_h, s_w, s_c = padded.strides
+    run = kernel[1] * channels  # a window's row is one run of memory, because channels come last
+    view = xp.lib.stride_tricks.as_strided(
+        padded, (n, oh, ow, kernel[0], run), (s_n, s_h * stride[0], s_w * stride[1], s_h, s_c)
+    )
+    return xp.ascontiguousarray(view).reshape(n * oh * ow, -1)
+
+
+def uncolumns(rows: Array, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """col2im, the adjoint of `columns`: add each patch back to where it was read. Returns ``shape`` = (N, H, W, C)."""
+    n, height, width, channels = shape
+    if kernel == stride == (1, 1) and padding == (0, 0):
+        return rows.reshape(shape)
+    size = output_size((height, width), kernel, stride, padding)
+    (p, q), area = padding, kernel[0] * kernel[1]
+    padded = xp.zeros((n, height + 2 * p, width + 2 * q, channels), rows.dtype)
+    patches = rows.reshape(n, *size, area, channels)
+    for k, place in enumerate(taps(padded, kernel, stride, size)):
+        place += patches[:, :, :, k]
+    return padded[:, p : p + height, q : q + width]
+
+
+def columns_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """`columns` as its definition reads: for every image and every position, cut out the window."""
+    n, height, width, channels = x.shape
+    oh, ow = output_size((height, width), kernel, stride, padding)
+    padded = pad(x, padding)
+    rows = xp.zeros((n * oh * ow, kernel[0] * kernel[1] * channels), x.dtype)
+    for image in range(n):
+        for i in range(oh):
+            for j in range(ow):
+                top, left = i * stride[0], j * stride[1]
+                window = padded[image, top : top + kernel[0], left : left + kernel[1]]
+                rows[(image * oh + i) * ow + j] = window.reshape(-1)
+    return rows
+
+
+def uncolumns_plain(rows: Array, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """`uncolumns` as its definition reads: for every image and every position, add the window back."""
+    n, height, width, channels = shape
+    oh, ow = output_size((height, width), kernel, stride, padding)
+    (p, q) = padding
+    padded = xp.zeros((n, height + 2 * p, width + 2 * q, channels), rows.dtype)
+    for image in range(n):
+        for i in range(oh):
+            for j in range(ow):
+                top, left = i * stride[0], j * stride[1]
+                window = rows[(image * oh + i) * ow + j].reshape(*kernel, channels)
+                padded[image, top : top + kernel[0], left : left + kernel[1]] += window
+    return padded[:, p : p + height, q : q + width]

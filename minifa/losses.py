@@ -1,0 +1,113 @@
+"""Losses: the value of each example and its error dL/d(output), side by side. The 1/N of the batch mean is applied by the rule.
+
+Targets are class numbers on the host, (N,) integers, or numbers (N, n_out) in the network's dtype; class numbers become one-hot rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from . import backend
+from .backend import Array, xp
+
+
+class Loss:
+    """Call it with outputs (N, n_out) and targets from `target`: per-example values (N,) and errors (N, n_out)."""
+
+    name = ""
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def target(self, y: Any, output: Array) -> Array:
+        """The targets as an array like the outputs: one-hot rows for class numbers, checked once on the host.
+
+        Raises:
+            ValueError: another number of targets than outputs, classes outside 0..n_out-1, or targets of another shape.
+            TypeError: targets that are neither integers nor floating-point numbers.
+        """
+        if output.ndim != 2:
+            raise ValueError(f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer")
+        if y.dtype.kind in "iu":
+            return xp.asarray(one_hot(backend.to_host(y), *output.shape).astype(output.dtype))
+        if y.dtype.kind != "f":
+            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
+        if y.shape != output.shape:
+            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {output.shape}")
+        return backend.asarray(y, output.dtype)
+
+
+def one_hot(classes: numpy.ndarray, n: int, n_out: int) -> numpy.ndarray:
+    """(N,) class numbers as a host array (N, n_out) of 0 and 1."""
+    if classes.shape != (n,):
+        raise ValueError(f"{n} outputs need {n} class numbers in one row, got an array of shape {classes.shape}")
+    if classes.min() < 0 or classes.max() >= n_out:
+        raise ValueError(f"class numbers must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
+    rows = numpy.zeros((n, n_out), "uint8")
+    rows[numpy.arange(n), classes] = 1
+    return rows
+
+
+class SoftmaxCrossEntropy(Loss):
+    """L = -sum(t * log softmax(a)), through log-softmax, so that a confident wrong answer is never log(0); dL/da = softmax(a) - t.
+
+    Args:
+        label_smoothing: s in 0..1; targets become (1 - s) t + s / n_out (Szegedy et al. 2016), as in PyTorch.
+    """
+
+    name = "softmax_cross_entropy"
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"label_smoothing lies in 0..1, got {label_smoothing}")
+        self.label_smoothing = label_smoothing
+
+    def target(self, y: Any, output: Array) -> Array:
+        target = super().target(y, output)
+        if self.label_smoothing == 0:
+            return target
+        return (1 - self.label_smoothing) * target + self.label_smoothing / output.shape[1]
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        shifted = output - output.max(axis=1, keepdims=True)
+        log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+        values = -(target * log_softmax).sum(axis=1)
+        return values, xp.exp(log_softmax) * target.sum(axis=1, keepdims=True) - target
+
+
+class SigmoidCrossEntropy(Loss):
+    """Mean over outputs of -(t log s + (1 - t) log(1 - s)), s = sigmoid(a), written so that it cannot overflow; dL/da = (s - t) / n_out."""
+
+    name = "sigmoid_cross_entropy"
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        values = xp.maximum(output, 0) - output * target + xp.log1p(xp.exp(-xp.abs(output)))
+        sigmoid = (1 + xp.tanh(output / 2)) / 2
+        return values.mean(axis=1), (sigmoid - target) / output.shape[1]
+
+
+class MeanSquaredError(Loss):
+    """Mean over outputs of (a - t)^2; dL/da = 2 (a - t) / n_out. PyTorch's MSELoss."""
+
+    name = "mean_squared_error"
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        difference = output - target
+        return (difference * difference).mean(axis=1), difference * (2 / output.shape[1])
+
+
+class HalfSquaredError(Loss):
+    """Half the sum over outputs of (a - t)^2; dL/da = a - t. The loss of most analyses (Lillicrap et al. 2016)."""
+
+    name = "half_squared_error"
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        difference = output - target
+        return (difference * difference).sum(axis=1) / 2, difference
+
+
+LOSSES: dict[str, type[Loss]] = {
+    one.name: one for one in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, HalfSquaredError)
+}

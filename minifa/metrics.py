@@ -1,0 +1,141 @@
+"""How well the feedback agrees with the weights, and what it carries with what backpropagation would have carried.
+
+For a layer with weights W, feedback B and the error delta at its output:
+
+    weight_angle     between W and B as vectors
+    sign_agreement   fraction of entries with the same sign (1/2 is chance)
+    norm_ratio       norm(B) / norm(W)
+    local_angle      between what B and what W carry down from the *same* delta
+    true_angle       between this rule's delta here and the delta of a full backpropagation pass
+    gradient_angle   between this rule's dW and backpropagation's
+
+Angles in degrees, 90 is chance. Angles of errors are means over examples; an example in which one of the two errors is zero has none.
+Quantities that a rule does not have (a direct rule carries nothing through W) are None.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .backend import Array, xp
+from .layers.base import Layer, Walk, Weighted
+from .losses import Loss
+from .network import Network
+from .rules.backprop import BP
+from .rules.base import Rule
+from .rules.scaling import norm
+
+QUANTITIES = ("weight_angle", "sign_agreement", "norm_ratio", "local_angle", "true_angle", "gradient_angle")
+Alignment = dict[str, dict[str, "float | None"]]
+
+
+def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignment:
+    """The quantities above for every weighted layer, from one forward and two backward passes through this very network.
+
+    The passes use training statistics and change nothing: no running statistics, gradients, caches, nor what the rule remembers.
+
+    Args:
+        x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
+    """
+    own, true = _Listener(rule), _Listener(BP())
+    with net.preserved(), rule.preserved():
+        if rule.walks_back:
+            output = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
+            rule.receive(net, output, y, loss)
+            own_grads = _walk_back(net, own, rule.error)
+            true_grads = _walk_back(net, true, rule.error)
+        else:
+            rule.gradients(net, x, y, loss)
+            own_grads = _weight_gradients(net)
+            BP().attach(net).gradients(net, x, y, loss)
+            true_grads = _weight_gradients(net)
+        used = dict(rule.B)
+        found: dict[str, tuple[Array, ...]] = {}
+        for layer in net.weighted:
+            B = used.get(layer.name)
+            found[layer.name] = (
+                *_matrices(layer.W, B),
+                _mean_angle(own.sent.get(layer.name), _true_carry(layer, own)),
+                _mean_angle(own.delta.get(layer.name), true.delta.get(layer.name)),
+                None if own_grads[layer.name] is None else angle(own_grads[layer.name], true_grads[layer.name]),
+            )
+    return {
+        name: {key: None if value is None else _number(value) for key, value in zip(QUANTITIES, values, strict=True)}
+        for name, values in found.items()
+    }
+
+
+class _Listener:
+    """Answers the network's two questions as its rule does, and keeps what was said at every weighted layer."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.delta: dict[str, Array] = {}
+        self.sent: dict[str, Array] = {}
+
+    def teach(self, layer: Layer, delta: Array | None) -> Array | None:
+        delta = self.rule.teach(layer, delta)
+        if isinstance(layer, Weighted) and delta is not None:
+            self.delta[layer.name] = delta
+        return delta
+
+    def carry(self, layer: Weighted, delta: Array) -> Array | None:
+        below = self.rule.carry(layer, delta)
+        if below is not None:
+            self.sent[layer.name] = below
+        return below
+
+
+def _walk_back(net: Network, listener: _Listener, error: Array | None) -> dict[str, Array | None]:
+    net.clear_gradients()
+    net.backward(error, listener)  # type: ignore[arg-type]  # it answers as a rule does
+    return _weight_gradients(net)
+
+
+def _weight_gradients(net: Network) -> dict[str, Array | None]:
+    return {layer.name: layer.grads["W"] for layer in net.weighted}
+
+
+def _true_carry(layer: Weighted, own: _Listener) -> Array | None:
+    """What W would have carried down from the error that the rule delivered here."""
+    return layer.carry(own.delta[layer.name], layer.W) if layer.name in own.sent else None
+
+
+def _matrices(W: Array, B: Array | None) -> tuple[Array | None, ...]:
+    """Weight angle, sign agreement and norm ratio; None where B has another shape than W (dense maps, direct matrices)."""
+    if B is None or B.shape != W.shape:
+        return None, None, None
+    return angle(W, B), sign_agreement(W, B), norm(B) / norm(W)
+
+
+def angle(a: Array, b: Array) -> Array:
+    """Angle in degrees between two arrays read as vectors, a number on the backend; NaN where one of them is zero."""
+    a, b = a.reshape(-1), b.reshape(-1)
+    return _degrees(a @ b, xp.sqrt((a @ a) * (b @ b)))
+
+
+def _mean_angle(a: Array | None, b: Array | None) -> Array | None:
+    """Mean over examples of the angle between two errors (N, ...); examples in which one is zero do not count."""
+    if a is None or b is None:
+        return None
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    sizes = xp.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    counts = sizes > 0
+    angles = xp.where(counts, _degrees((a * b).sum(axis=1), xp.where(counts, sizes, xp.ones_like(sizes))), xp.zeros_like(sizes))
+    return angles.sum() / counts.sum()
+
+
+def _degrees(product: Array, sizes: Array) -> Array:
+    return xp.arccos(xp.clip(product / sizes, -1, 1)) * (180 / math.pi)
+
+
+def sign_agreement(a: Array, b: Array) -> Array:
+    """Fraction of entries with the same sign, a number on the backend; zeros agree with zeros."""
+    return (xp.sign(a) == xp.sign(b)).mean()
+
+
+def _number(value: Array) -> float | None:
+    """A Python number; None for what is undefined (NaN: an angle with a zero vector)."""
+    number = float(value)
+    return None if math.isnan(number) else number

@@ -1,0 +1,238 @@
+"""A network: layers in order, each with a stable name, that can be run forward, walked back under a rule, shown and saved."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from . import backend
+from .backend import Array
+from .layers.base import Layer, Shape, Walk, Weighted, backward_chain, format_shape, forward_chain, infer_chain
+from .registry import unknown
+from .streams import check_seed
+
+if TYPE_CHECKING:
+    from .rules.base import Rule
+
+
+class Network:
+    """Layers in order.
+
+    Args:
+        layers: the layers; they are named and given their starting weights here, so they belong to this network alone.
+        seed: every draw of the network (weights, dropout) is keyed by it and the layer's name.
+        input_shape: shape of one example, (features,) or (height, width, channels). When given (or when the first layer is
+            Linear), every layer's shape is checked now and direct rules know how many units they teach.
+        input_error: carry the error down to the input as well (dL/dx); otherwise nothing is sent below the lowest
+            layer that learns.
+
+    Attributes:
+        step: weight updates made so far; optimizers count it, and dropout's and brSF's draws are keyed by it.
+
+    Raises:
+        ValueError: no layers, two layers of one name, a layer that is already in a network, shapes that do not fit
+            (the message names the layer and where its input comes from).
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], seed: int = 0, input_shape: Sequence[int] | None = None, input_error: bool = False
+    ) -> None:
+        if not layers:
+            raise ValueError("a network needs at least one layer")
+        self.layers = list(layers)
+        self.seed = check_seed(seed)
+        self.step = 0
+        self.dtype = backend.dtype()
+        self._by_name: dict[str, Layer] = {}
+        self._adopt(self.layers, path="")
+        _mark_senders(self.layers, learns_upstream=input_error)
+        first = self.layers[0]
+        if input_shape is None and first.kind == "linear" and isinstance(first, Weighted):
+            input_shape = first.weight_shape[:1]
+        self.input_shape: Shape | None = None if input_shape is None else tuple(int(size) for size in input_shape)
+        if self.input_shape is not None:
+            infer_chain(self.layers, self.input_shape, source="the network's input")
+
+    def _adopt(self, layers: Sequence[Layer], path: str) -> None:
+        """Name the layers by kind and place, and draw their weights."""
+        counts: dict[str, int] = {}
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"a network is made of layers, got {layer!r}")
+            if getattr(layer, "adopted", False):
+                raise ValueError(f"{layer} is in a network already; layers hold weights, so build new ones for a new network")
+            counts[layer.kind] = counts.get(layer.kind, 0) + 1
+            layer.name = path + (layer.own_name or f"{layer.kind}{counts[layer.kind]}")
+            if layer.name in self._by_name:
+                raise ValueError(f"two layers are called {layer.name!r}: give one of them another name=")
+            self._by_name[layer.name] = layer
+            layer.adopted = True  # type: ignore[attr-defined]
+            layer.initialise(self.seed)
+            for part, inner in layer.children():
+                self._adopt(inner, f"{layer.name}.{part}.")
+
+    # Looking at it
+
+    def __getitem__(self, name: str) -> Layer:
+        if name not in self._by_name:
+            raise KeyError(unknown(self._by_name, name, "layer"))
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[Layer]:
+        """Every layer in forward order, a block before the layers inside it."""
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def weighted(self) -> list[Weighted]:
+        """The layers with a weight matrix, in forward order."""
+        return [layer for layer in self if isinstance(layer, Weighted)]
+
+    @property
+    def output_layer(self) -> Weighted:
+        """The last weighted layer. It receives the true error under every rule. Raises ValueError where there is none."""
+        if not self.weighted:
+            raise ValueError("this network has no weighted layer")
+        return self.weighted[-1]
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """Shape of one example's output; None while the input shape is not known."""
+        return self.layers[-1].output_shape
+
+    def parameters(self) -> dict[str, Array]:
+        """The live trainable arrays by name: ``conv1.W``, ``batchnorm1.gamma``."""
+        return {f"{layer.name}.{key}": array for layer in self for key, array in layer.parameters().items()}
+
+    def gradients(self) -> dict[str, Array | None]:
+        """The gradients by the same names; None where none was computed yet."""
+        return {f"{layer.name}.{key}": layer.grads.get(key) for layer in self for key in layer.parameters()}
+
+    def clear_gradients(self) -> None:
+        """Back to "not computed"."""
+        for layer in self:
+            layer.grads = dict.fromkeys(layer.grads)
+
+    def summary(self, rule: Rule | None = None) -> str:
+        """A table of name, kind, output shape and number of parameters, with a column for the feedback of a rule."""
+        rows = [("layer", "kind", "output", "parameters", "feedback")]
+        totals = [0, 0]
+        for layer in self:
+            count = sum(array.size for array in layer.parameters().values())
+            back = 0 if rule is None else rule.feedback_size(layer)
+            totals = [totals[0] + count, totals[1] + back]
+            shape = "?" if layer.output_shape is None else format_shape(layer.output_shape)
+            rows.append((layer.name, type(layer).__name__, shape, f"{count:,}", f"{back:,}"))
+        rows.append(("total", "", "", f"{totals[0]:,}", f"{totals[1]:,}"))
+        width = 5 if rule is not None else 4
+        widths = [max(len(row[i]) for row in rows) for i in range(width)]
+        lines = [
+            "  ".join(cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=False))).rstrip()
+            for row in rows
+        ]
+        rulers = "-" * (sum(widths) + 2 * (width - 1))
+        return "\n".join([lines[0], rulers, *lines[1:-1], rulers, lines[-1]])
+
+    # Running it
+
+    def forward(self, x: Array, walk: Walk | None = None) -> Array:
+        """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says training.
+
+        Raises:
+            TypeError: an array of the wrong side or dtype. ValueError: an empty batch or another shape than expected.
+        """
+        self.check_input(x)
+        return forward_chain(self.layers, x, walk or Walk())
+
+    def check_input(self, x: Any) -> None:
+        backend.require_float(x, "the network")
+        if x.dtype != self.dtype:
+            raise TypeError(
+                f"the network computes in {self.dtype}, got an input of {x.dtype}: convert it with x.astype({str(self.dtype)!r}), "
+                "or make the network after minifa.use(..., dtype=...)"
+            )
+        if x.ndim < 2 or len(x) == 0:
+            raise ValueError(f"the network expects a batch (N, ...) of at least one example, got an array of shape {x.shape}")
+        if self.input_shape is not None and tuple(x.shape[1:]) != self.input_shape:
+            raise ValueError(
+                f"the network expects {format_shape(self.input_shape)} per example, got {format_shape(x.shape[1:])} "
+                f"(the whole input has shape {x.shape})"
+            )
+
+    def backward(self, delta: Array, rule: Rule) -> Array | None:
+        """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if not asked for."""
+        return backward_chain(self.layers, delta, rule)
+
+    def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:
+        """Outputs for host numbers x (N, ...), as a host array (N, ...). Changes nothing.
+
+        Raises:
+            ValueError: wrong shape, an empty batch, or numbers that are not finite.
+        """
+        host = numpy.asarray(backend.to_host(x))
+        if host.dtype.kind not in "fiub":
+            raise TypeError(f"predict expects numbers, got dtype {host.dtype}")
+        if not numpy.isfinite(host).all():
+            raise ValueError("predict got numbers that are not finite (NaN or inf)")
+        if len(host) == 0:
+            raise ValueError("predict got no examples")
+        batches = (host[i : i + batch_size].astype(self.dtype) for i in range(0, len(host), batch_size))
+        return numpy.concatenate([backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches])
+
+    @contextlib.contextmanager
+    def preserved(self) -> Iterator[None]:
+        """Passes made inside the with-block leave caches and gradients as they were before it."""
+        before = [(layer, layer.cache, dict(layer.grads)) for layer in self]
+        try:
+            yield
+        finally:
+            for layer, cache, grads in before:
+                layer.cache, layer.grads = cache, grads
+
+    # Keeping it
+
+    def _arrays(self) -> dict[str, Array]:
+        statistics = {f"{layer.name}.{key}": array for layer in self for key, array in layer.statistics().items()}
+        return {**self.parameters(), **statistics}
+
+    def state(self) -> dict[str, numpy.ndarray]:
+        """Copies on the host of every parameter and running statistic, by name."""
+        return {key: numpy.array(backend.to_host(array)) for key, array in self._arrays().items()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave. All is checked first; on an error nothing has changed.
+
+        Raises:
+            ValueError: names missing or too many, or an array of another shape, or not finite.
+        """
+        arrays = self._arrays()
+        check_state(arrays, state, "this network")
+        for key, array in arrays.items():
+            array[...] = backend.asarray(state[key], array.dtype)
+
+
+def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:
+    """Raise ValueError unless the state holds exactly these names, with finite numbers of these shapes."""
+    missing, extra = sorted(arrays.keys() - state.keys()), sorted(state.keys() - arrays.keys())
+    if missing or extra:
+        raise ValueError(f"the state does not belong to {whose}: missing {missing or 'nothing'}, unknown {extra or 'nothing'}")
+    for key, array in arrays.items():
+        given = numpy.asarray(backend.to_host(state[key]))
+        if given.shape != array.shape:
+            raise ValueError(f"{key!r} has shape {array.shape} in {whose}, got {given.shape}")
+        if given.dtype.kind not in "fiub" or not numpy.isfinite(given).all():
+            raise ValueError(f"{key!r} must hold finite numbers")
+
+
+def _mark_senders(layers: Sequence[Layer], learns_upstream: bool) -> bool:
+    """Tell every layer whether something upstream of it learns. Returns whether something here or upstream does."""
+    for layer in layers:
+        layer.sends_down = learns_upstream
+        learns_inside = [_mark_senders(inner, learns_upstream) for _, inner in layer.children()]
+        learns_upstream = learns_upstream or bool(layer.trainable) or any(learns_inside)
+    return learns_upstream

@@ -1,0 +1,296 @@
+"""Optimizers and learning-rate schedules, with PyTorch's meaning of every number.
+
+An optimizer moves arrays in place, so that whoever holds a weight sees it move. Learned feedback may share it: `step` asks the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy
+
+from . import backend
+from .backend import Array, each_chunk, xp
+from .network import Network, check_state
+from .rules.base import Rule
+
+
+class Optimizer:
+    """What all optimizers share: the order of a step, and state kept by parameter name.
+
+    Args:
+        lr: learning rate, from 0 up.
+        weight_decay: added to the gradient as weight_decay * W (AdamW: taken off the weight).
+        clip_norm: scale the network's gradients down together so that their joint norm is at most this.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    name = ""
+    slots: tuple[str, ...] = ()  # arrays of state that each parameter has
+
+    def __init__(self, lr: float, weight_decay: float = 0.0, clip_norm: float | None = None) -> None:
+        check_range("lr", lr, 0, math.inf)
+        check_range("weight_decay", weight_decay, 0, math.inf)
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, got {clip_norm}")
+        self.lr, self.weight_decay, self.clip_norm = float(lr), float(weight_decay), clip_norm
+        self.arrays: dict[str, dict[str, Array]] = {}
+        self.counts: dict[str, int] = {}
+
+    def step(self, net: Network, rule: Rule | None = None) -> None:
+        """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
+
+        A gradient that was never computed (None) leaves its parameter alone, decay and momentum included.
+        """
+        if self.clip_norm is not None:
+            _clip(net, self.clip_norm)
+        gradients = net.gradients()
+        for name, array in net.parameters().items():
+            if gradients[name] is not None:
+                self._move(name, array, gradients[name])
+        net.step += 1
+        if rule is not None:
+            for name, (array, gradient) in rule.parameters().items():
+                self._move(f"feedback/{name}", array, gradient)
+            rule.update_feedback(net)
+
+    def _move(self, name: str, array: Array, gradient: Array) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = {slot: xp.zeros_like(array) for slot in self.slots}
+            self.counts[name] = 0
+        self.counts[name] += 1
+        count = self.counts[name]
+        flat = [one.reshape(-1) for one in (array, gradient, *self.arrays[name].values())]
+        bytes_each = (len(flat) + 2) * array.dtype.itemsize
+        each_chunk(len(flat[0]), bytes_each, lambda part: self.change(count, *(one[part] for one in flat)))
+
+    def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
+        """Move a piece of one parameter in place. count: its updates so far, this one included."""
+        raise NotImplementedError
+
+    def decayed(self, W: Array, gradient: Array) -> Array:
+        """The gradient with the decay's pull added."""
+        return gradient + self.weight_decay * W if self.weight_decay else gradient
+
+    def state(self) -> dict[str, numpy.ndarray]:
+        """Copies on the host of all that the optimizer remembers, by name."""
+        arrays = {f"{slot}/{name}": a for name, slots in self.arrays.items() for slot, a in slots.items()}
+        counts = {f"count/{name}": numpy.array(count) for name, count in self.counts.items()}
+        return {**{key: numpy.array(backend.to_host(array)) for key, array in arrays.items()}, **counts}
+
+    def load_state(self, state: Mapping[str, Any], net: Network, rule: Rule | None = None) -> None:
+        """Take over what `state` gave, for this network. Checked first; nothing changes on a ValueError."""
+        owners = dict(net.parameters())
+        if rule is not None:
+            owners.update({f"feedback/{name}": array for name, array in rule.memory.items()})
+        names = [key.removeprefix("count/") for key in state if key.startswith("count/")]
+        unknown = sorted(set(names) - owners.keys())
+        if unknown:
+            raise ValueError(f"the optimizer's state is for another network: it knows {', '.join(unknown)}")
+        arrays = {name: {slot: xp.zeros_like(owners[name]) for slot in self.slots} for name in names}
+        flat = {f"{slot}/{name}": array for name, slots in arrays.items() for slot, array in slots.items()}
+        check_state({**flat, **{f"count/{name}": numpy.array(0) for name in names}}, state, f"the optimizer {self.name!r}")
+        for key, array in flat.items():
+            array[...] = backend.asarray(state[key], array.dtype)
+        self.arrays, self.counts = arrays, {name: int(state[f"count/{name}"]) for name in names}
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: v <- momentum v + g, W <- W - lr v; Nesterov: W <- W - lr (g + momentum v).
+
+    Args:
+        momentum: 0..1, 1 not included. nesterov: needs a momentum. The others: as `Optimizer`.
+    """
+
+    name = "sgd"
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        clip_norm: float | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay, clip_norm)
+        check_range("momentum", momentum, 0, 1)
+        if nesterov and momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        self.momentum, self.nesterov = float(momentum), nesterov
+        self.slots = ("velocity",) if momentum else ()
+
+    def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
+        gradient = self.decayed(W, gradient)
+        if slots:
+            (velocity,) = slots
+            velocity *= self.momentum
+            velocity += gradient
+            gradient = gradient + self.momentum * velocity if self.nesterov else velocity
+        W -= self.lr * gradient
+
+
+class Adam(Optimizer):
+    """Kingma & Ba 2015: m and v are running means of g and g^2; W <- W - lr mhat / (sqrt(vhat) + eps), both corrected for their start.
+
+    Args:
+        betas: decay of the two means, each in 0..1, 1 not included. eps: above 0.
+    """
+
+    name = "adam"
+    slots = ("mean", "square")
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay, clip_norm)
+        for beta in betas:
+            check_range("each of betas", beta, 0, 1)
+        check_range("eps", eps, 0, math.inf)
+        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
+
+    def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
+        self._adapt(count, W, self.decayed(W, gradient), *slots)
+
+    def _adapt(self, count: int, W: Array, gradient: Array, mean: Array, square: Array) -> None:
+        first, second = self.betas
+        mean *= first
+        mean += (1 - first) * gradient
+        square *= second
+        square += (1 - second) * gradient * gradient
+        size = xp.sqrt(square)
+        size /= math.sqrt(1 - second**count)
+        size += self.eps
+        W -= mean / size * (self.lr / (1 - first**count))
+
+
+class AdamW(Adam):
+    """Adam with decoupled decay (Loshchilov & Hutter 2019): W <- W - lr * weight_decay * W before the step."""
+
+    name = "adamw"
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        clip_norm: float | None = None,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay, clip_norm)
+
+    def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
+        W *= 1 - self.lr * self.weight_decay
+        self._adapt(count, W, gradient, *slots)
+
+
+class RMSprop(Optimizer):
+    """Hinton's lecture 6e: s is a running mean of g^2; W <- W - lr g / (sqrt(s) + eps), through a momentum if one is given.
+
+    Args:
+        alpha: decay of the mean, in 0..1, 1 not included. eps: above 0. momentum: 0..1, 1 not included.
+    """
+
+    name = "rmsprop"
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay, clip_norm)
+        check_range("alpha", alpha, 0, 1)
+        check_range("momentum", momentum, 0, 1)
+        check_range("eps", eps, 0, math.inf)
+        self.alpha, self.eps, self.momentum = float(alpha), float(eps), float(momentum)
+        self.slots = ("square", "velocity") if momentum else ("square",)
+
+    def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
+        gradient = self.decayed(W, gradient)
+        square, *velocity = slots
+        square *= self.alpha
+        square += (1 - self.alpha) * gradient * gradient
+        step = gradient / (xp.sqrt(square) + self.eps)
+        for v in velocity:
+            v *= self.momentum
+            v += step
+            step = v
+        W -= self.lr * step
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {one.name: one for one in (SGD, Adam, AdamW, RMSprop)}
+
+
+def check_range(what: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError unless low <= value < high."""
+    if not low <= value < high:
+        raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {value}")
+
+
+def _clip(net: Network, most: float) -> None:
+    """Scale all gradients in place so that their joint norm is at most ``most`` (PyTorch's clip_grad_norm_)."""
+    gradients = [g for g in net.gradients().values() if g is not None]
+    if not gradients:
+        return
+    squares = xp.stack([g.reshape(-1) @ g.reshape(-1) for g in gradients])
+    factor = xp.minimum(1, most / (xp.sqrt(squares.sum()) + 1e-6)).astype(gradients[0].dtype)
+    for gradient in gradients:
+        gradient *= factor
+
+
+# Schedules: pure functions of the epoch (a fraction inside one), giving what the learning rate is multiplied by.
+
+Schedule = Callable[[float], float]
+
+
+def constant() -> Schedule:
+    """Always 1."""
+    return lambda epoch: 1.0
+
+
+def step_decay(size: float, gamma: float = 0.1) -> Schedule:
+    """Times gamma every ``size`` epochs (PyTorch's StepLR)."""
+    if not size > 0:
+        raise ValueError(f"size must be above 0 epochs, got {size}")
+    return lambda epoch: gamma ** math.floor(epoch / size)
+
+
+def multi_step(milestones: Sequence[float], gamma: float = 0.1) -> Schedule:
+    """Times gamma at each of the epochs named (PyTorch's MultiStepLR)."""
+    return lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones)
+
+
+def cosine(epochs: float, least: float = 0.0) -> Schedule:
+    """From 1 to ``least`` along half a cosine (PyTorch's CosineAnnealingLR), then constant."""
+    if not epochs > 0:
+        raise ValueError(f"a cosine schedule needs more than 0 epochs, got {epochs}")
+    return lambda epoch: least + (1 - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
+
+
+def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
+    """A straight line from 0 to 1 over so many epochs, times the schedule that follows (which counts from the start as well)."""
+    if not epochs > 0:
+        raise ValueError(f"a warm-up needs more than 0 epochs, got {epochs}")
+    after = then or constant()
+    return lambda epoch: min(epoch / epochs, 1.0) * after(epoch)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": constant,
+    "step": step_decay,
+    "multi_step": multi_step,
+    "cosine": cosine,
+    "warm_up": warm_up,
+}

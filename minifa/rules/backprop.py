@@ -1,0 +1,45 @@
+"""Backpropagation, and the control that shows what it is worth.
+
+::
+
+    bp        delta_below = delta @ W.T
+    shallow   delta_below = nothing
+
+Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors", eq. 6-7.
+Backpropagation needs on the way back the transpose of every forward weight: the weight transport problem (Grossberg 1987).
+Under `shallow` only the output layer learns, on random features: what a deep network reaches without any feedback.
+"""
+
+from __future__ import annotations
+
+from ..backend import Array
+from ..layers.base import Weighted
+from .base import Rule
+
+
+class BP(Rule):
+    """Backpropagation: the forward weights carry the error."""
+
+    name = "bp"
+    title = "backpropagation"
+    equation = "B = W"
+    paper = "Rumelhart, Hinton & Williams 1986"
+    needs = "the transpose of every forward weight at its feedback connection (weight transport)"
+
+    def feedback(self, layer: Weighted) -> Array:
+        return layer.W
+
+
+class Shallow(Rule):
+    """Only the output layer learns; every hidden layer keeps its random start."""
+
+    name = "shallow"
+    title = "output layer only (control)"
+    equation = "B = nothing"
+    paper = "control"
+    needs = "nothing: no error reaches a hidden layer"
+    crosses_weights = False
+    freezes_hidden = True
+
+    def feedback(self, layer: Weighted) -> None:
+        return None

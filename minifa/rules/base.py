@@ -1,0 +1,194 @@
+"""What a learning rule is: the answers to two questions that the network asks on its way back.
+
+*What error does this layer's output receive?* (`Rule.teach`) and *what carries the error down through this weight?*
+(`Rule.feedback`). Everything else has a default: one forward pass, one backward pass, feedback that does not learn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from .. import backend
+from ..backend import Array, xp
+from ..layers.base import Layer, Walk, Weighted
+from ..losses import Loss
+from ..network import Network, check_state
+from ..streams import check_seed, generator
+
+if TYPE_CHECKING:
+    from ..initialisers import Initialiser
+
+
+class Rule:
+    """A learning rule. Attach it to a network, then call `gradients` for every batch.
+
+    Args:
+        seed: every draw of the rule (its feedback) is keyed by it and the layer's name.
+
+    Attributes:
+        B: by layer name, the very matrices that carried the error in the last pass (before the first: those that will).
+        memory: by name, the arrays that the rule keeps from pass to pass (drawn or learned), from which B is made.
+        error: dL/d(output) of the last pass, (N, n_out), the 1/N of the batch mean in it; None before.
+        output, target: the network's outputs and the targets of the last pass as rows, (N, n_out); None before.
+    """
+
+    name = ""
+    title = ""
+    equation = ""  # one line, engine's convention: y = x @ W, delta @ B.T
+    paper = ""
+    needs = ""  # what the rule asks of a brain or a chip, in one sentence
+    crosses_weights = True  # whether an error passes from a layer to the one below
+    walks_back = True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
+    freezes_hidden = False  # whether layers that no error reaches are meant
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = check_seed(seed)
+        self.net: Network | None = None
+        self.B: dict[str, Array] = {}
+        self.memory: dict[str, Array] = {}
+        self.error: Array | None = None
+        self.output: Array | None = None
+        self.target: Array | None = None
+
+    # Meeting the network
+
+    def attach(self, net: Network) -> Rule:
+        """Draw what this rule keeps for this network. Returns the rule.
+
+        Raises:
+            ValueError: the rule cannot teach some layer of this network; the message names it.
+        """
+        net.output_layer  # noqa: B018  raises where nothing could learn
+        self.net, self.error, self.output, self.target = net, None, None, None
+        self.B, self.memory = {}, {}
+        self.draw(net)
+        if not self.freezes_hidden:
+            unreached = self._unreached(net)
+            if unreached:
+                raise ValueError(f"under {self.name!r} no error would reach {', '.join(unreached)}: give it an activation to be taught at")
+        for layer in self.senders(net):
+            self._note(layer, self.feedback(layer))
+        return self
+
+    def draw(self, net: Network) -> None:
+        """Fill `memory`. Default: nothing to keep."""
+
+    def senders(self, net: Network) -> list[Weighted]:
+        """The weighted layers through which an error must be carried: those with something to teach upstream."""
+        return [layer for layer in net.weighted if layer.sends_down]
+
+    def teaches(self, layer: Layer) -> bool:
+        """Whether this rule replaces the error at this layer's output."""
+        return False
+
+    def _unreached(self, net: Network) -> list[str]:
+        """The layers with parameters that no error would reach, found by walking back without numbers."""
+        lost: list[str] = []
+
+        def walk_back(layers: list[Layer], arrives: bool) -> bool:
+            for layer in reversed(layers):
+                arrives = arrives or self.teaches(layer)
+                branches = [walk_back(inner, arrives) for _, inner in layer.children()]
+                if layer.trainable and not arrives:
+                    lost.append(repr(layer.name))
+                if branches:
+                    arrives = any(branches)
+                elif isinstance(layer, Weighted):
+                    arrives = arrives and self.crosses_weights
+            return arrives
+
+        walk_back(net.layers, arrives=True)
+        return lost[::-1]
+
+    def draw_matrix(self, layer: Weighted, init: Initialiser | None = None, step: int = 0, key: str = "") -> Array:
+        """A feedback matrix of W's shape for this layer: from W's own initialiser, or another one."""
+        rng = generator(self.seed, "feedback", layer.name + key, step)
+        return xp.asarray((init or layer.init).draw(rng, layer.weight_shape, *layer.fans).astype(layer.W.dtype))
+
+    # One update
+
+    def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        """Fill every layer's grads for this batch. Default: one forward pass, one backward pass.
+
+        Args:
+            x: batch (N, ...) on the backend. y: class numbers (N,) on the host, or rows (N, n_out).
+
+        Returns:
+            The mean loss, a number on the backend (reading it waits for the device).
+        """
+        output = net.forward(x, Walk(training=True, step=net.step))
+        value = self.receive(net, output, y, loss)
+        net.clear_gradients()
+        net.backward(self.error, self)
+        return value
+
+    def receive(self, net: Network, output: Array, y: Any, loss: Loss) -> Array:
+        """Set target and error for these outputs; the 1/N of the batch mean enters here, once. Returns the mean loss."""
+        if self.net is not net:
+            raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
+        self.output, self.target = output, loss.target(y, output)
+        values, errors = loss(output, self.target)
+        self.error = errors / len(output)
+        return values.mean()
+
+    def teach(self, layer: Layer, delta: Array | None) -> Array | None:
+        """The error that this layer's output receives. Default: what came from above."""
+        return delta
+
+    def carry(self, layer: Weighted, delta: Array) -> Array | None:
+        """The error below this weighted layer, dL/d(its input). Default: through `feedback`."""
+        matrix = self.feedback(layer)
+        self._note(layer, matrix)
+        return None if matrix is None else self.transport(layer, delta, matrix)
+
+    def feedback(self, layer: Weighted) -> Array | None:
+        """What carries the error down through this weight, W's shape; None: nothing crosses."""
+        raise NotImplementedError
+
+    def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
+        """How the matrix carries it. Default: the layer's own geometry, delta @ B.T."""
+        return layer.carry(delta, matrix)
+
+    def _note(self, layer: Weighted, matrix: Array | None) -> None:
+        if matrix is not None:
+            self.B[layer.name] = matrix
+
+    def update_feedback(self, net: Network) -> None:
+        """How the feedback learns by itself; called by the optimizer after the weights have moved. Default: it does not."""
+
+    def parameters(self) -> dict[str, tuple[Array, Array]]:
+        """Learned feedback that shares the optimizer: name to (array, gradient). Default: none."""
+        return {}
+
+    # Keeping it
+
+    def feedback_size(self, layer: Layer) -> int:
+        """How many feedback numbers the rule keeps for this layer."""
+        return sum(a.size for key, a in self.memory.items() if key.split("/")[0] == layer.name and not key.endswith("/start_norm"))
+
+    def state(self) -> dict[str, numpy.ndarray]:
+        """Copies on the host of what the rule keeps, by name."""
+        return {key: numpy.array(backend.to_host(array)) for key, array in self.memory.items()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
+        check_state(self.memory, state, f"the rule {self.name!r}")
+        for key, array in self.memory.items():
+            array[...] = backend.asarray(state[key], array.dtype)
+
+    @contextlib.contextmanager
+    def preserved(self) -> Iterator[None]:
+        """Passes made inside the with-block leave error, output, target and B as they were before it."""
+        before = self.error, self.output, self.target, dict(self.B)
+        try:
+            yield
+        finally:
+            self.error, self.output, self.target, self.B = before
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"
+

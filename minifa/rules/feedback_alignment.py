@@ -1,0 +1,137 @@
+"""Feedback alignment: a fixed random matrix carries the error, and the weights come to agree with it.
+
+::
+
+    delta_below = delta @ B.T          B drawn once, of W's shape; never changed
+
+Lillicrap, Cownden, Tweed & Akerman 2016, "Random synaptic feedback weights support error backpropagation for deep learning", eq. 2.
+For a convolution B is a kernel of W's shape (``conv="kernel"``), or a dense matrix between the flattened maps (``conv="dense"``), the two
+readings of FA for convolutions in Lance & Kieu 2026 ("Toeplitz" and "Random"). Variants of the one matrix:
+
+    correlation   rho W(0) + sqrt(1 - rho^2) B       Bordelon & Pehlevan 2022
+    sparsity      mask * B / sqrt(1 - q)             a fraction q of the entries is zero
+    normalise     B * norm(W) / norm(B)              "strict": W as it is now; "init": W as it started (Moskovitz et al. 2018)
+"""
+
+from __future__ import annotations
+
+import math
+
+from .. import backend
+from ..backend import Array, xp
+from ..initialisers import INITIALISERS, Initialiser
+from ..layers.base import Weighted, format_shape
+from ..layers.conv import Conv2d
+from ..network import Network
+from ..registry import lookup
+from ..streams import gaussian, generator
+from .base import Rule
+from .scaling import check_normalise, keep_start_norm, normalised
+
+
+class FA(Rule):
+    """Feedback alignment with a fixed B.
+
+    Args:
+        seed: keys the draw of B.
+        init: initialiser of B or its name; None: W's own.
+        normalise: None, "strict" (B keeps W's present norm) or "init" (W's norm at the start).
+        sparsity: fraction of B set to zero, from 0 up to but not 1.
+        rescale_sparse: divide a sparse B by sqrt(1 - sparsity), so that the carried error keeps its size.
+        conv: "kernel" or "dense".
+        correlation: of B with W(0), from -1 to 1.
+
+    Raises:
+        ValueError: an option outside its range; at `attach`, a dense matrix that would not fit in memory (with its bytes).
+    """
+
+    name = "fa"
+    title = "feedback alignment"
+    equation = "B drawn once"
+    paper = "Lillicrap et al. 2016"
+    needs = "a fixed random feedback path for every weight"
+
+    def __init__(
+        self,
+        seed: int = 0,
+        init: str | Initialiser | None = None,
+        normalise: str | None = None,
+        sparsity: float = 0.0,
+        rescale_sparse: bool = True,
+        conv: str = "kernel",
+        correlation: float = 0.0,
+    ) -> None:
+        super().__init__(seed)
+        if not 0 <= sparsity < 1:
+            raise ValueError(f"sparsity lies from 0 up to but not 1, got {sparsity}")
+        if not -1 <= correlation <= 1:
+            raise ValueError(f"correlation lies in -1..1, got {correlation}")
+        if conv not in ("kernel", "dense"):
+            raise ValueError(f"conv is 'kernel' or 'dense', got {conv!r}")
+        if conv == "dense" and (correlation != 0 or normalise is not None):
+            raise ValueError("a dense B between maps has not the kernel's shape: correlation and normalise need conv='kernel'")
+        self.init = lookup(INITIALISERS, init, "initialiser") if isinstance(init, str) else init
+        self.normalise = check_normalise(normalise)
+        self.sparsity, self.rescale_sparse = sparsity, rescale_sparse
+        self.conv, self.correlation = conv, correlation
+
+    def draw(self, net: Network) -> None:
+        for layer in self.senders(net):
+            matrix = self._draw_dense(layer) if self._is_dense(layer) else self.draw_matrix(layer, self.init)
+            if self.correlation:
+                matrix = self.correlation * layer.W + math.sqrt(1 - self.correlation**2) * matrix
+            if self.sparsity:
+                matrix = self._thin_out(matrix, layer)
+            self.memory[layer.name] = matrix
+            keep_start_norm(self.memory, layer, self.normalise)
+
+    def feedback(self, layer: Weighted) -> Array | None:
+        return normalised(self.memory[layer.name], self.normalise, layer, self.memory)
+
+    def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
+        if not self._is_dense(layer):
+            return layer.carry(delta, matrix)
+        return backend.matmul(delta.reshape(len(delta), -1), matrix.T).reshape(layer.cached().shape)
+
+    def _is_dense(self, layer: Weighted) -> bool:
+        return self.conv == "dense" and isinstance(layer, Conv2d)
+
+    def _draw_dense(self, layer: Weighted) -> Array:
+        """B (inputs, outputs) between the flattened maps, scaled so that the carried error has the size that W's would have."""
+        if layer.input_shape is None or layer.output_shape is None:
+            raise ValueError(f"{layer} needs known map sizes for a dense B: make the network with input_shape=")
+        shape = math.prod(layer.input_shape), math.prod(layer.output_shape)
+        size = shape[0] * shape[1] * layer.W.dtype.itemsize
+        if size > backend.free_bytes():
+            raise ValueError(
+                f"a dense B for {layer} between maps of {format_shape(layer.input_shape)} and {format_shape(layer.output_shape)} "
+                f"would take {size:,} bytes, more than is free: use conv='kernel'"
+            )
+        sd = math.sqrt(2.0 / shape[1])  # shape[1] errors are summed at each unit below: He's rule, read backwards
+        rng = generator(self.seed, "feedback", layer.name)
+        drawn = self.init.draw(rng, shape, *shape) if self.init else gaussian(rng, shape, sd)
+        return xp.asarray(drawn.astype(layer.W.dtype))
+
+    def _thin_out(self, matrix: Array, layer: Weighted) -> Array:
+        keep = generator(self.seed, "feedback", layer.name + "/mask").random(matrix.shape) >= self.sparsity
+        scale = 1 / math.sqrt(1 - self.sparsity) if self.rescale_sparse else 1.0
+        return matrix * xp.asarray((keep * scale).astype(matrix.dtype))
+
+
+class Sham(FA):
+    """The control: feedback alignment's own machinery with B = W before every pass. It must equal backpropagation."""
+
+    name = "sham"
+    title = "sham feedback (control)"
+    equation = "B = copy of W"
+    paper = "control, as in Xiao et al. 2018"
+    needs = "weight transport: it is backpropagation by another path"
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+
+    def feedback(self, layer: Weighted) -> Array:
+        matrix = self.memory[layer.name]
+        matrix[...] = layer.W
+        return matrix
+

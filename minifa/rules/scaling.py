@@ -1,0 +1,44 @@
+"""The size of a feedback matrix: Frobenius norms, and the normalisations that keep B as large as W.
+
+::
+
+    strict    B * norm(W_t) / norm(B)      W as it is now (Moskovitz, Litwin-Kumar & Abbott 2018)
+    init      B * norm(W_0) / norm(B)      W as it was when the rule was attached
+"""
+
+from __future__ import annotations
+
+from ..backend import Array, xp
+from ..layers.base import Weighted
+
+
+def norm(matrix: Array) -> Array:
+    """Frobenius norm of the whole kernel, a number on the backend."""
+    flat = matrix.reshape(-1)
+    return xp.sqrt(flat @ flat)
+
+
+def rescaled(matrix: Array, to: Array) -> Array:
+    """The matrix with another Frobenius norm; a zero matrix stays zero, without a division by zero."""
+    size = norm(matrix)
+    return matrix * (to / xp.where(size > 0, size, xp.ones_like(size)))
+
+
+def check_normalise(normalise: str | None) -> str | None:
+    """The option as given. Raises ValueError for an unknown one."""
+    if normalise not in (None, "strict", "init"):
+        raise ValueError(f"normalise is None, 'strict' or 'init', got {normalise!r}")
+    return normalise
+
+
+def keep_start_norm(memory: dict[str, Array], layer: Weighted, normalise: str | None) -> None:
+    """Remember norm(W_0) where "init" will ask for it."""
+    if normalise == "init":
+        memory[f"{layer.name}/start_norm"] = norm(layer.W).reshape(1)
+
+
+def normalised(matrix: Array, normalise: str | None, layer: Weighted, memory: dict[str, Array]) -> Array:
+    """The matrix in the size that the option asks for."""
+    if normalise is None:
+        return matrix
+    return rescaled(matrix, norm(layer.W) if normalise == "strict" else memory[f"{layer.name}/start_norm"])

@@ -1,0 +1,142 @@
+"""Sign-concordant feedback: B agrees with the forward weights in sign, not in magnitude.
+
+::
+
+    usf     B = s * sign(W_t)            s: strict norm(W_t)/norm(sign(W_t)), init norm(W_0)/norm(sign(W_t)), std or a number
+    frsf    B = |M| * sign(W_t)          M drawn once, from W's own initialiser
+    brsf    B = |M_t| * sign(W_t)        M drawn anew for every weight update
+
+Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as re-implemented by
+Lance & Kieu 2026, eq. 6, whose "uSF Init" is frsf); Liao, Leibo & Poggio 2016, "How important is weight symmetry in backpropagation?"
+(usf, frsf, brsf, and concordance of the signs with probability p); scale="std" as in Xiao et al. 2018. sign(0) = 0.
+"""
+
+from __future__ import annotations
+
+from ..backend import Array, xp
+from ..layers.base import Weighted
+from ..network import Network
+from ..streams import generator
+from .base import Rule
+from .scaling import check_normalise, keep_start_norm, normalised
+
+
+class SignConcordant(Rule):
+    """What the three rules share: the signs. Subclasses give the magnitudes.
+
+    Args:
+        seed: keys every draw.
+        concordance: probability p that a sign agrees with W's; the places that disagree are drawn once. From 1/2 (chance) to 1.
+        signs: "live" (sign of W as it is now) or "initial" (of W at the start: the control).
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    paper = "Moskovitz et al. 2018; Liao et al. 2016"
+    needs = "the sign of every forward weight at its feedback connection"
+
+    def __init__(self, seed: int = 0, concordance: float = 1.0, signs: str = "live") -> None:
+        super().__init__(seed)
+        if not 0.5 <= concordance <= 1:
+            raise ValueError(f"concordance is a probability from 0.5 (chance) to 1, got {concordance}")
+        if signs not in ("live", "initial"):
+            raise ValueError(f"signs is 'live' or 'initial', got {signs!r}")
+        self.concordance, self.signs = concordance, signs
+
+    def draw(self, net: Network) -> None:
+        for layer in self.senders(net):
+            if self.concordance < 1:
+                agrees = generator(self.seed, "feedback", layer.name + "/mask").random(layer.weight_shape) < self.concordance
+                self.memory[f"{layer.name}/mask"] = xp.asarray((2.0 * agrees - 1.0).astype(layer.W.dtype))
+            if self.signs == "initial":
+                self.memory[f"{layer.name}/signs"] = xp.sign(layer.W)
+
+    def sign(self, layer: Weighted) -> Array:
+        """mask * sign(W), a new array of W's shape."""
+        signs = self.memory[f"{layer.name}/signs"] if self.signs == "initial" else xp.sign(layer.W)
+        return signs if self.concordance == 1 else signs * self.memory[f"{layer.name}/mask"]
+
+
+class USF(SignConcordant):
+    """Uniform sign-concordant feedback: every entry has the same magnitude.
+
+    Args:
+        scale: "strict" (B keeps W's present norm), "init" (W's norm at the start), "std" (the initialiser's standard deviation), or
+            a positive number.
+    """
+
+    name = "usf"
+    title = "uniform sign-concordant feedback"
+    equation = "B = s sign(W)"
+
+    def __init__(
+        self, seed: int = 0, scale: str | float = "strict", concordance: float = 1.0, signs: str = "live"
+    ) -> None:
+        super().__init__(seed, concordance, signs)
+        if isinstance(scale, str) and scale not in ("strict", "init", "std"):
+            raise ValueError(f"scale is 'strict', 'init', 'std' or a positive number, got {scale!r}")
+        if not isinstance(scale, str) and not scale > 0:
+            raise ValueError(f"scale must be above 0, got {scale}")
+        self.scale = scale
+
+    def draw(self, net: Network) -> None:
+        super().draw(net)
+        if self.scale == "init":
+            for layer in self.senders(net):
+                keep_start_norm(self.memory, layer, "init")
+
+    def feedback(self, layer: Weighted) -> Array:
+        if self.scale in ("strict", "init"):
+            return normalised(self.sign(layer), str(self.scale), layer, self.memory)
+        return self.sign(layer) * float(layer.init.sd(*layer.fans) if self.scale == "std" else self.scale)
+
+
+class FRSF(SignConcordant):
+    """Fixed random magnitudes under live signs.
+
+    Args:
+        normalise: None, "strict" or "init", as for `FA`.
+    """
+
+    name = "frsf"
+    title = "fixed random magnitudes, sign-concordant"
+    equation = "B = |M| sign(W), M drawn once"
+
+    def __init__(
+        self, seed: int = 0, normalise: str | None = None, concordance: float = 1.0, signs: str = "live"
+    ) -> None:
+        super().__init__(seed, concordance, signs)
+        self.normalise = check_normalise(normalise)
+
+    def draw(self, net: Network) -> None:
+        super().draw(net)
+        for layer in self.senders(net):
+            self.memory[layer.name] = xp.abs(self.draw_matrix(layer))
+            keep_start_norm(self.memory, layer, self.normalise)
+
+    def magnitude(self, layer: Weighted) -> Array:
+        """|M| for this layer."""
+        return self.memory[layer.name]
+
+    def feedback(self, layer: Weighted) -> Array:
+        return normalised(self.magnitude(layer) * self.sign(layer), self.normalise, layer, self.memory)
+
+
+class BRSF(FRSF):
+    """Random magnitudes drawn anew for every weight update: once per update, however often B is asked for."""
+
+    name = "brsf"
+    title = "batchwise random magnitudes, sign-concordant"
+    equation = "B = |M_t| sign(W), M_t drawn at every update"
+
+    def draw(self, net: Network) -> None:
+        self.drawn_at = dict.fromkeys((layer.name for layer in self.senders(net)), 0)
+        super().draw(net)
+
+    def magnitude(self, layer: Weighted) -> Array:
+        assert self.net is not None
+        if self.drawn_at[layer.name] != self.net.step:
+            self.memory[layer.name] = xp.abs(self.draw_matrix(layer, step=self.net.step))
+            self.drawn_at[layer.name] = self.net.step
+        return self.memory[layer.name]

@@ -1,0 +1,61 @@
+"""Every random draw of minifa, each from its own generator on the host.
+
+A draw is named by what it is for: (seed, purpose, layer, step). Nothing else is random state, so the position in training is all that
+a checkpoint must remember, a second forward pass meets the same dropout masks, and a GPU run uses the same numbers as a CPU run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import operator
+from typing import Any
+
+import numpy
+
+PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data")
+
+
+def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.random.Generator:
+    """The generator of one draw.
+
+    Args:
+        seed: any integer from 0 up.
+        purpose: one of `PURPOSES`.
+        name: the layer's stable name, or "" where no layer is meant.
+        step: the update or epoch that the draw belongs to.
+
+    Raises:
+        ValueError: an unknown purpose, or a negative seed.
+    """
+    if purpose not in PURPOSES:
+        raise ValueError(f"unknown purpose {purpose!r} of a random draw: expected one of {', '.join(PURPOSES)}")
+    seed = check_seed(seed)
+    digest = hashlib.sha256(f"{purpose}/{name}".encode()).digest()
+    words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
+    return numpy.random.Generator(numpy.random.PCG64(numpy.random.SeedSequence([seed, step, *words])))
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int. Raises TypeError for what is no integer, ValueError for a negative one."""
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"a seed is an integer from 0 up, got {seed!r}") from None
+    if value < 0:
+        raise ValueError(f"a seed is an integer from 0 up, got {value}")
+    return value
+
+
+# Draws are made in float64 and rounded by whoever stores them: a float32 network and a float64 network of one seed are the same network.
+
+
+def gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Normal numbers with mean 0 and standard deviation ``sd``."""
+    return sd * rng.standard_normal(shape)
+
+
+def uniform(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Uniform numbers with mean 0 and standard deviation ``sd``, that is, between -sqrt(3) sd and sqrt(3) sd."""
+    limit = math.sqrt(3.0) * sd
+    return rng.uniform(-limit, limit, shape)

@@ -1,0 +1,29 @@
+"""What crossed between host and device, counted: the one state of the one imitated device."""
+from __future__ import annotations
+
+from collections import Counter
+
+
+class Counters:
+    """d2h and h2d are totals since the last reset(); `reads` counts the host reads by operation."""
+
+    def __init__(self) -> None:
+        self.reads_are_errors = False
+        self.float64_is_an_error = False
+        self.reset()
+
+    def reset(self) -> None:
+        self.h2d = 0
+        self.reads: Counter[str] = Counter()
+
+    @property
+    def d2h(self) -> int:
+        return sum(self.reads.values())
+
+    def read(self, operation: str) -> None:
+        if self.reads_are_errors:
+            raise AssertionError(f"the host read a device array: {operation}")
+        self.reads[operation] += 1
+
+
+counters = Counters()

@@ -1,0 +1,65 @@
+"""CuPy's ufuncs: less than NumPy's in every respect but the values."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .array import array_of, key_of, lift, lower, ndarray, operand, wrap
+from .contract import TABLE
+
+_AT_DTYPES = [np.dtype(code) for code in ("i4", "i8", "f2", "f4", "f8", "u4", "u8")]
+
+
+class Ufunc:
+    """CuPy's ufunc: out, casting and dtype only, and of the methods those that CuPy has."""
+
+    def __init__(self, name: str, params: list[str]) -> None:
+        self.__name__ = name
+        self._numpy = twin = getattr(np, name)
+        self.nin, self.nout = twin.nin, twin.nout
+        self._params = frozenset(params) - {"args"}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        plain = [value._a if type(value) is ndarray else operand(value) for value in args]
+        out = args[self.nin:]
+        if kwargs:
+            if not self._params.issuperset(kwargs):
+                raise TypeError(f"Wrong arguments {kwargs}")
+            given = kwargs.pop("out", None)
+            if given is not None:
+                out = given if isinstance(given, tuple) else (given,)
+                kwargs["out"] = tuple(map(array_of, out))
+        for value in out:
+            array_of(value)
+        result = self._numpy(*plain, **kwargs)
+        if out:
+            return out[0] if self.nout == 1 else out
+        return wrap(result) if self.nout == 1 else lift(result)
+
+    def _must_have(self, method: str, table: str) -> None:
+        if self.__name__ not in TABLE[table]:
+            raise NotImplementedError(f"`cupy_{self.__name__}.{method}` is not supported yet")
+
+    def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
+        self._must_have("at", "ufunc_at")
+        if array_of(a).dtype not in _AT_DTYPES:
+            raise TypeError(f"cupy.{self.__name__}.at has no kernel for {a.dtype}")
+        self._numpy.at(a._a, key_of(indices), operand(b))
+
+    def reduce(self, array: ndarray, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        self._must_have("reduce", "ufunc_reduce")
+        return lift(self._numpy.reduce(array_of(array), lower(axis, "host"), dtype, _optional(out), keepdims), (out,))
+
+    def accumulate(self, array: ndarray, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        self._must_have("accumulate", "ufunc_accumulate")
+        return lift(self._numpy.accumulate(array_of(array), lower(axis, "host"), dtype, _optional(out)), (out,))
+
+    def reduceat(self, array: ndarray, indices: ndarray, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        self._must_have("reduceat", "ufunc_reduceat")
+        result = self._numpy.reduceat(array_of(array), array_of(indices), lower(axis, "host"), dtype, _optional(out))
+        return lift(result, (out,))
+
+
+def _optional(value: Any) -> np.ndarray | None:
+    return None if value is None else array_of(value)
