@@ -72,6 +72,11 @@ def use(backend: str, dtype: str | numpy.dtype | None = None, threads: int | Non
     _install(numpy if backend == "numpy" else _load_cupy(), cpu_chunks=backend == "numpy", dtype=dtype)
 
 
+def chosen_by_environment() -> str:
+    """The backend that `MINIFA_BACKEND` names; ``"numpy"`` where it is not set."""
+    return os.environ.get("MINIFA_BACKEND") or "numpy"
+
+
 def _install(module: Any, cpu_chunks: bool, dtype: Any = None) -> None:
     global _dtype, _cpu_chunks
     xp._become(module)
@@ -151,6 +156,12 @@ def to_host(array: Any) -> Any:
     return array.get() if hasattr(array, "get") and not isinstance(array, dict) else array
 
 
+def synchronise() -> None:
+    """Wait until the device has done all it was asked to; nothing to wait for on the CPU."""
+    if name() == "cupy":
+        xp.cuda.Stream.null.synchronize()
+
+
 def require_float(array: Any, who: str) -> None:
     """Refuse what the engine cannot compute with, in a sentence.
 
@@ -159,9 +170,13 @@ def require_float(array: Any, who: str) -> None:
     """
     if not isinstance(array, xp.ndarray):
         given = f"{type(array).__module__}.{type(array).__name__}"
-        raise TypeError(f"{who} expects an array of the backend {name()!r}, got {given}: move it with minifa.asarray(x)")
+        raise TypeError(
+            f"{who} expects an array of the backend {name()!r}, got {given}: move it with minifa.asarray(x)"
+        )
     if array.dtype.kind != "f":
-        raise TypeError(f"{who} expects floating-point numbers, got dtype {array.dtype}: convert with minifa.asarray(x)")
+        raise TypeError(
+            f"{who} expects floating-point numbers, got dtype {array.dtype}: convert with minifa.asarray(x)"
+        )
 
 
 # Work in chunks --------------------------------------------------------------------------------------------------------
@@ -218,7 +233,9 @@ class _Threads:
 
 
 _pool = _Threads()
-os.register_at_fork(after_in_child=_pool.__init__) if hasattr(os, "register_at_fork") else None  # threads do not survive fork
+os.register_at_fork(after_in_child=_pool.__init__) if hasattr(
+    os, "register_at_fork"
+) else None  # threads do not survive fork
 
 
 def available_cores() -> int:

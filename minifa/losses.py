@@ -29,7 +29,9 @@ class Loss:
             TypeError: targets that are neither integers nor floating-point numbers.
         """
         if output.ndim != 2:
-            raise ValueError(f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer")
+            raise ValueError(
+                f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"
+            )
         if y.dtype.kind in "iu":
             return xp.asarray(one_hot(backend.to_host(y), *output.shape).astype(output.dtype))
         if y.dtype.kind != "f":

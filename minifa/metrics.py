@@ -111,23 +111,40 @@ def _matrices(W: Array, B: Array | None) -> tuple[Array | None, ...]:
 
 def angle(a: Array, b: Array) -> Array:
     """Angle in degrees between two arrays read as vectors, a number on the backend; NaN where one of them is zero."""
-    a, b = a.reshape(-1), b.reshape(-1)
-    return _degrees(a @ b, xp.sqrt((a @ a) * (b @ b)))
+    return _angles(a.reshape(1, -1), b.reshape(1, -1))[0]
 
 
 def _mean_angle(a: Array | None, b: Array | None) -> Array | None:
     """Mean over examples of the angle between two errors (N, ...); examples in which one is zero do not count."""
     if a is None or b is None:
         return None
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    sizes = xp.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    counts = sizes > 0
-    angles = xp.where(counts, _degrees((a * b).sum(axis=1), xp.where(counts, sizes, xp.ones_like(sizes))), xp.zeros_like(sizes))
-    return angles.sum() / counts.sum()
+    angles = _angles(a.reshape(len(a), -1), b.reshape(len(b), -1))
+    counts = ~xp.isnan(angles)
+    known = counts.sum()
+    mean = xp.where(counts, angles, xp.zeros_like(angles)).sum() / xp.maximum(known, 1)
+    return xp.where(known > 0, mean, math.nan)
 
 
-def _degrees(product: Array, sizes: Array) -> Array:
-    return xp.arccos(xp.clip(product / sizes, -1, 1)) * (180 / math.pi)
+def _angles(a: Array, b: Array) -> Array:
+    """Angles in degrees between the rows of two matrices; NaN where a row is zero.
+
+    2 atan2(|u - v|, |u + v|) of the unit vectors (Kahan): accurate for small angles, where the arc cosine loses half the digits.
+    """
+    u, v = _units(a), _units(b)
+    angles = 2 * xp.arctan2(xp.sqrt(((u - v) ** 2).sum(axis=1)), xp.sqrt(((u + v) ** 2).sum(axis=1)))
+    both = (xp.abs(u).max(axis=1) > 0) & (xp.abs(v).max(axis=1) > 0)
+    return xp.where(both, angles * (180 / math.pi), xp.full_like(angles, math.nan))
+
+
+def _units(rows: Array) -> Array:
+    """The rows with norm 1, zero rows as they are. Divided by their largest entry first, so that no square overflows."""
+    for sizes in (
+        lambda x: xp.abs(x).max(axis=1, keepdims=True),
+        lambda x: xp.sqrt((x * x).sum(axis=1, keepdims=True)),
+    ):
+        size = sizes(rows)
+        rows = rows / xp.where(size > 0, size, xp.ones_like(size))
+    return rows
 
 
 def sign_agreement(a: Array, b: Array) -> Array:

@@ -65,7 +65,9 @@ def tiny(input_shape: Shape, n_out: int, hidden: int = 4) -> Model:
 
 def _image(shape: Shape, model: str) -> Shape:
     if len(shape) != 3:
-        raise ValueError(f"the model {model!r} needs images of height x width x channels, got {format_shape(shape)} per example")
+        raise ValueError(
+            f"the model {model!r} needs images of height x width x channels, got {format_shape(shape)} per example"
+        )
     return shape
 
 

@@ -38,7 +38,11 @@ class Network:
     """
 
     def __init__(
-        self, layers: Sequence[Layer], seed: int = 0, input_shape: Sequence[int] | None = None, input_error: bool = False
+        self,
+        layers: Sequence[Layer],
+        seed: int = 0,
+        input_shape: Sequence[int] | None = None,
+        input_error: bool = False,
     ) -> None:
         if not layers:
             raise ValueError("a network needs at least one layer")
@@ -63,7 +67,9 @@ class Network:
             if not isinstance(layer, Layer):
                 raise TypeError(f"a network is made of layers, got {layer!r}")
             if getattr(layer, "adopted", False):
-                raise ValueError(f"{layer} is in a network already; layers hold weights, so build new ones for a new network")
+                raise ValueError(
+                    f"{layer} is in a network already; layers hold weights, so build new ones for a new network"
+                )
             counts[layer.kind] = counts.get(layer.kind, 0) + 1
             layer.name = path + (layer.own_name or f"{layer.kind}{counts[layer.kind]}")
             if layer.name in self._by_name:
@@ -132,7 +138,9 @@ class Network:
         width = 5 if rule is not None else 4
         widths = [max(len(row[i]) for row in rows) for i in range(width)]
         lines = [
-            "  ".join(cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=False))).rstrip()
+            "  ".join(
+                cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=False))
+            ).rstrip()
             for row in rows
         ]
         rulers = "-" * (sum(widths) + 2 * (width - 1))
@@ -157,7 +165,9 @@ class Network:
                 "or make the network after minifa.use(..., dtype=...)"
             )
         if x.ndim < 2 or len(x) == 0:
-            raise ValueError(f"the network expects a batch (N, ...) of at least one example, got an array of shape {x.shape}")
+            raise ValueError(
+                f"the network expects a batch (N, ...) of at least one example, got an array of shape {x.shape}"
+            )
         if self.input_shape is not None and tuple(x.shape[1:]) != self.input_shape:
             raise ValueError(
                 f"the network expects {format_shape(self.input_shape)} per example, got {format_shape(x.shape[1:])} "
@@ -182,7 +192,9 @@ class Network:
         if len(host) == 0:
             raise ValueError("predict got no examples")
         batches = (host[i : i + batch_size].astype(self.dtype) for i in range(0, len(host), batch_size))
-        return numpy.concatenate([backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches])
+        return numpy.concatenate(
+            [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
+        )
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
@@ -220,7 +232,9 @@ def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: st
     """Raise ValueError unless the state holds exactly these names, with finite numbers of these shapes."""
     missing, extra = sorted(arrays.keys() - state.keys()), sorted(state.keys() - arrays.keys())
     if missing or extra:
-        raise ValueError(f"the state does not belong to {whose}: missing {missing or 'nothing'}, unknown {extra or 'nothing'}")
+        raise ValueError(
+            f"the state does not belong to {whose}: missing {missing or 'nothing'}, unknown {extra or 'nothing'}"
+        )
     for key, array in arrays.items():
         given = numpy.asarray(backend.to_host(state[key]))
         if given.shape != array.shape:

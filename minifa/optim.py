@@ -93,7 +93,9 @@ class Optimizer:
             raise ValueError(f"the optimizer's state is for another network: it knows {', '.join(unknown)}")
         arrays = {name: {slot: xp.zeros_like(owners[name]) for slot in self.slots} for name in names}
         flat = {f"{slot}/{name}": array for name, slots in arrays.items() for slot, array in slots.items()}
-        check_state({**flat, **{f"count/{name}": numpy.array(0) for name in names}}, state, f"the optimizer {self.name!r}")
+        check_state(
+            {**flat, **{f"count/{name}": numpy.array(0) for name in names}}, state, f"the optimizer {self.name!r}"
+        )
         for key, array in flat.items():
             array[...] = backend.asarray(state[key], array.dtype)
         self.arrays, self.counts = arrays, {name: int(state[f"count/{name}"]) for name in names}

@@ -131,7 +131,9 @@ class Trainer:
         started = time.perf_counter()
         total: Any = 0.0
         correct: Any = 0
-        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported by the loop itself
+        with numpy.errstate(
+            over="ignore", invalid="ignore", divide="ignore"
+        ):  # divergence is reported by the loop itself
             for i in range(batches):
                 rows = order[i * batch_size : (i + 1) * batch_size]
                 self.optimizer.lr = self.base_lr * self.schedule(self.epoch - 1 + i / batches)
@@ -252,4 +254,6 @@ def train(
 ) -> History:
     """Train a network under a rule, with a progress bar, and return the history. For more control use `Trainer`."""
     callbacks = [ProgressBar(rule.name)] if progress else []
-    return Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks).fit(train, epochs, batch_size, validation)
+    return Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks).fit(
+        train, epochs, batch_size, validation
+    )

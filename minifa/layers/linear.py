@@ -35,7 +35,9 @@ class Linear(Weighted):
     def infer(self, shape: Shape) -> Shape:
         if shape != self.weight_shape[:1]:
             hint = "; put a Flatten before it" if len(shape) > 1 else ""
-            raise ValueError(f"{self} expects {self.weight_shape[0]} inputs per example, got {format_shape(shape)}{hint}")
+            raise ValueError(
+                f"{self} expects {self.weight_shape[0]} inputs per example, got {format_shape(shape)}{hint}"
+            )
         return self.weight_shape[1:]
 
     def columns(self, x: Array) -> Array:

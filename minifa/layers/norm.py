@@ -70,7 +70,9 @@ class BatchNorm(Layer):
         flat = as_matrix(x)
         n = len(flat)
         if n == 1:
-            raise ValueError(f"{self} cannot train on one value per feature: it has no variance. Use a batch of two or more")
+            raise ValueError(
+                f"{self} cannot train on one value per feature: it has no variance. Use a batch of two or more"
+            )
         mean = sum_rows(flat) / n
         var = _sum_of_squares(flat, mean) / n
         if walk.update_statistics:

@@ -29,7 +29,11 @@ class Pool(Layer):
     """
 
     def __init__(
-        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, name: str | None = None
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        name: str | None = None,
     ) -> None:
         super().__init__(name)
         self.kernel = windows.pair(kernel_size, "kernel_size", least=1)
@@ -70,7 +74,9 @@ class MaxPool(Pool):
     def forward(self, x: Array, walk: Walk) -> Array:
         y = self.checked_output(x)
         size = y.shape[1:3]
-        won_by = xp.empty(y.shape, "uint8" if self.kernel[0] * self.kernel[1] < 256 else "int32") if walk.training else None
+        won_by = (
+            xp.empty(y.shape, "uint8" if self.kernel[0] * self.kernel[1] < 256 else "int32") if walk.training else None
+        )
 
         def piece(rows: slice) -> None:
             places = windows.taps(windows.pad(x[rows], self.padding, -xp.inf), self.kernel, self.stride, size)
@@ -131,7 +137,11 @@ class AvgPool(Pool):
     def backward(self, delta: Array, rule: Rule) -> Array:
         below = xp.empty(self.cached(), delta.dtype)
         area = self.kernel[0] * self.kernel[1]
-        each_chunk(len(below), 3 * below.nbytes // len(below), lambda rows: self.spread(below[rows], [delta[rows] / area] * area))
+        each_chunk(
+            len(below),
+            3 * below.nbytes // len(below),
+            lambda rows: self.spread(below[rows], [delta[rows] / area] * area),
+        )
         return below
 
 

@@ -37,7 +37,9 @@ class Residual(Layer):
     def infer(self, shape: Shape) -> Shape:
         ends = [infer_chain(layers, shape, f"the input of {self.name!r}") for _, layers in self.children()]
         if ends[0] != ends[1]:
-            raise ValueError(f"{self}: its body ends in {format_shape(ends[0])}, its shortcut in {format_shape(ends[1])} per example")
+            raise ValueError(
+                f"{self}: its body ends in {format_shape(ends[0])}, its shortcut in {format_shape(ends[1])} per example"
+            )
         return ends[0]
 
     def forward(self, x: Array, walk: Walk) -> Array:

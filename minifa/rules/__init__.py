@@ -27,7 +27,9 @@ def make(description: str, seed: int = 0) -> Rule:
     for item in filter(None, written.split(",")):
         key, equals, value = item.partition("=")
         if key not in known:
-            raise ValueError(f"{unknown(known, key, f'option of rule {name!r}')}" if known else f"the rule {name!r} takes no options")
+            raise ValueError(
+                f"{unknown(known, key, f'option of rule {name!r}')}" if known else f"the rule {name!r} takes no options"
+            )
         if not equals:
             raise ValueError(f"an option of a rule is written key=value, got {item!r}")
         options[key] = _read_value(value)

@@ -69,7 +69,9 @@ class Rule:
         if not self.freezes_hidden:
             unreached = self._unreached(net)
             if unreached:
-                raise ValueError(f"under {self.name!r} no error would reach {', '.join(unreached)}: give it an activation to be taught at")
+                raise ValueError(
+                    f"under {self.name!r} no error would reach {', '.join(unreached)}: give it an activation to be taught at"
+                )
         for layer in self.senders(net):
             self._note(layer, self.feedback(layer))
         return self
@@ -168,7 +170,11 @@ class Rule:
 
     def feedback_size(self, layer: Layer) -> int:
         """How many feedback numbers the rule keeps for this layer."""
-        return sum(a.size for key, a in self.memory.items() if key.split("/")[0] == layer.name and not key.endswith("/start_norm"))
+        return sum(
+            a.size
+            for key, a in self.memory.items()
+            if key.split("/")[0] == layer.name and not key.endswith("/start_norm")
+        )
 
     def state(self) -> dict[str, numpy.ndarray]:
         """Copies on the host of what the rule keeps, by name."""
@@ -191,4 +197,3 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"
-

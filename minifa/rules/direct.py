@@ -111,7 +111,9 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
             continue
         after = _until_next_weighted(layers[i + 1 :])
         ends_branch = "." in layer.name and i + 1 + len(after) == len(layers)
-        choices = [one for one in after if isinstance(one, places)] or [one for one in after if isinstance(one, Activation)]
+        choices = [one for one in after if isinstance(one, places)] or [
+            one for one in after if isinstance(one, Activation)
+        ]
         if choices:
             taught.append(choices[0])
         elif not ends_branch:

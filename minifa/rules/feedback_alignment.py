@@ -69,7 +69,9 @@ class FA(Rule):
         if conv not in ("kernel", "dense"):
             raise ValueError(f"conv is 'kernel' or 'dense', got {conv!r}")
         if conv == "dense" and (correlation != 0 or normalise is not None):
-            raise ValueError("a dense B between maps has not the kernel's shape: correlation and normalise need conv='kernel'")
+            raise ValueError(
+                "a dense B between maps has not the kernel's shape: correlation and normalise need conv='kernel'"
+            )
         self.init = lookup(INITIALISERS, init, "initialiser") if isinstance(init, str) else init
         self.normalise = check_normalise(normalise)
         self.sparsity, self.rescale_sparse = sparsity, rescale_sparse
@@ -134,4 +136,3 @@ class Sham(FA):
         matrix = self.memory[layer.name]
         matrix[...] = layer.W
         return matrix
-

@@ -47,7 +47,9 @@ class SignConcordant(Rule):
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):
             if self.concordance < 1:
-                agrees = generator(self.seed, "feedback", layer.name + "/mask").random(layer.weight_shape) < self.concordance
+                agrees = (
+                    generator(self.seed, "feedback", layer.name + "/mask").random(layer.weight_shape) < self.concordance
+                )
                 self.memory[f"{layer.name}/mask"] = xp.asarray((2.0 * agrees - 1.0).astype(layer.W.dtype))
             if self.signs == "initial":
                 self.memory[f"{layer.name}/signs"] = xp.sign(layer.W)

@@ -1,0 +1,8 @@
+"""``python -m minifa`` is the command ``minifa``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""How long a training step takes: minifa's rules, and PyTorch's backpropagation where it is installed, alternating in one run.
+
+Machines are noisy, so everything is measured in turn (A B C A B C ...) and medians and their ratios are what to quote. The limit is the
+machine's matrix-product rate, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from . import backend, rules, runs
+from .layers.base import Weighted
+from .losses import SoftmaxCrossEntropy
+from .models import MODELS
+from .network import Network
+from .optim import SGD
+
+SHAPES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+    "mlp": ("mlp", (784,), {"hidden": (1000, 1000)}),
+    "cnn": ("bench_cnn", (32, 32, 3), {}),
+}
+CLASSES = 10
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contestant: its steps' times in seconds, its matrix-product work per step, and its extra memory."""
+
+    label: str
+    seconds: list[float]
+    flops: float
+    bytes: int
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 128, repeats: int = 15) -> str:
+    """The bench's tables, one per network. Raises ValueError for an unknown network."""
+    unknown = sorted(set(models) - SHAPES.keys())
+    if unknown:
+        raise ValueError(f"unknown bench network {', '.join(unknown)}: known are {', '.join(SHAPES)}")
+    lines = [f"{key} {value}" for key, value in runs.environment().items()]
+    rate = matrix_rate()
+    parts = [", ".join(lines), f"matrix products run at {rate / 1e9:.0f} GFLOP/s (2048 x 2048, all threads)"]
+    for model in models:
+        parts.append(table(model, measure(model, rule_names, batch_size, repeats), batch_size, rate))
+    return "\n\n".join(parts)
+
+
+def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int) -> list[Timing]:
+    """Time the contestants in turn."""
+    steps: dict[str, tuple[Step, float]] = {}
+    for name in rule_names:
+        steps[f"minifa {name}"] = _minifa_step(model, name, batch_size)
+    flops = max(work for _, work in steps.values())
+    for label, step in _torch_steps(model, batch_size).items():
+        steps[label] = step, flops
+    memory = {label: _peak_bytes(step) for label, (step, _) in steps.items()}
+    for step, _ in steps.values():
+        step()
+    seconds: dict[str, list[float]] = {label: [] for label in steps}
+    for _ in range(repeats):
+        for label, (step, _) in steps.items():
+            started = time.perf_counter()
+            step()
+            seconds[label].append(time.perf_counter() - started)
+    return [Timing(label, seconds[label], steps[label][1], memory[label]) for label in steps]
+
+
+def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -> str:
+    """Medians, and ratios to the first contestant and to PyTorch (pairs of the same round, so that drift cancels)."""
+    torch = next((t for t in timings if t.label == "torch"), None)
+    head = ("step", "ms", "images/s", "of matrix rate", "MiB", f"/ {timings[0].label}", "/ torch")
+    rows = [head]
+    for timing in timings:
+        rows.append(
+            (
+                timing.label,
+                f"{timing.median * 1e3:.2f}",
+                f"{batch_size / timing.median:,.0f}",
+                f"{timing.flops / timing.median / rate:.0%}",
+                f"{timing.bytes / 2**20:.0f}" if timing.bytes else "-",
+                f"{_ratio(timing, timings[0]):.2f}",
+                f"{_ratio(timing, torch):.2f}" if torch else "-",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
+    name, shape, options = SHAPES[model]
+    return "\n".join([f"{model}: {name} on {' x '.join(map(str, shape))}, batch {batch_size}, medians of {len(timings[0].seconds)}", *lines])
+
+
+def _ratio(a: Timing, b: Timing) -> float:
+    return statistics.median(x / y for x, y in zip(a.seconds, b.seconds, strict=True))
+
+
+def matrix_rate(size: int = 2048) -> float:
+    """Multiply-adds count as two: operations per second of a large float product, on all of BLAS's threads."""
+    a = numpy.ones((size, size), backend.dtype())
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / min(times)
+
+
+def matrix_work(net: Network, batch_size: int) -> float:
+    """Operations of the matrix products in one backpropagation step: forward, gradient, and carrying where an error is sent down."""
+    total = 0.0
+    for layer in net.weighted:
+        positions = math.prod((layer.output_shape or ())[:-1])
+        products = 3 if layer.sends_down else 2
+        total += 2.0 * products * batch_size * positions * layer.W.size
+    return total
+
+
+def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, float]:
+    name, shape, options = SHAPES[model]
+    net = Network(MODELS[name](shape, CLASSES, **options), seed=0, input_shape=shape)
+    rule = rules.make(rule_name).attach(net)
+    loss, optimizer = SoftmaxCrossEntropy(), SGD(lr=0.01, momentum=0.9)
+    x, y = _batch(shape, batch_size)
+    x = backend.asarray(x)
+
+    def step() -> None:
+        rule.gradients(net, x, y, loss)
+        optimizer.step(net, rule)
+        backend.synchronise()
+
+    work = matrix_work(net, batch_size)
+    if not rule.crosses_weights:
+        positions = {layer.name: math.prod((layer.output_shape or ())[:-1]) for layer in net.weighted}
+        work -= sum(2.0 * batch_size * positions[layer.name] * layer.W.size for layer in net.weighted if layer.sends_down)
+    return step, work
+
+
+def _batch(shape: tuple[int, ...], batch_size: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    rng = numpy.random.default_rng(0)
+    return rng.standard_normal((batch_size, *shape), dtype="float32"), rng.integers(0, CLASSES, batch_size)
+
+
+def _torch_steps(model: str, batch_size: int) -> dict[str, Step]:
+    """PyTorch's step on the same network, in its default layout and channels last; nothing where it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    torch.set_num_threads(backend.threads())
+    steps = {"torch": _torch_step(torch, model, batch_size, channels_last=False)}
+    if len(SHAPES[model][1]) == 3:
+        steps["torch channels_last"] = _torch_step(torch, model, batch_size, channels_last=True)
+    return steps
+
+
+def _torch_step(torch: Any, model: str, batch_size: int, channels_last: bool) -> Step:
+    nn = torch.nn
+    _, shape, options = SHAPES[model]
+    x, y = (torch.from_numpy(array) for array in _batch(shape, batch_size))
+    if model == "mlp":
+        widths = (784, *options["hidden"], CLASSES)
+        layers = [one for a, b in zip(widths, widths[1:], strict=False) for one in (nn.Linear(a, b), nn.ReLU())][:-1]
+    else:
+        x = x.permute(0, 3, 1, 2).contiguous()
+        widths = (3, 32, 64, 128)
+        layers = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, CLASSES)]
+    net = nn.Sequential(*layers)
+    if channels_last:
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def _peak_bytes(step: Step) -> int:
+    """How far one step raises the peak of the process's memory above what it holds before; 0 where the system does not say.
+
+    The first step is measured: it has everything to allocate. What earlier contestants freed may be used again.
+    """
+    if not sys.platform.startswith("linux"):
+        step()
+        return 0
+    before = _reset_peak()
+    step()
+    return max(0, _read_status("VmHWM") - before)
+
+
+def _reset_peak() -> int:
+    """Set the recorded peak to the present size and return it, in bytes."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+    return _read_status("VmRSS")
+
+
+def _read_status(key: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))

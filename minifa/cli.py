@@ -1,0 +1,418 @@
+"""The command line: parses, calls, prints. Everything it does can be done from Python as well."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from . import __version__, backend, data, experiments, rules, runs
+from .experiments import Experiment, Result
+from .losses import LOSSES
+from .models import MODELS
+from .optim import OPTIMIZERS
+from .registry import lookup, unknown
+from .training import History
+
+DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
+OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal or locale that cannot show ± or ° must not end a run
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    parser = make_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        options.parser.error("unrecognized arguments: " + " ".join(rest))
+    try:
+        backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, TypeError, OSError, backend.BackendError) as error:
+        print(f"minifa {options.command}: {error}", file=sys.stderr)
+        return WRONG_USE if isinstance(error, ValueError) else FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the nearest known names where a command or option is not known."""
+
+    def error(self, message: str) -> Any:
+        if "invalid choice:" in message and self._subparsers is not None:
+            given = message.split("invalid choice: ")[1].split("'")[1]
+            message = unknown(COMMANDS, given, "command")
+        elif message.startswith("unrecognized arguments: "):
+            given = message.removeprefix("unrecognized arguments: ").split()[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            message = unknown(known, given, "option") if given.startswith("-") else message
+        self.print_usage(sys.stderr)
+        self.exit(WRONG_USE, f"{self.prog}: {message}\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="minifa",
+        description="Learn how networks learn: train them under backpropagation, feedback alignment and their relatives.",
+        epilog="Try: minifa compare",
+    )
+    parser.add_argument("--version", action="version", version=f"minifa {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (describe, summary, run) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        command.set_defaults(run=run, parser=command)
+        where = command.add_argument_group("where it runs")
+        where.add_argument(
+            "--backend", choices=("numpy", "cupy"), help="where arrays live (default: $MINIFA_BACKEND, else numpy)"
+        )
+        where.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="floating-point type")
+        where.add_argument(
+            "--threads", type=_at_least_one, help="threads of the CPU (default: $MINIFA_THREADS, else all cores)"
+        )
+        describe(command)
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
+    return value
+
+
+def _setting(command: argparse.ArgumentParser) -> None:
+    """The options that `train` and `compare` share."""
+    what = command.add_argument_group("what is trained")
+    what.add_argument(
+        "--data", default="digits", help=f"a data set ({', '.join(data.DATASETS)}) or a file my.npz with x and y"
+    )
+    what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
+    what.add_argument("--model", default="cnn", help=f"architecture: {', '.join(MODELS)}")
+    what.add_argument("--depth", type=_at_least_one, help="convolutions of the model cnn (default: 6)")
+    what.add_argument(
+        "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
+    )
+    how = command.add_argument_group("how it is trained")
+    how.add_argument("--epochs", type=_at_least_one, default=15, help="passes through the training set")
+    how.add_argument("--batch-size", type=_at_least_one, default=64, help="examples per weight update")
+    how.add_argument("--lr", type=float, help="learning rate (default: the one kept from the grid for each rule)")
+    how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
+    how.add_argument("--momentum", type=float, default=0.9, help="of sgd")
+    how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
+    how.add_argument("--seed", type=int, default=0, help="the first seed")
+
+
+def _experiment(options: argparse.Namespace, rule: str) -> Experiment:
+    lookup(MODELS, options.model, "model")
+    lookup(OPTIMIZERS, options.optimizer, "optimizer")
+    model_options: dict[str, Any] = {}
+    if options.depth is not None:
+        model_options["depth"] = options.depth
+    if options.batch_norm:
+        model_options["batch_norm"] = True
+    return Experiment(
+        data=options.data,
+        data_dir=options.data_dir,
+        model=options.model,
+        model_options=model_options,
+        rule=rule,
+        loss=options.loss,
+        optimizer=options.optimizer,
+        optimizer_options={"momentum": options.momentum} if options.optimizer == "sgd" else {},
+        lr=options.lr,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+
+
+# train
+
+
+def _describe_train(command: argparse.ArgumentParser) -> None:
+    _setting(command)
+    command.add_argument(
+        "--rule", default="bp", help=f"learning rule, options behind a colon (usf:scale=init): {', '.join(rules.RULES)}"
+    )
+    command.add_argument(
+        "--out", help="run folder (default: runs/train-DATA-MODEL-RULE; an existing one is never overwritten)"
+    )
+
+
+def _train(options: argparse.Namespace) -> int:
+    experiment = _experiment(options, options.rule)
+    dataset = data.load(experiment.data, experiment.data_dir)
+    net, rule, _, _ = experiments.build(experiment, dataset)
+    print(net.summary(rule))
+    print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
+    result, trainer = experiments.run(experiment, dataset, progress=True)
+    folder = runs.new_folder(options.out or f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}")
+    runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
+    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {dataset.name}")
+    _print_history(trainer.history)
+    print(f"\nwritten to {folder}")
+    if result.diverged:
+        print("training diverged: the loss is not finite any more; try a smaller --lr", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _print_history(history: History) -> None:
+    """Loss, accuracy and weight angles per epoch; at most a dozen of the epochs."""
+    angles = [key for key in history[-1] if key.endswith(".weight_angle")]
+    scalars = [
+        key for key in history.columns() if key in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    ]
+    print(
+        "  ".join(
+            [
+                "epoch",
+                *(f"{key.replace('_', ' '):>14}" for key in scalars),
+                *(f"{'W,B ' + a.split('.weight')[0]:>11}" for a in angles),
+            ]
+        )
+    )
+    step = max(1, len(history) // 12)
+    for row in [*history[:-1:step], history[-1]]:
+        cells = [f"{row[key]:14.4f}" if key in row else " " * 14 for key in scalars]
+        cells += [f"{row[key]:10.1f}°" if key in row else " " * 11 for key in angles]
+        print("  ".join([f"{row['epoch']:5d}", *cells]))
+
+
+# compare
+
+
+def _describe_compare(command: argparse.ArgumentParser) -> None:
+    _setting(command)
+    command.add_argument(
+        "--rules",
+        default=DEFAULT_RULES,
+        help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; options behind a colon, then separate rules by spaces",
+    )
+    command.add_argument("--seeds", type=_at_least_one, default=3, help="runs of each rule")
+    command.add_argument("--jobs", type=_at_least_one, help="runs at the same time (default: one per core)")
+    command.add_argument(
+        "--tune",
+        action="store_true",
+        help="first try every rule at every rate of a grid, on held-out examples of the training set",
+    )
+    command.add_argument(
+        "--out", help="folder (default: runs/compare-DATA-MODEL; an existing one is never overwritten)"
+    )
+
+
+def split_rules(text: str) -> list[str]:
+    """The rules of an option: separated by commas, or by spaces where their own options have commas.
+
+    Raises:
+        ValueError: an unknown rule or option, or the same rule twice.
+    """
+    names = (
+        list(rules.RULES) if text == "all" else text.split() if " " in text.strip() or ":" in text else text.split(",")
+    )
+    names = [name.strip() for name in names if name.strip()]
+    for name in names:
+        rules.make(name)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"--rules names no rule, or one twice: {text!r}")
+    return names
+
+
+def _compare(options: argparse.Namespace) -> int:
+    names = split_rules(options.rules)
+    base = _experiment(options, names[0])
+    dataset = data.load(base.data, base.data_dir)
+    for name in names:  # what cannot work is refused before anything runs
+        experiments.build(_with(base, rule=name), dataset)
+    folder = runs.new_folder(options.out or f"runs/compare-{_label(base)}")
+    interrupted = False
+    chosen: dict[str, float] = {}
+    if options.tune:
+        results, interrupted = _run_all(experiments.tuning_grid(base, names, options.seeds), options.jobs, "grid")
+        table = experiments.rate_table(results)
+        _write_rows(folder / "rates.csv", table)
+        _print_rates(table)
+        chosen = {row["rule"]: row["lr"] for row in table if row["chosen"]}
+    grid = [
+        _with(e, lr=chosen[e.rule]) if e.rule in chosen else e
+        for e in experiments.grid_of_rules(base, names, options.seeds)
+    ]
+    results = []
+    if not interrupted:
+        print(
+            f"{_describe(base, dataset)}, seeds {options.seed} to {options.seed + options.seeds - 1}, {_rates(grid)}\n",
+            flush=True,
+        )
+        results, interrupted = _run_all(grid, options.jobs, "compare")
+    if results:
+        _report(folder, results, dataset)
+    print(f"written to {folder}")
+    if interrupted:
+        print(f"interrupted: {len(results)} of {len(grid)} runs were finished and kept", file=sys.stderr)
+        return INTERRUPTED
+    failed = [r for r in results if r.error is not None]
+    for result in failed:
+        print(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}", file=sys.stderr)
+    return FAILED if failed else OK
+
+
+def _with(experiment: Experiment, **changes: Any) -> Experiment:
+    return replace(experiment, **changes)
+
+
+def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[list[Result], bool]:
+    """Every result that came, and whether Ctrl-C cut it short."""
+    from tqdm import tqdm
+
+    results: list[Result] = []
+    with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar:
+        try:
+            for result in experiments.run_many(grid, jobs):
+                results.append(result)
+                bar.update()
+                e = result.experiment
+                bar.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
+        except KeyboardInterrupt:
+            return results, True
+    return results, False
+
+
+def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
+    """The table on the screen and in table.txt, every epoch of every run in runs.csv, and the figure."""
+    first = results[0].experiment
+    table = experiments.summary_table(results)
+    note = f"\n\n{dataset.note}" if dataset.note else ""
+    legend = (
+        f"score: {results[0].measured} {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; weight angle: between W and B, mean over "
+        "layers;\ntrue angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
+    )
+    print(f"{table}\n\n{legend}{note}\n")
+    (folder / "table.txt").write_text(f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n", encoding="utf-8")
+    rows = [
+        {
+            "rule": r.experiment.rule,
+            "seed": r.experiment.seed,
+            "rate": r.experiment.rate(),
+            "diverged": int(r.diverged),
+            **row,
+        }
+        for some in experiments.by_rule(results).values()
+        for r in some
+        for row in r.history
+    ]
+    _write_rows(folder / "runs.csv", rows)
+    runs.write_config(folder, {"experiments": [r.experiment.as_config() for r in results]})
+    _draw(folder / "figures" / "comparison.png", "comparison", results, _describe(first, dataset))
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    History(rows).save_csv(path)
+
+
+def _print_rates(table: Sequence[dict[str, Any]]) -> None:
+    """The grid: a line per rule, a column per rate, the chosen one marked."""
+    rates = sorted({row["lr"] for row in table})
+    print(f"{'held-out score':18}" + "".join(f"{rate:>10g}" for rate in rates))
+    for rule in dict.fromkeys(row["rule"] for row in table):
+        cells = {row["lr"]: f"{row['mean']:.3f}{'*' if row['chosen'] else ' '}" for row in table if row["rule"] == rule}
+        print(f"{rule:18}" + "".join(f"{cells.get(rate, ''):>10}" for rate in rates))
+    print("* chosen: the best mean, in a tie the smaller rate\n", flush=True)
+
+
+def _draw(path: Path, picture: str, *arguments: Any) -> None:
+    from . import figures  # here, because matplotlib takes longer to import than all the rest
+
+    getattr(figures, picture)(*arguments).savefig(path)
+
+
+def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
+    options = experiments.describe_options(experiment.model_options)
+    return (
+        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), model {experiment.model}"
+        f"{' ' + options if options else ''}, {experiment.epochs} epochs, batch {experiment.batch_size}, {experiment.optimizer}"
+    )
+
+
+def _rates(grid: Sequence[Experiment]) -> str:
+    """Where the learning rates come from."""
+    if all(e.lr is not None for e in grid):
+        return "rates as given" if len({e.lr for e in grid}) > 1 else f"rate {grid[0].lr:g}"
+    untuned = sorted({e.rule for e in grid if e.lr is None and not experiments.default_rate(e)[1]})
+    kept = "rates from the grid kept in minifa/recipes/rates.csv"
+    if not untuned:
+        return kept
+    return f"rate {experiments.UNTUNED_RATE:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
+
+
+def _label(experiment: Experiment) -> str:
+    parts = [Path(experiment.data).stem, experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
+    return _as_file_name("-".join(parts))
+
+
+def _as_file_name(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+
+
+# rules, info, bench
+
+
+def _describe_nothing(command: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _rules(options: argparse.Namespace) -> int:
+    for rule in rules.RULES.values():
+        print(f"{rule.name:10} {rule.equation}\n{'':10} {rule.title}; {rule.paper}\n{'':10} needs {rule.needs}\n")
+    return OK
+
+
+def _describe_info(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
+
+
+def _info(options: argparse.Namespace) -> int:
+    for key, value in runs.environment().items():
+        print(f"{key:10} {value}")
+    print(f"{'cupy':10} {backend.cupy_status()}")
+    print("\ndata")
+    for name, where in data.find(options.data_dir).items():
+        print(f"{name:14} {where}")
+    return OK
+
+
+def _describe_bench(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--models", default="mlp,cnn", help="mlp, cnn, or both")
+    command.add_argument("--rules", default="bp,fa", help="rules to time beside each other")
+    command.add_argument("--batch-size", type=_at_least_one, default=128, help="examples per step")
+    command.add_argument(
+        "--repeats", type=_at_least_one, default=15, help="timed steps of each; their median is printed"
+    )
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from . import bench
+
+    print(bench.report(options.models.split(","), split_rules(options.rules), options.batch_size, options.repeats))
+    return OK
+
+
+Command = tuple[Callable[[argparse.ArgumentParser], None], str, Callable[[argparse.Namespace], int]]
+COMMANDS: dict[str, Command] = {
+    "compare": (
+        _describe_compare,
+        "the same network and data under several learning rules and seeds: a table and a figure",
+        _compare,
+    ),
+    "train": (_describe_train, "train one network under one rule, into a run folder", _train),
+    "rules": (_describe_nothing, "the learning rules: equation, paper, and what each needs", _rules),
+    "info": (_describe_info, "versions, backend, threads, and which data sets were found", _info),
+    "bench": (_describe_bench, "time a training step, beside PyTorch where it is installed", _bench),
+}

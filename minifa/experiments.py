@@ -1,0 +1,329 @@
+"""From a description of a run to its result: one experiment, many side by side on all cores, and the search for learning rates."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import math
+import signal
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from typing import Any
+
+from . import backend, rules
+from .data import load
+from .data.base import Dataset
+from .losses import LOSSES, Loss
+from .models import MODELS
+from .network import Network
+from .optim import OPTIMIZERS, Optimizer
+from .registry import lookup
+from .rules.base import Rule
+from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
+
+GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+UNTUNED_RATE = 0.01
+MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides a run. Two equal experiments give the same numbers, bit for bit, on one machine.
+
+    Attributes:
+        data: name of a data set, or path of an .npz file. data_dir: folder of its files; None: the usual places.
+        model: name of an architecture. model_options: its own options (depth, batch_norm, hidden, ...).
+        rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
+        lr: learning rate; None: the one kept for this rule from the grid (see `default_rate`).
+        validation: fraction of the training set held out and measured instead of the test set (for choosing a rate).
+        alignment: whether the alignment of every layer is measured after every epoch.
+    """
+
+    data: str = "digits"
+    data_dir: str | None = None
+    model: str = "cnn"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    rule: str = "bp"
+    loss: str | None = None
+    optimizer: str = "sgd"
+    optimizer_options: Mapping[str, Any] = field(default_factory=lambda: {"momentum": 0.9})
+    lr: float | None = None
+    epochs: int = 15
+    batch_size: int = 64
+    seed: int = 0
+    validation: float = 0.0
+    alignment: bool = True
+
+    def rate(self) -> float:
+        """The learning rate in force."""
+        return default_rate(self)[0] if self.lr is None else self.lr
+
+    def as_config(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold, with the learning rate in force."""
+        return {**asdict(self), "lr": self.rate()}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of one experiment.
+
+    Attributes:
+        score: accuracy (or, without classes, minus the loss) on the test set, or on the held-out part.
+        measured: which of the two: "test" or "validation". layers: names of the weighted layers, in forward order. error: why it failed; None: it did not.
+    """
+
+    experiment: Experiment
+    history: list[Row]
+    score: float
+    measured: str
+    seconds: float
+    layers: tuple[str, ...] = ()
+    diverged: bool = False
+    error: str | None = None
+
+
+def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
+    """Network, rule (attached), loss and optimizer of an experiment.
+
+    Raises:
+        ValueError: an unknown name, or an option that its owner refuses.
+    """
+    make_model = lookup(MODELS, experiment.model, "model")
+    make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
+    loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
+    make_loss = lookup(LOSSES, loss_name, "loss")
+    try:
+        layers = make_model(data.input_shape, data.n_out, **experiment.model_options)
+        optimizer = make_optimizer(lr=experiment.rate(), **experiment.optimizer_options)
+    except TypeError as error:  # an option that the model or optimizer does not have
+        raise ValueError(str(error).replace("()", "")) from None
+    net = Network(layers, seed=experiment.seed, input_shape=data.input_shape)
+    rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
+    return net, rule, make_loss(), optimizer
+
+
+class MeasureTest(Callback):
+    """Puts loss and accuracy on the test set into every row. They decide nothing."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+
+    def on_epoch(self, trainer: Trainer, row: Row) -> None:
+        row.update({f"test_{key}": value for key, value in trainer.evaluate(self.data.test).items()})
+
+
+def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -> Trainer:
+    """A trainer with everything the experiment asks to be measured."""
+    net, rule, loss, optimizer = build(experiment, data)
+    callbacks: list[Callback] = [] if experiment.validation else [MeasureTest(data)]
+    if experiment.alignment:
+        callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
+    if progress:
+        callbacks.append(ProgressBar(experiment.rule))
+    return Trainer(net, rule, loss, optimizer, seed=experiment.seed, callbacks=callbacks)
+
+
+def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:
+    """Run one experiment here. The trainer holds the network and the rule as they ended."""
+    data = data or load(experiment.data, experiment.data_dir)
+    trainer = trainer_for(experiment, data, progress)
+    held_out = None
+    train = data.train
+    if experiment.validation:
+        train, held_out = data.hold_out(experiment.validation)
+    started = time.perf_counter()
+    history = trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
+    seconds = time.perf_counter() - started
+    measured = "validation" if experiment.validation else "test"
+    accuracy = history[-1].get(f"{measured}_accuracy")
+    score = -history[-1][f"{measured}_loss"] if accuracy is None else accuracy
+    layers = tuple(layer.name for layer in trainer.net.weighted)
+    return Result(experiment, list(history), score, measured, seconds, layers, trainer.diverged), trainer
+
+
+# Many at once
+
+
+def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Iterator[Result]:
+    """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails says why.
+
+    Closing the iterator (Ctrl-C in the caller) stops the processes; results already yielded are kept by the caller.
+    """
+    jobs = min(jobs or backend.available_cores(), len(experiments))
+    if jobs == 1:
+        for experiment in experiments:
+            yield _run_safely(experiment)
+        return
+    threads = max(1, backend.available_cores() // jobs)
+    setting = backend.name(), str(backend.dtype()), threads
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=setting)
+    try:
+        pending = {pool.submit(_run_safely, experiment) for experiment in experiments}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((pool._processes or {}).values()):  # a worker in the middle of a run would keep us waiting
+            process.terminate()
+
+
+def _start_worker(backend_name: str, dtype: str, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    backend.use(backend_name, dtype, threads)
+
+
+def _run_safely(experiment: Experiment) -> Result:
+    try:
+        return run(experiment)[0]
+    except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
+        return Result(experiment, [], math.nan, "test", 0.0, error=f"{type(error).__name__}: {error}")
+
+
+def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> list[Experiment]:
+    """The same experiment under every rule and seed, seeds outermost, so that an interrupted run has every rule."""
+    names = list(rule_names)
+    return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
+
+
+# Learning rates: every rule's default is the best of a printed grid, judged on held-out examples of the training set.
+
+RATES_COLUMNS = ("data", "model", "options", "rule", "lr", "mean", "sd", "seeds", "epochs", "chosen")
+
+
+def tuning_grid(base: Experiment, rule_names: Iterable[str], seeds: int, validation: float = 0.15) -> list[Experiment]:
+    """Every rule at every rate of the grid, without alignment, judged on a held-out part."""
+    return [
+        replace(base, rule=name, lr=rate, seed=base.seed + i, validation=validation, alignment=False)
+        for name in rule_names
+        for rate in GRID
+        for i in range(seeds)
+    ]
+
+
+def rate_table(results: Sequence[Result]) -> list[Row]:
+    """One row per rule and rate: mean and sd of the held-out score, and whether the rate was chosen (the best; in a tie the smaller)."""
+    rows: list[Row] = []
+    for rule in dict.fromkeys(r.experiment.rule for r in results):
+        found: dict[float, list[Result]] = {}
+        for result in results:
+            if result.experiment.rule == rule and result.error is None:
+                found.setdefault(result.experiment.rate(), []).append(result)
+        means = {rate: statistics.fmean(r.score for r in some) for rate, some in found.items()}
+        best = max(sorted(means), key=lambda rate: means[rate], default=None)
+        for rate, some in sorted(found.items()):
+            experiment = some[0].experiment
+            scores = [r.score for r in some]
+            rows.append(
+                {
+                    "data": experiment.data,
+                    "model": experiment.model,
+                    "options": describe_options(experiment.model_options),
+                    "rule": rule,
+                    "lr": rate,
+                    "mean": means[rate],
+                    "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+                    "seeds": len(some),
+                    "epochs": experiment.epochs,
+                    "chosen": int(rate == best),
+                }
+            )
+    return rows
+
+
+def describe_options(options: Mapping[str, Any]) -> str:
+    """Options as one word for tables: ``batch_norm=True depth=2``; "" for none."""
+    return " ".join(f"{key}={options[key]}" for key in sorted(options))
+
+
+def kept_rates() -> list[Row]:
+    """The grid's table that ships with the package: every rate that was tried, and which were chosen."""
+    text = importlib.resources.files("minifa").joinpath("recipes/rates.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def default_rate(experiment: Experiment) -> tuple[float, bool]:
+    """(learning rate, whether the grid was run for this rule, model and data). Where it was not: `UNTUNED_RATE`."""
+    wanted = {
+        "data": experiment.data,
+        "model": experiment.model,
+        "options": describe_options(experiment.model_options),
+        "rule": experiment.rule,
+        "chosen": "1",
+    }
+    for row in kept_rates():
+        if all(row[key] == value for key, value in wanted.items()) and experiment.optimizer == "sgd":
+            return float(row["lr"]), True
+    return UNTUNED_RATE, False
+
+
+# Tables
+
+SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
+
+
+def summary_table(results: Sequence[Result]) -> str:
+    """A table of rules: rate, score (mean ± sd over seeds), angles at the end, and the time of a step."""
+    rows = [SUMMARY_COLUMNS]
+    for rule, some in by_rule(results).items():
+        fine = [r for r in some if r.error is None]
+        if not fine:
+            rows.append((rule, "", f"failed: {some[0].error}", "", "", ""))
+            continue
+        rows.append(
+            (
+                rule,
+                f"{fine[0].experiment.rate():g}",
+                mean_sd([r.score for r in fine]) + (" diverged" if any(r.diverged for r in fine) else ""),
+                _angle(fine, "weight_angle"),
+                _angle(fine, "true_angle", first_only=True),
+                f"{statistics.median(ms_per_step(r) for r in fine):.1f}",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(SUMMARY_COLUMNS))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Results by rule, rules in order of first appearance, seeds in order."""
+    found: dict[str, list[Result]] = {}
+    for result in sorted(results, key=lambda r: r.experiment.seed):
+        found.setdefault(result.experiment.rule, []).append(result)
+    return found
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """``mean ± sd`` with three decimals; the sd (of the sample) only where there is more than one value."""
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def ms_per_step(result: Result) -> float:
+    """Median time of a training step in milliseconds, measurements between epochs not counted."""
+    seconds = [row["seconds"] for row in result.history if "seconds" in row]
+    images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
+    steps = math.ceil(images[0] / result.experiment.batch_size)
+    return 1000 * statistics.median(seconds) / steps
+
+
+def layers_with(row: Row, quantity: str) -> list[str]:
+    """The layers for which a row has this quantity, in forward order."""
+    return [key.removesuffix(f".{quantity}") for key in row if key.endswith(f".{quantity}")]
+
+
+def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:
+    """Mean over seeds of an angle in the last row: of the first layer, or the mean over layers; "-" where there is none."""
+    values = []
+    for result in results:
+        last = result.history[-1]
+        layers = layers_with(last, quantity)[: 1 if first_only else None]
+        if first_only and layers[:1] != list(result.layers[:1]):
+            continue
+        values += [last[f"{layer}.{quantity}"] for layer in layers]
+    return f"{statistics.fmean(values):.1f}°" if values else "-"

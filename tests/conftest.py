@@ -1,0 +1,66 @@
+"""What every test shares: the engine on NumPy and on the strict stand-in for CuPy, put back after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+
+import minifa as mf
+from minifa import backend
+
+CUPY = standin.make_cupy()
+
+
+def pytest_report_header() -> str:
+    return standin.HEADER
+
+
+@pytest.fixture(autouse=True)
+def _engine_put_back() -> Iterator[None]:
+    """A test may choose backend, dtype and threads as it likes; the next one starts as a fresh process would."""
+    before = backend.xp._module, backend._cpu_chunks, backend._dtype
+    yield
+    backend._install(*before)
+    if backend._pool.count not in (0, backend.available_cores()):
+        backend._pool.resize(backend.available_cores())
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """NumPy in double precision: for checks against formulas."""
+    with mf.using("numpy", "float64"):
+        yield
+
+
+def install(name: str, dtype: str = "float32", cpu_chunks: bool = True) -> None:
+    """Choose NumPy or the stand-in. With the CPU's chunks the two make the same calls, so they must give the same bits."""
+    backend._install({"numpy": np, "standin": CUPY}[name], cpu_chunks=cpu_chunks, dtype=dtype)
+
+
+@pytest.fixture(params=["numpy", "standin"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs on NumPy, then on the stand-in, in float32."""
+    monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)  # the stand-in's device has no memory of its own
+    install(request.param)
+    return request.param
+
+
+@pytest.fixture
+def count_draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[Any, ...]]]:
+    """A list of the (purpose, name) of every generator made so far. It listens inside `streams`, whoever asks."""
+    made: list[tuple[Any, ...]] = []
+    digest = mf.streams.hashlib.sha256
+
+    def listen(data: bytes = b"", **kwargs: Any) -> Any:
+        made.append(tuple(data.decode().split("/", 1)))
+        return digest(data, **kwargs)
+
+    class Listening:
+        sha256 = staticmethod(listen)
+
+    monkeypatch.setattr(mf.streams, "hashlib", Listening)
+    return lambda: made

@@ -1,0 +1,301 @@
+"""The switch between NumPy and CuPy, and the chunks that share work between cores: neither may change a single bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import standin
+from checks import RULES, assert_same_bits, batch, small_convnet, train_a_little
+from conftest import CUPY, install
+from threadpoolctl import threadpool_limits
+
+import minifa as mf
+from minifa import backend
+from minifa.layers.base import sum_rows
+from minifa.rules.scaling import norm
+
+
+@pytest.fixture
+def many_chunks(monkeypatch):
+    """Limits so low that small nets are cut into several chunks and their products into blocks; a list of the cuts made."""
+    cuts = []
+    run = backend._pool.run
+
+    def counted(tasks):
+        cuts.append(len(tasks))
+        run(tasks)
+
+    monkeypatch.setattr(backend, "CHUNK_BYTES", 1 << 11)
+    monkeypatch.setattr(backend, "SMALL_PRODUCT", 1 << 9)
+    monkeypatch.setattr(backend._pool, "run", counted)
+    return cuts
+
+
+# --- the same numbers on every side ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_stand_in_trains_to_the_same_bits(rule, monkeypatch):
+    monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
+    install("numpy")
+    on_numpy = train_a_little(rule)
+    install("standin")
+    assert_same_bits(on_numpy, train_a_little(rule))
+
+
+@pytest.mark.parametrize("rule", ["bp", "fa", "brsf", "dfa"])
+def test_stand_in_trains_to_the_same_bits_in_chunks(rule, many_chunks):
+    install("numpy")
+    on_numpy = train_a_little(rule, steps=2)
+    assert max(many_chunks) > backend.LANES, "the batches were not cut"
+    install("standin")
+    assert_same_bits(on_numpy, train_a_little(rule, steps=2))
+
+
+@pytest.mark.parametrize("rule", ["bp", "frsf", "dfa"])
+def test_one_chunk_as_on_a_gpu_agrees_with_many(rule, many_chunks):
+    """A GPU takes the batch in one piece. Sums are then added in another order: equal but for rounding."""
+    install("standin", dtype="float64", cpu_chunks=True)
+    in_chunks = train_a_little(rule)
+    assert many_chunks
+    many_chunks.clear()
+    install("standin", dtype="float64", cpu_chunks=False)
+    whole = train_a_little(rule)
+    assert not many_chunks
+    for key, value in whole.items():
+        np.testing.assert_allclose(value, in_chunks[key], rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("rule", ["bp", "usf", "dfa"])
+def test_number_of_threads_changes_no_bit(rule, many_chunks):
+    results = []
+    for threads in (1, 2, 3):
+        mf.use("numpy", "float32", threads=threads)
+        assert backend.threads() == threads
+        results.append(train_a_little(rule, n=12))
+    assert max(many_chunks) > 3, "nothing was cut into more pieces than there are threads"
+    assert_same_bits(results[0], results[1])
+    assert_same_bits(results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        pytest.param(lambda x: sum_rows(x), id="sum_rows"),
+        pytest.param(lambda x: norm(x), id="norm"),
+        pytest.param(lambda x: backend.matmul(x[:60, :60].copy(), x[:60, :60].copy()), id="small product"),
+        pytest.param(lambda x: backend.matmul(x, x[:170].T.copy()), id="large product"),
+    ],
+)
+def test_number_of_blas_threads_changes_no_bit(compute):
+    """BLAS shares a long sum between its own threads; a machine with more cores would then add in another order."""
+    mf.use("numpy", "float32")
+    x = np.random.default_rng(0).standard_normal((400, 170)).astype(np.float32)
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            results.append(compute(x))
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+# --- what a GPU must not be made to do ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_step_reads_nothing_from_the_device_and_makes_no_float64(rule, monkeypatch):
+    monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
+    install("standin", cpu_chunks=False)
+    net, optimizer, loss = small_convnet(), mf.AdamW(clip_norm=1.0), mf.SoftmaxCrossEntropy()
+    rule = mf.rules.make(rule).attach(net)
+    x, y = batch()
+    rule.gradients(net, x, y, loss)
+    optimizer.step(net, rule)
+    with standin.no_host_reads(CUPY), standin.forbid_float64(CUPY):
+        rule.gradients(net, x, y, loss)
+        optimizer.step(net, rule)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [mf.SGD(), mf.SGD(momentum=0.5, nesterov=True, weight_decay=0.1), mf.Adam(), mf.RMSprop(momentum=0.5)], ids=repr
+)
+@pytest.mark.parametrize("loss", [mf.HalfSquaredError(), mf.MeanSquaredError(), mf.SigmoidCrossEntropy()], ids=lambda loss: loss.name)
+def test_other_losses_and_optimizers_stay_on_the_device_too(optimizer, loss):
+    install("standin", cpu_chunks=False)
+    net = mf.Network([mf.Linear(4, 5), mf.Sigmoid(), mf.Linear(5, 3)])
+    rule = mf.rules.FA().attach(net)
+    x, y = batch(shape=(4,))
+    with standin.no_host_reads(CUPY), standin.forbid_float64(CUPY):
+        rule.gradients(net, x, y, loss)
+        optimizer.step(net, rule)
+
+
+def test_predict_and_metrics_work_on_the_stand_in():
+    install("standin")
+    net = small_convnet()
+    x, y = batch()
+    assert isinstance(net.predict(mf.to_host(x)), np.ndarray)
+    found = mf.metrics.alignment(net, mf.rules.FA().attach(net), x, y, mf.SoftmaxCrossEntropy())
+    assert isinstance(found["linear2"]["true_angle"], float)
+
+
+# --- work in chunks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 100, 1001])
+def test_lanes_cover_every_example_once_and_in_order(n, monkeypatch):
+    monkeypatch.setattr(backend, "CHUNK_BYTES", 80)
+    lanes = backend._lanes(n, bytes_each=10)  # chunks of at most 8
+    rows = [i for lane in lanes for part in lane for i in range(part.start, part.stop)]
+    assert rows == list(range(n))
+    assert len(lanes) <= backend.LANES
+    sizes = [part.stop - part.start for lane in lanes for part in lane]
+    assert max(sizes) <= 8 and max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("shape", [(600, 20, 30), (30, 20, 600), (40, 300, 40)], ids=["by rows", "by columns", "square"])
+def test_matmul_equals_the_plain_product(shape, many_chunks):
+    rows, inner, columns = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
+    out = np.empty((rows, columns))
+    product = backend.matmul(a, b, out=out)
+    assert many_chunks, "the product was not cut"
+    assert product is out
+    np.testing.assert_allclose(product, a @ b, rtol=1e-12)
+
+
+def test_an_error_inside_a_chunk_comes_out(many_chunks):
+    def fail(rows):
+        raise ZeroDivisionError(f"rows from {rows.start}")
+
+    mf.use("numpy", threads=2)
+    with pytest.raises(ZeroDivisionError, match="rows from"):
+        backend.each_chunk(100, 1 << 10, fail)
+    assert not backend._pool.working()
+
+
+def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
+    """Whoever catches the error may write into the same arrays again."""
+    import threading
+    import time
+
+    started, finished = threading.Event(), []
+
+    def work(rows):
+        if threading.current_thread() is threading.main_thread():
+            started.wait(5)
+            raise ZeroDivisionError
+        started.set()
+        time.sleep(0.05)
+        finished.append(time.perf_counter())
+
+    mf.use("numpy", threads=2)
+    with pytest.raises(ZeroDivisionError):
+        backend.each_chunk(8, 1 << 10, work)
+    caught = time.perf_counter()
+    time.sleep(0.3)
+    assert finished and all(moment <= caught for moment in finished)
+
+
+def test_warnings_that_the_caller_silenced_are_silent_in_every_thread(many_chunks):
+    def overflow(rows):
+        np.float32(3e38) * np.ones(len(range(100)[rows]), np.float32) * np.float32(10)
+
+    mf.use("numpy", threads=2)
+    with np.errstate(over="ignore"):
+        backend.each_chunk(100, 1 << 10, overflow)
+
+
+# --- the switch ------------------------------------------------------------------------------------------------------------
+
+
+def test_use_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="unknown backend 'jax'"):
+        mf.use("jax")
+    with pytest.raises(ValueError, match="dtype 'float16' is not supported"):
+        mf.use("numpy", "float16")
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        mf.use("numpy", threads=0)
+
+
+def test_using_comes_back_also_after_an_error():
+    before = backend.name(), backend.dtype()
+    with pytest.raises(KeyError), mf.using("numpy", "float64"):
+        assert backend.dtype() == np.float64
+        raise KeyError
+    assert (backend.name(), backend.dtype()) == before
+
+
+def test_missing_package_and_missing_device_are_told_apart(monkeypatch):
+    def no_package(name):
+        raise ImportError("No module named 'cupy'")
+
+    monkeypatch.setattr(backend.importlib, "import_module", no_package)
+    with pytest.raises(mf.backend.BackendError, match="cannot be imported here .*pip install"):
+        mf.use("cupy")
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: standin.make_cupy(device_count=0))
+    with pytest.raises(mf.backend.BackendError, match="driver is missing or too old"):
+        mf.use("cupy")
+    assert backend.cupy_status().startswith("not usable: CuPy 14")
+    assert backend.name() == "numpy"
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
+    assert backend.cupy_status() == "CuPy 14.2.0 on stand-in"
+
+
+def test_asarray_gives_floats_the_engine_s_dtype_and_leaves_integers(engine):
+    assert mf.asarray([1.0, 2.0]).dtype == np.float32
+    assert mf.asarray(np.arange(3)).dtype == np.arange(3).dtype
+    assert mf.asarray(np.arange(3), "float32").dtype == np.float32
+    x = mf.asarray(np.ones(3))
+    assert mf.asarray(x) is x, "an array that is right already is not copied"
+    assert mf.asarray(x, "float64").dtype == np.float64
+    assert type(mf.to_host(x)) is np.ndarray
+
+
+def test_wrong_side_and_wrong_kind_are_refused_with_the_way_out(engine):
+    layer = mf.Linear(3, 2, name="readout")
+    other = CUPY.ones((2, 3)) if engine == "numpy" else np.ones((2, 3))
+    with pytest.raises(TypeError, match=r"Linear 'readout' expects an array of the backend .*minifa\.asarray"):
+        layer.forward(other, mf.Walk())
+    with pytest.raises(TypeError, match="expects floating-point numbers, got dtype int"):
+        layer.forward(mf.asarray(np.ones((2, 3), int)), mf.Walk())
+
+
+# --- random draws ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_draw_depends_on_every_part_of_its_name():
+    from minifa.streams import generator
+
+    first = generator(1, "weights", "conv1", 2).random()
+    others = [(2, "weights", "conv1", 2), (1, "feedback", "conv1", 2), (1, "weights", "conv2", 2), (1, "weights", "conv1", 3)]
+    assert generator(1, "weights", "conv1", 2).random() == first
+    assert len({first, *(generator(*one).random() for one in others)}) == 5
+
+
+def test_seeds_and_purposes_are_checked():
+    from minifa.streams import generator
+
+    with pytest.raises(ValueError, match="unknown purpose 'wieghts'"):
+        generator(0, "wieghts")
+    with pytest.raises(ValueError, match="a seed is an integer from 0 up, got -1"):
+        generator(-1, "weights")
+    with pytest.raises(TypeError, match="a seed is an integer"):
+        mf.rules.FA(seed=0.5)
+
+
+@pytest.mark.parametrize("name, sd", [("he_normal", 0.1), ("he_uniform", 0.1), ("xavier_normal", 1 / 15), ("torch", 1 / 600**0.5)])
+def test_initialisers_have_the_standard_deviation_of_their_formula(name, sd):
+    """fan_in 200, fan_out 250. He: sqrt(2/200) = 0.1; Xavier: sqrt(2/450) = 1/15; PyTorch: 1/sqrt(3 * 200)."""
+    W = mf.Linear(200, 250, init=name).W
+    assert abs(W.std() / sd - 1) < 0.02 and abs(W.mean()) < 4 * sd / 50000**0.5
+    if "normal" not in name:
+        assert abs(W).max() <= 3**0.5 * sd * (1 + 1e-6)
+
+
+def test_float32_and_float64_networks_of_one_seed_are_one_network():
+    single = mf.Linear(5, 4).W
+    with mf.using("numpy", "float64"):
+        double = mf.Linear(5, 4).W
+    assert double.dtype == np.float64
+    np.testing.assert_array_equal(single, double.astype(np.float32))

@@ -1,0 +1,111 @@
+"""Patches and their adjoint: the fast forms must equal their plain twins in every geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minifa.layers import AvgPool, MaxPool, Walk, windows
+from minifa.layers.pooling import pool_plain, unpool_max_plain
+from minifa.rules import BP
+
+
+@st.composite
+def geometries(draw, pooling=False):
+    """(batch, height, width, channels), kernel, stride, padding: any that give at least one position."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    most = [k // 2 for k in kernel] if pooling else [3, 3]
+    padding = tuple(draw(st.integers(0, m)) for m in most)
+    stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    least = [max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True)]
+    size = tuple(draw(st.integers(m, m + 5)) for m in least)
+    shape = (draw(st.integers(1, 3)), *size, draw(st.integers(1, 3)))
+    return shape, kernel, stride, padding
+
+
+every_geometry = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+
+
+def numbers(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@every_geometry
+@given(geometries())
+def test_columns_and_uncolumns_equal_their_plain_twins(geometry):
+    shape, *window = geometry
+    x = numbers(shape)
+    rows = windows.columns(x, *window)
+    np.testing.assert_array_equal(rows, windows.columns_plain(x, *window))
+    c = numbers(rows.shape, seed=1)
+    np.testing.assert_allclose(windows.uncolumns(c, shape, *window), windows.uncolumns_plain(c, shape, *window), atol=1e-13)
+
+
+@every_geometry
+@given(geometries())
+def test_uncolumns_is_the_adjoint_of_columns(geometry):
+    """<columns(x), c> = <x, uncolumns(c)>: what makes `carry` the transpose of `project`."""
+    shape, *window = geometry
+    x = numbers(shape)
+    rows = windows.columns(x, *window)
+    c = numbers(rows.shape, seed=1)
+    np.testing.assert_allclose((rows * c).sum(), (x * windows.uncolumns(c, shape, *window)).sum(), rtol=1e-10, atol=1e-10)
+
+
+@every_geometry
+@given(geometries(pooling=True), st.booleans())
+def test_pooling_equals_its_plain_twin(geometry, ties):
+    """With ties (few different numbers) the first place of a window wins, in both."""
+    shape, *window = geometry
+    x = numbers(shape)
+    if ties:
+        x = np.round(x)
+    for layer, border, summary in ((MaxPool(*window), -np.inf, "max"), (AvgPool(*window), 0.0, "mean")):
+        y = layer.forward(x, Walk(training=True))
+        np.testing.assert_allclose(y, pool_plain(x, *window, border, summary), rtol=1e-12, atol=1e-15)
+        delta = numbers(y.shape, seed=1)
+        below = layer.backward(delta, BP())
+        if summary == "max":
+            np.testing.assert_allclose(below, unpool_max_plain(x, delta, *window), atol=1e-13)
+        else:  # the mean is linear: its derivative is its adjoint
+            np.testing.assert_allclose((y * delta).sum(), (x * below).sum(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("area", [(15, 17), (16, 16)], ids=["255 places", "256 places"])
+def test_maxpool_remembers_winners_of_large_windows(area):
+    x = np.zeros((1, *area, 1))
+    x[0, -1, -1, 0] = 1  # the last place wins
+    layer = MaxPool(area)
+    layer.forward(x, Walk(training=True))
+    below = layer.backward(np.full((1, 1, 1, 1), 2.0), BP())
+    np.testing.assert_array_equal(below, 2 * x)
+
+
+def test_nan_is_not_hidden_by_maxpool():
+    x = np.ones((1, 2, 2, 1))
+    x[0, 1, 0, 0] = np.nan
+    assert np.isnan(MaxPool(2).forward(x, Walk())).all()
+
+
+@pytest.mark.parametrize(
+    "size, kernel, stride, padding, expected",
+    [((5, 5), (3, 3), (1, 1), (0, 0), (3, 3)), ((6, 8), (3, 3), (2, 2), (0, 0), (2, 3)), ((6, 5), (2, 3), (2, 1), (1, 0), (4, 3))],
+)
+def test_output_size_is_the_floor_of_the_formula(size, kernel, stride, padding, expected):
+    assert windows.output_size(size, kernel, stride, padding) == expected
+
+
+def test_sizes_are_integers_or_pairs():
+    assert windows.pair(3, "stride", 1) == (3, 3) and windows.pair((1, 2), "stride", 1) == (1, 2)
+    with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
+        MaxPool(2, stride=0)
+    with pytest.raises(ValueError, match="padding must be at least 0, got -1"):
+        AvgPool(2, padding=-1)
+    with pytest.raises(TypeError, match=r"kernel_size is one integer or a pair .*got 2\.5"):
+        windows.pair(2.5, "kernel_size", 1)
+    with pytest.raises(TypeError, match="one integer or a pair"):
+        MaxPool((1, 2, 3))
+    with pytest.raises(ValueError, match="at most half its window"):
+        MaxPool(2, padding=(1, 2))
