@@ -1,4 +1,5 @@
-"""minifa: a layer engine for learning how networks learn, in which the matrix that carries the error backwards is an object."""
+"""minifa: a layer engine for learning how networks learn, in which the matrix that carries the error backwards is an
+object."""
 
 from . import data, metrics, models, optim, rules
 from .backend import asarray, to_host, use, using

@@ -1,27 +1,32 @@
 """Where the arrays live, and how the processor's cores share the work.
 
-This is the only file that imports CuPy. Everything else writes ``xp.exp(x)`` and means NumPy or CuPy, whichever `use` chose.
-On the CPU, work is cut into chunks that follow from shapes alone and never from the number of threads, and BLAS is held to one
-thread inside a chunk: so the same seed gives the same bits on one core and on sixteen. On a GPU one chunk is the whole batch.
+This is the only file that imports CuPy. Everything else writes ``xp.exp(x)`` and means NumPy or CuPy, whichever `use`
+chose. On the CPU, work is cut into chunks that follow from shapes alone and never from the number of threads, and
+BLAS is held to one thread inside a chunk: so the same seed gives the same bits on one core and on sixteen. On a GPU
+one chunk is the whole batch.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import functools
 import importlib
 import math
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 from threadpoolctl import ThreadpoolController
 
+T = TypeVar("T")
 Array = Any  # numpy.ndarray or cupy.ndarray: the engine never asks which
 
-CHUNK_BYTES = 1 << 20  # patches of one chunk stay in a core's share of the cache
+CHUNK_BYTES = 1 << 21  # measured best on two cores: larger ones leave the cache, smaller ones wait for the interpreter
 LANES = 8  # chunks are summed in at most this many accumulators, whatever the number of threads
 SMALL_PRODUCT = 1 << 18  # multiply-adds; below this a matrix product runs on one thread anyway
 
@@ -31,7 +36,8 @@ class BackendError(RuntimeError):
 
 
 class _ArrayModule:
-    """Stands for ``numpy`` or ``cupy``. Names are looked up once and kept, so that ``xp.exp`` costs what ``numpy.exp`` does."""
+    """Stands for ``numpy`` or ``cupy``. Names are looked up once and kept, so that ``xp.exp`` costs what
+    ``numpy.exp`` does."""
 
     def __init__(self) -> None:
         self._module = numpy
@@ -179,7 +185,7 @@ def require_float(array: Any, who: str) -> None:
         )
 
 
-# Work in chunks --------------------------------------------------------------------------------------------------------
+# Work in chunks-
 
 
 class _Threads:
@@ -187,8 +193,12 @@ class _Threads:
 
     def __init__(self) -> None:
         self.count = 0
-        self._executor: ThreadPoolExecutor | None = None
         self._blas: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without worker threads."""
+        self._executor: ThreadPoolExecutor | None = None
         self._inside = threading.local()
 
     def size(self) -> int:
@@ -226,16 +236,17 @@ class _Threads:
             helpers = min(self.size(), len(tasks)) - 1
             if helpers > 0 and self._executor is None:
                 self._executor = ThreadPoolExecutor(self.size() - 1, thread_name_prefix="minifa")
-            futures = [self._executor.submit(work) for _ in range(helpers)] if self._executor else []
+            # Each helper works in a copy of the caller's context, so that numpy.errstate holds in it as well.
+            contexts = [contextvars.copy_context() for _ in range(helpers)]
+            futures = [self._executor.submit(context.run, work) for context in contexts] if self._executor else []
             work()
             for future in futures:
                 future.result()
 
 
 _pool = _Threads()
-os.register_at_fork(after_in_child=_pool.__init__) if hasattr(
-    os, "register_at_fork"
-) else None  # threads do not survive fork
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _pool.forget())  # threads do not survive a fork
 
 
 def available_cores() -> int:
@@ -244,7 +255,8 @@ def available_cores() -> int:
 
 
 def free_bytes() -> int:
-    """Memory that an array may still take on the backend, in bytes. Where the system does not say: all that is installed."""
+    """Memory that an array may still take on the backend, in bytes. Where the system does not say: all that is
+    installed."""
     if name() == "cupy":
         return int(xp.cuda.runtime.memGetInfo()[0])
     try:
@@ -276,7 +288,8 @@ def _cut(n: int, bytes_each: int) -> bool:
 
 
 def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
-    """Call ``work(rows)`` for slices that together cover ``range(n)``; chunks run in parallel and must not share results.
+    """Call ``work(rows)`` for slices that together cover ``range(n)``; chunks run in parallel and must not share
+    results.
 
     Args:
         n: examples. bytes_each: working memory of one example, in bytes; it decides how many go into a chunk.
@@ -284,11 +297,12 @@ def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
     if not _cut(n, bytes_each):
         work(slice(0, n))
         return
-    _pool.run([lambda rows=rows: work(rows) for lane in _lanes(n, bytes_each) for rows in lane])
+    _pool.run([functools.partial(work, rows) for lane in _lanes(n, bytes_each) for rows in lane])
 
 
 def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Callable[[slice], Array]) -> Array:
-    """The array of this shape whose rows are ``work(rows)``, made in chunks; a single chunk is returned without a copy."""
+    """The array of this shape whose rows are ``work(rows)``, made in chunks; a single chunk is returned without a
+    copy."""
     if not _cut(shape[0], bytes_each):
         return work(slice(0, shape[0]))
     result = xp.empty(shape, dtype)
@@ -302,26 +316,26 @@ def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Calla
 
 def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:
     """The sum of ``work(rows)`` over slices that cover ``range(n)``, always added in the same order."""
+    return reduce_chunks(n, bytes_each, work, operator.iadd)
+
+
+def reduce_chunks(n: int, bytes_each: int, work: Callable[[slice], T], join: Callable[[T, T], T]) -> T:
+    """``join`` of all ``work(rows)`` over slices that cover ``range(n)``, always joined in the same order."""
     if not _cut(n, bytes_each):
         return work(slice(0, n))
     lanes = _lanes(n, bytes_each)
-    sums: list[Any] = [None] * len(lanes)
+    totals: list[Any] = [None] * len(lanes)
 
     def add_up(i: int) -> None:
-        total = work(lanes[i][0])
-        for rows in lanes[i][1:]:
-            total += work(rows)
-        sums[i] = total
+        totals[i] = functools.reduce(join, map(work, lanes[i]))
 
-    _pool.run([lambda i=i: add_up(i) for i in range(len(lanes))])
-    total = sums[0]
-    for part in sums[1:]:
-        total += part
-    return total
+    _pool.run([functools.partial(add_up, i) for i in range(len(lanes))])
+    return functools.reduce(join, totals)
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """``a @ b`` of two matrices. A large product is cut along its longer side, so that cores share it bit for bit alike."""
+    """``a @ b`` of two matrices. A large product is cut along its longer side, so that cores share it bit for bit
+    alike."""
     rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
     if not _cpu_chunks or _pool.working() or rows * inner * columns <= SMALL_PRODUCT:
         return xp.matmul(a, b, out=out)
@@ -337,5 +351,5 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         else:
             xp.matmul(a, b[:, part], out=result[:, part])
 
-    _pool.run([lambda i=i: block(i) for i in range(count)])
+    _pool.run([functools.partial(block, i) for i in range(count)])
     return result

@@ -1,7 +1,8 @@
-"""How long a training step takes: minifa's rules, and PyTorch's backpropagation where it is installed, alternating in one run.
+"""How long a training step takes: minifa's rules, and PyTorch's backpropagation where it is installed, alternating
+in one run.
 
-Machines are noisy, so everything is measured in turn (A B C A B C ...) and medians and their ratios are what to quote. The limit is the
-machine's matrix-product rate, measured in the same run.
+Machines are noisy, so everything is measured in turn (A B C A B C ...) and medians and their ratios are what to
+quote. The limit is the machine's matrix-product rate, measured in the same run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy
 
 from . import backend, rules, runs
-from .layers.base import Weighted
+from .layers.base import format_shape
 from .losses import SoftmaxCrossEntropy
 from .models import MODELS
 from .network import Network
@@ -28,6 +29,7 @@ SHAPES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "cnn": ("bench_cnn", (32, 32, 3), {}),
 }
 CLASSES = 10
+IN_A_ROW = 3  # timed steps of one contestant before it is the next one's turn
 Step = Callable[[], None]
 
 
@@ -72,9 +74,11 @@ def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int
     seconds: dict[str, list[float]] = {label: [] for label in steps}
     for _ in range(repeats):
         for label, (step, _) in steps.items():
+            step()  # not timed: brings its data back into the caches, and lets the other's idle threads stop spinning
             started = time.perf_counter()
-            step()
-            seconds[label].append(time.perf_counter() - started)
+            for _ in range(IN_A_ROW):
+                step()
+            seconds[label].append((time.perf_counter() - started) / IN_A_ROW)
     return [Timing(label, seconds[label], steps[label][1], memory[label]) for label in steps]
 
 
@@ -96,9 +100,13 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
     name, shape, options = SHAPES[model]
-    return "\n".join([f"{model}: {name} on {' x '.join(map(str, shape))}, batch {batch_size}, medians of {len(timings[0].seconds)}", *lines])
+    title = f"{model}: {name} on {format_shape(shape)}, batch {batch_size}, medians of {len(timings[0].seconds)}"
+    return "\n".join([title, *lines])
 
 
 def _ratio(a: Timing, b: Timing) -> float:
@@ -117,7 +125,8 @@ def matrix_rate(size: int = 2048) -> float:
 
 
 def matrix_work(net: Network, batch_size: int) -> float:
-    """Operations of the matrix products in one backpropagation step: forward, gradient, and carrying where an error is sent down."""
+    """Operations of the matrix products in one backpropagation step: forward, gradient, and carrying where an error
+    is sent down."""
     total = 0.0
     for layer in net.weighted:
         positions = math.prod((layer.output_shape or ())[:-1])
@@ -142,7 +151,9 @@ def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, flo
     work = matrix_work(net, batch_size)
     if not rule.crosses_weights:
         positions = {layer.name: math.prod((layer.output_shape or ())[:-1]) for layer in net.weighted}
-        work -= sum(2.0 * batch_size * positions[layer.name] * layer.W.size for layer in net.weighted if layer.sends_down)
+        work -= sum(
+            2.0 * batch_size * positions[layer.name] * layer.W.size for layer in net.weighted if layer.sends_down
+        )
     return step, work
 
 
@@ -152,7 +163,8 @@ def _batch(shape: tuple[int, ...], batch_size: int) -> tuple[numpy.ndarray, nump
 
 
 def _torch_steps(model: str, batch_size: int) -> dict[str, Step]:
-    """PyTorch's step on the same network, in its default layout and channels last; nothing where it is not installed."""
+    """PyTorch's step on the same network, in its default layout and channels last; nothing where it is not
+    installed."""
     try:
         import torch
     except ImportError:
@@ -192,7 +204,8 @@ def _torch_step(torch: Any, model: str, batch_size: int, channels_last: bool) ->
 
 
 def _peak_bytes(step: Step) -> int:
-    """How far one step raises the peak of the process's memory above what it holds before; 0 where the system does not say.
+    """How far one step raises the peak of the process's memory above what it holds before; 0 where the system does
+    not say.
 
     The first step is measured: it has everything to allocate. What earlier contestants freed may be used again.
     """

@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="minifa",
-        description="Learn how networks learn: train them under backpropagation, feedback alignment and their relatives.",
+        description="Learn how networks learn: train them under backpropagation and feedback alignment.",
         epilog="Try: minifa compare",
     )
     parser.add_argument("--version", action="version", version=f"minifa {__version__}")
@@ -195,7 +195,7 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,
-        help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; options behind a colon, then separate rules by spaces",
+        help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options (usf:scale=init), separated by spaces",
     )
     command.add_argument("--seeds", type=_at_least_one, default=3, help="runs of each rule")
     command.add_argument("--jobs", type=_at_least_one, help="runs at the same time (default: one per core)")
@@ -291,8 +291,9 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     table = experiments.summary_table(results)
     note = f"\n\n{dataset.note}" if dataset.note else ""
     legend = (
-        f"score: {results[0].measured} {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; weight angle: between W and B, mean over "
-        "layers;\ntrue angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
+        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
+        "weight angle: between W and B, mean over layers;\n"
+        "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
     )
     print(f"{table}\n\n{legend}{note}\n")
     (folder / "table.txt").write_text(f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n", encoding="utf-8")
@@ -337,7 +338,8 @@ def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
     options = experiments.describe_options(experiment.model_options)
     return (
         f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), model {experiment.model}"
-        f"{' ' + options if options else ''}, {experiment.epochs} epochs, batch {experiment.batch_size}, {experiment.optimizer}"
+        f"{' ' + options if options else ''}, {experiment.epochs} epochs, batch {experiment.batch_size}, "
+        f"{experiment.optimizer}"
     )
 
 
@@ -349,7 +351,8 @@ def _rates(grid: Sequence[Experiment]) -> str:
     kept = "rates from the grid kept in minifa/recipes/rates.csv"
     if not untuned:
         return kept
-    return f"rate {experiments.UNTUNED_RATE:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
+    rate = f"rate {experiments.UNTUNED_RATE:g} for {', '.join(untuned)}"
+    return f"{rate}: no grid was run for this setting (--tune runs one)"
 
 
 def _label(experiment: Experiment) -> str:

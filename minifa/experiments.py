@@ -1,4 +1,5 @@
-"""From a description of a run to its result: one experiment, many side by side on all cores, and the search for learning rates."""
+"""From a description of a run to its result: one experiment, many side by side on all cores, and the search for
+learning rates."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ class Result:
 
     Attributes:
         score: accuracy (or, without classes, minus the loss) on the test set, or on the held-out part.
-        measured: which of the two: "test" or "validation". layers: names of the weighted layers, in forward order. error: why it failed; None: it did not.
+        measured: which of the two: "test" or "validation". layers: names of the weighted layers, in forward order.
+            error: why it failed; None: it did not.
     """
 
     experiment: Experiment
@@ -207,7 +209,8 @@ def tuning_grid(base: Experiment, rule_names: Iterable[str], seeds: int, validat
 
 
 def rate_table(results: Sequence[Result]) -> list[Row]:
-    """One row per rule and rate: mean and sd of the held-out score, and whether the rate was chosen (the best; in a tie the smaller)."""
+    """One row per rule and rate: mean and sd of the held-out score, and whether the rate was chosen (the best; in a
+    tie the smaller)."""
     rows: list[Row] = []
     for rule in dict.fromkeys(r.experiment.rule for r in results):
         found: dict[float, list[Result]] = {}
@@ -318,7 +321,8 @@ def layers_with(row: Row, quantity: str) -> list[str]:
 
 
 def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:
-    """Mean over seeds of an angle in the last row: of the first layer, or the mean over layers; "-" where there is none."""
+    """Mean over seeds of an angle in the last row: of the first layer, or the mean over layers; "-" where there is
+    none."""
     values = []
     for result in results:
         last = result.history[-1]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's colours, with a marker each, so that no reader depends on colour alone.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLE: Mapping[str, Any] = {
+STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -43,7 +43,7 @@ def comparison(results: Sequence[Result], title: str = "") -> Figure:
 
     groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
     groups = {rule: some for rule, some in groups.items() if some}
-    with rc_context(dict(STYLE)):
+    with rc_context(STYLE):
         figure = Figure(figsize=(11, 7.6), layout="constrained")
         axes = figure.subplots(2, 2)
         _learning_curves(axes[0, 0], groups)
@@ -164,7 +164,7 @@ def training_curves(result: Result, title: str = "") -> Figure:
 
     history = result.history
     epochs = [row["epoch"] for row in history]
-    with rc_context(dict(STYLE)):
+    with rc_context(STYLE):
         figure = Figure(figsize=(11, 3.8), layout="constrained")
         panels = figure.subplots(1, 3)
         for axes, ending in ((panels[0], "_loss"), (panels[1], "_accuracy")):

@@ -1,6 +1,7 @@
 """How weights and feedback matrices start: a family (Gaussian or uniform) and a standard deviation read off the fans.
 
-``fan_in`` is what one unit sums over; a convolution's fan_out counts kernel positions, kH * kW * C_out (as in Xavier's rule).
+``fan_in`` is what one unit sums over; a convolution's fan_out counts kernel positions, kH * kW * C_out (as in
+Xavier's rule).
 """
 
 from __future__ import annotations

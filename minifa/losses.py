@@ -1,6 +1,8 @@
-"""Losses: the value of each example and its error dL/d(output), side by side. The 1/N of the batch mean is applied by the rule.
+"""Losses: the value of each example and its error dL/d(output), side by side. The 1/N of the batch mean is applied
+by the rule.
 
-Targets are class numbers on the host, (N,) integers, or numbers (N, n_out) in the network's dtype; class numbers become one-hot rows.
+Targets are class numbers on the host, (N,) integers, or numbers (N, n_out) in the network's dtype; class numbers
+become one-hot rows.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def one_hot(classes: numpy.ndarray, n: int, n_out: int) -> numpy.ndarray:
 
 
 class SoftmaxCrossEntropy(Loss):
-    """L = -sum(t * log softmax(a)), through log-softmax, so that a confident wrong answer is never log(0); dL/da = softmax(a) - t.
+    """L = -sum(t * log softmax(a)), through log-softmax, so that a confident wrong answer is never log(0); dL/da =
+    softmax(a) - t.
 
     Args:
         label_smoothing: s in 0..1; targets become (1 - s) t + s / n_out (Szegedy et al. 2016), as in PyTorch.
@@ -80,7 +83,8 @@ class SoftmaxCrossEntropy(Loss):
 
 
 class SigmoidCrossEntropy(Loss):
-    """Mean over outputs of -(t log s + (1 - t) log(1 - s)), s = sigmoid(a), written so that it cannot overflow; dL/da = (s - t) / n_out."""
+    """Mean over outputs of -(t log s + (1 - t) log(1 - s)), s = sigmoid(a), written so that it cannot overflow;
+    dL/da = (s - t) / n_out."""
 
     name = "sigmoid_cross_entropy"
 

@@ -9,8 +9,8 @@ For a layer with weights W, feedback B and the error delta at its output:
     true_angle       between this rule's delta here and the delta of a full backpropagation pass
     gradient_angle   between this rule's dW and backpropagation's
 
-Angles in degrees, 90 is chance. Angles of errors are means over examples; an example in which one of the two errors is zero has none.
-Quantities that a rule does not have (a direct rule carries nothing through W) are None.
+Angles in degrees, 90 is chance. Angles of errors are means over examples; an example in which one of the two errors
+is zero has none. Quantities that a rule does not have (a direct rule carries nothing through W) are None.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 from typing import Any
 
 from .backend import Array, xp
-from .layers.base import Layer, Walk, Weighted
+from .layers.base import Layer, Weighted
 from .losses import Loss
 from .network import Network
 from .rules.backprop import BP
@@ -31,9 +31,11 @@ Alignment = dict[str, dict[str, "float | None"]]
 
 
 def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignment:
-    """The quantities above for every weighted layer, from one forward and two backward passes through this very network.
+    """The quantities above for every weighted layer, from one forward and two backward passes through this very
+    network.
 
-    The passes use training statistics and change nothing: no running statistics, gradients, caches, nor what the rule remembers.
+    The passes use training statistics and change nothing: no running statistics, gradients, caches, nor what the
+    rule remembers.
 
     Args:
         x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
@@ -41,7 +43,7 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
     own, true = _Listener(rule), _Listener(BP())
     with net.preserved(), rule.preserved():
         if rule.walks_back:
-            output = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
+            output = net.forward(x, rule.walk(net, update_statistics=False))
             rule.receive(net, output, y, loss)
             own_grads = _walk_back(net, own, rule.error)
             true_grads = _walk_back(net, true, rule.error)
@@ -50,7 +52,8 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
             own_grads = _weight_gradients(net)
             BP().attach(net).gradients(net, x, y, loss)
             true_grads = _weight_gradients(net)
-        used = dict(rule.B)
+        # A direct rule's matrices are keyed by the layer they teach: no counterparts of its W, whatever their shapes.
+        used = dict(rule.B) if rule.crosses_weights else {}
         found: dict[str, tuple[Array, ...]] = {}
         for layer in net.weighted:
             B = used.get(layer.name)
@@ -103,10 +106,13 @@ def _true_carry(layer: Weighted, own: _Listener) -> Array | None:
 
 
 def _matrices(W: Array, B: Array | None) -> tuple[Array | None, ...]:
-    """Weight angle, sign agreement and norm ratio; None where B has another shape than W (dense maps, direct matrices)."""
+    """Weight angle, sign agreement and norm ratio; None where B has another shape than W (dense maps, direct
+    matrices)."""
     if B is None or B.shape != W.shape:
         return None, None, None
-    return angle(W, B), sign_agreement(W, B), norm(B) / norm(W)
+    size = norm(W)
+    ratio = norm(B) / xp.where(size > 0, size, xp.ones_like(size))
+    return angle(W, B), sign_agreement(W, B), xp.where(size > 0, ratio, math.nan)
 
 
 def angle(a: Array, b: Array) -> Array:
@@ -128,7 +134,8 @@ def _mean_angle(a: Array | None, b: Array | None) -> Array | None:
 def _angles(a: Array, b: Array) -> Array:
     """Angles in degrees between the rows of two matrices; NaN where a row is zero.
 
-    2 atan2(|u - v|, |u + v|) of the unit vectors (Kahan): accurate for small angles, where the arc cosine loses half the digits.
+    2 atan2(|u - v|, |u + v|) of the unit vectors (Kahan): accurate for small angles, where the arc cosine loses half
+    the digits.
     """
     u, v = _units(a), _units(b)
     angles = 2 * xp.arctan2(xp.sqrt(((u - v) ** 2).sum(axis=1)), xp.sqrt(((u + v) ** 2).sum(axis=1)))
@@ -137,7 +144,8 @@ def _angles(a: Array, b: Array) -> Array:
 
 
 def _units(rows: Array) -> Array:
-    """The rows with norm 1, zero rows as they are. Divided by their largest entry first, so that no square overflows."""
+    """The rows with norm 1, zero rows as they are. Divided by their largest entry first, so that no square
+    overflows."""
     for sizes in (
         lambda x: xp.abs(x).max(axis=1, keepdims=True),
         lambda x: xp.sqrt((x * x).sum(axis=1, keepdims=True)),

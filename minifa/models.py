@@ -39,7 +39,8 @@ def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batc
 
 
 def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 64, 128)) -> Model:
-    """[convolution 3x3, BatchNorm, ReLU, MaxPool] for each width, then one linear layer: the network of ``minifa bench``."""
+    """[convolution 3x3, BatchNorm, ReLU, MaxPool] for each width, then one linear layer: the network of ``minifa
+    bench``."""
     height, width, below = _image(input_shape, "bench_cnn")
     layers: Model = []
     for above in channels:

@@ -1,4 +1,5 @@
-"""A network: layers in order, each with a stable name, that can be run forward, walked back under a rule, shown and saved."""
+"""A network: layers in order, each with a stable name, that can be run forward, walked back under a rule, shown and
+saved."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Network:
     Args:
         layers: the layers; they are named and given their starting weights here, so they belong to this network alone.
         seed: every draw of the network (weights, dropout) is keyed by it and the layer's name.
-        input_shape: shape of one example, (features,) or (height, width, channels). When given (or when the first layer is
+        input_shape: shape of one example, (features,) or (height, width, channels). When given (or when the first
+            layer is
             Linear), every layer's shape is checked now and direct rules know how many units they teach.
         input_error: carry the error down to the input as well (dL/dx); otherwise nothing is sent below the lowest
             layer that learns.
@@ -101,7 +103,8 @@ class Network:
 
     @property
     def output_layer(self) -> Weighted:
-        """The last weighted layer. It receives the true error under every rule. Raises ValueError where there is none."""
+        """The last weighted layer. It receives the true error under every rule. Raises ValueError where there is
+        none."""
         if not self.weighted:
             raise ValueError("this network has no weighted layer")
         return self.weighted[-1]
@@ -149,7 +152,8 @@ class Network:
     # Running it
 
     def forward(self, x: Array, walk: Walk | None = None) -> Array:
-        """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says training.
+        """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says
+        training.
 
         Raises:
             TypeError: an array of the wrong side or dtype. ValueError: an empty batch or another shape than expected.
@@ -161,8 +165,8 @@ class Network:
         backend.require_float(x, "the network")
         if x.dtype != self.dtype:
             raise TypeError(
-                f"the network computes in {self.dtype}, got an input of {x.dtype}: convert it with x.astype({str(self.dtype)!r}), "
-                "or make the network after minifa.use(..., dtype=...)"
+                f"the network computes in {self.dtype}, got an input of {x.dtype}: "
+                f"convert it with x.astype({str(self.dtype)!r}), or make the network after minifa.use(..., dtype=...)"
             )
         if x.ndim < 2 or len(x) == 0:
             raise ValueError(
@@ -175,7 +179,8 @@ class Network:
             )
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
-        """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if not asked for."""
+        """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
+        not asked for."""
         return backward_chain(self.layers, delta, rule)
 
     def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:

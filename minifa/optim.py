@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules, with PyTorch's meaning of every number.
 
-An optimizer moves arrays in place, so that whoever holds a weight sees it move. Learned feedback may share it: `step` asks the rule.
+An optimizer moves arrays in place, so that whoever holds a weight sees it move. Learned feedback may share it:
+`step` asks the rule.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Kingma & Ba 2015: m and v are running means of g and g^2; W <- W - lr mhat / (sqrt(vhat) + eps), both corrected for their start.
+    """Kingma & Ba 2015: m and v are running means of g and g^2; W <- W - lr mhat / (sqrt(vhat) + eps), both
+    corrected for their start.
 
     Args:
         betas: decay of the two means, each in 0..1, 1 not included. eps: above 0.
@@ -156,7 +158,7 @@ class Adam(Optimizer):
         super().__init__(lr, weight_decay, clip_norm)
         for beta in betas:
             check_range("each of betas", beta, 0, 1)
-        check_range("eps", eps, 0, math.inf)
+        check_above_zero("eps", eps)
         self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
@@ -195,7 +197,8 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """Hinton's lecture 6e: s is a running mean of g^2; W <- W - lr g / (sqrt(s) + eps), through a momentum if one is given.
+    """Hinton's lecture 6e: s is a running mean of g^2; W <- W - lr g / (sqrt(s) + eps), through a momentum if one is
+    given.
 
     Args:
         alpha: decay of the mean, in 0..1, 1 not included. eps: above 0. momentum: 0..1, 1 not included.
@@ -215,7 +218,7 @@ class RMSprop(Optimizer):
         super().__init__(lr, weight_decay, clip_norm)
         check_range("alpha", alpha, 0, 1)
         check_range("momentum", momentum, 0, 1)
-        check_range("eps", eps, 0, math.inf)
+        check_above_zero("eps", eps)
         self.alpha, self.eps, self.momentum = float(alpha), float(eps), float(momentum)
         self.slots = ("square", "velocity") if momentum else ("square",)
 
@@ -241,12 +244,18 @@ def check_range(what: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {value}")
 
 
+def check_above_zero(what: str, value: float) -> None:
+    """Raise ValueError unless value > 0."""
+    if not value > 0:
+        raise ValueError(f"{what} must be above 0, got {value}")
+
+
 def _clip(net: Network, most: float) -> None:
     """Scale all gradients in place so that their joint norm is at most ``most`` (PyTorch's clip_grad_norm_)."""
     gradients = [g for g in net.gradients().values() if g is not None]
     if not gradients:
         return
-    squares = xp.stack([g.reshape(-1) @ g.reshape(-1) for g in gradients])
+    squares = xp.stack([(g * g).sum() for g in gradients])  # no dot products: their bits depend on BLAS's threads
     factor = xp.minimum(1, most / (xp.sqrt(squares.sum()) + 1e-6)).astype(gradients[0].dtype)
     for gradient in gradients:
         gradient *= factor
@@ -282,7 +291,8 @@ def cosine(epochs: float, least: float = 0.0) -> Schedule:
 
 
 def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
-    """A straight line from 0 to 1 over so many epochs, times the schedule that follows (which counts from the start as well)."""
+    """A straight line from 0 to 1 over so many epochs, times the schedule that follows (which counts from the start
+    as well)."""
     if not epochs > 0:
         raise ValueError(f"a warm-up needs more than 0 epochs, got {epochs}")
     after = then or constant()

@@ -68,7 +68,7 @@ def save(folder: Path, experiment: experiments.Experiment, history: History, net
     """Write config.json, history.csv and network.npz into the folder."""
     write_config(folder, {"experiment": experiment.as_config()})
     history.save_csv(folder / "history.csv")
-    arrays = {f"network/{key}": array for key, array in net.state().items()}
+    arrays: dict[str, Any] = {f"network/{key}": array for key, array in net.state().items()}
     arrays.update({f"rule/{key}": array for key, array in rule.state().items()})
     with _replacing(folder / "network.npz") as part:
         numpy.savez(part, **arrays)
@@ -99,7 +99,7 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
         raise DataFileError(f"the run in {path} cannot be read ({error}): run it again") from error
     net, rule, _, _ = experiments.build(experiment, load(experiment.data, experiment.data_dir))
     for part, owner in (("network/", net), ("rule/", rule)):
-        owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})  # type: ignore[attr-defined]
+        owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
     return net, rule, experiment
 
 

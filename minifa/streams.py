@@ -1,7 +1,8 @@
 """Every random draw of minifa, each from its own generator on the host.
 
-A draw is named by what it is for: (seed, purpose, layer, step). Nothing else is random state, so the position in training is all that
-a checkpoint must remember, a second forward pass meets the same dropout masks, and a GPU run uses the same numbers as a CPU run.
+A draw is named by what it is for: (seed, purpose, layer, step). Nothing else is random state, so the position in
+training is all that a checkpoint must remember, a second forward pass meets the same dropout masks, and a GPU run
+uses the same numbers as a CPU run.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def check_seed(seed: Any) -> int:
     return value
 
 
-# Draws are made in float64 and rounded by whoever stores them: a float32 network and a float64 network of one seed are the same network.
+# Draws are made in float64 and rounded by whoever stores them: of one seed, float32 and float64 networks are the same.
 
 
 def gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:

@@ -14,6 +14,7 @@ import numpy
 from . import backend, metrics
 from .backend import Array, xp
 from .data.base import Examples
+from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
 from .network import Network
@@ -53,7 +54,8 @@ class Callback:
         """After every weight update, with the number of examples in its batch."""
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
-        """After every epoch (number 0: before the first update), with its row; what is put into it is kept in the history."""
+        """After every epoch (number 0: before the first update), with its row; what is put into it is kept in the
+        history."""
 
     def on_end(self, trainer: Trainer) -> None:
         """After the last epoch, also when training was interrupted."""
@@ -102,6 +104,8 @@ class Trainer:
         """
         if epochs < 1 or batch_size < 1:
             raise ValueError(f"training needs at least 1 epoch and 1 example per batch, got {epochs} and {batch_size}")
+        if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
+            infer_chain(self.net.layers, train.x.shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
         batches = math.ceil(len(train) / batch_size)
         self._tell("on_start", epochs, batches)
@@ -122,8 +126,8 @@ class Trainer:
         for layer in self.net:
             if isinstance(layer, BatchNorm) and not layer.varies(last):
                 raise ValueError(
-                    f"{n} examples in batches of {batch_size} leave a last batch of {last}, on which {layer} cannot train "
-                    "(one value per feature has no variance): choose another batch size"
+                    f"{n} examples in batches of {batch_size} leave a last batch of {last}, on which {layer} cannot "
+                    "train (one value per feature has no variance): choose another batch size"
                 )
 
     def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row:

@@ -1,4 +1,4 @@
-"""What the tests check with: a gradient checker that shows everything when it fails, and the table of layers it is run on."""
+"""What the tests check with: a gradient checker that shows all when it fails, and the layers it is run on."""
 
 from __future__ import annotations
 
@@ -98,13 +98,10 @@ def network(layers: Sequence[Layer], shape: tuple[int, ...] | None, seed: int = 
 
 
 def inputs(shape: Sequence[int], n: int = 3, seed: int = 0) -> Any:
-    """Normal numbers (n, ...) in the engine's dtype, none nearer to zero than 0.01 and no two alike: no kink is near."""
-    size = n * int(np.prod(shape))
-    x = np.random.default_rng(seed).standard_normal(size)
-    x = np.sign(x) * (np.abs(x) + 0.01)
-    order = np.argsort(x)
-    x[order] += np.arange(size) * 1e-3
-    return mf.asarray(np.where(np.abs(x) < 0.01, 0.02, x).reshape(n, *shape))
+    """Random numbers (n, ...) in the engine's dtype, none nearer to zero than 0.01, no two alike: no kink is near."""
+    rng, size = np.random.default_rng(seed), n * int(np.prod(shape))
+    distances = 0.01 + 0.003 * rng.permutation(size) + 0.5 * abs(rng.standard_normal(size)).round(2)
+    return mf.asarray((rng.choice([-1.0, 1.0], size) * (distances + 1e-4 * np.arange(size) / size)).reshape(n, *shape))
 
 
 def readonly(array: np.ndarray) -> np.ndarray:
@@ -131,13 +128,14 @@ class FrozenErrors(mf.rules.BP):
         return delta
 
 
-# The gradient checker --------------------------------------------------------------------------------------------------
+# The gradient checker -------------------------------------------------------------------------------------------------
 
 
 def check_gradients(net: Network, x: np.ndarray, seed: int = 0, step: float = 1e-5, tolerance: float = 1e-7) -> None:
-    """Compare backpropagation's gradients of L = sum(c * output) with central differences along random directions, in float64.
+    """Compare backpropagation's gradients of L = sum(c * output) with central differences along random directions.
 
-    Checked are every parameter and the input, each along three directions; the network needs ``input_error=True``.
+    Checked are every parameter and the input, each along three directions; the network needs ``input_error=True``
+    and float64.
 
     Raises:
         AssertionError: they differ (with all numbers), something is not float64, or a kink lies within the step.
@@ -155,7 +153,9 @@ def check_gradients(net: Network, x: np.ndarray, seed: int = 0, step: float = 1e
     def loss(name: str) -> float:
         value = float((c * net.forward(x, walk)).sum())
         for layer, before, now in zip(net, kinks, _sides(net), strict=True):
-            assert np.array_equal(before, now), f"a kink of {layer} lies within the step for {name}: choose other numbers"
+            assert np.array_equal(before, now), (
+                f"a kink of {layer} lies within the step for {name}: choose other numbers"
+            )
         return value
 
     for name, array in arrays.items():
@@ -168,7 +168,9 @@ def check_gradients(net: Network, x: np.ndarray, seed: int = 0, step: float = 1e
             numeric = _slope(loss, name, array, direction, step)
             analytic = float((gradient * direction).sum())
             if not abs(numeric - analytic) <= tolerance * max(1.0, abs(numeric)):
-                raise AssertionError(_report(net, loss, name, array, gradient, numeric, analytic, step, tolerance, seed))
+                raise AssertionError(
+                    _report(net, loss, name, array, gradient, numeric, analytic, step, tolerance, seed)
+                )
 
 
 def _slope(loss: Callable[[str], float], name: str, array: np.ndarray, direction: np.ndarray, step: float) -> float:
@@ -185,7 +187,11 @@ def _slope(loss: Callable[[str], float], name: str, array: np.ndarray, direction
 def _sides(net: Network) -> list[Any]:
     """On which side of its kinks every layer stands: the sign of a rectifier's output, the winners of max-pooling."""
     return [
-        layer.cache > 0 if isinstance(layer, (ReLU, LeakyReLU)) else layer.cache[1].copy() if isinstance(layer, MaxPool) else None
+        layer.cache > 0
+        if isinstance(layer, (ReLU, LeakyReLU))
+        else layer.cache[1].copy()
+        if isinstance(layer, MaxPool)
+        else None
         for layer in net
     ]
 
@@ -210,7 +216,9 @@ def _report(
         entries[i] = _slope(loss, name, array, one.reshape(array.shape), step)
     flat = gradient.reshape(-1)
     worst = np.argsort(-np.abs(entries - flat))[:20]
-    lines = [f"  {np.unravel_index(i, array.shape)}: gradient {flat[i]:+.9e}, differences {entries[i]:+.9e}" for i in worst]
+    lines = [
+        f"  {np.unravel_index(i, array.shape)}: gradient {flat[i]:+.9e}, differences {entries[i]:+.9e}" for i in worst
+    ]
     return "\n".join(
         [
             f"wrong gradient of {name}, shape {array.shape}, seed {seed}, step {step}, tolerance {tolerance}",
@@ -223,7 +231,7 @@ def _report(
     )
 
 
-# A short training that meets every kind of layer -------------------------------------------------------------------------
+# A short training that meets every kind of layer ----------------------------------------------------------------------
 
 RULES = [
     "bp",
@@ -247,7 +255,7 @@ RULES = [
 
 
 def small_convnet(seed: int = 0) -> Network:
-    """Convolutions with batch norm, max and mean pooling, both kinds of residual block, dropout, two linear layers."""
+    """Convolutions, batch norm, max and mean pooling, both kinds of residual block, dropout, two linear layers."""
     return Network(
         [
             Conv2d(2, 4, 3, padding=1),
@@ -277,10 +285,13 @@ def batch(n: int = 8, shape: tuple[int, ...] = (8, 8, 2), classes: int = 3, seed
 
 
 def train_a_little(description: str, steps: int = 3, n: int = 8) -> dict[str, np.ndarray]:
-    """All that a short training leaves behind, on the host: parameters, statistics, optimizer, rule, gradients and losses."""
+    """All that a short training leaves behind, on the host: state of net, optimizer and rule, gradients, losses."""
     net = small_convnet()
     rule = mf.rules.make(description, seed=1).attach(net)
-    loss, optimizer = mf.SoftmaxCrossEntropy(label_smoothing=0.1), mf.SGD(0.05, momentum=0.9, weight_decay=1e-3, clip_norm=5.0)
+    loss, optimizer = (
+        mf.SoftmaxCrossEntropy(label_smoothing=0.1),
+        mf.SGD(0.05, momentum=0.9, weight_decay=1e-3, clip_norm=5.0),
+    )
     losses = []
     for step in range(steps):
         x, y = batch(n, seed=step)

@@ -37,7 +37,7 @@ def float64() -> Iterator[None]:
 
 
 def install(name: str, dtype: str = "float32", cpu_chunks: bool = True) -> None:
-    """Choose NumPy or the stand-in. With the CPU's chunks the two make the same calls, so they must give the same bits."""
+    """Choose NumPy or the stand-in. With the CPU's chunks both make the same calls, so they must give the same bits."""
     backend._install({"numpy": np, "standin": CUPY}[name], cpu_chunks=cpu_chunks, dtype=dtype)
 
 

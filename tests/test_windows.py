@@ -40,7 +40,9 @@ def test_columns_and_uncolumns_equal_their_plain_twins(geometry):
     rows = windows.columns(x, *window)
     np.testing.assert_array_equal(rows, windows.columns_plain(x, *window))
     c = numbers(rows.shape, seed=1)
-    np.testing.assert_allclose(windows.uncolumns(c, shape, *window), windows.uncolumns_plain(c, shape, *window), atol=1e-13)
+    np.testing.assert_allclose(
+        windows.uncolumns(c, shape, *window), windows.uncolumns_plain(c, shape, *window), atol=1e-13
+    )
 
 
 @every_geometry
@@ -51,7 +53,9 @@ def test_uncolumns_is_the_adjoint_of_columns(geometry):
     x = numbers(shape)
     rows = windows.columns(x, *window)
     c = numbers(rows.shape, seed=1)
-    np.testing.assert_allclose((rows * c).sum(), (x * windows.uncolumns(c, shape, *window)).sum(), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        (rows * c).sum(), (x * windows.uncolumns(c, shape, *window)).sum(), rtol=1e-10, atol=1e-10
+    )
 
 
 @every_geometry
@@ -91,7 +95,11 @@ def test_nan_is_not_hidden_by_maxpool():
 
 @pytest.mark.parametrize(
     "size, kernel, stride, padding, expected",
-    [((5, 5), (3, 3), (1, 1), (0, 0), (3, 3)), ((6, 8), (3, 3), (2, 2), (0, 0), (2, 3)), ((6, 5), (2, 3), (2, 1), (1, 0), (4, 3))],
+    [
+        ((5, 5), (3, 3), (1, 1), (0, 0), (3, 3)),
+        ((6, 8), (3, 3), (2, 2), (0, 0), (2, 3)),
+        ((6, 5), (2, 3), (2, 1), (1, 0), (4, 3)),
+    ],
 )
 def test_output_size_is_the_floor_of_the_formula(size, kernel, stride, padding, expected):
     assert windows.output_size(size, kernel, stride, padding) == expected

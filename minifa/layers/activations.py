@@ -1,4 +1,5 @@
-"""Activation functions, each with its derivative beside it. They use their exact derivative under every learning rule."""
+"""Activation functions, each with its derivative beside it. They use their exact derivative under every learning
+rule."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """What every layer is, and the one loop that walks a chain of them forward and back.
 
-A layer knows its arithmetic and no learning rule. On the way back it is handed the rule and, if it has weights, asks it one
-question: what carries this error down through me? `Weighted` writes that down once, for linear layers and convolutions alike.
+A layer knows its arithmetic and no learning rule. On the way back it is handed the rule and, if it has weights, asks
+it one
+question: what carries this error down through me? `Weighted` writes that down once, for linear layers and
+    convolutions alike.
 """
 
 from __future__ import annotations
@@ -225,6 +227,8 @@ def sum_rows(matrix: Array) -> Array:
 
     def piece(rows: slice) -> Array:
         part = matrix[rows]
+        if part.shape[1] == 1:  # BLAS would take it for a dot product, whose bits depend on the number of its threads
+            return part.sum(axis=0)
         return xp.ones(len(part), part.dtype) @ part
 
     return sum_chunks(len(matrix), matrix.shape[1] * matrix.dtype.itemsize, piece)

@@ -14,7 +14,8 @@ class Conv2d(Weighted):
 
     Args:
         in_channels, out_channels: channels per pixel.
-        kernel_size, stride, padding: one integer or (height, width). What the stride leaves over is not seen, as in PyTorch.
+        kernel_size, stride, padding: one integer or (height, width). What the stride leaves over is not seen, as in
+        PyTorch.
         bias: whether b is added; it starts at zero.
         init: an initialiser or its name; name: overrides the network's name for the layer.
 
@@ -43,7 +44,7 @@ class Conv2d(Weighted):
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[-1] != self.weight_shape[2]:
             raise self.refuse(f"images of height x width x {self.weight_shape[2]} channels", shape)
-        size = windows.output_size(shape[:2], self.kernel, self.stride, self.padding)
+        size = windows.output_size((shape[0], shape[1]), self.kernel, self.stride, self.padding)
         if min(size) < 1:
             padded = " x ".join(str(n + 2 * p) for n, p in zip(shape, self.padding, strict=False))
             raise ValueError(
@@ -59,7 +60,7 @@ class Conv2d(Weighted):
         return windows.uncolumns(columns, shape, self.kernel, self.stride, self.padding)
 
     def positions(self, x_shape: Shape) -> Shape:
-        return (x_shape[0], *windows.output_size(x_shape[1:3], self.kernel, self.stride, self.padding))
+        return (x_shape[0], *windows.output_size((x_shape[1], x_shape[2]), self.kernel, self.stride, self.padding))
 
     def bytes_each(self, x: Array) -> int:
         _, oh, ow = self.positions(x.shape)

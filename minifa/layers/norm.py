@@ -1,4 +1,5 @@
-"""Batch normalisation (Ioffe & Szegedy 2015), over the batch and, for images, every position: one mean per feature or channel.
+"""Batch normalisation (Ioffe & Szegedy 2015), over the batch and, for images, every position: one mean per feature
+or channel.
 
 ::
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from ..backend import Array, each_chunk, require_float, sum_chunks, xp
+from ..backend import Array, each_chunk, reduce_chunks, require_float, sum_chunks, xp
 from .base import Layer, Shape, Walk, as_matrix, new_parameter, sum_rows
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class BatchNorm(Layer):
         momentum: running = (1 - momentum) * running + momentum * batch; the running variance is the unbiased one.
 
     Raises:
-        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of other width, or training
+        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of other width,
+            or training
             on a single value per feature (a batch of one without positions), which has no variance.
     """
 
@@ -44,7 +46,8 @@ class BatchNorm(Layer):
         super().__init__(name)
         if features < 1 or not eps > 0 or not 0 <= momentum <= 1:
             raise ValueError(
-                f"{self} needs features >= 1, eps > 0 and momentum in 0..1, got features={features}, eps={eps}, momentum={momentum}"
+                f"{self} needs features >= 1, eps > 0 and momentum in 0..1, "
+                f"got features={features}, eps={eps}, momentum={momentum}"
             )
         self.features, self.eps, self.momentum = features, eps, momentum
         self.initialise(seed=0)
@@ -73,8 +76,7 @@ class BatchNorm(Layer):
             raise ValueError(
                 f"{self} cannot train on one value per feature: it has no variance. Use a batch of two or more"
             )
-        mean = sum_rows(flat) / n
-        var = _sum_of_squares(flat, mean) / n
+        mean, var = _moments(flat)
         if walk.update_statistics:
             self._move(self.running_mean, mean)
             self._move(self.running_var, var * (n / (n - 1)))
@@ -129,13 +131,26 @@ class BatchNorm(Layer):
         return batch * positions > 1
 
 
-def _sum_of_squares(x: Array, mean: Array) -> Array:
-    def piece(rows: slice) -> Array:
-        centred = x[rows] - mean
-        centred *= centred
-        return sum_rows(centred)
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Mean and (biased) variance of every column, from one pass over memory.
 
-    return sum_chunks(len(x), 2 * x.shape[1] * x.dtype.itemsize, piece)
+    Each piece gives its own mean and sum of squares about it; two pieces are joined as in Chan, Golub & LeVeque 1983, which
+    loses nothing to cancellation.
+    """
+
+    def piece(rows: slice) -> tuple[int, Array, Array]:
+        part = x[rows]
+        mean = sum_rows(part) / len(part)
+        centred = part - mean
+        centred *= centred
+        return len(part), mean, sum_rows(centred)
+
+    def join(a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:
+        n, shift = a[0] + b[0], b[1] - a[1]
+        return n, a[1] + shift * (b[0] / n), a[2] + b[2] + shift * shift * (a[0] * b[0] / n)
+
+    n, mean, squares = reduce_chunks(len(x), 2 * x.shape[1] * x.dtype.itemsize, piece, join)
+    return mean, squares / n
 
 
 def _sum_of_products(x: Array, mean: Array, delta: Array) -> Array:

@@ -5,6 +5,7 @@ Each fast form goes through the places of the window one after the other; its pl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..backend import Array, each_chunk, require_float, xp
@@ -48,7 +49,8 @@ class Pool(Layer):
         size = windows.output_size((shape[0], shape[1]), self.kernel, self.stride, self.padding)
         if min(size) < 1:
             raise ValueError(
-                f"{self} has a window of {format_shape(self.kernel)}, larger than its input of {format_shape(shape)} per example"
+                f"{self} has a window of {format_shape(self.kernel)}, "
+                f"larger than its input of {format_shape(shape)} per example"
             )
         return (*size, shape[2])
 
@@ -56,13 +58,22 @@ class Pool(Layer):
         require_float(x, str(self))
         return xp.empty((len(x), *self.infer(x.shape[1:])), x.dtype)
 
-    def spread(self, below: Array, shares: list[Array]) -> None:
-        """Add to each place of every window its share of the window's error, into ``below`` (n, H, W, C)."""
+    def spread(self, below: Array, size: Pair, share: Callable[[int, Array | None], Array]) -> None:
+        """Give each place of every window its share of the window's error, into ``below`` (n, H, W, C).
+
+        ``share(k, out)`` is what the k-th place of the window receives, (n, OH, OW, C), written into ``out`` if given.
+        """
         n, height, width, channels = below.shape
-        (p, q), size = self.padding, shares[0].shape[1:3]
+        if self.padding == (0, 0) and all(s >= k for s, k in zip(self.stride, self.kernel, strict=True)):
+            if self.stride != self.kernel or (size[0] * self.kernel[0], size[1] * self.kernel[1]) != (height, width):
+                below[...] = 0  # what no window saw
+            for k, place in enumerate(windows.taps(below, self.kernel, self.stride, size)):
+                share(k, place)  # windows do not overlap: nothing to add up
+            return
+        p, q = self.padding
         padded = xp.zeros((n, height + 2 * p, width + 2 * q, channels), below.dtype)
-        for place, share in zip(windows.taps(padded, self.kernel, self.stride, size), shares, strict=True):
-            place += share
+        for k, place in enumerate(windows.taps(padded, self.kernel, self.stride, size)):
+            place += share(k, None)
         below[...] = padded[:, p : p + height, q : q + width]
 
 
@@ -97,20 +108,19 @@ class MaxPool(Pool):
 
         def piece(rows: slice) -> None:
             winner, error = won_by[rows], delta[rows]
-            self.spread(below[rows], [error * (winner == k) for k in range(self.kernel[0] * self.kernel[1])])
+            self.spread(below[rows], delta.shape[1:3], lambda k, out: xp.multiply(error, winner == k, out=out))
 
         each_chunk(len(below), 4 * below.nbytes // len(below), piece)
         return below
 
 
 def _first_equal(best: Array, places: list[Array], index: Array) -> None:
-    """Write into ``index`` the number of the first place that equals the best (0 where none does: NaN)."""
-    index[...] = 0
-    behind = places[0] != best  # positions where no place so far was the winner
-    for k, place in enumerate(places[1:], start=1):
-        wins = behind & (place == best)
-        index += wins * index.dtype.type(k)
-        behind ^= wins
+    """Write into ``index`` the number of the first place that equals the best: how many in a row missed before it."""
+    missed = places[0] != best
+    index[...] = missed
+    for place in places[1:-1]:
+        missed &= place != best
+        index += missed.view("uint8")  # one byte each: added without a conversion
 
 
 class AvgPool(Pool):
@@ -137,11 +147,11 @@ class AvgPool(Pool):
     def backward(self, delta: Array, rule: Rule) -> Array:
         below = xp.empty(self.cached(), delta.dtype)
         area = self.kernel[0] * self.kernel[1]
-        each_chunk(
-            len(below),
-            3 * below.nbytes // len(below),
-            lambda rows: self.spread(below[rows], [delta[rows] / area] * area),
-        )
+
+        def piece(rows: slice) -> None:
+            self.spread(below[rows], delta.shape[1:3], lambda k, out: xp.divide(delta[rows], area, out=out))
+
+        each_chunk(len(below), 3 * below.nbytes // len(below), piece)
         return below
 
 
@@ -168,7 +178,8 @@ class GlobalAvgPool(Layer):
 
 
 def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: float, summary: str) -> Array:
-    """Pooling as its definition reads: ``summary`` ("max" or "mean") of each window of each image; ``border`` fills the padding."""
+    """Pooling as its definition reads: ``summary`` ("max" or "mean") of each window of each image; ``border`` fills
+    the padding."""
     n, height, width, channels = x.shape
     oh, ow = windows.output_size((height, width), kernel, stride, padding)
     padded = windows.pad(x, padding, border)
@@ -182,7 +193,8 @@ def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: floa
 
 
 def unpool_max_plain(x: Array, delta: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """The error below a max-pool, one window at a time: it goes to the first place that holds the window's largest value."""
+    """The error below a max-pool, one window at a time: it goes to the first place that holds the window's largest
+    value."""
     n, height, width, channels = x.shape
     padded = windows.pad(x, padding, -xp.inf)
     below = xp.zeros(padded.shape, delta.dtype)

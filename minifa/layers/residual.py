@@ -1,4 +1,5 @@
-"""A residual block (He et al. 2016): y = body(x) + shortcut(x). The error goes down both branches and is added where they part."""
+"""A residual block (He et al. 2016): y = body(x) + shortcut(x). The error goes down both branches and is added where
+they part."""
 
 from __future__ import annotations
 

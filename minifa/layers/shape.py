@@ -30,7 +30,8 @@ class Flatten(Layer):
 
 
 class Dropout(Layer):
-    """Inverted dropout (Srivastava et al. 2014): in training each number is zeroed with probability p, the others divided by 1 - p.
+    """Inverted dropout (Srivastava et al. 2014): in training each number is zeroed with probability p, the others
+    divided by 1 - p.
 
     The mask is drawn on the host for (seed, layer, step): a second pass of the same step meets the same mask.
 

@@ -11,8 +11,9 @@ Pair = tuple[int, int]
 
 
 def pair(value: int | Pair, what: str, least: int) -> Pair:
-    """(height, width) of a size given as one number or two. Raises ValueError below ``least``, TypeError for non-integers."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    """(height, width) of a size given as one number or two. Raises ValueError below ``least``, TypeError for
+    non-integers."""
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2 or not all(isinstance(one, int) for one in both):
         raise TypeError(f"{what} is one integer or a pair (height, width), got {value!r}")
     if min(both) < least:
@@ -21,7 +22,8 @@ def pair(value: int | Pair, what: str, least: int) -> Pair:
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """Positions of the window: floor((size + 2 padding - kernel) / stride) + 1; what the stride leaves over is not seen."""
+    """Positions of the window: floor((size + 2 padding - kernel) / stride) + 1; what the stride leaves over is not
+    seen."""
     height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
     return height, width
 

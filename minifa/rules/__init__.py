@@ -5,17 +5,50 @@ from __future__ import annotations
 import inspect
 
 from ..registry import lookup, unknown
+from .alignment import ActivationAlignment, InformationAlignment, SymmetricAlignment
 from .backprop import BP, Shallow
 from .base import Rule
-from .direct import DFA
+from .dense import Dense
+from .direct import DFA, DRTP, SignDFA
 from .feedback_alignment import FA, Sham
+from .kolen_pollack import DirectKolenPollack, KolenPollack
+from .pepita import PEPITA
+from .perturbation import NodePerturbation, WeightPerturbation
+from .product import Product
 from .sign_concordant import BRSF, FRSF, USF
+from .weight_mirror import WeightMirror
 
-RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (BP, Shallow, Sham, FA, USF, FRSF, BRSF, DFA)}
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule
+    for rule in (
+        BP,
+        Shallow,
+        Sham,
+        FA,
+        USF,
+        FRSF,
+        BRSF,
+        KolenPollack,
+        WeightMirror,
+        Product,
+        SymmetricAlignment,
+        ActivationAlignment,
+        InformationAlignment,
+        DFA,
+        SignDFA,
+        DRTP,
+        DirectKolenPollack,
+        Dense,
+        PEPITA,
+        NodePerturbation,
+        WeightPerturbation,
+    )
+}
 
 
 def make(description: str, seed: int = 0) -> Rule:
-    """A rule from its name and options, as written on the command line: ``"fa"``, ``"usf:scale=init"``, ``"fa:conv=dense,sparsity=0.5"``.
+    """A rule from its name and options, as written on the command line: ``"fa"``, ``"usf:scale=init"``,
+    ``"fa:conv=dense,sparsity=0.5"``.
 
     Raises:
         ValueError: an unknown rule or option (with the nearest known ones), or a value that the rule refuses.
@@ -33,7 +66,10 @@ def make(description: str, seed: int = 0) -> Rule:
         if not equals:
             raise ValueError(f"an option of a rule is written key=value, got {item!r}")
         options[key] = _read_value(value)
-    return rule(seed=seed, **options)
+    try:
+        return rule(seed=seed, **options)
+    except TypeError as error:
+        raise ValueError(f"the rule {name!r} cannot take the options {written!r}: {error}") from error
 
 
 def _read_value(text: str) -> str | float | bool | None:
@@ -49,4 +85,29 @@ def _read_value(text: str) -> str | float | bool | None:
     return text
 
 
-__all__ = ["BP", "BRSF", "DFA", "FA", "FRSF", "RULES", "Rule", "Sham", "Shallow", "USF", "make"]
+__all__ = [
+    "ActivationAlignment",
+    "BP",
+    "BRSF",
+    "DFA",
+    "DRTP",
+    "Dense",
+    "DirectKolenPollack",
+    "FA",
+    "FRSF",
+    "InformationAlignment",
+    "KolenPollack",
+    "NodePerturbation",
+    "PEPITA",
+    "Product",
+    "RULES",
+    "Rule",
+    "Sham",
+    "Shallow",
+    "SignDFA",
+    "SymmetricAlignment",
+    "USF",
+    "WeightMirror",
+    "WeightPerturbation",
+    "make",
+]

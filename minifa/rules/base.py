@@ -70,7 +70,8 @@ class Rule:
             unreached = self._unreached(net)
             if unreached:
                 raise ValueError(
-                    f"under {self.name!r} no error would reach {', '.join(unreached)}: give it an activation to be taught at"
+                    f"under {self.name!r} no error would reach {', '.join(unreached)}: "
+                    "put an activation behind it, where the rule can teach"
                 )
         for layer in self.senders(net):
             self._note(layer, self.feedback(layer))
@@ -122,20 +123,31 @@ class Rule:
         Returns:
             The mean loss, a number on the backend (reading it waits for the device).
         """
-        output = net.forward(x, Walk(training=True, step=net.step))
+        output = net.forward(x, self.walk(net))
         value = self.receive(net, output, y, loss)
         net.clear_gradients()
         net.backward(self.error, self)
         return value
 
+    def walk(self, net: Network, update_statistics: bool = True) -> Walk:
+        """The forward pass of an update. Rules that must hear activities return a walk that listens."""
+        return Walk(training=True, step=net.step, update_statistics=update_statistics)
+
     def receive(self, net: Network, output: Array, y: Any, loss: Loss) -> Array:
-        """Set target and error for these outputs; the 1/N of the batch mean enters here, once. Returns the mean loss."""
+        """Set target and error for these outputs; the 1/N of the batch mean enters here, once. Returns the mean
+        loss."""
         if self.net is not net:
             raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
         self.output, self.target = output, loss.target(y, output)
         values, errors = loss(output, self.target)
         self.error = errors / len(output)
         return values.mean()
+
+    def known(self, array: Array | None) -> Array:
+        """The error, output or target of the pass. Raises RuntimeError before the first one."""
+        if array is None:
+            raise RuntimeError(f"the rule {self.name!r} has seen no batch yet: call rule.gradients first")
+        return array
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         """The error that this layer's output receives. Default: what came from above."""
@@ -160,7 +172,8 @@ class Rule:
             self.B[layer.name] = matrix
 
     def update_feedback(self, net: Network) -> None:
-        """How the feedback learns by itself; called by the optimizer after the weights have moved. Default: it does not."""
+        """How the feedback learns by itself; called by the optimizer after the weights have moved. Default: it does
+        not."""
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         """Learned feedback that shares the optimizer: name to (array, gradient). Default: none."""
@@ -188,12 +201,12 @@ class Rule:
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Passes made inside the with-block leave error, output, target and B as they were before it."""
-        before = self.error, self.output, self.target, dict(self.B)
+        """Passes made inside the with-block leave error, output, target, B and memory as they were before it."""
+        before = self.error, self.output, self.target, dict(self.B), dict(self.memory)
         try:
             yield
         finally:
-            self.error, self.output, self.target, self.B = before
+            self.error, self.output, self.target, self.B, self.memory = before
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"

@@ -1,11 +1,14 @@
-"""Direct feedback: the output's error is broadcast to every hidden layer through a matrix of its own. Nothing crosses a weight.
+"""Direct feedback: the output's error is broadcast to every hidden layer through a matrix of its own. Nothing
+crosses a weight.
 
 ::
 
-    delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/d(output), (N, n_out)
+    delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/d(output), (N, n_out) sdfa    delta
+    = sign(e) / n @ F.T drtp    delta = y* / n @ F.T               y* the one-hot target: no error is fed back at all
 
-Nokland 2016, "Direct feedback alignment provides learning in deep neural networks", eq. 7. The taught error replaces whatever came from
-above. F ~ U[-1/sqrt(d), 1/sqrt(d)] with d the number of units fed, as in the author's code.
+Nokland 2016, "Direct feedback alignment provides learning in deep neural networks", eq. 7; Frenkel, Lefebvre & Bol
+2021, "Learning without feedback" (sdfa, drtp). The taught error replaces whatever came from above. F ~ U[-1/sqrt(d),
+1/sqrt(d)] with d the number of units fed, as in the author's code.
 """
 
 from __future__ import annotations
@@ -13,8 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .. import backend
-from ..backend import Array, xp
+from ..backend import Array, matmul, xp
 from ..layers.activations import Activation
 from ..layers.base import Layer, Weighted
 from ..layers.pooling import GlobalAvgPool, Pool
@@ -31,10 +33,12 @@ class DFA(Rule):
 
     Args:
         seed: keys the draw of F.
-        at: "activation": taught are the first activation after each hidden weighted layer or residual sum; where none comes before
-            the next weighted layer, that layer's own output. "stage": the pooling that closes the stage (Nokland's layout), where
-            one comes before the next weighted layer.
+        at: "activation": taught are the first activation after each hidden weighted layer or residual sum; where
+            none comes before the next weighted layer, that layer's own output. "stage": the pooling that closes the
+            stage (Nokland's layout), where one comes before the next weighted layer.
         family: "uniform" or "gaussian".
+        shared: every F is a slice of one matrix, as large as the largest layer needs (Launay et al. 2020): memory
+            for one.
         sd: standard deviation of F; None: Nokland's, 1 / sqrt(3 d).
 
     Raises:
@@ -48,7 +52,14 @@ class DFA(Rule):
     needs = "the output's error at every layer (a global signal), and no backward path"
     crosses_weights = False
 
-    def __init__(self, seed: int = 0, at: str = "activation", family: str = "uniform", sd: float | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        at: str = "activation",
+        family: str = "uniform",
+        sd: float | None = None,
+        shared: bool = False,
+    ) -> None:
         super().__init__(seed)
         if at not in PLACES:
             raise ValueError(f"at is 'activation' or 'stage', got {at!r}")
@@ -56,37 +67,73 @@ class DFA(Rule):
             raise ValueError(f"family is 'uniform' or 'gaussian', got {family!r}")
         if sd is not None and not sd > 0:
             raise ValueError(f"sd must be above 0, got {sd}")
-        self.at, self.family, self.sd = at, family, sd
-        self.taught: list[Layer] = []
+        self.at, self.family, self.sd, self.shared = at, family, sd, shared
 
     def draw(self, net: Network) -> None:
-        self.taught = taught_layers(net.layers, net.output_layer, PLACES[self.at])
         n_out = net.output_layer.weight_shape[-1]
-        for layer in self.taught:
-            self.memory[layer.name] = self.draw_direct(layer, n_out)
-        self.B = self.memory
+        taught = taught_layers(net.layers, net.output_layer, PLACES[self.at])
+        units = {layer.name: count_units(layer) for layer in taught}
+        if self.shared and units:
+            self.memory["shared"] = self._draw_matrix("shared", max(units.values()), n_out, net)
+            self.F = {name: self.memory["shared"][:count] for name, count in units.items()}
+        else:
+            self.F = {name: self._draw_matrix(name, count, n_out, net) for name, count in units.items()}
+            self.memory.update(self.F)
+        self.B = dict(self.F)
 
-    def draw_direct(self, layer: Layer, n_out: int) -> Array:
-        """F (units, n_out) for one taught layer."""
-        units = count_units(layer)
-        sd = 1 / math.sqrt(3 * units) if self.sd is None else self.sd
-        drawn = FAMILIES[self.family](generator(self.seed, "feedback", layer.name), (units, n_out), sd)
-        return xp.asarray(drawn.astype(backend.dtype()))
+    def _draw_matrix(self, name: str, units: int, n_out: int, net: Network) -> Array:
+        """F (units, n_out)."""
+        sd = direct_sd(units) if self.sd is None else self.sd
+        drawn = FAMILIES[self.family](generator(self.seed, "feedback", name), (units, n_out), sd)
+        return xp.asarray(drawn.astype(net.dtype))
 
     def teaches(self, layer: Layer) -> bool:
-        return layer.name in self.memory
+        return layer.name in self.F
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
-        if layer.name not in self.memory:
+        if layer.name not in self.F:
             return delta
-        return self.broadcast(self.memory[layer.name]).reshape(-1, *layer.output_shape)
+        return matmul(self.signal(), self.F[layer.name].T).reshape(-1, *(layer.output_shape or ()))
 
-    def broadcast(self, F: Array) -> Array:
-        """The teaching signal (N, units): e @ F.T."""
-        return backend.matmul(self.error, F.T)
+    def signal(self) -> Array:
+        """What is broadcast, (N, n_out), the batch's 1/N in it."""
+        return self.known(self.error)
 
     def feedback(self, layer: Weighted) -> None:
         return None
+
+
+class SignDFA(DFA):
+    """Direct feedback of the error's sign alone (Frenkel et al. 2021)."""
+
+    name = "sdfa"
+    title = "direct feedback of the error's sign"
+    equation = "delta = sign(e) F^T / n"
+    paper = "Frenkel et al. 2021"
+    needs = "the sign of the output's error at every layer (a global signal), and no backward path"
+
+    def signal(self) -> Array:
+        error = self.known(self.error)
+        return xp.sign(error) / len(error)
+
+
+class DRTP(DFA):
+    """Direct random target projection: hidden layers are taught by the target, before the output is even known."""
+
+    name = "drtp"
+    title = "direct random target projection"
+    equation = "delta = y* F^T / n"
+    paper = "Frenkel et al. 2021"
+    needs = "the target at every layer; no error, no backward path, no waiting for the forward pass"
+
+    def signal(self) -> Array:
+        target = self.known(self.target)
+        return target / len(target)
+
+
+def direct_sd(units: int) -> float:
+    """Standard deviation of U[-1/sqrt(units), 1/sqrt(units)], Nokland's choice."""
+    return 1 / math.sqrt(3 * units)
 
 
 def count_units(layer: Layer) -> int:
@@ -99,8 +146,9 @@ def count_units(layer: Layer) -> int:
 def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[type[Layer], ...]) -> list[Layer]:
     """The layers at whose output direct rules teach, in forward order.
 
-    For each hidden weighted layer and each residual sum: the first layer of a wanted kind before the next of them; else the first
-    activation; else its own output. The end of a residual branch needs none: it receives what its sum is taught.
+    For each hidden weighted layer and each residual sum: the first layer of a wanted kind before the next of them;
+    else the first activation; else its own output. The end of a residual branch needs none: it receives what its sum
+    is taught.
     """
     taught: list[Layer] = []
     for i, layer in enumerate(layers):

@@ -4,13 +4,15 @@
 
     delta_below = delta @ B.T          B drawn once, of W's shape; never changed
 
-Lillicrap, Cownden, Tweed & Akerman 2016, "Random synaptic feedback weights support error backpropagation for deep learning", eq. 2.
-For a convolution B is a kernel of W's shape (``conv="kernel"``), or a dense matrix between the flattened maps (``conv="dense"``), the two
-readings of FA for convolutions in Lance & Kieu 2026 ("Toeplitz" and "Random"). Variants of the one matrix:
+Lillicrap, Cownden, Tweed & Akerman 2016, "Random synaptic feedback weights support error backpropagation for deep
+learning", eq. 2. For a convolution B is a kernel of W's shape (``conv="kernel"``), or a dense matrix between the
+flattened maps (``conv="dense"``), the two readings of FA for convolutions in Lance & Kieu 2026 ("Toeplitz" and
+"Random"). Variants of the one matrix:
 
     correlation   rho W(0) + sqrt(1 - rho^2) B       Bordelon & Pehlevan 2022
     sparsity      mask * B / sqrt(1 - q)             a fraction q of the entries is zero
-    normalise     B * norm(W) / norm(B)              "strict": W as it is now; "init": W as it started (Moskovitz et al. 2018)
+    normalise     B * norm(W) / norm(B)              "strict": W as it is now; "init": W as it started (Moskovitz et
+    al. 2018)
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class FA(Rule):
         correlation: of B with W(0), from -1 to 1.
 
     Raises:
-        ValueError: an option outside its range; at `attach`, a dense matrix that would not fit in memory (with its bytes).
+        ValueError: an option outside its range; at `attach`, a dense matrix that would not fit in memory (with its
+            bytes).
     """
 
     name = "fa"
@@ -72,7 +75,7 @@ class FA(Rule):
             raise ValueError(
                 "a dense B between maps has not the kernel's shape: correlation and normalise need conv='kernel'"
             )
-        self.init = lookup(INITIALISERS, init, "initialiser") if isinstance(init, str) else init
+        self.init = init if init is None or isinstance(init, Initialiser) else lookup(INITIALISERS, init, "initialiser")
         self.normalise = check_normalise(normalise)
         self.sparsity, self.rescale_sparse = sparsity, rescale_sparse
         self.conv, self.correlation = conv, correlation
@@ -99,15 +102,16 @@ class FA(Rule):
         return self.conv == "dense" and isinstance(layer, Conv2d)
 
     def _draw_dense(self, layer: Weighted) -> Array:
-        """B (inputs, outputs) between the flattened maps, scaled so that the carried error has the size that W's would have."""
+        """B (inputs, outputs) between the flattened maps, scaled so that the carried error has the size that W's
+        would have."""
         if layer.input_shape is None or layer.output_shape is None:
             raise ValueError(f"{layer} needs known map sizes for a dense B: make the network with input_shape=")
         shape = math.prod(layer.input_shape), math.prod(layer.output_shape)
         size = shape[0] * shape[1] * layer.W.dtype.itemsize
         if size > backend.free_bytes():
             raise ValueError(
-                f"a dense B for {layer} between maps of {format_shape(layer.input_shape)} and {format_shape(layer.output_shape)} "
-                f"would take {size:,} bytes, more than is free: use conv='kernel'"
+                f"a dense B for {layer} between maps of {format_shape(layer.input_shape)} and "
+                f"{format_shape(layer.output_shape)} would take {size:,} bytes, more than is free: use conv='kernel'"
             )
         sd = math.sqrt(2.0 / shape[1])  # shape[1] errors are summed at each unit below: He's rule, read backwards
         rng = generator(self.seed, "feedback", layer.name)
@@ -133,6 +137,5 @@ class Sham(FA):
         super().__init__(seed)
 
     def feedback(self, layer: Weighted) -> Array:
-        matrix = self.memory[layer.name]
-        matrix[...] = layer.W
-        return matrix
+        self.memory[layer.name] = layer.W.copy()  # a new array: whoever kept the last pass's B keeps it
+        return self.memory[layer.name]

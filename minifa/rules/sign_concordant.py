@@ -2,13 +2,14 @@
 
 ::
 
-    usf     B = s * sign(W_t)            s: strict norm(W_t)/norm(sign(W_t)), init norm(W_0)/norm(sign(W_t)), std or a number
-    frsf    B = |M| * sign(W_t)          M drawn once, from W's own initialiser
-    brsf    B = |M_t| * sign(W_t)        M drawn anew for every weight update
+    usf     B = s * sign(W_t)            s: strict norm(W_t)/norm(sign(W_t)), init norm(W_0)/norm(sign(W_t)), std or a
+    number frsf    B = |M| * sign(W_t)          M drawn once, from W's own initialiser brsf    B = |M_t| * sign(W_t)
+    M drawn anew for every weight update
 
-Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as re-implemented by
-Lance & Kieu 2026, eq. 6, whose "uSF Init" is frsf); Liao, Leibo & Poggio 2016, "How important is weight symmetry in backpropagation?"
-(usf, frsf, brsf, and concordance of the signs with probability p); scale="std" as in Xiao et al. 2018. sign(0) = 0.
+Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as
+re-implemented by Lance & Kieu 2026, eq. 6, whose "uSF Init" is frsf); Liao, Leibo & Poggio 2016, "How important is
+weight symmetry in backpropagation?" (usf, frsf, brsf, and concordance of the signs with probability p); scale="std"
+as in Xiao et al. 2018. sign(0) = 0.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class SignConcordant(Rule):
 
     Args:
         seed: keys every draw.
-        concordance: probability p that a sign agrees with W's; the places that disagree are drawn once. From 1/2 (chance) to 1.
+        concordance: probability p that a sign agrees with W's; the places that disagree are drawn once. From 1/2
+            (chance) to 1.
         signs: "live" (sign of W as it is now) or "initial" (of W at the start: the control).
 
     Raises:
@@ -64,7 +66,8 @@ class USF(SignConcordant):
     """Uniform sign-concordant feedback: every entry has the same magnitude.
 
     Args:
-        scale: "strict" (B keeps W's present norm), "init" (W's norm at the start), "std" (the initialiser's standard deviation), or
+        scale: "strict" (B keeps W's present norm), "init" (W's norm at the start), "std" (the initialiser's standard
+            deviation), or
             a positive number.
     """
 
@@ -133,12 +136,13 @@ class BRSF(FRSF):
     equation = "B = |M_t| sign(W), M_t drawn at every update"
 
     def draw(self, net: Network) -> None:
-        self.drawn_at = dict.fromkeys((layer.name for layer in self.senders(net)), 0)
         super().draw(net)
+        self.drawn: dict[str, tuple[int, Array]] = {name: (0, array) for name, array in self.memory.items()}
 
     def magnitude(self, layer: Weighted) -> Array:
+        """|M_t|. It follows from seed, layer and step, so it is no state: a resumed run draws the same."""
         assert self.net is not None
-        if self.drawn_at[layer.name] != self.net.step:
-            self.memory[layer.name] = xp.abs(self.draw_matrix(layer, step=self.net.step))
-            self.drawn_at[layer.name] = self.net.step
-        return self.memory[layer.name]
+        step = self.net.step
+        if self.drawn[layer.name][0] != step:
+            self.drawn[layer.name] = step, xp.abs(self.draw_matrix(layer, step=step))
+        return self.drawn[layer.name][1]

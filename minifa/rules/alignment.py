@@ -1,0 +1,121 @@
+"""Feedback that learns by a local penalty on itself: sums of five primitives, each one function headed by its formula.
+
+::
+
+    dB = -rate * (sum of coefficient * gradient of a primitive by B)
+
+Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry", section 3 and table 1. In
+minifa's convention y = x @ W + b, gradients for B only, everything else held; n counts examples, positions of a
+convolution are summed. For a convolution x stands for columns(x), and what comes back to the input is uncolumns(y @
+B.T) seen through columns again.
+
+    symmetric_alignment     decay + self              weight transport as a penalty: a control activation_alignment
+    sparse + amp              local information_alignment   amp + null + decay        local
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..backend import Array
+from ..layers.base import Weighted
+from ..network import Network
+from .base import Rule
+
+Primitive = Callable[[Weighted, Array, Array, Array], Array]  # layer, B, x, y -> gradient by B, of W's shape
+
+
+def decay(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
+    """||B||^2:  2 B."""
+    return 2 * B
+
+
+def self_alignment(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
+    """-sum(W * B):  -W."""
+    return -layer.W
+
+
+def amp(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
+    """-mean(y . (x @ B)):  -x.T @ y / n."""
+    return layer.correlate(x, y) * (-1 / len(x))
+
+
+def sparse(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
+    """mean ||x @ B + b||^2:  2 x.T @ (x @ B + b) / n."""
+    seen = layer.project(x, B)
+    if layer.b is not None:
+        seen += layer.b
+    return layer.correlate(x, seen) * (2 / len(x))
+
+
+def null(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
+    """mean ||y @ B.T||^2:  2 (y @ B.T).T @ y / n."""
+    return layer.correlate(layer.carry(y, B), y) * (2 / len(x))
+
+
+class LocalAlignment(Rule):
+    """What the three rules share: B starts at random and follows its primitives after every weight update.
+
+    Args:
+        seed: keys B's start.
+        rate: step of B's own gradient descent, above 0.
+
+    Raises:
+        ValueError: a rate that is not above 0.
+    """
+
+    paper = "Kunin et al. 2020"
+    terms: tuple[tuple[float, Primitive], ...] = ()  # (coefficient, primitive); the authors' defaults
+    default_rate = 1.0
+
+    def __init__(self, seed: int = 0, rate: float | None = None) -> None:
+        super().__init__(seed)
+        self.rate = self.default_rate if rate is None else rate
+        if not self.rate > 0:
+            raise ValueError(f"rate must be above 0, got {rate}")
+
+    def draw(self, net: Network) -> None:
+        for layer in self.senders(net):
+            self.memory[layer.name] = self.draw_matrix(layer)
+
+    def feedback(self, layer: Weighted) -> Array:
+        return self.memory[layer.name]
+
+    def update_feedback(self, net: Network) -> None:
+        for layer in self.senders(net):
+            B, x = self.memory[layer.name], layer.cached()
+            y = layer.project(x, layer.W)
+            if layer.b is not None:
+                y += layer.b
+            for coefficient, primitive in self.terms:
+                B -= self.rate * coefficient * primitive(layer, B, x, y)
+
+
+class SymmetricAlignment(LocalAlignment):
+    """decay + self: B is drawn to W itself."""
+
+    name = "symmetric_alignment"
+    title = "symmetric alignment"
+    equation = "dB = -rate (1e-3 * 2B - 2e-3 * W)"
+    needs = "every forward weight at its feedback synapse: weight transport, slowly"
+    terms = ((1e-3, decay), (2e-3, self_alignment))
+
+
+class ActivationAlignment(LocalAlignment):
+    """sparse + amp: B answers activity as W does."""
+
+    name = "activation_alignment"
+    title = "activation alignment"
+    equation = "dB = -rate (1e-3 * 2 x^T(xB+b) - 2e-3 * x^T y) / n"
+    needs = "both layers' activities at the feedback synapse; no transport of weights"
+    terms = ((1e-3, sparse), (2e-3, amp))
+
+
+class InformationAlignment(LocalAlignment):
+    """amp + null + decay: B sends back what W took in, without blowing it up."""
+
+    name = "information_alignment"
+    title = "information alignment"
+    equation = "dB = -rate (-2e-3 x^T y/n + 1e-3 * 2(y B^T)^T y/n + 1e-3 * 2B)"
+    needs = "both layers' activities and what the feedback makes of them; no transport of weights"
+    terms = ((2e-3, amp), (1e-3, null), (1e-3, decay))

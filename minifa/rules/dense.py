@@ -1,0 +1,100 @@
+"""Dense feedback: every later layer's error reaches every earlier layer, each pair through a matrix of its own.
+
+::
+
+    delta_l = sum over later weighted layers k of delta_k @ B_lk.T      B_lk (units of l, units of k), drawn once
+
+delta_k is the error that layer k itself received at its output; delta_l arrives where direct rules teach and goes on
+through the activation. With the output layer's matrix alone this is direct feedback alignment. Parallel branches are
+not later than each other. The idea follows the dense feedback connections of cortex as sketched in the literature on
+direct feedback; we have no verified source for the equation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import backend
+from ..backend import Array, matmul, xp
+from ..layers.base import Layer, Weighted
+from ..network import Network
+from ..streams import generator, uniform
+from .base import Rule
+from .direct import PLACES, count_units, direct_sd, taught_layers
+
+
+class Dense(Rule):
+    """Every later layer teaches every earlier one. Matrices are keyed ``"lower<-upper"``.
+
+    Args:
+        seed: keys the draws; each matrix as for `DFA`, uniform with standard deviation 1 / sqrt(3 units of the lower
+            layer).
+
+    Raises:
+        ValueError: at `attach`, maps of unknown size, or matrices that would not fit in memory (with their bytes).
+    """
+
+    name = "dense"
+    title = "dense feedback"
+    equation = "delta_l = sum_k delta_k B_lk^T, later k"
+    paper = "source unverified"
+    needs = "a fixed path from every later layer to every earlier one"
+    crosses_weights = False
+
+    def draw(self, net: Network) -> None:
+        taught = taught_layers(net.layers, net.output_layer, PLACES["activation"])
+        self.later: dict[str, list[Weighted]] = {}
+        _find_later(net.layers, {layer.name for layer in taught}, [], self.later)
+        sizes = {layer.name: count_units(layer) for layer in [*taught, *net.weighted]}
+        entries = sum(sizes[lower] * sizes[upper.name] for lower, uppers in self.later.items() for upper in uppers)
+        if entries * net.dtype.itemsize > backend.free_bytes():
+            raise ValueError(
+                f"dense feedback between all layers of this network would take {entries * net.dtype.itemsize:,} bytes, "
+                "more than is free: use a smaller network, or the rule 'dfa'"
+            )
+        for lower, uppers in self.later.items():
+            for upper in uppers:
+                key = f"{lower}<-{upper.name}"
+                shape = sizes[lower], sizes[upper.name]
+                drawn = uniform(generator(self.seed, "feedback", key), shape, direct_sd(shape[0]))
+                self.memory[key] = xp.asarray(drawn.astype(net.dtype))
+        self.B = self.memory
+        self.received: dict[str, Array] = {}
+
+    def teaches(self, layer: Layer) -> bool:
+        return layer.name in self.later
+
+    def teach(self, layer: Layer, delta: Array | None) -> Array | None:
+        if layer.name in self.later:
+            delta = self._gather(layer)
+        if isinstance(layer, Weighted) and delta is not None:
+            self.received[layer.name] = delta.reshape(len(delta), -1)
+        return delta
+
+    def _gather(self, layer: Layer) -> Array:
+        """The errors of all later layers, each through its matrix, added up in forward order."""
+        uppers = [upper.name for upper in self.later[layer.name]]
+        parts = [matmul(self.received[upper], self.memory[f"{layer.name}<-{upper}"].T) for upper in uppers]
+        total = parts[0]
+        for part in parts[1:]:
+            total += part
+        return total.reshape(-1, *(layer.output_shape or ()))
+
+    def feedback(self, layer: Weighted) -> None:
+        return None
+
+
+def _find_later(
+    layers: Sequence[Layer], taught: set[str], after: list[Weighted], found: dict[str, list[Weighted]]
+) -> list[Weighted]:
+    """For every taught layer the weighted layers that come after it. Returns those of this chain, with what came
+    after it."""
+    for layer in reversed(layers):
+        if layer.name in taught:
+            found[layer.name] = list(after)
+        inside = [layer] if isinstance(layer, Weighted) else []
+        for _, inner in layer.children():
+            branch = _find_later(inner, taught, after, found)
+            inside += branch[: len(branch) - len(after)]
+        after = inside + after
+    return after

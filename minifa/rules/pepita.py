@@ -1,0 +1,114 @@
+"""PEPITA: no backward pass; a second forward pass on an input that the error has nudged.
+
+::
+
+    pass 1   h, e = dL/d(output) per example        pass 2   h_err on x + e @ F.T,   F (n_in, n_out) drawn once hidden
+    layer    delta = (h - h_err) / n  at the activation's input (no derivative), with pass 2's presynaptic activity
+    output layer    the true error, of pass 1 (as published) or of pass 2
+
+Dellaferrera & Kreiman 2022, "Error-driven input modulation", algorithm 1; F is 0.05 * He-uniform as in the authors'
+code. To first order h - h_err = -f'(a) * (e F.T W_1) for the first layer: direct feedback with the learned matrix
+-F.T W_1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..backend import Array, matmul, xp
+from ..layers.activations import Activation
+from ..layers.base import Layer, Walk, Weighted
+from ..losses import Loss
+from ..network import Network
+from ..streams import generator, uniform
+from .base import Rule
+from .direct import PLACES, taught_layers
+
+
+class PEPITA(Rule):
+    """Error-driven input modulation.
+
+    Args:
+        seed: keys the draw of F.
+        scale: F ~ scale * U[-sqrt(6 / n_in), sqrt(6 / n_in)].
+        output: whose error the output layer learns from: "first" (as published) or "second" (the authors' NumPy code).
+
+    Raises:
+        ValueError: an unknown option; at `attach`, an input of unknown size.
+    """
+
+    name = "pepita"
+    title = "error-driven input modulation"
+    equation = "delta = (h(x) - h(x + e F^T)) / n"
+    paper = "Dellaferrera & Kreiman 2022"
+    needs = "a second forward pass, and the error at the input; no backward path at all"
+    crosses_weights = False
+    walks_back = False
+
+    def __init__(self, seed: int = 0, scale: float = 0.05, output: str = "first") -> None:
+        super().__init__(seed)
+        if not scale > 0:
+            raise ValueError(f"scale must be above 0, got {scale}")
+        if output not in ("first", "second"):
+            raise ValueError(f"output is 'first' or 'second', got {output!r}")
+        self.scale, self.output_pass = scale, output
+
+    def draw(self, net: Network) -> None:
+        if net.input_shape is None:
+            raise ValueError("PEPITA projects the error onto the input: make the network with input_shape=")
+        n_in, n_out = math.prod(net.input_shape), net.output_layer.weight_shape[-1]
+        sd = self.scale * math.sqrt(2.0 / n_in)  # of U[-sqrt(6 / n_in), sqrt(6 / n_in)], scaled
+        drawn = uniform(generator(self.seed, "feedback", "input"), (n_in, n_out), sd)
+        self.memory["input"] = xp.asarray(drawn.astype(net.dtype))
+        self.B = dict(self.memory)
+        heard = taught_layers(net.layers, net.output_layer, PLACES["activation"])
+        self.heard_at = _before(net.layers, {layer.name for layer in heard})
+
+    def teaches(self, layer: Layer) -> bool:
+        return layer.name in self.heard_at
+
+    def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        first, second = _Keep(self, net.step, True), _Keep(self, net.step, False)
+        value = self.receive(net, net.forward(x, first), y, loss)
+        nudge = matmul(self.known(self.error) * len(x), self.memory["input"].T).reshape(x.shape)
+        output = net.forward(x + nudge, second)
+        if self.output_pass == "second":
+            self.error = loss(output, self.target)[1] / len(x)
+        self.change = {name: (first.kept[name] - second.kept[name]) / len(x) for name in first.kept}
+        net.clear_gradients()
+        net.backward(self.error, self)
+        return value
+
+    def teach(self, layer: Layer, delta: Array | None) -> Array | None:
+        return self.change[self.heard_at[layer.name]] if layer.name in self.heard_at else delta
+
+    def feedback(self, layer: Weighted) -> None:
+        return None
+
+
+class _Keep(Walk):
+    """A training pass that keeps the activities that are compared."""
+
+    def __init__(self, rule: PEPITA, step: int, update_statistics: bool) -> None:
+        super().__init__(training=True, step=step, update_statistics=update_statistics)
+        self.names = set(rule.heard_at.values())
+        self.kept: dict[str, Array] = {}
+
+    def after(self, layer: Layer, y: Array) -> Array:
+        if layer.name in self.names:
+            self.kept[layer.name] = y
+        return y
+
+
+def _before(layers: Sequence[Layer], heard: set[str]) -> dict[str, str]:
+    """Where each change of activity is delivered: at the layer before its activation, or where it was heard."""
+    found: dict[str, str] = {}
+    for i, layer in enumerate(layers):
+        for _, inner in layer.children():
+            found.update(_before(inner, heard))
+        if layer.name in heard:
+            at = layers[i - 1] if isinstance(layer, Activation) else layer
+            found[at.name] = layer.name
+    return found

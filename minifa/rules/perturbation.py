@@ -1,0 +1,120 @@
+"""Learning from a scalar: shake the network, see whether the loss of each example rose or fell, and credit the shaking.
+
+::
+
+    node      delta = (L(xi) - L) / sigma^2 * xi / n,    xi ~ N(0, sigma^2) added to every weighted layer's output,
+    per example weight    dW = mean(L(xi) - L) / sigma^2 * xi,       xi ~ N(0, sigma^2) added to the weights, the same
+    for the batch
+
+Both estimate backpropagation's gradient without bias (as sigma -> 0), with a variance that grows with the number of
+shaken units, or weights: after n samples in d units the cosine is 1 / sqrt(1 + (d + 1) / n). Werfel, Xie & Seung
+2005, "Learning curves for stochastic gradient descent in linear feedforward networks". All layers are shaken, the
+output too: nothing but the loss is fed back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array, xp
+from ..layers.base import Layer, Walk, Weighted
+from ..layers.norm import BatchNorm
+from ..losses import Loss
+from ..network import Network
+from ..streams import gaussian, generator
+from .base import Rule
+
+
+class Perturbation(Rule):
+    """What both share.
+
+    Args:
+        seed: keys the noise.
+        sigma: its standard deviation, above 0.
+    """
+
+    paper = "Werfel, Xie & Seung 2005"
+    crosses_weights = False
+    walks_back = False
+    freezes_hidden = True  # nothing is carried to a hidden layer, and every one of them learns all the same
+
+    def __init__(self, seed: int = 0, sigma: float = 1e-3) -> None:
+        super().__init__(seed)
+        if not sigma > 0:
+            raise ValueError(f"sigma must be above 0, got {sigma}")
+        self.sigma = sigma
+
+    def feedback(self, layer: Weighted) -> None:
+        return None
+
+    def noise(self, name: str, shape: tuple[int, ...], step: int, like: Array) -> Array:
+        """xi for one layer or parameter at one step."""
+        return xp.asarray(gaussian(generator(self.seed, "noise", name, step), shape, self.sigma).astype(like.dtype))
+
+
+class NodePerturbation(Perturbation):
+    """Noise on units. It refuses batch norm, which lets one example's noise reach another example's loss."""
+
+    name = "node_perturbation"
+    title = "node perturbation"
+    equation = "delta = (L(xi) - L) xi / sigma^2"
+    needs = "a second, noisy forward pass and a global scalar per example; no backward path"
+
+    def draw(self, net: Network) -> None:
+        for layer in net:
+            if isinstance(layer, BatchNorm):
+                raise ValueError(
+                    f"node perturbation needs examples that do not meet, and {layer} mixes the batch: "
+                    "use a network without it"
+                )
+
+    def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        shaken = _Shake(self, net.step)
+        noisy = net.forward(x, shaken)
+        clean = net.forward(x, self.walk(net))  # the later pass leaves its activities to learn from
+        value = self.receive(net, clean, y, loss)
+        rise = loss(noisy, self.target)[0] - loss(clean, self.target)[0]
+        credit = rise * (1 / (self.sigma**2 * len(x)))
+        net.clear_gradients()
+        for layer in net.weighted:
+            xi = shaken.noise[layer.name]
+            layer.learn(xi * credit.reshape(-1, *(1,) * (xi.ndim - 1)))
+        return value
+
+
+class _Shake(Walk):
+    """A training pass with noise added to every weighted layer's output."""
+
+    def __init__(self, rule: NodePerturbation, step: int) -> None:
+        super().__init__(training=True, step=step, update_statistics=False)
+        self.rule = rule
+        self.noise: dict[str, Array] = {}
+
+    def after(self, layer: Layer, y: Array) -> Array:
+        if not isinstance(layer, Weighted):
+            return y
+        self.noise[layer.name] = self.rule.noise(layer.name, y.shape, self.step, y)
+        return y + self.noise[layer.name]
+
+
+class WeightPerturbation(Perturbation):
+    """Noise on every parameter, batch norm's included."""
+
+    name = "weight_perturbation"
+    title = "weight perturbation"
+    equation = "dW = mean(L(W + xi) - L) xi / sigma^2"
+    needs = "a second forward pass with shaken weights and one global scalar; no backward path"
+
+    def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        noise = {name: self.noise(name, array.shape, net.step, array) for name, array in net.parameters().items()}
+        before = {name: array.copy() for name, array in net.parameters().items()}
+        for name, array in net.parameters().items():
+            array += noise[name]
+        noisy = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
+        for name, array in net.parameters().items():
+            array[...] = before[name]
+        value = self.receive(net, net.forward(x, self.walk(net)), y, loss)
+        rise = loss(noisy, self.target)[0].mean() - value
+        for layer in net:
+            layer.grads = {key: noise[f"{layer.name}.{key}"] * (rise / self.sigma**2) for key in layer.parameters()}
+        return value

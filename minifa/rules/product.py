@@ -1,0 +1,87 @@
+"""Product feedback alignment: the error goes back over an intermediate population, by two matrices whose product
+comes to agree with W.
+
+::
+
+    B = R @ P.T        delta_below = delta @ P @ R.T        dR = dW @ P, decay as W's:  R -> W P
+    R (fan_in, n_mid) learned,  P (n_out, n_mid) fixed,  n_mid = ratio * n_out
+
+Li & Benna 2024, "Feedback alignment with product feedback" (arXiv 2405.20594): alignment with W but no
+synapse-by-synapse match, not even in sign. P is Gaussian with P P^T = I on average; "orthogonal" (ratio 1);
+"identity" (ratio 1), which is Kolen-Pollack. At convergence cos(W, B) = 1 / sqrt(1 + n_out / n_mid) for the Gaussian
+P. The matrix that carries is the product B: the same numbers as two carries, and fewer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+
+from ..backend import Array, matmul, xp
+from ..initialisers import gaussian as gaussian_of_sd
+from ..layers.base import Weighted, as_matrix
+from ..network import Network
+from ..streams import gaussian, generator
+from .base import Rule
+
+
+class Product(Rule):
+    """Product feedback. R shares the optimizer's class and settings, with its own state; give the optimizer a weight
+    decay.
+
+    Args:
+        seed: keys both draws.
+        ratio: n_mid / n_out, an integer from 1 up (for "gaussian").
+        fixed: P is "gaussian", "orthogonal" or "identity"; the last two have ratio 1.
+
+    Raises:
+        ValueError: an unknown P, a ratio below 1, or one that does not go with P.
+    """
+
+    name = "product"
+    title = "product feedback"
+    equation = "B = R P^T, dR = dW P, decay"
+    paper = "Li & Benna 2024"
+    needs = "the forward update, projected through fixed synapses, at the feedback synapse; no synapse-wise symmetry"
+
+    def __init__(self, seed: int = 0, ratio: int | None = None, fixed: str = "gaussian") -> None:
+        super().__init__(seed)
+        if fixed not in ("gaussian", "orthogonal", "identity"):
+            raise ValueError(f"fixed is 'gaussian', 'orthogonal' or 'identity', got {fixed!r}")
+        ratio = (10 if fixed == "gaussian" else 1) if ratio is None else ratio
+        if ratio < 1 or (fixed != "gaussian" and ratio != 1):
+            raise ValueError(
+                f"ratio is an integer from 1 up, and 1 for an orthogonal or identity P; got {ratio} for {fixed!r}"
+            )
+        self.ratio, self.fixed = int(ratio), fixed
+
+    def draw(self, net: Network) -> None:
+        for layer in self.senders(net):
+            *kernel, n_out = layer.weight_shape
+            n_mid = self.ratio * n_out
+            rng = generator(self.seed, "feedback", layer.name + "/P")
+            self.memory[f"{layer.name}/P"] = xp.asarray(self._fixed(rng, n_out, n_mid).astype(layer.W.dtype))
+            start = gaussian_of_sd(
+                layer.init.sd(*layer.fans)
+            )  # then B = R P^T starts with the variance that W started with
+            rng = generator(self.seed, "feedback", layer.name + "/R")
+            self.memory[f"{layer.name}/R"] = xp.asarray(start.draw(rng, (*kernel, n_mid), 1, 1).astype(layer.W.dtype))
+
+    def _fixed(self, rng: numpy.random.Generator, n_out: int, n_mid: int) -> numpy.ndarray:
+        if self.fixed == "identity":
+            return numpy.eye(n_out)
+        drawn = gaussian(rng, (n_out, n_mid), 1 / math.sqrt(n_mid))
+        return numpy.linalg.qr(drawn)[0] if self.fixed == "orthogonal" else drawn
+
+    def feedback(self, layer: Weighted) -> Array:
+        R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
+        return matmul(as_matrix(R), P.T).reshape(layer.weight_shape)
+
+    def parameters(self) -> dict[str, tuple[Array, Array]]:
+        assert self.net is not None
+        found = {}
+        for layer in self.senders(self.net):
+            R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
+            found[f"{layer.name}/R"] = R, matmul(as_matrix(layer.grads["W"]), P).reshape(R.shape)
+        return found

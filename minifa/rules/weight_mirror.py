@@ -1,0 +1,82 @@
+"""Weight mirrors: the feedback learns the weights by watching what noise becomes on its way through them.
+
+::
+
+    y = x @ W,  x ~ N(0, sigma^2)        dB = eta x.T @ y / n - lambda B,    lambda = eta sigma^2:  E[x.T y / n] =
+    sigma^2 W, so B -> W
+
+Akrout et al. 2019, "Deep learning without weight transport", eq. 13-15. Differences from the authors' code: the
+mirror sees the linear map alone (no bias, activation or norm), the batch's mean, and a decay that holds B's size
+(theirs has none). With rate = eta sigma^2 this is B <- (1 - rate) B + rate * x.T @ y / (n sigma^2). A convolution's
+noise is drawn on patches: on zero-padded images B would be biased.
+"""
+
+from __future__ import annotations
+
+from ..backend import Array, matmul, xp
+from ..layers.base import Weighted, as_matrix
+from ..network import Network
+from ..streams import gaussian, generator
+from .base import Rule
+
+
+class WeightMirror(Rule):
+    """Weight mirror. After every ``every``-th weight update each layer looks at fresh noise.
+
+    Args:
+        seed: keys B's start and the noise.
+        rate: how far B goes towards what one look shows, above 0 up to 1.
+        samples: noise patterns in one look.
+        sigma: standard deviation of the noise; it cancels in the linear map.
+        every: weight updates between looks.
+        first_looks: looks before training starts.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    name = "weight_mirror"
+    title = "weight mirror"
+    equation = "dB = eta x^T (x W) - lambda B, x noise"
+    paper = "Akrout et al. 2019"
+    needs = "phases in which noise alone drives each layer; no transport of weights"
+
+    def __init__(
+        self,
+        seed: int = 0,
+        rate: float = 0.1,
+        samples: int = 128,
+        sigma: float = 1.0,
+        every: int = 1,
+        first_looks: int = 10,
+    ) -> None:
+        super().__init__(seed)
+        if not 0 < rate <= 1 or samples < 1 or not sigma > 0 or every < 1 or first_looks < 0:
+            raise ValueError(
+                "a weight mirror needs 0 < rate <= 1, samples >= 1, sigma > 0, every >= 1 and first_looks >= 0, "
+                f"got {rate}, {samples}, {sigma}, {every}, {first_looks}"
+            )
+        self.rate, self.samples, self.sigma, self.every, self.first_looks = rate, samples, sigma, every, first_looks
+
+    def draw(self, net: Network) -> None:
+        for layer in self.senders(net):
+            self.memory[layer.name] = self.draw_matrix(layer)
+            for i in range(self.first_looks):
+                self.look(layer, f"/start{i}", net.step)
+
+    def feedback(self, layer: Weighted) -> Array:
+        return self.memory[layer.name]
+
+    def update_feedback(self, net: Network) -> None:
+        if net.step % self.every == 0:
+            for layer in self.senders(net):
+                self.look(layer, "", net.step)
+
+    def look(self, layer: Weighted, phase: str, step: int) -> None:
+        """One noise phase of one layer: B <- (1 - rate) B + rate * x.T @ (x @ W) / (n sigma^2)."""
+        B, W = as_matrix(self.memory[layer.name]), as_matrix(layer.W)
+        rng = generator(self.seed, "noise", layer.name + phase, step)
+        x = xp.asarray(gaussian(rng, (self.samples, len(W)), self.sigma).astype(W.dtype))  # (n, fan_in)
+        seen = matmul(x.T, matmul(x, W))
+        B *= 1 - self.rate
+        B += self.rate / (self.samples * self.sigma**2) * seen

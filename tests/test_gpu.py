@@ -1,0 +1,121 @@
+"""The engine on a real GPU against NumPy. Skipped, with the reason, where CuPy cannot be used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from checks import LAYERS, RULES, batch, inputs, network, small_convnet
+
+import minifa as mf
+from minifa import Walk, backend
+from minifa.rules import BP, make
+
+STATUS = backend.cupy_status()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(STATUS.startswith("not usable"), reason=STATUS)]
+
+
+def on_both(compute, dtype="float64"):
+    """What ``compute()`` gives on the GPU and on the CPU: two dictionaries of host arrays."""
+    found = []
+    for name in ("cupy", "numpy"):
+        with mf.using(name, dtype):
+            found.append({key: mf.to_host(array) for key, array in compute().items() if array is not None})
+    return found
+
+
+def assert_alike(gpu, cpu, tolerance):
+    assert gpu.keys() == cpu.keys()
+    for key in cpu:
+        assert type(gpu[key]) is np.ndarray and gpu[key].dtype == cpu[key].dtype
+        np.testing.assert_allclose(gpu[key], cpu[key], rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    def passes():
+        layers, shape = LAYERS[name]
+        net, x = network(layers(), shape, input_error=True), inputs(shape)
+        y = net.forward(x, Walk(training=True))
+        c = mf.asarray(np.random.default_rng(1).standard_normal(y.shape))
+        return {"output": y, "below": net.backward(c, BP()), **net.gradients(), "evaluated": net.forward(x)}
+
+    assert_alike(*on_both(passes), tolerance=1e-9)
+
+
+@pytest.mark.parametrize("description", RULES)
+def test_training_steps(description):
+    def train():
+        net, loss = small_convnet(), mf.SoftmaxCrossEntropy()
+        rule, optimizer = make(description).attach(net), mf.SGD(0.05, momentum=0.9, weight_decay=1e-3, clip_norm=5.0)
+        values = []
+        for seed in range(3):
+            values.append(float(rule.gradients(net, *batch(seed=seed), loss)))
+            optimizer.step(net, rule)
+        return {**net.state(), **rule.state(), **optimizer.state(), "losses": np.array(values)}
+
+    assert_alike(*on_both(train), tolerance=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", [mf.SGD, mf.Adam, mf.AdamW, mf.RMSprop])
+def test_optimizers(optimizer):
+    def train():
+        net = small_convnet()
+        rule, one = make("fa").attach(net), optimizer(0.01)
+        for seed in range(3):
+            rule.gradients(net, *batch(seed=seed), mf.SoftmaxCrossEntropy())
+            one.step(net, rule)
+        return net.state()
+
+    assert_alike(*on_both(train), tolerance=1e-7)
+
+
+def test_single_precision_stays_single():
+    def train():
+        net = small_convnet()
+        rule = make("usf").attach(net)
+        rule.gradients(net, *batch(), mf.SoftmaxCrossEntropy())
+        return {**net.gradients(), "error": rule.error}
+
+    assert_alike(*on_both(train, "float32"), tolerance=1e-3)
+
+
+@pytest.mark.parametrize("loss", mf.losses.LOSSES)
+def test_losses(loss):
+    def values():
+        one, output = mf.losses.LOSSES[loss](), inputs((3,), n=5)
+        found, errors = one(output, one.target(np.array([0, 1, 2, 1, 0]), output))
+        return {"values": found, "errors": errors}
+
+    assert_alike(*on_both(values), tolerance=1e-12)
+
+
+def test_metrics_and_predictions():
+    def measure():
+        net = small_convnet()
+        found = mf.metrics.alignment(net, make("fa").attach(net), *batch(), mf.SoftmaxCrossEntropy())
+        numbers = {
+            f"{layer}.{key}": np.array(value)
+            for layer, row in found.items()
+            for key, value in row.items()
+            if value is not None
+        }
+        return {**numbers, "predicted": net.predict(np.random.default_rng(0).standard_normal((5, 8, 8, 2)))}
+
+    assert_alike(*on_both(measure), tolerance=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    """Sums on the device have a fixed order too: no atomic additions in the engine's path."""
+
+    def train():
+        net = small_convnet()
+        rule, optimizer = make("fa").attach(net), mf.Adam()
+        for seed in range(5):
+            rule.gradients(net, *batch(32, seed=seed), mf.SoftmaxCrossEntropy())
+            optimizer.step(net, rule)
+        return net.state()
+
+    with mf.using("cupy", "float32"):
+        first, second = train(), train()
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key], err_msg=key)

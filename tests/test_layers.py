@@ -1,0 +1,294 @@
+"""Every layer's derivative against central differences; nothing is edited in place; errors are sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from checks import LAYERS, Freeze, FrozenErrors, check_gradients, inputs, network, readonly
+
+import minifa as mf
+from minifa import (
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    LeakyReLU,
+    Linear,
+    MaxPool,
+    ReLU,
+    Residual,
+    Sigmoid,
+    Tanh,
+    Walk,
+)
+from minifa.rules import BP
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients(name):
+    layers, shape = LAYERS[name]
+    check_gradients(network(layers(), shape, input_error=True), inputs(shape, n=4))
+
+
+# --- the checker itself must be able to fail --------------------------------------------------------------------------
+
+
+class WrongSlope(Tanh):
+    def times_slope(self, delta, y, below):
+        below[...] = delta * (1 - y * y) * 1.001
+
+
+class ForgottenBias(Linear):
+    def learn(self, delta):
+        super().learn(delta)
+        self.grads["b"] = np.zeros_like(self.b)
+
+
+class OneWrongEntry(Linear):
+    def learn(self, delta):
+        super().learn(delta)
+        self.grads["W"][1, 2] += 1e-3
+
+
+class WrongShape(Linear):
+    def learn(self, delta):
+        super().learn(delta)
+        self.grads["b"] = self.grads["b"][:1]
+
+
+@pytest.mark.parametrize(
+    "layer, complaint",
+    [
+        (lambda: WrongSlope(), r"(?s)wrong gradient of input.*ratio 1\.001"),
+        (lambda: ForgottenBias(5, 5), r"(?s)wrong gradient of linear1\.b.*gradient \+0\.0+e\+00"),
+        (
+            lambda: OneWrongEntry(5, 5),
+            r"(?s)wrong gradient of linear1\.W.*20 worst of 25 entries.*\n  \(.*1.*2.*\): gradient",
+        ),
+        (lambda: WrongShape(5, 5), r"linear1\.b has shape \(5,\), its gradient \(1,\)"),
+    ],
+    ids=["a slope too large by a thousandth", "a forgotten bias", "one wrong entry", "a wrong shape"],
+)
+def test_gradient_checker_fails_on_a_wrong_gradient(layer, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        check_gradients(network([layer()], (5,), input_error=True), inputs((5,)))
+
+
+def test_gradient_checker_refuses_to_step_over_a_kink_and_to_work_in_float32():
+    net = network([ReLU()], (3,), input_error=True)
+    with pytest.raises(AssertionError, match="a kink of ReLU 'relu1' lies within the step"):
+        check_gradients(net, np.array([[1.0, 1e-9, -1.0]]))
+    with mf.using("numpy", "float32"), pytest.raises(AssertionError, match="checked in float64"):
+        check_gradients(network([ReLU()], (3,), input_error=True), np.ones((1, 3), np.float32))
+
+
+# --- nothing is edited in place ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_inputs_and_errors_may_be_read_only(name, training):
+    """A residual sum hands one and the same array to two branches: whoever writes into it spoils the other's."""
+    layers, shape = LAYERS[name]
+    net = network(layers(), shape, input_error=True)
+    x = readonly(inputs(shape))
+    y = net.forward(x, Freeze(training=training))
+    if training:
+        net.backward(readonly(np.ones_like(y)), FrozenErrors())
+        assert all(gradient is not None for gradient in net.gradients().values())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_shapes_are_foretold_and_dtype_is_kept(name):
+    layers, shape = LAYERS[name]
+    with mf.using("numpy", "float32"):
+        net = network(layers(), shape, input_error=True)
+        for training in (True, False):
+            y = net.forward(inputs(shape), Walk(training))
+            assert y.shape == (3, *net.output_shape) and y.dtype == np.float32
+            assert np.isfinite(y).all()
+        net.forward(inputs(shape), Walk(True))
+        below = net.backward(np.ones_like(y), BP())
+        assert below.shape == (3, *shape) and below.dtype == np.float32
+        assert {g.dtype for g in net.gradients().values()} <= {np.dtype("float32")}
+
+
+# --- layer by layer ---------------------------------------------------------------------------------------------------
+
+
+def test_activations_are_their_formulas():
+    x = np.array([[-800.0, -1.0, 0.0, 0.5, 800.0]])
+    one = x[0, 1:4]
+    for layer, middle, ends in (
+        (ReLU(), [0, 0, 0.5], (0, 800)),
+        (LeakyReLU(0.1), [-0.1, 0, 0.5], (-80, 800)),
+        (Tanh(), np.tanh(one), (-1, 1)),
+        (Sigmoid(), 1 / (1 + np.exp(-one)), (0, 1)),
+    ):
+        y = layer.forward(x, Walk())[0]
+        np.testing.assert_allclose(y[1:4], middle, rtol=1e-14)
+        np.testing.assert_allclose(y[[0, 4]], ends, atol=1e-300)
+
+
+def test_relu_sends_nothing_down_at_exactly_zero():
+    layer = ReLU()
+    layer.forward(np.array([[-1.0, 0.0, 1.0]]), Walk(True))
+    np.testing.assert_array_equal(layer.backward(np.full((1, 3), 7.0), BP()), [[0, 0, 7]])
+
+
+def test_the_error_of_tied_maxima_goes_to_the_first():
+    layer = MaxPool(2)
+    layer.forward(np.ones((1, 2, 2, 1)), Walk(True))
+    np.testing.assert_array_equal(layer.backward(np.full((1, 1, 1, 1), 3.0), BP())[0, :, :, 0], [[3, 0], [0, 0]])
+
+
+def test_batchnorm_normalises_and_moves_its_running_statistics():
+    # running <- (1 - m) running + m batch, the running variance with 1/(n-1)
+    x = inputs((3, 2, 4), n=5) * 3 + 2
+    layer = BatchNorm(4, eps=1e-12, momentum=0.3)
+    y = layer.forward(x, Walk(True))
+    np.testing.assert_allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-12)
+    np.testing.assert_allclose(y.var(axis=(0, 1, 2)), 1, rtol=1e-9)
+    np.testing.assert_allclose(layer.running_mean, 0.3 * x.mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(layer.running_var, 0.7 + 0.3 * x.var(axis=(0, 1, 2), ddof=1), rtol=1e-12)
+    before = layer.running_mean.copy(), layer.running_var.copy()
+    layer.forward(x, Walk(True, update_statistics=False))
+    evaluated = layer.forward(x, Walk())
+    np.testing.assert_array_equal(before, (layer.running_mean, layer.running_var))
+    # evaluation: (x - running_mean) / sqrt(running_var + eps)
+    np.testing.assert_allclose(evaluated, (x - before[0]) / np.sqrt(before[1] + 1e-12), rtol=1e-12)
+
+
+def test_batchnorm_of_a_constant_channel_stays_finite():
+    layer = BatchNorm(2)
+    x = np.stack([np.full(6, 5.0), np.arange(6.0)], axis=1)
+    y = layer.forward(x, Walk(True))
+    below = layer.backward(np.ones_like(x), BP())
+    assert (y[:, 0] == 0).all() and np.isfinite(y).all() and np.isfinite(below).all()
+
+
+def test_batchnorm_is_accurate_far_from_zero():
+    """The variance is summed about the mean: E[x^2] - E[x]^2 would lose it."""
+    x = (1e4 + np.random.default_rng(0).standard_normal((1000, 1))).astype(np.float32)
+    with mf.using("numpy", "float32"):
+        y = BatchNorm(1).forward(x, Walk(True))
+    assert abs(y.std() - 1) < 1e-2
+
+
+@pytest.mark.parametrize(
+    "shape, trains", [((1, 3), False), ((1, 1, 1, 3), False), ((1, 1, 2, 3), True), ((2, 3), True)], ids=str
+)
+def test_batchnorm_refuses_only_what_has_no_variance(shape, trains):
+    layer, x = BatchNorm(3), np.random.default_rng(0).standard_normal(shape)
+    if trains:
+        assert np.isfinite(layer.forward(x, Walk(True))).all()
+    else:
+        with pytest.raises(ValueError, match="BatchNorm 'batchnorm' cannot train on one value per feature"):
+            layer.forward(x, Walk(True))
+        assert layer.forward(x, Walk()).shape == shape
+
+
+def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
+    layer, x = Dropout(0.3), np.ones((100, 500))
+    y = layer.forward(x, Walk(True, step=3))
+    assert set(np.unique(y)) == {0.0, 1 / 0.7}
+    assert abs((y == 0).mean() - 0.3) < 4 * (0.21 / y.size) ** 0.5
+    np.testing.assert_array_equal(layer.backward(x, BP()), y)  # the same mask on the way back
+    np.testing.assert_array_equal(layer.forward(x, Walk(True, step=3)), y)
+    assert (layer.forward(x, Walk(True, step=4)) != y).any()
+    np.testing.assert_array_equal(layer.forward(x, Walk()), x)
+    np.testing.assert_array_equal(Dropout(0.0).forward(x, Walk(True)), x)
+
+
+def test_two_dropout_layers_of_one_network_have_masks_of_their_own():
+    net = mf.Network([Dropout(0.5), Dropout(0.5)], input_shape=(1000,))
+    net.forward(np.ones((1, 1000)), Walk(True))
+    assert (net["dropout1"].cache != net["dropout2"].cache).any()
+
+
+def test_flatten_keeps_channels_fastest():
+    x = np.arange(12.0).reshape(1, 2, 3, 2)
+    np.testing.assert_array_equal(Flatten().forward(x, Walk()), np.arange(12.0).reshape(1, 12))
+
+
+def test_residual_adds_and_its_error_goes_both_ways():
+    # y = f(x) + x, dL/dx = f'(x)^T delta + delta
+    net = network([Residual([Linear(3, 3)])], (3,), input_error=True)
+    x, delta = inputs((3,)), inputs((3,), seed=1)
+    linear = net["residual1.body.linear1"]
+    np.testing.assert_allclose(net.forward(x, Walk(True)), x @ linear.W + linear.b + x, rtol=1e-14)
+    np.testing.assert_allclose(net.backward(delta, BP()), delta @ linear.W.T + delta, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if "conv" in name or "linear" in name])
+def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
+    """<project(x, B), d> = <x, carry(d, B)>: B = W gives backpropagation, any other B feedback alignment."""
+    layers, shape = LAYERS[name]
+    net = network(layers(), shape)
+    layer, x = net.layers[0], inputs(shape)
+    y = net.forward(x, Walk(True))
+    rng = np.random.default_rng(3)
+    B, d = rng.standard_normal(layer.W.shape), rng.standard_normal(y.shape)
+    np.testing.assert_allclose((layer.project(x, B) * d).sum(), (x * layer.carry(d, B)).sum(), rtol=1e-11)
+    # and <project(x, B), d> = <B, correlate(x, d)>: the gradient of W
+    np.testing.assert_allclose((layer.project(x, B) * d).sum(), (B * layer.correlate(x, d)).sum(), rtol=1e-11)
+
+
+# --- errors are sentences ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Linear(0, 3), r"Linear 'linear' needs sizes of at least 1, got \(0, 3\)"),
+        (lambda: Linear(2, 3, init="he_norml"), "unknown initialiser 'he_norml': did you mean he_normal"),
+        (lambda: Conv2d(1, 1, 0), "kernel_size must be at least 1, got 0"),
+        (lambda: Conv2d(1, 0, 3), "Conv2d 'conv' needs sizes of at least 1"),
+        (lambda: BatchNorm(0), "needs features >= 1"),
+        (lambda: BatchNorm(2, eps=0), r"eps > 0 .* got features=2, eps=0"),
+        (lambda: BatchNorm(2, momentum=1.5), r"momentum in 0\.\.1"),
+        (lambda: Dropout(1.0), "probability p from 0 up to but not 1, got 1.0"),
+        (lambda: LeakyReLU(0), "negative_slope above 0, got 0; for 0 use ReLU"),
+        (lambda: Residual([]), "needs at least one layer in its body"),
+    ],
+)
+def test_impossible_layers_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "layer, shape, message",
+    [
+        (lambda: Linear(4, 2, name="readout"), (5,), "Linear 'readout' expects 4 inputs per example, got 5"),
+        (lambda: Linear(4, 2), (2, 2, 1), "got 2 x 2 x 1; put a Flatten before it"),
+        (
+            lambda: Conv2d(3, 2, 3),
+            (5, 5, 2),
+            "expects images of height x width x 3 channels, got 5 x 5 x 2 per example",
+        ),
+        (lambda: Conv2d(3, 2, 3), (75,), "got 75 per example"),
+        (lambda: Conv2d(1, 2, 5, padding=1), (2, 4, 1), "kernel of 5 x 5, larger than its padded input of 4 x 6"),
+        (lambda: BatchNorm(3), (4,), "expects 3 features, or images with 3 channels"),
+        (lambda: MaxPool(3), (2, 5, 1), "window of 3 x 3, larger than its input of 2 x 5 x 1"),
+        (lambda: MaxPool(3), (9,), "expects images"),
+        (lambda: GlobalAvgPool(), (9,), "expects images"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_by_the_layer_itself(layer, shape, message):
+    with pytest.raises(ValueError, match=message):
+        layer().forward(np.zeros((2, *shape)), Walk(True))
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", "batchnorm of features", "relu", "maxpool 2", "avgpool 2", "flatten", "dropout"]
+)
+def test_no_way_back_without_a_training_pass(name):
+    layers, shape = LAYERS[name]
+    (layer,) = layers()
+    layer.forward(inputs(shape), Walk())  # evaluation keeps nothing
+    with pytest.raises(RuntimeError, match="has nothing to go back from"):
+        layer.backward(np.ones((3, *layer.infer(shape))), BP())

@@ -1,0 +1,256 @@
+"""Alignment: the right angles, None where there is none, and a measurement that leaves no trace."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from checks import RULES, batch, inputs, network, small_convnet
+
+import minifa as mf
+from minifa import BatchNorm, Linear, Network, ReLU, Residual, Tanh, metrics
+from minifa.metrics import QUANTITIES, alignment, angle, sign_agreement
+from minifa.rules import BP, DFA, FA, make
+
+CE = mf.SoftmaxCrossEntropy()
+
+
+def mlp(**options):
+    return network([Linear(4, 5), Tanh(), Linear(5, 6), Tanh(), Linear(6, 3)], (4,), **options)
+
+
+def degrees_between(a, b):
+    """By the arc cosine: right where the angle is not small."""
+    return math.degrees(math.acos((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())))
+
+
+# --- angles -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "a, b, expected",
+    [
+        ([1, 0], [0, 2], 90),
+        ([1, 1], [2, 2], 0),
+        ([1, 2, 3], [-1, -2, -3], 180),
+        ([1, 0], [1, 1], 45),
+        ([3, 0], [1, 3**0.5], 60),
+        ([[1, 0], [0, 1]], [[1, 0], [0, 0]], 45),
+    ],
+)
+def test_angles_by_hand(a, b, expected, float64):
+    found = angle(np.array(a, float), np.array(b, float))
+    assert float(found) == pytest.approx(expected, abs=1e-13)
+
+
+@pytest.mark.parametrize("radians", [1e-2, 1e-6, 1e-9])
+@pytest.mark.parametrize("around", [0.0, math.pi / 2, math.pi])
+def test_small_angles_keep_their_digits(radians, around, float64):
+    """The arc cosine of 1 - 5e-13 has lost half of them, near 180 degrees too."""
+    a = np.array([1.0, 0.0])
+    b = np.array([math.cos(radians), math.sin(radians)])
+    if around == math.pi:
+        b = -b
+    elif around:
+        b = np.array([math.sin(radians), math.cos(radians)])
+    expected = {0.0: math.degrees(radians), math.pi: 180 - math.degrees(radians)}.get(
+        around, 90 - math.degrees(radians)
+    )
+    assert float(angle(a, 7 * b)) == pytest.approx(expected, rel=1e-9 if around == 0.0 else 1e-14)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
+def test_the_size_of_the_vectors_does_not_matter(scale, engine):
+    """In float32 the squares of these would be 0 or infinite."""
+    a, b = mf.asarray(np.array([3.0, 0.0]) * scale), mf.asarray(np.array([1.0, 1.0]) * scale)
+    assert float(angle(a, b)) == pytest.approx(45, abs=1e-5)
+
+
+def test_zero_vectors_have_no_angle(engine):
+    assert math.isnan(float(angle(mf.asarray(np.zeros(3)), mf.asarray(np.ones(3)))))
+
+
+def test_sign_agreement_counts_entries(engine):
+    a, b = mf.asarray(np.array([1.0, -2, 0, 3])), mf.asarray(np.array([5.0, 2, 0, -1]))
+    assert float(sign_agreement(a, b)) == 0.5
+
+
+# --- what is compared -------------------------------------------------------------------------------------------------
+
+
+def test_alignment_by_hand(float64):
+    net = mlp()
+    rule = FA(seed=3).attach(net)
+    x, y = batch(shape=(4,))
+    found = alignment(net, rule, x, y, CE)
+    W1, W2, W3 = (layer.W for layer in net.weighted)
+    B2, B3 = rule.B["linear2"], rule.B["linear3"]
+    h1 = np.tanh(x @ W1 + net["linear1"].b)
+    h2 = np.tanh(h1 @ W2 + net["linear2"].b)
+    a = h2 @ W3 + net["linear3"].b
+    e = (np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) - np.eye(3)[y]) / len(x)
+    fa2, bp2 = e @ B3.T * (1 - h2**2), e @ W3.T * (1 - h2**2)
+    fa1, bp1 = fa2 @ B2.T * (1 - h1**2), bp2 @ W2.T * (1 - h1**2)
+
+    def mean_over_examples(u, v):
+        return np.mean([degrees_between(one, other) for one, other in zip(u, v, strict=True)])
+
+    expected = {
+        "linear1": {
+            "weight_angle": None,
+            "sign_agreement": None,
+            "norm_ratio": None,
+            "local_angle": None,  # nothing below it learns, so it carries nothing
+            "true_angle": mean_over_examples(fa1, bp1),
+            "gradient_angle": degrees_between(x.T @ fa1, x.T @ bp1),
+        },
+        "linear2": {
+            "weight_angle": degrees_between(W2, B2),
+            "sign_agreement": (np.sign(W2) == np.sign(B2)).mean(),
+            "norm_ratio": np.linalg.norm(B2) / np.linalg.norm(W2),
+            "local_angle": mean_over_examples(fa2 @ B2.T, fa2 @ W2.T),  # from the same delta
+            "true_angle": mean_over_examples(fa2, bp2),
+            "gradient_angle": degrees_between(h1.T @ fa2, h1.T @ bp2),
+        },
+        "linear3": {
+            "weight_angle": degrees_between(W3, B3),
+            "sign_agreement": (np.sign(W3) == np.sign(B3)).mean(),
+            "norm_ratio": np.linalg.norm(B3) / np.linalg.norm(W3),
+            "local_angle": mean_over_examples(e @ B3.T, e @ W3.T),
+            "true_angle": 0.0,  # the output layer receives the true error
+            "gradient_angle": 0.0,
+        },
+    }
+    assert found.keys() == expected.keys()
+    for name, quantities in expected.items():
+        assert tuple(found[name]) == QUANTITIES
+        for key, value in quantities.items():
+            assert found[name][key] == (None if value is None else pytest.approx(value, abs=1e-9)), (name, key)
+
+
+@pytest.mark.parametrize("rule", ["bp", "sham"])
+def test_backpropagation_is_aligned_with_itself(rule, float64):
+    net = small_convnet()
+    x, y = batch()
+    for name, quantities in alignment(net, make(rule).attach(net), x, y, CE).items():
+        expected = {"sign_agreement": 1.0, "norm_ratio": 1.0}
+        for key, value in quantities.items():
+            if value is None:
+                assert name == "conv1" and key not in ("true_angle", "gradient_angle")
+            else:
+                assert value == pytest.approx(expected.get(key, 0.0), abs=1e-5)
+
+
+def test_quantities_that_a_rule_does_not_have_are_none():
+    x, y = batch()
+    whole = {"weight_angle", "sign_agreement", "norm_ratio"}
+
+    def missing(description, layer):
+        net = small_convnet()
+        found = alignment(net, make(description).attach(net), x, y, CE)[layer]
+        return {key for key, value in found.items() if value is None}
+
+    assert missing("fa", "linear2") == set()
+    assert missing("fa:conv=dense", "residual1.body.conv1") == whole  # B has another shape than the kernel
+    assert missing("dfa", "linear2") == whole | {"local_angle"}  # nothing crosses W
+    assert missing("shallow", "linear1") == set(QUANTITIES)  # no error arrives
+    assert missing("shallow", "linear2") == whole | {"local_angle"}
+
+
+def test_direct_feedback_of_the_weights_shape_is_not_mistaken_for_theirs():
+    """F (units, n_out) teaches the layer it is keyed by; it is no counterpart of that layer's W, whatever its shape."""
+    net = Network([Linear(3, 3), Linear(3, 3)])
+    rule = DFA().attach(net)
+    assert rule.B["linear1"].shape == net["linear1"].W.shape
+    x, y = batch(shape=(3,))
+    assert alignment(net, rule, x, y, CE)["linear1"]["weight_angle"] is None
+
+
+@pytest.mark.parametrize("rule", ["fa", "usf", "dfa"])
+def test_dead_layers_have_no_angles_and_raise_no_warnings(rule, engine):
+    """Every hidden unit silent: all errors below are zero. And a layer of zero weights has no direction."""
+    net = Network([Linear(4, 5), ReLU(), Linear(5, 5), Linear(5, 3)])
+    net["linear1"].b[...] = -100
+    net["linear2"].W[...] = 0
+    x, y = batch(shape=(4,))
+    found = alignment(net, make(rule).attach(net), x, y, CE)
+    assert found["linear1"]["true_angle"] is None and found["linear1"]["gradient_angle"] is None
+    assert found["linear2"]["weight_angle"] is None and found["linear2"]["norm_ratio"] is None
+    assert found["linear3"]["true_angle"] == pytest.approx(0, abs=1e-3)
+
+
+def test_examples_without_an_error_do_not_count(float64):
+    """One of two examples is silenced below the ReLU: the mean is over the other."""
+    net = network([Linear(2, 4), ReLU(), Linear(4, 3)], (2,))
+    net["linear1"].b[...] = 0
+    net["linear1"].W[...] = np.abs(net["linear1"].W)
+    rule, y = FA().attach(net), np.array([0, 1])
+    both = alignment(net, rule, np.array([[1.0, 2.0], [-1.0, -2.0]]), y, CE)["linear1"]["true_angle"]
+    alone = alignment(net, rule, np.array([[1.0, 2.0]]), y[:1], CE)["linear1"]["true_angle"]
+    assert both == pytest.approx(alone, abs=1e-9)
+
+
+# --- no trace ---------------------------------------------------------------------------------------------------------
+
+
+def everything(net, rule):
+    """All that a measurement could change, by name; arrays as copies."""
+    kept = {**net.state(), **{f"memory {key}": array for key, array in rule.state().items()}}
+    kept |= {f"B {key}": mf.to_host(array).copy() for key, array in rule.B.items()}
+    kept |= {f"gradient {key}": mf.to_host(g).copy() for key, g in net.gradients().items() if g is not None}
+    kept |= {f"rule {key}": mf.to_host(getattr(rule, key)).copy() for key in ("error", "output", "target")}
+    return kept | {"step": np.array(net.step)}
+
+
+@pytest.mark.parametrize("after", ["a pass", "a step"])
+@pytest.mark.parametrize("description", RULES)
+def test_measuring_changes_nothing(description, after, engine):
+    net = small_convnet()
+    rule, optimizer = make(description).attach(net), mf.SGD(0.1)
+    rule.gradients(net, *batch(), CE)
+    if after == "a step":
+        optimizer.step(net, rule)
+        if description in ("bp",):  # whose B are the live weights
+            rule.B = {key: array.copy() for key, array in rule.B.items()}
+    before, caches = everything(net, rule), [layer.cache for layer in net]
+    alignment(net, rule, *batch(seed=9), CE)
+    now = everything(net, rule)
+    assert now.keys() == before.keys()
+    changed = [key for key in before if not np.array_equal(now[key], before[key])]
+    assert not changed
+    assert all(layer.cache is cache for layer, cache in zip(net, caches, strict=True))
+
+
+@pytest.mark.parametrize("description", ["fa", "brsf", "dfa"])
+def test_training_is_the_same_with_and_without_measuring(description):
+    results = []
+    for measured in (False, True):
+        net = small_convnet()
+        rule, optimizer = make(description).attach(net), mf.SGD(0.1, momentum=0.9)
+        for seed in range(3):
+            if measured:
+                alignment(net, rule, *batch(seed=20), CE)
+            rule.gradients(net, *batch(seed=seed), CE)
+            optimizer.step(net, rule)
+        results.append(net.state())
+    for key, array in results[0].items():
+        np.testing.assert_array_equal(array, results[1][key])
+
+
+def test_measuring_an_untrained_network_leaves_gradients_uncomputed():
+    net = Network([Residual([Linear(4, 4), BatchNorm(4)]), ReLU(), Linear(4, 3)])
+    rule = FA().attach(net)
+    alignment(net, rule, *batch(shape=(4,)), CE)
+    assert set(net.gradients().values()) == {None} and rule.error is None
+    assert all(layer.cache is None for layer in net)
+
+
+def test_metrics_read_the_very_matrices_in_B(float64):
+    """Whoever changes what carried the error changes the measurement: there is no second copy to look at."""
+    net = mlp()
+    rule = FA().attach(net)
+    x, y = inputs((4,)), np.array([0, 1, 2])
+    rule.B["linear2"][...] = net["linear2"].W
+    assert alignment(net, rule, x, y, CE)["linear2"]["weight_angle"] == pytest.approx(0, abs=1e-5)
+    assert metrics.alignment(net, BP().attach(net), x, y, CE)["linear2"]["local_angle"] == pytest.approx(0, abs=1e-5)

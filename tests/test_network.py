@@ -1,0 +1,345 @@
+"""Networks: stable names, shapes checked early and told in sentences, state that comes back whole or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from checks import batch, inputs, network, small_convnet
+
+import minifa as mf
+from minifa import (
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Network,
+    ReLU,
+    Residual,
+    Tanh,
+    Walk,
+)
+
+
+def blocks():
+    return Network(
+        [
+            Conv2d(1, 2, 3, padding=1),
+            Residual([Conv2d(2, 2, 3, padding=1)]),
+            Residual([Conv2d(2, 2, 3, padding=1), ReLU(), Residual([Conv2d(2, 2, 1)])], [Conv2d(2, 2, 1, name="skip")]),
+            GlobalAvgPool(),
+            Linear(2, 3, name="readout"),
+        ],
+        input_shape=(4, 4, 1),
+    )
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_paths_in_forward_order():
+    net = blocks()
+    assert [layer.name for layer in net] == [
+        "conv1",
+        "residual1",
+        "residual1.body.conv1",
+        "residual2",
+        "residual2.body.conv1",
+        "residual2.body.relu1",
+        "residual2.body.residual1",
+        "residual2.body.residual1.body.conv1",
+        "residual2.shortcut.skip",
+        "globalavgpool1",
+        "readout",
+    ]
+    assert net["residual2.body.conv1"].weight_shape == (3, 3, 2, 2)
+    assert net.output_layer is net["readout"] and len(net) == 11
+    assert [layer.name for layer in net.weighted][-2:] == ["residual2.shortcut.skip", "readout"]
+
+
+def test_an_unknown_name_suggests_known_ones():
+    with pytest.raises(KeyError, match="unknown layer 'readuot': did you mean readout"):
+        blocks()["readuot"]
+
+
+def test_impossible_networks_are_refused():
+    layer = Linear(2, 2)
+    Network([layer])
+    for layers, error, message in (
+        ([], ValueError, "at least one layer"),
+        ([Linear(2, 2, name="a"), Linear(2, 2, name="a")], ValueError, "two layers are called 'a'"),
+        ([Linear(2, 2, name="linear2"), Linear(2, 2)], ValueError, "two layers are called 'linear2'"),
+        ([layer], ValueError, "Linear 'linear1' is in a network already"),
+        ([Residual([layer])], ValueError, "is in a network already"),
+        ([Linear(2, 2), "relu"], TypeError, "a network is made of layers, got 'relu'"),
+    ):
+        with pytest.raises(error, match=message):
+            Network(layers)
+    with pytest.raises(ValueError, match="this network has no weighted layer"):
+        mf.rules.BP().attach(Network([ReLU()]))
+
+
+def test_weights_depend_on_seed_and_name_alone():
+    one, other = Network([Linear(3, 3), Linear(3, 3)], seed=1), Network([Linear(3, 3), ReLU(), Linear(3, 3)], seed=1)
+    np.testing.assert_array_equal(one["linear2"].W, other["linear2"].W)
+    assert (one["linear1"].W != one["linear2"].W).all()
+    assert (Network([Linear(3, 3)], seed=2)["linear1"].W != one["linear1"].W).all()
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layers, shape, message",
+    [
+        (
+            lambda: [Linear(3, 4), Linear(5, 2)],
+            None,
+            r"Linear 'linear2' expects 5 inputs per example, got 4 \(its input comes from 'linear1'\)",
+        ),
+        (
+            lambda: [Linear(3, 4)],
+            (5,),
+            r"Linear 'linear1' expects 3 .* got 5 \(its input comes from the network's input\)",
+        ),
+        (
+            lambda: [Conv2d(1, 2, 3), MaxPool(2), Linear(8, 2)],
+            (6, 6, 1),
+            r"got 2 x 2 x 2; put a Flatten before it \(.* 'maxpool1'\)",
+        ),
+        (
+            lambda: [Flatten(), BatchNorm(9)],
+            (2, 2, 2),
+            r"BatchNorm 'batchnorm1' expects 9 features.*got 8.*comes from 'flatten1'",
+        ),
+        (
+            lambda: [Linear(4, 4), Residual([Linear(4, 4), Linear(3, 4)])],
+            None,
+            r"Linear 'residual1.body.linear2' expects 3 .*comes from 'residual1.body.linear1'",
+        ),
+        (
+            lambda: [Linear(4, 4), Residual([Linear(4, 3)])],
+            None,
+            r"Residual 'residual1': its body ends in 3, its shortcut in 4 per example",
+        ),
+    ],
+)
+def test_shapes_that_do_not_fit_name_the_layer_and_its_source(layers, shape, message):
+    with pytest.raises(ValueError, match=message):
+        Network(layers(), input_shape=shape)
+
+
+def test_branches_of_unknown_shape_are_refused_in_use():
+    net = Network([Residual([Conv2d(1, 2, 3)], [Conv2d(1, 2, 1)])])
+    with pytest.raises(ValueError, match="its body ends in 2 x 2 x 2, its shortcut in 4 x 4 x 2"):
+        net.forward(inputs((4, 4, 1)))
+
+
+def test_inputs_that_do_not_fit_are_refused(engine):
+    net = Network([Linear(3, 2)])
+    for x, error, message in (
+        (
+            mf.asarray(np.zeros((2, 4))),
+            ValueError,
+            r"expects 3 per example, got 4 \(the whole input has shape \(2, 4\)\)",
+        ),
+        (
+            mf.asarray(np.zeros(3)),
+            ValueError,
+            r"expects a batch \(N, ...\) of at least one example, got an array of shape \(3,\)",
+        ),
+        (mf.asarray(np.zeros((0, 3))), ValueError, r"at least one example, got an array of shape \(0, 3\)"),
+        (
+            mf.asarray(np.zeros((2, 3)), "float64"),
+            TypeError,
+            r"computes in float32, got an input of float64: .*x.astype\('float32'\)",
+        ),
+        (mf.asarray(np.zeros((2, 3), int)), TypeError, "expects floating-point numbers, got dtype int64"),
+        ([[1.0, 2.0, 3.0]], TypeError, r"got builtins.list: move it with minifa.asarray\(x\)"),
+    ):
+        with pytest.raises(error, match=message):
+            net.forward(x)
+
+
+def test_nothing_is_sent_below_the_lowest_layer_that_learns():
+    net = blocks()
+    assert [layer.name for layer in net if isinstance(layer, mf.Weighted) and not layer.sends_down] == ["conv1"]
+    inside = Network([Residual([Linear(3, 3), Linear(3, 3)], [Linear(3, 3)]), Linear(3, 2)])
+    assert [layer.sends_down for layer in inside.weighted] == [False, True, False, True]
+    first = Network([Flatten(), BatchNorm(4), Linear(4, 2)], input_shape=(2, 2, 1))
+    assert first["linear1"].sends_down and not first["batchnorm1"].sends_down
+
+
+def test_input_error_asks_for_the_gradient_of_the_input():
+    x, y = batch(shape=(4,))
+    for asked in (False, True):
+        net = Network([Linear(4, 3)], input_error=asked)
+        rule = mf.rules.BP().attach(net)
+        rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+        below = net.backward(rule.error, rule)
+        if asked:
+            np.testing.assert_allclose(below, rule.error @ net["linear1"].W.T, rtol=1e-6)
+        else:
+            assert below is None
+        assert ("linear1" in rule.B) == asked
+
+
+# --- showing it -------------------------------------------------------------------------------------------------------
+
+
+def test_summary_shows_every_layer_and_the_feedback_it_costs():
+    net = small_convnet()
+    text = net.summary(mf.rules.FA().attach(net))
+    print(text)
+    rows = [line.split() for line in text.splitlines() if not line.startswith("-")]
+    assert rows[0] == ["layer", "kind", "output", "parameters", "feedback"]
+    by_name = {row[0]: row for row in rows[1:]}
+    assert set(by_name) == {layer.name for layer in net} | {"total"}
+    # conv1: 3*3*2*4 + 4 parameters; nothing upstream learns, so no feedback
+    assert by_name["conv1"] == ["conv1", "Conv2d", "8", "x", "8", "x", "4", "76", "0"]
+    assert by_name["residual1.body.conv1"][-2:] == ["148", "144"]
+    parameters = sum(array.size for array in net.parameters().values())
+    feedback = sum(layer.W.size for layer in net.weighted if layer.name != "conv1")
+    assert by_name["total"][1:] == [f"{parameters:,}", f"{feedback:,}"]
+    assert "feedback" not in net.summary()
+    assert "?" in Network([Conv2d(1, 2, 3)]).summary(), "an unknown shape is not made up"
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def test_state_makes_another_network_the_same(engine):
+    net, other = small_convnet(seed=0), small_convnet(seed=1)
+    x, _ = batch()
+    net.forward(x, Walk(training=True))  # moves the running statistics
+    state = net.state()
+    assert all(type(array) is np.ndarray for array in state.values())
+    assert {"conv1.W", "conv1.b", "batchnorm1.gamma", "batchnorm1.running_var"} <= state.keys()
+    before = mf.to_host(net.forward(x))
+    other.load_state(state)
+    np.testing.assert_array_equal(mf.to_host(other.forward(x)), before)
+    state["conv1.W"][...] = 0
+    np.testing.assert_array_equal(mf.to_host(net.forward(x)), before, err_msg="the state is no copy")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda s: s.pop("linear2.b"), r"does not belong to this network: missing \['linear2.b'\], unknown nothing"),
+        (lambda s: s.update(extra=np.zeros(1)), r"missing nothing, unknown \['extra'\]"),
+        (
+            lambda s: s.update({"linear2.W": np.zeros((3, 8))}),
+            r"'linear2.W' has shape \(8, 3\) in this network, got \(3, 8\)",
+        ),
+        (lambda s: s.update({"linear2.b": np.array([0, np.nan, 0])}), "'linear2.b' must hold finite numbers"),
+        (lambda s: s.update({"linear2.b": np.array(["a", "b", "c"])}), "'linear2.b' must hold finite numbers"),
+    ],
+    ids=["missing", "unknown", "shape", "nan", "text"],
+)
+def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+    net, state = small_convnet(), small_convnet(seed=1).state()
+    before = net.state()
+    spoil(state)
+    with pytest.raises(ValueError, match=message):
+        net.load_state(state)
+    for key, array in net.state().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+def test_loading_moves_the_live_arrays():
+    """Whoever holds a weight (an optimizer, a view in a notebook) sees the loaded one."""
+    net = small_convnet()
+    held = net["linear1"].W
+    net.load_state(small_convnet(seed=1).state())
+    assert net["linear1"].W is held and (held == small_convnet(seed=1)["linear1"].W).all()
+
+
+# --- predict ----------------------------------------------------------------------------------------------------------
+
+
+def test_predict_takes_host_numbers_in_batches_and_changes_nothing(engine):
+    net = small_convnet()
+    x = np.random.default_rng(0).standard_normal((7, 8, 8, 2))
+    before = net.state()
+    whole = net.predict(x)
+    assert type(whole) is np.ndarray and whole.shape == (7, 3) and whole.dtype == np.float32
+    np.testing.assert_allclose(net.predict(x, batch_size=3), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(whole, mf.to_host(net.forward(mf.asarray(x))))
+    for key, array in net.state().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+def test_predict_takes_integers_and_lists():
+    net = Network([Linear(2, 1)])
+    np.testing.assert_array_equal(net.predict([[1, 2]]), net.predict(np.array([[1.0, 2.0]])))
+
+
+@pytest.mark.parametrize(
+    "x, error, message",
+    [
+        (np.array([[0.0, np.nan]]), ValueError, "not finite"),
+        (np.array([[0.0, np.inf]]), ValueError, "not finite"),
+        (np.zeros((0, 2)), ValueError, "no examples"),
+        (np.zeros((2, 3)), ValueError, "expects 2 per example, got 3"),
+        (np.array([["a", "b"]]), TypeError, "expects numbers, got dtype <U1"),
+    ],
+)
+def test_predict_refuses(x, error, message):
+    with pytest.raises(error, match=message):
+        Network([Linear(2, 1)]).predict(x)
+
+
+# --- preserved --------------------------------------------------------------------------------------------------------
+
+
+def test_preserved_puts_caches_and_gradients_back(float64):
+    net = network([Linear(3, 4), BatchNorm(4), Tanh(), Dropout(0.5), Linear(4, 2)], (3,))
+    rule = mf.rules.BP().attach(net)
+    rule.gradients(net, inputs((3,)), np.array([0, 1, 0]), mf.SoftmaxCrossEntropy())
+    caches = [layer.cache for layer in net]
+    gradients = net.gradients()
+    with pytest.raises(KeyError), net.preserved():
+        rule.gradients(net, inputs((3,), seed=9), np.array([1, 1, 1]), mf.SoftmaxCrossEntropy())
+        raise KeyError
+    assert all(layer.cache is cache for layer, cache in zip(net, caches, strict=True))
+    assert all(gradient is gradients[name] for name, gradient in net.gradients().items())
+
+
+def test_gradients_are_none_until_computed_and_after_clearing():
+    net = small_convnet()
+    assert set(net.gradients().values()) == {None}
+    x, y = batch()
+    mf.rules.BP().attach(net).gradients(net, x, y, mf.SoftmaxCrossEntropy())
+    assert all(g is not None and g.shape == net.parameters()[key].shape for key, g in net.gradients().items())
+    net.clear_gradients()
+    assert set(net.gradients().values()) == {None}
+
+
+def test_a_walk_is_told_every_output_and_may_change_it():
+    class Double(Walk):
+        def __init__(self):
+            super().__init__()
+            self.told = []
+
+        def after(self, layer, y):
+            self.told.append(layer.name)
+            return y * 2 if layer.name == "linear1" else y
+
+    net = Network([Linear(2, 3), Residual([Linear(3, 3)]), Linear(3, 1)])
+    walk, x = Double(), mf.asarray(np.ones((1, 2)))
+    y = net.forward(x, walk)
+    assert walk.told == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
+    np.testing.assert_allclose(y, 2 * net.forward(x), rtol=1e-6)  # no biases yet, all is linear
+
+
+@pytest.mark.parametrize("name", mf.models.MODELS)
+def test_every_named_model_can_be_built_and_run(name):
+    make = mf.models.MODELS[name]
+    net = Network(
+        make((8, 8, 1), 5) if name != "linear_task" else make((30,), 5),
+        input_shape=(8, 8, 1) if name != "linear_task" else None,
+    )
+    assert net.output_shape == (5,)
+    assert net.forward(inputs(net.input_shape)).shape == (3, 5)

@@ -1,0 +1,185 @@
+"""Optimizers: the order of a step, what is left alone, state that comes back, schedules at their corners."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from checks import batch
+
+import minifa as mf
+from minifa import Linear, Network, Tanh, optim
+from minifa.optim import OPTIMIZERS, SCHEDULES
+
+MAKERS = {
+    **OPTIMIZERS,
+    "momentum": lambda: mf.SGD(0.1, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda: mf.SGD(0.1, momentum=0.9, nesterov=True),
+    "rmsprop with momentum": lambda: mf.RMSprop(momentum=0.5),
+}
+
+
+def mlp(seed=0):
+    return Network([Linear(4, 5), Tanh(), Linear(5, 3)], seed=seed)
+
+
+def steps(net, rule, optimizer, count, start=0):
+    for i in range(start, start + count):
+        x, y = batch(shape=(4,), seed=i)
+        rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+        optimizer.step(net, rule)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_step_reduces_the_loss_in_place_and_is_counted(name, engine):
+    net, optimizer = mlp(), MAKERS[name]()
+    rule = mf.rules.BP().attach(net)
+    x, y = batch(shape=(4,))
+    held = net["linear1"].W
+    first = float(rule.gradients(net, x, y, mf.SoftmaxCrossEntropy()))
+    for _ in range(3):
+        optimizer.step(net, rule)
+        value = float(rule.gradients(net, x, y, mf.SoftmaxCrossEntropy()))
+    assert value < first
+    assert net["linear1"].W is held and net.step == 3 and held.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_parameter_without_a_gradient_is_left_alone(name):
+    """Decay and momentum included: otherwise a rule that trains the output layer alone would shrink the others."""
+    net, optimizer = mlp(), MAKERS[name]()
+    optimizer.weight_decay = 0.1
+    before = net.state()
+    net["linear2"].grads["W"] = np.ones_like(net["linear2"].W)
+    for _ in range(2):
+        optimizer.step(net)
+    for key, array in net.state().items():
+        assert np.array_equal(array, before[key]) == (key != "linear2.W"), key
+
+
+def test_sgd_by_hand(float64):
+    # v <- mu v + (g + d W); W <- W - lr v
+    net = Network([Linear(1, 1, bias=False)])
+    net["linear1"].W[...] = 2.0
+    net["linear1"].grads["W"] = np.array([[0.5]])
+    optimizer = mf.SGD(0.1, momentum=0.5, weight_decay=0.1)
+    optimizer.step(net)
+    first = 2.0 - 0.1 * 0.7
+    assert net["linear1"].W.item() == pytest.approx(first)
+    optimizer.step(net)
+    assert net["linear1"].W.item() == pytest.approx(first - 0.1 * (0.5 * 0.7 + 0.5 + 0.1 * first))
+
+
+def test_clipping_scales_all_gradients_by_one_factor(float64):
+    # factor = min(1, most / (norm + 1e-6)), the norm over all gradients together
+    net = mlp()
+    for most, factor in ((1.0, 1 / (5 + 1e-6)), (10.0, 1.0)):
+        net.clear_gradients()
+        net["linear1"].grads["b"] = np.array([3.0, 0, 0, 0, 0])
+        net["linear2"].grads["b"] = np.array([0, 4.0, 0])
+        mf.SGD(0.0, clip_norm=most).step(net)
+        assert net["linear1"].grads["b"][0] == pytest.approx(3 * factor, rel=1e-12)
+        assert net["linear2"].grads["b"][1] == pytest.approx(4 * factor, rel=1e-12)
+    net.clear_gradients()
+    mf.SGD(0.1, clip_norm=1.0).step(net)  # nothing computed: nothing to clip, nothing to move
+
+
+def test_the_order_of_a_step():
+    """The network, then the feedback that shares the optimizer, then the feedback's own rule, which sees all moved."""
+    net = mlp()
+    shared = mf.asarray(np.ones((2, 2)))
+    seen = []
+
+    class Learned(mf.rules.FA):
+        def parameters(self):
+            return {"shared": (shared, np.ones_like(shared))}
+
+        def update_feedback(self, net):
+            seen.append((net.step, net["linear2"].W.copy(), shared.copy()))
+
+    rule = Learned().attach(net)
+    x, y = batch(shape=(4,))
+    rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+    before = net["linear2"].W.copy()
+    optimizer = mf.SGD(0.5)
+    optimizer.step(net, rule)
+    ((step, W, moved),) = seen
+    assert step == 1
+    np.testing.assert_allclose(W, before - 0.5 * net["linear2"].grads["W"], rtol=1e-6)
+    np.testing.assert_allclose(moved, 0.5)
+    assert optimizer.counts["feedback/shared"] == 1
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_state_continues_exactly(name, engine):
+    def fresh():
+        net = mlp()
+        return net, mf.rules.FA().attach(net), MAKERS[name]()
+
+    net, rule, optimizer = fresh()
+    steps(net, rule, optimizer, 3)
+    weights, state = net.state(), optimizer.state()
+    assert all(type(array) is np.ndarray for array in state.values())
+    steps(net, rule, optimizer, 2, start=3)
+
+    other, other_rule, restored = fresh()
+    other.load_state(weights)
+    restored.load_state(state, other, other_rule)
+    steps(other, other_rule, restored, 2, start=3)
+    for key, array in other.state().items():
+        np.testing.assert_array_equal(array, net.state()[key], err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda s: s.update({"count/linear9.W": np.array(1)}), "for another network: it knows linear9.W"),
+        (lambda s: s.pop("mean/linear1.W"), r"missing \['mean/linear1.W'\]"),
+        (lambda s: s.update({"square/linear1.b": np.zeros(2)}), r"'square/linear1.b' has shape \(5,\)"),
+        (lambda s: s.update({"mean/linear1.b": np.full(5, np.nan)}), "must hold finite numbers"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+    net, optimizer = mlp(), mf.Adam()
+    rule = mf.rules.BP().attach(net)
+    steps(net, rule, optimizer, 1)
+    before, state = optimizer.state(), optimizer.state()
+    spoil(state)
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state(state, net, rule)
+    for key, array in optimizer.state().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: mf.SGD(-0.1), "lr must lie from 0 up"),
+        (lambda: mf.SGD(float("nan")), "lr must lie"),
+        (lambda: mf.SGD(momentum=1.0), "momentum must lie from 0 up to .not including. 1"),
+        (lambda: mf.SGD(nesterov=True), "nesterov needs a momentum"),
+        (lambda: mf.SGD(weight_decay=-1), "weight_decay must lie"),
+        (lambda: mf.SGD(clip_norm=0), "clip_norm must be above 0, got 0"),
+        (lambda: mf.Adam(betas=(0.9, 1.0)), "each of betas must lie"),
+        (lambda: mf.Adam(eps=0), "eps must be above 0, got 0"),
+        (lambda: mf.AdamW(eps=-1e-8), "eps must be above 0"),
+        (lambda: mf.RMSprop(eps=0), "eps must be above 0"),
+        (lambda: mf.RMSprop(alpha=1.0), "alpha must lie"),
+        (lambda: optim.step_decay(0), "size must be above 0 epochs"),
+        (lambda: optim.cosine(0), "more than 0 epochs"),
+        (lambda: optim.warm_up(-1), "more than 0 epochs"),
+    ],
+)
+def test_options_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_schedules_at_their_corners():
+    assert [optim.step_decay(2, 0.5)(epoch) for epoch in (0, 1.99, 2, 4)] == [1, 1, 0.5, 0.25]
+    assert [optim.multi_step([1, 3], 0.1)(epoch) for epoch in (0.5, 1, 3)] == pytest.approx([1, 0.1, 0.01])
+    assert [optim.cosine(4, least=0.2)(epoch) for epoch in (0, 2, 4, 9)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    assert [optim.warm_up(2, optim.step_decay(3, 0.5))(epoch) for epoch in (0, 1, 2, 3)] == pytest.approx(
+        [0, 0.5, 1, 0.5]
+    )
+    assert optim.constant()(100) == 1
+    assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up"}

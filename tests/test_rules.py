@@ -1,0 +1,806 @@
+"""Each learning rule against its written formula, and the controls: none is backpropagation in disguise."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from checks import RULES, Freeze, FrozenErrors, batch, inputs, network, readonly, small_convnet
+
+import minifa as mf
+from minifa import (
+    AvgPool,
+    BatchNorm,
+    Conv2d,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Network,
+    ReLU,
+    Residual,
+    Tanh,
+    Walk,
+)
+from minifa.rules import BP, BRSF, DFA, FA, FRSF, USF, Shallow, Sham, make
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+HALF = mf.HalfSquaredError()
+DIRECT_STAGES = {"maxpool1", "residual1.body.relu1", "relu2", "avgpool1", "tanh1"}  # of checks.small_convnet
+
+
+def mlp(seed=0, hidden=(5, 6)):
+    sizes = [4, *hidden, 3]
+    layers = [one for a, b in zip(sizes, sizes[1:], strict=False) for one in (Linear(a, b), Tanh())][:-1]
+    return network(layers, (4,), seed=seed)
+
+
+def data(shape=(4,), n=8, n_out=3):
+    rng = np.random.default_rng(3)
+    return rng.standard_normal((n, *shape)), rng.standard_normal((n, n_out))
+
+
+def gradients(net, rule, x, y, loss=HALF):
+    rule.gradients(net, x, y, loss)
+    return {name: gradient.copy() for name, gradient in net.gradients().items()}
+
+
+def assert_close(a, b, tolerance=1e-12):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+# --- the controls -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_net", [mlp, small_convnet], ids=["mlp", "residual convolutional net"])
+def test_sham_is_backpropagation_and_fa_is_not(make_net):
+    # B = W before every pass: delta @ B.T = delta @ W.T, also after the weights have moved
+    net = make_net()
+    x, y = batch(shape=net.input_shape)
+    sham, bp, fa = Sham().attach(net), BP().attach(net), FA().attach(net)
+    optimizer = mf.SGD(0.1)
+    for _ in range(2):
+        rule_gradients = {rule.name: gradients(net, rule, x, y, mf.SoftmaxCrossEntropy()) for rule in (sham, bp, fa)}
+        assert_close(rule_gradients["sham"], rule_gradients["bp"])
+        different = {key for key, g in rule_gradients["fa"].items() if not np.allclose(g, rule_gradients["bp"][key])}
+        top = net.output_layer.name
+        assert f"{net.weighted[0].name}.W" in different and f"{net.weighted[-2].name}.W" in different
+        assert {f"{top}.W", f"{top}.b"} & different == set(), "the output layer receives the true error"
+        optimizer.step(net, sham)
+
+
+@pytest.mark.parametrize(
+    "rule, moves",
+    [(BP, True), (FA, False), (DFA, False), (USF, True), (FRSF, True)],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
+    """If the error below changes with W, W carried it. Feedback alignment's must not; the sign rules see W's signs."""
+    errors = []
+    for overwrite in (False, True):
+        net = mlp()
+        one = rule().attach(net)
+        x, y = data()
+        one.receive(net, net.forward(x, Walk(training=True)), y, HALF)
+        if overwrite:
+            for layer in net.weighted[1:]:
+                layer.W[...] = -3 * layer.W + 1
+        net.backward(one.error, one)
+        errors.append(net["linear1"].grads["W"].copy())
+    assert np.array_equal(*errors) != moves
+
+
+@pytest.mark.parametrize("description", RULES)
+def test_what_a_rule_may_touch(description):
+    """No rule edits a shared array, and the output layer's gradient is the true one under every rule: h^T e, sum(e)."""
+    net = small_convnet()
+    rule = make(description).attach(net)
+
+    class Frozen(type(rule)):
+        def teach(self, layer, delta):
+            return FrozenErrors.teach(self, layer, super().teach(layer, delta))
+
+    rule.__class__ = Frozen
+    x, y = batch()
+    rule.receive(net, net.forward(readonly(x), Freeze(training=True)), y, mf.SoftmaxCrossEntropy())
+    net.backward(rule.error, rule)
+    np.testing.assert_allclose(net["linear2"].grads["W"], net["tanh1"].cache.T @ rule.error, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(net["linear2"].grads["b"], rule.error.sum(axis=0), rtol=1e-12, atol=1e-15)
+
+
+def test_a_rule_must_be_attached_to_this_very_network():
+    net, x, y = mlp(), *data()
+    with pytest.raises(RuntimeError, match="the rule 'fa' is not attached to this network"):
+        FA().gradients(net, x, y, HALF)
+    rule = FA().attach(net)
+    assert rule.error is None and rule.target is None
+    with pytest.raises(RuntimeError, match="not attached"):
+        rule.gradients(mlp(), x, y, HALF)
+
+
+@pytest.mark.parametrize("description", RULES)
+def test_B_holds_exactly_what_carried_the_error(description):
+    net = small_convnet()
+    rule = make(description).attach(net)
+    x, y = batch()
+    used = {}
+    transport = rule.transport
+
+    def listen(layer, delta, matrix):
+        used[layer.name] = matrix
+        return transport(layer, delta, matrix)
+
+    rule.transport = listen
+    rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+    if rule.crosses_weights:
+        assert used.keys() == rule.B.keys() == {layer.name for layer in net.weighted if layer.sends_down}
+        assert all(rule.B[name] is matrix for name, matrix in used.items())
+    else:
+        assert used == {}
+        direct = {"relu1", "residual1.body.relu1", "relu2", "leakyrelu1", "tanh1"}
+        assert (
+            rule.B.keys()
+            == {"shallow": set(), "dfa": direct, "dfa:at=stage,family=gaussian": DIRECT_STAGES}[description]
+        )
+
+
+# --- feedback alignment -----------------------------------------------------------------------------------------------
+
+
+def test_fa_by_hand_in_three_layers():
+    net, x, y = mlp(), *data()
+    rule = FA(seed=4).attach(net)
+    got = gradients(net, rule, x, y)
+    W1, W2, W3 = (layer.W for layer in net.weighted)
+    b1, b2, b3 = (layer.b for layer in net.weighted)
+    B2, B3 = rule.B["linear2"], rule.B["linear3"]
+    h1 = np.tanh(x @ W1 + b1)
+    h2 = np.tanh(h1 @ W2 + b2)
+    # e = (output - target) / N;  d2 = (e B3^T) (1 - h2^2);  d1 = (d2 B2^T) (1 - h1^2);  dW = h^T d
+    e = (h2 @ W3 + b3 - y) / len(x)
+    d2 = e @ B3.T * (1 - h2**2)
+    d1 = d2 @ B2.T * (1 - h1**2)
+    formula = {"linear3": (h2, e), "linear2": (h1, d2), "linear1": (x, d1)}
+    assert_close(
+        got,
+        {f"{name}.W": h.T @ d for name, (h, d) in formula.items()}
+        | {f"{name}.b": d.sum(0) for name, (_, d) in formula.items()},
+    )
+    np.testing.assert_array_equal(rule.error, e)
+
+
+def toeplitz(layer, B, in_shape, out_shape):
+    """The matrix (inputs, outputs) that a convolution with kernel B is, written out place by place."""
+    T = np.zeros((*in_shape, *out_shape))
+    (kh, kw), (sh, sw), (p, q) = layer.kernel, layer.stride, layer.padding
+    for oi in range(out_shape[0]):
+        for oj in range(out_shape[1]):
+            for i in range(kh):
+                for j in range(kw):
+                    row, column = oi * sh + i - p, oj * sw + j - q
+                    if 0 <= row < in_shape[0] and 0 <= column < in_shape[1]:
+                        T[row, column, :, oi, oj, :] += B[i, j]
+    return T.reshape(math.prod(in_shape), math.prod(out_shape))
+
+
+def test_convolutional_fa_is_dense_fa_with_the_toeplitz_matrix_of_B():
+    def build():
+        layers = [
+            Conv2d(1, 2, 3),
+            Tanh(),
+            Conv2d(2, 3, 3, stride=(2, 1), padding=(1, 0)),
+            Tanh(),
+            Flatten(),
+            Linear(9, 3),
+        ]
+        return network(layers, (8, 5, 1))
+
+    net, other = build(), build()
+    kernel, dense = FA().attach(net), FA(conv="dense").attach(other)
+    conv = net["conv2"]
+    assert dense.B["conv2"].shape == (6 * 3 * 2, 3 * 1 * 3)
+    x, y = data((8, 5, 1))
+    before = gradients(other, dense, x, y)
+    expected = gradients(net, kernel, x, y)
+    assert not np.allclose(before["conv1.W"], expected["conv1.W"])
+    # delta_below = delta @ T(B)^T over the flattened maps
+    dense.memory["conv2"][...] = toeplitz(conv, kernel.B["conv2"], conv.input_shape, conv.output_shape)
+    dense.memory["linear1"][...] = kernel.B["linear1"]
+    assert_close(gradients(other, dense, x, y), expected)
+
+
+def test_dense_fa_needs_known_maps_and_memory_for_them(monkeypatch):
+    def build(shape):
+        return Network([Conv2d(1, 2, 3), ReLU(), Conv2d(2, 2, 3), GlobalAvgPool(), Linear(2, 2)], input_shape=shape)
+
+    with pytest.raises(ValueError, match="Conv2d 'conv2' needs known map sizes for a dense B"):
+        FA(conv="dense").attach(build(None))
+    monkeypatch.setattr(mf.backend, "free_bytes", lambda: 100)
+    # 6 x 6 x 2 inputs, 4 x 4 x 2 outputs, 8 bytes each
+    with pytest.raises(ValueError, match=f"Conv2d 'conv2' .* would take {72 * 32 * 8:,} bytes"):
+        FA(conv="dense").attach(build((8, 8, 1)))
+
+
+def test_fa_normalised_sparse_and_correlated():
+    net = Network([Linear(40, 50), Linear(50, 60)])
+    layer = net["linear2"]
+    W0 = layer.W.copy()
+    B = {}
+    for name, options in {
+        "plain": {},
+        "strict": {"normalise": "strict"},
+        "init": {"normalise": "init"},
+        "sparse": {"sparsity": 0.75},
+        "sparse as it is": {"sparsity": 0.75, "rescale_sparse": False},
+        "correlated": {"correlation": 0.6},
+        "xavier": {"init": "xavier_uniform"},
+    }.items():
+        layer.W[...] = W0
+        rule = FA(seed=2, **options).attach(net)
+        layer.W *= 2
+        B[name] = rule.feedback(layer)
+    plain = B["plain"]
+    norm = np.linalg.norm
+    np.testing.assert_allclose(norm(plain), norm(W0), rtol=0.05)  # B is drawn as W was
+    # strict: B norm(W_t) / norm(B), here W_t = 2 W_0; init: B norm(W_0) / norm(B)
+    np.testing.assert_allclose(B["strict"], plain * 2 * norm(W0) / norm(plain), rtol=1e-12)
+    np.testing.assert_allclose(B["init"], plain * norm(W0) / norm(plain), rtol=1e-12)
+    # a fraction q is zero, the others are B / sqrt(1 - q) = 2 B
+    kept = B["sparse"] != 0
+    assert abs(kept.mean() - 0.25) < 4 * (0.25 * 0.75 / 3000) ** 0.5
+    np.testing.assert_allclose(B["sparse"][kept], 2 * plain[kept], rtol=1e-12)
+    np.testing.assert_array_equal(B["sparse as it is"], np.where(kept, plain, 0))
+    # rho W_0 + sqrt(1 - rho^2) B
+    np.testing.assert_allclose(B["correlated"], 0.6 * W0 + 0.8 * plain, rtol=1e-12)
+    # another initialiser: uniform within sqrt(6 / (50 + 60))
+    assert 0.99 < abs(B["xavier"]).max() / (6 / 110) ** 0.5 <= 1
+
+
+def test_B_does_not_change_under_fa_and_does_not_depend_on_the_batch():
+    net = mlp()
+    rule, optimizer = FA().attach(net), mf.Adam(0.05)
+    before = rule.state()
+    for seed in range(3):
+        x, y = batch(shape=(4,), seed=seed)
+        rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+        optimizer.step(net, rule)
+    assert before.keys() == {"linear2", "linear3"}
+    for name, array in rule.state().items():
+        np.testing.assert_array_equal(array, before[name])
+    assert (FA(seed=1).attach(mlp()).B["linear2"] != rule.B["linear2"]).all()
+    assert (rule.B["linear2"] != mlp(seed=0)["linear2"].W).all(), (
+        "rule and net of one seed must not draw the same matrix"
+    )
+
+
+# --- known answers ----------------------------------------------------------------------------------------------------
+
+
+def linear_net(*sizes, init="he_normal"):
+    return Network([Linear(a, b, bias=False, init=init) for a, b in zip(sizes, sizes[1:], strict=False)])
+
+
+def test_the_invariant_of_two_linear_layers_drifts_by_the_square_of_the_step():
+    # I = W2 B^T + B W2^T - W1^T W1 changes in one SGD step by exactly -dW1^T dW1 (Lillicrap et al. 2016)
+    net, (x, y) = linear_net(4, 5, 3), data()
+    rule, optimizer = FA().attach(net), mf.SGD(0.1)
+    W1, W2, B = net["linear1"].W, net["linear2"].W, rule.B["linear2"]
+
+    def invariant():
+        return W2 @ B.T + B @ W2.T - W1.T @ W1
+
+    for _ in range(3):
+        before, start = invariant(), W1.copy()
+        rule.gradients(net, x, y, HALF)
+        optimizer.step(net, rule)
+        moved = W1 - start
+        np.testing.assert_allclose(invariant() - before, -moved.T @ moved, atol=1e-13)
+        assert abs(moved).max() > 1e-3
+
+
+def test_from_zero_weights_fa_leaves_the_saddle_and_backpropagation_does_not():
+    for rule, moving in ((BP(), set()), (FA(init="he_normal"), {"linear1.W"})):
+        net = Network([Linear(4, 5, bias=False, init="zero"), Tanh(), Linear(5, 3, bias=False, init="zero")])
+        got = gradients(net, rule.attach(net), *data())
+        assert {name for name, g in got.items() if abs(g).max() > 0} == moving
+
+
+def test_dfa_in_a_deep_linear_net_from_zero_keeps_the_weights_between_their_feedbacks():
+    # W_1 = A_1 F_1^T and W_l = F_{l-1} A_l F_l^T exactly; W_L = F_{L-1} A_L
+    net, (x, y) = linear_net(4, 6, 7, 3, init="zero"), data()
+    rule, optimizer = DFA().attach(net), mf.SGD(0.5)
+    for _ in range(10):
+        rule.gradients(net, x, y, HALF)
+        optimizer.step(net, rule)
+    W1, W2, W3 = (layer.W for layer in net.weighted)
+    F1, F2 = rule.B["linear1"], rule.B["linear2"]
+    P1, P2 = (F @ np.linalg.pinv(F) for F in (F1, F2))
+    np.testing.assert_allclose(W1 @ P1, W1, atol=1e-13)
+    np.testing.assert_allclose(P1 @ W2 @ P2, W2, atol=1e-13)
+    np.testing.assert_allclose(P2 @ W3, W3, atol=1e-13)
+    assert min(abs(W).max() for W in (W1, W2, W3)) > 1e-3
+
+
+# --- direct feedback alignment ----------------------------------------------------------------------------------------
+
+
+def test_dfa_with_one_hidden_layer_is_fa():
+    # e F^T with F = B
+    net, x, y = mlp(hidden=(5,)), *data()
+    fa, dfa = FA().attach(net), DFA().attach(net)
+    expected = gradients(net, fa, x, y)
+    assert not np.allclose(gradients(net, dfa, x, y)["linear1.W"], expected["linear1.W"])
+    assert dfa.B["tanh1"].shape == (5, 3)
+    dfa.B["tanh1"][...] = fa.B["linear2"]
+    assert_close(gradients(net, dfa, x, y), expected)
+
+
+def test_dfa_by_hand_in_three_layers():
+    net, x, y = mlp(), *data()
+    rule = DFA(seed=1).attach(net)
+    got = gradients(net, rule, x, y)
+    h1, h2 = net["tanh1"].cache, net["tanh2"].cache
+    # d_l = (e F_l^T) f'(u_l)
+    d1, d2 = (rule.error @ rule.B[name].T * (1 - h**2) for name, h in (("tanh1", h1), ("tanh2", h2)))
+    np.testing.assert_allclose(got["linear1.W"], x.T @ d1, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(got["linear2.W"], h1.T @ d2, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(got["linear3.W"], h2.T @ rule.error, rtol=1e-12, atol=1e-15)
+
+
+def test_size_of_direct_feedback():
+    # U[-1/sqrt(d), 1/sqrt(d)] with d the units fed; or the standard deviation asked for
+    net = Network([Linear(10, 400), ReLU(), Linear(400, 50)])
+    F = DFA().attach(net).B["relu1"]
+    assert F.shape == (400, 50) and 0.99 < abs(F).max() * 400**0.5 <= 1
+    for family, kurtosis in (("gaussian", 3.0), ("uniform", 1.8)):
+        F = DFA(family=family, sd=0.3).attach(net).B["relu1"]
+        assert abs(F.std() / 0.3 - 1) < 0.02
+        assert abs((F**4).mean() / (F**2).mean() ** 2 - kurtosis) < 0.15
+
+
+def conv(*sizes):
+    return Conv2d(*sizes, 3, padding=1)
+
+
+LAYOUTS = {
+    "activation after each layer": (
+        lambda: [Linear(4, 5), ReLU(), Linear(5, 5), Tanh(), Linear(5, 3)],
+        (4,),
+        ["relu1", "tanh1"],
+    ),
+    "the first of two activations": (lambda: [Linear(4, 5), ReLU(), Tanh(), Linear(5, 3)], (4,), ["relu1"]),
+    "no activation": (lambda: [Linear(4, 5), Linear(5, 3)], (4,), ["linear1"]),
+    "beyond norm and pooling": (
+        lambda: [conv(1, 2), BatchNorm(2), MaxPool(2), ReLU(), Flatten(), Linear(8, 3)],
+        (4, 4, 1),
+        ["relu1"],
+    ),
+    "residual sum and the middle of its body": (
+        lambda: [conv(1, 2), ReLU(), Residual([conv(2, 2), ReLU(), conv(2, 2)]), ReLU(), Flatten(), Linear(32, 3)],
+        (4, 4, 1),
+        ["relu1", "residual1.body.relu1", "relu2"],
+    ),
+    "residual sum without activation": (
+        lambda: [conv(1, 2), ReLU(), Residual([conv(2, 2)]), Flatten(), Linear(32, 3)],
+        (4, 4, 1),
+        ["relu1", "residual1"],
+    ),
+    "body that ends in norm": (
+        lambda: [
+            conv(1, 2),
+            ReLU(),
+            Residual([conv(2, 2), BatchNorm(2)], [conv(2, 2)]),
+            ReLU(),
+            Flatten(),
+            Linear(32, 3),
+        ],
+        (4, 4, 1),
+        ["relu1", "relu2"],
+    ),
+    "residual in residual": (
+        lambda: [
+            Linear(4, 4),
+            ReLU(),
+            Residual([Linear(4, 4), Tanh(), Residual([Linear(4, 4)])]),
+            Tanh(),
+            Linear(4, 3),
+        ],
+        (4,),
+        ["relu1", "residual1.body.tanh1", "tanh1"],
+    ),
+    "two blocks in a row": (
+        lambda: [Linear(4, 4), Residual([Linear(4, 4)]), Residual([Linear(4, 4), ReLU()]), Linear(4, 3)],
+        (4,),
+        ["linear1", "residual1", "residual2.body.relu1", "residual2"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_where_direct_rules_teach(name):
+    layers, shape, taught = LAYOUTS[name]
+    net = network(layers(), shape)
+    rule = DFA().attach(net)
+    assert list(rule.B) == taught
+    x, y = batch(shape=shape)
+    got = gradients(net, rule, x, y, mf.SoftmaxCrossEntropy())
+    assert all(abs(g).max() > 0 for key, g in got.items() if "conv" not in key or key.endswith("W")), (
+        "a layer was taught nothing"
+    )
+
+
+def test_teaching_at_the_stage_is_at_its_pooling():
+    layers = [
+        conv(1, 2),
+        ReLU(),
+        MaxPool(2),
+        conv(2, 2),
+        ReLU(),
+        conv(2, 2),
+        AvgPool(2),
+        ReLU(),
+        Flatten(),
+        Linear(2, 3),
+    ]
+    net = Network(layers, input_shape=(4, 4, 1))
+    rule = DFA(at="stage").attach(net)
+    assert list(rule.B) == ["maxpool1", "relu2", "avgpool1"]
+    assert rule.B["maxpool1"].shape == (2 * 2 * 2, 3)
+
+
+def test_the_taught_error_replaces_what_a_shortcut_carried():
+    """Below a block the delta is e F^T alone, although the identity shortcut passed something on."""
+    net = network([Linear(4, 4), Tanh(), Residual([Linear(4, 4)]), Tanh(), Linear(4, 3)], (4,))
+    x, y = data()
+    rule = DFA().attach(net)
+    got = gradients(net, rule, x, y)
+    h = net["tanh1"].cache
+    np.testing.assert_allclose(
+        got["linear1.W"], x.T @ (rule.error @ rule.B["tanh1"].T * (1 - h**2)), rtol=1e-12, atol=1e-15
+    )
+    # and the body receives what its sum is taught: (e F^T) f'
+    sum_error = rule.error @ rule.B["tanh2"].T * (1 - net["tanh2"].cache ** 2)
+    np.testing.assert_allclose(got["residual1.body.linear1.W"], h.T @ sum_error, rtol=1e-12, atol=1e-15)
+
+
+def test_dfa_refuses_by_name_a_layer_that_no_error_would_reach():
+    net = Network([Linear(4, 5), BatchNorm(5), Linear(5, 5), ReLU(), BatchNorm(5), Linear(5, 3)])
+    with pytest.raises(ValueError, match="under 'dfa' no error would reach 'batchnorm1', 'batchnorm2'"):
+        DFA().attach(net)
+    for rule in (BP(), FA(), Shallow()):
+        rule.attach(net)
+    with pytest.raises(ValueError, match="relu1.*output is not known: make the network with input_shape="):
+        DFA().attach(Network([Conv2d(1, 2, 3), ReLU(), Flatten(), Linear(8, 2)]))
+
+
+# --- sign-concordant feedback -----------------------------------------------------------------------------------------
+
+
+def one_layer(rule, init="he_normal", shape=(30, 40)):
+    """(layer, rule) of a net in which one layer carries an error."""
+    net = Network([Linear(4, shape[0]), Linear(*shape, init=init)])
+    return net["linear2"], rule.attach(net)
+
+
+def test_usf_formulas():
+    layer, rule = one_layer(USF())
+    W0, norm = layer.W.copy(), np.linalg.norm
+    # strict: norm(W) sign(W) / norm(sign(W)): the norms agree, and W -> cW scales B by c
+    B = rule.feedback(layer)
+    np.testing.assert_allclose(norm(B), norm(W0), rtol=1e-14)
+    np.testing.assert_allclose(B, norm(W0) / W0.size**0.5 * np.sign(W0), rtol=1e-13)
+    layer.W *= 3
+    np.testing.assert_allclose(rule.feedback(layer), 3 * B, rtol=1e-13)
+    # a weight of exactly zero sends nothing, and the others carry the norm
+    layer.W[0] = 0
+    B = rule.feedback(layer)
+    assert (B[0] == 0).all()
+    np.testing.assert_allclose(norm(B), norm(layer.W), rtol=1e-14)
+    # all weights zero: B = 0, without dividing by zero
+    layer.W[...] = 0
+    np.testing.assert_array_equal(rule.feedback(layer), np.zeros_like(W0))
+
+    for scale, magnitude in (("init", norm(W0) / W0.size**0.5), ("std", math.sqrt(2 / 30)), (0.25, 0.25)):
+        layer, rule = one_layer(USF(scale=scale))
+        layer.W *= -2
+        np.testing.assert_allclose(rule.feedback(layer), -magnitude * np.sign(W0), rtol=1e-13)
+
+
+def test_usf_of_a_kernel_uses_the_norm_of_the_whole_kernel():
+    net = Network([conv(1, 2), ReLU(), conv(2, 3), Flatten(), Linear(48, 2)], input_shape=(4, 4, 1))
+    rule = USF().attach(net)
+    W, B = net["conv2"].W, rule.B["conv2"]
+    assert B.shape == W.shape == (3, 3, 2, 3)
+    np.testing.assert_allclose(B, np.linalg.norm(W) / 54**0.5 * np.sign(W), rtol=1e-13)
+
+
+def test_frsf_keeps_its_magnitudes_while_its_signs_follow_the_weights():
+    # B = |M| sign(W), M drawn once as W was
+    layer, rule = one_layer(FRSF(seed=5))
+    M = rule.memory["linear2"].copy()
+    assert (M > 0).all() and abs(np.sqrt((M**2).mean()) / math.sqrt(2 / 30) - 1) < 0.1
+    np.testing.assert_array_equal(rule.feedback(layer), M * np.sign(layer.W))
+    layer.W[...] = np.random.default_rng(1).standard_normal(layer.W.shape)
+    np.testing.assert_array_equal(rule.feedback(layer), M * np.sign(layer.W))
+    np.testing.assert_array_equal(rule.memory["linear2"], M)
+    layer, strict = one_layer(FRSF(seed=5, normalise="strict"))
+    np.testing.assert_allclose(
+        strict.feedback(layer), rule.memory["linear2"] * np.sign(layer.W) * np.linalg.norm(layer.W) / np.linalg.norm(M)
+    )
+
+
+def test_initial_signs_are_a_control_that_does_not_follow():
+    for rule in (USF(scale=1.0, signs="initial"), FRSF(signs="initial")):
+        layer, rule = one_layer(rule)
+        before = rule.feedback(layer).copy()
+        layer.W *= -1
+        np.testing.assert_array_equal(rule.feedback(layer), before)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.75, 1.0])
+@pytest.mark.parametrize("rule", [USF, FRSF, BRSF])
+def test_concordance_is_the_fraction_of_agreeing_signs_forever(rule, p):
+    layer, rule = one_layer(rule(concordance=p), shape=(100, 120))
+
+    def agreement():
+        return (np.sign(rule.feedback(layer)) == np.sign(layer.W)).mean()
+
+    first = agreement()
+    assert abs(first - p) <= 4 * (p * (1 - p) / layer.W.size) ** 0.5
+    layer.W *= -1  # the places that disagree were drawn once: they disagree with whatever sign is there
+    assert agreement() == first
+
+
+def test_brsf_draws_once_per_update_and_never_when_only_looking(count_draws):
+    net = network([Linear(4, 5), Tanh(), Linear(5, 6), Tanh(), Linear(6, 3)], (4,))
+    rule, optimizer, loss = BRSF().attach(net), mf.SGD(0.1), mf.SoftmaxCrossEntropy()
+    x, y = batch(shape=(4,))
+    made = count_draws()
+    made.clear()
+    seen = []
+    for _ in range(3):
+        rule.gradients(net, x, y, loss)
+        seen.append(rule.B["linear2"].copy())
+        rule.gradients(net, x, y, loss)  # a second pass before the update meets the same B
+        np.testing.assert_array_equal(rule.B["linear2"], seen[-1])
+        net.predict(x)
+        mf.metrics.alignment(net, rule, x, y, loss)
+        optimizer.step(net, rule)
+    # no draw for the first update (attach made it), then one for each layer that carries an error
+    assert made == [("feedback", "linear3"), ("feedback", "linear2")] * 2
+    magnitudes = [abs(B) for B in seen]
+    assert (magnitudes[0] != magnitudes[1]).all() and (magnitudes[1] != magnitudes[2]).all()
+
+
+def test_brsf_continues_with_the_same_draws_after_loading():
+    def run(split):
+        net = mlp()
+        rule, optimizer = BRSF(seed=3).attach(net), mf.SGD(0.1)
+        for i in range(4):
+            if split and i == 2:
+                weights, kept, step = net.state(), rule.state(), net.step
+                net = mlp(seed=8)
+                net.load_state(weights)
+                net.step = step
+                rule = BRSF(seed=3).attach(net)
+                rule.load_state(kept)
+            x, y = batch(shape=(4,), seed=i)
+            rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+            optimizer.step(net, rule)
+        return net.state()
+
+    whole, resumed = run(False), run(True)
+    for key, array in whole.items():
+        np.testing.assert_array_equal(array, resumed[key])
+
+
+# --- angles at the start ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rule, init, cosine",
+    [
+        ("usf", "he_normal", math.sqrt(2 / math.pi)),  # 37.07 degrees
+        ("usf", "he_uniform", math.sqrt(3) / 2),  # 30.00
+        ("frsf", "he_normal", 2 / math.pi),  # 50.46
+        ("frsf", "he_uniform", 3 / 4),  # 41.41
+        ("brsf", "he_normal", 2 / math.pi),
+        ("fa", "he_normal", 0.0),  # 90
+        ("fa:correlation=0.3", "he_normal", 0.3),
+        ("usf:concordance=0.75", "he_normal", 0.5 * math.sqrt(2 / math.pi)),  # (2 p - 1) times p = 1
+        ("frsf:concordance=0.9", "he_uniform", 0.8 * 0.75),
+        ("usf:concordance=0.5,scale=init", "he_normal", 0.0),
+        ("sham", "he_normal", 1.0),
+    ],
+)
+def test_angle_between_weights_and_feedback_at_the_start(rule, init, cosine):
+    """The standard deviation of a cosine over 200,000 entries is at most 0.0023."""
+    layer, rule = one_layer(make(rule, seed=1), init=init, shape=(400, 500))
+    found = float(mf.metrics.angle(layer.W, rule.B["linear2"]))
+    assert abs(math.cos(math.radians(found)) - cosine) < 4 * 0.0023
+
+
+# --- shallow ----------------------------------------------------------------------------------------------------------
+
+
+def test_shallow_trains_the_output_layer_alone():
+    net = small_convnet()
+    rule, optimizer = Shallow().attach(net), mf.SGD(0.1, momentum=0.9, weight_decay=0.1)
+    before = net.state()
+    for seed in range(2):
+        x, y = batch(seed=seed)
+        rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+        optimizer.step(net, rule)
+    moved = {
+        key for key, array in net.state().items() if not np.array_equal(array, before[key]) and "running" not in key
+    }
+    assert moved == {"linear2.W", "linear2.b"}
+    assert rule.B == {}
+
+
+def test_gradients_of_another_rule_do_not_stay_behind():
+    """After backpropagation, `shallow` must not leave the hidden gradients lying about for the optimizer."""
+    net, x, y = mlp(), *data()
+    BP().attach(net).gradients(net, x, y, HALF)
+    Shallow().attach(net).gradients(net, x, y, HALF)
+    assert {name for name, g in net.gradients().items() if g is not None} == {"linear3.W", "linear3.b"}
+
+
+# --- keeping it -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("description", RULES)
+def test_state_makes_another_rule_the_same(description):
+    net, x, y = small_convnet(), *batch()
+    kept, other = (make(description, seed=seed).attach(net) for seed in (1, 2))
+    other.load_state(kept.state())
+    first = gradients_or_none(net, kept, x, y)
+    for key, gradient in gradients_or_none(net, other, x, y).items():
+        if description != "brsf":  # whose magnitudes follow from its own seed and the step
+            np.testing.assert_array_equal(gradient, first[key])
+    state = kept.state()
+    assert all(type(array) is np.ndarray for array in state.values())
+    for array in state.values():
+        array[...] = 7
+    assert all((mf.to_host(array) != 7).any() for array in kept.memory.values()), "the state is no copy"
+
+
+def gradients_or_none(net, rule, x, y):
+    rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+    return dict(net.gradients())
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda s: s.pop("linear2"), r"does not belong to the rule 'fa': missing \['linear2'\]"),
+        (lambda s: s.update(linear1=np.zeros((4, 5))), r"unknown \['linear1'\]"),
+        (lambda s: s.update(linear3=np.zeros((3, 6))), r"'linear3' has shape \(6, 3\) in the rule 'fa', got \(3, 6\)"),
+        (lambda s: s.update(linear3=np.full((6, 3), np.inf)), "'linear3' must hold finite numbers"),
+    ],
+    ids=["missing", "unknown", "shape", "infinite"],
+)
+def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+    rule = FA().attach(mlp())
+    before, state = rule.state(), FA(seed=1).attach(mlp()).state()
+    spoil(state)
+    with pytest.raises(ValueError, match=message):
+        rule.load_state(state)
+    for name, array in rule.state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_attaching_again_draws_anew_for_the_new_network():
+    rule = FA().attach(mlp())
+    first = rule.B["linear2"]
+    rule.attach(mlp(hidden=(5,)))
+    assert rule.B.keys() == rule.memory.keys() == {"linear2"} and rule.B["linear2"].shape == (5, 3) != first.shape
+
+
+def test_what_the_feedback_costs_in_numbers():
+    net = mlp()  # 4-5-6-3
+    W = 5 * 6 + 6 * 3
+    for description, count in (
+        ("bp", 0),
+        ("fa", W),
+        ("fa:normalise=init", W),
+        ("usf", 0),
+        ("usf:scale=init", 0),
+        ("frsf", W),
+        ("frsf:concordance=0.7", 2 * W),
+        ("dfa", (5 + 6) * 3),
+    ):
+        rule = make(description).attach(net)
+        assert sum(rule.feedback_size(layer) for layer in net) == count, description
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_from_its_name_and_options():
+    rule = make("fa:conv=kernel,sparsity=0.5,rescale_sparse=false,normalise=none,init=xavier_normal", seed=3)
+    assert (rule.name, rule.seed, rule.sparsity, rule.rescale_sparse, rule.normalise) == ("fa", 3, 0.5, False, None)
+    assert rule.init.name == "xavier_normal"
+    assert make("usf:scale=init").scale == "init" and make("usf:scale=2").scale == 2
+    assert {name: make(name).name for name in mf.rules.RULES} == {name: name for name in mf.rules.RULES}
+
+
+@pytest.mark.parametrize(
+    "description, message",
+    [
+        ("fas", "unknown rule 'fas': did you mean .*fa"),
+        ("quantum", "unknown rule 'quantum': known: .*bp, brsf, .*dfa, "),
+        ("fa:sparsty=0.5", "unknown option of rule 'fa' 'sparsty': did you mean sparsity"),
+        ("bp:scale=1", "the rule 'bp' takes no options"),
+        ("usf:scale", "an option of a rule is written key=value, got 'scale'"),
+        ("usf:scale=strickt", "scale is 'strict', 'init', 'std' or a positive number, got 'strickt'"),
+        ("usf:scale=0", "scale must be above 0, got 0"),
+        ("usf:scale=nan", "scale must be above 0, got nan"),
+        ("usf:concordance=0.3", "from 0.5 .chance. to 1, got 0.3"),
+        ("frsf:signs=dead", "signs is 'live' or 'initial', got 'dead'"),
+        ("frsf:normalise=always", "normalise is None, 'strict' or 'init', got 'always'"),
+        ("fa:sparsity=1", "sparsity lies from 0 up to but not 1, got 1"),
+        ("fa:correlation=2", r"correlation lies in -1\.\.1, got 2"),
+        ("fa:conv=toeplitz", "conv is 'kernel' or 'dense', got 'toeplitz'"),
+        ("fa:conv=dense,normalise=strict", "a dense B between maps has not the kernel's shape"),
+        ("fa:init=henormal", "unknown initialiser 'henormal': did you mean he_normal"),
+        ("fa:init=3", "unknown initialiser 3: known: .*he_normal"),
+        ("dfa:at=output", "at is 'activation' or 'stage', got 'output'"),
+        ("dfa:family=cauchy", "family is 'uniform' or 'gaussian', got 'cauchy'"),
+        ("dfa:sd=0", "sd must be above 0, got 0"),
+        ("fa:sparsity=half", "the rule 'fa' cannot take the options 'sparsity=half'"),
+        ("usf:scale=none", "the rule 'usf' cannot take the options 'scale=none'"),
+    ],
+)
+def test_what_a_rule_does_not_know_is_refused_with_a_hint(description, message):
+    with pytest.raises(ValueError, match=message):
+        make(description)
+
+
+@pytest.mark.parametrize("name", mf.rules.RULES)
+def test_every_rule_says_what_it_is(name):
+    rule = mf.rules.RULES[name]
+    assert rule.title and rule.equation and rule.paper and rule.needs
+    assert "\n" not in rule.equation
+
+
+# --- input error ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("description", ["bp", "fa", "usf", "frsf"])
+def test_the_error_at_the_input_is_carried_by_the_first_feedback(description):
+    net = network([Linear(4, 5), Tanh(), Linear(5, 3)], (4,), input_error=True)
+    rule = make(description).attach(net)
+    x, y = data()
+    rule.gradients(net, x, y, HALF)
+    below = net.backward(rule.error, rule)
+    # delta_0 = ((e B2^T) f'(u1)) B1^T
+    B1, B2 = rule.B["linear1"], rule.B["linear2"]
+    np.testing.assert_allclose(
+        below, (rule.error @ B2.T * (1 - net["tanh1"].cache ** 2)) @ B1.T, rtol=1e-12, atol=1e-15
+    )
+
+
+def test_rules_learn_a_task_that_the_output_layer_alone_cannot():
+    """The parity of four signs: hidden layers must learn, or eight random features do no better than chance, log 2."""
+    x = np.array(list(itertools.product((-1.0, 1.0), repeat=4)))
+    y = (x.prod(axis=1) > 0).astype(int)
+    final = {}
+    for name in ("bp", "fa", "usf", "frsf", "brsf", "dfa", "shallow"):
+        net = Network([Linear(4, 8), Tanh(), Linear(8, 2)], seed=1)
+        rule, optimizer = make(name, seed=1).attach(net), mf.SGD(0.3, momentum=0.9)
+        for _ in range(300):
+            final[name] = float(rule.gradients(net, x, y, mf.SoftmaxCrossEntropy()))
+            optimizer.step(net, rule)
+    assert final.pop("shallow") > 0.6, final
+    assert max(final.values()) < 0.1, final
+
+
+def test_inputs_helper_keeps_away_from_kinks():
+    x = inputs((50,), n=20)
+    assert abs(x).min() >= 0.01 and len(np.unique(x)) == x.size

@@ -1,0 +1,318 @@
+"""minifa against PyTorch in float64: every layer, loss, optimizer and schedule means the same numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from checks import LAYERS, inputs, network
+
+import minifa as mf
+from minifa import (
+    AvgPool,
+    BatchNorm,
+    Conv2d,
+    Flatten,
+    GlobalAvgPool,
+    LeakyReLU,
+    Linear,
+    MaxPool,
+    ReLU,
+    Residual,
+    Sigmoid,
+    Tanh,
+    Walk,
+)
+from minifa.rules import BP
+
+torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the package torch")
+F = torch.nn.functional
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+# Images are (N, H, W, C) here and (N, C, H, W) there; kernels (kH, kW, in, out) here and (out, in, kH, kW) there.
+
+
+def to_torch(x):
+    tensor = torch.tensor(np.asarray(x))
+    return tensor.permute(0, 3, 1, 2).contiguous() if tensor.ndim == 4 else tensor
+
+
+def from_torch(tensor):
+    tensor = tensor.detach()
+    return (tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor).numpy()
+
+
+def weight_to_torch(W):
+    W = np.ascontiguousarray(W.transpose(3, 2, 0, 1) if W.ndim == 4 else W.T)
+    return torch.nn.Parameter(torch.tensor(W))
+
+
+def weight_from_torch(W):
+    return (W.permute(2, 3, 1, 0) if W.ndim == 4 else W.T).detach().numpy()
+
+
+class Twin(torch.nn.Module):
+    """The same layer in PyTorch, holding copies of a minifa layer's parameters."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, kind = layer, type(layer)
+        if kind in (Linear, Conv2d):
+            self.W = weight_to_torch(layer.W)
+            self.b = None if layer.b is None else torch.nn.Parameter(torch.tensor(layer.b))
+        elif kind is BatchNorm:
+            self.gamma, self.beta = (torch.nn.Parameter(torch.tensor(p)) for p in (layer.gamma, layer.beta))
+            self.mean, self.var = torch.tensor(layer.running_mean), torch.tensor(layer.running_var)
+        elif kind is Residual:
+            self.body, self.shortcut = (torch.nn.Sequential(*map(Twin, part)) for part in (layer.body, layer.shortcut))
+
+    def forward(self, x):
+        layer = self.layer
+        match layer:
+            case Linear():
+                return F.linear(x, self.W, self.b)
+            case Conv2d():
+                return F.conv2d(x, self.W, self.b, layer.stride, layer.padding)
+            case BatchNorm():
+                return F.batch_norm(
+                    x, self.mean, self.var, self.gamma, self.beta, self.training, layer.momentum, layer.eps
+                )
+            case ReLU():
+                return F.relu(x)
+            case LeakyReLU():
+                return F.leaky_relu(x, layer.negative_slope)
+            case Tanh():
+                return torch.tanh(x)
+            case Sigmoid():
+                return torch.sigmoid(x)
+            case MaxPool():
+                return F.max_pool2d(x, layer.kernel, layer.stride, layer.padding)
+            case AvgPool():
+                return F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding)
+            case GlobalAvgPool():
+                return x.mean(dim=(2, 3))
+            case Flatten():
+                return x.permute(0, 2, 3, 1).flatten(1)
+            case mf.Dropout():
+                return x * to_torch(layer.cache)  # the same mask
+            case Residual():
+                return self.body(x) + self.shortcut(x)
+        raise NotImplementedError(str(layer))
+
+
+def twin_of(net):
+    return torch.nn.Sequential(*map(Twin, net.layers))
+
+
+def parameters_of(twin):
+    """PyTorch's parameters by minifa's names."""
+    modules = [module for module in twin.modules() if isinstance(module, Twin)]
+    return {f"{module.layer.name}.{key}": p for module in modules for key, p in module.named_parameters(recurse=False)}
+
+
+def in_our_layout(name, tensor):
+    return weight_from_torch(tensor) if name.endswith(".W") else tensor.detach().numpy()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_forward_backward_and_statistics(name):
+    layers, shape = LAYERS[name]
+    net, x = network(layers(), shape, input_error=True), inputs(shape, n=4)
+    twin = twin_of(net)
+    y = net.forward(x, Walk(training=True))
+    their_x = to_torch(x).requires_grad_()
+    theirs = twin(their_x)
+    np.testing.assert_allclose(y, from_torch(theirs), rtol=1e-11, atol=1e-12)
+
+    delta = np.random.default_rng(7).standard_normal(y.shape)
+    below = net.backward(delta, BP())
+    theirs.backward(to_torch(delta))
+    np.testing.assert_allclose(below, from_torch(their_x.grad), rtol=1e-9, atol=1e-12)
+    named = parameters_of(twin)
+    assert named.keys() == net.parameters().keys()
+    for key, gradient in net.gradients().items():
+        np.testing.assert_allclose(gradient, in_our_layout(key, named[key].grad), rtol=1e-9, atol=1e-12, err_msg=key)
+
+    for module in twin.modules():
+        if isinstance(module, Twin) and isinstance(module.layer, BatchNorm):
+            np.testing.assert_allclose(module.layer.running_mean, module.mean, rtol=1e-12)
+            np.testing.assert_allclose(module.layer.running_var, module.var, rtol=1e-12)
+    if not any(isinstance(layer, mf.Dropout) for layer in net):
+        twin.eval()
+        np.testing.assert_allclose(net.forward(x), from_torch(twin(to_torch(x))), rtol=1e-11, atol=1e-12)
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+CLASSES = np.array([0, 2, 1, 2, 2])
+NUMBERS = np.random.default_rng(2).random((5, 3))
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, y",
+    [
+        (mf.SoftmaxCrossEntropy(), torch.nn.CrossEntropyLoss(), CLASSES),
+        (mf.SoftmaxCrossEntropy(0.2), torch.nn.CrossEntropyLoss(label_smoothing=0.2), CLASSES),
+        (mf.SoftmaxCrossEntropy(), torch.nn.CrossEntropyLoss(), NUMBERS),
+        (
+            mf.SoftmaxCrossEntropy(0.1),
+            torch.nn.CrossEntropyLoss(label_smoothing=0.1),
+            NUMBERS / NUMBERS.sum(1, keepdims=True),
+        ),
+        (mf.SigmoidCrossEntropy(), torch.nn.BCEWithLogitsLoss(), NUMBERS),
+        (mf.MeanSquaredError(), torch.nn.MSELoss(), NUMBERS),
+        (mf.HalfSquaredError(), lambda a, t: 0.5 * F.mse_loss(a, t, reduction="sum") / len(a), NUMBERS),
+    ],
+    ids=[
+        "softmax",
+        "smoothed",
+        "softmax of weights",
+        "smoothed probabilities",
+        "sigmoid",
+        "mean square",
+        "half square",
+    ],
+)
+def test_losses(ours, theirs, y):
+    output = np.random.default_rng(1).standard_normal((5, 3)) * 5
+    values, errors = ours(output, ours.target(y, output))
+    tensor = torch.tensor(output, requires_grad=True)
+    value = theirs(tensor, torch.tensor(y))
+    value.backward()
+    np.testing.assert_allclose(values.mean(), value.item(), rtol=1e-12)
+    np.testing.assert_allclose(errors / len(output), tensor.grad, rtol=1e-10, atol=1e-15)
+
+
+# --- optimizers -------------------------------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "sgd": (mf.SGD(0.1), "SGD", {"lr": 0.1}),
+    "sgd, decay": (mf.SGD(0.1, weight_decay=0.05), "SGD", {"lr": 0.1, "weight_decay": 0.05}),
+    "sgd, momentum, decay": (
+        mf.SGD(0.1, momentum=0.9, weight_decay=0.05),
+        "SGD",
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05},
+    ),
+    "sgd, nesterov, decay": (
+        mf.SGD(0.1, momentum=0.9, weight_decay=0.05, nesterov=True),
+        "SGD",
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True},
+    ),
+    "adam": (mf.Adam(), "Adam", {}),
+    "adam, all options": (
+        mf.Adam(0.02, (0.8, 0.95), 1e-3, weight_decay=0.05),
+        "Adam",
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.05},
+    ),
+    "adamw": (mf.AdamW(), "AdamW", {}),
+    "adamw, all options": (
+        mf.AdamW(0.02, (0.8, 0.95), 1e-3, weight_decay=0.5),
+        "AdamW",
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.5},
+    ),
+    "rmsprop": (mf.RMSprop(), "RMSprop", {}),
+    "rmsprop, all options": (
+        mf.RMSprop(0.02, 0.9, 1e-3, weight_decay=0.05, momentum=0.8),
+        "RMSprop",
+        {"lr": 0.02, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.05, "momentum": 0.8},
+    ),
+}
+
+
+def a_net():
+    return network(
+        [
+            Conv2d(2, 4, 3, padding=1),
+            BatchNorm(4),
+            ReLU(),
+            MaxPool(2),
+            Residual([Conv2d(4, 4, 3, padding=1), BatchNorm(4), Tanh(), Conv2d(4, 4, 3, padding=1)]),
+            LeakyReLU(),
+            Residual([Conv2d(4, 5, 3, stride=2, padding=1)], [Conv2d(4, 5, 1, stride=2)]),
+            Sigmoid(),
+            AvgPool(2, stride=1, padding=1),
+            Flatten(),
+            Linear(45, 3),
+        ],
+        (8, 8, 2),
+    )
+
+
+def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, loss=None):
+    """Train both for so many steps; return the two rows of losses, and compare all parameters at the end."""
+    twin, rule = twin_of(net), mf.rules.BP().attach(net)
+    theirs = getattr(torch.optim, their_optimizer[0])(twin.parameters(), **their_optimizer[1])
+    loss = loss or mf.SoftmaxCrossEntropy()
+    rng = np.random.default_rng(11)
+    rows = ([], [])
+    ours_schedule, their_schedule = schedules(theirs) if schedules else (None, None)
+    base = optimizer.lr
+    for step in range(steps):
+        x, y = rng.standard_normal((6, *net.input_shape)), rng.integers(0, 3, 6)
+        if ours_schedule:
+            optimizer.lr = base * ours_schedule(step)
+        rows[0].append(float(rule.gradients(net, x, y, loss)))
+        optimizer.step(net, rule)
+        theirs.zero_grad()
+        value = F.cross_entropy(twin(to_torch(x)), torch.tensor(y))
+        value.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), clip)
+        theirs.step()
+        if their_schedule:
+            their_schedule.step()
+        rows[1].append(value.item())
+    named = parameters_of(twin)
+    for key, array in net.parameters().items():
+        np.testing.assert_allclose(array, in_our_layout(key, named[key]), rtol=1e-7, atol=1e-9, err_msg=key)
+    return rows
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_walk_the_same_path(name):
+    optimizer, *theirs = OPTIMIZERS[name]
+    rows = follow(network([Linear(5, 6), Tanh(), Linear(6, 3)], (5,)), optimizer, theirs, steps=20)
+    np.testing.assert_allclose(*rows, rtol=1e-9)
+
+
+@pytest.mark.parametrize("clip", [0.05, 1e3], ids=["clipped", "not reached"])
+def test_clipping_by_the_joint_norm(clip):
+    net = network([Linear(5, 6), Tanh(), Linear(6, 3)], (5,))
+    follow(net, mf.SGD(0.1, momentum=0.5, clip_norm=clip), ("SGD", {"lr": 0.1, "momentum": 0.5}), steps=10, clip=clip)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (mf.optim.step_decay(3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
+        (mf.optim.multi_step([2, 5, 6], 0.3), lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [2, 5, 6], 0.3)),
+        (mf.optim.cosine(10), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10)),
+        (mf.optim.cosine(10, least=0.25), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10, eta_min=0.025)),
+    ],
+    ids=["step", "multi_step", "cosine", "cosine to a least rate"],
+)
+def test_schedules(ours, theirs):
+    net = network([Linear(5, 3)], (5,))
+    follow(net, mf.SGD(0.1), ("SGD", {"lr": 0.1}), steps=10, schedules=lambda optimizer: (ours, theirs(optimizer)))
+
+
+def test_a_whole_convolutional_net_follows_pytorch_for_ten_steps():
+    rows = follow(
+        a_net(),
+        mf.SGD(0.1, momentum=0.9, weight_decay=1e-3),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3}),
+        10,
+    )
+    np.testing.assert_allclose(*rows, rtol=1e-9)
+    assert max(rows[0]) - min(rows[0]) > 0.1, "nothing was learnt, so nothing was compared"
+
+
+def test_default_initialisation_of_pytorch():
+    """Both uniform within 1/sqrt(fan_in): the largest entries and the spread must agree."""
+    ours, theirs = Conv2d(32, 64, 3, init="torch").W, torch.nn.Conv2d(32, 64, 3).weight
+    limit = 1 / math.sqrt(9 * 32)
+    assert limit * 0.999 < abs(ours).max() <= limit and abs(theirs).max().item() <= limit * (1 + 1e-6)
+    assert abs(ours.std() / theirs.std().item() - 1) < 0.03
