@@ -106,6 +106,7 @@ def _setting(command: argparse.ArgumentParser) -> None:
     how.add_argument("--lr", type=float, help="learning rate (default: the one kept from the grid for each rule)")
     how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
     how.add_argument("--momentum", type=float, default=0.9, help="of sgd")
+    how.add_argument("--weight-decay", type=float, help="default: what the rule asks for (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=int, default=0, help="the first seed")
 
@@ -130,6 +131,7 @@ def _experiment(options: argparse.Namespace, rule: str) -> Experiment:
         lr=options.lr,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        weight_decay=options.weight_decay,
         seed=options.seed,
     )
 

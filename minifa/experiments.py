@@ -26,7 +26,7 @@ from .registry import lookup
 from .rules.base import Rule
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 
-GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 UNTUNED_RATE = 0.01
 MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
 
@@ -40,6 +40,7 @@ class Experiment:
         model: name of an architecture. model_options: its own options (depth, batch_norm, hidden, ...).
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
         lr: learning rate; None: the one kept for this rule from the grid (see `default_rate`).
+        weight_decay: None: what the rule asks for (0 for most; Kolen-Pollack aligns by it).
         validation: fraction of the training set held out and measured instead of the test set (for choosing a rate).
         alignment: whether the alignment of every layer is measured after every epoch.
     """
@@ -53,6 +54,7 @@ class Experiment:
     optimizer: str = "sgd"
     optimizer_options: Mapping[str, Any] = field(default_factory=lambda: {"momentum": 0.9})
     lr: float | None = None
+    weight_decay: float | None = None
     epochs: int = 15
     batch_size: int = 64
     seed: int = 0
@@ -63,9 +65,14 @@ class Experiment:
         """The learning rate in force."""
         return default_rate(self)[0] if self.lr is None else self.lr
 
+    def decay(self) -> float:
+        """The weight decay in force."""
+        known = rules.RULES[self.rule.partition(":")[0]].weight_decay
+        return known if self.weight_decay is None else self.weight_decay
+
     def as_config(self) -> dict[str, Any]:
-        """A dictionary that JSON can hold, with the learning rate in force."""
-        return {**asdict(self), "lr": self.rate()}
+        """A dictionary that JSON can hold, with the learning rate and weight decay in force."""
+        return {**asdict(self), "lr": self.rate(), "weight_decay": self.decay()}
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,9 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     make_loss = lookup(LOSSES, loss_name, "loss")
     try:
         layers = make_model(data.input_shape, data.n_out, **experiment.model_options)
-        optimizer = make_optimizer(lr=experiment.rate(), **experiment.optimizer_options)
+        optimizer = make_optimizer(
+            lr=experiment.rate(), weight_decay=experiment.decay(), **experiment.optimizer_options
+        )
     except TypeError as error:  # an option that the model or optimizer does not have
         raise ValueError(str(error).replace("()", "")) from None
     net = Network(layers, seed=experiment.seed, input_shape=data.input_shape)
@@ -195,7 +204,7 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
 
 # Learning rates: every rule's default is the best of a printed grid, judged on held-out examples of the training set.
 
-RATES_COLUMNS = ("data", "model", "options", "rule", "lr", "mean", "sd", "seeds", "epochs", "chosen")
+RATES_COLUMNS = ("data", "model", "options", "rule", "weight_decay", "lr", "mean", "sd", "seeds", "epochs", "chosen")
 
 
 def tuning_grid(base: Experiment, rule_names: Iterable[str], seeds: int, validation: float = 0.15) -> list[Experiment]:
@@ -228,6 +237,7 @@ def rate_table(results: Sequence[Result]) -> list[Row]:
                     "model": experiment.model,
                     "options": describe_options(experiment.model_options),
                     "rule": rule,
+                    "weight_decay": experiment.decay(),
                     "lr": rate,
                     "mean": means[rate],
                     "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
@@ -257,6 +267,7 @@ def default_rate(experiment: Experiment) -> tuple[float, bool]:
         "model": experiment.model,
         "options": describe_options(experiment.model_options),
         "rule": experiment.rule,
+        "weight_decay": str(experiment.decay()),
         "chosen": "1",
     }
     for row in kept_rates():

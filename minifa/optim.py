@@ -16,6 +16,9 @@ from . import backend
 from .backend import Array, each_chunk, xp
 from .network import Network, check_state
 from .rules.base import Rule
+from .rules.scaling import norm, rescaled
+
+NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 
 
 class Optimizer:
@@ -25,6 +28,11 @@ class Optimizer:
         lr: learning rate, from 0 up.
         weight_decay: added to the gradient as weight_decay * W (AdamW: taken off the weight).
         clip_norm: scale the network's gradients down together so that their joint norm is at most this.
+        manhattan: move by the sign of the batch's gradient (batch-Manhattan, Liao et al. 2016), decay added afterwards.
+        constrain_weights: after every step, scale each W back to the norm it had before the first (what BioTorch
+            attributes to
+            Moskovitz et al. 2018).
+        freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018).
 
     Raises:
         ValueError: an option outside its range.
@@ -33,12 +41,22 @@ class Optimizer:
     name = ""
     slots: tuple[str, ...] = ()  # arrays of state that each parameter has
 
-    def __init__(self, lr: float, weight_decay: float = 0.0, clip_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        lr: float,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        manhattan: bool = False,
+        constrain_weights: bool = False,
+        freeze_signs: bool = False,
+    ) -> None:
         check_range("lr", lr, 0, math.inf)
         check_range("weight_decay", weight_decay, 0, math.inf)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, got {clip_norm}")
         self.lr, self.weight_decay, self.clip_norm = float(lr), float(weight_decay), clip_norm
+        self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
+        self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
 
@@ -49,10 +67,12 @@ class Optimizer:
         """
         if self.clip_norm is not None:
             _clip(net, self.clip_norm)
+        self._remember_start(net)
         gradients = net.gradients()
         for name, array in net.parameters().items():
             if gradients[name] is not None:
                 self._move(name, array, gradients[name])
+        self._constrain(net)
         net.step += 1
         if rule is not None:
             for name, (array, gradient) in rule.parameters().items():
@@ -65,9 +85,26 @@ class Optimizer:
             self.counts[name] = 0
         self.counts[name] += 1
         count = self.counts[name]
+        if self.manhattan:
+            gradient = xp.sign(gradient)
         flat = [one.reshape(-1) for one in (array, gradient, *self.arrays[name].values())]
         bytes_each = (len(flat) + 2) * array.dtype.itemsize
         each_chunk(len(flat[0]), bytes_each, lambda part: self.change(count, *(one[part] for one in flat)))
+
+    def _remember_start(self, net: Network) -> None:
+        for layer in net.weighted:
+            if self.constrain_weights and f"norm/{layer.name}" not in self.start:
+                self.start[f"norm/{layer.name}"] = norm(layer.W).reshape(1)
+            if self.freeze_signs and f"sign/{layer.name}" not in self.start:
+                self.start[f"sign/{layer.name}"] = xp.sign(layer.W)
+
+    def _constrain(self, net: Network) -> None:
+        for layer in net.weighted:
+            if self.freeze_signs:
+                sign = self.start[f"sign/{layer.name}"]
+                layer.W[...] = xp.where(layer.W * sign > 0, layer.W, sign * NEARLY_ZERO)
+            if self.constrain_weights:
+                layer.W[...] = rescaled(layer.W, self.start[f"norm/{layer.name}"])
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         """Move a piece of one parameter in place. count: its updates so far, this one included."""
@@ -80,6 +117,7 @@ class Optimizer:
     def state(self) -> dict[str, numpy.ndarray]:
         """Copies on the host of all that the optimizer remembers, by name."""
         arrays = {f"{slot}/{name}": a for name, slots in self.arrays.items() for slot, a in slots.items()}
+        arrays.update({f"start/{key}": a for key, a in self.start.items()})
         counts = {f"count/{name}": numpy.array(count) for name, count in self.counts.items()}
         return {**{key: numpy.array(backend.to_host(array)) for key, array in arrays.items()}, **counts}
 
@@ -94,19 +132,27 @@ class Optimizer:
             raise ValueError(f"the optimizer's state is for another network: it knows {', '.join(unknown)}")
         arrays = {name: {slot: xp.zeros_like(owners[name]) for slot in self.slots} for name in names}
         flat = {f"{slot}/{name}": array for name, slots in arrays.items() for slot, array in slots.items()}
+        start = self._empty_start(net) if any(key.startswith("start/") for key in state) else {}
+        flat.update({f"start/{key}": array for key, array in start.items()})
         check_state(
             {**flat, **{f"count/{name}": numpy.array(0) for name in names}}, state, f"the optimizer {self.name!r}"
         )
         for key, array in flat.items():
             array[...] = backend.asarray(state[key], array.dtype)
-        self.arrays, self.counts = arrays, {name: int(state[f"count/{name}"]) for name in names}
+        self.arrays, self.start = arrays, start
+        self.counts = {name: int(state[f"count/{name}"]) for name in names}
+
+    def _empty_start(self, net: Network) -> dict[str, Array]:
+        norms = {f"norm/{layer.name}": xp.zeros(1, layer.W.dtype) for layer in net.weighted if self.constrain_weights}
+        signs = {f"sign/{layer.name}": xp.zeros_like(layer.W) for layer in net.weighted if self.freeze_signs}
+        return {**norms, **signs}
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent: v <- momentum v + g, W <- W - lr v; Nesterov: W <- W - lr (g + momentum v).
 
     Args:
-        momentum: 0..1, 1 not included. nesterov: needs a momentum. The others: as `Optimizer`.
+        momentum: 0..1, 1 not included. nesterov: needs a momentum. options: as for `Optimizer`.
     """
 
     name = "sgd"
@@ -117,9 +163,9 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
-        clip_norm: float | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(lr, weight_decay, clip_norm)
+        super().__init__(lr, weight_decay, **options)
         check_range("momentum", momentum, 0, 1)
         if nesterov and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
@@ -153,9 +199,9 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(lr, weight_decay, clip_norm)
+        super().__init__(lr, weight_decay, **options)
         for beta in betas:
             check_range("each of betas", beta, 0, 1)
         check_above_zero("eps", eps)
@@ -187,9 +233,9 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
-        clip_norm: float | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(lr, betas, eps, weight_decay, clip_norm)
+        super().__init__(lr, betas, eps, weight_decay, **options)
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         W *= 1 - self.lr * self.weight_decay
@@ -213,9 +259,9 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
-        clip_norm: float | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(lr, weight_decay, clip_norm)
+        super().__init__(lr, weight_decay, **options)
         check_range("alpha", alpha, 0, 1)
         check_range("momentum", momentum, 0, 1)
         check_above_zero("eps", eps)

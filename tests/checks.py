@@ -224,7 +224,7 @@ def _report(
             f"wrong gradient of {name}, shape {array.shape}, seed {seed}, step {step}, tolerance {tolerance}",
             f"along a random direction: gradient {analytic:+.12e}, differences {numeric:+.12e}",
             f"ratio {analytic / numeric if numeric else float('nan'):.9f}",
-            f"largest error of an entry {np.abs(entries - flat).max():.3e}; the {len(worst)} worst of {array.size} entries:",
+            f"largest error {np.abs(entries - flat).max():.3e}; the {len(worst)} worst of {array.size} entries:",
             *lines,
             net.summary(),
         ]

@@ -206,7 +206,6 @@ def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
     assert finished and all(moment <= caught for moment in finished)
 
 
-@pytest.mark.xfail(strict=True, reason="numpy.errstate does not reach the pool's threads")
 def test_warnings_that_the_caller_silenced_are_silent_in_every_thread():
     both = threading.Barrier(2)  # so that each of two threads takes one task
 

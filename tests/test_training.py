@@ -200,10 +200,7 @@ def test_callbacks_are_told_in_order_also_when_training_fails():
 # --- failing ----------------------------------------------------------------------------------------------------------
 
 
-SILENCE = pytest.mark.xfail(reason="numpy.errstate does not reach the pool's threads: overflows there are warned of")
-
-
-@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=SILENCE)])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_a_diverging_run_stops_and_keeps_its_history(threads, monkeypatch):
     monkeypatch.setattr(backend, "CHUNK_BYTES", 1 << 10)
     mf.use("numpy", threads=threads)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ..backend import Array
+import math
+
+from ..backend import Array, each_chunk, matmul, xp
 from ..initialisers import Initialiser
 from . import windows
-from .base import Shape, Weighted, format_shape
+from .base import Shape, Weighted, as_matrix, format_shape
 from .windows import Pair
 
 
@@ -52,6 +54,25 @@ class Conv2d(Weighted):
                 f"(its input is {format_shape(shape)} per example)"
             )
         return (*size, self.weight_shape[3])
+
+    def carry(self, delta: Array, matrix: Array) -> Array:
+        """The error below. With stride 1 the same sum is gathered instead of spread: what a pixel receives is a patch of
+        delta times the kernel turned by 180 degrees, one copy where `uncolumns` makes kH * kW additions.
+        """
+        border = (self.kernel[0] - 1 - self.padding[0], self.kernel[1] - 1 - self.padding[1])
+        if self.stride != (1, 1) or min(border) < 0:
+            return super().carry(delta, matrix)
+        x, width = self.cached(), matrix.shape[-1]
+        turned = as_matrix(xp.ascontiguousarray(matrix[::-1, ::-1].swapaxes(2, 3)))  # (kH * kW * width, C_in)
+        below = xp.empty(x.shape, delta.dtype)
+
+        def piece(rows: slice) -> None:
+            matmul(windows.columns(delta[rows], self.kernel, (1, 1), border), turned, out=as_matrix(below[rows]))
+
+        each_chunk(
+            len(x), math.prod(x.shape[1:3]) * self.kernel[0] * self.kernel[1] * width * delta.dtype.itemsize, piece
+        )
+        return below
 
     def columns(self, x: Array) -> Array:
         return windows.columns(x, self.kernel, self.stride, self.padding)

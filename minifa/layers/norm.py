@@ -134,7 +134,7 @@ class BatchNorm(Layer):
 def _moments(x: Array) -> tuple[Array, Array]:
     """Mean and (biased) variance of every column, from one pass over memory.
 
-    Each piece gives its own mean and sum of squares about it; two pieces are joined as in Chan, Golub & LeVeque 1983, which
+    Each piece gives its own mean and sum of squares about it; two are joined as in Chan, Golub & LeVeque 1983, which
     loses nothing to cancellation.
     """
 

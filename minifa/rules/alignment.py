@@ -58,7 +58,9 @@ class LocalAlignment(Rule):
 
     Args:
         seed: keys B's start.
-        rate: step of B's own gradient descent, above 0.
+        rate: step of B's own gradient descent, above 0. The defaults were found on the digits: with ten times more B
+            blows up, but
+            for the symmetric rule, where 2e-3 * rate is simply how far B goes towards W.
 
     Raises:
         ValueError: a rate that is not above 0.
@@ -99,6 +101,7 @@ class SymmetricAlignment(LocalAlignment):
     equation = "dB = -rate (1e-3 * 2B - 2e-3 * W)"
     needs = "every forward weight at its feedback synapse: weight transport, slowly"
     terms = ((1e-3, decay), (2e-3, self_alignment))
+    default_rate = 10.0
 
 
 class ActivationAlignment(LocalAlignment):
@@ -109,6 +112,7 @@ class ActivationAlignment(LocalAlignment):
     equation = "dB = -rate (1e-3 * 2 x^T(xB+b) - 2e-3 * x^T y) / n"
     needs = "both layers' activities at the feedback synapse; no transport of weights"
     terms = ((1e-3, sparse), (2e-3, amp))
+    default_rate = 0.1
 
 
 class InformationAlignment(LocalAlignment):
@@ -119,3 +123,4 @@ class InformationAlignment(LocalAlignment):
     equation = "dB = -rate (-2e-3 x^T y/n + 1e-3 * 2(y B^T)^T y/n + 1e-3 * 2B)"
     needs = "both layers' activities and what the feedback makes of them; no transport of weights"
     terms = ((2e-3, amp), (1e-3, null), (1e-3, decay))
+    default_rate = 0.01

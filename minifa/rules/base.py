@@ -43,6 +43,7 @@ class Rule:
     needs = ""  # what the rule asks of a brain or a chip, in one sentence
     crosses_weights = True  # whether an error passes from a layer to the one below
     walks_back = True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
+    weight_decay = 0.0  # what experiments give the optimizer unless told otherwise: some rules align by decay
     freezes_hidden = False  # whether layers that no error reaches are meant
 
     def __init__(self, seed: int = 0) -> None:

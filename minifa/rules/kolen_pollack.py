@@ -29,6 +29,7 @@ class KolenPollack(Rule):
     equation = "dB = dW, both decay"
     paper = "Kolen & Pollack 1994; Akrout et al. 2019"
     needs = "the forward synapse's update at the feedback synapse, and weight decay at both; no transport of weights"
+    weight_decay = 0.01
 
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):
@@ -50,6 +51,7 @@ class DirectKolenPollack(DFA):
     equation = "delta = e F^T, dF = h^T e, decay"
     paper = "Webster et al. 2021"
     needs = "the output's error at every layer, and each unit's activity at its feedback synapses"
+    weight_decay = 0.01
 
     def __init__(self, seed: int = 0, at: str = "activation", family: str = "uniform", sd: float | None = None) -> None:
         super().__init__(seed, at, family, sd)  # learned matrices cannot be slices of one

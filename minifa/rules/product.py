@@ -44,6 +44,7 @@ class Product(Rule):
     equation = "B = R P^T, dR = dW P, decay"
     paper = "Li & Benna 2024"
     needs = "the forward update, projected through fixed synapses, at the feedback synapse; no synapse-wise symmetry"
+    weight_decay = 0.01
 
     def __init__(self, seed: int = 0, ratio: int | None = None, fixed: str = "gaussian") -> None:
         super().__init__(seed)
