@@ -12,12 +12,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import numpy
 
-from . import backend, rules, runs
+from . import backend, rules, runs, text
 from .layers.base import format_shape
 from .losses import SoftmaxCrossEntropy
 from .models import MODELS
@@ -35,7 +37,7 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant: its steps' times in seconds, its matrix-product work per step, and its extra memory."""
+    """One contestant: seconds of its steps, matrix-product work of one, and peak memory of a process of its own."""
 
     label: str
     seconds: list[float]
@@ -68,7 +70,7 @@ def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int
     flops = max(work for _, work in steps.values())
     for label, step in _torch_steps(model, batch_size).items():
         steps[label] = step, flops
-    memory = {label: _peak_bytes(step) for label, (step, _) in steps.items()}
+    memory = {label: _peak_bytes(model, label, batch_size) for label in steps}
     for step, _ in steps.values():
         step()
     seconds: dict[str, list[float]] = {label: [] for label in steps}
@@ -85,7 +87,7 @@ def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int
 def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -> str:
     """Medians, and ratios to the first contestant and to PyTorch (pairs of the same round, so that drift cancels)."""
     torch = next((t for t in timings if t.label == "torch"), None)
-    head = ("step", "ms", "images/s", "of matrix rate", "MiB", f"/ {timings[0].label}", "/ torch")
+    head = ("step", "ms", "images/s", "of matrix rate", "peak MiB", f"/ {timings[0].label}", "/ torch")
     rows = [head]
     for timing in timings:
         rows.append(
@@ -99,14 +101,9 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
                 f"{_ratio(timing, torch):.2f}" if torch else "-",
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
-    name, shape, options = SHAPES[model]
+    name, shape, _ = SHAPES[model]
     title = f"{model}: {name} on {format_shape(shape)}, batch {batch_size}, medians of {len(timings[0].seconds)}"
-    return "\n".join([title, *lines])
+    return f"{title}\n{text.table(rows, right_from=1)}"
 
 
 def _ratio(a: Timing, b: Timing) -> float:
@@ -203,27 +200,21 @@ def _torch_step(torch: Any, model: str, batch_size: int, channels_last: bool) ->
     return step
 
 
-def _peak_bytes(step: Step) -> int:
-    """How far one step raises the peak of the process's memory above what it holds before; 0 where the system does
-    not say.
+def _peak_bytes(model: str, label: str, batch_size: int) -> int:
+    """Peak memory of a fresh process that makes three steps of one contestant; 0 where the system does not tell."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak_of_this_process, model, label, batch_size, backend.threads()).result()
 
-    The first step is measured: it has everything to allocate. What earlier contestants freed may be used again.
-    """
-    if not sys.platform.startswith("linux"):
+
+def _peak_of_this_process(model: str, label: str, batch_size: int, threads: int) -> int:
+    backend.use(backend.chosen_by_environment(), threads=threads)
+    contestant, _, rule = label.partition(" ")
+    step = (
+        _minifa_step(model, rule, batch_size)[0] if contestant == "minifa" else _torch_steps(model, batch_size)[label]
+    )
+    for _ in range(3):
         step()
+    if not sys.platform.startswith("linux"):
         return 0
-    before = _reset_peak()
-    step()
-    return max(0, _read_status("VmHWM") - before)
-
-
-def _reset_peak() -> int:
-    """Set the recorded peak to the present size and return it, in bytes."""
-    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")
-    return _read_status("VmRSS")
-
-
-def _read_status(key: str) -> int:
-    with open("/proc/self/status", encoding="ascii") as lines:
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+    with open("/proc/self/status", encoding="ascii") as lines:  # unlike getrusage, it forgets the process that started us
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

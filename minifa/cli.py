@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, backend, data, experiments, rules, runs
+from . import __version__, backend, data, experiments, rules, runs, tables
 from .experiments import Experiment, Result
 from .losses import LOSSES
 from .models import MODELS
@@ -159,34 +159,12 @@ def _train(options: argparse.Namespace) -> int:
     folder = runs.new_folder(options.out or f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}")
     runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
     _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {dataset.name}")
-    _print_history(trainer.history)
+    print(tables.history_table(trainer.history))
     print(f"\nwritten to {folder}")
     if result.diverged:
         print("training diverged: the loss is not finite any more; try a smaller --lr", file=sys.stderr)
         return FAILED
     return OK
-
-
-def _print_history(history: History) -> None:
-    """Loss, accuracy and weight angles per epoch; at most a dozen of the epochs."""
-    angles = [key for key in history[-1] if key.endswith(".weight_angle")]
-    scalars = [
-        key for key in history.columns() if key in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    ]
-    print(
-        "  ".join(
-            [
-                "epoch",
-                *(f"{key.replace('_', ' '):>14}" for key in scalars),
-                *(f"{'W,B ' + a.split('.weight')[0]:>11}" for a in angles),
-            ]
-        )
-    )
-    step = max(1, len(history) // 12)
-    for row in [*history[:-1:step], history[-1]]:
-        cells = [f"{row[key]:14.4f}" if key in row else " " * 14 for key in scalars]
-        cells += [f"{row[key]:10.1f}°" if key in row else " " * 11 for key in angles]
-        print("  ".join([f"{row['epoch']:5d}", *cells]))
 
 
 # compare
@@ -239,10 +217,10 @@ def _compare(options: argparse.Namespace) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
         results, interrupted = _run_all(experiments.tuning_grid(base, names, options.seeds), options.jobs, "grid")
-        table = experiments.rate_table(results)
-        _write_rows(folder / "rates.csv", table)
-        _print_rates(table)
-        chosen = {row["rule"]: row["lr"] for row in table if row["chosen"]}
+        rates = experiments.rate_table(results)
+        _write_rows(folder / "rates.csv", rates)
+        print(tables.grid_table(rates) + "\n", flush=True)
+        chosen = {row["rule"]: row["lr"] for row in rates if row["chosen"]}
     grid = [
         _with(e, lr=chosen[e.rule]) if e.rule in chosen else e
         for e in experiments.grid_of_rules(base, names, options.seeds)
@@ -290,7 +268,7 @@ def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[
 def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
     """The table on the screen and in table.txt, every epoch of every run in runs.csv, and the figure."""
     first = results[0].experiment
-    table = experiments.summary_table(results)
+    table = tables.summary_table(results)
     note = f"\n\n{dataset.note}" if dataset.note else ""
     legend = (
         f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
@@ -307,7 +285,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
             "diverged": int(r.diverged),
             **row,
         }
-        for some in experiments.by_rule(results).values()
+        for some in tables.by_rule(results).values()
         for r in some
         for row in r.history
     ]
@@ -320,16 +298,6 @@ def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     History(rows).save_csv(path)
 
 
-def _print_rates(table: Sequence[dict[str, Any]]) -> None:
-    """The grid: a line per rule, a column per rate, the chosen one marked."""
-    rates = sorted({row["lr"] for row in table})
-    print(f"{'held-out score':18}" + "".join(f"{rate:>10g}" for rate in rates))
-    for rule in dict.fromkeys(row["rule"] for row in table):
-        cells = {row["lr"]: f"{row['mean']:.3f}{'*' if row['chosen'] else ' '}" for row in table if row["rule"] == rule}
-        print(f"{rule:18}" + "".join(f"{cells.get(rate, ''):>10}" for rate in rates))
-    print("* chosen: the best mean, in a tie the smaller rate\n", flush=True)
-
-
 def _draw(path: Path, picture: str, *arguments: Any) -> None:
     from . import figures  # here, because matplotlib takes longer to import than all the rest
 
@@ -340,8 +308,8 @@ def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
     options = experiments.describe_options(experiment.model_options)
     return (
         f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), model {experiment.model}"
-        f"{' ' + options if options else ''}, {experiment.epochs} epochs, batch {experiment.batch_size}, "
-        f"{experiment.optimizer}"
+        f"{' ' + options if options else ''}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, "
+        f"batch {experiment.batch_size}, {experiment.optimizer}"
     )
 
 

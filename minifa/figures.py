@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .experiments import Result, by_rule, layers_with
+from .experiments import Result
+from .tables import by_rule, layers_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,6 +14,7 @@ from .backend import Array
 from .layers.base import Layer, Shape, Walk, Weighted, backward_chain, format_shape, forward_chain, infer_chain
 from .registry import unknown
 from .streams import check_seed
+from .text import table
 
 if TYPE_CHECKING:
     from .rules.base import Rule
@@ -129,25 +130,16 @@ class Network:
 
     def summary(self, rule: Rule | None = None) -> str:
         """A table of name, kind, output shape and number of parameters, with a column for the feedback of a rule."""
-        rows = [("layer", "kind", "output", "parameters", "feedback")]
-        totals = [0, 0]
+        rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
             back = 0 if rule is None else rule.feedback_size(layer)
-            totals = [totals[0] + count, totals[1] + back]
             shape = "?" if layer.output_shape is None else format_shape(layer.output_shape)
-            rows.append((layer.name, type(layer).__name__, shape, f"{count:,}", f"{back:,}"))
-        rows.append(("total", "", "", f"{totals[0]:,}", f"{totals[1]:,}"))
-        width = 5 if rule is not None else 4
-        widths = [max(len(row[i]) for row in rows) for i in range(width)]
-        lines = [
-            "  ".join(
-                cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=False))
-            ).rstrip()
-            for row in rows
-        ]
-        rulers = "-" * (sum(widths) + 2 * (width - 1))
-        return "\n".join([lines[0], rulers, *lines[1:-1], rulers, lines[-1]])
+            rows.append((layer.name, type(layer).__name__, shape, count, back))
+        rows.append(("total", "", "", sum(row[3] for row in rows), sum(row[4] for row in rows)))
+        head = ["layer", "kind", "output", "parameters", "feedback"]
+        cells = [head, *([*row[:3], f"{row[3]:,}", f"{row[4]:,}"] for row in rows)]
+        return table([row[: 4 if rule is None else 5] for row in cells], right_from=3)
 
     # Running it
 

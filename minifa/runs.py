@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy
 from . import backend, experiments
 from .data import load
 from .data.base import DataFileError
+from .data.npz import read_arrays, write_arrays
 from .network import Network
 from .rules.base import Rule
 from .training import History
@@ -68,10 +68,9 @@ def save(folder: Path, experiment: experiments.Experiment, history: History, net
     """Write config.json, history.csv and network.npz into the folder."""
     write_config(folder, {"experiment": experiment.as_config()})
     history.save_csv(folder / "history.csv")
-    arrays: dict[str, Any] = {f"network/{key}": array for key, array in net.state().items()}
+    arrays = {f"network/{key}": array for key, array in net.state().items()}
     arrays.update({f"rule/{key}": array for key, array in rule.state().items()})
-    with _replacing(folder / "network.npz") as part:
-        numpy.savez(part, **arrays)
+    write_arrays(folder / "network.npz", arrays)
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -93,31 +92,10 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         experiment = experiments.Experiment(**config["experiment"])
-        with open(path / "network.npz", "rb") as file, numpy.load(file, allow_pickle=False) as arrays:
-            state = {key: arrays[key] for key in arrays.files}
-    except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
-        raise DataFileError(f"the run in {path} cannot be read ({error}): run it again") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataFileError(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
+    state = read_arrays(path / "network.npz")
     net, rule, _, _ = experiments.build(experiment, load(experiment.data, experiment.data_dir))
     for part, owner in (("network/", net), ("rule/", rule)):
         owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
     return net, rule, experiment
-
-
-class _replacing:
-    """A temporary file that takes the place of ``path`` only when all has been written."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Any:
-        self.file = tempfile.NamedTemporaryFile(dir=self.path.parent, suffix=".part", delete=False)
-        return self.file
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        if kind is None:
-            os.replace(self.file.name, self.path)
-        else:
-            os.unlink(self.file.name)

@@ -175,6 +175,21 @@ def test_matmul_equals_the_plain_product(shape, many_chunks):
     np.testing.assert_allclose(product, a @ b, rtol=1e-12)
 
 
+def test_products_inside_a_chunk_are_not_cut_again(many_chunks):
+    """Threads that wait for threads of the same pool could wait forever."""
+    a = np.ones((300, 300))
+    products = [None] * 4
+
+    def work(rows):
+        products[rows.start] = backend.matmul(a, a)
+
+    backend.each_chunk(4, 1 << 11, work)
+    assert many_chunks == [4]
+    backend.matmul(a, a)
+    assert len(many_chunks) == 2, "outside a chunk this product is cut"
+    assert all((product == 300).all() for product in products)
+
+
 def test_an_error_inside_a_chunk_comes_out(many_chunks):
     def fail(rows):
         raise ZeroDivisionError(f"rows from {rows.start}")

@@ -2,6 +2,7 @@
 
 Each line of MISTAKES is code that runs under NumPy and fails, or copies and waits in secret, under CuPy.
 """
+
 from __future__ import annotations
 
 import copy
@@ -22,9 +23,22 @@ HOST = np.arange(12, dtype=np.float32).reshape(3, 4) / 7 - 0.5
 def names():
     """What the mistakes below speak of: device arrays x (3, 4), v (4,), i (int), mask, s (0-d) and the host array h."""
     x = cupy.asarray(HOST)
-    return {"np": np, "xp": cupy, "math": math, "x": x, "v": x[0].copy(), "i": cupy.asarray([2, 0, 2]), "mask": x > 0,
-            "s": x.sum(), "n": cupy.asarray(2), "h": HOST.copy(), "np_idx": np.array([0, 1]),
-            "big": cupy.asarray([0, 9]), "rng": cupy.random.default_rng(0), "byte": cupy.zeros(3, dtype="int8")}
+    return {
+        "np": np,
+        "xp": cupy,
+        "math": math,
+        "x": x,
+        "v": x[0].copy(),
+        "i": cupy.asarray([2, 0, 2]),
+        "mask": x > 0,
+        "s": x.sum(),
+        "n": cupy.asarray(2),
+        "h": HOST.copy(),
+        "np_idx": np.array([0, 1]),
+        "big": cupy.asarray([0, 9]),
+        "rng": cupy.random.default_rng(0),
+        "byte": cupy.zeros(3, dtype="int8"),
+    }
 
 
 MISTAKES = [
@@ -138,9 +152,28 @@ def test_mistake_is_caught(names, code, error, message):
 
 
 HOST_READS = [
-    "x.get()", "xp.asnumpy(x)", "float(s)", "int(s)", "bool(s)", "s.item()", "x.tolist()", "f'{s:.3f}'", "list(v)",
-    "repr(x)", "str(x)", "1 if s else 2", "math.sqrt(abs(s))", "max(s, s)", "0 in v", "x[mask]", "x.nonzero()",
-    "x.__setitem__(mask, 0)", "xp.nonzero(x)", "xp.where(mask)", "xp.unique(x)", "xp.bincount(i)",
+    "x.get()",
+    "xp.asnumpy(x)",
+    "float(s)",
+    "int(s)",
+    "bool(s)",
+    "s.item()",
+    "x.tolist()",
+    "f'{s:.3f}'",
+    "list(v)",
+    "repr(x)",
+    "str(x)",
+    "1 if s else 2",
+    "math.sqrt(abs(s))",
+    "max(s, s)",
+    "0 in v",
+    "x[mask]",
+    "x.nonzero()",
+    "x.__setitem__(mask, 0)",
+    "xp.nonzero(x)",
+    "xp.where(mask)",
+    "xp.unique(x)",
+    "xp.bincount(i)",
 ]
 
 
@@ -164,8 +197,20 @@ def test_counters_name_what_crossed():
     assert cupy.counters.reads == {"float()": 1}
 
 
-@pytest.mark.parametrize("code", ["x * np.float64(2)", "np.float64(2) * x", "x * np.sqrt(2)", "x * i[:, None]",
-                                  "xp.zeros(3)", "x.astype(float)", "xp.asarray([1.0])", "rng.random(3)", "i.mean()"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x * np.float64(2)",
+        "np.float64(2) * x",
+        "x * np.sqrt(2)",
+        "x * i[:, None]",
+        "xp.zeros(3)",
+        "x.astype(float)",
+        "xp.asarray([1.0])",
+        "rng.random(3)",
+        "i.mean()",
+    ],
+)
 def test_float64_is_caught(names, code):
     eval(code, {}, names)
     with standin.forbid_float64(cupy), pytest.raises(AssertionError, match="float64"):
@@ -174,25 +219,72 @@ def test_float64_is_caught(names, code):
 
 def test_float32_stays_float32_and_is_allowed(names):
     with standin.forbid_float64(cupy), standin.no_host_reads(cupy):
-        for code in ("x * 2.0", "np.float32(2) * x", "x * math.sqrt(2)", "x.mean(axis=0)", "xp.where(mask, x, 0.0)",
-                     "rng.random(3, dtype=np.float32)", "xp.random.normal(size=3, dtype=np.float32)"):
+        for code in (
+            "x * 2.0",
+            "np.float32(2) * x",
+            "x * math.sqrt(2)",
+            "x.mean(axis=0)",
+            "xp.where(mask, x, 0.0)",
+            "rng.random(3, dtype=np.float32)",
+            "xp.random.normal(size=3, dtype=np.float32)",
+        ):
             assert eval(code, {}, names).dtype == np.float32
 
 
 SAME = [
-    "x @ x.T", "xp.einsum('ij,kj->ik', x, x, optimize=True)", "xp.tensordot(x, x, axes=([1], [1]))",
-    "xp.exp(x) - x / 3", "2 - x", "1 / (x + 2)", "x ** 2", "-x", "abs(x)", "x.sum()", "x.mean(axis=(0, 1))",
-    "x.var(axis=0, keepdims=True)", "xp.argmax(x, axis=1)", "x.argmax(axis=1)", "xp.maximum(x, 0)",
-    "xp.where(x > 0, x, 0.1 * x)", "x[1]", "x[:, ::2]", "x[xp.arange(3), xp.asarray([2, 0, 1])]", "x[..., None]",
-    "x[x > 0]", "x.T.reshape(-1)", "x.transpose(1, 0)",
-    "xp.pad(x, ((1, 1), (0, 2)), mode='constant', constant_values=3)", "xp.concatenate([x, x], axis=1)",
-    "xp.stack([x, x])", "xp.lib.stride_tricks.sliding_window_view(x, (2, 2), axis=(0, 1))", "xp.linalg.norm(x)",
-    "xp.linalg.qr(x.T)[0]", "xp.linalg.svd(x)[1]", "xp.eye(3, dtype=np.float32)", "xp.arange(5)",
-    "xp.full((2, 2), 7.0, dtype=np.float32)", "xp.zeros_like(x)", "xp.ones((2, 3))", "xp.clip(x, -0.1, 0.2)",
-    "x.clip(-0.1, 0.2)", "xp.take_along_axis(x, x.argsort(), 1)", "xp.cumsum(x, axis=1)", "xp.add.reduce(x, axis=1)",
-    "xp.split(x, 2, axis=1)[1]", "divmod(x, 0.3)[1]", "xp.sign(x)", "xp.count_nonzero(x)", "xp.allclose(x, x)",
-    "xp.logical_not(x)", "xp.outer(x[0], x[1])", "x.astype('int32') // 2", "xp.moveaxis(x[None], 0, -1)",
-    "xp.broadcast_to(x[0], (5, 4))", "xp.linspace(0, 1, 5)", "xp.fft.rfft(x)", "xp.sinc(x)",
+    "x @ x.T",
+    "xp.einsum('ij,kj->ik', x, x, optimize=True)",
+    "xp.tensordot(x, x, axes=([1], [1]))",
+    "xp.exp(x) - x / 3",
+    "2 - x",
+    "1 / (x + 2)",
+    "x ** 2",
+    "-x",
+    "abs(x)",
+    "x.sum()",
+    "x.mean(axis=(0, 1))",
+    "x.var(axis=0, keepdims=True)",
+    "xp.argmax(x, axis=1)",
+    "x.argmax(axis=1)",
+    "xp.maximum(x, 0)",
+    "xp.where(x > 0, x, 0.1 * x)",
+    "x[1]",
+    "x[:, ::2]",
+    "x[xp.arange(3), xp.asarray([2, 0, 1])]",
+    "x[..., None]",
+    "x[x > 0]",
+    "x.T.reshape(-1)",
+    "x.transpose(1, 0)",
+    "xp.pad(x, ((1, 1), (0, 2)), mode='constant', constant_values=3)",
+    "xp.concatenate([x, x], axis=1)",
+    "xp.stack([x, x])",
+    "xp.lib.stride_tricks.sliding_window_view(x, (2, 2), axis=(0, 1))",
+    "xp.linalg.norm(x)",
+    "xp.linalg.qr(x.T)[0]",
+    "xp.linalg.svd(x)[1]",
+    "xp.eye(3, dtype=np.float32)",
+    "xp.arange(5)",
+    "xp.full((2, 2), 7.0, dtype=np.float32)",
+    "xp.zeros_like(x)",
+    "xp.ones((2, 3))",
+    "xp.clip(x, -0.1, 0.2)",
+    "x.clip(-0.1, 0.2)",
+    "xp.take_along_axis(x, x.argsort(), 1)",
+    "xp.cumsum(x, axis=1)",
+    "xp.add.reduce(x, axis=1)",
+    "xp.split(x, 2, axis=1)[1]",
+    "divmod(x, 0.3)[1]",
+    "xp.sign(x)",
+    "xp.count_nonzero(x)",
+    "xp.allclose(x, x)",
+    "xp.logical_not(x)",
+    "xp.outer(x[0], x[1])",
+    "x.astype('int32') // 2",
+    "xp.moveaxis(x[None], 0, -1)",
+    "xp.broadcast_to(x[0], (5, 4))",
+    "xp.linspace(0, 1, 5)",
+    "xp.fft.rfft(x)",
+    "xp.sinc(x)",
 ]
 
 
@@ -200,7 +292,7 @@ SAME = [
 def test_values_are_numpys(code):
     device = eval(code, {"np": np}, {"xp": cupy, "x": cupy.asarray(HOST)})
     host = np.asarray(eval(code, {"np": np}, {"xp": np, "x": HOST}))
-    assert isinstance(device, cupy.ndarray)          # 0-d results too
+    assert isinstance(device, cupy.ndarray)  # 0-d results too
     assert device.shape == host.shape and device.dtype == host.dtype
     np.testing.assert_array_equal(device.get(), host)
 
@@ -220,7 +312,7 @@ def writes(xp, x):
     xp.add.at(x, (xp.asarray([0, 0]), xp.asarray([1, 1])), 1.5)
     strided = xp.lib.stride_tricks.as_strided(x, shape=(3,), strides=(x.strides[0],))
     strided *= 3
-    x[xp.asarray([0, 0])] = 7.0                      # one value: no winner to dispute
+    x[xp.asarray([0, 0])] = 7.0  # one value: no winner to dispute
     xp.copyto(x[2], x[1])
     alias = x
     alias -= 2
@@ -260,11 +352,14 @@ def test_nothing_is_shared_with_the_host_and_empty_is_rubbish():
     assert (cupy.empty(3, dtype=np.int32).get() == np.iinfo(np.int32).max).all()
 
 
-@pytest.mark.parametrize("draw", [
-    lambda xp: xp.random.default_rng(0).random(4),
-    lambda xp: xp.random.RandomState(0).normal(size=4),
-    lambda xp: xp.random.default_rng(0).standard_normal(4, dtype=np.float32),
-])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda xp: xp.random.default_rng(0).random(4),
+        lambda xp: xp.random.RandomState(0).normal(size=4),
+        lambda xp: xp.random.default_rng(0).standard_normal(4, dtype=np.float32),
+    ],
+)
 def test_draws_repeat_and_are_not_numpys(draw):
     first, again = draw(cupy), draw(cupy)
     np.testing.assert_array_equal(first.get(), again.get())
@@ -298,8 +393,14 @@ def test_no_device():
     assert not broken.is_available() and not broken.cuda.is_available()
     assert broken.result_type(np.float32, 1.0) == np.float32
     assert broken.asnumpy(HOST) is HOST and broken.get_array_module(HOST) is np
-    for attempt in (broken.cuda.runtime.getDeviceCount, broken.cuda.Device, broken.get_default_memory_pool().used_bytes,
-                    lambda: broken.zeros(3), lambda: broken.asarray(HOST), lambda: broken.random.default_rng(0)):
+    for attempt in (
+        broken.cuda.runtime.getDeviceCount,
+        broken.cuda.Device,
+        broken.get_default_memory_pool().used_bytes,
+        lambda: broken.zeros(3),
+        lambda: broken.asarray(HOST),
+        lambda: broken.random.default_rng(0),
+    ):
         with pytest.raises(broken.cuda.runtime.CUDARuntimeError, match="no CUDA-capable device"):
             attempt()
 
@@ -308,7 +409,15 @@ def test_the_stand_in_offers_nothing_that_cupy_lacks():
     table = {*TABLE["cupy.ndarray"], *TABLE["cupy.ndarray.dunders"], "_a", "_read", "__annotations__"}
     assert set(dir(cupy.ndarray)) - set(dir(object)) <= table
     assert set(vars(cupy)) - {"counters", "_twin", "_device_count"} - set(dir(type(cupy))) <= {
-        *TABLE["cupy"], "__builtins__", "__loader__", "__name__", "__package__", "__spec__", "__version__", "__file__"}
+        *TABLE["cupy"],
+        "__builtins__",
+        "__loader__",
+        "__name__",
+        "__package__",
+        "__spec__",
+        "__version__",
+        "__file__",
+    }
     assert not hasattr(cupy.ndarray, "__index__") and not hasattr(cupy.ndarray, "__contains__")
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from .base import DataFileError, DataNotFound, Dataset, Examples, as_array, split, validate
+from .npz import read_arrays
 
 REQUIRED, OPTIONAL = ("x", "y"), ("x_test", "y_test")
 
@@ -51,30 +49,19 @@ def from_npz(path: str | os.PathLike[str], test_fraction: float = 0.2) -> Datase
     path = Path(path)
     if not path.is_file():
         raise DataNotFound(f"no file '{path}'; expected a .npz with the arrays x and y")
-    arrays = _read_npz(path)
+    try:
+        arrays = read_arrays(path)
+    except DataFileError as error:
+        raise DataFileError(
+            f"{error}. Write it with np.savez(path, x=..., y=...), from arrays of numbers, not of objects"
+        ) from error
+    if not set(REQUIRED) <= arrays.keys() <= {*REQUIRED, *OPTIONAL}:
+        raise DataFileError(
+            f"'{path}' holds the arrays {', '.join(sorted(arrays)) or '(none)'}; expected x and y, and optionally "
+            "x_test and y_test, and no others"
+        )
     name, x, y = path.stem, arrays["x"], arrays["y"]
     return from_arrays(x, y, arrays.get("x_test"), arrays.get("y_test"), name=name, test_fraction=test_fraction)
-
-
-def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    with path.open("rb") as stream:
-        try:
-            found = np.load(stream, allow_pickle=False)
-            if not isinstance(found, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive of named ones")
-            keys = set(found.files)
-            if keys >= set(REQUIRED) and keys <= {*REQUIRED, *OPTIONAL}:
-                return {key: found[key] for key in found.files}
-        # What NumPy and zipfile raise, between them, for a damaged, encrypted or pickled file.
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError, MemoryError) as error:
-            raise DataFileError(
-                f"'{path}' cannot be read as .npz ({error}). Write it with np.savez(path, x=..., y=...), "
-                "from arrays of numbers, not of objects"
-            ) from error
-    raise DataFileError(
-        f"'{path}' holds the arrays {', '.join(sorted(keys)) or '(none)'}; expected x and y, and optionally "
-        "x_test and y_test, and no others"
-    )
 
 
 def _with_channel(x: npt.ArrayLike, what: str) -> npt.NDArray[Any]:

@@ -56,8 +56,8 @@ class Conv2d(Weighted):
         return (*size, self.weight_shape[3])
 
     def carry(self, delta: Array, matrix: Array) -> Array:
-        """The error below. With stride 1 the same sum is gathered instead of spread: what a pixel receives is a patch of
-        delta times the kernel turned by 180 degrees, one copy where `uncolumns` makes kH * kW additions.
+        """The error below. With stride 1 the same sum is gathered instead of spread: a pixel receives a patch of delta
+        times the kernel turned by 180 degrees, which takes one copy where `uncolumns` makes kH * kW additions.
         """
         border = (self.kernel[0] - 1 - self.padding[0], self.kernel[1] - 1 - self.padding[1])
         if self.stride != (1, 1) or min(border) < 0:

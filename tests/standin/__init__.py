@@ -22,6 +22,7 @@ What a green run cannot prove, because no device takes part:
         ...                                     # one training step
     assert cupy.counters.h2d == 2               # images and labels
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator

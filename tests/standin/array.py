@@ -1,4 +1,5 @@
 """The device array of the stand-in: a NumPy array in a wrapper that gives nothing away by accident."""
+
 from __future__ import annotations
 
 import operator
@@ -66,8 +67,11 @@ def lower(value: Any, kind: str) -> Any:
             raise unsupported(value)
         if kind == "arrays" and not all(type(item) is ndarray for item in value):
             raise TypeError("Only cupy arrays can be concatenated")
-        return [lower(item, kind) for item in value] if isinstance(value, list) else tuple(
-            lower(item, kind) for item in value)
+        return (
+            [lower(item, kind) for item in value]
+            if isinstance(value, list)
+            else tuple(lower(item, kind) for item in value)
+        )
     return value
 
 
@@ -80,15 +84,16 @@ def lift(result: Any, arguments: tuple[Any, ...] = ()) -> Any:
         return wrap(result)
     if isinstance(result, np.generic):
         return wrap(result)
-    if isinstance(result, (list, tuple)):        # a named tuple too: CuPy's fields are not in the table
+    if isinstance(result, (list, tuple)):  # a named tuple too: CuPy's fields are not in the table
         return (list if isinstance(result, list) else tuple)(lift(item, arguments) for item in result)
     return result
 
 
 def refuse_duplicates(positions: np.ndarray, size: int) -> None:
     if positions.size and np.bincount(positions.ravel(), minlength=size).max() > 1:
-        raise IndexError("duplicate indices in an assignment of several values: on a GPU any of them may win "
-                         "(add.at sums them)")
+        raise IndexError(
+            "duplicate indices in an assignment of several values: on a GPU any of them may win (add.at sums them)"
+        )
 
 
 def _check_put_along_axis(arr: np.ndarray, indices: np.ndarray, values: Any, axis: int) -> None:
@@ -105,8 +110,10 @@ def imitate(name: str, params: list[str], twin: Callable[..., Any]) -> Callable[
 
     def call(*args: Any, **kwargs: Any) -> Any:
         kinds = contract.kinds(len(args), len(kwargs))
-        plain = [value._a if type(value) is ndarray and kind != "host" else lower(value, kind)
-                 for value, kind in zip(args, kinds, strict=False)]
+        plain = [
+            value._a if type(value) is ndarray and kind != "host" else lower(value, kind)
+            for value, kind in zip(args, kinds, strict=False)
+        ]
         named = {contract.numpy_keyword(key): lower(value, contract.kind_of[key]) for key, value in kwargs.items()}
         if synchronises or (name == "where" and len(args) == 1):
             counters.read(name)
@@ -130,8 +137,10 @@ def key_of(key: Any) -> tuple[Any, ...]:
                 raise IndexError("arrays used as indices must be of integer or boolean type")
             masks += part.dtype.kind == "b"
         elif not (part is None or part is Ellipsis or isinstance(part, _INDICES)) or isinstance(part, bool):
-            raise TypeError(f"an index is an integer, a slice or a device array, got {type(part)}: CuPy would copy it "
-                            f"to the device at each call")
+            raise TypeError(
+                f"an index is an integer, a slice or a device array, got {type(part)}: CuPy would copy it "
+                f"to the device at each call"
+            )
         plain.append(part)
     if masks > 1:
         raise ValueError("CuPy currently supports only one boolean array per index")
@@ -159,8 +168,10 @@ class ndarray:
     # What NumPy may ask of it: nothing, except a NumPy number on the left of an operator.
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> None:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. "
-                        "Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> ndarray:
         for value in inputs:
@@ -195,8 +206,9 @@ class ndarray:
 
     # Host reads
 
-    def get(self, stream: Any = None, order: Any = "C", out: np.ndarray | None = None,
-            blocking: bool = True) -> np.ndarray:
+    def get(
+        self, stream: Any = None, order: Any = "C", out: np.ndarray | None = None, blocking: bool = True
+    ) -> np.ndarray:
         return self._read(".get()", order, out)
 
     def _read(self, operation: str, order: Any = "C", out: np.ndarray | None = None) -> np.ndarray:
@@ -277,6 +289,7 @@ def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
 
     def method(self: ndarray, other: Any) -> Any:
         return finish(ufunc(self._a, other._a if type(other) is ndarray else operand(other)))
+
     return method
 
 
@@ -285,6 +298,7 @@ def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
 
     def method(self: ndarray, other: Any) -> Any:
         return finish(ufunc(operand(other), self._a))
+
     return method
 
 
@@ -292,6 +306,7 @@ def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def method(self: ndarray, other: Any) -> ndarray:
         ufunc(self._a, other._a if type(other) is ndarray else operand(other), out=self._a)
         return self
+
     return method
 
 
@@ -307,22 +322,41 @@ def _property(name: str) -> property:
 def _not_imitated(name: str) -> Callable[..., Any]:
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"CuPy's ndarray.{name} is not imitated here")
+
     return method
 
 
 def _complete() -> None:
     """Give ndarray CuPy's operators and the table's methods: no @=, no __index__, no __contains__, as there."""
-    infix = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "pow": np.power,
-             "floordiv": np.floor_divide, "mod": np.remainder, "divmod": np.divmod, "matmul": np.matmul,
-             "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
-             "lshift": np.left_shift, "rshift": np.right_shift}
+    infix = {
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "truediv": np.true_divide,
+        "pow": np.power,
+        "floordiv": np.floor_divide,
+        "mod": np.remainder,
+        "divmod": np.divmod,
+        "matmul": np.matmul,
+        "and": np.bitwise_and,
+        "or": np.bitwise_or,
+        "xor": np.bitwise_xor,
+        "lshift": np.left_shift,
+        "rshift": np.right_shift,
+    }
     for name, ufunc in infix.items():
         setattr(ndarray, f"__{name}__", _forward(ufunc))
         setattr(ndarray, f"__r{name}__", _reflected(ufunc))
         if f"__i{name}__" in TABLE["cupy.ndarray.dunders"]:
             setattr(ndarray, f"__i{name}__", _in_place(ufunc))
-    for name, ufunc in {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-                        "eq": np.equal, "ne": np.not_equal}.items():
+    for name, ufunc in {
+        "lt": np.less,
+        "le": np.less_equal,
+        "gt": np.greater,
+        "ge": np.greater_equal,
+        "eq": np.equal,
+        "ne": np.not_equal,
+    }.items():
         setattr(ndarray, f"__{name}__", _forward(ufunc))
     for name, ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
         setattr(ndarray, f"__{name}__", _unary(ufunc))

@@ -2,6 +2,7 @@
 
 The table holds names only, neither defaults nor positional-only marks: required arguments are known for `clip` alone.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -60,7 +61,7 @@ class Contract:
             self.leading[0] = "first"
         try:
             theirs = list(inspect.signature(twin).parameters.values())
-        except ValueError:                       # written in C and silent: take CuPy's list as NumPy's
+        except ValueError:  # written in C and silent: take CuPy's list as NumPy's
             return
         if star is None and not any(p.kind is p.VAR_POSITIONAL for p in theirs):
             self._pair(named, theirs)
@@ -95,8 +96,10 @@ class Contract:
         if given <= len(self.leading):
             return self.leading
         if self.rest is None:
-            raise TypeError(f"{self.name}() got {given} positional arguments; CuPy and NumPy agree on the order of the "
-                            f"first {len(self.leading)} only: pass the others by keyword")
+            raise TypeError(
+                f"{self.name}() got {given} positional arguments; CuPy and NumPy agree on the order of the "
+                f"first {len(self.leading)} only: pass the others by keyword"
+            )
         return self.leading + [self.rest] * (given - len(self.leading))
 
     def numpy_keyword(self, keyword: str) -> str:

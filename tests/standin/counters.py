@@ -1,4 +1,5 @@
 """What crossed between host and device, counted: the one state of the one imitated device."""
+
 from __future__ import annotations
 
 from collections import Counter

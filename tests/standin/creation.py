@@ -1,4 +1,5 @@
 """Where arrays are born: of host data, copied and counted, or empty, filled with rubbish that makes itself seen."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -9,8 +10,16 @@ from .array import array_of, filled_with_rubbish, lower, ndarray, wrap
 from .counters import counters
 
 
-def array(obj: Any, dtype: Any = None, copy: bool | None = True, order: Any = "K", subok: bool = False,
-          ndmin: int = 0, *, blocking: bool = False) -> ndarray:
+def array(
+    obj: Any,
+    dtype: Any = None,
+    copy: bool | None = True,
+    order: Any = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    *,
+    blocking: bool = False,
+) -> ndarray:
     """cupy.array: host data are copied, never shared, and counted; device arrays stay on the device."""
     if type(obj) is ndarray:
         plain = np.array(obj._a, dtype, copy=copy or None, order=order or "K", ndmin=ndmin)
@@ -32,8 +41,9 @@ def _lowered_leaves(obj: Any) -> Any:
     return [_lowered_leaves(item) for item in obj] if isinstance(obj, (list, tuple)) else array_of(obj)
 
 
-def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None,
-            blocking: bool = False) -> ndarray:
+def asarray(
+    a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, blocking: bool = False
+) -> ndarray:
     return array(a, dtype, copy, order)
 
 
@@ -48,8 +58,9 @@ def asfortranarray(a: Any, dtype: Any = None) -> ndarray:
     return array(a, dtype, None, "F", ndmin=1)
 
 
-def asnumpy(a: Any, stream: Any = None, order: Any = "C", out: np.ndarray | None = None, *,
-             blocking: bool = True) -> np.ndarray:
+def asnumpy(
+    a: Any, stream: Any = None, order: Any = "C", out: np.ndarray | None = None, *, blocking: bool = True
+) -> np.ndarray:
     if type(a) is ndarray:
         return a._read("asnumpy", order, out)
     if out is None:
@@ -62,6 +73,7 @@ def empty(shape: Any, dtype: Any = float, order: Any = "C") -> ndarray:
     return wrap(filled_with_rubbish(np.empty(lower(shape, "host"), dtype, order)))
 
 
-def empty_like(prototype: ndarray, dtype: Any = None, order: Any = "K", subok: Any = None,
-               shape: Any = None) -> ndarray:
+def empty_like(
+    prototype: ndarray, dtype: Any = None, order: Any = "K", subok: Any = None, shape: Any = None
+) -> ndarray:
     return wrap(filled_with_rubbish(np.empty_like(array_of(prototype), dtype, order, shape=lower(shape, "host"))))

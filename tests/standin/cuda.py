@@ -2,6 +2,7 @@
 
 Nothing is asynchronous and nothing is pooled here, so waiting returns at once and pools are empty.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -62,24 +63,39 @@ Stream.null = Stream()
 
 def _on_a_device(device_count: int, answer: Any) -> Callable[..., Any]:
     """A function with a fixed answer, that fails as CuPy's does where no device is."""
+
     def ask(*args: Any, **kwargs: Any) -> Any:
         if not device_count:
             raise CUDARuntimeError
         return answer
+
     return ask
 
 
 def memory_pool(device_count: int) -> SimpleNamespace:
-    answers = {"used_bytes": 0, "total_bytes": 0, "free_bytes": 0, "n_free_blocks": 0, "get_limit": 0,
-               "free_all_blocks": None, "set_limit": None}
+    answers = {
+        "used_bytes": 0,
+        "total_bytes": 0,
+        "free_bytes": 0,
+        "n_free_blocks": 0,
+        "get_limit": 0,
+        "free_all_blocks": None,
+        "set_limit": None,
+    }
     return SimpleNamespace(**{name: _on_a_device(device_count, answer) for name, answer in answers.items()})
 
 
 def cuda_values(device_count: int) -> dict[str, Any]:
     """The attributes of `cupy.cuda` on a machine with that many devices."""
     properties = {"name": b"stand-in", "totalGlobalMem": 0, "major": 0, "minor": 0}
-    runtime = {"getDeviceCount": device_count, "deviceSynchronize": None, "getDeviceProperties": properties,
-               "memGetInfo": (0, 0), "driverGetVersion": 0, "runtimeGetVersion": 0}
+    runtime = {
+        "getDeviceCount": device_count,
+        "deviceSynchronize": None,
+        "getDeviceProperties": properties,
+        "memGetInfo": (0, 0),
+        "driverGetVersion": 0,
+        "runtimeGetVersion": 0,
+    }
     return {
         "Device": Device if device_count else _on_a_device(0, None),
         "Stream": Stream,

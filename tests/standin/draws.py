@@ -2,6 +2,7 @@
 
 On a device the same seed gives other numbers than on the host; the salt makes it so here, lest a test pass by equality.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

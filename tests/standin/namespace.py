@@ -1,4 +1,5 @@
 """The module-like object: CuPy's names, each answered by its NumPy twin behind a check, or refused with a reason."""
+
 from __future__ import annotations
 
 from types import ModuleType
@@ -67,12 +68,19 @@ def make_cupy(device_count: int = 1) -> Namespace:
     lib = ModuleType("cupy.lib")
     vars(lib)["stride_tricks"] = Namespace("cupy.lib.stride_tricks", np.lib.stride_tricks, n, {})
     values: dict[str, Any] = {
-        "__version__": TABLE["cupy_version"], "ndarray": ndarray, "ufunc": Ufunc, "counters": counters, "lib": lib,
+        "__version__": TABLE["cupy_version"],
+        "ndarray": ndarray,
+        "ufunc": Ufunc,
+        "counters": counters,
+        "lib": lib,
         "cuda": Namespace("cupy.cuda", None, 1, cuda_values(n)),
         "random": Namespace("cupy.random", None, n, random_values() if n else {}),
-        "linalg": Namespace("cupy.linalg", np.linalg, n, {}), "fft": Namespace("cupy.fft", np.fft, n, {}),
-        "is_available": lambda: n > 0, "asnumpy": creation.asnumpy,
-        "get_default_memory_pool": lambda: memory_pool(n), "get_default_pinned_memory_pool": lambda: memory_pool(n),
+        "linalg": Namespace("cupy.linalg", np.linalg, n, {}),
+        "fft": Namespace("cupy.fft", np.fft, n, {}),
+        "is_available": lambda: n > 0,
+        "asnumpy": creation.asnumpy,
+        "get_default_memory_pool": lambda: memory_pool(n),
+        "get_default_pinned_memory_pool": lambda: memory_pool(n),
     }
     if n:
         made = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "empty", "empty_like")

@@ -1,4 +1,5 @@
 """CuPy's ufuncs: less than NumPy's in every respect but the values."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -22,7 +23,7 @@ class Ufunc:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         plain = [value._a if type(value) is ndarray else operand(value) for value in args]
-        out = args[self.nin:]
+        out = args[self.nin :]
         if kwargs:
             if not self._params.issuperset(kwargs):
                 raise TypeError(f"Wrong arguments {kwargs}")

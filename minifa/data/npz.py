@@ -1,0 +1,45 @@
+"""Named arrays in one .npz file: read without pickle, written so that a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .base import DataFileError
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Every array of the file by name. Raises DataFileError, naming the file, where it is damaged or holds objects."""
+    with path.open("rb") as stream:
+        try:
+            found = np.load(stream, allow_pickle=False)
+            if not isinstance(found, np.lib.npyio.NpzFile):
+                raise ValueError("a single array, not an archive of named ones")
+            return {key: found[key] for key in found.files}
+        # What NumPy and zipfile raise, between them, for a damaged, encrypted or pickled file.
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError, MemoryError) as error:
+            raise DataFileError(f"'{path}' cannot be read as .npz ({error})") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write the file beside its place and move it there when it is complete and on the disk. Raises OSError."""
+    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False)
+    try:
+        with part:
+            np.savez(part, **dict[str, Any](arrays))
+            part.flush()
+            os.fsync(part.fileno())
+        os.replace(part.name, path)
+    except BaseException:  # Ctrl-C included: no half-written file stays behind
+        with contextlib.suppress(OSError):
+            os.unlink(part.name)
+        raise

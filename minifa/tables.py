@@ -1,0 +1,97 @@
+"""What runs came to, as tables: rules beside each other, one history, and the grid that learning rates come from."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from .experiments import Result
+from .text import table
+from .training import History, Row
+
+SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
+
+
+def summary_table(results: Sequence[Result]) -> str:
+    """A table of rules: rate, score (mean ± sd over seeds), angles at the end, and the time of a step."""
+    rows = [SUMMARY_COLUMNS]
+    for rule, some in by_rule(results).items():
+        fine = [r for r in some if r.error is None]
+        if not fine:
+            rows.append((rule, "", f"failed: {some[0].error}", "", "", ""))
+            continue
+        rows.append(
+            (
+                rule,
+                f"{fine[0].experiment.rate():g}",
+                mean_sd([r.score for r in fine]) + (" diverged" if any(r.diverged for r in fine) else ""),
+                _angle(fine, "weight_angle"),
+                _angle(fine, "true_angle", first_only=True),
+                f"{statistics.median(ms_per_step(r) for r in fine):.1f}",
+            )
+        )
+    return table(rows, right_from=len(SUMMARY_COLUMNS))
+
+
+def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Results by rule, rules in order of first appearance, seeds in order."""
+    found: dict[str, list[Result]] = {}
+    for result in sorted(results, key=lambda r: r.experiment.seed):
+        found.setdefault(result.experiment.rule, []).append(result)
+    return found
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """``mean ± sd`` with three decimals; the sd (of the sample) only where there is more than one value."""
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def ms_per_step(result: Result) -> float:
+    """Median time of a training step in milliseconds, measurements between epochs not counted."""
+    seconds = [row["seconds"] for row in result.history if "seconds" in row]
+    images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
+    steps = math.ceil(images[0] / result.experiment.batch_size)
+    return 1000 * statistics.median(seconds) / steps
+
+
+def layers_with(row: Row, quantity: str) -> list[str]:
+    """The layers for which a row has this quantity, in forward order."""
+    return [key.removesuffix(f".{quantity}") for key in row if key.endswith(f".{quantity}")]
+
+
+def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:
+    """Mean over seeds of an angle in the last row: of the first layer, or the mean over layers; "-" where there is
+    none."""
+    values = []
+    for result in results:
+        last = result.history[-1]
+        layers = layers_with(last, quantity)[: 1 if first_only else None]
+        if first_only and layers[:1] != list(result.layers[:1]):
+            continue
+        values += [last[f"{layer}.{quantity}"] for layer in layers]
+    return f"{statistics.fmean(values):.1f}°" if values else "-"
+
+
+def history_table(history: History) -> str:
+    """Loss, accuracy and weight angles per epoch; about a dozen of the epochs."""
+    losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
+    angles = [key for key in history.columns() if key.endswith(".weight_angle")]
+    step = max(1, len(history) // 12)
+    rows = [["epoch", *(key.replace("_", " ") for key in losses), *(f"W,B {key.rsplit('.', 1)[0]}" for key in angles)]]
+    for row in [*history[:-1:step], history[-1]]:
+        cells = [f"{row[key]:.4f}" if key in row else "" for key in losses]
+        cells += [f"{row[key]:.1f}°" if key in row else "" for key in angles]
+        rows.append([str(row["epoch"]), *cells])
+    return table(rows, right_from=0)
+
+
+def grid_table(rates: Sequence[Row]) -> str:
+    """The grid: a line per rule, a column per rate, the chosen one marked."""
+    tried = sorted({row["lr"] for row in rates})
+    rows = [["held-out score", *(f"{rate:g} " for rate in tried)]]
+    for rule in dict.fromkeys(row["rule"] for row in rates):
+        found = {row["lr"]: f"{row['mean']:.3f}{'*' if row['chosen'] else ' '}" for row in rates if row["rule"] == rule}
+        rows.append([rule, *(found.get(rate, "") for rate in tried)])
+    return table(rows, right_from=1) + "\n* chosen: the best mean, in a tie the smaller rate"

@@ -1,0 +1,192 @@
+"""The command line as a user meets it: what it prints, what it writes, how it answers mistakes, and its exit codes."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import minifa as mf
+from minifa import backend, cli, runs
+from minifa.data.base import DataFileError
+
+SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path, monkeypatch):
+    """Every command runs in an empty folder, and the backend is put back afterwards."""
+    monkeypatch.chdir(tmp_path)
+    before = backend.xp._module, backend._cpu_chunks, backend._dtype
+    yield
+    backend._install(*before)
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_compare_writes_table_curves_and_figure(tmp_path, capsys):
+    code = cli.main(["compare", *SMALL, "--rules", "bp,fa", "--seeds", "2", "--jobs", "1", "--out", "result"])
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert re.search(r"^bp +0\.05 +0\.\d{3} ± 0\.\d{3} +0\.0°", printed, re.M)
+    setting, table = (tmp_path / "result/table.txt").read_text(encoding="utf-8").split("\n\n", 1)
+    assert setting in printed and table.strip() in printed
+    rows = rows_of("result/runs.csv")
+    assert {(r["rule"], r["seed"], r["epoch"]) for r in rows} == {
+        (rule, seed, epoch) for rule in ("bp", "fa") for seed in "01" for epoch in "012"
+    }
+    # The printed mean is the mean of the last epochs in the file.
+    last = [float(r["test_accuracy"]) for r in rows if r["rule"] == "fa" and r["epoch"] == "2"]
+    assert f"{np.mean(last):.3f} ± {np.std(last, ddof=1):.3f}" in printed
+    with open("result/figures/comparison.png", "rb") as picture:
+        assert picture.read(4) == b"\x89PNG"
+    config = json.loads((tmp_path / "result/config.json").read_text(encoding="utf-8"))
+    assert [e["rule"] for e in config["experiments"]].count("fa") == 2
+
+
+def test_worker_processes_give_the_same_numbers(capsys):
+    arguments = ["compare", *SMALL, "--rules", "bp,usf", "--seeds", "1"]
+    assert cli.main([*arguments, "--jobs", "1", "--out", "one"]) == 0
+    assert cli.main([*arguments, "--jobs", "2", "--out", "two"]) == 0
+    measured = [
+        [
+            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+            for row in rows_of(f"{name}/runs.csv")
+        ]
+        for name in ("one", "two")
+    ]
+    assert measured[0] == measured[1]
+
+
+def test_tune_keeps_the_grid_and_uses_its_best(monkeypatch, capsys):
+    monkeypatch.setattr("minifa.experiments.GRID", (1e-4, 0.05))
+    code = cli.main(["compare", *SMALL[:4], "--rules", "bp", "--seeds", "1", "--jobs", "1", "--tune", "--out", "tuned"])
+    assert code == 0
+    rates = rows_of("tuned/rates.csv")
+    assert [(float(r["lr"]), r["chosen"]) for r in rates] == [(1e-4, "0"), (0.05, "1")]  # 1e-4 learns next to nothing
+    assert {float(r["rate"]) for r in rows_of("tuned/runs.csv")} == {0.05}
+
+
+def test_train_leaves_a_run_that_can_be_opened(tmp_path, capsys):
+    assert cli.main(["train", *SMALL, "--rule", "fa", "--seed", "3", "--out", "run"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"linear2 +Linear +10 +5,010 +5,000", printed)  # the summary, feedback beside parameters
+    history = rows_of("run/history.csv")
+    assert [row["epoch"] for row in history] == ["0", "1", "2"]
+    net, rule, experiment = runs.open_run("run")
+    data = mf.data.load("digits")
+    accuracy = (net.predict(data.test.x).argmax(axis=1) == data.test.y).mean()
+    assert accuracy == pytest.approx(float(history[-1]["test_accuracy"]))
+    angle = mf.metrics.alignment(net, rule, data.train.x[:256], data.train.y[:256], mf.SoftmaxCrossEntropy())
+    assert angle["linear2"]["weight_angle"] == pytest.approx(float(history[-1]["linear2.weight_angle"]))
+    assert experiment.seed == 3
+
+
+def test_a_folder_is_never_overwritten(tmp_path):
+    for expected in ("run", "run-2", "run-3"):
+        assert runs.new_folder("run").name == expected
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda folder: (folder / "network.npz").write_bytes(b"PK\x03\x04 nonsense"), DataFileError),
+        (lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"), DataFileError),
+        (lambda folder: (folder / "config.json").write_text('{"experiment": {"colour": 1}}'), DataFileError),
+        (lambda folder: (folder / "network.npz").unlink(), FileNotFoundError),
+    ],
+)
+def test_a_damaged_run_is_refused_by_name(tmp_path, damage, error):
+    cli.main(["train", *SMALL[:2], "--epochs", "1", "--out", "run"])
+    damage(tmp_path / "run")
+    with pytest.raises(error, match="run"):
+        runs.open_run(tmp_path / "run")
+
+
+def test_own_data_from_a_file(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 5)).astype("float32")
+    np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    assert cli.main(["train", "--data", "mine.npz", *SMALL, "--batch-size", "16"]) == 0
+    assert (tmp_path / "runs/train-mine-mlp-bp/network.npz").is_file()
+
+
+def test_regression_has_no_accuracy(capsys):
+    assert cli.main(["compare", "--data", "lillicrap", "--model", "linear_task", "--rules", "bp,fa", "--seeds", "1",
+                     "--lr", "0.001", "--epochs", "1", "--jobs", "1"]) == 0  # fmt: skip
+    assert "minus loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["comprae"], 2, "unknown command 'comprae': did you mean compare?"),
+        (["compare", "--rulse", "fa"], 2, "unknown option '--rulse': did you mean --rules"),
+        (["compare", "--rules", "bp,uff"], 2, "unknown rule 'uff': did you mean usf"),
+        (["compare", "--rules", "fa:sparsty=0.5"], 2, "unknown option of rule 'fa' 'sparsty': did you mean sparsity"),
+        (["compare", "--rules", "fa:sparsity=2"], 2, "sparsity lies from 0 up to but not 1"),
+        (["compare", "--rules", "bp,bp"], 2, "one twice"),
+        (["train", "--data", "digit"], 2, "did you mean"),
+        (["train", "--model", "cn"], 2, "unknown model 'cn': did you mean cnn"),
+        (["train", "--model", "mlp", "--depth", "3"], 2, "depth"),
+        (["train", "--optimizer", "sdg"], 2, "unknown optimizer 'sdg': did you mean sgd"),
+        (["train", "--lr", "-1"], 2, "lr must lie"),
+        (["train", "--epochs", "0"], 2, "from 1 up"),
+        (["train", "--data", "missing.npz"], 1, "missing.npz"),
+        (["compare", "--model", "cnn", "--data", "lillicrap"], 2, "needs images"),
+        (["bench", "--models", "vgg"], 2, "unknown bench network vgg"),
+        (["info", "--backend", "cupy"], 1, "cupy"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_write_nothing(tmp_path, arguments, code, words, capsys):
+    if "cupy" in arguments and "not usable" not in backend.cupy_status():
+        pytest.skip("CuPy can be used here, so asking for it is no mistake")
+    try:
+        given = cli.main(arguments)
+    except SystemExit as stop:  # argparse's own way out
+        given = stop.code
+    assert given == code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_diverging_run_is_kept_and_reported(capsys):
+    code = cli.main(["train", "--model", "mlp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
+    assert code == 1
+    assert "diverged" in capsys.readouterr().err
+    assert len(rows_of("run/history.csv")) == 2  # the start, and the epoch in which it happened
+
+
+def test_rules_and_info_print_what_there_is(capsys):
+    assert cli.main(["rules"]) == 0 == cli.main(["info"])
+    printed = capsys.readouterr().out
+    for rule in mf.rules.RULES.values():
+        assert rule.name in printed and rule.equation in printed and rule.paper in printed
+    assert "embedded" in printed and np.__version__ in printed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process on Windows")
+def test_ctrl_c_keeps_what_was_finished(tmp_path):
+    """Interrupted after the first finished run, compare writes what it has and says so."""
+    command = [sys.executable, "-u", "-m", "minifa", "compare", *SMALL[:2], "--lr", "0.01", "--epochs", "3"]
+    command += ["--rules", "bp,fa", "--seeds", "40", "--jobs", "2", "--out", "cut"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    process.stdout.readline()  # the setting: the runs begin now
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    kept = int(re.search(r"interrupted: (\d+) of 80 runs", err)[1])
+    finished = {(r["rule"], r["seed"]) for r in rows_of("cut/runs.csv")} if kept else set()
+    assert len(finished) == kept < 80
