@@ -216,5 +216,5 @@ def _peak_of_this_process(model: str, label: str, batch_size: int, threads: int)
         step()
     if not sys.platform.startswith("linux"):
         return 0
-    with open("/proc/self/status", encoding="ascii") as lines:  # unlike getrusage, it forgets the process that started us
+    with open("/proc/self/status", encoding="ascii") as lines:  # getrusage remembers our parent's
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

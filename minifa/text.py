@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(rows: Sequence[Sequence[str]], right_from: int) -> str:
-    """Rows under a head, in columns; those from number ``right_from`` on are lined up at their right, the others left."""
+    """Rows under a head, in columns; those from number ``right_from`` on are lined up at the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
