@@ -1,7 +1,7 @@
 """minifa: a layer engine for learning how networks learn, in which the matrix that carries the error backwards is an
 object."""
 
-from . import data, metrics, models, optim, rules
+from . import data, metrics, models, optim, rules, schedules
 from .backend import asarray, to_host, use, using
 from .layers import (
     AvgPool,
@@ -61,6 +61,7 @@ __all__ = [
     "models",
     "optim",
     "rules",
+    "schedules",
     "to_host",
     "train",
     "use",

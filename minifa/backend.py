@@ -9,19 +9,17 @@ one chunk is the whole batch.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import importlib
 import math
 import operator
 import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy
-from threadpoolctl import ThreadpoolController
+
+from .threads import pool as _pool
 
 T = TypeVar("T")
 Array = Any  # numpy.ndarray or cupy.ndarray: the engine never asks which
@@ -186,72 +184,6 @@ def require_float(array: Any, who: str) -> None:
 
 
 # Work in chunks-
-
-
-class _Threads:
-    """A pool of worker threads, made at first use. The calling thread works too, so one thread means no pool."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._blas: Any = None
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin without worker threads."""
-        self._executor: ThreadPoolExecutor | None = None
-        self._inside = threading.local()
-
-    def size(self) -> int:
-        if self.count == 0:
-            self.count = int(os.environ.get("MINIFA_THREADS", "0")) or available_cores()
-        return self.count
-
-    def resize(self, count: int) -> None:
-        if count < 1:
-            raise ValueError(f"threads must be at least 1, got {count}")
-        self.count = count
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
-
-    def working(self) -> bool:
-        """Whether this thread is inside a chunk already (its products must not be cut again)."""
-        return getattr(self._inside, "chunk", False)
-
-    def run(self, tasks: list[Callable[[], None]]) -> None:
-        """Run every task, on all threads, with BLAS held to one thread each. The first error raised comes out."""
-        remaining = iter(tasks)  # next() on a list iterator is atomic: each task is taken once
-
-        def work() -> None:
-            self._inside.chunk = True
-            try:
-                for task in remaining:
-                    task()
-            finally:
-                self._inside.chunk = False
-
-        if self._blas is None:
-            self._blas = ThreadpoolController()
-        with self._blas.limit(limits=1, user_api="blas"):
-            helpers = min(self.size(), len(tasks)) - 1
-            if helpers > 0 and self._executor is None:
-                self._executor = ThreadPoolExecutor(self.size() - 1, thread_name_prefix="minifa")
-            # Each helper works in a copy of the caller's context, so that numpy.errstate holds in it as well.
-            contexts = [contextvars.copy_context() for _ in range(helpers)]
-            futures = [self._executor.submit(context.run, work) for context in contexts] if self._executor else []
-            work()
-            for future in futures:
-                future.result()
-
-
-_pool = _Threads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _pool.forget())  # threads do not survive a fork
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_bytes() -> int:

@@ -15,6 +15,7 @@ from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
 from .registry import lookup, unknown
+from .schedules import SCHEDULES
 from .training import History
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -105,6 +106,9 @@ def _setting(command: argparse.ArgumentParser) -> None:
     how.add_argument("--batch-size", type=_at_least_one, default=64, help="examples per weight update")
     how.add_argument("--lr", type=float, help="learning rate (default: the one kept from the grid for each rule)")
     how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
+    how.add_argument(
+        "--schedule", default="constant", help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15)"
+    )
     how.add_argument("--momentum", type=float, default=0.9, help="of sgd")
     how.add_argument("--weight-decay", type=float, help="default: what the rule asks for (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
@@ -127,6 +131,7 @@ def _experiment(options: argparse.Namespace, rule: str) -> Experiment:
         rule=rule,
         loss=options.loss,
         optimizer=options.optimizer,
+        schedule=options.schedule,
         optimizer_options={"momentum": options.momentum} if options.optimizer == "sgd" else {},
         lr=options.lr,
         epochs=options.epochs,

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any
 
-from . import backend, rules
+from . import backend, rules, schedules
 from .data import load
 from .data.base import Dataset
 from .losses import LOSSES, Loss
@@ -24,6 +24,7 @@ from .network import Network
 from .optim import OPTIMIZERS, Optimizer
 from .registry import lookup
 from .rules.base import Rule
+from .threads import available_cores
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 
 GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -52,6 +53,7 @@ class Experiment:
     rule: str = "bp"
     loss: str | None = None
     optimizer: str = "sgd"
+    schedule: str = "constant"
     optimizer_options: Mapping[str, Any] = field(default_factory=lambda: {"momentum": 0.9})
     lr: float | None = None
     weight_decay: float | None = None
@@ -105,6 +107,7 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
     loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
     make_loss = lookup(LOSSES, loss_name, "loss")
+    schedules.make(experiment.schedule)  # refused now rather than when training starts
     try:
         layers = make_model(data.input_shape, data.n_out, **experiment.model_options)
         optimizer = make_optimizer(
@@ -135,7 +138,7 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
     if progress:
         callbacks.append(ProgressBar(experiment.rule))
-    return Trainer(net, rule, loss, optimizer, seed=experiment.seed, callbacks=callbacks)
+    return Trainer(net, rule, loss, optimizer, schedules.make(experiment.schedule), experiment.seed, callbacks)
 
 
 def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:
@@ -164,12 +167,12 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Iter
 
     Closing the iterator (Ctrl-C in the caller) stops the processes; results already yielded are kept by the caller.
     """
-    jobs = min(jobs or backend.available_cores(), len(experiments))
+    jobs = min(jobs or available_cores(), len(experiments))
     if jobs == 1:
         for experiment in experiments:
             yield _run_safely(experiment)
         return
-    threads = max(1, backend.available_cores() // jobs)
+    threads = max(1, available_cores() // jobs)
     setting = backend.name(), str(backend.dtype()), threads
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=setting)
     try:

@@ -62,6 +62,8 @@ class Network:
         self.input_shape: Shape | None = None if input_shape is None else tuple(int(size) for size in input_shape)
         if self.input_shape is not None:
             infer_chain(self.layers, self.input_shape, source="the network's input")
+        for layer in self:  # only now: layers of a network that was refused may go into another one
+            layer.adopted = True
 
     def _adopt(self, layers: Sequence[Layer], path: str) -> None:
         """Name the layers by kind and place, and draw their weights."""
@@ -69,7 +71,7 @@ class Network:
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"a network is made of layers, got {layer!r}")
-            if getattr(layer, "adopted", False):
+            if layer.adopted or any(layer is one for one in self._by_name.values()):
                 raise ValueError(
                     f"{layer} is in a network already; layers hold weights, so build new ones for a new network"
                 )
@@ -78,7 +80,6 @@ class Network:
             if layer.name in self._by_name:
                 raise ValueError(f"two layers are called {layer.name!r}: give one of them another name=")
             self._by_name[layer.name] = layer
-            layer.adopted = True  # type: ignore[attr-defined]
             layer.initialise(self.seed)
             for part, inner in layer.children():
                 self._adopt(inner, f"{layer.name}.{part}.")
@@ -189,19 +190,22 @@ class Network:
         if len(host) == 0:
             raise ValueError("predict got no examples")
         batches = (host[i : i + batch_size].astype(self.dtype) for i in range(0, len(host), batch_size))
-        return numpy.concatenate(
-            [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
-        )
+        with self.preserved():
+            outputs = [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
+        return numpy.concatenate(outputs)
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Passes made inside the with-block leave caches and gradients as they were before it."""
+        """Passes made inside the with-block leave caches, gradients and running statistics as they were before it."""
         before = [(layer, layer.cache, dict(layer.grads)) for layer in self]
+        statistics = [(array, array.copy()) for layer in self for array in layer.statistics().values()]
         try:
             yield
         finally:
             for layer, cache, grads in before:
                 layer.cache, layer.grads = cache, grads
+            for array, kept in statistics:
+                array[...] = kept
 
     # Keeping it
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -26,3 +27,41 @@ def unknown(names: Iterable[str], name: object, what: str) -> str:
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r}: {hint}"
+
+
+def make_described(table: Mapping[str, Callable[..., T]], description: str, what: str, **given: Any) -> T:
+    """Call an entry with the options of a description, ``"name:key=value,key=value"``; ``given`` ones are ours alone.
+
+    Raises:
+        ValueError: an unknown name or option (with the nearest known ones), or a value that is refused.
+    """
+    name, _, written = description.partition(":")
+    make = lookup(table, name, what)
+    known = [key for key in inspect.signature(make).parameters if key not in given]
+    options = {}
+    for item in filter(None, written.split(",")):
+        key, equals, value = item.partition("=")
+        if not known:
+            raise ValueError(f"the {what} {name!r} takes no options")
+        if key not in known:
+            raise ValueError(unknown(known, key, f"option of {what} {name!r}"))
+        if not equals:
+            raise ValueError(f"an option of a {what} is written key=value, got {item!r}")
+        options[key] = _read_value(value)
+    try:
+        return make(**given, **options)
+    except TypeError as error:
+        raise ValueError(f"the {what} {name!r} cannot take the options {written!r}: {error}") from error
+
+
+def _read_value(text: str) -> Any:
+    """The value of an option: true, false, none, a number, numbers joined by + (a list), or a word."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for read in (int, float, lambda many: [float(one) for one in many.split("+")]):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text

@@ -18,8 +18,9 @@ from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
 from .network import Network
-from .optim import Optimizer, Schedule, constant
+from .optim import Optimizer
 from .rules.base import Rule
+from .schedules import Schedule, constant
 from .streams import generator
 
 Row = dict[str, Any]
@@ -118,6 +119,7 @@ class Trainer:
                 if self.diverged:
                     break
         finally:
+            self.optimizer.lr = self.base_lr
             self._tell("on_end")
         return self.history
 
@@ -168,7 +170,7 @@ class Trainer:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
         total: Any = 0.0
         correct: Any = 0
-        with numpy.errstate(over="ignore", invalid="ignore"):
+        with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
                 output = self.net.forward(backend.asarray(x))

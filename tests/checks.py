@@ -251,6 +251,22 @@ RULES = [
     "brsf",
     "dfa",
     "dfa:at=stage,family=gaussian",
+    "dfa:shared=true",
+    "sdfa",
+    "drtp",
+    "direct_kolen_pollack",
+    "dense",
+    "kolen_pollack",
+    "weight_mirror:first_looks=2,samples=8",
+    "product",
+    "product:fixed=orthogonal",
+    "product:fixed=identity",
+    "symmetric_alignment",
+    "activation_alignment",
+    "information_alignment",
+    "pepita",
+    "pepita:output=second",
+    "weight_perturbation",
 ]
 
 

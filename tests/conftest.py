@@ -11,6 +11,7 @@ import standin
 
 import minifa as mf
 from minifa import backend
+from minifa.threads import available_cores
 
 CUPY = standin.make_cupy()
 
@@ -25,8 +26,8 @@ def _engine_put_back() -> Iterator[None]:
     before = backend.xp._module, backend._cpu_chunks, backend._dtype
     yield
     backend._install(*before)
-    if backend._pool.count not in (0, backend.available_cores()):
-        backend._pool.resize(backend.available_cores())
+    if backend._pool.count not in (0, available_cores()):
+        backend._pool.resize(available_cores())
 
 
 @pytest.fixture

@@ -200,7 +200,6 @@ def test_an_error_inside_a_chunk_comes_out(many_chunks):
     assert not backend._pool.working()
 
 
-@pytest.mark.xfail(strict=True, reason="the pool does not wait for its helpers when the calling thread fails")
 def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
     """Whoever catches the error may write into the same arrays again."""
     started, finished = threading.Event(), []

@@ -7,8 +7,9 @@ import pytest
 from checks import batch
 
 import minifa as mf
-from minifa import Linear, Network, Tanh, optim
-from minifa.optim import OPTIMIZERS, SCHEDULES
+from minifa import Linear, Network, Tanh, schedules
+from minifa.optim import OPTIMIZERS
+from minifa.schedules import SCHEDULES
 
 MAKERS = {
     **OPTIMIZERS,
@@ -164,9 +165,9 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
         (lambda: mf.AdamW(eps=-1e-8), "eps must be above 0"),
         (lambda: mf.RMSprop(eps=0), "eps must be above 0"),
         (lambda: mf.RMSprop(alpha=1.0), "alpha must lie"),
-        (lambda: optim.step_decay(0), "size must be above 0 epochs"),
-        (lambda: optim.cosine(0), "more than 0 epochs"),
-        (lambda: optim.warm_up(-1), "more than 0 epochs"),
+        (lambda: schedules.step_decay(0), "size must be above 0 epochs"),
+        (lambda: schedules.cosine(0), "more than 0 epochs"),
+        (lambda: schedules.warm_up(-1), "more than 0 epochs"),
     ],
 )
 def test_options_out_of_range_are_refused(make, message):
@@ -175,11 +176,11 @@ def test_options_out_of_range_are_refused(make, message):
 
 
 def test_schedules_at_their_corners():
-    assert [optim.step_decay(2, 0.5)(epoch) for epoch in (0, 1.99, 2, 4)] == [1, 1, 0.5, 0.25]
-    assert [optim.multi_step([1, 3], 0.1)(epoch) for epoch in (0.5, 1, 3)] == pytest.approx([1, 0.1, 0.01])
-    assert [optim.cosine(4, least=0.2)(epoch) for epoch in (0, 2, 4, 9)] == pytest.approx([1, 0.6, 0.2, 0.2])
-    assert [optim.warm_up(2, optim.step_decay(3, 0.5))(epoch) for epoch in (0, 1, 2, 3)] == pytest.approx(
+    assert [schedules.step_decay(2, 0.5)(epoch) for epoch in (0, 1.99, 2, 4)] == [1, 1, 0.5, 0.25]
+    assert [schedules.multi_step([1, 3], 0.1)(epoch) for epoch in (0.5, 1, 3)] == pytest.approx([1, 0.1, 0.01])
+    assert [schedules.cosine(4, least=0.2)(epoch) for epoch in (0, 2, 4, 9)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    assert [schedules.warm_up(2, schedules.step_decay(3, 0.5))(epoch) for epoch in (0, 1, 2, 3)] == pytest.approx(
         [0, 0.5, 1, 0.5]
     )
-    assert optim.constant()(100) == 1
+    assert schedules.constant()(100) == 1
     assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up"}

@@ -287,10 +287,13 @@ def test_clipping_by_the_joint_norm(clip):
 @pytest.mark.parametrize(
     "ours, theirs",
     [
-        (mf.optim.step_decay(3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
-        (mf.optim.multi_step([2, 5, 6], 0.3), lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [2, 5, 6], 0.3)),
-        (mf.optim.cosine(10), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10)),
-        (mf.optim.cosine(10, least=0.25), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10, eta_min=0.025)),
+        (mf.schedules.step_decay(3, 0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
+        (mf.schedules.multi_step([2, 5, 6], 0.3), lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [2, 5, 6], 0.3)),
+        (mf.schedules.cosine(10), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10)),
+        (
+            mf.schedules.cosine(10, least=0.25),
+            lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10, eta_min=0.025),
+        ),
     ],
     ids=["step", "multi_step", "cosine", "cosine to a least rate"],
 )

@@ -139,7 +139,7 @@ def test_count_correct_compares_the_largest_entries(engine):
 
 
 def test_history_has_a_row_per_epoch_and_one_before_the_first(tmp_path):
-    one = trainer(schedule=mf.optim.step_decay(1, 0.5))
+    one = trainer(schedule=mf.schedules.step_decay(1, 0.5))
     history = one.fit(examples(), epochs=3, batch_size=16, validation=examples(20, seed=1))
     assert history is one.history
     assert list(history[0]) == ["epoch", "validation_loss", "validation_accuracy"]

@@ -1,9 +1,8 @@
 """What every layer is, and the one loop that walks a chain of them forward and back.
 
-A layer knows its arithmetic and no learning rule. On the way back it is handed the rule and, if it has weights, asks
-it one
-question: what carries this error down through me? `Weighted` writes that down once, for linear layers and
-    convolutions alike.
+A layer knows its arithmetic and no learning rule. On the way back it is handed the rule and, if it has weights, asks it
+one question: what carries this error down through me? `Weighted` writes that down once, for linear layers and
+convolutions alike.
 """
 
 from __future__ import annotations
@@ -58,11 +57,14 @@ class Layer:
     running: tuple[str, ...] = ()
 
     def __init__(self, name: str | None = None) -> None:
+        if name is not None and (not name or set(name) & set("./")):
+            raise ValueError(f"a layer's name is a word without '.' and '/', which make paths, got {name!r}")
         self.own_name = name
         self.name = name or self.kind
         self.cache: Any = None
         self.grads: dict[str, Array | None] = dict.fromkeys(self.trainable)
         self.sends_down = True
+        self.adopted = False  # by a network
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-
-from ..registry import lookup, unknown
+from ..registry import make_described
 from .alignment import ActivationAlignment, InformationAlignment, SymmetricAlignment
 from .backprop import BP, Shallow
 from .base import Rule
@@ -53,36 +51,7 @@ def make(description: str, seed: int = 0) -> Rule:
     Raises:
         ValueError: an unknown rule or option (with the nearest known ones), or a value that the rule refuses.
     """
-    name, _, written = description.partition(":")
-    rule = lookup(RULES, name, "rule")
-    known = [key for key in inspect.signature(rule).parameters if key != "seed"]
-    options = {}
-    for item in filter(None, written.split(",")):
-        key, equals, value = item.partition("=")
-        if key not in known:
-            raise ValueError(
-                f"{unknown(known, key, f'option of rule {name!r}')}" if known else f"the rule {name!r} takes no options"
-            )
-        if not equals:
-            raise ValueError(f"an option of a rule is written key=value, got {item!r}")
-        options[key] = _read_value(value)
-    try:
-        return rule(seed=seed, **options)
-    except TypeError as error:
-        raise ValueError(f"the rule {name!r} cannot take the options {written!r}: {error}") from error
-
-
-def _read_value(text: str) -> str | float | bool | None:
-    """The value of an option: true, false, none, a number, or a word."""
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return make_described(RULES, description, "rule", seed=seed)
 
 
 __all__ = [

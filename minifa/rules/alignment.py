@@ -4,13 +4,14 @@
 
     dB = -rate * (sum of coefficient * gradient of a primitive by B)
 
-Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry", section 3 and table 1. In
-minifa's convention y = x @ W + b, gradients for B only, everything else held; n counts examples, positions of a
-convolution are summed. For a convolution x stands for columns(x), and what comes back to the input is uncolumns(y @
-B.T) seen through columns again.
+    symmetric_alignment      decay + self            weight transport as a penalty: a control
+    activation_alignment     sparse + amp            local
+    information_alignment    amp + null + decay      local
 
-    symmetric_alignment     decay + self              weight transport as a penalty: a control activation_alignment
-    sparse + amp              local information_alignment   amp + null + decay        local
+Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry", their primitives and default
+coefficients. In minifa's convention y = x @ W + b; gradients for B only, everything else held; n counts examples,
+positions of a convolution are summed. For a convolution x stands for columns(x), and what comes back to the input is
+uncolumns(y @ B.T), seen through columns again.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 ::
 
-    bp        delta_below = delta @ W.T
-    shallow   delta_below = nothing
+    bp         delta_below = delta @ W.T
+    shallow    delta_below = nothing
 
-Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors", eq. 6-7. Backpropagation
-needs on the way back the transpose of every forward weight: the weight transport problem (Grossberg 1987). Under
-`shallow` only the output layer learns, on random features: what a deep network reaches without any feedback.
+Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors". On the way back it needs the
+transpose of every forward weight: the weight transport problem (Grossberg 1987). Under `shallow` only the output layer
+learns, on random features: what a deep network reaches without any feedback.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@
 
 delta_k is the error that layer k itself received at its output; delta_l arrives where direct rules teach and goes on
 through the activation. With the output layer's matrix alone this is direct feedback alignment. Parallel branches are
-not later than each other. The idea follows the dense feedback connections of cortex as sketched in the literature on
-direct feedback; we have no verified source for the equation.
+not later than each other. Source unverified.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Direct feedback: the output's error is broadcast to every hidden layer through a matrix of its own. Nothing
-crosses a weight.
+"""Direct feedback: the output's error is broadcast to every hidden layer by a matrix of its own.
 
 ::
 
-    delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/d(output), (N, n_out) sdfa    delta
-    = sign(e) / n @ F.T drtp    delta = y* / n @ F.T               y* the one-hot target: no error is fed back at all
+    dfa     delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/d(output), (N, n_out)
+    sdfa    delta = sign(e) / n @ F.T
+    drtp    delta = y* / n @ F.T                       y* the one-hot target: no error is fed back at all
 
 Nokland 2016, "Direct feedback alignment provides learning in deep neural networks", eq. 7; Frenkel, Lefebvre & Bol
-2021, "Learning without feedback" (sdfa, drtp). The taught error replaces whatever came from above. F ~ U[-1/sqrt(d),
-1/sqrt(d)] with d the number of units fed, as in the author's code.
+2021, "Learning without feedback" (sdfa, drtp). The taught error replaces whatever came from above.
+F ~ U[-1/sqrt(d), 1/sqrt(d)] with d the number of units fed, as in Nokland's code.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def direct_sd(units: int) -> float:
 def count_units(layer: Layer) -> int:
     """Numbers in one example's output. Raises ValueError where the map's size is not known."""
     if layer.output_shape is None:
-        raise ValueError(f"the size of {layer}'s output is not known: make the network with input_shape=")
+        raise ValueError(f"the output size of {layer} is not known: make the network with input_shape=")
     return math.prod(layer.output_shape)
 
 

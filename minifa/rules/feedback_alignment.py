@@ -2,17 +2,16 @@
 
 ::
 
-    delta_below = delta @ B.T          B drawn once, of W's shape; never changed
+    delta_below = delta @ B.T                        B drawn once, of W's shape; never changed
+
+    correlation    rho W(0) + sqrt(1 - rho^2) B      Bordelon & Pehlevan 2022
+    sparsity       mask * B / sqrt(1 - q)            a fraction q of the entries is zero
+    normalise      B * norm(W) / norm(B)             "strict": W as it is now; "init": as it started
 
 Lillicrap, Cownden, Tweed & Akerman 2016, "Random synaptic feedback weights support error backpropagation for deep
-learning", eq. 2. For a convolution B is a kernel of W's shape (``conv="kernel"``), or a dense matrix between the
-flattened maps (``conv="dense"``), the two readings of FA for convolutions in Lance & Kieu 2026 ("Toeplitz" and
-"Random"). Variants of the one matrix:
-
-    correlation   rho W(0) + sqrt(1 - rho^2) B       Bordelon & Pehlevan 2022
-    sparsity      mask * B / sqrt(1 - q)             a fraction q of the entries is zero
-    normalise     B * norm(W) / norm(B)              "strict": W as it is now; "init": W as it started (Moskovitz et
-    al. 2018)
+learning"; the normalisations after Moskovitz, Litwin-Kumar & Abbott 2018. For a convolution B is a kernel of W's shape
+(``conv="kernel"``) or a dense matrix between the flattened maps (``conv="dense"``): the two readings of feedback
+alignment for convolutions in Lance & Kieu 2026 ("Toeplitz" and "Random").
 """
 
 from __future__ import annotations

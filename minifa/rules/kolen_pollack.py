@@ -2,13 +2,12 @@
 
 ::
 
-    dW = columns(x).T @ delta        dB = dW        both with the optimizer's decay: W - B shrinks by the decay's
-    factor each step
+    dW = columns(x).T @ delta      dB = dW           both with the optimizer's decay: W - B shrinks by its factor
+    direct form                    dF = h.T @ e      h the taught layer's activity, the same decay
 
 Kolen & Pollack 1994, "Backpropagation without weight transport"; Akrout et al. 2019, "Deep learning without weight
-transport", eq. 16. The direct form teaches every layer its own matrix: dF = h.T @ e, h the taught layer's activity
-(Webster et al. 2021). Without weight decay W - B is conserved, and the angle falls only because the part that both
-share grows.
+transport"; the direct form: Webster, Choi & Ahn 2021, "Learning the connections in direct feedback alignment". Without
+weight decay W - B is conserved, and the angle falls only because the part that both share grows.
 """
 
 from __future__ import annotations

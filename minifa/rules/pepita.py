@@ -2,13 +2,13 @@
 
 ::
 
-    pass 1   h, e = dL/d(output) per example        pass 2   h_err on x + e @ F.T,   F (n_in, n_out) drawn once hidden
-    layer    delta = (h - h_err) / n  at the activation's input (no derivative), with pass 2's presynaptic activity
-    output layer    the true error, of pass 1 (as published) or of pass 2
+    pass 1           h, and e = dL/d(output) per example
+    pass 2           h_err, on x + e @ F.T           F (n_in, n_out) drawn once
+    hidden layers    delta = (h - h_err) / n         at the activation's input (no derivative), with pass 2's activity
+    output layer     the true error                  of pass 1 (as published) or of pass 2 (the authors' NumPy code)
 
-Dellaferrera & Kreiman 2022, "Error-driven input modulation", algorithm 1; F is 0.05 * He-uniform as in the authors'
-code. To first order h - h_err = -f'(a) * (e F.T W_1) for the first layer: direct feedback with the learned matrix
--F.T W_1.
+Dellaferrera & Kreiman 2022, "Error-driven input modulation"; F is 0.05 * He-uniform as in the authors' code. To first
+order h - h_err = -f'(a) * (e @ F.T @ W_1) in the first layer: direct feedback with the learned matrix -F.T W_1.
 """
 
 from __future__ import annotations

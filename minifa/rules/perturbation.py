@@ -1,13 +1,12 @@
-"""Learning from a scalar: shake the network, see whether the loss of each example rose or fell, and credit the shaking.
+"""Learning from a scalar: shake the network, see whether the loss rose or fell, and credit the shaking.
 
 ::
 
-    node      delta = (L(xi) - L) / sigma^2 * xi / n,    xi ~ N(0, sigma^2) added to every weighted layer's output,
-    per example weight    dW = mean(L(xi) - L) / sigma^2 * xi,       xi ~ N(0, sigma^2) added to the weights, the same
-    for the batch
+    node      delta = (L(xi) - L) / sigma^2 * xi / n     xi ~ N(0, sigma^2) on weighted layers' outputs, per example
+    weight    dW = mean(L(xi) - L) / sigma^2 * xi        xi ~ N(0, sigma^2) on the parameters, one draw for the batch
 
 Both estimate backpropagation's gradient without bias (as sigma -> 0), with a variance that grows with the number of
-shaken units, or weights: after n samples in d units the cosine is 1 / sqrt(1 + (d + 1) / n). Werfel, Xie & Seung
+shaken units, or of weights: after n samples in d units the cosine is 1 / sqrt(1 + (d + 1) / n). Werfel, Xie & Seung
 2005, "Learning curves for stochastic gradient descent in linear feedforward networks". All layers are shaken, the
 output too: nothing but the loss is fed back.
 """

@@ -1,15 +1,14 @@
-"""Product feedback alignment: the error goes back over an intermediate population, by two matrices whose product
-comes to agree with W.
+"""Product feedback: the error goes back by two matrices whose product comes to agree with W.
 
 ::
 
-    B = R @ P.T        delta_below = delta @ P @ R.T        dR = dW @ P, decay as W's:  R -> W P
+    B = R @ P.T        delta_below = delta @ P @ R.T        dR = dW @ P, with W's decay:  R -> W P
     R (fan_in, n_mid) learned,  P (n_out, n_mid) fixed,  n_mid = ratio * n_out
 
-Li & Benna 2024, "Feedback alignment with product feedback" (arXiv 2405.20594): alignment with W but no
-synapse-by-synapse match, not even in sign. P is Gaussian with P P^T = I on average; "orthogonal" (ratio 1);
-"identity" (ratio 1), which is Kolen-Pollack. At convergence cos(W, B) = 1 / sqrt(1 + n_out / n_mid) for the Gaussian
-P. The matrix that carries is the product B: the same numbers as two carries, and fewer.
+Li & Benna 2024, "Feedback alignment with product feedback" (arXiv 2405.20594): alignment with W, but no match
+synapse by synapse, not even in sign. P is Gaussian with P P^T = I on average, "orthogonal" (ratio 1), or "identity"
+(ratio 1), which is Kolen-Pollack. At convergence cos(W, B) = 1 / sqrt(1 + n_out / n_mid) for the Gaussian P.
+What is carried with is the product B: the same numbers as two carries, for less work.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 ::
 
-    usf     B = s * sign(W_t)            s: strict norm(W_t)/norm(sign(W_t)), init norm(W_0)/norm(sign(W_t)), std or a
-    number frsf    B = |M| * sign(W_t)          M drawn once, from W's own initialiser brsf    B = |M_t| * sign(W_t)
-    M drawn anew for every weight update
+    usf     B = s * sign(W_t)         s: "strict" norm(W_t) / norm(sign(W_t)), "init" norm(W_0) / norm(sign(W_t)),
+                                      "std" of W's initialiser, or a number
+    frsf    B = |M| * sign(W_t)       M drawn once, from W's own initialiser
+    brsf    B = |M_t| * sign(W_t)     M drawn anew for every weight update
 
 Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as
-re-implemented by Lance & Kieu 2026, eq. 6, whose "uSF Init" is frsf); Liao, Leibo & Poggio 2016, "How important is
-weight symmetry in backpropagation?" (usf, frsf, brsf, and concordance of the signs with probability p); scale="std"
-as in Xiao et al. 2018. sign(0) = 0.
+re-implemented by Lance & Kieu 2026, eq. 6, whose "uSF Init" is frsf, eq. 5); Liao, Leibo & Poggio 2016, "How important
+is weight symmetry in backpropagation?" (usf, frsf, brsf, concordance); scale="std" as in Xiao et al. 2018. sign(0) = 0.
 """
 
 from __future__ import annotations

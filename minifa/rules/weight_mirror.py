@@ -2,13 +2,13 @@
 
 ::
 
-    y = x @ W,  x ~ N(0, sigma^2)        dB = eta x.T @ y / n - lambda B,    lambda = eta sigma^2:  E[x.T y / n] =
-    sigma^2 W, so B -> W
+    y = x @ W,  x ~ N(0, sigma^2)        dB = eta x.T @ y / n - lambda B,   lambda = eta sigma^2
+    E[x.T @ y / n] = sigma^2 W           so B -> W
 
-Akrout et al. 2019, "Deep learning without weight transport", eq. 13-15. Differences from the authors' code: the
-mirror sees the linear map alone (no bias, activation or norm), the batch's mean, and a decay that holds B's size
-(theirs has none). With rate = eta sigma^2 this is B <- (1 - rate) B + rate * x.T @ y / (n sigma^2). A convolution's
-noise is drawn on patches: on zero-padded images B would be biased.
+Akrout et al. 2019, "Deep learning without weight transport". Differences from the authors' code: the mirror sees the
+linear map alone (no bias, activation or norm), the batch's mean, and a decay that holds B's size (theirs has none).
+With rate = eta sigma^2 this is B <- (1 - rate) B + rate * x.T @ y / (n sigma^2). A convolution's noise is drawn on
+patches: on zero-padded images B would be biased.
 """
 
 from __future__ import annotations
