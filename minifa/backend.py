@@ -246,6 +246,18 @@ def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Calla
     return result
 
 
+def elementwise(function: Callable[..., Array], *arrays: Array) -> Array:
+    """``function`` of arrays of one shape, made piece by piece; a new array of that shape and the first one's dtype."""
+    result = xp.empty(arrays[0].shape, arrays[0].dtype)
+    flat = [array.reshape(-1) for array in (result, *arrays)]
+
+    def piece(part: slice) -> None:
+        flat[0][part] = function(*(one[part] for one in flat[1:]))
+
+    each_chunk(result.size, (len(flat) + 1) * result.dtype.itemsize, piece)
+    return result
+
+
 def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:
     """The sum of ``work(rows)`` over slices that cover ``range(n)``, always added in the same order."""
     return reduce_chunks(n, bytes_each, work, operator.iadd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
         return options.run(options)
+    except BrokenPipeError:  # whoever read us (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
@@ -215,8 +219,14 @@ def _compare(options: argparse.Namespace) -> int:
     names = split_rules(options.rules)
     base = _experiment(options, names[0])
     dataset = data.load(base.data, base.data_dir)
-    for name in names:  # what cannot work is refused before anything runs
-        experiments.build(_with(base, rule=name), dataset)
+    for name in list(names):  # what cannot work is refused before anything runs
+        try:
+            experiments.build(_with(base, rule=name), dataset)
+        except ValueError as error:
+            if options.rules != "all":
+                raise
+            names.remove(name)
+            print(f"left out {name}: {error}")
     folder = runs.new_folder(options.out or f"runs/compare-{_label(base)}")
     interrupted = False
     chosen: dict[str, float] = {}

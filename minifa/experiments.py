@@ -4,6 +4,7 @@ learning rates."""
 from __future__ import annotations
 
 import csv
+import functools
 import importlib.resources
 import math
 import signal
@@ -257,6 +258,7 @@ def describe_options(options: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={options[key]}" for key in sorted(options))
 
 
+@functools.cache
 def kept_rates() -> list[Row]:
     """The grid's table that ships with the package: every rate that was tried, and which were chosen."""
     text = importlib.resources.files("minifa").joinpath("recipes/rates.csv").read_text(encoding="utf-8")

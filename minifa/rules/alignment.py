@@ -90,8 +90,9 @@ class LocalAlignment(Rule):
             y = layer.project(x, layer.W)
             if layer.b is not None:
                 y += layer.b
-            for coefficient, primitive in self.terms:
-                B -= self.rate * coefficient * primitive(layer, B, x, y)
+            changes = [coefficient * primitive(layer, B, x, y) for coefficient, primitive in self.terms]
+            for change in changes:
+                B -= self.rate * change
 
 
 class SymmetricAlignment(LocalAlignment):

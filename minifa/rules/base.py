@@ -202,12 +202,12 @@ class Rule:
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Passes made inside the with-block leave error, output, target, B and memory as they were before it."""
-        before = self.error, self.output, self.target, dict(self.B), dict(self.memory)
+        """Passes made inside the with-block leave error, output, target, B, memory and activities as they were."""
+        before = {**vars(self), "B": dict(self.B), "memory": dict(self.memory)}
         try:
             yield
         finally:
-            self.error, self.output, self.target, self.B, self.memory = before
+            vars(self).update(before)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"

@@ -82,6 +82,9 @@ class Dense(Rule):
     def feedback(self, layer: Weighted) -> None:
         return None
 
+    def feedback_size(self, layer: Layer) -> int:
+        return sum(array.size for key, array in self.memory.items() if key.startswith(f"{layer.name}<-"))
+
 
 def _find_later(
     layers: Sequence[Layer], taught: set[str], after: list[Weighted], found: dict[str, list[Weighted]]

@@ -8,21 +8,25 @@
 
 from __future__ import annotations
 
-from ..backend import Array, xp
+from ..backend import Array, elementwise, sum_chunks, xp
 from ..layers.base import Weighted
 
 
 def norm(matrix: Array) -> Array:
     """Frobenius norm of the whole kernel, a number on the backend."""
-    return xp.sqrt(
-        (matrix * matrix).sum()
-    )  # not a dot product: BLAS shares long ones between threads, and the bits with them
+    flat = matrix.reshape(-1)
+
+    def piece(part: slice) -> Array:  # no dot product: BLAS shares long ones between threads, and the bits with them
+        return (flat[part] * flat[part]).sum()
+
+    return xp.sqrt(sum_chunks(flat.size, 2 * flat.dtype.itemsize, piece))
 
 
 def rescaled(matrix: Array, to: Array) -> Array:
     """The matrix with another Frobenius norm; a zero matrix stays zero, without a division by zero."""
     size = norm(matrix)
-    return matrix * (to / xp.where(size > 0, size, xp.ones_like(size)))
+    factor = to / xp.where(size > 0, size, xp.ones_like(size))
+    return elementwise(lambda entries: entries * factor, matrix)
 
 
 def check_normalise(normalise: str | None) -> str | None:

@@ -14,7 +14,7 @@ is weight symmetry in backpropagation?" (usf, frsf, brsf, concordance); scale="s
 
 from __future__ import annotations
 
-from ..backend import Array, xp
+from ..backend import Array, elementwise, xp
 from ..layers.base import Weighted
 from ..network import Network
 from ..streams import generator
@@ -58,7 +58,7 @@ class SignConcordant(Rule):
 
     def sign(self, layer: Weighted) -> Array:
         """mask * sign(W), a new array of W's shape."""
-        signs = self.memory[f"{layer.name}/signs"] if self.signs == "initial" else xp.sign(layer.W)
+        signs = self.memory[f"{layer.name}/signs"] if self.signs == "initial" else elementwise(xp.sign, layer.W)
         return signs if self.concordance == 1 else signs * self.memory[f"{layer.name}/mask"]
 
 
@@ -106,7 +106,7 @@ class FRSF(SignConcordant):
 
     name = "frsf"
     title = "fixed random magnitudes, sign-concordant"
-    equation = "B = |M| sign(W), M drawn once"
+    equation = "B = abs(M) sign(W), M drawn once"
 
     def __init__(
         self, seed: int = 0, normalise: str | None = None, concordance: float = 1.0, signs: str = "live"
@@ -125,7 +125,8 @@ class FRSF(SignConcordant):
         return self.memory[layer.name]
 
     def feedback(self, layer: Weighted) -> Array:
-        return normalised(self.magnitude(layer) * self.sign(layer), self.normalise, layer, self.memory)
+        matrix = elementwise(xp.multiply, self.magnitude(layer), self.sign(layer))
+        return normalised(matrix, self.normalise, layer, self.memory)
 
 
 class BRSF(FRSF):
@@ -133,7 +134,7 @@ class BRSF(FRSF):
 
     name = "brsf"
     title = "batchwise random magnitudes, sign-concordant"
-    equation = "B = |M_t| sign(W), M_t drawn at every update"
+    equation = "B = abs(M_t) sign(W), M_t drawn at every update"
 
     def draw(self, net: Network) -> None:
         super().draw(net)
