@@ -137,9 +137,8 @@ class Trainer:
         started = time.perf_counter()
         total: Any = 0.0
         correct: Any = 0
-        with numpy.errstate(
-            over="ignore", invalid="ignore", divide="ignore"
-        ):  # divergence is reported by the loop itself
+        # NumPy's warnings are silenced because the loop itself reports divergence.
+        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for i in range(batches):
                 rows = order[i * batch_size : (i + 1) * batch_size]
                 self.optimizer.lr = self.base_lr * self.schedule(self.epoch - 1 + i / batches)
