@@ -264,10 +264,11 @@ def _with(experiment: Experiment, **changes: Any) -> Experiment:
 
 
 def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[list[Result], bool]:
-    """Every result that came, and whether Ctrl-C cut it short."""
+    """Every result that came, in the grid's order, and whether Ctrl-C cut it short."""
     from tqdm import tqdm
 
     results: list[Result] = []
+    interrupted = False
     with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar:
         try:
             for result in experiments.run_many(grid, jobs):
@@ -276,8 +277,8 @@ def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[
                 e = result.experiment
                 bar.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
         except KeyboardInterrupt:
-            return results, True
-    return results, False
+            interrupted = True
+    return sorted(results, key=lambda result: grid.index(result.experiment)), interrupted
 
 
 def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:

@@ -176,11 +176,11 @@ def test_product_feedback_through_the_identity_is_kolen_pollack(make_optimizer):
 def test_product_feedback_aligns_as_far_as_its_ratio_allows(ratio, degrees):
     # R -> W P: cos(W, R P^T) = 1 / sqrt(1 + n_out / n_mid)
     net = network([Linear(4, 150), Tanh(), Linear(150, 120)], (4,))
-    rule, (x, y) = make(f"product:ratio={ratio}").attach(net), data(n_out=120)
+    rule, (x, y) = make(f"product:ratio={ratio}").attach(net), data(n=400, n_out=120)
     assert float(mf.metrics.angle(net["linear2"].W, rule.B["linear2"])) == pytest.approx(90, abs=2)
-    train(net, rule, mf.SGD(0.01, weight_decay=50.0), x, y, 20)  # D halves at every step
+    train(net, rule, mf.SGD(0.05, weight_decay=4.0), x, y, 60)  # what they started with shrinks to a millionth
     rule.gradients(net, x, y, HALF)
-    assert float(mf.metrics.angle(net["linear2"].W, rule.B["linear2"])) == pytest.approx(degrees, abs=1.0)
+    assert float(mf.metrics.angle(net["linear2"].W, rule.B["linear2"])) == pytest.approx(degrees, abs=1.5)
 
 
 @pytest.mark.parametrize("samples", [30, 300, 3000])
@@ -292,16 +292,16 @@ def test_a_narrow_linear_net_finds_a_random_sketch_of_its_task(rank):
     rule, x = make("fa").attach(net), np.eye(20)
     B = rule.memory["linear2"]
     B[...] = rng.standard_normal(B.shape) / math.sqrt(15)
-    train(net, rule, mf.SGD(1.0, momentum=0.9), x, T, 1500)
+    train(net, rule, mf.SGD(0.1, momentum=0.9), x, T, 1000)
     learned = net["linear1"].W @ net["linear2"].W
     Q, _ = np.linalg.qr(T @ B.T)
     # limit = Q Q^T T
-    np.testing.assert_allclose(learned, Q @ Q.T @ T, atol=1e-4)
+    np.testing.assert_allclose(learned, Q @ Q.T @ T, atol=1e-8 if rank != 15 else 1e-3)  # a square B: slow
     error, best = np.linalg.norm(learned - T), math.sqrt((np.linalg.svd(T)[1][rank:] ** 2).sum())
     if rank < 15:
         assert error > 1.05 * best
     else:
-        assert error < 1e-3
+        assert error < 0.01
 
 
 def test_from_some_starts_small_components_are_learned_before_large_ones():
@@ -337,7 +337,7 @@ def test_direct_feedback_from_zero_aligns_every_layer_with_its_two_feedbacks():
         y = x @ rng.standard_normal((12, 5)) / math.sqrt(12)
         net = linear_net(12, 16, 16, 16, 5, init="zero")
         rule = make("dfa:family=gaussian,sd=0.25", seed=seed).attach(net)
-        train(net, rule, mf.SGD(0.2), x, y, 400)
+        train(net, rule, mf.SGD(0.1), x, y, 500)
         assert float(rule.gradients(net, x, y, HALF)) < 0.01 * (y**2).sum(axis=1).mean() / 2
         W2, W3, W4 = (layer.W for layer in net.weighted[1:])
         F1, F2, F3 = (rule.B[f"linear{i}"] for i in (1, 2, 3))
@@ -346,7 +346,7 @@ def test_direct_feedback_from_zero_aligns_every_layer_with_its_two_feedbacks():
         P1, P2, P3 = (F @ np.linalg.pinv(F) for F in (F1, F2, F3))
         for left, W, right in ((P1, W2, P2), (P2, W3, P3), (P3, W4, np.eye(5))):
             np.testing.assert_allclose(left @ W @ right, W, atol=1e-12)
-    assert np.min(found) > 0.75 and np.mean(found) > 0.82, found
+    assert np.min(found) > 0.8 and np.mean(found) > 0.88, found
 
 
 @pytest.mark.parametrize("description, rho", [("fa:correlation=0.8", 0.8), ("usf", math.sqrt(2 / math.pi))])
