@@ -46,6 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults behind every option's help, where there is one to tell."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, with the nearest known names where a command or option is not known."""
 
@@ -71,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (describe, summary, run) in COMMANDS.items():
         command = commands.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name, help=summary, description=summary, formatter_class=_Help
         )
         command.set_defaults(run=run, parser=command)
         where = command.add_argument_group("where it runs")
@@ -307,7 +314,8 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     ]
     _write_rows(folder / "runs.csv", rows)
     runs.write_config(folder, {"experiments": [r.experiment.as_config() for r in results]})
-    _draw(folder / "figures" / "comparison.png", "comparison", results, _describe(first, dataset))
+    few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
+    _draw(folder / "figures" / "comparison.png", "comparison" if few else "survey", results, _describe(first, dataset))
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

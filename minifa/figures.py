@@ -42,8 +42,7 @@ def comparison(results: Sequence[Result], title: str = "") -> Figure:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
-    groups = {rule: some for rule, some in groups.items() if some}
+    groups = _finished(results)
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 7.6), layout="constrained")
         axes = figure.subplots(2, 2)
@@ -59,6 +58,64 @@ def comparison(results: Sequence[Result], title: str = "") -> Figure:
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
+
+
+def survey(results: Sequence[Result], title: str = "") -> Figure:
+    """Many rules at a glance, a line each: final scores, and the angles of every layer as heat maps.
+
+    Args:
+        results: as for `comparison`, which draws up to eight rules in more detail.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    groups = _finished(results)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(13, 1.6 + 0.34 * len(groups)), layout="constrained")
+        scores, weights, errors = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
+        _final_scores(scores, groups)
+        _heat_map(weights, groups, "weight_angle", "Feedback against weights")
+        image = _heat_map(errors, groups, "true_angle", "Error against backpropagation's")
+        bar = figure.colorbar(image, ax=errors, ticks=(0, 30, 60, 90), format="%d°", aspect=40, pad=0.02)
+        bar.outline.set_visible(False)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def _finished(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """By rule, the runs that did not fail; rules of which none is left do not appear."""
+    groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
+    return {rule: some for rule, some in groups.items() if some}
+
+
+def _heat_map(axes: Axes, groups: Mapping[str, Sequence[Result]], quantity: str, title: str) -> Any:
+    """Rules by layers, lowest layer at the left; an angle that a rule does not have stays empty."""
+    layers = _layers(groups)
+    means = [[_mean_at_end(some, f"{layer}.{quantity}") for layer in layers] for some in groups.values()]
+    image = axes.imshow(means, cmap="cividis", vmin=0, vmax=90, aspect="auto")
+    for y, row in enumerate(means):
+        for x, angle in enumerate(row):
+            if not math.isnan(angle):
+                axes.text(
+                    x, y, f"{angle:.0f}", ha="center", va="center", fontsize=8, color="black" if angle > 50 else "white"
+                )
+    axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 5 else 0)
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title)
+    return image
+
+
+def _layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
+    return max((r.layers for some in groups.values() for r in some), key=len)
+
+
+def _mean_at_end(some: Sequence[Result], column: str) -> float:
+    """Mean over seeds of a column's last value; NaN where no seed has it."""
+    known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
+    return statistics.fmean(known) if known else math.nan
 
 
 def look(i: int) -> dict[str, Any]:
@@ -120,7 +177,7 @@ def _final_scores(axes: Axes, groups: Mapping[str, Sequence[Result]]) -> None:
             textcoords="offset points", va="center", ha="right" if left else "left", fontsize=9,
         )  # fmt: skip
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     some = next(iter(groups.values()))
     if _is_accuracy(some):
@@ -136,16 +193,11 @@ def _is_accuracy(some: Sequence[Result]) -> bool:
 
 def _angles(axes: Axes, groups: Mapping[str, Sequence[Result]], quantity: str, title: str) -> None:
     """An angle per layer, lowest layer at the left: mean over seeds, with 90 degrees (chance) marked."""
-    layers = max((r.layers for some in groups.values() for r in some), key=len)
+    layers = _layers(groups)
     for i, some in enumerate(groups.values()):
-        points = []
-        for x, layer in enumerate(layers):
-            values = [r.history[-1].get(f"{layer}.{quantity}") for r in some]
-            known = [value for value in values if value is not None]
-            if known:
-                points.append((x, statistics.fmean(known)))
-        if points:
-            axes.plot(*zip(*points, strict=True), markersize=5, linewidth=1.4, **look(i))
+        means = [_mean_at_end(some, f"{layer}.{quantity}") for layer in layers]
+        if not all(map(math.isnan, means)):
+            axes.plot(range(len(layers)), means, markersize=5, linewidth=1.4, **look(i))
     axes.axhline(90, color="#555555", linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
         "chance", (1, 90), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points", va="center",

@@ -37,8 +37,8 @@ def test_comparison_draws_means_bands_and_every_seed():
     assert list(curves.get_lines()[0].get_ydata()) == pytest.approx([0.1, 0.8])
     assert [label.get_text() for label in scores.get_yticklabels()] == ["bp", "fa"]
     assert sorted(x for c in scores.collections for x, _ in c.get_offsets()) == pytest.approx([0.2, 0.4, 0.7, 0.9])
-    assert list(weights.get_lines()[1].get_ydata()) == pytest.approx([80.5])  # the mean over seeds, at linear1
-    assert list(weights.get_lines()[1].get_xdata()) == [1]
+    assert list(weights.get_lines()[1].get_ydata())[1] == pytest.approx(80.5)  # the mean over seeds, at linear1
+    assert list(weights.get_lines()[1].get_ydata())[0] != 80.5  # conv1 has no feedback
     assert list(errors.get_lines()[0].get_ydata()) == pytest.approx([70.0, 0.0])
     assert "two rules" in figure.get_suptitle()
 
@@ -46,6 +46,15 @@ def test_comparison_draws_means_bands_and_every_seed():
 def test_colours_and_markers_differ_and_repeat_only_with_another_line():
     looks = [tuple(sorted(figures.look(i).items())) for i in range(24)]
     assert len(set(looks)) == 24
+
+
+def test_survey_shows_every_rule_and_leaves_empty_what_does_not_exist():
+    names = [f"rule{i}" for i in range(12)]
+    figure = figures.survey([result(name, seed, 0.5 + seed / 10) for name in names for seed in (0, 1)])
+    scores, weights, errors, _ = figure.axes
+    assert [label.get_text() for label in scores.get_yticklabels()] == names
+    assert [t.get_text() for t in errors.texts[:2]] == ["70", "0"]
+    assert [t.get_text() for t in weights.texts] == ["80"] * 12  # conv1 has no feedback: its cells stay empty
 
 
 def test_training_curves_show_every_layer():

@@ -16,6 +16,9 @@ MAKERS = {
     "momentum": lambda: mf.SGD(0.1, momentum=0.9, weight_decay=0.01),
     "nesterov": lambda: mf.SGD(0.1, momentum=0.9, nesterov=True),
     "rmsprop with momentum": lambda: mf.RMSprop(momentum=0.5),
+    "manhattan": lambda: mf.SGD(0.01, momentum=0.5, manhattan=True),
+    "constrained": lambda: mf.SGD(0.1, weight_decay=0.01, constrain_weights=True),
+    "frozen signs": lambda: mf.Adam(freeze_signs=True, constrain_weights=True),
 }
 
 
@@ -68,6 +71,87 @@ def test_sgd_by_hand(float64):
     assert net["linear1"].W.item() == pytest.approx(first)
     optimizer.step(net)
     assert net["linear1"].W.item() == pytest.approx(first - 0.1 * (0.5 * 0.7 + 0.5 + 0.1 * first))
+
+
+def one_layer(W):
+    net = Network([Linear(2, 2)])
+    net["linear1"].W[...] = W
+    return net, net["linear1"]
+
+
+def move(layer, net, optimizer, dW, db=(0.0, 0.0)):
+    layer.grads.update(W=np.array(dW), b=np.array(db))
+    optimizer.step(net)
+
+
+def test_manhattan_takes_the_sign_before_decay_and_momentum(float64):
+    # v <- mu v + sign(g) + d W; W <- W - lr v; sign(0) = 0; biases too
+    net, layer = one_layer(2.0)
+    optimizer = mf.SGD(0.1, momentum=0.5, weight_decay=0.1, manhattan=True)
+    move(layer, net, optimizer, [[30.0, -1e-9], [0.0, 7.0]], db=(-5.0, 0.0))
+    signs = np.array([[1.0, -1.0], [0.0, 1.0]])
+    v = signs + 0.1 * 2.0
+    W = 2.0 - 0.1 * v
+    np.testing.assert_allclose(layer.W, W, rtol=1e-14)
+    np.testing.assert_allclose(layer.b, [0.1, 0.0], rtol=1e-14)
+    move(layer, net, optimizer, [[1e9, -3.0], [0.0, -1.0]])
+    v = 0.5 * v + [[1.0, -1.0], [0.0, -1.0]] + 0.1 * W
+    np.testing.assert_allclose(layer.W, W - 0.1 * v, rtol=1e-14)
+
+
+def test_manhattan_signs_the_gradient_of_learned_feedback_as_well(float64):
+    net = mlp()
+    rule, optimizer = mf.rules.KolenPollack().attach(net), mf.SGD(0.25, manhattan=True)
+    before, W = rule.state(), net["linear2"].W.copy()
+    steps(net, rule, optimizer, 1)
+    assert set(np.unique(abs(net["linear2"].W - W).round(12))) == {0.25}
+    np.testing.assert_allclose(rule.memory["linear2"] - before["linear2"], net["linear2"].W - W, rtol=1e-12)
+
+
+def test_constrained_weights_are_scaled_back_whole_and_nothing_else_is(float64):
+    # W' = W - lr g, then W = W' norm(W_0) / norm(W'); no bias, no feedback
+    net, layer = one_layer([[3.0, 0.0], [0.0, 4.0]])
+    optimizer = mf.SGD(1.0, constrain_weights=True)
+    for dW in ([[-3.0, 0.0], [0.0, -4.0]], [[0.0, 2.0], [1.0, 0.0]]):
+        moved = layer.W - np.array(dW)
+        b = layer.b - [1.0, 2.0]
+        move(layer, net, optimizer, dW, db=(1.0, 2.0))
+        np.testing.assert_allclose(layer.W, moved * 5 / np.sqrt((moved**2).sum()), rtol=1e-14)
+        np.testing.assert_array_equal(layer.b, b)
+    net = mlp()
+    rule = mf.rules.KolenPollack().attach(net)
+    before = rule.state()["linear2"]
+    steps(net, rule, mf.SGD(1.0, constrain_weights=True), 1)
+    np.testing.assert_allclose(rule.memory["linear2"], before - net["linear2"].grads["W"], rtol=1e-12)
+
+
+def test_a_weight_of_frozen_sign_waits_short_of_zero_and_may_come_back(float64):
+    net, layer = one_layer([[1.0, -1.0], [0.5, 0.0]])
+    optimizer = mf.SGD(1.0, freeze_signs=True)
+    move(layer, net, optimizer, [[2.0, -3.0], [0.5, 1.0]], db=(1.0, -1.0))
+    # beyond zero, beyond zero, exactly at zero; a weight that started at zero has no sign to leave
+    np.testing.assert_array_equal(layer.W, [[1e-10, -1e-10], [1e-10, 0.0]])
+    np.testing.assert_array_equal(layer.b, [-1.0, 1.0])
+    move(layer, net, optimizer, [[-2.0, 3.0], [0.25, -1.0]], db=(-2.0, 2.0))
+    np.testing.assert_allclose(layer.W, [[2.0, -3.0], [1e-10, 0.0]], rtol=1e-9)
+    np.testing.assert_array_equal(layer.b, [1.0, -1.0])  # biases are free
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("constrain", [False, True])
+def test_frozen_signs_stay_under_every_optimizer(name, constrain, engine):
+    net = mlp()
+    optimizer = OPTIMIZERS[name](lr=0.2, freeze_signs=True, constrain_weights=constrain)
+    start = {layer.name: mf.to_host(layer.W).copy() for layer in net.weighted}
+    steps(net, mf.rules.BP().attach(net), optimizer, 8)
+    stopped = 0
+    for layer in net.weighted:
+        W = mf.to_host(layer.W)
+        np.testing.assert_array_equal(np.sign(W), np.sign(start[layer.name]))
+        stopped += (abs(W) < 1e-8).sum()
+        if constrain:
+            assert np.linalg.norm(W) == pytest.approx(np.linalg.norm(start[layer.name]), rel=1e-6)
+    assert stopped > 0, "no weight ever came to zero: the test tests nothing"
 
 
 def test_clipping_scales_all_gradients_by_one_factor(float64):
@@ -125,6 +209,8 @@ def test_state_continues_exactly(name, engine):
     other, other_rule, restored = fresh()
     other.load_state(weights)
     restored.load_state(state, other, other_rule)
+    for key, array in restored.state().items():
+        np.testing.assert_array_equal(array, state[key], err_msg=key)
     steps(other, other_rule, restored, 2, start=3)
     for key, array in other.state().items():
         np.testing.assert_array_equal(array, net.state()[key], err_msg=key)

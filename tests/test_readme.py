@@ -17,7 +17,8 @@ def test_the_code_runs_and_prints_the_angles_it_promises():
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
         exec("\n".join(blocks), {})  # our own text, as a reader would paste it
-    measured = [float(line.split()[1]) for line in printed.getvalue().splitlines() if line.startswith(("before", "after"))]
+    lines = [line for line in printed.getvalue().splitlines() if line.startswith(("before", "after"))]
+    measured = [float(line.split()[1]) for line in lines]
     promised = [float(angle) for angle in re.findall(r"# (\d+\.\d)(?: degrees)?:", blocks[0])]
     assert measured == pytest.approx(promised, abs=0.3)  # another BLAS rounds otherwise
 

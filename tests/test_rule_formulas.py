@@ -427,7 +427,7 @@ def test_batch_norm_s_statistics_move_once_and_by_the_clean_pass(description):
     assert_close(*after, tolerance=1e-15)
 
 
-@pytest.mark.parametrize("description", ["node_perturbation", "weight_perturbation"])
+@pytest.mark.parametrize("description", ["node_perturbation:sigma=2", "weight_perturbation:sigma=2"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_shaking_leaves_weights_and_the_clean_pass_s_activity(description, dtype):
     with mf.using("numpy", dtype):
