@@ -77,9 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minifa {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (describe, summary, run) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, description=summary, formatter_class=_Help
-        )
+        command = commands.add_parser(name, help=summary, description=summary, formatter_class=_Help)
         command.set_defaults(run=run, parser=command)
         where = command.add_argument_group("where it runs")
         where.add_argument(

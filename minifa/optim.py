@@ -32,7 +32,7 @@ class Optimizer:
         constrain_weights: after every step, scale each W back to the norm it had before the first (what BioTorch
             attributes to
             Moskovitz et al. 2018).
-        freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018).
+        freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
 
     Raises:
         ValueError: an option outside its range.
@@ -102,7 +102,7 @@ class Optimizer:
         for layer in net.weighted:
             if self.freeze_signs:
                 sign = self.start[f"sign/{layer.name}"]
-                layer.W[...] = xp.where(layer.W * sign > 0, layer.W, sign * NEARLY_ZERO)
+                layer.W[...] = xp.where(layer.W * sign <= 0, sign * NEARLY_ZERO, layer.W)
             if self.constrain_weights:
                 layer.W[...] = rescaled(layer.W, self.start[f"norm/{layer.name}"])
 

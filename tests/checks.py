@@ -237,6 +237,7 @@ RULES = [
     "bp",
     "shallow",
     "sham",
+    "stale:every=2",
     "fa",
     "fa:normalise=strict",
     "fa:normalise=init,sparsity=0.5",

@@ -270,3 +270,12 @@ def test_schedules_at_their_corners():
     )
     assert schedules.constant()(100) == 1
     assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up"}
+
+
+def test_frozen_signs_do_not_hide_a_weight_that_is_no_number():
+    net = mf.Network([mf.Linear(2, 2)])
+    optimizer = mf.SGD(lr=0.1, freeze_signs=True)
+    optimizer.step(net)
+    net["linear1"].W[0, 0] = np.nan
+    optimizer.step(net)
+    assert np.isnan(net["linear1"].W[0, 0])

@@ -806,3 +806,15 @@ def test_rules_learn_a_task_that_the_output_layer_alone_cannot():
 def test_inputs_helper_keeps_away_from_kinks():
     x = inputs((50,), n=20)
     assert abs(x).min() >= 0.01 and len(np.unique(x)) == x.size
+
+
+def test_stale_copies_the_weights_every_k_updates():
+    """B(t) = W(k floor(t / k))."""
+    net, x, y = mlp(), *data()
+    rule = make("stale:every=3").attach(net)
+    optimizer, weights = mf.SGD(lr=0.1), []
+    for step in range(7):
+        weights.append(net["linear2"].W.copy())
+        rule.gradients(net, x, y, HALF)
+        np.testing.assert_array_equal(rule.B["linear2"], weights[3 * (step // 3)])
+        optimizer.step(net, rule)

@@ -14,6 +14,7 @@ from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
 from .product import Product
 from .sign_concordant import BRSF, FRSF, USF
+from .stale import Stale
 from .weight_mirror import WeightMirror
 
 RULES: dict[str, type[Rule]] = {
@@ -22,6 +23,7 @@ RULES: dict[str, type[Rule]] = {
         BP,
         Shallow,
         Sham,
+        Stale,
         FA,
         USF,
         FRSF,
@@ -74,6 +76,7 @@ __all__ = [
     "Sham",
     "Shallow",
     "SignDFA",
+    "Stale",
     "SymmetricAlignment",
     "USF",
     "WeightMirror",

@@ -87,6 +87,10 @@ class DFA(Rule):
         drawn = FAMILIES[self.family](generator(self.seed, "feedback", name), (units, n_out), sd)
         return xp.asarray(drawn.astype(net.dtype))
 
+    def feedback_size(self, layer: Layer) -> int:
+        """Numbers that feed this layer; with ``shared`` other layers may be fed by the same ones."""
+        return self.F[layer.name].size if layer.name in self.F else 0
+
     def teaches(self, layer: Layer) -> bool:
         return layer.name in self.F
 

@@ -39,7 +39,8 @@ class KolenPollack(Rule):
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
-        return {layer.name: (self.memory[layer.name], layer.grads["W"]) for layer in self.senders(self.net)}
+        learning = [layer for layer in self.senders(self.net) if layer.grads["W"] is not None]
+        return {layer.name: (self.memory[layer.name], layer.grads["W"]) for layer in learning}
 
 
 class DirectKolenPollack(DFA):

@@ -109,9 +109,11 @@ class WeightPerturbation(Perturbation):
         before = {name: array.copy() for name, array in net.parameters().items()}
         for name, array in net.parameters().items():
             array += noise[name]
-        noisy = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
-        for name, array in net.parameters().items():
-            array[...] = before[name]
+        try:
+            noisy = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
+        finally:
+            for name, array in net.parameters().items():
+                array[...] = before[name]
         value = self.receive(net, net.forward(x, self.walk(net)), y, loss)
         rise = loss(noisy, self.target)[0].mean() - value
         for layer in net:

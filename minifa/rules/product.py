@@ -82,6 +82,8 @@ class Product(Rule):
         assert self.net is not None
         found = {}
         for layer in self.senders(self.net):
+            if layer.grads["W"] is None:
+                continue
             R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
             found[f"{layer.name}/R"] = R, matmul(as_matrix(layer.grads["W"]), P).reshape(R.shape)
         return found

@@ -1,0 +1,49 @@
+"""Stale transport: the feedback is a copy of the weights that is renewed only now and then.
+
+::
+
+    B = W as it was at update  k * floor(t / k)
+
+A control of our own, between backpropagation (k = 1) and a frozen copy of the start (k beyond the last update): how
+fresh must transported weights be? It is weight transport, k times more rarely.
+"""
+
+from __future__ import annotations
+
+from ..backend import Array
+from ..layers.base import Weighted
+from ..network import Network
+from .base import Rule
+
+
+class Stale(Rule):
+    """B is copied from W every ``every`` updates.
+
+    Args:
+        every: k, from 1 up.
+
+    Raises:
+        ValueError: k below 1.
+    """
+
+    name = "stale"
+    title = "stale copies of the weights (control)"
+    equation = "B = W as it was up to k updates ago"
+    paper = "control"
+    needs = "every forward weight at its feedback synapse, now and then (weight transport)"
+
+    def __init__(self, seed: int = 0, every: int = 100) -> None:
+        super().__init__(seed)
+        if every < 1:
+            raise ValueError(f"every is a number of updates from 1 up, got {every}")
+        self.every = every
+
+    def draw(self, net: Network) -> None:
+        self.memory = {layer.name: layer.W.copy() for layer in self.senders(net)}
+
+    def feedback(self, layer: Weighted) -> Array:
+        return self.memory[layer.name]
+
+    def update_feedback(self, net: Network) -> None:
+        if net.step % self.every == 0:
+            self.draw(net)
