@@ -277,10 +277,26 @@ def reduce_chunks(n: int, bytes_each: int, work: Callable[[slice], T], join: Cal
     return functools.reduce(join, totals)
 
 
+_products: list[int] | None = None
+
+
+@contextlib.contextmanager
+def counting_products() -> Iterator[list[int]]:
+    """A list that receives the multiply-adds of every `matmul` made inside the with-block."""
+    global _products
+    _products = []
+    try:
+        yield _products
+    finally:
+        _products = None
+
+
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """``a @ b`` of two matrices. A large product is cut along its longer side, so that cores share it bit for bit
     alike."""
     rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
+    if _products is not None:
+        _products.append(rows * inner * columns)
     if not _cpu_chunks or _pool.working() or rows * inner * columns <= SMALL_PRODUCT:
         return xp.matmul(a, b, out=out)
     result = xp.empty((rows, columns), a.dtype) if out is None else out

@@ -43,6 +43,7 @@ class Timing:
     seconds: list[float]
     flops: float
     bytes: int
+    feedback: float = 0.0  # seconds in which the feedback learns by itself, apart from the passes
 
     @property
     def median(self) -> float:
@@ -64,30 +65,45 @@ def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 1
 
 def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int) -> list[Timing]:
     """Time the contestants in turn."""
-    steps: dict[str, tuple[Step, float]] = {}
-    for name in rule_names:
-        steps[f"minifa {name}"] = _minifa_step(model, name, batch_size)
-    flops = max(work for _, work in steps.values())
+    steps = {f"minifa {name}": _minifa_step(model, name, batch_size) for name in rule_names}
+    flops = _minifa_step(model, "bp", batch_size)[1]
     for label, step in _torch_steps(model, batch_size).items():
-        steps[label] = step, flops
+        steps[label] = step, flops, []
     memory = {label: _peak_bytes(model, label, batch_size) for label in steps}
-    for step, _ in steps.values():
+    for step, _, _ in steps.values():
         step()
     seconds: dict[str, list[float]] = {label: [] for label in steps}
     for _ in range(repeats):
-        for label, (step, _) in steps.items():
+        for label, (step, _, _) in steps.items():
             step()  # not timed: brings its data back into the caches, and lets the other's idle threads stop spinning
             started = time.perf_counter()
             for _ in range(IN_A_ROW):
                 step()
             seconds[label].append((time.perf_counter() - started) / IN_A_ROW)
-    return [Timing(label, seconds[label], steps[label][1], memory[label]) for label in steps]
+    return [
+        Timing(label, seconds[label], flops, memory[label], statistics.median(apart) if apart else 0.0)
+        for label, (_, flops, apart) in steps.items()
+    ]
 
 
 def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -> str:
-    """Medians, and ratios to the first contestant and to PyTorch (pairs of the same round, so that drift cancels)."""
+    """Medians, and ratios to the first contestant and to PyTorch (pairs of the same round, so that drift cancels).
+
+    products: multiply-adds of all matrix products beside the first contestant's; feedback ms: of a step, what the
+    feedback's own learning takes (noise phases, local penalties).
+    """
     torch = next((t for t in timings if t.label == "torch"), None)
-    head = ("step", "ms", "images/s", "of matrix rate", "peak MiB", f"/ {timings[0].label}", "/ torch")
+    head = (
+        "step",
+        "ms",
+        "images/s",
+        "products",
+        "of matrix rate",
+        "feedback ms",
+        "peak MiB",
+        f"/ {timings[0].label}",
+        "/ torch",
+    )
     rows = [head]
     for timing in timings:
         rows.append(
@@ -95,7 +111,9 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
                 timing.label,
                 f"{timing.median * 1e3:.2f}",
                 f"{batch_size / timing.median:,.0f}",
+                f"{timing.flops / timings[0].flops:.2f}",
                 f"{timing.flops / timing.median / rate:.0%}",
+                f"{timing.feedback * 1e3:.2f}",
                 f"{timing.bytes / 2**20:.0f}" if timing.bytes else "-",
                 f"{_ratio(timing, timings[0]):.2f}",
                 f"{_ratio(timing, torch):.2f}" if torch else "-",
@@ -121,18 +139,8 @@ def matrix_rate(size: int = 2048) -> float:
     return 2 * size**3 / min(times)
 
 
-def matrix_work(net: Network, batch_size: int) -> float:
-    """Operations of the matrix products in one backpropagation step: forward, gradient, and carrying where an error
-    is sent down."""
-    total = 0.0
-    for layer in net.weighted:
-        positions = math.prod((layer.output_shape or ())[:-1])
-        products = 3 if layer.sends_down else 2
-        total += 2.0 * products * batch_size * positions * layer.W.size
-    return total
-
-
-def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, float]:
+def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, float, list[float]]:
+    """A step, the operations of its products, and a list that collects the seconds of its feedback's own learning."""
     name, shape, options = SHAPES[model]
     net = Network(MODELS[name](shape, CLASSES, **options), seed=0, input_shape=shape)
     rule = rules.make(rule_name).attach(net)
@@ -145,13 +153,18 @@ def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, flo
         optimizer.step(net, rule)
         backend.synchronise()
 
-    work = matrix_work(net, batch_size)
-    if not rule.crosses_weights:
-        positions = {layer.name: math.prod((layer.output_shape or ())[:-1]) for layer in net.weighted}
-        work -= sum(
-            2.0 * batch_size * positions[layer.name] * layer.W.size for layer in net.weighted if layer.sends_down
-        )
-    return step, work
+    apart: list[float] = []
+    learn = rule.update_feedback
+
+    def timed(net: Network) -> None:
+        started = time.perf_counter()
+        learn(net)
+        apart.append(time.perf_counter() - started)
+
+    rule.update_feedback = timed  # type: ignore[method-assign]
+    with backend.counting_products() as products:
+        step()
+    return step, 2.0 * sum(products), apart
 
 
 def _batch(shape: tuple[int, ...], batch_size: int) -> tuple[numpy.ndarray, numpy.ndarray]:

@@ -7,13 +7,18 @@ uses the same numbers as a CPU run.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
+from .threads import pool
+
+BLOCK = 1 << 16  # numbers that one generator draws
 PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data")
 
 
@@ -35,6 +40,29 @@ def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.r
     digest = hashlib.sha256(f"{purpose}/{name}".encode()).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
     return numpy.random.Generator(numpy.random.PCG64(numpy.random.SeedSequence([seed, step, *words])))
+
+
+def draw_in_blocks(
+    seed: int,
+    purpose: str,
+    name: str,
+    step: int,
+    count: int,
+    draw: Callable[[numpy.random.Generator, int], numpy.ndarray],
+) -> numpy.ndarray:
+    """Many numbers of one draw, (count,), made on all cores: each block of fixed size has its own generator.
+
+    For draws that are repeated at every update; the numbers do not depend on how many cores there are.
+    """
+    result = numpy.empty(count)
+    starts = range(0, count, BLOCK)
+
+    def fill(start: int) -> None:
+        part = result[start : start + BLOCK]
+        part[:] = draw(generator(seed, purpose, f"{name}/{start // BLOCK}", step), len(part))
+
+    pool.run([functools.partial(fill, start) for start in starts])
+    return result
 
 
 def check_seed(seed: Any) -> int:

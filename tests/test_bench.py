@@ -1,26 +1,33 @@
 """The bench measures what it says. How fast anything is, no test asserts."""
 
+import numpy as np
 import pytest
 
-from minifa import bench
-from minifa.layers import Conv2d, Linear
+from minifa import backend, bench
+from minifa.layers import Conv2d, Flatten, Linear
+from minifa.losses import SoftmaxCrossEntropy
 from minifa.network import Network
+from minifa.rules import BP
 
 
 def test_ratios_pair_the_steps_of_one_round():
-    a, b = bench.Timing("a", [1.0, 2.0, 9.0], 1e9, 0), bench.Timing("torch", [2.0, 4.0, 3.0], 1e9, 1 << 20)
+    a, b = bench.Timing("a", [1.0, 2.0, 9.0], 1e9, 0), bench.Timing("torch", [2.0, 4.0, 3.0], 2e9, 1 << 20, 2.5e-4)
     text = bench.table("mlp", [a, b], 128, rate=1e10)
     first, second = (line.split() for line in text.splitlines()[3:])
-    assert first == ["a", "2000.00", "64", "5%", "-", "1.00", "0.50"]
-    assert second == ["torch", "3000.00", "43", "3%", "1", "2.00", "1.00"]
+    assert first == ["a", "2000.00", "64", "1.00", "5%", "0.00", "-", "1.00", "0.50"]
+    assert second == ["torch", "3000.00", "43", "2.00", "7%", "0.25", "1", "2.00", "1.00"]
 
 
-def test_matrix_work_counts_three_products_and_two_where_nothing_is_sent_down():
-    net = Network([Conv2d(1, 2, 3), Conv2d(2, 3, 3)], input_shape=(6, 6, 1))
-    first = 2 * 2 * 4 * 16 * 18  # multiply and add, forward and gradient, 4 images, 16 positions, 18 weights
-    second = 2 * 3 * 4 * 4 * 54
-    assert bench.matrix_work(net, batch_size=4) == first + second
-    assert bench.matrix_work(Network([Linear(5, 7)]), batch_size=2) == 2 * 2 * 2 * 35
+def test_products_are_counted_as_they_are_made():
+    """Forward, gradient and carry: three products per layer, two where nothing is sent down; in chunks or whole."""
+    net = Network([Conv2d(1, 2, 3), Conv2d(2, 3, 3), Flatten(), Linear(12, 2)], input_shape=(6, 6, 1))
+    rule = BP().attach(net)
+    x = np.ones((4, 6, 6, 1), "float32")
+    with backend.counting_products() as products:
+        rule.gradients(net, x, np.zeros(4, int), SoftmaxCrossEntropy())
+    assert sum(products) == 2 * 4 * 16 * 18 + 3 * 4 * 4 * 54 + 3 * 4 * 24
+    rule.gradients(net, x, np.zeros(4, int), SoftmaxCrossEntropy())
+    assert len(products) == 8  # the list is closed
 
 
 def test_a_small_bench_runs(monkeypatch):

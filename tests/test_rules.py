@@ -574,7 +574,7 @@ def test_brsf_draws_once_per_update_and_never_when_only_looking(count_draws):
         mf.metrics.alignment(net, rule, x, y, loss)
         optimizer.step(net, rule)
     # no draw for the first update (attach made it), then one for each layer that carries an error
-    assert made == [("feedback", "linear3"), ("feedback", "linear2")] * 2
+    assert made == [("feedback", "linear3/0"), ("feedback", "linear2/0")] * 2
     magnitudes = [abs(B) for B in seen]
     assert (magnitudes[0] != magnitudes[1]).all() and (magnitudes[1] != magnitudes[2]).all()
 

@@ -10,6 +10,8 @@ from . import windows
 from .base import Shape, Weighted, as_matrix, format_shape
 from .windows import Pair
 
+GATHER_UP_TO = 1.3  # times as many input as output positions: beyond, gathering multiplies too many zeros of the border
+
 
 class Conv2d(Weighted):
     """Slide a kernel over NHWC images: ``columns(x) @ W + b``, with W of shape (kH, kW, in_channels, out_channels).
@@ -58,11 +60,13 @@ class Conv2d(Weighted):
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below. With stride 1 the same sum is gathered instead of spread: a pixel receives a patch of delta
         times the kernel turned by 180 degrees, which takes one copy where `uncolumns` makes kH * kW additions.
+        Where padding does not keep the map's size that would cost more products than it saves copies.
         """
-        border = (self.kernel[0] - 1 - self.padding[0], self.kernel[1] - 1 - self.padding[1])
-        if self.stride != (1, 1) or min(border) < 0:
-            return super().carry(delta, matrix)
         x, width = self.cached(), matrix.shape[-1]
+        border = (self.kernel[0] - 1 - self.padding[0], self.kernel[1] - 1 - self.padding[1])
+        many = math.prod(x.shape[1:3]) > GATHER_UP_TO * math.prod(delta.shape[1:3])
+        if self.stride != (1, 1) or min(border) < 0 or many:
+            return super().carry(delta, matrix)
         turned = as_matrix(xp.ascontiguousarray(matrix[::-1, ::-1].swapaxes(2, 3)))  # (kH * kW * width, C_in)
         below = xp.empty(x.shape, delta.dtype)
 

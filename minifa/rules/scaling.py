@@ -22,6 +22,12 @@ def norm(matrix: Array) -> Array:
     return xp.sqrt(sum_chunks(flat.size, 2 * flat.dtype.itemsize, piece))
 
 
+def count_nonzero(matrix: Array) -> Array:
+    """How many entries are not zero, a number on the backend in the matrix's dtype."""
+    flat = matrix.reshape(-1)
+    return sum_chunks(flat.size, 2 * flat.dtype.itemsize, lambda part: (flat[part] != 0).sum()).astype(flat.dtype)
+
+
 def rescaled(matrix: Array, to: Array) -> Array:
     """The matrix with another Frobenius norm; a zero matrix stays zero, without a division by zero."""
     size = norm(matrix)

@@ -17,9 +17,9 @@ from __future__ import annotations
 from ..backend import Array, elementwise, xp
 from ..layers.base import Weighted
 from ..network import Network
-from ..streams import generator
+from ..streams import draw_in_blocks, generator
 from .base import Rule
-from .scaling import check_normalise, keep_start_norm, normalised
+from .scaling import check_normalise, count_nonzero, keep_start_norm, norm, normalised
 
 
 class SignConcordant(Rule):
@@ -56,10 +56,13 @@ class SignConcordant(Rule):
             if self.signs == "initial":
                 self.memory[f"{layer.name}/signs"] = xp.sign(layer.W)
 
-    def sign(self, layer: Weighted) -> Array:
-        """mask * sign(W), a new array of W's shape."""
-        signs = self.memory[f"{layer.name}/signs"] if self.signs == "initial" else elementwise(xp.sign, layer.W)
-        return signs if self.concordance == 1 else signs * self.memory[f"{layer.name}/mask"]
+    def signs_of(self, layer: Weighted) -> Array:
+        """The array whose signs B takes over: W, or the signs that W had at the start."""
+        return self.memory[f"{layer.name}/signs"] if self.signs == "initial" else layer.W
+
+    def masked(self, layer: Weighted, matrix: Array) -> Array:
+        """The matrix with the signs turned that are not to agree."""
+        return matrix if self.concordance == 1 else matrix * self.memory[f"{layer.name}/mask"]
 
 
 class USF(SignConcordant):
@@ -92,9 +95,15 @@ class USF(SignConcordant):
                 keep_start_norm(self.memory, layer, "init")
 
     def feedback(self, layer: Weighted) -> Array:
+        s = self.magnitude(layer)
+        return self.masked(layer, elementwise(lambda w: xp.sign(w) * s, self.signs_of(layer)))
+
+    def magnitude(self, layer: Weighted) -> Array | float:
+        """s, the one magnitude of all entries; norm(sign(W)) is the root of the number of entries that are not zero."""
         if self.scale in ("strict", "init"):
-            return normalised(self.sign(layer), str(self.scale), layer, self.memory)
-        return self.sign(layer) * float(layer.init.sd(*layer.fans) if self.scale == "std" else self.scale)
+            size = norm(layer.W) if self.scale == "strict" else self.memory[f"{layer.name}/start_norm"]
+            return size / xp.sqrt(xp.maximum(count_nonzero(self.signs_of(layer)), 1))
+        return float(layer.init.sd(*layer.fans) if self.scale == "std" else self.scale)
 
 
 class FRSF(SignConcordant):
@@ -125,8 +134,8 @@ class FRSF(SignConcordant):
         return self.memory[layer.name]
 
     def feedback(self, layer: Weighted) -> Array:
-        matrix = elementwise(xp.multiply, self.magnitude(layer), self.sign(layer))
-        return normalised(matrix, self.normalise, layer, self.memory)
+        matrix = elementwise(lambda m, w: m * xp.sign(w), self.magnitude(layer), self.signs_of(layer))
+        return normalised(self.masked(layer, matrix), self.normalise, layer, self.memory)
 
 
 class BRSF(FRSF):
@@ -145,5 +154,13 @@ class BRSF(FRSF):
         assert self.net is not None
         step = self.net.step
         if self.drawn[layer.name][0] != step:
-            self.drawn[layer.name] = step, xp.abs(self.draw_matrix(layer, step=step))
+            drawn = draw_in_blocks(
+                self.seed,
+                "feedback",
+                layer.name,
+                step,
+                layer.W.size,
+                lambda rng, n: layer.init.draw(rng, (n,), *layer.fans),
+            )
+            self.drawn[layer.name] = step, xp.asarray(abs(drawn).astype(layer.W.dtype)).reshape(layer.weight_shape)
         return self.drawn[layer.name][1]
