@@ -7,7 +7,6 @@ quote. The limit is the machine's matrix-product rate, measured in the same run.
 
 from __future__ import annotations
 
-import math
 import statistics
 import sys
 import time

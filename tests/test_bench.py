@@ -31,7 +31,7 @@ def test_products_are_counted_as_they_are_made():
 
 
 def test_a_small_bench_runs(monkeypatch):
-    monkeypatch.setitem(bench.SHAPES, "mlp", ("mlp", (784,), {"hidden": (8, 8)}))
+    monkeypatch.setitem(bench.SHAPES, "mlp", ("mlp", (784,), {"hidden": (32, 32)}))
     monkeypatch.setattr(bench, "_peak_bytes", lambda *a: 0)
     timings = bench.measure("mlp", ["bp", "dfa"], batch_size=4, repeats=2)
     assert [t.label for t in timings][:2] == ["minifa bp", "minifa dfa"]
