@@ -157,7 +157,7 @@ def asarray(array: Any, dtype: Any = None) -> Array:
 
 def to_host(array: Any) -> Any:
     """The explicit move back: a NumPy array. Copies from the device; a host array is returned as it is."""
-    return array.get() if hasattr(array, "get") and not isinstance(array, dict) else array
+    return array.get() if type(array).__module__.split(".")[0] == "cupy" else array
 
 
 def synchronise() -> None:
@@ -179,11 +179,11 @@ def require_float(array: Any, who: str) -> None:
         )
     if array.dtype.kind != "f":
         raise TypeError(
-            f"{who} expects floating-point numbers, got dtype {array.dtype}: convert with minifa.asarray(x)"
+            f"{who} expects floating-point numbers, got dtype {array.dtype}: convert it with x.astype({str(_dtype)!r})"
         )
 
 
-# Work in chunks-
+# Work in chunks
 
 
 def free_bytes() -> int:

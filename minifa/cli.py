@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -92,10 +93,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
-    return value
+    return int(text)
 
 
 def _setting(command: argparse.ArgumentParser) -> None:
@@ -118,7 +118,12 @@ def _setting(command: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--schedule", default="constant", help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15)"
     )
-    how.add_argument("--momentum", type=float, default=0.9, help="of sgd")
+    how.add_argument("--momentum", type=float, help="of sgd (default: 0.9) and rmsprop (default: 0)")
+    how.add_argument("--nesterov", action="store_true", help="of sgd")
+    how.add_argument("--clip-norm", type=float, help="largest joint norm of the gradients")
+    how.add_argument("--manhattan", action="store_true", help="move by the sign of the batch's gradient")
+    how.add_argument("--constrain-weights", action="store_true", help="keep every W at the norm it starts with")
+    how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
     how.add_argument("--weight-decay", type=float, help="default: what the rule asks for (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=int, default=0, help="the first seed")
@@ -127,11 +132,13 @@ def _setting(command: argparse.ArgumentParser) -> None:
 def _experiment(options: argparse.Namespace, rule: str) -> Experiment:
     lookup(MODELS, options.model, "model")
     lookup(OPTIMIZERS, options.optimizer, "optimizer")
-    model_options: dict[str, Any] = {}
-    if options.depth is not None:
-        model_options["depth"] = options.depth
-    if options.batch_norm:
-        model_options["batch_norm"] = True
+    known = inspect.signature(MODELS[options.model]).parameters
+    given = {"depth": options.depth, "batch_norm": options.batch_norm or None}
+    model_options = {
+        key: value
+        for key, value in given.items()
+        if value is not None and (key not in known or value != known[key].default)
+    }
     return Experiment(
         data=options.data,
         data_dir=options.data_dir,
@@ -141,13 +148,21 @@ def _experiment(options: argparse.Namespace, rule: str) -> Experiment:
         loss=options.loss,
         optimizer=options.optimizer,
         schedule=options.schedule,
-        optimizer_options={"momentum": options.momentum} if options.optimizer == "sgd" else {},
+        optimizer_options=_optimizer_options(options),
         lr=options.lr,
         epochs=options.epochs,
         batch_size=options.batch_size,
         weight_decay=options.weight_decay,
         seed=options.seed,
     )
+
+
+def _optimizer_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked of the optimizer; momentum 0.9 where sgd was left to itself."""
+    momentum = 0.9 if options.momentum is None and options.optimizer == "sgd" else options.momentum
+    keys = ("nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs")
+    given = {"momentum": momentum, **{key: getattr(options, key) for key in keys}}
+    return {key: value for key, value in given.items() if value not in (None, False)}
 
 
 # train
@@ -169,12 +184,24 @@ def _train(options: argparse.Namespace) -> int:
     net, rule, _, _ = experiments.build(experiment, dataset)
     print(net.summary(rule))
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
-    result, trainer = experiments.run(experiment, dataset, progress=True)
     folder = runs.new_folder(options.out or f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}")
+    trainer = experiments.trainer_for(experiment, dataset, progress=True)
+    interrupted = False
+    try:
+        experiments.fit(experiment, dataset, trainer)
+    except KeyboardInterrupt:
+        interrupted = True
+    if not trainer.history:
+        runs.drop_empty(folder)
+        return INTERRUPTED
+    result = experiments.result_of(experiment, trainer, seconds=0.0)
     runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
     _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {dataset.name}")
     print(tables.history_table(trainer.history))
     print(f"\nwritten to {folder}")
+    if interrupted:
+        print(f"interrupted in epoch {trainer.epoch}: the epochs before it are kept", file=sys.stderr)
+        return INTERRUPTED
     if result.diverged:
         print("training diverged: the loss is not finite any more; try a smaller --lr", file=sys.stderr)
         return FAILED
@@ -189,7 +216,7 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,
-        help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options (usf:scale=init), separated by spaces",
+        help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options: bp,fa:normalise=strict,sparsity=0.5",
     )
     command.add_argument("--seeds", type=_at_least_one, default=3, help="runs of each rule")
     command.add_argument("--jobs", type=_at_least_one, help="runs at the same time (default: one per core)")
@@ -204,15 +231,17 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
 
 
 def split_rules(text: str) -> list[str]:
-    """The rules of an option: separated by commas, or by spaces where their own options have commas.
+    """The rules of an option, separated by commas or spaces; a piece ``key=value`` belongs to the rule before it.
 
     Raises:
         ValueError: an unknown rule or option, or the same rule twice.
     """
-    names = (
-        list(rules.RULES) if text == "all" else text.split() if " " in text.strip() or ":" in text else text.split(",")
-    )
-    names = [name.strip() for name in names if name.strip()]
+    names: list[str] = list(rules.RULES) if text == "all" else []
+    for piece in text.replace(",", " ").split() if text != "all" else []:
+        if "=" in piece and ":" not in piece and names:
+            names[-1] += f",{piece}"  # one more option of the rule before it
+        else:
+            names.append(piece)
     for name in names:
         rules.make(name)
     if not names or len(set(names)) < len(names):
@@ -226,7 +255,7 @@ def _compare(options: argparse.Namespace) -> int:
     dataset = data.load(base.data, base.data_dir)
     for name in list(names):  # what cannot work is refused before anything runs
         try:
-            experiments.build(_with(base, rule=name), dataset)
+            experiments.build(replace(base, rule=name), dataset)
         except ValueError as error:
             if options.rules != "all":
                 raise
@@ -242,7 +271,7 @@ def _compare(options: argparse.Namespace) -> int:
         print(tables.grid_table(rates) + "\n", flush=True)
         chosen = {row["rule"]: row["lr"] for row in rates if row["chosen"]}
     grid = [
-        _with(e, lr=chosen[e.rule]) if e.rule in chosen else e
+        replace(e, lr=chosen[e.rule]) if e.rule in chosen else e
         for e in experiments.grid_of_rules(base, names, options.seeds)
     ]
     results = []
@@ -254,6 +283,8 @@ def _compare(options: argparse.Namespace) -> int:
         results, interrupted = _run_all(grid, options.jobs, "compare")
     if results:
         _report(folder, results, dataset)
+    if runs.drop_empty(folder):
+        return INTERRUPTED
     print(f"written to {folder}")
     if interrupted:
         print(f"interrupted: {len(results)} of {len(grid)} runs were finished and kept", file=sys.stderr)
@@ -262,10 +293,6 @@ def _compare(options: argparse.Namespace) -> int:
     for result in failed:
         print(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}", file=sys.stderr)
     return FAILED if failed else OK
-
-
-def _with(experiment: Experiment, **changes: Any) -> Experiment:
-    return replace(experiment, **changes)
 
 
 def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[list[Result], bool]:
@@ -289,7 +316,7 @@ def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[
 def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
     """The table on the screen and in table.txt, every epoch of every run in runs.csv, and the figure."""
     first = results[0].experiment
-    table = tables.summary_table(results)
+    table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
     note = f"\n\n{dataset.note}" if dataset.note else ""
     legend = (
         f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "

@@ -6,12 +6,14 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.resources
+import inspect
 import math
 import signal
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any
@@ -70,7 +72,7 @@ class Experiment:
 
     def decay(self) -> float:
         """The weight decay in force."""
-        known = rules.RULES[self.rule.partition(":")[0]].weight_decay
+        known = lookup(rules.RULES, self.rule.partition(":")[0], "rule").weight_decay
         return known if self.weight_decay is None else self.weight_decay
 
     def as_config(self) -> dict[str, Any]:
@@ -146,18 +148,25 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
     """Run one experiment here. The trainer holds the network and the rule as they ended."""
     data = data or load(experiment.data, experiment.data_dir)
     trainer = trainer_for(experiment, data, progress)
-    held_out = None
-    train = data.train
-    if experiment.validation:
-        train, held_out = data.hold_out(experiment.validation)
+    return fit(experiment, data, trainer), trainer
+
+
+def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
+    """Train as the experiment says."""
+    train, held_out = data.hold_out(experiment.validation) if experiment.validation else (data.train, None)
     started = time.perf_counter()
-    history = trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
-    seconds = time.perf_counter() - started
+    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
+    return result_of(experiment, trainer, time.perf_counter() - started)
+
+
+def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Result:
+    """What the trainer's history comes to; it needs at least one row."""
+    history = trainer.history
     measured = "validation" if experiment.validation else "test"
     accuracy = history[-1].get(f"{measured}_accuracy")
     score = -history[-1][f"{measured}_loss"] if accuracy is None else accuracy
     layers = tuple(layer.name for layer in trainer.net.weighted)
-    return Result(experiment, list(history), score, measured, seconds, layers, trainer.diverged), trainer
+    return Result(experiment, list(history), score, measured, seconds, layers, trainer.diverged)
 
 
 # Many at once
@@ -181,7 +190,13 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Iter
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
-                yield future.result()
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    raise RuntimeError(
+                        "a worker process ended early: out of memory, or a script without its "
+                        "if __name__ == '__main__' guard, which worker processes import again"
+                    ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list((pool._processes or {}).values()):  # a worker in the middle of a run would keep us waiting
@@ -266,7 +281,11 @@ def kept_rates() -> list[Row]:
 
 
 def default_rate(experiment: Experiment) -> tuple[float, bool]:
-    """(learning rate, whether the grid was run for this rule, model and data). Where it was not: `UNTUNED_RATE`."""
+    """(learning rate, whether the grid was run for this rule, model and data). Where it was not: `UNTUNED_RATE`, and
+    the optimizer's own default for others than sgd."""
+    if experiment.optimizer != "sgd":
+        make = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
+        return inspect.signature(make).parameters["lr"].default, False
     wanted = {
         "data": experiment.data,
         "model": experiment.model,
@@ -276,6 +295,6 @@ def default_rate(experiment: Experiment) -> tuple[float, bool]:
         "chosen": "1",
     }
     for row in kept_rates():
-        if all(row[key] == value for key, value in wanted.items()) and experiment.optimizer == "sgd":
+        if all(row[key] == value for key, value in wanted.items()):
             return float(row["lr"]), True
     return UNTUNED_RATE, False

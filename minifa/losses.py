@@ -23,6 +23,17 @@ class Loss:
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         raise NotImplementedError
 
+    def check(self, y: Any, n: int, n_out: int) -> None:
+        """Raise ValueError or TypeError unless y can be the target of n outputs of width n_out (see `target`)."""
+        y = y if hasattr(y, "dtype") else numpy.asarray(y)
+        if y.dtype.kind in "iu":
+            check_classes(backend.to_host(y), n, n_out)
+        elif y.dtype.kind != "f":
+            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
+        elif y.shape != (n, n_out):
+            hint = "; class numbers must be integers, y.astype(int)" if y.ndim == 1 else ""
+            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {(n, n_out)}{hint}")
+
     def target(self, y: Any, output: Array) -> Array:
         """The targets as an array like the outputs: one-hot rows for class numbers, checked once on the host.
 
@@ -34,21 +45,24 @@ class Loss:
             raise ValueError(
                 f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"
             )
+        y = y if hasattr(y, "dtype") else numpy.asarray(y)
+        self.check(y, *output.shape)
         if y.dtype.kind in "iu":
             return xp.asarray(one_hot(backend.to_host(y), *output.shape).astype(output.dtype))
-        if y.dtype.kind != "f":
-            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
-        if y.shape != output.shape:
-            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {output.shape}")
         return backend.asarray(y, output.dtype)
+
+
+def check_classes(classes: numpy.ndarray, n: int, n_out: int) -> None:
+    """Raise ValueError unless these are n class numbers in 0..n_out-1."""
+    if classes.shape != (n,):
+        hint = "; one-hot rows are floats, y.astype('float32')" if classes.ndim == 2 else ""
+        raise ValueError(f"{n} outputs need {n} class numbers in one row, got an array of shape {classes.shape}{hint}")
+    if classes.min() < 0 or classes.max() >= n_out:
+        raise ValueError(f"class numbers must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
 
 
 def one_hot(classes: numpy.ndarray, n: int, n_out: int) -> numpy.ndarray:
     """(N,) class numbers as a host array (N, n_out) of 0 and 1."""
-    if classes.shape != (n,):
-        raise ValueError(f"{n} outputs need {n} class numbers in one row, got an array of shape {classes.shape}")
-    if classes.min() < 0 or classes.max() >= n_out:
-        raise ValueError(f"class numbers must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
     rows = numpy.zeros((n, n_out), "uint8")
     rows[numpy.arange(n), classes] = 1
     return rows
@@ -68,6 +82,17 @@ class SoftmaxCrossEntropy(Loss):
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing lies in 0..1, got {label_smoothing}")
         self.label_smoothing = label_smoothing
+
+    def check(self, y: Any, n: int, n_out: int) -> None:
+        """Raise ValueError or TypeError unless y can be the target of n outputs of width n_out (see `target`)."""
+        y = y if hasattr(y, "dtype") else numpy.asarray(y)
+        if y.dtype.kind in "iu":
+            check_classes(backend.to_host(y), n, n_out)
+        elif y.dtype.kind != "f":
+            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
+        elif y.shape != (n, n_out):
+            hint = "; class numbers must be integers, y.astype(int)" if y.ndim == 1 else ""
+            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {(n, n_out)}{hint}")
 
     def target(self, y: Any, output: Array) -> Array:
         target = super().target(y, output)

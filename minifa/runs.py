@@ -48,6 +48,15 @@ def new_folder(path: str | Path) -> Path:
     return candidate
 
 
+def drop_empty(folder: Path) -> bool:
+    """Remove a run folder into which nothing was written. Returns whether there was nothing."""
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    if not written:
+        (folder / "figures").rmdir()
+        folder.rmdir()
+    return not written
+
+
 def environment() -> dict[str, Any]:
     """What a number depends on beside its configuration: versions, backend, threads, machine, date."""
     from . import __version__

@@ -25,8 +25,9 @@ def step_decay(size: float, gamma: float = 0.1) -> Schedule:
     return lambda epoch: gamma ** math.floor(epoch / size)
 
 
-def multi_step(milestones: Sequence[float], gamma: float = 0.1) -> Schedule:
-    """Times gamma at each of the epochs named (PyTorch's MultiStepLR)."""
+def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Schedule:
+    """Times gamma at each of the epochs named (PyTorch's MultiStepLR); a single epoch may stand without a list."""
+    milestones = [milestones] if isinstance(milestones, (int, float)) else milestones
     return lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones)
 
 
@@ -42,6 +43,8 @@ def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
     as well)."""
     if not epochs > 0:
         raise ValueError(f"a warm-up needs more than 0 epochs, got {epochs}")
+    if then is not None and not callable(then):
+        raise ValueError(f"what follows a warm-up is a schedule made in Python, got {then!r}")
     after = then or constant()
     return lambda epoch: min(epoch / epochs, 1.0) * after(epoch)
 

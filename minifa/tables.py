@@ -74,6 +74,19 @@ def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -
     return f"{statistics.fmean(values):.1f}°" if values else "-"
 
 
+def angle_table(results: Sequence[Result]) -> str:
+    """The true angle of every layer at the end, in degrees: mean over seeds; "-" where no error can be compared."""
+    groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
+    groups = {rule: some for rule, some in groups.items() if some}
+    layers = max((r.layers for some in groups.values() for r in some), key=len, default=())
+    rows = [["true angle", *layers]]
+    for rule, some in groups.items():
+        known = [[r.history[-1].get(f"{layer}.true_angle") for r in some] for layer in layers]
+        means = [[angle for angle in angles if angle is not None] for angles in known]
+        rows.append([rule, *(f"{statistics.fmean(angles):.1f}" if angles else "-" for angles in means)])
+    return table(rows, right_from=1)
+
+
 def history_table(history: History) -> str:
     """Loss, accuracy and weight angles per epoch; about a dozen of the epochs."""
     losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]

@@ -28,7 +28,10 @@ class Threads:
 
     def size(self) -> int:
         if self.count == 0:
-            self.count = int(os.environ.get("MINIFA_THREADS", "0")) or available_cores()
+            wished = os.environ.get("MINIFA_THREADS") or str(available_cores())
+            if not wished.isdecimal() or int(wished) < 1:
+                raise ValueError(f"MINIFA_THREADS is a number of threads from 1 up, got {wished!r}")
+            self.count = int(wished)
         return self.count
 
     def resize(self, count: int) -> None:

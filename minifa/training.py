@@ -68,7 +68,7 @@ class Trainer:
     Args:
         net, rule, loss, optimizer: the rule must be attached to the network.
         schedule: what the learning rate is multiplied by, as a function of the epoch; default constant.
-        seed: keys the order of the examples, drawn anew for every epoch.
+        seed: keys the order of the examples, drawn anew for every epoch, and again by the next trainer of the network.
         callbacks: told what happens, in this order.
 
     Attributes:
@@ -90,6 +90,9 @@ class Trainer:
         self.schedule, self.seed, self.callbacks = schedule or constant(), seed, list(callbacks)
         self.base_lr = optimizer.lr
         self.epoch = 0
+        self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
+        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend
+        self.seen = 0
         self.history = History()
         self.diverged = False
 
@@ -109,6 +112,7 @@ class Trainer:
             infer_chain(self.net.layers, train.x.shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
         batches = math.ceil(len(train) / batch_size)
+        self.base_lr = self.optimizer.lr
         self._tell("on_start", epochs, batches)
         try:
             if not self.history:
@@ -133,27 +137,31 @@ class Trainer:
                 )
 
     def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row:
-        order = generator(self.seed, "order", step=self.epoch).permutation(len(train))
+        order = generator(self.seed, "order", self.begun, self.epoch).permutation(len(train))
         started = time.perf_counter()
-        total: Any = 0.0
-        correct: Any = 0
+        self.total, self.seen, correct = 0.0, 0, 0
         # NumPy's warnings are silenced because the loop itself reports divergence.
         with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for i in range(batches):
                 rows = order[i * batch_size : (i + 1) * batch_size]
                 self.optimizer.lr = self.base_lr * self.schedule(self.epoch - 1 + i / batches)
-                x, y = backend.asarray(train.x[rows]), train.y[rows]
-                total = total + self.rule.gradients(self.net, x, y, self.loss) * len(rows)
+                x, y = backend.asarray(train.x[rows], self.net.dtype), train.y[rows]
+                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(rows)
+                self.seen += len(rows)
                 if y.ndim == 1:
                     correct = correct + count_correct(self.rule.output, self.rule.target)
                 self.optimizer.step(self.net, self.rule)
                 self._tell("on_step", len(rows))
         seconds = time.perf_counter() - started
-        row: Row = {"epoch": self.epoch, "lr": self.optimizer.lr, "train_loss": float(total) / len(train)}
+        row: Row = {"epoch": self.epoch, "lr": self.optimizer.lr, "train_loss": self.running_loss()}
         if train.y.ndim == 1:
             row["train_accuracy"] = int(correct) / len(train)
         self.diverged = not math.isfinite(row["train_loss"])
         return {**row, "seconds": seconds, "images_per_second": len(train) / seconds}
+
+    def running_loss(self) -> float:
+        """Mean loss of the examples seen so far in this epoch. Reading it waits for the device."""
+        return float(self.total) / max(1, self.seen)
 
     def _finish_epoch(self, row: Row, validation: Examples | None) -> None:
         if validation is not None:
@@ -172,7 +180,7 @@ class Trainer:
         with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
-                output = self.net.forward(backend.asarray(x))
+                output = self.net.forward(backend.asarray(x, self.net.dtype))
                 target = self.loss.target(y, output)
                 total = total + self.loss(output, target)[0].sum()
                 correct = correct + count_correct(output, target)
@@ -211,15 +219,22 @@ class ProgressBar(Callback):
         elapsed = time.perf_counter() - self.since
         if self.bar.disable or elapsed < self.every:
             return
+        self.facts["loss"] = f"{trainer.running_loss():.3f}"
         self.facts["images/s"] = f"{self.examples / elapsed:,.0f}"
         self.examples, self.since = 0, time.perf_counter()
         self.bar.set_postfix(self.facts, refresh=False)
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         self.facts["epoch"] = str(row["epoch"])
-        for key in ("train_loss", "train_accuracy", "validation_accuracy"):
+        if "train_loss" in row:
+            self.facts["loss"] = f"{row['train_loss']:.3f}"
+        for key, shown in (
+            ("train_accuracy", "accuracy"),
+            ("validation_accuracy", "held-out"),
+            ("test_accuracy", "test"),
+        ):
             if key in row:
-                self.facts[key.replace("train_", "").replace("validation_accuracy", "held-out")] = f"{row[key]:.3f}"
+                self.facts[shown] = f"{row[key]:.3f}"
         self.bar.set_postfix(self.facts, refresh=False)
 
     def on_end(self, trainer: Trainer) -> None:
@@ -239,7 +254,7 @@ class RecordAlignment(Callback):
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         if trainer.diverged:
             return
-        x = backend.asarray(self.examples.x)
+        x = backend.asarray(self.examples.x, trainer.net.dtype)
         found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})

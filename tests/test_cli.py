@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import backend, cli, runs
+from minifa import backend, cli, experiments, runs
 from minifa.data.base import DataFileError
 
 SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
@@ -139,6 +139,9 @@ def test_regression_has_no_accuracy(capsys):
         (["train", "--model", "cn"], 2, "unknown model 'cn': did you mean cnn"),
         (["train", "--model", "mlp", "--depth", "3"], 2, "depth"),
         (["train", "--optimizer", "sdg"], 2, "unknown optimizer 'sdg': did you mean sgd"),
+        (["train", "--rule", "fx"], 2, "unknown rule 'fx': did you mean"),
+        (["train", "--schedule", "warm_up:epochs=2,then=cosine"], 2, "made in Python"),
+        (["train", "--epochs", "x"], 2, "from 1 up"),
         (["train", "--lr", "-1"], 2, "lr must lie"),
         (["train", "--epochs", "0"], 2, "from 1 up"),
         (["train", "--data", "missing.npz"], 1, "missing.npz"),
@@ -190,3 +193,62 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
     kept = int(re.search(r"interrupted: (\d+) of 80 runs", err)[1])
     finished = {(r["rule"], r["seed"]) for r in rows_of("cut/runs.csv")} if kept else set()
     assert len(finished) == kept < 80
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process on Windows")
+def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "minifa",
+        "train",
+        "--model",
+        "mlp",
+        "--lr",
+        "0.01",
+        "--epochs",
+        "5000",
+        "--out",
+        "cut",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    while "rule bp" not in process.stdout.readline():  # the setting: training begins now
+        pass
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted in epoch" in err
+    history = rows_of("cut/history.csv")
+    assert 1 <= len(history) < 5000
+    assert runs.open_run("cut")[0]["linear1"].W.shape == (64, 500)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bp,fa", ["bp", "fa"]),
+        ("bp fa:sparsity=0.5,normalise=strict,usf", ["bp", "fa:sparsity=0.5,normalise=strict", "usf"]),
+        ("all", list(mf.rules.RULES)),
+    ],
+)
+def test_rules_are_split_where_a_rule_begins(text, expected):
+    assert cli.split_rules(text) == expected
+
+
+def test_options_at_their_defaults_find_the_kept_rates():
+    def rate_of(*arguments):
+        options = cli.make_parser().parse_args(["train", *arguments])
+        return cli._experiment(options, "fa").rate()
+
+    assert rate_of() == rate_of("--depth", "6") != rate_of("--depth", "2")
+    assert rate_of("--optimizer", "adam") == 1e-3  # its own default
+
+
+def test_training_options_reach_the_optimizer():
+    arguments = ["train", "--nesterov", "--clip-norm", "2", "--manhattan", "--constrain-weights", "--freeze-signs"]
+    experiment = cli._experiment(cli.make_parser().parse_args(arguments), "bp")
+    _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
+    assert optimizer.nesterov and optimizer.manhattan and optimizer.constrain_weights and optimizer.freeze_signs
+    assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)

@@ -12,6 +12,7 @@ import minifa as mf
 from minifa import BatchNorm, Linear, Network, ReLU, Residual, Tanh, metrics
 from minifa.metrics import QUANTITIES, alignment, angle, sign_agreement
 from minifa.rules import BP, DFA, FA, make
+from minifa.rules.base import Matrices
 
 CE = mf.SoftmaxCrossEntropy()
 
@@ -212,7 +213,7 @@ def test_measuring_changes_nothing(description, after, engine):
     if after == "a step":
         optimizer.step(net, rule)
         if description in ("bp",):  # whose B are the live weights
-            rule.B = {key: array.copy() for key, array in rule.B.items()}
+            rule.B = Matrices({key: array.copy() for key, array in rule.B.items()})
     before, caches = everything(net, rule), [layer.cache for layer in net]
     alignment(net, rule, *batch(seed=9), CE)
     now = everything(net, rule)

@@ -343,3 +343,19 @@ def test_every_named_model_can_be_built_and_run(name):
     )
     assert net.output_shape == (5,)
     assert net.forward(inputs(net.input_shape)).shape == (3, 5)
+
+
+def test_assigned_weights_are_copied_into_place_and_learn():
+    """A transposed view (PyTorch's layout) is no trap: the layer holds its own memory, in its own dtype."""
+    net = mf.Network([mf.Linear(3, 2)])
+    net["linear1"].W = np.arange(6.0).reshape(2, 3).T
+    net["linear1"].b = np.arange(4.0)[::2]
+    assert net["linear1"].W.flags.c_contiguous and net["linear1"].W.dtype == net.dtype
+    rule = mf.rules.BP().attach(net)
+    x = np.ones((4, 3), net.dtype)
+    before = net.state()
+    rule.gradients(net, x, np.zeros(4, int), mf.SoftmaxCrossEntropy())
+    mf.SGD(lr=1.0).step(net, rule)
+    assert (net.state()["linear1.W"] != before["linear1.W"]).all()
+    with pytest.raises(ValueError, match=r"W of Linear 'linear1' has shape \(3, 2\), got \(2, 3\)"):
+        net["linear1"].W = np.zeros((2, 3))

@@ -818,3 +818,55 @@ def test_stale_copies_the_weights_every_k_updates():
         rule.gradients(net, x, y, HALF)
         np.testing.assert_array_equal(rule.B["linear2"], weights[3 * (step // 3)])
         optimizer.step(net, rule)
+
+
+# --- a matrix of one's own --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("description", ["fa", "dfa", "kolen_pollack", "weight_mirror", "symmetric_alignment"])
+def test_a_matrix_of_ones_own_is_what_carries(description):
+    net, x, y = mlp(), *data()
+    rule = make(description).attach(net)
+    name = next(iter(rule.B))
+    mine = np.arange(rule.B[name].size, dtype=float).reshape(rule.B[name].shape)
+    before = gradients(net, rule, x, y)
+    rule.set_feedback(name, mine.copy(order="F"))
+    after = gradients(net, rule, x, y)
+    np.testing.assert_array_equal(rule.B[name], mine)
+    assert any(not np.array_equal(before[key], after[key]) for key in before)
+
+
+def test_what_cannot_be_swapped_is_refused_in_a_sentence():
+    net = mlp()
+    rule = FA().attach(net)
+    with pytest.raises(TypeError, match="rule.set_feedback\\('linear2', matrix\\)"):
+        rule.B["linear2"] = net["linear2"].W
+    with pytest.raises(ValueError, match="'linear2' of .*'fa' has shape"):
+        rule.set_feedback("linear2", np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="'usf' keeps no matrix 'linear2'"):
+        USF().attach(net).set_feedback("linear2", net["linear2"].W)
+    with pytest.raises(RuntimeError, match="keeps no matrix for Linear 'linear'"):
+        FA().feedback(Linear(3, 4))
+
+
+def test_direct_rules_broadcast_the_error_of_the_output_layer_whatever_follows_it():
+    """[Linear, Tanh, Linear, Sigmoid]: e = dL/da of the last Linear, so DFA with F = B is FA."""
+    net = network([Linear(4, 5), Tanh(), Linear(5, 3), mf.Sigmoid()], (4,))
+    x, y = data(n_in=4) if "n_in" in data.__code__.co_varnames else batch(shape=(4,))
+    y = np.eye(3)[y] if y.ndim == 1 else y
+    fa, dfa = FA().attach(net), DFA().attach(net)
+    dfa.set_feedback("tanh1", fa.B["linear2"])
+    first, second = (gradients(net, rule, x, y) for rule in (fa, dfa))
+    for key in first:
+        np.testing.assert_allclose(first[key], second[key], rtol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("description", ["fa", "pepita", "weight_perturbation"])
+def test_bad_targets_are_refused_before_anything_has_changed(description):
+    net, (x, y) = small_convnet(), batch()
+    rule = make(description).attach(net)
+    before = net.state()
+    for bad in (y + 100, y[:-1], y[:, None], y.astype(float)):
+        with pytest.raises(ValueError):
+            rule.gradients(net, x, bad, mf.SoftmaxCrossEntropy())
+    assert all(np.array_equal(array, before[key]) for key, array in net.state().items())

@@ -291,3 +291,18 @@ def test_a_convolutional_net_learns_under_every_hidden_rule():
         net = small_convnet()
         history = Trainer(net, mf.rules.make(rule).attach(net), CE, mf.Adam(0.01)).fit(data, 8, 16)
         assert history[-1]["train_loss"] < 0.9 * history[1]["train_loss"], rule
+
+
+def test_a_second_trainer_of_a_network_meets_the_examples_in_another_order():
+    """Training in a notebook, one epoch at a time, is no repetition of the first epoch."""
+    seen = []
+
+    class Watch(Callback):
+        def on_step(self, trainer, count):
+            seen.append(np.asarray(trainer.rule.target).argmax(axis=1).tolist())
+
+    net = mlp()
+    rule = mf.rules.BP().attach(net)
+    for _ in range(2):
+        Trainer(net, rule, CE, mf.SGD(0.1), callbacks=[Watch()]).fit(examples(64), epochs=1, batch_size=16)
+    assert seen[:4] != seen[4:] and sorted(sum(seen[:4], [])) == sorted(sum(seen[4:], []))

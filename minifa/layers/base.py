@@ -124,8 +124,6 @@ class Weighted(Layer):
     """
 
     trainable = ("W", "b")
-    W: Array
-    b: Array | None
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
@@ -137,6 +135,29 @@ class Weighted(Layer):
         self.initialise(seed=0)
 
     @property
+    def W(self) -> Array:
+        """The weights. Assigning copies, in the layer's dtype; a ValueError refuses another shape."""
+        return self._W
+
+    @W.setter
+    def W(self, value: Array) -> None:
+        self._W = self._own(value, self.weight_shape, "W")
+
+    @property
+    def b(self) -> Array | None:
+        """The bias (n_out,), or None; assigned like `W`."""
+        return self._b
+
+    @b.setter
+    def b(self, value: Array | None) -> None:
+        self._b = None if value is None else self._own(value, self.weight_shape[-1:], "b")
+
+    def _own(self, value: Array, shape: Shape, what: str) -> Array:
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{what} of {self} has shape {shape}, got {tuple(value.shape)}")
+        return xp.array(backend.asarray(value, self.dtype), order="C")
+
+    @property
     def fans(self) -> tuple[int, int]:
         """(fan_in, fan_out), as initialisers use them: a convolution's fan_out counts its kernel positions."""
         *kernel, n_in, n_out = self.weight_shape
@@ -146,9 +167,10 @@ class Weighted(Layer):
         return positions * n_in, positions * n_out
 
     def initialise(self, seed: int) -> None:
+        self.dtype = backend.dtype()
         rng = generator(seed, "weights", self.name)
-        self.W = new_parameter(self.init.draw(rng, self.weight_shape, *self.fans))
-        self.b = xp.zeros(self.weight_shape[-1], self.W.dtype) if self.has_bias else None
+        self._W = new_parameter(self.init.draw(rng, self.weight_shape, *self.fans))
+        self._b = xp.zeros(self.weight_shape[-1], self.dtype) if self.has_bias else None
         self.grads = dict.fromkeys(self.parameters())
 
     # The geometry: what one row of the matrix product is. Linear: the example itself; a convolution: one patch.

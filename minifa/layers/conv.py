@@ -63,6 +63,7 @@ class Conv2d(Weighted):
         Where padding does not keep the map's size that would cost more products than it saves copies.
         """
         x, width = self.cached(), matrix.shape[-1]
+        matrix = matrix.reshape(*self.weight_shape[:3], width)
         border = (self.kernel[0] - 1 - self.padding[0], self.kernel[1] - 1 - self.padding[1])
         many = math.prod(x.shape[1:3]) > GATHER_UP_TO * math.prod(delta.shape[1:3])
         if self.stride != (1, 1) or min(border) < 0 or many:

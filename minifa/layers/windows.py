@@ -5,6 +5,8 @@ Images are NHWC. Each fast function has a plain twin, written in loops, to be re
 
 from __future__ import annotations
 
+import operator
+
 from ..backend import Array, xp
 
 Pair = tuple[int, int]
@@ -13,12 +15,14 @@ Pair = tuple[int, int]
 def pair(value: int | Pair, what: str, least: int) -> Pair:
     """(height, width) of a size given as one number or two. Raises ValueError below ``least``, TypeError for
     non-integers."""
-    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2 or not all(isinstance(one, int) for one in both):
-        raise TypeError(f"{what} is one integer or a pair (height, width), got {value!r}")
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    try:
+        height, width = both = tuple(map(operator.index, given))
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} is one integer or a pair (height, width), got {value!r}") from None
     if min(both) < least:
         raise ValueError(f"{what} must be at least {least}, got {value!r}")
-    return both
+    return height, width
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:

@@ -82,7 +82,7 @@ class LocalAlignment(Rule):
             self.memory[layer.name] = self.draw_matrix(layer)
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.memory[layer.name]
+        return self.recall(layer)
 
     def update_feedback(self, net: Network) -> None:
         for layer in self.senders(net):

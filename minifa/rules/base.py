@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,19 @@ from ..streams import check_seed, generator
 
 if TYPE_CHECKING:
     from ..initialisers import Initialiser
+
+
+class Matrices(dict[str, Array]):
+    """What `Rule.B` shows: the matrices that carried the error. The rule alone enters them."""
+
+    def __setitem__(self, name: str, matrix: Array) -> None:
+        raise TypeError(
+            f"B shows what carried the error; to carry with a matrix of your own: rule.set_feedback({name!r}, matrix)"
+        )
+
+    def note(self, name: str, matrix: Array) -> None:
+        """What the rule itself enters."""
+        super().__setitem__(name, matrix)
 
 
 class Rule:
@@ -49,7 +63,7 @@ class Rule:
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)
         self.net: Network | None = None
-        self.B: dict[str, Array] = {}
+        self.B = Matrices()
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
         self.output: Array | None = None
@@ -65,7 +79,7 @@ class Rule:
         """
         net.output_layer  # noqa: B018  raises where nothing could learn
         self.net, self.error, self.output, self.target = net, None, None, None
-        self.B, self.memory = {}, {}
+        self.B, self.memory = Matrices(), {}
         self.draw(net)
         if not self.freezes_hidden:
             unreached = self._unreached(net)
@@ -124,11 +138,19 @@ class Rule:
         Returns:
             The mean loss, a number on the backend (reading it waits for the device).
         """
+        self.begin(net, x, y, loss)
         output = net.forward(x, self.walk(net))
         value = self.receive(net, output, y, loss)
         net.clear_gradients()
         net.backward(self.error, self)
         return value
+
+    def begin(self, net: Network, x: Array, y: Any, loss: Loss) -> None:
+        """Refuse what cannot work before anything has changed."""
+        if self.net is not net:
+            raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
+        net.check_input(x)
+        loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
 
     def walk(self, net: Network, update_statistics: bool = True) -> Walk:
         """The forward pass of an update. Rules that must hear activities return a walk that listens."""
@@ -137,8 +159,6 @@ class Rule:
     def receive(self, net: Network, output: Array, y: Any, loss: Loss) -> Array:
         """Set target and error for these outputs; the 1/N of the batch mean enters here, once. Returns the mean
         loss."""
-        if self.net is not net:
-            raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
         self.output, self.target = output, loss.target(y, output)
         values, errors = loss(output, self.target)
         self.error = errors / len(output)
@@ -170,7 +190,7 @@ class Rule:
 
     def _note(self, layer: Weighted, matrix: Array | None) -> None:
         if matrix is not None:
-            self.B[layer.name] = matrix
+            self.B.note(layer.name, matrix)
 
     def update_feedback(self, net: Network) -> None:
         """How the feedback learns by itself; called by the optimizer after the weights have moved. Default: it does
@@ -181,6 +201,31 @@ class Rule:
         return {}
 
     # Keeping it
+
+    def set_feedback(self, name: str, matrix: Any) -> None:
+        """Put numbers of your own in the place of those drawn: the matrix of a layer, or another part of `memory`.
+
+        Raises:
+            ValueError: the rule keeps nothing of that name (it derives B, or carries nothing there), or another shape.
+        """
+        if name not in self.memory:
+            raise ValueError(
+                f"the rule {self.name!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
+            )
+        given = backend.asarray(matrix, self.memory[name].dtype)
+        if given.shape != self.memory[name].shape:
+            raise ValueError(
+                f"{name!r} of the rule {self.name!r} has shape {self.memory[name].shape}, got {given.shape}"
+            )
+        self.memory[name][...] = given
+
+    def recall(self, layer: Weighted) -> Array:
+        """The matrix kept for this layer. Raises RuntimeError where the rule was not attached to its network."""
+        if layer.name not in self.memory:
+            raise RuntimeError(
+                f"the rule {self.name!r} keeps no matrix for {layer}: attach it to the layer's network first"
+            )
+        return self.memory[layer.name]
 
     def feedback_size(self, layer: Layer) -> int:
         """How many feedback numbers the rule keeps for this layer."""
@@ -203,7 +248,7 @@ class Rule:
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
         """Passes made inside the with-block leave error, output, target, B, memory and activities as they were."""
-        before = {**vars(self), "B": dict(self.B), "memory": dict(self.memory)}
+        before = {**vars(self), "B": Matrices(self.B), "memory": dict(self.memory)}
         try:
             yield
         finally:

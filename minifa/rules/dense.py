@@ -57,7 +57,8 @@ class Dense(Rule):
                 shape = sizes[lower], sizes[upper.name]
                 drawn = uniform(generator(self.seed, "feedback", key), shape, direct_sd(shape[0]))
                 self.memory[key] = xp.asarray(drawn.astype(net.dtype))
-        self.B = self.memory
+        for key, matrix in self.memory.items():
+            self.B.note(key, matrix)
         self.received: dict[str, Array] = {}
 
     def teaches(self, layer: Layer) -> bool:

@@ -2,7 +2,7 @@
 
 ::
 
-    dfa     delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/d(output), (N, n_out)
+    dfa     delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/da at the output layer
     sdfa    delta = sign(e) / n @ F.T
     drtp    delta = y* / n @ F.T                       y* the one-hot target: no error is fed back at all
 
@@ -70,16 +70,18 @@ class DFA(Rule):
         self.at, self.family, self.sd, self.shared = at, family, sd, shared
 
     def draw(self, net: Network) -> None:
-        n_out = net.output_layer.weight_shape[-1]
+        self.output_layer, self.arriving = net.output_layer, None
         taught = taught_layers(net.layers, net.output_layer, PLACES[self.at])
         units = {layer.name: count_units(layer) for layer in taught}
+        n_out = count_units(net.output_layer)
         if self.shared and units:
             self.memory["shared"] = self._draw_matrix("shared", max(units.values()), n_out, net)
             self.F = {name: self.memory["shared"][:count] for name, count in units.items()}
         else:
             self.F = {name: self._draw_matrix(name, count, n_out, net) for name, count in units.items()}
             self.memory.update(self.F)
-        self.B = dict(self.F)
+        for name, F in self.F.items():
+            self.B.note(name, F)
 
     def _draw_matrix(self, name: str, units: int, n_out: int, net: Network) -> Array:
         """F (units, n_out)."""
@@ -95,13 +97,15 @@ class DFA(Rule):
         return layer.name in self.F
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
+        if layer is self.output_layer and delta is not None:
+            self.arriving = delta.reshape(len(delta), -1)  # e = dL/da, whatever follows the output layer
         if layer.name not in self.F:
             return delta
         return matmul(self.signal(), self.F[layer.name].T).reshape(-1, *(layer.output_shape or ()))
 
     def signal(self) -> Array:
         """What is broadcast, (N, n_out), the batch's 1/N in it."""
-        return self.known(self.error)
+        return self.known(self.arriving)
 
     def feedback(self, layer: Weighted) -> None:
         return None
@@ -117,7 +121,7 @@ class SignDFA(DFA):
     needs = "the sign of the output's error at every layer (a global signal), and no backward path"
 
     def signal(self) -> Array:
-        error = self.known(self.error)
+        error = self.known(self.arriving)
         return xp.sign(error) / len(error)
 
 

@@ -90,7 +90,7 @@ class FA(Rule):
             keep_start_norm(self.memory, layer, self.normalise)
 
     def feedback(self, layer: Weighted) -> Array | None:
-        return normalised(self.memory[layer.name], self.normalise, layer, self.memory)
+        return normalised(self.recall(layer), self.normalise, layer, self.memory)
 
     def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
         if not self._is_dense(layer):

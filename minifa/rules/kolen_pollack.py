@@ -35,7 +35,7 @@ class KolenPollack(Rule):
             self.memory[layer.name] = self.draw_matrix(layer)
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.memory[layer.name]
+        return self.recall(layer)
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
@@ -61,7 +61,7 @@ class DirectKolenPollack(DFA):
         return _Remember(self, net.step, update_statistics)
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
-        error = self.known(self.error)
+        error = self.known(self.arriving)
         return {name: (F, matmul(self.activity[name].reshape(len(error), -1).T, error)) for name, F in self.F.items()}
 
 

@@ -56,13 +56,18 @@ class PEPITA(Rule):
         self.scale, self.output_pass = scale, output
 
     def draw(self, net: Network) -> None:
+        if net.layers[-1] is not net.output_layer:
+            raise ValueError(
+                f"PEPITA needs the error where the outputs are, and {net.layers[-1]} follows {net.output_layer}: "
+                "use a loss that has the output's activation in it"
+            )
         if net.input_shape is None:
             raise ValueError("PEPITA projects the error onto the input: make the network with input_shape=")
         n_in, n_out = math.prod(net.input_shape), net.output_layer.weight_shape[-1]
         sd = self.scale * math.sqrt(2.0 / n_in)  # of U[-sqrt(6 / n_in), sqrt(6 / n_in)], scaled
         drawn = uniform(generator(self.seed, "feedback", "input"), (n_in, n_out), sd)
         self.memory["input"] = xp.asarray(drawn.astype(net.dtype))
-        self.B = dict(self.memory)
+        self.B.note("input", self.memory["input"])
         heard = taught_layers(net.layers, net.output_layer, PLACES["activation"])
         self.heard_at = _before(net.layers, {layer.name for layer in heard})
 
@@ -70,6 +75,7 @@ class PEPITA(Rule):
         return layer.name in self.heard_at
 
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        self.begin(net, x, y, loss)
         first, second = _Keep(self, net.step, True), _Keep(self, net.step, False)
         value = self.receive(net, net.forward(x, first), y, loss)
         nudge = matmul(self.known(self.error) * len(x), self.memory["input"].T).reshape(x.shape)

@@ -68,6 +68,7 @@ class NodePerturbation(Perturbation):
                 )
 
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        self.begin(net, x, y, loss)
         shaken = _Shake(self, net.step)
         noisy = net.forward(x, shaken)
         clean = net.forward(x, self.walk(net))  # the later pass leaves its activities to learn from
@@ -105,6 +106,7 @@ class WeightPerturbation(Perturbation):
     needs = "a second forward pass with shaken weights and one global scalar; no backward path"
 
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        self.begin(net, x, y, loss)
         noise = {name: self.noise(name, array.shape, net.step, array) for name, array in net.parameters().items()}
         before = {name: array.copy() for name, array in net.parameters().items()}
         for name, array in net.parameters().items():

@@ -50,7 +50,7 @@ class Product(Rule):
         if fixed not in ("gaussian", "orthogonal", "identity"):
             raise ValueError(f"fixed is 'gaussian', 'orthogonal' or 'identity', got {fixed!r}")
         ratio = (10 if fixed == "gaussian" else 1) if ratio is None else ratio
-        if ratio < 1 or (fixed != "gaussian" and ratio != 1):
+        if ratio != int(ratio) or ratio < 1 or (fixed != "gaussian" and ratio != 1):
             raise ValueError(
                 f"ratio is an integer from 1 up, and 1 for an orthogonal or identity P; got {ratio} for {fixed!r}"
             )

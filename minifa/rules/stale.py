@@ -42,7 +42,7 @@ class Stale(Rule):
         self.memory = {layer.name: layer.W.copy() for layer in self.senders(net)}
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.memory[layer.name]
+        return self.recall(layer)
 
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:

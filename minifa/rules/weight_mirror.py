@@ -65,7 +65,7 @@ class WeightMirror(Rule):
                 self.look(layer, f"/start{i}", net.step)
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.memory[layer.name]
+        return self.recall(layer)
 
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:
