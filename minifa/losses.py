@@ -83,17 +83,6 @@ class SoftmaxCrossEntropy(Loss):
             raise ValueError(f"label_smoothing lies in 0..1, got {label_smoothing}")
         self.label_smoothing = label_smoothing
 
-    def check(self, y: Any, n: int, n_out: int) -> None:
-        """Raise ValueError or TypeError unless y can be the target of n outputs of width n_out (see `target`)."""
-        y = y if hasattr(y, "dtype") else numpy.asarray(y)
-        if y.dtype.kind in "iu":
-            check_classes(backend.to_host(y), n, n_out)
-        elif y.dtype.kind != "f":
-            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
-        elif y.shape != (n, n_out):
-            hint = "; class numbers must be integers, y.astype(int)" if y.ndim == 1 else ""
-            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {(n, n_out)}{hint}")
-
     def target(self, y: Any, output: Array) -> Array:
         target = super().target(y, output)
         if self.label_smoothing == 0:
