@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,11 +12,8 @@ from typing import Any
 
 from . import __version__, backend, data, experiments, rules, runs, tables
 from .experiments import Experiment, Result
-from .losses import LOSSES
-from .models import MODELS
-from .optim import OPTIMIZERS
-from .registry import lookup, unknown
-from .schedules import SCHEDULES
+from .options import add_setting, at_least_one, make_experiment, split_rules
+from .registry import unknown
 from .training import History
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -86,90 +82,17 @@ def make_parser() -> argparse.ArgumentParser:
         )
         where.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="floating-point type")
         where.add_argument(
-            "--threads", type=_at_least_one, help="threads of the CPU (default: $MINIFA_THREADS, else all cores)"
+            "--threads", type=at_least_one, help="threads of the CPU (default: $MINIFA_THREADS, else all cores)"
         )
         describe(command)
     return parser
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
-    return int(text)
-
-
-def _setting(command: argparse.ArgumentParser) -> None:
-    """The options that `train` and `compare` share."""
-    what = command.add_argument_group("what is trained")
-    what.add_argument(
-        "--data", default="digits", help=f"a data set ({', '.join(data.DATASETS)}) or a file my.npz with x and y"
-    )
-    what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
-    what.add_argument("--model", default="cnn", help=f"architecture: {', '.join(MODELS)}")
-    what.add_argument("--depth", type=_at_least_one, help="convolutions of the model cnn (default: 6)")
-    what.add_argument(
-        "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
-    )
-    how = command.add_argument_group("how it is trained")
-    how.add_argument("--epochs", type=_at_least_one, default=15, help="passes through the training set")
-    how.add_argument("--batch-size", type=_at_least_one, default=64, help="examples per weight update")
-    how.add_argument("--lr", type=float, help="learning rate (default: the one kept from the grid for each rule)")
-    how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
-    how.add_argument(
-        "--schedule", default="constant", help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15)"
-    )
-    how.add_argument("--momentum", type=float, help="of sgd (default: 0.9) and rmsprop (default: 0)")
-    how.add_argument("--nesterov", action="store_true", help="of sgd")
-    how.add_argument("--clip-norm", type=float, help="largest joint norm of the gradients")
-    how.add_argument("--manhattan", action="store_true", help="move by the sign of the batch's gradient")
-    how.add_argument("--constrain-weights", action="store_true", help="keep every W at the norm it starts with")
-    how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
-    how.add_argument("--weight-decay", type=float, help="default: what the rule asks for (0 for most)")
-    how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
-    how.add_argument("--seed", type=int, default=0, help="the first seed")
-
-
-def _experiment(options: argparse.Namespace, rule: str) -> Experiment:
-    lookup(MODELS, options.model, "model")
-    lookup(OPTIMIZERS, options.optimizer, "optimizer")
-    known = inspect.signature(MODELS[options.model]).parameters
-    given = {"depth": options.depth, "batch_norm": options.batch_norm or None}
-    model_options = {
-        key: value
-        for key, value in given.items()
-        if value is not None and (key not in known or value != known[key].default)
-    }
-    return Experiment(
-        data=options.data,
-        data_dir=options.data_dir,
-        model=options.model,
-        model_options=model_options,
-        rule=rule,
-        loss=options.loss,
-        optimizer=options.optimizer,
-        schedule=options.schedule,
-        optimizer_options=_optimizer_options(options),
-        lr=options.lr,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        weight_decay=options.weight_decay,
-        seed=options.seed,
-    )
-
-
-def _optimizer_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked of the optimizer; momentum 0.9 where sgd was left to itself."""
-    momentum = 0.9 if options.momentum is None and options.optimizer == "sgd" else options.momentum
-    keys = ("nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs")
-    given = {"momentum": momentum, **{key: getattr(options, key) for key in keys}}
-    return {key: value for key, value in given.items() if value not in (None, False)}
 
 
 # train
 
 
 def _describe_train(command: argparse.ArgumentParser) -> None:
-    _setting(command)
+    add_setting(command)
     command.add_argument(
         "--rule", default="bp", help=f"learning rule, options behind a colon (usf:scale=init): {', '.join(rules.RULES)}"
     )
@@ -179,7 +102,7 @@ def _describe_train(command: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    experiment = _experiment(options, options.rule)
+    experiment = make_experiment(options, options.rule)
     dataset = data.load(experiment.data, experiment.data_dir)
     net, rule, _, _ = experiments.build(experiment, dataset)
     print(net.summary(rule))
@@ -212,14 +135,14 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _describe_compare(command: argparse.ArgumentParser) -> None:
-    _setting(command)
+    add_setting(command)
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,
         help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options: bp,fa:normalise=strict,sparsity=0.5",
     )
-    command.add_argument("--seeds", type=_at_least_one, default=3, help="runs of each rule")
-    command.add_argument("--jobs", type=_at_least_one, help="runs at the same time (default: one per core)")
+    command.add_argument("--seeds", type=at_least_one, default=3, help="runs of each rule")
+    command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument(
         "--tune",
         action="store_true",
@@ -230,28 +153,9 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
     )
 
 
-def split_rules(text: str) -> list[str]:
-    """The rules of an option, separated by commas or spaces; a piece ``key=value`` belongs to the rule before it.
-
-    Raises:
-        ValueError: an unknown rule or option, or the same rule twice.
-    """
-    names: list[str] = list(rules.RULES) if text == "all" else []
-    for piece in text.replace(",", " ").split() if text != "all" else []:
-        if "=" in piece and ":" not in piece and names:
-            names[-1] += f",{piece}"  # one more option of the rule before it
-        else:
-            names.append(piece)
-    for name in names:
-        rules.make(name)
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"--rules names no rule, or one twice: {text!r}")
-    return names
-
-
 def _compare(options: argparse.Namespace) -> int:
     names = split_rules(options.rules)
-    base = _experiment(options, names[0])
+    base = make_experiment(options, names[0])
     dataset = data.load(base.data, base.data_dir)
     for name in list(names):  # what cannot work is refused before anything runs
         try:
@@ -413,9 +317,9 @@ def _info(options: argparse.Namespace) -> int:
 def _describe_bench(command: argparse.ArgumentParser) -> None:
     command.add_argument("--models", default="mlp,cnn", help="mlp, cnn, or both")
     command.add_argument("--rules", default="bp,fa", help="rules to time beside each other")
-    command.add_argument("--batch-size", type=_at_least_one, default=128, help="examples per step")
+    command.add_argument("--batch-size", type=at_least_one, default=128, help="examples per step")
     command.add_argument(
-        "--repeats", type=_at_least_one, default=15, help="timed steps of each; their median is printed"
+        "--repeats", type=at_least_one, default=15, help="timed steps of each; their median is printed"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import backend, cli, experiments, runs
+from minifa import backend, cli, experiments, options, runs
 from minifa.data.base import DataFileError
 
 SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
@@ -234,13 +234,13 @@ def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
     ],
 )
 def test_rules_are_split_where_a_rule_begins(text, expected):
-    assert cli.split_rules(text) == expected
+    assert options.split_rules(text) == expected
 
 
 def test_options_at_their_defaults_find_the_kept_rates():
     def rate_of(*arguments):
-        options = cli.make_parser().parse_args(["train", *arguments])
-        return cli._experiment(options, "fa").rate()
+        parsed = cli.make_parser().parse_args(["train", *arguments])
+        return options.make_experiment(parsed, "fa").rate()
 
     assert rate_of() == rate_of("--depth", "6") != rate_of("--depth", "2")
     assert rate_of("--optimizer", "adam") == 1e-3  # its own default
@@ -248,7 +248,7 @@ def test_options_at_their_defaults_find_the_kept_rates():
 
 def test_training_options_reach_the_optimizer():
     arguments = ["train", "--nesterov", "--clip-norm", "2", "--manhattan", "--constrain-weights", "--freeze-signs"]
-    experiment = cli._experiment(cli.make_parser().parse_args(arguments), "bp")
+    experiment = options.make_experiment(cli.make_parser().parse_args(arguments), "bp")
     _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
     assert optimizer.nesterov and optimizer.manhattan and optimizer.constrain_weights and optimizer.freeze_signs
     assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)
