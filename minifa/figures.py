@@ -171,7 +171,7 @@ def _final_scores(axes: Axes, groups: Mapping[str, Sequence[Result]]) -> None:
         )
         mean = statistics.fmean(scores)
         axes.plot([mean, mean], [i - 0.3, i + 0.3], color=style["color"], linewidth=2.5)
-        left = mean > 0.5 if _is_accuracy(some) else False
+        left = _is_accuracy(some) and mean > 0.5 and min(scores) > 0.2  # where there is room for the number
         axes.annotate(
             f"{mean:.3f}", (min(scores) if left else max(scores), i), xytext=(-9 if left else 9, 0),
             textcoords="offset points", va="center", ha="right" if left else "left", fontsize=9,
