@@ -143,7 +143,7 @@ def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, flo
     name, shape, options = SHAPES[model]
     net = Network(MODELS[name](shape, CLASSES, **options), seed=0, input_shape=shape)
     rule = rules.make(rule_name).attach(net)
-    loss, optimizer = SoftmaxCrossEntropy(), SGD(lr=0.01, momentum=0.9)
+    loss, optimizer = SoftmaxCrossEntropy(), SGD(lr=1e-4, momentum=0.9)
     x, y = _batch(shape, batch_size)
     x = backend.asarray(x)
 
@@ -202,7 +202,7 @@ def _torch_step(torch: Any, model: str, batch_size: int, channels_last: bool) ->
     net = nn.Sequential(*layers)
     if channels_last:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
 
     def step() -> None:
         optimizer.zero_grad()

@@ -39,7 +39,7 @@ class Shallow(Rule):
     paper = "control"
     needs = "nothing: no error reaches a hidden layer"
     crosses_weights = False
-    freezes_hidden = True
+    checks_reach = False
 
     def feedback(self, layer: Weighted) -> None:
         return None

@@ -58,7 +58,7 @@ class Rule:
     crosses_weights = True  # whether an error passes from a layer to the one below
     walks_back = True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
     weight_decay = 0.0  # what experiments give the optimizer unless told otherwise: some rules align by decay
-    freezes_hidden = False  # whether layers that no error reaches are meant
+    checks_reach = True  # whether every layer that learns must be reached by an error on its way back
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)
@@ -81,7 +81,7 @@ class Rule:
         self.net, self.error, self.output, self.target = net, None, None, None
         self.B, self.memory = Matrices(), {}
         self.draw(net)
-        if not self.freezes_hidden:
+        if self.checks_reach:
             unreached = self._unreached(net)
             if unreached:
                 raise ValueError(

@@ -35,7 +35,7 @@ class Perturbation(Rule):
     paper = "Werfel, Xie & Seung 2005"
     crosses_weights = False
     walks_back = False
-    freezes_hidden = True  # nothing is carried to a hidden layer, and every one of them learns all the same
+    checks_reach = False  # nothing is carried to any layer, and every one of them learns
 
     def __init__(self, seed: int = 0, sigma: float = 1e-3) -> None:
         super().__init__(seed)
