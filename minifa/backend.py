@@ -246,15 +246,15 @@ def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Calla
     return result
 
 
-def elementwise(function: Callable[..., Array], *arrays: Array) -> Array:
-    """``function`` of arrays of one shape, made piece by piece; a new array of that shape and the first one's dtype."""
+def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
+    """A new array of the first one's shape and dtype, into which ``write(out, *arrays)`` writes piece by piece."""
     result = xp.empty(arrays[0].shape, arrays[0].dtype)
     flat = [array.reshape(-1) for array in (result, *arrays)]
 
     def piece(part: slice) -> None:
-        flat[0][part] = function(*(one[part] for one in flat[1:]))
+        write(*(one[part] for one in flat))
 
-    each_chunk(result.size, (len(flat) + 1) * result.dtype.itemsize, piece)
+    each_chunk(result.size, len(flat) * result.dtype.itemsize, piece)
     return result
 
 

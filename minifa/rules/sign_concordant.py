@@ -19,7 +19,7 @@ from ..layers.base import Weighted
 from ..network import Network
 from ..streams import draw_in_blocks, generator
 from .base import Rule
-from .scaling import check_normalise, count_nonzero, keep_start_norm, norm, normalised
+from .scaling import check_normalise, keep_start_norm, norm, norm_and_count, normalised
 
 
 class SignConcordant(Rule):
@@ -65,6 +65,12 @@ class SignConcordant(Rule):
         return matrix if self.concordance == 1 else matrix * self.memory[f"{layer.name}/mask"]
 
 
+def _sign_times(out: Array, w: Array, magnitude: Array | float) -> None:
+    """out = sign(w) * magnitude."""
+    xp.sign(w, out=out)
+    out *= magnitude
+
+
 class USF(SignConcordant):
     """Uniform sign-concordant feedback: every entry has the same magnitude.
 
@@ -96,13 +102,17 @@ class USF(SignConcordant):
 
     def feedback(self, layer: Weighted) -> Array:
         s = self.magnitude(layer)
-        return self.masked(layer, elementwise(lambda w: xp.sign(w) * s, self.signs_of(layer)))
+        return self.masked(layer, elementwise(lambda out, w: _sign_times(out, w, s), self.signs_of(layer)))
 
     def magnitude(self, layer: Weighted) -> Array | float:
         """s, the one magnitude of all entries; norm(sign(W)) is the root of the number of entries that are not zero."""
         if self.scale in ("strict", "init"):
-            size = norm(layer.W) if self.scale == "strict" else self.memory[f"{layer.name}/start_norm"]
-            return size / xp.sqrt(xp.maximum(count_nonzero(self.signs_of(layer)), 1))
+            size, count = norm_and_count(self.signs_of(layer))
+            if self.signs == "initial":
+                size = norm(layer.W)
+            if self.scale == "init":
+                size = self.memory[f"{layer.name}/start_norm"]
+            return size / xp.sqrt(xp.maximum(count, 1))
         return float(layer.init.sd(*layer.fans) if self.scale == "std" else self.scale)
 
 
@@ -134,7 +144,7 @@ class FRSF(SignConcordant):
         return self.memory[layer.name]
 
     def feedback(self, layer: Weighted) -> Array:
-        matrix = elementwise(lambda m, w: m * xp.sign(w), self.magnitude(layer), self.signs_of(layer))
+        matrix = elementwise(_sign_times, self.signs_of(layer), self.magnitude(layer))
         return normalised(self.masked(layer, matrix), self.normalise, layer, self.memory)
 
 
