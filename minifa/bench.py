@@ -76,7 +76,7 @@ def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int
     with numpy.errstate(over="ignore", invalid="ignore"):
         for _ in range(repeats):
             for label, (step, _, _) in steps.items():
-                step()  # not timed: brings its data back into the caches, and lets the other's idle threads stop spinning
+                step()  # not timed: warms the caches, and lets the other's idle threads stop spinning
                 started = time.perf_counter()
                 for _ in range(IN_A_ROW):
                     step()
