@@ -29,12 +29,12 @@ class Initialiser:
 
 
 def _he(fan_in: int, fan_out: int) -> float:
-    """He et al. 2015, eq. 10."""
+    """He et al. 2015, for layers with ReLU."""
     return math.sqrt(2.0 / fan_in)
 
 
 def _xavier(fan_in: int, fan_out: int) -> float:
-    """Glorot & Bengio 2010, eq. 16."""
+    """Glorot & Bengio 2010, their normalised initialisation."""
     return math.sqrt(2.0 / (fan_in + fan_out))
 
 

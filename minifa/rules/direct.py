@@ -6,7 +6,7 @@
     sdfa    delta = sign(e) / n @ F.T
     drtp    delta = y* / n @ F.T                       y* the one-hot target: no error is fed back at all
 
-Nokland 2016, "Direct feedback alignment provides learning in deep neural networks", eq. 7; Frenkel, Lefebvre & Bol
+Nokland 2016, "Direct feedback alignment provides learning in deep neural networks"; Frenkel, Lefebvre & Bol
 2021, "Learning without feedback" (sdfa, drtp). The taught error replaces whatever came from above.
 F ~ U[-1/sqrt(d), 1/sqrt(d)] with d the number of units fed, as in Nokland's code.
 """
