@@ -171,7 +171,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.tune:
         results, interrupted = _run_all(experiments.tuning_grid(base, names, options.seeds), options.jobs, "grid")
         rates = experiments.rate_table(results)
-        _write_rows(folder / "rates.csv", rates)
+        History(rates).save_csv(folder / "rates.csv")
         print(tables.grid_table(rates) + "\n", flush=True)
         chosen = {row["rule"]: row["lr"] for row in rates if row["chosen"]}
     grid = [
@@ -241,14 +241,10 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         for r in some
         for row in r.history
     ]
-    _write_rows(folder / "runs.csv", rows)
+    History(rows).save_csv(folder / "runs.csv")
     runs.write_config(folder, {"experiments": [r.experiment.as_config() for r in results]})
     few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
     _draw(folder / "figures" / "comparison.png", "comparison" if few else "survey", results, _describe(first, dataset))
-
-
-def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    History(rows).save_csv(path)
 
 
 def _draw(path: Path, picture: str, *arguments: Any) -> None:
@@ -274,8 +270,8 @@ def _rates(grid: Sequence[Experiment]) -> str:
     kept = "rates from the grid kept in minifa/recipes/rates.csv"
     if not untuned:
         return kept
-    rate = f"rate {experiments.UNTUNED_RATE:g} for {', '.join(untuned)}"
-    return f"{rate}: no grid was run for this setting (--tune runs one)"
+    rate = next(e.rate() for e in grid if e.rule == untuned[0])  # the same for all that have none of their own
+    return f"rate {rate:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
 
 
 def _label(experiment: Experiment) -> str:

@@ -252,3 +252,9 @@ def test_training_options_reach_the_optimizer():
     _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
     assert optimizer.nesterov and optimizer.manhattan and optimizer.constrain_weights and optimizer.freeze_signs
     assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)
+
+
+def test_the_rate_that_is_told_is_the_rate_in_force(capsys):
+    """Adam is left at its own default, and says so."""
+    assert cli.main(["train", "--model", "mlp", "--optimizer", "adam", "--epochs", "1", "--out", "run"]) == 0
+    assert "rate 0.001 for bp: no grid was run" in capsys.readouterr().out
