@@ -223,8 +223,6 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
 
 # Learning rates: every rule's default is the best of a printed grid, judged on held-out examples of the training set.
 
-RATES_COLUMNS = ("data", "model", "options", "rule", "weight_decay", "lr", "mean", "sd", "seeds", "epochs", "chosen")
-
 
 def tuning_grid(base: Experiment, rule_names: Iterable[str], seeds: int, validation: float = 0.15) -> list[Experiment]:
     """Every rule at every rate of the grid, without alignment, judged on a held-out part."""

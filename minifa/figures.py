@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .experiments import Result
-from .tables import by_rule, layers_with
+from .tables import all_layers, finished_by_rule, layers_with, mean_at_end
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def comparison(results: Sequence[Result], title: str = "") -> Figure:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    groups = _finished(results)
+    groups = finished_by_rule(results)
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 7.6), layout="constrained")
         axes = figure.subplots(2, 2)
@@ -69,7 +69,7 @@ def survey(results: Sequence[Result], title: str = "") -> Figure:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    groups = _finished(results)
+    groups = finished_by_rule(results)
     with rc_context(STYLE):
         figure = Figure(figsize=(13, 1.6 + 0.34 * len(groups)), layout="constrained")
         scores, weights, errors = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
@@ -83,16 +83,10 @@ def survey(results: Sequence[Result], title: str = "") -> Figure:
     return figure
 
 
-def _finished(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """By rule, the runs that did not fail; rules of which none is left do not appear."""
-    groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
-    return {rule: some for rule, some in groups.items() if some}
-
-
 def _heat_map(axes: Axes, groups: Mapping[str, Sequence[Result]], quantity: str, title: str) -> Any:
     """Rules by layers, lowest layer at the left; an angle that a rule does not have stays empty."""
-    layers = _layers(groups)
-    means = [[_mean_at_end(some, f"{layer}.{quantity}") for layer in layers] for some in groups.values()]
+    layers = all_layers(groups)
+    means = [[mean_at_end(some, f"{layer}.{quantity}") for layer in layers] for some in groups.values()]
     image = axes.imshow(means, cmap="cividis", vmin=0, vmax=90, aspect="auto")
     for y, row in enumerate(means):
         for x, angle in enumerate(row):
@@ -106,16 +100,6 @@ def _heat_map(axes: Axes, groups: Mapping[str, Sequence[Result]], quantity: str,
     axes.spines[:].set_visible(False)
     axes.set_title(title)
     return image
-
-
-def _layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
-    return max((r.layers for some in groups.values() for r in some), key=len)
-
-
-def _mean_at_end(some: Sequence[Result], column: str) -> float:
-    """Mean over seeds of a column's last value; NaN where no seed has it."""
-    known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
-    return statistics.fmean(known) if known else math.nan
 
 
 def look(i: int) -> dict[str, Any]:
@@ -193,9 +177,9 @@ def _is_accuracy(some: Sequence[Result]) -> bool:
 
 def _angles(axes: Axes, groups: Mapping[str, Sequence[Result]], quantity: str, title: str) -> None:
     """An angle per layer, lowest layer at the left: mean over seeds, with 90 degrees (chance) marked."""
-    layers = _layers(groups)
+    layers = all_layers(groups)
     for i, some in enumerate(groups.values()):
-        means = [_mean_at_end(some, f"{layer}.{quantity}") for layer in layers]
+        means = [mean_at_end(some, f"{layer}.{quantity}") for layer in layers]
         if not all(map(math.isnan, means)):
             axes.plot(range(len(layers)), means, markersize=5, linewidth=1.4, **look(i))
     axes.axhline(90, color="#555555", linewidth=1, linestyle=(0, (4, 3)))

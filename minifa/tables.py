@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .experiments import Result
 from .text import table
@@ -42,6 +42,23 @@ def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
     return found
 
 
+def finished_by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """By rule, the runs that did not fail; rules of which none is left do not appear."""
+    groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
+    return {rule: some for rule, some in groups.items() if some}
+
+
+def all_layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
+    """The weighted layers of the network that was trained, lowest first; none where nothing was."""
+    return max((r.layers for some in groups.values() for r in some), key=len, default=())
+
+
+def mean_at_end(some: Sequence[Result], column: str) -> float:
+    """Mean over seeds of a column's last value; NaN where no seed has it."""
+    known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
+    return statistics.fmean(known) if known else math.nan
+
+
 def mean_sd(values: Sequence[float]) -> str:
     """``mean ± sd`` with three decimals; the sd (of the sample) only where there is more than one value."""
     mean = f"{statistics.fmean(values):.3f}"
@@ -76,14 +93,12 @@ def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -
 
 def angle_table(results: Sequence[Result]) -> str:
     """The true angle of every layer at the end, in degrees: mean over seeds; "-" where no error can be compared."""
-    groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
-    groups = {rule: some for rule, some in groups.items() if some}
-    layers = max((r.layers for some in groups.values() for r in some), key=len, default=())
+    groups = finished_by_rule(results)
+    layers = all_layers(groups)
     rows = [["true angle", *layers]]
     for rule, some in groups.items():
-        known = [[r.history[-1].get(f"{layer}.true_angle") for r in some] for layer in layers]
-        means = [[angle for angle in angles if angle is not None] for angles in known]
-        rows.append([rule, *(f"{statistics.fmean(angles):.1f}" if angles else "-" for angles in means)])
+        means = [mean_at_end(some, f"{layer}.true_angle") for layer in layers]
+        rows.append([rule, *("-" if math.isnan(mean) else f"{mean:.1f}" for mean in means)])
     return table(rows, right_from=1)
 
 

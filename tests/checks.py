@@ -271,15 +271,22 @@ RULES = [
 ]
 
 
-def small_convnet(seed: int = 0) -> Network:
+def small_convnet(seed: int = 0, batch_norm: bool = True) -> Network:
     """Convolutions, batch norm, max and mean pooling, both kinds of residual block, dropout, two linear layers."""
     return Network(
         [
             Conv2d(2, 4, 3, padding=1),
-            BatchNorm(4),
+            *([BatchNorm(4)] if batch_norm else []),
             ReLU(),
             MaxPool(2),
-            Residual([Conv2d(4, 4, 3, padding=1), BatchNorm(4), ReLU(), Conv2d(4, 4, 3, padding=1)]),
+            Residual(
+                [
+                    Conv2d(4, 4, 3, padding=1),
+                    *([BatchNorm(4)] if batch_norm else []),
+                    ReLU(),
+                    Conv2d(4, 4, 3, padding=1),
+                ]
+            ),
             ReLU(),
             Residual([Conv2d(4, 6, 3, stride=2, padding=1)], [Conv2d(4, 6, 1, stride=2)]),
             LeakyReLU(0.1),
