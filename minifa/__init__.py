@@ -1,6 +1,9 @@
 """minifa: a layer engine for learning how networks learn, in which the matrix that carries the error backwards is an
 object."""
 
+import importlib
+from types import ModuleType
+
 from . import data, metrics, models, optim, rules, schedules
 from .backend import asarray, to_host, use, using
 from .layers import (
@@ -24,6 +27,7 @@ from .layers import (
 from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .network import Network
 from .optim import SGD, Adam, AdamW, RMSprop
+from .tracing import Moment, Trace, trace
 from .training import Trainer, train
 
 __version__ = "0.1.0"
@@ -43,6 +47,7 @@ __all__ = [
     "Linear",
     "MaxPool",
     "MeanSquaredError",
+    "Moment",
     "Network",
     "RMSprop",
     "ReLU",
@@ -52,6 +57,7 @@ __all__ = [
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
     "Tanh",
+    "Trace",
     "Trainer",
     "Walk",
     "Weighted",
@@ -63,7 +69,15 @@ __all__ = [
     "rules",
     "schedules",
     "to_host",
+    "trace",
     "train",
     "use",
     "using",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``minifa.figures``, imported when it is first asked for: matplotlib takes longer to import than all the rest."""
+    if name == "figures":
+        return importlib.import_module(".figures", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

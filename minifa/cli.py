@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from . import __version__, backend, data, experiments, rules, runs, tables
 from .experiments import Experiment, Result
-from .options import add_setting, at_least_one, make_experiment, split_rules
+from .options import add_network, add_setting, add_update, at_least_one, make_experiment, split_rules
 from .registry import unknown
 from .training import History
 
@@ -283,6 +284,38 @@ def _as_file_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
 
 
+# step
+
+
+def _describe_step(command: argparse.ArgumentParser) -> None:
+    add_network(command, data="xor", model="tiny")
+    add_update(command, batch_size=4)
+    command.add_argument("--rule", default="bp", help=f"learning rule: {', '.join(rules.RULES)}")
+    command.add_argument("--updates", type=_from_zero, default=0, help="updates to make before the step that is shown")
+    command.set_defaults(momentum=0.0, lr=0.5, epochs=1, schedule="constant")
+
+
+def _step(options: argparse.Namespace) -> int:
+    from . import stepping
+
+    experiment = make_experiment(options, options.rule)
+    dataset = data.load(experiment.data, experiment.data_dir)
+    replay = stepping.Replay(experiment, dataset, options.updates)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        stepping.Stepper(replay, experiment.rule).cmdloop()
+        return OK
+    trace = replay.under(experiment.rule)
+    width = shutil.get_terminal_size((100, 24)).columns
+    print(("\n\n" + "-" * min(width, 80) + "\n").join(stepping.page(trace, i, width) for i in range(len(trace))))
+    return OK
+
+
+def _from_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text}")
+    return int(text)
+
+
 # rules, info, bench
 
 
@@ -334,6 +367,7 @@ COMMANDS: dict[str, Command] = {
         _compare,
     ),
     "train": (_describe_train, "train one network under one rule, into a run folder", _train),
+    "step": (_describe_step, "walk through one training step, moment by moment, under any rule", _step),
     "rules": (_describe_nothing, "the learning rules: equation, paper, and what each needs", _rules),
     "info": (_describe_info, "versions, backend, threads, and which data sets were found", _info),
     "bench": (_describe_bench, "time a training step, beside PyTorch where it is installed", _bench),

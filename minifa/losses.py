@@ -16,9 +16,16 @@ from .backend import Array, xp
 
 
 class Loss:
-    """Call it with outputs (N, n_out) and targets from `target`: per-example values (N,) and errors (N, n_out)."""
+    """Call it with outputs (N, n_out) and targets from `target`: per-example values (N,) and errors (N, n_out).
+
+    Attributes:
+        equation, error_equation: the batch's mean loss and its gradient by the outputs a; n counts examples, n_out
+            outputs.
+    """
 
     name = ""
+    equation = ""
+    error_equation = ""
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         raise NotImplementedError
@@ -77,6 +84,8 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     name = "softmax_cross_entropy"
+    equation = "L = mean(-sum(t * log(softmax(a))))"
+    error_equation = "e = (softmax(a) - t) / n"
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing <= 1:
@@ -101,6 +110,8 @@ class SigmoidCrossEntropy(Loss):
     dL/da = (s - t) / n_out."""
 
     name = "sigmoid_cross_entropy"
+    equation = "L = mean(-t * log(sigmoid(a)) - (1 - t) * log(1 - sigmoid(a)))"
+    error_equation = "e = (sigmoid(a) - t) / n_out / n"
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         values = xp.maximum(output, 0) - output * target + xp.log1p(xp.exp(-xp.abs(output)))
@@ -112,6 +123,8 @@ class MeanSquaredError(Loss):
     """Mean over outputs of (a - t)^2; dL/da = 2 (a - t) / n_out. PyTorch's MSELoss."""
 
     name = "mean_squared_error"
+    equation = "L = mean((a - t)^2)"
+    error_equation = "e = 2 * (a - t) / n_out / n"
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         difference = output - target
@@ -122,6 +135,8 @@ class HalfSquaredError(Loss):
     """Half the sum over outputs of (a - t)^2; dL/da = a - t. The loss of most analyses (Lillicrap et al. 2016)."""
 
     name = "half_squared_error"
+    equation = "L = mean(sum((a - t)^2) / 2)"
+    error_equation = "e = (a - t) / n"
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         difference = output - target

@@ -40,6 +40,8 @@ class Optimizer:
 
     name = ""
     slots: tuple[str, ...] = ()  # arrays of state that each parameter has
+    decoupled = False  # whether the decay is taken off the weight rather than added to the gradient
+    update = "W_new = W - lr * GRADIENT"  # what `change` computes, for the gradient as decay and manhattan leave it
 
     def __init__(
         self,
@@ -65,21 +67,39 @@ class Optimizer:
 
         A gradient that was never computed (None) leaves its parameter alone, decay and momentum included.
         """
-        if self.clip_norm is not None:
-            _clip(net, self.clip_norm)
         self._remember_start(net)
+        self.clip(net)
         gradients = net.gradients()
         for name, array in net.parameters().items():
             if gradients[name] is not None:
-                self._move(name, array, gradients[name])
-        self._constrain(net)
+                self.move(name, array, gradients[name])
+        self.constrain(net)
         net.step += 1
         if rule is not None:
             for name, (array, gradient) in rule.parameters().items():
-                self._move(f"feedback/{name}", array, gradient)
+                self.move(f"feedback/{name}", array, gradient)
             rule.update_feedback(net)
 
-    def _move(self, name: str, array: Array, gradient: Array) -> None:
+    @property
+    def equation(self) -> str:
+        """What an update computes, with the options in force."""
+        gradient = "sign(dW)" if self.manhattan else "dW"
+        decays = self.weight_decay and not self.decoupled
+        return self.update.replace("GRADIENT", f"({gradient} + weight_decay * W)" if decays else gradient)
+
+    def clip(self, net: Network) -> None:
+        """Scale all gradients in place so that their joint norm is at most ``clip_norm``, as PyTorch's
+        clip_grad_norm_."""
+        gradients = [g for g in net.gradients().values() if g is not None]
+        if self.clip_norm is None or not gradients:
+            return
+        squares = xp.stack([(g * g).sum() for g in gradients])  # no dot products: their bits depend on BLAS's threads
+        factor = xp.minimum(1, self.clip_norm / (xp.sqrt(squares.sum()) + 1e-6)).astype(gradients[0].dtype)
+        for gradient in gradients:
+            gradient *= factor
+
+    def move(self, name: str, array: Array, gradient: Array) -> None:
+        """Move one parameter in place, with the state kept under its name."""
         if name not in self.arrays:
             self.arrays[name] = {slot: xp.zeros_like(array) for slot in self.slots}
             self.counts[name] = 0
@@ -98,7 +118,8 @@ class Optimizer:
             if self.freeze_signs and f"sign/{layer.name}" not in self.start:
                 self.start[f"sign/{layer.name}"] = xp.sign(layer.W)
 
-    def _constrain(self, net: Network) -> None:
+    def constrain(self, net: Network) -> None:
+        """Put signs and norms back where the options hold them."""
         for layer in net.weighted:
             if self.freeze_signs:
                 sign = self.start[f"sign/{layer.name}"]
@@ -171,6 +192,9 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs a momentum above 0")
         self.momentum, self.nesterov = float(momentum), nesterov
         self.slots = ("velocity",) if momentum else ()
+        if momentum:
+            step = "(GRADIENT + momentum * velocity_new)" if nesterov else "velocity_new"
+            self.update = f"velocity_new = momentum * velocity + GRADIENT\nW_new = W - lr * {step}"
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         gradient = self.decayed(W, gradient)
@@ -192,6 +216,11 @@ class Adam(Optimizer):
 
     name = "adam"
     slots = ("mean", "square")
+    update = (
+        "mean_new = beta1 * mean + (1 - beta1) * GRADIENT\n"
+        "square_new = beta2 * square + (1 - beta2) * GRADIENT^2\n"
+        "W_new = W - lr * mean_new / (1 - beta1^k) / (sqrt(square_new / (1 - beta2^k)) + eps)"
+    )
 
     def __init__(
         self,
@@ -226,6 +255,8 @@ class AdamW(Adam):
     """Adam with decoupled decay (Loshchilov & Hutter 2019): W <- W - lr * weight_decay * W before the step."""
 
     name = "adamw"
+    decoupled = True
+    update = Adam.update.replace("W_new = W", "W_new = (1 - lr * weight_decay) * W")
 
     def __init__(
         self,
@@ -267,6 +298,14 @@ class RMSprop(Optimizer):
         check_above_zero("eps", eps)
         self.alpha, self.eps, self.momentum = float(alpha), float(eps), float(momentum)
         self.slots = ("square", "velocity") if momentum else ("square",)
+        scaled = "GRADIENT / (sqrt(square_new) + eps)"
+        through = [f"velocity_new = momentum * velocity + {scaled}"] if momentum else []
+        lines = [
+            "square_new = alpha * square + (1 - alpha) * GRADIENT^2",
+            *through,
+            f"W_new = W - lr * {'velocity_new' if momentum else scaled}",
+        ]
+        self.update = "\n".join(lines)
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         gradient = self.decayed(W, gradient)
@@ -294,14 +333,3 @@ def check_above_zero(what: str, value: float) -> None:
     """Raise ValueError unless value > 0."""
     if not value > 0:
         raise ValueError(f"{what} must be above 0, got {value}")
-
-
-def _clip(net: Network, most: float) -> None:
-    """Scale all gradients in place so that their joint norm is at most ``most`` (PyTorch's clip_grad_norm_)."""
-    gradients = [g for g in net.gradients().values() if g is not None]
-    if not gradients:
-        return
-    squares = xp.stack([(g * g).sum() for g in gradients])  # no dot products: their bits depend on BLAS's threads
-    factor = xp.minimum(1, most / (xp.sqrt(squares.sum()) + 1e-6)).astype(gradients[0].dtype)
-    for gradient in gradients:
-        gradient *= factor

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
-from . import data, rules
+from . import rules
+from .data import DATASETS
 from .experiments import Experiment
 from .losses import LOSSES
 from .models import MODELS
@@ -21,26 +23,41 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
+def widths(text: str) -> tuple[int, ...]:
+    return tuple(at_least_one(part.strip()) for part in text.split(","))
+
+
 def add_setting(command: argparse.ArgumentParser) -> None:
     """The options that `train` and `compare` share."""
-    what = command.add_argument_group("what is trained")
-    what.add_argument(
-        "--data", default="digits", help=f"a data set ({', '.join(data.DATASETS)}) or a file my.npz with x and y"
-    )
-    what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
-    what.add_argument("--model", default="cnn", help=f"architecture: {', '.join(MODELS)}")
-    what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
-    what.add_argument(
-        "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
-    )
-    how = command.add_argument_group("how it is trained")
+    add_network(command, data="digits", model="cnn")
+    how = add_update(command, batch_size=64)
     how.add_argument("--epochs", type=at_least_one, default=15, help="passes through the training set")
-    how.add_argument("--batch-size", type=at_least_one, default=64, help="examples per weight update")
-    how.add_argument("--lr", type=float, help="learning rate (default: the one kept from the grid for each rule)")
-    how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
     how.add_argument(
         "--schedule", default="constant", help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15)"
     )
+
+
+def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None:
+    """Which network on which data."""
+    what = command.add_argument_group("what is trained")
+    what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
+    what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
+    what.add_argument("--model", default=model, help=f"architecture: {', '.join(MODELS)}")
+    what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
+    what.add_argument(
+        "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
+    )
+    what.add_argument(
+        "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
+    )
+
+
+def add_update(command: argparse.ArgumentParser, batch_size: int) -> argparse._ArgumentGroup:
+    """What a weight update is."""
+    how = command.add_argument_group("how it is trained")
+    how.add_argument("--batch-size", type=at_least_one, default=batch_size, help="examples per weight update")
+    how.add_argument("--lr", type=float, help="learning rate (default: the one kept from the grid for each rule)")
+    how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
     how.add_argument("--momentum", type=float, help="of sgd (default: 0.9) and rmsprop (default: 0)")
     how.add_argument("--nesterov", action="store_true", help="of sgd")
     how.add_argument("--clip-norm", type=float, help="largest joint norm of the gradients")
@@ -50,13 +67,14 @@ def add_setting(command: argparse.ArgumentParser) -> None:
     how.add_argument("--weight-decay", type=float, help="default: what the rule asks for (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=int, default=0, help="the first seed")
+    return how
 
 
 def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
     lookup(MODELS, options.model, "model")
     lookup(OPTIMIZERS, options.optimizer, "optimizer")
     known = inspect.signature(MODELS[options.model]).parameters
-    given = {"depth": options.depth, "batch_norm": options.batch_norm or None}
+    given = {"depth": options.depth, "hidden": _hidden(options, known), "batch_norm": options.batch_norm or None}
     model_options = {
         key: value
         for key, value in given.items()
@@ -78,6 +96,15 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
         weight_decay=options.weight_decay,
         seed=options.seed,
     )
+
+
+def _hidden(options: argparse.Namespace, known: Mapping[str, inspect.Parameter]) -> Any:
+    """The widths as the model takes them: a tuple, or one number where it has one hidden layer."""
+    if options.hidden is None or "hidden" not in known or not isinstance(known["hidden"].default, int):
+        return options.hidden
+    if len(options.hidden) > 1:
+        raise ValueError(f"the model {options.model!r} has one hidden layer, got {len(options.hidden)} widths")
+    return options.hidden[0]
 
 
 def _optimizer_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -308,7 +308,16 @@ def batch(n: int = 8, shape: tuple[int, ...] = (8, 8, 2), classes: int = 3, seed
     return mf.asarray(rng.standard_normal((n, *shape))), rng.integers(0, classes, n)
 
 
-def train_a_little(description: str, steps: int = 3, n: int = 8) -> dict[str, np.ndarray]:
+def update(net: Network, rule: Any, x: Any, y: Any, loss: Any, optimizer: Any) -> float:
+    """One weight update, as training makes it. Returns the loss."""
+    value = rule.gradients(net, x, y, loss)
+    optimizer.step(net, rule)
+    return float(value)
+
+
+def train_a_little(
+    description: str, steps: int = 3, n: int = 8, update: Callable[..., float] = update
+) -> dict[str, np.ndarray]:
     """All that a short training leaves behind, on the host: state of net, optimizer and rule, gradients, losses."""
     net = small_convnet()
     rule = mf.rules.make(description, seed=1).attach(net)
@@ -319,8 +328,7 @@ def train_a_little(description: str, steps: int = 3, n: int = 8) -> dict[str, np
     losses = []
     for step in range(steps):
         x, y = batch(n, seed=step)
-        losses.append(float(rule.gradients(net, x, y, loss)))
-        optimizer.step(net, rule)
+        losses.append(update(net, rule, x, y, loss, optimizer))
     grads = {f"gradient of {name}": mf.to_host(g) for name, g in net.gradients().items() if g is not None}
     return {**net.state(), **optimizer.state(), **rule.state(), **grads, "losses": np.array(losses)}
 

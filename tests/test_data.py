@@ -631,7 +631,15 @@ def test_npz_truncated_at_every_byte(tmp_path):
 def test_load_by_name():
     assert data.load("digits").name == "digits" and data.load("lillicrap").name == "lillicrap"
     assert data.load("digits", folder="/nowhere").name == "digits"
-    assert set(data.DATASETS) == {"digits", "mnist", "fashion_mnist", "lillicrap"}
+    assert set(data.DATASETS) == {"digits", "mnist", "fashion_mnist", "lillicrap", "xor"}
+
+
+def test_xor_is_one_example_per_corner_and_no_line_separates_it():
+    corners = data.load("xor").train
+    assert sorted(map(tuple, corners.x)) == [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+    np.testing.assert_array_equal(corners.y, corners.x[:, 0] != corners.x[:, 1])
+    centred = corners.y - corners.y.mean()
+    np.testing.assert_array_equal(corners.x.T @ centred, 0)  # neither input alone says anything
 
 
 def test_unknown_names_get_the_nearest_known_one():

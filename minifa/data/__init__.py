@@ -12,13 +12,14 @@ from .digits import digits
 from .folders import Source, data_folder, folders_searched, locate
 from .idx import read_idx
 from .mnist import FASHION_MNIST, MNIST, fashion_mnist, mnist
-from .synthetic import lillicrap, lillicrap_teacher
+from .synthetic import lillicrap, lillicrap_teacher, xor
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "lillicrap": lillicrap,
+    "xor": xor,
 }
 SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST)}
 
@@ -71,4 +72,5 @@ __all__ = [
     "mnist",
     "read_idx",
     "validate",
+    "xor",
 ]

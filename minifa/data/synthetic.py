@@ -1,9 +1,13 @@
-"""The task feedback alignment was first shown on: recovering a random linear map from examples.
+"""Tasks that are drawn or written down rather than read.
+
+`lillicrap` is the task feedback alignment was first shown on: recovering a random linear map from examples.
 
     t = x T,   T_ij ~ U[-1, 1],   x ~ N(0, I)
 
 T. Lillicrap, D. Cownden, D. Tweed, C. Akerman (2016), Nature Communications 7:13276, task 1 (a 30-20-10 linear
 network). Examples are rows here, so T is (30, 10), the transpose of the paper's.
+
+`xor` is the smallest task that needs a hidden layer: four examples, so that a whole batch can be read number by number.
 """
 
 from __future__ import annotations
@@ -51,3 +55,10 @@ def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Exam
     # Summed in float64, so that the rounded targets do not depend on the machine's order of summation.
     targets = x.astype(np.float64) @ teacher.astype(np.float64)
     return validate(x, targets, name=f"lillicrap {part}")
+
+
+def xor() -> Dataset:
+    """Do two signs differ? The four corners (+-1, +-1) as x (4, 2), labels 0 "same" and 1 "different" (4,); the test
+    part is the training part."""
+    corners = validate([[-1, -1], [-1, 1], [1, -1], [1, 1]], [0, 1, 1, 0], n_classes=2, name="xor")
+    return Dataset(name="xor", train=corners, test=corners, classes=("same", "different"))

@@ -42,6 +42,8 @@ class ReLU(Activation):
     """f(x) = max(x, 0); f'(x) = 1 where x > 0, else 0 (at 0 too)."""
 
     kind = "relu"
+    equation = "y = max(x, 0)"
+    error_equation = "delta_below = delta * (y > 0)"
 
     def f(self, x: Array, y: Array) -> None:
         xp.maximum(x, 0, out=y)
@@ -61,6 +63,8 @@ class LeakyReLU(Activation):
     """
 
     kind = "leakyrelu"
+    equation = "y = where(x > 0, x, a * x)"
+    error_equation = "delta_below = delta * where(y > 0, 1, a)"
 
     def __init__(self, negative_slope: float = 0.01, name: str | None = None) -> None:
         super().__init__(name)
@@ -82,6 +86,8 @@ class Tanh(Activation):
     """f(x) = tanh(x); f'(x) = 1 - tanh(x)^2."""
 
     kind = "tanh"
+    equation = "y = tanh(x)"
+    error_equation = "delta_below = delta * (1 - y^2)"
 
     def f(self, x: Array, y: Array) -> None:
         xp.tanh(x, out=y)
@@ -94,6 +100,8 @@ class Sigmoid(Activation):
     """f(x) = 1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2, which cannot overflow; f' = f (1 - f)."""
 
     kind = "sigmoid"
+    equation = "y = 1 / (1 + exp(-x))"
+    error_equation = "delta_below = delta * y * (1 - y)"
 
     def f(self, x: Array, y: Array) -> None:
         xp.tanh(x / 2, out=y)

@@ -50,9 +50,13 @@ class Layer:
         grads: gradient of the mean loss by each parameter, under the rule used last; None until computed.
         sends_down: whether anything upstream learns, so that an error must be carried further.
         input_shape, output_shape: of one example; None until the network knows its input shape.
+        equation, error_equation: what `forward` and `backward` compute, in the layer's own symbols (`minifa.trace` puts
+            the numbers in).
     """
 
     kind = "layer"
+    equation = "y = f(x)"
+    error_equation = "delta_below = delta * f'(x)"
     trainable: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
 
@@ -124,6 +128,8 @@ class Weighted(Layer):
     """
 
     trainable = ("W", "b")
+    reads = "columns(x)"  # one row of the matrix product, as equations call it
+    sends = "uncolumns({})"
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
@@ -156,6 +162,19 @@ class Weighted(Layer):
         if tuple(value.shape) != shape:
             raise ValueError(f"{what} of {self} has shape {shape}, got {tuple(value.shape)}")
         return xp.array(backend.asarray(value, self.dtype), order="C")
+
+    @property
+    def equation(self) -> str:  # type: ignore[override]  # it tells of a bias only where there is one
+        return f"y = {self.reads} @ W" + (" + b" if self.has_bias else "")
+
+    @property
+    def gradient_equation(self) -> str:
+        """What `learn` computes."""
+        return f"dW = {self.reads}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
+
+    @property
+    def error_equation(self) -> str:  # type: ignore[override]
+        return f"delta_below = {self.sends.format('delta @ B.T')}"
 
     @property
     def fans(self) -> tuple[int, int]:
@@ -282,7 +301,8 @@ def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
 def forward_chain(layers: Sequence[Layer], x: Array, walk: Walk) -> Array:
     """Through the layers in order; the walk is told every output."""
     for layer in layers:
-        x = walk.after(layer, layer.forward(x, walk))
+        y = layer.forward(x, walk)
+        x = walk.after(layer, y)
     return x
 
 

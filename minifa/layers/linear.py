@@ -21,6 +21,8 @@ class Linear(Weighted):
     """
 
     kind = "linear"
+    reads = "x"
+    sends = "{}"
 
     def __init__(
         self,

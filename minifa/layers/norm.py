@@ -39,6 +39,11 @@ class BatchNorm(Layer):
     """
 
     kind = "batchnorm"
+    equation = "xhat = (x - mean) / sqrt(var + eps)\ny = gamma * xhat + beta"
+    error_equation = (
+        "delta_below = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))\n"
+        "dgamma = sum(delta * xhat)\ndbeta = sum(delta)"
+    )
     trainable = ("gamma", "beta")
     running = ("running_mean", "running_var")
 

@@ -81,6 +81,8 @@ class MaxPool(Pool):
     """The largest of each window; the error goes to the place that won, the first one in a tie."""
 
     kind = "maxpool"
+    equation = "y = the largest of each window of x"
+    error_equation = "delta_below = delta, at the largest of each window"
 
     def forward(self, x: Array, walk: Walk) -> Array:
         y = self.checked_output(x)
@@ -127,6 +129,8 @@ class AvgPool(Pool):
     """The mean of each window; padded zeros count, as in PyTorch's default."""
 
     kind = "avgpool"
+    equation = "y = mean of each window of x"
+    error_equation = "delta_below = delta / size, to all of each window"
 
     def forward(self, x: Array, walk: Walk) -> Array:
         y = self.checked_output(x)
@@ -159,6 +163,8 @@ class GlobalAvgPool(Layer):
     """The mean of each channel over all positions: (N, H, W, C) to (N, C)."""
 
     kind = "globalavgpool"
+    equation = "y = mean of each channel of x"
+    error_equation = "delta_below = delta / size, to all of each map"
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3:

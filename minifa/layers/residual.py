@@ -24,6 +24,8 @@ class Residual(Layer):
     """
 
     kind = "residual"
+    equation = "y = body(x) + shortcut(x)"
+    error_equation = "delta_below = what the body sends + what the shortcut sends"
 
     def __init__(self, body: Sequence[Layer], shortcut: Sequence[Layer] = (), name: str | None = None) -> None:
         super().__init__(name)

@@ -17,6 +17,8 @@ class Flatten(Layer):
     """Each example as one row: (N, H, W, C) to (N, H*W*C), channels fastest."""
 
     kind = "flatten"
+    equation = "y = each example of x as one row"
+    error_equation = "delta_below = delta in the shape of x"
 
     def infer(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
@@ -40,6 +42,8 @@ class Dropout(Layer):
     """
 
     kind = "dropout"
+    equation = "y = x * mask / (1 - p)"
+    error_equation = "delta_below = delta * mask / (1 - p)"
 
     def __init__(self, p: float = 0.5, name: str | None = None) -> None:
         super().__init__(name)

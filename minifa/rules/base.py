@@ -103,6 +103,11 @@ class Rule:
         """Whether this rule replaces the error at this layer's output."""
         return False
 
+    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        """How `teach` comes to its answer at a layer it teaches, for those who watch: the equation, and for its symbols
+        the names that `minifa.trace` gives their arrays (``"linear2.delta"``, ``"tanh1.B"``)."""
+        return "delta = what the rule teaches", {}
+
     def _unreached(self, net: Network) -> list[str]:
         """The layers with parameters that no error would reach, found by walking back without numbers."""
         lost: list[str] = []

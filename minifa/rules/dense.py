@@ -71,6 +71,12 @@ class Dense(Rule):
             self.received[layer.name] = delta.reshape(len(delta), -1)
         return delta
 
+    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        uppers = [upper.name for upper in self.later[layer.name]]
+        names = {f"delta_{i}": f"{upper}.delta" for i, upper in enumerate(uppers, 1)}
+        names.update({f"B_{i}": f"{layer.name}<-{upper}.B" for i, upper in enumerate(uppers, 1)})
+        return "delta = " + " + ".join(f"delta_{i} @ B_{i}.T" for i in range(1, len(uppers) + 1)), names
+
     def _gather(self, layer: Layer) -> Array:
         """The errors of all later layers, each through its matrix, added up in forward order."""
         uppers = [upper.name for upper in self.later[layer.name]]

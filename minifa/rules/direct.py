@@ -51,6 +51,7 @@ class DFA(Rule):
     paper = "Nokland 2016"
     needs = "the output's error at every layer (a global signal), and no backward path"
     crosses_weights = False
+    broadcast = "e"
 
     def __init__(
         self,
@@ -103,6 +104,13 @@ class DFA(Rule):
             return delta
         return matmul(self.signal(), self.F[layer.name].T).reshape(-1, *(layer.output_shape or ()))
 
+    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        return f"delta = {self.broadcast} @ F.T", {
+            "e": f"{self.output_layer.name}.delta",
+            "t": "t",
+            "F": f"{layer.name}.B",
+        }
+
     def signal(self) -> Array:
         """What is broadcast, (N, n_out), the batch's 1/N in it."""
         return self.known(self.arriving)
@@ -119,6 +127,7 @@ class SignDFA(DFA):
     equation = "delta = sign(e) F^T / n"
     paper = "Frenkel et al. 2021"
     needs = "the sign of the output's error at every layer (a global signal), and no backward path"
+    broadcast = "sign(e) / n"
 
     def signal(self) -> Array:
         error = self.known(self.arriving)
@@ -133,6 +142,7 @@ class DRTP(DFA):
     equation = "delta = y* F^T / n"
     paper = "Frenkel et al. 2021"
     needs = "the target at every layer; no error, no backward path, no waiting for the forward pass"
+    broadcast = "t / n"
 
     def signal(self) -> Array:
         target = self.known(self.target)

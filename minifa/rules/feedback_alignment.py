@@ -49,7 +49,7 @@ class FA(Rule):
 
     name = "fa"
     title = "feedback alignment"
-    equation = "B drawn once"
+    equation = "B = M, M drawn once"
     paper = "Lillicrap et al. 2016"
     needs = "a fixed random feedback path for every weight"
 

@@ -90,6 +90,10 @@ class PEPITA(Rule):
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         return self.change[self.heard_at[layer.name]] if layer.name in self.heard_at else delta
 
+    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        heard = self.heard_at[layer.name]
+        return "delta = (h - h_err) / n", {"h": f"{heard}.y", "h_err": f"{heard}.y@2"}
+
     def feedback(self, layer: Weighted) -> None:
         return None
 

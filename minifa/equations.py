@@ -1,0 +1,101 @@
+"""Equations as text, and the same equations with the numbers put in: small arrays are set as blocks of lines, larger
+ones as their shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy
+import numpy.typing as npt
+
+Block = list[str]
+MOST_ROWS, MOST_COLUMNS = 8, 10  # a matrix with more is told by its shape
+SYMBOL = re.compile(r"[A-Za-z]\w*(?:\.T)?")
+
+
+def with_numbers(equation: str, terms: Mapping[str, Any], width: int = 100) -> str:
+    """The equation with every known symbol's numbers in its place, in lines of at most ``width`` characters; arrays
+    that it does not mention follow by themselves.
+
+    Args:
+        equation: lines of text with symbols, ``"y = x @ W + b"``; ``W.T`` is set transposed.
+        terms: arrays or numbers by symbol; what is not in it, or None, stays a symbol.
+    """
+    mentioned = {match.group().removesuffix(".T") for match in SYMBOL.finditer(equation)}
+    known = {symbol for symbol in mentioned if terms.get(symbol) is not None}
+    lines = [_flow(_blocks(line, terms), width) for line in equation.split("\n")] if known else []
+    others = [
+        [[f"{symbol} ="], matrix(value)]
+        for symbol, value in terms.items()
+        if symbol not in mentioned and isinstance(value, numpy.ndarray)
+    ]
+    if others:
+        lines.append(_flow((block for pair in others for block in pair), width))
+    return "\n\n".join("\n".join(line) for line in lines)
+
+
+def _format(array: npt.NDArray[Any]) -> str:
+    """Whole numbers as such; else three decimals, or three digits where those would hide the largest."""
+    largest = float(numpy.abs(array).max())
+    if largest < 1000 and (array == numpy.round(array)).all():
+        return ".0f"
+    return ".3f" if 0.01 <= largest < 1000 else ".2e"
+
+
+def _cell(value: float, style: str) -> str:
+    text = format(value, style)
+    return text if float(text) else text.removeprefix("-")  # what rounds to zero has no sign
+
+
+def matrix(array: npt.NDArray[Any]) -> Block:
+    """An array of up to two dimensions as lines in brackets; a larger one as its shape."""
+    if array.ndim == 0:
+        return [_cell(float(array), _format(array))]
+    if array.ndim > 2 or array.size == 0 or len(array) > MOST_ROWS or array.shape[-1] > MOST_COLUMNS:
+        return ["<" + " x ".join(map(str, array.shape)) + ">"]
+    style = _format(array)
+    cells = [[_cell(float(value), style) for value in row] for row in numpy.atleast_2d(array)]
+    wide = max(len(cell) for row in cells for cell in row)
+    return ["[" + " ".join(cell.rjust(wide) for cell in row) + "]" for row in cells]
+
+
+def _blocks(line: str, terms: Mapping[str, Any]) -> Iterator[Block]:
+    """The line cut at its symbols: numbers where there are some, else the text itself."""
+    end = 0
+    for match in SYMBOL.finditer(line):
+        name = match.group().removesuffix(".T")
+        if terms.get(name) is None:
+            continue
+        if text := line[end : match.start()].strip():
+            yield [text]
+        end = match.end()
+        array = numpy.asarray(terms[name])
+        yield matrix(array.T if match.group().endswith(".T") else array)
+    if text := line[end:].strip():
+        yield [text]
+
+
+def _flow(blocks: Iterator[Block], width: int) -> Iterator[str]:
+    """Blocks side by side, centred on one line, as many as fit; the rest below, indented, after the sign that leads to
+    it."""
+    row: list[Block] = []
+    indent = ""
+    for block in blocks:
+        if row and len(indent) + sum(len(one[0]) + 1 for one in row) + len(block[0]) > width:
+            leads = [row.pop()] if len(row) > 1 and not row[-1][0].startswith("[") else []
+            yield from _side_by_side(row, indent)
+            row, indent = leads, "    "
+        row.append(block)
+    yield from _side_by_side(row, indent)
+
+
+def _side_by_side(row: list[Block], indent: str) -> Iterator[str]:
+    height = max(map(len, row))
+    for i in range(height):
+        parts = []
+        for block in row:
+            at = i - (height - len(block)) // 2
+            parts.append(block[at] if 0 <= at < len(block) else " " * len(block[0]))
+        yield (indent + " ".join(parts)).rstrip()

@@ -1,0 +1,266 @@
+"""One training step at hand: the same weights and the same batch, replayed under any rule, moment by moment, in a
+terminal or for the explorer's page."""
+
+from __future__ import annotations
+
+import cmd
+import math
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TextIO
+
+import numpy
+
+from . import experiments, rules
+from .data.base import Dataset, Examples
+from .experiments import Experiment
+from .registry import unknown
+from .streams import generator
+from .tracing import Moment, Trace, trace
+
+
+class Replay:
+    """One step of a run, ready to be made under one rule after the other: from the same weights, on the same batch.
+
+    Args:
+        experiment: its rule makes the updates before the step; under another rule the feedback is drawn afresh.
+        updates: how many updates were made before.
+    """
+
+    def __init__(self, experiment: Experiment, data: Dataset, updates: int = 0) -> None:
+        self.experiment, self.data = experiment, data
+        self.step = 0
+        self.net_state: Mapping[str, numpy.ndarray] | None = None
+        self.kept: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None  # rule, its state, the optimizer's
+        self.traces: dict[str, Trace] = {}
+        for _ in range(updates):
+            self.go_on(experiment.rule)
+
+    def batch(self) -> Examples:
+        """The examples of this step, in the order in which training would meet them."""
+        train, size = self.data.train, self.experiment.batch_size
+        per_epoch = math.ceil(len(train) / size)
+        order = generator(self.experiment.seed, "order", "", 1 + self.step // per_epoch).permutation(len(train))
+        start = self.step % per_epoch * size
+        return train.take(order[start : start + size])
+
+    def under(self, rule: str) -> Trace:
+        """The step's moments under this rule.
+
+        Raises:
+            ValueError: an unknown rule, or one that cannot teach this network.
+        """
+        if rule not in self.traces:
+            parts = self._build(rule)
+            batch = self.batch()
+            self.traces[rule] = trace(parts[0], parts[1], batch.x, batch.y, *parts[2:])
+        return self.traces[rule]
+
+    def go_on(self, rule: str) -> None:
+        """Make this step under this rule; the next one is at hand then."""
+        net, one, loss, optimizer = self._build(rule)
+        batch = self.batch()
+        one.gradients(net, experiments.backend.asarray(batch.x, net.dtype), batch.y, loss)
+        optimizer.step(net, one)
+        self.step, self.net_state = net.step, net.state()
+        self.kept = rule, one.state(), optimizer.state()
+        self.traces = {}
+
+    def _build(self, rule: str) -> tuple[Any, Any, Any, Any]:
+        """Network, rule, loss and optimizer as they stand before this step."""
+        net, one, loss, optimizer = experiments.build(replace(self.experiment, rule=rule), self.data)
+        if self.net_state is not None:
+            net.load_state(self.net_state)
+            net.step = self.step
+            one = rules.make(rule, seed=self.experiment.seed).attach(net)  # what it reads off the weights, off these
+        if self.kept is not None and self.kept[0] == rule:
+            one.load_state(self.kept[1])
+            optimizer.load_state(self.kept[2], net, one)
+        return net, one, loss, optimizer
+
+
+# In the terminal
+
+
+def page(trace: Trace, i: int, width: int = 80) -> str:
+    """One moment as text: where we are, what happens, the equation, the same with its numbers, what is new."""
+    moment: Moment = trace[i]
+    lines = [
+        *_wrapped(f"{trace.rule} · {i + 1} of {len(trace)} · {moment.title}", width),
+        *_map(trace, moment, width),
+        "",
+        *_wrapped(moment.why, width),
+        "",
+        *(part for line in moment.equation.split("\n") for part in _wrapped(line, width, indent=4)),
+        "",
+    ]
+    numbers = moment.numbers(width)
+    if numbers:
+        lines += [numbers, ""]
+    for name, angle in moment.angles.items():
+        lines += _wrapped(f"angle of {name}: {_degrees(angle)}", width)
+    if moment.new:
+        lines += _wrapped("new: " + ", ".join(f"{name} {_shape(moment.arrays[name])}" for name in moment.new), width)
+    return "\n".join(lines).rstrip()
+
+
+def _map(trace: Trace, moment: Moment, width: int) -> list[str]:
+    """The layers in a row, with the one where it happens in brackets; arrows show which way numbers flow."""
+    arrow = " -> " if moment.kind in ("batch", "forward", "loss") else " <- "
+    if moment.kind in ("update", "feedback_update", "clip", "constrain"):
+        arrow = "    "
+    names = ["x", *(name for name, _, _ in trace.net_layers), "loss"]
+    here = {"batch": "x", "loss": "loss"}.get(moment.kind, moment.layer)
+    return _wrapped(arrow.join(f"[{name}]" if name == here else name for name in names), width)
+
+
+def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
+    return textwrap.wrap(
+        text, width, initial_indent=" " * indent, subsequent_indent=" " * 2 * indent, break_long_words=False
+    )
+
+
+def _degrees(angle: float | None) -> str:
+    return "not defined" if angle is None else f"{angle:.1f} degrees"
+
+
+def _shape(array: Any) -> str:
+    return "not computed yet" if array is None else "x".join(map(str, array.shape)) or "a number"
+
+
+SHORT = {
+    name[0]: name for name in ("next", "back", "jump", "print", "rule", "list", "update", "help", "quit")
+}  # commands by their first letter
+
+
+class Stepper(cmd.Cmd):
+    """Walk through a step: forward, back, to any moment; print any array; switch the rule and stay at the moment."""
+
+    prompt = "(step) "
+    identchars = cmd.Cmd.identchars + "@<-./"
+
+    def __init__(self, replay: Replay, rule: str, stdin: TextIO | None = None, stdout: TextIO | None = None) -> None:
+        super().__init__(stdin=stdin, stdout=stdout)
+        self.use_rawinput = stdin is None
+        self.replay, self.rule, self.i = replay, rule, 0
+        self.trace = replay.under(rule)
+
+    def preloop(self) -> None:
+        self.say(
+            f"One training step under {self.rule!r}, in {len(self.trace)} moments. Enter: next. "
+            "b: back. j 5: jump. p W: print. r bp: another rule. l: list. h: help. q: quit.\n"
+        )
+        self.show()
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stdout)
+
+    def show(self) -> None:
+        self.say("\n" + page(self.trace, self.i, shutil.get_terminal_size((80, 24)).columns) + "\n")
+
+    def go(self, i: int) -> None:
+        if i < 0:
+            self.say("This is the first moment.")
+        elif i >= len(self.trace):
+            self.say("This is the last moment; u makes the next step.")
+        else:
+            self.i = i
+            self.show()
+
+    def emptyline(self) -> bool:
+        self.go(self.i + 1)
+        return False
+
+    def do_next(self, text: str) -> None:
+        """next (n, Enter): the next moment."""
+        self.go(self.i + 1)
+
+    def do_back(self, text: str) -> None:
+        """back (b): the moment before."""
+        self.go(self.i - 1)
+
+    def do_jump(self, text: str) -> None:
+        """jump 7, jump linear2 (j): to a moment by its number, or to the next one in a layer, or of a kind."""
+        if text.lstrip("-").isdecimal():
+            if 1 <= int(text) <= len(self.trace):
+                self.go(int(text) - 1)
+            else:
+                self.say(f"moments are numbered 1 to {len(self.trace)}, got {text}")
+            return
+        order = [*range(self.i + 1, len(self.trace)), *range(self.i + 1)]
+        found = [i for i in order if text in (self.trace[i].layer, self.trace[i].kind)]
+        if text and found:
+            self.go(found[0])
+        else:
+            known = {one for m in self.trace for one in (m.layer, m.kind) if one}
+            self.say(unknown(sorted(known), text, "layer or kind of moment"))
+
+    def do_print(self, text: str) -> None:
+        """print linear1.W, print delta (p): an array by its name, or by its symbol in this moment's equation, whole;
+        without a name: the names there are."""
+        moment = self.trace[self.i]
+        everything = {**moment.arrays, **moment.terms}
+        if not text:
+            for name, array in moment.arrays.items():
+                self.say(f"{name:24} {_shape(array)}")
+        elif text not in everything:
+            self.say(unknown(everything, text, "array"))
+        elif everything[text] is None:
+            self.say(f"{text}: not computed yet" if text in moment.arrays else f"{text}: there is none")
+        else:
+            array = numpy.asarray(everything[text])
+            with numpy.printoptions(threshold=sys.maxsize, linewidth=shutil.get_terminal_size((80, 24)).columns):
+                self.say(f"{text} {_shape(array)} {array.dtype}\n{array}")
+
+    def do_rule(self, text: str) -> None:
+        """rule bp (r): the same step from the same weights under another rule, at the same moment."""
+        if not text:
+            self.say(f"now {self.rule}; known: {', '.join(rules.RULES)}")
+            return
+        try:
+            other = self.replay.under(text)
+        except (ValueError, TypeError) as error:
+            self.say(str(error))
+            return
+        self.i = other.place_of(self.trace, self.i)
+        self.rule, self.trace = text, other
+        self.show()
+
+    def do_list(self, text: str) -> None:
+        """list (l): all moments, with the present one marked."""
+        for i, moment in enumerate(self.trace):
+            self.say(f"{'>' if i == self.i else ' '} {i + 1:3} {moment.title}")
+
+    def do_update(self, text: str) -> None:
+        """update (u): make this step under this rule and go to the next one, with the next batch."""
+        self.replay.go_on(self.rule)
+        self.trace, self.i = self.replay.under(self.rule), 0
+        self.show()
+
+    def do_quit(self, text: str) -> bool:
+        """quit (q): leave."""
+        return True
+
+    def do_EOF(self, text: str) -> bool:
+        """End of input: leave."""
+        self.say("")
+        return True
+
+    def onecmd(self, line: str) -> bool:
+        word, _, rest = line.strip().partition(" ")
+        return bool(super().onecmd(f"{SHORT.get(word, word)} {rest}".strip()))
+
+    def default(self, line: str) -> None:
+        self.say(unknown(SHORT.values(), line.split()[0], "command"))
+
+    def completenames(self, text: str, *ignored: Any) -> list[str]:
+        return [name for name in super().completenames(text, *ignored) if name != "EOF"]
+
+    def complete_print(self, text: str, *ignored: Any) -> list[str]:
+        return [name for name in self.trace[self.i].arrays if name.startswith(text)]
+
+    def complete_rule(self, text: str, *ignored: Any) -> list[str]:
+        return [name for name in rules.RULES if name.startswith(text)]

@@ -1,0 +1,448 @@
+"""One training step as a film: an ordered list of moments that can be stopped, rewound and printed.
+
+It is the training code itself that is watched: for the length of one step, the methods of this network's layers, of the
+rule and of the optimizer are listened to, one by one, on these very objects. Outside that step nothing listens, so
+training that nobody watches pays nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+import numpy.typing as npt
+
+from . import backend, metrics
+from .backend import Array
+from .equations import with_numbers
+from .layers.base import Layer, Walk, Weighted
+from .losses import Loss
+from .network import Network
+from .optim import Optimizer
+from .rules.backprop import BP
+from .rules.base import Rule
+
+Host = npt.NDArray[Any]
+
+WHY = {
+    "batch": "Before the step: the examples and their targets. Nothing is computed yet.",
+    "forward": "Activity goes up.",
+    "noise": "The rule shakes this layer, to see whether the loss rises or falls.",
+    "loss": "How wrong the outputs are, and in which direction: e is where all learning starts. Its 1/n makes it the "
+    "gradient of the batch's mean loss.",
+    "teach": "The rule puts its own teaching signal in the place of whatever came from above.",
+    "learn": "What a synapse needs to change: its own input and the error that arrived at its output.",
+    "feedback": "The question that tells the rules apart.",
+    "carry": "The error goes down one layer. Backpropagation would have sent it through W.",
+    "backward": "No matrix here: the layer's own exact derivative, under every rule.",
+    "clip": "All gradients are scaled down together, so that their joint norm is not too large.",
+    "update": "Downhill, as far as the learning rate says.",
+    "constrain": "Signs and norms go back to where the optimizer's options hold them.",
+    "feedback_update": "The feedback's turn to learn, if it does.",
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One thing that happens in a step.
+
+    Attributes:
+        kind: "batch", "forward", "noise", "loss", "teach", "learn", "feedback", "carry", "backward", "clip", "update",
+            "constrain" or "feedback_update".
+        layer: name of the layer where it happens; "" where none is meant.
+        title: what happens, in words. why: one sentence more.
+        equation: one or more lines in symbols.
+        terms: by symbol of the equation, the array or number that it stands for here; None: there is none.
+        arrays: by name (``"linear1.W"``, ``"tanh1.y"``, ``"linear2.delta"``, ``"e"``) everything this step ever
+            computes, as it is after this moment; None: not computed yet. On the host.
+        new: the names that were computed or changed here.
+        angles: degrees, or None where an angle is not defined: "W and B", "what B and W carry", "this delta and
+            backpropagation's".
+    """
+
+    kind: str
+    layer: str
+    title: str
+    why: str
+    equation: str
+    terms: dict[str, Any]
+    arrays: dict[str, Host | None]
+    new: tuple[str, ...]
+    angles: dict[str, float | None]
+
+    def numbers(self, width: int = 100) -> str:
+        """The equation with the numbers put in; arrays too large to read are told by their shape."""
+        return with_numbers(self.equation, self.terms, width)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every term that is an array."""
+        return {symbol: value.shape for symbol, value in self.terms.items() if isinstance(value, numpy.ndarray)}
+
+
+class Trace(Sequence[Moment]):
+    """The moments of one step, in order.
+
+    Attributes:
+        net_layers: (name, kind, output shape of one example or None) of every layer, in forward order.
+        rule: name of the rule that taught. value: the batch's mean loss.
+        keys: (kind, layer, how many of that kind and layer came before) of every moment, by which steps of one network
+            under different rules are compared.
+    """
+
+    def __init__(self, moments: Sequence[Moment], net: Network, rule: Rule, value: float) -> None:
+        self.moments = list(moments)
+        self.net_layers = [(layer.name, layer.kind, layer.output_shape) for layer in net]
+        self.rule, self.value = rule.name, value
+        counts: Counter[tuple[str, str]] = Counter()
+        self.keys: list[tuple[str, str, int]] = []
+        for moment in self.moments:
+            self.keys.append((moment.kind, moment.layer, counts[moment.kind, moment.layer]))
+            counts[moment.kind, moment.layer] += 1
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.moments[i]
+
+    def place_of(self, other: Trace, i: int) -> int:
+        """Where this step is when ``other``, of the same network under another rule, is at its moment i: at the same
+        kind of moment in the same layer, or at the last one before it that both have."""
+        places = {key: place for place, key in enumerate(self.keys)}
+        return next(places[key] for key in reversed(other.keys[: i + 1]) if key in places)
+
+    def __repr__(self) -> str:
+        return f"<Trace of one step under {self.rule!r}: {len(self)} moments, loss {self.value:.4g}>"
+
+
+def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optimizer) -> Trace:
+    """Make one training step, watched: the network, rule and optimizer end as `rule.gradients` and `optimizer.step`
+    would have left them.
+
+    Args:
+        x: a batch (N, ...), on the backend or as host numbers. y: its targets, as for `Rule.gradients`.
+
+    Returns:
+        The step's moments. Arrays in them are copies on the host.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: as `Rule.gradients`; then nothing has been changed.
+    """
+    x = backend.asarray(x, net.dtype)
+    rule.begin(net, x, y, loss)
+    film = _Film(net, rule, loss, optimizer, _true_errors(net, rule, x, y, loss))
+    film.start(x, y)
+    with film.watching():
+        value = rule.gradients(net, x, y, loss)
+        film.look_for_gradients()
+        optimizer.step(net, rule)
+    return Trace(film.develop(), net, rule, float(value))
+
+
+class _Listening(BP):
+    """Backpropagation that keeps the error of every layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: dict[str, Array] = {}
+
+    def teach(self, layer: Layer, delta: Array | None) -> Array | None:
+        if delta is not None:
+            self.errors[layer.name] = delta
+        return delta
+
+
+def _true_errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, Array]:
+    """What backpropagation would have sent to every layer's output in this step."""
+    true = _Listening()
+    with net.preserved(), rule.preserved():
+        true.attach(net).gradients(net, x, y, loss)
+    return true.errors
+
+
+@dataclass
+class _Take:
+    """A moment while the step is still running: `arrays` holds only what is new."""
+
+    kind: str
+    layer: str
+    title: str
+    equation: str
+    terms: dict[str, Any]
+    arrays: dict[str, Host] = field(default_factory=dict)
+    angles: dict[str, float | None] = field(default_factory=dict)
+    why: str = ""
+
+
+class _Film:
+    """Listens to one step and keeps what it hears. The `_hear_...` methods stand around the method they are named
+    after: they call it, once, and give back what it gave."""
+
+    def __init__(self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, true: Mapping[str, Array]) -> None:
+        self.net, self.rule, self.loss, self.optimizer, self.true = net, rule, loss, optimizer, true
+        self.takes: list[_Take] = []
+        self.board: dict[str, Host] = {}  # everything known so far, by name
+        self.passes: Counter[str] = Counter()  # forward passes of each layer so far
+        self.outputs: dict[str, Host] = {}  # of the last of them
+        self.n = 0
+        self.listeners = contextlib.ExitStack()  # closing it ends all listening
+
+    # Before, and after
+
+    def start(self, x: Array, y: Any) -> None:
+        self.n = len(x)
+        arrays = {"x": x, **self.net.parameters(), **self._statistics(), **self._kept()}
+        arrays["targets"] = numpy.asarray(backend.to_host(y))
+        self.take("batch", "", f"A batch of {self.n}", "x, targets", {"x": x, "targets": arrays["targets"]}, arrays)
+
+    def develop(self) -> list[Moment]:
+        """The moments, each with everything the step ever computes: None where it is not computed yet."""
+        known: dict[str, Host | None] = dict.fromkeys(name for take in self.takes for name in take.arrays)
+        moments = []
+        for take in self.takes:
+            known = {**known, **take.arrays}
+            why = take.why or WHY[take.kind]
+            moments.append(
+                Moment(
+                    take.kind,
+                    take.layer,
+                    take.title,
+                    why,
+                    take.equation,
+                    take.terms,
+                    known,
+                    tuple(take.arrays),
+                    take.angles,
+                )  # fmt: skip
+            )
+        return moments
+
+    # Taking notes
+
+    def take(
+        self, kind: str, layer: str, title: str, equation: str, terms: Mapping[str, Any], new: Mapping[str, Any]
+    ) -> _Take:
+        take = _Take(kind, layer, title, equation, {symbol: _copied(value) for symbol, value in terms.items()})
+        self.takes.append(take)
+        self.note(new)
+        return take
+
+    def note(self, new: Mapping[str, Any]) -> None:
+        """What the last moment brought."""
+        for name, array in new.items():
+            self.board[name] = self.takes[-1].arrays[name] = _copied(array)
+
+    def known(self, names: Mapping[str, str]) -> dict[str, Host | None]:
+        """Symbols with what stands on the board under their names."""
+        return {symbol: self.board.get(name) for symbol, name in names.items()}
+
+    def _statistics(self) -> dict[str, Array]:
+        return {f"{layer.name}.{key}": a for layer in self.net for key, a in layer.statistics().items()}
+
+    def _kept(self) -> dict[str, Array]:
+        """Feedback matrices, and whatever else the rule keeps."""
+        matrices = {f"{name}.B": B for name, B in self.rule.B.items()}
+        shown = {id(B) for B in matrices.values()}
+        others = {key: a for key, a in self.rule.memory.items() if id(a) not in shown}
+        return {**matrices, **{key.replace("/", ".") if "/" in key else f"{key}.M": a for key, a in others.items()}}
+
+    def _changed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Those that are no longer what stands on the board."""
+        return {
+            name: array
+            for name, array in arrays.items()
+            if name not in self.board or not numpy.array_equal(self.board[name], backend.to_host(array))
+        }
+
+    # Listening
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        with self.listeners:
+            for layer in self.net:
+                self._listen(layer, "forward", functools.partial(self._hear_forward, layer))
+                if isinstance(layer, Weighted):
+                    self._listen(layer, "learn", functools.partial(self._hear_learn, layer))
+                else:
+                    self._listen(layer, "backward", functools.partial(self._hear_backward, layer))
+            for method in ("receive", "teach", "carry", "update_feedback"):
+                self._listen(self.rule, method, getattr(self, f"_hear_{method}"))
+            for method in ("clip", "move", "constrain"):
+                self._listen(self.optimizer, method, getattr(self, f"_hear_{method}"))
+            yield
+
+    def _listen(self, owner: Any, method: str, hear: Callable[..., Any]) -> None:
+        """Until `listeners` closes, calls of this one object's method go through `hear`."""
+        setattr(owner, method, functools.partial(hear, getattr(owner, method)))
+        self.listeners.callback(delattr, owner, method)
+
+    def _hear_forward(self, layer: Layer, forward: Callable[..., Array], x: Array, walk: Walk) -> Array:
+        if "after" not in vars(walk):
+            self._listen(walk, "after", self._hear_after)
+        heard = {"x": _copied(x), **{key: _copied(a) for key, a in layer.parameters().items()}}
+        y = forward(x, walk)
+        self.passes[layer.name] += 1
+        number = self.passes[layer.name]
+        again = "" if number == 1 else f"@{number}"
+        self.outputs[layer.name] = _copied(y)
+        self.take(
+            "forward", layer.name, f"Forward through {layer.name}" + (f", pass {number}" if again else ""),
+            layer.equation, {**heard, "y": y}, {f"{layer.name}.y{again}": y, **self._changed(self._statistics())},
+        )  # fmt: skip
+        return y
+
+    def _hear_after(self, after: Callable[..., Array], layer: Layer, y: Array) -> Array:
+        heard = after(layer, y)
+        if heard is not y:
+            terms = {"y_shaken": heard, "y": y, "xi": heard - y}
+            name = next(reversed(self.takes[-1].arrays))
+            self.take("noise", layer.name, f"{layer.name} is shaken", "y_shaken = y + xi", terms, {name: heard})
+        return heard
+
+    def _hear_receive(self, receive: Callable[..., Array], net: Network, output: Array, y: Any, loss: Loss) -> Array:
+        value = receive(net, output, y, loss)
+        rule = self.rule
+        terms = {"L": value, "a": output, "t": rule.target, "e": rule.error, "n": self.n, "n_out": output.shape[-1]}
+        self.take(
+            "loss", "", "The loss and its error", f"{loss.equation}\n{loss.error_equation}", terms,
+            {"output": output, "t": rule.target, "loss": value, "e": rule.error},
+        )  # fmt: skip
+        return value
+
+    def _hear_teach(self, teach: Callable[..., Array | None], layer: Layer, delta: Array | None) -> Array | None:
+        taught = teach(layer, delta)
+        if taught is None:
+            return None
+        new = {f"{layer.name}.delta": taught}
+        if layer.name in self.true:
+            new[f"{layer.name}.delta_bp"] = self.true[layer.name]
+        if taught is delta:  # nothing happened here: it is the last moment's result that has arrived
+            self.note(new)
+            if layer.name in self.true and self.takes[-1].kind in ("carry", "backward"):
+                self.takes[-1].terms.setdefault("delta_bp", _copied(self.true[layer.name]))
+        else:
+            equation, names = self.rule.teaching(layer)
+            names = {symbol: name for symbol, name in names.items() if re.search(rf"\b{symbol}\b", equation)}
+            terms = {**self.known(names), "delta": taught, "n": self.n, "delta_bp": self.true.get(layer.name)}
+            self.take("teach", layer.name, f"The rule teaches {layer.name}", equation, terms, new)
+        if layer.name in self.true:
+            found = metrics._mean_angle(taught, self.true[layer.name])
+            self.takes[-1].angles.setdefault("this delta and backpropagation's", metrics._number(found))
+        return taught
+
+    def _hear_learn(self, layer: Weighted, learn: Callable[..., None], delta: Array) -> None:
+        learn(delta)
+        self._take_gradients(layer, layer.gradient_equation, {"x": layer.cached(), "delta": delta})
+        if f"{layer.name}.delta" not in self.board:  # the rule came with an error of its own
+            self.note({f"{layer.name}.delta": delta, f"{layer.name}.delta_bp": self.true[layer.name]})
+
+    def _take_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> None:
+        grads = {f"d{key}": grad for key, grad in layer.grads.items() if grad is not None}
+        new = {f"{layer.name}.{key}": grad for key, grad in grads.items()}
+        self.take("learn", layer.name, f"The gradient of {layer.name}", equation, {**terms, **grads}, new)
+
+    def look_for_gradients(self) -> None:
+        """Gradients that no layer was asked for: the rule has set them itself."""
+        for layer in self.net:
+            if any(g is not None and f"{layer.name}.d{key}" not in self.board for key, g in layer.grads.items()):
+                self._take_gradients(layer, self.rule.equation, {})
+
+    def _hear_carry(self, carry: Callable[..., Array | None], layer: Weighted, delta: Array) -> Array | None:
+        below = carry(layer, delta)
+        B = self.rule.B.get(layer.name) if self.rule.crosses_weights else None
+        title = f"What carries the error down through {layer.name}? "
+        asked = self.take(
+            "feedback", layer.name, title + ("Nothing." if B is None else "B."), self.rule.equation,
+            {} if B is None else {"W": layer.W, "B": B}, {} if B is None else {f"{layer.name}.B": B},
+        )  # fmt: skip
+        if B is None or below is None:
+            asked.why = "No error crosses this weight: the layers below are taught directly, or not at all."
+            return below
+        if B.shape == layer.W.shape:
+            asked.angles["W and B"] = metrics._number(metrics.angle(layer.W, B))
+        taken = self.take(
+            "carry", layer.name, f"Down through {layer.name}", layer.error_equation,
+            {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},
+        )  # fmt: skip
+        by_weights = layer.carry(delta, layer.W)
+        taken.angles["what B and W carry"] = metrics._number(metrics._mean_angle(below, by_weights))
+        return below
+
+    def _hear_backward(
+        self, layer: Layer, backward: Callable[..., Array | None], delta: Array, rule: Rule
+    ) -> Array | None:
+        below = backward(delta, rule)
+        grads = {f"d{key}": grad for key, grad in layer.grads.items()}
+        terms = {"delta": delta, "delta_below": below, "y": self.outputs[layer.name], **grads}
+        new = {f"{layer.name}.{key}": grad for key, grad in grads.items()}
+        self.take(
+            "backward", layer.name, f"Back through {layer.name}", layer.error_equation,
+            {**terms, **layer.parameters()}, new,
+        )  # fmt: skip
+        return below
+
+    # The optimizer's turn
+
+    def _hear_clip(self, clip: Callable[..., None], net: Network) -> None:
+        clip(net)
+        gradients = {f"{layer.name}.d{key}": g for layer in net for key, g in layer.grads.items() if g is not None}
+        if changed := self._changed(gradients):
+            equation = "g = g * min(1, clip_norm / norm(all g))"
+            self.take("clip", "", "Gradients are clipped", equation, {"clip_norm": self.optimizer.clip_norm}, changed)
+
+    def _hear_move(self, move: Callable[..., None], name: str, array: Array, gradient: Array) -> None:
+        slots = {slot: _copied(a) for slot, a in self.optimizer.arrays.get(name, {}).items()}
+        before = {slot: slots.get(slot, numpy.zeros(array.shape, array.dtype)) for slot in self.optimizer.slots}
+        before["W"] = _copied(array)
+        move(name, array, gradient)
+        after = {"W_new": array, **{f"{slot}_new": a for slot, a in self.optimizer.arrays[name].items()}}
+        terms = {**before, "dW": gradient, **after, "k": self.optimizer.counts[name]}
+        options = {key: value for key, value in vars(self.optimizer).items() if isinstance(value, float)}
+        owner, _, key = name.removeprefix("feedback/").replace("/", ".").rpartition(".")
+        feedback = name.startswith("feedback/")
+        symbol = key if owner else "B"
+        layer = owner or key
+        self.take(
+            "feedback_update" if feedback else "update",
+            layer,
+            f"{symbol} of {layer} moves" + (", as a weight does" if feedback else ""),
+            _renamed(self.optimizer.equation, symbol),
+            {**options, **{_renamed(one, symbol): value for one, value in terms.items()}},
+            {f"{layer}.{symbol}": array},
+        )
+
+    def _hear_constrain(self, constrain: Callable[..., None], net: Network) -> None:
+        constrain(net)
+        if changed := self._changed(net.parameters()):
+            self.take("constrain", "", "Weights are held", "W = held(W)", {}, changed)
+
+    def _hear_update_feedback(self, update_feedback: Callable[..., None], net: Network) -> None:
+        before = dict(self.board)
+        update_feedback(net)
+        changed = self._changed(self._kept())
+        for name, array in changed.items():
+            layer, _, symbol = name.rpartition(".")
+            terms = {f"{symbol}_new": array, symbol: before.get(name)}
+            self.take("feedback_update", layer, f"{symbol} of {layer} learns", self.rule.equation, terms, {name: array})
+        if not changed and not self.rule.parameters():
+            rests = self.take("feedback_update", "", "The feedback does not learn", self.rule.equation, {}, {})
+            rests.why = (
+                "What the rule keeps stays as it is." if self.rule.memory else "The rule keeps nothing of its own."
+            )
+
+
+def _copied(value: Any) -> Any:
+    """Arrays as copies on the host; numbers and None as they are."""
+    return numpy.array(backend.to_host(value)) if hasattr(value, "shape") else value
+
+
+def _renamed(text: str, symbol: str) -> str:
+    """An equation about W, told of another parameter."""
+    return re.sub(r"\b(d?)W(_new)?\b", rf"\g<1>{symbol}\g<2>", text)

@@ -1,0 +1,189 @@
+"""Walking through a step in the terminal: forward, back, jump, print, another rule at the same moment; and piped."""
+
+import io
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+from checks import assert_same_bits
+
+import minifa as mf
+from minifa import cli, data, stepping
+from minifa.experiments import Experiment, build
+
+
+def replay(rule="fa", updates=0, **options):
+    settings = dict(data="xor", model="tiny", batch_size=4, lr=0.5, optimizer_options={"momentum": 0.9})
+    experiment = Experiment(rule=rule, **{**settings, **options})
+    return stepping.Replay(experiment, data.load(experiment.data), updates)
+
+
+def walk(*commands, rule="fa"):
+    """What the terminal shows after each command."""
+    stepper = stepping.Stepper(replay(rule), rule, io.StringIO(), io.StringIO())
+    stepper.preloop()
+    shown = []
+    for command in commands:
+        stepper.stdout.seek(0)
+        stepper.stdout.truncate()
+        stepper.onecmd(stepper.precmd(command))
+        shown.append(stepper.stdout.getvalue())
+    return shown
+
+
+def test_enter_goes_on_and_back_goes_back():
+    on, again, back = walk("", "next", "b")
+    assert "2 of 15 · Forward through linear1" in on
+    assert "3 of 15 · Forward through tanh1" in again
+    assert "2 of 15 · Forward through linear1" in back
+
+
+def test_the_ends_are_told():
+    first, last, beyond = walk("back", "jump 15", "next")
+    assert first.strip() == "This is the first moment."
+    assert "15 of 15" in last and beyond.startswith("This is the last moment")
+
+
+def test_jump_by_number_layer_and_kind():
+    by_number, by_layer, by_kind, off, unknown = walk("j 8", "j linear2", "j carry", "j 99", "j lineer2")
+    assert "8 of 15 · Down through linear2" in by_number
+    assert "13 of 15 · W of linear2 moves" in by_layer  # the next one there
+    assert "8 of 15 · Down through linear2" in by_kind
+    assert "1 to 15, got 99" in off
+    assert "linear2" in unknown
+
+
+def test_print_shows_the_array_itself():
+    experiment = replay().experiment
+    net, rule, *_ = build(experiment, data.load("xor"))
+    names, W, B, early, symbol, wrong = walk(
+        "p", "p linear1.W", "p linear2.B", "p linear1.dW", "p targets", "p lineer1.W"
+    )
+    assert re.search(r"linear1\.dW +not computed yet", names) and re.search(r"linear1\.W +2x4", names)
+    for shown, array in ((W, net["linear1"].W), (B, rule.B["linear2"])):
+        numbers = [float(one) for one in re.findall(r"-?\d+\.\d*(?:e[-+]\d+)?", shown.split("\n", 1)[1])]
+        np.testing.assert_array_equal(np.float32(numbers), array.ravel())
+    assert early.strip() == "linear1.dW: not computed yet"
+    assert "[0 1 1 0]" in symbol or "4 int" in symbol
+    assert "linear1.W" in wrong
+
+
+def test_another_rule_keeps_the_moment_and_the_weights():
+    before, switched, W, back = walk("j 7", "rule usf", "p linear2.W", "r fa")
+    assert before.strip().startswith("fa · 7 of 15") and switched.strip().startswith("usf · 7 of 15")
+    assert "B = s sign(W)" in switched
+    assert back == before
+    net = build(replay().experiment, data.load("xor"))[0]
+    assert f"{net['linear2'].W[0, 0]:.5f}"[:6] in W
+
+
+def test_an_unknown_rule_or_one_that_cannot_teach_here_changes_nothing():
+    unknown, bad, still = walk("rule usff", "rule fa:sparsity=2", "list")
+    assert "usf" in unknown and "sparsity" in bad
+    assert still.splitlines()[0] == ">   1 A batch of 4"
+
+
+def test_update_makes_the_step_and_shows_the_next_one():
+    (shown,) = walk("u")
+    assert "1 of 15 · A batch of 4" in shown
+    one, two = replay(), replay(updates=1)
+    one.go_on("fa")
+    assert_same_bits(
+        {key: a for key, a in one.under("fa")[-1].arrays.items()},
+        {key: a for key, a in two.under("fa")[-1].arrays.items()},
+    )
+    assert one.under("bp")[0].arrays["linear1.W"] is not None
+
+
+def test_unknown_commands_name_the_nearest():
+    (shown,) = walk("jmup 3")
+    assert "jump" in shown
+
+
+def test_help_lists_every_command_in_a_sentence():
+    general, one = walk("h", "h jump")
+    assert all(name in general for name in stepping.SHORT.values())
+    assert "moment by its number" in one
+
+
+def test_replayed_steps_are_the_steps_of_training():
+    """Two updates by Replay leave the weights where the trainer's first epoch of two batches leaves them."""
+    from minifa.training import Trainer
+
+    for rule in ("fa", "kolen_pollack", "stale:every=1", "weight_mirror"):
+        one = replay(rule, updates=2, batch_size=2)
+        net, attached, loss, optimizer = build(one.experiment, data.load("xor"))
+        trainer = Trainer(net, attached, loss, optimizer, seed=one.experiment.seed)
+        trainer.fit(data.load("xor").train, epochs=1, batch_size=2)
+        assert_same_bits(dict(one.net_state), net.state())
+        assert_same_bits(dict(one.kept[1]), attached.state())
+
+
+def test_piped_it_prints_every_moment(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert cli.main(["step", "--rule", "dfa"]) == 0
+    printed = capsys.readouterr().out
+    heads = re.findall(r"^dfa · (\d+) of (\d+) ·", printed, re.M)
+    assert [int(i) for i, _ in heads] == list(range(1, int(heads[0][1]) + 1))
+    assert "delta = e @ F.T" in printed
+
+
+def test_a_convolutional_net_is_told_by_shapes(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert (
+        cli.main(["step", "--data", "digits", "--model", "cnn", "--depth", "2", "--rule", "usf", "--lr", "0.01"]) == 0
+    )
+    assert "<4 x 8 x 8 x 16> = columns( <4 x 8 x 8 x 1> ) @" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [45, 80])
+def test_a_narrow_terminal_is_kept_to(columns):
+    trace = replay().under("kolen_pollack")
+    for i in range(len(trace)):
+        assert max(map(len, stepping.page(trace, i, columns).splitlines())) <= columns, i
+
+
+@pytest.mark.parametrize(
+    "arguments, words", [(["--rule", "faa"], "fa"), (["--model", "tinny"], "tiny"), (["--updates", "-1"], "from 0 up")]
+)
+def test_mistakes_are_answered_in_a_sentence(arguments, words, capsys):
+    try:
+        code = cli.main(["step", *arguments])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2 and words in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
+def test_in_a_real_terminal():
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(COLUMNS="100", TERM="dumb")
+        os.execv(sys.executable, [sys.executable, "-m", "minifa", "step", "--rule", "fa"])
+    os.write(terminal, b"\nj 7\nr bp\nq\n")
+    shown = b""
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # Linux says so when the other end has closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0
+    text = shown.decode("utf-8", "replace")
+    assert "Forward through linear1" in text and "bp · 7 of 15" in text
+
+
+def test_tracing_costs_nothing_where_nobody_watches():
+    """The engine has no branch for it: importing minifa's training code does not need the tracer."""
+    source = {name: sys.modules[f"minifa.{name}"].__file__ for name in ("training", "network", "optim", "layers.base")}
+    for path in source.values():
+        with open(path, encoding="utf-8") as file:
+            assert "tracing" not in file.read()
+    assert mf.trace is sys.modules["minifa.tracing"].trace

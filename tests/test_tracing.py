@@ -1,0 +1,390 @@
+"""A traced step is the training step itself, watched: it changes nothing, it tells the truth, and it listens no
+longer than the step lasts."""
+
+import re
+
+import numpy as np
+import pytest
+from checks import RULES, assert_same_bits, batch, small_convnet, train_a_little
+
+import minifa as mf
+from minifa.equations import with_numbers
+
+
+def tiny(rule="fa", optimizer=None, loss=None, layers=None, dtype="float64"):
+    """A small net, its rule and a batch; float64 unless told otherwise."""
+    net = mf.Network(layers or [mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 2)], seed=0, input_shape=(3,))
+    rng = np.random.default_rng(1)
+    x, y = mf.asarray(rng.standard_normal((5, 3)).astype(dtype)), np.array([0, 1, 1, 0, 1])
+    rule = mf.rules.make(rule, seed=2).attach(net)
+    return net, rule, x, y, loss or mf.SoftmaxCrossEntropy(), optimizer or mf.SGD(0.5)
+
+
+@pytest.mark.parametrize("description", RULES)
+def test_a_traced_step_trains_to_the_last_bit_as_an_untraced_one(description, engine):
+    traced = train_a_little(description, update=lambda *parts: mf.trace(*parts).value)
+    assert_same_bits(traced, train_a_little(description))
+
+
+def test_node_perturbation_too():
+    """By itself, because it refuses the batch norm of the other rules' network."""
+    ends = []
+    for watched in (True, False):
+        net = small_convnet(batch_norm=False)
+        rule = mf.rules.make("node_perturbation", seed=1).attach(net)
+        loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(0.05)
+        x, y = batch()
+        if watched:
+            mf.trace(net, rule, x, y, loss, optimizer)
+        else:
+            rule.gradients(net, x, y, loss)
+            optimizer.step(net, rule)
+        ends.append(net.state())
+    assert_same_bits(*ends)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: mf.SGD(0.1),
+    "momentum": lambda: mf.SGD(0.1, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda: mf.SGD(0.1, momentum=0.9, nesterov=True),
+    "manhattan": lambda: mf.SGD(0.1, weight_decay=0.01, manhattan=True),
+    "adam": lambda: mf.Adam(0.01, weight_decay=0.01),
+    "adamw": lambda: mf.AdamW(0.01),
+    "rmsprop": lambda: mf.RMSprop(0.01, momentum=0.5),
+    "held": lambda: mf.SGD(0.5, clip_norm=0.01, constrain_weights=True, freeze_signs=True),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_moves_as_it_would_unwatched(name, float64):
+    ends = []
+    for watched in (True, False):
+        parts = tiny("kolen_pollack", OPTIMIZERS[name]())
+        net, rule, x, y, loss, optimizer = parts
+        for _ in range(2):
+            if watched:
+                mf.trace(*parts)
+            else:
+                rule.gradients(net, x, y, loss)
+                optimizer.step(net, rule)
+        ends.append({**net.state(), **rule.state(), **optimizer.state()})
+    assert_same_bits(*ends)
+
+
+def listeners(*owners):
+    return {
+        (type(one).__name__, name)
+        for one in owners
+        for name in vars(one)
+        if callable(vars(one)[name]) and hasattr(type(one), name)
+    }
+
+
+def test_nothing_listens_before_or_after_the_step(float64):
+    parts = tiny()
+    net, rule, *_, optimizer = parts
+    assert listeners(*net, rule, optimizer) == set()
+    mf.trace(*parts)
+    assert listeners(*net, rule, optimizer) == set()
+
+
+def test_nothing_listens_after_a_step_that_failed(float64):
+    class Breaks(mf.SGD):
+        def constrain(self, net):
+            super().constrain(net)
+            raise RuntimeError("in the middle of the step")
+
+    parts = tiny(optimizer=Breaks(0.1))
+    with pytest.raises(RuntimeError, match="middle"):
+        mf.trace(*parts)
+    assert listeners(*parts[0], parts[1], parts[5]) == set()
+
+
+def test_the_moments_of_feedback_alignment_in_order(float64):
+    trace = mf.trace(*tiny("fa"))
+    assert [(m.kind, m.layer) for m in trace] == [
+        ("batch", ""),
+        ("forward", "linear1"),
+        ("forward", "tanh1"),
+        ("forward", "linear2"),
+        ("loss", ""),
+        ("learn", "linear2"),
+        ("feedback", "linear2"),
+        ("carry", "linear2"),
+        ("backward", "tanh1"),
+        ("learn", "linear1"),
+        ("update", "linear1"),
+        ("update", "linear1"),
+        ("update", "linear2"),
+        ("update", "linear2"),
+        ("feedback_update", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "description, kinds",
+    [
+        ("bp", {"feedback", "carry"}),
+        ("dfa", {"feedback", "teach"}),
+        ("shallow", {"feedback"}),
+        ("pepita", {"feedback", "teach"}),
+        ("dense", {"feedback", "teach"}),
+        ("node_perturbation", {"noise"}),
+        ("weight_perturbation", set()),
+    ],
+)
+def test_what_a_rule_does_on_the_way_back(description, kinds, float64):
+    trace = mf.trace(*tiny(description))
+    others = {"batch", "forward", "loss", "learn", "backward", "update", "feedback_update"}
+    assert {m.kind for m in trace} - others == kinds
+
+
+def test_pepita_s_second_pass_is_told_apart(float64):
+    trace = mf.trace(*tiny("pepita"))
+    taught = next(m for m in trace if m.kind == "teach")
+    h, h_err = taught.arrays["tanh1.y"], taught.arrays["tanh1.y@2"]
+    assert not np.array_equal(h, h_err)
+    np.testing.assert_allclose(taught.terms["delta"], (h - h_err) / 5, rtol=1e-12)
+
+
+def test_noise_is_seen_in_every_layer(float64):
+    trace = mf.trace(*tiny("node_perturbation"))
+    shaken = [m for m in trace if m.kind == "noise"]
+    assert [m.layer for m in shaken] == ["linear1", "linear2"]
+    for moment in shaken:
+        np.testing.assert_array_equal(moment.terms["y_shaken"], moment.terms["y"] + moment.terms["xi"])
+
+
+def test_what_is_not_computed_yet_is_none_and_then_stays(float64):
+    trace = mf.trace(*tiny("fa"))
+    names = set(trace[0].arrays)
+    for before, after in zip(trace, trace[1:], strict=False):
+        assert set(after.arrays) == names
+        for name in names:
+            if before.arrays[name] is not None:
+                assert after.arrays[name] is not None
+            elif after.arrays[name] is not None:
+                assert name in after.new
+            if name not in after.new:
+                assert after.arrays[name] is before.arrays[name]
+    first, last = trace[0].arrays, trace[-1].arrays
+    assert first["linear1.y"] is first["linear1.dW"] is first["e"] is None
+    assert first["linear1.W"] is not None and first["linear2.B"] is not None
+    assert all(array is not None for array in last.values())
+
+
+def test_arrays_are_copies_of_what_training_used(float64):
+    net, rule, x, y, loss, optimizer = tiny("fa")
+    start, B = net.state(), rule.B["linear2"].copy()
+    trace = mf.trace(net, rule, x, y, loss, optimizer)
+    last = trace[-1].arrays
+    np.testing.assert_array_equal(trace[0].arrays["linear1.W"], start["linear1.W"])
+    np.testing.assert_array_equal(last["linear1.W"], net["linear1"].W)
+    np.testing.assert_array_equal(last["linear1.dW"], net["linear1"].grads["W"])
+    np.testing.assert_array_equal(last["linear2.B"], B)
+    net["linear1"].W[...] = 0
+    assert np.any(last["linear1.W"])
+
+
+def test_backpropagation_s_delta_stands_beside_the_rule_s(float64):
+    net, rule, x, y, loss, optimizer = tiny("fa")
+    bp_net, bp = tiny("bp")[:2]
+    other = mf.trace(bp_net, bp, x, y, loss, mf.SGD(0.5))[-1].arrays
+    own = mf.trace(net, rule, x, y, loss, optimizer)[-1].arrays
+    for layer in ("linear1", "tanh1", "linear2"):
+        np.testing.assert_array_equal(own[f"{layer}.delta_bp"], other[f"{layer}.delta"])
+    assert not np.allclose(own["linear1.delta"], own["linear1.delta_bp"])
+
+
+def test_the_angles_are_those_of_the_metrics(float64):
+    net, rule, x, y, loss, optimizer = tiny("fa")
+    measured = mf.metrics.alignment(net, rule, x, y, loss)
+    trace = mf.trace(net, rule, x, y, loss, optimizer)
+    told = {m.kind: m.angles for m in trace if m.kind in ("feedback", "carry", "backward")}
+    assert told["feedback"]["W and B"] == pytest.approx(measured["linear2"]["weight_angle"], abs=1e-9)
+    assert told["carry"]["what B and W carry"] == pytest.approx(measured["linear2"]["local_angle"], abs=1e-9)
+    assert told["backward"]["this delta and backpropagation's"] == pytest.approx(
+        measured["linear1"]["true_angle"], abs=1e-9
+    )
+
+
+# The equations are true ------------------------------------------------------------------------------------------
+
+
+def softmax(a):
+    return np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)
+
+
+FUNCTIONS = {
+    "softmax": softmax,
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "sign": np.sign,
+    "max": np.maximum,
+    "where": np.where,
+    "mean": np.mean,
+}
+
+
+def hold(moment, sum_over):
+    """How many lines of the moment's equation are formulas, each of which must hold for the moment's terms."""
+    names = {**FUNCTIONS, "sum": lambda a: a.sum(axis=sum_over), **moment.terms}
+    checked = 0
+    for line in moment.equation.replace("^", "**").split("\n"):
+        left, _, right = line.partition(" = ")
+        symbols = set(re.findall(r"(?<![.\w])[A-Za-z]\w*", right))
+        if moment.terms.get(left) is None or any(names.get(one) is None for one in symbols):
+            continue
+        value = eval(right, {"__builtins__": {}}, names)
+        np.testing.assert_allclose(moment.terms[left], value, rtol=1e-9, atol=1e-12, err_msg=moment.title)
+        checked += 1
+    return checked
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("activation", [mf.Tanh, mf.ReLU, mf.Sigmoid])
+def test_equations_hold_for_the_numbers_beside_them(name, activation, float64):
+    layers = [mf.Linear(3, 4), activation(), mf.Linear(4, 4, bias=False), activation(), mf.Linear(4, 2)]
+    parts = tiny("kolen_pollack", OPTIMIZERS[name](), layers=layers)
+    parts[5].beta1, parts[5].beta2 = getattr(parts[5], "betas", (0.0, 0.0))
+    for _ in range(2):  # the second step has a velocity from the first
+        trace = mf.trace(*parts)
+    found = {}
+    for moment in trace:
+        checked = hold(moment, sum_over=1 if moment.kind == "loss" else 0)
+        found[moment.kind] = found.get(moment.kind, 0) + checked
+    lines = parts[5].equation.count("\n") + 1
+    expected = {
+        "batch": 0,
+        "forward": 5,
+        "loss": 2,
+        "learn": 5,
+        "feedback": 0,
+        "carry": 2,
+        "backward": 2,
+        "update": 5 * lines,
+        "feedback_update": 2 * lines,
+    }
+    if name == "held":
+        expected.update(clip=0, constrain=0)
+    assert found == expected
+
+
+@pytest.mark.parametrize("loss", [mf.MeanSquaredError, mf.HalfSquaredError, mf.SigmoidCrossEntropy])
+def test_the_other_losses_equations_hold(loss, float64):
+    net, rule, x, _, _, optimizer = tiny("bp")
+    targets = np.random.default_rng(3).random((5, 2))
+    moment = next(m for m in mf.trace(net, rule, x, targets, loss(), optimizer) if m.kind == "loss")
+    assert hold(moment, sum_over=1) == 2
+
+
+@pytest.mark.parametrize("description", ["dfa", "sdfa", "drtp", "dense", "direct_kolen_pollack", "pepita"])
+def test_teaching_equations_hold(description, float64):
+    layers = [mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 4), mf.Tanh(), mf.Linear(4, 2)]
+    taught = [m for m in mf.trace(*tiny(description, layers=layers)) if m.kind == "teach"]
+    assert len(taught) == 2
+    assert [hold(m, sum_over=0) for m in taught] == [1, 1]
+
+
+def test_batch_norm_dropout_and_residual_sums_tell_their_gradients(engine):
+    net = small_convnet()
+    rule = mf.rules.FA(seed=1).attach(net)
+    last = mf.trace(net, rule, *batch(), mf.SoftmaxCrossEntropy(), mf.SGD(0.1))[-1].arrays
+    for name, gradient in net.gradients().items():
+        layer, _, key = name.rpartition(".")
+        np.testing.assert_array_equal(last[f"{layer}.d{key}"], mf.to_host(gradient))
+    for layer in net:
+        assert last[f"{layer.name}.delta"].shape[1:] == layer.output_shape
+
+
+def test_clipping_and_holding_are_moments_of_their_own(float64):
+    parts = tiny("fa", OPTIMIZERS["held"]())
+    trace = mf.trace(*parts)
+    kinds = [m.kind for m in trace]
+    assert kinds.index("clip") < kinds.index("update") < kinds.index("constrain")
+    clipped = trace[kinds.index("clip")]
+    squares = sum(
+        (clipped.arrays[name] ** 2).sum() for name in clipped.arrays if re.fullmatch(r"linear\d\.d[Wb]", name)
+    )
+    assert np.sqrt(squares) == pytest.approx(0.01, rel=1e-3)
+
+
+# Mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        (dict(x=np.zeros((5, 7))), ValueError, "expects 3 per example"),
+        (dict(y=np.array([0, 1, 2, 0, 1])), ValueError, "0..1"),
+        (dict(y=np.array([0, 1])), ValueError, "5 class numbers"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_has_changed(change, error, words, float64):
+    net, rule, x, y, loss, optimizer = tiny()
+    before = net.state()
+    given = {"x": x, "y": y, **change}
+    with pytest.raises(error, match=words):
+        mf.trace(net, rule, given["x"], given["y"], loss, optimizer)
+    assert_same_bits(before, net.state())
+    assert net.step == 0 and listeners(*net, rule, optimizer) == set()
+
+
+def test_a_rule_of_another_network_is_refused(float64):
+    net, _, x, y, loss, optimizer = tiny()
+    with pytest.raises(RuntimeError, match="not attached"):
+        mf.trace(net, tiny()[1], x, y, loss, optimizer)
+
+
+# Comparing steps -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_moment_is_found_under_another_rule(float64):
+    fa, dfa = mf.trace(*tiny("fa")), mf.trace(*tiny("dfa"))
+    for i, moment in enumerate(fa):
+        there = dfa[dfa.place_of(fa, i)]
+        if moment.kind == "carry":  # direct feedback carries nothing: its own answer to the same question
+            assert (there.kind, there.layer) == ("feedback", "linear2")
+        else:
+            assert (there.kind, there.layer, there.title.split("?")[0]) == (
+                moment.kind,
+                moment.layer,
+                moment.title.split("?")[0],
+            )
+
+
+# The numbers in the equation -------------------------------------------------------------------------------------
+
+
+def test_numbers_stand_where_the_symbols_stood():
+    text = with_numbers("y = x @ W + b", {"y": np.array([[2.5]]), "x": np.ones((1, 2)), "W": np.array([[1.0], [1.5]])})
+    assert text.split("\n") == ["[2.500] = [1 1] @ [1.000] + b", "                  [1.500]"]
+
+
+def test_a_transposed_symbol_is_set_transposed():
+    assert with_numbers("W.T", {"W": np.array([[1, 2], [3, 4]])}) == "[1 3]\n[2 4]"
+
+
+def test_large_arrays_are_told_by_their_shape():
+    assert with_numbers("x @ W", {"x": np.zeros((100, 3)), "W": np.zeros((3, 3, 2))}) == "<100 x 3> @ <3 x 3 x 2>"
+
+
+def test_small_numbers_are_not_hidden_and_zero_has_no_sign():
+    assert with_numbers("a", {"a": np.array([1e-7, 2e-7])}) == "[1.00e-07 2.00e-07]"
+    assert with_numbers("a", {"a": np.array([-1e-9, 0.5])}) == "[0.000 0.500]"
+
+
+@pytest.mark.parametrize("width", [25, 40, 80])
+def test_lines_keep_to_the_width(width):
+    terms = {name: np.random.default_rng(0).standard_normal((4, 2)) for name in "abcdef"}
+    lines = with_numbers("a = b + c * d - e @ f", terms, width).split("\n")
+    assert max(map(len, lines)) <= width
+    assert sum(line.count("[") for line in lines) == 6 * 4
+
+
+def test_arrays_that_are_not_mentioned_follow():
+    text = with_numbers("B = M, M drawn once", {"B": np.array([1.0]), "W": np.array([2.0])})
+    assert text == "[1] = M, M drawn once\n\nW = [2]"
