@@ -1,5 +1,5 @@
-"""How long a training step takes: minifa's rules, and PyTorch's backpropagation where it is installed, alternating
-in one run.
+"""How long a training step takes: minifa's rules, PyTorch's backpropagation and BioTorch's rules where they are
+installed, alternating in one run.
 
 Machines are noisy, so everything is measured in turn (A B C A B C ...) and medians and their ratios are what to
 quote. The limit is the machine's matrix-product rate, measured in the same run.
@@ -28,6 +28,7 @@ from .optim import SGD
 SHAPES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "mlp": ("mlp", (784,), {"hidden": (1000, 1000)}),
     "cnn": ("bench_cnn", (32, 32, 3), {}),
+    "resnet20": ("resnet20", (32, 32, 3), {}),
 }
 CLASSES = 10
 IN_A_ROW = 3  # timed steps of one contestant before it is the next one's turn
@@ -62,13 +63,26 @@ def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 1
     return "\n\n".join(parts)
 
 
-def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int) -> list[Timing]:
-    """Time the contestants in turn."""
+def measure(
+    model: str,
+    rule_names: Sequence[str],
+    batch_size: int,
+    repeats: int,
+    against: Sequence[str] = ("torch",),
+    memory: bool = True,
+) -> list[Timing]:
+    """Time the contestants in turn.
+
+    Args:
+        against: "torch" (both layouts), "biotorch fa" and the like; what is not installed is left out.
+        memory: whether each contestant's peak memory is measured, in a process of its own.
+    """
     steps = {f"minifa {name}": _minifa_step(model, name, batch_size) for name in rule_names}
     flops = _minifa_step(model, "bp", batch_size)[1]
-    for label, step in _torch_steps(model, batch_size).items():
-        steps[label] = step, flops, []
-    memory = {label: _peak_bytes(model, label, batch_size) for label in steps}
+    for other in against:
+        for label, step in _other_steps(model, other, batch_size).items():
+            steps[label] = step, flops, []
+    peaks = {label: peak_bytes(model, label, batch_size) if memory else 0 for label in steps}
     for step, _, _ in steps.values():
         step()
     seconds: dict[str, list[float]] = {label: [] for label in steps}
@@ -82,7 +96,7 @@ def measure(model: str, rule_names: Sequence[str], batch_size: int, repeats: int
                     step()
                 seconds[label].append((time.perf_counter() - started) / IN_A_ROW)
     return [
-        Timing(label, seconds[label], flops, memory[label], statistics.median(apart) if apart else 0.0)
+        Timing(label, seconds[label], flops, peaks[label], statistics.median(apart) if apart else 0.0)
         for label, (_, flops, apart) in steps.items()
     ]
 
@@ -116,8 +130,8 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
                 f"{timing.flops / timing.median / rate:.0%}",
                 f"{timing.feedback * 1e3:.2f}",
                 f"{timing.bytes / 2**20:.0f}" if timing.bytes else "-",
-                f"{_ratio(timing, timings[0]):.2f}",
-                f"{_ratio(timing, torch):.2f}" if torch else "-",
+                f"{ratio(timing, timings[0]):.2f}",
+                f"{ratio(timing, torch):.2f}" if torch else "-",
             )
         )
     name, shape, _ = SHAPES[model]
@@ -125,7 +139,8 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
     return f"{title}\n{text.table(rows, right_from=1)}"
 
 
-def _ratio(a: Timing, b: Timing) -> float:
+def ratio(a: Timing, b: Timing) -> float:
+    """Median of the ratios of what was timed one after the other, so that drift cancels."""
     return statistics.median(x / y for x, y in zip(a.seconds, b.seconds, strict=True))
 
 
@@ -146,7 +161,7 @@ def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, flo
     net = Network(MODELS[name](shape, CLASSES, **options), seed=0, input_shape=shape)
     rule = rules.make(rule_name).attach(net)
     loss, optimizer = SoftmaxCrossEntropy(), SGD(lr=1e-4, momentum=0.9)
-    x, y = _batch(shape, batch_size)
+    x, y = batch(shape, batch_size)
     x = backend.asarray(x)
 
     def step() -> None:
@@ -168,53 +183,29 @@ def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, flo
     return step, 2.0 * sum(products), apart
 
 
-def _batch(shape: tuple[int, ...], batch_size: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+def batch(shape: tuple[int, ...], batch_size: int) -> tuple[numpy.ndarray, numpy.ndarray]:
     rng = numpy.random.default_rng(0)
     return rng.standard_normal((batch_size, *shape), dtype="float32"), rng.integers(0, CLASSES, batch_size)
 
 
-def _torch_steps(model: str, batch_size: int) -> dict[str, Step]:
-    """PyTorch's step on the same network, in its default layout and channels last; nothing where it is not
-    installed."""
+def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
+    """Steps of another library on the same network: PyTorch in its default layout and channels last, or a rule of
+    BioTorch. Nothing where it is not installed."""
+    name, _, rule = other.partition(" ")
     try:
-        import torch
+        from . import bench_torch
+
+        if name == "biotorch":
+            return {other: bench_torch.biotorch_step(model, rule, batch_size)}
+        steps = {"torch": bench_torch.torch_step(model, batch_size)}
+        if len(SHAPES[model][1]) == 3:
+            steps["torch channels_last"] = bench_torch.torch_step(model, batch_size, channels_last=True)
+        return steps
     except ImportError:
         return {}
-    torch.set_num_threads(backend.threads())
-    steps = {"torch": _torch_step(torch, model, batch_size, channels_last=False)}
-    if len(SHAPES[model][1]) == 3:
-        steps["torch channels_last"] = _torch_step(torch, model, batch_size, channels_last=True)
-    return steps
 
 
-def _torch_step(torch: Any, model: str, batch_size: int, channels_last: bool) -> Step:
-    nn = torch.nn
-    _, shape, options = SHAPES[model]
-    x, y = (torch.from_numpy(array) for array in _batch(shape, batch_size))
-    if model == "mlp":
-        widths = (784, *options["hidden"], CLASSES)
-        layers = [one for a, b in zip(widths, widths[1:], strict=False) for one in (nn.Linear(a, b), nn.ReLU())][:-1]
-    else:
-        x = x.permute(0, 3, 1, 2).contiguous()
-        widths = (3, 32, 64, 128)
-        layers = []
-        for a, b in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)]
-        layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, CLASSES)]
-    net = nn.Sequential(*layers)
-    if channels_last:
-        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(x), y).backward()
-        optimizer.step()
-
-    return step
-
-
-def _peak_bytes(model: str, label: str, batch_size: int) -> int:
+def peak_bytes(model: str, label: str, batch_size: int) -> int:
     """Peak memory of a fresh process that makes three steps of one contestant; 0 where the system does not tell."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_peak_of_this_process, model, label, batch_size, backend.threads()).result()
@@ -223,9 +214,10 @@ def _peak_bytes(model: str, label: str, batch_size: int) -> int:
 def _peak_of_this_process(model: str, label: str, batch_size: int, threads: int) -> int:
     backend.use(backend.chosen_by_environment(), threads=threads)
     contestant, _, rule = label.partition(" ")
-    step = (
-        _minifa_step(model, rule, batch_size)[0] if contestant == "minifa" else _torch_steps(model, batch_size)[label]
-    )
+    if contestant == "minifa":
+        step = _minifa_step(model, rule, batch_size)[0]
+    else:
+        step = _other_steps(model, "torch", batch_size)[label]
     for _ in range(3):
         step()
     if not sys.platform.startswith("linux"):

@@ -254,6 +254,28 @@ def _draw(path: Path, picture: str, *arguments: Any) -> None:
     getattr(figures, picture)(*arguments).savefig(path)
 
 
+# figures
+
+
+def _describe_figures(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run_folder", metavar="RUN", help="folder of a finished `minifa train` or `minifa compare`")
+    command.add_argument("--dark", action="store_true", help="for dark pages; the files' names end in -dark")
+    command.add_argument("--format", choices=("png", "svg", "pdf"), default="png", help="of the files")
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from .figures import of_run  # here, as in _draw
+
+    drawn = of_run(options.run_folder, dark=options.dark)
+    folder = Path(options.run_folder) / "figures"
+    folder.mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
+        figure.savefig(path)
+        print(path)
+    return OK
+
+
 def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
     options = experiments.describe_options(experiment.model_options)
     return (
@@ -316,6 +338,46 @@ def _from_zero(text: str) -> int:
     return int(text)
 
 
+# explore
+
+
+def _describe_explore(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Write one self-contained page: a training step as a film that can be stopped and rewound, under every rule "
+        "from the same weights, and a short training run. Here the model mlp has hidden layers of 16 and 12."
+    )
+    add_network(command, data="digits", model="mlp")
+    how = add_update(command, batch_size=8)
+    command.add_argument(
+        "--rules", default="bp,fa,usf,dfa", help="comma-separated, the one that is shown first in front"
+    )
+    command.add_argument("-o", "--out", help="the page (default: runs/explore-DATA-MODEL.html); never overwritten")
+    how.add_argument(
+        "--updates", type=_from_zero, default=0, help="updates under the first rule before the step that is shown"
+    )
+    how.add_argument("--train-updates", type=at_least_one, default=1000, help="length of the training run")
+    command.set_defaults(momentum=0.0, lr=0.05, epochs=1, schedule="constant")
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from . import explorer
+
+    if options.model == "mlp" and options.hidden is None:
+        options.hidden = (16, 12)  # small enough to see every number of
+    names = split_rules(options.rules)
+    experiment = make_experiment(options, names[0])
+    dataset = data.load(experiment.data, experiment.data_dir)
+    total = len(names) * (1 + options.train_updates)
+    with tqdm(total=total, desc="explore", unit="update", disable=None) as bar:
+        page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, bar.update)
+    name = f"explore-{_as_file_name(Path(experiment.data).stem)}-{experiment.model}.html"
+    path = explorer.write(page, options.out or Path("runs", name))
+    print(f"written to {path} ({len(page) / 1e6:.1f} MB)\nopen it in a browser: {path.resolve().as_uri()}")
+    return OK
+
+
 # rules, info, bench
 
 
@@ -344,17 +406,26 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _describe_bench(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--models", default="mlp,cnn", help="mlp, cnn, or both")
+    command.add_argument("--models", default="mlp,cnn", help="mlp, cnn, resnet20, or several")
     command.add_argument("--rules", default="bp,fa", help="rules to time beside each other")
     command.add_argument("--batch-size", type=at_least_one, default=128, help="examples per step")
     command.add_argument(
         "--repeats", type=at_least_one, default=15, help="timed steps of each; their median is printed"
     )
+    command.add_argument(
+        "--against", help="torch, biotorch, or torch,biotorch: print every mark beside what was measured (minutes)"
+    )
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from . import bench
+    from . import bench, marks
 
+    if options.against:
+        against = options.against.split(",")
+        if strange := set(against) - {"torch", "biotorch"}:
+            raise ValueError(unknown(("torch", "biotorch"), min(strange), "contestant"))
+        print(marks.report(against, options.repeats, options.batch_size))
+        return OK
     print(bench.report(options.models.split(","), split_rules(options.rules), options.batch_size, options.repeats))
     return OK
 
@@ -368,6 +439,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": (_describe_train, "train one network under one rule, into a run folder", _train),
     "step": (_describe_step, "walk through one training step, moment by moment, under any rule", _step),
+    "explore": (
+        _describe_explore,
+        "write a page on which a step and a short training run can be walked through",
+        _explore,
+    ),
+    "figures": (_describe_figures, "draw all pictures of a finished run into its folder", _figures),
     "rules": (_describe_nothing, "the learning rules: equation, paper, and what each needs", _rules),
     "info": (_describe_info, "versions, backend, threads, and which data sets were found", _info),
     "bench": (_describe_bench, "time a training step, beside PyTorch where it is installed", _bench),

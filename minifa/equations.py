@@ -22,6 +22,12 @@ def with_numbers(equation: str, terms: Mapping[str, Any], width: int = 100) -> s
     Args:
         equation: lines of text with symbols, ``"y = x @ W + b"``; ``W.T`` is set transposed.
         terms: arrays or numbers by symbol; what is not in it, or None, stays a symbol.
+        width: of a line, in characters.
+
+    >>> x, W = np.array([[1.0, 2.0]]), np.array([[3.0], [2.0]])
+    >>> print(mf.equations.with_numbers("y = x @ W", {"y": x @ W, "x": x, "W": W}))
+    [7] = [1 2] @ [3]
+                  [2]
     """
     mentioned = {match.group().removesuffix(".T") for match in SYMBOL.finditer(equation)}
     known = {symbol for symbol in mentioned if terms.get(symbol) is not None}

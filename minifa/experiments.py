@@ -40,13 +40,26 @@ class Experiment:
     """All that decides a run. Two equal experiments give the same numbers, bit for bit, on one machine.
 
     Attributes:
-        data: name of a data set, or path of an .npz file. data_dir: folder of its files; None: the usual places.
-        model: name of an architecture. model_options: its own options (depth, batch_norm, hidden, ...).
+        data: name of a data set, or path of an npz file.
+        data_dir: folder of its files; None: the usual places.
+        model: name of an architecture.
+        model_options: its own options (depth, batch_norm, hidden, ...).
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
+        loss: name of a loss; None: softmax cross-entropy where there are classes, else the half squared error.
+        optimizer: name of an optimizer.
+        schedule: name of a schedule with its options, ``"cosine:epochs=15"``.
+        optimizer_options: its own options beside the rate and the decay.
         lr: learning rate; None: the one kept for this rule from the grid (see `default_rate`).
         weight_decay: None: what the rule asks for (0 for most; Kolen-Pollack aligns by it).
+        epochs: passes through the training set.
+        batch_size: examples per weight update.
+        seed: keys every draw.
         validation: fraction of the training set held out and measured instead of the test set (for choosing a rate).
         alignment: whether the alignment of every layer is measured after every epoch.
+
+    >>> from minifa.experiments import Experiment
+    >>> Experiment(rule="kolen_pollack").decay(), Experiment(rule="fa").decay()
+    (0.01, 0.0)
     """
 
     data: str = "digits"
@@ -85,9 +98,14 @@ class Result:
     """What came out of one experiment.
 
     Attributes:
+        experiment: what was asked for.
+        history: a row per epoch.
         score: accuracy (or, without classes, minus the loss) on the test set, or on the held-out part.
-        measured: which of the two: "test" or "validation". layers: names of the weighted layers, in forward order.
-            error: why it failed; None: it did not.
+        measured: which of the two: "test" or "validation".
+        seconds: that training took, measurements included.
+        layers: names of the weighted layers, in forward order.
+        diverged: whether the loss was no longer finite.
+        error: why it failed; None: it did not.
     """
 
     experiment: Experiment
@@ -124,7 +142,11 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
 
 
 class MeasureTest(Callback):
-    """Puts loss and accuracy on the test set into every row. They decide nothing."""
+    """Puts loss and accuracy on the test set of ``data`` into every row. They decide nothing.
+
+    Args:
+        data: the data set.
+    """
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
@@ -145,7 +167,18 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
 
 
 def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:
-    """Run one experiment here. The trainer holds the network and the rule as they ended."""
+    """Run one experiment here. The trainer holds the network and the rule as they ended.
+
+    Args:
+        experiment: what to run.
+        data: its data set, where it is loaded already.
+        progress: whether a bar is shown.
+
+    >>> from minifa.experiments import Experiment, run
+    >>> result, trainer = run(Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    >>> result.score, len(result.history)  # four of four; a row before training, one per epoch
+    (1.0, 21)
+    """
     data = data or load(experiment.data, experiment.data_dir)
     trainer = trainer_for(experiment, data, progress)
     return fit(experiment, data, trainer), trainer
@@ -163,10 +196,15 @@ def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Resul
     """What the trainer's history comes to; it needs at least one row."""
     history = trainer.history
     measured = "validation" if experiment.validation else "test"
-    accuracy = history[-1].get(f"{measured}_accuracy")
-    score = -history[-1][f"{measured}_loss"] if accuracy is None else accuracy
+    score = score_of(history[-1], measured)
     layers = tuple(layer.name for layer in trainer.net.weighted)
     return Result(experiment, list(history), score, measured, seconds, layers, trainer.diverged)
+
+
+def score_of(row: Row, measured: str) -> float:
+    """Accuracy, or minus the loss where there are no classes. Raises KeyError where neither was measured."""
+    accuracy = row.get(f"{measured}_accuracy")
+    return -row[f"{measured}_loss"] if accuracy is None else accuracy
 
 
 # Many at once
@@ -216,7 +254,12 @@ def _run_safely(experiment: Experiment) -> Result:
 
 
 def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> list[Experiment]:
-    """The same experiment under every rule and seed, seeds outermost, so that an interrupted run has every rule."""
+    """The same experiment under every rule and seed, seeds outermost, so that an interrupted run has every rule.
+
+    >>> from minifa.experiments import Experiment, grid_of_rules
+    >>> [(one.rule, one.seed) for one in grid_of_rules(Experiment(), ["bp", "fa"], seeds=2)]
+    [('bp', 0), ('fa', 0), ('bp', 1), ('fa', 1)]
+    """
     names = list(rule_names)
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
 

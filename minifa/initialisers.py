@@ -2,6 +2,9 @@
 
 ``fan_in`` is what one unit sums over; a convolution's fan_out counts kernel positions, kH * kW * C_out (as in
 Xavier's rule).
+
+>>> mf.initialisers.INITIALISERS["he_normal"].sd(8, 100)  # sqrt(2 / fan_in)
+0.5
 """
 
 from __future__ import annotations
@@ -17,7 +20,13 @@ from . import streams
 
 @dataclass(frozen=True)
 class Initialiser:
-    """A distribution with mean 0: ``sd(fan_in, fan_out)`` and the family that draws it."""
+    """A distribution with mean 0.
+
+    Attributes:
+        name: what it is called.
+        family: draws numbers, called with a generator, a shape and a standard deviation.
+        sd: the standard deviation, a function of fan_in and fan_out.
+    """
 
     name: str
     family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray]
@@ -61,10 +70,15 @@ INITIALISERS = {
 
 
 def gaussian(sd: float) -> Initialiser:
-    """Normal numbers of a given standard deviation, whatever the fans."""
+    """Normal numbers of standard deviation ``sd``, whatever the fans."""
     return Initialiser(f"gaussian({sd})", streams.gaussian, lambda fan_in, fan_out: sd)
 
 
 def uniform(limit: float) -> Initialiser:
-    """Uniform numbers between -limit and limit, whatever the fans."""
+    """Uniform numbers between -limit and limit, whatever the fans.
+
+    >>> layer = mf.Linear(300, 200, init=mf.initialisers.uniform(0.5))
+    >>> bool(abs(layer.W).max() <= 0.5)
+    True
+    """
     return Initialiser(f"uniform({limit})", streams.uniform, lambda fan_in, fan_out: limit / math.sqrt(3.0))

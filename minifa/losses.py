@@ -18,6 +18,8 @@ from .backend import Array, xp
 class Loss:
     """Call it with outputs (N, n_out) and targets from `target`: per-example values (N,) and errors (N, n_out).
 
+    The values are not yet averaged, and the errors are dL/da of each example: the rule divides both by N.
+
     Attributes:
         equation, error_equation: the batch's mean loss and its gradient by the outputs a; n counts examples, n_out
             outputs.
@@ -47,6 +49,9 @@ class Loss:
         Raises:
             ValueError: another number of targets than outputs, classes outside 0..n_out-1, or targets of another shape.
             TypeError: targets that are neither integers nor floating-point numbers.
+
+        >>> mf.HalfSquaredError().target([2, 0], output=mf.asarray(np.zeros((2, 3)))).tolist()
+        [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
         """
         if output.ndim != 2:
             raise ValueError(
@@ -81,6 +86,16 @@ class SoftmaxCrossEntropy(Loss):
 
     Args:
         label_smoothing: s in 0..1; targets become (1 - s) t + s / n_out (Szegedy et al. 2016), as in PyTorch.
+
+    Raises:
+        ValueError: s outside 0..1.
+
+    Undecided between two classes, it is log 2:
+
+    >>> loss, output = mf.SoftmaxCrossEntropy(), mf.asarray([[0.0, 0.0]])
+    >>> values, errors = loss(output, loss.target([0], output))
+    >>> round(float(values[0]), 4), errors.tolist()
+    (0.6931, [[-0.5, 0.5]])
     """
 
     name = "softmax_cross_entropy"
@@ -107,7 +122,13 @@ class SoftmaxCrossEntropy(Loss):
 
 class SigmoidCrossEntropy(Loss):
     """Mean over outputs of -(t log s + (1 - t) log(1 - s)), s = sigmoid(a), written so that it cannot overflow;
-    dL/da = (s - t) / n_out."""
+    dL/da = (s - t) / n_out.
+
+    >>> output, target = mf.asarray([[0.0, 0.0]]), mf.asarray([[1.0, 0.0]])
+    >>> values, errors = mf.SigmoidCrossEntropy()(output, target)
+    >>> round(float(values[0]), 4), errors.tolist()
+    (0.6931, [[-0.25, 0.25]])
+    """
 
     name = "sigmoid_cross_entropy"
     equation = "L = mean(-t * log(sigmoid(a)) - (1 - t) * log(1 - sigmoid(a)))"
@@ -120,7 +141,13 @@ class SigmoidCrossEntropy(Loss):
 
 
 class MeanSquaredError(Loss):
-    """Mean over outputs of (a - t)^2; dL/da = 2 (a - t) / n_out. PyTorch's MSELoss."""
+    """Mean over outputs of (a - t)^2; dL/da = 2 (a - t) / n_out. PyTorch's MSELoss.
+
+    >>> output, target = mf.asarray([[3.0, 1.0]]), mf.asarray([[1.0, 1.0]])
+    >>> values, errors = mf.MeanSquaredError()(output, target)
+    >>> values.tolist(), errors.tolist()
+    ([2.0], [[2.0, 0.0]])
+    """
 
     name = "mean_squared_error"
     equation = "L = mean((a - t)^2)"
@@ -132,7 +159,13 @@ class MeanSquaredError(Loss):
 
 
 class HalfSquaredError(Loss):
-    """Half the sum over outputs of (a - t)^2; dL/da = a - t. The loss of most analyses (Lillicrap et al. 2016)."""
+    """Half the sum over outputs of (a - t)^2; dL/da = a - t. The loss of most analyses (Lillicrap et al. 2016).
+
+    >>> output, target = mf.asarray([[4.0, 1.0]]), mf.asarray([[1.0, 1.0]])
+    >>> values, errors = mf.HalfSquaredError()(output, target)
+    >>> values.tolist(), errors.tolist()
+    ([4.5], [[3.0, 0.0]])
+    """
 
     name = "half_squared_error"
     equation = "L = mean(sum((a - t)^2) / 2)"

@@ -43,10 +43,7 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
     own, true = _Listener(rule), _Listener(BP())
     with net.preserved(), rule.preserved():
         if rule.walks_back:
-            output = net.forward(x, rule.walk(net, update_statistics=False))
-            rule.receive(net, output, y, loss)
-            own_grads = _walk_back(net, own, rule.error)
-            true_grads = _walk_back(net, true, rule.error)
+            own_grads, true_grads = _both_ways(net, rule, x, y, loss, own, true)
         else:
             rule.gradients(net, x, y, loss)
             own_grads = _weight_gradients(net)
@@ -59,14 +56,50 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
             B = used.get(layer.name)
             found[layer.name] = (
                 *_matrices(layer.W, B),
-                _mean_angle(own.sent.get(layer.name), _true_carry(layer, own)),
-                _mean_angle(own.delta.get(layer.name), true.delta.get(layer.name)),
+                mean_angle(own.sent.get(layer.name), _true_carry(layer, own)),
+                mean_angle(own.delta.get(layer.name), true.delta.get(layer.name)),
                 None if own_grads[layer.name] is None else angle(own_grads[layer.name], true_grads[layer.name]),
             )
     return {
-        name: {key: None if value is None else _number(value) for key, value in zip(QUANTITIES, values, strict=True)}
+        name: {key: None if value is None else as_number(value) for key, value in zip(QUANTITIES, values, strict=True)}
         for name, values in found.items()
     }
+
+
+def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, tuple[Array | None, Array | None]]:
+    """The errors at the output of every weighted layer, under this rule and under backpropagation, for the same batch
+    and the same weights.
+
+    The passes are those of `alignment`, and change as little.
+
+    Args:
+        x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
+
+    Returns:
+        By layer name (the rule's delta, backpropagation's delta), each of the shape of the layer's output, (N, ...),
+        with the 1/N of the batch mean in it; None where no error arrives.
+
+    Raises:
+        ValueError: the rule makes no backward pass (pepita, the perturbation rules), so it has no deltas.
+    """
+    if not rule.walks_back:
+        raise ValueError(
+            f"the rule {rule.name!r} makes no backward pass: it has no errors to set beside backpropagation's "
+            "(its gradients can be compared: metrics.alignment)"
+        )
+    own, true = _Listener(rule), _Listener(BP())
+    with net.preserved(), rule.preserved():
+        _both_ways(net, rule, x, y, loss, own, true)
+    return {layer.name: (own.delta.get(layer.name), true.delta.get(layer.name)) for layer in net.weighted}
+
+
+def _both_ways(
+    net: Network, rule: Rule, x: Array, y: Any, loss: Loss, own: _Listener, true: _Listener
+) -> tuple[dict[str, Array | None], dict[str, Array | None]]:
+    """One forward pass, then back under the rule and under backpropagation. Returns the gradients of every W."""
+    output = net.forward(x, rule.walk(net, update_statistics=False))
+    rule.receive(net, output, y, loss)
+    return _walk_back(net, own, rule.error), _walk_back(net, true, rule.error)
 
 
 class _Listener:
@@ -120,11 +153,16 @@ def angle(a: Array, b: Array) -> Array:
     return _angles(a.reshape(1, -1), b.reshape(1, -1))[0]
 
 
-def _mean_angle(a: Array | None, b: Array | None) -> Array | None:
+def sample_angles(a: Array, b: Array) -> Array:
+    """Angle in degrees between two errors (N, ...), example by example: (N,), NaN where one of the two is zero."""
+    return _angles(a.reshape(len(a), -1), b.reshape(len(b), -1))
+
+
+def mean_angle(a: Array | None, b: Array | None) -> Array | None:
     """Mean over examples of the angle between two errors (N, ...); examples in which one is zero do not count."""
     if a is None or b is None:
         return None
-    angles = _angles(a.reshape(len(a), -1), b.reshape(len(b), -1))
+    angles = sample_angles(a, b)
     counts = ~xp.isnan(angles)
     known = counts.sum()
     mean = xp.where(counts, angles, xp.zeros_like(angles)).sum() / xp.maximum(known, 1)
@@ -160,7 +198,7 @@ def sign_agreement(a: Array, b: Array) -> Array:
     return (xp.sign(a) == xp.sign(b)).mean()
 
 
-def _number(value: Array) -> float | None:
+def as_number(value: Array) -> float | None:
     """A Python number; None for what is undefined (NaN: an angle with a zero vector)."""
     number = float(value)
     return None if math.isnan(number) else number

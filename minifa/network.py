@@ -27,8 +27,7 @@ class Network:
         layers: the layers; they are named and given their starting weights here, so they belong to this network alone.
         seed: every draw of the network (weights, dropout) is keyed by it and the layer's name.
         input_shape: shape of one example, (features,) or (height, width, channels). When given (or when the first
-            layer is
-            Linear), every layer's shape is checked now and direct rules know how many units they teach.
+            layer is Linear), every layer's shape is checked now and direct rules know how many units they teach.
         input_error: carry the error down to the input as well (dL/dx); otherwise nothing is sent below the lowest
             layer that learns.
 
@@ -38,6 +37,13 @@ class Network:
     Raises:
         ValueError: no layers, two layers of one name, a layer that is already in a network, shapes that do not fit
             (the message names the layer and where its input comes from).
+
+    >>> net = mf.Network([mf.Linear(2, 3), mf.ReLU(), mf.Linear(3, 1)], seed=0)
+    >>> [layer.name for layer in net], net["linear2"].W.shape
+    (['linear1', 'relu1', 'linear2'], (3, 1))
+    >>> mf.Network([mf.Linear(2, 3), mf.ReLU(), mf.Linear(4, 1)])
+    Traceback (most recent call last):
+    ValueError: Linear 'linear2' expects 4 inputs per example, got 3 (its input comes from 'relu1')
     """
 
     def __init__(
@@ -121,7 +127,11 @@ class Network:
         return {f"{layer.name}.{key}": array for layer in self for key, array in layer.parameters().items()}
 
     def gradients(self) -> dict[str, Array | None]:
-        """The gradients by the same names; None where none was computed yet."""
+        """The gradients by the same names; None where none was computed yet.
+
+        >>> mf.Network([mf.Linear(2, 1)]).gradients()
+        {'linear1.W': None, 'linear1.b': None}
+        """
         return {f"{layer.name}.{key}": layer.grads.get(key) for layer in self for key in layer.parameters()}
 
     def clear_gradients(self) -> None:
@@ -130,7 +140,16 @@ class Network:
             layer.grads = dict.fromkeys(layer.grads)
 
     def summary(self, rule: Rule | None = None) -> str:
-        """A table of name, kind, output shape and number of parameters, with a column for the feedback of a rule."""
+        """A table of name, kind, output shape and number of parameters, with a column for the feedback of a rule.
+
+        >>> net = mf.Network([mf.Linear(4, 3), mf.Linear(3, 2)])
+        >>> print(net.summary(mf.rules.FA().attach(net)))
+        layer    kind    output  parameters  feedback
+        -------  ------  ------  ----------  --------
+        linear1  Linear  3               15         0
+        linear2  Linear  2                8         6
+        total                            23         6
+        """
         rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
@@ -149,7 +168,8 @@ class Network:
         training.
 
         Raises:
-            TypeError: an array of the wrong side or dtype. ValueError: an empty batch or another shape than expected.
+            TypeError: an array of the wrong side or dtype.
+            ValueError: an empty batch or another shape than expected.
         """
         self.check_input(x)
         return forward_chain(self.layers, x, walk or Walk())
@@ -179,8 +199,16 @@ class Network:
     def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:
         """Outputs for host numbers x (N, ...), as a host array (N, ...). Changes nothing.
 
+        Args:
+            x: numbers of any kind, on the host or the backend.
+            batch_size: examples in one pass; it bounds the memory used and changes no number.
+
         Raises:
             ValueError: wrong shape, an empty batch, or numbers that are not finite.
+            TypeError: what are no numbers.
+
+        >>> mf.Network([mf.Linear(2, 1, init="zero")]).predict([[1, 2], [3, 4]]).tolist()
+        [[0.0], [0.0]]
         """
         host = numpy.asarray(backend.to_host(x))
         if host.dtype.kind not in "fiub":
@@ -196,7 +224,14 @@ class Network:
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Passes made inside the with-block leave caches, gradients and running statistics as they were before it."""
+        """Passes made inside the with-block leave caches, gradients and running statistics as they were before it.
+
+        >>> net = mf.Network([mf.BatchNorm(1)])
+        >>> with net.preserved():
+        ...     y = net.forward(mf.asarray([[0.0], [9.0]]), mf.Walk(training=True))
+        >>> float(net["batchnorm1"].running_mean[0])
+        0.0
+        """
         before = [(layer, layer.cache, dict(layer.grads)) for layer in self]
         statistics = [(array, array.copy()) for layer in self for array in layer.statistics().values()]
         try:
@@ -214,7 +249,13 @@ class Network:
         return {**self.parameters(), **statistics}
 
     def state(self) -> dict[str, numpy.ndarray]:
-        """Copies on the host of every parameter and running statistic, by name."""
+        """Copies on the host of every parameter and running statistic, by name.
+
+        >>> net = mf.Network([mf.Linear(2, 3), mf.BatchNorm(3)])
+        >>> {name: array.shape for name, array in net.state().items()}
+        {'linear1.W': (2, 3), 'linear1.b': (3,), 'batchnorm1.gamma': (3,), 'batchnorm1.beta': (3,),
+         'batchnorm1.running_mean': (3,), 'batchnorm1.running_var': (3,)}
+        """
         return {key: numpy.array(backend.to_host(array)) for key, array in self._arrays().items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -222,6 +263,11 @@ class Network:
 
         Raises:
             ValueError: names missing or too many, or an array of another shape, or not finite.
+
+        >>> one, other = (mf.Network([mf.Linear(2, 3)], seed=seed) for seed in (1, 2))
+        >>> other.load_state(one.state())
+        >>> bool((one["linear1"].W == other["linear1"].W).all())
+        True
         """
         arrays = self._arrays()
         check_state(arrays, state, "this network")

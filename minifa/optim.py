@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, with PyTorch's meaning of every number.
+"""Optimizers, with PyTorch's meaning of every number.
 
 An optimizer moves arrays in place, so that whoever holds a weight sees it move. Learned feedback may share it:
 `step` asks the rule.
@@ -30,12 +30,18 @@ class Optimizer:
         clip_norm: scale the network's gradients down together so that their joint norm is at most this.
         manhattan: move by the sign of the batch's gradient (batch-Manhattan, Liao et al. 2016), decay added afterwards.
         constrain_weights: after every step, scale each W back to the norm it had before the first (what BioTorch
-            attributes to
-            Moskovitz et al. 2018).
+            attributes to Moskovitz et al. 2018).
         freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
 
     Raises:
         ValueError: an option outside its range.
+
+    >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
+    >>> net["linear1"].W = mf.asarray([[1.0], [1.0]])
+    >>> net["linear1"].grads["W"] = mf.asarray([[0.5], [-20.0]])
+    >>> mf.SGD(lr=0.25, manhattan=True).step(net)  # only the gradient's sign counts
+    >>> net["linear1"].W.tolist()
+    [[0.75], [1.25]]
     """
 
     name = ""
@@ -66,6 +72,12 @@ class Optimizer:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 
         A gradient that was never computed (None) leaves its parameter alone, decay and momentum included.
+
+        >>> net = mf.Network([mf.Linear(1, 1, bias=False)])
+        >>> net["linear1"].W = mf.asarray([[1.0]])
+        >>> mf.SGD(lr=0.1, weight_decay=0.5).step(net)
+        >>> net["linear1"].W.tolist(), net.step
+        ([[1.0]], 1)
         """
         self._remember_start(net)
         self.clip(net)
@@ -82,14 +94,25 @@ class Optimizer:
 
     @property
     def equation(self) -> str:
-        """What an update computes, with the options in force."""
+        """What an update computes, with the options in force.
+
+        >>> mf.SGD(lr=0.1, weight_decay=0.01, manhattan=True).equation
+        'W_new = W - lr * (sign(dW) + weight_decay * W)'
+        """
         gradient = "sign(dW)" if self.manhattan else "dW"
         decays = self.weight_decay and not self.decoupled
         return self.update.replace("GRADIENT", f"({gradient} + weight_decay * W)" if decays else gradient)
 
     def clip(self, net: Network) -> None:
         """Scale all gradients in place so that their joint norm is at most ``clip_norm``, as PyTorch's
-        clip_grad_norm_."""
+        ``clip_grad_norm_``.
+
+        >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
+        >>> net["linear1"].grads["W"] = mf.asarray([[30.0], [40.0]])
+        >>> mf.SGD(clip_norm=5.0).clip(net)
+        >>> [round(float(gradient), 4) for gradient in net["linear1"].grads["W"][:, 0]]
+        [3.0, 4.0]
+        """
         gradients = [g for g in net.gradients().values() if g is not None]
         if self.clip_norm is None or not gradients:
             return
@@ -173,7 +196,22 @@ class SGD(Optimizer):
     """Stochastic gradient descent: v <- momentum v + g, W <- W - lr v; Nesterov: W <- W - lr (g + momentum v).
 
     Args:
-        momentum: 0..1, 1 not included. nesterov: needs a momentum. options: as for `Optimizer`.
+        lr, weight_decay, options: as for `minifa.optim.Optimizer`.
+        momentum: 0..1, 1 not included.
+        nesterov: whether to look ahead; it needs a momentum.
+
+    Raises:
+        ValueError: an option outside its range.
+
+    >>> layer, optimizer = mf.Linear(1, 1, bias=False), mf.SGD(lr=0.25, momentum=0.5)
+    >>> net = mf.Network([layer])
+    >>> layer.W, layer.grads["W"] = mf.asarray([[1.0]]), mf.asarray([[2.0]])
+    >>> optimizer.step(net)
+    >>> float(layer.W[0, 0])  # 1 - 0.25 * 2
+    0.5
+    >>> optimizer.step(net)
+    >>> float(layer.W[0, 0])  # 0.5 - 0.25 * (2 + 0.5 * 2)
+    -0.25
     """
 
     name = "sgd"
@@ -211,7 +249,21 @@ class Adam(Optimizer):
     corrected for their start.
 
     Args:
-        betas: decay of the two means, each in 0..1, 1 not included. eps: above 0.
+        lr, weight_decay, options: as for `minifa.optim.Optimizer`.
+        betas: decay of the two means, each in 0..1, 1 not included.
+        eps: above 0.
+
+    Raises:
+        ValueError: an option outside its range.
+
+    The first step is as long as the learning rate, whatever the gradient's size:
+
+    >>> layer = mf.Linear(1, 1, bias=False)
+    >>> net = mf.Network([layer])
+    >>> layer.W, layer.grads["W"] = mf.asarray([[1.0]]), mf.asarray([[1000.0]])
+    >>> mf.Adam(lr=0.25).step(net)
+    >>> round(float(layer.W[0, 0]), 4)
+    0.75
     """
 
     name = "adam"
@@ -252,7 +304,19 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled decay (Loshchilov & Hutter 2019): W <- W - lr * weight_decay * W before the step."""
+    """Adam with decoupled decay (Loshchilov & Hutter 2019): W <- W - lr * weight_decay * W before the step.
+
+    Args:
+        lr, betas, eps, options: as for `Adam`.
+        weight_decay: per unit of lr, from 0 up.
+
+    >>> layer = mf.Linear(1, 1, bias=False)
+    >>> net = mf.Network([layer])
+    >>> layer.W, layer.grads["W"] = mf.asarray([[1.0]]), mf.asarray([[0.0]])
+    >>> mf.AdamW(lr=0.5, weight_decay=0.5).step(net)
+    >>> float(layer.W[0, 0])  # no gradient: the decay alone, 1 - 0.5 * 0.5
+    0.75
+    """
 
     name = "adamw"
     decoupled = True
@@ -278,7 +342,22 @@ class RMSprop(Optimizer):
     given.
 
     Args:
-        alpha: decay of the mean, in 0..1, 1 not included. eps: above 0. momentum: 0..1, 1 not included.
+        lr, weight_decay, options: as for `minifa.optim.Optimizer`.
+        alpha: decay of the mean, in 0..1, 1 not included.
+        eps: above 0.
+        momentum: 0..1, 1 not included.
+
+    Raises:
+        ValueError: an option outside its range.
+
+    The mean starts at 0 and is not corrected for it, so that the first step is lr / sqrt(1 - alpha) long:
+
+    >>> layer = mf.Linear(1, 1, bias=False)
+    >>> net = mf.Network([layer])
+    >>> layer.W, layer.grads["W"] = mf.asarray([[1.0]]), mf.asarray([[1000.0]])
+    >>> mf.RMSprop(lr=0.01, alpha=0.99).step(net)
+    >>> round(float(layer.W[0, 0]), 4)
+    0.9
     """
 
     name = "rmsprop"

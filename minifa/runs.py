@@ -1,14 +1,17 @@
 """A run folder: what was asked for, what was measured, and the network as it ended.
 
-config.json     the experiment, with versions and machine
-history.csv     a row per epoch
-network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
-figures/        pictures
+    config.json     the experiment, with versions and machine
+    history.csv     a row per epoch
+    network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
+    figures/        pictures
+
+A folder that is there is never written over.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -24,7 +27,7 @@ from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
 from .network import Network
 from .rules.base import Rule
-from .training import History
+from .training import History, Row
 
 FORMAT = 1
 
@@ -88,21 +91,67 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
+def read_results(folder: str | Path) -> list[experiments.Result]:
+    """What was measured in a folder of `minifa train` (one result) or of `minifa compare` (one for every run that did
+    not fail), with the epochs as they were written.
+
+    Raises:
+        FileNotFoundError: this is neither.
+        DataFileError: a file in it is damaged or of another format.
+    """
+    path = Path(folder)
+    _require(path, "config.json")
+    described = _read_experiments(path)
+    alone = (path / "history.csv").is_file()
+    if not alone:
+        _require(path, "runs.csv")
+    rows = History.read_csv(path / ("history.csv" if alone else "runs.csv"))
+    found = []
+    for experiment in described:
+        wanted = experiment.rule, experiment.seed
+        history = [row for row in rows if alone or (row.get("rule"), row.get("seed")) == wanted]
+        if history:
+            found.append(_read_result(experiment, history, path))
+    return found
+
+
+def _read_result(experiment: experiments.Experiment, history: list[Row], path: Path) -> experiments.Result:
+    measured, last = "validation" if experiment.validation else "test", history[-1]
+    try:
+        score = experiments.score_of(last, measured)
+    except KeyError as error:
+        raise DataFileError(f"the epochs in {path} have no column {error}") from error
+    layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
+    diverged = bool(last.get("diverged", not math.isfinite(last.get("train_loss", 0.0))))
+    return experiments.Result(experiment, history, score, measured, 0.0, tuple(layers), diverged)
+
+
+def _require(path: Path, *names: str) -> None:
+    for name in names:
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path} is no folder of a finished run: it has no {name}")
+
+
+def _read_experiments(path: Path) -> list[experiments.Experiment]:
+    """The experiments of a folder: one of a run, all of a comparison."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        described = config["experiments"] if "experiments" in config else [config["experiment"]]
+        return [experiments.Experiment(**one) for one in described]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataFileError(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
+
+
 def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]:
     """The network and rule of a finished run, as they ended, with the experiment they came from.
 
     Raises:
-        FileNotFoundError: this is no run folder. DataFileError: a file in it is damaged or of another format.
+        FileNotFoundError: this is no run folder.
+        DataFileError: a file in it is damaged or of another format.
     """
     path = Path(folder)
-    for name in ("config.json", "network.npz"):
-        if not (path / name).is_file():
-            raise FileNotFoundError(f"{path} is no folder of a finished run: it has no {name}")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        experiment = experiments.Experiment(**config["experiment"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataFileError(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
+    _require(path, "config.json", "network.npz")
+    experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz")
     net, rule, _, _ = experiments.build(experiment, load(experiment.data, experiment.data_dir))
     for part, owner in (("network/", net), ("rule/", rule)):

@@ -1,6 +1,10 @@
 """Learning-rate schedules: pure functions of the epoch (a fraction inside one), giving what the rate is multiplied by.
 
 Being pure, they have no state to save: the position in training is enough.
+
+>>> schedule = mf.schedules.step_decay(10, gamma=0.5)
+>>> [schedule(epoch) for epoch in (0, 9.9, 10, 25)]
+[1.0, 1.0, 0.5, 0.25]
 """
 
 from __future__ import annotations
@@ -14,33 +18,59 @@ Schedule = Callable[[float], float]
 
 
 def constant() -> Schedule:
-    """Always 1."""
+    """Always 1: the learning rate stays."""
     return lambda epoch: 1.0
 
 
 def step_decay(size: float, gamma: float = 0.1) -> Schedule:
-    """Times gamma every ``size`` epochs (PyTorch's StepLR)."""
+    """Times gamma every ``size`` epochs (PyTorch's StepLR).
+
+    Raises:
+        ValueError: a size that is not above 0.
+    """
     if not size > 0:
         raise ValueError(f"size must be above 0 epochs, got {size}")
     return lambda epoch: gamma ** math.floor(epoch / size)
 
 
 def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Schedule:
-    """Times gamma at each of the epochs named (PyTorch's MultiStepLR); a single epoch may stand without a list."""
+    """Times ``gamma`` at each of the epochs in ``milestones`` (PyTorch's MultiStepLR); a single one may stand without a
+    list.
+
+    >>> schedule = mf.schedules.multi_step([2, 3], gamma=0.5)
+    >>> [schedule(epoch) for epoch in (1, 2, 3, 4)]
+    [1.0, 0.5, 0.25, 0.25]
+    """
     milestones = [milestones] if isinstance(milestones, (int, float)) else milestones
     return lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones)
 
 
 def cosine(epochs: float, least: float = 0.0) -> Schedule:
-    """From 1 to ``least`` along half a cosine (PyTorch's CosineAnnealingLR), then constant."""
+    """From 1 to ``least`` along half a cosine over so many ``epochs`` (PyTorch's CosineAnnealingLR), then constant.
+
+    Raises:
+        ValueError: epochs that are not above 0.
+
+    >>> schedule = mf.schedules.cosine(epochs=10)
+    >>> [round(schedule(epoch), 4) for epoch in (0, 5, 10, 20)]
+    [1.0, 0.5, 0.0, 0.0]
+    """
     if not epochs > 0:
         raise ValueError(f"a cosine schedule needs more than 0 epochs, got {epochs}")
     return lambda epoch: least + (1 - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
 
 
 def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
-    """A straight line from 0 to 1 over so many epochs, times the schedule that follows (which counts from the start
-    as well)."""
+    """A straight line from 0 to 1 over so many ``epochs``, times the schedule that comes ``then`` (which counts from
+    the start as well).
+
+    Raises:
+        ValueError: epochs that are not above 0, or a ``then`` that is no schedule.
+
+    >>> schedule = mf.schedules.warm_up(2, then=mf.schedules.step_decay(10, gamma=0.5))
+    >>> [schedule(epoch) for epoch in (0, 1, 2, 10)]
+    [0.0, 0.5, 1.0, 0.5]
+    """
     if not epochs > 0:
         raise ValueError(f"a warm-up needs more than 0 epochs, got {epochs}")
     if then is not None and not callable(then):
@@ -61,7 +91,14 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 def make(description: str) -> Schedule:
     """A schedule from its name and options, ``"cosine:epochs=15"``, ``"multi_step:milestones=10+20,gamma=0.1"``.
 
+    Args:
+        description: a name of `SCHEDULES`; after a colon options ``key=value``, separated by commas.
+
     Raises:
         ValueError: an unknown schedule or option, or a value that it refuses.
+
+    >>> schedule = mf.schedules.make("multi_step:milestones=10+20,gamma=0.5")
+    >>> [schedule(epoch) for epoch in (0, 10, 20)]
+    [1.0, 0.5, 0.25]
     """
     return make_described(SCHEDULES, description, "schedule")

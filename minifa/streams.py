@@ -33,6 +33,11 @@ def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.r
 
     Raises:
         ValueError: an unknown purpose, or a negative seed.
+
+    >>> a, b, c = (mf.streams.generator(0, "noise", "linear1", step) for step in (1, 1, 2))
+    >>> number = a.random()
+    >>> number == b.random(), number == c.random()
+    (True, False)
     """
     if purpose not in PURPOSES:
         raise ValueError(f"unknown purpose {purpose!r} of a random draw: expected one of {', '.join(PURPOSES)}")

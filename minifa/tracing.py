@@ -56,7 +56,8 @@ class Moment:
         kind: "batch", "forward", "noise", "loss", "teach", "learn", "feedback", "carry", "backward", "clip", "update",
             "constrain" or "feedback_update".
         layer: name of the layer where it happens; "" where none is meant.
-        title: what happens, in words. why: one sentence more.
+        title: what happens, in words.
+        why: one sentence more.
         equation: one or more lines in symbols.
         terms: by symbol of the equation, the array or number that it stands for here; None: there is none.
         arrays: by name (``"linear1.W"``, ``"tanh1.y"``, ``"linear2.delta"``, ``"e"``) everything this step ever
@@ -64,6 +65,17 @@ class Moment:
         new: the names that were computed or changed here.
         angles: degrees, or None where an angle is not defined: "W and B", "what B and W carry", "this delta and
             backpropagation's".
+
+    >>> net = mf.Network([mf.Linear(2, 1)])
+    >>> net["linear1"].W = mf.asarray([[2.0], [3.0]])
+    >>> rule, loss, optimizer = mf.rules.BP().attach(net), mf.HalfSquaredError(), mf.SGD()
+    >>> film = mf.trace(net, rule, [[10.0, 1.0]], mf.asarray([[0.0]]), loss, optimizer)
+    >>> moment = film[1]
+    >>> print(moment.equation)
+    y = x @ W + b
+    >>> print(moment.numbers())
+    [23] = [10  1] @ [2] + [0]
+                     [3]
     """
 
     kind: str
@@ -87,13 +99,29 @@ class Moment:
 
 
 class Trace(Sequence[Moment]):
-    """The moments of one step, in order.
+    """The moments of one step, in order, as `trace` makes them.
+
+    Args:
+        moments: in order.
+        net: the network that made the step.
+        rule: the one that taught it.
+        value: the batch's mean loss.
 
     Attributes:
+        moments: the list of them.
         net_layers: (name, kind, output shape of one example or None) of every layer, in forward order.
-        rule: name of the rule that taught. value: the batch's mean loss.
+        rule: name of the rule that taught.
+        value: the batch's mean loss.
         keys: (kind, layer, how many of that kind and layer came before) of every moment, by which steps of one network
             under different rules are compared.
+
+    >>> net = mf.Network([mf.Linear(2, 2), mf.Tanh(), mf.Linear(2, 2)])
+    >>> rule, loss, optimizer = mf.rules.FA().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD()
+    >>> film = mf.trace(net, rule, [[1.0, 2.0]], [0], loss, optimizer)
+    >>> [moment.layer for moment in film if moment.kind == "learn"]  # on the way back
+    ['linear2', 'linear1']
+    >>> [moment.arrays["linear1.dW"] is None for moment in (film[0], film[-1])]
+    [True, False]
     """
 
     def __init__(self, moments: Sequence[Moment], net: Network, rule: Rule, value: float) -> None:
@@ -127,13 +155,28 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
     would have left them.
 
     Args:
-        x: a batch (N, ...), on the backend or as host numbers. y: its targets, as for `Rule.gradients`.
+        net, rule, loss, optimizer: as for `minifa.Trainer`.
+        x: a batch (N, ...), on the backend or as host numbers.
+        y: its targets, as for `minifa.rules.Rule.gradients`.
 
     Returns:
         The step's moments. Arrays in them are copies on the host.
 
     Raises:
-        ValueError, TypeError, RuntimeError: as `Rule.gradients`; then nothing has been changed.
+        ValueError, TypeError, RuntimeError: as `minifa.rules.Rule.gradients`; then nothing has been changed.
+
+    >>> net = mf.Network([mf.Linear(1, 1, init="zero")])
+    >>> rule, loss = mf.rules.BP().attach(net), mf.HalfSquaredError()
+    >>> optimizer = mf.SGD(lr=0.5)
+    >>> for moment in mf.trace(net, rule, [[1.0]], mf.asarray([[2.0]]), loss, optimizer):
+    ...     print(moment.title)
+    A batch of 1
+    ...
+    W of linear1 moves
+    b of linear1 moves
+    The feedback does not learn
+    >>> net["linear1"].W.tolist()  # the step has been made
+    [[1.0]]
     """
     x = backend.asarray(x, net.dtype)
     rule.begin(net, x, y, loss)
@@ -333,8 +376,8 @@ class _Film:
             terms = {**self.known(names), "delta": taught, "n": self.n, "delta_bp": self.true.get(layer.name)}
             self.take("teach", layer.name, f"The rule teaches {layer.name}", equation, terms, new)
         if layer.name in self.true:
-            found = metrics._mean_angle(taught, self.true[layer.name])
-            self.takes[-1].angles.setdefault("this delta and backpropagation's", metrics._number(found))
+            found = metrics.mean_angle(taught, self.true[layer.name])
+            self.takes[-1].angles.setdefault("this delta and backpropagation's", metrics.as_number(found))
         return taught
 
     def _hear_learn(self, layer: Weighted, learn: Callable[..., None], delta: Array) -> None:
@@ -366,13 +409,13 @@ class _Film:
             asked.why = "No error crosses this weight: the layers below are taught directly, or not at all."
             return below
         if B.shape == layer.W.shape:
-            asked.angles["W and B"] = metrics._number(metrics.angle(layer.W, B))
+            asked.angles["W and B"] = metrics.as_number(metrics.angle(layer.W, B))
         taken = self.take(
             "carry", layer.name, f"Down through {layer.name}", layer.error_equation,
             {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},
         )  # fmt: skip
         by_weights = layer.carry(delta, layer.W)
-        taken.angles["what B and W carry"] = metrics._number(metrics._mean_angle(below, by_weights))
+        taken.angles["what B and W carry"] = metrics.as_number(metrics.mean_angle(below, by_weights))
         return below
 
     def _hear_backward(

@@ -27,7 +27,12 @@ Row = dict[str, Any]
 
 
 class History(list[Row]):
-    """One row per epoch: a dictionary of what was measured."""
+    """One row per epoch: a dictionary of what was measured.
+
+    >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
+    >>> history.columns(), history.column("train_loss")
+    (['epoch', 'train_loss'], [None, 0.5])
+    """
 
     def columns(self) -> list[str]:
         """Every column that occurs, in order of first appearance."""
@@ -44,9 +49,42 @@ class History(list[Row]):
             writer.writeheader()
             writer.writerows(self)
 
+    @classmethod
+    def read_csv(cls, path: str | Path) -> History:
+        """What `save_csv` wrote: numbers as numbers, words as words, and no entry where nothing was measured.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return cls({key: _read_cell(cell) for key, cell in row.items() if cell} for row in rows)
+
+
+def _read_cell(cell: str) -> int | float | str:
+    for read in (int, float):
+        try:
+            return read(cell)
+        except ValueError:
+            continue
+    return cell
+
 
 class Callback:
-    """Told by name what happens in training. Override what you need."""
+    """Told by name what happens in training. Override what you need.
+
+    >>> class Norm(mf.training.Callback):
+    ...     def on_epoch(self, trainer, row):
+    ...         row["norm"] = float(np.linalg.norm(trainer.net.state()["linear1.W"]))
+    >>> data = mf.data.load("xor")
+    >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+    >>> loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(constrain_weights=True)
+    >>> rule = mf.rules.BP().attach(net)
+    >>> trainer = mf.Trainer(net, rule, loss, optimizer, callbacks=[Norm()])
+    >>> norms = trainer.fit(data.train, epochs=2).column("norm")
+    >>> [round(norm / norms[0], 4) for norm in norms]
+    [1.0, 1.0, 1.0]
+    """
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Before the first epoch."""
@@ -66,7 +104,7 @@ class Trainer:
     """Trains one network under one rule.
 
     Args:
-        net, rule, loss, optimizer: the rule must be attached to the network.
+        net, rule, loss, optimizer: what is trained and how; the rule must be attached to the network.
         schedule: what the learning rate is multiplied by, as a function of the epoch; default constant.
         seed: keys the order of the examples, drawn anew for every epoch, and again by the next trainer of the network.
         callbacks: told what happens, in this order.
@@ -74,6 +112,16 @@ class Trainer:
     Attributes:
         history: a row per finished epoch, row 0 before the first update.
         diverged: whether training ended early because the loss was no longer finite.
+
+    >>> data = mf.data.load("xor")
+    >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+    >>> rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
+    >>> schedule = mf.schedules.step_decay(2, gamma=0.5)
+    >>> trainer = mf.Trainer(net, rule, loss, mf.SGD(lr=0.5), schedule)
+    >>> trainer.fit(data.train, epochs=4).column("lr")
+    [None, 0.5, 0.5, 0.25, 0.25]
+    >>> sorted(trainer.evaluate(data.test))
+    ['accuracy', 'loss']
     """
 
     def __init__(
@@ -100,7 +148,9 @@ class Trainer:
         """Train for so many epochs more and return the history.
 
         Args:
-            train: examples to learn from; a smaller last batch is used as well.
+            train: examples to learn from.
+            epochs: passes through them, from 1 up.
+            batch_size: examples per weight update; a smaller last batch is used as well.
             validation: examples measured after every epoch, never learnt from.
 
         Raises:
@@ -255,7 +305,8 @@ class RecordAlignment(Callback):
         if trainer.diverged:
             return
         x = backend.asarray(self.examples.x, trainer.net.dtype)
-        found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
+        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in training: the loss tells
+            found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})
 
@@ -272,7 +323,24 @@ def train(
     seed: int = 0,
     progress: bool = True,
 ) -> History:
-    """Train a network under a rule, with a progress bar, and return the history. For more control use `Trainer`."""
+    """Train a network under a rule, with a progress bar, and return the history. For more control use `Trainer`.
+
+    Args:
+        net, rule, loss, optimizer, seed: as for `Trainer`.
+        train, epochs, batch_size, validation: as for `Trainer.fit`.
+        progress: whether the bar is shown (never where the output is no terminal).
+
+    Raises:
+        ValueError, TypeError, RuntimeError: as `Trainer.fit` and `minifa.rules.Rule.gradients`.
+
+    >>> data = mf.data.load("xor")
+    >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out), seed=0)
+    >>> rule = mf.rules.FA(seed=0).attach(net)
+    >>> loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(lr=0.5)
+    >>> history = mf.train(net, rule, data.train, loss, optimizer, epochs=100, progress=False)
+    >>> history[-1]["train_accuracy"]
+    1.0
+    """
     callbacks = [ProgressBar(rule.name)] if progress else []
     return Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks).fit(
         train, epochs, batch_size, validation

@@ -20,6 +20,7 @@ from minifa import (
     Linear,
     MaxPool,
     Network,
+    PadChannels,
     ReLU,
     Residual,
     Sigmoid,
@@ -59,6 +60,7 @@ LAYERS: dict[str, tuple[Layers, tuple[int, ...]]] = {
     "avgpool (3, 2) stride (2, 1) padded (1, 0)": (lambda: [AvgPool((3, 2), stride=(2, 1), padding=(1, 0))], (5, 4, 2)),
     "global average": (lambda: [GlobalAvgPool()], (3, 4, 2)),
     "flatten": (lambda: [Flatten()], (2, 3, 2)),
+    "padded channels": (lambda: [PadChannels(5)], (3, 4, 2)),
     "dropout": (lambda: [Dropout(0.4)], (8,)),
     "residual, identity": (lambda: [Residual([Linear(4, 4), Tanh()])], (4,)),
     "residual, projection": (

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from minifa import backend, bench
-from minifa.layers import Conv2d, Flatten, Linear
+from minifa import backend, bench, cli, marks
+from minifa.layers import Conv2d, Flatten, Linear, ReLU
 from minifa.losses import SoftmaxCrossEntropy
 from minifa.network import Network
+from minifa.optim import SGD
 from minifa.rules import BP
 
 
@@ -32,7 +33,7 @@ def test_products_are_counted_as_they_are_made():
 
 def test_a_small_bench_runs(monkeypatch):
     monkeypatch.setitem(bench.SHAPES, "mlp", ("mlp", (784,), {"hidden": (32, 32)}))
-    monkeypatch.setattr(bench, "_peak_bytes", lambda *a: 0)
+    monkeypatch.setattr(bench, "peak_bytes", lambda *a: 0)
     timings = bench.measure("mlp", ["bp", "dfa"], batch_size=4, repeats=2)
     assert [t.label for t in timings][:2] == ["minifa bp", "minifa dfa"]
     assert all(len(t.seconds) == 2 and min(t.seconds) > 0 for t in timings)
@@ -42,3 +43,57 @@ def test_a_small_bench_runs(monkeypatch):
 def test_unknown_networks_are_refused():
     with pytest.raises(ValueError, match="unknown bench network vgg"):
         bench.report(["vgg"], ["bp"])
+
+
+# The marks
+
+
+def test_a_mark_says_pass_or_short():
+    assert marks.Mark("a", 1.0, 1.1, 1.0).row() == ("a", "1.00", "<= 1.1", "1", "pass")
+    assert marks.Mark("a", 1.2, 1.1).row() == ("a", "1.20", "<= 1.1", "-", "short")
+    assert marks.Mark("share", 0.5, 0.55, at_least=True).row()[2:] == (">= 0.55", "-", "short")
+    assert marks.Mark("a", None, 1.1, why="no PyTorch").row()[-1] == "not measured: no PyTorch"
+
+
+def test_the_upper_bound_lies_above_the_median_and_below_the_worst():
+    rng = np.random.default_rng(0)
+    a, b = (bench.Timing(name, list(1 + 0.1 * rng.random(40)), 1.0, 0) for name in "ab")
+    ratios = [x / y for x, y in zip(a.seconds, b.seconds, strict=True)]
+    assert np.median(ratios) < marks.upper_bound(a, b) < max(ratios)
+    same = bench.Timing("c", [2.0 * s for s in a.seconds], 1.0, 0)
+    assert marks.upper_bound(same, a) == pytest.approx(2.0)
+
+
+def test_the_hand_written_step_is_minifa_s():
+    net = Network([Linear(64, 32), ReLU(), Linear(32, 10)])
+    x, y = np.random.default_rng(0).standard_normal((16, 64)).astype("float32"), np.arange(16) % 10
+    parameters = [a.copy() for a in net.parameters().values()]
+    rule, optimizer = BP().attach(net), SGD(0.1)
+    for _ in range(3):
+        value = rule.gradients(net, x, y, SoftmaxCrossEntropy())
+        optimizer.step(net, rule)
+        assert marks.by_hand(x, y, parameters, 0.1) == pytest.approx(float(value), rel=1e-5)
+    for ours, theirs in zip(net.parameters().values(), parameters, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_convolution_s_working_memory_is_bounded_by_its_chunks():
+    small, large = (marks._extra_bytes(batch) for batch in (128, 512))
+    assert 0 < small < 8 * backend.CHUNK_BYTES * backend.threads()
+    assert large < 1.1 * small
+
+
+def test_unknown_contestants_are_refused(capsys):
+    assert cli.main(["bench", "--against", "torhc"]) == 2
+    assert "did you mean torch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", bench.SHAPES)
+def test_pytorch_s_bench_networks_have_minifa_s_parameters(model):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from minifa import bench_torch, models
+
+    name, shape, options = bench.SHAPES[model]
+    ours = Network(models.MODELS[name](shape, 10, **options), input_shape=shape)
+    theirs = bench_torch.network(model)
+    assert sorted(a.size for a in ours.parameters().values()) == sorted(p.numel() for p in theirs.parameters())

@@ -672,6 +672,16 @@ def test_state_makes_another_rule_the_same(description):
     assert all((mf.to_host(array) != 7).any() for array in kept.memory.values()), "the state is no copy"
 
 
+@pytest.mark.parametrize("description", RULES)
+def test_a_loaded_state_shows_in_b_at_once(description):
+    """B is what will carry the next error, and for some rules it is made of what was loaded."""
+    kept, other = (make(description, seed=seed).attach(small_convnet()) for seed in (1, 2))
+    if description != "brsf":  # its draws follow from the seed
+        other.load_state(kept.state())
+        for name, matrix in kept.B.items():
+            np.testing.assert_array_equal(mf.to_host(other.B[name]), mf.to_host(matrix))
+
+
 def gradients_or_none(net, rule, x, y):
     rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
     return dict(net.gradients())

@@ -98,6 +98,8 @@ class Twin(torch.nn.Module):
                 return x.permute(0, 2, 3, 1).flatten(1)
             case mf.Dropout():
                 return x * to_torch(layer.cache)  # the same mask
+            case mf.PadChannels():
+                return F.pad(x, (0, 0, 0, 0, 0, layer.channels - x.shape[1]))
             case Residual():
                 return self.body(x) + self.shortcut(x)
         raise NotImplementedError(str(layer))
@@ -311,6 +313,18 @@ def test_a_whole_convolutional_net_follows_pytorch_for_ten_steps():
     )
     np.testing.assert_allclose(*rows, rtol=1e-9)
     assert max(rows[0]) - min(rows[0]) > 0.1, "nothing was learnt, so nothing was compared"
+
+
+def test_resnet20_is_pytorch_s_to_the_input():
+    net = network(mf.models.resnet20((8, 8, 3), 10), (8, 8, 3), input_error=True)
+    x, c = inputs((8, 8, 3), n=4), np.random.default_rng(0).standard_normal((4, 10))
+    y = net.forward(x, Walk(training=True))
+    twin, images = twin_of(network(mf.models.resnet20((8, 8, 3), 10), (8, 8, 3))).train(), to_torch(x).requires_grad_()
+    theirs = twin(images)
+    np.testing.assert_allclose(y, theirs.detach().numpy(), rtol=1e-8, atol=1e-10)
+    (theirs * torch.tensor(c)).sum().backward()
+    below = net.backward(c, mf.rules.BP())
+    np.testing.assert_allclose(below, from_torch(images.grad), rtol=1e-6, atol=1e-9)
 
 
 def test_default_initialisation_of_pytorch():

@@ -25,10 +25,20 @@ SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_
 
 
 def load(name_or_path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """The data set of that name, with its defaults, or the one in a .npz file (see `from_npz`).
+    """The data set of that name, with its defaults, or the one in an npz file (see `from_npz`).
 
-    folder: where the publishers' files are, for the sets read from files; see `data_folder` for the default.
-    Raises ValueError for an unknown name, DataNotFound for missing files, DataFileError for damaged ones.
+    Args:
+        name_or_path: a name of `DATASETS`, or the path of an npz file.
+        folder: where the publishers' files are, for the sets read from files; see `data_folder` for the default.
+
+    Raises:
+        ValueError: an unknown name.
+        DataNotFound: missing files.
+        DataFileError: damaged ones.
+
+    >>> data = mf.data.load("digits")
+    >>> data.train.x.shape, data.train.y.shape, len(data.test), data.n_out
+    ((1437, 8, 8, 1), (1437,), 360, 10)
     """
     name = os.fspath(name_or_path)
     if name.lower().endswith(".npz"):
@@ -44,6 +54,12 @@ def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
     """Where each named data set would come from: "embedded", "generated", its folder, or "not found (searched ...)".
 
     Only names are looked at; whether the files are sound shows when they are loaded.
+
+    Args:
+        folder: as for `load`.
+
+    >>> mf.data.find()["digits"], mf.data.find()["xor"]
+    ('embedded', 'generated')
     """
     places = dict.fromkeys(DATASETS, "generated") | {"digits": "embedded"}
     for name, source in SOURCES.items():

@@ -1,4 +1,4 @@
-"""Your own arrays as a data set: from memory, or from one .npz file. Nothing is ever unpickled."""
+"""Your own arrays as a data set: from memory, or from one npz file. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -24,10 +24,22 @@ def from_arrays(
 ) -> Dataset:
     """A data set out of arrays, used as they are: scale them to about zero mean and unit variance beforehand.
 
-    x: (N, features), images (N, height, width, channels), or grey images (N, height, width), which get a channel.
-    y: integer labels (N,), numbered from 0, or float targets (N, n_out). x_test, y_test: the same for the test part;
-    without them `test_fraction` of the examples, the same ones every time and every class alike, becomes the test part.
-    Raises TypeError or ValueError where the arrays are not as described (see `validate`) or do not fit together.
+    Args:
+        x: (N, features), images (N, height, width, channels), or grey images (N, height, width), which get a channel.
+        y: integer labels (N,), numbered from 0, or float targets (N, n_out).
+        x_test, y_test: the same for the test part.
+        name: of the data set.
+        test_fraction: without a test part this share of the examples, the same ones every time and every class alike,
+            becomes one; between 0 and 1.
+
+    Raises:
+        TypeError, ValueError: the arrays are not as described (see `validate`) or do not fit together.
+
+    >>> data = mf.data.from_arrays(np.zeros((50, 3)), np.arange(50) % 5)
+    >>> len(data.train), len(data.test), data.input_shape, data.n_out
+    (40, 10, (3,), 5)
+    >>> np.bincount(data.test.y).tolist()  # every class gives its share
+    [2, 2, 2, 2, 2]
     """
     if (x_test is None) != (y_test is None):
         raise ValueError(f"'{name}' has only one of x_test and y_test; give both, or neither to split x and y")
@@ -41,10 +53,16 @@ def from_arrays(
 
 
 def from_npz(path: str | os.PathLike[str], test_fraction: float = 0.2) -> Dataset:
-    """A data set out of a .npz file with the arrays x and y, and optionally x_test and y_test, as in `from_arrays`.
+    """A data set out of an npz file with the arrays x and y, and optionally x_test and y_test, as in `from_arrays`.
 
-    The set is named after the file. Raises DataNotFound where there is no such file; DataFileError where it is not
-    a readable .npz, holds pickled objects, or holds other arrays than these; else as `from_arrays`.
+    Args:
+        path: of the file; the set is named after it.
+        test_fraction: as for `from_arrays`.
+
+    Raises:
+        DataNotFound: there is no such file.
+        DataFileError: it is not a readable npz file, holds pickled objects, or holds other arrays than these.
+        TypeError, ValueError: as `from_arrays`.
     """
     path = Path(path)
     if not path.is_file():

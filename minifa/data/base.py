@@ -26,8 +26,16 @@ class DataNotFound(FileNotFoundError):
 class Examples:
     """Inputs and what they should become.
 
-    x: float32, (N, features) or (N, height, width, channels).
-    y: int64 labels (N,), or float32 targets (N, n_out).
+    Attributes:
+        x: float32, (N, features) or (N, height, width, channels).
+        y: int64 labels (N,), or float32 targets (N, n_out).
+
+    Raises:
+        ValueError: x and y of different lengths.
+
+    >>> examples = mf.data.load("xor").train
+    >>> examples.take([3, 0]).x.tolist(), len(examples.head(2))
+    ([[1.0, 1.0], [-1.0, -1.0]], 2)
     """
 
     x: Array
@@ -58,9 +66,15 @@ class Examples:
 class Dataset:
     """A named data set with a fixed test part.
 
-    classes: one name per label, empty for regression. note: what a table must print beside every number measured
-    on this set (usually nothing). citation: the source to cite. Raises ValueError where training and test part,
-    or labels and classes, do not fit together.
+    Attributes:
+        name: what it is called.
+        train, test: the examples of each part.
+        classes: one name per label, empty for regression.
+        note: what a table must print beside every number measured on this set (usually nothing).
+        citation: the source to cite.
+
+    Raises:
+        ValueError: training and test part, or labels and classes, do not fit together.
     """
 
     name: str
@@ -99,8 +113,18 @@ class Dataset:
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
         """(training, validation) examples, both out of the training part, in its order.
 
-        The test part is never touched. fraction: the validation share, between 0 and 1. Every call gives the same
-        split, each class keeping its share to within one example. Raises ValueError where a part would be empty.
+        The test part is never touched. Every call gives the same split, each class keeping its share to within one
+        example.
+
+        Args:
+            fraction: the validation share, between 0 and 1.
+
+        Raises:
+            ValueError: a part would be empty.
+
+        >>> train, validation = mf.data.load("digits").hold_out(0.1)
+        >>> len(train), len(validation)
+        (1293, 144)
         """
         return split(self.train, fraction)
 
@@ -108,11 +132,19 @@ class Dataset:
 def validate(x: npt.ArrayLike, y: npt.ArrayLike, n_classes: int | None = None, name: str = "x, y") -> Examples:
     """Check inputs and labels or targets, and convert them once.
 
-    x: real numbers, (N, features) or (N, height, width, channels); becomes float32.
-    y: integers (N,), becoming int64 labels in 0..n_classes-1, or floats (N, n_out), becoming float32 targets.
-    n_classes: where given, y must be labels. name: how the messages call the pair, "training part" for instance.
-    Raises TypeError for the wrong kind of values; ValueError for a wrong shape, a wrong length, an empty array,
-    NaN or infinity, or a label out of range.
+    Args:
+        x: real numbers, (N, features) or (N, height, width, channels); becomes float32.
+        y: integers (N,), becoming int64 labels in 0..n_classes-1, or floats (N, n_out), becoming float32 targets.
+        n_classes: where given, y must be labels.
+        name: how the messages call the pair, "training part" for instance.
+
+    Raises:
+        TypeError: the wrong kind of values.
+        ValueError: a wrong shape, a wrong length, an empty array, NaN or infinity, or a label out of range.
+
+    >>> mf.data.validate([[0.5], [1.5]], [0, 2], n_classes=2)
+    Traceback (most recent call last):
+    ValueError: y (x, y) holds labels from 0 to 2; expected 0..1. Number the classes from 0
     """
     inputs, outputs = as_array(x, f"x ({name})"), as_array(y, f"y ({name})")
     if inputs.ndim not in (2, 4):
@@ -132,12 +164,18 @@ def validate(x: npt.ArrayLike, y: npt.ArrayLike, n_classes: int | None = None, n
 
 
 def held_out(labels: Array, count: int) -> npt.NDArray[np.int64]:
-    """The positions, ascending, of `count` examples to set aside, by integer arithmetic alone.
+    """The positions, ascending, of ``count`` examples to set aside, by integer arithmetic alone.
 
     Positions are ordered by label and, within a label, by a fixed hash of the position; of that order the elements
     (2 i + 1) N // (2 count), i = 0..count-1, are taken. So each class gives its share to within one example, no
     period in the file's order can be mistaken for chance, and no random generator's history can move the split.
-    labels: integers (N,); all equal where there are no classes. Raises ValueError unless 1 <= count <= N - 1.
+
+    Args:
+        labels: integers (N,); all equal where there are no classes.
+        count: from 1 to N - 1.
+
+    Raises:
+        ValueError: a count outside its range.
     """
     n = len(labels)
     if not 1 <= count < n:
@@ -155,7 +193,7 @@ def divide(examples: Examples, positions: npt.NDArray[np.int64]) -> tuple[Exampl
 
 
 def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
-    """(the larger rest, a `fraction` set aside), by the rule of `held_out`. Raises ValueError where a part is empty."""
+    """(the larger rest, a ``fraction`` set aside), by the rule of `held_out`. Raises ValueError where one is empty."""
     if not 0 < fraction < 1:
         raise ValueError(f"the fraction to set aside is {fraction}; expected a number between 0 and 1, both excluded")
     labels = examples.y if examples.y.ndim == 1 else np.zeros(len(examples), dtype=np.int64)

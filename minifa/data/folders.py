@@ -12,7 +12,14 @@ from .base import DataNotFound
 
 @dataclass(frozen=True)
 class Source:
-    """The files of one data set: their names, where they are published, and where a system package puts them."""
+    """The files of one data set.
+
+    Attributes:
+        name: of the data set.
+        files: their names.
+        addresses: where they are published.
+        system_folder: where a system package puts them; "" for nowhere.
+    """
 
     name: str
     files: tuple[str, ...]
@@ -21,10 +28,13 @@ class Source:
 
 
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the data sets: the argument, else $MINIFA_DATA, else the user's cache for minifa.
+    """The folder of the data sets: the one given, else $MINIFA_DATA, else the user's cache for minifa.
 
-    The cache is $XDG_CACHE_HOME/minifa or ~/.cache/minifa, ~/Library/Caches/minifa on macOS, and
-    %LOCALAPPDATA%\\minifa on Windows. It need not exist.
+    The cache is ``$XDG_CACHE_HOME/minifa`` or ``~/.cache/minifa``, ``~/Library/Caches/minifa`` on macOS, and
+    ``%LOCALAPPDATA%\\minifa`` on Windows. It need not exist.
+
+    Args:
+        folder: a path; None: the default.
     """
     given = os.fspath(folder) if folder is not None else os.environ.get("MINIFA_DATA", "")
     return Path(os.path.expanduser(given)) if given else _user_cache() / "minifa"
@@ -39,7 +49,8 @@ def folders_searched(source: Source, folder: str | os.PathLike[str] | None = Non
 def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict[str, Path]:
     """The path of each file of the source, all from the first folder that holds every one, plain or with .gz.
 
-    Raises DataNotFound, saying what is missing in each folder searched and where the publisher's files are.
+    Raises:
+        DataNotFound: it says what is missing in each folder searched, and where the publisher's files are.
     """
     searched = folders_searched(source, folder)
     missing = []

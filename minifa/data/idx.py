@@ -29,10 +29,15 @@ CHUNK = 1 << 20
 def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """The unsigned bytes of an IDX file, plain or gzip-compressed (told apart by content, not by name).
 
-    shape: what the file must hold, (60000, 28, 28) for instance. Nothing is allocated before the header has been
-    found to declare exactly that, and nothing beyond it is ever decompressed into memory.
-    Raises DataFileError for anything else in the file: another magic number or shape, bytes missing or left over,
-    a damaged gzip stream. Raises OSError where the file cannot be opened or read.
+    Args:
+        path: of the file.
+        shape: what it must hold, (60000, 28, 28) for instance. Nothing is allocated before the header has been found to
+            declare exactly that, and nothing beyond it is ever decompressed into memory.
+
+    Raises:
+        DataFileError: anything else in the file: another magic number or shape, bytes missing or left over, a damaged
+            gzip stream.
+        OSError: the file cannot be opened or read.
     """
     path = Path(path)
     with _opened(path) as (stream, plain_size):

@@ -58,9 +58,15 @@ TEST_LABELS = {
 def mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
     """MNIST: 60,000 training and 10,000 test images of handwritten digits, (N, 28, 28, 1) float32, ten classes.
 
-    folder: where <folder>/mnist/ or the folder itself holds the four IDX files, .gz or not; by default
-    $MINIFA_DATA, else the user's cache. Raises DataNotFound where they are missing, DataFileError where one is
-    not what it should be. Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998).
+    Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998).
+
+    Args:
+        folder: where ``mnist/`` in it or the folder itself holds the four IDX files, .gz or not; by default
+            $MINIFA_DATA, else the user's cache.
+
+    Raises:
+        DataNotFound: they are missing.
+        DataFileError: one is not what it should be.
     """
     train, test = _read(MNIST, folder, MNIST_MEAN, MNIST_STD)
     return Dataset(
@@ -76,8 +82,13 @@ def mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
 def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothing, (N, 28, 28, 1) float32, ten classes.
 
-    folder: as for `mnist`, with <folder>/fashion_mnist/; /usr/share/datasets/fashion-mnist is looked at last.
-    Raises DataNotFound, DataFileError. Source: H. Xiao, K. Rasul, R. Vollgraf (2017), arXiv:1708.07747.
+    Source: H. Xiao, K. Rasul, R. Vollgraf (2017), arXiv:1708.07747.
+
+    Args:
+        folder: as for `mnist`, with ``fashion_mnist/``; ``/usr/share/datasets/fashion-mnist`` is looked at last.
+
+    Raises:
+        DataNotFound, DataFileError: as for `mnist`.
     """
     train, test = _read(FASHION_MNIST, folder, FASHION_MEAN, FASHION_STD)
     return Dataset(

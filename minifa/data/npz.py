@@ -18,7 +18,12 @@ from .base import DataFileError
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every array of the file by name. Raises DataFileError, naming the file, where it is damaged or holds objects."""
+    """Every array of the file by name.
+
+    Raises:
+        DataFileError: the file, which it names, is damaged or holds objects.
+        OSError: it cannot be opened.
+    """
     with path.open("rb") as stream:
         try:
             found = np.load(stream, allow_pickle=False)

@@ -23,7 +23,12 @@ N_IN, N_OUT = 30, 10
 
 
 def lillicrap_teacher(seed: int = 0) -> npt.NDArray[Any]:
-    """The linear map T behind `lillicrap(seed)`: (30, 10) float32, uniform in [-1, 1]."""
+    """The linear map T behind `lillicrap` of the same ``seed``: (30, 10) float32, uniform in [-1, 1].
+
+    >>> test, T = mf.data.lillicrap(seed=1).test, mf.data.lillicrap_teacher(seed=1)
+    >>> bool(np.allclose(test.x @ T, test.y, atol=1e-4))
+    True
+    """
     from minifa import streams
 
     teacher = streams.generator(seed, "data", "lillicrap teacher").uniform(-1.0, 1.0, (N_IN, N_OUT))
@@ -33,8 +38,14 @@ def lillicrap_teacher(seed: int = 0) -> npt.NDArray[Any]:
 def lillicrap(seed: int = 0, n_train: int = 2000, n_test: int = 500) -> Dataset:
     """Regression onto a random linear map: x (N, 30), targets x @ T (N, 10), float32, without noise.
 
-    seed: of the map and the inputs. The map and the test part do not depend on n_train; a longer part begins with
-    the shorter one. Raises ValueError where a part would be empty.
+    The map and the test part do not depend on n_train; a longer part begins with the shorter one.
+
+    Args:
+        seed: of the map and the inputs.
+        n_train, n_test: examples in each part, from 1 up.
+
+    Raises:
+        ValueError: a part would be empty.
     """
     teacher = lillicrap_teacher(seed)
     return Dataset(
@@ -59,6 +70,11 @@ def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Exam
 
 def xor() -> Dataset:
     """Do two signs differ? The four corners (+-1, +-1) as x (4, 2), labels 0 "same" and 1 "different" (4,); the test
-    part is the training part."""
+    part is the training part.
+
+    >>> data = mf.data.xor()
+    >>> data.train.x.tolist(), data.train.y.tolist()
+    ([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], [0, 1, 1, 0])
+    """
     corners = validate([[-1, -1], [-1, 1], [1, -1], [1, 1]], [0, 1, 1, 0], n_classes=2, name="xor")
     return Dataset(name="xor", train=corners, test=corners, classes=("same", "different"))

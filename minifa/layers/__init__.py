@@ -7,7 +7,7 @@ from .linear import Linear
 from .norm import BatchNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
-from .shape import Dropout, Flatten
+from .shape import Dropout, Flatten, PadChannels
 
 __all__ = [
     "AvgPool",
@@ -20,6 +20,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "MaxPool",
+    "PadChannels",
     "ReLU",
     "Residual",
     "Sigmoid",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import backend
-from ..backend import Array, each_chunk, join_chunks, matmul, require_float, sum_chunks, xp
+from ..backend import Array, by_rows, each_chunk, join_chunks, matmul, require_float, sum_chunks, xp
 from ..initialisers import INITIALISERS, Initialiser
 from ..registry import lookup
 from ..streams import generator
@@ -29,6 +29,17 @@ class Walk:
         training: batch norm uses the batch's statistics, dropout drops, caches for a backward pass are kept.
         step: the number of weight updates made so far; dropout's masks are drawn for it.
         update_statistics: whether batch norm's running statistics move. Default: when training.
+
+    To see activities, listen to them:
+
+    >>> class Shapes(mf.Walk):
+    ...     def after(self, layer, y):
+    ...         print(layer.name, y.shape)
+    ...         return y
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh()])
+    >>> y = net.forward(mf.asarray(np.ones((5, 3))), Shapes())
+    linear1 (5, 2)
+    tanh1 (5, 2)
     """
 
     def __init__(self, training: bool = False, step: int = 0, update_statistics: bool | None = None) -> None:
@@ -44,6 +55,9 @@ class Walk:
 class Layer:
     """A step of the network. Subclasses write `forward`, `backward` and `infer`.
 
+    Args:
+        name: overrides the name that the network would give; a word without "." and "/".
+
     Attributes:
         name: stable path, given by the network (``conv1``, ``residual2.body.conv1``) or by ``name=``.
         cache: what the backward pass needs of the last training forward pass; None before it.
@@ -52,6 +66,18 @@ class Layer:
         input_shape, output_shape: of one example; None until the network knows its input shape.
         equation, error_equation: what `forward` and `backward` compute, in the layer's own symbols (`minifa.trace` puts
             the numbers in).
+
+    Raises:
+        ValueError: a name that is no word; in use, inputs that the layer cannot take.
+
+    >>> class Double(mf.Layer):
+    ...     kind = "double"
+    ...     def forward(self, x, walk):
+    ...         return 2 * x
+    ...     def backward(self, delta, rule):
+    ...         return 2 * delta
+    >>> mf.Network([Double(), Double()]).forward(mf.asarray([[1.0, 3.0]])).tolist()
+    [[4.0, 12.0]]
     """
 
     kind = "layer"
@@ -118,13 +144,30 @@ class Layer:
 class Weighted(Layer):
     """A layer whose output is ``columns(x) @ W + b``: linear, and a convolution, which is a linear layer on patches.
 
-    Forward, learning and carrying are three matrix products; the last is the sentence that this project exists for::
+    Forward, learning and carrying are three matrix products; the last is the sentence that this project exists for:
 
         project    columns(x) @ W              forward
         correlate  columns(x).T @ delta        the gradient of W: presynaptic activity times error
         carry      uncolumns(delta @ B.T)      the error below; backpropagation takes B = W
 
     W has shape (..., n_in, n_out); read as a matrix it is (fan_in, fan_out), and so is any B.
+
+    Args:
+        shape: of W.
+        bias: whether b is added; it starts at zero.
+        init: an initialiser or its name.
+        name: overrides the name that the network would give.
+
+    Raises:
+        ValueError: a size below 1, an unknown initialiser.
+
+    The same error, carried down by W and by a B:
+
+    >>> layer, x, delta = mf.Linear(2, 1), mf.asarray([[1.0, 1.0]]), mf.asarray([[3.0]])
+    >>> layer.W, B = mf.asarray([[1.0], [2.0]]), mf.asarray([[10.0], [-10.0]])
+    >>> y = layer.forward(x, mf.Walk(training=True))
+    >>> layer.carry(delta, layer.W).tolist(), layer.carry(delta, B).tolist()
+    ([[3.0, 6.0]], [[30.0, -30.0]])
     """
 
     trainable = ("W", "b")
@@ -212,13 +255,16 @@ class Weighted(Layer):
 
     # The three products.
 
-    def project(self, x: Array, matrix: Array) -> Array:
-        """columns(x) @ matrix, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
+    def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
+        """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
         matrix = as_matrix(matrix)
         y = xp.empty((*self.positions(x.shape), matrix.shape[1]), x.dtype)
 
         def piece(rows: slice) -> None:
-            matmul(self.columns(x[rows]), matrix, out=as_matrix(y[rows]))
+            out = as_matrix(y[rows])
+            matmul(self.columns(x[rows]), matrix, out=out)
+            if bias is not None:
+                by_rows(lambda out, b: xp.add(out, b, out=out), (out,), (bias,))
 
         each_chunk(len(x), self.bytes_each(x), piece)
         return y
@@ -243,9 +289,7 @@ class Weighted(Layer):
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, str(self))
         self.infer(x.shape[1:])
-        y = self.project(x, self.W)
-        if self.b is not None:
-            y += self.b
+        y = self.project(x, self.W, self.b)
         self.cache = x if walk.training else None
         return y
 

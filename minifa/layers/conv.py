@@ -19,12 +19,20 @@ class Conv2d(Weighted):
     Args:
         in_channels, out_channels: channels per pixel.
         kernel_size, stride, padding: one integer or (height, width). What the stride leaves over is not seen, as in
-        PyTorch.
+            PyTorch.
         bias: whether b is added; it starts at zero.
-        init: an initialiser or its name; name: overrides the network's name for the layer.
+        init: an initialiser or its name.
+        name: overrides the name that the network would give.
 
     Raises:
         ValueError: sizes below 1; in use, other channels than expected or a kernel larger than its padded input.
+        TypeError: sizes that are no integers.
+
+    A convolution is a linear layer on patches, and these are its rows:
+
+    >>> image = mf.asarray(np.arange(9.0).reshape(1, 3, 3, 1))  # 0 1 2 / 3 4 5 / 6 7 8
+    >>> mf.Conv2d(1, 1, kernel_size=2).columns(image).tolist()
+    [[0.0, 1.0, 3.0, 4.0], [1.0, 2.0, 4.0, 5.0], [3.0, 4.0, 6.0, 7.0], [4.0, 5.0, 7.0, 8.0]]
     """
 
     kind = "conv"

@@ -18,6 +18,11 @@ class Linear(Weighted):
 
     Raises:
         ValueError: a size below 1, an unknown initialiser; in use, inputs of another size.
+
+    >>> layer = mf.Linear(2, 3)
+    >>> layer.W = mf.asarray([[1.0, 0.0, 2.0], [0.0, 1.0, 3.0]])
+    >>> layer.forward(mf.asarray([[1.0, 10.0]]), mf.Walk()).tolist()
+    [[1.0, 10.0, 32.0]]
     """
 
     kind = "linear"

@@ -1,8 +1,6 @@
 """Batch normalisation (Ioffe & Szegedy 2015), over the batch and, for images, every position: one mean per feature
 or channel.
 
-::
-
     xhat = (x - mean) / sqrt(var + eps)        y = gamma * xhat + beta
     dL/dgamma = sum(delta * xhat)              dL/dbeta = sum(delta)
     dL/dx = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from ..backend import Array, each_chunk, reduce_chunks, require_float, sum_chunks, xp
+from ..backend import Array, by_rows, each_chunk, reduce_chunks, require_float, sum_chunks, xp
 from .base import Layer, Shape, Walk, as_matrix, new_parameter, sum_rows
 
 if TYPE_CHECKING:
@@ -31,11 +29,18 @@ class BatchNorm(Layer):
         features: numbers per example, or channels.
         eps: added to the variance.
         momentum: running = (1 - momentum) * running + momentum * batch; the running variance is the unbiased one.
+        name: overrides the name that the network would give.
 
     Raises:
-        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of other width,
-            or training
-            on a single value per feature (a batch of one without positions), which has no variance.
+        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of other width, or
+            training on a single value per feature (a batch of one without positions), which has no variance.
+
+    >>> layer = mf.BatchNorm(1, momentum=0.5)
+    >>> y = layer.forward(mf.asarray([[10.0], [14.0]]), mf.Walk(training=True))
+    >>> [round(float(one), 3) for one in y[:, 0]]
+    [-1.0, 1.0]
+    >>> float(layer.running_mean[0]), float(layer.running_var[0])  # 12 / 2; 1 / 2 + 8 / 2
+    (6.0, 4.5)
     """
 
     kind = "batchnorm"
@@ -74,7 +79,7 @@ class BatchNorm(Layer):
         self.infer(x.shape[1:])
         self.cache = None
         if not walk.training:
-            return self._affine(x, self.running_mean, 1 / xp.sqrt(self.running_var + self.eps))
+            return self._normalise(x, self.running_mean, 1 / xp.sqrt(self.running_var + self.eps))
         flat = as_matrix(x)
         n = len(flat)
         if n == 1:
@@ -87,18 +92,15 @@ class BatchNorm(Layer):
             self._move(self.running_var, var * (n / (n - 1)))
         inverse = 1 / xp.sqrt(var + self.eps)
         self.cache = x, mean, inverse
-        return self._affine(x, mean, inverse)
+        return self._normalise(x, mean, inverse)
 
-    def _affine(self, x: Array, mean: Array, inverse: Array) -> Array:
+    def _normalise(self, x: Array, mean: Array, inverse: Array) -> Array:
         """gamma * (x - mean) * inverse + beta."""
         y = xp.empty(x.shape, x.dtype)
         scale = self.gamma * inverse
 
         def piece(rows: slice) -> None:
-            out = y[rows]
-            xp.subtract(x[rows], mean, out=out)
-            out *= scale
-            out += self.beta
+            by_rows(_affine, (as_matrix(y[rows]), as_matrix(x[rows])), (mean, scale, self.beta))
 
         each_chunk(len(x), 2 * x.nbytes // len(x), piece)
         return y
@@ -120,12 +122,9 @@ class BatchNorm(Layer):
         scale = self.gamma * inverse
         by_xhat, by_mean = -scale * inverse * gamma_grad / n, -scale * beta_grad / n
 
-        def piece(rows: slice) -> None:  # scale * delta + by_xhat * (x - mean) + by_mean
-            out = below[rows]
-            xp.subtract(x[rows], mean, out=out)
-            out *= by_xhat
-            out += by_mean
-            out += delta[rows] * scale
+        def piece(rows: slice) -> None:
+            matrices = [as_matrix(one[rows]) for one in (below, x, delta)]
+            by_rows(_combine, matrices, (mean, by_xhat, by_mean, scale))
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
         return below
@@ -134,6 +133,26 @@ class BatchNorm(Layer):
         """Whether a batch of this size has a variance: it has more than one value per feature."""
         positions = math.prod(self.output_shape[:-1]) if self.output_shape else 1
         return batch * positions > 1
+
+
+def _affine(out: Array, x: Array, mean: Array, scale: Array, shift: Array) -> None:
+    """out = (x - mean) * scale + shift."""
+    xp.subtract(x, mean, out=out)
+    out *= scale
+    out += shift
+
+
+def _combine(out: Array, x: Array, delta: Array, mean: Array, by_xhat: Array, by_mean: Array, scale: Array) -> None:
+    """out = by_xhat * (x - mean) + by_mean + scale * delta."""
+    _affine(out, x, mean, by_xhat, by_mean)
+    out += delta * scale
+
+
+def _minus(x: Array, mean: Array) -> Array:
+    """x - mean, for every row of x."""
+    out = xp.empty(x.shape, x.dtype)
+    by_rows(lambda out, x, mean: xp.subtract(x, mean, out=out), (out, x), (mean,))
+    return out
 
 
 def _moments(x: Array) -> tuple[Array, Array]:
@@ -146,7 +165,7 @@ def _moments(x: Array) -> tuple[Array, Array]:
     def piece(rows: slice) -> tuple[int, Array, Array]:
         part = x[rows]
         mean = sum_rows(part) / len(part)
-        centred = part - mean
+        centred = _minus(part, mean)
         centred *= centred
         return len(part), mean, sum_rows(centred)
 
@@ -162,7 +181,7 @@ def _sum_of_products(x: Array, mean: Array, delta: Array) -> Array:
     """sum((x - mean) * delta) over rows."""
 
     def piece(rows: slice) -> Array:
-        centred = x[rows] - mean
+        centred = _minus(x[rows], mean)
         centred *= delta[rows]
         return sum_rows(centred)
 

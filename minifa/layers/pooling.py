@@ -24,6 +24,7 @@ class Pool(Layer):
         kernel_size: window, one integer or (height, width).
         stride: default the window's size, so that windows touch; smaller ones overlap.
         padding: border that belongs to windows; at most half the window, as in PyTorch.
+        name: overrides the name that the network would give.
 
     Raises:
         ValueError: impossible sizes; in use, a window larger than its padded input or an input that is no image.
@@ -78,7 +79,18 @@ class Pool(Layer):
 
 
 class MaxPool(Pool):
-    """The largest of each window; the error goes to the place that won, the first one in a tie."""
+    """The largest of each window; the error goes to the place that won, the first one in a tie.
+
+    Args:
+        kernel_size, stride, padding, name: as for `minifa.layers.pooling.Pool`.
+
+    >>> image = mf.asarray([[[[1.0], [7.0]], [[7.0], [3.0]]]])  # one image, 2 x 2
+    >>> pool = mf.MaxPool(2)
+    >>> pool.forward(image, mf.Walk(training=True)).tolist()
+    [[[[7.0]]]]
+    >>> pool.backward(mf.asarray([[[[5.0]]]]), mf.rules.BP()).tolist()
+    [[[[0.0], [5.0]], [[0.0], [0.0]]]]
+    """
 
     kind = "maxpool"
     equation = "y = the largest of each window of x"
@@ -126,7 +138,15 @@ def _first_equal(best: Array, places: list[Array], index: Array) -> None:
 
 
 class AvgPool(Pool):
-    """The mean of each window; padded zeros count, as in PyTorch's default."""
+    """The mean of each window; padded zeros count, as in PyTorch's default.
+
+    Args:
+        kernel_size, stride, padding, name: as for `minifa.layers.pooling.Pool`.
+
+    >>> image = mf.asarray([[[[1.0], [7.0]], [[7.0], [3.0]]]])  # one image, 2 x 2
+    >>> mf.AvgPool(2).forward(image, mf.Walk()).tolist()
+    [[[[4.5]]]]
+    """
 
     kind = "avgpool"
     equation = "y = mean of each window of x"
@@ -160,7 +180,12 @@ class AvgPool(Pool):
 
 
 class GlobalAvgPool(Layer):
-    """The mean of each channel over all positions: (N, H, W, C) to (N, C)."""
+    """The mean of each channel over all positions: (N, H, W, C) to (N, C).
+
+    >>> image = mf.asarray([[[[1.0, 10.0], [3.0, 20.0]]]])  # 1 x 2 pixels of two channels
+    >>> mf.GlobalAvgPool().forward(image, mf.Walk()).tolist()
+    [[2.0, 15.0]]
+    """
 
     kind = "globalavgpool"
     equation = "y = mean of each channel of x"

@@ -18,9 +18,18 @@ class Residual(Layer):
 
     Args:
         body, shortcut: layers in order; both branches must end in the same shape.
+        name: overrides the name that the network would give.
 
     Raises:
         ValueError: an empty body; in use, branches that end in different shapes.
+
+    A body of zeros leaves the shortcut:
+
+    >>> block = mf.Residual([mf.Linear(2, 2, init="zero"), mf.ReLU()])
+    >>> block.forward(mf.asarray([[3.0, -4.0]]), mf.Walk()).tolist()
+    [[3.0, -4.0]]
+    >>> [layer.name for layer in mf.Network([block])]
+    ['residual1', 'residual1.body.linear1', 'residual1.body.relu1']
     """
 
     kind = "residual"

@@ -1,4 +1,4 @@
-"""Layers that only rearrange or drop: Flatten and Dropout."""
+"""Layers that only rearrange, pad or drop: Flatten, PadChannels and Dropout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class Flatten(Layer):
-    """Each example as one row: (N, H, W, C) to (N, H*W*C), channels fastest."""
+    """Each example as one row: (N, H, W, C) to (N, H W C), channels fastest.
+
+    >>> images = mf.asarray(np.zeros((5, 4, 4, 3)))
+    >>> mf.Flatten().forward(images, mf.Walk()).shape
+    (5, 48)
+    """
 
     kind = "flatten"
     equation = "y = each example of x as one row"
@@ -31,6 +36,48 @@ class Flatten(Layer):
         return delta.reshape(self.cached())
 
 
+class PadChannels(Layer):
+    """Channels of zeros behind those there are: (N, H, W, C) to (N, H, W, channels). The shortcut of He et al. 2016
+    where a block widens, without a parameter.
+
+    Args:
+        channels: how many there are afterwards.
+        name: overrides the name that the network would give.
+
+    Raises:
+        ValueError: fewer than one channel; in use, an input with more of them or one that is no image.
+
+    >>> pixel = mf.asarray([[[[5.0, 7.0]]]])  # one image of one pixel, two channels
+    >>> mf.PadChannels(3).forward(pixel, mf.Walk()).tolist()
+    [[[[5.0, 7.0, 0.0]]]]
+    """
+
+    kind = "padchannels"
+    equation = "y = x, then channels of zeros"
+    error_equation = "delta_below = delta of the channels of x"
+
+    def __init__(self, channels: int, name: str | None = None) -> None:
+        super().__init__(name)
+        if channels < 1:
+            raise ValueError(f"{self} needs at least 1 channel, got {channels}")
+        self.channels = channels
+
+    def infer(self, shape: Shape) -> Shape:
+        if len(shape) != 3 or shape[2] > self.channels:
+            raise self.refuse(f"images of at most {self.channels} channels", shape)
+        return (*shape[:2], self.channels)
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, str(self))
+        y = xp.zeros((len(x), *self.infer(x.shape[1:])), x.dtype)
+        y[..., : x.shape[3]] = x
+        self.cache = x.shape[3] if walk.training else None
+        return y
+
+    def backward(self, delta: Array, rule: Rule) -> Array:
+        return xp.ascontiguousarray(delta[..., : self.cached()])
+
+
 class Dropout(Layer):
     """Inverted dropout (Srivastava et al. 2014): in training each number is zeroed with probability p, the others
     divided by 1 - p.
@@ -39,6 +86,16 @@ class Dropout(Layer):
 
     Args:
         p: probability of dropping, from 0 up to but not 1.
+        name: overrides the name that the network would give.
+
+    Raises:
+        ValueError: p outside its range.
+
+    >>> layer, x = mf.Dropout(p=0.5), mf.asarray(np.ones((1, 100)))
+    >>> np.unique(mf.to_host(layer.forward(x, mf.Walk(training=True)))).tolist()
+    [0.0, 2.0]
+    >>> bool((layer.forward(x, mf.Walk()) == x).all())  # in evaluation nothing is dropped
+    True
     """
 
     kind = "dropout"

@@ -27,7 +27,11 @@ def pair(value: int | Pair, what: str, least: int) -> Pair:
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     """Positions of the window: floor((size + 2 padding - kernel) / stride) + 1; what the stride leaves over is not
-    seen."""
+    seen.
+
+    >>> mf.layers.windows.output_size((28, 28), kernel=(3, 3), stride=(2, 2), padding=(1, 1))
+    (14, 14)
+    """
     height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
     return height, width
 
@@ -50,7 +54,7 @@ def taps(padded: Array, kernel: Pair, stride: Pair, size: Pair) -> list[Array]:
 
 
 def columns(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """im2col: every patch as one row. (N, H, W, C) to (N*OH*OW, kH*kW*C).
+    """im2col: every patch as one row. (N, H, W, C) to ``(N*OH*OW, kH*kW*C)``.
 
     The patches are a view on the padded images (a window over a window); one copy lines them up.
     """

@@ -50,8 +50,18 @@ def make(description: str, seed: int = 0) -> Rule:
     """A rule from its name and options, as written on the command line: ``"fa"``, ``"usf:scale=init"``,
     ``"fa:conv=dense,sparsity=0.5"``.
 
+    Args:
+        description: a name of `RULES`; after a colon options ``key=value``, separated by commas.
+        seed: as for the rule.
+
     Raises:
         ValueError: an unknown rule or option (with the nearest known ones), or a value that the rule refuses.
+
+    >>> mf.rules.make("usf:scale=init", seed=3)
+    <USF 'usf' seed=3>
+    >>> mf.rules.make("usf:scales=init")
+    Traceback (most recent call last):
+    ValueError: unknown option of rule 'usf' 'scales': did you mean scale?
     """
     return make_described(RULES, description, "rule", seed=seed)
 

@@ -1,7 +1,5 @@
 """Backpropagation, and the control that shows what it is worth.
 
-::
-
     bp         delta_below = delta @ W.T
     shallow    delta_below = nothing
 
@@ -18,7 +16,12 @@ from .base import Rule
 
 
 class BP(Rule):
-    """Backpropagation: the forward weights carry the error."""
+    """Backpropagation: the forward weights carry the error.
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 1)])
+    >>> mf.rules.BP().attach(net).B["linear2"] is net["linear2"].W
+    True
+    """
 
     name = "bp"
     title = "backpropagation"
@@ -29,9 +32,19 @@ class BP(Rule):
     def feedback(self, layer: Weighted) -> Array:
         return layer.W
 
+    def start_angle(self, layer: Weighted) -> float:
+        return 0.0
+
 
 class Shallow(Rule):
-    """Only the output layer learns; every hidden layer keeps its random start."""
+    """Only the output layer learns; every hidden layer keeps its random start.
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
+    >>> rule, loss = mf.rules.Shallow().attach(net), mf.SoftmaxCrossEntropy()
+    >>> value = rule.gradients(net, mf.asarray([[1.0, 2.0, 3.0]]), [0], loss)
+    >>> [name for name, gradient in net.gradients().items() if gradient is not None]
+    ['linear2.W', 'linear2.b']
+    """
 
     name = "shallow"
     title = "output layer only (control)"

@@ -48,6 +48,15 @@ class Rule:
         memory: by name, the arrays that the rule keeps from pass to pass (drawn or learned), from which B is made.
         error: dL/d(output) of the last pass, (N, n_out), the 1/N of the batch mean in it; None before.
         output, target: the network's outputs and the targets of the last pass as rows, (N, n_out); None before.
+
+    A rule of your own needs no more than an answer to one of the two questions:
+
+    >>> class Uphill(mf.rules.Rule):
+    ...     def feedback(self, layer):
+    ...         return -layer.W
+    >>> net = mf.Network([mf.Linear(1, 2), mf.Tanh(), mf.Linear(2, 1)])
+    >>> bool((Uphill().attach(net).B["linear2"] == -net["linear2"].W).all())
+    True
     """
 
     name = ""
@@ -108,6 +117,11 @@ class Rule:
         the names that `minifa.trace` gives their arrays (``"linear2.delta"``, ``"tanh1.B"``)."""
         return "delta = what the rule teaches", {}
 
+    def start_angle(self, layer: Weighted) -> float | None:
+        """The angle in degrees at which B stands to W before the first update, where theory gives it: the limit of many
+        entries. None where it gives none."""
+        return None
+
     def _unreached(self, net: Network) -> list[str]:
         """The layers with parameters that no error would reach, found by walking back without numbers."""
         lost: list[str] = []
@@ -138,10 +152,24 @@ class Rule:
         """Fill every layer's grads for this batch. Default: one forward pass, one backward pass.
 
         Args:
-            x: batch (N, ...) on the backend. y: class numbers (N,) on the host, or rows (N, n_out).
+            net: the network that the rule was attached to.
+            x: batch (N, ...) on the backend.
+            y: class numbers (N,) on the host, or rows (N, n_out).
+            loss: what the outputs are judged by.
 
         Returns:
             The mean loss, a number on the backend (reading it waits for the device).
+
+        Raises:
+            RuntimeError: the rule is not attached to this network.
+            ValueError, TypeError: a batch or targets that do not fit it. Then nothing has been changed.
+
+        >>> net = mf.Network([mf.Linear(1, 1, init="zero")])  # its output is 0
+        >>> rule, x, y = mf.rules.BP().attach(net), mf.asarray([[2.0]]), mf.asarray([[3.0]])
+        >>> float(rule.gradients(net, x, y, mf.HalfSquaredError()))  # (0 - 3)^2 / 2
+        4.5
+        >>> net["linear1"].grads["W"].tolist()  # x (0 - 3)
+        [[-6.0]]
         """
         self.begin(net, x, y, loss)
         output = net.forward(x, self.walk(net))
@@ -212,6 +240,11 @@ class Rule:
 
         Raises:
             ValueError: the rule keeps nothing of that name (it derives B, or carries nothing there), or another shape.
+
+        >>> rule = mf.rules.FA().attach(mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)]))
+        >>> rule.set_feedback("linear2", [[0.5], [-2.0]])
+        >>> rule.B["linear2"].tolist()
+        [[0.5], [-2.0]]
         """
         if name not in self.memory:
             raise ValueError(
@@ -249,6 +282,8 @@ class Rule:
         check_state(self.memory, state, f"the rule {self.name!r}")
         for key, array in self.memory.items():
             array[...] = backend.asarray(state[key], array.dtype)
+        for layer in self.senders(self.net) if self.net else []:  # B may be made of it
+            self._note(layer, self.feedback(layer))
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:

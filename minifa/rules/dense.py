@@ -1,7 +1,5 @@
 """Dense feedback: every later layer's error reaches every earlier layer, each pair through a matrix of its own.
 
-::
-
     delta_l = sum over later weighted layers k of delta_k @ B_lk.T      B_lk (units of l, units of k), drawn once
 
 delta_k is the error that layer k itself received at its output; delta_l arrives where direct rules teach and goes on
@@ -31,6 +29,11 @@ class Dense(Rule):
 
     Raises:
         ValueError: at `attach`, maps of unknown size, or matrices that would not fit in memory (with their bytes).
+
+    >>> layers = [mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 4), mf.Tanh(), mf.Linear(4, 2)]
+    >>> net = mf.Network(layers)
+    >>> {name: B.shape for name, B in sorted(mf.rules.Dense().attach(net).B.items())}
+    {'tanh1<-linear2': (5, 4), 'tanh1<-linear3': (5, 2), 'tanh2<-linear3': (4, 2)}
     """
 
     name = "dense"

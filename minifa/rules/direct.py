@@ -1,7 +1,5 @@
 """Direct feedback: the output's error is broadcast to every hidden layer by a matrix of its own.
 
-::
-
     dfa     delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/da at the output layer
     sdfa    delta = sign(e) / n @ F.T
     drtp    delta = y* / n @ F.T                       y* the one-hot target: no error is fed back at all
@@ -43,6 +41,11 @@ class DFA(Rule):
 
     Raises:
         ValueError: an unknown option; at `attach`, a layer that no error would reach, or maps of unknown size.
+
+    >>> layers = [mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 4), mf.Tanh(), mf.Linear(4, 2)]
+    >>> net = mf.Network(layers)
+    >>> {name: F.shape for name, F in mf.rules.DFA().attach(net).B.items()}
+    {'tanh1': (5, 2), 'tanh2': (4, 2)}
     """
 
     name = "dfa"
@@ -120,7 +123,15 @@ class DFA(Rule):
 
 
 class SignDFA(DFA):
-    """Direct feedback of the error's sign alone (Frenkel et al. 2021)."""
+    """Direct feedback of the error's sign alone (Frenkel et al. 2021).
+
+    >>> net = mf.Network([mf.Linear(1, 3), mf.Tanh(), mf.Linear(3, 2, init="zero")])
+    >>> rule = mf.rules.SignDFA().attach(net)
+    >>> x, target = mf.asarray([[1.0]]), mf.asarray([[0.1, -30.0]])  # the output is 0
+    >>> value = rule.gradients(net, x, target, mf.HalfSquaredError())
+    >>> rule.signal().tolist()
+    [[-1.0, 1.0]]
+    """
 
     name = "sdfa"
     title = "direct feedback of the error's sign"
@@ -135,7 +146,14 @@ class SignDFA(DFA):
 
 
 class DRTP(DFA):
-    """Direct random target projection: hidden layers are taught by the target, before the output is even known."""
+    """Direct random target projection: hidden layers are taught by the target, before the output is even known.
+
+    >>> net = mf.Network([mf.Linear(1, 3), mf.Tanh(), mf.Linear(3, 4)])
+    >>> rule, x = mf.rules.DRTP().attach(net), mf.asarray([[1.0], [5.0]])
+    >>> value = rule.gradients(net, x, [2, 0], mf.SoftmaxCrossEntropy())
+    >>> rule.signal().tolist()  # 1 / n at the class
+    [[0.0, 0.0, 0.5, 0.0], [0.5, 0.0, 0.0, 0.0]]
+    """
 
     name = "drtp"
     title = "direct random target projection"

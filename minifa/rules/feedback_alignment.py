@@ -1,7 +1,5 @@
 """Feedback alignment: a fixed random matrix carries the error, and the weights come to agree with it.
 
-::
-
     delta_below = delta @ B.T                        B drawn once, of W's shape; never changed
 
     correlation    rho W(0) + sqrt(1 - rho^2) B      Bordelon & Pehlevan 2022
@@ -45,6 +43,16 @@ class FA(Rule):
     Raises:
         ValueError: an option outside its range; at `attach`, a dense matrix that would not fit in memory (with its
             bytes).
+
+    W moves, B stays:
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
+    >>> rule, loss = mf.rules.FA(seed=0).attach(net), mf.SoftmaxCrossEntropy()
+    >>> W, B = net["linear2"].W.copy(), rule.B["linear2"].copy()
+    >>> value = rule.gradients(net, mf.asarray([[1.0, 2.0, 3.0]]), [0], loss)
+    >>> mf.SGD(lr=0.1).step(net, rule)
+    >>> bool((net["linear2"].W == W).any()), bool((rule.B["linear2"] == B).all())
+    (False, True)
     """
 
     name = "fa"
@@ -92,6 +100,14 @@ class FA(Rule):
     def feedback(self, layer: Weighted) -> Array | None:
         return normalised(self.recall(layer), self.normalise, layer, self.memory)
 
+    def start_angle(self, layer: Weighted) -> float | None:
+        """The arc cosine of rho sqrt(1 - q) where B is drawn with W's own standard deviation: 90 degrees for rho 0."""
+        own, sd = (init.sd(*layer.fans) for init in (self.init or layer.init, layer.init))
+        if self._is_dense(layer) or sd == 0:
+            return None
+        shared = self.correlation / math.hypot(self.correlation, math.sqrt(1 - self.correlation**2) * own / sd)
+        return math.degrees(math.acos(shared * math.sqrt(1 - self.sparsity)))
+
     def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
         if not self._is_dense(layer):
             return layer.carry(delta, matrix)
@@ -124,7 +140,16 @@ class FA(Rule):
 
 
 class Sham(FA):
-    """The control: feedback alignment's own machinery with B = W before every pass. It must equal backpropagation."""
+    """The control: feedback alignment's own machinery with B = W before every pass. It must equal backpropagation.
+
+    >>> net, found = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)]), []
+    >>> x, loss = mf.asarray([[1.0, 2.0, 3.0]]), mf.SoftmaxCrossEntropy()
+    >>> for rule in (mf.rules.BP(), mf.rules.Sham()):
+    ...     value = rule.attach(net).gradients(net, x, [0], loss)
+    ...     found.append(net["linear1"].grads["W"])
+    >>> bool((found[0] == found[1]).all())
+    True
+    """
 
     name = "sham"
     title = "sham feedback (control)"
@@ -138,3 +163,6 @@ class Sham(FA):
     def feedback(self, layer: Weighted) -> Array:
         self.memory[layer.name] = layer.W.copy()  # a new array: whoever kept the last pass's B keeps it
         return self.memory[layer.name]
+
+    def start_angle(self, layer: Weighted) -> float:
+        return 0.0

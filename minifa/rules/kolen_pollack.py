@@ -1,7 +1,5 @@
 """Kolen-Pollack learning: the feedback receives the weight's own update, and decay makes them meet.
 
-::
-
     dW = columns(x).T @ delta      dB = dW           both with the optimizer's decay: W - B shrinks by its factor
     direct form                    dF = h.T @ e      h the taught layer's activity, the same decay
 
@@ -21,7 +19,19 @@ from .direct import DFA
 
 class KolenPollack(Rule):
     """B starts at random and moves as W does, by the same optimizer with its own state. Give the optimizer a weight
-    decay."""
+    decay.
+
+    Of the difference between W and B there is left, after an update, 1 - lr * weight_decay:
+
+    >>> net, one = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1)]), mf.asarray([[1.0]])
+    >>> net["linear2"].W = 4 * one
+    >>> rule = mf.rules.KolenPollack().attach(net)
+    >>> rule.set_feedback("linear2", 0 * one)
+    >>> value = rule.gradients(net, one, one, mf.HalfSquaredError())
+    >>> mf.SGD(lr=0.5, weight_decay=0.5).step(net, rule)
+    >>> round((net["linear2"].W - rule.B["linear2"]).item(), 4)
+    3.0
+    """
 
     name = "kolen_pollack"
     title = "Kolen-Pollack"
@@ -37,6 +47,9 @@ class KolenPollack(Rule):
     def feedback(self, layer: Weighted) -> Array:
         return self.recall(layer)
 
+    def start_angle(self, layer: Weighted) -> float:
+        return 90.0
+
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
         learning = [layer for layer in self.senders(self.net) if layer.grads["W"] is not None]
@@ -44,7 +57,20 @@ class KolenPollack(Rule):
 
 
 class DirectKolenPollack(DFA):
-    """Direct feedback whose matrices learn: dF = h.T @ e, by the optimizer with its decay, as the weights do."""
+    """Direct feedback whose matrices learn: dF = h.T @ e, by the optimizer with its decay, as the weights do.
+
+    Args:
+        seed, at, family, sd: as for `DFA`.
+
+    Below the output layer F receives what W receives:
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
+    >>> rule, x = mf.rules.DirectKolenPollack().attach(net), mf.asarray([[1.0, 2.0, 3.0]])
+    >>> value = rule.gradients(net, x, [0], mf.SoftmaxCrossEntropy())
+    >>> F, gradient = rule.parameters()["tanh1"]
+    >>> bool((gradient == net["linear2"].grads["W"]).all())
+    True
+    """
 
     name = "direct_kolen_pollack"
     title = "direct Kolen-Pollack"

@@ -1,7 +1,5 @@
 """PEPITA: no backward pass; a second forward pass on an input that the error has nudged.
 
-::
-
     pass 1           h, and e = dL/d(output) per example
     pass 2           h_err, on x + e @ F.T           F (n_in, n_out) drawn once
     hidden layers    delta = (h - h_err) / n         at the activation's input (no derivative), with pass 2's activity
@@ -37,6 +35,12 @@ class PEPITA(Rule):
 
     Raises:
         ValueError: an unknown option; at `attach`, an input of unknown size.
+
+    The one feedback matrix ends at the input:
+
+    >>> net = mf.Network([mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 2)])
+    >>> {name: F.shape for name, F in mf.rules.PEPITA().attach(net).B.items()}
+    {'input': (9, 2)}
     """
 
     name = "pepita"

@@ -1,7 +1,5 @@
 """Learning from a scalar: shake the network, see whether the loss rose or fell, and credit the shaking.
 
-::
-
     node      delta = (L(xi) - L) / sigma^2 * xi / n     xi ~ N(0, sigma^2) on weighted layers' outputs, per example
     weight    dW = mean(L(xi) - L) / sigma^2 * xi        xi ~ N(0, sigma^2) on the parameters, one draw for the batch
 
@@ -30,6 +28,9 @@ class Perturbation(Rule):
     Args:
         seed: keys the noise.
         sigma: its standard deviation, above 0.
+
+    Raises:
+        ValueError: a sigma that is not above 0.
     """
 
     paper = "Werfel, Xie & Seung 2005"
@@ -52,7 +53,16 @@ class Perturbation(Rule):
 
 
 class NodePerturbation(Perturbation):
-    """Noise on units. It refuses batch norm, which lets one example's noise reach another example's loss."""
+    """Noise on units. It refuses batch norm, which lets one example's noise reach another example's loss.
+
+    Its mean over many examples comes to backpropagation's gradient, here x (0 - t) = -1:
+
+    >>> net, ones = mf.Network([mf.Linear(1, 1, init="zero")]), mf.asarray(np.ones((10000, 1)))
+    >>> rule = mf.rules.NodePerturbation(seed=0).attach(net)
+    >>> value = rule.gradients(net, ones, ones, mf.HalfSquaredError())
+    >>> round(net["linear1"].grads["W"].item(), 1)
+    -1.0
+    """
 
     name = "node_perturbation"
     title = "node perturbation"
@@ -98,7 +108,16 @@ class _Shake(Walk):
 
 
 class WeightPerturbation(Perturbation):
-    """Noise on every parameter, batch norm's included."""
+    """Noise on every parameter, batch norm's included.
+
+    With a single parameter its sign is always right; with more it is right on average:
+
+    >>> net = mf.Network([mf.Linear(1, 1, bias=False, init="zero")])
+    >>> rule, one = mf.rules.WeightPerturbation(seed=0).attach(net), mf.asarray([[1.0]])
+    >>> value = rule.gradients(net, one, one, mf.HalfSquaredError())
+    >>> net["linear1"].grads["W"].item() < 0  # backpropagation's is -1
+    True
+    """
 
     name = "weight_perturbation"
     title = "weight perturbation"

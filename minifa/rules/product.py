@@ -1,7 +1,5 @@
 """Product feedback: the error goes back by two matrices whose product comes to agree with W.
 
-::
-
     B = R @ P.T        delta_below = delta @ P @ R.T        dR = dW @ P, with W's decay:  R -> W P
     R (fan_in, n_mid) learned,  P (n_out, n_mid) fixed,  n_mid = ratio * n_out
 
@@ -36,6 +34,11 @@ class Product(Rule):
 
     Raises:
         ValueError: an unknown P, a ratio below 1, or one that does not go with P.
+
+    >>> net = mf.Network([mf.Linear(4, 3), mf.Linear(3, 2)])
+    >>> rule = mf.rules.Product(ratio=5).attach(net)
+    >>> {name: array.shape for name, array in rule.memory.items()}, rule.B["linear2"].shape
+    ({'linear2/P': (2, 10), 'linear2/R': (3, 10)}, (3, 2))
     """
 
     name = "product"
@@ -77,6 +80,9 @@ class Product(Rule):
     def feedback(self, layer: Weighted) -> Array:
         R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
         return matmul(as_matrix(R), P.T).reshape(layer.weight_shape)
+
+    def start_angle(self, layer: Weighted) -> float:
+        return 90.0
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None

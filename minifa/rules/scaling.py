@@ -1,9 +1,7 @@
 """The size of a feedback matrix: Frobenius norms, and the normalisations that keep B as large as W.
 
-::
-
-    strict    B * norm(W_t) / norm(B)      W as it is now (Moskovitz, Litwin-Kumar & Abbott 2018)
-    init      B * norm(W_0) / norm(B)      W as it was when the rule was attached
+strict    B * norm(W_t) / norm(B)      W as it is now (Moskovitz, Litwin-Kumar & Abbott 2018)
+init      B * norm(W_0) / norm(B)      W as it was when the rule was attached
 """
 
 from __future__ import annotations
@@ -31,7 +29,11 @@ def norm_and_count(matrix: Array) -> tuple[Array, Array]:
 
 
 def rescaled(matrix: Array, to: Array) -> Array:
-    """The matrix with another Frobenius norm; a zero matrix stays zero, without a division by zero."""
+    """The matrix with another Frobenius norm; a zero matrix stays zero, without a division by zero.
+
+    >>> mf.rules.scaling.rescaled(mf.asarray([[3.0, -4.0]]), to=10.0).tolist()
+    [[6.0, -8.0]]
+    """
     size = norm(matrix)
     factor = to / xp.where(size > 0, size, xp.ones_like(size))
     return elementwise(lambda out, entries: xp.multiply(entries, factor, out=out), matrix)

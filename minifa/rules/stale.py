@@ -1,7 +1,5 @@
 """Stale transport: the feedback is a copy of the weights that is renewed only now and then.
 
-::
-
     B = W as it was at update  k * floor(t / k)
 
 A control of our own, between backpropagation (k = 1) and a frozen copy of the start (k beyond the last update): how
@@ -20,10 +18,22 @@ class Stale(Rule):
     """B is copied from W every ``every`` updates.
 
     Args:
+        seed: keys nothing here.
         every: k, from 1 up.
 
     Raises:
         ValueError: k below 1.
+
+    >>> net = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1, init="zero")])
+    >>> rule = mf.rules.Stale(every=2).attach(net)
+    >>> for step in range(4):
+    ...     net["linear2"].W += 1
+    ...     mf.SGD().step(net, rule)
+    ...     print(net["linear2"].W.tolist(), rule.feedback(net["linear2"]).tolist())
+    [[1.0]] [[0.0]]
+    [[2.0]] [[2.0]]
+    [[3.0]] [[2.0]]
+    [[4.0]] [[4.0]]
     """
 
     name = "stale"
@@ -43,6 +53,9 @@ class Stale(Rule):
 
     def feedback(self, layer: Weighted) -> Array:
         return self.recall(layer)
+
+    def start_angle(self, layer: Weighted) -> float:
+        return 0.0
 
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:

@@ -1,7 +1,5 @@
 """Weight mirrors: the feedback learns the weights by watching what noise becomes on its way through them.
 
-::
-
     y = x @ W,  x ~ N(0, sigma^2)        dB = eta x.T @ y / n - lambda B,   lambda = eta sigma^2
     E[x.T @ y / n] = sigma^2 W           so B -> W
 
@@ -33,6 +31,15 @@ class WeightMirror(Rule):
 
     Raises:
         ValueError: an option outside its range.
+
+    From chance to near agreement, without any training:
+
+    >>> net = mf.Network([mf.Linear(1, 30), mf.Linear(30, 20)])
+    >>> for looks in (0, 20):
+    ...     B = mf.rules.WeightMirror(first_looks=looks).attach(net).B["linear2"]
+    ...     print(round(float(mf.metrics.angle(net["linear2"].W, B)), -1))
+    90.0
+    10.0
     """
 
     name = "weight_mirror"

@@ -1,0 +1,92 @@
+"""The bench's networks in PyTorch, and under BioTorch's rules: what `minifa bench` is measured beside. The only file that
+imports them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import backend
+from .bench import CLASSES, SHAPES, Step, batch
+
+
+class Block(nn.Module):
+    """The residual block of `models.resnet20`."""
+
+    def __init__(self, below: int, width: int) -> None:
+        super().__init__()
+        self.stride, self.more = width // below, width - below
+        self.body = nn.Sequential(
+            nn.Conv2d(below, width, 3, self.stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Any) -> Any:
+        y = self.body(x)
+        if self.more:
+            x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+        return torch.relu(y + x)
+
+
+def network(model: str) -> Any:
+    """The network of `minifa.bench.SHAPES`, layer by layer."""
+    layers: list[Any] = []
+    if model == "mlp":
+        widths = (784, *SHAPES["mlp"][2]["hidden"], CLASSES)
+        layers += [one for a, b in zip(widths, widths[1:], strict=False) for one in (nn.Linear(a, b), nn.ReLU())]
+        return nn.Sequential(*layers[:-1])
+    if model == "cnn":
+        for a, b in ((3, 32), (32, 64), (64, 128)):
+            layers += [nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 4 * 128, CLASSES))
+    layers += [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    below = 16
+    for width in (16, 32, 64):
+        for _ in range(3):
+            layers.append(Block(below, width))
+            below = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(below, CLASSES))
+
+
+def torch_step(model: str, batch_size: int, channels_last: bool = False) -> Step:
+    """A step of backpropagation, on as many threads as minifa uses."""
+    net, x, y = _prepared(network(model), model, batch_size)
+    if channels_last:
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def biotorch_step(model: str, rule: str, batch_size: int) -> Step:
+    """A step under one of BioTorch's rules (Sanfiz & Akrout 2021); its modes are called as minifa's rules are."""
+    from biotorch.module.biomodule import BioModule
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells every conversion
+        net, x, y = _prepared(BioModule(network(model), mode=rule, output_dim=CLASSES), model, batch_size)
+    optimizer, loss = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9), nn.functional.cross_entropy
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(net(x, targets=y, loss_function=loss), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def _prepared(net: Any, model: str, batch_size: int) -> tuple[Any, Any, Any]:
+    torch.set_num_threads(backend.threads())
+    x, y = (torch.from_numpy(array) for array in batch(SHAPES[model][1], batch_size))
+    return net, x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x, y

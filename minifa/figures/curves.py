@@ -1,0 +1,385 @@
+"""Runs over time and beside each other: learning curves, alignment per layer, and many rules at a glance."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from .. import experiments, rules
+from ..data import load
+from ..experiments import Result
+from ..layers.base import Weighted
+from ..tables import all_layers, finished_by_rule, layers_with, mean_at_end
+from ..training import Row
+from .style import SMALL, WIDTH, bare, drawing, look, missing, muted, readable_on
+
+LAYERS = 8  # shown beside each other
+ALIGNMENT = {
+    "weight_angle": "angle of\nW and B",
+    "norm_ratio": "norm(B) /\nnorm(W)",
+    "true_angle": "angle of error\nand bp's error",
+}
+Groups = Mapping[str, Sequence[Result]]
+
+
+def learning_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
+    """Accuracy (where there are classes) and loss while training: a line per rule, the mean over seeds, with a band
+    from the lowest to the highest seed. A cross marks where a run diverged.
+
+    Args:
+        results: of `minifa.experiments.run_many`, or a list of what `minifa.experiments.run` gave.
+
+    Raises:
+        ValueError: no run was finished.
+    """
+    groups = _finished(results)
+    measured = next(iter(groups.values()))[0].measured
+    kinds = [kind for kind in ("accuracy", "loss") if _has(groups, f"{measured}_{kind}")]
+    with drawing(3.3, title, dark=dark) as figure:
+        panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+        for axes, kind in zip(panels, kinds, strict=True):
+            _draw_measured(axes, groups, f"{measured}_{kind}", dark)
+        _name_rules(figure, groups, dark)
+    return figure
+
+
+def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
+    """For every layer, over the epochs: the angle between W and B, norm(B) / norm(W), and the angle between the rule's
+    error and backpropagation's. Mean over seeds, with a band from the lowest to the highest.
+
+    A diamond at epoch 0 marks the angle between W and B at which theory lets a rule start, where it says so
+    (`Rule.start_angle`). Of more than `LAYERS` layers so many are shown, evenly spaced, and it is said.
+
+    Args:
+        results: as for `learning_curves`, with alignment measured.
+
+    Raises:
+        ValueError: no run was finished, or none measured an alignment.
+    """
+    groups = _finished(results)
+    layers = all_layers(groups)
+    shown = _spread(layers, LAYERS)
+    quantities = [one for one in ALIGNMENT if _has(groups, *(f"{layer}.{one}" for layer in layers))]
+    if not quantities:
+        raise ValueError("these runs measured no alignment, or their rules have none that could be drawn")
+    facts = f"{len(shown)} of {len(layers)} layers" if len(shown) < len(layers) else ""
+    with drawing(1.45 * len(quantities) + 0.9, title, facts, dark=dark) as figure:
+        panels = figure.subplots(len(quantities), len(shown), sharex=True, sharey="row", squeeze=False)
+        for row, quantity in zip(panels, quantities, strict=True):
+            row[0].set_ylabel(ALIGNMENT[quantity])
+            for axes, layer in zip(row, shown, strict=True):
+                if not _draw_curves(axes, groups, f"{layer}.{quantity}", dark):
+                    axes.text(
+                        0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL,
+                        color=muted(),
+                    )  # fmt: skip
+            if quantity == "norm_ratio":
+                row[0].set_ylim(0, 1.1 * max(axes.dataLim.y1 for axes in row))
+            else:
+                _measure_angles(row)
+        for axes, layer in zip(panels[0], shown, strict=True):
+            axes.set_title(layer.replace(".", "\n", 1), fontsize=10)
+        for axes in panels[-1]:
+            axes.set_xlabel("epoch")
+        marked = quantities[0] == "weight_angle" and _mark_starts(
+            dict(zip(shown, panels[0], strict=True)), groups, dark
+        )
+        _name_rules(figure, groups, dark, marked)
+    return figure
+
+
+def has_alignment(results: Sequence[Result]) -> bool:
+    """Whether there is anything that `alignment_curves` could draw."""
+    groups = finished_by_rule(results)
+    return _has(groups, *(f"{layer}.{quantity}" for layer in all_layers(groups) for quantity in ALIGNMENT))
+
+
+def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
+    """Who learned how well, and how each feedback aligned: learning curves, final scores, and the angles per layer.
+
+    Args:
+        results: of `minifa.experiments.run_many`; every rule with the same seeds.
+
+    Raises:
+        ValueError: no run was finished.
+    """
+    groups = _finished(results)
+    with drawing(6.4, title, dark=dark) as figure:
+        panels = figure.subplots(2, 2)
+        _draw_measured(panels[0, 0], groups, _quantity(groups), dark)
+        _draw_scores(panels[0, 1], groups, dark)
+        for axes, quantity, name in (
+            (panels[1, 0], "weight_angle", "Feedback against weights, at the end"),
+            (panels[1, 1], "true_angle", "Error against bp's error, at the end"),
+        ):
+            _draw_angles(axes, groups, quantity, name, dark)
+        _name_rules(figure, groups, dark)
+    return figure
+
+
+def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
+    """Many rules at a glance, a line each: final scores, and the angles of every layer as heat maps.
+
+    Args:
+        results: as for `comparison`, which draws up to eight rules in more detail.
+
+    Raises:
+        ValueError: no run was finished.
+    """
+    groups = _finished(results)
+    with drawing(1.2 + 0.27 * len(groups), title, dark=dark) as figure:
+        scores, weights, errors = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
+        _draw_scores(scores, groups, dark)
+        _draw_heat_map(weights, groups, "weight_angle", "Angle of W and B")
+        image = _draw_heat_map(errors, groups, "true_angle", "Angle of errors")
+        bar = figure.colorbar(image, ax=errors, ticks=(0, 30, 60, 90), format="%d°", aspect=40, pad=0.03)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0, labelsize=SMALL)
+    return figure
+
+
+def training_curves(result: Result, title: str = "", *, dark: bool = False) -> Figure:
+    """One run: its loss, its accuracy, and the angle between W and B of every layer over the epochs.
+
+    Args:
+        result: of `minifa.experiments.run`, with an epoch at least.
+        title: a heading.
+    """
+    history = result.history
+    epochs = [row["epoch"] for row in history]
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    with drawing(3.4, title, dark=dark) as figure:
+        panels = figure.subplots(1, 3)
+        for axes, ending in ((panels[0], "_loss"), (panels[1], "_accuracy")):
+            kinds = [key for key in columns if key.endswith(ending) and "." not in key]
+            for i, key in enumerate(kinds):
+                values = [row.get(key, math.nan) for row in history]
+                axes.plot(epochs, values, label=key.removesuffix(ending), markersize=3.5, **look(i, dark))
+            axes.set_title(ending[1:].capitalize())
+        panels[1].set_ylim(0, 1.02)
+        layers = layers_with(history[0], "weight_angle")
+        for i, layer in enumerate(layers):
+            values = [row.get(f"{layer}.weight_angle", math.nan) for row in history]
+            panels[2].plot(epochs, values, label=layer, markersize=3.5, **look(i, dark))
+        panels[2].set_title("Angle of W and B")
+        if layers:
+            _measure_angles(panels[2:])
+        _fit_losses(panels[0], history[:1])
+        for axes in panels:
+            if not axes.lines:
+                missing(axes, "not measured,\nor none under this rule")
+                continue
+            axes.set_xlabel("epoch")
+            _count_epochs(axes, epochs[-1])
+            if axes.get_legend_handles_labels()[1]:
+                axes.legend(ncols=2 if len(axes.get_lines()) > 5 else 1)
+    return figure
+
+
+def _finished(results: Iterable[Result]) -> dict[str, list[Result]]:
+    groups = finished_by_rule(results)
+    if not groups:
+        raise ValueError("there is no finished run to draw")
+    return groups
+
+
+def _has(groups: Groups, *columns: str) -> bool:
+    """Whether some run measured one of these."""
+    rows = [row for some in groups.values() for r in some for row in r.history]
+    return any(row.get(column) is not None for row in rows for column in columns)
+
+
+def _spread(layers: Sequence[str], most: int) -> list[str]:
+    """At most so many of them, evenly spaced, the first and the last among them."""
+    count = min(most, len(layers))
+    return [layers[round(i * (len(layers) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+# Over the epochs
+
+
+def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
+    """A line per rule, with its band and its crosses. Returns whether any rule has this column."""
+    _count_epochs(axes, max(row["epoch"] for some in groups.values() for r in some for row in r.history))
+    found = False
+    for i, (rule, some) in enumerate(groups.items()):
+        by_epoch: dict[int, list[float]] = {}
+        for result in some:
+            known = [(row["epoch"], row[column]) for row in result.history if _is_number(row.get(column))]
+            for epoch, value in known:
+                by_epoch.setdefault(epoch, []).append(value)
+            if result.diverged and known:
+                axes.scatter(*known[-1], s=45, color=look(i, dark)["color"], marker="x", linewidth=2, zorder=4)
+        if not by_epoch:
+            continue
+        found = True
+        epochs, values = zip(*sorted(by_epoch.items()), strict=True)
+        means = [statistics.fmean(seeds) for seeds in values]
+        every = math.ceil(len(epochs) * len(axes.figure.axes) / 30)  # fewer markers in smaller panels
+        axes.plot(epochs, means, label=rule, markersize=3.5, markevery=every, linewidth=1.6, **look(i, dark))
+        if len(some) > 1:
+            lowest, highest = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
+            axes.fill_between(epochs, lowest, highest, color=look(i, dark)["color"], alpha=0.15, linewidth=0)
+    return found
+
+
+def _count_epochs(axes: Axes, last: int) -> None:
+    """Whole numbers from 0 to the last epoch."""
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.set_xlim(-0.04 * max(last, 1), 1.04 * max(last, 1))
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _draw_measured(axes: Axes, groups: Groups, column: str, dark: bool) -> None:
+    """An accuracy or a loss, with its title."""
+    _draw_curves(axes, groups, column, dark)
+    axes.set(title=f"{column.replace('_', ' ').capitalize()} while training", xlabel="epoch")
+    if column.endswith("accuracy"):
+        axes.set_ylim(0, 1.02)
+    else:
+        _fit_losses(axes, [r.history[0] for some in groups.values() for r in some])
+
+
+def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
+    """Losses far above all that training started from (on the way to divergence) leave the picture."""
+    losses = [value for row in starts for key, value in row.items() if key.endswith("_loss") and _is_number(value)]
+    if losses and axes.dataLim.y1 > 1.5 * max(losses):
+        axes.set_ylim(top=1.5 * max(losses))
+    axes.set_ylim(bottom=0)
+
+
+def _name_rules(figure: Figure, groups: Groups, dark: bool, starts: bool = False) -> None:
+    """The legend, in room of its own below all panels."""
+    handles = [
+        Line2D([], [], label=rule, markersize=4, linewidth=1.6, **look(i, dark)) for i, rule in enumerate(groups)
+    ]
+    plain: dict[str, Any] = {"color": muted(), "linestyle": "none"}
+    if starts:
+        handles.append(Line2D([], [], label="start, by theory", **plain, **HOLLOW))
+    if any(r.diverged for some in groups.values() for r in some):
+        handles.append(Line2D([], [], label="diverged", marker="x", markersize=6, markeredgewidth=2, **plain))
+    widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, nearly
+    columns = len(handles) if sum(widths) < WIDTH else int(WIDTH / max(widths))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / columns))
+
+
+HOLLOW: dict[str, Any] = {"marker": "D", "markersize": 8, "fillstyle": "none", "markeredgewidth": 1.2}
+
+
+def _mark_starts(panels: Mapping[str, Axes], groups: Groups, dark: bool) -> bool:
+    """Diamonds at epoch 0 where theory has an angle between W and B. Returns whether there was one."""
+    layers = _starting_layers(next(iter(groups.values()))[0])
+    marked = False
+    for i, name in enumerate(groups):
+        rule = rules.make(name)
+        for layer, axes in panels.items():
+            angle = rule.start_angle(layers[layer]) if layer in layers else None
+            if angle is not None and _has({name: groups[name]}, f"{layer}.weight_angle"):
+                axes.plot(0, angle, color=look(i, dark)["color"], clip_on=False, zorder=5, **HOLLOW)
+                marked = True
+    return marked
+
+
+def _starting_layers(result: Result) -> dict[str, Weighted]:
+    """The layers of this result's network, to be asked how their weights start; none where the data that gave the
+    network its shape cannot be had here."""
+    experiment = replace(result.experiment, rule="bp")
+    try:
+        net = experiments.build(experiment, load(experiment.data, experiment.data_dir))[0]
+    except (OSError, ValueError):
+        return {}
+    return {layer.name: layer for layer in net.weighted}
+
+
+def _measure_angles(panels: Sequence[Axes]) -> None:
+    """Panels that share an axis of degrees, with chance marked."""
+    highest = max(axes.dataLim.y1 for axes in panels)  # below 0 where nothing is drawn
+    for axes in panels:
+        axes.axhline(90, color=muted(), linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    panels[0].set_yticks(range(0, 181, 30), [f"{angle}°" for angle in range(0, 181, 30)])
+    panels[0].set_ylim(-5, min(185.0, max(100.0, highest + 10)))
+    panels[-1].annotate(
+        "chance", (1, 90), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points", va="center",
+        fontsize=SMALL, color=muted(), annotation_clip=False,
+    )  # fmt: skip
+
+
+# At the end
+
+
+def _quantity(groups: Groups) -> str:
+    """The column that scores are read from."""
+    measured = next(iter(groups.values()))[0].measured
+    return f"{measured}_accuracy" if _has(groups, f"{measured}_accuracy") else f"{measured}_loss"
+
+
+def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
+    """A dot per seed and a line at their mean."""
+    accurate = _quantity(groups).endswith("accuracy")
+    for i, some in enumerate(groups.values()):
+        scores = [r.score for r in some]
+        style = look(i, dark)
+        axes.scatter(
+            scores, [i] * len(scores), color=style["color"], marker=style["marker"], s=30, alpha=0.75, zorder=3
+        )
+        mean = statistics.fmean(scores)
+        axes.plot([mean, mean], [i - 0.3, i + 0.3], color=style["color"], linewidth=2.5)
+        left = accurate and mean > 0.5 and min(scores) > 0.2  # where there is room for the number
+        axes.annotate(
+            f"{mean:.3f}", (min(scores) if left else max(scores), i), xytext=(-9 if left else 9, 0),
+            textcoords="offset points", va="center", ha="right" if left else "left", fontsize=9,
+        )  # fmt: skip
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    if accurate:
+        axes.set_xlim(-0.02, 1.04)
+    some = max(groups.values(), key=len)
+    what = f"{some[0].measured} {'accuracy' if accurate else 'score (minus loss)'}"
+    axes.set_title(f"Final {what}, {len(some)} seed{'s' if len(some) > 1 else ''}")
+
+
+def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, dark: bool) -> None:
+    """An angle per layer, lowest layer at the left: mean over seeds."""
+    layers = all_layers(groups)
+    for i, some in enumerate(groups.values()):
+        means = [mean_at_end(some, f"{layer}.{quantity}") for layer in layers]
+        if not all(map(math.isnan, means)):
+            axes.plot(range(len(layers)), means, markersize=5, linewidth=1.4, **look(i, dark))
+    axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 5 else 0)
+    axes.set_xlim(-0.3, len(layers) - 0.7)
+    axes.set_title(title)
+    _measure_angles([axes])
+
+
+def _draw_heat_map(axes: Axes, groups: Groups, quantity: str, title: str) -> Any:
+    """Rules by layers, lowest layer at the left; an angle that a rule does not have stays empty."""
+    layers = all_layers(groups)
+    means = [[mean_at_end(some, f"{layer}.{quantity}") for layer in layers] for some in groups.values()]
+    image = axes.imshow(means, cmap="cividis", vmin=0, vmax=90, aspect="auto", interpolation="nearest")
+    shades = image.to_rgba(numpy.array(means))
+    for y, row in enumerate(means):
+        for x, angle in enumerate(row):
+            if not math.isnan(angle):
+                axes.text(
+                    x, y, f"{angle:.0f}", ha="center", va="center", fontsize=SMALL,
+                    color=readable_on(shades[y, x]),
+                )  # fmt: skip
+    bare(axes)
+    axes.set_xticks(range(len(layers)), layers, rotation=45 if len(layers) > 5 else 0)
+    axes.set_yticks([])
+    axes.set_title(title)
+    return image

@@ -1,0 +1,271 @@
+"""A network drawn with both of its ways: the activity up, and the error down as a rule carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from ..layers.base import Layer, Weighted
+from ..network import Network
+from ..rules.base import Rule
+from .style import SMALL, colour, drawing, muted, size
+
+# All in inches.
+BOX, TALL, PITCH = 3.3, 0.45, 0.72  # a box's width and height, and from one box to the next
+LANE = 1.45  # beside the boxes, for the shortcut of a residual block
+LABELS, BUS = 1.75, 0.3  # between the boxes and the lines that broadcast, and from one such line to the next
+
+
+def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) -> Figure:
+    """The network from its input (below) to its loss (above): the way of the activity in blue, that of the error under
+    this rule in orange.
+
+    Layerwise rules carry the error from layer to layer, down through each B; direct rules broadcast it through a matrix
+    to every layer they teach (of dense feedback: from every later layer).
+
+    Args:
+        net: of any depth, residual blocks in it or not.
+        rule: attached to the network; the matrices are those of `Rule.B`.
+        title: a heading; default the rule's own title.
+
+    Raises:
+        ValueError: the rule is not attached to this network.
+    """
+    if rule.net is not net:
+        raise ValueError(f"the rule {rule.name!r} is not attached to this network: call rule.attach(net) first")
+    plan = _Plan(net, rule)
+    facts = f"{rule.equation}; needs {rule.needs}"
+    with drawing(plan.height, title or rule.title, facts, dark=dark, width=plan.width) as figure:
+        axes = figure.subplots()
+        axes.axis("off")
+        axes.set(xlim=(0, plan.width - 0.2), ylim=(0, plan.height - 0.1), aspect="equal")
+        plan.draw(axes)
+    return figure
+
+
+@dataclass
+class _Box:
+    """A weighted layer, a residual sum, the input or the loss, and the layers without weights that follow it."""
+
+    name: str
+    note: str
+    y: float
+    layer: Layer | None = None
+    followers: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Block:
+    """A residual block: its lane leads from below its lowest box to its sum, around everything between."""
+
+    name: str
+    depth: int
+    shortcut: list[Layer]
+    lowest: float
+    sum: float
+    passes: bool = False  # whether an error leaves the shortcut at its lower end
+
+
+class _Plan:
+    """What stands where, and which way the error goes."""
+
+    def __init__(self, net: Network, rule: Rule) -> None:
+        self.rule = rule
+        self.layers = {layer.name: layer for layer in net}
+        self.boxes: list[_Box] = []
+        self.blocks: dict[str, _Block] = {}
+        self.at: dict[str, _Box] = {}
+        self.arrives: dict[str, bool] = {}  # whether an error arrives at a layer's output
+        self.at["input"] = self._add("input", size(net.input_shape) if net.input_shape else "")
+        self._place(net.layers, depth=0)
+        self.at[""] = self._add("loss", "output against target")
+        if rule.walks_back or rule.B:  # otherwise nothing but a number is told to anyone
+            self._walk_back(net.layers, arrives=True)
+        self.lane = LANE if any(block.shortcut for block in self.blocks.values()) else 0.5
+        self.left = 0.15 + self.lane * max((block.depth for block in self.blocks.values()), default=0)
+        self.right = self.left + BOX
+        self.lines = self._broadcast_lines()
+        self.width = max(6.0, self.right + LABELS + BUS * len(self.lines) + 0.2)
+        self.height = self.boxes[-1].y + TALL / 2 + 0.15
+
+    def _add(self, name: str, note: str, layer: Layer | None = None) -> _Box:
+        self.boxes.append(_Box(name, note, 0.1 + TALL / 2 + PITCH * len(self.boxes), layer))
+        return self.boxes[-1]
+
+    def _place(self, layers: Sequence[Layer], depth: int) -> None:
+        """A box for every weighted layer and residual sum; what follows goes into the same box."""
+        follows = depth == 0  # at the start of a branch there is no box of its own to follow
+        for layer in layers:
+            branches = dict(layer.children())
+            if branches:
+                lowest = self.boxes[-1].y + PITCH
+                self._place(branches["body"], depth + 1)
+                self.at[layer.name] = self._add(layer.name, "body + shortcut", layer)
+                self.blocks[layer.name] = _Block(layer.name, depth + 1, branches["shortcut"], lowest, self.boxes[-1].y)
+                self.at.update({one.name: self.boxes[-1] for one in _all(branches["shortcut"])})
+            elif isinstance(layer, Weighted) or not follows:
+                note = size(layer.weight_shape) if isinstance(layer, Weighted) else ""
+                self.at[layer.name] = self._add(layer.name, note, layer)
+            else:
+                self.boxes[-1].followers.append(_short(layer.name))
+                self.at[layer.name] = self.boxes[-1]
+            follows = True
+
+    def _walk_back(self, layers: Sequence[Layer], arrives: bool) -> bool:
+        """Note where an error arrives. Returns whether one leaves these layers at their lower end."""
+        for layer in reversed(layers):
+            arrives = arrives or self.rule.teaches(layer)
+            self.arrives[layer.name] = arrives
+            branches = {part: self._walk_back(inner, arrives) for part, inner in layer.children()}
+            if branches:
+                self.blocks[layer.name].passes = branches["shortcut"] and layer.sends_down
+                arrives = any(branches.values())
+            arrives = arrives and self._crosses(layer)
+        return arrives
+
+    def _crosses(self, layer: Layer) -> bool:
+        return layer.sends_down and (self.rule.crosses_weights or not isinstance(layer, Weighted))
+
+    def _broadcast_lines(self) -> dict[str, dict[str, Any]]:
+        """Of a rule whose matrices cross no layer: by source, the matrices to their targets. The source "" is the
+        loss."""
+        lines: dict[str, dict[str, Any]] = {}
+        for key, matrix in {} if self.rule.crosses_weights else self.rule.B.items():
+            target, _, source = key.partition("<-")
+            lines.setdefault(source, {})[target] = matrix
+        return dict(sorted(lines.items(), key=lambda item: self.at[item[0]].y))
+
+    # Drawing it
+
+    def draw(self, axes: Axes) -> None:
+        up, down = self.left + 0.4, self.right - 1.4
+        for block in self.blocks.values():
+            self._draw_block(axes, block, up, down)
+        for lower, upper in zip(self.boxes, self.boxes[1:], strict=False):
+            ends = lower.y + TALL / 2, upper.y - TALL / 2
+            _arrow(axes, (up, ends[0]), (up, ends[1]), colour(0))
+            if self._leaves(upper):
+                _arrow(axes, (down, ends[1]), (down, ends[0]), colour(1))
+                axes.text(down + 0.1, sum(ends) / 2, self._carrier(upper), va="center", fontsize=SMALL, color=colour(1))
+        axes.text(up + 0.1, self.boxes[0].y + PITCH / 2, "activity", va="center", fontsize=SMALL, color=colour(0))
+        for box in self.boxes:
+            self._draw_box(axes, box)
+        self._draw_lines(axes)
+        self._draw_taught(axes)
+
+    def _leaves(self, box: _Box) -> bool:
+        """Whether an error goes down from this box into the one below."""
+        if box.layer is None:
+            return any(self.arrives.values())
+        return self.arrives.get(box.layer.name, False) and (
+            bool(dict(box.layer.children())) or self._crosses(box.layer)
+        )
+
+    def _carrier(self, box: _Box) -> str:
+        """What carries the error down from this box."""
+        if box.layer is None:
+            return "the true error"
+        return self._matrix(box.layer)
+
+    def _matrix(self, layer: Layer) -> str:
+        matrix = self.rule.B.get(layer.name)
+        if matrix is None or not isinstance(layer, Weighted):
+            return ""
+        return "B = W" if matrix is layer.W else f"B  {size(matrix.shape)}"
+
+    def _draw_box(self, axes: Axes, box: _Box) -> None:
+        _frame(axes, self.left, box.y - TALL / 2, BOX, TALL)
+        line = box.y + (0.09 if box.followers else 0)
+        axes.text(self.left + 0.12, line, _short(box.name), va="center", fontsize=9.5, fontweight="bold")
+        axes.text(self.right - 0.12, line, box.note, va="center", ha="right", fontsize=SMALL, color=muted())
+        followers = "  ".join(box.followers)
+        axes.text(self.left + 0.12, box.y - 0.1, followers, va="center", fontsize=SMALL, color=muted())
+
+    def _draw_block(self, axes: Axes, block: _Block, up: float, down: float) -> None:
+        """Its lane: the activity past the body into the sum, the error past the body down to where they part."""
+        lane, gap = 0.15 + self.lane * (block.depth - 0.5), block.lowest - PITCH / 2
+        middle = (gap + block.sum) / 2
+        activity, error = lane - 0.06, lane + 0.06
+        _line(axes, [(up, gap + 0.04), (activity, gap + 0.04), (activity, block.sum + 0.08)], colour(0))
+        _arrow(axes, (activity, block.sum + 0.08), (self.left, block.sum + 0.08), colour(0))
+        axes.plot(up, gap + 0.04, "o", color=colour(0), markersize=4)
+        if self.arrives.get(block.name, False) and (block.passes or block.shortcut):
+            _line(axes, [(self.left, block.sum - 0.08), (error, block.sum - 0.08), (error, middle)], colour(1))
+        if block.passes:
+            _line(axes, [(error, middle), (error, gap - 0.04), (down, gap - 0.04)], colour(1))
+            axes.plot(down, gap - 0.04, "o", color=colour(1), markersize=4)
+            _arrow(axes, (down, gap - 0.04), (down, gap - (PITCH - TALL) / 2), colour(1))
+        weighted = [layer for layer in _all(block.shortcut) if isinstance(layer, Weighted)]
+        if block.shortcut:
+            _frame(axes, lane - 0.62, middle - TALL / 2, 1.24, TALL)
+            note = size(weighted[0].weight_shape) if len(weighted) == 1 else f"{len(weighted)} layers"
+            words = f"{_short(block.shortcut[0].name)}\n{note}"
+            axes.text(lane, middle, words, ha="center", va="center", fontsize=SMALL)
+        if block.passes and len(weighted) == 1:
+            page = {"facecolor": rcParams["axes.facecolor"], "edgecolor": "none", "pad": 1}
+            axes.text(
+                lane, middle - TALL / 2 - 0.16, self._matrix(weighted[0]), ha="center", va="center", fontsize=SMALL,
+                color=colour(1), bbox=page,
+            )  # fmt: skip
+
+    def _draw_lines(self, axes: Axes) -> None:
+        """The broadcast: a line down for every source, a line across for every target, a dot where they are joined."""
+        places = {source: self.right + LABELS + BUS * i for i, source in enumerate(self.lines)}
+        targets: dict[str, list[tuple[float, Any]]] = {}
+        for source, matrices in self.lines.items():
+            x, y = places[source], self.at[source].y
+            lowest = min(self.at[target].y for target in matrices)
+            _line(axes, [(self.right, y + 0.15), (x, y + 0.15), (x, lowest - 0.12)], colour(1))
+            for target, matrix in matrices.items():
+                targets.setdefault(target, []).append((x, matrix))
+        for target, joined in targets.items():
+            y = self.at[target].y - 0.12
+            _arrow(axes, (max(x for x, _ in joined), y), (self.right, y), colour(1))
+            for x, _ in joined:
+                axes.plot(x, y, "o", color=colour(1), markersize=4)
+            what = f"B  {size(joined[0][1].shape)}" if len(joined) == 1 else f"{len(joined)} matrices"
+            axes.text(
+                self.right + 0.15, y + 0.03, f"{_short(target)}   {what}", va="bottom", fontsize=SMALL, color=colour(1)
+            )
+
+    def _draw_taught(self, axes: Axes) -> None:
+        """What is taught without a matrix of its own."""
+        named = {target for matrices in self.lines.values() for target in matrices}
+        for name, box in self.at.items():
+            if box.layer is not None and name not in named and self.rule.teaches(self.layers[name]):
+                axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
+                words = f"{_short(name)} is taught"
+                axes.text(self.right + 0.15, box.y, words, va="center", fontsize=SMALL, color=colour(1))
+
+
+def _short(name: str) -> str:
+    """The last part of a layer's path."""
+    return name.rsplit(".", 1)[-1]
+
+
+def _all(layers: Sequence[Layer]) -> list[Layer]:
+    return [one for layer in layers for one in (layer, *(_all([x for _, inner in layer.children() for x in inner])))]
+
+
+def _frame(axes: Axes, left: float, bottom: float, width: float, height: float) -> None:
+    style = "round,pad=0,rounding_size=0.06"
+    box = FancyBboxPatch(
+        (left, bottom), width, height, boxstyle=style, facecolor=rcParams["axes.facecolor"],
+        edgecolor=rcParams["axes.edgecolor"], linewidth=0.9,
+    )  # fmt: skip
+    axes.add_patch(box)
+
+
+def _line(axes: Axes, points: Sequence[tuple[float, float]], shade: str) -> None:
+    axes.plot(*zip(*points, strict=True), color=shade, linewidth=1.5, solid_joinstyle="round", zorder=1)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], shade: str) -> None:
+    arrow = {"arrowstyle": "-|>", "color": shade, "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 11}
+    axes.annotate("", end, start, arrowprops=arrow)

@@ -1,0 +1,131 @@
+"""The errors that a rule delivers, beside those that backpropagation would have delivered."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import metrics
+from ..backend import Array
+from ..losses import Loss
+from ..network import Network
+from ..rules.base import Rule
+from .matrices import Host, host
+from .style import SMALL, bare, colour, diverging, drawing, missing, muted, size
+
+EXAMPLES, UNITS = 16, 128  # shown of a batch's errors
+
+
+def deltas(net: Network, rule: Rule, x: Array, y: Any, loss: Loss, title: str = "", *, dark: bool = False) -> Figure:
+    """For every weighted layer the rule's error at its output beside backpropagation's, for the same batch and weights;
+    the output layer on top, as the error travels.
+
+    A line is an example, a column a unit (of a map: channel by channel). Every line has its own scale, because sizes
+    differ by orders of magnitude between examples and layers while the angle is a matter of direction; the angle (mean
+    over the batch's examples) and the ratio of the sizes (norms over the batch) stand beside it.
+
+    Args:
+        net, rule, x, y, loss: as for `minifa.metrics.errors`.
+
+    Raises:
+        ValueError: the rule makes no backward pass, so it has no errors to show.
+    """
+    found = metrics.errors(net, rule, x, y, loss)
+    facts = (
+        f"A line: one of {min(EXAMPLES, len(x))} examples, in its own scale. A column: one of up to {UNITS} units. "
+        f"Angles: mean over {len(x)} examples"
+    )
+    with drawing(0.4 + 0.85 * len(found), title, facts, dark=dark) as figure:
+        rows = figure.subplots(len(found), 2, squeeze=False)
+        for axes, name in zip(rows[0], (textwrap.fill(rule.title, 36), "backpropagation"), strict=True):
+            axes.set_title(name)
+        for (left, right), (name, both) in zip(rows, reversed(found.items()), strict=True):
+            for axes, errors in zip((left, right), both, strict=True):
+                _show_errors(axes, errors)
+            left.set_ylabel(_describe(name, both), rotation=0, ha="right", va="center", fontsize=9)
+            right.text(1.02, 0.5, _compare(*both), transform=right.transAxes, va="center", fontsize=9, linespacing=1.4)
+    return figure
+
+
+def _show_errors(axes: Axes, errors: Array | None) -> None:
+    if errors is None:
+        missing(axes, "no error arrives")
+        return
+    shown = flattened(host(errors))[:EXAMPLES]
+    largest = abs(shown).max(axis=1, keepdims=True)
+    shown = shown / numpy.where(largest > 0, largest, 1.0)
+    axes.imshow(shown, cmap=diverging(), vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    bare(axes)
+    axes.set(xticks=[], yticks=[])
+
+
+def flattened(errors: Host) -> Host:
+    """Errors (N, ...) as a matrix (N, units), maps channel by channel; as many units as a picture holds, of maps whole
+    channels where one fits."""
+    if errors.ndim == 4:
+        n, height, width, _ = errors.shape
+        errors = errors[..., : max(1, UNITS // (height * width))].transpose(0, 3, 1, 2)
+    return errors.reshape(len(errors), -1)[:, :UNITS]
+
+
+def _describe(name: str, both: tuple[Array | None, Array | None]) -> str:
+    shape = next((errors.shape[1:] for errors in both if errors is not None), ())
+    return f"{name}\n{size(shape)}" if shape else name
+
+
+def _compare(own: Array | None, true: Array | None) -> str:
+    if own is None or true is None:
+        return ""
+    angles = _angles(own, true)
+    if not angles.size:
+        return "no angle: zero\nor not finite"
+    norms = [numpy.linalg.norm(host(errors)) for errors in (own, true)]
+    return f"{angles.mean():.1f}°\nsize × {norms[0] / norms[1]:#.2g}"
+
+
+def _angles(own: Array, true: Array) -> Host:
+    """Per example, in degrees, of those that have one."""
+    angles = host(metrics.sample_angles(own, true))
+    return angles[~numpy.isnan(angles)]
+
+
+def angle_histogram(
+    net: Network, rule: Rule, x: Array, y: Any, loss: Loss, title: str = "", *, dark: bool = False
+) -> Figure:
+    """For every weighted layer how many examples have which angle between the rule's error and backpropagation's; the
+    output layer on top. 90 degrees is chance: the two know nothing of each other.
+
+    Args:
+        net, rule, x, y, loss: as for `minifa.metrics.errors`.
+
+    Raises:
+        ValueError: the rule makes no backward pass, so it has no errors to compare.
+    """
+    found = metrics.errors(net, rule, x, y, loss)
+    with drawing(0.7 + 0.62 * len(found), title, dark=dark) as figure:
+        column = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, (own, true)) in zip(column, reversed(found.items()), strict=True):
+            axes.grid(visible=False)
+            axes.spines["left"].set_visible(False)
+            axes.set(yticks=[])
+            axes.set_ylabel(name, rotation=0, ha="right", va="center")
+            axes.axvline(90, color=muted(), linewidth=1, linestyle=(0, (4, 3)))
+            values = numpy.empty(0) if own is None or true is None else _angles(own, true)
+            axes.hist(values, bins=numpy.arange(0, 181, 2), color=colour(0), alpha=0.85)
+            if own is None or true is None:
+                words = "no error arrives"
+            else:
+                words = f"mean {values.mean():.1f}°" if values.size else "no angle: zero or not finite"
+            axes.text(1, 0.5, words, transform=axes.transAxes, ha="right", va="center", fontsize=9)
+        column[0].annotate(
+            "chance", (90, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
+            fontsize=SMALL, color=muted(),
+        )  # fmt: skip
+        column[-1].set(xlim=(0, 180), xticks=range(0, 181, 30))
+        column[-1].set_xticklabels([f"{a}°" for a in range(0, 181, 30)])
+        column[-1].set_xlabel(f"angle of each example's error under {rule.name} to backpropagation's")
+    return figure

@@ -1,0 +1,105 @@
+"""Every picture of a finished run, from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+from matplotlib.figure import Figure
+
+from .. import backend, experiments, runs
+from ..data import load
+from ..data.npz import read_arrays
+from ..experiments import MEASURED_ON, Experiment, Result, describe_options
+from ..layers.conv import Conv2d
+from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
+from .diagrams import broadcast
+from .errors import angle_histogram, deltas
+from .matrices import kernels, matrices, signs
+
+FEW = 8  # rules: as many as a reader can tell apart in one panel
+
+
+def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
+    """Draw, by name, all that a finished run has to show.
+
+    Of `minifa train`: its curves, its network with the way of the error, for every weighted layer W and B (and their
+    signs, and the kernels), and the errors at every layer beside backpropagation's, for the examples on which its
+    alignment was measured. Of a network that is no longer finite only the curves. Of `minifa compare`: learning curves,
+    alignment, and who beats whom.
+
+    Args:
+        folder: of `minifa train` or `minifa compare`.
+
+    Returns:
+        By name: "training", "alignment", "network", "deltas", "angles", "matrices-linear1", ...; of a comparison
+        "comparison", "learning", "survey", "alignment".
+
+    Raises:
+        FileNotFoundError: it is neither, or the data of the run are not here.
+        DataFileError: a file in it is damaged or of another format.
+        ValueError: no run of a comparison was finished.
+    """
+    path = Path(folder)
+    results = runs.read_results(path)
+    if not (path / "network.npz").is_file():
+        return _of_comparison(results, dark)
+    figures = _of_history(results, dark)
+    if all(numpy.isfinite(array).all() for array in read_arrays(path / "network.npz").values()):
+        with numpy.errstate(over="ignore", invalid="ignore"):  # of weights on the way to divergence
+            figures |= _of_network(path, dark)
+    return figures
+
+
+def _of_comparison(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
+    title = _setting(results[0].experiment) if results else ""
+    few = len({r.experiment.rule for r in results}) <= FEW
+    figures = {
+        "comparison": (comparison if few else survey)(results, title, dark=dark),
+        "learning": learning_curves(results, title, dark=dark),
+    }
+    if few:
+        figures["survey"] = survey(results, title, dark=dark)
+    if has_alignment(results):
+        figures["alignment"] = alignment_curves(results, title, dark=dark)
+    return figures
+
+
+def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
+    (result,) = results
+    title = f"{result.experiment.rule} on {_setting(result.experiment)}"
+    figures = {"training": training_curves(result, title, dark=dark)}
+    if has_alignment(results):
+        figures["alignment"] = alignment_curves(results, title, dark=dark)
+    return figures
+
+
+def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
+    net, rule, experiment = runs.open_run(path)
+    data = load(experiment.data, experiment.data_dir)
+    loss = experiments.build(experiment, data)[2]
+    examples = data.train.head(MEASURED_ON)
+    x = backend.asarray(examples.x, net.dtype)
+    title = f"under {experiment.rule}, {_setting(experiment)}"
+    figures = {"network": broadcast(net, rule, dark=dark)}
+    if rule.walks_back:
+        figures["deltas"] = deltas(net, rule, x, examples.y, loss, f"Errors {title}", dark=dark)
+        figures["angles"] = angle_histogram(net, rule, x, examples.y, loss, f"Angles of errors {title}", dark=dark)
+    carriers = rule.senders(net) if rule.crosses_weights else []
+    for layer in net.weighted:
+        B = rule.feedback(layer) if layer in carriers else None  # rule.B is of the last pass: before the run was opened
+        if B is not None and B.shape != layer.weight_shape:
+            B = None  # a dense matrix between maps, no counterpart of the kernel
+        heading = f"{layer.name} {title}"
+        figures[f"matrices-{layer.name}"] = matrices(layer.W, B, heading, dark=dark)
+        if B is not None:
+            figures[f"signs-{layer.name}"] = signs(layer.W, B, heading, dark=dark)
+        if isinstance(layer, Conv2d):
+            figures[f"kernels-{layer.name}"] = kernels(layer.W, B, heading, dark=dark)
+    return figures
+
+
+def _setting(experiment: Experiment) -> str:
+    words = Path(experiment.data).stem, experiment.model, describe_options(experiment.model_options)
+    return f"{' '.join(filter(None, words))}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"

@@ -1,0 +1,229 @@
+"""Weights and the feedback that stands in for them: as matrices, as kernels, and sign by sign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from .. import backend, metrics
+from ..layers.base import as_matrix
+from .style import SMALL, bare, colour, diverging, drawing, missing, readable_on, size
+
+Host = numpy.ndarray
+TILES = 16  # kernels shown along each side of a picture
+NUMBERED = 8  # matrices up to this many rows and columns show their numbers
+LONG = 3  # matrices whose sides have a larger ratio lie along the page, one above the other
+
+
+def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
+    """W, B and their difference beside each other on one scale, with angle, sign agreement and norm ratio in words.
+
+    Long matrices lie along the page, W above B above W - B; the axes say which side is the input.
+
+    Args:
+        W: (..., n_in, n_out), on host or backend; a kernel is shown as its matrix (fan_in, fan_out).
+        B: of W's shape; None where there is none, which is drawn as such.
+        title: a heading above the words.
+
+    Raises:
+        ValueError: W and B of different shapes, or what is no matrix.
+    """
+    w, b = _pair(W, B)
+    rows, columns = as_matrix(w).shape
+    long, turned = max(rows, columns) > LONG * min(rows, columns), rows > LONG * columns
+    limit, beyond = _limit(w, b)
+    height = _height(rows, columns, 8.0 if long else 2.6)
+    with drawing((3 if long else 1) * (height + 0.35) + 0.4, title, _in_words(w, b), dark=dark) as figure:
+        panels = figure.subplots(3 if long else 1, 1 if long else 3, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, name, array in zip(panels, ("W", "B", "W − B"), (w, b, None if b is None else w - b), strict=True):
+            axes.set_title(name if array is None else f"{name}  {size((rows, columns))}")
+            if array is not None:
+                _show(axes, as_matrix(array), limit, turned)
+            elif name == "B":
+                missing(axes, "no B: not computed yet,\nor none under this rule")
+            else:
+                missing(axes, "nothing to compare")
+        _name_sides(panels[-1:] if long else panels, panels if long else panels[:1], turned)
+        _scale(figure, panels, beyond)
+    return figure
+
+
+def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Figure:
+    """Convolution kernels as tiles: a row of tiles for every input channel, a column for every output channel. Those of
+    B, if given, beside those of W (below them where they lie in long rows) on one scale.
+
+    Args:
+        W: (kH, kW, C_in, C_out), on host or backend; of more channels than `TILES` the first are shown, and it is said.
+        B: of W's shape, or None.
+        title: a heading.
+
+    Raises:
+        ValueError: what is no kernel, or W and B of different shapes.
+    """
+    w, b = _pair(W, B)
+    if w.ndim != 4:
+        raise ValueError(f"a kernel has shape (kH, kW, C_in, C_out), got {size(w.shape)}")
+    limit, beyond = _limit(w, b)
+    shown = {"W": w} if b is None else {"W": w, "B": b}
+    rows, columns = tiled(w).shape
+    across = 1 if 2 * rows <= columns else len(shown)
+    down = len(shown) // across
+    facts = ". ".join(filter(None, (_in_words(w, b), _left_out(w))))
+    with drawing(down * (min(8 / across * rows / columns, 4.4) + 0.35) + 0.25, title, facts, dark=dark) as figure:
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, (name, array) in zip(panels, shown.items(), strict=True):
+            axes.set_title(f"{name}  {size(array.shape)}")
+            _show(axes, tiled(array), limit)
+            axes.set(aspect="equal", xticks=[], yticks=[])
+            _cut(axes, array.shape[:2], (rows, columns))
+        for axes in panels[-across:]:
+            axes.set_xlabel("output channel")
+        if w.shape[2] > 1:
+            panels[0].set_ylabel("input channel")
+        _scale(figure, panels, beyond)
+    return figure
+
+
+def tiled(kernel: Host) -> Host:
+    """Kernels (kH, kW, C_in, C_out) as one sheet (C_in * kH, C_out * kW), as many of them as a picture holds."""
+    kernel = kernel[:, :, :TILES, :TILES]
+    height, width, c_in, c_out = kernel.shape
+    return kernel.transpose(2, 0, 3, 1).reshape(c_in * height, c_out * width)
+
+
+def _left_out(kernel: Host) -> str:
+    sides = zip(("input", "output"), kernel.shape[2:], strict=True)
+    parts = [f"{TILES} of {count} {side} channels" for side, count in sides if count > TILES]
+    return f"Shown: the first {' and '.join(parts)}" if parts else ""
+
+
+def _cut(axes: Axes, tile: tuple[int, ...], sheet: tuple[int, int]) -> None:
+    """Lines in the page's colour between the tiles."""
+    for line, step, end in ((axes.axhline, tile[0], sheet[0]), (axes.axvline, tile[1], sheet[1])):
+        for place in range(step, end, step):
+            line(place - 0.5, color=axes.get_facecolor(), linewidth=2.5)
+
+
+def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
+    """Where W and B agree in sign: a map of their entries, with the fraction that agrees in words.
+
+    Args:
+        W, B: of one shape (..., n_in, n_out), on host or backend; a kernel is shown as its matrix (fan_in, fan_out).
+        title: a heading.
+
+    Raises:
+        ValueError: W and B of different shapes, or no B.
+    """
+    w, b = _pair(W, B)
+    if b is None:
+        raise ValueError("the signs of W are compared with those of a B, got None")
+    product = as_matrix(numpy.sign(w) * numpy.sign(b))
+    rows, columns = product.shape
+    turned = rows > LONG * columns
+    facts = f"{100 * _agreement(w, b):.1f} % of {product.size:,} signs agree (chance: 50 %)"
+    with drawing(_height(rows, columns, 7.4) + 0.7, title, facts, dark=dark) as figure:
+        kinds = {  # one that stands out: what agrees is filled in
+            "disagree": (-1, "#3d3f3a" if dark else "#e8e4d9"),
+            "zero in W or B": (0, colour(3)),
+            "agree": (1, colour(2)),
+        }
+        axes = figure.subplots()
+        image = _show(axes, product, 1.5, turned, numbered=False)
+        image.set_cmap(ListedColormap([shade for _, shade in kinds.values()]))
+        _name_sides([axes], [axes], turned)
+        present = [Patch(color=shade, label=kind) for kind, (value, shade) in kinds.items() if (product == value).any()]
+        axes.legend(handles=present[::-1], loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
+    return figure
+
+
+def _pair(W: Any, B: Any) -> tuple[Host, Host | None]:
+    """Both on the host in float64, of one shape."""
+    w, b = host(W), None if B is None else host(B)
+    if w.ndim < 2:
+        raise ValueError(f"W is a matrix or a kernel (..., n_in, n_out), got {size(w.shape)}")
+    if b is not None and b.shape != w.shape:
+        raise ValueError(
+            f"W and B are compared entry by entry and need one shape: W has {size(w.shape)}, B {size(b.shape)}"
+        )
+    return w, b
+
+
+def host(array: Any) -> Host:
+    """Numbers from host or backend, on the host, in float64."""
+    return numpy.asarray(backend.to_host(array), float)
+
+
+def _in_words(w: Host, b: Host | None) -> str:
+    if b is None:
+        return ""
+    if not (numpy.isfinite(w).all() and numpy.isfinite(b).all()):
+        return "Not all entries are finite numbers: there is no angle"
+    if not (w.any() and b.any()):
+        return "One of the two is zero everywhere: there is no angle"
+    angle = float(metrics.angle(backend.asarray(w, "float64"), backend.asarray(b, "float64")))
+    ratio = numpy.linalg.norm(b) / numpy.linalg.norm(w)
+    return (
+        f"Angle {angle:.1f}° (chance: 90°), {100 * _agreement(w, b):.0f} % of the signs agree (chance: 50 %), "
+        f"norm(B) / norm(W) = {ratio:#.3g}"
+    )
+
+
+def _agreement(w: Host, b: Host) -> float:
+    return float(metrics.sign_agreement(backend.asarray(w, "float64"), backend.asarray(b, "float64")))
+
+
+def _limit(*arrays: Host | None) -> tuple[float, bool]:
+    """Where the colours end, one number for all arrays, and whether entries lie beyond it. Of many entries half a
+    percent may: a few strays would leave the rest pale."""
+    sizes = numpy.abs(numpy.concatenate([a[numpy.isfinite(a)] for a in arrays if a is not None]))
+    largest = float(sizes.max(initial=0))
+    limit = float(numpy.quantile(sizes, 0.995)) if sizes.size > 1000 else largest
+    return limit or largest or 1.0, 0 < limit < largest
+
+
+def _height(rows: int, columns: int, width: float) -> float:
+    """Of a panel so wide, in inches: square entries as far as the page allows."""
+    low, high = sorted((rows, columns))
+    if high > LONG * low:
+        return min(max(width * low / high, 0.5), 1.6)
+    return min(width * rows / columns, 0.5 * rows, 3.0)
+
+
+def _show(axes: Axes, matrix: Host, limit: float, turned: bool = False, numbered: bool = True) -> AxesImage:
+    shown = matrix.T if turned else matrix
+    bare(axes)
+    for axis, count in ((axes.xaxis, shown.shape[1]), (axes.yaxis, shown.shape[0])):
+        axis.set_ticks(range(count) if count <= NUMBERED else (0, count - 1))
+    image = axes.imshow(shown, cmap=diverging(), vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    if numbered and max(shown.shape) <= NUMBERED:
+        shades = image.to_rgba(shown)
+        for (row, column), value in numpy.ndenumerate(shown):
+            axes.text(
+                column, row, f"{value:.2f}".replace("-", "−"), ha="center", va="center", fontsize=SMALL,
+                color=readable_on(shades[row, column]),
+            )  # fmt: skip
+    return image
+
+
+def _name_sides(lowest: Any, leftmost: Any, turned: bool) -> None:
+    across, down = ("input", "output") if turned else ("output", "input")
+    for axes in lowest:
+        axes.set_xlabel(across)
+    for axes in leftmost:
+        axes.set_ylabel(down)
+
+
+def _scale(figure: Figure, panels: Any, beyond: bool) -> None:
+    """The colour bar, one for all panels."""
+    bar = figure.colorbar(panels[0].images[0], ax=panels, aspect=30, pad=0.015, extend="both" if beyond else "neither")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=SMALL)
+    bar.locator = MaxNLocator(4, symmetric=True)
+    bar.update_ticks()

@@ -1,0 +1,169 @@
+"""The documentation is run and checked: every example in a docstring gives what it says, and every public name tells
+what it takes."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+import numpy
+import pytest
+
+import minifa
+from minifa import backend
+
+FOLDER = Path(minifa.__file__).parent
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+NAMES = {"mf": minifa, "np": numpy}  # what an example may use without importing it
+
+
+def examples(path):
+    """The examples of a file by the docstring they stand in: of the module and of everything in it, private or not."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            name, line = getattr(node, "name", "the module"), node.body[0].lineno - 1
+            found = doctest.DocTestParser().get_doctest(ast.get_docstring(node), dict(NAMES), name, path.name, line)
+            if found.examples:
+                yield found
+
+
+def run_examples(examples):
+    """What went wrong, in doctest's words; nothing where all came out as written."""
+    report = []
+    doctest.DocTestRunner(optionflags=OPTIONS).run(examples, out=report.append)
+    return "".join(report)
+
+
+MODULES = {path.relative_to(FOLDER).as_posix(): list(examples(path)) for path in sorted(FOLDER.rglob("*.py"))}
+SHOWING = [module for module, found in MODULES.items() if found]
+
+
+@pytest.mark.parametrize("module", SHOWING)
+def test_every_example_gives_what_it_says(module):
+    before = backend.name(), backend.dtype()
+    for found in MODULES[module]:
+        wrong = run_examples(found)
+        assert not wrong, wrong
+        assert (backend.name(), backend.dtype()) == before, f"the example of {found.name} does not tidy up"
+
+
+def test_an_example_that_is_wrong_is_found(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text('def f():\n    """Two.\n\n    >>> 1 + 1\n    3\n    """\n', encoding="utf-8")
+    (found,) = examples(module)
+    assert found.name == "f" and "Expected:\n    3\nGot:\n    2\n" in run_examples(found)
+
+
+def test_the_examples_are_not_few():
+    assert sum(len(found.examples) for module in SHOWING for found in MODULES[module]) >= 250
+    assert len(SHOWING) >= 35
+
+
+# What a docstring must have
+
+
+def public(module):
+    """The public names of a module: those it lists, else those it defines."""
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", None) or [name for name in own if not name.startswith("_")]
+    return {f"{module.__name__}.{name}": getattr(module, name) for name in names}
+
+
+def collect(kind, modules):
+    """What the modules make public, each once, by the shortest name it has."""
+    found = {}
+    for module in modules:
+        for name, value in public(importlib.import_module(module)).items():
+            if kind(value) and all(value is not one for one in found.values()):
+                found[name] = value
+    return found
+
+
+FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.schedules"]
+OTHERS = [
+    f"minifa.{name}" for name in ("initialisers", "losses", "network", "optim", "tracing", "training", "experiments")
+]
+CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])
+FUNCTIONS = collect(inspect.isfunction, FIRST_MET)
+MET_WITH_AN_EXAMPLE = {
+    name: value
+    for name, value in {**CLASSES, **FUNCTIONS}.items()
+    if name.rpartition(".")[0] in ("minifa", "minifa.rules")
+}
+
+
+def parts(doc):
+    """The names that each section explains, ``{"Args": {"eps", "momentum"}}``; several may share a line."""
+    found = {}
+    for section, body in re.findall(r"^([A-Z]\w+):\n((?:    .*\n|\n)+)", inspect.cleandoc(doc or "") + "\n", re.M):
+        entries = re.findall(r"^    (\w+(?:, \w+)*):\s", body, re.M)
+        found[section] = {name for entry in entries for name in entry.split(", ")}
+    return found
+
+
+def told(cls, section):
+    """What a class and its bases explain: what a base has said need not be said again."""
+    return set().union(*(parts(one.__doc__).get(section, set()) for one in cls.__mro__))
+
+
+def refuses(function):
+    """Whether there is a ``raise`` in it. (A constructor made by @dataclass has no source: its __post_init__ has.)"""
+    return any(
+        isinstance(node, ast.Raise) for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    )
+
+
+def test_sections_are_read_as_they_are_written():
+    doc = """Norm.
+
+    Args:
+        eps, momentum: numbers,
+            b: no name.
+        name: a word.
+
+    Raises:
+        ValueError: no word.
+    """
+    assert parts(doc) == {"Args": {"eps", "momentum", "name"}, "Raises": {"ValueError"}}
+
+
+@pytest.mark.parametrize("name", [*CLASSES, *FUNCTIONS])
+def test_a_docstring_begins_with_a_sentence(name):
+    doc = {**CLASSES, **FUNCTIONS}[name].__doc__
+    assert doc and re.match(r"[^\n](.|\n(?!\n))*[.:](\n\n|$)", inspect.cleandoc(doc))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_a_constructor_takes_and_refuses_is_told(name):
+    cls = CLASSES[name]
+    own = [f for f in (cls.__init__, getattr(cls, "__post_init__", None)) if inspect.isfunction(f)]
+    if own:
+        assert set(inspect.signature(cls).parameters) <= told(cls, "Args") | told(cls, "Attributes")
+    if any(refuses(f) for f in own if f.__code__.co_filename.startswith(str(FOLDER))):
+        assert told(cls, "Raises")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_function_takes_is_told(name):
+    """In its docstring, or where its module says what all of them take."""
+    doc = f"{FUNCTIONS[name].__doc__} {inspect.getmodule(FUNCTIONS[name]).__doc__}"
+    assert set(inspect.signature(FUNCTIONS[name]).parameters) <= set(re.findall(r"\w+", doc))
+
+
+@pytest.mark.parametrize("name", MET_WITH_AN_EXAMPLE)
+def test_what_is_met_first_shows_an_example(name):
+    """In its docstring, or for a class in that of a base from the same file."""
+    met = MET_WITH_AN_EXAMPLE[name]
+    docs = [one.__doc__ for one in getattr(met, "__mro__", [met]) if one.__module__ == met.__module__]
+    assert any(">>> " in (doc or "") for doc in docs)
+
+
+def test_all_public_names_were_looked_at():
+    modules = {name for name in minifa.__all__ if inspect.ismodule(getattr(minifa, name))}
+    looked_at = {name.removeprefix("minifa.") for name in [*CLASSES, *FUNCTIONS]}
+    assert set(minifa.__all__) - modules <= looked_at
+    assert set(minifa.__all__) <= set(re.findall(r"\w+", minifa.__doc__))  # the package says where each belongs
+    assert {"Linear", "rules.FA", "data.Dataset", "data.load", "schedules.cosine", "training.Callback"} <= looked_at

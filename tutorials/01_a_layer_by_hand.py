@@ -1,0 +1,346 @@
+# %% [markdown]
+# # 01 · A layer by hand
+#
+# **A layer is three matrix products: one goes forward, one finds how the weights should change, one carries the error
+# down to the layer below. You will write them in NumPy, check them against a numerical derivative (they agree to
+# better than 1e-9), and find the same numbers in minifa's own layer.**
+#
+# You need NumPy and the chain rule, nothing else. The later tutorials change one of the three products and watch what
+# happens.
+
+# %%
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minifa as mf
+from minifa.figures.style import diverging
+
+plt.rcParams.update(mf.figures.STYLE)
+mf.use("numpy", dtype="float64")  # double precision: we are going to check derivatives
+BLUE, ORANGE, GREEN = mf.figures.COLOURS[:3]
+SIGNED = diverging()  # blue below zero, white at zero, orange above
+
+# %% [markdown]
+# ## The examples
+#
+# The UCI handwritten digits come with minifa: 1437 images to learn from, 360 to test on, 8 x 8 grey values each. A
+# layer wants numbers in a row, so an image becomes 64 of them. We write **one example per row**: `x` has the shape
+# (examples, 64). What we want to hear is +1 at the digit's own output and -1 at the nine others.
+
+# %%
+data = mf.data.load("digits")
+x_train = data.train.x.reshape(-1, 64).astype("float64")  # (1437, 64)
+x_test = data.test.x.reshape(-1, 64).astype("float64")  # (360, 64)
+t_train = np.where(np.eye(10)[data.train.y] == 1, 1.0, -1.0)  # (1437, 10)
+
+fig, axes = plt.subplots(1, 12, figsize=(9, 1.1), layout="constrained")
+for ax, row, digit in zip(axes, x_train, data.train.y, strict=False):
+    ax.imshow(row.reshape(8, 8), cmap="gray_r")
+    ax.set_title(digit, loc="center")
+    ax.set_axis_off()
+
+# %% [markdown]
+# ## Forward
+#
+# A linear layer with weights $W$ (64, 10) and biases $b$ (10), and a tanh behind it:
+#
+# $$a = xW + b \qquad h = \tanh(a)$$
+#
+# Column $j$ of $W$ holds the 64 weights of output $j$. All examples of a batch go through in one product.
+
+# %%
+rng = np.random.default_rng(0)
+W = 0.03 * rng.standard_normal((64, 10))
+b = np.zeros(10)
+x, t = x_train[:16], t_train[:16]  # a small batch, so that we can look at every number of it
+n = len(x)
+
+
+def forward(x, W, b):
+    a = x @ W + b  # (n, 10)
+    return np.tanh(a)  # (n, 10)
+
+
+h = forward(x, W, b)
+print("x", x.shape, "@ W", W.shape, "-> h", h.shape)
+
+# %% [markdown]
+# ## How wrong is it?
+#
+# The loss is half the squared distance from the targets, averaged over the $n$ examples of the batch:
+#
+# $$L = \frac{1}{n} \sum_{\mathrm{examples}} \frac{1}{2} \sum_j (h_j - t_j)^2
+# \qquad\Rightarrow\qquad \frac{\partial L}{\partial h} = \frac{h - t}{n}$$
+#
+# That derivative is the **error** at the layer's output: it says how the loss would change if an output were a little
+# larger. The $1/n$ of the average is in it, once, and nowhere else.
+
+
+# %%
+def half_squared(h, t):
+    return 0.5 * ((h - t) ** 2).sum(axis=1).mean()
+
+
+error = (h - t) / n  # (n, 10)
+print(f"loss {half_squared(h, t):.3f}")
+
+# %% [markdown]
+# ## Backward
+#
+# First through the tanh: since $\tanh' = 1 - \tanh^2$, the error at $a$ is
+# $\delta = \frac{\partial L}{\partial h} (1 - h^2)$, element by element. It is called **delta**. Then through
+# $a_{nj} = \sum_i x_{ni} W_{ij} + b_j$: the weight $W_{ij}$ touches output $j$ of every example, with strength
+# $x_{ni}$; the input $x_{ni}$ touches every output $j$, with strength $W_{ij}$. Add up who touches whom and you have
+#
+# $$\frac{\partial L}{\partial W} = x^\top \delta \qquad \frac{\partial L}{\partial b} = \sum_n \delta_n
+# \qquad \frac{\partial L}{\partial x} = \delta W^\top$$
+
+
+# %%
+def backward(x, W, h, error):
+    delta = error * (1 - h**2)  # (n, 10)   dL/da
+    dW = x.T @ delta  # (64, 10)  what the weights learn: presynaptic activity (what reaches them) times delta
+    db = delta.sum(axis=0)  # (10,)
+    dx = delta @ W.T  # (n, 64)   the error for the layer below
+    return delta, dW, db, dx
+
+
+delta, dW, db, dx = backward(x, W, h, error)
+
+# %% [markdown]
+# Here are the three products, drawn to scale with their real numbers: blue is negative, orange positive, each matrix
+# in its own strength. Follow the sides that meet. Going forward $W$ stands as it is; in the last product it lies on
+# its side, because now the ten outputs are summed and not the 64 inputs. That **transpose** is what this whole series
+# is about.
+
+
+# %%
+def place(matrix, left, top, name):
+    rows, columns = matrix.shape
+    strength = np.abs(matrix).max()
+    ax.imshow(matrix / strength, extent=(left, left + columns, top - rows, top), cmap=SIGNED, vmin=-1, vmax=1)
+    ax.add_patch(plt.Rectangle((left, top - rows), columns, rows, fill=False, color="#555555", linewidth=0.8))
+    ax.text(left + columns / 2, top + 1.5, f"{name}\n{rows} × {columns}", ha="center", va="bottom", fontsize=9)
+
+
+fig, ax = plt.subplots(figsize=(9, 6.3), layout="constrained")
+products = [
+    (x, "x", W, "W", x @ W, "x @ W", 0, 0, "forward"),
+    (x.T, "x.T", delta, "delta", dW, "dW", 119, 0, "learn"),
+    (delta, "delta", W.T, "W.T", dx, "dx", 0, -89, "carry the error down"),
+]
+for left, name1, right, name2, result, name3, at, top, title in products:
+    ax.text(at, top + 13, title, fontweight="bold", color=BLUE)
+    for matrix, name, sign in ((left, name1, "@"), (right, name2, "="), (result, name3, "")):
+        place(matrix, at, top, name)
+        at += matrix.shape[1] + 9
+        ax.text(at - 4.5, top - 6, sign, ha="center", va="center", fontsize=13)
+ax.set(xlim=(-2, 176), ylim=(-107, 21), aspect="equal")
+ax.set_axis_off()
+
+# %% [markdown]
+# ## Is it right?
+#
+# Ask the loss itself. Move one number up and down by a small $\epsilon$, look at the loss both times, and divide:
+#
+# $$\frac{\partial L}{\partial w} \approx \frac{L(w + \epsilon) - L(w - \epsilon)}{2 \epsilon}$$
+#
+# It is slow (two forward passes for every single weight) and knows nothing of the chain rule, so it is a fair judge.
+
+
+# %%
+def numeric_gradient(loss, array, eps=1e-5):
+    """Central differences of the number loss() by every entry of an array that it reads."""
+    gradient = np.empty_like(array)
+    for place in np.ndindex(array.shape):
+        kept = array[place]
+        array[place] = kept + eps
+        above = loss()
+        array[place] = kept - eps
+        below = loss()
+        array[place] = kept
+        gradient[place] = (above - below) / (2 * eps)
+    return gradient
+
+
+for name, array, exact in (("W", W, dW), ("b", b, db), ("x", x, dx)):
+    numeric = numeric_gradient(lambda: half_squared(forward(x, W, b), t), array)
+    off = np.abs(numeric - exact).max()
+    print(f"d{name}: largest entry {np.abs(exact).max():.3f}, largest difference {off:.1e}")
+    assert off < 1e-9  # seen: at most 1.9e-10, with five starts
+
+# %% [markdown]
+# Why $\epsilon = 10^{-5}$? Too large, and the curve bends between the two points: the difference is off by
+# $\epsilon^2$. Too small, and the two losses agree in almost all their digits, so that their difference is mostly
+# rounding, magnified by $1/\epsilon$. The best $\epsilon$ lies between. Two points are better than one, and single
+# precision has too few digits to start with: checks are made in float64.
+
+# %%
+steps = 10.0 ** np.arange(-11, 0.5, 0.5)
+curves = {"central, float64": [], "one-sided, float64": [], "central, float32": []}
+x32, W32, b32, t32 = (array.astype("float32") for array in (x, W, b, t))
+here = half_squared(h, t)
+for eps in steps:
+    central = numeric_gradient(lambda: half_squared(forward(x, W, b), t), W[:4], eps)  # four inputs are enough
+    single = numeric_gradient(lambda: half_squared(forward(x32, W32, b32), t32), W32[:4], np.float32(eps))
+    one_sided = np.empty_like(central)
+    for i, j in np.ndindex(central.shape):
+        W[i, j] += eps
+        one_sided[i, j] = (half_squared(forward(x, W, b), t) - here) / eps
+        W[i, j] -= eps
+    for curve, found in zip(curves.values(), (central, one_sided, single), strict=True):
+        curve.append(np.abs(found - dW[:4]).max())
+
+fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+for (name, curve), colour, marker in zip(curves.items(), (BLUE, GREEN, ORANGE), "osv", strict=True):
+    ax.loglog(steps, curve, color=colour, marker=marker, markersize=4, label=name)
+ax.set(xlabel=r"step $\epsilon$", ylabel="largest error of the derivative", title="Too small is as bad as too large")
+ax.legend(loc="lower left")
+assert min(curves["central, float64"]) < 1e-9 < 1e-8 < min(curves["one-sided, float64"])
+assert min(curves["central, float32"]) > 1e-6
+
+# %% [markdown]
+# A check that cannot fail is no check. Three classic mistakes, and what the judge says of them:
+
+# %%
+numeric = numeric_gradient(lambda: half_squared(forward(x, W, b), t), W)
+attempts = {
+    "right": x.T @ delta,
+    "forgot the slope of tanh": x.T @ error,
+    "forgot the 1/n": x.T @ (delta * n),
+    "slope 1 - a**2": x.T @ (error * (1 - (x @ W + b) ** 2)),
+}
+for name, attempt in attempts.items():
+    off = np.abs(attempt - numeric).max()
+    print(f"{name:26} off by {off:.1e}")
+    assert (off < 1e-9) == (name == "right")
+
+# %% [markdown]
+# ## The same layer in minifa
+#
+# minifa's `Linear` holds the same `W` and `b`, its `Tanh` the same slope. Its loop over the layers is
+# `net.backward(delta, rule)`: it takes the error at the output and leaves each layer's gradients in `layer.grads`.
+# The **rule** answers one question, *what carries the error down through this weight?* Backpropagation, `rules.BP`,
+# answers: `W`. (`input_error=True` asks for the error below the lowest layer too, our `dx`.)
+
+# %%
+net = mf.Network([mf.Linear(64, 10), mf.Tanh()], input_error=True)
+net["linear1"].W, net["linear1"].b = W, b  # assigning copies the numbers
+rule = mf.rules.BP().attach(net)
+
+output = net.forward(x, mf.Walk(training=True))  # a training walk keeps what the way back needs
+below = net.backward((output - t) / n, rule)
+
+for name, ours, theirs in (
+    ("h", h, output),
+    ("dW", dW, net["linear1"].grads["W"]),
+    ("db", db, net["linear1"].grads["b"]),
+    ("dx", dx, below),
+):
+    print(f"{name:3} largest difference {np.abs(ours - theirs).max():.1e}")
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
+
+# %% [markdown]
+# The two layers differ by rounding at most. And this is the whole backward pass of minifa's weighted layers, linear
+# and convolution alike: learn from delta, then let the rule carry it down.
+
+# %%
+print(inspect.getsource(mf.Weighted.backward))
+print(inspect.getsource(mf.Weighted.learn))
+
+# %% [markdown]
+# ## Let it learn
+#
+# Walk against the gradient, 300 times, with all 1437 examples at once:
+# $W \leftarrow W - \eta\, \partial L/\partial W$. We do it twice, with our own three lines and with minifa's
+# `rule.gradients` and `optimizer.step`.
+
+# %%
+W_start, lr = W.copy(), 0.03
+optimizer, half = mf.SGD(lr), mf.HalfSquaredError()
+losses = []
+for _ in range(300):
+    h_all = forward(x_train, W, b)
+    _, dW, db, _ = backward(x_train, W, h_all, (h_all - t_train) / len(x_train))
+    W, b = W - lr * dW, b - lr * db
+    losses.append(half_squared(h_all, t_train))
+
+    rule.gradients(net, x_train, t_train, half)
+    optimizer.step(net, rule)
+
+accuracy = (forward(x_test, W, b).argmax(axis=1) == data.test.y).mean()
+apart = np.abs(W - net["linear1"].W).max()
+print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}, test accuracy {accuracy:.3f}")
+print(f"our W and minifa's differ by {apart:.0e} at most")
+assert accuracy > 0.93  # seen with five starts: 0.956 to 0.961
+assert apart < 1e-12
+
+# %% [markdown]
+# Each output has 64 weights, one per pixel, so a column of $W$ is a picture: orange where ink speaks for the digit,
+# blue where it speaks against it. At the start it is noise. Afterwards you find the empty middle of the 0, the gap
+# that opens at the left of a 3, the empty corner under a 7. Nobody drew them; they are sums of `x.T @ delta`.
+
+# %%
+fig, axes = plt.subplots(2, 10, figsize=(9, 2.3), layout="constrained")
+for row, matrix, name in zip(axes, (W_start, W), ("start", "after 300"), strict=True):
+    strength = np.abs(matrix).max()
+    for digit, ax in enumerate(row):
+        ax.imshow(matrix[:, digit].reshape(8, 8), cmap=SIGNED, vmin=-strength, vmax=strength)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    row[0].set_ylabel(name)
+for digit, ax in enumerate(axes[0]):
+    ax.set_title(digit, loc="center")
+
+# %% [markdown]
+# ## What you have seen
+#
+# A layer is three products: `x @ W` forward, `x.T @ delta` to learn, `delta @ W.T` to carry the error down. They
+# agree with a numerical derivative and with minifa's layer. With one layer the third product is of no use, since
+# nobody below learns. From two layers on everything depends on it, and that is where
+# [tutorial 02](02_backpropagation_and_transport.ipynb) begins.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Another nonlinearity.** Replace tanh by the rectifier $\max(a, 0)$. What is delta now? Check `dW` on the small
+# batch as above. Where could the numerical derivative be wrong although you are right?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def forward_relu(x, W, b):
+#     return np.maximum(x @ W + b, 0)
+#
+# h_relu = forward_relu(x, W, b)
+# delta_relu = (h_relu - t) / n * (h_relu > 0)          # slope 1 where the unit speaks, 0 where it is silent
+# numeric = numeric_gradient(lambda: half_squared(forward_relu(x, W, b), t), W)
+# assert np.abs(x.T @ delta_relu - numeric).max() < 1e-9
+# ```
+#
+# The rectifier has a corner at 0. If some `a` lies within $\epsilon$ of it, the two points of the difference lie on
+# different sides of the corner, and the numerical slope is a mixture of both.
+# </details>
+#
+# **2. Softmax.** For classes one usually takes $p = \mathrm{softmax}(a)$ and the loss
+# $L = -\frac{1}{n} \sum \log p_y$, the surprise at the right class $y$. Show by numbers that then
+# $\partial L / \partial a = (p - \mathrm{onehot}(y)) / n$: no slope at all appears. (We need it in tutorial 02.)
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def softmax(a):
+#     e = np.exp(a - a.max(axis=1, keepdims=True))      # subtracting the largest changes nothing and cannot overflow
+#     return e / e.sum(axis=1, keepdims=True)
+#
+# y = data.train.y[:16]
+# a = x @ W + b
+# numeric = numeric_gradient(lambda: -np.log(softmax(a)[np.arange(n), y]).mean(), a)
+# assert np.abs((softmax(a) - np.eye(10)[y]) / n - numeric).max() < 1e-9
+# ```
+#
+# The slope of softmax and the slope of the logarithm cancel. That is why the two are used together, and why a
+# confident wrong answer still gets a large error.
+# </details>

@@ -1,0 +1,373 @@
+# %% [markdown]
+# # 02 · Backpropagation and the transport of weights
+#
+# **Backpropagation carries the error down through the transpose of every forward weight, so each weight is needed in
+# two places at once. You will write the loop, find it again in minifa's `net.backward(delta, rule)`, and then spoil
+# the second copy of the weights: the gradient turns away by an angle that you can predict, and the network hardly
+# minds.**
+#
+# From [tutorial 01](01_a_layer_by_hand.ipynb) you know a layer's three products: `x @ W`, `x.T @ delta`,
+# `delta @ W.T`.
+
+# %%
+import inspect
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minifa as mf
+from minifa.layers.base import backward_chain
+
+plt.rcParams.update(mf.figures.STYLE)
+mf.use("numpy", dtype="float64")
+BLUE, ORANGE, GREEN = mf.figures.COLOURS[:3]
+
+data = mf.data.load("digits")
+x_train, y_train = data.train.x.reshape(-1, 64).astype("float64"), data.train.y
+x_test, y_test = data.test.x.reshape(-1, 64).astype("float64"), data.test.y
+
+# %% [markdown]
+# ## Three layers, forward
+#
+# 64 pixels, 50 units, 30 units, 10 outputs; tanh after the first two layers. We number layers from 1, and keep every
+# activity $h_k$, because the way back will need it: $h_0 = x$, $h_k = \tanh(h_{k-1} W_k + b_k)$, and the last layer
+# is linear, for the softmax.
+
+# %%
+sizes = [64, 50, 30, 10]
+
+
+def start(seed):
+    rng = np.random.default_rng(seed)
+    W = {k: rng.standard_normal((sizes[k - 1], sizes[k])) / math.sqrt(sizes[k - 1]) for k in (1, 2, 3)}
+    b = {k: np.zeros(sizes[k]) for k in (1, 2, 3)}
+    return W, b
+
+
+def forward(W, b, x):
+    h = {0: x}
+    for k in (1, 2, 3):
+        a = h[k - 1] @ W[k] + b[k]
+        h[k] = np.tanh(a) if k < 3 else a
+    return h
+
+
+W, b = start(seed=0)
+h = forward(W, b, x_train[:200])
+print({f"h{k}": activity.shape for k, activity in h.items()})
+
+# %% [markdown]
+# ## The loop back
+#
+# At the top, softmax and cross-entropy give the error $\delta_3 = (\mathrm{softmax}(h_3) - \mathrm{onehot}(y)) / n$.
+# Then, from the last layer to the first, two things happen in every layer: it **learns**,
+# $\mathrm{d}W_k = h_{k-1}^\top \delta_k$, and it **carries** the error down,
+# $\delta_{k-1} = \delta_k W_k^\top \odot (1 - h_{k-1}^2)$, where the last factor is the slope of tanh. That is all of
+# backpropagation (Rumelhart, Hinton & Williams 1986).
+
+
+# %%
+def softmax(a):
+    e = np.exp(a - a.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def backward(W, h, y):
+    dW, db = {}, {}
+    delta = (softmax(h[3]) - np.eye(10)[y]) / len(y)  # the error at the output
+    for k in (3, 2, 1):
+        dW[k] = h[k - 1].T @ delta  # learn
+        db[k] = delta.sum(axis=0)
+        if k > 1:
+            delta = delta @ W[k].T * (1 - h[k - 1] ** 2)  # carry the error down
+    return dW, db
+
+
+dW, db = backward(W, h, y_train[:200])
+
+# %% [markdown]
+# Is it right? One number is enough this time: walk a tiny step in a random direction through all the weights at once.
+# The loss must change as the gradient says.
+
+
+# %%
+def loss(W, b, x, y):
+    return -np.log(softmax(forward(W, b, x)[3])[np.arange(len(y)), y]).mean()
+
+
+rng = np.random.default_rng(1)
+direction = {k: rng.standard_normal(W[k].shape) for k in W}
+eps = 1e-6
+above, below = (
+    loss({k: W[k] + sign * eps * direction[k] for k in W}, b, x_train[:200], y_train[:200]) for sign in (1, -1)
+)
+measured, predicted = (above - below) / (2 * eps), sum((dW[k] * direction[k]).sum() for k in W)
+print(f"measured {measured:.9f}, predicted {predicted:.9f}")
+assert abs(measured - predicted) < 1e-8  # seen: at most 2e-10, with six starts
+
+# %% [markdown]
+# ## The same loop in minifa
+#
+# Below is the engine's whole loop over its layers, printed from its source, and the answer of the rule `BP` to the
+# question that every weighted layer asks on the way back: *what carries this error down through me?* Compare the two
+# with your own loop: the same order, the same products, `layer.W` for `W[k]`. (With `teach` other rules may replace
+# an error on its way; `BP` leaves it alone.)
+
+# %%
+print(inspect.getsource(backward_chain))
+print(inspect.getsource(mf.rules.BP.feedback))
+
+net = mf.Network([mf.Linear(64, 50), mf.Tanh(), mf.Linear(50, 30), mf.Tanh(), mf.Linear(30, 10)])
+for k in W:
+    net[f"linear{k}"].W, net[f"linear{k}"].b = W[k], b[k]
+rule = mf.rules.BP().attach(net)
+output = net.forward(x_train[:200], mf.Walk(training=True))
+delta = (softmax(output) - np.eye(10)[y_train[:200]]) / 200
+net.backward(delta, rule)
+for k in W:
+    off = np.abs(net[f"linear{k}"].grads["W"] - dW[k]).max()
+    print(f"layer {k}: our dW and minifa's differ by {off:.0e} at most")
+    assert off < 1e-14
+
+# %% [markdown]
+# ## Every weight twice
+#
+# Look at what our `backward` needs `W` for: one place only, the transport `delta @ W[k].T`. A computer reads the same
+# memory in the other order and thinks nothing of it. A brain, or a chip whose weights sit where they are used,
+# cannot: a synapse conducts one way. The error would have to come back through **other** synapses, and each of them
+# would have to hold, at every moment of learning, the same number as its twin on the way forward. This is the
+# **weight transport problem** (Grossberg 1987).
+
+# %%
+units = {0: 4, 1: 3, 2: 3, 3: 2}  # a small picture of the net
+spot = {(k, i): (3 * k, 1.1 * (i - (n - 1) / 2)) for k, n in units.items() for i in range(n)}
+
+fig, axes = plt.subplots(2, 1, figsize=(9, 5.2), layout="constrained", sharex=True)
+for ax, colour, lowest, name, pattern in ((axes[0], BLUE, 1, "h{}", "W{}"), (axes[1], ORANGE, 2, "delta{}", "W{}.T")):
+    for k in range(lowest, 4):
+        for i in range(units[k - 1]):
+            for j in range(units[k]):
+                start_at, end_at = (spot[k - 1, i], spot[k, j])[:: 1 if colour == BLUE else -1]
+                twin = (k, i, j) == (2, 2, 1)
+                arrow = {"arrowstyle": "-|>", "color": colour, "alpha": 1 if twin else 0.3, "lw": 3 if twin else 1}
+                ax.annotate("", end_at, start_at, arrowprops={**arrow, "shrinkA": 8, "shrinkB": 8})
+        ax.text(3 * k - 1.5, -2.15, pattern.format(k), ha="center", color=colour, fontweight="bold")
+    for (k, _), (x, y) in spot.items():
+        if k >= lowest - 1:
+            ax.plot(x, y, "o", color="white", markeredgecolor="#333333", markersize=13)
+    for k in range(lowest - 1, 4):
+        ax.text(3 * k, 2.0, "x" if name.format(k) == "h0" else name.format(k), ha="center", fontsize=11)
+    ax.set(xlim=(-0.6, 9.6), ylim=(-2.4, 2.4))
+    ax.set_axis_off()
+axes[0].set_title("Forward: activities through W", color=BLUE)
+_ = axes[1].set_title("Back: errors through W.T. The thick synapse must hold the same number as its twin", color=ORANGE)
+
+# %% [markdown]
+# ## It learns
+#
+# Fifteen times through the digits in batches of about 64. Since `backward` uses its first argument only for the
+# transport, we can hand it something else in the place of `W`; `copies` says what. For backpropagation, `W` itself.
+
+
+# %%
+def train(copies, seed, epochs=15, lr=0.1):
+    """Weights and biases after training; copies(W) is what the error is carried down with."""
+    W, b = start(seed)
+    rng = np.random.default_rng([seed, 1])
+    for _ in range(epochs):
+        for rows in np.array_split(rng.permutation(len(x_train)), 22):
+            dW, db = backward(copies(W), forward(W, b, x_train[rows]), y_train[rows])
+            for k in W:
+                W[k] -= lr * dW[k]
+                b[k] -= lr * db[k]
+    return W, b
+
+
+def accuracy(W, b):
+    return (forward(W, b, x_test)[3].argmax(axis=1) == y_test).mean()
+
+
+W_bp, b_bp = train(lambda W: W, seed=0)
+print(f"test accuracy {accuracy(*start(0)):.3f} at the start, {accuracy(W_bp, b_bp):.3f} after backpropagation")
+assert accuracy(W_bp, b_bp) > 0.95  # seen with nine seeds: 0.969 to 0.981
+
+# %% [markdown]
+# ## What if the copy is not exact?
+#
+# Suppose the way back has its own weights, and they are wrong: $C_k = W_k + s\, N_k$, where $N_k$ is noise as strong
+# as $W_k$ itself. At $s = 1$ a copy is as much noise as weight. Here is one beside its original; the picture calls it
+# B, the letter that this field uses for whatever carries the error **back** in the place of W.
+
+
+# %%
+def noise_like(W, seed):
+    rng = np.random.default_rng([seed, 2])
+    return {k: W[k].std() * rng.standard_normal(W[k].shape) for k in W}
+
+
+def noisy(W, noise, s):
+    return {k: W[k] + s * noise[k] for k in W}
+
+
+W, b = start(seed=0)
+spoiled = noisy(W, noise_like(W, seed=0), s=1)
+mf.figures.matrices(W[2], spoiled[2], "Layer 2: the weights W, and as B a copy with noise of their own size")
+
+# %% [markdown]
+# How far does the **gradient** turn? Read two gradients as long vectors and take the angle between them. Noise is a
+# random direction among very many, so it stands nearly perpendicular to $W$, and each copy is turned by
+# $\theta = \arctan s$. An error that passes one such copy keeps the share $\cos\theta$ of its direction; one that
+# passes two keeps $\cos^2\theta$. So we expect $\theta$ in layer 2, $\arccos(\cos^2\theta)$ in layer 1, and in layer
+# 3, where nothing was carried, nothing.
+
+
+# %%
+def angle(a, b):
+    cosine = (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())
+    return math.degrees(math.acos(np.clip(cosine, -1, 1)))  # rounding can push it just outside
+
+
+strengths = np.array([0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4])
+theta = np.arctan(strengths)
+expected = {3: 0 * theta, 2: np.degrees(theta), 1: np.degrees(np.arccos(np.cos(theta) ** 2))}
+measured = {k: np.zeros((10, len(strengths))) for k in (1, 2, 3)}
+for seed in range(10):
+    W, b = start(seed)
+    h = forward(W, b, x_train[:200])
+    noise, true = noise_like(W, seed), backward(W, h, y_train[:200])[0]
+    for i, s in enumerate(strengths):
+        found = backward(noisy(W, noise, s), h, y_train[:200])[0]
+        for k in (1, 2, 3):
+            measured[k][seed, i] = angle(found[k], true[k])
+for k in (1, 2, 3):
+    off = np.abs(measured[k].mean(axis=0) - expected[k]).max()
+    print(f"layer {k}: expected and measured differ by at most {off:.1f} degrees (mean of ten draws)")
+    assert off < 6  # seen with five other sets of ten: at most 2.4
+
+# %% [markdown]
+# Now let networks learn with such copies, the same noise all the time. Two more cases: a copy that is **only noise**,
+# and **no** error at all below the output layer, so that the hidden layers stay as they started (a control: how much
+# of the task does not need them?).
+
+# %%
+cases = {
+    "0": lambda W, noise: W,
+    "1/2": lambda W, noise: noisy(W, noise, 0.5),
+    "1": lambda W, noise: noisy(W, noise, 1),
+    "2": lambda W, noise: noisy(W, noise, 2),
+    "4": lambda W, noise: noisy(W, noise, 4),
+    "only\nnoise": lambda W, noise: noise,
+    "no\nerror": lambda W, noise: {k: 0 * W[k] for k in W},
+}
+scores, final = {}, {}
+for name, case in cases.items():
+    final[name] = []
+    for seed in range(3):
+        noise = noise_like(start(seed)[0], seed)
+        final[name].append(train(lambda W, case=case, noise=noise: case(W, noise), seed))
+    scores[name] = [accuracy(*weights) for weights in final[name]]
+    print(f"{' '.join(name.split()):10} test accuracy " + "  ".join(f"{score:.3f}" for score in scores[name]))
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+for k, colour, marker in ((1, ORANGE, "s"), (2, BLUE, "o"), (3, GREEN, "^")):
+    left.plot(strengths, expected[k], color=colour, linewidth=1.2)
+    left.errorbar(
+        strengths, measured[k].mean(axis=0), measured[k].std(axis=0), fmt=marker, color=colour, label=f"layer {k}"
+    )
+left.axhline(90, color="#555555", linewidth=1, linestyle=(0, (4, 3)))
+left.text(0, 91, "a random direction", color="#555555", fontsize=9, va="bottom")
+left.set(xlabel="noise s in the copy", ylabel="degrees", ylim=(-4, 101), title="Angle between gradients at the start")
+left.legend(loc="center right")
+for i, (name, values) in enumerate(scores.items()):
+    colour = {"only\nnoise": ORANGE, "no\nerror": "#555555"}.get(name, BLUE)
+    right.plot([i] * 3, values, "o", color=colour, alpha=0.8)
+    right.plot([i - 0.25, i + 0.25], [np.mean(values)] * 2, color=colour, linewidth=2.5)
+right.set_xticks(range(len(scores)), scores)
+right.set(xlabel="noise s in the copy", ylabel="test accuracy", ylim=(0.75, 1.0), title="After training, three seeds")
+assert np.mean(scores["1"]) > np.mean(scores["0"]) - 0.02 and np.mean(scores["only\nnoise"]) > 0.9
+assert np.mean(scores["only\nnoise"]) > np.mean(scores["no\nerror"]) + 0.08  # seen with nine seeds: 0.11 to 0.16 apart
+
+# %% [markdown]
+# On the left, lines are the prediction, dots the measurement. On the right is the surprise. Even a copy with four
+# times as much noise as weight costs nothing you could see. Fine, you may say: less than 90 degrees is still
+# downhill. But a copy that is **only noise** knows nothing of the weights; its gradients stood at 90 degrees to the
+# true ones in both hidden layers. And yet the network learned far more than without any error. Look at where its
+# angles are *now*:
+
+# %%
+for seed, (W, b) in enumerate(final["only\nnoise"]):
+    noise, h = noise_like(start(seed)[0], seed), forward(W, b, x_train[:200])
+    used, true = backward(noise, h, y_train[:200])[0], backward(W, h, y_train[:200])[0]
+    print(
+        f"seed {seed}: gradient angle in layer 2 {angle(used[2], true[2]):.0f} degrees, in layer 1 "
+        f"{angle(used[1], true[1]):.0f}; W2 and its 'copy' {angle(W[2], noise[2]):.0f}, W3 {angle(W[3], noise[3]):.0f}"
+    )
+    assert angle(W[3], noise[3]) < 65 and angle(W[2], noise[2]) < 85 and angle(used[2], true[2]) < 70
+    # seen with nine seeds: W3 50 to 55, W2 75 to 80, the gradient in layer 2 37 to 56
+
+# %% [markdown]
+# Nobody touched the noise. So the *weights* must have moved towards it.
+#
+# ## What you have seen
+#
+# Backpropagation is a loop: learn, carry down. The carrying needs every weight a second time, transposed: weight
+# transport. minifa's loop is the same one, and its rule says what carries. An imperfect copy turns the gradient by an
+# angle that grows with every layer it passes. And a copy that has nothing to do with the weights works too, because
+# the weights come to meet it. That is feedback alignment, the subject of [tutorial 03](03_feedback_alignment.ipynb).
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Only the signs.** Let the copy keep each weight's sign and nothing else: $C_k = c_k\, \mathrm{sign}(W_k)$. By
+# which angle is the gradient turned in layers 2 and 1? For Gaussian weights the cosine between $W$ and its signs is
+# $\sqrt{2/\pi}$. Does a network trained that way come close to backpropagation?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def signs(W):
+#     return {k: np.abs(W[k]).mean() * np.sign(W[k]) for k in W}
+#
+# found = np.zeros((10, 2))
+# for seed in range(10):
+#     W, b = start(seed)
+#     h = forward(W, b, x_train[:200])
+#     used, true = backward(signs(W), h, y_train[:200])[0], backward(W, h, y_train[:200])[0]
+#     found[seed] = angle(used[2], true[2]), angle(used[1], true[1])
+# rho = math.sqrt(2 / math.pi)
+# expected = np.degrees(np.arccos([rho, rho**2]))                      # 37.1 and 50.5 degrees
+# assert np.abs(found.mean(axis=0) - expected).max() < 5
+# assert accuracy(*train(signs, seed=0)) > 0.95
+# ```
+#
+# The signs are enough here. This is the sign-concordant feedback with which Moskovitz, Litwin-Kumar & Abbott (2018)
+# bring feedback alignment to deep convolutional networks; in minifa it is `rules.USF`.
+# </details>
+#
+# **2. Old copies.** Suppose weights can be transported, but only now and then. `mf.rules.Stale(every=m)` renews its
+# copies every $m$ updates. Train minifa's net with $m = 1$, 100 and 10,000 (never again) and compare with
+# backpropagation. What must be true of $m = 1$?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def trained(rule):
+#     net = mf.Network([mf.Linear(64, 50), mf.Tanh(), mf.Linear(50, 30), mf.Tanh(), mf.Linear(30, 10)], seed=0)
+#     rule.attach(net)
+#     flat = mf.data.from_arrays(x_train, y_train, x_test, y_test)
+#     mf.train(net, rule, flat.train, mf.SoftmaxCrossEntropy(), mf.SGD(0.1), epochs=15, progress=False)
+#     return net, (net.predict(x_test).argmax(axis=1) == y_test).mean()
+#
+# bp, score = trained(mf.rules.BP())
+# for m in (1, 100, 10_000):
+#     net, of_stale = trained(mf.rules.Stale(every=m))
+#     print(m, of_stale)
+#     assert of_stale > 0.93
+#     assert (m == 1) == np.allclose(net["linear1"].W, bp["linear1"].W)
+# ```
+#
+# A copy that is renewed after every update is backpropagation, number for number. One that is never renewed still
+# shares with $W$ what $W$ had at the start, and works.
+# </details>

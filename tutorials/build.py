@@ -1,0 +1,302 @@
+"""Makes the notebooks of this folder from the percent scripts beside them, and checks that they run.
+
+    python tutorials/build.py              make every notebook: cells from NN_name.py, executed, outputs kept
+    python tutorials/build.py 3 07         only these
+    python tutorials/build.py --check      execute all without writing; refuse a notebook that is out of step
+
+People edit the scripts (cells begin with ``# %%`` or ``# %% [markdown]``); nobody edits a notebook. Each runs in a
+clean kernel of this Python, in an empty folder, with this checkout's minifa. After its last cell the code in its
+folded solutions runs in the same kernel, where the reader would try it; what that prints is not kept. Needs
+``pip install "minifa[tutorials]"``. Exit status: 0 all well, 1 a notebook failed, 2 nothing could be tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# "owner/name" of the public repository on GitHub. Empty as long as there is none: then the badge opens Colab's own
+# page, where a notebook can be uploaded.
+REPOSITORY = ""
+
+SLOW, TIMEOUT = 60, 300  # seconds per notebook: a warning, and the end
+COLAB = "https://colab.research.google.com"
+
+SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>(.*?)</details>", re.S)
+CODE_BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in a printed object: another number in every run
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Unfit(Exception):
+    """What is wrong with one tutorial, as a sentence for its author."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's kind, "markdown" or "code", and its text."""
+
+    kind: str
+    source: str
+
+
+# From script to cells
+
+
+def read_cells(script: str) -> list[Cell]:
+    """The cells of a percent script, as jupytext would read them. Raises Unfit where text stands before the first."""
+    before, *parts = re.split(r"^# %%(.*)\n?", script, flags=re.M)
+    if before.strip():
+        raise Unfit("a script begins with its first cell, '# %% [markdown]': there is text before it")
+    cells = []
+    for marker, text in zip(parts[::2], parts[1::2], strict=True):
+        if marker.strip() not in ("", "[markdown]"):
+            raise Unfit(f"a cell begins with '# %%' or '# %% [markdown]', not with '# %%{marker}'")
+        lines = text.strip("\n").split("\n")
+        if marker.strip():
+            stray = next((line for line in lines if line != "#" and not line.startswith("# ")), None)
+            if stray is not None:
+                raise Unfit(f"every line of a markdown cell begins with '# ', this one does not: {stray!r}")
+            lines = [line[2:] for line in lines]
+        cells.append(Cell("markdown" if marker.strip() else "code", "\n".join(lines)))
+    return cells
+
+
+def badge(stem: str) -> str:
+    """The line that opens the tutorial in Colab, with what it needs there."""
+    if REPOSITORY:
+        link = f"{COLAB}/github/{REPOSITORY}/blob/main/tutorials/{stem}.ipynb"
+        install = f"in Colab, first run `%pip install git+https://github.com/{REPOSITORY}` in a cell of its own"
+    else:
+        link = f"{COLAB}/"
+        install = (
+            "in Colab, upload this notebook and a zip of minifa's repository, and first run `%pip install minifa.zip` "
+            "in a cell of its own"
+        )
+    return f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({link}) Needs minifa and no other file; {install}."
+
+
+def notebook_cells(script: Path) -> list[Cell]:
+    """The cells that the script's notebook must have: the script's own, with the badge at the end of the first."""
+    first, *others = read_cells(script.read_text(encoding="utf-8"))
+    return [Cell(first.kind, f"{first.source}\n\n{badge(script.stem)}"), *others]
+
+
+def solutions(cells: Sequence[Cell]) -> list[str]:
+    """The code of each folded solution, in order. Raises Unfit for a solution without code."""
+    found: list[str] = []
+    for folded in (text for cell in cells if cell.kind == "markdown" for text in SOLUTION.findall(cell.source)):
+        blocks = CODE_BLOCK.findall(folded)
+        if not blocks:
+            raise Unfit(f"the solution of exercise {len(found) + 1} has no ```python block")
+        found.append("\n".join(blocks))
+    return found
+
+
+# The notebook that is kept
+
+
+def load(notebook: Path) -> dict[str, Any]:
+    """A notebook file as plain dictionaries. Raises Unfit where there is none."""
+    if not notebook.exists():
+        raise Unfit(f"there is no {notebook.name}: make it with python tutorials/build.py {notebook.name[:2]}")
+    try:
+        content: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Unfit(f"{notebook.name} is not a notebook ({error}): make it anew") from None
+    return content
+
+
+def kept_cells(content: dict[str, Any]) -> list[Cell]:
+    return [Cell(cell["cell_type"], "".join(cell["source"])) for cell in content["cells"]]
+
+
+def check_pair(script: Path, content: dict[str, Any]) -> None:
+    """Raises Unfit unless the notebook's cells are the script's."""
+    expected, kept = notebook_cells(script), kept_cells(content)
+    if expected == kept:
+        return
+    at = next(
+        (i for i, (a, b) in enumerate(zip(expected, kept, strict=False)) if a != b), min(len(expected), len(kept))
+    )
+    raise Unfit(
+        f"the notebook is out of step with {script.name} from cell {at + 1} on: change the script, then run "
+        f"python tutorials/build.py {script.name[:2]}"
+    )
+
+
+def check_outputs(content: dict[str, Any]) -> None:
+    """Raises Unfit unless the outputs are there and fit to be kept: no error, no warning, nothing that changes with
+    each run."""
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    if not any(cell["outputs"] for cell in code):
+        raise Unfit("the kept notebook has no outputs: it was not executed")
+    for number, cell in enumerate(code, start=1):
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                raise Unfit(f"code cell {number} holds an error: {output['ename']}: {output['evalue']}")
+            if output.get("name") == "stderr":
+                raise Unfit(f"code cell {number} writes to stderr: {''.join(output['text']).strip()[:300]}")
+            shown = "".join(output.get("text") or output.get("data", {}).get("text/plain") or "")
+            if ADDRESS.search(shown):
+                raise Unfit(
+                    f"code cell {number} shows an address in memory: {shown[:100]!r}; assign the value to a name"
+                )
+
+
+# Running it
+
+
+def execute(cells: Sequence[Cell], on_cell: Callable[[], None] = lambda: None) -> str:
+    """Run the cells, then their solutions, in one clean kernel. Returns the notebook with its outputs, as JSON.
+
+    Raises:
+        Unfit: a cell or a solution fails, or all of it takes more than TIMEOUT seconds.
+    """
+    import nbformat.v4
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    tried = [*cells, *(Cell("code", code) for code in solutions(cells))]
+    notebook = nbformat.v4.new_notebook(cells=[make[cell.kind](cell.source) for cell in tried])
+    deadline = time.monotonic() + TIMEOUT
+    # Without folders to search, "python3" is the Python that runs this file, whatever kernels are installed.
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        timeout_func=lambda cell: max(1, int(deadline - time.monotonic())),
+        coalesce_streams=True,
+        extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log: what a cell did is told below
+        on_cell_executed=lambda **_: on_cell(),
+    )
+    with tempfile.TemporaryDirectory() as empty:
+        client.resources = {"metadata": {"path": empty}}
+        try:
+            client.execute(env=_environment(), cleanup_kc=True)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            at = max(i for i, cell in enumerate(notebook.cells) if "execution" in cell.metadata)
+            where = f"cell {at + 1}" if at < len(cells) else f"the solution of exercise {at - len(cells) + 1}"
+            if isinstance(error, CellExecutionError):
+                place = re.search(r"^-+> *\d+ .*$", ESCAPES.sub("", error.traceback), re.M)
+                line = f" ({place[0].lstrip('-> 0123456789')})" if place else ""
+                raise Unfit(f"{where} fails: {error.ename}: {ESCAPES.sub('', error.evalue)}{line}") from None
+            why = f"is not done after {TIMEOUT} s in all" if isinstance(error, CellTimeoutError) else "ends its kernel"
+            raise Unfit(f"{where} {why}") from None
+    return _tidy(notebook, len(cells))
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with this checkout's minifa first, the notebook's own way of showing pictures, and one thread
+    for NumPy's own products, so that the last digits of what is kept do not depend on the number of cores."""
+    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+    environment["OMP_NUM_THREADS"] = "1"
+    checkout = str(Path(__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [checkout, environment.get("PYTHONPATH")]))
+    return environment
+
+
+def _tidy(notebook: Any, n: int) -> str:
+    """Its first n cells as JSON, without times, random ids and this machine's Python: the same at every run."""
+    import nbformat
+
+    notebook.cells = notebook.cells[:n]
+    for cell in notebook.cells:
+        cell.metadata = {}
+        cell.pop("id", None)
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last format without ids
+    text: str = nbformat.writes(notebook)
+    return text.rstrip("\n") + "\n"
+
+
+def process(script: Path, check: bool, on_cell: Callable[[], None] = lambda: None) -> None:
+    """Make one notebook, or check the one that is there. Raises Unfit."""
+    notebook = script.with_suffix(".ipynb")
+    if check:
+        kept = load(notebook)
+        check_pair(script, kept)
+        check_outputs(kept)
+    made = execute(notebook_cells(script), on_cell)
+    check_outputs(json.loads(made))
+    if not check:
+        notebook.write_text(made, encoding="utf-8", newline="\n")
+
+
+# The command line
+
+
+def find(numbers: Sequence[str], folder: Path) -> list[Path]:
+    """The scripts of these numbers ("3" and "03" are the same), or all. Raises ValueError for an unknown one."""
+    scripts = {int(path.name[:2]): path for path in sorted(folder.glob("[0-9][0-9]_*.py"))}
+    unknown = [number for number in numbers if not number.isdecimal() or int(number) not in scripts]
+    if unknown:
+        known = " ".join(f"{number:02}" for number in scripts)
+        raise ValueError(f"no tutorial {', '.join(unknown)}; known: {known or 'none'}")
+    return [scripts[number] for number in dict.fromkeys(map(int, numbers))] or list(scripts.values())
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
+    parser = argparse.ArgumentParser(
+        prog="build.py", description="Make the tutorials' notebooks from their scripts, or check them."
+    )
+    parser.add_argument("numbers", nargs="*", metavar="NN", help="numbers of tutorials; default: all")
+    parser.add_argument(
+        "--check", action="store_true", help="execute without writing; fail where a notebook is out of step"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (default 1)")
+    options = parser.parse_args(arguments)
+    try:
+        scripts = find(options.numbers, folder)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.jobs < 1:
+        parser.error(f"--jobs is at least 1, got {options.jobs}")
+    try:
+        import ipykernel  # noqa: F401
+        import nbclient  # noqa: F401
+        from tqdm import tqdm
+    except ImportError as error:
+        print(f'build.py: {error}; pip install "minifa[tutorials]"', file=sys.stderr)
+        return 2
+
+    steps = re.compile(r"^# %%$|<summary>Solution", re.M)
+    total = sum(len(steps.findall(script.read_text(encoding="utf-8"))) for script in scripts)
+    failed = 0
+    with tqdm(total=total, unit="cell", disable=None) as bar, ThreadPoolExecutor(options.jobs) as pool:
+
+        def run(script: Path) -> tuple[float, str]:
+            started = time.monotonic()
+            try:
+                process(script, options.check, bar.update)
+            except Unfit as error:
+                return time.monotonic() - started, str(error)
+            return time.monotonic() - started, ""
+
+        for script, (seconds, problem) in zip(scripts, pool.map(run, scripts), strict=True):
+            failed += bool(problem)
+            slow = f"  warning: over {SLOW} s" if seconds > SLOW else ""
+            bar.write(f"{script.stem:34} {seconds:6.1f} s  {'FAILED: ' + problem if problem else 'ok'}{slow}")
+    if failed:
+        print(f"{failed} of {len(scripts)} tutorials failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
