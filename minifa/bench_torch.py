@@ -1,5 +1,7 @@
-"""The bench's networks in PyTorch, and under BioTorch's rules: what `minifa bench` is measured beside. The only file that
-imports them."""
+"""The bench's networks in PyTorch, and under BioTorch's rules: what `minifa bench` is measured beside.
+
+The only file that imports the two.
+"""
 
 from __future__ import annotations
 

@@ -311,15 +311,17 @@ def _as_file_name(text: str) -> str:
 
 def _describe_step(command: argparse.ArgumentParser) -> None:
     add_network(command, data="xor", model="tiny")
-    add_update(command, batch_size=4)
+    add_update(command, batch_size=4, lr="0.5 for sgd, else the optimizer's own")
     command.add_argument("--rule", default="bp", help=f"learning rule: {', '.join(rules.RULES)}")
     command.add_argument("--updates", type=_from_zero, default=0, help="updates to make before the step that is shown")
-    command.set_defaults(momentum=0.0, lr=0.5, epochs=1, schedule="constant")
+    command.set_defaults(momentum=0.0, epochs=1, schedule="constant")
 
 
 def _step(options: argparse.Namespace) -> int:
     from . import stepping
 
+    if options.lr is None and options.optimizer == "sgd":
+        options.lr = 0.5  # on the tiny net a step that can be seen
     experiment = make_experiment(options, options.rule)
     dataset = data.load(experiment.data, experiment.data_dir)
     replay = stepping.Replay(experiment, dataset, options.updates)
@@ -347,7 +349,7 @@ def _describe_explore(command: argparse.ArgumentParser) -> None:
         "from the same weights, and a short training run. Here the model mlp has hidden layers of 16 and 12."
     )
     add_network(command, data="digits", model="mlp")
-    how = add_update(command, batch_size=8)
+    how = add_update(command, batch_size=8, lr="0.05 for sgd, else the optimizer's own")
     command.add_argument(
         "--rules", default="bp,fa,usf,dfa", help="comma-separated, the one that is shown first in front"
     )
@@ -356,7 +358,7 @@ def _describe_explore(command: argparse.ArgumentParser) -> None:
         "--updates", type=_from_zero, default=0, help="updates under the first rule before the step that is shown"
     )
     how.add_argument("--train-updates", type=at_least_one, default=1000, help="length of the training run")
-    command.set_defaults(momentum=0.0, lr=0.05, epochs=1, schedule="constant")
+    command.set_defaults(momentum=0.0, epochs=1, schedule="constant")
 
 
 def _explore(options: argparse.Namespace) -> int:
@@ -366,6 +368,8 @@ def _explore(options: argparse.Namespace) -> int:
 
     if options.model == "mlp" and options.hidden is None:
         options.hidden = (16, 12)  # small enough to see every number of
+    if options.lr is None and options.optimizer == "sgd":
+        options.lr = 0.05
     names = split_rules(options.rules)
     experiment = make_experiment(options, names[0])
     dataset = data.load(experiment.data, experiment.data_dir)

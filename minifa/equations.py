@@ -11,6 +11,7 @@ import numpy
 import numpy.typing as npt
 
 Block = list[str]
+LEADS = 12  # room on a line for what leads to a matrix: "    = tanh( "
 MOST_ROWS, MOST_COLUMNS = 8, 10  # a matrix with more is told by its shape
 SYMBOL = re.compile(r"[A-Za-z]\w*(?:\.T)?")
 
@@ -31,9 +32,9 @@ def with_numbers(equation: str, terms: Mapping[str, Any], width: int = 100) -> s
     """
     mentioned = {match.group().removesuffix(".T") for match in SYMBOL.finditer(equation)}
     known = {symbol for symbol in mentioned if terms.get(symbol) is not None}
-    lines = [_flow(_blocks(line, terms), width) for line in equation.split("\n")] if known else []
+    lines = [_flow(_blocks(line, terms, width), width) for line in equation.split("\n")] if known else []
     others = [
-        [[f"{symbol} ="], matrix(value)]
+        [[f"{symbol} ="], matrix(value, width)]
         for symbol, value in terms.items()
         if symbol not in mentioned and isinstance(value, numpy.ndarray)
     ]
@@ -55,19 +56,21 @@ def _cell(value: float, style: str) -> str:
     return text if float(text) else text.removeprefix("-")  # what rounds to zero has no sign
 
 
-def matrix(array: npt.NDArray[Any]) -> Block:
-    """An array of up to two dimensions as lines in brackets; a larger one as its shape."""
+def matrix(array: npt.NDArray[Any], width: int = 100) -> Block:
+    """An array of up to two dimensions as lines in brackets; a larger one, or a wider one, as its shape."""
     if array.ndim == 0:
         return [_cell(float(array), _format(array))]
+    shape = ["<" + " x ".join(map(str, array.shape)) + ">"]
     if array.ndim > 2 or array.size == 0 or len(array) > MOST_ROWS or array.shape[-1] > MOST_COLUMNS:
-        return ["<" + " x ".join(map(str, array.shape)) + ">"]
+        return shape
     style = _format(array)
     cells = [[_cell(float(value), style) for value in row] for row in numpy.atleast_2d(array)]
     wide = max(len(cell) for row in cells for cell in row)
-    return ["[" + " ".join(cell.rjust(wide) for cell in row) + "]" for row in cells]
+    lines = ["[" + " ".join(cell.rjust(wide) for cell in row) + "]" for row in cells]
+    return lines if len(lines[0]) <= width - LEADS else shape
 
 
-def _blocks(line: str, terms: Mapping[str, Any]) -> Iterator[Block]:
+def _blocks(line: str, terms: Mapping[str, Any], width: int) -> Iterator[Block]:
     """The line cut at its symbols: numbers where there are some, else the text itself."""
     end = 0
     for match in SYMBOL.finditer(line):
@@ -78,7 +81,7 @@ def _blocks(line: str, terms: Mapping[str, Any]) -> Iterator[Block]:
             yield [text]
         end = match.end()
         array = numpy.asarray(terms[name])
-        yield matrix(array.T if match.group().endswith(".T") else array)
+        yield matrix(array.T if match.group().endswith(".T") else array, width)
     if text := line[end:].strip():
         yield [text]
 

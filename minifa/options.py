@@ -52,13 +52,15 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     )
 
 
-def add_update(command: argparse.ArgumentParser, batch_size: int) -> argparse._ArgumentGroup:
-    """What a weight update is."""
+def add_update(
+    command: argparse.ArgumentParser, batch_size: int, lr: str = "the one kept from the grid for each rule"
+) -> argparse._ArgumentGroup:
+    """What a weight update is. lr: what --help says of the default."""
     how = command.add_argument_group("how it is trained")
     how.add_argument("--batch-size", type=at_least_one, default=batch_size, help="examples per weight update")
-    how.add_argument("--lr", type=float, help="learning rate (default: the one kept from the grid for each rule)")
+    how.add_argument("--lr", type=float, help=f"learning rate (default: {lr})")
     how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
-    how.add_argument("--momentum", type=float, help="of sgd (default: 0.9) and rmsprop (default: 0)")
+    how.add_argument("--momentum", type=float, help="of sgd and rmsprop (default: 0.9 for sgd in training)")
     how.add_argument("--nesterov", action="store_true", help="of sgd")
     how.add_argument("--clip-norm", type=float, help="largest joint norm of the gradients")
     how.add_argument("--manhattan", action="store_true", help="move by the sign of the batch's gradient")

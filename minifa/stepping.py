@@ -4,7 +4,9 @@ terminal or for the explorer's page."""
 from __future__ import annotations
 
 import cmd
+import contextlib
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -20,6 +22,9 @@ from .experiments import Experiment
 from .registry import unknown
 from .streams import generator
 from .tracing import Moment, Trace, trace
+
+
+SILENT: Any = dict.fromkeys(("over", "invalid", "divide"), "ignore")  # divergence is told in words
 
 
 class Replay:
@@ -56,15 +61,26 @@ class Replay:
         if rule not in self.traces:
             parts = self._build(rule)
             batch = self.batch()
-            self.traces[rule] = trace(parts[0], parts[1], batch.x, batch.y, *parts[2:])
+            with numpy.errstate(**SILENT):
+                self.traces[rule] = trace(parts[0], parts[1], batch.x, batch.y, *parts[2:])
+            self.traces[rule].rule = rule  # with its options
         return self.traces[rule]
 
     def go_on(self, rule: str) -> None:
-        """Make this step under this rule; the next one is at hand then."""
+        """Make this step under this rule; the next one is at hand then.
+
+        Raises:
+            ValueError: it led to weights that are not finite; the step before it is still at hand.
+        """
         net, one, loss, optimizer = self._build(rule)
         batch = self.batch()
-        one.gradients(net, experiments.backend.asarray(batch.x, net.dtype), batch.y, loss)
-        optimizer.step(net, one)
+        with numpy.errstate(**SILENT):
+            one.gradients(net, experiments.backend.asarray(batch.x, net.dtype), batch.y, loss)
+            optimizer.step(net, one)
+        if not all(numpy.isfinite(array).all() for array in net.state().values()):
+            raise ValueError(
+                f"training diverged in update {net.step}: the weights are not finite any more; try a smaller --lr"
+            )
         self.step, self.net_state = net.step, net.state()
         self.kept = rule, one.state(), optimizer.state()
         self.traces = {}
@@ -76,13 +92,18 @@ class Replay:
             net.load_state(self.net_state)
             net.step = self.step
             one = rules.make(rule, seed=self.experiment.seed).attach(net)  # what it reads off the weights, off these
-        if self.kept is not None and self.kept[0] == rule:
-            one.load_state(self.kept[1])
-            optimizer.load_state(self.kept[2], net, one)
+        if self.kept is not None:
+            own, rule_state, optimizer_state = self.kept
+            if own == rule:
+                one.load_state(rule_state)
+            kept = {key: array for key, array in optimizer_state.items() if own == rule or "/feedback/" not in key}
+            optimizer.load_state(kept, net, one)
         return net, one, loss, optimizer
 
 
 # In the terminal
+
+MOST_LAYERS = 12  # in the row that shows where we are
 
 
 def page(trace: Trace, i: int, width: int = 80) -> str:
@@ -109,11 +130,15 @@ def page(trace: Trace, i: int, width: int = 80) -> str:
 
 def _map(trace: Trace, moment: Moment, width: int) -> list[str]:
     """The layers in a row, with the one where it happens in brackets; arrows show which way numbers flow."""
-    arrow = " -> " if moment.kind in ("batch", "forward", "loss") else " <- "
+    arrow = " -> " if moment.kind in ("batch", "forward", "noise", "loss") else " <- "
     if moment.kind in ("update", "feedback_update", "clip", "constrain"):
         arrow = "    "
     names = ["x", *(name for name, _, _ in trace.net_layers), "loss"]
     here = {"batch": "x", "loss": "loss"}.get(moment.kind, moment.layer)
+    if len(names) > MOST_LAYERS:  # the neighbourhood says enough
+        at = names.index(here) if here in names else len(names) - 1
+        around = names[max(0, at - 3) : at + 4]
+        names = [*(["..."] if at > 3 else []), *around, *(["..."] if at + 4 < len(names) else [])]
     return _wrapped(arrow.join(f"[{name}]" if name == here else name for name in names), width)
 
 
@@ -149,9 +174,13 @@ class Stepper(cmd.Cmd):
         self.trace = replay.under(rule)
 
     def preloop(self) -> None:
+        with contextlib.suppress(ImportError):  # Windows has none
+            import readline
+
+            readline.set_completer_delims(" ")  # names hold . @ < -
         self.say(
             f"One training step under {self.rule!r}, in {len(self.trace)} moments. Enter: next. "
-            "b: back. j 5: jump. p W: print. r bp: another rule. l: list. h: help. q: quit.\n"
+            "b: back. j 5: jump. p linear1.W: print. r bp: another rule. l: list. h: help. q: quit.\n"
         )
         self.show()
 
@@ -184,7 +213,7 @@ class Stepper(cmd.Cmd):
 
     def do_jump(self, text: str) -> None:
         """jump 7, jump linear2 (j): to a moment by its number, or to the next one in a layer, or of a kind."""
-        if text.lstrip("-").isdecimal():
+        if re.fullmatch(r"-?\d+", text):
             if 1 <= int(text) <= len(self.trace):
                 self.go(int(text) - 1)
             else:
@@ -195,8 +224,7 @@ class Stepper(cmd.Cmd):
         if text and found:
             self.go(found[0])
         else:
-            known = {one for m in self.trace for one in (m.layer, m.kind) if one}
-            self.say(unknown(sorted(known), text, "layer or kind of moment"))
+            self.say(unknown(self._places(), text, "layer or kind of moment"))
 
     def do_print(self, text: str) -> None:
         """print linear1.W, print delta (p): an array by its name, or by its symbol in this moment's equation, whole;
@@ -236,7 +264,11 @@ class Stepper(cmd.Cmd):
 
     def do_update(self, text: str) -> None:
         """update (u): make this step under this rule and go to the next one, with the next batch."""
-        self.replay.go_on(self.rule)
+        try:
+            self.replay.go_on(self.rule)
+        except ValueError as error:
+            self.say(str(error))
+            return
         self.trace, self.i = self.replay.under(self.rule), 0
         self.show()
 
@@ -264,3 +296,28 @@ class Stepper(cmd.Cmd):
 
     def complete_rule(self, text: str, *ignored: Any) -> list[str]:
         return [name for name in rules.RULES if name.startswith(text)]
+
+    def complete_jump(self, text: str, *ignored: Any) -> list[str]:
+        return [name for name in self._places() if name.startswith(text)]
+
+    complete_p, complete_r, complete_j = complete_print, complete_rule, complete_jump
+
+    def _places(self) -> list[str]:
+        return sorted({one for moment in self.trace for one in (moment.layer, moment.kind) if one})
+
+    def do_help(self, text: str) -> None:
+        """help (h): all commands; help jump: one of them."""
+        names = [SHORT.get(text, text)] if text else list(SHORT.values())
+        for name in names:
+            command = getattr(self, f"do_{name}", None)
+            self.say(" ".join((command.__doc__ or "").split()) if command else unknown(SHORT.values(), name, "command"))
+
+    def cmdloop(self, intro: Any = None) -> None:
+        """Until `quit` or the end of input; Ctrl-C drops the line that was being typed."""
+        while True:
+            try:
+                super().cmdloop(intro)
+                return
+            except KeyboardInterrupt:
+                self.say("^C")
+                self.preloop = lambda: None  # type: ignore[method-assign]  # said once

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,17 +35,17 @@ WHY = {
     "batch": "Before the step: the examples and their targets. Nothing is computed yet.",
     "forward": "Activity goes up.",
     "noise": "The rule shakes this layer, to see whether the loss rises or falls.",
-    "loss": "How wrong the outputs are, and in which direction: e is where all learning starts. Its 1/n makes it the "
-    "gradient of the batch's mean loss.",
+    "loss": "How wrong the outputs are, and in which direction they should not go. The 1/n makes e the gradient of the "
+    "batch's mean loss.",
     "teach": "The rule puts its own teaching signal in the place of whatever came from above.",
     "learn": "What a synapse needs to change: its own input and the error that arrived at its output.",
     "feedback": "The question that tells the rules apart.",
     "carry": "The error goes down one layer. Backpropagation would have sent it through W.",
-    "backward": "No matrix here: the layer's own exact derivative, under every rule.",
+    "backward": "The layer's own exact derivative, under every rule.",
     "clip": "All gradients are scaled down together, so that their joint norm is not too large.",
-    "update": "Downhill, as far as the learning rate says.",
+    "update": "Against the gradient that the rule gave, as far as the learning rate says.",
     "constrain": "Signs and norms go back to where the optimizer's options hold them.",
-    "feedback_update": "The feedback's turn to learn, if it does.",
+    "feedback_update": "The feedback's turn to learn.",
 }
 
 
@@ -174,7 +175,7 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
     ...
     W of linear1 moves
     b of linear1 moves
-    The feedback does not learn
+    The feedback learns nothing in this step
     >>> net["linear1"].W.tolist()  # the step has been made
     [[1.0]]
     """
@@ -222,6 +223,7 @@ class _Take:
     arrays: dict[str, Host] = field(default_factory=dict)
     angles: dict[str, float | None] = field(default_factory=dict)
     why: str = ""
+    gave: Any = None  # the error that left this moment: whoever receives it is told who sent it
 
 
 class _Film:
@@ -274,17 +276,26 @@ class _Film:
     ) -> _Take:
         take = _Take(kind, layer, title, equation, {symbol: _copied(value) for symbol, value in terms.items()})
         self.takes.append(take)
-        self.note(new)
+        self.note(take, new)
         return take
 
-    def note(self, new: Mapping[str, Any]) -> None:
-        """What the last moment brought."""
+    def note(self, take: _Take, new: Mapping[str, Any]) -> None:
+        """What this moment brought."""
         for name, array in new.items():
-            self.board[name] = self.takes[-1].arrays[name] = _copied(array)
+            self.board[name] = take.arrays[name] = _copied(array)
 
-    def known(self, names: Mapping[str, str]) -> dict[str, Host | None]:
-        """Symbols with what stands on the board under their names."""
-        return {symbol: self.board.get(name) for symbol, name in names.items()}
+    def known(self, equation: str, names: Mapping[str, str]) -> dict[str, Any]:
+        """The symbols of an equation, with what stands under their names: on the board, or as ``"rule.sigma"`` and
+        ``"rule.xi.linear1.W"`` with the rule."""
+        found = {}
+        for symbol, name in names.items():
+            if name.startswith("rule."):
+                _, attribute, *key = name.split(".", 2)
+                value = getattr(self.rule, attribute)
+                found[symbol] = value[key[0]] if key else value
+            elif re.search(rf"\b{symbol}\b", equation) or symbol in ("W", "B"):
+                found[symbol] = self.board.get(name)
+        return found
 
     def _statistics(self) -> dict[str, Array]:
         return {f"{layer.name}.{key}": a for layer in self.net for key, a in layer.statistics().items()}
@@ -323,8 +334,12 @@ class _Film:
 
     def _listen(self, owner: Any, method: str, hear: Callable[..., Any]) -> None:
         """Until `listeners` closes, calls of this one object's method go through `hear`."""
+        before = vars(owner).get(method)  # a method that somebody has put on this object
         setattr(owner, method, functools.partial(hear, getattr(owner, method)))
-        self.listeners.callback(delattr, owner, method)
+        if before is None:
+            self.listeners.callback(delattr, owner, method)
+        else:
+            self.listeners.callback(setattr, owner, method, before)
 
     def _hear_forward(self, layer: Layer, forward: Callable[..., Array], x: Array, walk: Walk) -> Array:
         if "after" not in vars(walk):
@@ -335,9 +350,14 @@ class _Film:
         number = self.passes[layer.name]
         again = "" if number == 1 else f"@{number}"
         self.outputs[layer.name] = _copied(y)
+        shaken = any(not numpy.array_equal(heard[key], self.board[f"{layer.name}.{key}"]) for key in layer.parameters())
+        how = ", its parameters shaken" if shaken else ""
+        new = {f"{layer.name}.y{again}": y, **self._changed(self._statistics())}
+        if again and layer is self.net.layers[0]:
+            new = {f"x{again}": x, **new}
         self.take(
-            "forward", layer.name, f"Forward through {layer.name}" + (f", pass {number}" if again else ""),
-            layer.equation, {**heard, "y": y}, {f"{layer.name}.y{again}": y, **self._changed(self._statistics())},
+            "forward", layer.name, f"Forward through {layer.name}{how}" + (f", pass {number}" if again else ""),
+            layer.equation, {**heard, **layer.symbols(), "y": y}, new,
         )  # fmt: skip
         return y
 
@@ -346,7 +366,8 @@ class _Film:
         if heard is not y:
             terms = {"y_shaken": heard, "y": y, "xi": heard - y}
             name = next(reversed(self.takes[-1].arrays))
-            self.take("noise", layer.name, f"{layer.name} is shaken", "y_shaken = y + xi", terms, {name: heard})
+            new = {name: heard, f"{layer.name}.xi": heard - y}
+            self.take("noise", layer.name, f"{layer.name} is shaken", "y_shaken = y + xi", terms, new)
         return heard
 
     def _hear_receive(self, receive: Callable[..., Array], net: Network, output: Array, y: Any, loss: Loss) -> Array:
@@ -356,64 +377,82 @@ class _Film:
         self.take(
             "loss", "", "The loss and its error", f"{loss.equation}\n{loss.error_equation}", terms,
             {"output": output, "t": rule.target, "loss": value, "e": rule.error},
-        )  # fmt: skip
+        ).gave = rule.error  # fmt: skip
         return value
 
     def _hear_teach(self, teach: Callable[..., Array | None], layer: Layer, delta: Array | None) -> Array | None:
         taught = teach(layer, delta)
         if taught is None:
             return None
-        new = {f"{layer.name}.delta": taught}
-        if layer.name in self.true:
-            new[f"{layer.name}.delta_bp"] = self.true[layer.name]
-        if taught is delta:  # nothing happened here: it is the last moment's result that has arrived
-            self.note(new)
-            if layer.name in self.true and self.takes[-1].kind in ("carry", "backward"):
-                self.takes[-1].terms.setdefault("delta_bp", _copied(self.true[layer.name]))
+        if taught is delta:  # nothing happened here: what some moment sent has arrived
+            sender = next((take for take in reversed(self.takes) if take.gave is delta), None)
+            if sender is None:
+                sender = self.take("loss", "", "The error that learning starts from", "e", {"e": delta}, {"e": delta})
+                sender.gave = delta
+            self._note_error(sender, layer, taught)
+            if layer.name in self.true and sender.kind in ("carry", "backward"):
+                sender.terms.setdefault("delta_bp", _copied(self.true[layer.name]))
         else:
-            equation, names = self.rule.teaching(layer)
-            names = {symbol: name for symbol, name in names.items() if re.search(rf"\b{symbol}\b", equation)}
-            terms = {**self.known(names), "delta": taught, "n": self.n, "delta_bp": self.true.get(layer.name)}
-            self.take("teach", layer.name, f"The rule teaches {layer.name}", equation, terms, new)
-        if layer.name in self.true:
-            found = metrics.mean_angle(taught, self.true[layer.name])
-            self.takes[-1].angles.setdefault("this delta and backpropagation's", metrics.as_number(found))
+            self._take_teaching(layer, taught)
         return taught
 
+    def _take_teaching(self, layer: Layer, taught: Array) -> None:
+        equation, names = self.rule.teaching(layer)
+        terms = {**self.known(equation, names), "delta": taught, "n": self.n, "delta_bp": self.true.get(layer.name)}
+        take = self.take("teach", layer.name, f"The rule teaches {layer.name}", equation, terms, {})
+        take.gave = taught
+        self._note_error(take, layer, taught)
+
+    def _note_error(self, take: _Take, layer: Layer, delta: Array) -> None:
+        """The error at this layer's output, beside backpropagation's, on the moment that brought it."""
+        self.note(take, {f"{layer.name}.delta": delta})
+        if layer.name in self.true:
+            self.note(take, {f"{layer.name}.delta_bp": self.true[layer.name]})
+            found = metrics.mean_angle(delta, self.true[layer.name])
+            take.angles.setdefault("this delta and backpropagation's", metrics.as_number(found))
+
     def _hear_learn(self, layer: Weighted, learn: Callable[..., None], delta: Array) -> None:
+        if f"{layer.name}.delta" not in self.board:  # the rule comes with an error of its own
+            self._take_teaching(layer, delta)
         learn(delta)
         self._take_gradients(layer, layer.gradient_equation, {"x": layer.cached(), "delta": delta})
-        if f"{layer.name}.delta" not in self.board:  # the rule came with an error of its own
-            self.note({f"{layer.name}.delta": delta, f"{layer.name}.delta_bp": self.true[layer.name]})
 
-    def _take_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> None:
+    def _take_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> _Take:
         grads = {f"d{key}": grad for key, grad in layer.grads.items() if grad is not None}
         new = {f"{layer.name}.{key}": grad for key, grad in grads.items()}
-        self.take("learn", layer.name, f"The gradient of {layer.name}", equation, {**terms, **grads}, new)
+        return self.take("learn", layer.name, f"The gradient of {layer.name}", equation, {**terms, **grads}, new)
 
     def look_for_gradients(self) -> None:
         """Gradients that no layer was asked for: the rule has set them itself."""
         for layer in self.net:
             if any(g is not None and f"{layer.name}.d{key}" not in self.board for key, g in layer.grads.items()):
-                self._take_gradients(layer, self.rule.equation, {})
+                equation, names = self.rule.teaching(layer)
+                take = self._take_gradients(layer, equation, self.known(equation, names))
+                take.why = "No error arrived: the rule has set this gradient itself."
 
     def _hear_carry(self, carry: Callable[..., Array | None], layer: Weighted, delta: Array) -> Array | None:
         below = carry(layer, delta)
         B = self.rule.B.get(layer.name) if self.rule.crosses_weights else None
         title = f"What carries the error down through {layer.name}? "
         asked = self.take(
-            "feedback", layer.name, title + ("Nothing." if B is None else "B."), self.rule.equation,
-            {} if B is None else {"W": layer.W, "B": B}, {} if B is None else {f"{layer.name}.B": B},
-        )  # fmt: skip
+            "feedback", layer.name, title + ("Nothing." if B is None else "B."), self.rule.equation, {}, {}
+        )
+        if B is not None:
+            self.note(asked, {f"{layer.name}.B": B})
+            asked.equation, names = self.rule.feeding(layer)
+            asked.terms.update(self.known(asked.equation, names))
         if B is None or below is None:
             asked.why = "No error crosses this weight: the layers below are taught directly, or not at all."
             return below
         if B.shape == layer.W.shape:
             asked.angles["W and B"] = metrics.as_number(metrics.angle(layer.W, B))
         taken = self.take(
-            "carry", layer.name, f"Down through {layer.name}", layer.error_equation,
+            "carry", layer.name, f"Down through {layer.name}", self.rule.carrying(layer),
             {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},
         )  # fmt: skip
+        taken.gave = below
+        if B is layer.W:
+            taken.why = "The error goes down one layer, through the transpose of the weights themselves."
         by_weights = layer.carry(delta, layer.W)
         taken.angles["what B and W carry"] = metrics.as_number(metrics.mean_angle(below, by_weights))
         return below
@@ -425,10 +464,13 @@ class _Film:
         grads = {f"d{key}": grad for key, grad in layer.grads.items()}
         terms = {"delta": delta, "delta_below": below, "y": self.outputs[layer.name], **grads}
         new = {f"{layer.name}.{key}": grad for key, grad in grads.items()}
-        self.take(
+        take = self.take(
             "backward", layer.name, f"Back through {layer.name}", layer.error_equation,
-            {**terms, **layer.parameters()}, new,
+            {**terms, **layer.symbols(), **layer.parameters()}, new,
         )  # fmt: skip
+        take.gave = below
+        if any(True for _ in layer.children()):
+            take.why = "What the branches of this block sent down is added where they part."
         return below
 
     # The optimizer's turn
@@ -437,8 +479,10 @@ class _Film:
         clip(net)
         gradients = {f"{layer.name}.d{key}": g for layer in net for key, g in layer.grads.items() if g is not None}
         if changed := self._changed(gradients):
-            equation = "g = g * min(1, clip_norm / norm(all g))"
-            self.take("clip", "", "Gradients are clipped", equation, {"clip_norm": self.optimizer.clip_norm}, changed)
+            equation = "every g = g * min(1, clip_norm / norm_of_all)"
+            size = math.sqrt(sum(float((self.board[name].astype(float) ** 2).sum()) for name in gradients))
+            terms = {"clip_norm": self.optimizer.clip_norm, "norm_of_all": size}
+            self.take("clip", "", "Gradients are clipped", equation, terms, changed)
 
     def _hear_move(self, move: Callable[..., None], name: str, array: Array, gradient: Array) -> None:
         slots = {slot: _copied(a) for slot, a in self.optimizer.arrays.get(name, {}).items()}
@@ -448,6 +492,7 @@ class _Film:
         after = {"W_new": array, **{f"{slot}_new": a for slot, a in self.optimizer.arrays[name].items()}}
         terms = {**before, "dW": gradient, **after, "k": self.optimizer.counts[name]}
         options = {key: value for key, value in vars(self.optimizer).items() if isinstance(value, float)}
+        options.update(zip(("beta1", "beta2"), getattr(self.optimizer, "betas", ()), strict=False))
         owner, _, key = name.removeprefix("feedback/").replace("/", ".").rpartition(".")
         feedback = name.startswith("feedback/")
         symbol = key if owner else "B"
@@ -464,21 +509,23 @@ class _Film:
     def _hear_constrain(self, constrain: Callable[..., None], net: Network) -> None:
         constrain(net)
         if changed := self._changed(net.parameters()):
-            self.take("constrain", "", "Weights are held", "W = held(W)", {}, changed)
+            self.take("constrain", "", "Weights are held", "signs and norms as the options say", changed, changed)
 
     def _hear_update_feedback(self, update_feedback: Callable[..., None], net: Network) -> None:
         before = dict(self.board)
         update_feedback(net)
-        changed = self._changed(self._kept())
+        own = {
+            id(array) for array in self.rule.memory.values()
+        }  # backpropagation's B is W itself: it has moved already
+        changed = self._changed({name: array for name, array in self._kept().items() if id(array) in own})
         for name, array in changed.items():
             layer, _, symbol = name.rpartition(".")
             terms = {f"{symbol}_new": array, symbol: before.get(name)}
             self.take("feedback_update", layer, f"{symbol} of {layer} learns", self.rule.equation, terms, {name: array})
         if not changed and not self.rule.parameters():
-            rests = self.take("feedback_update", "", "The feedback does not learn", self.rule.equation, {}, {})
-            rests.why = (
-                "What the rule keeps stays as it is." if self.rule.memory else "The rule keeps nothing of its own."
-            )
+            title = "The feedback learns nothing in this step"
+            rests = self.take("feedback_update", "", title, self.rule.equation, {}, {})
+            rests.why = "The next error will go as the equation says."
 
 
 def _copied(value: Any) -> Any:

@@ -98,6 +98,21 @@ def test_a_term_has_the_name_under_which_the_step_knows_it(tiny_page):
     assert teach["terms"]["e"]["name"] == "e" and teach["terms"]["F"]["name"] == "tanh1.B"
 
 
+def test_equal_arrays_of_two_layers_keep_their_names():
+    alike = replace(TINY, model="mlp", model_options={"hidden": (2,)})  # two biases of two zeros
+    content, _ = content_of(explorer.explore(alike, data.load("xor"), ["bp"], train_updates=1))
+    forward = [moment for moment in content["films"]["bp"] if moment["kind"] == "forward" and "b" in moment["terms"]]
+    biases = [moment["terms"]["b"] for moment in forward]
+    assert [bias["name"] for bias in biases] == ["linear1.b", "linear2.b"]
+    assert biases[0]["array"] == biases[1]["array"]
+
+
+def test_double_precision_is_kept(float64):
+    content, array = content_of(explorer.explore(TINY, data.load("xor"), ["fa"], train_updates=1))
+    W = array(content["films"]["fa"][0]["new"]["linear1.W"])
+    assert W.dtype == np.float64 and not np.array_equal(W, W.astype(np.float32))
+
+
 def test_equal_arrays_are_kept_once(tiny_page):
     content, _ = content_of(tiny_page)
     kept = [(tuple(shape), kind, text) for shape, kind, text in content["arrays"]]
@@ -338,6 +353,11 @@ def reader(browser, default_path):
     assert opened.errors() == []
 
 
+def carry_in(trace):
+    """The number of the moment in which the error goes down through the output layer, counted from 1."""
+    return 1 + next(i for i, moment in enumerate(trace) if moment.kind == "carry")
+
+
 def is_shown(reader, trace, i):
     assert reader.text("#moment h2") == trace[i].title
     assert reader.text("#where") == f"{i + 1} of {len(trace)}"
@@ -371,8 +391,9 @@ def test_a_step_is_walked_with_keys_buttons_and_slider(reader, default_replay):
     assert reader.window.current_url.endswith("#step/bp/9")
 
 
-def test_playing_goes_on_and_stops(reader):
-    reader.at("step/bp/24")
+def test_playing_goes_on_and_stops(reader, default_replay):
+    count = len(default_replay.under("bp"))
+    reader.at(f"step/bp/{count - 2}")
     reader.run("document.getElementById('speed').value = 4")
     reader.find("#play").click()
     assert reader.find("#play").get_attribute("aria-label") == "Pause"
@@ -381,7 +402,7 @@ def test_playing_goes_on_and_stops(reader):
         "const done = arguments[0]; const wait = () => "
         "document.getElementById('play').getAttribute('aria-label') === 'Play' ? done() : setTimeout(wait, 20); wait()"
     )
-    assert reader.text("#where") == "25 of 25"
+    assert reader.text("#where") == f"{count} of {count}"
 
 
 @pytest.mark.parametrize(("width", "walked"), [(1280, RULES), (390, ["fa"])])
@@ -416,27 +437,28 @@ def test_every_moment_is_drawn_within_the_window(reader, default_replay, width, 
 def test_another_rule_keeps_the_moment(reader, default_replay):
     from selenium.webdriver import Keys
 
-    reader.at("step/fa/11")
+    carry = carry_in(default_replay.under("fa"))
+    reader.at(f"step/fa/{carry}")
     assert reader.text("#moment h2") == "Down through linear3"
     reader.choose("usf")
     assert reader.text("#moment h2") == "Down through linear3"
     reader.choose("dfa")  # carries nothing: the last moment before that it shares
     trace = default_replay.under("dfa")
-    is_shown(reader, trace, trace.place_of(default_replay.under("usf"), 10))
+    is_shown(reader, trace, trace.place_of(default_replay.under("usf"), carry - 1))
     reader.choose("bp")
     assert reader.text("#moment h2") == "Down through linear3"
-    assert reader.window.current_url.endswith("#step/bp/11")
+    assert reader.window.current_url.endswith(f"#step/bp/{carry}")
     reader.press(Keys.ARROW_RIGHT)  # a click on a rule leaves the arrow keys to the film
-    assert reader.window.current_url.endswith("#step/bp/12")
+    assert reader.window.current_url.endswith(f"#step/bp/{carry + 1}")
 
 
 @pytest.mark.parametrize(
     ("symbol", "name"), [("delta_below", "relu2.delta"), ("delta", "linear3.delta"), ("W", "linear3.W")]
 )
 def test_hovering_tells_the_true_number(reader, default_replay, symbol, name):
-    i = next(i for i, moment in enumerate(default_replay.under("fa")) if moment.kind == "carry")
-    array = default_replay.under("fa")[i].terms[symbol]
-    reader.at(f"step/fa/{i + 1}")
+    carry = carry_in(default_replay.under("fa"))
+    array = default_replay.under("fa")[carry - 1].terms[symbol]
+    reader.at(f"step/fa/{carry}")
     field = reader.find(f'.field[data-symbol="{symbol}"]')
     field.shape = array.shape
     for row, column in [(0, 0), (3, 7), (len(array) - 1, array.shape[1] - 1)]:
@@ -450,9 +472,9 @@ def test_hovering_tells_the_true_number(reader, default_replay, symbol, name):
 def test_hovering_a_product_tells_the_sum_it_came_from(browser, tmp_path, tiny_page):
     page = Opened(browser, explorer.write(tiny_page, tmp_path / "tiny.html"))
     trace = stepping.Replay(TINY, data.load("xor")).under("fa")
-    i = next(i for i, moment in enumerate(trace) if moment.kind == "carry")
-    below, delta, B = (trace[i].terms[symbol] for symbol in ("delta_below", "delta", "B"))
-    page.at(f"step/fa/{i + 1}")
+    carry = carry_in(trace)
+    below, delta, B = (trace[carry - 1].terms[symbol] for symbol in ("delta_below", "delta", "B"))
+    page.at(f"step/fa/{carry}")
     field = page.find('.field[data-symbol="delta_below"]')
     field.shape = below.shape
     page.point(field, 1, 3)
@@ -466,19 +488,22 @@ def test_hovering_a_product_tells_the_sum_it_came_from(browser, tmp_path, tiny_p
 def test_the_arrow_keys_read_a_matrix_that_has_the_focus(reader, default_replay):
     from selenium.webdriver import Keys
 
-    reader.at("step/fa/11")
-    B = default_replay.under("fa")[10].terms["B"]
+    trace = default_replay.under("fa")
+    reader.at(f"step/fa/{carry_in(trace)}")
+    B = trace[carry_in(trace) - 1].terms["B"]
     field = reader.find('.pairs .field[data-symbol="B"]')
     reader.run("arguments[0].focus()", field)
     field.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
     told = reader.text("#readout").split("\n")[0]
     assert told.startswith("linear3.B[2, 1] = ") and np.float32(told.partition(" = ")[2]) == B[2, 1]
-    assert reader.text("#where") == "11 of 24"  # the film stands still
+    assert reader.text("#where") == f"{carry_in(trace)} of {len(trace)}"  # the film stands still
     field.send_keys(Keys.ESCAPE)
     assert not reader.find("#readout").is_displayed()
 
 
-def test_what_is_not_computed_yet_is_drawn_as_such(reader):
+def test_what_is_not_computed_yet_is_drawn_as_such(reader, default_replay):
+    trace = default_replay.under("fa")
+
     def missing():
         reader.run("document.querySelector('.more').open = true")
         found = reader.window.find_elements("css selector", ".board .missing")
@@ -486,14 +511,14 @@ def test_what_is_not_computed_yet_is_drawn_as_such(reader):
 
     reader.at("step/fa/1")
     assert "linear3.delta: not computed yet" in missing() and "linear3.W: not computed yet" not in missing()
-    reader.at("step/fa/8")
+    reader.at(f"step/fa/{1 + [moment.kind for moment in trace].index('loss')}")
     assert "linear3.delta: not computed yet" not in missing() and "linear2.delta: not computed yet" in missing()
-    reader.at("step/fa/24")
+    reader.at(f"step/fa/{len(trace)}")
     assert missing() == set()
 
 
-def test_looking_closer_shows_an_array_with_its_numbers(reader):
-    reader.at("step/fa/11")
+def test_looking_closer_shows_an_array_with_its_numbers(reader, default_replay):
+    reader.at(f"step/fa/{carry_in(default_replay.under('fa'))}")
     reader.find('#moment figcaption button[aria-label^="linear3.W"]').click()
     assert reader.find("#closer").is_displayed() and reader.text("#closer h3").startswith("linear3.W")
     field = reader.find("#closer .field")
@@ -511,7 +536,7 @@ def test_training_is_scrubbed_and_b_stays_while_w_turns(reader, default_path):
     pictures = "return [...document.querySelectorAll('.turning canvas')].slice(0, 2).map((one) => one.toDataURL())"
 
     def angle(rule, i):
-        return f"{content['runs'][rule][i]['layers']['linear3']['weight_angle']:.1f}°"
+        return f"{content['runs'][rule][i]['layers']['linear2']['weight_angle']:.1f}°"
 
     reader.at()
     reader.find("#tab-training").click()
@@ -538,6 +563,20 @@ def test_training_is_scrubbed_and_b_stays_while_w_turns(reader, default_path):
     assert reader.window.current_url.endswith(f"#training/dfa/linear1/{content['at'][-2]}")
 
 
+def test_training_shows_the_difference_and_one_scale_for_the_whole_run(reader, default_path):
+    content, array = content_of(default_path.read_text(encoding="utf-8"))
+    pairs = [(one["layers"]["linear2"]["W"], one["feedback"]["linear2"]) for one in content["runs"]["fa"]]
+    largest = max(np.abs(array(matrix["array"])).max() for pair in pairs for matrix in pair)
+    W, B = (array(matrix["array"]) for matrix in pairs[-1])
+    reader.at("training/fa/linear2/1000")
+    assert reader.text(".legend") == f"weights and feedback: -{largest:.3f}\n{largest:.3f}"
+    field = reader.window.find_elements("css selector", ".turning .field")[2]
+    field.shape = W.shape
+    reader.point(field, 7, 4)
+    told = reader.text("#readout").split("\n")[0]
+    assert told.startswith("(W - B)[7, 4] = ") and np.float32(told.partition(" = ")[2]) == W[7, 4] - B[7, 4]
+
+
 def test_an_address_leads_to_its_place(reader):
     reader.at("training/usf/linear2/50")
     assert reader.find('#rules input[value="usf"]').is_selected()
@@ -545,8 +584,9 @@ def test_an_address_leads_to_its_place(reader):
     reader.run("location.hash = '#step/dfa/3'")
     assert reader.window.execute_async_script("setTimeout(arguments[0], 50, true)")
     assert reader.text("#moment h2") == "Forward through linear1"
-    reader.at("step/nobody/99999/%3Cb%3E")  # nonsense is left alone
-    assert reader.find("#moment h2").is_displayed()
+    for nonsense in ("step/nobody/99999/%3Cb%3E", "step/%E0%A4%A/1", "training/fa/nowhere/-1"):
+        reader.at(nonsense)
+        assert reader.find("h2, .story").text
 
 
 def test_text_stands_out_in_light_and_dark(reader):
@@ -565,7 +605,8 @@ def test_text_stands_out_in_light_and_dark(reader):
         return (high + 0.05) / (low + 0.05);
       };
       const inks = ["text", "soft", "activity", "weight", "feedback", "error", "truth", "gradient"];
-      const pairs = inks.flatMap((ink) => ["page", "card", "sunk"].map((paper) => [`var(--${ink})`, `var(--${paper})`]));
+      const papers = ["page", "card", "sunk"];
+      const pairs = inks.flatMap((ink) => papers.map((paper) => [`var(--${ink})`, `var(--${paper})`]));
       pairs.push(["var(--on-accent)", "var(--accent)"]);
       for (const rule of page.rules) pairs.push([curveOf(rule.name), "var(--card)"]);
       return pairs.map((pair) => [pair.join(" on "), contrast(pair)]);
@@ -579,8 +620,8 @@ def test_text_stands_out_in_light_and_dark(reader):
     assert len(seen) == 2
 
 
-def test_everything_to_press_has_a_name(reader):
-    for place in ("step/fa/11", "training/fa/linear3/100"):
+def test_everything_to_press_has_a_name(reader, default_replay):
+    for place in (f"step/fa/{carry_in(default_replay.under('fa'))}", "training/fa/linear3/100"):
         reader.at(place)
         nameless = reader.run(
             "return [...document.querySelectorAll('button, input, select, [tabindex], svg[role=img]')].filter((one) => "

@@ -97,6 +97,44 @@ def test_update_makes_the_step_and_shows_the_next_one():
     assert one.under("bp")[0].arrays["linear1.W"] is not None
 
 
+def test_a_number_with_two_signs_ends_nothing():
+    (shown,) = walk("j --3")
+    assert "unknown layer or kind of moment '--3'" in shown
+
+
+def test_a_step_that_diverges_is_told_and_the_step_before_it_stays():
+    stepper = stepping.Stepper(replay(model="mlp", lr=1e20), "fa", io.StringIO(), io.StringIO())
+    stepper.preloop()
+    for _ in range(6):
+        stepper.onecmd("u")
+    assert "training diverged in update" in stepper.stdout.getvalue() and "smaller --lr" in stepper.stdout.getvalue()
+    stepper.onecmd("j 2")
+    assert "Forward through linear1" in stepper.stdout.getvalue().rsplit("fa ·", 1)[1]
+
+
+def test_under_another_rule_only_the_rule_is_another():
+    """The optimizer's memory of the weights stays: the same velocity, another gradient."""
+    one = replay("fa", updates=3)
+    velocities = [
+        next(m for m in one.under(rule) if m.kind == "update").terms["velocity"]
+        for rule in ("fa", "bp", "kolen_pollack")
+    ]
+    assert np.any(velocities[0])
+    np.testing.assert_array_equal(velocities[0], velocities[1])
+    np.testing.assert_array_equal(velocities[0], velocities[2])
+
+
+def test_tab_completes_names_layers_and_rules_also_after_one_letter():
+    stepper = stepping.Stepper(replay(), "fa", io.StringIO(), io.StringIO())
+    assert "linear1.W" in stepper.complete_p("linear1.", "p linear1.", 2, 10)
+    assert stepper.complete_jump("lin", "jump lin", 5, 8) == ["linear1", "linear2"]
+    assert "usf" in stepper.complete_r("u", "r u", 2, 3)
+
+
+def test_the_rule_s_options_are_in_the_title():
+    assert replay().under("usf:scale=init").rule == "usf:scale=init"
+
+
 def test_unknown_commands_name_the_nearest():
     (shown,) = walk("jmup 3")
     assert "jump" in shown

@@ -4,7 +4,7 @@ rule."""
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, by_rows, each_chunk, require_float, xp
 from .base import Layer, Walk
@@ -83,6 +83,9 @@ class LeakyReLU(Activation):
         if not 0 < negative_slope < math.inf:
             raise ValueError(f"{self} needs a negative_slope above 0, got {negative_slope}; for 0 use ReLU")
         self.negative_slope = negative_slope
+
+    def symbols(self) -> dict[str, Any]:
+        return {"a": self.negative_slope}
 
     def f(self, x: Array, y: Array) -> None:
         xp.multiply(x, self._slope(x), out=y)

@@ -125,6 +125,10 @@ class Layer:
         """Arrays that training moves without a gradient (batch norm's running mean and variance)."""
         return {key: getattr(self, key) for key in self.running}
 
+    def symbols(self) -> dict[str, Any]:
+        """What else the equations mention, with its values in the last pass: numbers, or arrays on the backend."""
+        return {}
+
     def cached(self) -> Any:
         """What the last training forward pass left. Raises RuntimeError if there was none."""
         if self.cache is None:

@@ -11,7 +11,7 @@ It uses this exact derivative under every learning rule. gamma multiplies the er
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -44,7 +44,7 @@ class BatchNorm(Layer):
     """
 
     kind = "batchnorm"
-    equation = "xhat = (x - mean) / sqrt(var + eps)\ny = gamma * xhat + beta"
+    equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
     error_equation = (
         "delta_below = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))\n"
         "dgamma = sum(delta * xhat)\ndbeta = sum(delta)"
@@ -128,6 +128,12 @@ class BatchNorm(Layer):
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
         return below
+
+    def symbols(self) -> dict[str, Any]:
+        if self.cache is None:
+            return {}
+        x, mean, inverse = self.cache
+        return {"mu": mean, "var": 1 / inverse**2 - self.eps, "eps": self.eps, "xhat": (x - mean) * inverse}
 
     def varies(self, batch: int) -> bool:
         """Whether a batch of this size has a variance: it has more than one value per feature."""

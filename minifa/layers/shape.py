@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, require_float, xp
 from ..streams import generator
@@ -121,6 +121,9 @@ class Dropout(Layer):
         keep = xp.asarray(rng.random(x.shape, dtype="float32") >= self.p)
         self.cache = keep.astype(x.dtype) / (1 - self.p)
         return x * self.cache
+
+    def symbols(self) -> dict[str, Any]:
+        return {} if self.cache is None else {"mask": self.cache * (1 - self.p), "p": self.p}
 
     def backward(self, delta: Array, rule: Rule) -> Array:
         return delta * self.cached()

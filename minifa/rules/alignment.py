@@ -97,6 +97,9 @@ class LocalAlignment(Rule):
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = what it has learned so far", super().feeding(layer)[1]
+
     def update_feedback(self, net: Network) -> None:
         for layer in self.senders(net):
             B, x = self.memory[layer.name], layer.cached()

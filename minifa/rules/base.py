@@ -112,9 +112,22 @@ class Rule:
         """Whether this rule replaces the error at this layer's output."""
         return False
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        """How `feedback` comes to its answer, for those who watch: the equation, and for its symbols the names that
+        `minifa.trace` gives their arrays."""
+        return self.equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
+
+    def carrying(self, layer: Weighted) -> str:
+        """What `transport` computes, for those who watch."""
+        return layer.error_equation
+
     def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        """How `teach` comes to its answer at a layer it teaches, for those who watch: the equation, and for its symbols
-        the names that `minifa.trace` gives their arrays (``"linear2.delta"``, ``"tanh1.B"``)."""
+        """How `teach` comes to its answer at a layer it teaches, for those who watch.
+
+        Returns:
+            The equation, and for its symbols the names that `minifa.trace` gives their arrays (``"linear2.delta"``,
+            ``"tanh1.B"``), or ``"rule.name"`` for what the rule itself holds.
+        """
         return "delta = what the rule teaches", {}
 
     def start_angle(self, layer: Weighted) -> float | None:

@@ -108,7 +108,8 @@ class DFA(Rule):
         return matmul(self.signal(), self.F[layer.name].T).reshape(-1, *(layer.output_shape or ()))
 
     def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        return f"delta = {self.broadcast} @ F.T", {
+        shape = " in the shape of y" if len(layer.output_shape or ()) > 1 else ""
+        return f"delta = {self.broadcast} @ F.T{shape}", {
             "e": f"{self.output_layer.name}.delta",
             "t": "t",
             "F": f"{layer.name}.B",

@@ -108,6 +108,16 @@ class FA(Rule):
         shared = self.correlation / math.hypot(self.correlation, math.sqrt(1 - self.correlation**2) * own / sd)
         return math.degrees(math.acos(shared * math.sqrt(1 - self.sparsity)))
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        equation, names = super().feeding(layer)
+        if self.normalise is None:
+            return equation, names
+        size = "norm(W)" if self.normalise == "strict" else "norm(W_0)"
+        return f"B = M * {size} / norm(M)", {**names, "M": f"{layer.name}.M"}
+
+    def carrying(self, layer: Weighted) -> str:
+        return "delta_below = rows(delta) @ B.T in the shape of x" if self._is_dense(layer) else super().carrying(layer)
+
     def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
         if not self._is_dense(layer):
             return layer.carry(delta, matrix)

@@ -50,6 +50,9 @@ class KolenPollack(Rule):
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = what it has learned so far", super().feeding(layer)[1]
+
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
         learning = [layer for layer in self.senders(self.net) if layer.grads["W"] is not None]

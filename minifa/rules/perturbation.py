@@ -83,13 +83,17 @@ class NodePerturbation(Perturbation):
         noisy = net.forward(x, shaken)
         clean = net.forward(x, self.walk(net))  # the later pass leaves its activities to learn from
         value = self.receive(net, clean, y, loss)
-        rise = loss(noisy, self.target)[0] - loss(clean, self.target)[0]
-        credit = rise * (1 / (self.sigma**2 * len(x)))
+        self.rise = (loss(noisy, self.target)[0] - loss(clean, self.target)[0]).reshape(-1, 1)
+        credit = self.rise * (1 / (self.sigma**2 * len(x)))
         net.clear_gradients()
         for layer in net.weighted:
             xi = shaken.noise[layer.name]
             layer.learn(xi * credit.reshape(-1, *(1,) * (xi.ndim - 1)))
         return value
+
+    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        names = {"rise": "rule.rise", "xi": f"{layer.name}.xi", "sigma": "rule.sigma"}
+        return "delta = rise * xi / sigma^2 / n", names
 
 
 class _Shake(Walk):
@@ -126,17 +130,24 @@ class WeightPerturbation(Perturbation):
 
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         self.begin(net, x, y, loss)
-        noise = {name: self.noise(name, array.shape, net.step, array) for name, array in net.parameters().items()}
+        self.xi = {name: self.noise(name, array.shape, net.step, array) for name, array in net.parameters().items()}
         before = {name: array.copy() for name, array in net.parameters().items()}
         for name, array in net.parameters().items():
-            array += noise[name]
+            array += self.xi[name]
         try:
             noisy = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
         finally:
             for name, array in net.parameters().items():
                 array[...] = before[name]
         value = self.receive(net, net.forward(x, self.walk(net)), y, loss)
-        rise = loss(noisy, self.target)[0].mean() - value
+        self.rise = loss(noisy, self.target)[0].mean() - value
         for layer in net:
-            layer.grads = {key: noise[f"{layer.name}.{key}"] * (rise / self.sigma**2) for key in layer.parameters()}
+            layer.grads = {
+                key: self.xi[f"{layer.name}.{key}"] * (self.rise / self.sigma**2) for key in layer.parameters()
+            }
         return value
+
+    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        names = {"rise": "rule.rise", "sigma": "rule.sigma"}
+        names.update({f"xi_{key}": f"rule.xi.{layer.name}.{key}" for key in layer.parameters()})
+        return "\n".join(f"d{key} = rise * xi_{key} / sigma^2" for key in layer.parameters()), names

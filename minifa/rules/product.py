@@ -84,6 +84,9 @@ class Product(Rule):
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = R @ P.T", {**super().feeding(layer)[1], "R": f"{layer.name}.R", "P": f"{layer.name}.P"}
+
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
         found = {}

@@ -68,6 +68,14 @@ class SignConcordant(Rule):
         cosine = MEAN_MAGNITUDE[layer.init.family] ** self.drawn_magnitudes
         return math.degrees(math.acos((2 * self.concordance - 1) * cosine))
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        equation, names = super().feeding(layer)
+        if self.signs == "initial":
+            equation, names["W_0"] = equation.replace("sign(W)", "sign(W_0)"), f"{layer.name}.signs"
+        if self.concordance < 1:
+            equation, names["mask"] = equation.replace("B = ", "B = mask * "), f"{layer.name}.mask"
+        return equation, {**names, "M": f"{layer.name}.M"}
+
     def signs_of(self, layer: Weighted) -> Array:
         """The array whose signs B takes over: W, or the signs that W had at the start."""
         return self.memory[f"{layer.name}/signs"] if self.signs == "initial" else layer.W
@@ -161,6 +169,11 @@ class FRSF(SignConcordant):
     ) -> None:
         super().__init__(seed, concordance, signs)
         self.normalise = check_normalise(normalise)
+
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        equation, names = super().feeding(layer)
+        size = {"strict": ", scaled to norm(W)", "init": ", scaled to norm(W_0)"}.get(self.normalise or "", "")
+        return equation + size, names
 
     def draw(self, net: Network) -> None:
         super().draw(net)

@@ -57,6 +57,9 @@ class Stale(Rule):
     def start_angle(self, layer: Weighted) -> float:
         return 0.0
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = W_then, the weights of up to k updates ago", super().feeding(layer)[1]
+
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:
             self.draw(net)

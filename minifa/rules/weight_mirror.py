@@ -74,6 +74,9 @@ class WeightMirror(Rule):
     def feedback(self, layer: Weighted) -> Array:
         return self.recall(layer)
 
+    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = what it has learned so far", super().feeding(layer)[1]
+
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:
             for layer in self.senders(net):
