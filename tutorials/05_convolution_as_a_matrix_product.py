@@ -1,0 +1,368 @@
+# %% [markdown]
+# # 05 · A convolution is a matrix product
+#
+# **A convolution is a linear layer twice over: on patches its weights are the kernel, on whole images they are a large
+# matrix in which the same few numbers return again and again. So there are two ways to put a random B in the way
+# back: a kernel, with as many free numbers as W, or a dense matrix between the maps, with up to hundreds of times more.
+# You will see that the first is a special case of the second, and that the extra numbers buy nothing.**
+#
+# You need the sentence of the earlier tutorials: forward `x @ W`, error down `delta @ B.T`, where backpropagation has
+# `B = W` and feedback alignment a fixed random matrix of W's shape.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minifa as mf
+from minifa.experiments import Experiment, run
+from minifa.figures.style import diverging
+
+plt.rcParams.update(mf.figures.STYLE)
+BLUE, ORANGE, GREEN = mf.figures.COLOURS[:3]
+SIGNED = diverging()  # blue below zero, white at zero, orange above
+
+
+def show(ax, array, title, limit=None):
+    """An array as a picture, zero white, with its own strength unless a limit is given."""
+    limit = limit or abs(array).max()
+    ax.imshow(array, cmap=SIGNED, vmin=-limit, vmax=limit)
+    ax.set_title(title, fontsize=10, loc="center")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    ax.spines[:].set(visible=True, color="#bbbbbb")
+
+
+# %% [markdown]
+# ## By loops
+#
+# A kernel of 3 x 3 numbers slides over the image. At every position it is multiplied, number by number, with the
+# patch that it covers, and the products are summed: one output pixel. A border of zeros (`padding=1`) lets it stand on
+# the edge too, so that 8 x 8 pixels give 8 x 8 outputs. This kernel answers to edges along one diagonal.
+
+# %%
+data = mf.data.load("digits")
+image = data.train.x[4, :, :, 0]  # (8, 8)
+image = image - image.min()  # white paper is 0, like the border
+kernel = np.array([[2, 1, 0], [1, 0, -1], [0, -1, -2]], dtype="float32")
+
+
+def convolve(image, kernel):
+    padded = np.pad(image, 1)
+    out = np.zeros_like(image)
+    for i in range(8):
+        for j in range(8):
+            out[i, j] = (padded[i : i + 3, j : j + 3] * kernel).sum()
+    return out
+
+
+by_loops = convolve(image, kernel)
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained", width_ratios=[8, 3.5, 8])
+show(axes[0], image, "image, 8 × 8")
+axes[0].images[0].set(cmap="gray_r", clim=(0, image.max()))
+axes[0].add_patch(plt.Rectangle((0.5, 1.5), 3, 3, fill=False, edgecolor=ORANGE, linewidth=3))
+show(axes[1], kernel, "kernel, 3 × 3")
+for (i, j), number in np.ndenumerate(kernel):
+    axes[1].text(j, i, f"{number:g}", ha="center", va="center", color="white" if abs(number) == 2 else "black")
+show(axes[2], by_loops, "output, 8 × 8")
+frame = axes[2].add_patch(plt.Rectangle((1.5, 2.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
+
+# %% [markdown]
+# The patch in the orange frame, times the kernel, summed, is the framed pixel of the output.
+#
+# ## As a product with the patches
+#
+# A sum of products is what a matrix product is made of. So write every patch as one row: `columns(x)` has one row per
+# position and one column per place in the kernel. The kernel becomes one column. All loops are now in the product
+#
+# $$y = \mathrm{columns}(x)\; W$$
+#
+# Rearranging patches this way is called **im2col**. Here it is for an image of 4 x 4 numbers, whose 3 x 3 kernel has
+# four positions:
+
+# %%
+mf.figures.im2col(height=4, width=4, kernel_size=3)
+
+# %% [markdown]
+# With several channels a patch is 3 x 3 x channels numbers, and W gets a column for each output channel. minifa's
+# `Conv2d` does exactly this, and everything else it has in common with `Linear`.
+
+# %%
+net = mf.Network([mf.Conv2d(1, 1, 3, padding=1, bias=False)], input_shape=(8, 8, 1), input_error=True)
+conv = net["conv1"]
+conv.W = kernel.reshape(3, 3, 1, 1)  # (height, width, channels in, channels out)
+x = image.reshape(1, 8, 8, 1)  # a batch of one image with one channel
+
+by_product = conv.columns(x) @ conv.W.reshape(9, 1)  # (64, 9) @ (9, 1)
+by_layer = net.forward(x, mf.Walk(training=True))
+
+print("columns(x)", conv.columns(x).shape, "@ W", (9, 1), "->", by_product.shape)
+assert np.allclose(by_product.reshape(8, 8), by_loops, atol=1e-5)
+assert np.allclose(by_layer.reshape(8, 8), by_loops, atol=1e-5)
+
+# %% [markdown]
+# ## As a product with the whole image
+#
+# The output depends linearly on the pixels, so there must also be a matrix $T$ that takes all 64 pixels to all 64
+# outputs. To find a linear map's matrix, ask it what it makes of each unit vector. Here those are the images with a
+# single pixel of 1; what comes out for pixel $i$ is row $i$ of $T$.
+
+
+# %%
+def toeplitz(layer, kernel):
+    """The matrix (pixels in, pixels out) of a convolution with this kernel: what it makes of every unit image."""
+    n = math.prod(layer.input_shape)
+    units = np.eye(n, dtype="float32").reshape(n, *layer.input_shape)
+    return layer.project(units, kernel).reshape(n, -1)  # project: columns(units) @ kernel
+
+
+T = toeplitz(conv, conv.W)  # (64, 64)
+assert np.allclose(image.reshape(64) @ T, by_loops.reshape(64), atol=1e-5)
+
+fig, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained", width_ratios=[1, 4])
+show(axes[0], kernel, "the kernel:\n9 numbers")
+show(axes[1], T, f"its Toeplitz matrix: 64 × 64 numbers, {np.count_nonzero(T)} of them not zero")
+axes[1].set(xlabel="output pixel, row by row", ylabel="input pixel, row by row")
+for edge in range(8, 64, 8):
+    axes[1].axhline(edge - 0.5, color="#cccccc", linewidth=0.6)
+    axes[1].axvline(edge - 0.5, color="#cccccc", linewidth=0.6)
+
+# %% [markdown]
+# Every diagonal line is one number of the kernel, once for every position it stands at (the grey lines cut the image's
+# rows). A matrix that is constant along its diagonals is called a **Toeplitz matrix**; this one is a Toeplitz matrix
+# of Toeplitz blocks.
+#
+# ## The way back, with a kernel B
+#
+# A linear layer with weights $T$ sends the error down as $\delta\, T^\top$. Backpropagation through the convolution
+# must be the same thing. And if we carry the error with *another* kernel B, then that is the large layer with *B's*
+# Toeplitz matrix in the way back. Nothing here knows whether the kernel is W.
+
+# %%
+rng = np.random.default_rng(0)
+B = 1.4 * rng.standard_normal((3, 3, 1, 1)).astype("float32")
+delta = rng.standard_normal((1, 8, 8, 1)).astype("float32")  # an error at the output
+
+for name, one in (("W", conv.W), ("B", B)):
+    through_kernel = conv.carry(delta, one)  # adds every patch of delta @ kernel.T back to where it was read
+    through_matrix = delta.reshape(1, 64) @ toeplitz(conv, one).T
+    gap = abs(through_kernel.reshape(1, 64) - through_matrix).max()
+    print(f"carried by the kernel {name} and by its Toeplitz matrix: largest difference {gap:.1e}")
+    assert gap < 1e-5
+
+# %% [markdown]
+# ## Two readings of "a random B"
+#
+# Feedback alignment puts a random B where backpropagation has W. For a convolution that can mean two things, and both
+# are in the literature (Lance & Kieu 2026 compare them):
+#
+# - a random **kernel**, `FA()`: as many numbers as W, used at every position;
+# - a random **dense matrix** between the maps, `FA(conv="dense")`: every unit above has a wire of its own to every
+#   unit below, near or far.
+
+# %%
+kernel_rule = mf.rules.FA(seed=1).attach(net)
+dense_rule = mf.rules.FA(seed=1, conv="dense").attach(net)
+B, D = kernel_rule.B["conv1"], dense_rule.B["conv1"]
+print("kernel B", B.shape, "  dense B", D.shape)
+
+fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+show(axes[0], T, "W, as a matrix\n9 different numbers")
+show(axes[1], toeplitz(conv, B), "kernel B, as a matrix\n9 different numbers")
+show(axes[2], D, f"dense B\n{D.size} different numbers")
+
+# %% [markdown]
+# ## What one unit's error becomes
+#
+# Let a single unit of the output be wrong and look at what arrives below, for two places of that unit. W stamps its
+# kernel there. A kernel B stamps another one, but in the right place, and the same one everywhere. Under a dense B
+# the error scatters over the whole map, and a step to the side makes another pattern altogether.
+
+# %%
+carriers = [("backpropagation: W", kernel_rule, conv.W), ("kernel B", kernel_rule, B), ("dense B", dense_rule, D)]
+fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), layout="constrained")
+for row, (i, j) in zip(axes, ((2, 2), (4, 5)), strict=True):
+    one_wrong = np.zeros((1, 8, 8, 1), dtype="float32")
+    one_wrong[0, i, j] = 1
+    show(row[0], one_wrong[0, :, :, 0], "the error above" if i == 2 else "")
+    for ax, (name, rule, matrix) in zip(row[1:], carriers, strict=True):
+        below = rule.transport(conv, one_wrong, matrix)[0, :, :, 0]
+        show(ax, below, name if i == 2 else "")
+        ax.add_patch(plt.Rectangle((j - 1.5, i - 1.5), 3, 3, fill=False, edgecolor="#555555", linewidth=1))
+axes[0, 0].set_ylabel("unit (2, 2)")
+label = axes[1, 0].set_ylabel("unit (4, 5)")
+
+# %% [markdown]
+# The frame is the patch that the unit had looked at on the way forward: only these pixels can have caused its error.
+# In numbers: move the error two rows down and three columns to the right, and what a kernel carries moves along.
+
+# %%
+here, there = (np.zeros((1, 8, 8, 1), dtype="float32") for _ in range(2))
+here[0, 2, 2] = there[0, 4, 5] = 1
+
+
+def moves_along(rule, matrix):
+    first, second = rule.transport(conv, here, matrix), rule.transport(conv, there, matrix)
+    return np.allclose(np.roll(first, (2, 3), axis=(1, 2)), second, atol=1e-6)
+
+
+assert moves_along(kernel_rule, conv.W) and moves_along(kernel_rule, B)
+assert not moves_along(dense_rule, D)
+
+# %% [markdown]
+# ## A kernel is a dense matrix that repeats itself
+#
+# So the kernel reading is a special case of the dense one, in whole networks too: give the dense rule the Toeplitz
+# matrix of every kernel, and both rules teach every layer the same. `set_feedback` puts your own matrix in a rule.
+
+# %%
+deep = mf.Network(mf.models.cnn((8, 8, 1), 10, depth=4, channels=8), seed=0, input_shape=(8, 8, 1))
+x, y, loss = data.train.x[:64], data.train.y[:64], mf.SoftmaxCrossEntropy()
+
+kernel_rule = mf.rules.FA(seed=0).attach(deep)
+dense_rule = mf.rules.FA(seed=0, conv="dense").attach(deep)
+for name, matrix in kernel_rule.B.items():
+    layer = deep[name]
+    dense_rule.set_feedback(name, toeplitz(layer, matrix) if layer.kind == "conv" else matrix)
+
+kernel_rule.gradients(deep, x, y, loss)
+by_kernels = deep.gradients()
+dense_rule.gradients(deep, x, y, loss)
+by_matrices = deep.gradients()
+for name, gradient in by_kernels.items():
+    assert np.allclose(gradient, by_matrices[name], atol=1e-5), name
+print(f"{len(by_kernels)} gradients, all equal")
+
+# %% [markdown]
+# ## How many numbers, and how close can they come?
+#
+# Count the free numbers of B in minifa's default network, six convolutions of 16 channels. Then ask a harder question.
+# W can only ever be a kernel. Of all kernels, take the one whose Toeplitz matrix is **closest** to a dense B: how
+# close is that? The nearest kernel is the average of B over the places that share a number. Adding up over those
+# places is what a convolution does when it learns, so the engine has it already: `correlate`.
+
+
+# %%
+def nearest_kernel(layer, dense):
+    """The kernel whose Toeplitz matrix is closest to a dense matrix: its mean over the places of every number."""
+    n = math.prod(layer.input_shape)
+    units = np.eye(n, dtype="float32").reshape(n, *layer.input_shape)
+    maps = dense.reshape(n, *layer.output_shape)
+    return layer.correlate(units, maps) / layer.correlate(units, np.ones_like(maps))
+
+
+cnn = mf.Network(mf.models.cnn((8, 8, 1), 10), seed=0, input_shape=(8, 8, 1))
+kernels, dense = (mf.rules.FA(seed=0, conv=kind).attach(cnn) for kind in ("kernel", "dense"))
+rows = []
+for layer in cnn.weighted[1:-1]:  # the lowest convolution sends nothing down, the output layer is linear anyway
+    D = dense.B[layer.name]
+    angle = float(mf.metrics.angle(toeplitz(layer, nearest_kernel(layer, D)), D))
+    floor = math.degrees(math.acos(math.sqrt(layer.W.size / D.size)))
+    rows.append((layer.name, kernels.feedback_size(layer), dense.feedback_size(layer), angle, floor))
+    print("{}: kernel {:,} numbers, dense {:,}; nearest kernel {:.2f}° away (by counting {:.2f}°)".format(*rows[-1]))
+    assert abs(angle - floor) < 2.5  # six seeds: 1.4 at most, in the smallest maps
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+places, names = np.arange(len(rows)), [row[0] for row in rows]
+axes[0].bar(places - 0.2, [row[1] for row in rows], 0.4, color=BLUE, label="kernel B")
+axes[0].bar(places + 0.2, [row[2] for row in rows], 0.4, color=ORANGE, label="dense B", hatch="//", edgecolor="white")
+axes[0].set(yscale="log", xticks=places, xticklabels=names, ylabel="free numbers", ylim=(1e2, 1e7))
+axes[0].set_title("Numbers to draw")
+axes[0].legend(ncols=2, loc="upper right")
+axes[1].plot(places, [row[4] for row in rows], "_", markersize=28, color="black", label="by counting")
+axes[1].plot(places, [row[3] for row in rows], "o", color=ORANGE, label="measured")
+axes[1].axhline(90, color="#555555", linewidth=1, linestyle=(0, (4, 3)), label="chance")
+axes[1].set(xticks=places, xticklabels=names, ylabel="degrees", ylim=(0, 95), xlim=(-0.5, len(rows) - 0.5))
+axes[1].set_title("Angle of dense B and the nearest kernel")
+legend = axes[1].legend(loc="lower left")
+
+# %% [markdown]
+# The black marks need no experiment. Kernels span a flat space with as many dimensions as the kernel has numbers,
+# inside one with as many as the dense matrix has; a random direction's share in it is
+# $\cos^2\theta = \frac{\text{numbers of the kernel}}{\text{numbers of the dense matrix}}$. At 8 x 8 pixels that is 1 in
+# 455: **87 degrees is the best that any W can ever do against a dense B.** Keep this number; tutorial 08 comes back
+# to it. (It is an angle between matrices. The errors of a ten-class task use only a few of the 1024 directions, and
+# there the two may come closer.)
+#
+# ## Does the dense one learn better?
+#
+# The same network with batch norm (tutorial 07 says why), a few epochs, two seeds each.
+
+# %%
+scores = {}
+for rule in ("fa", "fa:conv=dense"):
+    runs = [
+        run(Experiment(model_options={"batch_norm": True}, rule=rule, lr=0.03, epochs=8, seed=seed, alignment=False))[0]
+        for seed in range(2)
+    ]
+    scores[rule] = np.array([one.score for one in runs])
+    print(f"{rule:14} test accuracy", scores[rule].round(3))
+
+# seeds 0 to 2 gave 0.922 0.858 0.903 with kernels, 0.919 0.903 0.883 with dense matrices
+assert min(map(np.min, scores.values())) > 0.75
+assert abs(scores["fa"].mean() - scores["fa:conv=dense"].mean()) < 0.08
+
+# %% [markdown]
+# No difference that two seeds could tell. On CIFAR-10, with a larger network, Lance & Kieu (2026) report 40.1 % for
+# kernels against 35.8 % for dense matrices, and 75.8 % for backpropagation. A kernel B is not the reason why feedback
+# alignment struggles in convolutions. It is the natural choice, and minifa's default.
+#
+# ## What you have seen
+#
+# - A convolution is `columns(x) @ W`: a linear layer whose examples are patches.
+# - On whole images it is a Toeplitz matrix, and `delta @ T.T` is the way back, with W's kernel or any other.
+# - A kernel B puts errors in the right place; a dense B has 455 times the numbers at 8 x 8, and W cannot come within
+#   87 degrees of it.
+#
+# ## Exercises
+#
+# **1.** Average pooling over 2 x 2 pixels is a convolution. Find its kernel and stride, and check that the error goes
+# down through its Toeplitz matrix as it does through `mf.AvgPool(2)`.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# pool = mf.Network([mf.Conv2d(1, 1, 2, stride=2, bias=False)], input_shape=(8, 8, 1))["conv1"]
+# P = toeplitz(pool, np.full((2, 2, 1, 1), 0.25, dtype="float32"))  # (64, 16)
+#
+# average = mf.AvgPool(2)
+# x = data.train.x[:5]
+# y = average.forward(x, mf.Walk(training=True))
+# assert np.allclose(x.reshape(5, 64) @ P, y.reshape(5, 16), atol=1e-6)
+#
+# delta = np.random.default_rng(0).standard_normal(y.shape).astype("float32")
+# below = average.backward(delta, mf.rules.make("bp"))
+# assert np.allclose(delta.reshape(5, 16) @ P.T, below.reshape(5, 64), atol=1e-6)
+# ```
+#
+# The kernel is four quarters, the stride 2. Pooling has no weights to learn, so under every rule it carries the error
+# by its own transpose.
+# </details>
+#
+# **2.** A dense layer in the convolution's place would learn with `x.T @ delta`, 64 x 64 numbers. Show that the
+# gradient of the kernel is this matrix, added up over the places that share a number.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# x = data.train.x[:5]
+# y = net.forward(x, mf.Walk(training=True))
+# delta = np.random.default_rng(1).standard_normal(y.shape).astype("float32")
+# conv.learn(delta)
+#
+# dense_gradient = x.reshape(5, 64).T @ delta.reshape(5, 64)  # (64, 64)
+# summed = np.zeros((3, 3))
+# for i in range(8):
+#     for j in range(8):  # the output pixel
+#         for k in range(3):
+#             for m in range(3):  # the place in the kernel: it sees pixel (i + k - 1, j + m - 1)
+#                 if 0 <= i + k - 1 < 8 and 0 <= j + m - 1 < 8:
+#                     summed[k, m] += dense_gradient[8 * (i + k - 1) + j + m - 1, 8 * i + j]
+# assert np.allclose(summed, conv.grads["W"][:, :, 0, 0], atol=1e-3)
+# ```
+#
+# One number of the kernel gets up to 64 votes and can follow only their sum. When the votes disagree, nobody is
+# served: that is where tutorial 08 begins.
+# </details>

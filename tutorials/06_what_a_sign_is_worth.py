@@ -1,0 +1,309 @@
+# %% [markdown]
+# # 06 · What a sign is worth
+#
+# **Keep only the signs of W, throw all magnitudes away, and the matrix that is left stands at 37 degrees to W, or at
+# 30, depending on how W was drawn; with random magnitudes it is 50, or 41. These four numbers need no experiment:
+# they follow in three lines, and so does what happens when only a part of the signs agrees, or when the error has to
+# cross many layers. And it is enough to learn by.**
+#
+# Why it matters: no brain and no chip likes to carry exact copies of weights backwards. A sign is one bit. That
+# feedback with the right signs trains deep networks is the finding of Liao, Leibo & Poggio (2016) and, for deep
+# convolutional networks, of Moskovitz, Litwin-Kumar & Abbott (2018).
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minifa as mf
+from minifa.experiments import Experiment, run
+from minifa.initialisers import INITIALISERS
+
+plt.rcParams.update(mf.figures.STYLE)
+mf.use("numpy", threads=1)  # layers as small as these gain nothing from a second thread
+BLUE, ORANGE, GREEN, PINK = mf.figures.COLOURS[:4]
+GREY = "#777777"
+LOOKS = {  # one look for each rule and family of weights, in all pictures
+    ("usf", "normal"): {"color": BLUE, "marker": "o"},
+    ("frsf", "normal"): {"color": ORANGE, "marker": "s"},
+    ("usf", "uniform"): {"color": GREEN, "marker": "^"},
+    ("frsf", "uniform"): {"color": PINK, "marker": "D"},
+}
+data, loss = mf.data.load("digits"), mf.SoftmaxCrossEntropy()
+
+
+def degrees(cosine):
+    return np.degrees(np.arccos(cosine))
+
+
+def mark_chance(ax):
+    ax.axhline(90, color="#555555", linewidth=1, linestyle=(0, (4, 3)), label="chance")
+
+
+# %% [markdown]
+# ## Four matrices that know something about W
+#
+# Take a large Gaussian W and cut it into its two halves: the signs, and the magnitudes. Four candidates for B: one
+# that knows nothing of W, one with its magnitudes under random signs, one with its signs and one magnitude for all
+# (`usf`, *uniform* sign-concordant feedback), and one with its signs under random magnitudes (`frsf`, *fixed random*
+# ones). Read each matrix as one long vector and measure its angle to W.
+
+# %%
+rng = np.random.default_rng(0)
+W, M = rng.standard_normal((2, 1000, 1000))
+candidates = {
+    "nothing of W:\nall random": M,
+    "W's magnitudes,\nrandom signs": abs(W) * np.sign(M),
+    "W's signs,\none magnitude (usf)": np.sign(W),
+    "W's signs, random\nmagnitudes (frsf)": abs(M) * np.sign(W),
+}
+angles = {name: float(mf.metrics.angle(W, B)) for name, B in candidates.items()}
+
+fig, axes = plt.subplots(1, 4, figsize=(9, 2.9), layout="constrained", sharex=True, sharey=True)
+for ax, (name, B), colour in zip(axes, candidates.items(), (GREY, PINK, BLUE, ORANGE), strict=True):
+    ax.plot(W.flat[:1500], B.flat[:1500], ".", color=colour, markersize=2, alpha=0.6)
+    ax.set_title(f"{name}\n{angles[name]:.2f}°", fontsize=10, loc="center")
+    ax.set(xlabel="entry of W", aspect="equal", xlim=(-3.4, 3.4), ylim=(-3.4, 3.4))
+first = axes[0].set_ylabel("the same entry of B")
+
+# %% [markdown]
+# Every dot is one entry. What makes the angle is the tilt of the cloud: a B equal to W would be a line through the
+# corners. The magnitudes alone are worth nothing, **90 degrees**: wherever they are right, a wrong sign makes them
+# wrong. The signs alone are worth most of the way.
+#
+# ## The three lines
+#
+# Write every entry of W as sign times magnitude, $w = s\,|w|$. With $B = s$ for every entry the signs cancel,
+# $s^2 = 1$, in all $n$ products of $\langle W, B\rangle$:
+#
+# $$\cos(W, \mathrm{sign}\,W) = \frac{\sum |w|}{\sqrt{\sum w^2}\,\sqrt{n}} \longrightarrow
+# \frac{\mathrm E|w|}{\sqrt{\mathrm E\,w^2}} =: c_0$$
+#
+# $$\cos(W, |M|\,\mathrm{sign}\,W) \longrightarrow
+# \frac{\mathrm E|w| \; \mathrm E|m|}{\sqrt{\mathrm E\,w^2\;\mathrm E\,m^2}} = c_0^2
+# \qquad\text{if W and M are drawn alike}$$
+#
+# $$c_0 = \sqrt{2/\pi} \;\text{ for Gaussian weights}, \qquad c_0 = \sqrt{3}/2 \;\text{ for uniform ones}$$
+#
+# (A Gaussian of sd 1 has mean magnitude $\sqrt{2/\pi}$; between -1 and 1 the mean magnitude is $1/2$ and the root mean
+# square $1/\sqrt3$.)
+
+# %%
+c0 = {"normal": np.sqrt(2 / np.pi), "uniform": np.sqrt(3) / 2}
+for family, c in c0.items():
+    W, M = rng.standard_normal((2, 1000, 1000)) if family == "normal" else rng.uniform(-1, 1, (2, 1000, 1000))
+    for name, B, cosine in (("usf ", np.sign(W), c), ("frsf", abs(M) * np.sign(W), c**2)):
+        measured = float(mf.metrics.angle(W, B))
+        print(f"{name} {family:8} by the formula {degrees(cosine):.2f}°   measured {measured:.2f}°")
+        assert abs(measured - degrees(cosine)) < 0.2  # of 10⁶ entries; five seeds: 0.07 at most
+
+# %% [markdown]
+# Only the ratio of mean magnitude to root mean square counts: how *equal* the magnitudes are. Uniform weights are more
+# equal than Gaussian ones, so a single magnitude for all describes them better. Scale counts for nothing here: an
+# angle does not see the length of B (tutorial 07 does).
+#
+# ## On the layers of a network
+#
+# The same numbers in minifa's default network, six convolutions and a linear layer, with weights from He's rule in
+# both families. These matrices have between 640 and 2304 entries, so each layer falls a little beside the line.
+
+
+# %%
+def measured_at_start(rule, init, seed=0):
+    """What `mf.metrics.alignment` says of every layer, before training."""
+    net = mf.Network(mf.models.cnn(data.input_shape, 10), seed=seed, input_shape=data.input_shape)
+    for layer in net.weighted:
+        layer.init = INITIALISERS[init]
+        layer.initialise(seed)
+    rule = mf.rules.make(rule, seed=seed).attach(net)
+    return mf.metrics.alignment(net, rule, data.train.x[:256], data.train.y[:256], loss)
+
+
+fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+for (rule, family), look in LOOKS.items():
+    found = measured_at_start(rule, f"he_{family}")
+    layers = [name for name, row in found.items() if row["weight_angle"] is not None]
+    measured = np.array([found[name]["weight_angle"] for name in layers])
+    expected = degrees(c0[family] ** (1 if rule == "usf" else 2))
+    ax.plot(layers, measured, **look, linestyle="none", markersize=8)
+    ax.hlines(expected, -0.4, len(layers) - 0.6, color=look["color"], linewidth=1.5)
+    ax.text(len(layers) - 0.5, expected, f"{rule}, {family}\n{expected:.2f}°", va="center", color=look["color"])
+    assert abs(measured - expected).max() < 4.5  # five seeds: 2.3 at most
+ax.set(ylabel="angle between W and B (degrees)", ylim=(25, 56), xlim=(-0.4, 6.2))
+title = ax.set_title("Four angles, by formula (lines) and layer by layer")
+
+# %% [markdown]
+# The lowest layer, `conv1`, has no B: there is nothing below it to teach.
+#
+# ## When only a part of the signs agrees
+#
+# Let each sign be right with probability $p$. A right sign contributes as before, a wrong one the opposite, so on
+# average
+#
+# $$\cos = p\,c_0 - (1-p)\,c_0 = (2p - 1)\,c_0$$
+#
+# With $p = \frac12$ the signs are coin tosses, and we are back at 90 degrees. With $p = \frac34$ half of the cosine is
+# left. In minifa that is the option `concordance`, and the places that disagree are drawn once.
+
+# %%
+agreement = np.array([0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0])
+curve = np.linspace(0.5, 1, 101)
+fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+for rule, power in (("usf", 1), ("frsf", 2)):
+    look = LOOKS[rule, "normal"]
+    measured = [measured_at_start(f"{rule}:concordance={p}", "he_normal")["conv3"]["weight_angle"] for p in agreement]
+    ax.plot(curve, degrees((2 * curve - 1) * c0["normal"] ** power), color=look["color"])
+    ax.plot(agreement, measured, **look, linestyle="none", label=f"{rule}, measured at conv3")
+    expected = degrees((2 * agreement - 1) * c0["normal"] ** power)
+    assert abs(measured - expected).max() < 6  # five seeds: 2.2 at most
+mark_chance(ax)
+ax.set(xlabel="probability p that a sign agrees", ylabel="angle between W and B (degrees)", ylim=(30, 95))
+ax.set_title("Fewer right signs, a wider angle: lines by formula")
+legend = ax.legend(loc="lower left")
+
+# %% [markdown]
+# ## Through many layers
+#
+# So far we compared matrices. What teaches a layer is the **error** that reaches it, and on its way down it crosses
+# every layer above. Let $\rho$ be the cosine between W and B. A delta carried by B is then $\rho$ parts what W would
+# have carried, and the rest points somewhere that has nothing to do with it. At the next layer the good part loses a
+# factor $\rho$ again, and the rest stays unrelated. After $k$ layers
+#
+# $$\cos(\delta_{\text{rule}}, \delta_{\text{BP}}) = \rho^k$$
+#
+# The argument asks for wide linear layers. We measure it there, and then in the convolutional network with its ReLUs,
+# pooling and 16 channels, where nothing guarantees it.
+
+# %%
+depth = 8
+
+
+def deep_linear(rule, init, seed=0):
+    """The angle between the rule's and backpropagation's delta, from the output down, in a deep linear network."""
+    layers = [mf.Flatten(), mf.Linear(64, 512, init=init)]
+    layers += [mf.Linear(512, 512, init=init) for _ in range(depth - 1)] + [mf.Linear(512, 10, init=init)]
+    net = mf.Network(layers, seed=seed, input_shape=data.input_shape)
+    rule = mf.rules.make(rule, seed=seed).attach(net)
+    found = mf.metrics.alignment(net, rule, data.train.x[:128], data.train.y[:128], loss)
+    return np.array([row["true_angle"] for row in found.values()][::-1])
+
+
+crossed = np.arange(depth + 1)
+fig, ax = plt.subplots(figsize=(9, 4), layout="constrained")
+for rule, family in (("usf", "uniform"), ("usf", "normal"), ("frsf", "normal")):
+    rho = c0[family] ** (1 if rule == "usf" else 2)
+    law = degrees(rho**crossed)
+    linear = deep_linear(rule, f"he_{family}")
+    cnn = np.array([row["true_angle"] for row in measured_at_start(rule, f"he_{family}").values()][::-1])
+    look = {**LOOKS[rule, family], "linestyle": "none", "markersize": 7, "markeredgewidth": 1.5}
+    ax.plot(crossed, law, color=look["color"], label=f"{rule}, {family}: ρ = {rho:.2f}")
+    ax.plot(crossed, linear, **look)
+    ax.plot(crossed[:7], cnn, **look, markerfacecolor="none")
+    assert abs(linear - law).max() < 6  # five seeds: 3.2 at most
+    assert abs(cnn - law[:7]).max() < 13  # five seeds: 7.6 at most
+mark_chance(ax)
+ax.plot([], [], "o", color=GREY, label="deep linear network, 512 wide")
+ax.plot([], [], "o", color=GREY, markerfacecolor="none", markeredgewidth=1.5, label="convolutional network")
+ax.set(xlabel="layers crossed on the way down", ylabel="angle to backpropagation's delta (degrees)", ylim=(-3, 95))
+ax.set_title("The error loses a factor ρ per layer")
+legend = ax.legend(ncols=2, loc="lower right")
+
+# %% [markdown]
+# A single sign bit per weight leaves 75 degrees after six layers: a cosine of one quarter. That sounds like little,
+# but among the thousands of directions in which a random vector could point it is a very long way from chance, and an
+# error at less than 90 degrees still points downhill.
+#
+# ## Is it enough to learn by?
+#
+# Six convolutions, six epochs, `usf` with a part $p$ of its signs right, with and without batch norm, two seeds each,
+# at the learning rate that suits `usf` there. Two controls, one seed: backpropagation (`bp`), and an output layer
+# trained alone, on features that stay as they were drawn (`shallow`).
+
+# %%
+agreement = (0.5, 0.7, 0.85, 1.0)
+networks = {"with batch norm": ({"batch_norm": True}, 0.01), "without": ({}, 0.003)}
+
+
+def scores(rule, rate, options, seeds=2):
+    plan = {"data": "digits", "model_options": options, "epochs": 6, "alignment": False}
+    with np.errstate(all="ignore"):  # with coin tosses for signs and no batch norm, numbers may grow without bound
+        return [run(Experiment(rule=rule, lr=rate, seed=seed, **plan), data)[0].score for seed in range(seeds)]
+
+
+accuracy, controls = {}, {}
+for name, (options, rate) in networks.items():
+    accuracy[name] = np.array([scores(f"usf:concordance={p}", rate, options) for p in agreement])
+    controls[name] = {rule: scores(rule, lr, options, seeds=1)[0] for rule, lr in (("shallow", 0.03), ("bp", 0.01))}
+    print(f"{name:16}", *(f"p={p}: {some.mean():.3f} " for p, some in zip(agreement, accuracy[name], strict=True)))
+    print(" " * 16, *(f"{rule}: {score:.3f} " for rule, score in controls[name].items()))
+
+# %%
+fig, ax = plt.subplots(figsize=(9, 4), layout="constrained")
+for i, (name, some) in enumerate(accuracy.items()):
+    colour, marker = mf.figures.COLOURS[i], mf.figures.MARKERS[i]
+    ax.plot(agreement, some.mean(axis=1), color=colour)
+    ax.plot(agreement, some, marker, color=colour, markersize=5)
+    ax.axhline(controls[name]["shallow"], color=colour, linestyle=(0, (1, 2)))
+    ax.text(1.012, some[-1].mean(), f"usf\n{name}", color=colour, va="center")
+    ax.text(1.012, controls[name]["shallow"] - 0.01, f"output layer\nalone, {name}", color=colour, va="top")
+ax.set(xlabel="probability p that a sign agrees", ylabel="test accuracy", ylim=(0, 1.02), xlim=(0.49, 1.15))
+ax.set_xticks(agreement)
+title = ax.set_title("The more signs agree, the better (a dot per seed)")
+
+with_norm, without = (accuracy[name].mean(axis=1) for name in networks)
+# five seeds: 0.97 to 0.98 with batch norm and 0.78 to 0.91 without, where p = 0.7 gave 0.10 to 0.23
+assert with_norm[-1] > 0.94 and without[-1] > 0.74
+assert with_norm[-1] > with_norm[1] + 0.03 and with_norm[1] > with_norm[0] + 0.03
+assert without[-1] > controls["without"]["shallow"] > without[1] + 0.15
+
+# %% [markdown]
+# With all signs right and batch norm, one bit per weight is as good as backpropagation here. Then look at the slopes.
+# With batch norm every right sign helps, and 85 in 100 are nearly enough. Without it the same feedback falls *below*
+# an output layer on untrained features when three signs in ten are wrong: errors that point almost nowhere do not
+# merely fail to help, they spoil what was there. What batch norm does about that is the subject of tutorial 07.
+#
+# ## What you have seen
+#
+# - $\cos(W, \mathrm{sign}\,W) = \mathrm E|w| / \sqrt{\mathrm E w^2}$: 37.07 degrees for Gaussian weights, 30.00 for
+#   uniform ones; random magnitudes square it: 50.46 and 41.41. Magnitudes without signs are worth nothing.
+# - Signs that agree with probability $p$ leave $(2p-1)$ of the cosine, and $k$ layers leave $\rho^k$.
+# - That is enough to train six convolutions.
+#
+# ## Exercises
+#
+# **1.** Draw W from a Laplace distribution (many small weights, a few large ones). Predict the angles of `usf` and
+# `frsf`, then measure them. For which W is `usf` at 0 degrees?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# W, M = np.random.default_rng(0).laplace(size=(2, 1000, 1000))
+# # scale 1: E|w| = 1 and E w² = 2, so the cosine is 1/sqrt(2) for usf and 1/2 for frsf
+# assert abs(mf.metrics.angle(W, np.sign(W)) - 45) < 0.3
+# assert abs(mf.metrics.angle(W, abs(M) * np.sign(W)) - 60) < 0.3
+#
+# binary = np.sign(W)
+# assert mf.metrics.angle(binary, np.sign(binary)) < 1e-6
+# ```
+#
+# The less equal the magnitudes, the less the signs tell. Where all magnitudes are equal (W of +1 and -1), the signs
+# tell everything.
+# </details>
+#
+# **2.** Small weights have signs too, and `usf` makes them as loud as the others. Let B be zero wherever
+# $|w| < t$ and sign(w) elsewhere. Which threshold $t$ gives the smallest angle for Gaussian weights of sd 1, and how
+# small is it?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# W = np.random.default_rng(0).standard_normal(1_000_000)
+# thresholds = np.arange(0, 1.5, 0.05)
+# found = [float(mf.metrics.angle(W, np.sign(W) * (abs(W) > t))) for t in thresholds]
+# best = int(np.argmin(found))
+# print(f"t = {thresholds[best]:.2f}: {found[best]:.1f} degrees, {np.mean(abs(W) < thresholds[best]):.0%} of B is zero")
+# assert 0.5 < thresholds[best] < 0.75 and abs(found[best] - 25.9) < 0.3
+# ```
+#
+# With the smallest 46 % or so left out, the angle falls from 37.1 to 25.9 degrees: three values per weight (-1, 0, +1)
+# are worth a good deal more than two.
+# </details>

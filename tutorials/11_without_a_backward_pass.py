@@ -1,0 +1,376 @@
+# %% [markdown]
+# # 11 · Without a backward pass: PEPITA and perturbation
+#
+# **A network can learn from forward passes alone. PEPITA lets the error in through the input and compares two passes:
+# to first order that is direct feedback through the network's own first weights, off by a remainder ten times smaller
+# for a nudge ten times smaller. Perturbation shakes the network and watches the loss: after $n$ shakes of $d$ units,
+# or weights, its cosine with the gradient is $1/\sqrt{1 + (d+1)/n}$. You will measure both laws, then what each rule
+# reaches on the digits and what it costs. None of them catches up with backpropagation; why not is what the laws
+# tell.**
+#
+# You need to know what a delta is (tutorial 01) and the idea of direct feedback: an error broadcast to a hidden layer
+# by a random matrix.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minifa as mf
+from minifa import backend, figures
+from minifa.training import RecordAlignment
+
+plt.rcParams.update(figures.STYLE)
+BLUE, ORANGE, GREEN, PINK, YELLOW, SKY = figures.COLOURS[:6]
+GREY = "#666666"
+mf.use("numpy", dtype="float64")  # laws first: double precision
+
+data = mf.data.load("digits")
+loss = mf.SoftmaxCrossEntropy()
+
+
+def build(seed=0):
+    """64-16-10, tanh: few hidden units, so that it matters whether they learn."""
+    layers = [mf.Flatten(), mf.Linear(64, 16), mf.Tanh(), mf.Linear(16, 10)]
+    return mf.Network(layers, seed=seed, input_shape=data.input_shape)
+
+
+# %% [markdown]
+# ## PEPITA: the error comes in at the front
+#
+# Dellaferrera & Kreiman (2022) make two forward passes. The first gives the error $e$ = output - target. The second
+# runs on an input that the error has nudged, through a fixed random matrix $F$ (64, 10):
+#
+# $$x \;\to\; h \qquad\qquad x + e F^\top \;\to\; h_\mathrm{err} \qquad\qquad \delta = h - h_\mathrm{err}$$
+#
+# A hidden unit learns from how its own activity *changed*. Nothing ever travels backwards. Here is one digit, what
+# the untrained network says of it, and the nudge that its mistake becomes (enlarged forty times, or you could not see
+# it).
+
+# %%
+net = build()
+rule = mf.rules.PEPITA(seed=0).attach(net)
+x, y = mf.asarray(data.train.x[:64]), data.train.y[:64]
+rule.gradients(net, x, y, loss)
+F, error = rule.B["input"].copy(), rule.error * len(x)  # F (64, 10); the error of each example
+nudge = (error @ F.T).reshape(x.shape)
+
+fig, axes = plt.subplots(1, 4, figsize=(9, 2.5), layout="constrained", width_ratios=(1, 1.6, 1, 1))
+pictures = {
+    0: ("input x", x[0]),
+    2: ("nudge e F.T, times 40", 40 * nudge[0]),
+    3: ("x + 40 e F.T", x[0] + 40 * nudge[0]),
+}
+for i, (title, picture) in pictures.items():
+    axes[i].imshow(picture[..., 0], cmap="RdBu_r", vmin=-2, vmax=2)
+    axes[i].set(xticks=[], yticks=[])
+    axes[i].set_title(title, fontsize=10, fontweight="normal")
+axes[1].bar(range(10), error[0], color=[ORANGE if i == y[0] else GREY for i in range(10)])
+axes[1].axhline(0, color="black", linewidth=0.8)
+axes[1].set(xticks=range(10), xlabel="output", ylim=(-1.05, 1.05))
+axes[1].set_title(f"error e (the digit is a {y[0]})", fontsize=10, fontweight="normal")
+plt.show()
+
+# %% [markdown]
+# ## What PEPITA is to first order
+#
+# Make the nudge small, $\epsilon\, e F^\top$, and expand the first layer, $h = f(a)$ with $a = x W_1 + b$:
+#
+# $$\frac{h_\mathrm{err} - h}{\epsilon} = f'(a) \odot (e F^\top W_1) + O(\epsilon)$$
+#
+# So $\delta = h - h_\mathrm{err}$ is **direct feedback alignment with the matrix $-F^\top W_1$**: the random $F$,
+# seen through the weights as they are now. Ten times smaller $\epsilon$ must leave a ten times smaller remainder.
+
+# %%
+W1 = net["linear1"].W
+h = np.tanh(x.reshape(64, -1) @ W1 + net["linear1"].b)
+first_order = (1 - h**2) * (error @ (20 * F).T @ W1)  # F of the size at which the remainder shows
+
+epsilons, remainders = 10.0 ** np.arange(-1, -6, -1), []
+for eps in epsilons:
+    rule.set_feedback("input", eps * 20 * F)
+    rule.gradients(net, x, y, loss)
+    change = -rule.change["tanh1"] * len(x)  # minifa keeps (h - h_err) / n, for each example of the batch
+    remainders.append(np.abs(change / eps - first_order).max())
+    print(f"eps {eps:.0e}: largest remainder {remainders[-1]:.2e}")
+rule.set_feedback("input", F)
+ratios = np.divide(remainders[:-1], remainders[1:])
+assert np.all(np.abs(ratios[1:] - 10) < 0.6)  # seen with seeds 0 to 4: within 0.06
+
+fig, ax = plt.subplots(figsize=(9, 2.9), layout="constrained")
+ax.loglog(epsilons, remainders, "o", color=BLUE, label="measured")
+ax.loglog(epsilons, remainders[-1] / epsilons[-1] * epsilons, color=GREY, linestyle="--", label="proportional to eps")
+ax.axhline(np.abs(first_order).max(), color=ORANGE, linewidth=1.2)
+ax.text(1e-5, np.abs(first_order).max() * 0.75, "the largest entry itself", color=ORANGE, fontsize=9, va="top")
+ax.set(xlabel="eps, size of the nudge", ylabel="largest remainder", title="PEPITA minus direct feedback")
+ax.legend(loc="lower right")
+plt.show()
+
+# %% [markdown]
+# ## Perturbation: shake it and see
+#
+# Now forget the error as well. Add noise $\xi$ of size $\sigma$, see whether the loss rose, and credit the noise with
+# the rise (Werfel, Xie & Seung 2005):
+#
+# $$\hat g = \frac{L(\xi) - L}{\sigma^2}\, \xi \;\approx\; \frac{(g \cdot \xi)\, \xi}{\sigma^2}
+# \qquad\Rightarrow\qquad \mathrm{E}[\hat g] = g$$
+#
+# since $\mathrm{E}[\xi \xi^\top] = \sigma^2 I$: on average it *is* the gradient $g$. **Node perturbation** shakes the
+# units (here 16 + 10 = 26), **weight perturbation** the weights and biases (1210). We take one example and shake it
+# many times; every `net.step` has its own noise.
+
+# %%
+one_x, one_y = x[:1], y[:1]
+
+
+def units(net):
+    """The error at the units: for one example it is the gradient of the biases."""
+    return np.concatenate([layer.grads["b"] for layer in net.weighted])
+
+
+def weights(net):
+    return np.concatenate([gradient.ravel() for gradient in net.gradients().values()])
+
+
+def shake(make, read, count, seed=0):
+    """So many single estimates (count, d), divided by the true gradient's norm; and that gradient's direction."""
+    net = build()
+    mf.rules.BP().attach(net).gradients(net, one_x, one_y, loss)
+    true = read(net)
+    rule, estimates = make(seed, sigma=1e-5).attach(net), np.empty((count, true.size))
+    for net.step in range(count):
+        rule.gradients(net, one_x, one_y, loss)
+        estimates[net.step] = read(net)
+    return estimates / np.linalg.norm(true), true / np.linalg.norm(true)
+
+
+WAYS = {
+    "node perturbation": (mf.rules.NodePerturbation, units),
+    "weight perturbation": (mf.rules.WeightPerturbation, weights),
+}
+shaken = {name: [shake(make, read, 3000, seed) for seed in (0, 1)] for name, (make, read) in WAYS.items()}
+for name, ((estimates, true), _) in shaken.items():
+    along, length = estimates @ true, np.sqrt((estimates**2).sum(axis=1).mean())
+    print(f"{name}, d = {true.size}: along the gradient {along.mean():.2f} on average (unbiased: 1), never less than")
+    print(f"    {along.min():.0e}; root mean square length {length:.1f} (root of d + 2: {(true.size + 2) ** 0.5:.1f})")
+    assert abs(along.mean() - 1) < 0.15 and along.min() > -1e-3  # seen with seeds 0 to 5: 0.975 to 1.048
+
+# %% [markdown]
+# Each dot below is one shake: how far its estimate goes along the true gradient, and how far along some direction at
+# right angles to it (a random one). No dot lies left of zero: $g \cdot \hat g = (g \cdot \xi)^2/\sigma^2$ is a
+# square, so every single estimate points downhill. And the mean (cross) is right, although hardly a single dot is.
+# The two clouds look alike. What differs is how many directions there are at right angles, $d - 1$, and in each of
+# them the estimate is as far off as here.
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharex=True, sharey=True)
+rng = np.random.default_rng(0)
+for ax, (name, ((estimates, true), _)), colour in zip(axes, shaken.items(), (BLUE, ORANGE), strict=True):
+    dots = estimates[:1000]
+    across = rng.standard_normal(true.size)
+    across -= (across @ true) * true
+    across /= np.linalg.norm(across)
+    ax.plot(dots @ true, dots @ across, ".", color=colour, markersize=3, alpha=0.5)
+    ax.annotate("", (1, 0), (0, 0), arrowprops={"arrowstyle": "->", "linewidth": 2.2})
+    ax.plot(
+        (estimates @ true).mean(),
+        (estimates @ across).mean(),
+        "P",
+        color="white",
+        markeredgecolor="black",
+        markersize=10,
+    )
+    ax.set(xlim=(-2, 8), ylim=(-5, 5), xlabel="along the gradient (its length = 1)", title=f"{name}, d = {true.size}")
+axes[0].set_ylabel("along a direction across it")
+plt.show()
+
+# %% [markdown]
+# ## How many shakes?
+#
+# The mean of $n$ estimates keeps its 1 along the gradient, and loses the rest as $1/n$: squared, there are $(d+1)/n$
+# of it. So
+#
+# $$\cos(\hat g, g) = \frac{1}{\sqrt{1 + (d+1)/n}}$$
+#
+# It is, all but one letter, the law of tutorial 09's weight mirror, which is no accident: both average products of
+# noise with an answer to noise. What counts is only *how many things are shaken*.
+
+# %%
+counts = np.unique(np.geomspace(1, 3000, 15).astype(int))
+measured = {}
+for name, runs in shaken.items():
+    true, typical = runs[0][1], []
+    for n in counts:  # all the means of n shakes that can be made of twice 3000
+        groups = [estimates[: 3000 // n * n].reshape(-1, n, true.size) for estimates, _ in runs]
+        means = np.concatenate(groups).mean(axis=1)
+        typical.append(np.sqrt(((means @ true / np.linalg.norm(means, axis=1)) ** 2).mean()))  # root mean square
+    measured[name] = true.size, np.array(typical)
+
+fig, ax = plt.subplots(figsize=(9, 3.5), layout="constrained")
+for (name, (d, cosines)), colour, marker in zip(measured.items(), (BLUE, ORANGE), "os", strict=True):
+    fine = np.geomspace(1, 3000, 100)
+    ax.semilogx(fine, 1 / np.sqrt(1 + (d + 1) / fine), color=colour, linewidth=1.4)
+    ax.semilogx(counts, cosines, marker, color=colour, label=f"{name}, d = {d}")
+    off = np.abs(cosines - 1 / np.sqrt(1 + (d + 1) / counts))
+    print(f"{name}: largest deviation from the law {off.max():.3f}")
+    assert off.max() < 0.04  # seen with four pairs of seeds: at most 0.019
+ax.set(xlabel="shakes n", ylabel="cosine with the gradient (rms)", ylim=(0, 1.03), title="Dots measured, lines law")
+ax.legend(loc="upper left")
+plt.show()
+
+# %% [markdown]
+# ## On the digits
+#
+# Now train the 64-16-10 network, 64 examples at a time. Node perturbation gets 64 scalars per update, one for each
+# example; weight perturbation has shaken the weights once for all of them and gets one. `dfa` is direct feedback with
+# a fixed random matrix, and `shallow` trains the output layer alone: **whoever does not beat `shallow` has taught the
+# hidden layer nothing.** The learning rates are the best of a small grid (0.0003 to 1, in steps of about three) on
+# held-out training examples, three seeds.
+
+# %%
+mf.use("numpy", dtype="float32")
+PLAN = {  # rule: (learning rate, epochs, colour)
+    "bp": (0.1, 20, "black"),
+    "dfa": (0.1, 20, GREY),
+    "pepita:scale=0.2": (0.1, 20, GREEN),
+    "node_perturbation": (0.003, 60, BLUE),
+    "weight_perturbation": (0.001, 60, ORANGE),
+    "shallow": (0.1, 20, PINK),
+}
+
+
+def train(name, seed):
+    rate, epochs, _ = PLAN[name]
+    net = build(seed)
+    rule = mf.rules.make(name, seed).attach(net)
+    optimizer, watch = mf.SGD(rate, momentum=0.9), [RecordAlignment(data.train.head(256))]
+    return mf.Trainer(net, rule, loss, optimizer, seed=seed, callbacks=watch).fit(data.train, epochs, 64, data.test)
+
+
+runs = {name: [train(name, seed) for seed in range(3)] for name in PLAN}
+final = {name: np.mean([history[-1]["validation_accuracy"] for history in some]) for name, some in runs.items()}
+for name, accuracy in final.items():
+    print(f"{name:20} test accuracy {accuracy:.3f} after {PLAN[name][1]} epochs")
+# seen with seeds 3 to 5: bp 0.968, pepita 0.949, node perturbation 0.958, weight perturbation 0.818, shallow 0.825
+assert final["bp"] > final["pepita:scale=0.2"] > final["shallow"] + 0.08
+assert final["node_perturbation"] > final["shallow"] + 0.08 and final["weight_perturbation"] < final["shallow"] + 0.1
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+for name, (_, epochs, colour) in PLAN.items():
+    accuracy = np.array([[row["validation_accuracy"] for row in history] for history in runs[name]])
+    left.plot(range(1, epochs + 1), accuracy.mean(axis=0)[1:], color=colour, linewidth=1.8, label=name)
+    left.fill_between(
+        range(1, epochs + 1), accuracy.min(axis=0)[1:], accuracy.max(axis=0)[1:], color=colour, alpha=0.15
+    )
+    if "linear1.gradient_angle" in runs[name][0][0] and name != "bp":
+        angles = np.mean([[row["linear1.gradient_angle"] for row in history] for history in runs[name]], axis=0)
+        right.plot(range(epochs + 1), angles, color=colour, linewidth=1.8)
+left.set_xscale("log")
+left.set_xticks((1, 2, 5, 10, 20, 60), ("1", "2", "5", "10", "20", "60"))
+left.set(xlabel="epoch", ylabel="test accuracy", ylim=(0, 1), title="Mean and range of three seeds")
+right.axhline(90, color=GREY, linewidth=1, linestyle=":")
+right.set(
+    xlabel="epoch", ylabel="angle to bp's gradient (degrees)", ylim=(0, 100), title="Gradient of the hidden weights"
+)
+fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+plt.show()
+
+# %% [markdown]
+# Read the right panel with the laws in mind. PEPITA starts at chance and *turns towards* backpropagation: its matrix
+# $-F^\top W_1$ contains the weights that learn, and they align, as they do under every random feedback. The
+# perturbation rules never turn. They start right on average and stay wrong in every single update, by an angle that
+# only $d$ and the batch decide. A long wrong part forces a small rate, and that is why they are slow: not because the
+# direction is false.
+#
+# ## What each of them needs
+#
+# Accuracy is one side of the trade. The other: what must be computed, kept, and told to whom. The multiply-adds are
+# counted by the engine during one update; the numbers kept are those that the update needs of a batch of 64.
+
+# %%
+net = build()
+x, y = mf.asarray(data.train.x[:64]), data.train.y[:64]
+n, n_in, hidden, n_out, parameters = 64, 64, 16, 10, 1210
+activity = n * (n_in + hidden)  # what every synapse saw on its input side
+KEPT = {
+    "bp": activity + hidden * n_out,  # and the transpose of W2
+    "dfa": activity + hidden * n_out,  # and F
+    "pepita:scale=0.2": activity + n * hidden + n_in * n_out,  # pass 2's activity, pass 1's hidden units, F
+    "node_perturbation": activity + n * (hidden + n_out),  # and the noise of every unit
+    "weight_perturbation": parameters,  # the noise of every weight, and nothing else (or only the noise's seed)
+    "shallow": n * hidden,
+}
+work = {}
+for name in PLAN:
+    rule = mf.rules.make(name).attach(net)
+    with backend.counting_products() as made:
+        rule.gradients(net, x, y, loss)
+    work[name] = sum(made)
+for name in PLAN:
+    print(f"{name:20} work {work[name] / work['bp']:.2f}, keeps {KEPT[name]:5,} numbers, accuracy {final[name]:.3f}")
+    print(f"{'':20} needs {mf.rules.make(name).needs}")
+assert work["weight_perturbation"] < work["node_perturbation"] and KEPT["weight_perturbation"] < KEPT["bp"] / 3
+
+# %% [markdown]
+# Nobody is dominated. Backpropagation needs the transposed weights and a phase in which errors travel back. PEPITA
+# needs a second pass and the error at the input, and no path back at all. Node perturbation needs one broadcast
+# scalar per example, and that every unit knows its own noise. Weight perturbation needs a single scalar for the whole
+# network and keeps *no activity*: it could train a device that you can only run, not open. It pays for that with $d$.
+
+# %% [markdown]
+# ## What you have seen
+#
+# Two ways to learn without a backward pass. PEPITA is direct feedback in disguise, through the network's own first
+# weights, and it aligns. Perturbation is right on average, and its scatter is a law: $1/\sqrt{1 + (d+1)/n}$, with $d$
+# the number of things shaken. Biologically cheap signals (one scalar) are statistically expensive ones.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Does the sign matter?** The second pass runs on $x + eF^\top$, *towards* more error or away from it, who knows:
+# $F$ is random. Train PEPITA with $-F$ instead (`rule.set_feedback`). Predict first, from the first-order formula.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# found = []
+# for sign in (1, -1):
+#     net = build()
+#     rule = mf.rules.make("pepita:scale=0.2").attach(net)
+#     rule.set_feedback("input", sign * rule.B["input"])
+#     history = mf.Trainer(net, rule, loss, mf.SGD(0.1, momentum=0.9)).fit(data.train, 20, 64, data.test)
+#     found.append(history[-1]["validation_accuracy"])
+# print("with F {:.3f}, with -F {:.3f}".format(*found))
+# assert min(found) > final["shallow"] + 0.06
+# ```
+#
+# It does not. To first order PEPITA is direct feedback with the matrix $-F^\top W_1$, and a random matrix is as
+# random with the other sign: the weights align with whichever they get.
+# </details>
+#
+# **2. How small is small?** `sigma` must be small for the expansion to hold, but the loss has only so many digits.
+# Measure the cosine of node perturbation's mean over 3000 shakes with the gradient for `sigma` from 10 down to
+# $10^{-8}$, in float64 and in float32. Which sigma would you take in float32?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# sigmas, cosines = (10.0, 1.0, 1e-1, 1e-3, 1e-5, 1e-7, 1e-8), {}
+# for dtype in ("float64", "float32"):
+#     mf.use("numpy", dtype=dtype)
+#     net = build()
+#     many_x, many_y = mf.asarray(np.repeat(data.train.x[:1], 3000, axis=0)), np.repeat(data.train.y[:1], 3000)
+#     mf.rules.BP().attach(net).gradients(net, many_x, many_y, loss)
+#     true = units(net)
+#     for sigma in sigmas:
+#         mf.rules.NodePerturbation(seed=0, sigma=sigma).attach(net).gradients(net, many_x, many_y, loss)
+#         length = max(np.linalg.norm(units(net)), 1e-30)  # below all digits no rise is seen, and nothing is learned
+#         cosines[dtype, sigma] = units(net) @ true / length / np.linalg.norm(true)
+#     print(dtype, *(f"{sigma:.0e}: {cosines[dtype, sigma]:.2f}" for sigma in sigmas))
+# assert cosines["float64", 1e-8] > 0.97 > 0.8 > cosines["float32", 1e-8]
+# assert cosines["float32", 1e-3] > 0.97 > 0.9 > cosines["float64", 10.0]
+# ```
+#
+# In float32 the outputs have about seven digits, and what is shaken less than that is not shaken. At 10 the network
+# is no longer the same network. Anything between $10^{-1}$ and $10^{-6}$ will do here; minifa's default is $10^{-3}$.
+# </details>
