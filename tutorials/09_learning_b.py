@@ -3,9 +3,10 @@
 #
 # **The feedback matrix $B$ can come to agree with the weights $W$ although nobody ever copies $W$ into it. How far it
 # comes is a formula in each case: under Kolen-Pollack learning $W - B$ shrinks by exactly the factor of the weight
-# decay; a weight mirror that has looked at $n$ noise samples is off by an angle with $\tan^2 = (n_\mathrm{in} +
-# 1)/n$; product feedback stops at $\cos = 1/\sqrt{1 + N_\mathrm{out}/N_\mathrm{mid}}$. You will measure all three,
-# and then see one feedback at 13 degrees that learns, and another at the same 13 degrees that ruins the network.**
+# decay; a weight mirror that has looked at $n$ noise samples is off by an angle with
+# $\tan^2 = (n_\mathrm{in} + 1)/n$; product feedback stops at $\cos = 1/\sqrt{1 + N_\mathrm{out}/N_\mathrm{mid}}$. You
+# will measure all three, and then see one feedback at 13 degrees that learns, and another at the same 13 degrees that
+# ruins the network.**
 #
 # You need to know what $B$ is (tutorial 03): the matrix that carries the error down, `delta @ B.T`, where
 # backpropagation takes `delta @ W.T`. Feedback alignment draws $B$ once and leaves it alone. Here it learns.
@@ -20,7 +21,7 @@ import minifa as mf
 from minifa import experiments, figures
 
 plt.rcParams.update(figures.STYLE)
-BLUE, ORANGE, GREEN, PINK, YELLOW, SKY = figures.COLOURS[:6]
+BLUE, ORANGE, GREEN, PINK, _, SKY = figures.COLOURS[:6]
 GREY = "#666666"
 mf.use("numpy", dtype="float64")  # the first half checks formulas: double precision
 
@@ -303,10 +304,10 @@ plt.show()
 # ## Near is not enough: it must be fresh
 #
 # Six convolutions, learning rate 0.01. A mirror with `rate=0.1` remembers about its last 10 looks, one with
-# `rate=0.5` its last 2. We give the second one 811 samples per look, so that **both are equally exact**: $128 \cdot
-# 1.9/0.1 \approx 811 \cdot 1.5/0.5$ (exercise 1). They differ only in how old their knowledge of $W$ is. Beside them
-# `stale`, which copies $W$ every so many updates (exact, then old), and `usf`, which takes only the signs of $W$:
-# never nearer than 37 degrees, but never late.
+# `rate=0.5` its last 2. We give the second one 811 samples per look, so that **both are equally exact**:
+# $128 \cdot 1.9/0.1 \approx 811 \cdot 1.5/0.5$ (exercise 1). They differ only in how old their knowledge of $W$ is.
+# Beside them `stale`, which copies $W$ every so many updates (exact, then old), and `usf`, which takes only the signs
+# of $W$: never nearer than 37 degrees, but never late.
 
 # %%
 DEEP = {

@@ -244,7 +244,7 @@ for curves, colour in zip(apart.values(), (BLUE, ORANGE), strict=True):
 left.axhline(np.finfo("float32").eps, color=GREY, linestyle=":", linewidth=1.2)
 left.text(133, np.finfo("float32").eps * 1.4, "one last bit of every weight", color=GREY, fontsize=9, ha="right")
 left.set(xlabel="updates", ylabel="distance of the two runs / norm", title="Two runs that began one bit apart")
-left.text(55, 3e-3, "at the edge: two hidden layers, rate 0.1", color=ORANGE, fontsize=9)
+left.text(45, 3e-3, "at the edge: two hidden layers, rate 0.1", color=ORANGE, fontsize=9)
 left.text(55, 1e-8, "gentle: one hidden layer, rate 0.03", color=BLUE, fontsize=9)
 for row, (plain, bits, seeds) in enumerate(scores.values()):
     colour = (BLUE, ORANGE)[row]
