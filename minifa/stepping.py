@@ -23,7 +23,6 @@ from .registry import unknown
 from .streams import generator
 from .tracing import Moment, Trace, trace
 
-
 SILENT: Any = dict.fromkeys(("over", "invalid", "divide"), "ignore")  # divergence is told in words
 
 

@@ -425,7 +425,7 @@ plt.show()
 #    residual blocks it trains to the same bits on NumPy and on the strict stand-in for CuPy, no step reads a number
 #    from the device, `B` holds exactly what carried the error, every layer learns and the rule is not backpropagation
 #    in disguise, its state is saved and loaded, and measuring or tracing changes nothing.
-# 4. `tests/test_rules.py`: the formula, as in the second check above. This one only you can write.
+# 4. `tests/test_rule_formulas.py`: the formula, as in the second check above. This one only you can write.
 
 # %% [markdown]
 # ## What you have seen
