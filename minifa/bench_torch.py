@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from typing import Any
 
 import torch
@@ -79,6 +80,7 @@ def biotorch_step(model: str, rule: str, batch_size: int) -> Step:
     with contextlib.redirect_stdout(io.StringIO()):  # it tells every conversion
         net, x, y = _prepared(BioModule(network(model), mode=rule, output_dim=CLASSES), model, batch_size)
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9), nn.functional.cross_entropy
+    warnings.filterwarnings("ignore", "Using a non-full backward hook")  # of which BioTorch's dfa is made
 
     def step() -> None:
         optimizer.zero_grad()

@@ -310,8 +310,11 @@ def rate_table(results: Sequence[Result]) -> list[Row]:
 
 
 def describe_options(options: Mapping[str, Any]) -> str:
-    """Options as one word for tables: ``batch_norm=True depth=2``; "" for none."""
-    return " ".join(f"{key}={options[key]}" for key in sorted(options))
+    """Options as one word for tables: ``batch_norm=True hidden=16,12``; "" for none."""
+    return " ".join(
+        f"{key}={','.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
+        for key, value in sorted(options.items())
+    )
 
 
 @functools.cache
