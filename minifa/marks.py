@@ -149,8 +149,8 @@ def _memory() -> Iterator[Mark]:
         theirs = 0
     measured = own / theirs if own and theirs else None
     yield Mark("cnn: peak memory / torch", measured, 1.0, why="no PyTorch, or the system does not tell")
-    small, large = (_extra_bytes(batch) for batch in (128, 512))
-    yield Mark("a convolution's working memory, batch 512 / 128", large / small, 1.1)
+    small, large = (_extra_bytes(batch) for batch in (512, 2048))
+    yield Mark("a convolution's working memory, batch 2048 / 512", large / small, 1.1)
 
 
 def _extra_bytes(batch: int) -> int:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 import minifa as mf
 from minifa import backend
-from minifa.layers.base import sum_rows
+from minifa.backend import sum_rows
 from minifa.rules.scaling import norm
 
 

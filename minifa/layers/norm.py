@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from ..backend import Array, by_rows, each_chunk, reduce_chunks, require_float, sum_chunks, xp
-from .base import Layer, Shape, Walk, as_matrix, new_parameter, sum_rows
+from ..backend import Array, by_rows, each_chunk, reduce_chunks, require_float, sum_chunks, sum_rows, xp
+from .base import Layer, Shape, Walk, as_matrix, new_parameter
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -98,9 +98,10 @@ class BatchNorm(Layer):
         """gamma * (x - mean) * inverse + beta."""
         y = xp.empty(x.shape, x.dtype)
         scale = self.gamma * inverse
+        shift = self.beta - mean * scale
 
         def piece(rows: slice) -> None:
-            by_rows(_affine, (as_matrix(y[rows]), as_matrix(x[rows])), (mean, scale, self.beta))
+            by_rows(_affine, (as_matrix(y[rows]), as_matrix(x[rows])), (scale, shift))
 
         each_chunk(len(x), 2 * x.nbytes // len(x), piece)
         return y
@@ -113,18 +114,18 @@ class BatchNorm(Layer):
         x, mean, inverse = self.cached()
         flat_x, flat_delta = as_matrix(x), as_matrix(delta)
         n = len(flat_x)
-        beta_grad = sum_rows(flat_delta)
-        gamma_grad = _sum_of_products(flat_x, mean, flat_delta) * inverse
+        sums = _sums(flat_x, mean, flat_delta)
+        beta_grad, gamma_grad = sums[0], sums[1] * inverse
         self.grads = {"gamma": gamma_grad, "beta": beta_grad}
         if not self.sends_down:
             return None
         below = xp.empty(x.shape, delta.dtype)
         scale = self.gamma * inverse
-        by_xhat, by_mean = -scale * inverse * gamma_grad / n, -scale * beta_grad / n
+        by_x = -scale * inverse * gamma_grad / n  # what x is multiplied by in the exact derivative
+        shift = -scale * beta_grad / n - mean * by_x
 
         def piece(rows: slice) -> None:
-            matrices = [as_matrix(one[rows]) for one in (below, x, delta)]
-            by_rows(_combine, matrices, (mean, by_xhat, by_mean, scale))
+            by_rows(_combine, [as_matrix(one[rows]) for one in (below, x, delta)], (by_x, scale, shift))
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
         return below
@@ -141,17 +142,16 @@ class BatchNorm(Layer):
         return batch * positions > 1
 
 
-def _affine(out: Array, x: Array, mean: Array, scale: Array, shift: Array) -> None:
-    """out = (x - mean) * scale + shift."""
-    xp.subtract(x, mean, out=out)
-    out *= scale
+def _affine(out: Array, x: Array, scale: Array, shift: Array) -> None:
+    """out = x * scale + shift."""
+    xp.multiply(x, scale, out=out)
     out += shift
 
 
-def _combine(out: Array, x: Array, delta: Array, mean: Array, by_xhat: Array, by_mean: Array, scale: Array) -> None:
-    """out = by_xhat * (x - mean) + by_mean + scale * delta."""
-    _affine(out, x, mean, by_xhat, by_mean)
-    out += delta * scale
+def _combine(out: Array, x: Array, delta: Array, by_x: Array, by_delta: Array, shift: Array) -> None:
+    """out = x * by_x + delta * by_delta + shift."""
+    _affine(out, x, by_x, shift)
+    out += delta * by_delta
 
 
 def _minus(x: Array, mean: Array) -> Array:
@@ -172,8 +172,7 @@ def _moments(x: Array) -> tuple[Array, Array]:
         part = x[rows]
         mean = sum_rows(part) / len(part)
         centred = _minus(part, mean)
-        centred *= centred
-        return len(part), mean, sum_rows(centred)
+        return len(part), mean, sum_rows(centred, centred)
 
     def join(a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:
         n, shift = a[0] + b[0], b[1] - a[1]
@@ -183,12 +182,11 @@ def _moments(x: Array) -> tuple[Array, Array]:
     return mean, squares / n
 
 
-def _sum_of_products(x: Array, mean: Array, delta: Array) -> Array:
-    """sum((x - mean) * delta) over rows."""
+def _sums(x: Array, mean: Array, delta: Array) -> Array:
+    """Over rows: sum(delta) and sum(delta * (x - mean)), as the two rows of a matrix."""
 
     def piece(rows: slice) -> Array:
-        centred = _minus(x[rows], mean)
-        centred *= delta[rows]
-        return sum_rows(centred)
+        part = delta[rows]
+        return xp.stack([sum_rows(part), sum_rows(part, _minus(x[rows], mean))])
 
     return sum_chunks(len(x), 3 * x.shape[1] * x.dtype.itemsize, piece)

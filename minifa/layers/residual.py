@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..backend import Array
+from ..backend import Array, elementwise, xp
 from .base import Layer, Shape, Walk, backward_chain, format_shape, forward_chain, infer_chain
 
 if TYPE_CHECKING:
@@ -59,11 +59,15 @@ class Residual(Layer):
         past = forward_chain(self.shortcut, x, walk)
         if y.shape != past.shape:
             self.infer(x.shape[1:])
-        return y + past
+        return _sum(y, past)
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         through_body = backward_chain(self.body, delta, rule)
         past = backward_chain(self.shortcut, delta, rule)
         if not self.sends_down or past is None:
             return through_body if self.sends_down else None
-        return past if through_body is None else through_body + past
+        return past if through_body is None else _sum(through_body, past)
+
+
+def _sum(a: Array, b: Array) -> Array:
+    return elementwise(lambda out, a, b: xp.add(a, b, out=out), a, b)
