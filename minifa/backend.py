@@ -246,7 +246,7 @@ def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
 
 def _cut(n: int, bytes_each: int) -> bool:
     """Whether this work is worth cutting: on the CPU, not inside a chunk already, and larger than one chunk."""
-    return _cpu_chunks and not _pool.working() and n * bytes_each > CHUNK_BYTES
+    return n * bytes_each > CHUNK_BYTES and _cpu_chunks and not _pool.working()
 
 
 def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
@@ -279,13 +279,19 @@ def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Calla
 def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
     """A new array of the first one's shape and dtype, into which ``write(out, *arrays)`` writes piece by piece."""
     result = xp.empty(arrays[0].shape, arrays[0].dtype)
-    flat = [array.reshape(-1) for array in (result, *arrays)]
-
-    def piece(part: slice) -> None:
-        write(*(one[part] for one in flat))
-
-    each_chunk(result.size, len(flat) * result.dtype.itemsize, piece)
+    each_piece(write, result, *arrays)
     return result
+
+
+def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
+    """``write(*arrays)``, which works element by element on arrays of one shape, piece by piece. The arrays that are
+    written into must be contiguous."""
+    n, bytes_each = arrays[0].size, len(arrays) * arrays[0].dtype.itemsize
+    if not _cut(n, bytes_each):
+        write(*arrays)
+        return
+    flat = [array.reshape(-1) for array in arrays]
+    each_chunk(n, bytes_each, lambda part: write(*(one[part] for one in flat)))
 
 
 def by_rows(write: Callable[..., Any], matrices: Sequence[Array], vectors: Sequence[Array]) -> None:
@@ -296,9 +302,11 @@ def by_rows(write: Callable[..., Any], matrices: Sequence[Array], vectors: Seque
     """
     n, k = matrices[0].shape
     joined = math.ceil(INNER / k)
-    whole = n // joined * joined if _cpu_chunks else 0
-    if whole:
-        write(*(a[:whole].reshape(-1, joined * k) for a in matrices), *(xp.tile(v, joined) for v in vectors))
+    if n < joined or not _cpu_chunks:
+        write(*matrices, *vectors)
+        return
+    whole = n // joined * joined
+    write(*(a[:whole].reshape(-1, joined * k) for a in matrices), *(xp.tile(v, joined) for v in vectors))
     if whole < n:
         write(*(a[whole:] for a in matrices), *vectors)
 
@@ -311,16 +319,17 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
     """
     n, k = matrix.shape
     joined = math.ceil(SUMMED / k)
-    whole = n // joined * joined if _cpu_chunks else 0
-    totals = _sum_rows(matrix[whole:], None if times is None else times[whole:])
-    if whole:
-        wide = [None if one is None else one[:whole].reshape(-1, joined * k) for one in (matrix, times)]
-        totals += _sum_rows(*wide).reshape(joined, k).sum(axis=0)
+    if n < joined or not _cpu_chunks:
+        return _sum_rows(matrix, times)
+    whole = n // joined * joined
+    wide = [None if one is None else one[:whole].reshape(-1, joined * k) for one in (matrix, times)]
+    totals = _sum_rows(*wide).reshape(joined, k).sum(axis=0)
+    totals += _sum_rows(matrix[whole:], None if times is None else times[whole:])
     return totals
 
 
 def _sum_rows(matrix: Array, times: Array | None) -> Array:
-    return matrix.sum(axis=0) if times is None else xp.einsum("nk,nk->k", matrix, times)
+    return xp.add.reduce(matrix, axis=0) if times is None else xp.einsum("nk,nk->k", matrix, times)
 
 
 def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:
@@ -362,7 +371,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
     if _products is not None:
         _products.append(rows * inner * columns)
-    if not _cpu_chunks or _pool.working() or rows * inner * columns <= SMALL_PRODUCT:
+    if rows * inner * columns <= SMALL_PRODUCT or not _cpu_chunks or _pool.working():
         return xp.matmul(a, b, out=out)
     result = xp.empty((rows, columns), a.dtype) if out is None else out
     long, by_rows = max(rows, columns), rows > columns

@@ -58,9 +58,10 @@ class Loss:
                 f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"
             )
         y = y if hasattr(y, "dtype") else numpy.asarray(y)
-        self.check(y, *output.shape)
+        n, n_out = output.shape
+        self.check(y, n, n_out)
         if y.dtype.kind in "iu":
-            return xp.asarray(one_hot(backend.to_host(y), *output.shape).astype(output.dtype))
+            return xp.asarray(one_hot(backend.to_host(y), n_out, output.dtype))
         return backend.asarray(y, output.dtype)
 
 
@@ -69,15 +70,13 @@ def check_classes(classes: numpy.ndarray, n: int, n_out: int) -> None:
     if classes.shape != (n,):
         hint = "; one-hot rows are floats, y.astype('float32')" if classes.ndim == 2 else ""
         raise ValueError(f"{n} outputs need {n} class numbers in one row, got an array of shape {classes.shape}{hint}")
-    if classes.min() < 0 or classes.max() >= n_out:
+    if numpy.maximum.reduce(classes.astype("uint64")) >= n_out:  # a negative number is a large one without its sign
         raise ValueError(f"class numbers must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
 
 
-def one_hot(classes: numpy.ndarray, n: int, n_out: int) -> numpy.ndarray:
-    """(N,) class numbers as a host array (N, n_out) of 0 and 1."""
-    rows = numpy.zeros((n, n_out), "uint8")
-    rows[numpy.arange(n), classes] = 1
-    return rows
+def one_hot(classes: numpy.ndarray, n_out: int, dtype: Any) -> numpy.ndarray:
+    """(N,) class numbers as a host array (N, n_out) of 0 and 1, of this dtype."""
+    return (classes[:, None] == numpy.arange(n_out)).astype(dtype)
 
 
 class SoftmaxCrossEntropy(Loss):

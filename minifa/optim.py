@@ -6,6 +6,7 @@ An optimizer moves arrays in place, so that whoever holds a weight sees it move.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy
 
 from . import backend
-from .backend import Array, each_chunk, xp
+from .backend import Array, each_piece, xp
 from .network import Network, check_state
 from .rules.base import Rule
 from .rules.scaling import norm, rescaled
@@ -81,10 +82,10 @@ class Optimizer:
         """
         self._remember_start(net)
         self.clip(net)
-        gradients = net.gradients()
-        for name, array in net.parameters().items():
-            if gradients[name] is not None:
-                self.move(name, array, gradients[name])
+        for layer in net:
+            for key, array in layer.parameters().items():
+                if layer.grads[key] is not None:
+                    self.move(f"{layer.name}.{key}", array, layer.grads[key])
         self.constrain(net)
         net.step += 1
         if rule is not None:
@@ -113,8 +114,10 @@ class Optimizer:
         >>> [round(float(gradient), 4) for gradient in net["linear1"].grads["W"][:, 0]]
         [3.0, 4.0]
         """
+        if self.clip_norm is None:
+            return
         gradients = [g for g in net.gradients().values() if g is not None]
-        if self.clip_norm is None or not gradients:
+        if not gradients:
             return
         squares = xp.stack([(g * g).sum() for g in gradients])  # no dot products: their bits depend on BLAS's threads
         factor = xp.minimum(1, self.clip_norm / (xp.sqrt(squares.sum()) + 1e-6)).astype(gradients[0].dtype)
@@ -130,11 +133,11 @@ class Optimizer:
         count = self.counts[name]
         if self.manhattan:
             gradient = xp.sign(gradient)
-        flat = [one.reshape(-1) for one in (array, gradient, *self.arrays[name].values())]
-        bytes_each = (len(flat) + 2) * array.dtype.itemsize
-        each_chunk(len(flat[0]), bytes_each, lambda part: self.change(count, *(one[part] for one in flat)))
+        each_piece(functools.partial(self.change, count), array, gradient, *self.arrays[name].values())
 
     def _remember_start(self, net: Network) -> None:
+        if not (self.freeze_signs or self.constrain_weights):
+            return
         for layer in net.weighted:
             if self.constrain_weights and f"norm/{layer.name}" not in self.start:
                 self.start[f"norm/{layer.name}"] = norm(layer.W).reshape(1)
@@ -143,6 +146,8 @@ class Optimizer:
 
     def constrain(self, net: Network) -> None:
         """Put signs and norms back where the options hold them."""
+        if not (self.freeze_signs or self.constrain_weights):
+            return
         for layer in net.weighted:
             if self.freeze_signs:
                 sign = self.start[f"sign/{layer.name}"]

@@ -13,6 +13,10 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 
+class _Inside(threading.local):
+    chunk = False  # whether this thread is inside a chunk
+
+
 class Threads:
     """Worker threads, made at first use. The calling thread works too, so one thread means no workers.
 
@@ -29,7 +33,7 @@ class Threads:
         """Begin without worker threads."""
         self._hired = 0
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._inside = threading.local()
+        self._inside = _Inside()
 
     def size(self) -> int:
         if self.count == 0:
@@ -49,7 +53,7 @@ class Threads:
 
     def working(self) -> bool:
         """Whether this thread is inside a chunk already (its products must not be cut again)."""
-        return getattr(self._inside, "chunk", False)
+        return self._inside.chunk
 
     def run(self, tasks: list[Callable[[], None]]) -> None:
         """Run every task, on all threads, with BLAS held to one thread each. The first error raised comes out."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import backend
-from ..backend import Array, by_rows, each_chunk, join_chunks, matmul, reduce_chunks, require_float, sum_rows, xp
+from ..backend import Array, require_float, xp
 from ..initialisers import INITIALISERS, Initialiser
 from ..registry import lookup
 from ..streams import generator
@@ -154,7 +154,9 @@ class Weighted(Layer):
         correlate  columns(x).T @ delta        the gradient of W: presynaptic activity times error
         carry      uncolumns(delta @ B.T)      the error below; backpropagation takes B = W
 
-    W has shape (..., n_in, n_out); read as a matrix it is (fan_in, fan_out), and so is any B.
+    `columns` is what one row of the product reads: the example itself, or one patch of it; `uncolumns` adds every row
+    back to where it was read from. W has shape (..., n_in, n_out); read as a matrix it is (fan_in, fan_out), and so is
+    any B.
 
     Args:
         shape: of W.
@@ -239,67 +241,24 @@ class Weighted(Layer):
         self._b = xp.zeros(self.weight_shape[-1], self.dtype) if self.has_bias else None
         self.grads = dict.fromkeys(self.parameters())
 
-    # The geometry: what one row of the matrix product is. Linear: the example itself; a convolution: one patch.
-
-    def columns(self, x: Array) -> Array:
-        """Presynaptic activity as a matrix (positions, fan_in)."""
-        raise NotImplementedError
-
-    def uncolumns(self, columns: Array, shape: Shape) -> Array:
-        """The adjoint of `columns`: add every row back where it was read from; shape is the batch's input shape."""
-        raise NotImplementedError
-
-    def positions(self, x_shape: Shape) -> Shape:
-        """Output positions of a batch, (N,) or (N, H, W), for an input of shape (N, ...)."""
-        raise NotImplementedError
-
-    def bytes_each(self, x: Array) -> int:
-        """Working memory of one example's patches; 0 where none are made."""
-        return 0
-
-    # The three products.
+    # The three products. Linear writes them as they are; a convolution goes through its patches in chunks.
 
     def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
         """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
-        matrix = as_matrix(matrix)
-        y = xp.empty((*self.positions(x.shape), matrix.shape[1]), x.dtype)
+        raise NotImplementedError
 
-        def piece(rows: slice) -> None:
-            out = as_matrix(y[rows])
-            matmul(self.columns(x[rows]), matrix, out=out)
-            if bias is not None:
-                by_rows(lambda out, b: xp.add(out, b, out=out), (out,), (bias,))
-
-        each_chunk(len(x), self.bytes_each(x), piece)
-        return y
-
-    def correlate(self, x: Array, delta: Array) -> Array:
-        """columns(x).T @ delta, summed over examples and positions: W's shape when delta has W's fan_out."""
-        return self._correlate_and_sum(x, delta)[0]
-
-    def _correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
-        """`correlate`, and with it the sum of delta, which is the bias's gradient."""
-
-        def piece(rows: slice) -> tuple[Array, Array]:
-            error = as_matrix(delta[rows])
-            return matmul(self.columns(x[rows]).T, error), sum_rows(error)
-
-        def join(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
-            for total, part in zip(a, b, strict=True):
-                total += part
-            return a
-
-        product, total = reduce_chunks(len(x), self.bytes_each(x), piece, join)
-        return product.reshape(*self.weight_shape[:-1], -1), total
+    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
+        """columns(x).T @ delta, summed over examples and positions, of W's shape when delta has W's fan_out; and with
+        it the sum of delta, which is the bias's gradient."""
+        raise NotImplementedError
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""
-        x, matrix = self.cached(), as_matrix(matrix)
+        raise NotImplementedError
 
-        def piece(rows: slice) -> Array:
-            return self.uncolumns(matmul(as_matrix(delta[rows]), matrix.T), x[rows].shape)
-
-        return join_chunks(x.shape, delta.dtype, self.bytes_each(x), piece)
+    def correlate(self, x: Array, delta: Array) -> Array:
+        """The first of `correlate_and_sum`."""
+        return self.correlate_and_sum(x, delta)[0]
 
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, str(self))
@@ -314,7 +273,7 @@ class Weighted(Layer):
 
     def learn(self, delta: Array) -> None:
         """Store the gradients that this error and the presynaptic activity of the last forward pass give."""
-        self.grads["W"], total = self._correlate_and_sum(self.cached(), delta)
+        self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
         if self.b is not None:
             self.grads["b"] = total
 

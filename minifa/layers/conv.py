@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..backend import Array, each_chunk, matmul, xp
+from ..backend import Array, by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows, xp
 from ..initialisers import Initialiser
 from . import windows
 from .base import Shape, Weighted, as_matrix, format_shape
@@ -65,6 +65,49 @@ class Conv2d(Weighted):
             )
         return (*size, self.weight_shape[3])
 
+    def columns(self, x: Array) -> Array:
+        """Every patch of x as a row, (positions, fan_in)."""
+        return windows.columns(x, self.kernel, self.stride, self.padding)
+
+    def uncolumns(self, columns: Array, shape: Shape) -> Array:
+        """The adjoint of `columns`: add every row back where it was read from; shape is the batch's input shape."""
+        return windows.uncolumns(columns, shape, self.kernel, self.stride, self.padding)
+
+    def positions(self, x_shape: Shape) -> Shape:
+        """Output positions (N, H, W) of a batch of this shape."""
+        return (x_shape[0], *windows.output_size((x_shape[1], x_shape[2]), self.kernel, self.stride, self.padding))
+
+    def bytes_each(self, x: Array) -> int:
+        """Working memory of one example's patches."""
+        _, oh, ow = self.positions(x.shape)
+        return oh * ow * self.fans[0] * x.dtype.itemsize
+
+    def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
+        matrix = as_matrix(matrix)
+        y = xp.empty((*self.positions(x.shape), matrix.shape[1]), x.dtype)
+
+        def piece(rows: slice) -> None:
+            out = as_matrix(y[rows])
+            matmul(self.columns(x[rows]), matrix, out=out)
+            if bias is not None:
+                by_rows(lambda out, b: xp.add(out, b, out=out), (out,), (bias,))
+
+        each_chunk(len(x), self.bytes_each(x), piece)
+        return y
+
+    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
+        def piece(rows: slice) -> tuple[Array, Array]:
+            error = as_matrix(delta[rows])
+            return matmul(self.columns(x[rows]).T, error), sum_rows(error)
+
+        def join(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+            for total, part in zip(a, b, strict=True):
+                total += part
+            return a
+
+        product, total = reduce_chunks(len(x), self.bytes_each(x), piece, join)
+        return product.reshape(*self.weight_shape[:-1], -1), total
+
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below. With stride 1 the same sum is gathered instead of spread: a pixel receives a patch of delta
         times the kernel turned by 180 degrees, which takes one copy where `uncolumns` makes kH * kW additions.
@@ -75,7 +118,7 @@ class Conv2d(Weighted):
         border = (self.kernel[0] - 1 - self.padding[0], self.kernel[1] - 1 - self.padding[1])
         many = math.prod(x.shape[1:3]) > GATHER_UP_TO * math.prod(delta.shape[1:3])
         if self.stride != (1, 1) or min(border) < 0 or many:
-            return super().carry(delta, matrix)
+            return self._spread(delta, as_matrix(matrix))
         turned = as_matrix(xp.ascontiguousarray(matrix[::-1, ::-1].swapaxes(2, 3)))  # (kH * kW * width, C_in)
         below = xp.empty(x.shape, delta.dtype)
 
@@ -87,15 +130,11 @@ class Conv2d(Weighted):
         )
         return below
 
-    def columns(self, x: Array) -> Array:
-        return windows.columns(x, self.kernel, self.stride, self.padding)
+    def _spread(self, delta: Array, matrix: Array) -> Array:
+        """uncolumns(delta @ matrix.T)."""
+        x = self.cached()
 
-    def uncolumns(self, columns: Array, shape: Shape) -> Array:
-        return windows.uncolumns(columns, shape, self.kernel, self.stride, self.padding)
+        def piece(rows: slice) -> Array:
+            return self.uncolumns(matmul(as_matrix(delta[rows]), matrix.T), x[rows].shape)
 
-    def positions(self, x_shape: Shape) -> Shape:
-        return (x_shape[0], *windows.output_size((x_shape[1], x_shape[2]), self.kernel, self.stride, self.padding))
-
-    def bytes_each(self, x: Array) -> int:
-        _, oh, ow = self.positions(x.shape)
-        return oh * ow * self.fans[0] * x.dtype.itemsize
+        return join_chunks(x.shape, delta.dtype, self.bytes_each(x), piece)

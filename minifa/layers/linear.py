@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..backend import Array
+from ..backend import Array, matmul, sum_rows
 from ..initialisers import Initialiser
 from .base import Shape, Weighted, format_shape
 
@@ -47,11 +47,14 @@ class Linear(Weighted):
             )
         return self.weight_shape[1:]
 
-    def columns(self, x: Array) -> Array:
-        return x
+    def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
+        y = matmul(x, matrix)
+        if bias is not None:
+            y += bias
+        return y
 
-    def uncolumns(self, columns: Array, shape: Shape) -> Array:
-        return columns
+    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
+        return matmul(x.T, delta), sum_rows(delta)
 
-    def positions(self, x_shape: Shape) -> Shape:
-        return x_shape[:1]
+    def carry(self, delta: Array, matrix: Array) -> Array:
+        return matmul(delta, matrix.T)

@@ -208,7 +208,7 @@ class Rule:
         self.output, self.target = output, loss.target(y, output)
         values, errors = loss(output, self.target)
         self.error = errors / len(output)
-        return values.mean()
+        return values.sum() / len(values)
 
     def known(self, array: Array | None) -> Array:
         """The error, output or target of the pass. Raises RuntimeError before the first one."""
