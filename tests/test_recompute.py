@@ -266,13 +266,13 @@ def test_the_commands_take_the_option(tmp_path, capsys, monkeypatch):
 
 def peak(name, depth, net_of=deep_cnn, shape=(16, 16, 3)):
     net = net_of(depth)
-    return activation_bytes(net, make(name).attach(net), *batch(16, shape), CE)
+    return activation_bytes(net, make(name).attach(net), *batch(8, shape), CE)
 
 
 def test_memory_does_not_grow_with_depth():
     ordinary = {depth: peak("dfa", depth) for depth in (16, 32)}
     recomputed = {depth: peak("dfa:recompute=true", depth) for depth in (16, 32)}
-    layer = 16 * 16 * 16 * 16 * 4  # bytes of one layer's output
+    layer = 8 * 16 * 16 * 16 * 4  # bytes of one layer's output
     assert ordinary[32] - ordinary[16] > 0.9 * 16 * 2 * layer  # the outputs of convolution and ReLU are kept
     assert recomputed[32] < ordinary[32] / 3
     assert abs(recomputed[32] - recomputed[16]) < 2 * layer
@@ -285,13 +285,13 @@ def test_memory_of_residual_blocks_does_not_grow_with_their_number():
         return Network([*layers, GlobalAvgPool(), Linear(8, 3)], input_shape=(16, 16, 8))
 
     few, many = (peak("dfa:recompute=true", blocks, resnet, (16, 16, 8)) for blocks in (4, 12))
-    assert abs(many - few) < 2 * 16 * 16 * 16 * 8 * 4
+    assert abs(many - few) < 2 * 8 * 16 * 16 * 8 * 4
     assert many < peak("dfa", 12, resnet, (16, 16, 8)) / 3
 
 
 def test_learned_matrices_keep_the_activities_that_they_learn_from():
     few, many = (peak("direct_kolen_pollack:recompute=true", depth) for depth in (8, 24))
-    layer = 16 * 16 * 16 * 16 * 4
+    layer = 8 * 16 * 16 * 16 * 4
     assert 0.9 * 16 * layer < many - few < 1.1 * 16 * layer  # one of the two outputs that would be kept otherwise
 
 
