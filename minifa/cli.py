@@ -483,5 +483,9 @@ COMMANDS: dict[str, Command] = {
     "figures": (_describe_figures, "draw all pictures of a finished run into its folder", _figures),
     "rules": (_describe_nothing, "the learning rules: equation, paper, and what each needs", _rules),
     "info": (_describe_info, "versions, backend, threads, and which data sets were found", _info),
-    "bench": (_describe_bench, "time a training step, beside PyTorch where it is installed, or measure its memory", _bench),
+    "bench": (
+        _describe_bench,
+        "time a training step, beside PyTorch where it is installed, or measure its memory",
+        _bench,
+    ),
 }
