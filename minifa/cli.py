@@ -13,7 +13,7 @@ from typing import Any
 
 from . import __version__, backend, data, experiments, rules, runs, tables
 from .experiments import Experiment, Result
-from .options import add_network, add_setting, add_update, at_least_one, make_experiment, split_rules
+from .options import add_network, add_setting, add_update, at_least_one, make_experiment, split_rules, widths
 from .registry import unknown
 from .training import History
 
@@ -411,26 +411,58 @@ def _info(options: argparse.Namespace) -> int:
 
 def _describe_bench(command: argparse.ArgumentParser) -> None:
     command.add_argument("--models", default="mlp,cnn", help="mlp, cnn, resnet20, or several")
-    command.add_argument("--rules", default="bp,fa", help="rules to time beside each other")
-    command.add_argument("--batch-size", type=at_least_one, default=128, help="examples per step")
+    command.add_argument(
+        "--rules",
+        help="rules to set beside each other (default: bp,fa; with --memory bp,dfa,dfa:recompute=true)",
+    )
+    command.add_argument("--batch-size", type=at_least_one, help="examples per step (default: 128; with --memory 32)")
     command.add_argument(
         "--repeats", type=at_least_one, default=15, help="timed steps of each; their median is printed"
     )
     command.add_argument(
         "--against", help="torch, biotorch, or torch,biotorch: print every mark beside what was measured (minutes)"
     )
+    memory = command.add_argument_group("memory instead of time")
+    memory.add_argument(
+        "--memory", action="store_true", help="peak memory of a step's activations, by the depth of a convolutional net"
+    )
+    memory.add_argument("--depths", type=widths, default="8,16,32,64", help="numbers of convolutions")
+    memory.add_argument("--out", help="draw it into this file (.png, .svg, .pdf)")
 
 
 def _bench(options: argparse.Namespace) -> int:
     from . import bench, marks
 
+    if options.memory:
+        return _bench_memory(options)
+    if options.out:
+        raise ValueError("only --memory draws a picture: --out needs it")
+    batch_size = options.batch_size or 128
     if options.against:
         against = options.against.split(",")
         if strange := set(against) - {"torch", "biotorch"}:
             raise ValueError(unknown(("torch", "biotorch"), min(strange), "contestant"))
-        print(marks.report(against, options.repeats, options.batch_size))
+        print(marks.report(against, options.repeats, batch_size))
         return OK
-    print(bench.report(options.models.split(","), split_rules(options.rules), options.batch_size, options.repeats))
+    names = split_rules(options.rules or "bp,fa")
+    print(bench.report(options.models.split(","), names, batch_size, options.repeats))
+    return OK
+
+
+def _bench_memory(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from . import memory
+
+    names = split_rules(options.rules or ",".join(memory.RULES))
+    batch_size = options.batch_size or memory.BATCH_SIZE
+    with tqdm(total=len(names) * len(set(options.depths)), desc="bench", unit="net", disable=None) as bar:
+        peaks = memory.measure(options.depths, names, batch_size, bar.update)
+    about = memory.describe(batch_size)
+    print(f"{about}\n\n{memory.table(peaks)}")
+    if options.out:
+        _draw(Path(options.out), "activation_memory", peaks, "Memory for activations in a training step", about)
+        print(f"\nwritten to {options.out}")
     return OK
 
 
@@ -451,5 +483,9 @@ COMMANDS: dict[str, Command] = {
     "figures": (_describe_figures, "draw all pictures of a finished run into its folder", _figures),
     "rules": (_describe_nothing, "the learning rules: equation, paper, and what each needs", _rules),
     "info": (_describe_info, "versions, backend, threads, and which data sets were found", _info),
-    "bench": (_describe_bench, "time a training step, beside PyTorch where it is installed", _bench),
+    "bench": (
+        _describe_bench,
+        "time a training step, beside PyTorch where it is installed, or measure its memory",
+        _bench,
+    ),
 }

@@ -255,6 +255,7 @@ RULES = [
     "dfa",
     "dfa:at=stage,family=gaussian",
     "dfa:shared=true",
+    "dfa:recompute=true",
     "sdfa",
     "drtp",
     "direct_kolen_pollack",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minifa import backend, bench, cli, marks
+from minifa import backend, bench, cli, marks, memory
 from minifa.layers import Conv2d, Flatten, Linear, ReLU
 from minifa.losses import SoftmaxCrossEntropy
 from minifa.network import Network
@@ -43,6 +43,40 @@ def test_a_small_bench_runs(monkeypatch):
 def test_unknown_networks_are_refused():
     with pytest.raises(ValueError, match="unknown bench network vgg"):
         bench.report(["vgg"], ["bp"])
+
+
+# Memory
+
+
+def test_the_table_of_memory_is_in_mib():
+    peaks = {"bp": {8: 3 << 20, 16: 6 << 20}, "dfa:recompute=true": {8: 1 << 19, 16: 1 << 19}}
+    head, _, *rows = (line.split() for line in memory.table(peaks).splitlines())
+    assert head == ["MiB", "at", "depth", "8", "16"]
+    assert rows == [["bp", "3.0", "6.0"], ["dfa:recompute=true", "0.5", "0.5"]]
+
+
+def test_memory_is_measured_by_rule_and_depth_and_drawn(tmp_path, capsys):
+    picture = tmp_path / "memory.png"
+    command = ["bench", "--memory", "--depths", "4,2", "--batch-size", "4", "--out", str(picture)]
+    assert cli.main(command) == 0
+    printed = capsys.readouterr().out
+    assert "batch 4, float32" in printed and f"written to {picture}" in printed
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line[:2] in ("bp", "df")}
+    assert list(rows) == list(memory.RULES)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    told = []
+    peaks = memory.measure([2, 4], memory.RULES, 4, lambda: told.append(1))
+    assert len(told) == 6 and [list(found) for found in peaks.values()] == 3 * [[2, 4]]
+    for name, row in rows.items():
+        assert [float(cell) for cell in row] == pytest.approx([size / 2**20 for size in peaks[name].values()], abs=0.1)
+
+
+def test_what_memory_cannot_do_is_refused(capsys):
+    assert cli.main(["bench", "--out", "picture.png"]) == 2
+    assert "--out needs it" in capsys.readouterr().err
+    assert cli.main(["bench", "--memory", "--rules", "dfa:recomputed=true"]) == 2
+    assert "did you mean recompute?" in capsys.readouterr().err
+    assert [len(memory.deep_cnn(depth).weighted) for depth in (1, 5)] == [2, 6]
 
 
 # The marks

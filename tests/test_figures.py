@@ -627,6 +627,28 @@ def test_a_rule_that_belongs_elsewhere_is_refused():
         figures.broadcast(net, mf.rules.FA().attach(small_net()))
 
 
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_drawn_in_mib_from_zero_with_every_name_at_its_line():
+    figure = figures.activation_memory(peaks(), "Memory", "batch 32")
+    axes = figure.axes[0]
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    assert drawn[0] == ([8, 16, 32, 64], [18, 26, 42, 74]) and drawn[2][1] == 4 * [4]
+    assert axes.get_ylim()[0] == 0 and axes.get_xlim()[0] == 0
+    widths = [line.get_linewidth() for line in axes.lines]
+    assert widths == sorted(widths, reverse=True) and len(set(widths)) == 3  # what lies beneath is seen
+    names = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert set(names) == {"bp  74.0", "dfa  73.0", "dfa:recompute=true  4.0"}
+    assert names["bp  74.0"] - names["dfa  73.0"] > 3  # not on each other
+    assert "Memory" in words(figure) and "batch 32" in words(figure)
+
+
+def test_no_measurement_is_no_picture():
+    with pytest.raises(ValueError, match="no measurement of memory"):
+        figures.activation_memory({"bp": {}})
+
+
 # --- a finished run ---------------------------------------------------------------------------------------------------
 
 
@@ -773,6 +795,12 @@ def curves():
     return some
 
 
+def peaks():
+    """What three rules took at four depths: two of them nearly the same."""
+    slopes = {"bp": (10, 8), "dfa": (9, 8), "dfa:recompute=true": (4, 0)}
+    return {name: {8 * n: (start + slope * n) << 20 for n in (1, 2, 4, 8)} for name, (start, slope) in slopes.items()}
+
+
 def drawn_network(rule, net):
     return net, mf.rules.make(rule).attach(net)
 
@@ -796,6 +824,7 @@ PICTURES = {
     "comparison": (LINES, lambda dark: figures.comparison(curves(), dark=dark)),
     "survey": (CELLS, lambda dark: figures.survey(curves(), dark=dark)),
     "training": (LINES, lambda dark: figures.training_curves(curves()[-2], dark=dark)),
+    "memory": (LINES, lambda dark: figures.activation_memory(peaks(), dark=dark)),
     "im2col": (LINES, lambda dark: figures.im2col(4, 4, 3, 1, 1, dark=dark)),
     "broadcast": (LINES, lambda dark: figures.broadcast(*drawn_network("dfa", small_convnet()), dark=dark)),
     "layerwise": (LINES, lambda dark: figures.broadcast(*drawn_network("fa", small_convnet()), dark=dark)),
@@ -882,8 +911,8 @@ def another_colour(figure):
     figure.axes[0].get_lines()[0].set_color("red")
 
 
-WITH_LINES = ("learning", "alignment", "comparison", "training")
-ONE_PANEL = ("signs", "kernels-row", "im2col", "broadcast", "layerwise")
+WITH_LINES = ("learning", "alignment", "comparison", "training", "memory")
+ONE_PANEL = ("signs", "kernels-row", "memory", "im2col", "broadcast", "layerwise")
 
 
 def missing_arrow(figure):

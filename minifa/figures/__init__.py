@@ -10,6 +10,7 @@ from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .folders import of_run
 from .matrices import kernels, matrices, signs
+from .memory import activation_memory
 from .style import COLOURS, DARK, MARKERS, STYLE, diverging, look
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DARK",
     "MARKERS",
     "STYLE",
+    "activation_memory",
     "alignment_curves",
     "angle_histogram",
     "broadcast",

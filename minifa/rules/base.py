@@ -305,6 +305,7 @@ class Rule:
         try:
             yield
         finally:
+            vars(self).clear()
             vars(self).update(before)
 
     def __repr__(self) -> str:

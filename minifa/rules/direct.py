@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ..backend import Array, matmul, xp
 from ..layers.activations import Activation
 from ..layers.base import Layer, Weighted
 from ..layers.pooling import GlobalAvgPool, Pool
+from ..losses import Loss
 from ..network import Network
 from ..streams import gaussian, generator, uniform
+from . import mem_dfa
 from .base import Rule
 
 FAMILIES = {"uniform": uniform, "gaussian": gaussian}
@@ -38,9 +41,12 @@ class DFA(Rule):
         shared: every F is a slice of one matrix, as large as the largest layer needs (Launay et al. 2020): memory
             for one.
         sd: standard deviation of F; None: Nokland's, 1 / sqrt(3 d).
+        recompute: keep no forward pass, and make it once more, block by block: the same gradients, bit for bit, from
+            memory for the activations of one block (`minifa.rules.mem_dfa`).
 
     Raises:
-        ValueError: an unknown option; at `attach`, a layer that no error would reach, or maps of unknown size.
+        ValueError: an unknown option; at `attach`, a layer that no error would reach, or maps of unknown size; with
+            ``recompute``, an output layer inside a residual block.
 
     >>> layers = [mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 4), mf.Tanh(), mf.Linear(4, 2)]
     >>> net = mf.Network(layers)
@@ -63,6 +69,7 @@ class DFA(Rule):
         family: str = "uniform",
         sd: float | None = None,
         shared: bool = False,
+        recompute: bool = False,
     ) -> None:
         super().__init__(seed)
         if at not in PLACES:
@@ -71,9 +78,11 @@ class DFA(Rule):
             raise ValueError(f"family is 'uniform' or 'gaussian', got {family!r}")
         if sd is not None and not sd > 0:
             raise ValueError(f"sd must be above 0, got {sd}")
-        self.at, self.family, self.sd, self.shared = at, family, sd, shared
+        self.at, self.family, self.sd, self.shared, self.recompute = at, family, sd, shared, recompute
 
     def draw(self, net: Network) -> None:
+        if self.recompute:
+            mem_dfa.check(net)
         self.output_layer, self.arriving = net.output_layer, None
         taught = taught_layers(net.layers, net.output_layer, PLACES[self.at])
         units = {layer.name: count_units(layer) for layer in taught}
@@ -96,6 +105,12 @@ class DFA(Rule):
     def feedback_size(self, layer: Layer) -> int:
         """Numbers that feed this layer; with ``shared`` other layers may be fed by the same ones."""
         return self.F[layer.name].size if layer.name in self.F else 0
+
+    def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        if not self.recompute:
+            return super().gradients(net, x, y, loss)
+        self.begin(net, x, y, loss)
+        return mem_dfa.gradients(self, net, x, y, loss)
 
     def teaches(self, layer: Layer) -> bool:
         return layer.name in self.F

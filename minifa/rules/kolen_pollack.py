@@ -64,6 +64,7 @@ class DirectKolenPollack(DFA):
 
     Args:
         seed, at, family, sd: as for `DFA`.
+        recompute: as for `DFA`; the taught layers' activities are still kept, because dF is made of them.
 
     Below the output layer F receives what W receives:
 
@@ -82,8 +83,15 @@ class DirectKolenPollack(DFA):
     needs = "the output's error at every layer, and each unit's activity at its feedback synapses"
     weight_decay = 0.01
 
-    def __init__(self, seed: int = 0, at: str = "activation", family: str = "uniform", sd: float | None = None) -> None:
-        super().__init__(seed, at, family, sd)  # learned matrices cannot be slices of one
+    def __init__(
+        self,
+        seed: int = 0,
+        at: str = "activation",
+        family: str = "uniform",
+        sd: float | None = None,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__(seed, at, family, sd, recompute=recompute)  # learned matrices cannot be slices of one
 
     def walk(self, net: Network, update_statistics: bool = True) -> Walk:
         self.activity: dict[str, Array] = {}

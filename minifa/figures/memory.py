@@ -1,0 +1,55 @@
+"""What activations take in memory, by depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import SMALL, drawing, look
+
+MIB = 2**20
+
+
+def activation_memory(
+    peaks: Mapping[str, Mapping[int, int]], title: str = "", facts: str = "", *, dark: bool = False
+) -> Figure:
+    """Peak memory of a training step's activations against the depth of the network: a line per rule, its name and last
+    number at its end. Lines that lie on each other are drawn in decreasing width.
+
+    Args:
+        peaks: by rule and depth the bytes, as `minifa.memory.measure` gives them.
+        title: a heading. facts: what was measured, beneath it.
+
+    Raises:
+        ValueError: nothing was measured.
+    """
+    depths = sorted({depth for found in peaks.values() for depth in found})
+    if not depths:
+        raise ValueError("there is no measurement of memory to draw")
+    with drawing(3.4, title, facts, dark=dark) as figure:
+        axes = figure.subplots()
+        for i, found in enumerate(peaks.values()):
+            at = sorted(found)
+            style = look(i, dark) | {"linewidth": 1.6 + 1.5 * (len(peaks) - 1 - i), "markersize": 5}
+            axes.plot(at, [found[depth] / MIB for depth in at], **style)
+        axes.set(xlabel="layers of convolution", ylabel="MiB at the peak of a step", xticks=depths)
+        axes.set_xlim(0, None)
+        axes.set_ylim(0, 1.08 * max(max(found.values()) for found in peaks.values()) / MIB)
+        axes.grid(axis="x", visible=False)
+        _name_ends(axes, peaks, dark)
+    return figure
+
+
+def _name_ends(axes: Axes, peaks: Mapping[str, Mapping[int, int]], dark: bool) -> None:
+    """Behind the last point of every line its name and number, one above the other where ends meet."""
+    ends = sorted((found[max(found)] / MIB, i, name, max(found)) for i, (name, found) in enumerate(peaks.items()))
+    apart, below = 0.07 * axes.get_ylim()[1], -math.inf
+    for value, i, name, depth in ends:
+        below = max(value, below + apart)
+        axes.annotate(
+            f"{name}  {value:.1f}", (depth, below), xytext=(9, 0), textcoords="offset points", va="center",
+            fontsize=SMALL + 0.5, color=look(i, dark)["color"], annotation_clip=False,
+        )  # fmt: skip
