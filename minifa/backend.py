@@ -230,6 +230,18 @@ def threads() -> int:
     return _pool.size()
 
 
+def one_pass() -> contextlib.AbstractContextManager[None]:
+    """Around a pass through a network: what the parallel pieces inside need of BLAS is arranged once, not for each."""
+    return _pool
+
+
+def strided(array: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """A view of a contiguous array, read with other strides."""
+    if xp._module is numpy:  # as_strided, in a tenth of its time
+        return numpy.ndarray(shape, array.dtype, array, 0, strides)
+    return xp.lib.stride_tricks.as_strided(array, shape, strides)
+
+
 def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
     """Cut n examples into chunks of at most CHUNK_BYTES, dealt to at most LANES lanes. Depends on shapes alone.
 

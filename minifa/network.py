@@ -172,7 +172,8 @@ class Network:
             ValueError: an empty batch or another shape than expected.
         """
         self.check_input(x)
-        return forward_chain(self.layers, x, walk or Walk())
+        with backend.one_pass():
+            return forward_chain(self.layers, x, walk or Walk())
 
     def check_input(self, x: Any) -> None:
         backend.require_float(x, "the network")
@@ -194,7 +195,8 @@ class Network:
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
         not asked for."""
-        return backward_chain(self.layers, delta, rule)
+        with backend.one_pass():
+            return backward_chain(self.layers, delta, rule)
 
     def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:
         """Outputs for host numbers x (N, ...), as a host array (N, ...). Changes nothing.

@@ -21,7 +21,8 @@ class Threads:
     """Worker threads, made at first use. The calling thread works too, so one thread means no workers.
 
     Jobs go through a plain queue: an executor's futures took a fifth of a millisecond more for every run, and a
-    training step makes dozens.
+    training step makes dozens. For the same reason BLAS, once held, is let go only at the end of the outermost
+    with-block: ``with pool:`` around a pass through a network holds it once.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,9 @@ class Threads:
 
     def forget(self) -> None:
         """Begin without worker threads."""
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._limit: Any = None
         self._hired = 0
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._inside = _Inside()
@@ -50,6 +54,23 @@ class Threads:
         for _ in range(self._hired):
             self._jobs.put(None)
         self._hired = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._depth += 1
+
+    def __exit__(self, *error: Any) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0 and self._limit is not None:
+                self._limit.restore_original_limits()
+                self._limit = None
+
+    def _hold_blas(self) -> None:
+        with self._lock:
+            if self._limit is None:
+                self._blas = self._blas or ThreadpoolController()
+                self._limit = self._blas.limit(limits=1, user_api="blas")
 
     def working(self) -> bool:
         """Whether this thread is inside a chunk already (its products must not be cut again)."""
@@ -76,9 +97,8 @@ class Threads:
             else:
                 ended.put(None)
 
-        if self._blas is None:
-            self._blas = ThreadpoolController()
-        with self._blas.limit(limits=1, user_api="blas"):
+        with self:
+            self._hold_blas()
             helpers = min(self.size(), len(tasks)) - 1
             self._hire(helpers)
             for _ in range(helpers):

@@ -5,9 +5,10 @@ Images are NHWC. Each fast function has a plain twin, written in loops, to be re
 
 from __future__ import annotations
 
+import functools
 import operator
 
-from ..backend import Array, xp
+from ..backend import Array, strided, xp
 
 Pair = tuple[int, int]
 
@@ -25,6 +26,7 @@ def pair(value: int | Pair, what: str, least: int) -> Pair:
     return height, width
 
 
+@functools.lru_cache(maxsize=1024)  # it is asked for at every chunk
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     """Positions of the window: floor((size + 2 padding - kernel) / stride) + 1; what the stride leaves over is not
     seen.
@@ -42,7 +44,8 @@ def pad(x: Array, padding: Pair, value: float = 0.0) -> Array:
     if p == q == 0:
         return x
     n, height, width, channels = x.shape
-    padded = xp.full((n, height + 2 * p, width + 2 * q, channels), value, x.dtype)
+    shape = n, height + 2 * p, width + 2 * q, channels
+    padded = xp.full(shape, value, x.dtype) if value else xp.zeros(shape, x.dtype)
     padded[:, p : p + height, q : q + width] = x
     return padded
 
@@ -65,9 +68,7 @@ def columns(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     padded = xp.ascontiguousarray(pad(x, padding))
     s_n, s_h, s_w, s_c = padded.strides
     run = kernel[1] * channels  # a window's row is one run of memory, because channels come last
-    view = xp.lib.stride_tricks.as_strided(
-        padded, (n, oh, ow, kernel[0], run), (s_n, s_h * stride[0], s_w * stride[1], s_h, s_c)
-    )
+    view = strided(padded, (n, oh, ow, kernel[0], run), (s_n, s_h * stride[0], s_w * stride[1], s_h, s_c))
     return xp.ascontiguousarray(view).reshape(n * oh * ow, -1)
 
 
