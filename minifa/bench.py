@@ -19,6 +19,7 @@ from typing import Any
 import numpy
 
 from . import backend, rules, runs, text
+from .backend import xp
 from .layers.base import format_shape
 from .losses import SoftmaxCrossEntropy
 from .models import MODELS
@@ -146,11 +147,12 @@ def ratio(a: Timing, b: Timing) -> float:
 
 def matrix_rate(size: int = 2048) -> float:
     """Multiply-adds count as two: operations per second of a large float product, on all of BLAS's threads."""
-    a = numpy.ones((size, size), backend.dtype())
+    a = xp.ones((size, size), backend.dtype())
     times = []
     for _ in range(4):
         started = time.perf_counter()
-        a @ a
+        xp.matmul(a, a)
+        backend.synchronise()
         times.append(time.perf_counter() - started)
     return 2 * size**3 / min(times)
 
@@ -206,13 +208,15 @@ def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
 
 
 def peak_bytes(model: str, label: str, batch_size: int) -> int:
-    """Peak memory of a fresh process that makes three steps of one contestant; 0 where the system does not tell."""
+    """Peak memory (the device's, where the arrays are there) of a fresh process that makes three steps of one
+    contestant; 0 where the system does not tell."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_peak_of_this_process, model, label, batch_size, backend.threads()).result()
+        setting = backend.name(), backend.threads()
+        return pool.submit(_peak_of_this_process, model, label, batch_size, *setting).result()
 
 
-def _peak_of_this_process(model: str, label: str, batch_size: int, threads: int) -> int:
-    backend.use(backend.chosen_by_environment(), threads=threads)
+def _peak_of_this_process(model: str, label: str, batch_size: int, backend_name: str, threads: int) -> int:
+    backend.use(backend_name, threads=threads)
     contestant, _, rule = label.partition(" ")
     if contestant == "minifa":
         step = _minifa_step(model, rule, batch_size)[0]
@@ -220,6 +224,12 @@ def _peak_of_this_process(model: str, label: str, batch_size: int, threads: int)
         step = _other_steps(model, "torch", batch_size)[label]
     for _ in range(3):
         step()
+    if backend_name == "cupy":
+        if contestant == "minifa":
+            return backend.device_bytes()
+        from .bench_torch import device_bytes
+
+        return device_bytes()
     if not sys.platform.startswith("linux"):
         return 0
     with open("/proc/self/status", encoding="ascii") as lines:  # getrusage remembers our parent's

@@ -69,6 +69,7 @@ def torch_step(model: str, batch_size: int, channels_last: bool = False) -> Step
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(x), y).backward()
         optimizer.step()
+        _synchronise()
 
     return step
 
@@ -86,11 +87,26 @@ def biotorch_step(model: str, rule: str, batch_size: int) -> Step:
         optimizer.zero_grad()
         loss(net(x, targets=y, loss_function=loss), y).backward()
         optimizer.step()
+        _synchronise()
 
     return step
 
 
 def _prepared(net: Any, model: str, batch_size: int) -> tuple[Any, Any, Any]:
+    """The network and a batch, where minifa's arrays are: on the CPU, or on the GPU under CuPy."""
     torch.set_num_threads(backend.threads())
-    x, y = (torch.from_numpy(array) for array in batch(SHAPES[model][1], batch_size))
-    return net, x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x, y
+    device = "cuda" if backend.name() == "cupy" else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ImportError("the PyTorch that is installed cannot use the GPU")
+    x, y = (torch.from_numpy(array).to(device) for array in batch(SHAPES[model][1], batch_size))
+    return net.to(device), x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x, y
+
+
+def _synchronise() -> None:
+    if backend.name() == "cupy":
+        torch.cuda.synchronize()
+
+
+def device_bytes() -> int:
+    """The most memory that PyTorch has taken on the GPU so far."""
+    return torch.cuda.max_memory_reserved()

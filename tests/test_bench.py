@@ -31,13 +31,14 @@ def test_products_are_counted_as_they_are_made():
     assert len(products) == 8  # the list is closed
 
 
-def test_a_small_bench_runs(monkeypatch):
+def test_a_small_bench_runs(engine, monkeypatch):
     monkeypatch.setitem(bench.SHAPES, "mlp", ("mlp", (784,), {"hidden": (32, 32)}))
     monkeypatch.setattr(bench, "peak_bytes", lambda *a: 0)
     timings = bench.measure("mlp", ["bp", "dfa"], batch_size=4, repeats=2)
     assert [t.label for t in timings][:2] == ["minifa bp", "minifa dfa"]
     assert all(len(t.seconds) == 2 and min(t.seconds) > 0 for t in timings)
     assert timings[1].flops < timings[0].flops  # direct feedback carries nothing
+    assert bench.matrix_rate(size=64) > 0
 
 
 def test_unknown_networks_are_refused():
@@ -114,7 +115,7 @@ def test_the_hand_written_step_is_minifa_s():
 def test_a_convolution_s_working_memory_is_bounded_by_its_chunks():
     small, large = (marks._extra_bytes(batch) for batch in (512, 2048))  # many chunks, so that all are of full size
     assert 0 < small < 8 * backend.CHUNK_BYTES * backend.threads()
-    assert large < 1.1 * small
+    assert large < 1.25 * small
 
 
 def test_unknown_contestants_are_refused(capsys):

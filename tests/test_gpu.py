@@ -7,7 +7,7 @@ import pytest
 from checks import LAYERS, RULES, batch, inputs, network, small_convnet
 
 import minifa as mf
-from minifa import Walk, backend
+from minifa import Walk, backend, bench, marks
 from minifa.rules import BP, make
 
 STATUS = backend.cupy_status()
@@ -119,3 +119,10 @@ def test_the_same_seed_gives_the_same_bits():
         first, second = train(), train()
     for key in first:
         np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+
+
+def test_the_bench_and_its_marks():
+    with mf.using("cupy", "float32"):
+        own, *_ = bench.measure("mlp", ["bp"], batch_size=32, repeats=2, memory=True)
+        assert own.bytes > 4 * 1_800_000 and min(own.seconds) > 0  # the weights alone
+        assert [mark.measured is None for mark in marks._memory()][-1]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Array, by_rows, elementwise, require_float, xp
+from ..backend import Array, elementwise, require_float, xp
 from .base import Layer, Walk
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class ReLU(Activation):
     error_equation = "delta_below = delta * (y > 0)"
 
     def f(self, y: Array, x: Array) -> None:
-        zero = xp.zeros(1, x.dtype)  # as an array: NumPy's maximum with a number is four times slower
-        by_rows(lambda out, x, zero: xp.maximum(x, zero, out=out), (y.reshape(-1, 1), x.reshape(-1, 1)), (zero,))
+        xp.clip(x, 0.0, math.inf, out=y)  # NumPy's maximum with a number takes three times as long
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         xp.multiply(delta, y > 0, out=below)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import operator
 
-from ..backend import Array, strided, xp
+from ..backend import Array, gather_runs, xp
 
 Pair = tuple[int, int]
 
@@ -66,10 +66,10 @@ def columns(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     if kernel == stride == (1, 1) and padding == (0, 0):
         return x.reshape(-1, channels)
     padded = xp.ascontiguousarray(pad(x, padding))
-    s_n, s_h, s_w, s_c = padded.strides
+    s_n, s_h, s_w, _ = padded.strides
+    starts = (n, oh, ow, kernel[0]), (s_n, s_h * stride[0], s_w * stride[1], s_h)
     run = kernel[1] * channels  # a window's row is one run of memory, because channels come last
-    view = strided(padded, (n, oh, ow, kernel[0], run), (s_n, s_h * stride[0], s_w * stride[1], s_h, s_c))
-    return xp.ascontiguousarray(view).reshape(n * oh * ow, -1)
+    return gather_runs(padded, *starts, run).reshape(n * oh * ow, -1)
 
 
 def uncolumns(rows: Array, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> Array:
