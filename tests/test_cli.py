@@ -180,7 +180,7 @@ def test_rules_and_info_print_what_there_is(capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process on Windows")
 def test_ctrl_c_keeps_what_was_finished(tmp_path):
     """Interrupted after the first finished run, compare writes what it has and says so."""
-    command = [sys.executable, "-u", "-m", "minifa", "compare", *SMALL[:2], "--lr", "0.01", "--epochs", "3"]
+    command = [sys.executable, "-u", "-m", "minifa", "compare", *SMALL[:2], "--lr", "0.01", "--epochs", "8"]
     command += ["--rules", "bp,fa", "--seeds", "40", "--jobs", "2", "--out", "cut"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
