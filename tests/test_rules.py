@@ -874,9 +874,10 @@ def test_what_cannot_be_swapped_is_refused_in_a_sentence():
         FA().feedback(Linear(3, 4))
 
 
-def test_direct_rules_broadcast_the_error_of_the_output_layer_whatever_follows_it():
+@pytest.mark.parametrize("behind", [mf.Sigmoid, lambda: Residual([mf.Sigmoid()])], ids=["layer", "block"])
+def test_direct_rules_broadcast_the_error_of_the_output_layer_whatever_follows_it(behind):
     """[Linear, Tanh, Linear, Sigmoid]: e = dL/da of the last Linear, so DFA with F = B is FA."""
-    net = network([Linear(4, 5), Tanh(), Linear(5, 3), mf.Sigmoid()], (4,))
+    net = network([Linear(4, 5), Tanh(), Linear(5, 3), behind()], (4,))
     x, y = data(n_in=4) if "n_in" in data.__code__.co_varnames else batch(shape=(4,))
     y = np.eye(3)[y] if y.ndim == 1 else y
     fa, dfa = FA().attach(net), DFA().attach(net)

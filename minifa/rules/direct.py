@@ -207,7 +207,9 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
         branches = [inner for _, inner in layer.children()]
         for inner in branches:
             taught += taught_layers(inner, output_layer, places)
-        if not (isinstance(layer, Weighted) or branches) or _holds(layer, output_layer):
+        if _holds(layer, output_layer):
+            break  # what follows receives the true error
+        if not (isinstance(layer, Weighted) or branches):
             continue
         after = _until_next_weighted(layers[i + 1 :])
         ends_branch = "." in layer.name and i + 1 + len(after) == len(layers)
