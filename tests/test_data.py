@@ -631,7 +631,8 @@ def test_npz_truncated_at_every_byte(tmp_path):
 def test_load_by_name():
     assert data.load("digits").name == "digits" and data.load("lillicrap").name == "lillicrap"
     assert data.load("digits", folder="/nowhere").name == "digits"
-    assert set(data.DATASETS) == {"digits", "mnist", "fashion_mnist", "lillicrap", "xor"}
+    known = {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "lillicrap", "xor"}
+    assert set(data.DATASETS) == known
 
 
 def test_xor_is_one_example_per_corner_and_no_line_separates_it():

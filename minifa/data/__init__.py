@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable
 
 from .arrays import from_arrays, from_npz
+from .augment import AUGMENTATIONS, Augmentation, make_augmentation
 from .base import DataFileError, DataNotFound, Dataset, Examples, validate
+from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .digits import digits
 from .folders import Source, data_folder, folders_searched, locate
 from .idx import read_idx
@@ -18,10 +20,12 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
     "lillicrap": lillicrap,
     "xor": xor,
 }
-SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST)}
+SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 
 
 def load(name_or_path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Dataset:
@@ -71,11 +75,15 @@ def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
 
 
 __all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
     "DATASETS",
     "DataFileError",
     "DataNotFound",
     "Dataset",
     "Examples",
+    "cifar10",
+    "cifar100",
     "data_folder",
     "digits",
     "fashion_mnist",
@@ -85,6 +93,7 @@ __all__ = [
     "lillicrap",
     "lillicrap_teacher",
     "load",
+    "make_augmentation",
     "mnist",
     "read_idx",
     "validate",

@@ -19,12 +19,14 @@ class Source:
         files: their names.
         addresses: where they are published.
         system_folder: where a system package puts them; "" for nowhere.
+        inside: the folder in which the publisher's archive has them; "" for none.
     """
 
     name: str
     files: tuple[str, ...]
     addresses: tuple[str, ...]
     system_folder: str = ""
+    inside: str = ""
 
 
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -43,7 +45,8 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
 def folders_searched(source: Source, folder: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
     """The folders that may hold the files of this source, the most specific first."""
     top = data_folder(folder)
-    return (top / source.name, top) + ((Path(source.system_folder),) if source.system_folder else ())
+    places = (top / source.name, top) + ((Path(source.system_folder),) if source.system_folder else ())
+    return tuple(one for place in places for one in ([place / source.inside] if source.inside else []) + [place])
 
 
 def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict[str, Path]:
