@@ -14,7 +14,7 @@ PAGES = """network layers rules losses optim schedules training data models metr
 
 # pdoc follows __all__. Where a package lists what its files define, each class shall stand in its own file alone, below
 # the equation.
-for name in ("data", "figures", "layers", "rules"):
+for name in ("data", "figures", "layers", "models", "rules"):
     del importlib.import_module(f"minifa.{name}").__all__
 minifa.__all__ = [*PAGES, *(name for name in minifa.__all__ if name not in PAGES)]
 

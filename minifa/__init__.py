@@ -16,8 +16,9 @@ A network takes its layers, a rule is attached to it, and the matrix that carrie
 Where to look:
 
 - **A network:** `Network` and its layers `Linear`, `Conv2d`, `ReLU`, `LeakyReLU`, `Tanh`, `Sigmoid`, `BatchNorm`,
-  `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`; ready-made lists of them in
-  `minifa.models`; a layer of your own is a `Layer` or a `Weighted` one, and a `Walk` goes through them.
+  `LocalResponseNorm`, `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`;
+  ready-made lists of them in `minifa.models`; a layer of your own is a `Layer` or a `Weighted` one, and a `Walk` goes
+  through them.
 - **What carries the error:** `minifa.rules`, one file for each family, with its equation on top.
 - **How wrong, and which way:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **An update:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all of them a `minifa.optim.Optimizer`; learning rates over time in
@@ -44,6 +45,7 @@ from .layers import (
     Layer,
     LeakyReLU,
     Linear,
+    LocalResponseNorm,
     MaxPool,
     PadChannels,
     ReLU,
@@ -74,6 +76,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "MaxPool",
     "MeanSquaredError",
     "Moment",
