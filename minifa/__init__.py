@@ -24,7 +24,8 @@ Where to look:
 - **An update:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all of them a `minifa.optim.Optimizer`; learning rates over time in
   `minifa.schedules`.
 - **Training:** `train`, `Trainer`; one step watched: `trace`, which makes a `Trace` of `Moment`s.
-- **Data:** `minifa.data`. **What can be measured:** `minifa.metrics`. **What can be drawn:** `minifa.figures`.
+- **Data:** `minifa.data`. **Weights in and out:** `minifa.weights`. **What can be measured:** `minifa.metrics`.
+  **What can be drawn:** `minifa.figures`.
 - **Where arrays live:** `use`, `using`, `asarray`, `to_host`.
 
 The examples take it for granted that minifa was imported as ``mf`` and NumPy as ``np``.
@@ -33,7 +34,7 @@ The examples take it for granted that minifa was imported as ``mf`` and NumPy as
 import importlib
 from types import ModuleType
 
-from . import data, metrics, models, optim, rules, schedules
+from . import data, metrics, models, optim, rules, schedules, weights
 from .backend import asarray, to_host, use, using
 from .layers import (
     AvgPool,
@@ -106,6 +107,7 @@ __all__ = [
     "train",
     "use",
     "using",
+    "weights",
 ]
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, TypeError, OSError, backend.BackendError) as error:
+    except (ValueError, TypeError, OSError, ImportError, backend.BackendError) as error:
         print(f"minifa {options.command}: {error}", file=sys.stderr)
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 

@@ -89,7 +89,7 @@ class LocalResponseNorm(Layer):
 
     def symbols(self) -> dict[str, Any]:
         known = {"alpha": self.alpha, "beta": self.beta, "k": self.k, "size": self.size}
-        return known if self.cache is None else {**known, "s": self.cache[1]}
+        return known if self.cache is None else {**known, "x": self.cache[0], "s": self.cache[1]}
 
 
 def neighbours(x: Array, before: int, behind: int) -> Array:
