@@ -27,7 +27,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("description", RULES)
-def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer):
+def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer, engine):
     net = small_convnet()
     net.freeze(*FROZEN)
     rule, loss, optimizer = (

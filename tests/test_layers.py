@@ -200,6 +200,14 @@ def test_response_normalisation_is_its_plain_twin(size, alpha, beta, k):
     np.testing.assert_allclose(y, response_plain(x, size, alpha, beta, k), rtol=1e-13)
 
 
+def test_response_normalisation_runs_where_arrays_live(engine):
+    net, x = network([LocalResponseNorm(4, alpha=0.5)], (3, 2, 6), input_error=True), inputs((3, 2, 6))
+    y = net.forward(x, Walk(True))
+    np.testing.assert_allclose(mf.to_host(y), mf.to_host(response_plain(x, 4, 0.5, 0.75, 1.0)), rtol=1e-5)
+    below = mf.to_host(net.backward(y, BP()))
+    assert below.dtype == np.float32 and np.isfinite(below).all()
+
+
 def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
     layer, x = Dropout(0.3), np.ones((100, 500))
     y = layer.forward(x, Walk(True, step=3))
