@@ -299,7 +299,7 @@ def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None)
 
 
 def read(path: str | Path) -> tuple[dict[str, Host], dict[str, str]]:
-    """(arrays by name, metadata) of a safetensors file.
+    """(arrays by name, metadata) of the safetensors file at ``path``.
 
     Raises:
         FileNotFoundError, DataFileError, ImportError: as `load`.

@@ -91,7 +91,7 @@ class Growing(Callback):
 
     def on_step(self, trainer, examples):
         trainer.base_lr *= 1.4
-        self.finite.append(all(np.isfinite(array).all() for array in trainer.net.parameters().values()))
+        self.finite.append(all(np.isfinite(mf.to_host(array)).all() for array in trainer.net.parameters().values()))
 
 
 RULES = [
@@ -192,6 +192,15 @@ def test_copies_are_few_and_none_outlives_another_fit():
     first = one.watch.kept[0][0]
     one.fit(ONES, epochs=1, batch_size=2)
     assert one.watch.kept[0][0] is not first
+
+
+def test_on_a_device_the_flag_is_read_now_and_then(engine):
+    """The stand-in is a device: it would complain of arrays that meet NumPy's."""
+    one = trainer(small_convnet(), "kolen_pollack", 1e-3, mf.Adam, callbacks=[Growing()])
+    assert one.watch.check_every == (1 if engine == "numpy" else 50)
+    found = diverged(one, images(), epochs=60, batch_size=8)
+    assert found.layer and found.update > 10
+    assert engine == "numpy" or one.net.step % 4 == 0  # four updates in an epoch, and its last is always looked at
 
 
 def test_an_impossible_interval_is_refused():

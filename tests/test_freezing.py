@@ -35,6 +35,7 @@ def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer
         mf.SoftmaxCrossEntropy(),
         OPTIMIZERS[optimizer](),
     )
+    mf.metrics.alignment(net, rule, *batch(), loss)  # compares what learns, and changes nothing
     before = net.state()
     for step in range(2):
         x, y = batch(seed=step)

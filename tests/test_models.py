@@ -104,6 +104,15 @@ def test_the_two_readings_of_moskovitz():
         assert W.std() == pytest.approx(TRUNCATED_SD * sd, rel=0.05)
 
 
+def test_signs_of_truncated_weights_stand_at_the_angle_that_theory_gives():
+    net = build("moskovitz_tf")
+    rule = mf.rules.USF().attach(net)
+    expected = rule.start_angle(net["linear1"])
+    assert expected == pytest.approx(34.75, abs=0.01)
+    for name in ("conv2", "linear1", "linear2"):
+        assert float(mf.metrics.angle(net[name].W, rule.B[name])) == pytest.approx(expected, abs=0.2)
+
+
 def test_truncated_numbers_have_the_spread_that_is_asked_for():
     rng = mf.streams.generator(0, "weights")
     drawn = mf.streams.truncated_gaussian(rng, (400, 500), 3.0)

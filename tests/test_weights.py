@@ -202,6 +202,53 @@ def test_alexnet_and_all_cnn_c_are_their_twins_in_pytorch(torch):
         np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-5)
 
 
+def torchvision_s_resnet18(torch, stem):
+    """Its modules in its order, under its names."""
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self, below, width):
+            super().__init__()
+            stride = width // below
+            self.conv1, self.bn1 = nn.Conv2d(below, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+            projection = [nn.Conv2d(below, width, 1, stride, bias=False), nn.BatchNorm2d(width)]
+            self.downsample = nn.Sequential(*(projection if stride > 1 else []))
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+            return torch.relu(y + self.downsample(x))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            small = stem == "small"
+            self.conv1 = nn.Conv2d(3, 64, *((3, 1, 1) if small else (7, 2, 3)), bias=False)
+            self.bn1, self.maxpool = nn.BatchNorm2d(64), nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
+            widths = (64, 64, 128, 256, 512)
+            for i in range(4):
+                stage = nn.Sequential(Block(widths[i], widths[i + 1]), Block(widths[i + 1], widths[i + 1]))
+                setattr(self, f"layer{i + 1}", stage)
+            self.fc = nn.Linear(512, 10)
+
+        def forward(self, x):
+            x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+            return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean(dim=(2, 3)))
+
+    return Net()
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_resnet18_is_torchvision_s_module_by_module(torch, stem):
+    shape = (32, 32, 3)
+    theirs = with_own_statistics(torch, torchvision_s_resnet18(torch, stem), shape)
+    ours, x = Network(mf.models.resnet18(shape, 10, stem=stem), input_shape=shape), inputs(shape, n=2)
+    names = weights.match(ours, theirs.state_dict())
+    assert names["layer2.0.downsample.0"] == "residual3.shortcut.conv1" and names["fc"] == "linear1"
+    weights.from_torch(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-4)
+
+
 # --- which module is which layer --------------------------------------------------------------------------------------
 
 
