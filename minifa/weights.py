@@ -15,9 +15,6 @@ Reading and writing files needs the package safetensors (``pip install "minifa[s
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +24,7 @@ import numpy
 
 from .backend import to_host
 from .data.base import DataFileError
+from .files import write_whole
 from .layers import BatchNorm, Flatten, Weighted
 from .layers.base import Layer, Shape
 from .network import Network
@@ -251,19 +249,7 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
         raise ValueError(f"the layout is 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
     metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # "pt" is what PyTorch's tools look for
-    content = _safetensors().numpy.save(arrays, metadata)
-    path = Path(path)
-    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False)
-    try:
-        with part:
-            part.write(content)
-            part.flush()
-            os.fsync(part.fileno())
-        os.replace(part.name, path)
-    except BaseException:  # Ctrl-C included: no half-written file stays behind
-        with contextlib.suppress(OSError):
-            os.unlink(part.name)
-        raise
+    write_whole(path, _safetensors().numpy.save(arrays, metadata))
 
 
 def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None) -> None:

@@ -117,6 +117,28 @@ def test_a_gradient_from_before_the_freezing_is_forgotten():
     np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
 
 
+class Careless(mf.rules.BP):
+    """A rule of one's own that gives every layer a gradient, asked or not."""
+
+    def gradients(self, net, x, y, loss):
+        value = super().gradients(net, x, y, loss)
+        for layer in net.weighted:
+            layer.grads["W"] = mf.asarray(np.full(layer.W.shape, 100.0))
+        return value
+
+
+def test_a_rule_that_does_not_ask_who_is_frozen_moves_nobody_and_is_not_in_the_norm_that_is_clipped():
+    net = Network([Linear(4, 4), Tanh(), Linear(4, 3, bias=False)], seed=0)
+    net.freeze("linear1")
+    before = net.state()
+    update(
+        net, Careless().attach(net), inputs((4,)), np.array([0, 1, 2]), mf.SoftmaxCrossEntropy(), mf.SGD(1, clip_norm=1)
+    )
+    np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
+    moved = before["linear2.W"] - net.state()["linear2.W"]
+    assert np.linalg.norm(moved) == pytest.approx(1.0, rel=1e-4)
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shape", [(4,), (3, 2, 4)], ids=["features", "images"])
 def test_a_frozen_batch_norm_is_what_it_is_in_evaluation(shape):
