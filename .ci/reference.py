@@ -10,11 +10,12 @@ import pdoc
 import minifa
 
 PAGES = """network layers rules losses optim schedules training data models metrics figures tracing
-    initialisers streams backend experiments runs memory""".split()  # in the order in which a newcomer would read them
+    initialisers streams backend experiments runs memory
+    weights divergence""".split()  # in the order in which a newcomer would read them
 
 # pdoc follows __all__. Where a package lists what its files define, each class shall stand in its own file alone, below
 # the equation.
-for name in ("data", "figures", "layers", "rules"):
+for name in ("data", "figures", "layers", "models", "rules"):
     del importlib.import_module(f"minifa.{name}").__all__
 minifa.__all__ = [*PAGES, *(name for name in minifa.__all__ if name not in PAGES)]
 

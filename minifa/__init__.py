@@ -16,14 +16,16 @@ A network takes its layers, a rule is attached to it, and the matrix that carrie
 Where to look:
 
 - **A network:** `Network` and its layers `Linear`, `Conv2d`, `ReLU`, `LeakyReLU`, `Tanh`, `Sigmoid`, `BatchNorm`,
-  `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`; ready-made lists of them in
-  `minifa.models`; a layer of your own is a `Layer` or a `Weighted` one, and a `Walk` goes through them.
+  `LocalResponseNorm`, `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`;
+  ready-made lists of them in `minifa.models`; a layer of your own is a `Layer` or a `Weighted` one, and a `Walk` goes
+  through them.
 - **What carries the error:** `minifa.rules`, one file for each family, with its equation on top.
 - **How wrong, and which way:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **An update:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all of them a `minifa.optim.Optimizer`; learning rates over time in
   `minifa.schedules`.
 - **Training:** `train`, `Trainer`; one step watched: `trace`, which makes a `Trace` of `Moment`s.
-- **Data:** `minifa.data`. **What can be measured:** `minifa.metrics`. **What can be drawn:** `minifa.figures`.
+- **Data:** `minifa.data`. **Weights in and out:** `minifa.weights`. **What can be measured:** `minifa.metrics`.
+  **What can be drawn:** `minifa.figures`.
 - **Where arrays live:** `use`, `using`, `asarray`, `to_host`.
 
 The examples take it for granted that minifa was imported as ``mf`` and NumPy as ``np``.
@@ -32,7 +34,7 @@ The examples take it for granted that minifa was imported as ``mf`` and NumPy as
 import importlib
 from types import ModuleType
 
-from . import data, metrics, models, optim, rules, schedules
+from . import data, metrics, models, optim, rules, schedules, weights
 from .backend import asarray, to_host, use, using
 from .layers import (
     AvgPool,
@@ -44,6 +46,7 @@ from .layers import (
     Layer,
     LeakyReLU,
     Linear,
+    LocalResponseNorm,
     MaxPool,
     PadChannels,
     ReLU,
@@ -74,6 +77,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "MaxPool",
     "MeanSquaredError",
     "Moment",
@@ -103,6 +107,7 @@ __all__ = [
     "train",
     "use",
     "using",
+    "weights",
 ]
 
 

@@ -18,11 +18,12 @@ from .registry import unknown
 from .training import History
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
-OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_USE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130
+    interrupted."""
     for stream in (sys.stdout, sys.stderr):  # a terminal or locale that cannot show ± or ° must not end a run
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, TypeError, OSError, backend.BackendError) as error:
+    except (ValueError, TypeError, OSError, ImportError, backend.BackendError) as error:
         print(f"minifa {options.command}: {error}", file=sys.stderr)
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
@@ -70,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="minifa",
         description="Learn how networks learn: train them under backpropagation and feedback alignment.",
-        epilog="Try: minifa compare",
+        epilog="Try: minifa compare. Exit codes: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"minifa {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -127,8 +128,8 @@ def _train(options: argparse.Namespace) -> int:
         print(f"interrupted in epoch {trainer.epoch}: the epochs before it are kept", file=sys.stderr)
         return INTERRUPTED
     if result.diverged:
-        print("training diverged: the loss is not finite any more; try a smaller --lr", file=sys.stderr)
-        return FAILED
+        print(f"training diverged: {trainer.divergence}; try a smaller --lr", file=sys.stderr)
+        return DIVERGED
     return OK
 
 

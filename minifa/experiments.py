@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any
 
-from . import backend, rules, schedules
+from . import backend, rules, schedules, weights
 from .data import load
 from .data.base import Dataset
 from .losses import LOSSES, Loss
@@ -44,6 +44,8 @@ class Experiment:
         data_dir: folder of its files; None: the usual places.
         model: name of an architecture.
         model_options: its own options (depth, batch_norm, hidden, ...).
+        weights: safetensors file whose numbers the network starts from (see `minifa.weights`); None: drawn ones.
+        freeze: layers and blocks that do not learn, joined by commas: ``"conv1,residual2"``; None: all learn.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
         loss: name of a loss; None: softmax cross-entropy where there are classes, else the half squared error.
         optimizer: name of an optimizer.
@@ -66,6 +68,8 @@ class Experiment:
     data_dir: str | None = None
     model: str = "cnn"
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    freeze: str | None = None
     rule: str = "bp"
     loss: str | None = None
     optimizer: str = "sgd"
@@ -123,6 +127,7 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
 
     Raises:
         ValueError: an unknown name, or an option that its owner refuses.
+        FileNotFoundError, ImportError: as `minifa.weights.load`, where weights are given.
     """
     make_model = lookup(MODELS, experiment.model, "model")
     make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
@@ -137,6 +142,10 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     except TypeError as error:  # an option that the model or optimizer does not have
         raise ValueError(str(error).replace("()", "")) from None
     net = Network(layers, seed=experiment.seed, input_shape=data.input_shape)
+    if experiment.weights is not None:
+        weights.load(net, experiment.weights)
+    if experiment.freeze is not None:
+        net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
     return net, rule, make_loss(), optimizer
 

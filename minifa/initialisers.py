@@ -82,3 +82,17 @@ def uniform(limit: float) -> Initialiser:
     True
     """
     return Initialiser(f"uniform({limit})", streams.uniform, lambda fan_in, fan_out: limit / math.sqrt(3.0))
+
+
+def truncated_gaussian(sd: float) -> Initialiser:
+    """Normal numbers of standard deviation ``sd``, those beyond 2 sd drawn again, as TensorFlow's truncated normal.
+
+    What is left has a standard deviation of 0.8796 sd, and that is the `Initialiser.sd` which rules scale B by.
+
+    >>> layer = mf.Linear(300, 200, init=mf.initialisers.truncated_gaussian(0.05))
+    >>> bool(abs(layer.W).max() <= 0.1)
+    True
+    """
+    return Initialiser(
+        f"truncated_gaussian({sd})", streams.truncated_gaussian, lambda fan_in, fan_out: streams.TRUNCATED_SD * sd
+    )

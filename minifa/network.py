@@ -61,6 +61,7 @@ class Network:
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._adopt(self.layers, path="")
+        self.input_error = input_error
         _mark_senders(self.layers, learns_upstream=input_error)
         first = self.layers[0]
         if input_shape is None and first.kind == "linear" and isinstance(first, Weighted):
@@ -139,6 +140,47 @@ class Network:
         for layer in self:
             layer.grads = dict.fromkeys(layer.grads)
 
+    def freeze(self, *names: str) -> None:
+        """Training leaves these layers as they are: parameters, and batch norm's running statistics, with which a
+        frozen batch norm normalises. Errors still go through them, as far as something below them learns.
+
+        Freeze before a rule is attached: it draws no matrix for an error that nobody below would learn from.
+
+        Args:
+            names: of layers with parameters, or of blocks, which are frozen whole.
+
+        Raises:
+            ValueError: an unknown name, or a layer that has nothing to learn. Then nothing has been changed.
+
+        >>> net = mf.Network([mf.Linear(3, 3), mf.Tanh(), mf.Linear(3, 3), mf.Tanh(), mf.Linear(3, 2)])
+        >>> net.freeze("linear1", "linear2")
+        >>> list(mf.rules.FA().attach(net).B)  # below linear3 nothing learns: no error need cross it
+        []
+        """
+        self._set_frozen(names, True)
+
+    def unfreeze(self, *names: str) -> None:
+        """Let these layers, or all layers of these blocks, learn again. Rules must then be attached anew.
+
+        Raises:
+            ValueError: as `freeze`.
+        """
+        self._set_frozen(names, False)
+
+    def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
+        meant: list[Layer] = []
+        for name in names:
+            if name not in self._by_name:
+                raise ValueError(unknown([layer.name for layer in self if layer.trainable], name, "layer to freeze"))
+            inside = [layer for layer in self if layer.trainable and f"{layer.name}.".startswith(f"{name}.")]
+            if not inside:
+                raise ValueError(f"{self[name]} has no parameters: there is nothing to freeze")
+            meant += inside
+        for layer in meant:
+            layer.frozen = frozen
+            layer.grads = dict.fromkeys(layer.grads)
+        _mark_senders(self.layers, self.input_error)
+
     def summary(self, rule: Rule | None = None) -> str:
         """A table of name, kind, output shape and number of parameters, with a column for the feedback of a rule.
 
@@ -155,7 +197,8 @@ class Network:
             count = sum(array.size for array in layer.parameters().values())
             back = 0 if rule is None else rule.feedback_size(layer)
             shape = "?" if layer.output_shape is None else format_shape(layer.output_shape)
-            rows.append((layer.name, type(layer).__name__, shape, count, back))
+            kind = type(layer).__name__ + (", frozen" if layer.frozen else "")
+            rows.append((layer.name, kind, shape, count, back))
         rows.append(("total", "", "", sum(row[3] for row in rows), sum(row[4] for row in rows)))
         head = ["layer", "kind", "output", "parameters", "feedback"]
         cells = [head, *([*row[:3], f"{row[3]:,}", f"{row[4]:,}"] for row in rows)]
@@ -297,5 +340,5 @@ def _mark_senders(layers: Sequence[Layer], learns_upstream: bool) -> bool:
     for layer in layers:
         layer.sends_down = learns_upstream
         learns_inside = [_mark_senders(inner, learns_upstream) for _, inner in layer.children()]
-        learns_upstream = learns_upstream or bool(layer.trainable) or any(learns_inside)
+        learns_upstream = learns_upstream or layer.learns or any(learns_inside)
     return learns_upstream

@@ -72,7 +72,8 @@ class Optimizer:
     def step(self, net: Network, rule: Rule | None = None) -> None:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 
-        A gradient that was never computed (None) leaves its parameter alone, decay and momentum included.
+        A gradient that was never computed (None) leaves its parameter alone, decay and momentum included; so does a
+        frozen layer.
 
         >>> net = mf.Network([mf.Linear(1, 1, bias=False)])
         >>> net["linear1"].W = mf.asarray([[1.0]])
@@ -80,6 +81,9 @@ class Optimizer:
         >>> net["linear1"].W.tolist(), net.step
         ([[1.0]], 1)
         """
+        for layer in net:
+            if layer.frozen:  # whatever a rule of one's own may have put there
+                layer.grads = dict.fromkeys(layer.grads)
         self._remember_start(net)
         self.clip(net)
         for layer in net:
@@ -148,7 +152,7 @@ class Optimizer:
         """Put signs and norms back where the options hold them."""
         if not (self.freeze_signs or self.constrain_weights):
             return
-        for layer in net.weighted:
+        for layer in (one for one in net.weighted if not one.frozen):
             if self.freeze_signs:
                 sign = self.start[f"sign/{layer.name}"]
                 layer.W[...] = xp.where(layer.W * sign <= 0, sign * NEARLY_ZERO, layer.W)

@@ -47,6 +47,8 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
     )
+    what.add_argument("--weights", metavar="FILE", help="safetensors file of weights to start from")
+    what.add_argument("--freeze", metavar="LAYERS", help="layers or blocks that do not learn, as conv1,residual2")
     what.add_argument(
         "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
     )
@@ -87,6 +89,8 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
         data_dir=options.data_dir,
         model=options.model,
         model_options=model_options,
+        weights=options.weights,
+        freeze=options.freeze,
         rule=rule,
         loss=options.loss,
         optimizer=options.optimizer,

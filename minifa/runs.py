@@ -15,6 +15,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,8 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     _require(path, "config.json", "network.npz")
     experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz")
-    net, rule, _, _ = experiments.build(experiment, load(experiment.data, experiment.data_dir))
+    as_it_ended = replace(experiment, weights=None)  # what it started from may be gone, and is not needed
+    net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
     for part, owner in (("network/", net), ("rule/", rule)):
         owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
     return net, rule, experiment

@@ -93,3 +93,16 @@ def uniform(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> n
     """Uniform numbers with mean 0 and standard deviation ``sd``, that is, between -sqrt(3) sd and sqrt(3) sd."""
     limit = math.sqrt(3.0) * sd
     return rng.uniform(-limit, limit, shape)
+
+
+# The standard deviation of a standard normal number known to lie within +-2: 1 - 4 phi(2) / (2 Phi(2) - 1), the root.
+TRUNCATED_SD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
+
+
+def truncated_gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Normal numbers cut at two of their own standard deviations by drawing again; what is left has mean 0 and
+    standard deviation ``sd``."""
+    drawn = rng.standard_normal(shape)
+    while (outside := abs(drawn) > 2).any():
+        drawn[outside] = rng.standard_normal(int(outside.sum()))
+    return sd / TRUNCATED_SD * drawn

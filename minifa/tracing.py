@@ -415,6 +415,8 @@ class _Film:
         if f"{layer.name}.delta" not in self.board:  # the rule comes with an error of its own
             self._take_teaching(layer, delta)
         learn(delta)
+        if layer.frozen:
+            return
         self._take_gradients(layer, layer.gradient_equation, {"x": layer.cached(), "delta": delta})
 
     def _take_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> _Take:
@@ -461,7 +463,7 @@ class _Film:
         self, layer: Layer, backward: Callable[..., Array | None], delta: Array, rule: Rule
     ) -> Array | None:
         below = backward(delta, rule)
-        grads = {f"d{key}": grad for key, grad in layer.grads.items()}
+        grads = {f"d{key}": grad for key, grad in layer.grads.items() if grad is not None}
         terms = {"delta": delta, "delta_below": below, "y": self.outputs[layer.name], **grads}
         new = {f"{layer.name}.{key}": grad for key, grad in grads.items()}
         take = self.take(

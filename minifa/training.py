@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import numpy
 from . import backend, metrics
 from .backend import Array, xp
 from .data.base import Examples
+from .divergence import Divergence, Watch
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
@@ -108,10 +110,14 @@ class Trainer:
         schedule: what the learning rate is multiplied by, as a function of the epoch; default constant.
         seed: keys the order of the examples, drawn anew for every epoch, and again by the next trainer of the network.
         callbacks: told what happens, in this order.
+        check_every: updates between two looks at whether the loss is still finite; the look waits for the device.
+            Default: 1 on the CPU, 50 on a GPU.
 
     Attributes:
-        history: a row per finished epoch, row 0 before the first update.
+        history: a row per finished epoch, row 0 before the first update. The epoch in which training diverged is the
+            last one, with what was seen of it.
         diverged: whether training ended early because the loss was no longer finite.
+        divergence: then, where that began (a `minifa.divergence.Divergence`); else None.
 
     >>> data = mf.data.load("xor")
     >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
@@ -133,6 +139,7 @@ class Trainer:
         schedule: Schedule | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
+        check_every: int | None = None,
     ) -> None:
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.schedule, self.seed, self.callbacks = schedule or constant(), seed, list(callbacks)
@@ -143,6 +150,8 @@ class Trainer:
         self.seen = 0
         self.history = History()
         self.diverged = False
+        self.divergence: Divergence | None = None
+        self.watch = Watch(net, rule, loss, optimizer, check_every)
 
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
         """Train for so many epochs more and return the history.
@@ -162,6 +171,7 @@ class Trainer:
             infer_chain(self.net.layers, train.x.shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
         batches = math.ceil(len(train) / batch_size)
+        self.watch.forget()
         self.base_lr = self.optimizer.lr
         self._tell("on_start", epochs, batches)
         try:
@@ -195,19 +205,30 @@ class Trainer:
             for i in range(batches):
                 rows = order[i * batch_size : (i + 1) * batch_size]
                 self.optimizer.lr = self.base_lr * self.schedule(self.epoch - 1 + i / batches)
-                x, y = backend.asarray(train.x[rows], self.net.dtype), train.y[rows]
+                make_batch = functools.partial(self._batch, train, rows)
+                self.watch.keep(make_batch)
+                x, y = make_batch()
                 self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(rows)
                 self.seen += len(rows)
                 if y.ndim == 1:
                     correct = correct + count_correct(self.rule.output, self.rule.target)
                 self.optimizer.step(self.net, self.rule)
                 self._tell("on_step", len(rows))
+                if self.watch.is_due(last=i == batches - 1):
+                    if not math.isfinite(float(self.total)):
+                        self.divergence = self.watch.find()
+                        break
+                    self.watch.passed()
         seconds = time.perf_counter() - started
         row: Row = {"epoch": self.epoch, "lr": self.optimizer.lr, "train_loss": self.running_loss()}
         if train.y.ndim == 1:
-            row["train_accuracy"] = int(correct) / len(train)
+            row["train_accuracy"] = int(correct) / self.seen
         self.diverged = not math.isfinite(row["train_loss"])
-        return {**row, "seconds": seconds, "images_per_second": len(train) / seconds}
+        return {**row, "seconds": seconds, "images_per_second": self.seen / seconds}
+
+    def _batch(self, train: Examples, rows: numpy.ndarray) -> tuple[Array, numpy.ndarray]:
+        """The inputs on the backend and the targets of these rows."""
+        return backend.asarray(train.x[rows], self.net.dtype), train.y[rows]
 
     def running_loss(self) -> float:
         """Mean loss of the examples seen so far in this epoch. Reading it waits for the device."""

@@ -82,9 +82,10 @@ def collect(kind, modules):
     return found
 
 
-FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.schedules"]
+FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.schedules", "minifa.weights"]
 OTHERS = [
-    f"minifa.{name}" for name in ("initialisers", "losses", "network", "optim", "tracing", "training", "experiments")
+    f"minifa.{name}"
+    for name in ("initialisers", "losses", "network", "optim", "tracing", "training", "experiments", "divergence")
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])
 FUNCTIONS = collect(inspect.isfunction, FIRST_MET)

@@ -15,6 +15,7 @@ from minifa import (
     GlobalAvgPool,
     LeakyReLU,
     Linear,
+    LocalResponseNorm,
     MaxPool,
     ReLU,
     Residual,
@@ -22,6 +23,7 @@ from minifa import (
     Tanh,
     Walk,
 )
+from minifa.layers.response import response_plain
 from minifa.rules import BP
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -191,6 +193,21 @@ def test_batchnorm_refuses_only_what_has_no_variance(shape, trains):
         assert layer.forward(x, Walk()).shape == shape
 
 
+@pytest.mark.parametrize("size, alpha, beta, k", [(1, 1.0, 1.0, 1.0), (4, 0.5, 0.6, 2.0), (9, 1.0, 0.75, 1.0)])
+def test_response_normalisation_is_its_plain_twin(size, alpha, beta, k):
+    x = inputs((3, 2, 6), n=4)
+    y = LocalResponseNorm(size, alpha, beta, k).forward(x, Walk())
+    np.testing.assert_allclose(y, response_plain(x, size, alpha, beta, k), rtol=1e-13)
+
+
+def test_response_normalisation_runs_where_arrays_live(engine):
+    net, x = network([LocalResponseNorm(4, alpha=0.5)], (3, 2, 6), input_error=True), inputs((3, 2, 6))
+    y = net.forward(x, Walk(True))
+    np.testing.assert_allclose(mf.to_host(y), mf.to_host(response_plain(x, 4, 0.5, 0.75, 1.0)), rtol=1e-5)
+    below = mf.to_host(net.backward(y, BP()))
+    assert below.dtype == np.float32 and np.isfinite(below).all()
+
+
 def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
     layer, x = Dropout(0.3), np.ones((100, 500))
     y = layer.forward(x, Walk(True, step=3))
@@ -251,6 +268,8 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: BatchNorm(2, eps=0), r"eps > 0 .* got features=2, eps=0"),
         (lambda: BatchNorm(2, momentum=1.5), r"momentum in 0\.\.1"),
         (lambda: Dropout(1.0), "probability p from 0 up to but not 1, got 1.0"),
+        (lambda: LocalResponseNorm(0), "needs size >= 1, .* got size=0, alpha=0.0001, beta=0.75, k=1.0"),
+        (lambda: LocalResponseNorm(3, k=0.0), r"k > 0, got .* k=0\.0"),
         (lambda: LeakyReLU(0), "negative_slope above 0, got 0; for 0 use ReLU"),
         (lambda: Residual([]), "needs at least one layer in its body"),
     ],

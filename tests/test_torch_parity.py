@@ -92,6 +92,10 @@ class Twin(torch.nn.Module):
                 return F.max_pool2d(x, layer.kernel, layer.stride, layer.padding)
             case AvgPool():
                 return F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding)
+            case mf.LocalResponseNorm():
+                return F.local_response_norm(
+                    x if x.ndim > 2 else x[..., None], layer.size, layer.alpha, layer.beta, layer.k
+                ).reshape(x.shape)
             case GlobalAvgPool():
                 return x.mean(dim=(2, 3))
             case Flatten():

@@ -9,6 +9,7 @@ from checks import RULES, assert_same_bits, batch, small_convnet, train_a_little
 
 import minifa as mf
 from minifa.equations import with_numbers
+from minifa.layers.response import neighbours
 
 
 def tiny(rule="fa", optimizer=None, loss=None, layers=None, dtype="float64"):
@@ -333,6 +334,14 @@ def test_batch_norm_dropout_and_leaky_slopes_stand_in_their_equations(float64):
         ("backward", "leakyrelu1"): 1,
         ("backward", "batchnorm1"): 3,
     }
+
+
+def test_response_normalisation_stands_in_its_equations(float64, monkeypatch):
+    monkeypatch.setitem(FUNCTIONS, "neighbours", lambda a: neighbours(a, 1, 0))  # of a size of 2
+    monkeypatch.setitem(FUNCTIONS, "back_from_neighbours", lambda a: neighbours(a, 0, 1))
+    layers = [mf.Linear(3, 4), mf.LocalResponseNorm(2, alpha=0.5), mf.Linear(4, 2)]
+    moments = [m for m in mf.trace(*tiny("bp", layers=layers)) if m.layer == "localresponse1"]
+    assert [(m.kind, hold(m, sum_over=0)) for m in moments] == [("forward", 2), ("backward", 1)]
 
 
 @pytest.mark.parametrize("description", ["bp", "fa", "dfa", "pepita", "pepita:output=second"])

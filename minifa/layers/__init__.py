@@ -7,6 +7,7 @@ from .linear import Linear
 from .norm import BatchNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
+from .response import LocalResponseNorm
 from .shape import Dropout, Flatten, PadChannels
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "MaxPool",
     "PadChannels",
     "ReLU",

@@ -63,6 +63,7 @@ class Layer:
         cache: what the backward pass needs of the last training forward pass; None before it.
         grads: gradient of the mean loss by each parameter, under the rule used last; None until computed.
         sends_down: whether anything upstream learns, so that an error must be carried further.
+        frozen: whether its parameters stay as they are (see `minifa.Network.freeze`).
         input_shape, output_shape: of one example; None until the network knows its input shape.
         equation, error_equation: what `forward` and `backward` compute, in the layer's own symbols (`minifa.trace` puts
             the numbers in).
@@ -94,6 +95,7 @@ class Layer:
         self.cache: Any = None
         self.grads: dict[str, Array | None] = dict.fromkeys(self.trainable)
         self.sends_down = True
+        self.frozen = False
         self.adopted = False  # by a network
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
@@ -124,6 +126,11 @@ class Layer:
     def statistics(self) -> dict[str, Array]:
         """Arrays that training moves without a gradient (batch norm's running mean and variance)."""
         return {key: getattr(self, key) for key in self.running}
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters that training moves."""
+        return bool(self.trainable) and not self.frozen
 
     def symbols(self) -> dict[str, Any]:
         """What else the equations mention, with its values in the last pass: numbers, or arrays on the backend."""
@@ -272,7 +279,10 @@ class Weighted(Layer):
         return rule.carry(self, delta) if self.sends_down else None
 
     def learn(self, delta: Array) -> None:
-        """Store the gradients that this error and the presynaptic activity of the last forward pass give."""
+        """Store the gradients that this error and the presynaptic activity of the last forward pass give; a frozen
+        layer has none."""
+        if self.frozen:
+            return
         self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
         if self.b is not None:
             self.grads["b"] = total

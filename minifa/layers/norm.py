@@ -5,6 +5,9 @@ or channel.
     dL/dgamma = sum(delta * xhat)              dL/dbeta = sum(delta)
     dL/dx = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))
 
+A frozen layer normalises with its running statistics, in training as in evaluation, and they stay: mean and var are
+then constants, and dL/dx = gamma / sqrt(var + eps) * delta.
+
 It uses this exact derivative under every learning rule. gamma multiplies the error and could be called a weight.
 """
 
@@ -45,10 +48,6 @@ class BatchNorm(Layer):
 
     kind = "batchnorm"
     equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
-    error_equation = (
-        "delta_below = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))\n"
-        "dgamma = sum(delta * xhat)\ndbeta = sum(delta)"
-    )
     trainable = ("gamma", "beta")
     running = ("running_mean", "running_var")
 
@@ -61,6 +60,15 @@ class BatchNorm(Layer):
             )
         self.features, self.eps, self.momentum = features, eps, momentum
         self.initialise(seed=0)
+
+    @property
+    def error_equation(self) -> str:  # type: ignore[override]  # a frozen layer has another
+        if self.frozen:
+            return "delta_below = gamma / sqrt(var + eps) * delta"
+        return (
+            "delta_below = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))\n"
+            "dgamma = sum(delta * xhat)\ndbeta = sum(delta)"
+        )
 
     def initialise(self, seed: int) -> None:
         self.gamma = new_parameter(numpy.ones(self.features))
@@ -78,8 +86,10 @@ class BatchNorm(Layer):
         require_float(x, str(self))
         self.infer(x.shape[1:])
         self.cache = None
-        if not walk.training:
-            return self._normalise(x, self.running_mean, 1 / xp.sqrt(self.running_var + self.eps))
+        if not walk.training or self.frozen:
+            inverse = 1 / xp.sqrt(self.running_var + self.eps)
+            self.cache = (x, self.running_mean, inverse) if walk.training else None
+            return self._normalise(x, self.running_mean, inverse)
         flat = as_matrix(x)
         n = len(flat)
         if n == 1:
@@ -112,6 +122,8 @@ class BatchNorm(Layer):
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         x, mean, inverse = self.cached()
+        if self.frozen:
+            return delta * (self.gamma * inverse) if self.sends_down else None
         flat_x, flat_delta = as_matrix(x), as_matrix(delta)
         n = len(flat_x)
         sums = _sums(flat_x, mean, flat_delta)
@@ -137,9 +149,10 @@ class BatchNorm(Layer):
         return {"mu": mean, "var": 1 / inverse**2 - self.eps, "eps": self.eps, "xhat": (x - mean) * inverse}
 
     def varies(self, batch: int) -> bool:
-        """Whether a batch of this size has a variance: it has more than one value per feature."""
+        """Whether a batch of this size has the variance that training needs: more than one value per feature, unless
+        the layer is frozen."""
         positions = math.prod(self.output_shape[:-1]) if self.output_shape else 1
-        return batch * positions > 1
+        return self.frozen or batch * positions > 1
 
 
 def _affine(out: Array, x: Array, scale: Array, shift: Array) -> None:

@@ -143,7 +143,7 @@ class Rule:
             for layer in reversed(layers):
                 arrives = arrives or self.teaches(layer)
                 branches = [walk_back(inner, arrives) for _, inner in layer.children()]
-                if layer.trainable and not arrives:
+                if layer.learns and not arrives:
                     lost.append(repr(layer.name))
                 if branches:
                     arrives = any(branches)
@@ -274,7 +274,8 @@ class Rule:
         """The matrix kept for this layer. Raises RuntimeError where the rule was not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(
-                f"the rule {self.name!r} keeps no matrix for {layer}: attach it to the layer's network first"
+                f"the rule {self.name!r} keeps no matrix for {layer}: attach it to the layer's network first, "
+                "and again when layers that were frozen shall learn"
             )
         return self.memory[layer.name]
 

@@ -200,7 +200,7 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
 
     For each hidden weighted layer and each residual sum: the first layer of a wanted kind before the next of them;
     else the first activation; else its own output. The end of a residual branch needs none: it receives what its sum
-    is taught.
+    is taught. Nor is anything taught where only frozen layers would hear it.
     """
     taught: list[Layer] = []
     for i, layer in enumerate(layers):
@@ -220,7 +220,7 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
             taught.append(choices[0])
         elif not ends_branch:
             taught.append(layer)
-    return taught
+    return [layer for layer in taught if layer.learns or layer.sends_down]
 
 
 def _holds(layer: Layer, sought: Layer) -> bool:

@@ -86,7 +86,7 @@ class NodePerturbation(Perturbation):
         self.rise = (loss(noisy, self.target)[0] - loss(clean, self.target)[0]).reshape(-1, 1)
         credit = self.rise * (1 / (self.sigma**2 * len(x)))
         net.clear_gradients()
-        for layer in net.weighted:
+        for layer in (one for one in net.weighted if one.learns):
             xi = shaken.noise[layer.name]
             layer.learn(xi * credit.reshape(-1, *(1,) * (xi.ndim - 1)))
         return value
@@ -97,7 +97,7 @@ class NodePerturbation(Perturbation):
 
 
 class _Shake(Walk):
-    """A training pass with noise added to every weighted layer's output."""
+    """A training pass with noise added to the output of every weighted layer that learns."""
 
     def __init__(self, rule: NodePerturbation, step: int) -> None:
         super().__init__(training=True, step=step, update_statistics=False)
@@ -105,14 +105,14 @@ class _Shake(Walk):
         self.noise: dict[str, Array] = {}
 
     def after(self, layer: Layer, y: Array) -> Array:
-        if not isinstance(layer, Weighted):
+        if not isinstance(layer, Weighted) or not layer.learns:
             return y
         self.noise[layer.name] = self.rule.noise(layer.name, y.shape, self.step, y)
         return y + self.noise[layer.name]
 
 
 class WeightPerturbation(Perturbation):
-    """Noise on every parameter, batch norm's included.
+    """Noise on every parameter that is not frozen, batch norm's included.
 
     With a single parameter its sign is always right; with more it is right on average:
 
@@ -130,18 +130,20 @@ class WeightPerturbation(Perturbation):
 
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         self.begin(net, x, y, loss)
-        self.xi = {name: self.noise(name, array.shape, net.step, array) for name, array in net.parameters().items()}
-        before = {name: array.copy() for name, array in net.parameters().items()}
-        for name, array in net.parameters().items():
+        learning = [layer for layer in net if layer.learns]
+        shaken = {f"{layer.name}.{key}": array for layer in learning for key, array in layer.parameters().items()}
+        self.xi = {name: self.noise(name, array.shape, net.step, array) for name, array in shaken.items()}
+        before = {name: array.copy() for name, array in shaken.items()}
+        for name, array in shaken.items():
             array += self.xi[name]
         try:
             noisy = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
         finally:
-            for name, array in net.parameters().items():
+            for name, array in shaken.items():
                 array[...] = before[name]
         value = self.receive(net, net.forward(x, self.walk(net)), y, loss)
         self.rise = loss(noisy, self.target)[0].mean() - value
-        for layer in net:
+        for layer in learning:
             layer.grads = {
                 key: self.xi[f"{layer.name}.{key}"] * (self.rise / self.sigma**2) for key in layer.parameters()
             }

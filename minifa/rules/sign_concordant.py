@@ -17,12 +17,16 @@ import math
 from ..backend import Array, elementwise, xp
 from ..layers.base import Weighted
 from ..network import Network
-from ..streams import draw_in_blocks, gaussian, generator, uniform
+from ..streams import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, norm, norm_and_count, normalised
 
 # mean |w| / sd of a family: the cosine between W and sign(W)
-MEAN_MAGNITUDE = {gaussian: math.sqrt(2 / math.pi), uniform: math.sqrt(3) / 2}
+MEAN_MAGNITUDE = {
+    gaussian: math.sqrt(2 / math.pi),
+    uniform: math.sqrt(3) / 2,
+    truncated_gaussian: math.sqrt(2 / math.pi) * (1 - math.exp(-2)) / math.erf(math.sqrt(2)) / TRUNCATED_SD,
+}
 
 
 class SignConcordant(Rule):

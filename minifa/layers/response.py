@@ -1,0 +1,116 @@
+"""Local response normalisation (Krizhevsky, Sutskever & Hinton 2012, section 3.3): each number is made smaller by its
+neighbours in the other channels of the same pixel.
+
+    s_i = k + alpha / size * sum of x_j^2 over the channels j next to i         y_i = x_i / s_i^beta
+    dL/dx_j = delta_j / s_j^beta - 2 alpha beta / size * x_j * sum of delta_i x_i / s_i^(beta + 1)
+
+The second sum is over the channels i that have j among their neighbours. Exact derivative under every rule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..backend import Array, each_chunk, require_float, xp
+from .base import Layer, Shape, Walk
+
+if TYPE_CHECKING:
+    from ..rules.base import Rule
+
+
+class LocalResponseNorm(Layer):
+    """Local response normalisation over channels, with PyTorch's meaning of every number; for vectors, over features.
+
+    Args:
+        size: channels that are summed: the channel itself, size // 2 before it and (size - 1) // 2 behind it, as far
+            as there are any.
+        alpha: how much they count, divided by size. (TensorFlow's alpha is this alpha / size, its depth_radius
+            (size - 1) / 2.)
+        beta: the power.
+        k: added to the sum.
+        name: overrides the name that the network would give.
+
+    Raises:
+        ValueError: size below 1, alpha or beta below 0, or k not above 0.
+
+    >>> layer = mf.LocalResponseNorm(size=3, alpha=3.0, beta=0.5, k=1.0)
+    >>> x = mf.asarray([[[[2.0, 2.0, 4.0]]]])  # one pixel of three channels
+    >>> [round(float(one), 4) for one in layer.forward(x, mf.Walk())[0, 0, 0]]  # s = 1 + 8, 1 + 24, 1 + 20
+    [0.6667, 0.4, 0.8729]
+    """
+
+    kind = "localresponse"
+    equation = "s = k + alpha / size * neighbours(x^2)\ny = x / s^beta"
+    error_equation = (
+        "delta_below = delta / s^beta - 2 * alpha * beta / size * x * back_from_neighbours(delta * x / s^(beta + 1))"
+    )
+
+    def __init__(
+        self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        if size < 1 or alpha < 0 or beta < 0 or not k > 0:
+            raise ValueError(
+                f"{self} needs size >= 1, alpha and beta from 0 up and k > 0, "
+                f"got size={size}, alpha={alpha}, beta={beta}, k={k}"
+            )
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def infer(self, shape: Shape) -> Shape:
+        if not shape:
+            raise self.refuse("images, or features,", shape)
+        return shape
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, str(self))
+        self.infer(x.shape[1:])
+        y, s = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
+
+        def piece(rows: slice) -> None:
+            part = x[rows]
+            s[rows] = self.k + self.alpha / self.size * neighbours(part * part, self.size // 2, (self.size - 1) // 2)
+            xp.multiply(part, s[rows] ** -self.beta, out=y[rows])
+
+        each_chunk(len(x), 4 * x.nbytes // len(x), piece)
+        self.cache = (x, s) if walk.training else None
+        return y
+
+    def backward(self, delta: Array, rule: Rule) -> Array:
+        x, s = self.cached()
+        below = xp.empty(x.shape, delta.dtype)
+
+        def piece(rows: slice) -> None:
+            own = delta[rows] * s[rows] ** -self.beta
+            shared = neighbours(own * x[rows] / s[rows], (self.size - 1) // 2, self.size // 2)
+            below[rows] = own - 2 * self.alpha * self.beta / self.size * x[rows] * shared
+
+        each_chunk(len(x), 6 * x.nbytes // len(x), piece)
+        return below
+
+    def symbols(self) -> dict[str, Any]:
+        known = {"alpha": self.alpha, "beta": self.beta, "k": self.k, "size": self.size}
+        return known if self.cache is None else {**known, "x": self.cache[0], "s": self.cache[1]}
+
+
+def neighbours(x: Array, before: int, behind: int) -> Array:
+    """For every channel the sum over itself, ``before`` channels before it and ``behind`` channels behind it.
+
+    >>> mf.layers.response.neighbours(mf.asarray([[1.0, 10.0, 100.0]]), before=1, behind=0).tolist()
+    [[1.0, 11.0, 110.0]]
+    """
+    channels = x.shape[-1]
+    total = x.copy()
+    for shift in range(1, min(before, channels - 1) + 1):
+        total[..., shift:] += x[..., :-shift]
+    for shift in range(1, min(behind, channels - 1) + 1):
+        total[..., :-shift] += x[..., shift:]
+    return total
+
+
+def response_plain(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    """The layer as its definition reads, channel by channel."""
+    y = xp.zeros(x.shape, x.dtype)
+    for i in range(x.shape[-1]):
+        near = x[..., max(0, i - size // 2) : i + (size - 1) // 2 + 1]
+        y[..., i] = x[..., i] / (k + alpha / size * (near * near).sum(axis=-1)) ** beta
+    return y

@@ -1,0 +1,45 @@
+"""Architectures of linear layers: each takes ``input_shape``, the shape of one example, and ``n_out``, the number of
+outputs."""
+
+from __future__ import annotations
+
+import math
+
+from ..initialisers import uniform
+from ..layers import BatchNorm, Flatten, Linear, ReLU, Tanh
+from ..layers.base import Shape
+from .base import Model
+
+
+def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_norm: bool = False) -> Model:
+    """Linear layers with ReLU between them; by default 784-500-10 on MNIST.
+
+    Args:
+        hidden: widths of the hidden layers.
+        batch_norm: whether one follows every hidden linear layer.
+    """
+    layers: Model = [Flatten()] if len(input_shape) > 1 else []
+    size = math.prod(input_shape)
+    for width in hidden:
+        layers += [Linear(size, width), *([BatchNorm(width)] if batch_norm else []), ReLU()]
+        size = width
+    return [*layers, Linear(size, n_out)]
+
+
+def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:
+    """Lillicrap et al. 2016, task 1: two linear layers without biases (30-20-10), W small and uniform at the start.
+
+    Args:
+        hidden: units between them.
+    """
+    small = uniform(0.01)
+    return [
+        Linear(math.prod(input_shape), hidden, bias=False, init=small),
+        Linear(hidden, n_out, bias=False, init=small),
+    ]
+
+
+def tiny(input_shape: Shape, n_out: int, hidden: int = 4) -> Model:
+    """Small enough to read every number: one tanh layer of ``hidden`` units."""
+    size = math.prod(input_shape)
+    return [*([Flatten()] if len(input_shape) > 1 else []), Linear(size, hidden), Tanh(), Linear(hidden, n_out)]

@@ -1,0 +1,208 @@
+"""A run that stops being finite ends, and says where that began, whenever it is noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from checks import assert_same_bits, small_convnet
+
+import minifa as mf
+from minifa import Linear, Network, Trainer
+from minifa.data import Examples
+from minifa.divergence import COPY_EVERY, Divergence
+from minifa.training import Callback
+
+
+def trainer(net, rule="bp", lr=0.1, optimizer=mf.SGD, loss=None, **options):
+    rule = mf.rules.make(rule, seed=1).attach(net)
+    return Trainer(net, rule, loss or mf.SoftmaxCrossEntropy(), optimizer(lr), seed=3, **options)
+
+
+def two_layers(first=1.0, second=1.0):
+    """Linear layers whose weights are all one number."""
+    net = Network([Linear(2, 3), Linear(3, 2)], seed=0)
+    net["linear1"].W, net["linear2"].W = mf.asarray(np.full((2, 3), first)), mf.asarray(np.full((3, 2), second))
+    return net
+
+
+ONES = Examples(np.ones((4, 2), np.float32), np.array([0, 1, 1, 1]))
+ZEROS = Examples(ONES.x, np.zeros((4, 2), np.float32))
+
+
+def diverged(one, train=ONES, epochs=1, batch_size=4):
+    one.fit(train, epochs, batch_size)
+    assert one.diverged
+    return one.divergence
+
+
+def test_an_output_that_overflows_is_named():
+    assert diverged(trainer(two_layers(1e20, 1e20))) == Divergence(1, "output", "linear2")
+    assert diverged(trainer(two_layers(3e38, 1.0))) == Divergence(1, "output", "linear1")
+
+
+def test_an_update_that_overflows_is_named():
+    """The loss is still finite in the update that spoils the weights: it is noticed in the next one."""
+    one = trainer(two_layers(1.0, 1.0), lr=3e38, loss=mf.HalfSquaredError())
+    assert diverged(one, ZEROS, epochs=2) == Divergence(1, "weights", "linear1")
+
+
+def test_an_error_or_gradient_that_overflows_is_named():
+    one = trainer(two_layers(), "fa", loss=mf.HalfSquaredError())  # outputs of 6: errors of 1.5 each
+    one.rule.set_feedback("linear2", np.full((3, 2), 3e38))
+    assert diverged(one, ZEROS, epochs=3) == Divergence(1, "error sent down", "linear2")
+
+    one = trainer(two_layers(1e-25), "fa")  # an error of 1e20 and an input of 1e25
+    one.rule.set_feedback("linear2", np.full((3, 2), [1e20, -1e20]))
+    large = Examples(np.full((4, 2), 1e25, np.float32), ONES.y)
+    assert diverged(one, large, epochs=3) == Divergence(1, "gradient", "linear1")
+
+
+def test_feedback_and_a_loss_that_overflow_are_named():
+    one = trainer(two_layers(), "activation_alignment:rate=1e38")
+    assert diverged(one, epochs=5).what == "feedback" and one.divergence.layer == "linear2"
+    large = Examples(ONES.x, np.full((4, 2), 1e30, np.float32))
+    assert diverged(trainer(two_layers(), loss=mf.HalfSquaredError()), large) == Divergence(1, "loss")
+
+
+def test_a_perturbation_s_own_gradient_is_looked_at():
+    one = trainer(two_layers(), "weight_perturbation:sigma=1e-30")
+    assert diverged(one, epochs=3).what == "gradient"
+
+
+def test_the_sentence_says_update_what_and_whose():
+    assert str(Divergence(7, "loss")) == "in update 7 the loss was the first to be not finite"
+    found = str(Divergence(7, "output", "residual1.body.conv1"))
+    assert found == "in update 7 the output of 'residual1.body.conv1' was the first to be not finite"
+
+
+# --- whenever it is noticed -------------------------------------------------------------------------------------------
+
+
+def images(n=30):
+    rng = np.random.default_rng(8)
+    return Examples(rng.standard_normal((n, 8, 8, 2)).astype("float32"), rng.integers(0, 3, n))
+
+
+class Growing(Callback):
+    """A rate that grows until the run diverges, and whether all weights were finite after each update."""
+
+    def __init__(self):
+        self.finite = [True]
+
+    def on_step(self, trainer, examples):
+        trainer.base_lr *= 1.4
+        self.finite.append(all(np.isfinite(mf.to_host(array)).all() for array in trainer.net.parameters().values()))
+
+
+RULES = [
+    "bp",
+    "fa",
+    "usf",
+    "brsf",
+    "dfa",
+    "kolen_pollack",
+    "weight_mirror:first_looks=2,samples=8",
+    "product",
+    "pepita",
+]
+
+
+@pytest.mark.parametrize(
+    "optimizer", [lambda lr: mf.SGD(lr, momentum=0.9, weight_decay=1e-3), mf.Adam], ids=["sgd", "adam"]
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_it_is_found_again_from_the_last_copy_whenever_it_is_noticed(rule, optimizer, monkeypatch):
+    monkeypatch.setattr("minifa.divergence.COPY_EVERY", 10)
+    found, looks = {}, (1, 4, 1000)
+    for check_every in looks:
+        growing = Growing()
+        one = trainer(small_convnet(), rule, 1e-3, optimizer, callbacks=[growing], check_every=check_every)
+        found[check_every] = diverged(one, images(), epochs=60, batch_size=8)
+        seen, spoiled = one.net.step, growing.finite.index(False)
+    assert found[1].layer and len(set(found.values())) == 1
+    assert 10 < found[1].update <= spoiled <= seen  # no later than the first update after which a weight is not finite
+    assert all(growing.finite[: found[1].update])
+
+
+def test_looking_for_it_changes_nothing(monkeypatch):
+    ended = []
+    for find in (None, lambda self: Divergence(0, "loss")):
+        with monkeypatch.context() as patch:
+            if find:
+                patch.setattr("minifa.divergence.Watch.find", find)
+            one = trainer(small_convnet(), "brsf", 1e-3, mf.Adam, callbacks=[Growing()], check_every=4)
+            diverged(one, images(), epochs=60, batch_size=8)
+        ended.append({**one.net.state(), **one.optimizer.state(), **one.rule.state()})
+        assert one.net.step > 10
+    for name, array in ended[0].items():
+        np.testing.assert_array_equal(array, ended[1][name], err_msg=name)  # NaN and all
+    assert ended[0].keys() == ended[1].keys()
+
+
+def test_a_run_that_stays_finite_is_the_same_however_often_one_looks():
+    ended = []
+    for check_every in (1, 3, 1000):
+        one = trainer(small_convnet(), "kolen_pollack", check_every=check_every)
+        one.fit(images(), epochs=3, batch_size=8)
+        assert not one.diverged and one.divergence is None
+        ended.append({**one.net.state(), **one.rule.state(), "loss": np.array(one.history.column("train_loss")[1:])})
+    assert_same_bits(ended[0], ended[1])
+    assert_same_bits(ended[0], ended[2])
+
+
+def test_a_run_ends_at_the_update_after_which_it_is_noticed_and_its_last_row_is_kept():
+    for check_every, steps in ((1, 3), (4, 4), (50, 8)):
+        net = two_layers()
+        one = trainer(net, check_every=check_every, callbacks=[Spoil(at=2)])
+        history = one.fit(Examples(np.ones((32, 2), np.float32), np.arange(32) % 2), epochs=5, batch_size=4)
+        assert one.diverged and net.step == steps and history.column("epoch") == [0, 1]
+        assert not np.isfinite(history[-1]["train_loss"])
+        assert 0 <= history[-1]["train_accuracy"] <= 1
+
+
+class Spoil(Callback):
+    """Weights made infinite from outside: a replay cannot find out by whom."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_step(self, trainer, examples):
+        if trainer.net.step == self.at:
+            trainer.net["linear1"].W[...] = np.inf
+
+
+def test_what_cannot_be_found_again_is_told_without_a_layer():
+    found = diverged(trainer(two_layers(), callbacks=[Spoil(at=2)]), ONES, epochs=3, batch_size=2)
+    assert found == Divergence(3, "loss")
+
+
+def test_copies_are_few_and_none_outlives_another_fit():
+    one = trainer(two_layers(), lr=1e-4)
+    most = []
+
+    class Count(Callback):
+        def on_step(self, trainer, examples):
+            kept = trainer.watch.kept
+            most.append((len(kept), sum(len(steps) for _, steps in kept)))
+
+    one.callbacks.append(Count())
+    one.fit(ONES, epochs=3 * COPY_EVERY, batch_size=2)
+    assert max(copies for copies, _ in most) == 2
+    assert max(steps for _, steps in most) == COPY_EVERY + 1
+    first = one.watch.kept[0][0]
+    one.fit(ONES, epochs=1, batch_size=2)
+    assert one.watch.kept[0][0] is not first
+
+
+def test_on_a_device_the_flag_is_read_now_and_then(engine):
+    """The stand-in is a device: it would complain of arrays that meet NumPy's."""
+    one = trainer(small_convnet(), "kolen_pollack", 1e-3, mf.Adam, callbacks=[Growing()])
+    assert one.watch.check_every == (1 if engine == "numpy" else 50)
+    found = diverged(one, images(), epochs=60, batch_size=8)
+    assert found.layer and found.update > 10
+    assert engine == "numpy" or one.net.step % 4 == 0  # four updates in an epoch, and its last is always looked at
+
+
+def test_an_impossible_interval_is_refused():
+    with pytest.raises(ValueError, match="check_every is a number of updates from 1 up, got 0"):
+        trainer(two_layers(), check_every=0)

@@ -1,0 +1,213 @@
+"""Frozen layers keep every bit of what they know; the others learn as before; errors go as far as something learns."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from checks import RULES, batch, check_gradients, inputs, network, small_convnet, update
+
+import minifa as mf
+from minifa import BatchNorm, Linear, Network, ReLU, Residual, Tanh, Walk
+
+FROZEN = ("conv1", "batchnorm1", "residual1", "linear1")
+
+
+def owned(name, layers=FROZEN):
+    return any(name.startswith(f"{layer}.") for layer in layers)
+
+
+OPTIMIZERS = {
+    "momentum and decay": lambda: mf.SGD(0.05, momentum=0.9, weight_decay=0.1),
+    "adamw": lambda: mf.AdamW(0.01),
+    "held": lambda: mf.SGD(0.05, clip_norm=0.5, manhattan=True, constrain_weights=True, freeze_signs=True),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("description", RULES)
+def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer, engine):
+    net = small_convnet()
+    net.freeze(*FROZEN)
+    rule, loss, optimizer = (
+        mf.rules.make(description, seed=1).attach(net),
+        mf.SoftmaxCrossEntropy(),
+        OPTIMIZERS[optimizer](),
+    )
+    mf.metrics.alignment(net, rule, *batch(), loss)  # compares what learns, and changes nothing
+    before = net.state()
+    for step in range(2):
+        x, y = batch(seed=step)
+        update(net, rule, x, y, loss, optimizer)
+    for name, array in net.state().items():
+        moved = not np.array_equal(array, before[name])
+        assert moved == (not owned(name) and (description != "shallow" or name.startswith("linear2"))), name
+    assert not [name for name in optimizer.state() if owned(name.split("/")[-1]) and not name.startswith("start/")]
+
+
+def test_what_learns_gets_the_gradient_that_it_had():
+    x, y = batch()
+    free, partly = small_convnet(batch_norm=False), small_convnet(batch_norm=False)
+    partly.freeze("conv1", "residual2", "linear1")
+    for net in (free, partly):
+        mf.rules.BP().attach(net).gradients(net, x, y, mf.SoftmaxCrossEntropy())
+    for name, gradient in partly.gradients().items():
+        if owned(name, ("conv1", "residual2", "linear1")):
+            assert gradient is None, name
+        else:
+            np.testing.assert_array_equal(gradient, free.gradients()[name], err_msg=name)
+
+
+def test_errors_go_down_only_as_far_as_something_learns():
+    layers = [Linear(3, 3), Tanh(), Residual([Linear(3, 3), Tanh()]), Linear(3, 3), Tanh(), Linear(3, 2)]
+    net = Network(layers, seed=0)
+    net.freeze("linear1")
+    assert {layer.name: layer.sends_down for layer in net.weighted} == {
+        "linear1": False,
+        "residual1.body.linear1": False,
+        "linear2": True,
+        "linear3": True,
+    }
+    net.freeze("residual1", "linear3")
+    assert [layer.name for layer in net.weighted if layer.sends_down] == ["linear3"]
+    assert list(mf.rules.FA().attach(net).B) == ["linear3"]  # it is frozen, and the error crosses it
+    net.unfreeze("linear1")
+    assert [layer.name for layer in net.weighted if layer.sends_down] == [
+        "residual1.body.linear1",
+        "linear2",
+        "linear3",
+    ]
+
+
+def test_a_network_asked_for_the_input_s_error_sends_it_through_frozen_layers():
+    net = network([Linear(3, 3), Tanh(), Linear(3, 2)], (3,), input_error=True)
+    x = inputs((3,))
+    rule, loss = mf.rules.BP().attach(net), mf.HalfSquaredError()
+    rule.gradients(net, x, np.ones((3, 2)), loss)
+    below = net.backward(rule.error, rule)
+    net.freeze("linear1", "linear2")
+    rule.gradients(net, x, np.ones((3, 2)), loss)
+    np.testing.assert_array_equal(net.backward(rule.error, rule), below)
+
+
+def test_unfrozen_layers_learn_again_under_a_rule_attached_anew():
+    net = Network([Linear(4, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 3)], seed=0)
+    net.freeze("linear1")
+    rule, loss, optimizer = mf.rules.FA(seed=0).attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1)
+    x, y = inputs((4,)), np.array([0, 1, 2])
+    update(net, rule, x, y, loss, optimizer)
+    net.unfreeze("linear1")
+    with pytest.raises(
+        RuntimeError, match="keeps no matrix for Linear 'linear2': .* again when layers that were frozen"
+    ):
+        rule.gradients(net, x, y, loss)
+    before = net.state()
+    update(net, rule.attach(net), x, y, loss, optimizer)
+    assert (net.state()["linear1.W"] != before["linear1.W"]).any()
+
+
+def test_a_gradient_from_before_the_freezing_is_forgotten():
+    net = Network([Linear(4, 3)])
+    rule, x = mf.rules.BP().attach(net), inputs((4,))
+    rule.gradients(net, x, np.array([0, 1, 2]), mf.SoftmaxCrossEntropy())
+    net.freeze("linear1")
+    before = net.state()
+    mf.SGD(1.0, weight_decay=0.1).step(net, rule)
+    np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
+
+
+class Careless(mf.rules.BP):
+    """A rule of one's own that gives every layer a gradient, asked or not."""
+
+    def gradients(self, net, x, y, loss):
+        value = super().gradients(net, x, y, loss)
+        for layer in net.weighted:
+            layer.grads["W"] = mf.asarray(np.full(layer.W.shape, 100.0))
+        return value
+
+
+def test_a_rule_that_does_not_ask_who_is_frozen_moves_nobody_and_is_not_in_the_norm_that_is_clipped():
+    net = Network([Linear(4, 4), Tanh(), Linear(4, 3, bias=False)], seed=0)
+    net.freeze("linear1")
+    before = net.state()
+    update(
+        net, Careless().attach(net), inputs((4,)), np.array([0, 1, 2]), mf.SoftmaxCrossEntropy(), mf.SGD(1, clip_norm=1)
+    )
+    np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
+    moved = before["linear2.W"] - net.state()["linear2.W"]
+    assert np.linalg.norm(moved) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("shape", [(4,), (3, 2, 4)], ids=["features", "images"])
+def test_a_frozen_batch_norm_is_what_it_is_in_evaluation(shape):
+    layer = BatchNorm(4)
+    net = network([layer], shape, input_error=True)
+    net.forward(inputs(shape, n=5) * 3 + 1, Walk(training=True))  # its statistics are not those it starts with
+    net.freeze("batchnorm1")
+    x, before = inputs(shape, n=4, seed=1), net.state()
+    y = net.forward(x, Walk(training=True))
+    np.testing.assert_array_equal(y, net.forward(x))
+    net.forward(x, Walk(training=True))
+    c, step = np.random.default_rng(0).standard_normal(y.shape), inputs(shape, n=4, seed=2)
+    slope = (c * (net.forward(x + step) - y)).sum()  # it is a linear map: differences of any size are exact
+    net.forward(x, Walk(training=True))
+    np.testing.assert_allclose((net.backward(c, mf.rules.BP()) * step).sum(), slope, rtol=1e-10)
+    for name, array in net.state().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.usefixtures("float64")
+def test_gradients_behind_frozen_layers_are_right():
+    """The checker looks at every parameter: here at those in front of and behind frozen ones."""
+    net = network([Linear(4, 5), Tanh(), Linear(5, 5), BatchNorm(5), Tanh(), Linear(5, 3)], (4,), input_error=True)
+    net.freeze("linear2", "batchnorm1")
+    learning = {name: array for name, array in net.parameters().items() if name[:7] in ("linear1", "linear3")}
+    net.parameters = lambda: learning
+    check_gradients(net, inputs((4,), n=5))
+
+
+def test_a_frozen_batch_norm_takes_a_last_batch_of_one():
+    net = Network([Linear(2, 3), BatchNorm(3), ReLU(), Linear(3, 2)], seed=0)
+    net.freeze("batchnorm1")
+    train = mf.data.Examples(np.random.default_rng(0).standard_normal((5, 2)).astype("float32"), np.arange(5) % 2)
+    trainer = mf.Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1))
+    assert len(trainer.fit(train, epochs=1, batch_size=4)) == 2
+
+
+def test_the_summary_and_a_trace_tell_what_is_frozen():
+    net = Network([Linear(2, 3), Tanh(), Linear(3, 3), BatchNorm(3), Linear(3, 2)], seed=0)
+    net.freeze("linear2", "batchnorm1")
+    assert [re.split("  +", line)[1] for line in net.summary().splitlines() if "frozen" in line] == [
+        "Linear, frozen",
+        "BatchNorm, frozen",
+    ]
+    parts = net, mf.rules.FA().attach(net), inputs((2,)), np.array([0, 1, 1])
+    trace = mf.trace(*parts, mf.SoftmaxCrossEntropy(), mf.SGD(0.1))
+    told = {(moment.kind, moment.layer) for moment in trace}
+    assert ("learn", "linear1") in told and ("learn", "linear2") not in told
+    assert ("update", "linear1") in told and ("update", "linear2") not in told and ("update", "batchnorm1") not in told
+    assert ("carry", "linear2") in told
+
+
+def test_what_cannot_be_frozen_is_refused_and_nothing_changes():
+    net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
+    with pytest.raises(ValueError, match="unknown layer to freeze 'linaer2': did you mean linear2"):
+        net.freeze("linear1", "linaer2")
+    with pytest.raises(ValueError, match="Tanh 'tanh1' has no parameters: there is nothing to freeze"):
+        net.freeze("linear1", "tanh1")
+    assert not any(layer.frozen for layer in net) and net["linear2"].sends_down
+
+
+def test_experiments_freeze_what_they_say(tmp_path):
+    from minifa.experiments import Experiment, run
+
+    experiment = Experiment(
+        data="xor", model="mlp", model_options={"hidden": (4, 4)}, freeze="linear1, linear2", epochs=2
+    )
+    _, trainer = run(experiment)
+    assert [layer.name for layer in trainer.net if layer.frozen] == ["linear1", "linear2"]
+    start = Network(mf.models.mlp((2,), 2, hidden=(4, 4)), seed=0).state()
+    moved = {name for name, array in trainer.net.state().items() if not np.array_equal(array, start[name])}
+    assert moved == {"linear3.W", "linear3.b"}

@@ -1,0 +1,157 @@
+"""The named models: each has its published number of parameters and the shapes its paper gives, and trains."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from checks import inputs
+
+import minifa as mf
+from minifa import Conv2d, Dropout, Linear, Network
+from minifa.models import MODELS
+from minifa.streams import TRUNCATED_SD
+
+COLOUR = (32, 32, 3)
+# For each model the shape of its images, and its parameters with 10 classes:
+SIZES = {
+    "mlp": ((28, 28, 1), 397_510),  # 785 * 500 + 501 * 10
+    "cnn": ((8, 8, 1), 12_410),
+    "lenet": ((28, 28, 1), 61_706),  # PyTorch's count of BioTorch's LeNetMNIST
+    "lenet_cifar": (COLOUR, 128_842),  # PyTorch's count of BioTorch's LeNetCIFAR
+    "moskovitz": ((24, 24, 3), 404_746),
+    "moskovitz_tf": ((24, 24, 3), 1_068_298),  # the number in the tutorial's text
+    "alexnet": (COLOUR, 2_472_266),  # 2.47 M in the table of pytorch-classification
+    "allconv": (COLOUR, 1_369_738),
+    "resnet20": (COLOUR, 269_722),  # He et al. 2016, table 6: 0.27 M
+    "resnet32": (COLOUR, 464_154),  # 0.46 M
+    "resnet56": (COLOUR, 853_018),  # 0.85 M
+    "resnet18": (COLOUR, 11_173_962),
+    "bench_cnn": (COLOUR, 114_186),
+    "linear_task": ((30,), 800),  # 30 * 20 + 20 * 10
+    "tiny": ((2,), 62),
+}
+
+
+def build(name, n_out=10, **options):
+    shape = SIZES[name][0]
+    return Network(MODELS[name](shape, n_out, **options), seed=0, input_shape=shape)
+
+
+def count(net):
+    return sum(array.size for array in net.parameters().values())
+
+
+def test_every_model_is_looked_at():
+    assert SIZES.keys() == MODELS.keys()
+    assert all(name == make.__name__ for name, make in MODELS.items())
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_parameters_are_as_many_as_published(name):
+    net = build(name)
+    assert count(net) == SIZES[name][1]
+    assert net.output_shape == (10,)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_step_can_be_made_and_moves_every_parameter(name):
+    net = build(name, n_out=5)
+    rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
+    x, y = inputs(net.input_shape, n=2), np.array([0, 3])
+    value = float(rule.gradients(net, x, y, loss))
+    assert math.isfinite(value)
+    assert all(gradient is not None for gradient in net.gradients().values())
+    before = net.state()
+    mf.SGD(lr=1.0).step(net, rule)
+    assert all((array != before[key]).any() for key, array in net.state().items() if key.endswith(".W"))
+
+
+@pytest.mark.parametrize("name", set(MODELS) - {"mlp", "linear_task", "tiny"})
+def test_a_model_of_images_refuses_others_by_name(name):
+    with pytest.raises(ValueError, match=f"the model '{name}' needs images .* got 30 per example"):
+        MODELS[name]((30,), 10)
+
+
+@pytest.mark.parametrize("name", ["lenet", "lenet_cifar", "moskovitz", "alexnet", "allconv"])
+def test_images_too_small_for_a_model_are_refused_by_name(name):
+    with pytest.raises(ValueError, match=f"the model '{name}' cannot take images of 4 x 4 x 3: .* larger than"):
+        MODELS[name]((4, 4, 3), 10)
+
+
+def shapes(net, kind):
+    return [layer.output_shape for layer in net if isinstance(layer, kind)]
+
+
+def test_lenet_pads_mnist_and_takes_enlarged_images_as_they_are():
+    assert shapes(build("lenet"), Conv2d) == [(28, 28, 6), (10, 10, 16), (1, 1, 120)]
+    enlarged = Network(mf.models.lenet((32, 32, 1), 10), input_shape=(32, 32, 1))
+    assert shapes(enlarged, Conv2d) == shapes(build("lenet"), Conv2d) and count(enlarged) == SIZES["lenet"][1]
+
+
+def test_the_two_readings_of_moskovitz():
+    assert shapes(build("moskovitz"), Conv2d) == [(20, 20, 64), (6, 6, 64)]
+    assert build("moskovitz")["flatten1"].output_shape == (576,)
+    tutorial = build("moskovitz_tf")
+    assert shapes(tutorial, Conv2d) == [(24, 24, 64), (12, 12, 64)]
+    assert tutorial["flatten1"].output_shape == (2304,)
+    kinds = [layer.kind for layer in tutorial][:8]
+    assert kinds == ["conv", "relu", "maxpool", "localresponse", "conv", "relu", "localresponse", "maxpool"]
+    for name, sd in (("conv1", 0.05), ("conv2", 0.05), ("linear1", 0.04), ("linear2", 0.04), ("linear3", 1 / 192)):
+        W = tutorial[name].W
+        assert 1.8 * sd < abs(W).max() <= 2 * sd
+        assert W.std() == pytest.approx(TRUNCATED_SD * sd, rel=0.05)
+
+
+def test_signs_of_truncated_weights_stand_at_the_angle_that_theory_gives():
+    net = build("moskovitz_tf")
+    rule = mf.rules.USF().attach(net)
+    expected = rule.start_angle(net["linear1"])
+    assert expected == pytest.approx(34.75, abs=0.01)
+    for name in ("conv2", "linear1", "linear2"):
+        assert float(mf.metrics.angle(net[name].W, rule.B[name])) == pytest.approx(expected, abs=0.2)
+
+
+def test_truncated_numbers_have_the_spread_that_is_asked_for():
+    rng = mf.streams.generator(0, "weights")
+    drawn = mf.streams.truncated_gaussian(rng, (400, 500), 3.0)
+    assert drawn.std() == pytest.approx(3.0, rel=0.01) and abs(drawn.mean()) < 0.03
+    assert abs(drawn).max() <= 2 * 3.0 / TRUNCATED_SD
+    assert pytest.approx(0.87962566) == TRUNCATED_SD  # known of the normal distribution cut at 2
+
+
+def test_all_cnn_c_is_as_in_the_paper():
+    net = build("allconv")
+    maps = [32, 32, 16, 16, 16, 8, 6, 6, 6]
+    widths = [96] * 3 + [192] * 5 + [10]
+    assert shapes(net, Conv2d) == [(size, size, width) for size, width in zip(maps, widths, strict=True)]
+    assert [layer.p for layer in net if isinstance(layer, Dropout)] == [0.2, 0.5, 0.5]
+    assert not shapes(net, Linear)
+    hundred = Network(mf.models.allconv(COLOUR, 100), input_shape=COLOUR)
+    assert count(hundred) == 1_387_108  # DeepOBS, cifar100_allcnnc
+
+
+@pytest.mark.parametrize("name, weighted, last", [("resnet20", 20, 9), ("resnet32", 32, 15), ("resnet56", 56, 27)])
+def test_the_narrow_residual_networks_are_as_in_the_paper(name, weighted, last):
+    net = build(name)
+    assert len(net.weighted) == weighted
+    ends = [net[f"residual{last * i // 3}"].output_shape for i in (1, 2, 3)]
+    assert ends == [(32, 32, 16), (16, 16, 32), (8, 8, 64)]
+
+
+def test_resnet18_has_the_stem_that_is_asked_for():
+    small = build("resnet18")
+    assert len(small.weighted) == 18 + 3  # three projections
+    assert [small[f"residual{i}"].output_shape for i in (2, 4, 6, 8)] == [
+        (32, 32, 64),
+        (16, 16, 128),
+        (8, 8, 256),
+        (4, 4, 512),
+    ]
+    shape = (224, 224, 3)
+    large = Network(mf.models.resnet18(shape, 1000, stem="imagenet"), input_shape=shape)
+    assert count(large) == 11_689_512  # torchvision's table of models
+    assert large["residual1"].input_shape == (56, 56, 64) and large["residual8"].output_shape == (7, 7, 512)
+    with pytest.raises(ValueError, match="the stem of the model 'resnet18' is 'small' or 'imagenet', got 'large'"):
+        mf.models.resnet18(shape, 10, stem="large")

@@ -1,0 +1,479 @@
+"""Weights go to PyTorch and come back: the same outputs there, the same bits here; a file is whole or refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checks import assert_same_bits, inputs, network
+
+import minifa as mf
+from minifa import (
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Network,
+    ReLU,
+    Residual,
+    Walk,
+    cli,
+    weights,
+)
+from minifa.data.base import DataFileError
+from minifa.experiments import Experiment, run
+from minifa.runs import open_run
+
+SHAPE = (8, 10, 2)  # height and width differ: a confusion of the two shows
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="the exchange with PyTorch needs the package torch")
+
+
+@pytest.fixture
+def safetensors():
+    return pytest.importorskip("safetensors.numpy", reason="safetensors files need the package safetensors")
+
+
+def convnet(seed=0):
+    """Behind the Flatten come what has no order of its own, a batch norm of its pixels, and the linear layer."""
+    return network(
+        [
+            Conv2d(2, 3, 3, padding=1),
+            BatchNorm(3),
+            ReLU(),
+            MaxPool(2),
+            Conv2d(3, 4, (3, 1), bias=False),
+            Flatten(),
+            ReLU(),
+            Dropout(0.3),
+            BatchNorm(40),
+            Linear(40, 6),
+            BatchNorm(6),
+            ReLU(),
+            Linear(6, 3),
+        ],
+        SHAPE,
+        seed,
+    )
+
+
+def torch_convnet(torch):
+    nn = torch.nn
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, (3, 1), bias=False),
+        nn.Flatten(),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.BatchNorm1d(40),
+        nn.Linear(40, 6),
+        nn.BatchNorm1d(6),
+        nn.ReLU(),
+        nn.Linear(6, 3),
+    )
+    return with_own_statistics(torch, net, SHAPE)
+
+
+def with_own_statistics(torch, net, shape):
+    """No batch norm at the numbers it starts with."""
+    torch.manual_seed(3)
+    for name, array in net.state_dict().items():
+        if "running" in name or (array.ndim == 1 and array.is_floating_point()):
+            array.copy_(0.5 + torch.rand(array.shape))
+    net.train()
+    for _ in range(2):
+        net(torch.randn(6, shape[2], *shape[:2]))
+    return net.eval()
+
+
+def outputs_there(torch, net, x):
+    with torch.no_grad():
+        return net(torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))).numpy()
+
+
+def state_of(net):
+    return {name: array.numpy().copy() for name, array in net.state_dict().items() if "num_batches" not in name}
+
+
+def test_a_pytorch_cnn_comes_over_and_goes_back(torch):
+    theirs, ours, x = torch_convnet(torch), convnet(), inputs(SHAPE, n=5)
+    weights.from_torch(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-5, atol=1e-5)
+
+    names = weights.match(ours, theirs.state_dict())
+    back = weights.to_torch(ours, names)
+    assert_same_bits(state_of(theirs), back)
+    fresh = torch_convnet(torch)
+    torch.manual_seed(9)
+    for parameter in fresh.parameters():
+        torch.nn.init.normal_(parameter)
+    fresh.load_state_dict({name: torch.from_numpy(array) for name, array in back.items()})
+    assert_same_bits(state_of(theirs), state_of(fresh))
+
+
+def test_ours_go_to_pytorch_and_give_the_same_outputs(torch):
+    ours, theirs, x = convnet(seed=4), torch_convnet(torch), inputs(SHAPE, n=5)
+    ours.forward(inputs(SHAPE, n=6, seed=2), Walk(training=True))
+    state = weights.to_torch(ours, weights.match(ours, theirs.state_dict()))
+    theirs.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-5, atol=1e-5)
+
+
+def test_without_the_flattened_order_the_outputs_differ(torch):
+    """The permutation behind the Flatten is not idle in the tests above."""
+    theirs, ours, x = torch_convnet(torch), convnet(), inputs(SHAPE, n=5)
+    weights.from_torch(ours, theirs.state_dict())
+    ours["linear1"].W = theirs.state_dict()["9.weight"].numpy().T
+    assert abs(ours.forward(x) - outputs_there(torch, theirs, x)).max() > 1e-2
+
+
+@pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
+def test_resnet20_both_ways_against_the_bench_s_twin(torch, safetensors, tmp_path, to_file):
+    from minifa import bench_torch
+
+    shape = (32, 32, 3)
+    theirs = with_own_statistics(torch, bench_torch.network("resnet20"), shape)
+    ours, x = Network(mf.models.resnet20(shape, 10), input_shape=shape), inputs(shape, n=2)
+    if to_file:
+        import safetensors.torch
+
+        safetensors.torch.save_file(theirs.state_dict(), tmp_path / "resnet.safetensors")
+        weights.load(ours, tmp_path / "resnet.safetensors")
+    else:
+        weights.from_torch(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-5)
+    assert_same_bits(state_of(theirs), weights.to_torch(ours, weights.match(ours, theirs.state_dict())))
+
+    ours = network(mf.models.resnet20(shape, 10), shape, seed=7)
+    names = weights.match(ours, theirs.state_dict())
+    if to_file:
+        weights.save(ours, tmp_path / "ours.safetensors", layout="torch", names=names)
+        theirs.load_state_dict(safetensors.torch.load_file(tmp_path / "ours.safetensors"))
+    else:
+        theirs.load_state_dict({key: torch.from_numpy(a) for key, a in weights.to_torch(ours, names).items()})
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, shape", [("lenet", (32, 32, 1)), ("lenet_cifar", (32, 32, 3))])
+def test_biotorch_s_lenets_are_ours(torch, name, shape):
+    biotorch = importlib.util.find_spec("biotorch")
+    if biotorch is None:
+        pytest.skip("compares with BioTorch's models")
+    folder = Path(biotorch.submodule_search_locations[0])  # the file alone: its package asks for torchvision
+    spec = importlib.util.spec_from_file_location("le_net", folder / "models" / "le_net.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    theirs = {"lenet": module.LeNetMNIST, "lenet_cifar": module.LeNetCIFAR}[name]().eval()
+    ours, x = Network(mf.models.MODELS[name](shape, 10), input_shape=shape), inputs(shape, n=3)
+    assert sum(p.numel() for p in theirs.parameters()) == sum(a.size for a in ours.parameters().values())
+    weights.from_torch(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-5)
+
+
+def test_alexnet_and_all_cnn_c_are_their_twins_in_pytorch(torch):
+    nn, shape = torch.nn, (32, 32, 3)
+    alexnet = nn.Sequential(
+        nn.Conv2d(3, 64, 11, 4, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(), nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(),
+        nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 10),
+    )  # fmt: skip
+    convolutions = [
+        (3, 96, 3, 1, 1), (96, 96, 3, 1, 1), (96, 96, 3, 2, 1), (96, 192, 3, 1, 1), (192, 192, 3, 1, 1),
+        (192, 192, 3, 2, 1), (192, 192, 3), (192, 192, 1), (192, 10, 1),
+    ]  # fmt: skip
+    each = [one for sizes in convolutions for one in (nn.Conv2d(*sizes), nn.ReLU())]
+    for name, theirs in (("alexnet", alexnet), ("allconv", nn.Sequential(*each, nn.AvgPool2d(6), nn.Flatten()))):
+        ours, x = Network(mf.models.MODELS[name](shape, 10), input_shape=shape), inputs(shape, n=2)
+        weights.from_torch(ours, theirs.state_dict())
+        np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-5)
+
+
+def torchvision_s_resnet18(torch, stem):
+    """Its modules in its order, under its names."""
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self, below, width):
+            super().__init__()
+            stride = width // below
+            self.conv1, self.bn1 = nn.Conv2d(below, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+            projection = [nn.Conv2d(below, width, 1, stride, bias=False), nn.BatchNorm2d(width)]
+            self.downsample = nn.Sequential(*(projection if stride > 1 else []))
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+            return torch.relu(y + self.downsample(x))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            small = stem == "small"
+            self.conv1 = nn.Conv2d(3, 64, *((3, 1, 1) if small else (7, 2, 3)), bias=False)
+            self.bn1, self.maxpool = nn.BatchNorm2d(64), nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
+            widths = (64, 64, 128, 256, 512)
+            for i in range(4):
+                stage = nn.Sequential(Block(widths[i], widths[i + 1]), Block(widths[i + 1], widths[i + 1]))
+                setattr(self, f"layer{i + 1}", stage)
+            self.fc = nn.Linear(512, 10)
+
+        def forward(self, x):
+            x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+            return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean(dim=(2, 3)))
+
+    return Net()
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_resnet18_is_torchvision_s_module_by_module(torch, stem):
+    shape = (32, 32, 3)
+    theirs = with_own_statistics(torch, torchvision_s_resnet18(torch, stem), shape)
+    ours, x = Network(mf.models.resnet18(shape, 10, stem=stem), input_shape=shape), inputs(shape, n=2)
+    names = weights.match(ours, theirs.state_dict())
+    assert names["layer2.0.downsample.0"] == "residual3.shortcut.conv1" and names["fc"] == "linear1"
+    weights.from_torch(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-4)
+
+
+# --- which module is which layer --------------------------------------------------------------------------------------
+
+
+def linear_state(*names, sizes=((4, 4), (4, 4))):
+    rng = np.random.default_rng(1)
+    found = {}
+    for name, (n_in, n_out) in zip(names, sizes, strict=True):
+        found[f"{name}.weight"] = rng.standard_normal((n_out, n_in)).astype("float32")
+        found[f"{name}.bias"] = rng.standard_normal(n_out).astype("float32")
+    return found
+
+
+def two_linear():
+    return Network([Linear(4, 4), ReLU(), Linear(4, 4)])
+
+
+@pytest.mark.parametrize(
+    "modules, expected",
+    [
+        (("hidden", "classifier"), ("hidden", "classifier")),  # a model's own order
+        (("fc1", "fc2"), ("fc1", "fc2")),
+        (("10", "2"), ("2", "10")),  # numbers tell it, however they were sorted
+        (("body.10", "body.9"), ("body.9", "body.10")),
+        (("linear2", "linear1"), ("linear1", "linear2")),  # called alike
+    ],
+)
+def test_modules_meet_layers_by_name_number_or_order(modules, expected):
+    assert weights.match(two_linear(), linear_state(*modules)) == dict(
+        zip(expected, ("linear1", "linear2"), strict=True)
+    )
+
+
+def test_names_of_one_s_own_decide(safetensors, tmp_path):
+    net, state = two_linear(), linear_state("a", "b")
+    weights.from_torch(net, state, {"a": "linear2", "b": "linear1"})
+    np.testing.assert_array_equal(net["linear2"].W, state["a.weight"].T)
+    np.testing.assert_array_equal(net["linear1"].b, state["b.bias"])
+
+    safetensors.save_file(state, tmp_path / "sorted.safetensors")
+    other = two_linear()
+    with pytest.raises(ValueError, match=r"sorted\.safetensors.*the names a, b do not tell the order .* give names="):
+        weights.load(other, tmp_path / "sorted.safetensors")
+    weights.load(other, tmp_path / "sorted.safetensors", {"a": "linear2", "b": "linear1"})
+    assert_same_bits(net.state(), other.state())
+
+
+def test_a_single_module_without_a_name():
+    net = Network([Linear(2, 3)])
+    weights.from_torch(net, {"weight": np.ones((3, 2)), "bias": np.zeros(3)})
+    assert weights.to_torch(net, {"": "linear1"}).keys() == {"weight", "bias"}
+
+
+def changed(state, **changes):
+    """A state with some entries replaced, or taken away where None."""
+    state = {**state, **{key.replace("__", "."): value for key, value in changes.items()}}
+    return {key: value for key, value in state.items() if value is not None}
+
+
+STATE = linear_state("0", "2")
+
+
+@pytest.mark.parametrize(
+    "state, names, complaint",
+    [
+        (linear_state("0", "2", "4", sizes=((4, 4),) * 3), None, r"3 PyTorch modules .* \(0, 2, 4\), and 2 layers"),
+        (changed(STATE, **{"2__bias": None}), None, r"missing \['2.bias'\], unknown nothing"),
+        (changed(STATE, **{"2__running_mean": np.zeros(4)}), None, r"missing nothing, unknown \['2.running_mean'\]"),
+        (
+            linear_state("0", "2", sizes=((4, 4), (4, 5))),
+            None,
+            r"'2.weight' has shape \(5, 4\); for 'linear2.W' of shape \(4, 4\) here, PyTorch's is \(4, 4\)",
+        ),
+        (changed(STATE, **{"0__weight": np.full((4, 4), np.nan)}), None, "'linear1.W' must hold finite numbers"),
+        (STATE, {"0": "linear1"}, r"every layer with weights once: missing \['linear2'\], unknown nothing"),
+        (STATE, {"0": "linear1", "2": "relu1"}, r"missing \['linear2'\], unknown \['relu1'\]"),
+        (STATE, {"0": "linear1", "1": "linear1", "2": "linear2"}, "every layer with weights once"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_and_nothing_changes(state, names, complaint):
+    net = two_linear()
+    before = net.state()
+    with pytest.raises(ValueError, match=complaint):
+        weights.from_torch(net, state, names)
+    assert_same_bits(before, net.state())
+
+
+def test_flattened_rows_need_the_image_s_shape():
+    net = Network([Conv2d(1, 2, 3), Flatten(), Linear(8, 2)])
+    with pytest.raises(
+        ValueError, match="what Flatten 'flatten1' flattens is not known: make the network with input_sh"
+    ):
+        weights.to_torch(net)
+    block = Network([Conv2d(1, 2, 3), Flatten(), Residual([Linear(8, 8)])], input_shape=(4, 4, 1))
+    with pytest.raises(ValueError, match="Residual 'residual1' has the pixels of an image in a row"):
+        weights.to_torch(block)
+
+
+def test_a_flattened_map_of_one_pixel_has_one_order():
+    net = Network([Conv2d(1, 4, 3), Flatten(), Residual([Linear(4, 4)]), Linear(4, 2)], input_shape=(3, 3, 1))
+    np.testing.assert_array_equal(weights.to_torch(net)["linear1.weight"], net["linear1"].W.T)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["minifa", "torch"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_network_s_file_gives_the_same_bits(safetensors, tmp_path, layout, dtype):
+    with mf.using("numpy", dtype):
+        net, other = convnet(seed=1), convnet(seed=2)
+        net.forward(inputs(SHAPE, n=6), Walk(training=True))
+        weights.save(net, tmp_path / "net.safetensors", layout)
+        weights.load(other, tmp_path / "net.safetensors")
+    assert_same_bits(net.state(), other.state())
+    assert other.state()["linear1.W"].dtype == dtype
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_the_file_is_plain_safetensors(safetensors, tmp_path):
+    net = two_linear()
+    weights.save(net, tmp_path / "net.safetensors")
+    content = (tmp_path / "net.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert header.pop("__metadata__") == {"format": "minifa"}
+    assert {name: tuple(one["shape"]) for name, one in header.items()} == {k: a.shape for k, a in net.state().items()}
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(safetensors, tmp_path, monkeypatch):
+    net, path = two_linear(), tmp_path / "net.safetensors"
+    weights.save(net, path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        weights.save(Network([Linear(1, 1)]), path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_that_are_none_are_refused_and_nothing_changes(safetensors, tmp_path):
+    net = two_linear()
+    before = net.state()
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(FileNotFoundError, match="net.safetensors"):
+        weights.load(net, path)
+    weights.save(net, path)
+    whole = path.read_bytes()
+    for content in (b"", b"no weights at all", whole[:-5], whole[:20]):
+        path.write_bytes(content)
+        with pytest.raises(DataFileError, match=r"net\.safetensors' cannot be read as safetensors"):
+            weights.load(net, path)
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"net\.safetensors.*: the state does not belong to this network"):
+        weights.load(Network([Linear(4, 4)]), path)
+    with pytest.raises(ValueError, match="names are for PyTorch's weights, and these are minifa's"):
+        weights.load(net, path, {"0": "linear1", "2": "linear2"})
+    with pytest.raises(ValueError, match="the layout is 'minifa', or 'torch' .*, got 'keras'"):
+        weights.save(net, path, layout="keras")
+    assert_same_bits(before, net.state())
+
+
+def test_numbers_that_numpy_does_not_have_are_refused(torch, safetensors, tmp_path):
+    import safetensors.torch
+
+    path = tmp_path / "half.safetensors"
+    safetensors.torch.save_file({"0.weight": torch.ones(3, 2, dtype=torch.bfloat16), "0.bias": torch.zeros(3)}, path)
+    with pytest.raises(DataFileError, match="cannot be read as safetensors"):
+        weights.load(Network([Linear(2, 3)]), path)
+
+
+def test_without_the_package_a_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r'need a package: pip install "minifa\[safetensors\]"'):
+        weights.save(two_linear(), tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+# --- in an experiment -------------------------------------------------------------------------------------------------
+
+
+def small_experiment(**options):
+    return Experiment(data="xor", model="mlp", model_options={"hidden": (4,)}, lr=0.1, epochs=1, **options)
+
+
+def test_an_experiment_starts_from_the_file_and_the_rule_meets_those_weights(safetensors, tmp_path):
+    path = str(tmp_path / "start.safetensors")
+    _, trained = run(small_experiment(seed=3))
+    weights.save(trained.net, path)
+    _, trainer = run(small_experiment(weights=path, rule="usf:scale=init"))
+    kept = trainer.rule.memory["linear2/start_norm"].item()
+    assert kept == pytest.approx(np.linalg.norm(trained.net["linear2"].W), rel=1e-6)
+    _, trainer = run(small_experiment(weights=path, freeze="linear1"))
+    np.testing.assert_array_equal(trainer.net["linear1"].W, trained.net["linear1"].W)
+    assert (trainer.net["linear2"].W != trained.net["linear2"].W).any()
+    with pytest.raises(ValueError, match=r"start\.safetensors.*'linear1\.W' has shape \(2, 500\) in this network"):
+        run(Experiment(data="xor", model="mlp", weights=path))
+
+
+def test_the_command_line_takes_weights_and_layers_to_freeze(safetensors, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network = ["--data", "xor", "--model", "mlp", "--hidden", "4"]
+    start = Network(mf.models.mlp((2,), 2, hidden=(4,)), seed=8)
+    weights.save(start, "start.safetensors")
+    command = ["train", *network, "--epochs", "2", "--lr", "0.1", "--out", "run"]
+    assert cli.main([*command, "--weights", "start.safetensors", "--freeze", "linear1"]) == 0
+    assert "Linear, frozen" in capsys.readouterr().out
+    os.remove("start.safetensors")  # a finished run does not need it
+    net, _, experiment = open_run("run")
+    assert experiment.freeze == "linear1" and experiment.weights == "start.safetensors"
+    np.testing.assert_array_equal(net["linear1"].W, start["linear1"].W)
+    assert net["linear1"].frozen and (net["linear2"].W != start["linear2"].W).any()
+
+    assert cli.main([*command, "--freeze", "linear7"]) == 2
+    assert "unknown layer to freeze 'linear7': did you mean" in capsys.readouterr().err
+    assert cli.main([*command, "--weights", "start.safetensors"]) == 1
+    assert "start.safetensors" in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["run"]
+
+
+def test_global_average_needs_no_order(torch):
+    nn = torch.nn
+    theirs = nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    ours, x = Network([Conv2d(2, 3, 3), GlobalAvgPool(), Linear(3, 2)], input_shape=SHAPE), inputs(SHAPE)
+    weights.from_torch(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-5, atol=1e-6)
