@@ -9,7 +9,6 @@ import pytest
 import minifa as mf
 from minifa.data import DataFileError, DataNotFound, cifar
 
-
 N = 200  # records in a file; the real ones hold 10,000
 
 
