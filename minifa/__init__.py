@@ -22,7 +22,8 @@ Where to look:
 - **How wrong, and which way:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **An update:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all of them a `minifa.optim.Optimizer`; learning rates over time in
   `minifa.schedules`.
-- **Training:** `train`, `Trainer`; kept in a file and gone on with, `minifa.checkpoints`; one step watched: `trace`, which makes a `Trace` of `Moment`s.
+- **Training:** `train`, `Trainer`; kept in a file and gone on with: `minifa.checkpoints`; one step watched: `trace`,
+  which makes a `Trace` of `Moment`s.
 - **Data:** `minifa.data`. **What can be measured:** `minifa.metrics`. **What can be drawn:** `minifa.figures`.
 - **Where arrays live:** `use`, `using`, `asarray`, `to_host`.
 

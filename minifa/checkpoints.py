@@ -137,8 +137,8 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
 
 def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
     """Copies on the host of every array that a training changes."""
-    owners = zip(PARTS, (trainer.net, trainer.rule, trainer.optimizer), strict=True)
-    return {f"{part}/{key}": array for part, owner in owners for key, array in owner.state().items()}
+    states = trainer.net.state(), trainer.rule.state(), trainer.optimizer.state()
+    return {f"{part}/{key}": array for part, state in zip(PARTS, states, strict=True) for key, array in state.items()}
 
 
 def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
@@ -314,8 +314,8 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     net, rule, optimizer = trainer.net, trainer.rule, trainer.optimizer
     try:
         _check_made_of(checkpoint.made_of, made_of(trainer))
-        for owner, part in ((net, "network"), (rule, "rule")):
-            check_state(owner.state(), checkpoint.part(part), f"this {part}")
+        check_state(net.state(), checkpoint.part("network"), "this network")
+        check_state(rule.state(), checkpoint.part("rule"), f"the rule {rule.name!r}")
         copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # a copy keeps what it loads to itself
         trainer.load_state(checkpoint.training)  # checks before it changes, and is the last that could refuse
     except ValueError as error:

@@ -20,7 +20,7 @@ from typing import Any
 
 from . import backend, rules, schedules
 from .data import load
-from .data.base import Dataset
+from .data.base import Dataset, Examples
 from .losses import LOSSES, Loss
 from .models import MODELS
 from .network import Network
@@ -185,11 +185,18 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
 
 
 def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
-    """Train as the experiment says."""
-    train, held_out = data.hold_out(experiment.validation) if experiment.validation else (data.train, None)
+    """Train as the experiment says; a trainer that has finished some of the epochs makes those that are left."""
+    train, held_out = parts(experiment, data)
     started = time.perf_counter()
-    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
+    left = experiment.epochs - trainer.finished
+    if left > 0 or not trainer.finished:
+        trainer.fit(train, left, experiment.batch_size, held_out)
     return result_of(experiment, trainer, time.perf_counter() - started)
+
+
+def parts(experiment: Experiment, data: Dataset) -> tuple[Examples, Examples | None]:
+    """(the examples to learn from, those held out for validation or None)."""
+    return data.hold_out(experiment.validation) if experiment.validation else (data.train, None)
 
 
 def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Result:

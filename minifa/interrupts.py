@@ -56,11 +56,15 @@ def stopping(trainer: Trainer) -> Iterator[Interrupt]:
         # not print: the signal may have come in the middle of one
         os.write(2, b"\nfinishing this update, then saving; once more to end at once\n")
 
-    before = {number: signal.signal(number, answer) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+    for number in before:  # what was ignored before (nohup, a shell's background job) is ignored still
+        signal.signal(number, answer)
 
     try:
         yield interrupt

@@ -10,10 +10,9 @@ A run that is gone on with cuts them back to its checkpoint: no epoch is there t
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ class WriteLogs(Callback):
         self.table, self.lines = Path(folder) / "history.csv", Path(folder) / "log.jsonl"
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        kept = cut_back(self.lines, trainer.finished)
+        kept = cut_back(self.lines, trainer.history.column("epoch"))
         write_whole(self.lines, "".join(f"{line}\n" for line in kept))
         self.columns: list[str] = []
         if trainer.history:
@@ -58,9 +57,7 @@ class WriteLogs(Callback):
             self._tell("end", trainer, {**_place(trainer), "diverged": trainer.diverged})
 
     def _write_table(self, history: History) -> None:
-        text = io.StringIO(newline="")
-        history.write_csv(text)
-        write_whole(self.table, text.getvalue())
+        history.save_csv(self.table)
         self.columns = history.columns()
 
     def _tell(self, event: str, trainer: Trainer, facts: Mapping[str, Any]) -> None:
@@ -83,20 +80,20 @@ def _readable(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def cut_back(path: str | Path, finished: int) -> list[str]:
-    """The lines of a ``log.jsonl`` without a torn one at the end, and without epochs above ``finished``; [] where
-    there is no such file."""
+def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
+    """The lines of a ``log.jsonl`` without a torn one at the end, and of the epochs these only; [] where there is no
+    such file."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    return [line for line in lines if _stays(line, finished)]
+    return [line for line in lines if _stays(line, epochs)]
 
 
-def _stays(line: str, finished: int) -> bool:
+def _stays(line: str, epochs: Collection[int]) -> bool:
     try:
         event = json.loads(line)
-        return event["event"] != "epoch" or event["epoch"] <= finished
+        return event["event"] != "epoch" or event["epoch"] in epochs
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -115,18 +112,11 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise ValueError(
-                "event files for TensorBoard need the package tensorboardX: pip install 'minifa[tensorboard]'"
-            ) from error
-        self.folder, self.make = str(folder), SummaryWriter
+        self.folder, self.make = str(folder), find_writer()
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        # purge_step tells TensorBoard to forget the epochs that a resumed run makes again.
-        purge = {"purge_step": trainer.finished + 1} if trainer.history else {}
-        self.writer = self.make(self.folder, **purge)
+        # purge_step tells TensorBoard to forget the epochs that a run makes again.
+        self.writer = self.make(self.folder, purge_step=trainer.finished + 1 if trainer.history else 0)
 
     def on_recorded(self, trainer: Trainer) -> None:
         row = trainer.history[-1]
@@ -137,6 +127,17 @@ class TensorBoard(Callback):
 
     def on_end(self, trainer: Trainer) -> None:
         self.writer.close()
+
+
+def find_writer() -> Any:
+    """The class that writes event files. Raises ValueError where its package is not there."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "event files for TensorBoard need the package tensorboardX: pip install 'minifa[tensorboard]'"
+        ) from error
+    return SummaryWriter
 
 
 def scalar_name(column: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import rules
@@ -25,6 +26,53 @@ def at_least_one(text: str) -> int:
 
 def widths(text: str) -> tuple[int, ...]:
     return tuple(at_least_one(part.strip()) for part in text.split(","))
+
+
+def how_often(text: str) -> tuple[float, int | None]:
+    """(seconds, None) from ``60s``, ``10m`` or ``1h``; (60, steps) from a whole number of updates."""
+    if text.isdecimal() and int(text) > 0:
+        return 60.0, int(text)
+    try:
+        seconds = float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a time as 60s, 10m, 1h, or a number of updates, got {text}")
+    return seconds, None
+
+
+def contradictions(given: Iterable[str], options: argparse.Namespace, kept: Experiment) -> list[str]:
+    """What of the options that were given is not as in an experiment that is kept: ``--lr 0.1 (kept: 0.05)``.
+
+    Args:
+        given: the names of the options that stood on the command line.
+        options: all of them, defaults included.
+        kept: the experiment.
+    """
+    filled = argparse.Namespace(**vars(options))
+    for name in {"model", "optimizer", "rule"} - set(given):
+        setattr(filled, name, getattr(kept, name))
+    asked = make_experiment(filled, filled.rule)
+    wanted, there = _by_option(asked), _by_option(kept)
+    known = wanted.keys() | there.keys()
+    different = [name for name in sorted(given) if name not in known or _shown(wanted, name) != _shown(there, name)]
+    return [
+        f"--{name.replace('_', '-')} {_shown({**vars(options), **wanted}, name)} (kept: {_shown(there, name)})"
+        for name in different
+    ]
+
+
+def _by_option(experiment: Experiment) -> dict[str, Any]:
+    """An experiment's values by the names of the options that set them."""
+    model = {key: one.default for key, one in inspect.signature(MODELS[experiment.model]).parameters.items()}
+    fields = {**vars(experiment), "lr": experiment.rate(), "weight_decay": experiment.decay()}
+    return {**model, **fields, **experiment.model_options, **experiment.optimizer_options}
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    """A value as on the command line: 100,50 for a tuple and for the list that JSON makes of it."""
+    value = values.get(name)
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value).lower()
 
 
 def add_setting(command: argparse.ArgumentParser) -> None:

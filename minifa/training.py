@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy
 
 from . import backend, metrics
 from .backend import Array, xp
 from .data.base import Examples
+from .files import write_whole
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
@@ -45,14 +47,11 @@ class History(list[Row]):
 
     def save_csv(self, path: str | Path) -> None:
         """Write the table: a header, then a line per epoch; empty where nothing was measured."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            self.write_csv(file)
-
-    def write_csv(self, file: TextIO) -> None:
-        """The same into a file that is open."""
-        writer = csv.DictWriter(file, self.columns(), lineterminator="\n")
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self)
+        write_whole(path, text.getvalue())
 
     @classmethod
     def read_csv(cls, path: str | Path) -> History:
