@@ -331,7 +331,7 @@ def _check_made_of(kept: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         settings = kept.get(part)
         if not isinstance(settings, dict):
             raise ValueError(f"it does not say what its {part} is")
-        for key in sorted(here[part].keys() | settings.keys()):
+        for key in sorted(here[part].keys() | settings.keys(), key=lambda key: (key != "name", key)):
             theirs, ours = settings.get(key, "(nothing)"), here[part].get(key, "(nothing)")
             if theirs != ours:
                 raise ValueError(f"its {part} has {key} {theirs!r}, and this one {ours!r}")

@@ -162,7 +162,8 @@ def _train(options: argparse.Namespace) -> int:
             print(
                 f"going on {found.position() if found else 'from the start: no checkpoint was written'}\n", flush=True
             )
-        keeping.keep(folder, experiment, trainer, *options.checkpoint_every, options.tensorboard)
+        every_seconds, every_steps = options.checkpoint_every
+        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
         try:
             with interrupts.stopping(trainer) as interrupt:
                 result = experiments.fit(experiment, dataset, trainer)

@@ -26,7 +26,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells count: 130 after Ctrl-C, 143 after SIGTERM.
+        """128 and the signal's number, as shells count: 130 after Ctrl-C, 143 after SIGTERM; 0 where none has come.
 
         >>> from minifa.interrupts import Interrupt
         >>> one = Interrupt()
@@ -34,7 +34,7 @@ class Interrupt:
         >>> one.exit_code
         143
         """
-        return 128 + (self.signal or 0)
+        return 0 if self.signal is None else 128 + self.signal
 
 
 @contextlib.contextmanager

@@ -288,7 +288,7 @@ class Trainer:
         with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for i in range(self.batch, batches):
                 rows = order[i * batch_size : (i + 1) * batch_size]
-                self.optimizer.lr = self.base_lr * self.schedule(self.epoch - 1 + i / batches)
+                self.optimizer.lr = self._rate(i, batches)
                 x, y = backend.asarray(train.x[rows], self.net.dtype), train.y[rows]
                 self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(rows)
                 self.seen += len(rows)
@@ -301,11 +301,15 @@ class Trainer:
                     return None
         loss = self.running_loss()  # waits for the device: only now the seconds are all there
         self.seconds = time.perf_counter() - started
-        row: Row = {"epoch": self.epoch, "lr": self.optimizer.lr, "train_loss": loss}
+        row: Row = {"epoch": self.epoch, "lr": self._rate(batches - 1, batches), "train_loss": loss}
         if train.y.ndim == 1:
             row["train_accuracy"] = int(self.correct) / len(train)
         self.diverged = not math.isfinite(loss)
         return {**row, "seconds": self.seconds, "images_per_second": len(train) / self.seconds}
+
+    def _rate(self, batch: int, batches: int) -> float:
+        """The learning rate of a batch of this epoch."""
+        return self.base_lr * self.schedule(self.epoch - 1 + batch / batches)
 
     def running_loss(self) -> float:
         """Mean loss of the examples seen so far in this epoch. Reading it waits for the device."""
