@@ -59,8 +59,16 @@ KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "a
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint, is damaged, or belongs to another training; the sentence names it and, where there is
-    a good one before it, that one."""
+    """A file is no checkpoint, is damaged, or belongs to another training; the sentence names it.
+
+    Args:
+        message: the sentence.
+        previous: the checkpoint before it, where it is good and the file itself is not.
+    """
+
+    def __init__(self, message: str, previous: Path | None = None) -> None:
+        super().__init__(message)
+        self.previous = previous
 
 
 @dataclass(frozen=True, repr=False)
@@ -220,15 +228,13 @@ def read(path: str | Path) -> Checkpoint:
     try:
         return _unpack(place, place.read_bytes())
     except CheckpointError as error:
-        raise CheckpointError(f"{error}{_offer(previous_of(place))}") from error
-
-
-def _offer(previous: Path) -> str:
-    try:
-        good = _unpack(previous, previous.read_bytes())
-    except (CheckpointError, OSError):
-        return ""
-    return f"; the one before it, '{previous}', is good ({good.position()})"
+        previous = previous_of(place)
+        try:
+            good = _unpack(previous, previous.read_bytes())
+        except (CheckpointError, OSError):
+            raise error from None
+        offer = f"the one before it, '{previous}', is good ({good.position()})"
+        raise CheckpointError(f"{error}; {offer}", previous) from error
 
 
 def _unpack(path: Path, content: bytes) -> Checkpoint:

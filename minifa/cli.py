@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, rules, runs, tables
+from .checkpoints import CheckpointError
 from .experiments import Experiment, Result
 from .options import (
     add_network,
@@ -148,7 +149,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.resume:
         experiment = _kept_experiment(options)
     else:
-        experiment = replace(make_experiment(options, options.rule), validation=options.validation)
+        experiment = make_experiment(options, options.rule)
     dataset = data.load(experiment.data, experiment.data_dir)
     experiments.parts(experiment, dataset)  # what cannot be held out is told before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
@@ -158,10 +159,7 @@ def _train(options: argparse.Namespace) -> int:
     folder = Path(options.resume) if options.resume else runs.new_folder(options.out or name)
     with runs.locked(folder):
         if options.resume:
-            found = keeping.go_on(folder, experiment, dataset, trainer, options.previous)
-            print(
-                f"going on {found.position() if found else 'from the start: no checkpoint was written'}\n", flush=True
-            )
+            _go_on(folder, experiment, dataset, trainer, options.previous)
         every_seconds, every_steps = options.checkpoint_every
         keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
         try:
@@ -187,6 +185,24 @@ def _kept_experiment(options: argparse.Namespace) -> Experiment:
     if wrong:
         raise ValueError(f"{options.resume} is gone on with as it was begun; leave out {', '.join(wrong)}")
     return replace(kept, epochs=epochs, data_dir=options.data_dir or kept.data_dir)
+
+
+def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
+    try:
+        found = keeping.go_on(folder, experiment, dataset, trainer, previous)
+    except CheckpointError as error:
+        if error.previous is None:
+            raise
+        raise CheckpointError(f"{error}; to go on from there, add --previous") from error
+    print(f"going on {found.position() if found else 'from the start: no checkpoint was written'}", flush=True)
+    wrote, now = (found.environment if found else {}), runs.environment()
+    changed = [
+        f"{key} {wrote[key]}, now {now[key]}"
+        for key in ("minifa", "numpy", "backend")
+        if key in wrote and wrote[key] != now[key]
+    ]
+    if changed:
+        print(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others", file=sys.stderr)
 
 
 def _given(arguments: Sequence[str]) -> set[str]:

@@ -116,7 +116,8 @@ class TensorBoard(Callback):
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         # purge_step tells TensorBoard to forget the epochs that a run makes again.
-        self.writer = self.make(self.folder, purge_step=trainer.finished + 1 if trainer.history else 0)
+        purge = trainer.finished + 1 if trainer.history else 0
+        self.writer = self.make(self.folder, purge_step=purge, filename_suffix=f".{trainer.net.step:09d}")
 
     def on_recorded(self, trainer: Trainer) -> None:
         row = trainer.history[-1]

@@ -145,6 +145,7 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
         batch_size=options.batch_size,
         weight_decay=options.weight_decay,
         seed=options.seed,
+        validation=getattr(options, "validation", 0.0),
     )
 
 
