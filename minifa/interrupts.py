@@ -53,8 +53,8 @@ def stopping(trainer: Trainer) -> Iterator[Interrupt]:
         interrupt.signal = number
         trainer.stop()
         restore()
-        # not print: the signal may have come in the middle of one
-        os.write(2, b"\nfinishing this update, then saving; once more to end at once\n")
+        with contextlib.suppress(OSError):  # not print: the signal may have come in the middle of one
+            os.write(2, b"\nfinishing this update, then saving; once more to end at once\n")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}

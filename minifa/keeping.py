@@ -27,9 +27,12 @@ from typing import Any
 
 from . import checkpoints, experiments, runs
 from .checkpoints import Checkpoint, CheckpointError, SaveCheckpoints
+from .data import load
 from .data.base import Dataset
 from .experiments import Experiment
 from .logs import TensorBoard, WriteLogs
+from .network import Network
+from .rules.base import Rule
 from .training import Trainer, describe_layout, layout
 
 MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
@@ -98,6 +101,29 @@ def go_on(
         raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {describe_layout(here)}")
     checkpoints.restore(checkpoint, trainer)
     return checkpoint
+
+
+def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
+    """The network and rule of a checkpoint that was written in a run folder, ``best.ckpt`` say, with the experiment
+    they came from.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        CheckpointError: it is damaged, or no checkpoint of an experiment.
+        OSError: it, or the experiment's data, cannot be opened.
+    """
+    checkpoint = checkpoints.read(path)
+    try:
+        experiment = Experiment(**checkpoint.experiment)
+    except TypeError as error:
+        raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
+    if not checkpoint.experiment:
+        raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
+    trainer = experiments.trainer_for(experiment, load(experiment.data, experiment.data_dir))
+    checkpoints.restore(checkpoint, trainer)
+    return trainer.net, trainer.rule, experiment
 
 
 def _of(config: dict[str, Any], key: str) -> Any:

@@ -84,7 +84,11 @@ def collect(kind, modules):
 
 FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.schedules"]
 OTHERS = [
-    f"minifa.{name}" for name in ("initialisers", "losses", "network", "optim", "tracing", "training", "experiments")
+    f"minifa.{name}"
+    for name in (
+        *("initialisers", "losses", "network", "optim", "tracing", "training", "experiments"),
+        *("checkpoints", "interrupts", "keeping", "logs", "runs"),
+    )
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])
 FUNCTIONS = collect(inspect.isfunction, FIRST_MET)
