@@ -301,7 +301,7 @@ class Trainer:
                     return None
         loss = self.running_loss()  # waits for the device: only now the seconds are all there
         self.seconds = time.perf_counter() - started
-        row: Row = {"epoch": self.epoch, "lr": self._rate(batches - 1, batches), "train_loss": loss}
+        row: Row = {"epoch": self.epoch, "lr": self._rate(self.batch - 1, batches), "train_loss": loss}
         if train.y.ndim == 1:
             row["train_accuracy"] = int(self.correct) / len(train)
         self.diverged = not math.isfinite(loss)

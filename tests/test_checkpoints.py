@@ -497,6 +497,28 @@ def test_the_options_of_a_rule_are_told_apart(tmp_path):
         load(tmp_path / "x.ckpt", small_trainer("stale:every=3"))
 
 
+def test_a_rule_that_counts_where_nothing_is_kept_is_refused(tmp_path):
+    """Its count would be lost: better told than gone on with."""
+
+    class Counting(mf.rules.FA):
+        count = 0
+
+        def gradients(self, *arguments):
+            self.count += 1
+            return super().gradients(*arguments)
+
+    def make():
+        one = small_trainer("fa")
+        one.rule = Counting(0).attach(one.net)
+        return one
+
+    one = make()
+    one.fit(numbers(), 1, batch_size=8)
+    save(tmp_path / "x.ckpt", one)
+    with pytest.raises(CheckpointError, match=r"its rule has count 3, and this one '\(nothing\)'"):
+        load(tmp_path / "x.ckpt", make())
+
+
 def test_the_one_before_is_offered_where_it_is_good(kept, tmp_path):
     path, before = tmp_path / "x.ckpt", tmp_path / "x.ckpt.previous"
     path.write_bytes((kept / "x.ckpt").read_bytes()[:-1])
