@@ -23,7 +23,8 @@ Where to look:
 - **How wrong, and which way:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **An update:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all of them a `minifa.optim.Optimizer`; learning rates over time in
   `minifa.schedules`.
-- **Training:** `train`, `Trainer`; one step watched: `trace`, which makes a `Trace` of `Moment`s.
+- **Training:** `train`, `Trainer`; kept in a file and gone on with: `minifa.checkpoints`; one step watched: `trace`,
+  which makes a `Trace` of `Moment`s.
 - **Data:** `minifa.data`. **Weights in and out:** `minifa.weights`. **What can be measured:** `minifa.metrics`.
   **What can be drawn:** `minifa.figures`.
 - **Where arrays live:** `use`, `using`, `asarray`, `to_host`.
@@ -112,7 +113,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """``minifa.figures``, imported when it is first asked for: matplotlib takes longer to import than all the rest."""
-    if name == "figures":
-        return importlib.import_module(".figures", __name__)
+    """``minifa.figures`` and ``minifa.checkpoints``, imported when they are first asked for: matplotlib takes longer to
+    import than all the rest."""
+    if name in ("checkpoints", "figures"):
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

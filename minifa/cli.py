@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -11,19 +12,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, backend, data, experiments, rules, runs, tables
+from . import __version__, backend, data, experiments, interrupts, keeping, logs, rules, runs, tables
+from .checkpoints import CheckpointError
 from .experiments import Experiment, Result
-from .options import add_network, add_setting, add_update, at_least_one, make_experiment, split_rules, widths
+from .options import (
+    add_network,
+    add_setting,
+    add_update,
+    at_least_one,
+    contradictions,
+    how_often,
+    make_experiment,
+    split_rules,
+    widths,
+)
 from .registry import unknown
-from .training import History
+from .training import History, Trainer
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
 OK, FAILED, WRONG_USE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130
-    interrupted."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
+    ended by SIGTERM."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):  # a terminal or locale that cannot show ± or ° must not end a run
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -31,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest:
         options.parser.error("unrecognized arguments: " + " ".join(rest))
+    options.arguments = arguments
     try:
         backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
         return options.run(options)
@@ -101,32 +115,119 @@ def _describe_train(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", help="run folder (default: runs/train-DATA-MODEL-RULE; an existing one is never overwritten)"
     )
+    command.add_argument(
+        "--validation",
+        type=float,
+        default=0.0,
+        help="share of the training set that is held out and measured instead of the test set (default: none)",
+    )
+    kept = command.add_argument_group("what is kept")
+    kept.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run in this folder, with the experiment that it holds; --epochs may be more",
+    )
+    kept.add_argument(
+        "--previous", action="store_true", help="with --resume: from the checkpoint before the last, if that is damaged"
+    )
+    kept.add_argument(
+        "--checkpoint-every",
+        type=how_often,
+        default="60s",
+        metavar="HOW OFTEN",
+        help="a time (60s, 10m, 1h) or a number of updates; also at an epoch's end",
+    )
+    kept.add_argument(
+        "--tensorboard", action="store_true", help="write event files for TensorBoard too (needs tensorboardX)"
+    )
 
 
 def _train(options: argparse.Namespace) -> int:
-    experiment = make_experiment(options, options.rule)
+    if options.tensorboard:
+        logs.find_writer()
+    if options.previous and not options.resume:
+        raise ValueError("--previous goes with --resume RUN")
+    if options.resume:
+        experiment = _kept_experiment(options)
+    else:
+        experiment = make_experiment(options, options.rule)
     dataset = data.load(experiment.data, experiment.data_dir)
-    net, rule, _, _ = experiments.build(experiment, dataset)
-    print(net.summary(rule))
-    print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
-    folder = runs.new_folder(options.out or f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}")
+    experiments.parts(experiment, dataset)  # what cannot be held out is told before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
-    interrupted = False
+    print(trainer.net.summary(trainer.rule))
+    print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
+    name = f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}"
+    folder = Path(options.resume) if options.resume else runs.new_folder(options.out or name)
+    with runs.locked(folder):
+        if options.resume:
+            _go_on(folder, experiment, dataset, trainer, options.previous)
+        every_seconds, every_steps = options.checkpoint_every
+        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
+        try:
+            with interrupts.stopping(trainer) as interrupt:
+                result = experiments.fit(experiment, dataset, trainer)
+        except KeyboardInterrupt:
+            print(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}", file=sys.stderr)
+            return INTERRUPTED
+        if trainer.stopped:
+            place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
+            print(f"interrupted {place}{_how_to_go_on(folder)}", file=sys.stderr)
+        return _finish_run(folder, experiment, dataset.name, trainer, result) or interrupt.exit_code
+
+
+def _kept_experiment(options: argparse.Namespace) -> Experiment:
+    """The experiment of the folder to go on with. Raises ValueError where other options say otherwise."""
+    kept = runs.read_experiment(options.resume)
+    given = _given(options.arguments) - {"resume", "previous", "checkpoint_every", "tensorboard"}
+    wrong = contradictions(given - {"backend", "dtype", "threads", "data_dir", "epochs"}, options, kept)
+    epochs = options.epochs if "epochs" in given else kept.epochs
+    if epochs < kept.epochs:
+        wrong.append(f"--epochs {epochs} (kept: {kept.epochs}, and only more may be asked for)")
+    if wrong:
+        raise ValueError(f"{options.resume} is gone on with as it was begun; leave out {', '.join(wrong)}")
+    return replace(kept, epochs=epochs, data_dir=options.data_dir or kept.data_dir)
+
+
+def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
     try:
-        experiments.fit(experiment, dataset, trainer)
-    except KeyboardInterrupt:
-        interrupted = True
-    if not trainer.history:
-        runs.drop_empty(folder)
-        return INTERRUPTED
-    result = experiments.result_of(experiment, trainer, seconds=0.0)
+        found = keeping.go_on(folder, experiment, dataset, trainer, previous)
+    except CheckpointError as error:
+        if error.previous is None:
+            raise
+        raise CheckpointError(f"{error}; to go on from there, add --previous") from error
+    print(f"going on {found.position() if found else 'from the start: no checkpoint was written'}", flush=True)
+    wrote, now = (found.environment if found else {}), runs.environment()
+    changed = [
+        f"{key} {wrote[key]}, now {now[key]}"
+        for key in ("minifa", "numpy", "backend")
+        if key in wrote and wrote[key] != now[key]
+    ]
+    if changed:
+        print(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others", file=sys.stderr)
+
+
+def _given(arguments: Sequence[str]) -> set[str]:
+    """The names of the options that stand on the command line, defaults or not."""
+    parser = make_parser()
+    command = parser.parse_args(arguments).parser
+    for action in command._actions:
+        action.default = argparse.SUPPRESS
+    command._defaults.clear()
+    return vars(parser.parse_args(arguments)).keys() - {"command", "parser", "run"}
+
+
+def _how_to_go_on(folder: Path) -> str:
+    where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
+    dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
+    return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
+
+
+def _finish_run(folder: Path, experiment: Experiment, data_name: str, trainer: Trainer, result: Result) -> int:
+    """What is left to write and to tell once training has returned."""
     runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
-    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {dataset.name}")
+    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {data_name}")
     print(tables.history_table(trainer.history))
     print(f"\nwritten to {folder}")
-    if interrupted:
-        print(f"interrupted in epoch {trainer.epoch}: the epochs before it are kept", file=sys.stderr)
-        return INTERRUPTED
     if result.diverged:
         print(f"training diverged: {trainer.divergence}; try a smaller --lr", file=sys.stderr)
         return DIVERGED

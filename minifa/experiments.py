@@ -19,8 +19,8 @@ from multiprocessing import get_context
 from typing import Any
 
 from . import backend, rules, schedules, weights
-from .data import load
-from .data.base import Dataset
+from .data import Augmentation, load, make_augmentation
+from .data.base import Dataset, Examples
 from .losses import LOSSES, Loss
 from .models import MODELS
 from .network import Network
@@ -42,6 +42,7 @@ class Experiment:
     Attributes:
         data: name of a data set, or path of an npz file.
         data_dir: folder of its files; None: the usual places.
+        augmentation: what is done to training batches, ``"crop24"`` or ``"crop_flip:padding=4"``; None: nothing.
         model: name of an architecture.
         model_options: its own options (depth, batch_norm, hidden, ...).
         weights: safetensors file whose numbers the network starts from (see `minifa.weights`); None: drawn ones.
@@ -66,6 +67,7 @@ class Experiment:
 
     data: str = "digits"
     data_dir: str | None = None
+    augmentation: str | None = None
     model: str = "cnn"
     model_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
@@ -134,20 +136,27 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
     make_loss = lookup(LOSSES, loss_name, "loss")
     schedules.make(experiment.schedule)  # refused now rather than when training starts
+    augmentation = augmentation_of(experiment)
+    shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
     try:
-        layers = make_model(data.input_shape, data.n_out, **experiment.model_options)
+        layers = make_model(shape, data.n_out, **experiment.model_options)
         optimizer = make_optimizer(
             lr=experiment.rate(), weight_decay=experiment.decay(), **experiment.optimizer_options
         )
     except TypeError as error:  # an option that the model or optimizer does not have
         raise ValueError(str(error).replace("()", "")) from None
-    net = Network(layers, seed=experiment.seed, input_shape=data.input_shape)
+    net = Network(layers, seed=experiment.seed, input_shape=shape)
     if experiment.weights is not None:
         weights.load(net, experiment.weights)
     if experiment.freeze is not None:
         net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
     return net, rule, make_loss(), optimizer
+
+
+def augmentation_of(experiment: Experiment) -> Augmentation | None:
+    """What the experiment's description stands for. Raises ValueError for an unknown name or option."""
+    return None if experiment.augmentation is None else make_augmentation(experiment.augmentation)
 
 
 class MeasureTest(Callback):
@@ -172,7 +181,8 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
     if progress:
         callbacks.append(ProgressBar(experiment.rule))
-    return Trainer(net, rule, loss, optimizer, schedules.make(experiment.schedule), experiment.seed, callbacks)
+    schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)
+    return Trainer(net, rule, loss, optimizer, schedule, experiment.seed, callbacks, augmentation=augmentation)
 
 
 def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:
@@ -194,11 +204,18 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
 
 
 def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
-    """Train as the experiment says."""
-    train, held_out = data.hold_out(experiment.validation) if experiment.validation else (data.train, None)
+    """Train as the experiment says; a trainer that has finished some of the epochs makes those that are left."""
+    train, held_out = parts(experiment, data)
     started = time.perf_counter()
-    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
+    left = experiment.epochs - trainer.finished
+    if left > 0 or not trainer.finished:
+        trainer.fit(train, left, experiment.batch_size, held_out)
     return result_of(experiment, trainer, time.perf_counter() - started)
+
+
+def parts(experiment: Experiment, data: Dataset) -> tuple[Examples, Examples | None]:
+    """(the examples to learn from, those held out for validation or None)."""
+    return data.hold_out(experiment.validation) if experiment.validation else (data.train, None)
 
 
 def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Result:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import rules
-from .data import DATASETS
+from .data import AUGMENTATIONS, DATASETS
 from .experiments import Experiment
 from .losses import LOSSES
 from .models import MODELS
@@ -27,6 +28,53 @@ def widths(text: str) -> tuple[int, ...]:
     return tuple(at_least_one(part.strip()) for part in text.split(","))
 
 
+def how_often(text: str) -> tuple[float, int | None]:
+    """(seconds, None) from ``60s``, ``10m`` or ``1h``; (60, steps) from a whole number of updates."""
+    if text.isdecimal() and int(text) > 0:
+        return 60.0, int(text)
+    try:
+        seconds = float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a time as 60s, 10m, 1h, or a number of updates, got {text}")
+    return seconds, None
+
+
+def contradictions(given: Iterable[str], options: argparse.Namespace, kept: Experiment) -> list[str]:
+    """What of the options that were given is not as in an experiment that is kept: ``--lr 0.1 (kept: 0.05)``.
+
+    Args:
+        given: the names of the options that stood on the command line.
+        options: all of them, defaults included.
+        kept: the experiment.
+    """
+    filled = argparse.Namespace(**vars(options))
+    for name in {"model", "optimizer", "rule"} - set(given):
+        setattr(filled, name, getattr(kept, name))
+    asked = make_experiment(filled, filled.rule)
+    wanted, there = _by_option(asked), _by_option(kept)
+    known = wanted.keys() | there.keys()
+    different = [name for name in sorted(given) if name not in known or _shown(wanted, name) != _shown(there, name)]
+    return [
+        f"--{name.replace('_', '-')} {_shown({**vars(options), **wanted}, name)} (kept: {_shown(there, name)})"
+        for name in different
+    ]
+
+
+def _by_option(experiment: Experiment) -> dict[str, Any]:
+    """An experiment's values by the names of the options that set them."""
+    model = {key: one.default for key, one in inspect.signature(MODELS[experiment.model]).parameters.items()}
+    fields = {**vars(experiment), "lr": experiment.rate(), "weight_decay": experiment.decay()}
+    return {**model, **fields, **experiment.model_options, **experiment.optimizer_options}
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    """A value as on the command line: 100,50 for a tuple and for the list that JSON makes of it."""
+    value = values.get(name)
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value).lower()
+
+
 def add_setting(command: argparse.ArgumentParser) -> None:
     """The options that `train` and `compare` share."""
     add_network(command, data="digits", model="cnn")
@@ -42,6 +90,9 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     what = command.add_argument_group("what is trained")
     what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
+    what.add_argument(
+        "--augmentation", help=f"of training images: {', '.join(AUGMENTATIONS)} (options behind a colon); default none"
+    )
     what.add_argument("--model", default=model, help=f"architecture: {', '.join(MODELS)}")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
@@ -87,6 +138,7 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
     return Experiment(
         data=options.data,
         data_dir=options.data_dir,
+        augmentation=options.augmentation,
         model=options.model,
         model_options=model_options,
         weights=options.weights,
@@ -101,6 +153,7 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
         batch_size=options.batch_size,
         weight_decay=options.weight_decay,
         seed=options.seed,
+        validation=getattr(options, "validation", 0.0),
     )
 
 

@@ -1,20 +1,23 @@
 """A run folder: what was asked for, what was measured, and the network as it ended.
 
     config.json     the experiment, with versions and machine
-    history.csv     a row per epoch
+    history.csv     a row per epoch, and log.jsonl, a line per event (see `minifa.logs`)
+    last.ckpt       where training stands, with last.ckpt.previous and best.ckpt (see `minifa.checkpoints`)
     network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
     figures/        pictures
+    .lock           held by the process that writes here
 
-A folder that is there is never written over.
+A folder that is there is never written over, except by going on with its own run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,11 +29,16 @@ from . import backend, experiments
 from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
+from .files import write_whole
 from .network import Network
 from .rules.base import Rule
 from .training import History, Row
 
 FORMAT = 1
+
+
+class RunInUse(OSError):
+    """Another process is writing into this run folder."""
 
 
 def new_folder(path: str | Path) -> Path:
@@ -89,7 +97,67 @@ def save(folder: Path, experiment: experiments.Experiment, history: History, net
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """config.json with the format's number and the environment beside what is given."""
     text = json.dumps({"format": FORMAT, **config, "environment": environment()}, indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / "config.json", text + "\n")
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other processes from writing into this run folder. The system holds the lock and drops it with the process,
+    however that ends, so that none is left behind; the file ``.lock`` only carries it.
+
+    Raises:
+        RunInUse: another process holds it.
+    """
+    path = Path(folder) / ".lock"
+    with open(path, "a+", encoding="utf-8") as file:
+        if not _try_lock(file.fileno()):
+            file.seek(0)
+            raise RunInUse(f"{folder} is being written by {file.read().strip() or 'another process'}: let it end first")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _try_lock_on_windows(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nothing can be known
+        return True
+    return True
+
+
+def _try_lock_on_windows(descriptor: int) -> bool:
+    import msvcrt
+
+    os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the text, which stays readable for others
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    except OSError:
+        return False
+    return True
+
+
+def read_experiment(folder: str | Path) -> experiments.Experiment:
+    """What a folder of `minifa train` was asked for, whether it is finished or not.
+
+    Raises:
+        FileNotFoundError: this is no run folder.
+        DataFileError: its config.json is damaged, or describes no single run.
+    """
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path} is no folder of a run: it has no config.json")
+    described = _read_experiments(path)
+    if len(described) != 1:
+        raise DataFileError(f"{path} holds {len(described)} experiments, and only a single run can be gone on with")
+    return described[0]
 
 
 def read_results(folder: str | Path) -> list[experiments.Result]:

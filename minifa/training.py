@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
+import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ import numpy
 
 from . import backend, metrics
 from .backend import Array, xp
+from .data.augment import Augmentation
 from .data.base import Examples
+from .data.batches import Batch, Batches
 from .divergence import Divergence, Watch
+from .files import write_whole
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
@@ -23,7 +28,6 @@ from .network import Network
 from .optim import Optimizer
 from .rules.base import Rule
 from .schedules import Schedule, constant
-from .streams import generator
 
 Row = dict[str, Any]
 
@@ -46,10 +50,11 @@ class History(list[Row]):
 
     def save_csv(self, path: str | Path) -> None:
         """Write the table: a header, then a line per epoch; empty where nothing was measured."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self)
+        write_whole(path, text.getvalue())
 
     @classmethod
     def read_csv(cls, path: str | Path) -> History:
@@ -98,8 +103,14 @@ class Callback:
         """After every epoch (number 0: before the first update), with its row; what is put into it is kept in the
         history."""
 
+    def on_recorded(self, trainer: Trainer) -> None:
+        """When the epoch's row is complete and in the history."""
+
+    def on_done(self, trainer: Trainer) -> None:
+        """Before `Trainer.fit` returns: trained, stopped or diverged, but not failed."""
+
     def on_end(self, trainer: Trainer) -> None:
-        """After the last epoch, also when training was interrupted."""
+        """After the last epoch, also when training failed or was broken off."""
 
 
 class Trainer:
@@ -110,6 +121,7 @@ class Trainer:
         schedule: what the learning rate is multiplied by, as a function of the epoch; default constant.
         seed: keys the order of the examples, drawn anew for every epoch, and again by the next trainer of the network.
         callbacks: told what happens, in this order.
+        augmentation: what is done to every training batch; None: nothing.
         check_every: updates between two looks at whether the loss is still finite; the look waits for the device.
             Default: 1 on the CPU, 50 on a GPU.
 
@@ -118,6 +130,9 @@ class Trainer:
             last one, with what was seen of it.
         diverged: whether training ended early because the loss was no longer finite.
         divergence: then, where that began (a `minifa.divergence.Divergence`); else None.
+        stopped: whether `fit` returned early because `stop` was called.
+        epoch, batch: the epoch in hand or last finished, and the updates made in it.
+        unfinished: whether that epoch has no row yet; `fit` goes on inside it.
 
     >>> data = mf.data.load("xor")
     >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
@@ -140,21 +155,27 @@ class Trainer:
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         check_every: int | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.schedule, self.seed, self.callbacks = schedule or constant(), seed, list(callbacks)
         self.base_lr = optimizer.lr
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
+        self.batch, self.unfinished = 0, False
         self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend
-        self.seen = 0
+        self.correct: Any = 0  # how many of them were right, on the backend
+        self.seen, self.seconds = 0, 0.0
+        self.layout: dict[str, Any] = {}  # which examples, in which batches: an epoch must be finished with the same
         self.history = History()
-        self.diverged = False
+        self.diverged = self.stopping = self.stopped = False
         self.divergence: Divergence | None = None
         self.watch = Watch(net, rule, loss, optimizer, check_every)
+        self.augmentation = augmentation
 
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
-        """Train for so many epochs more and return the history.
+        """Train for so many epochs more and return the history. An epoch that was stopped, or loaded, in its middle is
+        gone on with, and is the first of them.
 
         Args:
             train: examples to learn from.
@@ -163,13 +184,15 @@ class Trainer:
             validation: examples measured after every epoch, never learnt from.
 
         Raises:
-            ValueError: fewer than one epoch or example per batch; a last batch on which batch norm could not train.
+            ValueError: fewer than one epoch or example per batch; a last batch on which batch norm could not train;
+                other examples or batches in the middle of an epoch.
         """
         if epochs < 1 or batch_size < 1:
             raise ValueError(f"training needs at least 1 epoch and 1 example per batch, got {epochs} and {batch_size}")
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
-            infer_chain(self.net.layers, train.x.shape[1:], source="the examples")
+            infer_chain(self.net.layers, self.shown(train.x[:1]).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
+        self._lay_out(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
         self.watch.forget()
         self.base_lr = self.optimizer.lr
@@ -178,14 +201,89 @@ class Trainer:
             if not self.history:
                 self._finish_epoch({"epoch": 0}, validation)
             for _ in range(epochs):
-                self.epoch += 1
-                self._finish_epoch(self._train_epoch(train, batch_size, batches), validation)
-                if self.diverged:
+                if not self.unfinished:
+                    self._begin_epoch()
+                row = self._train_epoch(train, batch_size, batches)
+                if row is not None:
+                    self._finish_epoch(row, validation)
+                if self.diverged or self.stopping:
                     break
+            self.stopped = self.stopping
+            self._tell("on_done")
+        except BaseException:
+            self.unfinished = False  # nobody knows how far the update came: the next fit begins a new epoch
+            raise
         finally:
+            self.stopping = False
             self.optimizer.lr = self.base_lr
             self._tell("on_end")
         return self.history
+
+    def stop(self) -> None:
+        """Let `fit` return after the update that is being made. It may be called from a callback, or from the handler
+        of a signal; the next `fit` goes on in the middle of the epoch.
+
+        >>> class Enough(mf.training.Callback):
+        ...     def on_step(self, trainer, examples):
+        ...         trainer.stop()
+        >>> data = mf.data.load("xor")
+        >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+        >>> rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
+        >>> trainer = mf.Trainer(net, rule, loss, mf.SGD(), callbacks=[Enough()])
+        >>> history = trainer.fit(data.train, epochs=9, batch_size=1)
+        >>> trainer.stopped, trainer.epoch, trainer.batch
+        (True, 1, 1)
+        """
+        self.stopping = True
+
+    @property
+    def finished(self) -> int:
+        """Epochs that are finished."""
+        return self.epoch - int(self.unfinished)
+
+    def state(self) -> dict[str, Any]:
+        """Where training stands, in what JSON can hold: with the states of network, rule and optimizer, and the
+        network's ``step``, all that it takes to go on (`minifa.checkpoints` keeps them together)."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "unfinished": self.unfinished,
+            "begun": self.begun,
+            "total": float(self.total),
+            "correct": int(self.correct),
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "base_lr": self.base_lr,
+            "layout": self.layout,
+            "history": list(self.history),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
+        expected = self.state()
+        wrong = [key for key, value in expected.items() if not _is_like(state.get(key), value)]
+        if wrong or state.keys() != expected.keys():
+            told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
+            raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
+        self.history[:] = state["history"]
+        for key in expected.keys() - {"history"}:
+            setattr(self, key, state[key])
+        self.optimizer.lr = self.base_lr
+        self.diverged = self.stopped = False
+
+    def _lay_out(self, train: Examples, batch_size: int) -> None:
+        wanted = layout(train, batch_size)
+        if self.unfinished and wanted != self.layout:
+            raise ValueError(
+                f"epoch {self.epoch} was begun with {describe_layout(self.layout)}, "
+                f"and cannot be finished with {describe_layout(wanted)}"
+            )
+        self.layout = wanted
+
+    def _begin_epoch(self) -> None:
+        self.epoch += 1
+        self.batch, self.unfinished = 0, True
+        self.total, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
 
     def _check_last_batch(self, n: int, batch_size: int) -> None:
         last = n % batch_size or min(n, batch_size)
@@ -196,39 +294,49 @@ class Trainer:
                     "train (one value per feature has no variance): choose another batch size"
                 )
 
-    def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row:
-        order = generator(self.seed, "order", self.begun, self.epoch).permutation(len(train))
-        started = time.perf_counter()
-        self.total, self.seen, correct = 0.0, 0, 0
+    def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row | None:
+        """The epoch from where it stands; its row, or None where it was stopped."""
+        examples = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation)
+        started = time.perf_counter() - self.seconds
         # NumPy's warnings are silenced because the loop itself reports divergence.
         with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for i in range(batches):
-                rows = order[i * batch_size : (i + 1) * batch_size]
-                self.optimizer.lr = self.base_lr * self.schedule(self.epoch - 1 + i / batches)
-                make_batch = functools.partial(self._batch, train, rows)
-                self.watch.keep(make_batch)
-                x, y = make_batch()
-                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(rows)
-                self.seen += len(rows)
+            for i, batch in enumerate(examples.ahead(self.batch), start=self.batch):
+                self.optimizer.lr = self._rate(i, batches)
+                self.watch.keep(functools.partial(self._remade, examples, i))
+                x, y = self._moved(batch)
+                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(y)
+                self.seen += len(y)
                 if y.ndim == 1:
-                    correct = correct + count_correct(self.rule.output, self.rule.target)
+                    self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
                 self.optimizer.step(self.net, self.rule)
-                self._tell("on_step", len(rows))
+                self.batch, self.seconds = i + 1, time.perf_counter() - started
+                self._tell("on_step", len(y))
                 if self.watch.is_due(last=i == batches - 1):
                     if not math.isfinite(float(self.total)):
                         self.divergence = self.watch.find()
                         break
                     self.watch.passed()
-        seconds = time.perf_counter() - started
-        row: Row = {"epoch": self.epoch, "lr": self.optimizer.lr, "train_loss": self.running_loss()}
+                if self.stopping:
+                    return None
+        loss = self.running_loss()  # waits for the device: only now the seconds are all there
+        self.seconds = time.perf_counter() - started
+        row: Row = {"epoch": self.epoch, "lr": self._rate(self.batch - 1, batches), "train_loss": loss}
         if train.y.ndim == 1:
-            row["train_accuracy"] = int(correct) / self.seen
-        self.diverged = not math.isfinite(row["train_loss"])
-        return {**row, "seconds": seconds, "images_per_second": self.seen / seconds}
+            row["train_accuracy"] = int(self.correct) / self.seen
+        self.diverged = not math.isfinite(loss)
+        return {**row, "seconds": self.seconds, "images_per_second": self.seen / self.seconds}
 
-    def _batch(self, train: Examples, rows: numpy.ndarray) -> tuple[Array, numpy.ndarray]:
-        """The inputs on the backend and the targets of these rows."""
-        return backend.asarray(train.x[rows], self.net.dtype), train.y[rows]
+    def _rate(self, batch: int, batches: int) -> float:
+        """The learning rate of a batch of this epoch."""
+        return self.base_lr * self.schedule(self.epoch - 1 + batch / batches)
+
+    def _moved(self, batch: Batch) -> tuple[Array, numpy.ndarray]:
+        """The inputs on the backend, and the targets."""
+        return backend.asarray(batch[0], self.net.dtype), batch[1]
+
+    def _remade(self, examples: Batches, number: int) -> tuple[Array, numpy.ndarray]:
+        """A batch that was there before, drawn by the same draws."""
+        return self._moved(examples.make(number))
 
     def running_loss(self) -> float:
         """Mean loss of the examples seen so far in this epoch. Reading it waits for the device."""
@@ -239,10 +347,16 @@ class Trainer:
             row.update({f"validation_{key}": value for key, value in self.evaluate(validation).items()})
         self._tell("on_epoch", row)
         self.history.append(row)
+        self.unfinished = False
+        self._tell("on_recorded")
 
     def _tell(self, event: str, *facts: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self, *facts)
+
+    def shown(self, x: numpy.ndarray) -> numpy.ndarray:
+        """What the network is shown of examples that are only measured."""
+        return x if self.augmentation is None else self.augmentation.measured(x)
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
@@ -251,7 +365,7 @@ class Trainer:
         with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
-                output = self.net.forward(backend.asarray(x, self.net.dtype))
+                output = self.net.forward(backend.asarray(self.shown(x), self.net.dtype))
                 target = self.loss.target(y, output)
                 total = total + self.loss(output, target)[0].sum()
                 correct = correct + count_correct(output, target)
@@ -259,6 +373,26 @@ class Trainer:
         if examples.y.ndim == 1:
             found["accuracy"] = int(correct) / len(examples)
         return found
+
+
+def layout(train: Examples, batch_size: int) -> dict[str, Any]:
+    """Which examples in which batches, in what JSON can hold: their number, and a hash of all targets and of 256 inputs
+    from all over the set."""
+    digest = hashlib.sha256(repr((train.x.shape, str(train.x.dtype))).encode())
+    digest.update(numpy.ascontiguousarray(train.y).tobytes())
+    digest.update(numpy.ascontiguousarray(train.x[:: max(1, len(train) // 256)]).tobytes())
+    return {"examples": len(train), "batch_size": batch_size, "digest": digest.hexdigest()[:16]}
+
+
+def describe_layout(layout: Mapping[str, Any]) -> str:
+    return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
+
+
+def _is_like(value: Any, example: Any) -> bool:
+    """Whether a value that was read has the type it should have; history's rows are dictionaries."""
+    if isinstance(example, list):
+        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+    return type(value) is type(example)
 
 
 def count_correct(output: Array, target: Array) -> Array:
@@ -280,7 +414,8 @@ class ProgressBar(Callback):
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         from tqdm import tqdm  # here, so that importing minifa stays quick
 
-        self.bar = tqdm(total=epochs * batches, desc=self.label, unit="batch", disable=None, leave=True)
+        done = trainer.batch if trainer.unfinished else 0
+        self.bar = tqdm(total=epochs * batches, initial=done, desc=self.label, unit="batch", disable=None, leave=True)
         self.facts: dict[str, str] = {}
         self.examples, self.since = 0, time.perf_counter()
 
@@ -325,7 +460,7 @@ class RecordAlignment(Callback):
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         if trainer.diverged:
             return
-        x = backend.asarray(self.examples.x, trainer.net.dtype)
+        x = backend.asarray(trainer.shown(self.examples.x), trainer.net.dtype)
         with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in training: the loss tells
             found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():

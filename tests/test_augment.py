@@ -5,7 +5,7 @@ import pytest
 
 import minifa as mf
 from minifa.data import make_augmentation
-from minifa.data.batches import WORTH_A_THREAD, epoch_batches
+from minifa.data.batches import WORTH_A_THREAD, Batches
 
 
 def numbered(n=500, side=8, channels=2):
@@ -65,13 +65,14 @@ def test_batches_are_the_same_from_wherever_one_begins(side, augmentation):
     train = examples(90, side)
     assert (train.x[:32].nbytes >= WORTH_A_THREAD) == (side == 40)
     made = augmentation and make_augmentation(augmentation)
-    whole = list(epoch_batches(train, 32, seed=1, epoch=2, augmentation=made))
+    batches = Batches(train, 32, seed=1, epoch=2, augmentation=made)
+    whole = list(batches.ahead())
     assert [len(y) for _, y in whole] == [32, 32, 26]
-    late = list(epoch_batches(train, 32, seed=1, epoch=2, augmentation=made, first=1))
+    late = list(batches.ahead(first=1))
     for (x, y), (x_late, y_late) in zip(whole[1:], late, strict=True):
         np.testing.assert_array_equal(x, x_late)
         np.testing.assert_array_equal(y, y_late)
-    other = next(iter(epoch_batches(train, 32, seed=1, epoch=3, augmentation=made)))
+    other = Batches(train, 32, seed=1, epoch=3, augmentation=made).make(0)
     assert (other[0] != whole[0][0]).any()
     if augmentation is None:
         assert sorted(np.concatenate([x.reshape(len(x), -1)[:, 0] for x, _ in whole])) == sorted(train.x[:, 0, 0, 0])
@@ -81,10 +82,10 @@ def test_an_error_in_the_thread_comes_out():
     train = examples(64, 40)
     too_small = mf.data.Augmentation(size=41)
     with pytest.raises(ValueError, match="do not fit"):
-        list(epoch_batches(train, 32, seed=0, epoch=1, augmentation=too_small))
+        list(Batches(train, 32, seed=0, epoch=1, augmentation=too_small).ahead())
 
 
 def test_training_may_stop_in_mid_epoch():
-    batches = epoch_batches(examples(320, 40), 32, seed=0, epoch=1)
+    batches = Batches(examples(320, 40), 32, seed=0, epoch=1).ahead()
     next(batches)
     batches.close()  # the thread ends; nothing hangs

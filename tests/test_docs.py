@@ -85,7 +85,10 @@ def collect(kind, modules):
 FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.schedules", "minifa.weights"]
 OTHERS = [
     f"minifa.{name}"
-    for name in ("initialisers", "losses", "network", "optim", "tracing", "training", "experiments", "divergence")
+    for name in (
+        *("initialisers", "losses", "network", "optim", "tracing", "training", "experiments", "divergence"),
+        *("checkpoints", "interrupts", "keeping", "logs", "runs"),
+    )
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])
 FUNCTIONS = collect(inspect.isfunction, FIRST_MET)

@@ -24,43 +24,52 @@ class _Failed:
         self.error = error
 
 
-def epoch_batches(
-    examples: Examples,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    key: str = "",
-    augmentation: Augmentation | None = None,
-    first: int = 0,
-) -> Iterator[Batch]:
-    """(x, y) of every batch, on the host.
+class Batches:
+    """The batches of one epoch, (x, y) on the host.
 
     Args:
         examples: what there is to learn from.
         batch_size: examples in each; the last may be smaller.
         seed, epoch, key: name the draws.
         augmentation: done to every x; None: nothing.
-        first: number of the batch to begin with.
 
-    >>> from minifa.data.batches import epoch_batches
-    >>> examples = mf.data.load("xor").train
-    >>> whole = [y.tolist() for _, y in epoch_batches(examples, 1, seed=0, epoch=1)]
-    >>> whole[2:] == [y.tolist() for _, y in epoch_batches(examples, 1, seed=0, epoch=1, first=2)]
+    >>> from minifa.data.batches import Batches
+    >>> batches = Batches(mf.data.load("xor").train, batch_size=1, seed=0, epoch=1)
+    >>> whole = [y.tolist() for _, y in batches.ahead()]
+    >>> [y.tolist() for _, y in batches.ahead(first=2)] == whole[2:]
     True
     """
-    order = generator(seed, "order", key, epoch).permutation(len(examples))
-    numbers = range(first, -(-len(examples) // batch_size))
 
-    def make(number: int) -> Batch:
-        rows = order[number * batch_size : (number + 1) * batch_size]
-        x = examples.x[rows]
-        if augmentation is not None:
-            x = augmentation.drawn(x, generator(seed, "augmentation", f"{key}/{epoch}", number))
-        return x, examples.y[rows]
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        key: str = "",
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.examples, self.batch_size, self.augmentation = examples, batch_size, augmentation
+        self.seed, self.epoch, self.key = seed, epoch, key
+        self.order = generator(seed, "order", key, epoch).permutation(len(examples))
 
-    if examples.x[:batch_size].nbytes < WORTH_A_THREAD:
-        return map(make, numbers)
-    return _ahead(make, numbers)
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.batch_size)
+
+    def make(self, number: int) -> Batch:
+        """The batch of that number, the same however often it is made."""
+        rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        x = self.examples.x[rows]
+        if self.augmentation is not None:
+            x = self.augmentation.drawn(x, generator(self.seed, "augmentation", f"{self.key}/{self.epoch}", number))
+        return x, self.examples.y[rows]
+
+    def ahead(self, first: int = 0) -> Iterator[Batch]:
+        """The batches from the ``first`` on, where it pays each made while the one before is in use."""
+        numbers = range(first, len(self))
+        if self.examples.x[: self.batch_size].nbytes < WORTH_A_THREAD:
+            return map(self.make, numbers)
+        return _ahead(self.make, numbers)
 
 
 def _ahead(make: Any, numbers: range) -> Iterator[Batch]:

@@ -13,6 +13,8 @@ is weight symmetry in backpropagation?" (usf, frsf, brsf, concordance); scale="s
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from ..backend import Array, elementwise, xp
 from ..layers.base import Weighted
@@ -213,6 +215,13 @@ class BRSF(FRSF):
 
     def draw(self, net: Network) -> None:
         super().draw(net)
+        self._start()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self._start()  # what was drawn for step 0 of another training is no draw for step 0 of this one
+        super().load_state(state)
+
+    def _start(self) -> None:
         self.drawn: dict[str, tuple[int, Array]] = {name: (0, array) for name, array in self.memory.items()}
 
     def magnitude(self, layer: Weighted) -> Array:

@@ -1,0 +1,423 @@
+"""Checkpoints: all that it takes to go on with a training to the same bits, in one file.
+
+    minifa-checkpoint.json    format, environment, experiment, what the training is made of, and where it stands
+    network/..., rule/..., optimizer/...    one .npy for every array that changes; no pickle
+    the last 64 bytes         SHA-256 of everything before them
+
+The file is a zip archive, so that NumPy and others can look into it. Draws are keyed by seed and position (see
+`minifa.streams`), so that no random state has to be kept. A file is written beside its place and renamed when it is on
+the disk; the one before it stays as ``NAME.previous``.
+
+>>> data = mf.data.load("xor")
+>>> def fresh():
+...     net = mf.Network(mf.models.tiny(data.input_shape, data.n_out), seed=0)
+...     rule, loss = mf.rules.KolenPollack(seed=0).attach(net), mf.SoftmaxCrossEntropy()
+...     return mf.Trainer(net, rule, loss, mf.Adam(lr=0.1))
+>>> import pathlib, tempfile
+>>> folder = tempfile.TemporaryDirectory()
+>>> path = pathlib.Path(folder.name, "xor.ckpt")
+>>> one, other = fresh(), fresh()
+>>> history = one.fit(data.train, epochs=3)
+>>> mf.checkpoints.save(path, one)
+>>> mf.checkpoints.load(path, other)
+<Checkpoint of kolen_pollack after epoch 3, step 3>
+>>> one.fit(data.train, epochs=2)[-1]["train_loss"] == other.fit(data.train, epochs=2)[-1]["train_loss"]
+True
+>>> folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import io
+import json
+import math
+import time
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from .files import write_whole
+from .network import check_state
+from .runs import environment
+from .training import Callback, History, Trainer
+
+FORMAT = 1
+MANIFEST = "minifa-checkpoint.json"
+PARTS = ("network", "rule", "optimizer")
+DIGEST_LENGTH = 64  # of SHA-256 in hexadecimal
+EPOCH_PAUSE = 1.0  # seconds: where epochs are shorter, not each of them is kept
+BEGINNING = b"PK\x03\x04"
+KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, is damaged, or belongs to another training; the sentence names it.
+
+    Args:
+        message: the sentence.
+        previous: the checkpoint before it, where it is good and the file itself is not.
+    """
+
+    def __init__(self, message: str, previous: Path | None = None) -> None:
+        super().__init__(message)
+        self.previous = previous
+
+
+@dataclass(frozen=True, repr=False)
+class Checkpoint:
+    """A checkpoint that was read and found whole.
+
+    Attributes:
+        path: its file.
+        environment: versions, backend and machine that wrote it.
+        experiment: the configuration that was given to `save`; empty where there was none.
+        made_of: names and settings of network, rule, loss, optimizer and trainer.
+        step: weight updates made.
+        training: what `minifa.training.Trainer.state` gave.
+        arrays: all arrays by name, ``"network/linear1.W"``.
+    """
+
+    path: Path
+    environment: dict[str, Any]
+    experiment: dict[str, Any]
+    made_of: dict[str, dict[str, Any]]
+    step: int
+    training: dict[str, Any]
+    arrays: dict[str, numpy.ndarray]
+
+    def part(self, name: str) -> dict[str, numpy.ndarray]:
+        """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, by the names that these use."""
+        return {key.removeprefix(f"{name}/"): a for key, a in self.arrays.items() if key.startswith(f"{name}/")}
+
+    def position(self) -> str:
+        """Where the training stands, for people.
+
+        >>> mf.checkpoints.Checkpoint("", {}, {}, {}, 7, {"epoch": 2, "batch": 3, "unfinished": True}, {}).position()
+        'in epoch 2 after 3 batches, step 7'
+        """
+        epoch, batch = self.training.get("epoch"), self.training.get("batch")
+        if self.training.get("unfinished"):
+            return f"in epoch {epoch} after {batch} batch{'es' * (batch != 1)}, step {self.step}"
+        return f"after epoch {epoch}, step {self.step}"
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint of {self.made_of['rule']['name']} {self.position()}>"
+
+
+# Writing
+
+
+def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | None = None) -> None:
+    """Write a checkpoint; the file that was there becomes ``NAME.previous``.
+
+    Args:
+        path: of the file, in a folder that is there.
+        trainer: the training, between two updates (in a callback, or when `fit` has returned).
+        experiment: what it was configured by, in what JSON can hold.
+
+    Raises:
+        CheckpointError: something is not finite any more, and could not be gone on with.
+        OSError: it cannot be written; the file that was there is there still.
+    """
+    arrays = arrays_of(trainer)
+    wrong = [key for key, array in arrays.items() if not numpy.isfinite(array).all()]
+    if wrong:
+        raise CheckpointError(f"nothing is written to '{path}': {', '.join(wrong[:3])} must hold finite numbers")
+    manifest = {
+        "format": FORMAT,
+        "environment": environment(),
+        "experiment": dict(experiment or {}),
+        "made_of": made_of(trainer),
+        "step": trainer.net.step,
+        "training": trainer.state(),
+        "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in arrays.items()},
+    }
+    write_whole(path, pack(manifest, arrays), previous=previous_of(path))
+
+
+def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
+    """Copies on the host of every array that a training changes."""
+    states = trainer.net.state(), trainer.rule.state(), trainer.optimizer.state()
+    return {f"{part}/{key}": array for part, state in zip(PARTS, states, strict=True) for key, array in state.items()}
+
+
+def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
+    """What must be the same when a training is gone on with, beside its arrays: kinds, seeds and settings."""
+    rule, loss, optimizer = (
+        {"name": getattr(one, "name", "") or type(one).__name__, **_settings(one)}
+        for one in (trainer.rule, trainer.loss, trainer.optimizer)
+    )
+    optimizer.pop("lr")  # it moves with the schedule: where training stands, not what it is made of
+    return {
+        "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype)},
+        "rule": rule,
+        "loss": loss,
+        "optimizer": optimizer,
+        "trainer": {"seed": trainer.seed},
+    }
+
+
+def _settings(owner: Any) -> dict[str, Any]:
+    """The attributes that are plain numbers, words, or tuples of them, as JSON gives them back. None counts as not
+    there: it also stands for arrays that are still to come."""
+    kinds = (bool, int, float, str, tuple)
+    found = {key: value for key, value in vars(owner).items() if type(value) in kinds}
+    return json.loads(json.dumps(found, default=repr))
+
+
+def pack(manifest: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> bytes:
+    """The bytes of a checkpoint."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        text = json.dumps(manifest, indent=1, ensure_ascii=False, default=_plain)
+        archive.writestr(zipfile.ZipInfo(MANIFEST), text.encode())
+        for key, array in arrays.items():
+            member = io.BytesIO()
+            numpy.lib.format.write_array(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), member.getbuffer())
+        archive.comment = b"0" * DIGEST_LENGTH  # the place of the digest, at the very end of the file
+    content = stream.getbuffer()
+    content[-DIGEST_LENGTH:] = _digest(content)
+    return bytes(content)
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return hashlib.sha256(content[:-DIGEST_LENGTH]).hexdigest().encode()
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    if isinstance(value, numpy.generic):
+        return value.item()
+    raise TypeError(f"a checkpoint keeps numbers, words, lists and dictionaries, got {value!r}")
+
+
+# Reading
+
+
+def previous_of(path: str | Path) -> Path:
+    """The place of the checkpoint before this one.
+
+    >>> mf.checkpoints.previous_of("run/last.ckpt").name
+    'last.ckpt.previous'
+    """
+    return Path(path).with_name(Path(path).name + ".previous")
+
+
+def newest(path: str | Path) -> Path | None:
+    """The checkpoint at this place; where a kill came between two renamings, the one before it; None: neither."""
+    return next((place for place in (Path(path), previous_of(path)) if place.is_file()), None)
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Read a checkpoint and verify all of it; nothing is unpickled.
+
+    Raises:
+        CheckpointError: it is damaged, or no checkpoint. Where the one before it is good, the sentence says so.
+        OSError: it cannot be opened.
+    """
+    place = Path(path)
+    try:
+        return _unpack(place, place.read_bytes())
+    except CheckpointError as error:
+        previous = previous_of(place)
+        try:
+            good = _unpack(previous, previous.read_bytes())
+        except (CheckpointError, OSError):
+            raise error from None
+        offer = f"the one before it, '{previous}', is good ({good.position()})"
+        raise CheckpointError(f"{error}; {offer}", previous) from error
+
+
+def _unpack(path: Path, content: bytes) -> Checkpoint:
+    if content[:4] != BEGINNING or content[30 : 30 + len(MANIFEST)] != MANIFEST.encode():
+        raise CheckpointError(f"'{path}' is no checkpoint of minifa: it does not begin as one ({len(content)} bytes)")
+    if content[-DIGEST_LENGTH:] != _digest(content):
+        raise CheckpointError(f"'{path}' is damaged or cut short: its checksum is wrong ({len(content)} bytes)")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            manifest = json.loads(archive.read(MANIFEST))
+            _check_manifest(manifest)
+            arrays = {
+                name.removesuffix(".npy"): _read_array(archive.read(name))
+                for name in archive.namelist()
+                if name != MANIFEST
+            }
+        _check_arrays(manifest["arrays"], arrays)
+    # What zipfile, json and NumPy raise between them for a file that was made up.
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        MemoryError,
+    ) as error:
+        raise CheckpointError(f"'{path}' is no checkpoint that can be used: {error}") from error
+    del manifest["format"]
+    return Checkpoint(path, **{**manifest, "arrays": arrays})
+
+
+def _read_array(content: bytes) -> numpy.ndarray:
+    return numpy.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _check_manifest(manifest: Any) -> None:
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise ValueError(f"its {MANIFEST} names no format")
+    if manifest["format"] != FORMAT:
+        written = manifest.get("environment", {}).get("minifa", "?")
+        raise ValueError(
+            f"it is of format {manifest['format']} (minifa {written}), and this minifa reads format {FORMAT}"
+        )
+    if manifest.keys() != KEYS:
+        raise ValueError(f"its {MANIFEST} has missing or unknown entries: {sorted(manifest.keys() ^ KEYS)}")
+    wrong = [key for key in KEYS - {"format", "step"} if not isinstance(manifest[key], dict)]
+    if wrong or type(manifest["step"]) is not int or manifest["step"] < 0:
+        raise ValueError(f"its {MANIFEST} has entries of another type: {sorted(wrong) or 'step'}")
+
+
+def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> None:
+    missing, extra = sorted(listed.keys() - arrays.keys()), sorted(arrays.keys() - listed.keys())
+    if missing or extra:
+        raise ValueError(f"missing arrays {missing or 'none'}, arrays that are not in its list {extra or 'none'}")
+    for key, array in arrays.items():
+        if [str(array.dtype), list(array.shape)] != listed[key]:
+            raise ValueError(f"the array {key!r} is {array.dtype} {array.shape}, and its list says {listed[key]}")
+
+
+def load(path: str | Path, trainer: Trainer) -> Checkpoint:
+    """Put a training where the checkpoint stands: the next `fit` gives the bits that the first one would have given.
+
+    Args:
+        path: of the file.
+        trainer: made as the one that was saved: same network, rule, loss, optimizer, schedule and seeds.
+
+    Returns:
+        What was read.
+
+    Raises:
+        CheckpointError: as `read`; or the checkpoint belongs to another training. Then nothing has been changed.
+        OSError: it cannot be opened.
+    """
+    checkpoint = read(path)
+    restore(checkpoint, trainer)
+    return checkpoint
+
+
+def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """What `load` does, with a checkpoint that was read already. Raises CheckpointError."""
+    net, rule, optimizer = trainer.net, trainer.rule, trainer.optimizer
+    try:
+        _check_made_of(checkpoint.made_of, made_of(trainer))
+        check_state(net.state(), checkpoint.part("network"), "this network")
+        check_state(rule.state(), checkpoint.part("rule"), f"the rule {rule.name!r}")
+        copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # a copy keeps what it loads to itself
+        trainer.load_state(checkpoint.training)  # checks before it changes, and is the last that could refuse
+    except ValueError as error:
+        raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
+    net.step = checkpoint.step  # first: some feedback follows from it
+    net.load_state(checkpoint.part("network"))
+    rule.load_state(checkpoint.part("rule"))
+    optimizer.load_state(checkpoint.part("optimizer"), net, rule)
+
+
+def _check_made_of(kept: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for part in here:
+        settings = kept.get(part)
+        if not isinstance(settings, dict):
+            raise ValueError(f"it does not say what its {part} is")
+        for key in sorted(here[part].keys() | settings.keys(), key=lambda key: (key != "name", key)):
+            theirs, ours = settings.get(key, "(nothing)"), here[part].get(key, "(nothing)")
+            if theirs != ours:
+                raise ValueError(f"its {part} has {key} {theirs!r}, and this one {ours!r}")
+
+
+# While training
+
+
+class SaveCheckpoints(Callback):
+    """Keeps ``last.ckpt`` while training goes on and, where there are validation examples, ``best.ckpt``.
+
+    ``last.ckpt`` is written every so often, at the end of an epoch (but not more often than once a second), when
+    training is done, and when it was stopped. ``best.ckpt`` is written at the end of every epoch whose validation
+    accuracy (without classes: loss) is better than all before it. Nothing is written once a number is not finite.
+
+    Args:
+        folder: where the files go; it is there already.
+        experiment: kept in every checkpoint, as for `save`.
+        every_seconds: seconds between two checkpoints within an epoch, above 0.
+        every_steps: instead, weight updates between them, from 1 up.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        experiment: Mapping[str, Any] | None = None,
+        every_seconds: float = 60.0,
+        every_steps: int | None = None,
+    ) -> None:
+        if not every_seconds > 0 or (every_steps is not None and every_steps < 1):
+            raise ValueError(
+                "checkpoints are written every so many seconds (above 0) or steps (from 1 up), "
+                f"got {every_seconds} and {every_steps}"
+            )
+        self.last, self.best = Path(folder) / "last.ckpt", Path(folder) / "best.ckpt"
+        self.experiment, self.every_seconds, self.every_steps = experiment, every_seconds, every_steps
+
+    def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        self.written = time.monotonic()
+        self.changed = False  # since the last checkpoint
+
+    def on_step(self, trainer: Trainer, examples: int) -> None:
+        self.changed = True
+        if self.every_steps is None:
+            due = time.monotonic() - self.written >= self.every_seconds
+        else:
+            due = trainer.net.step % self.every_steps == 0
+        if due:
+            self._save_last(trainer)
+
+    def on_recorded(self, trainer: Trainer) -> None:
+        self.changed = True
+        if is_best(trainer.history):
+            self._save(self.best, trainer)
+        if time.monotonic() - self.written >= EPOCH_PAUSE or len(trainer.history) == 1:
+            self._save_last(trainer)
+
+    def on_done(self, trainer: Trainer) -> None:
+        if self.changed:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self._save(self.last, trainer)
+        self.written, self.changed = time.monotonic(), False
+
+    def _save(self, path: Path, trainer: Trainer) -> None:
+        with contextlib.suppress(CheckpointError):  # not finite any more: the checkpoint before it stays
+            save(path, trainer, self.experiment)
+
+
+def is_best(history: History) -> bool:
+    """Whether the last epoch's validation accuracy, or without classes its loss, is better than all before it.
+
+    >>> from minifa.training import History
+    >>> [mf.checkpoints.is_best(History({"validation_loss": x} for x in loss)) for loss in ([3, 2], [3, 3])]
+    [True, False]
+    """
+    key, sign = ("validation_accuracy", 1) if "validation_accuracy" in history[-1] else ("validation_loss", -1)
+    scores = [sign * row[key] for row in history if key in row]
+    return bool(scores) and scores[-1] > max(scores[:-1], default=-math.inf)

@@ -1,0 +1,134 @@
+"""A run in its folder: what is kept while it goes on, and going on with it.
+
+>>> from minifa import keeping, runs
+>>> from minifa.experiments import Experiment, fit, trainer_for
+>>> import pathlib, tempfile
+>>> temporary = tempfile.TemporaryDirectory()
+>>> folder, data = pathlib.Path(temporary.name), mf.data.load("xor")
+>>> for epochs in (5, 8):  # the second time as another process would
+...     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=epochs)
+...     trainer = trainer_for(experiment, data)
+...     with runs.locked(folder):
+...         print(keeping.go_on(folder, experiment, data, trainer) if epochs == 8 else "new")
+...         keeping.keep(folder, experiment, trainer)
+...         result = fit(experiment, data, trainer)
+new
+<Checkpoint of bp after epoch 5, step 5>
+>>> [row["epoch"] for row in runs.read_results(folder)[0].history]
+[0, 1, 2, 3, 4, 5, 6, 7, 8]
+>>> temporary.cleanup()
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from . import checkpoints, experiments, runs
+from .checkpoints import Checkpoint, CheckpointError, SaveCheckpoints
+from .data import load
+from .data.base import Dataset
+from .experiments import Experiment
+from .logs import TensorBoard, WriteLogs
+from .network import Network
+from .rules.base import Rule
+from .training import Trainer, describe_layout, layout
+
+MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
+
+
+def keep(
+    folder: str | Path,
+    experiment: Experiment,
+    trainer: Trainer,
+    every_seconds: float = 60.0,
+    every_steps: int | None = None,
+    tensorboard: bool = False,
+) -> None:
+    """Write config.json now, and let the trainer write logs and checkpoints into the folder as it goes on.
+
+    Args:
+        folder: it is there, and locked (`minifa.runs.locked`).
+        experiment: what the trainer was made for.
+        trainer: it is given the callbacks.
+        every_seconds, every_steps: as for `minifa.checkpoints.SaveCheckpoints`.
+        tensorboard: whether event files are written too.
+
+    Raises:
+        ValueError: an option outside its range, or event files without the package that writes them.
+        OSError: the folder cannot be written into.
+    """
+    path = Path(folder)
+    config = experiment.as_config()
+    callbacks = [WriteLogs(path), *([TensorBoard(path / "tensorboard")] if tensorboard else [])]
+    trainer.callbacks += [*callbacks, SaveCheckpoints(path, config, every_seconds, every_steps)]  # logs come first
+    runs.write_config(path, {"experiment": config})
+
+
+def go_on(
+    folder: str | Path, experiment: Experiment, data: Dataset, trainer: Trainer, previous: bool = False
+) -> Checkpoint | None:
+    """Put the trainer where the folder's last checkpoint stands.
+
+    Args:
+        folder: of the run.
+        experiment: what the run was asked for; more epochs may be asked for, and its data lie elsewhere.
+        data: its data set.
+        trainer: made for the experiment, not yet trained.
+        previous: whether it is to be the checkpoint before the last.
+
+    Returns:
+        The checkpoint; None where the run ended before it wrote one, and begins anew.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or belongs to another experiment or other data.
+    """
+    last = Path(folder) / "last.ckpt"
+    place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
+    if place is None:
+        return None
+    checkpoint = checkpoints.read(place)
+    kept, asked = (json.loads(json.dumps(one, default=str)) for one in (checkpoint.experiment, experiment.as_config()))
+    differ = [
+        f"{key} {_of(kept, key)} and not {_of(asked, key)}" for key in {**kept, **asked} if _differ(kept, asked, key)
+    ]
+    if differ:
+        raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
+    train, there = experiments.parts(experiment, data)[0], checkpoint.training.get("layout")
+    here = layout(train, experiment.batch_size)
+    if there != here:
+        raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {describe_layout(here)}")
+    checkpoints.restore(checkpoint, trainer)
+    return checkpoint
+
+
+def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
+    """The network and rule of a checkpoint that was written in a run folder, ``best.ckpt`` say, with the experiment
+    they came from.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        CheckpointError: it is damaged, or no checkpoint of an experiment.
+        OSError: it, or the experiment's data, cannot be opened.
+    """
+    checkpoint = checkpoints.read(path)
+    try:
+        experiment = Experiment(**checkpoint.experiment)
+    except TypeError as error:
+        raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
+    if not checkpoint.experiment:
+        raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
+    trainer = experiments.trainer_for(experiment, load(experiment.data, experiment.data_dir))
+    checkpoints.restore(checkpoint, trainer)
+    return trainer.net, trainer.rule, experiment
+
+
+def _of(config: dict[str, Any], key: str) -> Any:
+    return config.get(key, "(nothing)")
+
+
+def _differ(kept: dict[str, Any], asked: dict[str, Any], key: str) -> bool:
+    return key not in MAY_CHANGE and _of(kept, key) != _of(asked, key)

@@ -1,0 +1,155 @@
+"""What a training writes down as it goes on, for people and programs that watch it.
+
+    history.csv    a row per epoch
+    log.jsonl      a line per event, each a JSON object: start, resume, epoch, interrupt, end
+    tensorboard/   event files of TensorBoard, when asked for
+
+A run that is gone on with cuts them back to its checkpoint: no epoch is there twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Collection, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .files import write_whole
+from .runs import environment
+from .training import Callback, History, Row, Trainer
+
+
+class WriteLogs(Callback):
+    """Writes ``history.csv`` and ``log.jsonl`` into a folder, each epoch as soon as it is finished.
+
+    Args:
+        folder: it is there already.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.table, self.lines = Path(folder) / "history.csv", Path(folder) / "log.jsonl"
+
+    def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        kept = cut_back(self.lines, trainer.history.column("epoch"))
+        write_whole(self.lines, "".join(f"{line}\n" for line in kept))
+        self.columns: list[str] = []
+        if trainer.history:
+            self._write_table(trainer.history)
+        facts = {"epochs": epochs, "batches": batches, "environment": environment()}
+        self._tell("resume" if trainer.history else "start", trainer, {**_place(trainer), **facts})
+
+    def on_recorded(self, trainer: Trainer) -> None:
+        row = trainer.history[-1]
+        if row.keys() <= set(self.columns):
+            with open(self.table, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        else:  # a column more: every line gets it
+            self._write_table(trainer.history)
+        self._tell("epoch", trainer, row)
+
+    def on_done(self, trainer: Trainer) -> None:
+        if trainer.stopped:
+            self._tell("interrupt", trainer, _place(trainer))
+        else:
+            self._tell("end", trainer, {**_place(trainer), "diverged": trainer.diverged})
+
+    def _write_table(self, history: History) -> None:
+        history.save_csv(self.table)
+        self.columns = history.columns()
+
+    def _tell(self, event: str, trainer: Trainer, facts: Mapping[str, Any]) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        line = {"event": event, "time": now, "step": trainer.net.step, **facts}
+        with open(self.lines, "a", encoding="utf-8") as file:
+            file.write(json.dumps(_readable(line), ensure_ascii=False) + "\n")
+
+
+def _place(trainer: Trainer) -> Row:
+    return {"epoch": trainer.epoch, "batch": trainer.batch}
+
+
+def _readable(value: Any) -> Any:
+    """As every reader of JSON takes it: what is not finite as a word."""
+    if isinstance(value, Mapping):
+        return {key: _readable(one) for key, one in value.items()}
+    if hasattr(value, "item"):
+        value = value.item()  # NumPy's numbers as Python's
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
+    """The lines of a ``log.jsonl`` without a torn one at the end, and of the epochs these only; [] where there is no
+    such file."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line for line in lines if _stays(line, epochs)]
+
+
+def _stays(line: str, epochs: Collection[int]) -> bool:
+    try:
+        event = json.loads(line)
+        return event["event"] != "epoch" or event["epoch"] in epochs
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+class TensorBoard(Callback):
+    """Writes every number of every epoch's row as a scalar for TensorBoard, through the package tensorboardX.
+
+    What is measured at each layer stands together over the layers: ``linear2.weight_angle`` is
+    ``weight_angle/linear2``.
+
+    Args:
+        folder: of the event files; it is made.
+
+    Raises:
+        ValueError: the package is not there.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder, self.make = str(folder), find_writer()
+
+    def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        # purge_step tells TensorBoard to forget the epochs that a run makes again.
+        purge = trainer.finished + 1 if trainer.history else 0
+        self.writer = self.make(self.folder, purge_step=purge, filename_suffix=f".{trainer.net.step:09d}")
+
+    def on_recorded(self, trainer: Trainer) -> None:
+        row = trainer.history[-1]
+        for key, value in row.items():
+            if key != "epoch" and isinstance(value, (int, float)):
+                self.writer.add_scalar(scalar_name(key), value, row["epoch"])
+        self.writer.flush()
+
+    def on_end(self, trainer: Trainer) -> None:
+        self.writer.close()
+
+
+def find_writer() -> Any:
+    """The class that writes event files. Raises ValueError where its package is not there."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "event files for TensorBoard need the package tensorboardX: pip install 'minifa[tensorboard]'"
+        ) from error
+    return SummaryWriter
+
+
+def scalar_name(column: str) -> str:
+    """What TensorBoard calls a column of the history.
+
+    >>> from minifa.logs import scalar_name
+    >>> [scalar_name(column) for column in ("linear2.weight_angle", "train_loss", "lr")]
+    ['weight_angle/linear2', 'loss/train', 'lr']
+    """
+    layer, _, quantity = column.rpartition(".")
+    if layer:
+        return f"{quantity}/{layer}"
+    part, _, quantity = column.partition("_")
+    return f"{quantity}/{part}" if part in ("train", "validation", "test") else column

@@ -1,0 +1,657 @@
+"""Checkpoints: going on gives the bits of a training that was never broken off, and a wrong file changes nothing."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from checks import RULES, assert_same_bits, small_convnet
+
+import minifa as mf
+from minifa import BatchNorm, Dropout, Linear, Network, ReLU, checkpoints, experiments
+from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, previous_of, read, save
+from minifa.data.base import Examples
+from minifa.files import write_whole
+from minifa.training import Callback, Trainer
+
+CE = mf.SoftmaxCrossEntropy()
+TIMES = {"seconds", "images_per_second"}
+
+
+def images(n=20, seed=0):
+    """With batches of 8 an epoch of three, the last one smaller."""
+    rng = np.random.default_rng(seed)
+    return Examples(rng.standard_normal((n, 8, 8, 2)).astype(np.float32), rng.integers(0, 3, n))
+
+
+def numbers(n=20, seed=0):
+    rng = np.random.default_rng(seed)
+    return Examples(rng.standard_normal((n, 6)).astype(np.float32), rng.integers(0, 3, n))
+
+
+def convnet_trainer(rule, optimizer=lambda: mf.SGD(0.05, momentum=0.9, weight_decay=1e-3, clip_norm=5.0), **options):
+    net = small_convnet(batch_norm=not rule.startswith("node"))
+    return Trainer(net, mf.rules.make(rule, seed=1).attach(net), CE, optimizer(), seed=2, **options)
+
+
+def small_trainer(rule="kolen_pollack", seed=0, callbacks=(), optimizer=None, hidden=5):
+    net = Network([Linear(6, hidden), BatchNorm(hidden), ReLU(), Dropout(0.3), Linear(hidden, 3)], seed=seed)
+    optimizer = optimizer or mf.Adam(0.01)
+    return Trainer(net, mf.rules.make(rule, seed).attach(net), CE, optimizer, seed=seed, callbacks=callbacks)
+
+
+def all_of(trainer):
+    """Everything that a training has come to, but for the time it took."""
+    rows = [{key: value for key, value in row.items() if key not in TIMES} for row in trainer.history]
+    place = {key: value for key, value in trainer.state().items() if key not in ("history", "seconds")}
+    return checkpoints.arrays_of(trainer), trainer.net.step, rows, place
+
+
+def assert_same_training(one, other):
+    (arrays, *rest), (other_arrays, *other_rest) = all_of(one), all_of(other)
+    assert_same_bits(arrays, other_arrays)
+    assert rest == other_rest
+
+
+class KeepAll(Callback):
+    """A checkpoint after every update and every epoch, each in a file of its own."""
+
+    def __init__(self, folder):
+        self.folder, self.paths = folder, []
+
+    def keep(self, trainer):
+        self.paths.append(self.folder / f"{len(self.paths)}.ckpt")
+        save(self.paths[-1], trainer)
+
+    def on_step(self, trainer, examples):
+        self.keep(trainer)
+
+    def on_recorded(self, trainer):
+        self.keep(trainer)
+
+
+def assert_resumes(make, data, path, epochs=3, places=None):
+    """From each of the checkpoints, or those in ``places``, the rest of the training comes to the same."""
+    whole, kept = make(), KeepAll(path)
+    whole.callbacks.append(kept)
+    whole.fit(data, epochs, batch_size=8)
+    assert len(kept.paths) == 1 + epochs * 4
+    for i in places if places is not None else range(len(kept.paths)):
+        resumed = make()
+        load(kept.paths[i], resumed)
+        if resumed.finished < epochs:
+            resumed.fit(data, epochs - resumed.finished, batch_size=8)
+        assert_same_training(whole, resumed)
+
+
+# --- the same bits ----------------------------------------------------------------------------------------------------
+
+# Before the first update; in the middle of epoch 1; after its last update and after its end; in the middle of epoch 3.
+PLACES = (0, 2, 3, 4, 10)
+
+
+@pytest.mark.parametrize("rule", [*RULES, "node_perturbation"])
+def test_every_rule_goes_on_to_the_same_bits(rule, tmp_path):
+    assert_resumes(lambda: convnet_trainer(rule), images(), tmp_path, places=PLACES)
+
+
+def test_no_rule_was_left_out():
+    assert {name.partition(":")[0] for name in [*RULES, "node_perturbation"]} == set(mf.rules.RULES)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: mf.SGD(0.05),
+    "nesterov": lambda: mf.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda: mf.Adam(0.01),
+    "adamw": lambda: mf.AdamW(0.01),
+    "rmsprop": lambda: mf.RMSprop(0.01, momentum=0.5),
+    "constrained": lambda: mf.SGD(0.05, constrain_weights=True, freeze_signs=True, manhattan=True),
+}
+
+
+@pytest.mark.parametrize("schedule", ["step:size=1,gamma=0.5", "cosine:epochs=3"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_and_schedule_goes_on_from_everywhere(optimizer, schedule, tmp_path):
+    def make():
+        one = small_trainer("product", optimizer=OPTIMIZERS[optimizer]())
+        one.schedule = mf.schedules.make(schedule)
+        return one
+
+    assert_resumes(make, numbers(), tmp_path)
+
+
+def test_on_the_stand_in_for_the_device(engine, tmp_path):
+    assert_resumes(lambda: small_trainer("brsf"), numbers(), tmp_path, places=PLACES)
+
+
+def test_in_double_precision(float64, tmp_path):
+    assert_resumes(lambda: small_trainer("weight_perturbation"), numbers(), tmp_path, places=PLACES)
+
+
+@pytest.mark.skipif(
+    not hasattr(experiments.Experiment, "augmentation"), reason="this version of minifa has no augmentation"
+)
+def test_augmented_examples_are_drawn_anew_to_the_same_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    data = mf.data.from_arrays(rng.standard_normal((25, 8, 8, 2)), np.arange(25) % 3)
+    experiment = experiments.Experiment(
+        model="cnn", model_options={"depth": 2}, rule="fa", lr=0.01, epochs=3, batch_size=8, augmentation="crop_flip"
+    )
+
+    def make():
+        return experiments.trainer_for(experiment, data)
+
+    whole, kept = make(), KeepAll(tmp_path)
+    whole.callbacks.append(kept)
+    experiments.fit(experiment, data, whole)
+    for path in kept.paths:
+        resumed = make()
+        load(path, resumed)
+        experiments.fit(experiment, data, resumed)
+        assert_same_training(whole, resumed)
+
+
+@pytest.mark.parametrize("rule", ["brsf", "stale:every=2", "sham", "dfa:shared=true"])
+def test_a_training_can_be_put_back(rule, tmp_path):
+    """A trainer that has gone further takes an older checkpoint, the very first one as well."""
+    whole, kept = small_trainer(rule), KeepAll(tmp_path)
+    whole.callbacks.append(kept)
+    whole.fit(numbers(), 3, batch_size=8)
+    whole.callbacks.clear()
+    expected = all_of(whole)
+    for i in (10, 0):
+        load(kept.paths[i], whole)
+        whole.fit(numbers(), 3 - whole.finished, batch_size=8)
+        assert_same_bits(all_of(whole)[0], expected[0])
+        assert all_of(whole)[1:] == expected[1:]
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda one: setattr(one, "optimizer", mf.Adam(0.01)),
+        lambda one: setattr(one.net, "step", 0),
+        lambda one: one.rule.attach(one.net),
+        lambda one: setattr(one, "epoch", one.epoch - 1),
+        lambda one: one.net.load_state(small_trainer().net.state()),
+        lambda one: one.net["batchnorm1"].running_mean.fill(0),
+    ],
+    ids=["optimizer", "step", "rule", "epoch", "network", "statistics"],
+)
+def test_nothing_of_a_checkpoint_is_idle(forget, tmp_path):
+    """Without any one part the training comes to something else: the tests above can fail."""
+    whole, resumed = small_trainer(), small_trainer()
+    whole.fit(numbers(), 2, batch_size=8)
+    save(tmp_path / "x.ckpt", whole)
+    whole.fit(numbers(), 1, batch_size=8)
+    load(tmp_path / "x.ckpt", resumed)
+    forget(resumed)
+    resumed.fit(numbers(), 1, batch_size=8)
+    arrays, others = checkpoints.arrays_of(whole), checkpoints.arrays_of(resumed)
+    assert any(not np.array_equal(arrays[key], others[key]) for key in arrays)
+
+
+def test_a_second_trainer_keeps_the_order_of_its_own(tmp_path):
+    """The order of the examples is keyed by where the trainer began, not by where it was loaded."""
+
+    def make():
+        first = small_trainer()
+        first.fit(numbers(), 1, batch_size=8)
+        return Trainer(first.net, first.rule, CE, mf.SGD(0.01), seed=0)
+
+    assert_resumes(make, numbers(), tmp_path, epochs=2, places=(0, 2, 6))
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+class StopAt(Callback):
+    def __init__(self, *steps):
+        self.steps = set(steps)
+
+    def on_step(self, trainer, examples):
+        if trainer.net.step in self.steps:
+            trainer.stop()
+
+
+def test_stopping_anywhere_and_going_on_changes_nothing():
+    whole, stopped = small_trainer(), small_trainer(callbacks=[StopAt(1, 3, 5)])
+    whole.fit(numbers(), 3, batch_size=8)
+    met = []
+    while stopped.finished < 3:
+        stopped.fit(numbers(), 3 - stopped.finished, batch_size=8)
+        met.append((stopped.stopped, stopped.epoch, stopped.batch, stopped.unfinished))
+    assert met == [(True, 1, 1, True), (True, 1, 3, True), (True, 2, 2, True), (False, 3, 3, False)]
+    assert_same_training(whole, stopped)
+
+
+@pytest.mark.parametrize("other", [numbers(24), numbers(seed=1)], ids=["more", "others"])
+def test_an_epoch_is_finished_with_the_examples_it_was_begun_with(other):
+    one = small_trainer(callbacks=[StopAt(2)])
+    one.fit(numbers(), 2, batch_size=8)
+    with pytest.raises(ValueError, match="epoch 1 was begun with 20 examples .* cannot be finished with 2"):
+        one.fit(other, 1, batch_size=8)
+    with pytest.raises(ValueError, match="in batches of 10"):
+        one.fit(numbers(), 1, batch_size=10)
+    one.fit(numbers(), 1, batch_size=8)
+    one.fit(other, 1, batch_size=10)  # a new epoch may have others
+    assert one.history.column("epoch") == [0, 1, 2]
+
+
+def test_an_epoch_that_failed_is_not_gone_on_with():
+    class Fail(Callback):
+        def on_step(self, trainer, examples):
+            if trainer.net.step == 2:
+                raise OSError("disk full")
+
+        def on_done(self, trainer):
+            raise AssertionError("it was not done")
+
+    one = small_trainer(callbacks=[Fail()])
+    with pytest.raises(OSError, match="disk full"):
+        one.fit(numbers(), 2, batch_size=8)
+    one.callbacks.clear()
+    assert not one.unfinished
+    one.fit(numbers(), 1, batch_size=8)
+    assert one.history.column("epoch") == [0, 2]
+
+
+def test_the_state_of_a_trainer_is_checked():
+    one = small_trainer()
+    before = one.state()
+    for change in ({"epoch": "3"}, {"batch": None}, {"history": {}}, {"history": [1]}, {"colour": 1}, {"layout": []}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            one.load_state({**before, **change})
+    with pytest.raises(ValueError, match="seen"):
+        one.load_state({key: value for key, value in before.items() if key != "seen"})
+    assert one.state() == before
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A checkpoint in the middle of an epoch, with the one before it."""
+    folder = tmp_path_factory.mktemp("kept")
+    one = small_trainer(callbacks=[StopAt(3, 5)])
+    for _ in range(2):
+        one.fit(numbers(), 3, batch_size=8)
+        save(folder / "x.ckpt", one, {"model": "mlp", "hidden": [5]})
+    return folder
+
+
+def test_what_a_checkpoint_tells(kept):
+    found = read(kept / "x.ckpt")
+    assert found.position() == "in epoch 2 after 2 batches, step 5"
+    assert read(previous_of(kept / "x.ckpt")).position() == "in epoch 1 after 3 batches, step 3"
+    assert found.experiment == {"model": "mlp", "hidden": [5]}
+    assert found.environment["numpy"] == np.__version__ and found.environment["minifa"] == mf.__version__
+    assert found.made_of["rule"]["name"] == "kolen_pollack" and found.made_of["trainer"] == {"seed": 0}
+    assert found.part("network")["linear1.W"].shape == (6, 5)
+    assert not list(kept.glob("*.tmp"))
+
+
+def test_numpy_can_look_into_it(kept):
+    with np.load(kept / "x.ckpt", allow_pickle=False) as archive:
+        assert archive["network/linear1.W"].shape == (6, 5)
+
+
+def fresh_with_bits():
+    one = small_trainer()
+    return one, all_of(one)
+
+
+def refused(path, words):
+    """The file is refused in a sentence that names it, and the trainer is as it was. Returns the sentence."""
+    one, before = fresh_with_bits()
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load(path, one)
+    assert path.name in str(caught.value) and "\n" not in str(caught.value)
+    after = all_of(one)
+    assert_same_bits(before[0], after[0])
+    assert before[1:] == after[1:]
+    return str(caught.value)
+
+
+def test_a_file_cut_at_any_length_is_refused(kept, tmp_path):
+    content = (kept / "x.ckpt").read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "cut.ckpt"
+    lengths = {
+        0,
+        1,
+        4,
+        29,
+        30,
+        51,
+        60,
+        len(content) - 1,
+        len(content) - 64,
+        *rng.integers(0, len(content), 60).tolist(),
+    }
+    for length in lengths:
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match=r"cut\.ckpt"):
+            read(path)
+    path.write_bytes(content + b"\0")
+    refused(path, "damaged")
+
+
+def test_a_file_with_any_byte_changed_is_refused(kept, tmp_path):
+    content = bytearray((kept / "x.ckpt").read_bytes())
+    rng = np.random.default_rng(1)
+    path = tmp_path / "flipped.ckpt"
+    places = {*range(64), *range(len(content) - 100, len(content)), *rng.integers(0, len(content), 200).tolist()}
+    for place in places:
+        bit = 1 << int(rng.integers(8))
+        content[place] ^= bit
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"flipped\.ckpt"):
+            read(path)
+        content[place] ^= bit
+    path.write_bytes(content)
+    assert read(path).step == 5  # unchanged it is good
+
+
+def zipped(**members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"epoch,train_loss\n0,1\n", b"PK\x03\x04 nonsense", zipped(a=b"1"), b"\x93NUMPY" + bytes(200)],
+    ids=["empty", "text", "nonsense", "zip", "npy"],
+)
+def test_a_foreign_file_is_refused(content, tmp_path):
+    path = tmp_path / "foreign.ckpt"
+    path.write_bytes(content)
+    refused(path, "is no checkpoint of minifa")
+
+
+def made_up(kept, change):
+    """A file that is whole, and whose content is not what it should be."""
+    found = read(kept / "x.ckpt")
+    manifest = {
+        "format": 1,
+        **{key: getattr(found, key) for key in ("environment", "experiment", "made_of", "step", "training")},
+        "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in found.arrays.items()},
+    }
+    manifest = json.loads(json.dumps(manifest))
+    arrays = {key: array.copy() for key, array in found.arrays.items()}
+    change(manifest, arrays)
+    return checkpoints.pack(manifest, arrays)
+
+
+def put(part, **values):
+    return lambda manifest, arrays: manifest[part].update(values)
+
+
+def replace_array(key, array):
+    def change(manifest, arrays):
+        arrays[key] = array
+        manifest["arrays"][key] = [str(array.dtype), list(array.shape)]
+
+    return change
+
+
+MADE_UP = {
+    "nothing": (lambda m, a: None, None),
+    "another format": (lambda m, a: m.update(format=2), "format 2 .* reads format 1"),
+    "no format": (lambda m, a: m.pop("format"), "names no format"),
+    "no training": (lambda m, a: m.pop("training"), "missing or unknown entries: .*training"),
+    "an unknown entry": (lambda m, a: m.update(colour=1), "missing or unknown entries: .*colour"),
+    "arrays no list": (lambda m, a: m.update(arrays=3), "of another type"),
+    "a negative step": (lambda m, a: m.update(step=-1), "step"),
+    "a missing array": (lambda m, a: a.pop("network/linear1.W"), "missing arrays .*linear1.W"),
+    "an extra array": (lambda m, a: a.update({"rule/x": np.zeros(2)}), "not in its list .*rule/x"),
+    "another shape than told": (lambda m, a: a.update({"network/linear1.b": np.zeros(2)}), "its list says"),
+    "a missing array, not listed": (
+        lambda m, a: (a.pop("optimizer/mean/linear1.W"), m["arrays"].pop("optimizer/mean/linear1.W")),
+        "mean/linear1.W",
+    ),
+    "an extra array, listed": (replace_array("network/linear9.W", np.zeros(2)), "unknown .*linear9.W"),
+    "NaN in the network": (replace_array("network/linear1.b", np.full(5, np.nan, np.float32)), "linear1.b.* finite"),
+    "inf in the rule": (replace_array("rule/linear2", np.full((5, 3), np.inf, np.float32)), "linear2.* finite"),
+    "NaN in the optimizer": (
+        replace_array("optimizer/square/linear1.b", np.full(5, np.nan, np.float32)),
+        "square/linear1.b.* finite",
+    ),
+    "words in an array": (replace_array("network/linear1.b", np.array(["a"] * 5)), "linear1.b"),
+    "another rule": (put("made_of", rule={"name": "fa", "seed": 0}), "rule has name 'fa', and this one"),
+    "another seed": (put("made_of", trainer={"seed": 1}), "trainer has seed 1, and this one 0"),
+    "another setting": (put("made_of", loss={"name": "mse"}), "loss has"),
+    "another dtype": (put("made_of", network={"seed": 0, "dtype": "float64"}), "network has dtype 'float64'"),
+    "made of nothing": (put("made_of", network=3), "does not say what its network is"),
+    "no epoch": (lambda m, a: m["training"].pop("epoch"), "epoch is missing"),
+    "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown, or of another type"),
+}
+
+
+@pytest.mark.parametrize("what", MADE_UP)
+def test_a_file_that_was_made_up_is_refused(what, kept, tmp_path):
+    change, words = MADE_UP[what]
+    path = tmp_path / "made_up.ckpt"
+    path.write_bytes(made_up(kept, change))
+    if words is None:
+        assert load(path, small_trainer()).step == 5
+    else:
+        refused(path, words)
+
+
+def test_objects_are_never_unpickled(kept, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.array([Trap()], dtype=object), allow_pickle=True)
+    content = (kept / "x.ckpt").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole:
+        manifest = whole.read(checkpoints.MANIFEST)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(checkpoints.MANIFEST), manifest)
+        archive.writestr("network/linear1.W.npy", stream.getvalue())
+        archive.comment = b"0" * 64
+    path = tmp_path / "trap.ckpt"
+    path.write_bytes(packed.getvalue()[:-64] + checkpoints._digest(packed.getvalue()))
+    refused(path, "Object arrays cannot be loaded")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (lambda: small_trainer(hidden=4), "shape"),
+        (lambda: small_trainer("fa"), "rule has name"),
+        (lambda: small_trainer(seed=1), "seed"),
+        (lambda: small_trainer(optimizer=mf.SGD(0.01)), "optimizer has"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, betas=(0.8, 0.9))), "optimizer has betas"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, weight_decay=0.1)), "optimizer has weight_decay"),
+        (lambda: convnet_trainer("kolen_pollack"), "belongs to another training"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(other, words, kept):
+    one = other()
+    before = all_of(one)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load(kept / "x.ckpt", one)
+    assert "belongs to another training" in str(caught.value)
+    assert_same_bits(before[0], all_of(one)[0])
+    assert before[1:] == all_of(one)[1:]
+
+
+def test_the_options_of_a_rule_are_told_apart(tmp_path):
+    save(tmp_path / "x.ckpt", small_trainer("stale:every=2"))
+    with pytest.raises(CheckpointError, match="its rule has every 2, and this one 3"):
+        load(tmp_path / "x.ckpt", small_trainer("stale:every=3"))
+
+
+def test_a_rule_that_counts_where_nothing_is_kept_is_refused(tmp_path):
+    """Its count would be lost: better told than gone on with."""
+
+    class Counting(mf.rules.FA):
+        count = 0
+
+        def gradients(self, *arguments):
+            self.count += 1
+            return super().gradients(*arguments)
+
+    def make():
+        one = small_trainer("fa")
+        one.rule = Counting(0).attach(one.net)
+        return one
+
+    one = make()
+    one.fit(numbers(), 1, batch_size=8)
+    save(tmp_path / "x.ckpt", one)
+    with pytest.raises(CheckpointError, match=r"its rule has count 3, and this one '\(nothing\)'"):
+        load(tmp_path / "x.ckpt", make())
+
+
+def test_the_one_before_is_offered_where_it_is_good(kept, tmp_path):
+    path, before = tmp_path / "x.ckpt", tmp_path / "x.ckpt.previous"
+    path.write_bytes((kept / "x.ckpt").read_bytes()[:-1])
+    assert "before it" not in refused(path, "damaged")
+    before.write_bytes((kept / "x.ckpt.previous").read_bytes())
+    told = refused(path, "damaged")
+    assert "the one before it" in told and str(before) in told and "in epoch 1 after 3 batches, step 3" in told
+    before.write_bytes(b"text")
+    assert "before it" not in refused(path, "damaged")
+
+
+def test_no_file_is_no_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"x\.ckpt"):
+        read(tmp_path / "x.ckpt")
+    assert newest(tmp_path / "x.ckpt") is None
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_leaves_what_was_there(kept, tmp_path, monkeypatch):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(b"before")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            save(path, small_trainer())
+    assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["x.ckpt"]
+
+
+def test_between_the_two_renamings_the_one_before_stands(tmp_path, monkeypatch):
+    """A kill there leaves no file in the place itself."""
+    path = tmp_path / "x.ckpt"
+    save(path, small_trainer())
+    content, replace, calls = path.read_bytes(), os.replace, itertools.count()
+
+    def once(a, b):
+        if next(calls):
+            raise KeyboardInterrupt
+        replace(a, b)
+
+    monkeypatch.setattr(os, "replace", once)
+    with pytest.raises(KeyboardInterrupt):
+        save(path, small_trainer())
+    assert newest(path) == previous_of(path) and previous_of(path).read_bytes() == content
+
+
+def test_what_is_written_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (done.append(name), original(*a)))
+    write_whole(tmp_path / "x", "text")
+    assert done[:2] == ["fsync", "replace"]
+    assert (tmp_path / "x").read_text() == "text"
+
+
+def test_numbers_that_are_not_finite_are_not_kept(tmp_path):
+    one = small_trainer()
+    one.net["linear1"].W[0, 0] = np.nan
+    with pytest.raises(CheckpointError, match=r"network/linear1\.W must hold finite numbers"):
+        save(tmp_path / "x.ckpt", one)
+    assert os.listdir(tmp_path) == []
+
+
+# --- while training ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "scores", "best"),
+    [
+        ("validation_accuracy", [0.1, 0.3, 0.5, 0.4, 0.5], 2),  # the first of the best: a later one is no better
+        ("validation_loss", [3.0, 2.0, 2.5, 1.0, 1.5], 3),
+        ("test_accuracy", [0.1, 0.3, 0.5, 0.4, 0.5], None),  # the test set chooses nothing
+    ],
+)
+def test_last_and_best_are_kept(column, scores, best, tmp_path):
+    class Score(Callback):
+        def on_epoch(self, trainer, row):
+            row[column] = scores[row["epoch"]]
+
+    one = small_trainer(callbacks=[Score(), SaveCheckpoints(tmp_path, {"a": 1}, every_steps=2)])
+    one.fit(numbers(), 4, batch_size=8)
+    last = read(tmp_path / "last.ckpt")
+    assert last.training["epoch"] == 4 and not last.training["unfinished"] and last.experiment == {"a": 1}
+    assert (tmp_path / "best.ckpt").exists() == (best is not None)
+    if best is not None:
+        assert read(tmp_path / "best.ckpt").training["epoch"] == best
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"every_steps": 2}, [2, 4, 6]), ({"every_seconds": 1e9}, [])])
+def test_how_often_checkpoints_are_written(options, expected, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoints, "save", lambda path, trainer, experiment: written.append(trainer.net.step))
+    monkeypatch.setattr(checkpoints, "EPOCH_PAUSE", 1e9)
+    small_trainer(callbacks=[SaveCheckpoints(tmp_path, **options)]).fit(numbers(), 2, batch_size=8)
+    # the start, what was asked for, and the end
+    assert written == [0, *expected] + [6]
+
+
+def test_the_end_of_an_epoch_and_the_time_are_enough(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        checkpoints, "save", lambda path, trainer, experiment: written.append((trainer.epoch, trainer.batch))
+    )
+    monkeypatch.setattr(checkpoints, "EPOCH_PAUSE", 0.0)
+    small_trainer(callbacks=[SaveCheckpoints(tmp_path)]).fit(numbers(), 2, batch_size=8)
+    assert written == [(0, 0), (1, 3), (2, 3)]
+    written.clear()
+    small_trainer(callbacks=[SaveCheckpoints(tmp_path, every_seconds=1e-9)]).fit(numbers(), 1, batch_size=8)
+    assert written == [(0, 0), (1, 1), (1, 2), (1, 3), (1, 3)]
+
+
+def test_a_stop_is_kept(tmp_path):
+    one = small_trainer(callbacks=[StopAt(5), SaveCheckpoints(tmp_path)])
+    one.fit(numbers(), 9, batch_size=8)
+    assert read(tmp_path / "last.ckpt").position() == "in epoch 2 after 2 batches, step 5"
+
+
+def test_a_diverging_training_keeps_its_last_good_checkpoint(tmp_path):
+    net = Network([Linear(6, 5), ReLU(), Linear(5, 3)])
+    rule = mf.rules.BP().attach(net)
+    one = Trainer(net, rule, CE, mf.SGD(1e30), callbacks=[SaveCheckpoints(tmp_path, every_steps=1)])
+    one.fit(numbers(), 3, batch_size=8)
+    assert one.diverged
+    assert read(tmp_path / "last.ckpt").step < 3
+
+
+@pytest.mark.parametrize("options", [{"every_seconds": 0}, {"every_steps": 0}, {"every_seconds": float("nan")}])
+def test_impossible_intervals_are_refused(options, tmp_path):
+    with pytest.raises(ValueError, match="every so many seconds"):
+        SaveCheckpoints(tmp_path, **options)

@@ -1,0 +1,475 @@
+"""A run that was killed, stopped or damaged, gone on with from the command line: nothing is lost but the work since the
+last checkpoint, and the result is that of a run that was left alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minifa as mf
+from minifa import backend, checkpoints, cli, interrupts, keeping, logs, options, runs
+from minifa.experiments import Experiment, fit, trainer_for
+from minifa.training import Callback, History
+
+TIMES = {"seconds", "images_per_second"}
+XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path, monkeypatch):
+    """Every command runs in an empty folder, draws nothing, and the backend is put back afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    before = backend.xp._module, backend._cpu_chunks, backend._dtype
+    yield
+    backend._install(*before)
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{key: cell for key, cell in row.items() if cell and key not in TIMES} for row in csv.DictReader(file)]
+
+
+def events_of(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def assert_same_run(one, other):
+    assert rows_of(one / "history.csv") == rows_of(other / "history.csv")
+    with np.load(one / "network.npz") as a, np.load(other / "network.npz") as b:
+        assert a.files == b.files
+        assert all(np.array_equal(a[key], b[key]) for key in a.files)
+
+
+def minifa(*arguments):
+    """The command in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
+    command = [sys.executable, "-u", "-m", "minifa", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for(process, words):
+    """Read what the process prints up to a line with these words."""
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"the process ended without {words!r}: {process.communicate()[1]}")
+
+
+# --- killed -----------------------------------------------------------------------------------------------------------
+
+KILLS = 20
+
+
+def stamp(path):
+    """What changes when a checkpoint is written; None where there is none, or it is just being renamed."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def test_killed_at_any_moment_nothing_is_lost_but_the_last_steps(tmp_path):
+    """kill -9 (on Windows TerminateProcess) at random moments of training with a checkpoint at every third update."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((80, 6)).astype("float32")
+    np.savez("mine.npz", x=x, y=(x[:, 0] * x[:, 1] > 0).astype(int))
+    experiment = ["--data", "mine.npz", "--model", "mlp", "--hidden", "8", "--batch-norm", "--rule", "kolen_pollack"]
+    experiment += ["--optimizer", "adam", "--lr", "0.003", "--batch-size", "4", "--epochs", "200"]
+    assert cli.main(["train", *experiment, "--out", "whole"]) == 0
+
+    seed = random.randrange(10**6)
+    print(f"moments drawn with seed {seed}")
+    moments, run, last_step, positions = random.Random(seed), tmp_path / "run", -1, set()
+    for kill in range(KILLS):
+        which = ["--resume", run] if run.exists() else [*experiment, "--out", run]
+        before = stamp(run / "last.ckpt")
+        process = minifa("train", *which, "--checkpoint-every", "3")
+        wait_for(process, "rate 0.003")  # training is about to begin
+        if kill % 2:  # some way on, however slow the machine
+            while stamp(run / "last.ckpt") == before and process.poll() is None:
+                time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        out, err = process.communicate(timeout=60)
+        killed = -9 if os.name == "posix" else 1
+        assert process.returncode == killed, f"kill {kill} came too late, or the run failed: {err}"
+        place = checkpoints.newest(run / "last.ckpt")
+        if place is not None:
+            kept = checkpoints.read(place)
+            assert kept.step >= last_step
+            last_step = kept.step
+            positions.add(kept.training["batch"])
+    assert last_step > 0 and len(positions) > 1, "no kill came while it was training"
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    assert_same_run(tmp_path / "whole", run)
+    events = events_of(run / "log.jsonl")
+    assert [event["epoch"] for event in events if event["event"] == "epoch"] == list(range(201))  # none twice
+    assert events[-1]["event"] == "end" and sum(event["event"] == "resume" for event in events) > 1
+
+
+def test_killed_before_the_first_checkpoint_a_run_begins_anew(capsys):
+    assert cli.main(["train", *XOR, "--epochs", "4", "--out", "run"]) == 0
+    assert cli.main(["train", *XOR, "--epochs", "4", "--out", "whole"]) == 0
+    for path in ("run/last.ckpt", "run/last.ckpt.previous", "run/network.npz"):
+        os.unlink(path)
+    assert cli.main(["train", "--resume", "run"]) == 0
+    assert "no checkpoint was written" in capsys.readouterr().out
+    assert_same_run(Path("whole"), Path("run"))
+    assert [event.get("epoch") for event in events_of("run/log.jsonl") if event["event"] == "epoch"] == [0, 1, 2, 3, 4]
+
+
+# --- stopped ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to one process on Windows")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(number, code, tmp_path):
+    process = minifa("train", *XOR, "--epochs", "100000", "--out", "a run")
+    wait_for(process, "rule bp")
+    while not (tmp_path / "a run/last.ckpt").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "interrupted in epoch" in err and "\nto go on: minifa train --resume 'a run'\n" in err
+    kept = checkpoints.read(tmp_path / "a run/last.ckpt")
+    event = events_of(tmp_path / "a run/log.jsonl")[-1]
+    assert (event["event"], event["step"]) == ("interrupt", kept.step) and kept.step < 200000
+    assert len(rows_of(tmp_path / "a run/history.csv")) == len(kept.training["history"])
+    net, _, _ = runs.open_run(tmp_path / "a run")
+    assert np.array_equal(net["linear1"].W, kept.part("network")["linear1.W"])
+
+
+class SignalAt(Callback):
+    """Sends this process a signal after so many updates, and says what came of it."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def on_step(self, trainer, examples):
+        if trainer.net.step in self.steps:
+            signal.raise_signal(signal.SIGINT)
+
+
+def signalled(*steps):
+    experiment = Experiment(data="xor", model="tiny", lr=0.1, epochs=4, batch_size=2)
+    data = mf.data.load("xor")
+    trainer = trainer_for(experiment, data)
+    trainer.callbacks.append(SignalAt(*steps))
+    return trainer, experiment, data
+
+
+def test_the_first_signal_stops_between_two_updates():
+    before = signal.getsignal(signal.SIGINT)
+    trainer, experiment, data = signalled(3)
+    with interrupts.stopping(trainer) as interrupt:
+        fit(experiment, data, trainer)
+    assert trainer.stopped and (trainer.epoch, trainer.batch) == (2, 1)
+    assert interrupt.signal == signal.SIGINT and interrupt.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_second_ctrl_c_ends_at_once():
+    trainer, experiment, data = signalled(3)
+
+    class Again(Callback):
+        def on_done(self, trainer):
+            signal.raise_signal(signal.SIGINT)  # while it is being saved, say
+
+    trainer.callbacks.append(Again())
+    with pytest.raises(KeyboardInterrupt), interrupts.stopping(trainer):
+        fit(experiment, data, trainer)
+
+
+def test_ended_at_once_a_run_says_how_to_go_on(monkeypatch, capsys):
+    def broken_off(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("minifa.experiments.fit", broken_off)
+        given = ["--epochs", "2", "--dtype", "float64", "--out", "run"]
+        assert cli.main(["train", *XOR, *given]) == 130
+    assert "ended at once" in (told := capsys.readouterr().err)
+    command = told.splitlines()[-1].removeprefix("to go on: minifa ").split()
+    assert command == ["train", "--resume", "run", "--dtype", "float64"]
+    assert cli.main(command) == 0 and len(rows_of("run/history.csv")) == 3
+
+
+def test_a_signal_that_was_ignored_is_ignored_still():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        trainer, experiment, data = signalled(3)
+        with interrupts.stopping(trainer):
+            fit(experiment, data, trainer)
+        assert not trainer.stopped and trainer.finished == 4
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- going on ---------------------------------------------------------------------------------------------------------
+
+
+def test_more_epochs_extend_a_run(tmp_path, capsys):
+    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "7", "--out", "whole"]) == 0
+    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "3", "--out", "run"]) == 0
+    assert cli.main(["train", "--resume", "run", "--epochs", "7"]) == 0
+    assert "going on after epoch 3, step 6" in capsys.readouterr().out
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    assert runs.read_experiment("run").epochs == 7
+    assert sorted(os.listdir(tmp_path)) == ["run", "whole"]  # no folder run-2
+
+
+def test_the_best_network_is_opened_from_its_checkpoint():
+    given = ["--model", "mlp", "--hidden", "16", "--rule", "fa", "--lr", "0.05", "--validation", "0.2", "--epochs", "4"]
+    assert cli.main(["train", *given, "--out", "run"]) == 0
+    net, rule, experiment = keeping.open_checkpoint("run/best.ckpt")
+    held_out = mf.data.load("digits").hold_out(0.2)[1]
+    accuracy = (net.predict(held_out.x).argmax(axis=1) == held_out.y).mean()
+    assert accuracy == pytest.approx(max(float(row["validation_accuracy"]) for row in rows_of("run/history.csv")))
+    assert experiment.rule == rule.name == "fa" and experiment.epochs == 4
+    with pytest.raises(checkpoints.CheckpointError, match="keeps no experiment"):
+        one = trainer_for(experiment, mf.data.load("digits"))
+        checkpoints.save("bare.ckpt", one)
+        keeping.open_checkpoint("bare.ckpt")
+
+
+def test_a_finished_run_stays_as_it_is(tmp_path):
+    assert cli.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
+    before = rows_of("run/history.csv"), Path("run/last.ckpt").read_bytes()
+    os.unlink("run/network.npz")  # killed after the last epoch, before this was written
+    assert cli.main(["train", "--resume", "run"]) == 0
+    assert (rows_of("run/history.csv"), Path("run/last.ckpt").read_bytes()) == before
+    assert (tmp_path / "run/network.npz").is_file()
+
+
+def test_the_same_options_may_be_given_again():
+    given = ["--rule", "usf:scale=init", "--momentum", "0.5", "--nesterov", "--clip-norm", "3"]
+    assert cli.main(["train", *XOR, *given, "--epochs", "1", "--out", "run"]) == 0
+    assert cli.main(["train", *XOR, *given, "--epochs", "2", "--resume", "run"]) == 0
+    assert len(rows_of("run/history.csv")) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--lr", "0.2"], "leave out --lr 0.2 (kept: 0.1)"),
+        (["--rule", "fa"], "--rule fa (kept: bp)"),
+        (["--seed", "1", "--batch-size", "4"], "--batch-size 4 (kept: 2), --seed 1 (kept: 0)"),
+        (["--model", "mlp"], "--model mlp (kept: tiny)"),
+        (["--depth", "3"], "--depth 3 (kept: none)"),
+        (["--momentum", "0.5"], "--momentum 0.5 (kept: 0.9)"),
+        (["--nesterov"], "--nesterov true (kept: none)"),
+        (["--weight-decay", "0.1"], "--weight-decay 0.1 (kept: 0.0)"),
+        (["--validation", "0.5"], "--validation 0.5 (kept: 0.0)"),
+        (["--out", "elsewhere"], "--out elsewhere"),
+        (["--epochs", "1"], "--epochs 1 (kept: 2, and only more may be asked for)"),
+        (["--dtype", "float64"], "network has dtype 'float32', and this one 'float64'"),
+    ],
+)
+def test_options_that_contradict_are_refused(given, words, capsys):
+    assert cli.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == 0
+    before = {name: Path(f"run/{name}").read_bytes() for name in ("last.ckpt", "history.csv", "config.json")}
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", "run", *given]) == 2
+    assert words in capsys.readouterr().err
+    assert before == {name: Path(f"run/{name}").read_bytes() for name in before}
+
+
+def test_a_changed_experiment_or_changed_data_is_refused(tmp_path, capsys):
+    x = np.random.default_rng(0).standard_normal((50, 3)).astype("float32")
+    np.savez("mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    assert cli.main(["train", "--data", "mine.npz", *XOR[2:], "--epochs", "1", "--out", "run"]) == 0
+    np.savez("mine.npz", x=x[::-1], y=(x[::-1, 0] > 0).astype(int))
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 2
+    assert "was trained on other data than mine is now" in capsys.readouterr().err
+    np.savez("mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    config = tmp_path / "run/config.json"
+    config.write_text(config.read_text().replace('"lr": 0.1', '"lr": 0.3'))
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 2
+    assert "another experiment than run describes: it has lr 0.1 and not 0.3" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path, capsys):
+    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "whole"]) == 0
+    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "run", "--checkpoint-every", "3"]) == 0
+    last = tmp_path / "run/last.ckpt"
+    last.write_bytes(last.read_bytes()[:-7])
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", "run"]) == 2
+    told = capsys.readouterr().err
+    assert "last.ckpt' is damaged" in told and "last.ckpt.previous', is good" in told and "--previous" in told
+    assert cli.main(["train", "--resume", "run", "--previous"]) == 0
+    assert "going on in epoch 3 after 2 batches, step 6" in capsys.readouterr().out
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--resume", "nowhere"], 1, "nowhere is no folder of a run: it has no config.json"),
+        (["--previous"], 2, "--previous goes with --resume RUN"),
+        (["--checkpoint-every", "often"], 2, "expected a time as 60s, 10m, 1h, or a number of updates, got often"),
+        (["--checkpoint-every", "0"], 2, "expected a time"),
+        (["--checkpoint-every", "-5s"], 2, "expected"),
+        (["--validation", "1.5"], 2, "between 0 and 1"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_write_nothing(arguments, code, words, tmp_path, capsys):
+    try:
+        given = cli.main(["train", *XOR, *arguments])
+    except SystemExit as stop:
+        given = stop.code
+    assert given == code and words in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_comparison_is_no_single_run(capsys):
+    arguments = ["compare", *XOR, "--rules", "bp,fa", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "both"]
+    assert cli.main(arguments) == 0
+    assert cli.main(["train", "--resume", "both"]) == 2
+    assert "both holds 2 experiments, and only a single run can be gone on with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("60s", (60, None)), ("1.5m", (90, None)), ("2h", (7200, None)), ("500", (60, 500))]
+)
+def test_how_often_is_read(text, expected):
+    assert options.how_often(text) == expected
+
+
+# --- two at once ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_being_written_is_left_alone(capsys):
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
+    before = Path("run/log.jsonl").read_bytes()
+    with runs.locked("run"):
+        assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 1
+        assert f"run is being written by process {os.getpid()} on" in capsys.readouterr().err
+    assert Path("run/log.jsonl").read_bytes() == before
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    process = minifa("train", *XOR, "--epochs", "100000", "--out", "run")
+    wait_for(process, "rule bp")
+    while not (tmp_path / "run/last.ckpt").exists():
+        time.sleep(0.01)
+    with pytest.raises(runs.RunInUse, match=f"process {process.pid} on"), runs.locked("run"):
+        pass
+    process.kill()
+    process.communicate(timeout=60)
+    with runs.locked("run"):
+        pass
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_logs_are_there_after_every_epoch(tmp_path):
+    """The table is always what `History.save_csv` would write, and grows a line at a time."""
+    seen = []
+
+    class Look(Callback):
+        def on_recorded(self, trainer):
+            trainer.history.save_csv("expected.csv")
+            assert (tmp_path / "history.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+            seen.append([event["event"] for event in events_of("log.jsonl")])
+
+    experiment, data = Experiment(data="xor", model="tiny", rule="fa", lr=0.1, epochs=2), mf.data.load("xor")
+    trainer = trainer_for(experiment, data)
+    trainer.callbacks += [logs.WriteLogs(tmp_path), Look()]
+    result = fit(experiment, data, trainer)
+    assert seen == [["start", "epoch"], ["start", "epoch", "epoch"], ["start", "epoch", "epoch", "epoch"]]
+    start, *epochs, end = events_of("log.jsonl")
+    assert start["environment"]["numpy"] == np.__version__ and start["epochs"] == 2
+    assert [{key: one[key] for key in row} for one, row in zip(epochs, result.history, strict=True)] == result.history
+    assert (end["event"], end["step"], end["diverged"]) == ("end", 2, False)
+
+
+def test_a_number_that_is_not_finite_is_a_word_in_the_log(tmp_path):
+    assert cli.main(["train", *XOR[:4], "--lr", "1e30", "--loss", "half_squared_error", "--out", "run"]) == 1
+    lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
+    events = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert events[-1]["diverged"] is True and events[-2]["train_loss"] in ("nan", "inf")
+
+
+def test_logs_are_cut_back_to_the_checkpoint(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = ['{"event": "start"}', '{"event": "epoch", "epoch": 1}', '{"event": "epoch", "epoch": 2}']
+    path.write_text("\n".join([*lines, '{"event": "interrupt"}', "[3]", '{"event": "epo']))
+    assert logs.cut_back(path, [0, 1]) == [*lines[:2], '{"event": "interrupt"}']
+    assert logs.cut_back(tmp_path / "none.jsonl", [0]) == []
+
+
+def test_an_older_checkpoint_cuts_the_table_back(tmp_path):
+    assert cli.main(["train", *XOR, "--epochs", "6", "--out", "run"]) == 0
+    whole = rows_of("run/history.csv")
+    one = History.read_csv("run/history.csv")
+    experiment, data = runs.read_experiment("run"), mf.data.load("xor")
+    trainer = trainer_for(experiment, data)
+    keeping.go_on("run", experiment, data, trainer, previous=True)
+    assert trainer.finished < len(one) - 1
+    keeping.keep("run", experiment, trainer)
+    trainer.stop()
+    fit(experiment, data, trainer)
+    assert rows_of("run/history.csv") == whole[: trainer.finished + 1]
+    assert cli.main(["train", "--resume", "run"]) == 0
+    assert rows_of("run/history.csv") == whole
+    epochs = [event["epoch"] for event in events_of("run/log.jsonl") if event["event"] == "epoch"]
+    assert epochs == list(range(7))
+
+
+def scalars_of(folder):
+    """(tag, step) to value of all event files in their order, what a later file purges left out, as TensorBoard does.
+    A record is a length, its checksum, an event and its checksum."""
+    from tensorboardX.proto import event_pb2
+
+    found = {}
+    for path in sorted(folder.iterdir()):
+        content, place = path.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack("<Q", content[place : place + 8])
+            event = event_pb2.Event.FromString(content[place + 12 : place + 12 + length])
+            place += length + 16
+            if event.HasField("session_log"):
+                found = {key: value for key, value in found.items() if key[1] < event.step}
+            for value in event.summary.value:
+                assert (value.tag, event.step) not in found
+                found[value.tag, event.step] = value.simple_value
+    return found
+
+
+def test_tensorboard_gets_every_number_with_angles_by_layer(tmp_path):
+    pytest.importorskip("tensorboardX", reason="event files need tensorboardX: pip install '.[tensorboard]'")
+    given = ["--rule", "fa", "--epochs", "2", "--out", "run", "--tensorboard"]
+    assert cli.main(["train", *XOR, *given]) == 0
+    assert cli.main(["train", "--resume", "run", "--epochs", "3", "--tensorboard"]) == 0
+    found, rows = scalars_of(tmp_path / "run/tensorboard"), rows_of("run/history.csv")
+    for epoch, row in enumerate(rows):
+        assert found["weight_angle/linear2", epoch] == pytest.approx(float(row["linear2.weight_angle"]), rel=1e-6)
+        assert found["accuracy/test", epoch] == pytest.approx(float(row["test_accuracy"]))
+    assert {epoch for _, epoch in found} == {0, 1, 2, 3}
+    assert {tag for tag, _ in found} >= {"loss/train", "lr", "true_angle/linear1"}
+
+
+def test_without_the_writer_tensorboard_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert cli.main(["train", *XOR, "--tensorboard"]) == 2
+    assert re.search(r"need the package tensorboardX: pip install 'minifa\[tensorboard\]'", capsys.readouterr().err)
+    assert os.listdir(tmp_path) == []
