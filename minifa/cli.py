@@ -280,7 +280,8 @@ def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
     options = experiments.describe_options(experiment.model_options)
     return (
         f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), model {experiment.model}"
-        f"{' ' + options if options else ''}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, "
+        f"{' ' + options if options else ''}"
+        f"{', ' + experiment.augmentation if experiment.augmentation else ''}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, "
         f"batch {experiment.batch_size}, {experiment.optimizer}"
     )
 

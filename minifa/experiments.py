@@ -20,6 +20,7 @@ from typing import Any
 
 from . import backend, rules, schedules
 from .data import load
+from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset
 from .losses import LOSSES, Loss
 from .models import MODELS
@@ -42,6 +43,7 @@ class Experiment:
     Attributes:
         data: name of a data set, or path of an npz file.
         data_dir: folder of its files; None: the usual places.
+        augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
         model_options: its own options (depth, batch_norm, hidden, ...).
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
@@ -64,6 +66,7 @@ class Experiment:
 
     data: str = "digits"
     data_dir: str | None = None
+    augmentation: str | None = None
     model: str = "cnn"
     model_options: Mapping[str, Any] = field(default_factory=dict)
     rule: str = "bp"
@@ -129,16 +132,23 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
     make_loss = lookup(LOSSES, loss_name, "loss")
     schedules.make(experiment.schedule)  # refused now rather than when training starts
+    augmentation = augmentation_of(experiment)
+    input_shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
     try:
-        layers = make_model(data.input_shape, data.n_out, **experiment.model_options)
+        layers = make_model(input_shape, data.n_out, **experiment.model_options)
         optimizer = make_optimizer(
             lr=experiment.rate(), weight_decay=experiment.decay(), **experiment.optimizer_options
         )
     except TypeError as error:  # an option that the model or optimizer does not have
         raise ValueError(str(error).replace("()", "")) from None
-    net = Network(layers, seed=experiment.seed, input_shape=data.input_shape)
+    net = Network(layers, seed=experiment.seed, input_shape=input_shape)
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
     return net, rule, make_loss(), optimizer
+
+
+def augmentation_of(experiment: Experiment) -> Augmentation | None:
+    """The augmentation that the experiment asks for; None: none. Raises ValueError for an unknown one."""
+    return None if experiment.augmentation is None else make_augmentation(experiment.augmentation)
 
 
 class MeasureTest(Callback):
@@ -163,7 +173,8 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
     if progress:
         callbacks.append(ProgressBar(experiment.rule))
-    return Trainer(net, rule, loss, optimizer, schedules.make(experiment.schedule), experiment.seed, callbacks)
+    schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)
+    return Trainer(net, rule, loss, optimizer, schedule, experiment.seed, callbacks, augmentation)
 
 
 def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import rules
-from .data import DATASETS
+from .data import AUGMENTATIONS, DATASETS
 from .experiments import Experiment
 from .losses import LOSSES
 from .models import MODELS
@@ -42,6 +42,12 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     what = command.add_argument_group("what is trained")
     what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
+    what.add_argument(
+        "--augment",
+        "--augmentation",
+        dest="augmentation",
+        help=f"of the training images: {', '.join(AUGMENTATIONS)}; with options: crop_flip:padding=4 (default: none)",
+    )
     what.add_argument("--model", default=model, help=f"architecture: {', '.join(MODELS)}")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
@@ -85,6 +91,7 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
     return Experiment(
         data=options.data,
         data_dir=options.data_dir,
+        augmentation=options.augmentation,
         model=options.model,
         model_options=model_options,
         rule=rule,

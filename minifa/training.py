@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import time
@@ -13,7 +14,9 @@ import numpy
 
 from . import backend, metrics
 from .backend import Array, xp
+from .data.augment import Augmentation, shown
 from .data.base import Examples
+from .data.batches import Batches
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
@@ -21,7 +24,6 @@ from .network import Network
 from .optim import Optimizer
 from .rules.base import Rule
 from .schedules import Schedule, constant
-from .streams import generator
 
 Row = dict[str, Any]
 
@@ -108,6 +110,8 @@ class Trainer:
         schedule: what the learning rate is multiplied by, as a function of the epoch; default constant.
         seed: keys the order of the examples, drawn anew for every epoch, and again by the next trainer of the network.
         callbacks: told what happens, in this order.
+        augmentation: done to the inputs of every training batch; what is only measured is shown as it says. None:
+            nothing.
 
     Attributes:
         history: a row per finished epoch, row 0 before the first update.
@@ -133,9 +137,11 @@ class Trainer:
         schedule: Schedule | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.schedule, self.seed, self.callbacks = schedule or constant(), seed, list(callbacks)
+        self.augmentation = augmentation
         self.base_lr = optimizer.lr
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
@@ -159,7 +165,7 @@ class Trainer:
         if epochs < 1 or batch_size < 1:
             raise ValueError(f"training needs at least 1 epoch and 1 example per batch, got {epochs} and {batch_size}")
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
-            infer_chain(self.net.layers, train.x.shape[1:], source="the examples")
+            infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
         batches = math.ceil(len(train) / batch_size)
         self.base_lr = self.optimizer.lr
@@ -187,21 +193,23 @@ class Trainer:
                 )
 
     def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row:
-        order = generator(self.seed, "order", self.begun, self.epoch).permutation(len(train))
+        made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
         started = time.perf_counter()
         self.total, self.seen, correct = 0.0, 0, 0
         # NumPy's warnings are silenced because the loop itself reports divergence.
-        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for i in range(batches):
-                rows = order[i * batch_size : (i + 1) * batch_size]
+        with (
+            numpy.errstate(over="ignore", invalid="ignore", divide="ignore"),
+            contextlib.closing(made.ahead()) as ahead,
+        ):
+            for i, (x, y) in enumerate(ahead):
                 self.optimizer.lr = self.base_lr * self.schedule(self.epoch - 1 + i / batches)
-                x, y = backend.asarray(train.x[rows], self.net.dtype), train.y[rows]
-                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(rows)
-                self.seen += len(rows)
+                x = backend.asarray(x, self.net.dtype)
+                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(y)
+                self.seen += len(y)
                 if y.ndim == 1:
                     correct = correct + count_correct(self.rule.output, self.rule.target)
                 self.optimizer.step(self.net, self.rule)
-                self._tell("on_step", len(rows))
+                self._tell("on_step", len(y))
         seconds = time.perf_counter() - started
         row: Row = {"epoch": self.epoch, "lr": self.optimizer.lr, "train_loss": self.running_loss()}
         if train.y.ndim == 1:
@@ -230,7 +238,7 @@ class Trainer:
         with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
-                output = self.net.forward(backend.asarray(x, self.net.dtype))
+                output = self.net.forward(backend.asarray(shown(x, self.augmentation), self.net.dtype))
                 target = self.loss.target(y, output)
                 total = total + self.loss(output, target)[0].sum()
                 correct = correct + count_correct(output, target)
@@ -304,7 +312,7 @@ class RecordAlignment(Callback):
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         if trainer.diverged:
             return
-        x = backend.asarray(self.examples.x, trainer.net.dtype)
+        x = backend.asarray(shown(self.examples.x, trainer.augmentation), trainer.net.dtype)
         with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in training: the loss tells
             found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():
