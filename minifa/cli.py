@@ -380,10 +380,11 @@ def _figures(options: argparse.Namespace) -> int:
 
 def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
     options = experiments.describe_options(experiment.model_options)
+    model = f"model {experiment.model}{' ' + options if options else ''}"
+    images = f", {experiment.augmentation}" if experiment.augmentation else ""
     return (
-        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), model {experiment.model}"
-        f"{' ' + options if options else ''}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, "
-        f"batch {experiment.batch_size}, {experiment.optimizer}"
+        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
+        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}, {experiment.optimizer}"
     )
 
 

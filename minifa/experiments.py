@@ -19,7 +19,8 @@ from multiprocessing import get_context
 from typing import Any
 
 from . import backend, rules, schedules, weights
-from .data import Augmentation, load, make_augmentation
+from .data import load
+from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
 from .losses import LOSSES, Loss
 from .models import MODELS
@@ -42,7 +43,7 @@ class Experiment:
     Attributes:
         data: name of a data set, or path of an npz file.
         data_dir: folder of its files; None: the usual places.
-        augmentation: what is done to training batches, ``"crop24"`` or ``"crop_flip:padding=4"``; None: nothing.
+        augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
         model_options: its own options (depth, batch_norm, hidden, ...).
         weights: safetensors file whose numbers the network starts from (see `minifa.weights`); None: drawn ones.
@@ -137,15 +138,15 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     make_loss = lookup(LOSSES, loss_name, "loss")
     schedules.make(experiment.schedule)  # refused now rather than when training starts
     augmentation = augmentation_of(experiment)
-    shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
+    input_shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
     try:
-        layers = make_model(shape, data.n_out, **experiment.model_options)
+        layers = make_model(input_shape, data.n_out, **experiment.model_options)
         optimizer = make_optimizer(
             lr=experiment.rate(), weight_decay=experiment.decay(), **experiment.optimizer_options
         )
     except TypeError as error:  # an option that the model or optimizer does not have
         raise ValueError(str(error).replace("()", "")) from None
-    net = Network(layers, seed=experiment.seed, input_shape=shape)
+    net = Network(layers, seed=experiment.seed, input_shape=input_shape)
     if experiment.weights is not None:
         weights.load(net, experiment.weights)
     if experiment.freeze is not None:
@@ -155,7 +156,7 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
 
 
 def augmentation_of(experiment: Experiment) -> Augmentation | None:
-    """What the experiment's description stands for. Raises ValueError for an unknown name or option."""
+    """The augmentation that the experiment asks for; None: none. Raises ValueError for an unknown one."""
     return None if experiment.augmentation is None else make_augmentation(experiment.augmentation)
 
 

@@ -22,6 +22,7 @@ import numpy
 import numpy.typing as npt
 
 from . import __version__, backend, experiments, metrics, rules
+from .data.augment import shown
 from .data.base import Dataset
 from .experiments import MEASURED_ON, Experiment
 from .network import Network
@@ -236,7 +237,8 @@ def _moments_kept(updates: int) -> list[int]:
 def _run(experiment: Experiment, data: Dataset, updates: int, table: _Table, tell: Callable[[], object]) -> list[Json]:
     """What was found at every snapshot, until the loss is no longer finite."""
     net, rule, loss, optimizer = experiments.build(experiment, data)
-    watcher = _Watcher(Trainer(net, rule, loss, optimizer), data, table)
+    augmentation = experiments.augmentation_of(experiment)
+    watcher = _Watcher(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
     kept, found = _moments_kept(updates), [watcher.look()]
     with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a run that diverges just ends
@@ -266,7 +268,7 @@ class _Watcher:
         """Loss, accuracy (None without classes), and for every matrix its place, and by how much of its length at the
         start it has moved since; for the pairs of them also their angle and the fraction of agreeing signs."""
         net, rule = self.trainer.net, self.trainer.rule
-        x = backend.asarray(self.measured.x, net.dtype)
+        x = backend.asarray(shown(self.measured.x, self.trainer.augmentation), net.dtype)
         aligned = metrics.alignment(net, rule, x, self.measured.y, self.trainer.loss)
         layers = {
             layer.name: {

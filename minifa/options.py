@@ -91,7 +91,10 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
     what.add_argument(
-        "--augmentation", help=f"of training images: {', '.join(AUGMENTATIONS)} (options behind a colon); default none"
+        "--augment",
+        "--augmentation",
+        dest="augmentation",
+        help=f"of the training images: {', '.join(AUGMENTATIONS)}; with options: crop_flip:padding=4 (default: none)",
     )
     what.add_argument("--model", default=model, help=f"architecture: {', '.join(MODELS)}")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")

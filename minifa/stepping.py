@@ -18,9 +18,9 @@ import numpy
 
 from . import experiments, rules
 from .data.base import Dataset, Examples
+from .data.batches import Batches
 from .experiments import Experiment
 from .registry import unknown
-from .streams import generator
 from .tracing import Moment, Trace, trace
 
 SILENT: Any = dict.fromkeys(("over", "invalid", "divide"), "ignore")  # divergence is told in words
@@ -45,11 +45,10 @@ class Replay:
 
     def batch(self) -> Examples:
         """The examples of this step, in the order in which training would meet them."""
-        train, size = self.data.train, self.experiment.batch_size
-        per_epoch = math.ceil(len(train) / size)
-        order = generator(self.experiment.seed, "order", "", 1 + self.step // per_epoch).permutation(len(train))
-        start = self.step % per_epoch * size
-        return train.take(order[start : start + size])
+        train, size, seed = self.data.train, self.experiment.batch_size, self.experiment.seed
+        epoch, number = divmod(self.step, math.ceil(len(train) / size))
+        augmentation = experiments.augmentation_of(self.experiment)
+        return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
 
     def under(self, rule: str) -> Trace:
         """The step's moments under this rule.

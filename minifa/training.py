@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -16,9 +17,9 @@ import numpy
 
 from . import backend, metrics
 from .backend import Array, xp
-from .data.augment import Augmentation
+from .data.augment import Augmentation, shown
 from .data.base import Examples
-from .data.batches import Batch, Batches
+from .data.batches import Batches
 from .divergence import Divergence, Watch
 from .files import write_whole
 from .layers.base import infer_chain
@@ -121,7 +122,8 @@ class Trainer:
         schedule: what the learning rate is multiplied by, as a function of the epoch; default constant.
         seed: keys the order of the examples, drawn anew for every epoch, and again by the next trainer of the network.
         callbacks: told what happens, in this order.
-        augmentation: what is done to every training batch; None: nothing.
+        augmentation: done to the inputs of every training batch; what is only measured is shown as it says. None:
+            nothing.
         check_every: updates between two looks at whether the loss is still finite; the look waits for the device.
             Default: 1 on the CPU, 50 on a GPU.
 
@@ -159,6 +161,7 @@ class Trainer:
     ) -> None:
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.schedule, self.seed, self.callbacks = schedule or constant(), seed, list(callbacks)
+        self.augmentation = augmentation
         self.base_lr = optimizer.lr
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
@@ -190,7 +193,7 @@ class Trainer:
         if epochs < 1 or batch_size < 1:
             raise ValueError(f"training needs at least 1 epoch and 1 example per batch, got {epochs} and {batch_size}")
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
-            infer_chain(self.net.layers, self.shown(train.x[:1]).shape[1:], source="the examples")
+            infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
         self._lay_out(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
@@ -296,14 +299,17 @@ class Trainer:
 
     def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row | None:
         """The epoch from where it stands; its row, or None where it was stopped."""
-        examples = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation)
+        made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
         started = time.perf_counter() - self.seconds
         # NumPy's warnings are silenced because the loop itself reports divergence.
-        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for i, batch in enumerate(examples.ahead(self.batch), start=self.batch):
+        with (
+            numpy.errstate(over="ignore", invalid="ignore", divide="ignore"),
+            contextlib.closing(made.ahead(self.batch)) as ahead,
+        ):
+            for i, (x, y) in enumerate(ahead, start=self.batch):
                 self.optimizer.lr = self._rate(i, batches)
-                self.watch.keep(functools.partial(self._remade, examples, i))
-                x, y = self._moved(batch)
+                self.watch.keep(functools.partial(self._remade, made, i))
+                x = backend.asarray(x, self.net.dtype)
                 self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(y)
                 self.seen += len(y)
                 if y.ndim == 1:
@@ -330,13 +336,10 @@ class Trainer:
         """The learning rate of a batch of this epoch."""
         return self.base_lr * self.schedule(self.epoch - 1 + batch / batches)
 
-    def _moved(self, batch: Batch) -> tuple[Array, numpy.ndarray]:
-        """The inputs on the backend, and the targets."""
-        return backend.asarray(batch[0], self.net.dtype), batch[1]
-
-    def _remade(self, examples: Batches, number: int) -> tuple[Array, numpy.ndarray]:
-        """A batch that was there before, drawn by the same draws."""
-        return self._moved(examples.make(number))
+    def _remade(self, made: Batches, number: int) -> tuple[Array, numpy.ndarray]:
+        """A batch that was there before, by the same draws, on the backend."""
+        x, y = made.make(number)
+        return backend.asarray(x, self.net.dtype), y
 
     def running_loss(self) -> float:
         """Mean loss of the examples seen so far in this epoch. Reading it waits for the device."""
@@ -354,10 +357,6 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, event)(self, *facts)
 
-    def shown(self, x: numpy.ndarray) -> numpy.ndarray:
-        """What the network is shown of examples that are only measured."""
-        return x if self.augmentation is None else self.augmentation.measured(x)
-
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
         total: Any = 0.0
@@ -365,7 +364,7 @@ class Trainer:
         with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
-                output = self.net.forward(backend.asarray(self.shown(x), self.net.dtype))
+                output = self.net.forward(backend.asarray(shown(x, self.augmentation), self.net.dtype))
                 target = self.loss.target(y, output)
                 total = total + self.loss(output, target)[0].sum()
                 correct = correct + count_correct(output, target)
@@ -434,13 +433,13 @@ class ProgressBar(Callback):
         self.facts["epoch"] = str(row["epoch"])
         if "train_loss" in row:
             self.facts["loss"] = f"{row['train_loss']:.3f}"
-        for key, shown in (
+        for key, words in (
             ("train_accuracy", "accuracy"),
             ("validation_accuracy", "held-out"),
             ("test_accuracy", "test"),
         ):
             if key in row:
-                self.facts[shown] = f"{row[key]:.3f}"
+                self.facts[words] = f"{row[key]:.3f}"
         self.bar.set_postfix(self.facts, refresh=False)
 
     def on_end(self, trainer: Trainer) -> None:
@@ -460,7 +459,7 @@ class RecordAlignment(Callback):
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         if trainer.diverged:
             return
-        x = backend.asarray(trainer.shown(self.examples.x), trainer.net.dtype)
+        x = backend.asarray(shown(self.examples.x, trainer.augmentation), trainer.net.dtype)
         with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in training: the loss tells
             found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():

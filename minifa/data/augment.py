@@ -5,7 +5,7 @@
                  (Moskovitz et al. 2018's network, as re-implemented by Lance & Kieu 2026)
 
 Draws are made on the host from the stream "augmentation", keyed by seed, epoch and batch. Zeros are what the data set's
-mean became when it was normalised.
+mean became when it was normalised. What is measured is the centre, of the size that the network is trained on.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Augmentation:
         flip: whether half of the images are mirrored, left and right.
 
     Raises:
+        TypeError: a padding or size that is no whole number.
         ValueError: a negative padding, a size below 1; in use, images smaller than the crop, or what are no images.
 
     >>> crop = mf.data.Augmentation(size=2, flip=False)
@@ -42,6 +43,9 @@ class Augmentation:
     """
 
     def __init__(self, padding: int = 0, size: int | None = None, flip: bool = True) -> None:
+        for what, number in (("padding", padding), ("size", 1 if size is None else size)):
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise TypeError(f"{what} is a whole number of pixels, got {number!r}")
         if padding < 0 or (size is not None and size < 1):
             raise ValueError(f"an augmentation needs padding >= 0 and size >= 1, got padding={padding}, size={size}")
         self.padding, self.size, self.flip = padding, size, flip
@@ -49,7 +53,10 @@ class Augmentation:
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What the network is shown of an example of this shape. Raises ValueError where it cannot be cropped."""
         if len(shape) != 3:
-            raise ValueError(f"augmentation needs images of height x width x channels, got {format_shape(shape)}")
+            raise ValueError(
+                f"augmentation needs images of height x width x channels, got {format_shape(shape)} per example: "
+                "leave it out, or give images"
+            )
         if self.size is None:
             return shape
         if min(shape[:2]) + 2 * self.padding < self.size:
@@ -77,7 +84,7 @@ class Augmentation:
         if height > x.shape[1] or width > x.shape[2]:
             x = self._padded(x)
         top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
-        return x[:, top : top + height, left : left + width]
+        return np.ascontiguousarray(x[:, top : top + height, left : left + width])
 
     def _padded(self, x: Images) -> Images:
         p = self.padding
@@ -85,7 +92,7 @@ class Augmentation:
 
 
 def crop_flip(padding: int = 4) -> Augmentation:
-    """Pad, crop at random, mirror.
+    """Put ``padding`` zeros around each image, crop it at random to its old size, mirror half of them.
 
     >>> mf.data.make_augmentation("crop_flip:padding=2").padding
     2
@@ -94,12 +101,17 @@ def crop_flip(padding: int = 4) -> Augmentation:
 
 
 def crop24(size: int = 24) -> Augmentation:
-    """Crop 24 x 24 at random, mirror.
+    """Crop ``size`` x ``size`` at random, mirror half of them.
 
     >>> mf.data.make_augmentation("crop24").shape((32, 32, 3))
     (24, 24, 3)
     """
     return Augmentation(0, size)
+
+
+def shown(x: Images, augmentation: Augmentation | None) -> Images:
+    """Examples that are only measured, as a network trained under this augmentation is shown them."""
+    return x if augmentation is None else augmentation.measured(x)
 
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {"crop_flip": crop_flip, "crop24": crop24}

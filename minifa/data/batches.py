@@ -6,37 +6,37 @@ batches are those of an epoch that began at the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from queue import Queue
-from threading import Thread
+from collections.abc import Callable, Generator, Iterator
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ..streams import generator
 from .augment import Augmentation
 from .base import Examples
 
 WORTH_A_THREAD = 1 << 18  # bytes of a batch; below, handing it over takes as long as making it
-Batch = tuple[Any, Any]
-
-
-class _Failed:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
 class Batches:
-    """The batches of one epoch, (x, y) on the host.
+    """What an epoch consists of: each batch by its number, or all of them in turn.
 
     Args:
         examples: what there is to learn from.
-        batch_size: examples in each; the last may be smaller.
+        batch_size: examples in each, from 1 up; the last may be smaller.
         seed, epoch, key: name the draws.
         augmentation: done to every x; None: nothing.
+        dtype: of every x; None: as in the examples.
 
     >>> from minifa.data.batches import Batches
-    >>> batches = Batches(mf.data.load("xor").train, batch_size=1, seed=0, epoch=1)
-    >>> whole = [y.tolist() for _, y in batches.ahead()]
-    >>> [y.tolist() for _, y in batches.ahead(first=2)] == whole[2:]
+    >>> batches = Batches(mf.data.load("xor").train, batch_size=3, seed=0, epoch=1)
+    >>> len(batches), [len(y) for _, y in batches.ahead()]
+    (2, [3, 1])
+    >>> [y.tolist() for _, y in batches.ahead(first=1)] == [batches.make(1)[1].tolist()]
     True
     """
 
@@ -48,55 +48,60 @@ class Batches:
         epoch: int,
         key: str = "",
         augmentation: Augmentation | None = None,
+        dtype: npt.DTypeLike | None = None,
     ) -> None:
         self.examples, self.batch_size, self.augmentation = examples, batch_size, augmentation
-        self.seed, self.epoch, self.key = seed, epoch, key
+        self.seed, self.name = seed, f"{key}/{epoch}"
+        self.dtype = np.dtype(examples.x.dtype if dtype is None else dtype)
         self.order = generator(seed, "order", key, epoch).permutation(len(examples))
 
     def __len__(self) -> int:
-        return -(-len(self.examples) // self.batch_size)
+        return -(-len(self.order) // self.batch_size)
 
     def make(self, number: int) -> Batch:
-        """The batch of that number, the same however often it is made."""
+        """(x, y) of the batch of this number, from 0 up, on the host: the same whenever it is asked for."""
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         x = self.examples.x[rows]
         if self.augmentation is not None:
-            x = self.augmentation.drawn(x, generator(self.seed, "augmentation", f"{self.key}/{self.epoch}", number))
-        return x, self.examples.y[rows]
+            x = self.augmentation.drawn(x, generator(self.seed, "augmentation", self.name, number))
+        return x.astype(self.dtype, copy=False), self.examples.y[rows]
 
-    def ahead(self, first: int = 0) -> Iterator[Batch]:
-        """The batches from the ``first`` on, where it pays each made while the one before is in use."""
+    def ahead(self, first: int = 0) -> Generator[Batch, None, None]:
+        """Every batch from the number ``first`` on. Large ones are made by a thread while the last is in use; what goes
+        wrong there is raised here. Close the iterator where it is left early, and the thread ends.
+        """
         numbers = range(first, len(self))
-        if self.examples.x[: self.batch_size].nbytes < WORTH_A_THREAD:
-            return map(self.make, numbers)
-        return _ahead(self.make, numbers)
+        large = self.examples.x[: self.batch_size].nbytes >= WORTH_A_THREAD
+        made = _made_ahead(self.make, numbers) if large else map(self.make, numbers)
+        yield from made
 
 
-def _ahead(make: Any, numbers: range) -> Iterator[Batch]:
-    """What ``make`` gives for each number, made one ahead by a thread; its error comes out here."""
-    made: Queue[Any] = Queue(maxsize=1)
-    wanted = True
+def _made_ahead(make: Callable[[int], Batch], numbers: range) -> Iterator[Batch]:
+    made: Queue[Batch | BaseException] = Queue(maxsize=1)
+    unwanted = Event()
 
     def work() -> None:
-        try:
-            for number in numbers:
+        for number in numbers:
+            if unwanted.is_set():
+                return
+            try:
                 made.put(make(number))
-                if not wanted:
-                    return
-        except BaseException as error:  # told where the batch was asked for
-            made.put(_Failed(error))
+            except BaseException as error:  # told where the batch was asked for
+                made.put(error)
+                return
 
     thread = Thread(target=work, name="minifa batches", daemon=True)
     thread.start()
     try:
         for _ in numbers:
             batch = made.get()
-            if isinstance(batch, _Failed):
-                raise batch.error
+            if isinstance(batch, BaseException):
+                raise batch
             yield batch
     finally:  # also where whoever trains has stopped in mid-epoch
-        wanted = False
+        unwanted.set()
         while thread.is_alive():
-            if not made.empty():
-                made.get()
-            thread.join(0.01)
+            try:
+                made.get(timeout=0.01)  # the thread may be waiting for room
+            except Empty:
+                continue

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from .. import backend, experiments, runs
 from ..data import load
+from ..data.augment import shown
 from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
 from ..layers.conv import Conv2d
@@ -80,7 +81,7 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     data = load(experiment.data, experiment.data_dir)
     loss = experiments.build(experiment, data)[2]
     examples = data.train.head(MEASURED_ON)
-    x = backend.asarray(examples.x, net.dtype)
+    x = backend.asarray(shown(examples.x, experiments.augmentation_of(experiment)), net.dtype)
     title = f"under {experiment.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
     if rule.walks_back:
@@ -102,4 +103,5 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
 
 def _setting(experiment: Experiment) -> str:
     words = Path(experiment.data).stem, experiment.model, describe_options(experiment.model_options)
-    return f"{' '.join(filter(None, words))}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
+    augmentation = f", {experiment.augmentation}" if experiment.augmentation else ""
+    return f"{' '.join(filter(None, words))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
