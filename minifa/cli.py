@@ -384,7 +384,8 @@ def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
     images = f", {experiment.augmentation}" if experiment.augmentation else ""
     return (
         f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
-        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}, {experiment.optimizer}"
+        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}, "
+        f"{experiment.optimizer}"
     )
 
 
