@@ -114,22 +114,33 @@ def lenet_cifar(input_shape: Shape, n_out: int) -> Model:
     return [*layers, Linear(128, 256), ReLU(), Linear(256, n_out)]
 
 
-def moskovitz(input_shape: Shape, n_out: int) -> Model:
+def moskovitz(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:
     """ "Architecture 1" of Moskovitz, Litwin-Kumar & Abbott 2018 as Lance & Kieu 2026 re-implement it: two 5x5
     convolutions of 64 channels without padding, each with ReLU and 2x2 pooling, then 384 and 192 units.
 
     Its images are crops of 24 x 24 pixels (the augmentation "crop24"). `moskovitz_tf` is another reading.
 
+    Args:
+        init: name of the initialiser of all weights; "torch" is the re-implementation's (there for biases as well, here
+            they start at 0).
+
     Raises:
-        ValueError: inputs that are no images, or smaller ones than its convolutions need.
+        ValueError: an unknown initialiser; inputs that are no images, or smaller ones than its convolutions need.
 
     >>> net = mf.Network(mf.models.moskovitz((24, 24, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
     404746
     """
     below = image(input_shape, "moskovitz")[2]
-    layers = [Conv2d(below, 64, 5), ReLU(), MaxPool(2), Conv2d(64, 64, 5), ReLU(), MaxPool(2)]
-    return _with_classifier(layers, input_shape, (384, 192), n_out, "moskovitz")
+    layers = [
+        Conv2d(below, 64, 5, init=init),
+        ReLU(),
+        MaxPool(2),
+        Conv2d(64, 64, 5, init=init),
+        ReLU(),
+        MaxPool(2),
+    ]
+    return _with_classifier(layers, input_shape, (384, 192), n_out, "moskovitz", init)
 
 
 def moskovitz_tf(input_shape: Shape, n_out: int) -> Model:
@@ -231,11 +242,13 @@ def _conv_relu(below: int, above: int, kernel_size: int = 3, stride: int = 1, pa
     return [Conv2d(below, above, kernel_size, stride=stride, padding=padding), ReLU()]
 
 
-def _with_classifier(layers: Model, shape: Shape, hidden: tuple[int, ...], n_out: int, model: str) -> Model:
+def _with_classifier(
+    layers: Model, shape: Shape, hidden: tuple[int, ...], n_out: int, model: str, init: str = "he_normal"
+) -> Model:
     """Behind the convolutions: linear layers of these widths with ReLU between them, and one for the classes."""
     size = count_features(layers, shape, model)
     layers = [*layers, Flatten()]
     for width in hidden:
-        layers += [Linear(size, width), ReLU()]
+        layers += [Linear(size, width, init=init), ReLU()]
         size = width
-    return [*layers, Linear(size, n_out)]
+    return [*layers, Linear(size, n_out, init=init)]
