@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy
 
 from . import streams
+from .registry import lookup
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,35 @@ INITIALISERS = {
 }
 
 
+def find(init: str | Initialiser) -> Initialiser:
+    """An initialiser by its name: one of `INITIALISERS`, or one that does not look at the fans with its number in
+    parentheses.
+
+    Args:
+        init: "he_normal", ..., "gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"; an initialiser is handed
+            back as it is.
+
+    Raises:
+        ValueError: an unknown name, or a number that is not above 0.
+
+    >>> mf.initialisers.find("gaussian(0.01)").sd(8, 100)
+    0.01
+    """
+    if isinstance(init, Initialiser):
+        return init
+    if not isinstance(init, str) or "(" not in init:
+        return lookup(INITIALISERS, init, "initialiser")
+    family, _, number = init.partition("(")
+    make = lookup(BY_NUMBER, family, "initialiser with a number")
+    try:
+        size = float(number.removesuffix(")"))
+    except ValueError:
+        size = 0.0
+    if not (0 < size < math.inf and number.endswith(")")):
+        raise ValueError(f"an initialiser with a number is written {family}(0.01), with one above 0; got {init!r}")
+    return make(size)
+
+
 def gaussian(sd: float) -> Initialiser:
     """Normal numbers of standard deviation ``sd``, whatever the fans."""
     return Initialiser(f"gaussian({sd})", streams.gaussian, lambda fan_in, fan_out: sd)
@@ -96,3 +126,8 @@ def truncated_gaussian(sd: float) -> Initialiser:
     return Initialiser(
         f"truncated_gaussian({sd})", streams.truncated_gaussian, lambda fan_in, fan_out: streams.TRUNCATED_SD * sd
     )
+
+
+BY_NUMBER: dict[str, Callable[[float], Initialiser]] = {
+    make.__name__: make for make in (gaussian, uniform, truncated_gaussian)
+}

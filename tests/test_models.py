@@ -155,3 +155,28 @@ def test_resnet18_has_the_stem_that_is_asked_for():
     assert large["residual1"].input_shape == (56, 56, 64) and large["residual8"].output_shape == (7, 7, 512)
     with pytest.raises(ValueError, match="the stem of the model 'resnet18' is 'small' or 'imagenet', got 'large'"):
         mf.models.resnet18(shape, 10, stem="large")
+
+
+@pytest.mark.parametrize("written", ["gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"])
+def test_an_initialiser_is_found_by_the_name_that_it_bears(written):
+    assert mf.initialisers.find(written).name == written
+    assert mf.Linear(3, 2, init=written).init.name == written
+
+
+@pytest.mark.parametrize("written", ["gaussian(0)", "gaussian(-1)", "gaussian(nan)", "gaussian(x)", "gaussian(1"])
+def test_an_initialiser_with_a_wrong_number_is_refused(written):
+    with pytest.raises(ValueError, match=r"is written gaussian\(0.01\)"):
+        mf.initialisers.find(written)
+
+
+@pytest.mark.parametrize("rule", ["fa", "frsf", "brsf"])
+def test_magnitudes_of_feedback_can_come_from_another_initialiser_than_the_weights(rule):
+    net = mf.Network([mf.Linear(200, 300, init="torch"), mf.ReLU(), mf.Linear(300, 200, init="torch")], seed=1)
+    attached = mf.rules.make(f"{rule}:init=gaussian(0.1)").attach(net)
+    B = attached.B["linear2"]
+    assert float(B.std()) == pytest.approx(0.1, rel=0.02)
+    if rule != "fa":  # uniform W, Gaussian M: cos = sqrt(3)/2 sqrt(2/pi)
+        assert attached.start_angle(net["linear2"]) == pytest.approx(46.3, abs=0.05)
+    assert attached.start_angle(net["linear2"]) == pytest.approx(float(mf.metrics.angle(net["linear2"].W, B)), abs=0.7)
+    net.step += 1  # brsf draws anew, from the same initialiser
+    assert float(attached.feedback(net["linear2"]).std()) == pytest.approx(0.1, rel=0.02)

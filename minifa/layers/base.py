@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import backend
 from ..backend import Array, require_float, xp
-from ..initialisers import INITIALISERS, Initialiser
-from ..registry import lookup
+from .. import initialisers
+from ..initialisers import Initialiser
 from ..streams import generator
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Weighted(Layer):
             raise ValueError(f"{self} needs sizes of at least 1, got {shape}")
         self.weight_shape = shape
         self.has_bias = bias
-        self.init = lookup(INITIALISERS, init, "initialiser") if isinstance(init, str) else init
+        self.init = initialisers.find(init)
         self.initialise(seed=0)
 
     @property

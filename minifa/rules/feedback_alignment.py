@@ -18,11 +18,10 @@ import math
 
 from .. import backend
 from ..backend import Array, xp
-from ..initialisers import INITIALISERS, Initialiser
+from ..initialisers import Initialiser, find
 from ..layers.base import Weighted, format_shape
 from ..layers.conv import Conv2d
 from ..network import Network
-from ..registry import lookup
 from ..streams import gaussian, generator
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, normalised
@@ -33,7 +32,7 @@ class FA(Rule):
 
     Args:
         seed: keys the draw of B.
-        init: initialiser of B or its name; None: W's own.
+        init: initialiser of B or its name, "gaussian(0.01)" for instance; None: W's own.
         normalise: None, "strict" (B keeps W's present norm) or "init" (W's norm at the start).
         sparsity: fraction of B set to zero, from 0 up to but not 1.
         rescale_sparse: divide a sparse B by sqrt(1 - sparsity), so that the carried error keeps its size.
@@ -82,7 +81,7 @@ class FA(Rule):
             raise ValueError(
                 "a dense B between maps has not the kernel's shape: correlation and normalise need conv='kernel'"
             )
-        self.init = init if init is None or isinstance(init, Initialiser) else lookup(INITIALISERS, init, "initialiser")
+        self.init = None if init is None else find(init)
         self.normalise = check_normalise(normalise)
         self.sparsity, self.rescale_sparse = sparsity, rescale_sparse
         self.conv, self.correlation = conv, correlation

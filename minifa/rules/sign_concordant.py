@@ -2,7 +2,7 @@
 
     usf     B = s * sign(W_t)         s: "strict" norm(W_t) / norm(sign(W_t)), "init" norm(W_0) / norm(sign(W_t)),
                                       "std" of W's initialiser, or a number
-    frsf    B = |M| * sign(W_t)       M drawn once, from W's own initialiser
+    frsf    B = |M| * sign(W_t)       M drawn once, from W's own initialiser or another
     brsf    B = |M_t| * sign(W_t)     M drawn anew for every weight update
 
 Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend import Array, elementwise, xp
+from ..initialisers import Initialiser, find
 from ..layers.base import Weighted
 from ..network import Network
 from ..streams import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
@@ -46,7 +47,6 @@ class SignConcordant(Rule):
 
     paper = "Moskovitz et al. 2018; Liao et al. 2016"
     needs = "the sign of every forward weight at its feedback connection"
-    drawn_magnitudes = 2  # of W's and B's, how many are random
 
     def __init__(self, seed: int = 0, concordance: float = 1.0, signs: str = "live") -> None:
         super().__init__(seed)
@@ -67,12 +67,18 @@ class SignConcordant(Rule):
                 self.memory[f"{layer.name}/signs"] = xp.sign(layer.W)
 
     def start_angle(self, layer: Weighted) -> float | None:
-        """The arc cosine of (2 p - 1) m, m = mean |w| / sd of W's family, squared where B's magnitudes are drawn too:
-        with p = 1 for Gaussian and uniform weights 37.07 and 30 degrees, squared 50.46 and 41.41."""
-        if layer.init.family not in MEAN_MAGNITUDE or layer.init.sd(*layer.fans) == 0:
+        """The arc cosine of (2 p - 1) m, m = mean |w| / sd of W's family, times the same of M's family where B's
+        magnitudes are drawn too: with p = 1 for Gaussian and uniform weights 37.07 and 30 degrees, with magnitudes of
+        W's own family 50.46 and 41.41."""
+        families = [init.family for init in (layer.init, *self.magnitudes_from(layer))]
+        if layer.init.sd(*layer.fans) == 0 or any(family not in MEAN_MAGNITUDE for family in families):
             return None
-        cosine = MEAN_MAGNITUDE[layer.init.family] ** self.drawn_magnitudes
+        cosine = math.prod(MEAN_MAGNITUDE[family] for family in families)
         return math.degrees(math.acos((2 * self.concordance - 1) * cosine))
+
+    def magnitudes_from(self, layer: Weighted) -> list[Initialiser]:
+        """The initialiser that B's magnitudes come from; none where they are all the same."""
+        return []
 
     def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         equation, names = super().feeding(layer)
@@ -117,7 +123,6 @@ class USF(SignConcordant):
     name = "usf"
     title = "uniform sign-concordant feedback"
     equation = "B = s sign(W)"
-    drawn_magnitudes = 1
 
     def __init__(
         self, seed: int = 0, scale: str | float = "strict", concordance: float = 1.0, signs: str = "live"
@@ -156,6 +161,7 @@ class FRSF(SignConcordant):
 
     Args:
         normalise: None, "strict" or "init", as for `FA`.
+        init: initialiser of M or its name, "gaussian(0.1)" for instance; None: W's own.
         seed, concordance, signs: as for `SignConcordant`.
 
     >>> net = mf.Network([mf.Linear(1, 9), mf.Linear(9, 1)])
@@ -171,10 +177,19 @@ class FRSF(SignConcordant):
     equation = "B = abs(M) sign(W), M drawn once"
 
     def __init__(
-        self, seed: int = 0, normalise: str | None = None, concordance: float = 1.0, signs: str = "live"
+        self,
+        seed: int = 0,
+        normalise: str | None = None,
+        concordance: float = 1.0,
+        signs: str = "live",
+        init: str | Initialiser | None = None,
     ) -> None:
         super().__init__(seed, concordance, signs)
         self.normalise = check_normalise(normalise)
+        self.init = None if init is None else find(init)
+
+    def magnitudes_from(self, layer: Weighted) -> list[Initialiser]:
+        return [self.init or layer.init]
 
     def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         equation, names = super().feeding(layer)
@@ -184,7 +199,7 @@ class FRSF(SignConcordant):
     def draw(self, net: Network) -> None:
         super().draw(net)
         for layer in self.senders(net):
-            self.memory[layer.name] = xp.abs(self.draw_matrix(layer))
+            self.memory[layer.name] = xp.abs(self.draw_matrix(layer, self.init))
             keep_start_norm(self.memory, layer, self.normalise)
 
     def magnitude(self, layer: Weighted) -> Array:
@@ -235,7 +250,7 @@ class BRSF(FRSF):
                 layer.name,
                 step,
                 layer.W.size,
-                lambda rng, n: layer.init.draw(rng, (n,), *layer.fans),
+                lambda rng, n: (self.init or layer.init).draw(rng, (n,), *layer.fans),
             )
             self.drawn[layer.name] = step, xp.asarray(abs(drawn).astype(layer.W.dtype)).reshape(layer.weight_shape)
         return self.drawn[layer.name][1]
