@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import backend
+from .. import backend, initialisers
 from ..backend import Array, require_float, xp
-from .. import initialisers
 from ..initialisers import Initialiser
 from ..streams import generator
 

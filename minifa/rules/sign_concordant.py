@@ -13,7 +13,7 @@ is weight symmetry in backpropagation?" (usf, frsf, brsf, concordance); scale="s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..backend import Array, elementwise, xp
@@ -25,7 +25,7 @@ from .base import Rule
 from .scaling import check_normalise, keep_start_norm, norm, norm_and_count, normalised
 
 # mean |w| / sd of a family: the cosine between W and sign(W)
-MEAN_MAGNITUDE = {
+MEAN_MAGNITUDE: dict[Callable[..., Any], float] = {
     gaussian: math.sqrt(2 / math.pi),
     uniform: math.sqrt(3) / 2,
     truncated_gaussian: math.sqrt(2 / math.pi) * (1 - math.exp(-2)) / math.erf(math.sqrt(2)) / TRUNCATED_SD,
