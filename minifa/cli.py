@@ -12,10 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, backend, data, experiments, interrupts, keeping, logs, rules, runs, tables
+from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables
 from .checkpoints import CheckpointError
+from .commands import reproduce
+from .exits import DIVERGED, FAILED, INTERRUPTED, OK, WRONG_USE
 from .experiments import Experiment, Result
 from .options import (
+    add_changes,
     add_network,
     add_setting,
     add_update,
@@ -30,7 +33,8 @@ from .registry import unknown
 from .training import History, Trainer
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
-OK, FAILED, WRONG_USE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that change no experiment
+KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,6 +125,9 @@ def _describe_train(command: argparse.ArgumentParser) -> None:
         default=0.0,
         help="share of the training set that is held out and measured instead of the test set (default: none)",
     )
+    recipe = command.add_argument_group("or all of that from a file")
+    recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
+    add_changes(recipe)
     kept = command.add_argument_group("what is kept")
     kept.add_argument(
         "--resume",
@@ -149,6 +156,8 @@ def _train(options: argparse.Namespace) -> int:
         raise ValueError("--previous goes with --resume RUN")
     if options.resume:
         experiment = _kept_experiment(options)
+    elif options.recipe or options.changes:
+        experiment = _experiment_of_recipe(options)
     else:
         experiment = make_experiment(options, options.rule)
     dataset = data.load(experiment.data, experiment.data_dir)
@@ -175,11 +184,25 @@ def _train(options: argparse.Namespace) -> int:
         return _finish_run(folder, experiment, dataset.name, trainer, result) or interrupt.exit_code
 
 
+def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
+    """Raises ValueError where other options say what the recipe says as well."""
+    if options.recipe is None:
+        raise ValueError("--set changes a setting of a recipe: it goes with --recipe")
+    wrong = _given(options.arguments) - KEPT - WHERE - {"recipe", "changes", "out"}
+    if wrong:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
+        raise ValueError(f"a recipe's settings are changed by --set, as --set training.epochs=3: leave out {told}")
+    recipe = recipes.read(options.recipe, options.changes)
+    experiment = replace(recipe.experiment, data_dir=options.data_dir or recipe.experiment.data_dir)
+    recipes.check([experiment], f"the recipe {recipe.name!r}")
+    return experiment
+
+
 def _kept_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the folder to go on with. Raises ValueError where other options say otherwise."""
     kept = runs.read_experiment(options.resume)
-    given = _given(options.arguments) - {"resume", "previous", "checkpoint_every", "tensorboard"}
-    wrong = contradictions(given - {"backend", "dtype", "threads", "data_dir", "epochs"}, options, kept)
+    given = _given(options.arguments) - KEPT
+    wrong = contradictions(given - WHERE - {"epochs"}, options, kept)
     epochs = options.epochs if "epochs" in given else kept.epochs
     if epochs < kept.epochs:
         wrong.append(f"--epochs {epochs} (kept: {kept.epochs}, and only more may be asked for)")
@@ -578,6 +601,7 @@ COMMANDS: dict[str, Command] = {
         _compare,
     ),
     "train": (_describe_train, "train one network under one rule, into a run folder", _train),
+    "reproduce": (reproduce.describe, "make a published table again, beside the published numbers", reproduce.run),
     "step": (_describe_step, "walk through one training step, moment by moment, under any rule", _step),
     "explore": (
         _describe_explore,

@@ -3,22 +3,19 @@ learning rates."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import importlib.resources
 import inspect
 import math
-import signal
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from typing import Any
 
-from . import backend, rules, schedules, weights
+from . import rules, schedules, weights
 from .data import load
 from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
@@ -28,8 +25,8 @@ from .network import Network
 from .optim import OPTIMIZERS, Optimizer
 from .registry import lookup
 from .rules.base import Rule
-from .threads import available_cores
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
+from .workers import side_by_side
 
 GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 UNTUNED_RATE = 0.01
@@ -242,35 +239,9 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Iter
 
     Closing the iterator (Ctrl-C in the caller) stops the processes; results already yielded are kept by the caller.
     """
-    jobs = min(jobs or available_cores(), len(experiments))
-    if jobs == 1:
-        for experiment in experiments:
-            yield _run_safely(experiment)
-        return
-    threads = max(1, available_cores() // jobs)
-    setting = backend.name(), str(backend.dtype()), threads
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=setting)
-    try:
-        pending = {pool.submit(_run_safely, experiment) for experiment in experiments}
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    raise RuntimeError(
-                        "a worker process ended early: out of memory, or a script without its "
-                        "if __name__ == '__main__' guard, which worker processes import again"
-                    ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):  # a worker in the middle of a run would keep us waiting
-            process.terminate()
-
-
-def _start_worker(backend_name: str, dtype: str, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    backend.use(backend_name, dtype, threads)
+    with contextlib.closing(side_by_side(_run_safely, experiments, jobs)) as found:
+        for _, result in found:
+            yield result
 
 
 def _run_safely(experiment: Experiment) -> Result:

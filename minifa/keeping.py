@@ -25,17 +25,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import checkpoints, experiments, runs
+from . import checkpoints, experiments, interrupts, runs
 from .checkpoints import Checkpoint, CheckpointError, SaveCheckpoints
 from .data import load
 from .data.base import Dataset
 from .experiments import Experiment
+from .files import write_whole
 from .logs import TensorBoard, WriteLogs
 from .network import Network
 from .rules.base import Rule
-from .training import Trainer, describe_layout, layout
+from .training import Row, Trainer, describe_layout, layout
+from .workers import Stopped
 
 MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
+RESULT = "result.json"
 
 
 def keep(
@@ -101,6 +104,83 @@ def go_on(
         raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {describe_layout(here)}")
     checkpoints.restore(checkpoint, trainer)
     return checkpoint
+
+
+def run_in(folder: str | Path, experiment: Experiment) -> Row:
+    """Run an experiment in a folder of its own from wherever it stands: from the start, from its last checkpoint, or,
+    where it is finished, not at all. Afterwards the network that was best on held-out examples (without those: the one
+    at the end) is measured on the test set, and ``result.json`` keeps what came of it.
+
+    Args:
+        folder: made where it is not there yet.
+        experiment: what to run.
+
+    Returns:
+        ``test_loss``, ``test_accuracy`` (with classes), ``test_examples``, ``epochs``, ``best_epoch`` (the epoch whose
+        network was measured), ``seconds`` of training, ``diverged``, and the data set's ``note``.
+
+    Raises:
+        Stopped: a signal came; all is saved.
+        CheckpointError: the folder holds another experiment, or more epochs than were asked for.
+        ValueError, OSError, ...: as the experiment's parts.
+
+    >>> from minifa import keeping
+    >>> from minifa.experiments import Experiment
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as temporary:
+    ...     folder = pathlib.Path(temporary, "run")
+    ...     first = keeping.run_in(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    ...     again = keeping.run_in(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    >>> first["test_accuracy"], first["best_epoch"], first == again
+    (1.0, 20, True)
+    """
+    path = Path(folder)
+    (path / "figures").mkdir(parents=True, exist_ok=True)
+    with runs.locked(path):
+        kept = _finished(path, experiment)
+        if kept is not None:
+            return kept
+        data = load(experiment.data, experiment.data_dir)
+        trainer = experiments.trainer_for(experiment, data)
+        go_on(path, experiment, data, trainer)
+        if trainer.finished > experiment.epochs:
+            raise CheckpointError(
+                f"{path} holds {trainer.finished} epochs, more than the {experiment.epochs} that are asked for: name "
+                "another folder, or ask for as many"
+            )
+        keep(path, experiment, trainer)
+        with interrupts.stopping(trainer):
+            experiments.fit(experiment, data, trainer)
+        if trainer.stopped:
+            raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
+        runs.save(path, experiment, trainer.history, trainer.net, trainer.rule)
+        result = _measure(path, experiment, data, trainer)
+        write_whole(
+            path / RESULT, json.dumps({"experiment": experiment.as_config(), "result": result}, indent=2) + "\n"
+        )
+    return result
+
+
+def _finished(folder: Path, experiment: Experiment) -> Row | None:
+    """What the folder's finished run of this experiment came to; None: it is not finished, or of another one."""
+    try:
+        kept = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        asked = json.loads(json.dumps(experiment.as_config(), default=str))
+        same = {**kept["experiment"], "data_dir": None} == {**asked, "data_dir": None}
+        return dict(kept["result"]) if same else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged: it can be made again
+        return None
+
+
+def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> Row:
+    history, diverged = trainer.history, trainer.diverged
+    seconds = sum(row.get("seconds", 0.0) for row in history)
+    epochs = best = history[-1]["epoch"]
+    if experiment.validation:
+        best = checkpoints.load(folder / "best.ckpt", trainer).training["epoch"]
+    measured = {f"test_{key}": value for key, value in trainer.evaluate(data.test).items()}
+    facts = {"test_examples": len(data.test), "epochs": epochs, "best_epoch": best, "seconds": round(seconds, 1)}
+    return {**measured, **facts, "diverged": diverged, "note": data.note}
 
 
 def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:

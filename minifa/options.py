@@ -128,6 +128,18 @@ def add_update(
     return how
 
 
+def add_changes(command: argparse._ActionsContainer) -> None:
+    """Changes to a recipe."""
+    command.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting of the recipe, as training.epochs=20; may be given more than once",
+    )
+
+
 def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
     lookup(MODELS, options.model, "model")
     lookup(OPTIMIZERS, options.optimizer, "optimizer")

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import numpy
 
-from . import experiments, rules
+from . import backend, experiments, rules
 from .data.base import Dataset, Examples
 from .data.batches import Batches
 from .experiments import Experiment
@@ -73,7 +73,7 @@ class Replay:
         net, one, loss, optimizer = self._build(rule)
         batch = self.batch()
         with numpy.errstate(**SILENT):
-            one.gradients(net, experiments.backend.asarray(batch.x, net.dtype), batch.y, loss)
+            one.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
             optimizer.step(net, one)
         if not all(numpy.isfinite(array).all() for array in net.state().values()):
             raise ValueError(

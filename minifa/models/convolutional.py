@@ -59,15 +59,18 @@ def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 6
     return [*layers, Flatten(), Linear(height * width * below, n_out)]
 
 
-def lenet(input_shape: Shape, n_out: int) -> Model:
+def lenet(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:
     """The LeNet of BioTorch's MNIST benchmark (Sanfiz & Akrout 2021): 5x5 convolutions of 6, 16 and 120 channels, then
     84 units; ReLU and max-pooling where LeCun et al. 1998 had sigmoids and averages.
 
     It is made for 32 x 32 pixels. BioTorch enlarges MNIST's 28 x 28 to that size; here the first convolution pads
     images of 28 x 28 by two pixels on every side.
 
+    Args:
+        init: name of the initialiser of all weights; BioTorch's is "xavier_uniform".
+
     Raises:
-        ValueError: inputs that are no images, or smaller ones than its convolutions need.
+        ValueError: an unknown initialiser; inputs that are no images, or smaller ones than its convolutions need.
 
     >>> net = mf.Network(mf.models.lenet((28, 28, 1), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -75,24 +78,27 @@ def lenet(input_shape: Shape, n_out: int) -> Model:
     """
     height, width, below = image(input_shape, "lenet")
     layers = [
-        Conv2d(below, 6, 5, padding=2 if (height, width) == (28, 28) else 0),
+        Conv2d(below, 6, 5, padding=2 if (height, width) == (28, 28) else 0, init=init),
         ReLU(),
         MaxPool(2),
-        Conv2d(6, 16, 5),
+        Conv2d(6, 16, 5, init=init),
         ReLU(),
         MaxPool(2),
-        Conv2d(16, 120, 5),
+        Conv2d(16, 120, 5, init=init),
         ReLU(),
     ]
-    return _with_classifier(layers, input_shape, (84,), n_out, "lenet")
+    return _with_classifier(layers, input_shape, (84,), n_out, "lenet", init)
 
 
-def lenet_cifar(input_shape: Shape, n_out: int) -> Model:
+def lenet_cifar(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:
     """The LeNet of BioTorch's CIFAR-10 benchmark (Sanfiz & Akrout 2021): 3x3 convolutions of 32, 64 and 128 channels
     without padding, the mean of each map, then 256 units.
 
+    Args:
+        init: as for `lenet`.
+
     Raises:
-        ValueError: inputs that are no images, or smaller ones than its convolutions need.
+        ValueError: an unknown initialiser; inputs that are no images, or smaller ones than its convolutions need.
 
     >>> net = mf.Network(mf.models.lenet_cifar((32, 32, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -100,18 +106,18 @@ def lenet_cifar(input_shape: Shape, n_out: int) -> Model:
     """
     below = image(input_shape, "lenet_cifar")[2]
     layers = [
-        Conv2d(below, 32, 3),
+        Conv2d(below, 32, 3, init=init),
         ReLU(),
         MaxPool(2),
-        Conv2d(32, 64, 3),
+        Conv2d(32, 64, 3, init=init),
         ReLU(),
         MaxPool(2),
-        Conv2d(64, 128, 3),
+        Conv2d(64, 128, 3, init=init),
         ReLU(),
         GlobalAvgPool(),
     ]
     count_features(layers, input_shape, "lenet_cifar")
-    return [*layers, Linear(128, 256), ReLU(), Linear(256, n_out)]
+    return [*layers, Linear(128, 256, init=init), ReLU(), Linear(256, n_out, init=init)]
 
 
 def moskovitz(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:

@@ -1,0 +1,486 @@
+"""Recipes: an experiment, a published table of them, or a sweep, written down as data and checked before anything runs.
+
+A recipe is a TOML file. Nothing in it is executed; what it says is what `minifa.experiments.Experiment` holds:
+
+    title, source, note             words for people
+    rule = "usf:scale=init"         options behind a colon, as on the command line
+    [data]       name, folder, augmentation, validation
+    [model]      name, weights, freeze, and the model's own options
+    [optimizer]  name, lr, weight_decay, schedule, and the optimizer's own options
+    [training]   loss, epochs, batch_size, seed, alignment
+
+A table (see `minifa.reproduce`) has a section [table] and a [[row]] for each of its runs; a sweep (see `minifa.sweeps`)
+has sections [sweep] and [over]. Paths are relative to the folder in which minifa is started. Every setting has one
+name, ``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the rows of a table.
+
+>>> from minifa import recipes
+>>> recipe = recipes.parse('rule = "fa"\\n[data]\\nname = "xor"\\n[model]\\nname = "tiny"')
+>>> recipe.experiment.rule, recipe.experiment.data, recipe.experiment.epochs
+('fa', 'xor', 15)
+>>> recipes.parse('rule = "fo"\\n[training]\\nepochs = 0')
+Traceback (most recent call last):
+minifa.recipes.RecipeError: the recipe has 2 problems:
+  rule: unknown rule 'fo': did you mean fa?
+  training.epochs: a whole number from 1 up is expected, got 0
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from . import data, experiments, rules, schedules
+from .experiments import Experiment
+from .losses import LOSSES
+from .models import MODELS
+from .optim import OPTIMIZERS
+from .registry import unknown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Settings = dict[str, Any]  # "optimizer.lr" to its value
+MEASURES = ("accuracy", "error", "loss")
+LARGEST_FILE = 1 << 20  # bytes; a recipe is written by hand
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used; every reason that was found, each in a line of its own.
+
+    Args:
+        place: the recipe, as the user named it.
+        problems: the reasons.
+    """
+
+    def __init__(self, place: str, problems: Sequence[str]) -> None:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a published table.
+
+    Attributes:
+        name: of the row; its runs' folders begin with it.
+        experiment: what is run for it, under the first seed.
+        seeds: how many seeds are run.
+        published: the number that was published, in the table's measure; None: none was.
+    """
+
+    name: str
+    experiment: Experiment
+    seeds: int
+    published: float | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a file says, found sound in itself; whether data and network fit together is seen by `check`.
+
+    Attributes:
+        name: of the file, without its ending.
+        experiment: the run it describes.
+        title, source, note: what it is, whose it is, and what to keep in mind; may be empty.
+        measure: of its table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
+        published_by: whose numbers stand in the table.
+        rows: of the table; empty: it is none.
+        sections: other sections as they stand in the file, ``"sweep"`` and ``"over"``.
+        settings: what the file set, by name.
+    """
+
+    name: str
+    experiment: Experiment
+    title: str = ""
+    source: str = ""
+    note: str = ""
+    measure: str = "accuracy"
+    published_by: str = ""
+    rows: tuple[TableRow, ...] = ()
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+# What a value may be: each returns the value to use, or raises ValueError
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"a word is expected, got {value!r}")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"true or false is expected, got {value!r}")
+    return value
+
+
+def _whole(least: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"a whole number from {least} up is expected, got {value!r}")
+        return value
+
+    return check
+
+
+def _number(least: float, below: float = math.inf) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < below:
+            upper = "" if below == math.inf else f" and below {below:g}"
+            raise ValueError(f"a number from {least:g} up{upper} is expected, got {value!r}")
+        return float(value)
+
+    return check
+
+
+def _known(table: Iterable[str], what: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if _word(value) not in table:
+            raise ValueError(unknown(table, value, what))
+        return value
+
+    return check
+
+
+def _described(make: Callable[[str], Any]) -> Callable[[Any], str]:
+    """A description, "name:key=value", that ``make`` accepts."""
+
+    def check(value: Any) -> str:
+        make(_word(value))
+        return value
+
+    return check
+
+
+def _data_name(value: Any) -> str:
+    if not _word(value).lower().endswith(".npz") and value not in data.DATASETS:
+        raise ValueError(unknown(data.DATASETS, value, "data set") + " (or the path of a .npz file)")
+    return value
+
+
+# The name of a setting, the field of `Experiment` that it sets, and what it may be.
+SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "rule": ("rule", _described(rules.make)),
+    "data.name": ("data", _data_name),
+    "data.folder": ("data_dir", _word),
+    "data.augmentation": ("augmentation", _described(data.make_augmentation)),
+    "data.validation": ("validation", _number(0, 1)),
+    "model.name": ("model", _known(MODELS, "model")),
+    "model.weights": ("weights", _word),
+    "model.freeze": ("freeze", _word),
+    "optimizer.name": ("optimizer", _known(OPTIMIZERS, "optimizer")),
+    "optimizer.lr": ("lr", _number(0)),
+    "optimizer.weight_decay": ("weight_decay", _number(0)),
+    "optimizer.schedule": ("schedule", _described(schedules.make)),
+    "training.loss": ("loss", _known(LOSSES, "loss")),
+    "training.epochs": ("epochs", _whole(1)),
+    "training.batch_size": ("batch_size", _whole(1)),
+    "training.seed": ("seed", _whole(0)),
+    "training.alignment": ("alignment", _flag),
+}
+WORDS = ("title", "source", "note")
+SECTIONS = ("data", "model", "optimizer", "training")
+
+
+class _Problems(list[str]):
+    """The reasons found so far, each once."""
+
+    def add(self, where: str, what: object) -> None:
+        problem = f"{where}: {what}" if where else str(what)
+        if problem not in self:
+            self.append(problem)
+
+    def attempt(self, where: str, check: Callable[[Any], Any], value: Any, default: Any = None) -> Any:
+        """What ``check`` makes of the value; the default, and a problem more, where it refuses."""
+        try:
+            return check(value)
+        except ValueError as error:
+            self.add(where, error)
+            return default
+
+
+# Reading
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with minifa, by name.
+
+    >>> from minifa import recipes
+
+    >>> "mnist_lenet" in recipes.shipped()
+    True
+    """
+    folder = Path(str(importlib.resources.files("minifa"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe of that name, or the one in that file.
+
+    Args:
+        name_or_path: a name of `shipped`, or the path of a .toml file.
+        changes: settings that take the place of the file's, ``"optimizer.lr=0.01"``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RecipeError: what it says cannot be; all that is wrong, at once.
+    """
+    known, place = shipped(), Path(name_or_path)
+    if place.suffix != ".toml":
+        if str(name_or_path) not in known:
+            raise ValueError(unknown(known, str(name_or_path), "recipe") + ", or the path of a .toml file")
+        place = known[str(name_or_path)]
+    if not place.is_file():
+        raise FileNotFoundError(f"there is no recipe '{place}'; minifa brings {', '.join(known)}")
+    if place.stat().st_size > LARGEST_FILE:
+        raise RecipeError(f"'{place}'", [f"it is larger than {LARGEST_FILE:,} bytes: no recipe"])
+    try:
+        text = place.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"'{place}'", [f"it is not written in UTF-8 ({error})"]) from error
+    return parse(text, changes, place.stem, f"'{place}'")
+
+
+def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: str = "the recipe") -> Recipe:
+    """The recipe that a text in TOML describes.
+
+    Args:
+        text: TOML.
+        changes: as for `read`.
+        name: of the recipe.
+        place: how it is called in what is told of its problems.
+
+    Raises:
+        RecipeError: all that is wrong with it, at once.
+
+    >>> from minifa import recipes
+
+    >>> recipes.parse('[data]\\nname = "xor"', ["training.epochs=3", "rule=usf:scale=init"]).experiment.rule
+    'usf:scale=init'
+    """
+    problems = _Problems()
+    try:
+        tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RecipeError(place, [f"it is not written in TOML: {error or 'nested too deeply'}"]) from error
+    rest = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
+    words = {key: problems.attempt(key, _word, tree.pop(key), "") for key in WORDS if key in tree}
+    settings = {**_flat(tree), **_changes(changes, problems)}
+    experiment = experiment_of(settings, problems)
+    table, rows = _table(rest.pop("table", None), rest.pop("row", []), settings, problems)
+    if problems:
+        raise RecipeError(place, problems)
+    return Recipe(name, experiment, **words, **table, rows=rows, sections=rest, settings=settings)
+
+
+def _flat(tree: Mapping[str, Any]) -> Settings:
+    """Sections as settings: {"optimizer": {"lr": 1}} becomes {"optimizer.lr": 1}."""
+    found: Settings = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found.update({f"{key}.{inner}": one for inner, one in value.items()})
+        elif value != {}:
+            found[key] = value
+    return found
+
+
+def _changes(changes: Sequence[str], problems: _Problems) -> Settings:
+    found: Settings = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key.strip():
+            problems.add("", f"a change is written NAME=VALUE, optimizer.lr=0.01, got {change!r}")
+        else:
+            found[key.strip()] = read_value(value.strip())
+    return found
+
+
+def read_value(text: str) -> Any:
+    """A value as TOML has it; what is none is a word.
+
+    >>> from minifa import recipes
+
+    >>> [recipes.read_value(text) for text in ("0.01", "true", "[100, 50]", "usf:scale=init")]
+    [0.01, True, [100, 50], 'usf:scale=init']
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+
+
+def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experiment:
+    """The experiment that the settings describe; what is wrong with them is added to ``problems``.
+
+    Args:
+        settings: by their names, ``{"optimizer.lr": 0.01}``; what is left out has `Experiment`'s default.
+        problems: a list, which grows.
+
+    >>> from minifa import recipes
+
+    >>> recipes.experiment_of({"data.name": "xor", "model.depth": 3, "optimizer.lr": 0.1}, []).model_options
+    {'depth': 3}
+    """
+    found = problems if isinstance(problems, _Problems) else _Problems()
+    fields: dict[str, Any] = {}
+    options: dict[str, Settings] = {"model": {}, "optimizer": {}}
+    for key, value in settings.items():
+        section, _, inner = key.partition(".")
+        if key in SETTINGS:
+            name, check = SETTINGS[key]
+            fields[name] = found.attempt(key, check, value)
+        elif section in options and inner:
+            options[section][inner] = tuple(value) if isinstance(value, list) else value
+        else:
+            found.add(key, unknown(SETTINGS, key, "setting"))
+    chosen = {key: value for key, value in fields.items() if value is not None}
+    experiment = replace(Experiment(), **chosen, model_options=options["model"])
+    _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
+    ours = ("lr", "weight_decay")
+    _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
+    if experiment.optimizer == "sgd":  # the default of training, as on the command line
+        options["optimizer"] = {"momentum": 0.9, **options["optimizer"]}
+    if found is not problems:
+        problems += found
+    return replace(experiment, optimizer_options=options["optimizer"])
+
+
+def _check_options(
+    name: str,
+    table: Mapping[str, Callable[..., Any]],
+    options: Settings,
+    section: str,
+    not_options: tuple[str, ...],
+    problems: _Problems,
+) -> None:
+    known = [key for key in inspect.signature(table[name]).parameters if key not in not_options]
+    named = [key.partition(".")[2] for key in SETTINGS if key.startswith(f"{section}.")]
+    for key in options:
+        if key not in known:
+            problems.add(f"{section}.{key}", unknown([*known, *named], key, f"option of the {section} {name!r}"))
+
+
+# Tables
+
+
+def _table(
+    about: Any, rows: Any, settings: Settings, problems: _Problems
+) -> tuple[dict[str, Any], tuple[TableRow, ...]]:
+    """What [table] and every [[row]] say."""
+    if about is None and rows == []:
+        return {}, ()
+    if not isinstance(about, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        problems.add("table", "a table is a section [table] with a section [[row]] for each of its rows")
+        return {}, ()
+    checks: dict[str, Callable[[Any], Any]] = {
+        "measure": _known(MEASURES, "measure"),
+        "published_by": _word,
+        "seeds": _whole(1),
+    }
+    found = _entries("table", about, checks, problems)
+    seeds = found.pop("seeds", 1)
+    if not rows:
+        problems.add("table", "it has no [[row]]")
+    made = tuple(_row(i, row, seeds, settings, problems) for i, row in enumerate(rows, start=1))
+    names = [row.name for row in made]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.add("row", f"{names.count(name)} rows are called {name!r}")
+    return found, made
+
+
+def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, problems: _Problems) -> TableRow:
+    where = f"row {row.get('name', number)}"
+    checks = {"name": _row_name, "published": _number(-math.inf), "seeds": _whole(1), "set": _section}
+    found = _entries(where, row, checks, problems)
+    if "name" not in row:
+        problems.add(where, "it has no name")
+    of_row = _Problems()
+    experiment = experiment_of({**settings, **(found.get("set") or {})}, of_row)
+    for problem in of_row:
+        if problem not in problems:  # the base's problems are told once
+            problems.add(where, problem)
+    return TableRow(found.get("name") or str(number), experiment, found.get("seeds") or seeds, found.get("published"))
+
+
+def _row_name(value: Any) -> str:
+    if not all(c.isascii() and (c.isalnum() or c in "-_.") for c in _word(value)) or value.startswith("."):
+        raise ValueError(f"a row's name becomes a folder's: letters, digits, '-', '_' and '.', got {value!r}")
+    return value
+
+
+def _section(value: Any) -> Settings:
+    if not isinstance(value, dict):
+        raise ValueError(f'settings by their names are expected, {{"optimizer.lr" = 0.01}}, got {value!r}')
+    return value
+
+
+def _entries(
+    where: str, section: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]], problems: _Problems
+) -> dict[str, Any]:
+    found = {}
+    for key, value in section.items():
+        if key not in checks:
+            problems.add(f"{where}.{key}", unknown(checks, key, "entry"))
+        else:
+            found[key] = problems.attempt(f"{where}.{key}", checks[key], value)
+    return found
+
+
+# Checking that it all fits together
+
+
+def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str | None], data.Dataset]:
+    """Build every network with its rule and optimizer once, on its data, so that what cannot work is told before
+    anything runs.
+
+    Args:
+        experiments_: what is to be run; those that differ in seed, rate or epochs only are built once.
+        place: how the recipe is called in what is told.
+
+    Returns:
+        The data sets that were loaded, by (name, folder).
+
+    Raises:
+        RecipeError: all that was found: missing files, options that are refused, networks that do not fit their data.
+    """
+    problems = _Problems()
+    sets: dict[tuple[str, str | None], data.Dataset] = {}
+    failed: set[tuple[str, str | None]] = set()
+    seen: list[Experiment] = []
+    for experiment in experiments_:
+        where = experiment.data, experiment.data_dir
+        if where not in sets and where not in failed:
+            try:
+                sets[where] = data.load(*where)
+            except (ValueError, OSError) as error:
+                problems.add("data", error)
+                failed.add(where)
+        if experiment.weights is not None and not Path(experiment.weights).is_file():
+            problems.add("model.weights", f"there is no file '{experiment.weights}'")
+            continue
+        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
+        if where in sets and alike not in seen:
+            seen.append(alike)
+            _try(experiment, sets[where], problems)
+    if problems:
+        raise RecipeError(place, problems)
+    return sets
+
+
+def _try(experiment: Experiment, dataset: data.Dataset, problems: _Problems) -> None:
+    try:
+        experiments.parts(experiment, dataset)
+        experiments.build(experiment, dataset)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        problems.add(f"{experiment.model} under {experiment.rule} on {experiment.data}", error)

@@ -1,0 +1,289 @@
+"""A published table made again: every row is run, under every seed, and written beside the published number.
+
+    difference = mean over our seeds - published
+    its standard error = sd sqrt(1/n + 1),   sd = max(sd over our n seeds, sqrt(p (1 - p) / N))
+
+The published number is taken as one run that varies as ours do. With few seeds their spread says little, so that it is
+never taken to be smaller than that of a score p on N test examples. Each run has a folder (`minifa.keeping.run_in`):
+what is finished is not run again, what was broken off is gone on with.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import experiments, keeping, runs, workers
+from .experiments import Experiment
+from .files import write_whole
+from .recipes import Recipe, TableRow
+from .registry import unknown
+from .text import table
+from .training import History, Row
+
+COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "minutes")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a table.
+
+    Attributes:
+        row: the row's name.
+        experiment: what is run.
+        folder: where.
+    """
+
+    row: str
+    experiment: Experiment
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: what `minifa.keeping.run_in` returned, or the sentence that says why nothing did."""
+
+    task: Task
+    result: Row | None
+    error: str | None = None
+
+
+def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
+    """The runs of a table, first seeds first, so that what is broken off has every row.
+
+    Args:
+        recipe: with a table.
+        folder: in which the runs' folders are, ``ROW-seed0``.
+        rows: names of the rows to run; none: all.
+        seeds: of each row; None: as many as the recipe says.
+
+    Raises:
+        ValueError: the recipe has no table, or no row of that name.
+
+    >>> from minifa import recipes, reproduce
+    >>> recipe = recipes.read("lillicrap")
+    >>> [task.folder.name for task in reproduce.plan(recipe, "runs", rows=["bp"], seeds=2)]
+    ['bp-seed0', 'bp-seed1']
+    """
+    if not recipe.rows:
+        raise ValueError(f"the recipe {recipe.name!r} has no table to reproduce; minifa train --recipe runs it")
+    known = [row.name for row in recipe.rows]
+    for name in rows:
+        if name not in known:
+            raise ValueError(unknown(known, name, f"row of {recipe.name!r}"))
+    chosen = [row for row in recipe.rows if not rows or row.name in rows]
+    most = max(row.seeds for row in chosen) if seeds is None else seeds
+    return [
+        _task(row, seed, Path(folder))
+        for seed in range(most)
+        for row in chosen
+        if seed < (row.seeds if seeds is None else seeds)
+    ]
+
+
+def _task(row: TableRow, seed: int, folder: Path) -> Task:
+    experiment = replace(row.experiment, seed=row.experiment.seed + seed)
+    return Task(row.name, experiment, folder / f"{row.name}-seed{experiment.seed}")
+
+
+def run(
+    tasks: Sequence[Task], jobs: int | None = None, tick: Callable[[], None] | None = None
+) -> Generator[Outcome, None, None]:
+    """Make the runs side by side and yield what comes of each; one that fails says why, and the others go on.
+
+    Args:
+        tasks: of `plan`.
+        jobs, tick: as for `minifa.workers.side_by_side`.
+    """
+    found = workers.side_by_side(make, tasks, jobs, tick)
+    try:
+        for _, outcome in found:
+            yield outcome
+    finally:
+        found.close()
+
+
+def make(task: Task) -> Outcome:
+    """Make one run, here."""
+    try:
+        return Outcome(task, keeping.run_in(task.folder, task.experiment))
+    except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
+        return Outcome(task, None, f"{type(error).__name__}: {error}")
+
+
+def epochs_done(tasks: Sequence[Task]) -> int:
+    """How many epochs of these runs are finished, by their histories so far."""
+    return sum(min(_lines(task.folder / "history.csv"), task.experiment.epochs) for task in tasks)
+
+
+def _lines(path: Path) -> int:
+    """Lines of a history behind its head and the row before training."""
+    try:
+        with open(path, "rb") as file:
+            return max(0, sum(1 for _ in file) - 2)
+    except FileNotFoundError:
+        return 0
+
+
+# The table
+
+
+def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
+    """A row of numbers for every row of the table that was run: mean and sd over seeds, the published number, the
+    difference and its standard error, in the recipe's measure.
+
+    Args:
+        recipe: with the table.
+        outcomes: of its runs, in any order.
+    """
+    rows = []
+    for row in recipe.rows:
+        mine = sorted((one for one in outcomes if one.task.row == row.name), key=lambda one: one.task.experiment.seed)
+        fine = [one.result for one in mine if one.result is not None]
+        if not mine:
+            continue
+        experiment = mine[0].task.experiment
+        found: Row = {
+            "row": row.name,
+            "rule": experiment.rule,
+            "lr": experiment.rate(),
+            "weight_decay": experiment.decay(),
+            "epochs": experiment.epochs,
+            "seeds": len(fine),
+        }
+        if row.published is not None:
+            found["published"] = row.published
+        if fine:
+            found.update(
+                _compare([_score(one, recipe.measure) for one in fine], fine[0], recipe.measure, row.published)
+            )
+            found["seconds"] = statistics.fmean(one["seconds"] for one in fine)
+            found["diverged"] = sum(bool(one["diverged"]) for one in fine)
+        errors = [f"seed {one.task.experiment.seed}: {one.error}" for one in mine if one.error is not None]
+        if errors:
+            found["error"] = "; ".join(errors)
+        rows.append(found)
+    return rows
+
+
+def _score(result: Row, measure: str) -> float:
+    if measure == "loss":
+        return float(result["test_loss"])
+    share = 100 * float(result["test_accuracy"])
+    return 100 - share if measure == "error" else share
+
+
+def _compare(scores: Sequence[float], result: Row, measure: str, published: float | None) -> Row:
+    mean = statistics.fmean(scores)
+    found: Row = {"mean": mean}
+    if len(scores) > 1:
+        found["sd"] = statistics.stdev(scores)
+    if published is not None:
+        found["difference"] = mean - published
+        if measure != "loss":
+            p = mean / 100
+            least = 100 * math.sqrt(max(p * (1 - p), 0.0) / result["test_examples"])
+            found["standard_error"] = max(found.get("sd", 0.0), least) * math.sqrt(1 / len(scores) + 1)
+    return found
+
+
+def table_text(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> str:
+    """The table as text, with everything that must be said of its numbers.
+
+    Args:
+        recipe: with the table.
+        rows: of `rows_of`.
+        outcomes: of its runs.
+    """
+    lines = [COLUMNS, *(_cells(row) for row in rows)]
+    unused = {i for i, name in enumerate(COLUMNS) if i > 3 and not any(line[i] for line in lines[1:])}
+    shown = [[cell for i, cell in enumerate(line) if i not in unused] for line in lines]
+    head = "\n".join(text for text in (recipe.title, _setting(recipe, outcomes)) if text)
+    return f"{head}\n\n{table(shown, right_from=2)}\n\n" + "\n".join(_notes(recipe, rows, outcomes))
+
+
+def _cells(row: Row) -> list[str]:
+    def number(key: str, form: str = ".2f") -> str:
+        return format(row[key], form) if key in row else ""
+
+    here = number("mean") + (f" ± {row['sd']:.2f}" if "sd" in row else "")
+    here += " diverged" if row.get("diverged") else ""
+    minutes = f"{row['seconds'] / 60:.1f}" if "seconds" in row else ""
+    return [
+        row["row"],
+        row["rule"],
+        f"{row['lr']:g}",
+        str(row["seeds"]),
+        number("published"),
+        here or "failed",
+        number("difference", "+.2f"),
+        number("standard_error"),
+        minutes,
+    ]
+
+
+def _setting(recipe: Recipe, outcomes: Sequence[Outcome]) -> str:
+    e = outcomes[0].task.experiment
+    options = experiments.describe_options(e.model_options)
+    parts = [e.data, f"model {e.model}{' ' + options if options else ''}", e.augmentation or ""]
+    epochs = f"{e.epochs} epoch{'s' * (e.epochs > 1)}"
+    return ", ".join(filter(None, [*parts, epochs, f"batch {e.batch_size}", e.optimizer, _schedule(e)]))
+
+
+def _schedule(experiment: Experiment) -> str:
+    return "" if experiment.schedule == "constant" else experiment.schedule
+
+
+def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> list[str]:
+    measured = "test loss" if recipe.measure == "loss" else f"test {recipe.measure} in %"
+    held_out = outcomes[0].task.experiment.validation
+    which = "at the epoch that was best on held-out examples" if held_out else "after the last epoch"
+    notes = [f"here: {measured} {which}, mean ± sd over seeds; minutes: of training, per run"]
+    if any("standard_error" in row for row in rows):
+        notes.append(
+            "s.e.: of the difference, from the spread of our seeds (at least a test score's own), taken as theirs too"
+        )
+    if recipe.published_by:
+        notes.append(f"published: {recipe.published_by}")
+    notes += [recipe.note] if recipe.note else []
+    notes += sorted({one.result["note"] for one in outcomes if one.result and one.result["note"]})
+    notes += [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
+    return notes
+
+
+def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> str:
+    """Write ``table.txt``, ``table.csv`` and ``curves.csv`` (every epoch of every run) into the folder.
+
+    Args:
+        recipe: with the table.
+        folder: it is there.
+        outcomes: of its runs.
+
+    Returns:
+        The table as text.
+    """
+    place, rows = Path(folder), rows_of(recipe, outcomes)
+    text = table_text(recipe, rows, outcomes)
+    write_whole(place / "table.txt", text + "\n")
+    History(rows).save_csv(place / "table.csv")
+    curves = [
+        {"row": one.task.row, "seed": one.task.experiment.seed, **epoch}
+        for one in outcomes
+        if one.result is not None
+        for epoch in History.read_csv(one.task.folder / "history.csv")
+    ]
+    History(curves).save_csv(place / "curves.csv")
+    return text
+
+
+def results_of(outcomes: Sequence[Outcome]) -> list[experiments.Result]:
+    """The runs' histories for `minifa.figures.learning_curves`, under the names of their rows."""
+    found = []
+    for one in outcomes:
+        if one.result is not None:
+            for result in runs.read_results(one.task.folder):
+                found.append(replace(result, experiment=replace(result.experiment, rule=one.task.row)))
+    return found
