@@ -380,6 +380,7 @@ def _table(
     """What [table] and every [[row]] say."""
     if about is None and rows == []:
         return {}, ()
+    about = {} if about is None else about
     if not isinstance(about, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         problems.add("table", "a table is a section [table] with a section [[row]] for each of its rows")
         return {}, ()
