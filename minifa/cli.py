@@ -181,7 +181,7 @@ def _train(options: argparse.Namespace) -> int:
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
             print(f"interrupted {place}{_how_to_go_on(folder)}", file=sys.stderr)
-        return _finish_run(folder, experiment, dataset.name, trainer, result) or interrupt.exit_code
+        return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
 
 
 def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
@@ -245,11 +245,13 @@ def _how_to_go_on(folder: Path) -> str:
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
 
 
-def _finish_run(folder: Path, experiment: Experiment, data_name: str, trainer: Trainer, result: Result) -> int:
+def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:
     """What is left to write and to tell once training has returned."""
     runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
-    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {data_name}")
+    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {dataset.name}")
     print(tables.history_table(trainer.history))
+    if dataset.note:
+        print(f"\n{dataset.note}")
     print(f"\nwritten to {folder}")
     if result.diverged:
         print(f"training diverged: {trainer.divergence}; try a smaller --lr", file=sys.stderr)
