@@ -174,7 +174,6 @@ class Trainer:
         self.diverged = self.stopping = self.stopped = False
         self.divergence: Divergence | None = None
         self.watch = Watch(net, rule, loss, optimizer, check_every)
-        self.augmentation = augmentation
 
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
         """Train for so many epochs more and return the history. An epoch that was stopped, or loaded, in its middle is
