@@ -128,6 +128,23 @@ def cupy_status() -> str:
     return f"CuPy {cupy.__version__} on {name}"
 
 
+def device_facts() -> dict[str, str]:
+    """What a bug report should tell of the GPU and what drives it. Raises BackendError where there is none."""
+    cupy = _load_cupy()
+    runtime = cupy.cuda.runtime
+    about, (free, total) = runtime.getDeviceProperties(0), runtime.memGetInfo()
+    versions = (f"{version // 1000}.{version % 1000 // 10}" for version in _cuda_versions(runtime))
+    return {
+        "device": f"{about['name'].decode()}, compute capability {about['major']}.{about['minor']}",
+        "memory": f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free on the device",
+        "cuda": "driver for {}, runtime {}".format(*versions),
+    }
+
+
+def _cuda_versions(runtime: Any) -> tuple[int, int]:
+    return runtime.driverGetVersion(), runtime.runtimeGetVersion()
+
+
 def name() -> str:
     """``"numpy"`` or ``"cupy"``."""
     return xp._module.__name__

@@ -26,8 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--standin-coverage"):
-        from standin.measure import Measure
-
+        try:
+            from standin.measure import Measure
+        except ModuleNotFoundError as error:
+            raise pytest.UsageError(
+                f"--standin-coverage needs the package coverage ({error}): pip install coverage"
+            ) from error
         config.pluginmanager.register(Measure(CUPY))
 
 

@@ -1,5 +1,4 @@
-"""Every name and keyword that the source asks of CuPy is one that CuPy has: read from the source, so that no line has to
-be run for it.
+"""Every name and keyword that the source asks of CuPy is one that CuPy has: read from the source, without running it.
 
 Without CuPy the table of its names is asked; where CuPy is installed it is asked itself, and no GPU is needed.
 """

@@ -49,7 +49,7 @@ class Api(Protocol):
         """Those of a function; None for what is no function, or not known. Raises LookupError for an unknown name."""
 
 
-# Reading ----------------------------------------------------------------------------------------------------------------
+# Reading
 
 
 def uses(source: str) -> list[Use]:
@@ -105,7 +105,7 @@ def _methods(nodes: list[ast.AST]) -> Iterator[Use]:
                 yield _use(f"ndarray.{node.func.attr}", node.func, node)
 
 
-# Asking -----------------------------------------------------------------------------------------------------------------
+# Asking
 
 
 class Table:
@@ -161,7 +161,7 @@ def _signature(function: Any) -> Parameters | None:
 
 
 def _written_signature(doc: str) -> Parameters | None:
-    """"_ndarray_base.sum(self, axis=None) -> _ndarray_base" gives axis; None where the types stand as in C."""
+    """ "_ndarray_base.sum(self, axis=None) -> _ndarray_base" gives axis; None where the types stand as in C."""
     written = re.match(r"\s*[\w.]+(\(.*\))", doc)
     if written is None or re.search(r"\(\w+ \w|, \w+ \w", written[1]):
         return None
