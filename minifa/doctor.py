@@ -113,6 +113,7 @@ class Finding:
     """What was seen of one check on one backend.
 
     Attributes:
+        kind, name, backend: of what, and where.
         differences: the largest, by comparison.
         wrong: a sentence for everything that is not as it must be.
         seconds: median of one step; None where there is none.

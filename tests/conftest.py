@@ -29,9 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             from standin.measure import Measure
         except ModuleNotFoundError as error:
-            raise pytest.UsageError(
-                f"--standin-coverage needs the package coverage ({error}): pip install coverage"
-            ) from error
+            raise pytest.UsageError(f"--standin-coverage: {error}; pip install coverage") from error
         config.pluginmanager.register(Measure(CUPY))
 
 

@@ -34,6 +34,7 @@ def examples(path):
 def run_examples(examples):
     """What went wrong, in doctest's words; nothing where all came out as written."""
     report = []
+    examples.globs = dict(NAMES)  # a run leaves them empty
     doctest.DocTestRunner(optionflags=OPTIONS).run(examples, out=report.append)
     return "".join(report)
 
@@ -98,7 +99,7 @@ OTHERS = [
     f"minifa.{name}"
     for name in (
         *("initialisers", "losses", "network", "optim", "tracing", "training", "experiments", "divergence"),
-        *("checkpoints", "interrupts", "keeping", "logs", "runs"),
+        *("checkpoints", "interrupts", "keeping", "logs", "runs", "doctor"),
     )
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])

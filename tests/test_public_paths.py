@@ -178,6 +178,94 @@ def test_a_trace_is_looked_at_where_arrays_live():
     assert trace.place_of(other, 0) == 0 and trace[0].shapes == trace.moments[0].shapes
 
 
+def test_pytorch_s_layout_and_a_file_bring_every_number_back(tmp_path):
+    pytest.importorskip("safetensors")
+
+    def net(seed):
+        layers = [mf.Conv2d(2, 3, 3), mf.BatchNorm(3), mf.ReLU(), mf.Flatten(), mf.Linear(48, 4, bias=False)]
+        return mf.Network(layers, seed=seed, input_shape=(6, 6, 2))
+
+    one, file = net(seed=1), tmp_path / "net.safetensors"
+    theirs = mf.weights.to_torch(one)
+    assert theirs["linear1.weight"].shape == (4, 48) and theirs["conv1.weight"].shape == (3, 2, 3, 3)
+    for layout in ("torch", "minifa"):
+        other = net(seed=2)
+        mf.weights.save(one, file, layout=layout)
+        mf.weights.load(other, file)
+        for name, array in one.state().items():
+            np.testing.assert_array_equal(array, other.state()[name], err_msg=f"{layout}, {name}")
+    mf.weights.save(mf.Network([mf.Linear(2, 2, name="b"), mf.Linear(2, 2, name="a")]), file, "torch")
+    with pytest.raises(ValueError, match="give names="):
+        mf.weights.load(mf.Network([mf.Linear(2, 2), mf.Linear(2, 2)]), file)
+
+
+def test_layers_that_no_weight_of_pytorch_s_matches_are_refused():
+    class Gain(mf.Layer):
+        trainable = ("gain",)
+        gain = mf.asarray([1.0])
+
+    with pytest.raises(ValueError, match="no counterpart in PyTorch"):
+        mf.weights.to_torch(mf.Network([Gain()]))
+    with pytest.raises(ValueError, match="order in PyTorch is not known"):
+        layers = [mf.Flatten(), mf.Residual([mf.Linear(8, 8)])]
+        mf.weights.to_torch(mf.Network(layers, input_shape=(2, 2, 2)))
+
+
+def test_an_error_that_leaves_its_branch_before_the_sum_is_taught_waits_for_it():
+    """Direct feedback that recomputes goes back through a branch before the sum behind it."""
+
+    def gradients(rule):
+        body = [mf.Residual([mf.Linear(4, 4)]), mf.Tanh(), mf.Linear(4, 4), mf.BatchNorm(4)]
+        net = mf.Network([mf.Linear(4, 4), mf.BatchNorm(4), mf.Residual(body), mf.Tanh(), mf.Linear(4, 3)])
+        make(rule).attach(net).gradients(net, *batch(6, (4,)), mf.SoftmaxCrossEntropy())
+        return net.gradients()
+
+    kept, recomputed = gradients("dfa"), gradients("dfa:recompute=true")
+    for name, gradient in kept.items():
+        np.testing.assert_array_equal(mf.to_host(gradient), mf.to_host(recomputed[name]), err_msg=name)
+
+
+def test_what_is_not_there_is_left_alone():
+    layer = mf.Linear(3, 2)
+    layer.b = mf.asarray([1.0, 2.0])
+    assert layer.b.tolist() == [1.0, 2.0]
+    layer.b = None
+    assert layer.b is None and mf.Network([layer]).gradients().keys() >= {"linear1.W"}
+    assert mf.BatchNorm(3).symbols() == {} and set(mf.LocalResponseNorm(3).symbols()) == {"alpha", "beta", "k", "size"}
+    mf.SGD(clip_norm=1.0).clip(dense_net())  # no gradient yet: nothing to clip
+    net = mf.Network([mf.BatchNorm(3), mf.Linear(3, 2)])  # nothing below it learns: it sends nothing down
+    make("bp").attach(net).gradients(net, *batch(6, (3,), classes=2), mf.SoftmaxCrossEntropy())
+    assert net["batchnorm1"].grads["gamma"] is not None
+    assert make("fa:conv=dense").start_angle(mf.Conv2d(1, 1, 1)) is None  # it has not W's shape
+    assert make("usf").start_angle(mf.Linear(3, 3, init="zero")) is None  # zeros stand nowhere
+
+
+def test_what_a_rule_of_one_s_own_tells_those_who_watch():
+    class Uphill(mf.rules.Rule):
+        name, equation = "uphill", "B = -W"
+
+        def feedback(self, layer):
+            return -layer.W
+
+    net = small_convnet()
+    x, y = batch()
+    trace = mf.trace(net, Uphill().attach(net), x, y, mf.SoftmaxCrossEntropy(), mf.SGD())
+    assert any("B = -W" in moment.equation for moment in trace.moments)
+    layer = mf.LocalResponseNorm(3)
+    layer.forward(mf.asarray(np.ones((2, 4))), mf.Walk(training=True))
+    assert layer.symbols()["s"].shape == (2, 4)
+    assert mf.rules.Rule().teaching(layer)[0].startswith("delta = ")
+
+
+def test_uniform_feedback_under_its_first_signs_keeps_the_present_norm():
+    net = dense_net(n=8)
+    rule = make("usf:signs=initial").attach(net)
+    net["linear2"].W = -3 * net["linear2"].W
+    B = rule.feedback(net["linear2"])
+    assert abs(float((B * B).sum() / (net["linear2"].W ** 2).sum()) - 1) < 1e-5
+    assert float(metrics.sign_agreement(B, net["linear2"].W)) == 0
+
+
 def test_use_chooses_the_device_and_tells_of_it(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", lambda name: CUPY)
     install("standin")
