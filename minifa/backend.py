@@ -133,16 +133,16 @@ def device_facts() -> dict[str, str]:
     cupy = _load_cupy()
     runtime = cupy.cuda.runtime
     about, (free, total) = runtime.getDeviceProperties(0), runtime.memGetInfo()
-    versions = (f"{version // 1000}.{version % 1000 // 10}" for version in _cuda_versions(runtime))
     return {
         "device": f"{about['name'].decode()}, compute capability {about['major']}.{about['minor']}",
         "memory": f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free on the device",
-        "cuda": "driver for {}, runtime {}".format(*versions),
+        "cuda": f"driver for {_version(runtime.driverGetVersion())}, runtime {_version(runtime.runtimeGetVersion())}",
     }
 
 
-def _cuda_versions(runtime: Any) -> tuple[int, int]:
-    return runtime.driverGetVersion(), runtime.runtimeGetVersion()
+def _version(number: int) -> str:
+    """CUDA's way to write a version: 13020 is 13.2."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def name() -> str:

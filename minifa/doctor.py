@@ -150,10 +150,16 @@ class Report:
         parts = ["\n".join(f"{key:{wide}}  {value}" for key, value in self.facts.items())]
         for name in dict.fromkeys(finding.backend for finding in self.findings):
             parts.append(_table(name, [finding for finding in self.findings if finding.backend == name]))
-        parts.append("\n".join(f"{key:7}  {why}; at most {most:g}" for key, (most, why) in COMPARISONS.items()))
+        parts.append(
+            "\n".join(f"{key:7}  {COMPARISONS[key][1]}; at most {COMPARISONS[key][0]:g}" for key in self._made())
+        )
         wrong = [f"{one.backend}, {one.kind} {one.name}: {text}" for one in self.findings for text in one.wrong]
         told = "\n".join([f"{len(wrong)} of the comparisons failed:", *wrong]) if wrong else "everything agrees"
         return "\n\n".join([*parts, told])
+
+    def _made(self) -> list[str]:
+        """The comparisons that were made."""
+        return [key for key in COMPARISONS if any(key in one.differences for one in self.findings)]
 
     def as_dict(self) -> dict[str, Any]:
         """The report as numbers, for JSON. A difference that is no number is told as a word."""
@@ -187,7 +193,12 @@ def examine(backends: Sequence[str], progress: Callable[[], object] = lambda: No
 
 def checks() -> list[Check]:
     """All there is to examine: the layers of `LAYERS`, every registered rule, loss and optimizer, and what is cut into
-    chunks."""
+    chunks.
+
+    >>> from minifa.doctor import checks
+    >>> [check.name for check in checks() if check.kind == "loss"]
+    ['softmax_cross_entropy', 'sigmoid_cross_entropy', 'mean_squared_error', 'half_squared_error']
+    """
     layers = [
         Check("layer", name, partial(_layer, *one), {"slopes": partial(_layer_slopes, *one)})
         for name, one in LAYERS.items()

@@ -90,6 +90,7 @@ def test_numpy_by_itself(no_gpu):
         assert (finding.seconds is None) == (finding.kind == "twin")
     text = report.text()
     assert "not usable: the backend 'cupy' needs the package CuPy" in text and text.endswith("everything agrees")
+    assert "plain    the fast form" in text and "float64  beside" not in text, "what was compared is told, and no more"
     assert backend.name() == "numpy" and str(backend.dtype()) == "float32"
 
 
