@@ -5,6 +5,7 @@ Without CuPy the table of its names is asked; where CuPy is installed it is aske
 
 from __future__ import annotations
 
+import ast
 import importlib
 import io
 import tokenize
@@ -49,6 +50,16 @@ def test_no_use_is_overlooked():
         written = [c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)]
         found = [use.path.split(".")[0] for use in uses(source) if not use.path.startswith("ndarray.")]
         assert sorted(found) == sorted(name for name in written if not name.startswith("_")), file
+
+
+def test_xp_goes_by_no_other_name():
+    """Through another name, or getattr(xp, name), a use would be out of sight."""
+    for file, source in FILES.items():
+        nodes = list(ast.walk(ast.parse(source)))
+        used = [node for node in nodes if isinstance(node, ast.Name) and node.id == "xp"]
+        with_a_dot = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+        assert sum(id(node) not in with_a_dot for node in used) == (file == "backend.py"), file  # where it is made
+        assert not any(isinstance(node, ast.alias) and node.name == "xp" and node.asname for node in nodes), file
 
 
 def test_methods_and_keywords_are_among_the_uses():
