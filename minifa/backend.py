@@ -128,6 +128,23 @@ def cupy_status() -> str:
     return f"CuPy {cupy.__version__} on {name}"
 
 
+def device_facts() -> dict[str, str]:
+    """What a bug report should tell of the GPU and what drives it. Raises BackendError where there is none."""
+    cupy = _load_cupy()
+    runtime = cupy.cuda.runtime
+    about, (free, total) = runtime.getDeviceProperties(0), runtime.memGetInfo()
+    return {
+        "device": f"{about['name'].decode()}, compute capability {about['major']}.{about['minor']}",
+        "memory": f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free on the device",
+        "cuda": f"driver for {_version(runtime.driverGetVersion())}, runtime {_version(runtime.runtimeGetVersion())}",
+    }
+
+
+def _version(number: int) -> str:
+    """CUDA's way to write a version: 13020 is 13.2."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def name() -> str:
     """``"numpy"`` or ``"cupy"``."""
     return xp._module.__name__

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables
 from .checkpoints import CheckpointError
-from .commands import reproduce
+from .commands import doctor, reproduce
 from .exits import DIVERGED, FAILED, INTERRUPTED, OK, WRONG_USE
 from .experiments import Experiment, Result
 from .options import (
@@ -617,5 +617,10 @@ COMMANDS: dict[str, Command] = {
         _describe_bench,
         "time a training step, beside PyTorch where it is installed, or measure its memory",
         _bench,
+    ),
+    "doctor": (
+        doctor.describe,
+        "whether this machine computes what it should, CPU and GPU: a report to send with a bug",
+        doctor.run,
     ),
 }
