@@ -110,6 +110,7 @@ class Result:
         layers: names of the weighted layers, in forward order.
         diverged: whether the loss was no longer finite.
         error: why it failed; None: it did not.
+        name: what it is called in tables and pictures, as the row of a table is; empty: by its rule.
     """
 
     experiment: Experiment
@@ -120,6 +121,7 @@ class Result:
     layers: tuple[str, ...] = ()
     diverged: bool = False
     error: str | None = None
+    name: str = ""
 
 
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:

@@ -62,7 +62,8 @@ class RecipeError(ValueError):
 
     def __init__(self, place: str, problems: Sequence[str]) -> None:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        told = (problem.replace("\n", "\n    ") for problem in problems)  # further lines stand under a problem's first
+        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in told))
         self.problems = list(problems)
 
 
@@ -459,6 +460,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
     sets: dict[tuple[str, str | None], data.Dataset] = {}
     failed: set[tuple[str, str | None]] = set()
     seen: list[Experiment] = []
+    refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to the rules it was told of
     for experiment in experiments_:
         where = experiment.data, experiment.data_dir
         if where not in sets and where not in failed:
@@ -473,15 +475,21 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
         alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
         if where in sets and alike not in seen:
             seen.append(alike)
-            _try(experiment, sets[where], problems)
+            reason = _try(experiment, sets[where])
+            if reason is not None:
+                refused.setdefault((experiment.model, experiment.data, reason), []).append(experiment.rule)
+    for (model, name, reason), under in refused.items():  # most reasons are the same under every rule
+        problems.add(f"{model} under {', '.join(dict.fromkeys(under))} on {name}", reason)
     if problems:
         raise RecipeError(place, problems)
     return sets
 
 
-def _try(experiment: Experiment, dataset: data.Dataset, problems: _Problems) -> None:
+def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
+    """Why it cannot be built; None: it can."""
     try:
         experiments.parts(experiment, dataset)
         experiments.build(experiment, dataset)
     except (ValueError, TypeError, OSError, ImportError) as error:
-        problems.add(f"{experiment.model} under {experiment.rule} on {experiment.data}", error)
+        return str(error)
+    return None

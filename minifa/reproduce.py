@@ -280,10 +280,11 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
 
 
 def results_of(outcomes: Sequence[Outcome]) -> list[experiments.Result]:
-    """The runs' histories for `minifa.figures.learning_curves`, under the names of their rows."""
+    """The runs' histories for `minifa.figures` (`learning_curves`, `alignment_curves`, ...), under the names of their
+    rows."""
     found = []
     for one in outcomes:
         if one.result is not None:
             for result in runs.read_results(one.task.folder):
-                found.append(replace(result, experiment=replace(result.experiment, rule=one.task.row)))
+                found.append(replace(result, name=one.task.row))
     return found

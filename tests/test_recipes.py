@@ -153,6 +153,18 @@ def test_missing_files_and_networks_that_do_not_fit_are_told_together_before_any
     assert set(recipes.check([fine], "the recipe")) == {("digits", None)}
 
 
+def test_what_is_wrong_under_every_rule_is_told_once_and_its_further_lines_are_indented(tmp_path):
+    rules = [Experiment(data="digits", model="lenet_cifar", rule=rule) for rule in ("bp", "fa", "usf")]
+    with pytest.raises(RecipeError) as caught:
+        recipes.check([*rules, Experiment(data="mnist", data_dir=str(tmp_path))], "the recipe")
+    data_set, network = sorted(caught.value.problems)
+    assert network.startswith("lenet_cifar under bp, fa, usf on digits: ") and "8 x 8 x 1" in network
+    assert "\n" in data_set  # the folders that were searched
+    first, *others = str(caught.value).splitlines()
+    assert first == "the recipe has 2 problems:" and all(line.startswith("  ") for line in others)
+    assert sum(line[2] != " " for line in others) == 2
+
+
 def test_a_file_that_is_no_text_or_far_too_large_is_refused(tmp_path):
     (tmp_path / "latin.toml").write_bytes('title = "Zürich"'.encode("latin-1"))
     with pytest.raises(RecipeError, match="not written in UTF-8"):

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from minifa import checkpoints, cli, data, keeping, recipes, reproduce, runs
+from minifa import checkpoints, cli, data, figures, keeping, recipes, reproduce, runs
 from minifa.checkpoints import CheckpointError
 from minifa.experiments import Experiment, run
 
@@ -71,6 +71,15 @@ def test_first_every_row_once_then_further_seeds(table):
     assert [t.folder.name for t in reproduce.plan(table, "out", rows=["fa"], seeds=2)] == ["fa-seed0", "fa-seed1"]
     with pytest.raises(ValueError, match="unknown row of 'table' 'usf'"):
         reproduce.plan(table, "out", rows=["usf"])
+
+
+def test_the_pictures_name_rows_and_know_their_rules(tmp_path):
+    named = recipes.parse(TABLE.replace('name = "bp"', 'name = "exact"').replace('name = "fa"', 'name = "random"'))
+    found = reproduce.results_of(outcomes_of(named, tmp_path))
+    assert {(one.name, one.experiment.rule) for one in found} == {("exact", "bp"), ("random", "fa")}
+    for draw in (figures.learning_curves, figures.alignment_curves, figures.comparison):
+        (legend,) = draw(found).legends
+        assert [text.get_text() for text in legend.get_texts()][:2] == ["exact", "random"]
 
 
 def test_a_recipe_without_a_table_is_refused():
