@@ -76,12 +76,14 @@ class TableRow:
         experiment: what is run for it, under the first seed.
         seeds: how many seeds are run.
         published: the number that was published, in the table's measure; None: none was.
+        own: names of the settings in which it differs from the recipe.
     """
 
     name: str
     experiment: Experiment
     seeds: int
     published: float | None
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Recipe:
         published_by: whose numbers stand in the table.
         rows: of the table; empty: it is none.
         sections: other sections as they stand in the file, ``"sweep"`` and ``"over"``.
-        settings: what the file set, by name.
+        settings: what was set, by name.
+        changes: what was set in the place of what the file says, ``"training.epochs=20"``.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Recipe:
     rows: tuple[TableRow, ...] = ()
     sections: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
 
 # What a value may be: each returns the value to use, or raises ValueError
@@ -282,7 +286,9 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     table, rows = _table(rest.pop("table", None), rest.pop("row", []), settings, problems)
     if problems:
         raise RecipeError(place, problems)
-    return Recipe(name, experiment, **words, **table, rows=rows, sections=rest, settings=settings)
+    return Recipe(
+        name, experiment, **words, **table, rows=rows, sections=rest, settings=settings, changes=tuple(changes)
+    )
 
 
 def _flat(tree: Mapping[str, Any]) -> Settings:
@@ -412,7 +418,12 @@ def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, pr
     for problem in of_row:
         if problem not in problems:  # the base's problems are told once
             problems.add(where, problem)
-    return TableRow(found.get("name") or str(number), experiment, found.get("seeds") or seeds, found.get("published"))
+    name, of_seeds, own = (
+        found.get("name") or str(number),
+        found.get("seeds") or seeds,
+        frozenset(found.get("set") or {}),
+    )
+    return TableRow(name, experiment, of_seeds, found.get("published"), own)
 
 
 def _row_name(value: Any) -> str:

@@ -82,6 +82,18 @@ def test_the_pictures_name_rows_and_know_their_rules(tmp_path):
         assert [text.get_text() for text in legend.get_texts()][:2] == ["exact", "random"]
 
 
+def test_a_change_that_no_row_would_follow_is_refused_and_others_are_told(table):
+    with pytest.raises(ValueError, match="rule=usf changes nothing: every row"):
+        reproduce.plan(recipes.parse(TABLE, ["rule=usf"]), "out", rows=["fa"])
+    changed = recipes.parse(TABLE, ["rule=usf", "training.epochs=1"])  # bp's row says nothing of a rule
+    tasks = reproduce.plan(changed, "out")
+    assert {task.row: task.experiment.rule for task in tasks} == {"bp": "usf", "fa": "fa"}
+    result = {"test_accuracy": 0.9, "test_examples": 10, "seconds": 1.0, "diverged": False, "note": ""}
+    outcomes = [reproduce.Outcome(task, result) for task in tasks]
+    text = reproduce.table_text(changed, reproduce.rows_of(changed, outcomes), outcomes)
+    assert "changed from the recipe: rule=usf, training.epochs=1" in text
+
+
 def test_a_recipe_without_a_table_is_refused():
     with pytest.raises(ValueError, match="has no table"):
         reproduce.plan(recipes.parse(""), "out")
