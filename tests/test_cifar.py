@@ -2,12 +2,14 @@
 
 import hashlib
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import minifa as mf
 from minifa.data import DataFileError, DataNotFound, cifar
+from minifa.data.folders import Checked
 
 N = 200  # records in a file; the real ones hold 10,000
 
@@ -60,8 +62,11 @@ def test_copies_are_told_by_their_checksums(top, monkeypatch):
     labels = np.concatenate([np.fromfile(folder / name, "uint8")[::3073] for name in cifar.TRAIN_FILES])
     monkeypatch.setattr(cifar, "TRAIN_LABELS", hashlib.sha256(labels.tobytes()).hexdigest())
     assert "JPEG copy" in mf.data.load("cifar10", top).note
-    sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in cifar.CIFAR10.files}
-    monkeypatch.setattr(cifar, "PUBLISHED", sums)
+    contents = {
+        name: Checked(N * 3073, md5=hashlib.md5((folder / name).read_bytes()).hexdigest())
+        for name in cifar.CIFAR10.files
+    }
+    monkeypatch.setattr(cifar, "CIFAR10", replace(cifar.CIFAR10, contents=contents))
     assert mf.data.load("cifar10", top).note == ""
 
 
@@ -83,7 +88,7 @@ def test_damaged_files_are_refused(top, tmp_path):
 
 
 def test_cifar100_takes_the_fine_label(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_note", lambda name, paths: "")
+    monkeypatch.setattr(cifar, "_note", lambda name, source, paths: "")
     rng = np.random.default_rng(0)
     for name, count in (("train.bin", 5 * N), ("test.bin", N)):
         records = rng.integers(0, 100, (count, 3074), dtype="uint8")
