@@ -1,5 +1,6 @@
 """CIFAR in its publisher's binary form, from files made here."""
 
+import gzip
 import hashlib
 import re
 from dataclasses import replace
@@ -56,6 +57,17 @@ def test_where_the_files_may_be(place, top, tmp_path):
     assert mf.data.find(tmp_path)["cifar10"] == str(there)
 
 
+def test_compressed_files_are_read_as_well(top, tmp_path):
+    """As the message about missing files says."""
+    for name in cifar.CIFAR10.files:
+        content = (top / "cifar10" / "cifar-10-batches-bin" / name).read_bytes()
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+    np.testing.assert_array_equal(mf.data.cifar10(tmp_path).train.x, mf.data.cifar10(top).train.x)
+    (tmp_path / "test_batch.bin.gz").write_bytes(gzip.compress(content + b"x", 1))
+    with pytest.raises(DataFileError, match=r"test_batch\.bin.gz' holds more than 614,600 bytes; expected 614,600"):
+        mf.data.cifar10(tmp_path)
+
+
 def test_copies_are_told_by_their_checksums(top, monkeypatch):
     assert "copy" in mf.data.load("cifar10", top).note
     folder = top / "cifar10" / "cifar-10-batches-bin"
@@ -77,7 +89,7 @@ def test_damaged_files_are_refused(top, tmp_path):
     whole = short.read_bytes()
     short.unlink()
     short.write_bytes(whole[:-1])
-    with pytest.raises(DataFileError, match=r"data_batch_3\.bin' has 614,599 bytes; expected 614,600"):
+    with pytest.raises(DataFileError, match=r"data_batch_3\.bin' holds 614,599 bytes; expected 614,600"):
         mf.data.cifar10(tmp_path)
     short.write_bytes(b"\x0b" + whole[1:])
     with pytest.raises(DataFileError, match="holds the label 11; expected 0..9"):

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from .base import DataFileError, Dataset, Examples
 from .checksums import content_is_right
 from .folders import Checked, Source, locate
+from .idx import unpacked
 
 SIDE, PIXELS = 32, 32 * 32 * 3
 PER_FILE = 10_000  # records; CIFAR-100's training file holds five times as many
@@ -119,13 +120,17 @@ def cifar100(folder: str | os.PathLike[str] | None = None) -> Dataset:
 
 def _read(path: Path, count: int, label_bytes: int, n_classes: int) -> tuple[Any, npt.NDArray[np.int64]]:
     """(pixels (N, 3, 32, 32) uint8, labels (N,)) of one file; the last label byte counts."""
-    size, record = os.path.getsize(path), label_bytes + PIXELS
-    if size != count * record:
+    record = label_bytes + PIXELS
+    expected = count * record
+    with unpacked(path) as (stream, _):
+        content = stream.read(expected + 1)
+    if len(content) != expected:
+        size = f"{len(content):,}" if len(content) < expected else f"more than {expected:,}"
         raise DataFileError(
-            f"'{path}' has {size:,} bytes; expected {count * record:,}: {count:,} records of {record} bytes. Fetch it "
+            f"'{path}' holds {size} bytes; expected {expected:,}: {count:,} records of {record} bytes. Fetch it "
             "again, in the binary version"
         )
-    records = np.fromfile(path, np.uint8).reshape(count, record)
+    records = np.frombuffer(content, np.uint8).reshape(count, record)
     labels = records[:, label_bytes - 1].astype(np.int64)
     if labels.max() >= n_classes:
         raise DataFileError(f"'{path}' holds the label {labels.max()}; expected 0..{n_classes - 1}. Fetch it again")
