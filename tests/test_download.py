@@ -758,6 +758,15 @@ def test_an_archive_that_is_there_needs_no_server(small_cifar, server, tmp_path)
     assert files_in(data.download("cifar10")) == records and server.asked == []
 
 
+def test_a_wrong_archive_that_is_there_is_fetched_anew(small_cifar, server, tmp_path):
+    _, records, served = small_cifar
+    top = tmp_path / "data" / "cifar10"
+    top.mkdir(parents=True)
+    (top / "cifar-10-binary.tar.gz").write_bytes(served[:-1])
+    assert files_in(data.download("cifar10")) == records and len(server.asked) == 1
+    assert (top / "cifar-10-binary.tar.gz.replaced").read_bytes() == served[:-1]
+
+
 def test_unpacking_that_is_interrupted_goes_on_from_the_archive(small_cifar, server, monkeypatch):
     _, records, _ = small_cifar
 
@@ -868,10 +877,11 @@ def test_wrong_use_exits_with_2(arguments, words, capsys):
 
 # A process of its own, whose mnist is the small one.
 SCRIPT = """
-import importlib, json, sys
+import json, signal, sys
 from dataclasses import replace
 from minifa import cli, data
 from minifa.data.folders import Checked
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
 given = json.loads(sys.argv[1])
 source = replace(data.SOURCES["mnist"], mirrors=tuple(given["mirrors"]), **{
     key: {name: Checked(**one) for name, one in given[key].items()} for key in ("contents", "downloads")})
@@ -898,39 +908,38 @@ def until(condition):
 
 @pytest.fixture
 def stalling(small_mnist, server):
-    """The first file stops half-way."""
+    """The first file stops after fewer bytes than a file keeps to itself before it writes."""
     source, _, served = small_mnist
-    first = next(iter(served))
-    half = len(served[first]) // 2
-    server.paths[f"/mnist/{first}"] = in_turn(ranged(served[first], half, then=wait), ranged(served[first]))
-    return source, served, first, half
+    first, some = next(iter(served)), 5000
+    server.paths[f"/mnist/{first}"] = in_turn(ranged(served[first], some, then=wait), ranged(served[first]))
+    return source, served, first, some
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
 @pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to one process on Windows")
 def test_a_download_that_is_killed_goes_on(stalling, server, tmp_path, how):
-    source, served, first, half = stalling
+    source, served, first, some = stalling
     place = tmp_path / "data" / "mnist"
     part = place / f"{first}.part"
     process = start(source, tmp_path / "data")
-    until(lambda: part.exists() and part.stat().st_size == half)
+    until(lambda: part.exists() and part.stat().st_size == some)
     process.send_signal(getattr(signal, how))
     _, err = process.communicate(timeout=20)
     assert process.returncode == (130 if how == "SIGINT" else -getattr(signal, how))
-    assert files_in(place) == {f"{first}.part": served[first][:half]}
+    assert files_in(place) == {f"{first}.part": served[first][:some]}
     if how == "SIGINT":
-        kept = f"interrupted: {half:,} of {len(served[first]):,} bytes are kept in {part}: the next download goes on"
+        kept = f"interrupted: {some:,} of {len(served[first]):,} bytes are kept in {part}: the next download goes on"
         assert kept in err and "Traceback" not in err
     data.download("mnist")
-    assert server.asked[1] == [f"/mnist/{first}", half, len(served[first]) - half]
+    assert server.asked[1] == [f"/mnist/{first}", some, len(served[first]) - some]
     assert files_in(place) == served
 
 
 def test_two_processes_do_not_get_into_each_others_way(stalling, server, tmp_path):
-    source, served, first, half = stalling
+    source, served, first, some = stalling
     place = tmp_path / "data" / "mnist"
     one = start(source, tmp_path / "data")
-    until(lambda: (place / f"{first}.part").exists() and (place / f"{first}.part").stat().st_size == half)
+    until(lambda: (place / f"{first}.part").exists() and (place / f"{first}.part").stat().st_size == some)
     two = start(source, tmp_path / "data")
     _, err = two.communicate(timeout=20)
     assert two.returncode == 1

@@ -61,9 +61,10 @@ def fetch(place: Path, expected: Checked, mirrors: Sequence[str], progress: bool
     """
     from tqdm import tqdm  # here, because whoever downloads nothing needs none
 
+    how = {"total": expected.size, "initial": received(place), "unit": "B", "unit_scale": True}
     hide = None if progress else True  # None: where there is no terminal
     said = []
-    with tqdm(total=expected.size, desc=place.name, unit="B", unit_scale=True, disable=hide) as bar:
+    with tqdm(**how, desc=place.name, disable=hide) as bar:
         for mirror in mirrors:
             try:
                 _fetch_from(mirror + place.name, expected, place, bar)
@@ -198,9 +199,11 @@ def _read(response: http.client.HTTPResponse, at_most: int) -> bytes:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: Any, fp: Any, *answer: Any) -> urllib.request.Request | None:
+    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302  # Python 3.10 knows the first four alone
+
+    def redirect_request(self, req: Any, fp: Any, code: int, *answer: Any) -> urllib.request.Request | None:
         fp.close()  # its body would be read to the end, however long it is
-        return super().redirect_request(req, fp, *answer)
+        return super().redirect_request(req, fp, 307 if code == 308 else code, *answer)
 
 
 def _opener() -> urllib.request.OpenerDirector:
