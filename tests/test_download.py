@@ -131,7 +131,7 @@ def ranged(content, at_most=None, then=lambda handler: None):
 
 
 def wait(handler):
-    handler.server.released.wait(20)
+    handler.server.released.wait(60)
 
 
 def status(code):
@@ -910,7 +910,7 @@ def until(condition):
 def stalling(small_mnist, server):
     """The first file stops after fewer bytes than a file keeps to itself before it writes."""
     source, _, served = small_mnist
-    first, some = next(iter(served)), 5000
+    first, some = next(iter(served)), 1000
     server.paths[f"/mnist/{first}"] = in_turn(ranged(served[first], some, then=wait), ranged(served[first]))
     return source, served, first, some
 

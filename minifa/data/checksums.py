@@ -31,14 +31,32 @@ def content_is_right(path: Path, expected: Checked) -> bool:
         return False
 
 
-def digest_for(expected: Checked) -> hashlib._Hash:
-    """The digest that is known of the file, still empty: SHA-256, or MD5 where nothing else was published."""
-    return hashlib.sha256() if expected.sha256 else hashlib.md5(usedforsecurity=False)
+class Comparison:
+    """Takes content block by block, and says in the end whether it was what is expected: by its size and SHA-256, or
+    MD5 where nothing else was published.
+
+    Args:
+        expected: what it must be.
+    """
+
+    def __init__(self, expected: Checked) -> None:
+        self._expected, self._size = expected, 0
+        self._digest = hashlib.sha256() if expected.sha256 else hashlib.md5(usedforsecurity=False)
+
+    def add(self, block: bytes) -> None:
+        """Take the next block."""
+        self._digest.update(block)
+        self._size += len(block)
+
+    def agrees(self) -> bool:
+        """Whether the blocks, one after the other, were the content expected."""
+        known = self._expected.sha256 or self._expected.md5
+        return self._size == self._expected.size and self._digest.hexdigest() == known
 
 
 def _agrees(stream: BinaryIO, expected: Checked) -> bool:
-    digest, size = digest_for(expected), 0
-    while size <= expected.size and (block := stream.read(min(BLOCK, expected.size + 1 - size))):
-        digest.update(block)
-        size += len(block)
-    return size == expected.size and digest.hexdigest() == (expected.sha256 or expected.md5)
+    comparison, left = Comparison(expected), expected.size + 1
+    while left and (block := stream.read(min(BLOCK, left))):
+        comparison.add(block)
+        left -= len(block)
+    return comparison.agrees()
