@@ -14,6 +14,7 @@ from typing import Any
 
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables
 from .checkpoints import CheckpointError
+from .commands import data as data_command
 from .commands import doctor, reproduce
 from .exits import DIVERGED, FAILED, INTERRUPTED, OK, WRONG_USE
 from .experiments import Experiment, Result
@@ -612,6 +613,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "figures": (_describe_figures, "draw all pictures of a finished run into its folder", _figures),
     "rules": (_describe_nothing, "the learning rules: equation, paper, and what each needs", _rules),
+    "data": (data_command.describe, "the data sets: list them, check their files, download them", data_command.run),
     "info": (_describe_info, "versions, backend, threads, and which data sets were found", _info),
     "bench": (
         _describe_bench,

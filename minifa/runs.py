@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy
 
-from . import backend, experiments
+from . import backend, experiments, locks
 from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
@@ -102,46 +102,15 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Keep other processes from writing into this run folder. The system holds the lock and drops it with the process,
-    however that ends, so that none is left behind; the file ``.lock`` only carries it.
+    """Keep other processes from writing into this run folder (see `minifa.locks`); the file ``.lock`` carries the lock.
 
     Raises:
         RunInUse: another process holds it.
     """
-    path = Path(folder) / ".lock"
-    with open(path, "a+", encoding="utf-8") as file:
-        if not _try_lock(file.fileno()):
-            file.seek(0)
-            raise RunInUse(f"{folder} is being written by {file.read().strip() or 'another process'}: let it end first")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+    with locks.locked(
+        Path(folder) / ".lock", lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
+    ):
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return _try_lock_on_windows(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: nothing can be known
-        return True
-    return True
-
-
-def _try_lock_on_windows(descriptor: int) -> bool:
-    import msvcrt
-
-    os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the text, which stays readable for others
-    try:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    except OSError:
-        return False
-    return True
 
 
 def read_experiment(folder: str | Path) -> experiments.Experiment:

@@ -22,6 +22,10 @@ class DataNotFound(FileNotFoundError):
     """No data file where one was looked for; the sentence lists the places and the names expected."""
 
 
+class DownloadError(OSError):
+    """A data set could not be downloaded; the sentences tell what every mirror did and what was kept."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """Inputs and what they should become.
