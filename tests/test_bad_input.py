@@ -1,0 +1,100 @@
+"""Bad input that once got further than it should, each with what it is answered now. Found by `fuzzing`."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minifa as mf
+from minifa.data.base import DataFileError
+from minifa.data.npz import read_arrays
+
+
+def npy(descr="'<f8'", shape="(3,)", values=bytes(24)):
+    """The bytes of an .npy file with this header."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode("latin-1")
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + values
+
+
+def archive(path, *members, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
+
+
+def refused_within(size, call, *expected):
+    """What was raised, where no more than so many bytes were allocated on the way."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(expected) as raised:
+            call()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= size, f"{peak:,} bytes were allocated"
+    return str(raised.value)
+
+
+# Arrays in files
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (npy(shape="(1000000000,)"), "announces"),
+        (npy(shape="(1152921504606846976,)"), "announces"),
+        (npy(shape="(99999999999999999999999,)"), "announces"),
+        (npy(shape="(0, 1099511627776)", values=b""), "sizes from 1 up"),
+        (npy(shape="(1.5,)"), "the shape (1.5,)"),
+        (npy(shape="(True, 3)"), "the shape (True, 3)"),
+        (npy(shape="5"), "another header"),
+        (npy(shape="(3,"), "cannot be read"),
+        (npy(shape="(" * 3000), "cannot be read"),
+        (npy(descr="'|O'"), "nothing is unpickled"),
+        (npy(descr="'<f99'"), "expected numbers"),
+        (npy(descr="[('a', '<f8')]"), "nothing is unpickled"),
+        (npy(values=bytes(23)), "announces"),
+        (npy(values=bytes(25)), "announces"),
+        (b"\x93NUMPY\1\0\xff\xff", "header of 65535 bytes"),
+        (b"", "does not begin"),
+    ],
+)
+def test_the_header_of_an_array_is_believed_only_as_far_as_its_file_goes(tmp_path, content, told):
+    path = archive(tmp_path / "data.npz", ("x.npy", content))
+    said = refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
+    assert "data.npz" in said and told in said, said
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_is_unpacked_only_as_far_as_deflate_can_have_packed_it(tmp_path, method):
+    """bzip2 makes 50 bytes of 64 million zeros."""
+    bomb = npy(shape=f"({1 << 23},)", values=bytes(1 << 26))
+    path = archive(tmp_path / "data.npz", ("x.npy", bomb), method=method)
+    assert "another method" in refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = archive(tmp_path / "data.npz", ("x.npy", npy()), ("x.npy", npy()))
+    with pytest.raises(DataFileError, match="there twice"):
+        read_arrays(path)
+
+
+def test_arrays_of_every_kind_of_number_are_read(tmp_path):
+    kinds = ["?", "i1", "u2", "<i4", ">i8", "f2", ">f4", "f8", "c8"]
+    arrays = {kind: np.asfortranarray(np.arange(6).reshape(2, 3).astype(kind)) for kind in kinds}
+    arrays["number"] = np.array(3)
+    np.savez(tmp_path / "plain.npz", **arrays)
+    np.savez_compressed(tmp_path / "packed.npz", **arrays)
+    for name in ("plain.npz", "packed.npz"):
+        found = read_arrays(tmp_path / name)
+        assert found.keys() == arrays.keys()
+        for key, array in arrays.items():
+            assert found[key].dtype == array.dtype and np.array_equal(found[key], array)
