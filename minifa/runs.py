@@ -186,6 +186,7 @@ def read_results(folder: str | Path) -> list[experiments.Result]:
 
 def _read_result(experiment: experiments.Experiment, history: list[Row], path: Path) -> experiments.Result:
     measured, last = "validation" if experiment.validation else "test", history[-1]
+    _check_rows(history, measured, path)
     try:
         score = experiments.score_of(last, measured)
     except KeyError as error:
@@ -193,6 +194,17 @@ def _read_result(experiment: experiments.Experiment, history: list[Row], path: P
     layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
     diverged = bool(last.get("diverged", not math.isfinite(last.get("train_loss", 0.0))))
     return experiments.Result(experiment, history, score, measured, 0.0, tuple(layers), diverged)
+
+
+def _check_rows(history: list[Row], measured: str, path: Path) -> None:
+    """Raise DataFileError unless what is made of these epochs is made of numbers."""
+    numbers = {"train_loss", "diverged", f"{measured}_accuracy", f"{measured}_loss"}
+    for row in history:
+        if type(row.get("epoch")) is not int:
+            raise DataFileError(f"the epochs in {path} have no number, or one that is none: {row.get('epoch')!r}")
+        for key, value in row.items():
+            if isinstance(value, str) and (key in numbers or "." in key):
+                raise DataFileError(f"epoch {row['epoch']} in {path} has no number as its {key}, but {value[:100]!r}")
 
 
 def _require(path: Path, *names: str) -> None:

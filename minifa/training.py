@@ -18,7 +18,7 @@ import numpy
 from . import backend, metrics
 from .backend import Array, xp
 from .data.augment import Augmentation, shown
-from .data.base import Examples
+from .data.base import DataFileError, Examples
 from .data.batches import Batches
 from .divergence import Divergence, Watch
 from .files import write_whole
@@ -63,10 +63,19 @@ class History(list[Row]):
 
         Raises:
             FileNotFoundError: there is no such file.
+            DataFileError: it is no such table: torn, damaged, or with other lines than its header announces.
         """
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return cls({key: _read_cell(cell) for key, cell in row.items() if cell} for row in rows)
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                text = file.read()
+            columns, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataFileError(f"'{path}' is no table of epochs ({error})") from error
+        if text and not text.endswith("\n"):
+            raise DataFileError(f"'{path}' ends in the middle of a line: go on with the run, or take that line out")
+        if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
+            raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
+        return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
 
 
 def _read_cell(cell: str) -> int | float | str:

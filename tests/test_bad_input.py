@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
+import shutil
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -11,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import minifa as mf
+from minifa import runs
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
+from minifa.experiments import Experiment, run
+from minifa.training import History
 
 
 def npy(descr="'<f8'", shape="(3,)", values=bytes(24)):
@@ -98,3 +99,55 @@ def test_arrays_of_every_kind_of_number_are_read(tmp_path):
         assert found.keys() == arrays.keys()
         for key, array in arrays.items():
             assert found[key].dtype == array.dtype and np.array_equal(found[key], array)
+
+
+# Run folders
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("run")
+    experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
+    result, trainer = run(experiment)
+    runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_table_that_was_torn_is_not_read_as_if_it_were_whole(folder):
+    """Cut within its last number, 0.9375 became 0.9."""
+    table = folder / "history.csv"
+    table.write_bytes(table.read_bytes()[:-3])
+    with pytest.raises(DataFileError, match="in the middle of a line"):
+        History.read_csv(table)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"epoch,loss\n0,1,2\n", "another length"),
+        (b"epoch,loss\n0\n", "another length"),
+        (b"epoch,epoch\n0,1\n", "a column twice"),
+        (b"epoch,loss\n0,\xff\n", "no table"),
+        (b'epoch,loss\n0,"1\n', "no table"),
+        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "no table"),
+    ],
+)
+def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, told):
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(DataFileError, match=told):
+        History.read_csv(tmp_path / "history.csv")
+
+
+@pytest.mark.parametrize("column", ["epoch", "test_accuracy", "train_loss", "linear2.true_angle"])
+def test_a_word_is_no_number_of_an_epoch(folder, column):
+    history = History.read_csv(folder / "history.csv")
+    history[-1][column] = "many"
+    history.save_csv(folder / "history.csv")
+    with pytest.raises(DataFileError, match="many"):
+        runs.read_results(folder)
