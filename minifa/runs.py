@@ -219,7 +219,7 @@ def _read_experiments(path: Path) -> list[experiments.Experiment]:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         return [experiments.Experiment(**one) for one in described]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataFileError(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
 
 
@@ -235,7 +235,10 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz")
     as_it_ended = replace(experiment, weights=None)  # what it started from may be gone, and is not needed
-    net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
-    for part, owner in (("network/", net), ("rule/", rule)):
-        owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
+    try:
+        net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
+        for part, owner in (("network/", net), ("rule/", rule)):
+            owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
+    except ValueError as error:
+        raise DataFileError(f"{path} cannot be opened: {error}") from error
     return net, rule, experiment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tracemalloc
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minifa as mf
 from minifa import runs
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
@@ -151,3 +153,97 @@ def test_a_word_is_no_number_of_an_epoch(folder, column):
     history.save_csv(folder / "history.csv")
     with pytest.raises(DataFileError, match="many"):
         runs.read_results(folder)
+
+
+def change_config(folder, **changes):
+    """Other values in the experiment of a run folder."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["experiment"].update(changes)
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rule": 5},
+        {"model": ["mlp"]},
+        {"model_options": 1.5},
+        {"optimizer_options": None},
+        {"epochs": True},
+        {"epochs": "many"},
+        {"freeze": False},
+        {"seed": 0.5},
+        {"lr": "fast"},
+        {"alignment": 1},
+    ],
+)
+def test_an_experiment_is_made_of_what_its_fields_may_be(folder, changes):
+    ((name, value),) = changes.items()
+    with pytest.raises(TypeError, match=f"^{name} of an experiment is a?"):
+        Experiment(**changes)
+    change_config(folder, **changes)
+    with pytest.raises(DataFileError, match=name):
+        runs.open_run(folder)
+
+
+def test_numbers_of_numpy_are_numbers_of_an_experiment():
+    assert Experiment(seed=np.int64(3), lr=np.float32(0.5), validation=0).seed == 3
+
+
+def test_a_configuration_nested_without_end_is_refused(folder):
+    (folder / "config.json").write_text('{"experiment": ' + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(DataFileError, match="config.json"):
+        runs.read_experiment(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "no such"},
+        {"data": "no such"},
+        {"model_options": {"hidden": "wide"}},
+        {"model_options": {"hidden": 10**12}},
+        {"model_options": {"hidden": 10**40}},
+        {"model": "cnn", "data": "digits", "model_options": {"depth": 10**9}},
+        {"model": "resnet20", "data": "digits", "model_options": {"blocks": 10**9}},
+        {"model": "mlp", "model_options": {"hidden": 5}},
+    ],
+)
+def test_a_run_whose_network_cannot_be_made_is_refused_at_once(folder, changes):
+    change_config(folder, **changes)
+    assert "run cannot be opened" in refused_within(1 << 22, lambda: runs.open_run(folder), DataFileError)
+
+
+def test_weights_that_do_not_fit_another_network_are_refused_with_the_file_named(folder):
+    change_config(folder, data="digits")
+    with pytest.raises(DataFileError, match="linear1.W"):
+        runs.open_run(folder)
+
+
+# What layers and optimizers are made of
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mf.Linear(2.0, 3),
+        lambda: mf.Linear(2, True),
+        lambda: mf.Linear("2", 3),
+        lambda: mf.Conv2d(2, 3.5, 3),
+        lambda: mf.BatchNorm(2.5),
+        lambda: mf.PadChannels(2.5),
+        lambda: mf.LocalResponseNorm(None),
+        lambda: mf.SGD(lr="fast"),
+        lambda: mf.Adam(eps=None),
+        lambda: mf.RMSprop(alpha=True),
+        lambda: mf.SGD(clip_norm="x"),
+    ],
+)
+def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
+    with pytest.raises(TypeError, match="is a (whole )?number, got"):
+        make()
+
+
+def test_more_weights_than_memory_holds_are_refused_before_they_are_drawn():
+    assert "more than is free" in refused_within(1 << 20, lambda: mf.Linear(10**6, 10**7), ValueError)

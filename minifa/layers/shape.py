@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, require_float, xp
 from ..streams import generator
-from .base import Layer, Shape, Walk
+from .base import Layer, Shape, Walk, whole
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -45,6 +45,7 @@ class PadChannels(Layer):
         name: overrides the name that the network would give.
 
     Raises:
+        TypeError: channels that are no whole number.
         ValueError: fewer than one channel; in use, an input with more of them or one that is no image.
 
     >>> pixel = mf.asarray([[[[5.0, 7.0]]]])  # one image of one pixel, two channels
@@ -58,9 +59,7 @@ class PadChannels(Layer):
 
     def __init__(self, channels: int, name: str | None = None) -> None:
         super().__init__(name)
-        if channels < 1:
-            raise ValueError(f"{self} needs at least 1 channel, got {channels}")
-        self.channels = channels
+        self.channels = whole(channels, f"the number of channels of {self}")
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[2] > self.channels:
