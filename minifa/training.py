@@ -199,6 +199,8 @@ class Trainer:
             ValueError: fewer than one epoch or example per batch; a last batch on which batch norm could not train;
                 other examples or batches in the middle of an epoch.
         """
+        for examples in (train, *([] if validation is None else [validation])):
+            _check_examples(examples)
         if epochs < 1 or batch_size < 1:
             raise ValueError(f"training needs at least 1 epoch and 1 example per batch, got {epochs} and {batch_size}")
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
@@ -368,6 +370,7 @@ class Trainer:
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
+        _check_examples(examples)
         total: Any = 0.0
         correct: Any = 0
         with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
@@ -381,6 +384,11 @@ class Trainer:
         if examples.y.ndim == 1:
             found["accuracy"] = int(correct) / len(examples)
         return found
+
+
+def _check_examples(examples: Any) -> None:
+    if not isinstance(examples, Examples) or not len(examples):
+        raise TypeError(f"training takes examples as minifa.data.validate makes them, got {repr(examples)[:100]}")
 
 
 def layout(train: Examples, batch_size: int) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import LAYERS
 
 import minifa as mf
-from minifa import runs
+from minifa import losses, metrics, runs
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -247,3 +248,119 @@ def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
 
 def test_more_weights_than_memory_holds_are_refused_before_they_are_drawn():
     assert "more than is free" in refused_within(1 << 20, lambda: mf.Linear(10**6, 10**7), ValueError)
+
+
+# Arrays
+
+
+def after_a_pass(layer, shape):
+    """A layer that has something to go back from, and the shape of its output."""
+    net = mf.Network([layer], input_shape=shape, input_error=True)
+    x = np.random.default_rng(0).standard_normal((4, *shape)).astype("f4")
+    return net.forward(x, mf.Walk(training=True)).shape
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_takes_back_an_error_of_its_outputs_shape_alone(name):
+    """An error of one example, or of one channel, was broadcast to the others."""
+    make, shape = LAYERS[name]
+    if len(make()) > 1:
+        pytest.skip("a whole network")
+    (layer,) = make()
+    wanted = after_a_pass(layer, shape)
+    for wrong in ((1, *wanted[1:]), (*wanted[:-1], 1), (*wanted, 1), (wanted[0], int(np.prod(wanted[1:])) + 1), ()):
+        if wrong != wanted:
+            with pytest.raises(ValueError, match="expects a"):
+                layer.backward(np.ones(wrong, "f4"), mf.rules.BP())
+    for alien in (5, [[1.0]], np.ones(wanted, "i8"), np.ma.masked_array(np.ones(wanted, "f4"))):
+        with pytest.raises(TypeError, match="expects"):
+            layer.backward(alien, mf.rules.BP())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_takes_no_empty_batch(name):
+    make, shape = LAYERS[name]
+    for wrong in (np.zeros((0, *shape), "f4"), np.float64(1)):
+        with pytest.raises((ValueError, TypeError), match="expects"):
+            make()[0].forward(wrong, mf.Walk(training=True))
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_loss_broadcasts_nothing(name):
+    loss, output = losses.LOSSES[name](), np.ones((3, 2), "f4")
+    for target in (np.ones((1, 2), "f4"), np.ones((3, 1), "f4"), np.ones((2,), "f4")):
+        with pytest.raises(ValueError, match="targets of shape"):
+            loss(output, target)
+    with pytest.raises(TypeError, match="a loss expects"):
+        loss(output.tolist(), output)
+    with pytest.raises(ValueError, match="regular array"):
+        loss.target([[1.0], [1.0, 2.0]], output)
+
+
+@pytest.mark.parametrize("compare", [metrics.angle, metrics.sample_angles, metrics.mean_angle, metrics.sign_agreement])
+def test_what_is_compared_has_one_shape(compare):
+    a = np.ones((3, 2), "f4")
+    for b in (a[:1], a[:, :1], a[None], a[:0]):
+        with pytest.raises(ValueError, match="a comparison expects"):
+            compare(a, b)
+    with pytest.raises(TypeError, match="a comparison expects"):
+        compare(a, a.astype("S3"))
+
+
+def test_examples_are_arrays_as_validate_makes_them():
+    x, y = np.ones((3, 2), "f4"), np.arange(3)
+    for wrong in (x.tolist(), x.astype("O"), x.astype("i8"), x[0]):
+        with pytest.raises(TypeError, match="^x of examples is an array"):
+            mf.data.Examples(wrong, y)
+    with pytest.raises(TypeError, match="^y of examples is an array"):
+        mf.data.Examples(x, y.tolist())
+    examples = mf.data.Examples(x, y)
+    for positions in ([0.5], [True, False, True], [[0]], "ab"):
+        with pytest.raises((TypeError, ValueError), match="positions of examples"):
+            examples.take(positions)
+    with pytest.raises(ValueError, match="from 0 to 3 in 3 examples"):
+        examples.take([0, 3])
+
+
+def test_training_takes_examples_and_nothing_else():
+    net = mf.Network([mf.Linear(2, 2)])
+    trainer = mf.Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD())
+    examples = mf.data.validate(np.ones((3, 2)), [0, 1, 0])
+    with pytest.raises(TypeError, match="takes examples"):
+        trainer.fit((examples.x, examples.y), 1)
+    with pytest.raises(TypeError, match="takes examples"):
+        trainer.fit(examples, 1, validation=set())
+    with pytest.raises(TypeError, match="takes examples"):
+        trainer.evaluate(None)
+
+
+def test_masked_values_are_not_taken_for_numbers():
+    """NumPy drops the mask, and what was masked was learnt from."""
+    masked = np.ma.masked_array(np.ones((3, 2)), [[True, False]] * 3)
+    for call in (
+        lambda: mf.data.validate(masked, [0, 1, 0]),
+        lambda: mf.Network([mf.Linear(2, 1)]).predict(masked),
+        lambda: mf.Network([mf.Linear(2, 1)]).load_state({"linear1.W": masked[:2, :1], "linear1.b": np.zeros(1)}),
+    ):
+        with pytest.raises((TypeError, ValueError), match="mask|real numbers"):
+            call()
+
+
+def test_feedback_of_ones_own_is_made_of_finite_numbers():
+    net = mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)])
+    rule = mf.rules.FA().attach(net)
+    before = rule.B["linear2"].copy()
+    with pytest.raises(ValueError, match="finite"):
+        rule.set_feedback("linear2", [[np.nan], [1.0]])
+    for wrong in ("abc", {1}, [["a"], ["b"]]):
+        with pytest.raises(TypeError, match="must be real numbers"):
+            rule.set_feedback("linear2", wrong)
+    assert np.array_equal(rule.B["linear2"], before)
+
+
+def test_augmentation_takes_images_on_the_host():
+    crop = mf.data.Augmentation(padding=1)
+    with pytest.raises(TypeError, match="takes images"):
+        crop.drawn([[1.0]], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="takes images"):
+        crop.measured(np.ones((2, 2), "f4"))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import backend, initialisers
-from ..backend import Array, require_float, xp
+from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
 from ..streams import generator
 
@@ -145,6 +145,10 @@ class Layer:
             raise RuntimeError(f"{self} has nothing to go back from: call forward with a training walk first")
         return self.cache
 
+    def check_error(self, delta: Array, shape: Shape) -> None:
+        """Raise TypeError or ValueError unless this is an error for an output of this shape, (N, ...)."""
+        require_like(delta, shape, self, "an error")
+
     def refuse(self, expected: str, shape: Shape) -> ValueError:
         return ValueError(f"{self} expects {expected}, got {format_shape(shape)} per example")
 
@@ -273,13 +277,15 @@ class Weighted(Layer):
         return self.correlate_and_sum(x, delta)[0]
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.infer(x.shape[1:])
         y = self.project(x, self.W, self.b)
         self.cache = x if walk.training else None
         return y
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
+        if self.cache is not None:
+            self.check_error(delta, (len(self.cache), *self.infer(self.cache.shape[1:])))
         self.learn(delta)
         return rule.carry(self, delta) if self.sends_down else None
 

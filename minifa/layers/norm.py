@@ -82,7 +82,7 @@ class BatchNorm(Layer):
         return shape
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.infer(x.shape[1:])
         self.cache = None
         if not walk.training or self.frozen:
@@ -121,6 +121,7 @@ class BatchNorm(Layer):
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         x, mean, inverse = self.cached()
+        self.check_error(delta, x.shape)
         if self.frozen:
             return delta * (self.gamma * inverse) if self.sends_down else None
         flat_x, flat_delta = as_matrix(x), as_matrix(delta)

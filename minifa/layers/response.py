@@ -61,7 +61,7 @@ class LocalResponseNorm(Layer):
         return shape
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.infer(x.shape[1:])
         y, s = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
 
@@ -76,6 +76,7 @@ class LocalResponseNorm(Layer):
 
     def backward(self, delta: Array, rule: Rule) -> Array:
         x, s = self.cached()
+        self.check_error(delta, x.shape)
         below = xp.empty(x.shape, delta.dtype)
 
         def piece(rows: slice) -> None:

@@ -29,11 +29,14 @@ class Flatten(Layer):
         return (math.prod(shape),)
 
     def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, self)
         self.cache = x.shape if walk.training else None
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), math.prod(x.shape[1:]))
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        return delta.reshape(self.cached())
+        shape = self.cached()
+        self.check_error(delta, (shape[0], math.prod(shape[1:])))
+        return delta.reshape(shape)
 
 
 class PadChannels(Layer):
@@ -67,14 +70,16 @@ class PadChannels(Layer):
         return (*shape[:2], self.channels)
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         y = xp.zeros((len(x), *self.infer(x.shape[1:])), x.dtype)
         y[..., : x.shape[3]] = x
-        self.cache = x.shape[3] if walk.training else None
+        self.cache = x.shape if walk.training else None
         return y
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        return xp.ascontiguousarray(delta[..., : self.cached()])
+        *others, channels = self.cached()
+        self.check_error(delta, (*others, self.channels))
+        return xp.ascontiguousarray(delta[..., :channels])
 
 
 class Dropout(Layer):
@@ -112,7 +117,7 @@ class Dropout(Layer):
         self.seed = seed
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.cache = None
         if not walk.training:
             return x
@@ -125,4 +130,6 @@ class Dropout(Layer):
         return {} if self.cache is None else {"mask": self.cache * (1 - self.p), "p": self.p}
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        return delta * self.cached()
+        factors = self.cached()
+        self.check_error(delta, factors.shape)
+        return delta * factors
