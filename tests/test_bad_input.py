@@ -13,7 +13,7 @@ import pytest
 from checks import LAYERS
 
 import minifa as mf
-from minifa import losses, metrics, runs
+from minifa import cli, losses, metrics, runs
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -364,3 +364,23 @@ def test_augmentation_takes_images_on_the_host():
         crop.drawn([[1.0]], np.random.default_rng(0))
     with pytest.raises(ValueError, match="takes images"):
         crop.measured(np.ones((2, 2), "f4"))
+
+
+# The command line
+
+
+@pytest.mark.parametrize("words", [["rules", " "], ["rules", ""], ["rules", "\t"], [" "], [""]])
+def test_a_word_of_nothing_is_refused(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_memory_that_does_not_suffice_is_told(monkeypatch, capsys):
+    def run(options):
+        raise MemoryError
+
+    describe, summary, _ = cli.COMMANDS["rules"]
+    monkeypatch.setitem(cli.COMMANDS, "rules", (describe, summary, run))
+    assert cli.main(["rules"]) == 1
+    assert "memory does not suffice" in capsys.readouterr().err
