@@ -346,6 +346,13 @@ def test_masked_values_are_not_taken_for_numbers():
             call()
 
 
+def test_spans_of_time_are_no_numbers():
+    days = np.ones((3, 2), "m8[D]")
+    for call in (lambda: mf.data.validate(days, [0, 1, 0]), lambda: mf.data.from_arrays(np.ones((3, 2)), days[:, 0])):
+        with pytest.raises(TypeError, match="of type timedelta64"):
+            call()
+
+
 def test_feedback_of_ones_own_is_made_of_finite_numbers():
     net = mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)])
     rule = mf.rules.FA().attach(net)

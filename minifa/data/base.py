@@ -224,7 +224,7 @@ def as_array(values: npt.ArrayLike, what: str) -> Array:
         raise ValueError(f"{what} is not a regular array ({error}); give rows of equal length") from error
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{what} has masked values; take them out, or put numbers in their place with .filled")
-    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+    if array.dtype.kind not in "iuf":  # NumPy counts spans of time among the integers
         raise TypeError(
             f"{what} holds values of type {array.dtype}; expected integers or floats, convert it with .astype"
         )
