@@ -152,6 +152,8 @@ def check_dataset(data: Any) -> None:
 
 
 def npz(random: Random) -> bytes:
+    if random.random() < 0.1:  # the real one
+        return (Path(mf.__file__).parent / "data" / "files" / "digits.npz").read_bytes()
     n = random.choice((6, 12))
     rng = np.random.default_rng(random.randrange(99))
     x = rng.standard_normal(random.choice(((n, 3), (n, 2, 2), (n, 2, 2, 1))))
