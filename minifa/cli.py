@@ -59,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, TypeError, OSError, ImportError, backend.BackendError) as error:
-        print(f"minifa {options.command}: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, backend.BackendError) as error:
+        said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
+        print(f"minifa {options.command}: {said}", file=sys.stderr)
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
 
@@ -79,7 +80,7 @@ class _Parser(argparse.ArgumentParser):
             given = message.split("invalid choice: ")[1].split("'")[1]
             message = unknown(COMMANDS, given, "command")
         elif message.startswith("unrecognized arguments: "):
-            given = message.removeprefix("unrecognized arguments: ").split()[0]
+            given = message.removeprefix("unrecognized arguments: ").partition(" ")[0]
             known = [option for action in self._actions for option in action.option_strings]
             message = unknown(known, given, "option") if given.startswith("-") else message
         self.print_usage(sys.stderr)

@@ -37,6 +37,14 @@ def pytest_report_header() -> str:
     return standin.HEADER
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long fuzzing runs where its mark is named, ``-m fuzz``; no other choice of tests needs to leave it out."""
+    if "fuzz" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("fuzz")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 @pytest.fixture(autouse=True)
 def _engine_put_back() -> Iterator[None]:
     """A test may choose backend, dtype and threads as it likes; the next one starts as a fresh process would."""

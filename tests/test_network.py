@@ -288,7 +288,7 @@ def test_predict_takes_integers_and_lists():
         (np.array([[0.0, np.inf]]), ValueError, "not finite"),
         (np.zeros((0, 2)), ValueError, "no examples"),
         (np.zeros((2, 3)), ValueError, "expects 2 per example, got 3"),
-        (np.array([["a", "b"]]), TypeError, "expects numbers, got dtype <U1"),
+        (np.array([["a", "b"]]), TypeError, "must be real numbers, got ndarray of dtype <U1"),
     ],
 )
 def test_predict_refuses(x, error, message):
