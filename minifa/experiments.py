@@ -3,22 +3,19 @@ learning rates."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import importlib.resources
 import inspect
 import math
-import signal
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from typing import Any
 
-from . import backend, rules, schedules, weights
+from . import backend, rules, schedules, weights, workers
 from .data import load
 from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
@@ -238,46 +235,40 @@ def score_of(row: Row, measured: str) -> float:
 
 
 def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Iterator[Result]:
-    """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails says why.
+    """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails, or whose
+    process is killed, says why, and the others go on.
 
     Closing the iterator (Ctrl-C in the caller) stops the processes; results already yielded are kept by the caller.
+    They end as well when this process is killed.
+
+    Args:
+        experiments: what to run.
+        jobs: processes; 1: all of it in this one. None: as many as there are cores.
+
+    Raises:
+        RuntimeError: no process can be started.
     """
     jobs = min(jobs or available_cores(), len(experiments))
-    if jobs == 1:
+    if jobs <= 1:
         for experiment in experiments:
             yield _run_safely(experiment)
         return
-    threads = max(1, available_cores() // jobs)
-    setting = backend.name(), str(backend.dtype()), threads
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=setting)
-    try:
-        pending = {pool.submit(_run_safely, experiment) for experiment in experiments}
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    raise RuntimeError(
-                        "a worker process ended early: out of memory, or a script without its "
-                        "if __name__ == '__main__' guard, which worker processes import again"
-                    ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):  # a worker in the middle of a run would keep us waiting
-            process.terminate()
-
-
-def _start_worker(backend_name: str, dtype: str, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    backend.use(backend_name, dtype, threads)
+    setting = backend.name(), str(backend.dtype()), max(1, available_cores() // jobs)
+    results = workers.side_by_side(_run_safely, experiments, jobs, backend.use, setting)
+    with contextlib.closing(results):
+        for experiment, result in results:
+            yield _failed(experiment, str(result)) if isinstance(result, workers.Ended) else result
 
 
 def _run_safely(experiment: Experiment) -> Result:
     try:
         return run(experiment)[0]
     except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
-        return Result(experiment, [], math.nan, "test", 0.0, error=f"{type(error).__name__}: {error}")
+        return _failed(experiment, f"{type(error).__name__}: {error}")
+
+
+def _failed(experiment: Experiment, error: str) -> Result:
+    return Result(experiment, [], math.nan, "test", 0.0, error=error)
 
 
 def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> list[Experiment]:
