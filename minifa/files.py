@@ -3,8 +3,55 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+ADVICE = {
+    errno.ENOSPC: "the disk is full: make room on it, or choose a folder on another one",
+    errno.EDQUOT: "your share of the disk is used up: make room, or choose a folder on another one",
+    errno.EROFS: "nothing can be written there: choose another folder",
+    errno.EACCES: "this user may not open it: choose another place, or ask whoever owns it",
+}
+
+
+def with_advice(error: OSError) -> str:
+    """The error's sentence, with what to do about it where that is known.
+
+    >>> from minifa.files import with_advice
+    >>> import errno
+    >>> with_advice(OSError(errno.EROFS, "Read-only file system", "runs")).partition("; ")[2]
+    'nothing can be written there: choose another folder'
+    """
+    return f"{error}; {ADVICE[error.errno]}" if error.errno in ADVICE else str(error)
+
+
+@contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Inside the with-block an error in writing says which file it was; a full disk alone does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def append(path: str | Path, text: str) -> None:
+    """Add text to the end of a file; where there is no room for all of it, none is added.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+    """
+    with named(path), open(path, "ab", buffering=0) as file:
+        before, rest = os.fstat(file.fileno()).st_size, text.encode()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except BaseException:
+            file.truncate(before)
+            raise
 
 
 def write_whole(path: str | Path, content: bytes | str, previous: Path | None = None) -> None:
@@ -21,7 +68,7 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     place = Path(path)
     beside = place.with_name(place.name + ".tmp")
     try:
-        with open(beside, "wb") as file:
+        with named(place), open(beside, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())

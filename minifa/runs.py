@@ -29,12 +29,13 @@ from . import backend, experiments
 from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
-from .files import write_whole
+from .files import named, write_whole
 from .network import Network
 from .rules.base import Rule
 from .training import History, Row
 
 FORMAT = 1
+LOCK = ".lock"
 
 
 class RunInUse(OSError):
@@ -61,9 +62,10 @@ def new_folder(path: str | Path) -> Path:
 
 
 def drop_empty(folder: Path) -> bool:
-    """Remove a run folder into which nothing was written. Returns whether there was nothing."""
-    written = [path for path in folder.rglob("*") if path.is_file()]
+    """Remove a run folder into which nothing was written but the lock. Returns whether there was nothing."""
+    written = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
     if not written:
+        (folder / LOCK).unlink(missing_ok=True)
         (folder / "figures").rmdir()
         folder.rmdir()
     return not written
@@ -108,8 +110,8 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
         RunInUse: another process holds it.
     """
-    path = Path(folder) / ".lock"
-    with open(path, "a+", encoding="utf-8") as file:
+    path = Path(folder) / LOCK
+    with named(path), open(path, "a+", encoding="utf-8") as file:
         if not _try_lock(file.fileno()):
             file.seek(0)
             raise RunInUse(f"{folder} is being written by {file.read().strip() or 'another process'}: let it end first")

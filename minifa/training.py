@@ -59,13 +59,14 @@ class History(list[Row]):
 
     @classmethod
     def read_csv(cls, path: str | Path) -> History:
-        """What `save_csv` wrote: numbers as numbers, words as words, and no entry where nothing was measured.
+        """What `save_csv` wrote: numbers as numbers, words as words, and no entry where nothing was measured. A last
+        line without its end, which a crash may leave, is left out.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
         return cls({key: _read_cell(cell) for key, cell in row.items() if cell} for row in rows)
 
 

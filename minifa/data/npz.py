@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..files import write_whole
 from .base import DataFileError
 
 
@@ -36,15 +35,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write the file beside its place and move it there when it is complete and on the disk. Raises OSError."""
-    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False)
-    try:
-        with part:
-            np.savez(part, **dict[str, Any](arrays))
-            part.flush()
-            os.fsync(part.fileno())
-        os.replace(part.name, path)
-    except BaseException:  # Ctrl-C included: no half-written file stays behind
-        with contextlib.suppress(OSError):
-            os.unlink(part.name)
-        raise
+    """Write the file, whole or not at all. Raises OSError."""
+    content = io.BytesIO()
+    np.savez(content, **dict[str, Any](arrays))
+    write_whole(path, content.getvalue())
