@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import shlex
 import shutil
@@ -15,6 +17,7 @@ from typing import Any
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, rules, runs, tables
 from .checkpoints import CheckpointError
 from .experiments import Experiment, Result
+from .files import with_advice, write_whole
 from .options import (
     add_network,
     add_setting,
@@ -30,7 +33,7 @@ from .registry import unknown
 from .training import History, Trainer
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
-OK, FAILED, WRONG_USE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, WRONG_USE, DIVERGED = 0, 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,15 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.parser.error("unrecognized arguments: " + " ".join(rest))
     options.arguments = arguments
     try:
-        backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
-        return options.run(options)
+        with interrupts.terminating():
+            backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
+            return options.run(options)
     except BrokenPipeError:  # whoever read us (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, TypeError, OSError, ImportError, backend.BackendError) as error:
+    except KeyboardInterrupt as stop:
+        how = "ended by SIGTERM" if isinstance(stop, interrupts.Terminated) else "interrupted"
+        print(f"\n{how}: no file is left half-written, and the same command begins again", file=sys.stderr)
+        return interrupts.exit_code(stop)
+    except OSError as error:
+        print(f"minifa {options.command}: {with_advice(error)}", file=sys.stderr)
+        return FAILED
+    except (ValueError, TypeError, ImportError, backend.BackendError) as error:
         print(f"minifa {options.command}: {error}", file=sys.stderr)
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
@@ -158,21 +166,35 @@ def _train(options: argparse.Namespace) -> int:
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
     name = f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}"
     folder = Path(options.resume) if options.resume else runs.new_folder(options.out or name)
-    with runs.locked(folder):
+    try:
+        with runs.locked(folder):
+            return _train_in(folder, experiment, dataset, trainer, options)
+    finally:
+        if not options.resume:
+            runs.drop_empty(folder)
+
+
+def _train_in(
+    folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, options: argparse.Namespace
+) -> int:
+    """What is done in the locked folder; whatever breaks it off says how to go on."""
+    try:
         if options.resume:
             _go_on(folder, experiment, dataset, trainer, options.previous)
         every_seconds, every_steps = options.checkpoint_every
         keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
-        try:
-            with interrupts.stopping(trainer) as interrupt:
-                result = experiments.fit(experiment, dataset, trainer)
-        except KeyboardInterrupt:
-            print(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}", file=sys.stderr)
-            return INTERRUPTED
+        with interrupts.stopping(trainer) as interrupt:
+            result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
             print(f"interrupted {place}{_how_to_go_on(folder)}", file=sys.stderr)
         return _finish_run(folder, experiment, dataset.name, trainer, result) or interrupt.exit_code
+    except KeyboardInterrupt as stop:
+        print(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}", file=sys.stderr)
+        return interrupts.exit_code(stop)
+    except OSError as error:
+        print(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}", file=sys.stderr)
+        return FAILED
 
 
 def _kept_experiment(options: argparse.Namespace) -> Experiment:
@@ -217,6 +239,8 @@ def _given(arguments: Sequence[str]) -> set[str]:
 
 
 def _how_to_go_on(folder: Path) -> str:
+    if not (folder / "config.json").is_file():
+        return "\nnothing was written: the same command begins again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
@@ -269,69 +293,76 @@ def _compare(options: argparse.Namespace) -> int:
             names.remove(name)
             print(f"left out {name}: {error}")
     folder = runs.new_folder(options.out or f"runs/compare-{_label(base)}")
-    interrupted = False
+    try:
+        return _compare_in(folder, base, names, dataset, options)
+    except (KeyboardInterrupt, OSError):
+        if (folder / "runs.csv").is_file():
+            print(f"\nfinished runs are kept in {folder}; to draw them: minifa figures {folder}", file=sys.stderr)
+        raise
+    finally:
+        runs.drop_empty(folder)
+
+
+def _compare_in(
+    folder: Path, base: Experiment, names: Sequence[str], dataset: data.Dataset, options: argparse.Namespace
+) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        results, interrupted = _run_all(experiments.tuning_grid(base, names, options.seeds), options.jobs, "grid")
+        tuning = experiments.tuning_grid(base, names, options.seeds)
+        results, stop = _run_all(tuning, options.jobs, "grid", lambda found: _keep_rates(folder, found))
         rates = experiments.rate_table(results)
-        History(rates).save_csv(folder / "rates.csv")
         print(tables.grid_table(rates) + "\n", flush=True)
+        if stop is not None:
+            raise stop
         chosen = {row["rule"]: row["lr"] for row in rates if row["chosen"]}
     grid = [
         replace(e, lr=chosen[e.rule]) if e.rule in chosen else e
         for e in experiments.grid_of_rules(base, names, options.seeds)
     ]
-    results = []
-    if not interrupted:
-        print(
-            f"{_describe(base, dataset)}, seeds {options.seed} to {options.seed + options.seeds - 1}, {_rates(grid)}\n",
-            flush=True,
-        )
-        results, interrupted = _run_all(grid, options.jobs, "compare")
+    seeds = f"seeds {options.seed} to {options.seed + options.seeds - 1}"
+    print(f"{_describe(base, dataset)}, {seeds}, {_rates(grid)}\n", flush=True)
+    results, stop = _run_all(grid, options.jobs, "compare", lambda found: _keep_runs(folder, found))
     if results:
         _report(folder, results, dataset)
-    if runs.drop_empty(folder):
-        return INTERRUPTED
-    print(f"written to {folder}")
-    if interrupted:
+        print(f"written to {folder}")
+    if stop is not None:
         print(f"interrupted: {len(results)} of {len(grid)} runs were finished and kept", file=sys.stderr)
-        return INTERRUPTED
+        return interrupts.exit_code(stop)
     failed = [r for r in results if r.error is not None]
     for result in failed:
         print(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}", file=sys.stderr)
     return FAILED if failed else OK
 
 
-def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[list[Result], bool]:
-    """Every result that came, in the grid's order, and whether Ctrl-C cut it short."""
+def _run_all(
+    grid: Sequence[Experiment], jobs: int | None, label: str, keep: Callable[[list[Result]], None]
+) -> tuple[list[Result], KeyboardInterrupt | None]:
+    """Every result that came, in the grid's order, and what cut it short, Ctrl-C or SIGTERM. After each of them
+    ``keep`` is given all that there are: a process that is killed loses none."""
     from tqdm import tqdm
 
     results: list[Result] = []
-    interrupted = False
-    with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar:
+    coming = experiments.run_many(grid, jobs)
+    with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar, contextlib.closing(coming):
         try:
-            for result in experiments.run_many(grid, jobs):
+            for result in coming:
                 results.append(result)
+                results.sort(key=lambda one: grid.index(one.experiment))
+                keep(results)
                 bar.update()
                 e = result.experiment
                 bar.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
-        except KeyboardInterrupt:
-            interrupted = True
-    return sorted(results, key=lambda result: grid.index(result.experiment)), interrupted
+        except KeyboardInterrupt as stop:
+            return results, stop
+    return results, None
 
 
-def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
-    """The table on the screen and in table.txt, every epoch of every run in runs.csv, and the figure."""
-    first = results[0].experiment
-    table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
-    note = f"\n\n{dataset.note}" if dataset.note else ""
-    legend = (
-        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
-        "weight angle: between W and B, mean over layers;\n"
-        "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
-    )
-    print(f"{table}\n\n{legend}{note}\n")
-    (folder / "table.txt").write_text(f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n", encoding="utf-8")
+def _keep_rates(folder: Path, results: Sequence[Result]) -> None:
+    History(experiments.rate_table(results)).save_csv(folder / "rates.csv")
+
+
+def _keep_runs(folder: Path, results: Sequence[Result]) -> None:
+    """Every epoch of every run in runs.csv, and what was asked for in config.json."""
     rows = [
         {
             "rule": r.experiment.rule,
@@ -346,6 +377,20 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     ]
     History(rows).save_csv(folder / "runs.csv")
     runs.write_config(folder, {"experiments": [r.experiment.as_config() for r in results]})
+
+
+def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
+    """The table on the screen and in table.txt, and the figure."""
+    first = results[0].experiment
+    table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
+    note = f"\n\n{dataset.note}" if dataset.note else ""
+    legend = (
+        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
+        "weight angle: between W and B, mean over layers;\n"
+        "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
+    )
+    print(f"{table}\n\n{legend}{note}\n")
+    write_whole(folder / "table.txt", f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n")
     few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
     _draw(folder / "figures" / "comparison.png", "comparison" if few else "survey", results, _describe(first, dataset))
 
@@ -353,7 +398,13 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
 def _draw(path: Path, picture: str, *arguments: Any) -> None:
     from . import figures  # here, because matplotlib takes longer to import than all the rest
 
-    getattr(figures, picture)(*arguments).savefig(path)
+    _save_picture(getattr(figures, picture)(*arguments), path)
+
+
+def _save_picture(figure: Any, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix.removeprefix(".") or None)
+    write_whole(path, content.getvalue())
 
 
 # figures
@@ -373,7 +424,7 @@ def _figures(options: argparse.Namespace) -> int:
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
         path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
-        figure.savefig(path)
+        _save_picture(figure, path)
         print(path)
     return OK
 

@@ -11,7 +11,7 @@ import inspect
 import math
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -234,7 +234,7 @@ def score_of(row: Row, measured: str) -> float:
 # Many at once
 
 
-def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Iterator[Result]:
+def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Generator[Result, None, None]:
     """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails, or whose
     process is killed, says why, and the others go on.
 

@@ -1,4 +1,5 @@
-"""Runs in processes of their own: one that is killed costs its own run, none outlives its parent, none is tried twice."""
+"""Runs in processes of their own: one that is killed costs its own run and is not tried twice; none outlives its
+parent."""
 
 from __future__ import annotations
 
