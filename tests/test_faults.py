@@ -4,6 +4,7 @@ is lost but the work since the last checkpoint, nothing is left half-written, an
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import pkgutil
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, cli, experiments, explorer, files, keeping, logs, runs
+from minifa import checkpoints, cli, experiments, explorer, files, interrupts, keeping, logs, runs, stepping
 from minifa.data.npz import write_arrays
 from minifa.experiments import Experiment
 from minifa.training import History
@@ -293,6 +294,20 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
     else:
         assert finished == {("bp", 0), ("fa", 0), ("bp", 1)} and "3 of 4 runs were finished and kept" in told
     assert not half_written() and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_ends_the_stepper_which_answers_ctrl_c_itself(monkeypatch, capsys):
+    class Keyboard(io.StringIO):
+        pressed = iter([signal.SIGINT, signal.SIGTERM])
+
+        def readline(self, *size):
+            signal.raise_signal(next(self.pressed))
+
+    replay = stepping.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor"))
+    stepper = stepping.Stepper(replay, "fa", stdin=Keyboard(), stdout=io.StringIO())
+    with pytest.raises(interrupts.Terminated), interrupts.terminating():
+        stepper.cmdloop()
+    assert stepper.stdout.getvalue().count("^C") == 1
 
 
 def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
