@@ -17,7 +17,7 @@ from typing import Any
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, rules, runs, tables
 from .checkpoints import CheckpointError
 from .experiments import Experiment, Result
-from .files import with_advice, write_whole
+from .files import stem, with_advice, write_whole
 from .options import (
     add_network,
     add_setting,
@@ -453,7 +453,7 @@ def _rates(grid: Sequence[Experiment]) -> str:
 
 
 def _label(experiment: Experiment) -> str:
-    parts = [Path(experiment.data).stem, experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
+    parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
     return _as_file_name("-".join(parts))
 
 
@@ -531,7 +531,7 @@ def _explore(options: argparse.Namespace) -> int:
     total = len(names) * (1 + options.train_updates)
     with tqdm(total=total, desc="explore", unit="update", disable=None) as bar:
         page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, bar.update)
-    name = f"explore-{_as_file_name(Path(experiment.data).stem)}-{experiment.model}.html"
+    name = f"explore-{_as_file_name(stem(experiment.data))}-{experiment.model}.html"
     path = explorer.write(page, options.out or Path("runs", name))
     print(f"written to {path} ({len(page) / 1e6:.1f} MB)\nopen it in a browser: {path.resolve().as_uri()}")
     return OK

@@ -38,6 +38,27 @@ def named(path: str | Path) -> Iterator[None]:
         raise
 
 
+def as_bytes(text: str) -> bytes:
+    """Text as UTF-8. What no text can hold, as Python's stand-ins for the bytes of a file name that the locale cannot
+    read, becomes an escape that JSON understands.
+
+    >>> from minifa.files import as_bytes
+    >>> as_bytes("d\\u00e4t\\udcff")
+    b'd\\xc3\\xa4t\\\\udcff'
+    """
+    return text.encode(errors="backslashreplace")
+
+
+def stem(path: str | os.PathLike[str]) -> str:
+    """The name of a file without its ending, to be shown: what the locale could not read, by UTF-8.
+
+    >>> from minifa.files import stem
+    >>> stem("data/mine.npz"), stem("d\\udcc3\\udca4t.npz") == "d\\u00e4t"
+    ('mine', True)
+    """
+    return Path(path).stem.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def append(path: str | Path, text: str) -> None:
     """Add text to the end of a file; where there is no room for all of it, none is added.
 
@@ -45,7 +66,7 @@ def append(path: str | Path, text: str) -> None:
         OSError: it cannot be written; the file is as it was.
     """
     with named(path), open(path, "ab", buffering=0) as file:
-        before, rest = os.fstat(file.fileno()).st_size, text.encode()
+        before, rest = os.fstat(file.fileno()).st_size, as_bytes(text)
         try:
             while rest:
                 rest = rest[file.write(rest) :]
@@ -69,7 +90,7 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     beside = place.with_name(place.name + ".tmp")
     try:
         with named(place), open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(as_bytes(content) if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and place.exists():
