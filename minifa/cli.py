@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,8 @@ def _train_in(
     except KeyboardInterrupt as stop:
         print(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}", file=sys.stderr)
         return interrupts.exit_code(stop)
+    except BrokenPipeError:  # of what is printed: `main` knows
+        raise
     except OSError as error:
         print(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}", file=sys.stderr)
         return FAILED
@@ -295,9 +297,10 @@ def _compare(options: argparse.Namespace) -> int:
     folder = runs.new_folder(options.out or f"runs/compare-{_label(base)}")
     try:
         return _compare_in(folder, base, names, dataset, options)
-    except (KeyboardInterrupt, OSError):
-        if (folder / "runs.csv").is_file():
-            print(f"\nfinished runs are kept in {folder}; to draw them: minifa figures {folder}", file=sys.stderr)
+    except (KeyboardInterrupt, OSError) as error:
+        if (folder / "runs.csv").is_file() and not isinstance(error, BrokenPipeError):
+            command = shlex.join(["minifa", "figures", str(folder)])
+            print(f"\nfinished runs are kept in {folder}; to draw them: {command}", file=sys.stderr)
         raise
     finally:
         runs.drop_empty(folder)
@@ -325,12 +328,13 @@ def _compare_in(
     if results:
         _report(folder, results, dataset)
         print(f"written to {folder}")
-    if stop is not None:
-        print(f"interrupted: {len(results)} of {len(grid)} runs were finished and kept", file=sys.stderr)
-        return interrupts.exit_code(stop)
     failed = [r for r in results if r.error is not None]
     for result in failed:
         print(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}", file=sys.stderr)
+    if stop is not None:
+        finished = len(results) - len(failed)
+        print(f"interrupted: {finished} of {len(grid)} runs were finished and kept", file=sys.stderr)
+        return interrupts.exit_code(stop)
     return FAILED if failed else OK
 
 
@@ -341,20 +345,23 @@ def _run_all(
     ``keep`` is given all that there are: a process that is killed loses none."""
     from tqdm import tqdm
 
-    results: list[Result] = []
+    found: dict[int, Result] = {}
     coming = experiments.run_many(grid, jobs)
     with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar, contextlib.closing(coming):
         try:
             for result in coming:
-                results.append(result)
-                results.sort(key=lambda one: grid.index(one.experiment))
-                keep(results)
+                found[grid.index(result.experiment)] = result
+                keep(_in_order(found))
                 bar.update()
                 e = result.experiment
                 bar.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
         except KeyboardInterrupt as stop:
-            return results, stop
-    return results, None
+            return _in_order(found), stop
+    return _in_order(found), None
+
+
+def _in_order(found: Mapping[int, Result]) -> list[Result]:
+    return [found[number] for number in sorted(found)]
 
 
 def _keep_rates(folder: Path, results: Sequence[Result]) -> None:

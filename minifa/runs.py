@@ -29,7 +29,7 @@ from . import backend, experiments
 from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
-from .files import named, write_whole
+from .files import as_bytes, named, write_whole
 from .network import Network
 from .rules.base import Rule
 from .training import History, Row
@@ -111,13 +111,14 @@ def locked(folder: str | Path) -> Iterator[None]:
         RunInUse: another process holds it.
     """
     path = Path(folder) / LOCK
-    with named(path), open(path, "a+", encoding="utf-8") as file:
+    with open(path, "a+b", buffering=0) as file:
         if not _try_lock(file.fileno()):
             file.seek(0)
-            raise RunInUse(f"{folder} is being written by {file.read().strip() or 'another process'}: let it end first")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+            holder = file.read().decode(errors="replace").strip() or "another process"
+            raise RunInUse(f"{folder} is being written by {holder}: let it end first")
+        with named(path):
+            file.truncate(0)
+            file.write(as_bytes(f"process {os.getpid()} on {platform.node()}"))
         yield
 
 

@@ -325,6 +325,24 @@ def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
     assert seen == [[], [0], [0, 1]]
 
 
+@pytest.mark.parametrize("command", [["train"], ["compare", "--rules", "bp", "--seeds", "2", "--jobs", "1"]])
+def test_a_reader_that_has_seen_enough_ends_nothing(command):
+    process = minifa(*command, *XOR, "--epochs", "1", "--out", "run")
+    while not Path("run/config.json").is_file() and process.poll() is None:
+        time.sleep(0.001)
+    process.stdout.close()  # as `head` does
+    with process.stderr as told:
+        assert told.read() == ""
+    assert process.wait(60) == 0
+    assert runs.read_results("run")[0].score >= 0
+
+
+def test_a_nameless_error_inside_a_locked_folder_is_not_the_lock_s(tmp_path):
+    with pytest.raises(OSError) as raised, runs.locked(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert raised.value.filename is None
+
+
 # --- two at once ------------------------------------------------------------------------------------------------------
 
 
