@@ -25,6 +25,7 @@ from .losses import SoftmaxCrossEntropy
 from .models import MODELS
 from .network import Network
 from .optim import SGD
+from .workers import end_with_parent
 
 SHAPES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "mlp": ("mlp", (784,), {"hidden": (1000, 1000)}),
@@ -210,7 +211,7 @@ def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
 def peak_bytes(model: str, label: str, batch_size: int) -> int:
     """Peak memory (the device's, where the arrays are there) of a fresh process that makes three steps of one
     contestant; 0 where the system does not tell."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         setting = backend.name(), backend.threads()
         return pool.submit(_peak_of_this_process, model, label, batch_size, *setting).result()
 

@@ -44,7 +44,7 @@ from typing import Any
 import numpy
 
 from .data.npz import DAMAGED, open_member, read_members
-from .files import write_whole
+from .files import as_bytes, write_whole
 from .network import check_state
 from .runs import environment
 from .training import Callback, History, Trainer
@@ -178,7 +178,7 @@ def pack(manifest: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> by
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         text = json.dumps(manifest, indent=1, ensure_ascii=False, default=_plain)
-        archive.writestr(zipfile.ZipInfo(MANIFEST), text.encode())
+        archive.writestr(zipfile.ZipInfo(MANIFEST), as_bytes(text))
         for key, array in arrays.items():
             member = io.BytesIO()
             numpy.lib.format.write_array(member, array, allow_pickle=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from . import __version__, backend, data, experiments, interrupts, keeping, logs
 from .checkpoints import CheckpointError
 from .commands import data as data_command
 from .commands import doctor, reproduce
-from .exits import DIVERGED, FAILED, INTERRUPTED, OK, WRONG_USE
+from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
+from .files import save_picture, stem, with_advice, write_whole
 from .options import (
     add_changes,
     add_network,
@@ -51,15 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.parser.error("unrecognized arguments: " + " ".join(rest))
     options.arguments = arguments
     try:
-        backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
-        return options.run(options)
+        with interrupts.terminating():
+            backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
+            return options.run(options)
     except BrokenPipeError:  # whoever read us (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, TypeError, OSError, ImportError, MemoryError, backend.BackendError) as error:
+    except KeyboardInterrupt as stop:
+        how = "ended by SIGTERM" if isinstance(stop, interrupts.Terminated) else "interrupted"
+        print(f"\n{how}: no file is left half-written, and the same command begins again", file=sys.stderr)
+        return interrupts.exit_code(stop)
+    except OSError as error:
+        print(f"minifa {options.command}: {with_advice(error)}", file=sys.stderr)
+        return FAILED
+    except (ValueError, TypeError, ImportError, MemoryError, backend.BackendError) as error:
         said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
         print(f"minifa {options.command}: {said}", file=sys.stderr)
         return WRONG_USE if isinstance(error, ValueError) else FAILED
@@ -169,21 +176,37 @@ def _train(options: argparse.Namespace) -> int:
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
     name = f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}"
     folder = Path(options.resume) if options.resume else runs.new_folder(options.out or name)
-    with runs.locked(folder):
+    try:
+        with runs.locked(folder):
+            return _train_in(folder, experiment, dataset, trainer, options)
+    finally:
+        if not options.resume:
+            runs.drop_empty(folder)
+
+
+def _train_in(
+    folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, options: argparse.Namespace
+) -> int:
+    """What is done in the locked folder; whatever breaks it off says how to go on."""
+    try:
         if options.resume:
             _go_on(folder, experiment, dataset, trainer, options.previous)
         every_seconds, every_steps = options.checkpoint_every
         keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
-        try:
-            with interrupts.stopping(trainer) as interrupt:
-                result = experiments.fit(experiment, dataset, trainer)
-        except KeyboardInterrupt:
-            print(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}", file=sys.stderr)
-            return INTERRUPTED
+        with interrupts.stopping(trainer) as interrupt:
+            result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
             print(f"interrupted {place}{_how_to_go_on(folder)}", file=sys.stderr)
         return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
+    except KeyboardInterrupt as stop:
+        print(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}", file=sys.stderr)
+        return interrupts.exit_code(stop)
+    except BrokenPipeError:  # of what is printed: `main` knows
+        raise
+    except OSError as error:
+        print(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}", file=sys.stderr)
+        return FAILED
 
 
 def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
@@ -242,6 +265,8 @@ def _given(arguments: Sequence[str]) -> set[str]:
 
 
 def _how_to_go_on(folder: Path) -> str:
+    if not (folder / "config.json").is_file():
+        return "\nnothing was written: the same command begins again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
@@ -296,69 +321,81 @@ def _compare(options: argparse.Namespace) -> int:
             names.remove(name)
             print(f"left out {name}: {error}")
     folder = runs.new_folder(options.out or f"runs/compare-{_label(base)}")
-    interrupted = False
+    try:
+        return _compare_in(folder, base, names, dataset, options)
+    except (KeyboardInterrupt, OSError) as error:
+        if (folder / "runs.csv").is_file() and not isinstance(error, BrokenPipeError):
+            command = shlex.join(["minifa", "figures", str(folder)])
+            print(f"\nfinished runs are kept in {folder}; to draw them: {command}", file=sys.stderr)
+        raise
+    finally:
+        runs.drop_empty(folder)
+
+
+def _compare_in(
+    folder: Path, base: Experiment, names: Sequence[str], dataset: data.Dataset, options: argparse.Namespace
+) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        results, interrupted = _run_all(experiments.tuning_grid(base, names, options.seeds), options.jobs, "grid")
+        tuning = experiments.tuning_grid(base, names, options.seeds)
+        results, stop = _run_all(tuning, options.jobs, "grid", lambda found: _keep_rates(folder, found))
         rates = experiments.rate_table(results)
-        History(rates).save_csv(folder / "rates.csv")
         print(tables.grid_table(rates) + "\n", flush=True)
+        if stop is not None:
+            raise stop
         chosen = {row["rule"]: row["lr"] for row in rates if row["chosen"]}
     grid = [
         replace(e, lr=chosen[e.rule]) if e.rule in chosen else e
         for e in experiments.grid_of_rules(base, names, options.seeds)
     ]
-    results = []
-    if not interrupted:
-        print(
-            f"{_describe(base, dataset)}, seeds {options.seed} to {options.seed + options.seeds - 1}, {_rates(grid)}\n",
-            flush=True,
-        )
-        results, interrupted = _run_all(grid, options.jobs, "compare")
+    seeds = f"seeds {options.seed} to {options.seed + options.seeds - 1}"
+    print(f"{_describe(base, dataset)}, {seeds}, {_rates(grid)}\n", flush=True)
+    results, stop = _run_all(grid, options.jobs, "compare", lambda found: _keep_runs(folder, found))
     if results:
         _report(folder, results, dataset)
-    if runs.drop_empty(folder):
-        return INTERRUPTED
-    print(f"written to {folder}")
-    if interrupted:
-        print(f"interrupted: {len(results)} of {len(grid)} runs were finished and kept", file=sys.stderr)
-        return INTERRUPTED
+        print(f"written to {folder}")
     failed = [r for r in results if r.error is not None]
     for result in failed:
         print(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}", file=sys.stderr)
+    if stop is not None:
+        finished = len(results) - len(failed)
+        print(f"interrupted: {finished} of {len(grid)} runs were finished and kept", file=sys.stderr)
+        return interrupts.exit_code(stop)
     return FAILED if failed else OK
 
 
-def _run_all(grid: Sequence[Experiment], jobs: int | None, label: str) -> tuple[list[Result], bool]:
-    """Every result that came, in the grid's order, and whether Ctrl-C cut it short."""
+def _run_all(
+    grid: Sequence[Experiment], jobs: int | None, label: str, keep: Callable[[list[Result]], None]
+) -> tuple[list[Result], KeyboardInterrupt | None]:
+    """Every result that came, in the grid's order, and what cut it short, Ctrl-C or SIGTERM. After each of them
+    ``keep`` is given all that there are: a process that is killed loses none."""
     from tqdm import tqdm
 
-    results: list[Result] = []
-    interrupted = False
-    with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar:
+    found: dict[int, Result] = {}
+    coming = experiments.run_many(grid, jobs)
+    with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar, contextlib.closing(coming):
         try:
-            for result in experiments.run_many(grid, jobs):
-                results.append(result)
+            for result in coming:
+                found[grid.index(result.experiment)] = result
+                keep(_in_order(found))
                 bar.update()
                 e = result.experiment
                 bar.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
-        except KeyboardInterrupt:
-            interrupted = True
-    return sorted(results, key=lambda result: grid.index(result.experiment)), interrupted
+        except KeyboardInterrupt as stop:
+            return _in_order(found), stop
+    return _in_order(found), None
 
 
-def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
-    """The table on the screen and in table.txt, every epoch of every run in runs.csv, and the figure."""
-    first = results[0].experiment
-    table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
-    note = f"\n\n{dataset.note}" if dataset.note else ""
-    legend = (
-        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
-        "weight angle: between W and B, mean over layers;\n"
-        "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
-    )
-    print(f"{table}\n\n{legend}{note}\n")
-    (folder / "table.txt").write_text(f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n", encoding="utf-8")
+def _in_order(found: Mapping[int, Result]) -> list[Result]:
+    return [found[number] for number in sorted(found)]
+
+
+def _keep_rates(folder: Path, results: Sequence[Result]) -> None:
+    History(experiments.rate_table(results)).save_csv(folder / "rates.csv")
+
+
+def _keep_runs(folder: Path, results: Sequence[Result]) -> None:
+    """Every epoch of every run in runs.csv, and what was asked for in config.json."""
     rows = [
         {
             "rule": r.experiment.rule,
@@ -373,6 +410,20 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     ]
     History(rows).save_csv(folder / "runs.csv")
     runs.write_config(folder, {"experiments": [r.experiment.as_config() for r in results]})
+
+
+def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
+    """The table on the screen and in table.txt, and the figure."""
+    first = results[0].experiment
+    table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
+    note = f"\n\n{dataset.note}" if dataset.note else ""
+    legend = (
+        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
+        "weight angle: between W and B, mean over layers;\n"
+        "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
+    )
+    print(f"{table}\n\n{legend}{note}\n")
+    write_whole(folder / "table.txt", f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n")
     few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
     _draw(folder / "figures" / "comparison.png", "comparison" if few else "survey", results, _describe(first, dataset))
 
@@ -380,7 +431,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
 def _draw(path: Path, picture: str, *arguments: Any) -> None:
     from . import figures  # here, because matplotlib takes longer to import than all the rest
 
-    getattr(figures, picture)(*arguments).savefig(path)
+    save_picture(getattr(figures, picture)(*arguments), path)
 
 
 # figures
@@ -400,7 +451,7 @@ def _figures(options: argparse.Namespace) -> int:
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
         path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
-        figure.savefig(path)
+        save_picture(figure, path)
         print(path)
     return OK
 
@@ -429,7 +480,7 @@ def _rates(grid: Sequence[Experiment]) -> str:
 
 
 def _label(experiment: Experiment) -> str:
-    parts = [Path(experiment.data).stem, experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
+    parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
     return _as_file_name("-".join(parts))
 
 
@@ -507,7 +558,7 @@ def _explore(options: argparse.Namespace) -> int:
     total = len(names) * (1 + options.train_updates)
     with tqdm(total=total, desc="explore", unit="update", disable=None) as bar:
         page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, bar.update)
-    name = f"explore-{_as_file_name(Path(experiment.data).stem)}-{experiment.model}.html"
+    name = f"explore-{_as_file_name(stem(experiment.data))}-{experiment.model}.html"
     path = explorer.write(page, options.out or Path("runs", name))
     print(f"written to {path} ({len(page) / 1e6:.1f} MB)\nopen it in a browser: {path.resolve().as_uri()}")
     return OK

@@ -1,3 +1,3 @@
 """What a command's exit code says."""
 
-OK, FAILED, WRONG_USE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, WRONG_USE, DIVERGED = 0, 1, 2, 3  # what a signal ended: see `minifa.interrupts.exit_code`

@@ -12,11 +12,11 @@ import math
 import numbers
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from . import rules, schedules, weights
+from . import rules, schedules, weights, workers
 from .data import load
 from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
@@ -27,7 +27,6 @@ from .optim import OPTIMIZERS, Optimizer
 from .registry import lookup
 from .rules.base import Rule
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
-from .workers import side_by_side
 
 GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 UNTUNED_RATE = 0.01
@@ -271,21 +270,35 @@ def score_of(row: Row, measured: str) -> float:
 # Many at once
 
 
-def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Iterator[Result]:
-    """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails says why.
+def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Generator[Result, None, None]:
+    """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails, or whose
+    process is killed, says why, and the others go on.
 
     Closing the iterator (Ctrl-C in the caller) stops the processes; results already yielded are kept by the caller.
+    They end as well when this process is killed.
+
+    Args:
+        experiments: what to run.
+        jobs: processes; 1: all of it in this one. None: as many as there are cores.
+
+    Raises:
+        RuntimeError: no process can be started.
     """
-    with contextlib.closing(side_by_side(_run_safely, experiments, jobs)) as found:
-        for _, result in found:
-            yield result
+    results = workers.spread(_run_safely, experiments, jobs)
+    with contextlib.closing(results):
+        for experiment, result in results:
+            yield _failed(experiment, str(result)) if isinstance(result, workers.Ended) else result
 
 
 def _run_safely(experiment: Experiment) -> Result:
     try:
         return run(experiment)[0]
     except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
-        return Result(experiment, [], math.nan, "test", 0.0, error=f"{type(error).__name__}: {error}")
+        return _failed(experiment, f"{type(error).__name__}: {error}")
+
+
+def _failed(experiment: Experiment, error: str) -> Result:
+    return Result(experiment, [], math.nan, "test", 0.0, error=error)
 
 
 def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> list[Experiment]:

@@ -11,7 +11,6 @@ import base64
 import importlib.resources
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from . import __version__, backend, experiments, metrics, rules
 from .data.augment import shown
 from .data.base import Dataset
 from .experiments import MEASURED_ON, Experiment
+from .files import write_whole
 from .network import Network
 from .rules.base import Rule
 from .stepping import Replay
@@ -91,12 +91,9 @@ def write(page: str, path: str | Path) -> Path:
         OSError: it cannot be written there.
     """
     target = _claim(Path(path))
-    part = target.with_name(target.name + ".part")
     try:
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, target)
-    except BaseException:  # Ctrl-C included: nothing half-written stays behind
-        part.unlink(missing_ok=True)
+        write_whole(target, page)
+    except BaseException:  # Ctrl-C included: the name is free again
         target.unlink(missing_ok=True)
         raise
     return target

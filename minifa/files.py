@@ -3,9 +3,78 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+ADVICE = {
+    errno.ENOSPC: "the disk is full: make room on it, or choose a folder on another one",
+    errno.EDQUOT: "your share of the disk is used up: make room, or choose a folder on another one",
+    errno.EROFS: "nothing can be written there: choose another folder",
+    errno.EACCES: "this user may not open it: choose another place, or ask whoever owns it",
+}
+
+
+def with_advice(error: OSError) -> str:
+    """The error's sentence, with what to do about it where that is known.
+
+    >>> from minifa.files import with_advice
+    >>> import errno
+    >>> with_advice(OSError(errno.EROFS, "Read-only file system", "runs")).partition("; ")[2]
+    'nothing can be written there: choose another folder'
+    """
+    return f"{error}; {ADVICE[error.errno]}" if error.errno in ADVICE else str(error)
+
+
+@contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Inside the with-block an error in writing says which file it was; a full disk alone does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def as_bytes(text: str) -> bytes:
+    """Text as UTF-8. What no text can hold, as Python's stand-ins for the bytes of a file name that the locale cannot
+    read, becomes an escape that JSON understands.
+
+    >>> from minifa.files import as_bytes
+    >>> as_bytes("d\\u00e4t\\udcff")
+    b'd\\xc3\\xa4t\\\\udcff'
+    """
+    return text.encode(errors="backslashreplace")
+
+
+def stem(path: str | os.PathLike[str]) -> str:
+    """The name of a file without its ending, to be shown: what the locale could not read, by UTF-8.
+
+    >>> from minifa.files import stem
+    >>> stem("data/mine.npz"), stem("d\\udcc3\\udca4t.npz") == "d\\u00e4t"
+    ('mine', True)
+    """
+    return Path(path).stem.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def append(path: str | Path, text: str) -> None:
+    """Add text to the end of a file; where there is no room for all of it, none is added.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+    """
+    with named(path), open(path, "ab", buffering=0) as file:
+        before, rest = os.fstat(file.fileno()).st_size, as_bytes(text)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except BaseException:
+            file.truncate(before)
+            raise
 
 
 def write_whole(path: str | Path, content: bytes | str, previous: Path | None = None) -> None:
@@ -22,14 +91,21 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     place = Path(path)
     beside = place.with_name(place.name + ".tmp")
     try:
-        with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        with named(place), open(beside, "wb") as file:
+            file.write(as_bytes(content) if isinstance(content, str) else content)
             force_to_disk(file)
         move_into_place(beside, place, previous)
     except BaseException:  # Ctrl-C included: no half-written file stays behind
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def save_picture(figure: Any, path: str | Path) -> None:
+    """Write a matplotlib figure, whole or not at all, in the format that the file's ending names. Raises OSError."""
+    content = io.BytesIO()
+    figure.savefig(content, format=Path(path).suffix.removeprefix(".") or None)
+    write_whole(path, content.getvalue())
 
 
 def force_to_disk(file: IO[bytes]) -> None:

@@ -1,4 +1,5 @@
-"""SIGINT (Ctrl-C) and SIGTERM while a network is trained: the update is finished before training stops."""
+"""SIGINT (Ctrl-C) and SIGTERM: a network in training finishes its update first; whatever else goes on ends at once, and
+puts away what is half-written."""
 
 from __future__ import annotations
 
@@ -12,6 +13,40 @@ from types import FrameType
 from .training import Trainer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. Whatever answers Ctrl-C answers it too."""
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """128 and the signal's number, as shells count.
+
+    >>> from minifa.interrupts import Terminated, exit_code
+    >>> exit_code(KeyboardInterrupt()), exit_code(Terminated())
+    (130, 143)
+    """
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def terminating() -> Iterator[None]:
+    """Inside the with-block SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt. Where it is ignored, and
+    outside the main thread, nothing changes.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield
+        return
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Interrupt:

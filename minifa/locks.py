@@ -8,6 +8,8 @@ import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .files import as_bytes, named
+
 
 @contextlib.contextmanager
 def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None]:
@@ -21,13 +23,13 @@ def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None
     Raises:
         OSError: what ``refused`` made, or the file cannot be opened.
     """
-    with open(path, "a+", encoding="utf-8") as file:
+    with open(path, "a+b", buffering=0) as file:
         if not _try_lock(file.fileno()):
             file.seek(0)
-            raise refused(file.read().strip() or "another process")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+            raise refused(file.read().decode(errors="replace").strip() or "another process")
+        with named(path):
+            file.truncate(0)
+            file.write(as_bytes(f"process {os.getpid()} on {platform.node()}"))
         yield
 
 

@@ -10,6 +10,7 @@ A run that is gone on with cuts them back to its checkpoint: no epoch is there t
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Collection, Mapping
@@ -17,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .files import write_whole
+from .files import append, write_whole
 from .runs import environment
 from .training import Callback, History, Row, Trainer
 
@@ -44,8 +45,9 @@ class WriteLogs(Callback):
     def on_recorded(self, trainer: Trainer) -> None:
         row = trainer.history[-1]
         if row.keys() <= set(self.columns):
-            with open(self.table, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+            line = io.StringIO(newline="")
+            csv.DictWriter(line, self.columns, lineterminator="\n").writerow(row)
+            append(self.table, line.getvalue())
         else:  # a column more: every line gets it
             self._write_table(trainer.history)
         self._tell("epoch", trainer, row)
@@ -63,8 +65,7 @@ class WriteLogs(Callback):
     def _tell(self, event: str, trainer: Trainer, facts: Mapping[str, Any]) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = {"event": event, "time": now, "step": trainer.net.step, **facts}
-        with open(self.lines, "a", encoding="utf-8") as file:
-            file.write(json.dumps(_readable(line), ensure_ascii=False) + "\n")
+        append(self.lines, json.dumps(_readable(line), ensure_ascii=False) + "\n")
 
 
 def _place(trainer: Trainer) -> Row:

@@ -10,6 +10,7 @@ what is finished is not run again, what was broken off is gone on with.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections.abc import Callable, Generator, Sequence
@@ -100,14 +101,11 @@ def run(
 
     Args:
         tasks: of `plan`.
-        jobs, tick: as for `minifa.workers.side_by_side`.
+        jobs, tick: as for `minifa.workers.spread`.
     """
-    found = workers.side_by_side(make, tasks, jobs, tick)
-    try:
-        for _, outcome in found:
-            yield outcome
-    finally:
-        found.close()
+    with contextlib.closing(workers.spread(make, tasks, jobs, tick)) as found:
+        for task, outcome in found:
+            yield Outcome(task, None, str(outcome)) if isinstance(outcome, workers.Ended) else outcome
 
 
 def make(task: Task) -> Outcome:

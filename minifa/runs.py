@@ -35,6 +35,7 @@ from .rules.base import Rule
 from .training import History, Row
 
 FORMAT = 1
+LOCK = ".lock"
 
 
 class RunInUse(OSError):
@@ -61,9 +62,10 @@ def new_folder(path: str | Path) -> Path:
 
 
 def drop_empty(folder: Path) -> bool:
-    """Remove a run folder into which nothing was written. Returns whether there was nothing."""
-    written = [path for path in folder.rglob("*") if path.is_file()]
+    """Remove a run folder into which nothing was written but the lock. Returns whether there was nothing."""
+    written = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
     if not written:
+        (folder / LOCK).unlink(missing_ok=True)
         (folder / "figures").rmdir()
         folder.rmdir()
     return not written
@@ -108,7 +110,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         RunInUse: another process holds it.
     """
     with locks.locked(
-        Path(folder) / ".lock", lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
+        Path(folder) / LOCK, lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
     ):
         yield
 

@@ -20,6 +20,7 @@ from . import backend, experiments, rules
 from .data.base import Dataset, Examples
 from .data.batches import Batches
 from .experiments import Experiment
+from .interrupts import Terminated
 from .registry import unknown
 from .tracing import Moment, Trace, trace
 
@@ -316,6 +317,8 @@ class Stepper(cmd.Cmd):
             try:
                 super().cmdloop(intro)
                 return
+            except Terminated:
+                raise
             except KeyboardInterrupt:
                 self.say("^C")
                 self.preloop = lambda: None  # type: ignore[method-assign]  # said once

@@ -25,13 +25,19 @@ def summary_table(results: Sequence[Result]) -> str:
             (
                 rule,
                 f"{fine[0].experiment.rate():g}",
-                mean_sd([r.score for r in fine]) + (" diverged" if any(r.diverged for r in fine) else ""),
+                mean_sd([r.score for r in fine]) + _remarks(fine, len(some)),
                 _angle(fine, "weight_angle"),
                 _angle(fine, "true_angle", first_only=True),
                 f"{statistics.median(ms_per_step(r) for r in fine):.1f}",
             )
         )
     return table(rows, right_from=len(SUMMARY_COLUMNS))
+
+
+def _remarks(fine: Sequence[Result], asked: int) -> str:
+    """What a mean must not be read without."""
+    fewer = f" ({len(fine)} of {asked} runs)" if len(fine) < asked else ""
+    return fewer + (" diverged" if any(r.diverged for r in fine) else "")
 
 
 def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:

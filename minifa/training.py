@@ -59,20 +59,19 @@ class History(list[Row]):
 
     @classmethod
     def read_csv(cls, path: str | Path) -> History:
-        """What `save_csv` wrote: numbers as numbers, words as words, and no entry where nothing was measured.
+        """What `save_csv` wrote: numbers as numbers, words as words, and no entry where nothing was measured. A last
+        line without its end, which a crash may leave, is left out.
 
         Raises:
             FileNotFoundError: there is no such file.
-            DataFileError: it is no such table: torn, damaged, or with other lines than its header announces.
+            DataFileError: it is no such table: damaged, or with other lines than its header announces.
         """
         try:
             with open(path, newline="", encoding="utf-8") as file:
-                text = file.read()
+                text = "".join(line for line in file if line.endswith("\n"))
             columns, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataFileError(f"'{path}' is no table of epochs ({error})") from error
-        if text and not text.endswith("\n"):
-            raise DataFileError(f"'{path}' ends in the middle of a line: go on with the run, or take that line out")
         if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
             raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
         return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)

@@ -122,14 +122,6 @@ def folder(finished, tmp_path):
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def test_a_table_that_was_torn_is_not_read_as_if_it_were_whole(folder):
-    """Cut within its last number, 0.9375 became 0.9."""
-    table = folder / "history.csv"
-    table.write_bytes(table.read_bytes()[:-3])
-    with pytest.raises(DataFileError, match="in the middle of a line"):
-        History.read_csv(table)
-
-
 @pytest.mark.parametrize(
     ("content", "told"),
     [

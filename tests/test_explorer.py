@@ -241,7 +241,7 @@ def test_an_interrupted_page_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(explorer.os, "replace", interrupt)
+    monkeypatch.setattr("os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         explorer.write("page", tmp_path / "page.html")
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,8 @@ import sys
 
 from .. import data
 from ..data.folders import Source, download_command, locate
-from ..exits import FAILED, INTERRUPTED, OK
+from ..exits import FAILED, OK
+from ..interrupts import exit_code
 from ..text import table
 
 
@@ -76,7 +77,7 @@ def _download(name: str, folder: str | None) -> int:
         print(f"{name} is in {data.download(name, folder, progress=True)}")
     except KeyboardInterrupt as stop:
         print(f"\ninterrupted: {stop}" if str(stop) else "\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code(stop)
     print(f"to cite: {data.SOURCES[name].citation}.")
     return OK
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from .. import recipes, reproduce
-from ..exits import FAILED, INTERRUPTED, OK
+from ..exits import FAILED, OK
+from ..files import save_picture
+from ..interrupts import exit_code
 from ..options import add_changes, at_least_one
 
 
@@ -31,15 +33,15 @@ def run(options: argparse.Namespace) -> int:
     tasks = reproduce.plan(recipe, folder, names, options.seeds)
     recipes.check([task.experiment for task in tasks], recipe.name)  # the data sets are let go again: workers load them
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes, interrupted = _run_all(tasks, options.jobs)
+    outcomes, stop = _run_all(tasks, options.jobs)
     if outcomes:
         text = reproduce.write(recipe, folder, outcomes)
         print(text, end="\n\n")
         _draw(folder, outcomes, recipe)
     where = f"the runs are in {folder}"
-    if interrupted:
+    if stop is not None:
         print(f"interrupted, {len(outcomes)} of {len(tasks)} runs finished; {where}. The same command goes on")
-        return INTERRUPTED
+        return exit_code(stop)
     print(where)
     failed = [one for one in outcomes if one.error is not None]
     for one in failed:
@@ -55,8 +57,8 @@ def _list() -> int:
     return OK
 
 
-def _run_all(tasks: list[reproduce.Task], jobs: int | None) -> tuple[list[reproduce.Outcome], bool]:
-    """What came of every run, in the table's order, and whether Ctrl-C cut it short."""
+def _run_all(tasks: list[reproduce.Task], jobs: int | None) -> tuple[list[reproduce.Outcome], KeyboardInterrupt | None]:
+    """What came of every run, in the table's order, and what cut it short, Ctrl-C or SIGTERM."""
     from tqdm import tqdm
 
     outcomes: list[reproduce.Outcome] = []
@@ -71,9 +73,9 @@ def _run_all(tasks: list[reproduce.Task], jobs: int | None) -> tuple[list[reprod
             for outcome in reproduce.run(tasks, jobs, tick):
                 outcomes.append(outcome)
                 bar.set_postfix_str(f"{outcome.task.folder.name} {'failed' if outcome.error else 'done'}")
-        except KeyboardInterrupt:
-            return _in_order(outcomes, tasks), True
-    return _in_order(outcomes, tasks), False
+        except KeyboardInterrupt as stop:
+            return _in_order(outcomes, tasks), stop
+    return _in_order(outcomes, tasks), None
 
 
 def _in_order(outcomes: list[reproduce.Outcome], tasks: list[reproduce.Task]) -> list[reproduce.Outcome]:
@@ -85,4 +87,4 @@ def _draw(folder: Path, outcomes: list[reproduce.Outcome], recipe: recipes.Recip
     if results:
         from .. import figures  # here, because matplotlib takes longer to import than all the rest
 
-        figures.learning_curves(results, recipe.title).savefig(folder / "curves.png")
+        save_picture(figures.learning_curves(results, recipe.title), folder / "curves.png")

@@ -66,12 +66,18 @@ def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
     ('embedded', 'generated')
     """
     places = dict.fromkeys(DATASETS, "generated") | {"digits": "embedded"}
-    for name, source in SOURCES.items():
-        try:
-            places[name] = str(locate(source, folder)[source.files[0]].parent)
-        except DataNotFound:
-            places[name] = f"not found (searched {', '.join(map(str, folders_searched(source, folder)))})"
-    return places
+    return places | {name: _place_of(source, folder) for name, source in SOURCES.items()}
+
+
+def _place_of(source: Source, folder: str | os.PathLike[str] | None) -> str:
+    try:
+        searched = ", ".join(map(str, folders_searched(source, folder)))
+    except DataNotFound as error:
+        return f"not found ({error})"
+    try:
+        return str(locate(source, folder)[source.files[0]].parent)
+    except DataNotFound:
+        return f"not found (searched {searched})"
 
 
 def download(name: str, folder: str | os.PathLike[str] | None = None, progress: bool = False) -> Path:

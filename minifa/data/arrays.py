@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from ..files import stem
 from .base import DataFileError, DataNotFound, Dataset, Examples, as_array, split, validate
 from .npz import read_arrays
 
@@ -78,7 +79,7 @@ def from_npz(path: str | os.PathLike[str], test_fraction: float = 0.2) -> Datase
             f"'{path}' holds the arrays {', '.join(sorted(arrays)) or '(none)'}; expected x and y, and optionally "
             "x_test and y_test, and no others"
         )
-    name, x, y = path.stem, arrays["x"], arrays["y"]
+    name, x, y = stem(path), arrays["x"], arrays["y"]
     return from_arrays(x, y, arrays.get("x_test"), arrays.get("y_test"), name=name, test_fraction=test_fraction)
 
 

@@ -65,6 +65,9 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
 
     Args:
         folder: a path; None: the default.
+
+    Raises:
+        DataNotFound: none is named, and there is no home folder.
     """
     given = os.fspath(folder) if folder is not None else os.environ.get("MINIFA_DATA", "")
     return Path(os.path.expanduser(given)) if given else _user_cache() / "minifa"
@@ -118,9 +121,19 @@ def plain_or_gz(path: Path) -> Path | None:
 
 def _user_cache() -> Path:
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local"))
+        return Path(os.environ.get("LOCALAPPDATA") or _at_home("AppData\\Local"))
     if sys.platform == "darwin":
-        return Path(os.path.expanduser("~/Library/Caches"))
+        return _at_home("Library/Caches")
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification asks for a relative path to be ignored.
-    return Path(xdg) if os.path.isabs(xdg) else Path(os.path.expanduser("~/.cache"))
+    return Path(xdg) if os.path.isabs(xdg) else _at_home(".cache")
+
+
+def _at_home(name: str) -> Path:
+    home = os.path.expanduser("~")
+    if home == "~":  # a service or a container: no variable and no entry among the users says where it is
+        raise DataNotFound(
+            "there is no home folder here, in which data files would be looked for: name their folder with --data-dir "
+            "or in MINIFA_DATA"
+        )
+    return Path(home, name)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import contextlib
+import io
 import math
-import os
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..files import write_whole
 from .base import DataFileError
 
 CHUNK = 1 << 20
@@ -128,15 +127,7 @@ def _fill(stream: IO[bytes], values: npt.NDArray[np.uint8]) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write the file beside its place and move it there when it is complete and on the disk. Raises OSError."""
-    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False)
-    try:
-        with part:
-            np.savez(part, **dict[str, Any](arrays))
-            part.flush()
-            os.fsync(part.fileno())
-        os.replace(part.name, path)
-    except BaseException:  # Ctrl-C included: no half-written file stays behind
-        with contextlib.suppress(OSError):
-            os.unlink(part.name)
-        raise
+    """Write the file, whole or not at all. Raises OSError."""
+    content = io.BytesIO()
+    np.savez(content, **dict[str, Any](arrays))
+    write_whole(path, content.getvalue())

@@ -71,8 +71,8 @@ def fetch(place: Path, expected: Checked, mirrors: Sequence[str], progress: bool
                 break
             except _GiveUp as reason:
                 said.append(f"  {mirror}{place.name}: {reason}\n")
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(_kept(place, expected)) from None
+            except KeyboardInterrupt as stop:
+                raise type(stop)(_kept(place, expected)) from None
         else:
             raise DownloadError(f"{place.name} could not be downloaded:\n{''.join(said)}{_kept(place, expected)}")
     with open(part_of(place), "r+b") as file:

@@ -4,6 +4,17 @@ pages or (``dark=True``) for dark ones.
 matplotlib is imported here and nowhere else; `import minifa` does without it until ``minifa.figures`` is asked for.
 """
 
+import atexit
+import os
+import shutil
+import tempfile
+
+if os.path.expanduser("~") == "~" and "MPLCONFIGDIR" not in os.environ:
+    # There is no home folder, and matplotlib before 3.11 cannot be imported without a place for its settings.
+    os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="minifa-matplotlib-")
+    atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
+
+# ruff: noqa: E402
 from .convolution import im2col
 from .curves import alignment_curves, comparison, learning_curves, survey, training_curves
 from .diagrams import broadcast

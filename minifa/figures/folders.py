@@ -13,6 +13,7 @@ from ..data import load
 from ..data.augment import shown
 from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
+from ..files import stem
 from ..layers.conv import Conv2d
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
@@ -102,6 +103,6 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
 
 
 def _setting(experiment: Experiment) -> str:
-    words = Path(experiment.data).stem, experiment.model, describe_options(experiment.model_options)
+    words = stem(experiment.data), experiment.model, describe_options(experiment.model_options)
     augmentation = f", {experiment.augmentation}" if experiment.augmentation else ""
     return f"{' '.join(filter(None, words))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"

@@ -1,0 +1,158 @@
+"""The same seed gives the same bits: in another process, with another number of threads, resumed or not, in worker
+processes, on NumPy and on the stand-in; and on other machines nearly the same numbers.
+
+tests/golden/losses.json holds the first 20 losses under every rule. Another build of BLAS, or another processor, adds
+in another order and moves the last digits: over five of OpenBLAS's kernels (Prescott to SkylakeX) and NumPy 2.0 to 2.5
+by 5e-5 of a loss at most, where a sign or the winner of a pooling turned, and by less than 1e-6 under most rules.
+`TOLERANCE` is what may be. The perturbation rules divide the difference of two losses by a small number: in float32
+rounding moves their losses by 2%, so they are held in float64. After a change that was meant to move the losses, write
+them anew, and look at what moved:
+
+    python tests/test_determinism.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import install
+
+import minifa as mf
+from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, backend, checkpoints
+from minifa.experiments import Experiment, run_many
+from minifa.rules import RULES
+from minifa.training import Callback
+
+GOLDEN = Path(__file__).parent / "golden" / "losses.json"
+UPDATES = 20
+TOLERANCE = 2e-4  # relative
+IN_DOUBLE = ("node_perturbation", "weight_perturbation")
+
+
+class StopAt(Callback):
+    """Stops after so many updates of the network's life."""
+
+    def __init__(self, updates):
+        self.updates = updates
+
+    def on_step(self, trainer, examples):
+        if trainer.net.step == self.updates:
+            trainer.stop()
+
+
+def trainer_of(rule_name, stop_at, losses, lr=0.005):
+    """A convolutional net on digits, in batches so large that threads share the work. Losses go into the list."""
+    layers = [Conv2d(1, 8, 3, padding=1), ReLU(), Conv2d(8, 16, 3, padding=1), Tanh(), MaxPool(2), Flatten()]
+    net = Network([*layers, Linear(256, 32), ReLU(), Linear(32, 10)], seed=1, input_shape=(8, 8, 1))
+    rule = mf.rules.make(rule_name, seed=1).attach(net)
+    gradients = rule.gradients
+
+    def told(*arguments):
+        losses.append(gradients(*arguments))
+        return losses[-1]
+
+    rule.gradients = told
+    optimizer = mf.SGD(lr=lr, momentum=0.9, weight_decay=rule.weight_decay)
+    return Trainer(net, rule, mf.SoftmaxCrossEntropy(), optimizer, seed=1, callbacks=[StopAt(stop_at)])
+
+
+def losses_of(rule_name, stops=(UPDATES,), folder=None, **options):
+    """The losses of the first updates. At every stop but the last, another trainer goes on from a checkpoint."""
+    data, losses, before = mf.data.load("digits"), [], None
+    for stop in stops:
+        trainer = trainer_of(rule_name, stop, losses, **options)
+        if before is not None:
+            checkpoints.save(folder / "one.ckpt", before)
+            checkpoints.load(folder / "one.ckpt", trainer)
+        trainer.fit(data.train, epochs=9, batch_size=256)
+        before = trainer
+    return [float(loss) for loss in losses]
+
+
+def all_losses():
+    """In each rule's dtype of the golden file."""
+    found = {}
+    for name in RULES:
+        with mf.using("numpy", "float64" if name in IN_DOUBLE else "float32"):
+            found[name] = losses_of(name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def here():
+    """The losses in this process, on three threads."""
+    before = backend.threads()
+    backend.use("numpy", "float32", threads=3)
+    yield all_losses()
+    backend.use("numpy", "float32", threads=before)
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+def furthest(found, kept):
+    """The largest relative difference of two lists of losses."""
+    return float(np.max(np.abs(np.array(found) / np.array(kept) - 1)))
+
+
+def test_the_losses_are_those_that_were_kept(here, golden):
+    assert here.keys() == golden.keys() == RULES.keys()
+    moved = {name: f"{furthest(here[name], golden[name]):.1e}" for name in RULES}
+    assert all(float(distance) <= TOLERANCE for distance in moved.values()), moved
+
+
+@pytest.mark.parametrize("rule_name", ["bp", "shallow", "pepita", "usf"])
+def test_a_rate_that_is_wrong_by_a_hundredth_would_be_seen(rule_name, golden):
+    assert furthest(losses_of(rule_name, lr=0.005 * 1.01), golden[rule_name]) > 2 * TOLERANCE
+
+
+def test_another_process_with_another_number_of_threads_gives_the_same_bits(here):
+    threads = {"MINIFA_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **threads}
+    command = [sys.executable, __file__, "-"]
+    there = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120).stdout)
+    assert {name for name in RULES if there[name] != here[name]} == set()
+
+
+@pytest.mark.parametrize("rule_name", RULES)
+def test_resumed_twice_the_bits_are_the_same(rule_name, here, tmp_path):
+    with mf.using("numpy", "float64" if rule_name in IN_DOUBLE else "float32"):
+        assert losses_of(rule_name, stops=(3, 14, UPDATES), folder=tmp_path) == here[rule_name]
+
+
+@pytest.mark.parametrize("rule_name", RULES)
+def test_the_stand_in_gives_the_same_bits(rule_name, here, monkeypatch):
+    monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
+    install("standin", "float64" if rule_name in IN_DOUBLE else "float32")
+    assert losses_of(rule_name) == here[rule_name]
+
+
+def test_worker_processes_give_the_same_bits():
+    """Whatever --jobs says: here 1, and 2 for half as many threads in each."""
+    experiments = [Experiment(rule=name, model="mlp", lr=0.01, epochs=1) for name in RULES]
+    times = {"seconds", "images_per_second"}
+
+    def measured(jobs):
+        results = {result.experiment.rule: result for result in run_many(experiments, jobs)}
+        assert {name: result.error for name, result in results.items() if result.error} == {}
+        rows = {name: result.history for name, result in results.items()}
+        return {name: [{k: v for k, v in row.items() if k not in times} for row in rows[name]] for name in rows}
+
+    assert measured(1) == measured(2)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["-"]:
+        print(json.dumps(all_losses()))
+    else:
+        lines = [f'"{name}": {json.dumps([round(loss, 6) for loss in found])}' for name, found in all_losses().items()]
+        GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        print(GOLDEN)

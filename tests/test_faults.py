@@ -1,0 +1,446 @@
+"""Full disks, folders that cannot be written, no home, clocks that jump, signals in every phase, two at once: nothing
+is lost but the work since the last checkpoint, nothing is left half-written, and the message says what to do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pkgutil
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minifa as mf
+from minifa import checkpoints, cli, experiments, explorer, files, interrupts, keeping, logs, runs, stepping
+from minifa.data.npz import write_arrays
+from minifa.experiments import Experiment
+from minifa.training import History
+
+XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
+TIMES = {"seconds", "images_per_second"}
+FAST = pytest.mark.usefixtures("draws_nothing")
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def draws_nothing(monkeypatch):
+    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+
+
+def numbers_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{key: cell for key, cell in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+
+
+def assert_same_run(one, other):
+    assert numbers_of(f"{one}/history.csv") == numbers_of(f"{other}/history.csv")
+    with np.load(f"{one}/network.npz") as a, np.load(f"{other}/network.npz") as b:
+        assert a.files == b.files and all(np.array_equal(a[key], b[key]) for key in a.files)
+
+
+def half_written(folder="."):
+    """Files that were to become others."""
+    return [path.name for path in Path(folder).rglob("*") if path.suffix in (".tmp", ".part")]
+
+
+def minifa(*arguments, **environment):
+    """The command in a process of its own."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1", **environment}
+    command = [sys.executable, "-m", "minifa", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=variables
+    )
+
+
+# --- full, and not to be written --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """A function that mounts a small file system of its own, ``mounted("16k")``, or gives it other options."""
+    if not (sys.platform.startswith("linux") and os.geteuid() == 0 and shutil.which("mount")):
+        pytest.skip("a small file system can be mounted by root on Linux only")
+    place = tmp_path / "small"
+    place.mkdir()
+
+    def mount(options):
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        return place
+
+    yield mount
+    while subprocess.run(["umount", place], capture_output=True).returncode == 0:
+        pass
+
+
+def fill(folder, leave=0):
+    """Use the room on a disk up, but for so many bytes."""
+    free = shutil.disk_usage(folder).free - leave
+    (folder / "fill").write_bytes(bytes(free))
+
+
+@FAST
+def test_on_a_full_disk_nothing_is_begun(mounted, capsys):
+    small = mounted("size=16k")
+    fill(small)
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == cli.FAILED
+    told = capsys.readouterr().err
+    assert "No space left on device: '" in told and "the disk is full: make room" in told
+    assert os.listdir(small) == ["fill"]
+
+
+@FAST
+def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(mounted, capsys):
+    small, out = mounted("size=1m"), ["--out"]
+    given = ["train", "--model", "mlp", "--hidden", "16", "--lr", "0.05", "--checkpoint-every", "30", "--epochs"]
+    assert cli.main([*given, "4", *out, "whole"]) == 0
+    assert cli.main([*given, "2", *out, str(small / "run")]) == 0
+    fill(small, leave=8192)
+    before = (small / "run/last.ckpt").read_bytes()
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == cli.FAILED
+    told = capsys.readouterr().err
+    assert "the disk is full: make room" in told and f"to go on: minifa train --resume {small / 'run'}\n" in told
+    assert (small / "run/last.ckpt").read_bytes() == before and not half_written(small)
+    (small / "fill").unlink()
+    assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == 0
+    assert_same_run("whole", small / "run")
+
+
+@FAST
+@pytest.mark.parametrize("name", ["history.csv", "log.jsonl"])
+def test_a_line_that_has_no_room_is_left_out_whole(name, mounted):
+    small = mounted("size=8k")
+    path = small / name
+    path.write_text("whole\n", encoding="utf-8")
+    fill(small)  # the file itself has the rest of its page left
+    with pytest.raises(OSError, match=f"No space left on device: '.*{name}'"):
+        files.append(path, "x" * 10_000 + "\n")
+    assert path.read_text(encoding="utf-8") == "whole\n"
+
+
+def test_a_table_with_a_torn_last_line_is_read_without_it(tmp_path):
+    History([{"epoch": 0, "train_loss": 0.25}, {"epoch": 1, "train_loss": 0.125}]).save_csv("history.csv")
+    whole = Path("history.csv").read_bytes()
+    Path("history.csv").write_bytes(whole[:-3])  # 0.1 is a number as well
+    assert History.read_csv("history.csv") == [{"epoch": 0, "train_loss": 0.25}]
+
+
+@pytest.mark.parametrize("left", [0, 12])
+def test_pictures_and_pages_are_whole_or_not_there(left, mounted, capsys):
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
+    small = mounted("size=64k")
+    shutil.copytree("run", small / "run")
+    for path in (small / "run/figures").iterdir():
+        path.unlink()
+    fill(small, leave=left << 10)
+    capsys.readouterr()
+    assert cli.main(["figures", str(small / "run")]) == cli.FAILED
+    assert "the disk is full: make room" in capsys.readouterr().err
+    for path in (small / "run/figures").iterdir():  # those that had room
+        assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+    with pytest.raises(OSError, match="No space left on device: '.*page.html'"):
+        explorer.write("<p>" * 30_000, small / "page.html")
+    assert sorted(os.listdir(small)) == ["fill", "run"] and not half_written(small)
+
+
+@FAST
+def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(mounted, capsys, monkeypatch):
+    small = mounted("size=4m")
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == 0
+    mounted("remount,ro")
+    commands = {
+        "train": [*XOR, "--out", str(small / "new")],
+        "train ": ["--resume", str(small / "run"), "--epochs", "2"],
+        "compare": [*XOR, "--rules", "bp", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", str(small / "new")],
+        "explore": ["--rules", "bp", "--train-updates", "1", "-o", str(small / "page.html")],
+        "figures": [str(small / "run")],
+    }
+    for command, given in commands.items():
+        capsys.readouterr()
+        assert cli.main([command.strip(), *given]) == cli.FAILED
+        told = capsys.readouterr().err
+        assert "Read-only file system: '" in told and "nothing can be written there: choose another folder" in told
+    monkeypatch.chdir(small)  # where runs/ would go
+    assert cli.main(["train", *XOR, "--epochs", "1"]) == cli.FAILED
+    assert "choose another folder" in capsys.readouterr().err
+
+
+@FAST
+def test_a_comparison_that_can_no_longer_be_written_keeps_what_was(mounted, capsys, monkeypatch):
+    small = mounted("size=64k")
+    make = experiments.run
+
+    def fills_up(experiment):
+        if experiment.seed == 2:
+            fill(small)
+        return make(experiment)
+
+    monkeypatch.setattr(experiments, "run", fills_up)
+    given = ["--rules", "bp", "--epochs", "1", "--jobs", "1", "--seeds", "3", "--out", str(small / "c")]
+    assert cli.main(["compare", *XOR, *given]) == cli.FAILED
+    told = capsys.readouterr().err
+    assert "the disk is full" in told and f"finished runs are kept in {small / 'c'}" in told
+    assert [result.experiment.seed for result in runs.read_results(small / "c")] == [0, 1]
+
+
+def test_what_is_written_can_be_read_by_others_and_leaves_nothing_beside(tmp_path):
+    plain = tmp_path / "plain.txt"
+    plain.write_text("", encoding="utf-8")
+    write_arrays(tmp_path / "network.npz", {"W": np.ones(3)})
+    files.write_whole(tmp_path / "table.txt", "")
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(["plain.txt", "network.npz", "table.txt"], plain.stat().st_mode)
+
+
+# --- signals, in every phase ------------------------------------------------------------------------------------------
+
+
+def once(number, call):
+    """The call, with a signal to this process before the first one."""
+    waiting = [number]
+
+    def with_signal(*arguments, **options):
+        if waiting:
+            signal.raise_signal(waiting.pop())
+        return call(*arguments, **options)
+
+    return with_signal
+
+
+PHASES = {  # by name: what the signal comes before, and what is told
+    "loading": ("minifa.data.load", "the same command begins again"),
+    "building": ("minifa.experiments.build", "the same command begins again"),
+    "making the folder": ("minifa.cli.runs.write_config", "nothing was written"),
+    "training": ("minifa.optim.SGD.step", "to go on: minifa train --resume run"),
+    "measuring": ("minifa.metrics.alignment", "to go on: minifa train --resume run"),
+    "keeping a checkpoint": ("minifa.checkpoints.pack", "to go on: minifa train --resume run"),
+    "saving": ("minifa.runs.save", "to go on: minifa train --resume run"),
+    "in the middle of a file": ("minifa.runs.write_arrays", "to go on: minifa train --resume run"),
+    "drawing": ("minifa.figures.training_curves", "to go on: minifa train --resume run"),
+}
+LATE = ("saving", "drawing")
+
+
+TERM, CTRL_C = (signal.SIGTERM, 143), (signal.SIGINT, 130)
+WHOLE = ["train", *XOR, "--rule", "fa", "--epochs", "3", "--out"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert cli.main([*WHOLE, str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("phase, number, code", [*((p, *TERM) for p in PHASES), *((p, *CTRL_C) for p in LATE)])
+def test_a_signal_in_any_phase_loses_nothing(phase, number, code, whole, monkeypatch, capsys):
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    capsys.readouterr()
+    place, words = PHASES[phase]
+    with monkeypatch.context() as patched:
+        patched.setattr(place, once(number, pkgutil.resolve_name(place)))
+        assert cli.main([*WHOLE, "run"]) == code
+    told = capsys.readouterr().err
+    assert words in told and "Traceback" not in told
+    assert {one: signal.getsignal(one) for one in before} == before
+    assert not half_written()
+    if "--resume" in words:
+        assert cli.main(["train", "--resume", "run"]) == 0
+    else:
+        assert not Path("run").exists()
+        assert cli.main([*WHOLE, "run"]) == 0
+    assert_same_run(whole, "run")
+    assert Path("run/figures/training.png").read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+@pytest.mark.parametrize("phase, number, code", [("a run", *TERM), ("drawing", *TERM), ("a run", *CTRL_C)])
+def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code, monkeypatch, capsys):
+    given = ["--rules", "bp,fa", "--epochs", "1", "--jobs", "1", "--seeds", "2", "--out", "c"]
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        if phase == "drawing":
+            patched.setattr(cli, "_draw", once(number, cli._draw))
+        else:
+            make, made = experiments.run, []
+
+            def run(experiment):
+                made.append(experiment)
+                if len(made) == 4:
+                    signal.raise_signal(number)
+                return make(experiment)
+
+            patched.setattr(experiments, "run", run)
+        assert cli.main(["compare", *XOR, *given]) == code
+    finished = {(result.experiment.rule, result.experiment.seed) for result in runs.read_results("c")}
+    told = capsys.readouterr().err
+    if phase == "drawing":
+        assert len(finished) == 4 and "to draw them: minifa figures c" in told
+        assert cli.main(["figures", "c"]) == 0
+    else:
+        assert finished == {("bp", 0), ("fa", 0), ("bp", 1)} and "3 of 4 runs were finished and kept" in told
+    assert not half_written() and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_ends_the_stepper_which_answers_ctrl_c_itself(monkeypatch, capsys):
+    class Keyboard(io.StringIO):
+        pressed = iter([signal.SIGINT, signal.SIGTERM])
+
+        def readline(self, *size):
+            signal.raise_signal(next(self.pressed))
+
+    replay = stepping.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor"))
+    stepper = stepping.Stepper(replay, "fa", stdin=Keyboard(), stdout=io.StringIO())
+    with pytest.raises(interrupts.Terminated), interrupts.terminating():
+        stepper.cmdloop()
+    assert stepper.stdout.getvalue().count("^C") == 1
+
+
+def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
+    """As the process finds it that looks into the folder between two runs."""
+    seen = []
+    make = experiments.run
+
+    def run(experiment):
+        seen.append([r.experiment.seed for r in runs.read_results("c")] if Path("c/runs.csv").exists() else [])
+        return make(experiment)
+
+    monkeypatch.setattr(experiments, "run", run)
+    given = ["--rules", "bp", "--epochs", "1", "--jobs", "1", "--seeds", "3", "--out", "c"]
+    assert cli.main(["compare", *XOR, *given]) == 0
+    assert seen == [[], [0], [0, 1]]
+
+
+@pytest.mark.parametrize("command", [["train"], ["compare", "--rules", "bp", "--seeds", "2", "--jobs", "1"]])
+def test_a_reader_that_has_seen_enough_ends_nothing(command):
+    process = minifa(*command, *XOR, "--epochs", "1", "--out", "run")
+    while not Path("run/config.json").is_file() and process.poll() is None:
+        time.sleep(0.001)
+    process.stdout.close()  # as `head` does
+    with process.stderr as told:
+        assert told.read() == ""
+    assert process.wait(60) == 0
+    assert runs.read_results("run")[0].score >= 0
+
+
+def test_a_nameless_error_inside_a_locked_folder_is_not_the_lock_s(tmp_path):
+    with pytest.raises(OSError) as raised, runs.locked(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert raised.value.filename is None
+
+
+# --- two at once ------------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_that_want_one_folder_get_one_each():
+    together = [minifa("train", *XOR, "--epochs", "2", "--out", "run") for _ in range(2)]
+    for process in together:
+        assert process.communicate(timeout=60) and process.returncode == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["run", "run-2"]
+    assert_same_run("run", "run-2")
+
+
+@FAST
+def test_a_run_that_another_process_goes_on_with_is_left_to_it(capsys):
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
+    assert cli.main(["train", *XOR, "--epochs", "200", "--out", "whole"]) == 0
+    other = minifa("train", "--resume", "run", "--epochs", "200")
+    deadline = time.monotonic() + 30
+    while '"resume"' not in Path("run/log.jsonl").read_text(encoding="utf-8") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", "run", "--epochs", "200"]) == cli.FAILED
+    told = capsys.readouterr().err
+    assert f"run is being written by process {other.pid} on" in told and "let it end first" in told
+    assert other.communicate(timeout=60) and other.returncode == 0
+    assert_same_run("whole", "run")
+
+
+# --- no home, and clocks that jump ------------------------------------------------------------------------------------
+
+HOMELESS = """
+import os, pathlib, sys
+os.environ.pop("HOME", None), os.environ.pop("USERPROFILE", None)
+def nobody(*arguments): raise KeyError("no such user")
+try:
+    import pwd
+    pwd.getpwuid = pwd.getpwnam = nobody
+except ImportError:
+    pass
+from minifa import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def homeless(*arguments, **variables):
+    kept = {key: value for key, value in os.environ.items() if key not in ("MINIFA_DATA", "XDG_CACHE_HOME")}
+    environment = {**kept, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+    return subprocess.run(
+        [sys.executable, "-c", HOMELESS, *arguments], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the home folder comes from elsewhere")
+def test_without_a_home_everything_works_but_what_is_kept_there(tmp_path):
+    trained = homeless("train", *XOR, "--epochs", "1", "--out", "run")
+    assert trained.returncode == 0 and Path("run/figures/training.png").is_file(), trained.stderr
+    told = homeless("info")
+    assert told.returncode == 0 and "no home folder" in told.stdout, told.stderr
+    missing = homeless("train", "--data", "mnist")
+    assert missing.returncode == 1
+    assert "no home folder" in missing.stderr and "MINIFA_DATA" in missing.stderr and "Traceback" not in missing.stderr
+    assert os.listdir(tmp_path) == ["run"]  # no folder "~"
+
+
+@FAST
+def test_clocks_that_jump_change_no_number_and_no_checkpoint(monkeypatch):
+    given = ["train", *XOR, "--rule", "fa", "--epochs", "6", "--checkpoint-every", "3", "--out"]
+    assert cli.main([*given, "whole"]) == 0
+    real, jumps = time.time, [0, 10**7, -(10**8), 3 * 10**8, -4 * 10**9]
+
+    class Jumping(logs.datetime):
+        @classmethod
+        def now(cls, zone=None):
+            jumps.append(jumps.pop(0))
+            return logs.datetime.fromtimestamp(max(0.0, real() + jumps[0]), zone)
+
+    monkeypatch.setattr(time, "time", lambda: real() + jumps[0])
+    monkeypatch.setattr(logs, "datetime", Jumping)
+    monkeypatch.setattr(runs, "datetime", Jumping)
+    assert cli.main([*given[:-3], "--checkpoint-every", "3", "--out", "run"]) == 0
+    events = [json.loads(line) for line in Path("run/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [event["time"] for event in events] != sorted(event["time"] for event in events)  # it did jump
+    assert_same_run("whole", "run")
+    for path in Path("run").iterdir():  # and files from the future
+        os.utime(path, (4e9, 4e9))
+    assert checkpoints.read("run/last.ckpt").step == checkpoints.read("whole/last.ckpt").step
+    assert cli.main(["train", "--resume", "run", "--epochs", "8"]) == 0
+    assert cli.main(["train", "--resume", "whole", "--epochs", "8"]) == 0
+    assert_same_run("whole", "run")
+
+
+@pytest.mark.parametrize("jump", [-(10**6), 10**6])
+def test_the_time_between_checkpoints_does_not_come_from_the_calendar(jump, monkeypatch):
+    experiment = Experiment(data="xor", model="tiny", lr=0.1, epochs=3, alignment=False)
+    trainer = experiments.trainer_for(experiment, mf.data.load("xor"))
+    Path("run").mkdir()
+    keeping.keep("run", experiment, trainer)
+    real, written = time.time, []
+    monkeypatch.setattr(time, "time", lambda: real() + jump * len(written))
+    monkeypatch.setattr(checkpoints, "save", lambda path, *rest: written.append(Path(path).name))
+    experiments.fit(experiment, mf.data.load("xor"), trainer)
+    assert written == ["last.ckpt", "last.ckpt"]  # at the first epoch and at the end

@@ -1,0 +1,175 @@
+"""What SECURITY.md promises, looked up in the syntax tree of every file of the package: no pickle, no code made of
+text, no shell, no download that is not verified."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minifa
+
+PACKAGE = Path(minifa.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}
+NETWORK = {"urllib.request", "http.client", "requests", "httpx", "aiohttp", "urllib3", "ftplib", "socket", "ssl"}
+RUNS_TEXT = {"eval", "exec", "compile", "__import__", "runpy.run_path", "runpy.run_module", "code.interact"}
+SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
+STARTS = {f"subprocess.{name}" for name in ("run", "Popen", "call", "check_call", "check_output")}
+MAY_PICKLE = {"load", "save", "read_array", "write_array"}  # NumPy's, unless they are told not to
+SAFER_ONES = {
+    "tempfile.mktemp": "another process may take the name: tempfile.mkstemp",
+    "torch.load": "weights_only=True",
+    "yaml.load": "yaml.safe_load",
+}
+
+
+def imported(tree):
+    """What each name stands for in this file: {"np": "numpy", "load": "numpy.load"}."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {one.asname or one.name.partition(".")[0]: one.name for one in node.names if one.asname} | {
+                one.name.partition(".")[0]: one.name.partition(".")[0] for one in node.names if not one.asname
+            }
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+    return names
+
+
+def modules(tree):
+    """Every module that the file imports, whole or in part."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {node.module} | {f"{node.module}.{one.name}" for one in node.names}
+    return found
+
+
+def dotted(node, names):
+    """``np.lib.format.read_array`` as "numpy.lib.format.read_array"; "" for what has no such name."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id, node.id)
+    if isinstance(node, ast.Attribute) and (owner := dotted(node.value, names)):
+        return f"{owner}.{node.attr}"
+    return ""
+
+
+def is_constant(node, value):
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def complaints(text):
+    """What is wrong with a file's text, each with its line."""
+    tree = ast.parse(text)
+    names, found = imported(tree), []
+    brought_in = modules(tree)
+    if pickles := {module.partition(".")[0] for module in brought_in} & PICKLES:
+        found.append(f"it imports {', '.join(pickles)}")
+    if brought_in & NETWORK and "sha256" not in {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}:
+        found.append(f"it reads from the network ({', '.join(brought_in & NETWORK)}) and compares no SHA-256")
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name, given = dotted(node.func, names), {one.arg: one.value for one in node.keywords}
+        if name in RUNS_TEXT or name in SHELLS or name.startswith(("os.exec", "os.spawn")):
+            found.append(f"line {node.lineno}: {name}")
+        if name in STARTS and not _starts_this_python(node, names):
+            found.append(f"line {node.lineno}: {name} starts something else than this Python, or through a shell")
+        if name.startswith("numpy.") and name.rpartition(".")[2] in MAY_PICKLE:
+            if not is_constant(given.get("allow_pickle"), False):
+                found.append(f"line {node.lineno}: {name} without allow_pickle=False")
+        if name in SAFER_ONES and not is_constant(given.get("weights_only"), True):
+            found.append(f"line {node.lineno}: {name}; {SAFER_ONES[name]}")
+        if name.rpartition(".")[2] in ("extractall", "extract") and "filter" not in given:
+            found.append(f"line {node.lineno}: {name} unpacks wherever the archive says")
+    return found
+
+
+def _starts_this_python(call, names):
+    """``subprocess.run([sys.executable, ...])``, and no shell=True."""
+    command = call.args[0] if call.args else None
+    own = isinstance(command, ast.List) and command.elts and dotted(command.elts[0], names) == "sys.executable"
+    return bool(own) and "shell" not in {one.arg for one in call.keywords}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_nothing_that_was_promised_not_to_be_is_in(path):
+    assert complaints(path.read_text(encoding="utf-8")) == []
+
+
+def test_one_file_at_most_reads_from_the_network():
+    reads = [p.name for p in FILES if modules(ast.parse(p.read_text(encoding="utf-8"))) & NETWORK]
+    assert len(reads) <= 1, reads
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "from cloudpickle import loads",
+        "import joblib as tools",
+        "eval('1')",
+        "exec(text)",
+        "f = compile(text, '', 'exec')",
+        "import os\nos.system('ls')",
+        "from os import popen\npopen('ls')",
+        "import os as o\no.execv('a', [])",
+        "import subprocess\nsubprocess.run('ls', shell=True)",
+        "import subprocess, sys\nsubprocess.run([sys.executable], shell=True)",
+        "from subprocess import Popen as P\nP(['git', 'log'])",
+        "import numpy as np\nnp.load(path)",
+        "import numpy\nnumpy.load(path, allow_pickle=True)",
+        "from numpy import load\nload(path)",
+        "import numpy as np\nnp.lib.format.read_array(f)",
+        "import torch\ntorch.load(path)",
+        "import tempfile\ntempfile.mktemp()",
+        "archive.extractall(folder)",
+        "import urllib.request\nurllib.request.urlopen(a)",
+        "from urllib.request import urlopen",
+        "from urllib import request",
+    ],
+)
+def test_what_must_not_be_is_found(text):
+    assert complaints(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import numpy as np\nnp.load(path, allow_pickle=False)",
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'minifa'])",
+        "import hashlib, urllib.request\nhashlib.sha256(urllib.request.urlopen(a).read())",
+        "import torch\ntorch.load(path, weights_only=True)",
+        "json.load(file)",
+    ],
+)
+def test_what_may_be_is_not(text):
+    assert complaints(text) == []
+
+
+def test_every_file_was_looked_at():
+    assert len(FILES) > 60 and {"checkpoints.py", "npz.py", "workers.py"} <= {path.name for path in FILES}
+
+
+class Bomb:
+    """An object whose unpickling is told."""
+
+    opened: list[int] = []
+
+    def __reduce__(self):
+        return Bomb.opened.append, (1,)
+
+
+@pytest.mark.parametrize("kind", ["data", "network.npz"])
+def test_a_pickle_in_a_file_is_refused_and_not_opened(kind, tmp_path):
+    path = tmp_path / ("mine.npz" if kind == "data" else kind)
+    np.savez(path, x=np.array([Bomb()], dtype=object), y=np.array([0]))
+    with pytest.raises(minifa.data.DataFileError, match=path.name):
+        minifa.data.load(str(path)) if kind == "data" else minifa.data.npz.read_arrays(path)
+    assert Bomb.opened == []

@@ -1,0 +1,163 @@
+"""Runs in processes of their own: one that is killed costs its own run and is not tried twice; none outlives its
+parent."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minifa import cli, experiments, workers
+from minifa.experiments import Experiment, run_many
+
+XOR = Experiment(data="xor", model="tiny", lr=0.1, epochs=1, alignment=False)
+LONG = Experiment(model="mlp", lr=0.01, epochs=10**6, alignment=False)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
+
+
+def nothing():
+    """What a process does first."""
+
+
+def answer(task):
+    """A task by its first word; what it did is left in the folder behind it."""
+    word, folder = task
+    with open(Path(folder, word), "a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()}\n")
+    if word.startswith("killed"):
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    if word == "exits":
+        os._exit(3)
+    return word.upper()
+
+
+def broken_start():
+    raise ValueError("no such device")
+
+
+def test_a_killed_process_costs_its_own_task_which_is_not_tried_again(tmp_path):
+    words = ["a", "killed 1", "b", "exits", "killed 2", "c", "d"]
+    tasks = [(word, tmp_path) for word in words]
+    found = {task[0]: said for task, said in workers.side_by_side(answer, tasks, 2, nothing)}
+    assert {word: found[word] for word in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
+    assert found["exits"].exit_code == 3 and "exit code 3" in str(found["exits"])
+    for word in ("killed 1", "killed 2"):
+        assert isinstance(found[word], workers.Ended)
+        assert os.name != "posix" or "by the signal SIGKILL; a system that runs out of memory" in str(found[word])
+    tried = {word: (tmp_path / word).read_text(encoding="utf-8").splitlines() for word in words}
+    assert all(len(pids) == 1 for pids in tried.values())
+    assert str(found["killed 1"].process) in tried["killed 1"]
+    assert len({pids[0] for pids in tried.values()}) < len(words)  # a process that lives is used again
+
+
+def test_processes_that_cannot_start_end_all_of_it(tmp_path, capfd):
+    with pytest.raises(RuntimeError, match="cannot start .*__main__"):
+        list(workers.side_by_side(answer, [("a", tmp_path), ("b", tmp_path)], 2, broken_start))
+    assert "no such device" in capfd.readouterr().err and os.listdir(tmp_path) == []
+
+
+def test_nothing_to_do_is_done_at_once():
+    assert list(run_many([])) == list(workers.side_by_side(answer, [], 2, nothing)) == []
+
+
+@contextlib.contextmanager
+def watched(monkeypatch):
+    """The processes that are started inside the with-block."""
+    started = []
+    make = workers._Worker
+
+    class Watched(make):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            started.append(self.process)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "_Worker", Watched)
+        yield started
+
+
+def test_a_run_whose_process_is_killed_fails_with_a_sentence_and_the_others_go_on(monkeypatch):
+    """Killed while it starts, which is as hard as any other moment; the other cases are above."""
+    with watched(monkeypatch) as started:
+        results, grid = [], [XOR, *(experiments.replace(XOR, seed=seed) for seed in (1, 2))]
+        for result in run_many([LONG, *grid], jobs=2):  # the long one keeps its process until that is killed
+            results.append(result)
+            if len(results) == len(grid):
+                started[0].kill()
+    *fine, failed = results
+    assert sorted(result.experiment.seed for result in fine) == [0, 1, 2] and all(r.error is None for r in fine)
+    assert failed.experiment == LONG and math.isnan(failed.score)
+    assert f"worker process ({started[0].pid}) was ended" in failed.error
+
+
+def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, capsys):
+    """The table says of how many runs its means are, and the command fails."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+
+    def one_fails(grid, jobs=None):
+        for experiment in grid:
+            lost = (experiment.rule, experiment.seed) == ("fa", 1)
+            yield experiments._failed(experiment, "killed") if lost else experiments.run(experiment)[0]
+
+    monkeypatch.setattr(experiments, "run_many", one_fails)
+    given = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1", "--rules", "bp,fa", "--out", "both"]
+    assert cli.main(["compare", *given]) == cli.FAILED
+    out, err = capsys.readouterr()
+    assert "fa, seed 1: killed" in err
+    lines = {line.split()[0]: line for line in out.splitlines() if line.startswith(("bp", "fa"))}
+    assert "(2 of 3 runs)" in (tmp_path / "both/table.txt").read_text(encoding="utf-8") and "of 3" not in lines["bp"]
+
+
+def alive(pid):
+    """Whether there is such a process, and it is no zombie that waits for its new parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children_of(pid):
+    """All processes below this one."""
+    below = [int(p) for t in Path(f"/proc/{pid}/task").iterdir() for p in (t / "children").read_text().split()]
+    return [*below, *(lower for one in below for lower in children_of(one))]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
+@pytest.mark.parametrize("stop", ["SIGKILL", "SIGTERM"])
+def test_no_process_outlives_its_parent(stop, tmp_path):
+    command = [sys.executable, "-u", "-m", "minifa", "compare", "--model", "mlp", "--lr", "0.01", "--epochs", "1000000"]
+    command += ["--rules", "bp,fa", "--seeds", "1", "--jobs", "2", "--out", "cut"]
+    parent = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        while b"seeds 0 to" not in parent.stdout.readline():
+            pass
+        deadline = time.monotonic() + 30
+        while len(below := children_of(parent.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.5)  # by now they train
+        assert len(below) >= 2 and all(map(alive, below))
+        parent.send_signal(getattr(signal, stop))
+        parent.communicate(timeout=30)
+        deadline = time.monotonic() + 5
+        while any(map(alive, below)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(alive, below)), "orphans are left"
+    finally:
+        parent.kill()
+
+
+def test_a_closed_iterator_leaves_no_process(monkeypatch):
+    with watched(monkeypatch) as started:
+        results = run_many([XOR, LONG], jobs=2)
+        assert next(results).score == pytest.approx(np.float64(next(run_many([XOR], jobs=1)).score))
+        results.close()
+    assert [process.is_alive() for process in started] == [False, False]
