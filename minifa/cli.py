@@ -14,7 +14,7 @@ from typing import Any
 
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables
 from .checkpoints import CheckpointError
-from .commands import reproduce
+from .commands import reproduce, sweep
 from .exits import DIVERGED, FAILED, INTERRUPTED, OK, WRONG_USE
 from .experiments import Experiment, Result
 from .options import (
@@ -602,6 +602,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": (_describe_train, "train one network under one rule, into a run folder", _train),
     "reproduce": (reproduce.describe, "make a published table again, beside the published numbers", reproduce.run),
+    "sweep": (sweep.describe, "one recipe under many settings, a line of a table for each run", sweep.run),
     "step": (_describe_step, "walk through one training step, moment by moment, under any rule", _step),
     "explore": (
         _describe_explore,

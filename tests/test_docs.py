@@ -88,6 +88,7 @@ OTHERS = [
     for name in (
         *("initialisers", "losses", "network", "optim", "tracing", "training", "experiments", "divergence"),
         *("checkpoints", "interrupts", "keeping", "logs", "runs"),
+        *("checking", "recipes", "sweeping", "sweeps"),
     )
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])
