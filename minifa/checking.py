@@ -78,8 +78,9 @@ def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
 
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < below:
+            lower = "finite number" if least == -math.inf else f"number from {least:g} up"
             upper = "" if below == math.inf else f" and below {below:g}"
-            raise ValueError(f"a number from {least:g} up{upper} is expected, got {value!r}")
+            raise ValueError(f"a {lower}{upper} is expected, got {value!r}")
         return float(value)
 
     return check

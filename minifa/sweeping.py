@@ -1,8 +1,8 @@
 """A sweep's runs made, and what they come to: one line for each in the ``sweep.csv`` of its folder.
 
 Only the process that started the sweep writes the table, line by line (see `minifa.ledgers`), wherever the runs are
-made. What has a line is finished, and not made again when the same command is given once more; readers take the last
-line of a run.
+made. What has a line is finished, and not made again when the same command is given once more. A line is a run's by its
+``id``; ``run`` is the number that it had in the sweep when it was made. Readers take the last line of an id.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import functools
 import json
 import math
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from .workers import Stopped
 TABLE = "sweep.csv"
 SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")  # what runs are judged by: the first
 RESULTS = (*SCORES, "epochs", "best_epoch", "weight_angle", "true_angle", "seconds", "diverged", "error")
+SECONDS_TO_LOOK = 0.5  # again whether a run's folder is free
 Line = dict[str, str]  # of the table: column to cell
 
 
@@ -72,6 +74,9 @@ def _load(name: str, folder: str | None) -> Dataset:
 class _KeepBest(Callback):
     """The network as it was when it was best on held-out examples, as `minifa.checkpoints.SaveCheckpoints` has it."""
 
+    def __init__(self) -> None:
+        self.epoch, self.state = 0, dict[str, numpy.ndarray]()
+
     def on_recorded(self, trainer: Trainer) -> None:
         if checkpoints.is_best(trainer.history):
             state = trainer.net.state()
@@ -90,7 +95,7 @@ def _in_memory(experiment: Experiment) -> Row:
     if experiment.alignment:
         RecordAlignment(dataset.train.head(experiments.MEASURED_ON)).on_epoch(trainer, at_end)
     epochs = best_epoch = at_end["epoch"]
-    if experiment.validation:
+    if best.state:
         best_epoch = best.epoch
         trainer.net.load_state(best.state)
     measured = {f"test_{key}": value for key, value in trainer.evaluate(dataset.test).items()}
@@ -101,9 +106,14 @@ def _in_memory(experiment: Experiment) -> Row:
 
 
 def _in_folder(folder: Path, experiment: Experiment) -> Row:
-    result = keeping.run_in(folder, experiment)
+    dataset, result = _load(experiment.data, experiment.data_dir), None
+    while result is None:
+        try:
+            result = keeping.run_in(folder, experiment, dataset)
+        except runs.RunInUse:  # a worker of a parent that was killed makes this very run: its result will be ours
+            time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
-    lowest = experiments.build(experiment, _load(experiment.data, experiment.data_dir))[0].weighted[0].name
+    lowest = experiments.build(experiment, dataset)[0].weighted[0].name
     found = {**result, **_held_out(history, result["best_epoch"]), **_angles(history[-1], lowest)}
     return {key: value for key, value in found.items() if key in RESULTS}
 
@@ -201,18 +211,29 @@ def opened(sweep: Sweep, folder: str | Path) -> Iterator[Results]:
 
 def lines_in(sweep: Sweep, folder: str | Path) -> list[Line]:
     """The lines of a sweep's table as it stands, of a process that may be writing it; none where there is none."""
-    path = Path(folder) / TABLE
-    return ledgers.read_table(path, columns(sweep)) if path.is_file() else []
+    place = Path(folder)
+    if not (place / TABLE).is_file():
+        return []
+    _refuse_another(place, _shared(sweep))
+    return ledgers.read_table(place / TABLE, columns(sweep))
 
 
 def _claim(sweep: Sweep, place: Path) -> None:
     """config.json says what all lines of the table share: a sweep in which that is another does not go on here."""
-    shared = {key: value for key, value in sweep.base.items() if key != "data.folder"}
-    about = {"varied": list(sweep.varied), "dtype": str(backend.dtype()), **shared}
-    config = place / "config.json"
-    if not config.exists() and not (place / TABLE).exists():
+    about = _shared(sweep)
+    if (place / "config.json").exists() or (place / TABLE).exists():
+        _refuse_another(place, about)
+    else:
         runs.write_config(place, {"sweep": about})
-        return
+
+
+def _shared(sweep: Sweep) -> dict[str, Any]:
+    settings = {key: value for key, value in sweep.base.items() if key != "data.folder"}
+    return {"varied": list(sweep.varied), "dtype": str(backend.dtype()), **settings}
+
+
+def _refuse_another(place: Path, about: Mapping[str, Any]) -> None:
+    config = place / "config.json"
     try:
         kept = json.loads(config.read_text(encoding="utf-8"))["sweep"]
         asked = json.loads(json.dumps(about, default=str))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minifa import cli, cluster, experiments, ledgers, runs, sweeping, sweeps
+from minifa import cli, cluster, experiments, keeping, ledgers, runs, sweeping, sweeps
 from minifa.data.base import DataFileError
 from minifa.recipes import RecipeError
 from minifa.sweeping import Task
@@ -264,13 +264,40 @@ def test_the_scores_are_those_of_the_experiment():
     assert (found["epochs"], found["best_epoch"], found["diverged"]) == (3, 3, False)
 
 
-def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch):
+def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
     loaded = []
     load = sweeping.data.load
-    monkeypatch.setattr(sweeping.data, "load", lambda *where: loaded.append(where) or load(*where))
+    for module, name in ((sweeping.data, "load"), (keeping, "load"), (experiments, "load")):
+        monkeypatch.setattr(module, name, lambda *where: loaded.append(where) or load(*where))
     for one in sweeps.parse(GRID).runs:
         assert "error" not in sweeping.make(Task(one))
     assert loaded == [("xor", None)]
+    assert "error" not in sweeping.make(Task(sweeps.parse(GRID).runs[0], tmp_path / "kept"))
+    assert loaded == [("xor", None)]
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
+    text = DIGITS.format(validation="validation = 0.2").replace('["fa", "shallow"]', '["bp"]')
+    (one,) = sweeps.parse(text + '"optimizer.lr" = [1e4]').runs
+    in_memory, in_folder = (sweeping.make(Task(one, folder)) for folder in (None, tmp_path / "run"))
+    assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0
+    assert in_memory == in_folder
+    assert in_memory["diverged"] is True and in_memory["best_epoch"] < in_memory["epochs"]
+
+
+def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch):
+    """A Dask worker makes its run to the end though the parent was killed, and the next one asks for the same run."""
+    monkeypatch.setattr(sweeping, "SECONDS_TO_LOOK", 0.01)
+    one, found = sweeps.parse(GRID).runs[0], []
+    folder = tmp_path / "run"
+    folder.mkdir()
+    waiting = threading.Thread(target=lambda: found.append(sweeping.make(Task(one, folder))))
+    with runs.locked(folder):
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive() and not found
+    waiting.join(30)
+    assert "error" not in found[0] and found[0]["epochs"] == 3
 
 
 def test_whatever_a_run_fails_of_is_its_own_result(monkeypatch):
@@ -383,6 +410,7 @@ def test_a_table_of_another_sweep_is_refused(text, words, capsys):
     assert sweep(write(text)) == 2
     told = capsys.readouterr().err
     assert "holds another sweep" in told and words in told
+    assert sweep("xor.toml", "--dry-run") == 2
     assert sweep(write(GRID), "--dtype", "float64") == 2
     assert Path("runs/sweep-xor/sweep.csv").read_bytes() == before
 
@@ -574,7 +602,7 @@ def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(t
                 killed.append(content_of(table).count(b"\n") - 1)
 
     try:
-        assert until(lambda: file.exists(), scheduler)
+        assert until(lambda: content_of(file).rstrip().endswith(b"}"), scheduler)
         address = json.loads(file.read_text(encoding="utf-8"))["address"]
         assert address.startswith("tcp://127.0.0.1:")
         with distributed.Client(address, set_as_default=False) as client:
