@@ -343,8 +343,7 @@ def _remarks(sweep: Sweep, lines: Sequence[Line], score: str, notes: Sequence[st
             "weight angle: between W and B, mean over layers; true angle: between this rule's error and\n"
             "backpropagation's at the lowest layer; both at the end, in degrees, 90 is chance"
         )
-    if len(fine) < len(lines):
-        found.append(
-            f"{len(lines) - len(fine)} runs failed: their errors are in the table, --retry-failed runs them again"
-        )
+    failed = len(lines) - len(fine)
+    if failed:
+        found.append(f"failed: {failed}; their errors are in the table, and --retry-failed runs them again")
     return found + ([sweep.note] if sweep.note else []) + list(notes)

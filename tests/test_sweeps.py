@@ -345,7 +345,7 @@ def test_the_best_come_first_and_are_chosen_on_held_out_examples():
     shown = [line.split() for line in text.splitlines()[2:6]]
     assert [words[0] for words in shown] == ["1", "2", "0", "3"]
     assert "4 of 8 runs, best first by validation accuracy" in text and "chosen on the test set" not in text
-    assert "1 runs failed" in text and text.endswith("a copy")
+    assert "failed: 1;" in text and text.endswith("a copy")
 
 
 def test_a_failing_run_is_recorded_and_the_others_go_on(capsys):
