@@ -10,8 +10,8 @@ import pdoc
 import minifa
 
 PAGES = """network layers rules losses optim schedules training data models metrics figures tracing
-    initialisers streams backend experiments runs keeping checkpoints logs interrupts files memory
-    weights divergence""".split()  # in the order in which a newcomer would read them
+    initialisers streams backend experiments recipes reproduce runs keeping checkpoints logs interrupts files locks
+    workers memory weights divergence doctor""".split()  # in the order in which a newcomer would read them
 
 # pdoc follows __all__. Where a package lists what its files define, each class shall stand in its own file alone, below
 # the equation.

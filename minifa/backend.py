@@ -128,6 +128,23 @@ def cupy_status() -> str:
     return f"CuPy {cupy.__version__} on {name}"
 
 
+def device_facts() -> dict[str, str]:
+    """What a bug report should tell of the GPU and what drives it. Raises BackendError where there is none."""
+    cupy = _load_cupy()
+    runtime = cupy.cuda.runtime
+    about, (free, total) = runtime.getDeviceProperties(0), runtime.memGetInfo()
+    return {
+        "device": f"{about['name'].decode()}, compute capability {about['major']}.{about['minor']}",
+        "memory": f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free on the device",
+        "cuda": f"driver for {_version(runtime.driverGetVersion())}, runtime {_version(runtime.runtimeGetVersion())}",
+    }
+
+
+def _version(number: int) -> str:
+    """CUDA's way to write a version: 13020 is 13.2."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def name() -> str:
     """``"numpy"`` or ``"cupy"``."""
     return xp._module.__name__
@@ -167,12 +184,16 @@ def asarray(array: Any, dtype: Any = None) -> Array:
         array: numbers.
         dtype: another type, for floats and integers alike; None: floats get the engine's, integers keep theirs.
 
+    Raises:
+        TypeError: what are no real numbers.
+        ValueError: rows of unequal length.
+
     >>> mf.asarray([[1.0, 2.0]]).dtype.name, mf.asarray([1, 2]).dtype.kind
     ('float32', 'i')
     """
-    if isinstance(array, xp.ndarray):
+    if isinstance(array, xp.ndarray) and array.dtype.kind in "fiub":
         return array if dtype is None and array.dtype.kind != "f" else array.astype(dtype or _dtype, copy=False)
-    host = numpy.asarray(to_host(array))
+    host = numbers_of(array, "what is put on the backend")
     if dtype is None and host.dtype.kind == "f":
         dtype = _dtype
     return xp.asarray(host if dtype is None else host.astype(dtype, copy=False))
@@ -198,13 +219,38 @@ def device_bytes() -> int:
     return int(xp.get_default_memory_pool().total_bytes()) if name() == "cupy" else 0
 
 
-def require_float(array: Any, who: str) -> None:
+def numbers_of(array: Any, what: str) -> numpy.ndarray:
+    """Numbers from anywhere as a host array. Raises TypeError for what are no real numbers, ValueError for rows of
+    unequal length; ``what`` begins the sentence."""
+    try:
+        host = numpy.asarray(to_host(array))
+    except ValueError as error:
+        raise ValueError(f"{what} must be a regular array of numbers ({error})") from None
+    if host.dtype.kind not in "fiub" or isinstance(array, numpy.ma.MaskedArray):
+        raise TypeError(f"{what} must be real numbers, got {type(array).__name__} of dtype {host.dtype}")
+    return host
+
+
+def require_like(array: Any, shape: tuple[int, ...], who: object, what: str) -> None:
+    """`require_float`, and a ValueError for another shape: what NumPy could broadcast would be a wrong answer.
+
+    Args:
+        array: what was given. shape: that it must have.
+        who, what: begin the sentence, a layer say, which is put into words only then, and ``"an error"``.
+    """
+    require_float(array, who)
+    if array.shape != shape:
+        raise ValueError(f"{who} expects {what} of shape {shape}, got {array.shape}")
+
+
+def require_float(array: Any, who: object) -> None:
     """Refuse what the engine cannot compute with, in a sentence.
 
     Raises:
         TypeError: the array lives on the other side (host or device), or is no floating-point array.
+        ValueError: it is empty, or a single number.
     """
-    if not isinstance(array, xp.ndarray):
+    if not isinstance(array, xp.ndarray) or isinstance(array, numpy.ma.MaskedArray):
         given = f"{type(array).__module__}.{type(array).__name__}"
         raise TypeError(
             f"{who} expects an array of the backend {name()!r}, got {given}: move it with minifa.asarray(x)"
@@ -213,6 +259,8 @@ def require_float(array: Any, who: str) -> None:
         raise TypeError(
             f"{who} expects floating-point numbers, got dtype {array.dtype}: convert it with x.astype({str(_dtype)!r})"
         )
+    if array.size == 0 or array.ndim == 0:
+        raise ValueError(f"{who} expects a batch (N, ...) of at least one example, got an array of shape {array.shape}")
 
 
 # Work in chunks

@@ -36,7 +36,6 @@ import json
 import math
 import time
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,7 @@ from typing import Any
 
 import numpy
 
+from .data.npz import DAMAGED, open_member, read_members
 from .files import write_whole
 from .network import check_state
 from .runs import environment
@@ -244,32 +244,16 @@ def _unpack(path: Path, content: bytes) -> Checkpoint:
         raise CheckpointError(f"'{path}' is damaged or cut short: its checksum is wrong ({len(content)} bytes)")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
+            with open_member(archive, archive.getinfo(MANIFEST)) as text:
+                manifest = json.load(text)
             _check_manifest(manifest)
-            arrays = {
-                name.removesuffix(".npy"): _read_array(archive.read(name))
-                for name in archive.namelist()
-                if name != MANIFEST
-            }
+            arrays = read_members(archive, but=MANIFEST)
         _check_arrays(manifest["arrays"], arrays)
-    # What zipfile, json and NumPy raise between them for a file that was made up.
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-        MemoryError,
-    ) as error:
+    # What zipfile and json raise between them for a file that was made up.
+    except (*DAMAGED, KeyError, TypeError) as error:
         raise CheckpointError(f"'{path}' is no checkpoint that can be used: {error}") from error
     del manifest["format"]
     return Checkpoint(path, **{**manifest, "arrays": arrays})
-
-
-def _read_array(content: bytes) -> numpy.ndarray:
-    return numpy.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _check_manifest(manifest: Any) -> None:

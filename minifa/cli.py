@@ -14,7 +14,8 @@ from typing import Any
 
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables
 from .checkpoints import CheckpointError
-from .commands import reproduce, sweep
+from .commands import data as data_command
+from .commands import doctor, reproduce, sweep
 from .exits import DIVERGED, FAILED, INTERRUPTED, OK, WRONG_USE
 from .experiments import Experiment, Result
 from .options import (
@@ -58,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, TypeError, OSError, ImportError, backend.BackendError) as error:
-        print(f"minifa {options.command}: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, backend.BackendError) as error:
+        said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
+        print(f"minifa {options.command}: {said}", file=sys.stderr)
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
 
@@ -78,7 +80,7 @@ class _Parser(argparse.ArgumentParser):
             given = message.split("invalid choice: ")[1].split("'")[1]
             message = unknown(COMMANDS, given, "command")
         elif message.startswith("unrecognized arguments: "):
-            given = message.removeprefix("unrecognized arguments: ").split()[0]
+            given = message.removeprefix("unrecognized arguments: ").partition(" ")[0]
             known = [option for action in self._actions for option in action.option_strings]
             message = unknown(known, given, "option") if given.startswith("-") else message
         self.print_usage(sys.stderr)
@@ -181,7 +183,7 @@ def _train(options: argparse.Namespace) -> int:
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
             print(f"interrupted {place}{_how_to_go_on(folder)}", file=sys.stderr)
-        return _finish_run(folder, experiment, dataset.name, trainer, result) or interrupt.exit_code
+        return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
 
 
 def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
@@ -245,11 +247,13 @@ def _how_to_go_on(folder: Path) -> str:
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
 
 
-def _finish_run(folder: Path, experiment: Experiment, data_name: str, trainer: Trainer, result: Result) -> int:
+def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:
     """What is left to write and to tell once training has returned."""
     runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
-    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {data_name}")
+    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {dataset.name}")
     print(tables.history_table(trainer.history))
+    if dataset.note:
+        print(f"\n{dataset.note}")
     print(f"\nwritten to {folder}")
     if result.diverged:
         print(f"training diverged: {trainer.divergence}; try a smaller --lr", file=sys.stderr)
@@ -611,10 +615,16 @@ COMMANDS: dict[str, Command] = {
     ),
     "figures": (_describe_figures, "draw all pictures of a finished run into its folder", _figures),
     "rules": (_describe_nothing, "the learning rules: equation, paper, and what each needs", _rules),
+    "data": (data_command.describe, "the data sets: list them, check their files, download them", data_command.run),
     "info": (_describe_info, "versions, backend, threads, and which data sets were found", _info),
     "bench": (
         _describe_bench,
         "time a training step, beside PyTorch where it is installed, or measure its memory",
         _bench,
+    ),
+    "doctor": (
+        doctor.describe,
+        "whether this machine computes what it should, CPU and GPU: a report to send with a bug",
+        doctor.run,
     ),
 }

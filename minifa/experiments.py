@@ -9,10 +9,11 @@ import functools
 import importlib.resources
 import inspect
 import math
+import numbers
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from . import rules, schedules, weights
@@ -31,6 +32,31 @@ from .workers import side_by_side
 GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 UNTUNED_RATE = 0.01
 MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
+
+
+# What the fields of an experiment may be, by their annotations; a file or a caller may bring anything.
+KINDS: dict[str, type] = {
+    "str": str,
+    "int": numbers.Integral,
+    "float": numbers.Real,
+    "bool": bool,
+    "Mapping[str, Any]": Mapping,
+    "None": type(None),
+}
+KINDS_IN_WORDS = {
+    "str": "a word",
+    "str | None": "a word or None",
+    "int": "a whole number",
+    "float": "a number",
+    "float | None": "a number or None",
+    "bool": "True or False",
+    "Mapping[str, Any]": "a mapping of options",
+}
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether a value is of this kind; True and False are no numbers."""
+    return isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
 @dataclass(frozen=True)
@@ -58,6 +84,9 @@ class Experiment:
         validation: fraction of the training set held out and measured instead of the test set (for choosing a rate).
         alignment: whether the alignment of every layer is measured after every epoch.
 
+    Raises:
+        TypeError: a value of another type than it has here.
+
     >>> from minifa.experiments import Experiment
     >>> Experiment(rule="kolen_pollack").decay(), Experiment(rule="fa").decay()
     (0.01, 0.0)
@@ -82,6 +111,12 @@ class Experiment:
     seed: int = 0
     validation: float = 0.0
     alignment: bool = True
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, wanted = getattr(self, one.name), str(one.type)
+            if not any(_is(value, kind) for kind in wanted.split(" | ")):
+                raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
 
     def rate(self) -> float:
         """The learning rate in force."""
@@ -110,6 +145,7 @@ class Result:
         layers: names of the weighted layers, in forward order.
         diverged: whether the loss was no longer finite.
         error: why it failed; None: it did not.
+        name: what it is called in tables and pictures, as the row of a table is; empty: by its rule.
     """
 
     experiment: Experiment
@@ -120,6 +156,7 @@ class Result:
     layers: tuple[str, ...] = ()
     diverged: bool = False
     error: str | None = None
+    name: str = ""
 
 
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:

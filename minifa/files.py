@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import IO
 
 
 def write_whole(path: str | Path, content: bytes | str, previous: Path | None = None) -> None:
@@ -23,15 +24,33 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     try:
         with open(beside, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and place.exists():
-            os.replace(place, previous)
-        os.replace(beside, place)
+            force_to_disk(file)
+        move_into_place(beside, place, previous)
     except BaseException:  # Ctrl-C included: no half-written file stays behind
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def force_to_disk(file: IO[bytes]) -> None:
+    """Let nothing that was written into the file be lost any more, were the machine to stop now. Raises OSError."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def move_into_place(beside: Path, place: Path, previous: Path | None = None) -> None:
+    """Rename a file that is complete and forced to the disk, and force the renaming to the disk as well.
+
+    Args:
+        beside, place: where it is and where it shall be, in one folder.
+        previous: where a file that is in its place is moved to; None: it is replaced.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    if previous is not None and place.exists():
+        os.replace(place, previous)
+    os.replace(beside, place)
     _settle(place.parent)
 
 

@@ -32,9 +32,16 @@ class Loss:
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         raise NotImplementedError
 
+    def check_pair(self, output: Array, target: Array) -> None:
+        """Raise TypeError or ValueError unless both are arrays of one shape (N, n_out)."""
+        backend.require_float(output, "a loss")
+        backend.require_like(target, output.shape, "a loss", "targets")
+        if output.ndim != 2:
+            raise ValueError(f"a loss expects outputs of shape (N, n_out), got {output.shape}")
+
     def check(self, y: Any, n: int, n_out: int) -> None:
         """Raise ValueError or TypeError unless y can be the target of n outputs of width n_out (see `target`)."""
-        y = y if hasattr(y, "dtype") else numpy.asarray(y)
+        y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "what targets are made of")
         if y.dtype.kind in "iu":
             check_classes(backend.to_host(y), n, n_out)
         elif y.dtype.kind != "f":
@@ -53,11 +60,12 @@ class Loss:
         >>> mf.HalfSquaredError().target([2, 0], output=mf.asarray(np.zeros((2, 3)))).tolist()
         [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
         """
+        backend.require_float(output, "a loss")
         if output.ndim != 2:
             raise ValueError(
                 f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"
             )
-        y = y if hasattr(y, "dtype") else numpy.asarray(y)
+        y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "what targets are made of")
         n, n_out = output.shape
         self.check(y, n, n_out)
         if y.dtype.kind in "iu":
@@ -113,6 +121,7 @@ class SoftmaxCrossEntropy(Loss):
         return (1 - self.label_smoothing) * target + self.label_smoothing / output.shape[1]
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        self.check_pair(output, target)
         shifted = output - output.max(axis=1, keepdims=True)
         log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
         values = -(target * log_softmax).sum(axis=1)
@@ -134,6 +143,7 @@ class SigmoidCrossEntropy(Loss):
     error_equation = "e = (sigmoid(a) - t) / n_out / n"
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        self.check_pair(output, target)
         values = xp.maximum(output, 0) - output * target + xp.log1p(xp.exp(-xp.abs(output)))
         sigmoid = (1 + xp.tanh(output / 2)) / 2
         return values.mean(axis=1), (sigmoid - target) / output.shape[1]
@@ -153,6 +163,7 @@ class MeanSquaredError(Loss):
     error_equation = "e = 2 * (a - t) / n_out / n"
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        self.check_pair(output, target)
         difference = output - target
         return (difference * difference).mean(axis=1), difference * (2 / output.shape[1])
 
@@ -171,6 +182,7 @@ class HalfSquaredError(Loss):
     error_equation = "e = (a - t) / n"
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        self.check_pair(output, target)
         difference = output - target
         return (difference * difference).sum(axis=1) / 2, difference
 

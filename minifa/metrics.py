@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .backend import Array, xp
+from .backend import Array, require_float, require_like, xp
 from .layers.base import Layer, Weighted
 from .losses import Loss
 from .network import Network
@@ -148,13 +148,29 @@ def _matrices(W: Array, B: Array | None) -> tuple[Array | None, ...]:
     return angle(W, B), sign_agreement(W, B), xp.where(size > 0, ratio, math.nan)
 
 
+def _check_pair(a: Array, b: Array) -> None:
+    """Raise TypeError or ValueError unless the two have one shape."""
+    require_float(a, "a comparison")
+    require_like(b, a.shape, "a comparison", "a second array")
+
+
 def angle(a: Array, b: Array) -> Array:
-    """Angle in degrees between two arrays read as vectors, a number on the backend; NaN where one of them is zero."""
+    """Angle in degrees between two arrays read as vectors, a number on the backend; NaN where one of them is zero.
+
+    Raises:
+        TypeError, ValueError: no arrays of the backend, or of unequal shapes.
+    """
+    _check_pair(a, b)
     return _angles(a.reshape(1, -1), b.reshape(1, -1))[0]
 
 
 def sample_angles(a: Array, b: Array) -> Array:
-    """Angle in degrees between two errors (N, ...), example by example: (N,), NaN where one of the two is zero."""
+    """Angle in degrees between two errors (N, ...), example by example: (N,), NaN where one of the two is zero.
+
+    Raises:
+        TypeError, ValueError: as `angle`.
+    """
+    _check_pair(a, b)
     return _angles(a.reshape(len(a), -1), b.reshape(len(b), -1))
 
 
@@ -194,7 +210,12 @@ def _units(rows: Array) -> Array:
 
 
 def sign_agreement(a: Array, b: Array) -> Array:
-    """Fraction of entries with the same sign, a number on the backend; zeros agree with zeros."""
+    """Fraction of entries with the same sign, a number on the backend; zeros agree with zeros.
+
+    Raises:
+        TypeError, ValueError: as `angle`.
+    """
+    _check_pair(a, b)
     return (xp.sign(a) == xp.sign(b)).mean()
 
 

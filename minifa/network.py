@@ -225,7 +225,7 @@ class Network:
                 f"the network computes in {self.dtype}, got an input of {x.dtype}: "
                 f"convert it with x.astype({str(self.dtype)!r}), or make the network after minifa.use(..., dtype=...)"
             )
-        if x.ndim < 2 or len(x) == 0:
+        if x.ndim < 2:
             raise ValueError(
                 f"the network expects a batch (N, ...) of at least one example, got an array of shape {x.shape}"
             )
@@ -237,7 +237,12 @@ class Network:
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
-        not asked for."""
+        not asked for.
+
+        Raises:
+            TypeError, ValueError: what is no error of the output's shape.
+        """
+        backend.require_float(delta, "the network's backward pass")
         with backend.one_pass():
             return backward_chain(self.layers, delta, rule)
 
@@ -255,12 +260,10 @@ class Network:
         >>> mf.Network([mf.Linear(2, 1, init="zero")]).predict([[1, 2], [3, 4]]).tolist()
         [[0.0], [0.0]]
         """
-        host = numpy.asarray(backend.to_host(x))
-        if host.dtype.kind not in "fiub":
-            raise TypeError(f"predict expects numbers, got dtype {host.dtype}")
+        host = backend.numbers_of(x, "the inputs of predict")
         if not numpy.isfinite(host).all():
             raise ValueError("predict got numbers that are not finite (NaN or inf)")
-        if len(host) == 0:
+        if host.size == 0 or host.ndim == 0:
             raise ValueError("predict got no examples")
         batches = (host[i : i + batch_size].astype(self.dtype) for i in range(0, len(host), batch_size))
         with self.preserved():
@@ -328,10 +331,13 @@ def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: st
             f"the state does not belong to {whose}: missing {missing or 'nothing'}, unknown {extra or 'nothing'}"
         )
     for key, array in arrays.items():
-        given = numpy.asarray(backend.to_host(state[key]))
+        try:
+            given = backend.numbers_of(state[key], f"{key!r} in {whose}")
+        except TypeError as error:
+            raise ValueError(f"{key!r} must hold finite numbers: {error}") from None
         if given.shape != array.shape:
             raise ValueError(f"{key!r} has shape {array.shape} in {whose}, got {given.shape}")
-        if given.dtype.kind not in "fiub" or not numpy.isfinite(given).all():
+        if not numpy.isfinite(given).all():
             raise ValueError(f"{key!r} must hold finite numbers")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,8 +62,8 @@ class Optimizer:
     ) -> None:
         check_range("lr", lr, 0, math.inf)
         check_range("weight_decay", weight_decay, 0, math.inf)
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0, got {clip_norm}")
+        if clip_norm is not None:
+            check_above_zero("clip_norm", clip_norm)
         self.lr, self.weight_decay, self.clip_norm = float(lr), float(weight_decay), clip_norm
         self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
@@ -292,6 +293,8 @@ class Adam(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas are two numbers, got {betas!r}")
         for beta in betas:
             check_range("each of betas", beta, 0, 1)
         check_above_zero("eps", eps)
@@ -412,12 +415,19 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {one.name: one for one in (SGD, Adam, A
 
 
 def check_range(what: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError unless low <= value < high."""
+    """Raise ValueError unless low <= value < high, TypeError for what is no number."""
+    _check_number(what, value)
     if not low <= value < high:
         raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {value}")
 
 
 def check_above_zero(what: str, value: float) -> None:
-    """Raise ValueError unless value > 0."""
+    """Raise ValueError unless value > 0, TypeError for what is no number."""
+    _check_number(what, value)
     if not value > 0:
         raise ValueError(f"{what} must be above 0, got {value}")
+
+
+def _check_number(what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{what} is a number, got {value!r}")

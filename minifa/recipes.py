@@ -64,7 +64,8 @@ class RecipeError(ValueError):
 
     def __init__(self, place: str, problems: Sequence[str]) -> None:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        told = (problem.replace("\n", "\n    ") for problem in problems)  # further lines stand under a problem's first
+        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in told))
         self.problems = list(problems)
 
 
@@ -77,12 +78,14 @@ class TableRow:
         experiment: what is run for it, under the first seed.
         seeds: how many seeds are run.
         published: the number that was published, in the table's measure; None: none was.
+        own: names of the settings in which it differs from the recipe.
     """
 
     name: str
     experiment: Experiment
     seeds: int
     published: float | None
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Recipe:
         measure: of its table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
         published_by: whose numbers stand in the table.
         rows: of the table; empty: it is none.
-        settings: what the file set, by name.
+        settings: what was set, by name.
+        changes: what was set in the place of what the file says, ``"training.epochs=20"``.
     """
 
     name: str
@@ -108,6 +112,7 @@ class Recipe:
     published_by: str = ""
     rows: tuple[TableRow, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
 
 def _data_name(value: Any) -> str:
@@ -223,7 +228,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     table, rows = _table(parts.get("table"), parts.get("row", []), settings, problems)
     if problems:
         raise RecipeError(place, problems)
-    return Recipe(name, experiment, **words, **table, rows=rows, settings=settings)
+    return Recipe(name, experiment, **words, **table, rows=rows, settings=settings, changes=tuple(changes))
 
 
 def take_apart(
@@ -349,6 +354,7 @@ def _table(
     """What [table] and every [[row]] say."""
     if about is None and rows == []:
         return {}, ()
+    about = {} if about is None else about
     if not isinstance(about, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         problems.add("table", "a table is a section [table] with a section [[row]] for each of its rows")
         return {}, ()
@@ -379,7 +385,12 @@ def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, pr
     for problem in of_row:
         if problem not in problems:  # the base's problems are told once
             problems.add(where, problem)
-    return TableRow(found.get("name") or str(number), experiment, found.get("seeds") or seeds, found.get("published"))
+    name, of_seeds, own = (
+        found.get("name") or str(number),
+        found.get("seeds") or seeds,
+        frozenset(found.get("set") or {}),
+    )
+    return TableRow(name, experiment, of_seeds, found.get("published"), own)
 
 
 def _row_name(value: Any) -> str:
@@ -414,6 +425,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
     problems = Problems()
     sets: dict[tuple[str, str | None], data.Dataset] = {}
     failed: set[tuple[str, str | None]] = set()
+    refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to the rules it was told of
     for experiment in of_each_kind(experiments_):
         where = experiment.data, experiment.data_dir
         if where not in sets and where not in failed:
@@ -425,7 +437,11 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
         if experiment.weights is not None and not Path(experiment.weights).is_file():
             problems.add("model.weights", f"there is no file '{experiment.weights}'")
         elif where in sets:
-            _try(experiment, sets[where], problems)
+            reason = _try(experiment, sets[where])
+            if reason is not None:
+                refused.setdefault((experiment.model, experiment.data, reason), []).append(experiment.rule)
+    for (model, name, reason), under in refused.items():  # most reasons are the same under every rule
+        problems.add(f"{model} under {', '.join(dict.fromkeys(under))} on {name}", reason)
     if problems:
         raise RecipeError(place, problems)
     return sets
@@ -447,9 +463,11 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     return list(found.values())
 
 
-def _try(experiment: Experiment, dataset: data.Dataset, problems: Problems) -> None:
+def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
+    """Why it cannot be built; None: it can."""
     try:
         experiments.parts(experiment, dataset)
         experiments.build(experiment, dataset)
     except (ValueError, TypeError, OSError, ImportError) as error:
-        problems.add(f"{experiment.model} under {experiment.rule} on {experiment.data}", error)
+        return str(error)
+    return None

@@ -61,7 +61,7 @@ def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: in
         seeds: of each row; None: as many as the recipe says.
 
     Raises:
-        ValueError: the recipe has no table, or no row of that name.
+        ValueError: the recipe has no table, or no row of that name; a change of it changes no row.
 
     >>> from minifa import recipes, reproduce
     >>> recipe = recipes.read("lillicrap")
@@ -75,6 +75,10 @@ def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: in
         if name not in known:
             raise ValueError(unknown(known, name, f"row of {recipe.name!r}"))
     chosen = [row for row in recipe.rows if not rows or row.name in rows]
+    for change in recipe.changes:
+        name = change.partition("=")[0].strip()
+        if all(name in row.own for row in chosen):
+            raise ValueError(f"{change} changes nothing: every row of {recipe.name!r} has a {name} of its own")
     most = max(row.seeds for row in chosen) if seeds is None else seeds
     return [
         _task(row, seed, Path(folder))
@@ -248,6 +252,8 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
         )
     if recipe.published_by:
         notes.append(f"published: {recipe.published_by}")
+    if recipe.changes:
+        notes.append(f"changed from the recipe: {', '.join(recipe.changes)}")
     notes += [recipe.note] if recipe.note else []
     notes += sorted({one.result["note"] for one in outcomes if one.result and one.result["note"]})
     notes += [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
@@ -280,10 +286,11 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
 
 
 def results_of(outcomes: Sequence[Outcome]) -> list[experiments.Result]:
-    """The runs' histories for `minifa.figures.learning_curves`, under the names of their rows."""
+    """The runs' histories for `minifa.figures` (`learning_curves`, `alignment_curves`, ...), under the names of their
+    rows."""
     found = []
     for one in outcomes:
         if one.result is not None:
             for result in runs.read_results(one.task.folder):
-                found.append(replace(result, experiment=replace(result.experiment, rule=one.task.row)))
+                found.append(replace(result, name=one.task.row))
     return found

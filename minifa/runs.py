@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy
 
-from . import backend, experiments
+from . import backend, experiments, locks
 from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
@@ -102,46 +102,15 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Keep other processes from writing into this run folder. The system holds the lock and drops it with the process,
-    however that ends, so that none is left behind; the file ``.lock`` only carries it.
+    """Keep other processes from writing into this run folder (see `minifa.locks`); the file ``.lock`` carries the lock.
 
     Raises:
         RunInUse: another process holds it.
     """
-    path = Path(folder) / ".lock"
-    with open(path, "a+", encoding="utf-8") as file:
-        if not _try_lock(file.fileno()):
-            file.seek(0)
-            raise RunInUse(f"{folder} is being written by {file.read().strip() or 'another process'}: let it end first")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+    with locks.locked(
+        Path(folder) / ".lock", lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
+    ):
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return _try_lock_on_windows(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: nothing can be known
-        return True
-    return True
-
-
-def _try_lock_on_windows(descriptor: int) -> bool:
-    import msvcrt
-
-    os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the text, which stays readable for others
-    try:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    except OSError:
-        return False
-    return True
 
 
 def read_experiment(folder: str | Path) -> experiments.Experiment:
@@ -186,6 +155,7 @@ def read_results(folder: str | Path) -> list[experiments.Result]:
 
 def _read_result(experiment: experiments.Experiment, history: list[Row], path: Path) -> experiments.Result:
     measured, last = "validation" if experiment.validation else "test", history[-1]
+    _check_rows(history, measured, path)
     try:
         score = experiments.score_of(last, measured)
     except KeyError as error:
@@ -193,6 +163,17 @@ def _read_result(experiment: experiments.Experiment, history: list[Row], path: P
     layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
     diverged = bool(last.get("diverged", not math.isfinite(last.get("train_loss", 0.0))))
     return experiments.Result(experiment, history, score, measured, 0.0, tuple(layers), diverged)
+
+
+def _check_rows(history: list[Row], measured: str, path: Path) -> None:
+    """Raise DataFileError unless what is made of these epochs is made of numbers."""
+    numbers = {"train_loss", "diverged", f"{measured}_accuracy", f"{measured}_loss"}
+    for row in history:
+        if type(row.get("epoch")) is not int:
+            raise DataFileError(f"the epochs in {path} have no number, or one that is none: {row.get('epoch')!r}")
+        for key, value in row.items():
+            if isinstance(value, str) and (key in numbers or "." in key):
+                raise DataFileError(f"epoch {row['epoch']} in {path} has no number as its {key}, but {value[:100]!r}")
 
 
 def _require(path: Path, *names: str) -> None:
@@ -207,7 +188,7 @@ def _read_experiments(path: Path) -> list[experiments.Experiment]:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         return [experiments.Experiment(**one) for one in described]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataFileError(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
 
 
@@ -223,7 +204,10 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz")
     as_it_ended = replace(experiment, weights=None)  # what it started from may be gone, and is not needed
-    net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
-    for part, owner in (("network/", net), ("rule/", rule)):
-        owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
+    try:
+        net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
+        for part, owner in (("network/", net), ("rule/", rule)):
+            owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
+    except ValueError as error:
+        raise DataFileError(f"{path} cannot be opened: {error}") from error
     return net, rule, experiment

@@ -35,10 +35,10 @@ def summary_table(results: Sequence[Result]) -> str:
 
 
 def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """Results by rule, rules in order of first appearance, seeds in order."""
+    """Results by rule, or by name where they have one, in order of first appearance, seeds in order."""
     found: dict[str, list[Result]] = {}
     for result in sorted(results, key=lambda r: r.experiment.seed):
-        found.setdefault(result.experiment.rule, []).append(result)
+        found.setdefault(result.name or result.experiment.rule, []).append(result)
     return found
 
 

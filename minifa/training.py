@@ -18,7 +18,7 @@ import numpy
 from . import backend, metrics
 from .backend import Array, xp
 from .data.augment import Augmentation, shown
-from .data.base import Examples
+from .data.base import DataFileError, Examples
 from .data.batches import Batches
 from .divergence import Divergence, Watch
 from .files import write_whole
@@ -63,10 +63,19 @@ class History(list[Row]):
 
         Raises:
             FileNotFoundError: there is no such file.
+            DataFileError: it is no such table: torn, damaged, or with other lines than its header announces.
         """
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return cls({key: _read_cell(cell) for key, cell in row.items() if cell} for row in rows)
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                text = file.read()
+            columns, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataFileError(f"'{path}' is no table of epochs ({error})") from error
+        if text and not text.endswith("\n"):
+            raise DataFileError(f"'{path}' ends in the middle of a line: go on with the run, or take that line out")
+        if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
+            raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
+        return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
 
 
 def _read_cell(cell: str) -> int | float | str:
@@ -174,7 +183,6 @@ class Trainer:
         self.diverged = self.stopping = self.stopped = False
         self.divergence: Divergence | None = None
         self.watch = Watch(net, rule, loss, optimizer, check_every)
-        self.augmentation = augmentation
 
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
         """Train for so many epochs more and return the history. An epoch that was stopped, or loaded, in its middle is
@@ -190,6 +198,8 @@ class Trainer:
             ValueError: fewer than one epoch or example per batch; a last batch on which batch norm could not train;
                 other examples or batches in the middle of an epoch.
         """
+        for examples in (train, *([] if validation is None else [validation])):
+            _check_examples(examples)
         if epochs < 1 or batch_size < 1:
             raise ValueError(f"training needs at least 1 epoch and 1 example per batch, got {epochs} and {batch_size}")
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
@@ -359,6 +369,7 @@ class Trainer:
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
+        _check_examples(examples)
         total: Any = 0.0
         correct: Any = 0
         with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
@@ -372,6 +383,11 @@ class Trainer:
         if examples.y.ndim == 1:
             found["accuracy"] = int(correct) / len(examples)
         return found
+
+
+def _check_examples(examples: Any) -> None:
+    if not isinstance(examples, Examples) or not len(examples):
+        raise TypeError(f"training takes examples as minifa.data.validate makes them, got {repr(examples)[:100]}")
 
 
 def layout(train: Examples, batch_size: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy
 
-from .backend import to_host
+from .backend import numbers_of
 from .data.base import DataFileError
 from .files import write_whole
 from .layers import BatchNorm, Flatten, Weighted
@@ -148,7 +148,7 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
     """Host arrays by name, from tensors of PyTorch too, without what counts batches."""
     wanted = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
     return {
-        name: array.detach().cpu().numpy() if hasattr(array, "detach") else numpy.asarray(to_host(array))
+        name: array.detach().cpu().numpy() if hasattr(array, "detach") else numbers_of(array, repr(name))
         for name, array in wanted.items()
     }
 

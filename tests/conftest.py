@@ -16,8 +16,33 @@ from minifa.threads import available_cores
 CUPY = standin.make_cupy()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--standin-coverage",
+        action="store_true",
+        help="run what uses the stand-in for CuPy, and tell which lines of the engine ran on it",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--standin-coverage"):
+        try:
+            from standin.measure import Measure
+        except ModuleNotFoundError as error:
+            raise pytest.UsageError(f"--standin-coverage: {error}; pip install coverage") from error
+        config.pluginmanager.register(Measure(CUPY))
+
+
 def pytest_report_header() -> str:
     return standin.HEADER
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long fuzzing runs where its mark is named, ``-m fuzz``; no other choice of tests needs to leave it out."""
+    if "fuzz" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("fuzz")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(autouse=True)

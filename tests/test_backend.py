@@ -235,6 +235,7 @@ def test_warnings_that_the_caller_silenced_are_silent_in_every_thread():
 # --- the switch -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("engine")
 def test_use_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="unknown backend 'jax'"):
         mf.use("jax")
@@ -304,6 +305,7 @@ def test_a_draw_depends_on_every_part_of_its_name():
     assert len({first, *(generator(*one).random() for one in others)}) == 5
 
 
+@pytest.mark.usefixtures("engine")
 def test_seeds_and_purposes_are_checked():
     from minifa.streams import generator
 
@@ -315,6 +317,7 @@ def test_seeds_and_purposes_are_checked():
         mf.rules.FA(seed=0.5)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "name, sd", [("he_normal", 0.1), ("he_uniform", 0.1), ("xavier_normal", 1 / 15), ("torch", 1 / 600**0.5)]
 )

@@ -230,6 +230,7 @@ def test_stopping_anywhere_and_going_on_changes_nothing():
     assert_same_training(whole, stopped)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("other", [numbers(24), numbers(seed=1)], ids=["more", "others"])
 def test_an_epoch_is_finished_with_the_examples_it_was_begun_with(other):
     one = small_trainer(callbacks=[StopAt(2)])
@@ -243,6 +244,7 @@ def test_an_epoch_is_finished_with_the_examples_it_was_begun_with(other):
     assert one.history.column("epoch") == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_epoch_that_failed_is_not_gone_on_with():
     class Fail(Callback):
         def on_step(self, trainer, examples):
@@ -437,6 +439,7 @@ MADE_UP = {
 }
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("what", MADE_UP)
 def test_a_file_that_was_made_up_is_refused(what, kept, tmp_path):
     change, words = MADE_UP[what]
@@ -465,7 +468,7 @@ def test_objects_are_never_unpickled(kept, tmp_path):
         archive.comment = b"0" * 64
     path = tmp_path / "trap.ckpt"
     path.write_bytes(packed.getvalue()[:-64] + checkpoints._digest(packed.getvalue()))
-    refused(path, "Object arrays cannot be loaded")
+    refused(path, "nothing is unpickled")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -519,6 +522,7 @@ def test_a_rule_that_counts_where_nothing_is_kept_is_refused(tmp_path):
         load(tmp_path / "x.ckpt", make())
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_one_before_is_offered_where_it_is_good(kept, tmp_path):
     path, before = tmp_path / "x.ckpt", tmp_path / "x.ckpt.previous"
     path.write_bytes((kept / "x.ckpt").read_bytes()[:-1])
@@ -591,6 +595,7 @@ def test_numbers_that_are_not_finite_are_not_kept(tmp_path):
 # --- while training ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     ("column", "scores", "best"),
     [
@@ -642,6 +647,7 @@ def test_a_stop_is_kept(tmp_path):
     assert read(tmp_path / "last.ckpt").position() == "in epoch 2 after 2 batches, step 5"
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_diverging_training_keeps_its_last_good_checkpoint(tmp_path):
     net = Network([Linear(6, 5), ReLU(), Linear(5, 3)])
     rule = mf.rules.BP().attach(net)
@@ -651,6 +657,7 @@ def test_a_diverging_training_keeps_its_last_good_checkpoint(tmp_path):
     assert read(tmp_path / "last.ckpt").step < 3
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("options", [{"every_seconds": 0}, {"every_steps": 0}, {"every_seconds": float("nan")}])
 def test_impossible_intervals_are_refused(options, tmp_path):
     with pytest.raises(ValueError, match="every so many seconds"):

@@ -1,13 +1,16 @@
 """CIFAR in its publisher's binary form, from files made here."""
 
+import gzip
 import hashlib
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import minifa as mf
 from minifa.data import DataFileError, DataNotFound, cifar
+from minifa.data.folders import Checked
 
 N = 200  # records in a file; the real ones hold 10,000
 
@@ -54,14 +57,28 @@ def test_where_the_files_may_be(place, top, tmp_path):
     assert mf.data.find(tmp_path)["cifar10"] == str(there)
 
 
+def test_compressed_files_are_read_as_well(top, tmp_path):
+    """As the message about missing files says."""
+    for name in cifar.CIFAR10.files:
+        content = (top / "cifar10" / "cifar-10-batches-bin" / name).read_bytes()
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+    np.testing.assert_array_equal(mf.data.cifar10(tmp_path).train.x, mf.data.cifar10(top).train.x)
+    (tmp_path / "test_batch.bin.gz").write_bytes(gzip.compress(content + b"x", 1))
+    with pytest.raises(DataFileError, match=r"test_batch\.bin.gz' holds more than 614,600 bytes; expected 614,600"):
+        mf.data.cifar10(tmp_path)
+
+
 def test_copies_are_told_by_their_checksums(top, monkeypatch):
     assert "copy" in mf.data.load("cifar10", top).note
     folder = top / "cifar10" / "cifar-10-batches-bin"
     labels = np.concatenate([np.fromfile(folder / name, "uint8")[::3073] for name in cifar.TRAIN_FILES])
     monkeypatch.setattr(cifar, "TRAIN_LABELS", hashlib.sha256(labels.tobytes()).hexdigest())
     assert "JPEG copy" in mf.data.load("cifar10", top).note
-    sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in cifar.CIFAR10.files}
-    monkeypatch.setattr(cifar, "PUBLISHED", sums)
+    contents = {
+        name: Checked(N * 3073, md5=hashlib.md5((folder / name).read_bytes()).hexdigest())
+        for name in cifar.CIFAR10.files
+    }
+    monkeypatch.setattr(cifar, "CIFAR10", replace(cifar.CIFAR10, contents=contents))
     assert mf.data.load("cifar10", top).note == ""
 
 
@@ -72,7 +89,7 @@ def test_damaged_files_are_refused(top, tmp_path):
     whole = short.read_bytes()
     short.unlink()
     short.write_bytes(whole[:-1])
-    with pytest.raises(DataFileError, match=r"data_batch_3\.bin' has 614,599 bytes; expected 614,600"):
+    with pytest.raises(DataFileError, match=r"data_batch_3\.bin' holds 614,599 bytes; expected 614,600"):
         mf.data.cifar10(tmp_path)
     short.write_bytes(b"\x0b" + whole[1:])
     with pytest.raises(DataFileError, match="holds the label 11; expected 0..9"):
@@ -83,7 +100,7 @@ def test_damaged_files_are_refused(top, tmp_path):
 
 
 def test_cifar100_takes_the_fine_label(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_note", lambda name, paths: "")
+    monkeypatch.setattr(cifar, "_note", lambda name, source, paths: "")
     rng = np.random.default_rng(0)
     for name, count in (("train.bin", 5 * N), ("test.bin", N)):
         records = rng.integers(0, 100, (count, 3074), dtype="uint8")

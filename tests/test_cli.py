@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, what it writes, how it answers mistakes, and its exit codes."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -260,3 +261,12 @@ def test_the_rate_that_is_told_is_the_rate_in_force(capsys):
     """Adam is left at its own default, and says so."""
     assert cli.main(["train", "--model", "mlp", "--optimizer", "adam", "--epochs", "1", "--out", "run"]) == 0
     assert "rate 0.001 for bp: no grid was run" in capsys.readouterr().out
+
+
+def test_a_copy_of_the_data_is_told_beside_every_number(monkeypatch, capsys):
+    copied = dataclasses.replace(mf.data.load("digits"), note="digits from a copy")
+    monkeypatch.setattr(mf.data, "load", lambda *arguments: copied)
+    assert cli.main(["train", *SMALL, "--out", "run"]) == 0
+    assert "\n\ndigits from a copy\n" in capsys.readouterr().out
+    assert cli.main(["compare", *SMALL, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--out", "both"]) == 0
+    assert "\n\ndigits from a copy\n" in capsys.readouterr().out

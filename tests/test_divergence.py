@@ -150,6 +150,7 @@ def test_a_run_that_stays_finite_is_the_same_however_often_one_looks():
     assert_same_bits(ended[0], ended[2])
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_run_ends_at_the_update_after_which_it_is_noticed_and_its_last_row_is_kept():
     for check_every, steps in ((1, 3), (4, 4), (50, 8)):
         net = two_layers()
@@ -203,6 +204,7 @@ def test_on_a_device_the_flag_is_read_now_and_then(engine):
     assert engine == "numpy" or one.net.step % 4 == 0  # four updates in an epoch, and its last is always looked at
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_impossible_interval_is_refused():
     with pytest.raises(ValueError, match="check_every is a number of updates from 1 up, got 0"):
         trainer(two_layers(), check_every=0)

@@ -91,6 +91,7 @@ def test_a_network_asked_for_the_input_s_error_sends_it_through_frozen_layers():
     np.testing.assert_array_equal(net.backward(rule.error, rule), below)
 
 
+@pytest.mark.usefixtures("engine")
 def test_unfrozen_layers_learn_again_under_a_rule_attached_anew():
     net = Network([Linear(4, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 3)], seed=0)
     net.freeze("linear1")
@@ -176,6 +177,7 @@ def test_a_frozen_batch_norm_takes_a_last_batch_of_one():
     assert len(trainer.fit(train, epochs=1, batch_size=4)) == 2
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_summary_and_a_trace_tell_what_is_frozen():
     net = Network([Linear(2, 3), Tanh(), Linear(3, 3), BatchNorm(3), Linear(3, 2)], seed=0)
     net.freeze("linear2", "batchnorm1")
@@ -191,6 +193,7 @@ def test_the_summary_and_a_trace_tell_what_is_frozen():
     assert ("carry", "linear2") in told
 
 
+@pytest.mark.usefixtures("engine")
 def test_what_cannot_be_frozen_is_refused_and_nothing_changes():
     net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
     with pytest.raises(ValueError, match="unknown layer to freeze 'linaer2': did you mean linear2"):

@@ -55,6 +55,7 @@ def test_parameters_are_as_many_as_published(name):
     assert net.output_shape == (10,)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", SIZES)
 def test_a_step_can_be_made_and_moves_every_parameter(name):
     net = build(name, n_out=5)
@@ -68,12 +69,14 @@ def test_a_step_can_be_made_and_moves_every_parameter(name):
     assert all((array != before[key]).any() for key, array in net.state().items() if key.endswith(".W"))
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", set(MODELS) - {"mlp", "linear_task", "tiny"})
 def test_a_model_of_images_refuses_others_by_name(name):
     with pytest.raises(ValueError, match=f"the model '{name}' needs images .* got 30 per example"):
         MODELS[name]((30,), 10)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", ["lenet", "lenet_cifar", "moskovitz", "alexnet", "allconv"])
 def test_images_too_small_for_a_model_are_refused_by_name(name):
     with pytest.raises(ValueError, match=f"the model '{name}' cannot take images of 4 x 4 x 3: .* larger than"):
@@ -104,6 +107,7 @@ def test_the_two_readings_of_moskovitz():
         assert W.std() == pytest.approx(TRUNCATED_SD * sd, rel=0.05)
 
 
+@pytest.mark.usefixtures("engine")
 def test_signs_of_truncated_weights_stand_at_the_angle_that_theory_gives():
     net = build("moskovitz_tf")
     rule = mf.rules.USF().attach(net)
@@ -140,6 +144,7 @@ def test_the_narrow_residual_networks_are_as_in_the_paper(name, weighted, last):
     assert ends == [(32, 32, 16), (16, 16, 32), (8, 8, 64)]
 
 
+@pytest.mark.usefixtures("engine")
 def test_resnet18_has_the_stem_that_is_asked_for():
     small = build("resnet18")
     assert len(small.weighted) == 18 + 3  # three projections
@@ -163,12 +168,14 @@ def test_an_initialiser_is_found_by_the_name_that_it_bears(written):
     assert mf.Linear(3, 2, init=written).init.name == written
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("written", ["gaussian(0)", "gaussian(-1)", "gaussian(nan)", "gaussian(x)", "gaussian(1"])
 def test_an_initialiser_with_a_wrong_number_is_refused(written):
     with pytest.raises(ValueError, match=r"is written gaussian\(0.01\)"):
         mf.initialisers.find(written)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("rule", ["fa", "frsf", "brsf"])
 def test_magnitudes_of_feedback_can_come_from_another_initialiser_than_the_weights(rule):
     net = mf.Network([mf.Linear(200, 300, init="torch"), mf.ReLU(), mf.Linear(300, 200, init="torch")], seed=1)

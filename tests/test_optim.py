@@ -216,6 +216,7 @@ def test_state_continues_exactly(name, engine):
         np.testing.assert_array_equal(array, net.state()[key], err_msg=key)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "spoil, message",
     [
@@ -237,6 +238,7 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
         np.testing.assert_array_equal(array, before[key])
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "make, message",
     [

@@ -8,6 +8,10 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -420,6 +424,26 @@ def test_the_stand_in_offers_nothing_that_cupy_lacks():
         "__file__",
     }
     assert not hasattr(cupy.ndarray, "__index__") and not hasattr(cupy.ndarray, "__contains__")
+
+
+def test_the_measure_tells_which_lines_of_the_engine_did_not_run_on_the_stand_in():
+    """`pytest --standin-coverage` over one file: its variants on the stand-in alone, and far from enough of them."""
+    pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
+    command = [sys.executable, "-m", "pytest", "-q", "--standin-coverage", "tests/test_losses.py"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 1 and "deselected" in done.stdout and "failed" not in done.stdout, done.stdout
+    told = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
+    assert len(told["layers/conv.py"].split()) > 30 and len(told.get("losses.py", "").split()) < 10
+    (percent,) = re.findall(r"^([\d.]+) % of the engine's lines", done.stdout, re.M)
+    assert 0 < float(percent) < 50
+
+
+def test_only_lines_inside_functions_are_counted():
+    pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
+    from standin.measure import function_lines
+
+    source = "import os\n\nclass A:\n    x = 1\n\n    def f(\n        self,\n    ):\n        y = 2\n        return y\n"
+    assert function_lines(source) == {9, 10}
 
 
 def train(xp):

@@ -27,6 +27,7 @@ def test_a_traced_step_trains_to_the_last_bit_as_an_untraced_one(description, en
     assert_same_bits(traced, train_a_little(description))
 
 
+@pytest.mark.usefixtures("engine")
 def test_node_perturbation_too():
     """By itself, because it refuses the batch norm of the other rules' network."""
     ends = []

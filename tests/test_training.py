@@ -213,12 +213,14 @@ def test_a_diverging_run_stops_and_keeps_its_history(threads, monkeypatch):
     assert "linear2.weight_angle" in history[0] and "linear2.weight_angle" not in history[1]
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("epochs, batch_size", [(0, 8), (1, 0), (-1, 8)])
 def test_impossible_numbers_are_refused(epochs, batch_size):
     with pytest.raises(ValueError, match="at least 1 epoch and 1 example per batch"):
         trainer().fit(examples(), epochs, batch_size)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_last_batch_of_one_is_refused_before_the_first_step():
     one = trainer()
     before = one.net.state()
@@ -258,6 +260,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_progress_bar_is_silent_where_there_is_no_terminal(terminal, monkeypatch, capsys):
     stream = Terminal() if terminal else io.StringIO()
@@ -272,6 +275,7 @@ def test_the_progress_bar_is_silent_where_there_is_no_terminal(terminal, monkeyp
         assert written == ""
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_progress_bar_shows_throughput(monkeypatch):
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)

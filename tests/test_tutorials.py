@@ -37,7 +37,7 @@ def kept(script):
 
 
 def test_every_tutorial_is_there_and_every_notebook_has_its_script():
-    assert [int(path.name[:2]) for path in SCRIPTS] == [*range(1, 13), 14]  # 13 comes with the recipes it is about
+    assert [int(path.name[:2]) for path in SCRIPTS] == [*range(1, 15)]
     assert {path.stem for path in TUTORIALS.glob("*.ipynb")} <= {path.stem for path in SCRIPTS}
 
 

@@ -265,6 +265,7 @@ def two_linear():
     return Network([Linear(4, 4), ReLU(), Linear(4, 4)])
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "modules, expected",
     [
@@ -310,6 +311,7 @@ def changed(state, **changes):
 STATE = linear_state("0", "2")
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "state, names, complaint",
     [
@@ -335,6 +337,7 @@ def test_what_does_not_fit_is_told_and_nothing_changes(state, names, complaint):
     assert_same_bits(before, net.state())
 
 
+@pytest.mark.usefixtures("engine")
 def test_flattened_rows_need_the_image_s_shape():
     net = Network([Conv2d(1, 2, 3), Flatten(), Linear(8, 2)])
     with pytest.raises(
@@ -390,6 +393,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(safetensors, tmp_path,
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.usefixtures("engine")
 def test_files_that_are_none_are_refused_and_nothing_changes(safetensors, tmp_path):
     net = two_linear()
     before = net.state()
@@ -421,6 +425,7 @@ def test_numbers_that_numpy_does_not_have_are_refused(torch, safetensors, tmp_pa
         weights.load(Network([Linear(2, 3)]), path)
 
 
+@pytest.mark.usefixtures("engine")
 def test_without_the_package_a_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)

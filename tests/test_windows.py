@@ -105,6 +105,7 @@ def test_output_size_is_the_floor_of_the_formula(size, kernel, stride, padding, 
     assert windows.output_size(size, kernel, stride, padding) == expected
 
 
+@pytest.mark.usefixtures("engine")
 def test_sizes_are_integers_or_pairs():
     assert windows.pair(3, "stride", 1) == (3, 3) and windows.pair((1, 2), "stride", 1) == (1, 2)
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):

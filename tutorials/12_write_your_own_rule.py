@@ -433,6 +433,9 @@ plt.show()
 # A rule is an answer to *what carries the error?* or *what error is received?*, and a file. What makes it a result is
 # not the file but the three checks: the written formula, the sham, the claim with its numbers. They take longer to
 # write than the rule, and they are what lets you believe it.
+#
+# What lets others believe it is that they can run it again: [tutorial 13](13_from_recipe_to_figure.ipynb) makes an
+# experiment a text, and a table of it.
 
 # %% [markdown]
 # ## Exercises

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from .arrays import from_arrays, from_npz
 from .augment import AUGMENTATIONS, Augmentation, make_augmentation
-from .base import DataFileError, DataNotFound, Dataset, Examples, validate
+from .base import DataFileError, DataNotFound, Dataset, DownloadError, Examples, validate
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .digits import digits
+from .download import fetch_set, unlike_published
 from .folders import Source, data_folder, folders_searched, locate
 from .idx import read_idx
 from .mnist import FASHION_MNIST, MNIST, fashion_mnist, mnist
@@ -48,9 +50,7 @@ def load(name_or_path: str | os.PathLike[str], folder: str | os.PathLike[str] | 
     if name.lower().endswith(".npz"):
         return from_npz(name)
     if name not in DATASETS:
-        near = difflib.get_close_matches(name.lower(), DATASETS, n=2)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"no data set '{name}'; {hint}Known: {', '.join(DATASETS)}, or the path of a .npz file")
+        raise ValueError(f"{_no_such_set(name)}, or the path of a .npz file")
     return DATASETS[name](folder) if name in SOURCES else DATASETS[name]()
 
 
@@ -74,6 +74,67 @@ def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
     return places
 
 
+def download(name: str, folder: str | os.PathLike[str] | None = None, progress: bool = False) -> Path:
+    """Fetch what is missing of a data set, as `minifa data download` does; return the folder in which its files are.
+
+    It can be interrupted; the next call goes on from there. A file is in its place only when its size and its SHA-256
+    are right. What was there and is not the publisher's stays beside it, with .replaced behind its name. Where the
+    publisher's files are already, in any folder that `load` would search, nothing is fetched.
+
+    Args:
+        name: mnist, fashion_mnist, cifar10 or cifar100.
+        folder: the data folder, into which the set goes by its name; see `data_folder` for the default.
+        progress: show a bar for each file, where standard error is a terminal.
+
+    Raises:
+        ValueError: an unknown name, or a set that comes with minifa.
+        DownloadError: no mirror has it, another process downloads it, or the disk is too full.
+        OSError: the folder cannot be written to.
+
+    >>> mf.data.download("digits")
+    Traceback (most recent call last):
+    ValueError: 'digits' comes with minifa: it has no files to download or check
+    """
+    return fetch_set(_source(name), folder, progress)
+
+
+def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
+    """Whether the files of a data set are the publisher's, in a sentence; what is no data set at all is refused.
+
+    Args:
+        name: mnist, fashion_mnist, cifar10 or cifar100.
+        folder: as for `load`.
+
+    Raises:
+        ValueError: an unknown name, or a set that comes with minifa.
+        DataNotFound: there are no files.
+        DataFileError: one is damaged.
+
+    >>> mf.data.check("cifar")
+    Traceback (most recent call last):
+    ValueError: no data set 'cifar'; did you mean cifar10 or cifar100? Known: digits, mnist, ...
+    """
+    source = _source(name)
+    if not unlike_published(source, locate(source, folder)):
+        return "the publisher's files, byte for byte"
+    copy = load(name, folder)
+    return copy.note or f"{name} from a copy: its files are not the publisher's, byte for byte."
+
+
+def _source(name: str) -> Source:
+    if name not in DATASETS:
+        raise ValueError(_no_such_set(name))
+    if name not in SOURCES:
+        raise ValueError(f"'{name}' comes with minifa: it has no files to download or check")
+    return SOURCES[name]
+
+
+def _no_such_set(name: str) -> str:
+    near = difflib.get_close_matches(name.lower(), DATASETS, n=2)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"no data set '{name}'; {hint}Known: {', '.join(DATASETS)}"
+
+
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
@@ -81,11 +142,14 @@ __all__ = [
     "DataFileError",
     "DataNotFound",
     "Dataset",
+    "DownloadError",
     "Examples",
+    "check",
     "cifar10",
     "cifar100",
     "data_folder",
     "digits",
+    "download",
     "fashion_mnist",
     "find",
     "from_arrays",

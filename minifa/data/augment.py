@@ -65,7 +65,7 @@ class Augmentation:
 
     def drawn(self, x: Images, rng: np.random.Generator) -> Images:
         """A training batch (N, H, W, C): every image cropped and mirrored by its own draws."""
-        height, width, _ = self.shape(x.shape[1:])
+        height, width, _ = self.shape(_images(x).shape[1:])
         x = self._padded(x)
         rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
         top, left = rng.integers(0, rows, len(x)), rng.integers(0, columns, len(x))
@@ -80,7 +80,7 @@ class Augmentation:
 
     def measured(self, x: Images) -> Images:
         """Examples that are only measured, (N, H, W, C): the centre, nothing drawn."""
-        height, width, _ = self.shape(x.shape[1:])
+        height, width, _ = self.shape(_images(x).shape[1:])
         if height > x.shape[1] or width > x.shape[2]:
             x = self._padded(x)
         top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
@@ -89,6 +89,15 @@ class Augmentation:
     def _padded(self, x: Images) -> Images:
         p = self.padding
         return np.pad(x, ((0, 0), (p, p), (p, p), (0, 0))) if p else x
+
+
+def _images(x: Images) -> Images:
+    """x, where it is a batch of images on the host. Raises TypeError, ValueError."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":
+        raise TypeError(f"augmentation takes images as a NumPy array of numbers, got {type(x).__name__}")
+    if x.ndim != 4 or x.size == 0:
+        raise ValueError(f"augmentation takes images (N, height, width, channels), got shape {x.shape}")
+    return x
 
 
 def crop_flip(padding: int = 4) -> Augmentation:

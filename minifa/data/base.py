@@ -22,6 +22,10 @@ class DataNotFound(FileNotFoundError):
     """No data file where one was looked for; the sentence lists the places and the names expected."""
 
 
+class DownloadError(OSError):
+    """A data set could not be downloaded; the sentences tell what every mirror did and what was kept."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """Inputs and what they should become.
@@ -31,6 +35,7 @@ class Examples:
         y: int64 labels (N,), or float32 targets (N, n_out).
 
     Raises:
+        TypeError: what are no such arrays; `validate` makes them.
         ValueError: x and y of different lengths.
 
     >>> examples = mf.data.load("xor").train
@@ -42,6 +47,10 @@ class Examples:
     y: Array
 
     def __post_init__(self) -> None:
+        for what, array, kinds, ndims in (("x", self.x, "f", (2, 4)), ("y", self.y, "iuf", (1, 2))):
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds or array.ndim not in ndims:
+                given = f"{array.dtype} of shape {array.shape}" if hasattr(array, "dtype") else repr(array)[:100]
+                raise TypeError(f"{what} of examples is an array as minifa.data.validate makes it, got {given}")
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"x has {len(self.x)} examples and y has {len(self.y)}; each example needs exactly one of each"
@@ -51,8 +60,17 @@ class Examples:
         return len(self.x)
 
     def take(self, indices: npt.ArrayLike) -> Examples:
-        """The examples at these integer positions, in this order, copied."""
-        chosen = np.asarray(indices)
+        """The examples at these integer positions, in this order, copied.
+
+        Raises:
+            TypeError: positions that are no integers.
+            ValueError: one that there is not, or none.
+        """
+        chosen = as_array(indices, "the positions of examples")
+        if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
+            raise TypeError(f"positions of examples are integers in one row, got {chosen.dtype} {chosen.shape}")
+        if chosen.min() < -len(self) or chosen.max() >= len(self):
+            raise ValueError(f"positions from {chosen.min()} to {chosen.max()} in {len(self)} examples")
         return Examples(self.x[chosen], self.y[chosen])
 
     def head(self, n: int) -> Examples:
@@ -204,9 +222,13 @@ def as_array(values: npt.ArrayLike, what: str) -> Array:
     """The values as an array of integers or floats, not empty. Raises TypeError, ValueError."""
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except TypeError as error:
+        raise TypeError(f"{what} is no array on the host ({error}); move it there with minifa.to_host") from error
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{what} is not a regular array ({error}); give rows of equal length") from error
-    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{what} has masked values; take them out, or put numbers in their place with .filled")
+    if array.dtype.kind not in "iuf":  # NumPy counts spans of time among the integers
         raise TypeError(
             f"{what} holds values of type {array.dtype}; expected integers or floats, convert it with .astype"
         )

@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .base import DataNotFound
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What a file must be.
+
+    Attributes:
+        size: in bytes.
+        sha256: its checksum in hexadecimal digits.
+        md5: for the files of which no SHA-256 is published. It tells copies apart, and protects from no one.
+    """
+
+    size: int
+    sha256: str = ""
+    md5: str = ""
+
+
+@dataclass(frozen=True)
 class Source:
-    """The files of one data set.
+    """The files of one data set, and where they come from.
 
     Attributes:
         name: of the data set.
         files: their names.
-        addresses: where they are published.
+        mirrors: the folders on the web that serve what is downloaded, the most dependable first.
         system_folder: where a system package puts them; "" for nowhere.
         inside: the folder in which the publisher's archive has them; "" for none.
+        contents: what each file must be, unpacked.
+        downloads: what the mirrors serve, by name: each file with .gz, or one archive of them all.
+        citation: the source to cite, and the licence.
     """
 
     name: str
     files: tuple[str, ...]
-    addresses: tuple[str, ...]
+    mirrors: tuple[str, ...]
     system_folder: str = ""
     inside: str = ""
+    contents: Mapping[str, Checked] = field(default_factory=dict)
+    downloads: Mapping[str, Checked] = field(default_factory=dict)
+    citation: str = ""
+
+    @property
+    def archive(self) -> str:
+        """The name of the one archive that is downloaded, "" where the files are downloaded one by one."""
+        return next((name for name in self.downloads if name.endswith(".tar.gz")), "")
 
 
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -58,7 +86,7 @@ def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict
     searched = folders_searched(source, folder)
     missing = []
     for place in searched:
-        paths = {name: path for name in source.files if (path := _plain_or_gz(place / name)) is not None}
+        paths = {name: path for name in source.files if (path := plain_or_gz(place / name)) is not None}
         if len(paths) == len(source.files):
             return paths
         absent = [name for name in source.files if name not in paths]
@@ -68,12 +96,20 @@ def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict
         + "".join(f"  {name}\n" for name in source.files)
         + "in one of these folders:\n"
         + "\n".join(missing)
-        + f"\nPut them into {searched[0]}, or name their folder in MINIFA_DATA. Published at:\n"
-        + "\n".join(f"  {address}" for address in source.addresses)
+        + f"\nTo download them: {download_command(source, folder)}\n"
+        f"Or put them into {searched[0]}, or name their folder in MINIFA_DATA. Published at:\n"
+        + "\n".join(f"  {mirror}{source.archive}" for mirror in source.mirrors)
     )
 
 
-def _plain_or_gz(path: Path) -> Path | None:
+def download_command(source: Source, folder: str | os.PathLike[str] | None = None) -> str:
+    """The command that downloads the data set to where it is looked for first."""
+    where = [] if folder is None else ["--data-dir", os.fspath(folder)]
+    return shlex.join(["minifa", "data", "download", source.name, *where])
+
+
+def plain_or_gz(path: Path) -> Path | None:
+    """The file that is read under this name: the one that is there with it, else that with .gz; None: there is none."""
     for candidate in (path, path.with_name(path.name + ".gz")):
         if os.path.isfile(candidate):  # False where it cannot be read, whereas Path.is_file may raise
             return candidate

@@ -40,7 +40,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
         OSError: the file cannot be opened or read.
     """
     path = Path(path)
-    with _opened(path) as (stream, plain_size):
+    with unpacked(path) as (stream, plain_size):
         header_size = 4 + 4 * len(shape)
         _check_header(path, stream.read(header_size), shape)
         expected = header_size + math.prod(shape)
@@ -55,8 +55,9 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The decompressed stream, and the file's size where it is not compressed."""
+def unpacked(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The decompressed stream, and the file's size where it is not compressed. Raises DataFileError where it turns out
+    to be damaged, while it is read."""
     with path.open("rb") as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)

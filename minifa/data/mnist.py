@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .base import DataFileError, Dataset, Examples
-from .folders import Source, locate
+from .folders import Checked, Source, locate
 from .idx import read_idx
 
 N_TRAIN, N_TEST, SIDE = 60_000, 10_000, 28
@@ -26,20 +26,48 @@ MNIST = Source(
     "mnist",
     FILES,
     (
-        "http://yann.lecun.com/exdb/mnist/",
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",  # the publisher's own, often out of order
     ),
+    contents={
+        FILES[0]: Checked(47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+        FILES[1]: Checked(60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+        FILES[2]: Checked(7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+        FILES[3]: Checked(10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+    },
+    downloads={
+        f"{FILES[0]}.gz": Checked(9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        f"{FILES[1]}.gz": Checked(28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        f"{FILES[2]}.gz": Checked(1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        f"{FILES[3]}.gz": Checked(4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+    },
+    citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998), Gradient-based learning applied to document "
+    "recognition, Proceedings of the IEEE 86, 2278-2324. MNIST: Y. LeCun, C. Cortes, CC BY-SA 3.0",
 )
 FASHION_MNIST = Source(
     "fashion_mnist",
     FILES,
     (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-        "https://github.com/zalandoresearch/fashion-mnist/tree/master/data/fashion",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ),
     system_folder="/usr/share/datasets/fashion-mnist",  # Debian's package dataset-fashion-mnist
+    contents={
+        FILES[0]: Checked(47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+        FILES[1]: Checked(60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+        FILES[2]: Checked(7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+        FILES[3]: Checked(10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+    },
+    downloads={
+        f"{FILES[0]}.gz": Checked(26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        f"{FILES[1]}.gz": Checked(29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        f"{FILES[2]}.gz": Checked(4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        f"{FILES[3]}.gz": Checked(5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    },
+    citation="H. Xiao, K. Rasul, R. Vollgraf (2017), Fashion-MNIST: a novel image dataset for benchmarking "
+    "machine learning algorithms, arXiv:1708.07747. MIT licence, Zalando SE",
 )
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 FASHION_MEAN, FASHION_STD = 0.2860, 0.3530
@@ -74,8 +102,7 @@ def mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
         train=train,
         test=test,
         classes=tuple("0123456789"),
-        citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998), Gradient-based learning applied to document "
-        "recognition, Proceedings of the IEEE 86, 2278-2324. MNIST: Y. LeCun, C. Cortes, CC BY-SA 3.0",
+        citation=MNIST.citation,
     )
 
 
@@ -96,8 +123,7 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
         train=train,
         test=test,
         classes=FASHION_CLASSES,
-        citation="H. Xiao, K. Rasul, R. Vollgraf (2017), Fashion-MNIST: a novel image dataset for benchmarking "
-        "machine learning algorithms, arXiv:1708.07747. MIT licence, Zalando SE",
+        citation=FASHION_MNIST.citation,
     )
 
 

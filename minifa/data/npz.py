@@ -2,37 +2,129 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import math
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .base import DataFileError
 
+CHUNK = 1 << 20
+DEFLATES_TO = 1032  # bytes that deflate can make of one, at the most
+KINDS = {np.dtype(kind).str[1:] for kind in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"}
+HEADER_UP_TO = 4096  # bytes; 32 sizes of 20 digits are 700
+# What zipfile raises for a damaged, encrypted or made-up archive.
+DAMAGED = (
+    *(ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, OverflowError),
+    *(OSError, MemoryError),
+)
+
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every array of the file by name.
+    """Every array of the file by name. Whatever the file says of itself, reading it takes no more memory than twice
+    what its bytes can hold, compressed ones at most 1,032 times their number.
 
     Raises:
-        DataFileError: the file, which it names, is damaged or holds objects.
+        DataFileError: the file, which it names, is damaged or holds what are no numbers.
         OSError: it cannot be opened.
     """
     with path.open("rb") as stream:
         try:
-            found = np.load(stream, allow_pickle=False)
-            if not isinstance(found, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive of named ones")
-            return {key: found[key] for key in found.files}
-        # What NumPy and zipfile raise, between them, for a damaged, encrypted or pickled file.
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError, MemoryError) as error:
+            if stream.read(6) == np.lib.format.MAGIC_PREFIX:
+                raise ValueError("it is a single array, not an archive of named ones")
+            with zipfile.ZipFile(stream) as archive:
+                return read_members(archive)
+        except DAMAGED as error:
             raise DataFileError(f"'{path}' cannot be read as .npz ({error})") from error
+
+
+def read_members(archive: zipfile.ZipFile, but: str = "") -> dict[str, npt.NDArray[Any]]:
+    """Every array of an archive by name, without the member called ``but``. Raises ValueError, or one of `DAMAGED`."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if member.filename == but:
+            continue
+        if name == member.filename or name in found:
+            raise ValueError(f"it has the member {member.filename!r}, which is no array, or is there twice")
+        with open_member(archive, member) as stream:
+            try:
+                found[name] = _read_array(stream, member.file_size)
+            except ValueError as error:
+                raise ValueError(f"the array {name!r} {error}") from None
+    return found
+
+
+def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    """A member of an archive, to be read; refused where it cannot be as large as it says. Raises as `read_members`."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"the member {member.filename!r} is compressed by another method than NumPy's")
+    if member.file_size > DEFLATES_TO * member.compress_size:
+        raise ValueError(f"the member {member.filename!r} says that it is larger than its bytes can make it")
+    return archive.open(member)
+
+
+def _read_array(stream: IO[bytes], size: int) -> npt.NDArray[Any]:
+    """The array of an open .npy file of this size. Nothing is allocated before its header has been found to announce
+    exactly that."""
+    header, length = _read_header(stream)
+    match header:
+        case {"descr": str(kind), "fortran_order": bool(by_columns), "shape": tuple(shape)} if len(header) == 3:
+            pass
+        case _:
+            raise ValueError("has another header than NumPy writes for an array of numbers, and nothing is unpickled")
+    if kind[1:] not in KINDS:
+        raise ValueError(f"is of type {kind[:20]!r}; expected numbers, and nothing is unpickled")
+    if not all(type(n) is int and n > 0 for n in shape) or len(shape) > 32:
+        raise ValueError(f"has the shape {str(shape)[:100]}; expected up to 32 sizes from 1 up")
+    dtype = np.dtype(kind)
+    announced = length + math.prod(shape) * dtype.itemsize
+    if announced != size:
+        raise ValueError(f"has {size} bytes; its header announces {announced}")
+    values = np.empty(math.prod(shape), dtype)
+    _fill(stream, values.view(np.uint8))
+    return values.reshape(shape, order="F" if by_columns else "C")
+
+
+def _read_header(stream: IO[bytes]) -> tuple[Any, int]:
+    """(what the header of an .npy file says, its length in bytes).
+
+    Format: numpy.lib.format, versions 1 and 2; the third differs only in the names of fields of records.
+    """
+    start = stream.read(8)
+    if start[:6] != np.lib.format.MAGIC_PREFIX or tuple(start[6:]) not in ((1, 0), (2, 0)):
+        raise ValueError("does not begin as an array that NumPy wrote")
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(stream.read(width), "little")
+    if length > HEADER_UP_TO:
+        raise ValueError(f"has a header of {length} bytes; expected up to {HEADER_UP_TO}")
+    try:
+        header = ast.literal_eval(stream.read(length).decode("latin-1"))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise ValueError("has a header that cannot be read") from None
+    return header, 8 + width + length
+
+
+def _fill(stream: IO[bytes], values: npt.NDArray[np.uint8]) -> None:
+    done = 0
+    while done < len(values):
+        piece = stream.read(min(CHUNK, len(values) - done))
+        if not piece:
+            raise ValueError(f"ends after {done} of {len(values)} bytes")
+        values[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+        done += len(piece)
+    if stream.read(1):  # at its end the archive's checksum is compared, too
+        raise ValueError(f"goes on after the {len(values)} bytes that its header announces")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

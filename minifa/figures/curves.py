@@ -283,11 +283,11 @@ def _mark_starts(panels: Mapping[str, Axes], groups: Groups, dark: bool) -> bool
     """Diamonds at epoch 0 where theory has an angle between W and B. Returns whether there was one."""
     layers = _starting_layers(next(iter(groups.values()))[0])
     marked = False
-    for i, name in enumerate(groups):
-        rule = rules.make(name)
+    for i, (name, some) in enumerate(groups.items()):
+        rule = rules.make(some[0].experiment.rule)
         for layer, axes in panels.items():
             angle = rule.start_angle(layers[layer]) if layer in layers else None
-            if angle is not None and _has({name: groups[name]}, f"{layer}.weight_angle"):
+            if angle is not None and _has({name: some}, f"{layer}.weight_angle"):
                 axes.plot(0, angle, color=look(i, dark)["color"], clip_on=False, zorder=5, **HOLLOW)
                 marked = True
     return marked

@@ -156,8 +156,8 @@ def _pair(W: Any, B: Any) -> tuple[Host, Host | None]:
 
 
 def host(array: Any) -> Host:
-    """Numbers from host or backend, on the host, in float64."""
-    return numpy.asarray(backend.to_host(array), float)
+    """Numbers from host or backend, on the host, in float64. Raises TypeError, ValueError for what are none."""
+    return backend.numbers_of(array, "what is drawn").astype(float)
 
 
 def _in_words(w: Host, b: Host | None) -> str:

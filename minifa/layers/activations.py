@@ -17,13 +17,15 @@ class Activation(Layer):
     """y = f(x), element by element. Subclasses write f into an array, and its derivative in terms of what was kept."""
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         y = elementwise(self.f, x)
         self.cache = y if walk.training else None
         return y
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        return elementwise(self.times_slope, delta, self.cached())
+        y = self.cached()
+        self.check_error(delta, y.shape)
+        return elementwise(self.times_slope, delta, y)
 
     def f(self, y: Array, x: Array) -> None:
         """Write f(x) into y."""

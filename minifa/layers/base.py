@@ -7,11 +7,13 @@ convolutions alike.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import backend, initialisers
-from ..backend import Array, require_float, xp
+from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
 from ..streams import generator
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from ..rules.base import Rule
 
 Shape = tuple[int, ...]
+WHILE_DRAWN = 8  # bytes of a weight: it is drawn in float64
+SMALL = 1 << 28  # bytes: below, nobody asks whether they are free
 
 
 class Walk:
@@ -141,6 +145,10 @@ class Layer:
             raise RuntimeError(f"{self} has nothing to go back from: call forward with a training walk first")
         return self.cache
 
+    def check_error(self, delta: Array, shape: Shape) -> None:
+        """Raise TypeError or ValueError unless this is an error for an output of this shape, (N, ...)."""
+        require_like(delta, shape, self, "an error")
+
     def refuse(self, expected: str, shape: Shape) -> ValueError:
         return ValueError(f"{self} expects {expected}, got {format_shape(shape)} per example")
 
@@ -171,7 +179,8 @@ class Weighted(Layer):
         name: overrides the name that the network would give.
 
     Raises:
-        ValueError: a size below 1, an unknown initialiser.
+        TypeError: a size that is no whole number.
+        ValueError: a size below 1, weights for which memory does not suffice, an unknown initialiser.
 
     The same error, carried down by W and by a B:
 
@@ -188,9 +197,10 @@ class Weighted(Layer):
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
-        if min(shape) < 1:
-            raise ValueError(f"{self} needs sizes of at least 1, got {shape}")
-        self.weight_shape = shape
+        self.weight_shape = tuple(whole(size, f"every size of {self}") for size in shape)
+        needed = math.prod(shape) * WHILE_DRAWN
+        if needed > SMALL and needed > backend.free_bytes():
+            raise ValueError(f"the weights of {self}, {format_shape(shape)}, take {needed:,} bytes, more than is free")
         self.has_bias = bias
         self.init = initialisers.find(init)
         self.initialise(seed=0)
@@ -267,13 +277,15 @@ class Weighted(Layer):
         return self.correlate_and_sum(x, delta)[0]
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.infer(x.shape[1:])
         y = self.project(x, self.W, self.b)
         self.cache = x if walk.training else None
         return y
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
+        if self.cache is not None:
+            self.check_error(delta, (len(self.cache), *self.infer(self.cache.shape[1:])))
         self.learn(delta)
         return rule.carry(self, delta) if self.sends_down else None
 
@@ -285,6 +297,16 @@ class Weighted(Layer):
         self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
         if self.b is not None:
             self.grads["b"] = total
+
+
+def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int:
+    """The value as an int. Raises TypeError for what is no whole number, ValueError outside ``least`` to ``most``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} is a whole number, got {value!r}")
+    number = operator.index(value)
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{what} must be at least {least}{f' and at most {most:,}' if most else ''}, got {number}")
+    return number
 
 
 def as_matrix(array: Array) -> Array:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ..backend import Array, by_rows, each_chunk, reduce_chunks, require_float, sum_chunks, sum_rows, xp
-from .base import Layer, Shape, Walk, as_matrix, new_parameter
+from .base import Layer, Shape, Walk, as_matrix, new_parameter, whole
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -35,6 +35,7 @@ class BatchNorm(Layer):
         name: overrides the name that the network would give.
 
     Raises:
+        TypeError: features that are no whole number.
         ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of other width, or
             training on a single value per feature (a batch of one without positions), which has no variance.
 
@@ -53,11 +54,9 @@ class BatchNorm(Layer):
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
         super().__init__(name)
-        if features < 1 or not eps > 0 or not 0 <= momentum <= 1:
-            raise ValueError(
-                f"{self} needs features >= 1, eps > 0 and momentum in 0..1, "
-                f"got features={features}, eps={eps}, momentum={momentum}"
-            )
+        features = whole(features, f"the number of features of {self}")
+        if not eps > 0 or not 0 <= momentum <= 1:
+            raise ValueError(f"{self} needs eps > 0 and momentum in 0..1, got eps={eps}, momentum={momentum}")
         self.features, self.eps, self.momentum = features, eps, momentum
         self.initialise(seed=0)
 
@@ -83,7 +82,7 @@ class BatchNorm(Layer):
         return shape
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.infer(x.shape[1:])
         self.cache = None
         if not walk.training or self.frozen:
@@ -122,6 +121,7 @@ class BatchNorm(Layer):
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         x, mean, inverse = self.cached()
+        self.check_error(delta, x.shape)
         if self.frozen:
             return delta * (self.gamma * inverse) if self.sends_down else None
         flat_x, flat_delta = as_matrix(x), as_matrix(delta)

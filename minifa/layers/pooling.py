@@ -56,7 +56,7 @@ class Pool(Layer):
         return (*size, shape[2])
 
     def checked_output(self, x: Array) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         return xp.empty((len(x), *self.infer(x.shape[1:])), x.dtype)
 
     def spread(self, below: Array, size: Pair, share: Callable[[int, Array | None], Array]) -> None:
@@ -118,6 +118,7 @@ class MaxPool(Pool):
 
     def backward(self, delta: Array, rule: Rule) -> Array:
         shape, won_by = self.cached()
+        self.check_error(delta, won_by.shape)
         below = xp.empty(shape, delta.dtype)
 
         def piece(rows: slice) -> None:
@@ -169,7 +170,9 @@ class AvgPool(Pool):
         return y
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        below = xp.empty(self.cached(), delta.dtype)
+        n, *image = self.cached()
+        self.check_error(delta, (n, *self.infer(tuple(image))))
+        below = xp.empty((n, *image), delta.dtype)
         area = self.kernel[0] * self.kernel[1]
 
         def piece(rows: slice) -> None:
@@ -197,13 +200,14 @@ class GlobalAvgPool(Layer):
         return shape[2:]
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.infer(x.shape[1:])
         self.cache = x.shape if walk.training else None
         return x.mean(axis=(1, 2))
 
     def backward(self, delta: Array, rule: Rule) -> Array:
         n, height, width, channels = self.cached()
+        self.check_error(delta, (n, channels))
         each = (delta / (height * width)).reshape(n, 1, 1, channels)
         return xp.ascontiguousarray(xp.broadcast_to(each, (n, height, width, channels)))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, each_chunk, require_float, xp
-from .base import Layer, Shape, Walk
+from .base import Layer, Shape, Walk, whole
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -31,6 +31,7 @@ class LocalResponseNorm(Layer):
         name: overrides the name that the network would give.
 
     Raises:
+        TypeError: a size that is no whole number.
         ValueError: size below 1, alpha or beta below 0, or k not above 0.
 
     >>> layer = mf.LocalResponseNorm(size=3, alpha=3.0, beta=0.5, k=1.0)
@@ -49,11 +50,9 @@ class LocalResponseNorm(Layer):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, name: str | None = None
     ) -> None:
         super().__init__(name)
-        if size < 1 or alpha < 0 or beta < 0 or not k > 0:
-            raise ValueError(
-                f"{self} needs size >= 1, alpha and beta from 0 up and k > 0, "
-                f"got size={size}, alpha={alpha}, beta={beta}, k={k}"
-            )
+        size = whole(size, f"the number of channels that {self} sums")
+        if not (alpha >= 0 and beta >= 0 and k > 0):
+            raise ValueError(f"{self} needs alpha and beta from 0 up and k > 0, got alpha={alpha}, beta={beta}, k={k}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def infer(self, shape: Shape) -> Shape:
@@ -62,7 +61,7 @@ class LocalResponseNorm(Layer):
         return shape
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.infer(x.shape[1:])
         y, s = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
 
@@ -77,6 +76,7 @@ class LocalResponseNorm(Layer):
 
     def backward(self, delta: Array, rule: Rule) -> Array:
         x, s = self.cached()
+        self.check_error(delta, x.shape)
         below = xp.empty(x.shape, delta.dtype)
 
         def piece(rows: slice) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, require_float, xp
 from ..streams import generator
-from .base import Layer, Shape, Walk
+from .base import Layer, Shape, Walk, whole
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -29,11 +29,14 @@ class Flatten(Layer):
         return (math.prod(shape),)
 
     def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, self)
         self.cache = x.shape if walk.training else None
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), math.prod(x.shape[1:]))
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        return delta.reshape(self.cached())
+        shape = self.cached()
+        self.check_error(delta, (shape[0], math.prod(shape[1:])))
+        return delta.reshape(shape)
 
 
 class PadChannels(Layer):
@@ -45,6 +48,7 @@ class PadChannels(Layer):
         name: overrides the name that the network would give.
 
     Raises:
+        TypeError: channels that are no whole number.
         ValueError: fewer than one channel; in use, an input with more of them or one that is no image.
 
     >>> pixel = mf.asarray([[[[5.0, 7.0]]]])  # one image of one pixel, two channels
@@ -58,9 +62,7 @@ class PadChannels(Layer):
 
     def __init__(self, channels: int, name: str | None = None) -> None:
         super().__init__(name)
-        if channels < 1:
-            raise ValueError(f"{self} needs at least 1 channel, got {channels}")
-        self.channels = channels
+        self.channels = whole(channels, f"the number of channels of {self}")
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[2] > self.channels:
@@ -68,14 +70,16 @@ class PadChannels(Layer):
         return (*shape[:2], self.channels)
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         y = xp.zeros((len(x), *self.infer(x.shape[1:])), x.dtype)
         y[..., : x.shape[3]] = x
-        self.cache = x.shape[3] if walk.training else None
+        self.cache = x.shape if walk.training else None
         return y
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        return xp.ascontiguousarray(delta[..., : self.cached()])
+        *others, channels = self.cached()
+        self.check_error(delta, (*others, self.channels))
+        return xp.ascontiguousarray(delta[..., :channels])
 
 
 class Dropout(Layer):
@@ -113,7 +117,7 @@ class Dropout(Layer):
         self.seed = seed
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, str(self))
+        require_float(x, self)
         self.cache = None
         if not walk.training:
             return x
@@ -126,4 +130,6 @@ class Dropout(Layer):
         return {} if self.cache is None else {"mask": self.cache * (1 - self.p), "p": self.p}
 
     def backward(self, delta: Array, rule: Rule) -> Array:
-        return delta * self.cached()
+        factors = self.cached()
+        self.check_error(delta, factors.shape)
+        return delta * factors

@@ -8,6 +8,7 @@ from ..layers import Layer
 from ..layers.base import Shape, format_shape, infer_chain
 
 Model = list[Layer]
+DEEPEST = 10_000  # repetitions of what an architecture repeats: no number written by mistake runs for hours
 
 
 def image(shape: Shape, model: str) -> Shape:

@@ -16,8 +16,8 @@ from ..layers import (
     MaxPool,
     ReLU,
 )
-from ..layers.base import Shape
-from .base import Model, count_features, image
+from ..layers.base import Shape, whole
+from .base import DEEPEST, Model, count_features, image
 
 
 def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batch_norm: bool = False) -> Model:
@@ -31,9 +31,11 @@ def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batc
         batch_norm: whether one follows every convolution.
 
     Raises:
-        ValueError: inputs that are no images.
+        TypeError: a depth that is no whole number.
+        ValueError: inputs that are no images, or a depth below 0 or above 10,000.
     """
     height, width, below = image(input_shape, "cnn")
+    depth = whole(depth, "the depth of the model 'cnn'", least=0, most=DEEPEST)
     layers: Model = []
     for i in range(depth):
         layers += [Conv2d(below, channels, 3, padding=1), *([BatchNorm(channels)] if batch_norm else []), ReLU()]

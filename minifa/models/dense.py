@@ -17,7 +17,13 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
     Args:
         hidden: widths of the hidden layers.
         batch_norm: whether one follows every hidden linear layer.
+
+    Raises:
+        TypeError: widths that are no whole numbers.
+        ValueError: a width below 1.
     """
+    if not isinstance(hidden, (tuple, list)):
+        raise TypeError(f"hidden of the model 'mlp' are widths, as (100, 50), got {hidden!r}")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
     for width in hidden:

@@ -9,8 +9,8 @@ wide at its top, with projections where a block halves the map ("option B").
 from __future__ import annotations
 
 from ..layers import BatchNorm, Conv2d, GlobalAvgPool, Linear, MaxPool, PadChannels, ReLU, Residual
-from ..layers.base import Shape
-from .base import Model, image
+from ..layers.base import Shape, whole
+from .base import DEEPEST, Model, image
 
 
 def resnet20(input_shape: Shape, n_out: int, blocks: int = 3) -> Model:
@@ -21,13 +21,15 @@ def resnet20(input_shape: Shape, n_out: int, blocks: int = 3) -> Model:
         blocks: in each stage; the network has 6 * blocks + 2 weighted layers.
 
     Raises:
-        ValueError: inputs that are no images.
+        TypeError: blocks that are no whole number.
+        ValueError: inputs that are no images, or blocks below 1 or above 10,000.
 
     >>> net = mf.Network(mf.models.resnet20((32, 32, 3), n_out=10))
     >>> len(net.weighted), sum(array.size for array in net.parameters().values())
     (20, 269722)
     """
     layers = _stem(image(input_shape, "resnet20")[2], 16)
+    blocks = whole(blocks, "the number of blocks of a residual network's stage", most=DEEPEST)
     below = 16
     for width in (16, 32, 64):
         for _ in range(blocks):

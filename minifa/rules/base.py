@@ -268,6 +268,8 @@ class Rule:
             raise ValueError(
                 f"{name!r} of the rule {self.name!r} has shape {self.memory[name].shape}, got {given.shape}"
             )
+        if not bool(xp.isfinite(given).all()):
+            raise ValueError(f"{name!r} of the rule {self.name!r} must hold finite numbers")
         self.memory[name][...] = given
 
     def recall(self, layer: Weighted) -> Array:

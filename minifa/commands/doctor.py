@@ -1,0 +1,38 @@
+"""`minifa doctor`: what `minifa.doctor` finds on this machine, as a report to send with a bug."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .. import backend
+from ..files import write_whole
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument("--out", metavar="FILE", help="write the report into this file too (.txt, .json)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Examine NumPy, and CuPy where it can be used (or the one that --backend names); 0 all agrees, 1 something
+    differs."""
+    from tqdm import tqdm
+
+    from .. import doctor
+
+    out = None if options.out is None else Path(options.out)
+    if out is not None and out.suffix not in (".txt", ".json"):
+        raise ValueError(f"--out writes .txt or .json, got {options.out!r}")
+    chosen = options.backend or (None if backend.name() == "numpy" else backend.name())
+    usable = ["numpy"] if backend.cupy_status().startswith("not usable") else ["numpy", "cupy"]
+    backends = [chosen] if chosen else usable
+    with tqdm(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check", disable=None) as bar:
+        report = doctor.examine(backends, bar.update)
+    print(report.text())
+    if out is not None:
+        as_json = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
+        write_whole(out, (as_json if out.suffix == ".json" else report.text()) + "\n")
+        print(f"\nwritten to {out}")
+    return 0 if report.healthy else 1

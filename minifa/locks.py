@@ -1,0 +1,56 @@
+"""Locks between processes: one at a time writes into a run folder, or downloads a data set."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None]:
+    """Keep other processes out. The system holds the lock and drops it with the process, however that ends, so that
+    none is left behind; the file only carries it, and says who holds it.
+
+    Args:
+        path: the file, made where there is none.
+        refused: makes the error to raise where another process holds the lock, from the words for that process.
+
+    Raises:
+        OSError: what ``refused`` made, or the file cannot be opened.
+    """
+    with open(path, "a+", encoding="utf-8") as file:
+        if not _try_lock(file.fileno()):
+            file.seek(0)
+            raise refused(file.read().strip() or "another process")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _try_lock_on_windows(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nothing can be known
+        return True
+    return True
+
+
+def _try_lock_on_windows(descriptor: int) -> bool:
+    import msvcrt
+
+    os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the text, which stays readable for others
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    except OSError:
+        return False
+    return True

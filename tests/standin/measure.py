@@ -1,0 +1,96 @@
+"""How much of the engine the tests run on the stand-in: `pytest --standin-coverage`, which needs the package coverage.
+
+Of every test only that counts which happens while the stand-in is installed: a line that a test runs on NumPy alone
+stays uncovered. Counted are the statements inside functions; those of modules and classes run at import, whatever the
+backend.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coverage import Coverage
+
+import minifa
+from minifa import backend
+
+LEAST = 98.0  # percent
+
+# What is not the engine: no array of the device comes here, or only to be turned into one of the host.
+OUTSIDE = """__main__ bench bench_torch cli commands data doctor equations experiments explorer figures files
+    interrupts keeping logs marks memory options registry runs stepping tables text threads""".split()
+
+PACKAGE = Path(minifa.__file__).parent
+
+
+def engine_files() -> list[Path]:
+    """Every source file of minifa but those OUTSIDE: what is new counts until it is named there."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return [path for path in paths if path.relative_to(PACKAGE).with_suffix("").parts[0] not in OUTSIDE]
+
+
+def function_lines(source: str) -> set[int]:
+    """The lines inside functions, their heads not included."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines.update(range(node.body[0].lineno, (node.end_lineno or 0) + 1))
+    return lines
+
+
+class Measure:
+    """The plugin: picks the tests that use the stand-in, listens while it is installed, reports, fails below LEAST."""
+
+    def __init__(self, standin: Any) -> None:
+        self.standin = standin
+        self.coverage = Coverage(data_file=None, include=[str(path) for path in engine_files()])
+        self.coverage.exclude("raise NotImplementedError")  # what a subclass writes
+        self.missed: dict[str, list[int]] = {}
+        self.percent = 0.0
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """A test uses it as a variant of the fixture `engine`, or because its text speaks of it."""
+        kept = [item for item in items if self._uses_it(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+    def _uses_it(self, item: Any) -> bool:
+        if "engine" in item.fixturenames:
+            return item.callspec.params["engine"] == "standin"
+        return "standin" in inspect.getsource(item.function)
+
+    def pytest_sessionstart(self) -> None:
+        become = backend._ArrayModule._become
+
+        def listened(array_module: Any, module: Any) -> None:
+            become(array_module, module)
+            self.coverage.switch_context("standin" if module is self.standin else "host")
+
+        backend._ArrayModule._become = listened  # type: ignore[method-assign]
+        self.coverage.start()
+        self.coverage.switch_context("host")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.coverage.stop()
+        data = self.coverage.get_data()
+        data.set_query_contexts(["standin"])
+        statements = covered = 0
+        for path in engine_files():
+            counted = set(self.coverage.analysis2(str(path))[1]) & function_lines(path.read_text(encoding="utf-8"))
+            missed = counted - set(data.lines(str(path)) or ())
+            statements, covered = statements + len(counted), covered + len(counted) - len(missed)
+            if missed:
+                self.missed[path.relative_to(PACKAGE).as_posix()] = sorted(missed)
+        self.percent = 100 * covered / max(1, statements)
+        if self.percent < LEAST:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("engine lines run on the stand-in")
+        for name, lines in self.missed.items():
+            terminalreporter.write_line(f"{name}: not run {', '.join(map(str, lines))}")
+        terminalreporter.write_line(f"{self.percent:.2f} % of the engine's lines, at least {LEAST:g} % are asked for")

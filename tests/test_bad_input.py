@@ -1,0 +1,393 @@
+"""Bad input that once got further than it should, each with what it is answered now. Found by `fuzzing`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checks import LAYERS
+
+import minifa as mf
+from minifa import cli, losses, metrics, runs
+from minifa.data.base import DataFileError
+from minifa.data.npz import read_arrays
+from minifa.experiments import Experiment, run
+from minifa.training import History
+
+
+def npy(descr="'<f8'", shape="(3,)", values=bytes(24)):
+    """The bytes of an .npy file with this header."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode("latin-1")
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + values
+
+
+def archive(path, *members, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
+
+
+def refused_within(size, call, *expected):
+    """What was raised, where no more than so many bytes were allocated on the way."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(expected) as raised:
+            call()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= size, f"{peak:,} bytes were allocated"
+    return str(raised.value)
+
+
+# Arrays in files
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (npy(shape="(1000000000,)"), "announces"),
+        (npy(shape="(1152921504606846976,)"), "announces"),
+        (npy(shape="(99999999999999999999999,)"), "announces"),
+        (npy(shape="(0, 1099511627776)", values=b""), "sizes from 1 up"),
+        (npy(shape="(1.5,)"), "the shape (1.5,)"),
+        (npy(shape="(True, 3)"), "the shape (True, 3)"),
+        (npy(shape="5"), "another header"),
+        (npy(shape="(3,"), "cannot be read"),
+        (npy(shape="(" * 3000), "cannot be read"),
+        (npy(descr="'|O'"), "nothing is unpickled"),
+        (npy(descr="'<f99'"), "expected numbers"),
+        (npy(descr="[('a', '<f8')]"), "nothing is unpickled"),
+        (npy(values=bytes(23)), "announces"),
+        (npy(values=bytes(25)), "announces"),
+        (b"\x93NUMPY\1\0\xff\xff", "header of 65535 bytes"),
+        (b"", "does not begin"),
+    ],
+)
+def test_the_header_of_an_array_is_believed_only_as_far_as_its_file_goes(tmp_path, content, told):
+    path = archive(tmp_path / "data.npz", ("x.npy", content))
+    said = refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
+    assert "data.npz" in said and told in said, said
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_is_unpacked_only_as_far_as_deflate_can_have_packed_it(tmp_path, method):
+    """bzip2 makes 50 bytes of 64 million zeros."""
+    bomb = npy(shape=f"({1 << 23},)", values=bytes(1 << 26))
+    path = archive(tmp_path / "data.npz", ("x.npy", bomb), method=method)
+    assert "another method" in refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = archive(tmp_path / "data.npz", ("x.npy", npy()), ("x.npy", npy()))
+    with pytest.raises(DataFileError, match="there twice"):
+        read_arrays(path)
+
+
+def test_arrays_of_every_kind_of_number_are_read(tmp_path):
+    kinds = ["?", "i1", "u2", "<i4", ">i8", "f2", ">f4", "f8", "c8"]
+    arrays = {kind: np.asfortranarray(np.arange(6).reshape(2, 3).astype(kind)) for kind in kinds}
+    arrays["number"] = np.array(3)
+    np.savez(tmp_path / "plain.npz", **arrays)
+    np.savez_compressed(tmp_path / "packed.npz", **arrays)
+    for name in ("plain.npz", "packed.npz"):
+        found = read_arrays(tmp_path / name)
+        assert found.keys() == arrays.keys()
+        for key, array in arrays.items():
+            assert found[key].dtype == array.dtype and np.array_equal(found[key], array)
+
+
+# Run folders
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("run")
+    experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
+    result, trainer = run(experiment)
+    runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_table_that_was_torn_is_not_read_as_if_it_were_whole(folder):
+    """Cut within its last number, 0.9375 became 0.9."""
+    table = folder / "history.csv"
+    table.write_bytes(table.read_bytes()[:-3])
+    with pytest.raises(DataFileError, match="in the middle of a line"):
+        History.read_csv(table)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"epoch,loss\n0,1,2\n", "another length"),
+        (b"epoch,loss\n0\n", "another length"),
+        (b"epoch,epoch\n0,1\n", "a column twice"),
+        (b"epoch,loss\n0,\xff\n", "no table"),
+        (b'epoch,loss\n0,"1\n', "no table"),
+        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "no table"),
+    ],
+)
+def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, told):
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(DataFileError, match=told):
+        History.read_csv(tmp_path / "history.csv")
+
+
+@pytest.mark.parametrize("column", ["epoch", "test_accuracy", "train_loss", "linear2.true_angle"])
+def test_a_word_is_no_number_of_an_epoch(folder, column):
+    history = History.read_csv(folder / "history.csv")
+    history[-1][column] = "many"
+    history.save_csv(folder / "history.csv")
+    with pytest.raises(DataFileError, match="many"):
+        runs.read_results(folder)
+
+
+def change_config(folder, **changes):
+    """Other values in the experiment of a run folder."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["experiment"].update(changes)
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rule": 5},
+        {"model": ["mlp"]},
+        {"model_options": 1.5},
+        {"optimizer_options": None},
+        {"epochs": True},
+        {"epochs": "many"},
+        {"freeze": False},
+        {"seed": 0.5},
+        {"lr": "fast"},
+        {"alignment": 1},
+    ],
+)
+def test_an_experiment_is_made_of_what_its_fields_may_be(folder, changes):
+    ((name, value),) = changes.items()
+    with pytest.raises(TypeError, match=f"^{name} of an experiment is a?"):
+        Experiment(**changes)
+    change_config(folder, **changes)
+    with pytest.raises(DataFileError, match=name):
+        runs.open_run(folder)
+
+
+def test_numbers_of_numpy_are_numbers_of_an_experiment():
+    assert Experiment(seed=np.int64(3), lr=np.float32(0.5), validation=0).seed == 3
+
+
+def test_a_configuration_nested_without_end_is_refused(folder):
+    (folder / "config.json").write_text('{"experiment": ' + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(DataFileError, match="config.json"):
+        runs.read_experiment(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "no such"},
+        {"data": "no such"},
+        {"model_options": {"hidden": "wide"}},
+        {"model_options": {"hidden": 10**12}},
+        {"model_options": {"hidden": 10**40}},
+        {"model": "cnn", "data": "digits", "model_options": {"depth": 10**9}},
+        {"model": "resnet20", "data": "digits", "model_options": {"blocks": 10**9}},
+        {"model": "mlp", "model_options": {"hidden": 5}},
+    ],
+)
+def test_a_run_whose_network_cannot_be_made_is_refused_at_once(folder, changes):
+    change_config(folder, **changes)
+    assert "run cannot be opened" in refused_within(1 << 22, lambda: runs.open_run(folder), DataFileError)
+
+
+def test_weights_that_do_not_fit_another_network_are_refused_with_the_file_named(folder):
+    change_config(folder, data="digits")
+    with pytest.raises(DataFileError, match="linear1.W"):
+        runs.open_run(folder)
+
+
+# What layers and optimizers are made of
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mf.Linear(2.0, 3),
+        lambda: mf.Linear(2, True),
+        lambda: mf.Linear("2", 3),
+        lambda: mf.Conv2d(2, 3.5, 3),
+        lambda: mf.BatchNorm(2.5),
+        lambda: mf.PadChannels(2.5),
+        lambda: mf.LocalResponseNorm(None),
+        lambda: mf.SGD(lr="fast"),
+        lambda: mf.Adam(eps=None),
+        lambda: mf.RMSprop(alpha=True),
+        lambda: mf.SGD(clip_norm="x"),
+    ],
+)
+def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
+    with pytest.raises(TypeError, match="is a (whole )?number, got"):
+        make()
+
+
+def test_more_weights_than_memory_holds_are_refused_before_they_are_drawn():
+    assert "more than is free" in refused_within(1 << 20, lambda: mf.Linear(10**6, 10**7), ValueError)
+
+
+# Arrays
+
+
+def after_a_pass(layer, shape):
+    """A layer that has something to go back from, and the shape of its output."""
+    net = mf.Network([layer], input_shape=shape, input_error=True)
+    x = np.random.default_rng(0).standard_normal((4, *shape)).astype("f4")
+    return net.forward(x, mf.Walk(training=True)).shape
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_takes_back_an_error_of_its_outputs_shape_alone(name):
+    """An error of one example, or of one channel, was broadcast to the others."""
+    make, shape = LAYERS[name]
+    if len(make()) > 1:
+        pytest.skip("a whole network")
+    (layer,) = make()
+    wanted = after_a_pass(layer, shape)
+    for wrong in ((1, *wanted[1:]), (*wanted[:-1], 1), (*wanted, 1), (wanted[0], int(np.prod(wanted[1:])) + 1), ()):
+        if wrong != wanted:
+            with pytest.raises(ValueError, match="expects a"):
+                layer.backward(np.ones(wrong, "f4"), mf.rules.BP())
+    for alien in (5, [[1.0]], np.ones(wanted, "i8"), np.ma.masked_array(np.ones(wanted, "f4"))):
+        with pytest.raises(TypeError, match="expects"):
+            layer.backward(alien, mf.rules.BP())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_takes_no_empty_batch(name):
+    make, shape = LAYERS[name]
+    for wrong in (np.zeros((0, *shape), "f4"), np.float64(1)):
+        with pytest.raises((ValueError, TypeError), match="expects"):
+            make()[0].forward(wrong, mf.Walk(training=True))
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_loss_broadcasts_nothing(name):
+    loss, output = losses.LOSSES[name](), np.ones((3, 2), "f4")
+    for target in (np.ones((1, 2), "f4"), np.ones((3, 1), "f4"), np.ones((2,), "f4")):
+        with pytest.raises(ValueError, match="targets of shape"):
+            loss(output, target)
+    with pytest.raises(TypeError, match="a loss expects"):
+        loss(output.tolist(), output)
+    with pytest.raises(ValueError, match="regular array"):
+        loss.target([[1.0], [1.0, 2.0]], output)
+
+
+@pytest.mark.parametrize("compare", [metrics.angle, metrics.sample_angles, metrics.mean_angle, metrics.sign_agreement])
+def test_what_is_compared_has_one_shape(compare):
+    a = np.ones((3, 2), "f4")
+    for b in (a[:1], a[:, :1], a[None], a[:0]):
+        with pytest.raises(ValueError, match="a comparison expects"):
+            compare(a, b)
+    with pytest.raises(TypeError, match="a comparison expects"):
+        compare(a, a.astype("S3"))
+
+
+def test_examples_are_arrays_as_validate_makes_them():
+    x, y = np.ones((3, 2), "f4"), np.arange(3)
+    for wrong in (x.tolist(), x.astype("O"), x.astype("i8"), x[0]):
+        with pytest.raises(TypeError, match="^x of examples is an array"):
+            mf.data.Examples(wrong, y)
+    with pytest.raises(TypeError, match="^y of examples is an array"):
+        mf.data.Examples(x, y.tolist())
+    examples = mf.data.Examples(x, y)
+    for positions in ([0.5], [True, False, True], [[0]], "ab"):
+        with pytest.raises((TypeError, ValueError), match="positions of examples"):
+            examples.take(positions)
+    with pytest.raises(ValueError, match="from 0 to 3 in 3 examples"):
+        examples.take([0, 3])
+
+
+def test_training_takes_examples_and_nothing_else():
+    net = mf.Network([mf.Linear(2, 2)])
+    trainer = mf.Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD())
+    examples = mf.data.validate(np.ones((3, 2)), [0, 1, 0])
+    with pytest.raises(TypeError, match="takes examples"):
+        trainer.fit((examples.x, examples.y), 1)
+    with pytest.raises(TypeError, match="takes examples"):
+        trainer.fit(examples, 1, validation=set())
+    with pytest.raises(TypeError, match="takes examples"):
+        trainer.evaluate(None)
+
+
+def test_masked_values_are_not_taken_for_numbers():
+    """NumPy drops the mask, and what was masked was learnt from."""
+    masked = np.ma.masked_array(np.ones((3, 2)), [[True, False]] * 3)
+    for call in (
+        lambda: mf.data.validate(masked, [0, 1, 0]),
+        lambda: mf.Network([mf.Linear(2, 1)]).predict(masked),
+        lambda: mf.Network([mf.Linear(2, 1)]).load_state({"linear1.W": masked[:2, :1], "linear1.b": np.zeros(1)}),
+    ):
+        with pytest.raises((TypeError, ValueError), match="mask|real numbers"):
+            call()
+
+
+def test_spans_of_time_are_no_numbers():
+    days = np.ones((3, 2), "m8[D]")
+    for call in (lambda: mf.data.validate(days, [0, 1, 0]), lambda: mf.data.from_arrays(np.ones((3, 2)), days[:, 0])):
+        with pytest.raises(TypeError, match="of type timedelta64"):
+            call()
+
+
+def test_feedback_of_ones_own_is_made_of_finite_numbers():
+    net = mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)])
+    rule = mf.rules.FA().attach(net)
+    before = rule.B["linear2"].copy()
+    with pytest.raises(ValueError, match="finite"):
+        rule.set_feedback("linear2", [[np.nan], [1.0]])
+    for wrong in ("abc", {1}, [["a"], ["b"]]):
+        with pytest.raises(TypeError, match="must be real numbers"):
+            rule.set_feedback("linear2", wrong)
+    assert np.array_equal(rule.B["linear2"], before)
+
+
+def test_augmentation_takes_images_on_the_host():
+    crop = mf.data.Augmentation(padding=1)
+    with pytest.raises(TypeError, match="takes images"):
+        crop.drawn([[1.0]], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="takes images"):
+        crop.measured(np.ones((2, 2), "f4"))
+
+
+# The command line
+
+
+@pytest.mark.parametrize("words", [["rules", " "], ["rules", ""], ["rules", "\t"], [" "], [""]])
+def test_a_word_of_nothing_is_refused(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_memory_that_does_not_suffice_is_told(monkeypatch, capsys):
+    def run(options):
+        raise MemoryError
+
+    describe, summary, _ = cli.COMMANDS["rules"]
+    monkeypatch.setitem(cli.COMMANDS, "rules", (describe, summary, run))
+    assert cli.main(["rules"]) == 1
+    assert "memory does not suffice" in capsys.readouterr().err

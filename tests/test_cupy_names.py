@@ -1,0 +1,128 @@
+"""Every name and keyword that the source asks of CuPy is one that CuPy has: read from the source, without running it.
+
+Without CuPy the table of its names is asked; where CuPy is installed it is asked itself, and no GPU is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import tokenize
+from pathlib import Path
+
+import pytest
+from standin.contract import TABLE
+from standin.usage import Installed, Table, complaints, uses
+
+import minifa
+
+FILES = {
+    path.relative_to(Path(minifa.__file__).parent).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted(Path(minifa.__file__).parent.rglob("*.py"))
+}
+ROOTS = ("xp", "cupy")
+
+
+@pytest.fixture(scope="module")
+def installed():
+    try:
+        return Installed(importlib.import_module("cupy"))
+    except ImportError as error:
+        pytest.skip(f"CuPy is not installed here ({error}); its table was asked instead")
+
+
+@pytest.fixture(params=["table", "installed"])
+def cupy(request):
+    """Who is asked: the table, then CuPy itself."""
+    return Table() if request.param == "table" else request.getfixturevalue("installed")
+
+
+@pytest.mark.parametrize("file", [name for name, source in FILES.items() if uses(source)])
+def test_cupy_has_all_that_the_source_asks_for(file, cupy):
+    assert complaints(FILES[file], cupy) == []
+
+
+def test_no_use_is_overlooked():
+    """Counted in another way: as tokens."""
+    for file, source in FILES.items():
+        tokens = [token.string for token in tokenize.generate_tokens(io.StringIO(source).readline)]
+        written = [c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)]
+        found = [use.path.split(".")[0] for use in uses(source) if not use.path.startswith("ndarray.")]
+        assert sorted(found) == sorted(name for name in written if not name.startswith("_")), file
+
+
+def test_xp_goes_by_no_other_name():
+    """Through another name, or getattr(xp, name), a use would be out of sight."""
+    for file, source in FILES.items():
+        nodes = list(ast.walk(ast.parse(source)))
+        used = [node for node in nodes if isinstance(node, ast.Name) and node.id == "xp"]
+        with_a_dot = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+        assert sum(id(node) not in with_a_dot for node in used) == (file == "backend.py"), file  # where it is made
+        assert not any(isinstance(node, ast.alias) and node.name == "xp" and node.asname for node in nodes), file
+
+
+def test_methods_and_keywords_are_among_the_uses():
+    found = {(use.path, use.keywords) for source in FILES.values() for use in uses(source)}
+    assert ("ndarray.sum", ("axis", "keepdims")) in found and ("ndarray.astype", ("copy",)) in found
+    assert ("matmul", ("out",)) in found and ("cuda.Stream.null.synchronize", ()) in found
+
+
+PLANTED = [
+    ("xp.errstate()", "CuPy has no errstate"),
+    ("y = xp.vecdot(a, b)", "CuPy has no vecdot"),
+    ("f = xp.frompyfunc", "CuPy has no frompyfunc"),
+    ("xp.linalg.multi_dot([a, b])", "CuPy has no linalg.multi_dot"),
+    ("xp.random.Generator.permutation(rng, 5)", "CuPy has no random.Generator.permutation"),
+    ("xp.cuda.cudnn.create()", "CuPy has no cuda.cudnn.create"),
+    ("cupy.cudnn", "CuPy has no cudnn"),
+    ("xp.exp(x, where=mask)", "exp takes no where= in CuPy"),
+    ("xp.exp(x, x, x, x, x)", "exp takes 4 arguments in CuPy, got 5"),
+    ("xp.sum(x, initial=0)", "sum takes no initial= in CuPy"),
+    ("xp.clip(x, min=0, max=1)", "clip takes no min= in CuPy"),
+    ("xp.clip(x, 0)", "clip needs 3 arguments in CuPy"),
+    ("xp.einsum('ij->i', x, out=y)", "einsum takes no out= in CuPy"),
+    ("xp.zeros(3, device='gpu')", "zeros takes no device= in CuPy"),
+    ("xp.lib.stride_tricks.as_strided(x, s, t, writeable=False)", "takes no writeable= in CuPy"),
+    ("xp.add.reduce(x, where=m)", "add.reduce takes no where= in CuPy"),
+    ("xp.exp(x).sum(axis=0, where=m)", "ndarray.sum takes no where= in CuPy"),
+    ("y = xp.exp(x)\ny.mean(axis=0, where=m)", "line 2: ndarray.mean takes no where= in CuPy"),
+    ("a = xp.exp(x)\na.setflags(write=False)", "line 2: CuPy has no ndarray.setflags"),
+    ("a = xp.exp(x)\na @= b", "line 2: CuPy has no ndarray.__imatmul__"),
+]
+
+
+@pytest.mark.parametrize("source, complaint", PLANTED, ids=[source for source, _ in PLANTED])
+def test_a_planted_mistake_is_found(source, complaint, cupy):
+    (found,) = complaints(source, cupy)[:1]
+    assert complaint in found
+
+
+def test_what_only_the_table_knows_of_ufuncs():
+    assert complaints("xp.maximum.reduce(x)", Table()) == ["line 1: CuPy has no maximum.reduce"]
+    assert complaints("xp.multiply.at(x, i, 2)", Table()) == ["line 1: CuPy has no multiply.at"]
+
+
+def test_what_is_right_is_let_through(cupy):
+    right = """
+        xp.exp(x, out=y); xp.matmul(a, b, out=c); xp.add.at(x, i, 1); xp.add.reduce(x, axis=0, keepdims=True)
+        xp.einsum('ij->i', x, optimize=True); xp.pad(x, 1, mode='constant', constant_values=0)
+        xp.linalg.norm(x, axis=1); xp.concatenate([a, *b], axis=0); xp.clip(x, 0, 1); f(xp.maximum, xp.inf, xp._own)
+        xp.sqrt(x).astype('float32', copy=False); xp.cuda.runtime.memGetInfo()[0]; x.reshape(2, -1, order='C')
+    """
+    assert complaints("\n".join(line.strip() for line in right.splitlines()), cupy) == []
+
+
+def test_an_imported_object_is_no_array():
+    assert complaints("from .threads import pool\nxp.exp(x)\npool.resize(3)", Table()) == []
+
+
+def test_the_table_is_what_is_installed(installed):
+    """The table was made from one release; another one may have more, but must not have less of what is used."""
+    assert TABLE["cupy_version"] == "14.2.0"
+    asked = {use.path for source in FILES.values() for use in uses(source)}
+    for path in sorted(asked):
+        known, real = Table().parameters(path), installed.parameters(path)
+        if known is not None and real is not None and "." not in path:
+            names = {name for name in known if name[:1] not in "*x"}
+            assert names <= {*real, "out"}, path

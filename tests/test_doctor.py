@@ -1,0 +1,228 @@
+"""The doctor must find what is ill, on NumPy and on a device, and must not overlook a kind of layer or a rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CUPY
+
+import minifa as mf
+from minifa import backend, cli, doctor, layers
+from minifa.losses import LOSSES
+from minifa.optim import OPTIMIZERS
+from minifa.rules import RULES
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    def not_installed(name):
+        raise ImportError("No module named 'cupy'")
+
+    monkeypatch.setattr(backend.importlib, "import_module", not_installed)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """The stand-in, where CuPy would be."""
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
+    monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Examine these checks alone: ``only("Tanh", "fa")``."""
+    everything = doctor.checks
+
+    def choose(*names):
+        monkeypatch.setattr(doctor, "checks", lambda: [check for check in everything() if check.name in names])
+
+    return choose
+
+
+def wrong(report):
+    return {(finding.backend, finding.name): finding.wrong for finding in report.findings if finding.wrong}
+
+
+# What is examined
+
+
+def test_every_kind_of_layer_is_examined():
+    known = {one for one in vars(layers).values() if isinstance(one, type) and issubclass(one, mf.Layer)}
+    examined = {type(layer) for make, _ in doctor.LAYERS.values() for layer in make()}
+    assert known - {mf.Layer, mf.Weighted} == examined
+
+
+def test_every_rule_loss_and_optimizer_is_examined(monkeypatch):
+    class New(mf.rules.FA):
+        name = "new"
+
+    monkeypatch.setitem(RULES, "new", New)
+    examined = {(check.kind, check.name) for check in doctor.checks()}
+    registered = [("rule", RULES), ("loss", LOSSES), ("optimizer", OPTIMIZERS)]
+    assert {(kind, name) for kind, names in registered for name in names} <= examined
+
+
+def test_every_plain_twin_is_examined():
+    """Counted by their names: whoever writes one is reminded."""
+    folder = Path(layers.__file__).parent
+    plain = {
+        name for file in folder.glob("*.py") for name in re.findall(r"^def (\w+_plain)", file.read_text("utf-8"), re.M)
+    }
+    examined = re.findall(r"(\w+_plain)\(", Path(doctor.__file__).read_text(encoding="utf-8"))
+    assert plain and plain == set(examined)
+
+
+# A sound machine
+
+
+def test_numpy_by_itself(no_gpu):
+    seen = []
+    report = doctor.examine(["numpy"], lambda: seen.append(1))
+    assert wrong(report) == {} and report.healthy
+    assert len(seen) == len(report.findings) == len(doctor.checks())
+    for finding in report.findings:
+        expected = {"layer": {"slopes", "float32", "again"}, "loss": {"slopes", "float32", "again"}, "twin": {"plain"}}
+        assert set(finding.differences) == expected.get(finding.kind, {"float32", "again"}), finding
+        assert (finding.seconds is None) == (finding.kind == "twin")
+    text = report.text()
+    assert "not usable: the backend 'cupy' needs the package CuPy" in text and text.endswith("everything agrees")
+    assert "plain    the fast form" in text and "float64  beside" not in text, "what was compared is told, and no more"
+    assert backend.name() == "numpy" and str(backend.dtype()) == "float32"
+
+
+def test_the_device_beside_numpy(device):
+    before = CUPY.counters.h2d
+    report = doctor.examine(["cupy"])
+    assert wrong(report) == {} and CUPY.counters.h2d > before, "nothing was computed on the device"
+    assert {one.kind for one in report.findings} == {"layer", "rule", "loss", "optimizer", "net"}
+    assert all(set(one.differences) == {"float64", "float32", "again"} for one in report.findings)
+    assert "stand-in, compute capability 0.0" in report.text() and "driver for 0.0" in report.text()
+    assert backend.name() == "numpy"
+
+
+def test_the_large_batch_is_cut(only, monkeypatch):
+    """Otherwise "one thread beside all" would compare nothing."""
+    cuts = []
+    run = backend._pool.run
+    monkeypatch.setattr(backend._pool, "run", lambda tasks: (cuts.append(len(tasks)), run(tasks)))
+    only("large batch")
+    assert doctor.examine(["numpy"]).healthy
+    assert max(cuts) > 4
+
+
+# An ill one
+
+
+def test_a_wrong_derivative_is_found_without_a_gpu(only, monkeypatch):
+    def times_slope(self, below, delta, y):
+        below[...] = delta * (1 - y)  # should be 1 - y^2
+
+    monkeypatch.setattr(mf.Tanh, "times_slope", times_slope)
+    only("Tanh", "Sigmoid", "Residual")
+    report = doctor.examine(["numpy"])
+    assert set(wrong(report)) == {("numpy", "Tanh"), ("numpy", "Residual")}
+    assert "slopes: the input differs by" in report.text()
+
+
+def test_a_wrong_kernel_of_the_device_is_found(only, device, monkeypatch):
+    right = mf.Sigmoid.f
+
+    def f(self, y, x):
+        right(self, y, x)
+        if backend.name() == "cupy":
+            y *= 1.01
+
+    monkeypatch.setattr(mf.Sigmoid, "f", f)
+    only("Tanh", "Sigmoid")
+    found = wrong(doctor.examine(["numpy", "cupy"]))
+    assert set(found) == {("cupy", "Sigmoid")}
+    assert [text.split(":")[0] for text in found["cupy", "Sigmoid"]] == ["float64", "float32"]
+
+
+def test_a_rule_that_carries_another_matrix_on_the_device_is_found(only, device, monkeypatch):
+    right = mf.rules.FA.feedback
+    monkeypatch.setattr(mf.rules.FA, "feedback", lambda *one: right(*one) * (2 if backend.name() == "cupy" else 1))
+    only("fa", "usf")
+    assert set(wrong(doctor.examine(["cupy"]))) == {("cupy", "fa")}
+
+
+def test_a_fast_form_that_is_not_its_twin_is_found(only, monkeypatch):
+    right = layers.windows.columns
+    monkeypatch.setattr(layers.windows, "columns", lambda *arguments: right(*arguments)[:, ::-1])
+    only("windows", "pooling")
+    assert set(wrong(doctor.examine(["numpy"]))) == {("numpy", "windows")}
+
+
+def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(mf.layers.shape, "generator", lambda *key: rng)
+    only("Dropout", "ReLU")
+    report = doctor.examine(["numpy"])
+    assert any(text.startswith("again: ") for text in wrong(report)["numpy", "Dropout"])
+    assert set(wrong(report)) == {("numpy", "Dropout")}
+
+
+@pytest.mark.parametrize(
+    "spoil, told",
+    [
+        (lambda y: y.astype("float64"), "float32: TypeError: output is float64"),
+        (lambda y: y * np.nan, "differs by inf"),
+        (lambda y: 1 // 0, "ZeroDivisionError: "),
+    ],
+    ids=["promoted", "not finite", "an error"],
+)
+def test_whatever_goes_wrong_is_told_and_the_next_check_is_made(spoil, told, only, monkeypatch):
+    right = mf.ReLU.forward
+    monkeypatch.setattr(mf.ReLU, "forward", lambda *arguments: spoil(right(*arguments)))
+    only("ReLU", "PadChannels")
+    report = doctor.examine(["numpy"])
+    assert any(told in text for text in report.findings[0].wrong), report.findings[0].wrong
+    assert report.findings[1].wrong == [] and not report.healthy
+    json.dumps(report.as_dict(), allow_nan=False)
+
+
+# The command
+
+
+def test_the_command_writes_what_it_prints(only, no_gpu, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    only("Tanh", "fa")
+    assert cli.main(["doctor", "--out", "report.txt"]) == 0
+    printed = capsys.readouterr().out
+    assert (tmp_path / "report.txt").read_text(encoding="utf-8").strip() in printed and "report.txt" in printed
+    assert cli.main(["doctor", "--out", "report.json"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["healthy"] and {"numpy", "python", "blas", "cupy"} <= report["facts"].keys()
+    assert [(one["name"], one["backend"]) for one in report["findings"]] == [("Tanh", "numpy"), ("fa", "numpy")]
+
+
+def test_the_command_fails_where_something_differs(only, no_gpu, monkeypatch, capsys):
+    monkeypatch.setattr(mf.Tanh, "f", lambda self, y, x: y.fill(backend.dtype().itemsize))
+    only("Tanh")
+    assert cli.main(["doctor"]) == 1
+    assert "FAIL" in capsys.readouterr().out
+
+
+def test_the_command_examines_what_is_there(only, device, capsys):
+    only("ReLU")
+    assert cli.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "on numpy" in printed and "on cupy" in printed
+    assert cli.main(["doctor", "--backend", "cupy"]) == 0
+    printed = capsys.readouterr().out
+    assert "on numpy" not in printed and "on cupy" in printed
+
+
+def test_the_command_without_the_gpu_that_is_asked_for(no_gpu, capsys):
+    assert cli.main(["doctor", "--backend", "cupy"]) == 1
+    assert "needs the package CuPy" in capsys.readouterr().err
+
+
+def test_the_command_refuses_a_file_it_cannot_write_before_it_begins(only, capsys):
+    only()
+    assert cli.main(["doctor", "--out", "report.pdf"]) == 2
+    assert ".txt or .json, got 'report.pdf'" in capsys.readouterr().err

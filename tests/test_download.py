@@ -1,0 +1,960 @@
+"""Downloads, from a real server on the loopback interface that does what servers do: cut off, stall, redirect, lie."""
+
+import contextlib
+import gzip
+import hashlib
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import minifa as mf
+from minifa import cli, data
+from minifa.data import DataFileError, DownloadError, archive, cifar, folders, transfer
+from minifa.data.folders import Checked
+
+mnist_file = importlib.import_module("minifa.data.mnist")
+download_file = importlib.import_module("minifa.data.download")
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+OTHER = bytes(len(CONTENT))
+
+
+def checked(content: bytes) -> Checked:
+    return Checked(len(content), hashlib.sha256(content).hexdigest())
+
+
+# --- a server --------------------------------------------------------------------------------------------------------
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each path as `paths` says, and keeps (path, range asked for, bytes sent) of every request."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.paths, self.asked, self.released = {}, [], threading.Event()
+        self.address = f"http://127.0.0.1:{self.server_port}/"
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is no error here."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted else 0
+        self.entry = [self.path, self.start, 0]
+        self.server.asked.append(self.entry)
+        assert self.headers["User-Agent"].startswith("minifa/")
+        self.server.paths.get(self.path, status(404))(self)
+
+    def head(self, code, **headers):
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def body(self, content):
+        self.entry[2] += len(content)  # before the client can know
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch):
+    """What is asked of the disk, in order; forcing is left out, because thousands of times take a minute."""
+    done, replace = [], os.replace
+    monkeypatch.setattr("os.fsync", lambda descriptor: done.append("forced"))
+    monkeypatch.setattr("os.replace", lambda one, other: (done.append("renamed"), replace(one, other)))
+    return done
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.3)
+    monkeypatch.setattr(transfer, "PAUSE", 0.001)
+    monkeypatch.setattr(transfer, "FURTHER", 1000)
+    monkeypatch.setenv("no_proxy", "*")
+    with Server() as one:
+        thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield one
+        one.released.set()
+        one.shutdown()
+        thread.join()
+
+
+# What a path may do.
+
+
+def from_the_start(content):
+    """Ranges are ignored."""
+
+    def answer(handler):
+        handler.head(200, Content_Length=len(content))
+        handler.body(content)
+
+    return answer
+
+
+def ranged(content, at_most=None, then=lambda handler: None):
+    """Ranges are honoured; an answer that has sent ``at_most`` bytes is cut off, after doing ``then``."""
+
+    def answer(handler):
+        rest = content[handler.start :]
+        if handler.start:
+            told = f"bytes {handler.start}-{len(content) - 1}/{len(content)}"
+            handler.head(206, Content_Length=len(rest), Content_Range=told)
+        else:
+            handler.head(200, Content_Length=len(rest))
+        handler.body(rest[:at_most])
+        if at_most is not None and len(rest) > at_most:
+            handler.wfile.flush()
+            then(handler)
+
+    return answer
+
+
+def wait(handler):
+    handler.server.released.wait(60)
+
+
+def status(code):
+    return lambda handler: handler.head(code)
+
+
+def redirect(to, code=302):
+    return lambda handler: handler.head(code, Location=to)
+
+
+def in_turn(*answers):
+    """Each answer once, then the last one for ever."""
+    left = list(answers)
+    return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
+
+
+def if_a_range_is_asked_for(first, second):
+    return lambda handler: (first if handler.start else second)(handler)
+
+
+def endless(handler, **headers):
+    handler.head(200, **headers)
+    with contextlib.suppress(OSError):
+        while not handler.server.released.is_set() and handler.entry[2] < 1 << 26:
+            handler.body(bytes(1 << 16))
+
+
+def fetch(server, folder, *mirrors):
+    transfer.fetch(folder / "file", checked(CONTENT), [f"{server.address}{mirror}/" for mirror in mirrors])
+    assert (folder / "file").read_bytes() == CONTENT
+    assert sorted(path.name for path in folder.iterdir()) == ["file"]
+    return server.asked
+
+
+def refuse(server, folder, words, *mirrors, kept=None):
+    """No mirror helps; the message has these words, and this is what the folder holds."""
+    with pytest.raises(DownloadError, match="(?s)file could not be downloaded:.*" + words) as caught:
+        fetch(server, folder, *mirrors)
+    part = folder / "file.part"
+    assert {path.name for path in folder.iterdir()} == (set() if kept is None else {"file.part"})
+    if kept is None:
+        assert "nothing had come yet" in str(caught.value)
+    else:
+        assert part.read_bytes() == kept
+        assert f"{len(kept):,} of 300,000 bytes are kept in {part}: the next" in str(caught.value)
+    return server.asked
+
+
+# --- one file --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_fetched(server, tmp_path, disk):
+    server.paths["/a/file"] = from_the_start(CONTENT)
+    assert fetch(server, tmp_path, "a", "b") == [["/a/file", 0, 300_000]]
+    assert disk[:2] == ["forced", "renamed"]
+
+
+@pytest.mark.parametrize("code", [400, 403, 404, 410, 429, 500, 503])
+def test_the_next_mirror_is_asked_where_one_has_nothing(server, tmp_path, code):
+    server.paths |= {"/a/file": status(code), "/b/file": ranged(CONTENT)}
+    assert [path for path, _, _ in fetch(server, tmp_path, "a", "b", "c")] == ["/a/file", "/b/file"]
+
+
+def test_every_mirror_is_told_of_when_none_helps(server, tmp_path):
+    server.paths["/b/file"] = status(503)
+    words = f"{server.address}a/file: answers 404 Not Found\n.*b/file: answers 503 Service Unavailable"
+    assert len(refuse(server, tmp_path, words, "a", "b")) == 2
+
+
+def test_nobody_listens(server, tmp_path, monkeypatch):
+    gone = Server()
+    gone.server_close()
+    refuse(gone, tmp_path, "no answer .*refused", "a")
+
+
+def test_cut_off_again_and_again(server, tmp_path):
+    server.paths["/a/file"] = ranged(CONTENT, at_most=70_000)
+    starts = [start for _, start, _ in fetch(server, tmp_path, "a")]
+    assert starts == [0, 70_000, 140_000, 210_000, 280_000]
+
+
+def test_cut_off_before_the_first_byte(server, tmp_path):
+    server.paths |= {"/a/file": ranged(CONTENT, at_most=0), "/b/file": ranged(CONTENT)}
+    assert len(fetch(server, tmp_path, "a", "b")) == 2
+
+
+def test_cut_off_at_the_same_place_for_ever(server, tmp_path):
+    server.paths["/a/file"] = from_the_start_cut(100_000)
+    asked = refuse(server, tmp_path, "ended before the file did", "a", kept=CONTENT[:100_000])
+    # The rest is asked for once, and refused; then from the start, till it has not come further so many times.
+    assert [start for _, start, _ in asked] == [0, 100_000] + [0] * transfer.TRIES
+
+
+def from_the_start_cut(at):
+    def answer(handler):
+        handler.head(200, Content_Length=len(CONTENT))
+        handler.body(CONTENT[:at])
+
+    return answer
+
+
+def test_what_one_mirror_began_the_next_one_ends(server, tmp_path):
+    server.paths |= {"/a/file": in_turn(ranged(CONTENT, at_most=123_456), status(404)), "/b/file": ranged(CONTENT)}
+    assert fetch(server, tmp_path, "a", "b")[-1] == ["/b/file", 123_456, 300_000 - 123_456]
+
+
+@pytest.mark.parametrize("at", [0, 50_000])
+def test_a_stall_ends(server, tmp_path, at):
+    server.paths |= {"/a/file": ranged(CONTENT, at_most=at, then=wait), "/b/file": ranged(CONTENT)}
+    begun = time.monotonic()
+    fetch(server, tmp_path, *("b", "a")[:: -1 if at == 0 else 1])
+    assert time.monotonic() - begun < 5
+
+
+def test_a_stall_is_told(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "TRIES", 1)
+    monkeypatch.setattr(transfer, "FURTHER", 1 << 20)
+    server.paths |= {"/a/file": wait, "/b/file": ranged(CONTENT, at_most=50_000, then=wait)}
+    words = "a/file: no answer .silent for 0.3 s.*b/file: the connection broke off .silent for 0.3 s"
+    refuse(server, tmp_path, words, "a", "b", kept=CONTENT[:50_000])
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_redirects_are_followed_ranges_and_all(server, tmp_path, code):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    server.paths |= {"/a/file": redirect("/elsewhere?x=1", code), "/elsewhere?x=1": ranged(CONTENT)}
+    assert fetch(server, tmp_path, "a")[-1] == ["/elsewhere?x=1", 1000, 299_000]
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("scheme", ["file", "ftp", "data"])
+def test_redirects_to_anything_but_the_web_are_refused(server, tmp_path, scheme, code):
+    secret = tmp_path / "secret"
+    secret.write_bytes(CONTENT)  # even what is right is not taken from there
+    to = {"file": secret.as_uri(), "ftp": server.address.replace("http", "ftp") + "b/file", "data": "data:,abc"}[scheme]
+    server.paths["/a/file"] = redirect(to, code)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    refuse(server, folder, "neither http nor https|unknown url type", "a")
+
+
+@pytest.mark.parametrize(
+    "to", ["http://[", "http://127.0.0.1:port/", "http://", "//", "\x1b[31m", "http://" + "a" * 99]
+)
+def test_redirects_to_no_address_are_refused(server, tmp_path, to):
+    server.paths |= {"/a/file": redirect(to), "/b/file": from_the_start(CONTENT)}
+    fetch(server, tmp_path, "a", "b")
+
+
+def test_a_redirect_in_a_circle_ends(server, tmp_path):
+    server.paths |= {"/a/file": redirect("/b/file"), "/b/file": redirect("/a/file")}
+    assert len(refuse(server, tmp_path, "answers 302: redirects in a circle", "a")) < 20
+
+
+def test_the_body_of_a_redirect_is_not_read(server, tmp_path):
+    def answer(handler):
+        handler.send_response(302)
+        handler.send_header("Location", "/b/file")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while handler.entry[2] < 1 << 26:
+                handler.body(bytes(1 << 16))
+
+    server.paths |= {"/a/file": answer, "/b/file": from_the_start(CONTENT)}
+    fetch(server, tmp_path, "a")
+    assert server.asked[0][2] < 1 << 24  # what fits into the buffers of the connection
+
+
+def test_another_file_of_the_right_size_is_thrown_away(server, tmp_path):
+    server.paths |= {"/a/file": ranged(OTHER), "/b/file": ranged(CONTENT)}
+    assert [path for path, _, _ in fetch(server, tmp_path, "a", "b")] == ["/a/file", "/b/file"]
+    server.asked.clear()
+    (tmp_path / "file").unlink()
+    refuse(server, tmp_path, "a/file: sent another file of the right size: its SHA-256 is wrong", "a")
+
+
+@pytest.mark.parametrize("length", [0, 299_999, 300_001, 10**15, "many", "\x1b[31m"])
+def test_another_length_is_refused_before_anything_is_written(server, tmp_path, length):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    server.paths["/a/file"] = lambda handler: endless(handler, Content_Length=length)
+    refuse(server, tmp_path, r"a/file: sends another file: of [\w?\[]+ bytes", "a", kept=CONTENT[:1000])
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_no_more_than_the_size_is_ever_written(server, tmp_path, monkeypatch, chunked):
+    largest = 0
+    real = transfer.is_right
+
+    def is_right(path, expected):
+        nonlocal largest
+        largest = max(largest, path.stat().st_size)
+        return real(path, expected)
+
+    def answer(handler):
+        if not chunked:
+            return endless(handler)
+        handler.protocol_version = "HTTP/1.1"
+        handler.head(200, Transfer_Encoding="chunked", Connection="close")
+        with contextlib.suppress(OSError):
+            while handler.entry[2] < 1 << 26:
+                handler.body(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+    monkeypatch.setattr(transfer, "is_right", is_right)
+    server.paths["/a/file"] = answer
+    refuse(server, tmp_path, "SHA-256 is wrong", "a")
+    assert largest == 300_000 and server.asked[0][2] < 1 << 24
+
+
+def test_a_body_without_length_is_taken_if_it_is_right(server, tmp_path):
+    def answer(handler):
+        handler.head(200)
+        handler.body(CONTENT)
+
+    server.paths["/a/file"] = answer
+    fetch(server, tmp_path, "a")
+
+
+def test_garbage_instead_of_http(server, tmp_path):
+    server.paths |= {"/a/file": lambda handler: handler.wfile.write(b"\x1b[31m nothing\r\n\r\n" * 10_000)}
+    with pytest.raises(DownloadError) as caught:
+        fetch(server, tmp_path, "a")
+    assert "no answer" in str(caught.value) and "\x1b" not in str(caught.value)
+
+
+# What is there already.
+
+
+def test_a_part_is_gone_on_with(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT[:200_000])
+    server.paths["/a/file"] = ranged(CONTENT)
+    assert fetch(server, tmp_path, "a") == [["/a/file", 200_000, 100_000]]
+
+
+def test_a_complete_part_needs_no_server(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    assert fetch(server, tmp_path, "a") == []
+
+
+@pytest.mark.parametrize("begun", [b"x" * 200_000, OTHER, CONTENT + b"more"])
+def test_a_part_of_something_else_is_thrown_away(server, tmp_path, begun):
+    (tmp_path / "file.part").write_bytes(begun)
+    server.paths["/a/file"] = ranged(CONTENT)
+    assert fetch(server, tmp_path, "a")[-1] == ["/a/file", 0, 300_000]
+    assert len(server.asked) == (2 if len(begun) < len(CONTENT) else 1)
+
+
+def test_a_wrong_part_and_a_wrong_mirror_end_with_the_next_mirror(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(b"x" * 200_000)
+    server.paths |= {"/a/file": ranged(OTHER), "/b/file": ranged(CONTENT)}
+    assert [one[:2] for one in fetch(server, tmp_path, "a", "b")] == [
+        ["/a/file", 200_000],
+        ["/a/file", 0],
+        ["/b/file", 0],
+    ]
+
+
+def told(content_range, code=206):
+    def answer(handler):
+        handler.head(code, Content_Range=content_range)
+        handler.body(CONTENT[handler.start :])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        from_the_start(CONTENT),
+        status(416),
+        told("bytes 0-299999/300000"),
+        told("bytes 1001-299999/300000"),
+        told("bytes 1000-299999/300001"),
+        told("bytes */300000"),
+        told("pages 1-2/3"),
+        told("bytes 1000-" + "9" * 5000 + "/300000"),
+        told("bytes 1000-299999/300000", code=200),
+        lambda handler: handler.head(206),
+    ],
+)
+def test_a_server_that_cannot_go_on_is_asked_from_the_start(server, tmp_path, answer):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    server.paths["/a/file"] = if_a_range_is_asked_for(answer, from_the_start(CONTENT))
+    assert [start for _, start, _ in fetch(server, tmp_path, "a")] == [1000, 0]
+
+
+@pytest.mark.parametrize("total", ["300000", "*"])
+def test_a_server_may_send_pieces(server, tmp_path, total):
+    def answer(handler):
+        end = min(handler.start + 99_000, 300_000)
+        handler.head(206, Content_Range=f"bytes {handler.start}-{end - 1}/{total}", Content_Length=end - handler.start)
+        handler.body(CONTENT[handler.start : end])
+
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    server.paths["/a/file"] = answer
+    assert [start for _, start, _ in fetch(server, tmp_path, "a")] == [1000, 100_000, 199_000, 298_000]
+
+
+@pytest.mark.parametrize("end", ["999", "0"])
+def test_pieces_that_lead_nowhere_end(server, tmp_path, end):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    server.paths["/a/file"] = told(f"bytes 1000-{end}/300000")
+    assert len(refuse(server, tmp_path, "sends only pieces", "a", kept=CONTENT[:1000])) <= transfer.TRIES
+
+
+def test_a_piece_that_nobody_asked_for_is_refused(server, tmp_path):
+    server.paths["/a/file"] = told("bytes 0-299999/300000")
+    assert len(refuse(server, tmp_path, "answers 206 Partial Content", "a")) == 1
+
+
+def test_416_to_a_request_without_a_range_is_refused(server, tmp_path):
+    server.paths["/a/file"] = status(416)
+    assert len(refuse(server, tmp_path, "answers 416", "a")) == 1
+
+
+def test_what_was_in_the_place_stays_beside_it(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    server.paths["/b/file"] = from_the_start(CONTENT)
+    with pytest.raises(DownloadError):
+        transfer.fetch(tmp_path / "file", checked(CONTENT), [server.address + "a/"])
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    transfer.fetch(tmp_path / "file", checked(CONTENT), [server.address + "b/"])
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert (tmp_path / "file.replaced").read_bytes() == b"mine"
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_mirror(server, tmp_path):
+    (tmp_path / "file.part").mkdir()
+    server.paths["/a/file"] = from_the_start(CONTENT)
+    with pytest.raises(OSError) as caught:
+        transfer.fetch(tmp_path / "file", checked(CONTENT), [server.address + "a/"])
+    assert not isinstance(caught.value, DownloadError)
+
+
+def test_the_bar_counts_bytes_from_where_it_goes_on(server, tmp_path, capsys, monkeypatch):
+    tqdm = importlib.import_module("tqdm")
+    bars = []
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False})
+            bars.append((self, options))
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    (tmp_path / "file.part").write_bytes(b"x" * 200_000)
+    server.paths["/a/file"] = ranged(CONTENT)
+    fetch(server, tmp_path, "a")
+    ((bar, options),) = bars
+    assert bar.n == bar.total == 300_000 and options["unit"] == "B" and options["disable"] is True
+    assert "200k/300k" in capsys.readouterr().err
+
+
+# --- archives --------------------------------------------------------------------------------------------------------
+
+MEMBERS = {"one.bin": CONTENT[:5000], "two.bin": CONTENT[5000:5512], "empty.bin": b""}
+WANTED = {name: checked(content) for name, content in MEMBERS.items()}
+
+
+def member(name, content=b"", **attributes):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info, content
+
+
+GOOD = [member(f"in/{name}", content) for name, content in MEMBERS.items()]
+AROUND = [member("in", type=tarfile.DIRTYPE), member("in/readme.txt", b"read me")]
+
+
+def pack(path, members, form=tarfile.USTAR_FORMAT, end=bytes(1024)):
+    """Members one after the other, whatever they say of themselves."""
+    content = b"".join(info.tobuf(form) + body + bytes(-len(body) % 512) for info, body in members) + end
+    path.write_bytes(gzip.compress(content, 1))
+    return path
+
+
+def unpack(path, folder, at_most=20_000):
+    folder.mkdir(exist_ok=True)
+    archive.extract(path, WANTED, "in", folder, at_most)
+    return {one.name: one.read_bytes() for one in folder.iterdir()}
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_are_unpacked_and_nothing_else(tmp_path, form, disk):
+    long = member("in/" + "ü" * 120, b"a name that needs a header of its own")
+    assert (
+        unpack(pack(tmp_path / "a.tar.gz", AROUND + ([long] if form else []) + GOOD, form), tmp_path / "out") == MEMBERS
+    )
+    assert disk[:4] == ["forced"] * 3 + ["renamed"]  # all of them, or none
+
+
+def test_a_real_archive_is_unpacked(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, content in MEMBERS.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as made:
+        made.add(tmp_path / "in", "./in")
+    assert unpack(tmp_path / "a.tar.gz", tmp_path / "out") == MEMBERS
+
+
+def damaged_members():
+    """Name of the case, members, and words of the refusal."""
+    content, rest = MEMBERS["one.bin"], GOOD[1:]
+    for name in (
+        "../in/one.bin",
+        "/in/one.bin",
+        "in/../in/one.bin",
+        "in//one.bin",
+        "one.bin",
+        "IN/one.bin",
+        "in/one.bin\n",
+    ):
+        yield f"named {name}", [member(name, content), *rest], "lacks in/one.bin"
+    kinds = {"symlink": tarfile.SYMTYPE, "link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE}
+    kinds |= {"pipe": tarfile.FIFOTYPE, "folder": tarfile.DIRTYPE, "sparse": tarfile.GNUTYPE_SPARSE, "odd": b"Z"}
+    for kind, code in kinds.items():
+        one = member("in/one.bin", content, type=code, linkname="/etc/passwd")
+        yield kind, [one, *rest], "in/one.bin is no file of 5,000 bytes"
+    yield "empty link", [member("in/one.bin", type=tarfile.SYMTYPE, linkname="../secret"), *rest], "is no file of"
+    yield "short", [member("in/one.bin", content[:-1]), *rest], "is no file of 5,000 bytes"
+    yield "long", [member("in/one.bin", content + b"x"), *rest], "is no file of 5,000 bytes"
+    yield "other", [member("in/one.bin", content[::-1]), *rest], "in/one.bin is not the publisher's"
+    yield "missing", rest, "lacks in/one.bin"
+    yield "nothing", [], "lacks in/one.bin, in/two.bin, in/empty.bin"
+    yield "bomb", [member("in/zeros", bytes(1 << 22)), *GOOD], "more than was expected"
+    yield "announced bomb", [member("in/zeros", size=8 << 30 - 1), *GOOD], "more than was expected"
+    yield "bomb of headers", [member(f"in/{i}") for i in range(100)] + GOOD, "more than was expected"
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+        yield f"bomb {kind}", [member("in/x", bytes(1 << 20), type=kind), *GOOD], "more than was expected"
+
+
+@pytest.mark.parametrize(("members", "words"), [pytest.param(m, w, id=i) for i, m, w in damaged_members()])
+def test_other_archives_are_refused_and_leave_nothing(tmp_path, members, words):
+    before = {"one.bin": b"what was there"}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "one.bin").write_bytes(before["one.bin"])
+    path = pack(tmp_path / "a.tar.gz", members)
+    with pytest.raises(DataFileError, match="(?s)a.tar.gz.*" + words):
+        unpack(path, tmp_path / "out")
+    assert {one.name: one.read_bytes() for one in (tmp_path / "out").iterdir()} == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.tar.gz", "out"]
+
+
+def test_a_negative_size_is_refused(tmp_path):
+    path = pack(tmp_path / "a.tar.gz", [member("in/back", size=-1024), *GOOD], tarfile.GNU_FORMAT)
+    with pytest.raises(DataFileError, match="more than was expected"):
+        unpack(path, tmp_path / "out")
+
+
+def test_an_archive_truncated_anywhere_leaves_nothing(tmp_path):
+    whole = pack(tmp_path / "a.tar.gz", AROUND + GOOD).read_bytes()
+    plain = gzip.decompress(whole)
+    cut = [whole[:length] for length in range(0, len(whole) - 20, 97)]
+    cut += [gzip.compress(plain[:length], 1) for length in range(0, len(plain) - 1024, 97)]
+    for content in cut:
+        (tmp_path / "a.tar.gz").write_bytes(content)
+        with pytest.raises(DataFileError, match="a.tar.gz"):
+            unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+        assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_archive_with_any_changed_byte_is_refused_or_unharmed(tmp_path):
+    plain = bytearray(gzip.decompress(pack(tmp_path / "a.tar.gz", AROUND + GOOD).read_bytes()))
+    refused = 0
+    for position in [*range(0, 3072, 7), *range(3072, len(plain), 97)]:
+        plain[position] ^= 0x21
+        (tmp_path / "a.tar").write_bytes(plain)
+        plain[position] ^= 0x21
+        try:
+            assert unpack(tmp_path / "a.tar", tmp_path / "out") | MEMBERS == MEMBERS
+        except DataFileError:
+            refused += 1
+        for one in (tmp_path / "out").iterdir():
+            one.unlink()
+    assert refused > 100
+
+
+# --- whole sets ------------------------------------------------------------------------------------------------------
+
+
+def idx(array):
+    header = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def small_mnist(server, tmp_path, monkeypatch):
+    """MNIST of 30 + 20 images on the server, with its four files; the data folder is tmp_path/data."""
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr(mnist_file, "N_TRAIN", 30)
+    monkeypatch.setattr(mnist_file, "N_TEST", 20)
+    arrays = (
+        rng.integers(0, 256, (30, 28, 28)),
+        np.arange(30) % 10,
+        rng.integers(0, 256, (20, 28, 28)),
+        np.arange(20) % 10,
+    )
+    plain = {name: idx(array) for name, array in zip(mnist_file.FILES, arrays, strict=True)}
+    served = {f"{name}.gz": gzip.compress(content, mtime=7) for name, content in plain.items()}
+    for name, content in served.items():
+        server.paths[f"/mnist/{name}"] = ranged(content)
+    source = replace(
+        mnist_file.MNIST,
+        mirrors=(f"{server.address}mnist/",),
+        contents={name: checked(content) for name, content in plain.items()},
+        downloads={name: checked(content) for name, content in served.items()},
+    )
+    monkeypatch.setattr(mnist_file, "MNIST", source)
+    monkeypatch.setitem(data.SOURCES, "mnist", source)
+    monkeypatch.setenv("MINIFA_DATA", str(tmp_path / "data"))
+    return source, plain, served
+
+
+@pytest.fixture
+def small_cifar(server, tmp_path, monkeypatch):
+    """CIFAR-10 of 20 records a file, in an archive on the server; the data folder is tmp_path/data."""
+    monkeypatch.setattr(cifar, "PER_FILE", 20)
+    rng = np.random.default_rng(2)
+    records = {name: rng.integers(0, 10, (20, 3073), dtype=np.uint8).tobytes() for name in cifar.CIFAR10.files}
+    inside = cifar.CIFAR10.inside
+    members = [member(inside, type=tarfile.DIRTYPE), member(f"{inside}/readme.html", b"<html>")]
+    members += [member(f"{inside}/{name}", content) for name, content in records.items()]
+    served = pack(tmp_path / "served", members).read_bytes()
+    server.paths["/cifar/cifar-10-binary.tar.gz"] = ranged(served)
+    source = replace(
+        cifar.CIFAR10,
+        mirrors=(f"{server.address}cifar/",),
+        contents={name: Checked(len(c), md5=hashlib.md5(c).hexdigest()) for name, c in records.items()},
+        downloads={"cifar-10-binary.tar.gz": checked(served)},
+    )
+    monkeypatch.setattr(cifar, "CIFAR10", source)
+    monkeypatch.setitem(data.SOURCES, "cifar10", source)
+    monkeypatch.setenv("MINIFA_DATA", str(tmp_path / "data"))
+    return source, records, served
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def test_the_recorded_sources_are_complete():
+    for source in data.SOURCES.values():
+        assert list(source.contents) == list(source.files)
+        assert list(source.downloads) == ([source.archive] if source.archive else [f"{n}.gz" for n in source.files])
+        assert source.citation and all(re.match("https?://.*/$", mirror) for mirror in source.mirrors)
+        assert source.mirrors[0].startswith("https:")
+        for file in source.downloads.values():  # what comes from outside is judged by SHA-256
+            assert re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size
+        for file in source.contents.values():
+            assert re.fullmatch("[0-9a-f]{64}", file.sha256) or re.fullmatch("[0-9a-f]{32}", file.md5)
+    assert sum(file.size for file in data.SOURCES["cifar10"].contents.values()) == 60_000 * 3073
+    assert sum(file.size for file in data.SOURCES["cifar100"].contents.values()) == 60_000 * 3074
+
+
+def test_mnist_is_downloaded_and_found(small_mnist, tmp_path):
+    source, _, served = small_mnist
+    with pytest.raises(data.DataNotFound, match="To download them: minifa data download mnist\n"):
+        data.load("mnist")
+    assert not (tmp_path / "data").exists()  # nothing is fetched that was not asked for
+    place = data.download("mnist")
+    assert place == tmp_path / "data" / "mnist" and files_in(place) == served
+    assert len(data.load("mnist").train) == 30 and data.check("mnist") == "the publisher's files, byte for byte"
+
+
+def test_what_is_there_is_not_fetched_again(small_mnist, server, tmp_path):
+    _, plain, _ = small_mnist
+    for place in (tmp_path / "data" / "mnist", tmp_path / "data"):  # both are searched
+        place.mkdir(exist_ok=True, parents=True)
+        for name, content in plain.items():
+            (place / f"{name}.gz").write_bytes(gzip.compress(content, 1))  # packed otherwise, as Debian does
+        assert data.download("mnist") == place and server.asked == []
+        for name in plain:
+            (place / f"{name}.gz").unlink()
+
+
+def test_only_what_is_missing_or_wrong_is_fetched(small_mnist, server, tmp_path):
+    _, plain, served = small_mnist
+    place = tmp_path / "data" / "mnist"
+    place.mkdir(parents=True)
+    right, wrong, damaged, missing = mnist_file.FILES
+    (place / right).write_bytes(plain[right])
+    (place / wrong).write_bytes(idx(np.zeros(30)))  # it would be read instead of the .gz beside it
+    (place / f"{damaged}.gz").write_bytes(served[f"{damaged}.gz"][:-9])
+    assert data.download("mnist") == place
+    assert [path for path, _, _ in server.asked] == [f"/mnist/{name}.gz" for name in (wrong, damaged, missing)]
+    assert files_in(place) == {
+        right: plain[right],
+        f"{wrong}.replaced": idx(np.zeros(30)),
+        f"{damaged}.gz.replaced": served[f"{damaged}.gz"][:-9],
+        **{f"{name}.gz": served[f"{name}.gz"] for name in (wrong, damaged, missing)},
+    }
+    assert data.check("mnist") == "the publisher's files, byte for byte"
+
+
+def test_cifar_is_downloaded_unpacked_and_found(small_cifar, tmp_path):
+    _, records, _ = small_cifar
+    place = data.download("cifar10")
+    assert place == tmp_path / "data" / "cifar10" / "cifar-10-batches-bin" and files_in(place) == records
+    assert files_in_names(tmp_path / "data" / "cifar10") == [".lock", "cifar-10-batches-bin"]  # the archive is gone
+    assert data.load("cifar10").note == "" and data.check("cifar10") == "the publisher's files, byte for byte"
+
+
+def files_in_names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_copy_stays_beside_the_publishers_files(small_cifar, server, tmp_path):
+    _, records, _ = small_cifar
+    place = tmp_path / "data" / "cifar10" / "cifar-10-batches-bin"
+    place.mkdir(parents=True)
+    for name, content in records.items():
+        (place / name).write_bytes(content[:-1] + b"\xff" if name == "data_batch_4.bin" else content)
+    assert "from a copy" in data.check("cifar10")
+    data.download("cifar10")
+    copied = files_in(place).pop("data_batch_4.bin.replaced")
+    assert copied == records["data_batch_4.bin"][:-1] + b"\xff"
+    assert data.check("cifar10") == "the publisher's files, byte for byte" and len(files_in(place)) == 7
+
+
+def test_an_archive_that_is_there_needs_no_server(small_cifar, server, tmp_path):
+    _, records, served = small_cifar
+    (tmp_path / "data" / "cifar10").mkdir(parents=True)
+    (tmp_path / "data" / "cifar10" / "cifar-10-binary.tar.gz").write_bytes(served)
+    assert files_in(data.download("cifar10")) == records and server.asked == []
+
+
+def test_a_wrong_archive_that_is_there_is_fetched_anew(small_cifar, server, tmp_path):
+    _, records, served = small_cifar
+    top = tmp_path / "data" / "cifar10"
+    top.mkdir(parents=True)
+    (top / "cifar-10-binary.tar.gz").write_bytes(served[:-1])
+    assert files_in(data.download("cifar10")) == records and len(server.asked) == 1
+    assert (top / "cifar-10-binary.tar.gz.replaced").read_bytes() == served[:-1]
+
+
+def test_unpacking_that_is_interrupted_goes_on_from_the_archive(small_cifar, server, monkeypatch):
+    _, records, _ = small_cifar
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "_unpack", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            data.download("cifar10")
+    assert files_in(data.download("cifar10")) == records and len(server.asked) == 1
+
+
+@pytest.mark.parametrize("free", [10, 100_000])
+def test_a_full_disk_is_told_before_anything_is_fetched(small_cifar, server, monkeypatch, free):
+    monkeypatch.setattr(download_file.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": free}))
+    with pytest.raises(DownloadError, match=r"\d\.\d MB are needed in .*cifar10, where 0\.\d MB are free"):
+        data.download("cifar10")
+    assert server.asked == []
+
+
+def test_what_has_come_needs_no_more_room(small_mnist, server, tmp_path, monkeypatch):
+    source, _, served = small_mnist
+    place = tmp_path / "data" / "mnist"
+    place.mkdir(parents=True)
+    first = next(iter(served))
+    (place / f"{first}.part").write_bytes(served[first][:-10])
+    left = sum(map(len, served.values())) - len(served[first]) + 10
+    for free in (left - 1, left):
+        monkeypatch.setattr(download_file.shutil, "disk_usage", lambda folder, free=free: type("U", (), {"free": free}))
+        with pytest.raises(DownloadError) if free < left else contextlib.nullcontext():
+            data.download("mnist")
+    assert files_in(place) == served
+
+
+def test_names_that_cannot_be_downloaded():
+    for function in (data.download, data.check):
+        with pytest.raises(ValueError, match="'xor' comes with minifa"):
+            function("xor")
+        with pytest.raises(ValueError, match="no data set 'mnits'; did you mean mnist"):
+            function("mnits")
+
+
+# --- the command, and processes --------------------------------------------------------------------------------------
+
+
+def run(capsys, *arguments):
+    code = cli.main(["data", *arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_list_says_where_each_set_is_and_how_to_get_it(small_mnist, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(folders.sys, "platform", "linux")
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert re.search(r"^digits +- +embedded$", out, re.M)
+    assert re.search(r"^mnist +0\.0 MB +not found: minifa data download mnist$", out, re.M)
+    assert re.search(r"^cifar100 +168\.5 MB +not found: minifa data download cifar100$", out, re.M)
+    for citation in ("Krizhevsky (2009)", "CC BY-SA 3.0", "MIT licence", "CC BY 4.0"):
+        assert citation in out
+    data.download("mnist")
+    assert re.search(rf"^mnist +0\.0 MB +{re.escape(str(tmp_path / 'data' / 'mnist'))}$", run(capsys, "list")[1], re.M)
+    elsewhere = str(tmp_path / "else where")
+    assert f"minifa data download mnist --data-dir '{elsewhere}'" in run(capsys, "list", "--data-dir", elsewhere)[1]
+
+
+def test_download_then_check_then_damage(small_mnist, tmp_path, capsys):
+    assert run(capsys, "check")[:2][0] == 0  # what is not there is not damaged
+    code, _, err = run(capsys, "check", "mnist")
+    assert code == 1 and "minifa data download mnist" in err
+    code, out, _ = run(capsys, "download", "mnist")
+    assert code == 0 and f"mnist is in {tmp_path / 'data' / 'mnist'}\nto cite: Y. LeCun" in out
+    code, out, err = run(capsys, "check", "mnist")
+    assert code == 0 and re.search("^mnist +the publisher's files, byte for byte$", out, re.M) and not err
+    labels = tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz"
+    labels.write_bytes(gzip.compress(idx(np.arange(20) % 9)))
+    code, out, _ = run(capsys, "check")
+    assert code == 0 and re.search("^mnist +mnist from a copy", out, re.M)
+    labels.write_bytes(labels.read_bytes()[:-5])
+    for arguments in (["check"], ["check", "mnist"]):
+        code, out, err = run(capsys, *arguments)
+        assert code == 1 and re.search("^mnist +damaged$", out, re.M)
+        assert "damaged gzip" in err and "to replace it: minifa data download mnist" in err
+    assert run(capsys, "download", "mnist")[0] == 0 == run(capsys, "check", "mnist")[0]
+
+
+def test_a_download_that_fails_exits_with_1(small_mnist, server, capsys):
+    server.paths.clear()
+    code, out, err = run(capsys, "download", "mnist")
+    assert code == 1 and not out
+    assert err.startswith("minifa data: train-images-idx3-ubyte.gz could not be downloaded:\n") and "404" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["download"], "download needs the name of a data set: mnist"),
+        (["download", "mnits"], "did you mean mnist"),
+        (["check", "digits"], "comes with minifa"),
+        (["list", "mnist"], "list takes no name"),
+    ],
+)
+def test_wrong_use_exits_with_2(arguments, words, capsys):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and words in err
+
+
+# A process of its own, whose mnist is the small one.
+SCRIPT = """
+import json, signal, sys
+from dataclasses import replace
+from minifa import cli, data
+from minifa.data.folders import Checked
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
+given = json.loads(sys.argv[1])
+source = replace(data.SOURCES["mnist"], mirrors=tuple(given["mirrors"]), **{
+    key: {name: Checked(**one) for name, one in given[key].items()} for key in ("contents", "downloads")})
+data.SOURCES["mnist"] = source
+sys.exit(cli.main(["data", "download", "mnist", "--data-dir", sys.argv[2]]))
+"""
+
+
+def start(source, folder):
+    given = {"mirrors": source.mirrors}
+    for key in ("contents", "downloads"):
+        given[key] = {name: vars(one) for name, one in getattr(source, key).items()}
+    command = [sys.executable, "-c", SCRIPT, json.dumps(given), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def stalling(small_mnist, server):
+    """The first file stops after fewer bytes than a file keeps to itself before it writes."""
+    source, _, served = small_mnist
+    first, some = next(iter(served)), 1000
+    server.paths[f"/mnist/{first}"] = in_turn(ranged(served[first], some, then=wait), ranged(served[first]))
+    return source, served, first, some
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to one process on Windows")
+def test_a_download_that_is_killed_goes_on(stalling, server, tmp_path, how):
+    source, served, first, some = stalling
+    place = tmp_path / "data" / "mnist"
+    part = place / f"{first}.part"
+    process = start(source, tmp_path / "data")
+    until(lambda: part.exists() and part.stat().st_size == some)
+    process.send_signal(getattr(signal, how))
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == (130 if how == "SIGINT" else -getattr(signal, how))
+    assert files_in(place) == {f"{first}.part": served[first][:some]}
+    if how == "SIGINT":
+        kept = f"interrupted: {some:,} of {len(served[first]):,} bytes are kept in {part}: the next download goes on"
+        assert kept in err and "Traceback" not in err
+    data.download("mnist")
+    assert server.asked[1] == [f"/mnist/{first}", some, len(served[first]) - some]
+    assert files_in(place) == served
+
+
+def test_two_processes_do_not_get_into_each_others_way(stalling, server, tmp_path):
+    source, served, first, some = stalling
+    place = tmp_path / "data" / "mnist"
+    one = start(source, tmp_path / "data")
+    until(lambda: (place / f"{first}.part").exists() and (place / f"{first}.part").stat().st_size == some)
+    two = start(source, tmp_path / "data")
+    _, err = two.communicate(timeout=20)
+    assert two.returncode == 1
+    assert f"data set 'mnist' is being downloaded by process {one.pid} on" in err
+    server.released.set()
+    _, err = one.communicate(timeout=20)
+    assert one.returncode == 0, err
+    assert files_in(place) == served
+
+
+def test_many_processes_at_once(small_mnist, server, tmp_path):
+    source, _, served = small_mnist
+    several = [start(source, tmp_path / "data") for _ in range(3)]
+    ended = [(process.communicate(timeout=30)[1], process.returncode) for process in several]
+    assert any(code == 0 for _, code in ended)
+    assert all(code == 0 or "is being downloaded by process" in err for err, code in ended)
+    assert files_in(tmp_path / "data" / "mnist") == served
+    assert mf.data.check("mnist") == "the publisher's files, byte for byte"

@@ -1,0 +1,121 @@
+"""Bad input at every entrance: a few hundred cases here, tens of thousands under ``pytest -m fuzz`` (see `fuzzing`).
+
+MINIFA_FUZZ_SEED and MINIFA_FUZZ_CASES set the seed and how many; what fails says the entrance, the seed and the number
+of its case.
+"""
+
+import os
+import random
+import time
+
+import pytest
+from fuzzing import Case, arrays, bound, campaign, commands, files, judge, why_not_a_refusal
+
+ENTRANCES = {**files.ENTRANCES, **arrays.ENTRANCES, **commands.ENTRANCES}
+SHARES = sum(share for _, share in ENTRANCES.values())
+QUICK, LONG = 400, 25_000  # cases in all
+SLOWER = 0.2  # the share of entrances that are slow: each has one case in the quick run at least
+
+
+def cases(name, total):
+    return max(1, round(total * ENTRANCES[name][1] / SHARES))
+
+
+@pytest.mark.parametrize("name", [name for name, (_, share) in ENTRANCES.items() if share > SLOWER])
+def test_a_few_cases(name, tmp_path):
+    wrong = campaign(name, ENTRANCES[name][0], cases(name, QUICK), seed=0, folder=tmp_path)
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.fuzz
+def test_very_many_cases(tmp_path, capsys):
+    seed = int(os.environ.get("MINIFA_FUZZ_SEED") or random.SystemRandom().randrange(1 << 32))
+    total = int(os.environ.get("MINIFA_FUZZ_CASES") or LONG)
+    wrong, table, begun = [], [], time.perf_counter()
+    for name, (make, _) in ENTRANCES.items():
+        started, count = time.perf_counter(), cases(name, total)
+        found = campaign(name, make, count, seed, tmp_path)
+        wrong += found
+        table.append((name, count, len(found), time.perf_counter() - started))
+    with capsys.disabled():
+        print(f"\nseed {seed}: MINIFA_FUZZ_SEED={seed} makes the same cases again")
+        for name, count, found, seconds in table:
+            print(f"{count:7,} cases {seconds:7.1f} s  {name}{f': {found} WRONG' if found else ''}")
+        print(f"{sum(count for _, count, _, _ in table):7,} cases {time.perf_counter() - begun:7.1f} s  in all")
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", files.BEGINNINGS)
+def test_every_beginning_of_a_file_is_refused(name, tmp_path):
+    """The file is cut at every byte, or at 200 of a long one; whole, it is read."""
+    make, read, refusals = files.BEGINNINGS[name]
+    content = make(random.Random(0))
+    path = tmp_path / ("config.json" if name == "config.json" else "history.csv" if name == "history.csv" else "file")
+    whole = len(content.rstrip()) if name == "config.json" else len(content)
+    places = (
+        range(whole)
+        if whole <= 200
+        else sorted({*random.Random(1).sample(range(whole), 150), *range(25), *range(whole - 25, whole)})
+    )
+    for place in places:
+        path.write_bytes(content[:place])
+        complete_lines = name == "history.csv" and (place == 0 or content[:place].endswith(b"\n"))
+        if not complete_lines:  # fewer epochs make a table, too
+            case = Case(
+                f"cut at {place}", lambda: read(path), refusals, must_refuse=True, memory=bound(place, files.UNPACKED)
+            )
+            assert judge(case) is None, f"{name} cut at byte {place}: {judge(case)}"
+    path.write_bytes(content)
+    read(path)
+
+
+def test_whatever_is_new_and_takes_arrays_is_fuzzed():
+    """A public function or method with a parameter that nobody here knows would be left out: tell `fuzzing.arrays`."""
+    assert not arrays.unfit()
+    assert len(arrays.ENTRANCES) >= 130
+
+
+# The judge itself
+
+
+def raise_value_error(words):
+    raise ValueError(words)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: [][0], "not documented"),
+        (lambda: int("x"), "from the depths"),
+        (lambda: raise_value_error("a sentence of some words, but not from minifa"), "from the depths"),
+        (lambda: 5, "a wrong answer: it is 5"),
+        (lambda: bytes(1 << 22), "bytes of memory; the bound is"),
+    ],
+)
+def test_the_judge_finds_what_is_wrong(call, told):
+    def check(result):
+        assert result != 5, "it is 5"
+
+    assert told in judge(Case("", call, (ValueError,), check, memory=1 << 20))
+
+
+def test_the_judge_finds_what_was_accepted_or_left_behind(tmp_path):
+    assert "was accepted" in judge(Case("", lambda: 1, must_refuse=True))
+    (tmp_path / "file.tmp").write_text("half", encoding="utf-8")
+    assert "left file.tmp behind" in judge(Case("", lambda: 1, folder=tmp_path))
+
+
+def test_the_judge_takes_a_sentence_of_minifa_for_an_answer():
+    from minifa.data import read_idx, validate
+
+    assert judge(Case("", lambda: validate([[1.0]], [0, 1]))) is None
+    assert judge(Case("", lambda: read_idx("no such file", (1,)), (OSError,))) is None
+    assert why_not_a_refusal(SystemExit(2)) is None and why_not_a_refusal(SystemExit(1))
+
+
+def test_a_campaign_names_the_case_that_makes_it_again(tmp_path):
+    def make(rng, folder):
+        return Case("bad", lambda: [][0]) if rng.random() < 0.3 else Case("good", lambda: 1)
+
+    (found,) = campaign("mine", make, 50, 7, tmp_path)
+    assert found.startswith("mine, seed 7, case ") and "IndexError" in found

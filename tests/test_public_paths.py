@@ -1,0 +1,290 @@
+"""Public paths that other tests walk on NumPy in float64, walked here on the stand-in for CuPy: a refusal must be the
+same sentence, and a number the same number, wherever arrays live.
+
+Which lines of the engine run there, `pytest --standin-coverage` tells.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import numpy as np
+import pytest
+import standin
+from checks import batch, small_convnet
+from conftest import CUPY, install
+
+import minifa as mf
+from minifa import backend, metrics
+from minifa.layers import windows
+from minifa.layers.pooling import pool_plain, unpool_max_plain
+from minifa.layers.response import response_plain
+from minifa.rules import BP, RULES, make
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+def dense_net(n=4):
+    return mf.Network([mf.Linear(3, n), mf.Tanh(), mf.Linear(n, 2)])
+
+
+def attach(rule, net=None):
+    make(rule).attach(net or dense_net())
+
+
+def images_without_a_shape():
+    return mf.Network([mf.Conv2d(2, 3, 3), mf.ReLU(), mf.Conv2d(3, 3, 3), mf.ReLU(), mf.Flatten(), mf.Linear(9, 2)])
+
+
+REFUSED = {
+    "a name with a dot": (lambda: mf.Tanh(name="a.b"), "without '.' and '/'"),
+    "no outputs": (lambda: mf.Linear(3, 0), "sizes of at least 1"),
+    "a weight of another shape": (lambda: setattr(mf.Linear(3, 2), "W", mf.asarray(np.ones((2, 3)))), "has shape"),
+    "a slope of 0": (lambda: mf.LeakyReLU(0), "negative_slope above 0"),
+    "no channels": (lambda: mf.PadChannels(0), "at least 1 channel"),
+    "more channels than asked for": (lambda: mf.PadChannels(2).infer((3, 3, 4)), "at most 2 channels"),
+    "all dropped": (lambda: mf.Dropout(1.0), "probability p"),
+    "an empty body": (lambda: mf.Residual([]), "at least one layer"),
+    "a pool of features": (lambda: mf.MaxPool(2).infer((8,)), "images of height"),
+    "a global mean of features": (lambda: mf.GlobalAvgPool().infer((8,)), "images of height"),
+    "a convolution of features": (lambda: mf.Conv2d(1, 1, 3).infer((8,)), "images of height"),
+    "batch norm of no features": (lambda: mf.BatchNorm(0), "features >= 1"),
+    "batch norm of other features": (lambda: mf.BatchNorm(3).infer((4,)), "3 features"),
+    "batch norm of one example": (
+        lambda: mf.BatchNorm(3).forward(mf.asarray(np.ones((1, 3))), mf.Walk(training=True)),
+        "no variance",
+    ),
+    "no neighbours": (lambda: mf.LocalResponseNorm(0), "size >= 1"),
+    "a response of single numbers": (lambda: mf.LocalResponseNorm(3).infer(()), "images, or features"),
+    "fa, all left out": (lambda: make("fa:sparsity=1"), "sparsity lies"),
+    "fa, a correlation above 1": (lambda: make("fa:correlation=2"), "correlation lies"),
+    "fa, an unknown shape": (lambda: make("fa:conv=wide"), "'kernel' or 'dense'"),
+    "fa, dense and normalised": (lambda: make("fa:conv=dense,normalise=init"), "need conv='kernel'"),
+    "fa, an unknown norm": (lambda: make("fa:normalise=always"), "normalise is None"),
+    "fa, maps of unknown size": (lambda: attach("fa:conv=dense", images_without_a_shape()), "known map sizes"),
+    "usf, an unknown scale": (lambda: make("usf:scale=some"), "positive number"),
+    "usf, a scale of 0": (lambda: make("usf:scale=0"), "above 0"),
+    "usf, less than chance": (lambda: make("usf:concordance=0.4"), "concordance is a probability"),
+    "usf, unknown signs": (lambda: make("usf:signs=late"), "'live' or 'initial'"),
+    "dfa, an unknown place": (lambda: make("dfa:at=output"), "'activation' or 'stage'"),
+    "dfa, an unknown family": (lambda: make("dfa:family=laplace"), "'uniform' or 'gaussian'"),
+    "dfa, no spread": (lambda: make("dfa:sd=0"), "sd must be above 0"),
+    "dfa, maps of unknown size": (lambda: attach("dfa", images_without_a_shape()), "output size of"),
+    "dfa, an output inside a block": (
+        lambda: attach("dfa:recompute=true", mf.Network([mf.Linear(2, 2), mf.Residual([mf.Linear(2, 2)])])),
+        "inside a residual block",
+    ),
+    "an alignment rate of 0": (lambda: make("symmetric_alignment:rate=0"), "rate must be above 0"),
+    "pepita, no scale": (lambda: make("pepita:scale=0"), "scale must be above 0"),
+    "pepita, a third pass": (lambda: make("pepita:output=third"), "'first' or 'second'"),
+    "pepita, something behind the output": (
+        lambda: attach("pepita", mf.Network([mf.Linear(2, 2), mf.Tanh()])),
+        "where the outputs are",
+    ),
+    "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "make the network with"),
+    "a perturbation of nothing": (lambda: make("weight_perturbation:sigma=0"), "sigma must be above 0"),
+    "examples that meet": (lambda: attach("node_perturbation", small_convnet()), "mixes the batch"),
+    "product, an unknown matrix": (lambda: make("product:fixed=random"), "'gaussian', 'orthogonal' or"),
+    "product, half a unit": (lambda: make("product:ratio=1.5"), "ratio is an integer"),
+    "stale by no update": (lambda: make("stale:every=0"), "number of updates"),
+    "a mirror that never looks": (lambda: make("weight_mirror:every=0"), "weight mirror needs"),
+    "an error that reaches nobody": (
+        lambda: attach("dfa", mf.Network([mf.Linear(2, 2), mf.BatchNorm(2), mf.Linear(2, 2), mf.Linear(2, 2)])),
+        "no error would reach",
+    ),
+    "a matrix that the rule does not keep": (lambda: BP().attach(dense_net()).set_feedback("linear2", 0), "no matrix"),
+    "a matrix of another shape": (
+        lambda: make("fa").attach(dense_net()).set_feedback("linear2", np.ones((3, 3))),
+        "has shape",
+    ),
+    "errors of a rule without a backward pass": (
+        lambda: metrics.errors(
+            dense_net(), make("pepita"), mf.asarray(np.ones((2, 3))), np.array([0, 1]), mf.SoftmaxCrossEntropy()
+        ),
+        "no backward pass",
+    ),
+    "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "more than 0 epochs"),
+    "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "made in Python"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_refused_on_every_engine(case):
+    attempt, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        attempt()
+
+
+def test_what_was_not_prepared_is_told():
+    net, x, y = dense_net(), mf.asarray(np.ones((2, 3))), np.array([0, 1])
+    with pytest.raises(RuntimeError, match="nothing to go back from"):
+        net.backward(mf.asarray(np.ones((2, 2))), BP())
+    with pytest.raises(RuntimeError, match="not attached to this network"):
+        make("fa").gradients(net, x, y, mf.SoftmaxCrossEntropy())
+    with pytest.raises(RuntimeError, match="keeps no matrix for"):
+        make("fa").feedback(net["linear2"])
+    with pytest.raises(RuntimeError, match="has seen no batch yet"):
+        make("drtp").attach(net).signal()
+    with pytest.raises(TypeError, match="B shows what carried the error"):
+        make("fa").attach(net).B["linear2"] = net["linear2"].W
+
+
+@pytest.mark.parametrize("size, rule", [("fa", "fa:conv=dense"), ("dense", "dense")])
+def test_feedback_that_does_not_fit_into_memory_is_refused(size, rule, monkeypatch):
+    monkeypatch.setattr(backend, "free_bytes", lambda: 100)
+    with pytest.raises(ValueError, match="bytes"):
+        make(rule).attach(small_convnet())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_angle_at_the_start_is_near_the_one_that_theory_gives(rule):
+    """30,000 entries stand within 2 degrees of the limit; where theory gives none, none is made up."""
+    net = mf.Network([mf.Linear(3, 150), mf.Tanh(), mf.Linear(150, 200), mf.Tanh(), mf.Linear(200, 2)])
+    taught = make(rule).attach(net)
+    expected, B = taught.start_angle(net["linear2"]), taught.B.get("linear2")
+    if expected is not None:
+        assert abs(float(metrics.angle(net["linear2"].W, B)) - expected) < 2
+    assert net.summary(taught).count("\n") == 7 and repr(taught).startswith(f"<{type(taught).__name__}")
+
+
+def test_plain_twins_run_where_arrays_live():
+    """They are read by those who debug a GPU run, so they must run there."""
+    x = mf.asarray(np.random.default_rng(0).standard_normal((2, 6, 5, 3)))
+    window = (3, 2), (2, 1), (1, 1)
+    rows = windows.columns(x, *window)
+    alike(windows.columns_plain(x, *window), rows)
+    alike(windows.uncolumns_plain(rows, x.shape, *window), windows.uncolumns(rows, x.shape, *window))
+    one = (1, 1), (1, 1), (0, 0)
+    alike(windows.uncolumns(windows.columns(x, *one), x.shape, *one), x)
+    pool = mf.MaxPool(*window)
+    y = pool.forward(x, mf.Walk(training=True))
+    alike(pool_plain(x, *window, -math.inf, "max"), y)
+    alike(unpool_max_plain(x, y, *window), pool.backward(y, BP()))
+    alike(response_plain(x, 3, 0.5, 0.75, 2.0), mf.LocalResponseNorm(3, 0.5, 0.75, 2.0).forward(x, mf.Walk()))
+
+
+def alike(a, b):
+    np.testing.assert_allclose(mf.to_host(a), mf.to_host(b), rtol=1e-5, atol=1e-6)
+
+
+def test_a_trace_is_looked_at_where_arrays_live():
+    net = small_convnet()
+    x, y = batch()
+    loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(constrain_weights=True)
+    trace, other = (mf.trace(net, make(rule).attach(net), x, y, loss, optimizer) for rule in ("fa", "dfa"))
+    assert len(trace) == len(trace.moments) and "under 'fa'" in repr(trace)
+    assert any(moment.shapes for moment in trace.moments)
+    assert trace.place_of(other, 0) == 0 and trace[0].shapes == trace.moments[0].shapes
+
+
+def test_pytorch_s_layout_and_a_file_bring_every_number_back(tmp_path):
+    pytest.importorskip("safetensors")
+
+    def net(seed):
+        layers = [mf.Conv2d(2, 3, 3), mf.BatchNorm(3), mf.ReLU(), mf.Flatten(), mf.Linear(48, 4, bias=False)]
+        return mf.Network(layers, seed=seed, input_shape=(6, 6, 2))
+
+    one, file = net(seed=1), tmp_path / "net.safetensors"
+    theirs = mf.weights.to_torch(one)
+    assert theirs["linear1.weight"].shape == (4, 48) and theirs["conv1.weight"].shape == (3, 2, 3, 3)
+    for layout in ("torch", "minifa"):
+        other = net(seed=2)
+        mf.weights.save(one, file, layout=layout)
+        mf.weights.load(other, file)
+        for name, array in one.state().items():
+            np.testing.assert_array_equal(array, other.state()[name], err_msg=f"{layout}, {name}")
+    mf.weights.save(mf.Network([mf.Linear(2, 2, name="b"), mf.Linear(2, 2, name="a")]), file, "torch")
+    with pytest.raises(ValueError, match="give names="):
+        mf.weights.load(mf.Network([mf.Linear(2, 2), mf.Linear(2, 2)]), file)
+
+
+def test_layers_that_no_weight_of_pytorch_s_matches_are_refused():
+    class Gain(mf.Layer):
+        trainable = ("gain",)
+        gain = mf.asarray([1.0])
+
+    with pytest.raises(ValueError, match="no counterpart in PyTorch"):
+        mf.weights.to_torch(mf.Network([Gain()]))
+    with pytest.raises(ValueError, match="order in PyTorch is not known"):
+        layers = [mf.Flatten(), mf.Residual([mf.Linear(8, 8)])]
+        mf.weights.to_torch(mf.Network(layers, input_shape=(2, 2, 2)))
+
+
+def test_an_error_that_leaves_its_branch_before_the_sum_is_taught_waits_for_it():
+    """Direct feedback that recomputes goes back through a branch before the sum behind it."""
+
+    def gradients(rule):
+        body = [mf.Residual([mf.Linear(4, 4)]), mf.Tanh(), mf.Linear(4, 4), mf.BatchNorm(4)]
+        net = mf.Network([mf.Linear(4, 4), mf.BatchNorm(4), mf.Residual(body), mf.Tanh(), mf.Linear(4, 3)])
+        make(rule).attach(net).gradients(net, *batch(6, (4,)), mf.SoftmaxCrossEntropy())
+        return net.gradients()
+
+    kept, recomputed = gradients("dfa"), gradients("dfa:recompute=true")
+    for name, gradient in kept.items():
+        np.testing.assert_array_equal(mf.to_host(gradient), mf.to_host(recomputed[name]), err_msg=name)
+
+
+def test_what_is_not_there_is_left_alone():
+    layer = mf.Linear(3, 2)
+    layer.b = mf.asarray([1.0, 2.0])
+    assert layer.b.tolist() == [1.0, 2.0]
+    layer.b = None
+    assert layer.b is None and mf.Network([layer]).gradients().keys() >= {"linear1.W"}
+    assert mf.BatchNorm(3).symbols() == {} and set(mf.LocalResponseNorm(3).symbols()) == {"alpha", "beta", "k", "size"}
+    mf.SGD(clip_norm=1.0).clip(dense_net())  # no gradient yet: nothing to clip
+    net = mf.Network([mf.BatchNorm(3), mf.Linear(3, 2)])  # nothing below it learns: it sends nothing down
+    make("bp").attach(net).gradients(net, *batch(6, (3,), classes=2), mf.SoftmaxCrossEntropy())
+    assert net["batchnorm1"].grads["gamma"] is not None
+    assert make("fa:conv=dense").start_angle(mf.Conv2d(1, 1, 1)) is None  # it has not W's shape
+    assert make("usf").start_angle(mf.Linear(3, 3, init="zero")) is None  # zeros stand nowhere
+
+
+def test_what_a_rule_of_one_s_own_tells_those_who_watch():
+    class Uphill(mf.rules.Rule):
+        name, equation = "uphill", "B = -W"
+
+        def feedback(self, layer):
+            return -layer.W
+
+    net = small_convnet()
+    x, y = batch()
+    trace = mf.trace(net, Uphill().attach(net), x, y, mf.SoftmaxCrossEntropy(), mf.SGD())
+    assert any("B = -W" in moment.equation for moment in trace.moments)
+    layer = mf.LocalResponseNorm(3)
+    layer.forward(mf.asarray(np.ones((2, 4))), mf.Walk(training=True))
+    assert layer.symbols()["s"].shape == (2, 4)
+    assert mf.rules.Rule().teaching(layer)[0].startswith("delta = ")
+
+
+def test_uniform_feedback_under_its_first_signs_keeps_the_present_norm():
+    net = dense_net(n=8)
+    rule = make("usf:signs=initial").attach(net)
+    net["linear2"].W = -3 * net["linear2"].W
+    B = rule.feedback(net["linear2"])
+    assert abs(float((B * B).sum() / (net["linear2"].W ** 2).sum()) - 1) < 1e-5
+    assert float(metrics.sign_agreement(B, net["linear2"].W)) == 0
+
+
+def test_use_chooses_the_device_and_tells_of_it(monkeypatch):
+    monkeypatch.setattr(importlib, "import_module", lambda name: CUPY)
+    install("standin")
+    mf.use("cupy", "float64")
+    assert backend.name() == "cupy" and backend.dtype() == np.float64 and isinstance(mf.asarray([1.0]), CUPY.ndarray)
+    assert backend.cupy_status() == "CuPy 14.2.0 on stand-in"
+    assert backend.device_facts()["device"].startswith("stand-in, compute capability")
+    assert backend.device_bytes() == 0
+    monkeypatch.undo()
+    assert backend.free_bytes() == 0, "what the stand-in's device has"
+    with pytest.raises(ValueError, match="unknown backend"), mf.using("jax"):
+        pass
+
+
+def test_a_device_that_is_gone_is_told(monkeypatch):
+    """Chosen once does not mean there for ever: a laptop's GPU goes to sleep."""
+    install("standin")
+    monkeypatch.setattr(importlib, "import_module", lambda name: standin.make_cupy(device_count=0))
+    with pytest.raises(backend.BackendError, match="driver is missing or too old"):
+        mf.use("cupy")
+    assert backend.cupy_status().startswith("not usable")
+    assert backend.name() == "cupy"

@@ -1,0 +1,245 @@
+"""Recipes: read, checked whole before anything runs, changed from the command line; all that are shipped are sound."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from minifa import cli, data, experiments, recipes
+from minifa.experiments import Experiment
+from minifa.recipes import RecipeError
+
+FULL = """
+title = "All there is"
+rule = "fa:sparsity=0.5"
+
+[data]
+name = "digits"
+augmentation = "crop_flip:padding=1"
+validation = 0.2
+
+[model]
+name = "mlp"
+hidden = [30, 20]
+freeze = "linear1"
+
+[optimizer]
+name = "adam"
+lr = 0.01
+weight_decay = 0.001
+schedule = "cosine:epochs=4"
+betas = [0.8, 0.9]
+
+[training]
+loss = "softmax_cross_entropy"
+epochs = 4
+batch_size = 32
+seed = 7
+alignment = false
+"""
+
+
+def problems_of(text, *changes):
+    with pytest.raises(RecipeError) as caught:
+        recipes.parse(text, changes)
+    return caught.value.problems
+
+
+def test_every_setting_reaches_the_experiment():
+    expected = Experiment(
+        data="digits",
+        augmentation="crop_flip:padding=1",
+        validation=0.2,
+        model="mlp",
+        model_options={"hidden": (30, 20)},
+        freeze="linear1",
+        rule="fa:sparsity=0.5",
+        loss="softmax_cross_entropy",
+        optimizer="adam",
+        optimizer_options={"betas": (0.8, 0.9)},
+        schedule="cosine:epochs=4",
+        lr=0.01,
+        weight_decay=0.001,
+        epochs=4,
+        batch_size=32,
+        seed=7,
+        alignment=False,
+    )
+    assert recipes.parse(FULL).experiment == expected
+
+
+def test_what_is_left_out_is_as_on_the_command_line():
+    assert recipes.parse("").experiment == Experiment()
+
+
+def test_changes_take_the_place_of_what_the_file_says():
+    changed = recipes.parse(FULL, ["optimizer.lr=0.5", "rule=usf:scale=init", "model.hidden=[9]", "training.seed=1"])
+    e = changed.experiment
+    assert (e.lr, e.rule, e.model_options, e.seed) == (0.5, "usf:scale=init", {"hidden": (9,)}, 1)
+    assert e.epochs == 4
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    found = problems_of(
+        'rule = "fo"\ntitel = "x"\n[data]\nvalidation = 1.0\n[model]\nname = "cnn"\ndepht = 3\n'
+        '[optimizer]\nlr = "much"\nnestrov = true\n[training]\nepochs = 0\nalignment = 1\n',
+        "optimizer.lr 3",
+    )
+    assert len(found) == 9
+    for words in (
+        "rule: unknown rule 'fo': did you mean fa",
+        "titel: unknown setting 'titel'",
+        "data.validation: a number from 0 up and below 1 is expected, got 1.0",
+        "model.depht: unknown option of the model 'cnn' 'depht': did you mean depth",
+        "optimizer.lr: a number from 0 up is expected, got 'much'",
+        "optimizer.nestrov: unknown option of the optimizer 'sgd' 'nestrov': did you mean nesterov",
+        "training.epochs: a whole number from 1 up is expected, got 0",
+        "training.alignment: true or false is expected, got 1",
+        "a change is written NAME=VALUE, optimizer.lr=0.01, got 'optimizer.lr 3'",
+    ):
+        assert any(words in problem for problem in found), words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rule = ", "not written in TOML"),
+        ("a = " + "[" * 5000, "not written in TOML"),
+        ("rule = 3", "rule: a word is expected, got 3"),
+        ("data = 3", "data: unknown setting"),
+        ("[training]\nepochs = true", "a whole number from 1 up is expected, got True"),
+        ("[optimizer]\nlr = nan", "a number from 0 up is expected, got nan"),
+        ("[optimizer]\nlr = inf", "a number from 0 up is expected, got inf"),
+        ('[data]\nname = "mnits"', "unknown data set 'mnits': did you mean mnist"),
+        ('[optimizer]\nschedule = "cosine"', "optimizer.schedule: "),
+        ('[table]\nmeasure = "speed"\n[[row]]\nname = "a"', "table.measure: unknown measure 'speed'"),
+        ("[table]", "it has no [[row]]"),
+        ("[[row]]\npublished = 1", "row 1: it has no name"),
+        ('[[row]]\nname = "../x"', "a row's name becomes a folder's"),
+        ('[[row]]\nname = "a"\n[[row]]\nname = "a"', "2 rows are called 'a'"),
+        ('[[row]]\nname = "a"\nset = {"optimizer.lrr" = 1}', "row a: optimizer.lrr: unknown option"),
+        ('[[row]]\nname = "a"\npublshed = 1', "row a.publshed: unknown entry 'publshed': did you mean published?"),
+        ("row = 3", "a table is a section [table]"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(text, words):
+    assert any(words in problem for problem in problems_of(text)), problems_of(text)
+
+
+def test_a_rows_problems_are_told_once_where_they_are_the_bases():
+    found = problems_of('rule = "fo"\n[[row]]\nname = "a"\n[[row]]\nname = "b"\nset = {rule = "fb"}')
+    assert [one.partition(":")[0] for one in found] == ["rule", "row b"]
+
+
+def test_a_row_is_the_base_with_its_own_settings():
+    text = FULL + '\n[table]\nseeds = 3\n[[row]]\nname = "a"\n[[row]]\nname = "b"\nseeds = 1\npublished = 3.5\n'
+    a, b = recipes.parse(text + 'set = {rule = "bp", "optimizer.lr" = 0.2}').rows
+    assert (a.experiment.rule, a.experiment.lr, a.seeds, a.published) == ("fa:sparsity=0.5", 0.01, 3, None)
+    assert (b.experiment.rule, b.experiment.lr, b.seeds, b.published) == ("bp", 0.2, 1, 3.5)
+
+
+def test_missing_files_and_networks_that_do_not_fit_are_told_together_before_anything_runs(tmp_path):
+    nowhere = Experiment(data="mnist", data_dir=str(tmp_path), weights=str(tmp_path / "none.safetensors"))
+    no_images = Experiment(data="xor", model="cnn")
+    too_small = Experiment(data="digits", model="lenet_cifar")
+    fine = Experiment(data="digits", model="mlp")
+    with pytest.raises(RecipeError) as caught:
+        recipes.check([nowhere, no_images, too_small, fine], "the recipe")
+    found = caught.value.problems
+    assert len(found) == 4
+    for words in ("none.safetensors", "data set 'mnist' not found", "cnn under bp on xor", "lenet_cifar under bp on"):
+        assert any(words in problem for problem in found), words
+    assert set(recipes.check([fine], "the recipe")) == {("digits", None)}
+
+
+def test_what_is_wrong_under_every_rule_is_told_once_and_its_further_lines_are_indented(tmp_path):
+    rules = [Experiment(data="digits", model="lenet_cifar", rule=rule) for rule in ("bp", "fa", "usf")]
+    with pytest.raises(RecipeError) as caught:
+        recipes.check([*rules, Experiment(data="mnist", data_dir=str(tmp_path))], "the recipe")
+    data_set, network = sorted(caught.value.problems)
+    assert network.startswith("lenet_cifar under bp, fa, usf on digits: ") and "8 x 8 x 1" in network
+    assert "\n" in data_set  # the folders that were searched
+    first, *others = str(caught.value).splitlines()
+    assert first == "the recipe has 2 problems:" and all(line.startswith("  ") for line in others)
+    assert sum(line[2] != " " for line in others) == 2
+
+
+def test_a_file_that_is_no_text_or_far_too_large_is_refused(tmp_path):
+    (tmp_path / "latin.toml").write_bytes('title = "Zürich"'.encode("latin-1"))
+    with pytest.raises(RecipeError, match="not written in UTF-8"):
+        recipes.read(tmp_path / "latin.toml")
+    (tmp_path / "large.toml").write_bytes(b"#" * (recipes.LARGEST_FILE + 1))
+    with pytest.raises(RecipeError, match="larger than"):
+        recipes.read(tmp_path / "large.toml")
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + 'title = "Zürich"'.encode())  # as Windows editors write
+    assert recipes.read(tmp_path / "marked.toml").title == "Zürich"
+
+
+@pytest.mark.parametrize("name", recipes.shipped())
+def test_a_recipe_that_is_shipped_is_sound_and_fits_its_data(name):
+    recipe = recipes.read(name)
+    assert recipe.title and recipe.source and recipe.rows
+    shapes = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "lillicrap": (30,)}
+    for row in recipe.rows:
+        made = data.load("lillicrap") if row.experiment.data == "lillicrap" else stand_in(shapes[row.experiment.data])
+        net, rule, _, _ = experiments.build(row.experiment, made)
+        assert net.output_shape == (10,)
+        assert rule.name == row.experiment.rule.partition(":")[0]
+
+
+def stand_in(shape):
+    """A data set of this shape: the real files are not at hand in every test."""
+    import numpy as np
+
+    examples = data.validate(np.zeros((20, *shape), "float32"), np.arange(20) % 10, n_classes=10)
+    return data.Dataset("stand-in", examples, examples, tuple("0123456789"))
+
+
+def test_published_numbers_are_those_of_their_sources():
+    """Lance & Kieu 2026, table of test accuracies; BioTorch's Benchmarks.md, test errors."""
+    published = {name: {row.name: row.published for row in recipes.read(name).rows} for name in recipes.shipped()}
+    of_paper = {key: value for key, value in published["cifar10_moskovitz"].items() if value is not None}
+    kernel = {"fa-kernel": 40.07, "fa-kernel-1e-3": 40.07}
+    assert of_paper == {"bp": 75.80, "usf-strict": 75.67, "frsf": 74.30, **kernel, "fa-dense": 35.77}
+    rules = ("bp", "fa", "dfa", "usf", "brsf", "frsf")
+    for name, errors in {
+        "mnist_lenet": (0.91, 1.70, 1.61, 0.94, 0.91, 0.97),
+        "cifar10_lenet": (14.23, 46.69, 54.21, 16.22, 16.02, 16.86),
+        "cifar10_resnet20": (8.63, 32.16, 45.94, 10.05, 11.02, 11.20),
+    }.items():
+        assert published[name] == dict(zip(rules, errors, strict=True))
+
+
+# --- minifa train --recipe --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def somewhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    (tmp_path / "mine.toml").write_text('rule = "fa"\n[data]\nname = "xor"\n[model]\nname = "tiny"\n', encoding="utf-8")
+    return tmp_path
+
+
+def test_train_runs_a_recipe_with_changes(somewhere_else, capsys):
+    changes = ["--set", "optimizer.lr=0.5", "--set", "training.epochs=2"]
+    assert cli.main(["train", "--recipe", "mine.toml", *changes, "--out", "run"]) == 0
+    kept = json.loads((somewhere_else / "run" / "config.json").read_text(encoding="utf-8"))["experiment"]
+    assert (kept["rule"], kept["lr"], kept["epochs"], kept["data"]) == ("fa", 0.5, 2, "xor")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "mine.toml", "--epochs", "3"], "leave out --epochs"),
+        (["--set", "training.epochs=3"], "goes with --recipe"),
+        (["--recipe", "mine.toml", "--set", "training.epochs=many"], "a whole number from 1 up"),
+        (["--recipe", "mine.toml", "--set", "model.name=cnn"], "cnn under fa on xor"),
+        (["--recipe", "nothing"], "unknown recipe 'nothing'"),
+    ],
+)
+def test_train_refuses_what_a_recipe_cannot_be_before_anything_is_written(somewhere_else, capsys, arguments, words):
+    assert cli.main(["train", *arguments, "--out", "run"]) == 2
+    assert words in capsys.readouterr().err
+    assert not (somewhere_else / "run").exists()

@@ -1,0 +1,248 @@
+"""minifa reproduce: every row and seed of a table in its own folder, gone on with, and the numbers side by side."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from minifa import checkpoints, cli, data, figures, keeping, recipes, reproduce, runs
+from minifa.checkpoints import CheckpointError
+from minifa.experiments import Experiment, run
+
+TABLE = """
+title = "A table of the exclusive or"
+note = "made for a test"
+
+[data]
+name = "xor"
+
+[model]
+name = "tiny"
+
+[optimizer]
+lr = 0.5
+
+[training]
+epochs = 4
+
+[table]
+measure = "accuracy"
+published_by = "nobody"
+seeds = 2
+
+[[row]]
+name = "bp"
+published = 90.0
+
+[[row]]
+name = "fa"
+seeds = 1
+set = { rule = "fa" }
+"""
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.toml").write_text(TABLE, encoding="utf-8")
+    return recipes.read("table.toml")
+
+
+def outcomes_of(recipe, folder, **options):
+    return [reproduce.make(task) for task in reproduce.plan(recipe, folder, **options)]
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_first_every_row_once_then_further_seeds(table):
+    planned = [task.folder.name for task in reproduce.plan(table, "out")]
+    assert planned == ["bp-seed0", "fa-seed0", "bp-seed1"]
+    assert [t.folder.name for t in reproduce.plan(table, "out", rows=["fa"], seeds=2)] == ["fa-seed0", "fa-seed1"]
+    with pytest.raises(ValueError, match="unknown row of 'table' 'usf'"):
+        reproduce.plan(table, "out", rows=["usf"])
+
+
+def test_the_pictures_name_rows_and_know_their_rules(tmp_path):
+    named = recipes.parse(TABLE.replace('name = "bp"', 'name = "exact"').replace('name = "fa"', 'name = "random"'))
+    found = reproduce.results_of(outcomes_of(named, tmp_path))
+    assert {(one.name, one.experiment.rule) for one in found} == {("exact", "bp"), ("random", "fa")}
+    for draw in (figures.learning_curves, figures.alignment_curves, figures.comparison):
+        (legend,) = draw(found).legends
+        assert [text.get_text() for text in legend.get_texts()][:2] == ["exact", "random"]
+
+
+def test_a_change_that_no_row_would_follow_is_refused_and_others_are_told(table):
+    with pytest.raises(ValueError, match="rule=usf changes nothing: every row"):
+        reproduce.plan(recipes.parse(TABLE, ["rule=usf"]), "out", rows=["fa"])
+    changed = recipes.parse(TABLE, ["rule=usf", "training.epochs=1"])  # bp's row says nothing of a rule
+    tasks = reproduce.plan(changed, "out")
+    assert {task.row: task.experiment.rule for task in tasks} == {"bp": "usf", "fa": "fa"}
+    result = {"test_accuracy": 0.9, "test_examples": 10, "seconds": 1.0, "diverged": False, "note": ""}
+    outcomes = [reproduce.Outcome(task, result) for task in tasks]
+    text = reproduce.table_text(changed, reproduce.rows_of(changed, outcomes), outcomes)
+    assert "changed from the recipe: rule=usf, training.epochs=1" in text
+
+
+def test_a_recipe_without_a_table_is_refused():
+    with pytest.raises(ValueError, match="has no table"):
+        reproduce.plan(recipes.parse(""), "out")
+
+
+def test_a_run_gives_what_the_experiment_gives_and_is_not_made_twice(table, tmp_path):
+    task = reproduce.plan(table, tmp_path / "out")[0]
+    result = reproduce.make(task).result
+    alone, _ = run(task.experiment)
+    assert result["test_accuracy"] == alone.score and result["epochs"] == result["best_epoch"] == 4
+    written = (task.folder / "last.ckpt").stat().st_mtime_ns
+    assert reproduce.make(task).result == result
+    assert (task.folder / "last.ckpt").stat().st_mtime_ns == written
+
+
+def test_with_held_out_examples_the_best_network_is_measured_on_the_test_set(tmp_path):
+    experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.3, epochs=6, validation=0.2)
+    result = keeping.run_in(tmp_path / "run", experiment)
+    history = runs.read_results(tmp_path / "run")[0].history
+    best = max(history, key=lambda row: row["validation_accuracy"])  # the first of equals
+    assert result["best_epoch"] == best["epoch"] != history[-1]["epoch"], "this run does not tell best from last"
+    net, rule, _ = keeping.open_checkpoint(tmp_path / "run" / "best.ckpt")
+    test = data.load("digits").test
+    assert result["test_accuracy"] == (net.predict(test.x).argmax(axis=1) == test.y).mean()
+    assert result["test_examples"] == len(test)
+
+
+def test_more_epochs_go_on_and_fewer_are_refused(tmp_path):
+    def wanted(epochs):
+        return Experiment(data="xor", model="tiny", lr=0.5, epochs=epochs)
+
+    keeping.run_in(tmp_path / "run", wanted(3))
+    more = keeping.run_in(tmp_path / "run", wanted(5))
+    assert more["epochs"] == 5
+    assert more["test_loss"] == keeping.run_in(tmp_path / "whole", wanted(5))["test_loss"]
+    with pytest.raises(CheckpointError, match="holds 5 epochs, more than the 4"):
+        keeping.run_in(tmp_path / "run", wanted(4))
+
+
+def test_another_experiments_folder_is_refused(tmp_path):
+    keeping.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.5, epochs=2))
+    with pytest.raises(CheckpointError, match="another experiment"):
+        keeping.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.4, epochs=2))
+
+
+def test_a_damaged_result_is_made_again_from_the_checkpoint(tmp_path):
+    experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
+    first = keeping.run_in(tmp_path / "run", experiment)
+    (tmp_path / "run" / "result.json").write_text('{"experiment": ', encoding="utf-8")
+    assert keeping.run_in(tmp_path / "run", experiment) == first
+
+
+def test_the_numbers_of_a_table(table):
+    outcomes = [
+        reproduce.Outcome(task, {"test_accuracy": score, "test_examples": 400, "seconds": 60.0, "diverged": False})
+        for task, score in zip(reproduce.plan(table, "out"), (0.80, 0.60, 0.90), strict=True)
+    ]
+    bp, fa = reproduce.rows_of(table, outcomes)
+    assert (bp["mean"], bp["difference"], bp["seeds"]) == (pytest.approx(85), pytest.approx(-5), 2)
+    sd = math.sqrt(2) * 5  # of 80 and 90
+    assert bp["sd"] == pytest.approx(sd)
+    assert bp["standard_error"] == pytest.approx(sd * math.sqrt(1 / 2 + 1))
+    assert fa["mean"] == pytest.approx(60) and "difference" not in fa and "sd" not in fa
+    close = [reproduce.Outcome(one.task, {**one.result, "test_accuracy": 0.5}) for one in outcomes]
+    least = 100 * math.sqrt(0.5 * 0.5 / 400)  # two seeds that agree by chance
+    assert reproduce.rows_of(table, close)[0]["standard_error"] == pytest.approx(least * math.sqrt(1.5))
+
+
+def test_errors_and_losses_are_measured_as_asked(table):
+    task = reproduce.plan(table, "out")[0]
+    result = {"test_accuracy": 0.97, "test_loss": 0.25, "test_examples": 100, "seconds": 1.0, "diverged": False}
+    for measure, expected in (("error", 3.0), ("loss", 0.25)):
+        changed = recipes.parse(TABLE.replace('"accuracy"', f'"{measure}"'))
+        row = reproduce.rows_of(changed, [reproduce.Outcome(task, result)])[0]
+        assert row["mean"] == pytest.approx(expected)
+        assert ("standard_error" in row) == (measure == "error")
+
+
+def test_the_command_writes_the_table_and_tells_all_that_must_be_said(table, capsys):
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "90.00" in text and "made for a test" in text and "published: nobody" in text
+    assert [row["row"] for row in rows_of("out/table.csv")] == ["bp", "fa"]
+    curves = rows_of("out/curves.csv")
+    assert [(r["row"], r["seed"], r["epoch"]) for r in curves if r["epoch"] == "4"] == [
+        ("bp", "0", "4"),
+        ("fa", "0", "4"),
+        ("bp", "1", "4"),
+    ]
+    with open("out/table.txt", encoding="utf-8") as file:
+        assert file.read().strip() in text
+    assert os.path.getsize("out/curves.png") > 0
+
+
+def test_a_copy_of_the_data_is_told_under_the_table(table):
+    note = "CIFAR-10 from a JPEG copy"
+    result = {"test_accuracy": 0.9, "test_examples": 10, "seconds": 1.0, "diverged": False, "note": note}
+    outcomes = [reproduce.Outcome(task, result) for task in reproduce.plan(table, "out")]
+    text = reproduce.table_text(table, reproduce.rows_of(table, outcomes), outcomes)
+    assert text.count(note) == 1
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(table, capsys):
+    keeping.run_in("out/bp-seed0", Experiment(data="xor", model="tiny", lr=0.1, epochs=2))  # not this table's
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "2"]) == 1
+    captured = capsys.readouterr()
+    assert "bp-seed0: CheckpointError" in captured.err
+    assert [row["seeds"] for row in rows_of("out/table.csv")] == ["1", "1"]
+
+
+def test_all_tables_are_listed(capsys):
+    assert cli.main(["reproduce"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in recipes.shipped())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent to a group of processes, which Windows does otherwise")
+def test_after_ctrl_c_the_same_command_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = TABLE.replace('"xor"', '"digits"').replace('"tiny"', '"mlp"').replace("epochs = 4", "epochs = 80")
+    (tmp_path / "table.toml").write_text(text.replace("lr = 0.5", "lr = 0.01"), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "minifa", "reproduce", "table.toml", "--jobs", "2", "--out"]
+
+    def start(folder):
+        return subprocess.Popen(
+            [*command, folder], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+
+    broken = start("broken")
+    place = tmp_path / "broken" / "bp-seed0" / "last.ckpt"
+    for _ in range(600):
+        if place.is_file() and checkpoints.read(place).training["epoch"] >= 1:
+            break
+        time.sleep(0.1)
+    os.killpg(broken.pid, signal.SIGINT)  # as the terminal does: to the workers as well
+    out, err = broken.communicate(timeout=60)
+    assert broken.returncode == 130, err
+    assert b"The same command goes on" in out
+    kept = checkpoints.read(place)
+    assert kept.training["epoch"] < 80 and not (tmp_path / "broken" / "bp-seed0" / "result.json").exists()
+
+    for folder in ("broken", "whole"):
+        process = start(folder)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    for name in ("bp-seed0", "bp-seed1", "fa-seed0"):
+        one, other = (json.loads((tmp_path / f / name / "result.json").read_text()) for f in ("broken", "whole"))
+        del one["result"]["seconds"], other["result"]["seconds"]
+        assert one == other
+    events = (tmp_path / "broken" / "bp-seed0" / "log.jsonl").read_text().splitlines()
+    assert "resume" in [json.loads(line)["event"] for line in events]
