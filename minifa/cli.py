@@ -16,7 +16,7 @@ from typing import Any
 from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables
 from .checkpoints import CheckpointError
 from .commands import data as data_command
-from .commands import doctor, reproduce
+from .commands import doctor, reproduce, sweep
 from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
 from .files import save_picture, stem, with_advice, write_whole
@@ -657,6 +657,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": (_describe_train, "train one network under one rule, into a run folder", _train),
     "reproduce": (reproduce.describe, "make a published table again, beside the published numbers", reproduce.run),
+    "sweep": (sweep.describe, "one recipe under many settings, a line of a table for each run", sweep.run),
     "step": (_describe_step, "walk through one training step, moment by moment, under any rule", _step),
     "explore": (
         _describe_explore,

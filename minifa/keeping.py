@@ -106,7 +106,7 @@ def go_on(
     return checkpoint
 
 
-def run_in(folder: str | Path, experiment: Experiment) -> Row:
+def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
     """Run an experiment in a folder of its own from wherever it stands: from the start, from its last checkpoint, or,
     where it is finished, not at all. Afterwards the network that was best on held-out examples (without those: the one
     at the end) is measured on the test set, and ``result.json`` keeps what came of it.
@@ -114,6 +114,7 @@ def run_in(folder: str | Path, experiment: Experiment) -> Row:
     Args:
         folder: made where it is not there yet.
         experiment: what to run.
+        data: its data set, where it is loaded already.
 
     Returns:
         ``test_loss``, ``test_accuracy`` (with classes), ``test_examples``, ``epochs``, ``best_epoch`` (the epoch whose
@@ -140,7 +141,7 @@ def run_in(folder: str | Path, experiment: Experiment) -> Row:
         kept = _finished(path, experiment)
         if kept is not None:
             return kept
-        data = load(experiment.data, experiment.data_dir)
+        data = data or load(experiment.data, experiment.data_dir)
         trainer = experiments.trainer_for(experiment, data)
         go_on(path, experiment, data, trainer)
         if trainer.finished > experiment.epochs:

@@ -26,16 +26,18 @@ minifa.recipes.RecipeError: the recipe has 2 problems:
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import data, experiments, rules, schedules
+from . import checking, data, experiments, rules, schedules
+from .checking import Problems
 from .experiments import Experiment
 from .losses import LOSSES
 from .models import MODELS
@@ -97,7 +99,6 @@ class Recipe:
         measure: of its table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
         published_by: whose numbers stand in the table.
         rows: of the table; empty: it is none.
-        sections: other sections as they stand in the file, ``"sweep"`` and ``"over"``.
         settings: what was set, by name.
         changes: what was set in the place of what the file says, ``"training.epochs=20"``.
     """
@@ -110,109 +111,38 @@ class Recipe:
     measure: str = "accuracy"
     published_by: str = ""
     rows: tuple[TableRow, ...] = ()
-    sections: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
 
-# What a value may be: each returns the value to use, or raises ValueError
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"a word is expected, got {value!r}")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"true or false is expected, got {value!r}")
-    return value
-
-
-def _whole(least: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"a whole number from {least} up is expected, got {value!r}")
-        return value
-
-    return check
-
-
-def _number(least: float, below: float = math.inf) -> Callable[[Any], float]:
-    def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < below:
-            upper = "" if below == math.inf else f" and below {below:g}"
-            raise ValueError(f"a number from {least:g} up{upper} is expected, got {value!r}")
-        return float(value)
-
-    return check
-
-
-def _known(table: Iterable[str], what: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if _word(value) not in table:
-            raise ValueError(unknown(table, value, what))
-        return value
-
-    return check
-
-
-def _described(make: Callable[[str], Any]) -> Callable[[Any], str]:
-    """A description, "name:key=value", that ``make`` accepts."""
-
-    def check(value: Any) -> str:
-        make(_word(value))
-        return value
-
-    return check
-
-
 def _data_name(value: Any) -> str:
-    if not _word(value).lower().endswith(".npz") and value not in data.DATASETS:
+    if not checking.word(value).lower().endswith(".npz") and value not in data.DATASETS:
         raise ValueError(unknown(data.DATASETS, value, "data set") + " (or the path of a .npz file)")
     return value
 
 
 # The name of a setting, the field of `Experiment` that it sets, and what it may be.
 SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "rule": ("rule", _described(rules.make)),
+    "rule": ("rule", checking.described(rules.make)),
     "data.name": ("data", _data_name),
-    "data.folder": ("data_dir", _word),
-    "data.augmentation": ("augmentation", _described(data.make_augmentation)),
-    "data.validation": ("validation", _number(0, 1)),
-    "model.name": ("model", _known(MODELS, "model")),
-    "model.weights": ("weights", _word),
-    "model.freeze": ("freeze", _word),
-    "optimizer.name": ("optimizer", _known(OPTIMIZERS, "optimizer")),
-    "optimizer.lr": ("lr", _number(0)),
-    "optimizer.weight_decay": ("weight_decay", _number(0)),
-    "optimizer.schedule": ("schedule", _described(schedules.make)),
-    "training.loss": ("loss", _known(LOSSES, "loss")),
-    "training.epochs": ("epochs", _whole(1)),
-    "training.batch_size": ("batch_size", _whole(1)),
-    "training.seed": ("seed", _whole(0)),
-    "training.alignment": ("alignment", _flag),
+    "data.folder": ("data_dir", checking.word),
+    "data.augmentation": ("augmentation", checking.described(data.make_augmentation)),
+    "data.validation": ("validation", checking.number(0, 1)),
+    "model.name": ("model", checking.known(MODELS, "model")),
+    "model.weights": ("weights", checking.word),
+    "model.freeze": ("freeze", checking.word),
+    "optimizer.name": ("optimizer", checking.known(OPTIMIZERS, "optimizer")),
+    "optimizer.lr": ("lr", checking.number(0)),
+    "optimizer.weight_decay": ("weight_decay", checking.number(0)),
+    "optimizer.schedule": ("schedule", checking.described(schedules.make)),
+    "training.loss": ("loss", checking.known(LOSSES, "loss")),
+    "training.epochs": ("epochs", checking.whole(1)),
+    "training.batch_size": ("batch_size", checking.whole(1)),
+    "training.seed": ("seed", checking.whole(0)),
+    "training.alignment": ("alignment", checking.flag),
 }
 WORDS = ("title", "source", "note")
 SECTIONS = ("data", "model", "optimizer", "training")
-
-
-class _Problems(list[str]):
-    """The reasons found so far, each once."""
-
-    def add(self, where: str, what: object) -> None:
-        problem = f"{where}: {what}" if where else str(what)
-        if problem not in self:
-            self.append(problem)
-
-    def attempt(self, where: str, check: Callable[[Any], Any], value: Any, default: Any = None) -> Any:
-        """What ``check`` makes of the value; the default, and a problem more, where it refuses."""
-        try:
-            return check(value)
-        except ValueError as error:
-            self.add(where, error)
-            return default
 
 
 # Reading
@@ -241,6 +171,20 @@ def read(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         FileNotFoundError: there is no such file.
         RecipeError: what it says cannot be; all that is wrong, at once.
     """
+    place = find(name_or_path)
+    return parse(read_text(place), changes, place.stem, f"'{place}'")
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file of a recipe.
+
+    Args:
+        name_or_path: a name of `shipped`, or the path of a .toml file.
+
+    Raises:
+        ValueError: no name that is known, and no path of such a file.
+        FileNotFoundError: there is no such file.
+    """
     known, place = shipped(), Path(name_or_path)
     if place.suffix != ".toml":
         if str(name_or_path) not in known:
@@ -248,13 +192,17 @@ def read(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         place = known[str(name_or_path)]
     if not place.is_file():
         raise FileNotFoundError(f"there is no recipe '{place}'; minifa brings {', '.join(known)}")
+    return place
+
+
+def read_text(place: Path) -> str:
+    """What is written in a recipe's file. Raises RecipeError where it is too large, or not in UTF-8."""
     if place.stat().st_size > LARGEST_FILE:
         raise RecipeError(f"'{place}'", [f"it is larger than {LARGEST_FILE:,} bytes: no recipe"])
     try:
-        text = place.read_bytes().decode("utf-8-sig")
+        return place.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"'{place}'", [f"it is not written in UTF-8 ({error})"]) from error
-    return parse(text, changes, place.stem, f"'{place}'")
 
 
 def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: str = "the recipe") -> Recipe:
@@ -274,21 +222,35 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     >>> recipes.parse('[data]\\nname = "xor"', ["training.epochs=3", "rule=usf:scale=init"]).experiment.rule
     'usf:scale=init'
     """
-    problems = _Problems()
+    problems = Problems()
+    words, settings, parts = take_apart(text, changes, place, problems)
+    experiment = experiment_of(settings, problems)
+    table, rows = _table(parts.get("table"), parts.get("row", []), settings, problems)
+    if problems:
+        raise RecipeError(place, problems)
+    return Recipe(name, experiment, **words, **table, rows=rows, settings=settings, changes=tuple(changes))
+
+
+def take_apart(
+    text: str, changes: Sequence[str], place: str, problems: Problems
+) -> tuple[dict[str, str], Settings, dict[str, Any]]:
+    """(title, source and note; the settings, changed, not yet checked; the sections of a table or a sweep as they
+    stand).
+
+    Args:
+        text, changes, place: as for `parse`.
+        problems: grows by what is wrong with the words and the changes.
+
+    Raises:
+        RecipeError: this is no TOML.
+    """
     try:
         tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(place, [f"it is not written in TOML: {error or 'nested too deeply'}"]) from error
-    rest = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
-    words = {key: problems.attempt(key, _word, tree.pop(key), "") for key in WORDS if key in tree}
-    settings = {**_flat(tree), **_changes(changes, problems)}
-    experiment = experiment_of(settings, problems)
-    table, rows = _table(rest.pop("table", None), rest.pop("row", []), settings, problems)
-    if problems:
-        raise RecipeError(place, problems)
-    return Recipe(
-        name, experiment, **words, **table, rows=rows, sections=rest, settings=settings, changes=tuple(changes)
-    )
+    parts = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
+    words = {key: problems.attempt(key, checking.word, tree.pop(key), "") for key in WORDS if key in tree}
+    return words, {**_flat(tree), **_changes(changes, problems)}, parts
 
 
 def _flat(tree: Mapping[str, Any]) -> Settings:
@@ -302,7 +264,7 @@ def _flat(tree: Mapping[str, Any]) -> Settings:
     return found
 
 
-def _changes(changes: Sequence[str], problems: _Problems) -> Settings:
+def _changes(changes: Sequence[str], problems: Problems) -> Settings:
     found: Settings = {}
     for change in changes:
         key, equals, value = change.partition("=")
@@ -339,7 +301,7 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
     >>> recipes.experiment_of({"data.name": "xor", "model.depth": 3, "optimizer.lr": 0.1}, []).model_options
     {'depth': 3}
     """
-    found = problems if isinstance(problems, _Problems) else _Problems()
+    found = problems if isinstance(problems, Problems) else Problems()
     fields: dict[str, Any] = {}
     options: dict[str, Settings] = {"model": {}, "optimizer": {}}
     for key, value in settings.items():
@@ -363,15 +325,20 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
     return replace(experiment, optimizer_options=options["optimizer"])
 
 
+@functools.cache  # a sweep asks a hundred thousand times
+def _parameters(make: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(make).parameters)
+
+
 def _check_options(
     name: str,
     table: Mapping[str, Callable[..., Any]],
     options: Settings,
     section: str,
     not_options: tuple[str, ...],
-    problems: _Problems,
+    problems: Problems,
 ) -> None:
-    known = [key for key in inspect.signature(table[name]).parameters if key not in not_options]
+    known = [key for key in _parameters(table[name]) if key not in not_options]
     named = [key.partition(".")[2] for key in SETTINGS if key.startswith(f"{section}.")]
     for key in options:
         if key not in known:
@@ -382,7 +349,7 @@ def _check_options(
 
 
 def _table(
-    about: Any, rows: Any, settings: Settings, problems: _Problems
+    about: Any, rows: Any, settings: Settings, problems: Problems
 ) -> tuple[dict[str, Any], tuple[TableRow, ...]]:
     """What [table] and every [[row]] say."""
     if about is None and rows == []:
@@ -392,11 +359,11 @@ def _table(
         problems.add("table", "a table is a section [table] with a section [[row]] for each of its rows")
         return {}, ()
     checks: dict[str, Callable[[Any], Any]] = {
-        "measure": _known(MEASURES, "measure"),
-        "published_by": _word,
-        "seeds": _whole(1),
+        "measure": checking.known(MEASURES, "measure"),
+        "published_by": checking.word,
+        "seeds": checking.whole(1),
     }
-    found = _entries("table", about, checks, problems)
+    found = problems.entries("table", about, checks)
     seeds = found.pop("seeds", 1)
     if not rows:
         problems.add("table", "it has no [[row]]")
@@ -407,13 +374,13 @@ def _table(
     return found, made
 
 
-def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, problems: _Problems) -> TableRow:
+def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, problems: Problems) -> TableRow:
     where = f"row {row.get('name', number)}"
-    checks = {"name": _row_name, "published": _number(-math.inf), "seeds": _whole(1), "set": _section}
-    found = _entries(where, row, checks, problems)
+    checks = {"name": _row_name, "published": checking.number(-math.inf), "seeds": checking.whole(1), "set": _section}
+    found = problems.entries(where, row, checks)
     if "name" not in row:
         problems.add(where, "it has no name")
-    of_row = _Problems()
+    of_row = Problems()
     experiment = experiment_of({**settings, **(found.get("set") or {})}, of_row)
     for problem in of_row:
         if problem not in problems:  # the base's problems are told once
@@ -427,7 +394,7 @@ def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, pr
 
 
 def _row_name(value: Any) -> str:
-    if not all(c.isascii() and (c.isalnum() or c in "-_.") for c in _word(value)) or value.startswith("."):
+    if not all(c.isascii() and (c.isalnum() or c in "-_.") for c in checking.word(value)) or value.startswith("."):
         raise ValueError(f"a row's name becomes a folder's: letters, digits, '-', '_' and '.', got {value!r}")
     return value
 
@@ -438,18 +405,6 @@ def _section(value: Any) -> Settings:
     return value
 
 
-def _entries(
-    where: str, section: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]], problems: _Problems
-) -> dict[str, Any]:
-    found = {}
-    for key, value in section.items():
-        if key not in checks:
-            problems.add(f"{where}.{key}", unknown(checks, key, "entry"))
-        else:
-            found[key] = problems.attempt(f"{where}.{key}", checks[key], value)
-    return found
-
-
 # Checking that it all fits together
 
 
@@ -458,7 +413,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
     anything runs.
 
     Args:
-        experiments_: what is to be run; those that differ in seed, rate or epochs only are built once.
+        experiments_: what is to be run; one `of_each_kind` is built.
         place: how the recipe is called in what is told.
 
     Returns:
@@ -467,12 +422,11 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
     Raises:
         RecipeError: all that was found: missing files, options that are refused, networks that do not fit their data.
     """
-    problems = _Problems()
+    problems = Problems()
     sets: dict[tuple[str, str | None], data.Dataset] = {}
     failed: set[tuple[str, str | None]] = set()
-    seen: list[Experiment] = []
     refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to the rules it was told of
-    for experiment in experiments_:
+    for experiment in of_each_kind(experiments_):
         where = experiment.data, experiment.data_dir
         if where not in sets and where not in failed:
             try:
@@ -482,10 +436,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
                 failed.add(where)
         if experiment.weights is not None and not Path(experiment.weights).is_file():
             problems.add("model.weights", f"there is no file '{experiment.weights}'")
-            continue
-        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
-        if where in sets and alike not in seen:
-            seen.append(alike)
+        elif where in sets:
             reason = _try(experiment, sets[where])
             if reason is not None:
                 refused.setdefault((experiment.model, experiment.data, reason), []).append(experiment.rule)
@@ -494,6 +445,22 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
     if problems:
         raise RecipeError(place, problems)
     return sets
+
+
+def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
+    """One of those that differ only in what needs no building to be checked: seed, rate, epochs and the like.
+
+    >>> from minifa import recipes
+    >>> from minifa.experiments import Experiment
+    >>> some = [Experiment(rule=rule, seed=seed) for rule in ("bp", "fa") for seed in (0, 1, 2)]
+    >>> [(one.rule, one.seed) for one in recipes.of_each_kind(some)]
+    [('bp', 0), ('fa', 0)]
+    """
+    found: dict[str, Experiment] = {}
+    for one in experiments_:
+        alike = replace(one, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
+        found.setdefault(repr(alike), one)
+    return list(found.values())
 
 
 def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:

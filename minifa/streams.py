@@ -19,7 +19,7 @@ import numpy
 from .threads import pool
 
 BLOCK = 1 << 16  # numbers that one generator draws
-PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data")
+PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data", "sweep")
 
 
 def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.random.Generator:

@@ -100,6 +100,7 @@ OTHERS = [
     for name in (
         *("initialisers", "losses", "network", "optim", "tracing", "training", "experiments", "divergence"),
         *("checkpoints", "interrupts", "keeping", "logs", "runs", "doctor"),
+        *("checking", "recipes", "sweeping", "sweeps"),
     )
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])

@@ -1,0 +1,107 @@
+"""What a value in a file may be: each check returns the value to use, or raises ValueError; and a list of everything
+that was refused, so that it can be told at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .registry import unknown
+
+Check = Callable[[Any], Any]
+
+
+class Problems(list[str]):
+    """The reasons found so far, each once.
+
+    >>> from minifa.checking import Problems, whole
+    >>> problems = Problems()
+    >>> problems.attempt("epochs", whole(1), 3), problems.attempt("runs", whole(1), 0)
+    (3, None)
+    >>> problems
+    ['runs: a whole number from 1 up is expected, got 0']
+    """
+
+    def add(self, where: str, what: object) -> None:
+        """One reason more; where: the name of what it is about, may be empty."""
+        problem = f"{where}: {what}" if where else str(what)
+        if problem not in self:
+            self.append(problem)
+
+    def attempt(self, where: str, check: Check, value: Any, default: Any = None) -> Any:
+        """What ``check`` makes of the value; the default, and a problem more, where it refuses."""
+        try:
+            return check(value)
+        except ValueError as error:
+            self.add(where, error)
+            return default
+
+    def entries(self, where: str, section: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
+        """The entries of a section, checked by their names; those that no check is named for are problems."""
+        found = {}
+        for key, value in section.items():
+            if key not in checks:
+                self.add(f"{where}.{key}", unknown(checks, key, "entry"))
+            else:
+                found[key] = self.attempt(f"{where}.{key}", checks[key], value)
+        return found
+
+
+def word(value: Any) -> str:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"a word is expected, got {value!r}")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"true or false is expected, got {value!r}")
+    return value
+
+
+def whole(least: int) -> Callable[[Any], int]:
+    """A whole number from ``least`` up."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"a whole number from {least} up is expected, got {value!r}")
+        return value
+
+    return check
+
+
+def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
+    """A finite number from ``least`` up, and below ``below``."""
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < below:
+            lower = "finite number" if least == -math.inf else f"number from {least:g} up"
+            upper = "" if below == math.inf else f" and below {below:g}"
+            raise ValueError(f"a {lower}{upper} is expected, got {value!r}")
+        return float(value)
+
+    return check
+
+
+def known(table: Iterable[str], what: str) -> Callable[[Any], str]:
+    """A name of the table."""
+
+    def check(value: Any) -> str:
+        if word(value) not in table:
+            raise ValueError(unknown(table, value, what))
+        return value
+
+    return check
+
+
+def described(make: Callable[[str], Any]) -> Callable[[Any], str]:
+    """A description, "name:key=value", that ``make`` accepts."""
+
+    def check(value: Any) -> str:
+        make(word(value))
+        return value
+
+    return check

@@ -1,0 +1,163 @@
+"""A sweep's runs on a Dask cluster: its scheduler hands them to its workers, and to others where a worker is lost.
+
+On one machine, with ``pip install "minifa[cluster]"``:
+
+    minifa sweep SWEEP.toml --dask local --jobs 8
+
+On several: a scheduler and workers are started first, with the same minifa and Dask everywhere, and `minifa sweep` is
+told where the scheduler is. A worker makes one run at a time, so it needs one thread of Dask's; the runs' own threads
+are ``--threads``. The files of the data, and with ``--keep-runs`` the folder of the table, must be under the same
+absolute path on all machines.
+
+    dask scheduler                                                 # on one; it prints its address
+    dask worker tcp://10.0.0.1:8786 --nworkers 8 --nthreads 1      # on each
+    minifa sweep SWEEP.toml --dask tcp://10.0.0.1:8786 --threads 4
+
+Under SLURM, all in one job of 16 workers with 4 cores each, whose table is gone on with when the job's time was too
+short and it is submitted once more:
+
+    #!/bin/bash
+    #SBATCH --ntasks=16 --cpus-per-task=4 --time=04:00:00
+    dask scheduler --port 8786 &
+    srun --cpus-per-task=4 dask worker "tcp://$(hostname):8786" --nthreads 1 --local-directory "$TMPDIR" &
+    minifa sweep SWEEP.toml --dask "tcp://$(hostname):8786" --threads 4
+
+or with workers that come as jobs of their own, as the queue lets them (``pip install dask-jobqueue``), from a Python
+that stays open while `minifa sweep` runs beside it:
+
+    from dask_jobqueue import SLURMCluster
+    cluster = SLURMCluster(cores=1, processes=1, job_cpu=4, memory="8GB", walltime="04:00:00")
+    cluster.scale(jobs=16)
+    print(cluster.scheduler_address)                               # what --dask is told
+
+A worker that is lost, with its node or at the end of its time, loses the run it was making, which begins anew on
+another (with ``--keep-runs``: goes on from its checkpoint). A scheduler that is lost ends the sweep; the same command
+goes on with it.
+
+Tasks and answers travel as Dask sends them, pickled: whoever can reach the scheduler or a worker can run what they like
+there, as you. Connect only to clusters that you trust, and where others use the network as well let Dask talk by
+certificates (``tls://``, see Dask's page on TLS).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from . import backend
+from .threads import available_cores
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+LOCAL = "local"
+SECONDS_TO_CONNECT = 10
+MISSING = 'a Dask cluster needs the package distributed: pip install "minifa[cluster]"'
+_one_at_a_time = threading.Lock()  # threads and float type are chosen for a process, not for a thread of its worker
+
+
+def check_place(place: str) -> None:
+    """Raise ValueError where this is neither ``"local"`` nor the address of a scheduler.
+
+    >>> from minifa import cluster
+    >>> cluster.check_place("tcp://10.0.0.1:8786")
+    """
+    if place != LOCAL and not place.startswith(("tcp://", "tls://")):
+        raise ValueError(f"--dask is {LOCAL}, or a scheduler's address as tcp://10.0.0.1:8786, got {place!r}")
+
+
+def side_by_side(
+    work: Callable[[Task], Answer],
+    tasks: Sequence[Task],
+    place: str,
+    jobs: int | None = None,
+    threads: int | None = None,
+) -> Generator[tuple[Task, Answer | str], None, None]:
+    """Call ``work`` for every task on the cluster; yield each task with its answer, as they come.
+
+    A task whose worker is lost is given to another, by the scheduler; when that has happened more often than its
+    setting ``distributed.scheduler.allowed-failures`` allows (3 times), the task gets a sentence for its answer.
+    Closing the iterator takes back what is not finished.
+
+    Args:
+        work: a function of a module that the workers can import.
+        tasks: what each call is given.
+        place: the scheduler's address; ``"local"``: one is started here, with its workers.
+        jobs: workers of a local one; None: as many as there are cores.
+        threads: of each task; None: the cores of its worker's machine, divided among the workers that are there when
+            all begins.
+
+    Raises:
+        ImportError: Dask's package distributed is not there.
+        OSError: no scheduler answers, or it is lost on the way.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+    if not tasks:
+        return
+    with _client(distributed, place, min(jobs or available_cores(), len(tasks))) as client:
+        neighbours = Counter(map(distributed.comm.get_address_host, client.nthreads()))
+        setting = backend.name(), str(backend.dtype()), threads or neighbours
+        futures = client.map(_on_worker, tasks, work=work, setting=setting, pure=False)
+        by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
+        waiting = distributed.as_completed(futures)
+        del futures  # so that what has been written is forgotten
+        for future in waiting:
+            yield by_key.pop(future.key), _answer(distributed, future, place)
+
+
+def _answer(distributed: Any, future: Any, place: str) -> Any:
+    if future.status == "finished":
+        return future.result()
+    if future.status == "error":
+        error = future.exception()
+        if isinstance(error, distributed.KilledWorker):
+            return f"the workers that it was given to were lost, {error.allowed_failures + 1} of them: out of memory?"
+        return f"{type(error).__name__}: {error}"
+    raise OSError(
+        f"the Dask scheduler at {place} was lost, or took the runs back: what is finished is in the table, and the "
+        "same command goes on"
+    )
+
+
+@contextlib.contextmanager
+def _client(distributed: Any, place: str, jobs: int) -> Iterator[Any]:
+    with contextlib.ExitStack() as stack:
+        address: Any = place
+        if place == LOCAL:  # on this machine alone: nothing listens to others
+            here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+            address = stack.enter_context(distributed.LocalCluster(jobs, 1, **here, preload=[__name__]))
+        try:
+            client = distributed.Client(address, timeout=SECONDS_TO_CONNECT)
+        except (OSError, TimeoutError) as error:
+            raise OSError(f"no Dask scheduler answers at {place}: {error}") from error
+        yield stack.enter_context(client)
+
+
+# On the worker
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask when a worker of a local cluster starts: Ctrl-C is its parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _on_worker(task: Any, work: Callable[[Any], Any], setting: tuple[str, str, int | Mapping[str, int]]) -> Any:
+    backend_name, dtype, threads = setting
+    with _one_at_a_time:
+        backend.use(backend_name, dtype, threads if isinstance(threads, int) else _share(threads))
+        return work(task)
+
+
+def _share(neighbours: Mapping[str, int]) -> int:
+    """The threads of a worker that has so many on its machine, by the machine's address."""
+    from distributed import get_worker
+    from distributed.comm import get_address_host
+
+    return max(1, available_cores() // neighbours.get(get_address_host(get_worker().address), 1))

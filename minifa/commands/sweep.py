@@ -1,0 +1,125 @@
+"""minifa sweep: one recipe under many settings, a line of a table for each run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import cluster, sweeping, sweeps, workers
+from ..exits import FAILED, OK
+from ..files import write_whole
+from ..interrupts import exit_code
+from ..options import add_changes, at_least_one
+from ..sweeping import Results, Task
+from ..sweeps import Sweep
+from ..text import table
+
+ERRORS = 10  # that are told; all are in the table
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Run one recipe under many settings: a section [over] says what is varied, [sweep] how (see minifa/sweeps.py). "
+        "Each finished run is a line in OUT/sweep.csv, and is not run again when the same command is given once more."
+    )
+    command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over]")
+    command.add_argument("--out", help="folder of the table (default: runs/sweep-NAME); gone on with")
+    command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
+    command.add_argument("--dry-run", action="store_true", help="check everything, print the runs, and run none")
+    command.add_argument("--retry-failed", action="store_true", help="run those again whose line says why they failed")
+    command.add_argument(
+        "--keep-runs",
+        action="store_true",
+        help="keep every run in a folder of its own, OUT/runs/ID, with checkpoints: it is gone on with in its middle",
+    )
+    command.add_argument(
+        "--dask",
+        metavar="WHERE",
+        help="make the runs on the Dask cluster whose scheduler is at tcp://HOST:PORT (one that you trust), or with "
+        "'local' on one that is started here (needs minifa[cluster]); --threads are those of each run there",
+    )
+    add_changes(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.dask:
+        cluster.check_place(options.dask)
+        if options.jobs and options.dask != cluster.LOCAL:
+            raise ValueError("--jobs are processes of this machine: a cluster has the workers that were started for it")
+    sweep = sweeps.read(options.sweep, options.changes)
+    folder = Path(options.out or f"runs/sweep-{sweep.name}")
+    notes = sweeps.check(sweep)  # the data sets are let go again: workers load them
+    if options.dry_run:
+        return _show(sweep, folder)
+    with sweeping.opened(sweep, folder) as results:
+        left = results.left(options.retry_failed)
+        print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
+        kept = (folder / "runs").resolve() if options.keep_runs else None
+        stop = _make(results, [Task(one, kept and kept / one.id) for one in left], options)
+        return _tell(results, notes, stop)
+
+
+def _describe(sweep: Sweep) -> str:
+    values = {name: len({str(run.settings[name]) for run in sweep.runs}) for name in sweep.varied}
+    repeated = f" ({sweep.repeated} more drew what others had drawn)" if sweep.repeated else ""
+    over = ", ".join(f"{name} ({count})" for name, count in values.items())
+    return f"sweep {sweep.name}: {len(sweep.runs)} runs{repeated} over {over}"
+
+
+def _show(sweep: Sweep, folder: Path) -> int:
+    lines = {line["id"]: line for line in sweeping.lines_in(sweep, folder)}
+    rows = [("run", "id", *sweep.varied, "state")]
+    for one in sweep.runs:
+        state = "to run" if one.id not in lines else "failed" if lines[one.id]["error"] else "finished"
+        rows.append((str(one.number), one.id, *map(sweeps.write_value, one.settings.values()), state))
+    print(f"{table(rows, right_from=len(rows[0]))}\n\n{_describe(sweep)}; none was run")
+    return OK
+
+
+def _make(results: Results, tasks: Sequence[Task], options: argparse.Namespace) -> KeyboardInterrupt | None:
+    """What cut it short, Ctrl-C or SIGTERM; None: nothing did."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=len(results.sweep.runs), initial=len(results.sweep.runs) - len(tasks), unit="run", disable=None
+    ) as bar:
+        try:
+            with contextlib.closing(_answers(tasks, options, bar.refresh)) as answers:
+                for task, answer in answers:
+                    line = results.add(task.run, answer)
+                    bar.set_postfix_str(f"run {task.run.number} {'failed' if line['error'] else 'done'}", refresh=False)
+                    bar.update()
+        except KeyboardInterrupt as stop:
+            return stop
+    return None
+
+
+def _answers(
+    tasks: Sequence[Task], options: argparse.Namespace, tick: Callable[[], Any]
+) -> Generator[tuple[Task, Any], None, None]:
+    """Every task with what came of it, as they come."""
+    if not options.dask:  # with a tick even one job has a process of its own, whose death is its run's failure alone
+        return workers.spread(sweeping.make, tasks, options.jobs, tick)
+    return cluster.side_by_side(sweeping.make, tasks, options.dask, options.jobs, options.threads)
+
+
+def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None) -> int:
+    lines, runs = results.of_sweep(), results.sweep.runs
+    text = sweeping.summary(results.sweep, lines, notes)
+    if text:
+        write_whole(results.path.with_name("summary.txt"), text + "\n")
+        print(f"\n{text}\n")
+    failed = [line for line in lines if line["error"]]
+    for line in failed[:ERRORS]:
+        print(f"run {line['run']}: {line['error']}", file=sys.stderr)
+    if len(failed) > ERRORS:
+        print(f"and {len(failed) - ERRORS} more: see {results.path}", file=sys.stderr)
+    if stop is not None:
+        print(f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on")
+        return exit_code(stop)
+    print(f"written to {results.path.parent}")
+    return FAILED if failed else OK

@@ -1,0 +1,117 @@
+"""A table that only grows, and that a kill cannot spoil: a line is written and forced to the disk as a whole before the
+next one, and what a kill or a full disk left of a line is cut off when the table is opened again.
+
+>>> from minifa import ledgers
+>>> import pathlib, tempfile
+>>> with tempfile.TemporaryDirectory() as folder:
+...     path = pathlib.Path(folder, "runs.csv")
+...     ledgers.open_table(path, ["run", "score"])
+...     ledgers.append(path, ["0", "0.93"])
+...     size = path.write_bytes(path.read_bytes() + b"1,0.9")  # killed in the middle of a line
+...     ledgers.open_table(path, ["run", "score"])
+[]
+[{'run': '0', 'score': '0.93'}]
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .data.base import DataFileError
+
+
+def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The table's rows; where there is none yet, it is begun. An unfinished last line is cut off. Two processes that
+    write into one table need a lock.
+
+    Args:
+        path: of the CSV file.
+        columns: its head.
+
+    Raises:
+        DataFileError: the file has other columns, or a line that does not fit them.
+        OSError: it cannot be read or written.
+    """
+    place = Path(path)
+    if place.exists():
+        read_table(place, columns)  # refused before it is touched
+        _cut_back(place)
+    if not place.exists() or not place.stat().st_size:
+        append(place, columns)
+    return read_table(place, columns)
+
+
+def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that may be being written: an unfinished last line is left out.
+
+    Args:
+        path, columns: as for `open_table`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataFileError: as `open_table`.
+    """
+    place = Path(path)
+    content = place.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if not whole and not _line(columns).startswith(content):
+        raise DataFileError(f"'{place}' is not the table that is expected here, of {_shown(columns)}")
+    try:
+        lines = list(csv.reader(io.StringIO(whole.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFileError(f"'{place}' is no table in CSV ({error})") from error
+    if lines and lines[0] != list(columns):
+        raise DataFileError(f"'{place}' has other columns: {_shown(lines[0])}, expected {_shown(columns)}")
+    for number, line in enumerate(lines, start=1):
+        if len(line) != len(columns):
+            raise DataFileError(
+                f"'{place}', line {number}, has {len(line)} cells and the head {len(columns)}: mend the line, or take "
+                "it out"
+            )
+    return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
+
+
+def append(path: str | Path, cells: Sequence[str]) -> None:
+    """One line more, on the disk when this returns.
+
+    Args:
+        path: of the CSV file; made where it is not there.
+        cells: of the line; none has a line break in it.
+
+    Raises:
+        ValueError: a line break in a cell: a line could no longer be told from its half.
+        OSError: it cannot be written, or not all of it.
+    """
+    line = _line(cells)
+    if line.count(b"\n") != 1 or b"\r" in line:
+        raise ValueError(f"a cell of a table stands in one line, got {list(cells)}")
+    with open(path, "ab", buffering=0) as file:
+        written = file.write(line)
+        if written != len(line):
+            raise OSError(
+                f"'{path}': only {written} of {len(line)} bytes of a line could be written: is the disk full?"
+            )
+        os.fsync(file.fileno())
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def _cut_back(place: Path) -> None:
+    with open(place, "r+b") as file:
+        content = file.read()
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
+            file.truncate(end)
+            os.fsync(file.fileno())
+
+
+def _shown(columns: Sequence[str]) -> str:
+    return ", ".join(columns)

@@ -1,0 +1,357 @@
+"""A sweep: the same recipe under many settings, every combination of them or some drawn at random.
+
+A sweep is a recipe (see `minifa.recipes`) that says in a section [over] what is varied, and in [sweep], where it is no
+grid, how:
+
+    [sweep]
+    method = "random"         "grid", the default: every combination
+    runs = 24                 random: how many
+    seed = 0                  random: keys the draws
+
+    [over]
+    "rule" = ["bp", "fa", "usf:scale=init"]
+    "optimizer.lr" = { low = 1e-4, high = 0.1, log = true }     random: a range; whole = true draws whole numbers
+    "training.seed" = [0, 1, 2]
+
+A grid's runs are numbered with the seeds outermost, so that a sweep that was broken off has every setting. A draw is
+keyed by the sweep's seed, the setting and the run's number: run 7 is the same among 10 as among 1,000.
+
+>>> from minifa import sweeps
+>>> over = '[over]\\n"rule" = ["bp", "fa"]\\n"training.seed" = [0, 1]'
+>>> [(run.number, *run.settings.values()) for run in sweeps.parse(over).runs]
+[(0, 'bp', 0), (1, 'fa', 0), (2, 'bp', 1), (3, 'fa', 1)]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from . import checking, recipes, streams
+from .checking import Problems
+from .experiments import Experiment
+from .recipes import RecipeError, Settings
+
+METHODS = ("grid", "random")
+SEED = "training.seed"
+LARGEST = 100_000  # runs of a sweep
+BUILT = 1_000  # networks that are built, at most, to see whether all fits together
+DIGITS = 6  # of a number that was drawn: so it is the same whatever a machine's logarithm rounds to
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers that a setting is drawn from, evenly, or evenly in their logarithm.
+
+    Attributes:
+        low, high: its ends; with whole numbers both may be drawn.
+        log: whether every factor is as likely as any other.
+        whole: whether whole numbers are drawn.
+
+    Raises:
+        ValueError: there is nothing between its ends, or a logarithm of what has none.
+
+    >>> from minifa.sweeps import Range
+    >>> Range(1, 3, whole=True).draw(np.random.default_rng(0))
+    3
+    >>> Range(0, 1, log=True)
+    Traceback (most recent call last):
+    ValueError: a range with log = true begins above 0, got low = 0
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"a range goes from low up to high, got low = {self.low} and high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a range with log = true begins above 0, got low = {self.low}")
+        if self.whole and not (isinstance(self.low, int) and isinstance(self.high, int)):
+            raise ValueError(f"whole = true needs whole numbers, got low = {self.low} and high = {self.high}")
+
+    def draw(self, rng: numpy.random.Generator) -> float:
+        """A number of the range; one that is not whole has six digits."""
+        if self.whole and not self.log:
+            return int(rng.integers(int(self.low), int(self.high), endpoint=True))
+        place, high = rng.random(), self.high + self.whole  # a whole number stands for what lies up to the next
+        drawn = self.low * (high / self.low) ** place if self.log else self.low + (high - self.low) * place
+        return min(math.floor(drawn), int(self.high)) if self.whole else float(f"{drawn:.{DIGITS}g}")
+
+
+Axes = Mapping[str, "list[Any] | Range"]  # what is varied: its values, or the range that it is drawn from
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        number: its place in the sweep.
+        id: a hash of its experiment (wherever its data lie); it stays when the sweep gets more runs, and the number may
+            not.
+        settings: what is varied, by name.
+        experiment: what is run.
+    """
+
+    number: int
+    id: str
+    settings: Mapping[str, Any]
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, checked; whether every network fits its data is seen by `check`.
+
+    Attributes:
+        name: of the file, without its ending.
+        place: the file, as it is called in what is told of its problems.
+        title, note: for people; may be empty.
+        base: the settings that all runs share, by name.
+        varied: the names of those that are varied.
+        runs: in the order of their numbers, no experiment twice.
+        repeated: how many draws came to an experiment that was drawn before.
+    """
+
+    name: str
+    place: str
+    title: str
+    note: str
+    base: Mapping[str, Any]
+    varied: tuple[str, ...]
+    runs: tuple[Run, ...]
+    repeated: int
+
+
+# Reading
+
+
+def read(path: str | Path, changes: Sequence[str] = ()) -> Sweep:
+    """The sweep in that file.
+
+    Args:
+        path: of a .toml file.
+        changes: settings that take the place of those all runs share, ``"training.epochs=3"``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RecipeError: what it says cannot be; all that is wrong, at once.
+    """
+    place = recipes.find(path)
+    return parse(recipes.read_text(place), changes, place.stem, f"'{place}'")
+
+
+def parse(text: str, changes: Sequence[str] = (), name: str = "sweep", place: str = "the sweep") -> Sweep:
+    """The sweep that a text in TOML describes.
+
+    Args:
+        text: TOML.
+        changes: as for `read`.
+        name: of the sweep.
+        place: how it is called in what is told of its problems.
+
+    Raises:
+        RecipeError: all that is wrong with it, at once.
+
+    >>> from minifa import sweeps
+    >>> sweeps.parse('[over]\\n"rule" = ["bp", "fo"]\\n"optimizer.lr" = []')
+    Traceback (most recent call last):
+    minifa.recipes.RecipeError: the sweep has 2 problems:
+      over.optimizer.lr: the list is empty
+      rule: unknown rule 'fo': did you mean fa?
+    """
+    problems = Problems()
+    words, base, parts = recipes.take_apart(text, changes, place, problems)
+    if "table" in parts or "row" in parts:
+        problems.add("table", "a file has a table or a sweep, not both")
+    how = _how(parts.get("sweep", {}), problems)
+    axes = _axes(parts.get("over", {}), base, how["method"], problems)
+    drawn = list(_settings(axes, how, problems))
+    made = [recipes.experiment_of({**base, **varied}, problems) for varied in drawn]
+    if problems:
+        raise RecipeError(place, problems)
+    found: dict[str, Run] = {}
+    for number, (varied, experiment) in enumerate(zip(drawn, made, strict=True)):
+        run = Run(number, identify(experiment), varied, experiment)
+        found.setdefault(run.id, run)
+    repeated = len(drawn) - len(found)
+    about = words.get("title", ""), words.get("note", "")
+    return Sweep(name, place, *about, base, tuple(axes), tuple(found.values()), repeated)
+
+
+def _how(section: Any, problems: Problems) -> Settings:
+    """What [sweep] says, with the defaults of what it leaves out."""
+    how: Settings = {"method": "grid", "runs": None, "seed": 0}
+    if not isinstance(section, dict):
+        problems.add("sweep", f"a section [sweep] is expected, got {section!r}")
+        return how
+    checks = {
+        "method": checking.known(METHODS, "method"),
+        "runs": checking.whole(1),
+        "seed": checking.whole(0),
+    }
+    found = problems.entries("sweep", section, checks)
+    how.update(found)
+    if how["method"] == "grid":
+        for key in section.keys() & {"runs", "seed"}:
+            problems.add(f"sweep.{key}", 'it goes with method = "random"; a grid has every combination once')
+    elif how["method"] == "random" and "runs" not in section:
+        problems.add("sweep.runs", "random draws need their number, as runs = 24")
+    return how
+
+
+def _axes(section: Any, base: Settings, method: str, problems: Problems) -> Axes:
+    """What [over] says: of what can be used, every setting with its values or its range."""
+    if not isinstance(section, dict) or not section:
+        problems.add("over", 'it varies nothing: a section [over] is expected, with "rule" = ["bp", "fa"] say')
+        return {}
+    found: dict[str, list[Any] | Range] = {}
+    for name, value in _by_name(section).items():
+        where = f"over.{name}"
+        if name in base:
+            problems.add(where, "it is varied, and set for all runs as well: leave one of the two out")
+        if isinstance(value, dict):
+            if method == "grid":
+                problems.add(where, 'a range is drawn from, which goes with method = "random"; a grid takes a list')
+            axis = _range(where, value, problems)
+        else:
+            axis = problems.attempt(where, _values, value)
+        if axis is not None:
+            found[name] = axis
+    return found
+
+
+def _by_name(section: Mapping[str, Any]) -> Settings:
+    """``optimizer.lr = [...]`` is to TOML a section in a section, ``"optimizer.lr" = [...]`` a name: both are meant."""
+    found: Settings = {}
+    for key, value in section.items():
+        if key in recipes.SECTIONS and isinstance(value, dict):
+            found.update({f"{key}.{inner}": one for inner, one in value.items()})
+        else:
+            found[key] = value
+    return found
+
+
+def _values(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"a list of values is expected, got {value!r}")
+    if not value:
+        raise ValueError("the list is empty")
+    written = [write_value(one) for one in value]
+    twice = [one for one in dict.fromkeys(written) if written.count(one) > 1] if len(value) <= LARGEST else []
+    if twice:
+        raise ValueError(f"the list has {', '.join(twice)} more than once")
+    if any(character < " " for one in written for character in one):
+        raise ValueError("a value of a sweep stands in one line, without control characters")
+    return value
+
+
+def _range(where: str, entries: Settings, problems: Problems) -> Range | None:
+    number = checking.number(-math.inf)
+    checks = {
+        "low": lambda value: value if isinstance(value, int) and number(value) == value else number(value),
+        "high": lambda value: value if isinstance(value, int) and number(value) == value else number(value),
+        "log": checking.flag,
+        "whole": checking.flag,
+    }
+    before = len(problems)
+    found = problems.entries(where, entries, checks)
+    for key in ("low", "high"):
+        if key not in entries:
+            problems.add(where, f"a range needs {key}: {{ low = 1e-4, high = 0.1 }}")
+    if len(problems) > before:
+        return None
+    return problems.attempt(where, lambda given: Range(**given), found)
+
+
+# The runs
+
+
+def _settings(axes: Axes, how: Settings, problems: Problems) -> Iterator[Settings]:
+    """The varied settings of every run, in order. Where there are problems, or too many runs: as few as have every
+    value once, which is enough to find out what is wrong with them."""
+    grid = how["method"] == "grid"
+    count = math.prod(len(axis) for axis in axes.values() if isinstance(axis, list)) if grid else how["runs"] or 0
+    if count > LARGEST:
+        problems.add("over" if grid else "sweep.runs", f"{count:,} runs are more than the {LARGEST:,} of a sweep")
+    if problems:
+        return _every_value_once(axes)
+    return _grid(axes) if grid else (_draw(axes, how["seed"], number) for number in range(count))
+
+
+def _grid(axes: Axes) -> Iterator[Settings]:
+    outermost_first = sorted(axes, key=lambda name: name != SEED)
+    for values in itertools.product(*(axes[name] for name in outermost_first)):  # type: ignore[arg-type]
+        chosen = dict(zip(outermost_first, values, strict=True))
+        yield {name: chosen[name] for name in axes}
+
+
+def _draw(axes: Axes, seed: int, number: int) -> Settings:
+    found: Settings = {}
+    for name, axis in axes.items():
+        rng = streams.generator(seed, "sweep", name, number)
+        found[name] = axis.draw(rng) if isinstance(axis, Range) else axis[int(rng.integers(len(axis)))]
+    return found
+
+
+def _every_value_once(axes: Axes) -> Iterator[Settings]:
+    lists = {name: axis if isinstance(axis, list) else [axis.low, axis.high] for name, axis in axes.items()}
+    for i in range(min(LARGEST, max(map(len, lists.values()), default=1))):
+        yield {name: values[min(i, len(values) - 1)] for name, values in lists.items()}
+
+
+def identify(experiment: Experiment) -> str:
+    """Twelve digits that tell experiments apart; the folder of the data is not looked at.
+
+    >>> from minifa.experiments import Experiment
+    >>> from minifa.sweeps import identify
+    >>> identify(Experiment(data_dir="here")) == identify(Experiment()) != identify(Experiment(seed=1))
+    True
+    """
+    in_force = {"lr": experiment.rate(), "weight_decay": experiment.decay(), "data_dir": None}
+    config = json.dumps({**vars(experiment), **in_force}, sort_keys=True, default=str)
+    return hashlib.sha256(config.encode()).hexdigest()[:12]
+
+
+def write_value(value: Any) -> str:
+    """A value as a cell of a table: words as they are, all else as in a file.
+
+    >>> from minifa.sweeps import write_value
+    >>> [write_value(value) for value in ("fa", 0.1, True, [100, 50])]
+    ['fa', '0.1', 'true', '[100, 50]']
+    """
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+# Checking that it all fits together
+
+
+def check(sweep: Sweep) -> list[str]:
+    """Build the network of one run of each kind, on its data, so that what cannot work is told before anything runs;
+    of more than a thousand kinds, a thousand that lie evenly among them.
+
+    Args:
+        sweep: what is to be run.
+
+    Returns:
+        What must be said beside numbers measured on its data sets (their notes), each once.
+
+    Raises:
+        RecipeError: as `minifa.recipes.check`.
+    """
+    kinds = recipes.of_each_kind([run.experiment for run in sweep.runs])
+    step = max(1.0, len(kinds) / BUILT)
+    some = [kinds[int(i * step)] for i in range(min(len(kinds), BUILT))]
+    sets = recipes.check(some, sweep.place)
+    return sorted({one.note for one in sets.values() if one.note})

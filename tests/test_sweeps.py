@@ -1,0 +1,634 @@
+"""Sweeps: which runs a file describes, what their table holds, and that neither a kill nor a failing run costs more
+than the runs that were being made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minifa import cli, cluster, experiments, keeping, ledgers, runs, sweeping, sweeps
+from minifa.data.base import DataFileError
+from minifa.recipes import RecipeError
+from minifa.sweeping import Task
+
+XOR = """
+[data]
+name = "xor"
+[model]
+name = "tiny"
+[training]
+epochs = 3
+batch_size = 2
+"""
+GRID = (
+    XOR
+    + """
+[over]
+"rule" = ["bp", "fa"]
+"optimizer.lr" = [0.5, 0.1]
+"training.seed" = [0, 1]
+"""
+)
+RANDOM = (
+    XOR
+    + """
+[sweep]
+method = "random"
+runs = {runs}
+seed = {seed}
+[over]
+"rule" = ["bp", "fa", "usf"]
+"optimizer.lr" = {{ low = 1e-4, high = 0.1, log = true }}
+"optimizer.momentum" = {{ low = 0.5, high = 0.9 }}
+"training.seed" = {{ low = 0, high = 3, whole = true }}
+"""
+)
+TIMES = {"seconds"}
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweeping._load.cache_clear()
+
+
+def write(text, name="xor.toml"):
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def sweep(*arguments):
+    return cli.main(["sweep", *map(str, arguments)])
+
+
+def lines_of(path="runs/sweep-xor/sweep.csv"):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(lines):
+    return [{key: cell for key, cell in line.items() if key not in TIMES} for line in lines]
+
+
+# --- which runs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_has_every_combination_once_with_the_seeds_outermost():
+    found = sweeps.parse(GRID)
+    wanted = [(rule, rate, seed) for seed in (0, 1) for rule in ("bp", "fa") for rate in (0.5, 0.1)]
+    assert [tuple(run.settings.values()) for run in found.runs] == wanted
+    assert [(e.rule, e.lr, e.seed) for e in (run.experiment for run in found.runs)] == wanted
+    assert {(e.data, e.model, e.epochs, e.batch_size) for e in (run.experiment for run in found.runs)} == {
+        ("xor", "tiny", 3, 2)
+    }
+    assert [run.number for run in found.runs] == list(range(8)) and len({run.id for run in found.runs}) == 8
+    nested = GRID.replace('"optimizer.lr"', "optimizer.lr")  # to TOML a section in [over]
+    assert [run.id for run in sweeps.parse(nested).runs] == [run.id for run in found.runs]
+
+
+def test_a_longer_sweep_has_the_shorter_one_in_it():
+    few, many = sweeps.parse(GRID), sweeps.parse(GRID.replace("[0.5, 0.1]", "[1.0, 0.5, 0.1]"))
+    assert {run.id for run in few.runs} < {run.id for run in many.runs}
+
+
+def test_a_draw_depends_on_the_seed_and_on_its_own_number_alone():
+    few, many, other = (sweeps.parse(RANDOM.format(runs=n, seed=s)) for n, s in ((10, 0), (200, 0), (10, 1)))
+    assert [run.settings for run in many.runs[:10]] == [run.settings for run in few.runs]
+    assert not {run.id for run in other.runs} & {run.id for run in few.runs}
+    without = RANDOM.format(runs=10, seed=0).replace('"rule" = ["bp", "fa", "usf"]', "")
+    rates = [run.settings["optimizer.lr"] for run in sweeps.parse(without).runs]
+    assert rates == [run.settings["optimizer.lr"] for run in few.runs]
+
+
+def test_draws_are_spread_as_the_ranges_say():
+    drawn = [run.settings for run in sweeps.parse(RANDOM.format(runs=600, seed=0)).runs]
+    rates, momenta, seeds, rules = (np.array([one[key] for one in drawn]) for key in (
+        "optimizer.lr", "optimizer.momentum", "training.seed", "rule"))  # fmt: skip
+    assert rates.min() >= 1e-4 and rates.max() <= 0.1
+    assert 0.25 < np.mean(rates < 1e-3) < 0.42 and 0.25 < np.mean(rates > 1e-2) < 0.42  # a third for each factor of ten
+    assert momenta.min() >= 0.5 and momenta.max() <= 0.9 and 0.65 < momenta.mean() < 0.75
+    for values, expected in ((seeds, {0, 1, 2, 3}), (rules, {"bp", "fa", "usf"})):
+        assert set(values.tolist()) == expected
+        assert all(np.mean(values == one) > 0.75 / len(expected) for one in expected)
+    assert all(type(one["training.seed"]) is int for one in drawn)
+    whole = [sweeps.Range(1, 8, log=True, whole=True).draw(np.random.default_rng(i)) for i in range(900)]
+    assert set(whole) == set(range(1, 9)) and whole.count(1) > 2 * whole.count(4) > 0
+
+
+def test_what_was_drawn_before_is_not_run_again():
+    text = XOR + '[sweep]\nmethod = "random"\nruns = 20\n[over]\n"rule" = ["bp", "fa"]\n"training.seed" = [0, 1]'
+    found = sweeps.parse(text)
+    assert len(found.runs) == len({run.id for run in found.runs}) == 4
+    assert found.repeated == 16
+
+
+def test_every_problem_is_told_at_once(capsys):
+    text = """
+        [optimizer]
+        lr = 0.1
+        [sweep]
+        runs = 0
+        what = 1
+        [over]
+        "rule" = ["bp", "fo"]
+        "optimizer.lr" = [0.1]
+        "optimizer.momentum" = [0.9, 0.9]
+        "model.depth" = []
+        "optimzer.name" = ["adam"]
+        "training.epochs" = [0, 3]
+        "training.batch_size" = 5
+        "training.seed" = { low = 3, high = 1 }
+        "data.name" = ["xor\\nfile.npz"]
+        "data.validation" = { high = 0.1 }
+    """
+    with pytest.raises(RecipeError) as caught:
+        sweeps.parse(text)
+    told = {problem.split(": ")[0]: problem for problem in caught.value.problems}
+    assert len(caught.value.problems) == len(set(caught.value.problems))
+    for name, words in {
+        "sweep.runs": "a grid has every combination",
+        "sweep.what": "unknown entry",
+        "over.optimizer.lr": "set for all runs as well",
+        "over.optimizer.momentum": "has 0.9 more than once",
+        "over.model.depth": "the list is empty",
+        "over.training.batch_size": "a list of values is expected, got 5",
+        "over.training.seed": "from low up to high",
+        "over.data.name": "in one line",
+        "over.data.validation": "a range needs low",
+        "rule": "did you mean fa?",
+        "optimzer.name": "unknown setting",
+        "training.epochs": "from 1 up is expected, got 0",
+    }.items():
+        assert words in told[name], (name, told)
+    assert sweep(write(text)) == 2
+    assert "did you mean fa?" in capsys.readouterr().err and not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "over: it varies nothing"),
+        ("over = 3", "over: it varies nothing"),
+        ('sweep = 3\n[over]\n"rule" = ["bp"]', "sweep: a section"),
+        ('[sweep]\nmethod = "rnd"\n[over]\n"rule" = ["bp"]', "sweep.method: unknown method 'rnd'"),
+        ('[sweep]\nmethod = "random"\n[over]\n"rule" = ["bp"]', "sweep.runs: random draws need their number"),
+        (
+            '[sweep]\nmethod = "random"\nruns = 100_001\n[over]\n"rule" = ["bp"]',
+            "100,001 runs are more than the 100,000",
+        ),
+        ('[over]\n"optimizer.lr" = { low = 1, high = 2 }', 'goes with method = "random"'),
+        ('[sweep]\nmethod = "random"\nruns = 2\n[over]\n"optimizer.lr" = { low = 0, high = 1, log = true }', "above 0"),
+        ('[sweep]\nmethod = "random"\nruns = 2\n[over]\n"optimizer.lr" = { low = 0.1, high = nan }', "got nan"),
+        (
+            '[sweep]\nmethod = "random"\nruns = 2\n[over]\n"optimizer.lr" = { low = 0.1, high = 2, whole = true }',
+            "whole",
+        ),
+        ('[sweep]\nmethod = "random"\nruns = 2\n[over]\n"training.epochs" = { low = 1, high = 2 }', "a whole number"),
+        ('[over]\n"rule" = ["bp"]\n[table]\n[[row]]\nname = "a"', "table: a file has a table or a sweep"),
+        ('[model]\nhidden = [9]\n[over]\n"model.name" = ["mlp", "cnn"]', "unknown option of the model 'cnn'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(text, problem):
+    with pytest.raises(RecipeError, match="problem") as caught:
+        sweeps.parse(text)
+    assert problem in str(caught.value)
+
+
+def test_settings_that_fit_only_what_is_varied_are_no_problem():
+    found = sweeps.parse('[model]\nhidden = [9]\n[over]\n"model.name" = ["mlp"]')  # the default model has no hidden
+    assert found.runs[0].experiment.model_options == {"hidden": (9,)}
+
+
+def test_too_many_runs_are_refused_before_they_are_counted_out():
+    many = ", ".join(map(str, range(1000)))
+    begun = time.perf_counter()
+    with pytest.raises(RecipeError, match="1,000,000 runs are more than the 100,000 of a sweep"):
+        sweeps.parse(f'[over]\n"training.seed" = [{many}]\n"model.depth" = [{many}]')
+    assert time.perf_counter() - begun < 5
+
+
+def test_networks_that_do_not_fit_their_data_are_told_before_anything_runs(capsys):
+    text = '[model]\nname = "tiny"\n[over]\n"data.name" = ["xor", "none.npz"]\n"model.hidden" = [2, 0]'
+    assert sweep(write(text)) == 2
+    told = capsys.readouterr().err
+    assert "xor.toml' has 2 problems" in told and "none.npz" in told and "tiny under bp on xor" in told
+    assert not Path("runs").exists()
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+DIGITS = """
+[data]
+name = "digits"
+{validation}
+[model]
+name = "mlp"
+hidden = [12, 11]
+[training]
+epochs = 3
+[over]
+"rule" = ["fa", "shallow"]
+"""
+
+
+@pytest.mark.parametrize("validation", ["", "validation = 0.2"])
+def test_a_run_in_memory_gives_what_one_in_its_folder_gives(validation, tmp_path):
+    for one in sweeps.parse(DIGITS.format(validation=validation)).runs:
+        in_memory, in_folder = (sweeping.make(Task(one, folder)) for folder in (None, tmp_path / one.id))
+        assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0  # rounded, there
+        assert in_memory == in_folder and "error" not in in_memory
+        assert ("validation_loss" in in_memory) == bool(validation)
+        assert ("true_angle" in in_memory) == (one.experiment.rule == "fa")  # no error reaches shallow's lowest layer
+
+
+def test_the_scores_are_those_of_the_experiment():
+    (one, _) = sweeps.parse(DIGITS.format(validation="")).runs
+    result, trainer = experiments.run(one.experiment)
+    found = sweeping.make(Task(one))
+    last = result.history[-1]
+    assert (found["test_accuracy"], found["test_loss"]) == (last["test_accuracy"], last["test_loss"])
+    angles = [value for key, value in last.items() if key.endswith(".weight_angle")]
+    assert len(angles) == 2 and found["weight_angle"] == np.mean(angles)
+    assert found["true_angle"] == last["linear1.true_angle"] > 10
+    assert (found["epochs"], found["best_epoch"], found["diverged"]) == (3, 3, False)
+
+
+def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
+    loaded = []
+    load = sweeping.data.load
+    for module, name in ((sweeping.data, "load"), (keeping, "load"), (experiments, "load")):
+        monkeypatch.setattr(module, name, lambda *where: loaded.append(where) or load(*where))
+    for one in sweeps.parse(GRID).runs:
+        assert "error" not in sweeping.make(Task(one))
+    assert loaded == [("xor", None)]
+    assert "error" not in sweeping.make(Task(sweeps.parse(GRID).runs[0], tmp_path / "kept"))
+    assert loaded == [("xor", None)]
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
+    text = DIGITS.format(validation="validation = 0.2").replace('["fa", "shallow"]', '["bp"]')
+    (one,) = sweeps.parse(text + '"optimizer.lr" = [1e4]').runs
+    in_memory, in_folder = (sweeping.make(Task(one, folder)) for folder in (None, tmp_path / "run"))
+    assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0
+    assert in_memory == in_folder
+    assert in_memory["diverged"] is True and in_memory["best_epoch"] < in_memory["epochs"]
+
+
+def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch):
+    """A Dask worker makes its run to the end though the parent was killed, and the next one asks for the same run."""
+    monkeypatch.setattr(sweeping, "SECONDS_TO_LOOK", 0.01)
+    one, found = sweeps.parse(GRID).runs[0], []
+    folder = tmp_path / "run"
+    folder.mkdir()
+    waiting = threading.Thread(target=lambda: found.append(sweeping.make(Task(one, folder))))
+    with runs.locked(folder):
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive() and not found
+    waiting.join(30)
+    assert "error" not in found[0] and found[0]["epochs"] == 3
+
+
+def test_whatever_a_run_fails_of_is_its_own_result(monkeypatch):
+    def fail(*arguments):
+        raise KeyError("conv9")
+
+    monkeypatch.setattr(experiments, "trainer_for", fail)
+    assert sweeping.make(Task(sweeps.parse(GRID).runs[0])) == {"error": "KeyError: 'conv9'"}
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_leaves_a_line_for_every_run_and_a_summary(capsys):
+    assert sweep(write(GRID), "--jobs", 2) == 0
+    lines, printed = lines_of(), capsys.readouterr().out
+    assert sorted(int(line["run"]) for line in lines) == list(range(8))
+    for line in lines:
+        one = sweeps.parse(GRID).runs[int(line["run"])]
+        assert line["id"] == one.id and line["error"] == ""
+        assert (line["rule"], float(line["optimizer.lr"])) == (one.experiment.rule, one.experiment.lr)
+        wanted = {key: value for key, value in sweeping.make(Task(one)).items() if key != "seconds"}
+        assert {key: float(line[key]) for key in wanted} == wanted
+    losses = [float(one["test_loss"]) for one in lines if (one["rule"], one["optimizer.lr"]) == ("fa", "0.1")]
+    assert len(losses) == 2
+    assert f"{np.mean(losses):.4f} ± {np.std(losses, ddof=1):.4f}" in printed
+    assert "chosen on the test set" in printed
+    assert Path("runs/sweep-xor/summary.txt").read_text(encoding="utf-8").strip() in printed
+    before = Path("runs/sweep-xor/sweep.csv").read_bytes()
+    assert sweep("xor.toml") == 0  # all is there: nothing is run
+    assert "0 to run" in capsys.readouterr().out and Path("runs/sweep-xor/sweep.csv").read_bytes() == before
+
+
+def test_the_best_come_first_and_are_chosen_on_held_out_examples():
+    found = sweeps.parse(GRID)
+    scores = [(0.5, 0.9), (0.7, 0.2), (0.7, 0.4), (0.1, 0.9)]  # held out, test
+    lines = []
+    for one, (held_out, test) in zip(found.runs, scores, strict=False):
+        line = dict.fromkeys(sweeping.columns(found), "")
+        line.update(run=str(one.number), id=one.id, validation_accuracy=str(held_out), test_accuracy=str(test))
+        line.update({name: str(value) for name, value in one.settings.items()})
+        lines.append(line)
+    lines.append({**lines[0], "run": "4", "validation_accuracy": "", "error": "OSError: gone"})
+    text = sweeping.summary(found, lines, ["a copy"])
+    shown = [line.split() for line in text.splitlines()[2:6]]
+    assert [words[0] for words in shown] == ["1", "2", "0", "3"]
+    assert "4 of 8 runs, best first by validation accuracy" in text and "chosen on the test set" not in text
+    assert "failed: 1;" in text and text.endswith("a copy")
+
+
+def test_a_failing_run_is_recorded_and_the_others_go_on(capsys):
+    text = DIGITS.format(validation="").replace("epochs = 3", "epochs = 1").replace('["fa", "shallow"]', '["bp"]')
+    write(text + '"model.batch_norm" = [true]\n"training.batch_size" = [64, 479]')  # 1437 = 3 x 479
+    assert sweep("xor.toml", "--jobs", 1) == 0
+    write(text + '"model.batch_norm" = [true]\n"training.batch_size" = [64, 479, 718]')  # and 2 x 718 + 1
+    assert sweep("xor.toml", "--jobs", 1) == 1
+    assert "has no variance" in capsys.readouterr().err
+    failed, *fine = sorted(lines_of(), key=lambda line: line["error"] == "")
+    assert failed["training.batch_size"] == "718" and failed["error"].startswith("ValueError: 1437 examples")
+    assert len(fine) == 2 and all(line["test_accuracy"] and not line["error"] for line in fine)
+    assert sweep("xor.toml") == 1  # it stays failed, and is not run again
+    assert len(lines_of()) == 3
+    assert sweep("xor.toml", "--retry-failed") == 1  # it fails again: a line more, and the last one counts
+    assert len(lines_of()) == 4 and lines_of()[-1]["id"] == failed["id"]
+    assert "2 of 3 runs" in capsys.readouterr().out
+
+
+def test_a_run_that_failed_and_then_did_not_counts_as_it_ended():
+    found = sweeps.parse(GRID)
+    with sweeping.opened(found, "here") as results:
+        results.add(
+            found.runs[0], "its worker process (7) was ended\nby \x1b[31m a \udcff \0 signal"
+        )  # what is no result tells why
+        results.add(found.runs[1], {"test_loss": 0.5})
+        assert [one.number for one in results.left()] == list(range(2, 8))
+        assert [one.number for one in results.left(retry_failed=True)] == [0, *range(2, 8)]
+        results.add(found.runs[0], {"test_loss": 0.25, "diverged": True})
+    with sweeping.opened(found, "here") as results:
+        assert [one.number for one in results.left(retry_failed=True)] == list(range(2, 8))
+        assert [(line["test_loss"], line["diverged"]) for line in results.of_sweep()] == [("0.25", "1"), ("0.5", "")]
+    assert lines_of("here/sweep.csv")[0]["error"] == "its worker process (7) was ended by [31m a signal"
+
+
+def test_a_sweep_can_be_extended_and_finished_runs_are_found(capsys):
+    write(GRID.replace("[0, 1]", "[0]"))
+    assert sweep("xor.toml", "--jobs", 1) == 0
+    first = Path("runs/sweep-xor/sweep.csv").read_bytes()
+    write(GRID.replace("[0.5, 0.1]", "[1.0, 0.5, 0.1]"))
+    capsys.readouterr()
+    assert sweep("xor.toml", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("finished") == 4 and printed.count("to run") == 8
+    assert sweep("xor.toml", "--jobs", 1) == 0
+    assert "12 runs over rule (2), optimizer.lr (3), training.seed (2); 8 to run" in capsys.readouterr().out
+    assert Path("runs/sweep-xor/sweep.csv").read_bytes().startswith(first)
+    assert len(lines_of()) == len({line["id"] for line in lines_of()}) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GRID.replace("epochs = 3", "epochs = 4"), "training.epochs 4 (there: 3)"),
+        (GRID + '"optimizer.name" = ["adam"]', '(there: ["rule", "optimizer.lr", "training.seed"])'),
+    ],
+)
+def test_a_table_of_another_sweep_is_refused(text, words, capsys):
+    assert sweep(write(GRID), "--jobs", 1) == 0
+    before = Path("runs/sweep-xor/sweep.csv").read_bytes()
+    capsys.readouterr()
+    assert sweep(write(text)) == 2
+    told = capsys.readouterr().err
+    assert "holds another sweep" in told and words in told
+    assert sweep("xor.toml", "--dry-run") == 2
+    assert sweep(write(GRID), "--dtype", "float64") == 2
+    assert Path("runs/sweep-xor/sweep.csv").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_left_alone(capsys):
+    Path("here").mkdir()
+    Path("here/config.json").write_text('{"experiment": {}}', encoding="utf-8")
+    assert sweep(write(GRID), "--out", "here") == 2
+    assert "is no folder of a sweep" in capsys.readouterr().err
+    assert not Path("here/sweep.csv").exists()
+
+
+def test_two_processes_cannot_write_into_one_table(capsys):
+    Path("here").mkdir()
+    with runs.locked("here"):
+        assert sweep(write(GRID), "--out", "here") == 1
+    assert f"here is being written by process {os.getpid()}" in capsys.readouterr().err
+    assert not Path("here/sweep.csv").exists()
+
+
+def test_a_dry_run_prints_the_runs_and_writes_nothing(capsys):
+    assert sweep(write(GRID), "--dry-run") == 0
+    printed = capsys.readouterr().out
+    for one in sweeps.parse(GRID).runs:
+        assert one.id in printed
+    assert "8 runs over" in printed and "none was run" in printed and not Path("runs").exists()
+
+
+def test_runs_that_are_kept_have_folders_of_their_own():
+    assert sweep(write(GRID), "--jobs", 1, "--keep-runs") == 0
+    for line in lines_of():
+        kept = json.loads(Path("runs/sweep-xor/runs", line["id"], "result.json").read_text(encoding="utf-8"))
+        assert kept["result"]["test_loss"] == float(line["test_loss"])
+
+
+def test_changes_reach_every_run():
+    assert sweep(write(GRID), "--jobs", 1, "--set", "training.epochs=1") == 0
+    assert {line["epochs"] for line in lines_of()} == {"1"}
+
+
+# --- lines that were cut, and kills -----------------------------------------------------------------------------------
+
+
+def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
+    path, head = Path("table.csv"), ["run", "words", "score"]
+    ledgers.open_table(path, head)
+    for row in (["0", "a, b", "0.25"], ["1", 'said "so"', "0.125"], ["2", "", "0.5"]):
+        ledgers.append(path, row)
+    whole = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        finished = max(0, sum(end <= cut for end in ends) - 1)
+        assert len(ledgers.read_table(path, head)) == finished  # someone who only looks changes nothing
+        assert path.read_bytes() == whole[:cut]
+        rows = ledgers.open_table(path, head)
+        assert [row["score"] for row in rows] == ["0.25", "0.125", "0.5"][:finished]
+        ledgers.append(path, ["9", "new", "1.0"])
+        assert path.read_bytes() == whole[: ends[finished]] + b"9,new,1.0\n"
+
+
+def test_what_is_no_table_of_ours_is_refused_and_not_cut():
+    path = Path("table.csv")
+    for content in (b"nothing that ends", b"run,other\n0,1", b"run,score\n0,1,2\n", b"run,score\n\xff,1\n"):
+        path.write_bytes(content)
+        with pytest.raises(DataFileError, match=r"table\.csv"):
+            ledgers.open_table(path, ["run", "score"])
+        assert path.read_bytes() == content
+    with pytest.raises(ValueError, match="one line"):
+        ledgers.append(path, ["0", "a\nb"])
+
+
+def minifa(*arguments, **options):
+    """The command in a process of its own, with those that it starts in a group that can be ended whole."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
+    command = [sys.executable, "-m", "minifa", *map(str, arguments)]
+    return subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.DEVNULL, **options)
+
+
+def end_group(process):
+    process.kill()
+    process.wait(timeout=30)
+    if os.name == "posix":
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def content_of(path):
+    return path.read_bytes() if path.exists() else b""
+
+
+def until(condition, process, seconds=60):
+    """Wait for it. Returns whether the process was still there."""
+    end = time.monotonic() + seconds
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.005)
+    return process.poll() is None
+
+
+KILLS = 4
+
+
+def test_killed_at_any_moment_every_run_is_in_the_table_once(tmp_path):
+    """kill -9 (on Windows TerminateProcess) of the process that writes the table, at random moments."""
+    text = GRID.replace("epochs = 3", "epochs = 20").replace("[0, 1]", str(list(range(20))))
+    write(text)
+    seed = random.randrange(10**6)
+    print(f"moments drawn with seed {seed}")
+    moments, table = random.Random(seed), tmp_path / "runs/sweep-xor/sweep.csv"
+    kept, while_running = b"", 0
+    for _ in range(KILLS):
+        process = minifa("sweep", "xor.toml", "--jobs", 2)
+        try:
+            until(lambda before=kept: content_of(table).count(b"\n") > before.count(b"\n") + 1, process)
+            time.sleep(moments.uniform(0, 0.05))
+            while_running += process.poll() is None
+        finally:
+            end_group(process)
+        found = content_of(table)
+        assert found.startswith(kept)  # what was written stays as it was
+        kept = found[: found.rfind(b"\n") + 1]
+    assert while_running > 1, "no kill came while it was running"
+    assert sweep("xor.toml", "--jobs", 1) == 0
+    assert content_of(table).startswith(kept)
+    lines = lines_of()
+    assert sorted(line["id"] for line in lines) == sorted(run.id for run in sweeps.parse(text).runs)
+    assert all(line["test_loss"] and not line["error"] for line in lines)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C cannot be sent to another process")
+def test_ctrl_c_keeps_what_is_finished(tmp_path):
+    write(GRID.replace("epochs = 3", "epochs = 300").replace("[0, 1]", str(list(range(20)))))
+    process = minifa("sweep", "xor.toml", "--jobs", 1, stderr=subprocess.PIPE, text=True)
+    table = tmp_path / "runs/sweep-xor/sweep.csv"
+    try:
+        assert until(lambda: content_of(table).count(b"\n") > 2, process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    finally:
+        end_group(process)
+    assert process.returncode == 130 and "Traceback" not in told
+    assert 2 <= len(lines_of()) < 80 and (tmp_path / "runs/sweep-xor/summary.txt").exists()
+
+
+# --- on a Dask cluster ------------------------------------------------------------------------------------------------
+
+
+def test_where_a_cluster_is_must_be_said(capsys):
+    assert sweep(write(GRID), "--dask", "10.0.0.1:8786") == 2
+    assert "tcp://10.0.0.1:8786" in capsys.readouterr().err
+    assert sweep("xor.toml", "--dask", "tcp://127.0.0.1:1", "--jobs", 2) == 2
+    assert "--jobs" in capsys.readouterr().err
+
+
+def test_without_dask_the_sentence_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert sweep(write(GRID), "--dask", "local") == 1
+    assert 'pip install "minifa[cluster]"' in capsys.readouterr().err
+
+
+def dask(program, *arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"
+    here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *here, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.filterwarnings("ignore")  # of a package that is not ours
+def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(tmp_path, capsys):
+    """A scheduler and three workers, processes of their own that talk over TCP; one is killed in the middle of runs."""
+    distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
+    text = GRID.replace("epochs = 3", "epochs = 100").replace("[0, 1]", "[0, 1, 2, 3, 4, 5]")
+    write(text)
+    file, table = tmp_path / "scheduler.json", tmp_path / "runs/sweep-xor/sweep.csv"
+    scheduler = dask("scheduler", "--port", 0, "--scheduler-file", file)
+    worker = ["--scheduler-file", file, "--no-nanny", "--nthreads", 1, "--local-directory", tmp_path / "dask"]
+    workers = [dask("worker", *worker) for _ in range(3)]
+    killed, ended = [], threading.Event()
+
+    def kill_a_busy_worker():
+        while not ended.is_set() and not killed:
+            busy = [address for address, keys in client.processing().items() if keys]
+            if len(busy) == 3 and content_of(table).count(b"\n") > 2:
+                os.kill(processes[busy[0]], getattr(signal, "SIGKILL", signal.SIGTERM))
+                killed.append(content_of(table).count(b"\n") - 1)
+
+    try:
+        assert until(lambda: content_of(file).rstrip().endswith(b"}"), scheduler)
+        address = json.loads(file.read_text(encoding="utf-8"))["address"]
+        assert address.startswith("tcp://127.0.0.1:")
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(3, timeout=60)
+            processes = client.run(os.getpid)
+            assert set(processes.values()) == {one.pid for one in workers}
+            killer = threading.Thread(target=kill_a_busy_worker)
+            killer.start()
+            try:
+                assert sweep("xor.toml", "--dask", address) == 0
+            finally:
+                ended.set()
+                killer.join()
+        lines = lines_of()
+        assert killed and killed[0] < 24, "no worker was killed in the middle"
+        assert sum(one.poll() is not None for one in workers) == 1
+        assert sorted(line["id"] for line in lines) == sorted(run.id for run in sweeps.parse(text).runs)
+        one = sweeps.parse(text).runs[int(lines[-1]["run"])]
+        assert float(lines[-1]["test_loss"]) == sweeping.make(Task(one))["test_loss"]  # the same numbers as here
+        # A task that ends every worker it is given to is given up after two, and says so:
+        ((_, answer),) = cluster.side_by_side(os._exit, [3], address)
+        assert answer.startswith("the workers that it was given to were lost, 2 of them")
+        threading.Timer(0.5, scheduler.kill).start()  # nobody is left to do the work
+        with pytest.raises(OSError, match=r"scheduler at tcp://127\.0\.0\.1:\d+ was lost"):
+            list(cluster.side_by_side(os._exit, [3], address))
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait(timeout=30)
