@@ -1,4 +1,4 @@
-"""Commands of the command line that have a file of their own: in each, ``describe`` adds its options and ``run`` does it.
+"""Commands that have a file of their own: in each, ``describe`` adds its options to a parser and ``run`` does it.
 
 `minifa.cli` lists them all.
 """
