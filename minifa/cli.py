@@ -382,6 +382,7 @@ def _run_all(
                 e = result.experiment
                 bar.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
         except KeyboardInterrupt as stop:
+            keep(_in_order(found))  # it may have come between a result and its being kept
             return _in_order(found), stop
     return _in_order(found), None
 

@@ -27,7 +27,6 @@ minifa.recipes.RecipeError: the recipe has 2 problems:
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import inspect
 import math
 import sys
@@ -156,7 +155,7 @@ def shipped() -> dict[str, Path]:
     >>> "mnist_lenet" in recipes.shipped()
     True
     """
-    folder = Path(str(importlib.resources.files("minifa"))) / "recipes"
+    folder = Path(__file__).with_name("recipes")
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

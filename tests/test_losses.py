@@ -81,7 +81,7 @@ def test_targets_that_do_not_fit_are_refused(engine, y, error, message):
 @pytest.mark.usefixtures("engine")
 def test_losses_refuse_outputs_that_are_no_rows():
     with pytest.raises(ValueError, match="end the network with a Linear layer"):
-        mf.SoftmaxCrossEntropy().target(np.array([0]), np.zeros((1, 2, 2, 3)))
+        mf.SoftmaxCrossEntropy().target(np.array([0]), mf.asarray(np.zeros((1, 2, 2, 3))))
     with pytest.raises(ValueError, match=r"label_smoothing lies in 0\.\.1, got 2"):
         mf.SoftmaxCrossEntropy(2)
 

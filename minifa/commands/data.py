@@ -18,7 +18,14 @@ def describe(command: argparse.ArgumentParser) -> None:
         "sound and the publisher's; exit code 1 if some are damaged. download: fetch one from its publisher or a "
         "mirror; interrupted, it goes on where it was when it is given again."
     )
-    command.add_argument("action", nargs="?", choices=("list", "check", "download"), default="list")
+    command.add_argument(
+        "action",
+        nargs="?",
+        metavar="ACTION",
+        choices=("list", "check", "download"),
+        default="list",
+        help="list, check or download",
+    )
     command.add_argument("name", nargs="?", metavar="NAME", help=f"to check or download: {', '.join(data.SOURCES)}")
     command.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
 
