@@ -404,4 +404,5 @@ def is_best(history: History) -> bool:
     """
     key, sign = ("validation_accuracy", 1) if "validation_accuracy" in history[-1] else ("validation_loss", -1)
     scores = [sign * row[key] for row in history if key in row]
-    return bool(scores) and scores[-1] > max(scores[:-1], default=-math.inf)
+    before = [score for score in scores[:-1] if not math.isnan(score)]
+    return bool(scores) and scores[-1] > max(before, default=-math.inf)

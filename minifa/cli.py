@@ -76,7 +76,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Defaults behind every option's help, where there is one to tell."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return action.help if action.default in (None, False, "", []) else super()._get_help_string(action)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,7 +98,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="minifa",
         description="Learn how networks learn: train them under backpropagation and feedback alignment.",
-        epilog="Try: minifa compare. Exit codes: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted.",
+        epilog="Try: minifa compare. Exit codes: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, "
+        "143 ended by SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"minifa {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -340,7 +341,7 @@ def _compare_in(
         tuning = experiments.tuning_grid(base, names, options.seeds)
         results, stop = _run_all(tuning, options.jobs, "grid", lambda found: _keep_rates(folder, found))
         rates = experiments.rate_table(results)
-        print(tables.grid_table(rates) + "\n", flush=True)
+        print(tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
             raise stop
         chosen = {row["rule"]: row["lr"] for row in rates if row["chosen"]}

@@ -73,11 +73,15 @@ class Interrupt:
 
 
 @contextlib.contextmanager
-def stopping(trainer: Trainer) -> Iterator[Interrupt]:
+def stopping(trainer: Trainer, aloud: bool = True) -> Iterator[Interrupt]:
     """Inside the with-block the first SIGINT or SIGTERM stops the trainer between two updates, so that its state can
     be kept; a second one does what it always does (Ctrl-C: KeyboardInterrupt at once).
 
     Outside the main thread, where Python lets no handler be set, nothing changes.
+
+    Args:
+        trainer: to stop.
+        aloud: whether the first signal is answered on standard error.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -88,8 +92,9 @@ def stopping(trainer: Trainer) -> Iterator[Interrupt]:
         interrupt.signal = number
         trainer.stop()
         restore()
-        with contextlib.suppress(OSError):  # not print: the signal may have come in the middle of one
-            os.write(2, b"\nfinishing this update, then saving; once more to end at once\n")
+        if aloud:
+            with contextlib.suppress(OSError):  # not print: the signal may have come in the middle of one
+                os.write(2, b"\nfinishing this update, then saving; once more to end at once\n")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}

@@ -21,6 +21,7 @@ new
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,17 @@ from .workers import Stopped
 
 MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
 RESULT = "result.json"
+
+
+@functools.lru_cache(maxsize=2)  # two, where data sets are compared
+def load_once(name: str, folder: str | None = None) -> Dataset:
+    """`minifa.data.load`, once for a process that makes many runs, and not for every one of them.
+
+    >>> from minifa import keeping
+    >>> keeping.load_once("xor") is keeping.load_once("xor")
+    True
+    """
+    return load(name, folder)
 
 
 def keep(
@@ -138,7 +150,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     path = Path(folder)
     (path / "figures").mkdir(parents=True, exist_ok=True)
     with runs.locked(path):
-        kept = _finished(path, experiment)
+        kept = finished(path, experiment)
         if kept is not None:
             return kept
         data = data or load(experiment.data, experiment.data_dir)
@@ -150,7 +162,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
                 "another folder, or ask for as many"
             )
         keep(path, experiment, trainer)
-        with interrupts.stopping(trainer):
+        with interrupts.stopping(trainer, aloud=False):
             experiments.fit(experiment, data, trainer)
         if trainer.stopped:
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
@@ -162,10 +174,17 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     return result
 
 
-def _finished(folder: Path, experiment: Experiment) -> Row | None:
-    """What the folder's finished run of this experiment came to; None: it is not finished, or of another one."""
+def finished(folder: str | Path, experiment: Experiment) -> Row | None:
+    """What the folder's finished run of this experiment came to, as `run_in` would return it; None: it is not finished,
+    or of another experiment.
+
+    >>> from minifa import keeping
+    >>> from minifa.experiments import Experiment
+    >>> print(keeping.finished("nowhere", Experiment()))
+    None
+    """
     try:
-        kept = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        kept = json.loads((Path(folder) / RESULT).read_text(encoding="utf-8"))
         asked = json.loads(json.dumps(experiment.as_config(), default=str))
         same = {**kept["experiment"], "data_dir": None} == {**asked, "data_dir": None}
         return dict(kept["result"]) if same else None

@@ -30,7 +30,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,10 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     problems = Problems()
     words, settings, parts = take_apart(text, changes, place, problems)
     experiment = experiment_of(settings, problems)
-    table, rows = _table(parts.get("table"), parts.get("row", []), settings, problems)
+    if parts.keys() & {"over", "sweep"}:
+        problems.add("over", "a recipe with this section is a sweep: minifa sweep runs it")
+    changed = {change.partition("=")[0].strip() for change in changes}
+    table, rows = _table(parts.get("table"), parts.get("row", []), settings, changed, problems)
     if problems:
         raise RecipeError(place, problems)
     return Recipe(name, experiment, **words, **table, rows=rows, settings=settings, changes=tuple(changes))
@@ -314,9 +317,11 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
             found.add(key, unknown(SETTINGS, key, "setting"))
     chosen = {key: value for key, value in fields.items() if value is not None}
     experiment = replace(Experiment(), **chosen, model_options=options["model"])
-    _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
-    ours = ("lr", "weight_decay")
-    _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
+    if fields.get("model", "") is not None:  # None: refused, and whose options these are is not known
+        _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
+    if fields.get("optimizer", "") is not None:
+        ours = ("lr", "weight_decay")
+        _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
     if experiment.optimizer == "sgd":  # the default of training, as on the command line
         options["optimizer"] = {"momentum": 0.9, **options["optimizer"]}
     if found is not problems:
@@ -348,7 +353,7 @@ def _check_options(
 
 
 def _table(
-    about: Any, rows: Any, settings: Settings, problems: Problems
+    about: Any, rows: Any, settings: Settings, changed: Set[str], problems: Problems
 ) -> tuple[dict[str, Any], tuple[TableRow, ...]]:
     """What [table] and every [[row]] say."""
     if about is None and rows == []:
@@ -366,14 +371,16 @@ def _table(
     seeds = found.pop("seeds", 1)
     if not rows:
         problems.add("table", "it has no [[row]]")
-    made = tuple(_row(i, row, seeds, settings, problems) for i, row in enumerate(rows, start=1))
+    made = tuple(_row(i, row, seeds, settings, changed, problems) for i, row in enumerate(rows, start=1))
     names = [row.name for row in made]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.add("row", f"{names.count(name)} rows are called {name!r}")
     return found, made
 
 
-def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, problems: Problems) -> TableRow:
+def _row(
+    number: int, row: Mapping[str, Any], seeds: int, settings: Settings, changed: Set[str], problems: Problems
+) -> TableRow:
     where = f"row {row.get('name', number)}"
     checks = {"name": _row_name, "published": checking.number(-math.inf), "seeds": checking.whole(1), "set": _section}
     found = problems.entries(where, row, checks)
@@ -384,12 +391,10 @@ def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, pr
     for problem in of_row:
         if problem not in problems:  # the base's problems are told once
             problems.add(where, problem)
-    name, of_seeds, own = (
-        found.get("name") or str(number),
-        found.get("seeds") or seeds,
-        frozenset(found.get("set") or {}),
-    )
-    return TableRow(name, experiment, of_seeds, found.get("published"), own)
+    name, own = found.get("name") or str(number), frozenset(found.get("set") or {})
+    another = (changed - own) & {"rule", "data.name", "model.name"}  # what was published is not of that
+    published = None if another else found.get("published")
+    return TableRow(name, experiment, found.get("seeds") or seeds, published, own)
 
 
 def _row_name(value: Any) -> str:

@@ -11,6 +11,7 @@ what is finished is not run again, what was broken off is gone on with.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import statistics
 from collections.abc import Callable, Generator, Sequence
@@ -94,6 +95,44 @@ def _task(row: TableRow, seed: int, folder: Path) -> Task:
     return Task(row.name, experiment, folder / f"{row.name}-seed{experiment.seed}")
 
 
+def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
+    """The runs of a table, of any row and seed, that are finished in its folder.
+
+    Args:
+        recipe: with the table.
+        folder: of the table; it need not be there.
+
+    Raises:
+        ValueError: the folder holds runs of other settings, or of more epochs.
+    """
+    found = []
+    for row in recipe.rows:
+        for place in sorted(Path(folder).glob(f"{row.name}-seed*")):
+            number = place.name.removeprefix(f"{row.name}-seed")
+            if not number.isdecimal():
+                continue
+            task = Task(row.name, replace(row.experiment, seed=int(number)), place)
+            _refuse_another(task)
+            result = keeping.finished(place, task.experiment)
+            if result is not None:
+                found.append(Outcome(task, result))
+    return found
+
+
+def _refuse_another(task: Task) -> None:
+    if not (task.folder / "config.json").is_file():
+        return
+    kept, asked = (
+        json.loads(json.dumps(one.as_config(), default=str))
+        for one in (runs.read_experiment(task.folder), task.experiment)
+    )
+    differ = [key for key in asked if key not in keeping.MAY_CHANGE and kept.get(key) != asked[key]]
+    differ += ["epochs"] if kept["epochs"] > asked["epochs"] else []
+    if differ:
+        told = ", ".join(f"{key} {kept.get(key)} and not {asked[key]}" for key in differ)
+        raise ValueError(f"{task.folder} holds a run with {told}: name another --out, or ask for what is there")
+
+
 def run(
     tasks: Sequence[Task], jobs: int | None = None, tick: Callable[[], None] | None = None
 ) -> Generator[Outcome, None, None]:
@@ -111,8 +150,11 @@ def run(
 def make(task: Task) -> Outcome:
     """Make one run, here."""
     try:
-        return Outcome(task, keeping.run_in(task.folder, task.experiment))
-    except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
+        data = keeping.load_once(task.experiment.data, task.experiment.data_dir)
+        return Outcome(task, keeping.run_in(task.folder, task.experiment, data))
+    except workers.Stopped:
+        raise
+    except Exception as error:  # whatever it is, it is this run's own result, and the others go on
         return Outcome(task, None, f"{type(error).__name__}: {error}")
 
 
@@ -126,7 +168,7 @@ def _lines(path: Path) -> int:
     try:
         with open(path, "rb") as file:
             return max(0, sum(1 for _ in file) - 2)
-    except FileNotFoundError:
+    except OSError:  # not there yet, or just being written
         return 0
 
 
@@ -181,14 +223,16 @@ def _score(result: Row, measure: str) -> float:
 def _compare(scores: Sequence[float], result: Row, measure: str, published: float | None) -> Row:
     mean = statistics.fmean(scores)
     found: Row = {"mean": mean}
-    if len(scores) > 1:
+    if len(scores) > 1 and all(map(math.isfinite, scores)):
         found["sd"] = statistics.stdev(scores)
     if published is not None:
         found["difference"] = mean - published
         if measure != "loss":
             p = mean / 100
             least = 100 * math.sqrt(max(p * (1 - p), 0.0) / result["test_examples"])
-            found["standard_error"] = max(found.get("sd", 0.0), least) * math.sqrt(1 / len(scores) + 1)
+            spread = max(found.get("sd", 0.0), least)
+            if spread > 0:  # all right, or all wrong, says nothing of how scores vary
+                found["standard_error"] = spread * math.sqrt(1 / len(scores) + 1)
     return found
 
 

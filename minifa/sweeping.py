@@ -8,7 +8,6 @@ made. What has a line is finished, and not made again when the same command is g
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import math
 import statistics
@@ -20,8 +19,8 @@ from typing import Any
 
 import numpy
 
-from . import backend, checkpoints, data, experiments, keeping, ledgers, runs
-from .data.base import DataFileError, Dataset
+from . import backend, checkpoints, experiments, keeping, ledgers, runs
+from .data.base import DataFileError
 from .experiments import Experiment
 from .sweeps import SEED, Run, Sweep, write_value
 from .text import table
@@ -66,11 +65,6 @@ def make(task: Task) -> Row:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-@functools.lru_cache(maxsize=2)  # once for a process, and not for every run; two, where data sets are compared
-def _load(name: str, folder: str | None) -> Dataset:
-    return data.load(name, folder)
-
-
 class _KeepBest(Callback):
     """The network as it was when it was best on held-out examples, as `minifa.checkpoints.SaveCheckpoints` has it."""
 
@@ -86,7 +80,7 @@ class _KeepBest(Callback):
 
 def _in_memory(experiment: Experiment) -> Row:
     """What `_in_folder` gives, without its files, and measured at the end alone."""
-    dataset, best = _load(experiment.data, experiment.data_dir), _KeepBest()
+    dataset, best = keeping.load_once(experiment.data, experiment.data_dir), _KeepBest()
     trainer = experiments.trainer_for(experiment, dataset)
     trainer.callbacks = [best] if experiment.validation else []
     train, held_out = experiments.parts(experiment, dataset)
@@ -106,7 +100,7 @@ def _in_memory(experiment: Experiment) -> Row:
 
 
 def _in_folder(folder: Path, experiment: Experiment) -> Row:
-    dataset, result = _load(experiment.data, experiment.data_dir), None
+    dataset, result = keeping.load_once(experiment.data, experiment.data_dir), None
     while result is None:
         try:
             result = keeping.run_in(folder, experiment, dataset)

@@ -96,7 +96,7 @@ def spread(
     jobs: int | None = None,
     tick: Callable[[], None] | None = None,
 ) -> Generator[tuple[Task, Answer | Ended], None, None]:
-    """`side_by_side` on this machine's cores: every process has this one's backend, and its share of the cores.
+    """`side_by_side` on this machine's cores: every process has this one's backend, and its share of its threads.
 
     Args:
         work: a function of a module; its failures are its own to catch.
@@ -112,7 +112,7 @@ def spread(
         for task in tasks:
             yield task, work(task)
         return
-    setting = backend.name(), str(backend.dtype()), max(1, available_cores() // jobs)
+    setting = backend.name(), str(backend.dtype()), max(1, backend.threads() // jobs)
     with contextlib.closing(side_by_side(work, tasks, jobs, backend.use, setting, tick)) as answers:
         yield from answers
 

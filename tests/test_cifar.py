@@ -100,7 +100,7 @@ def test_damaged_files_are_refused(top, tmp_path):
 
 
 def test_cifar100_takes_the_fine_label(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_note", lambda name, source, paths: "")
+    monkeypatch.setattr(cifar, "note_of_copy", lambda name, source, paths: "")
     rng = np.random.default_rng(0)
     for name, count in (("train.bin", 5 * N), ("test.bin", N)):
         records = rng.integers(0, 100, (count, 3074), dtype="uint8")

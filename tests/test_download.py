@@ -845,7 +845,7 @@ def test_download_then_check_then_damage(small_mnist, tmp_path, capsys):
     labels = tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz"
     labels.write_bytes(gzip.compress(idx(np.arange(20) % 9)))
     code, out, _ = run(capsys, "check")
-    assert code == 0 and re.search("^mnist +mnist from a copy", out, re.M)
+    assert code == 0 and re.search("^mnist +MNIST from a copy", out, re.M)
     labels.write_bytes(labels.read_bytes()[:-5])
     for arguments in (["check"], ["check", "mnist"]):
         code, out, err = run(capsys, *arguments)

@@ -121,10 +121,22 @@ def test_all_that_is_wrong_is_told_at_once():
         ('[[row]]\nname = "a"\nset = {"optimizer.lrr" = 1}', "row a: optimizer.lrr: unknown option"),
         ('[[row]]\nname = "a"\npublshed = 1', "row a.publshed: unknown entry 'publshed': did you mean published?"),
         ("row = 3", "a table is a section [table]"),
+        ('[over]\n"training.seed" = [0, 1]', "a recipe with this section is a sweep"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_sentence(text, words):
     assert any(words in problem for problem in problems_of(text)), problems_of(text)
+
+
+def test_options_of_a_model_that_is_not_known_are_not_judged_by_another():
+    (problem,) = problems_of('[model]\nname = "lenett"\ninit = "xavier_uniform"')
+    assert problem.startswith("model.name: unknown model 'lenett': did you mean lenet")
+
+
+def test_a_row_that_was_made_another_has_no_published_number():
+    text = '[[row]]\nname = "a"\npublished = 3.5\n[[row]]\nname = "b"\npublished = 4.5\nset = {rule = "fa"}'
+    assert [row.published for row in recipes.parse(text, ["rule=usf"]).rows] == [None, 4.5]
+    assert [row.published for row in recipes.parse(text, ["training.epochs=3"]).rows] == [3.5, 4.5]
 
 
 def test_a_rows_problems_are_told_once_where_they_are_the_bases():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -162,6 +163,43 @@ def test_the_numbers_of_a_table(table):
     assert reproduce.rows_of(table, close)[0]["standard_error"] == pytest.approx(least * math.sqrt(1.5))
 
 
+def test_runs_that_diverged_have_no_spread(table):
+    changed = recipes.parse(TABLE.replace('"accuracy"', '"loss"'))
+    result = {"test_loss": math.nan, "test_examples": 4, "seconds": 1.0, "diverged": True, "note": ""}
+    outcomes = [reproduce.Outcome(task, result) for task in reproduce.plan(changed, "out")]
+    text = reproduce.table_text(changed, reproduce.rows_of(changed, outcomes), outcomes)
+    assert "nan diverged" in text and "±" not in text.splitlines()[4]
+
+
+def test_a_score_of_all_or_nothing_has_no_standard_error(table):
+    result = {"test_accuracy": 1.0, "test_examples": 4, "seconds": 1.0, "diverged": False}
+    row = reproduce.rows_of(table, [reproduce.Outcome(reproduce.plan(table, "out")[0], result)])[0]
+    assert row["difference"] == pytest.approx(10) and "standard_error" not in row
+
+
+def test_a_table_keeps_every_run_that_is_finished_whatever_is_asked_for_next(table, capsys):
+    assert cli.main(["reproduce", "table.toml", "--out", "out"]) == 0
+    for more in (["--rows", "fa"], ["--seeds", "1"], ["--rows", "fa", "--seeds", "2"]):
+        assert cli.main(["reproduce", "table.toml", "--out", "out", *more]) == 0
+    assert [(row["row"], row["seeds"]) for row in rows_of("out/table.csv")] == [("bp", "2"), ("fa", "2")]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("rule=usf", "rule bp and not usf"),
+        ("training.epochs=3", "epochs 4 and not 3"),
+        ("optimizer.lr=1", "lr 0.5 and"),
+    ],
+)
+def test_another_request_leaves_the_folder_of_a_table_alone(table, capsys, change, words):
+    assert cli.main(["reproduce", "table.toml", "--out", "out"]) == 0
+    before = Path("out/table.txt").read_text(encoding="utf-8")
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--set", change]) == 2
+    assert words in capsys.readouterr().err
+    assert Path("out/table.txt").read_text(encoding="utf-8") == before
+
+
 def test_errors_and_losses_are_measured_as_asked(table):
     task = reproduce.plan(table, "out")[0]
     result = {"test_accuracy": 0.97, "test_loss": 0.25, "test_examples": 100, "seconds": 1.0, "diverged": False}
@@ -196,11 +234,12 @@ def test_a_copy_of_the_data_is_told_under_the_table(table):
     assert text.count(note) == 1
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(table, capsys):
-    keeping.run_in("out/bp-seed0", Experiment(data="xor", model="tiny", lr=0.1, epochs=2))  # not this table's
+def test_a_run_that_fails_is_told_and_the_others_go_on(table, tmp_path, capsys):
+    keeping.run_in("out/bp-seed0", reproduce.plan(table, "out")[0].experiment)
+    for name in ("last.ckpt", "last.ckpt.previous", "result.json"):
+        (tmp_path / "out" / "bp-seed0" / name).write_bytes(b"damaged")
     assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "2"]) == 1
-    captured = capsys.readouterr()
-    assert "bp-seed0: CheckpointError" in captured.err
+    assert "bp: seed 0: CheckpointError" in capsys.readouterr().out
     assert [row["seeds"] for row in rows_of("out/table.csv")] == ["1", "1"]
 
 
@@ -232,7 +271,7 @@ def test_after_ctrl_c_the_same_command_goes_on_to_the_same_numbers(tmp_path, mon
     os.killpg(broken.pid, signal.SIGINT)  # as the terminal does: to the workers as well
     out, err = broken.communicate(timeout=60)
     assert broken.returncode == 130, err
-    assert b"The same command goes on" in out
+    assert b"The same command goes on" in err
     kept = checkpoints.read(place)
     assert kept.training["epoch"] < 80 and not (tmp_path / "broken" / "bp-seed0" / "result.json").exists()
 

@@ -60,7 +60,7 @@ TIMES = {"seconds"}
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sweeping._load.cache_clear()
+    keeping.load_once.cache_clear()
 
 
 def write(text, name="xor.toml"):
@@ -266,8 +266,8 @@ def test_the_scores_are_those_of_the_experiment():
 
 def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
     loaded = []
-    load = sweeping.data.load
-    for module, name in ((sweeping.data, "load"), (keeping, "load"), (experiments, "load")):
+    load = keeping.load
+    for module, name in ((keeping, "load"), (experiments, "load")):
         monkeypatch.setattr(module, name, lambda *where: loaded.append(where) or load(*where))
     for one in sweeps.parse(GRID).runs:
         assert "error" not in sweeping.make(Task(one))

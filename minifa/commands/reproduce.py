@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import recipes, reproduce
@@ -29,24 +30,28 @@ def run(options: argparse.Namespace) -> int:
         return _list()
     recipe = recipes.read(options.table, options.changes)
     folder = Path(options.out or f"runs/reproduce-{recipe.name}")
-    names = [name.strip() for name in options.rows.split(",") if name.strip()]
-    tasks = reproduce.plan(recipe, folder, names, options.seeds)
-    recipes.check([task.experiment for task in tasks], recipe.name)  # the data sets are let go again: workers load them
+    chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
+    planned = reproduce.plan(recipe, folder, chosen, options.seeds)
+    finished = reproduce.finished(recipe, folder)  # of every row and seed: a table never becomes smaller
+    there = {one.task.folder for one in finished}
+    tasks = [task for task in planned if task.folder not in there]
+    recipes.check([task.experiment for task in tasks], recipe.name)  # data sets are let go again: workers load them
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes, stop = _run_all(tasks, options.jobs)
+    made, stop = _run_all(tasks, options.jobs)
+    names = [row.name for row in recipe.rows]
+    outcomes = sorted(finished + made, key=lambda one: (one.task.experiment.seed, names.index(one.task.row)))
     if outcomes:
         text = reproduce.write(recipe, folder, outcomes)
         print(text, end="\n\n")
         _draw(folder, outcomes, recipe)
     where = f"the runs are in {folder}"
     if stop is not None:
-        print(f"interrupted, {len(outcomes)} of {len(tasks)} runs finished; {where}. The same command goes on")
+        done = len(planned) - len(tasks) + sum(one.error is None for one in made)
+        said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command goes on"
+        print(said, file=sys.stderr)
         return exit_code(stop)
     print(where)
-    failed = [one for one in outcomes if one.error is not None]
-    for one in failed:
-        print(f"{one.task.folder.name}: {one.error}", file=sys.stderr)
-    return FAILED if failed else OK
+    return FAILED if any(one.error is not None for one in made) else OK
 
 
 def _list() -> int:
@@ -57,32 +62,25 @@ def _list() -> int:
     return OK
 
 
-def _run_all(tasks: list[reproduce.Task], jobs: int | None) -> tuple[list[reproduce.Outcome], KeyboardInterrupt | None]:
-    """What came of every run, in the table's order, and what cut it short, Ctrl-C or SIGTERM."""
+def _run_all(
+    tasks: Sequence[reproduce.Task], jobs: int | None
+) -> tuple[list[reproduce.Outcome], KeyboardInterrupt | None]:
+    """What came of every run, as they came, and what cut it short, Ctrl-C or SIGTERM."""
     from tqdm import tqdm
 
     outcomes: list[reproduce.Outcome] = []
-    with tqdm(total=sum(task.experiment.epochs for task in tasks), unit="epoch", disable=None) as bar:
-
-        def tick() -> None:
-            bar.update(reproduce.epochs_done(tasks) - bar.n)
-
-        tick()
-        bar.initial = bar.n  # what was there before: the time that is left is judged without it
+    epochs = sum(task.experiment.epochs for task in tasks)
+    with tqdm(total=epochs, initial=reproduce.epochs_done(tasks), unit="epoch", disable=None) as bar:
         try:
-            for outcome in reproduce.run(tasks, jobs, tick):
+            for outcome in reproduce.run(tasks, jobs, lambda: bar.update(reproduce.epochs_done(tasks) - bar.n)):
                 outcomes.append(outcome)
                 bar.set_postfix_str(f"{outcome.task.folder.name} {'failed' if outcome.error else 'done'}")
         except KeyboardInterrupt as stop:
-            return _in_order(outcomes, tasks), stop
-    return _in_order(outcomes, tasks), None
+            return outcomes, stop
+    return outcomes, None
 
 
-def _in_order(outcomes: list[reproduce.Outcome], tasks: list[reproduce.Task]) -> list[reproduce.Outcome]:
-    return sorted(outcomes, key=lambda one: tasks.index(one.task))
-
-
-def _draw(folder: Path, outcomes: list[reproduce.Outcome], recipe: recipes.Recipe) -> None:
+def _draw(folder: Path, outcomes: Sequence[reproduce.Outcome], recipe: recipes.Recipe) -> None:
     results = reproduce.results_of(outcomes)
     if results:
         from .. import figures  # here, because matplotlib takes longer to import than all the rest

@@ -119,7 +119,8 @@ def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None
     if len(failed) > ERRORS:
         print(f"and {len(failed) - ERRORS} more: see {results.path}", file=sys.stderr)
     if stop is not None:
-        print(f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on")
+        said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on"
+        print(said, file=sys.stderr)
         return exit_code(stop)
     print(f"written to {results.path.parent}")
     return FAILED if failed else OK

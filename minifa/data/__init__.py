@@ -123,8 +123,7 @@ def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
     source = _source(name)
     if not unlike_published(source, locate(source, folder)):
         return "the publisher's files, byte for byte"
-    copy = load(name, folder)
-    return copy.note or f"{name} from a copy: its files are not the publisher's, byte for byte."
+    return load(name, folder).note
 
 
 def _source(name: str) -> Source:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .base import DataFileError, Dataset, Examples
-from .checksums import content_is_right
+from .checksums import note_of_copy
 from .folders import Checked, Source, locate
 from .idx import unpacked
 
@@ -92,7 +92,7 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> Dataset:
     paths = locate(CIFAR10, folder)
     *train_files, test_file = (_read(paths[name], PER_FILE, 1, 10) for name in CIFAR10.files)
     pixels, labels = (np.concatenate(parts) for parts in zip(*train_files, strict=True))
-    note = _note("CIFAR-10", CIFAR10, paths)
+    note = note_of_copy("CIFAR-10", CIFAR10, paths)
     if note and hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest() == TRAIN_LABELS:
         note = "CIFAR-10 from a JPEG copy: the publisher's labels, but not the publisher's pixels."
     statistics = CIFAR10_MEAN, CIFAR10_STD
@@ -115,7 +115,7 @@ def cifar100(folder: str | os.PathLike[str] | None = None) -> Dataset:
     parts = (_read(paths[name], times * PER_FILE, 2, 100) for name, times in zip(CIFAR100.files, (5, 1), strict=True))
     train, test = (Examples(_normalised(x, CIFAR100_MEAN, CIFAR100_STD), y) for x, y in parts)
     classes = tuple(f"class {i}" for i in range(100))
-    return Dataset("cifar100", train, test, classes, _note("CIFAR-100", CIFAR100, paths), CITATION)
+    return Dataset("cifar100", train, test, classes, note_of_copy("CIFAR-100", CIFAR100, paths), CITATION)
 
 
 def _read(path: Path, count: int, label_bytes: int, n_classes: int) -> tuple[Any, npt.NDArray[np.int64]]:
@@ -143,10 +143,3 @@ def _normalised(pixels: Any, mean: Sequence[float], std: Sequence[float]) -> npt
         np.multiply(pixels[:, channel], np.float32(1 / (255 * spread)), out=x[..., channel])
         x[..., channel] -= np.float32(centre / spread)
     return x
-
-
-def _note(name: str, source: Source, paths: dict[str, Path]) -> str:
-    """What to say of files that are not the publisher's, byte for byte."""
-    if all(content_is_right(path, source.contents[file]) for file, path in paths.items()):
-        return ""
-    return f"{name} from a copy: its files are not the publisher's, byte for byte."

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .base import DataFileError, Dataset, Examples
+from .checksums import note_of_copy
 from .folders import Checked, Source, locate
 from .idx import read_idx
 
@@ -96,12 +97,13 @@ def mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
         DataNotFound: they are missing.
         DataFileError: one is not what it should be.
     """
-    train, test = _read(MNIST, folder, MNIST_MEAN, MNIST_STD)
+    train, test, note = _read("MNIST", MNIST, folder, MNIST_MEAN, MNIST_STD)
     return Dataset(
         name="mnist",
         train=train,
         test=test,
         classes=tuple("0123456789"),
+        note=note,
         citation=MNIST.citation,
     )
 
@@ -117,18 +119,23 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Raises:
         DataNotFound, DataFileError: as for `mnist`.
     """
-    train, test = _read(FASHION_MNIST, folder, FASHION_MEAN, FASHION_STD)
+    train, test, note = _read("Fashion-MNIST", FASHION_MNIST, folder, FASHION_MEAN, FASHION_STD)
     return Dataset(
         name="fashion_mnist",
         train=train,
         test=test,
         classes=FASHION_CLASSES,
+        note=note,
         citation=FASHION_MNIST.citation,
     )
 
 
-def _read(source: Source, folder: str | os.PathLike[str] | None, mean: float, std: float) -> tuple[Examples, Examples]:
-    train_images, train_labels, test_images, test_labels = locate(source, folder).values()
+def _read(
+    name: str, source: Source, folder: str | os.PathLike[str] | None, mean: float, std: float
+) -> tuple[Examples, Examples, str]:
+    """(training, test examples, what to say of a copy)."""
+    paths = locate(source, folder)
+    train_images, train_labels, test_images, test_labels = paths.values()
     # The labels first: they are small, and tell which of the two sets this is.
     y_test = _labels(test_labels, N_TEST)
     _check_identity(source, test_labels, y_test)
@@ -136,6 +143,7 @@ def _read(source: Source, folder: str | os.PathLike[str] | None, mean: float, st
     return (
         Examples(_images(train_images, N_TRAIN, mean, std), y_train),
         Examples(_images(test_images, N_TEST, mean, std), y_test),
+        note_of_copy(name, source, paths),
     )
 
 
