@@ -10,7 +10,7 @@ import pytest
 import standin
 from checks import RULES, assert_same_bits, batch, small_convnet, train_a_little
 from conftest import CUPY, install
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import minifa as mf
 from minifa import backend
@@ -335,3 +335,8 @@ def test_float32_and_float64_networks_of_one_seed_are_one_network():
         double = mf.Linear(5, 4).W
     assert double.dtype == np.float64
     np.testing.assert_array_equal(single, double.astype(np.float32))
+
+
+def test_the_blas_that_numpy_brings_is_found():
+    """It must be held to one thread within a chunk: one that is not found takes all cores in every worker process."""
+    assert [one for one in threadpool_info() if one["user_api"] == "blas"]
