@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import statistics
+import textwrap
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from .registry import unknown
 from .text import table
 from .training import History, Row
 
+NOTES_WIDE = 120  # letters in a line under the table
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "minutes")
 
 
@@ -299,7 +301,7 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
     notes += [recipe.note] if recipe.note else []
     notes += sorted({one.result["note"] for one in outcomes if one.result and one.result["note"]})
     notes += [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
-    return notes
+    return [textwrap.fill(note, NOTES_WIDE, subsequent_indent="  ", break_long_words=False) for note in notes]
 
 
 def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> str:
