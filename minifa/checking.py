@@ -4,6 +4,7 @@ that was refused, so that it can be told at once."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -77,7 +78,8 @@ def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
     """A finite number from ``least`` up, and below ``below``."""
 
     def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < below:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not least <= value < below or abs(value) > sys.float_info.max:
             lower = "finite number" if least == -math.inf else f"number from {least:g} up"
             upper = "" if below == math.inf else f" and below {below:g}"
             raise ValueError(f"a {lower}{upper} is expected, got {value!r}")

@@ -51,7 +51,8 @@ else:
 
 Settings = dict[str, Any]  # "optimizer.lr" to its value
 MEASURES = ("accuracy", "error", "loss")
-LARGEST_FILE = 1 << 20  # bytes; a recipe is written by hand
+LARGEST_FILE = 1 << 16  # bytes; a recipe is written by hand
+DEEPEST = 8  # levels of sections and lists
 
 
 class RecipeError(ValueError):
@@ -245,12 +246,37 @@ def take_apart(
         RecipeError: this is no TOML.
     """
     try:
-        tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RecipeError(place, [f"it is not written in TOML: {error or 'nested too deeply'}"]) from error
+        tree = _read_toml(text)
+    except ValueError as error:
+        raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
     parts = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
     words = {key: problems.attempt(key, checking.word, tree.pop(key), "") for key in WORDS if key in tree}
     return words, {**_flat(tree), **_changes(changes, problems)}, parts
+
+
+def _read_toml(text: str) -> Settings:
+    """What the text says. Raises ValueError: it is no TOML, or holds what nothing here could be given."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:  # of Python's int, which reads only so many digits
+        raise ValueError("a number in it has thousands of digits") from error
+    _refuse_the_boundless(tree, DEEPEST)
+    return tree
+
+
+def _refuse_the_boundless(value: Any, levels: int) -> None:
+    """Whole numbers have 64 bits in TOML, and Python reads more; ``a.a.a = 1`` nests without a bracket."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a whole number in it does not fit into 64 bits")
+    if isinstance(value, (dict, list)):
+        if not levels:
+            raise ValueError("it is nested too deeply")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _refuse_the_boundless(inner, levels - 1)
 
 
 def _flat(tree: Mapping[str, Any]) -> Settings:
@@ -284,8 +310,8 @@ def read_value(text: str) -> Any:
     [0.01, True, [100, 50], 'usf:scale=init']
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return _read_toml(f"value = {text}")["value"] if "\n" not in text else text
+    except ValueError:
         return text
 
 

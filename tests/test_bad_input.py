@@ -13,7 +13,7 @@ import pytest
 from checks import LAYERS
 
 import minifa as mf
-from minifa import cli, losses, metrics, runs
+from minifa import checking, cli, losses, metrics, recipes, runs, sweeps
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -363,6 +363,39 @@ def test_augmentation_takes_images_on_the_host():
         crop.drawn([[1.0]], np.random.default_rng(0))
     with pytest.raises(ValueError, match="takes images"):
         crop.measured(np.ones((2, 2), "f4"))
+
+
+# Recipes, tables and sweeps
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("1" * 5000, "thousands of digits"),
+        ("1" * 400, "64 bits"),
+        ("0x" + "f" * 5000, "64 bits"),
+        ("9223372036854775808", "64 bits"),
+        ("[" * 20 + "]" * 20, "nested too deeply"),
+        ("{" + "a." * 3000 + "a = 1}", "nested too deeply"),
+    ],
+)
+def test_a_recipe_holds_what_a_setting_can_be(value, told):
+    """Whole numbers without end came back as a ValueError or an OverflowError of Python's."""
+    for text in (f"[optimizer]\nlr = {value}", f'[over]\n"training.epochs" = [{value}]'):
+        for parse in (recipes.parse, sweeps.parse):
+            with pytest.raises(recipes.RecipeError, match=told):
+                parse(text)
+    with pytest.raises(recipes.RecipeError, match="training.seed: a whole number"):
+        recipes.parse("", [f"training.seed={value}"])
+
+
+def test_a_number_of_a_setting_is_one_that_a_float_can_hold():
+    for value in (10**400, -(10**400)):
+        problems = []
+        recipes.experiment_of({"optimizer.lr": value}, problems)
+        assert "optimizer.lr: a number from 0 up is expected" in problems[0]
+        with pytest.raises(ValueError, match="finite number"):
+            checking.number(-np.inf)(value)
 
 
 # The command line
