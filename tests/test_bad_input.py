@@ -13,7 +13,7 @@ import pytest
 from checks import LAYERS
 
 import minifa as mf
-from minifa import checking, cli, losses, metrics, recipes, runs, sweeps
+from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeps
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -363,6 +363,34 @@ def test_augmentation_takes_images_on_the_host():
         crop.drawn([[1.0]], np.random.default_rng(0))
     with pytest.raises(ValueError, match="takes images"):
         crop.measured(np.ones((2, 2), "f4"))
+
+
+# The result that a run folder keeps
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ('"test_accuracy": ', '"test_accuracy": 0.5, "x": '),
+        ('"best_epoch": 2', '"best_epoch": "x"'),
+        ('"test_loss"', '"test_lots"'),
+        ('"result": {', '"result": {}, "x": {'),
+        ('"result": {', '"result": [], "x": {'),
+        ('"experiment": {', '"experiment": ' + "[" * 100_000),
+        ('{\n  "experiment"', '[{\n  "experiment"'),
+        ("", "[]"),
+    ],
+)
+def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
+    """It was believed, as long as the experiment was the one asked for."""
+    experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
+    right = keeping.run_in(tmp_path, experiment)
+    path = tmp_path / keeping.RESULT
+    text = path.read_text(encoding="utf-8")
+    assert written in text
+    path.write_text(text.replace(written, instead, 1) if written else instead, encoding="utf-8")
+    assert keeping.run_in(tmp_path, experiment) == right
+    assert path.read_text(encoding="utf-8") == text, "and written again"
 
 
 # Recipes, tables and sweeps
