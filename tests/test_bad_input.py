@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from checks import LAYERS
 
 import minifa as mf
-from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeps
+from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeping, sweeps
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -424,6 +425,63 @@ def test_a_number_of_a_setting_is_one_that_a_float_can_hold():
         assert "optimizer.lr: a number from 0 up is expected" in problems[0]
         with pytest.raises(ValueError, match="finite number"):
             checking.number(-np.inf)(value)
+
+
+@pytest.fixture
+def swept(tmp_path):
+    """A sweep, and the folder in which its runs have their lines."""
+    sweep = sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\nrule = ["bp", "fa"]')
+    with sweeping.opened(sweep, tmp_path / "swept") as results:
+        for run in sweep.runs:
+            results.add(run, {"test_loss": 0.5, "test_accuracy": 0.75, "epochs": 1, "diverged": False})
+    return sweep, tmp_path / "swept"
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "told"),
+    [
+        (b"0.75", b"many", "line 2: test_accuracy is 'many', and no number"),
+        (b"0.75", b"\0", "no number"),
+        (b",0,\n", b",no,\n", "diverged is 'no'"),
+        (b"0.75,0.5", b",", "line 2: it has no test_loss and no error"),
+    ],
+)
+def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, told):
+    """The summary ended with Python's words about a float, or was left out."""
+    sweep, folder = swept
+    path = folder / sweeping.TABLE
+    content = path.read_bytes()
+    assert written in content
+    path.write_bytes(content.replace(written, instead, 1))
+    with pytest.raises(DataFileError, match="sweep.csv.*" + told):
+        sweeping.lines_in(sweep, folder)
+    with pytest.raises(DataFileError, match="sweep.csv.*" + told), sweeping.opened(sweep, folder):
+        pass
+
+
+def test_a_sweep_that_is_nested_without_end_is_refused(swept):
+    sweep, folder = swept
+    (folder / "config.json").write_text('{"sweep": ' + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(DataFileError, match="is no folder of a sweep"):
+        sweeping.lines_in(sweep, folder)
+
+
+def test_more_runs_than_can_be_counted_are_refused():
+    """2 to the power of 3,000 has a number of digits, 2 to the power of 20,000 more than Python writes."""
+    for axes in (30, 3000):
+        text = "[over]\n" + "".join(f'"x{i}" = [1, 2]\n' for i in range(axes))
+        with pytest.raises(recipes.RecipeError) as raised:
+            sweeps.parse(text)
+        (told,) = [one for one in raised.value.problems if "of a sweep" in one]
+        assert "runs are more than the 100,000 of a sweep" in told and len(told) < 100
+
+
+def test_a_long_list_of_values_is_looked_through_once():
+    text = '[over]\n"training.seed" = [' + ", ".join(map(str, range(10_000))) + ", 7]"
+    started = time.perf_counter()
+    with pytest.raises(recipes.RecipeError, match="the list has 7 more than once"):
+        sweeps.parse(text)
+    assert time.perf_counter() - started < 1
 
 
 # The command line
