@@ -30,6 +30,7 @@ import functools
 import importlib.resources
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -353,7 +354,15 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
 
 @functools.cache  # a sweep asks a hundred thousand times
 def _parameters(make: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(make).parameters)
+    """By their names, with those that a class hands on to its bases as ``**options``."""
+    found: dict[str, None] = {}
+    for one in make.__mro__ if isinstance(make, type) else (make,):
+        parameters = inspect.signature(one).parameters.values()
+        own = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        found.update(dict.fromkeys(own))
+        if len(own) == len(parameters):
+            break
+    return tuple(found)
 
 
 def _check_options(
@@ -460,7 +469,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
             except (ValueError, OSError) as error:
                 problems.add("data", error)
                 failed.add(where)
-        if experiment.weights is not None and not Path(experiment.weights).is_file():
+        if experiment.weights is not None and not os.path.isfile(experiment.weights):
             problems.add("model.weights", f"there is no file '{experiment.weights}'")
         elif where in sets:
             reason = _try(experiment, sets[where])

@@ -427,6 +427,14 @@ def test_a_number_of_a_setting_is_one_that_a_float_can_hold():
             checking.number(-np.inf)(value)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "\0", ".", "no\0ne.safetensors"])
+def test_weights_under_a_name_that_no_file_has_are_a_problem_among_others(name):
+    """The system's own words for a name that is too long came alone."""
+    experiment = Experiment(data="xor", model="tiny", weights=name)
+    with pytest.raises(recipes.RecipeError, match="2 problems.*\n.*\n.*there is no file"):
+        recipes.check([Experiment(data="no.npz"), experiment], "the recipe")
+
+
 @pytest.fixture
 def swept(tmp_path):
     """A sweep, and the folder in which its runs have their lines."""
