@@ -250,7 +250,7 @@ def take_apart(
         tree = _read_toml(text)
     except ValueError as error:
         raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
-    parts = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
+    parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
     words = {key: problems.attempt(key, checking.word, tree.pop(key), "") for key in WORDS if key in tree}
     return words, {**_flat(tree), **_changes(changes, problems)}, parts
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checks import LAYERS
+from fuzzing import why_not_a_refusal
 
 import minifa as mf
 from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeping, sweeps
@@ -237,6 +238,66 @@ def test_weights_that_do_not_fit_another_network_are_refused_with_the_file_named
 def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
     with pytest.raises(TypeError, match="is a (whole )?number, got"):
         make()
+
+
+# What a parameter is, and what is none: (made with it, a good value, what is refused).
+NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.array("x"), 10**400)
+NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
+NO_FLAGS = ("x", "false", 1, 0.0, [], (1,), {}, None, np.ones(2))
+NO_NAMES = (2.5, -1, True, [], ("a",), b"x", object(), np.ones(2), "", "a.b")
+NO_LAYERS = ("x", None, 1, True, {}, {1}, b"x", (1,), [None], np.ones(2), np.array(1), mf.Linear)
+PARAMETERS = {
+    "features of Linear": (lambda value: mf.Linear(value, 2), 3, (*NO_SIZES, 0)),
+    "bias of Linear": (lambda value: mf.Linear(2, 2, bias=value), False, NO_FLAGS),
+    "init of Linear": (lambda value: mf.Linear(2, 2, init=value), "zero", (None, [], {}, np.ones(2), 5, "gaussian(")),
+    "channels of Conv2d": (lambda value: mf.Conv2d(2, value, 2), 3, (*NO_SIZES, 0)),
+    "kernel of Conv2d": (lambda value: mf.Conv2d(2, 2, value), (2, 1), (*NO_SIZES, 0)),
+    "stride of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, stride=value), (2, 1), (*NO_SIZES, 0)),
+    "padding of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, padding=value), (0, 1), NO_SIZES),
+    "window of MaxPool": (lambda value: mf.MaxPool(value), (2, 1), (*NO_SIZES, 0)),
+    "stride of AvgPool": (lambda value: mf.AvgPool(2, stride=value), None, NO_SIZES[len(NO_NUMBERS) + 1 :]),
+    "padding of MaxPool": (lambda value: mf.MaxPool(2, padding=value), 1, (*NO_SIZES, 2)),
+    "features of BatchNorm": (lambda value: mf.BatchNorm(value), 3, (*NO_SIZES, 0)),
+    "eps of BatchNorm": (lambda value: mf.BatchNorm(2, eps=value), 1e-3, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
+    "momentum of BatchNorm": (lambda value: mf.BatchNorm(2, momentum=value), 1, (*NO_NUMBERS, None, -1, 1.5, np.nan)),
+    "slope of LeakyReLU": (lambda value: mf.LeakyReLU(value), 0.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
+    "p of Dropout": (lambda value: mf.Dropout(value), 0, (*NO_NUMBERS, None, 1, -0.1, np.nan)),
+    "channels of PadChannels": (lambda value: mf.PadChannels(value), 3, (*NO_SIZES, 0)),
+    "size of LocalResponseNorm": (lambda value: mf.LocalResponseNorm(value), 3, (*NO_SIZES, 0)),
+    "beta of LocalResponseNorm": (lambda value: mf.LocalResponseNorm(3, beta=value), 0, (*NO_NUMBERS, -1, np.inf)),
+    "k of LocalResponseNorm": (lambda value: mf.LocalResponseNorm(3, k=value), 2, (*NO_NUMBERS, None, 0, np.nan)),
+    "body of Residual": (lambda value: mf.Residual(value), (mf.ReLU(),), (*NO_LAYERS, [])),
+    "shortcut of Residual": (lambda value: mf.Residual([mf.ReLU()], value), [], NO_LAYERS),
+    "name of ReLU": (lambda value: mf.ReLU(name=value), "über", NO_NAMES),
+    "lr of SGD": (lambda value: mf.SGD(lr=value), np.float32(0.5), (*NO_NUMBERS, None, -1, np.nan, np.inf)),
+    "nesterov of SGD": (lambda value: mf.SGD(momentum=0.9, nesterov=value), np.True_, NO_FLAGS),
+    "manhattan of Adam": (lambda value: mf.Adam(manhattan=value), True, NO_FLAGS),
+    "eps of Adam": (lambda value: mf.Adam(eps=value), 1, (*NO_NUMBERS, None, 0, np.nan)),
+    "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
+    "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_what_a_parameter_cannot_be_is_refused_where_it_is_given(name):
+    """Much came back as Python's own words, or was kept until a pass failed."""
+    make, good, bad = PARAMETERS[name]
+    make(good)
+    found = [answer(make, value) for value in bad]
+    assert not any(found), "\n".join(filter(None, found))
+
+
+def answer(make, value):
+    """What is wrong with the answer to a bad value; None: it is refused with a sentence of minifa."""
+    try:
+        make(value)
+    except (TypeError, ValueError) as error:
+        wrong = why_not_a_refusal(error)
+    except Exception as error:
+        wrong = f"{type(error).__name__}: {error}"
+    else:
+        wrong = "was accepted"
+    return wrong and f"{str(value)[:30]!r} {wrong.strip().splitlines()[-1]}"
 
 
 def test_more_weights_than_memory_holds_are_refused_before_they_are_drawn():
