@@ -50,8 +50,8 @@ class Problems(list[str]):
 
 
 def word(value: Any) -> str:
-    """Text that is not empty."""
-    if not isinstance(value, str) or not value.strip():
+    """Text that is not empty, and may be a path's."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"a word is expected, got {value!r}")
     return value
 
@@ -63,12 +63,14 @@ def flag(value: Any) -> bool:
     return value
 
 
-def whole(least: int) -> Callable[[Any], int]:
-    """A whole number from ``least`` up."""
+def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
+    """A whole number from ``least`` up, to ``most``."""
 
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"a whole number from {least} up is expected, got {value!r}")
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not is_whole or value < least or (most is not None and value > most):
+            upper = "up" if most is None else f"to {most}"
+            raise ValueError(f"a whole number from {least} {upper} is expected, got {value!r}")
         return value
 
     return check

@@ -396,7 +396,7 @@ def _table(
     checks: dict[str, Callable[[Any], Any]] = {
         "measure": checking.known(MEASURES, "measure"),
         "published_by": checking.word,
-        "seeds": checking.whole(1),
+        "seeds": checking.whole(1, experiments.MOST_SEEDS),
     }
     found = problems.entries("table", about, checks)
     seeds = found.pop("seeds", 1)
@@ -411,7 +411,12 @@ def _table(
 
 def _row(number: int, row: Mapping[str, Any], seeds: int, settings: Settings, problems: Problems) -> TableRow:
     where = f"row {row.get('name', number)}"
-    checks = {"name": _row_name, "published": checking.number(-math.inf), "seeds": checking.whole(1), "set": _section}
+    checks = {
+        "name": _row_name,
+        "published": checking.number(-math.inf),
+        "seeds": checking.whole(1, experiments.MOST_SEEDS),
+        "set": _section,
+    }
     found = problems.entries(where, row, checks)
     if "name" not in row:
         problems.add(where, "it has no name")

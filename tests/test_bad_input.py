@@ -15,7 +15,7 @@ from checks import LAYERS
 from fuzzing import why_not_a_refusal
 
 import minifa as mf
-from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeping, sweeps
+from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeping, sweeps, threads
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -554,6 +554,100 @@ def test_a_long_list_of_values_is_looked_through_once():
 
 
 # The command line
+
+
+QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]
+RECIPE = '[data]\nname = "xor"\n[model]\nname = "tiny"\n[training]\nepochs = 1\n'
+WITH = {  # a command that would be done in a moment
+    "train": ["train", *QUICK],
+    "compare": ["compare", *QUICK, "--rules", "bp", "--seeds", "1", "--jobs", "1"],
+    "step": ["step"],
+    "explore": ["explore", "--train-updates", "1"],
+    "sweep": ["sweep", "swept.toml"],
+    "reproduce": ["reproduce", "table.toml"],
+}
+NO_COUNTS = ("-1", "x", "", " ", "1.5", "nan", "²", "1_0", "99999999999", "9" * 30, "1" * 5000)
+COUNTS = [
+    *(("train", "--epochs"), ("train", "--threads"), ("train", "--batch-size"), ("compare", "--epochs")),
+    *(("compare", "--seeds"), ("compare", "--jobs"), ("compare", "--threads"), ("step", "--updates")),
+    *(("step", "--threads"), ("explore", "--updates"), ("explore", "--train-updates"), ("sweep", "--jobs")),
+    *(("sweep", "--threads"), ("reproduce", "--jobs"), ("reproduce", "--seeds")),
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder of recipes to be in."""
+    (tmp_path / "swept.toml").write_text(RECIPE + '[over]\nrule = ["bp"]\n', encoding="utf-8")
+    (tmp_path / "table.toml").write_text(RECIPE + '[table]\n[[row]]\nname = "one"\n', encoding="utf-8")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def said(words, capsys):
+    """The exit code of a command, and what it said last."""
+    try:
+        code = cli.main(words)
+    except SystemExit as ended:
+        code = ended.code
+    return code, capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(("command", "option"), COUNTS)
+def test_what_is_no_count_is_refused_before_anything_runs(place, capsys, command, option):
+    there = sorted(place.iterdir())
+    for value in (*NO_COUNTS, *(() if option == "--updates" else ("0",))):
+        code, told = said([*WITH[command], option, value], capsys)
+        assert code == 2 and told.startswith(f"minifa {command}: argument {option}: expected a whole number"), told
+        assert len(told) < 200
+    assert sorted(place.iterdir()) == there
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("train", "--threads"), ("compare", "--seeds"), ("reproduce", "--seeds")]
+)
+def test_more_than_a_machine_can_do_is_refused_before_anything_runs(place, capsys, command, option):
+    """A billion seeds filled the memory with what was to be run."""
+    code, told = said([*WITH[command], option, "1000000000"], capsys)
+    assert code == 2 and "up to" in told and "got 1000000000" in told
+    with pytest.raises(recipes.RecipeError, match="seeds: a whole number from 1 to 10000 is expected"):
+        recipes.parse("[table]\nseeds = 1000000000\n[[row]]\nname = 'one'")
+
+
+@pytest.mark.parametrize("value", ["0", "x", "-1", "9" * 30, "1" * 5000, "1000000000", "²", ""])
+def test_threads_of_the_environment_are_a_number_that_a_machine_has(monkeypatch, value):
+    monkeypatch.setenv("MINIFA_THREADS", value)
+    pool = threads.Threads()
+    if value:
+        with pytest.raises(ValueError, match="MINIFA_THREADS is a number of threads from 1 to 1024, got"):
+            pool.size()
+    for wrong in (0, -1, 1 << 40):
+        with pytest.raises(ValueError, match="threads must be at least 1 and at most 1,024"):
+            pool.resize(wrong)
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "explore", "sweep", "reproduce"])
+@pytest.mark.parametrize("path", ["file/run", "x" * 300, "file/../file/run"])
+def test_a_place_where_nothing_can_be_made_is_told_and_what_to_do(place, capsys, command, path):
+    there = sorted(place.iterdir())
+    code, told = said([*WITH[command], "--out", path], capsys)
+    assert code == 1 and told.startswith(f"minifa {command}: [Errno") and "; " in told, told
+    assert sorted(place.iterdir()) == there
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize("path", [".", "/", "./"])
+def test_a_folder_without_a_name_is_no_new_folder(place, capsys, command, path):
+    """``--out .`` came back with pathlib's words about a name."""
+    code, told = said([*WITH[command], "--out", path], capsys)
+    assert code == 2 and "has no name of its own: name a new folder in it" in told, told
+
+
+@pytest.mark.parametrize("name", ["data.name", "data.folder", "model.weights"])
+def test_no_path_has_a_zero_byte(name):
+    with pytest.raises(recipes.RecipeError, match=f"{name}: a word is expected"):
+        recipes.parse("", [name + '="a\\u0000.npz"'])
 
 
 @pytest.mark.parametrize("words", [["rules", " "], ["rules", ""], ["rules", "\t"], [" "], [""]])
