@@ -76,7 +76,7 @@ def mutate_tar(random: Random, good: bytes) -> bytes:
             elif change == 4:
                 info.mode, info.uid, info.mtime = 0o7777, 0, random.choice((-1, 1 << 40))
                 form = tarfile.GNU_FORMAT
-        form = tarfile.GNU_FORMAT if info.size > 0o77777777777 else form
+        form = tarfile.GNU_FORMAT if info.size > 0o77777777777 or len(info.name) > 100 else form
         stream += info.tobuf(form, errors="surrogateescape") + content + bytes(-len(content) % archive.RECORD)
         if i == victim and change == 5:  # a header whose checksum is right, whatever else stands in it
             stream = _reworked(random, stream, info)
