@@ -4,6 +4,7 @@ that was refused, so that it can be told at once."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -49,8 +50,8 @@ class Problems(list[str]):
 
 
 def word(value: Any) -> str:
-    """Text that is not empty."""
-    if not isinstance(value, str) or not value.strip():
+    """Text that is not empty, and may be a path's."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"a word is expected, got {value!r}")
     return value
 
@@ -62,12 +63,14 @@ def flag(value: Any) -> bool:
     return value
 
 
-def whole(least: int) -> Callable[[Any], int]:
-    """A whole number from ``least`` up."""
+def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
+    """A whole number from ``least`` up, to ``most``."""
 
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"a whole number from {least} up is expected, got {value!r}")
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not is_whole or value < least or (most is not None and value > most):
+            upper = "up" if most is None else f"to {most}"
+            raise ValueError(f"a whole number from {least} {upper} is expected, got {value!r}")
         return value
 
     return check
@@ -78,7 +81,7 @@ def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
 
     def check(value: Any) -> float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (is_number and math.isfinite(value) and least <= value < below):
+        if not is_number or not least <= value < below or abs(value) > sys.float_info.max:
             lower = "finite number" if least == -math.inf else f"number from {least:g} up"
             upper = "" if below == math.inf else f" and below {below:g}"
             raise ValueError(f"a {lower}{upper} is expected, got {value!r}")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables
+from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables, threads
 from .checkpoints import CheckpointError
 from .commands import data as data_command
 from .commands import doctor, reproduce, sweep
@@ -27,8 +27,11 @@ from .options import (
     add_update,
     at_least_one,
     contradictions,
+    count,
+    from_zero,
     how_often,
     make_experiment,
+    seeds,
     split_rules,
     widths,
 )
@@ -112,7 +115,9 @@ def make_parser() -> argparse.ArgumentParser:
         )
         where.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="floating-point type")
         where.add_argument(
-            "--threads", type=at_least_one, help="threads of the CPU (default: $MINIFA_THREADS, else all cores)"
+            "--threads",
+            type=count(1, threads.MOST),
+            help="threads of the CPU (default: $MINIFA_THREADS, else all cores)",
         )
         describe(command)
     return parser
@@ -297,7 +302,7 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_RULES,
         help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options: bp,fa:normalise=strict,sparsity=0.5",
     )
-    command.add_argument("--seeds", type=at_least_one, default=3, help="runs of each rule")
+    command.add_argument("--seeds", type=seeds, default=3, help="runs of each rule")
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument(
         "--tune",
@@ -497,7 +502,7 @@ def _describe_step(command: argparse.ArgumentParser) -> None:
     add_network(command, data="xor", model="tiny")
     add_update(command, batch_size=4, lr="0.5 for sgd, else the optimizer's own")
     command.add_argument("--rule", default="bp", help=f"learning rule: {', '.join(rules.RULES)}")
-    command.add_argument("--updates", type=_from_zero, default=0, help="updates to make before the step that is shown")
+    command.add_argument("--updates", type=from_zero, default=0, help="updates to make before the step that is shown")
     command.set_defaults(momentum=0.0, epochs=1, schedule="constant")
 
 
@@ -518,12 +523,6 @@ def _step(options: argparse.Namespace) -> int:
     return OK
 
 
-def _from_zero(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text}")
-    return int(text)
-
-
 # explore
 
 
@@ -539,7 +538,7 @@ def _describe_explore(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("-o", "--out", help="the page (default: runs/explore-DATA-MODEL.html); never overwritten")
     how.add_argument(
-        "--updates", type=_from_zero, default=0, help="updates under the first rule before the step that is shown"
+        "--updates", type=from_zero, default=0, help="updates under the first rule before the step that is shown"
     )
     how.add_argument("--train-updates", type=at_least_one, default=1000, help="length of the training run")
     command.set_defaults(momentum=0.0, epochs=1, schedule="constant")

@@ -13,6 +13,9 @@ from typing import IO, Any
 ADVICE = {
     errno.ENOSPC: "the disk is full: make room on it, or choose a folder on another one",
     errno.EDQUOT: "your share of the disk is used up: make room, or choose a folder on another one",
+    errno.EEXIST: "a file of that name is there: choose another name",
+    errno.ENOTDIR: "a file stands where a folder is needed: choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EROFS: "nothing can be written there: choose another folder",
     errno.EACCES: "this user may not open it: choose another place, or ask whoever owns it",
 }

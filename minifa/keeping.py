@@ -22,6 +22,7 @@ new
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,8 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         runs.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
-        write_whole(
-            path / RESULT, json.dumps({"experiment": experiment.as_config(), "result": result}, indent=2) + "\n"
-        )
+        kept = {"experiment": experiment.as_config(), "result": result}
+        write_whole(path / RESULT, json.dumps({**kept, "sha256": _checksum(kept)}, indent=2, default=str) + "\n")
     return result
 
 
@@ -186,10 +186,16 @@ def finished(folder: str | Path, experiment: Experiment) -> Row | None:
     try:
         kept = json.loads((Path(folder) / RESULT).read_text(encoding="utf-8"))
         asked = json.loads(json.dumps(experiment.as_config(), default=str))
+        whole = kept.pop("sha256") == _checksum(kept)
         same = {**kept["experiment"], "data_dir": None} == {**asked, "data_dir": None}
-        return dict(kept["result"]) if same else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged: it can be made again
-        return None
+        return dict(kept["result"]) if whole and same else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # damaged: it can be made again
+
+
+def _checksum(kept: dict[str, Any]) -> str:
+    """Of what result.json holds beside it: a number in which a digit was changed is a number still."""
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> Row:

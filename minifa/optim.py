@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from .backend import Array, each_piece, xp
 from .network import Network, check_state
 from .rules.base import Rule
 from .rules.scaling import norm, rescaled
+from .scalars import flag, real
 
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 
@@ -65,7 +65,9 @@ class Optimizer:
         if clip_norm is not None:
             check_above_zero("clip_norm", clip_norm)
         self.lr, self.weight_decay, self.clip_norm = float(lr), float(weight_decay), clip_norm
-        self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
+        self.manhattan = flag(manhattan, "manhattan")
+        self.constrain_weights = flag(constrain_weights, "constrain_weights")
+        self.freeze_signs = flag(freeze_signs, "freeze_signs")
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
@@ -236,7 +238,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay, **options)
         check_range("momentum", momentum, 0, 1)
-        if nesterov and momentum == 0:
+        if flag(nesterov, "nesterov") and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         self.momentum, self.nesterov = float(momentum), nesterov
         self.slots = ("velocity",) if momentum else ()
@@ -416,18 +418,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {one.name: one for one in (SGD, Adam, A
 
 def check_range(what: str, value: float, low: float, high: float) -> None:
     """Raise ValueError unless low <= value < high, TypeError for what is no number."""
-    _check_number(what, value)
+    value = real(value, what)
     if not low <= value < high:
         raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {value}")
 
 
 def check_above_zero(what: str, value: float) -> None:
     """Raise ValueError unless value > 0, TypeError for what is no number."""
-    _check_number(what, value)
-    if not value > 0:
+    if not real(value, what) > 0:
         raise ValueError(f"{what} must be above 0, got {value}")
-
-
-def _check_number(what: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{what} is a number, got {value!r}")

@@ -5,23 +5,35 @@ from __future__ import annotations
 import argparse
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import rules
 from .data import AUGMENTATIONS, DATASETS
-from .experiments import Experiment
+from .experiments import MOST_SEEDS, Experiment
 from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
 from .registry import lookup
+from .scalars import LARGEST
 from .schedules import SCHEDULES
 
 
-def at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text}")
-    return int(text)
+def count(least: int, most: int = LARGEST) -> Callable[[str], int]:
+    """What reads an option that is a whole number from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        short = text[:20] + "..." * (len(text) > 20)
+        if not text.isdecimal() or (len(text) < 20 and int(text) < least):
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} up, got {short}")
+        if len(text) >= 20 or int(text) > most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} up to {most:,}, got {short}")
+        return int(text)
+
+    return read
+
+
+at_least_one, from_zero, seeds = count(1), count(0), count(1, MOST_SEEDS)
 
 
 def widths(text: str) -> tuple[int, ...]:

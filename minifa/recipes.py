@@ -29,6 +29,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -50,7 +51,8 @@ else:
 
 Settings = dict[str, Any]  # "optimizer.lr" to its value
 MEASURES = ("accuracy", "error", "loss")
-LARGEST_FILE = 1 << 20  # bytes; a recipe is written by hand
+LARGEST_FILE = 1 << 16  # bytes; a recipe is written by hand
+DEEPEST = 8  # levels of sections and lists
 
 
 class RecipeError(ValueError):
@@ -247,12 +249,37 @@ def take_apart(
         RecipeError: this is no TOML.
     """
     try:
-        tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RecipeError(place, [f"it is not written in TOML: {error or 'nested too deeply'}"]) from error
-    parts = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
+        tree = _read_toml(text)
+    except ValueError as error:
+        raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
+    parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
     words = {key: problems.attempt(key, checking.word, tree.pop(key), "") for key in WORDS if key in tree}
     return words, {**_flat(tree), **_changes(changes, problems)}, parts
+
+
+def _read_toml(text: str) -> Settings:
+    """What the text says. Raises ValueError: it is no TOML, or holds what nothing here could be given."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:  # of Python's int, which reads only so many digits
+        raise ValueError("a number in it has thousands of digits") from error
+    _refuse_the_boundless(tree, DEEPEST)
+    return tree
+
+
+def _refuse_the_boundless(value: Any, levels: int) -> None:
+    """Whole numbers have 64 bits in TOML, and Python reads more; ``a.a.a = 1`` nests without a bracket."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a whole number in it does not fit into 64 bits")
+    if isinstance(value, (dict, list)):
+        if not levels:
+            raise ValueError("it is nested too deeply")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _refuse_the_boundless(inner, levels - 1)
 
 
 def _flat(tree: Mapping[str, Any]) -> Settings:
@@ -286,8 +313,8 @@ def read_value(text: str) -> Any:
     [0.01, True, [100, 50], 'usf:scale=init']
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return _read_toml(f"value = {text}")["value"] if "\n" not in text else text
+    except ValueError:
         return text
 
 
@@ -331,7 +358,15 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
 
 @functools.cache  # a sweep asks a hundred thousand times
 def _parameters(make: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(make).parameters)
+    """By their names, with those that a class hands on to its bases as ``**options``."""
+    found: dict[str, None] = {}
+    for one in make.__mro__ if isinstance(make, type) else (make,):
+        parameters = inspect.signature(one).parameters.values()
+        own = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        found.update(dict.fromkeys(own))
+        if len(own) == len(parameters):
+            break
+    return tuple(found)
 
 
 def _check_options(
@@ -365,7 +400,7 @@ def _table(
     checks: dict[str, Callable[[Any], Any]] = {
         "measure": checking.known(MEASURES, "measure"),
         "published_by": checking.word,
-        "seeds": checking.whole(1),
+        "seeds": checking.whole(1, experiments.MOST_SEEDS),
     }
     found = problems.entries("table", about, checks)
     seeds = found.pop("seeds", 1)
@@ -382,7 +417,12 @@ def _row(
     number: int, row: Mapping[str, Any], seeds: int, settings: Settings, changed: Set[str], problems: Problems
 ) -> TableRow:
     where = f"row {row.get('name', number)}"
-    checks = {"name": _row_name, "published": checking.number(-math.inf), "seeds": checking.whole(1), "set": _section}
+    checks = {
+        "name": _row_name,
+        "published": checking.number(-math.inf),
+        "seeds": checking.whole(1, experiments.MOST_SEEDS),
+        "set": _section,
+    }
     found = problems.entries(where, row, checks)
     if "name" not in row:
         problems.add(where, "it has no name")
@@ -438,7 +478,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
             except (ValueError, OSError) as error:
                 problems.add("data", error)
                 failed.add(where)
-        if experiment.weights is not None and not Path(experiment.weights).is_file():
+        if experiment.weights is not None and not os.path.isfile(experiment.weights):
             problems.add("model.weights", f"there is no file '{experiment.weights}'")
         elif where in sets:
             reason = _try(experiment, sets[where])

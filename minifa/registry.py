@@ -16,7 +16,7 @@ def lookup(table: Mapping[str, T], name: str, what: str) -> T:
     Raises:
         ValueError: there is none; the message names the nearest known ones, or all of them.
     """
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     raise ValueError(unknown(table, name, what))
 

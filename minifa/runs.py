@@ -46,9 +46,12 @@ def new_folder(path: str | Path) -> Path:
     """Make a folder that is not there yet: the path itself, or with -2, -3, ... behind it. Nothing is ever overwritten.
 
     Raises:
+        ValueError: a path without a name, as "." and "/".
         OSError: the folder cannot be made.
     """
     wanted = Path(path)
+    if not wanted.name:
+        raise ValueError(f"'{path}' has no name of its own: name a new folder in it")
     candidate, number = wanted, 1
     while True:
         try:

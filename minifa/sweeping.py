@@ -29,7 +29,8 @@ from .workers import Stopped
 
 TABLE = "sweep.csv"
 SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")  # what runs are judged by: the first
-RESULTS = (*SCORES, "epochs", "best_epoch", "weight_angle", "true_angle", "seconds", "diverged", "error")
+MEASURED = (*SCORES, "epochs", "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
+RESULTS = (*MEASURED, "error")
 SECONDS_TO_LOOK = 0.5  # again whether a run's folder is free
 Line = dict[str, str]  # of the table: column to cell
 
@@ -200,16 +201,47 @@ def opened(sweep: Sweep, folder: str | Path) -> Iterator[Results]:
     place.mkdir(parents=True, exist_ok=True)
     with runs.locked(place):
         _claim(sweep, place)
-        yield Results(sweep, place / TABLE, ledgers.open_table(place / TABLE, columns(sweep)))
+        lines = ledgers.open_table(place / TABLE, columns(sweep))
+        _check_numbers(lines, place / TABLE)
+        yield Results(sweep, place / TABLE, lines)
 
 
 def lines_in(sweep: Sweep, folder: str | Path) -> list[Line]:
-    """The lines of a sweep's table as it stands, of a process that may be writing it; none where there is none."""
+    """The lines of a sweep's table as it stands, of a process that may be writing it; none where there is none.
+
+    Args:
+        sweep: what is run.
+        folder: of the table.
+
+    Raises:
+        ValueError, DataFileError, OSError: as `opened`.
+    """
     place = Path(folder)
     if not (place / TABLE).is_file():
         return []
     _refuse_another(place, _shared(sweep))
-    return ledgers.read_table(place / TABLE, columns(sweep))
+    lines = ledgers.read_table(place / TABLE, columns(sweep))
+    _check_numbers(lines, place / TABLE)
+    return lines
+
+
+def _check_numbers(lines: Sequence[Line], path: Path) -> None:
+    """Raise DataFileError unless the summary's numbers are numbers, in every line that is no error's."""
+    for number, line in enumerate(lines, start=2):
+        wrong = [f"{key} is {line[key][:100]!r}, and no number" for key in MEASURED if not _is_number(line[key])]
+        if not line["test_loss"] and not line["error"]:
+            wrong.append("it has no test_loss and no error")
+        if wrong:
+            raise DataFileError(f"'{path}', line {number}: {wrong[0]}. Mend the line, or take it out")
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell holds one, or nothing."""
+    try:
+        float(cell or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def _claim(sweep: Sweep, place: Path) -> None:
@@ -232,7 +264,7 @@ def _refuse_another(place: Path, about: Mapping[str, Any]) -> None:
         kept = json.loads(config.read_text(encoding="utf-8"))["sweep"]
         asked = json.loads(json.dumps(about, default=str))
         differ = [key for key in {**kept, **asked} if kept.get(key) != asked.get(key)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataFileError(
             f"{place} is no folder of a sweep ({type(error).__name__}: {error}): name another"
         ) from error

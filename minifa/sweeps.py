@@ -28,6 +28,7 @@ import hashlib
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ from .recipes import RecipeError, Settings
 METHODS = ("grid", "random")
 SEED = "training.seed"
 LARGEST = 100_000  # runs of a sweep
+COUNTED = 10**12  # more runs are not counted: of a few thousand settings their number fills pages
 BUILT = 1_000  # networks that are built, at most, to see whether all fits together
 DIGITS = 6  # of a number that was drawn: so it is the same whatever a machine's logarithm rounds to
 
@@ -249,7 +251,7 @@ def _values(value: Any) -> list[Any]:
     if not value:
         raise ValueError("the list is empty")
     written = [write_value(one) for one in value]
-    twice = [one for one in dict.fromkeys(written) if written.count(one) > 1] if len(value) <= LARGEST else []
+    twice = [one for one, count in Counter(written).items() if count > 1]
     if twice:
         raise ValueError(f"the list has {', '.join(twice)} more than once")
     if any(character < " " for one in written for character in one):
@@ -284,7 +286,8 @@ def _settings(axes: Axes, how: Settings, problems: Problems) -> Iterator[Setting
     grid = how["method"] == "grid"
     count = math.prod(len(axis) for axis in axes.values() if isinstance(axis, list)) if grid else how["runs"] or 0
     if count > LARGEST:
-        problems.add("over" if grid else "sweep.runs", f"{count:,} runs are more than the {LARGEST:,} of a sweep")
+        told = f"{count:,}" if count < COUNTED else f"over {COUNTED:,}"
+        problems.add("over" if grid else "sweep.runs", f"{told} runs are more than the {LARGEST:,} of a sweep")
     if problems:
         return _every_value_once(axes)
     return _grid(axes) if grid else (_draw(axes, how["seed"], number) for number in range(count))

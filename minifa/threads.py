@@ -17,6 +17,9 @@ class _Inside(threading.local):
     chunk = False  # whether this thread is inside a chunk
 
 
+MOST = 1024  # threads: systems give a process some thousands
+
+
 class Threads:
     """Worker threads, made at first use. The calling thread works too, so one thread means no workers.
 
@@ -42,14 +45,14 @@ class Threads:
     def size(self) -> int:
         if self.count == 0:
             wished = os.environ.get("MINIFA_THREADS") or str(available_cores())
-            if not wished.isdecimal() or int(wished) < 1:
-                raise ValueError(f"MINIFA_THREADS is a number of threads from 1 up, got {wished!r}")
+            if not wished.isdecimal() or len(wished) > 9 or not 1 <= int(wished) <= MOST:
+                raise ValueError(f"MINIFA_THREADS is a number of threads from 1 to {MOST}, got {wished[:20]!r}")
             self.count = int(wished)
         return self.count
 
     def resize(self, count: int) -> None:
-        if count < 1:
-            raise ValueError(f"threads must be at least 1, got {count}")
+        if not 1 <= count <= MOST:
+            raise ValueError(f"threads must be at least 1 and at most {MOST:,}, got {count}")
         self.count = count
         for _ in range(self._hired):
             self._jobs.put(None)

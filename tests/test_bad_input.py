@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checks import LAYERS
+from fuzzing import why_not_a_refusal
 
 import minifa as mf
-from minifa import cli, losses, metrics, runs
+from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeping, sweeps, threads
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -238,6 +240,66 @@ def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
         make()
 
 
+# What a parameter is, and what is none: (made with it, a good value, what is refused).
+NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.array("x"), 10**400)
+NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
+NO_FLAGS = ("x", "false", 1, 0.0, [], (1,), {}, None, np.ones(2))
+NO_NAMES = (2.5, -1, True, [], ("a",), b"x", object(), np.ones(2), "", "a.b")
+NO_LAYERS = ("x", None, 1, True, {}, {1}, b"x", (1,), [None], np.ones(2), np.array(1), mf.Linear)
+PARAMETERS = {
+    "features of Linear": (lambda value: mf.Linear(value, 2), 3, (*NO_SIZES, 0)),
+    "bias of Linear": (lambda value: mf.Linear(2, 2, bias=value), False, NO_FLAGS),
+    "init of Linear": (lambda value: mf.Linear(2, 2, init=value), "zero", (None, [], {}, np.ones(2), 5, "gaussian(")),
+    "channels of Conv2d": (lambda value: mf.Conv2d(2, value, 2), 3, (*NO_SIZES, 0)),
+    "kernel of Conv2d": (lambda value: mf.Conv2d(2, 2, value), (2, 1), (*NO_SIZES, 0)),
+    "stride of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, stride=value), (2, 1), (*NO_SIZES, 0)),
+    "padding of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, padding=value), (0, 1), NO_SIZES),
+    "window of MaxPool": (lambda value: mf.MaxPool(value), (2, 1), (*NO_SIZES, 0)),
+    "stride of AvgPool": (lambda value: mf.AvgPool(2, stride=value), None, NO_SIZES[len(NO_NUMBERS) + 1 :]),
+    "padding of MaxPool": (lambda value: mf.MaxPool(2, padding=value), 1, (*NO_SIZES, 2)),
+    "features of BatchNorm": (lambda value: mf.BatchNorm(value), 3, (*NO_SIZES, 0)),
+    "eps of BatchNorm": (lambda value: mf.BatchNorm(2, eps=value), 1e-3, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
+    "momentum of BatchNorm": (lambda value: mf.BatchNorm(2, momentum=value), 1, (*NO_NUMBERS, None, -1, 1.5, np.nan)),
+    "slope of LeakyReLU": (lambda value: mf.LeakyReLU(value), 0.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
+    "p of Dropout": (lambda value: mf.Dropout(value), 0, (*NO_NUMBERS, None, 1, -0.1, np.nan)),
+    "channels of PadChannels": (lambda value: mf.PadChannels(value), 3, (*NO_SIZES, 0)),
+    "size of LocalResponseNorm": (lambda value: mf.LocalResponseNorm(value), 3, (*NO_SIZES, 0)),
+    "beta of LocalResponseNorm": (lambda value: mf.LocalResponseNorm(3, beta=value), 0, (*NO_NUMBERS, -1, np.inf)),
+    "k of LocalResponseNorm": (lambda value: mf.LocalResponseNorm(3, k=value), 2, (*NO_NUMBERS, None, 0, np.nan)),
+    "body of Residual": (lambda value: mf.Residual(value), (mf.ReLU(),), (*NO_LAYERS, [])),
+    "shortcut of Residual": (lambda value: mf.Residual([mf.ReLU()], value), [], NO_LAYERS),
+    "name of ReLU": (lambda value: mf.ReLU(name=value), "über", NO_NAMES),
+    "lr of SGD": (lambda value: mf.SGD(lr=value), np.float32(0.5), (*NO_NUMBERS, None, -1, np.nan, np.inf)),
+    "nesterov of SGD": (lambda value: mf.SGD(momentum=0.9, nesterov=value), np.True_, NO_FLAGS),
+    "manhattan of Adam": (lambda value: mf.Adam(manhattan=value), True, NO_FLAGS),
+    "eps of Adam": (lambda value: mf.Adam(eps=value), 1, (*NO_NUMBERS, None, 0, np.nan)),
+    "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
+    "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_what_a_parameter_cannot_be_is_refused_where_it_is_given(name):
+    """Much came back as Python's own words, or was kept until a pass failed."""
+    make, good, bad = PARAMETERS[name]
+    make(good)
+    found = [answer(make, value) for value in bad]
+    assert not any(found), "\n".join(filter(None, found))
+
+
+def answer(make, value):
+    """What is wrong with the answer to a bad value; None: it is refused with a sentence of minifa."""
+    try:
+        make(value)
+    except (TypeError, ValueError) as error:
+        wrong = why_not_a_refusal(error)
+    except Exception as error:
+        wrong = f"{type(error).__name__}: {error}"
+    else:
+        wrong = "was accepted"
+    return wrong and f"{str(value)[:30]!r} {wrong.strip().splitlines()[-1]}"
+
+
 def test_more_weights_than_memory_holds_are_refused_before_they_are_drawn():
     assert "more than is free" in refused_within(1 << 20, lambda: mf.Linear(10**6, 10**7), ValueError)
 
@@ -365,7 +427,227 @@ def test_augmentation_takes_images_on_the_host():
         crop.measured(np.ones((2, 2), "f4"))
 
 
+# The result that a run folder keeps
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ('"test_accuracy": ', '"test_accuracy": 0.5, "x": '),
+        ('"best_epoch": 2', '"best_epoch": "x"'),
+        ('"test_loss"', '"test_lots"'),
+        ('"result": {', '"result": {}, "x": {'),
+        ('"result": {', '"result": [], "x": {'),
+        ('"experiment": {', '"experiment": ' + "[" * 100_000),
+        ('{\n  "experiment"', '[{\n  "experiment"'),
+        ("", "[]"),
+    ],
+)
+def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
+    """It was believed, as long as the experiment was the one asked for."""
+    experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
+    right = keeping.run_in(tmp_path, experiment)
+    path = tmp_path / keeping.RESULT
+    text = path.read_text(encoding="utf-8")
+    assert written in text
+    path.write_text(text.replace(written, instead, 1) if written else instead, encoding="utf-8")
+    assert keeping.run_in(tmp_path, experiment) == right
+    assert path.read_text(encoding="utf-8") == text, "and written again"
+
+
+# Recipes, tables and sweeps
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("1" * 5000, "thousands of digits"),
+        ("1" * 400, "64 bits"),
+        ("0x" + "f" * 5000, "64 bits"),
+        ("9223372036854775808", "64 bits"),
+        ("[" * 20 + "]" * 20, "nested too deeply"),
+        ("{" + "a." * 3000 + "a = 1}", "nested too deeply"),
+    ],
+)
+def test_a_recipe_holds_what_a_setting_can_be(value, told):
+    """Whole numbers without end came back as a ValueError or an OverflowError of Python's."""
+    for text in (f"[optimizer]\nlr = {value}", f'[over]\n"training.epochs" = [{value}]'):
+        for parse in (recipes.parse, sweeps.parse):
+            with pytest.raises(recipes.RecipeError, match=told):
+                parse(text)
+    with pytest.raises(recipes.RecipeError, match="training.seed: a whole number"):
+        recipes.parse("", [f"training.seed={value}"])
+
+
+def test_a_number_of_a_setting_is_one_that_a_float_can_hold():
+    for value in (10**400, -(10**400)):
+        problems = []
+        recipes.experiment_of({"optimizer.lr": value}, problems)
+        assert "optimizer.lr: a number from 0 up is expected" in problems[0]
+        with pytest.raises(ValueError, match="finite number"):
+            checking.number(-np.inf)(value)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\0", ".", "no\0ne.safetensors"])
+def test_weights_under_a_name_that_no_file_has_are_a_problem_among_others(name):
+    """The system's own words for a name that is too long came alone."""
+    experiment = Experiment(data="xor", model="tiny", weights=name)
+    with pytest.raises(recipes.RecipeError, match="2 problems.*\n.*\n.*there is no file"):
+        recipes.check([Experiment(data="no.npz"), experiment], "the recipe")
+
+
+@pytest.fixture
+def swept(tmp_path):
+    """A sweep, and the folder in which its runs have their lines."""
+    sweep = sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\nrule = ["bp", "fa"]')
+    with sweeping.opened(sweep, tmp_path / "swept") as results:
+        for run in sweep.runs:
+            results.add(run, {"test_loss": 0.5, "test_accuracy": 0.75, "epochs": 1, "diverged": False})
+    return sweep, tmp_path / "swept"
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "told"),
+    [
+        (b"0.75", b"many", "line 2: test_accuracy is 'many', and no number"),
+        (b"0.75", b"\0", "no number"),
+        (b",0,\n", b",no,\n", "diverged is 'no'"),
+        (b"0.75,0.5", b",", "line 2: it has no test_loss and no error"),
+    ],
+)
+def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, told):
+    """The summary ended with Python's words about a float, or was left out."""
+    sweep, folder = swept
+    path = folder / sweeping.TABLE
+    content = path.read_bytes()
+    assert written in content
+    path.write_bytes(content.replace(written, instead, 1))
+    with pytest.raises(DataFileError, match="sweep.csv.*" + told):
+        sweeping.lines_in(sweep, folder)
+    with pytest.raises(DataFileError, match="sweep.csv.*" + told), sweeping.opened(sweep, folder):
+        pass
+
+
+def test_a_sweep_that_is_nested_without_end_is_refused(swept):
+    sweep, folder = swept
+    (folder / "config.json").write_text('{"sweep": ' + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(DataFileError, match="is no folder of a sweep"):
+        sweeping.lines_in(sweep, folder)
+
+
+def test_more_runs_than_can_be_counted_are_refused():
+    """2 to the power of 3,000 has a number of digits, 2 to the power of 20,000 more than Python writes."""
+    for axes in (30, 3000):
+        text = "[over]\n" + "".join(f'"x{i}" = [1, 2]\n' for i in range(axes))
+        with pytest.raises(recipes.RecipeError) as raised:
+            sweeps.parse(text)
+        (told,) = [one for one in raised.value.problems if "of a sweep" in one]
+        assert "runs are more than the 100,000 of a sweep" in told and len(told) < 100
+
+
+def test_a_long_list_of_values_is_looked_through_once():
+    text = '[over]\n"training.seed" = [' + ", ".join(map(str, range(10_000))) + ", 7]"
+    started = time.perf_counter()
+    with pytest.raises(recipes.RecipeError, match="the list has 7 more than once"):
+        sweeps.parse(text)
+    assert time.perf_counter() - started < 1
+
+
 # The command line
+
+
+QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]
+RECIPE = '[data]\nname = "xor"\n[model]\nname = "tiny"\n[training]\nepochs = 1\n'
+WITH = {  # a command that would be done in a moment
+    "train": ["train", *QUICK],
+    "compare": ["compare", *QUICK, "--rules", "bp", "--seeds", "1", "--jobs", "1"],
+    "step": ["step"],
+    "explore": ["explore", "--train-updates", "1"],
+    "sweep": ["sweep", "swept.toml"],
+    "reproduce": ["reproduce", "table.toml"],
+}
+NO_COUNTS = ("-1", "x", "", " ", "1.5", "nan", "²", "1_0", "99999999999", "9" * 30, "1" * 5000)
+COUNTS = [
+    *(("train", "--epochs"), ("train", "--threads"), ("train", "--batch-size"), ("compare", "--epochs")),
+    *(("compare", "--seeds"), ("compare", "--jobs"), ("compare", "--threads"), ("step", "--updates")),
+    *(("step", "--threads"), ("explore", "--updates"), ("explore", "--train-updates"), ("sweep", "--jobs")),
+    *(("sweep", "--threads"), ("reproduce", "--jobs"), ("reproduce", "--seeds")),
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder of recipes to be in."""
+    (tmp_path / "swept.toml").write_text(RECIPE + '[over]\nrule = ["bp"]\n', encoding="utf-8")
+    (tmp_path / "table.toml").write_text(RECIPE + '[table]\n[[row]]\nname = "one"\n', encoding="utf-8")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def said(words, capsys):
+    """The exit code of a command, and what it said last."""
+    try:
+        code = cli.main(words)
+    except SystemExit as ended:
+        code = ended.code
+    return code, capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(("command", "option"), COUNTS)
+def test_what_is_no_count_is_refused_before_anything_runs(place, capsys, command, option):
+    there = sorted(place.iterdir())
+    for value in (*NO_COUNTS, *(() if option == "--updates" else ("0",))):
+        code, told = said([*WITH[command], option, value], capsys)
+        assert code == 2 and told.startswith(f"minifa {command}: argument {option}: expected a whole number"), told
+        assert len(told) < 200
+    assert sorted(place.iterdir()) == there
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("train", "--threads"), ("compare", "--seeds"), ("reproduce", "--seeds")]
+)
+def test_more_than_a_machine_can_do_is_refused_before_anything_runs(place, capsys, command, option):
+    """A billion seeds filled the memory with what was to be run."""
+    code, told = said([*WITH[command], option, "1000000000"], capsys)
+    assert code == 2 and "up to" in told and "got 1000000000" in told
+    with pytest.raises(recipes.RecipeError, match="seeds: a whole number from 1 to 10000 is expected"):
+        recipes.parse("[table]\nseeds = 1000000000\n[[row]]\nname = 'one'")
+
+
+@pytest.mark.parametrize("value", ["0", "x", "-1", "9" * 30, "1" * 5000, "1000000000", "²", ""])
+def test_threads_of_the_environment_are_a_number_that_a_machine_has(monkeypatch, value):
+    monkeypatch.setenv("MINIFA_THREADS", value)
+    pool = threads.Threads()
+    if value:
+        with pytest.raises(ValueError, match="MINIFA_THREADS is a number of threads from 1 to 1024, got"):
+            pool.size()
+    for wrong in (0, -1, 1 << 40):
+        with pytest.raises(ValueError, match="threads must be at least 1 and at most 1,024"):
+            pool.resize(wrong)
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "explore", "sweep", "reproduce"])
+@pytest.mark.parametrize("path", ["file/run", "x" * 300, "file/../file/run"])
+def test_a_place_where_nothing_can_be_made_is_told_and_what_to_do(place, capsys, command, path):
+    there = sorted(place.iterdir())
+    code, told = said([*WITH[command], "--out", path], capsys)
+    assert code == 1 and told.startswith(f"minifa {command}: [Errno") and "; " in told, told
+    assert sorted(place.iterdir()) == there
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize("path", [".", "/", "./"])
+def test_a_folder_without_a_name_is_no_new_folder(place, capsys, command, path):
+    """``--out .`` came back with pathlib's words about a name."""
+    code, told = said([*WITH[command], "--out", path], capsys)
+    assert code == 2 and "has no name of its own: name a new folder in it" in told, told
+
+
+@pytest.mark.parametrize("name", ["data.name", "data.folder", "model.weights"])
+def test_no_path_has_a_zero_byte(name):
+    with pytest.raises(recipes.RecipeError, match=f"{name}: a word is expected"):
+        recipes.parse("", [name + '="a\\u0000.npz"'])
 
 
 @pytest.mark.parametrize("words", [["rules", " "], ["rules", ""], ["rules", "\t"], [" "], [""]])

@@ -9,9 +9,11 @@ import random
 import time
 
 import pytest
-from fuzzing import Case, arrays, bound, campaign, commands, files, judge, why_not_a_refusal
+from fuzzing import Case, arrays, bound, campaign, commands, downloads, files, judge, recipes, why_not_a_refusal
 
-ENTRANCES = {**files.ENTRANCES, **arrays.ENTRANCES, **commands.ENTRANCES}
+TABLES = (files, recipes, downloads, arrays, commands)
+ENTRANCES = {name: one for module in TABLES for name, one in module.ENTRANCES.items()}
+BEGINNINGS = {**files.BEGINNINGS, **downloads.BEGINNINGS}
 SHARES = sum(share for _, share in ENTRANCES.values())
 QUICK, LONG = 400, 25_000  # cases in all
 SLOWER = 0.2  # the share of entrances that are slow: each has one case in the quick run at least
@@ -45,10 +47,10 @@ def test_very_many_cases(tmp_path, capsys):
     assert not wrong, "\n\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", files.BEGINNINGS)
+@pytest.mark.parametrize("name", BEGINNINGS)
 def test_every_beginning_of_a_file_is_refused(name, tmp_path):
     """The file is cut at every byte, or at 200 of a long one; whole, it is read."""
-    make, read, refusals = files.BEGINNINGS[name]
+    make, read, refusals = BEGINNINGS[name]
     content = make(random.Random(0))
     path = tmp_path / ("config.json" if name == "config.json" else "history.csv" if name == "history.csv" else "file")
     whole = len(content.rstrip()) if name == "config.json" else len(content)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from minifa import cli, data, experiments, recipes
 from minifa.experiments import Experiment
+from minifa.optim import OPTIMIZERS
 from minifa.recipes import RecipeError
 
 FULL = """
@@ -255,3 +257,16 @@ def test_train_refuses_what_a_recipe_cannot_be_before_anything_is_written(somewh
     assert cli.main(["train", *arguments, "--out", "run"]) == 2
     assert words in capsys.readouterr().err
     assert not (somewhere_else / "run").exists()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_options_that_all_optimizers_share_are_settings(name):
+    """They were unknown, and ``options``, by which they are handed on, was known."""
+    shared = {"clip_norm": 1.5, "manhattan": False, "constrain_weights": True, "freeze_signs": True}
+    lines = [f"optimizer.{key}={str(value).lower()}" for key, value in shared.items()]
+    experiment = recipes.parse("", [f"optimizer.name={name}", *lines]).experiment
+    assert experiment.optimizer_options.items() >= shared.items()
+    made = experiments.trainer_for(replace(experiment, epochs=1), data.load(experiment.data)).optimizer
+    assert {key: getattr(made, key) for key in shared} == shared
+    with pytest.raises(RecipeError, match="unknown option of the optimizer"):
+        recipes.parse("", [f"optimizer.name={name}", "optimizer.options=1"])

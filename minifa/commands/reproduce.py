@@ -11,7 +11,7 @@ from .. import recipes, reproduce
 from ..exits import FAILED, OK
 from ..files import save_picture
 from ..interrupts import exit_code
-from ..options import add_changes, at_least_one
+from ..options import add_changes, at_least_one, seeds
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--out", help="folder of the runs and the table (default: runs/reproduce-TABLE); gone on with")
     command.add_argument("--rows", default="", help="comma-separated names of the rows to run (default: all)")
-    command.add_argument("--seeds", type=at_least_one, help="runs of each row (default: as the recipe says)")
+    command.add_argument("--seeds", type=seeds, help="runs of each row (default: as the recipe says)")
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     add_changes(command)
 

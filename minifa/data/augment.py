@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ..layers.base import format_shape
 from ..registry import make_described
+from ..scalars import LARGEST, flag
 
 Images = npt.NDArray[Any]
 
@@ -46,9 +47,9 @@ class Augmentation:
         for what, number in (("padding", padding), ("size", 1 if size is None else size)):
             if isinstance(number, bool) or not isinstance(number, int):
                 raise TypeError(f"{what} is a whole number of pixels, got {number!r}")
-        if padding < 0 or (size is not None and size < 1):
+        if not 0 <= padding <= LARGEST or (size is not None and not 1 <= size <= LARGEST):
             raise ValueError(f"an augmentation needs padding >= 0 and size >= 1, got padding={padding}, size={size}")
-        self.padding, self.size, self.flip = padding, size, flip
+        self.padding, self.size, self.flip = padding, size, flag(flip, "flip")
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What the network is shown of an example of this shape. Raises ValueError where it cannot be cropped."""

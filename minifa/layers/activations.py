@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, elementwise, require_float, xp
+from ..scalars import real
 from .base import Layer, Walk
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ class LeakyReLU(Activation):
 
     def __init__(self, negative_slope: float = 0.01, name: str | None = None) -> None:
         super().__init__(name)
-        if not 0 < negative_slope < math.inf:
+        if not 0 < real(negative_slope, f"the negative_slope of {self}") < math.inf:
             raise ValueError(f"{self} needs a negative_slope above 0, got {negative_slope}; for 0 use ReLU")
-        self.negative_slope = negative_slope
+        self.negative_slope = float(negative_slope)
 
     def symbols(self) -> dict[str, Any]:
         return {"a": self.negative_slope}

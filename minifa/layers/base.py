@@ -8,13 +8,13 @@ convolutions alike.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import backend, initialisers
 from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
+from ..scalars import flag, whole
 from ..streams import generator
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Layer:
     running: tuple[str, ...] = ()
 
     def __init__(self, name: str | None = None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"a layer's name is a word, got {name!r}")
         if name is not None and (not name or set(name) & set("./")):
             raise ValueError(f"a layer's name is a word without '.' and '/', which make paths, got {name!r}")
         self.own_name = name
@@ -198,10 +200,10 @@ class Weighted(Layer):
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
         self.weight_shape = tuple(whole(size, f"every size of {self}") for size in shape)
-        needed = math.prod(shape) * WHILE_DRAWN
+        needed = math.prod(self.weight_shape) * WHILE_DRAWN
         if needed > SMALL and needed > backend.free_bytes():
             raise ValueError(f"the weights of {self}, {format_shape(shape)}, take {needed:,} bytes, more than is free")
-        self.has_bias = bias
+        self.has_bias = flag(bias, f"the bias of {self}")
         self.init = initialisers.find(init)
         self.initialise(seed=0)
 
@@ -297,16 +299,6 @@ class Weighted(Layer):
         self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
         if self.b is not None:
             self.grads["b"] = total
-
-
-def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int:
-    """The value as an int. Raises TypeError for what is no whole number, ValueError outside ``least`` to ``most``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} is a whole number, got {value!r}")
-    number = operator.index(value)
-    if number < least or (most is not None and number > most):
-        raise ValueError(f"{what} must be at least {least}{f' and at most {most:,}' if most else ''}, got {number}")
-    return number
 
 
 def as_matrix(array: Array) -> Array:

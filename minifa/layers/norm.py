@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ..backend import Array, by_rows, each_chunk, reduce_chunks, require_float, sum_chunks, sum_rows, xp
-from .base import Layer, Shape, Walk, as_matrix, new_parameter, whole
+from ..scalars import real, whole
+from .base import Layer, Shape, Walk, as_matrix, new_parameter
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -55,7 +56,8 @@ class BatchNorm(Layer):
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
         super().__init__(name)
         features = whole(features, f"the number of features of {self}")
-        if not eps > 0 or not 0 <= momentum <= 1:
+        eps, momentum = real(eps, f"eps of {self}"), real(momentum, f"momentum of {self}")
+        if not 0 < eps < math.inf or not 0 <= momentum <= 1:
             raise ValueError(f"{self} needs eps > 0 and momentum in 0..1, got eps={eps}, momentum={momentum}")
         self.features, self.eps, self.momentum = features, eps, momentum
         self.initialise(seed=0)

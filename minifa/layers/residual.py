@@ -38,6 +38,9 @@ class Residual(Layer):
 
     def __init__(self, body: Sequence[Layer], shortcut: Sequence[Layer] = (), name: str | None = None) -> None:
         super().__init__(name)
+        for what, layers in (("body", body), ("shortcut", shortcut)):
+            if not isinstance(layers, (list, tuple)) or not all(isinstance(one, Layer) for one in layers):
+                raise TypeError(f"the {what} of {self} is a list of layers, got {layers!r}")
         if not body:
             raise ValueError(f"{self} needs at least one layer in its body")
         self.body, self.shortcut = list(body), list(shortcut)

@@ -9,10 +9,12 @@ The second sum is over the channels i that have j among their neighbours. Exact 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, each_chunk, require_float, xp
-from .base import Layer, Shape, Walk, whole
+from ..scalars import real, whole
+from .base import Layer, Shape, Walk
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -51,7 +53,8 @@ class LocalResponseNorm(Layer):
     ) -> None:
         super().__init__(name)
         size = whole(size, f"the number of channels that {self} sums")
-        if not (alpha >= 0 and beta >= 0 and k > 0):
+        alpha, beta, k = (real(one, f"{what} of {self}") for what, one in (("alpha", alpha), ("beta", beta), ("k", k)))
+        if not (0 <= alpha < math.inf and 0 <= beta < math.inf and 0 < k < math.inf):
             raise ValueError(f"{self} needs alpha and beta from 0 up and k > 0, got alpha={alpha}, beta={beta}, k={k}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 

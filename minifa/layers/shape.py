@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, require_float, xp
+from ..scalars import real, whole
 from ..streams import generator
-from .base import Layer, Shape, Walk, whole
+from .base import Layer, Shape, Walk
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -108,6 +109,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, name: str | None = None) -> None:
         super().__init__(name)
+        p = real(p, f"the probability p of {self}")
         if not 0 <= p < 1:
             raise ValueError(f"{self} needs a probability p from 0 up to but not 1, got {p}")
         self.p = p

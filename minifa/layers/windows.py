@@ -6,9 +6,9 @@ Images are NHWC. Each fast function has a plain twin, written in loops, to be re
 from __future__ import annotations
 
 import functools
-import operator
 
 from ..backend import Array, gather_runs, xp
+from ..scalars import whole
 
 Pair = tuple[int, int]
 
@@ -18,12 +18,12 @@ def pair(value: int | Pair, what: str, least: int) -> Pair:
     non-integers."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     try:
-        height, width = both = tuple(map(operator.index, given))
-    except (TypeError, ValueError):
-        raise TypeError(f"{what} is one integer or a pair (height, width), got {value!r}") from None
-    if min(both) < least:
-        raise ValueError(f"{what} must be at least {least}, got {value!r}")
-    return height, width
+        found = tuple(whole(one, what, least) for one in given)
+    except TypeError:
+        found = ()
+    if len(found) != 2:
+        raise TypeError(f"{what} is one integer or a pair (height, width), got {value!r}")
+    return found
 
 
 @functools.lru_cache(maxsize=1024)  # it is asked for at every chunk

@@ -16,7 +16,8 @@ from ..layers import (
     MaxPool,
     ReLU,
 )
-from ..layers.base import Shape, whole
+from ..layers.base import Shape
+from ..scalars import whole
 from .base import DEEPEST, Model, count_features, image
 
 

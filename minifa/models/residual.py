@@ -9,7 +9,8 @@ wide at its top, with projections where a block halves the map ("option B").
 from __future__ import annotations
 
 from ..layers import BatchNorm, Conv2d, GlobalAvgPool, Linear, MaxPool, PadChannels, ReLU, Residual
-from ..layers.base import Shape, whole
+from ..layers.base import Shape
+from ..scalars import whole
 from .base import DEEPEST, Model, image
 
 

@@ -33,15 +33,8 @@ VALUES = (
     *("cnn", "5,5", "5,,5", "100000000000", "linear1", "linear1,,", "mean_squared_error", "half_squared_error", "xor"),
     *("digits.npz", "data.npz", "\udcff"),
 )  # fmt: skip
-NOT_TRIED = (
-    "--help",
-    "--threads",
-    "--jobs",
-    "--out",
-    "--seeds",
-    "--updates",
-    "--epochs",
-)  # long, or outside the folder
+# Long, or outside the folder: `test_bad_input` has a table of them.
+NOT_TRIED = ("--help", "--threads", "--jobs", "--out", "--seeds", "--updates", "--epochs")
 
 
 def options(command: str) -> list[Any]:
