@@ -21,8 +21,9 @@ from minifa import backend
 LEAST = 98.0  # percent
 
 # What is not the engine: no array of the device comes here, or only to be turned into one of the host.
-OUTSIDE = """__main__ bench bench_torch cli commands data doctor equations experiments explorer figures files
-    interrupts keeping logs marks memory options registry runs stepping tables text threads""".split()
+OUTSIDE = """__main__ bench bench_torch checking cli cluster commands data doctor equations exits experiments explorer
+    figures files interrupts keeping ledgers locks logs marks memory options recipes registry reproduce runs scalars
+    stepping sweeping sweeps tables text threads workers""".split()
 
 PACKAGE = Path(minifa.__file__).parent
 
