@@ -24,6 +24,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from .training import Row, Trainer, describe_layout, layout
 from .workers import Stopped
 
 MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
+NOTHING = "(nothing)"  # in the place of an entry that is not there
 RESULT = "result.json"
 
 
@@ -105,10 +107,7 @@ def go_on(
     if place is None:
         return None
     checkpoint = checkpoints.read(place)
-    kept, asked = (json.loads(json.dumps(one, default=str)) for one in (checkpoint.experiment, experiment.as_config()))
-    differ = [
-        f"{key} {_of(kept, key)} and not {_of(asked, key)}" for key in {**kept, **asked} if _differ(kept, asked, key)
-    ]
+    differ = differences(checkpoint.experiment, experiment)
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = experiments.parts(experiment, data)[0], checkpoint.training.get("layout")
@@ -185,7 +184,7 @@ def finished(folder: str | Path, experiment: Experiment) -> Row | None:
     """
     try:
         kept = json.loads((Path(folder) / RESULT).read_text(encoding="utf-8"))
-        asked = json.loads(json.dumps(experiment.as_config(), default=str))
+        asked = _as_json(experiment.as_config())
         whole = kept.pop("sha256") == _checksum(kept)
         same = {**kept["experiment"], "data_dir": None} == {**asked, "data_dir": None}
         return dict(kept["result"]) if whole and same else None
@@ -232,9 +231,22 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
     return trainer.net, trainer.rule, experiment
 
 
-def _of(config: dict[str, Any], key: str) -> Any:
-    return config.get(key, "(nothing)")
+def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
+    """In what a kept configuration is of another experiment than this, in words; what may change is left out.
+
+    >>> from minifa.experiments import Experiment
+    >>> from minifa.keeping import differences
+    >>> differences(Experiment(lr=0.1, epochs=3).as_config(), Experiment(lr=0.2, epochs=9))
+    ['lr 0.1 and not 0.2']
+    """
+    there, asked = _as_json(kept), _as_json(experiment.as_config())
+    return [
+        f"{key} {there.get(key, NOTHING)} and not {asked.get(key, NOTHING)}"
+        for key in {**there, **asked}
+        if key not in MAY_CHANGE and there.get(key, NOTHING) != asked.get(key, NOTHING)
+    ]
 
 
-def _differ(kept: dict[str, Any], asked: dict[str, Any], key: str) -> bool:
-    return key not in MAY_CHANGE and _of(kept, key) != _of(asked, key)
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """As it is read back: lists for tuples."""
+    return dict(json.loads(json.dumps(config, default=str)))

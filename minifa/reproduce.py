@@ -11,7 +11,6 @@ what is finished is not run again, what was broken off is gone on with.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import statistics
 import textwrap
@@ -124,14 +123,12 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
 def _refuse_another(task: Task) -> None:
     if not (task.folder / "config.json").is_file():
         return
-    kept, asked = (
-        json.loads(json.dumps(one.as_config(), default=str))
-        for one in (runs.read_experiment(task.folder), task.experiment)
-    )
-    differ = [key for key in asked if key not in keeping.MAY_CHANGE and kept.get(key) != asked[key]]
-    differ += ["epochs"] if kept["epochs"] > asked["epochs"] else []
+    kept = runs.read_experiment(task.folder)
+    differ = keeping.differences(kept.as_config(), task.experiment)
+    if kept.epochs > task.experiment.epochs:  # fewer are gone on with
+        differ.append(f"epochs {kept.epochs} and not {task.experiment.epochs}")
     if differ:
-        told = ", ".join(f"{key} {kept.get(key)} and not {asked[key]}" for key in differ)
+        told = ", ".join(differ)
         raise ValueError(f"{task.folder} holds a run with {told}: name another --out, or ask for what is there")
 
 
