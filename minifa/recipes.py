@@ -32,7 +32,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,6 @@ class Recipe:
         measure: of its table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
         published_by: whose numbers stand in the table.
         rows: of the table; empty: it is none.
-        settings: what was set, by name.
         changes: what was set in the place of what the file says, ``"training.epochs=20"``.
     """
 
@@ -112,7 +111,6 @@ class Recipe:
     measure: str = "accuracy"
     published_by: str = ""
     rows: tuple[TableRow, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
 
@@ -232,7 +230,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     table, rows = _table(parts.get("table"), parts.get("row", []), settings, changed, problems)
     if problems:
         raise RecipeError(place, problems)
-    return Recipe(name, experiment, **words, **table, rows=rows, settings=settings, changes=tuple(changes))
+    return Recipe(name, experiment, **words, **table, rows=rows, changes=tuple(changes))
 
 
 def take_apart(
