@@ -86,7 +86,9 @@ def main() -> int:
         mutmut.create_mutants(options.jobs)
         everything = sorted(name for _, name, _ in mutmut.collect_source_file_mutation_data(mutant_names=())[0])
         sample = random.Random(options.seed).sample(everything, min(options.mutants, len(everything)))
-        subprocess.run([sys.executable, "-m", "mutmut", "run", "--max-children", str(options.jobs), *sample], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "mutmut", "run", "--max-children", str(options.jobs), *sample], check=True
+        )
 
         found = {name: code for _, name, code in mutmut.collect_source_file_mutation_data(mutant_names=sample)[0]}
         statuses = {name: mutmut.status_by_exit_code[code] for name, code in found.items()}

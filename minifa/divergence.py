@@ -182,7 +182,7 @@ class _Copy:
     def __init__(self, net: Network, rule: Rule, optimizer: Optimizer) -> None:
         self.net, self.rule, self.optimizer = net, rule, optimizer
         self.step = net.step
-        self.facts = {**vars(rule), "B": Matrices(rule.B), "memory": dict(rule.memory)}
+        self.facts = {**vars(rule), "_B": Matrices(rule.B), "memory": dict(rule.memory)}
         self.slots = {name: dict(slots) for name, slots in optimizer.arrays.items()}
         self.start, self.counts = dict(optimizer.start), dict(optimizer.counts)
         statistics = [array for layer in net for array in layer.statistics().values()]
@@ -194,7 +194,7 @@ class _Copy:
         """Every array in its place, and what came since then forgotten."""
         self.net.step = self.step
         vars(self.rule).clear()
-        vars(self.rule).update({**self.facts, "B": Matrices(self.facts["B"]), "memory": dict(self.facts["memory"])})
+        vars(self.rule).update({**self.facts, "_B": Matrices(self.facts["_B"]), "memory": dict(self.facts["memory"])})
         self.optimizer.arrays = {name: dict(slots) for name, slots in self.slots.items()}
         self.optimizer.start, self.optimizer.counts = dict(self.start), dict(self.counts)
         for array, kept in self.arrays:

@@ -13,6 +13,7 @@ import numpy
 
 from . import backend
 from .backend import Array, xp
+from .scalars import real
 
 
 class Loss:
@@ -95,6 +96,7 @@ class SoftmaxCrossEntropy(Loss):
         label_smoothing: s in 0..1; targets become (1 - s) t + s / n_out (Szegedy et al. 2016), as in PyTorch.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: s outside 0..1.
 
     Undecided between two classes, it is log 2:
@@ -110,9 +112,9 @@ class SoftmaxCrossEntropy(Loss):
     error_equation = "e = (softmax(a) - t) / n"
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = real(label_smoothing, "label_smoothing")
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing lies in 0..1, got {label_smoothing}")
-        self.label_smoothing = label_smoothing
 
     def target(self, y: Any, output: Array) -> Array:
         target = super().target(y, output)

@@ -18,7 +18,7 @@ from .backend import Array, each_piece, xp
 from .network import Network, check_state
 from .rules.base import Rule
 from .rules.scaling import norm, rescaled
-from .scalars import flag, real
+from .scalars import above_zero, between, flag
 
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 
@@ -36,6 +36,7 @@ class Optimizer:
         freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range.
 
     >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
@@ -60,11 +61,9 @@ class Optimizer:
         constrain_weights: bool = False,
         freeze_signs: bool = False,
     ) -> None:
-        check_range("lr", lr, 0, math.inf)
-        check_range("weight_decay", weight_decay, 0, math.inf)
-        if clip_norm is not None:
-            check_above_zero("clip_norm", clip_norm)
-        self.lr, self.weight_decay, self.clip_norm = float(lr), float(weight_decay), clip_norm
+        self.lr = between(lr, "lr", 0, math.inf)
+        self.weight_decay = between(weight_decay, "weight_decay", 0, math.inf)
+        self.clip_norm = None if clip_norm is None else above_zero(clip_norm, "clip_norm")
         self.manhattan = flag(manhattan, "manhattan")
         self.constrain_weights = flag(constrain_weights, "constrain_weights")
         self.freeze_signs = flag(freeze_signs, "freeze_signs")
@@ -213,6 +212,7 @@ class SGD(Optimizer):
         nesterov: whether to look ahead; it needs a momentum.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range.
 
     >>> layer, optimizer = mf.Linear(1, 1, bias=False), mf.SGD(lr=0.25, momentum=0.5)
@@ -237,10 +237,9 @@ class SGD(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        check_range("momentum", momentum, 0, 1)
-        if flag(nesterov, "nesterov") and momentum == 0:
+        self.momentum, self.nesterov = between(momentum, "momentum", 0, 1), flag(nesterov, "nesterov")
+        if nesterov and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
-        self.momentum, self.nesterov = float(momentum), nesterov
         self.slots = ("velocity",) if momentum else ()
         if momentum:
             step = "(GRADIENT + momentum * velocity_new)" if nesterov else "velocity_new"
@@ -266,6 +265,7 @@ class Adam(Optimizer):
         eps: above 0.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range.
 
     The first step is as long as the learning rate, whatever the gradient's size:
@@ -297,10 +297,8 @@ class Adam(Optimizer):
         super().__init__(lr, weight_decay, **options)
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise TypeError(f"betas are two numbers, got {betas!r}")
-        for beta in betas:
-            check_range("each of betas", beta, 0, 1)
-        check_above_zero("eps", eps)
-        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
+        first, second = (between(beta, "each of betas", 0, 1) for beta in betas)
+        self.betas, self.eps = (first, second), above_zero(eps, "eps")
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         self._adapt(count, W, self.decayed(W, gradient), *slots)
@@ -362,6 +360,7 @@ class RMSprop(Optimizer):
         momentum: 0..1, 1 not included.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range.
 
     The mean starts at 0 and is not corrected for it, so that the first step is lr / sqrt(1 - alpha) long:
@@ -386,10 +385,8 @@ class RMSprop(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        check_range("alpha", alpha, 0, 1)
-        check_range("momentum", momentum, 0, 1)
-        check_above_zero("eps", eps)
-        self.alpha, self.eps, self.momentum = float(alpha), float(eps), float(momentum)
+        self.alpha, self.momentum = between(alpha, "alpha", 0, 1), between(momentum, "momentum", 0, 1)
+        self.eps = above_zero(eps, "eps")
         self.slots = ("square", "velocity") if momentum else ("square",)
         scaled = "GRADIENT / (sqrt(square_new) + eps)"
         through = [f"velocity_new = momentum * velocity + {scaled}"] if momentum else []
@@ -414,16 +411,3 @@ class RMSprop(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {one.name: one for one in (SGD, Adam, AdamW, RMSprop)}
-
-
-def check_range(what: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError unless low <= value < high, TypeError for what is no number."""
-    value = real(value, what)
-    if not low <= value < high:
-        raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {value}")
-
-
-def check_above_zero(what: str, value: float) -> None:
-    """Raise ValueError unless value > 0, TypeError for what is no number."""
-    if not real(value, what) > 0:
-        raise ValueError(f"{what} must be above 0, got {value}")

@@ -34,6 +34,7 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
 
     Raises:
         ValueError: an unknown name or option (with the nearest known ones), or a value that is refused.
+        TypeError: one of ``given`` is of another kind than the entry takes.
     """
     name, _, written = description.partition(":")
     make = lookup(table, name, what)
@@ -51,6 +52,8 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
     try:
         return make(**given, **options)
     except TypeError as error:
+        if not options:
+            raise
         raise ValueError(f"the {what} {name!r} cannot take the options {written!r}: {error}") from error
 
 

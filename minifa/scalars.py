@@ -1,13 +1,16 @@
-"""What a layer, an optimizer or an augmentation is given beside arrays: a whole number, a number, True or False.
+"""What a layer, a rule, an optimizer or an augmentation is given beside arrays: a whole number, a number, True or
+False, a word out of a few.
 
 Each function returns the value to keep; ``what`` names it in the sentence that refuses another.
 """
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -52,6 +55,51 @@ def real(value: Any, what: str) -> float:
     if isinstance(value, numbers.Integral) and abs(int(value)) > sys.float_info.max:
         raise ValueError(f"{what} is a number that a float can hold, got one beyond {sys.float_info.max:.2g}")
     return float(value)
+
+
+def above_zero(value: Any, what: str) -> float:
+    """The value as a float. Raises TypeError for what is no number, ValueError unless it is finite and above 0.
+
+    >>> from minifa.scalars import above_zero
+    >>> above_zero(0, "sigma")
+    Traceback (most recent call last):
+    ValueError: sigma must be above 0, got 0
+    """
+    number = real(value, what)
+    if not number > 0:
+        raise ValueError(f"{what} must be above 0, got {value}")
+    if number == math.inf:
+        raise ValueError(f"{what} must be a finite number above 0, got {value}")
+    return number
+
+
+def between(value: Any, what: str, low: float, high: float) -> float:
+    """The value as a float. Raises TypeError for what is no number, ValueError unless low <= value < high.
+
+    >>> from minifa.scalars import between
+    >>> between(1, "momentum", 0, 1)
+    Traceback (most recent call last):
+    ValueError: momentum must lie from 0 up to (not including) 1, got 1.0
+    """
+    number = real(value, what)
+    if not low <= number < high:
+        raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {number}")
+    return number
+
+
+def one_of(value: Any, what: str, known: Sequence[str | None]) -> Any:
+    """The value. Raises ValueError unless it is one of those that are known.
+
+    >>> from minifa.scalars import one_of
+    >>> one_of("sideways", "at", ("activation", "stage"))
+    Traceback (most recent call last):
+    ValueError: at is 'activation' or 'stage', got 'sideways'
+    """
+    if value is None or isinstance(value, str):
+        if value in known:
+            return value
+    *others, last = map(repr, known)
+    raise ValueError(f"{what} is {', '.join(others)} or {last}, got {value!r}")
 
 
 def flag(value: Any, what: str) -> bool:

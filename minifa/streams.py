@@ -75,7 +75,9 @@ def check_seed(seed: Any) -> int:
     try:
         value = operator.index(seed)
     except TypeError:
-        raise TypeError(f"a seed is an integer from 0 up, got {seed!r}") from None
+        value = None
+    if value is None or isinstance(seed, bool):
+        raise TypeError(f"a seed is an integer from 0 up, got {seed!r}")
     if value < 0:
         raise ValueError(f"a seed is an integer from 0 up, got {value}")
     return value

@@ -15,7 +15,7 @@ from checks import LAYERS
 from fuzzing import why_not_a_refusal
 
 import minifa as mf
-from minifa import checking, cli, keeping, losses, metrics, recipes, runs, sweeping, sweeps, threads
+from minifa import checking, cli, keeping, losses, metrics, recipes, rules, runs, sweeping, sweeps, threads
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -244,6 +244,7 @@ def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
 NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.array("x"), 10**400)
 NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
 NO_FLAGS = ("x", "false", 1, 0.0, [], (1,), {}, None, np.ones(2))
+NO_WORDS = ("x", "", 1, 0.5, True, [], ("a",), {}, b"x", object(), np.ones(2))
 NO_NAMES = (2.5, -1, True, [], ("a",), b"x", object(), np.ones(2), "", "a.b")
 NO_LAYERS = ("x", None, 1, True, {}, {1}, b"x", (1,), [None], np.ones(2), np.array(1), mf.Linear)
 PARAMETERS = {
@@ -273,6 +274,34 @@ PARAMETERS = {
     "nesterov of SGD": (lambda value: mf.SGD(momentum=0.9, nesterov=value), np.True_, NO_FLAGS),
     "manhattan of Adam": (lambda value: mf.Adam(manhattan=value), True, NO_FLAGS),
     "eps of Adam": (lambda value: mf.Adam(eps=value), 1, (*NO_NUMBERS, None, 0, np.nan)),
+    "sparsity of FA": (lambda value: rules.FA(sparsity=value), 0, (*NO_NUMBERS, None, 1, -0.1, np.nan)),
+    "correlation of FA": (lambda value: rules.FA(correlation=value), -1, (*NO_NUMBERS, None, -1.5, np.nan, np.inf)),
+    "rescale_sparse of FA": (lambda value: rules.FA(rescale_sparse=value), False, NO_FLAGS),
+    "conv of FA": (lambda value: rules.FA(conv=value), "dense", NO_WORDS),
+    "normalise of FA": (lambda value: rules.FA(normalise=value), None, NO_WORDS),
+    "init of FA": (lambda value: rules.FA(init=value), None, ([], {}, np.ones(2), 5, "gaussian(")),
+    "scale of USF": (lambda value: rules.USF(scale=value), 0.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
+    "concordance of USF": (lambda value: rules.USF(concordance=value), 0.5, (*NO_NUMBERS, None, 0.4, np.nan)),
+    "signs of FRSF": (lambda value: rules.FRSF(signs=value), "initial", (*NO_WORDS, None)),
+    "at of DFA": (lambda value: rules.DFA(at=value), "stage", (*NO_WORDS, None)),
+    "family of DFA": (lambda value: rules.DFA(family=value), "gaussian", (*NO_WORDS, None)),
+    "sd of DFA": (lambda value: rules.DFA(sd=value), None, (*NO_NUMBERS, 0, -1, np.nan, np.inf)),
+    "shared of DFA": (lambda value: rules.DFA(shared=value), True, NO_FLAGS),
+    "recompute of DFA": (lambda value: rules.DFA(recompute=value), True, NO_FLAGS),
+    "ratio of Product": (lambda value: rules.Product(ratio=value), None, (*NO_NUMBERS, 2.5, 0, -1, np.nan, 10**30)),
+    "fixed of Product": (lambda value: rules.Product(fixed=value), "identity", (*NO_WORDS, None)),
+    "rate of WeightMirror": (lambda value: rules.WeightMirror(rate=value), 1, (*NO_NUMBERS, None, 0, 1.5, np.nan)),
+    "samples of WeightMirror": (lambda value: rules.WeightMirror(samples=value), 3, (*NO_SIZES, 0)),
+    "sigma of WeightMirror": (lambda value: rules.WeightMirror(sigma=value), 2, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
+    "every of WeightMirror": (lambda value: rules.WeightMirror(every=value), 3, (*NO_SIZES, 0)),
+    "first_looks of WeightMirror": (lambda value: rules.WeightMirror(first_looks=value), 0, NO_SIZES),
+    "every of Stale": (lambda value: rules.Stale(every=value), 3, (*NO_SIZES, 0)),
+    "rate of SymmetricAlignment": (lambda value: rules.SymmetricAlignment(rate=value), None, (*NO_NUMBERS, 0, np.inf)),
+    "scale of PEPITA": (lambda value: rules.PEPITA(scale=value), 1, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
+    "output of PEPITA": (lambda value: rules.PEPITA(output=value), "second", (*NO_WORDS, None)),
+    "sigma of NodePerturbation": (lambda value: rules.NodePerturbation(sigma=value), 1, (*NO_NUMBERS, None, 0, np.inf)),
+    "seed of BP": (lambda value: rules.BP(seed=value), np.int64(3), (*NO_NUMBERS[:-1], None, 2.5, -1, np.nan)),
+    "smoothing of a loss": (lambda value: mf.SoftmaxCrossEntropy(value), 1, (*NO_NUMBERS, None, -1, 1.5, np.nan)),
     "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
     "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),
 }  # fmt: skip

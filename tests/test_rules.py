@@ -756,7 +756,7 @@ def test_a_rule_from_its_name_and_options():
         ("usf:concordance=0.3", "from 0.5 .chance. to 1, got 0.3"),
         ("frsf:signs=dead", "signs is 'live' or 'initial', got 'dead'"),
         ("frsf:normalise=always", "normalise is None, 'strict' or 'init', got 'always'"),
-        ("fa:sparsity=1", "sparsity lies from 0 up to but not 1, got 1"),
+        ("fa:sparsity=1", "sparsity must lie from 0 up to .not including. 1, got 1"),
         ("fa:correlation=2", r"correlation lies in -1\.\.1, got 2"),
         ("fa:conv=toeplitz", "conv is 'kernel' or 'dense', got 'toeplitz'"),
         ("fa:conv=dense,normalise=strict", "a dense B between maps has not the kernel's shape"),
@@ -767,13 +767,13 @@ def test_a_rule_from_its_name_and_options():
         ("dfa:sd=0", "sd must be above 0, got 0"),
         ("fa:sparsity=half", "the rule 'fa' cannot take the options 'sparsity=half'"),
         ("usf:scale=none", "the rule 'usf' cannot take the options 'scale=none'"),
-        ("product:ratio=0", "ratio is an integer from 1 up"),
+        ("product:ratio=0", "ratio must be at least 1, got 0"),
         ("product:fixed=identity,ratio=2", "1 for an orthogonal or identity P; got 2 for 'identity'"),
         ("product:fixed=sparse", "fixed is 'gaussian', 'orthogonal' or 'identity', got 'sparse'"),
-        ("weight_mirror:rate=0", "0 < rate <= 1"),
-        ("weight_mirror:rate=1.5", "0 < rate <= 1"),
-        ("weight_mirror:sigma=0", "sigma > 0"),
-        ("weight_mirror:every=0", "every >= 1"),
+        ("weight_mirror:rate=0", "rate must be above 0, got 0"),
+        ("weight_mirror:rate=1.5", "rate must be at most 1, got 1.5"),
+        ("weight_mirror:sigma=0", "sigma must be above 0, got 0"),
+        ("weight_mirror:every=0", "every must be at least 1, got 0"),
         ("symmetric_alignment:rate=0", "rate must be above 0, got 0"),
         ("information_alignment:rate=nan", "rate must be above 0, got nan"),
         ("pepita:scale=0", "scale must be above 0, got 0"),
@@ -866,6 +866,11 @@ def test_what_cannot_be_swapped_is_refused_in_a_sentence():
     rule = FA().attach(net)
     with pytest.raises(TypeError, match="rule.set_feedback\\('linear2', matrix\\)"):
         rule.B["linear2"] = net["linear2"].W
+    for spoil in (lambda: setattr(rule, "B", {}), lambda: rule.B.update(linear2=1), lambda: rule.B.pop("linear2")):
+        with pytest.raises((TypeError, AttributeError)):  # what is entered there would carry nothing
+            spoil()
+    assert list(rule.B) == ["linear2", "linear3"] and len(rule.B) == 2
+    assert rule.B["linear2"] is rule.feedback(net["linear2"])
     with pytest.raises(ValueError, match="'linear2' of .*'fa' has shape"):
         rule.set_feedback("linear2", np.zeros((2, 2)))
     with pytest.raises(ValueError, match="'usf' keeps no matrix 'linear2'"):

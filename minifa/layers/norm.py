@@ -80,7 +80,7 @@ class BatchNorm(Layer):
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) not in (1, 3) or shape[-1] != self.features:
-            raise self.refuse(f"{self.features} features, or images with {self.features} channels,", shape)
+            raise self.refuse(f"{self.features} features, or images with {self.features} channels", shape)
         return shape
 
     def forward(self, x: Array, walk: Walk) -> Array:

@@ -60,7 +60,7 @@ class LocalResponseNorm(Layer):
 
     def infer(self, shape: Shape) -> Shape:
         if not shape:
-            raise self.refuse("images, or features,", shape)
+            raise self.refuse("images, or features", shape)
         return shape
 
     def forward(self, x: Array, walk: Walk) -> Array:

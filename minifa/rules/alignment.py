@@ -19,6 +19,7 @@ from collections.abc import Callable
 from ..backend import Array
 from ..layers.base import Weighted
 from ..network import Network
+from ..scalars import above_zero
 from .base import Rule
 
 Primitive = Callable[[Weighted, Array, Array, Array], Array]  # layer, B, x, y -> gradient by B, of W's shape
@@ -59,6 +60,7 @@ class LocalAlignment(Rule):
             blows up, but for the symmetric rule, where 2e-3 * rate is simply how far B goes towards W.
 
     Raises:
+        TypeError: a rate that is no number.
         ValueError: a rate that is not above 0.
 
     Three ways from B = 0, at a synapse with W = 4, x = 1 and y = 4; the last ends at x y / (y^2 + 1):
@@ -83,9 +85,7 @@ class LocalAlignment(Rule):
 
     def __init__(self, seed: int = 0, rate: float | None = None) -> None:
         super().__init__(seed)
-        self.rate = self.default_rate if rate is None else rate
-        if not self.rate > 0:
-            raise ValueError(f"rate must be above 0, got {rate}")
+        self.rate = self.default_rate if rate is None else above_zero(rate, "rate")
 
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):

@@ -24,8 +24,23 @@ if TYPE_CHECKING:
     from ..initialisers import Initialiser
 
 
-class Matrices(dict[str, Array]):
-    """What `Rule.B` shows: the matrices that carried the error. The rule alone enters them."""
+class Matrices(Mapping[str, Array]):
+    """What `Rule.B` shows: the matrices that carried the error, by name. The rule alone enters them."""
+
+    def __init__(self, matrices: Mapping[str, Array] | None = None) -> None:
+        self._matrices = dict(matrices or {})
+
+    def __getitem__(self, name: str) -> Array:
+        return self._matrices[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._matrices)
+
+    def __len__(self) -> int:
+        return len(self._matrices)
+
+    def __repr__(self) -> str:
+        return repr(self._matrices)
 
     def __setitem__(self, name: str, matrix: Array) -> None:
         raise TypeError(
@@ -34,7 +49,7 @@ class Matrices(dict[str, Array]):
 
     def note(self, name: str, matrix: Array) -> None:
         """What the rule itself enters."""
-        super().__setitem__(name, matrix)
+        self._matrices[name] = matrix
 
 
 class Rule:
@@ -44,7 +59,6 @@ class Rule:
         seed: every draw of the rule (its feedback) is keyed by it and the layer's name.
 
     Attributes:
-        B: by layer name, the very matrices that carried the error in the last pass (before the first: those that will).
         memory: by name, the arrays that the rule keeps from pass to pass (drawn or learned), from which B is made.
         error: dL/d(output) of the last pass, (N, n_out), the 1/N of the batch mean in it; None before.
         output, target: the network's outputs and the targets of the last pass as rows, (N, n_out); None before.
@@ -72,11 +86,17 @@ class Rule:
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)
         self.net: Network | None = None
-        self.B = Matrices()
+        self._B = Matrices()
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
         self.output: Array | None = None
         self.target: Array | None = None
+
+    @property
+    def B(self) -> Matrices:
+        """By layer name, the very matrices that carried the error in the last pass (before the first: those that
+        will)."""
+        return self._B
 
     # Meeting the network
 
@@ -88,7 +108,7 @@ class Rule:
         """
         net.output_layer  # noqa: B018  raises where nothing could learn
         self.net, self.error, self.output, self.target = net, None, None, None
-        self.B, self.memory = Matrices(), {}
+        self._B, self.memory = Matrices(), {}
         self.draw(net)
         if self.checks_reach:
             unreached = self._unreached(net)
@@ -304,7 +324,7 @@ class Rule:
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
         """Passes made inside the with-block leave error, output, target, B, memory and activities as they were."""
-        before = {**vars(self), "B": Matrices(self.B), "memory": dict(self.memory)}
+        before = {**vars(self), "_B": Matrices(self.B), "memory": dict(self.memory)}
         try:
             yield
         finally:

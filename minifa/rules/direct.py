@@ -21,6 +21,7 @@ from ..layers.base import Layer, Weighted
 from ..layers.pooling import GlobalAvgPool, Pool
 from ..losses import Loss
 from ..network import Network
+from ..scalars import above_zero, flag, one_of
 from ..streams import gaussian, generator, uniform
 from . import mem_dfa
 from .base import Rule
@@ -45,6 +46,7 @@ class DFA(Rule):
             memory for the activations of one block (`minifa.rules.mem_dfa`).
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an unknown option; at `attach`, a layer that no error would reach, or maps of unknown size; with
             ``recompute``, an output layer inside a residual block.
 
@@ -72,13 +74,9 @@ class DFA(Rule):
         recompute: bool = False,
     ) -> None:
         super().__init__(seed)
-        if at not in PLACES:
-            raise ValueError(f"at is 'activation' or 'stage', got {at!r}")
-        if family not in FAMILIES:
-            raise ValueError(f"family is 'uniform' or 'gaussian', got {family!r}")
-        if sd is not None and not sd > 0:
-            raise ValueError(f"sd must be above 0, got {sd}")
-        self.at, self.family, self.sd, self.shared, self.recompute = at, family, sd, shared, recompute
+        self.at, self.family = one_of(at, "at", tuple(PLACES)), one_of(family, "family", tuple(FAMILIES))
+        self.sd = None if sd is None else above_zero(sd, "sd")
+        self.shared, self.recompute = flag(shared, "shared"), flag(recompute, "recompute")
 
     def draw(self, net: Network) -> None:
         if self.recompute:

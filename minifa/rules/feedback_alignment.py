@@ -22,6 +22,7 @@ from ..initialisers import Initialiser, find
 from ..layers.base import Weighted, format_shape
 from ..layers.conv import Conv2d
 from ..network import Network
+from ..scalars import between, flag, one_of, real
 from ..streams import gaussian, generator
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, normalised
@@ -40,6 +41,7 @@ class FA(Rule):
         correlation: of B with W(0), from -1 to 1.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range; at `attach`, a dense matrix that would not fit in memory (with its
             bytes).
 
@@ -71,20 +73,16 @@ class FA(Rule):
         correlation: float = 0.0,
     ) -> None:
         super().__init__(seed)
-        if not 0 <= sparsity < 1:
-            raise ValueError(f"sparsity lies from 0 up to but not 1, got {sparsity}")
+        self.init = None if init is None else find(init)
+        self.normalise = check_normalise(normalise)
+        self.sparsity, self.rescale_sparse = between(sparsity, "sparsity", 0, 1), flag(rescale_sparse, "rescale_sparse")
+        self.conv, self.correlation = one_of(conv, "conv", ("kernel", "dense")), real(correlation, "correlation")
         if not -1 <= correlation <= 1:
             raise ValueError(f"correlation lies in -1..1, got {correlation}")
-        if conv not in ("kernel", "dense"):
-            raise ValueError(f"conv is 'kernel' or 'dense', got {conv!r}")
         if conv == "dense" and (correlation != 0 or normalise is not None):
             raise ValueError(
                 "a dense B between maps has not the kernel's shape: correlation and normalise need conv='kernel'"
             )
-        self.init = None if init is None else find(init)
-        self.normalise = check_normalise(normalise)
-        self.sparsity, self.rescale_sparse = sparsity, rescale_sparse
-        self.conv, self.correlation = conv, correlation
 
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):

@@ -20,6 +20,7 @@ from ..layers.activations import Activation
 from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
 from ..network import Network
+from ..scalars import above_zero, one_of
 from ..streams import generator, uniform
 from .base import Rule
 from .direct import PLACES, taught_layers
@@ -34,6 +35,7 @@ class PEPITA(Rule):
         output: whose error the output layer learns from: "first" (as published) or "second" (the authors' NumPy code).
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an unknown option; at `attach`, an input of unknown size.
 
     The one feedback matrix ends at the input:
@@ -53,11 +55,7 @@ class PEPITA(Rule):
 
     def __init__(self, seed: int = 0, scale: float = 0.05, output: str = "first") -> None:
         super().__init__(seed)
-        if not scale > 0:
-            raise ValueError(f"scale must be above 0, got {scale}")
-        if output not in ("first", "second"):
-            raise ValueError(f"output is 'first' or 'second', got {output!r}")
-        self.scale, self.output_pass = scale, output
+        self.scale, self.output_pass = above_zero(scale, "scale"), one_of(output, "output", ("first", "second"))
 
     def draw(self, net: Network) -> None:
         if net.layers[-1] is not net.output_layer:

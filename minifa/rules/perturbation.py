@@ -18,6 +18,7 @@ from ..layers.base import Layer, Walk, Weighted
 from ..layers.norm import BatchNorm
 from ..losses import Loss
 from ..network import Network
+from ..scalars import above_zero
 from ..streams import gaussian, generator
 from .base import Rule
 
@@ -30,6 +31,7 @@ class Perturbation(Rule):
         sigma: its standard deviation, above 0.
 
     Raises:
+        TypeError: a sigma that is no number.
         ValueError: a sigma that is not above 0.
     """
 
@@ -40,9 +42,7 @@ class Perturbation(Rule):
 
     def __init__(self, seed: int = 0, sigma: float = 1e-3) -> None:
         super().__init__(seed)
-        if not sigma > 0:
-            raise ValueError(f"sigma must be above 0, got {sigma}")
-        self.sigma = sigma
+        self.sigma = above_zero(sigma, "sigma")
 
     def feedback(self, layer: Weighted) -> None:
         return None

@@ -19,6 +19,7 @@ from ..backend import Array, matmul, xp
 from ..initialisers import gaussian as gaussian_of_sd
 from ..layers.base import Weighted, as_matrix
 from ..network import Network
+from ..scalars import one_of, whole
 from ..streams import gaussian, generator
 from .base import Rule
 
@@ -33,6 +34,7 @@ class Product(Rule):
         fixed: P is "gaussian", "orthogonal" or "identity"; the last two have ratio 1.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an unknown P, a ratio below 1, or one that does not go with P.
 
     >>> net = mf.Network([mf.Linear(4, 3), mf.Linear(3, 2)])
@@ -50,14 +52,10 @@ class Product(Rule):
 
     def __init__(self, seed: int = 0, ratio: int | None = None, fixed: str = "gaussian") -> None:
         super().__init__(seed)
-        if fixed not in ("gaussian", "orthogonal", "identity"):
-            raise ValueError(f"fixed is 'gaussian', 'orthogonal' or 'identity', got {fixed!r}")
-        ratio = (10 if fixed == "gaussian" else 1) if ratio is None else ratio
-        if ratio != int(ratio) or ratio < 1 or (fixed != "gaussian" and ratio != 1):
-            raise ValueError(
-                f"ratio is an integer from 1 up, and 1 for an orthogonal or identity P; got {ratio} for {fixed!r}"
-            )
-        self.ratio, self.fixed = int(ratio), fixed
+        self.fixed = one_of(fixed, "fixed", ("gaussian", "orthogonal", "identity"))
+        self.ratio = (10 if fixed == "gaussian" else 1) if ratio is None else whole(ratio, "ratio")
+        if fixed != "gaussian" and self.ratio != 1:
+            raise ValueError(f"ratio is 1 for an orthogonal or identity P; got {ratio} for {fixed!r}")
 
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):

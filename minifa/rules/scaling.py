@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..backend import Array, elementwise, sum_chunks, xp
 from ..layers.base import Weighted
+from ..scalars import one_of
 
 
 def norm(matrix: Array) -> Array:
@@ -41,9 +42,7 @@ def rescaled(matrix: Array, to: Array) -> Array:
 
 def check_normalise(normalise: str | None) -> str | None:
     """The option as given. Raises ValueError for an unknown one."""
-    if normalise not in (None, "strict", "init"):
-        raise ValueError(f"normalise is None, 'strict' or 'init', got {normalise!r}")
-    return normalise
+    return one_of(normalise, "normalise", (None, "strict", "init"))
 
 
 def keep_start_norm(memory: dict[str, Array], layer: Weighted, normalise: str | None) -> None:

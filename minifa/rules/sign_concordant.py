@@ -20,6 +20,7 @@ from ..backend import Array, elementwise, xp
 from ..initialisers import Initialiser, find
 from ..layers.base import Weighted
 from ..network import Network
+from ..scalars import above_zero, one_of, real
 from ..streams import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, norm, norm_and_count, normalised
@@ -42,6 +43,7 @@ class SignConcordant(Rule):
         signs: "live" (sign of W as it is now) or "initial" (of W at the start: the control).
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range.
     """
 
@@ -50,11 +52,10 @@ class SignConcordant(Rule):
 
     def __init__(self, seed: int = 0, concordance: float = 1.0, signs: str = "live") -> None:
         super().__init__(seed)
+        self.concordance = real(concordance, "concordance")
         if not 0.5 <= concordance <= 1:
             raise ValueError(f"concordance is a probability from 0.5 (chance) to 1, got {concordance}")
-        if signs not in ("live", "initial"):
-            raise ValueError(f"signs is 'live' or 'initial', got {signs!r}")
-        self.concordance, self.signs = concordance, signs
+        self.signs = one_of(signs, "signs", ("live", "initial"))
 
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):
@@ -130,9 +131,7 @@ class USF(SignConcordant):
         super().__init__(seed, concordance, signs)
         if isinstance(scale, str) and scale not in ("strict", "init", "std"):
             raise ValueError(f"scale is 'strict', 'init', 'std' or a positive number, got {scale!r}")
-        if not isinstance(scale, str) and not scale > 0:
-            raise ValueError(f"scale must be above 0, got {scale}")
-        self.scale = scale
+        self.scale = scale if isinstance(scale, str) else above_zero(scale, "scale")
 
     def draw(self, net: Network) -> None:
         super().draw(net)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ..backend import Array
 from ..layers.base import Weighted
 from ..network import Network
+from ..scalars import whole
 from .base import Rule
 
 
@@ -22,6 +23,7 @@ class Stale(Rule):
         every: k, from 1 up.
 
     Raises:
+        TypeError: a k that is no whole number.
         ValueError: k below 1.
 
     >>> net = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1, init="zero")])
@@ -44,9 +46,7 @@ class Stale(Rule):
 
     def __init__(self, seed: int = 0, every: int = 100) -> None:
         super().__init__(seed)
-        if every < 1:
-            raise ValueError(f"every is a number of updates from 1 up, got {every}")
-        self.every = every
+        self.every = whole(every, "every")
 
     def draw(self, net: Network) -> None:
         self.memory = {layer.name: layer.W.copy() for layer in self.senders(net)}

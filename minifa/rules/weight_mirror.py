@@ -14,6 +14,7 @@ from __future__ import annotations
 from ..backend import Array, matmul, xp
 from ..layers.base import Weighted, as_matrix
 from ..network import Network
+from ..scalars import above_zero, whole
 from ..streams import gaussian, generator
 from .base import Rule
 
@@ -30,6 +31,7 @@ class WeightMirror(Rule):
         first_looks: looks before training starts.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range.
 
     From chance to near agreement, without any training:
@@ -58,12 +60,11 @@ class WeightMirror(Rule):
         first_looks: int = 10,
     ) -> None:
         super().__init__(seed)
-        if not 0 < rate <= 1 or samples < 1 or not sigma > 0 or every < 1 or first_looks < 0:
-            raise ValueError(
-                "a weight mirror needs 0 < rate <= 1, samples >= 1, sigma > 0, every >= 1 and first_looks >= 0, "
-                f"got {rate}, {samples}, {sigma}, {every}, {first_looks}"
-            )
-        self.rate, self.samples, self.sigma, self.every, self.first_looks = rate, samples, sigma, every, first_looks
+        self.rate, self.sigma = above_zero(rate, "rate"), above_zero(sigma, "sigma")
+        if rate > 1:
+            raise ValueError(f"rate must be at most 1, got {rate}")
+        self.samples, self.every = whole(samples, "samples"), whole(every, "every")
+        self.first_looks = whole(first_looks, "first_looks", least=0)
 
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):

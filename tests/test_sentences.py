@@ -1,0 +1,261 @@
+"""What layers, losses, optimizers and rules say, word for word: refusals, and the equations shown beside the numbers.
+
+Errors are sentences here, that say what was given, what was expected and what to do. tests/golden/sentences.json holds
+them, so that a change to one is seen where changes are read. After one that was meant, write them anew and read them:
+
+    python tests/test_sentences.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checks import RULES, small_convnet
+
+import minifa as mf
+from minifa import BatchNorm, Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Residual, Tanh, Walk, losses
+from minifa.layers import Layer
+from minifa.rules import make
+
+GOLDEN = Path(__file__).parent / "golden" / "sentences.json"
+INF = float("inf")
+
+
+def forward(layer: Layer, *shape: int) -> Any:
+    return layer.forward(np.zeros((2, *shape), "f4"), Walk(training=True))
+
+
+def backward(layer: Layer, shape: tuple[int, ...], *wrong: int) -> Any:
+    y = Network([layer], input_shape=shape, input_error=True).forward(np.ones((2, *shape), "f4"), Walk(training=True))
+    return layer.backward(np.zeros((len(y), *wrong), "f4"), make("bp"))
+
+
+def attached(rule: str, *layers: Layer, shape: tuple[int, ...] | None = None) -> Any:
+    return make(rule).attach(Network(layers, input_shape=shape))
+
+
+def target(y: Any, *shape: int) -> Any:
+    return mf.SoftmaxCrossEntropy().target(y, np.zeros(shape or (2, 3), "f4"))
+
+
+def another_state(optimizer: Any, **arrays: Any) -> Any:
+    return optimizer.load_state(arrays, Network([Linear(2, 2)]))
+
+
+REFUSED: dict[str, list[Callable[[], Any]]] = {
+    "layers made": [
+        lambda: Linear(2.5, 3),
+        lambda: Linear(0, 3),
+        lambda: Linear(2, 10**10),
+        lambda: Linear(2, 3, bias="no"),
+        lambda: Linear(2, 3, init="he_norml"),
+        lambda: Linear(2, 3, name="a.b"),
+        lambda: Linear(2, 3, name=7),
+        lambda: Conv2d(1, 1, 0),
+        lambda: Conv2d(1, 1, (1, 2, 3)),
+        lambda: Conv2d(1, 1, 3, stride=0),
+        lambda: Conv2d(1, 1, 3, padding=-1),
+        lambda: Conv2d(0, 1, 3),
+        lambda: MaxPool(0),
+        lambda: MaxPool(3, stride=0),
+        lambda: MaxPool(3, padding=-1),
+        lambda: MaxPool((4, 3), padding=2),
+        lambda: BatchNorm(0),
+        lambda: BatchNorm(2, eps=0),
+        lambda: BatchNorm(2, eps="small"),
+        lambda: BatchNorm(2, momentum="some"),
+        lambda: BatchNorm(2, momentum=1.5),
+        lambda: mf.Dropout("half"),
+        lambda: mf.Dropout(1),
+        lambda: mf.LeakyReLU("steep"),
+        lambda: mf.LeakyReLU(0),
+        lambda: mf.LocalResponseNorm(0),
+        lambda: mf.LocalResponseNorm(3, alpha="a"),
+        lambda: mf.LocalResponseNorm(3, alpha=INF),
+        lambda: mf.LocalResponseNorm(3, beta="b"),
+        lambda: mf.LocalResponseNorm(3, beta=-1),
+        lambda: mf.LocalResponseNorm(3, k="c"),
+        lambda: mf.LocalResponseNorm(3, k=INF),
+        lambda: mf.PadChannels(0),
+        lambda: Residual([]),
+        lambda: Residual(7),
+        lambda: Residual([ReLU()], 7),
+    ],
+    "layers used": [
+        lambda: forward(Linear(4, 2, name="readout"), 5),
+        lambda: forward(Linear(4, 2), 2, 2, 1),
+        lambda: forward(Conv2d(3, 2, 3), 5, 5, 2),
+        lambda: forward(Conv2d(1, 2, 5, padding=1), 2, 4, 1),
+        lambda: forward(BatchNorm(3), 4),
+        lambda: BatchNorm(3).forward(np.zeros((1, 3), "f4"), Walk(training=True)),
+        lambda: forward(MaxPool(3), 2, 5, 1),
+        lambda: forward(MaxPool(3), 9),
+        lambda: forward(mf.GlobalAvgPool(), 9),
+        lambda: forward(mf.LocalResponseNorm(3)),
+        lambda: forward(mf.PadChannels(2), 2, 2, 3),
+        lambda: forward(Residual([Linear(3, 2)]), 3),
+        lambda: Network([Linear(3, 2, name="first"), Linear(3, 2)]),
+        lambda: ReLU().forward([[1.0]], Walk()),
+        lambda: ReLU().forward(np.ones((2, 3), int), Walk()),
+        lambda: ReLU().backward(np.ones((2, 3), "f4"), make("bp")),
+        lambda: backward(Linear(3, 2), (3,), 3),
+        lambda: backward(ReLU(), (3,), 2),
+        lambda: backward(BatchNorm(3), (3,), 2),
+        lambda: backward(MaxPool(2), (2, 2, 1), 2, 2, 1),
+        lambda: backward(Flatten(), (2, 2, 1), 2),
+        lambda: backward(mf.LocalResponseNorm(3), (3,), 2),
+        lambda: setattr(Linear(2, 3), "W", np.zeros((3, 2))),
+        lambda: setattr(Linear(2, 3), "b", np.zeros(2)),
+    ],
+    "losses": [
+        lambda: mf.SoftmaxCrossEntropy(2),
+        lambda: target([0, 3]),
+        lambda: target([-1, 2]),
+        lambda: target([0]),
+        lambda: target([[0, 1, 0], [1, 0, 0]]),
+        lambda: target([0.0, 1.0]),
+        lambda: target(np.zeros((2, 2), "f4")),
+        lambda: target([True, False]),
+        lambda: target([[1], [2, 3]]),
+        lambda: target("cats"),
+        lambda: target([0], 2, 2, 1),
+        lambda: mf.MeanSquaredError().target([0], [[0.0]]),
+        lambda: mf.MeanSquaredError()([[0.0]], np.zeros((1, 1), "f4")),
+        lambda: mf.MeanSquaredError()(np.zeros((1, 2), "f4"), np.zeros((2, 2), "f4")),
+        lambda: mf.MeanSquaredError()(np.zeros(2, "f4"), np.zeros(2, "f4")),
+    ],
+    "optimizers": [
+        lambda: mf.SGD(-0.1),
+        lambda: mf.SGD("fast"),
+        lambda: mf.SGD(momentum=1),
+        lambda: mf.SGD(nesterov=True),
+        lambda: mf.SGD(nesterov=1),
+        lambda: mf.SGD(weight_decay=-1),
+        lambda: mf.SGD(clip_norm=0),
+        lambda: mf.SGD(manhattan=1),
+        lambda: mf.SGD(constrain_weights=1),
+        lambda: mf.SGD(freeze_signs=1),
+        lambda: mf.Adam(betas=0.9),
+        lambda: mf.Adam(betas=(0.9, 1)),
+        lambda: mf.Adam(eps=0),
+        lambda: mf.AdamW(weight_decay=-1),
+        lambda: mf.RMSprop(alpha=1),
+        lambda: mf.RMSprop(eps=0),
+        lambda: mf.RMSprop(momentum=-1),
+        lambda: another_state(mf.Adam(), **{"count/linear7.W": 1}),
+        lambda: another_state(mf.Adam(), **{"count/linear1.W": 1}),
+    ],
+    "rules made": [
+        *(
+            lambda description=description: make(description)
+            for description in (
+                "fas",
+                "fa:sparsty=0.5",
+                "bp:scale=1",
+                "usf:scale",
+                "usf:scale=strickt",
+                "usf:scale=0",
+                "usf:concordance=0.3",
+                "frsf:signs=dead",
+                "frsf:normalise=always",
+                "fa:sparsity=1",
+                "fa:sparsity=half",
+                "fa:correlation=2",
+                "fa:conv=toeplitz",
+                "fa:conv=dense,normalise=strict",
+                "fa:init=henormal",
+                "dfa:at=output",
+                "dfa:family=cauchy",
+                "dfa:sd=0",
+                "product:ratio=0",
+                "product:fixed=sparse",
+                "product:fixed=identity,ratio=2",
+                "weight_mirror:rate=0",
+                "stale:every=0",
+                "symmetric_alignment:rate=0",
+                "pepita:scale=0",
+                "pepita:output=third",
+                "node_perturbation:sigma=0",
+                "weight_perturbation:sigma=0",
+            )
+        ),
+        lambda: make("bp", seed=1.5),
+    ],
+    "rules used": [
+        lambda: make("fa").gradients(Network([Linear(2, 2)]), np.zeros((1, 2), "f4"), [0], mf.SoftmaxCrossEntropy()),
+        lambda: attached("fa", Linear(2, 3), Linear(3, 2)).B.__setitem__("linear2", np.zeros((3, 2))),
+        lambda: attached("fa", Linear(2, 3), Linear(3, 2)).set_feedback("linear1", np.zeros((2, 3))),
+        lambda: attached("bp", Linear(2, 3), Linear(3, 2)).set_feedback("linear2", np.zeros((3, 2))),
+        lambda: attached("fa", Linear(2, 3), Linear(3, 2)).set_feedback("linear2", np.zeros((2, 2))),
+        lambda: attached("fa", Linear(2, 3), Linear(3, 2)).set_feedback("linear2", np.full((3, 2), np.nan)),
+        lambda: make("fa").set_feedback("linear2", np.zeros((2, 2))),
+        lambda: attached("fa", Linear(2, 3), Linear(3, 2)).feedback(Linear(5, 4)),
+        lambda: attached("fa", Linear(2, 3), Linear(3, 2)).load_state({}),
+        lambda: attached("fa", Linear(2, 3), Linear(3, 2)).load_state({"linear2": np.zeros((9, 9))}),
+        lambda: attached("fa:conv=dense", Conv2d(1, 2, 2), Conv2d(2, 2, 2), Flatten(), Linear(8, 2)),
+        lambda: attached("dfa", Linear(4, 5), Tanh(), BatchNorm(5), Linear(5, 3)),
+        lambda: attached("dense", Linear(4, 5), BatchNorm(5), ReLU(), BatchNorm(5), Linear(5, 3)),
+        lambda: attached("dfa:shared=true", Conv2d(1, 2, 2), ReLU(), Flatten(), Linear(8, 2)),
+        lambda: attached("dense", Conv2d(1, 2, 2), ReLU(), Flatten(), Linear(8, 2)),
+        lambda: attached("pepita", Linear(4, 5), ReLU(), Linear(5, 2), Tanh(), shape=(4,)),
+        lambda: attached("pepita", Conv2d(1, 2, 2), ReLU(), Flatten(), Linear(8, 2)),
+        lambda: attached("dfa:recompute=true", Linear(4, 5), Tanh(), Residual([Linear(5, 5)]), shape=(4,)),
+        lambda: attached("node_perturbation", Linear(4, 4), BatchNorm(4), ReLU(), Linear(4, 2)),
+    ],
+}
+
+
+def told(refused: Callable[[], Any]) -> str:
+    """What the call raises: "ValueError: sentence". It must raise one of the three that are documented."""
+    with mf.using("numpy", "float32"), pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
+        refused()
+    return f"{caught.type.__name__}: {caught.value}"
+
+
+def equations() -> dict[str, Any]:
+    """What is written beside the numbers of a step: by layer, loss, optimizer and rule."""
+    with mf.using("numpy", "float32"):
+        net = small_convnet()
+        found: dict[str, Any] = {layer.name: [layer.equation, layer.error_equation] for layer in net}
+        net.freeze("batchnorm1")
+        found["batchnorm1, frozen"] = net["batchnorm1"].error_equation
+        for name, loss in losses.LOSSES.items():
+            found[name] = [loss.equation, loss.error_equation]
+        for optimizer in (mf.SGD(), mf.SGD(momentum=0.9), mf.SGD(momentum=0.9, nesterov=True), mf.Adam(), mf.AdamW()):
+            found.setdefault(optimizer.name, []).append(optimizer.equation)
+        found["rmsprop"] = [mf.RMSprop().equation, mf.RMSprop(momentum=0.5, weight_decay=0.1).equation]
+        for description in [*RULES, "frsf:normalise=init,concordance=0.75"]:
+            rule = make(description).attach(small_convnet())
+            layer = rule.net.weighted[1]
+            taught = [one for one in rule.net if rule.teaches(one)][:1]
+            found[f"rule {description}"] = [rule.carrying(layer), *rule.feeding(layer)]
+            found[f"rule {description}"] += [part for one in taught for part in rule.teaching(one)]
+    return found
+
+
+def all_sentences() -> dict[str, Any]:
+    return {**{group: [told(one) for one in calls] for group, calls in REFUSED.items()}, "equations": equations()}
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    return json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("group", REFUSED)
+def test_what_is_refused_is_told_in_these_words(group, golden):
+    assert [told(one) for one in REFUSED[group]] == golden[group]
+
+
+def test_what_is_written_beside_the_numbers(golden):
+    assert equations() == golden["equations"]
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(all_sentences(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"written to {GOLDEN}")
