@@ -44,6 +44,7 @@ LAYERS: dict[str, tuple[Layers, tuple[int, ...]]] = {
     "conv 3x3 stride (2, 1) padded (1, 0)": (lambda: [Conv2d(2, 3, 3, stride=(2, 1), padding=(1, 0))], (6, 5, 2)),
     "conv 2x3 stride (1, 2)": (lambda: [Conv2d(1, 2, (2, 3), stride=(1, 2))], (5, 6, 1)),
     "conv 5x5 padded 2": (lambda: [Conv2d(2, 2, 5, padding=2)], (4, 6, 2)),
+    "conv 3x5 padded (1, 2)": (lambda: [Conv2d(2, 3, (3, 5), padding=(1, 2))], (4, 6, 2)),
     "conv stride larger than kernel": (lambda: [Conv2d(2, 2, 2, stride=3)], (7, 6, 2)),
     "conv kernel as large as its input": (lambda: [Conv2d(2, 3, (4, 3))], (4, 3, 2)),
     "batchnorm of features": (lambda: [BatchNorm(4)], (4,)),

@@ -23,10 +23,14 @@ from minifa import (
     Tanh,
     Walk,
 )
+from minifa.layers import conv, windows
 from minifa.layers.response import response_plain
 from minifa.rules import BP
 
 pytestmark = pytest.mark.usefixtures("float64")
+
+# convolutions that gather the error below: of stride 1, their maps hardly larger than what they read
+GATHERED = ("conv 1x1", "conv 3x3 padded, no bias", "conv 5x5 padded 2", "conv 3x5 padded (1, 2)")
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -108,6 +112,8 @@ def test_shapes_are_foretold_and_dtype_is_kept(name):
     layers, shape = LAYERS[name]
     with mf.using("numpy", "float32"):
         net = network(layers(), shape, input_error=True)
+        own = [*net.parameters().values(), *(array for layer in net for array in layer.statistics().values())]
+        assert {array.dtype for array in own} <= {np.dtype("float32")}
         for training in (True, False):
             y = net.forward(inputs(shape), Walk(training))
             assert y.shape == (3, *net.output_shape) and y.dtype == np.float32
@@ -191,6 +197,41 @@ def test_batchnorm_refuses_only_what_has_no_variance(shape, trains):
         with pytest.raises(ValueError, match="BatchNorm 'batchnorm' cannot train on one value per feature"):
             layer.forward(x, Walk(True))
         assert layer.forward(x, Walk()).shape == shape
+
+
+@pytest.mark.parametrize(
+    "shape, batch, frozen, varies",
+    [((3,), 1, False, False), ((3,), 2, False, True), ((2, 1, 3), 1, False, True), ((3,), 1, True, True)],
+    ids=["one row", "two rows", "one image of two pixels", "one row, frozen"],
+)
+def test_batchnorm_foretells_whether_a_batch_has_a_variance(shape, batch, frozen, varies):
+    net = mf.Network([BatchNorm(3)], input_shape=shape)
+    if frozen:
+        net.freeze("batchnorm1")
+    assert net["batchnorm1"].varies(batch) is varies
+    assert BatchNorm(3).varies(batch) is (batch > 1)  # of a layer that has met no network: one position
+
+
+def test_batchnorm_s_statistics_stay_where_momentum_is_zero():
+    layer = BatchNorm(2, momentum=0)
+    layer.forward(inputs((2,), n=5), Walk(True))
+    np.testing.assert_array_equal((layer.running_mean, layer.running_var), [(0, 0), (1, 1)])
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("conv")])
+def test_a_convolution_knows_what_its_patches_take(name, monkeypatch):
+    """Forward and back are cut into chunks by it: of the patches of x, or of the error where those are gathered."""
+    layers, shape = LAYERS[name]
+    net, x, cut = network(layers(), shape), inputs(shape, n=2), []
+    layer = net.layers[0]
+    assert layer.bytes_each(x) == layer.columns(x).nbytes // 2
+    y = net.forward(x, Walk(True))
+    columns, each_chunk = windows.columns, conv.each_chunk
+    monkeypatch.setattr(conv, "each_chunk", lambda n, size, piece: cut.append(size) or each_chunk(n, size, piece))
+    monkeypatch.setattr(windows, "columns", lambda *given: cut.append(columns(*given).nbytes // 2) or columns(*given))
+    layer.carry(y, layer.W)
+    assert len(cut) in (0, 2) and len(set(cut)) <= 1  # none where errors are spread
+    assert bool(cut) == (name in GATHERED)
 
 
 @pytest.mark.parametrize("size, alpha, beta, k", [(1, 1.0, 1.0, 1.0), (4, 0.5, 0.6, 2.0), (9, 1.0, 0.75, 1.0)])

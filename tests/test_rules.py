@@ -627,6 +627,19 @@ def test_angle_between_weights_and_feedback_at_the_start(rule, init, cosine):
     assert abs(math.cos(math.radians(found)) - cosine) < 4 * 0.0023
 
 
+def test_every_matrix_is_drawn_by_itself():
+    """Layers of one shape, and one layer under other seeds, have matrices that share nothing."""
+    layers = lambda: [Linear(9, 9), Tanh(), Linear(9, 9), Tanh(), Linear(9, 9), Tanh(), Linear(9, 9)]  # noqa: E731
+    for description in ("fa", "frsf", "brsf", "usf:concordance=0.6", "product", "dfa", "dense", "direct_kolen_pollack"):
+        drawn = [
+            mf.to_host(array).ravel()
+            for seed in (0, 1)
+            for array in make(description, seed=seed).attach(Network(layers(), input_shape=(9,))).memory.values()
+        ]
+        shared = [np.mean(a == b) for i, a in enumerate(drawn) for b in drawn[:i] if a.size == b.size]
+        assert len(shared) >= 6 and max(shared) < (0.8 if "concordance" in description else 0.01), description
+
+
 # --- shallow ----------------------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ def test_pooling_equals_its_plain_twin(geometry, ties):
             np.testing.assert_allclose((y * delta).sum(), (x * below).sum(), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("area", [(15, 17), (16, 16)], ids=["255 places", "256 places"])
+@pytest.mark.parametrize("area", [(15, 17), (16, 16), (1, 257)], ids=["255 places", "256 places", "257 places"])
 def test_maxpool_remembers_winners_of_large_windows(area):
     x = np.zeros((1, *area, 1))
     x[0, -1, -1, 0] = 1  # the last place wins
