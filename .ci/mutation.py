@@ -28,8 +28,8 @@ HERE = Path(__file__).parent.parent
 MUTATED = ("minifa/layers/*.py", "minifa/rules/*.py", "minifa/losses.py", "minifa/optim.py")
 TESTS = (
     "backend batches behaviours bad_input defaults determinism divergence docs figures freezing known_answers layers "
-    "losses metrics models network optim public_paths recompute rule_formulas rules sentences stepping tracing training "
-    "weights windows"
+    "losses metrics models network optim public_paths recompute rule_formulas rules sentences stepping tracing "
+    "training weights windows"
 )
 # They look at other processes, which do not run the change, or at the source, which holds all changes at once.
 LEFT_OUT = (
