@@ -38,6 +38,7 @@ LAYERS: dict[str, tuple[Layers, tuple[int, ...]]] = {
     "conv 1x1": (lambda: [Conv2d(3, 4, 1)], (4, 5, 3)),
     "conv 1x1 stride 2": (lambda: [Conv2d(3, 4, 1, stride=2)], (5, 4, 3)),
     "conv 1x1 padded": (lambda: [Conv2d(2, 3, 1, padding=1)], (3, 4, 2)),
+    "conv 1x1 padded (1, 0)": (lambda: [Conv2d(2, 3, 1, padding=(1, 0))], (3, 4, 2)),
     "conv 3x3": (lambda: [Conv2d(2, 3, 3)], (5, 6, 2)),
     "conv 3x3 padded, no bias": (lambda: [Conv2d(2, 3, 3, padding=1, bias=False)], (5, 4, 2)),
     "conv 3x3 stride 2 leaves a border": (lambda: [Conv2d(2, 3, 3, stride=2)], (6, 8, 2)),

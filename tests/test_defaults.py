@@ -74,6 +74,13 @@ def test_defaults(made, told):
     assert {name: getattr(made, name) for name in told} == told
 
 
+@pytest.mark.parametrize("made", [made for made, _ in DEFAULTS if isinstance(made, mf.Layer)], ids=repr)
+def test_a_name_of_ones_own_is_kept(made):
+    sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "batchnorm": (1,), "localresponse": (1,)}
+    given = sizes.get(made.kind, (2,) if "pool" in made.kind else ())
+    assert type(made)(*given, name="mine").name == "mine"
+
+
 def test_every_rule_optimizer_and_initialiser_is_among_them():
     kinds = {type(made) for made, _ in DEFAULTS}
     assert {*rules.RULES.values(), *mf.optim.OPTIMIZERS.values()} <= kinds

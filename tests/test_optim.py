@@ -216,6 +216,14 @@ def test_state_continues_exactly(name, engine):
         np.testing.assert_array_equal(array, net.state()[key], err_msg=key)
 
 
+def test_a_state_from_before_the_first_step_is_a_state():
+    """Nothing has been remembered yet, neither moments nor the norms and signs of the start."""
+    net, optimizer = mlp(), mf.Adam(constrain_weights=True, freeze_signs=True)
+    restored = mf.Adam(constrain_weights=True, freeze_signs=True)
+    restored.load_state(optimizer.state(), net)
+    assert restored.state() == {}
+
+
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "spoil, message",

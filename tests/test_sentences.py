@@ -140,6 +140,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: mf.SGD(constrain_weights=1),
         lambda: mf.SGD(freeze_signs=1),
         lambda: mf.Adam(betas=0.9),
+        lambda: mf.Adam(betas=(0.9,)),
         lambda: mf.Adam(betas=(0.9, 1)),
         lambda: mf.Adam(eps=0),
         lambda: mf.AdamW(weight_decay=-1),
