@@ -98,7 +98,7 @@ def _both_ways(
 ) -> tuple[dict[str, Array | None], dict[str, Array | None]]:
     """One forward pass, then back under the rule and under backpropagation. Returns the gradients of every W."""
     output = net.forward(x, rule.walk(net, update_statistics=False))
-    rule.receive(net, output, y, loss)
+    rule.receive(output, y, loss)
     return _walk_back(net, own, rule.error), _walk_back(net, true, rule.error)
 
 

@@ -34,11 +34,11 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
 
     Raises:
         ValueError: an unknown name or option (with the nearest known ones), or a value that is refused.
-        TypeError: one of ``given`` is of another kind than the entry takes.
     """
     name, _, written = description.partition(":")
     make = lookup(table, name, what)
-    known = [key for key in inspect.signature(make).parameters if key not in given]
+    parameters = inspect.signature(make).parameters
+    known = [key for key in parameters if key not in given]
     options = {}
     for item in filter(None, written.split(",")):
         key, equals, value = item.partition("=")
@@ -49,11 +49,12 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
         if not equals:
             raise ValueError(f"an option of a {what} is written key=value, got {item!r}")
         options[key] = _read_value(value)
+    needed = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in options]
+    if needed:
+        raise ValueError(f"the {what} {name!r} needs {' and '.join(f'{key}=' for key in needed)}, got {description!r}")
     try:
         return make(**given, **options)
     except TypeError as error:
-        if not options:
-            raise
         raise ValueError(f"the {what} {name!r} cannot take the options {written!r}: {error}") from error
 
 

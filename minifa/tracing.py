@@ -370,8 +370,8 @@ class _Film:
             self.take("noise", layer.name, f"{layer.name} is shaken", "y_shaken = y + xi", terms, new)
         return heard
 
-    def _hear_receive(self, receive: Callable[..., Array], net: Network, output: Array, y: Any, loss: Loss) -> Array:
-        value = receive(net, output, y, loss)
+    def _hear_receive(self, receive: Callable[..., Array], output: Array, y: Any, loss: Loss) -> Array:
+        value = receive(output, y, loss)
         rule = self.rule
         terms = {"L": value, "a": output, "t": rule.target, "e": rule.error, "n": self.n, "n_out": output.shape[-1]}
         self.take(

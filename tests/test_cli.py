@@ -134,7 +134,7 @@ def test_regression_has_no_accuracy(capsys):
         (["compare", "--rulse", "fa"], 2, "unknown option '--rulse': did you mean --rules"),
         (["compare", "--rules", "bp,uff"], 2, "unknown rule 'uff': did you mean usf"),
         (["compare", "--rules", "fa:sparsty=0.5"], 2, "unknown option of rule 'fa' 'sparsty': did you mean sparsity"),
-        (["compare", "--rules", "fa:sparsity=2"], 2, "sparsity lies from 0 up to but not 1"),
+        (["compare", "--rules", "fa:sparsity=2"], 2, "sparsity must lie from 0 up to (not including) 1, got 2"),
         (["compare", "--rules", "bp,bp"], 2, "one twice"),
         (["train", "--data", "digit"], 2, "did you mean"),
         (["train", "--model", "cn"], 2, "unknown model 'cn': did you mean cnn"),

@@ -46,6 +46,17 @@ def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer
     assert not [name for name in optimizer.state() if owned(name.split("/")[-1]) and not name.startswith("start/")]
 
 
+@pytest.mark.parametrize("description", ["kolen_pollack", "product"])
+def test_feedback_that_learns_from_gradients_stays_below_a_frozen_layer_and_learns_behind_it(description):
+    net = Network([Linear(3, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 2)], seed=0)
+    net.freeze("linear2")
+    rule, optimizer = mf.rules.make(description).attach(net), mf.SGD(0.1)
+    before = rule.state()
+    update(net, rule, *batch(shape=(3,), classes=2), mf.SoftmaxCrossEntropy(), optimizer)
+    learned = "linear3" if description == "kolen_pollack" else "linear3/R"
+    assert [name for name, array in rule.state().items() if not np.array_equal(array, before[name])] == [learned]
+
+
 def test_what_learns_gets_the_gradient_that_it_had():
     x, y = batch()
     free, partly = small_convnet(batch_norm=False), small_convnet(batch_norm=False)

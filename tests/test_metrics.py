@@ -12,7 +12,6 @@ import minifa as mf
 from minifa import BatchNorm, Linear, Network, ReLU, Residual, Tanh, metrics
 from minifa.metrics import QUANTITIES, alignment, angle, sign_agreement
 from minifa.rules import BP, DFA, FA, make
-from minifa.rules.base import Matrices
 
 CE = mf.SoftmaxCrossEntropy()
 
@@ -213,7 +212,8 @@ def test_measuring_changes_nothing(description, after, engine):
     if after == "a step":
         optimizer.step(net, rule)
         if description in ("bp",):  # whose B are the live weights
-            rule.B = Matrices({key: array.copy() for key, array in rule.B.items()})
+            for name, array in rule.B.items():
+                rule.B.note(name, array.copy())
     before, caches = everything(net, rule), [layer.cache for layer in net]
     alignment(net, rule, *batch(seed=9), CE)
     now = everything(net, rule)

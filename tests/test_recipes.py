@@ -114,7 +114,7 @@ def test_all_that_is_wrong_is_told_at_once():
         ("[optimizer]\nlr = nan", "a number from 0 up is expected, got nan"),
         ("[optimizer]\nlr = inf", "a number from 0 up is expected, got inf"),
         ('[data]\nname = "mnits"', "unknown data set 'mnits': did you mean mnist"),
-        ('[optimizer]\nschedule = "cosine"', "optimizer.schedule: "),
+        ('[optimizer]\nschedule = "cosine"', "optimizer.schedule: the schedule 'cosine' needs epochs=, got 'cosine'"),
         ('[table]\nmeasure = "speed"\n[[row]]\nname = "a"', "table.measure: unknown measure 'speed'"),
         ("[table]", "it has no [[row]]"),
         ("[[row]]\npublished = 1", "row 1: it has no name"),

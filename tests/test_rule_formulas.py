@@ -435,7 +435,7 @@ def test_shaking_leaves_weights_and_the_clean_pass_s_activity(description, dtype
         for key, array in net.state().items():
             np.testing.assert_array_equal(array, before[key], err_msg=key)
         shaken = [layer.cache for layer in net]
-        rule.receive(net, net.forward(x, rule.walk(net)), y, CE)
+        rule.receive(net.forward(x, rule.walk(net)), y, CE)
         for layer, cache in zip(net, shaken, strict=True):
             np.testing.assert_array_equal(cache, layer.cache, err_msg=layer.name)
 

@@ -86,7 +86,7 @@ def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
         net = mlp()
         one = rule().attach(net)
         x, y = data()
-        one.receive(net, net.forward(x, Walk(training=True)), y, HALF)
+        one.receive(net.forward(x, Walk(training=True)), y, HALF)
         if overwrite:
             for layer in net.weighted[1:]:
                 layer.W[...] = -3 * layer.W + 1
@@ -107,7 +107,7 @@ def test_what_a_rule_may_touch(description):
 
     rule.__class__ = Frozen
     x, y = batch()
-    rule.receive(net, net.forward(readonly(x), Freeze(training=True)), y, mf.SoftmaxCrossEntropy())
+    rule.receive(net.forward(readonly(x), Freeze(training=True)), y, mf.SoftmaxCrossEntropy())
     net.backward(rule.error, rule)
     np.testing.assert_allclose(net["linear2"].grads["W"], net["tanh1"].cache.T @ rule.error, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(net["linear2"].grads["b"], rule.error.sum(axis=0), rtol=1e-12, atol=1e-15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..registry import make_described
+from ..streams import check_seed
 from .alignment import ActivationAlignment, InformationAlignment, SymmetricAlignment
 from .backprop import BP, Shallow
 from .base import Rule
@@ -63,7 +64,7 @@ def make(description: str, seed: int = 0) -> Rule:
     Traceback (most recent call last):
     ValueError: unknown option of rule 'usf' 'scales': did you mean scale?
     """
-    return make_described(RULES, description, "rule", seed=seed)
+    return make_described(RULES, description, "rule", seed=check_seed(seed))
 
 
 __all__ = [

@@ -206,7 +206,7 @@ class Rule:
         """
         self.begin(net, x, y, loss)
         output = net.forward(x, self.walk(net))
-        value = self.receive(net, output, y, loss)
+        value = self.receive(output, y, loss)
         net.clear_gradients()
         net.backward(self.error, self)
         return value
@@ -222,7 +222,7 @@ class Rule:
         """The forward pass of an update. Rules that must hear activities return a walk that listens."""
         return Walk(training=True, step=net.step, update_statistics=update_statistics)
 
-    def receive(self, net: Network, output: Array, y: Any, loss: Loss) -> Array:
+    def receive(self, output: Array, y: Any, loss: Loss) -> Array:
         """Set target and error for these outputs; the 1/N of the batch mean enters here, once. Returns the mean
         loss."""
         self.output, self.target = output, loss.target(y, output)

@@ -30,7 +30,7 @@ def gradients(rule: Rule, net: Network, x: Array, y: Any, loss: Loss) -> Array:
     """What `Rule.gradients` does, under a rule through which no error crosses a weight. Returns the mean loss."""
     output_layer = net.output_layer
     behind = net.layers[net.layers.index(output_layer) + 1 :]
-    value = rule.receive(net, net.forward(x, _Forgetting(rule.walk(net), output_layer)), y, loss)
+    value = rule.receive(net.forward(x, _Forgetting(rule.walk(net), output_layer)), y, loss)
     net.clear_gradients()
     rule.teach(output_layer, backward_chain(behind, rule.error, rule))  # e must be known before the first block asks
     second = _BlockByBlock(rule, net)

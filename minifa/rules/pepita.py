@@ -79,7 +79,7 @@ class PEPITA(Rule):
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         self.begin(net, x, y, loss)
         first, second = _Keep(self, net.step, True), _Keep(self, net.step, False)
-        value = self.receive(net, net.forward(x, first), y, loss)
+        value = self.receive(net.forward(x, first), y, loss)
         nudge = matmul(self.known(self.error) * len(x), self.memory["input"].T).reshape(x.shape)
         output = net.forward(x + nudge, second)
         if self.output_pass == "second":

@@ -82,7 +82,7 @@ class NodePerturbation(Perturbation):
         shaken = _Shake(self, net.step)
         noisy = net.forward(x, shaken)
         clean = net.forward(x, self.walk(net))  # the later pass leaves its activities to learn from
-        value = self.receive(net, clean, y, loss)
+        value = self.receive(clean, y, loss)
         self.rise = (loss(noisy, self.target)[0] - loss(clean, self.target)[0]).reshape(-1, 1)
         credit = self.rise * (1 / (self.sigma**2 * len(x)))
         net.clear_gradients()
@@ -141,7 +141,7 @@ class WeightPerturbation(Perturbation):
         finally:
             for name, array in shaken.items():
                 array[...] = before[name]
-        value = self.receive(net, net.forward(x, self.walk(net)), y, loss)
+        value = self.receive(net.forward(x, self.walk(net)), y, loss)
         self.rise = loss(noisy, self.target)[0].mean() - value
         for layer in learning:
             layer.grads = {
