@@ -33,8 +33,11 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
     """Call an entry with the options of a description, ``"name:key=value,key=value"``; ``given`` ones are ours alone.
 
     Raises:
+        TypeError: a description that is no word.
         ValueError: an unknown name or option (with the nearest known ones), or a value that is refused.
     """
+    if not isinstance(description, str):
+        raise TypeError(f"a {what} is described in a word, as 'name:key=value', got {description!r}")
     name, _, written = description.partition(":")
     make = lookup(table, name, what)
     parameters = inspect.signature(make).parameters

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from .registry import make_described
+from .scalars import above_zero, real
 
 Schedule = Callable[[float], float]
 
@@ -26,10 +27,10 @@ def step_decay(size: float, gamma: float = 0.1) -> Schedule:
     """Times gamma every ``size`` epochs (PyTorch's StepLR).
 
     Raises:
+        TypeError: what is no number.
         ValueError: a size that is not above 0.
     """
-    if not size > 0:
-        raise ValueError(f"size must be above 0 epochs, got {size}")
+    size, gamma = above_zero(size, "size"), real(gamma, "gamma")
     return lambda epoch: gamma ** math.floor(epoch / size)
 
 
@@ -37,26 +38,30 @@ def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Sched
     """Times ``gamma`` at each of the epochs in ``milestones`` (PyTorch's MultiStepLR); a single one may stand without a
     list.
 
+    Raises:
+        TypeError: what is no number.
+
     >>> schedule = mf.schedules.multi_step([2, 3], gamma=0.5)
     >>> [schedule(epoch) for epoch in (1, 2, 3, 4)]
     [1.0, 0.5, 0.25, 0.25]
     """
-    milestones = [milestones] if isinstance(milestones, (int, float)) else milestones
-    return lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones)
+    given = milestones if isinstance(milestones, (list, tuple)) else [milestones]
+    epochs, gamma = [real(milestone, "each of milestones") for milestone in given], real(gamma, "gamma")
+    return lambda epoch: gamma ** sum(epoch >= milestone for milestone in epochs)
 
 
 def cosine(epochs: float, least: float = 0.0) -> Schedule:
     """From 1 to ``least`` along half a cosine over so many ``epochs`` (PyTorch's CosineAnnealingLR), then constant.
 
     Raises:
+        TypeError: what is no number.
         ValueError: epochs that are not above 0.
 
     >>> schedule = mf.schedules.cosine(epochs=10)
     >>> [round(schedule(epoch), 4) for epoch in (0, 5, 10, 20)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    if not epochs > 0:
-        raise ValueError(f"a cosine schedule needs more than 0 epochs, got {epochs}")
+    epochs, least = above_zero(epochs, "epochs"), real(least, "least")
     return lambda epoch: least + (1 - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
 
 
@@ -65,14 +70,14 @@ def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
     the start as well).
 
     Raises:
+        TypeError: what is no number.
         ValueError: epochs that are not above 0, or a ``then`` that is no schedule.
 
     >>> schedule = mf.schedules.warm_up(2, then=mf.schedules.step_decay(10, gamma=0.5))
     >>> [schedule(epoch) for epoch in (0, 1, 2, 10)]
     [0.0, 0.5, 1.0, 0.5]
     """
-    if not epochs > 0:
-        raise ValueError(f"a warm-up needs more than 0 epochs, got {epochs}")
+    epochs = above_zero(epochs, "epochs")
     if then is not None and not callable(then):
         raise ValueError(f"what follows a warm-up is a schedule made in Python, got {then!r}")
     after = then or constant()

@@ -15,7 +15,7 @@ from checks import LAYERS
 from fuzzing import why_not_a_refusal
 
 import minifa as mf
-from minifa import checking, cli, keeping, losses, metrics, recipes, rules, runs, sweeping, sweeps, threads
+from minifa import checking, cli, keeping, losses, metrics, models, recipes, rules, runs, schedules, sweeping, sweeps, threads
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -245,6 +245,7 @@ NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.a
 NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
 NO_FLAGS = ("x", "false", 1, 0.0, [], (1,), {}, None, np.ones(2))
 NO_WORDS = ("x", "", 1, 0.5, True, [], ("a",), {}, b"x", object(), np.ones(2))
+NO_SHAPES = ("x", 5, None, 2.5, {}, object(), b"x", np.ones(3), (32.5, 32, 3), (0, 32, 3), (32, -1, 3), ("a", 1, 1), [None])
 NO_NAMES = (2.5, -1, True, [], ("a",), b"x", object(), np.ones(2), "", "a.b")
 NO_LAYERS = ("x", None, 1, True, {}, {1}, b"x", (1,), [None], np.ones(2), np.array(1), mf.Linear)
 PARAMETERS = {
@@ -302,6 +303,27 @@ PARAMETERS = {
     "sigma of NodePerturbation": (lambda value: rules.NodePerturbation(sigma=value), 1, (*NO_NUMBERS, None, 0, np.inf)),
     "seed of BP": (lambda value: rules.BP(seed=value), np.int64(3), (*NO_NUMBERS[:-1], None, 2.5, -1, np.nan)),
     "smoothing of a loss": (lambda value: mf.SoftmaxCrossEntropy(value), 1, (*NO_NUMBERS, None, -1, 1.5, np.nan)),
+    "size of a schedule": (schedules.step_decay, 2.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
+    "gamma of a schedule": (lambda value: schedules.step_decay(2, gamma=value), 2, (*NO_NUMBERS, None)),
+    "milestones of a schedule": (schedules.multi_step, [1, 2.5], (*NO_NUMBERS[:2], {}, None, ["a"], (True,), np.ones(2))),
+    "epochs of a schedule": (schedules.cosine, 2, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
+    "least of a schedule": (lambda value: schedules.cosine(2, least=value), 0.5, (*NO_NUMBERS, None)),
+    "epochs of a warm-up": (schedules.warm_up, 2, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
+    "name of a rule": (rules.make, "fa", NO_WORDS),
+    "name of a schedule": (schedules.make, "cosine:epochs=2", (*NO_WORDS, None)),
+    "name of an augmentation": (mf.data.make_augmentation, "crop_flip", NO_WORDS),
+    "batch_norm of mlp": (lambda value: models.mlp((4,), 2, batch_norm=value), True, NO_FLAGS),
+    "batch_norm of cnn": (lambda value: models.cnn((8, 8, 1), 2, batch_norm=value), True, NO_FLAGS),
+    "channels of bench_cnn": (lambda value: models.bench_cnn((8, 8, 1), 2, value), (2, 3), (5, "x", None, (0,), ["a"])),
+    "stem of resnet18": (lambda value: models.resnet18((32, 32, 3), 2, value), "imagenet", (*NO_WORDS, None)),
+    **{
+        f"input_shape of {name}": (lambda value, model=model: model(value, 10), (32, 32, 3), NO_SHAPES)
+        for name, model in models.MODELS.items()
+    },
+    **{
+        f"n_out of {name}": (lambda value, model=model: model((32, 32, 3), value), 3, (*NO_SIZES, 0))
+        for name, model in models.MODELS.items()
+    },
     "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
     "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),
 }  # fmt: skip

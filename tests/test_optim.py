@@ -261,9 +261,9 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
         (lambda: mf.AdamW(eps=-1e-8), "eps must be above 0"),
         (lambda: mf.RMSprop(eps=0), "eps must be above 0"),
         (lambda: mf.RMSprop(alpha=1.0), "alpha must lie"),
-        (lambda: schedules.step_decay(0), "size must be above 0 epochs"),
-        (lambda: schedules.cosine(0), "more than 0 epochs"),
-        (lambda: schedules.warm_up(-1), "more than 0 epochs"),
+        (lambda: schedules.step_decay(0), "size must be above 0, got 0"),
+        (lambda: schedules.cosine(0), "epochs must be above 0, got 0"),
+        (lambda: schedules.warm_up(-1), "epochs must be above 0, got -1"),
     ],
 )
 def test_options_out_of_range_are_refused(make, message):

@@ -6,13 +6,22 @@ import math
 
 from ..layers import Layer
 from ..layers.base import Shape, format_shape, infer_chain
+from ..scalars import whole
 
 Model = list[Layer]
 DEEPEST = 10_000  # repetitions of what an architecture repeats: no number written by mistake runs for hours
 
 
+def example(shape: Shape, model: str) -> Shape:
+    """The shape as a tuple, where it is one of an example. Raises TypeError or ValueError where it is not."""
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"input_shape of the model {model!r} is a tuple of sizes, as (784,) or (32, 32, 3), got {shape!r}")
+    return tuple(whole(size, f"every size in input_shape of the model {model!r}") for size in shape)
+
+
 def image(shape: Shape, model: str) -> Shape:
-    """The shape, where it is one of images. Raises ValueError where it is not."""
+    """The shape as a tuple, where it is one of images. Raises TypeError or ValueError where it is not."""
+    shape = example(shape, model)
     if len(shape) != 3:
         raise ValueError(
             f"the model {model!r} needs images of height x width x channels, got {format_shape(shape)} per example"

@@ -17,7 +17,7 @@ from ..layers import (
     ReLU,
 )
 from ..layers.base import Shape
-from ..scalars import whole
+from ..scalars import flag, whole
 from .base import DEEPEST, Model, count_features, image
 
 
@@ -36,6 +36,7 @@ def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batc
         ValueError: inputs that are no images, or a depth below 0 or above 10,000.
     """
     height, width, below = image(input_shape, "cnn")
+    batch_norm = flag(batch_norm, "batch_norm of the model 'cnn'")
     depth = whole(depth, "the depth of the model 'cnn'", least=0, most=DEEPEST)
     layers: Model = []
     for i in range(depth):
@@ -55,6 +56,8 @@ def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 6
         ValueError: inputs that are no images.
     """
     height, width, below = image(input_shape, "bench_cnn")
+    if not isinstance(channels, (tuple, list)):
+        raise TypeError(f"channels of the model 'bench_cnn' are widths, as (32, 64, 128), got {channels!r}")
     layers: Model = []
     for above in channels:
         layers += [Conv2d(below, above, 3, padding=1), BatchNorm(above), ReLU(), MaxPool(2)]

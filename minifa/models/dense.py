@@ -8,7 +8,8 @@ import math
 from ..initialisers import uniform
 from ..layers import BatchNorm, Flatten, Linear, ReLU, Tanh
 from ..layers.base import Shape
-from .base import Model
+from ..scalars import flag
+from .base import Model, example
 
 
 def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_norm: bool = False) -> Model:
@@ -24,6 +25,7 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
     """
     if not isinstance(hidden, (tuple, list)):
         raise TypeError(f"hidden of the model 'mlp' are widths, as (100, 50), got {hidden!r}")
+    input_shape, batch_norm = example(input_shape, "mlp"), flag(batch_norm, "batch_norm of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
     for width in hidden:
@@ -40,12 +42,13 @@ def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:
     """
     small = uniform(0.01)
     return [
-        Linear(math.prod(input_shape), hidden, bias=False, init=small),
+        Linear(math.prod(example(input_shape, "linear_task")), hidden, bias=False, init=small),
         Linear(hidden, n_out, bias=False, init=small),
     ]
 
 
 def tiny(input_shape: Shape, n_out: int, hidden: int = 4) -> Model:
     """Small enough to read every number: one tanh layer of ``hidden`` units."""
+    input_shape = example(input_shape, "tiny")
     size = math.prod(input_shape)
     return [*([Flatten()] if len(input_shape) > 1 else []), Linear(size, hidden), Tanh(), Linear(hidden, n_out)]

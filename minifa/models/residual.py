@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ..layers import BatchNorm, Conv2d, GlobalAvgPool, Linear, MaxPool, PadChannels, ReLU, Residual
 from ..layers.base import Shape
-from ..scalars import whole
+from ..scalars import one_of, whole
 from .base import DEEPEST, Model, image
 
 
@@ -75,9 +75,7 @@ def resnet18(input_shape: Shape, n_out: int, stem: str = "small") -> Model:
     11173962
     """
     channels = image(input_shape, "resnet18")[2]
-    if stem not in ("small", "imagenet"):
-        raise ValueError(f"the stem of the model 'resnet18' is 'small' or 'imagenet', got {stem!r}")
-    if stem == "small":
+    if one_of(stem, "the stem of the model 'resnet18'", ("small", "imagenet")) == "small":
         layers = _stem(channels, 64)
     else:
         layers = [Conv2d(channels, 64, 7, stride=2, padding=3, bias=False), BatchNorm(64), ReLU()]
