@@ -23,6 +23,7 @@ from .losses import Loss
 from .network import Network
 from .optim import Optimizer
 from .rules.base import Matrices, Rule
+from .scalars import whole
 
 COPY_EVERY = 50  # updates between two copies: as many at most, twice, are made again
 Batch = tuple[Array, Any]
@@ -64,8 +65,8 @@ class Watch:
     def __init__(
         self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, check_every: int | None = None
     ) -> None:
-        if check_every is not None and check_every < 1:
-            raise ValueError(f"check_every is a number of updates from 1 up, got {check_every}")
+        if check_every is not None:
+            check_every = whole(check_every, "check_every, a number of updates,")
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.check_every = check_every or (50 if backend.name() == "cupy" else 1)
         self.unchecked = 0

@@ -23,7 +23,7 @@ from .layers.base import Layer, Weighted
 from .losses import Loss
 from .network import Network
 from .rules.backprop import BP
-from .rules.base import Rule
+from .rules.base import Rule, check_parts
 from .rules.scaling import norm
 
 QUANTITIES = ("weight_angle", "sign_agreement", "norm_ratio", "local_angle", "true_angle", "gradient_angle")
@@ -39,7 +39,11 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
 
     Args:
         x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
+
+    Raises:
+        TypeError: a network, rule or loss that is none.
     """
+    check_parts(net, rule, loss)
     own, true = _Listener(rule), _Listener(BP())
     with net.preserved(), rule.preserved():
         if rule.walks_back:
@@ -80,8 +84,10 @@ def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, 
         with the 1/N of the batch mean in it; None where no error arrives.
 
     Raises:
+        TypeError: a network, rule or loss that is none.
         ValueError: the rule makes no backward pass (pepita, the perturbation rules), so it has no deltas.
     """
+    check_parts(net, rule, loss)
     if not rule.walks_back:
         raise ValueError(
             f"the rule {rule.name!r} makes no backward pass: it has no errors to set beside backpropagation's "

@@ -1,5 +1,5 @@
 """What a layer, a rule, an optimizer or an augmentation is given beside arrays: a whole number, a number, True or
-False, a word out of a few.
+False, a word out of a few, an object of a class.
 
 Each function returns the value to keep; ``what`` names it in the sentence that refuses another.
 """
@@ -113,3 +113,16 @@ def flag(value: Any, what: str) -> bool:
     if not isinstance(value, (bool, numpy.bool_)):
         raise TypeError(f"{what} is True or False, got {value!r}")
     return bool(value)
+
+
+def instance_of(kind: type | tuple[type, ...], value: Any, what: str) -> Any:
+    """The value. Raises TypeError, with the words for what it is, unless it is of this class, or one of these.
+
+    >>> from minifa.scalars import instance_of
+    >>> instance_of(mf.Network, "mlp", "what is trained is a minifa.Network")
+    Traceback (most recent call last):
+    TypeError: what is trained is a minifa.Network, got 'mlp'
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{what}, got {value!r}")
+    return value

@@ -25,9 +25,10 @@ from .equations import with_numbers
 from .layers.base import Layer, Walk, Weighted
 from .losses import Loss
 from .network import Network
-from .optim import Optimizer
+from .optim import OPTIMIZER, Optimizer
 from .rules.backprop import BP
-from .rules.base import Rule
+from .rules.base import Rule, check_parts
+from .scalars import instance_of
 
 Host = npt.NDArray[Any]
 
@@ -179,6 +180,8 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
     >>> net["linear1"].W.tolist()  # the step has been made
     [[1.0]]
     """
+    check_parts(net, rule, loss)
+    instance_of(Optimizer, optimizer, OPTIMIZER)
     x = backend.asarray(x, net.dtype)
     rule.begin(net, x, y, loss)
     film = _Film(net, rule, loss, optimizer, _true_errors(net, rule, x, y, loss))

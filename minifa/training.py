@@ -26,9 +26,11 @@ from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
 from .network import Network
-from .optim import Optimizer
-from .rules.base import Rule
+from .optim import OPTIMIZER, Optimizer
+from .rules.base import Rule, check_parts
+from .scalars import instance_of, whole
 from .schedules import Schedule, constant
+from .streams import check_seed
 
 Row = dict[str, Any]
 
@@ -147,6 +149,9 @@ class Trainer:
         epoch, batch: the epoch in hand or last finished, and the updates made in it.
         unfinished: whether that epoch has no row yet; `fit` goes on inside it.
 
+    Raises:
+        TypeError: an argument of another kind.
+
     >>> data = mf.data.load("xor")
     >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
     >>> rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
@@ -170,8 +175,16 @@ class Trainer:
         check_every: int | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
-        self.schedule, self.seed, self.callbacks = schedule or constant(), seed, list(callbacks)
+        check_parts(net, rule, loss)
+        self.net, self.rule, self.loss = net, rule, loss
+        self.optimizer = instance_of(Optimizer, optimizer, OPTIMIZER)
+        self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
+        if not callable(self.schedule):
+            raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
+        instance_of((list, tuple), callbacks, "callbacks are a list of minifa.training.Callback")
+        self.callbacks = [instance_of(Callback, one, "a callback is a minifa.training.Callback") for one in callbacks]
+        if augmentation is not None:
+            instance_of(Augmentation, augmentation, "augmentation is a minifa.data.Augmentation")
         self.augmentation = augmentation
         self.base_lr = optimizer.lr
         self.epoch = 0
@@ -197,13 +210,13 @@ class Trainer:
             validation: examples measured after every epoch, never learnt from.
 
         Raises:
+            TypeError: examples of another kind, epochs or a batch size that are no whole numbers.
             ValueError: fewer than one epoch or example per batch; a last batch on which batch norm could not train;
                 other examples or batches in the middle of an epoch.
         """
         for examples in (train, *([] if validation is None else [validation])):
             _check_examples(examples)
-        if epochs < 1 or batch_size < 1:
-            raise ValueError(f"training needs at least 1 epoch and 1 example per batch, got {epochs} and {batch_size}")
+        epochs, batch_size = whole(epochs, "the number of epochs"), whole(batch_size, "the batch size")
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
             infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import time
@@ -15,7 +16,21 @@ from checks import LAYERS
 from fuzzing import why_not_a_refusal
 
 import minifa as mf
-from minifa import checking, cli, keeping, losses, metrics, models, recipes, rules, runs, schedules, sweeping, sweeps, threads
+from minifa import (
+    checking,
+    cli,
+    keeping,
+    losses,
+    metrics,
+    models,
+    recipes,
+    rules,
+    runs,
+    schedules,
+    sweeping,
+    sweeps,
+    threads,
+)
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays
 from minifa.experiments import Experiment, run
@@ -245,9 +260,41 @@ NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.a
 NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
 NO_FLAGS = ("x", "false", 1, 0.0, [], (1,), {}, None, np.ones(2))
 NO_WORDS = ("x", "", 1, 0.5, True, [], ("a",), {}, b"x", object(), np.ones(2))
-NO_SHAPES = ("x", 5, None, 2.5, {}, object(), b"x", np.ones(3), (32.5, 32, 3), (0, 32, 3), (32, -1, 3), ("a", 1, 1), [None])
+NO_OBJECTS = (None, "x", 1, True, 2.5, [], {}, b"x", object(), np.ones(2))
+NO_SHAPES = (
+    "x",
+    5,
+    2.5,
+    {},
+    object(),
+    b"x",
+    np.ones(3),
+    (32.5, 32, 3),
+    (0, 32, 3),
+    (32, -1, 3),
+    ("a", 1, 1),
+    [None],
+)
 NO_NAMES = (2.5, -1, True, [], ("a",), b"x", object(), np.ones(2), "", "a.b")
 NO_LAYERS = ("x", None, 1, True, {}, {1}, b"x", (1,), [None], np.ones(2), np.array(1), mf.Linear)
+TWO = mf.Network([mf.Linear(2, 2)])
+BP = rules.BP().attach(TWO)
+
+
+def parts(function, **given):
+    """A network, its rule, and what else this function takes of a trainer or a single step."""
+    step = {"x": np.ones((3, 2), "f4"), "y": np.array([0, 1, 1])}
+    made = {"net": TWO, "rule": BP, "loss": mf.SoftmaxCrossEntropy(), "optimizer": mf.SGD(), **step}
+    return {name: one for name, one in made.items() if name in inspect.signature(function).parameters} | given
+
+
+def fit(**given):
+    data = mf.data.load("xor")
+    net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+    trainer = mf.Trainer(net, rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD())
+    return trainer.fit(**{"train": data.train, "epochs": 1, **given})
+
+
 PARAMETERS = {
     "features of Linear": (lambda value: mf.Linear(value, 2), 3, (*NO_SIZES, 0)),
     "bias of Linear": (lambda value: mf.Linear(2, 2, bias=value), False, NO_FLAGS),
@@ -305,7 +352,7 @@ PARAMETERS = {
     "smoothing of a loss": (lambda value: mf.SoftmaxCrossEntropy(value), 1, (*NO_NUMBERS, None, -1, 1.5, np.nan)),
     "size of a schedule": (schedules.step_decay, 2.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
     "gamma of a schedule": (lambda value: schedules.step_decay(2, gamma=value), 2, (*NO_NUMBERS, None)),
-    "milestones of a schedule": (schedules.multi_step, [1, 2.5], (*NO_NUMBERS[:2], {}, None, ["a"], (True,), np.ones(2))),
+    "milestones of a schedule": (schedules.multi_step, [1, 2.5], (*NO_NUMBERS[:2], {}, None, ["a"], np.ones(2))),
     "epochs of a schedule": (schedules.cosine, 2, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
     "least of a schedule": (lambda value: schedules.cosine(2, least=value), 0.5, (*NO_NUMBERS, None)),
     "epochs of a warm-up": (schedules.warm_up, 2, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
@@ -324,6 +371,32 @@ PARAMETERS = {
         f"n_out of {name}": (lambda value, model=model: model((32, 32, 3), value), 3, (*NO_SIZES, 0))
         for name, model in models.MODELS.items()
     },
+    "layers of Network": (mf.Network, (mf.Linear(2, 2),), (*NO_LAYERS, [])),
+    "seed of Network": (lambda value: mf.Network([mf.ReLU()], seed=value), 3, (*NO_NUMBERS[:-1], None, 2.5, -1)),
+    "input_shape of Network": (lambda value: mf.Network([mf.ReLU()], input_shape=value), None, NO_SHAPES),
+    "input_error of Network": (lambda value: mf.Network([mf.ReLU()], input_error=value), True, NO_FLAGS),
+    "net of attach": (lambda value: rules.FA().attach(value), mf.Network([mf.Linear(2, 2)]), (*NO_OBJECTS, mf.ReLU())),
+    **{
+        f"{name} of {function.__name__}": (
+            lambda value, name=name, function=function: function(**parts(function, **{name: value})), good, bad
+        )
+        for name, good, bad in (
+            ("net", TWO, (*NO_OBJECTS, mf.ReLU())),
+            ("rule", BP, (*NO_OBJECTS, mf.rules.FA, mf.ReLU())),
+            ("loss", mf.MeanSquaredError(), (*NO_OBJECTS, mf.MeanSquaredError, mf.rules.FA())),
+            ("optimizer", mf.Adam(), (*NO_OBJECTS, mf.Adam, 0.1)),
+            ("schedule", mf.schedules.cosine(3), NO_OBJECTS[1:]),
+            ("seed", 3, (*NO_NUMBERS[:-1], None, 2.5, -1)),
+            ("callbacks", [mf.training.Callback()], (*NO_OBJECTS[:5], {}, [mf.training.Callback], ["x"])),
+            ("check_every", None, (*NO_SIZES[: len(NO_NUMBERS)], 0, 2.5)),
+            ("augmentation", None, (*NO_OBJECTS[1:], "crop_flip")),
+        )
+        for function in (mf.Trainer, mf.trace, mf.metrics.alignment, mf.metrics.errors)
+        if name in inspect.signature(function).parameters
+    },
+    "epochs of fit": (lambda value: fit(epochs=value), 1, (*NO_SIZES, 0)),
+    "batch_size of fit": (lambda value: fit(batch_size=value), 2, (*NO_SIZES, 0)),
+    "validation of fit": (lambda value: fit(validation=value), None, NO_OBJECTS[1:]),
     "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
     "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),
 }  # fmt: skip

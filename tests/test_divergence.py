@@ -206,5 +206,5 @@ def test_on_a_device_the_flag_is_read_now_and_then(engine):
 
 @pytest.mark.usefixtures("engine")
 def test_an_impossible_interval_is_refused():
-    with pytest.raises(ValueError, match="check_every is a number of updates from 1 up, got 0"):
+    with pytest.raises(ValueError, match="check_every, a number of updates, must be at least 1, got 0"):
         trainer(two_layers(), check_every=0)

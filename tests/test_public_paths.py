@@ -104,7 +104,7 @@ REFUSED = {
         ),
         "no backward pass",
     ),
-    "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "more than 0 epochs"),
+    "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "epochs must be above 0"),
     "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "made in Python"),
 }
 

@@ -15,7 +15,9 @@ DEEPEST = 10_000  # repetitions of what an architecture repeats: no number writt
 def example(shape: Shape, model: str) -> Shape:
     """The shape as a tuple, where it is one of an example. Raises TypeError or ValueError where it is not."""
     if not isinstance(shape, (tuple, list)):
-        raise TypeError(f"input_shape of the model {model!r} is a tuple of sizes, as (784,) or (32, 32, 3), got {shape!r}")
+        raise TypeError(
+            f"input_shape of the model {model!r} is a tuple of sizes, as (784,) or (32, 32, 3), got {shape!r}"
+        )
     return tuple(whole(size, f"every size in input_shape of the model {model!r}") for size in shape)
 
 

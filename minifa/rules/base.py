@@ -18,10 +18,18 @@ from ..backend import Array, xp
 from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
 from ..network import Network, check_state
+from ..scalars import instance_of
 from ..streams import check_seed, generator
 
 if TYPE_CHECKING:
     from ..initialisers import Initialiser
+
+
+def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
+    """Raise TypeError unless each is what it is called."""
+    instance_of(Network, net, "the network is a minifa.Network")
+    instance_of(Rule, rule, "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one")
+    instance_of(Loss, loss, "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()")
 
 
 class Matrices(Mapping[str, Array]):
@@ -104,8 +112,10 @@ class Rule:
         """Draw what this rule keeps for this network. Returns the rule.
 
         Raises:
+            TypeError: what is no network.
             ValueError: the rule cannot teach some layer of this network; the message names it.
         """
+        instance_of(Network, net, "a rule is attached to a minifa.Network")
         net.output_layer  # noqa: B018  raises where nothing could learn
         self.net, self.error, self.output, self.target = net, None, None, None
         self._B, self.memory = Matrices(), {}
@@ -215,6 +225,7 @@ class Rule:
         """Refuse what cannot work before anything has changed."""
         if self.net is not net:
             raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
+        instance_of(Loss, loss, "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()")
         net.check_input(x)
         loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
 
