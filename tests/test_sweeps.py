@@ -4,6 +4,7 @@ than the runs that were being made."""
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -470,6 +471,21 @@ def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
         assert [row["score"] for row in rows] == ["0.25", "0.125", "0.5"][:finished]
         ledgers.append(path, ["9", "new", "1.0"])
         assert path.read_bytes() == whole[: ends[finished]] + b"9,new,1.0\n"
+
+
+def test_a_line_that_the_disk_takes_only_in_part_is_told_and_taken_back(monkeypatch):
+    class Full(io.FileIO):
+        def write(self, line):
+            return super().write(line[:3])
+
+    ledgers.open_table("table.csv", ["run", "score"])
+    ledgers.append("table.csv", ["0", "0.25"])
+    with monkeypatch.context() as patched:
+        patched.setattr(ledgers, "open", lambda path, mode, buffering: Full(path, mode.strip("b")), raising=False)
+        with pytest.raises(OSError, match="only 3 of 8 bytes of a line could be written: is the disk full"):
+            ledgers.append("table.csv", ["1", "0.125"])
+    assert Path("table.csv").read_bytes().endswith(b"0,0.25\n1,0")
+    assert [row["run"] for row in ledgers.open_table("table.csv", ["run", "score"])] == ["0"]
 
 
 def test_what_is_no_table_of_ours_is_refused_and_not_cut():

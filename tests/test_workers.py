@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -56,6 +57,10 @@ def test_a_killed_process_costs_its_own_task_which_is_not_tried_again(tmp_path):
     assert all(len(pids) == 1 for pids in tried.values())
     assert str(found["killed 1"].process) in tried["killed 1"]
     assert len({pids[0] for pids in tried.values()}) < len(words)  # a process that lives is used again
+
+
+def test_a_signal_without_a_name_is_told_by_its_number():
+    assert str(workers.Ended(7, -200)) == "its worker process (7) was ended by the signal 200"
 
 
 def test_processes_that_cannot_start_end_all_of_it(tmp_path, capfd):
@@ -153,6 +158,14 @@ def test_no_process_outlives_its_parent(stop, tmp_path):
         assert not any(map(alive, below)), "orphans are left"
     finally:
         parent.kill()
+
+
+def test_a_process_that_nobody_started_waits_for_no_parent():
+    before = set(threading.enumerate())
+    workers.end_with_parent()
+    for watching in set(threading.enumerate()) - before:
+        watching.join(5)
+        assert not watching.is_alive()
 
 
 def test_a_closed_iterator_leaves_no_process(monkeypatch):
