@@ -301,6 +301,25 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
     assert not half_written() and signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_in_the_grid_keeps_the_rates_and_compares_nothing(monkeypatch, capsys):
+    make, made = experiments.run, []
+
+    def run(experiment):
+        made.append(experiment.rate())
+        if len(made) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return make(experiment)
+
+    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(experiments, "GRID", (0.1, 0.2, 0.3))
+    given = ["--model", "mlp", "--hidden", "4", "--rules", "bp", "--epochs", "1", "--seeds", "1", "--jobs", "1"]
+    assert cli.main(["compare", *given, "--tune", "--out", "c"]) == 130
+    assert made == [0.1, 0.2, 0.3] and not Path("c/runs.csv").exists()
+    with open("c/rates.csv", encoding="utf-8", newline="") as file:
+        assert [row["lr"] for row in csv.DictReader(file)] == ["0.1", "0.2"]
+    assert "0.1" in capsys.readouterr().out
+
+
 def test_a_signal_ends_the_stepper_which_answers_ctrl_c_itself(monkeypatch, capsys):
     class Keyboard(io.StringIO):
         pressed = iter([signal.SIGINT, signal.SIGTERM])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,32 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
     assert "fa, seed 1: killed" in err
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith(("bp", "fa"))}
     assert "(2 of 3 runs)" in (tmp_path / "both/table.txt").read_text(encoding="utf-8") and "of 3" not in lines["bp"]
+
+
+def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    make = experiments.run
+
+    def fails(experiment):
+        if experiment.rule == "fa" or experiment.rate() == 0.5:
+            raise OSError("gone")
+        return make(experiment)
+
+    monkeypatch.setattr(experiments, "run", fails)
+    monkeypatch.setattr(experiments, "GRID", (0.1, 0.5))
+    given = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "1"]
+    assert cli.main(["compare", *given, "--lr", "0.1", "--out", "both"]) == cli.FAILED
+    table = (tmp_path / "both/table.txt").read_text(encoding="utf-8")
+    assert [line.split()[1:] for line in table.splitlines() if line.startswith("fa")] == [
+        ["failed:", "OSError:", "gone"]
+    ]
+    capsys.readouterr()
+    data = tmp_path / "two.npz"  # of which something can be held out
+    np.savez(data, x=np.eye(40, 2, dtype="float32"), y=np.arange(40) % 2)
+    assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == cli.FAILED
+    assert (tmp_path / "tuned/rates.csv").read_text(encoding="utf-8").count("\n") == 2  # bp at 0.1, and the head
+    assert re.search(r"^bp +0.1 ", capsys.readouterr().out, re.M)
 
 
 def alive(pid):
