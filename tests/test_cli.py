@@ -82,7 +82,7 @@ def test_where_the_rates_come_from_is_said(monkeypatch, capsys):
     monkeypatch.setattr(experiments, "run_many", lambda grid, jobs: (one for one in ()))
     told = {}
     for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"]):
-        assert cli.main(["compare", "--data", "digits", "--model", "mlp", *given, "--seeds", "1"]) == 0
+        assert cli.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
         told[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
     assert told["bp,fa"] == "rates from the grid kept in minifa/recipes/rates.csv"
     assert told["bp,fa:sparsity=0.5"].startswith(
