@@ -315,17 +315,19 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    names = split_rules(options.rules)
-    base = make_experiment(options, names[0])
+    asked, left_out = split_rules(options.rules), dict[str, ValueError]()
+    base = make_experiment(options, asked[0])
     dataset = data.load(base.data, base.data_dir)
-    for name in list(names):  # what cannot work is refused before anything runs
+    for name in asked:  # what cannot work is refused before anything runs
         try:
             experiments.build(replace(base, rule=name), dataset)
         except ValueError as error:
-            if options.rules != "all":
+            left_out[name] = error
+            if options.rules != "all" or len(left_out) == len(asked):
                 raise
-            names.remove(name)
-            print(f"left out {name}: {error}")
+    for name, why in left_out.items():
+        print(f"left out {name}: {why}")
+    names = [name for name in asked if name not in left_out]
     folder = runs.new_folder(options.out or f"runs/compare-{_label(base)}")
     try:
         return _compare_in(folder, base, names, dataset, options)

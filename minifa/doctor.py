@@ -442,8 +442,6 @@ def _difference(this: Any, other: Any) -> float:
     this, other = numpy.asarray(this, "float64"), numpy.asarray(other, "float64")
     if this.shape != other.shape or not (numpy.isfinite(this).all() and numpy.isfinite(other).all()):
         return math.inf
-    if this.size == 0:
-        return 0.0
     return float(abs(this - other).max() / max(abs(other).max(), SMALLEST))
 
 

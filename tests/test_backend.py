@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -200,6 +202,22 @@ def test_an_error_inside_a_chunk_comes_out(many_chunks):
     assert not backend._pool.working()
 
 
+def test_an_error_of_another_thread_comes_out_where_the_work_was_asked_for(many_chunks):
+    failed = threading.Event()
+
+    def work(rows):
+        if threading.current_thread() is threading.main_thread():
+            failed.wait(5)
+        else:
+            failed.set()
+            raise ZeroDivisionError("elsewhere")
+
+    mf.use("numpy", threads=2)
+    with pytest.raises(ZeroDivisionError, match="elsewhere"):
+        backend.each_chunk(100, 1 << 10, work)
+    assert not backend._pool.working()
+
+
 def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
     """Whoever catches the error may write into the same arrays again."""
     started, finished = threading.Event(), []
@@ -264,9 +282,36 @@ def test_missing_package_and_missing_device_are_told_apart(monkeypatch):
     with pytest.raises(mf.backend.BackendError, match="driver is missing or too old"):
         mf.use("cupy")
     assert backend.cupy_status().startswith("not usable: CuPy 14")
+    runtime = SimpleNamespace(getDeviceCount=lambda: 0)
+    hidden = SimpleNamespace(__version__="14", is_available=lambda: False, cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: hidden)
+    with pytest.raises(mf.backend.BackendError, match=r"driver are there, but no usable device is visible \(0 found\)"):
+        mf.use("cupy")
     assert backend.name() == "numpy"
     monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
     assert backend.cupy_status() == "CuPy 14.2.0 on stand-in"
+
+
+@pytest.mark.parametrize(
+    "meminfo, sysconf, expected",
+    [
+        ("MemTotal: 90 kB\nMemAvailable: 12 kB\n", None, 12 << 10),
+        ("MemTotal: 90 kB\n", {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}, 12 << 10),
+        (None, {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}, 12 << 10),
+        (None, {"SC_PHYS_PAGES": -1, "SC_PAGE_SIZE": 4096}, 8 << 30),
+        (None, None, 8 << 30),
+    ],
+    ids=["Linux", "an old Linux", "macOS", "a system that does not know", "Windows"],
+)
+def test_free_memory_is_what_the_system_says_or_what_is_installed(meminfo, sysconf, expected, monkeypatch):
+    def opened(path, **options):
+        if meminfo is None:
+            raise FileNotFoundError(path)
+        return io.StringIO(meminfo)
+
+    monkeypatch.setattr(backend, "open", opened, raising=False)
+    monkeypatch.setattr(backend, "os", SimpleNamespace(sysconf=sysconf.get) if sysconf else SimpleNamespace())
+    assert backend.free_bytes() == expected
 
 
 def test_asarray_gives_floats_the_engine_s_dtype_and_leaves_integers(engine):

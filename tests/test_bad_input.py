@@ -32,7 +32,7 @@ from minifa import (
     threads,
 )
 from minifa.data.base import DataFileError
-from minifa.data.npz import read_arrays
+from minifa.data.npz import read_arrays, read_members
 from minifa.experiments import Experiment, run
 from minifa.training import History
 
@@ -99,6 +99,33 @@ def test_an_archive_is_unpacked_only_as_far_as_deflate_can_have_packed_it(tmp_pa
     bomb = npy(shape=f"({1 << 23},)", values=bytes(1 << 26))
     path = archive(tmp_path / "data.npz", ("x.npy", bomb), method=method)
     assert "another method" in refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
+
+
+def test_a_member_is_no_larger_than_its_bytes_can_make_it(tmp_path):
+    path = archive(tmp_path / "data.npz", ("x.npy", npy()))
+    with zipfile.ZipFile(path) as file:
+        (member,) = file.infolist()
+        member.file_size = 1033 * member.compress_size
+        with pytest.raises(ValueError, match=r"'x\.npy' says that it is larger than its bytes can make it"):
+            read_members(file)
+
+
+def test_a_member_that_ends_too_early_is_refused(tmp_path):
+    """Its size is a lie that its header repeats; the checksum is that of the bytes that are there."""
+    path = archive(tmp_path / "data.npz", ("x.npy", npy(shape="(4,)")))
+    with zipfile.ZipFile(path) as file:
+        file.infolist()[0].file_size += 8
+        with pytest.raises(ValueError, match=r"the array 'x' ends after 24 of 32 bytes"):
+            read_members(file)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_array_with_another_checksum_is_refused(tmp_path, method):
+    path = archive(tmp_path / "data.npz", ("x.npy", npy()), method=method)
+    with zipfile.ZipFile(path) as file:
+        file.infolist()[0].CRC ^= 1
+        with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
+            read_members(file)
 
 
 def test_two_arrays_of_one_name_are_refused(tmp_path):

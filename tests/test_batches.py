@@ -124,6 +124,22 @@ def test_training_may_end_in_mid_epoch(used):
     assert not threads()
 
 
+def test_a_batch_in_the_making_is_waited_for_where_training_ends():
+    making = threading.Event()
+
+    class Slow(Augmentation):
+        def drawn(self, x, rng):
+            if making.is_set():
+                time.sleep(0.2)
+            making.set()
+            return x
+
+    ahead = Batches(examples(96, 40), 32, 0, 1, augmentation=Slow()).ahead()
+    next(ahead)
+    ahead.close()  # the second one takes a while
+    assert not threads()
+
+
 # In training
 
 

@@ -1,9 +1,17 @@
 """The bench measures what it says. How fast anything is, no test asserts."""
 
+import functools
+import re
+import subprocess
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
+from conftest import install
 
-from minifa import backend, bench, cli, marks, memory
+import minifa
+from minifa import backend, bench, cli, marks, memory, runs
 from minifa.layers import Conv2d, Flatten, Linear, ReLU
 from minifa.losses import SoftmaxCrossEntropy
 from minifa.network import Network
@@ -39,6 +47,51 @@ def test_a_small_bench_runs(engine, monkeypatch):
     assert all(len(t.seconds) == 2 and min(t.seconds) > 0 for t in timings)
     assert timings[1].flops < timings[0].flops  # direct feedback carries nothing
     assert bench.matrix_rate(size=64) > 0
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The bench's networks, small; its limit, from small matrices."""
+    monkeypatch.setitem(bench.SHAPES, "mlp", ("mlp", (8,), {"hidden": (16, 16)}))
+    monkeypatch.setitem(bench.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {"channels": (2, 3, 4)}))
+    monkeypatch.setitem(bench.SHAPES, "resnet20", ("resnet20", (8, 8, 3), {"blocks": 1}))
+    monkeypatch.setattr(bench, "matrix_rate", functools.partial(bench.matrix_rate, 64))
+
+
+def test_the_command_prints_the_machine_its_limit_and_a_table_per_network(tiny, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(bench, "peak_bytes", lambda *contestant: asked.append(contestant) or 3 << 20)
+    monkeypatch.setattr(bench, "_other_steps", lambda model, other, batch_size: {other: lambda: sum(range(2000))})
+    assert cli.main(["bench", "--models", "mlp,cnn", "--rules", "bp,dfa", "--batch-size", "4", "--repeats", "2"]) == 0
+    machine, limit, *tables = capsys.readouterr().out.strip().split("\n\n")
+    assert machine == ", ".join(f"{key} {value}" for key, value in runs.environment().items())
+    assert re.fullmatch(r"matrix products run at \d+ GFLOP/s \(2048 x 2048, all threads\)", limit)
+    titles = ["mlp: mlp on 8, batch 4, medians of 2", "cnn: bench_cnn on 8 x 8 x 3, batch 4, medians of 2"]
+    assert [table.splitlines()[0] for table in tables] == titles
+    for model, table in zip(("mlp", "cnn"), tables, strict=True):
+        flops = [bench._minifa_step(model, rule, 4)[1] for rule in ("bp", "dfa")]
+        bp, dfa, torch = (re.split(r"  +", line) for line in table.splitlines()[3:])
+        assert [bp[0], dfa[0], torch[0]] == ["minifa bp", "minifa dfa", "torch"]
+        assert [bp[3], dfa[3], torch[3]] == ["1.00", f"{flops[1] / flops[0]:.2f}", "1.00"] and flops[0] != flops[1]
+        assert bp[6] == torch[6] == "3" and bp[7] == torch[8] == "1.00" and "-" not in dfa
+    labels = ("minifa bp", "minifa dfa", "torch")
+    assert asked == [(model, label, 4) for model in ("mlp", "cnn") for label in labels]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process its peak memory")
+def test_peak_memory_is_that_of_a_process_of_its_own():
+    """Ours has long held more; a thousand examples more cost at least their inputs and activations."""
+    few, many = (bench.peak_bytes("mlp", "minifa bp", batch_size) for batch_size in (4, 2004))
+    assert few < many
+    assert 2000 * (784 + 2000) * 4 < many - few < 400 << 20
+
+
+def test_peak_memory_comes_from_the_device_or_from_the_system_or_is_not_told(tiny, monkeypatch):
+    monkeypatch.setattr(bench.sys, "platform", "darwin")
+    assert bench._peak_of_this_process("mlp", "minifa bp", 2, "numpy", 1) == 0
+    monkeypatch.setattr(bench.backend, "use", lambda name, threads: None)
+    monkeypatch.setattr(bench.backend, "device_bytes", lambda: 77)
+    assert bench._peak_of_this_process("mlp", "minifa bp", 2, "cupy", 1) == 77
 
 
 def test_unknown_networks_are_refused():
@@ -118,6 +171,240 @@ def test_a_convolution_s_working_memory_is_bounded_by_its_chunks():
     assert large < 1.25 * small
 
 
+class Clock:
+    """Time that passes where somebody works, and nowhere else."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def work(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The bench's clock. A step of minifa takes a second, 0.75 s under dfa and 1.5 s under usf."""
+    clock, cost = Clock(), {"dfa": 0.75, "usf": 1.5}
+
+    def step(model, rule, batch_size):
+        return lambda: clock.work(cost.get(rule, 1.0)), 1.0, []
+
+    monkeypatch.setattr(bench, "time", clock)
+    monkeypatch.setattr(bench, "_minifa_step", step)
+    return clock
+
+
+OTHERS = {"torch": 1.0, "torch channels_last": 0.5, "biotorch dfa": 0.75, "biotorch fa": 2.0}  # seconds of a step
+
+
+@pytest.fixture
+def libraries(clock, monkeypatch):
+    """Both other libraries, as quick as OTHERS says, and 1 s where it does not."""
+
+    def steps(model, other, batch_size):
+        labels = ["torch", "torch channels_last"] if other == "torch" else [other]
+        seconds = {label: OTHERS.get(label, 1.0) for label in labels if model != "mlp" or "last" not in label}
+        return {label: functools.partial(clock.work, s) for label, s in seconds.items()}
+
+    monkeypatch.setattr(bench, "_other_steps", steps)
+
+
+@pytest.fixture
+def no_libraries(monkeypatch):
+    """As where neither is installed."""
+    for name in ("torch", "biotorch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "minifa.bench_torch", raising=False)
+    monkeypatch.delattr(minifa, "bench_torch", raising=False)
+
+
+def verdicts(found):
+    """What was measured and the verdict, by the name of the mark."""
+    return {row[0]: (row[1], row[4]) for row in (mark.row() for mark in found)}
+
+
+def test_beside_pytorch_every_layout_that_there_is_gets_a_mark(libraries):
+    assert verdicts(marks._beside_torch(2, 4)) == {
+        "mlp: bp / torch": ("1.00", "pass"),
+        "cnn: bp / torch": ("1.00", "pass"),
+        "cnn: bp / torch channels_last": ("2.00", "short"),
+        "resnet20: bp / torch": ("1.00", "pass"),
+        "resnet20: bp / torch channels_last": ("2.00", "short"),
+    }
+
+
+def test_beside_biotorch_every_rule_gets_a_mark_on_two_networks(libraries):
+    found = verdicts(marks._beside_biotorch(2, 4))
+    assert len(found) == 2 * len(marks.BIOTORCH_RULES)
+    for model in ("mlp", "cnn"):
+        assert found[f"{model}: dfa / biotorch dfa"] == ("1.00", "short")  # its mark is 0.9
+        assert found[f"{model}: fa / biotorch fa"] == ("0.50", "pass")
+        assert found[f"{model}: usf / biotorch usf"] == ("1.50", "short")
+
+
+def test_the_rules_beside_backpropagation(clock):
+    assert verdicts(marks._rules(2, 4)) == {
+        "cnn: dfa / bp, taught per activation": ("0.75", "pass"),
+        "cnn: dfa / bp, taught per stage": ("1.00", "short"),
+        "cnn: fa / bp, upper 95 % bound": ("1.00", "pass"),
+        "cnn: usf / bp": ("1.50", "short"),
+        "cnn: frsf / bp": ("1.00", "pass"),
+        "cnn: brsf / bp": ("1.00", "pass"),
+    }
+
+
+def test_convolutions_are_held_to_the_rate_by_all_their_products(tiny, monkeypatch):
+    """Batch 5: positions * fan_in * channels forward; back the gradient, and the carry but for the lowest."""
+    monkeypatch.setattr(marks, "_median_seconds", lambda work, repeats: work() or 1.0)
+    monkeypatch.setattr(bench, "matrix_rate", lambda: 1e6)
+    lowest, *others = 64 * 27 * 2, 16 * 18 * 3, 4 * 27 * 4
+    forward, back = (mark.measured for mark in marks._convolutions(2, 5))
+    assert forward == pytest.approx(2 * 5 * (lowest + sum(others)) / 3 / 1e6)
+    assert back == pytest.approx(2 * 5 * (lowest + 2 * sum(others)) / 3 / 1e6)
+
+
+def test_memory_is_set_beside_pytorch_s_where_both_are_known(monkeypatch):
+    known = {"minifa bp": 30 << 20, "torch": 60 << 20}
+    monkeypatch.setattr(bench, "peak_bytes", lambda model, label, batch_size: known[label])
+    monkeypatch.setattr(marks, "_extra_bytes", {512: 10, 2048: 13}.get)
+    beside, growth = "cnn: peak memory / torch", "a convolution's working memory, batch 2048 / 512"
+    assert verdicts(marks._memory()) == {beside: ("0.50", "pass"), growth: ("1.30", "short")}
+    unknown = ("-", "not measured: no PyTorch, or the system does not tell")
+    known["torch"] = 0
+    assert verdicts(marks._memory())[beside] == unknown
+    del known["torch"]
+    assert verdicts(marks._memory())[beside] == unknown
+    install("standin")
+    assert verdicts(marks._memory())[growth] == ("-", "not measured: on a GPU one chunk is the whole batch")
+
+
+def test_scaling_compares_the_time_per_image_and_per_pixel(monkeypatch):
+    """Here a step takes 1 ms per image, but twice that at 1024, and per pixel the same at every size."""
+    made, rounds = [], []
+    monkeypatch.setattr(marks, "_cnn_step", lambda batch, shape: made.append((batch, shape)))
+
+    def in_turn(contestants, count):
+        rounds.append(count)
+        return {key: {1024: 2.0}.get(key, 1e-3 * key) if 1024 in contestants else key**2 for key in contestants}
+
+    monkeypatch.setattr(marks, "_in_turn", in_turn)
+    per_image, per_pixel = marks._scaling(15)
+    assert per_image.measured == pytest.approx(2.0 / 1.024) and per_image.row()[-1] == "short"
+    assert per_pixel.measured == 1 and per_pixel.row()[-1] == "pass"
+    assert made == [
+        *((batch, (32, 32, 3)) for batch in (32, 128, 512, 1024)),
+        *((64, (size, size, 3)) for size in (16, 32, 64)),
+    ]
+    assert rounds == [5, 5]
+
+
+def test_a_step_of_a_mark_is_the_bench_s(tiny, monkeypatch):
+    """Its products are those of backpropagation on this network."""
+    monkeypatch.setitem(bench.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {}))
+    step = marks._cnn_step(2, (8, 8, 3))
+    with backend.counting_products() as products:
+        step()
+    assert 2.0 * sum(products) == bench._minifa_step("cnn", "bp", 2)[1]
+
+
+def test_a_small_network_is_set_beside_the_same_by_hand(monkeypatch):
+    seconds = {"minifa": 2.6, "by hand": 2.0}
+    asked = {}
+
+    def in_turn(contestants, rounds, in_a_row):
+        asked.update(rounds=rounds, in_a_row=in_a_row)
+        return {key: seconds[key] for key, work in contestants.items() if work() or True}
+
+    monkeypatch.setattr(marks, "_in_turn", in_turn)
+    (mark,) = marks._small(2)
+    assert mark.measured == pytest.approx(1.3) and asked == {"rounds": 40, "in_a_row": 50}
+
+
+def test_contestants_take_turns_and_medians_are_told(monkeypatch):
+    clock, order = Clock(), []
+    monkeypatch.setattr(marks, "time", clock)
+
+    def contestant(name, *seconds):
+        coming = iter(seconds)
+        return lambda: order.append(name) or clock.work(next(coming))
+
+    a, b = contestant("a", 9, 1, 1, 2, 2, 6, 6), contestant("b", 9, 4, 4, 4, 4, 4, 4)
+    assert marks._in_turn({"a": a, "b": b}, 3, in_a_row=2) == {"a": 2, "b": 4}
+    assert "".join(order) == "ab" + 3 * "aabb"
+    assert marks._median_seconds(contestant("c", 9, 1, 3, 8), 3) == 3
+
+
+def test_a_fresh_start_is_measured_beyond_numpy_s_own(monkeypatch):
+    took, asked = {"import numpy": 0.1, "import minifa": 0.3, "compare": 12.0}, []
+
+    def seconds(arguments):
+        asked.append(arguments)
+        return took[arguments[-1] if arguments[0] == "-c" else arguments[2]]
+
+    monkeypatch.setattr(marks, "_process_seconds", seconds)
+    imported, compared = marks._fresh()
+    assert imported.measured == pytest.approx(0.2) and imported.row()[-1] == "short"
+    assert compared.measured == 12 and compared.row()[-1] == "pass"
+    assert asked[:3] == [["-c", "import numpy"], ["-c", "import minifa"], ["-c", "import numpy"]]
+
+
+def test_a_process_that_fails_is_no_measurement():
+    assert 0 < marks._process_seconds(["-c", "pass"]) < 30
+    with pytest.raises(subprocess.CalledProcessError):
+        marks._process_seconds(["-c", "raise SystemExit(1)"])
+
+
+def told(capsys):
+    """The printed marks: what was measured, the mark, the aim and the verdict, by name."""
+    facts, table = capsys.readouterr().out.strip().split("\n\n")
+    assert facts == ", ".join(f"{key} {value}" for key, value in runs.environment().items())
+    head, _, *rows = (re.split(r"  +", line) for line in table.splitlines())
+    assert head == ["ratio or quantity", "measured", "mark", "aim"]
+    return {row[0]: row[1:] for row in rows}
+
+
+@pytest.fixture
+def quick(tiny, clock, monkeypatch):
+    """What takes minutes is left out: steps take the clock's time, a process a second."""
+    monkeypatch.setattr(marks, "_process_seconds", lambda arguments: 1.0)
+    monkeypatch.setattr(marks, "_cnn_step", lambda batch, shape: lambda: sum(range(2000)))
+    monkeypatch.setattr(marks, "_extra_bytes", lambda batch: 1 << 20)
+    monkeypatch.setattr(bench, "matrix_rate", lambda: 1e9)
+
+
+def test_without_other_libraries_the_marks_beside_them_say_why(quick, no_libraries, monkeypatch, capsys):
+    def peak(model, label, batch_size):
+        return 1 << 20 if label == "minifa bp" else {}[label]
+
+    monkeypatch.setattr(bench, "peak_bytes", peak)
+    assert cli.main(["bench", "--against", "torch,biotorch", "--batch-size", "4", "--repeats", "1"]) == 0
+    found = told(capsys)
+    missing = {name: row[-1] for name, row in found.items() if row[-1].startswith("not measured")}
+    assert len(missing) == 5 + 10 + 1 and all("torch" in name for name in missing)
+    assert missing["resnet20: bp / torch channels_last"] == "not measured: no PyTorch"
+    assert missing["mlp: usf / biotorch usf"] == "not measured: no BioTorch"
+    assert missing["cnn: peak memory / torch"] == "not measured: no PyTorch, or the system does not tell"
+    for name in found.keys() - missing.keys():
+        assert found[name][-1] in ("pass", "short")
+    assert found["import minifa beyond numpy, s"] == ["0.00", "<= 0.15", "-", "pass"]
+
+
+def test_only_the_library_that_is_named_is_measured(quick, libraries, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "peak_bytes", lambda model, label, batch_size: 1 << 20)
+    assert cli.main(["bench", "--against", "torch", "--batch-size", "4", "--repeats", "1"]) == 0
+    found = told(capsys)
+    assert found["mlp: bp / torch"] == ["1.00", "<= 1.1", "1", "pass"]
+    assert found["cnn: bp / torch channels_last"] == ["2.00", "<= 1.6", "1.3", "short"]
+    assert found["cnn: peak memory / torch"] == ["1.00", "<= 1", "-", "pass"]
+    assert not any("biotorch" in name for name in found)
+    assert cli.main(["bench", "--against", "biotorch", "--batch-size", "4", "--repeats", "1"]) == 0
+    found = told(capsys)
+    assert found["cnn: dfa / biotorch dfa"] == ["1.00", "<= 0.9", "0.7", "short"]
+    assert "mlp: bp / torch" not in found
+
+
 def test_unknown_contestants_are_refused(capsys):
     assert cli.main(["bench", "--against", "torhc"]) == 2
     assert "did you mean torch" in capsys.readouterr().err
@@ -132,3 +419,69 @@ def test_pytorch_s_bench_networks_have_minifa_s_parameters(model):
     ours = Network(models.MODELS[name](shape, 10, **options), input_shape=shape)
     theirs = bench_torch.network(model)
     assert sorted(a.size for a in ours.parameters().values()) == sorted(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.parametrize("model", bench.SHAPES)
+def test_pytorch_s_step_changes_its_network_alike_in_both_layouts(model, monkeypatch):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from minifa import bench_torch
+
+    made, make = [], bench_torch.network
+
+    def seeded(name):
+        torch.manual_seed(0)
+        made.append(make(name))
+        return made[-1]
+
+    monkeypatch.setattr(bench_torch, "network", seeded)
+    steps = bench._other_steps(model, "torch", 2)
+    assert list(steps) == (["torch"] if model == "mlp" else ["torch", "torch channels_last"])
+    assert torch.get_num_threads() == backend.threads()
+    before = [p.detach().clone() for p in made[0].parameters()]
+    for step in steps.values():
+        step()
+    for start, *after in zip(before, *(net.parameters() for net in made), strict=True):
+        assert start.ndim == 1 or not torch.equal(start, after[0])  # a bias below BatchNorm has no gradient
+        for other in after[1:]:
+            torch.testing.assert_close(other, after[0], rtol=1e-3, atol=1e-6)
+            assert other.ndim < 4 or other.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_biotorch_is_given_the_network_the_mode_and_the_targets(monkeypatch, capsys):
+    """BioTorch itself needs an older PyTorch: here a module of its form, which trains under backpropagation."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    made = []
+
+    class BioModule(torch.nn.Module):
+        def __init__(self, module, mode, output_dim):
+            super().__init__()
+            self.module, self.asked = module, (mode, output_dim)
+            print("- All the layers have been converted")
+            made.append(self)
+
+        def forward(self, x, targets, loss_function):
+            self.loss = float(loss_function(self.module(x), targets).detach())
+            return self.module(x)
+
+    monkeypatch.setitem(sys.modules, "biotorch", ModuleType("biotorch"))
+    monkeypatch.setitem(sys.modules, "biotorch.module", ModuleType("biotorch.module"))
+    biomodule = ModuleType("biotorch.module.biomodule")
+    biomodule.BioModule = BioModule
+    monkeypatch.setitem(sys.modules, "biotorch.module.biomodule", biomodule)
+    (label, step), *others = bench._other_steps("mlp", "biotorch usf", 4).items()
+    assert label == "biotorch usf" and not others and capsys.readouterr().out == ""
+    (net,) = made
+    assert net.asked == ("usf", bench.CLASSES)
+    step()
+    first = net.loss
+    for _ in range(50):
+        step()
+    assert net.loss < first
+
+
+def test_a_pytorch_without_the_gpu_is_none_beside_cupy(monkeypatch):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert list(bench._other_steps("mlp", "torch", 2)) == ["torch"]
+    monkeypatch.setattr(backend, "name", lambda: "cupy")
+    assert bench._other_steps("mlp", "torch", 2) == {}

@@ -77,6 +77,52 @@ def test_tune_keeps_the_grid_and_uses_its_best(monkeypatch, capsys):
     assert {float(r["rate"]) for r in rows_of("tuned/runs.csv")} == {0.05}
 
 
+def test_where_the_rates_come_from_is_said(monkeypatch, capsys):
+    """The kept grid, the default where no grid was run, or what was asked for."""
+    monkeypatch.setattr(experiments, "run_many", lambda grid, jobs: (one for one in ()))
+    told = {}
+    for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"]):
+        assert cli.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
+        told[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
+    assert told["bp,fa"] == "rates from the grid kept in minifa/recipes/rates.csv"
+    assert told["bp,fa:sparsity=0.5"].startswith(
+        f"rate {experiments.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"
+    )
+    assert told["0.05"] == "rate 0.05"
+
+
+def test_of_all_rules_those_that_cannot_work_here_are_left_out_with_the_reason(monkeypatch, capsys):
+    asked = []
+
+    def listen(grid, jobs):
+        asked.extend(grid)
+        yield from ()
+
+    monkeypatch.setattr(experiments, "run_many", listen)
+    given = ["--data", "digits", "--model", "mlp", "--batch-norm", "--lr", "0.05", "--seeds", "1"]
+    assert cli.main(["compare", "--rules", "all", *given]) == 0
+    assert re.findall("^left out .*", capsys.readouterr().out, re.M) == [
+        "left out node_perturbation: node perturbation needs examples that do not meet, and BatchNorm 'batchnorm1' "
+        "mixes the batch: use a network without it"
+    ]
+    assert [one.rule for one in asked] == [name for name in mf.rules.RULES if name != "node_perturbation"]
+
+
+def test_a_model_of_one_hidden_layer_takes_one_width(tmp_path):
+    given = ["--data", "xor", "--model", "tiny", "--hidden", "7", "--lr", "0.1", "--epochs", "1"]
+    assert cli.main(["train", *given, "--out", "run"]) == 0
+    net, _, experiment = runs.open_run("run")
+    assert experiment.model_options == {"hidden": 7} and net["linear1"].W.shape == (2, 7)
+
+
+def test_an_angle_of_a_layer_that_learns_nothing_is_not_another_s(capsys):
+    given = ["--data", "xor", "--model", "tiny", "--freeze", "linear1", "--lr", "0.1", "--epochs", "1", "--jobs", "1"]
+    assert cli.main(["compare", "--rules", "bp", "--seeds", "1", *given]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^bp +0\.1 +\d\.\d+ +- +- +[\d.]+$", printed, re.M)
+    assert re.search(r"^bp +- +0\.0$", printed, re.M)
+
+
 def test_train_leaves_a_run_that_can_be_opened(tmp_path, capsys):
     assert cli.main(["train", *SMALL, "--rule", "fa", "--seed", "3", "--out", "run"]) == 0
     printed = capsys.readouterr().out
@@ -147,6 +193,8 @@ def test_regression_has_no_accuracy(capsys):
         (["train", "--epochs", "0"], 2, "from 1 up"),
         (["train", "--data", "missing.npz"], 1, "missing.npz"),
         (["compare", "--model", "cnn", "--data", "lillicrap"], 2, "needs images"),
+        (["compare", "--model", "lenet", "--rules", "all"], 2, "cannot take images of 8 x 8 x 1"),
+        (["train", "--model", "tiny", "--hidden", "5,3"], 2, "'tiny' has one hidden layer, got 2 widths"),
         (["bench", "--models", "vgg"], 2, "unknown bench network vgg"),
         (["info", "--backend", "cupy"], 1, "cupy"),
     ],

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import CUPY
 
 from minifa import data
 from minifa.data import DataFileError, DataNotFound, Dataset, Examples, folders
@@ -170,6 +171,13 @@ def test_validate_converts_once(dtype):
     assert e.x.dtype == np.float32 and e.y.dtype == np.int64
 
 
+def test_validate_sends_arrays_of_the_device_back():
+    with pytest.raises(
+        TypeError, match=r"no array on the host \(Implicit conversion.*; move it there with minifa\.to_host"
+    ):
+        data.validate(CUPY.ones((3, 2)), GOOD_Y)
+
+
 def test_validate_does_not_copy_what_is_right():
     x, y = images(3), np.array([0, 1, 2])
     e = data.validate(x, y)
@@ -300,6 +308,7 @@ def test_idx_with_any_flipped_bit_of_a_gzip_file_is_refused_or_unharmed(tmp_path
         (b"\x00\x00\x08\x03" + b"\xff" * 12 + b"\x00" * 24, "declares the shape"),
         (idx_bytes(SMALL) + b"\x00", "announces"),
         (idx_bytes(SMALL) * 2, "announces"),
+        (idx_bytes(SMALL)[:-1], "its header announces 40|ends after 23 of the 24 values it declares"),
     ],
 )
 def test_idx_with_wrong_content(tmp_path, content, message, compress):

@@ -150,6 +150,22 @@ def test_a_rule_that_carries_another_matrix_on_the_device_is_found(only, device,
     assert set(wrong(doctor.examine(["cupy"]))) == {("cupy", "fa")}
 
 
+def test_a_rule_that_keeps_something_else_on_the_device_is_found(only, device, monkeypatch):
+    right = mf.rules.FA.gradients
+
+    def gradients(self, *arguments):
+        if backend.name() == "cupy":
+            self.memory["extra"] = backend.xp.zeros(1)
+        return right(self, *arguments)
+
+    monkeypatch.setattr(mf.rules.FA, "gradients", gradients)
+    only("fa", "usf")
+    found = wrong(doctor.examine(["cupy"]))
+    assert set(found) == {("cupy", "fa")} and any(
+        "the list of arrays (extra, step 1" in text for text in found["cupy", "fa"]
+    )
+
+
 def test_a_fast_form_that_is_not_its_twin_is_found(only, monkeypatch):
     right = layers.windows.columns
     monkeypatch.setattr(layers.windows, "columns", lambda *arguments: right(*arguments)[:, ::-1])

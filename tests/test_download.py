@@ -707,6 +707,21 @@ def test_what_is_there_is_not_fetched_again(small_mnist, server, tmp_path):
             (place / f"{name}.gz").unlink()
 
 
+def test_what_another_process_has_just_fetched_is_not_fetched_again(small_mnist, server, tmp_path, monkeypatch):
+    """It ended between our look at the folder and our taking the lock."""
+    _, plain, _ = small_mnist
+
+    @contextlib.contextmanager
+    def taken(path, refused):
+        for name, content in plain.items():
+            (path.parent / name).write_bytes(content)
+        yield
+
+    monkeypatch.setattr("minifa.locks.locked", taken)
+    assert data.download("mnist") == tmp_path / "data" / "mnist" and server.asked == []
+    assert data.check("mnist") == "the publisher's files, byte for byte"
+
+
 def test_only_what_is_missing_or_wrong_is_fetched(small_mnist, server, tmp_path):
     _, plain, served = small_mnist
     place = tmp_path / "data" / "mnist"

@@ -3,7 +3,9 @@ is lost but the work since the last checkpoint, nothing is left half-written, an
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -12,8 +14,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -297,6 +301,25 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
     assert not half_written() and signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_in_the_grid_keeps_the_rates_and_compares_nothing(monkeypatch, capsys):
+    make, made = experiments.run, []
+
+    def run(experiment):
+        made.append(experiment.rate())
+        if len(made) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return make(experiment)
+
+    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(experiments, "GRID", (0.1, 0.2, 0.3))
+    given = ["--model", "mlp", "--hidden", "4", "--rules", "bp", "--epochs", "1", "--seeds", "1", "--jobs", "1"]
+    assert cli.main(["compare", *given, "--tune", "--out", "c"]) == 130
+    assert made == [0.1, 0.2, 0.3] and not Path("c/runs.csv").exists()
+    with open("c/rates.csv", encoding="utf-8", newline="") as file:
+        assert [row["lr"] for row in csv.DictReader(file)] == ["0.1", "0.2"]
+    assert "0.1" in capsys.readouterr().out
+
+
 def test_a_signal_ends_the_stepper_which_answers_ctrl_c_itself(monkeypatch, capsys):
     class Keyboard(io.StringIO):
         pressed = iter([signal.SIGINT, signal.SIGTERM])
@@ -309,6 +332,30 @@ def test_a_signal_ends_the_stepper_which_answers_ctrl_c_itself(monkeypatch, caps
     with pytest.raises(interrupts.Terminated), interrupts.terminating():
         stepper.cmdloop()
     assert stepper.stdout.getvalue().count("^C") == 1
+
+
+def test_a_terminating_signal_that_is_ignored_is_ignored_still():
+    """As under nohup's relatives, or where a caller has decided so."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with interrupts.terminating():
+            signal.raise_signal(signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_outside_the_main_thread_signals_are_left_as_they_are():
+    seen = []
+
+    def elsewhere():
+        with interrupts.terminating():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
 def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
@@ -353,6 +400,55 @@ def test_two_processes_that_want_one_folder_get_one_each():
         assert process.communicate(timeout=60) and process.returncode == 0
     assert sorted(path.name for path in Path().iterdir()) == ["run", "run-2"]
     assert_same_run("run", "run-2")
+
+
+class Msvcrt(ModuleType):
+    """Windows' locks on parts of a file: each belongs to the open file that took it, and ends with that."""
+
+    LK_NBLCK = 2
+
+    def __init__(self):
+        super().__init__("msvcrt")
+        self.held = {}
+
+    def locking(self, descriptor, mode, count):
+        place = os.fstat(descriptor).st_ino, os.lseek(descriptor, 0, os.SEEK_CUR), count
+        if self.held.get(place, descriptor) in self._others(descriptor):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        self.held[place] = descriptor
+
+    def _others(self, descriptor):
+        """What else is open of the same file."""
+        for other in set(self.held.values()) - {descriptor}:
+            with contextlib.suppress(OSError):
+                if os.path.sameopenfile(other, descriptor):
+                    yield other
+
+
+def test_on_windows_the_second_is_refused_and_can_read_who_was_first(monkeypatch):
+    msvcrt = Msvcrt()
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    Path("run").mkdir()
+    for _ in range(2):  # with the first holder its lock is gone
+        with runs.locked("run"):
+            with pytest.raises(runs.RunInUse, match=f"written by process {os.getpid()} on"), runs.locked("run"):
+                pass
+            written = Path("run/.lock").read_bytes()
+    ((_, start, count),) = msvcrt.held
+    assert start > len(written) and count == 1  # Windows lets nobody read what is locked
+
+
+def test_where_the_file_system_has_no_locks_nobody_is_refused(monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="flock is a Unix thing")
+
+    def no_locks(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    Path("run").mkdir()
+    with runs.locked("run"), runs.locked("run"):
+        assert f"process {os.getpid()}" in Path("run/.lock").read_text(encoding="utf-8")
 
 
 @FAST

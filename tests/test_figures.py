@@ -751,6 +751,34 @@ def test_a_comparison_draws_who_beats_whom(tmp_path, capsys):
     assert results[0].score == results[0].history[-1]["test_accuracy"]
 
 
+@pytest.mark.parametrize(
+    "rules, pictures",
+    [
+        (list(mf.rules.RULES), ["comparison", "learning", "alignment"]),  # the comparison is the survey
+        (["node_perturbation"], ["comparison", "learning", "survey"]),  # it sends no error whose angle there could be
+    ],
+    ids=["many", "without angles"],
+)
+def test_a_comparison_draws_what_its_rules_have(rules, pictures, tmp_path):
+    folder = tmp_path / "some"
+    setting = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--lr", "0.05", "--seeds", "1", "--jobs", "1"]
+    assert cli.main(["compare", "--rules", ",".join(rules), *setting, "--out", str(folder)]) == 0
+    drawn = figures.of_run(folder)
+    assert list(drawn) == pictures
+    assert all(name in words(drawn["comparison"]) for name in rules)
+
+
+def test_curves_of_data_that_is_gone_are_drawn_without_their_start_by_theory(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, x=np.eye(20, 5, dtype="float32"), y=np.arange(20) % 2)
+    layers = ("linear1", "linear2")
+    history = [{"epoch": 0, "linear2.weight_angle": 90.0, "linear2.true_angle": 0.0}]
+    one = Result(Experiment(rule="usf", data=str(path), model="mlp"), history, 0.5, "test", 0.0, layers)
+    assert "start, by theory" in words(figures.alignment_curves([one]))
+    path.unlink()
+    assert "start, by theory" not in words(figures.alignment_curves([one]))
+
+
 def test_what_is_no_run_is_refused_with_a_sentence(tmp_path, capsys):
     assert cli.main(["figures", str(tmp_path / "nowhere")]) != 0
     assert "is no folder of a finished run: it has no config.json" in capsys.readouterr().err

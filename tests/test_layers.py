@@ -319,6 +319,11 @@ def test_two_dropout_layers_of_one_network_have_masks_of_their_own():
     assert (net["dropout1"].cache != net["dropout2"].cache).any()
 
 
+def test_a_layer_is_shown_by_its_kind_and_name():
+    net = mf.Network([mf.Linear(2, 3), mf.ReLU()])
+    assert [repr(layer) for layer in net.layers] == ["<Linear 'linear1'>", "<ReLU 'relu1'>"]
+
+
 def test_flatten_keeps_channels_fastest():
     x = np.arange(12.0).reshape(1, 2, 3, 2)
     np.testing.assert_array_equal(Flatten().forward(x, Walk()), np.arange(12.0).reshape(1, 12))

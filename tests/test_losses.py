@@ -82,6 +82,8 @@ def test_targets_that_do_not_fit_are_refused(engine, y, error, message):
 def test_losses_refuse_outputs_that_are_no_rows():
     with pytest.raises(ValueError, match="end the network with a Linear layer"):
         mf.SoftmaxCrossEntropy().target(np.array([0]), mf.asarray(np.zeros((1, 2, 2, 3))))
+    with pytest.raises(ValueError, match=r"a loss expects outputs of shape \(N, n_out\), got \(2, 3, 4\)"):
+        mf.MeanSquaredError()(*2 * [mf.asarray(np.zeros((2, 3, 4)))])
     with pytest.raises(ValueError, match=r"label_smoothing lies in 0\.\.1, got 2"):
         mf.SoftmaxCrossEntropy(2)
 

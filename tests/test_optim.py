@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import batch
+from checks import assert_same_bits, batch
 
 import minifa as mf
 from minifa import Linear, Network, Tanh, schedules
@@ -222,6 +222,17 @@ def test_a_state_from_before_the_first_step_is_a_state():
     restored = mf.Adam(constrain_weights=True, freeze_signs=True)
     restored.load_state(optimizer.state(), net)
     assert restored.state() == {}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_state_of_the_network_alone_needs_no_rule(name, float64):
+    net, optimizer, other = mlp(), MAKERS[name](), MAKERS[name]()
+    steps(net, mf.rules.BP().attach(net), optimizer, 2)
+    other.load_state(optimizer.state(), net)
+    assert_same_bits(optimizer.state(), other.state())
+    learned = {**optimizer.state(), "count/feedback/B": np.array(1)}
+    with pytest.raises(ValueError, match="for another network: it knows feedback/B"):
+        other.load_state(learned, net)
 
 
 @pytest.mark.usefixtures("engine")

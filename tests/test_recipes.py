@@ -179,6 +179,20 @@ def test_what_is_wrong_under_every_rule_is_told_once_and_its_further_lines_are_i
     assert sum(line[2] != " " for line in others) == 2
 
 
+def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no recipe '.*mnist_lente\.toml'; minifa brings .*mnist_lenet"):
+        recipes.read(tmp_path / "mnist_lente.toml")
+
+
+def test_an_empty_section_says_nothing():
+    assert recipes.parse("[optimizer]\n[model]\n").experiment == Experiment()
+
+
+def test_the_options_of_what_is_refused_are_no_second_problem():
+    (problem,) = problems_of('[optimizer]\nname = "sdg"\nspeed = 3\n')
+    assert problem.startswith("optimizer.name: unknown optimizer 'sdg': did you mean sgd")
+
+
 def test_a_file_that_is_no_text_or_far_too_large_is_refused(tmp_path):
     (tmp_path / "latin.toml").write_bytes('title = "Zürich"'.encode("latin-1"))
     with pytest.raises(RecipeError, match="not written in UTF-8"):

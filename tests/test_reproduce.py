@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -224,6 +225,25 @@ def test_the_command_writes_the_table_and_tells_all_that_must_be_said(table, cap
     with open("out/table.txt", encoding="utf-8") as file:
         assert file.read().strip() in text
     assert os.path.getsize("out/curves.png") > 0
+
+
+def test_folders_that_hold_no_run_of_the_table_are_no_runs(table, capsys):
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--seeds", "1"]) == 0
+    for name in ("bp-seed-notes", "bp-seedling", "bp-seed7"):
+        Path("out", name).mkdir()
+    assert [one.task.folder.name for one in reproduce.finished(table, "out")] == ["bp-seed0", "fa-seed0"]
+
+
+def test_a_table_of_failures_alone_says_so_and_draws_nothing(table, monkeypatch, capsys):
+    def fail(tasks, jobs, tick):
+        return (reproduce.Outcome(task, None, "OSError: gone") for task in tasks)
+
+    monkeypatch.setattr(reproduce, "run", fail)
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--rows", "fa", "--jobs", "1"]) == 1
+    (row,) = rows_of("out/table.csv")
+    assert row["seeds"] == "0" and row["error"] == "seed 0: OSError: gone" and "mean" not in row
+    assert re.search(r"^fa +fa +0\.5 +0 +failed$", capsys.readouterr().out, re.M)
+    assert not Path("out/curves.png").exists()
 
 
 def test_a_copy_of_the_data_is_told_under_the_table(table):

@@ -234,6 +234,17 @@ def test_more_epochs_extend_a_run(tmp_path, capsys):
     assert sorted(os.listdir(tmp_path)) == ["run", "whole"]  # no folder run-2
 
 
+def test_another_numpy_is_told_where_a_run_is_gone_on_with(monkeypatch, capsys):
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    assert "note:" not in capsys.readouterr().err
+    now = {**runs.environment(), "numpy": "9.0"}
+    monkeypatch.setattr(runs, "environment", lambda: now)
+    assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == 0
+    told = f"note: the run was begun with numpy {np.__version__}, now 9.0: the last bits may be others"
+    assert told in capsys.readouterr().err
+
+
 def test_the_best_network_is_opened_from_its_checkpoint():
     given = ["--model", "mlp", "--hidden", "16", "--rule", "fa", "--lr", "0.05", "--validation", "0.2", "--epochs", "4"]
     assert cli.main(["train", *given, "--out", "run"]) == 0
@@ -246,6 +257,11 @@ def test_the_best_network_is_opened_from_its_checkpoint():
         one = trainer_for(experiment, mf.data.load("digits"))
         checkpoints.save("bare.ckpt", one)
         keeping.open_checkpoint("bare.ckpt")
+    checkpoints.save("later.ckpt", one, {"colour": "blue"})
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"'later\.ckpt' has an experiment .* does not know: .*colour"
+    ):
+        keeping.open_checkpoint("later.ckpt")
 
 
 def test_a_finished_run_stays_as_it_is(tmp_path):
@@ -407,6 +423,26 @@ def test_a_number_that_is_not_finite_is_a_word_in_the_log(tmp_path):
     lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
     events = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     assert events[-1]["diverged"] is True and events[-2]["train_loss"] in ("nan", "inf")
+
+
+def test_numbers_of_numpy_in_a_row_are_numbers_in_the_log_and_in_a_checkpoint(tmp_path):
+    class Measure(Callback):
+        def on_epoch(self, trainer, row):
+            row.update(share=np.float32(0.5), count=np.int64(3), lost=np.float32(np.nan))
+
+    experiment, data = Experiment(data="xor", model="tiny", lr=0.1, epochs=1), mf.data.load("xor")
+    trainer = trainer_for(experiment, data)
+    trainer.callbacks += [Measure(), logs.WriteLogs(tmp_path)]
+    fit(experiment, data, trainer)
+    logged = [event for event in events_of("log.jsonl") if event["event"] == "epoch"][-1]
+    assert (logged["share"], logged["count"], logged["lost"]) == (0.5, 3, "nan")
+    checkpoints.save("one.ckpt", trainer)
+    kept = checkpoints.read("one.ckpt").training["history"][-1]
+    assert (kept["share"], kept["count"]) == (0.5, 3) and type(kept["count"]) is int and np.isnan(kept["lost"])
+    trainer.history[-1]["seen"] = {1, 2}
+    with pytest.raises(TypeError, match=r"a checkpoint keeps numbers, words, lists and dictionaries, got \{1, 2\}"):
+        checkpoints.save("two.ckpt", trainer)
+    assert not (tmp_path / "two.ckpt").exists()
 
 
 def test_logs_are_cut_back_to_the_checkpoint(tmp_path):

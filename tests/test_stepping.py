@@ -131,6 +131,30 @@ def test_tab_completes_names_layers_and_rules_also_after_one_letter():
     assert "usf" in stepper.complete_r("u", "r u", 2, 3)
 
 
+def test_the_end_of_input_is_no_command_that_is_offered_and_leaves():
+    stepper = stepping.Stepper(replay(), "fa", io.StringIO(), io.StringIO())
+    assert {"jump", "quit"} <= set(stepper.completenames("")) and not stepper.completenames("E")
+    assert stepper.onecmd("EOF") is True and stepper.stdout.getvalue() == "\n"
+    assert stepper.onecmd("list") is False
+
+
+def test_rule_alone_tells_the_present_one_and_all_others():
+    (shown,) = walk("r", rule="dfa")
+    assert shown.startswith("now dfa; known: ") and set(mf.rules.RULES) <= set(re.findall(r"\w+", shown))
+
+
+def test_of_a_long_network_the_neighbourhood_is_shown():
+    trace = replay(model="mlp", model_options={"hidden": (4,) * 8}).under("bp")
+    pages = [stepping.page(trace, i, 200).splitlines() for i in range(len(trace))]
+    maps = {(moment.kind, moment.layer): lines[1] for moment, lines in zip(trace, pages, strict=True)}
+    assert maps["batch", ""] == "[x] -> linear1 -> relu1 -> linear2 -> ..."
+    middle = ["linear3", "relu3", "linear4", "[relu4]", "linear5", "relu5", "linear6"]
+    assert maps["forward", "relu4"] == " -> ".join(["...", *middle, "..."])
+    assert maps["backward", "relu4"] == " <- ".join(["...", *middle, "..."])
+    assert maps["carry", "linear2"] == "x <- linear1 <- relu1 <- [linear2] <- relu2 <- linear3 <- relu3 <- ..."
+    assert maps["loss", ""] == "... -> linear8 -> relu8 -> linear9 -> [loss]"
+
+
 def test_the_rule_s_options_are_in_the_title():
     assert replay().under("usf:scale=init").rule == "usf:scale=init"
 

@@ -4,6 +4,7 @@ than the runs that were being made."""
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -17,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minifa import cli, cluster, experiments, keeping, ledgers, runs, sweeping, sweeps
+from minifa import cli, cluster, data, experiments, keeping, ledgers, runs, sweeping, sweeps
+from minifa.commands import sweep as sweep_command
 from minifa.data.base import DataFileError
 from minifa.recipes import RecipeError
 from minifa.sweeping import Task
+from minifa.workers import Stopped
 
 XOR = """
 [data]
@@ -300,6 +303,30 @@ def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatc
     assert "error" not in found[0] and found[0]["epochs"] == 3
 
 
+def test_a_network_that_is_finite_no_more_is_not_the_best():
+    experiment = sweeps.parse(GRID).runs[0].experiment
+    trainer, best = experiments.trainer_for(experiment, data.load("xor")), sweeping._KeepBest()
+    trainer.history.append({"epoch": 1, "validation_loss": 2.0})
+    trainer.epoch = 1
+    best.on_recorded(trainer)
+    kept = best.state
+    trainer.history.append({"epoch": 2, "validation_loss": 1.0})
+    trainer.epoch, trainer.net["linear1"].W[0, 0] = 2, np.inf
+    best.on_recorded(trainer)
+    assert best.epoch == 1 and best.state is kept and np.isfinite(kept["linear1.W"]).all()
+
+
+def test_a_run_that_is_told_to_stop_has_no_result(monkeypatch):
+    """It is left for the next time, not recorded as failed."""
+
+    def stop(*arguments):
+        raise Stopped
+
+    monkeypatch.setattr(experiments, "trainer_for", stop)
+    with pytest.raises(Stopped):
+        sweeping.make(Task(sweeps.parse(GRID).runs[0]))
+
+
 def test_whatever_a_run_fails_of_is_its_own_result(monkeypatch):
     def fail(*arguments):
         raise KeyError("conv9")
@@ -363,6 +390,17 @@ def test_a_failing_run_is_recorded_and_the_others_go_on(capsys):
     assert sweep("xor.toml", "--retry-failed") == 1  # it fails again: a line more, and the last one counts
     assert len(lines_of()) == 4 and lines_of()[-1]["id"] == failed["id"]
     assert "2 of 3 runs" in capsys.readouterr().out
+
+
+def test_of_many_failures_a_few_are_told_and_where_the_others_are(monkeypatch, capsys):
+    monkeypatch.setattr(sweep_command, "ERRORS", 3)
+    text = DIGITS.format(validation="").replace('["fa", "shallow"]', '["bp"]')
+    write(text + '"model.batch_norm" = [true]\n"training.batch_size" = [718]\n"training.seed" = [0, 1, 2, 3, 4]')
+    assert sweep("xor.toml", "--jobs", 1) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert all(": ValueError: 1437 examples" in line for line in told[:3])
+    assert told[3:] == [f"and 2 more: see {Path('runs/sweep-xor/sweep.csv')}"]
+    assert len(lines_of()) == 5
 
 
 def test_a_run_that_failed_and_then_did_not_counts_as_it_ended():
@@ -470,6 +508,21 @@ def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
         assert [row["score"] for row in rows] == ["0.25", "0.125", "0.5"][:finished]
         ledgers.append(path, ["9", "new", "1.0"])
         assert path.read_bytes() == whole[: ends[finished]] + b"9,new,1.0\n"
+
+
+def test_a_line_that_the_disk_takes_only_in_part_is_told_and_taken_back(monkeypatch):
+    class Full(io.FileIO):
+        def write(self, line):
+            return super().write(line[:3])
+
+    ledgers.open_table("table.csv", ["run", "score"])
+    ledgers.append("table.csv", ["0", "0.25"])
+    with monkeypatch.context() as patched:
+        patched.setattr(ledgers, "open", lambda path, mode, buffering: Full(path, mode.strip("b")), raising=False)
+        with pytest.raises(OSError, match="only 3 of 8 bytes of a line could be written: is the disk full"):
+            ledgers.append("table.csv", ["1", "0.125"])
+    assert Path("table.csv").read_bytes().endswith(b"0,0.25\n1,0")
+    assert [row["run"] for row in ledgers.open_table("table.csv", ["run", "score"])] == ["0"]
 
 
 def test_what_is_no_table_of_ours_is_refused_and_not_cut():

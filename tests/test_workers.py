@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -56,6 +58,10 @@ def test_a_killed_process_costs_its_own_task_which_is_not_tried_again(tmp_path):
     assert all(len(pids) == 1 for pids in tried.values())
     assert str(found["killed 1"].process) in tried["killed 1"]
     assert len({pids[0] for pids in tried.values()}) < len(words)  # a process that lives is used again
+
+
+def test_a_signal_without_a_name_is_told_by_its_number():
+    assert str(workers.Ended(7, -200)) == "its worker process (7) was ended by the signal 200"
 
 
 def test_processes_that_cannot_start_end_all_of_it(tmp_path, capfd):
@@ -117,6 +123,32 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
     assert "(2 of 3 runs)" in (tmp_path / "both/table.txt").read_text(encoding="utf-8") and "of 3" not in lines["bp"]
 
 
+def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    make = experiments.run
+
+    def fails(experiment):
+        if experiment.rule == "fa" or experiment.rate() == 0.5:
+            raise OSError("gone")
+        return make(experiment)
+
+    monkeypatch.setattr(experiments, "run", fails)
+    monkeypatch.setattr(experiments, "GRID", (0.1, 0.5))
+    given = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "1"]
+    assert cli.main(["compare", *given, "--lr", "0.1", "--out", "both"]) == cli.FAILED
+    table = (tmp_path / "both/table.txt").read_text(encoding="utf-8")
+    assert [line.split()[1:] for line in table.splitlines() if line.startswith("fa")] == [
+        ["failed:", "OSError:", "gone"]
+    ]
+    capsys.readouterr()
+    data = tmp_path / "two.npz"  # of which something can be held out
+    np.savez(data, x=np.eye(40, 2, dtype="float32"), y=np.arange(40) % 2)
+    assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == cli.FAILED
+    assert (tmp_path / "tuned/rates.csv").read_text(encoding="utf-8").count("\n") == 2  # bp at 0.1, and the head
+    assert re.search(r"^bp +0.1 ", capsys.readouterr().out, re.M)
+
+
 def alive(pid):
     """Whether there is such a process, and it is no zombie that waits for its new parent."""
     try:
@@ -153,6 +185,14 @@ def test_no_process_outlives_its_parent(stop, tmp_path):
         assert not any(map(alive, below)), "orphans are left"
     finally:
         parent.kill()
+
+
+def test_a_process_that_nobody_started_waits_for_no_parent():
+    before = set(threading.enumerate())
+    workers.end_with_parent()
+    for watching in set(threading.enumerate()) - before:
+        watching.join(5)
+        assert not watching.is_alive()
 
 
 def test_a_closed_iterator_leaves_no_process(monkeypatch):

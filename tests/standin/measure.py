@@ -48,7 +48,7 @@ class Measure:
 
     def __init__(self, standin: Any) -> None:
         self.standin = standin
-        self.coverage = Coverage(data_file=None, include=[str(path) for path in engine_files()])
+        self.coverage = Coverage(data_file=None, config_file=False, include=[str(path) for path in engine_files()])
         self.coverage.exclude("raise NotImplementedError")  # what a subclass writes
         self.missed: dict[str, list[int]] = {}
         self.percent = 0.0
