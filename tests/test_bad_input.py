@@ -8,6 +8,7 @@ import shutil
 import time
 import tracemalloc
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -398,7 +399,7 @@ PARAMETERS = {
         f"n_out of {name}": (lambda value, model=model: model((32, 32, 3), value), 3, (*NO_SIZES, 0))
         for name, model in models.MODELS.items()
     },
-    "layers of Network": (mf.Network, (mf.Linear(2, 2),), (*NO_LAYERS, [])),
+    "layers of Network": (lambda value: mf.Network(deepcopy(value)), (mf.Linear(2, 2),), (*NO_LAYERS, [])),
     "seed of Network": (lambda value: mf.Network([mf.ReLU()], seed=value), 3, (*NO_NUMBERS[:-1], None, 2.5, -1)),
     "input_shape of Network": (lambda value: mf.Network([mf.ReLU()], input_shape=value), None, NO_SHAPES),
     "input_error of Network": (lambda value: mf.Network([mf.ReLU()], input_error=value), True, NO_FLAGS),
