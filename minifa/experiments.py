@@ -26,6 +26,7 @@ from .network import Network
 from .optim import OPTIMIZERS, Optimizer
 from .registry import lookup
 from .rules.base import Rule
+from .scalars import instance_of
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 
 GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -228,11 +229,15 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
         data: its data set, where it is loaded already.
         progress: whether a bar is shown.
 
+    Raises:
+        TypeError: what is no experiment.
+
     >>> from minifa.experiments import Experiment, run
     >>> result, trainer = run(Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
     >>> result.score, len(result.history)  # four of four; a row before training, one per epoch
     (1.0, 21)
     """
+    instance_of(Experiment, experiment, "what is run is a minifa.experiments.Experiment")
     data = data or load(experiment.data, experiment.data_dir)
     trainer = trainer_for(experiment, data, progress)
     return fit(experiment, data, trainer), trainer
@@ -283,8 +288,12 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
         jobs: processes; 1: all of it in this one. None: as many as there are cores.
 
     Raises:
+        TypeError: what is no experiment.
         RuntimeError: no process can be started.
     """
+    instance_of((list, tuple), experiments, "what is run is a list of minifa.experiments.Experiment")
+    for one in experiments:
+        instance_of(Experiment, one, "what is run is a minifa.experiments.Experiment")
     results = workers.spread(_run_safely, experiments, jobs)
     with contextlib.closing(results):
         for experiment, result in results:

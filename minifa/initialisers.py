@@ -17,6 +17,7 @@ import numpy
 
 from . import streams
 from .registry import lookup
+from .scalars import between
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,28 @@ def find(init: str | Initialiser) -> Initialiser:
 
 
 def gaussian(sd: float) -> Initialiser:
-    """Normal numbers of standard deviation ``sd``, whatever the fans."""
+    """Normal numbers of standard deviation ``sd``, whatever the fans.
+
+    Raises:
+        TypeError: what is no number.
+        ValueError: a negative number, or none that is finite.
+    """
+    between(sd, "sd", 0, math.inf)
     return Initialiser(f"gaussian({sd})", streams.gaussian, lambda fan_in, fan_out: sd)
 
 
 def uniform(limit: float) -> Initialiser:
     """Uniform numbers between -limit and limit, whatever the fans.
 
+    Raises:
+        TypeError: what is no number.
+        ValueError: a negative number, or none that is finite.
+
     >>> layer = mf.Linear(300, 200, init=mf.initialisers.uniform(0.5))
     >>> bool(abs(layer.W).max() <= 0.5)
     True
     """
+    between(limit, "limit", 0, math.inf)
     return Initialiser(f"uniform({limit})", streams.uniform, lambda fan_in, fan_out: limit / math.sqrt(3.0))
 
 
@@ -119,10 +131,15 @@ def truncated_gaussian(sd: float) -> Initialiser:
 
     What is left has a standard deviation of 0.8796 sd, and that is the `Initialiser.sd` which rules scale B by.
 
+    Raises:
+        TypeError: what is no number.
+        ValueError: a negative number, or none that is finite.
+
     >>> layer = mf.Linear(300, 200, init=mf.initialisers.truncated_gaussian(0.05))
     >>> bool(abs(layer.W).max() <= 0.1)
     True
     """
+    between(sd, "sd", 0, math.inf)
     return Initialiser(
         f"truncated_gaussian({sd})", streams.truncated_gaussian, lambda fan_in, fan_out: streams.TRUNCATED_SD * sd
     )

@@ -23,7 +23,7 @@ from .scalars import above_zero, between, flag
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 
 
-OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)"  # to who gives another
+AN_OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)"
 
 
 class Optimizer:

@@ -25,7 +25,7 @@ from .equations import with_numbers
 from .layers.base import Layer, Walk, Weighted
 from .losses import Loss
 from .network import Network
-from .optim import OPTIMIZER, Optimizer
+from .optim import AN_OPTIMIZER, Optimizer
 from .rules.backprop import BP
 from .rules.base import Rule, check_parts
 from .scalars import instance_of
@@ -181,7 +181,7 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
     [[1.0]]
     """
     check_parts(net, rule, loss)
-    instance_of(Optimizer, optimizer, OPTIMIZER)
+    instance_of(Optimizer, optimizer, AN_OPTIMIZER)
     x = backend.asarray(x, net.dtype)
     rule.begin(net, x, y, loss)
     film = _Film(net, rule, loss, optimizer, _true_errors(net, rule, x, y, loss))

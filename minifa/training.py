@@ -26,7 +26,7 @@ from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
 from .network import Network
-from .optim import OPTIMIZER, Optimizer
+from .optim import AN_OPTIMIZER, Optimizer
 from .rules.base import Rule, check_parts
 from .scalars import instance_of, whole
 from .schedules import Schedule, constant
@@ -177,7 +177,7 @@ class Trainer:
     ) -> None:
         check_parts(net, rule, loss)
         self.net, self.rule, self.loss = net, rule, loss
-        self.optimizer = instance_of(Optimizer, optimizer, OPTIMIZER)
+        self.optimizer = instance_of(Optimizer, optimizer, AN_OPTIMIZER)
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
             raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")

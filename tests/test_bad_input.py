@@ -34,7 +34,7 @@ from minifa import (
 )
 from minifa.data.base import DataFileError
 from minifa.data.npz import read_arrays, read_members
-from minifa.experiments import Experiment, run
+from minifa.experiments import Experiment, run, run_many
 from minifa.training import History
 
 
@@ -422,6 +422,11 @@ PARAMETERS = {
         for function in (mf.Trainer, mf.trace, mf.metrics.alignment, mf.metrics.errors)
         if name in inspect.signature(function).parameters
     },
+    "sd of an initialiser": (mf.initialisers.gaussian, 0, (*NO_NUMBERS, None, -1, np.nan, np.inf)),
+    "limit of an initialiser": (mf.initialisers.uniform, 0.5, (*NO_NUMBERS, None, -1, np.nan, np.inf)),
+    "sd of a truncated one": (mf.initialisers.truncated_gaussian, 0.5, (*NO_NUMBERS, None, -1, np.nan, np.inf)),
+    "experiment of run": (run, Experiment(data="xor", model="tiny", epochs=1), NO_OBJECTS),
+    "experiments of run_many": (lambda value: list(run_many(value, jobs=1)), [], (*NO_OBJECTS[:5], {}, ["x"], "a.b")),
     "epochs of fit": (lambda value: fit(epochs=value), 1, (*NO_SIZES, 0)),
     "batch_size of fit": (lambda value: fit(batch_size=value), 2, (*NO_SIZES, 0)),
     "validation of fit": (lambda value: fit(validation=value), None, NO_OBJECTS[1:]),
