@@ -1,4 +1,4 @@
-"""How much of minifa the tests ran, lines and branches apart, from what `coverage json -o -` prints: fails below LEAST."""
+"""How much of minifa the tests ran, lines and branches apart, as `coverage json -o -` tells it; fails below LEAST."""
 
 import json
 import sys

@@ -113,6 +113,8 @@ def side_by_side(
 
 
 def _answer(distributed: Any, future: Any, place: str) -> Any:
+    while future.status in ("lost", "pending"):  # its worker was lost with the answer, and another makes it again
+        future.exception()  # waits until it has
     if future.status == "finished":
         return future.result()
     if future.status == "error":

@@ -474,7 +474,7 @@ def test_biotorch_is_given_the_network_the_mode_and_the_targets(monkeypatch, cap
     assert net.asked == ("usf", bench.CLASSES)
     step()
     first = net.loss
-    for _ in range(50):
+    for _ in range(10):
         step()
     assert net.loss < first
 

@@ -107,13 +107,13 @@ def test_equal_arrays_of_two_layers_keep_their_names():
     assert biases[0]["array"] == biases[1]["array"]
 
 
-def test_what_a_term_has_not_is_left_out_of_the_page():
-    """A layer without a bias."""
-    net = replace(TINY, model="resnet20", model_options={"blocks": 1}, data="digits")
+def test_an_error_that_goes_no_further_is_left_out_of_the_page():
+    """Below the lowest layer that learns."""
+    net = replace(TINY, data="digits", model="resnet20", model_options={"blocks": 1}, freeze="conv1")
     content, _ = content_of(explorer.explore(net, data.load("digits"), ["bp"], train_updates=1))
-    terms = {m["layer"]: m["terms"] for m in content["films"]["bp"] if m["kind"] == "forward"}
-    assert "b" not in terms["conv1"] and "b" in terms["linear1"]
-    assert all(term is not None for some in terms.values() for term in some.values())
+    back = {m["layer"]: m["terms"] for m in content["films"]["bp"] if m["kind"] == "backward"}
+    assert [layer for layer, terms in back.items() if "delta_below" not in terms] == ["batchnorm1"]
+    assert all(term is not None for terms in back.values() for term in terms.values())
 
 
 def test_double_precision_is_kept(float64):

@@ -3,6 +3,7 @@ than the runs that were being made."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -627,6 +629,45 @@ def test_without_dask_the_sentence_says_what_to_install(monkeypatch, capsys):
     assert 'pip install "minifa[cluster]"' in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore")  # of a package that is not ours
+def test_where_no_scheduler_answers_the_address_is_told(monkeypatch, capsys):
+    pytest.importorskip("distributed", reason="the package distributed is not installed")
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.5)
+    assert sweep(write(GRID), "--dask", "tcp://127.0.0.1:1") == 1
+    told = capsys.readouterr().err
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1: " in told and "Traceback" not in told
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_of_this_machine_makes_the_same_table():
+    pytest.importorskip("distributed", reason="the package distributed is not installed")
+    assert sweep(write(GRID), "--dask", "local", "--jobs", 2, "--out", "dask") == 0
+    assert sweep("xor.toml", "--jobs", 1, "--out", "here") == 0
+    tables = [
+        sorted(({**line, "seconds": ""} for line in lines_of(f"{folder}/sweep.csv")), key=lambda line: line["id"])
+        for folder in ("dask", "here")
+    ]
+    assert tables[0] == tables[1] and len(tables[0]) == 8
+    assert sweep("xor.toml", "--dask", "local", "--out", "dask") == 0  # all is there: no cluster is started
+
+
+def test_what_became_of_a_run_on_a_cluster_is_its_answer_or_why_there_is_none():
+    class Lost(Exception):
+        allowed_failures = 3
+
+    distributed = SimpleNamespace(KilledWorker=Lost)
+
+    def answer(status, result=None, error=None):
+        future = SimpleNamespace(status=status, result=lambda: result, exception=lambda: error)
+        return cluster._answer(distributed, future, "tcp://10.0.0.1:8786")
+
+    assert answer("finished", result=7) == 7
+    assert answer("error", error=Lost()).startswith("the workers that it was given to were lost, 4 of them")
+    assert answer("error", error=ImportError("no minifa here")) == "ImportError: no minifa here"
+    with pytest.raises(OSError, match=r"scheduler at tcp://10\.0\.0\.1:8786 was lost"):
+        answer("cancelled")
+
+
 def dask(program, *arguments, **options):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"
@@ -635,16 +676,31 @@ def dask(program, *arguments, **options):
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
+@contextlib.contextmanager
+def dask_cluster(tmp_path, count):
+    """A scheduler and its workers, processes of their own that talk over TCP: the address, and the processes."""
+    file = tmp_path / "scheduler.json"
+    scheduler = dask("scheduler", "--port", 0, "--scheduler-file", file)
+    worker = ["--scheduler-file", file, "--no-nanny", "--nthreads", 1, "--local-directory", tmp_path / "dask"]
+    workers = [dask("worker", *worker) for _ in range(count)]
+    try:
+        assert until(lambda: content_of(file).rstrip().endswith(b"}"), scheduler)
+        address = json.loads(file.read_text(encoding="utf-8"))["address"]
+        assert address.startswith("tcp://127.0.0.1:")
+        yield address, scheduler, workers
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait(timeout=30)
+
+
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours
 def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(tmp_path, capsys):
-    """A scheduler and three workers, processes of their own that talk over TCP; one is killed in the middle of runs."""
+    """One of three workers is killed in the middle of runs."""
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     text = GRID.replace("epochs = 3", "epochs = 100").replace("[0, 1]", "[0, 1, 2, 3, 4, 5]")
     write(text)
-    file, table = tmp_path / "scheduler.json", tmp_path / "runs/sweep-xor/sweep.csv"
-    scheduler = dask("scheduler", "--port", 0, "--scheduler-file", file)
-    worker = ["--scheduler-file", file, "--no-nanny", "--nthreads", 1, "--local-directory", tmp_path / "dask"]
-    workers = [dask("worker", *worker) for _ in range(3)]
+    table = tmp_path / "runs/sweep-xor/sweep.csv"
     killed, ended = [], threading.Event()
 
     def kill_a_busy_worker():
@@ -654,10 +710,7 @@ def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(t
                 os.kill(processes[busy[0]], getattr(signal, "SIGKILL", signal.SIGTERM))
                 killed.append(content_of(table).count(b"\n") - 1)
 
-    try:
-        assert until(lambda: content_of(file).rstrip().endswith(b"}"), scheduler)
-        address = json.loads(file.read_text(encoding="utf-8"))["address"]
-        assert address.startswith("tcp://127.0.0.1:")
+    with dask_cluster(tmp_path, 3) as (address, scheduler, workers):
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(3, timeout=60)
             processes = client.run(os.getpid)
@@ -681,7 +734,22 @@ def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(t
         threading.Timer(0.5, scheduler.kill).start()  # nobody is left to do the work
         with pytest.raises(OSError, match=r"scheduler at tcp://127\.0\.0\.1:\d+ was lost"):
             list(cluster.side_by_side(os._exit, [3], address))
-    finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait(timeout=30)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_answer_that_is_lost_with_its_worker_before_it_is_fetched_is_made_again(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
+    seconds = [0.5, 0.51, 0.52, 0.53, 0.54, 0.55]
+    with (
+        dask_cluster(tmp_path, 2) as (address, _, workers),
+        distributed.Client(address, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2, timeout=60)
+        answers = cluster.side_by_side(time.sleep, seconds, address)
+        found = [next(answers)]
+        assert until(lambda: sum(map(len, client.has_what().values())) >= len(seconds) - 1, workers[0])
+        held = {address: len(keys) for address, keys in client.has_what().items()}
+        os.kill(client.run(os.getpid)[max(held, key=held.get)], getattr(signal, "SIGKILL", signal.SIGTERM))
+        assert until(lambda: len(client.nthreads()) == 1, workers[1])
+        found += answers
+    assert sorted(found) == [(one, None) for one in seconds]
