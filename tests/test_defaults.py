@@ -3,6 +3,7 @@ README's tables) for rules. Published numbers hang on them, so that none may mov
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,66 +23,71 @@ FA = {
 DFA = {"at": "activation", "family": "uniform", "sd": None, "shared": False, "recompute": False}
 SIGNS = {"concordance": 1, "signs": "live"}
 FRSF = {**SIGNS, "normalise": None, "init": None}
+DIRECT = {"at": "stage", "family": "gaussian", "sd": 0.5, "shared": False, "recompute": True}
 WINDOW = {"kernel": (3, 3), "padding": (0, 0)}
 
-DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
-    (mf.SGD(), {**OPTIONS, "lr": 0.01, "momentum": 0, "nesterov": False}),
-    (mf.Adam(), {**OPTIONS, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}),
-    (mf.AdamW(), {**OPTIONS, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
-    (mf.RMSprop(), {**OPTIONS, "lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0}),
-    (mf.Linear(1, 1), {"has_bias": True, "name": "linear", "frozen": False, "sends_down": True}),
-    (mf.Conv2d(1, 1, 3), {**WINDOW, "stride": (1, 1), "has_bias": True}),
-    (mf.MaxPool(3), {**WINDOW, "stride": (3, 3)}),
-    (mf.AvgPool(3), {**WINDOW, "stride": (3, 3)}),
-    (mf.BatchNorm(3), {"eps": 1e-5, "momentum": 0.1}),
-    (mf.Dropout(), {"p": 0.5}),
-    (mf.LeakyReLU(), {"negative_slope": 0.01}),
-    (mf.LocalResponseNorm(3), {"alpha": 1e-4, "beta": 0.75, "k": 1}),
-    (mf.Residual([mf.ReLU()]), {"shortcut": []}),
-    (mf.Walk(), {"training": False, "step": 0, "update_statistics": False}),
-    (mf.Walk(training=True), {"update_statistics": True}),
-    (mf.SoftmaxCrossEntropy(), {"label_smoothing": 0}),
-    (rules.BP(), {}),
-    (rules.Shallow(), {}),
-    (rules.Sham(), FA),
-    (rules.Stale(), {"every": 100}),
-    (rules.FA(), FA),
-    (rules.USF(), {**SIGNS, "scale": "strict"}),
-    (rules.FRSF(), FRSF),
-    (rules.BRSF(), FRSF),
-    (rules.KolenPollack(), {}),
-    (rules.WeightMirror(), {"rate": 0.1, "samples": 128, "sigma": 1, "every": 1, "first_looks": 10}),
-    (rules.Product(), {"ratio": 10, "fixed": "gaussian"}),
-    (rules.Product(fixed="identity"), {"ratio": 1}),
-    (rules.SymmetricAlignment(), {"rate": 10}),
-    (rules.ActivationAlignment(), {"rate": 0.1}),
-    (rules.InformationAlignment(), {"rate": 0.01}),
-    (rules.DFA(), DFA),
-    (rules.SignDFA(), DFA),
-    (rules.DRTP(), DFA),
-    (rules.DirectKolenPollack(), DFA),
-    (rules.Dense(), {}),
-    (rules.PEPITA(), {"scale": 0.05, "output_pass": "first"}),
-    (rules.NodePerturbation(), {"sigma": 1e-3}),
-    (rules.WeightPerturbation(), {"sigma": 1e-3}),
+DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
+    (lambda: mf.SGD(), {**OPTIONS, "lr": 0.01, "momentum": 0, "nesterov": False}),
+    (lambda: mf.Adam(), {**OPTIONS, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}),
+    (lambda: mf.AdamW(), {**OPTIONS, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
+    (lambda: mf.RMSprop(), {**OPTIONS, "lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0}),
+    (lambda: mf.Linear(1, 1), {"has_bias": True, "name": "linear", "frozen": False, "sends_down": True}),
+    (lambda: mf.Conv2d(1, 1, 3), {**WINDOW, "stride": (1, 1), "has_bias": True}),
+    (lambda: mf.MaxPool(3), {**WINDOW, "stride": (3, 3)}),
+    (lambda: mf.AvgPool(3), {**WINDOW, "stride": (3, 3)}),
+    (lambda: mf.BatchNorm(3), {"eps": 1e-5, "momentum": 0.1}),
+    (lambda: mf.Dropout(), {"p": 0.5}),
+    (lambda: mf.LeakyReLU(), {"negative_slope": 0.01}),
+    (lambda: mf.LocalResponseNorm(3), {"alpha": 1e-4, "beta": 0.75, "k": 1}),
+    (lambda: mf.Residual([mf.ReLU()]), {"shortcut": []}),
+    (lambda: mf.Walk(), {"training": False, "step": 0, "update_statistics": False}),
+    (lambda: mf.Walk(training=True), {"update_statistics": True}),
+    (lambda: mf.SoftmaxCrossEntropy(), {"label_smoothing": 0}),
+    (lambda: rules.BP(), {}),
+    (lambda: rules.Shallow(), {}),
+    (lambda: rules.Sham(), FA),
+    (lambda: rules.Stale(), {"every": 100}),
+    (lambda: rules.FA(), FA),
+    (lambda: rules.USF(), {**SIGNS, "scale": "strict"}),
+    (lambda: rules.FRSF(), FRSF),
+    (lambda: rules.BRSF(), FRSF),
+    (lambda: rules.KolenPollack(), {}),
+    (lambda: rules.WeightMirror(), {"rate": 0.1, "samples": 128, "sigma": 1, "every": 1, "first_looks": 10}),
+    (lambda: rules.Product(), {"ratio": 10, "fixed": "gaussian"}),
+    (lambda: rules.Product(fixed="identity"), {"ratio": 1}),
+    (lambda: rules.SymmetricAlignment(), {"rate": 10}),
+    (lambda: rules.ActivationAlignment(), {"rate": 0.1}),
+    (lambda: rules.InformationAlignment(), {"rate": 0.01}),
+    (lambda: rules.DFA(), DFA),
+    (lambda: rules.SignDFA(), DFA),
+    (lambda: rules.DRTP(), DFA),
+    (lambda: rules.DirectKolenPollack(), DFA),
+    (lambda: rules.Dense(), {}),
+    (lambda: rules.PEPITA(), {"scale": 0.05, "output_pass": "first"}),
+    (lambda: rules.NodePerturbation(), {"sigma": 1e-3}),
+    (lambda: rules.WeightPerturbation(), {"sigma": 1e-3}),
+    (lambda: rules.DirectKolenPollack(0, "stage", "gaussian", 0.5, True), DIRECT),
+    (lambda: rules.DFA(0, "stage", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
 ]
 
 
-@pytest.mark.parametrize("made, told", DEFAULTS, ids=lambda one: repr(one)[:40])
-def test_defaults(made, told):
+@pytest.mark.parametrize("make, told", DEFAULTS, ids=[repr(make()) for make, _ in DEFAULTS])
+def test_defaults(make, told):
+    made = make()
     if isinstance(made, rules.Rule):
         told = {**told, "seed": 0, "memory": {}, "error": None, "output": None, "target": None}
     assert {name: getattr(made, name) for name in told} == told
 
 
-@pytest.mark.parametrize("made", [made for made, _ in DEFAULTS if isinstance(made, mf.Layer)], ids=repr)
-def test_a_name_of_ones_own_is_kept(made):
+@pytest.mark.parametrize("make", [make for make, _ in DEFAULTS if isinstance(make(), mf.Layer)])
+def test_a_name_of_ones_own_is_kept(make):
+    made = make()
     sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "batchnorm": (1,), "localresponse": (1,)}
     given = sizes.get(made.kind, (2,) if "pool" in made.kind else ())
     assert type(made)(*given, name="mine").name == "mine"
 
 
 def test_every_rule_optimizer_and_initialiser_is_among_them():
-    kinds = {type(made) for made, _ in DEFAULTS}
+    kinds = {type(make()) for make, _ in DEFAULTS}
     assert {*rules.RULES.values(), *mf.optim.OPTIMIZERS.values()} <= kinds
     assert {layer.init.name for layer in (mf.Linear(1, 1), mf.Conv2d(1, 1, 3))} == {"he_normal"}

@@ -35,7 +35,7 @@ UPDATES = 20
 TOLERANCE = 2e-4  # relative
 VARIANTS = (  # whose draws no rule's defaults make
     "fa:sparsity=0.5",
-    "fa:conv=dense,init=torch",
+    "fa:conv=dense",
     "usf:concordance=0.75",
     "frsf:normalise=init,concordance=0.75",
     "dfa:shared=true,family=gaussian",

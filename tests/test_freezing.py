@@ -57,6 +57,19 @@ def test_feedback_that_learns_from_gradients_stays_below_a_frozen_layer_and_lear
     assert [name for name, array in rule.state().items() if not np.array_equal(array, before[name])] == [learned]
 
 
+def test_a_frozen_layer_is_not_shaken():
+    net = Network([Linear(3, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 2)], seed=0)
+    net.freeze("linear2")
+    trace = mf.trace(
+        net,
+        mf.rules.make("node_perturbation").attach(net),
+        *batch(shape=(3,), classes=2),
+        mf.SoftmaxCrossEntropy(),
+        mf.SGD(0.1),
+    )
+    assert [moment.layer for moment in trace if moment.kind == "noise"] == ["linear1", "linear3"]
+
+
 def test_what_learns_gets_the_gradient_that_it_had():
     x, y = batch()
     free, partly = small_convnet(batch_norm=False), small_convnet(batch_norm=False)

@@ -216,6 +216,22 @@ def test_state_continues_exactly(name, engine):
         np.testing.assert_array_equal(array, net.state()[key], err_msg=key)
 
 
+@pytest.mark.parametrize(
+    "make, slots",
+    [
+        (mf.SGD, set()),
+        (lambda: mf.SGD(momentum=0.9), {"velocity"}),
+        (mf.Adam, {"mean", "square"}),
+        (mf.RMSprop, {"square"}),
+        (lambda: mf.RMSprop(momentum=0.9), {"square", "velocity"}),
+    ],
+)
+def test_an_optimizer_keeps_no_more_than_it_needs(make, slots):
+    net, optimizer = mlp(), make()
+    steps(net, mf.rules.BP().attach(net), optimizer, 1)
+    assert {name.split("/")[0] for name in optimizer.state()} == {*slots, "count"}
+
+
 def test_a_state_from_before_the_first_step_is_a_state():
     """Nothing has been remembered yet, neither moments nor the norms and signs of the start."""
     net, optimizer = mlp(), mf.Adam(constrain_weights=True, freeze_signs=True)

@@ -185,6 +185,14 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
             )
         ),
         lambda: make("bp", seed=1.5),
+        lambda: make("fa:rescale_sparse=1"),
+        lambda: make("dfa:shared=1"),
+        lambda: make("dfa:recompute=1"),
+        lambda: make("weight_mirror:rate=2"),
+        lambda: make("weight_mirror:sigma=0"),
+        lambda: make("weight_mirror:samples=0"),
+        lambda: make("weight_mirror:every=0"),
+        lambda: make("weight_mirror:first_looks=-1"),
     ],
     "rules used": [
         lambda: make("fa").gradients(Network([Linear(2, 2)]), np.zeros((1, 2), "f4"), [0], mf.SoftmaxCrossEntropy()),
