@@ -8,6 +8,7 @@ import functools
 import hashlib
 import io
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -216,7 +217,8 @@ class Trainer:
         """
         for examples in (train, *([] if validation is None else [validation])):
             _check_examples(examples)
-        epochs, batch_size = whole(epochs, "the number of epochs"), whole(batch_size, "the batch size")
+        epochs = whole(epochs, "the number of epochs", most=sys.maxsize)
+        batch_size = whole(batch_size, "the batch size", most=sys.maxsize)
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
             infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)

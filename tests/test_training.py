@@ -221,6 +221,14 @@ def test_impossible_numbers_are_refused(epochs, batch_size):
 
 
 @pytest.mark.usefixtures("engine")
+def test_a_batch_may_be_as_large_as_it_likes():
+    """Larger than the data, larger than 32 bits: a recipe takes such a number, so a trainer does."""
+    data = mf.data.load("xor")
+    net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+    one = Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD())
+    assert one.fit(data.train, epochs=1, batch_size=1 << 40).column("epoch") == [0, 1]
+
+
 def test_a_last_batch_of_one_is_refused_before_the_first_step():
     one = trainer()
     before = one.net.state()
