@@ -34,11 +34,10 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
         number = None
     if number is None or isinstance(value, bool):
         raise TypeError(f"{what} is a whole number, got {value!r}")
-    if number < least or number > (LARGEST if most is None else most):
-        at_most = LARGEST if most is None and number > LARGEST else most
-        raise ValueError(
-            f"{what} must be at least {least}{f' and at most {at_most:,}' if at_most else ''}, got {number}"
-        )
+    limit = LARGEST if most is None else most
+    if number < least or number > limit:
+        told = f" and at most {limit:,}" if number > limit or limit < LARGEST else ""
+        raise ValueError(f"{what} must be at least {least}{told}, got {number}")
     return number
 
 
