@@ -48,6 +48,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.Sham(), FA),
     (lambda: rules.Stale(), {"every": 100}),
     (lambda: rules.FA(), FA),
+    (lambda: rules.FA(correlation=1), {**FA, "correlation": 1}),
     (lambda: rules.USF(), {**SIGNS, "scale": "strict"}),
     (lambda: rules.FRSF(), FRSF),
     (lambda: rules.BRSF(), FRSF),

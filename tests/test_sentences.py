@@ -186,6 +186,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         ),
         lambda: make("bp", seed=1.5),
         lambda: make("fa:rescale_sparse=1"),
+        lambda: make("fa:correlation=much"),
         lambda: make("dfa:shared=1"),
         lambda: make("dfa:recompute=1"),
         lambda: make("weight_mirror:rate=2"),
