@@ -104,6 +104,22 @@ REFUSED = {
         ),
         "no backward pass",
     ),
+    "product, two units and an identity": (lambda: make("product:fixed=identity,ratio=2"), "ratio is 1"),
+    "a mirror that learns too fast": (lambda: make("weight_mirror:rate=2"), "rate must be at most 1"),
+    "a batch norm that cannot": (lambda: mf.BatchNorm(2, momentum=2), "momentum in 0..1"),
+    "a response that cannot": (lambda: mf.LocalResponseNorm(3, k=0), "k > 0"),
+    "a block of nothing": (lambda: mf.Residual(7), "is a list of layers"),
+    "a layer with a path for a name": (lambda: mf.ReLU(name="a.b"), "without '.'"),
+    "betas that are one": (lambda: mf.Adam(betas=0.9), "betas are two numbers"),
+    "a network of nothing": (lambda: mf.Network(7), "made of a list of layers"),
+    "a network of a shape of nothing": (lambda: mf.Network([mf.ReLU()], input_shape=7), "shape of one example"),
+    "a model of a shape of nothing": (lambda: mf.models.mlp(7, 2), "is a tuple of sizes"),
+    "a model of a width that is none": (lambda: mf.models.mlp((4,), 2, hidden=7), "are widths"),
+    "a model of channels that are none": (lambda: mf.models.bench_cnn((8, 8, 1), 2, channels=7), "are widths"),
+    "a trainer with a number for a schedule": (
+        lambda: mf.Trainer(net := dense_net(), BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(), schedule=0.1),
+        "called with the epoch",
+    ),
     "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "epochs must be above 0"),
     "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "made in Python"),
 }
@@ -112,8 +128,12 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_is_refused_on_every_engine(case):
     attempt, message = REFUSED[case]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         attempt()
+
+
+def test_matrices_show_themselves():
+    assert repr(make("fa").attach(dense_net()).B).startswith("{'linear2': ")
 
 
 def test_what_was_not_prepared_is_told():
