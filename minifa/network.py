@@ -11,9 +11,19 @@ import numpy
 
 from . import backend
 from .backend import Array
-from .layers.base import Layer, Shape, Walk, Weighted, backward_chain, format_shape, forward_chain, infer_chain
+from .layers.base import (
+    Layer,
+    Shape,
+    Walk,
+    Weighted,
+    backward_chain,
+    example_shape,
+    format_shape,
+    forward_chain,
+    infer_chain,
+)
 from .registry import unknown
-from .scalars import flag, whole
+from .scalars import flag, instance_of
 from .streams import check_seed
 from .text import table
 
@@ -55,8 +65,7 @@ class Network:
         input_shape: Sequence[int] | None = None,
         input_error: bool = False,
     ) -> None:
-        if not isinstance(layers, (list, tuple)):
-            raise TypeError(f"a network is made of a list of layers, got {layers!r}")
+        instance_of((list, tuple), layers, "a network is made of a list of layers")
         if not layers:
             raise ValueError("a network needs at least one layer")
         self.layers = list(layers)
@@ -70,7 +79,7 @@ class Network:
         first = self.layers[0]
         if input_shape is None and first.kind == "linear" and isinstance(first, Weighted):
             input_shape = first.weight_shape[:1]
-        self.input_shape: Shape | None = None if input_shape is None else _example(input_shape)
+        self.input_shape: Shape | None = None if input_shape is None else example_shape(input_shape, "input_shape")
         if self.input_shape is not None:
             infer_chain(self.layers, self.input_shape, source="the network's input")
         for layer in self:  # only now: layers of a network that was refused may go into another one
@@ -352,10 +361,3 @@ def _mark_senders(layers: Sequence[Layer], learns_upstream: bool) -> bool:
         learns_inside = [_mark_senders(inner, learns_upstream) for _, inner in layer.children()]
         learns_upstream = learns_upstream or layer.learns or any(learns_inside)
     return learns_upstream
-
-
-def _example(shape: Sequence[int]) -> Shape:
-    """The shape of one example as a tuple, () where it is a single number."""
-    if not isinstance(shape, (list, tuple)):
-        raise TypeError(f"input_shape is the shape of one example, as (784,) or (32, 32, 3), got {shape!r}")
-    return tuple(whole(size, "every size in input_shape") for size in shape)

@@ -94,9 +94,8 @@ def one_of(value: Any, what: str, known: Sequence[str | None]) -> Any:
     Traceback (most recent call last):
     ValueError: at is 'activation' or 'stage', got 'sideways'
     """
-    if value is None or isinstance(value, str):
-        if value in known:
-            return value
+    if (value is None or isinstance(value, str)) and value in known:
+        return value
     *others, last = map(repr, known)
     raise ValueError(f"{what} is {', '.join(others)} or {last}, got {value!r}")
 

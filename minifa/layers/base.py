@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import backend, initialisers
 from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
-from ..scalars import flag, whole
+from ..scalars import flag, instance_of, whole
 from ..streams import generator
 
 if TYPE_CHECKING:
@@ -309,6 +309,13 @@ def as_matrix(array: Array) -> Array:
 def new_parameter(host: Any) -> Array:
     """A host array as a parameter on the backend, in the engine's dtype, in memory of its own."""
     return xp.array(host.astype(backend.dtype()))
+
+
+def example_shape(shape: Sequence[int], what: str) -> Shape:
+    """The shape of one example as a tuple, () where it is a single number. Raises TypeError for what is no shape,
+    ValueError for sizes below 1."""
+    instance_of((list, tuple), shape, f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
+    return tuple(whole(size, f"every size in {what}") for size in shape)
 
 
 def format_shape(shape: Sequence[int]) -> str:

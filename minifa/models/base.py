@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from ..layers import Layer
-from ..layers.base import Shape, format_shape, infer_chain
-from ..scalars import whole
+from ..layers.base import Shape, example_shape, format_shape, infer_chain
 
 Model = list[Layer]
 DEEPEST = 10_000  # repetitions of what an architecture repeats: no number written by mistake runs for hours
@@ -14,11 +13,7 @@ DEEPEST = 10_000  # repetitions of what an architecture repeats: no number writt
 
 def example(shape: Shape, model: str) -> Shape:
     """The shape as a tuple, where it is one of an example. Raises TypeError or ValueError where it is not."""
-    if not isinstance(shape, (tuple, list)):
-        raise TypeError(
-            f"input_shape of the model {model!r} is a tuple of sizes, as (784,) or (32, 32, 3), got {shape!r}"
-        )
-    return tuple(whole(size, f"every size in input_shape of the model {model!r}") for size in shape)
+    return example_shape(shape, f"input_shape of the model {model!r}")
 
 
 def image(shape: Shape, model: str) -> Shape:

@@ -17,7 +17,7 @@ from ..layers import (
     ReLU,
 )
 from ..layers.base import Shape
-from ..scalars import flag, whole
+from ..scalars import flag, instance_of, whole
 from .base import DEEPEST, Model, count_features, image
 
 
@@ -56,8 +56,7 @@ def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 6
         ValueError: inputs that are no images.
     """
     height, width, below = image(input_shape, "bench_cnn")
-    if not isinstance(channels, (tuple, list)):
-        raise TypeError(f"channels of the model 'bench_cnn' are widths, as (32, 64, 128), got {channels!r}")
+    instance_of((tuple, list), channels, "channels of the model 'bench_cnn' are widths, as (32, 64, 128)")
     layers: Model = []
     for above in channels:
         layers += [Conv2d(below, above, 3, padding=1), BatchNorm(above), ReLU(), MaxPool(2)]

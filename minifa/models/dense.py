@@ -8,7 +8,7 @@ import math
 from ..initialisers import uniform
 from ..layers import BatchNorm, Flatten, Linear, ReLU, Tanh
 from ..layers.base import Shape
-from ..scalars import flag
+from ..scalars import flag, instance_of
 from .base import Model, example
 
 
@@ -23,8 +23,7 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
         TypeError: widths that are no whole numbers.
         ValueError: a width below 1.
     """
-    if not isinstance(hidden, (tuple, list)):
-        raise TypeError(f"hidden of the model 'mlp' are widths, as (100, 50), got {hidden!r}")
+    instance_of((tuple, list), hidden, "hidden of the model 'mlp' are widths, as (100, 50)")
     input_shape, batch_norm = example(input_shape, "mlp"), flag(batch_norm, "batch_norm of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)

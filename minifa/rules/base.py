@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from ..initialisers import Initialiser
 
 
+A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
+
+
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     """Raise TypeError unless each is what it is called."""
     instance_of(Network, net, "the network is a minifa.Network")
     instance_of(Rule, rule, "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one")
-    instance_of(Loss, loss, "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()")
+    instance_of(Loss, loss, A_LOSS)
 
 
 class Matrices(Mapping[str, Array]):
@@ -225,7 +228,7 @@ class Rule:
         """Refuse what cannot work before anything has changed."""
         if self.net is not net:
             raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
-        instance_of(Loss, loss, "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()")
+        instance_of(Loss, loss, A_LOSS)
         net.check_input(x)
         loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
 
