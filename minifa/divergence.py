@@ -22,7 +22,7 @@ from .layers.base import Layer
 from .losses import Loss
 from .network import Network
 from .optim import Optimizer
-from .rules.base import Matrices, Rule
+from .rules.base import Rule
 from .scalars import whole
 
 COPY_EVERY = 50  # updates between two copies: as many at most, twice, are made again
@@ -183,7 +183,7 @@ class _Copy:
     def __init__(self, net: Network, rule: Rule, optimizer: Optimizer) -> None:
         self.net, self.rule, self.optimizer = net, rule, optimizer
         self.step = net.step
-        self.facts = {**vars(rule), "_B": Matrices(rule.B), "memory": dict(rule.memory)}
+        self.facts = rule.facts()
         self.slots = {name: dict(slots) for name, slots in optimizer.arrays.items()}
         self.start, self.counts = dict(optimizer.start), dict(optimizer.counts)
         statistics = [array for layer in net for array in layer.statistics().values()]
@@ -194,8 +194,7 @@ class _Copy:
     def put_back(self) -> None:
         """Every array in its place, and what came since then forgotten."""
         self.net.step = self.step
-        vars(self.rule).clear()
-        vars(self.rule).update({**self.facts, "_B": Matrices(self.facts["_B"]), "memory": dict(self.facts["memory"])})
+        self.rule.put_back(self.facts)
         self.optimizer.arrays = {name: dict(slots) for name, slots in self.slots.items()}
         self.optimizer.start, self.optimizer.counts = dict(self.start), dict(self.counts)
         for array, kept in self.arrays:

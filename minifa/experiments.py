@@ -237,7 +237,7 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
     >>> result.score, len(result.history)  # four of four; a row before training, one per epoch
     (1.0, 21)
     """
-    instance_of(Experiment, experiment, "what is run is a minifa.experiments.Experiment")
+    instance_of(experiment, Experiment, "what is run is a minifa.experiments.Experiment")
     data = data or load(experiment.data, experiment.data_dir)
     trainer = trainer_for(experiment, data, progress)
     return fit(experiment, data, trainer), trainer
@@ -291,9 +291,9 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
         TypeError: what is no experiment.
         RuntimeError: no process can be started.
     """
-    instance_of((list, tuple), experiments, "what is run is a list of minifa.experiments.Experiment")
+    instance_of(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
     for one in experiments:
-        instance_of(Experiment, one, "what is run is a minifa.experiments.Experiment")
+        instance_of(one, Experiment, "what is run is a minifa.experiments.Experiment")
     results = workers.spread(_run_safely, experiments, jobs)
     with contextlib.closing(results):
         for experiment, result in results:

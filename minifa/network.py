@@ -65,7 +65,7 @@ class Network:
         input_shape: Sequence[int] | None = None,
         input_error: bool = False,
     ) -> None:
-        instance_of((list, tuple), layers, "a network is made of a list of layers")
+        instance_of(layers, (list, tuple), "a network is made of a list of layers")
         if not layers:
             raise ValueError("a network needs at least one layer")
         self.layers = list(layers)

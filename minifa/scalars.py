@@ -113,11 +113,11 @@ def flag(value: Any, what: str) -> bool:
     return bool(value)
 
 
-def instance_of(kind: type | tuple[type, ...], value: Any, what: str) -> Any:
+def instance_of(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     """The value. Raises TypeError, with the words for what it is, unless it is of this class, or one of these.
 
     >>> from minifa.scalars import instance_of
-    >>> instance_of(mf.Network, "mlp", "what is trained is a minifa.Network")
+    >>> instance_of("mlp", mf.Network, "what is trained is a minifa.Network")
     Traceback (most recent call last):
     TypeError: what is trained is a minifa.Network, got 'mlp'
     """

@@ -181,7 +181,7 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
     [[1.0]]
     """
     check_parts(net, rule, loss)
-    instance_of(Optimizer, optimizer, AN_OPTIMIZER)
+    instance_of(optimizer, Optimizer, AN_OPTIMIZER)
     x = backend.asarray(x, net.dtype)
     rule.begin(net, x, y, loss)
     film = _Film(net, rule, loss, optimizer, _true_errors(net, rule, x, y, loss))

@@ -178,14 +178,14 @@ class Trainer:
     ) -> None:
         check_parts(net, rule, loss)
         self.net, self.rule, self.loss = net, rule, loss
-        self.optimizer = instance_of(Optimizer, optimizer, AN_OPTIMIZER)
+        self.optimizer = instance_of(optimizer, Optimizer, AN_OPTIMIZER)
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
             raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
-        instance_of((list, tuple), callbacks, "callbacks are a list of minifa.training.Callback")
-        self.callbacks = [instance_of(Callback, one, "a callback is a minifa.training.Callback") for one in callbacks]
+        instance_of(callbacks, (list, tuple), "callbacks are a list of minifa.training.Callback")
+        self.callbacks = [instance_of(one, Callback, "a callback is a minifa.training.Callback") for one in callbacks]
         if augmentation is not None:
-            instance_of(Augmentation, augmentation, "augmentation is a minifa.data.Augmentation")
+            instance_of(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
         self.augmentation = augmentation
         self.base_lr = optimizer.lr
         self.epoch = 0

@@ -314,7 +314,7 @@ def new_parameter(host: Any) -> Array:
 def example_shape(shape: Sequence[int], what: str) -> Shape:
     """The shape of one example as a tuple, () where it is a single number. Raises TypeError for what is no shape,
     ValueError for sizes below 1."""
-    instance_of((list, tuple), shape, f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
+    instance_of(shape, (list, tuple), f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
     return tuple(whole(size, f"every size in {what}") for size in shape)
 
 

@@ -56,7 +56,7 @@ def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 6
         ValueError: inputs that are no images.
     """
     height, width, below = image(input_shape, "bench_cnn")
-    instance_of((tuple, list), channels, "channels of the model 'bench_cnn' are widths, as (32, 64, 128)")
+    instance_of(channels, (tuple, list), "channels of the model 'bench_cnn' are widths, as (32, 64, 128)")
     layers: Model = []
     for above in channels:
         layers += [Conv2d(below, above, 3, padding=1), BatchNorm(above), ReLU(), MaxPool(2)]

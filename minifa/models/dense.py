@@ -23,7 +23,7 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
         TypeError: widths that are no whole numbers.
         ValueError: a width below 1.
     """
-    instance_of((tuple, list), hidden, "hidden of the model 'mlp' are widths, as (100, 50)")
+    instance_of(hidden, (tuple, list), "hidden of the model 'mlp' are widths, as (100, 50)")
     input_shape, batch_norm = example(input_shape, "mlp"), flag(batch_norm, "batch_norm of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)

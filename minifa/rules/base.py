@@ -30,9 +30,9 @@ A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
 
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     """Raise TypeError unless each is what it is called."""
-    instance_of(Network, net, "the network is a minifa.Network")
-    instance_of(Rule, rule, "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one")
-    instance_of(Loss, loss, A_LOSS)
+    instance_of(net, Network, "the network is a minifa.Network")
+    instance_of(rule, Rule, "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one")
+    instance_of(loss, Loss, A_LOSS)
 
 
 class Matrices(Mapping[str, Array]):
@@ -118,7 +118,7 @@ class Rule:
             TypeError: what is no network.
             ValueError: the rule cannot teach some layer of this network; the message names it.
         """
-        instance_of(Network, net, "a rule is attached to a minifa.Network")
+        instance_of(net, Network, "a rule is attached to a minifa.Network")
         net.output_layer  # noqa: B018  raises where nothing could learn
         self.net, self.error, self.output, self.target = net, None, None, None
         self._B, self.memory = Matrices(), {}
@@ -228,7 +228,7 @@ class Rule:
         """Refuse what cannot work before anything has changed."""
         if self.net is not net:
             raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
-        instance_of(Loss, loss, A_LOSS)
+        instance_of(loss, Loss, A_LOSS)
         net.check_input(x)
         loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
 
@@ -338,12 +338,20 @@ class Rule:
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
         """Passes made inside the with-block leave error, output, target, B, memory and activities as they were."""
-        before = {**vars(self), "_B": Matrices(self.B), "memory": dict(self.memory)}
+        before = self.facts()
         try:
             yield
         finally:
-            vars(self).clear()
-            vars(self).update(before)
+            self.put_back(before)
+
+    def facts(self) -> dict[str, Any]:
+        """All that the rule holds at this moment, by attribute; arrays are not copied."""
+        return {**vars(self), "_B": Matrices(self.B), "memory": dict(self.memory)}
+
+    def put_back(self, facts: Mapping[str, Any]) -> None:
+        """Hold what `facts` gave, and nothing that came since then."""
+        vars(self).clear()
+        vars(self).update({**facts, "_B": Matrices(facts["_B"]), "memory": dict(facts["memory"])})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"
