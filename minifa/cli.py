@@ -13,10 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, backend, data, experiments, interrupts, keeping, logs, recipes, rules, runs, tables, threads
+from . import (
+    __version__,
+    backend,
+    data,
+    experiments,
+    interrupts,
+    keeping,
+    logs,
+    recipes,
+    rules,
+    runs,
+    tables,
+    threads,
+    tuning,
+)
 from .checkpoints import CheckpointError
 from .commands import data as data_command
-from .commands import doctor, reproduce, sweep
+from .commands import doctor, reproduce, sweep, tune
 from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
 from .files import save_picture, stem, with_advice, write_whole
@@ -25,12 +39,15 @@ from .options import (
     add_network,
     add_setting,
     add_update,
+    as_file_name,
     at_least_one,
     contradictions,
     count,
     from_zero,
     how_often,
+    label,
     make_experiment,
+    possible_rules,
     seeds,
     split_rules,
     widths,
@@ -180,7 +197,7 @@ def _train(options: argparse.Namespace) -> int:
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
     print(trainer.net.summary(trainer.rule))
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
-    name = f"runs/train-{_label(experiment)}-{_as_file_name(experiment.rule)}"
+    name = f"runs/train-{label(experiment)}-{as_file_name(experiment.rule)}"
     folder = Path(options.resume) if options.resume else runs.new_folder(options.out or name)
     try:
         with runs.locked(folder):
@@ -307,7 +324,7 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tune",
         action="store_true",
-        help="first try every rule at every rate of a grid, on held-out examples of the training set",
+        help="first search the rate of every rule, as `minifa tune` does, and keep the search in the folder",
     )
     command.add_argument(
         "--out", help="folder (default: runs/compare-DATA-MODEL; an existing one is never overwritten)"
@@ -315,20 +332,11 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    asked, left_out = split_rules(options.rules), dict[str, ValueError]()
+    asked = split_rules(options.rules)
     base = make_experiment(options, asked[0])
     dataset = data.load(base.data, base.data_dir)
-    for name in asked:  # what cannot work is refused before anything runs
-        try:
-            experiments.build(replace(base, rule=name), dataset)
-        except ValueError as error:
-            left_out[name] = error
-            if options.rules != "all" or len(left_out) == len(asked):
-                raise
-    for name, why in left_out.items():
-        print(f"left out {name}: {why}")
-    names = [name for name in asked if name not in left_out]
-    folder = runs.new_folder(options.out or f"runs/compare-{_label(base)}")
+    names = possible_rules(base, asked, dataset, leave_out=options.rules == "all")
+    folder = runs.new_folder(options.out or f"runs/compare-{label(base)}")
     try:
         return _compare_in(folder, base, names, dataset, options)
     except (KeyboardInterrupt, OSError) as error:
@@ -345,9 +353,8 @@ def _compare_in(
 ) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        tuning = experiments.tuning_grid(base, names, options.seeds)
-        results, stop = _run_all(tuning, options.jobs, "grid", lambda found: _keep_rates(folder, found))
-        rates = experiments.rate_table(results)
+        trials, stop = tune.search_in(folder, base, names, options.jobs)
+        rates = tuning.rate_table(trials)
         print(tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
             raise stop
@@ -397,10 +404,6 @@ def _run_all(
 
 def _in_order(found: Mapping[int, Result]) -> list[Result]:
     return [found[number] for number in sorted(found)]
-
-
-def _keep_rates(folder: Path, results: Sequence[Result]) -> None:
-    History(experiments.rate_table(results)).save_csv(folder / "rates.csv")
 
 
 def _keep_runs(folder: Path, results: Sequence[Result]) -> None:
@@ -480,21 +483,19 @@ def _rates(grid: Sequence[Experiment]) -> str:
     """Where the learning rates come from."""
     if all(e.lr is not None for e in grid):
         return "rates as given" if len({e.lr for e in grid}) > 1 else f"rate {grid[0].lr:g}"
-    untuned = sorted({e.rule for e in grid if e.lr is None and not experiments.default_rate(e)[1]})
-    kept = "rates from the grid kept in minifa/recipes/rates.csv"
-    if not untuned:
-        return kept
-    rate = next(e.rate() for e in grid if e.rule == untuned[0])  # the same for all that have none of their own
-    return f"rate {rate:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
-
-
-def _label(experiment: Experiment) -> str:
-    parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
-    return _as_file_name("-".join(parts))
-
-
-def _as_file_name(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+    asked = {e.rule: e for e in grid if e.lr is None}
+    kept = {rule: experiments.kept_rate(e) for rule, e in asked.items()}
+    untuned = sorted(rule for rule, row in kept.items() if row is None)
+    if untuned:
+        rate = asked[untuned[0]].rate()  # the same for all that have none of their own
+        return f"rate {rate:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
+    differ: dict[str, list[str]] = {}
+    for rule, row in kept.items():
+        if row is not None:
+            differ.setdefault(", ".join(experiments.rate_differences(asked[rule], row)), []).append(rule)
+    differ.pop("", None)
+    others = "; ".join(f"{', '.join(some)} with {setting}" for setting, some in differ.items())
+    return "rates from the grid kept in minifa/recipes/rates.csv" + (f", which was run for {others}" if others else "")
 
 
 # step
@@ -561,7 +562,7 @@ def _explore(options: argparse.Namespace) -> int:
     total = len(names) * (1 + options.train_updates)
     with tqdm(total=total, desc="explore", unit="update", disable=None) as bar:
         page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, bar.update)
-    name = f"explore-{_as_file_name(stem(experiment.data))}-{experiment.model}.html"
+    name = f"explore-{as_file_name(stem(experiment.data))}-{experiment.model}.html"
     path = explorer.write(page, options.out or Path("runs", name))
     print(f"written to {path} ({len(page) / 1e6:.1f} MB)\nopen it in a browser: {path.resolve().as_uri()}")
     return OK
@@ -660,6 +661,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": (_describe_train, "train one network under one rule, into a run folder", _train),
     "reproduce": (reproduce.describe, "make a published table again, beside the published numbers", reproduce.run),
+    "tune": (tune.describe, "search the learning rate of every rule, on held-out examples", tune.run),
     "sweep": (sweep.describe, "one recipe under many settings, a line of a table for each run", sweep.run),
     "step": (_describe_step, "walk through one training step, moment by moment, under any rule", _step),
     "explore": (

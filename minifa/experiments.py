@@ -1,5 +1,4 @@
-"""From a description of a run to its result: one experiment, many side by side on all cores, and the search for
-learning rates."""
+"""From a description of a run to its result: one experiment, and many side by side on all cores."""
 
 from __future__ import annotations
 
@@ -10,7 +9,6 @@ import importlib.resources
 import inspect
 import math
 import numbers
-import statistics
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -29,7 +27,6 @@ from .rules.base import Rule
 from .scalars import instance_of
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 
-GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # of one rule or row: all runs are written down before the first one is made
 MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
@@ -322,49 +319,7 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
 
 
-# Learning rates: every rule's default is the best of a printed grid, judged on held-out examples of the training set.
-
-
-def tuning_grid(base: Experiment, rule_names: Iterable[str], seeds: int, validation: float = 0.15) -> list[Experiment]:
-    """Every rule at every rate of the grid, without alignment, judged on a held-out part."""
-    return [
-        replace(base, rule=name, lr=rate, seed=base.seed + i, validation=validation, alignment=False)
-        for name in rule_names
-        for rate in GRID
-        for i in range(seeds)
-    ]
-
-
-def rate_table(results: Sequence[Result]) -> list[Row]:
-    """One row per rule and rate: mean and sd of the held-out score, and whether the rate was chosen (the best; in a
-    tie the smaller)."""
-    rows: list[Row] = []
-    for rule in dict.fromkeys(r.experiment.rule for r in results):
-        found: dict[float, list[Result]] = {}
-        for result in results:
-            if result.experiment.rule == rule and result.error is None:
-                found.setdefault(result.experiment.rate(), []).append(result)
-        means = {rate: statistics.fmean(r.score for r in some) for rate, some in found.items()}
-        best = max(sorted(means), key=lambda rate: means[rate], default=None)
-        for rate, some in sorted(found.items()):
-            experiment = some[0].experiment
-            scores = [r.score for r in some]
-            rows.append(
-                {
-                    "data": experiment.data,
-                    "model": experiment.model,
-                    "options": describe_options(experiment.model_options),
-                    "rule": rule,
-                    "weight_decay": experiment.decay(),
-                    "lr": rate,
-                    "mean": means[rate],
-                    "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-                    "seeds": len(some),
-                    "epochs": experiment.epochs,
-                    "chosen": int(rate == best),
-                }
-            )
-    return rows
+# Learning rates: every rule's default is the best of a grid that ships with the package (see `minifa.tuning`).
 
 
 def describe_options(options: Mapping[str, Any]) -> str:
@@ -377,26 +332,61 @@ def describe_options(options: Mapping[str, Any]) -> str:
 
 @functools.cache
 def kept_rates() -> list[Row]:
-    """The grid's table that ships with the package: every rate that was tried, and which were chosen."""
+    """The grids that ship with the package, a row for every rate that was tried (see `minifa.tuning.rate_table`)."""
     text = importlib.resources.files("minifa").joinpath("recipes/rates.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
-def default_rate(experiment: Experiment) -> tuple[float, bool]:
-    """(learning rate, whether the grid was run for this rule, model and data). Where it was not: `UNTUNED_RATE`, and
-    the optimizer's own default for others than sgd."""
-    if experiment.optimizer != "sgd":
-        make = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
-        return inspect.signature(make).parameters["lr"].default, False
+def kept_rate(experiment: Experiment) -> Row | None:
+    """The row of the rate that was chosen for this data, model, rule, decay and optimizer; None: no grid was run.
+
+    Where several grids were, the one whose epochs, then whose batch size and momentum, are the experiment's, or else
+    the one with the nearest number of epochs.
+    """
     wanted = {
         "data": experiment.data,
         "model": experiment.model,
-        "options": describe_options(experiment.model_options),
+        "options": describe_options(_changed_options(experiment)),
         "rule": experiment.rule,
-        "weight_decay": str(experiment.decay()),
+        "weight_decay": str(float(experiment.decay())),
+        "optimizer": experiment.optimizer,
         "chosen": "1",
     }
-    for row in kept_rates():
-        if all(row[key] == value for key, value in wanted.items()):
-            return float(row["lr"]), True
-    return UNTUNED_RATE, False
+    found = [row for row in kept_rates() if all(row[key] == value for key, value in wanted.items())]
+    return min(
+        found,
+        key=lambda row: (abs(math.log(int(row["epochs"]) / experiment.epochs)), len(rate_differences(experiment, row))),
+        default=None,
+    )
+
+
+def _changed_options(experiment: Experiment) -> dict[str, Any]:
+    """The model's options without those that are at their defaults."""
+    known = inspect.signature(lookup(MODELS, experiment.model, "model")).parameters
+    return {
+        key: value for key, value in experiment.model_options.items() if key not in known or value != known[key].default
+    }
+
+
+def rate_differences(experiment: Experiment, row: Row) -> list[str]:
+    """In what an experiment is not as the grid that a kept rate comes from: ``["15 epochs"]``, as the grid has it."""
+    options = dict(experiment.optimizer_options)
+    momentum = options.pop("momentum", "")
+    differ = [f"{row['epochs']} epochs"] if int(row["epochs"]) != experiment.epochs else []
+    differ += [f"batch size {row['batch_size']}"] if int(row["batch_size"]) != experiment.batch_size else []
+    differ += [f"momentum {row['momentum'] or 0}"] if row["momentum"] != str(momentum) else []
+    differ += [f"no {', '.join(options)}"] if options else []
+    differ += ["a constant schedule"] if experiment.schedule != "constant" else []
+    return differ + (["no augmentation"] if experiment.augmentation else [])
+
+
+def default_rate(experiment: Experiment) -> tuple[float, bool]:
+    """(learning rate, whether a grid was run for this rule, model, data and optimizer). Where it was not:
+    `UNTUNED_RATE` for sgd, and the optimizer's own default for others."""
+    row = kept_rate(experiment)
+    if row is not None:
+        return float(row["lr"]), True
+    if experiment.optimizer == "sgd":
+        return UNTUNED_RATE, False
+    make = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
+    return inspect.signature(make).parameters["lr"].default, False

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from . import rules
+from . import experiments, rules
 from .data import AUGMENTATIONS, DATASETS
+from .data.base import Dataset
 from .experiments import MOST_SEEDS, Experiment
+from .files import stem
 from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
@@ -218,3 +221,39 @@ def split_rules(text: str) -> list[str]:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"--rules names no rule, or one twice: {text!r}")
     return names
+
+
+def possible_rules(base: Experiment, names: Sequence[str], dataset: Dataset, leave_out: bool) -> list[str]:
+    """The rules that can be attached to the experiment's network.
+
+    Args:
+        base: of which the rule alone is changed.
+        names: descriptions of rules.
+        dataset: the experiment's.
+        leave_out: whether the others are left out, which is printed with the reason.
+
+    Raises:
+        ValueError: a rule cannot be attached and is not left out, or none can be.
+    """
+    left_out: dict[str, ValueError] = {}
+    for name in names:
+        try:
+            experiments.build(replace(base, rule=name), dataset)
+        except ValueError as error:
+            left_out[name] = error
+            if not leave_out or len(left_out) == len(names):
+                raise
+    for name, why in left_out.items():
+        print(f"left out {name}: {why}")
+    return [name for name in names if name not in left_out]
+
+
+def label(experiment: Experiment) -> str:
+    """Data, model and its options as part of a file's name."""
+    parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
+    return as_file_name("-".join(parts))
+
+
+def as_file_name(text: str) -> str:
+    """The text with a "_" for what not every file system takes in a name."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)

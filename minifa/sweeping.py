@@ -219,7 +219,7 @@ def lines_in(sweep: Sweep, folder: str | Path) -> list[Line]:
     place = Path(folder)
     if not (place / TABLE).is_file():
         return []
-    _refuse_another(place, _shared(sweep))
+    _refuse_another(place, "sweep", _shared(sweep))
     lines = ledgers.read_table(place / TABLE, columns(sweep))
     _check_numbers(lines, place / TABLE)
     return lines
@@ -245,12 +245,26 @@ def _is_number(cell: str) -> bool:
 
 
 def _claim(sweep: Sweep, place: Path) -> None:
-    """config.json says what all lines of the table share: a sweep in which that is another does not go on here."""
-    about = _shared(sweep)
-    if (place / "config.json").exists() or (place / TABLE).exists():
-        _refuse_another(place, about)
+    claim(place, "sweep", _shared(sweep), begun=(place / TABLE).exists())
+
+
+def claim(place: Path, kind: str, about: Mapping[str, Any], begun: bool) -> None:
+    """config.json says what all lines of a folder's table share: what differs in that does not continue here.
+
+    Args:
+        place: the folder.
+        kind: of the table, the entry of config.json.
+        about: what its lines share.
+        begun: whether the table is there already.
+
+    Raises:
+        ValueError: the folder holds another table of this kind.
+        DataFileError: it holds something else.
+    """
+    if begun or (place / "config.json").exists():
+        _refuse_another(place, kind, about)
     else:
-        runs.write_config(place, {"sweep": about})
+        runs.write_config(place, {kind: about})
 
 
 def _shared(sweep: Sweep) -> dict[str, Any]:
@@ -258,19 +272,21 @@ def _shared(sweep: Sweep) -> dict[str, Any]:
     return {"varied": list(sweep.varied), "dtype": str(backend.dtype()), **settings}
 
 
-def _refuse_another(place: Path, about: Mapping[str, Any]) -> None:
+def _refuse_another(place: Path, kind: str, about: Mapping[str, Any]) -> None:
     config = place / "config.json"
     try:
-        kept = json.loads(config.read_text(encoding="utf-8"))["sweep"]
+        kept = json.loads(config.read_text(encoding="utf-8"))[kind]
         asked = json.loads(json.dumps(about, default=str))
         differ = [key for key in {**kept, **asked} if kept.get(key) != asked.get(key)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataFileError(
-            f"{place} is no folder of a sweep ({type(error).__name__}: {error}): name another"
+            f"{place} is no folder of a {kind} ({type(error).__name__}: {error}): name another"
         ) from error
     if differ:
         told = "; ".join(f"{key} {_told(asked, key)} (there: {_told(kept, key)})" for key in differ)
-        raise ValueError(f"{place} holds another sweep: {told}. Name another folder, or ask for what it was begun with")
+        raise ValueError(
+            f"{place} holds another {kind}: {told}. Name another folder, or ask for what it was begun with"
+        )
 
 
 def _told(settings: Mapping[str, Any], key: str) -> str:

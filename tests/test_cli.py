@@ -68,20 +68,23 @@ def test_worker_processes_give_the_same_numbers(capsys):
     assert measured[0] == measured[1]  # in the order asked for, whichever process was quicker
 
 
-def test_tune_keeps_the_grid_and_uses_its_best(monkeypatch, capsys):
-    monkeypatch.setattr("minifa.experiments.GRID", (1e-4, 0.05))
+def test_tune_keeps_the_search_and_uses_its_best(monkeypatch, capsys):
+    monkeypatch.setattr("minifa.tuning.RATES", range(-8, -7))
+    monkeypatch.setattr("minifa.tuning.WIDEST", range(-8, -6))
     code = cli.main(["compare", *SMALL[:4], "--rules", "bp", "--seeds", "1", "--jobs", "1", "--tune", "--out", "tuned"])
     assert code == 0
     rates = rows_of("tuned/rates.csv")
-    assert [(float(r["lr"]), r["chosen"]) for r in rates] == [(1e-4, "0"), (0.05, "1")]  # 1e-4 learns next to nothing
-    assert {float(r["rate"]) for r in rows_of("tuned/runs.csv")} == {0.05}
+    assert [(float(r["lr"]), r["seeds"]) for r in rates] == [(1e-4, "5"), (3e-4, "5")]
+    (best,) = (r for r in rates if r["chosen"] == "1")
+    assert {r["rate"] for r in rows_of("tuned/runs.csv")} == {best["lr"]}
+    assert {r["seed"] for r in rows_of("tuned/trials.csv")} == {"100", "101", "102", "103", "104"}
 
 
 def test_where_the_rates_come_from_is_said(monkeypatch, capsys):
     """The kept grid, the default where no grid was run, or what was asked for."""
     monkeypatch.setattr(experiments, "run_many", lambda grid, jobs: (one for one in ()))
     told = {}
-    for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"]):
+    for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"], ["--epochs", "60"]):
         assert cli.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
         told[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
     assert told["bp,fa"] == "rates from the grid kept in minifa/recipes/rates.csv"
@@ -89,6 +92,10 @@ def test_where_the_rates_come_from_is_said(monkeypatch, capsys):
         f"rate {experiments.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"
     )
     assert told["0.05"] == "rate 0.05"
+    assert told["60"] == (
+        "rates from the grid kept in minifa/recipes/rates.csv, which was run for bp, usf, frsf, fa, shallow with "
+        "15 epochs"
+    )
 
 
 def test_of_all_rules_those_that_cannot_work_here_are_left_out_with_the_reason(monkeypatch, capsys):

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, cli, experiments, explorer, files, interrupts, keeping, logs, runs, stepping
+from minifa import checkpoints, cli, experiments, explorer, files, interrupts, keeping, logs, runs, stepping, tuning
 from minifa.data.npz import write_arrays
 from minifa.experiments import Experiment
 from minifa.training import History
@@ -311,12 +311,12 @@ def test_a_signal_in_the_grid_keeps_the_rates_and_compares_nothing(monkeypatch, 
         return make(experiment)
 
     monkeypatch.setattr(experiments, "run", run)
-    monkeypatch.setattr(experiments, "GRID", (0.1, 0.2, 0.3))
+    monkeypatch.setattr(tuning, "RATES", range(-2, 1))
     given = ["--model", "mlp", "--hidden", "4", "--rules", "bp", "--epochs", "1", "--seeds", "1", "--jobs", "1"]
     assert cli.main(["compare", *given, "--tune", "--out", "c"]) == 130
-    assert made == [0.1, 0.2, 0.3] and not Path("c/runs.csv").exists()
+    assert made == [0.1, 0.1, 0.3] and not Path("c/runs.csv").exists()
     with open("c/rates.csv", encoding="utf-8", newline="") as file:
-        assert [row["lr"] for row in csv.DictReader(file)] == ["0.1", "0.2"]
+        assert [(row["lr"], row["seeds"]) for row in csv.DictReader(file)] == [("0.1", "2")]
     assert "0.1" in capsys.readouterr().out
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minifa import cli, experiments, workers
+from minifa import cli, experiments, tuning, workers
 from minifa.experiments import Experiment, run_many
 
 XOR = Experiment(data="xor", model="tiny", lr=0.1, epochs=1, alignment=False)
@@ -129,12 +129,13 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
     make = experiments.run
 
     def fails(experiment):
-        if experiment.rule == "fa" or experiment.rate() == 0.5:
+        if experiment.rule == "fa":
             raise OSError("gone")
         return make(experiment)
 
     monkeypatch.setattr(experiments, "run", fails)
-    monkeypatch.setattr(experiments, "GRID", (0.1, 0.5))
+    monkeypatch.setattr(tuning, "RATES", range(-2, -1))  # 0.1
+    monkeypatch.setattr(tuning, "WIDEST", range(-2, -1))
     given = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "1"]
     assert cli.main(["compare", *given, "--lr", "0.1", "--out", "both"]) == cli.FAILED
     table = (tmp_path / "both/table.txt").read_text(encoding="utf-8")

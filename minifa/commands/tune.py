@@ -1,0 +1,123 @@
+"""minifa tune: the learning rate of every rule, from a grid that is judged on held-out examples."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from .. import backend, data, ledgers, rules, runs, tables, tuning
+from ..data.base import DataFileError
+from ..exits import FAILED, OK
+from ..experiments import Experiment
+from ..files import write_whole
+from ..interrupts import exit_code
+from ..options import add_setting, at_least_one, label, make_experiment, possible_rules, split_rules
+from ..sweeping import claim
+from ..training import History
+from ..tuning import Trial
+
+COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
+OWN = ("rule", "lr", "seed", "validation", "alignment", "data_dir")  # the search's own, or of no consequence
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Search the learning rate of every rule: half-decade steps under two seeds, then the best and its neighbours "
+        "under five, on held-out training examples. The same command resumes a search that was interrupted."
+    )
+    add_setting(command)
+    command.add_argument(
+        "--rules",
+        default="all",
+        help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options: fa:sparsity=0.5",
+    )
+    command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
+    command.add_argument(
+        "--out", help="folder of the tables (default: runs/tune-DATA-MODEL); a search there is resumed"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    names = split_rules(options.rules)
+    base = make_experiment(options, names[0])
+    dataset = data.load(base.data, base.data_dir)
+    names = possible_rules(base, names, dataset, options.rules == "all")
+    folder = Path(options.out or f"runs/tune-{label(base)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with runs.locked(folder):
+        trials, stop = search_in(folder, base, names, options.jobs)
+        rates = tuning.rate_table(trials)
+        if rates:
+            text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
+            write_whole(folder / "table.txt", text + "\n")
+            print(text)
+    failed = [trial for trial in trials if trial.error is not None]
+    for trial in failed:
+        print(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}", file=sys.stderr)
+    if stop is not None:
+        print(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes", file=sys.stderr)
+        return exit_code(stop)
+    print(f"written to {folder}")
+    return FAILED if failed else OK
+
+
+def search_in(
+    folder: Path, base: Experiment, names: Sequence[str], jobs: int | None
+) -> tuple[list[Trial], KeyboardInterrupt | None]:
+    """Run the search and keep every trial in ``trials.csv`` and the table of rates in ``rates.csv`` as they come.
+
+    Args:
+        folder: it exists; trials that it holds are not run again.
+        base, names, jobs: as for `minifa.tuning.search`.
+
+    Returns:
+        The trials, and what cut the search short, Ctrl-C or SIGTERM; None: nothing did.
+
+    Raises:
+        ValueError: the folder holds the search of another setting.
+        DataFileError: its table is damaged.
+    """
+    from tqdm import tqdm
+
+    trials = _open(folder, base)
+    with tqdm(desc="tune", unit="run", initial=len(trials), disable=None) as bar:
+        try:
+            with contextlib.closing(tuning.search(base, names, list(trials), jobs)) as coming:
+                for trial in coming:
+                    trials.append(trial)
+                    _keep(folder, trials)
+                    bar.set_postfix_str(f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}")
+                    bar.update()
+        except KeyboardInterrupt as stop:
+            return trials, stop
+    return trials, None
+
+
+def _keep(folder: Path, trials: Sequence[Trial]) -> None:
+    e, trial = trials[-1].experiment, trials[-1]
+    error = " ".join((trial.error or "").split())
+    ledgers.append(
+        folder / "trials.csv",
+        [e.rule, repr(e.rate()), str(e.seed), repr(trial.score), str(int(trial.diverged)), error],
+    )
+    History(tuning.rate_table(trials)).save_csv(folder / "rates.csv")
+
+
+def _open(folder: Path, base: Experiment) -> list[Trial]:
+    """The trials in the folder, of a search that was interrupted; it is begun where there is none."""
+    table = folder / "trials.csv"
+    config = {key: value for key, value in asdict(base).items() if key not in OWN}
+    claim(folder, "tune", {**config, "dtype": str(backend.dtype())}, begun=table.exists())
+    return [_read(base, line, table) for line in ledgers.open_table(table, COLUMNS)]
+
+
+def _read(base: Experiment, line: Mapping[str, str], table: Path) -> Trial:
+    try:
+        experiment = tuning.run_of(base, line["rule"], tuning.EXPONENTS[float(line["lr"])], int(line["seed"]))
+        return Trial(experiment, float(line["score"]), bool(int(line["diverged"])), line["error"] or None)
+    except (ValueError, KeyError) as error:
+        raise DataFileError(f"'{table}' has a line that is not a trial: {dict(line)}") from error
