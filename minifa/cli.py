@@ -433,6 +433,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
         "weight angle: between W and B, mean over layers;\n"
         "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
+        + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
     )
     print(f"{table}\n\n{legend}{note}\n")
     write_whole(folder / "table.txt", f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n")

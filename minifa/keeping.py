@@ -129,8 +129,9 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
         data: its data set, where it is loaded already.
 
     Returns:
-        ``test_loss``, ``test_accuracy`` (with classes), ``test_examples``, ``epochs``, ``best_epoch`` (the epoch whose
-        network was measured), ``seconds`` of training, ``diverged``, and the data set's ``note``.
+        ``test_loss``, ``test_accuracy`` and ``class_accuracies`` (with classes), ``test_examples``, ``epochs``,
+        ``best_epoch`` (the epoch whose network was measured), ``seconds`` of training, ``diverged``, and the data set's
+        ``note``.
 
     Raises:
         Stopped: a signal came; all is saved.
@@ -204,8 +205,10 @@ def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Train
     if experiment.validation:
         best = checkpoints.load(folder / "best.ckpt", trainer).training["epoch"]
     measured = {f"test_{key}": value for key, value in trainer.evaluate(data.test).items()}
+    by_class = [None if one is None else round(one, 6) for one in trainer.class_accuracies(data.test)]
     facts = {"test_examples": len(data.test), "epochs": epochs, "best_epoch": best, "seconds": round(seconds, 1)}
-    return {**measured, **facts, "diverged": diverged, "note": data.note}
+    classes = {"class_accuracies": by_class} if by_class else {}
+    return {**measured, **classes, **facts, "diverged": diverged, "note": data.note}
 
 
 def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:

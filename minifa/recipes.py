@@ -98,6 +98,7 @@ class Recipe:
         experiment: the run it describes.
         title, source, note: what it is, whose it is, and what to keep in mind; may be empty.
         measure: of its table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
+        reach: an accuracy; the table has the epoch at which each run first reaches it. None: it has not.
         published_by: whose numbers stand in the table.
         rows: of the table; empty: it is none.
         changes: what was set in the place of what the file says, ``"training.epochs=20"``.
@@ -109,6 +110,7 @@ class Recipe:
     source: str = ""
     note: str = ""
     measure: str = "accuracy"
+    reach: float | None = None
     published_by: str = ""
     rows: tuple[TableRow, ...] = ()
     changes: tuple[str, ...] = ()
@@ -235,7 +237,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
 
 def take_apart(
     text: str, changes: Sequence[str], place: str, problems: Problems
-) -> tuple[dict[str, str], Settings, dict[str, Any]]:
+) -> tuple[dict[str, Any], Settings, dict[str, Any]]:
     """(title, source and note; the settings, changed, not yet checked; the sections of a table or a sweep as they
     stand).
 
@@ -397,6 +399,7 @@ def _table(
         return {}, ()
     checks: dict[str, Callable[[Any], Any]] = {
         "measure": checking.known(MEASURES, "measure"),
+        "reach": checking.number(0, 1),
         "published_by": checking.word,
         "seeds": checking.whole(1, experiments.MOST_SEEDS),
     }

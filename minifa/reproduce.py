@@ -27,7 +27,7 @@ from .text import table
 from .training import History, Row
 
 NOTES_WIDE = 120  # letters in a line under the table
-COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "minutes")
+COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,8 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
             found.update(
                 _compare([_score(one, recipe.measure) for one in fine], fine[0], recipe.measure, row.published)
             )
+            if recipe.reach is not None:
+                found["reached"] = " ".join(_epoch_of(one.task, recipe.reach) for one in mine if one.result is not None)
             found["seconds"] = statistics.fmean(one["seconds"] for one in fine)
             found["diverged"] = sum(bool(one["diverged"]) for one in fine)
         errors = [f"seed {one.task.experiment.seed}: {one.error}" for one in mine if one.error is not None]
@@ -210,6 +212,13 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
             found["error"] = "; ".join(errors)
         rows.append(found)
     return rows
+
+
+def _epoch_of(task: Task, accuracy: float) -> str:
+    """The first epoch with this accuracy on held-out examples (without those: on the test set); "-": none."""
+    column = "validation_accuracy" if task.experiment.validation else "test_accuracy"
+    history = History.read_csv(task.folder / "history.csv")
+    return next((str(row["epoch"]) for row in history if row.get(column, 0.0) >= accuracy), "-")
 
 
 def _score(result: Row, measure: str) -> float:
@@ -266,6 +275,7 @@ def _cells(row: Row) -> list[str]:
         here or "failed",
         number("difference", "+.2f"),
         number("standard_error"),
+        row.get("reached", ""),
         minutes,
     ]
 
@@ -291,6 +301,8 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
         notes.append(
             "s.e.: of the difference, from the spread of our seeds (at least a test score's own), taken as theirs too"
         )
+    if recipe.reach is not None:
+        notes.append(f"reached: the first epoch with an accuracy of {recipe.reach:g}, seed by seed; -: not reached")
     if recipe.published_by:
         notes.append(f"published: {recipe.published_by}")
     if recipe.changes:

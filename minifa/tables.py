@@ -71,6 +71,17 @@ def mean_sd(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
+def sampling_error(examples: int) -> str:
+    """How uncertain an accuracy is for having been measured on so many examples, sqrt(p (1 - p) / n), in words.
+
+    >>> from minifa.tables import sampling_error
+    >>> sampling_error(360)
+    '360 test examples alone give a score a standard error of 0.007 at 0.98, 0.011 at 0.95, 0.026 at 0.50'
+    """
+    errors = ", ".join(f"{math.sqrt(p * (1 - p) / examples):.3f} at {p:.2f}" for p in (0.98, 0.95, 0.5))
+    return f"{examples:,} test examples alone give a score a standard error of {errors}"
+
+
 def ms_per_step(result: Result) -> float:
     """Median time of a training step in milliseconds, measurements between epochs not counted."""
     seconds = [row["seconds"] for row in result.history if "seconds" in row]

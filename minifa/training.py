@@ -10,7 +10,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -386,13 +386,10 @@ class Trainer:
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
-        _check_examples(examples)
         total: Any = 0.0
         correct: Any = 0
-        with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(examples), batch_size):
-                x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
-                output = self.net.forward(backend.asarray(shown(x, self.augmentation), self.net.dtype))
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            for output, y in self._outputs(examples, batch_size):
                 target = self.loss.target(y, output)
                 total = total + self.loss(output, target)[0].sum()
                 correct = correct + count_correct(output, target)
@@ -400,6 +397,29 @@ class Trainer:
         if examples.y.ndim == 1:
             found["accuracy"] = int(correct) / len(examples)
         return found
+
+    def class_accuracies(self, examples: Examples, batch_size: int = 256) -> list[float | None]:
+        """The accuracy on the examples of each class, by the class's number; None for a class without examples. Empty
+        where there are no classes. Changes nothing in the network."""
+        if examples.y.ndim != 1:
+            return []
+        predicted: list[numpy.ndarray] = []
+        n_out = 0
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            for output, _ in self._outputs(examples, batch_size):
+                predicted.append(backend.to_host(xp.argmax(output, axis=1)))
+                n_out = output.shape[1]
+        correct = numpy.concatenate(predicted) == examples.y
+        members = [correct[examples.y == k] for k in range(n_out)]
+        return [float(one.mean()) if len(one) else None for one in members]
+
+    def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
+        """The network's outputs in evaluation, batch by batch, with the targets."""
+        _check_examples(examples)
+        with self.net.preserved():
+            for start in range(0, len(examples), batch_size):
+                x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
+                yield self.net.forward(backend.asarray(shown(x, self.augmentation), self.net.dtype)), y
 
 
 def _check_examples(examples: Any) -> None:

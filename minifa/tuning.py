@@ -1,6 +1,6 @@
 """The search for a learning rate: every rule at rates half a decade apart, judged on held-out training examples.
 
-    1. every rate from 1e-5 to 1 under two seeds;
+    1. every rate of a range, by default from 1e-5 to 1, under two seeds;
     2. while the best rate is the smallest or the largest one tried, one more beside it;
     3. the best rate and its two neighbours under five seeds, again where that makes another rate the best.
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from .experiments import Experiment, Result, describe_options, run_many
 from .training import Row
 
-RATES = range(-10, 1)  # exponents k of the rates that are always tried: k / 2 is the power of ten (see `rate`)
+RATES = range(-10, 1)  # exponents k of the rates that are tried first: k / 2 is the power of ten (see `rate`)
 WIDEST = range(-16, 7)  # a search goes no further than these: 1e-8 to 1e3
 FIRST_SEED, FEW_SEEDS, MANY_SEEDS = 100, 2, 5
 HELD_OUT = 0.15  # share of the training set
@@ -58,7 +58,11 @@ EXPONENTS = {rate(k): k for k in WIDEST}
 
 
 def search(
-    base: Experiment, rules: Iterable[str], trials: Sequence[Trial] = (), jobs: int | None = None
+    base: Experiment,
+    rules: Iterable[str],
+    trials: Sequence[Trial] = (),
+    jobs: int | None = None,
+    first: Sequence[int] | None = None,
 ) -> Generator[Trial, None, None]:
     """Run the search for every rule and yield each trial as it ends.
 
@@ -67,6 +71,7 @@ def search(
         rules: descriptions of rules.
         trials: of an earlier search that was interrupted; they are not run again.
         jobs: processes, as for `minifa.experiments.run_many`.
+        first: exponents of the rates that are tried first; None: `RATES`.
 
     >>> from minifa.experiments import Experiment
     >>> from minifa import tuning
@@ -76,7 +81,7 @@ def search(
     """
     known, names = list(trials), list(rules)
     while True:
-        wanted = [one for name in names for one in next_runs(base, name, known)]
+        wanted = [one for name in names for one in next_runs(base, name, known, first)]
         if not wanted:
             return
         with contextlib.closing(run_many(wanted, jobs)) as results:
@@ -89,10 +94,12 @@ def _trial(result: Result) -> Trial:
     return Trial(result.experiment, result.score, result.diverged, result.error)
 
 
-def next_runs(base: Experiment, rule: str, trials: Sequence[Trial]) -> list[Experiment]:
+def next_runs(
+    base: Experiment, rule: str, trials: Sequence[Trial], first: Sequence[int] | None = None
+) -> list[Experiment]:
     """The runs that the search of one rule makes next, given those that it has made; none: it is finished."""
     found = by_exponent(rule, trials)
-    wanted = _missing(base, rule, found, RATES, FEW_SEEDS)
+    wanted = _missing(base, rule, found, RATES if first is None else first, FEW_SEEDS)
     if wanted:
         return wanted
     best = best_exponent(found)

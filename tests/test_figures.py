@@ -427,8 +427,10 @@ def test_where_a_run_diverged_there_is_a_cross_and_the_others_go_on():
     (cross,) = [c for c in axes.collections if isinstance(c, PathCollection)]
     assert cross.get_offsets().tolist() == [[1.0, 1e30]]
     assert axes.get_ylim() == (0, 3)  # the start stays readable
-    assert "diverged" in words(figure)
+    assert "diverged: from there, the mean of the other seeds" in words(figure)
     assert "diverged" not in words(figures.learning_curves([result("fa", 0, 0.5)]))
+    (alone,) = (one for one in some if one.diverged)
+    assert "diverged" in words(figures.learning_curves([alone])).splitlines()  # no other seed goes on
 
 
 def test_alignment_curves_show_every_quantity_of_every_layer_with_its_start():

@@ -96,6 +96,42 @@ def test_a_change_that_no_row_would_follow_is_refused_and_others_are_told(table)
     assert "changed from the recipe: rule=usf, training.epochs=1" in text
 
 
+def test_the_epoch_that_reaches_an_accuracy_is_shown_seed_by_seed(tmp_path):
+    text = TABLE.replace('measure = "accuracy"', 'measure = "accuracy"\nreach = 0.75')
+    recipe = recipes.parse(text.replace("epochs = 4", "epochs = 12"))
+    outcomes = outcomes_of(recipe, tmp_path)
+    (bp, fa) = reproduce.rows_of(recipe, outcomes)
+    for row in (bp, fa):
+        for seed, shown in enumerate(row["reached"].split()):
+            history = runs.read_results(tmp_path / f"{row['row']}-seed{seed}")[0].history
+            first = [one["epoch"] for one in history if one["test_accuracy"] >= 0.75][:1]
+            assert shown == (str(first[0]) if first else "-")
+    assert len(bp["reached"].split()) == 2 and bp["reached"] != "- -"
+    told = reproduce.table_text(recipe, [bp, fa], outcomes)
+    assert "reached: the first epoch with an accuracy of 0.75, seed by seed" in told and bp["reached"] in told
+    plain = recipes.parse(TABLE)
+    assert "reached" not in reproduce.table_text(plain, reproduce.rows_of(plain, outcomes), outcomes)
+
+
+def test_the_accuracy_of_every_class_is_kept(tmp_path):
+    experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.1, epochs=1)
+    result = keeping.run_in(tmp_path / "run", experiment)
+    test = data.load("digits").test
+    net = runs.open_run(tmp_path / "run")[0]
+    right = net.predict(test.x).argmax(axis=1) == test.y
+    assert result["class_accuracies"] == [pytest.approx(right[test.y == k].mean(), abs=1e-6) for k in range(10)]
+    assert min(result["class_accuracies"]) < result["test_accuracy"] < max(result["class_accuracies"]) <= 1
+    assert keeping.finished(tmp_path / "run", experiment) == result
+
+
+def test_without_classes_there_are_no_class_accuracies(tmp_path):
+    result = keeping.run_in(
+        tmp_path / "run",
+        Experiment(data="lillicrap", model="linear_task", lr=0.001, batch_size=64, epochs=1, alignment=False),
+    )
+    assert "class_accuracies" not in result and "test_accuracy" not in result
+
+
 def test_a_recipe_without_a_table_is_refused():
     with pytest.raises(ValueError, match="has no table"):
         reproduce.plan(recipes.parse(""), "out")

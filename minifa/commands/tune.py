@@ -35,10 +35,27 @@ def describe(command: argparse.ArgumentParser) -> None:
         default="all",
         help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options: fa:sparsity=0.5",
     )
+    command.add_argument(
+        "--rates",
+        type=rate_range,
+        metavar="LOWEST:HIGHEST",
+        help="tried first (default: 1e-5:1); widened where the best is at its edge",
+    )
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument(
         "--out", help="folder of the tables (default: runs/tune-DATA-MODEL); a search there is resumed"
     )
+
+
+def rate_range(text: str) -> range:
+    """Exponents of the rates from ``1e-4:1e-2``; both ends are rates of the grid, 1eN or 3eN."""
+    try:
+        lowest, highest = (tuning.EXPONENTS[float(part)] for part in text.split(":"))
+    except (ValueError, KeyError):
+        lowest, highest = 1, 0
+    if lowest > highest:
+        raise argparse.ArgumentTypeError(f"expected two rates as 1e-4:3e-2, of 1 or 3 times a power of ten, got {text}")
+    return range(lowest, highest + 1)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
-        trials, stop = search_in(folder, base, names, options.jobs)
+        trials, stop = search_in(folder, base, names, options.jobs, options.rates)
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
@@ -66,13 +83,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def search_in(
-    folder: Path, base: Experiment, names: Sequence[str], jobs: int | None
+    folder: Path, base: Experiment, names: Sequence[str], jobs: int | None, first: Sequence[int] | None = None
 ) -> tuple[list[Trial], KeyboardInterrupt | None]:
     """Run the search and keep every trial in ``trials.csv`` and the table of rates in ``rates.csv`` as they come.
 
     Args:
         folder: it exists; trials that it holds are not run again.
-        base, names, jobs: as for `minifa.tuning.search`.
+        base, names, jobs, first: as for `minifa.tuning.search`.
 
     Returns:
         The trials, and what cut the search short, Ctrl-C or SIGTERM; None: nothing did.
@@ -86,7 +103,7 @@ def search_in(
     trials = _open(folder, base)
     with tqdm(desc="tune", unit="run", initial=len(trials), disable=None) as bar:
         try:
-            with contextlib.closing(tuning.search(base, names, list(trials), jobs)) as coming:
+            with contextlib.closing(tuning.search(base, names, list(trials), jobs, first)) as coming:
                 for trial in coming:
                     trials.append(trial)
                     _keep(folder, trials)

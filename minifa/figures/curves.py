@@ -33,7 +33,8 @@ Groups = Mapping[str, Sequence[Result]]
 
 def learning_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
     """Accuracy (where there are classes) and loss while training: a line per rule, the mean over seeds, with a band
-    from the lowest to the highest seed. A cross marks where a run diverged.
+    from the lowest to the highest seed. A cross marks where a run diverged; from there the mean is over the other
+    seeds, the survivors, and says more good of the rule than it should.
 
     Args:
         results: of `minifa.experiments.run_many`, or a list of what `minifa.experiments.run` gave.
@@ -268,8 +269,11 @@ def _name_rules(figure: Figure, groups: Groups, dark: bool, starts: bool = False
     plain: dict[str, Any] = {"color": muted(), "linestyle": "none"}
     if starts:
         handles.append(Line2D([], [], label="start, by theory", **plain, **HOLLOW))
-    if any(r.diverged for some in groups.values() for r in some):
-        handles.append(Line2D([], [], label="diverged", marker="x", markersize=6, markeredgewidth=2, **plain))
+    diverged = [some for some in groups.values() if any(r.diverged for r in some)]
+    if diverged:
+        alone = all(len(some) == 1 for some in diverged)
+        label = "diverged" if alone else "diverged: from there, the mean of the other seeds"
+        handles.append(Line2D([], [], label=label, marker="x", markersize=6, markeredgewidth=2, **plain))
     widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, nearly
     columns = len(handles) if sum(widths) < WIDTH else int(WIDTH / max(widths))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
