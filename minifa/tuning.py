@@ -63,6 +63,7 @@ def search(
     trials: Sequence[Trial] = (),
     jobs: int | None = None,
     first: Sequence[int] | None = None,
+    seeds: int = MANY_SEEDS,
 ) -> Generator[Trial, None, None]:
     """Run the search for every rule and yield each trial as it ends.
 
@@ -72,6 +73,7 @@ def search(
         trials: of an earlier search that was interrupted; they are not run again.
         jobs: processes, as for `minifa.experiments.run_many`.
         first: exponents of the rates that are tried first; None: `RATES`.
+        seeds: of the best rate and its neighbours, from two up.
 
     >>> from minifa.experiments import Experiment
     >>> from minifa import tuning
@@ -81,7 +83,7 @@ def search(
     """
     known, names = list(trials), list(rules)
     while True:
-        wanted = [one for name in names for one in next_runs(base, name, known, first)]
+        wanted = [one for name in names for one in next_runs(base, name, known, first, seeds)]
         if not wanted:
             return
         with contextlib.closing(run_many(wanted, jobs)) as results:
@@ -95,7 +97,11 @@ def _trial(result: Result) -> Trial:
 
 
 def next_runs(
-    base: Experiment, rule: str, trials: Sequence[Trial], first: Sequence[int] | None = None
+    base: Experiment,
+    rule: str,
+    trials: Sequence[Trial],
+    first: Sequence[int] | None = None,
+    seeds: int = MANY_SEEDS,
 ) -> list[Experiment]:
     """The runs that the search of one rule makes next, given those that it has made; none: it is finished."""
     found = by_exponent(rule, trials)
@@ -106,9 +112,7 @@ def next_runs(
     if best is None:  # every run failed
         return []
     neighbours = [k for k in (best - 1, best + 1) if k in WIDEST]
-    return _missing(base, rule, found, neighbours, FEW_SEEDS) or _missing(
-        base, rule, found, [best, *neighbours], MANY_SEEDS
-    )
+    return _missing(base, rule, found, neighbours, FEW_SEEDS) or _missing(base, rule, found, [best, *neighbours], seeds)
 
 
 def _missing(base: Experiment, rule: str, found: Trials, exponents: Iterable[int], seeds: int) -> list[Experiment]:

@@ -167,6 +167,13 @@ def test_a_range_of_rates(told, capsys):
     assert "expected two rates as 1e-4:3e-2" in capsys.readouterr().err
 
 
+def test_fewer_seeds_for_the_best(told):
+    assert cli.main(["tune", *GIVEN, "--rates", "1e-3:1e-1", "--seeds", "3", "--out", "t"]) == 0
+    assert {row["lr"]: row["seeds"] for row in rows_of("t/rates.csv") if row["rule"] == "fa"} == {
+        "0.001": "2", "0.003": "3", "0.01": "3", "0.03": "3", "0.1": "2"
+    }  # fmt: skip
+
+
 def test_another_setting_does_not_continue_a_search(told, capsys):
     assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0
     assert cli.main(["tune", *GIVEN, "--batch-size", "32", "--out", "t"]) == 2

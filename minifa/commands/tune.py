@@ -15,7 +15,7 @@ from ..exits import FAILED, OK
 from ..experiments import Experiment
 from ..files import write_whole
 from ..interrupts import exit_code
-from ..options import add_setting, at_least_one, label, make_experiment, possible_rules, split_rules
+from ..options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
 from ..sweeping import claim
 from ..training import History
 from ..tuning import Trial
@@ -40,6 +40,12 @@ def describe(command: argparse.ArgumentParser) -> None:
         type=rate_range,
         metavar="LOWEST:HIGHEST",
         help="tried first (default: 1e-5:1); widened where the best is at its edge",
+    )
+    command.add_argument(
+        "--seeds",
+        type=count(tuning.FEW_SEEDS),
+        default=tuning.MANY_SEEDS,
+        help=f"of the best rate and its neighbours; the others have {tuning.FEW_SEEDS}",
     )
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument(
@@ -66,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
-        trials, stop = search_in(folder, base, names, options.jobs, options.rates)
+        trials, stop = search_in(folder, base, names, options.jobs, options.rates, options.seeds)
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
@@ -83,13 +89,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def search_in(
-    folder: Path, base: Experiment, names: Sequence[str], jobs: int | None, first: Sequence[int] | None = None
+    folder: Path,
+    base: Experiment,
+    names: Sequence[str],
+    jobs: int | None,
+    first: Sequence[int] | None = None,
+    seeds: int = tuning.MANY_SEEDS,
 ) -> tuple[list[Trial], KeyboardInterrupt | None]:
     """Run the search and keep every trial in ``trials.csv`` and the table of rates in ``rates.csv`` as they come.
 
     Args:
         folder: it exists; trials that it holds are not run again.
-        base, names, jobs, first: as for `minifa.tuning.search`.
+        base, names, jobs, first, seeds: as for `minifa.tuning.search`.
 
     Returns:
         The trials, and what cut the search short, Ctrl-C or SIGTERM; None: nothing did.
@@ -103,7 +114,7 @@ def search_in(
     trials = _open(folder, base)
     with tqdm(desc="tune", unit="run", initial=len(trials), disable=None) as bar:
         try:
-            with contextlib.closing(tuning.search(base, names, list(trials), jobs, first)) as coming:
+            with contextlib.closing(tuning.search(base, names, list(trials), jobs, first, seeds)) as coming:
                 for trial in coming:
                     trials.append(trial)
                     _keep(folder, trials)
