@@ -1,0 +1,181 @@
+"""The same comparison in PyTorch, written independently: a peer beside the tables of `minifa compare`.
+
+    python tutorials/results/peer.py --seeds 5
+    python tutorials/results/peer.py --seeds 3 --rules bp,fa --optimizer adam --epochs 150 --lr 0.001
+
+Nothing of minifa's engine is used: layers, losses and optimizers are PyTorch's, the feedback is an
+`torch.autograd.Function`, and initial weights, feedback and the order of the examples are PyTorch's own draws. From
+minifa come the digits and the learning rates. Needs ``pip install torch==2.13.0``.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import minifa as mf
+from minifa.experiments import Experiment
+from minifa.tables import mean_sd
+from minifa.text import table
+
+
+class ConvolutionWithFeedback(torch.autograd.Function):
+    """A convolution whose error goes down through B."""
+
+    @staticmethod
+    def forward(ctx, x, W, B):
+        ctx.save_for_backward(x, W, B)
+        return functional.conv2d(x, W, padding=1)
+
+    @staticmethod
+    def backward(ctx, delta):
+        x, W, B = ctx.saved_tensors
+        below = nn.grad.conv2d_input(x.shape, B, delta, padding=1)
+        return below, nn.grad.conv2d_weight(x, W.shape, delta, padding=1), None
+
+
+class LinearWithFeedback(torch.autograd.Function):
+    """A linear layer whose error goes down through B."""
+
+    @staticmethod
+    def forward(ctx, x, W, B):
+        ctx.save_for_backward(x, W, B)
+        return x @ W.T
+
+    @staticmethod
+    def backward(ctx, delta):
+        x, W, B = ctx.saved_tensors
+        return delta @ B, delta.T @ x, None
+
+
+def strict(W):
+    """W's signs with one magnitude, of W's norm."""
+    signs = W.sign()
+    return signs * (W.norm() / signs.norm())
+
+
+FEEDBACK = {  # B from W and a matrix M that was drawn once, like W
+    "bp": lambda W, M: W,
+    "fa": lambda W, M: M,
+    "usf": lambda W, M: strict(W),
+    "frsf": lambda W, M: M.abs() * W.sign(),
+}
+RULES = (*FEEDBACK, "dfa", "shallow")
+
+
+class Net(nn.Module):
+    """``depth`` 3x3 convolutions of 16 channels, ReLU, pooling after every second one, a linear layer: He-normal
+    weights, biases at 0."""
+
+    def __init__(self, rule, depth, batch_norm):
+        super().__init__()
+        self.rule, size, below = rule, 8, 1
+        self.weights, self.biases, self.norms = nn.ParameterList(), nn.ParameterList(), nn.ModuleList()
+        self.drawn, self.pools, units = [], [], []
+        for i in range(depth):
+            self._add((16, below, 3, 3), below * 9)
+            self.norms.append(nn.BatchNorm2d(16) if batch_norm else nn.Identity())
+            below = 16
+            units.append(16 * size * size)
+            self.pools.append(i % 2 == 1 and size >= 4 and i < depth - 1)
+            size = size // 2 if self.pools[-1] else size
+        self._add((10, 16 * size * size), 16 * size * size)
+        self.direct = [(2 * torch.rand(count, 10) - 1) / count**0.5 for count in units]  # Nokland's F
+
+    def _add(self, shape, fan_in):
+        sd = (2 / fan_in) ** 0.5
+        self.weights.append(nn.Parameter(sd * torch.randn(shape)))
+        self.biases.append(nn.Parameter(torch.zeros(shape[0])))
+        self.drawn.append(sd * torch.randn(shape))
+
+    def forward(self, x):
+        """The output; ``self.taught`` has the activations at which direct feedback teaches."""
+        self.taught = []
+        cut = self.rule in ("dfa", "shallow")
+        for i, (W, M) in enumerate(zip(list(self.weights)[:-1], self.drawn, strict=False)):
+            B = FEEDBACK.get(self.rule, FEEDBACK["bp"])(W.detach(), M)
+            x = ConvolutionWithFeedback.apply(x, W, B) + self.biases[i].reshape(-1, 1, 1)
+            x = functional.relu(self.norms[i](x))
+            self.taught.append(x)
+            x = x.detach() if cut else x
+            x = functional.max_pool2d(x, 2) if self.pools[i] else x
+        B = FEEDBACK.get(self.rule, FEEDBACK["bp"])(self.weights[-1].detach(), self.drawn[-1])
+        return LinearWithFeedback.apply(x.flatten(1), self.weights[-1], B) + self.biases[-1]
+
+    def gradients(self, x, y):
+        output = self(x)
+        functional.cross_entropy(output, y).backward()
+        if self.rule == "dfa":
+            error = (output.detach().softmax(1) - functional.one_hot(y, 10)) / len(y)
+            for activation, F in zip(self.taught, self.direct, strict=True):
+                activation.backward((error @ F.T).reshape(activation.shape))
+
+
+def accuracies(experiment, data):
+    """Test accuracy after every epoch."""
+    torch.manual_seed(experiment.seed)
+    net = Net(experiment.rule, experiment.model_options.get("depth", 6), experiment.model_options.get("batch_norm"))
+    make = {"sgd": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), "adam": torch.optim.Adam}[experiment.optimizer]
+    optimizer = make(net.parameters(), lr=experiment.rate())
+    (x, y), (x_test, y_test) = (
+        (torch.from_numpy(part.x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(part.y))
+        for part in (data.train, data.test)
+    )
+    found = []
+    for _ in range(experiment.epochs):
+        for chosen in torch.randperm(len(x)).split(experiment.batch_size):
+            optimizer.zero_grad()
+            net.gradients(x[chosen], y[chosen])
+            optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            found.append(float((net(x_test).argmax(1) == y_test).float().mean()))
+        net.train()
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rules", default="bp,usf,frsf,fa,shallow", help=", ".join(RULES))
+    parser.add_argument("--depth", type=int, default=6)
+    parser.add_argument("--batch-norm", action="store_true")
+    parser.add_argument("--optimizer", default="sgd", choices=("sgd", "adam"))
+    parser.add_argument("--lr", type=float, help="default: minifa's for each rule")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    data = mf.data.load("digits")
+    options = {
+        **({"depth": given.depth} if given.depth != 6 else {}),
+        **({"batch_norm": True} if given.batch_norm else {}),
+    }
+    rows = [("rule", "lr", "score", "scores", "epochs to 0.9")]
+    for rule in given.rules.split(","):
+        own = {"momentum": 0.9} if given.optimizer == "sgd" else {}
+        base = Experiment(
+            rule=rule, model_options=options, optimizer=given.optimizer, optimizer_options=own, lr=given.lr,
+            epochs=given.epochs,
+        )  # fmt: skip
+        runs = [
+            accuracies(Experiment(**{**vars(base), "seed": seed}), data)
+            for seed in range(given.seed, given.seed + given.seeds)
+        ]
+        scores = [run[-1] for run in runs]
+        reached = [next((str(i) for i, score in enumerate(run, start=1) if score >= 0.9), "-") for run in runs]
+        rows.append(
+            (rule, f"{base.rate():g}", mean_sd(scores), " ".join(f"{s:.3f}" for s in scores), " ".join(reached))
+        )
+    print(
+        f"PyTorch {torch.__version__.partition('+')[0]}: digits, depth {given.depth}, {'batch norm, ' * given.batch_norm}"
+        f"{given.epochs} epochs, batch 64, {given.optimizer}, seeds {given.seed} to {given.seed + given.seeds - 1}\n"
+    )
+    print(table(rows, right_from=1))
+
+
+if __name__ == "__main__":
+    main()
