@@ -170,9 +170,10 @@ def main():
         rows.append(
             (rule, f"{base.rate():g}", mean_sd(scores), " ".join(f"{s:.3f}" for s in scores), " ".join(reached))
         )
+    last, norm = given.seed + given.seeds - 1, ", batch norm" if given.batch_norm else ""
     print(
-        f"PyTorch {torch.__version__.partition('+')[0]}: digits, depth {given.depth}, {'batch norm, ' * given.batch_norm}"
-        f"{given.epochs} epochs, batch 64, {given.optimizer}, seeds {given.seed} to {given.seed + given.seeds - 1}\n"
+        f"PyTorch {torch.__version__.partition('+')[0]}: digits, depth {given.depth}{norm}, {given.epochs} epochs, "
+        f"batch 64, {given.optimizer}, seeds {given.seed} to {last}\n"
     )
     print(table(rows, right_from=1))
 
