@@ -1,4 +1,4 @@
-"""Plain-text tables."""
+"""Plain text: tables, and what must stand in one line."""
 
 from __future__ import annotations
 
@@ -17,3 +17,14 @@ def table(rows: Sequence[Sequence[str]], right_from: int) -> str:
         lines.append("  ".join(cells).rstrip())
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """The text in one line, without what cannot be printed, cut to so many letters.
+
+    >>> from minifa.text import one_line
+    >>> one_line("no\\tnumber\\x1b[2J\\nin it"), one_line("much too long", 9)
+    ('no number [2J in it', 'much t...')
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if longest is None or len(line) <= longest else line[: longest - 3] + "..."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import backend
 from ..files import write_whole
+from ..terminal import bar
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -18,8 +19,6 @@ def describe(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Examine NumPy, and CuPy where it can be used (or the one that --backend names); 0 all agrees, 1 something
     differs."""
-    from tqdm import tqdm
-
     from .. import doctor
 
     out = None if options.out is None else Path(options.out)
@@ -28,8 +27,8 @@ def run(options: argparse.Namespace) -> int:
     chosen = options.backend or (None if backend.name() == "numpy" else backend.name())
     usable = ["numpy"] if backend.cupy_status().startswith("not usable") else ["numpy", "cupy"]
     backends = [chosen] if chosen else usable
-    with tqdm(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check", disable=None) as bar:
-        report = doctor.examine(backends, bar.update)
+    with bar(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check") as shown:
+        report = doctor.examine(backends, shown.update)
     print(report.text())
     if out is not None:
         as_json = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
