@@ -141,7 +141,7 @@ class Result:
         measured: which of the two: "test" or "validation".
         seconds: that training took, measurements included.
         layers: names of the weighted layers, in forward order.
-        diverged: whether the loss was no longer finite.
+        diverged: whether the loss was no longer finite, or training ended with a useless epoch.
         error: why it failed; None: it did not.
         name: what it is called in tables and pictures, as the row of a table is; empty: by its rule.
     """
@@ -245,7 +245,7 @@ def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
     train, held_out = parts(experiment, data)
     started = time.perf_counter()
     left = experiment.epochs - trainer.finished
-    if left > 0 or not trainer.finished:
+    if (left > 0 and not trainer.hopeless) or not trainer.finished:
         trainer.fit(train, left, experiment.batch_size, held_out)
     return result_of(experiment, trainer, time.perf_counter() - started)
 

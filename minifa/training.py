@@ -7,9 +7,11 @@ import csv
 import functools
 import hashlib
 import io
+import itertools
 import math
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from .backend import Array, xp
 from .data.augment import Augmentation, shown
 from .data.base import DataFileError, Examples
 from .data.batches import Batches
-from .divergence import Divergence, Watch
+from .divergence import PATIENCE, Divergence, Useless, Watch, is_useless, start_of
 from .files import write_whole
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
@@ -35,10 +37,12 @@ from .streams import check_seed
 from .terminal import bar
 
 Row = dict[str, Any]
+SOME = 256  # examples from whose targets the scale of the loss is taken
 
 
 class History(list[Row]):
-    """One row per epoch: a dictionary of what was measured.
+    """One row per epoch: a dictionary of what was measured. ``diverged`` is 1 in the row of an epoch from which nothing
+    came: its loss was not finite, or useless (see `minifa.divergence`).
 
     >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
     >>> history.columns(), history.column("train_loss")
@@ -52,6 +56,16 @@ class History(list[Row]):
     def column(self, name: str) -> list[Any]:
         """One quantity over the epochs; None where it was not measured."""
         return [row.get(name) for row in self]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last epoch was one from which nothing came.
+
+        >>> rows = {"epoch": 0}, {"epoch": 1, "train_loss": 7e9, "diverged": 1}, {"epoch": 2, "train_loss": 0.5}
+        >>> mf.training.History(rows).diverged, mf.training.History(rows[:2]).diverged
+        (False, True)
+        """
+        return bool(self) and bool(self[-1].get("diverged", not math.isfinite(self[-1].get("train_loss", 0.0))))
 
     def save_csv(self, path: str | Path) -> None:
         """Write the table: a header, then a line per epoch; empty where nothing was measured."""
@@ -145,8 +159,9 @@ class Trainer:
     Attributes:
         history: a row per finished epoch, row 0 before the first update. The epoch in which training diverged is the
             last one, with what was seen of it.
-        diverged: whether training ended early because the loss was no longer finite.
-        divergence: then, where that began (a `minifa.divergence.Divergence`); else None.
+        diverged: whether training ended because the loss was no longer finite, or with an epoch that was useless.
+        divergence: then, where that began (a `minifa.divergence.Divergence`), or what that epoch came to (a
+            `minifa.divergence.Useless`); else None.
         stopped: whether `fit` returned early because `stop` was called.
         epoch, batch: the epoch in hand or last finished, and the updates made in it.
         unfinished: whether that epoch has no row yet; `fit` goes on inside it.
@@ -195,10 +210,11 @@ class Trainer:
         self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend
         self.correct: Any = 0  # how many of them were right, on the backend
         self.seen, self.seconds = 0, 0.0
+        self.first_loss = 0.0  # what losses are measured against; 0: not known yet
         self.layout: dict[str, Any] = {}  # which examples, in which batches: an epoch must be finished with the same
         self.history = History()
         self.diverged = self.stopping = self.stopped = False
-        self.divergence: Divergence | None = None
+        self.divergence: Divergence | Useless | None = None
         self.watch = Watch(net, rule, loss, optimizer, check_every)
 
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
@@ -227,6 +243,7 @@ class Trainer:
         batches = math.ceil(len(train) / batch_size)
         self.watch.forget()
         self.base_lr = self.optimizer.lr
+        self.diverged, self.divergence = False, None
         self._tell("on_start", epochs, batches)
         try:
             if not self.history:
@@ -237,9 +254,11 @@ class Trainer:
                 row = self._train_epoch(train, batch_size, batches)
                 if row is not None:
                     self._finish_epoch(row, validation)
-                if self.diverged or self.stopping:
+                if self.diverged or self.stopping or self.hopeless:
                     break
             self.stopped = self.stopping
+            if not self.stopped:
+                self._look_at_the_end()
             self._tell("on_done")
         except BaseException:
             self.unfinished = False  # nobody knows how far the update came: the next fit begins a new epoch
@@ -272,6 +291,23 @@ class Trainer:
         """Epochs that are finished."""
         return self.epoch - int(self.unfinished)
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether training has ended for good: with a loss that is not finite, or so many useless epochs that no more
+        are made (see `minifa.divergence`)."""
+        if not self.history.diverged:
+            return False
+        useless = len(list(itertools.takewhile(lambda row: row.get("diverged"), reversed(self.history))))
+        finite = math.isfinite(self.history[-1].get("train_loss", math.nan))
+        return not finite or (useless >= PATIENCE[0] and useless * self.batch >= PATIENCE[1])
+
+    def _look_at_the_end(self) -> None:
+        if self.history.diverged and not self.diverged:
+            row = self.history[-1]
+            self.diverged = True
+            loss, accuracy = row.get("train_loss", math.nan), row.get("train_accuracy")
+            self.divergence = Useless(self.epoch, loss, self.first_loss, accuracy)
+
     def state(self) -> dict[str, Any]:
         """Where training stands, in what JSON can hold: with the states of network, rule and optimizer, and the
         network's ``step``, all that it takes to go on (`minifa.checkpoints` keeps them together)."""
@@ -284,6 +320,7 @@ class Trainer:
             "correct": int(self.correct),
             "seen": self.seen,
             "seconds": self.seconds,
+            "first_loss": self.first_loss,
             "base_lr": self.base_lr,
             "layout": self.layout,
             "history": list(self.history),
@@ -291,7 +328,7 @@ class Trainer:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
-        expected = self.state()
+        expected, state = self.state(), {"first_loss": 0.0, **state}  # which was not kept at first
         wrong = [key for key, value in expected.items() if not _is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
             told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
@@ -300,7 +337,8 @@ class Trainer:
         for key in expected.keys() - {"history"}:
             setattr(self, key, state[key])
         self.optimizer.lr = self.base_lr
-        self.diverged = self.stopped = False
+        self.diverged, self.divergence, self.stopped = False, None, False
+        self._look_at_the_end()
 
     def _lay_out(self, train: Examples, batch_size: int) -> None:
         wanted = layout(train, batch_size)
@@ -338,7 +376,10 @@ class Trainer:
                 self.optimizer.lr = self._rate(i, batches)
                 self.watch.keep(functools.partial(self._remade, made, i))
                 x = backend.asarray(x, self.net.dtype)
-                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(y)
+                value = self.rule.gradients(self.net, x, y, self.loss)
+                if not self.first_loss:
+                    self.first_loss = start_of(float(value), self.loss, train.y[:SOME], self.rule.output)
+                self.total = self.total + value * len(y)
                 self.seen += len(y)
                 if y.ndim == 1:
                     self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
@@ -358,11 +399,19 @@ class Trainer:
         if train.y.ndim == 1:
             row["train_accuracy"] = int(self.correct) / self.seen
         self.diverged = not math.isfinite(loss)
-        return {**row, "seconds": self.seconds, "images_per_second": self.seen / self.seconds}
+        row.update(seconds=self.seconds, images_per_second=self.seen / self.seconds)
+        if self.diverged or is_useless(loss, self.first_loss, train.y, row.get("train_accuracy")):
+            row["diverged"] = 1
+        return row
 
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate of a batch of this epoch."""
-        return self.base_lr * self.schedule(self.epoch - 1 + batch / batches)
+        rate = self.base_lr * self.schedule(self.epoch - 1 + batch / batches)
+        if not rate >= 0:
+            raise ValueError(
+                f"the schedule gives a learning rate of {rate} in epoch {self.epoch}: it must be at least 0"
+            )
+        return rate
 
     def _remade(self, made: Batches, number: int) -> tuple[Array, numpy.ndarray]:
         """A batch that was there before, by the same draws, on the backend."""
@@ -442,9 +491,12 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
 
 
 def _is_like(value: Any, example: Any) -> bool:
-    """Whether a value that was read has the type it should have; history's rows are dictionaries."""
+    """Whether a value that was read has the type it should have; history's rows are dictionaries, their losses
+    numbers."""
     if isinstance(example, list):
-        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+        return isinstance(value, list) and all(
+            isinstance(row, dict) and isinstance(row.get("train_loss", 0.0), (int, float)) for row in value
+        )
     return type(value) is type(example)
 
 
@@ -541,6 +593,9 @@ def train(
     Raises:
         ValueError, TypeError, RuntimeError: as `Trainer.fit` and `minifa.rules.Rule.gradients`.
 
+    Warns:
+        RuntimeWarning: training diverged (see `History.diverged`).
+
     >>> data = mf.data.load("xor")
     >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out), seed=0)
     >>> rule = mf.rules.FA(seed=0).attach(net)
@@ -550,6 +605,10 @@ def train(
     1.0
     """
     callbacks = [ProgressBar(rule.name)] if progress else []
-    return Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks).fit(
-        train, epochs, batch_size, validation
-    )
+    trainer = Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks)
+    history = trainer.fit(train, epochs, batch_size, validation)
+    if trainer.diverged:
+        warnings.warn(
+            f"training diverged: {trainer.divergence}; try a smaller learning rate", RuntimeWarning, stacklevel=2
+        )
+    return history

@@ -34,7 +34,7 @@ class Trial:
     Attributes:
         experiment: with ``lr``, ``seed`` and ``validation``.
         score: on the held-out examples after the last epoch: accuracy, without classes minus the loss.
-        diverged: whether the loss was no longer finite.
+        diverged: as of a `minifa.experiments.Result`.
         error: why the run failed; None: it did not.
     """
 

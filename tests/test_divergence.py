@@ -7,10 +7,11 @@ import pytest
 from checks import assert_same_bits, small_convnet
 
 import minifa as mf
-from minifa import Linear, Network, Trainer
+from minifa import Linear, Network, Trainer, checkpoints, divergence, experiments
 from minifa.data import Examples
-from minifa.divergence import COPY_EVERY, Divergence
-from minifa.training import Callback
+from minifa.divergence import COPY_EVERY, Divergence, Useless
+from minifa.experiments import Experiment
+from minifa.training import Callback, History
 
 
 def trainer(net, rule="bp", lr=0.1, optimizer=mf.SGD, loss=None, **options):
@@ -208,3 +209,156 @@ def test_on_a_device_the_flag_is_read_now_and_then(engine):
 def test_an_impossible_interval_is_refused():
     with pytest.raises(ValueError, match="check_every, a number of updates, must be at least 1, got 0"):
         trainer(two_layers(), check_every=0)
+
+
+# --- finite, and useless all the same ---------------------------------------------------------------------------------
+
+DIGITS = mf.data.load("digits")
+
+
+def trained(model, rule, optimizer, epochs, **options):
+    """By `minifa.train`, on the digits."""
+    net = Network(
+        getattr(mf.models, model)(DIGITS.input_shape, DIGITS.n_out, **options), seed=0, input_shape=DIGITS.input_shape
+    )
+    loss = mf.SoftmaxCrossEntropy()
+    return mf.train(net, mf.rules.make(rule).attach(net), DIGITS.train, loss, optimizer, epochs, progress=False)
+
+
+def test_a_loss_far_above_its_start_at_the_accuracy_of_chance_is_told():
+    with pytest.warns(
+        RuntimeWarning, match=r"training diverged: in epoch 2 the loss was .*e\+\d+, with 2.5 at"
+    ) as told:
+        history = trained("cnn", "fa", mf.SGD(1.0, momentum=0.9), epochs=2)
+    assert len(told) == 1 and told[0].filename == __file__
+    assert history.diverged and history.column("diverged") == [None, 1, 1]
+    assert 1e20 < history[-1]["train_loss"] < np.inf and history[-1]["train_accuracy"] < 0.13
+
+
+def test_a_loss_that_is_not_finite_is_told_too():
+    with pytest.warns(RuntimeWarning, match=r"training diverged: in update \d+ the .* try a smaller learning rate$"):
+        history = trained("mlp", "bp", mf.SGD(1e9), epochs=2)
+    assert history.diverged and history.column("diverged") == [None, 1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "optimizer", "best"),
+    [("fa", mf.SGD(50.0), 0.75), ("bp", mf.RMSprop(1.0), 0.9), ("dfa", mf.SGD(1.0, momentum=0.9), 0.8)],
+)
+def test_a_network_that_learns_is_not_useless_whatever_its_loss(rule, optimizer, best):
+    """Under feedback alignment the loss stays at 1e6 while the digits are told apart; under RMSprop it comes back."""
+    history = trained("mlp", rule, optimizer, epochs=3)
+    losses = history.column("train_loss")[1:]
+    assert max(losses) > 100 * np.log(10) and history[-1]["train_accuracy"] > best and not history.diverged
+
+
+class Steered(mf.HalfSquaredError):
+    """A loss that follows a plan, by epochs, whatever the network does."""
+
+    def __init__(self, plan, updates):
+        self.plan, self.updates, self.calls = plan, updates, 0
+
+    def __call__(self, output, target):
+        values, errors = super().__call__(output, target)
+        epoch = min(self.calls // self.updates, len(self.plan) - 1)
+        if not np.any(output):  # the start's zeros
+            return values, errors
+        self.calls += 1
+        return values * 0 + self.plan[epoch], errors * 0
+
+
+def steered(plan, updates=250, **options):
+    net = Network([Linear(2, 1)], seed=0)
+    one = trainer(net, loss=Steered(plan, updates), **options)
+    some = Examples(np.ones((updates, 2), np.float32), np.ones((updates, 1), np.float32))
+    one.fit(some, len(plan), batch_size=1)
+    return one
+
+
+FAR, NEAR = 1.1e3, 0.9e3
+
+
+def test_a_run_ends_where_it_does_not_find_its_way_back():
+    assert divergence.PATIENCE == (5, 1000)
+    one = steered([1, 1, *[FAR] * 9])
+    assert one.diverged and one.hopeless and one.epoch == 7  # the first epoch that is far above, and four more
+    assert one.divergence == Useless(7, FAR, 1.0) and str(one.divergence) == (
+        "in epoch 7 the loss was 1.1e+03, with 1 at the start"
+    )
+    one = steered([1, *[FAR] * 19], updates=100)  # fewer updates: more epochs
+    assert one.diverged and one.epoch == 11
+
+
+def test_a_run_that_finds_its_way_back_is_left_to():
+    for plan in ([1, *[FAR] * 4, 1], [1, *[FAR] * 4, NEAR, *[FAR] * 4, NEAR], [NEAR] * 12, [5, *[4 * FAR] * 12]):
+        one = steered(plan)
+        assert not one.diverged and one.divergence is None and one.epoch == len(plan)
+        assert one.history.column("diverged") == [None, *(1 if x == FAR else None for x in plan)]
+    one = steered([1, *[FAR] * 30], updates=3)
+    assert one.diverged and not one.hopeless and one.epoch == 31  # 90 updates: it ended with its last epoch alone
+    one.fit(Examples(np.ones((3, 2), np.float32), np.ones((3, 1), np.float32)), epochs=1, batch_size=1)
+    assert one.epoch == 32
+
+
+def test_what_a_loss_is_measured_against_is_no_smaller_than_zeros_give():
+    """A network that was trained already begins with next to no loss."""
+    assert steered([1e-6, *[FAR / 3] * 5], updates=9).first_loss == 0.5  # half of the target's square
+    ten = mf.asarray(np.zeros((4, 10)))
+    start = divergence.start_of(0.1, mf.SoftmaxCrossEntropy(), np.arange(4), ten)
+    assert start == pytest.approx(np.log(10)) and divergence.start_of(7.0, mf.SoftmaxCrossEntropy(), [0], ten) == 7.0
+    assert divergence.start_of(7.0, mf.SoftmaxCrossEntropy(), [0], None) == 7.0
+    assert not divergence.is_useless(1.0, 0.0, np.zeros(3), None)  # nothing is far above nothing
+
+
+def test_chance_is_the_commonest_class_and_what_it_varies_by():
+    y = np.repeat([0, 1], [90, 10])
+    useless = [divergence.is_useless(FAR, 1.0, y, accuracy) for accuracy in (0.1, 0.9, 0.95, 0.97)]
+    assert useless == [True, True, True, False]  # 0.9 + 2 sqrt(0.9 * 0.1 / 100) = 0.96
+
+
+def test_a_run_that_is_gone_on_with_ends_where_it_would_have_ended(tmp_path):
+    plan = [1, *[FAR] * 9]
+    whole = steered(plan)
+    part = steered(plan[:4])
+    assert part.diverged and not part.hopeless
+    checkpoints.save(tmp_path / "part.ckpt", part)
+    again = trainer(Network([Linear(2, 1)], seed=0), loss=Steered(plan[:4], 250))
+    again.loss.calls = part.loss.calls  # which a checkpoint compares
+    checkpoints.load(tmp_path / "part.ckpt", again)
+    assert again.diverged and again.divergence == part.divergence and again.first_loss == 1.0
+    again.loss.plan = plan
+    again.fit(Examples(np.ones((250, 2), np.float32), np.ones((250, 1), np.float32)), 6, batch_size=1)
+    assert again.epoch == whole.epoch == 6 and again.divergence == whole.divergence
+
+
+def test_a_run_that_has_ended_makes_no_epoch_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("minifa.training.PATIENCE", (2, 40))
+    experiment = Experiment(model="cnn", rule="fa", lr=1.0, epochs=6, alignment=False)
+    first = experiments.trainer_for(experiment, DIGITS)
+    assert experiments.fit(experiment, DIGITS, first).diverged and first.hopeless and first.epoch == 2
+    checkpoints.save(tmp_path / "it.ckpt", first)
+    second = experiments.trainer_for(experiment, DIGITS)
+    checkpoints.load(tmp_path / "it.ckpt", second)
+    result = experiments.fit(experiment, DIGITS, second)
+    assert result.diverged and result.history == first.history and second.divergence == first.divergence
+
+
+def test_a_checkpoint_from_before_is_gone_on_with():
+    """It does not say what losses are measured against."""
+    one = trainer(two_layers(), lr=1e-3)
+    one.fit(ONES, 1)
+    state = one.state()
+    del state["first_loss"]
+    other = trainer(two_layers(), lr=1e-3)
+    other.load_state(state)
+    other.fit(ONES, 1)
+    assert other.first_loss == pytest.approx(np.log(2))
+
+
+def test_a_history_says_how_it_ended(tmp_path):
+    rows = [{"epoch": 0}, {"epoch": 1, "train_loss": 1e9, "diverged": 1}, {"epoch": 2, "train_loss": 0.5}]
+    for length, expected in enumerate([False, False, True, False]):
+        History(rows[:length]).save_csv(tmp_path / "history.csv")
+        assert History(rows[:length]).diverged == expected
+        assert not length or History.read_csv(tmp_path / "history.csv").diverged == expected
+    assert History([{"epoch": 1, "train_loss": np.nan}]).diverged  # as older histories have it

@@ -200,6 +200,13 @@ def test_callbacks_are_told_in_order_also_when_training_fails():
 # --- failing ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("factor", [-1.0, math.nan])
+def test_a_schedule_that_would_climb_is_refused(factor):
+    one = trainer(schedule=lambda epoch: factor if epoch >= 1 else 1.0)
+    with pytest.raises(ValueError, match="the schedule gives a learning rate of .* in epoch 2: it must be at least 0"):
+        one.fit(examples(), epochs=3)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_diverging_run_stops_and_keeps_its_history(threads, monkeypatch):
     monkeypatch.setattr(backend, "CHUNK_BYTES", 1 << 10)
