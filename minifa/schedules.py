@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from .registry import make_described
-from .scalars import above_zero, real
+from .scalars import above_zero, between
 
 Schedule = Callable[[float], float]
 
@@ -28,10 +28,17 @@ def step_decay(size: float, gamma: float = 0.1) -> Schedule:
 
     Raises:
         TypeError: what is no number.
-        ValueError: a size that is not above 0.
+        ValueError: a size that is not above 0, a gamma below 0; when it is called, more than a float holds.
     """
-    size, gamma = above_zero(size, "size"), real(gamma, "gamma")
-    return lambda epoch: gamma ** math.floor(epoch / size)
+    size, gamma = above_zero(size, "size"), between(gamma, "gamma", 0, math.inf)
+    return lambda epoch: _power(gamma, epoch / size)
+
+
+def _power(gamma: float, times: float) -> float:
+    try:
+        return gamma ** math.floor(times)
+    except OverflowError:
+        raise ValueError(f"gamma {gamma:g}, multiplied {times:.0f} times, is more than a float holds") from None
 
 
 def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Schedule:
@@ -40,14 +47,16 @@ def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Sched
 
     Raises:
         TypeError: what is no number.
+        ValueError: as `step_decay`; an epoch below 0.
 
     >>> schedule = mf.schedules.multi_step([2, 3], gamma=0.5)
     >>> [schedule(epoch) for epoch in (1, 2, 3, 4)]
     [1.0, 0.5, 0.25, 0.25]
     """
     given = milestones if isinstance(milestones, (list, tuple)) else [milestones]
-    epochs, gamma = [real(milestone, "each of milestones") for milestone in given], real(gamma, "gamma")
-    return lambda epoch: gamma ** sum(epoch >= milestone for milestone in epochs)
+    epochs = [between(milestone, "each of milestones", 0, math.inf) for milestone in given]
+    gamma = between(gamma, "gamma", 0, math.inf)
+    return lambda epoch: _power(gamma, sum(epoch >= milestone for milestone in epochs))
 
 
 def cosine(epochs: float, least: float = 0.0) -> Schedule:
@@ -55,13 +64,13 @@ def cosine(epochs: float, least: float = 0.0) -> Schedule:
 
     Raises:
         TypeError: what is no number.
-        ValueError: epochs that are not above 0.
+        ValueError: epochs that are not above 0, a least below 0.
 
     >>> schedule = mf.schedules.cosine(epochs=10)
     >>> [round(schedule(epoch), 4) for epoch in (0, 5, 10, 20)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    epochs, least = above_zero(epochs, "epochs"), real(least, "least")
+    epochs, least = above_zero(epochs, "epochs"), between(least, "least", 0, math.inf)
     return lambda epoch: least + (1 - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
 
 

@@ -287,6 +287,7 @@ def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
 # What a parameter is, and what is none: (made with it, a good value, what is refused).
 NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.array("x"), 10**400)
 NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
+NO_RATES = (-1, -1e-9, float("nan"), float("inf"))
 NO_FLAGS = ("x", "false", 1, 0.0, [], (1,), {}, None, np.ones(2))
 NO_WORDS = ("x", "", 1, 0.5, True, [], ("a",), {}, b"x", object(), np.ones(2))
 NO_OBJECTS = (None, "x", 1, True, 2.5, [], {}, b"x", object(), np.ones(2))
@@ -380,10 +381,14 @@ PARAMETERS = {
     "seed of BP": (lambda value: rules.BP(seed=value), np.int64(3), (*NO_NUMBERS[:-1], None, 2.5, -1, np.nan)),
     "smoothing of a loss": (lambda value: mf.SoftmaxCrossEntropy(value), 1, (*NO_NUMBERS, None, -1, 1.5, np.nan)),
     "size of a schedule": (schedules.step_decay, 2.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
-    "gamma of a schedule": (lambda value: schedules.step_decay(2, gamma=value), 2, (*NO_NUMBERS, None)),
-    "milestones of a schedule": (schedules.multi_step, [1, 2.5], (*NO_NUMBERS[:2], {}, None, ["a"], np.ones(2))),
+    "gamma of a schedule": (lambda value: schedules.step_decay(2, gamma=value), 2, (*NO_NUMBERS, None, *NO_RATES)),
+    "milestones of a schedule": (
+        schedules.multi_step,
+        [1, 2.5],
+        (*NO_NUMBERS[:2], {}, None, ["a"], np.ones(2), -1, [2, np.nan], [np.inf]),
+    ),
     "epochs of a schedule": (schedules.cosine, 2, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
-    "least of a schedule": (lambda value: schedules.cosine(2, least=value), 0.5, (*NO_NUMBERS, None)),
+    "least of a schedule": (lambda value: schedules.cosine(2, least=value), 0.5, (*NO_NUMBERS, None, *NO_RATES)),
     "epochs of a warm-up": (schedules.warm_up, 2, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
     "name of a rule": (rules.make, "fa", NO_WORDS),
     "name of a schedule": (schedules.make, "cosine:epochs=2", (*NO_WORDS, None)),

@@ -289,7 +289,13 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
         (lambda: mf.RMSprop(eps=0), "eps must be above 0"),
         (lambda: mf.RMSprop(alpha=1.0), "alpha must lie"),
         (lambda: schedules.step_decay(0), "size must be above 0, got 0"),
+        (lambda: schedules.step_decay(1, gamma=-1), "gamma must lie from 0 up .*, got -1"),
+        (lambda: schedules.multi_step([2, -1]), "each of milestones must lie from 0 up .*, got -1"),
         (lambda: schedules.cosine(0), "epochs must be above 0, got 0"),
+        (lambda: schedules.cosine(1, least=-0.5), "least must lie from 0 up .*, got -0.5"),
+        (lambda: schedules.step_decay(1, gamma=1e300)(2), r"gamma 1e\+300, multiplied 2 times, is more than a float"),
+        (lambda: schedules.multi_step([1, 2], gamma=1e300)(2), r"gamma 1e\+300, multiplied 2 times, is more than a fl"),
+        (lambda: schedules.step_decay(1e-320)(1), "gamma 0.1, multiplied inf times, is more than a float holds"),
         (lambda: schedules.warm_up(-1), "epochs must be above 0, got -1"),
     ],
 )
