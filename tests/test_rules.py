@@ -143,12 +143,12 @@ def test_B_holds_exactly_what_carried_the_error(description):
     else:
         assert used == {}
         direct = {"relu1", "residual1.body.relu1", "relu2", "leakyrelu1", "tanh1"}
-        special = {"shallow": set(), "weight_perturbation": set(), "dfa:at=stage,family=gaussian": DIRECT_STAGES}
+        special = {"shallow": set(), "weight_perturbation": set(), "dfa:at=activation,family=gaussian": direct}
         special |= {"pepita": {"input"}, "pepita:output=second": {"input"}}
         if description == "dense":
             assert {key.split("<-")[0] for key in rule.B} == direct
         else:
-            assert rule.B.keys() == special.get(description, direct)
+            assert rule.B.keys() == special.get(description, DIRECT_STAGES)
 
 
 # --- feedback alignment -----------------------------------------------------------------------------------------------
@@ -429,7 +429,7 @@ LAYOUTS = {
 def test_where_direct_rules_teach(name):
     layers, shape, taught = LAYOUTS[name]
     net = network(layers(), shape)
-    rule = DFA().attach(net)
+    rule = DFA(at="activation").attach(net)
     assert list(rule.B) == taught
     x, y = batch(shape=shape)
     got = gradients(net, rule, x, y, mf.SoftmaxCrossEntropy())
@@ -452,7 +452,7 @@ def test_teaching_at_the_stage_is_at_its_pooling():
         Linear(2, 3),
     ]
     net = Network(layers, input_shape=(4, 4, 1))
-    rule = DFA(at="stage").attach(net)
+    rule = DFA().attach(net)
     assert list(rule.B) == ["maxpool1", "relu2", "avgpool1"]
     assert rule.B["maxpool1"].shape == (2 * 2 * 2, 3)
 
