@@ -1,6 +1,6 @@
 """Bring finished runs of `minifa reproduce` into this folder: settings, epochs, result, and the best weights of some.
 
-    python tutorials/results/collect.py RUNS tutorials/results/cifar10-50 --weights bp,usf-strict,frsf,brsf,fa-kernel,dfa-stage
+    python tutorials/results/collect.py RUNS tutorials/results/cifar10-50 --weights bp,usf-strict,frsf,brsf
 
 Of every finished run ROW-seedN: config.json (settings, versions, machine, date), history.csv (a row per epoch with the
 alignment of every layer), result.json (test scores at the best epoch, the accuracy of every class). Of the rows named
