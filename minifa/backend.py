@@ -289,6 +289,16 @@ def one_pass() -> contextlib.AbstractContextManager[None]:
     return _pool
 
 
+def quiet() -> numpy.errstate:
+    """Around what the engine computes, as a decorator or in a with-block: arithmetic as on a GPU, whatever the program
+    asks of `numpy.seterr`.
+
+    There exp(-200) is 0 in float32 and an overflow is infinite, and neither is a fault; of a loss that is no longer
+    finite training tells in words. Threads that help out are as quiet: they work in a copy of the caller's context.
+    """
+    return numpy.errstate(all="ignore")
+
+
 def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], length: int) -> Array:
     """The runs of ``length`` numbers that start where these strides lead in a contiguous array: (*shape, length).
 

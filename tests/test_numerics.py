@@ -1,0 +1,147 @@
+"""Numbers at the edge of what floats hold: as PyTorch's, or nearer to the truth, in float32.
+
+Right values are written down, or are PyTorch's, or come from float64. A program may ask NumPy to raise where numbers
+underflow, overflow or are none (`numpy.seterr`): the engine computes on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import minifa as mf
+
+INF, NAN = math.inf, math.nan
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="the comparison with PyTorch needs the package torch")
+
+
+def host(array):
+    return np.asarray(mf.to_host(array))
+
+
+def asked(loss, output, target):
+    """Values and errors for these rows, on the host."""
+    output = mf.asarray(np.array(output, np.float32))
+    with np.errstate(all="raise"):
+        return [host(one) for one in loss(output, loss.target(np.array(target), output))]
+
+
+def asked_of_torch(torch, loss, output, target):
+    """The same by a function of PyTorch's that gives every example's value."""
+    output = torch.tensor(output, dtype=torch.float32, requires_grad=True)
+    values = loss(output, target)
+    values.sum().backward()
+    return values.detach().numpy(), output.grad.numpy()
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+SOFT = {  # logits of three classes, the first being right: value, errors
+    "an impossible class": ([0, -INF, 1], math.log(1 + math.e), [-0.7310586, 0, 0.7310586]),
+    "the right class impossible": ([-INF, 0, 1], INF, [-1, 0.2689414, 0.7310586]),
+    "one class left": ([0, -INF, -INF], 0, [0, 0, 0]),
+    "far below": ([0, -200, 0], math.log(2), [-0.5, 0, 0.5]),
+    "huge and right": ([3e38, -3e38, 0], 0, [0, 0, 0]),
+    "huge and wrong": ([-3e38, 3e38, 0], INF, [-1, 1, 0]),
+    "huge and undecided": ([3e38, 3e38, 3e38], math.log(3), [-2 / 3, 1 / 3, 1 / 3]),
+    "infinite": ([0, INF, 1], NAN, [NAN, NAN, NAN]),
+    "nothing possible": ([-INF, -INF, -INF], NAN, [NAN, NAN, NAN]),
+    "no number": ([0, NAN, 0], NAN, [NAN, NAN, NAN]),
+}
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("logits, value, errors", SOFT.values(), ids=SOFT)
+def test_softmax_cross_entropy_of_extreme_logits(logits, value, errors):
+    found = asked(mf.SoftmaxCrossEntropy(), [logits], [0])
+    np.testing.assert_allclose(found[0], [value], rtol=1e-6)
+    np.testing.assert_allclose(found[1], [errors], rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_softmax_cross_entropy_of_extreme_logits_is_pytorch_s(smoothing, torch):
+    rows, classes = [logits for logits, _, _ in SOFT.values()], [0] * len(SOFT)
+
+    def theirs(output, target):
+        return torch.nn.functional.cross_entropy(
+            output, torch.tensor(target), reduction="none", label_smoothing=smoothing
+        )
+
+    ours = asked(mf.SoftmaxCrossEntropy(smoothing), rows, classes)
+    for a, b in zip(ours, asked_of_torch(torch, theirs, rows, classes), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+SIGMOID = {  # logit, target: value, error (the limits; PyTorch's value is NaN at most infinite logits)
+    "-inf, 0": (-INF, 0, 0, 0),
+    "-inf, 1": (-INF, 1, INF, -1),
+    "-inf, 1/2": (-INF, 0.5, INF, -0.5),
+    "inf, 0": (INF, 0, INF, 1),
+    "inf, 1": (INF, 1, 0, 0),
+    "-3e38, 0": (-3e38, 0, 0, 0),
+    "-3e38, 1": (-3e38, 1, 3e38, -1),
+    "3e38, 0": (3e38, 0, 3e38, 1),
+    "3e38, 1": (3e38, 1, 0, 0),
+    "3e38, 1/2": (3e38, 0.5, 1.5e38, 0.5),
+    "-20, 0": (-20, 0, math.log1p(math.exp(-20)), math.exp(-20) / (1 + math.exp(-20))),
+    "-80, 0": (-80, 0, math.exp(-80), math.exp(-80)),
+    "20, 1": (20, 1, math.log1p(math.exp(-20)), 0),
+    "nan, 0": (NAN, 0, NAN, NAN),
+    "nan, 1": (NAN, 1, NAN, NAN),
+}
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("logit, target, value, error", SIGMOID.values(), ids=SIGMOID)
+def test_sigmoid_cross_entropy_of_extreme_logits(logit, target, value, error):
+    found = asked(mf.SigmoidCrossEntropy(), [[logit]], [[float(target)]])
+    np.testing.assert_allclose(found[0], [value], rtol=1e-6)
+    np.testing.assert_allclose(found[1], [[error]], rtol=1e-6)
+
+
+def test_sigmoid_cross_entropy_of_extreme_logits_is_pytorch_s_but_for_its_nan(torch):
+    rows, targets = ([[float(one[i])] for one in SIGMOID.values()] for i in (0, 1))
+
+    def theirs(output, target):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits
+        return loss(output, torch.tensor(target), reduction="none").sum(dim=1)
+
+    values, errors = asked(mf.SigmoidCrossEntropy(), rows, targets)
+    their_values, their_errors = asked_of_torch(torch, theirs, rows, targets)
+    finite = np.isfinite(np.array(rows)[:, 0])
+    np.testing.assert_allclose(values[finite], their_values[finite], rtol=1e-6, atol=1e-8)  # PyTorch's 2e-9 is 0
+    np.testing.assert_allclose(errors, their_errors, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("a, t", [(1e30, 0), (1.9e19, 0), (3e38, -3e38), (-INF, 0), (-INF, -INF), (1e-30, 0), (NAN, 0)])
+def test_squared_errors_of_huge_outputs(a, t):
+    """The square is infinite where it overflows, the error is not: it stops at the difference's own overflow."""
+    a, t = np.float32(a), np.float32(t)
+    with np.errstate(all="ignore"):
+        square, difference = (a - t) * (a - t), a - t
+    for loss, value, error in (
+        (mf.MeanSquaredError(), square, 2 * difference),
+        (mf.HalfSquaredError(), square / 2, difference),
+    ):
+        found = asked(loss, [[a]], [[t]])
+        np.testing.assert_allclose(found[0], [value], rtol=1e-6)
+        np.testing.assert_allclose(found[1], [[error]], rtol=1e-6)
+
+
+def test_squared_errors_of_huge_outputs_are_pytorch_s(torch):
+    rows = [[1e30, 0], [3e38, -3e38], [INF, 0], [1e-30, 0], [1e19, 1e-25], [NAN, 0]]
+    targets = [[0.0, 0], [-3e38, 3e38], [0, 0], [0, 0], [0, 0], [0, 0]]
+
+    def theirs(output, target):
+        return torch.nn.functional.mse_loss(output, torch.tensor(target), reduction="none").mean(dim=1)
+
+    pairs = zip(asked(mf.MeanSquaredError(), rows, targets), asked_of_torch(torch, theirs, rows, targets), strict=True)
+    for ours, found in pairs:
+        np.testing.assert_allclose(ours, found, rtol=1e-6)
