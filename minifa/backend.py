@@ -192,11 +192,18 @@ def asarray(array: Any, dtype: Any = None) -> Array:
     ('float32', 'i')
     """
     if isinstance(array, xp.ndarray) and array.dtype.kind in "fiub":
-        return array if dtype is None and array.dtype.kind != "f" else array.astype(dtype or _dtype, copy=False)
+        return array if dtype is None and array.dtype.kind != "f" else _cast(array, dtype or _dtype)
     host = numbers_of(array, "what is put on the backend")
     if dtype is None and host.dtype.kind == "f":
         dtype = _dtype
-    return xp.asarray(host if dtype is None else host.astype(dtype, copy=False))
+    return xp.asarray(host if dtype is None else _cast(host, dtype))
+
+
+def _cast(array: Any, dtype: Any) -> Any:
+    if array.dtype == dtype:
+        return array
+    with numpy.errstate(under="ignore"):  # too small becomes 0; too large is for the program to see
+        return array.astype(dtype)
 
 
 def to_host(array: Any) -> Any:

@@ -74,6 +74,7 @@ class Optimizer:
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
 
+    @backend.quiet()
     def step(self, net: Network, rule: Rule | None = None) -> None:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 

@@ -10,10 +10,15 @@ import math
 
 import numpy as np
 import pytest
+from checks import LAYERS, RULES, inputs, network, small_convnet
 
 import minifa as mf
+from minifa import backend
+from minifa.layers.activations import Activation
+from minifa.rules import BP
 
 INF, NAN = math.inf, math.nan
+QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # alone as well; the others within a network
 
 
 @pytest.fixture
@@ -38,6 +43,78 @@ def asked_of_torch(torch, loss, output, target):
     values = loss(output, target)
     values.sum().backward()
     return values.detach().numpy(), output.grad.numpy()
+
+
+# --- in a program that lets NumPy raise -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_training_goes_on_where_numpy_would_raise(rule, monkeypatch):
+    """On inputs so small, and so large, that products under- and overflow; the threads that help are as quiet."""
+    monkeypatch.setattr(backend, "CHUNK_BYTES", 1 << 13)
+    rng, loss = np.random.default_rng(0), mf.SoftmaxCrossEntropy()
+    for size in (1e-30, 1e25):
+        data = mf.data.Examples((size * rng.standard_normal((8, 8, 8, 2))).astype(np.float32), np.arange(8) % 3)
+        with np.errstate(all="raise"):
+            net = small_convnet()
+            one = mf.rules.make(rule).attach(net)
+            look = mf.training.RecordAlignment(data)
+            trainer = mf.Trainer(net, one, loss, mf.SGD(0.1, momentum=0.9, clip_norm=1.0), callbacks=[look])
+            trainer.fit(data, epochs=1, batch_size=4, validation=data)
+        assert net.step > 0
+
+
+def test_the_first_net_of_the_readme_trains_where_numpy_would_raise():
+    data = mf.data.load("digits")
+    with np.errstate(all="raise"):
+        net = mf.Network(mf.models.cnn(data.input_shape, data.n_out, depth=2), seed=0)
+        rule, loss = mf.rules.FA(seed=0).attach(net), mf.SoftmaxCrossEntropy()
+        history = mf.train(net, rule, data.train, loss, mf.SGD(0.1, momentum=0.9), epochs=2, progress=False)
+    assert math.isfinite(history[-1]["train_loss"])
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("make", [mf.SGD, mf.Adam, mf.AdamW, mf.RMSprop])
+def test_a_step_made_by_hand_goes_on_where_numpy_would_raise(make):
+    net = small_convnet()
+    rule, loss, x = mf.rules.FA().attach(net), mf.SoftmaxCrossEntropy(), inputs((8, 8, 2))
+    for size in (1e-25, 1e25):
+        with np.errstate(all="raise"):
+            optimizer = make(constrain_weights=True, weight_decay=1e-30, clip_norm=1e-20)
+            rule.gradients(net, x * np.float32(size), np.array([0, 1, 2]), loss)
+            optimizer.step(net, rule)
+            net.predict(host(x) * 1e-50)
+            mf.metrics.alignment(net, rule, x, np.array([0, 1, 2]), loss)
+            mf.trace(net, rule, x, np.array([0, 1, 2]), loss, optimizer)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("name", [name for name, (make, _) in LAYERS.items() if isinstance(make()[0], QUIET)])
+def test_layers_by_themselves_compute_where_numpy_would_raise(name):
+    make, shape = LAYERS[name]
+    net, x = network(make(), shape), inputs(shape)
+    (layer,) = net.layers
+    for size in (1e-30, 1e25):
+        given = x * np.float32(size)
+        with np.errstate(all="raise"):
+            y = layer.forward(given, mf.Walk(training=True))
+            layer.backward(y * 2, BP())
+
+
+@pytest.mark.usefixtures("engine")
+def test_comparisons_and_conversions_compute_where_numpy_would_raise():
+    tiny, none = mf.asarray(np.full((2, 3), 1e-40)), mf.asarray(np.full((2, 3), NAN))
+    with np.errstate(all="raise"):
+        assert host(mf.asarray(np.array([1e-60]))) == 0
+        for other in (tiny, none):
+            mf.metrics.angle(tiny, other)
+            mf.metrics.mean_angle(tiny, other)
+            mf.metrics.sign_agreement(tiny, other)
+
+
+def test_what_a_float_cannot_hold_is_still_told():
+    with pytest.warns(RuntimeWarning, match="overflow encountered in cast"):
+        mf.asarray(np.array([1e60]))
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Array, elementwise, require_float, xp
+from ..backend import Array, elementwise, quiet, require_float, xp
 from ..scalars import real
 from .base import Layer, Walk
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class Activation(Layer):
     """y = f(x), element by element. Subclasses write f into an array, and its derivative in terms of what was kept."""
 
+    @quiet()
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, self)
         y = elementwise(self.f, x)
         self.cache = y if walk.training else None
         return y
 
+    @quiet()
     def backward(self, delta: Array, rule: Rule) -> Array:
         y = self.cached()
         self.check_error(delta, y.shape)
