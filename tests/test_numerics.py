@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 from checks import LAYERS, RULES, inputs, network, small_convnet
+from conftest import install
 
 import minifa as mf
 from minifa import backend
@@ -222,3 +223,51 @@ def test_squared_errors_of_huge_outputs_are_pytorch_s(torch):
     pairs = zip(asked(mf.MeanSquaredError(), rows, targets), asked_of_torch(torch, theirs, rows, targets), strict=True)
     for ours, found in pairs:
         np.testing.assert_allclose(ours, found, rtol=1e-6)
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-7), ("float64", 5e-16)])
+@pytest.mark.parametrize("name", ["numpy", "standin"])
+def test_sigmoid_is_exact_in_its_tail(name, dtype, tolerance):
+    install(name, dtype)
+    x = np.array([[-1, -10, -15, -17, -20, -37, -50, -80, -87, 0, 1, 17, 40]], dtype)
+    small = np.exp(-abs(x.astype(np.longdouble)))
+    y = np.where(x < 0, small, 1) / (1 + small)
+    slope = small / (1 + small) ** 2
+    layer = mf.Sigmoid()
+    with np.errstate(all="raise"):
+        found = host(layer.forward(mf.asarray(x), mf.Walk(training=True)))
+        slopes = host(layer.backward(mf.asarray(np.ones_like(x)), BP()))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, y.astype(dtype), rtol=tolerance)
+    left = x <= 0  # on the right 1 - y has lost its digits, as PyTorch's has: y is what is kept
+    np.testing.assert_allclose(slopes[left], slope.astype(dtype)[left], rtol=2 * tolerance)
+
+
+@pytest.mark.usefixtures("engine")
+def test_sigmoid_ends_where_floats_do():
+    """exp(-100) is a float32 without all its digits; PyTorch's is 0."""
+    x = mf.asarray(np.array([[-100.0, -103, -200, 200, -INF, INF, NAN]]))
+    y = host(mf.Sigmoid().forward(x, mf.Walk()))[0]
+    np.testing.assert_allclose(y, [np.exp(-100), np.exp(-103), 0, 1, 0, 1, NAN], rtol=1e-5, atol=1.5e-45)
+
+
+def test_activations_of_extreme_numbers_are_pytorch_s(torch):
+    x = np.array([[-INF, -3e38, -100, -87, -20, -10, -1e-40, 0, 1e-40, 1, 10, 3e38, INF, NAN]], np.float32)
+    for layer, theirs in (
+        (mf.ReLU(), torch.relu),
+        (mf.LeakyReLU(0.1), lambda one: torch.nn.functional.leaky_relu(one, 0.1)),
+        (mf.Tanh(), torch.tanh),
+        (mf.Sigmoid(), torch.sigmoid),
+    ):
+        given = torch.tensor(x, requires_grad=True)
+        y = theirs(given)
+        y.sum().backward()
+        np.testing.assert_allclose(
+            layer.forward(x, mf.Walk(training=True)), y.detach(), rtol=1e-6, atol=1e-43, err_msg=str(layer)
+        )
+        below = layer.backward(np.ones_like(x), BP())
+        known = ~np.isnan(x)
+        np.testing.assert_allclose(below[known], given.grad[known], rtol=1e-6, atol=1e-43, err_msg=str(layer))

@@ -119,7 +119,7 @@ class Tanh(Activation):
 
 
 class Sigmoid(Activation):
-    """f(x) = 1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2, which cannot overflow; f' = f (1 - f).
+    """f(x) = 1 / (1 + exp(-x)), written so that it cannot overflow and keeps its digits far below 0; f' = f (1 - f).
 
     >>> mf.Sigmoid().forward(mf.asarray([[-1000.0, 0.0, 1000.0]]), mf.Walk()).tolist()
     [[0.0, 0.5, 1.0]]
@@ -130,9 +130,8 @@ class Sigmoid(Activation):
     error_equation = "delta_below = delta * y * (1 - y)"
 
     def f(self, y: Array, x: Array) -> None:
-        xp.tanh(x / 2, out=y)
-        y += 1
-        y /= 2
+        xp.exp(xp.minimum(x, 0), out=y)
+        y /= 1 + xp.exp(-xp.abs(x))
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         xp.multiply(delta, y * (1 - y), out=below)
