@@ -16,6 +16,7 @@ from conftest import install
 import minifa as mf
 from minifa import backend
 from minifa.layers.activations import Activation
+from minifa.layers.pooling import unpool_max_plain
 from minifa.rules import BP
 
 INF, NAN = math.inf, math.nan
@@ -271,3 +272,55 @@ def test_activations_of_extreme_numbers_are_pytorch_s(torch):
         below = layer.backward(np.ones_like(x), BP())
         known = ~np.isnan(x)
         np.testing.assert_allclose(below[known], given.grad[known], rtol=1e-6, atol=1e-43, err_msg=str(layer))
+
+
+def pooled(layer, x):
+    """Its output, and the error below for errors 1, 2, 3, ... (images of one channel, without their last axis)."""
+    x = mf.asarray(np.asarray(x, np.float32)[..., None])
+    y = layer.forward(x, mf.Walk(training=True))
+    delta = mf.asarray(np.arange(1.0, 1 + y.size).reshape(y.shape))
+    return host(y)[..., 0], host(layer.backward(delta, BP()))[..., 0]
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_border_of_a_max_pool_wins_no_tie():
+    """Not even one of -inf, which is what it is padded with: the error goes to the first place of the image."""
+    y, below = pooled(mf.MaxPool(3, stride=2, padding=1), np.full((1, 3, 3), -INF))
+    np.testing.assert_array_equal(y, np.full((1, 2, 2), -INF))
+    np.testing.assert_array_equal(below, [[[1, 2, 0], [3, 4, 0], [0, 0, 0]]])
+
+
+@pytest.mark.usefixtures("engine")
+def test_nan_comes_out_of_every_window_that_has_it_and_no_error_is_lost():
+    """PyTorch's error goes to the last NaN of the window; here to the window's last place inside the image."""
+    y, below = pooled(mf.MaxPool(2, padding=1), np.full((1, 2, 2), NAN))
+    assert np.isnan(y).all()
+    np.testing.assert_array_equal(below, [[[1, 2], [3, 4]]])
+    y, below = pooled(mf.MaxPool(2), [[[1, NAN], [2, 3]]])
+    assert np.isnan(y).all()
+    np.testing.assert_array_equal(below, [[[0, 0], [0, 1]]])
+
+
+@pytest.mark.parametrize(
+    "kernel, stride, padding", [(2, 2, 0), (2, 2, 1), (3, 2, 1), (3, 1, 1), ((2, 5), (1, 2), (1, 2))]
+)
+def test_max_pooling_of_extreme_numbers_is_pytorch_s(kernel, stride, padding, torch):
+    rng = np.random.default_rng(0)
+    x = rng.choice(np.array([-INF, -INF, -INF, -3e38, -0.0, 0, 3e38, INF], np.float32), (40, 5, 6))
+    layer = mf.MaxPool(kernel, stride, padding)
+    y, below = pooled(layer, x)
+    given = torch.tensor(x[:, None], requires_grad=True)
+    theirs = torch.nn.functional.max_pool2d(given, kernel, stride, padding)
+    theirs.backward(torch.arange(1.0, 1 + theirs.numel()).reshape(theirs.shape))
+    np.testing.assert_array_equal(y, theirs.detach()[:, 0])
+    np.testing.assert_array_equal(below, given.grad[:, 0])
+    delta = np.arange(1.0, 1 + y.size).reshape(*y.shape, 1)
+    plain = unpool_max_plain(x[..., None], delta, layer.kernel, layer.stride, layer.padding)
+    np.testing.assert_array_equal(below, plain[..., 0])
+
+    x[rng.random(x.shape) < 0.2] = NAN
+    y, below = pooled(layer, x)
+    np.testing.assert_array_equal(
+        y, torch.nn.functional.max_pool2d(torch.tensor(x[:, None]), kernel, stride, padding)[:, 0]
+    )
+    assert below.sum() == pytest.approx(np.arange(1.0, 1 + y.size).sum())  # no error is lost
