@@ -28,6 +28,7 @@ CHUNK_BYTES = 1 << 22  # measured best on two cores: larger ones leave the cache
 LANES = 8  # chunks are summed in at most this many accumulators, whatever the number of threads
 INNER = 1 << 13  # numbers in a row from which NumPy's inner loop is quick; rows of 32 took three times as long
 SUMMED = 1 << 11  # the same for sums over rows: a row of totals stays in the nearest cache
+SQUARED = 1 << 16  # numbers whose squares stay in the cache until they are added
 SMALL_PRODUCT = 1 << 18  # multiply-adds; below this a matrix product runs on one thread anyway
 PRODUCT_BLOCK = 1 << 22  # multiply-adds of a product's block; for less, a second thread does not pay
 
@@ -419,6 +420,20 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
 
 def _sum_rows(matrix: Array, times: Array | None) -> Array:
     return xp.add.reduce(matrix, axis=0) if times is None else xp.einsum("nk,nk->k", matrix, times)
+
+
+def sum_of_squares(vector: Array, scale: Array) -> Array:
+    """``((scale * vector) ** 2).sum()``. No dot product: BLAS shares long ones between threads, and the bits with them.
+
+    A long vector goes by halves, which is how NumPy adds anyway: the same bits, and what is added is in the cache.
+    """
+    n = len(vector)
+    if n > SQUARED and _cpu_chunks:
+        half = n // 16 * 8  # NumPy's own
+        return sum_of_squares(vector[:half], scale) + sum_of_squares(vector[half:], scale)
+    scaled = vector * scale
+    scaled *= scaled
+    return scaled.sum()
 
 
 def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:

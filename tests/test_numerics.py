@@ -17,7 +17,7 @@ import minifa as mf
 from minifa import backend
 from minifa.layers.activations import Activation
 from minifa.layers.pooling import unpool_max_plain
-from minifa.rules import BP
+from minifa.rules import BP, scaling
 
 INF, NAN = math.inf, math.nan
 QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # alone as well; the others within a network
@@ -324,3 +324,64 @@ def test_max_pooling_of_extreme_numbers_is_pytorch_s(kernel, stride, padding, to
         y, torch.nn.functional.max_pool2d(torch.tensor(x[:, None]), kernel, stride, padding)[:, 0]
     )
     assert below.sum() == pytest.approx(np.arange(1.0, 1 + y.size).sum())  # no error is lost
+
+
+# --- norms and clipping -----------------------------------------------------------------------------------------------
+
+
+def clipped(gradients, clip_norm):
+    """Gradients of one entry each, as clipping leaves them."""
+    net = mf.Network([mf.Linear(1, 1, bias=False, name=f"l{i}") for i in range(len(gradients))])
+    for layer, gradient in zip(net, gradients, strict=True):
+        layer.grads["W"] = mf.asarray(np.array([[gradient]]))
+    with np.errstate(all="raise"):
+        mf.SGD(clip_norm=clip_norm).clip(net)
+    return [float(layer.grads["W"][0, 0]) for layer in net]
+
+
+@pytest.mark.parametrize("name", ["numpy", "standin"])
+@pytest.mark.parametrize("dtype, size", [("float32", 1e20), ("float32", 1e37), ("float64", 1e200), ("float64", 1e307)])
+def test_huge_gradients_are_clipped_to_the_norm_asked_for(name, dtype, size):
+    """Their squares overflow, and PyTorch makes them 0."""
+    install(name, dtype)
+    assert clipped([3 * size, -4 * size], 1.0) == pytest.approx([0.6, -0.8], rel=1e-6)
+    assert clipped([3 * size, -4 * size], 2.5 * size) == pytest.approx([1.5 * size, -2 * size], rel=1e-6)
+
+
+@pytest.mark.usefixtures("engine")
+def test_gradients_whose_norm_is_beyond_every_float_are_clipped():
+    assert clipped([3e38] * 4, 1.0) == pytest.approx([0.5] * 4, rel=1e-4)
+
+
+@pytest.mark.usefixtures("engine")
+def test_gradients_below_the_limit_keep_their_bits():
+    given = [float(np.float32(one)) for one in (1e30, -3.3e37, 0.1, 1e-40, 0)]
+    assert clipped(given, 1e38) == given
+    given = [float(np.float32(one)) for one in (1e-30, -1e-38, 1e-45)]
+    assert clipped(given, 1.0) == given
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("spoilt", [INF, -INF, NAN])
+def test_clipping_leaves_what_is_no_number_to_be_seen(spoilt, torch):
+    """As PyTorch: infinite entries become NaN beside zeros, and with NaN all is NaN."""
+    given = [torch.tensor([one], requires_grad=True) for one in (spoilt, 1.0, -2.0)]
+    for one in given:
+        one.grad = one.detach().clone()
+    torch.nn.utils.clip_grad_norm_(given, 1.0)
+    np.testing.assert_array_equal(clipped([spoilt, 1.0, -2.0], 1.0), [one.grad.item() for one in given])
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("size", [1e-42, 1e-30, 1.0, 1e30, 8e37])
+def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
+    monkeypatch.setattr(backend, "CHUNK_BYTES", 64)
+    matrix = mf.asarray(np.array([3.0, 0, -4, 0] * 10) * size / 10)
+    assert float(scaling.norm(matrix)) == pytest.approx(size * math.sqrt(2.5), rel=1e-6 if size > 1e-40 else 1e-3)
+    found, count = scaling.norm_and_count(matrix)
+    assert float(found) == float(scaling.norm(matrix)) and float(count) == 20
+    with backend.quiet():
+        again = scaling.rescaled(matrix, to=7.0)
+    if size > 1e-38:
+        assert float(scaling.norm(again)) == pytest.approx(7, rel=1e-6)
+    assert np.isfinite(host(again)).all()  # 1e-42 cannot become 7 in one product, nor must it become infinite
