@@ -191,7 +191,7 @@ class Trainer:
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
         self.batch, self.unfinished = 0, False
-        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend
+        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend, in double precision
         self.correct: Any = 0  # how many of them were right, on the backend
         self.seen, self.seconds = 0, 0.0
         self.layout: dict[str, Any] = {}  # which examples, in which batches: an epoch must be finished with the same
@@ -333,7 +333,8 @@ class Trainer:
                 self.optimizer.lr = self._rate(i, batches)
                 self.watch.keep(functools.partial(self._remade, made, i))
                 x = backend.asarray(x, self.net.dtype)
-                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(y)
+                value = self.rule.gradients(self.net, x, y, self.loss)
+                self.total = self.total + xp.asarray(value, dtype="float64") * len(y)
                 self.seen += len(y)
                 if y.ndim == 1:
                     self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
@@ -387,7 +388,7 @@ class Trainer:
         with backend.quiet():
             for output, y in self._outputs(examples, batch_size):
                 target = self.loss.target(y, output)
-                total = total + self.loss(output, target)[0].sum()
+                total = total + self.loss(output, target)[0].sum(dtype="float64")
                 correct = correct + count_correct(output, target)
         found = {"loss": float(total) / len(examples)}
         if examples.y.ndim == 1:

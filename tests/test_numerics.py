@@ -385,3 +385,37 @@ def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
     if size > 1e-38:
         assert float(scaling.norm(again)) == pytest.approx(7, rel=1e-6)
     assert np.isfinite(host(again)).all()  # 1e-42 cannot become 7 in one product, nor must it become infinite
+
+
+# --- sums over many batches -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 250])
+def test_losses_of_many_batches_are_added_in_double_precision(batch_size, engine):
+    """A float32 of 1e8 does not notice 1: the thousand small losses behind, or beside, the large one were lost."""
+    net = mf.Network([mf.Linear(1, 1, init="zero")])  # puts out 0, so that the loss is half the target's square
+    rule, loss = mf.rules.BP().attach(net), mf.HalfSquaredError()
+    targets = np.full((1001, 1), math.sqrt(2), np.float32)
+    targets[0] = math.sqrt(2e8)
+    data = mf.data.Examples(np.zeros((1001, 1), np.float32), targets)
+    mean = ((targets.astype(float) ** 2) / 2).mean()
+    trainer = mf.Trainer(net, rule, loss, mf.SGD(0.0))
+    assert trainer.evaluate(data, batch_size)["loss"] == pytest.approx(mean, rel=1e-7)
+    if batch_size == 1:  # the mean of one batch is the rule's, in its own precision
+        row = trainer.fit(data, epochs=1, batch_size=1)[-1]
+        assert row["train_loss"] == trainer.running_loss() == pytest.approx(mean, rel=1e-7)
+
+
+def test_a_constant_loss_is_its_own_mean_however_many_batches(engine):
+    class Tenth(mf.HalfSquaredError):
+        def __call__(self, output, target):
+            values, errors = super().__call__(output, target)
+            return values * 0 + values.dtype.type(0.1), errors
+
+    net = mf.Network([mf.Linear(1, 1)])
+    trainer = mf.Trainer(net, mf.rules.BP().attach(net), Tenth(), mf.SGD(0.1))
+    data = mf.data.Examples(np.zeros((3000, 1), np.float32), np.zeros((3000, 1), np.float32))
+    assert trainer.evaluate(data, batch_size=1)["loss"] == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+    assert trainer.fit(data, epochs=1, batch_size=1)[-1]["train_loss"] == pytest.approx(
+        float(np.float32(0.1)), rel=1e-12
+    )
