@@ -28,6 +28,7 @@ CHUNK_BYTES = 1 << 22  # measured best on two cores: larger ones leave the cache
 LANES = 8  # chunks are summed in at most this many accumulators, whatever the number of threads
 INNER = 1 << 13  # numbers in a row from which NumPy's inner loop is quick; rows of 32 took three times as long
 SUMMED = 1 << 11  # the same for sums over rows: a row of totals stays in the nearest cache
+SQUARED = 1 << 16  # numbers whose squares stay in the cache until they are added
 SMALL_PRODUCT = 1 << 18  # multiply-adds; below this a matrix product runs on one thread anyway
 PRODUCT_BLOCK = 1 << 22  # multiply-adds of a product's block; for less, a second thread does not pay
 
@@ -192,11 +193,18 @@ def asarray(array: Any, dtype: Any = None) -> Array:
     ('float32', 'i')
     """
     if isinstance(array, xp.ndarray) and array.dtype.kind in "fiub":
-        return array if dtype is None and array.dtype.kind != "f" else array.astype(dtype or _dtype, copy=False)
+        return array if dtype is None and array.dtype.kind != "f" else _cast(array, dtype or _dtype)
     host = numbers_of(array, "what is put on the backend")
     if dtype is None and host.dtype.kind == "f":
         dtype = _dtype
-    return xp.asarray(host if dtype is None else host.astype(dtype, copy=False))
+    return xp.asarray(host if dtype is None else _cast(host, dtype))
+
+
+def _cast(array: Any, dtype: Any) -> Any:
+    if array.dtype == dtype:
+        return array
+    with numpy.errstate(under="ignore"):  # too small becomes 0; too large is for the program to see
+        return array.astype(dtype)
 
 
 def to_host(array: Any) -> Any:
@@ -287,6 +295,16 @@ def threads() -> int:
 def one_pass() -> contextlib.AbstractContextManager[None]:
     """Around a pass through a network: what the parallel pieces inside need of BLAS is arranged once, not for each."""
     return _pool
+
+
+def quiet() -> numpy.errstate:
+    """Around what the engine computes, as a decorator or in a with-block: arithmetic as on a GPU, whatever the program
+    asks of `numpy.seterr`.
+
+    There exp(-200) is 0 in float32 and an overflow is infinite, and neither is a fault; of a loss that is no longer
+    finite training tells in words. Threads that help out are as quiet: they work in a copy of the caller's context.
+    """
+    return numpy.errstate(all="ignore")
 
 
 def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], length: int) -> Array:
@@ -402,6 +420,20 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
 
 def _sum_rows(matrix: Array, times: Array | None) -> Array:
     return xp.add.reduce(matrix, axis=0) if times is None else xp.einsum("nk,nk->k", matrix, times)
+
+
+def sum_of_squares(vector: Array, scale: Array) -> Array:
+    """``((scale * vector) ** 2).sum()``. No dot product: BLAS shares long ones between threads, and the bits with them.
+
+    A long vector goes by halves, which is how NumPy adds anyway: the same bits, and what is added is in the cache.
+    """
+    n = len(vector)
+    if n > SQUARED and _cpu_chunks:
+        half = n // 16 * 8  # NumPy's own
+        return sum_of_squares(vector[:half], scale) + sum_of_squares(vector[half:], scale)
+    scaled = vector * scale
+    scaled *= scaled
+    return scaled.sum()
 
 
 def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:

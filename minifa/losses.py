@@ -122,11 +122,13 @@ class SoftmaxCrossEntropy(Loss):
             return target
         return (1 - self.label_smoothing) * target + self.label_smoothing / output.shape[1]
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         shifted = output - output.max(axis=1, keepdims=True)
         log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
-        values = -(target * log_softmax).sum(axis=1)
+        terms = xp.where(target == 0, 0, target * log_softmax)  # 0 * log(0) is 0: an impossible class that is not meant
+        values = -terms.sum(axis=1)
         return values, xp.exp(log_softmax) * target.sum(axis=1, keepdims=True) - target
 
 
@@ -144,10 +146,13 @@ class SigmoidCrossEntropy(Loss):
     equation = "L = mean(-t * log(sigmoid(a)) - (1 - t) * log(1 - sigmoid(a)))"
     error_equation = "e = (sigmoid(a) - t) / n_out / n"
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
-        values = xp.maximum(output, 0) - output * target + xp.log1p(xp.exp(-xp.abs(output)))
-        sigmoid = (1 + xp.tanh(output / 2)) / 2
+        small = xp.exp(-xp.abs(output))
+        wrong = (output > 0) - target  # how far the side is wrong that the output is on
+        values = xp.where(wrong == 0, 0, output * wrong) + xp.log1p(small)
+        sigmoid = xp.exp(xp.minimum(output, 0)) / (1 + small)
         return values.mean(axis=1), (sigmoid - target) / output.shape[1]
 
 
@@ -164,6 +169,7 @@ class MeanSquaredError(Loss):
     equation = "L = mean((a - t)^2)"
     error_equation = "e = 2 * (a - t) / n_out / n"
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target
@@ -183,6 +189,7 @@ class HalfSquaredError(Loss):
     equation = "L = mean(sum((a - t)^2) / 2)"
     error_equation = "e = (a - t) / n"
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target

@@ -219,6 +219,7 @@ class Network:
 
     # Running it
 
+    @backend.quiet()
     def forward(self, x: Array, walk: Walk | None = None) -> Array:
         """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says
         training.
@@ -248,6 +249,7 @@ class Network:
                 f"(the whole input has shape {x.shape})"
             )
 
+    @backend.quiet()
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
         not asked for.
@@ -278,7 +280,7 @@ class Network:
             raise ValueError("predict got numbers that are not finite (NaN or inf)")
         if host.size == 0 or host.ndim == 0:
             raise ValueError("predict got no examples")
-        batches = (host[i : i + batch_size].astype(self.dtype) for i in range(0, len(host), batch_size))
+        batches = (host[i : i + batch_size] for i in range(0, len(host), batch_size))
         with self.preserved():
             outputs = [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
         return numpy.concatenate(outputs)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy
 
 from . import backend
-from .backend import Array, each_piece, xp
+from .backend import Array, each_piece, sum_of_squares, xp
 from .network import Network, check_state
 from .rules.base import Rule
-from .rules.scaling import norm, rescaled
+from .rules.scaling import near_one, norm, rescaled
 from .scalars import above_zero, between, flag
 
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
@@ -74,6 +74,7 @@ class Optimizer:
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
 
+    @backend.quiet()
     def step(self, net: Network, rule: Rule | None = None) -> None:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 
@@ -115,7 +116,10 @@ class Optimizer:
 
     def clip(self, net: Network) -> None:
         """Scale all gradients in place so that their joint norm is at most ``clip_norm``, as PyTorch's
-        ``clip_grad_norm_``.
+        ``clip_grad_norm_``. Huge gradients are clipped right, too: where their squares overflow, PyTorch's become 0.
+
+        A gradient that is not finite is left to be seen: infinite entries become NaN and all others 0, or with NaN all
+        is NaN. The next loss is not finite then, which ends training as diverged.
 
         >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
         >>> net["linear1"].grads["W"] = mf.asarray([[30.0], [40.0]])
@@ -128,10 +132,12 @@ class Optimizer:
         gradients = [g for g in net.gradients().values() if g is not None]
         if not gradients:
             return
-        squares = xp.stack([(g * g).sum() for g in gradients])  # no dot products: their bits depend on BLAS's threads
-        factor = xp.minimum(1, self.clip_norm / (xp.sqrt(squares.sum()) + 1e-6)).astype(gradients[0].dtype)
-        for gradient in gradients:
-            gradient *= factor
+        with backend.quiet():
+            scale = near_one(*gradients)
+            size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
+            factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
+            for gradient in gradients:
+                gradient *= factor
 
     def move(self, name: str, array: Array, gradient: Array) -> None:
         """Move one parameter in place, with the state kept under its name."""

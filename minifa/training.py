@@ -191,7 +191,7 @@ class Trainer:
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
         self.batch, self.unfinished = 0, False
-        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend
+        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend, in double precision
         self.correct: Any = 0  # how many of them were right, on the backend
         self.seen, self.seconds = 0, 0.0
         self.layout: dict[str, Any] = {}  # which examples, in which batches: an epoch must be finished with the same
@@ -328,16 +328,13 @@ class Trainer:
         """The epoch from where it stands; its row, or None where it was stopped."""
         made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
         started = time.perf_counter() - self.seconds
-        # NumPy's warnings are silenced because the loop itself reports divergence.
-        with (
-            numpy.errstate(over="ignore", invalid="ignore", divide="ignore"),
-            contextlib.closing(made.ahead(self.batch)) as ahead,
-        ):
+        with backend.quiet(), contextlib.closing(made.ahead(self.batch)) as ahead:
             for i, (x, y) in enumerate(ahead, start=self.batch):
                 self.optimizer.lr = self._rate(i, batches)
                 self.watch.keep(functools.partial(self._remade, made, i))
                 x = backend.asarray(x, self.net.dtype)
-                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(y)
+                value = self.rule.gradients(self.net, x, y, self.loss)
+                self.total = self.total + xp.asarray(value, dtype="float64") * len(y)
                 self.seen += len(y)
                 if y.ndim == 1:
                     self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
@@ -388,10 +385,10 @@ class Trainer:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
         total: Any = 0.0
         correct: Any = 0
-        with numpy.errstate(over="ignore", invalid="ignore"):
+        with backend.quiet():
             for output, y in self._outputs(examples, batch_size):
                 target = self.loss.target(y, output)
-                total = total + self.loss(output, target)[0].sum()
+                total = total + self.loss(output, target)[0].sum(dtype="float64")
                 correct = correct + count_correct(output, target)
         found = {"loss": float(total) / len(examples)}
         if examples.y.ndim == 1:
@@ -405,7 +402,7 @@ class Trainer:
             return []
         predicted: list[numpy.ndarray] = []
         n_out = 0
-        with numpy.errstate(over="ignore", invalid="ignore"):
+        with backend.quiet():
             for output, _ in self._outputs(examples, batch_size):
                 predicted.append(backend.to_host(xp.argmax(output, axis=1)))
                 n_out = output.shape[1]
@@ -513,8 +510,7 @@ class RecordAlignment(Callback):
         if trainer.diverged:
             return
         x = backend.asarray(shown(self.examples.x, trainer.augmentation), trainer.net.dtype)
-        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in training: the loss tells
-            found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
+        found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})
 

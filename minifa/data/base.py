@@ -248,7 +248,7 @@ def _position_hash(n: int) -> npt.NDArray[np.uint64]:
 
 
 def _finite_float32(array: Array, what: str) -> Array:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
+    with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
         converted = np.ascontiguousarray(array, dtype=np.float32)
     # min and max carry NaN and infinity through, and need no array as large as the images.
     if not (np.isfinite(converted.min()) and np.isfinite(converted.max())):

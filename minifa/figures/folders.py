@@ -49,7 +49,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         return _of_comparison(results, dark)
     figures = _of_history(results, dark)
     if all(numpy.isfinite(array).all() for array in read_arrays(path / "network.npz").values()):
-        with numpy.errstate(over="ignore", invalid="ignore"):  # of weights on the way to divergence
+        with backend.quiet():  # of weights on the way to divergence
             figures |= _of_network(path, dark)
     return figures
 

@@ -81,6 +81,8 @@ class Pool(Layer):
 class MaxPool(Pool):
     """The largest of each window; the error goes to the place that won, the first one in a tie.
 
+    Where a window holds NaN, NaN comes out, and the error goes to its last place (in PyTorch to its last NaN).
+
     Args:
         kernel_size, stride, padding, name: as for `minifa.layers.pooling.Pool`.
 
@@ -104,13 +106,18 @@ class MaxPool(Pool):
         )
 
         def piece(rows: slice) -> None:
-            places = windows.taps(windows.pad(x[rows], self.padding, -xp.inf), self.kernel, self.stride, size)
+            padded = windows.pad(x[rows], self.padding, -xp.inf)
+            places = windows.taps(padded, self.kernel, self.stride, size)
             best = y[rows]
             best[...] = places[0]
             for place in places[1:]:
                 xp.maximum(best, place, out=best)
             if won_by is not None:
+                windows.fill_border(padded, self.padding, xp.nan)  # equal to nothing: it wins no tie, not even of -inf
                 _first_equal(best, places, won_by[rows])
+                if self.padding != (0, 0):  # where NaN came out, equal to nothing either, the border has been counted
+                    last = windows.last_inside(padded, self.kernel, self.stride, self.padding, size)
+                    xp.minimum(won_by[rows], last.astype(won_by.dtype), out=won_by[rows])
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
         self.cache = None if won_by is None else (x.shape, won_by)
@@ -230,15 +237,15 @@ def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: floa
 def unpool_max_plain(x: Array, delta: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     """The error below a max-pool, one window at a time: it goes to the first place that holds the window's largest
     value."""
-    n, height, width, channels = x.shape
-    padded = windows.pad(x, padding, -xp.inf)
-    below = xp.zeros(padded.shape, delta.dtype)
-    for image in range(n):
+    below = xp.zeros(x.shape, delta.dtype)
+    for image in range(len(x)):
         for i in range(delta.shape[1]):
             for j in range(delta.shape[2]):
-                for channel in range(channels):
-                    top, left = i * stride[0], j * stride[1]
-                    window = padded[image, top : top + kernel[0], left : left + kernel[1], channel]
-                    row, column = divmod(int(window.argmax()), kernel[1])
+                for channel in range(x.shape[3]):
+                    top, left = i * stride[0] - padding[0], j * stride[1] - padding[1]
+                    bottom, right = top + kernel[0], left + kernel[1]
+                    top, left = max(top, 0), max(left, 0)
+                    window = x[image, top:bottom, left:right, channel]
+                    row, column = divmod(int(window.argmax()), window.shape[1])
                     below[image, top + row, left + column, channel] += delta[image, i, j, channel]
-    return below[:, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
+    return below
