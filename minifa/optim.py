@@ -1,7 +1,7 @@
 """Optimizers, with PyTorch's meaning of every number.
 
 An optimizer moves arrays in place, so that whoever holds a weight sees it move. Learned feedback may share it:
-`step` asks the rule.
+`step` asks the rule. What it remembers belongs to one network at a time: with another one it begins anew.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import numpy
 from . import backend
 from .backend import Array, each_piece, xp
 from .network import Network, check_state
-from .rules.base import Rule
+from .rules.base import A_RULE, Rule
 from .rules.scaling import norm, rescaled
-from .scalars import above_zero, between, flag
+from .scalars import above_zero, between, flag, instance_of
 
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 
 
+A_NETWORK = "an optimizer steps a minifa.Network"
 AN_OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)"
 
 
@@ -37,6 +38,11 @@ class Optimizer:
         constrain_weights: after every step, scale each W back to the norm it had before the first (what BioTorch
             attributes to Moskovitz et al. 2018).
         freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
+
+    Attributes:
+        net: the network that `start`, `arrays` and `counts` are of; None before the first one. To step two networks in
+            turn, make two optimizers: one would forget its momentum at every change.
+        attachment: the same for the rule whose feedback it moves (see `minifa.rules.Rule`).
 
     Raises:
         TypeError: an option of another kind.
@@ -70,15 +76,37 @@ class Optimizer:
         self.manhattan = flag(manhattan, "manhattan")
         self.constrain_weights = flag(constrain_weights, "constrain_weights")
         self.freeze_signs = flag(freeze_signs, "freeze_signs")
+        self.net: Network | None = None
+        self.attachment: object = None
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
+
+    def meet(self, net: Network, rule: Rule | None = None) -> None:
+        """Forget what was remembered of another network, or of feedback that another rule, or another attachment of
+        this one, has learned. `step` calls it.
+
+        Raises:
+            TypeError: what is no network.
+        """
+        if self.net is not net:
+            self.net = instance_of(net, Network, A_NETWORK)
+            self.start, self.arrays, self.counts = {}, {}, {}
+        if rule is not None and rule.attachment is not self.attachment:
+            self.attachment = rule.attachment
+            for name in [one for one in self.counts if one.startswith("feedback/")]:
+                del self.arrays[name], self.counts[name]
 
     def step(self, net: Network, rule: Rule | None = None) -> None:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 
         A gradient that was never computed (None) leaves its parameter alone, decay and momentum included; so does a
-        frozen layer.
+        frozen layer. With another network than before the optimizer begins anew.
+
+        Raises:
+            TypeError: what is no network, or no rule.
+            ValueError: a rule that is attached to another network; no rule, where the one that computed the gradients
+                has feedback that learns. Then nothing has been changed.
 
         >>> net = mf.Network([mf.Linear(1, 1, bias=False)])
         >>> net["linear1"].W = mf.asarray([[1.0]])
@@ -86,6 +114,14 @@ class Optimizer:
         >>> net["linear1"].W.tolist(), net.step
         ([[1.0]], 1)
         """
+        if rule is not None and instance_of(rule, Rule, A_RULE).net is not net:
+            raise ValueError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
+        if rule is None and instance_of(net, Network, A_NETWORK).learning_rule:
+            raise ValueError(
+                f"the gradients are those of the rule {net.learning_rule!r}, whose feedback learns in the same step: "
+                "optimizer.step(net, rule)"
+            )
+        self.meet(net, rule)
         for layer in net:
             if layer.frozen:  # whatever a rule of one's own may have put there
                 layer.grads = dict.fromkeys(layer.grads)
@@ -155,6 +191,8 @@ class Optimizer:
 
     def constrain(self, net: Network) -> None:
         """Put signs and norms back where the options hold them."""
+        self.meet(net)
+        self._remember_start(net)
         if not (self.freeze_signs or self.constrain_weights):
             return
         for layer in (one for one in net.weighted if not one.frozen):
@@ -197,6 +235,7 @@ class Optimizer:
         )
         for key, array in flat.items():
             array[...] = backend.asarray(state[key], array.dtype)
+        self.net, self.attachment = net, None if rule is None else rule.attachment
         self.arrays, self.start = arrays, start
         self.counts = {name: int(state[f"count/{name}"]) for name in names}
 

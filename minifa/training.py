@@ -179,6 +179,7 @@ class Trainer:
         check_parts(net, rule, loss)
         self.net, self.rule, self.loss = net, rule, loss
         self.optimizer = instance_of(optimizer, Optimizer, AN_OPTIMIZER)
+        self.optimizer.meet(net, rule)  # now, and not at the first step: a checkpoint may be written before it
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
             raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
@@ -225,6 +226,7 @@ class Trainer:
         self._lay_out(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
         self.watch.forget()
+        self.optimizer.meet(self.net, self.rule)
         self.base_lr = self.optimizer.lr
         self._tell("on_start", epochs, batches)
         try:

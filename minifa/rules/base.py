@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from ..initialisers import Initialiser
 
 
+A_RULE = "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one"
 A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
 
 
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     """Raise TypeError unless each is what it is called."""
     instance_of(net, Network, "the network is a minifa.Network")
-    instance_of(rule, Rule, "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one")
+    instance_of(rule, Rule, A_RULE)
     instance_of(loss, Loss, A_LOSS)
 
 
@@ -73,6 +74,7 @@ class Rule:
         memory: by name, the arrays that the rule keeps from pass to pass (drawn or learned), from which B is made.
         error: dL/d(output) of the last pass, (N, n_out), the 1/N of the batch mean in it; None before.
         output, target: the network's outputs and the targets of the last pass as rows, (N, n_out); None before.
+        attachment: another object after every `attach`, by which an optimizer knows whose feedback it has moved.
 
     A rule of your own needs no more than an answer to one of the two questions:
 
@@ -93,15 +95,26 @@ class Rule:
     walks_back = True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
     weight_decay = 0.0  # what experiments give the optimizer unless told otherwise: some rules align by decay
     checks_reach = True  # whether every layer that learns must be reached by an error on its way back
+    feedback_learns = False  # whether the feedback learns in the optimizer's step; seen by what a class overrides
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)
         self.net: Network | None = None
+        self.attachment: object = None
         self._B = Matrices()
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
         self.output: Array | None = None
         self.target: Array | None = None
+
+    @property
+    def label(self) -> str:
+        """What sentences call it: its name, or that of its class where it has none."""
+        return self.name or type(self).__name__
 
     @property
     def B(self) -> Matrices:
@@ -116,23 +129,32 @@ class Rule:
 
         Raises:
             TypeError: what is no network.
-            ValueError: the rule cannot teach some layer of this network; the message names it.
+            ValueError: the rule cannot teach some layer of this network; the message names it. The rule is then still
+                attached to the network that it was attached to before.
         """
         instance_of(net, Network, "a rule is attached to a minifa.Network")
         net.output_layer  # noqa: B018  raises where nothing could learn
+        before = self.facts()
+        try:
+            self._attach(net)
+        except BaseException:
+            self.put_back(before)
+            raise
+        return self
+
+    def _attach(self, net: Network) -> None:
         self.net, self.error, self.output, self.target = net, None, None, None
-        self._B, self.memory = Matrices(), {}
+        self.attachment, self._B, self.memory = object(), Matrices(), {}
         self.draw(net)
         if self.checks_reach:
             unreached = self._unreached(net)
             if unreached:
                 raise ValueError(
-                    f"under {self.name!r} no error would reach {', '.join(unreached)}: "
+                    f"under {self.label!r} no error would reach {', '.join(unreached)}: "
                     "put an activation behind it, where the rule can teach"
                 )
         for layer in self.senders(net):
             self._note(layer, self.feedback(layer))
-        return self
 
     def draw(self, net: Network) -> None:
         """Fill `memory`. Default: nothing to keep."""
@@ -227,10 +249,11 @@ class Rule:
     def begin(self, net: Network, x: Array, y: Any, loss: Loss) -> None:
         """Refuse what cannot work before anything has changed."""
         if self.net is not net:
-            raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
+            raise RuntimeError(f"the rule {self.label!r} is not attached to this network: call rule.attach(net) first")
         instance_of(loss, Loss, A_LOSS)
         net.check_input(x)
         loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
+        net.learning_rule = self.label if self.feedback_learns else ""
 
     def walk(self, net: Network, update_statistics: bool = True) -> Walk:
         """The forward pass of an update. Rules that must hear activities return a walk that listens."""
@@ -247,7 +270,7 @@ class Rule:
     def known(self, array: Array | None) -> Array:
         """The error, output or target of the pass. Raises RuntimeError before the first one."""
         if array is None:
-            raise RuntimeError(f"the rule {self.name!r} has seen no batch yet: call rule.gradients first")
+            raise RuntimeError(f"the rule {self.label!r} has seen no batch yet: call rule.gradients first")
         return array
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
@@ -295,22 +318,22 @@ class Rule:
         """
         if name not in self.memory:
             raise ValueError(
-                f"the rule {self.name!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
+                f"the rule {self.label!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
             )
         given = backend.asarray(matrix, self.memory[name].dtype)
         if given.shape != self.memory[name].shape:
             raise ValueError(
-                f"{name!r} of the rule {self.name!r} has shape {self.memory[name].shape}, got {given.shape}"
+                f"{name!r} of the rule {self.label!r} has shape {self.memory[name].shape}, got {given.shape}"
             )
         if not bool(xp.isfinite(given).all()):
-            raise ValueError(f"{name!r} of the rule {self.name!r} must hold finite numbers")
+            raise ValueError(f"{name!r} of the rule {self.label!r} must hold finite numbers")
         self.memory[name][...] = given
 
     def recall(self, layer: Weighted) -> Array:
         """The matrix kept for this layer. Raises RuntimeError where the rule was not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(
-                f"the rule {self.name!r} keeps no matrix for {layer}: attach it to the layer's network first, "
+                f"the rule {self.label!r} keeps no matrix for {layer}: attach it to the layer's network first, "
                 "and again when layers that were frozen shall learn"
             )
         return self.memory[layer.name]
@@ -329,7 +352,7 @@ class Rule:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
-        check_state(self.memory, state, f"the rule {self.name!r}")
+        check_state(self.memory, state, f"the rule {self.label!r}")
         for key, array in self.memory.items():
             array[...] = backend.asarray(state[key], array.dtype)
         for layer in self.senders(self.net) if self.net else []:  # B may be made of it
