@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
@@ -21,6 +21,21 @@ from .rules.scaling import norm, rescaled
 from .scalars import above_zero, between, flag, instance_of
 
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
+
+
+def _rate(value: Any, what: str) -> float:
+    return between(value, what, 0, math.inf)
+
+
+def _share(value: Any, what: str) -> float:
+    return between(value, what, 0, 1)
+
+
+def _betas(value: Any, what: str) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"betas are two numbers, got {value!r}")
+    first, second = (_share(beta, "each of betas") for beta in value)
+    return first, second
 
 
 A_NETWORK = "an optimizer steps a minifa.Network"
@@ -58,6 +73,14 @@ class Optimizer:
 
     name = ""
     slots: tuple[str, ...] = ()  # arrays of state that each parameter has
+    options: Mapping[str, Callable[[Any, str], Any]] = {  # each with its check, made whenever the option is set
+        "lr": _rate,
+        "weight_decay": _rate,
+        "clip_norm": lambda value, what: None if value is None else above_zero(value, what),
+        "manhattan": flag,
+        "constrain_weights": flag,
+        "freeze_signs": flag,
+    }
     decoupled = False  # whether the decay is taken off the weight rather than added to the gradient
     update = "W_new = W - lr * GRADIENT"  # what `change` computes, for the gradient as decay and manhattan leave it
 
@@ -70,17 +93,18 @@ class Optimizer:
         constrain_weights: bool = False,
         freeze_signs: bool = False,
     ) -> None:
-        self.lr = between(lr, "lr", 0, math.inf)
-        self.weight_decay = between(weight_decay, "weight_decay", 0, math.inf)
-        self.clip_norm = None if clip_norm is None else above_zero(clip_norm, "clip_norm")
-        self.manhattan = flag(manhattan, "manhattan")
-        self.constrain_weights = flag(constrain_weights, "constrain_weights")
-        self.freeze_signs = flag(freeze_signs, "freeze_signs")
+        self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
+        self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
         self.net: Network | None = None
         self.attachment: object = None
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Options set by hand are checked as the constructor's are, and kept as Python's own numbers."""
+        check = self.options.get(name)
+        object.__setattr__(self, name, value if check is None else check(value, name))
 
     def meet(self, net: Network, rule: Rule | None = None) -> None:
         """Forget what was remembered of another network, or of feedback that another rule, or another attachment of
@@ -269,6 +293,7 @@ class SGD(Optimizer):
     """
 
     name = "sgd"
+    options = {**Optimizer.options, "momentum": _share, "nesterov": flag}
 
     def __init__(
         self,
@@ -279,7 +304,7 @@ class SGD(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        self.momentum, self.nesterov = between(momentum, "momentum", 0, 1), flag(nesterov, "nesterov")
+        self.momentum, self.nesterov = momentum, nesterov
         if nesterov and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         self.slots = ("velocity",) if momentum else ()
@@ -321,6 +346,7 @@ class Adam(Optimizer):
     """
 
     name = "adam"
+    options = {**Optimizer.options, "betas": _betas, "eps": above_zero}
     slots = ("mean", "square")
     update = (
         "mean_new = beta1 * mean + (1 - beta1) * GRADIENT\n"
@@ -337,10 +363,7 @@ class Adam(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"betas are two numbers, got {betas!r}")
-        first, second = (between(beta, "each of betas", 0, 1) for beta in betas)
-        self.betas, self.eps = (first, second), above_zero(eps, "eps")
+        self.betas, self.eps = betas, eps
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         self._adapt(count, W, self.decayed(W, gradient), *slots)
@@ -416,6 +439,7 @@ class RMSprop(Optimizer):
     """
 
     name = "rmsprop"
+    options = {**Optimizer.options, "alpha": _share, "eps": above_zero, "momentum": _share}
 
     def __init__(
         self,
@@ -427,8 +451,7 @@ class RMSprop(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        self.alpha, self.momentum = between(alpha, "alpha", 0, 1), between(momentum, "momentum", 0, 1)
-        self.eps = above_zero(eps, "eps")
+        self.alpha, self.eps, self.momentum = alpha, eps, momentum
         self.slots = ("square", "velocity") if momentum else ("square",)
         scaled = "GRADIENT / (sqrt(square_new) + eps)"
         through = [f"velocity_new = momentum * velocity + {scaled}"] if momentum else []

@@ -3,13 +3,19 @@ another's, and a number is the same number whichever type it comes in."""
 
 from __future__ import annotations
 
+import fractions
+import json
+import types
+
 import numpy as np
 import pytest
 from checks import assert_same_bits, batch
 from test_optim import MAKERS
 
 import minifa as mf
-from minifa import Linear, Network, Tanh, checkpoints
+from minifa import Linear, Network, Tanh, checkpoints, logs
+from minifa.experiments import Experiment
+from minifa.training import Callback
 
 CE = mf.SoftmaxCrossEntropy()
 
@@ -176,3 +182,144 @@ def test_a_rule_that_refuses_a_network_stays_with_its_own():
     rule.gradients(net, *batch(shape=(4,)), CE)
     with pytest.raises(RuntimeError, match="not attached"):
         rule.gradients(unreached, *batch(shape=(4,)), CE)
+
+
+# --- one number, whichever type it comes in ---------------------------------------------------------------------------
+
+TYPES = {
+    "np.float64": np.float64,
+    "np.float32": np.float32,
+    "np.float16": np.float16,
+    "np.longdouble": np.longdouble,
+    "fraction": fractions.Fraction,
+    "0-d array": np.array,
+    "0-d array of the backend": lambda number: mf.asarray(np.array(number)),
+}
+WHOLE = {"int": int, "np.int64": np.int64, "np.uint8": np.uint8, "0-d array of ints": lambda one: np.array(int(one))}
+
+
+def weights_under(lr, schedule, **options):
+    net = mlp()
+    optimizer = mf.SGD(lr, **options)
+    one = mf.Trainer(net, mf.rules.FA().attach(net), CE, optimizer, schedule)
+    x, y = batch(32, shape=(4,))  # four updates an epoch: quarters are exact, too
+    one.fit(mf.data.validate(mf.to_host(x), y), 4, batch_size=8)
+    return {**net.state(), "lr": np.array(one.history.column("lr")[1:])}, one
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_rate_gives_the_same_bits_in_every_type(kind, engine):
+    """0.75 and its like are exact in every type; NumPy's would make float64 of float32 on the way (NEP 50)."""
+    as_type = TYPES[kind]
+    plain, _ = weights_under(0.75, lambda epoch: 1 - epoch / 64, momentum=0.5, weight_decay=0.125)
+    given, one = weights_under(
+        as_type(0.75), lambda epoch: as_type(1 - epoch / 64), momentum=as_type(0.5), weight_decay=as_type(0.125)
+    )
+    assert_same_bits(plain, given)
+    assert all(type(one.optimizer.__dict__[key]) is float for key in ("lr", "momentum", "weight_decay"))
+    assert all(type(row["lr"]) is float for row in one.history[1:])
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_whole_rate_is_a_rate(kind):
+    assert_same_bits(weights_under(1.0, lambda epoch: 1.0)[0], weights_under(1.0, lambda epoch: WHOLE[kind](1))[0])
+    optimizer = mf.SGD()
+    optimizer.lr = WHOLE[kind](1)
+    assert optimizer.lr == 1 and type(optimizer.lr) is float
+
+
+@pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
+def test_a_rate_set_by_hand_comes_back_from_a_checkpoint(kind, engine, tmp_path):
+    """Whatever its type, and with a schedule that gives it in that type, in the middle of an epoch too."""
+    as_type = {**TYPES, **WHOLE}[kind]
+
+    def make():
+        optimizer = mf.SGD(0.1, momentum=0.5)
+        optimizer.lr, optimizer.weight_decay = as_type(1), as_type(0)
+        net = Network([Linear(2, 6), Tanh(), Linear(6, 2)])
+        rule = mf.rules.FA().attach(net)
+        return mf.Trainer(net, rule, CE, optimizer, lambda epoch: as_type(1 if epoch < 2 else 0))
+
+    data = mf.data.load("xor").train
+    whole, resumed = make(), make()
+    whole.callbacks.append(checkpoints.SaveCheckpoints(tmp_path, every_steps=1))
+    whole.fit(data, 3, batch_size=1)
+    with open(tmp_path / "last.ckpt", "rb"):
+        checkpoints.load(tmp_path / "last.ckpt", resumed)
+    assert resumed.base_lr == 1.0 and resumed.optimizer.lr == 1.0
+    assert_same_bits(whole.net.state(), resumed.net.state())
+
+
+def test_a_checkpoint_with_a_whole_rate_is_one_still(tmp_path):
+    """Those of before wrote a rate of 1 as they found it."""
+    one, train = trainer(mf.SGD(1.0))
+    one.fit(train, 2)
+    state = {**one.state(), "base_lr": 1, "total": 2, "seconds": 0}
+    one.load_state(state)
+    assert (one.base_lr, one.total) == (1.0, 2.0) and type(one.base_lr) is type(one.total) is float
+    with pytest.raises(ValueError, match="base_lr is missing, unknown, or of another type"):
+        one.load_state({**state, "base_lr": True})
+
+
+@pytest.mark.parametrize("option", ["lr", "weight_decay", "clip_norm", "momentum", "alpha", "eps"])
+@pytest.mark.parametrize("wrong", ["fast", True, [0.1], -1, float("nan"), np.array([0.1]), 1j])
+def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
+    optimizer = mf.RMSprop(momentum=0.5)
+    before = getattr(optimizer, option)
+    with pytest.raises((TypeError, ValueError), match=rf"^{option} (is a number|must (lie|be))"):
+        setattr(optimizer, option, wrong)
+    assert getattr(optimizer, option) == before
+
+
+@pytest.mark.parametrize(
+    ("gives", "told"),
+    [
+        (lambda epoch: None, "what the schedule gives is a number, got None"),
+        (lambda epoch: "half", "what the schedule gives is a number, got 'half'"),
+        (lambda epoch: np.array([0.1]), r"what the schedule gives is a number, got array\(\[0.1\]\)"),
+        (lambda epoch: -1.0, "lr must lie from 0 up to .not including. inf, got -0.1"),
+        (lambda epoch: float("nan"), "lr must lie"),
+    ],
+)
+def test_a_schedule_that_gives_no_rate_is_refused(gives, told):
+    one, train = trainer(mf.SGD(0.1), schedule=gives)
+    before = one.net.state()
+    with pytest.raises((TypeError, ValueError), match=told):
+        one.fit(train, 1)
+    assert_same_bits(before, one.net.state())
+    assert one.optimizer.lr == 0.1
+
+
+@pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
+def test_what_a_callback_measures_is_kept_as_a_plain_number(kind, engine, tmp_path):
+    """In the history, its table, a checkpoint and TensorBoard's files, whichever type it was measured in."""
+    pytest.importorskip("tensorboardX")
+
+    class Measure(Callback):
+        def on_epoch(self, trainer, row):
+            row["measured"] = {**TYPES, **WHOLE}[kind](2)
+            row["flag"] = np.bool_(True)
+
+    one, train = trainer(mf.SGD(0.1), callbacks=[Measure()])
+    written = []
+    board = logs.TensorBoard(tmp_path)
+    board.make = lambda *given, **options: types.SimpleNamespace(
+        add_scalar=lambda key, value, step: written.append((key, value)), flush=lambda: None, close=lambda: None
+    )
+    one.callbacks += [board, logs.WriteLogs(tmp_path), checkpoints.SaveCheckpoints(tmp_path)]
+    one.fit(train, 1)
+    expected = int if kind in WHOLE else type(one.history[-1]["measured"])
+    assert one.history.column("measured") == [2, 2] and one.history[-1]["flag"] is True
+    assert type(one.history[-1]["measured"]) in (int, float, fractions.Fraction) and expected
+    assert checkpoints.read(tmp_path / "last.ckpt").training["history"][-1]["measured"] == 2
+    assert mf.training.History.read_csv(tmp_path / "history.csv").column("measured") == [2, 2]
+    assert ("measured", 2) in written
+
+
+def test_an_experiment_is_made_of_plain_numbers():
+    given = Experiment(
+        lr=np.array(0.5), epochs=np.array(3), seed=np.uint8(2), validation=np.float32(0.25), batch_size=8
+    )
+    assert given == Experiment(lr=0.5, epochs=3, seed=2, validation=0.25, batch_size=8)
+    json.dumps(given.as_config())
+    assert [type(one) for one in (given.lr, given.epochs, given.seed, given.validation)] == [float, int, int, float]
