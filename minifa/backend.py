@@ -191,12 +191,17 @@ def asarray(array: Any, dtype: Any = None) -> Array:
     >>> mf.asarray([[1.0, 2.0]]).dtype.name, mf.asarray([1, 2]).dtype.kind
     ('float32', 'i')
     """
-    if isinstance(array, xp.ndarray) and array.dtype.kind in "fiub":
+    if is_numeric(array):
         return array if dtype is None and array.dtype.kind != "f" else array.astype(dtype or _dtype, copy=False)
     host = numbers_of(array, "what is put on the backend")
     if dtype is None and host.dtype.kind == "f":
         dtype = _dtype
     return xp.asarray(host if dtype is None else host.astype(dtype, copy=False))
+
+
+def is_numeric(array: Any) -> bool:
+    """Whether this is an array of real numbers on the backend; a masked one is not what it seems."""
+    return isinstance(array, xp.ndarray) and array.dtype.kind in "fiub" and not isinstance(array, numpy.ma.MaskedArray)
 
 
 def to_host(array: Any) -> Any:

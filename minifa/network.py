@@ -103,6 +103,7 @@ class Network:
             if layer.name in self._by_name:
                 raise ValueError(f"two layers are called {layer.name!r}: give one of them another name=")
             self._by_name[layer.name] = layer
+            layer.recast()
             layer.initialise(self.seed)
             for part, inner in layer.children():
                 self._adopt(inner, f"{layer.name}.{part}.")
@@ -339,6 +340,8 @@ class Network:
         check_state(arrays, state, "this network")
         for key, array in arrays.items():
             array[...] = backend.asarray(state[key], array.dtype)
+        for layer in self:
+            layer.edits += 1
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:

@@ -13,7 +13,7 @@ from checks import assert_same_bits, batch
 from test_optim import MAKERS
 
 import minifa as mf
-from minifa import Linear, Network, Tanh, checkpoints, logs
+from minifa import Linear, Network, Tanh, backend, checkpoints, logs
 from minifa.experiments import Experiment
 from minifa.training import Callback
 
@@ -323,3 +323,116 @@ def test_an_experiment_is_made_of_plain_numbers():
     assert given == Experiment(lr=0.5, epochs=3, seed=2, validation=0.25, batch_size=8)
     json.dumps(given.as_config())
     assert [type(one) for one in (given.lr, given.epochs, given.seed, given.validation)] == [float, int, int, float]
+
+
+# --- an array that is assigned is the layer's own ---------------------------------------------------------------------
+
+ARRAYS = [("linear1", "W"), ("linear1", "b"), ("conv1", "W"), ("conv1", "b"), ("scale1", "gain"), ("scale1", "seen")]
+ARRAYS += [("batchnorm1", key) for key in ("gamma", "beta", "running_mean", "running_var")]
+
+
+class Scale(mf.Layer):
+    """A layer of somebody's own, with a parameter and a statistic."""
+
+    kind, trainable, running = "scale", ("gain",), ("seen",)
+
+    def initialise(self, seed):
+        self.gain, self.seen = np.ones(4), [0.0]
+
+    def forward(self, x, walk):
+        self.cache = x if walk.training else None
+        return x * self.gain
+
+    def backward(self, delta, rule):
+        self.grads["gain"] = (delta * self.cached()).sum(axis=0)
+        return delta * self.gain
+
+
+def all_arrays():
+    layers = [mf.Conv2d(1, 2, 2), mf.BatchNorm(2), mf.Flatten(), Linear(8, 4), Scale(), Linear(4, 3)]
+    return Network(layers, input_shape=(3, 3, 1))
+
+
+@pytest.mark.parametrize(("layer", "key"), ARRAYS)
+def test_an_array_that_is_assigned_is_copied_in_the_layer_s_dtype(layer, key, engine):
+    net = all_arrays()
+    shape = getattr(net[layer], key).shape
+    mine = mf.asarray(np.full(shape, 2.0), "float64")
+    for given in (mine, mine.tolist(), mf.asarray(np.full(shape, 2)), np.full(shape, 2.0).T.copy().T):
+        setattr(net[layer], key, given)
+        array = getattr(net[layer], key)
+        assert array.dtype == np.float32 and array.flags.c_contiguous and isinstance(array, backend.xp.ndarray)
+        np.testing.assert_array_equal(mf.to_host(array), np.full(shape, 2.0, "f4"))
+    setattr(net[layer], key, mine)
+    x, y = batch(shape=(3, 3, 1))
+    rule, optimizer = mf.rules.BP().attach(net), mf.SGD(0.1)
+    rule.gradients(net, x, y, CE)
+    optimizer.step(net, rule)
+    assert (mine == 2).all(), "what was given is the giver's"
+
+
+@pytest.mark.parametrize(("layer", "key"), ARRAYS)
+def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
+    net = all_arrays()
+    before, shape = net.state(), getattr(net[layer], key).shape
+    who = rf"{key} of \w+ '{layer}'"
+    for wrong, told in (
+        (np.zeros((1, *shape)), rf"^{who} has shape .*, got \(1, "),
+        (np.zeros((*shape, 1)), rf"^{who} has shape"),
+        (np.zeros(shape[:-1]), rf"^{who} has shape"),
+        (0.0, rf"^{who} has shape"),
+        ([[1.0], [1.0, 2.0]], rf"^{who} must be a regular array"),
+        ("ones", rf"^{who} must be real numbers"),
+        (np.ones(shape, complex), rf"^{who} must be real numbers"),
+        (np.ma.masked_array(np.ones(shape)), rf"^{who} must be real numbers"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=told):
+            setattr(net[layer], key, wrong)
+    if key != "b":
+        with pytest.raises(TypeError, match=rf"^{who} must be real numbers, got NoneType"):
+            setattr(net[layer], key, None)
+    assert_same_bits(before, net.state())
+
+
+@pytest.mark.parametrize("layer", [lambda: Linear(4, 3, bias=False), lambda: mf.Conv2d(1, 2, 2, bias=False)])
+def test_a_layer_without_bias_takes_none(layer, engine):
+    """It would be trained, and saved under a name that no other network of this kind has."""
+    for one in (layer(), Network([layer()])[("linear1", "conv1")["Conv2d" in str(layer())]]):
+        with pytest.raises(ValueError, match="was made without b"):
+            one.b = np.zeros(one.weight_shape[-1])
+        one.b = None
+        assert one.b is None and list(one.parameters()) == ["W"]
+
+
+def test_layers_are_made_in_the_dtype_of_their_network(engine):
+    """What a layer of one's own drew before the network was made, too."""
+    layers = [mf.Conv2d(1, 2, 2), mf.BatchNorm(2), mf.Flatten(), Linear(8, 4), Scale(), Linear(4, 3)]
+
+    class Kept(Scale):
+        def __init__(self):
+            super().__init__()
+            self.gain, self.seen = np.full(3, 0.1), [1]
+
+        def initialise(self, seed):
+            pass
+
+    kept = Kept()
+    backend._install(backend.xp._module, backend._cpu_chunks, dtype="float64")
+    net = Network([*layers, kept], input_shape=(3, 3, 1))
+    assert {str(array.dtype) for array in net._arrays().values()} == {"float64"}
+    net["batchnorm1"].gamma, kept.gain = [1, 2], [1, 2, 3]
+    assert {str(array.dtype) for array in net._arrays().values()} == {"float64"}
+
+
+def test_a_class_may_hold_an_array_for_all_its_layers():
+    class Fixed(mf.Layer):
+        trainable, gain = ("gain",), np.ones(1, "f4")
+
+    assert Fixed().parameters()["gain"] is Fixed.gain
+
+
+def test_a_masked_matrix_is_no_matrix():
+    """Its mask would be left out without a word."""
+    rule = mf.rules.FA().attach(mlp())
+    with pytest.raises(TypeError, match="must be real numbers, got MaskedArray"):
+        rule.set_feedback("linear2", np.ma.masked_array(np.ones((5, 3)), True))
