@@ -106,6 +106,7 @@ class Rule:
         self.net: Network | None = None
         self.attachment: object = None
         self._B = Matrices()
+        self._noted: dict[str, int] | None = None  # what the last pass entered in B, by the layer's edits at the time
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
         self.output: Array | None = None
@@ -118,8 +119,16 @@ class Rule:
 
     @property
     def B(self) -> Matrices:
-        """By layer name, the very matrices that carried the error in the last pass (before the first: those that
-        will)."""
+        """By layer name, the matrices that carry the error: the very ones of the last pass. Before the first, and where
+        weights were assigned or loaded, or feedback was set or loaded, since then: those that will."""
+        noted, self._noted = self._noted, None  # None: `feedback` itself may ask, and is told what stands there
+        if noted is not None and self.net is not None:
+            try:
+                for layer in self.senders(self.net):
+                    if noted.get(layer.name) != layer.edits:
+                        self._note(layer, self.feedback(layer))
+            finally:
+                self._noted = noted
         return self._B
 
     # Meeting the network
@@ -144,7 +153,7 @@ class Rule:
 
     def _attach(self, net: Network) -> None:
         self.net, self.error, self.output, self.target = net, None, None, None
-        self.attachment, self._B, self.memory = object(), Matrices(), {}
+        self.attachment, self._B, self._noted, self.memory = object(), Matrices(), None, {}
         self.draw(net)
         if self.checks_reach:
             unreached = self._unreached(net)
@@ -155,6 +164,7 @@ class Rule:
                 )
         for layer in self.senders(net):
             self._note(layer, self.feedback(layer))
+        self._noted = {}
 
     def draw(self, net: Network) -> None:
         """Fill `memory`. Default: nothing to keep."""
@@ -293,7 +303,9 @@ class Rule:
 
     def _note(self, layer: Weighted, matrix: Array | None) -> None:
         if matrix is not None:
-            self.B.note(layer.name, matrix)
+            self._B.note(layer.name, matrix)
+        if self._noted is not None:
+            self._noted[layer.name] = layer.edits
 
     def update_feedback(self, net: Network) -> None:
         """How the feedback learns by itself; called by the optimizer after the weights have moved. Default: it does
@@ -327,7 +339,12 @@ class Rule:
             )
         if not bool(xp.isfinite(given).all()):
             raise ValueError(f"{name!r} of the rule {self.label!r} must hold finite numbers")
-        self.memory[name][...] = given
+        self.take(name, given)
+        self._noted = {}
+
+    def take(self, name: str, array: Array) -> None:
+        """Enter numbers that were set or loaded, of the right shape, in `memory`."""
+        self.memory[name][...] = array
 
     def recall(self, layer: Weighted) -> Array:
         """The matrix kept for this layer. Raises RuntimeError where the rule was not attached to its network."""
@@ -354,9 +371,8 @@ class Rule:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
         check_state(self.memory, state, f"the rule {self.label!r}")
         for key, array in self.memory.items():
-            array[...] = backend.asarray(state[key], array.dtype)
-        for layer in self.senders(self.net) if self.net else []:  # B may be made of it
-            self._note(layer, self.feedback(layer))
+            self.take(key, backend.asarray(state[key], array.dtype))
+        self._noted = {}
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
@@ -369,12 +385,21 @@ class Rule:
 
     def facts(self) -> dict[str, Any]:
         """All that the rule holds at this moment, by attribute; arrays are not copied."""
-        return {**vars(self), "_B": Matrices(self.B), "memory": dict(self.memory)}
+        return {**vars(self), **self._copies(vars(self))}
 
     def put_back(self, facts: Mapping[str, Any]) -> None:
         """Hold what `facts` gave, and nothing that came since then."""
         vars(self).clear()
-        vars(self).update({**facts, "_B": Matrices(facts["_B"]), "memory": dict(facts["memory"])})
+        vars(self).update({**facts, **self._copies(facts)})
+
+    @staticmethod
+    def _copies(facts: Mapping[str, Any]) -> dict[str, Any]:
+        noted = facts["_noted"]
+        return {
+            "_B": Matrices(facts["_B"]),
+            "_noted": None if noted is None else dict(noted),
+            "memory": dict(facts["memory"]),
+        }
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"
