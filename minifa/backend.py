@@ -192,7 +192,7 @@ def asarray(array: Any, dtype: Any = None) -> Array:
     >>> mf.asarray([[1.0, 2.0]]).dtype.name, mf.asarray([1, 2]).dtype.kind
     ('float32', 'i')
     """
-    if isinstance(array, xp.ndarray) and array.dtype.kind in "fiub":
+    if is_numeric(array):
         return array if dtype is None and array.dtype.kind != "f" else _cast(array, dtype or _dtype)
     host = numbers_of(array, "what is put on the backend")
     if dtype is None and host.dtype.kind == "f":
@@ -205,6 +205,11 @@ def _cast(array: Any, dtype: Any) -> Any:
         return array
     with numpy.errstate(under="ignore"):  # too small becomes 0; too large is for the program to see
         return array.astype(dtype)
+
+
+def is_numeric(array: Any) -> bool:
+    """Whether this is an array of real numbers on the backend; a masked one is not what it seems."""
+    return isinstance(array, xp.ndarray) and array.dtype.kind in "fiub" and not isinstance(array, numpy.ma.MaskedArray)
 
 
 def to_host(array: Any) -> Any:

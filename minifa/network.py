@@ -44,6 +44,8 @@ class Network:
 
     Attributes:
         step: weight updates made so far; optimizers count it, and dropout's and brSF's draws are keyed by it.
+        learning_rule: name of the rule that computed the gradients at hand, where its feedback learns in the same step;
+            else "".
 
     Raises:
         TypeError: layers, a seed or a shape of another kind.
@@ -71,6 +73,7 @@ class Network:
         self.layers = list(layers)
         self.seed = check_seed(seed)
         self.step = 0
+        self.learning_rule = ""
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._adopt(self.layers, path="")
@@ -100,6 +103,7 @@ class Network:
             if layer.name in self._by_name:
                 raise ValueError(f"two layers are called {layer.name!r}: give one of them another name=")
             self._by_name[layer.name] = layer
+            layer.recast()
             layer.initialise(self.seed)
             for part, inner in layer.children():
                 self._adopt(inner, f"{layer.name}.{part}.")
@@ -296,10 +300,12 @@ class Network:
         0.0
         """
         before = [(layer, layer.cache, dict(layer.grads)) for layer in self]
+        learning_rule = self.learning_rule
         statistics = [(array, array.copy()) for layer in self for array in layer.statistics().values()]
         try:
             yield
         finally:
+            self.learning_rule = learning_rule
             for layer, cache, grads in before:
                 layer.cache, layer.grads = cache, grads
             for array, kept in statistics:
@@ -336,6 +342,8 @@ class Network:
         check_state(arrays, state, "this network")
         for key, array in arrays.items():
             array[...] = backend.asarray(state[key], array.dtype)
+        for layer in self:
+            layer.edits += 1
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:

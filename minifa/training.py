@@ -29,7 +29,7 @@ from .losses import Loss
 from .network import Network
 from .optim import AN_OPTIMIZER, Optimizer
 from .rules.base import Rule, check_parts
-from .scalars import instance_of, whole
+from .scalars import instance_of, plain, real, whole
 from .schedules import Schedule, constant
 from .streams import check_seed
 
@@ -179,6 +179,7 @@ class Trainer:
         check_parts(net, rule, loss)
         self.net, self.rule, self.loss = net, rule, loss
         self.optimizer = instance_of(optimizer, Optimizer, AN_OPTIMIZER)
+        self.optimizer.meet(net, rule)  # now, and not at the first step: a checkpoint may be written before it
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
             raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
@@ -225,6 +226,7 @@ class Trainer:
         self._lay_out(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
         self.watch.forget()
+        self.optimizer.meet(self.net, self.rule)
         self.base_lr = self.optimizer.lr
         self._tell("on_start", epochs, batches)
         try:
@@ -297,7 +299,7 @@ class Trainer:
             raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
         self.history[:] = state["history"]
         for key in expected.keys() - {"history"}:
-            setattr(self, key, state[key])
+            setattr(self, key, type(expected[key])(state[key]))
         self.optimizer.lr = self.base_lr
         self.diverged = self.stopped = False
 
@@ -358,7 +360,7 @@ class Trainer:
 
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate of a batch of this epoch."""
-        return self.base_lr * self.schedule(self.epoch - 1 + batch / batches)
+        return self.base_lr * real(self.schedule(self.epoch - 1 + batch / batches), "what the schedule gives")
 
     def _remade(self, made: Batches, number: int) -> tuple[Array, numpy.ndarray]:
         """A batch that was there before, by the same draws, on the backend."""
@@ -373,6 +375,7 @@ class Trainer:
         if validation is not None:
             row.update({f"validation_{key}": value for key, value in self.evaluate(validation).items()})
         self._tell("on_epoch", row)
+        row.update({key: plain(value) for key, value in row.items()})  # what callbacks measured, in whatever type
         self.history.append(row)
         self.unfinished = False
         self._tell("on_recorded")
@@ -438,10 +441,11 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
 
 
 def _is_like(value: Any, example: Any) -> bool:
-    """Whether a value that was read has the type it should have; history's rows are dictionaries."""
+    """Whether a value that was read has the type it should have, a whole number where it is a float's; history's rows
+    are dictionaries."""
     if isinstance(example, list):
         return isinstance(value, list) and all(isinstance(row, dict) for row in value)
-    return type(value) is type(example)
+    return type(value) is type(example) or (type(value) is int and type(example) is float)
 
 
 def count_correct(output: Array, target: Array) -> Array:

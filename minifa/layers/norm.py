@@ -20,7 +20,7 @@ import numpy
 
 from ..backend import Array, by_rows, each_chunk, quiet, reduce_chunks, require_float, sum_chunks, sum_rows, xp
 from ..scalars import real, whole
-from .base import Layer, Shape, Walk, as_matrix, new_parameter
+from .base import Layer, Shape, Walk, as_matrix, owned
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
@@ -52,6 +52,12 @@ class BatchNorm(Layer):
     equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
     trainable = ("gamma", "beta")
     running = ("running_mean", "running_var")
+    gamma = owned(
+        "gamma", "What each normalised feature is multiplied by (features,). Assigning copies, as `Linear.W`."
+    )
+    beta = owned("beta", "What is added to it (features,).")
+    running_mean = owned("running_mean", "The mean that evaluation takes (features,).")
+    running_var = owned("running_var", "The variance that evaluation takes (features,).")
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
         super().__init__(name)
@@ -72,10 +78,8 @@ class BatchNorm(Layer):
         )
 
     def initialise(self, seed: int) -> None:
-        self.gamma = new_parameter(numpy.ones(self.features))
-        self.beta = new_parameter(numpy.zeros(self.features))
-        self.running_mean = new_parameter(numpy.zeros(self.features))
-        self.running_var = new_parameter(numpy.ones(self.features))
+        self.gamma = self.running_var = numpy.ones(self.features)
+        self.beta = self.running_mean = numpy.zeros(self.features)
         self.grads = dict.fromkeys(self.trainable)
 
     def infer(self, shape: Shape) -> Shape:
