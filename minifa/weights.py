@@ -24,7 +24,7 @@ import numpy
 
 from .backend import numbers_of
 from .data.base import DataFileError
-from .files import write_whole
+from .files import expanded, write_whole
 from .layers import BatchNorm, Flatten, Weighted
 from .layers.base import Layer, Shape
 from .network import Network
@@ -290,11 +290,12 @@ def read(path: str | Path) -> tuple[dict[str, Host], dict[str, str]]:
     Raises:
         FileNotFoundError, DataFileError, ImportError: as `load`.
     """
-    with Path(path).open("rb"):  # whatever is wrong with the path itself, Python says it best
+    place = expanded(path)
+    with place.open("rb"):  # whatever is wrong with the path itself, Python says it best
         pass
     package = _safetensors()
     try:
-        with package.safe_open(path, framework="numpy") as file:
+        with package.safe_open(place, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
             return arrays, dict(file.metadata() or {})
     except (package.SafetensorError, TypeError, ValueError, OSError) as error:

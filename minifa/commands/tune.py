@@ -13,7 +13,7 @@ from .. import backend, data, ledgers, rules, runs, tables, tuning
 from ..data.base import DataFileError
 from ..exits import FAILED, OK
 from ..experiments import Experiment
-from ..files import write_whole
+from ..files import expanded, write_whole
 from ..interrupts import exit_code
 from ..options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
 from ..sweeping import claim
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     base = make_experiment(options, names[0])
     dataset = data.load(base.data, base.data_dir)
     names = possible_rules(base, names, dataset, options.rules == "all")
-    folder = Path(options.out or f"runs/tune-{label(base)}")
+    folder = expanded(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
         trials, stop = search_in(folder, base, names, options.jobs, options.rates, options.seeds)
