@@ -17,14 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy
 
-from .backend import numbers_of
-from .data.base import DataFileError
-from .files import expanded, write_whole
+from . import tensors
+from .files import write_whole
 from .layers import BatchNorm, Flatten, Weighted
 from .layers.base import Layer, Shape
 from .network import Network
@@ -147,10 +145,7 @@ def _named_siblings(modules: Sequence[str]) -> list[str]:
 def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
     """Host arrays by name, from tensors of PyTorch too, without what counts batches."""
     wanted = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
-    return {
-        name: array.detach().cpu().numpy() if hasattr(array, "detach") else numbers_of(array, repr(name))
-        for name, array in wanted.items()
-    }
+    return {name: tensors.host_array(array, name) for name, array in wanted.items()}
 
 
 def _holders(net: Network) -> list[Layer]:
@@ -249,7 +244,7 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
         raise ValueError(f"the layout is 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
     metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # "pt" is what PyTorch's tools look for
-    write_whole(path, _safetensors().numpy.save(arrays, metadata))
+    write_whole(path, tensors.package().numpy.save(arrays, metadata))
 
 
 def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None) -> None:
@@ -285,26 +280,9 @@ def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None)
 
 
 def read(path: str | Path) -> tuple[dict[str, Host], dict[str, str]]:
-    """(arrays by name, metadata) of the safetensors file at ``path``.
+    """(arrays by name, metadata) of the safetensors file at ``path``; bfloat16 and float8 as float32.
 
     Raises:
         FileNotFoundError, DataFileError, ImportError: as `load`.
     """
-    place = expanded(path)
-    with place.open("rb"):  # whatever is wrong with the path itself, Python says it best
-        pass
-    package = _safetensors()
-    try:
-        with package.safe_open(place, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
-            return arrays, dict(file.metadata() or {})
-    except (package.SafetensorError, TypeError, ValueError, OSError) as error:
-        raise DataFileError(f"'{path}' cannot be read as safetensors ({error})") from error
-
-
-def _safetensors() -> ModuleType:
-    try:
-        import safetensors.numpy  # here, so that minifa does without it
-    except ImportError as error:
-        raise ImportError('safetensors files need a package: pip install "minifa[safetensors]"') from error
-    return safetensors
+    return tensors.read(path)

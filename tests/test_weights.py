@@ -416,13 +416,83 @@ def test_files_that_are_none_are_refused_and_nothing_changes(safetensors, tmp_pa
     assert_same_bits(before, net.state())
 
 
-def test_numbers_that_numpy_does_not_have_are_refused(torch, safetensors, tmp_path):
+NARROW = {"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
+
+
+def every_number(torch, name):
+    """Every bit pattern of the type that is a finite number, as a tensor of two columns."""
+    patterns = torch.arange(1 << 16).to(torch.uint16) if name == "bfloat16" else torch.arange(256, dtype=torch.uint8)
+    numbers = patterns.view(getattr(torch, name))
+    return numbers[torch.isfinite(numbers.float())].reshape(-1, 2)
+
+
+@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
+def test_numbers_that_numpy_does_not_have_are_pytorch_s_to_the_bit(torch, safetensors, tmp_path, name, to_file):
     import safetensors.torch
 
-    path = tmp_path / "half.safetensors"
-    safetensors.torch.save_file({"0.weight": torch.ones(3, 2, dtype=torch.bfloat16), "0.bias": torch.zeros(3)}, path)
-    with pytest.raises(DataFileError, match="cannot be read as safetensors"):
-        weights.load(Network([Linear(2, 3)]), path)
+    numbers = every_number(torch, name)
+    state = {"0.weight": numbers, "0.bias": torch.zeros(len(numbers), dtype=torch.float64)}
+    net = Network([Linear(2, len(numbers))])
+    if to_file:
+        safetensors.torch.save_file(state, tmp_path / "narrow.safetensors")
+        assert weights.read(tmp_path / "narrow.safetensors")[0]["0.weight"].dtype == np.float32
+        weights.load(net, tmp_path / "narrow.safetensors")
+    else:
+        weights.from_torch(net, state)
+    expected = numbers.float().numpy().T
+    np.testing.assert_array_equal(net["linear1"].W.view(np.uint32), np.ascontiguousarray(expected).view(np.uint32))
+
+
+def safetensors_file(path, **tensors):
+    """A file of these: (type, shape, bytes)."""
+    header, at = {}, 0
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(content)]}
+        at += len(content)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(content for _, _, content in tensors.values()))
+
+
+def test_narrow_numbers_are_read_without_pytorch(safetensors, tmp_path):
+    """Written down by hand: what is not finite, the smallest numbers, both zeros."""
+    path = tmp_path / "narrow.safetensors"
+    bits = np.array([0x3FC0, 0xC000, 0x0001, 0x8000, 0x7F80, 0x7FC0], "<u2")
+    e4m3, e5m2 = bytes((0x38, 0xC4, 0x01, 0x80, 0x7E, 0x7F)), bytes((0x3E, 0xC2, 0x01, 0x80, 0x7C, 0x7F))
+    safetensors_file(
+        path,
+        a=("BF16", [6], bits.tobytes()),
+        b=("F8_E4M3", [2, 3], e4m3),
+        c=("F8_E5M2", [6], e5m2),
+        d=("F32", [0], b""),
+    )
+    arrays, _ = weights.read(path)
+    expected = {
+        "a": [1.5, -2, 2.0**-133, -0.0, np.inf, np.nan],
+        "b": [[1, -3, 2.0**-9], [-0.0, 448, np.nan]],
+        "c": [1.5, -3, 2.0**-16, -0.0, np.inf, np.nan],
+        "d": [],
+    }
+    for name, numbers in expected.items():
+        np.testing.assert_array_equal(arrays[name], np.array(numbers, "f4"))
+        np.testing.assert_array_equal(np.signbit(arrays[name]), np.signbit(np.array(numbers, "f4")))
+
+
+def test_numbers_of_other_kinds_are_refused_by_name(safetensors, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    for dtype, content in (("F8_E8M0", b"\x7f"), ("C64", bytes(8))):
+        safetensors_file(path, x=(dtype, [1], content))
+        with pytest.raises(DataFileError, match=f"odd.safetensors.*'x' has numbers of the type {dtype}; read are F64,"):
+            weights.read(path)
+
+
+def test_tensors_that_are_no_plain_numbers_are_refused(torch):
+    net = Network([Linear(2, 3)])
+    before = net.state()
+    for weight in (torch.ones(3, 2, dtype=torch.complex64), torch.empty(3, 2, device="meta")):
+        with pytest.raises(TypeError, match="'0.weight' "):
+            weights.from_torch(net, {"0.weight": weight, "0.bias": torch.zeros(3)})
+    assert_same_bits(before, net.state())
 
 
 @pytest.mark.usefixtures("engine")
