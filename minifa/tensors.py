@@ -82,6 +82,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Host], dict[str, str]]
             metadata = dict(file.metadata() or {})
         tensors = library.deserialize(content)
     except (library.SafetensorError, TypeError, ValueError, OSError) as error:
+        if _is_pickle(place, content):
+            raise DataFileError(f"'{path}' {_PICKLE} {_conversion(place)}") from error
         raise DataFileError(f"'{path}' cannot be read as safetensors ({error})") from error
     found = {}
     while tensors:  # each is let go before the next one is read
@@ -101,6 +103,25 @@ def _content(place: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise DataFileError(f"'{place}' is not a regular file")
         return file.read()
+
+
+_PICKLE = (
+    "was written by torch.save, as a pickle, and no pickle is read: it could run code. If it is a state dict, "
+    "convert it once, in a Python with PyTorch:"
+)
+
+
+def _is_pickle(place: Path, content: bytes) -> bool:
+    """Whether a file that cannot be read is PyTorch's, by its name or its first bytes."""
+    zipped = content[:2] == b"PK" and b"data.pkl" in content[:512]
+    return place.suffix in (".pt", ".pth", ".bin") or zipped or content[:1] == b"\x80"
+
+
+def _conversion(place: Path) -> str:
+    """The line of Python that makes a safetensors file of it: in rows and of its own memory, as the package asks."""
+    state = f"torch.load(open({str(place)!r}, 'rb'), map_location='cpu', weights_only=True)"
+    tensors = f"{{name: tensor.contiguous().clone() for name, tensor in {state}.items()}}"
+    return f"import torch, safetensors.torch as s; s.save_file({tensors}, {str(place.with_suffix('.safetensors'))!r})"
 
 
 def _numbers(dtype: str, content: bytes) -> Host:

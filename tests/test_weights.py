@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -414,6 +415,38 @@ def test_files_that_are_none_are_refused_and_nothing_changes(safetensors, tmp_pa
     with pytest.raises(ValueError, match="the layout is 'minifa', or 'torch' .*, got 'keras'"):
         weights.save(net, path, layout="keras")
     assert_same_bits(before, net.state())
+
+
+def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(torch, safetensors, tmp_path):
+    shared = torch.randn(4, 4).t()  # not in rows, and there twice: safetensors takes neither as it is
+    state = {"0.weight": shared, "0.bias": torch.ones(4), "2.weight": shared, "2.bias": torch.zeros(4)}
+    net = two_linear()
+    for name, zipped in (("older.ckpt", False), ("renamed.safetensors", True), ("it's.pth", True)):
+        torch.save(state, tmp_path / name, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(
+            DataFileError, match="was written by torch.save, as a pickle, and no pickle is r"
+        ) as refused:
+            weights.load(net, tmp_path / name)
+    line = str(refused.value).partition("convert it once, in a Python with PyTorch: ")[2]
+    subprocess.run(
+        [sys.executable, "-c", line], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    weights.load(net, (tmp_path / name).with_suffix(".safetensors"))
+    np.testing.assert_array_equal(net["linear2"].W, shared.numpy().T)
+
+
+def test_an_unreadable_file_is_called_pytorch_s_by_its_name_or_its_first_bytes(safetensors, tmp_path):
+    for name, content in (
+        ("w.pth", b""),
+        ("w.bin", b"no weights"),
+        ("w.safetensors", b"\x80\x02}q\x00."),
+        ("w", b"\x80\4"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataFileError, match=r"torch\.save"):
+            weights.load(two_linear(), tmp_path / name)
+    weights.save(two_linear(), tmp_path / "ours.pth")  # what is in it counts, not what it is called
+    weights.load(two_linear(), tmp_path / "ours.pth")
 
 
 NARROW = {"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
