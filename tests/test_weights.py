@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -270,17 +271,154 @@ def two_linear():
 @pytest.mark.parametrize(
     "modules, expected",
     [
-        (("hidden", "classifier"), ("hidden", "classifier")),  # a model's own order
         (("fc1", "fc2"), ("fc1", "fc2")),
+        (("fc2", "fc1"), ("fc1", "fc2")),  # whichever was defined first
+        (("conv2_1", "conv1_10"), ("conv1_10", "conv2_1")),
         (("10", "2"), ("2", "10")),  # numbers tell it, however they were sorted
         (("body.10", "body.9"), ("body.9", "body.10")),
         (("linear2", "linear1"), ("linear1", "linear2")),  # called alike
+        (("net.linear2", "net.linear1"), ("net.linear1", "net.linear2")),
     ],
 )
-def test_modules_meet_layers_by_name_number_or_order(modules, expected):
+def test_modules_of_equal_shapes_meet_layers_by_name_or_number(modules, expected):
     assert weights.match(two_linear(), linear_state(*modules)) == dict(
         zip(expected, ("linear1", "linear2"), strict=True)
     )
+
+
+@pytest.mark.parametrize("modules", [("hidden", "classifier"), ("out", "hid"), ("fc", "fc1"), ("a.0", "b.0")])
+@pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
+def test_equal_shapes_are_not_swapped_in_silence(safetensors, tmp_path, modules, to_file):
+    net, state = two_linear(), linear_state(*modules)
+    before = net.state()
+    safetensors.save_file(state, tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="do not tell the order of these PyTorch modules, and their shapes") as refused:
+        weights.load(net, tmp_path / "net.safetensors") if to_file else weights.from_torch(net, state)
+    assert all(name in str(refused.value) for name in (*modules, "give names={", "--weights-names"))
+    assert_same_bits(before, net.state())
+    weights.from_torch(net, state, {modules[0]: "linear2", modules[1]: "linear1"})
+    np.testing.assert_array_equal(net["linear2"].b, state[f"{modules[0]}.bias"])
+
+
+def test_a_block_and_a_layer_of_the_same_shapes_are_not_swapped_either():
+    net, state = (
+        Network([Linear(4, 4), Linear(4, 4), Linear(4, 4)]),
+        linear_state("b", "a.0", "a.1", sizes=[(4, 4)] * 3),
+    )
+    with pytest.raises(ValueError, match="do not tell the order of these PyTorch modules"):
+        weights.from_torch(net, state)
+
+
+def test_other_shapes_tell_the_order_whatever_the_names(safetensors, tmp_path):
+    """As in the LeNet of PyTorch's tutorial, whose names a file has in another order than the layers."""
+
+    def lenet(seed):
+        dense = [Linear(16, 120), ReLU(), Linear(120, 84), ReLU(), Linear(84, 9)]
+        return network([Conv2d(1, 6, 5), ReLU(), Conv2d(6, 16, 5), Flatten(), *dense], (9, 9, 1), seed)
+
+    net, other = lenet(0), lenet(1)
+    names = {"conv1": "conv1", "second": "conv2", "body.0": "linear1", "body.2": "linear2", "fc": "linear3"}
+    state = weights.to_torch(net, names)
+    safetensors.save_file(state, tmp_path / "lenet.safetensors")
+    weights.load(other, tmp_path / "lenet.safetensors")
+    assert_same_bits(net.state(), other.state())
+    assert weights.match(net, dict(reversed(state.items()))) == names
+
+
+def test_what_a_file_has_lost_of_an_order_is_not_guessed(torch, safetensors, tmp_path):
+    """ResNet-18 with its norms before the convolutions has the same shapes in the same order."""
+    import safetensors.torch
+
+    theirs, shape = torchvision_s_resnet18(torch, "small"), (32, 32, 3)
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "resnet.safetensors")  # sorted: bn1, conv1, fc, ...
+    ours, other = (Network(mf.models.resnet18(shape, 10, stem="small"), input_shape=shape) for _ in range(2))
+    with pytest.raises(ValueError, match=r"resnet\.safetensors': the names .*bn1, .* do not tell the order"):
+        weights.load(ours, tmp_path / "resnet.safetensors")
+    names = weights.match(ours, theirs.state_dict())
+    weights.load(ours, tmp_path / "resnet.safetensors", names)
+    weights.from_torch(other, theirs)
+    assert_same_bits(ours.state(), other.state())
+
+
+def test_an_order_is_not_searched_for_without_end():
+    """Twelve blocks that begin alike may stand in 479,001,600 orders, of which none fits."""
+    names = [f"{block}.{i}" for block in "abcdefghijkl" for i in range(2)]
+    state = changed(linear_state(*names, sizes=[(4, 4)] * 24), l__1__bias=None)
+    net = Network([Linear(4, 4, bias=i != 22) for i in range(24)])
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="the names of these PyTorch modules do not tell their order: give names="):
+        weights.match(net, state)
+    with pytest.raises(ValueError, match="no model has a module whose name has 50,000 parts") as refused:
+        weights.match(Network([Linear(4, 4)]), {"a." * 50_000 + "weight": np.ones((4, 4))})
+    assert len(str(refused.value)) < 200
+    assert time.perf_counter() - started < 5
+
+
+WRAPPED = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.module."]
+
+
+@pytest.mark.parametrize("prefix", WRAPPED)
+@pytest.mark.parametrize("layout", ["minifa", "torch", "torch's own names"])
+def test_what_wrapped_the_model_is_taken_off_its_names(safetensors, tmp_path, prefix, layout):
+    net, other = convnet(seed=1), convnet(seed=2)
+    net.forward(inputs(SHAPE, n=6), Walk(training=True))
+    own = {"torch's own names": {str(i): layer.name for i, layer in enumerate(net.layers) if layer.trainable}}
+    state = net.state() if layout == "minifa" else weights.to_torch(net, own.get(layout))
+    path = tmp_path / "wrapped.safetensors"
+    safetensors.save_file({f"{prefix}{name}": array for name, array in state.items()}, path)
+    weights.load(other, path)
+    assert_same_bits(net.state(), other.state())
+    if layout != "minifa":
+        third = convnet(seed=3)
+        weights.from_torch(third, {f"{prefix}{name}": array for name, array in state.items()})
+        assert_same_bits(net.state(), third.state())
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_names_of_one_s_own_may_have_what_was_taken_off(prefix):
+    net, state = two_linear(), linear_state("module.a", "module.b")
+    weights.from_torch(net, state, {f"{prefix}b": "linear1", f"{prefix}a": "linear2"})
+    np.testing.assert_array_equal(net["linear2"].W, state["module.a.weight"].T)
+
+
+def test_only_what_stands_before_every_name_is_taken_off():
+    net, state = two_linear(), {**linear_state("module.0", "head")}
+    weights.from_torch(net, state, {"module.0": "linear1", "head": "linear2"})
+    single = Network([Linear(2, 3)])  # all of the model is one layer, wrapped
+    weights.from_torch(single, {"module.weight": np.ones((3, 2)), "module.bias": np.zeros(3)}, {"module": "linear1"})
+    weights.from_torch(single, {"module.weight": np.zeros((3, 2)), "module.bias": np.zeros(3)})
+    assert not single["linear1"].W.any()
+
+
+def test_a_module_is_taken_as_it_is(torch):
+    theirs, ours, other = torch_convnet(torch), convnet(), convnet(seed=5)
+    weights.from_torch(ours, theirs.state_dict())
+    weights.from_torch(other, theirs)
+    assert_same_bits(ours.state(), other.state())
+    assert weights.match(ours, theirs) == weights.match(ours, theirs.state_dict())
+    third = convnet(seed=6)
+    weights.from_torch(third, torch.nn.DataParallel(theirs))
+    weights.from_torch(convnet(seed=7), torch.compile(theirs, backend="eager"))
+    assert_same_bits(ours.state(), third.state())
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("w.pth", "must be a PyTorch module or its state dict, got 'w.pth'"),
+        (None, "must be a PyTorch module or its state dict"),
+        ([np.ones(3)], "must be a PyTorch module or its state dict"),
+        ({1: np.ones(3)}, "names of a state dict must be text, got 1"),
+        (
+            {"state_dict": {"0.weight": 1}, "epoch": 3},
+            r"'state_dict' is a dictionary itself: give state\['state_dict'\]",
+        ),
+    ],
+)
+def test_what_is_no_state_dict_is_told(state, told):
+    for call in (weights.from_torch, weights.match):
+        with pytest.raises((TypeError, ValueError), match=told):
+            call(two_linear(), state)
 
 
 def test_names_of_one_s_own_decide(safetensors, tmp_path):
@@ -317,8 +455,8 @@ STATE = linear_state("0", "2")
     "state, names, complaint",
     [
         (linear_state("0", "2", "4", sizes=((4, 4),) * 3), None, r"3 PyTorch modules .* \(0, 2, 4\), and 2 layers"),
-        (changed(STATE, **{"2__bias": None}), None, r"missing \['2.bias'\], unknown nothing"),
-        (changed(STATE, **{"2__running_mean": np.zeros(4)}), None, r"missing nothing, unknown \['2.running_mean'\]"),
+        (changed(STATE, **{"2__bias": None}), None, "missing '2.bias', unknown nothing"),
+        (changed(STATE, **{"2__running_mean": np.zeros(4)}), None, "missing nothing, unknown '2.running_mean'"),
         (
             linear_state("0", "2", sizes=((4, 4), (4, 5))),
             None,
