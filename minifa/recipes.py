@@ -132,6 +132,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "data.validation": ("validation", checking.number(0, 1)),
     "model.name": ("model", checking.known(MODELS, "model")),
     "model.weights": ("weights", checking.word),
+    "model.weights_names": ("weights_names", checking.words),
     "model.freeze": ("freeze", checking.word),
     "optimizer.name": ("optimizer", checking.known(OPTIMIZERS, "optimizer")),
     "optimizer.lr": ("lr", checking.number(0)),

@@ -209,7 +209,9 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     _require(path, "config.json", "network.npz")
     experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz")
-    as_it_ended = replace(experiment, weights=None)  # what it started from may be gone, and is not needed
+    as_it_ended = replace(
+        experiment, weights=None, weights_names={}
+    )  # what it started from may be gone, and is not needed
     try:
         net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
         for part, owner in (("network/", net), ("rule/", rule)):

@@ -63,8 +63,9 @@ def from_torch(net: Network, state: Any, names: Mapping[str, str] | None = None)
 
 def _take_over(net: Network, state: Mapping[str, Any], names: Mapping[str, str] | None, defined: bool) -> None:
     arrays = _arrays(state)
-    names = _match(net, arrays, defined) if names is None else _bare_modules(names, _wrapping(state))
-    _check_names(net, names)
+    if names is not None:
+        _check_names(net, names)
+    names = _match(net, arrays, defined) if names is None else _bare_modules(names)
     _check_shapes(net, arrays, names)
     net.load_state({ours: _from_torch(arrays[theirs], image) for ours, theirs, image in _pairs(net, names)})
 
@@ -169,8 +170,9 @@ def _wrapping(names: Iterable[str]) -> str:
     return found[0] if found else ""
 
 
-def _bare_modules(names: Mapping[str, str], wrapping: str) -> dict[str, str]:
-    """Names of modules without what was taken off those of the arrays; they may have been given so."""
+def _bare_modules(names: Mapping[str, str]) -> dict[str, str]:
+    """Names of modules as `_arrays` has them, whether what wraps the model was given with them or not."""
+    wrapping = _wrapping(f"{module}." for module in names)
     return {f"{module}.".removeprefix(wrapping).removesuffix("."): layer for module, layer in names.items()}
 
 
@@ -217,6 +219,8 @@ def _holders(net: Network) -> list[Layer]:
 
 def _check_names(net: Network, names: Mapping[str, str]) -> None:
     layers = [layer.name for layer in _holders(net)]
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
+        raise TypeError(f"names must be the layers here by their modules' names, {{'fc': 'linear1'}}, got {names!r}")
     given = list(names.values())
     missing, extra = sorted(set(layers) - set(given)), sorted(set(given) - set(layers))
     if missing or extra or len(given) > len(layers):

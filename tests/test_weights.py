@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -28,6 +29,8 @@ from minifa import (
     Residual,
     Walk,
     cli,
+    keeping,
+    sweeps,
     weights,
 )
 from minifa.data.base import DataFileError
@@ -715,6 +718,84 @@ def test_the_command_line_takes_weights_and_layers_to_freeze(safetensors, tmp_pa
     assert cli.main([*command, "--weights", "start.safetensors"]) == 1
     assert "start.safetensors" in capsys.readouterr().err
     assert sorted(os.listdir()) == ["run"]
+
+
+@pytest.fixture
+def nameless(safetensors, tmp_path, monkeypatch):
+    """A network of two equal layers; in the current folder its weights, under names that tell no order."""
+    monkeypatch.chdir(tmp_path)
+    net = Network(mf.models.mlp((2,), 2, hidden=(2,)), seed=8)
+    safetensors.save_file(weights.to_torch(net, {"zeta": "linear1", "alpha": "linear2"}), "start.safetensors")
+    Path("names.json").write_text('{"module.zeta": "linear1", "module.alpha": "linear2"}', encoding="utf-8")
+    return net
+
+
+NAMELESS = ["train", "--data", "xor", "--model", "mlp", "--hidden", "2", "--epochs", "1", "--lr", "0.1"]
+NAMELESS += ["--weights", "start.safetensors", "--freeze", "linear1", "--out", "run"]
+
+
+@pytest.mark.parametrize("names", ["zeta=linear1,alpha=linear2", " alpha = linear2, zeta = linear1", "names.json"])
+def test_names_on_the_command_line_say_which_module_is_which_layer(nameless, capsys, names):
+    assert cli.main(NAMELESS) == 2 and not Path("run").exists()
+    assert "alpha, zeta do not tell the order" in capsys.readouterr().err
+    assert cli.main([*NAMELESS, "--weights-names", names]) == 0
+    os.remove("start.safetensors")  # a finished run does not need it
+    net, _, experiment = open_run("run")
+    np.testing.assert_array_equal(net["linear1"].W, nameless["linear1"].W)
+    kept = {name.removeprefix("module."): layer for name, layer in experiment.weights_names.items()}
+    assert kept == {"zeta": "linear1", "alpha": "linear2"}
+
+
+def test_names_in_a_recipe_and_of_a_run_that_is_gone_on_with(nameless, capsys):
+    text = '[data]\nname = "xor"\n[model]\nname = "mlp"\nhidden = [2]\nweights = "start.safetensors"\n'
+    Path("mine.toml").write_text(text + "[training]\nepochs = 1\n", encoding="utf-8")
+    names = 'model.weights_names={"zeta" = "linear1", "alpha" = "linear2"}'
+    assert cli.main(["train", "--recipe", "mine.toml", "--set", names, "--out", "run"]) == 0
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    assert cli.main(["train", "--resume", "run", "--weights-names", "zeta=linear2,alpha=linear1"]) == 2
+    assert "--weights-names zeta=linear2,alpha=linear1 (kept: zeta=linear1,alpha=linear2)" in capsys.readouterr().err
+    assert cli.main(["train", "--recipe", "mine.toml", "--set", "model.weights_names=zeta", "--out", "run"]) == 2
+    assert "model.weights_names: words by their names are expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("zeta", "expected features.0=conv1,fc=linear1 or a JSON file"),
+        ("zeta=linear1,alpha", "expected features.0=conv1,fc=linear1"),
+        ("a=b=c", "expected features.0=conv1,fc=linear1"),
+        ("odd.json", "words by their names are expected"),
+        ("deep.json", "expected features.0=conv1,fc=linear1"),
+        ("large.json", "is larger than 1,048,576 bytes"),
+        ("zeta=linear1,alpha=linear3", r"missing ['linear2'], unknown ['linear3']"),
+        ("zeta=linear1,beta=linear2", "missing 'beta.bias', 'beta.weight', unknown 'alpha.bias', 'alpha.weight'"),
+    ],
+)
+def test_names_that_are_none_are_refused(nameless, capsys, names, told):
+    Path("odd.json").write_text('{"zeta": 1}', encoding="utf-8")
+    Path("deep.json").write_text("[" * 100_000, encoding="utf-8")
+    Path("large.json").write_text(" " * (1 << 21), encoding="utf-8")
+    with contextlib.suppress(SystemExit):
+        assert cli.main([*NAMELESS, "--weights-names", names]) == 2
+    assert told in capsys.readouterr().err and not Path("run").exists()
+
+
+def test_names_go_with_a_file():
+    with pytest.raises(ValueError, match="go with the file: give weights as well"):
+        run(small_experiment(weights_names={"a": "linear1"}))
+    for wrong in ([("a", "linear1")], {"a": 1}, {"a": ["linear1"]}, "a=linear1"):
+        with pytest.raises(TypeError, match="names must be the layers here by their modules' names"):
+            weights.from_torch(two_linear(), linear_state("a", "b"), wrong)
+
+
+def test_what_was_kept_before_there_were_names_is_equal_still():
+    """Fields that came later are written only where they say something; ids and run folders stay what they were."""
+    plain = small_experiment()
+    assert "weights_names" not in plain.as_config()
+    assert keeping.differences(plain.as_config(), plain) == []
+    named = small_experiment(weights="w", weights_names={"a": "linear1"})
+    assert keeping.differences(plain.as_config(), named)[1:] == ["weights_names (nothing) and not {'a': 'linear1'}"]
+    assert sweeps.identify(Experiment(lr=0.1)) == "e78f18210ac1" and sweeps.identify(named) != sweeps.identify(plain)
 
 
 def test_global_average_needs_no_order(torch):

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from .. import backend, data, ledgers, rules, runs, tables, tuning
@@ -138,7 +137,7 @@ def _keep(folder: Path, trials: Sequence[Trial]) -> None:
 def _open(folder: Path, base: Experiment) -> list[Trial]:
     """The trials in the folder, of a search that was interrupted; it is begun where there is none."""
     table = folder / "trials.csv"
-    config = {key: value for key, value in asdict(base).items() if key not in OWN}
+    config = {key: value for key, value in base.said().items() if key not in OWN}
     claim(folder, "tune", {**config, "dtype": str(backend.dtype())}, begun=table.exists())
     return [_read(base, line, table) for line in ledgers.open_table(table, COLUMNS)]
 
