@@ -56,6 +56,13 @@ def word(value: Any) -> str:
     return value
 
 
+def words(value: Any) -> dict[str, str]:
+    """Words by words, at least one pair."""
+    if not isinstance(value, dict) or not value or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError(f'words by their names are expected, {{"features.0" = "conv1"}}, got {value!r}')
+    return value
+
+
 def flag(value: Any) -> bool:
     """true or false."""
     if not isinstance(value, bool):

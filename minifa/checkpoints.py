@@ -44,7 +44,7 @@ from typing import Any
 import numpy
 
 from .data.npz import DAMAGED, open_member, read_members
-from .files import as_bytes, write_whole
+from .files import as_bytes, expanded, write_whole
 from .network import check_state
 from .runs import environment
 from .training import Callback, History, Trainer
@@ -209,12 +209,13 @@ def previous_of(path: str | Path) -> Path:
     >>> mf.checkpoints.previous_of("run/last.ckpt").name
     'last.ckpt.previous'
     """
-    return Path(path).with_name(Path(path).name + ".previous")
+    place = expanded(path)
+    return place.with_name(place.name + ".previous")
 
 
 def newest(path: str | Path) -> Path | None:
     """The checkpoint at this place; where a kill came between two renamings, the one before it; None: neither."""
-    return next((place for place in (Path(path), previous_of(path)) if place.is_file()), None)
+    return next((place for place in (expanded(path), previous_of(path)) if place.is_file()), None)
 
 
 def read(path: str | Path) -> Checkpoint:
@@ -224,7 +225,7 @@ def read(path: str | Path) -> Checkpoint:
         CheckpointError: it is damaged, or no checkpoint. Where the one before it is good, the sentence says so.
         OSError: it cannot be opened.
     """
-    place = Path(path)
+    place = expanded(path)
     try:
         return _unpack(place, place.read_bytes())
     except CheckpointError as error:
@@ -359,7 +360,7 @@ class SaveCheckpoints(Callback):
                 "checkpoints are written every so many seconds (above 0) or steps (from 1 up), "
                 f"got {every_seconds} and {every_steps}"
             )
-        self.last, self.best = Path(folder) / "last.ckpt", Path(folder) / "best.ckpt"
+        self.last, self.best = expanded(folder) / "last.ckpt", expanded(folder) / "best.ckpt"
         self.experiment, self.every_seconds, self.every_steps = experiment, every_seconds, every_steps
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:

@@ -33,7 +33,7 @@ from .commands import data as data_command
 from .commands import doctor, reproduce, sweep, tune
 from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
-from .files import save_picture, stem, with_advice, write_whole
+from .files import expanded, save_picture, stem, with_advice, write_whole
 from .options import (
     add_changes,
     add_network,
@@ -198,7 +198,7 @@ def _train(options: argparse.Namespace) -> int:
     print(trainer.net.summary(trainer.rule))
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
     name = f"runs/train-{label(experiment)}-{as_file_name(experiment.rule)}"
-    folder = Path(options.resume) if options.resume else runs.new_folder(options.out or name)
+    folder = expanded(options.resume) if options.resume else runs.new_folder(options.out or name)
     try:
         with runs.locked(folder):
             return _train_in(folder, experiment, dataset, trainer, options)
@@ -460,7 +460,7 @@ def _figures(options: argparse.Namespace) -> int:
     from .figures import of_run  # here, as in _draw
 
     drawn = of_run(options.run_folder, dark=options.dark)
-    folder = Path(options.run_folder) / "figures"
+    folder = expanded(options.run_folder) / "figures"
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
         path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
@@ -648,7 +648,7 @@ def _bench_memory(options: argparse.Namespace) -> int:
     about = memory.describe(batch_size)
     print(f"{about}\n\n{memory.table(peaks)}")
     if options.out:
-        _draw(Path(options.out), "activation_memory", peaks, "Memory for activations in a training step", about)
+        _draw(expanded(options.out), "activation_memory", peaks, "Memory for activations in a training step", about)
         print(f"\nwritten to {options.out}")
     return OK
 

@@ -30,7 +30,7 @@ from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # of one rule or row: all runs are written down before the first one is made
 MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
-
+LATER = frozenset({"weights_names"})  # fields that runs kept by an earlier minifa lack
 
 # What the fields of an experiment may be, by their annotations; a file or a caller may bring anything.
 KINDS: dict[str, type] = {
@@ -68,6 +68,7 @@ class Experiment:
         model: name of an architecture.
         model_options: its own options (depth, batch_norm, hidden, ...).
         weights: safetensors file whose numbers the network starts from (see `minifa.weights`); None: drawn ones.
+        weights_names: for a file of PyTorch's, the layer here for every module there; empty: by `minifa.weights.match`.
         freeze: layers and blocks that do not learn, joined by commas: ``"conv1,residual2"``; None: all learn.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
         loss: name of a loss; None: softmax cross-entropy where there are classes, else the half squared error.
@@ -96,6 +97,7 @@ class Experiment:
     model: str = "cnn"
     model_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    weights_names: Mapping[str, Any] = field(default_factory=dict)
     freeze: str | None = None
     rule: str = "bp"
     loss: str | None = None
@@ -126,9 +128,14 @@ class Experiment:
         known = lookup(rules.RULES, self.rule.partition(":")[0], "rule").weight_decay
         return known if self.weight_decay is None else self.weight_decay
 
+    def said(self) -> dict[str, Any]:
+        """The fields by name. Those of `LATER` only where they say something: what was kept before there were any is
+        then equal to what is asked for today."""
+        return {key: value for key, value in asdict(self).items() if value or key not in LATER}
+
     def as_config(self) -> dict[str, Any]:
         """A dictionary that JSON can hold, with the learning rate and weight decay in force."""
-        return {**asdict(self), "lr": self.rate(), "weight_decay": self.decay()}
+        return {**self.said(), "lr": self.rate(), "weight_decay": self.decay()}
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,9 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
         raise ValueError(str(error).replace("()", "")) from None
     net = Network(layers, seed=experiment.seed, input_shape=input_shape)
     if experiment.weights is not None:
-        weights.load(net, experiment.weights)
+        weights.load(net, experiment.weights, experiment.weights_names or None)
+    elif experiment.weights_names:
+        raise ValueError("names of a file's modules (weights_names) go with the file: give weights as well")
     if experiment.freeze is not None:
         net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)

@@ -21,6 +21,23 @@ ADVICE = {
 }
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path as a user gives it, with the home folder in the place of a leading ``~``: a shell does that, except in
+    ``--out=~/run`` and in files. Every function that takes a path begins with this.
+
+    Raises:
+        TypeError: what is no path.
+
+    >>> from minifa.files import expanded
+    >>> import pathlib
+    >>> expanded("~/my.npz") == pathlib.Path.home() / "my.npz"
+    True
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"a path must be text or a pathlib.Path, got {path!r}")
+    return Path(os.path.expanduser(path))
+
+
 def with_advice(error: OSError) -> str:
     """The error's sentence, with what to do about it where that is known.
 
@@ -70,7 +87,7 @@ def append(path: str | Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the file is as it was.
     """
-    with named(path), open(path, "ab", buffering=0) as file:
+    with named(path), open(expanded(path), "ab", buffering=0) as file:
         before, rest = os.fstat(file.fileno()).st_size, as_bytes(text)
         try:
             while rest:
@@ -91,7 +108,7 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     Raises:
         OSError: it cannot be written; what was there is there still.
     """
-    place = Path(path)
+    place = expanded(path)
     beside = place.with_name(place.name + ".tmp")
     try:
         with named(place), open(beside, "wb") as file:

@@ -33,7 +33,7 @@ from .checkpoints import Checkpoint, CheckpointError, SaveCheckpoints
 from .data import load
 from .data.base import Dataset
 from .experiments import Experiment
-from .files import write_whole
+from .files import expanded, write_whole
 from .logs import TensorBoard, WriteLogs
 from .network import Network
 from .rules.base import Rule
@@ -77,7 +77,7 @@ def keep(
         ValueError: an option outside its range, or event files without the package that writes them.
         OSError: the folder cannot be written into.
     """
-    path = Path(folder)
+    path = expanded(folder)
     config = experiment.as_config()
     callbacks = [WriteLogs(path), *([TensorBoard(path / "tensorboard")] if tensorboard else [])]
     trainer.callbacks += [*callbacks, SaveCheckpoints(path, config, every_seconds, every_steps)]  # logs come first
@@ -102,7 +102,7 @@ def go_on(
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to another experiment or other data.
     """
-    last = Path(folder) / "last.ckpt"
+    last = expanded(folder) / "last.ckpt"
     place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
     if place is None:
         return None
@@ -148,7 +148,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     >>> first["test_accuracy"], first["best_epoch"], first == again
     (1.0, 20, True)
     """
-    path = Path(folder)
+    path = expanded(folder)
     (path / "figures").mkdir(parents=True, exist_ok=True)
     with runs.locked(path):
         kept = finished(path, experiment)
@@ -184,7 +184,7 @@ def finished(folder: str | Path, experiment: Experiment) -> Row | None:
     None
     """
     try:
-        kept = json.loads((Path(folder) / RESULT).read_text(encoding="utf-8"))
+        kept = json.loads((expanded(folder) / RESULT).read_text(encoding="utf-8"))
         asked = _as_json(experiment.as_config())
         whole = kept.pop("sha256") == _checksum(kept)
         same = {**kept["experiment"], "data_dir": None} == {**asked, "data_dir": None}

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .data.base import DataFileError
+from .files import expanded
 
 
 def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -36,7 +37,7 @@ def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
         DataFileError: the file has other columns, or a line that does not fit them.
         OSError: it cannot be read or written.
     """
-    place = Path(path)
+    place = expanded(path)
     if place.exists():
         read_table(place, columns)  # refused before it is touched
         _cut_back(place)
@@ -55,7 +56,7 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
         FileNotFoundError: there is no such file.
         DataFileError: as `open_table`.
     """
-    place = Path(path)
+    place = expanded(path)
     content = place.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if not whole and not _line(columns).startswith(content):
@@ -89,7 +90,7 @@ def append(path: str | Path, cells: Sequence[str]) -> None:
     line = _line(cells)
     if line.count(b"\n") != 1 or b"\r" in line:
         raise ValueError(f"a cell of a table stands in one line, got {list(cells)}")
-    with open(path, "ab", buffering=0) as file:
+    with open(expanded(path), "ab", buffering=0) as file:
         written = file.write(line)
         if written != len(line):
             raise OSError(

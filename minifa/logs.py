@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .files import append, write_whole
+from .files import append, expanded, write_whole
 from .runs import environment
 from .training import Callback, History, Row, Trainer
 
@@ -31,7 +31,7 @@ class WriteLogs(Callback):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.table, self.lines = Path(folder) / "history.csv", Path(folder) / "log.jsonl"
+        self.table, self.lines = expanded(folder) / "history.csv", expanded(folder) / "log.jsonl"
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         kept = cut_back(self.lines, trainer.history.column("epoch"))
@@ -85,7 +85,7 @@ def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
     """The lines of a ``log.jsonl`` without a torn one at the end, and of the epochs these only; [] where there is no
     such file."""
     try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = expanded(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     return [line for line in lines if _stays(line, epochs)]
@@ -113,7 +113,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder, self.make = str(folder), find_writer()
+        self.folder, self.make = str(expanded(folder)), find_writer()
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         # purge_step tells TensorBoard to forget the epochs that a run makes again.

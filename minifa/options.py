@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from . import experiments, rules
+from .checking import words
 from .data import AUGMENTATIONS, DATASETS
 from .data.base import Dataset
 from .experiments import MOST_SEEDS, Experiment
-from .files import stem
+from .files import expanded, stem
 from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
 from .registry import lookup
 from .scalars import LARGEST
 from .schedules import SCHEDULES
+
+LARGEST_NAMES = 1 << 20  # bytes of a file of names; a network of a thousand layers has 50,000
 
 
 def count(least: int, most: int = LARGEST) -> Callable[[str], int]:
@@ -41,6 +46,21 @@ at_least_one, from_zero, seeds = count(1), count(0), count(1, MOST_SEEDS)
 
 def widths(text: str) -> tuple[int, ...]:
     return tuple(at_least_one(part.strip()) for part in text.split(","))
+
+
+def layer_names(text: str) -> dict[str, str]:
+    """{module: layer} from ``features.0=conv1,fc=linear1``, or from a JSON file that holds it."""
+    try:
+        found = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
+        return words({key.strip(): layer.strip() for key, layer in words(found).items()})
+    except (ValueError, OSError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"expected features.0=conv1,fc=linear1 or a JSON file ({error})") from None
+
+
+def _read_names(path: Path) -> Any:
+    if path.stat().st_size > LARGEST_NAMES:
+        raise ValueError(f"'{path}' is larger than {LARGEST_NAMES:,} bytes")
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def how_often(text: str) -> tuple[float, int | None]:
@@ -87,6 +107,8 @@ def _by_option(experiment: Experiment) -> dict[str, Any]:
 def _shown(values: Mapping[str, Any], name: str) -> str:
     """A value as on the command line: 100,50 for a tuple and for the list that JSON makes of it."""
     value = values.get(name)
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={one}" for key, one in value.items())
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value).lower()
 
 
@@ -117,6 +139,14 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
     )
     what.add_argument("--weights", metavar="FILE", help="safetensors file of weights to start from")
+    what.add_argument(
+        "--weights-names",
+        type=layer_names,
+        metavar="NAMES",
+        default={},
+        help="for every module of PyTorch in that file the layer here, where its own names do not tell: "
+        'features.0=conv1,fc=linear1, or a file names.json with {"features.0": "conv1", ...}',
+    )
     what.add_argument("--freeze", metavar="LAYERS", help="layers or blocks that do not learn, as conv1,residual2")
     what.add_argument(
         "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
@@ -172,6 +202,7 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
         model=options.model,
         model_options=model_options,
         weights=options.weights,
+        weights_names=options.weights_names,
         freeze=options.freeze,
         rule=rule,
         loss=options.loss,

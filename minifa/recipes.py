@@ -39,6 +39,7 @@ from typing import Any
 from . import checking, data, experiments, rules, schedules
 from .checking import Problems
 from .experiments import Experiment
+from .files import expanded
 from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
@@ -131,6 +132,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "data.validation": ("validation", checking.number(0, 1)),
     "model.name": ("model", checking.known(MODELS, "model")),
     "model.weights": ("weights", checking.word),
+    "model.weights_names": ("weights_names", checking.words),
     "model.freeze": ("freeze", checking.word),
     "optimizer.name": ("optimizer", checking.known(OPTIMIZERS, "optimizer")),
     "optimizer.lr": ("lr", checking.number(0)),
@@ -186,7 +188,7 @@ def find(name_or_path: str | Path) -> Path:
         ValueError: no name that is known, and no path of such a file.
         FileNotFoundError: there is no such file.
     """
-    known, place = shipped(), Path(name_or_path)
+    known, place = shipped(), expanded(name_or_path)
     if place.suffix != ".toml":
         if str(name_or_path) not in known:
             raise ValueError(unknown(known, str(name_or_path), "recipe") + ", or the path of a .toml file")
@@ -479,7 +481,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
             except (ValueError, OSError) as error:
                 problems.add("data", error)
                 failed.add(where)
-        if experiment.weights is not None and not os.path.isfile(experiment.weights):
+        if experiment.weights is not None and not os.path.isfile(expanded(experiment.weights)):
             problems.add("model.weights", f"there is no file '{experiment.weights}'")
         elif where in sets:
             reason = _try(experiment, sets[where])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from . import experiments, keeping, runs, workers
 from .experiments import Experiment
-from .files import write_whole
+from .files import expanded, write_whole
 from .recipes import Recipe, TableRow
 from .registry import unknown
 from .text import table
@@ -84,7 +84,7 @@ def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: in
             raise ValueError(f"{change} changes nothing: every row of {recipe.name!r} has a {name} of its own")
     most = max(row.seeds for row in chosen) if seeds is None else seeds
     return [
-        _task(row, seed, Path(folder))
+        _task(row, seed, expanded(folder))
         for seed in range(most)
         for row in chosen
         if seed < (row.seeds if seeds is None else seeds)
@@ -108,7 +108,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
     """
     found = []
     for row in recipe.rows:
-        for place in sorted(Path(folder).glob(f"{row.name}-seed*")):
+        for place in sorted(expanded(folder).glob(f"{row.name}-seed*")):
             number = place.name.removeprefix(f"{row.name}-seed")
             if not number.isdecimal():
                 continue
@@ -324,7 +324,7 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
     Returns:
         The table as text.
     """
-    place, rows = Path(folder), rows_of(recipe, outcomes)
+    place, rows = expanded(folder), rows_of(recipe, outcomes)
     text = table_text(recipe, rows, outcomes)
     write_whole(place / "table.txt", text + "\n")
     History(rows).save_csv(place / "table.csv")

@@ -29,7 +29,7 @@ from . import backend, experiments, locks
 from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
-from .files import write_whole
+from .files import expanded, write_whole
 from .network import Network
 from .rules.base import Rule
 from .training import History, Row
@@ -49,7 +49,7 @@ def new_folder(path: str | Path) -> Path:
         ValueError: a path without a name, as "." and "/".
         OSError: the folder cannot be made.
     """
-    wanted = Path(path)
+    wanted = expanded(path)
     if not wanted.name:
         raise ValueError(f"'{path}' has no name of its own: name a new folder in it")
     candidate, number = wanted, 1
@@ -90,19 +90,20 @@ def environment() -> dict[str, Any]:
     }
 
 
-def save(folder: Path, experiment: experiments.Experiment, history: History, net: Network, rule: Rule) -> None:
+def save(folder: str | Path, experiment: experiments.Experiment, history: History, net: Network, rule: Rule) -> None:
     """Write config.json, history.csv and network.npz into the folder."""
-    write_config(folder, {"experiment": experiment.as_config()})
-    history.save_csv(folder / "history.csv")
+    place = expanded(folder)
+    write_config(place, {"experiment": experiment.as_config()})
+    history.save_csv(place / "history.csv")
     arrays = {f"network/{key}": array for key, array in net.state().items()}
     arrays.update({f"rule/{key}": array for key, array in rule.state().items()})
-    write_arrays(folder / "network.npz", arrays)
+    write_arrays(place / "network.npz", arrays)
 
 
-def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
     """config.json with the format's number and the environment beside what is given."""
     text = json.dumps({"format": FORMAT, **config, "environment": environment()}, indent=2, ensure_ascii=False)
-    write_whole(folder / "config.json", text + "\n")
+    write_whole(expanded(folder) / "config.json", text + "\n")
 
 
 @contextlib.contextmanager
@@ -113,7 +114,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         RunInUse: another process holds it.
     """
     with locks.locked(
-        Path(folder) / LOCK, lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
+        expanded(folder) / LOCK, lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
     ):
         yield
 
@@ -125,7 +126,7 @@ def read_experiment(folder: str | Path) -> experiments.Experiment:
         FileNotFoundError: this is no run folder.
         DataFileError: its config.json is damaged, or describes no single run.
     """
-    path = Path(folder)
+    path = expanded(folder)
     if not (path / "config.json").is_file():
         raise FileNotFoundError(f"{path} is no folder of a run: it has no config.json")
     described = _read_experiments(path)
@@ -142,7 +143,7 @@ def read_results(folder: str | Path) -> list[experiments.Result]:
         FileNotFoundError: this is neither.
         DataFileError: a file in it is damaged or of another format.
     """
-    path = Path(folder)
+    path = expanded(folder)
     _require(path, "config.json")
     described = _read_experiments(path)
     alone = (path / "history.csv").is_file()
@@ -204,11 +205,13 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
         FileNotFoundError: this is no run folder.
         DataFileError: a file in it is damaged or of another format.
     """
-    path = Path(folder)
+    path = expanded(folder)
     _require(path, "config.json", "network.npz")
     experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz")
-    as_it_ended = replace(experiment, weights=None)  # what it started from may be gone, and is not needed
+    as_it_ended = replace(
+        experiment, weights=None, weights_names={}
+    )  # what it started from may be gone, and is not needed
     try:
         net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
         for part, owner in (("network/", net), ("rule/", rule)):

@@ -22,6 +22,7 @@ import numpy
 from . import backend, checkpoints, experiments, keeping, ledgers, runs
 from .data.base import DataFileError
 from .experiments import Experiment
+from .files import expanded
 from .sweeps import SEED, Run, Sweep, write_value
 from .text import table
 from .training import Callback, History, RecordAlignment, Row, Trainer
@@ -197,7 +198,7 @@ def opened(sweep: Sweep, folder: str | Path) -> Iterator[Results]:
         DataFileError: it holds something else, or is damaged.
         OSError: it cannot be written into.
     """
-    place = Path(folder)
+    place = expanded(folder)
     place.mkdir(parents=True, exist_ok=True)
     with runs.locked(place):
         _claim(sweep, place)
@@ -216,7 +217,7 @@ def lines_in(sweep: Sweep, folder: str | Path) -> list[Line]:
     Raises:
         ValueError, DataFileError, OSError: as `opened`.
     """
-    place = Path(folder)
+    place = expanded(folder)
     if not (place / TABLE).is_file():
         return []
     _refuse_another(place, "sweep", _shared(sweep))

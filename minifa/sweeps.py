@@ -323,7 +323,7 @@ def identify(experiment: Experiment) -> str:
     True
     """
     in_force = {"lr": experiment.rate(), "weight_decay": experiment.decay(), "data_dir": None}
-    config = json.dumps({**vars(experiment), **in_force}, sort_keys=True, default=str)
+    config = json.dumps({**experiment.said(), **in_force}, sort_keys=True, default=str)
     return hashlib.sha256(config.encode()).hexdigest()[:12]
 
 

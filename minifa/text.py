@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def table(rows: Sequence[Sequence[str]], right_from: int) -> str:
@@ -17,3 +17,16 @@ def table(rows: Sequence[Sequence[str]], right_from: int) -> str:
         lines.append("  ".join(cells).rstrip())
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names out of a file of others, to be shown: not too many, none too long, and nothing that moves a cursor.
+
+    >>> from minifa.text import listed
+    >>> listed(["fc1", "\\x1b[2J"]), listed("abcd", most=2)
+    ('fc1, ?[2J', 'a, b and 2 more')
+    """
+    all_names = list(names)
+    shown = ["".join(c if c.isprintable() else "?" for c in name) for name in all_names[:most]]
+    cut = [name if len(name) <= 80 else f"{name[:77]}..." for name in shown]
+    return ", ".join(cut) + (f" and {len(all_names) - most} more" if len(all_names) > most else "")

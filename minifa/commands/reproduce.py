@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import recipes, reproduce
 from ..exits import FAILED, OK
-from ..files import save_picture
+from ..files import expanded, save_picture
 from ..interrupts import exit_code
 from ..options import add_changes, at_least_one, seeds
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if options.table is None:
         return _list()
     recipe = recipes.read(options.table, options.changes)
-    folder = Path(options.out or f"runs/reproduce-{recipe.name}")
+    folder = expanded(options.out or f"runs/reproduce-{recipe.name}")
     chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
     planned = reproduce.plan(recipe, folder, chosen, options.seeds)
     finished = reproduce.finished(recipe, folder)  # of every row and seed: a table never becomes smaller

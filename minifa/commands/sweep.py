@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import cluster, sweeping, sweeps, workers
 from ..exits import FAILED, OK
-from ..files import write_whole
+from ..files import expanded, write_whole
 from ..interrupts import exit_code
 from ..options import add_changes, at_least_one
 from ..sweeping import Results, Task
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         if options.jobs and options.dask != cluster.LOCAL:
             raise ValueError("--jobs are processes of this machine: a cluster has the workers that were started for it")
     sweep = sweeps.read(options.sweep, options.changes)
-    folder = Path(options.out or f"runs/sweep-{sweep.name}")
+    folder = expanded(options.out or f"runs/sweep-{sweep.name}")
     notes = sweeps.check(sweep)  # the data sets are let go again: workers load them
     if options.dry_run:
         return _show(sweep, folder)

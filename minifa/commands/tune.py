@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from .. import backend, data, ledgers, rules, runs, tables, tuning
 from ..data.base import DataFileError
 from ..exits import FAILED, OK
 from ..experiments import Experiment
-from ..files import write_whole
+from ..files import expanded, write_whole
 from ..interrupts import exit_code
 from ..options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
 from ..sweeping import claim
@@ -69,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     base = make_experiment(options, names[0])
     dataset = data.load(base.data, base.data_dir)
     names = possible_rules(base, names, dataset, options.rules == "all")
-    folder = Path(options.out or f"runs/tune-{label(base)}")
+    folder = expanded(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
         trials, stop = search_in(folder, base, names, options.jobs, options.rates, options.seeds)
@@ -138,7 +137,7 @@ def _keep(folder: Path, trials: Sequence[Trial]) -> None:
 def _open(folder: Path, base: Experiment) -> list[Trial]:
     """The trials in the folder, of a search that was interrupted; it is begun where there is none."""
     table = folder / "trials.csv"
-    config = {key: value for key, value in asdict(base).items() if key not in OWN}
+    config = {key: value for key, value in base.said().items() if key not in OWN}
     claim(folder, "tune", {**config, "dtype": str(backend.dtype())}, begun=table.exists())
     return [_read(base, line, table) for line in ledgers.open_table(table, COLUMNS)]
 

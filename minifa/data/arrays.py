@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from ..files import stem
+from ..files import expanded, stem
 from .base import DataFileError, DataNotFound, Dataset, Examples, as_array, split, validate
 from .npz import read_arrays
 
@@ -65,7 +64,7 @@ def from_npz(path: str | os.PathLike[str], test_fraction: float = 0.2) -> Datase
         DataFileError: it is not a readable npz file, holds pickled objects, or holds other arrays than these.
         TypeError, ValueError: as `from_arrays`.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.is_file():
         raise DataNotFound(f"no file '{path}'; expected a .npz with the arrays x and y")
     try:

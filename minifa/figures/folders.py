@@ -13,7 +13,7 @@ from ..data import load
 from ..data.augment import shown
 from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
-from ..files import stem
+from ..files import expanded, stem
 from ..layers.conv import Conv2d
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
@@ -43,7 +43,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         DataFileError: a file in it is damaged or of another format.
         ValueError: no run of a comparison was finished.
     """
-    path = Path(folder)
+    path = expanded(folder)
     results = runs.read_results(path)
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)
