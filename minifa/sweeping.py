@@ -24,7 +24,7 @@ from .data.base import DataFileError
 from .experiments import Experiment
 from .files import expanded
 from .sweeps import SEED, Run, Sweep, write_value
-from .text import table
+from .text import one_line, table
 from .training import Callback, History, RecordAlignment, Row, Trainer
 from .workers import Stopped
 
@@ -180,7 +180,7 @@ class Results:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):  # an error: whatever is in it, it stands in one line
-        return " ".join("".join(c if c.isprintable() else " " for c in value).split())
+        return one_line(value)
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 

@@ -1,4 +1,4 @@
-"""Plain-text tables."""
+"""Plain text: tables, and what must stand in one line."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ def listed(names: Iterable[str], most: int = 12) -> str:
     shown = ["".join(c if c.isprintable() else "?" for c in name) for name in all_names[:most]]
     cut = [name if len(name) <= 80 else f"{name[:77]}..." for name in shown]
     return ", ".join(cut) + (f" and {len(all_names) - most} more" if len(all_names) > most else "")
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """The text in one line, without what cannot be printed, cut to so many letters.
+
+    >>> from minifa.text import one_line
+    >>> one_line("no\\tnumber\\x1b[2J\\nin it"), one_line("much too long", 9)
+    ('no number [2J in it', 'much t...')
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if longest is None or len(line) <= longest else line[: longest - 3] + "..."

@@ -32,6 +32,7 @@ from .rules.base import Rule, check_parts
 from .scalars import instance_of, plain, real, whole
 from .schedules import Schedule, constant
 from .streams import check_seed
+from .terminal import bar
 
 Row = dict[str, Any]
 
@@ -454,7 +455,8 @@ def count_correct(output: Array, target: Array) -> Array:
 
 
 class ProgressBar(Callback):
-    """A tqdm bar over all updates, with loss, accuracy and images per second; silent where the output is no terminal.
+    """A tqdm bar over all updates, with loss, accuracy and images per second; silent where there is no terminal to show
+    it.
 
     Args:
         label: shown in front.
@@ -465,10 +467,8 @@ class ProgressBar(Callback):
         self.label, self.every = label, every
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        from tqdm import tqdm  # here, so that importing minifa stays quick
-
         done = trainer.batch if trainer.unfinished else 0
-        self.bar = tqdm(total=epochs * batches, initial=done, desc=self.label, unit="batch", disable=None, leave=True)
+        self.bar = bar(total=epochs * batches, initial=done, desc=self.label, unit="batch")
         self.facts: dict[str, str] = {}
         self.examples, self.since = 0, time.perf_counter()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ..interrupts import exit_code
 from ..options import add_changes, at_least_one
 from ..sweeping import Results, Task
 from ..sweeps import Sweep
+from ..terminal import bar, tell
 from ..text import table
 
 ERRORS = 10  # that are told; all are in the table
@@ -82,17 +82,16 @@ def _show(sweep: Sweep, folder: Path) -> int:
 
 def _make(results: Results, tasks: Sequence[Task], options: argparse.Namespace) -> KeyboardInterrupt | None:
     """What cut it short, Ctrl-C or SIGTERM; None: nothing did."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=len(results.sweep.runs), initial=len(results.sweep.runs) - len(tasks), unit="run", disable=None
-    ) as bar:
+    total = len(results.sweep.runs)
+    with bar(total=total, initial=total - len(tasks), unit="run") as shown:
         try:
-            with contextlib.closing(_answers(tasks, options, bar.refresh)) as answers:
+            with contextlib.closing(_answers(tasks, options, shown.refresh)) as answers:
                 for task, answer in answers:
                     line = results.add(task.run, answer)
-                    bar.set_postfix_str(f"run {task.run.number} {'failed' if line['error'] else 'done'}", refresh=False)
-                    bar.update()
+                    shown.set_postfix_str(
+                        f"run {task.run.number} {'failed' if line['error'] else 'done'}", refresh=False
+                    )
+                    shown.update()
         except KeyboardInterrupt as stop:
             return stop
     return None
@@ -115,12 +114,12 @@ def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None
         print(f"\n{text}\n")
     failed = [line for line in lines if line["error"]]
     for line in failed[:ERRORS]:
-        print(f"run {line['run']}: {line['error']}", file=sys.stderr)
+        tell(f"run {line['run']}: {line['error']}")
     if len(failed) > ERRORS:
-        print(f"and {len(failed) - ERRORS} more: see {results.path}", file=sys.stderr)
+        tell(f"and {len(failed) - ERRORS} more: see {results.path}")
     if stop is not None:
         said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on"
-        print(said, file=sys.stderr)
+        tell(said)
         return exit_code(stop)
     print(f"written to {results.path.parent}")
     return FAILED if failed else OK

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ..files import expanded, write_whole
 from ..interrupts import exit_code
 from ..options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
 from ..sweeping import claim
+from ..terminal import bar, tell
 from ..training import History
 from ..tuning import Trial
 
@@ -79,9 +79,9 @@ def run(options: argparse.Namespace) -> int:
             print(text)
     failed = [trial for trial in trials if trial.error is not None]
     for trial in failed:
-        print(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}", file=sys.stderr)
+        tell(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")
     if stop is not None:
-        print(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes", file=sys.stderr)
+        tell(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes")
         return exit_code(stop)
     print(f"written to {folder}")
     return FAILED if failed else OK
@@ -108,17 +108,15 @@ def search_in(
         ValueError: the folder holds the search of another setting.
         DataFileError: its table is damaged.
     """
-    from tqdm import tqdm
-
     trials = _open(folder, base)
-    with tqdm(desc="tune", unit="run", initial=len(trials), disable=None) as bar:
+    with bar(desc="tune", unit="run", initial=len(trials)) as shown:
         try:
             with contextlib.closing(tuning.search(base, names, list(trials), jobs, first, seeds)) as coming:
                 for trial in coming:
                     trials.append(trial)
                     _keep(folder, trials)
-                    bar.set_postfix_str(f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}")
-                    bar.update()
+                    shown.set_postfix_str(f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}")
+                    shown.update()
         except KeyboardInterrupt as stop:
             return trials, stop
     return trials, None
