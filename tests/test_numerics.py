@@ -326,6 +326,98 @@ def test_max_pooling_of_extreme_numbers_is_pytorch_s(kernel, stride, padding, to
     assert below.sum() == pytest.approx(np.arange(1.0, 1 + y.size).sum())  # no error is lost
 
 
+# Means and statistics of large maps, beside float64 and PyTorch's in its own layout, NCHW (in ours it is up to a
+# hundred times as far off).
+
+
+def relative(found, true):
+    """The largest error, by the largest number."""
+    return abs(np.asarray(found, float) - true).max() / abs(true).max()
+
+
+@pytest.mark.parametrize("offset", [0.5, 1000])
+@pytest.mark.parametrize("shape", [(2, 224, 224, 64), (2, 224, 224, 3), (3, 33, 35, 5), (2, 9, 8, 4)], ids=str)
+def test_the_mean_of_large_maps(shape, offset, engine):
+    x = (np.random.default_rng(0).random(shape) - 0.5 + offset).astype(np.float32)
+    true = x.mean(axis=(1, 2), dtype=float)
+    found = host(mf.GlobalAvgPool().forward(mf.asarray(x), mf.Walk()))
+    assert found.dtype == np.float32 and relative(found, true) < 2e-7  # PyTorch: 1.2e-7 to 1.8e-7
+    if shape[-1] < 16:
+        found = host(mf.AvgPool(shape[1:3]).forward(mf.asarray(x), mf.Walk()))[:, 0, 0]
+        assert relative(found, true) < 2.5e-7  # PyTorch: 2.3e-6
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("size", [(8, 8), (1, 64), (3, 5)])
+def test_means_of_small_maps_keep_the_bits_they_had(size):
+    x = inputs((*size, 6), n=4)
+    for layer in (mf.GlobalAvgPool(), mf.AvgPool(size)) if math.prod(size) <= 16 else (mf.GlobalAvgPool(),):
+        total = np.zeros((4, 6), np.float32)
+        for i, j in np.ndindex(*size):  # one after the other
+            total += host(x)[:, i, j]
+        np.testing.assert_array_equal(
+            host(layer.forward(x, mf.Walk())).reshape(4, 6), total / np.float32(math.prod(size))
+        )
+
+
+BATCHES = [(64, 100), (64, 8, 8, 16), (2, 224, 224, 8), (8, 56, 56, 3)]
+
+
+@pytest.mark.parametrize("shape", BATCHES, ids=str)
+@pytest.mark.parametrize("offset", [0, 10, 1000])
+def test_batch_norm_far_from_zero(shape, offset, engine):
+    """mean / sd = 1000 in float32: the mean is right to its last digit, and all that is made of it."""
+    errors = batch_norm_errors(shape, offset, normalised_here)
+    assert errors["running_mean"] < (8e-8 if offset == 1000 else 1e-6)
+    assert errors["running_var"] < 1e-6 and errors["beta"] < 1e-6
+    limit = 6e-7 + 6e-8 * offset  # the last digit of x itself, in standard deviations
+    assert errors["y"] < limit and errors["below"] < limit / 4 + 6e-7 and errors["gamma"] < 4 * limit
+
+
+@pytest.mark.parametrize("shape", BATCHES, ids=str)
+def test_batch_norm_far_from_zero_is_about_as_near_as_pytorch_s(shape, torch):
+    """Which multiplies and adds in one rounding (y is within twice its error) and adds up the variance in float64."""
+    ours = batch_norm_errors(shape, 1000, normalised_here)
+    theirs = batch_norm_errors(shape, 1000, lambda *given: normalised_there(torch, *given))
+    for what, error in ours.items():
+        assert error < 2.5 * theirs[what] + 1e-6, (what, error, theirs[what])
+
+
+def batch_norm_errors(shape, offset, compute):
+    """By quantity, how far a forward and a backward pass in float32 are from float64."""
+    rng = np.random.default_rng(0)
+    x, delta = (rng.standard_normal(shape) + offset).astype(np.float32), rng.standard_normal(shape).astype(np.float32)
+    with mf.using("numpy", "float64"):
+        true = normalised_here(x.astype(float), delta.astype(float))
+    found = compute(x, delta)
+    return {what: relative(found[what], true[what]) for what in true}
+
+
+def normalised_here(x, delta):
+    layer = mf.BatchNorm(x.shape[-1], momentum=1.0)
+    found = {
+        "y": layer.forward(mf.asarray(x), mf.Walk(training=True)),
+        "below": layer.backward(mf.asarray(delta), BP()),
+    }
+    return {key: host(one) for key, one in {**found, **layer.statistics(), **layer.grads}.items()}
+
+
+def normalised_there(torch, x, delta):
+    x, delta = (np.moveaxis(one, -1, 1).copy() for one in (x, delta))
+    layer, given = torch.nn.BatchNorm2d if x.ndim == 4 else torch.nn.BatchNorm1d, torch.tensor(x, requires_grad=True)
+    layer = layer(x.shape[1], momentum=1.0)
+    y = layer(given)
+    y.backward(torch.tensor(delta))
+    return {
+        "y": np.moveaxis(y.detach().numpy(), 1, -1),
+        "below": np.moveaxis(given.grad.numpy(), 1, -1),
+        "running_mean": layer.running_mean.numpy(),
+        "running_var": layer.running_var.numpy(),
+        "gamma": layer.weight.grad.numpy(),
+        "beta": layer.bias.grad.numpy(),
+    }
+
+
 # --- norms and clipping -----------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,8 @@ from .base import Layer, Shape, Walk, as_matrix, owned
 if TYPE_CHECKING:
     from ..rules.base import Rule
 
+FAR = 16  # standard deviations from zero; nearer, the mean is right as it was added up, and stays it to the last bit
+
 
 class BatchNorm(Layer):
     """Batch norm for inputs (N, features) and images (N, H, W, features), with PyTorch's meaning of every number.
@@ -186,14 +188,17 @@ def _moments(x: Array) -> tuple[Array, Array]:
     """Mean and (biased) variance of every column, from one pass over memory.
 
     Each piece gives its own mean and sum of squares about it; two are joined as in Chan, Golub & LeVeque 1983, which
-    loses nothing to cancellation.
+    loses nothing to cancellation. The mean of what is far from zero has lost digits in its sum, which count in standard
+    deviations: what is left about it puts them right.
     """
 
     def piece(rows: slice) -> tuple[int, Array, Array]:
         part = x[rows]
         mean = sum_rows(part) / len(part)
         centred = _minus(part, mean)
-        return len(part), mean, sum_rows(centred, centred)
+        squares = sum_rows(centred, centred)
+        far = mean * mean * len(part) > FAR**2 * squares
+        return len(part), mean + far * (sum_rows(centred) / len(part)), squares
 
     def join(a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:
         n, shift = a[0] + b[0], b[1] - a[1]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..rules.base import Rule
 
 
+IN_A_ROW = 16  # numbers that are added one after the other
+
+
 class Pool(Layer):
     """What the two pooling layers share: window, stride and padding, and the cutting of the batch into chunks.
 
@@ -166,11 +169,8 @@ class AvgPool(Pool):
 
         def piece(rows: slice) -> None:
             places = windows.taps(windows.pad(x[rows], self.padding), self.kernel, self.stride, size)
-            total = y[rows]
-            total[...] = places[0]
-            for place in places[1:]:
-                total += place
-            total /= area
+            _add_up(y[rows], places)
+            y[rows] /= area
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
         self.cache = x.shape if walk.training else None
@@ -210,13 +210,38 @@ class GlobalAvgPool(Layer):
         require_float(x, self)
         self.infer(x.shape[1:])
         self.cache = x.shape if walk.training else None
-        return x.mean(axis=(1, 2))
+        n, height, width, channels = x.shape
+        return _sum_positions(x.reshape(n, -1, channels)) / (height * width)
 
     def backward(self, delta: Array, rule: Rule) -> Array:
         n, height, width, channels = self.cached()
         self.check_error(delta, (n, channels))
         each = (delta / (height * width)).reshape(n, 1, 1, channels)
         return xp.ascontiguousarray(xp.broadcast_to(each, (n, height, width, channels)))
+
+
+def _add_up(total: Array, places: list[Array]) -> None:
+    """Write the sum of the places into ``total``: of many, as two halves, so that rounding errors do not add up."""
+    if len(places) > IN_A_ROW:
+        half, rest = len(places) // 2, xp.empty_like(total)
+        _add_up(total, places[:half])
+        _add_up(rest, places[half:])
+        total += rest
+        return
+    total[...] = places[0]
+    for place in places[1:]:
+        total += place
+
+
+def _sum_positions(maps: Array) -> Array:
+    """(n, positions, channels) to (n, channels). Maps above 8 x 8 are added in blocks, and those pairwise, as NumPy
+    does along the last axis: one after the other, the 50,000 float32 of a large map lose two digits."""
+    n, positions, channels = maps.shape
+    if positions <= 64:
+        return maps.sum(axis=1)
+    whole = positions // IN_A_ROW * IN_A_ROW
+    blocks = maps[:, :whole].reshape(n, -1, IN_A_ROW, channels).sum(axis=2)
+    return xp.ascontiguousarray(blocks.swapaxes(1, 2)).sum(axis=2) + maps[:, whole:].sum(axis=1)
 
 
 def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: float, summary: str) -> Array:
