@@ -44,7 +44,7 @@ from typing import Any
 import numpy
 
 from .data.npz import DAMAGED, open_member, read_members
-from .files import as_bytes, write_whole
+from .files import as_bytes, read_bytes, write_whole
 from .network import check_state
 from .runs import environment
 from .training import Callback, History, Trainer
@@ -226,11 +226,11 @@ def read(path: str | Path) -> Checkpoint:
     """
     place = Path(path)
     try:
-        return _unpack(place, place.read_bytes())
+        return _unpack(place, read_bytes(place))
     except CheckpointError as error:
         previous = previous_of(place)
         try:
-            good = _unpack(previous, previous.read_bytes())
+            good = _unpack(previous, read_bytes(previous))
         except (CheckpointError, OSError):
             raise error from None
         offer = f"the one before it, '{previous}', is good ({good.position()})"

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .files import as_bytes, named
+from .files import as_bytes, named, plain
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None
     Raises:
         OSError: what ``refused`` made, or the file cannot be opened.
     """
-    with open(path, "a+b", buffering=0) as file:
+    with open(path, "a+b", buffering=0, opener=plain) as file:
         if not _try_lock(file.fileno()):
             file.seek(0)
             raise refused(file.read().decode(errors="replace").strip() or "another process")

@@ -22,7 +22,7 @@ from .data.augment import Augmentation, shown
 from .data.base import DataFileError, Examples
 from .data.batches import Batches
 from .divergence import Divergence, Watch
-from .files import write_whole
+from .files import plain, write_whole
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
@@ -70,7 +70,7 @@ class History(list[Row]):
             DataFileError: it is no such table: damaged, or with other lines than its header announces.
         """
         try:
-            with open(path, newline="", encoding="utf-8") as file:
+            with open(path, newline="", encoding="utf-8", opener=plain) as file:
                 text = "".join(line for line in file if line.endswith("\n"))
             lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
