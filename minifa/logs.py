@@ -18,8 +18,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .files import append, write_whole
-from .runs import environment
+from .files import append, read_bytes, write_whole
+from .runs import environment, version
 from .training import Callback, History, Row, Trainer
 
 
@@ -85,10 +85,19 @@ def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
     """The lines of a ``log.jsonl`` without a torn one at the end, and of the epochs these only; [] where there is no
     such file."""
     try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(path).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     return [line for line in lines if _stays(line, epochs)]
+
+
+def made_by(path: str | Path) -> str:
+    """The versions of minifa that trained a run, first to last, by its ``log.jsonl``: ``"0.1.0, then 0.2.0"``."""
+    found: list[str] = []
+    for event in map(json.loads, cut_back(path, ())):
+        if event["event"] in ("start", "resume") and isinstance(event.get("environment"), dict):
+            found = (found if event["event"] == "resume" else []) + [version(event["environment"])]
+    return ", then ".join(dict.fromkeys(found))
 
 
 def _stays(line: str, epochs: Collection[int]) -> bool:

@@ -229,7 +229,7 @@ def once(number, call):
 PHASES = {  # by name: what the signal comes before, and what is told
     "loading": ("minifa.data.load", "the same command begins again"),
     "building": ("minifa.experiments.build", "the same command begins again"),
-    "making the folder": ("minifa.cli.runs.write_config", "nothing was written"),
+    "making the folder": ("minifa.cli.runs.write_config", "the same command begins again"),
     "training": ("minifa.optim.SGD.step", "to go on: minifa train --resume run"),
     "measuring": ("minifa.metrics.alignment", "to go on: minifa train --resume run"),
     "keeping a checkpoint": ("minifa.checkpoints.pack", "to go on: minifa train --resume run"),
