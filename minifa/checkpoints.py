@@ -34,6 +34,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import time
 import zipfile
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ from typing import Any
 import numpy
 
 from .data.npz import DAMAGED, open_member, read_members
-from .files import as_bytes, read_bytes, write_whole
+from .files import as_bytes, free_name, read_bytes, write_whole
 from .network import check_state
 from .runs import environment
 from .training import Callback, History, Trainer
@@ -335,13 +336,15 @@ class SaveCheckpoints(Callback):
 
     ``last.ckpt`` is written every so often, at the end of an epoch (but not more often than once a second), when
     training is done, and when it was stopped. ``best.ckpt`` is written at the end of every epoch whose validation
-    accuracy (without classes: loss) is better than all before it. Nothing is written once a number is not finite.
+    accuracy (without classes: loss) is better than all before it. Nothing is written once a number is not finite. Those
+    of another training, which wrote into the same folder before, stay as ``last-1.ckpt`` and ``best-1.ckpt``.
 
     Args:
         folder: where the files go; it is there already.
         experiment: kept in every checkpoint, as for `save`.
         every_seconds: seconds between two checkpoints within an epoch, above 0.
         every_steps: instead, weight updates between them, from 1 up.
+        replace: whether what is there is of an earlier try of this training.
 
     Raises:
         ValueError: an option outside its range.
@@ -353,6 +356,7 @@ class SaveCheckpoints(Callback):
         experiment: Mapping[str, Any] | None = None,
         every_seconds: float = 60.0,
         every_steps: int | None = None,
+        replace: bool = False,
     ) -> None:
         if not every_seconds > 0 or (every_steps is not None and every_steps < 1):
             raise ValueError(
@@ -361,8 +365,13 @@ class SaveCheckpoints(Callback):
             )
         self.last, self.best = Path(folder) / "last.ckpt", Path(folder) / "best.ckpt"
         self.experiment, self.every_seconds, self.every_steps = experiment, every_seconds, every_steps
+        self.replace = replace
+        self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        if self.writes_for is not trainer and not self.replace:
+            self._keep_those_of_another(trainer)
+        self.writes_for = trainer
         self.written = time.monotonic()
         self.changed = False  # since the last checkpoint
 
@@ -385,6 +394,17 @@ class SaveCheckpoints(Callback):
     def on_done(self, trainer: Trainer) -> None:
         if self.changed:
             self._save_last(trainer)
+
+    def _keep_those_of_another(self, trainer: Trainer) -> None:
+        there = [path for path in (self.last, self.best) if newest(path) is not None]
+        with contextlib.suppress(CheckpointError):  # damaged: whose it was is not known
+            if not there or trainer.history.continues(read(newest(there[0]) or there[0]).training["history"]):
+                return
+        for path in there:
+            free = free_name(path)
+            for old, new in ((path, free), (previous_of(path), previous_of(free))):
+                if old.exists():
+                    os.replace(old, new)
 
     def _save_last(self, trainer: Trainer) -> None:
         self._save(self.last, trainer)

@@ -100,6 +100,14 @@ def digest(path: str | os.PathLike[str]) -> str:
     return found.hexdigest()[:DIGITS]
 
 
+def free_name(path: Path) -> Path:
+    """The first of ``NAME-1.ending``, ``NAME-2.ending``, ... that nothing has."""
+    number = 1
+    while os.path.lexists(free := path.with_name(f"{path.stem}-{number}{path.suffix}")):
+        number += 1
+    return free
+
+
 def make_folder(path: Path) -> Path:
     """A folder inside a folder of minifa's, made where there is none. Raises OSError where a link, or anything else,
     stands in its place."""

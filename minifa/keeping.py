@@ -211,8 +211,9 @@ def keep(
     path = Path(folder)
     config = experiment.as_config()
     make_folder(path / "figures")
-    callbacks = [WriteLogs(path), *([TensorBoard(make_folder(path / "tensorboard"))] if tensorboard else [])]
-    trainer.callbacks += [*callbacks, SaveCheckpoints(path, config, every_seconds, every_steps)]  # logs come first
+    events = [TensorBoard(make_folder(path / "tensorboard"), replace=True)] if tensorboard else []
+    kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
+    trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs come first
     runs.write_config(path, config_of(experiment, data))
 
 

@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from .data.base import DataFileError, Dataset
 from .experiments import Experiment
 from .files import read_bytes
 from .sweeps import SEED, Run, Sweep, write_value
-from .text import printable, table
+from .text import printable, table, tell
 from .training import Callback, History, RecordAlignment, Row, Trainer
 from .workers import Stopped
 
@@ -109,14 +108,14 @@ def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
 
 
 def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
-    result, waits = None, 0
+    result, started, told = None, time.monotonic(), False
     while result is None:
         try:
             result = keeping.run_in(folder, experiment, dataset)
         except runs.RunInUse as error:  # a worker of a parent that was killed makes this very run: its result is ours
-            waits += 1
-            if waits * SECONDS_TO_LOOK == SECONDS_TO_TELL and sys.stderr is not None:
-                print(f"waiting: {error}", file=sys.stderr, flush=True)
+            if not told and time.monotonic() - started >= SECONDS_TO_TELL:
+                tell(f"waiting: {error}")
+                told = True
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
     lowest = experiments.build(experiment, dataset)[0].weighted[0].name

@@ -26,6 +26,12 @@ def printable(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+def tell(text: str) -> None:
+    """Print a line on standard error, where there is one."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
 class Printable:
     """A stream of text that writes `printable` text into another one.
 

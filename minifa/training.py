@@ -82,6 +82,26 @@ class History(list[Row]):
             raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
         return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
 
+    def continues(self, rows: Sequence[Row]) -> bool:
+        """Whether the rows are of this very training, at an earlier or a later time: what both have is equal.
+
+        >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
+        >>> history.continues(history[:1]), history.continues([{"epoch": 0}, {"epoch": 1, "train_loss": 0.25}])
+        (True, False)
+        """
+        both = list(zip(self, rows, strict=False))
+        return bool(both) and all(
+            _are_alike(mine[key], theirs[key]) for mine, theirs in both for key in mine.keys() & theirs.keys()
+        )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    """Whether two cells are equal, one of which may have been written with the digits of a float32."""
+    try:
+        return math.isclose(one, other, rel_tol=1e-6) or str(one) == str(other)
+    except TypeError:  # words
+        return str(one) == str(other)
+
 
 def _read_cell(cell: str) -> int | float | str:
     for read in (int, float):

@@ -290,9 +290,11 @@ def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
     assert in_memory["diverged"] is True and in_memory["best_epoch"] < in_memory["epochs"]
 
 
-def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch):
-    """A Dask worker makes its run to the end though the parent was killed, and the next one asks for the same run."""
+def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch, capsys):
+    """A Dask worker makes its run to the end though the parent was killed, and the next one asks for the same run. It is
+    told once who is waited for, and waited on."""
     monkeypatch.setattr(sweeping, "SECONDS_TO_LOOK", 0.01)
+    monkeypatch.setattr(sweeping, "SECONDS_TO_TELL", 0.05)
     one, found = sweeps.parse(GRID).runs[0], []
     folder = tmp_path / "run"
     folder.mkdir()
@@ -303,6 +305,8 @@ def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatc
         assert waiting.is_alive() and not found
     waiting.join(30)
     assert "error" not in found[0] and found[0]["epochs"] == 3
+    told = f"waiting: {folder} is being written by process {os.getpid()} on "
+    assert capsys.readouterr().err.count(told) == 1
 
 
 def test_a_network_that_is_finite_no_more_is_not_the_best():
