@@ -8,9 +8,10 @@ import functools
 import hashlib
 import io
 import math
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from .schedules import Schedule, constant
 from .streams import check_seed
 
 Row = dict[str, Any]
+LARGEST_COUNT = 1 << 53  # of epochs or examples; none comes near it
+LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
+NUMBERS = ("lr", "train_loss", "seconds", "images_per_second", "validation_loss", "validation_accuracy")  # of a row
 
 
 class History(list[Row]):
@@ -207,7 +211,7 @@ class Trainer:
         if augmentation is not None:
             instance_of(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
         self.augmentation = augmentation
-        self.base_lr = optimizer.lr
+        self.base_lr = self.made_with_lr = optimizer.lr
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
         self.batch, self.unfinished = 0, False
@@ -315,6 +319,7 @@ class Trainer:
         if wrong or state.keys() != expected.keys():
             told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
             raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
+        check_ranges(state)
         self.history[:] = state["history"]
         for key in expected.keys() - {"history"}:
             setattr(self, key, state[key])
@@ -458,6 +463,52 @@ def layout(train: Examples, batch_size: int) -> dict[str, Any]:
 
 def describe_layout(layout: Mapping[str, Any]) -> str:
     return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
+
+
+def check_ranges(state: Mapping[str, Any]) -> None:
+    """Raise ValueError where a trainer's state holds values that no training comes to. What is missing, or of another
+    type, is not looked at (see `Trainer.load_state`)."""
+
+    def whole_number(key: str) -> int | None:
+        return state[key] if type(state.get(key)) is int else None
+
+    for key in ("epoch", "batch", "seen", "correct"):
+        if not 0 <= (whole_number(key) or 0) <= LARGEST_COUNT:
+            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(state[key])[:30]}")
+    for key, largest in (("base_lr", LARGEST_RATE), ("seconds", math.inf)):
+        value = state.get(key, 0.0)
+        if isinstance(value, (int, float)) and not 0 <= value <= largest:
+            raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
+    if isinstance(state.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", state["begun"]):
+        raise ValueError(f"begun is empty or 'from' and a number of updates, got {state['begun'][:100]!r}")
+    _check_counts(state.get("layout"), bool(state.get("unfinished")), whole_number)
+    _check_history(state.get("history"), whole_number("epoch"), bool(state.get("unfinished")))
+
+
+def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], int | None]) -> None:
+    if (whole_number("correct") or 0) > (whole_number("seen") or 0):
+        raise ValueError("correct must be at most the number of examples that were seen")
+    if not isinstance(layout, dict) or not (layout or unfinished):
+        return
+    examples, batch_size = (layout[key] if type(layout.get(key)) is int else 0 for key in ("examples", "batch_size"))
+    if examples < 1 or batch_size < 1 or not isinstance(layout.get("digest"), str):
+        raise ValueError("layout must hold a number of examples, a batch size and a digest")
+    if (whole_number("batch") or 0) > -(-examples // batch_size):
+        raise ValueError(f"batch must be at most the number of batches of {batch_size} in {examples} examples")
+
+
+def _check_history(rows: Any, epoch: int | None, unfinished: bool) -> None:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return
+    epochs = [row.get("epoch") for row in rows]
+    if not all(type(one) is int and one >= 0 for one in epochs) or epochs != sorted(set(epochs)):
+        raise ValueError("history must have one row for each epoch, in order")
+    if epochs and epoch is not None and epochs[-1] > epoch - unfinished:
+        raise ValueError(f"history has a row for epoch {epochs[-1]}, which is not finished in epoch {epoch}")
+    for row in rows:
+        wrong = [key for key in NUMBERS if key in row and type(row[key]) not in (int, float)]
+        if wrong:
+            raise ValueError(f"history must have a number as {wrong[0]} of epoch {row['epoch']}")
 
 
 def _is_like(value: Any, example: Any) -> bool:
