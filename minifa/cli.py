@@ -34,7 +34,7 @@ from .commands import data as data_command
 from .commands import doctor, reproduce, sweep, tune
 from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
-from .files import expanded, save_picture, stem, with_advice, write_whole
+from .files import expanded, make_folder, refuse_link, save_picture, stem, with_advice, write_whole
 from .options import (
     add_changes,
     add_network,
@@ -55,6 +55,7 @@ from .options import (
 )
 from .registry import unknown
 from .terminal import bar, standard_streams, tell
+from .text import escaping, printable
 from .training import History, Trainer
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -62,6 +63,7 @@ WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that change no ex
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
+@escaping()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
     ended by SIGTERM."""
@@ -204,13 +206,10 @@ def _train(options: argparse.Namespace) -> int:
     print(trainer.net.summary(trainer.rule))
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
     name = f"runs/train-{label(experiment)}-{as_file_name(experiment.rule)}"
-    folder = expanded(options.resume) if options.resume else runs.new_folder(options.out or name)
-    try:
-        with runs.locked(folder):
-            return _train_in(folder, experiment, dataset, trainer, options)
-    finally:
-        if not options.resume:
-            runs.drop_empty(folder)
+    config = keeping.config_of(experiment, dataset)
+    folder = expanded(options.resume) if options.resume else runs.new_folder(options.out or name, config)
+    with runs.locked(folder):
+        return _train_in(folder, experiment, dataset, trainer, options)
 
 
 def _train_in(
@@ -221,7 +220,7 @@ def _train_in(
         if options.resume:
             _go_on(folder, experiment, dataset, trainer, options.previous)
         every_seconds, every_steps = options.checkpoint_every
-        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
+        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
         with interrupts.stopping(trainer) as interrupt:
             result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
@@ -294,8 +293,8 @@ def _given(arguments: Sequence[str]) -> set[str]:
 
 
 def _how_to_go_on(folder: Path) -> str:
-    if not (folder / "config.json").is_file():
-        return "\nnothing was written: the same command begins again"
+    if not (folder / "config.json").is_file():  # it was removed while the run was made
+        return f"\n{folder} is no folder of a run any more"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
@@ -360,7 +359,7 @@ def _compare_in(
 ) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        trials, stop = tune.search_in(folder, base, names, options.jobs)
+        trials, stop = tune.search_in(folder, base, names, keeping.contents(base, dataset), options.jobs)
         rates = tuning.rate_table(trials)
         print(tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
@@ -441,7 +440,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
     )
     setting = _describe(first, dataset)
-    write_whole(folder / "table.txt", f"{setting}\n\n{table}\n\n{legend}{note}\n")
+    write_whole(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
     print(f"{table}\n\n{legend}{note}\n")
     few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
     picture = "comparison" if few else "survey"
@@ -468,9 +467,10 @@ def _describe_figures(command: argparse.ArgumentParser) -> None:
 def _figures(options: argparse.Namespace) -> int:
     from .figures import of_run  # here, as in _draw
 
-    drawn = of_run(options.run_folder, dark=options.dark)
     folder = expanded(options.run_folder) / "figures"
-    folder.mkdir(exist_ok=True)
+    refuse_link(folder)
+    drawn = of_run(options.run_folder, dark=options.dark)
+    make_folder(folder)
     for name, figure in drawn.items():
         path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
         save_picture(figure, path)

@@ -8,9 +8,10 @@ import functools
 import hashlib
 import io
 import math
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .data.base import DataFileError, Examples
 from .data.batches import Batches
 from .divergence import Divergence, Watch
 from .files import expanded, write_whole
+from .files import plain as plain_file
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
@@ -35,6 +37,9 @@ from .streams import check_seed
 from .terminal import bar
 
 Row = dict[str, Any]
+LARGEST_COUNT = 1 << 53  # of epochs or examples; none comes near it
+LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
+NUMBERS = ("lr", "train_loss", "seconds", "images_per_second", "validation_loss", "validation_accuracy")  # of a row
 
 
 class History(list[Row]):
@@ -71,7 +76,7 @@ class History(list[Row]):
             DataFileError: it is no such table: damaged, or with other lines than its header announces.
         """
         try:
-            with open(expanded(path), newline="", encoding="utf-8") as file:
+            with open(expanded(path), newline="", encoding="utf-8", opener=plain_file) as file:
                 text = "".join(line for line in file if line.endswith("\n"))
             lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -82,6 +87,26 @@ class History(list[Row]):
         if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
             raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
         return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
+
+    def continues(self, rows: Sequence[Row]) -> bool:
+        """Whether the rows are of this very training, at an earlier or a later time: what both have is equal.
+
+        >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
+        >>> history.continues(history[:1]), history.continues([{"epoch": 0}, {"epoch": 1, "train_loss": 0.25}])
+        (True, False)
+        """
+        both = list(zip(self, rows, strict=False))
+        return bool(both) and all(
+            _are_alike(mine[key], theirs[key]) for mine, theirs in both for key in mine.keys() & theirs.keys()
+        )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    """Whether two cells are equal, one of which may have been written with the digits of a float32."""
+    try:
+        return math.isclose(one, other, rel_tol=1e-6) or str(one) == str(other)
+    except TypeError:  # words
+        return str(one) == str(other)
 
 
 def _read_cell(cell: str) -> int | float | str:
@@ -189,7 +214,7 @@ class Trainer:
         if augmentation is not None:
             instance_of(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
         self.augmentation = augmentation
-        self.base_lr = optimizer.lr
+        self.base_lr = self.made_with_lr = optimizer.lr
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
         self.batch, self.unfinished = 0, False
@@ -298,6 +323,7 @@ class Trainer:
         if wrong or state.keys() != expected.keys():
             told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
             raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
+        check_ranges(state)
         self.history[:] = state["history"]
         for key in expected.keys() - {"history"}:
             setattr(self, key, type(expected[key])(state[key]))
@@ -439,6 +465,52 @@ def layout(train: Examples, batch_size: int) -> dict[str, Any]:
 
 def describe_layout(layout: Mapping[str, Any]) -> str:
     return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
+
+
+def check_ranges(state: Mapping[str, Any]) -> None:
+    """Raise ValueError where a trainer's state holds values that no training comes to. What is missing, or of another
+    type, is not looked at (see `Trainer.load_state`)."""
+
+    def whole_number(key: str) -> int | None:
+        return state[key] if type(state.get(key)) is int else None
+
+    for key in ("epoch", "batch", "seen", "correct"):
+        if not 0 <= (whole_number(key) or 0) <= LARGEST_COUNT:
+            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(state[key])[:30]}")
+    for key, largest in (("base_lr", LARGEST_RATE), ("seconds", math.inf)):
+        value = state.get(key, 0.0)
+        if isinstance(value, (int, float)) and not 0 <= value <= largest:
+            raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
+    if isinstance(state.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", state["begun"]):
+        raise ValueError(f"begun is empty or 'from' and a number of updates, got {state['begun'][:100]!r}")
+    _check_counts(state.get("layout"), bool(state.get("unfinished")), whole_number)
+    _check_history(state.get("history"), whole_number("epoch"), bool(state.get("unfinished")))
+
+
+def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], int | None]) -> None:
+    if (whole_number("correct") or 0) > (whole_number("seen") or 0):
+        raise ValueError("correct must be at most the number of examples that were seen")
+    if not isinstance(layout, dict) or not (layout or unfinished):
+        return
+    examples, batch_size = (layout[key] if type(layout.get(key)) is int else 0 for key in ("examples", "batch_size"))
+    if examples < 1 or batch_size < 1 or not isinstance(layout.get("digest"), str):
+        raise ValueError("layout must hold a number of examples, a batch size and a digest")
+    if (whole_number("batch") or 0) > -(-examples // batch_size):
+        raise ValueError(f"batch must be at most the number of batches of {batch_size} in {examples} examples")
+
+
+def _check_history(rows: Any, epoch: int | None, unfinished: bool) -> None:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return
+    epochs = [row.get("epoch") for row in rows]
+    if not all(type(one) is int and one >= 0 for one in epochs) or epochs != sorted(set(epochs)):
+        raise ValueError("history must have one row for each epoch, in order")
+    if epochs and epoch is not None and epochs[-1] > epoch - unfinished:
+        raise ValueError(f"history has a row for epoch {epochs[-1]}, which is not finished in epoch {epoch}")
+    for row in rows:
+        wrong = [key for key in NUMBERS if key in row and type(row[key]) not in (int, float)]
+        if wrong:
+            raise ValueError(f"history must have a number as {wrong[0]} of epoch {row['epoch']}")
 
 
 def _is_like(value: Any, example: Any) -> bool:

@@ -33,6 +33,9 @@ def run(options: argparse.Namespace) -> int:
     chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
     planned = reproduce.plan(recipe, folder, chosen, options.seeds)
     finished = reproduce.finished(recipe, folder)  # of every row and seed: a table never becomes smaller
+    if unknown := sum(not one.compared for one in finished):
+        note = f"the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
+        tell(f"note: {note}")
     there = {one.task.folder for one in finished}
     tasks = [task for task in planned if task.folder not in there]
     recipes.check([task.experiment for task in tasks], recipe.name)  # data sets are let go again: workers load them

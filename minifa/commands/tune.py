@@ -6,8 +6,9 @@ import argparse
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from .. import backend, data, ledgers, rules, runs, tables, tuning
+from .. import backend, data, keeping, ledgers, rules, runs, tables, tuning
 from ..data.base import DataFileError
 from ..exits import FAILED, OK
 from ..experiments import Experiment
@@ -71,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
     folder = expanded(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
-        trials, stop = search_in(folder, base, names, options.jobs, options.rates, options.seeds)
+        contents = keeping.contents(base, dataset)
+        trials, stop = search_in(folder, base, names, contents, options.jobs, options.rates, options.seeds)
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
@@ -91,6 +93,7 @@ def search_in(
     folder: Path,
     base: Experiment,
     names: Sequence[str],
+    contents: Mapping[str, str],
     jobs: int | None,
     first: Sequence[int] | None = None,
     seeds: int = tuning.MANY_SEEDS,
@@ -99,16 +102,17 @@ def search_in(
 
     Args:
         folder: it exists; trials that it holds are not run again.
+        contents: what is read, as `minifa.keeping.contents` has it.
         base, names, jobs, first, seeds: as for `minifa.tuning.search`.
 
     Returns:
         The trials, and what cut the search short, Ctrl-C or SIGTERM; None: nothing did.
 
     Raises:
-        ValueError: the folder holds the search of another setting.
+        ValueError: the folder holds the search of another setting, or on other data.
         DataFileError: its table is damaged.
     """
-    trials = _open(folder, base)
+    trials = _open(folder, base, contents)
     with bar(desc="tune", unit="run", initial=len(trials)) as shown:
         try:
             with contextlib.closing(tuning.search(base, names, list(trials), jobs, first, seeds)) as coming:
@@ -132,12 +136,17 @@ def _keep(folder: Path, trials: Sequence[Trial]) -> None:
     History(tuning.rate_table(trials)).save_csv(folder / "rates.csv")
 
 
-def _open(folder: Path, base: Experiment) -> list[Trial]:
+def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[Trial]:
     """The trials in the folder, of a search that was interrupted; it is begun where there is none."""
     table = folder / "trials.csv"
-    config = {key: value for key, value in base.said().items() if key not in OWN}
-    claim(folder, "tune", {**config, "dtype": str(backend.dtype())}, begun=table.exists())
+    about = {**_shared(base), "dtype": str(backend.dtype())}
+    for note in claim(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
+        tell(f"note: {note}")
     return [_read(base, line, table) for line in ledgers.open_table(table, COLUMNS)]
+
+
+def _shared(base: Experiment) -> dict[str, Any]:
+    return {key: value for key, value in base.said().items() if key not in OWN}
 
 
 def _read(base: Experiment, line: Mapping[str, str], table: Path) -> Trial:
