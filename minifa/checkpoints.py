@@ -51,7 +51,7 @@ from .files import as_bytes, expanded, free_name, read_bytes, write_whole
 from .layers.base import Layer
 from .network import check_state
 from .runs import environment
-from .training import LARGEST_COUNT, Callback, History, Trainer, check_ranges
+from .training import LARGEST_COUNT, Callback, History, Trainer, _check_ranges
 
 FORMAT = 1
 MANIFEST = "minifa-checkpoint.json"
@@ -290,7 +290,7 @@ def _check_manifest(manifest: Any) -> None:
     wrong = [key for key in KEYS - {"format", "step"} if not isinstance(manifest[key], dict)]
     if wrong or type(manifest["step"]) is not int or not 0 <= manifest["step"] <= LARGEST_COUNT:
         raise ValueError(f"its {MANIFEST} has entries of another type: {sorted(wrong) or 'step'}")
-    check_ranges(manifest["training"])
+    _check_ranges(manifest["training"])
 
 
 def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> None:

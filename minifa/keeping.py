@@ -85,7 +85,11 @@ def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
     {'xor': 'd72c85b400f5ddfe'}
     """
     found = {experiment.data: data.digest}
-    return found if experiment.weights is None else {**found, experiment.weights: files.digest(experiment.weights)}
+    return (
+        found
+        if experiment.weights is None
+        else {**found, experiment.weights: files.digest(expanded(experiment.weights))}
+    )
 
 
 def config_of(experiment: Experiment, data: Dataset | None = None) -> dict[str, Any]:
@@ -123,7 +127,7 @@ def kept_in(folder: str | Path) -> Kept | None:
     >>> print(keeping.kept_in("nowhere"))
     None
     """
-    path = Path(folder)
+    path = expanded(folder)
     config, finished = _read_object(path / "config.json"), _read_object(path / RESULT)
     if finished.pop("sha256", None) != _checksum(finished):
         finished = {}  # damaged: it can be made again
@@ -410,7 +414,7 @@ def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
     ['lr 0.1 and not 0.2']
     """
     # What a run's minifa did not have yet was as it is by default.
-    there, asked = _as_json({**DEFAULTS, **kept}), _as_json(experiment.as_config())
+    there, asked = (_as_json({**DEFAULTS, **config}) for config in (kept, experiment.as_config()))
     return [
         f"{key} {there.get(key, NOTHING)} and not {asked.get(key, NOTHING)}"
         for key in {**there, **asked}

@@ -323,7 +323,7 @@ class Trainer:
         if wrong or state.keys() != expected.keys():
             told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
             raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
-        check_ranges(state)
+        _check_ranges(state)
         self.history[:] = state["history"]
         for key in expected.keys() - {"history"}:
             setattr(self, key, type(expected[key])(state[key]))
@@ -467,7 +467,7 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
     return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
 
 
-def check_ranges(state: Mapping[str, Any]) -> None:
+def _check_ranges(state: Mapping[str, Any]) -> None:
     """Raise ValueError where a trainer's state holds values that no training comes to. What is missing, or of another
     type, is not looked at (see `Trainer.load_state`)."""
 

@@ -341,10 +341,10 @@ class Rule:
             )
         if not bool(xp.isfinite(given).all()):
             raise ValueError(f"{name!r} of the rule {self.label!r} must hold finite numbers")
-        self.take(name, given)
+        self._take(name, given)
         self._noted = {}
 
-    def take(self, name: str, array: Array) -> None:
+    def _take(self, name: str, array: Array) -> None:
         """Enter numbers that were set or loaded, of the right shape, in `memory`."""
         self.memory[name][...] = array
 
@@ -374,7 +374,7 @@ class Rule:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
         check_state(self.memory, state, f"the rule {self.label!r}")
         for key, array in self.memory.items():
-            self.take(key, backend.asarray(state[key], array.dtype))
+            self._take(key, backend.asarray(state[key], array.dtype))
         self._noted = {}
 
     @contextlib.contextmanager

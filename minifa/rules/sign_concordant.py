@@ -201,8 +201,8 @@ class FRSF(SignConcordant):
             self.memory[layer.name] = xp.abs(self.draw_matrix(layer, self.init))
             keep_start_norm(self.memory, layer, self.normalise)
 
-    def take(self, name: str, array: Array) -> None:
-        super().take(name, array if "/" in name else xp.abs(array))
+    def _take(self, name: str, array: Array) -> None:
+        super()._take(name, array if "/" in name else xp.abs(array))
 
     def magnitude(self, layer: Weighted) -> Array:
         """|M| for this layer."""
