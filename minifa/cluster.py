@@ -57,7 +57,7 @@ Answer = TypeVar("Answer")
 LOCAL = "local"
 SECONDS_TO_CONNECT = 10
 MISSING = 'a Dask cluster needs the package distributed: pip install "minifa[cluster]"'
-_one_at_a_time = threading.Lock()  # threads and float type are chosen for a process, not for a thread of its worker
+_one_at_a_time = threading.Lock()  # the number of threads is the process's, not that of a thread of its worker
 
 
 def check_place(place: str) -> None:
