@@ -62,7 +62,7 @@ LOCAL = "local"
 SECONDS_TO_CONNECT = 10
 MISSING = 'a Dask cluster needs the package distributed: pip install "minifa[cluster]"'
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
-_one_at_a_time = threading.Lock()  # threads and float type are chosen for a process, not for a thread of its worker
+_one_at_a_time = threading.Lock()  # the number of threads is the process's, not that of a thread of its worker
 
 
 def check_place(place: str) -> None:

@@ -417,7 +417,7 @@ def test_layers_are_made_in_the_dtype_of_their_network(engine):
             pass
 
     kept = Kept()
-    backend._install(backend.xp._module, backend._cpu_chunks, dtype="float64")
+    backend._install(backend._choice().module, backend._choice().cpu_chunks, dtype="float64")
     net = Network([*layers, kept], input_shape=(3, 3, 1))
     assert {str(array.dtype) for array in net._arrays().values()} == {"float64"}
     net["batchnorm1"].gamma, kept.gain = [1, 2], [1, 2, 3]
