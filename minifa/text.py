@@ -27,9 +27,9 @@ def printable(text: str) -> str:
 
 
 def tell(text: str) -> None:
-    """Print a line on standard error, where there is one."""
+    """Print a line on standard error, where there is one, as it may be printed."""
     if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 class Printable:
