@@ -49,6 +49,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from . import backend
+from .data import notices
 from .threads import available_cores
 
 Task = TypeVar("Task")
@@ -103,7 +104,7 @@ def side_by_side(
         return
     with _client(distributed, place, min(jobs or available_cores(), len(tasks))) as client:
         neighbours = Counter(map(distributed.comm.get_address_host, client.nthreads()))
-        setting = backend.name(), str(backend.dtype()), threads or neighbours
+        setting = backend.name(), str(backend.dtype()), threads or neighbours, notices.said()
         futures = client.map(_on_worker, tasks, work=work, setting=setting, pure=False)
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         waiting = distributed.as_completed(futures)
@@ -150,10 +151,13 @@ def dask_setup(worker: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _on_worker(task: Any, work: Callable[[Any], Any], setting: tuple[str, str, int | Mapping[str, int]]) -> Any:
-    backend_name, dtype, threads = setting
+def _on_worker(
+    task: Any, work: Callable[[Any], Any], setting: tuple[str, str, int | Mapping[str, int], Sequence[str]]
+) -> Any:
+    backend_name, dtype, threads, said = setting
     with _one_at_a_time:
         backend.use(backend_name, dtype, threads if isinstance(threads, int) else _share(threads))
+        notices.silence(said)
         return work(task)
 
 

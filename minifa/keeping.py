@@ -154,7 +154,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
         kept = finished(path, experiment)
         if kept is not None:
             return kept
-        data = data or load(experiment.data, experiment.data_dir)
+        data = data or experiments.load_data(experiment)
         trainer = experiments.trainer_for(experiment, data)
         go_on(path, experiment, data, trainer)
         if trainer.finished > experiment.epochs:
@@ -229,7 +229,7 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
         raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
     if not checkpoint.experiment:
         raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
-    trainer = experiments.trainer_for(experiment, load(experiment.data, experiment.data_dir))
+    trainer = experiments.trainer_for(experiment, experiments.load_data(experiment))
     checkpoints.restore(checkpoint, trainer)
     return trainer.net, trainer.rule, experiment
 

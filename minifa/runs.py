@@ -26,7 +26,6 @@ from typing import Any
 import numpy
 
 from . import backend, experiments, locks
-from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
 from .files import expanded, write_whole
@@ -213,7 +212,7 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
         experiment, weights=None, weights_names={}
     )  # what it started from may be gone, and is not needed
     try:
-        net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
+        net, rule, _, _ = experiments.build(as_it_ended, experiments.load_data(experiment))
         for part, owner in (("network/", net), ("rule/", rule)):
             owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
     except ValueError as error:
