@@ -317,7 +317,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     (1.0, 20, True)
     """
     path = expanded(folder)
-    data = data or load(experiment.data, experiment.data_dir)
+    data = data or experiments.load_data(experiment)
     here = contents(experiment, data)
     refuse_link(path)
     runs.appear(path, config_of(experiment, data))
@@ -415,7 +415,7 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
         raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
     if not checkpoint.experiment:
         raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
-    trainer = experiments.trainer_for(experiment, load(experiment.data, experiment.data_dir))
+    trainer = experiments.trainer_for(experiment, experiments.load_data(experiment))
     checkpoints.restore(checkpoint, trainer)
     return trainer.net, trainer.rule, experiment
 
