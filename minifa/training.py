@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy
 
-from . import backend, metrics
+from . import backend, extensions, metrics
 from .backend import Array, xp
 from .data.augment import Augmentation, shown
 from .data.base import DataFileError, Examples
@@ -134,6 +134,10 @@ class Callback:
     >>> [round(norm / norms[0], 4) for norm in norms]
     [1.0, 1.0, 1.0]
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Callback, {})
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Before the first epoch."""
