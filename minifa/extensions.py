@@ -66,7 +66,7 @@ def slips(cls: type, base: type) -> dict[str, str]:
     found = {}
     for name, one in vars(cls).items():
         if inspect.isfunction(one) and name[0] != "_" and not any(hasattr(parent, name) for parent in cls.__bases__):
-            found.update({name: near for near in get_close_matches(name, known, 1, ALIKE)})
+            found.update((name, near) for near in get_close_matches(name, known, 1, ALIKE))
     return found
 
 
@@ -168,7 +168,8 @@ def nothing(what: str, instead: str) -> Look:
     def look(owner: Any, answered: Any, *given: Any) -> None:
         if answered is not None:
             raise TypeError(
-                f"{what} of {_name(owner)} returned {_kind(answered)}, which nobody takes: {instead}, and return nothing"
+                f"{what} of {_name(owner)} returned {_kind(answered)}, which nobody takes: {instead}, and return "
+                "nothing"
             )
 
     return look
@@ -257,8 +258,8 @@ def _parameters(rule: Any, found: Any) -> None:
 def _value(rule: Any, value: Any, net: Any, x: Any, y: Any, loss: Any) -> None:
     if getattr(value, "ndim", None) != 0 and not isinstance(value, (float, int)):
         raise TypeError(
-            f"gradients of the rule {rule.label!r} returned {_kind(value)}, expected a number: the batch's mean loss, as "
-            "self.receive(output, y, loss) returns it"
+            f"gradients of the rule {rule.label!r} returned {_kind(value)}, expected a number: the batch's mean loss, "
+            "as self.receive(output, y, loss) returns it"
         )
     if (rule.output is None or rule.target is None) and getattr(y, "ndim", 1) == 1:
         raise TypeError(
@@ -299,8 +300,8 @@ def _below(layer: Any, below: Any, delta: Any, rule: Any) -> None:
         asks = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule, which may carry nothing
         if layer.sends_down and (getattr(rule, "crosses_weights", False) or not asks):
             raise TypeError(
-                f"backward of {layer} returned None, and nothing below it would learn: return dL/d(its input), or zeros "
-                "to send nothing"
+                f"backward of {layer} returned None, and nothing below it would learn: return dL/d(its input), or "
+                "zeros to send nothing"
             )
     elif not fits(below, shape, dtype):
         expect(below, shape, dtype, f"backward of {layer}", ", that of its input")
