@@ -97,6 +97,18 @@ def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
     return check
 
 
+def fraction(value: Any) -> float:
+    """A number above 0 and at most 1, or a quotient of two as text, "1/255"."""
+    above, slash, below = str(value).partition("/")
+    try:
+        found = float(above) / float(below if slash else 1)
+    except (ValueError, ZeroDivisionError):
+        found = math.nan
+    if isinstance(value, bool) or not 0 < found <= 1:
+        raise ValueError(f"a number above 0 and at most 1 is expected, as 1/255, got {value!r}")
+    return found
+
+
 def known(table: Iterable[str], what: str) -> Callable[[Any], str]:
     """A name of the table."""
 

@@ -32,6 +32,7 @@ from . import (
 from .checkpoints import CheckpointError
 from .commands import data as data_command
 from .commands import doctor, reproduce, sweep, tune
+from .data import notices
 from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
 from .files import expanded, make_folder, refuse_link, save_picture, stem, with_advice, write_whole
@@ -81,7 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
         options.parser.error("unrecognized arguments: " + " ".join(rest))
     options.arguments = arguments
     try:
-        with interrupts.terminating():
+        with interrupts.terminating(), notices.on_stderr(f"minifa {options.command}"):
             backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
             return options.run(options)
     except BrokenPipeError:  # whoever read us (head, less) has seen enough
@@ -200,7 +201,7 @@ def _train(options: argparse.Namespace) -> int:
         experiment = _experiment_of_recipe(options)
     else:
         experiment = make_experiment(options, options.rule)
-    dataset = data.load(experiment.data, experiment.data_dir)
+    dataset = experiments.load_data(experiment)
     experiments.parts(experiment, dataset)  # what cannot be held out is told before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
     print(trainer.net.summary(trainer.rule))
@@ -340,7 +341,7 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
 def _compare(options: argparse.Namespace) -> int:
     asked = split_rules(options.rules)
     base = make_experiment(options, asked[0])
-    dataset = data.load(base.data, base.data_dir)
+    dataset = experiments.load_data(base)
     names = possible_rules(base, asked, dataset, leave_out=options.rules == "all")
     folder = runs.new_folder(options.out or f"runs/compare-{label(base)}")
     try:
@@ -525,7 +526,7 @@ def _step(options: argparse.Namespace) -> int:
     if options.lr is None and options.optimizer == "sgd":
         options.lr = 0.5  # on the tiny net a step that can be seen
     experiment = make_experiment(options, options.rule)
-    dataset = data.load(experiment.data, experiment.data_dir)
+    dataset = experiments.load_data(experiment)
     replay = stepping.Replay(experiment, dataset, options.updates)
     if sys.stdin.isatty() and sys.stdout.isatty():
         stepping.Stepper(replay, experiment.rule).cmdloop()
@@ -566,7 +567,7 @@ def _explore(options: argparse.Namespace) -> int:
         options.lr = 0.05
     names = split_rules(options.rules)
     experiment = make_experiment(options, names[0])
-    dataset = data.load(experiment.data, experiment.data_dir)
+    dataset = experiments.load_data(experiment)
     total = len(names) * (1 + options.train_updates)
     with bar(total=total, desc="explore", unit="update") as shown:
         page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, shown.update)

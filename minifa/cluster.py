@@ -53,6 +53,7 @@ from typing import Any, TypeVar
 import numpy
 
 from . import backend, runs
+from .data import notices
 from .threads import available_cores
 
 Task = TypeVar("Task")
@@ -62,7 +63,7 @@ LOCAL = "local"
 SECONDS_TO_CONNECT = 10
 MISSING = 'a Dask cluster needs the package distributed: pip install "minifa[cluster]"'
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
-_one_at_a_time = threading.Lock()  # threads and float type are chosen for a process, not for a thread of its worker
+_one_at_a_time = threading.Lock()  # the number of threads is the process's, not that of a thread of its worker
 
 
 def check_place(place: str) -> None:
@@ -109,7 +110,7 @@ def side_by_side(
     with _client(distributed, place, min(jobs or available_cores(), len(tasks))) as client:
         _check_workers(client)
         neighbours = Counter(map(distributed.comm.get_address_host, client.nthreads()))
-        setting = backend.name(), str(backend.dtype()), threads or neighbours
+        setting = backend.name(), str(backend.dtype()), threads or neighbours, notices.said()
         futures = client.map(_on_worker, tasks, work=work, setting=setting, versions=_versions(), pure=False)
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         waiting = distributed.as_completed(futures)
@@ -206,14 +207,15 @@ def dask_setup(worker: Any) -> None:
 def _on_worker(
     task: Any,
     work: Callable[[Any], Any],
-    setting: tuple[str, str, int | Mapping[str, int]],
+    setting: tuple[str, str, int | Mapping[str, int], Sequence[str]],
     versions: tuple[str, str],
 ) -> Any:
     if _are_others(versions):  # it came when the others had been asked
         return _Stranger(f"{_describe(_own_address(), _versions(), versions)}. {SAME_EVERYWHERE}")
-    backend_name, dtype, threads = setting
+    backend_name, dtype, threads, said = setting
     with _one_at_a_time:
         backend.use(backend_name, dtype, threads if isinstance(threads, int) else _share(threads))
+        notices.silence(said)
         return work(task)
 
 

@@ -14,15 +14,15 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from . import data as data_sets
 from . import rules, schedules, weights, workers
-from .data import load
 from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
 from .losses import LOSSES, Loss
 from .models import MODELS
 from .network import Network
 from .optim import OPTIMIZERS, Optimizer
-from .registry import lookup
+from .registry import lookup, unknown
 from .rules.base import Rule
 from .scalars import instance_of, plain
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
@@ -30,7 +30,8 @@ from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # of one rule or row: all runs are written down before the first one is made
 MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
-LATER = frozenset({"weights_names"})  # fields that runs kept by an earlier minifa lack
+DATA_OPTIONS = ("scale", "channels", "regression")
+LATER = frozenset({"data_options", "weights_names"})  # fields that runs kept by an earlier minifa lack
 
 # What the fields of an experiment may be, by their annotations; a file or a caller may bring anything.
 KINDS: dict[str, type] = {
@@ -64,6 +65,7 @@ class Experiment:
     Attributes:
         data: name of a data set, or path of an npz file.
         data_dir: folder of its files; None: the usual places.
+        data_options: of an npz file: scale, channels, regression (see `minifa.data.validate`).
         augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
         model_options: its own options (depth, batch_norm, hidden, ...).
@@ -93,6 +95,7 @@ class Experiment:
 
     data: str = "digits"
     data_dir: str | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
     augmentation: str | None = None
     model: str = "cnn"
     model_options: Mapping[str, Any] = field(default_factory=dict)
@@ -163,6 +166,19 @@ class Result:
     diverged: bool = False
     error: str | None = None
     name: str = ""
+
+
+def load_data(experiment: Experiment) -> Dataset:
+    """The data set of an experiment, taken as it says. Raises as `minifa.data.load`.
+
+    >>> from minifa.experiments import Experiment, load_data
+    >>> load_data(Experiment(data="xor")).name
+    'xor'
+    """
+    for name in experiment.data_options:
+        if name not in DATA_OPTIONS:
+            raise ValueError(unknown(DATA_OPTIONS, name, "option of data"))
+    return data_sets.load(experiment.data, experiment.data_dir, **experiment.data_options)
 
 
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
@@ -245,7 +261,7 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
     (1.0, 21)
     """
     instance_of(experiment, Experiment, "what is run is a minifa.experiments.Experiment")
-    data = data or load(experiment.data, experiment.data_dir)
+    data = data or load_data(experiment)
     trainer = trainer_for(experiment, data, progress)
     return fit(experiment, data, trainer), trainer
 

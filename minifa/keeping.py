@@ -45,6 +45,12 @@ from .workers import Stopped
 MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
 NOTHING = "(nothing)"  # in the place of an entry that is not there
 RESULT = "result.json"
+RESULT_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("test_loss", "seconds"), (int, float)),
+    **dict.fromkeys(("test_examples", "epochs", "best_epoch"), int),
+    "diverged": bool,
+    "note": str,
+}
 DEFAULTS = {one.name: getattr(Experiment(), one.name) for one in fields(Experiment)}
 
 
@@ -131,18 +137,27 @@ def kept_in(folder: str | Path) -> Kept | None:
     config, finished = _read_object(path / "config.json"), _read_object(path / RESULT)
     if finished.pop("sha256", None) != _checksum(finished):
         finished = {}  # damaged: it can be made again
-    told, environment = finished or config, config.get("environment")
-    environment = environment if isinstance(environment, dict) else {}
-    experiment, content, result = (told.get(key) for key in ("experiment", "contents", "result"))
+    about = config if isinstance(config.get("experiment"), dict) else finished
+    experiment, environment = about.get("experiment"), config.get("environment")
     if not isinstance(experiment, dict):
         return None
+    environment = environment if isinstance(environment, dict) else {}
+    content, result = about.get("contents"), finished.get("result")
+    is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of fewer epochs, say
     return Kept(
         experiment,
         content if isinstance(content, dict) else {},
-        str(told.get("dtype") or environment.get("dtype", "")),
-        str(told.get("made_by") or (runs.version(environment) if environment else "")),
-        result if isinstance(result, dict) else None,
+        str(finished.get("dtype") or environment.get("dtype", "")),
+        str(finished.get("made_by") or (runs.version(environment) if environment else "")),
+        result if is_its_own else None,
     )
+
+
+def _is_result(result: Any) -> bool:
+    """Whether this is what `run_in` returns; a file may hold anything, with the right checksum."""
+    if not isinstance(result, dict) or not all(isinstance(result.get(key), kind) for key, kind in RESULT_KINDS.items()):
+        return False
+    return result["test_examples"] > 0 and isinstance(result.get("test_accuracy", 0.0), (int, float))
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -302,7 +317,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     (1.0, 20, True)
     """
     path = expanded(folder)
-    data = data or load(experiment.data, experiment.data_dir)
+    data = data or experiments.load_data(experiment)
     here = contents(experiment, data)
     refuse_link(path)
     runs.appear(path, config_of(experiment, data))
@@ -400,7 +415,7 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
         raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
     if not checkpoint.experiment:
         raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
-    trainer = experiments.trainer_for(experiment, load(experiment.data, experiment.data_dir))
+    trainer = experiments.trainer_for(experiment, experiments.load_data(experiment))
     checkpoints.restore(checkpoint, trainer)
     return trainer.net, trainer.rule, experiment
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from . import backend
+from . import backend, extensions
 from .backend import Array, xp
 from .scalars import real
 
@@ -30,8 +30,13 @@ class Loss:
     equation = ""
     error_equation = ""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Loss, extensions.LOSS_ANSWERS)
+
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        told = "(self, output, target): the pair of each example's value (N,) and error (N, n_out)"
+        raise extensions.not_written(self, "__call__", told)
 
     def check_pair(self, output: Array, target: Array) -> None:
         """Raise TypeError or ValueError unless both are arrays of one shape (N, n_out)."""

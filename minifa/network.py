@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from . import backend
+from . import backend, extensions
 from .backend import Array
 from .layers.base import (
     Layer,
@@ -94,6 +94,7 @@ class Network:
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"a network is made of layers, got {layer!r}")
+            extensions.require_init(layer, "grads")
             if layer.adopted or any(layer is one for one in self._by_name.values()):
                 raise ValueError(
                     f"{layer} is in a network already; layers hold weights, so build new ones for a new network"
@@ -105,6 +106,11 @@ class Network:
             self._by_name[layer.name] = layer
             layer.recast()
             layer.initialise(self.seed)
+            for key in (*layer.trainable, *layer.running):
+                if not hasattr(layer, key):
+                    raise TypeError(
+                        f"{layer} names {key!r} among its arrays and has no such array: assign self.{key} in initialise"
+                    )
             for part, inner in layer.children():
                 self._adopt(inner, f"{layer.name}.{part}.")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-from . import backend
+from . import backend, extensions
 from .backend import Array, each_piece, sum_of_squares, xp
 from .network import Network, check_state
 from .rules.base import A_RULE, Rule
@@ -82,7 +82,12 @@ class Optimizer:
         "freeze_signs": flag,
     }
     decoupled = False  # whether the decay is taken off the weight rather than added to the gradient
+    net: Network | None = None
     update = "W_new = W - lr * GRADIENT"  # what `change` computes, for the gradient as decay and manhattan leave it
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Optimizer, extensions.OPTIMIZER_ANSWERS)
 
     def __init__(
         self,
@@ -95,7 +100,7 @@ class Optimizer:
     ) -> None:
         self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
         self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
-        self.net: Network | None = None
+        self.net = None
         self.attachment: object = None
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
@@ -114,6 +119,7 @@ class Optimizer:
             TypeError: what is no network.
         """
         if self.net is not net:
+            extensions.require_init(self, "counts")
             self.net = instance_of(net, Network, A_NETWORK)
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
@@ -139,13 +145,11 @@ class Optimizer:
         >>> net["linear1"].W.tolist(), net.step
         ([[1.0]], 1)
         """
-        if rule is not None and instance_of(rule, Rule, A_RULE).net is not net:
+        if rule is None:
+            self._check_alone(net)
+        elif getattr(rule, "net", None) is not net:
+            rule = instance_of(rule, Rule, A_RULE)
             raise ValueError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
-        if rule is None and instance_of(net, Network, A_NETWORK).learning_rule:
-            raise ValueError(
-                f"the gradients are those of the rule {net.learning_rule!r}, whose feedback learns in the same step: "
-                "optimizer.step(net, rule)"
-            )
         self.meet(net, rule)
         for layer in net:
             if layer.frozen:  # whatever a rule of one's own may have put there
@@ -154,7 +158,7 @@ class Optimizer:
         self.clip(net)
         for layer in net:
             for key, array in layer.parameters().items():
-                if layer.grads[key] is not None:
+                if layer.grads.get(key) is not None:
                     self.move(f"{layer.name}.{key}", array, layer.grads[key])
         self.constrain(net)
         net.step += 1
@@ -162,6 +166,15 @@ class Optimizer:
             for name, (array, gradient) in rule.parameters().items():
                 self.move(f"feedback/{name}", array, gradient)
             rule.update_feedback(net)
+
+    @staticmethod
+    def _check_alone(net: Network) -> None:
+        """Raise ValueError where the feedback would not learn that is to learn in this step."""
+        if instance_of(net, Network, A_NETWORK).learning_rule:
+            raise ValueError(
+                f"the gradients are those of the rule {net.learning_rule!r}, whose feedback learns in the same step: "
+                "optimizer.step(net, rule)"
+            )
 
     @property
     def equation(self) -> str:
@@ -221,10 +234,10 @@ class Optimizer:
 
     def constrain(self, net: Network) -> None:
         """Put signs and norms back where the options hold them."""
-        self.meet(net)
-        self._remember_start(net)
         if not (self.freeze_signs or self.constrain_weights):
             return
+        self.meet(net)
+        self._remember_start(net)
         for layer in (one for one in net.weighted if not one.frozen):
             if self.freeze_signs:
                 sign = self.start[f"sign/{layer.name}"]
@@ -234,7 +247,8 @@ class Optimizer:
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         """Move a piece of one parameter in place. count: its updates so far, this one included."""
-        raise NotImplementedError
+        told = "(self, count, W, gradient, *slots): one update, written into W and the slots"
+        raise extensions.not_written(self, "change", told)
 
     def decayed(self, W: Array, gradient: Array) -> Array:
         """The gradient with the decay's pull added."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from . import experiments, rules
-from .checking import words
+from .checking import fraction, words
 from .data import AUGMENTATIONS, DATASETS
 from .data.base import Dataset
+from .data.sense import CHANNELS
 from .experiments import MOST_SEEDS, Experiment
 from .files import expanded, stem
 from .losses import LOSSES
@@ -63,6 +64,13 @@ def _read_names(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
+def _fraction(text: str) -> float:
+    try:
+        return fraction(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def how_often(text: str) -> tuple[float, int | None]:
     """(seconds, None) from ``60s``, ``10m`` or ``1h``; (60, steps) from a whole number of updates."""
     if text.isdecimal() and int(text) > 0:
@@ -101,7 +109,7 @@ def _by_option(experiment: Experiment) -> dict[str, Any]:
     """An experiment's values by the names of the options that set them."""
     model = {key: one.default for key, one in inspect.signature(MODELS[experiment.model]).parameters.items()}
     fields = {**vars(experiment), "lr": experiment.rate(), "weight_decay": experiment.decay()}
-    return {**model, **fields, **experiment.model_options, **experiment.optimizer_options}
+    return {**model, **fields, **experiment.data_options, **experiment.model_options, **experiment.optimizer_options}
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:
@@ -127,6 +135,18 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     what = command.add_argument_group("what is trained")
     what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
+    what.add_argument(
+        "--scale",
+        type=_fraction,
+        metavar="NUMBER",
+        help="of a file: what x is multiplied by, 1/255 for pixels; 1 leaves them as they are",
+    )
+    what.add_argument(
+        "--channels", choices=CHANNELS, help="of a file: where its images have their channels (default: by their shape)"
+    )
+    what.add_argument(
+        "--regression", action="store_true", help="of a file: y holds targets, even if its numbers are whole"
+    )
     what.add_argument(
         "--augment",
         "--augmentation",
@@ -198,6 +218,9 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
     return Experiment(
         data=options.data,
         data_dir=options.data_dir,
+        data_options={
+            key: getattr(options, key) for key in experiments.DATA_OPTIONS if getattr(options, key) not in (None, False)
+        },
         augmentation=options.augmentation,
         model=options.model,
         model_options=model_options,

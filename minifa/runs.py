@@ -29,7 +29,6 @@ from typing import Any
 import numpy
 
 from . import backend, experiments, locks
-from .data import load
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
 from .files import expanded, move_into_place, plain, read_bytes, write_whole
@@ -305,7 +304,7 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     state = read_arrays(path / "network.npz", plain)
     as_it_ended = replace(experiment, weights=None, weights_names={})  # what it started from is not needed
     try:
-        net, rule, _, _ = experiments.build(as_it_ended, load(experiment.data, experiment.data_dir))
+        net, rule, _, _ = experiments.build(as_it_ended, experiments.load_data(experiment))
         for part, owner in (("network/", net), ("rule/", rule)):
             owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
     except ValueError as error:

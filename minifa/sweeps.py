@@ -367,5 +367,6 @@ def check(sweep: Sweep) -> tuple[list[str], dict[str, str]]:
     sets = recipes.check(some, sweep.place)
     contents: dict[str, str] = {}
     for one in some:
-        contents.update(keeping.contents(one, sets[one.data, one.data_dir]))
+        if one.data not in contents or (one.weights is not None and one.weights not in contents):
+            contents.update(keeping.contents(one, sets[one.data, one.data_dir]))
     return sorted({one.note for one in sets.values() if one.note}), contents

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import io
 import math
+import numbers
 import re
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy
 
-from . import backend, metrics
+from . import backend, extensions, metrics
 from .backend import Array, xp
 from .data.augment import Augmentation, shown
 from .data.base import DataFileError, Examples
@@ -133,6 +134,10 @@ class Callback:
     >>> [round(norm / norms[0], 4) for norm in norms]
     [1.0, 1.0, 1.0]
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Callback, {})
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Before the first epoch."""
@@ -467,24 +472,24 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
     return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
 
 
-def _check_ranges(state: Mapping[str, Any]) -> None:
+def _check_ranges(kept: Mapping[str, Any]) -> None:
     """Raise ValueError where a trainer's state holds values that no training comes to. What is missing, or of another
     type, is not looked at (see `Trainer.load_state`)."""
 
     def whole_number(key: str) -> int | None:
-        return state[key] if type(state.get(key)) is int else None
+        return kept[key] if type(kept.get(key)) is int else None
 
     for key in ("epoch", "batch", "seen", "correct"):
         if not 0 <= (whole_number(key) or 0) <= LARGEST_COUNT:
-            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(state[key])[:30]}")
-    for key, largest in (("base_lr", LARGEST_RATE), ("seconds", math.inf)):
-        value = state.get(key, 0.0)
+            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(kept[key])[:30]}")
+    for key, largest in (("base_lr", LARGEST_RATE), ("seconds", sys.float_info.max)):
+        value = kept.get(key, 0.0)
         if isinstance(value, (int, float)) and not 0 <= value <= largest:
             raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
-    if isinstance(state.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", state["begun"]):
-        raise ValueError(f"begun is empty or 'from' and a number of updates, got {state['begun'][:100]!r}")
-    _check_counts(state.get("layout"), bool(state.get("unfinished")), whole_number)
-    _check_history(state.get("history"), whole_number("epoch"), bool(state.get("unfinished")))
+    if isinstance(kept.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", kept["begun"]):
+        raise ValueError(f"begun is empty or 'from' and a number of updates, got {kept['begun'][:100]!r}")
+    _check_counts(kept.get("layout"), bool(kept.get("unfinished")), whole_number)
+    _check_history(kept.get("history"), whole_number("epoch"), bool(kept.get("unfinished")))
 
 
 def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], int | None]) -> None:
@@ -495,7 +500,7 @@ def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], i
     examples, batch_size = (layout[key] if type(layout.get(key)) is int else 0 for key in ("examples", "batch_size"))
     if examples < 1 or batch_size < 1 or not isinstance(layout.get("digest"), str):
         raise ValueError("layout must hold a number of examples, a batch size and a digest")
-    if (whole_number("batch") or 0) > -(-examples // batch_size):
+    if unfinished and (whole_number("batch") or 0) > -(-examples // batch_size):
         raise ValueError(f"batch must be at most the number of batches of {batch_size} in {examples} examples")
 
 
@@ -508,7 +513,7 @@ def _check_history(rows: Any, epoch: int | None, unfinished: bool) -> None:
     if epochs and epoch is not None and epochs[-1] > epoch - unfinished:
         raise ValueError(f"history has a row for epoch {epochs[-1]}, which is not finished in epoch {epoch}")
     for row in rows:
-        wrong = [key for key in NUMBERS if key in row and type(row[key]) not in (int, float)]
+        wrong = [key for key in NUMBERS if key in row and not isinstance(row[key], numbers.Real)]
         if wrong:
             raise ValueError(f"history must have a number as {wrong[0]} of epoch {row['epoch']}")
 

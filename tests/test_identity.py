@@ -510,6 +510,46 @@ def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch)
     assert sweeps.identify(one) == sweeps.identify(same) != sweeps.identify(other)
 
 
+def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
+    """It was broken off on its way to more epochs; its result is still that of fewer."""
+    first, longer = reproduce.plan(recipes.read("table.toml"), "out")[0], dataclasses.replace(EXPERIMENT, epochs=4)
+    made = dataclasses.replace(first, experiment=EXPERIMENT)
+    assert reproduce.make(made).result["epochs"] == 2
+
+    class StopAgain(Callback):
+        def on_step(self, trainer, examples):
+            trainer.stop()
+
+    fit = keeping.experiments.fit
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            keeping.experiments,
+            "fit",
+            lambda e, d, trainer: (trainer.callbacks.append(StopAgain()), fit(e, d, trainer))[1],
+        )
+        with pytest.raises(workers.Stopped):
+            keeping.run_in(made.folder, longer)
+    assert keeping.finished(made.folder, EXPERIMENT) is None is keeping.finished(made.folder, longer)
+    with pytest.raises(CheckpointError, match="more than the 2"):
+        broken_off(monkeypatch, lambda: keeping.run_in(made.folder, EXPERIMENT))
+    assert keeping.run_in(made.folder, longer)["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"test_loss": "low"}, {"test_examples": 0}, {"epochs": "2"}, {"diverged": 3}, {"note": None}, {"seconds": []}],
+)
+def test_a_result_that_was_made_up_is_made_again(change):
+    """Its checksum is right."""
+    first = keeping.run_in("run", EXPERIMENT)
+    made = json.loads(Path("run/result.json").read_text(encoding="utf-8"))
+    del made["sha256"]
+    made["result"].update(change)
+    Path("run/result.json").write_text(json.dumps({**made, "sha256": keeping._checksum(made)}), encoding="utf-8")
+    assert keeping.finished("run", EXPERIMENT) is None
+    assert keeping.run_in("run", EXPERIMENT) == first
+
+
 # --- damaged folders of a table ---------------------------------------------------------------------------------------
 
 

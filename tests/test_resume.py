@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import installed
 
 import minifa as mf
 from minifa import backend, checkpoints, cli, interrupts, keeping, logs, options, runs
@@ -32,7 +33,7 @@ def somewhere_else(tmp_path, monkeypatch):
     """Every command runs in an empty folder, draws nothing, and the backend is put back afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
-    before = backend.xp._module, backend._cpu_chunks, backend._dtype
+    before = installed()
     yield
     backend._install(*before)
 

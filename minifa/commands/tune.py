@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import backend, data, keeping, ledgers, rules, runs, tables, tuning
+from .. import backend, experiments, keeping, ledgers, rules, runs, tables, tuning
 from ..data.base import DataFileError
 from ..exits import FAILED, OK
 from ..experiments import Experiment
@@ -67,7 +67,7 @@ def rate_range(text: str) -> range:
 def run(options: argparse.Namespace) -> int:
     names = split_rules(options.rules)
     base = make_experiment(options, names[0])
-    dataset = data.load(base.data, base.data_dir)
+    dataset = experiments.load_data(base)
     names = possible_rules(base, names, dataset, options.rules == "all")
     folder = expanded(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)

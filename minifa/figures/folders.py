@@ -9,7 +9,6 @@ import numpy
 from matplotlib.figure import Figure
 
 from .. import backend, experiments, runs
-from ..data import load
 from ..data.augment import shown
 from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
@@ -79,7 +78,7 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
 
 def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     net, rule, experiment = runs.open_run(path)
-    data = load(experiment.data, experiment.data_dir)
+    data = experiments.load_data(experiment)
     loss = experiments.build(experiment, data)[2]
     examples = data.train.head(MEASURED_ON)
     x = backend.asarray(shown(examples.x, experiments.augmentation_of(experiment)), net.dtype)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from .. import extensions
 from ..backend import Array, elementwise, quiet, require_float, xp
 from ..scalars import real
 from .base import Layer, Walk
@@ -32,11 +33,12 @@ class Activation(Layer):
 
     def f(self, y: Array, x: Array) -> None:
         """Write f(x) into y."""
-        raise NotImplementedError
+        raise extensions.not_written(self, "f", "(self, y, x): f(x), written into y")
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         """Write delta * f'(x) into below; f' is read off the output y = f(x)."""
-        raise NotImplementedError
+        told = "(self, below, delta, y): delta * f'(x), written into below, with f' read off y = f(x)"
+        raise extensions.not_written(self, "times_slope", told)
 
 
 class ReLU(Activation):

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import backend, initialisers
+from .. import backend, extensions, initialisers
 from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
 from ..scalars import flag, instance_of, whole
@@ -50,6 +50,10 @@ class Walk:
         self.training = training
         self.step = step
         self.update_statistics = training if update_statistics is None else update_statistics
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Walk, extensions.WALK_ANSWERS)
 
     def after(self, layer: Layer, y: Array) -> Array:
         """Told every layer's output; what it returns goes on. Subclasses listen, add noise or keep activities."""
@@ -113,6 +117,7 @@ class Layer:
         for name in (*cls.trainable, *cls.running):
             if not hasattr(cls, name):
                 setattr(cls, name, owned(name))
+        extensions.guard(cls, Layer, extensions.LAYER_ANSWERS, always=("forward", "backward"))
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
@@ -126,16 +131,19 @@ class Layer:
         self.sends_down = True
         self.frozen = False
         self.adopted = False  # by a network
+        self.looked: dict[Any, Shape] = {}  # what `minifa.extensions` knows of its answers
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        """Output for a batch x of shape (N, ...)."""
-        raise NotImplementedError
+        """Output for a batch x of shape (N, ...). Raises NotImplementedError where a class does not write it."""
+        raise extensions.not_written(self, "forward", "(self, x, walk): the output for a batch x")
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
-        """Take dL/d(output), store the own gradients, return dL/d(input) as the rule carries it, or None."""
-        raise NotImplementedError
+        """Take dL/d(output), store the own gradients, return dL/d(input) as the rule carries it, or None. Raises
+        NotImplementedError where a class does not write it."""
+        told = "(self, delta, rule): dL/d(its input) from dL/d(its output); its own gradients go into self.grads"
+        raise extensions.not_written(self, "backward", told)
 
     def infer(self, shape: Shape) -> Shape:
         """Output shape of one example from its input shape. Raises ValueError where the layer cannot take it."""
@@ -164,11 +172,11 @@ class Layer:
         return xp.array(backend.asarray(given, backend.dtype() if like is None else like.dtype), order="C")
 
     def _own_arrays(self) -> dict[str, Array | None]:
-        return {name: vars(self).get(f"_{name}") for name in (*self.trainable, *self.running)}
+        return {name: getattr(self, f"_{name}", None) for name in (*self.trainable, *self.running)}
 
     def shape_of(self, name: str) -> Shape | None:
         """The shape that an array of this name must have: that which it has; None before there is one."""
-        now = vars(self).get(f"_{name}")
+        now = getattr(self, f"_{name}", None)
         return None if now is None else tuple(now.shape)
 
     def recast(self) -> None:
@@ -307,16 +315,17 @@ class Weighted(Layer):
 
     def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
         """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
-        raise NotImplementedError
+        raise extensions.not_written(self, "project", "(self, x, matrix, bias): columns(x) @ matrix + bias")
 
     def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
         """columns(x).T @ delta, summed over examples and positions, of W's shape when delta has W's fan_out; and with
         it the sum of delta, which is the bias's gradient."""
-        raise NotImplementedError
+        told = "(self, x, delta): the pair columns(x).T @ delta, of W's shape, and delta summed, of b's"
+        raise extensions.not_written(self, "correlate_and_sum", told)
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""
-        raise NotImplementedError
+        raise extensions.not_written(self, "carry", "(self, delta, matrix): uncolumns(delta @ matrix.T)")
 
     def correlate(self, x: Array, delta: Array) -> Array:
         """The first of `correlate_and_sum`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from .. import backend
+from .. import backend, extensions
 from ..backend import Array, xp
 from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
@@ -96,10 +96,13 @@ class Rule:
     weight_decay = 0.0  # what experiments give the optimizer unless told otherwise: some rules align by decay
     checks_reach = True  # whether every layer that learns must be reached by an error on its way back
     feedback_learns = False  # whether the feedback learns in the optimizer's step; seen by what a class overrides
+    writes_teach = False  # whether a class has a `teach` of its own; seen alike
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
+        cls.writes_teach = cls.teach is not Rule.teach
+        extensions.guard(cls, Rule, extensions.RULE_ANSWERS)
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)
@@ -114,8 +117,8 @@ class Rule:
 
     @property
     def label(self) -> str:
-        """What sentences call it: its name, or that of its class where it has none."""
-        return self.name or type(self).__name__
+        """What sentences call it: its name, or that of its class where this has none of its own."""
+        return vars(type(self)).get("name") or type(self).__name__
 
     @property
     def B(self) -> Matrices:
@@ -139,16 +142,16 @@ class Rule:
 
         Raises:
             TypeError: what is no network.
-            ValueError: the rule cannot teach some layer of this network; the message names it. The rule is then still
-                attached to the network that it was attached to before.
+            ValueError: the rule cannot teach some layer of this network; the message names it. The rule is then
+                attached to none.
         """
         instance_of(net, Network, "a rule is attached to a minifa.Network")
+        extensions.require_init(self, "memory")
         net.output_layer  # noqa: B018  raises where nothing could learn
-        before = self.facts()
         try:
             self._attach(net)
         except BaseException:
-            self.put_back(before)
+            self.net, self._noted = None, None
             raise
         return self
 
@@ -296,8 +299,17 @@ class Rule:
         return None if matrix is None else self.transport(layer, delta, matrix)
 
     def feedback(self, layer: Weighted) -> Array | None:
-        """What carries the error down through this weight, W's shape; None: nothing crosses."""
-        raise NotImplementedError
+        """What carries the error down through this weight, W's shape; None: nothing crosses.
+
+        Raises:
+            NotImplementedError: a class that does not write it.
+        """
+        told = "(self, layer): what carries the error down through layer.W, of its shape, or None where nothing does"
+        raise extensions.not_written(self, "feedback", told)
+
+    def feedback_shape(self, layer: Weighted) -> tuple[int, ...] | None:
+        """The shape that `feedback` must have here; None: any, because the rule has a `transport` of its own."""
+        return layer.weight_shape if type(self).transport is Rule.transport else None
 
     def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
         """How the matrix carries it. Default: the layer's own geometry, delta @ B.T."""
