@@ -63,7 +63,7 @@ def _is_ours(cls: type) -> bool:
 def slips(cls: type, base: type) -> dict[str, str]:
     """The methods that nobody calls, each with the one of the base that it was probably to be."""
     known = [name for name, one in vars(base).items() if inspect.isfunction(one) and name not in vars(cls)]
-    found = {}
+    found: dict[str, str] = {}
     for name, one in vars(cls).items():
         if inspect.isfunction(one) and name[0] != "_" and not any(hasattr(parent, name) for parent in cls.__bases__):
             found.update((name, near) for near in get_close_matches(name, known, 1, ALIKE))

@@ -54,7 +54,7 @@ RESULT_KINDS: dict[str, Any] = {
 DEFAULTS = {one.name: getattr(Experiment(), one.name) for one in fields(Experiment)}
 
 
-def load_once(name: str, folder: str | None = None) -> Dataset:
+def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
     """`minifa.data.load`, once for a process that makes many runs, and not for every one of them; a file that was
     replaced meanwhile is loaded again.
 
@@ -62,12 +62,12 @@ def load_once(name: str, folder: str | None = None) -> Dataset:
     >>> keeping.load_once("xor") is keeping.load_once("xor")
     True
     """
-    return _load_once(name, folder, _stamp(name))
+    return _load_once(name, folder, tuple(sorted(options.items())), _stamp(name))
 
 
 @functools.lru_cache(maxsize=2)  # two, where data sets are compared
-def _load_once(name: str, folder: str | None, stamp: object) -> Dataset:
-    return load(name, folder)
+def _load_once(name: str, folder: str | None, options: tuple[tuple[str, Any], ...], stamp: object) -> Dataset:
+    return load(name, folder, **dict(options))
 
 
 def _stamp(name: str) -> object:
@@ -328,9 +328,9 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
             return kept
         trainer = experiments.trainer_for(experiment, data)
         _go_on_or_before(path, experiment, data, trainer)
-        if trainer.finished > experiment.epochs:
+        if trainer.epoch > experiment.epochs:  # begun or finished
             raise CheckpointError(
-                f"{path} holds {trainer.finished} epochs, more than the {experiment.epochs} that are asked for: name "
+                f"{path} holds {trainer.epoch} epochs, more than the {experiment.epochs} that are asked for: name "
                 "another folder, or ask for as many"
             )
         keep(path, experiment, trainer, data=data)

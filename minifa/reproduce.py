@@ -182,7 +182,8 @@ def run(
 def make(task: Task) -> Outcome:
     """Make one run, here."""
     try:
-        data = keeping.load_once(task.experiment.data, task.experiment.data_dir)
+        e = task.experiment
+        data = keeping.load_once(e.data, e.data_dir, **e.data_options)
         result = keeping.run_in(task.folder, task.experiment, data)
         kept = keeping.kept_in(task.folder)
         return Outcome(task, result, made_by=kept.made_by if kept else "")

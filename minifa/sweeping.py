@@ -65,7 +65,7 @@ def make(task: Task) -> Row:
     """
     try:
         experiment = task.run.experiment
-        dataset = keeping.load_once(experiment.data, experiment.data_dir)
+        dataset = keeping.load_once(experiment.data, experiment.data_dir, **experiment.data_options)
         keeping.require_contents(task.contents, experiment, dataset)
         return _in_folder(task.folder, experiment, dataset) if task.folder else _in_memory(experiment, dataset)
     except Stopped:

@@ -80,10 +80,10 @@ def listed(names: Iterable[str], most: int = 12) -> str:
 
     >>> from minifa.text import listed
     >>> listed(["fc1", "\\x1b[2J"]), listed("abcd", most=2)
-    ('fc1, ?[2J', 'a, b and 2 more')
+    ('fc1, \\\\x1b[2J', 'a, b and 2 more')
     """
     all_names = list(names)
-    shown = ["".join(c if c.isprintable() else "?" for c in name) for name in all_names[:most]]
+    shown = [printable(name).replace("\n", "\\n").replace("\t", "\\t") for name in all_names[:most]]
     cut = [name if len(name) <= 80 else f"{name[:77]}..." for name in shown]
     return ", ".join(cut) + (f" and {len(all_names) - most} more" if len(all_names) > most else "")
 

@@ -271,9 +271,9 @@ def test_the_scores_are_those_of_the_experiment():
 
 def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
     loaded = []
-    load = keeping.load
-    for module, name in ((keeping, "load"), (experiments, "load")):
-        monkeypatch.setattr(module, name, lambda *where: loaded.append(where) or load(*where))
+    load = experiments.data_sets.load
+    for module in (experiments.data_sets, keeping):
+        monkeypatch.setattr(module, "load", lambda *where, **options: loaded.append(where) or load(*where, **options))
     for one in sweeps.parse(GRID).runs:
         assert "error" not in sweeping.make(Task(one))
     assert loaded == [("xor", None)]
@@ -745,8 +745,8 @@ def test_what_workers_have_is_compared_and_told():
         with pytest.raises(OSError, match="the worker at b ") as caught:
             check(a=here, b=other)
         assert told in str(caught.value) and "nothing was run" in str(caught.value)
-    assert cluster._on_worker(3, work=str, setting=("numpy", "float32", 1), versions=here) == "3"
-    stranger = cluster._on_worker(3, work=str, setting=("numpy", "float32", 1), versions=("0.0.9", here[1]))
+    assert cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=here) == "3"
+    stranger = cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=("0.0.9", here[1]))
     assert isinstance(stranger, cluster._Stranger)
 
 

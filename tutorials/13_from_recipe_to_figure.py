@@ -410,10 +410,11 @@ ax.set_title("The table as a picture: is zero within the bar?")
 plt.show()
 
 # %% [markdown]
-# Where a bar is long the two seeds differ by much, and such a row can hardly contradict anything: `fa` agrees with its
-# number because its runs are all over the place, and that is the weakest kind of agreement (the five
-# seeds of the search for its rate have an sd of 0.18, the README's three had 0.07). What the table does support does not need a
-# fine measure: after 15 epochs 90 % and more on the one side, less than 60 % in the mean of two seeds on the other.
+# Where a bar is long the two seeds differ by much, and such a row can hardly contradict anything: `fa`
+# agrees with its number because its runs are all over the place, and that is the weakest kind of agreement (the five
+# seeds of the search for its rate have an sd of 0.18, the README's three had 0.07). What the table does support does
+# not need a fine measure: after 15 epochs 90 % and more on the one side, less than 60 % in the mean of two seeds on the
+# other.
 #
 # ## The figures
 #
@@ -494,9 +495,9 @@ print("what a number depends on besides:", ", ".join(kept["environment"]))
 # %% [markdown]
 # ## Exercises
 #
-# **1. How many seeds?** In that table `usf` scores 95.5 ± 0.7 and `frsf` 94.7 ± 0.8 (three seeds). Is uniform magnitude better than
-# a fixed random one? Find the number of seeds, the same for both, at which the difference would be two standard
-# errors. And if it is real, how often would you then see it?
+# **1. How many seeds?** In that table `usf` scores 95.5 ± 0.7 and `frsf` 94.7 ± 0.8 (three seeds). Is uniform magnitude
+# better than a fixed random one? Find the number of seeds, the same for both, at which the difference would be two
+# standard errors. And if it is real, how often would you then see it?
 #
 # <details><summary>Solution</summary>
 #
@@ -535,8 +536,8 @@ print("what a number depends on besides:", ", ".join(kept["environment"]))
 # assert flat_rows[1]["mean"] > final["fa"]["mean"] + 20
 # ```
 #
-# It learns in 6 epochs, at the very rate at which 15 were not enough. (So it does where only the output layer learns, as the README shows.
-# With two convolutions the task does not ask the hidden layers for much, and success there proves little.) Note that
-# `published` and `difference` mean nothing here: the table would print them all the same. A change that makes it
-# another experiment is yours to name.
+# It learns in 6 epochs, at the very rate at which 15 were not enough. (So it does where only the output layer learns,
+# as the README shows. With two convolutions the task does not ask the hidden layers for much, and success there proves
+# little.) Note that `published` and `difference` mean nothing here: the table would print them all the same. A change
+# that makes it another experiment is yours to name.
 # </details>
