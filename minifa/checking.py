@@ -56,6 +56,13 @@ def word(value: Any) -> str:
     return value
 
 
+def words(value: Any) -> dict[str, str]:
+    """Words by words, at least one pair."""
+    if not isinstance(value, dict) or not value or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError(f'words by their names are expected, {{"features.0" = "conv1"}}, got {value!r}')
+    return value
+
+
 def flag(value: Any) -> bool:
     """true or false."""
     if not isinstance(value, bool):
@@ -88,6 +95,18 @@ def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
         return float(value)
 
     return check
+
+
+def fraction(value: Any) -> float:
+    """A number above 0 and at most 1, or a quotient of two as text, "1/255"."""
+    above, slash, below = str(value).partition("/")
+    try:
+        found = float(above) / float(below if slash else 1)
+    except (ValueError, ZeroDivisionError):
+        found = math.nan
+    if isinstance(value, bool) or not 0 < found <= 1:
+        raise ValueError(f"a number above 0 and at most 1 is expected, as 1/255, got {value!r}")
+    return found
 
 
 def known(table: Iterable[str], what: str) -> Callable[[Any], str]:

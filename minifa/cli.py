@@ -32,9 +32,10 @@ from . import (
 from .checkpoints import CheckpointError
 from .commands import data as data_command
 from .commands import doctor, reproduce, sweep, tune
+from .data import notices
 from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
-from .files import save_picture, stem, with_advice, write_whole
+from .files import expanded, make_folder, refuse_link, save_picture, stem, with_advice, write_whole
 from .options import (
     add_changes,
     add_network,
@@ -55,6 +56,7 @@ from .options import (
 )
 from .registry import unknown
 from .terminal import bar, standard_streams, tell
+from .text import escaping, printable
 from .training import History, Trainer
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -62,6 +64,7 @@ WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that change no ex
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
+@escaping()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
     ended by SIGTERM."""
@@ -79,7 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
         options.parser.error("unrecognized arguments: " + " ".join(rest))
     options.arguments = arguments
     try:
-        with interrupts.terminating():
+        with interrupts.terminating(), notices.on_stderr(f"minifa {options.command}"):
             backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
             return options.run(options)
     except BrokenPipeError:  # whoever read us (head, less) has seen enough
@@ -198,19 +201,16 @@ def _train(options: argparse.Namespace) -> int:
         experiment = _experiment_of_recipe(options)
     else:
         experiment = make_experiment(options, options.rule)
-    dataset = data.load(experiment.data, experiment.data_dir)
+    dataset = experiments.load_data(experiment)
     experiments.parts(experiment, dataset)  # what cannot be held out is told before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
     print(trainer.net.summary(trainer.rule))
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
     name = f"runs/train-{label(experiment)}-{as_file_name(experiment.rule)}"
-    folder = Path(options.resume) if options.resume else runs.new_folder(options.out or name)
-    try:
-        with runs.locked(folder):
-            return _train_in(folder, experiment, dataset, trainer, options)
-    finally:
-        if not options.resume:
-            runs.drop_empty(folder)
+    config = keeping.config_of(experiment, dataset)
+    folder = expanded(options.resume) if options.resume else runs.new_folder(options.out or name, config)
+    with runs.locked(folder):
+        return _train_in(folder, experiment, dataset, trainer, options)
 
 
 def _train_in(
@@ -221,7 +221,7 @@ def _train_in(
         if options.resume:
             _go_on(folder, experiment, dataset, trainer, options.previous)
         every_seconds, every_steps = options.checkpoint_every
-        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
+        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
         with interrupts.stopping(trainer) as interrupt:
             result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
@@ -294,8 +294,8 @@ def _given(arguments: Sequence[str]) -> set[str]:
 
 
 def _how_to_go_on(folder: Path) -> str:
-    if not (folder / "config.json").is_file():
-        return "\nnothing was written: the same command begins again"
+    if not (folder / "config.json").is_file():  # it was removed while the run was made
+        return f"\n{folder} is no folder of a run any more"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
@@ -341,7 +341,7 @@ def _describe_compare(command: argparse.ArgumentParser) -> None:
 def _compare(options: argparse.Namespace) -> int:
     asked = split_rules(options.rules)
     base = make_experiment(options, asked[0])
-    dataset = data.load(base.data, base.data_dir)
+    dataset = experiments.load_data(base)
     names = possible_rules(base, asked, dataset, leave_out=options.rules == "all")
     folder = runs.new_folder(options.out or f"runs/compare-{label(base)}")
     try:
@@ -360,7 +360,7 @@ def _compare_in(
 ) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        trials, stop = tune.search_in(folder, base, names, options.jobs)
+        trials, stop = tune.search_in(folder, base, names, keeping.contents(base, dataset), options.jobs)
         rates = tuning.rate_table(trials)
         print(tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
@@ -441,7 +441,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
     )
     setting = _describe(first, dataset)
-    write_whole(folder / "table.txt", f"{setting}\n\n{table}\n\n{legend}{note}\n")
+    write_whole(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
     print(f"{table}\n\n{legend}{note}\n")
     few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
     picture = "comparison" if few else "survey"
@@ -468,9 +468,10 @@ def _describe_figures(command: argparse.ArgumentParser) -> None:
 def _figures(options: argparse.Namespace) -> int:
     from .figures import of_run  # here, as in _draw
 
+    folder = expanded(options.run_folder) / "figures"
+    refuse_link(folder)
     drawn = of_run(options.run_folder, dark=options.dark)
-    folder = Path(options.run_folder) / "figures"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for name, figure in drawn.items():
         path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
         save_picture(figure, path)
@@ -525,7 +526,7 @@ def _step(options: argparse.Namespace) -> int:
     if options.lr is None and options.optimizer == "sgd":
         options.lr = 0.5  # on the tiny net a step that can be seen
     experiment = make_experiment(options, options.rule)
-    dataset = data.load(experiment.data, experiment.data_dir)
+    dataset = experiments.load_data(experiment)
     replay = stepping.Replay(experiment, dataset, options.updates)
     if sys.stdin.isatty() and sys.stdout.isatty():
         stepping.Stepper(replay, experiment.rule).cmdloop()
@@ -566,7 +567,7 @@ def _explore(options: argparse.Namespace) -> int:
         options.lr = 0.05
     names = split_rules(options.rules)
     experiment = make_experiment(options, names[0])
-    dataset = data.load(experiment.data, experiment.data_dir)
+    dataset = experiments.load_data(experiment)
     total = len(names) * (1 + options.train_updates)
     with bar(total=total, desc="explore", unit="update") as shown:
         page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, shown.update)
@@ -654,7 +655,7 @@ def _bench_memory(options: argparse.Namespace) -> int:
     print(f"{about}\n\n{memory.table(peaks)}")
     if options.out:
         title, otherwise = "Memory for activations in a training step", "the numbers stand above"
-        if not _draw(Path(options.out), "activation_memory", otherwise, peaks, title, about):
+        if not _draw(expanded(options.out), "activation_memory", otherwise, peaks, title, about):
             return FAILED
         print(f"\nwritten to {options.out}")
     return OK

@@ -88,7 +88,7 @@ class Useless:
 
 def start_of(value: float, loss: Loss, y: numpy.ndarray, output: Array | None) -> float:
     """What a training's losses are measured against: the loss of its first batch or, where that is larger, what a
-    network comes to whose outputs are all zero (the logarithm of the number of classes).
+    network comes to whose outputs are all zero (the logarithm of the number of classes). 0: that is not finite.
 
     Args:
         value: of the first batch.
@@ -96,10 +96,10 @@ def start_of(value: float, loss: Loss, y: numpy.ndarray, output: Array | None) -
         y: targets of some examples.
         output: the network's, of any batch; None: not known.
     """
-    if output is None:
-        return value
-    zeros = xp.zeros((len(y), output.shape[1]), output.dtype)
-    return max(value, float(loss(zeros, loss.target(y, zeros))[0].mean()))
+    if output is not None:
+        zeros = xp.zeros((len(y), output.shape[1]), output.dtype)
+        value = max(value, float(loss(zeros, loss.target(y, zeros))[0].mean()))
+    return value if math.isfinite(value) else 0.0
 
 
 def is_useless(loss: float, start: float, y: numpy.ndarray, accuracy: float | None) -> bool:
@@ -180,7 +180,7 @@ class Watch:
         now = _Copy(self.net, self.rule, self.optimizer)
         lr, made = self.optimizer.lr, self.net.step
         try:
-            with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            with self.net.preserved(), backend.quiet():
                 self.kept[0][0].put_back()
                 for make_batch, rate in [step for _, steps in self.kept for step in steps]:
                     self.optimizer.lr = rate

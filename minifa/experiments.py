@@ -14,23 +14,24 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from . import data as data_sets
 from . import rules, schedules, weights, workers
-from .data import load
 from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
 from .losses import LOSSES, Loss
 from .models import MODELS
 from .network import Network
 from .optim import OPTIMIZERS, Optimizer
-from .registry import lookup
+from .registry import lookup, unknown
 from .rules.base import Rule
-from .scalars import instance_of
+from .scalars import instance_of, plain
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # of one rule or row: all runs are written down before the first one is made
 MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
-
+DATA_OPTIONS = ("scale", "channels", "regression")
+LATER = frozenset({"data_options", "weights_names"})  # fields that runs kept by an earlier minifa lack
 
 # What the fields of an experiment may be, by their annotations; a file or a caller may bring anything.
 KINDS: dict[str, type] = {
@@ -64,10 +65,12 @@ class Experiment:
     Attributes:
         data: name of a data set, or path of an npz file.
         data_dir: folder of its files; None: the usual places.
+        data_options: of an npz file: scale, channels, regression (see `minifa.data.validate`).
         augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
         model_options: its own options (depth, batch_norm, hidden, ...).
         weights: safetensors file whose numbers the network starts from (see `minifa.weights`); None: drawn ones.
+        weights_names: for a file of PyTorch's, the layer here for every module there; empty: by `minifa.weights.match`.
         freeze: layers and blocks that do not learn, joined by commas: ``"conv1,residual2"``; None: all learn.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
         loss: name of a loss; None: softmax cross-entropy where there are classes, else the half squared error.
@@ -92,10 +95,12 @@ class Experiment:
 
     data: str = "digits"
     data_dir: str | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
     augmentation: str | None = None
     model: str = "cnn"
     model_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    weights_names: Mapping[str, Any] = field(default_factory=dict)
     freeze: str | None = None
     rule: str = "bp"
     loss: str | None = None
@@ -112,7 +117,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value, wanted = getattr(self, one.name), str(one.type)
+            value, wanted = plain(getattr(self, one.name)), str(one.type)
+            object.__setattr__(self, one.name, value)  # frozen for others
             if not any(_is(value, kind) for kind in wanted.split(" | ")):
                 raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
 
@@ -125,9 +131,14 @@ class Experiment:
         known = lookup(rules.RULES, self.rule.partition(":")[0], "rule").weight_decay
         return known if self.weight_decay is None else self.weight_decay
 
+    def said(self) -> dict[str, Any]:
+        """The fields by name. Those of `LATER` only where they say something: what was kept before there were any is
+        then equal to what is asked for today."""
+        return {key: value for key, value in asdict(self).items() if value or key not in LATER}
+
     def as_config(self) -> dict[str, Any]:
         """A dictionary that JSON can hold, with the learning rate and weight decay in force."""
-        return {**asdict(self), "lr": self.rate(), "weight_decay": self.decay()}
+        return {**self.said(), "lr": self.rate(), "weight_decay": self.decay()}
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,19 @@ class Result:
     name: str = ""
 
 
+def load_data(experiment: Experiment) -> Dataset:
+    """The data set of an experiment, taken as it says. Raises as `minifa.data.load`.
+
+    >>> from minifa.experiments import Experiment, load_data
+    >>> load_data(Experiment(data="xor")).name
+    'xor'
+    """
+    for name in experiment.data_options:
+        if name not in DATA_OPTIONS:
+            raise ValueError(unknown(DATA_OPTIONS, name, "option of data"))
+    return data_sets.load(experiment.data, experiment.data_dir, **experiment.data_options)
+
+
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
     """Network, rule (attached), loss and optimizer of an experiment.
 
@@ -180,7 +204,9 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
         raise ValueError(str(error).replace("()", "")) from None
     net = Network(layers, seed=experiment.seed, input_shape=input_shape)
     if experiment.weights is not None:
-        weights.load(net, experiment.weights)
+        weights.load(net, experiment.weights, experiment.weights_names or None)
+    elif experiment.weights_names:
+        raise ValueError("names of a file's modules (weights_names) go with the file: give weights as well")
     if experiment.freeze is not None:
         net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
@@ -235,7 +261,7 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
     (1.0, 21)
     """
     instance_of(experiment, Experiment, "what is run is a minifa.experiments.Experiment")
-    data = data or load(experiment.data, experiment.data_dir)
+    data = data or load_data(experiment)
     trainer = trainer_for(experiment, data, progress)
     return fit(experiment, data, trainer), trainer
 

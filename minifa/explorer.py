@@ -24,7 +24,7 @@ from . import __version__, backend, experiments, metrics, rules
 from .data.augment import shown
 from .data.base import Dataset
 from .experiments import MEASURED_ON, Experiment
-from .files import write_whole
+from .files import expanded, write_whole
 from .network import Network
 from .rules.base import Rule
 from .stepping import Replay
@@ -90,7 +90,7 @@ def write(page: str, path: str | Path) -> Path:
     Raises:
         OSError: it cannot be written there.
     """
-    target = _claim(Path(path))
+    target = _claim(expanded(path))
     try:
         write_whole(target, page)
     except BaseException:  # Ctrl-C included: the name is free again
@@ -238,7 +238,7 @@ def _run(experiment: Experiment, data: Dataset, updates: int, table: _Table, tel
     watcher = _Watcher(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
     kept, found = _moments_kept(updates), [watcher.look()]
-    with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a run that diverges just ends
+    with backend.quiet():  # a run that diverges just ends
         for update in range(1, updates + 1):
             batch = batches.batch()
             rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)

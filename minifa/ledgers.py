@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .data.base import DataFileError
+from .files import expanded, plain, read_bytes
 
 
 def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -36,7 +37,7 @@ def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
         DataFileError: the file has other columns, or a line that does not fit them.
         OSError: it cannot be read or written.
     """
-    place = Path(path)
+    place = expanded(path)
     if place.exists():
         read_table(place, columns)  # refused before it is touched
         _cut_back(place)
@@ -55,8 +56,8 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
         FileNotFoundError: there is no such file.
         DataFileError: as `open_table`.
     """
-    place = Path(path)
-    content = place.read_bytes()
+    place = expanded(path)
+    content = read_bytes(place)
     whole = content[: content.rfind(b"\n") + 1]
     if not whole and not _line(columns).startswith(content):
         raise DataFileError(f"'{place}' is not the table that is expected here, of {_shown(columns)}")
@@ -89,7 +90,7 @@ def append(path: str | Path, cells: Sequence[str]) -> None:
     line = _line(cells)
     if line.count(b"\n") != 1 or b"\r" in line:
         raise ValueError(f"a cell of a table stands in one line, got {list(cells)}")
-    with open(path, "ab", buffering=0) as file:
+    with open(expanded(path), "ab", buffering=0, opener=plain) as file:
         written = file.write(line)
         if written != len(line):
             raise OSError(
@@ -105,7 +106,7 @@ def _line(cells: Sequence[str]) -> bytes:
 
 
 def _cut_back(place: Path) -> None:
-    with open(place, "r+b") as file:
+    with open(place, "r+b", opener=plain) as file:
         content = file.read()
         end = content.rfind(b"\n") + 1
         if end < len(content):

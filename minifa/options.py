@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from . import experiments, rules
+from .checking import fraction, words
 from .data import AUGMENTATIONS, DATASETS
 from .data.base import Dataset
+from .data.sense import CHANNELS
 from .experiments import MOST_SEEDS, Experiment
-from .files import stem
+from .files import expanded, stem
 from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
 from .registry import lookup
 from .scalars import LARGEST
 from .schedules import SCHEDULES
+
+LARGEST_NAMES = 1 << 20  # bytes of a file of names; a network of a thousand layers has 50,000
 
 
 def count(least: int, most: int = LARGEST) -> Callable[[str], int]:
@@ -41,6 +47,28 @@ at_least_one, from_zero, seeds = count(1), count(0), count(1, MOST_SEEDS)
 
 def widths(text: str) -> tuple[int, ...]:
     return tuple(at_least_one(part.strip()) for part in text.split(","))
+
+
+def layer_names(text: str) -> dict[str, str]:
+    """{module: layer} from ``features.0=conv1,fc=linear1``, or from a JSON file that holds it."""
+    try:
+        found = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
+        return words({key.strip(): layer.strip() for key, layer in words(found).items()})
+    except (ValueError, OSError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"expected features.0=conv1,fc=linear1 or a JSON file ({error})") from None
+
+
+def _read_names(path: Path) -> Any:
+    if path.stat().st_size > LARGEST_NAMES:
+        raise ValueError(f"'{path}' is larger than {LARGEST_NAMES:,} bytes")
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def _fraction(text: str) -> float:
+    try:
+        return fraction(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def how_often(text: str) -> tuple[float, int | None]:
@@ -81,12 +109,14 @@ def _by_option(experiment: Experiment) -> dict[str, Any]:
     """An experiment's values by the names of the options that set them."""
     model = {key: one.default for key, one in inspect.signature(MODELS[experiment.model]).parameters.items()}
     fields = {**vars(experiment), "lr": experiment.rate(), "weight_decay": experiment.decay()}
-    return {**model, **fields, **experiment.model_options, **experiment.optimizer_options}
+    return {**model, **fields, **experiment.data_options, **experiment.model_options, **experiment.optimizer_options}
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:
     """A value as on the command line: 100,50 for a tuple and for the list that JSON makes of it."""
     value = values.get(name)
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={one}" for key, one in value.items())
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value).lower()
 
 
@@ -106,6 +136,18 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
     what.add_argument(
+        "--scale",
+        type=_fraction,
+        metavar="NUMBER",
+        help="of a file: what x is multiplied by, 1/255 for pixels; 1 leaves them as they are",
+    )
+    what.add_argument(
+        "--channels", choices=CHANNELS, help="of a file: where its images have their channels (default: by their shape)"
+    )
+    what.add_argument(
+        "--regression", action="store_true", help="of a file: y holds targets, even if its numbers are whole"
+    )
+    what.add_argument(
         "--augment",
         "--augmentation",
         dest="augmentation",
@@ -117,6 +159,14 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
     )
     what.add_argument("--weights", metavar="FILE", help="safetensors file of weights to start from")
+    what.add_argument(
+        "--weights-names",
+        type=layer_names,
+        metavar="NAMES",
+        default={},
+        help="for every module of PyTorch in that file the layer here, where its own names do not tell: "
+        'features.0=conv1,fc=linear1, or a file names.json with {"features.0": "conv1", ...}',
+    )
     what.add_argument("--freeze", metavar="LAYERS", help="layers or blocks that do not learn, as conv1,residual2")
     what.add_argument(
         "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
@@ -168,10 +218,14 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
     return Experiment(
         data=options.data,
         data_dir=options.data_dir,
+        data_options={
+            key: getattr(options, key) for key in experiments.DATA_OPTIONS if getattr(options, key) not in (None, False)
+        },
         augmentation=options.augmentation,
         model=options.model,
         model_options=model_options,
         weights=options.weights,
+        weights_names=options.weights_names,
         freeze=options.freeze,
         rule=rule,
         loss=options.loss,

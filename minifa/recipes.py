@@ -4,8 +4,8 @@ A recipe is a TOML file. Nothing in it is executed; what it says is what `minifa
 
     title, source, note             words for people
     rule = "usf:scale=init"         options behind a colon, as on the command line
-    [data]       name, folder, augmentation, validation
-    [model]      name, weights, freeze, and the model's own options
+    [data]       name, folder, augmentation, validation; of an npz file scale, channels, regression
+    [model]      name, weights, weights_names, freeze, and the model's own options
     [optimizer]  name, lr, weight_decay, schedule, and the optimizer's own options
     [training]   loss, epochs, batch_size, seed, alignment
 
@@ -38,7 +38,9 @@ from typing import Any
 
 from . import checking, data, experiments, rules, schedules
 from .checking import Problems
+from .data.sense import CHANNELS
 from .experiments import Experiment
+from .files import expanded
 from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
@@ -127,10 +129,14 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "rule": ("rule", checking.described(rules.make)),
     "data.name": ("data", _data_name),
     "data.folder": ("data_dir", checking.word),
+    "data.scale": ("scale", checking.fraction),
+    "data.channels": ("channels", checking.known(CHANNELS, "place of channels")),
+    "data.regression": ("regression", checking.flag),
     "data.augmentation": ("augmentation", checking.described(data.make_augmentation)),
     "data.validation": ("validation", checking.number(0, 1)),
     "model.name": ("model", checking.known(MODELS, "model")),
     "model.weights": ("weights", checking.word),
+    "model.weights_names": ("weights_names", checking.words),
     "model.freeze": ("freeze", checking.word),
     "optimizer.name": ("optimizer", checking.known(OPTIMIZERS, "optimizer")),
     "optimizer.lr": ("lr", checking.number(0)),
@@ -186,7 +192,7 @@ def find(name_or_path: str | Path) -> Path:
         ValueError: no name that is known, and no path of such a file.
         FileNotFoundError: there is no such file.
     """
-    known, place = shipped(), Path(name_or_path)
+    known, place = shipped(), expanded(name_or_path)
     if place.suffix != ".toml":
         if str(name_or_path) not in known:
             raise ValueError(unknown(known, str(name_or_path), "recipe") + ", or the path of a .toml file")
@@ -343,7 +349,8 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
         else:
             found.add(key, unknown(SETTINGS, key, "setting"))
     chosen = {key: value for key, value in fields.items() if value is not None}
-    experiment = replace(Experiment(), **chosen, model_options=options["model"])
+    data_options = {key: chosen.pop(key) for key in experiments.DATA_OPTIONS if key in chosen}
+    experiment = replace(Experiment(), **chosen, data_options=data_options, model_options=options["model"])
     if fields.get("model", "") is not None:  # None: refused, and whose options these are is not known
         _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
     if fields.get("optimizer", "") is not None:
@@ -453,7 +460,7 @@ def _section(value: Any) -> Settings:
 # Checking that it all fits together
 
 
-def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str | None], data.Dataset]:
+def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...], data.Dataset]:
     """Build every network with its rule and optimizer once, on its data, so that what cannot work is told before
     anything runs.
 
@@ -462,24 +469,24 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[str, str
         place: how the recipe is called in what is told.
 
     Returns:
-        The data sets that were loaded, by (name, folder).
+        The data sets that were loaded, by (name, folder), and their options where they have any.
 
     Raises:
         RecipeError: all that was found: missing files, options that are refused, networks that do not fit their data.
     """
     problems = Problems()
-    sets: dict[tuple[str, str | None], data.Dataset] = {}
-    failed: set[tuple[str, str | None]] = set()
+    sets: dict[tuple[Any, ...], data.Dataset] = {}
+    failed: set[tuple[Any, ...]] = set()
     refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to the rules it was told of
     for experiment in of_each_kind(experiments_):
-        where = experiment.data, experiment.data_dir
+        where = experiment.data, experiment.data_dir, *sorted(experiment.data_options.items())
         if where not in sets and where not in failed:
             try:
-                sets[where] = data.load(*where)
+                sets[where] = experiments.load_data(experiment)
             except (ValueError, OSError) as error:
                 problems.add("data", error)
                 failed.add(where)
-        if experiment.weights is not None and not os.path.isfile(experiment.weights):
+        if experiment.weights is not None and not os.path.isfile(expanded(experiment.weights)):
             problems.add("model.weights", f"there is no file '{experiment.weights}'")
         elif where in sets:
             reason = _try(experiment, sets[where])

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from .text import printable
+
 NAMES = {"stdin": "r", "stdout": "w", "stderr": "w"}  # in the order of their numbers
 
 
@@ -35,8 +37,9 @@ def _is_open(stream: Any) -> bool:
 
 def tell(text: str) -> None:
     """Print on standard error; where nobody can read it, how a command ends stays as it is."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def bar(*arguments: Any, hidden: bool = False, **options: Any) -> Any:

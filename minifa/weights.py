@@ -15,19 +15,21 @@ Reading and writing files needs the package safetensors (``pip install "minifa[s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy
 
-from .backend import numbers_of
-from .data.base import DataFileError
+from . import tensors
 from .files import write_whole
 from .layers import BatchNorm, Flatten, Weighted
 from .layers.base import Layer, Shape
 from .network import Network
+from .ordering import Shapes, modules_in_order
+from .text import listed
 
 Host = numpy.ndarray
 THEIRS = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}  # running statistics are called alike
@@ -37,15 +39,17 @@ LAYOUTS = ("minifa", "torch")
 # Between the two layouts
 
 
-def from_torch(net: Network, state: Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
+def from_torch(net: Network, state: Any, names: Mapping[str, str] | None = None) -> None:
     """Take over the weights of a PyTorch model. All is checked first; on an error nothing has changed.
 
     Args:
         net: a network of the same layers; behind a `Flatten` of images it must know its input shape.
-        state: what ``model.state_dict()`` gave, or its arrays by the same names.
+        state: the model; or what its ``state_dict()`` gave, or arrays by the same names. Of every type of real numbers,
+            bfloat16 and float8 included. What DataParallel and compile put before the names is taken off.
         names: for every PyTorch module with weights, the layer here: ``{"features.0": "conv1"}``. Default: `match`.
 
     Raises:
+        TypeError: what is none of these.
         ValueError: weights missing or too many, of another shape, or not finite; as `match`.
 
     >>> net = mf.Network([mf.Linear(2, 3)])
@@ -54,28 +58,41 @@ def from_torch(net: Network, state: Mapping[str, Any], names: Mapping[str, str] 
     >>> net["linear1"].W.tolist()
     [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
     """
+    _take_over(net, _given(state), names, defined=True)
+
+
+def _take_over(net: Network, state: Mapping[str, Any], names: Mapping[str, str] | None, defined: bool) -> None:
     arrays = _arrays(state)
-    names = match(net, arrays) if names is None else names
-    _check_names(net, names)
-    found: dict[str, Host] = {}
-    wanted = {ours: (theirs, order) for ours, theirs, order in _pairs(net, names)}
-    missing = sorted(theirs for theirs, _ in wanted.values() if theirs not in arrays)
-    extra = sorted(arrays.keys() - {theirs for theirs, _ in wanted.values()})
+    if names is not None:
+        _check_names(net, names)
+    names = _match(net, arrays, defined) if names is None else _bare_modules(names)
+    _check_shapes(net, arrays, names)
+    net.load_state({ours: _from_torch(arrays[theirs], image) for ours, theirs, image in _pairs(net, names)})
+
+
+def _check_shapes(net: Network, arrays: Mapping[str, Host], names: Mapping[str, str]) -> None:
+    """Raise ValueError unless the arrays are exactly those that the layers of these names have in PyTorch."""
+    shapes = {
+        _joined(module, THEIRS.get(key, key)): (f"{layer}.{key}", array.shape)
+        for module, layer in names.items()
+        for key, array in _kept(net[layer]).items()
+    }
+    missing, extra = sorted(shapes.keys() - arrays.keys()), sorted(arrays.keys() - shapes.keys())
     if missing or extra:
         raise ValueError(
-            f"the PyTorch weights do not belong to this network: missing {missing or 'nothing'}, "
-            f"unknown {extra or 'nothing'}"
+            "the PyTorch weights do not belong to this network: "
+            f"missing {listed(map(repr, missing)) or 'nothing'}, unknown {listed(map(repr, extra)) or 'nothing'}"
         )
-    own = net.state()
-    for ours, (theirs, shape) in wanted.items():
-        expected = _to_torch(own[ours], shape).shape
-        if arrays[theirs].shape != expected:
+    for theirs, (ours, shape) in shapes.items():
+        if arrays[theirs].shape != _shape_there(shape):
             raise ValueError(
-                f"{theirs!r} has shape {arrays[theirs].shape}; for {ours!r} of shape {own[ours].shape} here, "
-                f"PyTorch's is {expected}"
+                f"{theirs!r} has shape {arrays[theirs].shape}; for {ours!r} of shape {shape} here, "
+                f"PyTorch's is {_shape_there(shape)}"
             )
-        found[ours] = _from_torch(arrays[theirs], shape)
-    net.load_state(found)
+
+
+def _joined(module: str, key: str) -> str:
+    return f"{module}.{key}" if module else key
 
 
 def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, Host]:
@@ -98,59 +115,101 @@ def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, 
     return {theirs: _to_torch(own[ours], shape) for ours, theirs, shape in _pairs(net, names)}
 
 
-def match(net: Network, state: Mapping[str, Any]) -> dict[str, str]:
-    """For every PyTorch module in this state dict, the layer here: by name where they are called alike, else by order.
+def match(net: Network, state: Any) -> dict[str, str]:
+    """For every PyTorch module in this state dict, the layer here. They meet by name where they are called alike, else
+    by order. Modules beside each other whose names differ in numbers (``features.0`` and ``features.3``, ``fc1`` and
+    ``fc2``) are in the order of these; others in that of the dictionary, in which a model has them as it defines them,
+    or in the one order that fits the shapes. Where two could change places, nothing is guessed.
 
-    The order is that of the numbers where modules are numbered, as in ``nn.Sequential`` (``features.0``,
-    ``features.3``), else that of the dictionary: a model's own state dict has its modules in their order. (What was
-    read from a file has them sorted by name, which is no order; `load` refuses it.)
+    Args:
+        net: the network.
+        state: as for `from_torch`.
 
     Raises:
-        ValueError: another number of modules than layers here.
+        TypeError: as `from_torch`.
+        ValueError: another number of modules than layers here, other shapes, or more than one order that fits.
 
-    >>> net = mf.Network([mf.Linear(2, 3), mf.ReLU(), mf.Linear(3, 1)])
-    >>> mf.weights.match(net, {"2.weight": np.zeros((1, 3)), "0.weight": np.zeros((3, 2))})
-    {'0': 'linear1', '2': 'linear2'}
+    >>> net = mf.Network([mf.Linear(2, 3, bias=False), mf.ReLU(), mf.Linear(3, 1, bias=False)])
+    >>> mf.weights.match(net, {"out.weight": np.zeros((1, 3)), "hidden.weight": np.zeros((3, 2))})
+    {'hidden': 'linear1', 'out': 'linear2'}
     """
-    modules, layers = _modules(_arrays(state)), [layer.name for layer in _holders(net)]
-    if set(modules) == set(layers):
+    arrays = _arrays(_given(state))
+    names = _match(net, arrays, defined=True)
+    _check_shapes(net, arrays, names)
+    return names
+
+
+def _match(net: Network, arrays: Mapping[str, Host], defined: bool) -> dict[str, str]:
+    """defined: whether the arrays come in the order in which a model defines them; a file has them sorted."""
+    modules = _modules(arrays)
+    layers = {layer.name: _shapes_there(layer) for layer in _holders(net)}
+    if modules.keys() == layers.keys():
         return {name: name for name in layers}
-    if not _named_siblings(modules):
-        modules.sort(key=lambda name: [int(part) if part.isdecimal() else -1 for part in name.split(".")])
     if len(modules) != len(layers):
         raise ValueError(
-            f"{len(modules)} PyTorch modules have weights ({', '.join(modules)}), "
-            f"and {len(layers)} layers of this network ({', '.join(layers)})"
+            f"{len(modules)} PyTorch modules have weights ({listed(modules)}), "
+            f"and {len(layers)} layers of this network ({listed(layers)})"
         )
-    return dict(zip(modules, layers, strict=True))
+    return dict(zip(modules_in_order(modules, layers, defined), layers, strict=True))
 
 
-def _modules(arrays: Mapping[str, Any]) -> list[str]:
-    """Whose arrays they are, each once: "features.0" of "features.0.weight" and "features.0.bias"."""
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))
+def _given(state: Any) -> Mapping[str, Any]:
+    """The state dict of a module, or the one that was given. Raises TypeError for what is neither."""
+    found = state.state_dict() if hasattr(state, "state_dict") and not isinstance(state, type) else state
+    if not isinstance(found, Mapping):
+        raise TypeError(f"the weights must be a PyTorch module or its state dict, got {state!r}; a file: weights.load")
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"the names of a state dict must be text, got {name!r}")
+    return found
 
 
-def _named_siblings(modules: Sequence[str]) -> list[str]:
-    """The first modules beside each other that have names in the place of numbers; none where numbers tell the
-    order."""
-    siblings: dict[tuple[str, ...], dict[str, None]] = {}
-    for module in modules:
-        path = tuple(module.split("."))
-        for depth, part in enumerate(path):
-            siblings.setdefault(path[:depth], {})[part] = None
-    for parts in siblings.values():
-        if len(parts) > 1 and not all(part.isdecimal() for part in parts):
-            return list(parts)
-    return []
+def _wrapping(names: Iterable[str]) -> str:
+    """What DataParallel ("module.") and compile ("_orig_mod.") put before all names, however often; "" for nothing."""
+    found = re.match(r"(?:module\.|_orig_mod\.)*", os.path.commonprefix(list(names)))
+    return found[0] if found else ""
+
+
+def _bare_modules(names: Mapping[str, str]) -> dict[str, str]:
+    """Names of modules as `_arrays` has them, whether what wraps the model was given with them or not."""
+    wrapping = _wrapping(f"{module}." for module in names)
+    return {f"{module}.".removeprefix(wrapping).removesuffix("."): layer for module, layer in names.items()}
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
-    """Host arrays by name, from tensors of PyTorch too, without what counts batches."""
-    wanted = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
-    return {
-        name: array.detach().cpu().numpy() if hasattr(array, "detach") else numbers_of(array, repr(name))
-        for name, array in wanted.items()
-    }
+    """Host arrays by name, from tensors of PyTorch too, without what counts batches or wraps the model."""
+    wrapping, found = _wrapping(state), {}
+    for name, array in state.items():
+        if isinstance(array, Mapping):
+            raise ValueError(f"{name!r} is a dictionary itself: give state[{name!r}], if that is the state dict")
+        if not name.endswith("num_batches_tracked"):
+            found[name.removeprefix(wrapping)] = tensors.host_array(array, name)
+    return found
+
+
+def _modules(arrays: Mapping[str, Host]) -> dict[str, Shapes]:
+    """The shapes of every module's arrays: {"features.0": {"weight": (6, 1, 5, 5), "bias": (6,)}}."""
+    found: dict[str, Shapes] = {}
+    for name, array in arrays.items():
+        module, _, key = name.rpartition(".")
+        found.setdefault(module, {})[key] = array.shape
+    return found
+
+
+def _shapes_there(layer: Layer) -> Shapes:
+    """The shapes that this layer's arrays have in PyTorch, by their names there."""
+    return {THEIRS.get(key, key): _shape_there(array.shape) for key, array in _kept(layer).items()}
+
+
+def _shape_there(shape: Shape) -> Shape:
+    return (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
+
+
+def _kept(layer: Layer) -> dict[str, Any]:
+    """Parameters and statistics. Raises ValueError for a layer that PyTorch does not have."""
+    if not isinstance(layer, (Weighted, BatchNorm)):
+        raise ValueError(f"{layer} has no counterpart in PyTorch that is known here")
+    return {**layer.parameters(), **layer.statistics()}
 
 
 def _holders(net: Network) -> list[Layer]:
@@ -160,6 +219,8 @@ def _holders(net: Network) -> list[Layer]:
 
 def _check_names(net: Network, names: Mapping[str, str]) -> None:
     layers = [layer.name for layer in _holders(net)]
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
+        raise TypeError(f"names must be the layers here by their modules' names, {{'fc': 'linear1'}}, got {names!r}")
     given = list(names.values())
     missing, extra = sorted(set(layers) - set(given)), sorted(set(given) - set(layers))
     if missing or extra or len(given) > len(layers):
@@ -174,12 +235,10 @@ def _pairs(net: Network, names: Mapping[str, str]) -> Iterator[tuple[str, str, S
     modules = {layer: module for module, layer in names.items()}
     flattened = dict(_behind_flatten(net.layers, None))
     for layer in _holders(net):
-        if not isinstance(layer, (Weighted, BatchNorm)):
-            raise ValueError(f"{layer} has no counterpart in PyTorch that is known here")
-        for key in (*layer.parameters(), *layer.statistics()):
+        for key in _kept(layer):
             module = modules[layer.name]
-            theirs = f"{module}.{THEIRS.get(key, key)}" if module else THEIRS.get(key, key)
-            yield f"{layer.name}.{key}", theirs, None if key == "b" else flattened.get(layer.name)
+            image = None if key == "b" else flattened.get(layer.name)
+            yield f"{layer.name}.{key}", _joined(module, THEIRS.get(key, key)), image
 
 
 def _behind_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tuple[str, Shape | None]]:
@@ -249,7 +308,7 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
         raise ValueError(f"the layout is 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
     metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # "pt" is what PyTorch's tools look for
-    write_whole(path, _safetensors().numpy.save(arrays, metadata))
+    write_whole(path, tensors.package().numpy.save(arrays, metadata))
 
 
 def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None) -> None:
@@ -268,42 +327,21 @@ def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None)
     """
     arrays, metadata = read(path)
     try:
-        if metadata.get("format") != "minifa":
-            modules = _modules(_arrays(arrays))
-            if names is None and set(modules) != {layer.name for layer in _holders(net)} and _named_siblings(modules):
-                raise ValueError(
-                    f"the names {', '.join(_named_siblings(modules))} do not tell the order of these PyTorch modules, "
-                    "and a file keeps none: give names={'their module': 'layer here', ...}"
-                )
-            from_torch(net, arrays, names)
+        bare = _arrays(arrays)
+        if metadata.get("format") != "minifa" and bare.keys() != net.state().keys():
+            _take_over(net, arrays, names, defined=False)
         elif names is not None:
             raise ValueError("names are for PyTorch's weights, and these are minifa's")
         else:
-            net.load_state(arrays)
+            net.load_state(bare)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
 
 
 def read(path: str | Path) -> tuple[dict[str, Host], dict[str, str]]:
-    """(arrays by name, metadata) of the safetensors file at ``path``.
+    """(arrays by name, metadata) of the safetensors file at ``path``; bfloat16 and float8 as float32.
 
     Raises:
         FileNotFoundError, DataFileError, ImportError: as `load`.
     """
-    with Path(path).open("rb"):  # whatever is wrong with the path itself, Python says it best
-        pass
-    package = _safetensors()
-    try:
-        with package.safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
-            return arrays, dict(file.metadata() or {})
-    except (package.SafetensorError, TypeError, ValueError, OSError) as error:
-        raise DataFileError(f"'{path}' cannot be read as safetensors ({error})") from error
-
-
-def _safetensors() -> ModuleType:
-    try:
-        import safetensors.numpy  # here, so that minifa does without it
-    except ImportError as error:
-        raise ImportError('safetensors files need a package: pip install "minifa[safetensors]"') from error
-    return safetensors
+    return tensors.read(path)

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from . import backend
+from .data import notices
 from .threads import available_cores
 
 Task = TypeVar("Task")
@@ -112,8 +113,8 @@ def spread(
         for task in tasks:
             yield task, work(task)
         return
-    setting = backend.name(), str(backend.dtype()), max(1, backend.threads() // jobs)
-    with contextlib.closing(side_by_side(work, tasks, jobs, backend.use, setting, tick)) as answers:
+    setting = backend.name(), str(backend.dtype()), max(1, backend.threads() // jobs), notices.said()
+    with contextlib.closing(side_by_side(work, tasks, jobs, _begin, setting, tick)) as answers:
         yield from answers
 
 
@@ -183,6 +184,11 @@ def side_by_side(
 
 
 # In the process
+
+
+def _begin(backend_name: str, dtype: str, threads: int, said: Sequence[str]) -> None:
+    backend.use(backend_name, dtype, threads)
+    notices.silence(said)
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], start: Callable[..., None], setting: tuple[Any, ...]) -> None:

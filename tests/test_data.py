@@ -213,7 +213,7 @@ GOOD_X, GOOD_Y = np.ones((3, 2)), np.array([0, 1, 2])
         (np.array([[1e300, 2], [1, 1], [0, 0]]), GOOD_Y, ValueError, "too large"),
         (GOOD_X, np.array([0, -1, 1]), ValueError, "from -1 to 1; expected 0..2"),
         (GOOD_X, np.array([0, 3, 1]), ValueError, "from 0 to 3; expected 0..2"),
-        (GOOD_X, GOOD_Y[:, None], ValueError, "y.ravel"),
+        (GOOD_X, GOOD_Y[None].repeat(3, 0), ValueError, "y.ravel"),
         (GOOD_X, GOOD_Y > 0, TypeError, "bool"),
         (GOOD_X, GOOD_Y.astype(float), TypeError, "astype\\('int64'\\)"),
     ],
@@ -563,7 +563,6 @@ def test_from_arrays_regression():
         ((GOOD_X, GOOD_Y, np.ones((3, 5)), GOOD_Y), ValueError, "may differ only in the number"),
         ((GOOD_X, GOOD_Y, GOOD_X, np.ones((3, 2))), TypeError, "labels of 3 classes are integers"),
         ((GOOD_X, np.ones((3, 2)), GOOD_X, GOOD_Y), ValueError, "may differ only in the number"),
-        ((GOOD_X, GOOD_Y * 500_000_000), ValueError, "label 1000000000 but only 3 examples"),
         ((GOOD_X, GOOD_Y.astype(float)), ValueError, "if they are class labels"),
     ],
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,8 @@ from minifa import (
     Residual,
     Walk,
     cli,
+    keeping,
+    sweeps,
     weights,
 )
 from minifa.data.base import DataFileError
@@ -269,17 +274,154 @@ def two_linear():
 @pytest.mark.parametrize(
     "modules, expected",
     [
-        (("hidden", "classifier"), ("hidden", "classifier")),  # a model's own order
         (("fc1", "fc2"), ("fc1", "fc2")),
+        (("fc2", "fc1"), ("fc1", "fc2")),  # whichever was defined first
+        (("conv2_1", "conv1_10"), ("conv1_10", "conv2_1")),
         (("10", "2"), ("2", "10")),  # numbers tell it, however they were sorted
         (("body.10", "body.9"), ("body.9", "body.10")),
         (("linear2", "linear1"), ("linear1", "linear2")),  # called alike
+        (("net.linear2", "net.linear1"), ("net.linear1", "net.linear2")),
     ],
 )
-def test_modules_meet_layers_by_name_number_or_order(modules, expected):
+def test_modules_of_equal_shapes_meet_layers_by_name_or_number(modules, expected):
     assert weights.match(two_linear(), linear_state(*modules)) == dict(
         zip(expected, ("linear1", "linear2"), strict=True)
     )
+
+
+@pytest.mark.parametrize("modules", [("hidden", "classifier"), ("out", "hid"), ("fc", "fc1"), ("a.0", "b.0")])
+@pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
+def test_equal_shapes_are_not_swapped_in_silence(safetensors, tmp_path, modules, to_file):
+    net, state = two_linear(), linear_state(*modules)
+    before = net.state()
+    safetensors.save_file(state, tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="do not tell the order of these PyTorch modules, and their shapes") as refused:
+        weights.load(net, tmp_path / "net.safetensors") if to_file else weights.from_torch(net, state)
+    assert all(name in str(refused.value) for name in (*modules, "give names={", "--weights-names"))
+    assert_same_bits(before, net.state())
+    weights.from_torch(net, state, {modules[0]: "linear2", modules[1]: "linear1"})
+    np.testing.assert_array_equal(net["linear2"].b, state[f"{modules[0]}.bias"])
+
+
+def test_a_block_and_a_layer_of_the_same_shapes_are_not_swapped_either():
+    net, state = (
+        Network([Linear(4, 4), Linear(4, 4), Linear(4, 4)]),
+        linear_state("b", "a.0", "a.1", sizes=[(4, 4)] * 3),
+    )
+    with pytest.raises(ValueError, match="do not tell the order of these PyTorch modules"):
+        weights.from_torch(net, state)
+
+
+def test_other_shapes_tell_the_order_whatever_the_names(safetensors, tmp_path):
+    """As in the LeNet of PyTorch's tutorial, whose names a file has in another order than the layers."""
+
+    def lenet(seed):
+        dense = [Linear(16, 120), ReLU(), Linear(120, 84), ReLU(), Linear(84, 9)]
+        return network([Conv2d(1, 6, 5), ReLU(), Conv2d(6, 16, 5), Flatten(), *dense], (9, 9, 1), seed)
+
+    net, other = lenet(0), lenet(1)
+    names = {"conv1": "conv1", "second": "conv2", "body.0": "linear1", "body.2": "linear2", "fc": "linear3"}
+    state = weights.to_torch(net, names)
+    safetensors.save_file(state, tmp_path / "lenet.safetensors")
+    weights.load(other, tmp_path / "lenet.safetensors")
+    assert_same_bits(net.state(), other.state())
+    assert weights.match(net, dict(reversed(state.items()))) == names
+
+
+def test_what_a_file_has_lost_of_an_order_is_not_guessed(torch, safetensors, tmp_path):
+    """ResNet-18 with its norms before the convolutions has the same shapes in the same order."""
+    import safetensors.torch
+
+    theirs, shape = torchvision_s_resnet18(torch, "small"), (32, 32, 3)
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "resnet.safetensors")  # sorted: bn1, conv1, fc, ...
+    ours, other = (Network(mf.models.resnet18(shape, 10, stem="small"), input_shape=shape) for _ in range(2))
+    with pytest.raises(ValueError, match=r"resnet\.safetensors': the names .*bn1, .* do not tell the order"):
+        weights.load(ours, tmp_path / "resnet.safetensors")
+    names = weights.match(ours, theirs.state_dict())
+    weights.load(ours, tmp_path / "resnet.safetensors", names)
+    weights.from_torch(other, theirs)
+    assert_same_bits(ours.state(), other.state())
+
+
+def test_an_order_is_not_searched_for_without_end():
+    """Twelve blocks that begin alike may stand in 479,001,600 orders, of which none fits."""
+    names = [f"{block}.{i}" for block in "abcdefghijkl" for i in range(2)]
+    state = changed(linear_state(*names, sizes=[(4, 4)] * 24), l__1__bias=None)
+    net = Network([Linear(4, 4, bias=i != 22) for i in range(24)])
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="the names of these PyTorch modules do not tell their order: give names="):
+        weights.match(net, state)
+    with pytest.raises(ValueError, match="no model has a module whose name has 50,000 parts") as refused:
+        weights.match(Network([Linear(4, 4)]), {"a." * 50_000 + "weight": np.ones((4, 4))})
+    assert len(str(refused.value)) < 200
+    assert time.perf_counter() - started < 5
+
+
+WRAPPED = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.module."]
+
+
+@pytest.mark.parametrize("prefix", WRAPPED)
+@pytest.mark.parametrize("layout", ["minifa", "torch", "torch's own names"])
+def test_what_wrapped_the_model_is_taken_off_its_names(safetensors, tmp_path, prefix, layout):
+    net, other = convnet(seed=1), convnet(seed=2)
+    net.forward(inputs(SHAPE, n=6), Walk(training=True))
+    own = {"torch's own names": {str(i): layer.name for i, layer in enumerate(net.layers) if layer.trainable}}
+    state = net.state() if layout == "minifa" else weights.to_torch(net, own.get(layout))
+    path = tmp_path / "wrapped.safetensors"
+    safetensors.save_file({f"{prefix}{name}": array for name, array in state.items()}, path)
+    weights.load(other, path)
+    assert_same_bits(net.state(), other.state())
+    if layout != "minifa":
+        third = convnet(seed=3)
+        weights.from_torch(third, {f"{prefix}{name}": array for name, array in state.items()})
+        assert_same_bits(net.state(), third.state())
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_names_of_one_s_own_may_have_what_was_taken_off(prefix):
+    net, state = two_linear(), linear_state("module.a", "module.b")
+    weights.from_torch(net, state, {f"{prefix}b": "linear1", f"{prefix}a": "linear2"})
+    np.testing.assert_array_equal(net["linear2"].W, state["module.a.weight"].T)
+
+
+def test_only_what_stands_before_every_name_is_taken_off():
+    net, state = two_linear(), {**linear_state("module.0", "head")}
+    weights.from_torch(net, state, {"module.0": "linear1", "head": "linear2"})
+    single = Network([Linear(2, 3)])  # all of the model is one layer, wrapped
+    weights.from_torch(single, {"module.weight": np.ones((3, 2)), "module.bias": np.zeros(3)}, {"module": "linear1"})
+    weights.from_torch(single, {"module.weight": np.zeros((3, 2)), "module.bias": np.zeros(3)})
+    assert not single["linear1"].W.any()
+
+
+def test_a_module_is_taken_as_it_is(torch):
+    theirs, ours, other = torch_convnet(torch), convnet(), convnet(seed=5)
+    weights.from_torch(ours, theirs.state_dict())
+    weights.from_torch(other, theirs)
+    assert_same_bits(ours.state(), other.state())
+    assert weights.match(ours, theirs) == weights.match(ours, theirs.state_dict())
+    third = convnet(seed=6)
+    weights.from_torch(third, torch.nn.DataParallel(theirs))
+    weights.from_torch(convnet(seed=7), torch.compile(theirs, backend="eager"))
+    assert_same_bits(ours.state(), third.state())
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("w.pth", "must be a PyTorch module or its state dict, got 'w.pth'"),
+        (None, "must be a PyTorch module or its state dict"),
+        ([np.ones(3)], "must be a PyTorch module or its state dict"),
+        ({1: np.ones(3)}, "names of a state dict must be text, got 1"),
+        (
+            {"state_dict": {"0.weight": 1}, "epoch": 3},
+            r"'state_dict' is a dictionary itself: give state\['state_dict'\]",
+        ),
+    ],
+)
+def test_what_is_no_state_dict_is_told(state, told):
+    for call in (weights.from_torch, weights.match):
+        with pytest.raises((TypeError, ValueError), match=told):
+            call(two_linear(), state)
 
 
 def test_names_of_one_s_own_decide(safetensors, tmp_path):
@@ -316,8 +458,8 @@ STATE = linear_state("0", "2")
     "state, names, complaint",
     [
         (linear_state("0", "2", "4", sizes=((4, 4),) * 3), None, r"3 PyTorch modules .* \(0, 2, 4\), and 2 layers"),
-        (changed(STATE, **{"2__bias": None}), None, r"missing \['2.bias'\], unknown nothing"),
-        (changed(STATE, **{"2__running_mean": np.zeros(4)}), None, r"missing nothing, unknown \['2.running_mean'\]"),
+        (changed(STATE, **{"2__bias": None}), None, "missing '2.bias', unknown nothing"),
+        (changed(STATE, **{"2__running_mean": np.zeros(4)}), None, "missing nothing, unknown '2.running_mean'"),
         (
             linear_state("0", "2", sizes=((4, 4), (4, 5))),
             None,
@@ -416,13 +558,115 @@ def test_files_that_are_none_are_refused_and_nothing_changes(safetensors, tmp_pa
     assert_same_bits(before, net.state())
 
 
-def test_numbers_that_numpy_does_not_have_are_refused(torch, safetensors, tmp_path):
+def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(torch, safetensors, tmp_path):
+    shared = torch.randn(4, 4).t()  # not in rows, and there twice: safetensors takes neither as it is
+    state = {"0.weight": shared, "0.bias": torch.ones(4), "2.weight": shared, "2.bias": torch.zeros(4)}
+    net = two_linear()
+    for name, zipped in (("older.ckpt", False), ("renamed.safetensors", True), ("it's.pth", True)):
+        torch.save(state, tmp_path / name, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(
+            DataFileError, match="was written by torch.save, as a pickle, and no pickle is r"
+        ) as refused:
+            weights.load(net, tmp_path / name)
+    line = str(refused.value).partition("convert it once, in a Python with PyTorch: ")[2]
+    subprocess.run(
+        [sys.executable, "-c", line], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    weights.load(net, (tmp_path / name).with_suffix(".safetensors"))
+    np.testing.assert_array_equal(net["linear2"].W, shared.numpy().T)
+
+
+def test_an_unreadable_file_is_called_pytorch_s_by_its_name_or_its_first_bytes(safetensors, tmp_path):
+    for name, content in (
+        ("w.pth", b""),
+        ("w.bin", b"no weights"),
+        ("w.safetensors", b"\x80\x02}q\x00."),
+        ("w", b"\x80\4"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataFileError, match=r"torch\.save"):
+            weights.load(two_linear(), tmp_path / name)
+    weights.save(two_linear(), tmp_path / "ours.pth")  # what is in it counts, not what it is called
+    weights.load(two_linear(), tmp_path / "ours.pth")
+
+
+NARROW = {"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
+
+
+def every_number(torch, name):
+    """Every bit pattern of the type that is a finite number, as a tensor of two columns."""
+    patterns = torch.arange(1 << 16).to(torch.uint16) if name == "bfloat16" else torch.arange(256, dtype=torch.uint8)
+    numbers = patterns.view(getattr(torch, name))
+    return numbers[torch.isfinite(numbers.float())].reshape(-1, 2)
+
+
+@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
+def test_numbers_that_numpy_does_not_have_are_pytorch_s_to_the_bit(torch, safetensors, tmp_path, name, to_file):
     import safetensors.torch
 
-    path = tmp_path / "half.safetensors"
-    safetensors.torch.save_file({"0.weight": torch.ones(3, 2, dtype=torch.bfloat16), "0.bias": torch.zeros(3)}, path)
-    with pytest.raises(DataFileError, match="cannot be read as safetensors"):
-        weights.load(Network([Linear(2, 3)]), path)
+    numbers = every_number(torch, name)
+    state = {"0.weight": numbers, "0.bias": torch.zeros(len(numbers), dtype=torch.float64)}
+    net = Network([Linear(2, len(numbers))])
+    if to_file:
+        safetensors.torch.save_file(state, tmp_path / "narrow.safetensors")
+        assert weights.read(tmp_path / "narrow.safetensors")[0]["0.weight"].dtype == np.float32
+        weights.load(net, tmp_path / "narrow.safetensors")
+    else:
+        weights.from_torch(net, state)
+    expected = numbers.float().numpy().T
+    np.testing.assert_array_equal(net["linear1"].W.view(np.uint32), np.ascontiguousarray(expected).view(np.uint32))
+
+
+def safetensors_file(path, **tensors):
+    """A file of these: (type, shape, bytes)."""
+    header, at = {}, 0
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(content)]}
+        at += len(content)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(content for _, _, content in tensors.values()))
+
+
+def test_narrow_numbers_are_read_without_pytorch(safetensors, tmp_path):
+    """Written down by hand: what is not finite, the smallest numbers, both zeros."""
+    path = tmp_path / "narrow.safetensors"
+    bits = np.array([0x3FC0, 0xC000, 0x0001, 0x8000, 0x7F80, 0x7FC0], "<u2")
+    e4m3, e5m2 = bytes((0x38, 0xC4, 0x01, 0x80, 0x7E, 0x7F)), bytes((0x3E, 0xC2, 0x01, 0x80, 0x7C, 0x7F))
+    safetensors_file(
+        path,
+        a=("BF16", [6], bits.tobytes()),
+        b=("F8_E4M3", [2, 3], e4m3),
+        c=("F8_E5M2", [6], e5m2),
+        d=("F32", [0], b""),
+    )
+    arrays, _ = weights.read(path)
+    expected = {
+        "a": [1.5, -2, 2.0**-133, -0.0, np.inf, np.nan],
+        "b": [[1, -3, 2.0**-9], [-0.0, 448, np.nan]],
+        "c": [1.5, -3, 2.0**-16, -0.0, np.inf, np.nan],
+        "d": [],
+    }
+    for name, numbers in expected.items():
+        np.testing.assert_array_equal(arrays[name], np.array(numbers, "f4"))
+        np.testing.assert_array_equal(np.signbit(arrays[name]), np.signbit(np.array(numbers, "f4")))
+
+
+def test_numbers_of_other_kinds_are_refused_by_name(safetensors, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    for dtype, content in (("F8_E8M0", b"\x7f"), ("C64", bytes(8))):
+        safetensors_file(path, x=(dtype, [1], content))
+        with pytest.raises(DataFileError, match=f"odd.safetensors.*'x' has numbers of the type {dtype}; read are F64,"):
+            weights.read(path)
+
+
+def test_tensors_that_are_no_plain_numbers_are_refused(torch):
+    net = Network([Linear(2, 3)])
+    before = net.state()
+    for weight in (torch.ones(3, 2, dtype=torch.complex64), torch.empty(3, 2, device="meta")):
+        with pytest.raises(TypeError, match="'0.weight' "):
+            weights.from_torch(net, {"0.weight": weight, "0.bias": torch.zeros(3)})
+    assert_same_bits(before, net.state())
 
 
 @pytest.mark.usefixtures("engine")
@@ -474,6 +718,84 @@ def test_the_command_line_takes_weights_and_layers_to_freeze(safetensors, tmp_pa
     assert cli.main([*command, "--weights", "start.safetensors"]) == 1
     assert "start.safetensors" in capsys.readouterr().err
     assert sorted(os.listdir()) == ["run"]
+
+
+@pytest.fixture
+def nameless(safetensors, tmp_path, monkeypatch):
+    """A network of two equal layers; in the current folder its weights, under names that tell no order."""
+    monkeypatch.chdir(tmp_path)
+    net = Network(mf.models.mlp((2,), 2, hidden=(2,)), seed=8)
+    safetensors.save_file(weights.to_torch(net, {"zeta": "linear1", "alpha": "linear2"}), "start.safetensors")
+    Path("names.json").write_text('{"module.zeta": "linear1", "module.alpha": "linear2"}', encoding="utf-8")
+    return net
+
+
+NAMELESS = ["train", "--data", "xor", "--model", "mlp", "--hidden", "2", "--epochs", "1", "--lr", "0.1"]
+NAMELESS += ["--weights", "start.safetensors", "--freeze", "linear1", "--out", "run"]
+
+
+@pytest.mark.parametrize("names", ["zeta=linear1,alpha=linear2", " alpha = linear2, zeta = linear1", "names.json"])
+def test_names_on_the_command_line_say_which_module_is_which_layer(nameless, capsys, names):
+    assert cli.main(NAMELESS) == 2 and not Path("run").exists()
+    assert "alpha, zeta do not tell the order" in capsys.readouterr().err
+    assert cli.main([*NAMELESS, "--weights-names", names]) == 0
+    os.remove("start.safetensors")  # a finished run does not need it
+    net, _, experiment = open_run("run")
+    np.testing.assert_array_equal(net["linear1"].W, nameless["linear1"].W)
+    kept = {name.removeprefix("module."): layer for name, layer in experiment.weights_names.items()}
+    assert kept == {"zeta": "linear1", "alpha": "linear2"}
+
+
+def test_names_in_a_recipe_and_of_a_run_that_is_gone_on_with(nameless, capsys):
+    text = '[data]\nname = "xor"\n[model]\nname = "mlp"\nhidden = [2]\nweights = "start.safetensors"\n'
+    Path("mine.toml").write_text(text + "[training]\nepochs = 1\n", encoding="utf-8")
+    names = 'model.weights_names={"zeta" = "linear1", "alpha" = "linear2"}'
+    assert cli.main(["train", "--recipe", "mine.toml", "--set", names, "--out", "run"]) == 0
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    assert cli.main(["train", "--resume", "run", "--weights-names", "zeta=linear2,alpha=linear1"]) == 2
+    assert "--weights-names zeta=linear2,alpha=linear1 (kept: zeta=linear1,alpha=linear2)" in capsys.readouterr().err
+    assert cli.main(["train", "--recipe", "mine.toml", "--set", "model.weights_names=zeta", "--out", "run"]) == 2
+    assert "model.weights_names: words by their names are expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("zeta", "expected features.0=conv1,fc=linear1 or a JSON file"),
+        ("zeta=linear1,alpha", "expected features.0=conv1,fc=linear1"),
+        ("a=b=c", "expected features.0=conv1,fc=linear1"),
+        ("odd.json", "words by their names are expected"),
+        ("deep.json", "expected features.0=conv1,fc=linear1"),
+        ("large.json", "is larger than 1,048,576 bytes"),
+        ("zeta=linear1,alpha=linear3", r"missing ['linear2'], unknown ['linear3']"),
+        ("zeta=linear1,beta=linear2", "missing 'beta.bias', 'beta.weight', unknown 'alpha.bias', 'alpha.weight'"),
+    ],
+)
+def test_names_that_are_none_are_refused(nameless, capsys, names, told):
+    Path("odd.json").write_text('{"zeta": 1}', encoding="utf-8")
+    Path("deep.json").write_text("[" * 100_000, encoding="utf-8")
+    Path("large.json").write_text(" " * (1 << 21), encoding="utf-8")
+    with contextlib.suppress(SystemExit):
+        assert cli.main([*NAMELESS, "--weights-names", names]) == 2
+    assert told in capsys.readouterr().err and not Path("run").exists()
+
+
+def test_names_go_with_a_file():
+    with pytest.raises(ValueError, match="go with the file: give weights as well"):
+        run(small_experiment(weights_names={"a": "linear1"}))
+    for wrong in ([("a", "linear1")], {"a": 1}, {"a": ["linear1"]}, "a=linear1"):
+        with pytest.raises(TypeError, match="names must be the layers here by their modules' names"):
+            weights.from_torch(two_linear(), linear_state("a", "b"), wrong)
+
+
+def test_what_was_kept_before_there_were_names_is_equal_still():
+    """Fields that came later are written only where they say something; ids and run folders stay what they were."""
+    plain = small_experiment()
+    assert "weights_names" not in plain.as_config()
+    assert keeping.differences(plain.as_config(), plain) == []
+    named = small_experiment(weights="w", weights_names={"a": "linear1"})
+    assert keeping.differences(plain.as_config(), named)[1:] == ["weights_names {} and not {'a': 'linear1'}"]
+    assert sweeps.identify(Experiment(lr=0.1)) == "e78f18210ac1" and sweeps.identify(named) != sweeps.identify(plain)
 
 
 def test_global_average_needs_no_order(torch):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from .. import backend
-from ..files import write_whole
+from ..files import expanded, write_whole
 from ..terminal import bar
 
 
@@ -21,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     differs."""
     from .. import doctor
 
-    out = None if options.out is None else Path(options.out)
+    out = None if options.out is None else expanded(options.out)
     if out is not None and out.suffix not in (".txt", ".json"):
         raise ValueError(f"--out writes .txt or .json, got {options.out!r}")
     chosen = options.backend or (None if backend.name() == "numpy" else backend.name())

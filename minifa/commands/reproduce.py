@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import pictures, recipes, reproduce
 from ..exits import FAILED, OK
+from ..files import expanded
 from ..interrupts import exit_code
 from ..options import add_changes, at_least_one, seeds
 from ..terminal import bar, tell
@@ -28,10 +29,13 @@ def run(options: argparse.Namespace) -> int:
     if options.table is None:
         return _list()
     recipe = recipes.read(options.table, options.changes)
-    folder = Path(options.out or f"runs/reproduce-{recipe.name}")
+    folder = expanded(options.out or f"runs/reproduce-{recipe.name}")
     chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
     planned = reproduce.plan(recipe, folder, chosen, options.seeds)
     finished = reproduce.finished(recipe, folder)  # of every row and seed: a table never becomes smaller
+    if unknown := sum(not one.compared for one in finished):
+        note = f"the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
+        tell(f"note: {note}")
     there = {one.task.folder for one in finished}
     tasks = [task for task in planned if task.folder not in there]
     recipes.check([task.experiment for task in tasks], recipe.name)  # data sets are let go again: workers load them

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import cluster, sweeping, sweeps, workers
 from ..exits import FAILED, OK
-from ..files import write_whole
+from ..files import expanded, make_folder, write_whole
 from ..interrupts import exit_code
 from ..options import add_changes, at_least_one
 from ..sweeping import Results, Task
@@ -51,15 +51,17 @@ def run(options: argparse.Namespace) -> int:
         if options.jobs and options.dask != cluster.LOCAL:
             raise ValueError("--jobs are processes of this machine: a cluster has the workers that were started for it")
     sweep = sweeps.read(options.sweep, options.changes)
-    folder = Path(options.out or f"runs/sweep-{sweep.name}")
-    notes = sweeps.check(sweep)  # the data sets are let go again: workers load them
+    folder = expanded(options.out or f"runs/sweep-{sweep.name}")
+    notes, contents = sweeps.check(sweep)  # the data sets are let go again: workers load them
     if options.dry_run:
-        return _show(sweep, folder)
-    with sweeping.opened(sweep, folder) as results:
+        return _show(sweep, folder, contents)
+    with sweeping.opened(sweep, folder, contents) as results:
+        for note in results.notes:
+            tell(f"note: {note}")
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
-        kept = (folder / "runs").resolve() if options.keep_runs else None
-        stop = _make(results, [Task(one, kept and kept / one.id) for one in left], options)
+        kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
+        stop = _make(results, [Task(one, kept and kept / one.id, contents) for one in left], options)
         return _tell(results, notes, stop)
 
 
@@ -70,8 +72,8 @@ def _describe(sweep: Sweep) -> str:
     return f"sweep {sweep.name}: {len(sweep.runs)} runs{repeated} over {over}"
 
 
-def _show(sweep: Sweep, folder: Path) -> int:
-    lines = {line["id"]: line for line in sweeping.lines_in(sweep, folder)}
+def _show(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
+    lines = {line["id"]: line for line in sweeping.lines_in(sweep, folder, contents)}
     rows = [("run", "id", *sweep.varied, "state")]
     for one in sweep.runs:
         state = "to run" if one.id not in lines else "failed" if lines[one.id]["error"] else "finished"

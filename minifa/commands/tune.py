@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from .. import backend, data, ledgers, rules, runs, tables, tuning
+from .. import backend, experiments, keeping, ledgers, rules, runs, tables, tuning
 from ..data.base import DataFileError
 from ..exits import FAILED, OK
 from ..experiments import Experiment
-from ..files import write_whole
+from ..files import expanded, write_whole
 from ..interrupts import exit_code
 from ..options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
 from ..sweeping import claim
@@ -67,12 +67,13 @@ def rate_range(text: str) -> range:
 def run(options: argparse.Namespace) -> int:
     names = split_rules(options.rules)
     base = make_experiment(options, names[0])
-    dataset = data.load(base.data, base.data_dir)
+    dataset = experiments.load_data(base)
     names = possible_rules(base, names, dataset, options.rules == "all")
-    folder = Path(options.out or f"runs/tune-{label(base)}")
+    folder = expanded(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
-        trials, stop = search_in(folder, base, names, options.jobs, options.rates, options.seeds)
+        contents = keeping.contents(base, dataset)
+        trials, stop = search_in(folder, base, names, contents, options.jobs, options.rates, options.seeds)
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
@@ -92,6 +93,7 @@ def search_in(
     folder: Path,
     base: Experiment,
     names: Sequence[str],
+    contents: Mapping[str, str],
     jobs: int | None,
     first: Sequence[int] | None = None,
     seeds: int = tuning.MANY_SEEDS,
@@ -100,16 +102,17 @@ def search_in(
 
     Args:
         folder: it exists; trials that it holds are not run again.
+        contents: what is read, as `minifa.keeping.contents` has it.
         base, names, jobs, first, seeds: as for `minifa.tuning.search`.
 
     Returns:
         The trials, and what cut the search short, Ctrl-C or SIGTERM; None: nothing did.
 
     Raises:
-        ValueError: the folder holds the search of another setting.
+        ValueError: the folder holds the search of another setting, or on other data.
         DataFileError: its table is damaged.
     """
-    trials = _open(folder, base)
+    trials = _open(folder, base, contents)
     with bar(desc="tune", unit="run", initial=len(trials)) as shown:
         try:
             with contextlib.closing(tuning.search(base, names, list(trials), jobs, first, seeds)) as coming:
@@ -133,12 +136,17 @@ def _keep(folder: Path, trials: Sequence[Trial]) -> None:
     History(tuning.rate_table(trials)).save_csv(folder / "rates.csv")
 
 
-def _open(folder: Path, base: Experiment) -> list[Trial]:
+def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[Trial]:
     """The trials in the folder, of a search that was interrupted; it is begun where there is none."""
     table = folder / "trials.csv"
-    config = {key: value for key, value in asdict(base).items() if key not in OWN}
-    claim(folder, "tune", {**config, "dtype": str(backend.dtype())}, begun=table.exists())
+    about = {**_shared(base), "dtype": str(backend.dtype())}
+    for note in claim(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
+        tell(f"note: {note}")
     return [_read(base, line, table) for line in ledgers.open_table(table, COLUMNS)]
+
+
+def _shared(base: Experiment) -> dict[str, Any]:
+    return {key: value for key, value in base.said().items() if key not in OWN}
 
 
 def _read(base: Experiment, line: Mapping[str, str], table: Path) -> Trial:

@@ -16,6 +16,7 @@ from .download import fetch_set, unlike_published
 from .folders import Source, data_folder, folders_searched, locate
 from .idx import read_idx
 from .mnist import FASHION_MNIST, MNIST, fashion_mnist, mnist
+from .notices import DataWarning
 from .synthetic import lillicrap, lillicrap_teacher, xor
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -30,15 +31,22 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 
 
-def load(name_or_path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Dataset:
+def load(
+    name_or_path: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    scale: float | None = None,
+    channels: str | None = None,
+    regression: bool = False,
+) -> Dataset:
     """The data set of that name, with its defaults, or the one in an npz file (see `from_npz`).
 
     Args:
         name_or_path: a name of `DATASETS`, or the path of an npz file.
         folder: where the publishers' files are, for the sets read from files; see `data_folder` for the default.
+        scale, channels, regression: of an npz file, as for `validate`.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or one of these for a set that comes as it is trained on.
         DataNotFound: missing files.
         DataFileError: damaged ones.
 
@@ -48,9 +56,11 @@ def load(name_or_path: str | os.PathLike[str], folder: str | os.PathLike[str] | 
     """
     name = os.fspath(name_or_path)
     if name.lower().endswith(".npz"):
-        return from_npz(name)
+        return from_npz(name, scale=scale, channels=channels, regression=regression)
     if name not in DATASETS:
         raise ValueError(f"{_no_such_set(name)}, or the path of a .npz file")
+    if (scale, channels, regression) != (None, None, False):
+        raise ValueError(f"'{name}' comes as it is trained on: scale, channels and regression are for .npz files")
     return DATASETS[name](folder) if name in SOURCES else DATASETS[name]()
 
 
@@ -146,6 +156,7 @@ __all__ = [
     "DATASETS",
     "DataFileError",
     "DataNotFound",
+    "DataWarning",
     "Dataset",
     "DownloadError",
     "Examples",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy.typing as npt
 
-from ..files import stem
-from .base import DataFileError, DataNotFound, Dataset, Examples, as_array, split, validate
+from ..files import expanded, stem
+from ..text import listed
+from .base import Array, DataFileError, DataNotFound, Dataset, Examples, as_array, inputs_and_outputs, split
 from .npz import read_arrays
+from .sense import Meaning, names_of, renumbered
 
 REQUIRED, OPTIONAL = ("x", "y"), ("x_test", "y_test")
 
@@ -22,16 +23,22 @@ def from_arrays(
     y_test: npt.ArrayLike | None = None,
     name: str = "arrays",
     test_fraction: float = 0.2,
+    scale: float | None = None,
+    channels: str | None = None,
+    regression: bool = False,
 ) -> Dataset:
-    """A data set out of arrays, used as they are: scale them to about zero mean and unit variance beforehand.
+    """A data set out of arrays, used as they are: scale them to about zero mean and unit variance beforehand. A
+    `DataWarning` says what was taken in another form (see `validate`).
 
     Args:
         x: (N, features), images (N, height, width, channels), or grey images (N, height, width), which get a channel.
-        y: integer labels (N,), numbered from 0, or float targets (N, n_out).
-        x_test, y_test: the same for the test part.
+        y: labels (N,), integers or words, or float targets (N, n_out). The classes are called as the labels are, and
+            where words or numbers that leave some out are numbered anew, they keep their names.
+        x_test, y_test: the same for the test part, with no labels that the training part lacks.
         name: of the data set.
         test_fraction: without a test part this share of the examples, the same ones every time and every class alike,
             becomes one; between 0 and 1.
+        scale, channels, regression: as for `validate`, for both parts.
 
     Raises:
         TypeError, ValueError: the arrays are not as described (see `validate`) or do not fit together.
@@ -44,57 +51,65 @@ def from_arrays(
     """
     if (x_test is None) != (y_test is None):
         raise ValueError(f"'{name}' has only one of x_test and y_test; give both, or neither to split x and y")
-    train = validate(_with_channel(x, f"x ({name})"), y, name=f"{name}, training")
-    n_classes = _n_classes(train, name)
+    meaning = Meaning(scale, channels, regression)
+    train, known = _read(x, y, f"{name}, training", meaning)
     if x_test is None or y_test is None:
         train, test = split(train, test_fraction)
     else:
-        test = validate(_with_channel(x_test, f"x_test ({name})"), y_test, n_classes, name=f"{name}, test")
-    return Dataset(name, train, test, classes=tuple(str(label) for label in range(n_classes or 0)))
+        alike = replace(meaning, regression=known is None, classes=None if known is None else len(known), quiet=True)
+        test, _ = _read(x_test, y_test, f"{name}, test", alike, known)
+    return Dataset(name, train, test, classes=() if known is None else names_of(known, f"y ({name})"))
 
 
-def from_npz(path: str | os.PathLike[str], test_fraction: float = 0.2) -> Dataset:
+def _read(
+    x: npt.ArrayLike, y: npt.ArrayLike, name: str, meaning: Meaning, known: Array | None = None
+) -> tuple[Examples, Array | None]:
+    """(a part, its labels as they were given: each once, in order; None for targets). known: those of the training
+    part, where this is the test part."""
+    images = as_array(x, f"x ({name})")
+    if images.ndim == 3:
+        images, meaning = images[..., None], replace(meaning, channels="last")
+    inputs, outputs = inputs_and_outputs(images, y, name, meaning)
+    if outputs.dtype.kind == "f":
+        return Examples(inputs, outputs), None
+    if known is not None:
+        return Examples(inputs, renumbered(outputs, known, f"y ({name})")), known
+    numbers, known = meaning.numbered(outputs, f"y ({name})")
+    return Examples(inputs, numbers), known
+
+
+def from_npz(
+    path: str | os.PathLike[str],
+    test_fraction: float = 0.2,
+    scale: float | None = None,
+    channels: str | None = None,
+    regression: bool = False,
+) -> Dataset:
     """A data set out of an npz file with the arrays x and y, and optionally x_test and y_test, as in `from_arrays`.
 
     Args:
         path: of the file; the set is named after it.
-        test_fraction: as for `from_arrays`.
+        test_fraction, scale, channels, regression: as for `from_arrays`.
 
     Raises:
         DataNotFound: there is no such file.
         DataFileError: it is not a readable npz file, holds pickled objects, or holds other arrays than these.
         TypeError, ValueError: as `from_arrays`.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.is_file():
         raise DataNotFound(f"no file '{path}'; expected a .npz with the arrays x and y")
     try:
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, words=True)
     except DataFileError as error:
         raise DataFileError(
-            f"{error}. Write it with np.savez(path, x=..., y=...), from arrays of numbers, not of objects"
+            f"{error}. Write it with np.savez(path, x=..., y=...), from arrays of numbers, not of objects; labels may "
+            "be words, y.astype(str)"
         ) from error
     if not set(REQUIRED) <= arrays.keys() <= {*REQUIRED, *OPTIONAL}:
         raise DataFileError(
-            f"'{path}' holds the arrays {', '.join(sorted(arrays)) or '(none)'}; expected x and y, and optionally "
+            f"'{path}' holds the arrays {listed(sorted(arrays)) or '(none)'}; expected x and y, and optionally "
             "x_test and y_test, and no others"
         )
-    name, x, y = stem(path), arrays["x"], arrays["y"]
-    return from_arrays(x, y, arrays.get("x_test"), arrays.get("y_test"), name=name, test_fraction=test_fraction)
-
-
-def _with_channel(x: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
-    array = as_array(x, what)
-    return array[..., None] if array.ndim == 3 else array
-
-
-def _n_classes(train: Examples, name: str) -> int | None:
-    if train.y.ndim != 1:
-        return None
-    n_classes = int(train.y.max()) + 1
-    if n_classes > len(train):
-        raise ValueError(
-            f"'{name}' has the label {n_classes - 1} but only {len(train)} examples; number the classes from 0 "
-            "without gaps, np.unique(y, return_inverse=True)[1] does it"
-        )
-    return n_classes
+    x, y, x_test, y_test = arrays["x"], arrays["y"], arrays.get("x_test"), arrays.get("y_test")
+    return from_arrays(x, y, x_test, y_test, stem(path), test_fraction, scale, channels, regression)

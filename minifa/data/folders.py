@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files import expanded
 from .base import DataNotFound
 
 
@@ -69,8 +70,8 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         DataNotFound: none is named, and there is no home folder.
     """
-    given = os.fspath(folder) if folder is not None else os.environ.get("MINIFA_DATA", "")
-    return Path(os.path.expanduser(given)) if given else _user_cache() / "minifa"
+    given = folder if folder is not None else os.environ.get("MINIFA_DATA", "")
+    return expanded(given) if given else _user_cache() / "minifa"
 
 
 def folders_searched(source: Source, folder: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:

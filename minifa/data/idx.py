@@ -20,6 +20,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from ..files import expanded
 from .base import DataFileError
 
 UNSIGNED_BYTE = 0x08
@@ -39,7 +40,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
             gzip stream.
         OSError: the file cannot be opened or read.
     """
-    path = Path(path)
+    path = expanded(path)
     with unpacked(path) as (stream, plain_size):
         header_size = 4 + 4 * len(shape)
         _check_header(path, stream.read(header_size), shape)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import io
 import math
+import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,25 +30,32 @@ DAMAGED = (
 )
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(
+    path: Path, opener: Callable[[str, int], int] | None = None, words: bool = False
+) -> dict[str, npt.NDArray[Any]]:
     """Every array of the file by name. Whatever the file says of itself, reading it takes no more memory than twice
     what its bytes can hold, compressed ones at most 1,032 times their number.
+
+    Args:
+        path: of the file.
+        opener: as of Python's ``open``; `minifa.files.plain` for a file that may be a link or a pipe of others.
+        words: whether arrays of text are read as well.
 
     Raises:
         DataFileError: the file, which it names, is damaged or holds what are no numbers.
         OSError: it cannot be opened.
     """
-    with path.open("rb") as stream:
+    with open(path, "rb", opener=opener) as stream:
         try:
             if stream.read(6) == np.lib.format.MAGIC_PREFIX:
                 raise ValueError("it is a single array, not an archive of named ones")
             with zipfile.ZipFile(stream) as archive:
-                return read_members(archive)
+                return read_members(archive, words=words)
         except DAMAGED as error:
             raise DataFileError(f"'{path}' cannot be read as .npz ({error})") from error
 
 
-def read_members(archive: zipfile.ZipFile, but: str = "") -> dict[str, npt.NDArray[Any]]:
+def read_members(archive: zipfile.ZipFile, but: str = "", words: bool = False) -> dict[str, npt.NDArray[Any]]:
     """Every array of an archive by name, without the member called ``but``. Raises ValueError, or one of `DAMAGED`."""
     found: dict[str, npt.NDArray[Any]] = {}
     for member in archive.infolist():
@@ -58,7 +66,7 @@ def read_members(archive: zipfile.ZipFile, but: str = "") -> dict[str, npt.NDArr
             raise ValueError(f"it has the member {member.filename!r}, which is no array, or is there twice")
         with open_member(archive, member) as stream:
             try:
-                found[name] = _read_array(stream, member.file_size)
+                found[name] = _read_array(stream, member.file_size, words)
             except ValueError as error:
                 raise ValueError(f"the array {name!r} {error}") from None
     return found
@@ -73,7 +81,7 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     return archive.open(member)
 
 
-def _read_array(stream: IO[bytes], size: int) -> npt.NDArray[Any]:
+def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
     """The array of an open .npy file of this size. Nothing is allocated before its header has been found to announce
     exactly that."""
     header, length = _read_header(stream)
@@ -82,7 +90,7 @@ def _read_array(stream: IO[bytes], size: int) -> npt.NDArray[Any]:
             pass
         case _:
             raise ValueError("has another header than NumPy writes for an array of numbers, and nothing is unpickled")
-    if kind[1:] not in KINDS:
+    if kind[1:] not in KINDS and not (words and re.fullmatch("[<>|][SU][1-9][0-9]{0,5}", kind)):
         raise ValueError(f"is of type {kind[:20]!r}; expected numbers, and nothing is unpickled")
     if not all(type(n) is int and n > 0 for n in shape) or len(shape) > 32:
         raise ValueError(f"has the shape {str(shape)[:100]}; expected up to 32 sizes from 1 up")

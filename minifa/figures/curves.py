@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .. import experiments, rules
-from ..data import load
 from ..experiments import Result
 from ..layers.base import Weighted
 from ..tables import all_layers, finished_by_rule, layers_with, mean_at_end
@@ -302,7 +301,7 @@ def _starting_layers(result: Result) -> dict[str, Weighted]:
     network its shape cannot be had here."""
     experiment = replace(result.experiment, rule="bp")
     try:
-        net = experiments.build(experiment, load(experiment.data, experiment.data_dir))[0]
+        net = experiments.build(experiment, experiments.load_data(experiment))[0]
     except (OSError, ValueError):
         return {}
     return {layer.name: layer for layer in net.weighted}

@@ -9,11 +9,10 @@ import numpy
 from matplotlib.figure import Figure
 
 from .. import backend, experiments, runs
-from ..data import load
 from ..data.augment import shown
 from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
-from ..files import stem
+from ..files import expanded, plain, stem
 from ..layers.conv import Conv2d
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
@@ -43,13 +42,13 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         DataFileError: a file in it is damaged or of another format.
         ValueError: no run of a comparison was finished.
     """
-    path = Path(folder)
+    path = expanded(folder)
     results = runs.read_results(path)
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)
     figures = _of_history(results, dark)
-    if all(numpy.isfinite(array).all() for array in read_arrays(path / "network.npz").values()):
-        with numpy.errstate(over="ignore", invalid="ignore"):  # of weights on the way to divergence
+    if all(numpy.isfinite(array).all() for array in read_arrays(path / "network.npz", plain).values()):
+        with backend.quiet():  # of weights on the way to divergence
             figures |= _of_network(path, dark)
     return figures
 
@@ -79,7 +78,7 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
 
 def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     net, rule, experiment = runs.open_run(path)
-    data = load(experiment.data, experiment.data_dir)
+    data = experiments.load_data(experiment)
     loss = experiments.build(experiment, data)[2]
     examples = data.train.head(MEASURED_ON)
     x = backend.asarray(shown(examples.x, experiments.augmentation_of(experiment)), net.dtype)

@@ -200,7 +200,22 @@ def small_trainer(trained: bool = False) -> Any:
 
 
 def safetensors_of(kind: str) -> Callable[[Random], bytes]:
-    return lambda random: _kept(kind)
+    return lambda random: _kept(kind) if kind != "narrow" else narrow(_kept("torch"), random)
+
+
+def narrow(good: bytes, random: Random) -> bytes:
+    """The file as a wrapped model has it in bfloat16 or float8: a part of the bits, under longer names."""
+    dtype, width = random.choice((("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1)))
+    length = int.from_bytes(good[:8], "little")
+    header, at, body = json.loads(good[8 : 8 + length]), 0, b""
+    del header["__metadata__"]
+    for entry in header.values():
+        first, last = entry["data_offsets"]
+        values = np.frombuffer(good[8 + length + first : 8 + length + last], np.uint8).reshape(-1, 4)
+        body += (values[:, 4 - width :] & 0x3F).tobytes()  # no exponent is full: all are finite
+        entry["dtype"], entry["data_offsets"], at = dtype, [at, len(body)], len(body)
+    text = json.dumps({f"module.{name}": entry for name, entry in header.items()}).encode()
+    return len(text).to_bytes(8, "little") + text + body
 
 
 def mutate_safetensors(random: Random, good: bytes) -> bytes:
@@ -238,7 +253,8 @@ def mutate_safetensors(random: Random, good: bytes) -> bytes:
 
 
 def safetensors_case(kind: str) -> MakeCase:
-    names = None if kind == "safetensors" else {"conv1": "conv1", "batchnorm1": "batchnorm1", "linear1": "linear1"}
+    own = {"conv1": "conv1", "batchnorm1": "batchnorm1", "linear1": "linear1"}
+    names = None if kind in ("safetensors", "narrow") else own
 
     def load(path: Path) -> Any:
         net = small_net(seed=5)
@@ -378,6 +394,7 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
     ),
     "safetensors": (safetensors_case("safetensors"), 4),
     "safetensors of PyTorch": (safetensors_case("torch"), 2),
+    "safetensors in bfloat16 and float8": (safetensors_case("narrow"), 2),
     "checkpoint": (
         of_file(checkpoint, mutations.ANY, load_checkpoint, (checkpoints.CheckpointError,), whole=True, times=50),
         3,

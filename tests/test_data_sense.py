@@ -1,0 +1,419 @@
+"""What arrays mean is found out, or asked for: in Python, in npz files and on the command line, in the same words."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minifa as mf
+from minifa import cli, experiments, recipes, runs
+from minifa.data import DataWarning, from_arrays, from_npz, notices, validate
+from minifa.experiments import Experiment, run_many
+
+RNG = np.random.default_rng(0)
+N = 60
+Y = np.arange(N) % 3
+FLAT = RNG.standard_normal((N, 4))
+
+
+def images(*shape):
+    return RNG.standard_normal((N, *shape)).astype("f4")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_said(monkeypatch):
+    monkeypatch.setattr(notices, "_said", {})
+    monkeypatch.setattr(notices, "_silent", set())
+
+
+@pytest.fixture(params=["arrays", "npz", "command line"])
+def read(request, tmp_path, monkeypatch, capsys):
+    """Reads a data set; what is said of it is in ``read.said``. A refusal is a ValueError whichever way."""
+    monkeypatch.chdir(tmp_path)
+
+    def read(x, y, x_test=None, y_test=None, **options):
+        read.said = []
+        parts = {"x": x, "y": y, **({} if x_test is None else {"x_test": x_test, "y_test": y_test})}
+        if request.param != "arrays":
+            np.savez("mine.npz", **{name: np.asarray(array) for name, array in parts.items()})
+        if request.param == "command line":
+            return by_command(options)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            data = (
+                from_arrays(**parts, name="mine", **options)
+                if request.param == "arrays"
+                else from_npz("mine.npz", **options)
+            )
+        assert all(one.category is DataWarning and one.filename == __file__ for one in caught)
+        read.said = [str(one.message) for one in caught]
+        return data
+
+    def by_command(options):
+        words = [f"--{key}" if value is True else f"--{key}={value}" for key, value in options.items()]
+        seen = []
+        monkeypatch.setattr(experiments, "fit", lambda experiment, data, trainer: seen.append(data) or 1 / 0)
+        command = [
+            "train",
+            "--data",
+            "mine.npz",
+            "--model",
+            "mlp",
+            "--hidden",
+            "2",
+            "--lr",
+            "0.1",
+            "--out",
+            "run",
+            *words,
+        ]
+        capsys.readouterr()
+        try:
+            code = cli.main(command)
+        except ZeroDivisionError:
+            code = 0
+        except SystemExit:  # of argparse, which prints how it is used before the sentence
+            raise ValueError(capsys.readouterr().err.splitlines()[-1]) from None
+        told = capsys.readouterr().err.splitlines()
+        if code:
+            raise ValueError(told[-1])
+        assert all(line.startswith("minifa train: ") for line in told)
+        read.said = [line.removeprefix("minifa train: ") for line in told]
+        return seen[0]
+
+    read.from_file = request.param != "arrays"
+    return read
+
+
+# Images
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 5, 7)])
+def test_channels_that_are_clearly_in_front_go_behind(read, shape):
+    x = images(*shape)
+    data = read(x, Y, x[:9], Y[:9])
+    np.testing.assert_array_equal(data.test.x, x[:9].transpose(0, 2, 3, 1))
+    assert data.input_shape == (*shape[1:], shape[0])
+    (told,) = read.said
+    assert f"x (mine, training) has shape {x.shape} and became {(N, *shape[1:], shape[0])}" in told
+    assert (
+        "because images have 1 or 3 of them and the other axes are larger than 4" in told and "--channels last" in told
+    )
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 8, 1), (32, 32, 3), (5, 4, 3), (3, 3, 1), (1, 28, 1), (2, 2, 8), (4, 6, 4), (9, 6, 16)]
+)
+def test_channels_that_are_behind_stay_there(read, shape):
+    x = images(*shape)
+    assert read(x, Y).input_shape == shape and read.said == []
+
+
+def test_grey_images_of_three_axes_get_their_channel_behind(read):
+    for shape in ((3, 9), (9, 3), (28, 28)):
+        assert read(images(*shape), Y).input_shape == (*shape, 1) and read.said == []
+        assert read(images(*shape), Y, channels="first").input_shape == (*shape, 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (3, 3, 3), (3, 32, 3), (1, 5, 4), (2, 28, 28), (4, 32, 32), (64, 8, 8)])
+def test_channels_that_may_be_in_front_or_behind_are_asked_for(read, shape):
+    x = images(*shape)
+    with pytest.raises(
+        ValueError, match=r"x \(mine, training\) has shape .* give channels='first' for .*--channels first"
+    ):
+        read(x, Y)
+    assert read(x, Y, channels="last").input_shape == shape and read.said == []
+    data = read(x, Y, channels="first")
+    assert data.input_shape == (*shape[1:], shape[0]) and read.said == []
+
+
+def test_channels_are_of_images_and_first_or_last(read):
+    with pytest.raises(ValueError, match="channels='first' is for images, of four axes"):
+        read(FLAT, Y, channels="first")
+    for call in (from_arrays, validate):
+        with pytest.raises(ValueError, match="channels is 'last', 'first' or None, got 'behind'"):
+            call(FLAT, Y, channels="behind")
+
+
+# Pixels
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int64"])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28), (784,)])
+def test_pixels_that_nobody_scaled_are_refused_until_a_scale_is_given(read, shape, dtype):
+    x = RNG.integers(0, 256, (N, *shape)).astype(dtype)
+    with pytest.raises(
+        ValueError, match=r"holds values up to 255, as pixels .* give scale=1/255 \(--scale 1/255; in a rec"
+    ):
+        read(x, Y)
+    data = read(x, Y, x[:9], Y[:9], scale=1 / 255)
+    np.testing.assert_array_equal(data.test.x.reshape(9, -1), x[:9].reshape(9, -1).astype("f4") * np.float32(1 / 255))
+    assert data.train.x.max() <= 1 and data.train.x.dtype == np.float32
+    assert read(x, Y, scale=1).train.x.max() == 255
+
+
+def test_pixels_of_other_depths_and_between_whole_numbers_are_pixels_too():
+    x = RNG.integers(0, 65536, (N, 8, 8, 1)).astype("uint16")
+    with pytest.raises(ValueError, match=r"give scale=1/65535 \("):
+        from_arrays(x, Y)
+    with pytest.raises(ValueError, match=r"give scale=1/255 \("):
+        from_arrays(x[..., 0] / 257.0, Y)  # as after a resizing
+    with pytest.raises(ValueError, match=r"give scale=1/1000000 \("):
+        from_arrays(np.full((N, 8, 8, 1), 1e6), Y)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        RNG.integers(0, 17, (N, 8, 8, 1)),  # the digits before they are scaled: small enough to learn from
+        RNG.integers(0, 256, (N, 10)),  # a table of whole numbers
+        RNG.uniform(0, 255, (N, 100)),  # a table of numbers
+        RNG.integers(-128, 128, (N, 8, 8, 1)),
+        RNG.integers(0, 2, (N, 8, 8, 1)).astype("uint8"),
+        RNG.integers(0, 1000, (N, 100)),
+    ],
+    ids=["0..16", "few features", "no whole numbers", "signed", "black and white", "larger numbers"],
+)
+def test_other_numbers_are_not_taken_for_pixels(x):
+    assert len(from_arrays(x, Y).train) == 48
+
+
+def test_a_scale_is_a_number_up_to_one(read):
+    for wrong in (255, 0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="scale"):
+            read(FLAT, Y, scale=wrong)
+    with pytest.raises(TypeError, match="scale is a number, got '1/255'"):
+        from_arrays(FLAT, Y, scale="1/255")
+
+
+# Labels
+
+
+def test_a_column_of_labels_becomes_a_row(read):
+    for y in (Y[:, None], Y[:, None].astype("f4"), Y[:, None].astype("u1")):
+        data = read(FLAT, y, FLAT[:2], y[:2])
+        assert data.classes == ("0", "1", "2") and data.train.y.dtype == np.int64
+        np.testing.assert_array_equal(data.train.y, Y)
+        np.testing.assert_array_equal(data.test.y, [0, 1])
+        (told,) = read.said
+        assert "y (mine, training) is a column of whole numbers, (60, 1), and was taken as class labels" in told
+
+
+def test_a_column_of_targets_stays_one(read):
+    counts = np.arange(N)[:, None]
+    for y in (FLAT[:, :1], counts.astype(float), Y[:, None] - 1.0, np.ones((N, 1))):
+        assert read(FLAT, y).classes == () and read.said == []
+    for y in (Y, Y[:, None], Y[:, None].astype(float), Y.astype(float), counts, np.eye(3)[Y], np.eye(3, dtype=int)[Y]):
+        data = read(FLAT, y, regression=True)
+        assert data.classes == () and data.train.y.shape == (48, 3 if y.shape[-1] == 3 else 1) and read.said == []
+        data = read(FLAT, y, FLAT[:6], y[:6], regression=True)
+        np.testing.assert_array_equal(data.train.y.ravel(), y.ravel())
+
+
+@pytest.mark.parametrize("kind", ["U", "S", "O", "list"])
+def test_words_are_classes_of_their_names(read, kind):
+    words = np.array(["dog", "bird", "cat"])[Y]
+    y = words.tolist() if kind == "list" else words.astype(kind)
+    if kind == "O" and read.from_file:
+        y = words  # objects are not unpickled
+    for given in (y, np.asarray(y)[:, None]):
+        data = read(FLAT, given, FLAT[:2], given[:2])
+        assert data.classes == ("bird", "cat", "dog")
+        assert [data.classes[i] for i in data.train.y] == words.tolist() and data.test.y.tolist() == [2, 0]
+        (told,) = read.said
+        assert "holds words for labels: bird, cat, dog became 0, 1, 2, and the classes are called as they were" in told
+
+
+@pytest.mark.parametrize("labels", [(0, 7, 14), (1, 2, 3), (0, 1, 3), (5, 10**12)])
+def test_labels_that_leave_numbers_out_are_numbered_anew_and_keep_their_names(read, labels):
+    y = np.array(labels)[np.arange(N) % len(labels)]
+    for given in (y, y.astype("f8")[:, None]):
+        data = read(FLAT, given, FLAT[:2], given[:2])
+        assert data.classes == tuple(map(str, labels)) and data.test.y.tolist() == [0, 1]
+        np.testing.assert_array_equal(data.train.y, np.arange(N) % len(labels))
+        names, numbers = ", ".join(map(str, labels)), ", ".join(map(str, range(len(labels))))
+        assert any(
+            f"labels up to {labels[-1]} and leaves some out: {names} became {numbers}" in one for one in read.said
+        )
+        assert len(read.said) == given.ndim
+
+
+@pytest.mark.parametrize("y", [np.zeros(N, int), np.full(N, 3), np.full(N, "cat"), np.zeros((N, 1), int)])
+def test_a_single_class_is_refused(read, y):
+    with pytest.raises(ValueError, match=r"holds a single class, \w+, in all 60 examples.*np.unique\(y, return_counts"):
+        read(FLAT, y)
+
+
+def test_one_hot_rows_are_refused(read):
+    for y in (np.eye(3)[Y], np.eye(3, dtype="f4")[Y]):
+        with pytest.raises(ValueError, match=r"one-hot rows, \(60, 3\): give the class numbers, y.argmax\(axis=1\)"):
+            read(FLAT, y)
+    with pytest.raises(ValueError, match=r"y.argmax\(axis=1\) for one-hot rows"):
+        read(FLAT, np.eye(3, dtype=int)[Y])
+    for y in (np.eye(3)[Y] * 2, 1 - np.eye(3)[Y], np.eye(3)[Y] - 0.5):
+        assert read(FLAT, y).n_out == 3
+
+
+@pytest.mark.parametrize(
+    ("y", "y_test", "told"),
+    [
+        (Y * 7, [0, 5], r"y \(mine, test\) holds the labels 5; expected 0, 7, 14, as in training"),
+        (Y, [0, 3], r"y \(mine, test\) holds labels from 0 to 3; expected 0..2, as in training"),
+        (np.array(["a", "b"])[Y % 2], ["a", "c"], "holds the labels c; expected a, b, as in training"),
+        (np.array(["0", "1"])[Y % 2], [0, 1], "holds int64 for labels, the training part <U1; give the same kind"),
+        (Y, ["a", "b"], "for labels, the training part int64; give the same kind"),
+        (np.arange(N) * 2, None, r"60 different labels in 60 examples, 0, 2, 4 and 57 more: give regression=True"),
+        (np.arange(N).astype(str), None, r"60 different labels in 60 examples"),
+        (Y - 1, None, r"labels from -1 to 1; expected 0 upwards. Number the classes from 0, np.unique\(y, return_inv"),
+        (np.array(["a", "\x1b[2J"])[Y % 2], None, r"the label '\\x1b\[2J': a label has up to 100 characters"),
+        (np.array(["a", "b" * 101])[Y % 2], None, "a label has up to 100 characters that can be shown"),
+        (np.array([["a", "b"]] * N), None, r"holds words of shape \(60, 2\); labels are one-dimensional"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused(read, y, y_test, told):
+    with pytest.raises(ValueError, match=told):
+        read(FLAT, y, *(() if y_test is None else (FLAT[:2], np.array(y_test))))
+
+
+def test_few_examples_may_have_a_class_each():
+    with pytest.warns(DataWarning, match="0, 500000000, 1000000000 became 0, 1, 2"):
+        assert from_arrays(FLAT[:3], Y[:3] * 500_000_000, FLAT[:3], Y[:3] * 500_000_000).n_out == 3
+
+
+# Of one part alone
+
+
+def test_validate_has_the_same_sense():
+    with pytest.warns(DataWarning, match="channels"):
+        assert validate(images(3, 9, 9), Y).x.shape == (N, 9, 9, 3)
+    with pytest.warns(DataWarning, match="0, 7, 14 became 0, 1, 2"):
+        np.testing.assert_array_equal(validate(FLAT, Y * 7).y, Y)
+    with pytest.warns(DataWarning, match="column of whole numbers"):
+        np.testing.assert_array_equal(validate(FLAT, Y[:, None]).y, Y)
+    with pytest.warns(DataWarning, match="words for labels"):
+        np.testing.assert_array_equal(validate(FLAT, np.array(["a", "b", "c"])[Y]).y, Y)
+    with pytest.raises(ValueError, match="scale=1/255"):
+        validate(np.full((N, 8, 8, 1), 255, "u1"), Y)
+    for wrong, told in ((np.eye(3)[Y], "one-hot"), (np.zeros(N, int), "a single class")):
+        with pytest.raises(ValueError, match=told):
+            validate(FLAT, wrong)
+
+
+def test_a_number_of_classes_keeps_the_numbers():
+    np.testing.assert_array_equal(validate(FLAT, Y * 7, n_classes=15).y, Y * 7)
+    np.testing.assert_array_equal(validate(FLAT, np.zeros(N, int), n_classes=2).y, np.zeros(N))
+    with pytest.warns(DataWarning, match="column of whole numbers"):
+        np.testing.assert_array_equal(validate(FLAT, np.ones((N, 1)), n_classes=2).y, np.ones(N))
+    with (
+        pytest.warns(DataWarning, match="words"),
+        pytest.raises(ValueError, match="3 different words; expected the names of 4"),
+    ):
+        validate(FLAT, np.array(["a", "b", "c"])[Y], n_classes=4)
+    with pytest.raises(ValueError, match="cannot hold both labels of 3 classes and regression targets"):
+        validate(FLAT, Y, n_classes=3, regression=True)
+    for wrong in (float("nan"), "3", 2.5):
+        with pytest.raises(TypeError, match="n_classes is a whole number"):
+            validate(FLAT, Y, n_classes=wrong)
+
+
+# Where it is said
+
+
+def test_a_warning_comes_once_from_the_line_that_gave_the_data():
+    with pytest.warns(DataWarning) as caught:
+        from_arrays(images(3, 9, 9), np.array(["a", "b", "c"])[Y][:, None])
+    assert len(caught) == 2 and {one.filename for one in caught} == {__file__}
+
+
+def test_what_moves_a_cursor_is_not_said():
+    with pytest.warns(DataWarning, match=r"\?\[2J, training"):
+        from_arrays(FLAT, Y + 1, name="\x1b[2J")
+
+
+EXPERIMENT = Experiment(data="mine.npz", model="mlp", model_options={"hidden": (2,)}, lr=0.1, epochs=1, alignment=False)
+
+
+def test_named_sets_need_nothing():
+    for options in ({"scale": 0.5}, {"channels": "last"}, {"regression": True}):
+        with pytest.raises(ValueError, match="'digits' comes as it is trained on"):
+            mf.data.load("digits", **options)
+    assert mf.data.load("digits", scale=None, regression=False).n_out == 10
+    with pytest.raises(ValueError, match="unknown option of data 'scael': did you mean scale"):
+        experiments.run(Experiment(data="xor", model="tiny", data_options={"scael": 1}))
+
+
+def test_a_command_says_it_once_however_many_processes_read_the_data(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_draw", lambda *_: None)
+    np.savez("mine.npz", x=FLAT, y=Y + 1)
+    setting = [
+        "--data",
+        "mine.npz",
+        "--model",
+        "mlp",
+        "--hidden",
+        "2",
+        "--epochs",
+        "1",
+        "--rules",
+        "bp,fa",
+        "--seeds",
+        "1",
+    ]
+    for jobs in ("2", "1"):
+        assert cli.main(["compare", *setting, "--jobs", jobs, "--out", f"compared{jobs}"]) == 0
+        assert capfd.readouterr().err.count("1, 2, 3 became 0, 1, 2") == 1
+    toml = '[data]\nname = "mine.npz"\n[model]\nname = "mlp"\nhidden = [2]\n[training]\nepochs = 1\n'
+    Path("swept.toml").write_text(toml + '[over]\nrule = ["bp", "fa"]\n', encoding="utf-8")
+    assert cli.main(["sweep", "swept.toml", "--jobs", "2"]) == 0
+    assert capfd.readouterr().err.count("1, 2, 3 became 0, 1, 2") == 1
+
+
+def test_what_was_not_said_here_is_said_by_the_processes_that_read_it(tmp_path, capfd):
+    np.savez(tmp_path / "mine.npz", x=FLAT, y=Y + 1)
+    base = [Experiment(**{**EXPERIMENT.said(), "data": str(tmp_path / "mine.npz"), "seed": seed}) for seed in range(2)]
+    assert [one.error for one in run_many(base, 2)] == [None, None]
+    assert capfd.readouterr().err.count("DataWarning: y (mine, training) holds") in (1, 2)
+
+
+# Kept with the experiment
+
+
+def test_what_was_said_of_the_data_is_kept_with_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x = RNG.integers(0, 256, (N, 4, 4, 3)).astype("u1")
+    np.savez("mine.npz", x=x.transpose(0, 3, 1, 2), y=Y)
+    setting = ["--data", "mine.npz", "--model", "mlp", "--hidden", "2", "--lr", "0.1"]
+    assert (
+        cli.main(["train", *setting, "--scale", "1/255", "--channels", "first", "--epochs", "1", "--out", "run"]) == 0
+    )
+    assert runs.read_experiment("run").data_options == {"scale": 1 / 255, "channels": "first"}
+    assert runs.open_run("run")[0].input_shape == (4, 4, 3)
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    assert cli.main(["train", "--resume", "run", "--scale", "1/256"]) == 2
+    assert "--scale" in capsys.readouterr().err
+    assert "data_options" not in Experiment().as_config()
+
+
+def test_recipes_say_it_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", x=RNG.integers(0, 256, (N, 3, 4, 4)).astype("u1"), y=Y)
+    text = '[data]\nname = "mine.npz"\nscale = "1/255"\nchannels = "first"\n[model]\nname = "mlp"\n'
+    recipe = recipes.parse(text)
+    assert recipe.experiment.data_options == {"scale": 1 / 255, "channels": "first"}
+    ((data,),) = [recipes.check([recipe.experiment], "the recipe").values()]
+    assert data.input_shape == (4, 4, 3)
+    assert recipes.parse(text, ["data.scale=0.5"]).experiment.data_options["scale"] == 0.5
+    with pytest.raises(recipes.RecipeError) as refused:
+        recipes.parse(text, ["data.scale=255", "data.channels=behind", "data.regression=1"])
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
+        "data.scale",
+        "data.channels",
+        "data.regression",
+    ]
+    with pytest.raises(recipes.RecipeError, match="give scale=1/255"):
+        recipes.check([recipes.parse(text.replace('scale = "1/255"\n', "")).experiment], "the recipe")
