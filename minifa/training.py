@@ -43,8 +43,10 @@ Row = dict[str, Any]
 SOME = 256  # examples from whose targets the scale of the loss is taken
 LARGEST_COUNT = 1 << 53  # of epochs or examples; none comes near it
 LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
-NUMBERS = ("lr", "seconds", "images_per_second", "diverged")  # of a row, with
-NUMBERS += tuple(f"{part}_{what}" for part in ("train", "validation") for what in ("loss", "accuracy"))
+NUMBERS = (  # of a row
+    *("lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("seconds", "images_per_second", "diverged"),
+)
 
 
 class History(list[Row]):
