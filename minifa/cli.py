@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -49,6 +50,7 @@ from .options import (
     how_often,
     label,
     make_experiment,
+    number,
     possible_rules,
     seeds,
     split_rules,
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    arguments = _joined(arguments)
     for stream in (sys.stdout, sys.stderr):  # a terminal or locale that cannot show ± or ° must not end a run
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -99,6 +102,18 @@ def _run(arguments: Sequence[str]) -> int:
         said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
         tell(f"minifa {options.command}: {said}")
         return WRONG_USE if isinstance(error, ValueError) else FAILED
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """``--lr -1e-3`` as ``--lr=-1e-3``: argparse takes what begins with a minus for an option, if it is not as plain a
+    number as -1."""
+    found: list[str] = []
+    for one in arguments:
+        if found and re.match(r"-(\.?\d|inf|nan)", one) and re.fullmatch(r"--[a-z][a-z-]*", found[-1]):
+            found[-1] += f"={one}"
+        else:
+            found.append(one)
+    return found
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -162,7 +177,7 @@ def _describe_train(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--validation",
-        type=float,
+        type=number,
         default=0.0,
         help="share of the training set that is held out and measured instead of the test set (default: none)",
     )

@@ -45,6 +45,21 @@ def count(least: int, most: int = LARGEST) -> Callable[[str], int]:
 at_least_one, from_zero, seeds = count(1), count(0), count(1, MOST_SEEDS)
 
 
+def number(text: str) -> float:
+    """What reads an option that is a number; its owner knows from where to where."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text[:20]}") from None
+
+
+def seed(text: str) -> int:
+    """What reads the option --seed, which may have as many digits as anybody likes."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text[:20]}")
+    return int(text)
+
+
 def widths(text: str) -> tuple[int, ...]:
     return tuple(at_least_one(part.strip()) for part in text.split(","))
 
@@ -179,17 +194,17 @@ def add_update(
     """What a weight update is. lr: what --help says of the default."""
     how = command.add_argument_group("how it is trained")
     how.add_argument("--batch-size", type=at_least_one, default=batch_size, help="examples per weight update")
-    how.add_argument("--lr", type=float, help=f"learning rate (default: {lr})")
+    how.add_argument("--lr", type=number, help=f"learning rate (default: {lr})")
     how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
-    how.add_argument("--momentum", type=float, help="of sgd and rmsprop (default: 0.9 for sgd in training)")
+    how.add_argument("--momentum", type=number, help="of sgd and rmsprop (default: 0.9 for sgd in training)")
     how.add_argument("--nesterov", action="store_true", help="of sgd")
-    how.add_argument("--clip-norm", type=float, help="largest joint norm of the gradients")
+    how.add_argument("--clip-norm", type=number, help="largest joint norm of the gradients")
     how.add_argument("--manhattan", action="store_true", help="move by the sign of the batch's gradient")
     how.add_argument("--constrain-weights", action="store_true", help="keep every W at the norm it starts with")
     how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
-    how.add_argument("--weight-decay", type=float, help="default: what the rule asks for (0 for most)")
+    how.add_argument("--weight-decay", type=number, help="default: what the rule asks for (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
-    how.add_argument("--seed", type=int, default=0, help="the first seed")
+    how.add_argument("--seed", type=seed, default=0, help="the first seed")
     return how
 
 
