@@ -35,6 +35,11 @@ The examples take it for granted that minifa was imported as ``mf`` and NumPy as
 import importlib
 from types import ModuleType
 
+from . import starting
+
+starting.begin()  # before the imports that take their time
+
+# ruff: noqa: E402
 from . import data, metrics, models, optim, rules, schedules, weights
 from .backend import asarray, to_host, use, using
 from .layers import (

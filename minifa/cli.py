@@ -26,6 +26,7 @@ from . import (
     recipes,
     rules,
     runs,
+    starting,
     tables,
     threads,
     tuning,
@@ -85,6 +86,7 @@ def _run(arguments: Sequence[str]) -> int:
         options.parser.error("unrecognized arguments: " + " ".join(rest))
     options.arguments = arguments
     try:
+        starting.done()
         with interrupts.terminating(), notices.on_stderr(f"minifa {options.command}"):
             backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
             return options.run(options)
