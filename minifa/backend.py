@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import numpy
 
+from .text import install
 from .threads import pool as _pool
 
 T = TypeVar("T")
@@ -154,7 +155,7 @@ def _load_cupy() -> Any:
     except ImportError as error:
         raise BackendError(
             "the backend 'cupy' needs the package CuPy, which cannot be imported here "
-            f"({error}): pip install 'minifa[cuda13]', or 'minifa[cuda12]' for an older CUDA driver"
+            f"({error}): {install('cuda13')}, or [cuda12] for an older CUDA driver"
         ) from error
     if not cupy.is_available():
         raise BackendError(_why_no_device(cupy))

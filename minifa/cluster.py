@@ -1,6 +1,6 @@
 """A sweep's runs on a Dask cluster: its scheduler hands them to its workers, and to others where a worker is lost.
 
-On one machine, with ``pip install "minifa[cluster]"``:
+On one machine, with ``pip install ".[cluster]"`` in the folder of minifa's source:
 
     minifa sweep SWEEP.toml --dask local --jobs 8
 
@@ -54,6 +54,7 @@ import numpy
 
 from . import backend, runs
 from .data import notices
+from .text import install
 from .threads import available_cores
 
 Task = TypeVar("Task")
@@ -61,7 +62,7 @@ Answer = TypeVar("Answer")
 
 LOCAL = "local"
 SECONDS_TO_CONNECT = 10
-MISSING = 'a Dask cluster needs the package distributed: pip install "minifa[cluster]"'
+MISSING = f"a Dask cluster needs the package distributed: {install('cluster')}"
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
 _one_at_a_time = threading.Lock()  # the number of threads is the process's, not that of a thread of its worker
 

@@ -23,6 +23,7 @@ from typing import Any
 from .data.base import DataFileError
 from .files import append, expanded, free_name, read_bytes, write_whole
 from .runs import environment, version
+from .text import install
 from .training import Callback, History, Row, Trainer
 
 
@@ -174,7 +175,7 @@ def find_writer() -> Any:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            "event files for TensorBoard need the package tensorboardX: pip install 'minifa[tensorboard]'"
+            f"event files for TensorBoard need the package tensorboardX: {install('tensorboard')}"
         ) from error
     return SummaryWriter
 

@@ -22,6 +22,7 @@ import numpy
 from .backend import numbers_of
 from .data.base import DataFileError
 from .files import expanded
+from .text import install
 
 Host = numpy.ndarray
 
@@ -58,7 +59,7 @@ def package() -> ModuleType:
     try:
         import safetensors.numpy  # here, so that minifa does without it
     except ImportError as error:
-        raise ImportError('safetensors files need a package: pip install "minifa[safetensors]"') from error
+        raise ImportError(f"safetensors files need a package: {install('safetensors')}") from error
     return safetensors
 
 

@@ -97,3 +97,13 @@ def one_line(text: str, longest: int | None = None) -> str:
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if longest is None or len(line) <= longest else line[: longest - 3] + "..."
+
+
+def install(extra: str) -> str:
+    """How to get what an extra of minifa's needs. It is not on PyPI: pip finds it in its source.
+
+    >>> from minifa.text import install
+    >>> print(install("cluster"))
+    pip install ".[cluster]" in the folder of minifa's source
+    """
+    return f'pip install ".[{extra}]" in the folder of minifa\'s source'

@@ -10,7 +10,8 @@
 PyTorch flattens an image channel by channel, minifa pixel by pixel. What stands behind a `Flatten` therefore has its
 inputs in another order, and they are put into the right one.
 
-Reading and writing files needs the package safetensors (``pip install "minifa[safetensors]"``); the rest does not.
+Reading and writing files needs the package safetensors (``pip install ".[safetensors]"`` in the folder of minifa's
+source); the rest does not.
 """
 
 from __future__ import annotations

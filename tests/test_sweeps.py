@@ -638,7 +638,7 @@ def test_where_a_cluster_is_must_be_said(capsys):
 def test_without_dask_the_sentence_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert sweep(write(GRID), "--dask", "local") == 1
-    assert 'pip install "minifa[cluster]"' in capsys.readouterr().err
+    assert 'pip install ".[cluster]"' in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours

@@ -228,7 +228,7 @@ def test_tutorials_are_found_by_number(pair, capsys):
 def test_what_is_needed_is_named(pair, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nbclient", None)
     assert build.main([], pair[0].parent) == 2
-    assert 'pip install "minifa[tutorials]"' in capsys.readouterr().err
+    assert 'pip install ".[tutorials]"' in capsys.readouterr().err
 
 
 def test_a_failing_solution_fails_the_build_and_is_named(pair):

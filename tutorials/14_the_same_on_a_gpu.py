@@ -8,7 +8,7 @@
 #
 # **Honesty first.** The outputs kept here were made on a CPU, and minifa has not been run on a real GPU yet: its CuPy
 # path is tested on a strict stand-in that refuses what CuPy would refuse, which proves no number and no speed. If you
-# have an NVIDIA GPU and `pip install "minifa[cuda13]"` (or `cuda12`), the cell below finds it, and you see what
+# have an NVIDIA GPU and `pip install ".[cuda13]"` (or `cuda12`), the cell below finds it, and you see what
 # nobody has.
 
 # %%

@@ -7,7 +7,7 @@
 People edit the scripts (cells begin with ``# %%`` or ``# %% [markdown]``); nobody edits a notebook. Each runs in a
 clean kernel of this Python, in an empty folder, with this checkout's minifa. After its last cell the code in its
 folded solutions runs in the same kernel, where the reader would try it; what that prints is not kept. Needs
-``pip install "minifa[tutorials]"``. Exit status: 0 all well, 1 a notebook failed, 2 nothing could be tried.
+``pip install ".[tutorials]"``. Exit status: 0 all well, 1 a notebook failed, 2 nothing could be tried.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
         import nbclient  # noqa: F401
         from tqdm import tqdm
     except ImportError as error:
-        print(f'build.py: {error}; pip install "minifa[tutorials]"', file=sys.stderr)
+        print(f'build.py: {error}; pip install ".[tutorials]"', file=sys.stderr)
         return 2
 
     steps = re.compile(r"^# %%$|<summary>Solution", re.M)
