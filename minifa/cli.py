@@ -190,7 +190,8 @@ def _describe_train(command: argparse.ArgumentParser) -> None:
     kept.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with the run in this folder, with the experiment that it holds; --epochs may be more",
+        help="go on with the run in this folder, with the experiment that it holds; --epochs may be more, and --data "
+        "say where its file is now",
     )
     kept.add_argument(
         "--previous", action="store_true", help="with --resume: from the checkpoint before the last, if that is damaged"
@@ -218,7 +219,7 @@ def _train(options: argparse.Namespace) -> int:
         experiment = _experiment_of_recipe(options)
     else:
         experiment = make_experiment(options, options.rule)
-    dataset = experiments.load_data(experiment)
+    dataset = _load(experiment, resumed=bool(options.resume))
     experiments.parts(experiment, dataset)  # what cannot be held out is told before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
     print(trainer.net.summary(trainer.rule))
@@ -228,6 +229,15 @@ def _train(options: argparse.Namespace) -> int:
     folder = expanded(options.resume) if options.resume else runs.new_folder(options.out or name, config)
     with runs.locked(folder):
         return _train_in(folder, experiment, dataset, trainer, options)
+
+
+def _load(experiment: Experiment, resumed: bool) -> data.Dataset:
+    try:
+        return experiments.load_data(experiment)
+    except data.DataNotFound as error:
+        if resumed and data.is_file(experiment.data):
+            raise data.DataNotFound(f"{error}; --data FILE says where it is now") from error
+        raise
 
 
 def _train_in(
@@ -273,13 +283,15 @@ def _kept_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the folder to go on with. Raises ValueError where other options say otherwise."""
     kept = runs.read_experiment(options.resume)
     given = _given(options.arguments) - KEPT
-    wrong = contradictions(given - WHERE - {"epochs"}, options, kept)
+    elsewhere = "data" in given and data.is_file(options.data) and data.is_file(kept.data)  # the same, as must show
+    wrong = contradictions(given - WHERE - ({"epochs", "data"} if elsewhere else {"epochs"}), options, kept)
     epochs = options.epochs if "epochs" in given else kept.epochs
     if epochs < kept.epochs:
         wrong.append(f"--epochs {epochs} (kept: {kept.epochs}, and only more may be asked for)")
     if wrong:
         raise ValueError(f"{options.resume} is gone on with as it was begun; leave out {', '.join(wrong)}")
-    return replace(kept, epochs=epochs, data_dir=options.data_dir or kept.data_dir)
+    name = options.data if elsewhere else kept.data
+    return replace(kept, epochs=epochs, data=name, data_dir=options.data_dir or kept.data_dir)
 
 
 def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:

@@ -18,6 +18,7 @@ from . import data as data_sets
 from . import rules, schedules, weights, workers
 from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
+from .files import expanded
 from .losses import LOSSES, Loss
 from .models import MODELS
 from .network import Network
@@ -139,6 +140,30 @@ class Experiment:
     def as_config(self) -> dict[str, Any]:
         """A dictionary that JSON can hold, with the learning rate and weight decay in force."""
         return {**self.said(), "lr": self.rate(), "weight_decay": self.decay()}
+
+
+def files_of(described: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of a described experiment that are paths of files and folders, with these.
+
+    >>> from minifa.experiments import files_of
+    >>> files_of({"data": "xor", "weights": "w.safetensors", "lr": 0.1}), files_of({"data": "mine.npz"})
+    ({'weights': 'w.safetensors'}, {'data': 'mine.npz'})
+    """
+    words = {key: one for key in ("data", "data_dir", "weights") if isinstance(one := described.get(key), str)}
+    return {key: one for key, one in words.items() if key != "data" or data_sets.is_file(one)}
+
+
+def with_whole_paths(experiment: Experiment) -> Experiment:
+    """The experiment with the paths of its files from the root, for a process that works in another folder."""
+    whole: dict[str, Any] = {key: str(expanded(path).absolute()) for key, path in files_of(vars(experiment)).items()}
+    return replace(experiment, **whole)
+
+
+def renamed(by_file: Mapping[str, str], before: Experiment, now: Experiment) -> dict[str, str]:
+    """What is kept by the files of one experiment, by those of another that reads the same ones."""
+    old, new = (files_of(vars(one)) for one in (before, now))
+    names = {old[key]: new[key] for key in old}
+    return {names.get(name, name): value for name, value in by_file.items()}
 
 
 @dataclass(frozen=True)

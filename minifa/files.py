@@ -161,6 +161,14 @@ def as_bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same place, which need not be there."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
 def stem(path: str | os.PathLike[str]) -> str:
     """The name of a file without its ending, to be shown: what the locale could not read, by UTF-8.
 

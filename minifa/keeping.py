@@ -21,6 +21,7 @@ new
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -32,7 +33,7 @@ from typing import Any
 
 from . import backend, checkpoints, experiments, files, interrupts, logs, runs
 from .checkpoints import Checkpoint, CheckpointError, SaveCheckpoints
-from .data import load
+from .data import is_file, load
 from .data.base import DataFileError, Dataset
 from .experiments import Experiment
 from .files import expanded, make_folder, read_bytes, refuse_link, write_whole
@@ -265,13 +266,14 @@ def go_on(
     place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
     if place is None:
         return None
-    checkpoint = checkpoints.read(place)
-    differ = differences(checkpoint.experiment, experiment)
+    checkpoint, kept = checkpoints.read(place), kept_in(folder)
+    settings, known = _by_its_names(checkpoint.experiment, kept, experiment, folder)
+    differ = differences(settings, experiment)
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = experiments.parts(experiment, data)[0], checkpoint.training.get("layout")
-    here, kept = layout(train, experiment.batch_size), kept_in(folder)
-    changed = other_contents(kept.contents, contents(experiment, data)) if kept and kept.contents else []
+    here = layout(train, experiment.batch_size)
+    changed = other_contents(known, contents(experiment, data)) if known else []
     if there != here or changed:
         now = "; ".join(changed) or describe_layout(here)
         raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {now}")
@@ -283,6 +285,24 @@ def go_on(
         )
     checkpoints.restore(checkpoint, trainer)
     return checkpoint
+
+
+def _by_its_names(
+    settings: Mapping[str, Any], kept: Kept | None, experiment: Experiment, folder: str | Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """(A checkpoint's settings, the contents that were kept), by the names that the experiment has for its files: what
+    is in a file counts, and not where it lies now."""
+    found, known = dict(settings), dict(kept.contents if kept else {})
+    with contextlib.suppress(TypeError):  # of another minifa: it differs in any case
+        found = runs.from_here(Experiment(**settings), folder).as_config()
+    for key, name in experiments.files_of(vars(experiment)).items():
+        names = {str(one.get(key)) for one in (settings, kept.experiment if kept else {})}
+        compared = [one for one in names if one in known]
+        for one in compared:
+            known[name] = known.pop(one)
+        if compared or (key == "data" and is_file(str(settings.get(key)))):  # by what was kept, or by their layout
+            found[key] = name
+    return found, known
 
 
 def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
@@ -410,7 +430,7 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
     """
     checkpoint = checkpoints.read(path)
     try:
-        experiment = Experiment(**checkpoint.experiment)
+        experiment = runs.from_here(Experiment(**checkpoint.experiment), expanded(path).parent)
     except TypeError as error:
         raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
     if not checkpoint.experiment:

@@ -1,6 +1,6 @@
 """A run folder: what was asked for, what was measured, and the network as it ended.
 
-    config.json     the experiment, with versions and machine
+    config.json     the experiment, with versions and machine, and the way to its files
     history.csv     a row per epoch, and log.jsonl, a line per event (see `minifa.logs`)
     last.ckpt       where training stands, with last.ckpt.previous and best.ckpt (see `minifa.checkpoints`)
     network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
@@ -31,7 +31,7 @@ import numpy
 from . import backend, experiments, locks
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
-from .files import expanded, move_into_place, plain, read_bytes, write_whole
+from .files import expanded, is_same, move_into_place, plain, read_bytes, write_whole
 from .network import Network
 from .rules.base import Rule
 from .training import History, Row
@@ -183,10 +183,60 @@ def save(folder: str | Path, experiment: experiments.Experiment, history: Histor
 
 
 def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
-    """config.json with the format's number beside what is given, and this environment where none is."""
-    whole = {"format": FORMAT, "environment": environment(), **config}
+    """config.json with the format's number and the way to the experiment's files beside what is given, and this
+    environment where none is."""
+    described = [*config.get("experiments", []), config.get("experiment", {})][0]
+    ways = _ways(expanded(folder), described)
+    whole = {"format": FORMAT, **({"files": ways} if ways else {}), "environment": environment(), **config}
     text = json.dumps(whole, indent=2, ensure_ascii=False)
     write_whole(expanded(folder) / "config.json", text + "\n")
+
+
+def _ways(folder: Path, described: Mapping[str, Any]) -> dict[str, str]:
+    """From the run's folder to the experiment's files, which may be described from where the run was started: a way
+    stays where both are moved together, and where a command is given from another folder."""
+    return {key: _way(expanded(path), folder) for key, path in experiments.files_of(described).items()}
+
+
+def _way(path: Path, start: Path) -> str:
+    try:
+        return os.path.relpath(path.absolute(), start.resolve())
+    except ValueError:  # on another drive of Windows
+        return str(path.absolute())
+
+
+def from_here(experiment: experiments.Experiment, folder: str | Path) -> experiments.Experiment:
+    """An experiment that was kept in a run's folder, with the paths of its files as they lead to them from the working
+    folder. A file that is found nowhere keeps its path.
+
+    Args:
+        experiment: as it was described where the run was started.
+        folder: of the run.
+    """
+    try:
+        config = json.loads(read_bytes(expanded(folder) / "config.json").decode())
+    except (OSError, ValueError, RecursionError):
+        config = {}
+    return _along(_kept_ways(config), experiment, expanded(folder).resolve())
+
+
+def _kept_ways(config: Any) -> dict[str, Any]:
+    ways = config.get("files") if isinstance(config, dict) else None
+    return ways if isinstance(ways, dict) else {}
+
+
+def _along(ways: Mapping[str, Any], experiment: experiments.Experiment, path: Path) -> experiments.Experiment:
+    found: dict[str, Any] = {}
+    for key, written in experiments.files_of(vars(experiment)).items():
+        here = expanded(written)
+        if key in ways:
+            places = [path / str(ways[key]), here]
+        else:  # a run from before the ways were written down: most were started in a folder above theirs
+            places = [here, *(above / here for above in path.parents)]
+        place = next((one for one in places if os.path.exists(one)), here)
+        if not is_same(place, here):
+            found[key] = _way(place, Path())
+    return replace(experiment, **found)
 
 
 @contextlib.contextmanager
@@ -286,7 +336,8 @@ def _read_experiments(path: Path) -> list[experiments.Experiment]:
     try:
         config = json.loads(read_bytes(path / "config.json").decode())
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
-        return [experiments.Experiment(**one) for one in described]
+        ways, whole = _kept_ways(config), path.resolve()
+        return [_along(ways, experiments.Experiment(**one), whole) for one in described]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataFileError(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
 

@@ -3,18 +3,23 @@ is lost to what is missing there, and what is missing is told in a line."""
 
 from __future__ import annotations
 
+import configparser
+import csv
 import io
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, cli, pictures, runs
+from minifa import checkpoints, cli, keeping, pictures, runs, starting, sweeps
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1"]
 PNG_END = b"IEND\xaeB`\x82"
@@ -65,9 +70,8 @@ def test_a_backend_that_is_there_is_still_chosen():
 def test_tex_is_not_asked_for():
     Path("matplotlibrc").write_text("text.usetex: True\nfont.family: serif\nsavefig.bbox: tight\n", encoding="utf-8")
     settings = {"MATPLOTLIBRC": os.getcwd(), "PATH": "nowhere"}
-    memory, figures = [*MEMORY, "--out", "memory.svg"], ["figures", "run", "--format", "pdf"]
-    printed, told = minifa(TRAIN, COMPARE, memory, figures, **settings)
-    assert "written to run" in printed and "written to c" in printed and "alignment.pdf" in printed and not told
+    printed, told = minifa(TRAIN, COMPARE, [*MEMORY, "--out", "memory.svg"], **settings)
+    assert "written to run" in printed and "written to c" in printed and "written to memory.svg" in printed and not told
     for picture in ("run/figures/training.png", "c/figures/comparison.png"):
         assert Path(picture).read_bytes().endswith(PNG_END)
 
@@ -197,3 +201,183 @@ def test_errors_that_nobody_reads_leave_the_exit_code(monkeypatch):
     assert cli.main(["train", "--lr", "-1"]) == cli.WRONG_USE
     assert cli.main(["train", "--data", "missing.npz"]) == cli.FAILED
     assert cli.main(["train", "--model", "mlp", "--epochs", "1", "--lr", "1e9"]) == cli.DIVERGED
+
+
+# --- the first half second --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a signal to one process")
+def test_ctrl_c_while_the_command_is_imported_is_a_line():
+    """At the first import that takes its time there is a Ctrl-C."""
+    Path("numpy").mkdir()
+    Path("numpy/__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+
+    def started(*command):
+        return subprocess.run(
+            [sys.executable, *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where this suite ignores it
+        )
+
+    Path("minifa").write_text("from minifa.cli import main", encoding="utf-8")  # as the installed script begins
+    for command in (["-m", "minifa", "train"], ["-X", "dev", "-m", "minifa"], ["./minifa", "train"]):
+        done = started(*command)
+        assert (done.returncode, done.stderr) == (130, "\ninterrupted: nothing was begun\n"), done
+    for command in (["-c", "import minifa", "minifa"], ["-c", "import sys; sys.argv = ['minifa']; import minifa"]):
+        done = started(*command)
+        assert "KeyboardInterrupt" in done.stderr and "nothing was begun" not in done.stderr
+
+
+def test_once_begun_a_command_answers_ctrl_c_itself(monkeypatch, capsys):
+    before = signal.signal(signal.SIGINT, starting._answer)
+    try:
+        monkeypatch.setattr("minifa.data.load", lambda *arguments: signal.raise_signal(signal.SIGINT))
+        assert cli.main(TRAIN) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "interrupted: no file is left half-written, and the same command begins again" in capsys.readouterr().err
+
+
+# --- what minifa can do without ---------------------------------------------------------------------------------------
+
+
+def test_no_message_sends_to_a_package_index_for_minifa():
+    """It is in none: `pip install minifa[x]` finds nothing, or what somebody else put there."""
+    root = Path(mf.__file__).parents[1]
+    told = [*(root / "minifa").rglob("*.py"), *root.glob("*.md"), *root.glob("tutorials/*.py")]
+    assert len(told) > 100
+    found = [path for path in told if re.search(r"pip install[^\n]*minifa\[", path.read_text(encoding="utf-8"))]
+    assert found == []
+    extras = configparser.ConfigParser()
+    extras.read(root / "setup.cfg", encoding="utf-8")
+    for path in told:
+        for extra in re.findall(r"install\('(\w+)'\)|install \"?\.\[(\w+)\]", path.read_text(encoding="utf-8")):
+            assert max(extra) in extras["options.extras_require"], path
+
+
+# --- another folder ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project():
+    """A folder ``here`` with data and weights, and a run of two epochs that was started in it."""
+    x = np.random.default_rng(0).standard_normal((40, 5)).astype("float32")
+    Path("here").mkdir()
+    np.savez("here/mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    mf.weights.save(mf.Network(mf.models.tiny((5,), 2), seed=7), "here/start.safetensors")
+    os.chdir("here")
+    files = ["--data", "mine.npz", "--weights", "start.safetensors"]
+    assert cli.main(["train", *files, "--model", "tiny", "--lr", "0.1", "--epochs", "2", "--out", "cli/run"]) == 0
+    assert cli.main(["train", *files, "--model", "tiny", "--lr", "0.1", "--epochs", "4", "--out", "whole"]) == 0
+    os.chdir("..")
+
+
+def numbers(folder):
+    with open(Path(folder, "history.csv"), newline="", encoding="utf-8") as file:
+        return [(row["epoch"], row["train_loss"], row["test_loss"]) for row in csv.DictReader(file)]
+
+
+def go_on(folder, *given):
+    assert cli.main(["train", "--resume", str(folder), "--epochs", "4", *given]) == 0
+    return numbers(folder)
+
+
+def test_a_run_is_gone_on_with_from_any_folder(project):
+    whole = numbers("here/whole")
+    shutil.copytree("here", "there")
+    assert go_on("here/cli/run") == whole
+    assert runs.open_run("here/cli/run")[2].data == os.path.join("here", "mine.npz")
+    os.chdir("there/cli")
+    assert go_on("run") == whole
+
+
+def test_a_run_is_gone_on_with_where_it_was_moved_with_its_data(project, tmp_path, monkeypatch):
+    whole = numbers("here/whole")
+    shutil.move("here", "moved")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert go_on("../moved/cli/run") == whole
+    assert runs.open_run("../moved/cli/run")[2].data == os.path.join("..", "moved", "mine.npz")
+    assert keeping.open_checkpoint("../moved/cli/run/last.ckpt")[2].weights.endswith("start.safetensors")
+    monkeypatch.chdir(tmp_path)
+    shutil.move("moved", "again")  # it was gone on with from another folder meanwhile
+    assert cli.main(["train", "--resume", "again/cli/run", "--epochs", "5"]) == 0
+    assert runs.open_run("again/cli/run")[2].data == os.path.join("again", "mine.npz")
+
+
+def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
+    whole = numbers("here/whole")
+    shutil.move("here/mine.npz", "renamed.npz")
+    assert cli.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == cli.FAILED
+    told = capsys.readouterr().err
+    assert "no file 'mine.npz'" in told and "; --data FILE says where it is now" in told
+    assert go_on("here/cli/run", "--data", "renamed.npz") == whole
+    assert runs.read_experiment("here/cli/run").data == "renamed.npz"
+    with np.load("renamed.npz") as kept:
+        np.savez("other.npz", x=kept["x"] + 1, y=kept["y"])
+    before = Path("here/cli/run/config.json").read_bytes()
+    assert cli.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "other.npz"]) == cli.WRONG_USE
+    assert "was trained on other data than other is now" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "xor"]) == cli.WRONG_USE
+    assert "leave out --data xor (kept: renamed.npz)" in capsys.readouterr().err
+    assert Path("here/cli/run/config.json").read_bytes() == before
+
+
+def test_another_file_of_the_same_name_is_not_taken(project):
+    """The file where the run was started counts, and not the one in the folder where the command is given."""
+    np.savez("mine.npz", x=np.zeros((9, 5), "float32"), y=np.arange(9) % 2)
+    assert go_on("here/cli/run") == numbers("here/whole")
+
+
+def test_a_run_from_before_is_found_beside_its_data(project, monkeypatch):
+    config = Path("here/cli/run/config.json")
+    described = json.loads(config.read_text(encoding="utf-8"))
+    del described["files"]
+    config.write_text(json.dumps(described), encoding="utf-8")
+    assert go_on("here/cli/run") == numbers("here/whole")
+
+
+def test_a_home_is_put_in_the_place_of_its_sign(project, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", os.path.abspath("here"))
+    monkeypatch.setenv("USERPROFILE", os.path.abspath("here"))
+    train = ["train", "--data=~/mine.npz", "--weights=~/start.safetensors", "--model", "tiny", "--lr", "0.1"]
+    assert cli.main([*train, "--epochs", "4", "--out=~/new"]) == 0
+    assert numbers("here/new") == numbers("here/whole")
+    assert cli.main(["train", "--resume=~/cli/run", "--epochs", "4"]) == 0
+    recipe = (
+        '[data]\nname = "~/mine.npz"\n[model]\nname = "tiny"\nweights = "~/start.safetensors"\n[training]\nepochs = 1\n'
+    )
+    Path("here/r.toml").write_text(recipe, encoding="utf-8")
+    Path("here/s.toml").write_text(recipe + '[over]\n"training.seed" = [0]\n', encoding="utf-8")
+    assert cli.main(["train", "--recipe=~/r.toml", "--out=~/from"]) == 0
+    assert cli.main(["sweep", "~/s.toml", "--out=~/swept", "--jobs", "1"]) == 0
+    net = mf.Network(mf.models.tiny((5,), 2))
+    mf.weights.load(net, "~/start.safetensors")
+    mf.weights.save(net, "~/copy.safetensors")
+    assert len(mf.data.load("~/mine.npz").train) and runs.open_run("~/new") and checkpoints.read("~/new/last.ckpt")
+    assert sorted(os.listdir()) == ["here"] and Path("here/copy.safetensors").is_file()
+
+
+def test_workers_on_a_cluster_are_told_where_files_lie(project, monkeypatch):
+    monkeypatch.chdir("here")
+    text = '[data]\nname = "mine.npz"\n[model]\nname = "tiny"\nweights = "start.safetensors"\n[training]\nepochs = 1\n'
+    Path("s.toml").write_text(text + '[over]\n"training.seed" = [0, 1]\n', encoding="utf-8")
+    elsewhere = Path("elsewhere").absolute()
+    elsewhere.mkdir()
+
+    def side_by_side(work, tasks, place, *others):
+        with monkeypatch.context() as worker:
+            worker.chdir(elsewhere)
+            answers = [(task, work(task)) for task in tasks]
+        yield from answers
+
+    monkeypatch.setattr("minifa.cluster.side_by_side", side_by_side)
+    assert cli.main(["sweep", "s.toml", "--dask", "tcp://10.0.0.1:8786", "--keep-runs", "--out", "s"]) == 0
+    with open("s/sweep.csv", newline="", encoding="utf-8") as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    assert ids == [run.id for run in sweeps.read("s.toml").runs]  # as where no cluster makes them

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import cluster, sweeping, sweeps, workers
+from .. import cluster, experiments, sweeping, sweeps, workers
 from ..exits import FAILED, OK
 from ..files import expanded, make_folder, write_whole
 from ..interrupts import exit_code
@@ -40,7 +41,7 @@ def describe(command: argparse.ArgumentParser) -> None:
         "--dask",
         metavar="WHERE",
         help="make the runs on the Dask cluster whose scheduler is at tcp://HOST:PORT (one that you trust), or with "
-        "'local' on one that is started here (needs minifa[cluster]); --threads are those of each run there",
+        "'local' on one that is started here (needs minifa's extra [cluster]); --threads are those of each run there",
     )
     add_changes(command)
 
@@ -61,8 +62,18 @@ def run(options: argparse.Namespace) -> int:
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
         kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
-        stop = _make(results, [Task(one, kept and kept / one.id, contents) for one in left], options)
+        tasks = [Task(one, kept and kept / one.id, contents) for one in left]
+        stop = _make(results, [_for_workers(task) for task in tasks] if options.dask else tasks, options)
         return _tell(results, notes, stop)
+
+
+def _for_workers(task: Task) -> Task:
+    """The task as a worker of Dask's makes it, which may have been started in another folder."""
+    asked = task.run.experiment
+    whole = experiments.with_whole_paths(asked)
+    return replace(
+        task, run=replace(task.run, experiment=whole), contents=experiments.renamed(task.contents, asked, whole)
+    )
 
 
 def _describe(sweep: Sweep) -> str:

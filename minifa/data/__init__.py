@@ -31,6 +31,15 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 
 
+def is_file(name: str) -> bool:
+    """Whether this is the path of a data set in an npz file, and not the name of one.
+
+    >>> mf.data.is_file("digits"), mf.data.is_file("mine.npz")
+    (False, True)
+    """
+    return name.lower().endswith(".npz")
+
+
 def load(
     name_or_path: str | os.PathLike[str],
     folder: str | os.PathLike[str] | None = None,
@@ -55,7 +64,7 @@ def load(
     ((1437, 8, 8, 1), (1437,), 360, 10)
     """
     name = os.fspath(name_or_path)
-    if name.lower().endswith(".npz"):
+    if is_file(name):
         return from_npz(name, scale=scale, channels=channels, regression=regression)
     if name not in DATASETS:
         raise ValueError(f"{_no_such_set(name)}, or the path of a .npz file")
@@ -170,6 +179,7 @@ __all__ = [
     "find",
     "from_arrays",
     "from_npz",
+    "is_file",
     "lillicrap",
     "lillicrap_teacher",
     "load",
