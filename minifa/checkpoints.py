@@ -80,6 +80,10 @@ class CheckpointError(ValueError):
         self.previous = previous
 
 
+class DamagedCheckpoint(CheckpointError):
+    """It cannot be read, whatever training it is for."""
+
+
 @dataclass(frozen=True, repr=False)
 class Checkpoint:
     """A checkpoint that was read and found whole.
@@ -255,14 +259,14 @@ def read(path: str | Path) -> Checkpoint:
         except (CheckpointError, OSError):
             raise error from None
         offer = f"the one before it, '{previous}', is good ({good.position()})"
-        raise CheckpointError(f"{error}; {offer}", previous) from error
+        raise DamagedCheckpoint(f"{error}; {offer}", previous) from error
 
 
 def _unpack(path: Path, content: bytes) -> Checkpoint:
     if content[:4] != BEGINNING or content[30 : 30 + len(MANIFEST)] != MANIFEST.encode():
-        raise CheckpointError(f"'{path}' is no checkpoint of minifa: it does not begin as one ({len(content)} bytes)")
+        raise DamagedCheckpoint(f"'{path}' is no checkpoint of minifa: it does not begin as one ({len(content)} bytes)")
     if content[-DIGEST_LENGTH:] != _digest(content):
-        raise CheckpointError(f"'{path}' is damaged or cut short: its checksum is wrong ({len(content)} bytes)")
+        raise DamagedCheckpoint(f"'{path}' is damaged or cut short: its checksum is wrong ({len(content)} bytes)")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             with open_member(archive, archive.getinfo(MANIFEST)) as text:
@@ -272,7 +276,7 @@ def _unpack(path: Path, content: bytes) -> Checkpoint:
         _check_arrays(manifest["arrays"], arrays)
     # What zipfile and json raise between them for a file that was made up.
     except (*DAMAGED, KeyError, TypeError) as error:
-        raise CheckpointError(f"'{path}' is no checkpoint that can be used: {error}") from error
+        raise DamagedCheckpoint(f"'{path}' is no checkpoint that can be used: {error}") from error
     del manifest["format"]
     return Checkpoint(path, **{**manifest, "arrays": arrays})
 

@@ -281,7 +281,7 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
 
 def _kept_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the folder to go on with. Raises ValueError where other options say otherwise."""
-    kept = runs.read_experiment(options.resume)
+    kept = keeping.kept_experiment(options.resume)
     given = _given(options.arguments) - KEPT
     elsewhere = "data" in given and data.is_file(options.data) and data.is_file(kept.data)  # the same, as must show
     wrong = contradictions(given - WHERE - ({"epochs", "data"} if elsewhere else {"epochs"}), options, kept)
@@ -301,7 +301,13 @@ def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer:
         if error.previous is None:
             raise
         raise CheckpointError(f"{error}; to go on from there, add --previous") from error
-    print(f"going on {found.position() if found else 'from the start: no checkpoint was written'}", flush=True)
+    if found and trainer.hopeless:
+        place = f"ended as diverged in epoch {trainer.epoch}: begin anew with a smaller --lr and another --out"
+    elif found and trainer.finished >= experiment.epochs:
+        place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
+    else:
+        place = f"going on {found.position() if found else 'from the start: no checkpoint was written'}"
+    print(place, flush=True)
     wrote, now = (found.environment if found else {}), runs.environment()
     changed = [
         f"{key} {wrote[key]}, now {now[key]}"
@@ -324,7 +330,7 @@ def _given(arguments: Sequence[str]) -> set[str]:
 
 def _how_to_go_on(folder: Path) -> str:
     if not (folder / "config.json").is_file():  # it was removed while the run was made
-        return f"\n{folder} is no folder of a run any more"
+        return f"\n{folder} is gone, with what was written there: the same command begins again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from . import backend, checkpoints, experiments, files, interrupts, logs, runs
-from .checkpoints import Checkpoint, CheckpointError, SaveCheckpoints
+from .checkpoints import Checkpoint, CheckpointError, DamagedCheckpoint, SaveCheckpoints
 from .data import is_file, load
 from .data.base import DataFileError, Dataset
 from .experiments import Experiment
@@ -370,10 +370,35 @@ def _go_on_or_before(path: Path, experiment: Experiment, data: Dataset, trainer:
     """From the last checkpoint; where that is damaged and the one before it is good, from there, to the same bits."""
     try:
         go_on(path, experiment, data, trainer, same_version=True)
-    except CheckpointError as error:
+    except DamagedCheckpoint as error:
         if error.previous is None:
-            raise
+            way = f"without the folder '{path}' the same command makes this run anew"
+            raise CheckpointError(f"{error}; {way}") from error
         go_on(path, experiment, data, trainer, previous=True, same_version=True)
+
+
+def kept_experiment(folder: str | Path) -> Experiment:
+    """What the run in a folder was asked for: by its config.json or, where that is damaged, by its checkpoint.
+
+    Args:
+        folder: of `minifa train` or of `run_in`.
+
+    Raises:
+        FileNotFoundError: this is no run folder.
+        DataFileError: its config.json is damaged, and so are its checkpoints; or it describes no single run.
+    """
+    try:
+        return runs.read_experiment(folder)
+    except runs.DamagedConfig as error:
+        last = expanded(folder) / "last.ckpt"
+        for place in (last, checkpoints.previous_of(last)):
+            with contextlib.suppress(CheckpointError, TypeError, OSError):
+                kept = checkpoints.read(place).experiment
+                if kept:
+                    return runs.from_here(Experiment(**kept), folder)
+        raise runs.DamagedConfig(
+            f"{error}, and no checkpoint in '{folder}' says what it was: move the folder away, and make the run anew"
+        ) from error
 
 
 def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str] | None = None) -> Row | None:

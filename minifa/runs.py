@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import math
 import os
 import platform
 import secrets
@@ -43,6 +42,10 @@ COMMIT = 7  # digits
 
 class RunInUse(OSError):
     """Another process is writing into this run folder."""
+
+
+class DamagedConfig(DataFileError):
+    """A config.json that is empty, or not the configuration of a run."""
 
 
 def new_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Path:
@@ -101,9 +104,10 @@ def drop_empty(folder: Path) -> bool:
     """Remove a run folder into which nothing was written but the lock. Returns whether there was nothing."""
     written = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
     if not written:
-        (folder / LOCK).unlink(missing_ok=True)
-        (folder / "figures").rmdir()
-        folder.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # somebody was quicker
+            (folder / LOCK).unlink(missing_ok=True)
+            (folder / "figures").rmdir()
+            folder.rmdir()
     return not written
 
 
@@ -310,7 +314,7 @@ def _read_result(experiment: experiments.Experiment, history: list[Row], path: P
     except KeyError as error:
         raise DataFileError(f"the epochs in {path} have no column {error}") from error
     layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
-    diverged = bool(last.get("diverged", not math.isfinite(last.get("train_loss", 0.0))))
+    diverged = History(history).diverged
     return experiments.Result(experiment, history, score, measured, 0.0, tuple(layers), diverged)
 
 
@@ -334,12 +338,15 @@ def _require(path: Path, *names: str) -> None:
 def _read_experiments(path: Path) -> list[experiments.Experiment]:
     """The experiments of a folder: one of a run, all of a comparison."""
     try:
-        config = json.loads(read_bytes(path / "config.json").decode())
+        text = read_bytes(path / "config.json").decode()
+        if not text.strip():
+            raise ValueError("it is empty")
+        config = json.loads(text)
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         ways, whole = _kept_ways(config), path.resolve()
         return [_along(ways, experiments.Experiment(**one), whole) for one in described]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataFileError(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
+        raise DamagedConfig(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
 
 
 def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]:

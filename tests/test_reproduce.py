@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,6 +183,38 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(tmp_path):
     first = keeping.run_in(tmp_path / "run", experiment)
     (tmp_path / "run" / "result.json").write_text('{"experiment": ', encoding="utf-8")
     assert keeping.run_in(tmp_path / "run", experiment) == first
+
+
+def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, tmp_path):
+    (task, *_) = reproduce.plan(table, "out")
+    whole = reproduce.make(task).result
+    Path(task.folder, "result.json").unlink()
+    last = Path(task.folder, "last.ckpt")
+    last.write_bytes(last.read_bytes()[:-7])
+    assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}  # from the one before it
+    Path(task.folder, "result.json").unlink()
+    for name in ("last.ckpt", "last.ckpt.previous"):
+        Path(task.folder, name).write_bytes(b"damaged")
+    error = reproduce.make(task).error
+    assert error.endswith(f"; without the folder '{task.folder}' the same command makes this run anew")
+    assert "--previous" not in error
+    shutil.rmtree(task.folder)
+    assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_an_empty_description_of_a_run_does_not_stand_in_a_table_s_way(table, capsys):
+    given = ["reproduce", "table.toml", "--out", "out", "--rows", "bp", "--jobs", "1", "--seeds", "2"]
+    assert cli.main(given) == 0
+    before = rows_of("out/table.csv")
+    capsys.readouterr()
+    for kept in (["history.csv", "last.ckpt", "result.json"], ["history.csv", "last.ckpt"], []):
+        for path in Path("out/bp-seed1").iterdir():
+            if path.is_file() and path.name not in kept:
+                path.unlink()
+        Path("out/bp-seed1/config.json").write_bytes(b"")
+        assert cli.main(given) == 0
+        assert [(row["seeds"], row["mean"]) for row in rows_of("out/table.csv")] == [("2", before[0]["mean"])]
+        assert "the runs are in out" in capsys.readouterr().out
 
 
 def test_the_numbers_of_a_table(table):

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -283,6 +284,70 @@ def test_a_finished_run_stays_as_it_is(tmp_path):
     assert (tmp_path / "run/network.npz").is_file()
 
 
+def test_a_finished_run_says_that_it_is(capsys):
+    assert cli.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", "run"]) == 0
+    printed = capsys.readouterr().out
+    assert "finished already, with 3 epochs; --epochs 6 continues\n" in printed and "going on" not in printed
+    assert re.search(r"^ +3 +0\.\d", printed, re.M) and "written to run" in printed
+    assert cli.main(["train", "--resume", "run", "--epochs", "6"]) == 0
+    assert "going on after epoch 3" in capsys.readouterr().out
+
+
+def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
+    monkeypatch.setattr("minifa.training.PATIENCE", (1, 1))
+    useless = ["--model", "cnn", "--rule", "fa", "--lr", "1", "--epochs", "3"]
+    assert cli.main(["train", *useless, "--out", "run"]) == cli.DIVERGED
+    ended, before = capsys.readouterr().err, rows_of("run/history.csv")
+    assert re.search(r"training diverged: in epoch 1 the loss was .+, no better than chance; try a smaller --lr", ended)
+    assert before[-1]["diverged"] == "1" and len(before) == 2
+    assert runs.read_results("run")[0].diverged
+    assert cli.main(["train", "--resume", "run", "--epochs", "5"]) == cli.DIVERGED
+    printed, told = capsys.readouterr()
+    assert "ended as diverged in epoch 1: begin anew with a smaller --lr and another --out" in printed
+    assert told == ended and rows_of("run/history.csv") == before
+
+
+@pytest.mark.parametrize("damage", ["", "  \n", "{", "[]", '{"experiment": 7}'])
+def test_a_damaged_description_of_a_run_is_read_from_its_checkpoint(damage, tmp_path, capsys):
+    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "whole"]) == 0
+    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "2", "--out", "run"]) == 0
+    config = tmp_path / "run/config.json"
+    config.write_text(damage)
+    (tmp_path / "run/last.ckpt").rename(tmp_path / "run/last.ckpt.previous")  # a kill between two renamings
+    assert cli.main(["train", "--resume", "run", "--epochs", "4"]) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    assert runs.read_experiment("run").epochs == 4
+    config.write_text(damage)
+    for name in ("last.ckpt", "last.ckpt.previous"):
+        (tmp_path / "run" / name).write_bytes(b"damaged")
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", "run"]) == 2
+    told = capsys.readouterr().err
+    why = "it is empty" if not damage.strip() else ""
+    assert f"config.json is not the configuration of a run ({why}" in told
+    assert "no checkpoint in 'run' says what it was: move the folder away, and make the run anew" in told
+
+
+def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatch, capsys):
+    real = mf.metrics.alignment
+
+    def alignment(*arguments):
+        shutil.rmtree("run", ignore_errors=True)
+        return real(*arguments)
+
+    monkeypatch.setattr("minifa.metrics.alignment", alignment)
+    assert cli.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == cli.FAILED
+    told = capsys.readouterr().err
+    assert "history.csv" in told and "run is gone, with what was written there: the same command begins again" in told
+    assert "nothing was written" not in told
+    monkeypatch.setattr(cli, "_keep_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv")))
+    compare = ["compare", *XOR, "--rules", "bp", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "c"]
+    assert cli.main(compare) == cli.FAILED
+    assert "c/runs.csv" in capsys.readouterr().err.replace(os.sep, "/")  # and not the folder that is no more
+
+
 def test_the_same_options_may_be_given_again():
     given = ["--rule", "usf:scale=init", "--momentum", "0.5", "--nesterov", "--clip-norm", "3"]
     assert cli.main(["train", *XOR, *given, "--epochs", "1", "--out", "run"]) == 0
@@ -517,5 +582,5 @@ def test_tensorboard_gets_every_number_with_angles_by_layer(tmp_path):
 def test_without_the_writer_tensorboard_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     assert cli.main(["train", *XOR, "--tensorboard"]) == 2
-    assert re.search(r"need the package tensorboardX: pip install 'minifa\[tensorboard\]'", capsys.readouterr().err)
+    assert re.search(r"need the package tensorboardX: pip install \"\.\[tensorboard\]\"", capsys.readouterr().err)
     assert os.listdir(tmp_path) == []
