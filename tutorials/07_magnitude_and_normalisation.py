@@ -131,7 +131,7 @@ def accuracy(rule, optimizer, seed=0, batch_norm=False, epochs=5):
         return trainer.evaluate(data.test)["accuracy"], net
 
 
-gains = np.array([0.25, 1, 2, 4])
+gains = (0.25, 1, 2, 4)
 own_rate = {0.25: 0.1, 1: 0.01, 2: 0.0003, 4: 0.00003}
 without, tuned, with_norm = "without batch norm", "without batch norm, own rate", "with batch norm"
 scores, lengths = {}, {}
