@@ -4,6 +4,10 @@ This is the only file that imports CuPy. Everything else writes ``xp.exp(x)`` an
 chose. On the CPU, work is cut into chunks that follow from shapes alone and never from the number of threads, and
 BLAS is held to one thread inside a chunk: so the same seed gives the same bits on one core and on sixteen. On a GPU
 one chunk is the whole batch.
+
+What is chosen belongs to a thread: two may train side by side, in different dtypes as well. BLAS's number of threads is
+mostly the process's: from the first work that is cut to the end of a pass, NumPy's products in other threads have one
+thread, too; afterwards as many as before.
 """
 
 from __future__ import annotations

@@ -90,8 +90,14 @@ def clipped(x):
     return net.layers[0].W
 
 
+def dot(x):
+    return backend.matmul(x.reshape(1, -1), x.reshape(-1, 1))
+
+
 @pytest.mark.parametrize(
-    "compute", [norm, clipped, sum_rows, lambda x: sum_rows(x.reshape(-1, 1))], ids=["norm", "clip", "sum", "sum 1"]
+    "compute",
+    [norm, clipped, sum_rows, lambda x: sum_rows(x.reshape(-1, 1)), dot],
+    ids=["norm", "clip", "sum", "sum 1", "dot"],
 )
 def test_number_of_blas_threads_changes_no_bit(compute):
     """BLAS shares a long dot product between its own threads: with more cores it adds in another order."""
