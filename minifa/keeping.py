@@ -348,7 +348,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
             return kept
         trainer = experiments.trainer_for(experiment, data)
         _go_on_or_before(path, experiment, data, trainer)
-        if trainer.epoch > experiment.epochs:  # begun or finished
+        if trainer.epoch > experiment.epochs:  # an epoch that is begun has changed the network, too
             raise CheckpointError(
                 f"{path} holds {trainer.epoch} epochs, more than the {experiment.epochs} that are asked for: name "
                 "another folder, or ask for as many"
