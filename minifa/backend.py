@@ -14,7 +14,11 @@ import importlib
 import math
 import operator
 import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy
@@ -28,7 +32,9 @@ CHUNK_BYTES = 1 << 22  # measured best on two cores: larger ones leave the cache
 LANES = 8  # chunks are summed in at most this many accumulators, whatever the number of threads
 INNER = 1 << 13  # numbers in a row from which NumPy's inner loop is quick; rows of 32 took three times as long
 SUMMED = 1 << 11  # the same for sums over rows: a row of totals stays in the nearest cache
+SQUARED = 1 << 16  # numbers whose squares stay in the cache until they are added
 SMALL_PRODUCT = 1 << 18  # multiply-adds; below this a matrix product runs on one thread anyway
+SMALL_DOT = 10_000  # the same for two vectors
 PRODUCT_BLOCK = 1 << 22  # multiply-adds of a product's block; for less, a second thread does not pay
 
 
@@ -36,35 +42,71 @@ class BackendError(RuntimeError):
     """The backend asked for cannot be used here; the message says what is missing and what to install."""
 
 
-class _ArrayModule:
-    """Stands for ``numpy`` or ``cupy``. Names are looked up once and kept, so that ``xp.exp`` costs what
-    ``numpy.exp`` does."""
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """What `use` or `using` chose."""
 
-    def __init__(self) -> None:
-        self._module = numpy
+    module: Any  # numpy or cupy
+    cpu_chunks: bool  # cut batches into the CPU's chunks; the tests also force it on the stand-in
+    dtype: numpy.dtype
+
+    def changed(self, module: Any, cpu_chunks: bool, dtype: Any = None) -> _Choice:
+        choice = _Choice(module, cpu_chunks, self.dtype if dtype is None else numpy.dtype(dtype))
+        _look_at_modules(choice)
+        return choice
+
+
+class _ArrayModule:
+    """Stands for ``numpy`` or ``cupy``, whichever is chosen where it is asked. Names are kept while no one has chosen
+    the other, so that ``xp.exp`` costs what ``numpy.exp`` does."""
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._module, name)
-        setattr(self, name, value)
+        kept = self.__dict__  # before the look at the choice: with one of another module, `xp` gets a new one
+        module = _choice().module
+        value = getattr(module, name)
+        if _modules == [module]:
+            kept[name] = value
         return value
-
-    def _become(self, module: Any) -> None:
-        self.__dict__.clear()
-        self._module = module
 
 
 xp: Any = _ArrayModule()
-_dtype = numpy.dtype("float32")
-_cpu_chunks = True  # cut batches into the CPU's chunks; the tests also force it on the stand-in
+_default = _Choice(numpy, True, numpy.dtype("float32"))  # the process's
+_chosen: ContextVar[_Choice | None] = ContextVar("what minifa.using chose", default=None)
+_choices: weakref.WeakSet[_Choice] = weakref.WeakSet([_default])  # that anyone has
+_modules: list[Any] = [numpy]  # of those
+_looking = threading.RLock()  # again, where an abandoned block of `using` is collected meanwhile
+
+
+def _choice() -> _Choice:
+    """That of `using` around us; or else the thread's own: the process's when the thread first asked."""
+    choice = _chosen.get()
+    if choice is None:
+        thread = _pool.caller()
+        choice = thread.choice = thread.choice or _default
+    return choice
+
+
+def _look_at_modules(new: _Choice | None = None) -> None:
+    """Find out whether all choices, with a new one that nobody has yet, are of one module."""
+    global _modules
+    with _looking:
+        if new is not None:
+            _choices.add(new)
+        modules = list({id(one.module): one.module for one in _choices}.values())
+        if modules != _modules:
+            _modules = modules
+            xp.__dict__ = {}
 
 
 def use(backend: str, dtype: str | numpy.dtype | None = None, threads: int | None = None) -> None:
-    """Choose where arrays live and their floating-point type, for every network made from now on.
+    """Choose where arrays live and their floating-point type, for every network made from now on: in this thread, and
+    in those that begin to use minifa later. Another thread that computes already keeps what it has.
 
     Args:
         backend: ``"numpy"`` or ``"cupy"``.
         dtype: ``"float32"`` (the default at start) or ``"float64"`` (checks, teaching). None keeps the present one.
-        threads: threads of the CPU to use; None keeps the present number (at start `MINIFA_THREADS`, else every core).
+        threads: threads of the CPU that share the work of the whole process; None keeps the present number (at start
+            `MINIFA_THREADS`, else every core).
 
     Raises:
         ValueError: an unknown backend or dtype, or fewer than one thread.
@@ -74,13 +116,10 @@ def use(backend: str, dtype: str | numpy.dtype | None = None, threads: int | Non
     Traceback (most recent call last):
     ValueError: unknown backend 'torch': expected 'numpy' or 'cupy'
     """
-    if backend not in ("numpy", "cupy"):
-        raise ValueError(f"unknown backend {backend!r}: expected 'numpy' or 'cupy'")
-    if dtype is not None and str(numpy.dtype(dtype)) not in ("float32", "float64"):
-        raise ValueError(f"dtype {str(dtype)!r} is not supported: expected 'float32' or 'float64'")
+    module = _module_of(backend, dtype)
     if threads is not None:
         _pool.resize(threads)
-    _install(numpy if backend == "numpy" else _load_cupy(), cpu_chunks=backend == "numpy", dtype=dtype)
+    _install(module, cpu_chunks=backend == "numpy", dtype=dtype)
 
 
 def chosen_by_environment() -> str:
@@ -88,12 +127,24 @@ def chosen_by_environment() -> str:
     return os.environ.get("MINIFA_BACKEND") or "numpy"
 
 
+def _module_of(backend: str, dtype: Any) -> Any:
+    if backend not in ("numpy", "cupy"):
+        raise ValueError(f"unknown backend {backend!r}: expected 'numpy' or 'cupy'")
+    if dtype is not None and str(numpy.dtype(dtype)) not in ("float32", "float64"):
+        raise ValueError(f"dtype {str(dtype)!r} is not supported: expected 'float32' or 'float64'")
+    return numpy if backend == "numpy" else _load_cupy()
+
+
 def _install(module: Any, cpu_chunks: bool, dtype: Any = None) -> None:
-    global _dtype, _cpu_chunks
-    xp._become(module)
-    _cpu_chunks = cpu_chunks
-    if dtype is not None:
-        _dtype = numpy.dtype(dtype)
+    """For the process, this thread, and the rest of a block of `using`. Each keeps its dtype where none is given."""
+    global _default
+    thread, block = _pool.caller(), _chosen.get()
+    _default = _default.changed(module, cpu_chunks, dtype)
+    thread.choice = (thread.choice or _default).changed(module, cpu_chunks, dtype)
+    if block is not None:
+        _chosen.set(block.changed(module, cpu_chunks, dtype))
+    del block
+    _look_at_modules()  # for what nobody has any more
 
 
 def _load_cupy() -> Any:
@@ -147,17 +198,19 @@ def _version(number: int) -> str:
 
 def name() -> str:
     """``"numpy"`` or ``"cupy"``."""
-    return xp._module.__name__
+    return _choice().module.__name__
 
 
 def dtype() -> numpy.dtype:
     """The floating-point type of networks made from now on."""
-    return _dtype
+    return _choice().dtype
 
 
 @contextlib.contextmanager
 def using(backend: str, dtype: str | None = None) -> Iterator[None]:
-    """`use` for the length of a with-block; what was chosen before comes back afterwards.
+    """Choose for a with-block alone: what was chosen before comes back afterwards, and other threads and coroutines do
+    not see it. The engine's own threads follow whoever asks them for work. A thread that you start has the choice of
+    `use`; to have this one, let it run in ``contextvars.copy_context()``.
 
     Args:
         backend, dtype: as for `use`.
@@ -167,12 +220,12 @@ def using(backend: str, dtype: str | None = None) -> Iterator[None]:
     >>> str(exact.W.dtype), str(mf.Linear(2, 1).W.dtype)
     ('float64', 'float32')
     """
-    before = xp._module, _cpu_chunks, _dtype
-    use(backend, dtype)
+    token = _chosen.set(_choice().changed(_module_of(backend, dtype), backend == "numpy", dtype))
     try:
         yield
     finally:
-        _install(*before)
+        _chosen.reset(token)
+        _look_at_modules()
 
 
 def asarray(array: Any, dtype: Any = None) -> Array:
@@ -191,12 +244,24 @@ def asarray(array: Any, dtype: Any = None) -> Array:
     >>> mf.asarray([[1.0, 2.0]]).dtype.name, mf.asarray([1, 2]).dtype.kind
     ('float32', 'i')
     """
-    if isinstance(array, xp.ndarray) and array.dtype.kind in "fiub":
-        return array if dtype is None and array.dtype.kind != "f" else array.astype(dtype or _dtype, copy=False)
+    if is_numeric(array):
+        return array if dtype is None and array.dtype.kind != "f" else _cast(array, dtype or _choice().dtype)
     host = numbers_of(array, "what is put on the backend")
     if dtype is None and host.dtype.kind == "f":
-        dtype = _dtype
-    return xp.asarray(host if dtype is None else host.astype(dtype, copy=False))
+        dtype = _choice().dtype
+    return xp.asarray(host if dtype is None else _cast(host, dtype))
+
+
+def _cast(array: Any, dtype: Any) -> Any:
+    if array.dtype == dtype:
+        return array
+    with numpy.errstate(under="ignore"):  # too small becomes 0; too large is for the program to see
+        return array.astype(dtype)
+
+
+def is_numeric(array: Any) -> bool:
+    """Whether this is an array of real numbers on the backend; a masked one is not what it seems."""
+    return isinstance(array, xp.ndarray) and array.dtype.kind in "fiub" and not isinstance(array, numpy.ma.MaskedArray)
 
 
 def to_host(array: Any) -> Any:
@@ -257,7 +322,7 @@ def require_float(array: Any, who: object) -> None:
         )
     if array.dtype.kind != "f":
         raise TypeError(
-            f"{who} expects floating-point numbers, got dtype {array.dtype}: convert it with x.astype({str(_dtype)!r})"
+            f"{who} expects floating-point numbers, got dtype {array.dtype}: convert it with x.astype({str(dtype())!r})"
         )
     if array.size == 0 or array.ndim == 0:
         raise ValueError(f"{who} expects a batch (N, ...) of at least one example, got an array of shape {array.shape}")
@@ -286,7 +351,20 @@ def threads() -> int:
 
 def one_pass() -> contextlib.AbstractContextManager[None]:
     """Around a pass through a network: what the parallel pieces inside need of BLAS is arranged once, not for each."""
-    return _pool
+    caller = _pool.caller()
+    if caller.choice is None:
+        _choice()  # from its first pass on a thread keeps its backend
+    return caller
+
+
+def quiet() -> numpy.errstate:
+    """Around what the engine computes, as a decorator or in a with-block: arithmetic as on a GPU, whatever the program
+    asks of `numpy.seterr`.
+
+    There exp(-200) is 0 in float32 and an overflow is infinite, and neither is a fault; of a loss that is no longer
+    finite training tells in words. Threads that help out are as quiet: they work in a copy of the caller's context.
+    """
+    return numpy.errstate(all="ignore")
 
 
 def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], length: int) -> Array:
@@ -296,7 +374,7 @@ def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], 
     fast where runs are short.
     """
     size = array.dtype.itemsize
-    if xp._module is numpy:
+    if _choice().module is numpy:
         items = numpy.ndarray(shape, numpy.dtype((numpy.void, length * size)), array, 0, strides)
         return numpy.ascontiguousarray(items).view(array.dtype).reshape(*shape, length)
     return xp.ascontiguousarray(xp.lib.stride_tricks.as_strided(array, (*shape, length), (*strides, size)))
@@ -318,7 +396,7 @@ def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
 
 def _cut(n: int, bytes_each: int) -> bool:
     """Whether this work is worth cutting: on the CPU, not inside a chunk already, and larger than one chunk."""
-    return n * bytes_each > CHUNK_BYTES and _cpu_chunks and not _pool.working()
+    return n * bytes_each > CHUNK_BYTES and _choice().cpu_chunks and not _pool.working()
 
 
 def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
@@ -374,7 +452,7 @@ def by_rows(write: Callable[..., Any], matrices: Sequence[Array], vectors: Seque
     """
     n, k = matrices[0].shape
     joined = math.ceil(INNER / k)
-    if n < joined or not _cpu_chunks:
+    if n < joined or not _choice().cpu_chunks:
         write(*matrices, *vectors)
         return
     whole = n // joined * joined
@@ -391,7 +469,7 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
     """
     n, k = matrix.shape
     joined = math.ceil(SUMMED / k)
-    if n < joined or not _cpu_chunks:
+    if n < joined or not _choice().cpu_chunks:
         return _sum_rows(matrix, times)
     whole = n // joined * joined
     wide = [None if one is None else one[:whole].reshape(-1, joined * k) for one in (matrix, times)]
@@ -402,6 +480,20 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
 
 def _sum_rows(matrix: Array, times: Array | None) -> Array:
     return xp.add.reduce(matrix, axis=0) if times is None else xp.einsum("nk,nk->k", matrix, times)
+
+
+def sum_of_squares(vector: Array, scale: Array) -> Array:
+    """``((scale * vector) ** 2).sum()``. No dot product: BLAS shares long ones between threads, and the bits with them.
+
+    A long vector goes by halves, which is how NumPy adds anyway: the same bits, and what is added is in the cache.
+    """
+    n = len(vector)
+    if n > SQUARED and _choice().cpu_chunks:
+        half = n // 16 * 8  # NumPy's own
+        return sum_of_squares(vector[:half], scale) + sum_of_squares(vector[half:], scale)
+    scaled = vector * scale
+    scaled *= scaled
+    return scaled.sum()
 
 
 def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:
@@ -428,22 +520,31 @@ _products: list[int] | None = None
 
 @contextlib.contextmanager
 def counting_products() -> Iterator[list[int]]:
-    """A list that receives the multiply-adds of every `matmul` made inside the with-block."""
+    """A list that receives the multiply-adds of every `matmul` made during the with-block, in whatever thread."""
     global _products
-    _products = []
+    products: list[int] = []
+    _products = products
     try:
-        yield _products
+        yield products
     finally:
         _products = None
+
+
+def with_one_thread(work: Callable[[], T]) -> T:
+    """``work()`` with BLAS held to one thread, for what LAPACK does: on two it rounds otherwise."""
+    found: list[T] = []
+    _pool.run([lambda: found.append(work())])
+    return found[0]
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """``a @ b`` of two matrices. A large product is cut along its longer side, so that cores share it bit for bit
     alike."""
     rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
-    if _products is not None:
-        _products.append(rows * inner * columns)
-    if rows * inner * columns <= SMALL_PRODUCT or not _cpu_chunks or _pool.working():
+    if (products := _products) is not None:  # another thread may end the counting in between
+        products.append(rows * inner * columns)
+    small = rows * inner * columns <= SMALL_PRODUCT and (rows > 1 or columns > 1 or inner <= SMALL_DOT)
+    if small or not _choice().cpu_chunks or _pool.working():
         return xp.matmul(a, b, out=out)
     result = xp.empty((rows, columns), a.dtype) if out is None else out
     long, by_rows = max(rows, columns), rows > columns

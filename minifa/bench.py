@@ -89,7 +89,7 @@ def measure(
         step()
     seconds: dict[str, list[float]] = {label: [] for label in steps}
     # A penalty that suits another network may blow its B up here; what is timed is the arithmetic, not the learning.
-    with numpy.errstate(over="ignore", invalid="ignore"):
+    with backend.quiet():
         for _ in range(repeats):
             for label, (step, _, _) in steps.items():
                 step()  # not timed: warms the caches, and lets the other's idle threads stop spinning

@@ -31,30 +31,39 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import inspect
 import io
 import json
 import math
+import os
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy
 
+from . import schedules
 from .data.npz import DAMAGED, open_member, read_members
-from .files import as_bytes, expanded, write_whole
+from .files import as_bytes, expanded, free_name, read_bytes, write_whole
+from .layers.base import Layer
 from .network import check_state
 from .runs import environment
-from .training import Callback, History, Trainer
+from .training import LARGEST_COUNT, Callback, History, Trainer, _check_ranges
 
 FORMAT = 1
 MANIFEST = "minifa-checkpoint.json"
-PARTS = ("network", "rule", "optimizer")
+PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # by the names of a trainer's attributes
+NOT_NEGATIVE = ("optimizer/square/", "optimizer/start/norm/")  # what they begin with
+NOTHING = "(nothing)"  # in the place of a setting that is not there
 DIGEST_LENGTH = 64  # of SHA-256 in hexadecimal
 EPOCH_PAUSE = 1.0  # seconds: where epochs are shorter, not each of them is kept
 BEGINNING = b"PK\x03\x04"
+DERIVED = {"update", "slots"}  # from other settings; and sentences for people may change
+LATER = {"schedule", "augmentation"}  # what checkpoints of the first minifa did not keep: not compared
+COUNTS = "count/"  # of an optimizer's updates
 KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
 
 
@@ -109,7 +118,8 @@ class Checkpoint:
         return f"after epoch {epoch}, step {self.step}"
 
     def __repr__(self) -> str:
-        return f"<Checkpoint of {self.made_of['rule']['name']} {self.position()}>"
+        rule = self.made_of.get("rule")
+        return f"<Checkpoint of {rule.get('name') if isinstance(rule, dict) else '?'} {self.position()}>"
 
 
 # Writing
@@ -145,8 +155,7 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
 
 def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
     """Copies on the host of every array that a training changes."""
-    states = trainer.net.state(), trainer.rule.state(), trainer.optimizer.state()
-    return {f"{part}/{key}": array for part, state in zip(PARTS, states, strict=True) for key, array in state.items()}
+    return {f"{part}/{key}": a for part, own in PARTS.items() for key, a in getattr(trainer, own).state().items()}
 
 
 def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
@@ -155,21 +164,32 @@ def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
         {"name": getattr(one, "name", "") or type(one).__name__, **_settings(one)}
         for one in (trainer.rule, trainer.loss, trainer.optimizer)
     )
-    optimizer.pop("lr")  # it moves with the schedule: where training stands, not what it is made of
+    layers = [_layer(layer) for layer in trainer.net]
+    images = trainer.augmentation
     return {
-        "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype)},
+        "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype), "layers": layers},
         "rule": rule,
         "loss": loss,
-        "optimizer": optimizer,
+        "optimizer": {**optimizer, "lr": float(trainer.made_with_lr)},  # where its rate has come to is `training`'s
         "trainer": {"seed": trainer.seed},
+        "schedule": schedules.describe(trainer.schedule),
+        "augmentation": {"name": "none"} if images is None else {"name": type(images).__name__, **_settings(images)},
     }
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    """A layer's kind, and those of its attributes that it was made with: nothing that it counted, or kept of a pass."""
+    makers = [vars(one)["__init__"] for one in type(layer).__mro__ if "__init__" in vars(one)]
+    parameters = {name for make in makers for name in inspect.signature(make).parameters}
+    options = {key: value for key, value in _settings(layer).items() if parameters & {key, f"{key}_size"}}
+    return {**options, "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
 
 
 def _settings(owner: Any) -> dict[str, Any]:
     """The attributes that are plain numbers, words, or tuples of them, as JSON gives them back. None counts as not
     there: it also stands for arrays that are still to come."""
     kinds = (bool, int, float, str, tuple)
-    found = {key: value for key, value in vars(owner).items() if type(value) in kinds}
+    found = {key: value for key, value in vars(owner).items() if type(value) in kinds and key not in DERIVED}
     return json.loads(json.dumps(found, default=repr))
 
 
@@ -227,11 +247,11 @@ def read(path: str | Path) -> Checkpoint:
     """
     place = expanded(path)
     try:
-        return _unpack(place, place.read_bytes())
+        return _unpack(place, read_bytes(place))
     except CheckpointError as error:
         previous = previous_of(place)
         try:
-            good = _unpack(previous, previous.read_bytes())
+            good = _unpack(previous, read_bytes(previous))
         except (CheckpointError, OSError):
             raise error from None
         offer = f"the one before it, '{previous}', is good ({good.position()})"
@@ -268,8 +288,9 @@ def _check_manifest(manifest: Any) -> None:
     if manifest.keys() != KEYS:
         raise ValueError(f"its {MANIFEST} has missing or unknown entries: {sorted(manifest.keys() ^ KEYS)}")
     wrong = [key for key in KEYS - {"format", "step"} if not isinstance(manifest[key], dict)]
-    if wrong or type(manifest["step"]) is not int or manifest["step"] < 0:
+    if wrong or type(manifest["step"]) is not int or not 0 <= manifest["step"] <= LARGEST_COUNT:
         raise ValueError(f"its {MANIFEST} has entries of another type: {sorted(wrong) or 'step'}")
+    _check_ranges(manifest["training"])
 
 
 def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> None:
@@ -284,9 +305,13 @@ def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]
 def load(path: str | Path, trainer: Trainer) -> Checkpoint:
     """Put a training where the checkpoint stands: the next `fit` gives the bits that the first one would have given.
 
+    What may differ is how many epochs are made from here, and the rate: set ``trainer.optimizer.lr`` when it is loaded.
+
     Args:
         path: of the file.
-        trainer: made as the one that was saved: same network, rule, loss, optimizer, schedule and seeds.
+        trainer: made as the one that was saved: same network (its layers, what is frozen, its dtype), rule, loss,
+            optimizer with its options and rate, schedule, augmentation and seeds. A schedule of your own is known by
+            its values at epochs 0, 1, 2, 5, ... 500.
 
     Returns:
         What was read.
@@ -307,6 +332,7 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
         _check_made_of(checkpoint.made_of, made_of(trainer))
         check_state(net.state(), checkpoint.part("network"), "this network")
         check_state(rule.state(), checkpoint.part("rule"), f"the rule {rule.name!r}")
+        _check_dtypes(checkpoint, trainer)
         copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # a copy keeps what it loads to itself
         trainer.load_state(checkpoint.training)  # checks before it changes, and is the last that could refuse
     except ValueError as error:
@@ -319,13 +345,54 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
 
 def _check_made_of(kept: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     for part in here:
-        settings = kept.get(part)
+        settings, own = kept.get(part), dict(here[part])
+        if settings is None and part in LATER:
+            continue
         if not isinstance(settings, dict):
             raise ValueError(f"it does not say what its {part} is")
-        for key in sorted(here[part].keys() | settings.keys(), key=lambda key: (key != "name", key)):
-            theirs, ours = settings.get(key, "(nothing)"), here[part].get(key, "(nothing)")
-            if theirs != ours:
-                raise ValueError(f"its {part} has {key} {theirs!r}, and this one {ours!r}")
+        settings = {key: value for key, value in settings.items() if key not in DERIVED}
+        layers = settings.pop("layers", None), own.pop("layers", None)
+        if part == "optimizer" and "lr" not in settings:  # written before it was kept
+            del own["lr"]
+        for key in sorted(own.keys() | settings.keys(), key=lambda key: (key != "name", key)):
+            _require_same(f"its {part}", key, settings, own)
+        if None not in layers:
+            _check_layers(*layers)
+
+
+def _require_same(whose: str, key: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    if theirs.get(key, NOTHING) != ours.get(key, NOTHING):
+        raise ValueError(f"{whose} has {key} {theirs.get(key, NOTHING)!r}, and this one {ours.get(key, NOTHING)!r}")
+
+
+def _check_layers(kept: Any, here: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError where a layer is another; an option that came with a later version is not compared."""
+    if not isinstance(kept, list) or not all(isinstance(layer, dict) for layer in kept):
+        raise ValueError("it does not say what its layers are")
+    for number, (theirs, ours) in enumerate(zip(kept, here, strict=False), start=1):
+        if theirs.get("kind") != ours["kind"]:
+            raise ValueError(f"its layer {number} is a {theirs.get('kind')}, and this one's a {ours['kind']}")
+    if len(kept) != len(here):
+        raise ValueError(f"the number of its layers is {len(kept)}, and this one's {len(here)}")
+    for number, (theirs, ours) in enumerate(zip(kept, here, strict=True), start=1):
+        if theirs.get("name") != ours["name"]:
+            raise ValueError(f"its layer {number} is called {theirs.get('name')!r}, and this one's {ours['name']!r}")
+        for key in sorted(theirs.keys() & ours.keys()):
+            _require_same(f"its {ours['kind']} {ours['name']!r}", key, theirs, ours)
+
+
+def _check_dtypes(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """Raise ValueError where an array is of another dtype than the training's, or below 0 where none of it can be."""
+    like = {
+        f"{part}/{key}": a for part in ("network", "rule") for key, a in getattr(trainer, PARTS[part]).state().items()
+    }
+    for key, array in checkpoint.arrays.items():
+        is_count = key.startswith(f"optimizer/{COUNTS}")
+        expected = like[key].dtype if key in like else numpy.int64 if is_count else trainer.net.dtype
+        if array.dtype != expected:
+            raise ValueError(f"{key!r} is {array.dtype}, and must be {numpy.dtype(expected)} here")
+        if (is_count or key.startswith(NOT_NEGATIVE) or key.endswith(".running_var")) and (array < 0).any():
+            raise ValueError(f"{key!r} has numbers below 0")
 
 
 # While training
@@ -336,13 +403,15 @@ class SaveCheckpoints(Callback):
 
     ``last.ckpt`` is written every so often, at the end of an epoch (but not more often than once a second), when
     training is done, and when it was stopped. ``best.ckpt`` is written at the end of every epoch whose validation
-    accuracy (without classes: loss) is better than all before it. Nothing is written once a number is not finite.
+    accuracy (without classes: loss) is better than all before it. Nothing is written once a number is not finite. Those
+    of another training, which wrote into the same folder before, stay as ``last-1.ckpt`` and ``best-1.ckpt``.
 
     Args:
         folder: where the files go; it is there already.
         experiment: kept in every checkpoint, as for `save`.
         every_seconds: seconds between two checkpoints within an epoch, above 0.
         every_steps: instead, weight updates between them, from 1 up.
+        replace: whether what is there is of an earlier try of this training.
 
     Raises:
         ValueError: an option outside its range.
@@ -354,6 +423,7 @@ class SaveCheckpoints(Callback):
         experiment: Mapping[str, Any] | None = None,
         every_seconds: float = 60.0,
         every_steps: int | None = None,
+        replace: bool = False,
     ) -> None:
         if not every_seconds > 0 or (every_steps is not None and every_steps < 1):
             raise ValueError(
@@ -362,8 +432,13 @@ class SaveCheckpoints(Callback):
             )
         self.last, self.best = expanded(folder) / "last.ckpt", expanded(folder) / "best.ckpt"
         self.experiment, self.every_seconds, self.every_steps = experiment, every_seconds, every_steps
+        self.replace = replace
+        self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        if self.writes_for is not trainer and not self.replace:
+            self._keep_those_of_another(trainer)
+        self.writes_for = trainer
         self.written = time.monotonic()
         self.changed = False  # since the last checkpoint
 
@@ -386,6 +461,17 @@ class SaveCheckpoints(Callback):
     def on_done(self, trainer: Trainer) -> None:
         if self.changed:
             self._save_last(trainer)
+
+    def _keep_those_of_another(self, trainer: Trainer) -> None:
+        there = [path for path in (self.last, self.best) if newest(path) is not None]
+        with contextlib.suppress(CheckpointError):  # damaged: whose it was is not known
+            if not there or trainer.history.continues(read(newest(there[0]) or there[0]).training["history"]):
+                return
+        for path in there:
+            free = free_name(path)
+            for old, new in ((path, free), (previous_of(path), previous_of(free))):
+                if old.exists():
+                    os.replace(old, new)
 
     def _save_last(self, trainer: Trainer) -> None:
         self._save(self.last, trainer)

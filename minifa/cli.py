@@ -21,6 +21,7 @@ from . import (
     interrupts,
     keeping,
     logs,
+    pictures,
     recipes,
     rules,
     runs,
@@ -34,7 +35,7 @@ from .commands import doctor, reproduce, sweep, tune
 from .data import notices
 from .exits import DIVERGED, FAILED, OK, WRONG_USE
 from .experiments import Experiment, Result
-from .files import expanded, save_picture, stem, with_advice, write_whole
+from .files import expanded, make_folder, refuse_link, save_picture, stem, with_advice, write_whole
 from .options import (
     add_changes,
     add_network,
@@ -54,6 +55,8 @@ from .options import (
     widths,
 )
 from .registry import unknown
+from .terminal import bar, standard_streams, tell
+from .text import escaping, printable
 from .training import History, Trainer
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -61,10 +64,15 @@ WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that change no ex
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
+@escaping()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
     ended by SIGTERM."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with standard_streams():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal or locale that cannot show ± or ° must not end a run
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -82,14 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
     except KeyboardInterrupt as stop:
         how = "ended by SIGTERM" if isinstance(stop, interrupts.Terminated) else "interrupted"
-        print(f"\n{how}: no file is left half-written, and the same command begins again", file=sys.stderr)
+        tell(f"\n{how}: no file is left half-written, and the same command begins again")
         return interrupts.exit_code(stop)
     except OSError as error:
-        print(f"minifa {options.command}: {with_advice(error)}", file=sys.stderr)
+        tell(f"minifa {options.command}: {with_advice(error)}")
         return FAILED
     except (ValueError, TypeError, ImportError, MemoryError, backend.BackendError) as error:
         said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
-        print(f"minifa {options.command}: {said}", file=sys.stderr)
+        tell(f"minifa {options.command}: {said}")
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
 
@@ -199,13 +207,10 @@ def _train(options: argparse.Namespace) -> int:
     print(trainer.net.summary(trainer.rule))
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
     name = f"runs/train-{label(experiment)}-{as_file_name(experiment.rule)}"
-    folder = expanded(options.resume) if options.resume else runs.new_folder(options.out or name)
-    try:
-        with runs.locked(folder):
-            return _train_in(folder, experiment, dataset, trainer, options)
-    finally:
-        if not options.resume:
-            runs.drop_empty(folder)
+    config = keeping.config_of(experiment, dataset)
+    folder = expanded(options.resume) if options.resume else runs.new_folder(options.out or name, config)
+    with runs.locked(folder):
+        return _train_in(folder, experiment, dataset, trainer, options)
 
 
 def _train_in(
@@ -216,20 +221,20 @@ def _train_in(
         if options.resume:
             _go_on(folder, experiment, dataset, trainer, options.previous)
         every_seconds, every_steps = options.checkpoint_every
-        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard)
+        keeping.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
         with interrupts.stopping(trainer) as interrupt:
             result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
-            print(f"interrupted {place}{_how_to_go_on(folder)}", file=sys.stderr)
+            tell(f"interrupted {place}{_how_to_go_on(folder)}")
         return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
     except KeyboardInterrupt as stop:
-        print(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}", file=sys.stderr)
+        tell(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
         return interrupts.exit_code(stop)
     except BrokenPipeError:  # of what is printed: `main` knows
         raise
     except OSError as error:
-        print(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}", file=sys.stderr)
+        tell(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
         return FAILED
 
 
@@ -275,7 +280,7 @@ def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer:
         if key in wrote and wrote[key] != now[key]
     ]
     if changed:
-        print(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others", file=sys.stderr)
+        tell(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
 
 
 def _given(arguments: Sequence[str]) -> set[str]:
@@ -289,8 +294,8 @@ def _given(arguments: Sequence[str]) -> set[str]:
 
 
 def _how_to_go_on(folder: Path) -> str:
-    if not (folder / "config.json").is_file():
-        return "\nnothing was written: the same command begins again"
+    if not (folder / "config.json").is_file():  # it was removed while the run was made
+        return f"\n{folder} is no folder of a run any more"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
     return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
@@ -299,13 +304,14 @@ def _how_to_go_on(folder: Path) -> str:
 def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:
     """What is left to write and to tell once training has returned."""
     runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
-    _draw(folder / "figures" / "training.png", "training_curves", result, f"{experiment.rule} on {dataset.name}")
+    title = f"{experiment.rule} on {dataset.name}"
+    _draw(folder / "figures" / "training.png", "training_curves", _drawn_again(folder, "history.csv"), result, title)
     print(tables.history_table(trainer.history))
     if dataset.note:
         print(f"\n{dataset.note}")
     print(f"\nwritten to {folder}")
     if result.diverged:
-        print(f"training diverged: {trainer.divergence}; try a smaller --lr", file=sys.stderr)
+        tell(f"training diverged: {trainer.divergence}; try a smaller --lr")
         return DIVERGED
     return OK
 
@@ -343,7 +349,7 @@ def _compare(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, OSError) as error:
         if (folder / "runs.csv").is_file() and not isinstance(error, BrokenPipeError):
             command = shlex.join(["minifa", "figures", str(folder)])
-            print(f"\nfinished runs are kept in {folder}; to draw them: {command}", file=sys.stderr)
+            tell(f"\nfinished runs are kept in {folder}; to draw them: {command}")
         raise
     finally:
         runs.drop_empty(folder)
@@ -354,7 +360,7 @@ def _compare_in(
 ) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        trials, stop = tune.search_in(folder, base, names, options.jobs)
+        trials, stop = tune.search_in(folder, base, names, keeping.contents(base, dataset), options.jobs)
         rates = tuning.rate_table(trials)
         print(tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
@@ -372,10 +378,10 @@ def _compare_in(
         print(f"written to {folder}")
     failed = [r for r in results if r.error is not None]
     for result in failed:
-        print(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}", file=sys.stderr)
+        tell(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}")
     if stop is not None:
         finished = len(results) - len(failed)
-        print(f"interrupted: {finished} of {len(grid)} runs were finished and kept", file=sys.stderr)
+        tell(f"interrupted: {finished} of {len(grid)} runs were finished and kept")
         return interrupts.exit_code(stop)
     return FAILED if failed else OK
 
@@ -385,18 +391,16 @@ def _run_all(
 ) -> tuple[list[Result], KeyboardInterrupt | None]:
     """Every result that came, in the grid's order, and what cut it short, Ctrl-C or SIGTERM. After each of them
     ``keep`` is given all that there are: a process that is killed loses none."""
-    from tqdm import tqdm
-
     found: dict[int, Result] = {}
     coming = experiments.run_many(grid, jobs)
-    with tqdm(total=len(grid), desc=label, unit="run", disable=None) as bar, contextlib.closing(coming):
+    with bar(total=len(grid), desc=label, unit="run") as shown, contextlib.closing(coming):
         try:
             for result in coming:
                 found[grid.index(result.experiment)] = result
                 keep(_in_order(found))
-                bar.update()
+                shown.update()
                 e = result.experiment
-                bar.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
+                shown.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
         except KeyboardInterrupt as stop:
             keep(_in_order(found))  # it may have come between a result and its being kept
             return _in_order(found), stop
@@ -436,16 +440,20 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
         + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
     )
+    setting = _describe(first, dataset)
+    write_whole(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
     print(f"{table}\n\n{legend}{note}\n")
-    write_whole(folder / "table.txt", f"{_describe(first, dataset)}\n\n{table}\n\n{legend}{note}\n")
     few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
-    _draw(folder / "figures" / "comparison.png", "comparison" if few else "survey", results, _describe(first, dataset))
+    picture = "comparison" if few else "survey"
+    _draw(folder / "figures" / "comparison.png", picture, _drawn_again(folder, "runs.csv"), results, setting)
 
 
-def _draw(path: Path, picture: str, *arguments: Any) -> None:
-    from . import figures  # here, because matplotlib takes longer to import than all the rest
+def _draw(path: Path, picture: str, otherwise: str, *arguments: Any) -> bool:
+    return pictures.draw(path, lambda figures: getattr(figures, picture)(*arguments), otherwise)
 
-    save_picture(getattr(figures, picture)(*arguments), path)
+
+def _drawn_again(folder: Path, numbers: str) -> str:
+    return f"the numbers are in {folder / numbers}; {shlex.join(['minifa', 'figures', str(folder)])} draws it again"
 
 
 # figures
@@ -460,9 +468,10 @@ def _describe_figures(command: argparse.ArgumentParser) -> None:
 def _figures(options: argparse.Namespace) -> int:
     from .figures import of_run  # here, as in _draw
 
-    drawn = of_run(options.run_folder, dark=options.dark)
     folder = expanded(options.run_folder) / "figures"
-    folder.mkdir(exist_ok=True)
+    refuse_link(folder)
+    drawn = of_run(options.run_folder, dark=options.dark)
+    make_folder(folder)
     for name, figure in drawn.items():
         path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
         save_picture(figure, path)
@@ -550,8 +559,6 @@ def _describe_explore(command: argparse.ArgumentParser) -> None:
 
 
 def _explore(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from . import explorer
 
     if options.model == "mlp" and options.hidden is None:
@@ -562,8 +569,8 @@ def _explore(options: argparse.Namespace) -> int:
     experiment = make_experiment(options, names[0])
     dataset = experiments.load_data(experiment)
     total = len(names) * (1 + options.train_updates)
-    with tqdm(total=total, desc="explore", unit="update", disable=None) as bar:
-        page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, bar.update)
+    with bar(total=total, desc="explore", unit="update") as shown:
+        page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, shown.update)
     name = f"explore-{as_file_name(stem(experiment.data))}-{experiment.model}.html"
     path = explorer.write(page, options.out or Path("runs", name))
     print(f"written to {path} ({len(page) / 1e6:.1f} MB)\nopen it in a browser: {path.resolve().as_uri()}")
@@ -638,18 +645,18 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _bench_memory(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from . import memory
 
     names = split_rules(options.rules or ",".join(memory.RULES))
     batch_size = options.batch_size or memory.BATCH_SIZE
-    with tqdm(total=len(names) * len(set(options.depths)), desc="bench", unit="net", disable=None) as bar:
-        peaks = memory.measure(options.depths, names, batch_size, bar.update)
+    with bar(total=len(names) * len(set(options.depths)), desc="bench", unit="net") as shown:
+        peaks = memory.measure(options.depths, names, batch_size, shown.update)
     about = memory.describe(batch_size)
     print(f"{about}\n\n{memory.table(peaks)}")
     if options.out:
-        _draw(expanded(options.out), "activation_memory", peaks, "Memory for activations in a training step", about)
+        title, otherwise = "Memory for activations in a training step", "the numbers stand above"
+        if not _draw(expanded(options.out), "activation_memory", otherwise, peaks, title, about):
+            return FAILED
         print(f"\nwritten to {options.out}")
     return OK
 

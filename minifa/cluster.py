@@ -4,10 +4,11 @@ On one machine, with ``pip install "minifa[cluster]"``:
 
     minifa sweep SWEEP.toml --dask local --jobs 8
 
-On several: a scheduler and workers are started first, with the same minifa and Dask everywhere, and `minifa sweep` is
-told where the scheduler is. A worker makes one run at a time, so it needs one thread of Dask's; the runs' own threads
-are ``--threads``. The files of the data, and with ``--keep-runs`` the folder of the table, must be under the same
-absolute path on all machines.
+On several: a scheduler and workers are started first, with the same minifa, NumPy and Dask everywhere, and `minifa
+sweep` is told where the scheduler is. It refuses workers that have another minifa or NumPy, and makes no run on other
+data than its own. A worker makes one run at a time, so it needs one thread of Dask's; the runs' own threads are
+``--threads``. The files of the data, and with ``--keep-runs`` the folder of the table, must be under the same absolute
+path on all machines.
 
     dask scheduler                                                 # on one; it prints its address
     dask worker tcp://10.0.0.1:8786 --nworkers 8 --nthreads 1      # on each
@@ -46,9 +47,12 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from . import backend
+import numpy
+
+from . import backend, runs
 from .data import notices
 from .threads import available_cores
 
@@ -58,7 +62,8 @@ Answer = TypeVar("Answer")
 LOCAL = "local"
 SECONDS_TO_CONNECT = 10
 MISSING = 'a Dask cluster needs the package distributed: pip install "minifa[cluster]"'
-_one_at_a_time = threading.Lock()  # threads and float type are chosen for a process, not for a thread of its worker
+SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
+_one_at_a_time = threading.Lock()  # the number of threads is the process's, not that of a thread of its worker
 
 
 def check_place(place: str) -> None:
@@ -94,7 +99,7 @@ def side_by_side(
 
     Raises:
         ImportError: Dask's package distributed is not there.
-        OSError: no scheduler answers, or it is lost on the way.
+        OSError: no scheduler answers, or it is lost on the way; a worker has another minifa, or another NumPy.
     """
     try:
         import distributed
@@ -103,14 +108,62 @@ def side_by_side(
     if not tasks:
         return
     with _client(distributed, place, min(jobs or available_cores(), len(tasks))) as client:
+        _check_workers(client)
         neighbours = Counter(map(distributed.comm.get_address_host, client.nthreads()))
         setting = backend.name(), str(backend.dtype()), threads or neighbours, notices.said()
-        futures = client.map(_on_worker, tasks, work=work, setting=setting, pure=False)
+        futures = client.map(_on_worker, tasks, work=work, setting=setting, versions=_versions(), pure=False)
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         waiting = distributed.as_completed(futures)
         del futures  # so that what has been written is forgotten
         for future in waiting:
-            yield by_key.pop(future.key), _answer(distributed, future, place)
+            answer = _answer(distributed, future, place)
+            if isinstance(answer, _Stranger):
+                raise OSError(answer.said)
+            yield by_key.pop(future.key), answer
+
+
+@dataclass(frozen=True)
+class _Stranger:
+    """The answer of a worker with another version, which made no run.
+
+    Attributes:
+        said: the sentence.
+    """
+
+    said: str
+
+
+def _versions() -> tuple[str, str]:
+    return runs.version(), numpy.__version__
+
+
+def _check_workers(client: Any) -> None:
+    """Raise OSError where a worker that is there has other versions than this process: it would give other numbers."""
+
+    def asked() -> tuple[str, str]:  # inside a function, so that it is sent itself: a worker may have an older one
+        import numpy
+
+        import minifa
+        from minifa import runs
+
+        return getattr(runs, "version", lambda: minifa.__version__)(), numpy.__version__
+
+    for address, found in client.run(asked, on_error="return").items():
+        if isinstance(found, BaseException):
+            why = f"cannot be asked for its version ({type(found).__name__}: {found})"
+            raise OSError(f"the worker at {address} {why}: nothing was run")
+        if _are_others(found):
+            raise OSError(f"{_describe(address, found, _versions())}: nothing was run. {SAME_EVERYWHERE}")
+
+
+def _are_others(versions: tuple[str, str]) -> bool:
+    of_minifa, of_numpy = versions
+    return runs.is_another_version(of_minifa) or of_numpy != numpy.__version__
+
+
+def _describe(address: str, has: tuple[str, str], here: tuple[str, str]) -> str:
+    """Which worker has what."""
+    return f"the worker at {address} has minifa {has[0]} and NumPy {has[1]}, and this is {here[0]} and {here[1]}"
 
 
 def _answer(distributed: Any, future: Any, place: str) -> Any:
@@ -152,13 +205,27 @@ def dask_setup(worker: Any) -> None:
 
 
 def _on_worker(
-    task: Any, work: Callable[[Any], Any], setting: tuple[str, str, int | Mapping[str, int], Sequence[str]]
+    task: Any,
+    work: Callable[[Any], Any],
+    setting: tuple[str, str, int | Mapping[str, int], Sequence[str]],
+    versions: tuple[str, str],
 ) -> Any:
+    if _are_others(versions):  # it came when the others had been asked
+        return _Stranger(f"{_describe(_own_address(), _versions(), versions)}. {SAME_EVERYWHERE}")
     backend_name, dtype, threads, said = setting
     with _one_at_a_time:
         backend.use(backend_name, dtype, threads if isinstance(threads, int) else _share(threads))
         notices.silence(said)
         return work(task)
+
+
+def _own_address() -> str:
+    try:
+        from distributed import get_worker
+
+        return str(get_worker().address)
+    except (ImportError, ValueError):
+        return "an address that is not known"
 
 
 def _share(neighbours: Mapping[str, int]) -> int:

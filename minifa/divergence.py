@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
-
 from . import backend
 from .backend import Array, xp
 from .layers.base import Layer
@@ -107,7 +105,7 @@ class Watch:
         now = _Copy(self.net, self.rule, self.optimizer)
         lr, made = self.optimizer.lr, self.net.step
         try:
-            with self.net.preserved(), numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            with self.net.preserved(), backend.quiet():
                 self.kept[0][0].put_back()
                 for make_batch, rate in [step for _, steps in self.kept for step in steps]:
                     self.optimizer.lr = rate

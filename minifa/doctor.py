@@ -47,6 +47,7 @@ from .losses import LOSSES, SoftmaxCrossEntropy
 from .network import Network
 from .optim import OPTIMIZERS, SGD
 from .text import table
+from .threads import pool
 
 Arrays = Mapping[str, Any]
 Step = Callable[[], Arrays]
@@ -417,7 +418,7 @@ def _run(prepare: Callable[[], Step], name: str, dtype: str, threads: int | None
     before = backend.threads()
     with backend.using(name, dtype):
         try:
-            backend.use(name, threads=threads)
+            pool.resize(threads or before)
             step, found = prepare(), {}
             for number in range(1, UPDATES + 1):
                 for key, array in step().items():
@@ -427,7 +428,7 @@ def _run(prepare: Callable[[], Step], name: str, dtype: str, threads: int | None
                             raise TypeError(f"{key} is {host.dtype} where the network computes in {dtype}")
             return found
         finally:
-            backend.use(name, threads=before)
+            pool.resize(before)
 
 
 def _largest_difference(these: Arrays, others: Arrays) -> tuple[float, str]:

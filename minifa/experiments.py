@@ -24,7 +24,7 @@ from .network import Network
 from .optim import OPTIMIZERS, Optimizer
 from .registry import lookup, unknown
 from .rules.base import Rule
-from .scalars import instance_of
+from .scalars import instance_of, plain
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 
 UNTUNED_RATE = 0.01
@@ -117,7 +117,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value, wanted = getattr(self, one.name), str(one.type)
+            value, wanted = plain(getattr(self, one.name)), str(one.type)
+            object.__setattr__(self, one.name, value)  # frozen for others
             if not any(_is(value, kind) for kind in wanted.split(" | ")):
                 raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
 

@@ -238,7 +238,7 @@ def _run(experiment: Experiment, data: Dataset, updates: int, table: _Table, tel
     watcher = _Watcher(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
     kept, found = _moments_kept(updates), [watcher.look()]
-    with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a run that diverges just ends
+    with backend.quiet():  # a run that diverges just ends
         for update in range(1, updates + 1):
             batch = batches.batch()
             rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)

@@ -1,11 +1,14 @@
-"""Files that are there whole or not at all: written beside their place, forced to the disk, then renamed."""
+"""Files that are there whole or not at all: written beside their place, forced to the disk, then renamed; and files of
+folders that others may have made, of which only plain ones are opened."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -49,6 +52,93 @@ def with_advice(error: OSError) -> str:
     return f"{error}; {ADVICE[error.errno]}" if error.errno in ADVICE else str(error)
 
 
+# Where the system has them: follow no link, wait for no other end of a pipe, become no terminal's process.
+CAREFULLY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))
+JUNCTION = 0xA0000003  # Windows' link to a folder, which counts as a folder there (IO_REPARSE_TAG_MOUNT_POINT)
+DIGITS = 16  # of a digest that tells contents apart; nobody is kept from making two alike
+KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """What stands at a path in the place of a file, in words; None: a file, or nothing."""
+    try:
+        status = os.lstat(path)
+    except OSError:  # whoever opens it is told
+        return None
+    if getattr(status, "st_reparse_tag", 0) == JUNCTION:
+        return KINDS[stat.S_IFLNK]
+    return KINDS.get(stat.S_IFMT(status.st_mode))
+
+
+def plain(path: str, flags: int) -> int:
+    """An opener for Python's ``open``, which opens files alone: no link is followed, no device opened, no pipe waited
+    for. What others can reach by a second name is not opened for writing.
+
+    Raises:
+        OSError: it is something else; or as `os.open`.
+
+    >>> from minifa.files import plain
+    >>> open("/", "rb", opener=plain)
+    Traceback (most recent call last):
+    OSError: '/' is a folder, and no file: nothing else is read or written here
+    """
+    kind, writes = kind_of(path), flags & (os.O_WRONLY | os.O_RDWR)
+    if kind is None:
+        descriptor = os.open(path, flags | CAREFULLY, 0o666)
+        status = os.fstat(descriptor)  # of what was opened: another may have taken the place since it was looked at
+        if stat.S_ISREG(status.st_mode) and not (writes and status.st_nlink > 1):
+            return descriptor
+        os.close(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            raise OSError(f"'{path}' has a second name (a hard link), whose content would change as well: remove it")
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    raise OSError(f"'{path}' is {kind}, and no file: nothing else is read or written here")
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """All of a file. Raises OSError, as `plain` for what is none."""
+    with open(path, "rb", opener=plain) as file:
+        return file.read()
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """The first digits of the SHA-256 of a file that the user named. Raises OSError."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()[:DIGITS]
+
+
+def free_name(path: Path) -> Path:
+    """The first of ``NAME-1.ending``, ``NAME-2.ending``, ... that nothing has."""
+    number = 1
+    while os.path.lexists(free := path.with_name(f"{path.stem}-{number}{path.suffix}")):
+        number += 1
+    return free
+
+
+def make_folder(path: Path) -> Path:
+    """A folder inside a folder of minifa's, made where there is none. Raises OSError where a link, or anything else,
+    stands in its place."""
+    refuse_link(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def refuse_link(path: Path) -> None:
+    """Raise OSError where the path is a link: what is written below it would lie elsewhere."""
+    if kind_of(path) == KINDS[stat.S_IFLNK]:
+        raise OSError(f"'{path}' is a symbolic link, and no folder: nothing is written through it, remove it")
+
+
 @contextlib.contextmanager
 def named(path: str | Path) -> Iterator[None]:
     """Inside the with-block an error in writing says which file it was; a full disk alone does not."""
@@ -87,7 +177,7 @@ def append(path: str | Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the file is as it was.
     """
-    with named(path), open(expanded(path), "ab", buffering=0) as file:
+    with named(path), open(expanded(path), "ab", buffering=0, opener=plain) as file:
         before, rest = os.fstat(file.fileno()).st_size, as_bytes(text)
         try:
             while rest:
@@ -111,7 +201,9 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     place = expanded(path)
     beside = place.with_name(place.name + ".tmp")
     try:
-        with named(place), open(beside, "wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)  # left by a kill, or a link: what that points to stays as it is
+        with named(place), open(beside, "xb") as file:
             file.write(as_bytes(content) if isinstance(content, str) else content)
             force_to_disk(file)
         move_into_place(beside, place, previous)

@@ -24,16 +24,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import checkpoints, experiments, interrupts, runs
+from . import backend, checkpoints, experiments, files, interrupts, logs, runs
 from .checkpoints import Checkpoint, CheckpointError, SaveCheckpoints
 from .data import load
-from .data.base import Dataset
+from .data.base import DataFileError, Dataset
 from .experiments import Experiment
-from .files import expanded, write_whole
+from .files import expanded, make_folder, read_bytes, refuse_link, write_whole
 from .logs import TensorBoard, WriteLogs
 from .network import Network
 from .rules.base import Rule
@@ -43,17 +45,163 @@ from .workers import Stopped
 MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
 NOTHING = "(nothing)"  # in the place of an entry that is not there
 RESULT = "result.json"
+RESULT_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("test_loss", "seconds"), (int, float)),
+    **dict.fromkeys(("test_examples", "epochs", "best_epoch"), int),
+    "diverged": bool,
+    "note": str,
+}
+DEFAULTS = {one.name: getattr(Experiment(), one.name) for one in fields(Experiment)}
 
 
-@functools.lru_cache(maxsize=2)  # two, where data sets are compared
-def load_once(name: str, folder: str | None = None) -> Dataset:
-    """`minifa.data.load`, once for a process that makes many runs, and not for every one of them.
+def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
+    """`minifa.data.load`, once for a process that makes many runs, and not for every one of them; a file that was
+    replaced meanwhile is loaded again.
 
     >>> from minifa import keeping
     >>> keeping.load_once("xor") is keeping.load_once("xor")
     True
     """
-    return load(name, folder)
+    return _load_once(name, folder, tuple(sorted(options.items())), _stamp(name))
+
+
+@functools.lru_cache(maxsize=2)  # two, where data sets are compared
+def _load_once(name: str, folder: str | None, options: tuple[tuple[str, Any], ...], stamp: object) -> Dataset:
+    return load(name, folder, **dict(options))
+
+
+def _stamp(name: str) -> object:
+    """What changes with the file that a data set of this name is in; None where it is no file."""
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return os.path.abspath(name), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+# What a run is, beside its settings
+
+
+def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
+    """Digests, by name, of what an experiment reads: its data set, and the file of weights that it starts from.
+
+    >>> from minifa import keeping
+    >>> from minifa.experiments import Experiment
+    >>> keeping.contents(Experiment(data="xor"), mf.data.load("xor"))
+    {'xor': 'd72c85b400f5ddfe'}
+    """
+    found = {experiment.data: data.digest}
+    return (
+        found
+        if experiment.weights is None
+        else {**found, experiment.weights: files.digest(expanded(experiment.weights))}
+    )
+
+
+def config_of(experiment: Experiment, data: Dataset | None = None) -> dict[str, Any]:
+    """What config.json says of a run; without data nothing of their content."""
+    about = {"experiment": experiment.as_config()}
+    return about if data is None else {**about, "contents": contents(experiment, data)}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run's folder says of the run, as far as it can be read.
+
+    Attributes:
+        experiment: as `Experiment.as_config` gave it.
+        contents: as `contents` gave them; empty: not known, the run was made before they were kept.
+        dtype: the float type; "": not known.
+        made_by: the versions of minifa that trained it, as `minifa.runs.version` gives them.
+        result: what came of it, where it is finished.
+    """
+
+    experiment: dict[str, Any]
+    contents: dict[str, str]
+    dtype: str
+    made_by: str
+    result: Row | None
+
+
+def kept_in(folder: str | Path) -> Kept | None:
+    """What a folder says of its run; None: nothing that can be read.
+
+    Raises:
+        OSError: one of its files is none, but a link say.
+
+    >>> from minifa import keeping
+    >>> print(keeping.kept_in("nowhere"))
+    None
+    """
+    path = expanded(folder)
+    config, finished = _read_object(path / "config.json"), _read_object(path / RESULT)
+    if finished.pop("sha256", None) != _checksum(finished):
+        finished = {}  # damaged: it can be made again
+    about = config if isinstance(config.get("experiment"), dict) else finished
+    experiment, environment = about.get("experiment"), config.get("environment")
+    if not isinstance(experiment, dict):
+        return None
+    environment = environment if isinstance(environment, dict) else {}
+    content, result = about.get("contents"), finished.get("result")
+    is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of fewer epochs, say
+    return Kept(
+        experiment,
+        content if isinstance(content, dict) else {},
+        str(finished.get("dtype") or environment.get("dtype", "")),
+        str(finished.get("made_by") or (runs.version(environment) if environment else "")),
+        result if is_its_own else None,
+    )
+
+
+def _is_result(result: Any) -> bool:
+    """Whether this is what `run_in` returns; a file may hold anything, with the right checksum."""
+    if not isinstance(result, dict) or not all(isinstance(result.get(key), kind) for key, kind in RESULT_KINDS.items()):
+        return False
+    return result["test_examples"] > 0 and isinstance(result.get("test_accuracy", 0.0), (int, float))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Of a file in JSON; nothing where there is none, or a damaged one."""
+    try:
+        found = json.loads(read_bytes(path).decode())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def others(kept: Kept, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
+    """In what a kept run is another than this one, in words: settings (but for what may change), float type, contents.
+
+    Args:
+        kept: of `kept_in`.
+        experiment: that is asked for.
+        here: its `contents`; those that one of the two does not know are not compared.
+    """
+    found, dtype = differences(kept.experiment, experiment), str(backend.dtype())
+    if kept.dtype and kept.dtype != dtype:
+        found.append(f"dtype {kept.dtype} and not {dtype}")
+    return found + other_contents(kept.contents, here)
+
+
+def other_contents(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """What has another content than it had, in words.
+
+    >>> from minifa.keeping import other_contents
+    >>> other_contents({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
+    ['other data: my.npz has the digest c4d1, and had 02ab']
+    """
+    changed = [name for name in kept if name in here and kept[name] != here[name]]
+    return [f"other data: {name} has the digest {here[name]}, and had {kept[name]}" for name in changed]
+
+
+def require_contents(expected: Mapping[str, str], experiment: Experiment, data: Dataset) -> None:
+    """Raise DataFileError where this process reads other contents than the one that gave the work out."""
+    changed = other_contents(expected, contents(experiment, data)) if expected else []
+    if changed:
+        raise DataFileError("; ".join(changed))
+
+
+# In its folder
 
 
 def keep(
@@ -63,6 +211,7 @@ def keep(
     every_seconds: float = 60.0,
     every_steps: int | None = None,
     tensorboard: bool = False,
+    data: Dataset | None = None,
 ) -> None:
     """Write config.json now, and let the trainer write logs and checkpoints into the folder as it goes on.
 
@@ -72,6 +221,7 @@ def keep(
         trainer: it is given the callbacks.
         every_seconds, every_steps: as for `minifa.checkpoints.SaveCheckpoints`.
         tensorboard: whether event files are written too.
+        data: its data set, so that the run is not taken for one on other data; None: that is not kept.
 
     Raises:
         ValueError: an option outside its range, or event files without the package that writes them.
@@ -79,13 +229,20 @@ def keep(
     """
     path = expanded(folder)
     config = experiment.as_config()
-    callbacks = [WriteLogs(path), *([TensorBoard(path / "tensorboard")] if tensorboard else [])]
-    trainer.callbacks += [*callbacks, SaveCheckpoints(path, config, every_seconds, every_steps)]  # logs come first
-    runs.write_config(path, {"experiment": config})
+    make_folder(path / "figures")
+    events = [TensorBoard(make_folder(path / "tensorboard"), replace=True)] if tensorboard else []
+    kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
+    trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs come first
+    runs.write_config(path, config_of(experiment, data))
 
 
 def go_on(
-    folder: str | Path, experiment: Experiment, data: Dataset, trainer: Trainer, previous: bool = False
+    folder: str | Path,
+    experiment: Experiment,
+    data: Dataset,
+    trainer: Trainer,
+    previous: bool = False,
+    same_version: bool = False,
 ) -> Checkpoint | None:
     """Put the trainer where the folder's last checkpoint stands.
 
@@ -95,12 +252,14 @@ def go_on(
         data: its data set.
         trainer: made for the experiment, not yet trained.
         previous: whether it is to be the checkpoint before the last.
+        same_version: whether a checkpoint of another version of minifa is refused: one result has one version.
 
     Returns:
         The checkpoint; None where the run ended before it wrote one, and begins anew.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, or belongs to another experiment or other data.
+        CheckpointError: the checkpoint is damaged, or belongs to another experiment, other data or another version.
+        OSError: as `kept_in`.
     """
     last = expanded(folder) / "last.ckpt"
     place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
@@ -111,9 +270,17 @@ def go_on(
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = experiments.parts(experiment, data)[0], checkpoint.training.get("layout")
-    here = layout(train, experiment.batch_size)
-    if there != here:
-        raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {describe_layout(here)}")
+    here, kept = layout(train, experiment.batch_size), kept_in(folder)
+    changed = other_contents(kept.contents, contents(experiment, data)) if kept and kept.contents else []
+    if there != here or changed:
+        now = "; ".join(changed) or describe_layout(here)
+        raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {now}")
+    wrote, ours = checkpoint.environment.get("minifa"), runs.environment()["minifa"]
+    if same_version and wrote != ours:
+        raise CheckpointError(
+            f"'{place}' was written by minifa {wrote}, and this is minifa {ours}: resume it with that version, or with "
+            f"this one by minifa train --resume {folder}, or remove {folder} to begin anew"
+        )
     checkpoints.restore(checkpoint, trainer)
     return checkpoint
 
@@ -135,7 +302,8 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
 
     Raises:
         Stopped: a signal came; all is saved.
-        CheckpointError: the folder holds another experiment, or more epochs than were asked for.
+        CheckpointError: the folder holds another experiment, other data, an unfinished run of another version, or more
+            epochs than were asked for.
         ValueError, OSError, ...: as the experiment's parts.
 
     >>> from minifa import keeping
@@ -149,48 +317,66 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     (1.0, 20, True)
     """
     path = expanded(folder)
-    (path / "figures").mkdir(parents=True, exist_ok=True)
+    data = data or experiments.load_data(experiment)
+    here = contents(experiment, data)
+    refuse_link(path)
+    runs.appear(path, config_of(experiment, data))
+    make_folder(path / "figures")
     with runs.locked(path):
-        kept = finished(path, experiment)
+        kept = finished(path, experiment, here)
         if kept is not None:
             return kept
-        data = data or experiments.load_data(experiment)
         trainer = experiments.trainer_for(experiment, data)
-        go_on(path, experiment, data, trainer)
-        if trainer.finished > experiment.epochs:
+        _go_on_or_before(path, experiment, data, trainer)
+        if trainer.epoch > experiment.epochs:  # begun or finished
             raise CheckpointError(
-                f"{path} holds {trainer.finished} epochs, more than the {experiment.epochs} that are asked for: name "
+                f"{path} holds {trainer.epoch} epochs, more than the {experiment.epochs} that are asked for: name "
                 "another folder, or ask for as many"
             )
-        keep(path, experiment, trainer)
+        keep(path, experiment, trainer, data=data)
         with interrupts.stopping(trainer, aloud=False):
             experiments.fit(experiment, data, trainer)
         if trainer.stopped:
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         runs.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
-        kept = {"experiment": experiment.as_config(), "result": result}
+        made = {"dtype": str(backend.dtype()), "made_by": logs.made_by(path / "log.jsonl")}
+        kept = {**config_of(experiment, data), **made, "result": result}
         write_whole(path / RESULT, json.dumps({**kept, "sha256": _checksum(kept)}, indent=2, default=str) + "\n")
     return result
 
 
-def finished(folder: str | Path, experiment: Experiment) -> Row | None:
+def _go_on_or_before(path: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> None:
+    """From the last checkpoint; where that is damaged and the one before it is good, from there, to the same bits."""
+    try:
+        go_on(path, experiment, data, trainer, same_version=True)
+    except CheckpointError as error:
+        if error.previous is None:
+            raise
+        go_on(path, experiment, data, trainer, previous=True, same_version=True)
+
+
+def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str] | None = None) -> Row | None:
     """What the folder's finished run of this experiment came to, as `run_in` would return it; None: it is not finished,
-    or of another experiment.
+    or another run: of other settings, another float type or, where both are known, other contents.
+
+    Args:
+        folder: of the run.
+        experiment: that is asked for.
+        here: its `contents`.
+
+    Raises:
+        OSError: as `kept_in`.
 
     >>> from minifa import keeping
     >>> from minifa.experiments import Experiment
     >>> print(keeping.finished("nowhere", Experiment()))
     None
     """
-    try:
-        kept = json.loads((expanded(folder) / RESULT).read_text(encoding="utf-8"))
-        asked = _as_json(experiment.as_config())
-        whole = kept.pop("sha256") == _checksum(kept)
-        same = {**kept["experiment"], "data_dir": None} == {**asked, "data_dir": None}
-        return dict(kept["result"]) if whole and same else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # damaged: it can be made again
+    kept = kept_in(folder)
+    if kept is None or kept.result is None or others(kept, experiment, here or {}):
+        return None
+    return dict(kept.result) if kept.experiment.get("epochs") == experiment.epochs else None
 
 
 def _checksum(kept: dict[str, Any]) -> str:
@@ -242,7 +428,8 @@ def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
     >>> differences(Experiment(lr=0.1, epochs=3).as_config(), Experiment(lr=0.2, epochs=9))
     ['lr 0.1 and not 0.2']
     """
-    there, asked = _as_json(kept), _as_json(experiment.as_config())
+    # What a run's minifa did not have yet was as it is by default.
+    there, asked = (_as_json({**DEFAULTS, **config}) for config in (kept, experiment.as_config()))
     return [
         f"{key} {there.get(key, NOTHING)} and not {asked.get(key, NOTHING)}"
         for key in {**there, **asked}

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .data.base import DataFileError
-from .files import expanded
+from .files import expanded, plain, read_bytes
 
 
 def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -57,7 +57,7 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
         DataFileError: as `open_table`.
     """
     place = expanded(path)
-    content = place.read_bytes()
+    content = read_bytes(place)
     whole = content[: content.rfind(b"\n") + 1]
     if not whole and not _line(columns).startswith(content):
         raise DataFileError(f"'{place}' is not the table that is expected here, of {_shown(columns)}")
@@ -90,7 +90,7 @@ def append(path: str | Path, cells: Sequence[str]) -> None:
     line = _line(cells)
     if line.count(b"\n") != 1 or b"\r" in line:
         raise ValueError(f"a cell of a table stands in one line, got {list(cells)}")
-    with open(expanded(path), "ab", buffering=0) as file:
+    with open(expanded(path), "ab", buffering=0, opener=plain) as file:
         written = file.write(line)
         if written != len(line):
             raise OSError(
@@ -106,7 +106,7 @@ def _line(cells: Sequence[str]) -> bytes:
 
 
 def _cut_back(place: Path) -> None:
-    with open(place, "r+b") as file:
+    with open(place, "r+b", opener=plain) as file:
         content = file.read()
         end = content.rfind(b"\n") + 1
         if end < len(content):

@@ -8,7 +8,8 @@ import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .files import as_bytes, expanded, named
+from .files import as_bytes, expanded, named, plain
+from .terminal import tell
 
 
 @contextlib.contextmanager
@@ -23,8 +24,8 @@ def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None
     Raises:
         OSError: what ``refused`` made, or the file cannot be opened.
     """
-    with open(expanded(path), "a+b", buffering=0) as file:
-        if not _try_lock(file.fileno()):
+    with open(expanded(path), "a+b", buffering=0, opener=plain) as file:
+        if not _try_lock(file.fileno(), path):
             file.seek(0)
             raise refused(file.read().decode(errors="replace").strip() or "another process")
         with named(path):
@@ -33,7 +34,7 @@ def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None
         yield
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, path: str | Path) -> bool:
     try:
         import fcntl
     except ImportError:  # Windows
@@ -43,8 +44,18 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks: nothing can be known
-        return True
+        _tell_once(f"note: the file system of {path} has no locks: two processes that write there are not kept apart")
     return True
+
+
+_told = False  # whether this process has said that there are no locks
+
+
+def _tell_once(text: str) -> None:
+    global _told
+    if not _told:
+        tell(text)
+    _told = True
 
 
 def _try_lock_on_windows(descriptor: int) -> bool:

@@ -4,7 +4,8 @@
     log.jsonl      a line per event, each a JSON object: start, resume, epoch, interrupt, end
     tensorboard/   event files of TensorBoard, when asked for
 
-A run that is gone on with cuts them back to its checkpoint: no epoch is there twice.
+A training that is resumed cuts them back to its checkpoint: no epoch is there twice. Those of another training, which
+wrote into the same folder before, stay as ``history-1.csv`` and ``log-1.jsonl``.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .files import append, expanded, write_whole
-from .runs import environment
+from .data.base import DataFileError
+from .files import append, expanded, free_name, read_bytes, write_whole
+from .runs import environment, version
 from .training import Callback, History, Row, Trainer
 
 
@@ -28,12 +31,20 @@ class WriteLogs(Callback):
 
     Args:
         folder: it is there already.
+        replace: whether what is there is of an earlier try of this training, whose epochs are made again.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, replace: bool = False) -> None:
         self.table, self.lines = expanded(folder) / "history.csv", expanded(folder) / "log.jsonl"
+        self.replace = replace
+        self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        if self.writes_for is not trainer and not self.replace and not self._is_of(trainer):
+            for path in (self.table, self.lines):
+                if path.exists():
+                    os.replace(path, free_name(path))
+        self.writes_for = trainer
         kept = cut_back(self.lines, trainer.history.column("epoch"))
         write_whole(self.lines, "".join(f"{line}\n" for line in kept))
         self.columns: list[str] = []
@@ -57,6 +68,14 @@ class WriteLogs(Callback):
             self._tell("interrupt", trainer, _place(trainer))
         else:
             self._tell("end", trainer, {**_place(trainer), "diverged": trainer.diverged})
+
+    def _is_of(self, trainer: Trainer) -> bool:
+        try:
+            return trainer.history.continues(History.read_csv(self.table))
+        except DataFileError:
+            return False
+        except FileNotFoundError:
+            return not self.lines.exists()
 
     def _write_table(self, history: History) -> None:
         history.save_csv(self.table)
@@ -85,10 +104,19 @@ def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
     """The lines of a ``log.jsonl`` without a torn one at the end, and of the epochs these only; [] where there is no
     such file."""
     try:
-        lines = expanded(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(expanded(path)).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     return [line for line in lines if _stays(line, epochs)]
+
+
+def made_by(path: str | Path) -> str:
+    """The versions of minifa that trained a run, first to last, by its ``log.jsonl``: ``"0.1.0, then 0.2.0"``."""
+    found: list[str] = []
+    for event in map(json.loads, cut_back(path, ())):
+        if event["event"] in ("start", "resume") and isinstance(event.get("environment"), dict):
+            found = (found if event["event"] == "resume" else []) + [version(event["environment"])]
+    return ", then ".join(dict.fromkeys(found))
 
 
 def _stays(line: str, epochs: Collection[int]) -> bool:
@@ -106,16 +134,25 @@ class TensorBoard(Callback):
     ``weight_angle/linear2``.
 
     Args:
-        folder: of the event files; it is made.
+        folder: of the event files; it is made. Where there are files of another training, ``FOLDER-2`` is, which
+            TensorBoard shows beside it.
+        replace: as for `WriteLogs`.
 
     Raises:
         ValueError: the package is not there.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder, self.make = str(expanded(folder)), find_writer()
+    def __init__(self, folder: str | Path, replace: bool = False) -> None:
+        self.folder, self.make, self.replace = str(expanded(folder)), find_writer(), replace
+        self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        if self.writes_for is not trainer and not self.replace and not trainer.history:
+            wanted, number = self.folder, 1
+            while any(Path(self.folder).glob("events.out.tfevents.*")):
+                number += 1
+                self.folder = f"{wanted}-{number}"
+        self.writes_for = trainer
         # purge_step tells TensorBoard to forget the epochs that a run makes again.
         purge = trainer.finished + 1 if trainer.history else 0
         self.writer = self.make(self.folder, purge_step=purge, filename_suffix=f".{trainer.net.step:09d}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from . import backend
+from . import backend, extensions
 from .backend import Array, xp
 from .scalars import real
 
@@ -30,8 +30,13 @@ class Loss:
     equation = ""
     error_equation = ""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Loss, extensions.LOSS_ANSWERS)
+
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        told = "(self, output, target): the pair of each example's value (N,) and error (N, n_out)"
+        raise extensions.not_written(self, "__call__", told)
 
     def check_pair(self, output: Array, target: Array) -> None:
         """Raise TypeError or ValueError unless both are arrays of one shape (N, n_out)."""
@@ -122,11 +127,13 @@ class SoftmaxCrossEntropy(Loss):
             return target
         return (1 - self.label_smoothing) * target + self.label_smoothing / output.shape[1]
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         shifted = output - output.max(axis=1, keepdims=True)
         log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
-        values = -(target * log_softmax).sum(axis=1)
+        terms = xp.where(target == 0, 0, target * log_softmax)  # 0 * log(0) is 0: an impossible class that is not meant
+        values = -terms.sum(axis=1)
         return values, xp.exp(log_softmax) * target.sum(axis=1, keepdims=True) - target
 
 
@@ -144,10 +151,13 @@ class SigmoidCrossEntropy(Loss):
     equation = "L = mean(-t * log(sigmoid(a)) - (1 - t) * log(1 - sigmoid(a)))"
     error_equation = "e = (sigmoid(a) - t) / n_out / n"
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
-        values = xp.maximum(output, 0) - output * target + xp.log1p(xp.exp(-xp.abs(output)))
-        sigmoid = (1 + xp.tanh(output / 2)) / 2
+        small = xp.exp(-xp.abs(output))
+        wrong = (output > 0) - target  # how far the side is wrong that the output is on
+        values = xp.where(wrong == 0, 0, output * wrong) + xp.log1p(small)
+        sigmoid = xp.exp(xp.minimum(output, 0)) / (1 + small)
         return values.mean(axis=1), (sigmoid - target) / output.shape[1]
 
 
@@ -164,6 +174,7 @@ class MeanSquaredError(Loss):
     equation = "L = mean((a - t)^2)"
     error_equation = "e = 2 * (a - t) / n_out / n"
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target
@@ -183,6 +194,7 @@ class HalfSquaredError(Loss):
     equation = "L = mean(sum((a - t)^2) / 2)"
     error_equation = "e = (a - t) / n"
 
+    @backend.quiet()
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target

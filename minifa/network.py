@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from . import backend
+from . import backend, extensions
 from .backend import Array
 from .layers.base import (
     Layer,
@@ -44,6 +44,8 @@ class Network:
 
     Attributes:
         step: weight updates made so far; optimizers count it, and dropout's and brSF's draws are keyed by it.
+        learning_rule: name of the rule that computed the gradients at hand, where its feedback learns in the same step;
+            else "".
 
     Raises:
         TypeError: layers, a seed or a shape of another kind.
@@ -71,6 +73,7 @@ class Network:
         self.layers = list(layers)
         self.seed = check_seed(seed)
         self.step = 0
+        self.learning_rule = ""
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._adopt(self.layers, path="")
@@ -91,6 +94,7 @@ class Network:
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"a network is made of layers, got {layer!r}")
+            extensions.require_init(layer, "grads")
             if layer.adopted or any(layer is one for one in self._by_name.values()):
                 raise ValueError(
                     f"{layer} is in a network already; layers hold weights, so build new ones for a new network"
@@ -100,7 +104,13 @@ class Network:
             if layer.name in self._by_name:
                 raise ValueError(f"two layers are called {layer.name!r}: give one of them another name=")
             self._by_name[layer.name] = layer
+            layer.recast()
             layer.initialise(self.seed)
+            for key in (*layer.trainable, *layer.running):
+                if not hasattr(layer, key):
+                    raise TypeError(
+                        f"{layer} names {key!r} among its arrays and has no such array: assign self.{key} in initialise"
+                    )
             for part, inner in layer.children():
                 self._adopt(inner, f"{layer.name}.{part}.")
 
@@ -219,6 +229,7 @@ class Network:
 
     # Running it
 
+    @backend.quiet()
     def forward(self, x: Array, walk: Walk | None = None) -> Array:
         """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says
         training.
@@ -248,6 +259,7 @@ class Network:
                 f"(the whole input has shape {x.shape})"
             )
 
+    @backend.quiet()
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
         not asked for.
@@ -278,7 +290,7 @@ class Network:
             raise ValueError("predict got numbers that are not finite (NaN or inf)")
         if host.size == 0 or host.ndim == 0:
             raise ValueError("predict got no examples")
-        batches = (host[i : i + batch_size].astype(self.dtype) for i in range(0, len(host), batch_size))
+        batches = (host[i : i + batch_size] for i in range(0, len(host), batch_size))
         with self.preserved():
             outputs = [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
         return numpy.concatenate(outputs)
@@ -294,10 +306,12 @@ class Network:
         0.0
         """
         before = [(layer, layer.cache, dict(layer.grads)) for layer in self]
+        learning_rule = self.learning_rule
         statistics = [(array, array.copy()) for layer in self for array in layer.statistics().values()]
         try:
             yield
         finally:
+            self.learning_rule = learning_rule
             for layer, cache, grads in before:
                 layer.cache, layer.grads = cache, grads
             for array, kept in statistics:
@@ -334,6 +348,8 @@ class Network:
         check_state(arrays, state, "this network")
         for key, array in arrays.items():
             array[...] = backend.asarray(state[key], array.dtype)
+        for layer in self:
+            layer.edits += 1
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:

@@ -1,28 +1,44 @@
 """Optimizers, with PyTorch's meaning of every number.
 
 An optimizer moves arrays in place, so that whoever holds a weight sees it move. Learned feedback may share it:
-`step` asks the rule.
+`step` asks the rule. What it remembers belongs to one network at a time: with another one it begins anew.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
 
-from . import backend
-from .backend import Array, each_piece, xp
+from . import backend, extensions
+from .backend import Array, each_piece, sum_of_squares, xp
 from .network import Network, check_state
-from .rules.base import Rule
-from .rules.scaling import norm, rescaled
-from .scalars import above_zero, between, flag
+from .rules.base import A_RULE, Rule
+from .rules.scaling import near_one, norm, rescaled
+from .scalars import above_zero, between, flag, instance_of
 
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 
 
+def _rate(value: Any, what: str) -> float:
+    return between(value, what, 0, math.inf)
+
+
+def _share(value: Any, what: str) -> float:
+    return between(value, what, 0, 1)
+
+
+def _betas(value: Any, what: str) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"betas are two numbers, got {value!r}")
+    first, second = (_share(beta, "each of betas") for beta in value)
+    return first, second
+
+
+A_NETWORK = "an optimizer steps a minifa.Network"
 AN_OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)"
 
 
@@ -38,6 +54,11 @@ class Optimizer:
             attributes to Moskovitz et al. 2018).
         freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
 
+    Attributes:
+        net: the network that `start`, `arrays` and `counts` are of; None before the first one. To step two networks in
+            turn, make two optimizers: one would forget its momentum at every change.
+        attachment: the same for the rule whose feedback it moves (see `minifa.rules.Rule`).
+
     Raises:
         TypeError: an option of another kind.
         ValueError: an option outside its range.
@@ -52,8 +73,21 @@ class Optimizer:
 
     name = ""
     slots: tuple[str, ...] = ()  # arrays of state that each parameter has
+    options: Mapping[str, Callable[[Any, str], Any]] = {  # each with its check, made whenever the option is set
+        "lr": _rate,
+        "weight_decay": _rate,
+        "clip_norm": lambda value, what: None if value is None else above_zero(value, what),
+        "manhattan": flag,
+        "constrain_weights": flag,
+        "freeze_signs": flag,
+    }
     decoupled = False  # whether the decay is taken off the weight rather than added to the gradient
+    net: Network | None = None
     update = "W_new = W - lr * GRADIENT"  # what `change` computes, for the gradient as decay and manhattan leave it
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Optimizer, extensions.OPTIMIZER_ANSWERS)
 
     def __init__(
         self,
@@ -64,21 +98,46 @@ class Optimizer:
         constrain_weights: bool = False,
         freeze_signs: bool = False,
     ) -> None:
-        self.lr = between(lr, "lr", 0, math.inf)
-        self.weight_decay = between(weight_decay, "weight_decay", 0, math.inf)
-        self.clip_norm = None if clip_norm is None else above_zero(clip_norm, "clip_norm")
-        self.manhattan = flag(manhattan, "manhattan")
-        self.constrain_weights = flag(constrain_weights, "constrain_weights")
-        self.freeze_signs = flag(freeze_signs, "freeze_signs")
+        self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
+        self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
+        self.net = None
+        self.attachment: object = None
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Options set by hand are checked as the constructor's are, and kept as Python's own numbers."""
+        check = self.options.get(name)
+        object.__setattr__(self, name, value if check is None else check(value, name))
+
+    def meet(self, net: Network, rule: Rule | None = None) -> None:
+        """Forget what was remembered of another network, or of feedback that another rule, or another attachment of
+        this one, has learned. `step` calls it.
+
+        Raises:
+            TypeError: what is no network.
+        """
+        if self.net is not net:
+            extensions.require_init(self, "counts")
+            self.net = instance_of(net, Network, A_NETWORK)
+            self.start, self.arrays, self.counts = {}, {}, {}
+        if rule is not None and rule.attachment is not self.attachment:
+            self.attachment = rule.attachment
+            for name in [one for one in self.counts if one.startswith("feedback/")]:
+                del self.arrays[name], self.counts[name]
+
+    @backend.quiet()
     def step(self, net: Network, rule: Rule | None = None) -> None:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 
         A gradient that was never computed (None) leaves its parameter alone, decay and momentum included; so does a
-        frozen layer.
+        frozen layer. With another network than before the optimizer begins anew.
+
+        Raises:
+            TypeError: what is no network, or no rule.
+            ValueError: a rule that is attached to another network; no rule, where the one that computed the gradients
+                has feedback that learns. Then nothing has been changed.
 
         >>> net = mf.Network([mf.Linear(1, 1, bias=False)])
         >>> net["linear1"].W = mf.asarray([[1.0]])
@@ -86,6 +145,12 @@ class Optimizer:
         >>> net["linear1"].W.tolist(), net.step
         ([[1.0]], 1)
         """
+        if rule is None:
+            self._check_alone(net)
+        elif getattr(rule, "net", None) is not net:
+            rule = instance_of(rule, Rule, A_RULE)
+            raise ValueError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
+        self.meet(net, rule)
         for layer in net:
             if layer.frozen:  # whatever a rule of one's own may have put there
                 layer.grads = dict.fromkeys(layer.grads)
@@ -93,7 +158,7 @@ class Optimizer:
         self.clip(net)
         for layer in net:
             for key, array in layer.parameters().items():
-                if layer.grads[key] is not None:
+                if layer.grads.get(key) is not None:
                     self.move(f"{layer.name}.{key}", array, layer.grads[key])
         self.constrain(net)
         net.step += 1
@@ -101,6 +166,15 @@ class Optimizer:
             for name, (array, gradient) in rule.parameters().items():
                 self.move(f"feedback/{name}", array, gradient)
             rule.update_feedback(net)
+
+    @staticmethod
+    def _check_alone(net: Network) -> None:
+        """Raise ValueError where the feedback would not learn that is to learn in this step."""
+        if instance_of(net, Network, A_NETWORK).learning_rule:
+            raise ValueError(
+                f"the gradients are those of the rule {net.learning_rule!r}, whose feedback learns in the same step: "
+                "optimizer.step(net, rule)"
+            )
 
     @property
     def equation(self) -> str:
@@ -115,7 +189,10 @@ class Optimizer:
 
     def clip(self, net: Network) -> None:
         """Scale all gradients in place so that their joint norm is at most ``clip_norm``, as PyTorch's
-        ``clip_grad_norm_``.
+        ``clip_grad_norm_``. Huge gradients are clipped right, too: where their squares overflow, PyTorch's become 0.
+
+        A gradient that is not finite is left to be seen: infinite entries become NaN and all others 0, or with NaN all
+        is NaN. The next loss is not finite then, which ends training as diverged.
 
         >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
         >>> net["linear1"].grads["W"] = mf.asarray([[30.0], [40.0]])
@@ -128,10 +205,12 @@ class Optimizer:
         gradients = [g for g in net.gradients().values() if g is not None]
         if not gradients:
             return
-        squares = xp.stack([(g * g).sum() for g in gradients])  # no dot products: their bits depend on BLAS's threads
-        factor = xp.minimum(1, self.clip_norm / (xp.sqrt(squares.sum()) + 1e-6)).astype(gradients[0].dtype)
-        for gradient in gradients:
-            gradient *= factor
+        with backend.quiet():
+            scale = near_one(*gradients)
+            size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
+            factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
+            for gradient in gradients:
+                gradient *= factor
 
     def move(self, name: str, array: Array, gradient: Array) -> None:
         """Move one parameter in place, with the state kept under its name."""
@@ -157,6 +236,8 @@ class Optimizer:
         """Put signs and norms back where the options hold them."""
         if not (self.freeze_signs or self.constrain_weights):
             return
+        self.meet(net)
+        self._remember_start(net)
         for layer in (one for one in net.weighted if not one.frozen):
             if self.freeze_signs:
                 sign = self.start[f"sign/{layer.name}"]
@@ -166,7 +247,8 @@ class Optimizer:
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         """Move a piece of one parameter in place. count: its updates so far, this one included."""
-        raise NotImplementedError
+        told = "(self, count, W, gradient, *slots): one update, written into W and the slots"
+        raise extensions.not_written(self, "change", told)
 
     def decayed(self, W: Array, gradient: Array) -> Array:
         """The gradient with the decay's pull added."""
@@ -197,6 +279,7 @@ class Optimizer:
         )
         for key, array in flat.items():
             array[...] = backend.asarray(state[key], array.dtype)
+        self.net, self.attachment = net, None if rule is None else rule.attachment
         self.arrays, self.start = arrays, start
         self.counts = {name: int(state[f"count/{name}"]) for name in names}
 
@@ -230,6 +313,7 @@ class SGD(Optimizer):
     """
 
     name = "sgd"
+    options = {**Optimizer.options, "momentum": _share, "nesterov": flag}
 
     def __init__(
         self,
@@ -240,7 +324,7 @@ class SGD(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        self.momentum, self.nesterov = between(momentum, "momentum", 0, 1), flag(nesterov, "nesterov")
+        self.momentum, self.nesterov = momentum, nesterov
         if nesterov and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         self.slots = ("velocity",) if momentum else ()
@@ -282,6 +366,7 @@ class Adam(Optimizer):
     """
 
     name = "adam"
+    options = {**Optimizer.options, "betas": _betas, "eps": above_zero}
     slots = ("mean", "square")
     update = (
         "mean_new = beta1 * mean + (1 - beta1) * GRADIENT\n"
@@ -298,10 +383,7 @@ class Adam(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"betas are two numbers, got {betas!r}")
-        first, second = (between(beta, "each of betas", 0, 1) for beta in betas)
-        self.betas, self.eps = (first, second), above_zero(eps, "eps")
+        self.betas, self.eps = betas, eps
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         self._adapt(count, W, self.decayed(W, gradient), *slots)
@@ -377,6 +459,7 @@ class RMSprop(Optimizer):
     """
 
     name = "rmsprop"
+    options = {**Optimizer.options, "alpha": _share, "eps": above_zero, "momentum": _share}
 
     def __init__(
         self,
@@ -388,8 +471,7 @@ class RMSprop(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(lr, weight_decay, **options)
-        self.alpha, self.momentum = between(alpha, "alpha", 0, 1), between(momentum, "momentum", 0, 1)
-        self.eps = above_zero(eps, "eps")
+        self.alpha, self.eps, self.momentum = alpha, eps, momentum
         self.slots = ("square", "velocity") if momentum else ("square",)
         scaled = "GRADIENT / (sqrt(square_new) + eps)"
         through = [f"velocity_new = momentum * velocity + {scaled}"] if momentum else []

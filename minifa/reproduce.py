@@ -14,16 +14,18 @@ import contextlib
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import experiments, keeping, runs, workers
+from .data import load
+from .data.base import Dataset
 from .experiments import Experiment
-from .files import expanded, write_whole
+from .files import expanded, plain, refuse_link, write_whole
 from .recipes import Recipe, TableRow
 from .registry import unknown
-from .text import table
+from .text import printable, table
 from .training import History, Row
 
 NOTES_WIDE = 120  # letters in a line under the table
@@ -47,11 +49,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: what `minifa.keeping.run_in` returned, or the sentence that says why nothing did."""
+    """What came of a run.
+
+    Attributes:
+        task: the run.
+        result: what `minifa.keeping.run_in` returned; None: it failed.
+        error: why, in a sentence.
+        made_by: the versions of minifa that trained it; "": not known.
+        compared: whether its data are known to be those that are here now.
+    """
 
     task: Task
     result: Row | None
     error: str | None = None
+    made_by: str = ""
+    compared: bool = True
 
 
 def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
@@ -104,29 +116,50 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
         folder: of the table; it need not be there.
 
     Raises:
-        ValueError: the folder holds runs of other settings, or of more epochs.
+        ValueError: the folder holds runs of other settings, another float type or other data, or of more epochs.
+        OSError: the folder of a run is a link, or something in it is no file.
     """
     found = []
+    known: dict[tuple[str, str | None], Dataset | None] = {}
     for row in recipe.rows:
         for place in sorted(expanded(folder).glob(f"{row.name}-seed*")):
             number = place.name.removeprefix(f"{row.name}-seed")
             if not number.isdecimal():
                 continue
+            refuse_link(place)
+            kept = keeping.kept_in(place)
+            if kept is None:  # nothing, or damaged: its run says so
+                continue
             task = Task(row.name, replace(row.experiment, seed=int(number)), place)
-            _refuse_another(task)
-            result = keeping.finished(place, task.experiment)
-            if result is not None:
-                found.append(Outcome(task, result))
+            here = _contents(task.experiment, kept, known)
+            _refuse_another(task, kept, here)
+            if kept.result is not None and kept.experiment.get("epochs") == task.experiment.epochs:
+                compared = bool(here) and here.keys() <= kept.contents.keys()
+                found.append(Outcome(task, dict(kept.result), made_by=kept.made_by, compared=compared))
     return found
 
 
-def _refuse_another(task: Task) -> None:
-    if not (task.folder / "config.json").is_file():
-        return
-    kept = runs.read_experiment(task.folder)
-    differ = keeping.differences(kept.as_config(), task.experiment)
-    if kept.epochs > task.experiment.epochs:  # fewer are gone on with
-        differ.append(f"epochs {kept.epochs} and not {task.experiment.epochs}")
+def _contents(
+    experiment: Experiment, kept: keeping.Kept, known: dict[tuple[str, str | None], Dataset | None]
+) -> dict[str, str]:
+    """What the run's files hold now; nothing where it does not say what they held, or they are not here. A table can
+    be shown without its data."""
+    where = experiment.data, experiment.data_dir
+    try:
+        if kept.contents and where not in known:
+            known.clear()  # one at a time: it may be large
+            known[where] = load(*where)
+        data = known.get(where) if kept.contents else None
+        return {} if data is None else keeping.contents(experiment, data)
+    except (OSError, ValueError):
+        known[where] = None
+        return {}
+
+
+def _refuse_another(task: Task, kept: keeping.Kept, here: Mapping[str, str]) -> None:
+    differ, epochs = keeping.others(kept, task.experiment, here), kept.experiment.get("epochs")
+    if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # fewer are gone on with
+        differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
         told = ", ".join(differ)
         raise ValueError(f"{task.folder} holds a run with {told}: name another --out, or ask for what is there")
@@ -149,8 +182,11 @@ def run(
 def make(task: Task) -> Outcome:
     """Make one run, here."""
     try:
-        data = keeping.load_once(task.experiment.data, task.experiment.data_dir)
-        return Outcome(task, keeping.run_in(task.folder, task.experiment, data))
+        e = task.experiment
+        data = keeping.load_once(e.data, e.data_dir, **e.data_options)
+        result = keeping.run_in(task.folder, task.experiment, data)
+        kept = keeping.kept_in(task.folder)
+        return Outcome(task, result, made_by=kept.made_by if kept else "")
     except workers.Stopped:
         raise
     except Exception as error:  # whatever it is, it is this run's own result, and the others go on
@@ -165,7 +201,7 @@ def epochs_done(tasks: Sequence[Task]) -> int:
 def _lines(path: Path) -> int:
     """Lines of a history behind its head and the row before training."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=plain) as file:
             return max(0, sum(1 for _ in file) - 2)
     except OSError:  # not there yet, or just being written
         return 0
@@ -207,6 +243,8 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
                 found["reached"] = " ".join(_epoch_of(one.task, recipe.reach) for one in mine if one.result is not None)
             found["seconds"] = statistics.fmean(one["seconds"] for one in fine)
             found["diverged"] = sum(bool(one["diverged"]) for one in fine)
+            if versions := dict.fromkeys(one.made_by for one in mine if one.made_by):
+                found["made_by"] = "; ".join(versions)
         errors = [f"seed {one.task.experiment.seed}: {one.error}" for one in mine if one.error is not None]
         if errors:
             found["error"] = "; ".join(errors)
@@ -256,7 +294,7 @@ def table_text(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome])
     unused = {i for i, name in enumerate(COLUMNS) if i > 3 and not any(line[i] for line in lines[1:])}
     shown = [[cell for i, cell in enumerate(line) if i not in unused] for line in lines]
     head = "\n".join(text for text in (recipe.title, _setting(recipe, outcomes)) if text)
-    return f"{head}\n\n{table(shown, right_from=2)}\n\n" + "\n".join(_notes(recipe, rows, outcomes))
+    return printable(f"{head}\n\n{table(shown, right_from=2)}\n\n" + "\n".join(_notes(recipe, rows, outcomes)))
 
 
 def _cells(row: Row) -> list[str]:
@@ -309,8 +347,21 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
         notes.append(f"changed from the recipe: {', '.join(recipe.changes)}")
     notes += [recipe.note] if recipe.note else []
     notes += sorted({one.result["note"] for one in outcomes if one.result and one.result["note"]})
+    notes += _versions(outcomes)
     notes += [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
     return [textwrap.fill(note, NOTES_WIDE, subsequent_indent="  ", break_long_words=False) for note in notes]
+
+
+def _versions(outcomes: Sequence[Outcome]) -> list[str]:
+    """Which runs another version of minifa made, a line for each version."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for one in outcomes:
+        if one.result is not None and one.made_by and runs.is_another_version(one.made_by):
+            found.setdefault(one.made_by, {}).setdefault(one.task.row, []).append(str(one.task.experiment.seed))
+    return [
+        f"made by minifa {made_by}: {', '.join(f'{row} (seed {chr(32).join(seeds)})' for row, seeds in rows.items())}"
+        for made_by, rows in found.items()
+    ]
 
 
 def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> str:
@@ -344,6 +395,6 @@ def results_of(outcomes: Sequence[Outcome]) -> list[experiments.Result]:
     found = []
     for one in outcomes:
         if one.result is not None:
-            for result in runs.read_results(one.task.folder):
+            for result in runs.read_run(one.task.folder, one.task.experiment):
                 found.append(replace(result, name=one.task.row))
     return found

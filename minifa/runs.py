@@ -13,10 +13,13 @@ A folder that is there is never written over, except by going on with its own ru
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
 import platform
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -28,21 +31,26 @@ import numpy
 from . import backend, experiments, locks
 from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
-from .files import expanded, write_whole
+from .files import expanded, move_into_place, plain, read_bytes, write_whole
 from .network import Network
 from .rules.base import Rule
 from .training import History, Row
 
 FORMAT = 1
 LOCK = ".lock"
+COMMIT = 7  # digits
 
 
 class RunInUse(OSError):
     """Another process is writing into this run folder."""
 
 
-def new_folder(path: str | Path) -> Path:
+def new_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Path:
     """Make a folder that is not there yet: the path itself, or with -2, -3, ... behind it. Nothing is ever overwritten.
+
+    Args:
+        path: of the folder.
+        config: as for `appear`.
 
     Raises:
         ValueError: a path without a name, as "." and "/".
@@ -52,15 +60,41 @@ def new_folder(path: str | Path) -> Path:
     if not wanted.name:
         raise ValueError(f"'{path}' has no name of its own: name a new folder in it")
     candidate, number = wanted, 1
-    while True:
-        try:
-            candidate.mkdir(parents=True)
-            break
-        except FileExistsError:
-            number += 1
-            candidate = wanted.with_name(f"{wanted.name}-{number}")
-    (candidate / "figures").mkdir()
+    while not appear(candidate, config):
+        number += 1
+        candidate = wanted.with_name(f"{wanted.name}-{number}")
     return candidate
+
+
+def appear(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
+    """Make a run folder that is there whole or not at all: with ``figures`` in it and, where it is given, config.json.
+    It is made beside its place, where a kill may leave it as ``.minifa-....new``, and renamed.
+
+    Args:
+        folder: its place.
+        config: as for `write_config`.
+
+    Returns:
+        Whether it was made; False: something is in its place.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if os.path.lexists(folder):
+        return False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".minifa-{secrets.token_hex(4)}.new")
+    try:
+        (beside / "figures").mkdir(parents=True)
+        if config is not None:
+            write_config(beside, config)
+        move_into_place(beside, folder)
+    except BaseException as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, OSError) and os.path.lexists(folder):  # another process was quicker
+            return False
+        raise
+    return True
 
 
 def drop_empty(folder: Path) -> bool:
@@ -73,12 +107,60 @@ def drop_empty(folder: Path) -> bool:
     return not written
 
 
-def environment() -> dict[str, Any]:
-    """What a number depends on beside its configuration: versions, backend, threads, machine, date."""
+@functools.cache
+def commit() -> str | None:
+    """The first digits of the commit that minifa's checkout was at when it was first asked for; None where minifa does
+    not run from one."""
+    git = Path(__file__).resolve().parents[1] / ".git"
+    try:
+        if git.is_file():  # of a second working tree
+            git = git.parent / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if not head.startswith("ref: "):
+            return head[:COMMIT]
+        name, shared = head.removeprefix("ref: "), git / "commondir"
+        common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
+        if (common / name).is_file():
+            return (common / name).read_text(encoding="utf-8")[:COMMIT]
+        packed = (common / "packed-refs").read_text(encoding="utf-8").splitlines()
+        return next((line[:COMMIT] for line in packed if line.endswith(f" {name}")), None)
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def version(environment: Mapping[str, Any] | None = None) -> str:
+    """minifa's version, with its commit where that is known, as ``0.1.0 (619e373)``.
+
+    Args:
+        environment: that was kept of a run; None: this one.
+    """
     from . import __version__
 
+    known = {"minifa": __version__, "commit": commit()} if environment is None else environment
+    number, of_commit = str(known.get("minifa", "?")), known.get("commit")
+    return f"{number} ({of_commit})" if of_commit else number
+
+
+def is_another_version(one: str) -> bool:
+    """Whether a version, as `version` gives it, is not this one; a commit counts where both are known.
+
+    >>> from minifa import runs
+    >>> runs.is_another_version("0.0.9"), runs.is_another_version(mf.__version__)
+    (True, False)
+    """
+    (number, _, of_commit), (here, _, commit_here) = one.partition(" "), version().partition(" ")
+    return number != here or bool(of_commit and commit_here and of_commit != commit_here)
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside its configuration: versions, backend, threads, machine, date; the commit where
+    minifa runs from a checkout."""
+    from . import __version__
+
+    of_commit = commit()
     return {
         "minifa": __version__,
+        **({"commit": of_commit} if of_commit else {}),
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "backend": backend.name(),
@@ -90,9 +172,10 @@ def environment() -> dict[str, Any]:
 
 
 def save(folder: str | Path, experiment: experiments.Experiment, history: History, net: Network, rule: Rule) -> None:
-    """Write config.json, history.csv and network.npz into the folder."""
+    """Write history.csv and network.npz into the folder, and config.json where there is none."""
     place = expanded(folder)
-    write_config(place, {"experiment": experiment.as_config()})
+    if not (place / "config.json").is_file():
+        write_config(place, {"experiment": experiment.as_config()})
     history.save_csv(place / "history.csv")
     arrays = {f"network/{key}": array for key, array in net.state().items()}
     arrays.update({f"rule/{key}": array for key, array in rule.state().items()})
@@ -100,8 +183,9 @@ def save(folder: str | Path, experiment: experiments.Experiment, history: Histor
 
 
 def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
-    """config.json with the format's number and the environment beside what is given."""
-    text = json.dumps({"format": FORMAT, **config, "environment": environment()}, indent=2, ensure_ascii=False)
+    """config.json with the format's number beside what is given, and this environment where none is."""
+    whole = {"format": FORMAT, "environment": environment(), **config}
+    text = json.dumps(whole, indent=2, ensure_ascii=False)
     write_whole(expanded(folder) / "config.json", text + "\n")
 
 
@@ -145,17 +229,27 @@ def read_results(folder: str | Path) -> list[experiments.Result]:
     path = expanded(folder)
     _require(path, "config.json")
     described = _read_experiments(path)
-    alone = (path / "history.csv").is_file()
-    if not alone:
-        _require(path, "runs.csv")
-    rows = History.read_csv(path / ("history.csv" if alone else "runs.csv"))
+    if (path / "history.csv").is_file():
+        return [found for experiment in described for found in read_run(path, experiment)]
+    _require(path, "runs.csv")
+    rows = History.read_csv(path / "runs.csv")
     found = []
     for experiment in described:
-        wanted = experiment.rule, experiment.seed
-        history = [row for row in rows if alone or (row.get("rule"), row.get("seed")) == wanted]
+        history = [row for row in rows if (row.get("rule"), row.get("seed")) == (experiment.rule, experiment.seed)]
         if history:
             found.append(_read_result(experiment, history, path))
     return found
+
+
+def read_run(folder: str | Path, experiment: experiments.Experiment) -> list[experiments.Result]:
+    """What was measured in the folder of a run of this experiment; nothing where no epoch was written.
+
+    Raises:
+        FileNotFoundError, DataFileError: as `minifa.training.History.read_csv`.
+    """
+    path = Path(folder)
+    history = History.read_csv(path / "history.csv")
+    return [_read_result(experiment, history, path)] if history else []
 
 
 def _read_result(experiment: experiments.Experiment, history: list[Row], path: Path) -> experiments.Result:
@@ -190,7 +284,7 @@ def _require(path: Path, *names: str) -> None:
 def _read_experiments(path: Path) -> list[experiments.Experiment]:
     """The experiments of a folder: one of a run, all of a comparison."""
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_bytes(path / "config.json").decode())
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         return [experiments.Experiment(**one) for one in described]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -207,10 +301,8 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     path = expanded(folder)
     _require(path, "config.json", "network.npz")
     experiment = _read_experiments(path)[0]
-    state = read_arrays(path / "network.npz")
-    as_it_ended = replace(
-        experiment, weights=None, weights_names={}
-    )  # what it started from may be gone, and is not needed
+    state = read_arrays(path / "network.npz", plain)
+    as_it_ended = replace(experiment, weights=None, weights_names={})  # what it started from is not needed
     try:
         net, rule, _, _ = experiments.build(as_it_ended, experiments.load_data(experiment))
         for part, owner in (("network/", net), ("rule/", rule)):

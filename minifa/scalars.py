@@ -1,7 +1,8 @@
 """What a layer, a rule, an optimizer or an augmentation is given beside arrays: a whole number, a number, True or
 False, a word out of a few, an object of a class.
 
-Each function returns the value to keep; ``what`` names it in the sentence that refuses another.
+Each function returns the value to keep; ``what`` names it in the sentence that refuses another. Numbers become Python's
+own here: what NumPy's would do to float32 arrays depends on their type.
 """
 
 from __future__ import annotations
@@ -18,6 +19,26 @@ import numpy
 LARGEST = (1 << 31) - 1  # no size of an array comes near it
 
 
+PLAIN = {"b": bool, "i": int, "u": int, "f": float}
+
+
+def plain(value: Any) -> Any:
+    """A real number of any type (NumPy's, the device's, a 0-d array, a fraction) as Python's own; anything else as it
+    is.
+
+    >>> from minifa.scalars import plain
+    >>> plain(np.float32(0.5)), plain(np.array(3)), plain("half")
+    (0.5, 3, 'half')
+    """
+    if type(value) in (float, int, bool):
+        return value
+    if getattr(value, "ndim", None) == 0:
+        return PLAIN.get(getattr(value.dtype, "kind", ""), lambda other: other)(value)
+    if isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return value
+
+
 def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int:
     """The value as an int. Raises TypeError for what is no whole number, ValueError outside ``least`` to ``most``.
 
@@ -28,6 +49,7 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
     Traceback (most recent call last):
     TypeError: a stride is a whole number, got 2.5
     """
+    value = plain(value)
     try:
         number = operator.index(value)
     except TypeError:
@@ -49,11 +71,13 @@ def real(value: Any, what: str) -> float:
     Traceback (most recent call last):
     TypeError: lr is a number, got 'fast'
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{what} is a number, got {value!r}")
-    if isinstance(value, numbers.Integral) and abs(int(value)) > sys.float_info.max:
-        raise ValueError(f"{what} is a number that a float can hold, got one beyond {sys.float_info.max:.2g}")
-    return float(value)
+    try:
+        number = plain(value)
+        if type(number) in (float, int):
+            return float(number)
+    except OverflowError:
+        raise ValueError(f"{what} is a number that a float can hold, got one beyond {sys.float_info.max:.2g}") from None
+    raise TypeError(f"{what} is a number, got {value!r}")
 
 
 def above_zero(value: Any, what: str) -> float:

@@ -9,20 +9,70 @@ Being pure, they have no state to save: the position in training is enough.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .registry import make_described
 from .scalars import above_zero, real
 
 Schedule = Callable[[float], float]
+LOOKED_AT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # epochs by whose values a schedule of one's own is known
 
 
+def _described(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
+    """``make``, whose schedules know their name and options (see `describe`)."""
+
+    @functools.wraps(make)
+    def with_description(*given: Any, **options: Any) -> Schedule:
+        schedule = make(*given, **options)
+        bound = inspect.signature(make).bind(*given, **options)
+        bound.apply_defaults()
+        described = {key: _plain(value) for key, value in bound.arguments.items()}
+        setattr(schedule, "made_of", {"name": make.__name__, **described})  # noqa: B010  a function has no such field
+        return schedule
+
+    return with_description
+
+
+def _plain(option: Any) -> Any:
+    """An option in what JSON can hold, equal for equal ones."""
+    if option is None or callable(option):
+        return None if option is None else describe(option)
+    return [float(one) for one in option] if isinstance(option, (list, tuple)) else float(option)
+
+
+def describe(schedule: Schedule) -> dict[str, Any]:
+    """What tells a schedule from another: its name and options or, of one's own, its values at some epochs.
+
+    >>> mf.schedules.describe(mf.schedules.cosine(10))
+    {'name': 'cosine', 'epochs': 10.0, 'least': 0.0}
+    >>> mf.schedules.describe(lambda epoch: 1 / (1 + epoch))["value at epoch 1"]
+    0.5
+    """
+    known = getattr(schedule, "made_of", None)
+    if isinstance(known, dict):
+        return known
+    return {"name": "one of your own", **{f"value at epoch {epoch}": _value(schedule, epoch) for epoch in LOOKED_AT}}
+
+
+def _value(schedule: Schedule, epoch: int) -> float | str:
+    try:
+        value = float(schedule(epoch))
+    except Exception as error:  # it may know only the epochs that it was written for
+        return type(error).__name__
+    return value if math.isfinite(value) else str(value)
+
+
+@_described
 def constant() -> Schedule:
     """Always 1: the learning rate stays."""
     return lambda epoch: 1.0
 
 
+@_described
 def step_decay(size: float, gamma: float = 0.1) -> Schedule:
     """Times gamma every ``size`` epochs (PyTorch's StepLR).
 
@@ -34,6 +84,7 @@ def step_decay(size: float, gamma: float = 0.1) -> Schedule:
     return lambda epoch: gamma ** math.floor(epoch / size)
 
 
+@_described
 def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Schedule:
     """Times ``gamma`` at each of the epochs in ``milestones`` (PyTorch's MultiStepLR); a single one may stand without a
     list.
@@ -50,6 +101,7 @@ def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Sched
     return lambda epoch: gamma ** sum(epoch >= milestone for milestone in epochs)
 
 
+@_described
 def cosine(epochs: float, least: float = 0.0) -> Schedule:
     """From 1 to ``least`` along half a cosine over so many ``epochs`` (PyTorch's CosineAnnealingLR), then constant.
 
@@ -65,6 +117,7 @@ def cosine(epochs: float, least: float = 0.0) -> Schedule:
     return lambda epoch: least + (1 - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
 
 
+@_described
 def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
     """A straight line from 0 to 1 over so many ``epochs``, times the schedule that comes ``then`` (which counts from
     the start as well).

@@ -24,8 +24,6 @@ from .interrupts import Terminated
 from .registry import unknown
 from .tracing import Moment, Trace, trace
 
-SILENT: Any = dict.fromkeys(("over", "invalid", "divide"), "ignore")  # divergence is told in words
-
 
 class Replay:
     """One step of a run, ready to be made under one rule after the other: from the same weights, on the same batch.
@@ -60,7 +58,7 @@ class Replay:
         if rule not in self.traces:
             parts = self._build(rule)
             batch = self.batch()
-            with numpy.errstate(**SILENT):
+            with backend.quiet():
                 self.traces[rule] = trace(parts[0], parts[1], batch.x, batch.y, *parts[2:])
             self.traces[rule].rule = rule  # with its options
         return self.traces[rule]
@@ -73,7 +71,7 @@ class Replay:
         """
         net, one, loss, optimizer = self._build(rule)
         batch = self.batch()
-        with numpy.errstate(**SILENT):
+        with backend.quiet():
             one.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
             optimizer.step(net, one)
         if not all(numpy.isfinite(array).all() for array in net.state().values()):

@@ -13,18 +13,19 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 from . import backend, checkpoints, experiments, keeping, ledgers, runs
-from .data.base import DataFileError
+from .data.base import DataFileError, Dataset
 from .experiments import Experiment
-from .files import expanded
+from .files import expanded, read_bytes
 from .sweeps import SEED, Run, Sweep, write_value
-from .text import table
+from .terminal import tell
+from .text import one_line, printable, table
 from .training import Callback, History, RecordAlignment, Row, Trainer
 from .workers import Stopped
 
@@ -33,6 +34,7 @@ SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss"
 MEASURED = (*SCORES, "epochs", "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
 RESULTS = (*MEASURED, "error")
 SECONDS_TO_LOOK = 0.5  # again whether a run's folder is free
+SECONDS_TO_TELL = 5.0  # after which is told who is waited for
 Line = dict[str, str]  # of the table: column to cell
 
 
@@ -46,10 +48,12 @@ class Task:
     Attributes:
         run: of a sweep.
         folder: where it is kept while it goes on; None: it is not, and is made in memory.
+        contents: what its files hold, as `minifa.keeping.contents` found it; another process may find others.
     """
 
     run: Run
     folder: Path | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 def make(task: Task) -> Row:
@@ -60,7 +64,10 @@ def make(task: Task) -> Row:
         the end) and its epoch, angles at the end, seconds of training. Where it fails, ``error`` alone, which says why.
     """
     try:
-        return _in_folder(task.folder, task.run.experiment) if task.folder else _in_memory(task.run.experiment)
+        experiment = task.run.experiment
+        dataset = keeping.load_once(experiment.data, experiment.data_dir, **experiment.data_options)
+        keeping.require_contents(task.contents, experiment, dataset)
+        return _in_folder(task.folder, experiment, dataset) if task.folder else _in_memory(experiment, dataset)
     except Stopped:
         raise
     except Exception as error:  # whatever it is, it is this run's own result, and the others go on
@@ -80,9 +87,9 @@ class _KeepBest(Callback):
                 self.epoch, self.state = trainer.epoch, state
 
 
-def _in_memory(experiment: Experiment) -> Row:
+def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
     """What `_in_folder` gives, without its files, and measured at the end alone."""
-    dataset, best = keeping.load_once(experiment.data, experiment.data_dir), _KeepBest()
+    best = _KeepBest()
     trainer = experiments.trainer_for(experiment, dataset)
     trainer.callbacks = [best] if experiment.validation else []
     train, held_out = experiments.parts(experiment, dataset)
@@ -101,12 +108,15 @@ def _in_memory(experiment: Experiment) -> Row:
     return {**measured, **facts, **_held_out(trainer.history, best_epoch), **_angles(at_end, lowest)}
 
 
-def _in_folder(folder: Path, experiment: Experiment) -> Row:
-    dataset, result = keeping.load_once(experiment.data, experiment.data_dir), None
+def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
+    result, started, told = None, time.monotonic(), False
     while result is None:
         try:
             result = keeping.run_in(folder, experiment, dataset)
-        except runs.RunInUse:  # a worker of a parent that was killed makes this very run: its result will be ours
+        except runs.RunInUse as error:  # a worker of a parent that was killed makes this very run: its result is ours
+            if not told and time.monotonic() - started >= SECONDS_TO_TELL:
+                tell(f"waiting: {error}")
+                told = True
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
     lowest = experiments.build(experiment, dataset)[0].weighted[0].name
@@ -141,14 +151,15 @@ class Results:
         sweep: whose it is.
         path: of the file.
         lines: that it has.
+        notes: what must be said of them.
 
     Attributes:
         lines: the last line of every run that has one, by the run's id; some may be of runs that are no longer in the
             sweep.
     """
 
-    def __init__(self, sweep: Sweep, path: Path, lines: Sequence[Line]) -> None:
-        self.sweep, self.path = sweep, path
+    def __init__(self, sweep: Sweep, path: Path, lines: Sequence[Line], notes: Sequence[str] = ()) -> None:
+        self.sweep, self.path, self.notes = sweep, path, notes
         self.lines = {line["id"]: line for line in lines}
 
     def add(self, run: Run, answer: Any) -> Line:
@@ -180,39 +191,41 @@ class Results:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):  # an error: whatever is in it, it stands in one line
-        return " ".join("".join(c if c.isprintable() else " " for c in value).split())
+        return one_line(value)
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 
 @contextlib.contextmanager
-def opened(sweep: Sweep, folder: str | Path) -> Iterator[Results]:
+def opened(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None = None) -> Iterator[Results]:
     """The table in a sweep's folder, begun or gone on with; other processes are kept from writing into it.
 
     Args:
         sweep: what is run.
         folder: made where it is not there yet.
+        contents: what the sweep's files hold, of `minifa.sweeps.check`.
 
     Raises:
         RunInUse: another process writes into it.
-        ValueError: it holds another sweep.
+        ValueError: it holds another sweep, or one on other data.
         DataFileError: it holds something else, or is damaged.
         OSError: it cannot be written into.
     """
     place = expanded(folder)
     place.mkdir(parents=True, exist_ok=True)
     with runs.locked(place):
-        _claim(sweep, place)
+        notes = claim(place, "sweep", _shared(sweep), contents or {}, begun=(place / TABLE).exists())
         lines = ledgers.open_table(place / TABLE, columns(sweep))
         _check_numbers(lines, place / TABLE)
-        yield Results(sweep, place / TABLE, lines)
+        yield Results(sweep, place / TABLE, lines, notes if lines else ())
 
 
-def lines_in(sweep: Sweep, folder: str | Path) -> list[Line]:
+def lines_in(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None = None) -> list[Line]:
     """The lines of a sweep's table as it stands, of a process that may be writing it; none where there is none.
 
     Args:
         sweep: what is run.
         folder: of the table.
+        contents: as for `opened`.
 
     Raises:
         ValueError, DataFileError, OSError: as `opened`.
@@ -220,7 +233,7 @@ def lines_in(sweep: Sweep, folder: str | Path) -> list[Line]:
     place = expanded(folder)
     if not (place / TABLE).is_file():
         return []
-    _refuse_another(place, "sweep", _shared(sweep))
+    _refuse_another(place, "sweep", _shared(sweep), contents or {})
     lines = ledgers.read_table(place / TABLE, columns(sweep))
     _check_numbers(lines, place / TABLE)
     return lines
@@ -245,27 +258,43 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _claim(sweep: Sweep, place: Path) -> None:
-    claim(place, "sweep", _shared(sweep), begun=(place / TABLE).exists())
-
-
-def claim(place: Path, kind: str, about: Mapping[str, Any], begun: bool) -> None:
+def claim(
+    place: Path,
+    kind: str,
+    about: Mapping[str, Any],
+    contents: Mapping[str, str],
+    begun: bool,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[str]:
     """config.json says what all lines of a folder's table share: what differs in that does not continue here.
 
     Args:
         place: the folder.
         kind: of the table, the entry of config.json.
         about: what its lines share.
+        contents: the digests of the files that they read, by name.
         begun: whether the table is there already.
+        defaults: of entries that a table of an earlier version may lack.
+
+    Returns:
+        What must be said of the lines that are there already.
 
     Raises:
-        ValueError: the folder holds another table of this kind.
+        ValueError: the folder holds another table of this kind, or one on other data.
         DataFileError: it holds something else.
     """
-    if begun or (place / "config.json").exists():
-        _refuse_another(place, kind, about)
-    else:
-        runs.write_config(place, {kind: about})
+    if not begun and not (place / "config.json").exists():
+        runs.write_config(place, {kind: about, "contents": contents})
+        return []
+    config = _refuse_another(place, kind, about, contents, defaults or {})
+    notes, known, wrote = [], dict(config.get("contents", {})), config.get("environment")
+    if contents and "contents" not in config:
+        notes.append("what data it was begun on was not kept: its lines are taken for lines on these")
+    if isinstance(wrote, dict) and runs.is_another_version(made_by := runs.version(wrote)):
+        notes.append(f"it was begun by minifa {made_by}, and this is minifa {runs.version()}: its lines stay")
+    if contents.keys() - known.keys():
+        runs.write_config(place, {**config, "contents": {**known, **contents}})
+    return [f"the table in {place}: {note}" for note in notes]
 
 
 def _shared(sweep: Sweep) -> dict[str, Any]:
@@ -273,21 +302,30 @@ def _shared(sweep: Sweep) -> dict[str, Any]:
     return {"varied": list(sweep.varied), "dtype": str(backend.dtype()), **settings}
 
 
-def _refuse_another(place: Path, kind: str, about: Mapping[str, Any]) -> None:
-    config = place / "config.json"
+def _refuse_another(
+    place: Path,
+    kind: str,
+    about: Mapping[str, Any],
+    contents: Mapping[str, str],
+    defaults: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What config.json says; refused as `claim` says."""
     try:
-        kept = json.loads(config.read_text(encoding="utf-8"))[kind]
+        config = json.loads(read_bytes(place / "config.json").decode())
+        kept = {**json.loads(json.dumps(defaults or {}, default=str)), **config[kind]}
         asked = json.loads(json.dumps(about, default=str))
         differ = [key for key in {**kept, **asked} if kept.get(key) != asked.get(key)]
+        changed = keeping.other_contents(dict(config.get("contents", {})), contents)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataFileError(
             f"{place} is no folder of a {kind} ({type(error).__name__}: {error}): name another"
         ) from error
-    if differ:
-        told = "; ".join(f"{key} {_told(asked, key)} (there: {_told(kept, key)})" for key in differ)
+    if differ or changed:
+        told = "; ".join([*(f"{key} {_told(asked, key)} (there: {_told(kept, key)})" for key in differ), *changed])
         raise ValueError(
             f"{place} holds another {kind}: {told}. Name another folder, or ask for what it was begun with"
         )
+    return config
 
 
 def _told(settings: Mapping[str, Any], key: str) -> str:
@@ -319,7 +357,7 @@ def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> s
         if len(groups) < len(fine):
             parts.append(_over_seeds(sweep, groups))
         parts.append("\n".join(_remarks(sweep, lines, score, notes)))
-    return "\n\n".join(parts)
+    return printable("\n\n".join(parts))
 
 
 def _rank(lines: Sequence[Line], score: str) -> float:

@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy
 
-from . import checking, recipes, streams
+from . import checking, keeping, recipes, streams
 from .checking import Problems
 from .experiments import Experiment
 from .recipes import RecipeError, Settings
@@ -46,6 +46,11 @@ SEED = "training.seed"
 LARGEST = 100_000  # runs of a sweep
 COUNTED = 10**12  # more runs are not counted: of a few thousand settings their number fills pages
 BUILT = 1_000  # networks that are built, at most, to see whether all fits together
+DEFAULTS = vars(Experiment())
+FIELDS = {  # of an experiment, when runs got their numbers
+    *("data", "data_dir", "augmentation", "model", "model_options", "weights", "freeze", "rule", "loss", "optimizer"),
+    *("schedule", "optimizer_options", "lr", "weight_decay", "epochs", "batch_size", "seed", "validation", "alignment"),
+}
 DIGITS = 6  # of a number that was drawn: so it is the same whatever a machine's logarithm rounds to
 
 
@@ -323,7 +328,9 @@ def identify(experiment: Experiment) -> str:
     True
     """
     in_force = {"lr": experiment.rate(), "weight_decay": experiment.decay(), "data_dir": None}
-    config = json.dumps({**experiment.said(), **in_force}, sort_keys=True, default=str)
+    # A field that came later counts where it is not as it was before, so that older tables have the same numbers.
+    fields = {key: value for key, value in vars(experiment).items() if key in FIELDS or value != DEFAULTS[key]}
+    config = json.dumps({**fields, **in_force}, sort_keys=True, default=str)
     return hashlib.sha256(config.encode()).hexdigest()[:12]
 
 
@@ -340,7 +347,7 @@ def write_value(value: Any) -> str:
 # Checking that it all fits together
 
 
-def check(sweep: Sweep) -> list[str]:
+def check(sweep: Sweep) -> tuple[list[str], dict[str, str]]:
     """Build the network of one run of each kind, on its data, so that what cannot work is told before anything runs;
     of more than a thousand kinds, a thousand that lie evenly among them.
 
@@ -348,7 +355,8 @@ def check(sweep: Sweep) -> list[str]:
         sweep: what is to be run.
 
     Returns:
-        What must be said beside numbers measured on its data sets (their notes), each once.
+        What must be said beside numbers measured on its data sets (their notes), each once; the digests of all files
+        that are read, by name, as `minifa.keeping.contents` has them.
 
     Raises:
         RecipeError: as `minifa.recipes.check`.
@@ -357,4 +365,8 @@ def check(sweep: Sweep) -> list[str]:
     step = max(1.0, len(kinds) / BUILT)
     some = [kinds[int(i * step)] for i in range(min(len(kinds), BUILT))]
     sets = recipes.check(some, sweep.place)
-    return sorted({one.note for one in sets.values() if one.note})
+    contents: dict[str, str] = {}
+    for one in some:
+        if one.data not in contents or (one.weights is not None and one.weights not in contents):
+            contents.update(keeping.contents(one, sets[one.data, one.data_dir]))
+    return sorted({one.note for one in sets.values() if one.note}), contents

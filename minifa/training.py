@@ -8,32 +8,39 @@ import functools
 import hashlib
 import io
 import math
+import numbers
+import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from . import backend, metrics
+from . import backend, extensions, metrics
 from .backend import Array, xp
 from .data.augment import Augmentation, shown
 from .data.base import DataFileError, Examples
 from .data.batches import Batches
 from .divergence import Divergence, Watch
 from .files import expanded, write_whole
+from .files import plain as plain_file
 from .layers.base import infer_chain
 from .layers.norm import BatchNorm
 from .losses import Loss
 from .network import Network
 from .optim import AN_OPTIMIZER, Optimizer
 from .rules.base import Rule, check_parts
-from .scalars import instance_of, whole
+from .scalars import instance_of, plain, real, whole
 from .schedules import Schedule, constant
 from .streams import check_seed
+from .terminal import bar
 
 Row = dict[str, Any]
+LARGEST_COUNT = 1 << 53  # of epochs or examples; none comes near it
+LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
+NUMBERS = ("lr", "train_loss", "seconds", "images_per_second", "validation_loss", "validation_accuracy")  # of a row
 
 
 class History(list[Row]):
@@ -70,7 +77,7 @@ class History(list[Row]):
             DataFileError: it is no such table: damaged, or with other lines than its header announces.
         """
         try:
-            with open(expanded(path), newline="", encoding="utf-8") as file:
+            with open(expanded(path), newline="", encoding="utf-8", opener=plain_file) as file:
                 text = "".join(line for line in file if line.endswith("\n"))
             lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -81,6 +88,26 @@ class History(list[Row]):
         if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
             raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
         return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
+
+    def continues(self, rows: Sequence[Row]) -> bool:
+        """Whether the rows are of this very training, at an earlier or a later time: what both have is equal.
+
+        >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
+        >>> history.continues(history[:1]), history.continues([{"epoch": 0}, {"epoch": 1, "train_loss": 0.25}])
+        (True, False)
+        """
+        both = list(zip(self, rows, strict=False))
+        return bool(both) and all(
+            _are_alike(mine[key], theirs[key]) for mine, theirs in both for key in mine.keys() & theirs.keys()
+        )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    """Whether two cells are equal, one of which may have been written with the digits of a float32."""
+    try:
+        return math.isclose(one, other, rel_tol=1e-6) or str(one) == str(other)
+    except TypeError:  # words
+        return str(one) == str(other)
 
 
 def _read_cell(cell: str) -> int | float | str:
@@ -107,6 +134,10 @@ class Callback:
     >>> [round(norm / norms[0], 4) for norm in norms]
     [1.0, 1.0, 1.0]
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Callback, {})
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Before the first epoch."""
@@ -179,6 +210,7 @@ class Trainer:
         check_parts(net, rule, loss)
         self.net, self.rule, self.loss = net, rule, loss
         self.optimizer = instance_of(optimizer, Optimizer, AN_OPTIMIZER)
+        self.optimizer.meet(net, rule)  # now, and not at the first step: a checkpoint may be written before it
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
             raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
@@ -187,11 +219,11 @@ class Trainer:
         if augmentation is not None:
             instance_of(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
         self.augmentation = augmentation
-        self.base_lr = optimizer.lr
+        self.base_lr = self.made_with_lr = optimizer.lr
         self.epoch = 0
         self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
         self.batch, self.unfinished = 0, False
-        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend
+        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend, in double precision
         self.correct: Any = 0  # how many of them were right, on the backend
         self.seen, self.seconds = 0, 0.0
         self.layout: dict[str, Any] = {}  # which examples, in which batches: an epoch must be finished with the same
@@ -225,6 +257,7 @@ class Trainer:
         self._lay_out(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
         self.watch.forget()
+        self.optimizer.meet(self.net, self.rule)
         self.base_lr = self.optimizer.lr
         self._tell("on_start", epochs, batches)
         try:
@@ -295,9 +328,10 @@ class Trainer:
         if wrong or state.keys() != expected.keys():
             told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
             raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
+        _check_ranges(state)
         self.history[:] = state["history"]
         for key in expected.keys() - {"history"}:
-            setattr(self, key, state[key])
+            setattr(self, key, type(expected[key])(state[key]))
         self.optimizer.lr = self.base_lr
         self.diverged = self.stopped = False
 
@@ -328,16 +362,13 @@ class Trainer:
         """The epoch from where it stands; its row, or None where it was stopped."""
         made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
         started = time.perf_counter() - self.seconds
-        # NumPy's warnings are silenced because the loop itself reports divergence.
-        with (
-            numpy.errstate(over="ignore", invalid="ignore", divide="ignore"),
-            contextlib.closing(made.ahead(self.batch)) as ahead,
-        ):
+        with backend.quiet(), contextlib.closing(made.ahead(self.batch)) as ahead:
             for i, (x, y) in enumerate(ahead, start=self.batch):
                 self.optimizer.lr = self._rate(i, batches)
                 self.watch.keep(functools.partial(self._remade, made, i))
                 x = backend.asarray(x, self.net.dtype)
-                self.total = self.total + self.rule.gradients(self.net, x, y, self.loss) * len(y)
+                value = self.rule.gradients(self.net, x, y, self.loss)
+                self.total = self.total + xp.asarray(value, dtype="float64") * len(y)
                 self.seen += len(y)
                 if y.ndim == 1:
                     self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
@@ -361,7 +392,7 @@ class Trainer:
 
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate of a batch of this epoch."""
-        return self.base_lr * self.schedule(self.epoch - 1 + batch / batches)
+        return self.base_lr * real(self.schedule(self.epoch - 1 + batch / batches), "what the schedule gives")
 
     def _remade(self, made: Batches, number: int) -> tuple[Array, numpy.ndarray]:
         """A batch that was there before, by the same draws, on the backend."""
@@ -376,6 +407,7 @@ class Trainer:
         if validation is not None:
             row.update({f"validation_{key}": value for key, value in self.evaluate(validation).items()})
         self._tell("on_epoch", row)
+        row.update({key: plain(value) for key, value in row.items()})  # what callbacks measured, in whatever type
         self.history.append(row)
         self.unfinished = False
         self._tell("on_recorded")
@@ -388,10 +420,10 @@ class Trainer:
         """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
         total: Any = 0.0
         correct: Any = 0
-        with numpy.errstate(over="ignore", invalid="ignore"):
+        with backend.quiet():
             for output, y in self._outputs(examples, batch_size):
                 target = self.loss.target(y, output)
-                total = total + self.loss(output, target)[0].sum()
+                total = total + self.loss(output, target)[0].sum(dtype="float64")
                 correct = correct + count_correct(output, target)
         found = {"loss": float(total) / len(examples)}
         if examples.y.ndim == 1:
@@ -405,7 +437,7 @@ class Trainer:
             return []
         predicted: list[numpy.ndarray] = []
         n_out = 0
-        with numpy.errstate(over="ignore", invalid="ignore"):
+        with backend.quiet():
             for output, _ in self._outputs(examples, batch_size):
                 predicted.append(backend.to_host(xp.argmax(output, axis=1)))
                 n_out = output.shape[1]
@@ -440,11 +472,58 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
     return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
 
 
+def _check_ranges(kept: Mapping[str, Any]) -> None:
+    """Raise ValueError where a trainer's state holds values that no training comes to. What is missing, or of another
+    type, is not looked at (see `Trainer.load_state`)."""
+
+    def whole_number(key: str) -> int | None:
+        return kept[key] if type(kept.get(key)) is int else None
+
+    for key in ("epoch", "batch", "seen", "correct"):
+        if not 0 <= (whole_number(key) or 0) <= LARGEST_COUNT:
+            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(kept[key])[:30]}")
+    for key, largest in (("base_lr", LARGEST_RATE), ("seconds", sys.float_info.max)):
+        value = kept.get(key, 0.0)
+        if isinstance(value, (int, float)) and not 0 <= value <= largest:
+            raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
+    if isinstance(kept.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", kept["begun"]):
+        raise ValueError(f"begun is empty or 'from' and a number of updates, got {kept['begun'][:100]!r}")
+    _check_counts(kept.get("layout"), bool(kept.get("unfinished")), whole_number)
+    _check_history(kept.get("history"), whole_number("epoch"), bool(kept.get("unfinished")))
+
+
+def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], int | None]) -> None:
+    if (whole_number("correct") or 0) > (whole_number("seen") or 0):
+        raise ValueError("correct must be at most the number of examples that were seen")
+    if not isinstance(layout, dict) or not (layout or unfinished):
+        return
+    examples, batch_size = (layout[key] if type(layout.get(key)) is int else 0 for key in ("examples", "batch_size"))
+    if examples < 1 or batch_size < 1 or not isinstance(layout.get("digest"), str):
+        raise ValueError("layout must hold a number of examples, a batch size and a digest")
+    if unfinished and (whole_number("batch") or 0) > -(-examples // batch_size):
+        raise ValueError(f"batch must be at most the number of batches of {batch_size} in {examples} examples")
+
+
+def _check_history(rows: Any, epoch: int | None, unfinished: bool) -> None:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return
+    epochs = [row.get("epoch") for row in rows]
+    if not all(type(one) is int and one >= 0 for one in epochs) or epochs != sorted(set(epochs)):
+        raise ValueError("history must have one row for each epoch, in order")
+    if epochs and epoch is not None and epochs[-1] > epoch - unfinished:
+        raise ValueError(f"history has a row for epoch {epochs[-1]}, which is not finished in epoch {epoch}")
+    for row in rows:
+        wrong = [key for key in NUMBERS if key in row and not isinstance(row[key], numbers.Real)]
+        if wrong:
+            raise ValueError(f"history must have a number as {wrong[0]} of epoch {row['epoch']}")
+
+
 def _is_like(value: Any, example: Any) -> bool:
-    """Whether a value that was read has the type it should have; history's rows are dictionaries."""
+    """Whether a value that was read has the type it should have, a whole number where it is a float's; history's rows
+    are dictionaries."""
     if isinstance(example, list):
         return isinstance(value, list) and all(isinstance(row, dict) for row in value)
-    return type(value) is type(example)
+    return type(value) is type(example) or (type(value) is int and type(example) is float)
 
 
 def count_correct(output: Array, target: Array) -> Array:
@@ -453,7 +532,8 @@ def count_correct(output: Array, target: Array) -> Array:
 
 
 class ProgressBar(Callback):
-    """A tqdm bar over all updates, with loss, accuracy and images per second; silent where the output is no terminal.
+    """A tqdm bar over all updates, with loss, accuracy and images per second; silent where there is no terminal to show
+    it.
 
     Args:
         label: shown in front.
@@ -464,10 +544,8 @@ class ProgressBar(Callback):
         self.label, self.every = label, every
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        from tqdm import tqdm  # here, so that importing minifa stays quick
-
         done = trainer.batch if trainer.unfinished else 0
-        self.bar = tqdm(total=epochs * batches, initial=done, desc=self.label, unit="batch", disable=None, leave=True)
+        self.bar = bar(total=epochs * batches, initial=done, desc=self.label, unit="batch")
         self.facts: dict[str, str] = {}
         self.examples, self.since = 0, time.perf_counter()
 
@@ -513,8 +591,7 @@ class RecordAlignment(Callback):
         if trainer.diverged:
             return
         x = backend.asarray(shown(self.examples.x, trainer.augmentation), trainer.net.dtype)
-        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in training: the loss tells
-            found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
+        found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})
 

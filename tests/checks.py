@@ -259,7 +259,7 @@ RULES = [
     "frsf:normalise=strict,signs=initial",
     "brsf",
     "dfa",
-    "dfa:at=stage,family=gaussian",
+    "dfa:at=activation,family=gaussian",
     "dfa:shared=true",
     "dfa:recompute=true",
     "sdfa",

@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _engine_put_back() -> Iterator[None]:
     """A test may choose backend, dtype and threads as it likes; the next one starts as a fresh process would."""
-    before = backend.xp._module, backend._cpu_chunks, backend._dtype
+    before = installed()
     yield
     backend._install(*before)
     if backend._pool.count not in (0, available_cores()):
@@ -60,6 +60,12 @@ def float64() -> Iterator[None]:
     """NumPy in double precision: for checks against formulas."""
     with mf.using("numpy", "float64"):
         yield
+
+
+def installed() -> tuple[Any, ...]:
+    """What is chosen now, as `backend._install` takes it."""
+    choice = backend._choice()
+    return choice.module, choice.cpu_chunks, choice.dtype
 
 
 def install(name: str, dtype: str = "float32", cpu_chunks: bool = True) -> None:

@@ -15,7 +15,7 @@ from minifa.streams import generator
 def examples(n, side, channels=2):
     """Images in which every number tells its image, place and channel."""
     x = np.arange(1, n * side * side * channels + 1, dtype="float32").reshape(n, side, side, channels)
-    return mf.data.validate(x, np.arange(n) % 7)
+    return mf.data.validate(x, np.arange(n) % 7, scale=1)
 
 
 def threads():

@@ -246,8 +246,8 @@ def test_beside_biotorch_every_rule_gets_a_mark_on_two_networks(libraries):
 
 def test_the_rules_beside_backpropagation(clock):
     assert verdicts(marks._rules(2, 4)) == {
-        "cnn: dfa / bp, taught per activation": ("0.75", "pass"),
-        "cnn: dfa / bp, taught per stage": ("1.00", "short"),
+        "cnn: dfa / bp, taught per activation": ("1.00", "short"),
+        "cnn: dfa / bp, taught per stage": ("0.75", "pass"),
         "cnn: fa / bp, upper 95 % bound": ("1.00", "pass"),
         "cnn: usf / bp": ("1.50", "short"),
         "cnn: frsf / bp": ("1.00", "pass"),

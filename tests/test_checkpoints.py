@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from checks import RULES, assert_same_bits, small_convnet
 
 import minifa as mf
-from minifa import BatchNorm, Dropout, Linear, Network, ReLU, checkpoints, experiments
+from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool, Network, ReLU, Tanh, checkpoints, experiments
 from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, previous_of, read, save
 from minifa.data.base import Examples
 from minifa.files import write_whole
@@ -406,6 +407,10 @@ def replace_array(key, array):
     return change
 
 
+def put_network(**values):
+    return lambda manifest, arrays: manifest["made_of"]["network"].update(values)
+
+
 MADE_UP = {
     "nothing": (lambda m, a: None, None),
     "another format": (lambda m, a: m.update(format=2), "format 2 .* reads format 1"),
@@ -432,10 +437,53 @@ MADE_UP = {
     "another rule": (put("made_of", rule={"name": "fa", "seed": 0}), "rule has name 'fa', and this one"),
     "another seed": (put("made_of", trainer={"seed": 1}), "trainer has seed 1, and this one 0"),
     "another setting": (put("made_of", loss={"name": "mse"}), "loss has"),
-    "another dtype": (put("made_of", network={"seed": 0, "dtype": "float64"}), "network has dtype 'float64'"),
+    "another dtype": (put_network(dtype="float64"), "network has dtype 'float64'"),
+    "no layers told": (lambda m, a: m["made_of"]["network"].pop("layers"), None),  # written before they were kept
+    "no schedule told": (lambda m, a: (m["made_of"].pop("schedule"), m["made_of"].pop("augmentation")), None),
+    "no rate told": (lambda m, a: m["made_of"]["optimizer"].pop("lr"), None),
     "made of nothing": (put("made_of", network=3), "does not say what its network is"),
     "no epoch": (lambda m, a: m["training"].pop("epoch"), "epoch is missing"),
     "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown, or of another type"),
+    # Values outside their range, whatever the checksum says.
+    **{
+        f"{key} {value}": (put("training", **{key: value}), rf"{key} (is|must)")
+        for key, values in {
+            "base_lr": (-1.0, float("nan"), float("inf"), 1e300),
+            "epoch": (10**30, -5),
+            "batch": (-1, 10**30, 4),
+            "seen": (-1,),
+            "correct": (-1, 10**6),
+            "seconds": (-1.0, float("nan")),
+            "begun": ("from the start",),
+            "layout": ({}, {"examples": 0, "batch_size": 8, "digest": ""}, {"examples": 20, "batch_size": "8"}),
+        }.items()
+        for value in values
+    },
+    "a step beyond all": (lambda m, a: m.update(step=10**30), "step"),
+    "a history of another training": (put("training", history=[{"epoch": 0}, {"epoch": 7}]), "history"),
+    "a history that goes back": (put("training", history=[{"epoch": 1}, {"epoch": 0}]), "history"),
+    "a history without epochs": (put("training", history=[{"loss": 1}]), "history"),
+    "words for a loss": (put("training", history=[{"epoch": 0, "validation_loss": "low"}]), "history"),
+    "words for seconds": (put("training", history=[{"epoch": 0}, {"epoch": 1, "seconds": []}]), "history"),
+    "doubles in the network": (replace_array("network/linear1.b", np.zeros(5)), "linear1.b' is float64"),
+    "doubles in the rule": (replace_array("rule/linear2", np.zeros((5, 3))), "linear2' is float64"),
+    "doubles in the optimizer": (
+        replace_array("optimizer/mean/linear1.b", np.zeros(5)),
+        "mean/linear1.b' is float64",
+    ),
+    "a count that is none": (replace_array("optimizer/count/linear1.b", np.array(2.5)), "count/linear1.b"),
+    "a count below 0": (replace_array("optimizer/count/linear1.b", np.array(-1)), "count/linear1.b.* below 0"),
+    "a square below 0": (
+        replace_array("optimizer/square/linear1.b", np.full(5, -1, np.float32)),
+        "square/linear1.b.* below 0",
+    ),
+    "a variance below 0": (
+        replace_array("network/batchnorm1.running_var", np.full(5, -1, np.float32)),
+        "running_var.* below 0",
+    ),
+    "layers of nothing": (put_network(layers=3), "does not say what its layers are"),
+    "layers of words": (put_network(layers=["Linear"]), "does not say what its layers are"),
+    "no layers": (put_network(layers=[]), "the number of its layers is 0, and this one's 5"),
 }
 
 
@@ -475,7 +523,7 @@ def test_objects_are_never_unpickled(kept, tmp_path):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (lambda: small_trainer(hidden=4), "shape"),
+        (lambda: small_trainer(hidden=4), "BatchNorm 'batchnorm1' has features 5, and this one 4"),
         (lambda: small_trainer("fa"), "rule has name"),
         (lambda: small_trainer(seed=1), "seed"),
         (lambda: small_trainer(optimizer=mf.SGD(0.01)), "optimizer has"),
@@ -492,6 +540,187 @@ def test_a_checkpoint_of_another_training_is_refused(other, words, kept):
     assert "belongs to another training" in str(caught.value)
     assert_same_bits(before[0], all_of(one)[0])
     assert before[1:] == all_of(one)[1:]
+
+
+def plain_trainer(layers=None, freeze=(), schedule=None, rate=0.05, augmentation=None, shape=(6,)):
+    """A training whose arrays have the same names and shapes whatever is changed."""
+    net = Network(layers() if layers else [Linear(6, 4), Tanh(), Linear(4, 3)], seed=0, input_shape=shape)
+    net.freeze(*freeze)
+    rule = mf.rules.BP(seed=0).attach(net)
+    optimizer = mf.SGD(rate, momentum=0.9)
+    return Trainer(net, rule, CE, optimizer, schedule, augmentation=augmentation)
+
+
+def dense(*middle):
+    return lambda: [Linear(6, 4), *(make() for make in middle), Linear(4, 3)]
+
+
+def conv(**options):
+    return lambda: [Conv2d(2, 3, 3, **options), MaxPool(2), Flatten(), Linear(12, 3)]
+
+
+def own(after):
+    return lambda epoch: 1.0 if epoch < after else 0.1
+
+
+SCHEDULES = mf.schedules
+ANOTHER = {
+    "activation": (
+        {"layers": dense(Tanh)},
+        {"layers": dense(ReLU)},
+        "its layer 2 is a Tanh, and this one's a ReLU",
+    ),
+    "slope": (
+        {"layers": dense(lambda: mf.LeakyReLU(0.1))},
+        {"layers": dense(lambda: mf.LeakyReLU(0.2))},
+        "its LeakyReLU 'leakyrelu1' has negative_slope 0.1, and this one 0.2",
+    ),
+    "dropout": (
+        {"layers": dense(Tanh, lambda: Dropout(0.5))},
+        {"layers": dense(Tanh, lambda: Dropout(0.25))},
+        "its Dropout 'dropout1' has p 0.5, and this one 0.25",
+    ),
+    "name": (
+        {"layers": dense(lambda: Dropout(0.5, name="first"))},
+        {"layers": dense(lambda: Dropout(0.5))},
+        "its layer 2 is called 'first', and this one's 'dropout1'",
+    ),
+    "another layer": ({}, {"layers": dense(Tanh, Tanh)}, "its layer 3 is a Linear, and this one's a Tanh"),
+    "one layer more": (
+        {"layers": lambda: [Linear(6, 3)]},
+        {"layers": lambda: [Linear(6, 3), ReLU()]},
+        "the number of its layers is 1, and this one's 2",
+    ),
+    "statistics": (
+        {"layers": dense(lambda: BatchNorm(4, momentum=0.1))},
+        {"layers": dense(lambda: BatchNorm(4, momentum=0.2))},
+        "its BatchNorm 'batchnorm1' has momentum 0.1, and this one 0.2",
+    ),
+    "stride": (
+        {"layers": conv(padding=0), "shape": (6, 6, 2)},
+        {"layers": conv(padding=1, stride=2), "shape": (8, 8, 2)},
+        "its Conv2d 'conv1' has padding [0, 0], and this one [1, 1]",
+    ),
+    "frozen": ({"freeze": ["linear1"]}, {}, "its Linear 'linear1' has frozen True, and this one False"),
+    "not frozen": ({}, {"freeze": ["linear1"]}, "its Linear 'linear1' has frozen False, and this one True"),
+    "rate": ({"rate": 0.05}, {"rate": 0.1}, "its optimizer has lr 0.05, and this one 0.1"),
+    "schedule": (
+        {"schedule": SCHEDULES.cosine(5)},
+        {"schedule": SCHEDULES.step_decay(5)},
+        "its schedule has name 'cosine', and this one 'step_decay'",
+    ),
+    "no schedule": (
+        {"schedule": SCHEDULES.cosine(5)},
+        {},
+        "its schedule has name 'cosine', and this one 'constant'",
+    ),
+    "another gamma": (
+        {"schedule": SCHEDULES.step_decay(50, 0.5)},
+        {"schedule": SCHEDULES.make("step:size=50")},
+        "its schedule has gamma 0.5, and this one 0.1",
+    ),
+    "milestones": (
+        {"schedule": SCHEDULES.multi_step([30])},
+        {"schedule": SCHEDULES.multi_step([40])},
+        "its schedule has milestones [30.0], and this one [40.0]",
+    ),
+    "after the warm-up": (
+        {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(9))},
+        {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(8))},
+        "its schedule has then {'name': 'cosine', 'epochs': 9.0, 'least': 0.0}, and this one",
+    ),
+    "a schedule of one's own": (
+        {"schedule": own(8)},
+        {"schedule": own(20)},
+        "its schedule has value at epoch 10 0.1, and this one 1.0",
+    ),
+    "augmentation": (
+        {"layers": conv(), "shape": (6, 6, 2), "augmentation": mf.data.make_augmentation("crop_flip:padding=2")},
+        {"layers": conv(), "shape": (6, 6, 2)},
+        "its augmentation has name 'Augmentation', and this one 'none'",
+    ),
+    "padding of images": (
+        {"layers": conv(), "shape": (6, 6, 2), "augmentation": mf.data.make_augmentation("crop_flip:padding=2")},
+        {"layers": conv(), "shape": (6, 6, 2), "augmentation": mf.data.make_augmentation("crop_flip:padding=1")},
+        "its augmentation has padding 2, and this one 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ANOTHER)
+def test_a_training_of_other_layers_rates_or_schedules_is_another(what, tmp_path):
+    """Its arrays have the same names and shapes, and it was loaded."""
+    options, others, words = ANOTHER[what]
+    save(tmp_path / "x.ckpt", plain_trainer(**options))
+    load(tmp_path / "x.ckpt", plain_trainer(**options))
+    one = plain_trainer(**others)
+    before = all_of(one)
+    with pytest.raises(CheckpointError, match="belongs to another training: " + re.escape(words)):
+        load(tmp_path / "x.ckpt", one)
+    assert_same_bits(before[0], all_of(one)[0])
+    assert before[1:] == all_of(one)[1:]
+
+
+def test_equal_schedules_are_equal_however_they_were_made(tmp_path):
+    made = (
+        (SCHEDULES.multi_step(3, 0.5), SCHEDULES.make("multi_step:milestones=3,gamma=0.5")),
+        (SCHEDULES.cosine(np.int64(5)), SCHEDULES.cosine(epochs=5.0, least=0)),
+        (SCHEDULES.warm_up(2), SCHEDULES.warm_up(2, None)),
+        (SCHEDULES.constant(), None),
+        (own(8), own(8)),
+        (lambda epoch: [1.0, 0.5][int(epoch)], lambda epoch: np.float32([1.0, 0.5][int(epoch)])),
+    )
+    for one, other in made:
+        save(tmp_path / "x.ckpt", plain_trainer(schedule=one))
+        load(tmp_path / "x.ckpt", plain_trainer(schedule=other))
+
+
+def test_more_epochs_and_another_rate_on_purpose_are_allowed(tmp_path):
+    """The rate after loading: it is the training's own from then on."""
+    one, other = plain_trainer(), plain_trainer()
+    one.fit(numbers(), 2, batch_size=8)
+    save(tmp_path / "x.ckpt", one)
+    load(tmp_path / "x.ckpt", other)
+    other.optimizer.lr = 0.02
+    other.fit(numbers(), 3, batch_size=8)
+    assert other.history.column("lr")[1:] == [0.05] * 2 + [0.02] * 3
+    save(tmp_path / "y.ckpt", other)
+    third = plain_trainer()
+    load(tmp_path / "y.ckpt", third)
+    assert third.fit(numbers(), 1, batch_size=8)[-1]["lr"] == 0.02
+
+
+def test_a_rate_that_a_callback_moves_is_resumed(tmp_path):
+    class Halve(Callback):
+        def on_recorded(self, trainer):
+            trainer.base_lr /= 2
+
+    def make():
+        one = plain_trainer()
+        one.callbacks.append(Halve())
+        return one
+
+    whole, kept = make(), KeepAll(tmp_path)
+    whole.callbacks.append(kept)
+    whole.fit(numbers(), 3, batch_size=8)
+    resumed = make()
+    load(kept.paths[6], resumed)
+    resumed.fit(numbers(), 3 - resumed.finished, batch_size=8)
+    assert_same_bits(all_of(whole)[0], all_of(resumed)[0])
+
+
+def test_a_layer_that_counts_does_not_keep_a_training_from_being_resumed(tmp_path):
+    class Counting(ReLU):
+        def forward(self, x, walk):
+            self.calls = getattr(self, "calls", 0) + 1
+            return super().forward(x, walk)
+
+    one = plain_trainer(dense(Counting))
+    one.fit(numbers(), 1, batch_size=8)
+    save(tmp_path / "x.ckpt", one)
+    one.fit(numbers(), 1, batch_size=8)
+    for other in (one, plain_trainer(dense(Counting))):
+        load(tmp_path / "x.ckpt", other)
 
 
 def test_the_options_of_a_rule_are_told_apart(tmp_path):

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import installed
 
 import minifa as mf
 from minifa import backend, cli, experiments, options, runs
@@ -24,7 +25,7 @@ SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 def somewhere_else(tmp_path, monkeypatch):
     """Every command runs in an empty folder, and the backend is put back afterwards."""
     monkeypatch.chdir(tmp_path)
-    before = backend.xp._module, backend._cpu_chunks, backend._dtype
+    before = installed()
     yield
     backend._install(*before)
 

@@ -20,10 +20,10 @@ FA = {
     "conv": "kernel",
     "correlation": 0,
 }
-DFA = {"at": "activation", "family": "uniform", "sd": None, "shared": False, "recompute": False}
+DFA = {"at": "stage", "family": "uniform", "sd": None, "shared": False, "recompute": False}
 SIGNS = {"concordance": 1, "signs": "live"}
 FRSF = {**SIGNS, "normalise": None, "init": None}
-DIRECT = {"at": "stage", "family": "gaussian", "sd": 0.5, "shared": False, "recompute": True}
+DIRECT = {"at": "activation", "family": "gaussian", "sd": 0.5, "shared": False, "recompute": True}
 WINDOW = {"kernel": (3, 3), "padding": (0, 0)}
 
 DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
@@ -67,8 +67,8 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.PEPITA(), {"scale": 0.05, "output_pass": "first"}),
     (lambda: rules.NodePerturbation(), {"sigma": 1e-3}),
     (lambda: rules.WeightPerturbation(), {"sigma": 1e-3}),
-    (lambda: rules.DirectKolenPollack(0, "stage", "gaussian", 0.5, True), DIRECT),
-    (lambda: rules.DFA(0, "stage", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
+    (lambda: rules.DirectKolenPollack(0, "activation", "gaussian", 0.5, True), DIRECT),
+    (lambda: rules.DFA(0, "activation", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
 ]
 
 

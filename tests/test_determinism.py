@@ -38,6 +38,7 @@ VARIANTS = (  # whose draws no rule's defaults make
     "fa:conv=dense",
     "usf:concordance=0.75",
     "frsf:normalise=init,concordance=0.75",
+    "dfa:at=activation",
     "dfa:shared=true,family=gaussian",
     "product:fixed=orthogonal",
     "pepita:output=second",

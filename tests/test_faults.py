@@ -23,7 +23,20 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, cli, experiments, explorer, files, interrupts, keeping, logs, runs, stepping, tuning
+from minifa import (
+    checkpoints,
+    cli,
+    experiments,
+    explorer,
+    files,
+    interrupts,
+    keeping,
+    locks,
+    logs,
+    runs,
+    stepping,
+    tuning,
+)
 from minifa.data.npz import write_arrays
 from minifa.experiments import Experiment
 from minifa.training import History
@@ -229,7 +242,7 @@ def once(number, call):
 PHASES = {  # by name: what the signal comes before, and what is told
     "loading": ("minifa.data.load", "the same command begins again"),
     "building": ("minifa.experiments.build", "the same command begins again"),
-    "making the folder": ("minifa.cli.runs.write_config", "nothing was written"),
+    "making the folder": ("minifa.cli.runs.write_config", "the same command begins again"),
     "training": ("minifa.optim.SGD.step", "to go on: minifa train --resume run"),
     "measuring": ("minifa.metrics.alignment", "to go on: minifa train --resume run"),
     "keeping a checkpoint": ("minifa.checkpoints.pack", "to go on: minifa train --resume run"),
@@ -439,16 +452,19 @@ def test_on_windows_the_second_is_refused_and_can_read_who_was_first(monkeypatch
     assert start > len(written) and count == 1  # Windows lets nobody read what is locked
 
 
-def test_where_the_file_system_has_no_locks_nobody_is_refused(monkeypatch):
+def test_where_the_file_system_has_no_locks_nobody_is_refused_and_it_is_told_once(monkeypatch, capsys):
     fcntl = pytest.importorskip("fcntl", reason="flock is a Unix thing")
 
     def no_locks(descriptor, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(locks, "_told", False)
     Path("run").mkdir()
     with runs.locked("run"), runs.locked("run"):
         assert f"process {os.getpid()}" in Path("run/.lock").read_text(encoding="utf-8")
+    told = capsys.readouterr().err
+    assert told.startswith("note: the file system of run/.lock has no locks") and told.count("\n") == 1
 
 
 @FAST

@@ -239,7 +239,11 @@ def test_published_numbers_are_those_of_their_sources():
         "cifar10_lenet": (14.23, 46.69, 54.21, 16.22, 16.02, 16.86),
         "cifar10_resnet20": (8.63, 32.16, 45.94, 10.05, 11.02, 11.20),
     }.items():
-        assert published[name] == dict(zip(rules, errors, strict=True))
+        expected = dict(zip(rules, errors, strict=True))
+        if name == "mnist_lenet":  # whose dfa is at a rate of our own: BioTorch's number is of another broadcast
+            del expected["dfa"]
+            expected["dfa-stage"] = None
+        assert published[name] == expected
 
 
 # --- minifa train --recipe --------------------------------------------------------------------------------------------

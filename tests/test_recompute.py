@@ -25,7 +25,7 @@ from minifa.memory import activation_bytes, deep_cnn
 from minifa.rules import DFA, make
 
 CE = mf.SoftmaxCrossEntropy()
-RULES = ["dfa", "dfa:at=stage", "dfa:shared=true", "sdfa", "drtp", "direct_kolen_pollack"]
+RULES = ["dfa", "dfa:at=activation", "dfa:shared=true", "sdfa", "drtp", "direct_kolen_pollack"]
 FLAT, IMAGE = (4,), (8, 8, 2)
 
 # What is special in the way back: how the network is made, and the shape of one example.
@@ -160,7 +160,7 @@ def test_a_block_is_forgotten_before_the_next_one_begins():
 
 def test_behind_a_taught_layer_a_branch_is_kept_until_its_sum_is_taught():
     net = Network(NETS["identity shortcut below batch norm"][0](), input_shape=IMAGE)
-    kept = kept_at_every_teaching(net, DFA(recompute=True).attach(net), *batch(6, IMAGE))
+    kept = kept_at_every_teaching(net, DFA(at="activation", recompute=True).attach(net), *batch(6, IMAGE))
     body = "residual1.body."
     assert kept == {
         "conv1": ["conv1"],

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import installed
 
 import minifa as mf
 from minifa import backend, checkpoints, cli, interrupts, keeping, logs, options, runs
@@ -32,7 +33,7 @@ def somewhere_else(tmp_path, monkeypatch):
     """Every command runs in an empty folder, draws nothing, and the backend is put back afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
-    before = backend.xp._module, backend._cpu_chunks, backend._dtype
+    before = installed()
     yield
     backend._install(*before)
 
@@ -71,7 +72,7 @@ def wait_for(process, words):
 
 # --- killed -----------------------------------------------------------------------------------------------------------
 
-KILLS = 20
+KILLS = 8
 
 
 def stamp(path):
@@ -82,8 +83,18 @@ def stamp(path):
         return None
 
 
+def test_killed_at_some_moments_nothing_is_lost_but_the_last_steps(tmp_path):
+    """Moments drawn once; test_others_files.py has every moment of a run's beginning."""
+    assert_nothing_is_lost_though_killed(tmp_path, seed=0, kills=KILLS)
+
+
+@pytest.mark.fuzz
 def test_killed_at_any_moment_nothing_is_lost_but_the_last_steps(tmp_path):
-    """kill -9 (on Windows TerminateProcess) at random moments of training with a checkpoint at every third update."""
+    assert_nothing_is_lost_though_killed(tmp_path, random.randrange(10**6), kills=20)
+
+
+def assert_nothing_is_lost_though_killed(tmp_path, seed, kills):
+    """kill -9 (on Windows TerminateProcess) at moments of training with a checkpoint at every third update."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((80, 6)).astype("float32")
     np.savez("mine.npz", x=x, y=(x[:, 0] * x[:, 1] > 0).astype(int))
@@ -91,10 +102,9 @@ def test_killed_at_any_moment_nothing_is_lost_but_the_last_steps(tmp_path):
     experiment += ["--optimizer", "adam", "--lr", "0.003", "--batch-size", "4", "--epochs", "200"]
     assert cli.main(["train", *experiment, "--out", "whole"]) == 0
 
-    seed = random.randrange(10**6)
     print(f"moments drawn with seed {seed}")
     moments, run, last_step, positions = random.Random(seed), tmp_path / "run", -1, set()
-    for kill in range(KILLS):
+    for kill in range(kills):
         which = ["--resume", run] if run.exists() else [*experiment, "--out", run]
         before = stamp(run / "last.ckpt")
         process = minifa("train", *which, "--checkpoint-every", "3")

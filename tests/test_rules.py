@@ -143,12 +143,12 @@ def test_B_holds_exactly_what_carried_the_error(description):
     else:
         assert used == {}
         direct = {"relu1", "residual1.body.relu1", "relu2", "leakyrelu1", "tanh1"}
-        special = {"shallow": set(), "weight_perturbation": set(), "dfa:at=stage,family=gaussian": DIRECT_STAGES}
+        special = {"shallow": set(), "weight_perturbation": set(), "dfa:at=activation,family=gaussian": direct}
         special |= {"pepita": {"input"}, "pepita:output=second": {"input"}}
         if description == "dense":
             assert {key.split("<-")[0] for key in rule.B} == direct
         else:
-            assert rule.B.keys() == special.get(description, direct)
+            assert rule.B.keys() == special.get(description, DIRECT_STAGES)
 
 
 # --- feedback alignment -----------------------------------------------------------------------------------------------
@@ -429,7 +429,7 @@ LAYOUTS = {
 def test_where_direct_rules_teach(name):
     layers, shape, taught = LAYOUTS[name]
     net = network(layers(), shape)
-    rule = DFA().attach(net)
+    rule = DFA(at="activation").attach(net)
     assert list(rule.B) == taught
     x, y = batch(shape=shape)
     got = gradients(net, rule, x, y, mf.SoftmaxCrossEntropy())
@@ -452,7 +452,7 @@ def test_teaching_at_the_stage_is_at_its_pooling():
         Linear(2, 3),
     ]
     net = Network(layers, input_shape=(4, 4, 1))
-    rule = DFA(at="stage").attach(net)
+    rule = DFA().attach(net)
     assert list(rule.B) == ["maxpool1", "relu2", "avgpool1"]
     assert rule.B["maxpool1"].shape == (2 * 2 * 2, 3)
 
@@ -892,6 +892,110 @@ def test_what_cannot_be_swapped_is_refused_in_a_sentence():
         USF().attach(net).set_feedback("linear2", net["linear2"].W)
     with pytest.raises(RuntimeError, match="keeps no matrix for Linear 'linear'"):
         FA().feedback(Linear(3, 4))
+
+
+def two_weights(rule):
+    """(layer, rule) of a net whose second layer has the weights 3 and -4."""
+    net = Network([Linear(2, 2), Linear(2, 1)])
+    net["linear2"].W = [[3.0], [-4.0]]
+    return net["linear2"], rule.attach(net)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalise": "strict"}, {"normalise": "init"}], ids=str)
+def test_frsf_takes_the_magnitudes_of_a_matrix_whatever_its_signs(options, engine):
+    """B = abs(M) sign(W), also where M was given or loaded."""
+    layer, rule = two_weights(FRSF(**options))
+    size = 5 / math.sqrt(50) if options else 1.0  # B is brought to W's norm, 5
+    rule.set_feedback("linear2", [[-5.0], [-5.0]])
+    for B in (rule.feedback(layer), rule.B["linear2"]):
+        np.testing.assert_allclose(mf.to_host(B), [[5 * size], [-5 * size]], rtol=1e-6)
+    layer, rule = two_weights(FRSF(**options))
+    rule.load_state({**rule.state(), "linear2": np.array([[-5.0], [5.0]])})
+    np.testing.assert_allclose(mf.to_host(rule.B["linear2"]), [[5 * size], [-5 * size]], rtol=1e-6)
+    rule = FRSF(concordance=0.5).attach(small_convnet())
+    kept = rule.state()
+    rule.load_state(kept)  # the mask keeps its signs
+    for key, array in rule.state().items():
+        np.testing.assert_array_equal(array, kept[key])
+
+
+@pytest.mark.parametrize("made", [0, 1])
+def test_brsf_refuses_a_matrix_that_it_would_forget(made, engine):
+    """It draws anew for every update, and a resumed run the same: what is given could not stay."""
+    layer, rule = two_weights(BRSF(concordance=0.75))
+    for _ in range(made):
+        mf.SGD(0.1).step(rule.net, rule)
+    before = mf.to_host(rule.B["linear2"]).copy()
+    with pytest.raises(ValueError, match="'brsf' draws its magnitudes anew for every update.*: use the rule 'frsf'"):
+        rule.set_feedback("linear2", [[5.0], [5.0]])
+    np.testing.assert_array_equal(mf.to_host(rule.B["linear2"]), before)
+    rule.set_feedback("linear2/mask", [[-1.0], [1.0]])  # that is drawn once
+    assert np.sign(mf.to_host(rule.B["linear2"])).ravel().tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("description", RULES)
+def test_B_is_what_will_carry_the_error(description, engine):
+    """After an assignment, loaded weights, given or loaded feedback: before the first pass and between two."""
+    net = small_convnet()
+    rule = make(description).attach(net)
+    x, y = batch()
+
+    def carried():
+        used = {}
+        transport = type(rule).transport
+        rule.transport = lambda layer, delta, matrix: (
+            used.update({layer.name: mf.to_host(matrix).copy()}) or transport(rule, layer, delta, matrix)
+        )
+        with net.preserved(), rule.preserved():
+            rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+        del rule.transport
+        return used
+
+    def check(why):
+        shown = {name: mf.to_host(rule.B[name]).copy() for name in rule.B}
+        for name, matrix in carried().items():
+            np.testing.assert_array_equal(shown[name], matrix, err_msg=f"{name} {why}")
+
+    for passes in range(2):
+        check("at the start")
+        net["linear2"].W = -2 * net["linear2"].W
+        check("after an assignment")
+        net.load_state(small_convnet(seed=5 + passes).state())
+        check("after loading weights")
+        rule.load_state(make(description, seed=3).attach(small_convnet(seed=8)).state())
+        check("after loading feedback")
+        if not passes:
+            net["linear1"].W *= -3
+            check("after a change in place, before the first pass")
+        for key, array in rule.state().items():
+            if description != "brsf" or "/" in key:
+                rule.set_feedback(key, -array if array.ndim > 1 else array)
+        check("after feedback was given")
+        rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
+
+
+def test_B_of_the_last_pass_stays_until_something_is_given():
+    """An update moves the weights; what carried the last error is still what carried it."""
+    net, x, y = mlp(), *data()
+    rule = FRSF().attach(net)
+    rule.gradients(net, x, y, HALF)
+    B = rule.B["linear2"]
+    mf.SGD(10.0).step(net, rule)
+    assert rule.B["linear2"] is B and (rule.feedback(net["linear2"]) != B).any()
+
+
+def test_a_rule_may_make_its_feedback_of_B():
+    """Asked while B is made, it tells what stands there."""
+
+    class Fading(FA):
+        def feedback(self, layer):
+            return self.B.get(layer.name, super().feedback(layer)) * 0.5
+
+    net, x, y = mlp(), *data()
+    rule = Fading().attach(net)
+    first = rule.memory["linear2"]
+    rule.gradients(net, x, y, HALF)
+    assert (abs(rule.B["linear2"]) < abs(first)).all()
 
 
 @pytest.mark.parametrize("behind", [mf.Sigmoid, lambda: Residual([mf.Sigmoid()])], ids=["layer", "block"])

@@ -65,7 +65,7 @@ TIMES = {"seconds"}
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    keeping.load_once.cache_clear()
+    keeping._load_once.cache_clear()
 
 
 def write(text, name="xor.toml"):
@@ -271,9 +271,9 @@ def test_the_scores_are_those_of_the_experiment():
 
 def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
     loaded = []
-    load = keeping.load
-    for module, name in ((keeping, "load"), (experiments, "load")):
-        monkeypatch.setattr(module, name, lambda *where: loaded.append(where) or load(*where))
+    load = experiments.data_sets.load
+    for module in (experiments.data_sets, keeping):
+        monkeypatch.setattr(module, "load", lambda *where, **options: loaded.append(where) or load(*where, **options))
     for one in sweeps.parse(GRID).runs:
         assert "error" not in sweeping.make(Task(one))
     assert loaded == [("xor", None)]
@@ -290,9 +290,11 @@ def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
     assert in_memory["diverged"] is True and in_memory["best_epoch"] < in_memory["epochs"]
 
 
-def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch):
-    """A Dask worker makes its run to the end though the parent was killed, and the next one asks for the same run."""
+def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch, capsys):
+    """A Dask worker makes its run to the end though the parent was killed, and the next one asks for the same run. Who
+    is waited for is told once."""
     monkeypatch.setattr(sweeping, "SECONDS_TO_LOOK", 0.01)
+    monkeypatch.setattr(sweeping, "SECONDS_TO_TELL", 0.05)
     one, found = sweeps.parse(GRID).runs[0], []
     folder = tmp_path / "run"
     folder.mkdir()
@@ -303,6 +305,8 @@ def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatc
         assert waiting.is_alive() and not found
     waiting.join(30)
     assert "error" not in found[0] and found[0]["epochs"] == 3
+    told = f"waiting: {folder} is being written by process {os.getpid()} on "
+    assert capsys.readouterr().err.count(told) == 1
 
 
 def test_a_network_that_is_finite_no_more_is_not_the_best():
@@ -520,7 +524,7 @@ def test_a_line_that_the_disk_takes_only_in_part_is_told_and_taken_back(monkeypa
     ledgers.open_table("table.csv", ["run", "score"])
     ledgers.append("table.csv", ["0", "0.25"])
     with monkeypatch.context() as patched:
-        patched.setattr(ledgers, "open", lambda path, mode, buffering: Full(path, mode.strip("b")), raising=False)
+        patched.setattr(ledgers, "open", lambda path, mode, **how: Full(path, mode.strip("b")), raising=False)
         with pytest.raises(OSError, match="only 3 of 8 bytes of a line could be written: is the disk full"):
             ledgers.append("table.csv", ["1", "0.125"])
     assert Path("table.csv").read_bytes().endswith(b"0,0.25\n1,0")
@@ -571,11 +575,19 @@ def until(condition, process, seconds=60):
 KILLS = 4
 
 
+def test_killed_at_some_moments_every_run_is_in_the_table_once(tmp_path):
+    """kill -9 (on Windows TerminateProcess) of the process that writes the table, at moments drawn once."""
+    assert_in_the_table_once_though_killed(tmp_path, seed=0)
+
+
+@pytest.mark.fuzz
 def test_killed_at_any_moment_every_run_is_in_the_table_once(tmp_path):
-    """kill -9 (on Windows TerminateProcess) of the process that writes the table, at random moments."""
+    assert_in_the_table_once_though_killed(tmp_path, random.randrange(10**6))
+
+
+def assert_in_the_table_once_though_killed(tmp_path, seed):
     text = GRID.replace("epochs = 3", "epochs = 20").replace("[0, 1]", str(list(range(20))))
     write(text)
-    seed = random.randrange(10**6)
     print(f"moments drawn with seed {seed}")
     moments, table = random.Random(seed), tmp_path / "runs/sweep-xor/sweep.csv"
     kept, while_running = b"", 0
@@ -668,21 +680,84 @@ def test_what_became_of_a_run_on_a_cluster_is_its_answer_or_why_there_is_none():
         answer("cancelled")
 
 
-def dask(program, *arguments, **options):
+def dask(program, *arguments, how=()):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"
     here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *here, *map(str, arguments)]
+    command = [sys.executable, *(how or ("-m", f"distributed.cli.dask_{program}")), *here, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
+# A worker as another installation would start it.
+ANOTHER = """
+import sys
+import {module}
+{module}.__version__ = "0.0.9"
+if "minifa" in sys.modules:
+    from minifa import runs
+    runs.commit = lambda: None
+from distributed.cli.dask_worker import main
+sys.argv[0] = "dask worker"
+main()
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("module", ["minifa", "numpy"])
+def test_a_worker_of_another_version_is_refused_by_name_before_any_run(module, tmp_path, capsys):
+    distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
+    write(GRID)
+    with dask_cluster(tmp_path, 1, "-c", ANOTHER.format(module=module)) as (address, _, _):
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            (worker,) = client.nthreads()
+        assert sweep("xor.toml", "--dask", address) == 1
+    told = capsys.readouterr().err
+    name = {"minifa": "minifa", "numpy": "NumPy"}[module]
+    assert f"the worker at {worker} has minifa " in told and f"{name} 0.0.9" in told and "Traceback" not in told
+    assert lines_of() == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_of_another_version_that_comes_late_is_refused_as_well(tmp_path, capsys, monkeypatch):
+    """As jobs of a queue do: none was there to be asked."""
+    distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
+    monkeypatch.setattr(cluster, "_check_workers", lambda client: None)
+    write(GRID)
+    with dask_cluster(tmp_path, 1, "-c", ANOTHER.format(module="minifa")) as (address, _, _):
+        assert sweep("xor.toml", "--dask", address) == 1
+    assert "has minifa 0.0.9" in capsys.readouterr().err and lines_of() == [] and distributed.__version__
+
+
+def test_what_workers_have_is_compared_and_told():
+    here = cluster._versions()
+
+    def check(**found):
+        cluster._check_workers(SimpleNamespace(run=lambda function, on_error: found))
+
+    check()
+    check(a=here, b=here)
+    for other, told in (
+        (("0.0.9", here[1]), "has minifa 0.0.9 and NumPy"),
+        ((here[0], "1.9"), "and NumPy 1.9, and this is"),
+        (ImportError("no minifa here"), "cannot be asked for its version (ImportError: no minifa here)"),
+    ):
+        with pytest.raises(OSError, match="the worker at b ") as caught:
+            check(a=here, b=other)
+        assert told in str(caught.value) and "nothing was run" in str(caught.value)
+    assert cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=here) == "3"
+    stranger = cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=("0.0.9", here[1]))
+    assert isinstance(stranger, cluster._Stranger)
+
+
 @contextlib.contextmanager
-def dask_cluster(tmp_path, count):
-    """A scheduler and its workers, processes of their own that talk over TCP: the address, and the processes."""
+def dask_cluster(tmp_path, count, *how):
+    """A scheduler and its workers, processes of their own that talk over TCP: the address, and the processes. how: what
+    Python runs as a worker; none: Dask's own."""
     file = tmp_path / "scheduler.json"
     scheduler = dask("scheduler", "--port", 0, "--scheduler-file", file)
     worker = ["--scheduler-file", file, "--no-nanny", "--nthreads", 1, "--local-directory", tmp_path / "dask"]
-    workers = [dask("worker", *worker) for _ in range(count)]
+    workers = [dask("worker", *worker, how=how) for _ in range(count)]
     try:
         assert until(lambda: content_of(file).rstrip().endswith(b"}"), scheduler)
         address = json.loads(file.read_text(encoding="utf-8"))["address"]
@@ -741,15 +816,15 @@ def test_an_answer_that_is_lost_with_its_worker_before_it_is_fetched_is_made_aga
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     seconds = [0.5, 0.51, 0.52, 0.53, 0.54, 0.55]
     with (
-        dask_cluster(tmp_path, 2) as (address, _, workers),
+        dask_cluster(tmp_path, 2) as (address, scheduler, _),
         distributed.Client(address, set_as_default=False) as client,
     ):
         client.wait_for_workers(2, timeout=60)
         answers = cluster.side_by_side(time.sleep, seconds, address)
         found = [next(answers)]
-        assert until(lambda: sum(map(len, client.has_what().values())) >= len(seconds) - 1, workers[0])
+        assert until(lambda: sum(map(len, client.has_what().values())) >= len(seconds) - 1, scheduler)
         held = {address: len(keys) for address, keys in client.has_what().items()}
         os.kill(client.run(os.getpid)[max(held, key=held.get)], getattr(signal, "SIGKILL", signal.SIGTERM))
-        assert until(lambda: len(client.nthreads()) == 1, workers[1])
+        assert until(lambda: len(client.nthreads()) == 1, scheduler)
         found += answers
     assert sorted(found) == [(one, None) for one in seconds]

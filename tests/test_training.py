@@ -301,7 +301,9 @@ def test_a_convolutional_net_learns_under_every_hidden_rule():
     data = examples(48, (8, 8, 2))
     for rule in ("bp", "fa", "usf", "frsf", "brsf", "dfa"):
         net = small_convnet()
-        history = Trainer(net, mf.rules.make(rule).attach(net), CE, mf.Adam(0.01)).fit(data, 8, 16)
+        history = Trainer(net, mf.rules.make(rule).attach(net), CE, mf.Adam(0.01)).fit(
+            data, 20, 16
+        )  # four seeds: 0.26 to 0.92
         assert history[-1]["train_loss"] < 0.9 * history[1]["train_loss"], rule
 
 

@@ -58,7 +58,7 @@ def test_the_kept_outputs_are_there_without_errors_and_with_pictures(script):
 
 
 @every_tutorial
-def test_a_tutorial_states_its_claim_asserts_it_and_ends_with_two_solved_exercises(script):
+def test_a_tutorial_states_its_claim_asserts_it_and_ends_with_solved_exercises(script):
     first, *others = build.read_cells(script.read_text(encoding="utf-8"))
     assert re.match(rf"# {script.name[:2]} · \w", first.source), "the title"
     assert re.search(r"\*\*.+?\*\*", first.source, re.S), "the claim, in bold"
@@ -69,7 +69,7 @@ def test_a_tutorial_states_its_claim_asserts_it_and_ends_with_two_solved_exercis
     at = [i for i, cell in enumerate(others) if re.search(r"^## Exercises$", cell.source, re.M)]
     assert len(at) == 1 and all(cell.kind == "markdown" for cell in others[at[0] :]), "exercises close the tutorial"
     found = build.solutions(others[at[0] :])
-    assert len(found) == 2 and build.solutions(others[: at[0]]) == []
+    assert len(found) in (2, 3) and build.solutions(others[: at[0]]) == []
     for code in found:
         assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code))), code
 

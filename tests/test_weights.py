@@ -794,7 +794,7 @@ def test_what_was_kept_before_there_were_names_is_equal_still():
     assert "weights_names" not in plain.as_config()
     assert keeping.differences(plain.as_config(), plain) == []
     named = small_experiment(weights="w", weights_names={"a": "linear1"})
-    assert keeping.differences(plain.as_config(), named)[1:] == ["weights_names (nothing) and not {'a': 'linear1'}"]
+    assert keeping.differences(plain.as_config(), named)[1:] == ["weights_names {} and not {'a': 'linear1'}"]
     assert sweeps.identify(Experiment(lr=0.1)) == "e78f18210ac1" and sweeps.identify(named) != sweeps.identify(plain)
 
 

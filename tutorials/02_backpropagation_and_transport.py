@@ -3,8 +3,8 @@
 #
 # **Backpropagation carries the error down through the transpose of every forward weight, so each weight is needed in
 # two places at once. You will write the loop, find it again in minifa's `net.backward(delta, rule)`, and then spoil
-# the second copy of the weights: the gradient turns away by an angle that you can predict, and the network hardly
-# minds.**
+# the second copy of the weights: the gradient turns away by an angle that you can predict, and with four times as
+# much noise as weight in the copy this small network still ends within 0.02 of backpropagation's accuracy.**
 #
 # From [tutorial 01](01_a_layer_by_hand.ipynb) you know a layer's three products: `x @ W`, `x.T @ delta`,
 # `delta @ W.T`.
@@ -269,6 +269,16 @@ for name, case in cases.items():
     scores[name] = [accuracy(*weights) for weights in final[name]]
     print(f"{' '.join(name.split()):10} test accuracy " + "  ".join(f"{score:.3f}" for score in scores[name]))
 
+only_noise = []  # the angles of its gradients at the start, (seeds, layers 2 and 1)
+for seed in range(3):
+    W, b = start(seed)
+    h = forward(W, b, x_train[:200])
+    used, true = backward(noise_like(W, seed), h, y_train[:200])[0], backward(W, h, y_train[:200])[0]
+    only_noise.append([angle(used[k], true[k]) for k in (2, 1)])
+    in_2, in_1 = only_noise[-1]
+    print(f"only noise, seed {seed}, before training: gradient angles {in_2:.0f} and {in_1:.0f} degrees")
+assert np.abs(np.array(only_noise) - 90).max() < 15  # seen with nine seeds: 81 to 97
+
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
 for k, colour, marker in ((1, ORANGE, "s"), (2, BLUE, "o"), (3, GREEN, "^")):
@@ -286,14 +296,18 @@ for i, (name, values) in enumerate(scores.items()):
     right.plot([i - 0.25, i + 0.25], [np.mean(values)] * 2, color=colour, linewidth=2.5)
 right.set_xticks(range(len(scores)), scores)
 right.set(xlabel="noise s in the copy", ylabel="test accuracy", ylim=(0.75, 1.0), title="After training, three seeds")
-assert np.mean(scores["1"]) > np.mean(scores["0"]) - 0.02 and np.mean(scores["only\nnoise"]) > 0.9
+assert min(scores["0"]) > 0.95  # seen with nine seeds: 0.969 to 0.981
+for s in ("1/2", "1", "2", "4"):  # seen at s = 4 with nine seeds: 0.967 to 0.981, at most 0.005 below 0's, seed by seed
+    assert np.mean(scores[s]) > np.mean(scores["0"]) - 0.02
+assert np.mean(scores["only\nnoise"]) > 0.9
 assert np.mean(scores["only\nnoise"]) > np.mean(scores["no\nerror"]) + 0.08  # seen with nine seeds: 0.11 to 0.16 apart
 
 # %% [markdown]
-# On the left, lines are the prediction, dots the measurement. On the right is the surprise. Even a copy with four
-# times as much noise as weight costs nothing you could see. Fine, you may say: less than 90 degrees is still
-# downhill. But a copy that is **only noise** knows nothing of the weights; its gradients stood at 90 degrees to the
-# true ones in both hidden layers. And yet the network learned far more than without any error. Look at where its
+# On the left, lines are the prediction, dots the measurement. On the right is the surprise. Even with a copy that has
+# four times as much noise as weight, the mean of three seeds is within 0.02 of backpropagation's (360 test examples
+# resolve hardly less than that). Fine, you may say: less than 90 degrees is still downhill. But a copy that is **only
+# noise** knows nothing of the weights; at the start its gradients stood at about 90 degrees to the true ones in both
+# hidden layers. And yet the network learned more than without any error: 0.94 instead of 0.80. Look at where its
 # angles are *now*:
 
 # %%
@@ -314,8 +328,9 @@ for seed, (W, b) in enumerate(final["only\nnoise"]):
 #
 # Backpropagation is a loop: learn, carry down. The carrying needs every weight a second time, transposed: weight
 # transport. minifa's loop is the same one, and its rule says what carries. An imperfect copy turns the gradient by an
-# angle that grows with every layer it passes. And a copy that has nothing to do with the weights works too, because
-# the weights come to meet it. That is feedback alignment, the subject of [tutorial 03](03_feedback_alignment.ipynb).
+# angle that grows with every layer it passes. And with a copy that has nothing to do with the weights this network
+# learns too (0.94 where backpropagation has 0.97), while its weights turn towards the copy. That is feedback alignment,
+# the subject of [tutorial 03](03_feedback_alignment.ipynb).
 
 # %% [markdown]
 # ## Exercises
@@ -339,11 +354,13 @@ for seed, (W, b) in enumerate(final["only\nnoise"]):
 # rho = math.sqrt(2 / math.pi)
 # expected = np.degrees(np.arccos([rho, rho**2]))                      # 37.1 and 50.5 degrees
 # assert np.abs(found.mean(axis=0) - expected).max() < 5
-# assert accuracy(*train(signs, seed=0)) > 0.95
+# by_signs = [accuracy(*train(signs, seed)) for seed in range(3)]
+# print(by_signs)
+# assert min(by_signs) > 0.945 and np.mean(by_signs) > np.mean(scores["0"]) - 0.02   # nine seeds: 0.961 to 0.978
 # ```
 #
-# The signs are enough here. This is the sign-concordant feedback with which Moskovitz, Litwin-Kumar & Abbott (2018)
-# bring feedback alignment to deep convolutional networks; in minifa it is `rules.USF`.
+# It does: the mean of three seeds is within 0.02. This is the sign-concordant feedback with which Moskovitz,
+# Litwin-Kumar & Abbott (2018) bring feedback alignment to deep convolutional networks; in minifa it is `rules.USF`.
 # </details>
 #
 # **2. Old copies.** Suppose weights can be transported, but only now and then. `mf.rules.Stale(every=m)` renews its
@@ -353,21 +370,22 @@ for seed, (W, b) in enumerate(final["only\nnoise"]):
 # <details><summary>Solution</summary>
 #
 # ```python
-# def trained(rule):
-#     net = mf.Network([mf.Linear(64, 50), mf.Tanh(), mf.Linear(50, 30), mf.Tanh(), mf.Linear(30, 10)], seed=0)
+# def trained(rule, seed):
+#     net = mf.Network([mf.Linear(64, 50), mf.Tanh(), mf.Linear(50, 30), mf.Tanh(), mf.Linear(30, 10)], seed)
 #     rule.attach(net)
 #     flat = mf.data.from_arrays(x_train, y_train, x_test, y_test)
-#     mf.train(net, rule, flat.train, mf.SoftmaxCrossEntropy(), mf.SGD(0.1), epochs=15, progress=False)
+#     mf.train(net, rule, flat.train, mf.SoftmaxCrossEntropy(), mf.SGD(0.1), epochs=15, seed=seed, progress=False)
 #     return net, (net.predict(x_test).argmax(axis=1) == y_test).mean()
 #
-# bp, score = trained(mf.rules.BP())
-# for m in (1, 100, 10_000):
-#     net, of_stale = trained(mf.rules.Stale(every=m))
-#     print(m, of_stale)
-#     assert of_stale > 0.93
-#     assert (m == 1) == np.allclose(net["linear1"].W, bp["linear1"].W)
+# for seed in range(3):
+#     bp, score = trained(mf.rules.BP(), seed)
+#     for m in (1, 100, 10_000):
+#         net, of_stale = trained(mf.rules.Stale(every=m), seed)
+#         print(f"seed {seed}: renewed every {m} updates {of_stale:.3f}, backpropagation {score:.3f}")
+#         assert of_stale > 0.93                                       # seen with six seeds: 0.950 to 0.978
+#         assert (m == 1) == np.allclose(net["linear1"].W, bp["linear1"].W)
 # ```
 #
 # A copy that is renewed after every update is backpropagation, number for number. One that is never renewed still
-# shares with $W$ what $W$ had at the start, and works.
+# shares with $W$ what $W$ had at the start; in the six seeds it was at most 0.02 behind.
 # </details>

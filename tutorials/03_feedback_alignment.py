@@ -284,33 +284,38 @@ def trained(name, seed, epochs=15):
     return net, rule, (net.predict(x_test).argmax(axis=1) == y_test).mean()
 
 
-scores = {name: [trained(name, seed)[2] for seed in range(3)] for name in ("bp", "fa", "shallow")}
+after = {(name, seed): trained(name, seed) for name in ("bp", "fa", "shallow") for seed in range(3)}
+scores = {name: [after[name, seed][2] for seed in range(3)] for name in ("bp", "fa", "shallow")}
 for name, values in scores.items():
     print(f"{name:8} test accuracy " + "  ".join(f"{value:.3f}" for value in values))
 assert min(scores["fa"]) > max(scores["shallow"]) + 0.05 and np.mean(scores["fa"]) > np.mean(scores["bp"]) - 0.03
 
-for epochs in (0, 15):
-    net, rule, _ = trained("fa", 0, epochs)
-    found = mf.metrics.alignment(net, rule, x_test, y_test, loss)
-    angles = found["linear2"]["weight_angle"], found["linear1"]["true_angle"]
-    print(f"after {epochs:2} epochs: W and B {angles[0]:.0f} degrees, error at the hidden layer {angles[1]:.0f}")
-assert angles[0] < 75 and angles[1] < 70  # seen with six seeds: 58 to 67 and 51 to 60
+for seed in range(3):
+    for epochs, (net, rule, _) in ((0, trained("fa", seed, 0)), (15, after["fa", seed])):
+        found = mf.metrics.alignment(net, rule, x_test, y_test, loss)
+        angles = found["linear2"]["weight_angle"], found["linear1"]["true_angle"]
+        print(f"seed {seed}, {epochs:2} epochs: W and B {angles[0]:.0f}°, error at the hidden layer {angles[1]:.0f}°")
+    assert angles[0] < 75 and angles[1] < 70  # seen with eight seeds: 58 to 71 and 51 to 60
+    downhill = (angles_of_rows(*mf.metrics.errors(net, rule, x_test, y_test, loss)["linear1"]) < 90).mean()
+    print(f"seed {seed}: {100 * downhill:.0f} % of the test digits have an error below 90 degrees")
+    assert downhill > 0.95  # seen with eight seeds: at least 0.997
 
 # %% [markdown]
 # An average hides how different the examples are. This is the angle between feedback alignment's error and
 # backpropagation's for each of the 360 test digits, at the output layer (where both are the same) and at the hidden
-# one. Nearly all of them lie below 90 degrees.
+# one, for the first seed. Nearly all of them lie below 90 degrees, with each of the three seeds.
 
 # %%
+net, rule, _ = after["fa", 0]
 mf.figures.angle_histogram(net, rule, x_test, y_test, loss, "After 15 epochs of feedback alignment")
 
 # %% [markdown]
 # ## What you have seen
 #
-# $B$ is a fixed random matrix that carries the error back in the place of $W$. Learning works anyway because the
-# weights come to agree with $B$: it leaves its print in the layer below, and the layer above learns from that print.
-# The angle says how good the agreement is: below 90 degrees is downhill, and the descent is its cosine. Why must it
-# fall? [Tutorial 04](04_align_then_memorise.ipynb) answers with an equation.
+# $B$ is a fixed random matrix that carries the error back in the place of $W$. In the two shallow networks here
+# learning works anyway because the weights come to agree with $B$: it leaves its print in the layer below, and the
+# layer above learns from that print. The angle says how good the agreement is: below 90 degrees is downhill, and the
+# descent is its cosine. Why must it fall? [Tutorial 04](04_align_then_memorise.ipynb) answers with an equation.
 
 # %% [markdown]
 # ## Exercises
@@ -329,7 +334,7 @@ mf.figures.angle_histogram(net, rule, x_test, y_test, loss, "After 15 epochs of 
 # ```
 #
 # At the start $W_2$ is 50 times smaller than $B$, so backpropagation's hidden layer gets a 50 times smaller error and
-# has to wait until $W_2$ has grown. With a larger rate (or larger weights at the start) it overtakes.
+# has to wait until $W_2$ has grown. With a rate of 0.005 it overtakes, in the mean of five seeds.
 # </details>
 #
 # **2. A hostile start.** Begin with $W_2 = -B$: an angle of 180 degrees, every error arrives with the wrong sign.

@@ -214,27 +214,36 @@ legend = ax.legend(ncols=2, loc="lower right")
 #
 # ## Is it enough to learn by?
 #
-# Six convolutions, six epochs, `usf` with a part $p$ of its signs right, with and without batch norm, two seeds each,
-# at the learning rate that suits `usf` there. Two controls, one seed: backpropagation (`bp`), and an output layer
-# trained alone, on features that stay as they were drawn (`shallow`).
+# Six convolutions, six epochs, `usf` with a part $p$ of its signs right, with and without batch norm, two seeds each.
+# With batch norm the learning rate is 0.01 for all. Without it, each $p$ has the one that was best for it of 0.001,
+# 0.003 and 0.01 (test accuracy, seeds 0 to 4), and $p = 0.7$ gets a second chance: 60 epochs at a small rate. Two
+# controls: backpropagation (`bp`), two seeds, and an output layer trained alone (`shallow`), on features that stay as
+# they were drawn, 60 epochs and one seed.
 
 # %%
 agreement = (0.5, 0.7, 0.85, 1.0)
-networks = {"with batch norm": ({"batch_norm": True}, 0.01), "without": ({}, 0.003)}
+networks = {
+    "with batch norm": ({"batch_norm": True}, (0.01, 0.01, 0.01, 0.01)),
+    "without": ({}, (0.001, 0.001, 0.003, 0.01)),
+}
 
 
-def scores(rule, rate, options, seeds=2):
-    plan = {"data": "digits", "model_options": options, "epochs": 6, "alignment": False}
+def scores(rule, rate, options, seeds=2, epochs=6):
+    plan = {"data": "digits", "model_options": options, "epochs": epochs, "alignment": False}
     with np.errstate(all="ignore"):  # with coin tosses for signs and no batch norm, numbers may grow without bound
         return [run(Experiment(rule=rule, lr=rate, seed=seed, **plan), data)[0].score for seed in range(seeds)]
 
 
-accuracy, controls = {}, {}
-for name, (options, rate) in networks.items():
-    accuracy[name] = np.array([scores(f"usf:concordance={p}", rate, options) for p in agreement])
-    controls[name] = {rule: scores(rule, lr, options, seeds=1)[0] for rule, lr in (("shallow", 0.03), ("bp", 0.01))}
+accuracy, bp, shallow = {}, {}, {}
+for name, (options, rates) in networks.items():
+    parts = zip(agreement, rates, strict=True)
+    accuracy[name] = np.array([scores(f"usf:concordance={p}", rate, options) for p, rate in parts])
+    bp[name] = np.mean(scores("bp", 0.01, options))
+    shallow[name] = scores("shallow", 0.1, options, seeds=1, epochs=60)[0]
     print(f"{name:16}", *(f"p={p}: {some.mean():.3f} " for p, some in zip(agreement, accuracy[name], strict=True)))
-    print(" " * 16, *(f"{rule}: {score:.3f} " for rule, score in controls[name].items()))
+    print(" " * 16, f"bp: {bp[name]:.3f}  shallow, 60 epochs: {shallow[name]:.3f}")
+longer = scores("usf:concordance=0.7", 0.0003, {}, epochs=60)
+print("without, p=0.7, 60 epochs at 0.0003, two seeds:", *(f"{score:.3f}" for score in longer))
 
 # %%
 fig, ax = plt.subplots(figsize=(9, 4), layout="constrained")
@@ -242,24 +251,33 @@ for i, (name, some) in enumerate(accuracy.items()):
     colour, marker = mf.figures.COLOURS[i], mf.figures.MARKERS[i]
     ax.plot(agreement, some.mean(axis=1), color=colour)
     ax.plot(agreement, some, marker, color=colour, markersize=5)
-    ax.axhline(controls[name]["shallow"], color=colour, linestyle=(0, (1, 2)))
-    ax.text(1.012, some[-1].mean(), f"usf\n{name}", color=colour, va="center")
-    ax.text(1.012, controls[name]["shallow"] - 0.01, f"output layer\nalone, {name}", color=colour, va="top")
+    ax.axhline(shallow[name], color=colour, linestyle=(0, (1, 2)))
+    ax.text(1.012, some[-1].mean(), f"usf, {name}", color=colour, va="center")
+ax.text(1.012, min(shallow.values()) - 0.01, "output layer\nalone", color=GREY, va="top")
+ax.plot([0.7, 0.7], longer, "*", color=mf.figures.COLOURS[1], markersize=11)
+note = ax.text(0.69, np.mean(longer), "60 epochs", color=mf.figures.COLOURS[1], va="center", ha="right")
 ax.set(xlabel="probability p that a sign agrees", ylabel="test accuracy", ylim=(0, 1.02), xlim=(0.49, 1.15))
 ax.set_xticks(agreement)
-title = ax.set_title("The more signs agree, the better (a dot per seed)")
+title = ax.set_title("Six epochs: the more signs agree, the better (a dot per seed)")
 
 with_norm, without = (accuracy[name].mean(axis=1) for name in networks)
-# five seeds: 0.97 to 0.98 with batch norm and 0.78 to 0.91 without, where p = 0.7 gave 0.10 to 0.23
-assert with_norm[-1] > 0.94 and without[-1] > 0.74
+# five seeds: 0.97 to 0.98 with batch norm, backpropagation 0.97 to 0.99, in each seed 0.01 apart at most
+assert with_norm[-1] > 0.94 and abs(with_norm[-1] - bp["with batch norm"]) < 0.03
+# p = 0.7: 0.82 to 0.89, p = 0.5: 0.34 to 0.76
 assert with_norm[-1] > with_norm[1] + 0.03 and with_norm[1] > with_norm[0] + 0.03
-assert without[-1] > controls["without"]["shallow"] > without[1] + 0.15
+# five seeds without: 0.84 to 0.94; the output layer alone 0.73 to 0.81; p = 0.7: 0.22 to 0.30, and 0.81 to 0.92 after
+# 60 epochs
+assert without[-1] > shallow["without"] + 0.03 and shallow["without"] > without[1] + 0.3
+assert np.mean(longer) > without[1] + 0.35
 
 # %% [markdown]
-# With all signs right and batch norm, one bit per weight is as good as backpropagation here. Then look at the slopes.
-# With batch norm every right sign helps, and 85 in 100 are nearly enough. Without it the same feedback falls *below*
-# an output layer on untrained features when three signs in ten are wrong: errors that point almost nowhere do not
-# merely fail to help, they spoil what was there. What batch norm does about that is the subject of tutorial 07.
+# With all signs right and batch norm, one bit per weight ends within 0.01 of backpropagation in each of five seeds
+# (0.97 to 0.98; 360 test images alone give a standard error of 0.008). Then look at the slopes. With batch norm every
+# step to more right signs helps, and 85 in 100 give 0.93 to 0.97. Without it, six epochs with three signs in ten wrong
+# leave the network far below an output layer on untrained features. But that is slowness, and a matter of the rate: at
+# 0.0003 the same feedback passes that line within 60 epochs (0.81 to 0.92, five seeds; the output layer alone 0.73 to
+# 0.81), while at 0.001 three seeds of three fell back to chance within 30. What batch norm does is the subject of
+# tutorial 07.
 #
 # ## What you have seen
 #

@@ -3,8 +3,10 @@
 #
 # **Direct feedback alignment sends the output's error straight to every hidden layer, each through a random matrix of
 # its own. Nothing is carried from layer to layer, and still fully connected networks learn: their weights turn until
-# the random error points downhill. In a convolution they cannot turn. One kernel serves all positions, every position
-# is asked for something else, and counting the kernel's numbers tells you beforehand how little it can follow.**
+# the random error points downhill. In a convolution they hardly turn. One kernel serves all positions, every position
+# is asked for something else, and counting the kernel's numbers tells you beforehand how little it can follow. You
+# will also see what that does and does not cost: in six convolutions ten epochs of direct feedback end below an output
+# layer trained alone, and yet the features have become better.**
 #
 # From tutorial 05 we need the Toeplitz matrix (a convolution written as a linear layer on whole images) and the angle
 # of 87 degrees between a random dense matrix and the kernel nearest to it. The rule is Nøkland's (2016). That it fails
@@ -129,8 +131,9 @@ assert (
 # see, and what comes out is a picture of the digit rather than of the request.
 #
 # A convolution cannot do all that *backpropagation* asks of it either. But that request is the gradient of this very
-# network: following it as far as one can still goes downhill. A random request is worth nothing until the layer has
-# obeyed it.
+# network: following it as far as one can still goes downhill. A random request stands at about 90 degrees to the
+# gradient at first, and comes to point downhill only as the weights above align with it, which is what the layer below
+# must make possible.
 #
 # ## Counting beforehand
 #
@@ -167,8 +170,8 @@ for kind in kinds:
 #
 # Now we let them learn: three hidden layers of each kind with tanh, then a linear output layer. To see only what
 # direct feedback writes, **all weights start at zero**, as Nøkland's did. (Backpropagation could not move a single
-# weight from there, nor could an output layer alone: all activity is zero.) Each kind has a learning rate at which it
-# does well; at a third of it the angles come out alike.
+# weight from there, nor could an output layer alone: all activity is zero.) Three seeds, eight epochs, one learning
+# rate for each kind. (At a third of it the mean angles of three seeds came out within three degrees of these.)
 
 
 # %%
@@ -184,14 +187,14 @@ class Unshared(mf.Linear):
         self.grads["W"] = self.grads["W"] * self.inside
 
 
-def network(kind):
-    """8 x 8 digits, three hidden layers of 512 tanh units, ten outputs. All weights are zero."""
+def network(kind, seed=0, init="zero"):
+    """8 x 8 digits, three hidden layers of 512 tanh units, ten outputs. All weights are zero, unless drawn by init."""
     layers = [] if kind == "shared" else [mf.Flatten()]
     for channels in (1, 8, 8):
-        conv = mf.Conv2d(channels, 8, 3, padding=1, init="zero")
-        dense = mf.Linear(64 * channels, 512, init="zero")
+        conv = mf.Conv2d(channels, 8, 3, padding=1, init=init)
+        dense = mf.Linear(64 * channels, 512, init=init)
         layers += [{"dense": dense, "unshared": Unshared(conv), "shared": conv}[kind], mf.Tanh()]
-    return mf.Network([*layers, mf.Flatten(), mf.Linear(512, 10, init="zero")], input_shape=data.input_shape)
+    return mf.Network([*layers, mf.Flatten(), mf.Linear(512, 10, init=init)], seed, data.input_shape)
 
 
 def weight_angles(net, rule):
@@ -204,35 +207,42 @@ def weight_angles(net, rule):
 
 # %%
 rates = {"dense": 0.03, "unshared": 0.1, "shared": 0.03}
-errors, weights = {}, {}
+errors, weights, reached = {}, {}, {}
 for kind in kinds:
-    net = network(kind)
-    rule = mf.rules.DFA(seed=0).attach(net)
-    watch = mf.training.RecordAlignment(data.train.head(256))  # the angles of every layer after every epoch
-    trainer = mf.Trainer(net, rule, loss, mf.SGD(rates[kind], momentum=0.9), callbacks=[watch])
-    trainer.fit(data.train, 8)
-    errors[kind] = np.array(
-        [[row[f"{layer.name}.true_angle"] for layer in net.weighted[:3]] for row in trainer.history[1:]]
-    )  # (epochs, hidden layers)
-    weights[kind] = weight_angles(net, rule)
+    errors[kind], weights[kind], reached[kind] = [], [], []
+    for seed in range(3):
+        net = network(kind)
+        rule = mf.rules.DFA(seed).attach(net)
+        watch = mf.training.RecordAlignment(data.train.head(256))  # the angles of every layer after every epoch
+        trainer = mf.Trainer(net, rule, loss, mf.SGD(rates[kind], momentum=0.9), seed=seed, callbacks=[watch])
+        trainer.fit(data.train, 8)
+        errors[kind].append(
+            [[row[f"{layer.name}.true_angle"] for layer in net.weighted[:3]] for row in trainer.history[1:]]
+        )
+        weights[kind].append(weight_angles(net, rule))
+        reached[kind].append(trainer.evaluate(data.test)["accuracy"])
+    errors[kind], weights[kind] = np.array(errors[kind]), np.array(weights[kind])  # (seeds, epochs, layers), (seeds, 3)
     print(
-        f"{kind:9} test accuracy {trainer.evaluate(data.test)['accuracy']:.3f}   weights at",
-        *(f"{angle:.0f}°" for angle in weights[kind]),
+        f"{kind:9} test accuracy {np.mean(reached[kind]):.3f}   weights at",
+        *(f"{angle:.0f}°" for angle in weights[kind].mean(axis=0)),
         "  errors at",
-        *(f"{angle:.0f}°" for angle in errors[kind][-1]),
+        *(f"{angle:.0f}°" for angle in errors[kind][:, -1].mean(axis=0)),
+        "  means of three seeds",
     )
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[1, 1.4])
 for i, kind in enumerate(kinds):
     colour, marker = mf.figures.COLOURS[i], mf.figures.MARKERS[i]
-    left.plot([i - 0.08, i + 0.08], weights[kind][:2], marker, color=colour, markersize=8)
+    for seed in range(3):
+        left.plot([i - 0.08, i + 0.08], weights[kind][seed, :2], marker, color=colour, markersize=8, alpha=0.6)
     left.plot(
         [i - 0.3, i + 0.3], [limit[kind]] * 2, color="black", linewidth=2, label="" if i else "limit, by counting"
     )
-    right.fill_between(range(1, 9), errors[kind].min(axis=1), errors[kind].max(axis=1), color=colour, alpha=0.2)
-    right.plot(range(1, 9), errors[kind].mean(axis=1), color=colour, marker=marker)
-    right.text(8.2, errors[kind][-1].mean(), kind, color=colour, va="center")
+    low, high = errors[kind].min(axis=(0, 2)), errors[kind].max(axis=(0, 2))
+    right.fill_between(range(1, 9), low, high, color=colour, alpha=0.2)
+    right.plot(range(1, 9), errors[kind].mean(axis=(0, 2)), color=colour, marker=marker)
+    right.text(8.2, errors[kind][:, -1].mean(), kind, color=colour, va="center")
 for ax in (left, right):
     ax.axhline(90, color="#555555", linewidth=1, linestyle=(0, (4, 3)))
     ax.set(ylim=(-4, 125))
@@ -243,27 +253,46 @@ right.set(xlabel="epoch", ylabel="degrees", xlim=(0.8, 9.7), xticks=range(1, 9))
 title = right.set_title("Errors and backpropagation's")
 
 # five seeds: weights at 28 to 37, 79 to 80 and 90; mean error at the end 44 to 47, 71 to 73 and 85 to 87
-assert max(weights["dense"][:2]) < 45 and min(weights["unshared"][:2]) > limit["unshared"]
-assert min(weights["shared"][:2]) > limit["shared"]
-ends = {kind: errors[kind][-1].mean() for kind in kinds}
-assert ends["dense"] < 55 and ends["dense"] + 12 < ends["unshared"] and ends["unshared"] + 7 < ends["shared"]
+assert weights["dense"][:, :2].max() < 45 and weights["unshared"][:, :2].min() > limit["unshared"]
+assert weights["shared"][:, :2].min() > limit["shared"]
+for seed in range(3):
+    ends = {kind: errors[kind][seed, -1].mean() for kind in kinds}
+    assert ends["dense"] < 55 and ends["dense"] + 12 < ends["unshared"] and ends["unshared"] + 7 < ends["shared"]
 
 # %% [markdown]
 # Left: the weights of the second and third layer (a dot each) beside the matrices that would align them, and the limit
 # that counting gave. Right: the errors of the three hidden layers beside backpropagation's, as a band with its mean.
 # Both tell one story. The dense network aligns. The unshared one does so to a part, as far as its patches let it. The
-# convolution's errors stay near chance; its weights stand at 90 degrees, and **87 was the best they could have done.**
+# convolution's errors stay near chance in these eight epochs (nor did they move in a hundred: 80 to 89 degrees with
+# each of the seeds); its weights stand at 90 degrees, and **87 was the best they could have done.**
 #
-# One number does not fit the story: the accuracy. All three are near 0.96. In digits of 8 x 8 pixels an output layer
-# can read almost any 512 features that differ from each other, well taught or not. Misaligned errors do harm where a
-# network needs its hidden layers.
-#
+# One number does not fit the story: the accuracy. All three are near 0.96. So is that of an output layer on top of
+# convolutions that nobody has taught. On these digits a small network's accuracy does not tell what its hidden layers
+# have learned:
+
+# %%
+untaught = []
+for seed in range(3):
+    net = network("shared", seed, init="he_normal")
+    rule = mf.rules.Shallow().attach(net)  # only the output layer learns
+    mf.train(net, rule, data.train, loss, mf.SGD(0.03, momentum=0.9), epochs=8, seed=seed, progress=False)
+    untaught.append((net.predict(data.test.x).argmax(axis=1) == data.test.y).mean())
+print(f"untaught convolutions {np.mean(untaught):.3f}, taught by direct feedback {np.mean(reached['shared']):.3f}")
+# seen with four seeds: untaught 0.956 to 0.975; with five, taught: dense 0.953 to 0.961, unshared 0.942 to 0.956,
+# shared 0.953 to 0.964
+assert min(untaught) > 0.93 and min(min(some) for some in reached.values()) > 0.92
+
+# %% [markdown]
 # ## Six layers
 #
-# It does in depth. Six hidden layers, weights drawn by He's rule, ReLUs: a fully connected network of 128 units per
-# layer, and minifa's default convolutional one, without and with batch norm; two seeds each, and a learning rate that
-# did well for each (tried on this very test set: read the differences, not the digits). The control trains the output
-# layer alone. What direct feedback achieves *beyond this control* is what it has taught the hidden layers.
+# In depth it is otherwise. Six hidden layers, weights drawn by He's rule, ReLUs: a fully connected network of 128 units
+# per layer, and minifa's default convolutional one, without and with batch norm; two seeds each, and a learning rate
+# that did well for each in ten epochs (tried on this very test set: read the differences, not the digits). The control
+# trains the output layer alone.
+#
+# Ten epochs are few, and an output layer may be far from the best one for its features. So we also **fit** one to each
+# trained network, by least squares, to what its own output layer reads. The difference between *this* number and the
+# same number of the control, whose hidden layers are as they were drawn, is what the hidden layers have learned.
 
 # %%
 deep = {
@@ -276,11 +305,32 @@ good_rates = {  # of 0.001, 0.003, 0.01, 0.03 and 0.1, for each network
     "dfa": (0.01, 0.001, 0.1),
     "shallow": (0.1, 0.1, 0.1),
 }
-scores = {}
+
+
+def fitted(net):
+    """Test accuracy of an output layer fitted by least squares (with a small ridge) to what the old one reads."""
+    features = []
+    for h in (data.train.x, data.test.x):
+        for layer in net.layers[:-1]:
+            h = layer.forward(h, mf.Walk(training=False))
+        features.append(h.astype("float64"))
+    mean, scale = features[0].mean(axis=0), features[0].std(axis=0) + 1e-9
+    train, test = ((h - mean) / scale for h in features)
+    target = np.eye(10)[data.train.y]
+    ridge = 1e-3 * len(train) * np.eye(train.shape[1])
+    readout = np.linalg.solve(train.T @ train + ridge, train.T @ (target - target.mean(axis=0)))
+    return ((test @ readout + target.mean(axis=0)).argmax(axis=1) == data.test.y).mean()
+
+
+scores, worth = {}, {}
 for rule, rates in good_rates.items():
     for (name, model), lr in zip(deep.items(), rates, strict=True):
         plan = {"rule": rule, "lr": lr, "epochs": 10, "alignment": False, **model}
-        scores[rule, name] = [run(Experiment(seed=seed, **plan), data)[0].score for seed in range(2)]
+        scores[rule, name], worth[rule, name] = [], []
+        for seed in range(2):
+            result, trainer = run(Experiment(seed=seed, **plan), data)
+            scores[rule, name].append(result.score)
+            worth[rule, name].append(fitted(trainer.net))
 
 # %%
 fig, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
@@ -291,29 +341,49 @@ for i, (rule, label) in enumerate(labels.items()):
         ax.bar(place, np.mean(some), 0.24, color=mf.figures.COLOURS[i], label="" if j else label, alpha=0.75)
         ax.plot([place] * 2, some, "o", color="black", markersize=4)
         ax.text(place, 0.03, f"{np.mean(some):.2f}", ha="center", color="white", fontweight="bold")
+        ax.plot([place] * 2, worth[rule, name], "D", markerfacecolor="white", markeredgecolor="black", markersize=5)
+ax.plot([], [], "o", color="black", markersize=4, label="a seed")
+ax.plot([], [], "D", markerfacecolor="white", markeredgecolor="black", markersize=5, label="output layer fitted")
 ax.set(xticks=range(3), xticklabels=deep, ylabel="test accuracy", ylim=(0, 1.02))
-ax.set_title("Does direct feedback beat untrained hidden layers? (a dot per seed)")
+ax.set_title("Does direct feedback beat untrained hidden layers, in ten epochs?")
 legend = fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 gain = {name.replace("\n", " "): np.mean(scores["dfa", name]) - np.mean(scores["shallow", name]) for name in deep}
-print({name: f"{value:+.2f}" for name, value in gain.items()})
+print("accuracy, direct feedback minus control", {name: f"{value:+.2f}" for name, value in gain.items()})
 # seeds 0 to 3: +0.03 to +0.11 in dense layers, -0.21 to -0.56 in convolutions, +0.03 to +0.23 with batch norm
 assert gain["six dense layers"] > 0.03 and gain["six convolutions"] < -0.1
 assert gain["six convolutions with batch norm"] > 0.05
+learned = {name.replace("\n", " "): np.mean(worth["dfa", name]) - np.mean(worth["shallow", name]) for name in deep}
+print("with fitted output layers              ", {name: f"{value:+.2f}" for name, value in learned.items()})
+for (rule, name), some in worth.items():
+    print(f"fitted output layer, {labels[rule]:18} {name.replace(chr(10), ' '):32} {np.mean(some):.3f}")
+# seeds 0 to 7, fitted: +0.05 to +0.12 in dense layers, +0.01 to +0.12 in convolutions (0.82 to 0.89 against 0.73 to
+# 0.81; with two seeds at a time at least +0.05), +0.13 to +0.21 with batch norm
+assert learned["six dense layers"] > 0.03 and learned["six convolutions"] > 0.02
+assert learned["six convolutions with batch norm"] > 0.08
 
 # %% [markdown]
-# In the dense network direct feedback is well above the control. In the convolutional one it is far **below** it: its
-# errors have spoiled the features that chance had given. Two remarks, to be fair. These networks differ in more than
-# sharing; the three above differed in nothing else. And sharing is not all that goes wrong in six convolutions: batch
-# norm stops the runaway that you saw in tutorial 07, and then direct feedback teaches the hidden layers a good deal,
-# though less than backpropagation.
+# In the dense network direct feedback is above the control. In the convolutional one it ends these ten epochs far
+# **below** it. Its errors have not spoiled the features, though. A fitted output layer has 0.89 on them and 0.78 on the
+# untrained ones (in each of eight seeds more): the hidden layers have learned something, though less than under
+# backpropagation (0.98), and the network's own output layer is far behind what could be read. Nor are ten epochs the
+# end: under Adam at a rate of 0.001 six seeds had 0.03 to 0.16 after ten epochs, 0.59 to 0.88 after 60 and 0.38 to 0.88
+# after 120 (`minifa compare --rules dfa --optimizer adam --lr 0.001 --epochs 120 --seeds 6`).
+#
+# Two remarks, to be fair. These networks differ in more than sharing; the three above differed in nothing else. And
+# sharing is not all that makes six convolutions hard: with batch norm direct feedback ends above the control, though
+# below backpropagation.
 #
 # ## What you have seen
 #
-# - Direct feedback: $\delta_l = e F_l^\top$. It works where $W_{l+1}$ can become $F_l F_{l+1}^\top$.
-# - A layer aligns if it can do what it is asked. Dense layers can, one kernel for 64 positions cannot.
-# - Counting free numbers bounds the alignment: 0, 70 and 87 degrees. The networks went to 30 to 40, 80, and 90.
-# - Small networks forgive it, deep ones do not.
+# - Direct feedback: $\delta_l = e F_l^\top$. It is backpropagation's error, activations aside, where $W_{l+1}$ is
+#   proportional to $F_l F_{l+1}^\top$.
+# - Asked for another change of every unit, a dense layer makes it exactly, one kernel for 64 positions only to within
+#   75 degrees.
+# - Counting free numbers bounds the alignment: 0, 70 and 87 degrees. The networks went to 28 to 37, 80, and 90.
+# - An angle near 90 degrees is not a network that learns nothing: the small convolutional network has 0.96, as untaught
+#   features have, and in six convolutions the features get better in ten epochs while the accuracy is still below the
+#   control's.
 #
 # ## Exercises
 #
@@ -340,24 +410,27 @@ assert gain["six convolutions with batch norm"] > 0.05
 # from the second hidden layer on.
 # </details>
 #
-# **2.** Is it the *direct* path that convolutions do not like? Train the dense and the shared network from zero under
-# `fa` (layer by layer, with kernels for B) and compare the errors' angles.
+# **2.** Is it the *direct* path that keeps the convolution's errors near 90 degrees? Train the dense and the shared
+# network from zero under `fa` (layer by layer, with kernels for B) and compare the errors' angles.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# ends = {}
-# for kind, rate in (("dense", 0.01), ("shared", 0.03)):
-#     net = network(kind)
-#     rule = mf.rules.FA(seed=0, init="he_normal").attach(net)
-#     mf.train(net, rule, data.train, loss, mf.SGD(rate, momentum=0.9), epochs=8, progress=False)
-#     found = mf.metrics.alignment(net, rule, x, y, loss)
-#     ends[kind] = np.mean([row["true_angle"] for row in list(found.values())[:3]])
-# print(ends)
-# assert ends["dense"] < 65 and ends["shared"] > 75
+# for seed in range(2):
+#     ends = {}
+#     for kind, rate in (("dense", 0.01), ("shared", 0.03)):
+#         net = network(kind)
+#         rule = mf.rules.FA(seed=seed, init="he_normal").attach(net)
+#         mf.train(net, rule, data.train, loss, mf.SGD(rate, momentum=0.9), epochs=8, seed=seed, progress=False)
+#         found = mf.metrics.alignment(net, rule, x, y, loss)
+#         ends[kind] = np.mean([row["true_angle"] for row in list(found.values())[:3]])
+#     print(seed, ends)
+#     assert ends["dense"] < 65 and ends["shared"] > 75  # seen with seeds 0 to 3: 51 to 52, and 84 to 87
 # ```
 #
-# No: with kernels for B the convolution stays near 85 degrees as well, while the dense network comes down to about 50.
-# What hurts is any fixed random request to a shared kernel. (`init="he_normal"` because `fa` draws B like W, and
-# here W is drawn as zero.)
+# Not the direct path alone: with kernels for B the convolution's errors stay near 85 degrees as well, while the dense
+# network comes down to about 51. A hundred epochs changed little (83 to 84 degrees, at a test accuracy of 0.98; seeds 0
+# to 3). In another network it can be otherwise: six convolutions with ReLUs under Adam came to 72 to 84 degrees in the
+# upper five layers after 150 epochs, and to an accuracy of 0.931 ± 0.018 (three seeds,
+# `tutorials/results/compare-long-adam`). (`init="he_normal"` because `fa` draws B like W, and here W is drawn as zero.)
 # </details>

@@ -3,9 +3,9 @@
 #
 # **A learning rule is one answer to one question, and fits in one file. You will write a new one from nothing, which
 # cuts away 45 % of all feedback synapses and leaves the others a single bit, and is *nearer* to backpropagation than
-# all the signs are: 26 degrees instead of 37. Then a second one, by which two thirds of the error messages are never
-# sent. Each is checked against its written formula, against a control that must equal backpropagation bit for bit,
-# and against its own claim.**
+# all the signs are: 26 degrees instead of 37. Then a second one, by which about two thirds of the error messages are
+# never sent. Each is checked against its written formula, against a control that must equal backpropagation bit for
+# bit, and against its own claim.**
 #
 # You need tutorial 03 (what $B$ is). Nothing in minifa is changed: a rule lives outside of it until you are happy
 # with it.
@@ -253,9 +253,12 @@ except ValueError as error:
 # %% [markdown]
 # ## Is it any good?
 #
-# The hard case of this project: six convolutions without batch norm, on which plain feedback alignment fails.
-# Thresholds from every sign (0) to one synapse in twenty (2.0), two seeds, a short training of six epochs. Bear in
-# mind what two seeds can show: differences of a few hundredths mean nothing.
+# The slow case of this project: six convolutions without batch norm. Under Adam plain feedback alignment first has a
+# test accuracy of 0.9 there in epochs 52, 106 and 77, backpropagation in epochs 3, 4 and 4 (three seeds; `minifa
+# compare --rules fa,bp --optimizer adam --lr 0.001 --epochs 150 --seed 30 --seeds 3`, kept in
+# `tutorials/results/compare-long-adam`). Thresholds from every sign (0) to one synapse in twenty (2.0), two seeds, a
+# short training of six epochs of SGD. Bear in mind what two seeds can show: differences of a few hundredths mean
+# nothing.
 
 # %%
 mf.use("numpy", dtype="float32")
@@ -268,7 +271,8 @@ for name in ("bp", *TRIED):
     scores = " ".join(f"{result.score:.3f}" for result in results[name])
     print(f"{name:22} accuracy {scores}, error at conv1 {lowest:5.1f} degrees from bp's")
 score = {name: np.mean([result.score for result in some]) for name, some in results.items()}
-# seen with seeds 0 to 5: bp 0.953-0.964, t = 0 0.84-0.94, t = 0.6 0.92-0.98, t = 1.2 0.88-0.95, t = 2 0.07-0.54
+# seen with seeds 0 to 5: bp 0.953-0.964, t = 0 0.84-0.94, t = 0.6 0.92-0.98, t = 1.2 0.88-0.95, t = 2 0.07-0.54;
+# t = 0.6 was ahead of t = 0 in each of the six seeds, by 0.014 to 0.108
 assert score["ternary:threshold=0.6"] > 0.85 and score["ternary:threshold=0.6"] > score["ternary:threshold=2.0"] + 0.1
 
 # %%
@@ -281,17 +285,23 @@ left.text(2.05, score["bp"] + 0.01, "bp", va="bottom", ha="right")
 left.set(xlabel="threshold t", ylabel="test accuracy", ylim=(0, 1.05), title="Six convolutions, two seeds")
 left.set_xticks(list(TRIED.values()))
 layers = results["bp"][0].layers[:-1]
+ends = {}
 for (name, t), colour, marker in zip(TRIED.items(), (PINK, BLUE, GREEN, ORANGE), "os^D", strict=True):
-    ends = [np.mean([result.history[-1][f"{layer}.true_angle"] for result in results[name]]) for layer in layers]
-    right.plot(layers, ends, color=colour, marker=marker, label=f"t = {t}, {100 * predicted(t)[1]:.0f} % of synapses")
+    ends[t] = [np.mean([result.history[-1][f"{layer}.true_angle"] for result in results[name]]) for layer in layers]
+    label = f"t = {t}, {100 * predicted(t)[1]:.0f} % of synapses"
+    right.plot(layers, ends[t], color=colour, marker=marker, label=label)
 right.set(ylabel="error's angle to bp's (degrees)", ylim=(0, 95), title="After training, layer by layer")
 right.legend(loc="lower left")
+assert min(np.subtract(ends[0.0], ends[0.6])) > 3  # seen with seeds 0 to 5: 8 to 19 degrees nearer, in every layer
 plt.show()
 
 # %% [markdown]
 # With half of the synapses the error is nearer to backpropagation's in every layer than with all the signs, as the
-# formula promised, and here the network learns better, too (in each of six seeds that we tried, at this one rate).
-# With one in twenty it breaks down. That is what we may claim, no more.
+# formula promised. The network also is further after six epochs at this rate, in each of six seeds that we tried; so
+# it is after 15 epochs (0.976 against 0.955, the means of six seeds, again in each of them). At a rate of 0.003, 15
+# epochs and three seeds, no difference is left (0.954 and 0.959). With one synapse in twenty the network hardly
+# learns in these six epochs. That is no failure for good: at a rate of 0.001 three seeds had 0.80 to 0.93 after 30
+# epochs. That is what we may claim, no more.
 #
 # ## The second question: `teach`
 #
@@ -408,9 +418,10 @@ right.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# As the network grows sure of its examples the wires fall silent, and a margin of 1 costs nothing that eight epochs
-# could show. Half of the synapses, one bit each, a third of the messages. (NumPy multiplies the zeros all the same;
-# the saving would be a brain's or a chip's.)
+# As the network grows sure of its examples fewer errors are sent. With a margin of 1 the network ends eight epochs
+# where backpropagation does, on the one seed shown here; with four seeds it ended at 0.93 to 0.98, backpropagation at
+# 0.96 to 0.98. Half of the synapses, one bit each, about a third of the messages. (NumPy multiplies the zeros all the
+# same; the saving would be a brain's or a chip's.)
 #
 # ## Into the package
 #

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from .. import data
 from ..data.folders import Source, download_command, locate
 from ..exits import FAILED, OK
 from ..interrupts import exit_code
+from ..terminal import tell
 from ..text import table
 
 
@@ -75,7 +75,7 @@ def _check(names: list[str], folder: str | None, must_be_there: bool) -> int:
             damaged.append(f"{name}: {error}\nto replace it: {download_command(data.SOURCES[name], folder)}")
     print(table(rows, right_from=len(rows)))
     if damaged:
-        print("\n".join(damaged), file=sys.stderr)
+        tell("\n".join(damaged))
     return FAILED if damaged else OK
 
 
@@ -83,7 +83,7 @@ def _download(name: str, folder: str | None) -> int:
     try:
         print(f"{name} is in {data.download(name, folder, progress=True)}")
     except KeyboardInterrupt as stop:
-        print(f"\ninterrupted: {stop}" if str(stop) else "\ninterrupted", file=sys.stderr)
+        tell(f"\ninterrupted: {stop}" if str(stop) else "\ninterrupted")
         return exit_code(stop)
     print(f"to cite: {data.SOURCES[name].citation}.")
     return OK

@@ -7,6 +7,7 @@ import json
 
 from .. import backend
 from ..files import expanded, write_whole
+from ..terminal import bar
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -17,8 +18,6 @@ def describe(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Examine NumPy, and CuPy where it can be used (or the one that --backend names); 0 all agrees, 1 something
     differs."""
-    from tqdm import tqdm
-
     from .. import doctor
 
     out = None if options.out is None else expanded(options.out)
@@ -27,8 +26,8 @@ def run(options: argparse.Namespace) -> int:
     chosen = options.backend or (None if backend.name() == "numpy" else backend.name())
     usable = ["numpy"] if backend.cupy_status().startswith("not usable") else ["numpy", "cupy"]
     backends = [chosen] if chosen else usable
-    with tqdm(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check", disable=None) as bar:
-        report = doctor.examine(backends, bar.update)
+    with bar(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check") as shown:
+        report = doctor.examine(backends, shown.update)
     print(report.text())
     if out is not None:
         as_json = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import recipes, reproduce
+from .. import pictures, recipes, reproduce
 from ..exits import FAILED, OK
-from ..files import expanded, save_picture
+from ..files import expanded
 from ..interrupts import exit_code
 from ..options import add_changes, at_least_one, seeds
+from ..terminal import bar, tell
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -33,6 +33,9 @@ def run(options: argparse.Namespace) -> int:
     chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
     planned = reproduce.plan(recipe, folder, chosen, options.seeds)
     finished = reproduce.finished(recipe, folder)  # of every row and seed: a table never becomes smaller
+    if unknown := sum(not one.compared for one in finished):
+        note = f"the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
+        tell(f"note: {note}")
     there = {one.task.folder for one in finished}
     tasks = [task for task in planned if task.folder not in there]
     recipes.check([task.experiment for task in tasks], recipe.name)  # data sets are let go again: workers load them
@@ -48,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if stop is not None:
         done = len(planned) - len(tasks) + sum(one.error is None for one in made)
         said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command goes on"
-        print(said, file=sys.stderr)
+        tell(said)
         return exit_code(stop)
     print(where)
     return FAILED if any(one.error is not None for one in made) else OK
@@ -66,23 +69,22 @@ def _run_all(
     tasks: Sequence[reproduce.Task], jobs: int | None
 ) -> tuple[list[reproduce.Outcome], KeyboardInterrupt | None]:
     """What came of every run, as they came, and what cut it short, Ctrl-C or SIGTERM."""
-    from tqdm import tqdm
-
     outcomes: list[reproduce.Outcome] = []
     epochs = sum(task.experiment.epochs for task in tasks)
-    with tqdm(total=epochs, initial=reproduce.epochs_done(tasks), unit="epoch", disable=None) as bar:
+    with bar(total=epochs, initial=reproduce.epochs_done(tasks), unit="epoch") as shown:
         try:
-            for outcome in reproduce.run(tasks, jobs, lambda: bar.update(reproduce.epochs_done(tasks) - bar.n)):
+            for outcome in reproduce.run(tasks, jobs, lambda: shown.update(reproduce.epochs_done(tasks) - shown.n)):
                 outcomes.append(outcome)
-                bar.set_postfix_str(f"{outcome.task.folder.name} {'failed' if outcome.error else 'done'}")
+                shown.set_postfix_str(f"{outcome.task.folder.name} {'failed' if outcome.error else 'done'}")
         except KeyboardInterrupt as stop:
             return outcomes, stop
     return outcomes, None
 
 
 def _draw(folder: Path, outcomes: Sequence[reproduce.Outcome], recipe: recipes.Recipe) -> None:
-    results = reproduce.results_of(outcomes)
-    if results:
-        from .. import figures  # here, because matplotlib takes longer to import than all the rest
-
-        save_picture(figures.learning_curves(results, recipe.title), folder / "curves.png")
+    if any(one.result is not None for one in outcomes):
+        pictures.draw(
+            folder / "curves.png",
+            lambda figures: figures.learning_curves(reproduce.results_of(outcomes), recipe.title),
+            f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again",
+        )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import cluster, sweeping, sweeps, workers
 from ..exits import FAILED, OK
-from ..files import expanded, write_whole
+from ..files import expanded, make_folder, write_whole
 from ..interrupts import exit_code
 from ..options import add_changes, at_least_one
 from ..sweeping import Results, Task
 from ..sweeps import Sweep
+from ..terminal import bar, tell
 from ..text import table
 
 ERRORS = 10  # that are told; all are in the table
@@ -52,14 +52,16 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError("--jobs are processes of this machine: a cluster has the workers that were started for it")
     sweep = sweeps.read(options.sweep, options.changes)
     folder = expanded(options.out or f"runs/sweep-{sweep.name}")
-    notes = sweeps.check(sweep)  # the data sets are let go again: workers load them
+    notes, contents = sweeps.check(sweep)  # the data sets are let go again: workers load them
     if options.dry_run:
-        return _show(sweep, folder)
-    with sweeping.opened(sweep, folder) as results:
+        return _show(sweep, folder, contents)
+    with sweeping.opened(sweep, folder, contents) as results:
+        for note in results.notes:
+            tell(f"note: {note}")
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
-        kept = (folder / "runs").resolve() if options.keep_runs else None
-        stop = _make(results, [Task(one, kept and kept / one.id) for one in left], options)
+        kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
+        stop = _make(results, [Task(one, kept and kept / one.id, contents) for one in left], options)
         return _tell(results, notes, stop)
 
 
@@ -70,8 +72,8 @@ def _describe(sweep: Sweep) -> str:
     return f"sweep {sweep.name}: {len(sweep.runs)} runs{repeated} over {over}"
 
 
-def _show(sweep: Sweep, folder: Path) -> int:
-    lines = {line["id"]: line for line in sweeping.lines_in(sweep, folder)}
+def _show(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
+    lines = {line["id"]: line for line in sweeping.lines_in(sweep, folder, contents)}
     rows = [("run", "id", *sweep.varied, "state")]
     for one in sweep.runs:
         state = "to run" if one.id not in lines else "failed" if lines[one.id]["error"] else "finished"
@@ -82,17 +84,16 @@ def _show(sweep: Sweep, folder: Path) -> int:
 
 def _make(results: Results, tasks: Sequence[Task], options: argparse.Namespace) -> KeyboardInterrupt | None:
     """What cut it short, Ctrl-C or SIGTERM; None: nothing did."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=len(results.sweep.runs), initial=len(results.sweep.runs) - len(tasks), unit="run", disable=None
-    ) as bar:
+    total = len(results.sweep.runs)
+    with bar(total=total, initial=total - len(tasks), unit="run") as shown:
         try:
-            with contextlib.closing(_answers(tasks, options, bar.refresh)) as answers:
+            with contextlib.closing(_answers(tasks, options, shown.refresh)) as answers:
                 for task, answer in answers:
                     line = results.add(task.run, answer)
-                    bar.set_postfix_str(f"run {task.run.number} {'failed' if line['error'] else 'done'}", refresh=False)
-                    bar.update()
+                    shown.set_postfix_str(
+                        f"run {task.run.number} {'failed' if line['error'] else 'done'}", refresh=False
+                    )
+                    shown.update()
         except KeyboardInterrupt as stop:
             return stop
     return None
@@ -115,12 +116,12 @@ def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None
         print(f"\n{text}\n")
     failed = [line for line in lines if line["error"]]
     for line in failed[:ERRORS]:
-        print(f"run {line['run']}: {line['error']}", file=sys.stderr)
+        tell(f"run {line['run']}: {line['error']}")
     if len(failed) > ERRORS:
-        print(f"and {len(failed) - ERRORS} more: see {results.path}", file=sys.stderr)
+        tell(f"and {len(failed) - ERRORS} more: see {results.path}")
     if stop is not None:
         said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on"
-        print(said, file=sys.stderr)
+        tell(said)
         return exit_code(stop)
     print(f"written to {results.path.parent}")
     return FAILED if failed else OK

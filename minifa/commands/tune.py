@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from .. import backend, experiments, ledgers, rules, runs, tables, tuning
+from .. import backend, experiments, keeping, ledgers, rules, runs, tables, tuning
 from ..data.base import DataFileError
 from ..exits import FAILED, OK
 from ..experiments import Experiment
@@ -16,6 +16,7 @@ from ..files import expanded, write_whole
 from ..interrupts import exit_code
 from ..options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
 from ..sweeping import claim
+from ..terminal import bar, tell
 from ..training import History
 from ..tuning import Trial
 
@@ -71,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
     folder = expanded(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
     with runs.locked(folder):
-        trials, stop = search_in(folder, base, names, options.jobs, options.rates, options.seeds)
+        contents = keeping.contents(base, dataset)
+        trials, stop = search_in(folder, base, names, contents, options.jobs, options.rates, options.seeds)
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
@@ -79,9 +81,9 @@ def run(options: argparse.Namespace) -> int:
             print(text)
     failed = [trial for trial in trials if trial.error is not None]
     for trial in failed:
-        print(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}", file=sys.stderr)
+        tell(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")
     if stop is not None:
-        print(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes", file=sys.stderr)
+        tell(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes")
         return exit_code(stop)
     print(f"written to {folder}")
     return FAILED if failed else OK
@@ -91,6 +93,7 @@ def search_in(
     folder: Path,
     base: Experiment,
     names: Sequence[str],
+    contents: Mapping[str, str],
     jobs: int | None,
     first: Sequence[int] | None = None,
     seeds: int = tuning.MANY_SEEDS,
@@ -99,26 +102,25 @@ def search_in(
 
     Args:
         folder: it exists; trials that it holds are not run again.
+        contents: what is read, as `minifa.keeping.contents` has it.
         base, names, jobs, first, seeds: as for `minifa.tuning.search`.
 
     Returns:
         The trials, and what cut the search short, Ctrl-C or SIGTERM; None: nothing did.
 
     Raises:
-        ValueError: the folder holds the search of another setting.
+        ValueError: the folder holds the search of another setting, or on other data.
         DataFileError: its table is damaged.
     """
-    from tqdm import tqdm
-
-    trials = _open(folder, base)
-    with tqdm(desc="tune", unit="run", initial=len(trials), disable=None) as bar:
+    trials = _open(folder, base, contents)
+    with bar(desc="tune", unit="run", initial=len(trials)) as shown:
         try:
             with contextlib.closing(tuning.search(base, names, list(trials), jobs, first, seeds)) as coming:
                 for trial in coming:
                     trials.append(trial)
                     _keep(folder, trials)
-                    bar.set_postfix_str(f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}")
-                    bar.update()
+                    shown.set_postfix_str(f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}")
+                    shown.update()
         except KeyboardInterrupt as stop:
             return trials, stop
     return trials, None
@@ -134,12 +136,17 @@ def _keep(folder: Path, trials: Sequence[Trial]) -> None:
     History(tuning.rate_table(trials)).save_csv(folder / "rates.csv")
 
 
-def _open(folder: Path, base: Experiment) -> list[Trial]:
+def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[Trial]:
     """The trials in the folder, of a search that was interrupted; it is begun where there is none."""
     table = folder / "trials.csv"
-    config = {key: value for key, value in base.said().items() if key not in OWN}
-    claim(folder, "tune", {**config, "dtype": str(backend.dtype())}, begun=table.exists())
+    about = {**_shared(base), "dtype": str(backend.dtype())}
+    for note in claim(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
+        tell(f"note: {note}")
     return [_read(base, line, table) for line in ledgers.open_table(table, COLUMNS)]
+
+
+def _shared(base: Experiment) -> dict[str, Any]:
+    return {key: value for key, value in base.said().items() if key not in OWN}
 
 
 def _read(base: Experiment, line: Mapping[str, str], table: Path) -> Trial:

@@ -5,12 +5,15 @@ Everything is verified once, here, so that the rest of the engine never asks aga
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..files import DIGITS
 from ..scalars import whole
 from .sense import Meaning, words_of
 
@@ -130,6 +133,21 @@ class Dataset:
     def n_out(self) -> int:
         """How many outputs a network for this set needs: one per class, or the width of the targets."""
         return len(self.classes) or int(self.train.y.shape[1])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The first digits of the SHA-256 of all its arrays: equal for equal contents, whatever the files are called.
+        It is computed once; megabytes take milliseconds.
+
+        >>> mf.data.load("xor").digest == mf.data.load("xor").digest != mf.data.load("digits").digest
+        True
+        """
+        found = hashlib.sha256(str(self.n_out).encode())
+        for part in (self.train, self.test):
+            for array in (part.x, part.y):
+                found.update(repr((array.shape, array.dtype.name)).encode())
+                found.update(np.ascontiguousarray(array).data.cast("B"))
+        return found.hexdigest()[:DIGITS]
 
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
         """(training, validation) examples, both out of the training part, in its order.
@@ -283,7 +301,7 @@ def _position_hash(n: int) -> npt.NDArray[np.uint64]:
 
 
 def _finite_float32(array: Array, what: str) -> Array:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
+    with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
         converted = np.ascontiguousarray(array, dtype=np.float32)
     # min and max carry NaN and infinity through, and need no array as large as the images.
     if not (np.isfinite(converted.min()) and np.isfinite(converted.max())):

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..streams import generator
+from ..threads import pool
 from .augment import Augmentation
 from .base import Examples
 
@@ -90,7 +91,7 @@ def _made_ahead(make: Callable[[int], Batch], numbers: range) -> Iterator[Batch]
                 made.put(error)
                 return
 
-    thread = Thread(target=work, name="minifa batches", daemon=True)
+    thread = Thread(target=pool.as_here(work), name="minifa batches", daemon=True)
     thread.start()
     try:
         for _ in numbers:

@@ -9,7 +9,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,19 +30,22 @@ DAMAGED = (
 )
 
 
-def read_arrays(path: Path, words: bool = False) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(
+    path: Path, opener: Callable[[str, int], int] | None = None, words: bool = False
+) -> dict[str, npt.NDArray[Any]]:
     """Every array of the file by name. Whatever the file says of itself, reading it takes no more memory than twice
     what its bytes can hold, compressed ones at most 1,032 times their number.
 
     Args:
         path: of the file.
+        opener: as of Python's ``open``; `minifa.files.plain` for a file that may be a link or a pipe of others.
         words: whether arrays of text are read as well.
 
     Raises:
         DataFileError: the file, which it names, is damaged or holds what are no numbers.
         OSError: it cannot be opened.
     """
-    with path.open("rb") as stream:
+    with open(path, "rb", opener=opener) as stream:
         try:
             if stream.read(6) == np.lib.format.MAGIC_PREFIX:
                 raise ValueError("it is a single array, not an archive of named ones")

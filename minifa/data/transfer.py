@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import force_to_disk, move_into_place
+from ..terminal import bar
 from .base import DownloadError
 from .checksums import is_right
 from .folders import Checked
@@ -59,15 +60,12 @@ def fetch(place: Path, expected: Checked, mirrors: Sequence[str], progress: bool
         KeyboardInterrupt: it was interrupted; like DownloadError it tells what was kept.
         OSError: it cannot be written.
     """
-    from tqdm import tqdm  # here, because whoever downloads nothing needs none
-
     how = {"total": expected.size, "initial": received(place), "unit": "B", "unit_scale": True}
-    hide = None if progress else True  # None: where there is no terminal
     said = []
-    with tqdm(**how, desc=place.name, disable=hide) as bar:
+    with bar(**how, desc=place.name, hidden=not progress) as shown:
         for mirror in mirrors:
             try:
-                _fetch_from(mirror + place.name, expected, place, bar)
+                _fetch_from(mirror + place.name, expected, place, shown)
                 break
             except _GiveUp as reason:
                 said.append(f"  {mirror}{place.name}: {reason}\n")

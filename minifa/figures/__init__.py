@@ -5,14 +5,31 @@ matplotlib is imported here and nowhere else; `import minifa` does without it un
 """
 
 import atexit
+import contextlib
 import os
 import shutil
+import sys
 import tempfile
 
 if os.path.expanduser("~") == "~" and "MPLCONFIGDIR" not in os.environ:
     # There is no home folder, and matplotlib before 3.11 cannot be imported without a place for its settings.
     os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="minifa-matplotlib-")
     atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
+
+if "matplotlib" not in sys.modules:
+    # No picture here needs a backend, and one that is not there (a notebook's, in a shell started from it) would stop
+    # matplotlib's import: it is chosen afterwards, as matplotlib itself chooses it, where it can be.
+    chosen = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    except Exception as error:  # a damaged installation or matplotlibrc may raise anything
+        raise ImportError(f"matplotlib cannot be imported here ({type(error).__name__}: {error})") from error
+    finally:
+        if chosen is not None:
+            os.environ["MPLBACKEND"] = chosen
+    if chosen:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = chosen
 
 # ruff: noqa: E402
 from .convolution import im2col

@@ -12,7 +12,7 @@ from .. import backend, experiments, runs
 from ..data.augment import shown
 from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
-from ..files import expanded, stem
+from ..files import expanded, plain, stem
 from ..layers.conv import Conv2d
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
@@ -47,8 +47,8 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)
     figures = _of_history(results, dark)
-    if all(numpy.isfinite(array).all() for array in read_arrays(path / "network.npz").values()):
-        with numpy.errstate(over="ignore", invalid="ignore"):  # of weights on the way to divergence
+    if all(numpy.isfinite(array).all() for array in read_arrays(path / "network.npz", plain).values()):
+        with backend.quiet():  # of weights on the way to divergence
             figures |= _of_network(path, dark)
     return figures
 

@@ -48,6 +48,7 @@ STYLE: Any = {
     "figure.constrained_layout.w_pad": 0.09,
     "figure.constrained_layout.h_pad": 0.06,
 }
+PLAIN: Any = {"text.usetex": False}  # the texts are not written for TeX, and it may not be there
 DARK: Any = STYLE | {
     "axes.prop_cycle": cycler(color=DARK_COLOURS),
     "figure.facecolor": "#16191e",
@@ -64,7 +65,11 @@ DARK: Any = STYLE | {
 
 
 class Picture(Figure):
-    """A Figure that a notebook shows even where pyplot was never imported."""
+    """A Figure that a notebook shows even where pyplot was never imported, drawn without the help of programs."""
+
+    def draw(self, renderer: Any) -> None:
+        with rc_context(PLAIN):  # labels of ticks are made only now
+            super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
@@ -85,7 +90,7 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
         for text, letters in ((title, 9), (facts, 13))  # letters in an inch, at 12 points bold and at 10 points
     )
     lines = [len(text.splitlines()) for text in (title, facts)]
-    with rc_context(DARK if dark else STYLE):
+    with rc_context((DARK if dark else STYLE) | PLAIN):
         figure = Picture(figsize=(width, height + 0.22 * sum(lines)), layout="constrained")
         if title:
             heading = figure.suptitle(title + "\n" * lines[1], x=0.01, ha="left", fontsize=12, fontweight="bold")

@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Array, elementwise, require_float, xp
+from .. import extensions
+from ..backend import Array, elementwise, quiet, require_float, xp
 from ..scalars import real
 from .base import Layer, Walk
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 class Activation(Layer):
     """y = f(x), element by element. Subclasses write f into an array, and its derivative in terms of what was kept."""
 
+    @quiet()
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, self)
         y = elementwise(self.f, x)
         self.cache = y if walk.training else None
         return y
 
+    @quiet()
     def backward(self, delta: Array, rule: Rule) -> Array:
         y = self.cached()
         self.check_error(delta, y.shape)
@@ -30,11 +33,12 @@ class Activation(Layer):
 
     def f(self, y: Array, x: Array) -> None:
         """Write f(x) into y."""
-        raise NotImplementedError
+        raise extensions.not_written(self, "f", "(self, y, x): f(x), written into y")
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         """Write delta * f'(x) into below; f' is read off the output y = f(x)."""
-        raise NotImplementedError
+        told = "(self, below, delta, y): delta * f'(x), written into below, with f' read off y = f(x)"
+        raise extensions.not_written(self, "times_slope", told)
 
 
 class ReLU(Activation):
@@ -117,7 +121,7 @@ class Tanh(Activation):
 
 
 class Sigmoid(Activation):
-    """f(x) = 1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2, which cannot overflow; f' = f (1 - f).
+    """f(x) = 1 / (1 + exp(-x)), written so that it cannot overflow and keeps its digits far below 0; f' = f (1 - f).
 
     >>> mf.Sigmoid().forward(mf.asarray([[-1000.0, 0.0, 1000.0]]), mf.Walk()).tolist()
     [[0.0, 0.5, 1.0]]
@@ -128,9 +132,8 @@ class Sigmoid(Activation):
     error_equation = "delta_below = delta * y * (1 - y)"
 
     def f(self, y: Array, x: Array) -> None:
-        xp.tanh(x / 2, out=y)
-        y += 1
-        y /= 2
+        xp.exp(xp.minimum(x, 0), out=y)
+        y /= 1 + xp.exp(-xp.abs(x))
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         xp.multiply(delta, y * (1 - y), out=below)

@@ -8,10 +8,11 @@ convolutions alike.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import backend, initialisers
+from .. import backend, extensions, initialisers
 from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
 from ..scalars import flag, instance_of, whole
@@ -50,13 +51,31 @@ class Walk:
         self.step = step
         self.update_statistics = training if update_statistics is None else update_statistics
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extensions.guard(cls, Walk, extensions.WALK_ANSWERS)
+
     def after(self, layer: Layer, y: Array) -> Array:
         """Told every layer's output; what it returns goes on. Subclasses listen, add noise or keep activities."""
         return y
 
 
+def owned(name: str, doc: str = "") -> Any:
+    """An attribute that holds an array of the layer's own: what is assigned goes through `Layer.own`."""
+    kept = f"_{name}"
+
+    def assign(layer: Layer, value: Any) -> None:
+        setattr(layer, kept, layer.own(name, value))
+        layer.edits += 1
+
+    return property(operator.attrgetter(kept), assign, doc=doc or f"Assigning copies: see `Layer.own` ({name}).")
+
+
 class Layer:
     """A step of the network. Subclasses write `forward`, `backward` and `infer`.
+
+    The arrays that it names in `trainable` and `running` are its own: assigned, they are copied into its dtype, and
+    another shape is refused.
 
     Args:
         name: overrides the name that the network would give; a word without "." and "/".
@@ -67,6 +86,7 @@ class Layer:
         grads: gradient of the mean loss by each parameter, under the rule used last; None until computed.
         sends_down: whether anything upstream learns, so that an error must be carried further.
         frozen: whether its parameters stay as they are (see `minifa.Network.freeze`).
+        edits: how often an array of it was assigned or loaded: a rule's B may be made of it.
         input_shape, output_shape: of one example; None until the network knows its input shape.
         equation, error_equation: what `forward` and `backward` compute, in the layer's own symbols (`minifa.trace` puts
             the numbers in).
@@ -89,6 +109,15 @@ class Layer:
     error_equation = "delta_below = delta * f'(x)"
     trainable: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # of these, what may be None
+    edits = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in (*cls.trainable, *cls.running):
+            if not hasattr(cls, name):
+                setattr(cls, name, owned(name))
+        extensions.guard(cls, Layer, extensions.LAYER_ANSWERS, always=("forward", "backward"))
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
@@ -102,16 +131,19 @@ class Layer:
         self.sends_down = True
         self.frozen = False
         self.adopted = False  # by a network
+        self.looked: dict[Any, Shape] = {}  # what `minifa.extensions` knows of its answers
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        """Output for a batch x of shape (N, ...)."""
-        raise NotImplementedError
+        """Output for a batch x of shape (N, ...). Raises NotImplementedError where a class does not write it."""
+        raise extensions.not_written(self, "forward", "(self, x, walk): the output for a batch x")
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
-        """Take dL/d(output), store the own gradients, return dL/d(input) as the rule carries it, or None."""
-        raise NotImplementedError
+        """Take dL/d(output), store the own gradients, return dL/d(input) as the rule carries it, or None. Raises
+        NotImplementedError where a class does not write it."""
+        told = "(self, delta, rule): dL/d(its input) from dL/d(its output); its own gradients go into self.grads"
+        raise extensions.not_written(self, "backward", told)
 
     def infer(self, shape: Shape) -> Shape:
         """Output shape of one example from its input shape. Raises ValueError where the layer cannot take it."""
@@ -119,6 +151,39 @@ class Layer:
 
     def initialise(self, seed: int) -> None:
         """Draw the starting weights, keyed by the seed and the layer's name."""
+
+    def own(self, name: str, value: Any) -> Array | None:
+        """What is kept of a value that is assigned to an array of the layer: a copy of its own, in its dtype.
+
+        Raises:
+            TypeError: what are no real numbers.
+            ValueError: another shape than it has; an array that the layer was made without.
+        """
+        arrays = self._own_arrays()
+        if value is None and (arrays.get(name) is None or name in self.optional):
+            return None
+        if name not in arrays:
+            raise ValueError(f"{self} was made without {name}")
+        given = value if backend.is_numeric(value) else backend.numbers_of(value, f"{name} of {self}")
+        shape = self.shape_of(name)
+        if shape is not None and tuple(given.shape) != shape:
+            raise ValueError(f"{name} of {self} has shape {shape}, got {tuple(given.shape)}")
+        like = arrays[name] if arrays[name] is not None else next((a for a in arrays.values() if a is not None), None)
+        return xp.array(backend.asarray(given, backend.dtype() if like is None else like.dtype), order="C")
+
+    def _own_arrays(self) -> dict[str, Array | None]:
+        return {name: getattr(self, f"_{name}", None) for name in (*self.trainable, *self.running)}
+
+    def shape_of(self, name: str) -> Shape | None:
+        """The shape that an array of this name must have: that which it has; None before there is one."""
+        now = getattr(self, f"_{name}", None)
+        return None if now is None else tuple(now.shape)
+
+    def recast(self) -> None:
+        """Its arrays in the engine's dtype, which may have changed since the layer was made."""
+        for name, array in self._own_arrays().items():
+            if array is not None:
+                setattr(self, f"_{name}", array.astype(backend.dtype(), copy=False))
 
     def children(self) -> Iterator[tuple[str, list[Layer]]]:
         """(part, layers) of a container; nothing for an ordinary layer."""
@@ -193,7 +258,8 @@ class Weighted(Layer):
     ([[3.0, 6.0]], [[30.0, -30.0]])
     """
 
-    trainable = ("W", "b")
+    trainable: tuple[str, ...] = ("W", "b")
+    optional = ("b",)
     reads = "columns(x)"  # one row of the matrix product, as equations call it
     sends = "uncolumns({})"
 
@@ -204,31 +270,17 @@ class Weighted(Layer):
         if needed > SMALL and needed > backend.free_bytes():
             raise ValueError(f"the weights of {self}, {format_shape(shape)}, take {needed:,} bytes, more than is free")
         self.has_bias = flag(bias, f"the bias of {self}")
+        if not self.has_bias:
+            self.trainable = tuple(key for key in self.trainable if key != "b")
         self.init = initialisers.find(init)
         self.initialise(seed=0)
 
-    @property
-    def W(self) -> Array:
-        """The weights. Assigning copies, in the layer's dtype; a ValueError refuses another shape."""
-        return self._W
+    W = owned("W", "The weights. Assigning copies, in the layer's dtype; a ValueError refuses another shape.")
+    b = owned("b", "The bias (n_out,), or None; assigned like `W`. A layer that was made without takes none.")
 
-    @W.setter
-    def W(self, value: Array) -> None:
-        self._W = self._own(value, self.weight_shape, "W")
-
-    @property
-    def b(self) -> Array | None:
-        """The bias (n_out,), or None; assigned like `W`."""
-        return self._b
-
-    @b.setter
-    def b(self, value: Array | None) -> None:
-        self._b = None if value is None else self._own(value, self.weight_shape[-1:], "b")
-
-    def _own(self, value: Array, shape: Shape, what: str) -> Array:
-        if tuple(value.shape) != shape:
-            raise ValueError(f"{what} of {self} has shape {shape}, got {tuple(value.shape)}")
-        return xp.array(backend.asarray(value, self.dtype), order="C")
+    def shape_of(self, name: str) -> Shape | None:
+        known = {"W": self.weight_shape, "b": self.weight_shape[-1:]}
+        return known[name] if name in known else super().shape_of(name)
 
     @property
     def equation(self) -> str:  # type: ignore[override]  # it tells of a bias only where there is one
@@ -263,16 +315,17 @@ class Weighted(Layer):
 
     def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
         """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
-        raise NotImplementedError
+        raise extensions.not_written(self, "project", "(self, x, matrix, bias): columns(x) @ matrix + bias")
 
     def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
         """columns(x).T @ delta, summed over examples and positions, of W's shape when delta has W's fan_out; and with
         it the sum of delta, which is the bias's gradient."""
-        raise NotImplementedError
+        told = "(self, x, delta): the pair columns(x).T @ delta, of W's shape, and delta summed, of b's"
+        raise extensions.not_written(self, "correlate_and_sum", told)
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""
-        raise NotImplementedError
+        raise extensions.not_written(self, "carry", "(self, delta, matrix): uncolumns(delta @ matrix.T)")
 
     def correlate(self, x: Array, delta: Array) -> Array:
         """The first of `correlate_and_sum`."""
@@ -306,6 +359,7 @@ def as_matrix(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
+@backend.quiet()
 def new_parameter(host: Any) -> Array:
     """A host array as a parameter on the backend, in the engine's dtype, in memory of its own."""
     return xp.array(host.astype(backend.dtype()))

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from ..backend import Array, by_rows, each_chunk, reduce_chunks, require_float, sum_chunks, sum_rows, xp
+from ..backend import Array, by_rows, each_chunk, quiet, reduce_chunks, require_float, sum_chunks, sum_rows, xp
 from ..scalars import real, whole
-from .base import Layer, Shape, Walk, as_matrix, new_parameter
+from .base import Layer, Shape, Walk, as_matrix, owned
 
 if TYPE_CHECKING:
     from ..rules.base import Rule
+
+FAR = 16  # standard deviations from zero; nearer, the mean is right as it was added up, and stays it to the last bit
 
 
 class BatchNorm(Layer):
@@ -52,6 +54,12 @@ class BatchNorm(Layer):
     equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
     trainable = ("gamma", "beta")
     running = ("running_mean", "running_var")
+    gamma = owned(
+        "gamma", "What each normalised feature is multiplied by (features,). Assigning copies, as `Linear.W`."
+    )
+    beta = owned("beta", "What is added to it (features,).")
+    running_mean = owned("running_mean", "The mean that evaluation takes (features,).")
+    running_var = owned("running_var", "The variance that evaluation takes (features,).")
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
         super().__init__(name)
@@ -72,10 +80,8 @@ class BatchNorm(Layer):
         )
 
     def initialise(self, seed: int) -> None:
-        self.gamma = new_parameter(numpy.ones(self.features))
-        self.beta = new_parameter(numpy.zeros(self.features))
-        self.running_mean = new_parameter(numpy.zeros(self.features))
-        self.running_var = new_parameter(numpy.ones(self.features))
+        self.gamma = self.running_var = numpy.ones(self.features)
+        self.beta = self.running_mean = numpy.zeros(self.features)
         self.grads = dict.fromkeys(self.trainable)
 
     def infer(self, shape: Shape) -> Shape:
@@ -83,6 +89,7 @@ class BatchNorm(Layer):
             raise self.refuse(f"{self.features} features, or images with {self.features} channels", shape)
         return shape
 
+    @quiet()
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
@@ -121,6 +128,7 @@ class BatchNorm(Layer):
         running *= 1 - self.momentum
         running += self.momentum * batch
 
+    @quiet()
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         x, mean, inverse = self.cached()
         self.check_error(delta, x.shape)
@@ -180,14 +188,17 @@ def _moments(x: Array) -> tuple[Array, Array]:
     """Mean and (biased) variance of every column, from one pass over memory.
 
     Each piece gives its own mean and sum of squares about it; two are joined as in Chan, Golub & LeVeque 1983, which
-    loses nothing to cancellation.
+    loses nothing to cancellation. The mean of what is far from zero has lost digits in its sum, which count in standard
+    deviations: what is left about it puts them right.
     """
 
     def piece(rows: slice) -> tuple[int, Array, Array]:
         part = x[rows]
         mean = sum_rows(part) / len(part)
         centred = _minus(part, mean)
-        return len(part), mean, sum_rows(centred, centred)
+        squares = sum_rows(centred, centred)
+        far = mean * mean * len(part) > FAR**2 * squares
+        return len(part), mean + far * (sum_rows(centred) / len(part)), squares
 
     def join(a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:
         n, shift = a[0] + b[0], b[1] - a[1]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..rules.base import Rule
 
 
+IN_A_ROW = 16  # numbers that are added one after the other
+
+
 class Pool(Layer):
     """What the two pooling layers share: window, stride and padding, and the cutting of the batch into chunks.
 
@@ -81,6 +84,8 @@ class Pool(Layer):
 class MaxPool(Pool):
     """The largest of each window; the error goes to the place that won, the first one in a tie.
 
+    Where a window holds NaN, NaN comes out, and the error goes to its last place (in PyTorch to its last NaN).
+
     Args:
         kernel_size, stride, padding, name: as for `minifa.layers.pooling.Pool`.
 
@@ -104,13 +109,18 @@ class MaxPool(Pool):
         )
 
         def piece(rows: slice) -> None:
-            places = windows.taps(windows.pad(x[rows], self.padding, -xp.inf), self.kernel, self.stride, size)
+            padded = windows.pad(x[rows], self.padding, -xp.inf)
+            places = windows.taps(padded, self.kernel, self.stride, size)
             best = y[rows]
             best[...] = places[0]
             for place in places[1:]:
                 xp.maximum(best, place, out=best)
             if won_by is not None:
+                windows.fill_border(padded, self.padding, xp.nan)  # equal to nothing: it wins no tie, not even of -inf
                 _first_equal(best, places, won_by[rows])
+                if self.padding != (0, 0):  # where NaN came out, equal to nothing either, the border has been counted
+                    last = windows.last_inside(padded, self.kernel, self.stride, self.padding, size)
+                    xp.minimum(won_by[rows], last.astype(won_by.dtype), out=won_by[rows])
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
         self.cache = None if won_by is None else (x.shape, won_by)
@@ -159,11 +169,8 @@ class AvgPool(Pool):
 
         def piece(rows: slice) -> None:
             places = windows.taps(windows.pad(x[rows], self.padding), self.kernel, self.stride, size)
-            total = y[rows]
-            total[...] = places[0]
-            for place in places[1:]:
-                total += place
-            total /= area
+            _add_up(y[rows], places)
+            y[rows] /= area
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
         self.cache = x.shape if walk.training else None
@@ -203,13 +210,38 @@ class GlobalAvgPool(Layer):
         require_float(x, self)
         self.infer(x.shape[1:])
         self.cache = x.shape if walk.training else None
-        return x.mean(axis=(1, 2))
+        n, height, width, channels = x.shape
+        return _sum_positions(x.reshape(n, -1, channels)) / (height * width)
 
     def backward(self, delta: Array, rule: Rule) -> Array:
         n, height, width, channels = self.cached()
         self.check_error(delta, (n, channels))
         each = (delta / (height * width)).reshape(n, 1, 1, channels)
         return xp.ascontiguousarray(xp.broadcast_to(each, (n, height, width, channels)))
+
+
+def _add_up(total: Array, places: list[Array]) -> None:
+    """Write the sum of the places into ``total``: of many, as two halves, so that rounding errors do not add up."""
+    if len(places) > IN_A_ROW:
+        half, rest = len(places) // 2, xp.empty_like(total)
+        _add_up(total, places[:half])
+        _add_up(rest, places[half:])
+        total += rest
+        return
+    total[...] = places[0]
+    for place in places[1:]:
+        total += place
+
+
+def _sum_positions(maps: Array) -> Array:
+    """(n, positions, channels) to (n, channels). Maps above 8 x 8 are added in blocks, and those pairwise, as NumPy
+    does along the last axis: one after the other, the 50,000 float32 of a large map lose two digits."""
+    n, positions, channels = maps.shape
+    if positions <= 64:
+        return maps.sum(axis=1)
+    whole = positions // IN_A_ROW * IN_A_ROW
+    blocks = maps[:, :whole].reshape(n, -1, IN_A_ROW, channels).sum(axis=2)
+    return xp.ascontiguousarray(blocks.swapaxes(1, 2)).sum(axis=2) + maps[:, whole:].sum(axis=1)
 
 
 def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: float, summary: str) -> Array:
@@ -230,15 +262,15 @@ def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: floa
 def unpool_max_plain(x: Array, delta: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     """The error below a max-pool, one window at a time: it goes to the first place that holds the window's largest
     value."""
-    n, height, width, channels = x.shape
-    padded = windows.pad(x, padding, -xp.inf)
-    below = xp.zeros(padded.shape, delta.dtype)
-    for image in range(n):
+    below = xp.zeros(x.shape, delta.dtype)
+    for image in range(len(x)):
         for i in range(delta.shape[1]):
             for j in range(delta.shape[2]):
-                for channel in range(channels):
-                    top, left = i * stride[0], j * stride[1]
-                    window = padded[image, top : top + kernel[0], left : left + kernel[1], channel]
-                    row, column = divmod(int(window.argmax()), kernel[1])
+                for channel in range(x.shape[3]):
+                    top, left = i * stride[0] - padding[0], j * stride[1] - padding[1]
+                    bottom, right = top + kernel[0], left + kernel[1]
+                    top, left = max(top, 0), max(left, 0)
+                    window = x[image, top:bottom, left:right, channel]
+                    row, column = divmod(int(window.argmax()), window.shape[1])
                     below[image, top + row, left + column, channel] += delta[image, i, j, channel]
-    return below[:, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
+    return below

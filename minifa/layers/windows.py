@@ -50,6 +50,24 @@ def pad(x: Array, padding: Pair, value: float = 0.0) -> Array:
     return padded
 
 
+def fill_border(padded: Array, padding: Pair, value: float) -> None:
+    """Write another value into the border that `pad` made."""
+    p, q = padding
+    if p:
+        padded[:, :p] = padded[:, -p:] = value
+    if q:
+        padded[:, :, :q] = padded[:, :, -q:] = value
+
+
+def last_inside(padded: Array, kernel: Pair, stride: Pair, padding: Pair, size: Pair) -> Array:
+    """For every position the number of the window's last place that is no border, (OH, OW, 1)."""
+    rows, columns = (
+        xp.minimum(k - 1, length - p - 1 - s * xp.arange(n))
+        for length, k, s, p, n in zip(padded.shape[1:3], kernel, stride, padding, size, strict=True)
+    )
+    return (rows[:, None] * kernel[1] + columns)[:, :, None]
+
+
 def taps(padded: Array, kernel: Pair, stride: Pair, size: Pair) -> list[Array]:
     """One view (N, OH, OW, C) for each place in the window, row by row: what that place sees at every position."""
     (oh, ow), (sh, sw) = size, stride

@@ -5,7 +5,8 @@
 
 Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors". On the way back it needs the
 transpose of every forward weight: the weight transport problem (Grossberg 1987). Under `shallow` only the output layer
-learns, on random features: what a deep network reaches without any feedback.
+learns, on the random features of the layers below: the control for whether a rule teaches hidden layers anything. It is
+as far from its optimum as the number of epochs leaves it, like the rule beside it.
 """
 
 from __future__ import annotations

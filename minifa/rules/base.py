@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from .. import backend
+from .. import backend, extensions
 from ..backend import Array, xp
 from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from ..initialisers import Initialiser
 
 
+A_RULE = "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one"
 A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
 
 
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     """Raise TypeError unless each is what it is called."""
     instance_of(net, Network, "the network is a minifa.Network")
-    instance_of(rule, Rule, "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one")
+    instance_of(rule, Rule, A_RULE)
     instance_of(loss, Loss, A_LOSS)
 
 
@@ -73,6 +74,7 @@ class Rule:
         memory: by name, the arrays that the rule keeps from pass to pass (drawn or learned), from which B is made.
         error: dL/d(output) of the last pass, (N, n_out), the 1/N of the batch mean in it; None before.
         output, target: the network's outputs and the targets of the last pass as rows, (N, n_out); None before.
+        attachment: another object after every `attach`, by which an optimizer knows whose feedback it has moved.
 
     A rule of your own needs no more than an answer to one of the two questions:
 
@@ -93,46 +95,80 @@ class Rule:
     walks_back = True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
     weight_decay = 0.0  # what experiments give the optimizer unless told otherwise: some rules align by decay
     checks_reach = True  # whether every layer that learns must be reached by an error on its way back
+    feedback_learns = False  # whether the feedback learns in the optimizer's step; seen by what a class overrides
+    writes_teach = False  # whether a class has a `teach` of its own; seen alike
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
+        cls.writes_teach = cls.teach is not Rule.teach
+        extensions.guard(cls, Rule, extensions.RULE_ANSWERS)
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)
         self.net: Network | None = None
+        self.attachment: object = None
         self._B = Matrices()
+        self._noted: dict[str, int] | None = None  # what the last pass entered in B, by the layer's edits at the time
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
         self.output: Array | None = None
         self.target: Array | None = None
 
     @property
+    def label(self) -> str:
+        """What sentences call it: its name, or that of its class where this has none of its own."""
+        return vars(type(self)).get("name") or type(self).__name__
+
+    @property
     def B(self) -> Matrices:
-        """By layer name, the very matrices that carried the error in the last pass (before the first: those that
-        will)."""
+        """By layer name, the matrices that carry the error: the very ones of the last pass. Before the first, and where
+        weights were assigned or loaded, or feedback was set or loaded, since then: those that will."""
+        noted, self._noted = self._noted, None  # None: `feedback` itself may ask, and is told what stands there
+        if noted is not None and self.net is not None:
+            try:
+                for layer in self.senders(self.net):
+                    if noted.get(layer.name) != layer.edits:
+                        self._note(layer, self.feedback(layer))
+            finally:
+                self._noted = noted
         return self._B
 
     # Meeting the network
 
+    @backend.quiet()
     def attach(self, net: Network) -> Rule:
         """Draw what this rule keeps for this network. Returns the rule.
 
         Raises:
             TypeError: what is no network.
-            ValueError: the rule cannot teach some layer of this network; the message names it.
+            ValueError: the rule cannot teach some layer of this network; the message names it. The rule is then
+                attached to none.
         """
         instance_of(net, Network, "a rule is attached to a minifa.Network")
+        extensions.require_init(self, "memory")
         net.output_layer  # noqa: B018  raises where nothing could learn
+        try:
+            self._attach(net)
+        except BaseException:
+            self.net, self._noted = None, None
+            raise
+        return self
+
+    def _attach(self, net: Network) -> None:
         self.net, self.error, self.output, self.target = net, None, None, None
-        self._B, self.memory = Matrices(), {}
+        self.attachment, self._B, self._noted, self.memory = object(), Matrices(), None, {}
         self.draw(net)
         if self.checks_reach:
             unreached = self._unreached(net)
             if unreached:
                 raise ValueError(
-                    f"under {self.name!r} no error would reach {', '.join(unreached)}: "
+                    f"under {self.label!r} no error would reach {', '.join(unreached)}: "
                     "put an activation behind it, where the rule can teach"
                 )
         for layer in self.senders(net):
             self._note(layer, self.feedback(layer))
-        return self
+        self._noted = {}
 
     def draw(self, net: Network) -> None:
         """Fill `memory`. Default: nothing to keep."""
@@ -194,6 +230,7 @@ class Rule:
 
     # One update
 
+    @backend.quiet()
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         """Fill every layer's grads for this batch. Default: one forward pass, one backward pass.
 
@@ -227,10 +264,11 @@ class Rule:
     def begin(self, net: Network, x: Array, y: Any, loss: Loss) -> None:
         """Refuse what cannot work before anything has changed."""
         if self.net is not net:
-            raise RuntimeError(f"the rule {self.name!r} is not attached to this network: call rule.attach(net) first")
+            raise RuntimeError(f"the rule {self.label!r} is not attached to this network: call rule.attach(net) first")
         instance_of(loss, Loss, A_LOSS)
         net.check_input(x)
         loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
+        net.learning_rule = self.label if self.feedback_learns else ""
 
     def walk(self, net: Network, update_statistics: bool = True) -> Walk:
         """The forward pass of an update. Rules that must hear activities return a walk that listens."""
@@ -247,7 +285,7 @@ class Rule:
     def known(self, array: Array | None) -> Array:
         """The error, output or target of the pass. Raises RuntimeError before the first one."""
         if array is None:
-            raise RuntimeError(f"the rule {self.name!r} has seen no batch yet: call rule.gradients first")
+            raise RuntimeError(f"the rule {self.label!r} has seen no batch yet: call rule.gradients first")
         return array
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
@@ -261,8 +299,17 @@ class Rule:
         return None if matrix is None else self.transport(layer, delta, matrix)
 
     def feedback(self, layer: Weighted) -> Array | None:
-        """What carries the error down through this weight, W's shape; None: nothing crosses."""
-        raise NotImplementedError
+        """What carries the error down through this weight, W's shape; None: nothing crosses.
+
+        Raises:
+            NotImplementedError: a class that does not write it.
+        """
+        told = "(self, layer): what carries the error down through layer.W, of its shape, or None where nothing does"
+        raise extensions.not_written(self, "feedback", told)
+
+    def feedback_shape(self, layer: Weighted) -> tuple[int, ...] | None:
+        """The shape that `feedback` must have here; None: any, because the rule has a `transport` of its own."""
+        return layer.weight_shape if type(self).transport is Rule.transport else None
 
     def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
         """How the matrix carries it. Default: the layer's own geometry, delta @ B.T."""
@@ -270,7 +317,9 @@ class Rule:
 
     def _note(self, layer: Weighted, matrix: Array | None) -> None:
         if matrix is not None:
-            self.B.note(layer.name, matrix)
+            self._B.note(layer.name, matrix)
+        if self._noted is not None:
+            self._noted[layer.name] = layer.edits
 
     def update_feedback(self, net: Network) -> None:
         """How the feedback learns by itself; called by the optimizer after the weights have moved. Default: it does
@@ -295,22 +344,27 @@ class Rule:
         """
         if name not in self.memory:
             raise ValueError(
-                f"the rule {self.name!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
+                f"the rule {self.label!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
             )
         given = backend.asarray(matrix, self.memory[name].dtype)
         if given.shape != self.memory[name].shape:
             raise ValueError(
-                f"{name!r} of the rule {self.name!r} has shape {self.memory[name].shape}, got {given.shape}"
+                f"{name!r} of the rule {self.label!r} has shape {self.memory[name].shape}, got {given.shape}"
             )
         if not bool(xp.isfinite(given).all()):
-            raise ValueError(f"{name!r} of the rule {self.name!r} must hold finite numbers")
-        self.memory[name][...] = given
+            raise ValueError(f"{name!r} of the rule {self.label!r} must hold finite numbers")
+        self._take(name, given)
+        self._noted = {}
+
+    def _take(self, name: str, array: Array) -> None:
+        """Enter numbers that were set or loaded, of the right shape, in `memory`."""
+        self.memory[name][...] = array
 
     def recall(self, layer: Weighted) -> Array:
         """The matrix kept for this layer. Raises RuntimeError where the rule was not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(
-                f"the rule {self.name!r} keeps no matrix for {layer}: attach it to the layer's network first, "
+                f"the rule {self.label!r} keeps no matrix for {layer}: attach it to the layer's network first, "
                 "and again when layers that were frozen shall learn"
             )
         return self.memory[layer.name]
@@ -327,13 +381,13 @@ class Rule:
         """Copies on the host of what the rule keeps, by name."""
         return {key: numpy.array(backend.to_host(array)) for key, array in self.memory.items()}
 
+    @backend.quiet()
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
-        check_state(self.memory, state, f"the rule {self.name!r}")
+        check_state(self.memory, state, f"the rule {self.label!r}")
         for key, array in self.memory.items():
-            array[...] = backend.asarray(state[key], array.dtype)
-        for layer in self.senders(self.net) if self.net else []:  # B may be made of it
-            self._note(layer, self.feedback(layer))
+            self._take(key, backend.asarray(state[key], array.dtype))
+        self._noted = {}
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
@@ -346,12 +400,21 @@ class Rule:
 
     def facts(self) -> dict[str, Any]:
         """All that the rule holds at this moment, by attribute; arrays are not copied."""
-        return {**vars(self), "_B": Matrices(self.B), "memory": dict(self.memory)}
+        return {**vars(self), **self._copies(vars(self))}
 
     def put_back(self, facts: Mapping[str, Any]) -> None:
         """Hold what `facts` gave, and nothing that came since then."""
         vars(self).clear()
-        vars(self).update({**facts, "_B": Matrices(facts["_B"]), "memory": dict(facts["memory"])})
+        vars(self).update({**facts, **self._copies(facts)})
+
+    @staticmethod
+    def _copies(facts: Mapping[str, Any]) -> dict[str, Any]:
+        noted = facts["_noted"]
+        return {
+            "_B": Matrices(facts["_B"]),
+            "_noted": None if noted is None else dict(noted),
+            "memory": dict(facts["memory"]),
+        }
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"

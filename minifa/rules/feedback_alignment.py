@@ -97,6 +97,9 @@ class FA(Rule):
     def feedback(self, layer: Weighted) -> Array | None:
         return normalised(self.recall(layer), self.normalise, layer, self.memory)
 
+    def feedback_shape(self, layer: Weighted) -> tuple[int, ...]:
+        return self.memory[layer.name].shape if self._is_dense(layer) else layer.weight_shape
+
     def start_angle(self, layer: Weighted) -> float | None:
         """The arc cosine of rho sqrt(1 - q) where B is drawn with W's own standard deviation: 90 degrees for rho 0."""
         own, sd = (init.sd(*layer.fans) for init in (self.init or layer.init, layer.init))

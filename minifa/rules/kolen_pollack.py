@@ -86,7 +86,7 @@ class DirectKolenPollack(DFA):
     def __init__(
         self,
         seed: int = 0,
-        at: str = "activation",
+        at: str = "stage",
         family: str = "uniform",
         sd: float | None = None,
         recompute: bool = False,

@@ -15,7 +15,7 @@ import math
 
 import numpy
 
-from ..backend import Array, matmul, xp
+from ..backend import Array, matmul, with_one_thread, xp
 from ..initialisers import gaussian as gaussian_of_sd
 from ..layers.base import Weighted, as_matrix
 from ..network import Network
@@ -73,7 +73,7 @@ class Product(Rule):
         if self.fixed == "identity":
             return numpy.eye(n_out)
         drawn = gaussian(rng, (n_out, n_mid), 1 / math.sqrt(n_mid))
-        return numpy.linalg.qr(drawn)[0] if self.fixed == "orthogonal" else drawn
+        return with_one_thread(lambda: numpy.linalg.qr(drawn)[0]) if self.fixed == "orthogonal" else drawn
 
     def feedback(self, layer: Weighted) -> Array:
         R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]

@@ -6,27 +6,37 @@ init      B * norm(W_0) / norm(B)      W as it was when the rule was attached
 
 from __future__ import annotations
 
-from ..backend import Array, elementwise, sum_chunks, xp
+from ..backend import Array, elementwise, sum_chunks, sum_of_squares, xp
 from ..layers.base import Weighted
 from ..scalars import one_of
 
 
+def near_one(*arrays: Array) -> Array:
+    """The power of two that brings the largest entry of all next to 1: numbers times it keep their digits, and their
+    squares neither overflow nor vanish."""
+    peak = xp.stack([xp.maximum(array.max(), -array.min()) for array in arrays]).max()
+    _, exponent = xp.frexp(peak)
+    return xp.ldexp(xp.ones_like(peak), -xp.maximum(exponent, -126))  # 2^126 is the largest that float32 holds
+
+
 def norm(matrix: Array) -> Array:
     """Frobenius norm of the whole kernel, a number on the backend."""
-    return norm_and_count(matrix)[0]
+    flat, scale = matrix.reshape(-1), near_one(matrix)
+    total = sum_chunks(flat.size, 2 * flat.dtype.itemsize, lambda part: sum_of_squares(flat[part], scale))
+    return xp.sqrt(total) / scale
 
 
 def norm_and_count(matrix: Array) -> tuple[Array, Array]:
     """Frobenius norm, and how many entries are not zero, from one pass; numbers on the backend."""
-    flat = matrix.reshape(-1)
+    flat, scale = matrix.reshape(-1), near_one(matrix)
 
-    def piece(part: slice) -> Array:  # no dot product: BLAS shares long ones between threads, and the bits with them
+    def piece(part: slice) -> Array:
         entries = flat[part]
         count = xp.asarray(xp.count_nonzero(entries != 0))  # of booleans: four times as fast as of numbers
-        return xp.stack([(entries * entries).sum(), count.astype(flat.dtype)])
+        return xp.stack([sum_of_squares(entries, scale), count.astype(flat.dtype)])
 
     totals = sum_chunks(flat.size, 2 * flat.dtype.itemsize, piece)
-    return xp.sqrt(totals[0]), totals[1]
+    return xp.sqrt(totals[0]) / scale, totals[1]
 
 
 def rescaled(matrix: Array, to: Array) -> Array:
@@ -37,6 +47,7 @@ def rescaled(matrix: Array, to: Array) -> Array:
     """
     size = norm(matrix)
     factor = to / xp.where(size > 0, size, xp.ones_like(size))
+    factor = xp.minimum(factor, xp.finfo(size.dtype).max)  # a matrix may be so small that it would become infinite
     return elementwise(lambda out, entries: xp.multiply(entries, factor, out=out), matrix)
 
 

@@ -2,7 +2,7 @@
 
     usf     B = s * sign(W_t)         s: "strict" norm(W_t) / norm(sign(W_t)), "init" norm(W_0) / norm(sign(W_t)),
                                       "std" of W's initialiser, or a number
-    frsf    B = |M| * sign(W_t)       M drawn once, from W's own initialiser or another
+    frsf    B = |M| * sign(W_t)       M drawn once, from W's own initialiser or another; or given
     brsf    B = |M_t| * sign(W_t)     M drawn anew for every weight update
 
 Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as
@@ -201,6 +201,9 @@ class FRSF(SignConcordant):
             self.memory[layer.name] = xp.abs(self.draw_matrix(layer, self.init))
             keep_start_norm(self.memory, layer, self.normalise)
 
+    def _take(self, name: str, array: Array) -> None:
+        super()._take(name, array if "/" in name else xp.abs(array))
+
     def magnitude(self, layer: Weighted) -> Array:
         """|M| for this layer."""
         return self.memory[layer.name]
@@ -230,6 +233,15 @@ class BRSF(FRSF):
     def draw(self, net: Network) -> None:
         super().draw(net)
         self._start()
+
+    def set_feedback(self, name: str, matrix: Any) -> None:
+        """As `Rule.set_feedback`, of what is drawn once (the masks, the signs at the start). M is not: a ValueError."""
+        if name in self.memory and "/" not in name:
+            raise ValueError(
+                f"the rule {self.label!r} draws its magnitudes anew for every update, and would forget those of "
+                f"{name!r} that it is given: use the rule 'frsf', which keeps them"
+            )
+        super().set_feedback(name, matrix)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self._start()  # what was drawn for step 0 of another training is no draw for step 0 of this one

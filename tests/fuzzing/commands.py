@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 from unittest import mock
 
+from conftest import installed
+
 from fuzzing import Case, MakeCase, files, mutations
 from minifa import backend, cli
 
@@ -95,7 +97,7 @@ def _case(words: list[str], folder: Path, told: str = "", fresh: bool = True) ->
     def call() -> int:
         if fresh:
             _fresh(folder)
-        before = os.getcwd(), (backend.xp._module, backend._cpu_chunks, backend._dtype)
+        before = os.getcwd(), installed()
         said = io.StringIO()
         os.chdir(place)
         try:

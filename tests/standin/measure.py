@@ -22,8 +22,9 @@ LEAST = 98.0  # percent
 
 # What is not the engine: no array of the device comes here, or only to be turned into one of the host.
 OUTSIDE = """__main__ bench bench_torch checking cli cluster commands data doctor equations exits experiments explorer
-    figures files interrupts keeping ledgers locks logs marks memory options recipes registry reproduce runs scalars
-    stepping sweeping sweeps tables text threads workers""".split()
+    figures files interrupts keeping ledgers locks logs marks memory options ordering pictures recipes
+    registry reproduce runs scalars stepping sweeping sweeps tables tensors terminal text threads tuning
+    workers""".split()
 
 PACKAGE = Path(minifa.__file__).parent
 
@@ -65,13 +66,14 @@ class Measure:
         return "standin" in inspect.getsource(item.function)
 
     def pytest_sessionstart(self) -> None:
-        become = backend._ArrayModule._become
+        look = backend._look_at_modules  # called at every choice
 
-        def listened(array_module: Any, module: Any) -> None:
-            become(array_module, module)
+        def listened(new: Any = None) -> None:
+            look(new)
+            module = (new or backend._choice()).module
             self.coverage.switch_context("standin" if module is self.standin else "host")
 
-        backend._ArrayModule._become = listened  # type: ignore[method-assign]
+        backend._look_at_modules = listened
         self.coverage.start()
         self.coverage.switch_context("host")
 

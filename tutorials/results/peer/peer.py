@@ -1,7 +1,7 @@
 """The same comparison in PyTorch, written independently: a peer beside the tables of `minifa compare`.
 
-    python tutorials/results/peer.py --seeds 5
-    python tutorials/results/peer.py --seeds 3 --rules bp,fa --optimizer adam --epochs 150 --lr 0.001
+    python tutorials/results/peer/peer.py --seeds 5
+    python tutorials/results/peer/peer.py --seeds 3 --rules bp,fa --optimizer adam --epochs 150 --lr 0.001
 
 Nothing of minifa's engine is used: layers, losses and optimizers are PyTorch's, the feedback is an
 `torch.autograd.Function`, and initial weights, feedback and the order of the examples are PyTorch's own draws. From

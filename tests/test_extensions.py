@@ -1,0 +1,585 @@
+"""The extension point speaks: what a rule, a layer, a walk, a loss or an optimizer of somebody's own gets wrong is said
+where it is, with who answered, what was expected and what came."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from checks import batch
+
+import minifa as mf
+from minifa import Linear, Network, ReLU, Tanh, backend
+from minifa.backend import xp
+from minifa.rules import FA, Rule
+
+CE = mf.SoftmaxCrossEntropy()
+
+
+def mlp(*behind, middle=()):
+    return Network([Linear(4, 6), *middle, Tanh(), Linear(6, 5), ReLU(), *behind, Linear(5, 3)])
+
+
+def step(rule=None, net=None, loss=CE, optimizer=None):
+    """One training step under this rule, or backpropagation."""
+    net = net or mlp()
+    rule = (rule or mf.rules.BP()).attach(net)
+    value = rule.gradients(net, *batch(shape=(4,)), loss)
+    (optimizer or mf.SGD(0.1)).step(net, rule)
+    return value
+
+
+def written(base, name, function, **others):
+    """A class of somebody's own that writes one method."""
+    return type("Mine", (base,), {"__module__": __name__, name: function, **others})
+
+
+def said(call):
+    """What is refused, and in what words; it is one of the documented kinds."""
+    with pytest.raises((TypeError, ValueError, NotImplementedError)) as caught:
+        call()
+    assert str(caught.value) == " ".join(str(caught.value).split()) != ""
+    return str(caught.value)
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+FEEDBACK = {
+    "transposed": (
+        lambda self, layer: layer.W.T,
+        r"feedback of the rule 'Mine' for Linear 'linear3' returned an array of shape \(3, 5\), expected \(5, 3\), W's "
+        r"shape \(fan_in, fan_out\): did you return W.T\?",
+    ),
+    "another shape": (
+        lambda self, layer: layer.W[:1],
+        r"'linear3' returned .* \(1, 3\), expected \(5, 3\), W's shape \(f.*\)$",
+    ),
+    "a row that could be broadcast": (lambda self, layer: layer.W[0], r"an array of shape \(3,\), expected \(5, 3\)"),
+    "a list": (
+        lambda self, layer: layer.W.tolist(),
+        "returned list, expected an array of shape .*: minifa.asarray makes",
+    ),
+    "a number": (lambda self, layer: 0.5, "returned float, expected an array of shape .* on the backend"),
+    "a number of NumPy": (lambda self, layer: np.float32(0.5), "returned numpy.float32, expected an array of shape"),
+    "text": (lambda self, layer: "W", "returned str, expected an array of shape"),
+    "float64": (
+        lambda self, layer: layer.W.astype("float64"),
+        r"an array of dtype float64, expected float32: .astype\('float32'\) makes it one",
+    ),
+    "integers": (lambda self, layer: (layer.W > 0).astype(int), "an array of dtype int64, expected float32"),
+    "nothing": (
+        lambda self, layer: None,
+        "returned None, and no error would reach the layers below.*checks_reach = False",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FEEDBACK)
+def test_feedback_that_is_no_matrix_of_w_s_shape(kind, engine):
+    method, told = FEEDBACK[kind]
+    net = Network([Linear(4, 5), Tanh(), Linear(5, 3, name="linear3")])  # one layer through which an error goes
+    assert re.search(told, said(lambda: step(written(Rule, "feedback", method)(), net)))
+
+
+def test_the_sentence_for_a_transposed_matrix_is_whole():
+    told = said(lambda: step(written(Rule, "feedback", lambda self, layer: layer.W.T)()))
+    assert told == (
+        "feedback of the rule 'Mine' for Linear 'linear2' returned an array of shape (5, 6), expected (6, 5), W's "
+        "shape (fan_in, fan_out): did you return W.T?"
+    )
+
+
+def test_a_kernel_s_feedback_is_a_kernel(engine):
+    layers = [mf.Conv2d(1, 2, 3), mf.Tanh(), mf.Conv2d(2, 4, 3), mf.Flatten(), mf.Linear(16, 3)]
+    net = Network(layers, input_shape=(6, 6, 1))
+    for answer, told in (
+        (
+            lambda self, layer: layer.W.reshape(-1, layer.W.shape[-1]),
+            r"\(18, 4\), expected \(3, 3, 2, 4\), W's shape: reshape it",
+        ),
+        (
+            lambda self, layer: layer.W.reshape(-1, layer.W.shape[-1]).T,
+            r"\(4, 18\), .*: reshape it to layer.weight_shape",
+        ),
+        (lambda self, layer: layer.W.T, r"\(4, 2, 3, 3\), .*: did you return W.T\?"),
+    ):
+        assert re.search(told, said(lambda answer=answer: written(Rule, "feedback", answer)().attach(net)))
+
+
+def test_an_array_of_another_backend_is_told_of(engine):
+    """On NumPy it is an array like the others."""
+    rule = written(Rule, "feedback", lambda self, layer: np.ones(layer.weight_shape, "f4"))()
+    if engine == "numpy":
+        step(rule)
+    else:
+        told = said(lambda: step(rule))
+        assert "returned numpy.ndarray, expected an array of shape" in told and "minifa.backend.xp instead of" in told
+
+
+TEACH = {
+    "None": (lambda self, layer, delta: None, "returned None where an error arrived.*return delta"),
+    "transposed": (
+        lambda self, layer, delta: delta.T,
+        r"of shape \(3, 8\), expected \(8, 3\), that of the layer's output",
+    ),
+    "one row": (lambda self, layer, delta: delta[:1], r"of shape \(1, 3\), expected \(8, 3\)"),
+    "a list": (lambda self, layer, delta: delta.tolist(), "returned list"),
+    "float64": (lambda self, layer, delta: delta.astype("float64"), "dtype float64, expected float32"),
+    "a number": (lambda self, layer, delta: delta.sum(), r"returned (numpy.float32|an array of shape \(\))"),
+}
+
+
+@pytest.mark.parametrize("kind", TEACH)
+def test_teach_that_gives_no_error_of_the_output_s_shape(kind, engine):
+    method, told = TEACH[kind]
+    assert re.search(
+        "^teach of the rule 'Mine' for Linear 'linear3' returned", said(lambda: step(written(FA, "teach", method)()))
+    )
+    assert re.search(told, said(lambda: step(written(FA, "teach", method)())))
+
+
+def test_where_no_error_arrived_what_is_taught_has_the_layer_s_shape(engine):
+    class Direct(Rule):
+        name, crosses_weights = "direct", False
+
+        def teaches(self, layer):
+            return isinstance(layer, (Tanh, ReLU))
+
+        def teach(self, layer, delta):
+            return xp.ones((len(self.error), self.width), "f4") if self.teaches(layer) else delta
+
+        def feedback(self, layer):
+            return None
+
+    rule = Direct()
+    rule.width = 5
+    assert said(lambda: step(rule)).endswith(
+        "returned an array of shape (8, 5), expected (8, 6), that of the layer's output"
+    )
+
+
+def nothing_taken(self, *given):
+    return {}
+
+
+OTHERS = {
+    "update_feedback": (
+        nothing_taken,
+        r"update_feedback of the rule 'Mine' returned dict, which nobody takes: change .*memory",
+    ),
+    "draw": (nothing_taken, "draw of the rule 'Mine' returned dict, which nobody takes: enter .* in self.memory"),
+    "parameters": (
+        lambda self: None,
+        r"parameters of the rule 'Mine' returned NoneType, expected a dictionary \{name: \(a",
+    ),
+    "parameters, no pair": (lambda self: {"linear2": self.memory["linear2"]}, "for 'linear2', expected a pair"),
+    "parameters, no gradient": (
+        lambda self: {"linear2": (self.memory["linear2"], None)},
+        "parameters of the rule 'Mine', gradient of 'linear2', returned None",
+    ),
+    "parameters, transposed": (
+        lambda self: {"linear2": (self.memory["linear2"], self.memory["linear2"].T)},
+        r"gradient of 'linear2', returned an array of shape \(5, 6\), expected \(6, 5\), that of its array",
+    ),
+    "parameters, float64": (
+        lambda self: {"linear2": (self.memory["linear2"].astype("f8"), self.memory["linear2"])},
+        "array 'linear2', returned an array of dtype float64, expected float32",
+    ),
+    "carry": (
+        lambda self, layer, delta: delta,
+        r"carry of the rule 'Mine' for Linear 'linear3' .* \(8, 3\), expected \(8, 5\)",
+    ),
+    "transport": (
+        lambda self, layer, delta, matrix: None,
+        "transport of the rule 'Mine' for Linear 'linear3' returned None",
+    ),
+    "gradients": (
+        lambda self, net, x, y, loss: FA.gradients(self, net, x, y, loss) and None,
+        "gradients of the rule 'Mine' returned NoneType, expected a number: the batch's mean loss",
+    ),
+    "gradients, no output": (lambda self, net, x, y, loss: 0.5, "leaves the output and target of the pass unknown"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_else_a_rule_returns(kind, engine):
+    method, told = OTHERS[kind]
+    assert re.search(told, said(lambda: step(written(FA, kind.partition(",")[0], method)())))
+
+
+def test_what_is_needed_and_not_written_is_a_sentence(engine):
+    with pytest.warns(RuntimeWarning, match="nobody calls Mine.feedbak: did you mean feedback?"):
+        cls = written(Rule, "feedbak", lambda self, layer: layer.W)
+    assert re.fullmatch(
+        r"Mine does not write feedback\(self, layer\): what .* \(did you mean that by feedbak\?\)",
+        said(lambda: step(cls())),
+    )
+    assert "does not write feedback(self, layer)" in said(
+        lambda: step(written(Rule, "teach", lambda self, layer, delta: delta)())
+    )
+    x = mf.asarray(np.ones((2, 4)))
+    assert "Mine does not write forward(self, x, walk)" in said(
+        lambda: Network([written(mf.Layer, "kind", "mine")()]).forward(x)
+    )
+    own = written(mf.Layer, "forward", lambda self, x, walk: x)
+    assert "Mine does not write backward(self, delta, rule)" in said(lambda: step(net=mlp(own())))
+    with pytest.warns(RuntimeWarning, match="Mine.backwards: did you mean backward"):
+        own = written(own, "backwards", lambda self, delta, rule: delta)
+    assert "did you mean that by backwards?" in said(lambda: step(net=mlp(own())))
+    assert "Mine does not write f(self, y, x)" in said(
+        lambda: Network([written(mf.layers.activations.Activation, "a", 1)()]).forward(x)
+    )
+    assert "does not write __call__(self, output, target)" in said(
+        lambda: step(loss=written(mf.losses.Loss, "name", "mine")())
+    )
+    assert "does not write change(self, count, W, gradient" in said(
+        lambda: step(optimizer=written(mf.optim.Optimizer, "name", "mine")(0.1))
+    )
+    weighted = written(mf.Weighted, "infer", lambda self, shape: (6,))
+    assert "does not write project(self, x, matrix, bias)" in said(
+        lambda: Network([weighted((4, 6), True, "he_normal", None)]).forward(x)
+    )
+
+
+@pytest.mark.parametrize("slip", ["teech", "update_fedback", "paramters", "feedbacks", "transports"])
+def test_a_slip_in_a_name_is_told_when_the_class_is_made(slip):
+    expected = slip != "teech"  # too short to be sure
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        written(FA, slip, lambda self, *given: None)
+    assert len(caught) == expected and all(str(one.filename) == __file__ for one in caught)
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_one_s_own_are_nobody_s_business():
+    class Mine(FA):
+        def draw_all(self):
+            """Something else."""
+
+        def teacher_of(self, layer):
+            return self
+
+        def _feedback(self):
+            return 1
+
+        @staticmethod
+        def carries():
+            return True
+
+    class More(Mine):
+        def draw_all(self):
+            return 2
+
+    step(More())
+
+
+SIGNATURES = [
+    (Rule, "feedback", lambda self: None, r"Mine.feedback takes \(self\), and is called with \(self, layer\)"),
+    (FA, "teach", lambda self, layer: None, r"called with \(self, layer, delta\)"),
+    (FA, "update_feedback", lambda self: None, r"called with \(self, net\)"),
+    (FA, "parameters", lambda self, net: {}, r"called with \(self\)"),
+    (FA, "draw", lambda self: None, r"called with \(self, net\)"),
+]
+
+
+@pytest.mark.parametrize(("base", "name", "method", "told"), SIGNATURES, ids=[one[1] for one in SIGNATURES])
+def test_a_rule_s_method_with_other_arguments(base, name, method, told, engine):
+    assert re.search(told, said(lambda: step(written(base, name, method)())))
+
+
+def test_a_method_may_take_more_than_it_is_given():
+    class Mine(FA):
+        def feedback(self, layer, scale=2.0, *, shift=0.0):
+            return scale * super().feedback(layer) + shift
+
+        def teach(self, *given):
+            return super().teach(*given)
+
+    step(Mine())
+
+
+@pytest.mark.parametrize("kind", ["rule", "layer", "optimizer"])
+def test_a_constructor_that_leaves_its_base_s_out(kind):
+    forgotten = {"__init__": lambda self: None}
+    calls = {
+        "rule": lambda: step(type("Mine", (FA,), {"__module__": __name__, **forgotten})()),
+        "layer": lambda: mlp(type("Mine", (ReLU,), {"__module__": __name__, **forgotten})()),
+        "optimizer": lambda: step(optimizer=type("Mine", (mf.SGD,), {"__module__": __name__, **forgotten})()),
+    }
+    assert said(calls[kind]) == "Mine.__init__ must call super().__init__() first"
+
+
+def test_none_is_an_answer_where_it_is_meant(engine):
+    """Nothing crosses, and a rule that teaches, or says that not every layer must be reached, says so."""
+    assert float(step(written(Rule, "feedback", lambda self, layer: None, checks_reach=False)())) > 0
+    net = mlp()
+    step(written(FA, "teach", lambda self, layer, delta: None, checks_reach=False)(), net)
+    assert set(net.gradients().values()) == {None}
+
+    class Taught(Rule):
+        def feedback(self, layer):
+            return None
+
+        def teach(self, layer, delta):
+            width = (layer.output_shape or (0,))[-1]
+            return xp.ones((len(self.error), width), self.error.dtype) if delta is None else delta
+
+    step(Taught(), net)
+    assert all(gradient is not None for gradient in net.gradients().values())
+
+
+def test_a_rule_with_a_geometry_of_its_own_may_keep_any_matrix(engine):
+    class Flat(Rule):
+        def feedback(self, layer):
+            return layer.W.reshape(-1)
+
+        def transport(self, layer, delta, matrix):
+            return layer.carry(delta, matrix.reshape(layer.weight_shape))
+
+    class Dense(FA):
+        def feedback(self, layer):
+            return 2 * super().feedback(layer)
+
+    net = mlp()
+    step(Flat(), net)
+    layers = [mf.Conv2d(1, 2, 3), mf.Tanh(), mf.Conv2d(2, 4, 3), mf.Flatten(), mf.Linear(16, 3)]
+    net = Network(layers, input_shape=(6, 6, 1))
+    rule = Dense(conv="dense").attach(net)
+    rule.gradients(net, *batch(shape=(6, 6, 1)), CE)
+    assert rule.B["conv2"].shape == (4 * 4 * 2, 2 * 2 * 4)
+
+
+def test_what_stands_in_a_mixin_is_looked_at(engine):
+    class Turned:
+        def feedback(self, layer):
+            return layer.W.T
+
+    assert "for Linear 'linear2' returned" in said(
+        lambda: step(type("Mine", (Turned, Rule), {"__module__": __name__})())
+    )
+
+
+def test_minifa_s_own_classes_are_not_looked_at():
+    for cls in (mf.rules.FA, mf.rules.DFA, mf.Linear, mf.BatchNorm, mf.Walk, mf.SoftmaxCrossEntropy, mf.SGD):
+        assert not any(hasattr(one, "looked_at") for one in vars(cls).values()), cls
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+def layer(**methods):
+    """A layer of somebody's own that passes everything on, but for what it writes here."""
+    default = {
+        "kind": "mine",
+        "forward": lambda self, x, walk: x,
+        "backward": lambda self, delta, rule: delta,
+    }
+    return type("Mine", (mf.Layer,), {"__module__": __name__, **default, **methods})()
+
+
+LAYERS = {
+    "forward without return": (
+        {"forward": lambda self, x, walk: None},
+        "^forward of Mine 'mine1' returned None, expected an",
+    ),
+    "forward of another shape": (
+        {"forward": lambda self, x, walk: x[:, :3]},
+        r"^forward of Mine 'mine1' returned an array of shape \(8, 3\), expected \(8, 5\), as its infer\(\(5,\)\) has",
+    ),
+    "forward of fewer examples": ({"forward": lambda self, x, walk: x[:1]}, r"\(1, 5\), expected \(8, 5\)"),
+    "forward of float64": ({"forward": lambda self, x, walk: x.astype("f8")}, "dtype float64, expected float32"),
+    "forward of a list": ({"forward": lambda self, x, walk: x.tolist()}, "^forward of Mine 'mine1' returned list"),
+    "forward without walk": ({"forward": lambda self, x: x}, r"^Mine.forward takes \(self, x\), and is called with"),
+    "backward without return": (
+        {"backward": lambda self, delta, rule: None},
+        r"^backward of Mine 'mine1' returned None, and nothing below it would learn: return dL/d\(its input\), or",
+    ),
+    "backward of another shape": (
+        {"backward": lambda self, delta, rule: delta[:, :2]},
+        r"^backward of Mine 'mine1' returned an array of shape \(8, 2\), expected \(8, 5\), that of its input",
+    ),
+    "backward of float64": (
+        {"backward": lambda self, delta, rule: delta.astype("f8")},
+        "dtype float64, expected float32",
+    ),
+    "backward of a number": ({"backward": lambda self, delta, rule: 1.0}, "^backward of Mine 'mine1' returned float"),
+    "backward without rule": ({"backward": lambda self, delta: delta}, r"is called with \(self, delta, rule\)"),
+    "infer without return": (
+        {"infer": lambda self, shape: None},
+        "^infer of Mine 'mine1' returned None, expected the shape",
+    ),
+    "infer as a list": (
+        {"infer": lambda self, shape: list(shape)},
+        r"^infer of Mine 'mine1' returned \[5\], .* a tuple of sizes",
+    ),
+    "infer with a half": ({"infer": lambda self, shape: (shape[0] / 2,)}, r"^infer of Mine 'mine1' returned \(2.5,\)"),
+    "infer without shape": ({"infer": lambda self: (5,)}, r"called with \(self, shape\)"),
+    "a gradient of another shape": (
+        {
+            "trainable": ("gain",),
+            "initialise": lambda self, seed: setattr(self, "gain", np.ones(5)),
+            "backward": lambda self, delta, rule: self.grads.update(gain=delta) or delta,
+        },
+        r"^backward of Mine 'mine1', grads\['gain'\], returned an array of shape \(8, 5\), expected \(5,\), that of",
+    ),
+    "an array that is not there": (
+        {"trainable": ("gain",)},
+        "^Mine 'mine1' names 'gain' .* assign self.gain in initialise",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_what_a_layer_of_one_s_own_answers(kind, engine):
+    methods, told = LAYERS[kind]
+    assert re.search(told, said(lambda: step(net=mlp(layer(**methods)))))
+
+
+@pytest.mark.parametrize("where", ["inside a block", "behind it"])
+def test_the_layer_is_named_wherever_it_stands(where, engine):
+    own = layer(forward=lambda self, x, walk: x.astype("f8"))
+    block = mf.Residual([Linear(5, 5), own]) if where == "inside a block" else own
+    name = "mine1" if block is own else "residual1.body.mine1"
+    assert said(lambda: step(net=mlp(block))).startswith(f"forward of Mine '{name}' returned")
+
+
+def test_an_array_of_numpy_in_a_layer_on_a_device(engine):
+    own = layer(forward=lambda self, x, walk: np.ones(x.shape, "f4"))
+    if engine == "numpy":
+        step(net=mlp(own))
+    else:
+        assert "forward of Mine 'mine1' returned numpy.ndarray" in said(lambda: step(net=mlp(own)))
+
+
+def test_an_activation_writes_into_what_it_is_given(engine):
+    """What it returned instead was forgotten, and the array that it was to fill held anything."""
+
+    class Cube(mf.layers.activations.Activation):
+        def f(self, y, x):
+            return x**3
+
+        def times_slope(self, below, delta, y):
+            xp.multiply(delta, 3 * xp.abs(y) ** (2 / 3), out=below)
+
+    assert said(lambda: step(net=mlp(Cube()))) == (
+        "f of Cube 'layer1' returned an array of the backend, which nobody takes: it writes into y, y[...] = ..."
+    ).replace(
+        "an array of the backend", "numpy.ndarray" if engine == "numpy" else type(xp.ones(1)).__module__ + ".ndarray"
+    )
+
+    class Right(Cube):
+        def f(self, y, x):
+            return xp.power(x, 3, out=y)
+
+    step(net=mlp(Right()))
+
+
+def test_a_weighted_layer_of_one_s_own(engine):
+    """Where only its geometry is written, its answers are looked at all the same."""
+
+    class Half(mf.Linear):
+        def project(self, x, matrix, bias=None):
+            return super().project(x, matrix, bias)[:, :2]
+
+    class Up(mf.Linear):
+        def carry(self, delta, matrix):
+            return delta
+
+    class Wide(mf.Linear):
+        def correlate_and_sum(self, x, delta):
+            return super().correlate_and_sum(x, delta)[0].T, delta.sum(axis=0)
+
+    for cls, told in (
+        (Half, r"^forward of Half 'linear3' returned an array of shape \(8, 2\), expected \(8, 5\)"),
+        (Up, r"^backward of Up 'linear3' returned an array of shape \(8, 5\), expected \(8, 7\), that of its input"),
+        (Wide, r"^backward of Wide 'linear3', grads\['W'\], returned an array of shape \(5, 7\), expected \(7, 5\)"),
+    ):
+        net = mlp(Linear(5, 7), cls(7, 5), middle=())
+        net = Network([Linear(4, 7), Tanh(), Linear(7, 7), cls(7, 5), Linear(5, 3)])
+        assert re.search(told, said(lambda net=net: step(net=net)))
+
+
+def test_none_passes_a_layer_that_asks_a_rule_which_carries_nothing(engine):
+    class Mine(mf.Linear):
+        def backward(self, delta, rule):
+            return super().backward(delta, rule)
+
+    net = Network([Linear(4, 5), Tanh(), Mine(5, 6), Tanh(), Linear(6, 3)])
+    step(mf.rules.DFA(), net)
+    assert all(gradient is not None for gradient in net.gradients().values())
+
+
+def test_a_gradient_that_a_layer_leaves_out_was_not_computed(engine):
+    class Two(mf.Layer):
+        kind, trainable = "two", ("gain", "shift")
+
+        def initialise(self, seed):
+            self.gain, self.shift = np.ones(5), np.zeros(5)
+
+        def forward(self, x, walk):
+            self.cache = x
+            return self.gain * x + self.shift
+
+        def backward(self, delta, rule):
+            self.grads = {"gain": (delta * self.cache).sum(axis=0)}
+            return delta * self.gain
+
+    net = mlp(Two())
+    step(net=net)
+    assert net.gradients()["two1.shift"] is None and float(xp.abs(net["two1"].shift).max()) == 0
+
+
+# --- walks, losses, optimizers, callbacks -----------------------------------------------------------------------------
+
+
+def test_what_a_walk_of_one_s_own_lets_go_on(engine):
+    net, x = mlp(), batch(shape=(4,))[0]
+    for after, told in (
+        (lambda self, layer, y: None, "^after of the walk Mine for Linear 'linear1' returned None, expected an array"),
+        (lambda self, layer, y: y[:, :1], r"returned an array of shape \(8, 1\), expected \(8, 6\), that of y"),
+        (lambda self, y: y, r"called with \(self, layer, y\)"),
+    ):
+        assert re.search(told, said(lambda after=after: net.forward(x, written(mf.Walk, "after", after)())))
+
+
+def test_what_a_loss_of_one_s_own_answers(engine):
+    for call, told in (
+        (lambda self, output, target: output - target, "^the loss Mine returned .*, expected a pair: values"),
+        (lambda self, output, target: (output.mean(), output), "^the loss Mine, values, returned"),
+        (lambda self, output, target: (output, output), r"values, returned .* \(8, 3\), expected \(8,\), one for each"),
+        (lambda self, output, target: (output[:, 0], output[:, 0]), r"errors, returned .*\(8,\), expected \(8, 3\)"),
+    ):
+        assert re.search(told, said(lambda call=call: step(loss=written(mf.losses.Loss, "__call__", call)())))
+
+
+def test_an_optimizer_of_one_s_own_moves_in_place(engine):
+    """What it returned instead was forgotten, and nothing moved."""
+    own = written(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
+    assert re.search(
+        "^change of .* returned .*, which nobody takes: it writes into W", said(lambda: step(optimizer=own(0.1)))
+    )
+
+    class Plain(mf.optim.Optimizer):
+        def change(self, count, W, gradient):
+            W -= self.lr * gradient
+
+    plain, net, other = Plain(0.1), mlp(), mlp()
+    step(net=net, optimizer=plain)
+    step(net=other, optimizer=mf.SGD(0.1))
+    for key, array in net.state().items():
+        np.testing.assert_array_equal(array, other.state()[key])
+
+
+def test_a_callback_of_one_s_own():
+    with pytest.warns(RuntimeWarning, match="nobody calls Mine.on_epochs: did you mean on_epoch?"):
+        written(mf.training.Callback, "on_epochs", lambda self, trainer, row: None)
+    own = written(mf.training.Callback, "on_epoch", lambda self, trainer: None)
+    net, data = Network([Linear(2, 2)]), mf.data.load("xor")
+    trainer = mf.Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(), callbacks=[own()])
+    assert "is called with (self, trainer, row)" in said(lambda: trainer.fit(data.train, 1))
+
+
+def test_the_backend_is_as_it_was():
+    assert backend.name() == "numpy"

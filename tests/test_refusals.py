@@ -1,0 +1,84 @@
+"""What is refused on NumPy is refused on the stand-in, in the same words: weights of others, files, and odd values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minifa as mf
+from minifa import backend, checkpoints, weights
+from minifa.data import DataFileError
+from minifa.training import History
+
+CE = mf.SoftmaxCrossEntropy()
+
+
+def trainer(*layers, **options):
+    net = mf.Network([*(layers or (mf.Linear(2, 3), mf.Tanh())), mf.Linear(3, 2)], seed=0)
+    return mf.Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(), **options)
+
+
+def state(prefix=""):
+    return {f"{prefix}fc.weight": np.ones((3, 2)), f"{prefix}fc.bias": np.ones(3)}
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "error"),
+    [
+        ([1], None, TypeError),
+        ({1: np.ones(3)}, None, TypeError),
+        ({"model": state()}, None, ValueError),
+        (state(), [("fc", "linear1")], TypeError),
+    ],
+    ids=["a list", "a number for a name", "a dictionary in it", "names as pairs"],
+)
+def test_weights_that_are_no_state_dict(engine, given, names, error):
+    with pytest.raises(error):
+        weights.from_torch(mf.Network([mf.Linear(2, 3)]), given, names)
+
+
+def test_names_of_a_wrapped_model_are_those_of_the_model(engine):
+    net = mf.Network([mf.Linear(2, 3)])
+    weights.from_torch(net, state("module."), {"fc": "linear1"})
+    assert float(net["linear1"].W.sum()) == 6
+
+
+def test_a_layer_s_name_is_a_word_and_is_shown(engine):
+    with pytest.raises(TypeError, match="name is a word"):
+        mf.Linear(1, 1, name=3)
+    assert repr(mf.Linear(1, 1)) == "<Linear 'linear'>"
+
+
+def test_without_classes_no_class_has_an_accuracy(engine):
+    targets = mf.data.validate(np.eye(2, dtype="float32"), np.eye(2, dtype="float32"), regression=True)
+    assert trainer().class_accuracies(targets) == []
+    with pytest.raises(TypeError, match="minifa.data.validate"):
+        trainer().evaluate([1, 2])
+
+
+def test_an_augmentation_is_one(engine):
+    with pytest.raises(TypeError, match="augmentation"):
+        trainer(augmentation="crop_flip")
+
+
+@pytest.mark.parametrize("text", ["", "epoch,epoch\n1,2\n", 'epoch\n"1\n'])
+def test_a_history_that_is_no_table(engine, tmp_path, text):
+    (tmp_path / "history.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataFileError):
+        History.read_csv(tmp_path / "history.csv")
+
+
+def test_arrays_of_another_shape(engine):
+    with pytest.raises(ValueError, match="expects"):
+        backend.require_like(mf.asarray(np.ones((2, 3))), (2, 4), "a comparison", "a second array")
+
+
+def test_what_a_checkpoint_keeps_and_whose_it_is(engine, tmp_path):
+    path, one = tmp_path / "one.ckpt", trainer()
+    checkpoints.save(path, one, {"lr": np.float32(0.5)})
+    assert checkpoints.read(path).experiment == {"lr": 0.5}
+    with pytest.raises(TypeError, match="keeps numbers"):
+        checkpoints.save(tmp_path / "other.ckpt", one, {"lr": object()})
+    for layers in ((mf.Linear(2, 3), mf.ReLU()), (mf.Linear(2, 3), mf.Tanh(name="squash"))):
+        with pytest.raises(ValueError, match="its layer"):
+            checkpoints.load(path, trainer(*layers))
