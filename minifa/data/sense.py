@@ -62,23 +62,19 @@ class Meaning:
 
     # x
 
-    def where_channels_are(self, x: Array, what: str) -> str:
-        """Either "last" or "first". Raises ValueError where the shape does not say it."""
-        found = self.channels or _place_of_channels(*x.shape[1:])
-        if found is None:
-            raise ValueError(
-                f"{what} has shape {x.shape}, whose channels may be in front or behind: give channels='first' for "
-                "(N, channels, height, width) or channels='last' for (N, height, width, channels) (--channels first)"
-            )
-        return found
-
     def images(self, x: Array, what: str) -> Array:
-        """Images with their channels last; all else as it is."""
+        """Images with their channels last; all else as it is. Raises ValueError where they may be first or last."""
         if x.ndim != 4:
             if self.channels is not None:
                 raise ValueError(f"{what} has shape {x.shape}: channels='{self.channels}' is for images, of four axes")
             return x
-        if self.where_channels_are(x, what) == "last":
+        place = self.channels or _place_of_channels(*x.shape[1:])
+        if place is None:
+            raise ValueError(
+                f"{what} has shape {x.shape}, whose channels may be in front or behind: give channels='first' for "
+                "(N, channels, height, width) or channels='last' for (N, height, width, channels) (--channels first)"
+            )
+        if place == "last":
             return x
         images: Array = np.moveaxis(x, 1, -1)
         if self.channels is None:
