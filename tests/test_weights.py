@@ -656,7 +656,10 @@ def test_numbers_of_other_kinds_are_refused_by_name(safetensors, tmp_path):
     path = tmp_path / "odd.safetensors"
     for dtype, content in (("F8_E8M0", b"\x7f"), ("C64", bytes(8))):
         safetensors_file(path, x=(dtype, [1], content))
-        with pytest.raises(DataFileError, match=f"odd.safetensors.*'x' has numbers of the type {dtype}; read are F64,"):
+        known = (
+            f"'x' has numbers of the type {dtype}; read are F64,"  # to today's package; an old one refuses the header
+        )
+        with pytest.raises(DataFileError, match=f"odd.safetensors.*({known}|deserializing header)"):
             weights.read(path)
 
 
