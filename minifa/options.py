@@ -178,7 +178,6 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
         "--weights-names",
         type=layer_names,
         metavar="NAMES",
-        default={},
         help="for every module of PyTorch in that file the layer here, where its own names do not tell: "
         'features.0=conv1,fc=linear1, or a file names.json with {"features.0": "conv1", ...}',
     )
@@ -240,7 +239,7 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
         model=options.model,
         model_options=model_options,
         weights=options.weights,
-        weights_names=options.weights_names,
+        weights_names=options.weights_names or {},
         freeze=options.freeze,
         rule=rule,
         loss=options.loss,

@@ -107,8 +107,8 @@ def _content(place: Path) -> bytes:
 
 
 _PICKLE = (
-    "was written by torch.save, as a pickle, and no pickle is read: it could run code. If it is a state dict, "
-    "convert it once, in a Python with PyTorch:"
+    "looks like a file of torch.save: a pickle, which could run code and is not read. If it holds a state dict, convert "
+    "it once, in a Python with PyTorch:"
 )
 
 

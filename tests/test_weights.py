@@ -564,9 +564,7 @@ def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(torch, s
     net = two_linear()
     for name, zipped in (("older.ckpt", False), ("renamed.safetensors", True), ("it's.pth", True)):
         torch.save(state, tmp_path / name, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(
-            DataFileError, match="was written by torch.save, as a pickle, and no pickle is r"
-        ) as refused:
+        with pytest.raises(DataFileError, match="looks like a file of torch.save: a pickle, which could") as refused:
             weights.load(net, tmp_path / name)
     line = str(refused.value).partition("convert it once, in a Python with PyTorch: ")[2]
     subprocess.run(
@@ -656,7 +654,10 @@ def test_numbers_of_other_kinds_are_refused_by_name(safetensors, tmp_path):
     path = tmp_path / "odd.safetensors"
     for dtype, content in (("F8_E8M0", b"\x7f"), ("C64", bytes(8))):
         safetensors_file(path, x=(dtype, [1], content))
-        with pytest.raises(DataFileError, match=f"odd.safetensors.*'x' has numbers of the type {dtype}; read are F64,"):
+        known = (
+            f"'x' has numbers of the type {dtype}; read are F64,"  # to today's package; an old one refuses the header
+        )
+        with pytest.raises(DataFileError, match=f"odd.safetensors.*({known}|deserializing header)"):
             weights.read(path)
 
 

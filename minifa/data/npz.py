@@ -90,7 +90,7 @@ def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
             pass
         case _:
             raise ValueError("has another header than NumPy writes for an array of numbers, and nothing is unpickled")
-    if kind[1:] not in KINDS and not (words and re.fullmatch("[<>|][SU][1-9][0-9]{0,5}", kind)):
+    if kind[1:] not in KINDS and not (words and re.fullmatch("[<>]U[1-9][0-9]{0,5}", kind)):
         raise ValueError(f"is of type {kind[:20]!r}; expected numbers, and nothing is unpickled")
     if not all(type(n) is int and n > 0 for n in shape) or len(shape) > 32:
         raise ValueError(f"has the shape {str(shape)[:100]}; expected up to 32 sizes from 1 up")

@@ -62,23 +62,19 @@ class Meaning:
 
     # x
 
-    def where_channels_are(self, x: Array, what: str) -> str:
-        """ "last" or "first". Raises ValueError where the shape does not say it."""
-        found = self.channels or _place_of_channels(*x.shape[1:])
-        if found is None:
-            raise ValueError(
-                f"{what} has shape {x.shape}, whose channels may be in front or behind: give channels='first' for "
-                "(N, channels, height, width) or channels='last' for (N, height, width, channels) (--channels first)"
-            )
-        return found
-
     def images(self, x: Array, what: str) -> Array:
-        """Images with their channels last; all else as it is."""
+        """Images with their channels last; all else as it is. Raises ValueError where they may be first or last."""
         if x.ndim != 4:
             if self.channels is not None:
                 raise ValueError(f"{what} has shape {x.shape}: channels='{self.channels}' is for images, of four axes")
             return x
-        if self.where_channels_are(x, what) == "last":
+        place = self.channels or _place_of_channels(*x.shape[1:])
+        if place is None:
+            raise ValueError(
+                f"{what} has shape {x.shape}, whose channels may be in front or behind: give channels='first' for "
+                "(N, channels, height, width) or channels='last' for (N, height, width, channels) (--channels first)"
+            )
+        if place == "last":
             return x
         images: Array = np.moveaxis(x, 1, -1)
         if self.channels is None:
@@ -114,27 +110,28 @@ class Meaning:
         """
         if self.regression:
             return None
-        column = y.ndim == 2 and y.shape[1] == 1
-        if y.dtype.kind == "U":
-            return _in_a_row(y, what)
-        if column and (y.dtype.kind in "iu" or (_whole(y) and (self.classes is not None or _like_labels(y)))):
-            self._tell(
-                f"{what} is a column of whole numbers, {y.shape}, and was taken as class labels; regression=True "
-                "(--regression) takes them as targets"
-            )
+        if y.ndim == 2 and y.shape[1] == 1 and self._are_labels(y):
+            if y.dtype.kind != "U":  # of words is said what became of them
+                self._tell(
+                    f"{what} is a column of whole numbers, {y.shape}, and was taken as class labels; regression=True "
+                    "(--regression) takes them as targets"
+                )
             return y[:, 0].astype(np.int64) if y.dtype.kind == "f" else y[:, 0]
-        if y.dtype.kind in "iu":
+        if y.dtype.kind in "iuU":
             return _in_a_row(y, what)
-        if self.classes is not None:
-            raise TypeError(
-                f"{what} holds {y.dtype} values; labels of {self.classes} classes are integers, use y.astype('int64')"
-            )
         if _one_hot(y):
             raise ValueError(
                 f"{what} holds one-hot rows, {y.shape}: give the class numbers, y.argmax(axis=1), or regression=True "
                 "(--regression) where they are targets"
             )
+        if self.classes is not None:
+            raise TypeError(
+                f"{what} holds {y.dtype} values; labels of {self.classes} classes are integers, use y.astype('int64')"
+            )
         return None
+
+    def _are_labels(self, column: Array) -> bool:
+        return column.dtype.kind != "f" or (_whole(column) and (self.classes is not None or _like_labels(column)))
 
     def numbered(self, labels: Array, what: str) -> tuple[Array, Array]:
         """(labels 0..K-1 as int64, what is called so: K numbers or words in order).
@@ -233,8 +230,6 @@ def _one_hot(y: Array) -> bool:
 
 
 def _in_a_row(y: Array, what: str) -> Array:
-    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind == "U":
-        return y[:, 0]
     if y.ndim != 1:
         kind = "words" if y.dtype.kind == "U" else "integers"
         raise ValueError(

@@ -156,9 +156,19 @@ def npz(random: Random) -> bytes:
         return (Path(mf.__file__).parent / "data" / "files" / "digits.npz").read_bytes()
     n = random.choice((6, 12))
     rng = np.random.default_rng(random.randrange(99))
-    x = rng.standard_normal(random.choice(((n, 3), (n, 2, 2), (n, 2, 2, 1))))
-    y = rng.permutation(n) % 2 if random.random() < 0.7 else rng.standard_normal((n, 2))
-    arrays = {"x": x.astype(random.choice(("f4", "f8", ">f4"))), "y": y}
+    x = rng.standard_normal(random.choice(((n, 3), (n, 2, 2), (n, 2, 2, 1), (n, 3, 5, 5))))
+    labels = rng.permutation(n) % 2
+    ys = (
+        labels,
+        labels * 3,
+        labels[:, None],
+        labels + 1.0,
+        np.array(["a", "bc"])[labels],
+        np.array(["é"] * n).astype(">U2"),
+    )
+    y = random.choice(ys) if random.random() < 0.7 else rng.standard_normal((n, 2))
+    dtype = random.choice(("f4", "f8", ">f4", "u1"))
+    arrays = {"x": (np.abs(x) if dtype == "u1" else x).astype(dtype), "y": y}
     if random.random() < 0.3:
         arrays |= {"x_test": x[:3], "y_test": y[:3]}
     return mutations.zipped([(f"{key}.npy", mutations.npy(array)) for key, array in arrays.items()])
