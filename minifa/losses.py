@@ -122,14 +122,17 @@ class SoftmaxCrossEntropy(Loss):
             return target
         return (1 - self.label_smoothing) * target + self.label_smoothing / output.shape[1]
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         shifted = output - output.max(axis=1, keepdims=True)
         log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
-        terms = xp.where(target == 0, 0, target * log_softmax)  # 0 * log(0) is 0: an impossible class that is not meant
-        values = -terms.sum(axis=1)
-        return values, xp.exp(log_softmax) * target.sum(axis=1, keepdims=True) - target
+        terms = target * log_softmax
+        xp.copyto(terms, 0, where=target == 0)  # 0 * log(0) is 0: an impossible class that is not meant
+        errors = xp.exp(log_softmax)
+        errors *= target.sum(axis=1, keepdims=True)
+        errors -= target
+        return -terms.sum(axis=1), errors
 
 
 class SigmoidCrossEntropy(Loss):
@@ -146,14 +149,15 @@ class SigmoidCrossEntropy(Loss):
     equation = "L = mean(-t * log(sigmoid(a)) - (1 - t) * log(1 - sigmoid(a)))"
     error_equation = "e = (sigmoid(a) - t) / n_out / n"
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         small = xp.exp(-xp.abs(output))
         wrong = (output > 0) - target  # how far the side is wrong that the output is on
-        values = xp.where(wrong == 0, 0, output * wrong) + xp.log1p(small)
+        terms = output * wrong
+        xp.copyto(terms, 0, where=wrong == 0)  # infinitely far on the right side
         sigmoid = xp.exp(xp.minimum(output, 0)) / (1 + small)
-        return values.mean(axis=1), (sigmoid - target) / output.shape[1]
+        return (terms + xp.log1p(small)).mean(axis=1), (sigmoid - target) / output.shape[1]
 
 
 class MeanSquaredError(Loss):
@@ -169,7 +173,7 @@ class MeanSquaredError(Loss):
     equation = "L = mean((a - t)^2)"
     error_equation = "e = 2 * (a - t) / n_out / n"
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target
@@ -189,7 +193,7 @@ class HalfSquaredError(Loss):
     equation = "L = mean(sum((a - t)^2) / 2)"
     error_equation = "e = (a - t) / n"
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target

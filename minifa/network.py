@@ -219,7 +219,7 @@ class Network:
 
     # Running it
 
-    @backend.quiet()
+    @backend.quietly
     def forward(self, x: Array, walk: Walk | None = None) -> Array:
         """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says
         training.
@@ -249,7 +249,7 @@ class Network:
                 f"(the whole input has shape {x.shape})"
             )
 
-    @backend.quiet()
+    @backend.quietly
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
         not asked for.

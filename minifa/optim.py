@@ -74,7 +74,7 @@ class Optimizer:
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
 
-    @backend.quiet()
+    @backend.quietly
     def step(self, net: Network, rule: Rule | None = None) -> None:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 
@@ -114,6 +114,7 @@ class Optimizer:
         decays = self.weight_decay and not self.decoupled
         return self.update.replace("GRADIENT", f"({gradient} + weight_decay * W)" if decays else gradient)
 
+    @backend.quietly
     def clip(self, net: Network) -> None:
         """Scale all gradients in place so that their joint norm is at most ``clip_norm``, as PyTorch's
         ``clip_grad_norm_``. Huge gradients are clipped right, too: where their squares overflow, PyTorch's become 0.
@@ -132,12 +133,11 @@ class Optimizer:
         gradients = [g for g in net.gradients().values() if g is not None]
         if not gradients:
             return
-        with backend.quiet():
-            scale = near_one(*gradients)
-            size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
-            factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
-            for gradient in gradients:
-                gradient *= factor
+        scale = near_one(*gradients)
+        size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
+        factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
+        for gradient in gradients:
+            gradient *= factor
 
     def move(self, name: str, array: Array, gradient: Array) -> None:
         """Move one parameter in place, with the state kept under its name."""

@@ -114,6 +114,17 @@ def test_comparisons_and_conversions_compute_where_numpy_would_raise():
             mf.metrics.sign_agreement(tiny, other)
 
 
+def test_a_program_s_own_settings_are_there_again_behind_every_call(monkeypatch):
+    monkeypatch.setattr(backend, "_SET_BY_QUIET", [])  # a NumPy that keeps its settings elsewhere
+    tiny = np.float32(-200)
+    for vanishes in (mf.SoftmaxCrossEntropy(), backend.quietly(lambda output, target: np.exp(tiny))):
+        with np.errstate(all="raise"):
+            vanishes(np.float32([[0, -200]]), np.float32([[0, 1]]))
+            assert set(np.geterr().values()) == {"raise"}
+            with pytest.raises(FloatingPointError, match="underflow"):
+                np.exp(tiny)
+
+
 def test_what_a_float_cannot_hold_is_still_told():
     with pytest.warns(RuntimeWarning, match="overflow encountered in cast"):
         mf.asarray(np.array([1e60]))

@@ -306,7 +306,7 @@ def as_matrix(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-@backend.quiet()
+@backend.quietly
 def new_parameter(host: Any) -> Array:
     """A host array as a parameter on the backend, in the engine's dtype, in memory of its own."""
     return xp.array(host.astype(backend.dtype()))

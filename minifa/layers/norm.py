@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from ..backend import Array, by_rows, each_chunk, quiet, reduce_chunks, require_float, sum_chunks, sum_rows, xp
+from ..backend import Array, by_rows, each_chunk, quietly, reduce_chunks, require_float, sum_chunks, sum_rows, xp
 from ..scalars import real, whole
 from .base import Layer, Shape, Walk, as_matrix, new_parameter
 
@@ -85,7 +85,7 @@ class BatchNorm(Layer):
             raise self.refuse(f"{self.features} features, or images with {self.features} channels", shape)
         return shape
 
-    @quiet()
+    @quietly
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
@@ -124,7 +124,7 @@ class BatchNorm(Layer):
         running *= 1 - self.momentum
         running += self.momentum * batch
 
-    @quiet()
+    @quietly
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         x, mean, inverse = self.cached()
         self.check_error(delta, x.shape)

@@ -111,7 +111,7 @@ class Rule:
 
     # Meeting the network
 
-    @backend.quiet()
+    @backend.quietly
     def attach(self, net: Network) -> Rule:
         """Draw what this rule keeps for this network. Returns the rule.
 
@@ -195,7 +195,7 @@ class Rule:
 
     # One update
 
-    @backend.quiet()
+    @backend.quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         """Fill every layer's grads for this batch. Default: one forward pass, one backward pass.
 
@@ -329,7 +329,7 @@ class Rule:
         """Copies on the host of what the rule keeps, by name."""
         return {key: numpy.array(backend.to_host(array)) for key, array in self.memory.items()}
 
-    @backend.quiet()
+    @backend.quietly
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
         check_state(self.memory, state, f"the rule {self.name!r}")
