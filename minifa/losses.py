@@ -13,10 +13,11 @@ import numpy
 
 from . import backend
 from .backend import Array, xp
+from .registry import KnownOptions
 from .scalars import real
 
 
-class Loss:
+class Loss(KnownOptions):
     """Call it with outputs (N, n_out) and targets from `target`: per-example values (N,) and errors (N, n_out).
 
     The values are not yet averaged, and the errors are dL/da of each example: the rule divides both by N.
@@ -29,6 +30,9 @@ class Loss:
     name = ""
     equation = ""
     error_equation = ""
+
+    def __init__(self) -> None:
+        pass
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         raise NotImplementedError

@@ -22,7 +22,7 @@ from .layers.base import (
     forward_chain,
     infer_chain,
 )
-from .registry import unknown
+from .registry import KnownOptions, unknown
 from .scalars import flag, instance_of
 from .streams import check_seed
 from .text import table
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .rules.base import Rule
 
 
-class Network:
+class Network(KnownOptions):
     """Layers in order.
 
     Args:

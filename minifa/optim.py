@@ -16,6 +16,7 @@ import numpy
 from . import backend
 from .backend import Array, each_piece, sum_of_squares, xp
 from .network import Network, check_state
+from .registry import KnownOptions
 from .rules.base import Rule
 from .rules.scaling import near_one, norm, rescaled
 from .scalars import above_zero, between, flag
@@ -26,7 +27,7 @@ NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 AN_OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)"
 
 
-class Optimizer:
+class Optimizer(KnownOptions):
     """What all optimizers share: the order of a step, and state kept by parameter name.
 
     Args:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import backend, initialisers
 from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
+from ..registry import KnownOptions
 from ..scalars import flag, instance_of, whole
 from ..streams import generator
 
@@ -55,7 +56,7 @@ class Walk:
         return y
 
 
-class Layer:
+class Layer(KnownOptions):
     """A step of the network. Subclasses write `forward`, `backward` and `infer`.
 
     Args:

@@ -18,6 +18,7 @@ from ..backend import Array, xp
 from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
 from ..network import Network, check_state
+from ..registry import KnownOptions
 from ..scalars import instance_of
 from ..streams import check_seed, generator
 
@@ -63,7 +64,7 @@ class Matrices(Mapping[str, Array]):
         self._matrices[name] = matrix
 
 
-class Rule:
+class Rule(KnownOptions):
     """A learning rule. Attach it to a network, then call `gradients` for every batch.
 
     Args:
