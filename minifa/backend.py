@@ -354,6 +354,11 @@ def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], 
     return xp.ascontiguousarray(xp.lib.stride_tricks.as_strided(array, (*shape, length), (*strides, size)))
 
 
+def perhaps_any(mask: Array) -> bool:
+    """Whether something in it is true; on a device, where the answer would be waited for, always."""
+    return not _cpu_chunks or bool(mask.any())
+
+
 def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
     """Cut n examples into chunks of at most CHUNK_BYTES, dealt to at most LANES lanes. Depends on shapes alone.
 

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from ..backend import Array, by_rows, each_chunk, quietly, reduce_chunks, require_float, sum_chunks, sum_rows, xp
+from ..backend import (
+    Array,
+    by_rows,
+    each_chunk,
+    perhaps_any,
+    quietly,
+    reduce_chunks,
+    require_float,
+    sum_chunks,
+    sum_rows,
+    xp,
+)
 from ..scalars import real, whole
 from .base import Layer, Shape, Walk, as_matrix, new_parameter
 
@@ -194,7 +205,9 @@ def _moments(x: Array) -> tuple[Array, Array]:
         centred = _minus(part, mean)
         squares = sum_rows(centred, centred)
         far = mean * mean * len(part) > FAR**2 * squares
-        return len(part), mean + far * (sum_rows(centred) / len(part)), squares
+        if perhaps_any(far):
+            mean = mean + far * (sum_rows(centred) / len(part))
+        return len(part), mean, squares
 
     def join(a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:
         n, shift = a[0] + b[0], b[1] - a[1]
