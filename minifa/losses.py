@@ -13,10 +13,11 @@ import numpy
 
 from . import backend, extensions
 from .backend import Array, xp
+from .registry import KnownOptions
 from .scalars import real
 
 
-class Loss:
+class Loss(KnownOptions):
     """Call it with outputs (N, n_out) and targets from `target`: per-example values (N,) and errors (N, n_out).
 
     The values are not yet averaged, and the errors are dL/da of each example: the rule divides both by N.
@@ -29,6 +30,9 @@ class Loss:
     name = ""
     equation = ""
     error_equation = ""
+
+    def __init__(self) -> None:
+        pass
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -127,14 +131,17 @@ class SoftmaxCrossEntropy(Loss):
             return target
         return (1 - self.label_smoothing) * target + self.label_smoothing / output.shape[1]
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         shifted = output - output.max(axis=1, keepdims=True)
         log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
-        terms = xp.where(target == 0, 0, target * log_softmax)  # 0 * log(0) is 0: an impossible class that is not meant
-        values = -terms.sum(axis=1)
-        return values, xp.exp(log_softmax) * target.sum(axis=1, keepdims=True) - target
+        terms = target * log_softmax
+        xp.copyto(terms, 0, where=target == 0)  # 0 * log(0) is 0: an impossible class that is not meant
+        errors = xp.exp(log_softmax)
+        errors *= target.sum(axis=1, keepdims=True)
+        errors -= target
+        return -terms.sum(axis=1), errors
 
 
 class SigmoidCrossEntropy(Loss):
@@ -151,14 +158,15 @@ class SigmoidCrossEntropy(Loss):
     equation = "L = mean(-t * log(sigmoid(a)) - (1 - t) * log(1 - sigmoid(a)))"
     error_equation = "e = (sigmoid(a) - t) / n_out / n"
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         small = xp.exp(-xp.abs(output))
         wrong = (output > 0) - target  # how far the side is wrong that the output is on
-        values = xp.where(wrong == 0, 0, output * wrong) + xp.log1p(small)
+        terms = output * wrong
+        xp.copyto(terms, 0, where=wrong == 0)  # infinitely far on the right side
         sigmoid = xp.exp(xp.minimum(output, 0)) / (1 + small)
-        return values.mean(axis=1), (sigmoid - target) / output.shape[1]
+        return (terms + xp.log1p(small)).mean(axis=1), (sigmoid - target) / output.shape[1]
 
 
 class MeanSquaredError(Loss):
@@ -174,7 +182,7 @@ class MeanSquaredError(Loss):
     equation = "L = mean((a - t)^2)"
     error_equation = "e = 2 * (a - t) / n_out / n"
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target
@@ -194,7 +202,7 @@ class HalfSquaredError(Loss):
     equation = "L = mean(sum((a - t)^2) / 2)"
     error_equation = "e = (a - t) / n"
 
-    @backend.quiet()
+    @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         difference = output - target

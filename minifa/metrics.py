@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .backend import Array, quiet, require_float, require_like, xp
+from .backend import Array, quietly, require_float, require_like, xp
 from .layers.base import Layer, Weighted
 from .losses import Loss
 from .network import Network
@@ -30,7 +30,7 @@ QUANTITIES = ("weight_angle", "sign_agreement", "norm_ratio", "local_angle", "tr
 Alignment = dict[str, dict[str, "float | None"]]
 
 
-@quiet()
+@quietly
 def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignment:
     """The quantities above for every weighted layer, from one forward and two backward passes through this very
     network.
@@ -71,7 +71,7 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
     }
 
 
-@quiet()
+@quietly
 def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, tuple[Array | None, Array | None]]:
     """The errors at the output of every weighted layer, under this rule and under backpropagation, for the same batch
     and the same weights.
@@ -162,7 +162,7 @@ def _check_pair(a: Array, b: Array) -> None:
     require_like(b, a.shape, "a comparison", "a second array")
 
 
-@quiet()
+@quietly
 def angle(a: Array, b: Array) -> Array:
     """Angle in degrees between two arrays read as vectors, a number on the backend; NaN where one of them is zero.
 
@@ -173,7 +173,7 @@ def angle(a: Array, b: Array) -> Array:
     return _angles(a.reshape(1, -1), b.reshape(1, -1))[0]
 
 
-@quiet()
+@quietly
 def sample_angles(a: Array, b: Array) -> Array:
     """Angle in degrees between two errors (N, ...), example by example: (N,), NaN where one of the two is zero.
 
@@ -184,7 +184,7 @@ def sample_angles(a: Array, b: Array) -> Array:
     return _angles(a.reshape(len(a), -1), b.reshape(len(b), -1))
 
 
-@quiet()
+@quietly
 def mean_angle(a: Array | None, b: Array | None) -> Array | None:
     """Mean over examples of the angle between two errors (N, ...); examples in which one is zero do not count."""
     if a is None or b is None:
@@ -220,7 +220,7 @@ def _units(rows: Array) -> Array:
     return rows
 
 
-@quiet()
+@quietly
 def sign_agreement(a: Array, b: Array) -> Array:
     """Fraction of entries with the same sign, a number on the backend; zeros agree with zeros.
 

@@ -22,7 +22,7 @@ from .layers.base import (
     forward_chain,
     infer_chain,
 )
-from .registry import unknown
+from .registry import KnownOptions, unknown
 from .scalars import flag, instance_of
 from .streams import check_seed
 from .text import table
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .rules.base import Rule
 
 
-class Network:
+class Network(KnownOptions):
     """Layers in order.
 
     Args:
@@ -229,7 +229,7 @@ class Network:
 
     # Running it
 
-    @backend.quiet()
+    @backend.quietly
     def forward(self, x: Array, walk: Walk | None = None) -> Array:
         """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says
         training.
@@ -259,7 +259,7 @@ class Network:
                 f"(the whole input has shape {x.shape})"
             )
 
-    @backend.quiet()
+    @backend.quietly
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
         not asked for.

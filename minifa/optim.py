@@ -16,6 +16,7 @@ import numpy
 from . import backend, extensions
 from .backend import Array, each_piece, sum_of_squares, xp
 from .network import Network, check_state
+from .registry import KnownOptions
 from .rules.base import A_RULE, Rule
 from .rules.scaling import near_one, norm, rescaled
 from .scalars import above_zero, between, flag, instance_of
@@ -42,7 +43,7 @@ A_NETWORK = "an optimizer steps a minifa.Network"
 AN_OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)"
 
 
-class Optimizer:
+class Optimizer(KnownOptions):
     """What all optimizers share: the order of a step, and state kept by parameter name.
 
     Args:
@@ -127,7 +128,7 @@ class Optimizer:
             for name in [one for one in self.counts if one.startswith("feedback/")]:
                 del self.arrays[name], self.counts[name]
 
-    @backend.quiet()
+    @backend.quietly
     def step(self, net: Network, rule: Rule | None = None) -> None:
         """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
 
@@ -187,6 +188,7 @@ class Optimizer:
         decays = self.weight_decay and not self.decoupled
         return self.update.replace("GRADIENT", f"({gradient} + weight_decay * W)" if decays else gradient)
 
+    @backend.quietly
     def clip(self, net: Network) -> None:
         """Scale all gradients in place so that their joint norm is at most ``clip_norm``, as PyTorch's
         ``clip_grad_norm_``. Huge gradients are clipped right, too: where their squares overflow, PyTorch's become 0.
@@ -205,12 +207,11 @@ class Optimizer:
         gradients = [g for g in net.gradients().values() if g is not None]
         if not gradients:
             return
-        with backend.quiet():
-            scale = near_one(*gradients)
-            size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
-            factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
-            for gradient in gradients:
-                gradient *= factor
+        scale = near_one(*gradients)
+        size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
+        factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
+        for gradient in gradients:
+            gradient *= factor
 
     def move(self, name: str, array: Array, gradient: Array) -> None:
         """Move one parameter in place, with the state kept under its name."""

@@ -26,8 +26,6 @@ minifa.recipes.RecipeError: the recipe has 2 problems:
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 import os
 import sys
@@ -44,7 +42,7 @@ from .files import expanded
 from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
-from .registry import unknown
+from .registry import option_names, unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -363,19 +361,6 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
     return replace(experiment, optimizer_options=options["optimizer"])
 
 
-@functools.cache  # a sweep asks a hundred thousand times
-def _parameters(make: Callable[..., Any]) -> tuple[str, ...]:
-    """By their names, with those that a class hands on to its bases as ``**options``."""
-    found: dict[str, None] = {}
-    for one in make.__mro__ if isinstance(make, type) else (make,):
-        parameters = inspect.signature(one).parameters.values()
-        own = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-        found.update(dict.fromkeys(own))
-        if len(own) == len(parameters):
-            break
-    return tuple(found)
-
-
 def _check_options(
     name: str,
     table: Mapping[str, Callable[..., Any]],
@@ -384,7 +369,7 @@ def _check_options(
     not_options: tuple[str, ...],
     problems: Problems,
 ) -> None:
-    known = [key for key in _parameters(table[name]) if key not in not_options]
+    known = [key for key in option_names(table[name]) if key not in not_options]
     named = [key.partition(".")[2] for key in SETTINGS if key.startswith(f"{section}.")]
     for key in options:
         if key not in known:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+OWN = __name__.partition(".")[0]  # this package
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:
@@ -27,6 +29,39 @@ def unknown(names: Iterable[str], name: object, what: str) -> str:
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r}: {hint}"
+
+
+@functools.cache  # a sweep asks a hundred thousand times
+def option_names(make: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters by their names, with those that a class hands on to its bases as ``**options``."""
+    found: dict[str, None] = {}
+    for one in make.__mro__ if isinstance(make, type) else (make,):
+        parameters = inspect.signature(one).parameters.values()
+        own = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        found.update(dict.fromkeys(own))
+        if len(own) == len(parameters):
+            break
+    return tuple(found)
+
+
+class KnownOptions:
+    """What refuses an option that no constructor of a class knows, with the nearest that one does. Python would blame
+    the base to which ``**options`` were handed on.
+
+    >>> mf.SGD(lr=0.1, nesterow=True)
+    Traceback (most recent call last):
+    TypeError: unknown option of SGD 'nesterow': did you mean nesterov?
+    """
+
+    def __new__(cls, *given: Any, **options: Any) -> Any:
+        if options and cls.__module__.partition(".")[0] == OWN:  # another's class may take more
+            known = option_names(cls)  # type: ignore[arg-type]  # a class can be hashed
+            for key in options:
+                if not known:
+                    raise TypeError(f"{cls.__name__} takes no options, got {key!r}")
+                if key not in known:
+                    raise TypeError(unknown(known, key, f"option of {cls.__name__}"))
+        return super().__new__(cls)
 
 
 def make_described(table: Mapping[str, Callable[..., T]], description: str, what: str, **given: Any) -> T:

@@ -107,8 +107,8 @@ def _content(place: Path) -> bytes:
 
 
 _PICKLE = (
-    "looks like a file of torch.save: a pickle, which could run code and is not read. If it holds a state dict, convert "
-    "it once, in a Python with PyTorch:"
+    "looks like a file of torch.save: a pickle, which could run code and is not read. If it holds a state dict, "
+    "convert it once, in a Python with PyTorch:"
 )
 
 

@@ -152,7 +152,7 @@ class Trace(Sequence[Moment]):
         return f"<Trace of one step under {self.rule!r}: {len(self)} moments, loss {self.value:.4g}>"
 
 
-@backend.quiet()
+@backend.quietly
 def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optimizer) -> Trace:
     """Make one training step, watched: the network, rule and optimizer end as `rule.gradients` and `optimizer.step`
     would have left them.

@@ -33,6 +33,7 @@ from .layers.norm import BatchNorm
 from .losses import Loss
 from .network import Network
 from .optim import AN_OPTIMIZER, Optimizer
+from .registry import KnownOptions
 from .rules.base import Rule, check_parts
 from .scalars import instance_of, plain, real, whole
 from .schedules import Schedule, constant
@@ -176,7 +177,7 @@ class Callback:
         """After the last epoch, also when training failed or was broken off."""
 
 
-class Trainer:
+class Trainer(KnownOptions):
     """Trains one network under one rule.
 
     Args:

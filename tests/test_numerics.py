@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 import pytest
+import standin
 from checks import LAYERS, RULES, inputs, network, small_convnet
-from conftest import install
+from conftest import CUPY, install
 
 import minifa as mf
 from minifa import backend
@@ -112,6 +113,17 @@ def test_comparisons_and_conversions_compute_where_numpy_would_raise():
             mf.metrics.angle(tiny, other)
             mf.metrics.mean_angle(tiny, other)
             mf.metrics.sign_agreement(tiny, other)
+
+
+def test_a_program_s_own_settings_are_there_again_behind_every_call(monkeypatch):
+    monkeypatch.setattr(backend, "_SET_BY_QUIET", [])  # a NumPy that keeps its settings elsewhere
+    tiny = np.float32(-200)
+    for vanishes in (mf.SoftmaxCrossEntropy(), backend.quietly(lambda output, target: np.exp(tiny))):
+        with np.errstate(all="raise"):
+            vanishes(np.float32([[0, -200]]), np.float32([[0, 1]]))
+            assert set(np.geterr().values()) == {"raise"}
+            with pytest.raises(FloatingPointError, match="underflow"):
+                np.exp(tiny)
 
 
 def test_what_a_float_cannot_hold_is_still_told():
@@ -372,6 +384,16 @@ def test_batch_norm_far_from_zero(shape, offset, engine):
     assert errors["running_var"] < 1e-6 and errors["beta"] < 1e-6
     limit = 6e-7 + 6e-8 * offset  # the last digit of x itself, in standard deviations
     assert errors["y"] < limit and errors["below"] < limit / 4 + 6e-7 and errors["gamma"] < 4 * limit
+
+
+def test_batch_norm_far_from_zero_on_a_device():
+    """Which is not asked whether it lies far: its mean is put right unseen, and here it needs it."""
+    x = (np.random.default_rng(0).standard_normal((1, 60, 60, 2)) + [1000, 0]).astype(np.float32)
+    install("standin", cpu_chunks=False)
+    layer = mf.BatchNorm(2, momentum=1.0)
+    with standin.no_host_reads(CUPY):
+        layer.forward(mf.asarray(x), mf.Walk(training=True))
+    assert relative(host(layer.running_mean), x.mean(axis=(0, 1, 2), dtype=float)) < 8e-8
 
 
 @pytest.mark.parametrize("shape", BATCHES, ids=str)

@@ -304,6 +304,26 @@ def test_options_out_of_range_are_refused(make, message):
         make()
 
 
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_an_unknown_option_is_told_with_the_nearest_one(make):
+    name = make.__name__
+    with pytest.raises(TypeError, match=f"^unknown option of {name} 'weigth_decay': did you mean weight_decay"):
+        make(weigth_decay=0.1)
+    with pytest.raises(TypeError, match=f"^unknown option of {name} 'manhatan': did you mean manhattan"):
+        make(lr=0.1, manhatan=True)
+
+
+def test_an_optimizer_of_one_s_own_may_take_options_of_its_own():
+    class Mine(mf.SGD):
+        def __init__(self, **options):
+            self.mine = options.pop("mine")
+            super().__init__(**options)
+
+    assert Mine(mine=3, momentum=0.5).mine == 3
+    with pytest.raises(TypeError, match="unexpected keyword argument 'momentums'"):
+        Mine(mine=3, momentums=0.5)
+
+
 def test_schedules_at_their_corners():
     assert [schedules.step_decay(2, 0.5)(epoch) for epoch in (0, 1.99, 2, 4)] == [1, 1, 0.5, 0.25]
     assert [schedules.multi_step([1, 3], 0.1)(epoch) for epoch in (0.5, 1, 3)] == pytest.approx([1, 0.1, 0.01])

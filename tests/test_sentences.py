@@ -150,6 +150,21 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: another_state(mf.Adam(), **{"count/linear7.W": 1}),
         lambda: another_state(mf.Adam(), **{"count/linear1.W": 1}),
     ],
+    "options that nobody knows": [
+        lambda: mf.SGD(lr=0.1, nesterow=True),
+        lambda: mf.Adam(beta=(0.9, 0.99)),
+        lambda: mf.AdamW(learning_rate=0.1),
+        lambda: mf.RMSprop(momentums=0.5),
+        lambda: Linear(2, 3, bais=False),
+        lambda: ReLU(inplace=True),
+        lambda: Conv2d(1, 2, 3, pad=1),
+        lambda: mf.rules.FA(seeed=0),
+        lambda: mf.rules.KolenPollack(sed=0),
+        lambda: mf.SoftmaxCrossEntropy(label_smooth=0.1),
+        lambda: mf.MeanSquaredError(reduction="sum"),
+        lambda: Network([Linear(2, 3)], sead=1),
+        lambda: mf.Trainer(None, None, None, None, shedule=None),
+    ],
     "rules made": [
         *(
             lambda description=description: make(description)

@@ -365,10 +365,10 @@ assert learned["six convolutions with batch norm"] > 0.08
 # %% [markdown]
 # In the dense network direct feedback is above the control. In the convolutional one it ends these ten epochs far
 # **below** it. Its errors have not spoiled the features, though. A fitted output layer has 0.89 on them and 0.78 on the
-# untrained ones (in each of eight seeds more): the hidden layers have learned something, though less than under
-# backpropagation (0.98), and the network's own output layer is far behind what could be read. Nor are ten epochs the
-# end: under Adam at a rate of 0.001 six seeds had 0.03 to 0.16 after ten epochs, 0.59 to 0.88 after 60 and 0.38 to 0.88
-# after 120 (`minifa compare --rules dfa --optimizer adam --lr 0.001 --epochs 120 --seeds 6`).
+# untrained ones (and more on the trained ones in each of eight seeds): the hidden layers have learned something, though
+# less than under backpropagation (0.98), and the network's own output layer is far behind what could be read. Nor are
+# ten epochs the end: under Adam at a rate of 0.001 six seeds had 0.03 to 0.16 after ten epochs, 0.59 to 0.88 after 60
+# and 0.38 to 0.88 after 120 (`minifa compare --rules dfa --optimizer adam --lr 0.001 --epochs 120 --seeds 6`).
 #
 # Two remarks, to be fair. These networks differ in more than sharing; the three above differed in nothing else. And
 # sharing is not all that makes six convolutions hard: with batch norm direct feedback ends above the control, though

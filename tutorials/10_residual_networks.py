@@ -5,8 +5,8 @@
 # identity shortcut carries the error past every matrix $B$ untouched. Twelve blocks that feedback alignment brings to
 # about 0.7 in ten epochs (and to about 0.8 in forty) become twelve that it brings to 0.96 in ten. What did it? Take
 # away nothing but the error that comes by the shortcuts, and after ten epochs the features are worth no more than
-# untrained ones. Direct feedback alignment teaches at the sums, where its error replaces what the shortcut brought, and
-# gains nothing from them here.**
+# untrained ones. Direct feedback alignment teaches at the sums, where its error replaces what the shortcut brought;
+# with a matrix of its own for every layer it gains nothing from shortcuts here.**
 #
 # You need tutorial 03 (what $B$ is, and the angle); direct feedback is explained where it comes up.
 
@@ -334,9 +334,9 @@ assert longer[-1]["accuracy"] < accuracy["FA", "residual"] - 0.04
 # It is slow, not stuck; and after forty epochs it is still behind what it reaches with shortcuts in ten.
 #
 # The picture to remember: depth against time, dark where feedback alignment's error agrees with backpropagation's.
-# The agreement is largest at the top. In the plain stack it hardly reaches the blocks just below in these ten epochs;
-# with shortcuts the bottom follows the top with little delay. Cut only those, and the angles stay at 90 degrees
-# everywhere below the top; the features are then worth what untrained ones are.
+# In the plain stack agreement begins at the top, and in these ten epochs it comes two or three blocks down. With
+# shortcuts it is at all heights in the same epoch. Cut only those, and the angles stay near 90 degrees at all heights;
+# the features are then worth what untrained ones are.
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained", sharey=True)
@@ -448,8 +448,9 @@ plt.show()
 # path without any $B$, and its worth is a share you can compute, $|s|^2/(|\delta_\mathrm{FA}||\delta_\mathrm{BP}|)$.
 # Under feedback alignment the error of a plain stack passes from one random matrix to the next; the lower blocks heard
 # an error at 90 degrees to the gradient, and learning was slow. Shortcuts spare the error those matrices. Without the
-# error that they bring, all that ten epochs had gained was gone, the forward pass being the same. Direct feedback goes
-# round the network by itself, and was no better with shortcuts than without.
+# error that they bring, ten epochs left the features worth no more than untrained ones, the forward pass being the
+# same. Direct feedback goes round the network by itself; with a matrix of its own for every layer it was no better with
+# shortcuts than without.
 
 # %% [markdown]
 # ## Exercises

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .. import extensions
-from ..backend import Array, elementwise, quiet, require_float, xp
+from ..backend import Array, elementwise, quietly, require_float, xp
 from ..scalars import real
 from .base import Layer, Walk
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class Activation(Layer):
     """y = f(x), element by element. Subclasses write f into an array, and its derivative in terms of what was kept."""
 
-    @quiet()
+    @quietly
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, self)
         y = elementwise(self.f, x)
         self.cache = y if walk.training else None
         return y
 
-    @quiet()
+    @quietly
     def backward(self, delta: Array, rule: Rule) -> Array:
         y = self.cached()
         self.check_error(delta, y.shape)
@@ -56,7 +56,7 @@ class ReLU(Activation):
     error_equation = "delta_below = delta * (y > 0)"
 
     def f(self, y: Array, x: Array) -> None:
-        xp.clip(x, 0.0, math.inf, out=y)  # NumPy's maximum with a number takes three times as long
+        x.clip(0.0, math.inf, out=y)  # NumPy's maximum with a number takes three times as long
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         xp.multiply(delta, y > 0, out=below)

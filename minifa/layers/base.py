@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import backend, extensions, initialisers
 from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
+from ..registry import KnownOptions
 from ..scalars import flag, instance_of, whole
 from ..streams import generator
 
@@ -71,7 +72,7 @@ def owned(name: str, doc: str = "") -> Any:
     return property(operator.attrgetter(kept), assign, doc=doc or f"Assigning copies: see `Layer.own` ({name}).")
 
 
-class Layer:
+class Layer(KnownOptions):
     """A step of the network. Subclasses write `forward`, `backward` and `infer`.
 
     The arrays that it names in `trainable` and `running` are its own: assigned, they are copied into its dtype, and
@@ -359,7 +360,7 @@ def as_matrix(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-@backend.quiet()
+@backend.quietly
 def new_parameter(host: Any) -> Array:
     """A host array as a parameter on the backend, in the engine's dtype, in memory of its own."""
     return xp.array(host.astype(backend.dtype()))

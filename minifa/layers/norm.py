@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from ..backend import Array, by_rows, each_chunk, quiet, reduce_chunks, require_float, sum_chunks, sum_rows, xp
+from ..backend import (
+    Array,
+    by_rows,
+    each_chunk,
+    perhaps_any,
+    quietly,
+    reduce_chunks,
+    require_float,
+    sum_chunks,
+    sum_rows,
+    xp,
+)
 from ..scalars import real, whole
 from .base import Layer, Shape, Walk, as_matrix, owned
 
@@ -89,7 +100,7 @@ class BatchNorm(Layer):
             raise self.refuse(f"{self.features} features, or images with {self.features} channels", shape)
         return shape
 
-    @quiet()
+    @quietly
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
@@ -128,7 +139,7 @@ class BatchNorm(Layer):
         running *= 1 - self.momentum
         running += self.momentum * batch
 
-    @quiet()
+    @quietly
     def backward(self, delta: Array, rule: Rule) -> Array | None:
         x, mean, inverse = self.cached()
         self.check_error(delta, x.shape)
@@ -198,7 +209,9 @@ def _moments(x: Array) -> tuple[Array, Array]:
         centred = _minus(part, mean)
         squares = sum_rows(centred, centred)
         far = mean * mean * len(part) > FAR**2 * squares
-        return len(part), mean + far * (sum_rows(centred) / len(part)), squares
+        if perhaps_any(far):
+            mean = mean + far * (sum_rows(centred) / len(part))
+        return len(part), mean, squares
 
     def join(a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:
         n, shift = a[0] + b[0], b[1] - a[1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Array, each_chunk, quiet, require_float, xp
+from ..backend import Array, each_chunk, quietly, require_float, xp
 from ..scalars import real, whole
 from .base import Layer, Shape, Walk
 
@@ -63,7 +63,7 @@ class LocalResponseNorm(Layer):
             raise self.refuse("images, or features", shape)
         return shape
 
-    @quiet()
+    @quietly
     def forward(self, x: Array, walk: Walk) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
@@ -78,7 +78,7 @@ class LocalResponseNorm(Layer):
         self.cache = (x, s) if walk.training else None
         return y
 
-    @quiet()
+    @quietly
     def backward(self, delta: Array, rule: Rule) -> Array:
         x, s = self.cached()
         self.check_error(delta, x.shape)

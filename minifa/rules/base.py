@@ -18,6 +18,7 @@ from ..backend import Array, xp
 from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
 from ..network import Network, check_state
+from ..registry import KnownOptions
 from ..scalars import instance_of
 from ..streams import check_seed, generator
 
@@ -64,7 +65,7 @@ class Matrices(Mapping[str, Array]):
         self._matrices[name] = matrix
 
 
-class Rule:
+class Rule(KnownOptions):
     """A learning rule. Attach it to a network, then call `gradients` for every batch.
 
     Args:
@@ -136,7 +137,7 @@ class Rule:
 
     # Meeting the network
 
-    @backend.quiet()
+    @backend.quietly
     def attach(self, net: Network) -> Rule:
         """Draw what this rule keeps for this network. Returns the rule.
 
@@ -230,7 +231,7 @@ class Rule:
 
     # One update
 
-    @backend.quiet()
+    @backend.quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         """Fill every layer's grads for this batch. Default: one forward pass, one backward pass.
 
@@ -381,7 +382,7 @@ class Rule:
         """Copies on the host of what the rule keeps, by name."""
         return {key: numpy.array(backend.to_host(array)) for key, array in self.memory.items()}
 
-    @backend.quiet()
+    @backend.quietly
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
         check_state(self.memory, state, f"the rule {self.label!r}")

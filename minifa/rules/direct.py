@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array, matmul, quiet, xp
+from ..backend import Array, matmul, quietly, xp
 from ..layers.activations import Activation
 from ..layers.base import Layer, Weighted
 from ..layers.pooling import GlobalAvgPool, Pool
@@ -107,7 +107,7 @@ class DFA(Rule):
         """Numbers that feed this layer; with ``shared`` other layers may be fed by the same ones."""
         return self.F[layer.name].size if layer.name in self.F else 0
 
-    @quiet()
+    @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         if not self.recompute:
             return super().gradients(net, x, y, loss)

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array, matmul, quiet, xp
+from ..backend import Array, matmul, quietly, xp
 from ..layers.activations import Activation
 from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
@@ -76,7 +76,7 @@ class PEPITA(Rule):
     def teaches(self, layer: Layer) -> bool:
         return layer.name in self.heard_at
 
-    @quiet()
+    @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         self.begin(net, x, y, loss)
         first, second = _Keep(self, net.step, True), _Keep(self, net.step, False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array, quiet, xp
+from ..backend import Array, quietly, xp
 from ..layers.base import Layer, Walk, Weighted
 from ..layers.norm import BatchNorm
 from ..losses import Loss
@@ -77,7 +77,7 @@ class NodePerturbation(Perturbation):
                     "use a network without it"
                 )
 
-    @quiet()
+    @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         self.begin(net, x, y, loss)
         shaken = _Shake(self, net.step)
@@ -129,7 +129,7 @@ class WeightPerturbation(Perturbation):
     equation = "dW = mean(L(W + xi) - L) xi / sigma^2"
     needs = "a second forward pass with shaken weights and one global scalar; no backward path"
 
-    @quiet()
+    @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         self.begin(net, x, y, loss)
         learning = [layer for layer in net if layer.learns]
