@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,8 @@ def _run(arguments: Sequence[str]) -> int:
     options.arguments = arguments
     try:
         starting.done()
-        with interrupts.terminating(), notices.on_stderr(f"minifa {options.command}"):
+        with interrupts.terminating(), notices.on_stderr(f"minifa {options.command}"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", experiments.FailedRun)  # every command tells of its own, at the end
             backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
             return options.run(options)
     except BrokenPipeError:  # whoever read us (head, less) has seen enough

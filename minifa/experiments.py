@@ -10,12 +10,13 @@ import inspect
 import math
 import numbers
 import time
+import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from . import data as data_sets
-from . import rules, schedules, weights, workers
+from . import registry, rules, schedules, weights, workers
 from .data.augment import Augmentation, make_augmentation
 from .data.base import Dataset, Examples
 from .files import expanded
@@ -23,7 +24,7 @@ from .losses import LOSSES, Loss
 from .models import MODELS
 from .network import Network
 from .optim import OPTIMIZERS, Optimizer
-from .registry import lookup, unknown
+from .registry import KnownOptions, lookup, unknown
 from .rules.base import Rule
 from .scalars import instance_of, plain
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
@@ -60,7 +61,7 @@ def _is(value: Any, kind: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(KnownOptions):
     """All that decides a run. Two equal experiments give the same numbers, bit for bit, on one machine.
 
     Attributes:
@@ -324,9 +325,16 @@ def score_of(row: Row, measured: str) -> float:
 # Many at once
 
 
+class FailedRun(RuntimeWarning):
+    """A run of many failed; the sentence says which, and why."""
+
+
 def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Generator[Result, None, None]:
     """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails, or whose
-    process is killed, says why, and the others go on.
+    process is killed, says why in a `FailedRun` warning and in its result, and the others go on.
+
+    Rules, models and the like of your own are known in the processes where they stand in a file that these can import.
+    Where they do not (a notebook, a function's inside), their runs are made here, after the others.
 
     Closing the iterator (Ctrl-C in the caller) stops the processes; results already yielded are kept by the caller.
     They end as well when this process is killed.
@@ -342,10 +350,44 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
     instance_of(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
     for one in experiments:
         instance_of(one, Experiment, "what is run is a minifa.experiments.Experiment")
-    results = workers.spread(_run_safely, experiments, jobs)
-    with contextlib.closing(results):
-        for experiment, result in results:
-            yield _failed(experiment, str(result)) if isinstance(result, workers.Ended) else result
+    known_here = [known_here_alone(one) for one in experiments]
+    elsewhere = [one for one, here in zip(experiments, known_here, strict=True) if not here]
+    here = [one for one, names in zip(experiments, known_here, strict=True) if names]
+    if here and workers.at_once(jobs, len(experiments)) > 1:
+        names = ", ".join(dict.fromkeys(name for names in known_here for name in names))
+        warnings.warn(
+            f"{names}: defined in a notebook, at the prompt or inside a function, where worker processes cannot import "
+            "it. Its runs are made in this process, one after the other; defined in a module of its own, they run in "
+            "worker processes",
+            stacklevel=2,
+        )
+    for some, processes in ((elsewhere, jobs), (here, 1)):
+        with contextlib.closing(workers.spread(_run_safely, some, processes)) as results:
+            for experiment, answer in results:
+                result = _failed(experiment, str(answer)) if isinstance(answer, workers.Ended) else answer
+                if result.error is not None:
+                    told = f"the run of {experiment.rule}, seed {experiment.seed}, failed: {result.error}"
+                    warnings.warn(told, FailedRun, stacklevel=2)
+                yield result
+
+
+def known_here_alone(experiment: Experiment) -> list[str]:
+    """What it names that other processes cannot find, in words."""
+    named = {
+        "data set": experiment.data,
+        "augmentation": experiment.augmentation,
+        "model": experiment.model,
+        "rule": experiment.rule,
+        "loss": experiment.loss,
+        "optimizer": experiment.optimizer,
+        "schedule": experiment.schedule,
+    }
+    by_name = {what: (description or "").partition(":")[0] for what, description in named.items()}
+    return [
+        f"the {what} {name!r}"
+        for what, name in by_name.items()
+        if registry.is_own(what, name) and registry.address(what, name) is None
+    ]
 
 
 def _run_safely(experiment: Experiment) -> Result:

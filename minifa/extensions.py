@@ -63,11 +63,10 @@ def _is_ours(cls: type) -> bool:
 def slips(cls: type, base: type) -> dict[str, str]:
     """The methods that nobody calls, each with the one of the base that it was probably to be."""
     known = [name for name, one in vars(base).items() if inspect.isfunction(one) and name not in vars(cls)]
-    found: dict[str, str] = {}
-    for name, one in vars(cls).items():
-        if inspect.isfunction(one) and name[0] != "_" and not any(hasattr(parent, name) for parent in cls.__bases__):
-            found.update((name, near) for near in get_close_matches(name, known, 1, ALIKE))
-    return found
+    own = [name for name, one in vars(cls).items() if inspect.isfunction(one) and name[0] != "_"]
+    uncalled = [name for name in own if not any(hasattr(parent, name) for parent in cls.__bases__)]
+    near = {name: get_close_matches(name, known, 1, ALIKE) for name in uncalled}
+    return {name: found[0] for name, found in near.items() if found}
 
 
 def require_init(owner: Any, attribute: str) -> None:
@@ -168,8 +167,7 @@ def nothing(what: str, instead: str) -> Look:
     def look(owner: Any, answered: Any, *given: Any) -> None:
         if answered is not None:
             raise TypeError(
-                f"{what} of {_name(owner)} returned {_kind(answered)}, which nobody takes: {instead}, and return "
-                "nothing"
+                f"{what} of {_name(owner)} returned {_kind(answered)}, which nobody takes: {instead} and return nothing"
             )
 
     return look

@@ -13,7 +13,7 @@ import numpy
 
 from . import backend, extensions
 from .backend import Array, xp
-from .registry import KnownOptions
+from .registry import KnownOptions, keep_table
 from .scalars import real
 
 
@@ -212,3 +212,4 @@ class HalfSquaredError(Loss):
 LOSSES: dict[str, type[Loss]] = {
     one.name: one for one in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, HalfSquaredError)
 }
+keep_table("loss", LOSSES)

@@ -92,8 +92,7 @@ class Network(KnownOptions):
         """Name the layers by kind and place, and draw their weights."""
         counts: dict[str, int] = {}
         for layer in layers:
-            if not isinstance(layer, Layer):
-                raise TypeError(f"a network is made of layers, got {layer!r}")
+            instance_of(layer, Layer, "a network is made of layers")
             extensions.require_init(layer, "grads")
             if layer.adopted or any(layer is one for one in self._by_name.values()):
                 raise ValueError(

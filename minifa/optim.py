@@ -16,7 +16,7 @@ import numpy
 from . import backend, extensions
 from .backend import Array, each_piece, sum_of_squares, xp
 from .network import Network, check_state
-from .registry import KnownOptions
+from .registry import KnownOptions, keep_table
 from .rules.base import A_RULE, Rule
 from .rules.scaling import near_one, norm, rescaled
 from .scalars import above_zero, between, flag, instance_of
@@ -497,3 +497,4 @@ class RMSprop(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {one.name: one for one in (SGD, Adam, AdamW, RMSprop)}
+keep_table("optimizer", OPTIMIZERS)

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
+import operator
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 OWN = __name__.partition(".")[0]  # this package
+TABLES: dict[str, dict[str, Any]] = {}  # every table, by what its entries are
+_SHIPPED: dict[str, dict[str, Any]] = {}
+Address = tuple[str, str, str, str]  # what an entry is, its name, and the module and name where other processes find it
+
+
+def keep_table(what: str, table: dict[str, Any]) -> None:
+    """What is entered in this table from now on is known as somebody's own."""
+    TABLES[what], _SHIPPED[what] = table, dict(table)
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:
@@ -75,7 +87,12 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
         raise TypeError(f"a {what} is described in a word, as 'name:key=value', got {description!r}")
     name, _, written = description.partition(":")
     make = lookup(table, name, what)
+    if not callable(make):
+        raise ValueError(f"the {what} {name!r} is to be entered as its class or function, not as {make!r}")
     parameters = inspect.signature(make).parameters
+    needless = [key for key in given if key not in parameters]
+    if needless and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        raise ValueError(f"the {what} {name!r} must take {needless[0]}=, which every {what} is made with")
     known = [key for key in parameters if key not in given]
     options = {}
     for item in filter(None, written.split(",")):
@@ -107,3 +124,51 @@ def _read_value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+# What somebody has entered, in other processes
+
+
+def is_own(what: str, name: str) -> bool:
+    """Whether the table's entry of this name was entered after minifa was imported."""
+    return name in TABLES[what] and TABLES[what][name] is not _SHIPPED[what].get(name)
+
+
+def address(what: str, name: str) -> Address | None:
+    """Where other processes find an entry; None: nowhere, because it was made in a notebook, at the prompt or inside a
+    function."""
+    entry = TABLES[what][name]
+    module, path = getattr(entry, "__module__", ""), getattr(entry, "__qualname__", "")
+    try:
+        found = operator.attrgetter(path)(sys.modules[module])
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return (what, name, module, path) if found is entry and _can_be_imported(module, entry) else None
+
+
+def _can_be_imported(module: str, entry: Any) -> bool:
+    """Whether a new process finds the file that this entry stands in. A script is imported there as ``__main__``."""
+    here = getattr(sys.modules[module], "__file__", None)
+    if here is None or not os.path.isfile(here):
+        return False
+    if module == "__main__":
+        try:
+            return bool(inspect.getsource(entry))  # it may have been typed behind the script that was run
+        except (OSError, TypeError):
+            return False
+    top = module.partition(".")[0]
+    specs = (one.find_spec(top, None) for one in sys.meta_path if hasattr(one, "find_spec"))
+    spec = next((one for one in specs if one is not None), None)
+    return spec is not None and spec.origin == getattr(sys.modules.get(top), "__file__", None)
+
+
+def own_addresses() -> list[Address]:
+    """Those of all entries of somebody's own that other processes find."""
+    own = [(what, name) for what, table in TABLES.items() for name in table if is_own(what, name)]
+    return [found for found in (address(*one) for one in own) if found is not None]
+
+
+def enter(addresses: Iterable[Address]) -> None:
+    """In another process: enter what was entered there."""
+    for what, name, module, path in addresses:
+        TABLES[what][name] = operator.attrgetter(path)(importlib.import_module(module))

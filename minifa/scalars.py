@@ -146,5 +146,6 @@ def instance_of(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     TypeError: what is trained is a minifa.Network, got 'mlp'
     """
     if not isinstance(value, kind):
-        raise TypeError(f"{what}, got {value!r}")
+        made = f": make one, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
+        raise TypeError(f"{what}, got {value!r}{made}")
     return value

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .registry import make_described
+from .registry import keep_table, make_described
 from .scalars import above_zero, between
 
 Schedule = Callable[[float], float]
@@ -153,6 +153,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cosine": cosine,
     "warm_up": warm_up,
 }
+keep_table("schedule", SCHEDULES)
 
 
 def make(description: str) -> Schedule:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from .experiments import Result
 from .text import table
 from .training import History, Row
 
+WHY = 30  # letters of an error in a table; whoever ran it was told all of it
 SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
 
 
@@ -19,7 +21,7 @@ def summary_table(results: Sequence[Result]) -> str:
     for rule, some in by_rule(results).items():
         fine = [r for r in some if r.error is None]
         if not fine:
-            rows.append((rule, "", f"failed: {some[0].error}", "", "", ""))
+            rows.append((rule, "", textwrap.shorten(f"failed: {some[0].error}", WHY, placeholder=" ..."), "", "", ""))
             continue
         rows.append(
             (

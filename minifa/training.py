@@ -23,7 +23,7 @@ import numpy
 from . import backend, extensions, metrics
 from .backend import Array, xp
 from .data.augment import Augmentation, shown
-from .data.base import DataFileError, Examples
+from .data.base import DataFileError, Dataset, Examples
 from .data.batches import Batches
 from .divergence import PATIENCE, Divergence, Useless, Watch, is_useless, start_of
 from .files import expanded, write_whole
@@ -507,8 +507,16 @@ class Trainer(KnownOptions):
 
 
 def _check_examples(examples: Any) -> None:
+    if isinstance(examples, Dataset):
+        raise TypeError(
+            f"training takes the examples of a data set, data.train or data.test, got all of {examples.name!r}"
+        )
     if not isinstance(examples, Examples) or not len(examples):
-        raise TypeError(f"training takes examples as minifa.data.validate makes them, got {repr(examples)[:100]}")
+        shapes = [
+            getattr(one, "shape", None) for one in (examples if isinstance(examples, (list, tuple)) else [examples])
+        ]
+        came = f"arrays of shape {' and '.join(map(str, shapes))}" if all(shapes) and shapes else repr(examples)[:100]
+        raise TypeError(f"training takes examples, as minifa.data.from_arrays(x, y).train are, got {came}")
 
 
 def layout(train: Examples, batch_size: int) -> dict[str, Any]:
@@ -638,6 +646,7 @@ class RecordAlignment(Callback):
     """
 
     def __init__(self, examples: Examples) -> None:
+        _check_examples(examples)
         self.examples = examples
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
@@ -682,7 +691,8 @@ def train(
     >>> history[-1]["train_accuracy"]
     1.0
     """
-    callbacks = [ProgressBar(rule.name)] if progress else []
+    check_parts(net, rule, loss)
+    callbacks = [ProgressBar(rule.label)] if progress else []
     trainer = Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks)
     history = trainer.fit(train, epochs, batch_size, validation)
     if trainer.diverged:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from . import backend
+from . import backend, registry
 from .data import notices
 from .threads import available_cores
 
@@ -97,7 +97,8 @@ def spread(
     jobs: int | None = None,
     tick: Callable[[], None] | None = None,
 ) -> Generator[tuple[Task, Answer | Ended], None, None]:
-    """`side_by_side` on this machine's cores: every process has this one's backend, and its share of its threads.
+    """`side_by_side` on this machine's cores: every process has this one's backend, its share of its threads, and the
+    rules, models and the like that somebody has entered in the tables, as far as it can import them.
 
     Args:
         work: a function of a module; its failures are its own to catch.
@@ -108,14 +109,27 @@ def spread(
     Raises:
         RuntimeError: no process can be started.
     """
-    jobs = max(1, min(jobs or available_cores(), len(tasks)))
+    jobs = at_once(jobs, len(tasks))
     if jobs == 1 and tick is None:
         for task in tasks:
             yield task, work(task)
         return
-    setting = backend.name(), str(backend.dtype()), max(1, backend.threads() // jobs), notices.said()
+    threads = max(1, backend.threads() // jobs)
+    setting = backend.name(), str(backend.dtype()), threads, notices.said(), registry.own_addresses()
     with contextlib.closing(side_by_side(work, tasks, jobs, _begin, setting, tick)) as answers:
         yield from answers
+
+
+def _begin(name: str, dtype: str, threads: int, said: Sequence[str], own: Sequence[registry.Address]) -> None:
+    """The start of every process of `spread`."""
+    backend.use(name, dtype, threads)
+    notices.silence(said)
+    registry.enter(own)
+
+
+def at_once(jobs: int | None, tasks: int) -> int:
+    """How many processes there are for so many tasks; one: it is this one."""
+    return max(1, min(jobs or available_cores(), tasks))
 
 
 def side_by_side(
@@ -184,11 +198,6 @@ def side_by_side(
 
 
 # In the process
-
-
-def _begin(backend_name: str, dtype: str, threads: int, said: Sequence[str]) -> None:
-    backend.use(backend_name, dtype, threads)
-    notices.silence(said)
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], start: Callable[..., None], setting: tuple[Any, ...]) -> None:

@@ -3,6 +3,7 @@ where it is, with who answered, what was expected and what came."""
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 
@@ -13,6 +14,7 @@ from checks import batch
 import minifa as mf
 from minifa import Linear, Network, ReLU, Tanh, backend
 from minifa.backend import xp
+from minifa.experiments import Experiment
 from minifa.rules import FA, Rule
 
 CE = mf.SoftmaxCrossEntropy()
@@ -422,7 +424,7 @@ LAYERS = {
             "initialise": lambda self, seed: setattr(self, "gain", np.ones(5)),
             "backward": lambda self, delta, rule: self.grads.update(gain=delta) or delta,
         },
-        r"^backward of Mine 'mine1', grads\['gain'\], returned an array of shape \(8, 5\), expected \(5,\), that of",
+        r"^backward of Mine 'mine1', grads\['gain'\], returned an array of shape \(8, 5\), expected \(5,\), that of g",
     ),
     "an array that is not there": (
         {"trainable": ("gain",)},
@@ -579,6 +581,93 @@ def test_a_callback_of_one_s_own():
     net, data = Network([Linear(2, 2)]), mf.data.load("xor")
     trainer = mf.Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(), callbacks=[own()])
     assert "is called with (self, trainer, row)" in said(lambda: trainer.fit(data.train, 1))
+
+
+# --- what is given in the place of an object --------------------------------------------------------------------------
+
+
+def trained(**changes):
+    data, net = mf.data.load("xor"), Network([Linear(2, 2)])
+    given = {"net": net, "rule": FA().attach(net), "train": data.train, "loss": CE, "optimizer": mf.SGD(), "epochs": 1}
+    return mf.train(**{**given, "progress": True, **changes})
+
+
+IN_PLACE = [
+    (lambda: trained(rule="fa"), "^the rule is a minifa.rules.Rule, as minifa.rules.make.'fa'. makes one, got 'fa'$"),
+    (lambda: trained(rule=FA), r"^the rule is a minifa.rules.Rule.*, got <class .*FA'>: make one, FA\(...\)$"),
+    (lambda: trained(loss=mf.SoftmaxCrossEntropy), r"^the loss is .*: make one, SoftmaxCrossEntropy\(...\)$"),
+    (
+        lambda: trained(optimizer="sgd"),
+        r"^the optimizer is a minifa.optim.Optimizer, as minifa.SGD\(lr=0.1\), got 'sgd'$",
+    ),
+    (lambda: trained(net=[Linear(2, 2)]), r"^the network is a minifa.Network, got \["),
+    (
+        lambda: trained(train=mf.data.load("xor")),
+        "^training takes the examples of a data set, data.train .*all of 'xor'$",
+    ),
+    (
+        lambda: trained(train=(np.zeros((4, 2)), np.zeros(4))),
+        r"as minifa.data.from_arrays\(x, y\).train are, got arrays of shape \(4, 2\) and \(4,\)$",
+    ),
+    (lambda: trained(train=np.zeros((4, 2))), r"got arrays of shape \(4, 2\)$"),
+    (lambda: trained(train="digits"), "got 'digits'$"),
+    (lambda: mf.training.RecordAlignment(mf.data.load("xor")), "^training takes the examples of a data set"),
+    (
+        lambda: Network([Linear(2, 2), ReLU]),
+        r"^a network is made of layers, got <class .*ReLU'>: make one, ReLU\(...\)$",
+    ),
+    (lambda: FA(seeed=0), "^unknown option of FA 'seeed': did you mean seed"),
+    (lambda: mf.SGD(nesterow=True), "^unknown option of SGD 'nesterow': did you mean nesterov"),
+    (lambda: mf.AdamW(clip_nrm=1.0), "^unknown option of AdamW 'clip_nrm': did you mean clip_norm"),
+    (lambda: mf.Conv2d(1, 2, 3, stide=2), "^unknown option of Conv2d 'stide': did you mean stride"),
+    (lambda: mf.BatchNorm(3, epsilon=1), "^unknown option of BatchNorm 'epsilon': did you mean eps"),
+    (
+        lambda: mf.SoftmaxCrossEntropy(smoothing=1),
+        "^unknown option of SoftmaxCrossEntropy 'smoothing': did you mean label_smo",
+    ),
+    (
+        lambda: Network([Linear(2, 2)], input_shap=(2,)),
+        "^unknown option of Network 'input_shap': did you mean input_shape",
+    ),
+    (lambda: Experiment(rul="fa"), "^unknown option of Experiment 'rul': did you mean rule"),
+    (lambda: mf.rules.BP(scale=1), "^unknown option of BP 'scale': known: seed"),
+]
+
+
+@pytest.mark.parametrize(("call", "told"), IN_PLACE)
+def test_a_word_a_class_or_arrays_in_the_place_of_an_object(call, told):
+    assert re.search(told, said(call))
+
+
+def test_options_of_a_class_of_one_s_own():
+    class Mine(FA):
+        def __init__(self, seed=0, speed=1.0, **others):
+            super().__init__(seed, **others)
+            self.speed = speed
+
+    assert Mine(speed=2.0, sparsity=0.5).sparsity == 0.5
+
+    class Eager(FA):
+        def __init__(self, seed=0, **others):
+            self.gain = others.pop("gain", 1.0)  # that no parameter names
+            super().__init__(seed, **others)
+
+    assert Eager(gain=2.0, sparsity=0.5).gain == 2.0
+    for copied in (copy.copy(Mine()), copy.deepcopy(mf.SGD(momentum=0.5)), copy.deepcopy(mlp())):
+        assert type(copied)
+
+
+def test_what_is_entered_in_a_table_is_a_class_that_takes_a_seed(monkeypatch):
+    class Mine(FA):
+        def __init__(self, speed=1.0):
+            super().__init__()
+
+    monkeypatch.setitem(mf.rules.RULES, "mine", Mine)
+    assert said(lambda: mf.rules.make("mine")) == "the rule 'mine' must take seed=, which every rule is made with"
+    monkeypatch.setitem(mf.rules.RULES, "mine", Mine())
+    assert "the rule 'mine' is to be entered as its class or function, not as <Mine" in said(
+        lambda: mf.rules.make("mine")
+    )
 
 
 def test_the_backend_is_as_it_was():

@@ -4,6 +4,8 @@ parent."""
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 import math
 import os
 import re
@@ -17,8 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minifa import cli, experiments, tuning, workers
+import minifa as mf
+from minifa import cli, experiments, tables, tuning, workers
 from minifa.experiments import Experiment, run_many
+from minifa.losses import LOSSES
+from minifa.optim import OPTIMIZERS
+from minifa.schedules import SCHEDULES
 
 XOR = Experiment(data="xor", model="tiny", lr=0.1, epochs=1, alignment=False)
 LONG = Experiment(model="mlp", lr=0.01, epochs=10**6, alignment=False)
@@ -92,7 +98,7 @@ def watched(monkeypatch):
 
 def test_a_run_whose_process_is_killed_fails_with_a_sentence_and_the_others_go_on(monkeypatch):
     """Killed while it starts, which is as hard as any other moment; the other cases are above."""
-    with watched(monkeypatch) as started:
+    with watched(monkeypatch) as started, pytest.warns(experiments.FailedRun, match="seed 0, failed: its worker proc"):
         results, grid = [], [XOR, *(experiments.replace(XOR, seed=seed) for seed in (1, 2))]
         for result in run_many([LONG, *grid], jobs=2):  # the long one keeps its process until that is killed
             results.append(result)
@@ -148,6 +154,192 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
     assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == cli.FAILED
     assert (tmp_path / "tuned/rates.csv").read_text(encoding="utf-8").count("\n") == 2  # bp at 0.1, and the head
     assert re.search(r"^bp +0.1 ", capsys.readouterr().out, re.M)
+
+
+# --- rules, models and the like of one's own --------------------------------------------------------------------------
+
+
+def leave_pid():
+    """Where the environment names a file, this process' number is left there."""
+    with open(os.environ["MINIFA_TEST_PIDS"], "a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+class Halved(mf.rules.Rule):
+    """A rule in a file that other processes import."""
+
+    name = "halved"
+
+    def draw(self, net):
+        leave_pid()
+
+    def feedback(self, layer):
+        return layer.W * layer.W.dtype.type(0.5)
+
+
+class Doubled(mf.Layer):
+    kind = "doubled"
+
+    def forward(self, x, walk):
+        return 2 * x
+
+    def backward(self, delta, rule):
+        return 2 * delta
+
+
+def own_model(input_shape, n_out):
+    return [mf.Linear(*input_shape, 3), Doubled(), mf.Tanh(), mf.Linear(3, n_out)]
+
+
+TABLES = {
+    "rule": mf.rules.RULES,
+    "model": mf.models.MODELS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+
+
+@pytest.fixture
+def entered(monkeypatch, tmp_path):
+    """A function that enters something of one's own in a table, as a cell of a notebook or a script's main does."""
+    monkeypatch.setenv("MINIFA_TEST_PIDS", str(tmp_path / "pids"))
+    (tmp_path / "pids").touch()
+    return lambda what, name, entry: monkeypatch.setitem(TABLES[what], name, entry)
+
+
+def pids(tmp_path):
+    return {int(pid) for pid in (tmp_path / "pids").read_text(encoding="utf-8").split()}
+
+
+def scores(results):
+    assert all(result.error is None for result in results), [result.error for result in results]
+    return sorted((r.experiment.rule, r.experiment.seed, r.history[-1]["train_loss"]) for r in results)
+
+
+def test_what_was_entered_reaches_the_processes_that_can_import_it(entered, tmp_path):
+    entered("rule", "halved", Halved)
+    entered("model", "own", own_model)
+    grid = [experiments.replace(XOR, rule=rule, model="own", seed=seed) for rule in ("halved", "bp") for seed in (0, 1)]
+    found = scores(run_many(grid, jobs=2))
+    assert pids(tmp_path) and os.getpid() not in pids(tmp_path)
+    assert found == scores(run_many(grid, jobs=1)) and os.getpid() in pids(tmp_path)
+
+
+def test_what_other_processes_cannot_find_is_run_here(entered, tmp_path):
+    """A class of a notebook has no file; here it stands inside a function."""
+
+    class Hidden(Halved):
+        name = "hidden"
+
+    entered("rule", "hidden", Hidden)
+    grid = [experiments.replace(XOR, rule=rule, seed=seed) for rule in ("bp", "hidden") for seed in (0, 1)]
+    with pytest.warns(UserWarning, match="^the rule 'hidden': defined in a notebook.*Its runs are made in this process"):
+        found = scores(run_many(grid, jobs=2))
+    assert pids(tmp_path) == {os.getpid()}
+    assert found == scores(run_many(grid, jobs=1))
+
+
+@pytest.mark.parametrize(
+    ("what", "entry"),
+    [
+        ("model", lambda input_shape, n_out: [mf.Linear(*input_shape, n_out)]),
+        ("loss", type("Mine", (mf.HalfSquaredError,), {})),
+        ("optimizer", functools.partial(mf.SGD, nesterov=True)),
+        ("schedule", lambda: lambda epoch: 0.5),
+        ("rule", type("Mine", (mf.rules.FA,), {"__module__": "__main__"})),
+    ],
+)
+def test_whatever_is_entered_is_found_by_its_run(what, entry, entered):
+    entered(what, "mine", entry)
+    grid = [experiments.replace(XOR, **{what: "mine"}, seed=seed) for seed in (0, 1)]
+    with pytest.warns(UserWarning, match=f"^the {what} 'mine': defined in a notebook"):
+        scores(run_many(grid, jobs=2))
+
+
+SCRIPT = """
+import os, sys, warnings
+import minifa as mf
+from minifa.experiments import Experiment, run_many
+
+warnings.simplefilter("ignore", UserWarning)
+
+class Mine(mf.rules.Rule):
+    def feedback(self, layer):
+        return layer.W
+
+def main():
+    class Inside(Mine):
+        pass
+    mf.rules.RULES["mine"] = Mine
+    mf.rules.RULES["inside"] = Inside
+    mf.models.MODELS["own"] = lambda input_shape, n_out: [mf.Linear(*input_shape, n_out)]
+    base = dict(data="xor", model="tiny", lr=0.1, epochs=1, alignment=False)
+    grid = [Experiment(**{**base, **one}) for one in (dict(rule="mine"), dict(rule="inside"), dict(model="own"), {})]
+    results = list(run_many(grid, jobs=2))
+    print(sorted((r.experiment.rule, r.error) for r in results))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("how", ["a script", "standard input", "-c"])
+def test_rules_of_a_script_s_main_and_of_a_prompt_are_found(how, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    arguments = {"a script": ["script.py"], "standard input": ["-"], "-c": ["-c", SCRIPT]}[how]
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, env=ENVIRONMENT, input=SCRIPT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[('bp', None), ('bp', None), ('inside', None), ('mine', None)]", done.stderr
+
+
+COMMAND = """
+import minifa as mf
+from minifa import cli
+
+class Slow(mf.rules.FA):
+    name = "slow"
+
+if __name__ == "__main__":
+    mf.rules.RULES["slow"] = Slow
+    raise SystemExit(cli.main())
+"""
+
+
+def test_a_file_of_one_s_own_is_a_command_line_that_knows_its_rule(tmp_path):
+    (tmp_path / "slow.py").write_text(COMMAND, encoding="utf-8")
+    given = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1", "--seeds", "1", "--jobs", "2"]
+    command = [sys.executable, "slow.py", "compare", "--rules", "bp,slow", *given, "--out", "both"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0 and re.search("^slow +0.1 +[01]", done.stdout, re.M), done.stderr + done.stdout
+
+
+def test_a_module_that_was_not_imported_by_its_name_is_not_looked_for(tmp_path, entered):
+    """There is no such name for another process, or it is another file's."""
+    (tmp_path / "numpy.py").write_text(SCRIPT, encoding="utf-8")
+    for name in ("no_such_module", "json"):
+        spec = importlib.util.spec_from_file_location(name, tmp_path / "numpy.py")
+        module = importlib.util.module_from_spec(spec)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setitem(sys.modules, name, module)
+            spec.loader.exec_module(module)
+            entered("rule", "mine", module.Mine)
+            assert experiments.known_here_alone(experiments.replace(XOR, rule="mine:seed=1")) == ["the rule 'mine'"]
+
+
+def test_a_run_that_fails_is_loud_and_its_table_is_narrow(entered):
+    class Broken(mf.rules.Rule):
+        def feedback(self, layer):
+            raise ValueError("far " * 100)
+
+    entered("rule", "broken", Broken)
+    grid = [experiments.replace(XOR, rule=rule, seed=seed) for rule in ("broken", "bp") for seed in (0, 7)]
+    with pytest.warns(experiments.FailedRun, match="the run of broken, seed [07], failed: ValueError: far far") as told:
+        results = list(run_many(grid, jobs=1))
+    assert len(told) == 2 and all(one.filename == __file__ for one in told)
+    table = tables.summary_table(results)
+    assert max(map(len, table.splitlines())) < 80 and "failed: ValueError: far ..." in table
 
 
 def alive(pid):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..layers.base import format_shape
-from ..registry import make_described
+from ..registry import keep_table, make_described
 from ..scalars import LARGEST, flag
 
 Images = npt.NDArray[Any]
@@ -125,6 +125,7 @@ def shown(x: Images, augmentation: Augmentation | None) -> Images:
 
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {"crop_flip": crop_flip, "crop24": crop24}
+keep_table("augmentation", AUGMENTATIONS)
 
 
 def make_augmentation(description: str) -> Augmentation:
