@@ -234,7 +234,7 @@ def test_what_other_processes_cannot_find_is_run_here(entered, tmp_path):
 
     entered("rule", "hidden", Hidden)
     grid = [experiments.replace(XOR, rule=rule, seed=seed) for rule in ("bp", "hidden") for seed in (0, 1)]
-    with pytest.warns(UserWarning, match="^the rule 'hidden': defined in a notebook.*Its runs are made in this process"):
+    with pytest.warns(UserWarning, match="^the rule 'hidden': defined in a notebook.*Its runs are made in this"):
         found = scores(run_many(grid, jobs=2))
     assert pids(tmp_path) == {os.getpid()}
     assert found == scores(run_many(grid, jobs=1))
