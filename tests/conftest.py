@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by what a shell runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the processes of the tests get the default
     if config.getoption("--standin-coverage"):
         try:
             from standin.measure import Measure
@@ -38,11 +41,15 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long fuzzing runs where its mark is named, ``-m fuzz``; no other choice of tests needs to leave it out."""
-    if "fuzz" not in config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("fuzz")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+    """Mark the repeats on the stand-in, and leave long tests out unless their mark is named, as in ``-m fuzz``: no
+    other choice of tests needs to exclude them."""
+    for item in items:
+        if getattr(item, "callspec", None) and item.callspec.params.get("engine") == "standin":
+            item.add_marker("standin")
+    unnamed = [mark for mark in ("fuzz", "long") if mark not in config.option.markexpr]
+    long = [item for item in items if any(item.get_closest_marker(mark) for mark in unnamed)]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(autouse=True)

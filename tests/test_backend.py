@@ -131,7 +131,7 @@ def test_a_step_reads_nothing_from_the_device_and_makes_no_float64(rule, monkeyp
 @pytest.mark.parametrize(
     "optimizer",
     [mf.SGD(), mf.SGD(momentum=0.5, nesterov=True, weight_decay=0.1), mf.Adam(), mf.RMSprop(momentum=0.5)],
-    ids=repr,
+    ids=["sgd", "sgd-nesterov", "adam", "rmsprop-momentum"],
 )
 @pytest.mark.parametrize(
     "loss", [mf.HalfSquaredError(), mf.MeanSquaredError(), mf.SigmoidCrossEntropy()], ids=lambda loss: loss.name

@@ -72,7 +72,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("make, told", DEFAULTS, ids=[repr(make()) for make, _ in DEFAULTS])
+@pytest.mark.parametrize("make, told", DEFAULTS, ids=[type(make()).__name__ for make, _ in DEFAULTS])
 def test_defaults(make, told):
     made = make()
     if isinstance(made, rules.Rule):

@@ -892,11 +892,10 @@ def test_wrong_use_exits_with_2(arguments, words, capsys):
 
 # A process of its own, whose mnist is the small one.
 SCRIPT = """
-import json, signal, sys
+import json, sys
 from dataclasses import replace
 from minifa import cli, data
 from minifa.data.folders import Checked
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
 given = json.loads(sys.argv[1])
 source = replace(data.SOURCES["mnist"], mirrors=tuple(given["mirrors"]), **{
     key: {name: Checked(**one) for name, one in given[key].items()} for key in ("contents", "downloads")})

@@ -220,7 +220,6 @@ def test_ctrl_c_while_the_command_is_imported_is_a_line():
             capture_output=True,
             text=True,
             timeout=60,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where this suite ignores it
         )
 
     Path("minifa").write_text("from minifa.cli import main", encoding="utf-8")  # as the installed script begins

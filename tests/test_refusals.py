@@ -52,7 +52,7 @@ def test_a_layer_s_name_is_a_word_and_is_shown(engine):
 def test_without_classes_no_class_has_an_accuracy(engine):
     targets = mf.data.validate(np.eye(2, dtype="float32"), np.eye(2, dtype="float32"), regression=True)
     assert trainer().class_accuracies(targets) == []
-    with pytest.raises(TypeError, match="minifa.data.validate"):
+    with pytest.raises(TypeError, match="minifa.data.from_arrays"):
         trainer().evaluate([1, 2])
 
 
