@@ -276,8 +276,8 @@ assert np.mean(longer) > without[1] + 0.35
 # step to more right signs helps, and 85 in 100 give 0.93 to 0.97. Without it, six epochs with three signs in ten wrong
 # leave the network far below an output layer on untrained features. But that is slowness, and a matter of the rate: at
 # 0.0003 the same feedback passes that line within 60 epochs (0.81 to 0.92, five seeds; the output layer alone 0.73 to
-# 0.81), while at 0.001 three seeds of three fell back to chance within 30. What batch norm does is the subject of
-# tutorial 07.
+# 0.81), while at 0.001 three seeds of three fell back to chance within 30 (`minifa compare --rules usf:concordance=0.7
+# --lr 0.001 --epochs 30 --seeds 3`). What batch norm does is the subject of tutorial 07.
 #
 # ## What you have seen
 #

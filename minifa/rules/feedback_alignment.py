@@ -1,4 +1,4 @@
-"""Feedback alignment: a fixed random matrix carries the error, and the weights come to agree with it.
+"""Feedback alignment: a fixed random matrix carries the error, and weights can come to agree with it.
 
     delta_below = delta @ B.T                        B drawn once, of W's shape; never changed
 

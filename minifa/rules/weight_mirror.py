@@ -6,7 +6,7 @@
 Akrout et al. 2019, "Deep learning without weight transport". Differences from the authors' code: the mirror sees the
 linear map alone (no bias, activation or norm), the batch's mean, and a decay that holds B's size (theirs has none).
 With rate = eta sigma^2 this is B <- (1 - rate) B + rate * x.T @ y / (n sigma^2). A convolution's noise is drawn on
-patches: on zero-padded images B would be biased.
+patches: on zero-padded images B would be biased, because the outer places of a kernel meet zeros at the border.
 """
 
 from __future__ import annotations
