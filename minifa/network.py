@@ -23,7 +23,7 @@ from .layers.base import (
     infer_chain,
 )
 from .registry import KnownOptions, unknown
-from .scalars import flag, instance_of
+from .scalars import check_batch_size, flag, instance_of
 from .streams import check_seed
 from .text import table
 
@@ -278,12 +278,13 @@ class Network(KnownOptions):
             batch_size: examples in one pass; it bounds the memory used and changes no number.
 
         Raises:
-            ValueError: wrong shape, an empty batch, or numbers that are not finite.
-            TypeError: what are no numbers.
+            ValueError: wrong shape, an empty batch, numbers that are not finite, or a batch size below 1.
+            TypeError: what are no numbers, a batch size that is no whole number.
 
         >>> mf.Network([mf.Linear(2, 1, init="zero")]).predict([[1, 2], [3, 4]]).tolist()
         [[0.0], [0.0]]
         """
+        batch_size = check_batch_size(batch_size)
         host = backend.numbers_of(x, "the inputs of predict")
         if not numpy.isfinite(host).all():
             raise ValueError("predict got numbers that are not finite (NaN or inf)")

@@ -63,6 +63,17 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
     return number
 
 
+def check_batch_size(value: Any) -> int:
+    """The batch size as an int: from 1 up, and as large as it likes.
+
+    >>> from minifa.scalars import check_batch_size
+    >>> check_batch_size(-5)
+    Traceback (most recent call last):
+    ValueError: the batch size must be at least 1, got -5
+    """
+    return whole(value, "the batch size", most=sys.maxsize)
+
+
 def real(value: Any, what: str) -> float:
     """The value as a float. Raises TypeError for what is no number, ValueError for one that no float can hold.
 

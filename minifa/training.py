@@ -35,7 +35,7 @@ from .network import Network
 from .optim import AN_OPTIMIZER, Optimizer
 from .registry import KnownOptions
 from .rules.base import Rule, check_parts
-from .scalars import instance_of, plain, real, whole
+from .scalars import check_batch_size, instance_of, plain, real, whole
 from .schedules import Schedule, constant
 from .streams import check_seed
 from .terminal import bar
@@ -270,7 +270,7 @@ class Trainer(KnownOptions):
         for examples in (train, *([] if validation is None else [validation])):
             _check_examples(examples)
         epochs = whole(epochs, "the number of epochs", most=sys.maxsize)
-        batch_size = whole(batch_size, "the batch size", most=sys.maxsize)
+        batch_size = check_batch_size(batch_size)
         if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
             infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
@@ -469,7 +469,16 @@ class Trainer(KnownOptions):
             getattr(callback, event)(self, *facts)
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
-        """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
+        """Mean loss, and accuracy where there are classes. Changes nothing in the network.
+
+        Args:
+            examples: what is measured.
+            batch_size: examples in one pass; it bounds the memory used.
+
+        Raises:
+            TypeError: examples of another kind, a batch size that is no whole number.
+            ValueError: no examples, a batch size below 1.
+        """
         total: Any = 0.0
         correct: Any = 0
         with backend.quiet():
@@ -484,7 +493,16 @@ class Trainer(KnownOptions):
 
     def class_accuracies(self, examples: Examples, batch_size: int = 256) -> list[float | None]:
         """The accuracy on the examples of each class, by the class's number; None for a class without examples. Empty
-        where there are no classes. Changes nothing in the network."""
+        where there are no classes. Changes nothing in the network.
+
+        Args:
+            examples, batch_size: as for `evaluate`.
+
+        Raises:
+            TypeError, ValueError: as `evaluate` does.
+        """
+        _check_examples(examples)
+        batch_size = check_batch_size(batch_size)
         if examples.y.ndim != 1:
             return []
         predicted: list[numpy.ndarray] = []
@@ -500,6 +518,7 @@ class Trainer(KnownOptions):
     def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
         """The network's outputs in evaluation, batch by batch, with the targets."""
         _check_examples(examples)
+        batch_size = check_batch_size(batch_size)
         with self.net.preserved():
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))

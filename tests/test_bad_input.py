@@ -33,6 +33,7 @@ from minifa import (
     threads,
 )
 from minifa.data.base import DataFileError
+from minifa.data.batches import Batches
 from minifa.data.npz import read_arrays, read_members
 from minifa.experiments import Experiment, run, run_many
 from minifa.training import History
@@ -325,6 +326,13 @@ def fit(**given):
     return trainer.fit(**{"train": data.train, "epochs": 1, **given})
 
 
+def measured(method, batch_size):
+    """What a trainer measures on four examples in two dimensions."""
+    return getattr(mf.Trainer(TWO, BP, mf.SoftmaxCrossEntropy(), mf.SGD()), method)(
+        mf.data.load("xor").test, batch_size
+    )
+
+
 PARAMETERS = {
     "features of Linear": (lambda value: mf.Linear(value, 2), 3, (*NO_SIZES, 0)),
     "bias of Linear": (lambda value: mf.Linear(2, 2, bias=value), False, NO_FLAGS),
@@ -435,6 +443,15 @@ PARAMETERS = {
     "experiments of run_many": (lambda value: list(run_many(value, jobs=1)), [], (*NO_OBJECTS[:5], {}, ["x"], "a.b")),
     "epochs of fit": (lambda value: fit(epochs=value), 1, (*NO_SIZES, 0)),
     "batch_size of fit": (lambda value: fit(batch_size=value), 2, (*NO_SIZES, 0)),
+    **{
+        f"batch_size of {name}": (call, 2, (*NO_SIZES, 0))
+        for name, call in (
+            ("evaluate", lambda value: measured("evaluate", value)),
+            ("class_accuracies", lambda value: measured("class_accuracies", value)),
+            ("predict", lambda value: TWO.predict(np.ones((3, 2)), value)),
+            ("Batches", lambda value: Batches(mf.data.load("xor").train, value, seed=0, epoch=1)),
+        )
+    },
     "validation of fit": (lambda value: fit(validation=value), None, NO_OBJECTS[1:]),
     "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
     "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),

@@ -396,6 +396,24 @@ def test_names_of_files_and_of_their_parts_are_printed_harmlessly(capsys):
     assert_harmless(capsys.readouterr())
 
 
+@posix
+def test_a_run_on_a_file_of_an_evil_name_is_told_harmlessly(capsys):
+    """On standard output, where what is printed while all goes well."""
+    name = f"{EVIL[:-8]}$\\no$.npz"  # what stands between dollars is a formula in a picture
+    x = np.random.default_rng(0).standard_normal((40, 3)).astype("float32")
+    np.savez(name, x=x, y=np.arange(40) % 2 * 2)
+    given = ["--data", name, "--model", "tiny", "--lr", "0.1", "--epochs", "1"]
+    for command in (
+        ["train", *given, "--out", f"run{EVIL}"],
+        ["train", "--resume", f"run{EVIL}", "--epochs", "2"],
+        ["compare", *given, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--out", "c"],
+        ["figures", "c"],
+    ):
+        assert cli.main(command) == cli.OK
+        told = assert_harmless(capsys.readouterr())
+        assert ("\\x1b[2J" in told or command[1] == "c") and "could not be drawn" not in told, told
+
+
 def test_what_a_runs_folder_says_is_printed_harmlessly(run, capsys):
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     config["experiment"]["rule"] = EVIL

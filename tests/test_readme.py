@@ -26,6 +26,15 @@ def test_the_code_runs_and_prints_the_angles_it_promises():
     assert measured == pytest.approx(promised, abs=0.3)  # another BLAS rounds otherwise
 
 
+def test_the_environment_is_activated_before_a_command_is_written_without_its_folder():
+    """Read literally, `minifa step` is not found behind a first command that calls .venv/bin/minifa."""
+    first_command = README.index(".venv/bin/minifa compare")
+    bare = [found.start() for found in re.finditer(r"(`|^)minifa \w+ -", README, re.M)]
+    assert bare and min(bare) > first_command
+    for activate in ("source .venv/bin/activate", r".venv\Scripts\activate"):
+        assert first_command < README.index(activate) < min(bare)
+
+
 def test_the_moment_shown_is_the_one_that_step_prints(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.setenv("COLUMNS", "100")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..scalars import check_batch_size
 from ..streams import generator
 from ..threads import pool
 from .augment import Augmentation
@@ -51,7 +52,7 @@ class Batches:
         augmentation: Augmentation | None = None,
         dtype: npt.DTypeLike | None = None,
     ) -> None:
-        self.examples, self.batch_size, self.augmentation = examples, batch_size, augmentation
+        self.examples, self.batch_size, self.augmentation = examples, check_batch_size(batch_size), augmentation
         self.seed, self.name = seed, f"{key}/{epoch}"
         self.dtype = np.dtype(examples.x.dtype if dtype is None else dtype)
         self.order = generator(seed, "order", key, epoch).permutation(len(examples))

@@ -14,6 +14,7 @@ from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
 from ..files import expanded, plain, stem
 from ..layers.conv import Conv2d
+from ..text import printable
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
@@ -102,6 +103,7 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
 
 
 def _setting(experiment: Experiment) -> str:
-    words = stem(experiment.data), experiment.model, describe_options(experiment.model_options)
+    data = printable(stem(experiment.data)).replace("$", r"\$")  # between dollars there would be a formula
+    words = data, experiment.model, describe_options(experiment.model_options)
     augmentation = f", {experiment.augmentation}" if experiment.augmentation else ""
     return f"{' '.join(filter(None, words))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
