@@ -15,13 +15,16 @@ path on all machines.
     minifa sweep SWEEP.toml --dask tcp://10.0.0.1:8786 --threads 4
 
 Under SLURM, all in one job of 16 workers with 4 cores each, whose table is gone on with when the job's time was too
-short and it is submitted once more:
+short and it is submitted once more. The scheduler's port is the job's own, so that two jobs on one machine do not meet,
+and it ends with the script, since not every SLURM ends it:
 
     #!/bin/bash
     #SBATCH --ntasks=16 --cpus-per-task=4 --time=04:00:00
-    dask scheduler --port 8786 &
-    srun --cpus-per-task=4 dask worker "tcp://$(hostname):8786" --nthreads 1 --local-directory "$TMPDIR" &
-    minifa sweep SWEEP.toml --dask "tcp://$(hostname):8786" --threads 4
+    scheduler="tcp://$(hostname):$((20000 + SLURM_JOB_ID % 10000))"
+    dask scheduler --port "${scheduler##*:}" &
+    trap "kill $!" EXIT
+    srun --cpus-per-task=4 dask worker "$scheduler" --nthreads 1 --local-directory "$TMPDIR" &
+    minifa sweep SWEEP.toml --dask "$scheduler" --threads 4
 
 or with workers that come as jobs of their own, as the queue lets them (``pip install dask-jobqueue``), from a Python
 that stays open while `minifa sweep` runs beside it:
