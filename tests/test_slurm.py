@@ -195,12 +195,12 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    pytest.importorskip("distributed", reason="the package distributed is not installed")
     missing = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
     if missing:
         pytest.skip(f"SLURM is not installed ({', '.join(missing)}): Debian's packages are slurm-wlm and munge")
     if not Path("/proc/self/environ").exists():
         pytest.skip("there is no /proc here, by which SLURM follows a job's processes")
+    pytest.importorskip("distributed", reason="the package distributed is not installed")
     cluster = Cluster(tmp_path_factory.mktemp("slurm"))
     try:
         cluster.start()
