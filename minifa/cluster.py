@@ -15,13 +15,16 @@ path on all machines.
     minifa sweep SWEEP.toml --dask tcp://10.0.0.1:8786 --threads 4
 
 Under SLURM, all in one job of 16 workers with 4 cores each, whose table is gone on with when the job's time was too
-short and it is submitted once more:
+short and it is submitted once more. The scheduler's port is the job's own, so that two jobs on one machine do not meet,
+and it ends with the script, since not every SLURM ends it:
 
     #!/bin/bash
     #SBATCH --ntasks=16 --cpus-per-task=4 --time=04:00:00
-    dask scheduler --port 8786 &
-    srun --cpus-per-task=4 dask worker "tcp://$(hostname):8786" --nthreads 1 --local-directory "$TMPDIR" &
-    minifa sweep SWEEP.toml --dask "tcp://$(hostname):8786" --threads 4
+    scheduler="tcp://$(hostname):$((20000 + SLURM_JOB_ID % 10000))"
+    dask scheduler --port "${scheduler##*:}" &
+    trap "kill $!" EXIT
+    srun --cpus-per-task=4 dask worker "$scheduler" --nthreads 1 --local-directory "$TMPDIR" &
+    minifa sweep SWEEP.toml --dask "$scheduler" --threads 4
 
 or with workers that come as jobs of their own, as the queue lets them (``pip install dask-jobqueue``), from a Python
 that stays open while `minifa sweep` runs beside it:
@@ -42,9 +45,11 @@ certificates (``tls://``, see Dask's page on TLS).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +59,7 @@ import numpy
 
 from . import backend, runs
 from .data import notices
+from .terminal import tell
 from .text import install
 from .threads import available_cores
 
@@ -61,9 +67,12 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 LOCAL = "local"
-SECONDS_TO_CONNECT = 10
+SECONDS_TO_CONNECT = 60  # a scheduler may be starting, as in the job above
+SECONDS_TO_TELL = 5.0  # after which is told who is waited for
+SECONDS_TO_GIVE_UP = 300.0  # without a word from the scheduler
 MISSING = f"a Dask cluster needs the package distributed: {install('cluster')}"
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
+_GOES_ON = "what is finished is in the table, and the same command goes on"
 _one_at_a_time = threading.Lock()  # the number of threads is the process's, not that of a thread of its worker
 
 
@@ -116,7 +125,7 @@ def side_by_side(
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         waiting = distributed.as_completed(futures)
         del futures  # so that what has been written is forgotten
-        for future in waiting:
+        for future in _watched(waiting, client, place):
             answer = _answer(distributed, future, place)
             if isinstance(answer, _Stranger):
                 raise OSError(answer.said)
@@ -177,10 +186,77 @@ def _answer(distributed: Any, future: Any, place: str) -> Any:
         if isinstance(error, distributed.KilledWorker):
             return f"the workers that it was given to were lost, {error.allowed_failures + 1} of them: out of memory?"
         return f"{type(error).__name__}: {error}"
-    raise OSError(
-        f"the Dask scheduler at {place} was lost, or took the runs back: what is finished is in the table, and the "
-        "same command goes on"
-    )
+    raise OSError(f"the Dask scheduler at {place} was lost, or took the runs back: {_GOES_ON}")
+
+
+def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
+    """What is ready, as it comes. What is waited for is told, once, where the scheduler is silent or has no workers.
+
+    Raises:
+        OSError: the scheduler has been silent for too long.
+    """
+    began = time.monotonic()
+    heard, staffed, ended, told = [began], [began], threading.Event(), set[str]()
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # it is lost: the runs' answers say so
+            while not ended.wait(SECONDS_TO_TELL / 5):
+                count = len(client.nthreads())
+                heard[0] = time.monotonic()
+                staffed[0] = heard[0] if count else staffed[0]
+
+    def tell_once(what: str) -> None:
+        if what not in told:
+            tell(f"waiting: the Dask scheduler at {place} {what}. Ctrl-C stops, and the same command goes on")
+            told.add(what)
+
+    threading.Thread(target=ask, name="minifa scheduler", daemon=True).start()
+    try:
+        while waiting.count():
+            if waiting.has_ready():
+                yield next(waiting)
+                continue
+            time.sleep(0.02)
+            silent = time.monotonic() - heard[0]
+            if silent > SECONDS_TO_GIVE_UP:
+                raise OSError(f"the Dask scheduler at {place} has not answered for {silent:.0f} seconds: {_GOES_ON}")
+            if silent > SECONDS_TO_TELL:
+                tell_once("does not answer")
+            elif heard[0] - staffed[0] > SECONDS_TO_TELL:
+                tell_once("has no workers")
+    finally:
+        ended.set()
+
+
+def _wait_for_scheduler(distributed: Any, place: str) -> None:
+    """Return when it answers. Dask's client would wait for ever where one takes the connection and then says nothing.
+
+    Raises:
+        OSError: it does not answer in time.
+    """
+
+    async def ask() -> None:
+        arguments = distributed.Security().get_connection_args("client")
+        async with distributed.rpc(place, timeout=SECONDS_TO_CONNECT, connection_args=arguments) as scheduler:
+            await scheduler.identity()
+
+    why = list[BaseException]()
+
+    def answered() -> None:
+        try:
+            asyncio.run(asyncio.wait_for(ask(), SECONDS_TO_CONNECT))
+        except Exception as error:
+            why.append(error)
+
+    asking = threading.Thread(target=answered, name="minifa scheduler", daemon=True)  # a notebook has a loop running
+    asking.start()
+    asking.join(SECONDS_TO_TELL)
+    if asking.is_alive():
+        tell(f"waiting: no Dask scheduler answers at {place} yet; for {SECONDS_TO_CONNECT} seconds, and Ctrl-C stops")
+        asking.join()
+    if why:
+        said = f"{why[0]}" or f"nothing came in {SECONDS_TO_CONNECT} seconds"
+        raise OSError(f"no Dask scheduler answers at {place}: {said}") from why[0]
 
 
 @contextlib.contextmanager
@@ -190,6 +266,8 @@ def _client(distributed: Any, place: str, jobs: int) -> Iterator[Any]:
         if place == LOCAL:  # on this machine alone: nothing listens to others
             here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
             address = stack.enter_context(distributed.LocalCluster(jobs, 1, **here, preload=[__name__]))
+        else:
+            _wait_for_scheduler(distributed, place)
         try:
             client = distributed.Client(address, timeout=SECONDS_TO_CONNECT)
         except (OSError, TimeoutError) as error:

@@ -56,6 +56,19 @@ def option_names(make: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+class _OfConstructor:
+    """A class's signature is its constructor's. Python 3.10, and 3.11 at first, would take that of ``__new__`` where
+    the constructor is a base's."""
+
+    def __get__(self, instance: object, cls: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # of what can be called: Python finds it
+        if cls.__init__ is object.__init__:  # type: ignore[misc]
+            return inspect.Signature()
+        found = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return found.replace(parameters=list(found.parameters.values())[1:])
+
+
 class KnownOptions:
     """What refuses an option that no constructor of a class knows, with the nearest that one does. Python would blame
     the base to which ``**options`` were handed on.
@@ -64,6 +77,8 @@ class KnownOptions:
     Traceback (most recent call last):
     TypeError: unknown option of SGD 'nesterow': did you mean nesterov?
     """
+
+    __signature__ = _OfConstructor()
 
     def __new__(cls, *given: Any, **options: Any) -> Any:
         if options and cls.__module__.partition(".")[0] == OWN:  # another's class may take more

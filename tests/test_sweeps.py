@@ -812,6 +812,53 @@ def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(t
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
+def test_a_scheduler_that_stops_is_told_and_waited_for_and_given_up_at_last(tmp_path, capsys, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
+    monkeypatch.setattr(cluster, "SECONDS_TO_TELL", 1.0)
+    with dask_cluster(tmp_path, 1) as (address, scheduler, _):
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+        answers = cluster.side_by_side(time.sleep, [0.1, 0.2, 2.5], address)
+        assert next(answers) == (0.1, None)
+        scheduler.send_signal(signal.SIGSTOP)
+        threading.Timer(4, scheduler.send_signal, [signal.SIGCONT]).start()
+        assert sorted(answers) == [(0.2, None), (2.5, None)]
+        told = f"waiting: the Dask scheduler at {address} does not answer. Ctrl-C stops, and the same command goes on\n"
+        assert capsys.readouterr().err.count(told) == 1
+
+        monkeypatch.setattr(cluster, "SECONDS_TO_GIVE_UP", 3.0)
+        answers = cluster.side_by_side(time.sleep, [0.1, 600], address)
+        assert next(answers) == (0.1, None)
+        scheduler.send_signal(signal.SIGSTOP)
+        with pytest.raises(OSError, match="has not answered for 3 seconds: what is finished is in the table"):
+            next(answers)
+        assert told in capsys.readouterr().err
+        monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 2)
+        with pytest.raises(OSError, match="no Dask scheduler answers at "):
+            next(cluster.side_by_side(time.sleep, [0.1], address))
+        assert f"waiting: no Dask scheduler answers at {address} yet; for 2 seconds" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_without_workers_is_told(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("distributed", reason="the package distributed is not installed")
+    monkeypatch.setattr(cluster, "SECONDS_TO_TELL", 0.5)
+    with dask_cluster(tmp_path, 0) as (address, _, _):
+        file, late = tmp_path / "scheduler.json", []
+        worker = ["--scheduler-file", file, "--no-nanny", "--nthreads", 1, "--local-directory", tmp_path / "dask"]
+        timer = threading.Timer(2, lambda: late.append(dask("worker", *worker)))
+        timer.start()
+        try:
+            assert list(cluster.side_by_side(time.sleep, [0.1], address)) == [(0.1, None)]
+        finally:
+            timer.join()
+            late[0].kill()
+            late[0].wait(timeout=30)
+    assert capsys.readouterr().err.count(f"waiting: the Dask scheduler at {address} has no workers. Ctrl-C") == 1
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_an_answer_that_is_lost_with_its_worker_before_it_is_fetched_is_made_again(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     seconds = [0.5, 0.51, 0.52, 0.53, 0.54, 0.55]
