@@ -109,7 +109,11 @@ RULES = [
 
 
 @pytest.mark.parametrize(
-    "optimizer", [lambda lr: mf.SGD(lr, momentum=0.9, weight_decay=1e-3), mf.Adam], ids=["sgd", "adam"]
+    "optimizer",
+    [
+        pytest.param(lambda lr: mf.SGD(lr, momentum=0.9, weight_decay=1e-3), id="sgd"),
+        pytest.param(mf.Adam, id="adam", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize("rule", RULES)
 def test_it_is_found_again_from_the_last_copy_whenever_it_is_noticed(rule, optimizer, monkeypatch):

@@ -120,6 +120,7 @@ def test_a_table_that_is_made_again_has_its_curves_or_a_line(monkeypatch, capsys
 NO_STREAMS = {"no errors": "2>&-", "nothing at all": "<&- >&- 2>&-"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes them here")
 @pytest.mark.parametrize("closed", NO_STREAMS.values(), ids=NO_STREAMS)
 def test_closed_streams_end_nothing(closed):

@@ -467,6 +467,7 @@ def test_where_the_file_system_has_no_locks_nobody_is_refused_and_it_is_told_onc
     assert told.startswith("note: the file system of run/.lock has no locks") and told.count("\n") == 1
 
 
+@pytest.mark.long
 @FAST
 def test_a_run_that_another_process_goes_on_with_is_left_to_it(capsys):
     assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
@@ -507,6 +508,7 @@ def homeless(*arguments, **variables):
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="the home folder comes from elsewhere")
 def test_without_a_home_everything_works_but_what_is_kept_there(tmp_path):
     trained = homeless("train", *XOR, "--epochs", "1", "--out", "run")

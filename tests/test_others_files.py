@@ -293,6 +293,7 @@ while code == 9:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_killed_before_any_call_of_the_system_there_is_nothing_or_a_run_to_resume():
     """Every one until the folder is there, then some up to the last file."""

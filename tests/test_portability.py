@@ -87,6 +87,7 @@ def test_the_command_to_go_on_can_be_pasted(monkeypatch, capsys):
 # --- a locale that knows ASCII alone ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @LETTERS_ONLY_BYTES_CAN_NAME
 def test_in_a_locale_of_ascii_alone_every_command_works_and_files_are_utf_8():
     write_data("dät 1.npz")

@@ -84,6 +84,7 @@ def stamp(path):
         return None
 
 
+@pytest.mark.long
 def test_killed_at_some_moments_nothing_is_lost_but_the_last_steps(tmp_path):
     """Moments drawn once; test_others_files.py has every moment of a run's beginning."""
     assert_nothing_is_lost_though_killed(tmp_path, seed=0, kills=KILLS)

@@ -426,6 +426,7 @@ def test_the_stand_in_offers_nothing_that_cupy_lacks():
     assert not hasattr(cupy.ndarray, "__index__") and not hasattr(cupy.ndarray, "__contains__")
 
 
+@pytest.mark.long
 def test_the_measure_tells_which_lines_of_the_engine_did_not_run_on_the_stand_in():
     """`pytest --standin-coverage` over one file: its variants on the stand-in alone, and far from enough of them."""
     pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")

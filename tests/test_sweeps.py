@@ -575,6 +575,7 @@ def until(condition, process, seconds=60):
 KILLS = 4
 
 
+@pytest.mark.long
 def test_killed_at_some_moments_every_run_is_in_the_table_once(tmp_path):
     """kill -9 (on Windows TerminateProcess) of the process that writes the table, at moments drawn once."""
     assert_in_the_table_once_though_killed(tmp_path, seed=0)

@@ -243,6 +243,7 @@ def torchvision_s_resnet18(torch, stem):
     return Net()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stem", ["small", "imagenet"])
 def test_resnet18_is_torchvision_s_module_by_module(torch, stem):
     shape = (32, 32, 3)
