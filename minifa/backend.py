@@ -12,6 +12,21 @@ thread, too; afterwards as many as before.
 
 from __future__ import annotations
 
+__all__ = [
+    "BackendError",
+    "asarray",
+    "cupy_status",
+    "device_facts",
+    "dtype",
+    "name",
+    "synchronise",
+    "threads",
+    "to_host",
+    "use",
+    "using",
+    "xp",
+]
+
 import contextlib
 import contextvars
 import functools

@@ -28,6 +28,18 @@ True
 
 from __future__ import annotations
 
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "DamagedCheckpoint",
+    "SaveCheckpoints",
+    "load",
+    "newest",
+    "read",
+    "restore",
+    "save",
+]
+
 import contextlib
 import copy
 import hashlib

@@ -42,6 +42,8 @@ certificates (``tls://``, see Dask's page on TLS).
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import signal
 import threading

@@ -8,6 +8,8 @@ differences are told as parts of the largest number of the array in which they w
 
 from __future__ import annotations
 
+__all__ = ["Check", "Finding", "Report", "examine"]
+
 import dataclasses
 import math
 import statistics

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Experiment", "FailedRun", "Result", "build", "grid_of_rules", "load_data", "run", "run_many", "trainer_for"]
+
 import contextlib
 import csv
 import functools

@@ -7,6 +7,8 @@ are the very bits of the arrays, its angles those of `metrics`.
 
 from __future__ import annotations
 
+__all__ = ["explore", "write"]
+
 import base64
 import importlib.resources
 import json

@@ -3,6 +3,8 @@ folders that others may have made, of which only plain ones are opened."""
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import errno
 import hashlib

@@ -21,6 +21,8 @@ new
 
 from __future__ import annotations
 
+__all__ = ["Kept", "finished", "go_on", "keep", "kept_experiment", "kept_in", "open_checkpoint", "run_in"]
+
 import contextlib
 import functools
 import hashlib

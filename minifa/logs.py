@@ -10,6 +10,8 @@ wrote into the same folder before, stay as ``history-1.csv`` and ``log-1.jsonl``
 
 from __future__ import annotations
 
+__all__ = ["TensorBoard", "WriteLogs", "cut_back", "made_by"]
+
 import csv
 import io
 import json

@@ -3,6 +3,8 @@ saved."""
 
 from __future__ import annotations
 
+__all__ = ["Network"]
+
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

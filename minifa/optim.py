@@ -6,6 +6,8 @@ An optimizer moves arrays in place, so that whoever holds a weight sees it move.
 
 from __future__ import annotations
 
+__all__ = ["Adam", "AdamW", "OPTIMIZERS", "Optimizer", "RMSprop", "SGD"]
+
 import functools
 import math
 from collections.abc import Callable, Mapping

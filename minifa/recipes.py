@@ -26,6 +26,8 @@ minifa.recipes.RecipeError: the recipe has 2 problems:
 
 from __future__ import annotations
 
+__all__ = ["Recipe", "RecipeError", "TableRow", "parse", "read", "shipped"]
+
 import math
 import os
 import sys

@@ -12,6 +12,19 @@ A folder that is there is never written over, except by going on with its own ru
 
 from __future__ import annotations
 
+__all__ = [
+    "DamagedConfig",
+    "RunInUse",
+    "environment",
+    "new_folder",
+    "open_run",
+    "read_experiment",
+    "read_results",
+    "save",
+    "version",
+    "write_config",
+]
+
 import contextlib
 import functools
 import json

@@ -7,6 +7,8 @@ own here: what NumPy's would do to float32 arrays depends on their type.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import math
 import numbers
 import operator

@@ -3,6 +3,8 @@ terminal or for the explorer's page."""
 
 from __future__ import annotations
 
+__all__ = ["Replay", "Stepper", "page"]
+
 import cmd
 import contextlib
 import math

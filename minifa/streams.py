@@ -7,6 +7,8 @@ uses the same numbers as a CPU run.
 
 from __future__ import annotations
 
+__all__ = ["check_seed", "generator"]
+
 import functools
 import hashlib
 import math

@@ -24,6 +24,8 @@ keyed by the sweep's seed, the setting and the run's number: run 7 is the same a
 
 from __future__ import annotations
 
+__all__ = ["Range", "Run", "Sweep", "parse", "read"]
+
 import hashlib
 import itertools
 import json

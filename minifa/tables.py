@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["angle_table", "grid_table", "history_table", "mean_sd", "ms_per_step", "sampling_error", "summary_table"]
+
 import math
 import statistics
 import textwrap

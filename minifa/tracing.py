@@ -7,6 +7,8 @@ training that nobody watches pays nothing.
 
 from __future__ import annotations
 
+__all__ = ["Moment", "Trace", "trace"]
+
 import contextlib
 import functools
 import math

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Callback", "History", "ProgressBar", "RecordAlignment", "Trainer", "train"]
+
 import contextlib
 import csv
 import functools

@@ -16,6 +16,8 @@ source); the rest does not.
 
 from __future__ import annotations
 
+__all__ = ["from_torch", "load", "match", "read", "save", "to_torch"]
+
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

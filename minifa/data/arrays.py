@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["from_arrays", "from_npz"]
+
 import os
 from dataclasses import replace
 

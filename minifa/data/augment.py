@@ -10,6 +10,8 @@ mean became when it was normalised. What is measured is the centre, of the size 
 
 from __future__ import annotations
 
+__all__ = ["Augmentation", "make_augmentation"]
+
 from collections.abc import Callable
 from typing import Any
 

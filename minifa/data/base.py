@@ -5,6 +5,8 @@ Everything is verified once, here, so that the rest of the engine never asks aga
 
 from __future__ import annotations
 
+__all__ = ["DataFileError", "DataNotFound", "Dataset", "DownloadError", "Examples", "validate"]
+
 import functools
 import hashlib
 from dataclasses import dataclass

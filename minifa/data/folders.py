@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["data_folder"]
+
 import os
 import shlex
 import sys

@@ -7,6 +7,8 @@ Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digit
 
 from __future__ import annotations
 
+__all__ = ["read_idx"]
+
 import gzip
 import math
 import os

@@ -12,6 +12,8 @@ network). Examples are rows here, so T is (30, 10), the transpose of the paper's
 
 from __future__ import annotations
 
+__all__ = ["lillicrap", "lillicrap_teacher", "xor"]
+
 from typing import Any
 
 import numpy as np

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["alignment_curves", "comparison", "learning_curves", "survey", "training_curves"]
+
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["broadcast"]
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

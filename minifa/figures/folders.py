@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["of_run"]
+
 from collections.abc import Sequence
 from pathlib import Path
 

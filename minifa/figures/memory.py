@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["activation_memory"]
+
 import math
 from collections.abc import Mapping
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["COLOURS", "DARK", "MARKERS", "STYLE", "diverging", "look"]
+
 import contextlib
 import io
 import textwrap

@@ -7,6 +7,8 @@ convolutions alike.
 
 from __future__ import annotations
 
+__all__ = ["Layer", "Walk", "Weighted"]
+
 import math
 import operator
 from collections.abc import Iterator, Sequence

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Matrices", "Rule"]
+
 import contextlib
 import math
 from collections.abc import Iterator, Mapping

@@ -12,6 +12,8 @@ is weight symmetry in backpropagation?" (usf, frsf, brsf, concordance); scale="s
 
 from __future__ import annotations
 
+__all__ = ["BRSF", "FRSF", "USF"]
+
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
