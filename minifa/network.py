@@ -6,6 +6,7 @@ from __future__ import annotations
 __all__ = ["Network"]
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from .layers.base import (
     infer_chain,
 )
 from .registry import KnownOptions, unknown
-from .scalars import flag, instance_of
+from .scalars import by_name, flag, instance_of, whole, word
 from .streams import check_seed
 from .text import table
 
@@ -194,7 +195,7 @@ class Network(KnownOptions):
     def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
         meant: list[Layer] = []
         for name in names:
-            if name not in self._by_name:
+            if word(name, "the name of a layer") not in self._by_name:
                 raise ValueError(unknown([layer.name for layer in self if layer.trainable], name, "layer to freeze"))
             inside = [layer for layer in self if layer.trainable and f"{layer.name}.".startswith(f"{name}.")]
             if not inside:
@@ -216,6 +217,10 @@ class Network(KnownOptions):
         linear2  Linear  2                8         6
         total                            23         6
         """
+        if rule is not None:
+            from .rules.base import A_RULE, Rule
+
+            instance_of(rule, Rule, A_RULE)
         rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
@@ -286,6 +291,7 @@ class Network(KnownOptions):
         >>> mf.Network([mf.Linear(2, 1, init="zero")]).predict([[1, 2], [3, 4]]).tolist()
         [[0.0], [0.0]]
         """
+        batch_size = whole(batch_size, "the batch size", most=sys.maxsize)
         host = backend.numbers_of(x, "the inputs of predict")
         if not numpy.isfinite(host).all():
             raise ValueError("predict got numbers that are not finite (NaN or inf)")
@@ -354,7 +360,9 @@ class Network(KnownOptions):
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:
-    """Raise ValueError unless the state holds exactly these names, with finite numbers of these shapes."""
+    """Raise TypeError for what is no state, ValueError unless it holds exactly these names, with finite numbers of
+    these shapes."""
+    by_name(state, "a state")
     missing, extra = sorted(arrays.keys() - state.keys()), sorted(state.keys() - arrays.keys())
     if missing or extra:
         raise ValueError(

@@ -37,7 +37,7 @@ from .network import Network
 from .optim import AN_OPTIMIZER, Optimizer
 from .registry import KnownOptions
 from .rules.base import Rule, check_parts
-from .scalars import instance_of, plain, real, whole
+from .scalars import by_name, flag, instance_of, plain, real, whole, word
 from .schedules import Schedule, constant
 from .streams import check_seed
 from .terminal import bar
@@ -366,6 +366,7 @@ class Trainer(KnownOptions):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
+        by_name(state, "the state of a trainer")
         expected, state = self.state(), {"first_loss": 0.0, **state}  # which was not kept at first
         wrong = [key for key, value in expected.items() if not _is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
@@ -471,7 +472,8 @@ class Trainer(KnownOptions):
             getattr(callback, event)(self, *facts)
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
-        """Mean loss, and accuracy where there are classes. Changes nothing in the network."""
+        """Mean loss, and accuracy where there are classes. Changes nothing in the network. Raises TypeError, ValueError
+        for what are no examples, or no batch size."""
         total: Any = 0.0
         correct: Any = 0
         with backend.quiet():
@@ -486,7 +488,8 @@ class Trainer(KnownOptions):
 
     def class_accuracies(self, examples: Examples, batch_size: int = 256) -> list[float | None]:
         """The accuracy on the examples of each class, by the class's number; None for a class without examples. Empty
-        where there are no classes. Changes nothing in the network."""
+        where there are no classes. Changes nothing in the network. Raises as `evaluate`."""
+        _check_examples(examples)
         if examples.y.ndim != 1:
             return []
         predicted: list[numpy.ndarray] = []
@@ -502,6 +505,7 @@ class Trainer(KnownOptions):
     def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
         """The network's outputs in evaluation, batch by batch, with the targets."""
         _check_examples(examples)
+        batch_size = whole(batch_size, "the batch size", most=sys.maxsize)
         with self.net.preserved():
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
@@ -600,11 +604,17 @@ class ProgressBar(Callback):
 
     Args:
         label: shown in front.
-        every: seconds between two readings of the running loss (reading waits for the device).
+        every: seconds between two readings of the running loss (reading waits for the device), from 0 up.
+
+    Raises:
+        TypeError: an argument of another kind.
+        ValueError: seconds below 0.
     """
 
     def __init__(self, label: str = "", every: float = 0.5) -> None:
-        self.label, self.every = label, every
+        self.label, self.every = word(label, "the label of a bar"), real(every, "the seconds between two readings")
+        if not self.every >= 0:
+            raise ValueError(f"the seconds between two readings must be at least 0, got {every}")
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         done = trainer.batch if trainer.unfinished else 0
@@ -694,7 +704,7 @@ def train(
     1.0
     """
     check_parts(net, rule, loss)
-    callbacks = [ProgressBar(rule.label)] if progress else []
+    callbacks = [ProgressBar(rule.label)] if flag(progress, "progress") else []
     trainer = Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks)
     history = trainer.fit(train, epochs, batch_size, validation)
     if trainer.diverged:
