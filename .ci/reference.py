@@ -9,9 +9,9 @@ import pdoc
 
 import minifa
 
-PAGES = """network layers rules losses optim schedules training data models metrics figures tracing
-    initialisers streams backend experiments recipes reproduce runs keeping checkpoints logs interrupts files locks
-    workers memory weights divergence doctor""".split()  # in the order in which a newcomer would read them
+PAGES = """network layers rules losses optim schedules training data models metrics figures tables tracing stepping
+    explorer initialisers streams backend experiments recipes sweeps runs keeping checkpoints logs weights divergence
+    doctor""".split()  # in the order in which a newcomer would read them: all that list something in their __all__
 
 # pdoc follows __all__. Where a package lists what its files define, each class shall stand in its own file alone, below
 # the equation.

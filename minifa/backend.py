@@ -12,6 +12,21 @@ thread, too; afterwards as many as before.
 
 from __future__ import annotations
 
+__all__ = [
+    "BackendError",
+    "asarray",
+    "cupy_status",
+    "device_facts",
+    "dtype",
+    "name",
+    "synchronise",
+    "threads",
+    "to_host",
+    "use",
+    "using",
+    "xp",
+]
+
 import contextlib
 import contextvars
 import functools
@@ -116,6 +131,7 @@ def use(backend: str, dtype: str | numpy.dtype | None = None, threads: int | Non
             `MINIFA_THREADS`, else every core).
 
     Raises:
+        TypeError: a dtype or a number of threads of another kind.
         ValueError: an unknown backend or dtype, or fewer than one thread.
         BackendError: CuPy was asked for, and its package, the driver or a device is missing.
 
@@ -135,11 +151,22 @@ def chosen_by_environment() -> str:
 
 
 def _module_of(backend: str, dtype: Any) -> Any:
-    if backend not in ("numpy", "cupy"):
+    if not isinstance(backend, str) or backend not in ("numpy", "cupy"):
         raise ValueError(f"unknown backend {backend!r}: expected 'numpy' or 'cupy'")
-    if dtype is not None and str(numpy.dtype(dtype)) not in ("float32", "float64"):
+    if dtype is not None and str(_known_dtype(dtype)) not in ("float32", "float64"):
         raise ValueError(f"dtype {str(dtype)!r} is not supported: expected 'float32' or 'float64'")
     return numpy if backend == "numpy" else _load_cupy()
+
+
+def _known_dtype(dtype: Any) -> numpy.dtype:
+    """As a dtype of NumPy. Raises TypeError, ValueError for what is none, or one of objects or words."""
+    known = None
+    if isinstance(dtype, (str, type, numpy.dtype)):
+        with contextlib.suppress(TypeError, ValueError, SyntaxError):  # what NumPy raises for what is none
+            known = numpy.dtype(dtype)
+    if known is None or known.kind not in "fiub":
+        raise TypeError(f"dtype is the name of a type of real numbers, as 'float32', got {dtype!r}")
+    return known
 
 
 def _install(module: Any, cpu_chunks: bool, dtype: Any = None) -> None:
@@ -245,12 +272,14 @@ def asarray(array: Any, dtype: Any = None) -> Array:
         dtype: another type, for floats and integers alike; None: floats get the engine's, integers keep theirs.
 
     Raises:
-        TypeError: what are no real numbers.
+        TypeError: what are no real numbers, or no type of them.
         ValueError: rows of unequal length.
 
     >>> mf.asarray([[1.0, 2.0]]).dtype.name, mf.asarray([1, 2]).dtype.kind
     ('float32', 'i')
     """
+    if dtype is not None:
+        dtype = _known_dtype(dtype)
     if is_numeric(array):
         return array if dtype is None and array.dtype.kind != "f" else _cast(array, dtype or _choice().dtype)
     host = numbers_of(array, "what is put on the backend")

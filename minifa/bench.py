@@ -7,6 +7,8 @@ quote. The limit is the machine's matrix-product rate, measured in the same run.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import statistics
 import sys
 import time

@@ -5,6 +5,8 @@ The only file that imports the two.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import io
 import warnings

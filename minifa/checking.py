@@ -3,6 +3,8 @@ that was refused, so that it can be told at once."""
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping

@@ -28,6 +28,18 @@ True
 
 from __future__ import annotations
 
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "DamagedCheckpoint",
+    "SaveCheckpoints",
+    "load",
+    "newest",
+    "read",
+    "restore",
+    "save",
+]
+
 import contextlib
 import copy
 import hashlib
@@ -36,6 +48,7 @@ import io
 import json
 import math
 import os
+import sys
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -51,8 +64,10 @@ from .files import as_bytes, expanded, free_name, read_bytes, write_whole
 from .layers.base import Layer
 from .network import check_state
 from .runs import environment
+from .scalars import LARGEST, by_name, flag, instance_of, one_of, real, whole
 from .training import LARGEST_COUNT, Callback, History, Trainer, _check_ranges
 
+A_TRAINER = "what is kept and gone on with is a minifa.Trainer"
 FORMAT = 1
 MANIFEST = "minifa-checkpoint.json"
 PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # by the names of a trainer's attributes
@@ -107,7 +122,9 @@ class Checkpoint:
     arrays: dict[str, numpy.ndarray]
 
     def part(self, name: str) -> dict[str, numpy.ndarray]:
-        """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, by the names that these use."""
+        """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, by the names that these use. Raises
+        ValueError for another name."""
+        one_of(name, "a part of a checkpoint", tuple(PARTS))
         return {key.removeprefix(f"{name}/"): a for key, a in self.arrays.items() if key.startswith(f"{name}/")}
 
     def position(self) -> str:
@@ -138,17 +155,19 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
         experiment: what it was configured by, in what JSON can hold.
 
     Raises:
+        TypeError: what is no trainer, or nothing that JSON can hold.
         CheckpointError: something is not finite any more, and could not be gone on with.
         OSError: it cannot be written; the file that was there is there still.
     """
-    arrays = arrays_of(trainer)
+    arrays = arrays_of(instance_of(trainer, Trainer, A_TRAINER))
+    experiment = {} if experiment is None else by_name(experiment, "the experiment of a checkpoint")
     wrong = [key for key, array in arrays.items() if not numpy.isfinite(array).all()]
     if wrong:
         raise CheckpointError(f"nothing is written to '{path}': {', '.join(wrong[:3])} must hold finite numbers")
     manifest = {
         "format": FORMAT,
         "environment": environment(),
-        "experiment": dict(experiment or {}),
+        "experiment": dict(experiment),
         "made_of": made_of(trainer),
         "step": trainer.net.step,
         "training": trainer.state(),
@@ -228,12 +247,14 @@ def _plain(value: Any) -> Any:
 
 
 def previous_of(path: str | Path) -> Path:
-    """The place of the checkpoint before this one.
+    """The place of the checkpoint before this one. Raises ValueError for a path without a name.
 
     >>> mf.checkpoints.previous_of("run/last.ckpt").name
     'last.ckpt.previous'
     """
     place = expanded(path)
+    if not place.name:
+        raise ValueError(f"'{path}' has no name of its own: name the file of a checkpoint")
     return place.with_name(place.name + ".previous")
 
 
@@ -324,13 +345,16 @@ def load(path: str | Path, trainer: Trainer) -> Checkpoint:
         CheckpointError: as `read`; or the checkpoint belongs to another training. Then nothing has been changed.
         OSError: it cannot be opened.
     """
+    instance_of(trainer, Trainer, A_TRAINER)
     checkpoint = read(path)
     restore(checkpoint, trainer)
     return checkpoint
 
 
 def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """What `load` does, with a checkpoint that was read already. Raises CheckpointError."""
+    """What `load` does, with a checkpoint that was read already. Raises TypeError, CheckpointError."""
+    instance_of(checkpoint, Checkpoint, "a checkpoint is what minifa.checkpoints.read gives")
+    instance_of(trainer, Trainer, A_TRAINER)
     net, rule, optimizer = trainer.net, trainer.rule, trainer.optimizer
     try:
         _check_made_of(checkpoint.made_of, made_of(trainer))
@@ -418,6 +442,7 @@ class SaveCheckpoints(Callback):
         replace: whether what is there is of an earlier try of this training.
 
     Raises:
+        TypeError: an option of another kind.
         ValueError: an option outside its range.
     """
 
@@ -429,14 +454,16 @@ class SaveCheckpoints(Callback):
         every_steps: int | None = None,
         replace: bool = False,
     ) -> None:
-        if not every_seconds > 0 or (every_steps is not None and every_steps < 1):
+        seconds = real(every_seconds, "every_seconds")
+        steps = None if every_steps is None else whole(every_steps, "every_steps", least=-LARGEST, most=sys.maxsize)
+        if not seconds > 0 or (steps is not None and steps < 1):
             raise ValueError(
                 "checkpoints are written every so many seconds (above 0) or steps (from 1 up), "
                 f"got {every_seconds} and {every_steps}"
             )
         self.last, self.best = expanded(folder) / "last.ckpt", expanded(folder) / "best.ckpt"
-        self.experiment, self.every_seconds, self.every_steps = experiment, every_seconds, every_steps
-        self.replace = replace
+        self.experiment = None if experiment is None else by_name(experiment, "the experiment of a checkpoint")
+        self.every_seconds, self.every_steps, self.replace = seconds, steps, flag(replace, "replace")
         self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["main"]
+
 import argparse
 import contextlib
 import os
@@ -59,6 +61,7 @@ from .options import (
     widths,
 )
 from .registry import unknown
+from .scalars import list_of
 from .terminal import bar, standard_streams, tell
 from .text import escaping, printable
 from .training import History, Trainer
@@ -72,8 +75,9 @@ KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
     ended by SIGTERM."""
+    given = sys.argv[1:] if arguments is None else list_of(arguments, str, "the arguments of a command are words")
     with standard_streams():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        return _run(given)
 
 
 def _run(arguments: Sequence[str]) -> int:

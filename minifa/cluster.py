@@ -45,6 +45,8 @@ certificates (``tls://``, see Dask's page on TLS).
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import asyncio
 import contextlib
 import signal

@@ -16,6 +16,8 @@ where that is useless.
 
 from __future__ import annotations
 
+__all__ = ["Divergence", "Useless"]
+
 import contextlib
 import functools
 import math

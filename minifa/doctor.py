@@ -8,6 +8,8 @@ differences are told as parts of the largest number of the array in which they w
 
 from __future__ import annotations
 
+__all__ = ["Check", "Finding", "Report", "examine"]
+
 import dataclasses
 import math
 import statistics
@@ -46,6 +48,7 @@ from .layers.response import response_plain
 from .losses import LOSSES, SoftmaxCrossEntropy
 from .network import Network
 from .optim import OPTIMIZERS, SGD
+from .scalars import list_of
 from .text import table
 from .threads import pool
 
@@ -182,6 +185,9 @@ def examine(backends: Sequence[str], progress: Callable[[], object] = lambda: No
     Raises:
         BackendError: one of them cannot be used here.
     """
+    backends = list_of(backends, str, "backends are a list of names, as ['numpy']")
+    if not callable(progress):
+        raise TypeError(f"progress is called after each check, got {progress!r}")
     facts = _facts(backends)
     findings = []
     for name in backends:

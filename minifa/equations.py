@@ -3,6 +3,8 @@ ones as their shape."""
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Experiment", "FailedRun", "Result", "build", "grid_of_rules", "load_data", "run", "run_many", "trainer_for"]
+
 import contextlib
 import csv
 import functools
@@ -26,9 +28,11 @@ from .network import Network
 from .optim import OPTIMIZERS, Optimizer
 from .registry import KnownOptions, lookup, unknown
 from .rules.base import Rule
-from .scalars import instance_of, plain
+from .scalars import flag, instance_of, list_of, plain, whole
 from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 
+AN_EXPERIMENT = "what is run is a minifa.experiments.Experiment"
+A_DATASET = "data are a minifa.data.Dataset, as minifa.data.load gives one"
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # of one rule or row: all runs are written down before the first one is made
 MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
@@ -201,19 +205,27 @@ def load_data(experiment: Experiment) -> Dataset:
     >>> load_data(Experiment(data="xor")).name
     'xor'
     """
-    for name in experiment.data_options:
+    for name in instance_of(experiment, Experiment, AN_EXPERIMENT).data_options:
         if name not in DATA_OPTIONS:
             raise ValueError(unknown(DATA_OPTIONS, name, "option of data"))
     return data_sets.load(experiment.data, experiment.data_dir, **experiment.data_options)
+
+
+def data_for(experiment: Experiment, data: Dataset | None) -> Dataset:
+    """The data set that was given, or that of the experiment. Raises TypeError for what is none, or no experiment."""
+    instance_of(experiment, Experiment, AN_EXPERIMENT)
+    return load_data(experiment) if data is None else instance_of(data, Dataset, A_DATASET)
 
 
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
     """Network, rule (attached), loss and optimizer of an experiment.
 
     Raises:
+        TypeError: what is no experiment, or no data set.
         ValueError: an unknown name, or an option that its owner refuses.
         FileNotFoundError, ImportError: as `minifa.weights.load`, where weights are given.
     """
+    data_for(experiment, instance_of(data, Dataset, A_DATASET))
     make_model = lookup(MODELS, experiment.model, "model")
     make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
     loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
@@ -264,7 +276,7 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
     callbacks: list[Callback] = [] if experiment.validation else [MeasureTest(data)]
     if experiment.alignment:
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
-    if progress:
+    if flag(progress, "progress"):
         callbacks.append(ProgressBar(experiment.rule))
     schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)
     return Trainer(net, rule, loss, optimizer, schedule, experiment.seed, callbacks, augmentation=augmentation)
@@ -286,8 +298,7 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
     >>> result.score, len(result.history)  # four of four; a row before training, one per epoch
     (1.0, 21)
     """
-    instance_of(experiment, Experiment, "what is run is a minifa.experiments.Experiment")
-    data = data or load_data(experiment)
+    data = data_for(experiment, data)
     trainer = trainer_for(experiment, data, progress)
     return fit(experiment, data, trainer), trainer
 
@@ -349,7 +360,8 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
     """
     instance_of(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
     for one in experiments:
-        instance_of(one, Experiment, "what is run is a minifa.experiments.Experiment")
+        instance_of(one, Experiment, AN_EXPERIMENT)
+    jobs = None if jobs is None else whole(jobs, "the number of processes (jobs)")
     known_here = [known_here_alone(one) for one in experiments]
     elsewhere = [one for one, here in zip(experiments, known_here, strict=True) if not here]
     here = [one for one, names in zip(experiments, known_here, strict=True) if names]
@@ -404,11 +416,17 @@ def _failed(experiment: Experiment, error: str) -> Result:
 def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> list[Experiment]:
     """The same experiment under every rule and seed, seeds outermost, so that an interrupted run has every rule.
 
+    Raises:
+        TypeError: what is no experiment, no list of names, or no number.
+        ValueError: fewer seeds than none, or more than 10,000.
+
     >>> from minifa.experiments import Experiment, grid_of_rules
     >>> [(one.rule, one.seed) for one in grid_of_rules(Experiment(), ["bp", "fa"], seeds=2)]
     [('bp', 0), ('fa', 0), ('bp', 1), ('fa', 1)]
     """
-    names = list(rule_names)
+    instance_of(base, Experiment, "what is varied is a minifa.experiments.Experiment")
+    names = list_of(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
+    seeds = whole(seeds, "the number of seeds", least=0, most=MOST_SEEDS)
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
 
 

@@ -7,6 +7,8 @@ are the very bits of the arrays, its angles those of `metrics`.
 
 from __future__ import annotations
 
+__all__ = ["explore", "write"]
+
 import base64
 import importlib.resources
 import json
@@ -27,6 +29,7 @@ from .experiments import MEASURED_ON, Experiment
 from .files import expanded, write_whole
 from .network import Network
 from .rules.base import Rule
+from .scalars import instance_of, list_of, whole, word
 from .stepping import Replay
 from .tracing import Moment, Trace
 from .training import Trainer
@@ -58,8 +61,16 @@ def explore(
         tell: called after every step and every update, for a progress bar.
 
     Raises:
-        ValueError: an unknown rule, or one that cannot teach this network; a page of more than `MOST_BYTES`.
+        TypeError: an argument of another kind.
+        ValueError: no rule, an unknown rule, or one that cannot teach this network; a page of more than `MOST_BYTES`.
     """
+    rule_names = list_of(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
+    if not rule_names:
+        raise ValueError("there is no rule to show: name one at least")
+    instance_of(experiment, Experiment, experiments.AN_EXPERIMENT)
+    train_updates = whole(train_updates, "the number of updates of training", least=0)
+    if not callable(tell):
+        raise TypeError(f"tell is called after every step, got {tell!r}")
     table = _Table()
     replay = Replay(replace(experiment, rule=rule_names[0]), data, updates)
     films = {}
@@ -90,6 +101,7 @@ def write(page: str, path: str | Path) -> Path:
     Raises:
         OSError: it cannot be written there.
     """
+    word(page, "a page")
     target = _claim(expanded(path))
     try:
         write_whole(target, page)

@@ -8,6 +8,8 @@ and pay nothing.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import functools
 import inspect
 import math

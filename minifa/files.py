@@ -3,6 +3,8 @@ folders that others may have made, of which only plain ones are opened."""
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import errno
 import hashlib
@@ -30,6 +32,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         TypeError: what is no path.
+        ValueError: a path with a NUL, which no system has.
 
     >>> from minifa.files import expanded
     >>> import pathlib
@@ -38,7 +41,10 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"a path must be text or a pathlib.Path, got {path!r}")
-    return Path(os.path.expanduser(path))
+    place = os.fspath(path)
+    if "\0" in str(place):
+        raise ValueError(f"a path holds no NUL character, got {place!r}")
+    return Path(os.path.expanduser(place))
 
 
 def with_advice(error: OSError) -> str:
@@ -104,14 +110,14 @@ def plain(path: str, flags: int) -> int:
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """All of a file. Raises OSError, as `plain` for what is none."""
-    with open(path, "rb", opener=plain) as file:
+    with open(expanded(path), "rb", opener=plain) as file:
         return file.read()
 
 
 def digest(path: str | os.PathLike[str]) -> str:
     """The first digits of the SHA-256 of a file that the user named. Raises OSError."""
     found = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(expanded(path), "rb") as file:
         while piece := file.read(1 << 20):
             found.update(piece)
     return found.hexdigest()[:DIGITS]
@@ -207,6 +213,8 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
         OSError: it cannot be written; what was there is there still.
     """
     place = expanded(path)
+    if not place.name:
+        raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file in it", str(place))
     beside = place.with_name(place.name + ".tmp")
     try:
         with contextlib.suppress(FileNotFoundError):

@@ -9,6 +9,8 @@ Xavier's rule).
 
 from __future__ import annotations
 
+__all__ = ["INITIALISERS", "Initialiser", "find", "gaussian", "truncated_gaussian", "uniform"]
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -3,6 +3,8 @@ puts away what is half-written."""
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import os
 import signal

@@ -21,6 +21,8 @@ new
 
 from __future__ import annotations
 
+__all__ = ["Kept", "finished", "go_on", "keep", "kept_experiment", "kept_in", "open_checkpoint", "run_in"]
+
 import contextlib
 import functools
 import hashlib
@@ -40,6 +42,7 @@ from .files import expanded, make_folder, read_bytes, refuse_link, write_whole
 from .logs import TensorBoard, WriteLogs
 from .network import Network
 from .rules.base import Rule
+from .scalars import by_name, flag, instance_of
 from .training import Row, Trainer, describe_layout, layout
 from .workers import Stopped
 
@@ -225,16 +228,20 @@ def keep(
         data: its data set, so that the run is not taken for one on other data; None: that is not kept.
 
     Raises:
+        TypeError: an argument of another kind.
         ValueError: an option outside its range, or event files without the package that writes them.
         OSError: the folder cannot be written into.
     """
     path = expanded(folder)
-    config = experiment.as_config()
+    config = instance_of(experiment, Experiment, experiments.AN_EXPERIMENT).as_config()
+    instance_of(trainer, Trainer, checkpoints.A_TRAINER)
+    about = config_of(experiment, None if data is None else experiments.data_for(experiment, data))
+    kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
+    tensorboard = flag(tensorboard, "tensorboard")
     make_folder(path / "figures")
     events = [TensorBoard(make_folder(path / "tensorboard"), replace=True)] if tensorboard else []
-    kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
     trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs come first
-    runs.write_config(path, config_of(experiment, data))
+    runs.write_config(path, about)
 
 
 def go_on(
@@ -259,10 +266,14 @@ def go_on(
         The checkpoint; None where the run ended before it wrote one, and begins anew.
 
     Raises:
+        TypeError: an argument of another kind.
         CheckpointError: the checkpoint is damaged, or belongs to another experiment, other data or another version.
         OSError: as `kept_in`.
     """
     last = expanded(folder) / "last.ckpt"
+    experiments.data_for(experiment, instance_of(data, Dataset, experiments.A_DATASET))
+    instance_of(trainer, Trainer, checkpoints.A_TRAINER)
+    previous, same_version = flag(previous, "previous"), flag(same_version, "same_version")
     place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
     if place is None:
         return None
@@ -337,7 +348,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     (1.0, 20, True)
     """
     path = expanded(folder)
-    data = data or experiments.load_data(experiment)
+    data = experiments.data_for(experiment, data)
     here = contents(experiment, data)
     refuse_link(path)
     runs.appear(path, config_of(experiment, data))
@@ -418,8 +429,10 @@ def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str]
     >>> print(keeping.finished("nowhere", Experiment()))
     None
     """
+    instance_of(experiment, Experiment, experiments.AN_EXPERIMENT)
+    here = {} if here is None else by_name(here, "contents")
     kept = kept_in(folder)
-    if kept is None or kept.result is None or others(kept, experiment, here or {}):
+    if kept is None or kept.result is None or others(kept, experiment, here):
         return None
     return dict(kept.result) if kept.experiment.get("epochs") == experiment.epochs else None
 

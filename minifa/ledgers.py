@@ -15,6 +15,8 @@ next one, and what a kill or a full disk left of a line is cut off when the tabl
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import csv
 import io
 import os

@@ -10,6 +10,8 @@ wrote into the same folder before, stay as ``history-1.csv`` and ``log-1.jsonl``
 
 from __future__ import annotations
 
+__all__ = ["TensorBoard", "WriteLogs", "cut_back", "made_by"]
+
 import csv
 import io
 import json
@@ -23,6 +25,7 @@ from typing import Any
 from .data.base import DataFileError
 from .files import append, expanded, free_name, read_bytes, write_whole
 from .runs import environment, version
+from .scalars import flag
 from .text import install
 from .training import Callback, History, Row, Trainer
 
@@ -37,7 +40,7 @@ class WriteLogs(Callback):
 
     def __init__(self, folder: str | Path, replace: bool = False) -> None:
         self.table, self.lines = expanded(folder) / "history.csv", expanded(folder) / "log.jsonl"
-        self.replace = replace
+        self.replace = flag(replace, "replace")
         self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
@@ -144,7 +147,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | Path, replace: bool = False) -> None:
-        self.folder, self.make, self.replace = str(expanded(folder)), find_writer(), replace
+        self.folder, self.make, self.replace = str(expanded(folder)), find_writer(), flag(replace, "replace")
         self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:

@@ -7,6 +7,8 @@ become one-hot rows.
 
 from __future__ import annotations
 
+__all__ = ["HalfSquaredError", "LOSSES", "Loss", "MeanSquaredError", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"]
+
 from typing import Any
 
 import numpy

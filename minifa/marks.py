@@ -5,6 +5,8 @@ Contestants take turns, and what is told are medians and their ratios, because m
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import statistics
 import subprocess
 import sys

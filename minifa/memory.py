@@ -6,6 +6,8 @@ usually written. With ``recompute=true`` (MEM-DFA) it keeps one block's.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any

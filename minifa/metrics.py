@@ -15,6 +15,8 @@ is zero has none. Quantities that a rule does not have (a direct rule carries no
 
 from __future__ import annotations
 
+__all__ = ["alignment", "angle", "errors", "mean_angle", "sample_angles", "sign_agreement"]
+
 import math
 from typing import Any
 

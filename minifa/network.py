@@ -3,6 +3,8 @@ saved."""
 
 from __future__ import annotations
 
+__all__ = ["Network"]
+
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from .layers.base import (
     infer_chain,
 )
 from .registry import KnownOptions, unknown
-from .scalars import check_batch_size, flag, instance_of
+from .scalars import by_name, check_batch_size, flag, instance_of, word
 from .streams import check_seed
 from .text import table
 
@@ -192,7 +194,7 @@ class Network(KnownOptions):
     def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
         meant: list[Layer] = []
         for name in names:
-            if name not in self._by_name:
+            if word(name, "the name of a layer") not in self._by_name:
                 raise ValueError(unknown([layer.name for layer in self if layer.trainable], name, "layer to freeze"))
             inside = [layer for layer in self if layer.trainable and f"{layer.name}.".startswith(f"{name}.")]
             if not inside:
@@ -214,6 +216,10 @@ class Network(KnownOptions):
         linear2  Linear  2                8         6
         total                            23         6
         """
+        if rule is not None:
+            from .rules.base import A_RULE, Rule
+
+            instance_of(rule, Rule, A_RULE)
         rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
@@ -353,7 +359,9 @@ class Network(KnownOptions):
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:
-    """Raise ValueError unless the state holds exactly these names, with finite numbers of these shapes."""
+    """Raise TypeError for what is no state, ValueError unless it holds exactly these names, with finite numbers of
+    these shapes."""
+    by_name(state, "a state")
     missing, extra = sorted(arrays.keys() - state.keys()), sorted(state.keys() - arrays.keys())
     if missing or extra:
         raise ValueError(

@@ -6,6 +6,8 @@ An optimizer moves arrays in place, so that whoever holds a weight sees it move.
 
 from __future__ import annotations
 
+__all__ = ["Adam", "AdamW", "OPTIMIZERS", "Optimizer", "RMSprop", "SGD"]
+
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -19,7 +21,7 @@ from .network import Network, check_state
 from .registry import KnownOptions, keep_table
 from .rules.base import A_RULE, Rule
 from .rules.scaling import near_one, norm, rescaled
-from .scalars import above_zero, between, flag, instance_of
+from .scalars import above_zero, between, by_name, flag, instance_of
 
 NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
 
@@ -264,8 +266,10 @@ class Optimizer(KnownOptions):
 
     def load_state(self, state: Mapping[str, Any], net: Network, rule: Rule | None = None) -> None:
         """Take over what `state` gave, for this network. Checked first; nothing changes on a ValueError."""
-        owners = dict(net.parameters())
+        by_name(state, "a state")
+        owners = dict(instance_of(net, Network, A_NETWORK).parameters())
         if rule is not None:
+            rule = instance_of(rule, Rule, A_RULE)
             owners.update({f"feedback/{name}": array for name, array in rule.memory.items()})
         names = [key.removeprefix("count/") for key in state if key.startswith("count/")]
         unknown = sorted(set(names) - owners.keys())

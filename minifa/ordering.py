@@ -5,6 +5,8 @@ most models, and not in all; a file keeps none.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import itertools
 import re
 from collections.abc import Mapping, Sequence

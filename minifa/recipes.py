@@ -26,6 +26,8 @@ minifa.recipes.RecipeError: the recipe has 2 problems:
 
 from __future__ import annotations
 
+__all__ = ["Recipe", "RecipeError", "TableRow", "parse", "read", "shipped"]
+
 import math
 import os
 import sys
@@ -43,6 +45,7 @@ from .losses import LOSSES
 from .models import MODELS
 from .optim import OPTIMIZERS
 from .registry import option_names, unknown
+from .scalars import list_of, word
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -227,6 +230,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     >>> recipes.parse('[data]\\nname = "xor"', ["training.epochs=3", "rule=usf:scale=init"]).experiment.rule
     'usf:scale=init'
     """
+    word(name, "the name of a recipe")
     problems = Problems()
     words, settings, parts = take_apart(text, changes, place, problems)
     experiment = experiment_of(settings, problems)
@@ -252,8 +256,10 @@ def take_apart(
     Raises:
         RecipeError: this is no TOML.
     """
+    word(place, "the place of a recipe")
+    list_of(changes, str, "changes are a list of settings, as ['optimizer.lr=0.01']")
     try:
-        tree = _read_toml(text)
+        tree = _read_toml(word(text, "a recipe"))
     except ValueError as error:
         raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
     parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
@@ -471,7 +477,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
             except (ValueError, OSError) as error:
                 problems.add("data", error)
                 failed.add(where)
-        if experiment.weights is not None and not os.path.isfile(expanded(experiment.weights)):
+        if experiment.weights is not None and not os.path.isfile(os.path.expanduser(experiment.weights)):
             problems.add("model.weights", f"there is no file '{experiment.weights}'")
         elif where in sets:
             reason = _try(experiment, sets[where])

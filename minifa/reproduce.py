@@ -10,6 +10,8 @@ what is finished is not run again, what was broken off is gone on with.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import math
 import statistics

@@ -12,6 +12,19 @@ A folder that is there is never written over, except by going on with its own ru
 
 from __future__ import annotations
 
+__all__ = [
+    "DamagedConfig",
+    "RunInUse",
+    "environment",
+    "new_folder",
+    "open_run",
+    "read_experiment",
+    "read_results",
+    "save",
+    "version",
+    "write_config",
+]
+
 import contextlib
 import functools
 import json
@@ -32,7 +45,8 @@ from .data.base import DataFileError
 from .data.npz import read_arrays, write_arrays
 from .files import expanded, is_same, move_into_place, plain, read_bytes, write_whole
 from .network import Network
-from .rules.base import Rule
+from .rules.base import A_RULE, Rule
+from .scalars import by_name, instance_of, list_of
 from .training import History, Row
 
 FORMAT = 1
@@ -141,6 +155,7 @@ def version(environment: Mapping[str, Any] | None = None) -> str:
     from . import __version__
 
     known = {"minifa": __version__, "commit": commit()} if environment is None else environment
+    by_name(known, "an environment")
     number, of_commit = str(known.get("minifa", "?")), known.get("commit")
     return f"{number} ({of_commit})" if of_commit else number
 
@@ -176,8 +191,13 @@ def environment() -> dict[str, Any]:
 
 
 def save(folder: str | Path, experiment: experiments.Experiment, history: History, net: Network, rule: Rule) -> None:
-    """Write history.csv and network.npz into the folder, and config.json where there is none."""
+    """Write history.csv and network.npz into the folder, and config.json where there is none. Raises TypeError
+    for what is none of these, OSError where nothing can be written."""
     place = expanded(folder)
+    instance_of(experiment, experiments.Experiment, experiments.AN_EXPERIMENT)
+    instance_of(history, History, "a history is a minifa.training.History")
+    instance_of(net, Network, "the network is a minifa.Network")
+    instance_of(rule, Rule, A_RULE)
     if not (place / "config.json").is_file():
         write_config(place, {"experiment": experiment.as_config()})
     history.save_csv(place / "history.csv")
@@ -189,10 +209,15 @@ def save(folder: str | Path, experiment: experiments.Experiment, history: Histor
 def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
     """config.json with the format's number and the way to the experiment's files beside what is given, and this
     environment where none is."""
-    described = [*config.get("experiments", []), config.get("experiment", {})][0]
-    ways = _ways(expanded(folder), described)
+    config = by_name(config, "a configuration")
+    described = [*list_of(config.get("experiments", []), Mapping, "experiments are described by dictionaries")]
+    described.append(by_name(config.get("experiment", {}), "an experiment"))
+    ways = _ways(expanded(folder), described[0])
     whole = {"format": FORMAT, **({"files": ways} if ways else {}), "environment": environment(), **config}
-    text = json.dumps(whole, indent=2, ensure_ascii=False)
+    try:
+        text = json.dumps(whole, indent=2, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"a configuration holds what JSON can hold: {error}") from error
     write_whole(expanded(folder) / "config.json", text + "\n")
 
 

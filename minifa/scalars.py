@@ -7,11 +7,13 @@ own here: what NumPy's would do to float32 arrays depends on their type.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import math
 import numbers
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -49,6 +51,9 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
     Traceback (most recent call last):
     TypeError: a stride is a whole number, got 2.5
     """
+    limit = LARGEST if most is None else most
+    if type(value) is int and least <= value <= limit:  # in a step of training, nearly always
+        return value
     value = plain(value)
     try:
         number = operator.index(value)
@@ -56,7 +61,6 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
         number = None
     if number is None or isinstance(value, bool):
         raise TypeError(f"{what} is a whole number, got {value!r}")
-    limit = LARGEST if most is None else most
     if number < least or number > limit:
         told = f" and at most {limit:,}" if number > limit or limit < LARGEST else ""
         raise ValueError(f"{what} must be at least {least}{told}, got {number}")
@@ -143,7 +147,9 @@ def flag(value: Any, what: str) -> bool:
     Traceback (most recent call last):
     TypeError: bias is True or False, got 'no'
     """
-    if not isinstance(value, (bool, numpy.bool_)):
+    if value is True or value is False:
+        return value
+    if not isinstance(value, numpy.bool_):
         raise TypeError(f"{what} is True or False, got {value!r}")
     return bool(value)
 
@@ -160,3 +166,45 @@ def instance_of(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
         made = f": make one, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
         raise TypeError(f"{what}, got {value!r}{made}")
     return value
+
+
+def word(value: Any, what: str) -> str:
+    """The value. Raises TypeError for what is no text.
+
+    >>> from minifa.scalars import word
+    >>> word(7, "a title")
+    Traceback (most recent call last):
+    TypeError: a title is text, got 7
+    """
+    return instance_of(value, str, f"{what} is text")
+
+
+def by_name(value: Any, what: str) -> Mapping[str, Any]:
+    """The value. Raises TypeError for what is no mapping whose keys are words.
+
+    >>> from minifa.scalars import by_name
+    >>> by_name([("lr", 0.1)], "the configuration")
+    Traceback (most recent call last):
+    TypeError: the configuration is a dictionary with words as its keys, got [('lr', 0.1)]
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{what} is a dictionary with words as its keys, got {value!r}")
+    return value
+
+
+def list_of(values: Any, kind: type | tuple[type, ...], what: str) -> list[Any]:
+    """The values, from any collection or iterator, as a list. Raises TypeError, with the words for what it is, unless
+    each of them is of this class, or of one of these; a text is no list of letters.
+
+    >>> from minifa.scalars import list_of
+    >>> list_of("bp", str, "rules are a list of names")
+    Traceback (most recent call last):
+    TypeError: rules are a list of names, got 'bp'
+    """
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(f"{what}, got {values!r}")
+    found = list(values)
+    for one in found:
+        if not isinstance(one, kind):
+            raise TypeError(f"{what}, got {one!r} among them")
+    return found

@@ -9,6 +9,8 @@ Being pure, they have no state to save: the position in training is enough.
 
 from __future__ import annotations
 
+__all__ = ["SCHEDULES", "constant", "cosine", "describe", "make", "multi_step", "step_decay", "warm_up"]
+
 import functools
 import inspect
 import math

@@ -3,6 +3,8 @@ the middle of an import. What imports minifa for another purpose is left alone."
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import os
 import signal

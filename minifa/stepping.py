@@ -3,6 +3,8 @@ terminal or for the explorer's page."""
 
 from __future__ import annotations
 
+__all__ = ["Replay", "Stepper", "page"]
+
 import cmd
 import contextlib
 import math
@@ -22,6 +24,7 @@ from .data.batches import Batches
 from .experiments import Experiment
 from .interrupts import Terminated
 from .registry import unknown
+from .scalars import LARGEST, instance_of, whole, word
 from .tracing import Moment, Trace, trace
 
 
@@ -30,11 +33,18 @@ class Replay:
 
     Args:
         experiment: its rule makes the updates before the step; under another rule the feedback is drawn afresh.
-        updates: how many updates were made before.
+        data: its data set.
+        updates: how many updates were made before, from 0 up.
+
+    Raises:
+        TypeError: an argument of another kind.
+        ValueError: fewer updates than none.
     """
 
     def __init__(self, experiment: Experiment, data: Dataset, updates: int = 0) -> None:
-        self.experiment, self.data = experiment, data
+        self.experiment = instance_of(experiment, Experiment, experiments.AN_EXPERIMENT)
+        self.data = experiments.data_for(experiment, instance_of(data, Dataset, experiments.A_DATASET))
+        updates = whole(updates, "the number of updates", least=0)
         self.step = 0
         self.net_state: Mapping[str, numpy.ndarray] | None = None
         self.kept: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None  # rule, its state, the optimizer's
@@ -55,7 +65,7 @@ class Replay:
         Raises:
             ValueError: an unknown rule, or one that cannot teach this network.
         """
-        if rule not in self.traces:
+        if word(rule, "a rule") not in self.traces:
             parts = self._build(rule)
             batch = self.batch()
             with backend.quiet():
@@ -104,7 +114,11 @@ MOST_LAYERS = 12  # in the row that shows where we are
 
 
 def page(trace: Trace, i: int, width: int = 80) -> str:
-    """One moment as text: where we are, what happens, the equation, the same with its numbers, what is new."""
+    """One moment as text: where we are, what happens, the equation, the same with its numbers, what is new. Raises
+    TypeError, ValueError for what is no step, no moment of it, or no width."""
+    instance_of(trace, Trace, "a step is a minifa.Trace, as minifa.trace gives it")
+    i = whole(i, "the number of a moment", least=0, most=len(trace) - 1)
+    width = whole(width, "the width of a page")
     moment: Moment = trace[i]
     lines = [
         *_wrapped(f"{trace.rule} · {i + 1} of {len(trace)} · {moment.title}", width),
@@ -165,6 +179,7 @@ class Stepper(cmd.Cmd):
     identchars = cmd.Cmd.identchars + "@<-./"
 
     def __init__(self, replay: Replay, rule: str, stdin: TextIO | None = None, stdout: TextIO | None = None) -> None:
+        instance_of(replay, Replay, "what is walked through is a minifa.stepping.Replay")
         super().__init__(stdin=stdin, stdout=stdout)
         self.use_rawinput = stdin is None
         self.replay, self.rule, self.i = replay, rule, 0
@@ -182,12 +197,13 @@ class Stepper(cmd.Cmd):
         self.show()
 
     def say(self, text: str) -> None:
-        print(text, file=self.stdout)
+        print(word(text, "what is said"), file=self.stdout)
 
     def show(self) -> None:
         self.say("\n" + page(self.trace, self.i, shutil.get_terminal_size((80, 24)).columns) + "\n")
 
     def go(self, i: int) -> None:
+        i = whole(i, "the number of a moment", least=-LARGEST)
         if i < 0:
             self.say("This is the first moment.")
         elif i >= len(self.trace):

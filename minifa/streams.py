@@ -7,15 +7,19 @@ uses the same numbers as a CPU run.
 
 from __future__ import annotations
 
+__all__ = ["check_seed", "generator"]
+
 import functools
 import hashlib
 import math
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy
 
+from .scalars import whole, word
 from .threads import pool
 
 BLOCK = 1 << 16  # numbers that one generator draws
@@ -32,16 +36,18 @@ def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.r
         step: the update or epoch that the draw belongs to.
 
     Raises:
-        ValueError: an unknown purpose, or a negative seed.
+        TypeError: a seed, name or step of another kind.
+        ValueError: an unknown purpose, or a negative seed or step.
 
     >>> a, b, c = (mf.streams.generator(0, "noise", "linear1", step) for step in (1, 1, 2))
     >>> number = a.random()
     >>> number == b.random(), number == c.random()
     (True, False)
     """
-    if purpose not in PURPOSES:
+    if not isinstance(purpose, str) or purpose not in PURPOSES:
         raise ValueError(f"unknown purpose {purpose!r} of a random draw: expected one of {', '.join(PURPOSES)}")
-    seed = check_seed(seed)
+    seed, step = check_seed(seed), whole(step, "the step of a draw", least=0, most=sys.maxsize)
+    word(name, "the name of a draw")
     digest = hashlib.sha256(f"{purpose}/{name}".encode()).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
     return numpy.random.Generator(numpy.random.PCG64(numpy.random.SeedSequence([seed, step, *words])))

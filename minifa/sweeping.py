@@ -7,6 +7,8 @@ made. What has a line is finished, and not made again when the same command is g
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import json
 import math

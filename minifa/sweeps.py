@@ -24,6 +24,8 @@ keyed by the sweep's seed, the setting and the run's number: run 7 is the same a
 
 from __future__ import annotations
 
+__all__ = ["Range", "Run", "Sweep", "parse", "read"]
+
 import hashlib
 import itertools
 import json
@@ -40,6 +42,7 @@ from . import checking, keeping, recipes, streams
 from .checking import Problems
 from .experiments import Experiment
 from .recipes import RecipeError, Settings
+from .scalars import flag, real, word
 
 METHODS = ("grid", "random")
 SEED = "training.seed"
@@ -64,6 +67,7 @@ class Range:
         whole: whether whole numbers are drawn.
 
     Raises:
+        TypeError: an end that is no number, or what is neither True nor False.
         ValueError: there is nothing between its ends, or a logarithm of what has none.
 
     >>> from minifa.sweeps import Range
@@ -80,6 +84,10 @@ class Range:
     whole: bool = False
 
     def __post_init__(self) -> None:
+        for key in ("low", "high"):
+            real(getattr(self, key), f"{key} of a range")
+        for key in ("log", "whole"):
+            flag(getattr(self, key), f"{key} of a range")
         if not self.low < self.high:
             raise ValueError(f"a range goes from low up to high, got low = {self.low} and high = {self.high}")
         if self.log and self.low <= 0:
@@ -178,6 +186,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "sweep", place: st
       over.optimizer.lr: the list is empty
       rule: unknown rule 'fo': did you mean fa?
     """
+    word(name, "the name of a sweep")
     problems = Problems()
     words, base, parts = recipes.take_apart(text, changes, place, problems)
     if "table" in parts or "row" in parts:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+__all__ = ["angle_table", "grid_table", "history_table", "mean_sd", "ms_per_step", "sampling_error", "summary_table"]
+
 import math
 import statistics
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from .experiments import Result
+from .scalars import instance_of, list_of, real, whole
 from .text import table
 from .training import History, Row
 
+RESULTS = "results are a list of minifa.experiments.Result, as run_many gives them"
+RATES = {"rule", "lr", "mean", "chosen"}  # of a row of the grid
 WHY = 30  # letters of an error in a table; whoever ran it was told all of it
 SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
 
@@ -43,9 +48,10 @@ def _remarks(fine: Sequence[Result], asked: int) -> str:
 
 
 def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """Results by rule, or by name where they have one, in order of first appearance, seeds in order."""
+    """Results by rule, or by name where they have one, in order of first appearance, seeds in order. Raises
+    TypeError for what are no results."""
     found: dict[str, list[Result]] = {}
-    for result in sorted(results, key=lambda r: r.experiment.seed):
+    for result in sorted(list_of(results, Result, RESULTS), key=lambda r: r.experiment.seed):
         found.setdefault(result.name or result.experiment.rule, []).append(result)
     return found
 
@@ -68,7 +74,11 @@ def mean_at_end(some: Sequence[Result], column: str) -> float:
 
 
 def mean_sd(values: Sequence[float]) -> str:
-    """``mean ± sd`` with three decimals; the sd (of the sample) only where there is more than one value."""
+    """``mean ± sd`` with three decimals; the sd (of the sample) only where there is more than one value. Raises
+    TypeError for what are no numbers, ValueError where there is none."""
+    values = [real(value, "a value of a mean") for value in list_of(values, object, "the values of a mean are a list")]
+    if not values:
+        raise ValueError("there is no value to take the mean of")
     mean = f"{statistics.fmean(values):.3f}"
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
@@ -80,12 +90,14 @@ def sampling_error(examples: int) -> str:
     >>> sampling_error(360)
     '360 test examples alone give a score a standard error of 0.007 at 0.98, 0.011 at 0.95, 0.026 at 0.50'
     """
+    examples = whole(examples, "the number of test examples")
     errors = ", ".join(f"{math.sqrt(p * (1 - p) / examples):.3f} at {p:.2f}" for p in (0.98, 0.95, 0.5))
     return f"{examples:,} test examples alone give a score a standard error of {errors}"
 
 
 def ms_per_step(result: Result) -> float:
     """Median time of a training step in milliseconds, measurements between epochs not counted."""
+    instance_of(result, Result, "a result is a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
     steps = math.ceil(images[0] / result.experiment.batch_size)
@@ -122,7 +134,10 @@ def angle_table(results: Sequence[Result]) -> str:
 
 
 def history_table(history: History) -> str:
-    """Loss, accuracy and weight angles per epoch; about a dozen of the epochs."""
+    """Loss, accuracy and weight angles per epoch; about a dozen of the epochs. Raises TypeError for what is no history,
+    ValueError for one without epochs."""
+    if not instance_of(history, History, "a history is a minifa.training.History"):
+        raise ValueError("the history has no epoch to show")
     losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
     angles = [key for key in history.columns() if key.endswith(".weight_angle")]
     step = max(1, len(history) // 12)
@@ -135,7 +150,12 @@ def history_table(history: History) -> str:
 
 
 def grid_table(rates: Sequence[Row]) -> str:
-    """The grid: a line per rule, a column per rate, the chosen one marked."""
+    """The grid: a line per rule, a column per rate, the chosen one marked. Raises TypeError, ValueError for
+    what are no rows of it."""
+    rates = list_of(rates, dict, "the grid is a list of rows, as minifa.tuning.rate_table gives them")
+    for row in rates:
+        if not RATES <= row.keys():
+            raise ValueError(f"a row of the grid has rule, lr, mean and chosen, got {row!r}")
     tried = sorted({row["lr"] for row in rates})
     rows = [["held-out score", *(f"{rate:g} " for rate in tried)]]
     for rule in dict.fromkeys(row["rule"] for row in rates):

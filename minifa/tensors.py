@@ -10,6 +10,8 @@ learning, arXiv:2209.05433.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import os
 import stat
 from collections.abc import Callable

@@ -3,6 +3,8 @@ command works the same without them, and so does training with a progress bar.""
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import os
 import sys

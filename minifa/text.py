@@ -6,6 +6,8 @@ screen, or write over the line above. The command line prints through `escaping`
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextvars
 import functools
 import os
@@ -12,6 +14,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+from .scalars import whole
 
 MOST = 1024  # threads: systems give a process some thousands
 
@@ -149,8 +153,7 @@ class Threads:
         return self.count
 
     def resize(self, count: int) -> None:
-        if not 1 <= count <= MOST:
-            raise ValueError(f"threads must be at least 1 and at most {MOST:,}, got {count}")
+        count = whole(count, "threads", most=MOST)
         with self._lock:
             self.count = count
             for _ in range(self._hired):

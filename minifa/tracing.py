@@ -7,6 +7,8 @@ training that nobody watches pays nothing.
 
 from __future__ import annotations
 
+__all__ = ["Moment", "Trace", "trace"]
+
 import contextlib
 import functools
 import math
@@ -27,8 +29,8 @@ from .losses import Loss
 from .network import Network
 from .optim import AN_OPTIMIZER, Optimizer
 from .rules.backprop import BP
-from .rules.base import Rule, check_parts
-from .scalars import instance_of
+from .rules.base import A_RULE, Rule, check_parts
+from .scalars import instance_of, list_of, real
 
 Host = npt.NDArray[Any]
 
@@ -109,6 +111,9 @@ class Trace(Sequence[Moment]):
         rule: the one that taught it.
         value: the batch's mean loss.
 
+    Raises:
+        TypeError: an argument of another kind.
+
     Attributes:
         moments: the list of them.
         net_layers: (name, kind, output shape of one example or None) of every layer, in forward order.
@@ -127,9 +132,10 @@ class Trace(Sequence[Moment]):
     """
 
     def __init__(self, moments: Sequence[Moment], net: Network, rule: Rule, value: float) -> None:
-        self.moments = list(moments)
+        self.moments = list_of(moments, Moment, "a trace is made of minifa.Moments")
+        instance_of(net, Network, "the network is a minifa.Network")
         self.net_layers = [(layer.name, layer.kind, layer.output_shape) for layer in net]
-        self.rule, self.value = rule.name, value
+        self.rule, self.value = instance_of(rule, Rule, A_RULE).name, real(value, "a loss")
         counts: Counter[tuple[str, str]] = Counter()
         self.keys: list[tuple[str, str, int]] = []
         for moment in self.moments:

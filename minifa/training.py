@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Callback", "History", "ProgressBar", "RecordAlignment", "Trainer", "train"]
+
 import contextlib
 import csv
 import functools
@@ -35,7 +37,7 @@ from .network import Network
 from .optim import AN_OPTIMIZER, Optimizer
 from .registry import KnownOptions
 from .rules.base import Rule, check_parts
-from .scalars import check_batch_size, instance_of, plain, real, whole
+from .scalars import by_name, check_batch_size, flag, instance_of, plain, real, whole, word
 from .schedules import Schedule, constant
 from .streams import check_seed
 from .terminal import bar
@@ -364,6 +366,7 @@ class Trainer(KnownOptions):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
+        by_name(state, "the state of a trainer")
         expected, state = self.state(), {"first_loss": 0.0, **state}  # which was not kept at first
         wrong = [key for key, value in expected.items() if not _is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
@@ -617,11 +620,17 @@ class ProgressBar(Callback):
 
     Args:
         label: shown in front.
-        every: seconds between two readings of the running loss (reading waits for the device).
+        every: seconds between two readings of the running loss (reading waits for the device), from 0 up.
+
+    Raises:
+        TypeError: an argument of another kind.
+        ValueError: seconds below 0.
     """
 
     def __init__(self, label: str = "", every: float = 0.5) -> None:
-        self.label, self.every = label, every
+        self.label, self.every = word(label, "the label of a bar"), real(every, "the seconds between two readings")
+        if not self.every >= 0:
+            raise ValueError(f"the seconds between two readings must be at least 0, got {every}")
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         done = trainer.batch if trainer.unfinished else 0
@@ -711,7 +720,7 @@ def train(
     1.0
     """
     check_parts(net, rule, loss)
-    callbacks = [ProgressBar(rule.label)] if progress else []
+    callbacks = [ProgressBar(rule.label)] if flag(progress, "progress") else []
     trainer = Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks)
     history = trainer.fit(train, epochs, batch_size, validation)
     if trainer.diverged:

@@ -10,6 +10,8 @@ seeds begin at 0, is made on seeds that chose nothing. All runs hold out the sam
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import math
 import statistics

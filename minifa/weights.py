@@ -16,6 +16,8 @@ source); the rest does not.
 
 from __future__ import annotations
 
+__all__ = ["from_torch", "load", "match", "read", "save", "to_torch"]
+
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,10 +32,12 @@ from .layers import BatchNorm, Flatten, Weighted
 from .layers.base import Layer, Shape
 from .network import Network
 from .ordering import Shapes, modules_in_order
+from .scalars import instance_of
 from .text import listed
 
 Host = numpy.ndarray
 THEIRS = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}  # running statistics are called alike
+A_NETWORK = "weights belong to a minifa.Network"
 LAYOUTS = ("minifa", "torch")
 
 
@@ -59,6 +63,7 @@ def from_torch(net: Network, state: Any, names: Mapping[str, str] | None = None)
     >>> net["linear1"].W.tolist()
     [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
     """
+    instance_of(net, Network, A_NETWORK)
     _take_over(net, _given(state), names, defined=True)
 
 
@@ -110,6 +115,7 @@ def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, 
     >>> {name: array.shape for name, array in mf.weights.to_torch(net, {"fc": "linear1"}).items()}
     {'fc.weight': (3, 2), 'fc.bias': (3,)}
     """
+    instance_of(net, Network, A_NETWORK)
     names = {layer.name: layer.name for layer in _holders(net)} if names is None else names
     _check_names(net, names)
     own = net.state()
@@ -134,6 +140,7 @@ def match(net: Network, state: Any) -> dict[str, str]:
     >>> mf.weights.match(net, {"out.weight": np.zeros((1, 3)), "hidden.weight": np.zeros((3, 2))})
     {'hidden': 'linear1', 'out': 'linear2'}
     """
+    instance_of(net, Network, A_NETWORK)
     arrays = _arrays(_given(state))
     names = _match(net, arrays, defined=True)
     _check_shapes(net, arrays, names)
@@ -305,7 +312,8 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
         ImportError: the package safetensors is not installed.
         OSError: the file cannot be written.
     """
-    if layout not in LAYOUTS or (names is not None and layout != "torch"):
+    instance_of(net, Network, A_NETWORK)
+    if not isinstance(layout, str) or layout not in LAYOUTS or (names is not None and layout != "torch"):
         raise ValueError(f"the layout is 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
     metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # "pt" is what PyTorch's tools look for
@@ -326,6 +334,7 @@ def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None)
         ValueError: it belongs to another network; as `from_torch`.
         ImportError: the package safetensors is not installed.
     """
+    instance_of(net, Network, A_NETWORK)
     arrays, metadata = read(path)
     try:
         bare = _arrays(arrays)

@@ -7,6 +7,8 @@ killed themselves.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import contextlib
 import multiprocessing
 import os

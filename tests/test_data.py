@@ -524,7 +524,7 @@ def test_lillicrap_depends_on_the_seed_alone():
     assert not np.array_equal(a.train.x[:4], a.test.x)
     assert not np.array_equal(a.train.x, data.lillicrap(1, n_train=10).train.x)
     assert not np.array_equal(data.lillicrap_teacher(0), data.lillicrap_teacher(1))
-    with pytest.raises(ValueError, match="train part cannot have 0 examples"):
+    with pytest.raises(ValueError, match="train part must be at least 1, got 0"):
         data.lillicrap(n_train=0)
 
 

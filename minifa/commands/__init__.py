@@ -2,3 +2,5 @@
 
 `minifa.cli` lists them all.
 """
+
+__all__: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

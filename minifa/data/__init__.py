@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..registry import keep_table
+from ..scalars import flag, word
 from .arrays import from_arrays, from_npz
 from .augment import AUGMENTATIONS, Augmentation, make_augmentation
 from .base import DataFileError, DataNotFound, Dataset, DownloadError, Examples, validate
@@ -39,7 +40,7 @@ def is_file(name: str) -> bool:
     >>> mf.data.is_file("digits"), mf.data.is_file("mine.npz")
     (False, True)
     """
-    return name.lower().endswith(".npz")
+    return word(name, "the name of a data set").lower().endswith(".npz")
 
 
 def load(
@@ -57,6 +58,7 @@ def load(
         scale, channels, regression: of an npz file, as for `validate`.
 
     Raises:
+        TypeError: what is no name and no path.
         ValueError: an unknown name, or one of these for a set that comes as it is trained on.
         DataNotFound: missing files.
         DataFileError: damaged ones.
@@ -65,12 +67,14 @@ def load(
     >>> data.train.x.shape, data.train.y.shape, len(data.test), data.n_out
     ((1437, 8, 8, 1), (1437,), 360, 10)
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(f"a data set is named, or its file, got {name_or_path!r}")
     name = os.fspath(name_or_path)
     if is_file(name):
         return from_npz(name, scale=scale, channels=channels, regression=regression)
     if name not in DATASETS:
         raise ValueError(f"{_no_such_set(name)}, or the path of a .npz file")
-    if (scale, channels, regression) != (None, None, False):
+    if scale is not None or channels is not None or flag(regression, "regression"):
         raise ValueError(f"'{name}' comes as it is trained on: scale, channels and regression are for .npz files")
     return DATASETS[name](folder) if name in SOURCES else DATASETS[name]()
 
@@ -122,7 +126,7 @@ def download(name: str, folder: str | os.PathLike[str] | None = None, progress: 
     Traceback (most recent call last):
     ValueError: 'digits' comes with minifa: it has no files to download or check
     """
-    return fetch_set(_source(name), folder, progress)
+    return fetch_set(_source(name), folder, flag(progress, "progress"))
 
 
 def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
@@ -148,7 +152,7 @@ def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
 
 
 def _source(name: str) -> Source:
-    if name not in DATASETS:
+    if word(name, "the name of a data set") not in DATASETS:
         raise ValueError(_no_such_set(name))
     if name not in SOURCES:
         raise ValueError(f"'{name}' comes with minifa: it has no files to download or check")

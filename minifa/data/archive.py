@@ -7,6 +7,8 @@ decides how much is unpacked.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+__all__ = ["from_arrays", "from_npz"]
+
 import os
 from dataclasses import replace
 
 import numpy.typing as npt
 
 from ..files import expanded, stem
+from ..scalars import real, word
 from ..text import listed
 from .base import Array, DataFileError, DataNotFound, Dataset, Examples, as_array, inputs_and_outputs, split
 from .npz import read_arrays
@@ -49,8 +52,10 @@ def from_arrays(
     >>> np.bincount(data.test.y).tolist()  # every class gives its share
     [2, 2, 2, 2, 2]
     """
+    word(name, "the name of a data set")
     if (x_test is None) != (y_test is None):
         raise ValueError(f"'{name}' has only one of x_test and y_test; give both, or neither to split x and y")
+    test_fraction = real(test_fraction, "the fraction to set aside")
     meaning = Meaning(scale, channels, regression)
     train, known = _read(x, y, f"{name}, training", meaning)
     if x_test is None or y_test is None:

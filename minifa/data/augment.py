@@ -10,13 +10,15 @@ mean became when it was normalised. What is measured is the centre, of the size 
 
 from __future__ import annotations
 
+__all__ = ["Augmentation", "make_augmentation"]
+
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..layers.base import format_shape
+from ..layers.base import example_shape, format_shape
 from ..registry import keep_table, make_described
 from ..scalars import LARGEST, flag
 
@@ -53,6 +55,7 @@ class Augmentation:
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What the network is shown of an example of this shape. Raises ValueError where it cannot be cropped."""
+        shape = example_shape(shape, "what is cropped")
         if len(shape) != 3:
             raise ValueError(
                 f"augmentation needs images of height x width x channels, got {format_shape(shape)} per example: "

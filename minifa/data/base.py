@@ -5,6 +5,8 @@ Everything is verified once, here, so that the rest of the engine never asks aga
 
 from __future__ import annotations
 
+__all__ = ["DataFileError", "DataNotFound", "Dataset", "DownloadError", "Examples", "validate"]
+
 import functools
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..files import DIGITS
-from ..scalars import whole
+from ..scalars import LARGEST, instance_of, real, whole, word
 from .sense import Meaning, words_of
 
 Array = npt.NDArray[Any]
@@ -81,7 +83,7 @@ class Examples:
 
     def head(self, n: int) -> Examples:
         """The first n examples (all of them if there are fewer), as views. Raises ValueError unless n >= 1."""
-        if n < 1:
+        if whole(n, "the number of examples", least=-LARGEST) < 1:
             raise ValueError(f"head expects at least 1 example, got {n}")
         return Examples(self.x[:n], self.y[:n])
 
@@ -98,6 +100,7 @@ class Dataset:
         citation: the source to cite.
 
     Raises:
+        TypeError: a part or a word of another kind.
         ValueError: training and test part, or labels and classes, do not fit together.
     """
 
@@ -109,6 +112,11 @@ class Dataset:
     citation: str = ""
 
     def __post_init__(self) -> None:
+        for key in ("name", "note", "citation"):
+            word(getattr(self, key), f"the {key} of a data set")
+        for part in (self.train, self.test):
+            instance_of(part, Examples, "the parts of a data set are minifa.data.Examples, as validate gives them")
+        instance_of(self.classes, tuple, "the classes of a data set are a tuple of names")
         for what, train, test in (
             ("inputs", self.train.x, self.test.x),
             ("targets" if self.train.y.ndim > 1 else "labels", self.train.y, self.test.y),
@@ -199,6 +207,8 @@ def validate(
     Traceback (most recent call last):
     ValueError: y (x, y) holds labels from 0 to 2; expected 0..1. Number the classes from 0
     """
+    word(name, "the name of examples")
+    n_classes = None if n_classes is None else whole(n_classes, "n_classes")
     meaning = Meaning(scale, channels, regression, classes=n_classes)
     if n_classes is not None and regression:
         raise ValueError(f"y ({name}) cannot hold both labels of {n_classes} classes and regression targets")
@@ -206,7 +216,7 @@ def validate(
     if outputs.dtype.kind == "f":
         return Examples(inputs, outputs)
     if n_classes is not None and outputs.dtype.kind != "U":
-        return Examples(inputs, _labels(outputs, whole(n_classes, "n_classes"), f"y ({name})"))
+        return Examples(inputs, _labels(outputs, n_classes, f"y ({name})"))
     numbers, known = meaning.numbered(outputs, f"y ({name})")
     if n_classes is not None and len(known) != n_classes:
         raise ValueError(f"y ({name}) holds {len(known)} different words; expected the names of {n_classes} classes")
@@ -265,6 +275,7 @@ def divide(examples: Examples, positions: npt.NDArray[np.int64]) -> tuple[Exampl
 
 def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     """(the larger rest, a ``fraction`` set aside), by the rule of `held_out`. Raises ValueError where one is empty."""
+    fraction = real(fraction, "the fraction to set aside")
     if not 0 < fraction < 1:
         raise ValueError(f"the fraction to set aside is {fraction}; expected a number between 0 and 1, both excluded")
     labels = examples.y if examples.y.ndim == 1 else np.zeros(len(examples), dtype=np.int64)

@@ -6,6 +6,8 @@ batches are those of an epoch that began at the first.
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 from collections.abc import Callable, Generator, Iterator
 from queue import Empty, Queue
 from threading import Event, Thread

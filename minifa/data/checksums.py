@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

@@ -9,6 +9,8 @@ the data set's note says so beside every number.
 
 from __future__ import annotations
 
+__all__ = ["cifar10", "cifar100"]
+
 import hashlib
 import os
 from collections.abc import Sequence

@@ -7,6 +7,8 @@ MEAN and STD are those of the training part, rounded.
 
 from __future__ import annotations
 
+__all__ = ["digits"]
+
 from importlib.resources import files
 from typing import Any
 

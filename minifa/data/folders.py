@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["data_folder"]
+
 import os
 import shlex
 import sys
@@ -70,8 +72,8 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         DataNotFound: none is named, and there is no home folder.
     """
-    given = folder if folder is not None else os.environ.get("MINIFA_DATA", "")
-    return expanded(given) if given else _user_cache() / "minifa"
+    given = os.environ.get("MINIFA_DATA", "") if folder is None else folder
+    return _user_cache() / "minifa" if isinstance(given, str) and not given else expanded(given)
 
 
 def folders_searched(source: Source, folder: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:

@@ -7,6 +7,8 @@ Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digit
 
 from __future__ import annotations
 
+__all__ = ["read_idx"]
+
 import gzip
 import math
 import os
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..files import expanded
+from ..scalars import list_of, whole
 from .base import DataFileError
 
 UNSIGNED_BYTE = 0x08
@@ -36,11 +39,14 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
             declare exactly that, and nothing beyond it is ever decompressed into memory.
 
     Raises:
+        TypeError: what is no shape.
         DataFileError: anything else in the file: another magic number or shape, bytes missing or left over, a damaged
             gzip stream.
         OSError: the file cannot be opened or read.
     """
     path = expanded(path)
+    sizes = list_of(shape, object, "the shape of an IDX file is a tuple of sizes")
+    shape = tuple(whole(size, "every size in the shape of an IDX file", least=0) for size in sizes)
     with unpacked(path) as (stream, plain_size):
         header_size = 4 + 4 * len(shape)
         _check_header(path, stream.read(header_size), shape)

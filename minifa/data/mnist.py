@@ -7,6 +7,8 @@ mean and std are the published ones of each training part, rounded.
 
 from __future__ import annotations
 
+__all__ = ["fashion_mnist", "mnist"]
+
 import hashlib
 import os
 from pathlib import Path

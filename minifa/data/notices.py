@@ -4,6 +4,8 @@ them; on the command line a line on standard error. What a process has said, tho
 
 from __future__ import annotations
 
+__all__ = ["DataWarning"]
+
 import contextlib
 import sys
 import warnings

@@ -6,6 +6,8 @@ write: ``channels``, ``scale`` and ``regression`` say it, in Python, in recipes 
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import sys
 from dataclasses import dataclass
 from typing import Any

@@ -12,11 +12,14 @@ network). Examples are rows here, so T is (30, 10), the transpose of the paper's
 
 from __future__ import annotations
 
+__all__ = ["lillicrap", "lillicrap_teacher", "xor"]
+
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..scalars import whole
 from .base import Dataset, Examples, validate
 
 N_IN, N_OUT = 30, 10
@@ -60,8 +63,7 @@ def lillicrap(seed: int = 0, n_train: int = 2000, n_test: int = 500) -> Dataset:
 def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Examples:
     from minifa import streams
 
-    if count < 1:
-        raise ValueError(f"lillicrap: the {part} part cannot have {count} examples, give at least 1")
+    count = whole(count, f"the number of examples of lillicrap's {part} part")
     x = streams.generator(seed, "data", f"lillicrap {part}").standard_normal((count, N_IN)).astype(np.float32)
     # Summed in float64, so that the rounded targets do not depend on the machine's order of summation.
     targets = x.astype(np.float64) @ teacher.astype(np.float64)

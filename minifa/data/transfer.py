@@ -6,6 +6,8 @@ what they send, at most the file's size is ever written, and size and SHA-256 de
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import http.client
 import re
 import time

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["im2col"]
+
 from dataclasses import dataclass, replace
 
 import numpy
@@ -14,6 +16,7 @@ from matplotlib.patches import Rectangle
 from .. import backend
 from ..layers.conv import Conv2d
 from ..layers.windows import Pair, pad
+from ..scalars import whole
 from .matrices import Host, host
 from .style import SMALL, WIDTH, colour, drawing, muted, readable_on, size
 
@@ -46,6 +49,7 @@ def im2col(
     Raises:
         ValueError: a kernel larger than the padded image, or what `minifa.Conv2d` refuses.
     """
+    height, width = whole(height, "the height of an image"), whole(width, "the width of an image")
     layer = Conv2d(1, 2, kernel_size, stride, padding, bias=False)
     rows, columns, _ = layer.infer((height, width, 1))
     layer.W = backend.asarray(_sum_and_difference(layer.kernel), layer.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["alignment_curves", "comparison", "learning_curves", "survey", "training_curves"]
+
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from .. import experiments, rules
 from ..experiments import Result
 from ..layers.base import Weighted
+from ..scalars import instance_of
 from ..tables import all_layers, finished_by_rule, layers_with, mean_at_end
 from ..training import Row
 from .style import SMALL, WIDTH, bare, drawing, look, missing, muted, readable_on
@@ -154,7 +157,7 @@ def training_curves(result: Result, title: str = "", *, dark: bool = False) -> F
         result: of `minifa.experiments.run`, with an epoch at least.
         title: a heading.
     """
-    history = result.history
+    history = instance_of(result, Result, "a result is a minifa.experiments.Result, as run gives it").history
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
     with drawing(3.4, title, dark=dark) as figure:

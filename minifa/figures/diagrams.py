@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["broadcast"]
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +15,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from ..layers.base import Layer, Weighted
 from ..network import Network
-from ..rules.base import Rule
+from ..rules.base import A_RULE, Rule
+from ..scalars import instance_of, word
 from .style import SMALL, colour, drawing, muted, size
 
 # All in inches.
@@ -37,11 +40,11 @@ def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) 
     Raises:
         ValueError: the rule is not attached to this network.
     """
-    if rule.net is not net:
+    if instance_of(rule, Rule, A_RULE).net is not net:
         raise ValueError(f"the rule {rule.name!r} is not attached to this network: call rule.attach(net) first")
     plan = _Plan(net, rule)
     facts = f"{rule.equation}; needs {rule.needs}"
-    with drawing(plan.height, title or rule.title, facts, dark=dark, width=plan.width) as figure:
+    with drawing(plan.height, word(title, "a title") or rule.title, facts, dark=dark, width=plan.width) as figure:
         axes = figure.subplots()
         axes.axis("off")
         axes.set(xlim=(0, plan.width - 0.2), ylim=(0, plan.height - 0.1), aspect="equal")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["angle_histogram", "deltas"]
+
 import textwrap
 from typing import Any
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["of_run"]
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ..data.npz import read_arrays
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options
 from ..files import expanded, plain, stem
 from ..layers.conv import Conv2d
+from ..scalars import flag
 from ..text import printable
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
@@ -43,7 +46,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         DataFileError: a file in it is damaged or of another format.
         ValueError: no run of a comparison was finished.
     """
-    path = expanded(folder)
+    path, dark = expanded(folder), flag(dark, "dark")
     results = runs.read_results(path)
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)

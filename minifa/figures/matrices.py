@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["kernels", "matrices", "signs"]
+
 from typing import Any
 
 import numpy

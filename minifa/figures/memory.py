@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+__all__ = ["activation_memory"]
+
 import math
+import sys
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..scalars import by_name, whole
 from .style import SMALL, drawing, look
 
 MIB = 2**20
@@ -24,8 +28,14 @@ def activation_memory(
         title: a heading. facts: what was measured, beneath it.
 
     Raises:
+        TypeError: what are no measurements.
         ValueError: nothing was measured.
     """
+    for rule, found in by_name(peaks, "the measurement of memory").items():
+        if not isinstance(found, Mapping):
+            raise TypeError(f"the measurement of {rule!r} is a dictionary of bytes by depth, got {found!r}")
+        for depth, count in found.items():
+            whole(depth, "a depth"), whole(count, "a number of bytes", least=0, most=sys.maxsize)
     depths = sorted({depth for found in peaks.values() for depth in found})
     if not depths:
         raise ValueError("there is no measurement of memory to draw")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["COLOURS", "DARK", "MARKERS", "STYLE", "diverging", "look"]
+
 import contextlib
 import io
 import textwrap
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from ..layers.base import format_shape
+from ..scalars import flag, whole, word
 
 # Okabe & Ito's colours, with a marker each, so that no reader depends on colour alone. On dark pages the same hues,
 # lighter.
@@ -85,9 +88,13 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
         height, width: in inches; the heading comes on top of the height.
         title: the heading, in bold. facts: what the numbers say, beneath it.
     """
+    dark = flag(dark, "dark")
     title, facts = (
         "\n".join(textwrap.fill(line, int(letters * width)) for line in text.splitlines())
-        for text, letters in ((title, 9), (facts, 13))  # letters in an inch, at 12 points bold and at 10 points
+        for text, letters in (
+            (word(title, "a title"), 9),
+            (word(facts, "facts"), 13),
+        )  # letters in an inch, at 12 points bold and at 10 points
     )
     lines = [len(text.splitlines()) for text in (title, facts)]
     with rc_context((DARK if dark else STYLE) | PLAIN):
@@ -104,8 +111,10 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
 
 
 def look(i: int, dark: bool = False) -> dict[str, Any]:
-    """Colour and marker of the i-th rule in a picture; line styles set apart those beyond the palette."""
-    colours = DARK_COLOURS if dark else COLOURS
+    """Colour and marker of the i-th rule in a picture; line styles set apart those beyond the palette.
+    Raises TypeError, ValueError for what is no whole number from 0 up."""
+    i = whole(i, "the number of a rule", least=0)
+    colours = DARK_COLOURS if flag(dark, "dark") else COLOURS
     return {
         "color": colours[i % len(colours)],
         "marker": MARKERS[i % len(MARKERS)],

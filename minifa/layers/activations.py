@@ -3,6 +3,8 @@ rule."""
 
 from __future__ import annotations
 
+__all__ = ["LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
+
 import math
 from typing import TYPE_CHECKING, Any
 

@@ -7,8 +7,11 @@ convolutions alike.
 
 from __future__ import annotations
 
+__all__ = ["Layer", "Walk", "Weighted"]
+
 import math
 import operator
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ from .. import backend, extensions, initialisers
 from ..backend import Array, require_float, require_like, xp
 from ..initialisers import Initialiser
 from ..registry import KnownOptions
-from ..scalars import flag, instance_of, whole
+from ..scalars import flag, instance_of, list_of, whole
 from ..streams import generator
 
 if TYPE_CHECKING:
@@ -35,6 +38,10 @@ class Walk:
         step: the number of weight updates made so far; dropout's masks are drawn for it.
         update_statistics: whether batch norm's running statistics move. Default: when training.
 
+    Raises:
+        TypeError: an argument of another kind.
+        ValueError: a step below 0.
+
     To see activities, listen to them:
 
     >>> class Shapes(mf.Walk):
@@ -48,9 +55,9 @@ class Walk:
     """
 
     def __init__(self, training: bool = False, step: int = 0, update_statistics: bool | None = None) -> None:
-        self.training = training
-        self.step = step
-        self.update_statistics = training if update_statistics is None else update_statistics
+        self.training = flag(training, "training")
+        self.step = whole(step, "the step of a walk", least=0, most=sys.maxsize)
+        self.update_statistics = training if update_statistics is None else flag(update_statistics, "update_statistics")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -266,6 +273,8 @@ class Weighted(Layer):
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
+        if len(list_of(shape, object, f"the shape of {self}'s weights is a tuple of sizes")) < 2:
+            raise ValueError(f"the weights of {self} have inputs and outputs at least, got the shape {shape!r}")
         self.weight_shape = tuple(whole(size, f"every size of {self}") for size in shape)
         needed = math.prod(self.weight_shape) * WHILE_DRAWN
         if needed > SMALL and needed > backend.free_bytes():

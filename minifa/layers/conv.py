@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Conv2d"]
+
 import math
 
 from ..backend import Array, by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows, xp

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Linear"]
+
 from ..backend import Array, matmul, sum_rows
 from ..initialisers import Initialiser
 from .base import Shape, Weighted, format_shape

@@ -13,6 +13,8 @@ It uses this exact derivative under every learning rule. gamma multiplies the er
 
 from __future__ import annotations
 
+__all__ = ["BatchNorm"]
+
 import math
 from typing import TYPE_CHECKING, Any
 

@@ -5,6 +5,8 @@ Each fast form goes through the places of the window one after the other; its pl
 
 from __future__ import annotations
 
+__all__ = ["AvgPool", "GlobalAvgPool", "MaxPool"]
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 

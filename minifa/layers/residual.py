@@ -3,6 +3,8 @@ they part."""
 
 from __future__ import annotations
 
+__all__ = ["Residual"]
+
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 

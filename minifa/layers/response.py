@@ -9,6 +9,8 @@ The second sum is over the channels i that have j among their neighbours. Exact 
 
 from __future__ import annotations
 
+__all__ = ["LocalResponseNorm"]
+
 import math
 from typing import TYPE_CHECKING, Any
 

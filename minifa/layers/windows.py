@@ -5,6 +5,8 @@ Images are NHWC. Each fast function has a plain twin, written in loops, to be re
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 import functools
 
 from ..backend import Array, gather_runs, xp

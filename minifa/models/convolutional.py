@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+__all__ = ["alexnet", "allconv", "bench_cnn", "cnn", "lenet", "lenet_cifar", "moskovitz", "moskovitz_tf"]
+
 from ..initialisers import truncated_gaussian
 from ..layers import (
     BatchNorm,

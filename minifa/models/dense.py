@@ -3,6 +3,8 @@ outputs."""
 
 from __future__ import annotations
 
+__all__ = ["linear_task", "mlp", "tiny"]
+
 import math
 
 from ..initialisers import uniform

@@ -8,6 +8,8 @@ wide at its top, with projections where a block halves the map ("option B").
 
 from __future__ import annotations
 
+__all__ = ["resnet18", "resnet20", "resnet32", "resnet56"]
+
 from ..layers import BatchNorm, Conv2d, GlobalAvgPool, Linear, MaxPool, PadChannels, ReLU, Residual
 from ..layers.base import Shape
 from ..scalars import one_of, whole

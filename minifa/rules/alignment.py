@@ -14,6 +14,8 @@ uncolumns(y @ B.T), seen through columns again.
 
 from __future__ import annotations
 
+__all__ = ["ActivationAlignment", "InformationAlignment", "SymmetricAlignment"]
+
 from collections.abc import Callable
 
 from ..backend import Array

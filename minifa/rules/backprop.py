@@ -11,6 +11,8 @@ as far from its optimum as the number of epochs leaves it, like the rule beside 
 
 from __future__ import annotations
 
+__all__ = ["BP", "Shallow"]
+
 from ..backend import Array
 from ..layers.base import Weighted
 from .base import Rule

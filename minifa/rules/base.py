@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Matrices", "Rule"]
+
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
@@ -19,7 +21,7 @@ from ..layers.base import Layer, Walk, Weighted
 from ..losses import Loss
 from ..network import Network, check_state
 from ..registry import KnownOptions
-from ..scalars import instance_of
+from ..scalars import by_name, instance_of, word
 from ..streams import check_seed, generator
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Matrices(Mapping[str, Array]):
     """What `Rule.B` shows: the matrices that carried the error, by name. The rule alone enters them."""
 
     def __init__(self, matrices: Mapping[str, Array] | None = None) -> None:
-        self._matrices = dict(matrices or {})
+        self._matrices = {} if matrices is None else dict(by_name(matrices, "the matrices by name"))
 
     def __getitem__(self, name: str) -> Array:
         return self._matrices[name]
@@ -343,7 +345,7 @@ class Rule(KnownOptions):
         >>> rule.B["linear2"].tolist()
         [[0.5], [-2.0]]
         """
-        if name not in self.memory:
+        if word(name, "the name of a matrix") not in self.memory:
             raise ValueError(
                 f"the rule {self.label!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
             )

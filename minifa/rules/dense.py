@@ -9,6 +9,8 @@ not later than each other. Source unverified.
 
 from __future__ import annotations
 
+__all__ = ["Dense"]
+
 from collections.abc import Sequence
 
 from .. import backend

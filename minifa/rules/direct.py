@@ -11,6 +11,8 @@ F ~ U[-1/sqrt(d), 1/sqrt(d)] with d the number of units fed, as in Nokland's cod
 
 from __future__ import annotations
 
+__all__ = ["DFA", "DRTP", "SignDFA"]
+
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -14,6 +14,8 @@ alignment for convolutions in Lance & Kieu 2026 ("Toeplitz" and "Random").
 
 from __future__ import annotations
 
+__all__ = ["FA", "Sham"]
+
 import math
 
 from .. import backend

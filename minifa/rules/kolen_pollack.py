@@ -10,6 +10,8 @@ weight decay W - B is conserved, and the angle falls only because the part that 
 
 from __future__ import annotations
 
+__all__ = ["DirectKolenPollack", "KolenPollack"]
+
 from ..backend import Array, matmul
 from ..layers.base import Layer, Walk, Weighted
 from ..network import Network

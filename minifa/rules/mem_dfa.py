@@ -16,6 +16,8 @@ that (through a layer without weights) waits at the branch's first layer, to be 
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 from collections import defaultdict
 from typing import Any
 

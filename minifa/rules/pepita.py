@@ -11,6 +11,8 @@ order h - h_err = -f'(a) * (e @ F.T @ W_1) in the first layer: direct feedback w
 
 from __future__ import annotations
 
+__all__ = ["PEPITA"]
+
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -11,6 +11,8 @@ output too: nothing but the loss is fed back.
 
 from __future__ import annotations
 
+__all__ = ["NodePerturbation", "WeightPerturbation"]
+
 from typing import Any
 
 from ..backend import Array, quietly, xp

@@ -11,6 +11,8 @@ What is carried with is the product B: the same numbers as two carries, for less
 
 from __future__ import annotations
 
+__all__ = ["Product"]
+
 import math
 
 import numpy

@@ -6,6 +6,8 @@ init      B * norm(W_0) / norm(B)      W as it was when the rule was attached
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 from ..backend import Array, elementwise, sum_chunks, sum_of_squares, xp
 from ..layers.base import Weighted
 from ..scalars import one_of

@@ -12,6 +12,8 @@ is weight symmetry in backpropagation?" (usf, frsf, brsf, concordance); scale="s
 
 from __future__ import annotations
 
+__all__ = ["BRSF", "FRSF", "USF"]
+
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +22,7 @@ from ..backend import Array, elementwise, xp
 from ..initialisers import Initialiser, find
 from ..layers.base import Weighted
 from ..network import Network
-from ..scalars import above_zero, one_of, real
+from ..scalars import above_zero, by_name, one_of, real
 from ..streams import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, norm, norm_and_count, normalised
@@ -244,6 +246,7 @@ class BRSF(FRSF):
         super().set_feedback(name, matrix)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        by_name(state, "a state")
         self._start()  # what was drawn for step 0 of another training is no draw for step 0 of this one
         super().load_state(state)
 

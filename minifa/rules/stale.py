@@ -8,6 +8,8 @@ fresh must transported weights be? It is weight transport, k times more rarely.
 
 from __future__ import annotations
 
+__all__ = ["Stale"]
+
 from ..backend import Array
 from ..layers.base import Weighted
 from ..network import Network

@@ -11,6 +11,8 @@ patches: on zero-padded images B would be biased, because the outer places of a 
 
 from __future__ import annotations
 
+__all__ = ["WeightMirror"]
+
 from ..backend import Array, matmul, xp
 from ..layers.base import Weighted, as_matrix
 from ..network import Network

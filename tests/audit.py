@@ -1,0 +1,575 @@
+"""Every public callable of minifa with a value of a wrong kind for one parameter, the others as they should be.
+
+Public is what a module without an underscore lists in ``__all__``, and of a class that stands there its constructor,
+its public methods, and the attributes that can be set, but for what `CONTRACT` names and for constructors of records
+that only hold what minifa puts into them. What a parameter gets where it is not the one that is wrong stands in
+`GIVEN`, by its name or, where that is not enough, by ``function.parameter``; who has a method, in `OWNERS`. What is new
+and has no entry here is named by `unfit`, and a test fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import io
+import itertools
+import operator
+import os
+import pkgutil
+import socket
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from conftest import installed
+from fuzzing import Case, judge
+from fuzzing.arrays import INSIDE, receiver_of
+from fuzzing.arrays import World as Arrays
+
+import minifa as mf
+from minifa import (
+    backend,
+    checkpoints,
+    doctor,
+    experiments,
+    initialisers,
+    logs,
+    recipes,
+    runs,
+    stepping,
+    sweeps,
+    tracing,
+    training,
+    weights,
+)
+
+# What minifa calls, with what it has checked: written by those who write a layer, a rule, a callback, ...
+CONTRACT = {
+    *INSIDE,
+    *("forward", "backward", "infer", "initialise", "own", "shape_of", "recast", "refuse"),  # a layer
+    *("draw", "senders", "teaches", "feeding", "carrying", "teaching", "start_angle", "draw_matrix", "walk"),  # a rule
+    *("feedback_shape", "update_feedback", "recall", "feedback_size", "magnitude", "put_back", "note"),
+    *("magnitudes_from", "signs_of"),
+    *("meet", "clip", "constrain"),  # an optimizer
+    *("varies", "check_input", "column", "continues", "place_of"),
+    *("drawn", "measured", "positions", "look"),
+}  # fmt: skip
+# Of a callback, and of the commands of `minifa step`.
+CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
+REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # whatever they are given
+
+WRONG: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "nan": lambda: float("nan"),
+    "inf": lambda: float("inf"),
+    "-1": lambda: -1,
+    "1": lambda: 1,
+    "0.5": lambda: 0.5,
+    "10**30": lambda: 10**30,
+    "True": lambda: True,
+    "''": lambda: "",
+    "'x'": lambda: "x",
+    "a text with a NUL": lambda: "a\0b",
+    "bytes": lambda: b"x",
+    "[]": lambda: [],
+    "[None]": lambda: [None],
+    "{}": lambda: {},
+    "{'x': None}": lambda: {"x": None},
+    "an object": object,
+    "a function": lambda: lambda *given: None,
+    "a class": lambda: dict,
+    "1j": lambda: 1j,
+    "a NaN of NumPy": lambda: np.float32("nan"),
+    "bytes of NumPy": lambda: np.ones((2, 3), "i1"),
+    "words of NumPy": lambda: np.array(["a", "b"]),
+    "an array of 5 dimensions": lambda: np.ones((1, 2, 1, 2, 1)),
+    "a path that is not there": lambda: Path("not/there"),
+}
+QUICKER = ("progress", "epochs", "lr")  # parameters that do not keep their default
+NUMBERS = ("nan", "inf", "-1", "1", "0.5", "10**30", "a NaN of NumPy")
+# By an annotation: the wrong values that are no wrong kind. Every other must be refused, not taken in silence.
+FITTING = {
+    "int": ("-1", "1", "10**30"),
+    "float": NUMBERS,
+    "bool": ("True",),
+    "str": ("''", "'x'", "a text with a NUL"),
+}
+
+
+class World(Arrays):
+    """What functions ask for beside arrays, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.data = mf.data.load("xor")
+        self.experiment = experiments.Experiment(data="xor", model="tiny", lr=0.1, epochs=1)
+
+    def trainer(self) -> mf.Trainer:
+        return mf.Trainer(self.net, self.rule, self.loss, self.optimizer)
+
+    def trainer_as_asked(self) -> mf.Trainer:
+        return experiments.trainer_for(self.experiment, self.data)
+
+    def result(self) -> experiments.Result:
+        row = {
+            "epoch": 1,
+            "lr": 0.1,
+            "train_loss": 0.5,
+            "test_loss": 0.5,
+            "test_accuracy": 1.0,
+            "seconds": 1.0,
+            "images_per_second": 4.0,
+            "linear1.weight_angle": 40.0,
+            "linear1.true_angle": 40.0,
+            "linear1.sign_agreement": 0.5,
+        }
+        history = [{"epoch": 0, "test_loss": 0.7, "test_accuracy": 0.5}, row]
+        return experiments.Result(self.experiment, history, 1.0, "test", 1.0, ("linear1", "linear2"))
+
+    def checkpoint(self) -> Path:
+        place = self.folder / "kept.ckpt"
+        checkpoints.save(place, self.trainer_as_asked(), self.experiment.as_config())
+        return place
+
+    def run(self) -> Path:
+        """The folder of a finished run."""
+        result, trainer = experiments.run(self.experiment, self.data)
+        runs.save(runs.new_folder(self.folder / "run"), self.experiment, trainer.history, trainer.net, trainer.rule)
+        return self.folder / "run"
+
+    def sweep(self) -> sweeps.Sweep:
+        return sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n')
+
+    def trace(self) -> mf.Trace:
+        return tracing.trace(self.net, self.rule, self.x, self.y, self.loss, self.optimizer)
+
+    def moment(self) -> mf.Moment:
+        return self.trace()[0]
+
+    def file(self, name: str, write: Callable[[Path], Any]) -> Path:
+        write(self.folder / name)
+        return self.folder / name
+
+
+IDX = bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])
+
+
+def _npz(world: World) -> Path:
+    return world.file("mine.npz", lambda path: np.savez(path, x=world.x, y=world.y))
+
+
+Give = Callable[[World], Any]
+GIVEN: dict[str, Give] = {
+    "x": lambda w: w.x,
+    "y": lambda w: w.y,
+    "net": lambda w: w.net,
+    "rule": lambda w: w.rule,
+    "loss": lambda w: w.loss,
+    "optimizer": lambda w: w.optimizer,
+    "experiment": lambda w: w.experiment,
+    "experiments": lambda w: [w.experiment],
+    "base": lambda w: w.experiment,
+    "data": lambda w: w.data,
+    "train": lambda w: w.examples,
+    "test": lambda w: w.examples,
+    "examples": lambda w: w.examples,
+    "trainer": lambda w: w.trainer(),
+    "result": lambda w: w.result(),
+    "results": lambda w: [w.result()],
+    "history": lambda w: training.History(w.result().history),
+    "state": lambda w: w.net.state(),
+    "array": lambda w: w.x,
+    "a": lambda w: w.output,
+    "b": lambda w: w.target,
+    "W": lambda w: np.ones((3, 2), "f4"),
+    "B": lambda w: np.ones((3, 2), "f4"),
+    "matrix": lambda w: np.ones((3, 2), "f4"),
+    "indices": lambda w: np.array([2, 0]),
+    "rng": lambda w: np.random.default_rng(0),
+    "folder": lambda w: w.folder,
+    "path": lambda w: w.folder / "new",
+    "epochs": lambda w: 1,
+    "batch_size": lambda w: 4,
+    "progress": lambda w: False,
+    "seed": lambda w: 0,
+    "seeds": lambda w: 1,
+    "rule_names": lambda w: ["fa"],
+    "input_shape": lambda w: (32, 32, 3),
+    "n_out": lambda w: 10,
+    "shape": lambda w: (3, 2),
+    "fan_in": lambda w: 3,
+    "fan_out": lambda w: 2,
+    "features": lambda w: 4,
+    "in_features": lambda w: 4,
+    "out_features": lambda w: 3,
+    "in_channels": lambda w: 2,
+    "out_channels": lambda w: 3,
+    "channels": lambda w: 4,
+    "kernel_size": lambda w: 2,
+    "size": lambda w: 3,
+    "layers": lambda w: [mf.Linear(4, 3)],
+    "body": lambda w: [mf.Linear(4, 4)],
+    "bias": lambda w: True,
+    "init": lambda w: "he_normal",
+    "lr": lambda w: 0.1,
+    "sd": lambda w: 1.0,
+    "limit": lambda w: 1.0,
+    "fraction": lambda w: 0.5,
+    "text": lambda w: "",
+    "name": lambda w: "linear2",
+    "names": lambda w: "linear1",
+    "n": lambda w: 1,
+    "i": lambda w: 0,
+    "moments": lambda w: list(w.trace()),
+    "value": lambda w: 0.5,
+    "name_or_path": lambda w: "xor",
+    "description": lambda w: "fa",
+    "purpose": lambda w: "weights",
+    "step": lambda w: 0,
+    "count": lambda w: 4,
+    "config": lambda w: {"seed": 0},
+    "schedule": lambda w: mf.schedules.cosine(3),
+    "milestones": lambda w: [1, 2],
+    "message": lambda w: "it is damaged",
+    "backend": lambda w: "numpy",
+    "backends": lambda w: ["numpy"],
+    "update": lambda w: 1,
+    "what": lambda w: "the loss",
+    "epoch": lambda w: 1,
+    "start": lambda w: 0.7,
+    "kind": lambda w: "layer",
+    "measured": lambda w: "test",
+    "score": lambda w: 1.0,
+    "seconds": lambda w: 1.0,
+    "settings": lambda w: {"optimizer.lr": 0.1},
+    "low": lambda w: 1.0,
+    "high": lambda w: 2.0,
+    "number": lambda w: 0,
+    "id": lambda w: "a1",
+    "title": lambda w: "a title",
+    "note": lambda w: "",
+    "place": lambda w: "the sweep",
+    "problems": lambda w: ["a problem"],
+    "facts": lambda w: {},
+    "findings": lambda w: [],
+    "trace": lambda w: w.trace(),
+    "replay": lambda w: stepping.Replay(w.experiment, w.data),
+    "published": lambda w: None,
+    "values": lambda w: [0.5, 0.7],
+    "output": lambda w: w.output,
+    "target": lambda w: w.target,
+    "rates": lambda w: [{"rule": "bp", "lr": 0.1, "mean": 0.5, "chosen": True}],
+    # By function
+    "cli.main.arguments": lambda w: ["rules", "--help"],
+    "data.is_file.name": lambda w: "digits",
+    "data.idx.read_idx.path": lambda w: w.file("mine.idx", lambda path: path.write_bytes(IDX)),
+    "data.idx.read_idx.shape": lambda w: (2,),
+    "data.arrays.from_npz.path": _npz,
+    "data.augment.make_augmentation.description": lambda w: "crop_flip",
+    "data.augment.Augmentation.size": lambda w: None,
+    "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
+    "schedules.make.description": lambda w: "cosine:epochs=3",
+    "schedules.step_decay.size": lambda w: 2,
+    "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
+    "checkpoints.load.path": World.checkpoint,
+    "checkpoints.read.path": World.checkpoint,
+    "checkpoints.newest.path": World.checkpoint,
+    "checkpoints.restore.checkpoint": lambda w: checkpoints.read(w.checkpoint()),
+    "checkpoints.load.trainer": World.trainer_as_asked,
+    "checkpoints.restore.trainer": World.trainer_as_asked,
+    "keeping.go_on.trainer": World.trainer_as_asked,
+    "data.base.Dataset.name": lambda w: "mine",
+    "data.base.Dataset.classes": lambda w: ("a", "b"),
+    "data.base.Dataset.hold_out.fraction": lambda w: 0.5,
+    "layers.base.Weighted.W.value": lambda w: np.ones((4, 3), "f4"),
+    "layers.base.Weighted.b.value": lambda w: np.ones(3, "f4"),
+    **{
+        f"layers.norm.BatchNorm.{name}.value": lambda w: np.ones(3, "f4")
+        for name in ("gamma", "beta", "running_mean", "running_var")
+    },
+    "checkpoints.Checkpoint.part.name": lambda w: "network",
+    "keeping.open_checkpoint.path": World.checkpoint,
+    "keeping.go_on.folder": lambda w: w.folder / "new",
+    "keeping.run_in.folder": lambda w: w.folder / "new",
+    "keeping.keep.folder": lambda w: w.folder / "new",
+    "keeping.finished.folder": World.run,
+    "keeping.kept_in.folder": World.run,
+    "keeping.kept_experiment.folder": World.run,
+    "runs.open_run.folder": World.run,
+    "runs.read_results.folder": World.run,
+    "runs.read_experiment.folder": World.run,
+    "figures.folders.of_run.folder": World.run,
+    "figures.memory.activation_memory.peaks": lambda w: {"bp": {8: 1000, 16: 2000}},
+    "figures.diagrams.broadcast.rule": lambda w: mf.rules.DFA(seed=0).attach(w.net),
+    "figures.style.look.i": lambda w: 0,
+    "logs.cut_back.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
+    "logs.cut_back.epochs": lambda w: [1],
+    "logs.made_by.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
+    "explorer.explore.train_updates": lambda w: 2,
+    "explorer.write.page": lambda w: "<html></html>",
+    "recipes.parse.text": lambda w: next(iter(recipes.shipped().values())).read_text(),
+    "recipes.read.name_or_path": lambda w: next(iter(recipes.shipped())),
+    "sweeps.parse.text": lambda w: '[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n',
+    "sweeps.read.path": lambda w: w.file(
+        "sweep.toml", lambda path: path.write_text('[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n')
+    ),
+    "streams.check_seed.seed": lambda w: 0,
+    "tables.sampling_error.examples": lambda w: 360,
+    "training.History.read_csv.path": lambda w: w.file("history.csv", training.History(w.result().history).save_csv),
+    "training.Trainer.load_state.state": lambda w: w.trainer().state(),
+    "weights.load.path": lambda w: w.file("w.safetensors", lambda path: weights.save(w.net, path)),
+    "weights.read.path": lambda w: w.file("w.safetensors", lambda path: weights.save(w.net, path)),
+    "weights.save.path": lambda w: w.folder / "new.safetensors",
+    "weights.save.names": lambda w: None,
+    "weights.load.names": lambda w: None,
+    "weights.to_torch.names": lambda w: None,
+    "weights.from_torch.names": lambda w: None,
+    "weights.from_torch.state": lambda w: weights.to_torch(w.net),
+    "weights.match.state": lambda w: weights.to_torch(w.net),
+    "models.dense.mlp.hidden": lambda w: (5,),
+    "network.Network.input_shape": lambda w: None,
+    "initialisers.find.init": lambda w: "he_normal",
+    "initialisers.Initialiser.family": lambda w: initialisers.gaussian,
+    "doctor.examine.backends": lambda w: [],
+    "doctor.examine.progress": lambda w: lambda: None,
+    "figures.matrices.kernels.W": lambda w: np.ones((2, 2, 3, 2), "f4"),
+    "runs.save.folder": lambda w: runs.new_folder(w.folder / "new"),
+    "runs.write_config.folder": lambda w: w.folder,
+    "data.download.name": lambda w: "mnist",
+    "data.check.name": lambda w: "mnist",
+    "stepping.Replay.go_on.rule": lambda w: "fa",
+    "stepping.Replay.under.rule": lambda w: "fa",
+    "stepping.Stepper.rule": lambda w: "fa",
+    "optim.Optimizer.load_state.state": lambda w: w.optimizer.state(),
+    "rules.base.Rule.load_state.state": lambda w: w.rule.state(),
+    "rules.sign_concordant.BRSF.load_state.state": lambda w: w.rule.state(),
+}  # fmt: skip
+# Who has a method, or an attribute, by the name of the class.
+OWNERS: dict[str, Give] = {
+    "Network": lambda w: w.net,
+    "Trainer": World.trainer,
+    "History": lambda w: training.History(w.result().history),
+    "Examples": lambda w: w.examples,
+    "Dataset": lambda w: w.data,
+    "Trace": World.trace,
+    "Moment": World.moment,
+    "Experiment": lambda w: w.experiment,
+    "Initialiser": lambda w: initialisers.find("he_normal"),
+    "Checkpoint": lambda w: checkpoints.read(w.checkpoint()),
+    "Replay": lambda w: stepping.Replay(w.experiment, w.data),
+    "Stepper": lambda w: stepping.Stepper(
+        stepping.Replay(w.experiment, w.data), "fa", stdin=io.StringIO(), stdout=io.StringIO()
+    ),
+    "Range": lambda w: sweeps.Range(1.0, 2.0),
+    "Report": lambda w: doctor.Report({}, []),
+    "Optimizer": lambda w: w.optimizer,
+    "Rule": lambda w: w.rule,
+    "Loss": lambda w: w.loss,
+    "Layer": lambda w: mf.Linear(4, 3),
+    "Weighted": lambda w: mf.Linear(4, 3),
+    "Augmentation": lambda w: mf.data.Augmentation(padding=1),
+    "SaveCheckpoints": lambda w: checkpoints.SaveCheckpoints(w.folder),
+    "WriteLogs": lambda w: logs.WriteLogs(w.folder),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One public callable.
+
+    Attributes:
+        name: ``module.function`` or ``module.Class.method``, without the package.
+        take: what gives it, bound to whoever has it.
+        parameters: of its signature, without ``self``.
+    """
+
+    name: str
+    take: Callable[[World], Callable[..., Any]]
+    parameters: dict[str, inspect.Parameter]
+
+
+def modules() -> Iterator[Any]:
+    """The modules without an underscore."""
+    yield mf
+    for found in pkgutil.walk_packages(mf.__path__, "minifa."):
+        if not any(part.startswith("_") for part in found.name.split(".")):
+            yield importlib.import_module(found.name)
+
+
+def targets() -> dict[str, Target]:
+    """Every public callable that takes something, by its name."""
+    found = [
+        one
+        for module in modules()
+        for name in module.__all__
+        if getattr(value := getattr(module, name), "__module__", None) == module.__name__ and callable(value)
+        for one in (_of_class(value) if inspect.isclass(value) else [_function(value)])
+    ]
+    found = [one for one in found if one.parameters and one.name not in REFUSING]
+    return {one.name: one for one in sorted(found, key=lambda one: one.name)}
+
+
+def _name(value: Any) -> str:
+    return f"{value.__module__.removeprefix('minifa').removeprefix('.') or 'minifa'}.{value.__qualname__}"
+
+
+def _function(function: Any) -> Target:
+    return Target(_name(function), lambda world: function, _parameters(function))
+
+
+def _of_class(cls: Any) -> Iterator[Target]:
+    made_by_hand = not is_dataclass(cls) or hasattr(cls, "__post_init__")
+    if made_by_hand and not inspect.isabstract(cls) and not issubclass(cls, (BaseException, list)):
+        yield Target(_name(cls), lambda world: cls, _parameters(cls))
+    for name, value in vars(cls).items():
+        if name.startswith(("_", *CALLED_BY_NAME)) or name in CONTRACT:
+            continue
+        if isinstance(value, property) and value.fset is not None:
+            yield _method(cls, name, functools.partial(_setter, name), value.fset)
+        elif inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod)):
+            yield _method(cls, name, operator.attrgetter(name), getattr(cls, name))
+
+
+def _setter(name: str, owner: Any) -> Callable[[Any], None]:
+    return lambda value: setattr(owner, name, value)
+
+
+def _method(cls: Any, name: str, bound: Callable[[Any], Any], function: Any) -> Target:
+    parameters = _parameters(function)
+    if not inspect.ismethod(function):
+        del parameters[next(iter(parameters))]  # self
+    return Target(f"{_name(cls)}.{name}", lambda world: bound(_owner(cls, world)), parameters)
+
+
+def _owner(cls: Any, world: World) -> Any:
+    if cls.__name__ in OWNERS:
+        return OWNERS[cls.__name__](world)
+    receiver = receiver_of(cls)
+    assert receiver is not None, f"say in OWNERS how a {cls.__name__} is made"
+    return receiver(world, Random(0))
+
+
+def _parameters(function: Any) -> dict[str, inspect.Parameter]:
+    return {
+        name: one for name, one in inspect.signature(function).parameters.items() if one.kind is not one.VAR_KEYWORD
+    }
+
+
+# Calls
+
+
+def given(target: Target, name: str) -> Give | None:
+    """What makes the value that a parameter should have; None: nothing is known."""
+    return GIVEN.get(f"{target.name}.{name}") or GIVEN.get(name)
+
+
+def needed(target: Target) -> list[str]:
+    """The parameters that have no default."""
+    several = inspect.Parameter.VAR_POSITIONAL
+    return [name for name, one in target.parameters.items() if one.default is one.empty and one.kind is not several]
+
+
+def unfit(target: Target, folder: Path) -> str | None:
+    """What is missing here, or wrong, for a callable to be called as it should be; None: nothing."""
+    missing = [name for name in needed(target) if given(target, name) is None]
+    if missing:
+        return f"{target.name} takes {', '.join(missing)}: give it in GIVEN"
+    answers = (SystemExit, mf.data.DataNotFound, mf.data.DownloadError)  # data of others need not be here
+    with _alone(folder):
+        return judge(Case("", lambda: _call(target, World(folder)), answers))
+
+
+def _call(target: Target, world: World, which: str | None = None, wrong: Any = None) -> Any:
+    """The callable with what it should have; one parameter with what is wrong."""
+    function = target.take(world)
+    values = {
+        name: make(world)
+        for name in target.parameters
+        if (name in needed(target) or name in QUICKER or f"{target.name}.{name}" in GIVEN)
+        and (make := given(target, name)) is not None
+    }
+    if which is not None:
+        values[which] = wrong
+    several = [name for name, one in target.parameters.items() if one.kind is one.VAR_POSITIONAL]
+    by_place = [values.pop(name) for name in several if name in values]
+    answer = function(*by_place, **values)
+    if hasattr(answer, "__enter__") and inspect.isgenerator(getattr(answer, "gen", None)):
+        with answer:
+            return answer
+    return list(itertools.islice(answer, 3)) if inspect.isgenerator(answer) else answer
+
+
+def must_refuse(target: Target, which: str, wrong: str) -> bool:
+    """Whether a parameter's annotation leaves no doubt that the value is of a wrong kind."""
+    parts = str(target.parameters[which].annotation).split(" | ")
+    if not all(part in (*FITTING, "None") for part in parts):
+        return False
+    return wrong not in itertools.chain(*(("None",) if part == "None" else FITTING[part] for part in parts))
+
+
+def sample(target: Target, which: str, count: int) -> list[str]:
+    """So many of the wrong values, spread evenly, from a place that the names decide."""
+    names = list(WRONG)
+    first = zlib.crc32(f"{target.name}.{which}".encode())
+    return [names[(first + i * len(names) // count) % len(names)] for i in range(min(count, len(names)))]
+
+
+def audit(target: Target, folder: Path, count: int = len(WRONG)) -> list[str]:
+    """What is wrong with a callable's answers to so many wrong values of each parameter, a line each and more."""
+    found = []
+    for which in target.parameters:
+        for number, wrong in enumerate(sample(target, which, count)):
+            place = folder / f"{which}-{number}"
+            place.mkdir(parents=True)
+            found += [f"{target.name}({which}={wrong}): {told}" for told in _judged(target, which, wrong, place)]
+    return found
+
+
+def _judged(target: Target, which: str, wrong: str, place: Path) -> list[str]:
+    def call() -> Any:
+        return _call(target, World(place), which, WRONG[wrong]())
+
+    def check(result: Any) -> None:
+        assert not must_refuse(target, which, wrong), "it was taken"
+
+    refusals = (TypeError, ValueError, OSError, RuntimeError, SystemExit)
+    before, files = installed(), [os.fstat(number)[:3] for number in (0, 1, 2)]
+    with _alone(place) as said:
+        told = [judge(Case(f"{which}={wrong}", call, refusals, check))]
+    told.append(f"printed {said.getvalue()!r}" if said.getvalue() else None)
+    if installed() != before:
+        backend._install(*before)
+        if target.name != "backend.use":
+            told.append("changed where arrays live")
+    assert [os.fstat(number)[:3] for number in (0, 1, 2)] == files, f"{target.name}({which}={wrong}) closed a stream"
+    return [one for one in told if one is not None]
+
+
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[io.StringIO]:
+    """In a folder of its own, with nothing to read, no network and no signals to send. Yields what was printed."""
+
+    def refuse(*given: Any, **options: Any) -> Any:
+        raise OSError("nothing goes out of this process while it is audited")
+
+    kept = os.getcwd(), sys.stdin, os.kill, socket.socket.connect, socket.getaddrinfo
+    os.chdir(place)
+    around = dict(os.environ)
+    os.environ.update(HOME=str(place), MINIFA_DATA=str(place))
+    sys.stdin, os.kill, socket.socket.connect, socket.getaddrinfo = io.StringIO(), refuse, refuse, refuse  # type: ignore
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            yield said
+    finally:
+        os.chdir(kept[0])
+        os.environ.clear()
+        os.environ.update(around)
+        sys.stdin, os.kill, socket.socket.connect, socket.getaddrinfo = kept[1:]  # type: ignore

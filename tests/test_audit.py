@@ -1,0 +1,103 @@
+"""Public means checked: whatever a public callable is given in the place of one argument, it works, or refuses it in a
+sentence of minifa's own (see `audit`). Three wrong values of each parameter here, all of them under ``-m fuzz``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+from pathlib import Path
+
+import pytest
+from audit import WRONG, Target, audit, modules, sample, targets, unfit
+
+from minifa import checkpoints, data, experiments, files, stepping
+
+TARGETS = targets()
+FEW = 3
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_few_wrong_values(name, tmp_path):
+    wrong = audit(TARGETS[name], tmp_path, FEW)
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_wrong_value(name, tmp_path):
+    wrong = audit(TARGETS[name], tmp_path)
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_public_can_be_called_as_it_should_be(name, tmp_path):
+    """Otherwise it would be refused for another reason than the value that is wrong."""
+    assert unfit(TARGETS[name], tmp_path) is None
+
+
+def test_every_module_says_what_is_public():
+    """One that is not for users lists nothing."""
+    assert [module.__name__ for module in modules() if not hasattr(module, "__all__")] == []
+    assert [f"{module.__name__}.{name}" for module in modules() for name in module.__all__ if name[0] == "_"] == []
+
+
+def test_what_is_public_was_looked_at():
+    assert {"network.Network", "data.load", "training.Trainer.fit", "layers.base.Weighted.W"} <= TARGETS.keys()
+    assert len(TARGETS) >= 220 and len(WRONG) >= 20
+
+
+def test_the_audit_finds_what_comes_from_the_depths_and_what_is_taken(tmp_path):
+    def careless(count: int = 3) -> int:
+        return len(range(count)) if count != 0.5 else 0
+
+    def loud(count: int = 3) -> None:
+        print(count)
+
+    for function, told in ((careless, "cannot be interpreted as an integer"), (loud, "printed")):
+        one = Target("mine", lambda world, function=function: function, dict(inspect.signature(function).parameters))
+        assert any(told in line for line in audit(one, tmp_path / told.split()[0]))
+
+
+def test_a_sample_is_always_the_same():
+    target = TARGETS["data.load"]
+    assert (
+        sample(target, "scale", FEW) == sample(target, "scale", FEW) and len(set(sample(target, "scale", FEW))) == FEW
+    )
+    assert sorted(sample(target, "scale", len(WRONG))) == sorted(WRONG)
+
+
+def test_numbers_that_would_switch_a_check_off_are_refused(tmp_path):
+    xor = data.load("xor")
+    with pytest.raises(TypeError, match="n_classes is a whole number, got nan"):
+        data.validate([[0.5], [1.5]], [0, 1], n_classes=float("nan"))
+    with pytest.raises(TypeError, match="every_steps is a whole number, got nan"):
+        checkpoints.SaveCheckpoints(tmp_path, every_steps=float("nan"))
+    with pytest.raises(ValueError, match="number of updates must be at least 0, got -1"):
+        stepping.Replay(experiments.Experiment(data="xor", model="tiny", lr=0.1), xor, updates=-1)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda number: files.append(number, "text"),
+        lambda number: files.write_whole(number, "text"),
+        files.read_bytes,
+        files.digest,
+    ],
+    ids=["append", "write_whole", "read_bytes", "digest"],
+)
+def test_the_number_of_an_open_file_is_no_path(use):
+    """Python's ``open`` takes one, and closes that file behind itself."""
+    reading, writing = os.pipe()
+    with pytest.raises(TypeError, match="a path must be text"):
+        use(writing)
+    os.close(reading)
+    os.close(writing)  # it was open still
+
+
+def test_the_reference_shows_what_is_public():
+    text = (Path(__file__).parents[1] / ".ci" / "reference.py").read_text(encoding="utf-8")
+    pages = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign)).value.func.value.value.split()
+    listed = {module.__name__.split(".")[1] for module in modules() if "." in module.__name__ and module.__all__}
+    assert listed - {"cli"} == set(pages)
