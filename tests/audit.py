@@ -63,6 +63,7 @@ CONTRACT = {
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
+OPTIONAL = ("torch", "biotorch", "distributed")  # imported by a module of their own, which lists nothing
 REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # whatever they are given
 
 WRONG: dict[str, Callable[[], Any]] = {
@@ -397,11 +398,15 @@ class Target:
 
 
 def modules() -> Iterator[Any]:
-    """The modules without an underscore."""
+    """The modules without an underscore, but for those of a package that is not installed here."""
     yield mf
     for found in pkgutil.walk_packages(mf.__path__, "minifa."):
         if not any(part.startswith("_") for part in found.name.split(".")):
-            yield importlib.import_module(found.name)
+            try:
+                yield importlib.import_module(found.name)
+            except ModuleNotFoundError as error:
+                if error.name not in OPTIONAL:
+                    raise
 
 
 def targets() -> dict[str, Target]:
