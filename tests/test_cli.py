@@ -333,7 +333,8 @@ def test_options_at_their_defaults_find_the_kept_rates():
         return options.make_experiment(parsed, "fa").rate()
 
     assert rate_of() == rate_of("--depth", "6") != rate_of("--depth", "2")
-    assert rate_of("--optimizer", "adam") == 1e-3  # its own default
+    assert rate_of("--optimizer", "adam") == 1e-2  # of its own grid
+    assert rate_of("--optimizer", "rmsprop") == 0.01  # its own default
 
 
 def test_training_options_reach_the_optimizer():
@@ -345,9 +346,9 @@ def test_training_options_reach_the_optimizer():
 
 
 def test_the_rate_that_is_told_is_the_rate_in_force(capsys):
-    """Adam is left at its own default, and says so."""
-    assert cli.main(["train", "--model", "mlp", "--optimizer", "adam", "--epochs", "1", "--out", "run"]) == 0
-    assert "rate 0.001 for bp: no grid was run" in capsys.readouterr().out
+    """RMSprop, for which no grid was run, is left at its own default, and says so."""
+    assert cli.main(["train", "--model", "mlp", "--optimizer", "rmsprop", "--epochs", "1", "--out", "run"]) == 0
+    assert "rate 0.01 for bp: no grid was run" in capsys.readouterr().out
 
 
 def test_a_copy_of_the_data_is_told_beside_every_number(monkeypatch, capsys):
