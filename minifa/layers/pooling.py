@@ -122,7 +122,7 @@ class MaxPool(Pool):
             if won_by is not None:
                 windows.fill_border(
                     padded, self.padding, xp.nan
-                )  # NaN equals nothing, so the border wins no tie, not even of -inf
+                )  # NaN equals nothing: it wins no tie, not even of -inf
                 _first_equal(best, places, won_by[rows])
                 if self.padding != (0, 0):  # an output of NaN equals nothing, so its index may lie in the border
                     last = windows.last_inside(padded, self.kernel, self.stride, self.padding, size)
