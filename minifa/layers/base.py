@@ -121,7 +121,7 @@ class Layer(KnownOptions):
     error_equation = "delta_below = delta * f'(x)"
     trainable: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()  # those that may be None
+    optional: tuple[str, ...] = ()  # the names above whose array may be None
     edits = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -304,7 +304,7 @@ class Weighted(Layer):
 
     @property
     def gradient_equation(self) -> str:
-        """What `learn` computes."""
+        """The equation of the gradients that `learn` computes."""
         return f"dW = {self.reads}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
 
     @property

@@ -120,9 +120,7 @@ class MaxPool(Pool):
             for place in places[1:]:
                 xp.maximum(best, place, out=best)
             if won_by is not None:
-                windows.fill_border(
-                    padded, self.padding, xp.nan
-                )  # NaN equals nothing: it wins no tie, not even of -inf
+                windows.fill_border(padded, self.padding, xp.nan)  # NaN equals nothing: no tie with it, even at -inf
                 _first_equal(best, places, won_by[rows])
                 if self.padding != (0, 0):  # an output of NaN equals nothing, so its index may lie in the border
                     last = windows.last_inside(padded, self.kernel, self.stride, self.padding, size)

@@ -44,8 +44,8 @@ class DFA(Rule):
             (0.94 against 0.86) and in LeNet on MNIST (0.946 against 0.944, one seed), each at its own best learning
             rate (``minifa tune --rules dfa:at=stage,dfa:at=activation``), and its F is smaller.
         family: "uniform" or "gaussian".
-        shared: each F is a slice of one matrix with the size of the largest layer (Launay et al. 2020), which saves
-            memory.
+        shared: each F is a slice of one matrix as large as the largest layer needs (Launay et al. 2020); only this one
+            matrix is stored.
         sd: standard deviation of F; None: Nokland's, 1 / sqrt(3 d).
         recompute: discard the activations of the forward pass and recompute them block by block: bitwise the same
             gradients, with memory for the activations of one block (`minifa.rules.mem_dfa`).

@@ -1,4 +1,4 @@
-"""Kolen-Pollack learning: the feedback receives the update of the weights, and weight decay makes both converge.
+"""Kolen-Pollack learning: the feedback receives the update of the weights, and decay removes their difference.
 
     dW = columns(x).T @ delta      dB = dW           both with the optimizer's weight decay, which shrinks W - B
     direct form                    dF = h.T @ e      h the taught layer's activity; same weight decay

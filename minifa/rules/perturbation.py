@@ -55,7 +55,7 @@ class Perturbation(Rule):
 
 
 class NodePerturbation(Perturbation):
-    """Node perturbation: noise on the outputs of weighted layers.
+    """Node perturbation: noise on the outputs of the weighted layers that learn.
 
     `attach` raises ValueError for a network with batch norm, where the noise of one example affects the loss of others.
 
