@@ -171,7 +171,7 @@ class DRTP(DFA):
     >>> net = mf.Network([mf.Linear(1, 3), mf.Tanh(), mf.Linear(3, 4)])
     >>> rule, x = mf.rules.DRTP().attach(net), mf.asarray([[1.0], [5.0]])
     >>> value = rule.gradients(net, x, [2, 0], mf.SoftmaxCrossEntropy())
-    >>> rule.signal().tolist()  # 1 / n at the target class
+    >>> rule.signal().tolist()  # 1 / n at the class
     [[0.0, 0.0, 0.5, 0.0], [0.5, 0.0, 0.0, 0.0]]
     """
 

@@ -124,7 +124,7 @@ class WeightPerturbation(Perturbation):
     >>> net = mf.Network([mf.Linear(1, 1, bias=False, init="zero")])
     >>> rule, one = mf.rules.WeightPerturbation(seed=0).attach(net), mf.asarray([[1.0]])
     >>> value = rule.gradients(net, one, one, mf.HalfSquaredError())
-    >>> net["linear1"].grads["W"].item() < 0  # backpropagation's gradient is -1
+    >>> net["linear1"].grads["W"].item() < 0  # backpropagation's is -1
     True
     """
 

@@ -118,7 +118,7 @@ class USF(SignConcordant):
     >>> net["linear2"].W = mf.asarray([[3.0], [-4.0]])
     >>> mf.rules.USF(scale=0.5).attach(net).B["linear2"].tolist()
     [[0.5], [-0.5]]
-    >>> B = mf.rules.USF().attach(net).B["linear2"]  # with W's norm, 5
+    >>> B = mf.rules.USF().attach(net).B["linear2"]  # of W's norm, 5
     >>> [round(b.item(), 4) for b in B]
     [3.5355, -3.5355]
     """
@@ -168,7 +168,7 @@ class FRSF(SignConcordant):
     >>> net = mf.Network([mf.Linear(1, 9), mf.Linear(9, 1)])
     >>> layer, rule = net["linear2"], mf.rules.FRSF(seed=0).attach(net)
     >>> B = rule.feedback(layer)
-    >>> layer.W = -10 * layer.W  # B's signs change, its magnitudes do not
+    >>> layer.W = -10 * layer.W  # B's signs follow, its magnitudes do not
     >>> bool((rule.feedback(layer) == -B).all())
     True
     """
