@@ -1,5 +1,4 @@
-"""Activation functions, each with its derivative beside it. They use their exact derivative under every learning
-rule."""
+"""Activation functions with their derivatives. The derivative is exact under every learning rule."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Activation(Layer):
-    """y = f(x), element by element. Subclasses write f into an array, and its derivative in terms of what was kept."""
+    """The base class of elementwise activations y = f(x). Subclasses implement `f` and `times_slope`."""
 
     @quietly
     def forward(self, x: Array, walk: Walk) -> Array:
@@ -38,13 +37,13 @@ class Activation(Layer):
         raise extensions.not_written(self, "f", "(self, y, x): f(x), written into y")
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
-        """Write delta * f'(x) into below; f' is read off the output y = f(x)."""
+        """Write delta * f'(x) into below; f' is computed from the output y = f(x)."""
         told = "(self, below, delta, y): delta * f'(x), written into below, with f' read off y = f(x)"
         raise extensions.not_written(self, "times_slope", told)
 
 
 class ReLU(Activation):
-    """f(x) = max(x, 0); f'(x) = 1 where x > 0, else 0 (at 0 too).
+    """f(x) = max(x, 0); f'(x) = 1 where x > 0, else 0 (also at x = 0).
 
     >>> relu = mf.ReLU()
     >>> relu.forward(mf.asarray([[-3.0, 0.0, 2.0]]), mf.Walk(training=True)).tolist()
@@ -58,7 +57,7 @@ class ReLU(Activation):
     error_equation = "delta_below = delta * (y > 0)"
 
     def f(self, y: Array, x: Array) -> None:
-        x.clip(0.0, math.inf, out=y)  # NumPy's maximum with a number takes three times as long
+        x.clip(0.0, math.inf, out=y)  # NumPy's maximum with a scalar takes three times as long
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         xp.multiply(delta, y > 0, out=below)
@@ -68,8 +67,8 @@ class LeakyReLU(Activation):
     """f(x) = x where x > 0, else a * x; f'(x) = 1 where x > 0, else a.
 
     Args:
-        negative_slope: a, above 0 (so that the sign of x can be read off the output).
-        name: overrides the name that the network would give.
+        negative_slope: the slope a for x <= 0; above 0, so that the output has the sign of x.
+        name: overrides the default name that the network assigns.
 
     Raises:
         ValueError: a is not above 0.
@@ -123,7 +122,7 @@ class Tanh(Activation):
 
 
 class Sigmoid(Activation):
-    """f(x) = 1 / (1 + exp(-x)), written so that it cannot overflow and keeps its digits far below 0; f' = f (1 - f).
+    """f(x) = 1 / (1 + exp(-x)), computed without overflow and accurate for large negative x; f' = f (1 - f).
 
     >>> mf.Sigmoid().forward(mf.asarray([[-1000.0, 0.0, 1000.0]]), mf.Walk()).tolist()
     [[0.0, 0.5, 1.0]]

@@ -1,8 +1,8 @@
-"""What every layer is, and the one loop that walks a chain of them forward and back.
+"""The base classes of all layers, and the forward and backward passes through a chain of layers.
 
-A layer knows its arithmetic and no learning rule. On the way back it is handed the rule and, if it has weights, asks it
-one question: what carries this error down through me? `Weighted` writes that down once, for linear layers and
-convolutions alike.
+A layer implements its arithmetic and is independent of the learning rule. In the backward pass it receives the rule;
+a layer with weights calls `Rule.carry` to obtain the error below it. `Weighted` implements this once for linear layers
+and convolutions.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ if TYPE_CHECKING:
     from ..rules.base import Rule
 
 Shape = tuple[int, ...]
-WHILE_DRAWN = 8  # bytes of a weight: it is drawn in float64
-SMALL = 1 << 28  # bytes: below, nobody asks whether they are free
+WHILE_DRAWN = 8  # bytes per weight while it is drawn, in float64
+SMALL = 1 << 28  # bytes: smaller weights are not checked against the free memory
 
 
 class Walk:
-    """One pass through the network: what it is for, and a place to listen.
+    """The settings of one forward pass, and a hook on the output of each layer.
 
     Args:
-        training: batch norm uses the batch's statistics, dropout drops, caches for a backward pass are kept.
-        step: the number of weight updates made so far; dropout's masks are drawn for it.
-        update_statistics: whether batch norm's running statistics move. Default: when training.
+        training: batch norm uses the batch's statistics, dropout is active, and layers cache what the
+            backward pass needs.
+        step: the number of weight updates so far; dropout's masks depend on it.
+        update_statistics: whether batch norm updates its running statistics. Default: the value of ``training``.
 
     Raises:
-        TypeError: an argument of another kind.
+        TypeError: an argument of the wrong type.
         ValueError: a step below 0.
 
-    To see activities, listen to them:
+    Subclass it to observe activities:
 
     >>> class Shapes(mf.Walk):
     ...     def after(self, layer, y):
@@ -64,12 +65,14 @@ class Walk:
         extensions.guard(cls, Walk, extensions.WALK_ANSWERS)
 
     def after(self, layer: Layer, y: Array) -> Array:
-        """Told every layer's output; what it returns goes on. Subclasses listen, add noise or keep activities."""
+        """Called with the output of each layer; the next layer receives the returned array.
+
+        Subclasses record activities or add noise."""
         return y
 
 
 def owned(name: str, doc: str = "") -> Any:
-    """An attribute that holds an array of the layer's own: what is assigned goes through `Layer.own`."""
+    """A property that holds an array of the layer; an assigned value is converted and copied by `Layer.own`."""
     kept = f"_{name}"
 
     def assign(layer: Layer, value: Any) -> None:
@@ -80,27 +83,28 @@ def owned(name: str, doc: str = "") -> Any:
 
 
 class Layer(KnownOptions):
-    """A step of the network. Subclasses write `forward`, `backward` and `infer`.
+    """The base class of layers. Subclasses implement `forward`, `backward` and `infer`.
 
-    The arrays that it names in `trainable` and `running` are its own: assigned, they are copied into its dtype, and
-    another shape is refused.
+    `trainable` and `running` name the arrays that belong to the layer: an assigned value is copied into the layer's
+    dtype, and a different shape raises ValueError.
 
     Args:
-        name: overrides the name that the network would give; a word without "." and "/".
+        name: overrides the default name that the network assigns; a non-empty str without "." and "/".
 
     Attributes:
-        name: stable path, given by the network (``conv1``, ``residual2.body.conv1``) or by ``name=``.
-        cache: what the backward pass needs of the last training forward pass; None before it.
-        grads: gradient of the mean loss by each parameter, under the rule used last; None until computed.
-        sends_down: whether anything upstream learns, so that an error must be carried further.
-        frozen: whether its parameters stay as they are (see `minifa.Network.freeze`).
-        edits: how often an array of it was assigned or loaded: a rule's B may be made of it.
+        name: stable path, assigned by the network (``conv1``, ``residual2.body.conv1``) or set by ``name=``.
+        cache: values of the last training forward pass that the backward pass needs; None before it.
+        grads: gradient of the mean loss with respect to each parameter, under the last rule used; None until computed.
+        sends_down: whether any layer below learns, so that the error must be carried further down.
+        frozen: whether its parameters are excluded from training (see `minifa.Network.freeze`).
+        edits: how many times one of its arrays was assigned or loaded; a rule may derive its B from these arrays.
         input_shape, output_shape: of one example; None until the network knows its input shape.
-        equation, error_equation: what `forward` and `backward` compute, in the layer's own symbols (`minifa.trace` puts
-            the numbers in).
+        equation, error_equation: what `forward` and `backward` compute, in the layer's own symbols (`minifa.trace`
+            inserts the numbers).
 
     Raises:
-        ValueError: a name that is no word; in use, inputs that the layer cannot take.
+        TypeError: a name that is not a str.
+        ValueError: an empty name or one with "." or "/"; in use, inputs that the layer does not accept.
 
     >>> class Double(mf.Layer):
     ...     kind = "double"
@@ -117,7 +121,7 @@ class Layer(KnownOptions):
     error_equation = "delta_below = delta * f'(x)"
     trainable: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()  # of these, what may be None
+    optional: tuple[str, ...] = ()  # the names above whose array may be None
     edits = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -139,33 +143,34 @@ class Layer(KnownOptions):
         self.sends_down = True
         self.frozen = False
         self.adopted = False  # by a network
-        self.looked: dict[Any, Shape] = {}  # what `minifa.extensions` knows of its answers
+        self.looked: dict[Any, Shape] = {}  # shapes of returned arrays that `minifa.extensions` has checked
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
 
     def forward(self, x: Array, walk: Walk) -> Array:
-        """Output for a batch x of shape (N, ...). Raises NotImplementedError where a class does not write it."""
+        """Compute the output for a batch x of shape (N, ...). Raises NotImplementedError if the class does not
+        implement it."""
         raise extensions.not_written(self, "forward", "(self, x, walk): the output for a batch x")
 
     def backward(self, delta: Array, rule: Rule) -> Array | None:
-        """Take dL/d(output), store the own gradients, return dL/d(input) as the rule carries it, or None. Raises
-        NotImplementedError where a class does not write it."""
+        """Take dL/d(output), store the parameter gradients, and return dL/d(input) as the rule carries it, or None.
+        Raises NotImplementedError if the class does not implement it."""
         told = "(self, delta, rule): dL/d(its input) from dL/d(its output); its own gradients go into self.grads"
         raise extensions.not_written(self, "backward", told)
 
     def infer(self, shape: Shape) -> Shape:
-        """Output shape of one example from its input shape. Raises ValueError where the layer cannot take it."""
+        """Output shape of one example from its input shape. Raises ValueError if the layer does not accept it."""
         return shape
 
     def initialise(self, seed: int) -> None:
-        """Draw the starting weights, keyed by the seed and the layer's name."""
+        """Draw the initial weights; the random stream is keyed by the seed and the layer's name."""
 
     def own(self, name: str, value: Any) -> Array | None:
-        """What is kept of a value that is assigned to an array of the layer: a copy of its own, in its dtype.
+        """Convert a value that is assigned to an array of the layer: a copy in the layer's dtype.
 
         Raises:
-            TypeError: what are no real numbers.
-            ValueError: another shape than it has; an array that the layer was made without.
+            TypeError: a value that is not made of real numbers.
+            ValueError: a shape that differs from the array's; an array that the layer was created without.
         """
         arrays = self._own_arrays()
         if value is None and (arrays.get(name) is None or name in self.optional):
@@ -183,45 +188,45 @@ class Layer(KnownOptions):
         return {name: getattr(self, f"_{name}", None) for name in (*self.trainable, *self.running)}
 
     def shape_of(self, name: str) -> Shape | None:
-        """The shape that an array of this name must have: that which it has; None before there is one."""
+        """The shape that the array of this name must have: its present shape; None before the array exists."""
         now = getattr(self, f"_{name}", None)
         return None if now is None else tuple(now.shape)
 
     def recast(self) -> None:
-        """Its arrays in the engine's dtype, which may have changed since the layer was made."""
+        """Convert the arrays to the engine's dtype, which may have changed since the layer was created."""
         for name, array in self._own_arrays().items():
             if array is not None:
                 setattr(self, f"_{name}", array.astype(backend.dtype(), copy=False))
 
     def children(self) -> Iterator[tuple[str, list[Layer]]]:
-        """(part, layers) of a container; nothing for an ordinary layer."""
+        """Iterate over the (part, layers) pairs of a container; empty for an ordinary layer."""
         return iter(())
 
     def parameters(self) -> dict[str, Array]:
-        """The trainable arrays by their short names."""
+        """The trainable arrays by their short names, without those that are None."""
         return {key: getattr(self, key) for key in self.trainable if getattr(self, key) is not None}
 
     def statistics(self) -> dict[str, Array]:
-        """Arrays that training moves without a gradient (batch norm's running mean and variance)."""
+        """The buffers: arrays that training updates without a gradient (batch norm's running mean and variance)."""
         return {key: getattr(self, key) for key in self.running}
 
     @property
     def learns(self) -> bool:
-        """Whether it has parameters that training moves."""
+        """Whether it has parameters that training updates."""
         return bool(self.trainable) and not self.frozen
 
     def symbols(self) -> dict[str, Any]:
-        """What else the equations mention, with its values in the last pass: numbers, or arrays on the backend."""
+        """The other symbols of the equations, with their values in the last pass: numbers, or arrays on the backend."""
         return {}
 
     def cached(self) -> Any:
-        """What the last training forward pass left. Raises RuntimeError if there was none."""
+        """The cache of the last training forward pass. Raises RuntimeError if there was none."""
         if self.cache is None:
             raise RuntimeError(f"{self} has nothing to go back from: call forward with a training walk first")
         return self.cache
 
     def check_error(self, delta: Array, shape: Shape) -> None:
-        """Raise TypeError or ValueError unless this is an error for an output of this shape, (N, ...)."""
+        """Raise TypeError or ValueError unless ``delta`` is an error for an output of this shape, (N, ...)."""
         require_like(delta, shape, self, "an error")
 
     def refuse(self, expected: str, shape: Shape) -> ValueError:
@@ -235,29 +240,30 @@ class Layer(KnownOptions):
 
 
 class Weighted(Layer):
-    """A layer whose output is ``columns(x) @ W + b``: linear, and a convolution, which is a linear layer on patches.
+    """A layer with the output ``columns(x) @ W + b``: a linear layer, or a convolution as a linear layer on patches.
 
-    Forward, learning and carrying are three matrix products; the last is the sentence that this project exists for:
+    The forward pass, the weight gradient and the error below are three matrix products. Learning rules differ in the
+    matrix B of the last one:
 
-        project    columns(x) @ W              forward
+        project    columns(x) @ W              forward pass
         correlate  columns(x).T @ delta        the gradient of W: presynaptic activity times error
         carry      uncolumns(delta @ B.T)      the error below; backpropagation takes B = W
 
-    `columns` is what one row of the product reads: the example itself, or one patch of it; `uncolumns` adds every row
-    back to where it was read from. W has shape (..., n_in, n_out); read as a matrix it is (fan_in, fan_out), and so is
+    A row of `columns` is the example itself or one patch of it; `uncolumns` is the adjoint and adds each row back to
+    the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, fan_out), and so is
     any B.
 
     Args:
         shape: of W.
-        bias: whether b is added; it starts at zero.
+        bias: whether b is added; it is initialised to zero.
         init: an initialiser or its name.
-        name: overrides the name that the network would give.
+        name: overrides the default name that the network assigns.
 
     Raises:
-        TypeError: a size that is no whole number.
-        ValueError: a size below 1, weights for which memory does not suffice, an unknown initialiser.
+        TypeError: a size that is not an int.
+        ValueError: a size below 1, weights that exceed the free memory, an unknown initialiser.
 
-    The same error, carried down by W and by a B:
+    The same error, carried down by W and by a different matrix B:
 
     >>> layer, x, delta = mf.Linear(2, 1), mf.asarray([[1.0, 1.0]]), mf.asarray([[3.0]])
     >>> layer.W, B = mf.asarray([[1.0], [2.0]]), mf.asarray([[10.0], [-10.0]])
@@ -268,7 +274,7 @@ class Weighted(Layer):
 
     trainable: tuple[str, ...] = ("W", "b")
     optional = ("b",)
-    reads = "columns(x)"  # one row of the matrix product, as equations call it
+    reads = "columns(x)"  # name of the matrix product's left operand in equations
     sends = "uncolumns({})"
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
@@ -293,12 +299,12 @@ class Weighted(Layer):
         return known[name] if name in known else super().shape_of(name)
 
     @property
-    def equation(self) -> str:  # type: ignore[override]  # it tells of a bias only where there is one
+    def equation(self) -> str:  # type: ignore[override]  # it depends on whether there is a bias
         return f"y = {self.reads} @ W" + (" + b" if self.has_bias else "")
 
     @property
     def gradient_equation(self) -> str:
-        """What `learn` computes."""
+        """The equation of the gradients that `learn` computes."""
         return f"dW = {self.reads}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
 
     @property
@@ -307,7 +313,7 @@ class Weighted(Layer):
 
     @property
     def fans(self) -> tuple[int, int]:
-        """(fan_in, fan_out), as initialisers use them: a convolution's fan_out counts its kernel positions."""
+        """(fan_in, fan_out) for initialisers; in a convolution, both count the kernel positions."""
         *kernel, n_in, n_out = self.weight_shape
         positions = 1
         for size in kernel:
@@ -321,15 +327,15 @@ class Weighted(Layer):
         self._b = xp.zeros(self.weight_shape[-1], self.dtype) if self.has_bias else None
         self.grads = dict.fromkeys(self.parameters())
 
-    # The three products. Linear writes them as they are; a convolution goes through its patches in chunks.
+    # The three products. Linear computes each at once; a convolution processes its patches in chunks.
 
     def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
         """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
         raise extensions.not_written(self, "project", "(self, x, matrix, bias): columns(x) @ matrix + bias")
 
     def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
-        """columns(x).T @ delta, summed over examples and positions, of W's shape when delta has W's fan_out; and with
-        it the sum of delta, which is the bias's gradient."""
+        """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient.
+        The product has W's shape if delta has W's fan_out."""
         told = "(self, x, delta): the pair columns(x).T @ delta, of W's shape, and delta summed, of b's"
         raise extensions.not_written(self, "correlate_and_sum", told)
 
@@ -338,7 +344,7 @@ class Weighted(Layer):
         raise extensions.not_written(self, "carry", "(self, delta, matrix): uncolumns(delta @ matrix.T)")
 
     def correlate(self, x: Array, delta: Array) -> Array:
-        """The first of `correlate_and_sum`."""
+        """The first result of `correlate_and_sum`."""
         return self.correlate_and_sum(x, delta)[0]
 
     def forward(self, x: Array, walk: Walk) -> Array:
@@ -355,8 +361,8 @@ class Weighted(Layer):
         return rule.carry(self, delta) if self.sends_down else None
 
     def learn(self, delta: Array) -> None:
-        """Store the gradients that this error and the presynaptic activity of the last forward pass give; a frozen
-        layer has none."""
+        """Compute the gradients from this error and the presynaptic activity of the last forward pass, and store them
+        in ``grads``; a frozen layer computes none."""
         if self.frozen:
             return
         self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
@@ -365,18 +371,18 @@ class Weighted(Layer):
 
 
 def as_matrix(array: Array) -> Array:
-    """(..., k) as (rows, k)."""
+    """Reshape (..., k) to (rows, k)."""
     return array.reshape(-1, array.shape[-1])
 
 
 @backend.quietly
 def new_parameter(host: Any) -> Array:
-    """A host array as a parameter on the backend, in the engine's dtype, in memory of its own."""
+    """Copy a host array to the backend as a parameter, in the engine's dtype."""
     return xp.array(host.astype(backend.dtype()))
 
 
 def example_shape(shape: Sequence[int], what: str) -> Shape:
-    """The shape of one example as a tuple, () where it is a single number. Raises TypeError for what is no shape,
+    """The shape of one example as a tuple, () for a single number. Raises TypeError for an object that is not a shape,
     ValueError for sizes below 1."""
     instance_of(shape, (list, tuple), f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
     return tuple(whole(size, f"every size in {what}") for size in shape)
@@ -387,7 +393,8 @@ def format_shape(shape: Sequence[int]) -> str:
 
 
 def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
-    """Tell every layer its shapes and return the last. A ValueError names the layer and where its input comes from."""
+    """Set the shapes of each layer and return the last output shape. A ValueError names the layer and the source of its
+    input."""
     for layer in layers:
         layer.input_shape = shape
         try:
@@ -399,7 +406,7 @@ def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
 
 
 def forward_chain(layers: Sequence[Layer], x: Array, walk: Walk) -> Array:
-    """Through the layers in order; the walk is told every output."""
+    """Forward pass through the layers in order; `Walk.after` is called with each output."""
     for layer in layers:
         y = layer.forward(x, walk)
         x = walk.after(layer, y)
@@ -407,7 +414,8 @@ def forward_chain(layers: Sequence[Layer], x: Array, walk: Walk) -> Array:
 
 
 def backward_chain(layers: Sequence[Layer], delta: Array | None, rule: Rule) -> Array | None:
-    """Back through the layers. The rule says what error each output receives; None means that nothing arrives there."""
+    """Backward pass through the layers in reverse order. `Rule.teach` gives the error at each output; None means that
+    no error arrives there."""
     for layer in reversed(layers):
         delta = rule.teach(layer, delta)
         if delta is not None:

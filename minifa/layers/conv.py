@@ -1,4 +1,4 @@
-"""Convolution: a linear layer on patches. Everything but the geometry is in `Weighted`."""
+"""Convolution as a linear layer on patches. `Weighted` implements everything except the geometry."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from . import windows
 from .base import Shape, Weighted, as_matrix, format_shape
 from .windows import Pair
 
-GATHER_UP_TO = 1.3  # times as many input as output positions: beyond, gathering multiplies too many zeros of the border
+GATHER_UP_TO = 1.3  # ratio of input to output positions; above it, gathering multiplies too many border zeros
 
 
 class Conv2d(Weighted):
-    """Slide a kernel over NHWC images: ``columns(x) @ W + b``, with W of shape (kH, kW, in_channels, out_channels).
+    """2D convolution over NHWC images: ``columns(x) @ W + b``, with W of shape (kH, kW, in_channels, out_channels).
 
     Args:
         in_channels, out_channels: channels per pixel.
-        kernel_size, stride, padding: one integer or (height, width). What the stride leaves over is not seen, as in
-            PyTorch.
-        bias: whether b is added; it starts at zero.
+        kernel_size, stride, padding: one int or (height, width). As in PyTorch, positions that the stride leaves over
+            are ignored.
+        bias: whether b is added; it is initialised to zero.
         init: an initialiser or its name.
-        name: overrides the name that the network would give.
+        name: overrides the default name that the network assigns.
 
     Raises:
-        ValueError: sizes below 1; in use, other channels than expected or a kernel larger than its padded input.
-        TypeError: sizes that are no integers.
+        ValueError: sizes below 1; in use, an unexpected number of channels or a kernel larger than the padded input.
+        TypeError: sizes that are not ints.
 
-    A convolution is a linear layer on patches, and these are its rows:
+    `columns` returns the patches as rows:
 
     >>> image = mf.asarray(np.arange(9.0).reshape(1, 3, 3, 1))  # 0 1 2 / 3 4 5 / 6 7 8
     >>> mf.Conv2d(1, 1, kernel_size=2).columns(image).tolist()
@@ -68,19 +68,20 @@ class Conv2d(Weighted):
         return (*size, self.weight_shape[3])
 
     def columns(self, x: Array) -> Array:
-        """Every patch of x as a row, (positions, fan_in)."""
+        """The patches of x as rows, (positions, fan_in)."""
         return windows.columns(x, self.kernel, self.stride, self.padding)
 
     def uncolumns(self, columns: Array, shape: Shape) -> Array:
-        """The adjoint of `columns`: add every row back where it was read from; shape is the batch's input shape."""
+        """The adjoint of `columns`: add each row back to the positions it was read from; shape is the batch's input
+        shape."""
         return windows.uncolumns(columns, shape, self.kernel, self.stride, self.padding)
 
     def positions(self, x_shape: Shape) -> Shape:
-        """Output positions (N, H, W) of a batch of this shape."""
+        """Output positions (N, H, W) of a batch with this input shape."""
         return (x_shape[0], *windows.output_size((x_shape[1], x_shape[2]), self.kernel, self.stride, self.padding))
 
     def bytes_each(self, x: Array) -> int:
-        """Working memory of one example's patches."""
+        """Bytes of working memory for the patches of one example."""
         _, oh, ow = self.positions(x.shape)
         return oh * ow * self.fans[0] * x.dtype.itemsize
 
@@ -111,9 +112,10 @@ class Conv2d(Weighted):
         return product.reshape(*self.weight_shape[:-1], -1), total
 
     def carry(self, delta: Array, matrix: Array) -> Array:
-        """The error below. With stride 1 the same sum is gathered instead of spread: a pixel receives a patch of delta
-        times the kernel turned by 180 degrees, which takes one copy where `uncolumns` makes kH * kW additions.
-        Where padding does not keep the map's size that would cost more products than it saves copies.
+        """The error below. With stride 1 it is gathered instead of scattered: each pixel receives a patch of delta
+        times the kernel rotated by 180 degrees. This takes one copy; `uncolumns` takes kH * kW additions. If the
+        padding does not keep the size of the map, scattering is used, because gathering would cost more in extra
+        products than it saves in copies.
         """
         x, width = self.cached(), matrix.shape[-1]
         matrix = matrix.reshape(*self.weight_shape[:3], width)

@@ -10,16 +10,16 @@ from .base import Shape, Weighted, format_shape
 
 
 class Linear(Weighted):
-    """y = x @ W + b, with W of shape (in_features, out_features): the transpose of PyTorch's.
+    """A fully connected layer, y = x @ W + b; W has shape (in_features, out_features), the transpose of PyTorch's.
 
     Args:
-        in_features, out_features: numbers per example.
-        bias: whether b is added; it starts at zero.
+        in_features, out_features: number of inputs and outputs per example.
+        bias: whether b is added; it is initialised to zero.
         init: an initialiser or its name ("he_normal", "xavier_uniform", "torch", ...).
-        name: overrides the name that the network would give.
+        name: overrides the default name that the network assigns.
 
     Raises:
-        ValueError: a size below 1, an unknown initialiser; in use, inputs of another size.
+        ValueError: a size below 1, an unknown initialiser; in use, inputs of a different size.
 
     >>> layer = mf.Linear(2, 3)
     >>> layer.W = mf.asarray([[1.0, 0.0, 2.0], [0.0, 1.0, 3.0]])

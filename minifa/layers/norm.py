@@ -1,14 +1,15 @@
-"""Batch normalisation (Ioffe & Szegedy 2015), over the batch and, for images, every position: one mean per feature
-or channel.
+"""Batch normalisation (Ioffe & Szegedy 2015), over the batch and, for images, over all positions: one mean and
+variance per feature or channel.
 
     xhat = (x - mean) / sqrt(var + eps)        y = gamma * xhat + beta
     dL/dgamma = sum(delta * xhat)              dL/dbeta = sum(delta)
     dL/dx = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))
 
-A frozen layer normalises with its running statistics, in training as in evaluation, and they stay: mean and var are
-then constants, and dL/dx = gamma / sqrt(var + eps) * delta.
+A frozen layer normalises with its running statistics in training and in evaluation and does not update them: mean and
+var are constants, and dL/dx = gamma / sqrt(var + eps) * delta.
 
-It uses this exact derivative under every learning rule. gamma multiplies the error and could be called a weight.
+The derivative is exact under every learning rule, although gamma multiplies the error and could be regarded as a
+weight.
 """
 
 from __future__ import annotations
@@ -38,22 +39,22 @@ from .base import Layer, Shape, Walk, as_matrix, owned
 if TYPE_CHECKING:
     from ..rules.base import Rule
 
-FAR = 16  # standard deviations from zero; nearer, the mean is right as it was added up, and stays it to the last bit
+FAR = 16  # standard deviations from zero; a mean nearer to zero is accurate and stays as computed, to the last bit
 
 
 class BatchNorm(Layer):
-    """Batch norm for inputs (N, features) and images (N, H, W, features), with PyTorch's meaning of every number.
+    """Batch normalisation of inputs (N, features) or images (N, H, W, features), with the parameters of PyTorch.
 
     Args:
-        features: numbers per example, or channels.
+        features: number of features per example, or of channels.
         eps: added to the variance.
-        momentum: running = (1 - momentum) * running + momentum * batch; the running variance is the unbiased one.
-        name: overrides the name that the network would give.
+        momentum: running = (1 - momentum) * running + momentum * batch; the running variance is unbiased.
+        name: overrides the default name that the network assigns.
 
     Raises:
-        TypeError: features that are no whole number.
-        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of other width, or
-            training on a single value per feature (a batch of one without positions), which has no variance.
+        TypeError: features that is not an int.
+        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of a different
+            width, or training on a single value per feature (a batch of one without positions), which has no variance.
 
     >>> layer = mf.BatchNorm(1, momentum=0.5)
     >>> y = layer.forward(mf.asarray([[10.0], [14.0]]), mf.Walk(training=True))
@@ -84,7 +85,7 @@ class BatchNorm(Layer):
         self.initialise(seed=0)
 
     @property
-    def error_equation(self) -> str:  # type: ignore[override]  # a frozen layer has another
+    def error_equation(self) -> str:  # type: ignore[override]  # it depends on whether the layer is frozen
         if self.frozen:
             return "delta_below = gamma / sqrt(var + eps) * delta"
         return (
@@ -156,7 +157,7 @@ class BatchNorm(Layer):
             return None
         below = xp.empty(x.shape, delta.dtype)
         scale = self.gamma * inverse
-        by_x = -scale * inverse * gamma_grad / n  # what x is multiplied by in the exact derivative
+        by_x = -scale * inverse * gamma_grad / n  # the factor of x in the exact derivative
         shift = -scale * beta_grad / n - mean * by_x
 
         def piece(rows: slice) -> None:
@@ -172,8 +173,7 @@ class BatchNorm(Layer):
         return {"mu": mean, "var": 1 / inverse**2 - self.eps, "eps": self.eps, "xhat": (x - mean) * inverse}
 
     def varies(self, batch: int) -> bool:
-        """Whether a batch of this size has the variance that training needs: more than one value per feature, unless
-        the layer is frozen."""
+        """Whether training is possible with this batch size: more than one value per feature, or a frozen layer."""
         positions = math.prod(self.output_shape[:-1]) if self.output_shape else 1
         return self.frozen or batch * positions > 1
 
@@ -191,18 +191,18 @@ def _combine(out: Array, x: Array, delta: Array, by_x: Array, by_delta: Array, s
 
 
 def _minus(x: Array, mean: Array) -> Array:
-    """x - mean, for every row of x."""
+    """x - mean for each row of x."""
     out = xp.empty(x.shape, x.dtype)
     by_rows(lambda out, x, mean: xp.subtract(x, mean, out=out), (out, x), (mean,))
     return out
 
 
 def _moments(x: Array) -> tuple[Array, Array]:
-    """Mean and (biased) variance of every column, from one pass over memory.
+    """Mean and biased variance of each column, in one pass over memory.
 
-    Each piece gives its own mean and sum of squares about it; two are joined as in Chan, Golub & LeVeque 1983, which
-    loses nothing to cancellation. The mean of what is far from zero has lost digits in its sum, which count in standard
-    deviations: what is left about it puts them right.
+    Each chunk yields its mean and the sum of squares about it; two chunks are merged as in Chan, Golub & LeVeque 1983,
+    which avoids cancellation. If the mean is many standard deviations from zero, rounding in its sum is large compared
+    with the standard deviation; the mean of the centred values corrects it.
     """
 
     def piece(rows: slice) -> tuple[int, Array, Array]:
@@ -224,7 +224,7 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
 
 def _sums(x: Array, mean: Array, delta: Array) -> Array:
-    """Over rows: sum(delta) and sum(delta * (x - mean)), as the two rows of a matrix."""
+    """sum(delta) and sum(delta * (x - mean)) over the rows, as the two rows of a matrix."""
 
     def piece(rows: slice) -> Array:
         part = delta[rows]

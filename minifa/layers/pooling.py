@@ -1,6 +1,7 @@
-"""Pooling: the largest or the mean of each window, windows as in a convolution. Exact derivative under every rule.
+"""Max and average pooling over windows as in a convolution. The derivative is exact under every learning rule.
 
-Each fast form goes through the places of the window one after the other; its plain twin goes through the positions.
+The fast implementations loop over the elements of the window; the reference implementations (``*_plain``) loop over the
+positions.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
     from ..rules.base import Rule
 
 
-IN_A_ROW = 16  # numbers that are added one after the other
+IN_A_ROW = 16  # length of a sequential sum; longer sums are split to limit rounding errors
 
 
 class Pool(Layer):
-    """What the two pooling layers share: window, stride and padding, and the cutting of the batch into chunks.
+    """The base class of `MaxPool` and `AvgPool`: window, stride, padding and the scatter of the error.
 
     Args:
-        kernel_size: window, one integer or (height, width).
-        stride: default the window's size, so that windows touch; smaller ones overlap.
-        padding: border that belongs to windows; at most half the window, as in PyTorch.
-        name: overrides the name that the network would give.
+        kernel_size: size of the window, one int or (height, width).
+        stride: default: the window's size, so that windows are adjacent; with a smaller stride they overlap.
+        padding: width of the border around the image; at most half the window, as in PyTorch.
+        name: overrides the default name that the network assigns.
 
     Raises:
-        ValueError: impossible sizes; in use, a window larger than its padded input or an input that is no image.
+        TypeError: sizes that are not ints.
+        ValueError: sizes out of range; in use, a window larger than its padded input or an input that is not an image.
     """
 
     def __init__(
@@ -65,16 +67,16 @@ class Pool(Layer):
         return xp.empty((len(x), *self.infer(x.shape[1:])), x.dtype)
 
     def spread(self, below: Array, size: Pair, share: Callable[[int, Array | None], Array]) -> None:
-        """Give each place of every window its share of the window's error, into ``below`` (n, H, W, C).
+        """Scatter the error of each window to its elements and sum it in ``below`` (n, H, W, C).
 
-        ``share(k, out)`` is what the k-th place of the window receives, (n, OH, OW, C), written into ``out`` if given.
+        ``share(k, out)`` returns the error of the k-th window element, (n, OH, OW, C), written into ``out`` if given.
         """
         n, height, width, channels = below.shape
         if self.padding == (0, 0) and all(s >= k for s, k in zip(self.stride, self.kernel, strict=True)):
             if self.stride != self.kernel or (size[0] * self.kernel[0], size[1] * self.kernel[1]) != (height, width):
-                below[...] = 0  # what no window saw
+                below[...] = 0  # pixels outside all windows
             for k, place in enumerate(windows.taps(below, self.kernel, self.stride, size)):
-                share(k, place)  # windows do not overlap: nothing to add up
+                share(k, place)  # windows do not overlap, so there is nothing to sum
             return
         p, q = self.padding
         padded = xp.zeros((n, height + 2 * p, width + 2 * q, channels), below.dtype)
@@ -84,9 +86,9 @@ class Pool(Layer):
 
 
 class MaxPool(Pool):
-    """The largest of each window; the error goes to the place that won, the first one in a tie.
+    """The maximum of each window; the error goes to the maximum, in a tie to the first one.
 
-    Where a window holds NaN, NaN comes out, and the error goes to its last place (in PyTorch to its last NaN).
+    If a window contains NaN, its output is NaN and the error goes to its last element (in PyTorch to its last NaN).
 
     Args:
         kernel_size, stride, padding, name: as for `minifa.layers.pooling.Pool`.
@@ -118,9 +120,9 @@ class MaxPool(Pool):
             for place in places[1:]:
                 xp.maximum(best, place, out=best)
             if won_by is not None:
-                windows.fill_border(padded, self.padding, xp.nan)  # equal to nothing: it wins no tie, not even of -inf
+                windows.fill_border(padded, self.padding, xp.nan)  # NaN equals nothing: no tie with it, even at -inf
                 _first_equal(best, places, won_by[rows])
-                if self.padding != (0, 0):  # where NaN came out, equal to nothing either, the border has been counted
+                if self.padding != (0, 0):  # an output of NaN equals nothing, so its index may lie in the border
                     last = windows.last_inside(padded, self.kernel, self.stride, self.padding, size)
                     xp.minimum(won_by[rows], last.astype(won_by.dtype), out=won_by[rows])
 
@@ -142,7 +144,7 @@ class MaxPool(Pool):
 
 
 def _first_equal(best: Array, places: list[Array], index: Array) -> None:
-    """Write into ``index`` the number of the first place that equals the best: how many in a row missed before it."""
+    """Write into ``index`` the first place equal to ``best``: the number of unequal places before it."""
     missed = places[0] != best
     index[...] = missed
     for place in places[1:-1]:
@@ -151,7 +153,7 @@ def _first_equal(best: Array, places: list[Array], index: Array) -> None:
 
 
 class AvgPool(Pool):
-    """The mean of each window; padded zeros count, as in PyTorch's default.
+    """The mean of each window; padded zeros are included, as by default in PyTorch.
 
     Args:
         kernel_size, stride, padding, name: as for `minifa.layers.pooling.Pool`.
@@ -223,7 +225,7 @@ class GlobalAvgPool(Layer):
 
 
 def _add_up(total: Array, places: list[Array]) -> None:
-    """Write the sum of the places into ``total``: of many, as two halves, so that rounding errors do not add up."""
+    """Write the sum of the places into ``total``, pairwise for many places, to limit rounding errors."""
     if len(places) > IN_A_ROW:
         half, rest = len(places) // 2, xp.empty_like(total)
         _add_up(total, places[:half])
@@ -236,8 +238,9 @@ def _add_up(total: Array, places: list[Array]) -> None:
 
 
 def _sum_positions(maps: Array) -> Array:
-    """(n, positions, channels) to (n, channels). Maps above 8 x 8 are added in blocks, and those pairwise, as NumPy
-    does along the last axis: one after the other, the 50,000 float32 of a large map lose two digits."""
+    """Sum (n, positions, channels) to (n, channels). Maps above 8 x 8 are summed in blocks and the blocks pairwise, as
+    NumPy does along the last axis: a sequential float32 sum over the 50,000 positions of a large map loses two digits.
+    """
     n, positions, channels = maps.shape
     if positions <= 64:
         return maps.sum(axis=1)
@@ -247,8 +250,8 @@ def _sum_positions(maps: Array) -> Array:
 
 
 def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: float, summary: str) -> Array:
-    """Pooling as its definition reads: ``summary`` ("max" or "mean") of each window of each image; ``border`` fills
-    the padding."""
+    """Reference implementation of pooling: ``summary`` ("max" or "mean") of each window; ``border`` fills the
+    padding."""
     n, height, width, channels = x.shape
     oh, ow = windows.output_size((height, width), kernel, stride, padding)
     padded = windows.pad(x, padding, border)
@@ -262,8 +265,7 @@ def pool_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair, border: floa
 
 
 def unpool_max_plain(x: Array, delta: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """The error below a max-pool, one window at a time: it goes to the first place that holds the window's largest
-    value."""
+    """Reference implementation of the error below `MaxPool`: the error of each window goes to its first maximum."""
     below = xp.zeros(x.shape, delta.dtype)
     for image in range(len(x)):
         for i in range(delta.shape[1]):

@@ -1,5 +1,5 @@
-"""A residual block (He et al. 2016): y = body(x) + shortcut(x). The error goes down both branches and is added where
-they part."""
+"""A residual block (He et al. 2016): y = body(x) + shortcut(x). The error is carried down both branches, and the two
+results are added at the input of the block."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 
 class Residual(Layer):
-    """body(x) + shortcut(x); an empty shortcut is the identity. Blocks nest to any depth.
+    """A residual block, body(x) + shortcut(x); an empty shortcut is the identity. Blocks can be nested to any depth.
 
     Args:
-        body, shortcut: layers in order; both branches must end in the same shape.
-        name: overrides the name that the network would give.
+        body, shortcut: lists of layers in forward order; both branches must end in the same shape.
+        name: overrides the default name that the network assigns.
 
     Raises:
+        TypeError: a branch that is not a list or tuple of layers.
         ValueError: an empty body; in use, branches that end in different shapes.
 
-    A body of zeros leaves the shortcut:
+    With zero weights in the body, the output is that of the shortcut:
 
     >>> block = mf.Residual([mf.Linear(2, 2, init="zero"), mf.ReLU()])
     >>> block.forward(mf.asarray([[3.0, -4.0]]), mf.Walk()).tolist()

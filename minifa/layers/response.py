@@ -1,10 +1,10 @@
-"""Local response normalisation (Krizhevsky, Sutskever & Hinton 2012, section 3.3): each number is made smaller by its
-neighbours in the other channels of the same pixel.
+"""Local response normalisation (Krizhevsky, Sutskever & Hinton 2012, section 3.3): each value is divided by a
+function of the neighbouring channels at the same pixel.
 
-    s_i = k + alpha / size * sum of x_j^2 over the channels j next to i         y_i = x_i / s_i^beta
+    s_i = k + alpha / size * sum of x_j^2 over the neighbouring channels j of i       y_i = x_i / s_i^beta
     dL/dx_j = delta_j / s_j^beta - 2 alpha beta / size * x_j * sum of delta_i x_i / s_i^(beta + 1)
 
-The second sum is over the channels i that have j among their neighbours. Exact derivative under every rule.
+The second sum is over the channels i that have j among their neighbours. The derivative is exact under every rule.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class LocalResponseNorm(Layer):
-    """Local response normalisation over channels, with PyTorch's meaning of every number; for vectors, over features.
+    """Local response normalisation over channels (for vectors, over features), with the parameters of PyTorch.
 
     Args:
-        size: channels that are summed: the channel itself, size // 2 before it and (size - 1) // 2 behind it, as far
-            as there are any.
-        alpha: how much they count, divided by size. (TensorFlow's alpha is this alpha / size, its depth_radius
+        size: number of channels in the sum: the channel itself, size // 2 before it and (size - 1) // 2 after it,
+            truncated at the first and last channel.
+        alpha: factor of the sum, divided by size. (TensorFlow's alpha is this alpha / size, its depth_radius
             (size - 1) / 2.)
-        beta: the power.
+        beta: the exponent.
         k: added to the sum.
-        name: overrides the name that the network would give.
+        name: overrides the default name that the network assigns.
 
     Raises:
-        TypeError: a size that is no whole number.
+        TypeError: a size that is not an int.
         ValueError: size below 1, alpha or beta below 0, or k not above 0.
 
     >>> layer = mf.LocalResponseNorm(size=3, alpha=3.0, beta=0.5, k=1.0)
@@ -100,7 +100,7 @@ class LocalResponseNorm(Layer):
 
 
 def neighbours(x: Array, before: int, behind: int) -> Array:
-    """For every channel the sum over itself, ``before`` channels before it and ``behind`` channels behind it.
+    """For each channel, the sum over itself, ``before`` channels before it and ``behind`` channels after it.
 
     >>> mf.layers.response.neighbours(mf.asarray([[1.0, 10.0, 100.0]]), before=1, behind=0).tolist()
     [[1.0, 11.0, 110.0]]
@@ -115,7 +115,7 @@ def neighbours(x: Array, before: int, behind: int) -> Array:
 
 
 def response_plain(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
-    """The layer as its definition reads, channel by channel."""
+    """Reference implementation of the forward pass, channel by channel."""
     y = xp.zeros(x.shape, x.dtype)
     for i in range(x.shape[-1]):
         near = x[..., max(0, i - size // 2) : i + (size - 1) // 2 + 1]

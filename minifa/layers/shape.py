@@ -1,4 +1,4 @@
-"""Layers that only rearrange, pad or drop: Flatten, PadChannels and Dropout."""
+"""Layers that reshape, pad or drop activities: Flatten, PadChannels and Dropout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Flatten(Layer):
-    """Each example as one row: (N, H, W, C) to (N, H W C), channels fastest.
+    """Flatten each example to one row: (N, H, W, C) to (N, H W C), channels fastest.
 
     >>> images = mf.asarray(np.zeros((5, 4, 4, 3)))
     >>> mf.Flatten().forward(images, mf.Walk()).shape
@@ -43,16 +43,16 @@ class Flatten(Layer):
 
 
 class PadChannels(Layer):
-    """Channels of zeros behind those there are: (N, H, W, C) to (N, H, W, channels). The shortcut of He et al. 2016
-    where a block widens, without a parameter.
+    """Append channels of zeros: (N, H, W, C) to (N, H, W, channels). The parameter-free shortcut of He et al. 2016 for
+    blocks that increase the number of channels.
 
     Args:
-        channels: how many there are afterwards.
-        name: overrides the name that the network would give.
+        channels: number of output channels.
+        name: overrides the default name that the network assigns.
 
     Raises:
-        TypeError: channels that are no whole number.
-        ValueError: fewer than one channel; in use, an input with more of them or one that is no image.
+        TypeError: channels that is not an int.
+        ValueError: fewer than one channel; in use, an input with more channels or one that is not an image.
 
     >>> pixel = mf.asarray([[[[5.0, 7.0]]]])  # one image of one pixel, two channels
     >>> mf.PadChannels(3).forward(pixel, mf.Walk()).tolist()
@@ -86,14 +86,14 @@ class PadChannels(Layer):
 
 
 class Dropout(Layer):
-    """Inverted dropout (Srivastava et al. 2014): in training each number is zeroed with probability p, the others
-    divided by 1 - p.
+    """Inverted dropout (Srivastava et al. 2014): in training each value is zeroed with probability p, and the
+    others are divided by 1 - p.
 
-    The mask is drawn on the host for (seed, layer, step): a second pass of the same step meets the same mask.
+    The mask is drawn on the host and depends on (seed, layer, step): a second pass of the same step has the same mask.
 
     Args:
-        p: probability of dropping, from 0 up to but not 1.
-        name: overrides the name that the network would give.
+        p: probability of dropping, in [0, 1).
+        name: overrides the default name that the network assigns.
 
     Raises:
         ValueError: p outside its range.

@@ -1,6 +1,7 @@
-"""Sliding windows over images: the patches that make a convolution a matrix product, and their adjoint.
+"""Sliding windows over images: im2col, which turns a convolution into a matrix product, and its adjoint col2im.
 
-Images are NHWC. Each fast function has a plain twin, written in loops, to be read first; the tests hold them equal.
+Images are NHWC. Each fast function has a readable reference implementation in loops (``*_plain``); the tests check that
+both are equal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Pair = tuple[int, int]
 
 
 def pair(value: int | Pair, what: str, least: int) -> Pair:
-    """(height, width) of a size given as one number or two. Raises ValueError below ``least``, TypeError for
+    """Expand a size, one int or a pair, to (height, width). Raises ValueError below ``least``, TypeError for
     non-integers."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     try:
@@ -28,10 +29,10 @@ def pair(value: int | Pair, what: str, least: int) -> Pair:
     return found
 
 
-@functools.lru_cache(maxsize=1024)  # it is asked for at every chunk
+@functools.lru_cache(maxsize=1024)  # it is called for every chunk
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """Positions of the window: floor((size + 2 padding - kernel) / stride) + 1; what the stride leaves over is not
-    seen.
+    """Number of window positions: floor((size + 2 padding - kernel) / stride) + 1; positions that the stride leaves
+    over are ignored.
 
     >>> mf.layers.windows.output_size((28, 28), kernel=(3, 3), stride=(2, 2), padding=(1, 1))
     (14, 14)
@@ -41,7 +42,7 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
 
 
 def pad(x: Array, padding: Pair, value: float = 0.0) -> Array:
-    """A border of ``value`` around each image."""
+    """Pad each image with a border of ``value``."""
     p, q = padding
     if p == q == 0:
         return x
@@ -53,7 +54,7 @@ def pad(x: Array, padding: Pair, value: float = 0.0) -> Array:
 
 
 def fill_border(padded: Array, padding: Pair, value: float) -> None:
-    """Write another value into the border that `pad` made."""
+    """Overwrite the border that `pad` added."""
     p, q = padding
     if p:
         padded[:, :p] = padded[:, -p:] = value
@@ -62,7 +63,7 @@ def fill_border(padded: Array, padding: Pair, value: float) -> None:
 
 
 def last_inside(padded: Array, kernel: Pair, stride: Pair, padding: Pair, size: Pair) -> Array:
-    """For every position the number of the window's last place that is no border, (OH, OW, 1)."""
+    """For each position, the index of the last window element that is not in the border, (OH, OW, 1)."""
     rows, columns = (
         xp.minimum(k - 1, length - p - 1 - s * xp.arange(n))
         for length, k, s, p, n in zip(padded.shape[1:3], kernel, stride, padding, size, strict=True)
@@ -71,15 +72,15 @@ def last_inside(padded: Array, kernel: Pair, stride: Pair, padding: Pair, size: 
 
 
 def taps(padded: Array, kernel: Pair, stride: Pair, size: Pair) -> list[Array]:
-    """One view (N, OH, OW, C) for each place in the window, row by row: what that place sees at every position."""
+    """One view (N, OH, OW, C) per window element, in row-major order: its values at all positions."""
     (oh, ow), (sh, sw) = size, stride
     return [padded[:, i : i + sh * oh : sh, j : j + sw * ow : sw] for i in range(kernel[0]) for j in range(kernel[1])]
 
 
 def columns(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """im2col: every patch as one row. (N, H, W, C) to ``(N*OH*OW, kH*kW*C)``.
+    """im2col: each patch becomes one row, (N, H, W, C) to ``(N*OH*OW, kH*kW*C)``.
 
-    The patches are a view on the padded images (a window over a window); one copy lines them up.
+    The patches are a strided view of the padded images; one copy makes them contiguous.
     """
     n, height, width, channels = x.shape
     oh, ow = output_size((height, width), kernel, stride, padding)
@@ -88,12 +89,12 @@ def columns(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     padded = xp.ascontiguousarray(pad(x, padding))
     s_n, s_h, s_w, _ = padded.strides
     starts = (n, oh, ow, kernel[0]), (s_n, s_h * stride[0], s_w * stride[1], s_h)
-    run = kernel[1] * channels  # a window's row is one run of memory, because channels come last
+    run = kernel[1] * channels  # a row of a window is contiguous in memory, because channels come last
     return gather_runs(padded, *starts, run).reshape(n * oh * ow, -1)
 
 
 def uncolumns(rows: Array, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """col2im, the adjoint of `columns`: add each patch back to where it was read. Returns ``shape`` = (N, H, W, C)."""
+    """col2im, the adjoint of `columns`: add each patch back to its pixels. Returns ``shape`` = (N, H, W, C)."""
     n, height, width, channels = shape
     if kernel == stride == (1, 1) and padding == (0, 0):
         return rows.reshape(shape)
@@ -107,7 +108,7 @@ def uncolumns(rows: Array, shape: tuple[int, ...], kernel: Pair, stride: Pair, p
 
 
 def columns_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """`columns` as its definition reads: for every image and every position, cut out the window."""
+    """Reference implementation of `columns`: for each image and position, copy the window."""
     n, height, width, channels = x.shape
     oh, ow = output_size((height, width), kernel, stride, padding)
     padded = pad(x, padding)
@@ -122,7 +123,7 @@ def columns_plain(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
 
 
 def uncolumns_plain(rows: Array, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """`uncolumns` as its definition reads: for every image and every position, add the window back."""
+    """Reference implementation of `uncolumns`: for each image and position, add the window back."""
     n, height, width, channels = shape
     oh, ow = output_size((height, width), kernel, stride, padding)
     (p, q) = padding

@@ -1,4 +1,4 @@
-"""Learning rules, one file each. To add one: write its file, and add its line to `RULES`."""
+"""Learning rules, by file. To add a rule, add a module and an entry in `RULES`."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ keep_table("rule", RULES)
 
 
 def make(description: str, seed: int = 0) -> Rule:
-    """A rule from its name and options, as written on the command line: ``"fa"``, ``"usf:scale=init"``,
+    """Make a rule from its name and options, as on the command line: ``"fa"``, ``"usf:scale=init"``,
     ``"fa:conv=dense,sparsity=0.5"``.
 
     Args:
-        description: a name of `RULES`; after a colon options ``key=value``, separated by commas.
+        description: a name in `RULES`; after a colon, options ``key=value`` separated by commas.
         seed: as for the rule.
 
     Raises:
-        ValueError: an unknown rule or option (with the nearest known ones), or a value that the rule refuses.
+        ValueError: an unknown rule or option (with the nearest known ones), or an invalid value.
 
     >>> mf.rules.make("usf:scale=init", seed=3)
     <USF 'usf' seed=3>

@@ -1,15 +1,15 @@
-"""Feedback that learns by a local penalty on itself: sums of five primitives, each one function headed by its formula.
+"""Feedback that minimises a local penalty: a sum of primitives. Each of the five is a function headed by its formula.
 
     dB = -rate * (sum of coefficient * gradient of a primitive by B)
 
-    symmetric_alignment      decay + self            weight transport as a penalty: a control
+    symmetric_alignment      decay + self            weight transport as a penalty (control)
     activation_alignment     sparse + amp            local
     information_alignment    amp + null + decay      local
 
 Kunin et al. 2020, "Two routes to scalable credit assignment without weight symmetry", their primitives and default
-coefficients. In minifa's convention y = x @ W + b; gradients for B only, everything else held; n counts examples,
-positions of a convolution are summed. For a convolution x stands for columns(x), and what comes back to the input is
-uncolumns(y @ B.T), seen through columns again.
+coefficients. In minifa's convention y = x @ W + b; gradients with respect to B only, everything else constant; n is the
+number of examples, and positions of a convolution are summed. For a convolution, x stands for columns(x), and y @ B.T
+for columns(uncolumns(y @ B.T)).
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ def null(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
 
 
 class LocalAlignment(Rule):
-    """What the three rules share: B starts at random and follows its primitives after every weight update.
+    """The base class of the three rules: B is drawn at random and takes a gradient step after each weight update.
 
     Args:
-        seed: keys B's start.
-        rate: step of B's own gradient descent, above 0. With ten times the default, training diverges in some seeds or
-            all (``minifa compare --rules activation_alignment:rate=1,information_alignment:rate=0.1 --lr 0.001``, three
-            seeds), but for the symmetric rule, where 2e-3 * rate is simply how far B goes towards W.
+        seed: keys the random stream of the initial B.
+        rate: learning rate of B's gradient descent, above 0. With ten times the default, training diverges in some or
+            all seeds (``minifa compare --rules activation_alignment:rate=1,information_alignment:rate=0.1 --lr 0.001``,
+            three seeds), except for the symmetric rule, where B moves by the fraction 2e-3 * rate towards W.
 
     Raises:
-        TypeError: a rate that is no number.
+        TypeError: a rate that is not a number.
         ValueError: a rate that is not above 0.
 
-    Three ways from B = 0, at a synapse with W = 4, x = 1 and y = 4; the last ends at x y / (y^2 + 1):
+    The three rules from B = 0, with W = 4, x = 1 and y = 4; the last converges to x y / (y^2 + 1):
 
     >>> net = mf.Network([mf.Linear(1, 1)], input_error=True)
     >>> net["linear1"].W = mf.asarray([[4.0]])
@@ -113,7 +113,7 @@ class LocalAlignment(Rule):
 
 
 class SymmetricAlignment(LocalAlignment):
-    """decay + self: B is drawn to W itself."""
+    """decay + self: B converges to W."""
 
     name = "symmetric_alignment"
     title = "symmetric alignment"
@@ -124,7 +124,7 @@ class SymmetricAlignment(LocalAlignment):
 
 
 class ActivationAlignment(LocalAlignment):
-    """sparse + amp: B answers activity as W does."""
+    """sparse + amp: B is trained to map activity as W does."""
 
     name = "activation_alignment"
     title = "activation alignment"
@@ -135,7 +135,7 @@ class ActivationAlignment(LocalAlignment):
 
 
 class InformationAlignment(LocalAlignment):
-    """amp + null + decay: B sends back what W took in, without blowing it up."""
+    """amp + null + decay: y @ B.T is trained to reconstruct x, with a bounded norm."""
 
     name = "information_alignment"
     title = "information alignment"

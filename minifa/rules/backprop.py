@@ -1,12 +1,13 @@
-"""Backpropagation, and the control that shows what it is worth.
+"""Backpropagation, and a control that trains only the output layer.
 
     bp         delta_below = delta @ W.T
     shallow    delta_below = nothing
 
-Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors". On the way back it needs the
-transpose of every forward weight: the weight transport problem (Grossberg 1987). Under `shallow` only the output layer
-learns, on the random features of the layers below: the control for whether a rule teaches hidden layers anything. It is
-as far from its optimum as the number of epochs leaves it, like the rule beside it.
+Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors". The backward pass needs
+the transpose of every forward weight: the weight transport problem (Grossberg 1987). Under `shallow` only the output
+layer learns, on the random features of the layers below: the control for whether a rule teaches the hidden layers
+anything. Like the rule it is compared with, it is trained for a given number of epochs, which may not reach its
+optimum.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class BP(Rule):
 
 
 class Shallow(Rule):
-    """Only the output layer learns; every hidden layer keeps its random start.
+    """Control: only the output layer learns; hidden layers keep their initial weights.
 
     >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
     >>> rule, loss = mf.rules.Shallow().attach(net), mf.SoftmaxCrossEntropy()

@@ -1,7 +1,8 @@
-"""What a learning rule is: the answers to two questions that the network asks on its way back.
+"""The base class of learning rules.
 
-*What error does this layer's output receive?* (`Rule.teach`) and *what carries the error down through this weight?*
-(`Rule.feedback`). Everything else has a default: one forward pass, one backward pass, feedback that does not learn.
+A rule determines two things in the backward pass: the error at the output of a layer (`Rule.teach`), and the matrix
+that carries the error down through a weight (`Rule.feedback`). Everything else has a default: one forward pass, one
+backward pass, feedback that does not learn.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
 
 
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
-    """Raise TypeError unless each is what it is called."""
+    """Raise TypeError unless the arguments are a `Network`, a `Rule` and a `Loss`."""
     instance_of(net, Network, "the network is a minifa.Network")
     instance_of(rule, Rule, A_RULE)
     instance_of(loss, Loss, A_LOSS)
 
 
 class Matrices(Mapping[str, Array]):
-    """What `Rule.B` shows: the matrices that carried the error, by name. The rule alone enters them."""
+    """The mapping that `Rule.B` returns: the matrices that carried the error, by name. Only the rule writes to it."""
 
     def __init__(self, matrices: Mapping[str, Array] | None = None) -> None:
         self._matrices = {} if matrices is None else dict(by_name(matrices, "the matrices by name"))
@@ -63,23 +64,23 @@ class Matrices(Mapping[str, Array]):
         )
 
     def note(self, name: str, matrix: Array) -> None:
-        """What the rule itself enters."""
+        """Record a matrix; called by the rule."""
         self._matrices[name] = matrix
 
 
 class Rule(KnownOptions):
-    """A learning rule. Attach it to a network, then call `gradients` for every batch.
+    """The base class of learning rules. Attach the rule to a network, then call `gradients` for each batch.
 
     Args:
-        seed: every draw of the rule (its feedback) is keyed by it and the layer's name.
+        seed: keys all random draws of the rule (its feedback), together with the layer's name.
 
     Attributes:
-        memory: by name, the arrays that the rule keeps from pass to pass (drawn or learned), from which B is made.
-        error: dL/d(output) of the last pass, (N, n_out), the 1/N of the batch mean in it; None before.
-        output, target: the network's outputs and the targets of the last pass as rows, (N, n_out); None before.
-        attachment: another object after every `attach`, by which an optimizer knows whose feedback it has moved.
+        memory: arrays that the rule keeps between passes (drawn or learned), by name; B is computed from them.
+        error: dL/d(output) of the last pass, (N, n_out), including the 1/N of the batch mean; None before the first.
+        output, target: the outputs and the targets of the last pass as rows, (N, n_out); None before the first.
+        attachment: a new object after each `attach`; an optimizer uses it to detect that its feedback state is stale.
 
-    A rule of your own needs no more than an answer to one of the two questions:
+    A user-defined rule must override only `feedback` or `teach`:
 
     >>> class Uphill(mf.rules.Rule):
     ...     def feedback(self, layer):
@@ -91,15 +92,15 @@ class Rule(KnownOptions):
 
     name = ""
     title = ""
-    equation = ""  # one line, engine's convention: y = x @ W, delta @ B.T
+    equation = ""  # one line, in the convention y = x @ W, delta @ B.T
     paper = ""
-    needs = ""  # what the rule asks of a brain or a chip, in one sentence
-    crosses_weights = True  # whether an error passes from a layer to the one below
+    needs = ""  # what the rule requires of a brain or a chip, in one sentence
+    crosses_weights = True  # whether the error passes from a weighted layer to the layer below
     walks_back = True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
-    weight_decay = 0.0  # what experiments give the optimizer unless told otherwise: some rules align by decay
-    checks_reach = True  # whether every layer that learns must be reached by an error on its way back
-    feedback_learns = False  # whether the feedback learns in the optimizer's step; seen by what a class overrides
-    writes_teach = False  # whether a class has a `teach` of its own; seen alike
+    weight_decay = 0.0  # default of experiments for the optimizer: some rules align through weight decay
+    checks_reach = True  # whether `attach` requires that an error reaches every layer that learns
+    feedback_learns = False  # whether the optimizer's step updates the feedback; set from the overridden methods
+    writes_teach = False  # whether the class overrides `teach`; set likewise
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -112,7 +113,7 @@ class Rule(KnownOptions):
         self.net: Network | None = None
         self.attachment: object = None
         self._B = Matrices()
-        self._noted: dict[str, int] | None = None  # what the last pass entered in B, by the layer's edits at the time
+        self._noted: dict[str, int] | None = None  # layers in B since the last pass, with `Layer.edits` at that time
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
         self.output: Array | None = None
@@ -120,14 +121,14 @@ class Rule(KnownOptions):
 
     @property
     def label(self) -> str:
-        """What sentences call it: its name, or that of its class where this has none of its own."""
+        """The name used in messages: ``name``, or the class name if the class does not define one."""
         return vars(type(self)).get("name") or type(self).__name__
 
     @property
     def B(self) -> Matrices:
-        """By layer name, the matrices that carry the error: the very ones of the last pass. Before the first, and where
-        weights were assigned or loaded, or feedback was set or loaded, since then: those that will."""
-        noted, self._noted = self._noted, None  # None: `feedback` itself may ask, and is told what stands there
+        """The matrices that carry the error, by layer name: the same arrays as in the last pass. Before the first pass,
+        and for weights or feedback assigned or loaded since the last one: the matrices of the next pass."""
+        noted, self._noted = self._noted, None  # None: prevents recursion if `feedback` reads `B`
         if noted is not None and self.net is not None:
             try:
                 for layer in self.senders(self.net):
@@ -137,20 +138,20 @@ class Rule(KnownOptions):
                 self._noted = noted
         return self._B
 
-    # Meeting the network
+    # Attaching
 
     @backend.quietly
     def attach(self, net: Network) -> Rule:
-        """Draw what this rule keeps for this network. Returns the rule.
+        """Attach the rule to a network and draw its feedback. Returns the rule.
 
         Raises:
-            TypeError: what is no network.
-            ValueError: the rule cannot teach some layer of this network; the message names it. The rule is then
-                attached to none.
+            TypeError: an object that is not a Network.
+            ValueError: the rule cannot teach a layer of this network; the message names the layer. The rule is then
+                not attached to any network.
         """
         instance_of(net, Network, "a rule is attached to a minifa.Network")
         extensions.require_init(self, "memory")
-        net.output_layer  # noqa: B018  raises where nothing could learn
+        net.output_layer  # noqa: B018  raises if the network has no layer that can learn
         try:
             self._attach(net)
         except BaseException:
@@ -174,10 +175,10 @@ class Rule(KnownOptions):
         self._noted = {}
 
     def draw(self, net: Network) -> None:
-        """Fill `memory`. Default: nothing to keep."""
+        """Draw the arrays in `memory`. Default: none."""
 
     def senders(self, net: Network) -> list[Weighted]:
-        """The weighted layers through which an error must be carried: those with something to teach upstream."""
+        """The weighted layers through which an error must be carried: those with layers below them that learn."""
         return [layer for layer in net.weighted if layer.sends_down]
 
     def teaches(self, layer: Layer) -> bool:
@@ -185,30 +186,30 @@ class Rule(KnownOptions):
         return False
 
     def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        """How `feedback` comes to its answer, for those who watch: the equation, and for its symbols the names that
-        `minifa.trace` gives their arrays."""
+        """How `feedback` computes the matrix, for traces and figures: the equation, and for each symbol the name that
+        `minifa.trace` gives its array."""
         return self.equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
 
     def carrying(self, layer: Weighted) -> str:
-        """What `transport` computes, for those who watch."""
+        """The equation of `transport`, for traces and figures."""
         return layer.error_equation
 
     def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        """How `teach` comes to its answer at a layer it teaches, for those who watch.
+        """How `teach` computes the error at a taught layer, for traces and figures.
 
         Returns:
-            The equation, and for its symbols the names that `minifa.trace` gives their arrays (``"linear2.delta"``,
-            ``"tanh1.B"``), or ``"rule.name"`` for what the rule itself holds.
+            The equation, and for each symbol the name that `minifa.trace` gives its array (``"linear2.delta"``,
+            ``"tanh1.B"``), or ``"rule.name"`` for an attribute of the rule.
         """
         return "delta = what the rule teaches", {}
 
     def start_angle(self, layer: Weighted) -> float | None:
-        """The angle in degrees at which B stands to W before the first update, where theory gives it: the limit of many
-        entries. None where it gives none."""
+        """The theoretical angle in degrees between B and W before the first update, in the limit of many entries; None
+        if unknown."""
         return None
 
     def _unreached(self, net: Network) -> list[str]:
-        """The layers with parameters that no error would reach, found by walking back without numbers."""
+        """The layers with parameters that no error would reach, from a symbolic backward pass."""
         lost: list[str] = []
 
         def walk_back(layers: list[Layer], arrives: bool) -> bool:
@@ -227,7 +228,7 @@ class Rule(KnownOptions):
         return lost[::-1]
 
     def draw_matrix(self, layer: Weighted, init: Initialiser | None = None, step: int = 0, key: str = "") -> Array:
-        """A feedback matrix of W's shape for this layer: from W's own initialiser, or another one."""
+        """Draw a feedback matrix of W's shape for this layer, from ``init`` or by default from W's initialiser."""
         rng = generator(self.seed, "feedback", layer.name + key, step)
         return xp.asarray((init or layer.init).draw(rng, layer.weight_shape, *layer.fans).astype(layer.W.dtype))
 
@@ -235,20 +236,20 @@ class Rule(KnownOptions):
 
     @backend.quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        """Fill every layer's grads for this batch. Default: one forward pass, one backward pass.
+        """Compute the ``grads`` of every layer for this batch. Default: one forward pass, one backward pass.
 
         Args:
             net: the network that the rule was attached to.
             x: batch (N, ...) on the backend.
-            y: class numbers (N,) on the host, or rows (N, n_out).
-            loss: what the outputs are judged by.
+            y: class indices (N,) on the host, or rows (N, n_out).
+            loss: the loss function.
 
         Returns:
-            The mean loss, a number on the backend (reading it waits for the device).
+            The mean loss, a scalar on the backend (reading it waits for the device).
 
         Raises:
             RuntimeError: the rule is not attached to this network.
-            ValueError, TypeError: a batch or targets that do not fit it. Then nothing has been changed.
+            ValueError, TypeError: a batch or targets that do not match the network. Nothing is changed then.
 
         >>> net = mf.Network([mf.Linear(1, 1, init="zero")])  # its output is 0
         >>> rule, x, y = mf.rules.BP().attach(net), mf.asarray([[2.0]]), mf.asarray([[3.0]])
@@ -265,7 +266,7 @@ class Rule(KnownOptions):
         return value
 
     def begin(self, net: Network, x: Array, y: Any, loss: Loss) -> None:
-        """Refuse what cannot work before anything has changed."""
+        """Validate the arguments of `gradients` before anything is changed."""
         if self.net is not net:
             raise RuntimeError(f"the rule {self.label!r} is not attached to this network: call rule.attach(net) first")
         instance_of(loss, Loss, A_LOSS)
@@ -274,48 +275,48 @@ class Rule(KnownOptions):
         net.learning_rule = self.label if self.feedback_learns else ""
 
     def walk(self, net: Network, update_statistics: bool = True) -> Walk:
-        """The forward pass of an update. Rules that must hear activities return a walk that listens."""
+        """The `Walk` of an update's forward pass. Rules that need activities return a subclass that records them."""
         return Walk(training=True, step=net.step, update_statistics=update_statistics)
 
     def receive(self, output: Array, y: Any, loss: Loss) -> Array:
-        """Set target and error for these outputs; the 1/N of the batch mean enters here, once. Returns the mean
-        loss."""
+        """Set target and error for these outputs; the factor 1/N of the batch mean is applied only here. Returns the
+        mean loss."""
         self.output, self.target = output, loss.target(y, output)
         values, errors = loss(output, self.target)
         self.error = errors / len(output)
         return values.sum() / len(values)
 
     def known(self, array: Array | None) -> Array:
-        """The error, output or target of the pass. Raises RuntimeError before the first one."""
+        """The array (error, output or target). Raises RuntimeError if it is None, before the first pass."""
         if array is None:
             raise RuntimeError(f"the rule {self.label!r} has seen no batch yet: call rule.gradients first")
         return array
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
-        """The error that this layer's output receives. Default: what came from above."""
+        """The error at this layer's output. Default: the error from above."""
         return delta
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
-        """The error below this weighted layer, dL/d(its input). Default: through `feedback`."""
+        """The error below this weighted layer, dL/d(its input). Default: `transport` with the matrix of `feedback`."""
         matrix = self.feedback(layer)
         self._note(layer, matrix)
         return None if matrix is None else self.transport(layer, delta, matrix)
 
     def feedback(self, layer: Weighted) -> Array | None:
-        """What carries the error down through this weight, W's shape; None: nothing crosses.
+        """The matrix that carries the error down through this weight, of W's shape; None if no error is carried.
 
         Raises:
-            NotImplementedError: a class that does not write it.
+            NotImplementedError: the class does not implement it.
         """
         told = "(self, layer): what carries the error down through layer.W, of its shape, or None where nothing does"
         raise extensions.not_written(self, "feedback", told)
 
     def feedback_shape(self, layer: Weighted) -> tuple[int, ...] | None:
-        """The shape that `feedback` must have here; None: any, because the rule has a `transport` of its own."""
+        """The required shape of `feedback` for this layer; None: any, because the class overrides `transport`."""
         return layer.weight_shape if type(self).transport is Rule.transport else None
 
     def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
-        """How the matrix carries it. Default: the layer's own geometry, delta @ B.T."""
+        """Carry the error with this matrix. Default: `Weighted.carry`, delta @ B.T in the layer's geometry."""
         return layer.carry(delta, matrix)
 
     def _note(self, layer: Weighted, matrix: Array | None) -> None:
@@ -325,20 +326,21 @@ class Rule(KnownOptions):
             self._noted[layer.name] = layer.edits
 
     def update_feedback(self, net: Network) -> None:
-        """How the feedback learns by itself; called by the optimizer after the weights have moved. Default: it does
-        not."""
+        """Update the feedback by the rule's own equation; called by the optimizer after the weight update. Default: no
+        update."""
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
-        """Learned feedback that shares the optimizer: name to (array, gradient). Default: none."""
+        """Feedback that the optimizer updates: name to (array, gradient). Default: none."""
         return {}
 
-    # Keeping it
+    # State
 
     def set_feedback(self, name: str, matrix: Any) -> None:
-        """Put numbers of your own in the place of those drawn: the matrix of a layer, or another part of `memory`.
+        """Replace the matrix of a layer, or another array in `memory`, with given values.
 
         Raises:
-            ValueError: the rule keeps nothing of that name (it derives B, or carries nothing there), or another shape.
+            ValueError: `memory` has no array of that name (the rule derives B, or carries no error there), a different
+                shape, or entries that are not finite.
 
         >>> rule = mf.rules.FA().attach(mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)]))
         >>> rule.set_feedback("linear2", [[0.5], [-2.0]])
@@ -360,11 +362,11 @@ class Rule(KnownOptions):
         self._noted = {}
 
     def _take(self, name: str, array: Array) -> None:
-        """Enter numbers that were set or loaded, of the right shape, in `memory`."""
+        """Copy a set or loaded array of the right shape into `memory`."""
         self.memory[name][...] = array
 
     def recall(self, layer: Weighted) -> Array:
-        """The matrix kept for this layer. Raises RuntimeError where the rule was not attached to its network."""
+        """The matrix in `memory` for this layer. Raises RuntimeError if the rule is not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(
                 f"the rule {self.label!r} keeps no matrix for {layer}: attach it to the layer's network first, "
@@ -373,7 +375,7 @@ class Rule(KnownOptions):
         return self.memory[layer.name]
 
     def feedback_size(self, layer: Layer) -> int:
-        """How many feedback numbers the rule keeps for this layer."""
+        """Number of feedback entries that the rule keeps for this layer."""
         return sum(
             a.size
             for key, a in self.memory.items()
@@ -381,12 +383,12 @@ class Rule(KnownOptions):
         )
 
     def state(self) -> dict[str, numpy.ndarray]:
-        """Copies on the host of what the rule keeps, by name."""
+        """Copies of `memory` on the host, by name."""
         return {key: numpy.array(backend.to_host(array)) for key, array in self.memory.items()}
 
     @backend.quietly
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
+        """Load a result of `state`. It is validated first: on a ValueError nothing is changed."""
         check_state(self.memory, state, f"the rule {self.label!r}")
         for key, array in self.memory.items():
             self._take(key, backend.asarray(state[key], array.dtype))
@@ -394,7 +396,7 @@ class Rule(KnownOptions):
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Passes made inside the with-block leave error, output, target, B, memory and activities as they were."""
+        """Context manager: restore error, output, target, B, memory and activities after passes inside the block."""
         before = self.facts()
         try:
             yield
@@ -402,11 +404,11 @@ class Rule(KnownOptions):
             self.put_back(before)
 
     def facts(self) -> dict[str, Any]:
-        """All that the rule holds at this moment, by attribute; arrays are not copied."""
+        """The rule's attributes at this moment, by name; arrays are not copied."""
         return {**vars(self), **self._copies(vars(self))}
 
     def put_back(self, facts: Mapping[str, Any]) -> None:
-        """Hold what `facts` gave, and nothing that came since then."""
+        """Restore a result of `facts` and delete attributes added since then."""
         vars(self).clear()
         vars(self).update({**facts, **self._copies(facts)})
 

@@ -1,10 +1,10 @@
-"""Dense feedback: every later layer's error reaches every earlier layer, each pair through a matrix of its own.
+"""Dense feedback: the error of each later layer reaches each earlier layer, with a separate matrix for each pair.
 
     delta_l = sum over later weighted layers k of delta_k @ B_lk.T      B_lk (units of l, units of k), drawn once
 
-delta_k is the error that layer k itself received at its output; delta_l arrives where direct rules teach and goes on
-through the activation. With the output layer's matrix alone this is direct feedback alignment. Parallel branches are
-not later than each other. Source unverified.
+delta_k is the error at the output of layer k; delta_l is applied where direct rules teach and is then carried through
+the activation. With only the output layer's matrix this is direct feedback alignment. Of two parallel branches, neither
+is later than the other. Source unverified.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from .direct import PLACES, count_units, direct_sd, taught_layers
 
 
 class Dense(Rule):
-    """Every later layer teaches every earlier one. Matrices are keyed ``"lower<-upper"``.
+    """Dense feedback: each later layer teaches each earlier one. Matrices are keyed ``"lower<-upper"``.
 
     Args:
-        seed: keys the draws; each matrix as for `DFA`, uniform with standard deviation 1 / sqrt(3 units of the lower
-            layer).
+        seed: keys all random draws; each matrix is drawn as for `DFA`, uniform with standard deviation
+            1 / sqrt(3 units of the lower layer).
 
     Raises:
-        ValueError: at `attach`, maps of unknown size, or matrices that would not fit in memory (with their bytes).
+        ValueError: at `attach`, maps of unknown size, or matrices that exceed the free memory (the message gives their
+            bytes).
 
     >>> layers = [mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 4), mf.Tanh(), mf.Linear(4, 2)]
     >>> net = mf.Network(layers)
@@ -83,7 +84,7 @@ class Dense(Rule):
         return "delta = " + " + ".join(f"delta_{i} @ B_{i}.T" for i in range(1, len(uppers) + 1)), names
 
     def _gather(self, layer: Layer) -> Array:
-        """The errors of all later layers, each through its matrix, added up in forward order."""
+        """Sum of the errors of all later layers, each carried by its matrix, in forward order."""
         uppers = [upper.name for upper in self.later[layer.name]]
         parts = [matmul(self.received[upper], self.memory[f"{layer.name}<-{upper}"].T) for upper in uppers]
         total = parts[0]
@@ -101,8 +102,8 @@ class Dense(Rule):
 def _find_later(
     layers: Sequence[Layer], taught: set[str], after: list[Weighted], found: dict[str, list[Weighted]]
 ) -> list[Weighted]:
-    """For every taught layer the weighted layers that come after it. Returns those of this chain, with what came
-    after it."""
+    """Enter into ``found``, for each taught layer, the weighted layers after it. Returns the weighted layers of this
+    chain, followed by ``after``."""
     for layer in reversed(layers):
         if layer.name in taught:
             found[layer.name] = list(after)

@@ -1,12 +1,12 @@
-"""Direct feedback: the output's error is broadcast to every hidden layer by a matrix of its own.
+"""Direct feedback: the error at the output is broadcast to each hidden layer through a separate matrix.
 
     dfa     delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/da at the output layer
     sdfa    delta = sign(e) / n @ F.T
-    drtp    delta = y* / n @ F.T                       y* the one-hot target: no error is fed back at all
+    drtp    delta = y* / n @ F.T                       y* the one-hot target: no error is fed back
 
 Nokland 2016, "Direct feedback alignment provides learning in deep neural networks"; Frenkel, Lefebvre & Bol
-2021, "Learning without feedback" (sdfa, drtp). The taught error replaces whatever came from above.
-F ~ U[-1/sqrt(d), 1/sqrt(d)] with d the number of units fed, as in Nokland's code.
+2021, "Learning without feedback" (sdfa, drtp). The taught error replaces the error from above.
+F ~ U[-1/sqrt(d), 1/sqrt(d)] with d the number of units of the taught layer, as in Nokland's code.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ class DFA(Rule):
     """Direct feedback alignment.
 
     Args:
-        seed: keys the draw of F.
-        at: where each hidden weighted layer or residual sum is taught. "stage": at the pooling before the next weighted
-            layer (Nokland's layout), where there is none as "activation": at the first activation, where there is none
-            either at the layer's own output. With pooling "stage" was better in six convolutions (held-out accuracy
-            0.445 ± 0.093 against 0.272 ± 0.057, five seeds), with batch norm there (0.94 against 0.86) and in LeNet
-            on MNIST (0.946 against 0.944, one seed), each at its own best rate (``minifa tune --rules
-            dfa:at=stage,dfa:at=activation``), and its F is smaller.
+        seed: keys the random stream of F.
+        at: where each hidden weighted layer or residual sum is taught. "activation": at the output of the first
+            activation after it, else at its own output. "stage": at the pooling layer before the next weighted layer
+            (Nokland's layout), else as "activation". With pooling, "stage" was better in a network of six convolutions
+            (held-out accuracy 0.445 ± 0.093 against 0.272 ± 0.057, five seeds), in the same network with batch norm
+            (0.94 against 0.86) and in LeNet on MNIST (0.946 against 0.944, one seed), each at its own best learning
+            rate (``minifa tune --rules dfa:at=stage,dfa:at=activation``), and its F is smaller.
         family: "uniform" or "gaussian".
-        shared: every F is a slice of one matrix, as large as the largest layer needs (Launay et al. 2020): memory
-            for one.
+        shared: each F is a slice of one matrix as large as the largest layer needs (Launay et al. 2020); only this one
+            matrix is stored.
         sd: standard deviation of F; None: Nokland's, 1 / sqrt(3 d).
-        recompute: keep no forward pass, and make it once more, block by block: the same gradients, bit for bit, from
-            memory for the activations of one block (`minifa.rules.mem_dfa`).
+        recompute: discard the activations of the forward pass and recompute them block by block: bitwise the same
+            gradients, with memory for the activations of one block (`minifa.rules.mem_dfa`).
 
     Raises:
-        TypeError: an option of another kind.
-        ValueError: an unknown option; at `attach`, a layer that no error would reach, or maps of unknown size; with
+        TypeError: an option of the wrong type.
+        ValueError: an unknown option; at `attach`, a layer that no error reaches, or maps of unknown size; with
             ``recompute``, an output layer inside a residual block.
 
     >>> layers = [mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 4), mf.Tanh(), mf.Linear(4, 2)]
@@ -106,7 +106,7 @@ class DFA(Rule):
         return xp.asarray(drawn.astype(net.dtype))
 
     def feedback_size(self, layer: Layer) -> int:
-        """Numbers that feed this layer; with ``shared`` other layers may be fed by the same ones."""
+        """Number of entries of this layer's F; with ``shared``, other layers may use the same entries."""
         return self.F[layer.name].size if layer.name in self.F else 0
 
     @quietly
@@ -121,7 +121,7 @@ class DFA(Rule):
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         if layer is self.output_layer and delta is not None:
-            self.arriving = delta.reshape(len(delta), -1)  # e = dL/da, whatever follows the output layer
+            self.arriving = delta.reshape(len(delta), -1)  # e = dL/da, also if layers follow the output layer
         if layer.name not in self.F:
             return delta
         return matmul(self.signal(), self.F[layer.name].T).reshape(-1, *(layer.output_shape or ()))
@@ -135,7 +135,7 @@ class DFA(Rule):
         }
 
     def signal(self) -> Array:
-        """What is broadcast, (N, n_out), the batch's 1/N in it."""
+        """The broadcast signal, (N, n_out), including the 1/N of the batch mean."""
         return self.known(self.arriving)
 
     def feedback(self, layer: Weighted) -> None:
@@ -143,7 +143,7 @@ class DFA(Rule):
 
 
 class SignDFA(DFA):
-    """Direct feedback of the error's sign alone (Frenkel et al. 2021).
+    """Direct feedback of only the sign of the error (Frenkel et al. 2021).
 
     >>> net = mf.Network([mf.Linear(1, 3), mf.Tanh(), mf.Linear(3, 2, init="zero")])
     >>> rule = mf.rules.SignDFA().attach(net)
@@ -166,7 +166,7 @@ class SignDFA(DFA):
 
 
 class DRTP(DFA):
-    """Direct random target projection: hidden layers are taught by the target, before the output is even known.
+    """Direct random target projection: hidden layers are taught by the target, which does not require the output.
 
     >>> net = mf.Network([mf.Linear(1, 3), mf.Tanh(), mf.Linear(3, 4)])
     >>> rule, x = mf.rules.DRTP().attach(net), mf.asarray([[1.0], [5.0]])
@@ -193,7 +193,7 @@ def direct_sd(units: int) -> float:
 
 
 def count_units(layer: Layer) -> int:
-    """Numbers in one example's output. Raises ValueError where the map's size is not known."""
+    """Number of output units per example. Raises ValueError if the output shape is not known."""
     if layer.output_shape is None:
         raise ValueError(f"the output size of {layer} is not known: make the network with input_shape=")
     return math.prod(layer.output_shape)
@@ -202,9 +202,9 @@ def count_units(layer: Layer) -> int:
 def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[type[Layer], ...]) -> list[Layer]:
     """The layers at whose output direct rules teach, in forward order.
 
-    For each hidden weighted layer and each residual sum: the first layer of a wanted kind before the next of them;
-    else the first activation; else its own output. The end of a residual branch needs none: it receives what its sum
-    is taught. Nor is anything taught where only frozen layers would hear it.
+    For each hidden weighted layer and each residual sum: the first layer of a type in ``places`` before the next
+    weighted layer or block; else the first activation; else the layer itself. The end of a residual branch is not
+    taught: it receives the error of its sum. A layer is left out if the error would reach only frozen layers.
     """
     taught: list[Layer] = []
     for i, layer in enumerate(layers):
@@ -212,7 +212,7 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
         for inner in branches:
             taught += taught_layers(inner, output_layer, places)
         if _holds(layer, output_layer):
-            break  # what follows receives the true error
+            break  # the following layers receive the true error
         if not (isinstance(layer, Weighted) or branches):
             continue
         after = _until_next_weighted(layers[i + 1 :])

@@ -1,14 +1,14 @@
-"""Feedback alignment: a fixed random matrix carries the error, and weights can come to agree with it.
+"""Feedback alignment: a fixed random matrix carries the error, and the weights can align with it.
 
-    delta_below = delta @ B.T                        B drawn once, of W's shape; never changed
+    delta_below = delta @ B.T                        B drawn once, of W's shape; fixed
 
     correlation    rho W(0) + sqrt(1 - rho^2) B      Bordelon & Pehlevan 2022
     sparsity       mask * B / sqrt(1 - q)            a fraction q of the entries is zero
-    normalise      B * norm(W) / norm(B)             "strict": W as it is now; "init": as it started
+    normalise      B * norm(W) / norm(B)             "strict": the current W; "init": W(0)
 
 Lillicrap, Cownden, Tweed & Akerman 2016, "Random synaptic feedback weights support error backpropagation for deep
 learning"; the normalisations after Moskovitz, Litwin-Kumar & Abbott 2018. For a convolution B is a kernel of W's shape
-(``conv="kernel"``) or a dense matrix between the flattened maps (``conv="dense"``): the two readings of feedback
+(``conv="kernel"``) or a dense matrix between the flattened maps (``conv="dense"``): the two variants of feedback
 alignment for convolutions in Lance & Kieu 2026 ("Toeplitz" and "Random").
 """
 
@@ -34,20 +34,20 @@ class FA(Rule):
     """Feedback alignment with a fixed B.
 
     Args:
-        seed: keys the draw of B.
-        init: initialiser of B or its name, "gaussian(0.01)" for instance; None: W's own.
-        normalise: None, "strict" (B keeps W's present norm) or "init" (W's norm at the start).
-        sparsity: fraction of B set to zero, from 0 up to but not 1.
-        rescale_sparse: divide a sparse B by sqrt(1 - sparsity), so that the carried error keeps its size.
-        conv: "kernel" or "dense".
-        correlation: of B with W(0), from -1 to 1.
+        seed: keys the random stream of B.
+        init: initialiser of B or its name, for example "gaussian(0.01)"; None: W's initialiser.
+        normalise: None, "strict" (B has the norm of the current W) or "init" (the norm of the initial W).
+        sparsity: fraction of the entries of B set to zero, in [0, 1).
+        rescale_sparse: divide a sparse B by sqrt(1 - sparsity), so that the carried error keeps its scale.
+        conv: "kernel" or "dense"; "dense" requires no ``correlation`` and no ``normalise``.
+        correlation: correlation of B with W(0), from -1 to 1.
 
     Raises:
-        TypeError: an option of another kind.
-        ValueError: an option outside its range; at `attach`, a dense matrix that would not fit in memory (with its
-            bytes).
+        TypeError: an option of the wrong type.
+        ValueError: an option outside its range; at `attach`, a dense matrix that exceeds the free memory (the message
+            gives its bytes) or maps of unknown size.
 
-    W moves, B stays:
+    W is updated, B is fixed:
 
     >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
     >>> rule, loss = mf.rules.FA(seed=0).attach(net), mf.SoftmaxCrossEntropy()
@@ -103,7 +103,7 @@ class FA(Rule):
         return self.memory[layer.name].shape if self._is_dense(layer) else layer.weight_shape
 
     def start_angle(self, layer: Weighted) -> float | None:
-        """The arc cosine of rho sqrt(1 - q) where B is drawn with W's own standard deviation: 90 degrees for rho 0."""
+        """The arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation: 90 degrees for rho = 0."""
         own, sd = (init.sd(*layer.fans) for init in (self.init or layer.init, layer.init))
         if self._is_dense(layer) or sd == 0:
             return None
@@ -129,8 +129,8 @@ class FA(Rule):
         return self.conv == "dense" and isinstance(layer, Conv2d)
 
     def _draw_dense(self, layer: Weighted) -> Array:
-        """B (inputs, outputs) between the flattened maps, scaled so that the carried error has the size that W's
-        would have."""
+        """Draw B (inputs, outputs) between the flattened maps, scaled so that the carried error has the same size as
+        with W."""
         if layer.input_shape is None or layer.output_shape is None:
             raise ValueError(f"{layer} needs known map sizes for a dense B: make the network with input_shape=")
         shape = math.prod(layer.input_shape), math.prod(layer.output_shape)
@@ -140,7 +140,7 @@ class FA(Rule):
                 f"a dense B for {layer} between maps of {format_shape(layer.input_shape)} and "
                 f"{format_shape(layer.output_shape)} would take {size:,} bytes, more than is free: use conv='kernel'"
             )
-        sd = math.sqrt(2.0 / shape[1])  # shape[1] errors are summed at each unit below: He's rule, read backwards
+        sd = math.sqrt(2.0 / shape[1])  # each unit below sums shape[1] errors: He initialisation in mode "fan_out"
         rng = generator(self.seed, "feedback", layer.name)
         drawn = self.init.draw(rng, shape, *shape) if self.init else gaussian(rng, shape, sd)
         return xp.asarray(drawn.astype(layer.W.dtype))
@@ -152,7 +152,7 @@ class FA(Rule):
 
 
 class Sham(FA):
-    """The control: feedback alignment's own machinery with B = W before every pass. It must equal backpropagation.
+    """Control: the implementation of `FA` with B = W before each pass. It must equal backpropagation.
 
     >>> net, found = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)]), []
     >>> x, loss = mf.asarray([[1.0, 2.0, 3.0]]), mf.SoftmaxCrossEntropy()
@@ -173,7 +173,7 @@ class Sham(FA):
         super().__init__(seed)
 
     def feedback(self, layer: Weighted) -> Array:
-        self.memory[layer.name] = layer.W.copy()  # a new array: whoever kept the last pass's B keeps it
+        self.memory[layer.name] = layer.W.copy()  # a new array: references to the last pass's B stay unchanged
         return self.memory[layer.name]
 
     def start_angle(self, layer: Weighted) -> float:

@@ -1,11 +1,11 @@
-"""Kolen-Pollack learning: the feedback receives the weight's own update, and decay makes them meet.
+"""Kolen-Pollack learning: the feedback receives the update of the weights, and decay removes their difference.
 
-    dW = columns(x).T @ delta      dB = dW           both with the optimizer's decay: W - B shrinks by its factor
-    direct form                    dF = h.T @ e      h the taught layer's activity, the same decay
+    dW = columns(x).T @ delta      dB = dW           both with the optimizer's weight decay, which shrinks W - B
+    direct form                    dF = h.T @ e      h the taught layer's activity; same weight decay
 
 Kolen & Pollack 1994, "Backpropagation without weight transport"; Akrout et al. 2019, "Deep learning without weight
 transport"; the direct form: Webster, Choi & Ahn 2021, "Learning the connections in direct feedback alignment". Without
-weight decay W - B is conserved, and the angle falls only because the part that both share grows.
+weight decay W - B is constant, and the angle decreases only because the shared part of W and B grows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .direct import DFA
 
 
 class KolenPollack(Rule):
-    """B starts at random and moves as W does, by the same optimizer with its own state. Give the optimizer a weight
-    decay.
+    """B is drawn at random and receives W's gradient, through the same optimizer with a separate state. Use an
+    optimizer with weight decay.
 
-    Of the difference between W and B there is left, after an update, 1 - lr * weight_decay:
+    Each SGD update multiplies the difference W - B by 1 - lr * weight_decay:
 
     >>> net, one = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1)]), mf.asarray([[1.0]])
     >>> net["linear2"].W = 4 * one
@@ -62,13 +62,13 @@ class KolenPollack(Rule):
 
 
 class DirectKolenPollack(DFA):
-    """Direct feedback whose matrices learn: dF = h.T @ e, by the optimizer with its decay, as the weights do.
+    """Direct feedback with learned matrices: dF = h.T @ e, updated by the optimizer with weight decay like the weights.
 
     Args:
         seed, at, family, sd: as for `DFA`.
-        recompute: as for `DFA`; the taught layers' activities are still kept, because dF is made of them.
+        recompute: as for `DFA`; the activities of the taught layers are kept nevertheless, because dF needs them.
 
-    Below the output layer F receives what W receives:
+    For the layer below the output layer, the gradient of F equals that of the output layer's W:
 
     >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
     >>> rule, x = mf.rules.DirectKolenPollack().attach(net), mf.asarray([[1.0, 2.0, 3.0]])
@@ -93,7 +93,7 @@ class DirectKolenPollack(DFA):
         sd: float | None = None,
         recompute: bool = False,
     ) -> None:
-        super().__init__(seed, at, family, sd, recompute=recompute)  # learned matrices cannot be slices of one
+        super().__init__(seed, at, family, sd, recompute=recompute)  # learned matrices cannot be slices of a shared one
 
     def walk(self, net: Network, update_statistics: bool = True) -> Walk:
         self.activity: dict[str, Array] = {}
@@ -105,7 +105,7 @@ class DirectKolenPollack(DFA):
 
 
 class _Remember(Walk):
-    """A training pass that keeps what the taught layers say."""
+    """A training pass that records the activities of the taught layers."""
 
     def __init__(self, rule: DirectKolenPollack, step: int, update_statistics: bool) -> None:
         super().__init__(training=True, step=step, update_statistics=update_statistics)

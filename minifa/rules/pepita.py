@@ -1,9 +1,9 @@
-"""PEPITA: no backward pass; a second forward pass on an input that the error has nudged.
+"""PEPITA: instead of a backward pass, a second forward pass with the error projected onto the input.
 
     pass 1           h, and e = dL/d(output) per example
     pass 2           h_err, on x + e @ F.T           F (n_in, n_out) drawn once
     hidden layers    delta = (h - h_err) / n         at the activation's input (no derivative), with pass 2's activity
-    output layer     the true error                  of pass 1 (as published) or of pass 2 (the authors' NumPy code)
+    output layer     the true error                  from pass 1 (as published) or pass 2 (the authors' NumPy code)
 
 Dellaferrera & Kreiman 2022, "Error-driven input modulation"; F is 0.05 * He-uniform as in the authors' code. To first
 order h - h_err = -f'(a) * (e @ F.T @ W_1) in the first layer: direct feedback with the learned matrix -F.T W_1.
@@ -32,15 +32,16 @@ class PEPITA(Rule):
     """Error-driven input modulation.
 
     Args:
-        seed: keys the draw of F.
+        seed: keys the random stream of F.
         scale: F ~ scale * U[-sqrt(6 / n_in), sqrt(6 / n_in)].
-        output: whose error the output layer learns from: "first" (as published) or "second" (the authors' NumPy code).
+        output: the pass whose error trains the output layer, "first" (as published) or "second" (the authors' NumPy
+            code).
 
     Raises:
-        TypeError: an option of another kind.
-        ValueError: an unknown option; at `attach`, an input of unknown size.
+        TypeError: an option of the wrong type.
+        ValueError: an unknown option; at `attach`, an input of unknown size, or layers after the output layer.
 
-    The one feedback matrix ends at the input:
+    The only feedback matrix projects onto the input:
 
     >>> net = mf.Network([mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 2)])
     >>> {name: F.shape for name, F in mf.rules.PEPITA().attach(net).B.items()}
@@ -68,7 +69,7 @@ class PEPITA(Rule):
         if net.input_shape is None:
             raise ValueError("PEPITA projects the error onto the input: make the network with input_shape=")
         n_in, n_out = math.prod(net.input_shape), net.output_layer.weight_shape[-1]
-        sd = self.scale * math.sqrt(2.0 / n_in)  # of U[-sqrt(6 / n_in), sqrt(6 / n_in)], scaled
+        sd = self.scale * math.sqrt(2.0 / n_in)  # of scale * U[-sqrt(6 / n_in), sqrt(6 / n_in)]
         drawn = uniform(generator(self.seed, "feedback", "input"), (n_in, n_out), sd)
         self.memory["input"] = xp.asarray(drawn.astype(net.dtype))
         self.B.note("input", self.memory["input"])
@@ -104,7 +105,7 @@ class PEPITA(Rule):
 
 
 class _Keep(Walk):
-    """A training pass that keeps the activities that are compared."""
+    """A training pass that records the activities that are compared."""
 
     def __init__(self, rule: PEPITA, step: int, update_statistics: bool) -> None:
         super().__init__(training=True, step=step, update_statistics=update_statistics)
@@ -118,7 +119,8 @@ class _Keep(Walk):
 
 
 def _before(layers: Sequence[Layer], heard: set[str]) -> dict[str, str]:
-    """Where each change of activity is delivered: at the layer before its activation, or where it was heard."""
+    """Map the layer at which each activity difference is taught to the layer where it is recorded: the layer before an
+    activation, or the recorded layer itself."""
     found: dict[str, str] = {}
     for i, layer in enumerate(layers):
         for _, inner in layer.children():

@@ -1,12 +1,12 @@
-"""Learning from a scalar: shake the network, see whether the loss rose or fell, and credit the shaking.
+"""Learning from a scalar: perturb the network with noise, and correlate the change of the loss with the noise.
 
     node      delta = (L(xi) - L) / sigma^2 * xi / n     xi ~ N(0, sigma^2) on weighted layers' outputs, per example
     weight    dW = mean(L(xi) - L) / sigma^2 * xi        xi ~ N(0, sigma^2) on the parameters, one draw for the batch
 
-Both estimate backpropagation's gradient without bias (as sigma -> 0), with a variance that grows with the number of
-shaken units, or of weights: after n samples in d units the cosine is 1 / sqrt(1 + (d + 1) / n). Werfel, Xie & Seung
-2005, "Learning curves for stochastic gradient descent in linear feedforward networks". All layers are shaken, the
-output too: nothing but the loss is fed back.
+Both are unbiased estimates of backpropagation's gradient (as sigma -> 0). Their variance grows with the number of
+perturbed units or weights: after n samples of d units the cosine with the gradient is 1 / sqrt(1 + (d + 1) / n).
+Werfel, Xie & Seung 2005, "Learning curves for stochastic gradient descent in linear feedforward networks". All layers
+are perturbed, including the output layer: only the loss is fed back.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from .base import Rule
 
 
 class Perturbation(Rule):
-    """What both share.
+    """The base class of both rules.
 
     Args:
         seed: keys the noise.
-        sigma: its standard deviation, above 0.
+        sigma: standard deviation of the noise, above 0.
 
     Raises:
-        TypeError: a sigma that is no number.
+        TypeError: a sigma that is not a number.
         ValueError: a sigma that is not above 0.
     """
 
     paper = "Werfel, Xie & Seung 2005"
     crosses_weights = False
     walks_back = False
-    checks_reach = False  # nothing is carried to any layer, and every one of them learns
+    checks_reach = False  # no error is carried to any layer, yet all layers learn
 
     def __init__(self, seed: int = 0, sigma: float = 1e-3) -> None:
         super().__init__(seed)
@@ -50,14 +50,16 @@ class Perturbation(Rule):
         return None
 
     def noise(self, name: str, shape: tuple[int, ...], step: int, like: Array) -> Array:
-        """xi for one layer or parameter at one step."""
+        """The noise xi of one layer or parameter at one step."""
         return xp.asarray(gaussian(generator(self.seed, "noise", name, step), shape, self.sigma).astype(like.dtype))
 
 
 class NodePerturbation(Perturbation):
-    """Noise on units. It refuses batch norm, which lets one example's noise reach another example's loss.
+    """Node perturbation: noise on the outputs of the weighted layers that learn.
 
-    Its mean over many examples comes to backpropagation's gradient, here x (0 - t) = -1:
+    `attach` raises ValueError for a network with batch norm, where the noise of one example affects the loss of others.
+
+    The mean over many examples approximates backpropagation's gradient, here x (0 - t) = -1:
 
     >>> net, ones = mf.Network([mf.Linear(1, 1, init="zero")]), mf.asarray(np.ones((10000, 1)))
     >>> rule = mf.rules.NodePerturbation(seed=0).attach(net)
@@ -84,7 +86,7 @@ class NodePerturbation(Perturbation):
         self.begin(net, x, y, loss)
         shaken = _Shake(self, net.step)
         noisy = net.forward(x, shaken)
-        clean = net.forward(x, self.walk(net))  # the later pass leaves its activities to learn from
+        clean = net.forward(x, self.walk(net))  # the later pass, so that the caches hold its activities
         value = self.receive(clean, y, loss)
         self.rise = (loss(noisy, self.target)[0] - loss(clean, self.target)[0]).reshape(-1, 1)
         credit = self.rise * (1 / (self.sigma**2 * len(x)))
@@ -100,7 +102,7 @@ class NodePerturbation(Perturbation):
 
 
 class _Shake(Walk):
-    """A training pass with noise added to the output of every weighted layer that learns."""
+    """A training pass that adds noise to the output of each weighted layer that learns."""
 
     def __init__(self, rule: NodePerturbation, step: int) -> None:
         super().__init__(training=True, step=step, update_statistics=False)
@@ -115,9 +117,9 @@ class _Shake(Walk):
 
 
 class WeightPerturbation(Perturbation):
-    """Noise on every parameter that is not frozen, batch norm's included.
+    """Weight perturbation: noise on all parameters that are not frozen, including those of batch norm.
 
-    With a single parameter its sign is always right; with more it is right on average:
+    With a single parameter the sign of the estimate is always correct; with more it is correct on average:
 
     >>> net = mf.Network([mf.Linear(1, 1, bias=False, init="zero")])
     >>> rule, one = mf.rules.WeightPerturbation(seed=0).attach(net), mf.asarray([[1.0]])

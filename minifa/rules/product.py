@@ -1,12 +1,12 @@
-"""Product feedback: the error goes back by two matrices whose product comes to agree with W.
+"""Product feedback: two matrices carry the error, and their product aligns with W.
 
-    B = R @ P.T        delta_below = delta @ P @ R.T        dR = dW @ P, with W's decay:  R -> W P
+    B = R @ P.T        delta_below = delta @ P @ R.T        dR = dW @ P, with W's weight decay:  R -> W P
     R (fan_in, n_mid) learned,  P (n_out, n_mid) fixed,  n_mid = ratio * n_out
 
-Li & Benna 2024, "Feedback alignment with product feedback" (arXiv 2405.20594): alignment with W, but no match
-synapse by synapse, not even in sign. P is Gaussian with P P^T = I on average, "orthogonal" (ratio 1), or "identity"
+Li & Benna 2024, "Feedback alignment with product feedback" (arXiv 2405.20594): B aligns with W, but single
+synapses do not match, not even in sign. P is Gaussian with P P^T = I on average, "orthogonal" (ratio 1), or "identity"
 (ratio 1), which is Kolen-Pollack. At convergence cos(W, B) = 1 / sqrt(1 + n_out / n_mid) for the Gaussian P.
-What is carried with is the product B: the same numbers as two carries, for less work.
+The error is carried with the product B, which equals carrying with P and then R at a lower cost.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from .base import Rule
 
 
 class Product(Rule):
-    """Product feedback. R shares the optimizer's class and settings, with its own state; give the optimizer a weight
-    decay.
+    """Product feedback. R is updated like the weights, by an optimizer of the same class and settings with a separate
+    state; use an optimizer with weight decay.
 
     Args:
-        seed: keys both draws.
-        ratio: n_mid / n_out, an integer from 1 up (for "gaussian").
-        fixed: P is "gaussian", "orthogonal" or "identity"; the last two have ratio 1.
+        seed: keys the random streams of P and R.
+        ratio: n_mid / n_out, an int of at least 1 (for "gaussian"; default 10).
+        fixed: kind of P: "gaussian", "orthogonal" or "identity"; the last two require ratio 1.
 
     Raises:
-        TypeError: an option of another kind.
-        ValueError: an unknown P, a ratio below 1, or one that does not go with P.
+        TypeError: an option of the wrong type.
+        ValueError: an unknown kind of P, a ratio below 1, or a ratio that P does not support.
 
     >>> net = mf.Network([mf.Linear(4, 3), mf.Linear(3, 2)])
     >>> rule = mf.rules.Product(ratio=5).attach(net)
@@ -67,7 +67,7 @@ class Product(Rule):
             self.memory[f"{layer.name}/P"] = xp.asarray(self._fixed(rng, n_out, n_mid).astype(layer.W.dtype))
             start = gaussian_of_sd(
                 layer.init.sd(*layer.fans)
-            )  # then B = R P^T starts with the variance that W started with
+            )  # so that the initial B = R P^T has the variance of the initial W
             rng = generator(self.seed, "feedback", layer.name + "/R")
             self.memory[f"{layer.name}/R"] = xp.asarray(start.draw(rng, (*kernel, n_mid), 1, 1).astype(layer.W.dtype))
 

@@ -1,7 +1,7 @@
-"""The size of a feedback matrix: Frobenius norms, and the normalisations that keep B as large as W.
+"""Normalisation of feedback matrices: Frobenius norms, and rescaling of B to the norm of W.
 
-strict    B * norm(W_t) / norm(B)      W as it is now (Moskovitz, Litwin-Kumar & Abbott 2018)
-init      B * norm(W_0) / norm(B)      W as it was when the rule was attached
+strict    B * norm(W_t) / norm(B)      the current W (Moskovitz, Litwin-Kumar & Abbott 2018)
+init      B * norm(W_0) / norm(B)      W when the rule was attached
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from ..scalars import one_of
 
 
 def near_one(*arrays: Array) -> Array:
-    """The power of two that brings the largest entry of all next to 1: numbers times it keep their digits, and their
-    squares neither overflow nor vanish."""
+    """The power of two that scales the largest magnitude of all entries close to 1. Scaling by it is exact, and the
+    squares of scaled entries neither overflow nor vanish."""
     peak = xp.stack([xp.maximum(array.max(), -array.min()) for array in arrays]).max()
     _, exponent = xp.frexp(peak)
-    return xp.ldexp(xp.ones_like(peak), -xp.maximum(exponent, -126))  # 2^126 is the largest that float32 holds
+    return xp.ldexp(xp.ones_like(peak), -xp.maximum(exponent, -126))  # 2^126 avoids overflow in float32
 
 
 def norm(matrix: Array) -> Array:
-    """Frobenius norm of the whole kernel, a number on the backend."""
+    """Frobenius norm of the whole matrix or kernel, a scalar on the backend."""
     flat, scale = matrix.reshape(-1), near_one(matrix)
     total = sum_chunks(flat.size, 2 * flat.dtype.itemsize, lambda part: sum_of_squares(flat[part], scale))
     return xp.sqrt(total) / scale
 
 
 def norm_and_count(matrix: Array) -> tuple[Array, Array]:
-    """Frobenius norm, and how many entries are not zero, from one pass; numbers on the backend."""
+    """Frobenius norm and number of nonzero entries, in one pass; scalars on the backend."""
     flat, scale = matrix.reshape(-1), near_one(matrix)
 
     def piece(part: slice) -> Array:
         entries = flat[part]
-        count = xp.asarray(xp.count_nonzero(entries != 0))  # of booleans: four times as fast as of numbers
+        count = xp.asarray(xp.count_nonzero(entries != 0))  # four times as fast on booleans as on numbers
         return xp.stack([sum_of_squares(entries, scale), count.astype(flat.dtype)])
 
     totals = sum_chunks(flat.size, 2 * flat.dtype.itemsize, piece)
@@ -42,30 +42,30 @@ def norm_and_count(matrix: Array) -> tuple[Array, Array]:
 
 
 def rescaled(matrix: Array, to: Array) -> Array:
-    """The matrix with another Frobenius norm; a zero matrix stays zero, without a division by zero.
+    """Rescale the matrix to the Frobenius norm ``to``; a zero matrix stays zero, without a division by zero.
 
     >>> mf.rules.scaling.rescaled(mf.asarray([[3.0, -4.0]]), to=10.0).tolist()
     [[6.0, -8.0]]
     """
     size = norm(matrix)
     factor = to / xp.where(size > 0, size, xp.ones_like(size))
-    factor = xp.minimum(factor, xp.finfo(size.dtype).max)  # a matrix may be so small that it would become infinite
+    factor = xp.minimum(factor, xp.finfo(size.dtype).max)  # for a tiny matrix the factor could be infinite
     return elementwise(lambda out, entries: xp.multiply(entries, factor, out=out), matrix)
 
 
 def check_normalise(normalise: str | None) -> str | None:
-    """The option as given. Raises ValueError for an unknown one."""
+    """Return the option. Raises ValueError for an unknown one."""
     return one_of(normalise, "normalise", (None, "strict", "init"))
 
 
 def keep_start_norm(memory: dict[str, Array], layer: Weighted, normalise: str | None) -> None:
-    """Remember norm(W_0) where "init" will ask for it."""
+    """Store norm(W_0) in ``memory`` if the option is "init"."""
     if normalise == "init":
         memory[f"{layer.name}/start_norm"] = norm(layer.W).reshape(1)
 
 
 def normalised(matrix: Array, normalise: str | None, layer: Weighted, memory: dict[str, Array]) -> Array:
-    """The matrix in the size that the option asks for."""
+    """The matrix with the norm that the option selects."""
     if normalise is None:
         return matrix
     return rescaled(matrix, norm(layer.W) if normalise == "strict" else memory[f"{layer.name}/start_norm"])

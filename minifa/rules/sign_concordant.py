@@ -1,9 +1,9 @@
-"""Sign-concordant feedback: B agrees with the forward weights in sign, not in magnitude.
+"""Sign-concordant feedback: B has the signs of the forward weights, but not their magnitudes.
 
     usf     B = s * sign(W_t)         s: "strict" norm(W_t) / norm(sign(W_t)), "init" norm(W_0) / norm(sign(W_t)),
-                                      "std" of W's initialiser, or a number
-    frsf    B = |M| * sign(W_t)       M drawn once, from W's own initialiser or another; or given
-    brsf    B = |M_t| * sign(W_t)     M drawn anew for every weight update
+                                      "std": the standard deviation of W's initialiser; or a number
+    frsf    B = |M| * sign(W_t)       M drawn once, from W's initialiser or another one; or set
+    brsf    B = |M_t| * sign(W_t)     M redrawn for each weight update
 
 Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as
 re-implemented by Lance & Kieu 2026, eq. 6, whose "uSF Init" is frsf, eq. 5); Liao, Leibo & Poggio 2016, "How important
@@ -27,7 +27,7 @@ from ..streams import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncat
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, norm, norm_and_count, normalised
 
-# mean |w| / sd of a family: the cosine between W and sign(W)
+# mean |w| / sd by family of distributions: the cosine between W and sign(W)
 MEAN_MAGNITUDE: dict[Callable[..., Any], float] = {
     gaussian: math.sqrt(2 / math.pi),
     uniform: math.sqrt(3) / 2,
@@ -36,16 +36,16 @@ MEAN_MAGNITUDE: dict[Callable[..., Any], float] = {
 
 
 class SignConcordant(Rule):
-    """What the three rules share: the signs. Subclasses give the magnitudes.
+    """The base class of the three rules: it provides the signs, subclasses the magnitudes.
 
     Args:
-        seed: keys every draw.
-        concordance: probability p that a sign agrees with W's; the places that disagree are drawn once. From 1/2
-            (chance) to 1.
-        signs: "live" (sign of W as it is now) or "initial" (of W at the start: the control).
+        seed: keys all random draws.
+        concordance: probability p that a sign of B agrees with W's, from 1/2 (chance) to 1; the disagreeing entries are
+            drawn once.
+        signs: "live" (the signs of the current W) or "initial" (of the initial W, as a control).
 
     Raises:
-        TypeError: an option of another kind.
+        TypeError: an option of the wrong type.
         ValueError: an option outside its range.
     """
 
@@ -70,9 +70,9 @@ class SignConcordant(Rule):
                 self.memory[f"{layer.name}/signs"] = xp.sign(layer.W)
 
     def start_angle(self, layer: Weighted) -> float | None:
-        """The arc cosine of (2 p - 1) m, m = mean |w| / sd of W's family, times the same of M's family where B's
-        magnitudes are drawn too: with p = 1 for Gaussian and uniform weights 37.07 and 30 degrees, with magnitudes of
-        W's own family 50.46 and 41.41."""
+        """The arc cosine of (2 p - 1) m, with m = mean |w| / sd of W's family, multiplied by the same ratio of M's
+        family if B's magnitudes are drawn. For p = 1 and Gaussian or uniform weights: 37.07 or 30 degrees; with
+        magnitudes from W's family: 50.46 or 41.41 degrees."""
         families = [init.family for init in (layer.init, *self.magnitudes_from(layer))]
         if layer.init.sd(*layer.fans) == 0 or any(family not in MEAN_MAGNITUDE for family in families):
             return None
@@ -80,7 +80,7 @@ class SignConcordant(Rule):
         return math.degrees(math.acos((2 * self.concordance - 1) * cosine))
 
     def magnitudes_from(self, layer: Weighted) -> list[Initialiser]:
-        """The initialiser that B's magnitudes come from; none where they are all the same."""
+        """The initialiser of B's magnitudes, as a list; empty if all magnitudes are equal."""
         return []
 
     def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
@@ -92,11 +92,11 @@ class SignConcordant(Rule):
         return equation, {**names, "M": f"{layer.name}.M"}
 
     def signs_of(self, layer: Weighted) -> Array:
-        """The array whose signs B takes over: W, or the signs that W had at the start."""
+        """The array whose signs B has: W, or the signs of the initial W."""
         return self.memory[f"{layer.name}/signs"] if self.signs == "initial" else layer.W
 
     def masked(self, layer: Weighted, matrix: Array) -> Array:
-        """The matrix with the signs turned that are not to agree."""
+        """Flip the signs of the disagreeing entries."""
         return matrix if self.concordance == 1 else matrix * self.memory[f"{layer.name}/mask"]
 
 
@@ -107,11 +107,11 @@ def _sign_times(out: Array, w: Array, magnitude: Array | float) -> None:
 
 
 class USF(SignConcordant):
-    """Uniform sign-concordant feedback: every entry has the same magnitude.
+    """Uniform sign-concordant feedback: all entries have the same magnitude.
 
     Args:
-        scale: "strict" (B keeps W's present norm), "init" (W's norm at the start), "std" (the initialiser's standard
-            deviation), or a positive number.
+        scale: "strict" (B has the norm of the current W), "init" (the norm of the initial W), "std" (the standard
+            deviation of W's initialiser), or a positive number.
         seed, concordance, signs: as for `SignConcordant`.
 
     >>> net = mf.Network([mf.Linear(1, 2), mf.Linear(2, 1)])
@@ -146,7 +146,7 @@ class USF(SignConcordant):
         return self.masked(layer, elementwise(lambda out, w: _sign_times(out, w, s), self.signs_of(layer)))
 
     def magnitude(self, layer: Weighted) -> Array | float:
-        """s, the one magnitude of all entries; norm(sign(W)) is the root of the number of entries that are not zero."""
+        """The magnitude s of all entries; norm(sign(W)) is the square root of the number of nonzero entries."""
         if self.scale in ("strict", "init"):
             size, count = norm_and_count(self.signs_of(layer))
             if self.signs == "initial":
@@ -158,11 +158,11 @@ class USF(SignConcordant):
 
 
 class FRSF(SignConcordant):
-    """Fixed random magnitudes under live signs.
+    """Fixed random magnitudes with the signs of the current W.
 
     Args:
         normalise: None, "strict" or "init", as for `FA`.
-        init: initialiser of M or its name, "gaussian(0.1)" for instance; None: W's own.
+        init: initialiser of M or its name, for example "gaussian(0.1)"; None: W's initialiser.
         seed, concordance, signs: as for `SignConcordant`.
 
     >>> net = mf.Network([mf.Linear(1, 9), mf.Linear(9, 1)])
@@ -216,7 +216,7 @@ class FRSF(SignConcordant):
 
 
 class BRSF(FRSF):
-    """Random magnitudes drawn anew for every weight update: once per update, however often B is asked for.
+    """Random magnitudes M, redrawn once per weight update; M is constant between updates, however often B is computed.
 
     >>> net = mf.Network([mf.Linear(1, 9), mf.Linear(9, 1)])
     >>> rule = mf.rules.BRSF(seed=0).attach(net)
@@ -237,7 +237,8 @@ class BRSF(FRSF):
         self._start()
 
     def set_feedback(self, name: str, matrix: Any) -> None:
-        """As `Rule.set_feedback`, of what is drawn once (the masks, the signs at the start). M is not: a ValueError."""
+        """As `Rule.set_feedback`, for the arrays that are drawn once: the masks and the initial signs. Raises
+        ValueError for M, which is redrawn."""
         if name in self.memory and "/" not in name:
             raise ValueError(
                 f"the rule {self.label!r} draws its magnitudes anew for every update, and would forget those of "
@@ -247,14 +248,14 @@ class BRSF(FRSF):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         by_name(state, "a state")
-        self._start()  # what was drawn for step 0 of another training is no draw for step 0 of this one
+        self._start()  # discard earlier draws: step 0 uses the loaded magnitudes
         super().load_state(state)
 
     def _start(self) -> None:
         self.drawn: dict[str, tuple[int, Array]] = {name: (0, array) for name, array in self.memory.items()}
 
     def magnitude(self, layer: Weighted) -> Array:
-        """|M_t|. It follows from seed, layer and step, so it is no state: a resumed run draws the same."""
+        """|M_t|, a function of seed, layer and step. It is not part of the state: a resumed run draws the same."""
         assert self.net is not None
         step = self.net.step
         if self.drawn[layer.name][0] != step:

@@ -1,9 +1,9 @@
-"""Stale transport: the feedback is a copy of the weights that is renewed only now and then.
+"""Stale transport: the feedback is a copy of the weights that is renewed only every k updates.
 
     B = W as it was at update  k * floor(t / k)
 
-A control of our own, between backpropagation (k = 1) and a frozen copy of the start (k beyond the last update): how
-fresh must transported weights be? It is weight transport, k times more rarely.
+A control defined by minifa, between backpropagation (k = 1) and a fixed copy of the initial weights (k beyond the last
+update). It measures how recent transported weights must be. It is still weight transport, k times less often.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .base import Rule
 
 
 class Stale(Rule):
-    """B is copied from W every ``every`` updates.
+    """Control: B is copied from W every ``every`` updates.
 
     Args:
-        seed: keys nothing here.
-        every: k, from 1 up.
+        seed: not used by this rule.
+        every: k, an int of at least 1.
 
     Raises:
-        TypeError: a k that is no whole number.
+        TypeError: a k that is not an int.
         ValueError: k below 1.
 
     >>> net = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1, init="zero")])

@@ -1,12 +1,13 @@
-"""Weight mirrors: the feedback learns the weights by watching what noise becomes on its way through them.
+"""Weight mirrors: the feedback learns the weights from the correlation of noise inputs with their outputs.
 
     y = x @ W,  x ~ N(0, sigma^2)        dB = eta x.T @ y / n - lambda B,   lambda = eta sigma^2
     E[x.T @ y / n] = sigma^2 W           so B -> W
 
-Akrout et al. 2019, "Deep learning without weight transport". Differences from the authors' code: the mirror sees the
-linear map alone (no bias, activation or norm), the batch's mean, and a decay that holds B's size (theirs has none).
-With rate = eta sigma^2 this is B <- (1 - rate) B + rate * x.T @ y / (n sigma^2). A convolution's noise is drawn on
-patches: on zero-padded images B would be biased, because the outer places of a kernel meet zeros at the border.
+Akrout et al. 2019, "Deep learning without weight transport". Differences from the authors' code: the mirror uses
+only the linear map (no bias, activation or norm), the mean over the batch, and a decay that keeps the norm of B (theirs
+has none). With rate = eta sigma^2 this is B <- (1 - rate) B + rate * x.T @ y / (n sigma^2). A convolution's noise is
+drawn on patches: on zero-padded images B would be biased, because the outer elements of a kernel multiply zeros at the
+border.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from .base import Rule
 
 
 class WeightMirror(Rule):
-    """Weight mirror. After every ``every``-th weight update each layer looks at fresh noise.
+    """Weight mirror. After every ``every``-th weight update, each layer has one noise phase (a look).
 
     Args:
-        seed: keys B's start and the noise.
-        rate: how far B goes towards what one look shows, above 0 up to 1.
-        samples: noise patterns in one look.
-        sigma: standard deviation of the noise; it cancels in the linear map.
+        seed: keys the random streams of the initial B and the noise.
+        rate: fraction by which one look moves B towards its estimate of W, in (0, 1].
+        samples: noise patterns per look.
+        sigma: standard deviation of the noise; it cancels because the map is linear.
         every: weight updates between looks.
         first_looks: looks before training starts.
 
     Raises:
-        TypeError: an option of another kind.
+        TypeError: an option of the wrong type.
         ValueError: an option outside its range.
 
-    From chance to near agreement, without any training:
+    The angle between B and W decreases without any training:
 
     >>> net = mf.Network([mf.Linear(1, 30), mf.Linear(30, 20)])
     >>> for looks in (0, 20):
