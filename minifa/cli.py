@@ -289,9 +289,8 @@ def _kept_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the run to resume. Raises ValueError if other options contradict it."""
     kept = keeping.kept_experiment(options.resume)
     given = _given(options.arguments) - KEPT
-    elsewhere = (
-        "data" in given and data.is_file(options.data) and data.is_file(kept.data)
-    )  # a moved file; its contents are compared later
+    # The data file may have been moved; its contents are compared on resuming.
+    elsewhere = "data" in given and data.is_file(options.data) and data.is_file(kept.data)
     wrong = contradictions(given - WHERE - ({"epochs", "data"} if elsewhere else {"epochs"}), options, kept)
     epochs = options.epochs if "epochs" in given else kept.epochs
     if epochs < kept.epochs:
@@ -486,9 +485,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     setting = _describe(first, dataset)
     write_whole(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
     print(f"{table}\n\n{legend}{note}\n")
-    few = (
-        len({r.experiment.rule for r in results}) <= 8
-    )  # maximum number of rules that can be distinguished in one panel
+    few = len({r.experiment.rule for r in results}) <= 8  # more cannot be distinguished in one panel
     picture = "comparison" if few else "survey"
     _draw(folder / "figures" / "comparison.png", picture, _drawn_again(folder, "runs.csv"), results, setting)
 

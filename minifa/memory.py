@@ -123,7 +123,7 @@ def describe(batch_size: int) -> str:
 
 
 def table(peaks: Peaks) -> str:
-    """MiB by rule and depth."""
+    """A text table of MiB by rule and depth."""
     depths = list(next(iter(peaks.values())))
     rows = [("MiB at depth", *map(str, depths))]
     rows += [(name, *(f"{found[depth] / 2**20:.1f}" for depth in depths)) for name, found in peaks.items()]

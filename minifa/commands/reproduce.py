@@ -40,9 +40,7 @@ def run(options: argparse.Namespace) -> int:
         tell(f"note: {note}")
     there = {one.task.folder for one in finished}
     tasks = [task for task in planned if task.folder not in there]
-    recipes.check(
-        [task.experiment for task in tasks], recipe.name
-    )  # the data sets are not kept in memory: the workers load them
+    recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
     folder.mkdir(parents=True, exist_ok=True)
     made, stop = _run_all(tasks, options.jobs)
     names = [row.name for row in recipe.rows]

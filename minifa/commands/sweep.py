@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError("--jobs are processes of this machine: a cluster has the workers that were started for it")
     sweep = sweeps.read(options.sweep, options.changes)
     folder = expanded(options.out or f"runs/sweep-{sweep.name}")
-    notes, contents = sweeps.check(sweep)  # the data sets are not kept in memory: the workers load them
+    notes, contents = sweeps.check(sweep)  # keeps no data set in memory: the workers load them
     if options.dry_run:
         return _show(sweep, folder, contents)
     with sweeping.opened(sweep, folder, contents) as results:
@@ -116,9 +116,8 @@ def _answers(
     tasks: Sequence[Task], options: argparse.Namespace, tick: Callable[[], Any]
 ) -> Generator[tuple[Task, Any], None, None]:
     """Every task with its result, in order of completion."""
-    if (
-        not options.dask
-    ):  # with a tick, even a single job runs in a separate process, so that its death fails only its run
+    if not options.dask:
+        # With a tick, even a single job runs in a separate process, so that its death fails only its run.
         return workers.spread(sweeping.make, tasks, options.jobs, tick)
     return cluster.side_by_side(sweeping.make, tasks, options.dask, options.jobs, options.threads)
 

@@ -1,4 +1,4 @@
-"""Data sets by name: one is embedded, one is generated, the others are read from their publishers' files."""
+"""Data sets by name: embedded (digits), generated (lillicrap, xor), or read from their publishers' files."""
 
 from __future__ import annotations
 

@@ -293,7 +293,7 @@ def as_array(values: npt.ArrayLike, what: str) -> Array:
         raise ValueError(f"{what} is not a regular array ({error}); give rows of equal length") from error
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{what} has masked values; take them out, or put numbers in their place with .filled")
-    if array.dtype.kind not in "iuf":  # np.issubdtype counts timedelta64 as an integer
+    if array.dtype.kind not in "iuf":  # not np.issubdtype: it counts timedelta64 as an integer
         raise TypeError(
             f"{what} holds values of type {array.dtype}; expected integers or floats, convert it with .astype"
         )

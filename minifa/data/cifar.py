@@ -26,7 +26,7 @@ from .folders import Checked, Source, locate
 from .idx import unpacked
 
 SIDE, PIXELS = 32, 32 * 32 * 3
-PER_FILE = 10_000  # records; CIFAR-100's training file holds five times as many
+PER_FILE = 10_000  # records; CIFAR-100's training file contains five times as many
 TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 CITATION = (
     "A. Krizhevsky (2009), Learning multiple layers of features from tiny images, technical report, "
@@ -75,7 +75,8 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-TRAIN_LABELS = "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"  # SHA-256 of CIFAR-10's 50,000
+# SHA-256 of CIFAR-10's 50,000 training labels.
+TRAIN_LABELS = "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"
 
 
 def cifar10(folder: str | os.PathLike[str] | None = None) -> Dataset:

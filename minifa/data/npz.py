@@ -24,7 +24,7 @@ from .base import DataFileError
 CHUNK = 1 << 20
 DEFLATES_TO = 1032  # maximum compression ratio of deflate
 KINDS = {np.dtype(kind).str[1:] for kind in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"}
-HEADER_UP_TO = 4096  # bytes; 32 sizes of 20 digits are 700
+HEADER_UP_TO = 4096  # bytes; 32 sizes of 20 digits take 700
 # Exceptions of zipfile for damaged, encrypted or forged archives.
 DAMAGED = (
     *(ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, OverflowError),

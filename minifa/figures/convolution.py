@@ -80,10 +80,8 @@ def im2col(
         for grid in (*grids, second):
             grid.draw(axes, cell)
         x_grid, patches_grid, _, y_grid, first = grids
-        for number, shade in {
-            0: colour(1),
-            len(patches) - 1: colour(2),
-        }.items():  # the first and the last window, marked in every grid
+        # The first and the last window are marked in every grid.
+        for number, shade in {0: colour(1), len(patches) - 1: colour(2)}.items():
             i, j = divmod(number, columns)
             line = len(y_grid.values) - 1 if number else 0
             x_grid.frame(axes, (i * layer.stride[0], j * layer.stride[1]), layer.kernel, shade)

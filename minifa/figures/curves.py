@@ -208,7 +208,7 @@ def _spread(layers: Sequence[str], most: int) -> list[str]:
     return [layers[round(i * (len(layers) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-# Over the epochs
+# Curves over the epochs
 
 
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
@@ -324,7 +324,7 @@ def _measure_angles(panels: Sequence[Axes]) -> None:
     )  # fmt: skip
 
 
-# At the end
+# Final values
 
 
 def _quantity(groups: Groups) -> str:

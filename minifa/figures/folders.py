@@ -107,9 +107,8 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
 
 
 def _setting(experiment: Experiment) -> str:
-    data = printable(stem(experiment.data)).replace(
-        "$", r"\$"
-    )  # matplotlib renders text between dollar signs as a formula
+    # matplotlib renders text between dollar signs as a formula.
+    data = printable(stem(experiment.data)).replace("$", r"\$")
     words = data, experiment.model, describe_options(experiment.model_options)
     augmentation = f", {experiment.augmentation}" if experiment.augmentation else ""
     return f"{' '.join(filter(None, words))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
