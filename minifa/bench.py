@@ -1,8 +1,7 @@
-"""How long a training step takes: minifa's rules, PyTorch's backpropagation and BioTorch's rules where they are
-installed, alternating in one run.
+"""Benchmark of a training step: minifa's rules, and PyTorch's backpropagation and BioTorch's rules if installed.
 
-Machines are noisy, so everything is measured in turn (A B C A B C ...) and medians and their ratios are what to
-quote. The limit is the machine's matrix-product rate, measured in the same run.
+Because machines are noisy, the contestants are measured in turn (A B C A B C ...), and medians and their ratios are
+reported. The upper limit is the machine's matrix-product rate, measured in the same run.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ SHAPES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "resnet20": ("resnet20", (32, 32, 3), {}),
 }
 CLASSES = 10
-IN_A_ROW = 3  # timed steps of one contestant before it is the next one's turn
+IN_A_ROW = 3  # consecutive timed steps of one contestant
 Step = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant: seconds of its steps, matrix-product work of one, and peak memory of a process of its own."""
+    """One contestant: seconds per step, matrix-product operations of a step, and peak memory in a separate process."""
 
     label: str
     seconds: list[float]
     flops: float
     bytes: int
-    feedback: float = 0.0  # seconds in which the feedback learns by itself, apart from the passes
+    feedback: float = 0.0  # seconds per step of the feedback's own learning, outside the passes
 
     @property
     def median(self) -> float:
@@ -55,7 +54,7 @@ class Timing:
 
 
 def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 128, repeats: int = 15) -> str:
-    """The bench's tables, one per network. Raises ValueError for an unknown network."""
+    """The benchmark tables, one per network. Raises ValueError for an unknown network."""
     unknown = sorted(set(models) - SHAPES.keys())
     if unknown:
         raise ValueError(f"unknown bench network {', '.join(unknown)}: known are {', '.join(SHAPES)}")
@@ -78,8 +77,8 @@ def measure(
     """Time the contestants in turn.
 
     Args:
-        against: "torch" (both layouts), "biotorch fa" and the like; what is not installed is left out.
-        memory: whether each contestant's peak memory is measured, in a process of its own.
+        against: "torch" (both memory layouts), "biotorch fa" etc.; libraries that are not installed are omitted.
+        memory: whether to measure each contestant's peak memory, in a separate process.
     """
     steps = {f"minifa {name}": _minifa_step(model, name, batch_size) for name in rule_names}
     flops = _minifa_step(model, "bp", batch_size)[1]
@@ -90,11 +89,11 @@ def measure(
     for step, _, _ in steps.values():
         step()
     seconds: dict[str, list[float]] = {label: [] for label in steps}
-    # A penalty that suits another network may blow its B up here; what is timed is the arithmetic, not the learning.
+    # A penalty tuned for another network may make B diverge here; only the arithmetic is timed, not the learning.
     with backend.quiet():
         for _ in range(repeats):
             for label, (step, _, _) in steps.items():
-                step()  # not timed: warms the caches, and lets the other's idle threads stop spinning
+                step()  # not timed: warms the caches, and lets the other library's idle threads stop spinning
                 started = time.perf_counter()
                 for _ in range(IN_A_ROW):
                     step()
@@ -106,10 +105,10 @@ def measure(
 
 
 def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -> str:
-    """Medians, and ratios to the first contestant and to PyTorch (pairs of the same round, so that drift cancels).
+    """Medians, and ratios to the first contestant and to PyTorch (paired within rounds, so that drift cancels).
 
-    products: multiply-adds of all matrix products beside the first contestant's; feedback ms: of a step, what the
-    feedback's own learning takes (noise phases, local penalties).
+    Column "products": multiply-adds of all matrix products relative to the first contestant's. Column "feedback ms":
+    time per step of the feedback's own learning (noise phases, local penalties).
     """
     torch = next((t for t in timings if t.label == "torch"), None)
     head = (
@@ -144,12 +143,12 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
 
 
 def ratio(a: Timing, b: Timing) -> float:
-    """Median of the ratios of what was timed one after the other, so that drift cancels."""
+    """Median of the ratios of times from the same round, so that drift cancels."""
     return statistics.median(x / y for x, y in zip(a.seconds, b.seconds, strict=True))
 
 
 def matrix_rate(size: int = 2048) -> float:
-    """Multiply-adds count as two: operations per second of a large float product, on all of BLAS's threads."""
+    """Operations per second of a large matrix product on all BLAS threads; a multiply-add counts as two."""
     a = xp.ones((size, size), backend.dtype())
     times = []
     for _ in range(4):
@@ -161,7 +160,8 @@ def matrix_rate(size: int = 2048) -> float:
 
 
 def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, float, list[float]]:
-    """A step, the operations of its products, and a list that collects the seconds of its feedback's own learning."""
+    """(a step, the operations of its matrix products, a list that collects the seconds of the feedback's own
+    learning)."""
     name, shape, options = SHAPES[model]
     net = Network(MODELS[name](shape, CLASSES, **options), seed=0, input_shape=shape)
     rule = rules.make(rule_name).attach(net)
@@ -194,8 +194,8 @@ def batch(shape: tuple[int, ...], batch_size: int) -> tuple[numpy.ndarray, numpy
 
 
 def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
-    """Steps of another library on the same network: PyTorch in its default layout and channels last, or a rule of
-    BioTorch. Nothing where it is not installed."""
+    """Steps of another library on the same network, by label: PyTorch in its default layout and channels last, or a
+    rule of BioTorch. Empty if the library is not installed."""
     name, _, rule = other.partition(" ")
     try:
         from . import bench_torch
@@ -211,8 +211,8 @@ def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
 
 
 def peak_bytes(model: str, label: str, batch_size: int) -> int:
-    """Peak memory (the device's, where the arrays are there) of a fresh process that makes three steps of one
-    contestant; 0 where the system does not tell."""
+    """Peak memory in bytes of a new process that runs three steps of one contestant (device memory under CuPy); 0 if
+    the system does not report it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         setting = backend.name(), backend.threads()
         return pool.submit(_peak_of_this_process, model, label, batch_size, *setting).result()
@@ -235,5 +235,5 @@ def _peak_of_this_process(model: str, label: str, batch_size: int, backend_name:
         return device_bytes()
     if not sys.platform.startswith("linux"):
         return 0
-    with open("/proc/self/status", encoding="ascii") as lines:  # getrusage remembers our parent's
+    with open("/proc/self/status", encoding="ascii") as lines:  # getrusage includes the parent's peak
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

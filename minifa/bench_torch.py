@@ -1,6 +1,6 @@
-"""The bench's networks in PyTorch, and under BioTorch's rules: what `minifa bench` is measured beside.
+"""The benchmark networks in PyTorch and under BioTorch's rules, for `minifa bench`.
 
-The only file that imports the two.
+No other module imports these two libraries.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 def network(model: str) -> Any:
-    """The network of `minifa.bench.SHAPES`, layer by layer."""
+    """The PyTorch version of a network of `minifa.bench.SHAPES`."""
     layers: list[Any] = []
     if model == "mlp":
         widths = (784, *SHAPES["mlp"][2]["hidden"], CLASSES)
@@ -61,7 +61,7 @@ def network(model: str) -> Any:
 
 
 def torch_step(model: str, batch_size: int, channels_last: bool = False) -> Step:
-    """A step of backpropagation, on as many threads as minifa uses."""
+    """A step of backpropagation, with as many threads as minifa uses."""
     net, x, y = _prepared(network(model), model, batch_size)
     if channels_last:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
@@ -77,13 +77,14 @@ def torch_step(model: str, batch_size: int, channels_last: bool = False) -> Step
 
 
 def biotorch_step(model: str, rule: str, batch_size: int) -> Step:
-    """A step under one of BioTorch's rules (Sanfiz & Akrout 2021); its modes are called as minifa's rules are."""
+    """A step under one of BioTorch's rules (Sanfiz & Akrout 2021), whose modes have the same names as minifa's
+    rules."""
     from biotorch.module.biomodule import BioModule
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells every conversion
+    with contextlib.redirect_stdout(io.StringIO()):  # BioModule prints every layer conversion
         net, x, y = _prepared(BioModule(network(model), mode=rule, output_dim=CLASSES), model, batch_size)
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9), nn.functional.cross_entropy
-    warnings.filterwarnings("ignore", "Using a non-full backward hook")  # of which BioTorch's dfa is made
+    warnings.filterwarnings("ignore", "Using a non-full backward hook")  # used by BioTorch's dfa
 
     def step() -> None:
         optimizer.zero_grad()
@@ -95,7 +96,7 @@ def biotorch_step(model: str, rule: str, batch_size: int) -> Step:
 
 
 def _prepared(net: Any, model: str, batch_size: int) -> tuple[Any, Any, Any]:
-    """The network and a batch, where minifa's arrays are: on the CPU, or on the GPU under CuPy."""
+    """The network and a batch (x, y) on minifa's device: the CPU, or the GPU under CuPy."""
     torch.set_num_threads(backend.threads())
     device = "cuda" if backend.name() == "cupy" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -110,5 +111,5 @@ def _synchronise() -> None:
 
 
 def device_bytes() -> int:
-    """The most memory that PyTorch has taken on the GPU so far."""
+    """The peak GPU memory reserved by PyTorch, in bytes."""
     return torch.cuda.max_memory_reserved()

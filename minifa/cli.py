@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Everything it does can be done from Python as well."""
+"""The command-line interface. Everything it does is also available from Python."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ from .text import escaping, printable
 from .training import History, Trainer
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
-WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that change no experiment
+WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that do not change the experiment
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
 @escaping()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
-    ended by SIGTERM."""
+    terminated by SIGTERM."""
     given = sys.argv[1:] if arguments is None else list_of(arguments, str, "the arguments of a command are words")
     with standard_streams():
         return _run(given)
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     arguments = _joined(arguments)
-    for stream in (sys.stdout, sys.stderr):  # a terminal or locale that cannot show ± or ° must not end a run
+    for stream in (sys.stdout, sys.stderr):  # an encoding without ± or ° must not end a run
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     parser = make_parser()
@@ -93,10 +93,10 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         starting.done()
         with interrupts.terminating(), notices.on_stderr(f"minifa {options.command}"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", experiments.FailedRun)  # every command tells of its own, at the end
+            warnings.simplefilter("ignore", experiments.FailedRun)  # every command reports failed runs at its end
             backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
             return options.run(options)
-    except BrokenPipeError:  # whoever read us (head, less) has seen enough
+    except BrokenPipeError:  # the reading process (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt as stop:
@@ -113,8 +113,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """``--lr -1e-3`` as ``--lr=-1e-3``: argparse takes what begins with a minus for an option, if it is not as plain a
-    number as -1."""
+    """``--lr -1e-3`` as ``--lr=-1e-3``: argparse treats arguments with a leading minus as options, unless they are
+    simple numbers such as -1."""
     found: list[str] = []
     for one in arguments:
         if found and re.match(r"-(\.?\d|inf|nan)", one) and re.fullmatch(r"--[a-z][a-z-]*", found[-1]):
@@ -125,14 +125,14 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults behind every option's help, where there is one to tell."""
+    """Help texts with the default of every option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False, "", []) else super()._get_help_string(action)
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with the nearest known names where a command or option is not known."""
+    """An ArgumentParser that suggests similar names for an unknown command or option."""
 
     def error(self, message: str) -> Any:
         if "invalid choice:" in message and self._subparsers is not None:
@@ -226,7 +226,7 @@ def _train(options: argparse.Namespace) -> int:
     else:
         experiment = make_experiment(options, options.rule)
     dataset = _load(experiment, resumed=bool(options.resume))
-    experiments.parts(experiment, dataset)  # what cannot be held out is told before anything is written
+    experiments.parts(experiment, dataset)  # an invalid validation split raises before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
     print(trainer.net.summary(trainer.rule))
     print(f"\n{_describe(experiment, dataset)}, rule {experiment.rule}, {_rates([experiment])}\n", flush=True)
@@ -249,7 +249,7 @@ def _load(experiment: Experiment, resumed: bool) -> data.Dataset:
 def _train_in(
     folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, options: argparse.Namespace
 ) -> int:
-    """What is done in the locked folder; whatever breaks it off says how to go on."""
+    """Train in the locked folder; if training is interrupted or fails, print the command that resumes it."""
     try:
         if options.resume:
             _go_on(folder, experiment, dataset, trainer, options.previous)
@@ -264,7 +264,7 @@ def _train_in(
     except KeyboardInterrupt as stop:
         tell(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
         return interrupts.exit_code(stop)
-    except BrokenPipeError:  # of what is printed: `main` knows
+    except BrokenPipeError:  # standard output was closed; handled in `_run`
         raise
     except OSError as error:
         tell(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
@@ -272,7 +272,7 @@ def _train_in(
 
 
 def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
-    """Raises ValueError where other options say what the recipe says as well."""
+    """The experiment of --recipe and --set. Raises ValueError if other options set what the recipe defines."""
     if options.recipe is None:
         raise ValueError("--set changes a setting of a recipe: it goes with --recipe")
     wrong = _given(options.arguments) - KEPT - WHERE - {"recipe", "changes", "out"}
@@ -286,10 +286,11 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
 
 
 def _kept_experiment(options: argparse.Namespace) -> Experiment:
-    """The experiment of the folder to go on with. Raises ValueError where other options say otherwise."""
+    """The experiment of the run to resume. Raises ValueError if other options contradict it."""
     kept = keeping.kept_experiment(options.resume)
     given = _given(options.arguments) - KEPT
-    elsewhere = "data" in given and data.is_file(options.data) and data.is_file(kept.data)  # the same, as must show
+    # The data file may have been moved; its contents are compared on resuming.
+    elsewhere = "data" in given and data.is_file(options.data) and data.is_file(kept.data)
     wrong = contradictions(given - WHERE - ({"epochs", "data"} if elsewhere else {"epochs"}), options, kept)
     epochs = options.epochs if "epochs" in given else kept.epochs
     if epochs < kept.epochs:
@@ -325,7 +326,7 @@ def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer:
 
 
 def _given(arguments: Sequence[str]) -> set[str]:
-    """The names of the options that stand on the command line, defaults or not."""
+    """The names of the options given explicitly on the command line."""
     parser = make_parser()
     command = parser.parse_args(arguments).parser
     for action in command._actions:
@@ -335,7 +336,7 @@ def _given(arguments: Sequence[str]) -> set[str]:
 
 
 def _how_to_go_on(folder: Path) -> str:
-    if not (folder / "config.json").is_file():  # it was removed while the run was made
+    if not (folder / "config.json").is_file():  # the folder was removed during the run
         return f"\n{folder} is gone, with what was written there: the same command begins again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
@@ -343,7 +344,7 @@ def _how_to_go_on(folder: Path) -> str:
 
 
 def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:
-    """What is left to write and to tell once training has returned."""
+    """Write the results of a finished training run and print them. Returns the exit code."""
     runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
     title = f"{experiment.rule} on {dataset.name}"
     _draw(folder / "figures" / "training.png", "training_curves", _drawn_again(folder, "history.csv"), result, title)
@@ -430,8 +431,8 @@ def _compare_in(
 def _run_all(
     grid: Sequence[Experiment], jobs: int | None, label: str, keep: Callable[[list[Result]], None]
 ) -> tuple[list[Result], KeyboardInterrupt | None]:
-    """Every result that came, in the grid's order, and what cut it short, Ctrl-C or SIGTERM. After each of them
-    ``keep`` is given all that there are: a process that is killed loses none."""
+    """(the results in the grid's order, the interrupt (Ctrl-C or SIGTERM) that ended the runs; None if all ended).
+    ``keep`` is called with all results so far after each run, so that a killed process loses none."""
     found: dict[int, Result] = {}
     coming = experiments.run_many(grid, jobs)
     with bar(total=len(grid), desc=label, unit="run") as shown, contextlib.closing(coming):
@@ -443,7 +444,7 @@ def _run_all(
                 e = result.experiment
                 shown.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
         except KeyboardInterrupt as stop:
-            keep(_in_order(found))  # it may have come between a result and its being kept
+            keep(_in_order(found))  # the interrupt may have come before the last result was kept
             return _in_order(found), stop
     return _in_order(found), None
 
@@ -453,7 +454,7 @@ def _in_order(found: Mapping[int, Result]) -> list[Result]:
 
 
 def _keep_runs(folder: Path, results: Sequence[Result]) -> None:
-    """Every epoch of every run in runs.csv, and what was asked for in config.json."""
+    """Write every epoch of every run to runs.csv, and the experiments to config.json."""
     rows = [
         {
             "rule": r.experiment.rule,
@@ -471,7 +472,7 @@ def _keep_runs(folder: Path, results: Sequence[Result]) -> None:
 
 
 def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:
-    """The table on the screen and in table.txt, and the figure."""
+    """Print the table, write it to table.txt, and draw the figure."""
     first = results[0].experiment
     table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
     note = f"\n\n{dataset.note}" if dataset.note else ""
@@ -484,7 +485,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     setting = _describe(first, dataset)
     write_whole(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
     print(f"{table}\n\n{legend}{note}\n")
-    few = len({r.experiment.rule for r in results}) <= 8  # as many as a reader can tell apart in one panel
+    few = len({r.experiment.rule for r in results}) <= 8  # more cannot be distinguished in one panel
     picture = "comparison" if few else "survey"
     _draw(folder / "figures" / "comparison.png", picture, _drawn_again(folder, "runs.csv"), results, setting)
 
@@ -507,7 +508,7 @@ def _describe_figures(command: argparse.ArgumentParser) -> None:
 
 
 def _figures(options: argparse.Namespace) -> int:
-    from .figures import of_run  # here, as in _draw
+    from .figures import of_run  # imported here: matplotlib is slow to import
 
     folder = expanded(options.run_folder) / "figures"
     refuse_link(folder)
@@ -532,14 +533,14 @@ def _describe(experiment: Experiment, dataset: data.Dataset) -> str:
 
 
 def _rates(grid: Sequence[Experiment]) -> str:
-    """Where the learning rates come from."""
+    """The origin of the learning rates, as a phrase."""
     if all(e.lr is not None for e in grid):
         return "rates as given" if len({e.lr for e in grid}) > 1 else f"rate {grid[0].lr:g}"
     asked = {e.rule: e for e in grid if e.lr is None}
     kept = {rule: experiments.kept_rate(e) for rule, e in asked.items()}
     untuned = sorted(rule for rule, row in kept.items() if row is None)
     if untuned:
-        rate = asked[untuned[0]].rate()  # the same for all that have none of their own
+        rate = asked[untuned[0]].rate()  # the same for all untuned rules
         return f"rate {rate:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
     differ: dict[str, list[str]] = {}
     for rule, row in kept.items():
@@ -565,7 +566,7 @@ def _step(options: argparse.Namespace) -> int:
     from . import stepping
 
     if options.lr is None and options.optimizer == "sgd":
-        options.lr = 0.5  # on the tiny net a step that can be seen
+        options.lr = 0.5  # large enough for visible changes of the tiny network
     experiment = make_experiment(options, options.rule)
     dataset = experiments.load_data(experiment)
     replay = stepping.Replay(experiment, dataset, options.updates)
@@ -603,7 +604,7 @@ def _explore(options: argparse.Namespace) -> int:
     from . import explorer
 
     if options.model == "mlp" and options.hidden is None:
-        options.hidden = (16, 12)  # small enough to see every number of
+        options.hidden = (16, 12)  # small enough to show every number
     if options.lr is None and options.optimizer == "sgd":
         options.lr = 0.05
     names = split_rules(options.rules)

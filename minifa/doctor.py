@@ -1,9 +1,8 @@
-"""Whether this machine computes what minifa means: every layer, rule, loss and optimizer is run, and the numbers are
-set beside others that must be the same.
+"""Numerical self-test: every layer, rule, loss and optimizer is run on this machine and compared with a reference.
 
-NumPy is examined by itself: gradients beside central differences, fast forms beside their slow plain twins, float32
-beside float64, one thread beside all of them. CuPy, where it can be used, is set beside NumPy from the same seed. The
-differences are told as parts of the largest number of the array in which they were found.
+NumPy is compared with itself: gradients with central differences, optimised functions with their reference
+implementations, float32 with float64, one thread with all threads. CuPy, if usable, is compared with NumPy from the
+same seed. Differences are relative to the largest magnitude in the reference array.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ Arrays = Mapping[str, Any]
 Step = Callable[[], Arrays]
 Both = tuple[Arrays, Arrays]
 
-# By comparison: the largest difference allowed, as a part of the array's largest number, and what is compared.
+# By comparison: the tolerance, relative to the largest magnitude in the array, and a description.
 COMPARISONS = {
     "slopes": (1e-6, "gradients beside central differences, in float64"),
     "plain": (1e-12, "the fast form beside its slow plain twin, in float64"),
@@ -64,11 +63,11 @@ COMPARISONS = {
     "float32": (1e-3, "beside NumPy in the same type; NumPy's own beside float64"),
     "again": (0.0, "a second run (NumPy's on one thread): the same bits"),
 }
-SMALLEST = 1e-3  # the least that differences are parts of: what is nearly nothing has no digits to agree in
+SMALLEST = 1e-3  # lower limit of the scale of relative differences: nearly zero arrays have no significant digits
 UPDATES = 2
 TIMED = 5
 
-# Every kind of layer, in the geometries whose code differs: how it is made, and the shape of one example.
+# Every kind of layer, in each geometry with separate code: a factory, and the shape of one example.
 LAYERS: dict[str, tuple[Callable[[], list[Layer]], tuple[int, ...]]] = {
     "Linear": (lambda: [Linear(20, 10)], (20,)),
     "Conv2d 3x3": (lambda: [Conv2d(4, 6, 3, padding=1)], (8, 8, 4)),
@@ -94,15 +93,15 @@ LAYERS: dict[str, tuple[Callable[[], list[Layer]], tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """Something to examine.
+    """One check.
 
     Attributes:
-        kind, name: "layer", "Tanh".
-        prepare: makes it from its seed on the backend in force. What it returns makes one step, and tells the arrays
-            of it by name; None: there is nothing that another backend could do as well.
-        own: by the name of a comparison, two sets of arrays that NumPy must make alike in float64.
-        grows: how many times larger rounding may be here: the perturbation rules divide small differences of losses by
-            a small sigma.
+        kind, name: such as "layer" and "Tanh".
+        prepare: builds the object from its seed on the current backend and returns a function that runs one step and
+            returns its arrays by name; None for a check of NumPy only.
+        own: by comparison, a function that returns two sets of arrays, which NumPy must compute alike in float64.
+        grows: factor by which the tolerance is multiplied: the perturbation rules divide small differences of losses
+            by a small sigma.
     """
 
     kind: str
@@ -114,13 +113,13 @@ class Check:
 
 @dataclass
 class Finding:
-    """What was seen of one check on one backend.
+    """The result of one check on one backend.
 
     Attributes:
-        kind, name, backend: of what, and where.
-        differences: the largest, by comparison.
-        wrong: a sentence for everything that is not as it must be.
-        seconds: median of one step; None where there is none.
+        kind, name, backend: the check and the backend.
+        differences: the largest relative difference, by comparison.
+        wrong: one message per failed comparison.
+        seconds: median time of one step; None if it was not timed.
     """
 
     kind: str
@@ -133,11 +132,11 @@ class Finding:
 
 @dataclass
 class Report:
-    """All findings, and on what they were made.
+    """All findings and the environment.
 
     Attributes:
         facts: versions, machine, threads, BLAS, device.
-        findings: one for each check and backend, but for the twins, which are NumPy's alone.
+        findings: one per check and backend; the checks of reference implementations run on NumPy only.
     """
 
     facts: dict[str, str]
@@ -145,11 +144,11 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """Whether everything was as it must be."""
+        """Whether all comparisons passed."""
         return not any(finding.wrong for finding in self.findings)
 
     def text(self) -> str:
-        """The report as a user reads it, and sends it with a bug."""
+        """The report as text, to be read or attached to a bug report."""
         wide = max(map(len, self.facts))
         parts = ["\n".join(f"{key:{wide}}  {value}" for key, value in self.facts.items())]
         for name in dict.fromkeys(finding.backend for finding in self.findings):
@@ -166,7 +165,7 @@ class Report:
         return [key for key in COMPARISONS if any(key in one.differences for one in self.findings)]
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as numbers, for JSON. A difference that is no number is told as a word."""
+        """The report as a dictionary for JSON. Differences that are not finite are given as strings."""
         found = [dataclasses.asdict(finding) for finding in self.findings]
         for one in found:
             one["differences"] = {
@@ -179,11 +178,12 @@ def examine(backends: Sequence[str], progress: Callable[[], object] = lambda: No
     """Run every check on these backends.
 
     Args:
-        backends: "numpy", "cupy".
-        progress: called after each check on each backend; there are ``len(checks()) * len(backends)``.
+        backends: a list of "numpy" and "cupy".
+        progress: callback after each check on each backend; called ``len(checks()) * len(backends)`` times.
 
     Raises:
-        BackendError: one of them cannot be used here.
+        TypeError: backends is not a list of names, or progress is not callable.
+        BackendError: a backend cannot be used on this machine.
     """
     backends = list_of(backends, str, "backends are a list of names, as ['numpy']")
     if not callable(progress):
@@ -199,8 +199,8 @@ def examine(backends: Sequence[str], progress: Callable[[], object] = lambda: No
 
 
 def checks() -> list[Check]:
-    """All there is to examine: the layers of `LAYERS`, every registered rule, loss and optimizer, and what is cut into
-    chunks.
+    """All checks: the layers of `LAYERS`, every registered rule, loss and optimizer, the reference implementations, and
+    a batch large enough to be processed in chunks.
 
     >>> from minifa.doctor import checks
     >>> [check.name for check in checks() if check.kind == "loss"]
@@ -218,18 +218,19 @@ def checks() -> list[Check]:
     return [*layers, *learning, *losses, *optimizers, *twins, Check("net", "large batch", _large)]
 
 
-# What is run
+# The computations
 
 
 def _numbers(shape: Sequence[int], seed: int = 0) -> Array:
-    """None nearer to zero than 0.01, no two alike: no kink of a rectifier or a max-pool is within reach of a step."""
+    """Random numbers of magnitude above 0.01, all distinct, so that no finite-difference step crosses a kink of a ReLU
+    or a max pooling."""
     rng, size = numpy.random.default_rng(seed), math.prod(shape)
     sizes = 0.01 + 2 * (rng.permutation(size) + rng.uniform(0.1, 0.3, size)) / size
     return backend.asarray((rng.choice([-1.0, 1.0], size) * sizes).reshape(*shape))
 
 
 def _layer_net(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> tuple[Network, Array, Array]:
-    """A net of these layers, a batch, and the error at its output. No parameter is 0 or 1: no term hides."""
+    """(a network of these layers, a batch, an output error). No parameter is 0 or 1, so that every term matters."""
     net = Network(make(), seed=0, input_shape=shape, input_error=True)
     for i, (name, array) in enumerate(net.parameters().items()):
         if not name.endswith(".W"):
@@ -250,8 +251,8 @@ def _layer(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Step:
 
 
 def _layer_slopes(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Both:
-    """By input and parameter, the slope of sum(error * output) along a direction: as the backward pass gives it, and
-    as two forward passes do."""
+    """For the input and each parameter, the directional derivative of sum(error * output): by the backward pass, and by
+    central differences of two forward passes."""
     net, x, error = _layer_net(make, shape)
     walk = Walk(training=True, step=1, update_statistics=False)
     net.forward(x, walk)
@@ -275,14 +276,16 @@ def _slopes(arrays: Arrays, gradients: Arrays, value: Callable[[], float], step:
 
 
 def _convnet() -> Network:
-    """Small, with every place at which a rule behaves differently; without batch norm, which some rules refuse."""
+    """A small network with every kind of layer that rules treat differently; without batch norm, which some rules
+    reject."""
     body: list[Layer] = [Conv2d(4, 4, 3, padding=1), Tanh(), Conv2d(4, 4, 3, padding=1)]
     first: list[Layer] = [Conv2d(2, 4, 3, padding=1), ReLU(), MaxPool(2), Residual(body), ReLU()]
     return Network([*first, Flatten(), Linear(64, 12), Tanh(), Linear(12, 3)], seed=0, input_shape=(8, 8, 2))
 
 
 def _rule(description: str) -> Step:
-    """One update under this rule: the loss, every gradient, what carried the error, and what is then changed."""
+    """One update under this rule: the loss, every gradient, the feedback matrices, the updated parameters, and the
+    rule's memory."""
     net = _convnet()
     rule, loss, optimizer = rules.make(description, seed=1).attach(net), SoftmaxCrossEntropy(), SGD(0.05, momentum=0.9)
     x, y = _numbers((8, 8, 8, 2)), numpy.arange(8) % 3
@@ -331,7 +334,7 @@ def _optimizer(name: str) -> Step:
 
 
 def _large() -> Step:
-    """A batch that the CPU cuts into chunks for its threads, and products that it cuts into blocks."""
+    """A batch that the CPU divides into chunks for its threads, and matrix products that it divides into blocks."""
     layers: list[Layer] = [Conv2d(8, 8, 3, 1, 1, bias=False), BatchNorm(8), ReLU(), MaxPool(2), LocalResponseNorm(3)]
     net = Network([*layers, Flatten(), Linear(2048, 64)], seed=0, input_shape=(32, 32, 8), input_error=True)
     x, error = _numbers((64, 32, 32, 8)), _numbers((64, 64), seed=1)
@@ -377,7 +380,7 @@ TWINS: dict[str, Callable[[], Both]] = {
 }
 
 
-# How it is judged
+# The comparisons
 
 
 def _examine(check: Check, name: str) -> Finding:
@@ -385,7 +388,7 @@ def _examine(check: Check, name: str) -> Finding:
     for comparison, both in _comparisons(check, name).items():
         try:
             most, where = _largest_difference(*both())
-        except Exception as error:  # whatever it is: it is told, and the next check is made
+        except Exception as error:  # reported as a failure; the next checks still run
             finding.wrong.append(f"{comparison}: {type(error).__name__}: {error}")
             continue
         finding.differences[comparison] = most
@@ -397,7 +400,7 @@ def _examine(check: Check, name: str) -> Finding:
 
 
 def _comparisons(check: Check, name: str) -> dict[str, Callable[[], Both]]:
-    """By the name of the comparison, what gives the two sets of arrays."""
+    """By comparison, a function that returns the two sets of arrays."""
     own: dict[str, Callable[[], Both]] = {}
     if name == "numpy":
         own.update({key: partial(_exactly, both) for key, both in check.own.items()})
@@ -420,7 +423,7 @@ def _exactly(both: Callable[[], Both]) -> Both:
 
 
 def _run(prepare: Callable[[], Step], name: str, dtype: str, threads: int | None = None) -> Arrays:
-    """The arrays of the first steps, on the host. Raises TypeError where one has another type than was chosen."""
+    """The arrays of the first `UPDATES` steps, on the host. Raises TypeError for a float array of another dtype."""
     before = backend.threads()
     with backend.using(name, dtype):
         try:
@@ -438,8 +441,8 @@ def _run(prepare: Callable[[], Step], name: str, dtype: str, threads: int | None
 
 
 def _largest_difference(these: Arrays, others: Arrays) -> tuple[float, str]:
-    """The largest, as a part of the array's largest number, and in which array. Infinite where shapes or names differ,
-    or a number is not finite."""
+    """(the largest relative difference, the name of its array). Infinite if shapes or names differ, or if a number is
+    not finite."""
     if these.keys() != others.keys():
         return math.inf, f"the list of arrays ({', '.join(sorted(these.keys() ^ others.keys()))})"
     return max((_difference(these[key], others[key]), key) for key in these)
@@ -465,7 +468,7 @@ def _median_seconds(prepare: Callable[[], Step], name: str) -> float:
     return statistics.median(times)
 
 
-# How it is told
+# The report
 
 
 def _facts(backends: Sequence[str]) -> dict[str, str]:

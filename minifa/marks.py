@@ -1,6 +1,6 @@
-"""How quick minifa means to be, and whether it is: every mark measured now, in this run, with pass or short behind it.
+"""Performance targets ("marks") of minifa: each is measured in this run and reported as "pass" or "short".
 
-Contestants take turns, and what is told are medians and their ratios, because machines are shared and noisy.
+Contestants are measured in turn, and medians and their ratios are reported, because machines are shared and noisy.
 """
 
 from __future__ import annotations
@@ -33,11 +33,15 @@ SIGN_RULES = ("usf", "frsf", "brsf")
 
 @dataclass(frozen=True)
 class Mark:
-    """One thing measured, and how much it may be.
+    """One measured quantity and its target.
 
     Attributes:
-        measured: None where it could not be measured; then `why` says why.
-        bound: the mark. aim: what we should like. at_least: whether more is better.
+        what: description of the quantity.
+        measured: its value; None if it could not be measured.
+        bound: the required value.
+        aim: the desired value; None if there is none.
+        at_least: whether larger values are better.
+        why: the reason if `measured` is None.
     """
 
     what: str
@@ -57,7 +61,7 @@ class Mark:
 
 
 def report(against: Sequence[str], repeats: int, batch_size: int = 128) -> str:
-    """The table of all marks. Long: a few minutes. ``against``: "torch", "biotorch" or both."""
+    """The table of all marks; takes a few minutes. ``against``: "torch", "biotorch" or both."""
     groups: list[Callable[[], Iterator[Mark]]] = []
     if "torch" in against:
         groups.append(lambda: _beside_torch(repeats, batch_size))
@@ -101,7 +105,7 @@ def _rules(repeats: int, batch_size: int) -> Iterator[Mark]:
     ratios = dict(zip(names[1:], (bench.ratio(one, bp) for one in others), strict=True))
     yield Mark("cnn: dfa / bp, taught per activation", ratios["dfa:at=activation"], 0.78)
     yield Mark("cnn: dfa / bp, taught per stage", ratios["dfa"], 0.85)
-    # The same work but for the matrix: many rounds, because what remains to be bounded is noise.
+    # fa and bp differ only in the matrix used. Many rounds narrow the confidence interval.
     bp, fa = bench.measure("cnn", ["bp", "fa"], batch_size, 4 * repeats, (), memory=False)
     yield Mark("cnn: fa / bp, upper 95 % bound", upper_bound(fa, bp), 1.05)
     for name in SIGN_RULES:
@@ -109,7 +113,7 @@ def _rules(repeats: int, batch_size: int) -> Iterator[Mark]:
 
 
 def _convolutions(repeats: int, batch_size: int) -> Iterator[Mark]:
-    """The three products of every convolution, against the machine's rate."""
+    """The three matrix products of every convolution, relative to the machine's matrix rate."""
     _, shape, options = bench.SHAPES["cnn"]
     net = Network(models.bench_cnn(shape, bench.CLASSES, **options), input_shape=shape)
     forward = backward = 0.0
@@ -156,12 +160,12 @@ def _memory() -> Iterator[Mark]:
     if backend.name() == "cupy":
         yield Mark(grows, None, 1.25, why="on a GPU one chunk is the whole batch")
         return
-    small, large = (_extra_bytes(batch) for batch in (512, 2048))  # many chunks, so that all are of full size
-    yield Mark(grows, large / small, 1.25)  # chunks hold whole examples: not quite 1
+    small, large = (_extra_bytes(batch) for batch in (512, 2048))  # large enough that all chunks have full size
+    yield Mark(grows, large / small, 1.25)  # not exactly 1, because chunks consist of whole examples
 
 
 def _extra_bytes(batch: int) -> int:
-    """What one convolution takes at its peak beyond what it returns, forward and back."""
+    """Peak memory in bytes of one convolution's forward and backward products, beyond their results."""
     net = Network([Conv2d(32, 64, 3, padding=1)], input_shape=(16, 16, 32), input_error=True)
     layer = net.weighted[0]
     x, delta, walk = _numbers((batch, 16, 16, 32)), _numbers((batch, 16, 16, 64)), Walk(training=True)
@@ -206,7 +210,7 @@ def _step_of(net: Network, x: Any, y: Any) -> Callable[[], None]:
 
 
 def _small(repeats: int) -> Iterator[Mark]:
-    """A network so small that the engine's own bookkeeping shows, beside the same arithmetic written out by hand."""
+    """The engine's overhead: a small network, compared with the same arithmetic in one NumPy function."""
     net = Network(models.mlp((64,), 10, hidden=(32,)))
     x, y = _numbers((16, 64)), numpy.arange(16) % 10
     parameters = [backend.to_host(a).copy() for a in net.parameters().values()]
@@ -217,7 +221,7 @@ def _small(repeats: int) -> Iterator[Mark]:
 
 
 def by_hand(x: numpy.ndarray, y: numpy.ndarray, parameters: list[numpy.ndarray], lr: float) -> float:
-    """One step of gradient descent on a network of two linear layers with a ReLU between them. Returns the loss."""
+    """One SGD step, in place, on a network of two linear layers with a ReLU in between. Returns the loss."""
     W1, b1, W2, b2 = parameters
     n = len(x)
     h = numpy.maximum(x @ W1 + b1, 0)
@@ -237,7 +241,7 @@ def by_hand(x: numpy.ndarray, y: numpy.ndarray, parameters: list[numpy.ndarray],
 
 
 def _fresh() -> Iterator[Mark]:
-    """What a user waits for: the import, and the first comparison, each in processes of their own."""
+    """The start-up times of a user: the import and the first comparison, each in a separate process."""
     seconds: dict[str, list[float]] = {"numpy": [], "minifa": []}
     for _ in range(9):
         for name, times in seconds.items():
@@ -277,7 +281,7 @@ def _median_seconds(work: Callable[[], None], repeats: int) -> float:
 
 
 def _in_turn(contestants: dict[Any, Callable[[], Any]], rounds: int, in_a_row: int = 1) -> dict[Any, float]:
-    """Median seconds of each, measured in turn."""
+    """The median seconds of each contestant, measured in turn."""
     seconds: dict[Any, list[float]] = {key: [] for key in contestants}
     for work in contestants.values():
         work()

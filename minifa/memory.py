@@ -1,7 +1,7 @@
-"""How much memory the activations of a training step take, by depth and by rule: ``minifa bench --memory``.
+"""Activation memory of a training step, by depth and rule: ``minifa bench --memory``.
 
-Backpropagation keeps what every layer did until the error comes back to it, and so does direct feedback as it is
-usually written. With ``recompute=true`` (MEM-DFA) it keeps one block's.
+Backpropagation stores the activations of every layer until its backward pass, and so do common implementations of
+direct feedback. With ``recompute=true`` (MEM-DFA), direct feedback stores those of one block only.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Peaks = dict[str, dict[int, int]]  # by rule and depth, bytes
 
 
 def deep_cnn(depth: int) -> Network:
-    """``depth`` times [convolution 3x3 of 16 channels, BatchNorm, ReLU] on images of 16 x 16, all maps of one size, and
-    a mean over each: a network in which every layer's activations take the same memory."""
+    """``depth`` times [3x3 convolution of 16 channels, BatchNorm, ReLU] on images of 16 x 16, with maps of constant
+    size, then global average pooling: a network in which every layer's activations take the same memory."""
     layers: list[Layer] = []
     for below in (SHAPE[-1], *[CHANNELS] * (depth - 1)):
         layers += [Conv2d(below, CHANNELS, 3, padding=1), BatchNorm(CHANNELS), ReLU()]
@@ -38,9 +38,9 @@ def deep_cnn(depth: int) -> Network:
 
 
 def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> int:
-    """What ``rule.gradients`` takes at its peak beyond all that lies there between two steps: parameters, gradients,
-    feedback and the batch. It is what the layers keep for the way back, the errors, and the working memory of one
-    layer, which grows with the number of threads. Network and rule end as they were.
+    """The peak memory of ``rule.gradients`` beyond what persists between steps (parameters, gradients, feedback, the
+    batch). It consists of the activations stored for the backward pass, the errors, and the working memory of one
+    layer, which grows with the number of threads. The states of network and rule are restored.
 
     Args:
         net, rule, x, y, loss: as for `minifa.rules.Rule.gradients`.
@@ -49,9 +49,9 @@ def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> 
         Bytes, as NumPy reports them to tracemalloc.
 
     Raises:
-        ValueError: the arrays are not NumPy's.
+        ValueError: the backend is not NumPy.
 
-    Ten layers more, in units of one layer's output (256 rows of 100 numbers), ordinary and recomputed:
+    The cost of ten more layers, in units of one layer's output (256 rows of 100 numbers), stored and recomputed:
 
     >>> from minifa.memory import activation_bytes
     >>> def peak(depth, recompute):
@@ -71,7 +71,7 @@ def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> 
         tracemalloc.start()
         try:
             with rule.preserved():
-                rule.gradients(net, x, y, loss)  # leaves gradients, which the next step's take the place of
+                rule.gradients(net, x, y, loss)  # allocates the gradients, which the next step replaces
             for _ in range(2):
                 for layer in net:
                     layer.cache = None
@@ -80,7 +80,7 @@ def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> 
                 with rule.preserved():
                     rule.gradients(net, x, y, loss)
                     peaks.append(tracemalloc.get_traced_memory()[1] - before)
-            return min(peaks)  # now and then a table of the interpreter's own grows meanwhile, by a MiB
+            return min(peaks)  # an internal table of the interpreter occasionally grows by a MiB in between
         finally:
             if not in_use:
                 tracemalloc.stop()
@@ -92,16 +92,16 @@ def measure(
     batch_size: int = BATCH_SIZE,
     tell: Callable[[], object] = lambda: None,
 ) -> Peaks:
-    """The peaks of `deep_cnn` under every rule, rules with their options as for `minifa.rules.make`.
+    """The activation memory of `deep_cnn` under every rule.
 
     Args:
-        depths: numbers of convolutions, from 1 up.
-        rule_names: ``"dfa:recompute=true"``.
-        batch_size: examples in the step that is measured.
-        tell: called after every measurement, for a progress bar.
+        depths: numbers of convolutions, at least 1.
+        rule_names: rules with their options as for `minifa.rules.make`, such as ``"dfa:recompute=true"``.
+        batch_size: examples in the measured step.
+        tell: callback after every measurement, for a progress bar.
 
     Raises:
-        ValueError: an unknown rule, or one that cannot teach this network; arrays that are not NumPy's.
+        ValueError: an unknown rule, a rule that cannot teach this network, or a backend that is not NumPy.
     """
     x, y = bench.batch(SHAPE, batch_size)
     peaks: Peaks = {name: {} for name in rule_names}
@@ -115,7 +115,7 @@ def measure(
 
 
 def describe(batch_size: int) -> str:
-    """What was measured, in a line."""
+    """A one-line description of the measurement."""
     return (
         f"[convolution 3x3, BatchNorm, ReLU] on {format_shape((*SHAPE[:2], CHANNELS))}, batch {batch_size}, "
         f"{backend.dtype()}, threads {backend.threads()}"
@@ -123,7 +123,7 @@ def describe(batch_size: int) -> str:
 
 
 def table(peaks: Peaks) -> str:
-    """MiB by rule and depth."""
+    """A text table of MiB by rule and depth."""
     depths = list(next(iter(peaks.values())))
     rows = [("MiB at depth", *map(str, depths))]
     rows += [(name, *(f"{found[depth] / 2**20:.1f}" for depth in depths)) for name, found in peaks.items()]

@@ -1,4 +1,4 @@
-"""What `train` and `compare` share on the command line: the options of an experiment, and the experiment they make."""
+"""The command-line options that `train` and `compare` share, and the experiment that they define."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .registry import lookup
 from .scalars import LARGEST
 from .schedules import SCHEDULES
 
-LARGEST_NAMES = 1 << 20  # bytes of a file of names; a network of a thousand layers has 50,000
+LARGEST_NAMES = 1 << 20  # maximum bytes of a file of names; a network of a thousand layers needs 50,000
 
 
 def count(least: int, most: int = LARGEST) -> Callable[[str], int]:
-    """What reads an option that is a whole number from ``least`` to ``most``."""
+    """A parser of an option that is an int from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         short = text[:20] + "..." * (len(text) > 20)
@@ -48,7 +48,7 @@ at_least_one, from_zero, seeds = count(1), count(0), count(1, MOST_SEEDS)
 
 
 def number(text: str) -> float:
-    """What reads an option that is a number; its owner knows from where to where."""
+    """Parse an option that is a number; its range is checked where it is used."""
     try:
         return float(text)
     except ValueError:
@@ -56,7 +56,7 @@ def number(text: str) -> float:
 
 
 def seed(text: str) -> int:
-    """What reads the option --seed, which may have as many digits as anybody likes."""
+    """Parse the option --seed, an int >= 0 with any number of digits."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text[:20]}")
     return int(text)
@@ -67,7 +67,7 @@ def widths(text: str) -> tuple[int, ...]:
 
 
 def layer_names(text: str) -> dict[str, str]:
-    """{module: layer} from ``features.0=conv1,fc=linear1``, or from a JSON file that holds it."""
+    """{module: layer} from ``features.0=conv1,fc=linear1``, or from a JSON file that contains the mapping."""
     try:
         found = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
         return words({key.strip(): layer.strip() for key, layer in words(found).items()})
@@ -89,7 +89,7 @@ def _fraction(text: str) -> float:
 
 
 def how_often(text: str) -> tuple[float, int | None]:
-    """(seconds, None) from ``60s``, ``10m`` or ``1h``; (60, steps) from a whole number of updates."""
+    """(seconds, None) from ``60s``, ``10m`` or ``1h``; (60, steps) from an integer number of updates."""
     if text.isdecimal() and int(text) > 0:
         return 60.0, int(text)
     try:
@@ -102,12 +102,12 @@ def how_often(text: str) -> tuple[float, int | None]:
 
 
 def contradictions(given: Iterable[str], options: argparse.Namespace, kept: Experiment) -> list[str]:
-    """What of the options that were given is not as in an experiment that is kept: ``--lr 0.1 (kept: 0.05)``.
+    """The given options that differ from a kept experiment, as ``--lr 0.1 (kept: 0.05)``.
 
     Args:
-        given: the names of the options that stood on the command line.
-        options: all of them, defaults included.
-        kept: the experiment.
+        given: the names of the options given on the command line.
+        options: all options, including defaults.
+        kept: the kept experiment.
     """
     filled = argparse.Namespace(**vars(options))
     for name in {"model", "optimizer", "rule"} - set(given):
@@ -123,14 +123,14 @@ def contradictions(given: Iterable[str], options: argparse.Namespace, kept: Expe
 
 
 def _by_option(experiment: Experiment) -> dict[str, Any]:
-    """An experiment's values by the names of the options that set them."""
+    """An experiment's values by option name."""
     model = {key: one.default for key, one in inspect.signature(MODELS[experiment.model]).parameters.items()}
     fields = {**vars(experiment), "lr": experiment.rate(), "weight_decay": experiment.decay()}
     return {**model, **fields, **experiment.data_options, **experiment.model_options, **experiment.optimizer_options}
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:
-    """A value as on the command line: 100,50 for a tuple and for the list that JSON makes of it."""
+    """A value as written on the command line: 100,50 for a tuple, or for a list read from JSON."""
     value = values.get(name)
     if isinstance(value, Mapping):
         return ",".join(f"{key}={one}" for key, one in value.items())
@@ -138,7 +138,7 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
 
 
 def add_setting(command: argparse.ArgumentParser) -> None:
-    """The options that `train` and `compare` share."""
+    """Add the options that `train` and `compare` share."""
     add_network(command, data="digits", model="cnn")
     how = add_update(command, batch_size=64)
     how.add_argument("--epochs", type=at_least_one, default=15, help="passes through the training set")
@@ -148,7 +148,7 @@ def add_setting(command: argparse.ArgumentParser) -> None:
 
 
 def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None:
-    """Which network on which data."""
+    """Add the options for the data set and the network."""
     what = command.add_argument_group("what is trained")
     what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
@@ -192,7 +192,7 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
 def add_update(
     command: argparse.ArgumentParser, batch_size: int, lr: str = "the one kept from the grid for each rule"
 ) -> argparse._ArgumentGroup:
-    """What a weight update is. lr: what --help says of the default."""
+    """Add the options for weight updates. ``lr`` describes the default learning rate in the help text."""
     how = command.add_argument_group("how it is trained")
     how.add_argument("--batch-size", type=at_least_one, default=batch_size, help="examples per weight update")
     how.add_argument("--lr", type=number, help=f"learning rate (default: {lr})")
@@ -210,7 +210,7 @@ def add_update(
 
 
 def add_changes(command: argparse._ActionsContainer) -> None:
-    """Changes to a recipe."""
+    """Add the option that changes settings of a recipe."""
     command.add_argument(
         "--set",
         dest="changes",
@@ -258,7 +258,7 @@ def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
 
 
 def _hidden(options: argparse.Namespace, known: Mapping[str, inspect.Parameter]) -> Any:
-    """The widths as the model takes them: a tuple, or one number where it has one hidden layer."""
+    """The widths as the model's argument: a tuple, or an int for a model with one hidden layer."""
     if options.hidden is None or "hidden" not in known or not isinstance(known["hidden"].default, int):
         return options.hidden
     if len(options.hidden) > 1:
@@ -267,7 +267,7 @@ def _hidden(options: argparse.Namespace, known: Mapping[str, inspect.Parameter])
 
 
 def _optimizer_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked of the optimizer; momentum 0.9 where sgd was left to itself."""
+    """The given optimizer options; the default momentum of sgd is 0.9."""
     momentum = 0.9 if options.momentum is None and options.optimizer == "sgd" else options.momentum
     keys = ("nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs")
     given = {"momentum": momentum, **{key: getattr(options, key) for key in keys}}
@@ -275,15 +275,15 @@ def _optimizer_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def split_rules(text: str) -> list[str]:
-    """The rules of an option, separated by commas or spaces; a piece ``key=value`` belongs to the rule before it.
+    """The rules in an option, separated by commas or spaces; an item ``key=value`` belongs to the preceding rule.
 
     Raises:
-        ValueError: an unknown rule or option, or the same rule twice.
+        ValueError: an unknown rule or option, no rule, or a rule given twice.
     """
     names: list[str] = list(rules.RULES) if text == "all" else []
     for piece in text.replace(",", " ").split() if text != "all" else []:
         if "=" in piece and ":" not in piece and names:
-            names[-1] += f",{piece}"  # one more option of the rule before it
+            names[-1] += f",{piece}"  # a further option of the preceding rule
         else:
             names.append(piece)
     for name in names:
@@ -297,13 +297,13 @@ def possible_rules(base: Experiment, names: Sequence[str], dataset: Dataset, lea
     """The rules that can be attached to the experiment's network.
 
     Args:
-        base: of which the rule alone is changed.
+        base: the experiment; only its rule is changed.
         names: descriptions of rules.
-        dataset: the experiment's.
-        leave_out: whether the others are left out, which is printed with the reason.
+        dataset: the data set of the experiment.
+        leave_out: whether to omit the other rules, printing the reason, instead of raising.
 
     Raises:
-        ValueError: a rule cannot be attached and is not left out, or none can be.
+        ValueError: a rule cannot be attached and leave_out is false, or no rule can be attached.
     """
     left_out: dict[str, ValueError] = {}
     for name in names:
@@ -319,11 +319,11 @@ def possible_rules(base: Experiment, names: Sequence[str], dataset: Dataset, lea
 
 
 def label(experiment: Experiment) -> str:
-    """Data, model and its options as part of a file's name."""
+    """Data set, model and model options as part of a file name."""
     parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
     return as_file_name("-".join(parts))
 
 
 def as_file_name(text: str) -> str:
-    """The text with a "_" for what not every file system takes in a name."""
+    """The text with "_" in place of characters that some file systems do not allow."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)

@@ -1,4 +1,4 @@
-"""The picture with which a command ends: where it cannot be drawn, a line says so and no result is lost."""
+"""The figure at the end of a command; if it cannot be drawn, a message is printed and no result is lost."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from .files import save_picture, with_advice
 from .terminal import tell
 from .text import one_line
 
-LONGEST = 300  # letters of what is said of an error: matplotlib's list every value that is known
+LONGEST = 300  # maximum length of an error message: matplotlib's list every valid value
 
 
 def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) -> bool:
-    """Draw a picture into a file.
+    """Draw a figure and save it to a file.
 
     Args:
-        path: of the file.
-        make: gives the figure, from the module `minifa.figures`.
-        otherwise: where the numbers are and what draws them again, printed on standard error behind the reason where
-            the picture cannot be drawn or written.
+        path: path of the file.
+        make: makes the figure, given the module `minifa.figures`.
+        otherwise: the location of the numbers and the command that draws them again; printed on standard error after
+            the reason if the figure cannot be drawn or written.
 
     Returns:
-        Whether it was drawn.
+        Whether the figure was saved.
     """
     try:
-        from . import figures  # here, because matplotlib takes longer to import than all the rest
+        from . import figures  # imported here: matplotlib takes longer to import than all other modules
 
         save_picture(make(figures), path)
-    except Exception as error:  # of matplotlib, its settings, its fonts or the disk: the results are there already
+    except Exception as error:  # of matplotlib, its settings, its fonts or the disk: the results are already saved
         why = with_advice(error) if isinstance(error, OSError) else f"{error}" or type(error).__name__
         tell(f"the picture could not be drawn: {one_line(why, LONGEST)}; {otherwise}")
         return False

@@ -1,6 +1,6 @@
-"""Commands that have a file of their own: in each, ``describe`` adds its options to a parser and ``run`` does it.
+"""Commands in separate modules: in each, ``describe`` adds the options to a parser and ``run`` runs the command.
 
-`minifa.cli` lists them all.
+`minifa.cli` lists all commands.
 """
 
 __all__: list[str] = []

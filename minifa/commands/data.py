@@ -1,4 +1,4 @@
-"""`minifa data`: which data sets are there, whether they are what their publishers made, and how to get them."""
+"""`minifa data`: list the data sets, compare their files with the publishers' checksums, and download them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`minifa doctor`: what `minifa.doctor` finds on this machine, as a report to send with a bug."""
+"""`minifa doctor`: the report of `minifa.doctor` on this machine, for bug reports."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def describe(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Examine NumPy, and CuPy where it can be used (or the one that --backend names); 0 all agrees, 1 something
-    differs."""
+    """Check NumPy, and CuPy if it is usable (or the backend given by --backend). Returns 0 if all comparisons pass,
+    else 1."""
     from .. import doctor
 
     out = None if options.out is None else expanded(options.out)

@@ -1,4 +1,4 @@
-"""minifa reproduce: a published table made again, beside the published numbers."""
+"""`minifa reproduce`: reproduce a published table and print it beside the published numbers."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def run(options: argparse.Namespace) -> int:
     folder = expanded(options.out or f"runs/reproduce-{recipe.name}")
     chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
     planned = reproduce.plan(recipe, folder, chosen, options.seeds)
-    finished = reproduce.finished(recipe, folder)  # of every row and seed: a table never becomes smaller
+    finished = reproduce.finished(recipe, folder)  # of every row and seed, so that the table never shrinks
     if unknown := sum(not one.compared for one in finished):
         note = f"the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
         tell(f"note: {note}")
     there = {one.task.folder for one in finished}
     tasks = [task for task in planned if task.folder not in there]
-    recipes.check([task.experiment for task in tasks], recipe.name)  # data sets are let go again: workers load them
+    recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
     folder.mkdir(parents=True, exist_ok=True)
     made, stop = _run_all(tasks, options.jobs)
     names = [row.name for row in recipe.rows]
@@ -70,7 +70,7 @@ def _list() -> int:
 def _run_all(
     tasks: Sequence[reproduce.Task], jobs: int | None
 ) -> tuple[list[reproduce.Outcome], KeyboardInterrupt | None]:
-    """What came of every run, as they came, and what cut it short, Ctrl-C or SIGTERM."""
+    """(the outcomes of the runs in order of completion, the interrupt (Ctrl-C or SIGTERM) that ended them, or None)."""
     outcomes: list[reproduce.Outcome] = []
     epochs = sum(task.experiment.epochs for task in tasks)
     with bar(total=epochs, initial=reproduce.epochs_done(tasks), unit="epoch") as shown:

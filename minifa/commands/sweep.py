@@ -1,4 +1,4 @@
-"""minifa sweep: one recipe under many settings, a line of a table for each run."""
+"""`minifa sweep`: run one recipe under many settings, with one line of a table per run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..sweeps import Sweep
 from ..terminal import bar, tell
 from ..text import table
 
-ERRORS = 10  # that are told; all are in the table
+ERRORS = 10  # maximum number printed; the table contains all
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError("--jobs are processes of this machine: a cluster has the workers that were started for it")
     sweep = sweeps.read(options.sweep, options.changes)
     folder = expanded(options.out or f"runs/sweep-{sweep.name}")
-    notes, contents = sweeps.check(sweep)  # the data sets are let go again: workers load them
+    notes, contents = sweeps.check(sweep)  # keeps no data set in memory: the workers load them
     if options.dry_run:
         return _show(sweep, folder, contents)
     with sweeping.opened(sweep, folder, contents) as results:
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _for_workers(task: Task) -> Task:
-    """The task as a worker of Dask's makes it, which may have been started in another folder."""
+    """The task with absolute paths, because a Dask worker may have another working directory."""
     asked = task.run.experiment
     whole = experiments.with_whole_paths(asked)
     return replace(
@@ -96,7 +96,7 @@ def _show(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
 
 
 def _make(results: Results, tasks: Sequence[Task], options: argparse.Namespace) -> KeyboardInterrupt | None:
-    """What cut it short, Ctrl-C or SIGTERM; None: nothing did."""
+    """Run the tasks and add their results. Returns the interrupt (Ctrl-C or SIGTERM) that ended them, or None."""
     total = len(results.sweep.runs)
     with bar(total=total, initial=total - len(tasks), unit="run") as shown:
         try:
@@ -115,8 +115,9 @@ def _make(results: Results, tasks: Sequence[Task], options: argparse.Namespace) 
 def _answers(
     tasks: Sequence[Task], options: argparse.Namespace, tick: Callable[[], Any]
 ) -> Generator[tuple[Task, Any], None, None]:
-    """Every task with what came of it, as they come."""
-    if not options.dask:  # with a tick even one job has a process of its own, whose death is its run's failure alone
+    """Every task with its result, in order of completion."""
+    if not options.dask:
+        # With a tick, even a single job runs in a separate process, so that its death fails only its run.
         return workers.spread(sweeping.make, tasks, options.jobs, tick)
     return cluster.side_by_side(sweeping.make, tasks, options.dask, options.jobs, options.threads)
 

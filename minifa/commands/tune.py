@@ -1,4 +1,4 @@
-"""minifa tune: the learning rate of every rule, from a grid that is judged on held-out examples."""
+"""`minifa tune`: a grid search of the learning rate of every rule, evaluated on held-out examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..training import History
 from ..tuning import Trial
 
 COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
-OWN = ("rule", "lr", "seed", "validation", "alignment", "data_dir")  # the search's own, or of no consequence
+OWN = ("rule", "lr", "seed", "validation", "alignment", "data_dir")  # set by the search, or without effect on it
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def describe(command: argparse.ArgumentParser) -> None:
 
 
 def rate_range(text: str) -> range:
-    """Exponents of the rates from ``1e-4:1e-2``; both ends are rates of the grid, 1eN or 3eN."""
+    """The exponents of the rates in a range such as ``1e-4:1e-2``; both ends are rates of the grid, 1eN or 3eN."""
     try:
         lowest, highest = (tuning.EXPONENTS[float(part)] for part in text.split(":"))
     except (ValueError, KeyError):
@@ -100,18 +100,18 @@ def search_in(
     first: Sequence[int] | None = None,
     seeds: int = tuning.MANY_SEEDS,
 ) -> tuple[list[Trial], KeyboardInterrupt | None]:
-    """Run the search and keep every trial in ``trials.csv`` and the table of rates in ``rates.csv`` as they come.
+    """Run the search; after every trial, write it to ``trials.csv`` and the table of rates to ``rates.csv``.
 
     Args:
-        folder: it exists; trials that it holds are not run again.
-        contents: what is read, as `minifa.keeping.contents` has it.
+        folder: an existing folder; trials in it are not run again.
+        contents: the digests of the data set and the weights file, as `minifa.keeping.contents` returns them.
         base, names, jobs, first, seeds: as for `minifa.tuning.search`.
 
     Returns:
-        The trials, and what cut the search short, Ctrl-C or SIGTERM; None: nothing did.
+        The trials, and the interrupt (Ctrl-C or SIGTERM) that ended the search, or None.
 
     Raises:
-        ValueError: the folder holds the search of another setting, or on other data.
+        ValueError: the folder contains the search of another setting, or on other data.
         DataFileError: its table is damaged.
     """
     trials = _open(folder, base, contents)
@@ -139,7 +139,7 @@ def _keep(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[Trial]:
-    """The trials in the folder, of a search that was interrupted; it is begun where there is none."""
+    """The trials of an interrupted search in the folder; a new search is started if there is none."""
     table = folder / "trials.csv"
     about = {**_shared(base), "dtype": str(backend.dtype())}
     for note in claim(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):

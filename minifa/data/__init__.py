@@ -1,4 +1,4 @@
-"""Data sets by name: one is embedded, one is generated, the others are read from their publishers' files."""
+"""Data sets by name: embedded (digits), generated (lillicrap, xor), or read from their publishers' files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_
 
 
 def is_file(name: str) -> bool:
-    """Whether this is the path of a data set in an npz file, and not the name of one.
+    """Whether the string is the path of an npz file rather than the name of a data set.
 
     >>> mf.data.is_file("digits"), mf.data.is_file("mine.npz")
     (False, True)
@@ -50,18 +50,18 @@ def load(
     channels: str | None = None,
     regression: bool = False,
 ) -> Dataset:
-    """The data set of that name, with its defaults, or the one in an npz file (see `from_npz`).
+    """Load a named data set with its defaults, or the data set in an npz file (see `from_npz`).
 
     Args:
         name_or_path: a name of `DATASETS`, or the path of an npz file.
-        folder: where the publishers' files are, for the sets read from files; see `data_folder` for the default.
-        scale, channels, regression: of an npz file, as for `validate`.
+        folder: the folder of the publishers' files, for the sets read from files; see `data_folder` for the default.
+        scale, channels, regression: for an npz file only, as for `validate`.
 
     Raises:
-        TypeError: what is no name and no path.
-        ValueError: an unknown name, or one of these for a set that comes as it is trained on.
-        DataNotFound: missing files.
-        DataFileError: damaged ones.
+        TypeError: name_or_path is neither a string nor a path.
+        ValueError: an unknown name; scale, channels or regression given for a named data set.
+        DataNotFound: the files are missing.
+        DataFileError: a file is damaged.
 
     >>> data = mf.data.load("digits")
     >>> data.train.x.shape, data.train.y.shape, len(data.test), data.n_out
@@ -80,9 +80,9 @@ def load(
 
 
 def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
-    """Where each named data set would come from: "embedded", "generated", its folder, or "not found (searched ...)".
+    """The source of each named data set: "embedded", "generated", its folder, or "not found (searched ...)".
 
-    Only names are looked at; whether the files are sound shows when they are loaded.
+    Only file names are checked; the contents are validated on loading.
 
     Args:
         folder: as for `load`.
@@ -106,21 +106,21 @@ def _place_of(source: Source, folder: str | os.PathLike[str] | None) -> str:
 
 
 def download(name: str, folder: str | os.PathLike[str] | None = None, progress: bool = False) -> Path:
-    """Fetch what is missing of a data set, as `minifa data download` does; return the folder in which its files are.
+    """Download the missing files of a data set, as `minifa data download` does; return the folder of its files.
 
-    It can be interrupted; the next call goes on from there. A file is in its place only when its size and its SHA-256
-    are right. What was there and is not the publisher's stays beside it, with .replaced behind its name. Where the
-    publisher's files are already, in any folder that `load` would search, nothing is fetched.
+    An interrupted download is resumed by the next call. A file is moved to its final path only when its size and
+    SHA-256 match. An existing file that is not the publisher's is kept beside it, with .replaced appended to its name.
+    If the publisher's files already exist in any folder that `load` searches, nothing is downloaded.
 
     Args:
         name: mnist, fashion_mnist, cifar10 or cifar100.
-        folder: the data folder, into which the set goes by its name; see `data_folder` for the default.
-        progress: show a bar for each file, where standard error is a terminal.
+        folder: the data folder; the set is stored in its subfolder ``name``. See `data_folder` for the default.
+        progress: show a progress bar for each file if standard error is a terminal.
 
     Raises:
-        ValueError: an unknown name, or a set that comes with minifa.
-        DownloadError: no mirror has it, another process downloads it, or the disk is too full.
-        OSError: the folder cannot be written to.
+        ValueError: an unknown name, or a set that is included in minifa.
+        DownloadError: no mirror has a file, another process is downloading it, or there is too little disk space.
+        OSError: the folder is not writable.
 
     >>> mf.data.download("digits")
     Traceback (most recent call last):
@@ -130,16 +130,16 @@ def download(name: str, folder: str | os.PathLike[str] | None = None, progress: 
 
 
 def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
-    """Whether the files of a data set are the publisher's, in a sentence; what is no data set at all is refused.
+    """Check whether the files of a data set are the publisher's; return the answer as a sentence.
 
     Args:
         name: mnist, fashion_mnist, cifar10 or cifar100.
         folder: as for `load`.
 
     Raises:
-        ValueError: an unknown name, or a set that comes with minifa.
-        DataNotFound: there are no files.
-        DataFileError: one is damaged.
+        ValueError: an unknown name, or a set that is included in minifa.
+        DataNotFound: the files are missing.
+        DataFileError: a file is damaged, or is not a file of this data set.
 
     >>> mf.data.check("cifar")
     Traceback (most recent call last):

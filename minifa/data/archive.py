@@ -1,8 +1,8 @@
-"""Files out of a .tar.gz archive, whatever else is in it: by exact name, regular files alone, of the size expected.
+"""Extraction of selected members of a .tar.gz archive: matched by exact name, regular files only, of the expected size.
 
-An archive is headers of 512 bytes, each followed by its member's content, filled up to a multiple of 512. It is read
-here from front to back, one block at a time: nothing in it names a place on the disk, sets a mode, makes a link, or
-decides how much is unpacked.
+An archive is a sequence of 512-byte headers, each followed by its member's content, padded to a multiple of 512 bytes.
+It is read sequentially, one block at a time. The archive cannot choose a path on the disk, set a mode, create a link,
+or determine how much is unpacked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .folders import Checked
 from .idx import unpacked
 
 RECORD = 512
-REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE)  # not what isreg() takes for it as well: sparse files
+REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE)  # TarInfo.isreg() also accepts sparse files
 BLOCK = 1 << 20
 
 
@@ -29,15 +29,15 @@ def extract(archive: Path, wanted: Mapping[str, Checked], inside: str, folder: P
     """Unpack the wanted members into the folder: all of them, or none.
 
     Args:
-        archive: of files in a folder.
-        wanted: what each member must be.
-        inside: the name of the archive's folder.
-        folder: is there. A file of a member's name in it is moved aside, to its name with .replaced behind it.
-        at_most: how many bytes may be unpacked before the archive is taken for a trap.
+        archive: path of the archive, whose members lie in one folder.
+        wanted: expected size and checksum of each member, by name.
+        inside: name of the folder within the archive.
+        folder: an existing folder. A file there with a member's name is renamed, with .replaced appended.
+        at_most: maximum number of bytes to unpack; protects against decompression bombs.
 
     Raises:
-        DataFileError: the archive is damaged, lacks one of them, or holds something else under its name.
-        OSError: it cannot be read, or they cannot be written.
+        DataFileError: the archive is damaged, lacks a wanted member, or a member has the wrong type, size or checksum.
+        OSError: the archive cannot be read, or the members cannot be written.
     """
     beside = {name: folder / f"{name}.tmp" for name in wanted}
     try:
@@ -77,7 +77,7 @@ def _unpack_all(stream: BinaryIO, archive: Path, wanted: Mapping[str, tuple[Chec
 
 
 def _next_header(stream: BinaryIO, archive: Path) -> tarfile.TarInfo | None:
-    """None where the archive ends."""
+    """The next member's header; None at the end of the archive."""
     block = _exactly(stream, archive, RECORD)
     if not any(block):
         return None
@@ -105,7 +105,7 @@ def _pass_over(stream: BinaryIO, archive: Path, size: int) -> None:
 
 
 def _pieces(size: int) -> Iterator[int]:
-    """The lengths of the blocks that make up so many bytes."""
+    """The lengths of the blocks into which ``size`` bytes are divided."""
     return (min(BLOCK, size - start) for start in range(0, size, BLOCK))
 
 

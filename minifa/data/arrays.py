@@ -1,4 +1,4 @@
-"""Your own arrays as a data set: from memory, or from one npz file. Nothing is ever unpickled."""
+"""User-defined data sets from arrays in memory or from one npz file. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ def from_arrays(
     channels: str | None = None,
     regression: bool = False,
 ) -> Dataset:
-    """A data set out of arrays, used as they are: scale them to about zero mean and unit variance beforehand. A
-    `DataWarning` says what was taken in another form (see `validate`).
+    """Build a data set from arrays. They are not normalised: scale them to about zero mean and unit variance
+    beforehand. A `DataWarning` reports each conversion (see `validate`).
 
     Args:
-        x: (N, features), images (N, height, width, channels), or grey images (N, height, width), which get a channel.
-        y: labels (N,), integers or words, or float targets (N, n_out). The classes are called as the labels are, and
-            where words or numbers that leave some out are numbered anew, they keep their names.
-        x_test, y_test: the same for the test part, with no labels that the training part lacks.
-        name: of the data set.
-        test_fraction: without a test part this share of the examples, the same ones every time and every class alike,
-            becomes one; between 0 and 1.
+        x: (N, features), images (N, height, width, channels), or grey images (N, height, width), to which a channel
+            axis is added.
+        y: labels (N,), integers or strings, or float targets (N, n_out). The classes are named after the labels.
+            Strings and non-contiguous integers are renumbered, and the classes keep their names.
+        x_test, y_test: the test part, likewise; its labels must all occur in the training part.
+        name: name of the data set.
+        test_fraction: fraction of the examples used as the test part if x_test and y_test are None, between 0 and 1.
+            The split is deterministic and stratified by class.
         scale, channels, regression: as for `validate`, for both parts.
 
     Raises:
-        TypeError, ValueError: the arrays are not as described (see `validate`) or do not fit together.
+        TypeError, ValueError: the arrays are not as described (see `validate`) or are inconsistent with each other.
 
     >>> data = mf.data.from_arrays(np.zeros((50, 3)), np.arange(50) % 5)
     >>> len(data.train), len(data.test), data.input_shape, data.n_out
@@ -69,8 +70,8 @@ def from_arrays(
 def _read(
     x: npt.ArrayLike, y: npt.ArrayLike, name: str, meaning: Meaning, known: Array | None = None
 ) -> tuple[Examples, Array | None]:
-    """(a part, its labels as they were given: each once, in order; None for targets). known: those of the training
-    part, where this is the test part."""
+    """(examples, the sorted distinct labels as given; None for targets). For the test part, ``known`` holds the labels
+    of the training part."""
     images = as_array(x, f"x ({name})")
     if images.ndim == 3:
         images, meaning = images[..., None], replace(meaning, channels="last")
@@ -90,16 +91,16 @@ def from_npz(
     channels: str | None = None,
     regression: bool = False,
 ) -> Dataset:
-    """A data set out of an npz file with the arrays x and y, and optionally x_test and y_test, as in `from_arrays`.
+    """Load a data set from an npz file with the arrays x and y, and optionally x_test and y_test, as in `from_arrays`.
 
     Args:
-        path: of the file; the set is named after it.
+        path: path of the file; the data set is named after it.
         test_fraction, scale, channels, regression: as for `from_arrays`.
 
     Raises:
-        DataNotFound: there is no such file.
-        DataFileError: it is not a readable npz file, holds pickled objects, or holds other arrays than these.
-        TypeError, ValueError: as `from_arrays`.
+        DataNotFound: the file does not exist.
+        DataFileError: the file is not a readable npz file, contains pickled objects, or contains other arrays.
+        TypeError, ValueError: as for `from_arrays`.
     """
     path = expanded(path)
     if not path.is_file():

@@ -1,11 +1,12 @@
-"""Augmentation: what is done to a training batch before the network sees it, and to examples that are only measured.
+"""Data augmentation: random transforms of training batches, and the matching deterministic transform for evaluation.
 
-    crop_flip    4 zeros around each image, a random crop of the old size, mirrored half of the time (He et al. 2016)
-    crop24       a random crop of 24 x 24, mirrored half of the time; when measured, the centre
+    crop_flip    zero padding of 4 pixels, a random crop of the original size, a horizontal flip with probability 0.5
+                 (He et al. 2016)
+    crop24       a random crop of 24 x 24, a horizontal flip with probability 0.5; a centre crop for evaluation
                  (Moskovitz et al. 2018's network, as re-implemented by Lance & Kieu 2026)
 
-Draws are made on the host from the stream "augmentation", keyed by seed, epoch and batch. Zeros are what the data set's
-mean became when it was normalised. What is measured is the centre, of the size that the network is trained on.
+Random numbers are drawn on the host from the stream "augmentation", keyed by seed, epoch and batch. The padding value 0
+is the data set's mean after normalisation. For evaluation, a centre crop of the training size is used.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ Images = npt.NDArray[Any]
 
 
 class Augmentation:
-    """A random crop after padding, mirrored half of the time.
+    """Zero padding, a random crop, and a horizontal flip with probability 0.5.
 
     Args:
-        padding: zeros put around each image before it is cropped.
-        size: of the crop, its height and width; None: as before the padding.
-        flip: whether half of the images are mirrored, left and right.
+        padding: pixels of zero padding on each side before cropping.
+        size: height and width of the crop; None: the size before padding.
+        flip: whether to flip each image horizontally with probability 0.5.
 
     Raises:
-        TypeError: a padding or size that is no whole number.
-        ValueError: a negative padding, a size below 1; in use, images smaller than the crop, or what are no images.
+        TypeError: padding or size is not an int.
+        ValueError: a negative padding, a size below 1; in use, images smaller than the crop, or inputs that are not
+            images.
 
     >>> crop = mf.data.Augmentation(size=2, flip=False)
     >>> image = np.arange(16.0, dtype="float32").reshape(1, 4, 4, 1)
@@ -54,7 +56,7 @@ class Augmentation:
         self.padding, self.size, self.flip = padding, size, flag(flip, "flip")
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """What the network is shown of an example of this shape. Raises ValueError where it cannot be cropped."""
+        """The shape of an augmented example, given its shape. Raises ValueError if it cannot be cropped."""
         shape = example_shape(shape, "what is cropped")
         if len(shape) != 3:
             raise ValueError(
@@ -68,7 +70,7 @@ class Augmentation:
         return (self.size, self.size, shape[2])
 
     def drawn(self, x: Images, rng: np.random.Generator) -> Images:
-        """A training batch (N, H, W, C): every image cropped and mirrored by its own draws."""
+        """Augment a training batch (N, H, W, C): each image is cropped and flipped independently."""
         height, width, _ = self.shape(_images(x).shape[1:])
         x = self._padded(x)
         rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
@@ -83,7 +85,7 @@ class Augmentation:
         return chosen
 
     def measured(self, x: Images) -> Images:
-        """Examples that are only measured, (N, H, W, C): the centre, nothing drawn."""
+        """The centre crop of examples (N, H, W, C), for evaluation; deterministic."""
         height, width, _ = self.shape(_images(x).shape[1:])
         if height > x.shape[1] or width > x.shape[2]:
             x = self._padded(x)
@@ -96,7 +98,7 @@ class Augmentation:
 
 
 def _images(x: Images) -> Images:
-    """x, where it is a batch of images on the host. Raises TypeError, ValueError."""
+    """x, if it is a batch of images on the host. Raises TypeError, ValueError."""
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":
         raise TypeError(f"augmentation takes images as a NumPy array of numbers, got {type(x).__name__}")
     if x.ndim != 4 or x.size == 0:
@@ -105,7 +107,7 @@ def _images(x: Images) -> Images:
 
 
 def crop_flip(padding: int = 4) -> Augmentation:
-    """Put ``padding`` zeros around each image, crop it at random to its old size, mirror half of them.
+    """Zero padding of ``padding`` pixels, a random crop to the original size, a horizontal flip with probability 0.5.
 
     >>> mf.data.make_augmentation("crop_flip:padding=2").padding
     2
@@ -114,7 +116,7 @@ def crop_flip(padding: int = 4) -> Augmentation:
 
 
 def crop24(size: int = 24) -> Augmentation:
-    """Crop ``size`` x ``size`` at random, mirror half of them.
+    """A random crop of ``size`` x ``size``, a horizontal flip with probability 0.5.
 
     >>> mf.data.make_augmentation("crop24").shape((32, 32, 3))
     (24, 24, 3)
@@ -123,7 +125,7 @@ def crop24(size: int = 24) -> Augmentation:
 
 
 def shown(x: Images, augmentation: Augmentation | None) -> Images:
-    """Examples that are only measured, as a network trained under this augmentation is shown them."""
+    """The examples as a network trained with this augmentation is evaluated on them."""
     return x if augmentation is None else augmentation.measured(x)
 
 
@@ -132,13 +134,14 @@ keep_table("augmentation", AUGMENTATIONS)
 
 
 def make_augmentation(description: str) -> Augmentation:
-    """An augmentation from its name and options, ``"crop24"``, ``"crop_flip:padding=4"``.
+    """Make an augmentation from its name and options, such as ``"crop24"`` or ``"crop_flip:padding=4"``.
 
     Args:
-        description: a name of `AUGMENTATIONS`; after a colon options ``key=value``, separated by commas.
+        description: a name of `AUGMENTATIONS`, optionally followed by a colon and comma-separated ``key=value``
+            options.
 
     Raises:
-        ValueError: an unknown name or option, or a value that it refuses.
+        ValueError: an unknown name or option, or an invalid value.
 
     >>> mf.data.make_augmentation("crop_flop")
     Traceback (most recent call last):

@@ -1,6 +1,6 @@
-"""What a data set is: checked host arrays, a training part, a test part, and what must be said about them.
+"""Data sets: validated host arrays, a training part and a test part, class names, a note and a citation.
 
-Everything is verified once, here, so that the rest of the engine never asks again.
+All arrays are validated once, here; the rest of the engine relies on it.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ Array = npt.NDArray[Any]
 
 
 class DataFileError(ValueError):
-    """A data file exists but is not what it should be; the sentence names the file."""
+    """A data file exists but is invalid; the message names the file."""
 
 
 class DataNotFound(FileNotFoundError):
-    """No data file where one was looked for; the sentence lists the places and the names expected."""
+    """A data file is missing; the message lists the folders searched and the expected file names."""
 
 
 class DownloadError(OSError):
-    """A data set could not be downloaded; the sentences tell what every mirror did and what was kept."""
+    """A data set could not be downloaded; the message gives each mirror's error and what was kept."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs and what they should become.
+    """Inputs with their labels or targets.
 
     Attributes:
         x: float32, (N, features) or (N, height, width, channels).
         y: int64 labels (N,), or float32 targets (N, n_out).
 
     Raises:
-        TypeError: what are no such arrays; `validate` makes them.
-        ValueError: x and y of different lengths.
+        TypeError: x or y is not such an array; `validate` makes them.
+        ValueError: x and y have different lengths.
 
     >>> examples = mf.data.load("xor").train
     >>> examples.take([3, 0]).x.tolist(), len(examples.head(2))
@@ -68,11 +68,11 @@ class Examples:
         return len(self.x)
 
     def take(self, indices: npt.ArrayLike) -> Examples:
-        """The examples at these integer positions, in this order, copied.
+        """A copy of the examples at these integer positions, in this order.
 
         Raises:
-            TypeError: positions that are no integers.
-            ValueError: one that there is not, or none.
+            TypeError: positions that are not integers.
+            ValueError: a position out of range, or no positions.
         """
         chosen = as_array(indices, "the positions of examples")
         if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
@@ -93,15 +93,15 @@ class Dataset:
     """A named data set with a fixed test part.
 
     Attributes:
-        name: what it is called.
+        name: name of the data set.
         train, test: the examples of each part.
-        classes: one name per label, empty for regression.
-        note: what a table must print beside every number measured on this set (usually nothing).
+        classes: one name per label; empty for regression.
+        note: a remark that tables print beside every result on this data set (usually empty).
         citation: the source to cite.
 
     Raises:
-        TypeError: a part or a word of another kind.
-        ValueError: training and test part, or labels and classes, do not fit together.
+        TypeError: an attribute of the wrong type.
+        ValueError: training and test part, or labels and classes, are inconsistent.
     """
 
     name: str
@@ -139,12 +139,12 @@ class Dataset:
 
     @property
     def n_out(self) -> int:
-        """How many outputs a network for this set needs: one per class, or the width of the targets."""
+        """The number of network outputs for this data set: one per class, or the width of the targets."""
         return len(self.classes) or int(self.train.y.shape[1])
 
     @functools.cached_property
     def digest(self) -> str:
-        """The first digits of the SHA-256 of all its arrays: equal for equal contents, whatever the files are called.
+        """The first digits of the SHA-256 of all arrays: equal for equal contents, independent of file names.
         It is computed once; megabytes take milliseconds.
 
         >>> mf.data.load("xor").digest == mf.data.load("xor").digest != mf.data.load("digits").digest
@@ -158,13 +158,13 @@ class Dataset:
         return found.hexdigest()[:DIGITS]
 
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
-        """(training, validation) examples, both out of the training part, in its order.
+        """(training, validation) examples, both from the training part, in its order.
 
-        The test part is never touched. Every call gives the same split, each class keeping its share to within one
+        The test part is not used. The split is deterministic and stratified: each class keeps its share to within one
         example.
 
         Args:
-            fraction: the validation share, between 0 and 1.
+            fraction: the validation fraction, between 0 and 1.
 
         Raises:
             ValueError: a part would be empty.
@@ -185,23 +185,23 @@ def validate(
     channels: str | None = None,
     regression: bool = False,
 ) -> Examples:
-    """Check inputs and labels or targets, and convert them once. A `DataWarning` says what was taken in another form:
-    images that clearly have their channels in front, a column of labels, labels that are words, or leave numbers out.
+    """Validate inputs and labels or targets, and convert them to `Examples`. A `DataWarning` reports each conversion of
+    unambiguous input: channels-first images, a column of labels, string labels, non-contiguous label numbers.
 
     Args:
         x: real numbers, (N, features) or (N, height, width, channels); becomes float32.
-        y: labels (N,), integers or words, becoming int64 labels in 0..n_classes-1, or floats (N, n_out), becoming
-            float32 targets.
-        n_classes: where given, y must be labels, and numbers keep their value.
-        name: how the messages call the pair, "training part" for instance.
-        scale: number by which x is multiplied, above 0 and at most 1: 1/255 for pixels, 1 to leave them as they are.
-        channels: where images have them, "first" or "last"; None: as their shape says.
-        regression: whether y holds targets, (N,) or (N, n_out), even if its numbers are whole.
+        y: labels (N,), integers or strings, which become int64 labels in 0..n_classes-1; or floats (N, n_out), which
+            become float32 targets.
+        n_classes: if given, y must hold labels, and integers are not renumbered.
+        name: name of the pair in messages, such as "training part".
+        scale: factor by which x is multiplied, above 0 and at most 1: 1/255 for pixels, 1 to leave x unchanged.
+        channels: position of the channel axis of images, "first" or "last"; None: inferred from the shape.
+        regression: whether y holds targets, (N,) or (N, n_out), even if all its values are integers.
 
     Raises:
-        TypeError: the wrong kind of values.
+        TypeError: values of the wrong type.
         ValueError: a wrong shape, a wrong length, an empty array, NaN or infinity, a label out of range, a single
-            class, one-hot rows, pixels without a scale, or images whose channels may be in front or behind.
+            class, one-hot rows, pixels without a scale, or images with an ambiguous channel axis.
 
     >>> mf.data.validate([[0.5], [1.5]], [0, 2], n_classes=2)
     Traceback (most recent call last):
@@ -224,7 +224,7 @@ def validate(
 
 
 def inputs_and_outputs(x: Any, y: Any, name: str, meaning: Meaning) -> tuple[Array, Array]:
-    """(x as float32, y as labels in a row, integers or words, or as targets (N, n_out) in float32). Raises TypeError,
+    """(x as float32, y as labels (N,), integers or strings, or as float32 targets (N, n_out)). Raises TypeError,
     ValueError as `validate`."""
     inputs, words = as_array(x, f"x ({name})"), words_of(y)
     outputs = as_array(y, f"y ({name})") if words is None else words
@@ -245,18 +245,19 @@ def inputs_and_outputs(x: Any, y: Any, name: str, meaning: Meaning) -> tuple[Arr
 
 
 def held_out(labels: Array, count: int) -> npt.NDArray[np.int64]:
-    """The positions, ascending, of ``count`` examples to set aside, by integer arithmetic alone.
+    """The ascending positions of ``count`` held-out examples, computed in integer arithmetic only.
 
-    Positions are ordered by label and, within a label, by a fixed hash of the position; of that order the elements
-    (2 i + 1) N // (2 count), i = 0..count-1, are taken. So each class gives its share to within one example, no
-    period in the file's order can be mistaken for chance, and no random generator's history can move the split.
+    Positions are sorted by label and, within a label, by a fixed hash of the position; the elements
+    (2 i + 1) N // (2 count), i = 0..count-1, of that order are selected. The split is therefore stratified to within
+    one example per class, independent of periodic patterns in the file's order, and independent of the state of any
+    random generator.
 
     Args:
-        labels: integers (N,); all equal where there are no classes.
+        labels: integers (N,); all equal if there are no classes.
         count: from 1 to N - 1.
 
     Raises:
-        ValueError: a count outside its range.
+        ValueError: count is out of range.
     """
     n = len(labels)
     if not 1 <= count < n:
@@ -267,14 +268,14 @@ def held_out(labels: Array, count: int) -> npt.NDArray[np.int64]:
 
 
 def divide(examples: Examples, positions: npt.NDArray[np.int64]) -> tuple[Examples, Examples]:
-    """(all the others, the examples at these positions), each in the order of the original."""
+    """(the remaining examples, the examples at these positions), each in the original order."""
     others = np.ones(len(examples), dtype=bool)
     others[positions] = False
     return examples.take(np.flatnonzero(others)), examples.take(positions)
 
 
 def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
-    """(the larger rest, a ``fraction`` set aside), by the rule of `held_out`. Raises ValueError where one is empty."""
+    """(the remaining examples, the held-out ``fraction``), by `held_out`. Raises ValueError if one is empty."""
     fraction = real(fraction, "the fraction to set aside")
     if not 0 < fraction < 1:
         raise ValueError(f"the fraction to set aside is {fraction}; expected a number between 0 and 1, both excluded")
@@ -283,7 +284,7 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
 
 
 def as_array(values: npt.ArrayLike, what: str) -> Array:
-    """The values as an array of integers or floats, not empty. Raises TypeError, ValueError."""
+    """The values as a non-empty array of integers or floats. Raises TypeError, ValueError."""
     try:
         array = np.asarray(values)
     except TypeError as error:
@@ -292,7 +293,7 @@ def as_array(values: npt.ArrayLike, what: str) -> Array:
         raise ValueError(f"{what} is not a regular array ({error}); give rows of equal length") from error
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{what} has masked values; take them out, or put numbers in their place with .filled")
-    if array.dtype.kind not in "iuf":  # NumPy counts spans of time among the integers
+    if array.dtype.kind not in "iuf":  # not np.issubdtype: it counts timedelta64 as an integer
         raise TypeError(
             f"{what} holds values of type {array.dtype}; expected integers or floats, convert it with .astype"
         )
@@ -312,9 +313,9 @@ def _position_hash(n: int) -> npt.NDArray[np.uint64]:
 
 
 def _finite_float32(array: Array, what: str) -> Array:
-    with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
+    with np.errstate(all="ignore"):  # overflow becomes infinite and is reported below
         converted = np.ascontiguousarray(array, dtype=np.float32)
-    # min and max carry NaN and infinity through, and need no array as large as the images.
+    # min and max propagate NaN and infinity without a temporary array of the size of the images.
     if not (np.isfinite(converted.min()) and np.isfinite(converted.max())):
         bad: Array = np.logical_not(np.isfinite(converted.reshape(len(converted), -1)).all(axis=1))
         raise ValueError(

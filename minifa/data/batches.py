@@ -1,7 +1,7 @@
-"""The batches of an epoch, in its order, the next one being made while the network trains on the last.
+"""The batches of an epoch in shuffled order, prefetched by a thread while the network trains on the previous batch.
 
-Order and augmentation are drawn for (seed, epoch) and (seed, epoch, batch): from whichever batch one begins, the
-batches are those of an epoch that began at the first.
+Order and augmentation are drawn for (seed, epoch) and (seed, epoch, batch), so an epoch resumed at any batch yields the
+same batches as an uninterrupted epoch.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ..threads import pool
 from .augment import Augmentation
 from .base import Examples
 
-WORTH_A_THREAD = 1 << 18  # bytes of a batch; below, handing it over takes as long as making it
+WORTH_A_THREAD = 1 << 18  # bytes of a batch; for smaller ones the queue costs as much as making the batch
 Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
 class Batches:
-    """What an epoch consists of: each batch by its number, or all of them in turn.
+    """The batches of one epoch, by index or as an iterator.
 
     Args:
-        examples: what there is to learn from.
-        batch_size: examples in each, from 1 up; the last may be smaller.
-        seed, epoch, key: name the draws.
-        augmentation: done to every x; None: nothing.
-        dtype: of every x; None: as in the examples.
+        examples: the training examples.
+        batch_size: examples per batch, at least 1; the last batch may be smaller.
+        seed, epoch, key: identify the random streams.
+        augmentation: applied to every x; None: no augmentation.
+        dtype: dtype of every x; None: that of the examples.
 
     >>> from minifa.data.batches import Batches
     >>> batches = Batches(mf.data.load("xor").train, batch_size=3, seed=0, epoch=1)
@@ -63,7 +63,7 @@ class Batches:
         return -(-len(self.order) // self.batch_size)
 
     def make(self, number: int) -> Batch:
-        """(x, y) of the batch of this number, from 0 up, on the host: the same whenever it is asked for."""
+        """(x, y) of the batch with this index (from 0), on the host; deterministic."""
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         x = self.examples.x[rows]
         if self.augmentation is not None:
@@ -71,8 +71,8 @@ class Batches:
         return x.astype(self.dtype, copy=False), self.examples.y[rows]
 
     def ahead(self, first: int = 0) -> Generator[Batch, None, None]:
-        """Every batch from the number ``first`` on. Large ones are made by a thread while the last is in use; what goes
-        wrong there is raised here. Close the iterator where it is left early, and the thread ends.
+        """Iterate over the batches from index ``first`` on. Large batches are prefetched by a thread; an exception in
+        the thread is raised here. If the iteration stops early, close the iterator to end the thread.
         """
         numbers = range(first, len(self))
         large = self.examples.x[: self.batch_size].nbytes >= WORTH_A_THREAD
@@ -90,7 +90,7 @@ def _made_ahead(make: Callable[[int], Batch], numbers: range) -> Iterator[Batch]
                 return
             try:
                 made.put(make(number))
-            except BaseException as error:  # told where the batch was asked for
+            except BaseException as error:  # re-raised in the consumer
                 made.put(error)
                 return
 
@@ -102,10 +102,10 @@ def _made_ahead(make: Callable[[int], Batch], numbers: range) -> Iterator[Batch]
             if isinstance(batch, BaseException):
                 raise batch
             yield batch
-    finally:  # also where whoever trains has stopped in mid-epoch
+    finally:  # also when training stops in mid-epoch
         unwanted.set()
         while thread.is_alive():
             try:
-                made.get(timeout=0.01)  # the thread may be waiting for room
+                made.get(timeout=0.01)  # the thread may be blocked on a full queue
             except Empty:
                 continue

@@ -1,4 +1,4 @@
-"""Whether a file is the publisher's, byte for byte."""
+"""Comparison of data files with the publisher's checksums."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ BLOCK = 1 << 20
 
 
 def is_right(path: Path, expected: Checked) -> bool:
-    """Whether the file, as it lies there, has the size and the checksum. Raises OSError where it cannot be read."""
+    """Whether the file, without decompression, has the expected size and checksum. Raises OSError if unreadable."""
     with open(path, "rb") as file:
         return _agrees(file, expected)
 
 
 def content_is_right(path: Path, expected: Checked) -> bool:
-    """Whether the file's content does, which is what a .gz file holds: the same content can be packed in many ways.
+    """Whether the file's content, decompressed if it is gzip, has the expected size and checksum. (The same content can
+    be compressed in many ways.)
 
-    No more of it is unpacked than is expected, and none of it is kept. Raises OSError where it cannot be read.
+    At most one byte more than the expected size is decompressed. Raises OSError if the file cannot be read.
     """
     try:
         with unpacked(path) as (stream, _):
@@ -35,19 +36,18 @@ def content_is_right(path: Path, expected: Checked) -> bool:
 
 
 def note_of_copy(name: str, source: Source, paths: Mapping[str, Path]) -> str:
-    """What must be said beside numbers that were measured on files which are not the publisher's, byte for byte; empty
-    where they are, or where nobody published what they should be. Raises OSError where one cannot be read."""
+    """The note for results on files that are not identical to the publisher's; empty if they are identical, or if no
+    checksums are published. Raises OSError if a file cannot be read."""
     if all(content_is_right(paths[file], expected) for file, expected in source.contents.items()):
         return ""
     return f"{name} from a copy: its files are not the publisher's, byte for byte."
 
 
 class Comparison:
-    """Takes content block by block, and says in the end whether it was what is expected: by its size and SHA-256, or
-    MD5 where nothing else was published.
+    """Compares content, added block by block, with the expected size and SHA-256 (MD5 if no SHA-256 is published).
 
     Args:
-        expected: what it must be.
+        expected: the expected size and checksum.
     """
 
     def __init__(self, expected: Checked) -> None:
@@ -55,12 +55,12 @@ class Comparison:
         self._digest = hashlib.sha256() if expected.sha256 else hashlib.md5(usedforsecurity=False)
 
     def add(self, block: bytes) -> None:
-        """Take the next block."""
+        """Add the next block."""
         self._digest.update(block)
         self._size += len(block)
 
     def agrees(self) -> bool:
-        """Whether the blocks, one after the other, were the content expected."""
+        """Whether the concatenated blocks are the expected content."""
         known = self._expected.sha256 or self._expected.md5
         return self._size == self._expected.size and self._digest.hexdigest() == known
 

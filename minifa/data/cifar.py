@@ -1,10 +1,10 @@
-"""CIFAR-10 and CIFAR-100, read from their publisher's binary files (never from the pickled ones).
+"""CIFAR-10 and CIFAR-100, read from the publisher's binary version (never from the pickled one).
 
     x = (pixel / 255 - mean) / std,   per channel; a record is its label and 1024 red, 1024 green, 1024 blue bytes
 
-CIFAR-10: one label byte, five training files and a test file of 10,000 records. CIFAR-100: a coarse label byte, then
-the fine one that is used here. Copies that were compressed with loss go round; their checksums give them away, and
-the data set's note says so beside every number.
+CIFAR-10: one label byte, five training files and a test file of 10,000 records each. CIFAR-100: a coarse label byte,
+then the fine label byte used here. Copies with lossy compression are in circulation; they are detected by their
+checksums, and the data set's note says so beside every result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .folders import Checked, Source, locate
 from .idx import unpacked
 
 SIDE, PIXELS = 32, 32 * 32 * 3
-PER_FILE = 10_000  # records; CIFAR-100's training file holds five times as many
+PER_FILE = 10_000  # records; CIFAR-100's training file contains five times as many
 TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 CITATION = (
     "A. Krizhevsky (2009), Learning multiple layers of features from tiny images, technical report, "
@@ -70,12 +70,13 @@ CIFAR100 = Source(
     },
     citation=CITATION,
 )
-# Per channel, red to blue. CIFAR-10's as in Lance & Kieu 2026; CIFAR-100's are the ones in common use, not recomputed.
+# In the order red, green, blue. CIFAR-10: as in Lance & Kieu 2026; CIFAR-100: the commonly used values, not recomputed.
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-TRAIN_LABELS = "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"  # SHA-256 of CIFAR-10's 50,000
+# SHA-256 of CIFAR-10's 50,000 training labels.
+TRAIN_LABELS = "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"
 
 
 def cifar10(folder: str | os.PathLike[str] | None = None) -> Dataset:
@@ -84,12 +85,12 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Source: A. Krizhevsky (2009).
 
     Args:
-        folder: where ``cifar10/`` in it, or the folder itself, holds the six files of the binary version, or their
-            folder ``cifar-10-batches-bin``; by default $MINIFA_DATA, else the user's cache.
+        folder: a folder that contains the six files of the binary version or their folder ``cifar-10-batches-bin``,
+            directly or in the subfolder ``cifar10/``; by default $MINIFA_DATA, else the user's cache.
 
     Raises:
-        DataNotFound: they are missing.
-        DataFileError: one is not what it should be.
+        DataNotFound: files are missing.
+        DataFileError: a file has the wrong size or an invalid label, or is damaged.
     """
     paths = locate(CIFAR10, folder)
     *train_files, test_file = (_read(paths[name], PER_FILE, 1, 10) for name in CIFAR10.files)
@@ -121,7 +122,7 @@ def cifar100(folder: str | os.PathLike[str] | None = None) -> Dataset:
 
 
 def _read(path: Path, count: int, label_bytes: int, n_classes: int) -> tuple[Any, npt.NDArray[np.int64]]:
-    """(pixels (N, 3, 32, 32) uint8, labels (N,)) of one file; the last label byte counts."""
+    """(pixels (N, 3, 32, 32) uint8, labels (N,)) of one file; the last label byte of each record is used."""
     record = label_bytes + PIXELS
     expected = count * record
     with unpacked(path) as (stream, _):

@@ -1,8 +1,8 @@
-"""The UCI handwritten digits, embedded: 1797 images of 8x8 pixels, for a first result without a download.
+"""The UCI handwritten digits, embedded in the package: 1797 images of 8x8 pixels, usable without a download.
 
     x = (value / 16 - MEAN) / STD,   value in 0..16
 
-MEAN and STD are those of the training part, rounded.
+MEAN and STD are the rounded mean and standard deviation of the training part.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MEAN, STD = 0.3056, 0.3764
 def digits() -> Dataset:
     """1437 training and 360 test images of handwritten digits, (N, 8, 8, 1) float32, ten classes.
 
-    The split is fixed: `held_out` of the original order, each class keeping its share. The same writers appear in
-    both parts, so the test error is that of known hands. Source: E. Alpaydin, C. Kaynak (1998), the test part of
+    The split is fixed and stratified: `held_out` of the original order. The same writers occur in both parts, so the
+    test error does not measure generalisation to new writers. Source: E. Alpaydin, C. Kaynak (1998), the test part of
     "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, DOI 10.24432/C50P49, CC BY 4.0.
     """
     values, labels = raw_digits()
@@ -42,7 +42,7 @@ def digits() -> Dataset:
 
 
 def raw_digits() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The embedded file itself, in its original order: values (1797, 8, 8) in 0..16 and labels (1797,), both uint8."""
+    """The embedded arrays in their original order: values (1797, 8, 8) in 0..16 and labels (1797,), both uint8."""
     with files("minifa.data").joinpath("files").joinpath("digits.npz").open("rb") as stream:
         with np.load(stream, allow_pickle=False) as archive:
             return archive["x"], archive["y"]

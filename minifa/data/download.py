@@ -1,4 +1,4 @@
-"""A whole data set, fetched into its place when it is asked for. How one file is fetched: `minifa.data.transfer`."""
+"""Download of a whole data set, on request only. `minifa.data.transfer` downloads a single file."""
 
 from __future__ import annotations
 
@@ -15,30 +15,29 @@ from .base import DataNotFound, DownloadError
 from .checksums import content_is_right, is_right
 from .folders import Source, data_folder, locate, plain_or_gz
 
-ROOM = 1 << 20  # bytes: the headers of an archive, and the small files in it
+ROOM = 1 << 20  # bytes allowed for the headers of an archive and its small files
 
 
 def unlike_published(source: Source, paths: dict[str, Path]) -> list[Path]:
-    """The files whose content is not the publisher's. Raises OSError where one cannot be read."""
+    """The files whose content is not the publisher's. Raises OSError if a file cannot be read."""
     return [path for name, path in paths.items() if not content_is_right(path, source.contents[name])]
 
 
 def fetch_set(source: Source, folder: str | os.PathLike[str] | None = None, progress: bool = False) -> Path:
-    """Fetch what is missing of a data set into its place in the data folder, and return the folder of its files.
+    """Download the missing files of a data set into the data folder; return the folder of its files.
 
-    Where the publisher's files lie already, in any folder that is searched, nothing is fetched. An archive is removed
-    once its files are in their place. What was in a place and was not the publisher's stays, with .replaced behind
-    its name.
+    If the publisher's files already exist in any searched folder, nothing is downloaded. An archive is deleted after
+    its files are extracted. An existing file that is not the publisher's is kept, with .replaced appended to its name.
 
     Args:
-        source: what to fetch, and from where.
+        source: the files and their mirrors.
         folder: as for `minifa.data.load`.
-        progress: show a bar for each file, where standard error is a terminal.
+        progress: show a progress bar for each file if standard error is a terminal.
 
     Raises:
-        DownloadError: no mirror has it, another process downloads it, or the disk is too full.
-        DataFileError: the archive has the right checksum and does not hold what it should.
-        OSError: it cannot be written.
+        DownloadError: no mirror has a file, another process is downloading it, or there is too little disk space.
+        DataFileError: the archive has the right checksum but not the expected members.
+        OSError: a file cannot be written.
     """
     with contextlib.suppress(DataNotFound):
         paths = locate(source, folder)
@@ -62,13 +61,13 @@ def _is_there(source: Source, place: Path, name: str) -> bool:
 
 
 def _fetch_one_by_one(source: Source, wanted: list[str], place: Path, progress: bool) -> None:
-    from .transfer import fetch, received  # here, because whoever downloads nothing needs no HTTP
+    from .transfer import fetch, received  # imported here: only downloads need HTTP
 
     files = {name: place / f"{name}.gz" for name in wanted}
     _need(place, sum(source.downloads[path.name].size - received(path) for path in files.values()))
     for name, path in files.items():
         fetch(path, source.downloads[path.name], source.mirrors, progress)
-        if os.path.isfile(place / name):  # it would be read in preference
+        if os.path.isfile(place / name):  # the plain file would take precedence over the .gz file
             move_into_place(place / name, place / f"{name}.replaced")
 
 

@@ -1,4 +1,4 @@
-"""Where the publishers' files are looked for: the folder given, else $MINIFA_DATA, else the user's cache."""
+"""The search path of the publishers' files: the folder given, else $MINIFA_DATA, else the user's cache."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .base import DataNotFound
 
 @dataclass(frozen=True)
 class Checked:
-    """What a file must be.
+    """The expected size and checksum of a file.
 
     Attributes:
         size: in bytes.
         sha256: its checksum in hexadecimal digits.
-        md5: for the files of which no SHA-256 is published. It tells copies apart, and protects from no one.
+        md5: for files without a published SHA-256. It distinguishes copies but does not protect against attacks.
     """
 
     size: int
@@ -32,16 +32,16 @@ class Checked:
 
 @dataclass(frozen=True)
 class Source:
-    """The files of one data set, and where they come from.
+    """The files of one data set and their download locations.
 
     Attributes:
-        name: of the data set.
-        files: their names.
-        mirrors: the folders on the web that serve what is downloaded, the most dependable first.
-        system_folder: where a system package puts them; "" for nowhere.
-        inside: the folder in which the publisher's archive has them; "" for none.
-        contents: what each file must be, unpacked.
-        downloads: what the mirrors serve, by name: each file with .gz, or one archive of them all.
+        name: name of the data set.
+        files: names of the files.
+        mirrors: base URLs of the downloads, the most reliable first.
+        system_folder: folder in which a system package installs the files; "" for none.
+        inside: folder of the files within the publisher's archive; "" for none.
+        contents: expected size and checksum of each uncompressed file.
+        downloads: the files that the mirrors serve, by name: each file with .gz, or one archive of all files.
         citation: the source to cite, and the licence.
     """
 
@@ -56,7 +56,7 @@ class Source:
 
     @property
     def archive(self) -> str:
-        """The name of the one archive that is downloaded, "" where the files are downloaded one by one."""
+        """The name of the archive to download; "" if the files are downloaded individually."""
         return next((name for name in self.downloads if name.endswith(".tar.gz")), "")
 
 
@@ -70,24 +70,24 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
         folder: a path; None: the default.
 
     Raises:
-        DataNotFound: none is named, and there is no home folder.
+        DataNotFound: no folder is given, and there is no home folder.
     """
     given = os.environ.get("MINIFA_DATA", "") if folder is None else folder
     return _user_cache() / "minifa" if isinstance(given, str) and not given else expanded(given)
 
 
 def folders_searched(source: Source, folder: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
-    """The folders that may hold the files of this source, the most specific first."""
+    """The folders searched for the files of this source, the most specific first."""
     top = data_folder(folder)
     places = (top / source.name, top) + ((Path(source.system_folder),) if source.system_folder else ())
     return tuple(one for place in places for one in ([place / source.inside] if source.inside else []) + [place])
 
 
 def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict[str, Path]:
-    """The path of each file of the source, all from the first folder that holds every one, plain or with .gz.
+    """The path of each file of the source, all from the first folder that contains every file, plain or with .gz.
 
     Raises:
-        DataNotFound: it says what is missing in each folder searched, and where the publisher's files are.
+        DataNotFound: no folder is complete; the message lists the missing files per folder and the download locations.
     """
     searched = folders_searched(source, folder)
     missing = []
@@ -109,15 +109,15 @@ def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict
 
 
 def download_command(source: Source, folder: str | os.PathLike[str] | None = None) -> str:
-    """The command that downloads the data set to where it is looked for first."""
+    """The command that downloads the data set into the first folder searched."""
     where = [] if folder is None else ["--data-dir", os.fspath(folder)]
     return shlex.join(["minifa", "data", "download", source.name, *where])
 
 
 def plain_or_gz(path: Path) -> Path | None:
-    """The file that is read under this name: the one that is there with it, else that with .gz; None: there is none."""
+    """The path itself if the file exists, else the path with .gz appended; None if neither exists."""
     for candidate in (path, path.with_name(path.name + ".gz")):
-        if os.path.isfile(candidate):  # False where it cannot be read, whereas Path.is_file may raise
+        if os.path.isfile(candidate):  # False if it is not accessible, whereas Path.is_file may raise
             return candidate
     return None
 
@@ -128,13 +128,13 @@ def _user_cache() -> Path:
     if sys.platform == "darwin":
         return _at_home("Library/Caches")
     xdg = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification asks for a relative path to be ignored.
+    # The XDG specification requires relative paths to be ignored.
     return Path(xdg) if os.path.isabs(xdg) else _at_home(".cache")
 
 
 def _at_home(name: str) -> Path:
     home = os.path.expanduser("~")
-    if home == "~":  # a service or a container: no variable and no entry among the users says where it is
+    if home == "~":  # a service or a container: neither $HOME nor the user database defines it
         raise DataNotFound(
             "there is no home folder here, in which data files would be looked for: name their folder with --data-dir "
             "or in MINIFA_DATA"

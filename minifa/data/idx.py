@@ -1,4 +1,4 @@
-"""The IDX format of the MNIST family: a four-byte magic number, the dimensions, then the bytes themselves.
+"""The IDX format of the MNIST family: a four-byte magic number, the dimensions, then the values.
 
     0, 0, 0x08 (unsigned byte), number of dimensions | each dimension as a big-endian uint32 | the values, row-major
 
@@ -31,17 +31,16 @@ CHUNK = 1 << 20
 
 
 def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """The unsigned bytes of an IDX file, plain or gzip-compressed (told apart by content, not by name).
+    """Read an IDX file of unsigned bytes, plain or gzip-compressed (detected from the content, not the name).
 
     Args:
-        path: of the file.
-        shape: what it must hold, (60000, 28, 28) for instance. Nothing is allocated before the header has been found to
-            declare exactly that, and nothing beyond it is ever decompressed into memory.
+        path: path of the file.
+        shape: the expected shape, such as (60000, 28, 28). Memory is allocated only after the header is verified to
+            declare this shape, and no more than that is decompressed into memory.
 
     Raises:
-        TypeError: what is no shape.
-        DataFileError: anything else in the file: another magic number or shape, bytes missing or left over, a damaged
-            gzip stream.
+        TypeError: shape is not a tuple of ints.
+        DataFileError: another magic number or shape, missing or surplus bytes, or a damaged gzip stream.
         OSError: the file cannot be opened or read.
     """
     path = expanded(path)
@@ -55,7 +54,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
             raise DataFileError(f"'{path}' is {plain_size} bytes long; its header announces {expected}. Fetch it again")
         values = np.empty(math.prod(shape), dtype=np.uint8)
         _fill(path, stream, values)
-        # Asking for one byte more also makes gzip verify its checksum.
+        # Reading one more byte also makes gzip verify its checksum.
         if stream.read(1):
             raise DataFileError(f"'{path}' goes on after the {expected} bytes its header announces. Fetch it again")
     return values.reshape(shape)
@@ -63,8 +62,8 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The decompressed stream, and the file's size where it is not compressed. Raises DataFileError where it turns out
-    to be damaged, while it is read."""
+    """(the decompressed stream, the file's size; None if it is compressed). Raises DataFileError if the gzip stream is
+    damaged, while it is read."""
     with path.open("rb") as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)

@@ -2,7 +2,7 @@
 
     x = (pixel / 255 - mean) / std,   pixel in 0..255
 
-mean and std are the published ones of each training part, rounded.
+mean and std are the rounded published values of each training part.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MNIST = Source(
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        "http://yann.lecun.com/exdb/mnist/",  # the publisher's own, often out of order
+        "http://yann.lecun.com/exdb/mnist/",  # the publisher's server, often unavailable
     ),
     contents={
         FILES[0]: Checked(47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
@@ -78,8 +78,8 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-# SHA-256 of the 10,000 test labels without their header. Both sets use the same file names, and a folder of the
-# one must not pass for the other.
+# SHA-256 of the 10,000 test labels without their header. Both data sets use the same file names and must not be
+# confused.
 TEST_LABELS = {
     "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5": "mnist",
     "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9": "fashion_mnist",
@@ -92,12 +92,12 @@ def mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998).
 
     Args:
-        folder: where ``mnist/`` in it or the folder itself holds the four IDX files, .gz or not; by default
-            $MINIFA_DATA, else the user's cache.
+        folder: a folder that contains the four IDX files, plain or .gz, directly or in the subfolder ``mnist/``; by
+            default $MINIFA_DATA, else the user's cache.
 
     Raises:
-        DataNotFound: they are missing.
-        DataFileError: one is not what it should be.
+        DataNotFound: files are missing.
+        DataFileError: a file is damaged, has the wrong shape or an invalid label, or belongs to Fashion-MNIST.
     """
     train, test, note = _read("MNIST", MNIST, folder, MNIST_MEAN, MNIST_STD)
     return Dataset(
@@ -116,7 +116,7 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
     Source: H. Xiao, K. Rasul, R. Vollgraf (2017), arXiv:1708.07747.
 
     Args:
-        folder: as for `mnist`, with ``fashion_mnist/``; ``/usr/share/datasets/fashion-mnist`` is looked at last.
+        folder: as for `mnist`, with ``fashion_mnist/``; ``/usr/share/datasets/fashion-mnist`` is searched last.
 
     Raises:
         DataNotFound, DataFileError: as for `mnist`.
@@ -135,10 +135,10 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
 def _read(
     name: str, source: Source, folder: str | os.PathLike[str] | None, mean: float, std: float
 ) -> tuple[Examples, Examples, str]:
-    """(training, test examples, what to say of a copy)."""
+    """(training examples, test examples, the note of a copy that is not the publisher's)."""
     paths = locate(source, folder)
     train_images, train_labels, test_images, test_labels = paths.values()
-    # The labels first: they are small, and tell which of the two sets this is.
+    # The labels first: they are small and identify the data set.
     y_test = _labels(test_labels, N_TEST)
     _check_identity(source, test_labels, y_test)
     y_train = _labels(train_labels, N_TRAIN)
@@ -160,7 +160,7 @@ def _check_identity(source: Source, path: Path, labels: npt.NDArray[np.int64]) -
 
 def _images(path: Path, count: int, mean: float, std: float) -> npt.NDArray[Any]:
     pixels = read_idx(path, (count, SIDE, SIDE))
-    # One pass from bytes to float32, then in place: no third array of this size.
+    # One pass from bytes to float32, then in place, to avoid a third array of this size.
     x: npt.NDArray[Any] = np.multiply(pixels, np.float32(1 / (255 * std)), dtype=np.float32)
     x -= np.float32(mean / std)
     return x[..., None]  # (count, 28, 28, 1)

@@ -1,5 +1,5 @@
-"""What is said when data are taken in another form than they were given in: a Python warning, from the line that gave
-them; on the command line a line on standard error. What a process has said, those that it starts do not say again.
+"""Warnings about data conversions: a Python warning attributed to the caller's line; on the command line, a line on
+standard error. Worker processes do not repeat the warnings of their parent process.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 
-_said: dict[str, None] = {}  # in this process, or in the one that started it
+_said: dict[str, None] = {}  # issued by this process or its parent
 _silent: set[str] = set()
 
 
 class DataWarning(UserWarning):
-    """Data were taken in another form than they were given in; the sentence says which, why, and how to keep theirs."""
+    """Data were converted; the message states the conversion, the reason, and how to avoid it."""
 
 
 def tell(sentence: str) -> None:
-    """Warn of a conversion, unless the process that started this one has."""
-    text = "".join(c if c.isprintable() else "?" for c in sentence)  # names come from anywhere
+    """Warn of a conversion, unless the parent process has already done so."""
+    text = "".join(c if c.isprintable() else "?" for c in sentence)  # names are user input
     _said[text] = None
     if text not in _silent:
         warnings.warn(text, DataWarning, stacklevel=_outside())
 
 
 def _outside() -> int:
-    """How far above `tell` the first line is that is not of this package."""
+    """The stacklevel, counted from `tell`, of the first frame outside this package."""
     frame, level = sys._getframe(2), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("minifa."):
         frame, level = frame.f_back, level + 1
@@ -36,19 +36,19 @@ def _outside() -> int:
 
 
 def said() -> tuple[str, ...]:
-    """What has been said so far, for `silence` in another process."""
+    """The warnings issued so far, to be passed to `silence` in another process."""
     return tuple(_said)
 
 
 def silence(sentences: Iterable[str]) -> None:
-    """Say nothing more of this."""
+    """Suppress these warnings."""
     _silent.update(sentences)
     _said.update(dict.fromkeys(sentences))
 
 
 @contextlib.contextmanager
 def on_stderr(who: str) -> Iterator[None]:
-    """Inside the with-block each of these warnings is one line on standard error, once, begun with ``who``."""
+    """Context manager: print each `DataWarning` once, as a line on standard error with the prefix ``who``."""
     shown: set[str] = set()
     with warnings.catch_warnings():
         others = warnings.showwarning

@@ -1,4 +1,4 @@
-"""Named arrays in one .npz file: read without pickle, written so that a file is there whole or not at all."""
+"""Named arrays in one .npz file: read without pickle, written atomically."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..files import write_whole
 from .base import DataFileError
 
 CHUNK = 1 << 20
-DEFLATES_TO = 1032  # bytes that deflate can make of one, at the most
+DEFLATES_TO = 1032  # maximum compression ratio of deflate
 KINDS = {np.dtype(kind).str[1:] for kind in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"}
-HEADER_UP_TO = 4096  # bytes; 32 sizes of 20 digits are 700
-# What zipfile raises for a damaged, encrypted or made-up archive.
+HEADER_UP_TO = 4096  # bytes; 32 sizes of 20 digits take 700
+# Exceptions of zipfile for damaged, encrypted or forged archives.
 DAMAGED = (
     *(ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, OverflowError),
     *(OSError, MemoryError),
@@ -35,17 +35,17 @@ DAMAGED = (
 def read_arrays(
     path: Path, opener: Callable[[str, int], int] | None = None, words: bool = False
 ) -> dict[str, npt.NDArray[Any]]:
-    """Every array of the file by name. Whatever the file says of itself, reading it takes no more memory than twice
-    what its bytes can hold, compressed ones at most 1,032 times their number.
+    """Read every array of the file, by name. Whatever its headers declare, memory is limited to twice what the file's
+    bytes can decompress to (at most 1,032 times their number).
 
     Args:
-        path: of the file.
-        opener: as of Python's ``open``; `minifa.files.plain` for a file that may be a link or a pipe of others.
-        words: whether arrays of text are read as well.
+        path: path of the file.
+        opener: as for Python's ``open``; `minifa.files.plain` for a file that may be another user's link or pipe.
+        words: whether to read string arrays as well.
 
     Raises:
-        DataFileError: the file, which it names, is damaged or holds what are no numbers.
-        OSError: it cannot be opened.
+        DataFileError: the file is damaged or contains non-numeric arrays; the message names the file.
+        OSError: the file cannot be opened.
     """
     with open(path, "rb", opener=opener) as stream:
         try:
@@ -58,7 +58,7 @@ def read_arrays(
 
 
 def read_members(archive: zipfile.ZipFile, but: str = "", words: bool = False) -> dict[str, npt.NDArray[Any]]:
-    """Every array of an archive by name, without the member called ``but``. Raises ValueError, or one of `DAMAGED`."""
+    """Every array of an archive by name, except the member ``but``. Raises ValueError, or one of `DAMAGED`."""
     found: dict[str, npt.NDArray[Any]] = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
@@ -75,7 +75,7 @@ def read_members(archive: zipfile.ZipFile, but: str = "", words: bool = False) -
 
 
 def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
-    """A member of an archive, to be read; refused where it cannot be as large as it says. Raises as `read_members`."""
+    """Open a member of an archive for reading. Raises as `read_members`, also if its declared size is impossible."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"the member {member.filename!r} is compressed by another method than NumPy's")
     if member.file_size > DEFLATES_TO * member.compress_size:
@@ -84,8 +84,8 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
 
 
 def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
-    """The array of an open .npy file of this size. Nothing is allocated before its header has been found to announce
-    exactly that."""
+    """The array of an open .npy file of this size. Memory is allocated only after the header is verified to declare
+    exactly this size."""
     header, length = _read_header(stream)
     match header:
         case {"descr": str(kind), "fortran_order": bool(by_columns), "shape": tuple(shape)} if len(header) == 3:
@@ -106,9 +106,9 @@ def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
 
 
 def _read_header(stream: IO[bytes]) -> tuple[Any, int]:
-    """(what the header of an .npy file says, its length in bytes).
+    """(the parsed header of an .npy file, its length in bytes).
 
-    Format: numpy.lib.format, versions 1 and 2; the third differs only in the names of fields of records.
+    Format: numpy.lib.format, versions 1 and 2; version 3 differs only in the field names of structured arrays.
     """
     start = stream.read(8)
     if start[:6] != np.lib.format.MAGIC_PREFIX or tuple(start[6:]) not in ((1, 0), (2, 0)):
@@ -135,7 +135,7 @@ def _fill(stream: IO[bytes], values: npt.NDArray[np.uint8]) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write the file, whole or not at all. Raises OSError."""
+    """Write the file atomically. Raises OSError."""
     content = io.BytesIO()
     np.savez(content, **dict[str, Any](arrays))
     write_whole(path, content.getvalue())

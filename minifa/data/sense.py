@@ -1,7 +1,7 @@
-"""What arrays mean: where the channels of images are, whether pixels are scaled, whether numbers are labels or targets.
+"""Interpretation of user arrays: the channel axis of images, the scale of pixels, and labels versus targets.
 
-What can mean one thing only is converted, and said (`minifa.data.notices`). What can mean two is refused, with what to
-write: ``channels``, ``scale`` and ``regression`` say it, in Python, in recipes and on the command line.
+Unambiguous input is converted, with a warning (`minifa.data.notices`). Ambiguous input raises an error that names the
+option to set: ``channels``, ``scale`` or ``regression``, in Python, in recipes and on the command line.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from .notices import tell
 
 Array = npt.NDArray[Any]
 CHANNELS = ("last", "first")
-COLOURS = (1, 3)  # channels of grey and of coloured images
-PIXELS = 64  # numbers of an example from which on it may be the row of an image
-BRIGHT = 127  # what no scaled pixel exceeds
-LONGEST = 100  # characters of a label that is a word
-CLASSES = 10  # that any set may have; more are too many where half of the examples have one of their own
+COLOURS = (1, 3)  # channels of grey and of colour images
+PIXELS = 64  # minimum number of features for which an example may be a flattened image
+BRIGHT = 127  # upper bound of scaled pixels
+LONGEST = 100  # maximum number of characters of a string label
+CLASSES = 10  # always allowed; more are rejected if they exceed half of the number of examples
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """How arrays are to be taken where they do not say it themselves.
+    """Options that determine how ambiguous arrays are interpreted.
 
     Attributes:
-        scale: number by which x is multiplied, above 0 and at most 1; None: x is scaled already.
-        channels: where images have them, "last" or "first"; None: as their shape says.
-        regression: whether y holds targets, whatever its numbers look like.
-        classes: how many it holds labels of, whatever its numbers look like; None: y says whether it does.
-        quiet: whether conversions are not said.
+        scale: factor by which x is multiplied, above 0 and at most 1; None: x is already scaled.
+        channels: position of the channel axis of images, "last" or "first"; None: inferred from the shape.
+        regression: whether y holds targets, whatever its values.
+        classes: number of classes if y must hold labels, whatever its values; None: inferred from y.
+        quiet: whether to suppress warnings about conversions.
 
     Raises:
-        TypeError, ValueError: a value of another kind.
+        TypeError, ValueError: an invalid value.
     """
 
     scale: float | None = None
@@ -65,7 +65,7 @@ class Meaning:
     # x
 
     def images(self, x: Array, what: str) -> Array:
-        """Images with their channels last; all else as it is. Raises ValueError where they may be first or last."""
+        """Images with channels last; other arrays unchanged. Raises ValueError if the channel axis is ambiguous."""
         if x.ndim != 4:
             if self.channels is not None:
                 raise ValueError(f"{what} has shape {x.shape}: channels='{self.channels}' is for images, of four axes")
@@ -88,7 +88,7 @@ class Meaning:
         return images
 
     def scaled(self, x: Array, what: str) -> Array:
-        """x (float32) by the scale. Raises ValueError for pixels that nobody scaled."""
+        """x (float32) multiplied by the scale. Raises ValueError for unscaled pixels without a scale."""
         if self.scale is not None:
             return x * np.float32(self.scale) if self.scale != 1 else x
         top = x.max()
@@ -104,16 +104,16 @@ class Meaning:
     # y
 
     def labels(self, y: Array, what: str) -> Array | None:
-        """The labels in a row, numbers or words, if y holds labels; None: it holds targets.
+        """The labels (N,), numbers or strings, if y holds labels; None if it holds targets.
 
         Raises:
-            TypeError: floats where there must be labels.
-            ValueError: one-hot rows, labels that are not in a row.
+            TypeError: floats where labels are required.
+            ValueError: one-hot rows, or labels that are not one-dimensional.
         """
         if self.regression:
             return None
         if y.ndim == 2 and y.shape[1] == 1 and self._are_labels(y):
-            if y.dtype.kind != "U":  # of words is said what became of them
+            if y.dtype.kind != "U":  # string labels are reported by `numbered`
                 self._tell(
                     f"{what} is a column of whole numbers, {y.shape}, and was taken as class labels; regression=True "
                     "(--regression) takes them as targets"
@@ -136,10 +136,10 @@ class Meaning:
         return column.dtype.kind != "f" or (_whole(column) and (self.classes is not None or _like_labels(column)))
 
     def numbered(self, labels: Array, what: str) -> tuple[Array, Array]:
-        """(labels 0..K-1 as int64, what is called so: K numbers or words in order).
+        """(labels 0..K-1 as int64, the K sorted distinct labels as given, numbers or strings).
 
         Raises:
-            ValueError: a single class, negative numbers, words that cannot be shown, or nearly as many classes as
+            ValueError: a single class, negative numbers, unprintable strings, or too many classes for the number of
                 examples.
         """
         known: Array = np.unique(labels)
@@ -171,7 +171,7 @@ class Meaning:
 
 
 def names_of(known: Array, what: str) -> tuple[str, ...]:
-    """The names of classes. Raises ValueError for what nobody could read in a table."""
+    """The names of classes. Raises ValueError for unprintable or overlong names."""
     names = tuple(str(one) for one in known.tolist())
     for name in names:
         if not name.isprintable() or len(name) > LONGEST:
@@ -181,7 +181,7 @@ def names_of(known: Array, what: str) -> tuple[str, ...]:
 
 
 def renumbered(labels: Array, known: Array, what: str) -> Array:
-    """Labels of a test part as the training part numbers them. Raises ValueError for one that it lacks."""
+    """Labels of a test part in the numbering of the training part. Raises ValueError for a label that it lacks."""
     if (labels.dtype.kind == "U") != (known.dtype.kind == "U"):
         raise ValueError(f"{what} holds {labels.dtype} for labels, the training part {known.dtype}; give the same kind")
     found: Array = np.unique(labels)
@@ -199,17 +199,17 @@ def renumbered(labels: Array, known: Array, what: str) -> Array:
 
 
 def _place_of_channels(first: int, middle: int, last: int) -> str | None:
-    """Where images of this shape have their channels; None: it may be either."""
-    if last == 1 or first == middle != last:  # one channel behind; squares with something behind
+    """The position of the channel axis of images of this shape; None: ambiguous."""
+    if last == 1 or first == middle != last:  # one channel last; square images with channels last
         return "last"
     if first in COLOURS and min(middle, last) > 4:
         return "first"
-    strip = first <= 4 or first != middle == last  # as channels and a square behind, or no image that anybody has
+    strip = first <= 4 or first != middle == last  # channels and a square image, or an implausible image
     return None if first in COLOURS or (last > 4 and strip) else "last"
 
 
 def _row_of_pixels(x: Array, top: float) -> bool:
-    """Whether rows (N, features) are likely to be images: many whole numbers up to 255."""
+    """Whether rows (N, features) are likely to be flattened images: many integers up to 255."""
     if x.shape[1] < PIXELS or top > 255:
         return False
     return all(bool((rows == np.floor(rows)).all()) for rows in np.array_split(x, max(1, x.size >> 20)))
@@ -220,12 +220,12 @@ def _whole(y: Array) -> bool:
 
 
 def _like_labels(y: Array) -> bool:
-    """Whether whole floats are labels: none negative, and few different ones for so many examples, but two at least."""
+    """Whether integer-valued floats are labels: none negative, at least two distinct values, at most N / 2."""
     return bool(y.min() >= 0) and 1 < len(np.unique(y)) <= len(y) // 2
 
 
 def _one_hot(y: Array) -> bool:
-    """Whether floats (N, K) have one 1 in every row, and 0 elsewhere."""
+    """Whether floats (N, K) have a single 1 in every row and 0 elsewhere."""
     if y.ndim != 2 or y.shape[1] < 2:
         return False
     return bool(((y == 0) | (y == 1)).all() and ((y == 1).sum(axis=1) == 1).all())
@@ -242,7 +242,7 @@ def _in_a_row(y: Array, what: str) -> Array:
 
 
 def words_of(y: Any) -> Array | None:
-    """An array of text, if y is text throughout; None: it is something else."""
+    """y as a string array, if all its elements are strings; else None."""
     try:
         array = np.asarray(y)
         if isinstance(y, np.ma.MaskedArray) or array.size == 0:
@@ -252,11 +252,11 @@ def words_of(y: Any) -> Array | None:
         if array.dtype.kind == "S":
             return array.astype(str)
     except (TypeError, ValueError, OverflowError):  # UnicodeDecodeError is a ValueError
-        return None  # `as_array` says what is wrong
+        return None  # `as_array` reports the error
     return array if array.dtype.kind == "U" and _is_text(array) else None
 
 
 def _is_text(array: Array) -> bool:
-    """Whether the numbers of all characters are those of characters: a file may hold any."""
+    """Whether all code points are valid: a file may contain any numbers."""
     codes = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
     return bool(codes.max() <= sys.maxunicode)

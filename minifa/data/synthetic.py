@@ -1,13 +1,13 @@
-"""Tasks that are drawn or written down rather than read.
+"""Synthetic tasks, generated rather than read from files.
 
-`lillicrap` is the task feedback alignment was first shown on: recovering a random linear map from examples.
+`lillicrap` is the first task of the feedback alignment paper: learning a random linear map from examples.
 
     t = x T,   T_ij ~ U[-1, 1],   x ~ N(0, I)
 
 T. Lillicrap, D. Cownden, D. Tweed, C. Akerman (2016), Nature Communications 7:13276, task 1 (a 30-20-10 linear
-network). Examples are rows here, so T is (30, 10), the transpose of the paper's.
+network). Examples are rows here, so T is (30, 10), the transpose of the paper's matrix.
 
-`xor` is the smallest task that needs a hidden layer: four examples, so that a whole batch can be read number by number.
+`xor` is the smallest task that needs a hidden layer: four examples, so that a whole batch can be inspected by hand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ N_IN, N_OUT = 30, 10
 
 
 def lillicrap_teacher(seed: int = 0) -> npt.NDArray[Any]:
-    """The linear map T behind `lillicrap` of the same ``seed``: (30, 10) float32, uniform in [-1, 1].
+    """The linear map T of `lillicrap` with the same ``seed``: (30, 10) float32, uniform in [-1, 1].
 
     >>> test, T = mf.data.lillicrap(seed=1).test, mf.data.lillicrap_teacher(seed=1)
     >>> bool(np.allclose(test.x @ T, test.y, atol=1e-4))
@@ -44,8 +44,8 @@ def lillicrap(seed: int = 0, n_train: int = 2000, n_test: int = 500) -> Dataset:
     The map and the test part do not depend on n_train; a longer part begins with the shorter one.
 
     Args:
-        seed: of the map and the inputs.
-        n_train, n_test: examples in each part, from 1 up.
+        seed: seed of the map and the inputs.
+        n_train, n_test: number of examples in each part, at least 1.
 
     Raises:
         ValueError: a part would be empty.
@@ -65,14 +65,14 @@ def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Exam
 
     count = whole(count, f"the number of examples of lillicrap's {part} part")
     x = streams.generator(seed, "data", f"lillicrap {part}").standard_normal((count, N_IN)).astype(np.float32)
-    # Summed in float64, so that the rounded targets do not depend on the machine's order of summation.
+    # float64 sums, so that the rounded targets do not depend on the machine's order of summation.
     targets = x.astype(np.float64) @ teacher.astype(np.float64)
     return validate(x, targets, name=f"lillicrap {part}")
 
 
 def xor() -> Dataset:
-    """Do two signs differ? The four corners (+-1, +-1) as x (4, 2), labels 0 "same" and 1 "different" (4,); the test
-    part is the training part.
+    """Whether two signs differ: x (4, 2) holds the four corners (+-1, +-1), the labels (4,) are 0 "same" and 1
+    "different"; the test part is the training part.
 
     >>> data = mf.data.xor()
     >>> data.train.x.tolist(), data.train.y.tolist()

@@ -1,7 +1,7 @@
-"""One file over HTTP: gone on with where it was cut off, from mirror after mirror, in place only when it is right.
+"""Download of one file over HTTP: resumable, with fallback mirrors, moved to its final path only after verification.
 
-What has come lies beside the file's place, in NAME.part, whoever or whatever ends the process. No server is trusted: of
-what they send, at most the file's size is ever written, and size and SHA-256 decide whether it is the file.
+Received bytes are stored beside the final path, in NAME.part, and survive the end of the process. Servers are not
+trusted: at most the file's expected size is written, and size and SHA-256 are verified.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ from .base import DownloadError
 from .checksums import is_right
 from .folders import Checked
 
-TIMEOUT = 30.0  # seconds without a byte after which a connection is given up
-TRIES = 4  # in a row, of a mirror that had sent something, that bring the file no further
-PAUSE = 1.0  # seconds before the second of them, doubled before every other
-FURTHER = 1 << 20  # bytes that count as further
+TIMEOUT = 30.0  # seconds without data after which a connection is abandoned
+TRIES = 4  # consecutive attempts without progress at a mirror that has sent something
+PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
+FURTHER = 1 << 20  # bytes that count as progress
 BLOCK = 1 << 16
-TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # beside all of 500 to 599
+TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # in addition to 500..599
 
-# What talking to a server may raise; ValueError where it redirects to an address that is none.
+# Exceptions of HTTP requests; ValueError for a redirect to an invalid URL.
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
 
 
 class _GiveUp(Exception):
-    """This mirror cannot help."""
+    """A permanent error of a mirror."""
 
 
 class _TryAgain(Exception):
-    """It might, if it is asked once more."""
+    """A transient error of a mirror; the request may be retried."""
 
 
 class _NoResuming(Exception):
-    """It does not send the rest of a file."""
+    """The mirror does not support range requests for this file."""
 
 
 def fetch(place: Path, expected: Checked, mirrors: Sequence[str], progress: bool = False) -> None:
-    """Download a file into its place, over http or https.
+    """Download a file over http or https.
 
     Args:
-        place: its path. Its folder is there, and locked: one process at a time downloads into it. What is in the place
-            is moved aside in the end, to the name with .replaced behind it.
-        expected: its size and SHA-256.
-        mirrors: addresses of folders that have it under its name, asked in this order.
-        progress: show a bar, where standard error is a terminal.
+        place: path of the file. The folder exists and is locked: one process at a time downloads into it. An existing
+            file is renamed after the download, with .replaced appended to its name.
+        expected: size and SHA-256 of the file.
+        mirrors: base URLs of folders that contain the file under its name, tried in this order.
+        progress: show a progress bar if standard error is a terminal.
 
     Raises:
-        DownloadError: no mirror had it.
-        KeyboardInterrupt: it was interrupted; like DownloadError it tells what was kept.
-        OSError: it cannot be written.
+        DownloadError: no mirror provided the file; the message says how much was kept.
+        KeyboardInterrupt: the download was interrupted; the message says how much was kept.
+        OSError: the file cannot be written.
     """
     how = {"total": expected.size, "initial": received(place), "unit": "B", "unit_scale": True}
     said = []
@@ -81,12 +81,12 @@ def fetch(place: Path, expected: Checked, mirrors: Sequence[str], progress: bool
 
 
 def part_of(place: Path) -> Path:
-    """Where what has come of a file lies until it is complete."""
+    """The path of the partial file."""
     return place.with_name(place.name + ".part")
 
 
 def received(place: Path) -> int:
-    """How many bytes have come of a file that is not complete."""
+    """The size of the partial file in bytes; 0 if there is none."""
     try:
         return part_of(place).stat().st_size
     except FileNotFoundError:
@@ -101,10 +101,10 @@ def _kept(place: Path, expected: Checked) -> str:
 
 
 def _fetch_from(address: str, expected: Checked, place: Path, bar: Any) -> None:
-    """Make the part complete and right, with the help of this mirror alone. Raises _GiveUp, OSError."""
+    """Complete and verify the partial file from this mirror alone. Raises _GiveUp, OSError."""
     furthest = received(place)
-    mixed = furthest > 0  # whether some of it may be what this mirror would not send
-    can_resume, fruitless, tries = True, 0, 1  # a mirror that has sent nothing is asked once
+    mixed = furthest > 0  # whether some bytes may come from another mirror
+    can_resume, fruitless, tries = True, 0, 1  # a mirror that has sent nothing is tried once
     while True:
         if received(place) >= expected.size:
             if is_right(part_of(place), expected):
@@ -129,11 +129,11 @@ def _fetch_from(address: str, expected: Checked, place: Path, bar: Any) -> None:
 
 
 def _receive(address: str, size: int, part: Path, start: int, bar: Any) -> None:
-    """Add to the part what one answer brings of the bytes from ``start`` to ``size``, never more.
+    """Append one response's bytes from ``start`` up to at most ``size`` to the partial file.
 
     Raises:
-        _GiveUp, _TryAgain, _NoResuming: what was received till then is in the part.
-        OSError: the part cannot be written.
+        _GiveUp, _TryAgain, _NoResuming: the request failed; the bytes received so far are in the partial file.
+        OSError: the partial file cannot be written.
     """
     with _ask(address, start) as response:
         end = _end_of(response, start, size)
@@ -144,7 +144,7 @@ def _receive(address: str, size: int, part: Path, start: int, bar: Any) -> None:
             while start < end:
                 block = _read(response, min(BLOCK, end - start))
                 file.write(block)
-                file.flush()  # so that nothing is lost if we are killed
+                file.flush()  # so that no data are lost if the process is killed
                 start += len(block)
                 bar.update(len(block))
     if end < size:
@@ -152,7 +152,7 @@ def _receive(address: str, size: int, part: Path, start: int, bar: Any) -> None:
 
 
 def _ask(address: str, start: int) -> http.client.HTTPResponse:
-    """The answer to a request for the file from that byte on."""
+    """The response to a request for the file from byte ``start`` on."""
     from .. import __version__
 
     headers = {"User-Agent": f"minifa/{__version__}"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -171,11 +171,11 @@ def _ask(address: str, start: int) -> http.client.HTTPResponse:
 
 
 def _end_of(response: http.client.HTTPResponse, start: int, size: int) -> int:
-    """Where in the file the answer's body ends, if it is what was asked for. Raises _GiveUp, _NoResuming."""
+    """The end position in the file of the response's body, after validation. Raises _GiveUp, _NoResuming."""
     if start:
         told = response.headers.get("Content-Range", "")
         found = re.fullmatch(rf"bytes {start}-([0-9]{{1,15}})/(?:{size}|\*)", told)
-        # 200: this server sends files from the beginning only. Anything else than the bytes from start on is no use.
+        # 200: this server ignores range requests. Only a response with the bytes from start on can be appended.
         if response.status != HTTPStatus.PARTIAL_CONTENT or found is None:
             raise _NoResuming
         return min(int(found[1]) + 1, size)
@@ -188,7 +188,7 @@ def _end_of(response: http.client.HTTPResponse, start: int, size: int) -> int:
 
 
 def _read(response: http.client.HTTPResponse, at_most: int) -> bytes:
-    """Some bytes, as soon as there are any."""
+    """The next bytes of the body, as soon as any are available, at most ``at_most``."""
     try:
         block = response.read1(at_most)
     except NETWORK_ERRORS as error:
@@ -199,16 +199,15 @@ def _read(response: http.client.HTTPResponse, at_most: int) -> bytes:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302  # Python 3.10 knows the first four alone
+    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302  # Python 3.10 does not handle 308
 
     def redirect_request(self, req: Any, fp: Any, code: int, *answer: Any) -> urllib.request.Request | None:
-        fp.close()  # its body would be read to the end, however long it is
+        fp.close()  # otherwise its body would be read to the end, however long
         return super().redirect_request(req, fp, 307 if code == 308 else code, *answer)
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Speaks http and https, through the proxies of the environment, and nothing else: wherever a server redirects to,
-    no file of this machine is opened."""
+    """An opener for http and https only, with the proxies of the environment: a redirect cannot open a local file."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -237,5 +236,5 @@ def _in_words(error: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text without what would move a terminal's cursor: a server wrote it."""
+    """The text with unprintable characters replaced: a server's text may contain terminal control sequences."""
     return "".join(c if c.isprintable() else "?" for c in text)

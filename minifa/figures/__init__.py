@@ -1,7 +1,7 @@
-"""Pictures: every function returns a matplotlib Figure, in one style that is safe for colour-blind readers, for light
-pages or (``dark=True``) for dark ones.
+"""Figures: every function returns a matplotlib Figure in one colour-blind-safe style, for light backgrounds or, with
+``dark=True``, for dark ones.
 
-matplotlib is imported here and nowhere else; `import minifa` does without it until ``minifa.figures`` is asked for.
+Only this package imports matplotlib; `import minifa` does not load it before ``minifa.figures`` is accessed.
 """
 
 import atexit
@@ -12,13 +12,13 @@ import sys
 import tempfile
 
 if os.path.expanduser("~") == "~" and "MPLCONFIGDIR" not in os.environ:
-    # There is no home folder, and matplotlib before 3.11 cannot be imported without a place for its settings.
+    # There is no home folder, and matplotlib before 3.11 cannot be imported without a configuration directory.
     os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="minifa-matplotlib-")
     atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
 
 if "matplotlib" not in sys.modules:
-    # No picture here needs a backend, and one that is not there (a notebook's, in a shell started from it) would stop
-    # matplotlib's import: it is chosen afterwards, as matplotlib itself chooses it, where it can be.
+    # No figure here needs a GUI backend, and an unavailable MPLBACKEND (a notebook's, inherited by a shell) would make
+    # the import of matplotlib fail. The variable is therefore applied after the import, if it is valid.
     chosen = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib

@@ -1,4 +1,4 @@
-"""im2col drawn: a convolution as one matrix product on patches, with the engine's own numbers."""
+"""The im2col diagram: a convolution as one matrix product on patches, with numbers computed by the engine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..scalars import whole
 from .matrices import Host, host
 from .style import SMALL, WIDTH, colour, drawing, muted, readable_on, size
 
-ROWS = 9  # patches shown; of more the first and the last
-LARGEST = 0.36  # inches, the side of a cell
+ROWS = 9  # maximum number of patches shown; if there are more, the first and the last ones
+LARGEST = 0.36  # inches: the maximum side of a cell
 GAP = 1.4  # cells between two grids
-WIDE = 1.5  # cells: the columns of y and of the maps, whose numbers have more digits
+WIDE = 1.5  # cells: column width of y and of the maps, whose numbers have more digits
 
 
 def im2col(
@@ -36,18 +36,18 @@ def im2col(
     *,
     dark: bool = False,
 ) -> Figure:
-    """A convolution as a matrix product: the windows of an image, lined up as rows, times the kernels as columns, gives
-    the maps. One kernel is the sum, the other the right column minus the left one.
+    """A convolution as a matrix product: the windows of an image, flattened to rows, times the kernels as columns gives
+    the maps. One kernel computes the sum, the other the right column minus the left one.
 
-    All numbers come from the engine's own layer, so they can be checked by hand and the picture cannot lie.
+    All numbers are computed by the engine's own layer and can be checked by hand.
 
     Args:
-        height, width: of the image, with one channel and the pixels 1, 2, 3, ...
+        height, width: of the image, which has one channel and the pixels 1, 2, 3, ...
         kernel_size, stride, padding: as for `minifa.Conv2d`.
         title: a heading.
 
     Raises:
-        ValueError: a kernel larger than the padded image, or what `minifa.Conv2d` refuses.
+        ValueError: a kernel larger than the padded image, or an argument that `minifa.Conv2d` rejects.
     """
     height, width = whole(height, "the height of an image"), whole(width, "the width of an image")
     layer = Conv2d(1, 2, kernel_size, stride, padding, bias=False)
@@ -80,7 +80,8 @@ def im2col(
         for grid in (*grids, second):
             grid.draw(axes, cell)
         x_grid, patches_grid, _, y_grid, first = grids
-        for number, shade in {0: colour(1), len(patches) - 1: colour(2)}.items():  # one window, followed through
+        # The first and the last window are marked in every grid.
+        for number, shade in {0: colour(1), len(patches) - 1: colour(2)}.items():
             i, j = divmod(number, columns)
             line = len(y_grid.values) - 1 if number else 0
             x_grid.frame(axes, (i * layer.stride[0], j * layer.stride[1]), layer.kernel, shade)
@@ -100,7 +101,7 @@ def _sum_and_difference(kernel: Pair) -> Host:
 
 
 def _shortened(rows: Host) -> Host:
-    """At most `ROWS` of them, the first and the last, with a row of NaN for those left out."""
+    """The rows if there are at most `ROWS`; else the first and the last, with a row of NaN for those omitted."""
     if len(rows) <= ROWS:
         return rows
     gap = numpy.full((1, rows.shape[1]), numpy.nan)
@@ -109,7 +110,8 @@ def _shortened(rows: Host) -> Host:
 
 @dataclass
 class _Grid:
-    """Numbers in cells with a heading, in units of a cell; centred at the height ``middle``, behind its sign."""
+    """A grid of numbers with a heading, in units of a cell; vertically centred at ``middle``, with ``sign`` (an
+    operator) to its left."""
 
     name: str
     shape: tuple[int, ...]
@@ -129,7 +131,7 @@ class _Grid:
         return self.middle - len(self.values) / 2
 
     def draw(self, axes: Axes, cell: float) -> None:
-        """cell: its side in inches; where the longest number does not fit there are none."""
+        """Draw the grid. ``cell`` is the side of a cell in inches; numbers are omitted if the longest does not fit."""
         texts = numpy.vectorize("{:g}".format)(self.values)
         fits = self.cell_width * cell > 0.07 * max(map(len, texts.flat)) + 0.03
         page = rcParams["axes.facecolor"]
@@ -157,7 +159,7 @@ class _Grid:
             )
 
     def frame(self, axes: Axes, corner: tuple[int, int], extent: tuple[int, int], shade: str) -> None:
-        """A thick line around some of the cells: corner and extent in rows and columns."""
+        """Draw a thick frame around a block of cells; corner and extent in rows and columns."""
         place = self.left + corner[1] * self.cell_width, self.top + corner[0]
         axes.add_patch(
             Rectangle(

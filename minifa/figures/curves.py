@@ -1,4 +1,4 @@
-"""Runs over time and beside each other: learning curves, alignment per layer, and many rules at a glance."""
+"""Learning curves, alignment per layer over the epochs, and comparisons of rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..tables import all_layers, finished_by_rule, layers_with, mean_at_end
 from ..training import Row
 from .style import SMALL, WIDTH, bare, drawing, look, missing, muted, readable_on
 
-LAYERS = 8  # shown beside each other
+LAYERS = 8  # maximum number of layers shown side by side
 ALIGNMENT = {
     "weight_angle": "angle of\nW and B",
     "norm_ratio": "norm(B) /\nnorm(W)",
@@ -34,15 +34,15 @@ Groups = Mapping[str, Sequence[Result]]
 
 
 def learning_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
-    """Accuracy (where there are classes) and loss while training: a line per rule, the mean over seeds, with a band
-    from the lowest to the highest seed. A cross marks where a run diverged; from there the mean is over the other
-    seeds, the survivors, and says more good of the rule than it should.
+    """Accuracy (for classification) and loss during training: one line per rule, the mean over seeds, with a band from
+    the lowest to the highest seed. A cross marks the epoch at which a run diverged; from there on the mean is over the
+    remaining seeds only and is biased in favour of the rule.
 
     Args:
-        results: of `minifa.experiments.run_many`, or a list of what `minifa.experiments.run` gave.
+        results: results of `minifa.experiments.run_many`, or a list of results of `minifa.experiments.run`.
 
     Raises:
-        ValueError: no run was finished.
+        ValueError: no run has finished.
     """
     groups = _finished(results)
     measured = next(iter(groups.values()))[0].measured
@@ -59,14 +59,15 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
     """For every layer, over the epochs: the angle between W and B, norm(B) / norm(W), and the angle between the rule's
     error and backpropagation's. Mean over seeds, with a band from the lowest to the highest.
 
-    A diamond at epoch 0 marks the angle between W and B at which theory lets a rule start, where it says so
-    (`Rule.start_angle`). Of more than `LAYERS` layers so many are shown, evenly spaced, and it is said.
+    A diamond at epoch 0 marks the theoretical initial angle between W and B, if the rule defines one
+    (`Rule.start_angle`). If there are more than `LAYERS` layers, `LAYERS` evenly spaced ones are shown, and the heading
+    says so.
 
     Args:
         results: as for `learning_curves`, with alignment measured.
 
     Raises:
-        ValueError: no run was finished, or none measured an alignment.
+        ValueError: no run has finished, or none measured an alignment.
     """
     groups = _finished(results)
     layers = all_layers(groups)
@@ -101,19 +102,19 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
 
 
 def has_alignment(results: Sequence[Result]) -> bool:
-    """Whether there is anything that `alignment_curves` could draw."""
+    """Whether the results contain an alignment that `alignment_curves` can draw."""
     groups = finished_by_rule(results)
     return _has(groups, *(f"{layer}.{quantity}" for layer in all_layers(groups) for quantity in ALIGNMENT))
 
 
 def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
-    """Who learned how well, and how each feedback aligned: learning curves, final scores, and the angles per layer.
+    """Comparison of rules: learning curves, final scores, and the final angles per layer.
 
     Args:
-        results: of `minifa.experiments.run_many`; every rule with the same seeds.
+        results: results of `minifa.experiments.run_many`; every rule with the same seeds.
 
     Raises:
-        ValueError: no run was finished.
+        ValueError: no run has finished.
     """
     groups = _finished(results)
     with drawing(6.4, title, dark=dark) as figure:
@@ -130,13 +131,13 @@ def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False
 
 
 def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
-    """Many rules at a glance, a line each: final scores, and the angles of every layer as heat maps.
+    """An overview of many rules, one row each: final scores, and the angles of every layer as heat maps.
 
     Args:
         results: as for `comparison`, which draws up to eight rules in more detail.
 
     Raises:
-        ValueError: no run was finished.
+        ValueError: no run has finished.
     """
     groups = _finished(results)
     with drawing(1.2 + 0.27 * len(groups), title, dark=dark) as figure:
@@ -151,10 +152,10 @@ def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) ->
 
 
 def training_curves(result: Result, title: str = "", *, dark: bool = False) -> Figure:
-    """One run: its loss, its accuracy, and the angle between W and B of every layer over the epochs.
+    """One run over the epochs: loss, accuracy, and the angle between W and B of every layer.
 
     Args:
-        result: of `minifa.experiments.run`, with an epoch at least.
+        result: a result of `minifa.experiments.run` with at least one epoch.
         title: a heading.
     """
     history = instance_of(result, Result, "a result is a minifa.experiments.Result, as run gives it").history
@@ -196,22 +197,22 @@ def _finished(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def _has(groups: Groups, *columns: str) -> bool:
-    """Whether some run measured one of these."""
+    """Whether any run measured any of these columns."""
     rows = [row for some in groups.values() for r in some for row in r.history]
     return any(row.get(column) is not None for row in rows for column in columns)
 
 
 def _spread(layers: Sequence[str], most: int) -> list[str]:
-    """At most so many of them, evenly spaced, the first and the last among them."""
+    """At most ``most`` of the layers, evenly spaced, including the first and the last."""
     count = min(most, len(layers))
     return [layers[round(i * (len(layers) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-# Over the epochs
+# Curves over the epochs
 
 
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
-    """A line per rule, with its band and its crosses. Returns whether any rule has this column."""
+    """Draw a line per rule with its band, and a cross per diverged run. Returns whether any rule has this column."""
     _count_epochs(axes, max(row["epoch"] for some in groups.values() for r in some for row in r.history))
     found = False
     for i, (rule, some) in enumerate(groups.items()):
@@ -236,7 +237,7 @@ def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
 
 
 def _count_epochs(axes: Axes, last: int) -> None:
-    """Whole numbers from 0 to the last epoch."""
+    """Set the x axis to integers from 0 to the last epoch."""
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.set_xlim(-0.04 * max(last, 1), 1.04 * max(last, 1))
 
@@ -246,7 +247,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _draw_measured(axes: Axes, groups: Groups, column: str, dark: bool) -> None:
-    """An accuracy or a loss, with its title."""
+    """Draw an accuracy or a loss, with its title."""
     _draw_curves(axes, groups, column, dark)
     axes.set(title=f"{column.replace('_', ' ').capitalize()} while training", xlabel="epoch")
     if column.endswith("accuracy"):
@@ -256,7 +257,7 @@ def _draw_measured(axes: Axes, groups: Groups, column: str, dark: bool) -> None:
 
 
 def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
-    """Losses far above all that training started from (on the way to divergence) leave the picture."""
+    """Limit the y axis to 1.5 times the largest initial loss, so that diverging runs do not determine the scale."""
     losses = [value for row in starts for key, value in row.items() if key.endswith("_loss") and _is_number(value)]
     if losses and axes.dataLim.y1 > 1.5 * max(losses):
         axes.set_ylim(top=1.5 * max(losses))
@@ -264,7 +265,7 @@ def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
 
 
 def _name_rules(figure: Figure, groups: Groups, dark: bool, starts: bool = False) -> None:
-    """The legend, in room of its own below all panels."""
+    """Draw the legend in a separate area below all panels."""
     handles = [
         Line2D([], [], label=rule, markersize=4, linewidth=1.6, **look(i, dark)) for i, rule in enumerate(groups)
     ]
@@ -276,7 +277,7 @@ def _name_rules(figure: Figure, groups: Groups, dark: bool, starts: bool = False
         alone = all(len(some) == 1 for some in diverged)
         label = "diverged" if alone else "diverged: from there, the mean of the other seeds"
         handles.append(Line2D([], [], label=label, marker="x", markersize=6, markeredgewidth=2, **plain))
-    widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, nearly
+    widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, approximately
     columns = len(handles) if sum(widths) < WIDTH else int(WIDTH / max(widths))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / columns))
@@ -286,7 +287,7 @@ HOLLOW: dict[str, Any] = {"marker": "D", "markersize": 8, "fillstyle": "none", "
 
 
 def _mark_starts(panels: Mapping[str, Axes], groups: Groups, dark: bool) -> bool:
-    """Diamonds at epoch 0 where theory has an angle between W and B. Returns whether there was one."""
+    """Draw diamonds at epoch 0 for the theoretical angles between W and B. Returns whether there are any."""
     layers = _starting_layers(next(iter(groups.values()))[0])
     marked = False
     for i, (name, some) in enumerate(groups.items()):
@@ -300,8 +301,8 @@ def _mark_starts(panels: Mapping[str, Axes], groups: Groups, dark: bool) -> bool
 
 
 def _starting_layers(result: Result) -> dict[str, Weighted]:
-    """The layers of this result's network, to be asked how their weights start; none where the data that gave the
-    network its shape cannot be had here."""
+    """The weighted layers of this result's network by name, which give the initial weight distributions; empty if the
+    data that determine the network's shape are not available."""
     experiment = replace(result.experiment, rule="bp")
     try:
         net = experiments.build(experiment, experiments.load_data(experiment))[0]
@@ -311,8 +312,8 @@ def _starting_layers(result: Result) -> dict[str, Weighted]:
 
 
 def _measure_angles(panels: Sequence[Axes]) -> None:
-    """Panels that share an axis of degrees, with chance marked."""
-    highest = max(axes.dataLim.y1 for axes in panels)  # below 0 where nothing is drawn
+    """Format panels that share an axis in degrees; mark chance level."""
+    highest = max(axes.dataLim.y1 for axes in panels)  # negative if nothing is drawn
     for axes in panels:
         axes.axhline(90, color=muted(), linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     panels[0].set_yticks(range(0, 181, 30), [f"{angle}°" for angle in range(0, 181, 30)])
@@ -323,17 +324,17 @@ def _measure_angles(panels: Sequence[Axes]) -> None:
     )  # fmt: skip
 
 
-# At the end
+# Final values
 
 
 def _quantity(groups: Groups) -> str:
-    """The column that scores are read from."""
+    """The column that contains the scores."""
     measured = next(iter(groups.values()))[0].measured
     return f"{measured}_accuracy" if _has(groups, f"{measured}_accuracy") else f"{measured}_loss"
 
 
 def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
-    """A dot per seed and a line at their mean."""
+    """Draw a dot per seed and a line at the mean."""
     accurate = _quantity(groups).endswith("accuracy")
     for i, some in enumerate(groups.values()):
         scores = [r.score for r in some]
@@ -343,7 +344,7 @@ def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
         )
         mean = statistics.fmean(scores)
         axes.plot([mean, mean], [i - 0.3, i + 0.3], color=style["color"], linewidth=2.5)
-        left = accurate and mean > 0.5 and min(scores) > 0.2  # where there is room for the number
+        left = accurate and mean > 0.5 and min(scores) > 0.2  # whether there is room for the number at the left
         axes.annotate(
             f"{mean:.3f}", (min(scores) if left else max(scores), i), xytext=(-9 if left else 9, 0),
             textcoords="offset points", va="center", ha="right" if left else "left", fontsize=9,
@@ -359,7 +360,7 @@ def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
 
 
 def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, dark: bool) -> None:
-    """An angle per layer, lowest layer at the left: mean over seeds."""
+    """Draw the mean angle over seeds per layer, lowest layer at the left."""
     layers = all_layers(groups)
     for i, some in enumerate(groups.values()):
         means = [mean_at_end(some, f"{layer}.{quantity}") for layer in layers]
@@ -372,7 +373,7 @@ def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, dark: bo
 
 
 def _draw_heat_map(axes: Axes, groups: Groups, quantity: str, title: str) -> Any:
-    """Rules by layers, lowest layer at the left; an angle that a rule does not have stays empty."""
+    """Draw the angles as rules by layers, lowest layer at the left; undefined angles are left empty."""
     layers = all_layers(groups)
     means = [[mean_at_end(some, f"{layer}.{quantity}") for layer in layers] for some in groups.values()]
     image = axes.imshow(means, cmap="cividis", vmin=0, vmax=90, aspect="auto", interpolation="nearest")

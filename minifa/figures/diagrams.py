@@ -1,4 +1,4 @@
-"""A network drawn with both of its ways: the activity up, and the error down as a rule carries it."""
+"""Network diagrams with the forward pass (activity) and the backward pass (error) under a learning rule."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ..scalars import instance_of, word
 from .style import SMALL, colour, drawing, muted, size
 
 # All in inches.
-BOX, TALL, PITCH = 3.3, 0.45, 0.72  # a box's width and height, and from one box to the next
-LANE = 1.45  # beside the boxes, for the shortcut of a residual block
-LABELS, BUS = 1.75, 0.3  # between the boxes and the lines that broadcast, and from one such line to the next
+BOX, TALL, PITCH = 3.3, 0.45, 0.72  # a box's width and height, and the distance between boxes
+LANE = 1.45  # width beside the boxes for the shortcut of a residual block
+LABELS, BUS = 1.75, 0.3  # distance from the boxes to the broadcast lines, and between these lines
 
 
 def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) -> Figure:
-    """The network from its input (below) to its loss (above): the way of the activity in blue, that of the error under
-    this rule in orange.
+    """The network from its input (bottom) to its loss (top): the path of the activity in blue, the path of the error
+    under this rule in orange.
 
-    Layerwise rules carry the error from layer to layer, down through each B; direct rules broadcast it through a matrix
-    to every layer they teach (of dense feedback: from every later layer).
+    Layerwise rules propagate the error from layer to layer through each B. Direct rules broadcast it through a matrix
+    to every layer they teach (dense feedback: from every later layer).
 
     Args:
-        net: of any depth, residual blocks in it or not.
-        rule: attached to the network; the matrices are those of `Rule.B`.
-        title: a heading; default the rule's own title.
+        net: a network of any depth, with or without residual blocks.
+        rule: a rule attached to the network; the matrices are those of `Rule.B`.
+        title: a heading; by default the rule's title.
 
     Raises:
         ValueError: the rule is not attached to this network.
@@ -54,7 +54,7 @@ def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) 
 
 @dataclass
 class _Box:
-    """A weighted layer, a residual sum, the input or the loss, and the layers without weights that follow it."""
+    """A box: a weighted layer, a residual sum, the input or the loss, with the unweighted layers that follow it."""
 
     name: str
     note: str
@@ -65,18 +65,18 @@ class _Box:
 
 @dataclass
 class _Block:
-    """A residual block: its lane leads from below its lowest box to its sum, around everything between."""
+    """A residual block, whose lane leads from below its lowest box to its sum, past the boxes in between."""
 
     name: str
     depth: int
     shortcut: list[Layer]
     lowest: float
     sum: float
-    passes: bool = False  # whether an error leaves the shortcut at its lower end
+    passes: bool = False  # whether the shortcut propagates an error to its input
 
 
 class _Plan:
-    """What stands where, and which way the error goes."""
+    """The layout of the diagram and the path of the error."""
 
     def __init__(self, net: Network, rule: Rule) -> None:
         self.rule = rule
@@ -84,11 +84,11 @@ class _Plan:
         self.boxes: list[_Box] = []
         self.blocks: dict[str, _Block] = {}
         self.at: dict[str, _Box] = {}
-        self.arrives: dict[str, bool] = {}  # whether an error arrives at a layer's output
+        self.arrives: dict[str, bool] = {}  # whether an error reaches a layer's output
         self.at["input"] = self._add("input", size(net.input_shape) if net.input_shape else "")
         self._place(net.layers, depth=0)
         self.at[""] = self._add("loss", "output against target")
-        if rule.walks_back or rule.B:  # otherwise nothing but a number is told to anyone
+        if rule.walks_back or rule.B:  # otherwise only a scalar is broadcast
             self._walk_back(net.layers, arrives=True)
         self.lane = LANE if any(block.shortcut for block in self.blocks.values()) else 0.5
         self.left = 0.15 + self.lane * max((block.depth for block in self.blocks.values()), default=0)
@@ -102,8 +102,8 @@ class _Plan:
         return self.boxes[-1]
 
     def _place(self, layers: Sequence[Layer], depth: int) -> None:
-        """A box for every weighted layer and residual sum; what follows goes into the same box."""
-        follows = depth == 0  # at the start of a branch there is no box of its own to follow
+        """Add a box for every weighted layer and residual sum; the unweighted layers that follow share it."""
+        follows = depth == 0  # the first layer of a branch has no box to share
         for layer in layers:
             branches = dict(layer.children())
             if branches:
@@ -121,7 +121,7 @@ class _Plan:
             follows = True
 
     def _walk_back(self, layers: Sequence[Layer], arrives: bool) -> bool:
-        """Note where an error arrives. Returns whether one leaves these layers at their lower end."""
+        """Record which layers an error reaches. Returns whether an error is propagated to the input of these layers."""
         for layer in reversed(layers):
             arrives = arrives or self.rule.teaches(layer)
             self.arrives[layer.name] = arrives
@@ -136,15 +136,14 @@ class _Plan:
         return layer.sends_down and (self.rule.crosses_weights or not isinstance(layer, Weighted))
 
     def _broadcast_lines(self) -> dict[str, dict[str, Any]]:
-        """Of a rule whose matrices cross no layer: by source, the matrices to their targets. The source "" is the
-        loss."""
+        """For a rule that broadcasts the error: the matrices by source and target. The source "" is the loss."""
         lines: dict[str, dict[str, Any]] = {}
         for key, matrix in {} if self.rule.crosses_weights else self.rule.B.items():
             target, _, source = key.partition("<-")
             lines.setdefault(source, {})[target] = matrix
         return dict(sorted(lines.items(), key=lambda item: self.at[item[0]].y))
 
-    # Drawing it
+    # Drawing
 
     def draw(self, axes: Axes) -> None:
         up, down = self.left + 0.4, self.right - 1.4
@@ -163,7 +162,7 @@ class _Plan:
         self._draw_taught(axes)
 
     def _leaves(self, box: _Box) -> bool:
-        """Whether an error goes down from this box into the one below."""
+        """Whether an error is propagated from this box to the one below."""
         if box.layer is None:
             return any(self.arrives.values())
         return self.arrives.get(box.layer.name, False) and (
@@ -171,7 +170,7 @@ class _Plan:
         )
 
     def _carrier(self, box: _Box) -> str:
-        """What carries the error down from this box."""
+        """The label of the error propagated from this box."""
         if box.layer is None:
             return "the true error"
         return self._matrix(box.layer)
@@ -191,7 +190,7 @@ class _Plan:
         axes.text(self.left + 0.12, box.y - 0.1, followers, va="center", fontsize=SMALL, color=muted())
 
     def _draw_block(self, axes: Axes, block: _Block, up: float, down: float) -> None:
-        """Its lane: the activity past the body into the sum, the error past the body down to where they part."""
+        """Draw the shortcut: the activity past the body into the sum, the error past the body down to the branch."""
         lane, gap = 0.15 + self.lane * (block.depth - 0.5), block.lowest - PITCH / 2
         middle = (gap + block.sum) / 2
         activity, error = lane - 0.06, lane + 0.06
@@ -218,7 +217,7 @@ class _Plan:
             )  # fmt: skip
 
     def _draw_lines(self, axes: Axes) -> None:
-        """The broadcast: a line down for every source, a line across for every target, a dot where they are joined."""
+        """Draw the broadcast: a vertical line per source, a horizontal line per target, a dot at each connection."""
         places = {source: self.right + LABELS + BUS * i for i, source in enumerate(self.lines)}
         targets: dict[str, list[tuple[float, Any]]] = {}
         for source, matrices in self.lines.items():
@@ -238,7 +237,7 @@ class _Plan:
             )
 
     def _draw_taught(self, axes: Axes) -> None:
-        """What is taught without a matrix of its own."""
+        """Mark the layers that are taught without a feedback matrix of their own."""
         named = {target for matrices in self.lines.values() for target in matrices}
         for name, box in self.at.items():
             if box.layer is not None and name not in named and self.rule.teaches(self.layers[name]):
@@ -248,7 +247,7 @@ class _Plan:
 
 
 def _short(name: str) -> str:
-    """The last part of a layer's path."""
+    """The last component of a layer's path."""
     return name.rsplit(".", 1)[-1]
 
 

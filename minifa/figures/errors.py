@@ -1,4 +1,4 @@
-"""The errors that a rule delivers, beside those that backpropagation would have delivered."""
+"""The errors computed by a rule, compared with those of backpropagation."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..rules.base import Rule
 from .matrices import Host, host
 from .style import SMALL, bare, colour, diverging, drawing, missing, muted, size
 
-EXAMPLES, UNITS = 16, 128  # shown of a batch's errors
+EXAMPLES, UNITS = 16, 128  # maximum number shown of a batch's errors
 
 
 def deltas(net: Network, rule: Rule, x: Array, y: Any, loss: Loss, title: str = "", *, dark: bool = False) -> Figure:
-    """For every weighted layer the rule's error at its output beside backpropagation's, for the same batch and weights;
-    the output layer on top, as the error travels.
+    """For every weighted layer, the rule's error at its output beside backpropagation's, for the same batch and
+    weights. The output layer is on top.
 
-    A line is an example, a column a unit (of a map: channel by channel). Every line has its own scale, because sizes
-    differ by orders of magnitude between examples and layers while the angle is a matter of direction; the angle (mean
-    over the batch's examples) and the ratio of the sizes (norms over the batch) stand beside it.
+    A row is an example, a column a unit (maps are shown channel by channel). Each row is normalised separately, because
+    magnitudes differ by orders between examples and layers, while the angle depends on direction only. The angle (mean
+    over the batch's examples) and the ratio of the norms (over the batch) are printed beside each pair.
 
     Args:
         net, rule, x, y, loss: as for `minifa.metrics.errors`.
@@ -66,8 +66,8 @@ def _show_errors(axes: Axes, errors: Array | None) -> None:
 
 
 def flattened(errors: Host) -> Host:
-    """Errors (N, ...) as a matrix (N, units), maps channel by channel; as many units as a picture holds, of maps whole
-    channels where one fits."""
+    """Errors (N, ...) as a matrix (N, units) with at most `UNITS` columns, maps channel by channel. Only whole channels
+    of maps are shown, unless a single one is too large."""
     if errors.ndim == 4:
         n, height, width, _ = errors.shape
         errors = errors[..., : max(1, UNITS // (height * width))].transpose(0, 3, 1, 2)
@@ -90,7 +90,7 @@ def _compare(own: Array | None, true: Array | None) -> str:
 
 
 def _angles(own: Array, true: Array) -> Host:
-    """Per example, in degrees, of those that have one."""
+    """The angle per example in degrees, without the examples whose angle is undefined."""
     angles = host(metrics.sample_angles(own, true))
     return angles[~numpy.isnan(angles)]
 
@@ -98,8 +98,8 @@ def _angles(own: Array, true: Array) -> Host:
 def angle_histogram(
     net: Network, rule: Rule, x: Array, y: Any, loss: Loss, title: str = "", *, dark: bool = False
 ) -> Figure:
-    """For every weighted layer how many examples have which angle between the rule's error and backpropagation's; the
-    output layer on top. 90 degrees is chance: the two know nothing of each other.
+    """For every weighted layer, a histogram over examples of the angle between the rule's error and backpropagation's;
+    the output layer is on top. 90 degrees is chance level: the two errors are unrelated.
 
     Args:
         net, rule, x, y, loss: as for `minifa.metrics.errors`.

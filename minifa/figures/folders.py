@@ -1,4 +1,4 @@
-"""Every picture of a finished run, from its folder."""
+"""All figures of a finished run, drawn from its folder."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .matrices import kernels, matrices, signs
 
-FEW = 8  # rules: as many as a reader can tell apart in one panel
+FEW = 8  # maximum number of rules that can be distinguished in one panel
 
 
 def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
-    """Draw, by name, all that a finished run has to show.
+    """Draw all figures of a finished run, by name.
 
-    Of `minifa train`: its curves, its network with the way of the error, for every weighted layer W and B (and their
-    signs, and the kernels), and the errors at every layer beside backpropagation's, for the examples on which its
-    alignment was measured. Of a network that is no longer finite only the curves. Of `minifa compare`: learning curves,
-    alignment, and who beats whom.
+    For `minifa train`: training curves, the network diagram with the path of the error, W and B of every weighted layer
+    (with their signs, and the kernels), and the errors at every layer beside backpropagation's, on the examples used to
+    measure its alignment. If the network's parameters are not finite, only the curves are drawn. For `minifa compare`:
+    learning curves, alignment, and the comparison of the rules.
 
     Args:
-        folder: of `minifa train` or `minifa compare`.
+        folder: a folder of `minifa train` or `minifa compare`.
+        dark: whether to draw for dark backgrounds.
 
     Returns:
-        By name: "training", "alignment", "network", "deltas", "angles", "matrices-linear1", ...; of a comparison
-        "comparison", "learning", "survey", "alignment".
+        Figures by name: "training", "alignment", "network", "deltas", "angles", "matrices-linear1", ...; for a
+        comparison "comparison", "learning", "survey", "alignment".
 
     Raises:
-        FileNotFoundError: it is neither, or the data of the run are not here.
+        FileNotFoundError: the folder is neither, or the data of the run are not available.
         DataFileError: a file in it is damaged or of another format.
-        ValueError: no run of a comparison was finished.
+        ValueError: no run of a comparison has finished.
     """
     path, dark = expanded(folder), flag(dark, "dark")
     results = runs.read_results(path)
@@ -52,7 +53,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         return _of_comparison(results, dark)
     figures = _of_history(results, dark)
     if all(numpy.isfinite(array).all() for array in read_arrays(path / "network.npz", plain).values()):
-        with backend.quiet():  # of weights on the way to divergence
+        with backend.quiet():  # no warnings about the large weights of a diverging run
             figures |= _of_network(path, dark)
     return figures
 
@@ -93,9 +94,9 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
         figures["angles"] = angle_histogram(net, rule, x, examples.y, loss, f"Angles of errors {title}", dark=dark)
     carriers = rule.senders(net) if rule.crosses_weights else []
     for layer in net.weighted:
-        B = rule.feedback(layer) if layer in carriers else None  # rule.B is of the last pass: before the run was opened
+        B = rule.feedback(layer) if layer in carriers else None  # rule.B dates from the last backward pass
         if B is not None and B.shape != layer.weight_shape:
-            B = None  # a dense matrix between maps, no counterpart of the kernel
+            B = None  # a dense matrix between maps cannot be compared with the kernel
         heading = f"{layer.name} {title}"
         figures[f"matrices-{layer.name}"] = matrices(layer.W, B, heading, dark=dark)
         if B is not None:
@@ -106,7 +107,8 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
 
 
 def _setting(experiment: Experiment) -> str:
-    data = printable(stem(experiment.data)).replace("$", r"\$")  # between dollars there would be a formula
+    # matplotlib renders text between dollar signs as a formula.
+    data = printable(stem(experiment.data)).replace("$", r"\$")
     words = data, experiment.model, describe_options(experiment.model_options)
     augmentation = f", {experiment.augmentation}" if experiment.augmentation else ""
     return f"{' '.join(filter(None, words))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"

@@ -1,4 +1,4 @@
-"""Weights and the feedback that stands in for them: as matrices, as kernels, and sign by sign."""
+"""Weights W and feedback B: as matrices, as kernels, and by sign agreement."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from ..layers.base import as_matrix
 from .style import SMALL, bare, colour, diverging, drawing, missing, readable_on, size
 
 Host = numpy.ndarray
-TILES = 16  # kernels shown along each side of a picture
-NUMBERED = 8  # matrices up to this many rows and columns show their numbers
-LONG = 3  # matrices whose sides have a larger ratio lie along the page, one above the other
+TILES = 16  # maximum number of kernels along each side of a figure
+NUMBERED = 8  # maximum number of rows and columns of a matrix whose values are printed
+LONG = 3  # matrices with a larger aspect ratio are drawn horizontally and stacked
 
 
 def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
-    """W, B and their difference beside each other on one scale, with angle, sign agreement and norm ratio in words.
+    """W, B and their difference side by side on one colour scale, with angle, sign agreement and norm ratio as text.
 
-    Long matrices lie along the page, W above B above W - B; the axes say which side is the input.
+    Long matrices are drawn horizontally, W above B above W - B; the axis labels identify input and output.
 
     Args:
-        W: (..., n_in, n_out), on host or backend; a kernel is shown as its matrix (fan_in, fan_out).
-        B: of W's shape; None where there is none, which is drawn as such.
-        title: a heading above the words.
+        W: (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix (fan_in, fan_out).
+        B: of W's shape; None if there is none, which is marked in the figure.
+        title: a heading above the text.
 
     Raises:
-        ValueError: W and B of different shapes, or what is no matrix.
+        ValueError: W and B have different shapes, or are not matrices or kernels.
     """
     w, b = _pair(W, B)
     rows, columns = as_matrix(w).shape
@@ -58,16 +58,17 @@ def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
 
 
 def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Figure:
-    """Convolution kernels as tiles: a row of tiles for every input channel, a column for every output channel. Those of
-    B, if given, beside those of W (below them where they lie in long rows) on one scale.
+    """Convolution kernels as tiles: one row of tiles per input channel, one column per output channel. The kernels of
+    B, if given, are drawn beside those of W (below them if the sheet is wide) on one colour scale.
 
     Args:
-        W: (kH, kW, C_in, C_out), on host or backend; of more channels than `TILES` the first are shown, and it is said.
+        W: (kH, kW, C_in, C_out), on the host or the backend. Only the first `TILES` channels of each side are shown; if
+            there are more, the heading says so.
         B: of W's shape, or None.
         title: a heading.
 
     Raises:
-        ValueError: what is no kernel, or W and B of different shapes.
+        ValueError: W is not a kernel, or W and B have different shapes.
     """
     w, b = _pair(W, B)
     if w.ndim != 4:
@@ -94,7 +95,7 @@ def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Fi
 
 
 def tiled(kernel: Host) -> Host:
-    """Kernels (kH, kW, C_in, C_out) as one sheet (C_in * kH, C_out * kW), as many of them as a picture holds."""
+    """Kernels (kH, kW, C_in, C_out) as one sheet (C_in * kH, C_out * kW), of at most `TILES` channels per side."""
     kernel = kernel[:, :, :TILES, :TILES]
     height, width, c_in, c_out = kernel.shape
     return kernel.transpose(2, 0, 3, 1).reshape(c_in * height, c_out * width)
@@ -107,21 +108,22 @@ def _left_out(kernel: Host) -> str:
 
 
 def _cut(axes: Axes, tile: tuple[int, ...], sheet: tuple[int, int]) -> None:
-    """Lines in the page's colour between the tiles."""
+    """Draw lines in the background colour between the tiles."""
     for line, step, end in ((axes.axhline, tile[0], sheet[0]), (axes.axvline, tile[1], sheet[1])):
         for place in range(step, end, step):
             line(place - 0.5, color=axes.get_facecolor(), linewidth=2.5)
 
 
 def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
-    """Where W and B agree in sign: a map of their entries, with the fraction that agrees in words.
+    """Sign agreement of W and B: a map of their entries, with the agreeing fraction as text.
 
     Args:
-        W, B: of one shape (..., n_in, n_out), on host or backend; a kernel is shown as its matrix (fan_in, fan_out).
+        W, B: of the same shape (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix
+            (fan_in, fan_out).
         title: a heading.
 
     Raises:
-        ValueError: W and B of different shapes, or no B.
+        ValueError: W and B have different shapes, or B is None.
     """
     w, b = _pair(W, B)
     if b is None:
@@ -131,7 +133,7 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     turned = rows > LONG * columns
     facts = f"{100 * _agreement(w, b):.1f} % of {product.size:,} signs agree (chance: 50 %)"
     with drawing(_height(rows, columns, 7.4) + 0.7, title, facts, dark=dark) as figure:
-        kinds = {  # one that stands out: what agrees is filled in
+        kinds = {  # only agreement has a prominent colour
             "disagree": (-1, "#3d3f3a" if dark else "#e8e4d9"),
             "zero in W or B": (0, colour(3)),
             "agree": (1, colour(2)),
@@ -146,7 +148,7 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
 
 
 def _pair(W: Any, B: Any) -> tuple[Host, Host | None]:
-    """Both on the host in float64, of one shape."""
+    """W and B on the host in float64, of the same shape. Raises ValueError."""
     w, b = host(W), None if B is None else host(B)
     if w.ndim < 2:
         raise ValueError(f"W is a matrix or a kernel (..., n_in, n_out), got {size(w.shape)}")
@@ -158,7 +160,7 @@ def _pair(W: Any, B: Any) -> tuple[Host, Host | None]:
 
 
 def host(array: Any) -> Host:
-    """Numbers from host or backend, on the host, in float64. Raises TypeError, ValueError for what are none."""
+    """An array on the host or the backend as a host array in float64. Raises TypeError, ValueError if not numeric."""
     return backend.numbers_of(array, "what is drawn").astype(float)
 
 
@@ -182,8 +184,8 @@ def _agreement(w: Host, b: Host) -> float:
 
 
 def _limit(*arrays: Host | None) -> tuple[float, bool]:
-    """Where the colours end, one number for all arrays, and whether entries lie beyond it. Of many entries half a
-    percent may: a few strays would leave the rest pale."""
+    """(the limit of the colour scale shared by all arrays, whether entries exceed it). Above 1000 entries it is the
+    99.5 % quantile, so that a few outliers do not reduce the contrast of the rest."""
     sizes = numpy.abs(numpy.concatenate([a[numpy.isfinite(a)] for a in arrays if a is not None]))
     largest = float(sizes.max(initial=0))
     limit = float(numpy.quantile(sizes, 0.995)) if sizes.size > 1000 else largest
@@ -191,7 +193,7 @@ def _limit(*arrays: Host | None) -> tuple[float, bool]:
 
 
 def _height(rows: int, columns: int, width: float) -> float:
-    """Of a panel so wide, in inches: square entries as far as the page allows."""
+    """The height in inches of a panel of this width: square entries if the page permits."""
     low, high = sorted((rows, columns))
     if high > LONG * low:
         return min(max(width * low / high, 0.5), 1.6)
@@ -223,7 +225,7 @@ def _name_sides(lowest: Any, leftmost: Any, turned: bool) -> None:
 
 
 def _scale(figure: Figure, panels: Any, beyond: bool) -> None:
-    """The colour bar, one for all panels."""
+    """Draw one colour bar for all panels."""
     bar = figure.colorbar(panels[0].images[0], ax=panels, aspect=30, pad=0.015, extend="both" if beyond else "neither")
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=SMALL)

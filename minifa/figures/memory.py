@@ -1,4 +1,4 @@
-"""What activations take in memory, by depth."""
+"""Activation memory as a function of depth."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ MIB = 2**20
 def activation_memory(
     peaks: Mapping[str, Mapping[int, int]], title: str = "", facts: str = "", *, dark: bool = False
 ) -> Figure:
-    """Peak memory of a training step's activations against the depth of the network: a line per rule, its name and last
-    number at its end. Lines that lie on each other are drawn in decreasing width.
+    """Peak activation memory of a training step against the depth of the network: one line per rule, with its name and
+    last value at its end. Line widths decrease from rule to rule, so that coinciding lines remain visible.
 
     Args:
-        peaks: by rule and depth the bytes, as `minifa.memory.measure` gives them.
-        title: a heading. facts: what was measured, beneath it.
+        peaks: bytes by rule and depth, as `minifa.memory.measure` returns them.
+        title: a heading.
+        facts: a description of the measurement, printed below the title.
 
     Raises:
-        TypeError: what are no measurements.
-        ValueError: nothing was measured.
+        TypeError: peaks is not a mapping of such measurements.
+        ValueError: there are no measurements.
     """
     for rule, found in by_name(peaks, "the measurement of memory").items():
         if not isinstance(found, Mapping):
@@ -54,7 +55,7 @@ def activation_memory(
 
 
 def _name_ends(axes: Axes, peaks: Mapping[str, Mapping[int, int]], dark: bool) -> None:
-    """Behind the last point of every line its name and number, one above the other where ends meet."""
+    """Label the last point of every line with its name and value; labels that would overlap are stacked."""
     ends = sorted((found[max(found)] / MIB, i, name, max(found)) for i, (name, found) in enumerate(peaks.items()))
     apart, below = 0.07 * axes.get_ylim()[1], -math.inf
     for value, i, name, depth in ends:

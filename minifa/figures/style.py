@@ -1,4 +1,4 @@
-"""One look for all pictures: colours, fonts and the diverging map, for light and for dark pages."""
+"""The style of all figures: colours, fonts and the diverging colour map, for light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from matplotlib.text import Annotation
 from ..layers.base import format_shape
 from ..scalars import flag, whole, word
 
-# Okabe & Ito's colours, with a marker each, so that no reader depends on colour alone. On dark pages the same hues,
-# lighter.
+# Okabe & Ito's colours, each with a marker, so that no reader depends on colour alone. On dark backgrounds the same
+# hues, lighter.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 DARK_COLOURS = ("#4FA8E0", "#F08A45", "#2EC4A0", "#DE9CC4", "#F2BE4A", "#A5DBFF", "#EEEEEE", "#C6C668")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", ":", "-.")
-WIDTH = 9.0  # inches: a notebook's column, where a point of text keeps its size
-SMALL = 8.5  # points: the smallest text of a picture
+WIDTH = 9.0  # inches: the column width of a notebook, so that text is not rescaled
+SMALL = 8.5  # points: the smallest text of a figure
 
 STYLE: Any = {
     "font.size": 10,
@@ -51,7 +51,7 @@ STYLE: Any = {
     "figure.constrained_layout.w_pad": 0.09,
     "figure.constrained_layout.h_pad": 0.06,
 }
-PLAIN: Any = {"text.usetex": False}  # the texts are not written for TeX, and it may not be there
+PLAIN: Any = {"text.usetex": False}  # the texts are not valid TeX, and TeX may not be installed
 DARK: Any = STYLE | {
     "axes.prop_cycle": cycler(color=DARK_COLOURS),
     "figure.facecolor": "#16191e",
@@ -68,10 +68,10 @@ DARK: Any = STYLE | {
 
 
 class Picture(Figure):
-    """A Figure that a notebook shows even where pyplot was never imported, drawn without the help of programs."""
+    """A Figure that notebooks display even without pyplot, drawn without external programs (TeX)."""
 
     def draw(self, renderer: Any) -> None:
-        with rc_context(PLAIN):  # labels of ticks are made only now
+        with rc_context(PLAIN):  # tick labels are created while drawing
             super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
@@ -82,11 +82,13 @@ class Picture(Figure):
 
 @contextlib.contextmanager
 def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, width: float = WIDTH) -> Iterator[Figure]:
-    """A figure in the house style; what is drawn inside the with-block is in that style too.
+    """Context manager: a figure in this style, which also applies to everything drawn inside the with-block.
 
     Args:
-        height, width: in inches; the heading comes on top of the height.
-        title: the heading, in bold. facts: what the numbers say, beneath it.
+        height, width: in inches; the heading is added to the height.
+        title: the heading, in bold.
+        facts: a summary of the numbers, printed below the title.
+        dark: whether to draw for a dark background.
     """
     dark = flag(dark, "dark")
     title, facts = (
@@ -94,14 +96,14 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
         for text, letters in (
             (word(title, "a title"), 9),
             (word(facts, "facts"), 13),
-        )  # letters in an inch, at 12 points bold and at 10 points
+        )  # characters per inch, at 12 points bold and at 10 points
     )
     lines = [len(text.splitlines()) for text in (title, facts)]
     with rc_context((DARK if dark else STYLE) | PLAIN):
         figure = Picture(figsize=(width, height + 0.22 * sum(lines)), layout="constrained")
         if title:
             heading = figure.suptitle(title + "\n" * lines[1], x=0.01, ha="left", fontsize=12, fontweight="bold")
-            # The facts stand in the lines that the heading keeps free.
+            # The facts are placed in the blank lines at the end of the heading.
             note = Annotation(facts, (0, 0), xycoords=heading, fontsize=10, va="bottom", linespacing=1.3)
             note.set_in_layout(False)
             figure.add_artist(note)
@@ -111,8 +113,8 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
 
 
 def look(i: int, dark: bool = False) -> dict[str, Any]:
-    """Colour and marker of the i-th rule in a picture; line styles set apart those beyond the palette.
-    Raises TypeError, ValueError for what is no whole number from 0 up."""
+    """Colour, marker and line style of the i-th rule in a figure; line styles distinguish rules beyond the palette.
+    Raises TypeError, ValueError unless i is an int >= 0."""
     i = whole(i, "the number of a rule", least=0)
     colours = DARK_COLOURS if flag(dark, "dark") else COLOURS
     return {
@@ -123,18 +125,18 @@ def look(i: int, dark: bool = False) -> dict[str, Any]:
 
 
 def colour(i: int) -> str:
-    """The i-th colour of the style in force."""
+    """The i-th colour of the active style."""
     return rcParams["axes.prop_cycle"].by_key()["color"][i]
 
 
 def muted() -> str:
-    """The colour of what stands back: marks, notes, numbers at the axes."""
+    """The colour of secondary elements: marks, notes, tick labels."""
     return "#555555" if _is_light(rcParams["axes.facecolor"]) else "#b9bfc6"
 
 
 def diverging() -> Colormap:
-    """Blue for negative, orange for positive, as strong as far from zero, and zero in the page's own colour. What is no
-    number is grey."""
+    """The diverging colour map: blue for negative, orange for positive, the background colour for zero, grey for
+    NaN."""
     page = rcParams["axes.facecolor"]
     ends = (
         ("#08386b", "#2f80bd", "#a9cfe8", "#ffffff", "#f5c396", "#cf6a1c", "#6b2c05")
@@ -145,7 +147,7 @@ def diverging() -> Colormap:
 
 
 def missing(axes: Axes, words: str) -> None:
-    """What does not exist, drawn as such: hatched, with words; never as zeros."""
+    """Mark a panel as missing: hatched, with a text; missing arrays are never drawn as zeros."""
     axes.patch.set(hatch="////", edgecolor=rcParams["grid.color"], linewidth=0)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -156,7 +158,7 @@ def missing(axes: Axes, words: str) -> None:
 
 
 def readable_on(background: Any) -> str:
-    """Black or white, whichever stands out against this colour."""
+    """Black or white, whichever has more contrast with this colour."""
     return "black" if _is_light(background) else "white"
 
 
@@ -166,12 +168,12 @@ def _is_light(shade: Any) -> bool:
 
 
 def size(shape: Sequence[int]) -> str:
-    """``144 × 16``, as shapes are written in pictures."""
+    """The shape as written in figures, ``144 × 16``."""
     return format_shape(shape).replace("x", "×")
 
 
 def bare(axes: Axes) -> None:
-    """For images: no grid over them, a faint frame around them."""
+    """Format axes for an image: no grid, a faint frame."""
     axes.grid(visible=False)
     axes.spines[:].set(visible=True, color=rcParams["grid.color"])
     axes.tick_params(length=0)

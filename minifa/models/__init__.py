@@ -1,5 +1,5 @@
-"""Named architectures, as plain lists of layers: each takes ``input_shape``, the shape of one example, and ``n_out``,
-the number of outputs.
+"""Named architectures, as plain lists of layers. Each function takes ``input_shape``, the shape of one example, and
+``n_out``, the number of outputs.
 
 >>> [layer.kind for layer in mf.models.mlp((28, 28, 1), n_out=10)]
 ['flatten', 'linear', 'relu', 'linear']

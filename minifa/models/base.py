@@ -1,4 +1,4 @@
-"""What the architectures share: the check that their inputs are images, and the size at which a classifier begins."""
+"""Helpers of the architectures: validation of input shapes, and the number of features before the classifier."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..layers import Layer
 from ..layers.base import Shape, example_shape, format_shape, infer_chain
 
 Model = list[Layer]
-DEEPEST = 10_000  # repetitions of what an architecture repeats: no number written by mistake runs for hours
+DEEPEST = 10_000  # maximum number of repeated layers or blocks, so that a mistyped number fails at once
 
 
 def example(shape: Shape, model: str) -> Shape:
-    """The shape as a tuple, where it is one of an example. Raises TypeError or ValueError where it is not."""
+    """The shape of an example as a tuple. Raises TypeError or ValueError if it is invalid."""
     return example_shape(shape, f"input_shape of the model {model!r}")
 
 
 def image(shape: Shape, model: str) -> Shape:
-    """The shape as a tuple, where it is one of images. Raises TypeError or ValueError where it is not."""
+    """The shape of an image as a tuple. Raises TypeError or ValueError if it is invalid."""
     shape = example(shape, model)
     if len(shape) != 3:
         raise ValueError(
@@ -29,7 +29,7 @@ def image(shape: Shape, model: str) -> Shape:
 
 
 def count_features(layers: Model, shape: Shape, model: str) -> int:
-    """How many numbers these layers make of one image. Raises ValueError where it is too small for them."""
+    """The number of features these layers output for one image. Raises ValueError if the image is too small."""
     try:
         return math.prod(infer_chain(layers, shape, source="the layer before it"))
     except ValueError as error:

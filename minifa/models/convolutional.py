@@ -1,5 +1,5 @@
-"""Convolutional architectures: each takes ``input_shape``, the shape of one image (height, width, channels), and
-``n_out``, the number of classes."""
+"""Convolutional architectures. Each function takes ``input_shape``, the shape of one image (height, width, channels),
+and ``n_out``, the number of classes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .base import DEEPEST, Model, count_features, image
 def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batch_norm: bool = False) -> Model:
     """The default network: ``depth`` 3x3 convolutions of 16 channels, pooling after every second one, one linear layer.
 
-    Pooling stops where the map would become smaller than 2 x 2.
+    Pooling is omitted if the map would become smaller than 2 x 2, and after the last convolution.
 
     Args:
         depth: number of convolutions.
-        channels: of each.
-        batch_norm: whether one follows every convolution.
+        channels: output channels of each convolution.
+        batch_norm: whether a BatchNorm follows every convolution.
 
     Raises:
-        TypeError: a depth that is no whole number.
-        ValueError: inputs that are no images, or a depth below 0 or above 10,000.
+        TypeError: depth is not an int.
+        ValueError: inputs that are not images, or a depth below 0 or above 10,000.
     """
     height, width, below = image(input_shape, "cnn")
     batch_norm = flag(batch_norm, "batch_norm of the model 'cnn'")
@@ -51,11 +51,11 @@ def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batc
 
 
 def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 64, 128)) -> Model:
-    """[convolution 3x3, BatchNorm, ReLU, MaxPool] for each width in ``channels``, then one linear layer: the network of
-    ``minifa bench``.
+    """The network of ``minifa bench``: [3x3 convolution, BatchNorm, ReLU, MaxPool] for each width in ``channels``, then
+    one linear layer.
 
     Raises:
-        ValueError: inputs that are no images.
+        ValueError: inputs that are not images.
     """
     height, width, below = image(input_shape, "bench_cnn")
     instance_of(channels, (tuple, list), "channels of the model 'bench_cnn' are widths, as (32, 64, 128)")
@@ -68,16 +68,16 @@ def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 6
 
 def lenet(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:
     """The LeNet of BioTorch's MNIST benchmark (Sanfiz & Akrout 2021): 5x5 convolutions of 6, 16 and 120 channels, then
-    84 units; ReLU and max-pooling where LeCun et al. 1998 had sigmoids and averages.
+    84 units; ReLU and max pooling in place of LeCun et al. 1998's sigmoids and average pooling.
 
-    It is made for 32 x 32 pixels. BioTorch enlarges MNIST's 28 x 28 to that size; here the first convolution pads
-    images of 28 x 28 by two pixels on every side.
+    It is designed for 32 x 32 pixels. BioTorch resizes MNIST's 28 x 28 images to that size; here the first convolution
+    pads 28 x 28 images by two pixels on every side.
 
     Args:
-        init: name of the initialiser of all weights; BioTorch's is "xavier_uniform".
+        init: name of the initialiser of all weights; BioTorch uses "xavier_uniform".
 
     Raises:
-        ValueError: an unknown initialiser; inputs that are no images, or smaller ones than its convolutions need.
+        ValueError: an unknown initialiser; inputs that are not images, or images too small for the convolutions.
 
     >>> net = mf.Network(mf.models.lenet((28, 28, 1), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -99,13 +99,13 @@ def lenet(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:
 
 def lenet_cifar(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:
     """The LeNet of BioTorch's CIFAR-10 benchmark (Sanfiz & Akrout 2021): 3x3 convolutions of 32, 64 and 128 channels
-    without padding, the mean of each map, then 256 units.
+    without padding, global average pooling, then 256 units.
 
     Args:
         init: as for `lenet`.
 
     Raises:
-        ValueError: an unknown initialiser; inputs that are no images, or smaller ones than its convolutions need.
+        ValueError: an unknown initialiser; inputs that are not images, or images too small for the convolutions.
 
     >>> net = mf.Network(mf.models.lenet_cifar((32, 32, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -131,14 +131,15 @@ def moskovitz(input_shape: Shape, n_out: int, init: str = "he_normal") -> Model:
     """ "Architecture 1" of Moskovitz, Litwin-Kumar & Abbott 2018 as Lance & Kieu 2026 re-implement it: two 5x5
     convolutions of 64 channels without padding, each with ReLU and 2x2 pooling, then 384 and 192 units.
 
-    Its images are crops of 24 x 24 pixels (the augmentation "crop24"). `moskovitz_tf` is another reading.
+    Its inputs are crops of 24 x 24 pixels (the augmentation "crop24"). `moskovitz_tf` is another interpretation of the
+    paper.
 
     Args:
-        init: name of the initialiser of all weights; "torch" is the re-implementation's (there for biases as well, here
-            they start at 0).
+        init: name of the initialiser of all weights; the re-implementation uses "torch" (for biases as well, which
+            start at 0 here).
 
     Raises:
-        ValueError: an unknown initialiser; inputs that are no images, or smaller ones than its convolutions need.
+        ValueError: an unknown initialiser; inputs that are not images, or images too small for the convolutions.
 
     >>> net = mf.Network(mf.models.moskovitz((24, 24, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -161,12 +162,12 @@ def moskovitz_tf(input_shape: Shape, n_out: int) -> Model:
     which `moskovitz` may be a simplification: padded convolutions, overlapping pooling, local response normalisation,
     weights from a truncated normal distribution.
 
-    Three things differ from the tutorial. Padding of the pooling is above and left of the image, where TensorFlow's
-    is below and right: the same network for images turned by 180 degrees. All biases start at 0, where three layers'
-    start at 0.1. Weight decay is the optimizer's, where the tutorial decays two layers only.
+    There are three differences from the tutorial. Pooling pads at the top and left, TensorFlow at the bottom and right:
+    the same network for images rotated by 180 degrees. All biases start at 0; in the tutorial those of three layers
+    start at 0.1. Weight decay is applied by the optimizer; the tutorial decays two layers only.
 
     Raises:
-        ValueError: inputs that are no images.
+        ValueError: inputs that are not images.
 
     >>> net = mf.Network(mf.models.moskovitz_tf((24, 24, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())  # the tutorial's text gives the same number
@@ -196,12 +197,12 @@ def moskovitz_tf(input_shape: Shape, n_out: int) -> Model:
 
 
 def alexnet(input_shape: Shape, n_out: int) -> Model:
-    """Krizhevsky 2014's single-column AlexNet, cut down to images of 32 x 32 as in W. Yang's pytorch-classification
-    (``models/cifar/alexnet.py``): its five convolutions with another padding and 2x2 pooling, and one linear layer in
-    place of three, so that its dropout goes as well.
+    """Krizhevsky 2014's single-column AlexNet, adapted to images of 32 x 32 as in W. Yang's pytorch-classification
+    (``models/cifar/alexnet.py``): its five convolutions with another padding and 2x2 pooling, and one linear layer
+    instead of three, hence no dropout.
 
     Raises:
-        ValueError: inputs that are no images, or smaller ones than its poolings need.
+        ValueError: inputs that are not images, or images too small for the pooling layers.
 
     >>> net = mf.Network(mf.models.alexnet((32, 32, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -227,12 +228,12 @@ def alexnet(input_shape: Shape, n_out: int) -> Model:
 
 
 def allconv(input_shape: Shape, n_out: int) -> Model:
-    """All-CNN-C of Springenberg et al. 2015, table 2: nine convolutions, two of stride 2 in the place of pooling, and
-    the mean of each map as the class's output. 0.2 of the image are dropped, and half after each convolution of
+    """All-CNN-C of Springenberg et al. 2015, table 2: nine convolutions, two of them with stride 2 instead of pooling,
+    and global average pooling for the class outputs. Dropout of 0.2 on the image and of 0.5 after each convolution of
     stride 2.
 
     Raises:
-        ValueError: inputs that are no images, or smaller ones than its convolutions need.
+        ValueError: inputs that are not images, or images too small for the convolutions.
 
     >>> net = mf.Network(mf.models.allconv((32, 32, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -246,7 +247,7 @@ def allconv(input_shape: Shape, n_out: int) -> Model:
         below = width
     layers += _conv_relu(192, 192, padding=0)
     layers += _conv_relu(192, 192, kernel_size=1, padding=0)
-    layers += _conv_relu(192, n_out, kernel_size=1, padding=0)  # a ReLU behind the last one too, as in the paper
+    layers += _conv_relu(192, n_out, kernel_size=1, padding=0)  # the paper has a ReLU after the last convolution too
     count_features(layers, input_shape, "allconv")
     return [*layers, GlobalAvgPool()]
 
@@ -258,7 +259,7 @@ def _conv_relu(below: int, above: int, kernel_size: int = 3, stride: int = 1, pa
 def _with_classifier(
     layers: Model, shape: Shape, hidden: tuple[int, ...], n_out: int, model: str, init: str = "he_normal"
 ) -> Model:
-    """Behind the convolutions: linear layers of these widths with ReLU between them, and one for the classes."""
+    """The layers, then linear layers of the widths ``hidden``, each with ReLU, and the output layer."""
     size = count_features(layers, shape, model)
     layers = [*layers, Flatten()]
     for width in hidden:

@@ -1,5 +1,5 @@
-"""Architectures of linear layers: each takes ``input_shape``, the shape of one example, and ``n_out``, the number of
-outputs."""
+"""Architectures of linear layers. Each function takes ``input_shape``, the shape of one example, and ``n_out``, the
+number of outputs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
 
     Args:
         hidden: widths of the hidden layers.
-        batch_norm: whether one follows every hidden linear layer.
+        batch_norm: whether a BatchNorm follows every hidden linear layer.
 
     Raises:
-        TypeError: widths that are no whole numbers.
+        TypeError: a width that is not an int.
         ValueError: a width below 1.
     """
     instance_of(hidden, (tuple, list), "hidden of the model 'mlp' are widths, as (100, 50)")
@@ -36,10 +36,10 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
 
 
 def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:
-    """Lillicrap et al. 2016, task 1: two linear layers without biases (30-20-10), W small and uniform at the start.
+    """Lillicrap et al. 2016, task 1: two linear layers without biases (30-20-10), W initialised small and uniform.
 
     Args:
-        hidden: units between them.
+        hidden: number of hidden units.
     """
     small = uniform(0.01)
     return [
@@ -49,7 +49,7 @@ def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:
 
 
 def tiny(input_shape: Shape, n_out: int, hidden: int = 4) -> Model:
-    """Small enough to read every number: one tanh layer of ``hidden`` units."""
+    """A network small enough to inspect every number: one tanh layer of ``hidden`` units."""
     input_shape = example(input_shape, "tiny")
     size = math.prod(input_shape)
     return [*([Flatten()] if len(input_shape) > 1 else []), Linear(size, hidden), Tanh(), Linear(hidden, n_out)]

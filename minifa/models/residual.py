@@ -1,9 +1,9 @@
-"""Residual networks (He et al. 2016): each takes ``input_shape``, the shape of one image (height, width, channels), and
-``n_out``, the number of classes.
+"""Residual networks (He et al. 2016). Each function takes ``input_shape``, the shape of one image (height, width,
+channels), and ``n_out``, the number of classes.
 
-Two families bear similar names. The networks of their section 4.2 (resnet20, 32, 56) are narrow, made for images of
-32 x 32, and have shortcuts without parameters ("option A"). resnet18 is one of those for ImageNet, sixteen times as
-wide at its top, with projections where a block halves the map ("option B").
+There are two families with similar names. The networks of section 4.2 (resnet20, 32, 56) are narrow, designed for
+images of 32 x 32, and have shortcuts without parameters ("option A"). resnet18 is one of the ImageNet networks: its
+last stage is 512 channels wide (resnet20: 64), with projection shortcuts where a block halves the map ("option B").
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from .base import DEEPEST, Model, image
 
 def resnet20(input_shape: Shape, n_out: int, blocks: int = 3) -> Model:
     """He et al. 2016, section 4.2: three stages of ``blocks`` residual blocks, 16, 32 and 64 channels wide, for images
-    of 32 x 32. Shortcuts are identities; where a block halves the map it skips every second pixel and pads channels.
+    of 32 x 32. Shortcuts are identities; where a block halves the map, the shortcut takes every second pixel and pads
+    the channels with zeros.
 
     Args:
-        blocks: in each stage; the network has 6 * blocks + 2 weighted layers.
+        blocks: number of blocks per stage; the network has 6 * blocks + 2 weighted layers.
 
     Raises:
-        TypeError: blocks that are no whole number.
-        ValueError: inputs that are no images, or blocks below 1 or above 10,000.
+        TypeError: blocks is not an int.
+        ValueError: inputs that are not images, or blocks below 1 or above 10,000.
 
     >>> net = mf.Network(mf.models.resnet20((32, 32, 3), n_out=10))
     >>> len(net.weighted), sum(array.size for array in net.parameters().values())
@@ -47,7 +48,7 @@ def resnet32(input_shape: Shape, n_out: int) -> Model:
     """`resnet20` with five blocks in each stage (He et al. 2016, table 6: 0.46 M parameters).
 
     Raises:
-        ValueError: inputs that are no images.
+        ValueError: inputs that are not images.
     """
     return resnet20(image(input_shape, "resnet32"), n_out, blocks=5)
 
@@ -56,7 +57,7 @@ def resnet56(input_shape: Shape, n_out: int) -> Model:
     """`resnet20` with nine blocks in each stage (He et al. 2016, table 6: 0.85 M parameters).
 
     Raises:
-        ValueError: inputs that are no images.
+        ValueError: inputs that are not images.
     """
     return resnet20(image(input_shape, "resnet56"), n_out, blocks=9)
 
@@ -66,11 +67,11 @@ def resnet18(input_shape: Shape, n_out: int, stem: str = "small") -> Model:
     projections as shortcuts where a block halves the map.
 
     Args:
-        stem: what comes first. "imagenet", as published for images of 224 x 224: a 7x7 convolution of stride 2 and 3x3
-            pooling of stride 2. "small", the common reading for images of 32 x 32: one 3x3 convolution, no pooling.
+        stem: the first layers. "imagenet", as published for images of 224 x 224: a 7x7 convolution of stride 2 and 3x3
+            pooling of stride 2. "small", the common variant for images of 32 x 32: one 3x3 convolution, no pooling.
 
     Raises:
-        ValueError: inputs that are no images, or another stem.
+        ValueError: inputs that are not images, or an unknown stem.
 
     >>> net = mf.Network(mf.models.resnet18((32, 32, 3), n_out=10))
     >>> sum(array.size for array in net.parameters().values())
@@ -96,7 +97,7 @@ def _stem(below: int, width: int) -> Model:
 
 
 def _body(below: int, width: int, stride: int) -> Model:
-    """What a block of two 3x3 convolutions adds to its shortcut."""
+    """The residual branch of a block: two 3x3 convolutions."""
     return [
         Conv2d(below, width, 3, stride=stride, padding=1, bias=False),
         BatchNorm(width),
