@@ -172,9 +172,7 @@ def _can_be_imported(module: str, entry: Any) -> bool:
         return False
     if module == "__main__":
         try:
-            return bool(
-                inspect.getsource(entry)
-            )  # it may have been typed at the prompt after the script ran (python -i)
+            return bool(inspect.getsource(entry))  # fails if it was typed at the prompt after the script ran
         except (OSError, TypeError):
             return False
     top = module.partition(".")[0]
