@@ -51,13 +51,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 CHUNK_BYTES = 1 << 22  # fastest on two cores: larger chunks exceed the cache, smaller ones add interpreter overhead
-LANES = 8  # chunks are summed in at most this many accumulators, whatever the number of threads
+LANES = 8  # chunks are summed in at most this many accumulators, independent of the number of threads
 INNER = 1 << 13  # row length from which NumPy's inner loop is fast; rows of 32 took three times as long
 SUMMED = 1 << 11  # the same for sums over rows: a row of totals stays in the L1 cache
 SQUARED = 1 << 16  # number of squares that stay in the cache until they are added
 SMALL_PRODUCT = 1 << 18  # multiply-adds; BLAS computes smaller matrix products on one thread
 SMALL_DOT = 10_000  # the same for two vectors
-PRODUCT_BLOCK = 1 << 22  # multiply-adds of a product's block; for less, a second thread does not pay
+PRODUCT_BLOCK = 1 << 22  # multiply-adds per block of a product; for smaller blocks a second thread is not worthwhile
 
 
 class BackendError(RuntimeError):

@@ -78,7 +78,7 @@ def require_init(owner: Any, attribute: str) -> None:
 
 
 def not_written(owner: Any, method: str, told: str) -> NotImplementedError:
-    """The exception for a required method that a class does not define. told: the method's arguments and purpose."""
+    """The exception for a required method that a class does not define; ``told`` gives its arguments and purpose."""
     classes = type(owner).__mro__
     base = next(one for one in reversed(classes) if method in vars(one))
     meant = [name for one in classes for name, near in slips(one, base).items() if near == method]

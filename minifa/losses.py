@@ -167,7 +167,7 @@ class SigmoidCrossEntropy(Loss):
         small = xp.exp(-xp.abs(output))
         wrong = (output > 0) - target  # 0 if the sign of the output agrees with the target
         terms = output * wrong
-        xp.copyto(terms, 0, where=wrong == 0)  # an infinite output with the correct sign: inf * 0 is 0
+        xp.copyto(terms, 0, where=wrong == 0)  # an infinite output with the correct sign: inf * 0 is NaN
         sigmoid = xp.exp(xp.minimum(output, 0)) / (1 + small)
         return (terms + xp.log1p(small)).mean(axis=1), (sigmoid - target) / output.shape[1]
 

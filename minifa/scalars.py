@@ -67,7 +67,7 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
 
 
 def check_batch_size(value: Any) -> int:
-    """The batch size as an int: at least 1, without an upper limit below sys.maxsize.
+    """The batch size as an int: from 1 to sys.maxsize.
 
     >>> from minifa.scalars import check_batch_size
     >>> check_batch_size(-5)
