@@ -1,7 +1,7 @@
-"""minifa: a layer engine for learning how networks learn, in which the matrix that carries the error backwards is an
-object.
+"""minifa: a NumPy layer engine for studying learning rules, in which the matrix that carries the error backwards is a
+separate object.
 
-A network takes its layers, a rule is attached to it, and the matrix that carries the error lies beside the weight:
+A network is built from layers and a rule is attached to it. The rule's feedback matrix has the shape of the weight:
 
 >>> data = mf.data.load("xor")
 >>> net = mf.Network([mf.Linear(2, 4), mf.Tanh(), mf.Linear(4, 2)], seed=0)
@@ -13,23 +13,23 @@ A network takes its layers, a rule is attached to it, and the matrix that carrie
 >>> net.predict(data.test.x).argmax(axis=1).tolist()  # it has learnt the exclusive or
 [0, 1, 1, 0]
 
-Where to look:
+Overview:
 
-- **A network:** `Network` and its layers `Linear`, `Conv2d`, `ReLU`, `LeakyReLU`, `Tanh`, `Sigmoid`, `BatchNorm`,
+- **Networks:** `Network` and its layers `Linear`, `Conv2d`, `ReLU`, `LeakyReLU`, `Tanh`, `Sigmoid`, `BatchNorm`,
   `LocalResponseNorm`, `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`;
-  ready-made lists of them in `minifa.models`; a layer of your own is a `Layer` or a `Weighted` one, and a `Walk` goes
-  through them.
-- **What carries the error:** `minifa.rules`, one file for each family, with its equation on top.
-- **How wrong, and which way:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
-- **An update:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all of them a `minifa.optim.Optimizer`; learning rates over time in
-  `minifa.schedules`.
-- **Training:** `train`, `Trainer`; kept in a file and gone on with: `minifa.checkpoints`; one step watched: `trace`,
-  which makes a `Trace` of `Moment`s.
-- **Data:** `minifa.data`. **Weights in and out:** `minifa.weights`. **What can be measured:** `minifa.metrics`.
-  **What can be drawn:** `minifa.figures`.
-- **Where arrays live:** `use`, `using`, `asarray`, `to_host`.
+  ready-made models in `minifa.models`. User-defined layers derive from `Layer` or `Weighted`. A `Walk` holds the
+  options of a forward pass and a hook that is called after every layer.
+- **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
+- **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
+- **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
+  in `minifa.schedules`.
+- **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
+  `Trace` of `Moment`s.
+- **Data:** `minifa.data`. **Import and export of weights:** `minifa.weights`. **Metrics:** `minifa.metrics`.
+  **Figures:** `minifa.figures`.
+- **Backend:** `use`, `using`, `asarray`, `to_host`.
 
-The examples take it for granted that minifa was imported as ``mf`` and NumPy as ``np``.
+The examples assume that minifa is imported as ``mf`` and NumPy as ``np``.
 """
 
 import importlib
@@ -37,7 +37,7 @@ from types import ModuleType
 
 from . import starting
 
-starting.begin()  # before the imports that take their time
+starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
 from . import data, metrics, models, optim, rules, schedules, weights
@@ -118,8 +118,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """``minifa.figures`` and ``minifa.checkpoints``, imported when they are first asked for: matplotlib takes longer to
-    import than all the rest."""
+    """Import ``minifa.figures`` and ``minifa.checkpoints`` at first access, because matplotlib takes longer to import
+    than everything else."""
     if name in ("checkpoints", "figures"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,13 +1,13 @@
-"""Where the arrays live, and how the processor's cores share the work.
+"""The array backend (NumPy or CuPy) and the distribution of work over CPU cores.
 
-This is the only file that imports CuPy. Everything else writes ``xp.exp(x)`` and means NumPy or CuPy, whichever `use`
-chose. On the CPU, work is cut into chunks that follow from shapes alone and never from the number of threads, and
-BLAS is held to one thread inside a chunk: so the same seed gives the same bits on one core and on sixteen. On a GPU
-one chunk is the whole batch.
+This is the only file that imports CuPy. All other files call ``xp.exp(x)``, where ``xp`` is NumPy or CuPy as selected
+by `use`. On the CPU, work is split into chunks that depend on shapes alone, not on the number of threads, and BLAS is
+limited to one thread inside a chunk. The same seed therefore gives bitwise equal results on any number of cores. On a
+GPU the whole batch is one chunk.
 
-What is chosen belongs to a thread: two may train side by side, in different dtypes as well. BLAS's number of threads is
-mostly the process's: from the first work that is cut to the end of a pass, NumPy's products in other threads have one
-thread, too; afterwards as many as before.
+Backend and dtype are selected per thread: two threads can train in parallel, also with different dtypes. The number of
+BLAS threads usually belongs to the process: from the first work that is split until the end of a pass, NumPy's products
+in other threads also use one thread. The previous number is restored afterwards.
 """
 
 from __future__ import annotations
@@ -48,28 +48,28 @@ from .threads import pool as _pool
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-Array = Any  # numpy.ndarray or cupy.ndarray: the engine never asks which
+Array = Any  # numpy.ndarray or cupy.ndarray
 
-CHUNK_BYTES = 1 << 22  # measured best on two cores: larger ones leave the cache, smaller ones wait for the interpreter
-LANES = 8  # chunks are summed in at most this many accumulators, whatever the number of threads
-INNER = 1 << 13  # numbers in a row from which NumPy's inner loop is quick; rows of 32 took three times as long
-SUMMED = 1 << 11  # the same for sums over rows: a row of totals stays in the nearest cache
-SQUARED = 1 << 16  # numbers whose squares stay in the cache until they are added
-SMALL_PRODUCT = 1 << 18  # multiply-adds; below this a matrix product runs on one thread anyway
+CHUNK_BYTES = 1 << 22  # fastest on two cores: larger chunks exceed the cache, smaller ones add interpreter overhead
+LANES = 8  # chunks are summed in at most this many accumulators, independent of the number of threads
+INNER = 1 << 13  # row length from which NumPy's inner loop is fast; rows of 32 took three times as long
+SUMMED = 1 << 11  # the same for sums over rows: a row of totals stays in the L1 cache
+SQUARED = 1 << 16  # number of squares that stay in the cache until they are added
+SMALL_PRODUCT = 1 << 18  # multiply-adds; BLAS computes smaller matrix products on one thread
 SMALL_DOT = 10_000  # the same for two vectors
-PRODUCT_BLOCK = 1 << 22  # multiply-adds of a product's block; for less, a second thread does not pay
+PRODUCT_BLOCK = 1 << 22  # multiply-adds per block of a product; for smaller blocks a second thread is not worthwhile
 
 
 class BackendError(RuntimeError):
-    """The backend asked for cannot be used here; the message says what is missing and what to install."""
+    """The requested backend is not available; the message names what is missing and what to install."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """What `use` or `using` chose."""
+    """Backend and dtype selected by `use` or `using`."""
 
     module: Any  # numpy or cupy
-    cpu_chunks: bool  # cut batches into the CPU's chunks; the tests also force it on the stand-in
+    cpu_chunks: bool  # split batches into chunks; the tests also enable it on the CuPy stand-in
     dtype: numpy.dtype
 
     def changed(self, module: Any, cpu_chunks: bool, dtype: Any = None) -> _Choice:
@@ -79,11 +79,11 @@ class _Choice:
 
 
 class _ArrayModule:
-    """Stands for ``numpy`` or ``cupy``, whichever is chosen where it is asked. Names are kept while no one has chosen
-    the other, so that ``xp.exp`` costs what ``numpy.exp`` does."""
+    """Proxy for ``numpy`` or ``cupy``, as selected in the calling context. Names are cached while only one of the two
+    is selected anywhere, so that ``xp.exp`` costs as much as ``numpy.exp``."""
 
     def __getattr__(self, name: str) -> Any:
-        kept = self.__dict__  # before the look at the choice: with one of another module, `xp` gets a new one
+        kept = self.__dict__  # read before the choice: _look_at_modules replaces it if another module is selected
         module = _choice().module
         value = getattr(module, name)
         if _modules == [module]:
@@ -92,15 +92,16 @@ class _ArrayModule:
 
 
 xp: Any = _ArrayModule()
-_default = _Choice(numpy, True, numpy.dtype("float32"))  # the process's
+_default = _Choice(numpy, True, numpy.dtype("float32"))  # of the process
 _chosen: ContextVar[_Choice | None] = ContextVar("what minifa.using chose", default=None)
-_choices: weakref.WeakSet[_Choice] = weakref.WeakSet([_default])  # that anyone has
-_modules: list[Any] = [numpy]  # of those
-_looking = threading.RLock()  # again, where an abandoned block of `using` is collected meanwhile
+_choices: weakref.WeakSet[_Choice] = weakref.WeakSet([_default])  # all that are in use
+_modules: list[Any] = [numpy]  # the modules of _choices
+_looking = threading.RLock()  # reentrant: the garbage collector may end an abandoned `using` block meanwhile
 
 
 def _choice() -> _Choice:
-    """That of `using` around us; or else the thread's own: the process's when the thread first asked."""
+    """The choice of the enclosing `using` block, otherwise that of the thread, which is initialised from the process's
+    default at first use."""
     choice = _chosen.get()
     if choice is None:
         thread = _pool.caller()
@@ -109,7 +110,7 @@ def _choice() -> _Choice:
 
 
 def _look_at_modules(new: _Choice | None = None) -> None:
-    """Find out whether all choices, with a new one that nobody has yet, are of one module."""
+    """Update ``_modules`` from all choices, including a new one, and clear the cache of `xp` if it changed."""
     global _modules
     with _looking:
         if new is not None:
@@ -121,19 +122,21 @@ def _look_at_modules(new: _Choice | None = None) -> None:
 
 
 def use(backend: str, dtype: str | numpy.dtype | None = None, threads: int | None = None) -> None:
-    """Choose where arrays live and their floating-point type, for every network made from now on: in this thread, and
-    in those that begin to use minifa later. Another thread that computes already keeps what it has.
+    """Select the backend and the floating-point dtype of networks created from now on.
+
+    This applies to the current thread and to threads that first use minifa later. Other threads that already use
+    minifa keep their selection.
 
     Args:
         backend: ``"numpy"`` or ``"cupy"``.
-        dtype: ``"float32"`` (the default at start) or ``"float64"`` (checks, teaching). None keeps the present one.
-        threads: threads of the CPU that share the work of the whole process; None keeps the present number (at start
-            `MINIFA_THREADS`, else every core).
+        dtype: ``"float32"`` (the initial default) or ``"float64"`` (checks, teaching). None keeps the current dtype.
+        threads: number of CPU threads for the whole process; None keeps the current number (initially
+            `MINIFA_THREADS`, otherwise all cores).
 
     Raises:
-        TypeError: a dtype or a number of threads of another kind.
+        TypeError: a dtype or number of threads of the wrong type.
         ValueError: an unknown backend or dtype, or fewer than one thread.
-        BackendError: CuPy was asked for, and its package, the driver or a device is missing.
+        BackendError: CuPy was requested, but its package, the driver or a device is missing.
 
     >>> mf.use("torch")
     Traceback (most recent call last):
@@ -146,7 +149,7 @@ def use(backend: str, dtype: str | numpy.dtype | None = None, threads: int | Non
 
 
 def chosen_by_environment() -> str:
-    """The backend that `MINIFA_BACKEND` names; ``"numpy"`` where it is not set."""
+    """The backend named by `MINIFA_BACKEND`; ``"numpy"`` if it is not set."""
     return os.environ.get("MINIFA_BACKEND") or "numpy"
 
 
@@ -159,10 +162,11 @@ def _module_of(backend: str, dtype: Any) -> Any:
 
 
 def _known_dtype(dtype: Any) -> numpy.dtype:
-    """As a dtype of NumPy. Raises TypeError, ValueError for what is none, or one of objects or words."""
+    """Convert to a NumPy dtype. Raises TypeError if it is not the dtype of real numbers (objects or strings, for
+    example)."""
     known = None
     if isinstance(dtype, (str, type, numpy.dtype)):
-        with contextlib.suppress(TypeError, ValueError, SyntaxError):  # what NumPy raises for what is none
+        with contextlib.suppress(TypeError, ValueError, SyntaxError):  # what NumPy raises for an invalid dtype
             known = numpy.dtype(dtype)
     if known is None or known.kind not in "fiub":
         raise TypeError(f"dtype is the name of a type of real numbers, as 'float32', got {dtype!r}")
@@ -170,7 +174,8 @@ def _known_dtype(dtype: Any) -> numpy.dtype:
 
 
 def _install(module: Any, cpu_chunks: bool, dtype: Any = None) -> None:
-    """For the process, this thread, and the rest of a block of `using`. Each keeps its dtype where none is given."""
+    """Set the choice of the process, this thread and the rest of an enclosing `using` block. Without a dtype, each
+    keeps its own."""
     global _default
     thread, block = _pool.caller(), _chosen.get()
     _default = _default.changed(module, cpu_chunks, dtype)
@@ -178,11 +183,11 @@ def _install(module: Any, cpu_chunks: bool, dtype: Any = None) -> None:
     if block is not None:
         _chosen.set(block.changed(module, cpu_chunks, dtype))
     del block
-    _look_at_modules()  # for what nobody has any more
+    _look_at_modules()  # drops modules that are no longer selected
 
 
 def _load_cupy() -> Any:
-    """The cupy module, or a BackendError that says which of package, driver and device is missing."""
+    """Import cupy. Raises BackendError if the package, the driver or a device is missing; the message says which."""
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:
@@ -198,13 +203,13 @@ def _load_cupy() -> Any:
 def _why_no_device(cupy: Any) -> str:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:  # CUDARuntimeError; its class is reachable only where CUDA's libraries are
+    except Exception as error:  # CUDARuntimeError, which can be imported only if the CUDA libraries are present
         return f"CuPy {cupy.__version__} is installed, but the NVIDIA driver is missing or too old for it ({error})"
     return f"CuPy {cupy.__version__} and the NVIDIA driver are there, but no usable device is visible ({count} found)"
 
 
 def cupy_status() -> str:
-    """One line for `minifa info`: whether CuPy can be used here, and if not, why."""
+    """One line for `minifa info`: whether CuPy is usable, and the reason if not."""
     try:
         cupy = _load_cupy()
     except BackendError as error:
@@ -214,7 +219,8 @@ def cupy_status() -> str:
 
 
 def device_facts() -> dict[str, str]:
-    """What a bug report should tell of the GPU and what drives it. Raises BackendError where there is none."""
+    """Facts about the GPU, its memory, driver and runtime for a bug report. Raises BackendError if CuPy is not
+    usable."""
     cupy = _load_cupy()
     runtime = cupy.cuda.runtime
     about, (free, total) = runtime.getDeviceProperties(0), runtime.memGetInfo()
@@ -226,25 +232,26 @@ def device_facts() -> dict[str, str]:
 
 
 def _version(number: int) -> str:
-    """CUDA's way to write a version: 13020 is 13.2."""
+    """Convert CUDA's version number to a string: 13020 is 13.2."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def name() -> str:
-    """``"numpy"`` or ``"cupy"``."""
+    """Name of the selected backend, ``"numpy"`` or ``"cupy"``."""
     return _choice().module.__name__
 
 
 def dtype() -> numpy.dtype:
-    """The floating-point type of networks made from now on."""
+    """The floating-point dtype of networks created from now on."""
     return _choice().dtype
 
 
 @contextlib.contextmanager
 def using(backend: str, dtype: str | None = None) -> Iterator[None]:
-    """Choose for a with-block alone: what was chosen before comes back afterwards, and other threads and coroutines do
-    not see it. The engine's own threads follow whoever asks them for work. A thread that you start has the choice of
-    `use`; to have this one, let it run in ``contextvars.copy_context()``.
+    """Select backend and dtype for a with-block. The previous selection is restored afterwards.
+
+    Other threads and coroutines are not affected. The engine's worker threads use the selection of the calling thread.
+    A thread that you start uses the selection of `use`; run it in ``contextvars.copy_context()`` to inherit this one.
 
     Args:
         backend, dtype: as for `use`.
@@ -263,16 +270,16 @@ def using(backend: str, dtype: str | None = None) -> Iterator[None]:
 
 
 def asarray(array: Any, dtype: Any = None) -> Array:
-    """Put numbers from anywhere (lists, NumPy, the device) on the chosen backend, floats in the engine's dtype.
+    """Convert numbers (lists, host or device arrays) to an array of the selected backend, floats in the engine's dtype.
 
-    This is the explicit move to the device; it copies only where it must.
+    This is the explicit transfer to the device. It copies only if necessary.
 
     Args:
-        array: numbers.
-        dtype: another type, for floats and integers alike; None: floats get the engine's, integers keep theirs.
+        array: real numbers.
+        dtype: dtype of the result. None: floats get the engine's dtype, integers keep theirs.
 
     Raises:
-        TypeError: what are no real numbers, or no type of them.
+        TypeError: the input is not real numbers, or the dtype is not one of real numbers.
         ValueError: rows of unequal length.
 
     >>> mf.asarray([[1.0, 2.0]]).dtype.name, mf.asarray([1, 2]).dtype.kind
@@ -291,17 +298,17 @@ def asarray(array: Any, dtype: Any = None) -> Array:
 def _cast(array: Any, dtype: Any) -> Any:
     if array.dtype == dtype:
         return array
-    with numpy.errstate(under="ignore"):  # too small becomes 0; too large is for the program to see
+    with numpy.errstate(under="ignore"):  # underflow to 0 is silent; overflow still warns
         return array.astype(dtype)
 
 
 def is_numeric(array: Any) -> bool:
-    """Whether this is an array of real numbers on the backend; a masked one is not what it seems."""
+    """Whether this is an array of real numbers on the backend. Masked arrays are excluded."""
     return isinstance(array, xp.ndarray) and array.dtype.kind in "fiub" and not isinstance(array, numpy.ma.MaskedArray)
 
 
 def to_host(array: Any) -> Any:
-    """The explicit move back: a NumPy array. Copies from the device; a host ``array`` is returned as it is.
+    """The explicit transfer to the host. A device array is copied to a NumPy array; a host ``array`` is returned as is.
 
     >>> isinstance(mf.to_host(mf.asarray([1.0])), np.ndarray)
     True
@@ -310,19 +317,19 @@ def to_host(array: Any) -> Any:
 
 
 def synchronise() -> None:
-    """Wait until the device has done all it was asked to; nothing to wait for on the CPU."""
+    """Wait until the device has finished all queued work; returns immediately on the CPU."""
     if name() == "cupy":
         xp.cuda.Stream.null.synchronize()
 
 
 def device_bytes() -> int:
-    """The most memory that arrays have taken on the device so far, in bytes; 0 on the CPU."""
+    """Peak size of the device's memory pool in bytes; 0 on the CPU."""
     return int(xp.get_default_memory_pool().total_bytes()) if name() == "cupy" else 0
 
 
 def numbers_of(array: Any, what: str) -> numpy.ndarray:
-    """Numbers from anywhere as a host array. Raises TypeError for what are no real numbers, ValueError for rows of
-    unequal length; ``what`` begins the sentence."""
+    """Convert numbers to a host array. Raises TypeError unless they are real numbers, ValueError for rows of unequal
+    length; ``what`` starts the error message."""
     try:
         host = numpy.asarray(to_host(array))
     except ValueError as error:
@@ -333,11 +340,11 @@ def numbers_of(array: Any, what: str) -> numpy.ndarray:
 
 
 def require_like(array: Any, shape: tuple[int, ...], who: object, what: str) -> None:
-    """`require_float`, and a ValueError for another shape: what NumPy could broadcast would be a wrong answer.
+    """`require_float`, and ValueError for another shape, because NumPy could broadcast it to a wrong result.
 
     Args:
-        array: what was given. shape: that it must have.
-        who, what: begin the sentence, a layer say, which is put into words only then, and ``"an error"``.
+        array: the array to check. shape: the required shape.
+        who, what: start of the error message, for example a layer (formatted only on an error) and ``"an error"``.
     """
     require_float(array, who)
     if array.shape != shape:
@@ -345,11 +352,11 @@ def require_like(array: Any, shape: tuple[int, ...], who: object, what: str) -> 
 
 
 def require_float(array: Any, who: object) -> None:
-    """Refuse what the engine cannot compute with, in a sentence.
+    """Validate that this is a non-empty floating-point array of the backend.
 
     Raises:
-        TypeError: the array lives on the other side (host or device), or is no floating-point array.
-        ValueError: it is empty, or a single number.
+        TypeError: the array is on the wrong side (host or device), or is not a floating-point array.
+        ValueError: the array is empty or 0-dimensional.
     """
     if not isinstance(array, xp.ndarray) or isinstance(array, numpy.ma.MaskedArray):
         given = f"{type(array).__module__}.{type(array).__name__}"
@@ -368,8 +375,7 @@ def require_float(array: Any, who: object) -> None:
 
 
 def free_bytes() -> int:
-    """Memory that an array may still take on the backend, in bytes. Where the system does not say: all that is
-    installed."""
+    """Free memory of the backend in bytes. If the system does not report it, the installed memory."""
     if name() == "cupy":
         return int(xp.cuda.runtime.memGetInfo()[0])
     try:
@@ -381,29 +387,30 @@ def free_bytes() -> int:
 
 
 def threads() -> int:
-    """Threads that share the work on the CPU."""
+    """Number of CPU threads that share the work."""
     return _pool.size()
 
 
 def one_pass() -> contextlib.AbstractContextManager[None]:
-    """Around a pass through a network: what the parallel pieces inside need of BLAS is arranged once, not for each."""
+    """Context manager for a pass through a network. BLAS is limited to one thread once per pass instead of once for
+    each parallel piece."""
     caller = _pool.caller()
     if caller.choice is None:
-        _choice()  # from its first pass on a thread keeps its backend
+        _choice()  # fixes the thread's backend at its first pass
     return caller
 
 
 def quiet() -> numpy.errstate:
-    """A with-block of arithmetic as on a GPU, whatever the program asks of `numpy.seterr`.
+    """Context manager that suppresses NumPy's floating-point errors, as on a GPU, regardless of `numpy.seterr`.
 
-    In it exp(-200) is 0 in float32 and an overflow is infinite, and neither is a fault; of a loss that is no longer
-    finite training tells in words. Threads that help out are as quiet: they work in a copy of the caller's context.
+    exp(-200) underflows to 0 in float32 and an overflow is infinite, both without a warning; training reports a loss
+    that is not finite. Worker threads are covered too: they run in a copy of the caller's context.
     """
     return numpy.errstate(all="ignore")
 
 
 def _set_by_quiet() -> list[tuple[contextvars.ContextVar[Any], Any]]:
-    """The context variables that `quiet` sets, with their values: one, of NumPy's."""
+    """The context variables that `quiet` sets, with their values: one variable of NumPy."""
     before = contextvars.copy_context()
     with quiet():
         inside = contextvars.copy_context()
@@ -414,9 +421,10 @@ _SET_BY_QUIET = _set_by_quiet()
 
 
 def quietly(function: F) -> F:
-    """Every call of the function in `quiet`, for a fifth of what numpy.errstate takes: a small network's step has ten.
+    """Decorator that runs every call of the function in `quiet`, at a fifth of the cost of numpy.errstate (a step of a
+    small network has ten such calls).
 
-    Where it is quiet already, which is seen from NumPy's own context variable, nothing is done.
+    If NumPy's context variable shows that `quiet` is already active, the function is called directly.
     """
     if len(_SET_BY_QUIET) != 1:
         return quiet()(function)
@@ -436,10 +444,11 @@ def quietly(function: F) -> F:
 
 
 def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], length: int) -> Array:
-    """The runs of ``length`` numbers that start where these strides lead in a contiguous array: (*shape, length).
+    """Copy runs of ``length`` consecutive numbers of a contiguous array; the starts are given by shape and strides.
+    Returns an array (*shape, length).
 
-    NumPy is shown each run as one item of so many bytes: it then copies items, not numbers, which is up to twice as
-    fast where runs are short.
+    For NumPy each run is one item of many bytes. Copying items instead of numbers is up to twice as fast for short
+    runs.
     """
     size = array.dtype.itemsize
     if _choice().module is numpy:
@@ -449,35 +458,35 @@ def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], 
 
 
 def perhaps_any(mask: Array) -> bool:
-    """Whether something in it is true; on a device, where the answer would be waited for, always."""
+    """Whether any entry is true. Always True on a device, to avoid waiting for it."""
     return not _choice().cpu_chunks or bool(mask.any())
 
 
 def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
-    """Cut n examples into chunks of at most CHUNK_BYTES, dealt to at most LANES lanes. Depends on shapes alone.
+    """Split n examples into chunks of at most CHUNK_BYTES, in at most LANES lanes. Depends on shapes alone.
 
-    The number of chunks is a power of two or a multiple of LANES, so that 2, 4 or 8 threads have equal shares.
+    The number of chunks is a power of two or a multiple of LANES, so that 2, 4 or 8 threads get equal shares.
     """
     size = max(1, CHUNK_BYTES // max(1, bytes_each))
     count = math.ceil(n / size)
     count = min(n, 1 << (count - 1).bit_length() if count <= LANES else math.ceil(count / LANES) * LANES)
-    edges = [n * i // count for i in range(count + 1)]  # even pieces: no small last one
+    edges = [n * i // count for i in range(count + 1)]  # equal pieces, without a small last one
     chunks = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
     lanes = min(LANES, count)
     return [chunks[count * i // lanes : count * (i + 1) // lanes] for i in range(lanes)]
 
 
 def _cut(n: int, bytes_each: int) -> bool:
-    """Whether this work is worth cutting: on the CPU, not inside a chunk already, and larger than one chunk."""
+    """Whether to split this work: on the CPU, not already inside a chunk, and larger than one chunk."""
     return n * bytes_each > CHUNK_BYTES and _choice().cpu_chunks and not _pool.working()
 
 
 def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
-    """Call ``work(rows)`` for slices that together cover ``range(n)``; chunks run in parallel and must not share
-    results.
+    """Call ``work(rows)`` for slices that together cover ``range(n)``. Chunks run in parallel and must not write to the
+    same memory.
 
     Args:
-        n: examples. bytes_each: working memory of one example, in bytes; it decides how many go into a chunk.
+        n: number of examples. bytes_each: working memory of one example in bytes; it determines the size of a chunk.
     """
     if not _cut(n, bytes_each):
         work(slice(0, n))
@@ -486,7 +495,7 @@ def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
 
 
 def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Callable[[slice], Array]) -> Array:
-    """The array of this shape whose rows are ``work(rows)``, made in chunks; a single chunk is returned without a
+    """An array of this shape whose rows are ``work(rows)``, computed in chunks. A single chunk is returned without a
     copy."""
     if not _cut(shape[0], bytes_each):
         return work(slice(0, shape[0]))
@@ -500,15 +509,15 @@ def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Calla
 
 
 def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
-    """A new array of the first one's shape and dtype, into which ``write(out, *arrays)`` writes piece by piece."""
+    """Return a new array of the first array's shape and dtype, filled piece by piece by ``write(out, *arrays)``."""
     result = xp.empty(arrays[0].shape, arrays[0].dtype)
     each_piece(write, result, *arrays)
     return result
 
 
 def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
-    """``write(*arrays)``, which works element by element on arrays of one shape, piece by piece. The arrays that are
-    written into must be contiguous."""
+    """Call the elementwise function ``write(*arrays)`` piece by piece on arrays of the same shape. Arrays that are
+    written to must be contiguous."""
     n, bytes_each = arrays[0].size, len(arrays) * arrays[0].dtype.itemsize
     if not _cut(n, bytes_each):
         write(*arrays)
@@ -518,10 +527,11 @@ def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
 
 
 def by_rows(write: Callable[..., Any], matrices: Sequence[Array], vectors: Sequence[Array]) -> None:
-    """``write(*matrices, *vectors)``, where vectors (k,) go along the rows of matrices (n, k), element by element.
+    """Call the elementwise function ``write(*matrices, *vectors)``, with vectors (k,) broadcast over the rows of
+    matrices (n, k).
 
-    NumPy's inner loop runs along a row. Where rows are short, many are joined into a long one, with the vectors
-    repeated: the same numbers, sooner. The matrices that are written into must be contiguous.
+    NumPy's inner loop runs along a row. Short rows are joined into long ones, with the vectors repeated, which gives
+    the same result faster. Matrices that are written to must be contiguous.
     """
     n, k = matrices[0].shape
     joined = math.ceil(INNER / k)
@@ -535,10 +545,11 @@ def by_rows(write: Callable[..., Any], matrices: Sequence[Array], vectors: Seque
 
 
 def sum_rows(matrix: Array, times: Array | None = None) -> Array:
-    """``(matrix * times).sum(axis=0)``, or of the matrix alone: (n, k) to (k,), in one pass and without a temporary.
+    """``(matrix * times).sum(axis=0)``, or ``matrix.sum(axis=0)`` without ``times``: (n, k) to (k,), in one pass
+    without a temporary array.
 
-    Where rows are short, many are joined into a long one, as in `by_rows`. On one thread, so that it can be a piece
-    of `reduce_chunks`.
+    Short rows are joined into long ones, as in `by_rows`. Runs on one thread, so that it can be used inside
+    `reduce_chunks`.
     """
     n, k = matrix.shape
     joined = math.ceil(SUMMED / k)
@@ -556,13 +567,14 @@ def _sum_rows(matrix: Array, times: Array | None) -> Array:
 
 
 def sum_of_squares(vector: Array, scale: Array) -> Array:
-    """``((scale * vector) ** 2).sum()``. No dot product: BLAS shares long ones between threads, and the bits with them.
+    """``((scale * vector) ** 2).sum()``. A dot product is not used: BLAS splits long ones over threads, so the rounding
+    would depend on their number.
 
-    A long vector goes by halves, which is how NumPy adds anyway: the same bits, and what is added is in the cache.
+    A long vector is summed by halves, as NumPy does itself: the result is bitwise equal and the data stay in the cache.
     """
     n = len(vector)
     if n > SQUARED and _choice().cpu_chunks:
-        half = n // 16 * 8  # NumPy's own
+        half = n // 16 * 8  # where NumPy's pairwise summation splits
         return sum_of_squares(vector[:half], scale) + sum_of_squares(vector[half:], scale)
     scaled = vector * scale
     scaled *= scaled
@@ -575,7 +587,7 @@ def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array
 
 
 def reduce_chunks(n: int, bytes_each: int, work: Callable[[slice], T], join: Callable[[T, T], T]) -> T:
-    """``join`` of all ``work(rows)`` over slices that cover ``range(n)``, always joined in the same order."""
+    """Reduce all ``work(rows)`` over slices that cover ``range(n)`` with ``join``, always in the same order."""
     if not _cut(n, bytes_each):
         return work(slice(0, n))
     lanes = _lanes(n, bytes_each)
@@ -593,7 +605,7 @@ _products: list[int] | None = None
 
 @contextlib.contextmanager
 def counting_products() -> Iterator[list[int]]:
-    """A list that receives the multiply-adds of every `matmul` made during the with-block, in whatever thread."""
+    """Context manager that yields a list of the multiply-adds of every `matmul` in the with-block, in all threads."""
     global _products
     products: list[int] = []
     _products = products
@@ -604,17 +616,17 @@ def counting_products() -> Iterator[list[int]]:
 
 
 def with_one_thread(work: Callable[[], T]) -> T:
-    """``work()`` with BLAS held to one thread, for what LAPACK does: on two it rounds otherwise."""
+    """Run ``work()`` with BLAS limited to one thread. For LAPACK calls, whose rounding depends on the thread count."""
     found: list[T] = []
     _pool.run([lambda: found.append(work())])
     return found[0]
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """``a @ b`` of two matrices. A large product is cut along its longer side, so that cores share it bit for bit
-    alike."""
+    """``a @ b`` of two matrices. A large product is split along its longer side, so that the result is bitwise equal
+    for every number of cores."""
     rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
-    if (products := _products) is not None:  # another thread may end the counting in between
+    if (products := _products) is not None:  # read once: another thread may end the counting
         products.append(rows * inner * columns)
     small = rows * inner * columns <= SMALL_PRODUCT and (rows > 1 or columns > 1 or inner <= SMALL_DOT)
     if small or not _choice().cpu_chunks or _pool.working():

@@ -1,17 +1,17 @@
-"""Training that came to nothing: where it stopped being finite (which layer, in which update, in its outputs, its error
-or its weights), and whether, while all stays finite, it is useless.
+"""Divergence of training: the first number that is not finite (its update, its layer, and whether it is an output, an
+error or a weight), and epochs that are finite but useless.
 
-The summed loss of an epoch is the flag. It lives on the device, and once a number that is not finite has been added to
-it, it never becomes finite again; so it need not be read after every update. Now and then the network, the rule and the
-optimizer are copied. When the flag is found raised, they are put back to the last copy, the updates since then are made
-again, and every layer is listened to until the first number that is not finite.
+The flag is the summed loss of an epoch, on the device. Once a number that is not finite is added to it, it never
+becomes finite again, so it need not be read after every update. The network, rule and optimizer are copied at
+intervals. If the flag is not finite, the last copy is restored and the updates since then are repeated, with the
+outputs, errors and gradients of every layer checked until the first number that is not finite.
 
-An epoch is useless whose mean loss is more than a thousand times what training began with and, where there are classes,
-whose accuracy is not above that of naming the commonest class every time. The loss alone does not tell: under feedback
-alignment at too large a rate it rises to 1e5 and more while the network learns to classify, and the first steps of
-RMSprop do the same under backpropagation. Nor does one such epoch: of 300 trainings at rates from 0.1 to 1000, those
-that found their way back did so within 70 updates. Training ends after many more (`PATIENCE`), or with its last epoch
-where that is useless.
+An epoch is useless if its mean loss is more than 1000 times the loss at the start and, for classification, its accuracy
+is not above that of always predicting the most frequent class. The loss alone is not sufficient: under feedback
+alignment with too large a learning rate it rises to 1e5 and more while the network learns to classify, and the first
+steps of RMSprop do the same under backpropagation. One such epoch is not sufficient either: of 300 training runs at
+rates from 0.1 to 1000, those that recovered did so within 70 updates. Training ends after many more (`PATIENCE`), or
+is marked as diverged if its last epoch is useless.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ from .optim import Optimizer
 from .rules.base import Rule
 from .scalars import whole
 
-COPY_EVERY = 50  # updates between two copies: as many at most, twice, are made again
-FAR_ABOVE = 1000.0  # times the loss at the start
+COPY_EVERY = 50  # updates between two copies; at most twice as many are repeated
+FAR_ABOVE = 1000.0  # ratio to the loss at the start
 PATIENCE = (5, 1000)  # useless epochs in a row, and updates in them, after which training ends
 Batch = tuple[Array, Any]
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """What was the first to be not finite.
+    """The first array or number that was not finite.
 
     Attributes:
-        update: in which update, counted from 1 over the network's life.
-        what: "output", "error sent down", "gradient", "weights", "feedback", "loss"; "input" of the network.
-        layer: whose; "" for the loss, or where it could not be found again.
+        update: the update, counted from 1 over all updates of the network.
+        what: "output", "error sent down", "gradient", "weights", "feedback", "loss", or "input" (of the network).
+        layer: name of the layer; "" for the input and the loss ("loss" also if repeating the updates did not reproduce
+            it).
 
     >>> print(mf.divergence.Divergence(12, "error sent down", "conv3"))
     in update 12 the error sent down of 'conv3' was the first to be not finite
@@ -66,13 +67,13 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Useless:
-    """An epoch from which nothing came although all stayed finite.
+    """A useless epoch: all numbers are finite, but the network has not learned anything.
 
     Attributes:
-        epoch: which.
+        epoch: number of the epoch.
         loss: its mean loss.
-        start: what it is measured against (see `start_of`).
-        accuracy: of its training examples; None: there are no classes.
+        start: the reference loss (see `start_of`).
+        accuracy: accuracy on its training examples; None without classes.
 
     >>> print(mf.divergence.Useless(3, 1.8e23, 2.303, 0.102))
     in epoch 3 the loss was 1.8e+23, with 2.3 at the start, and the accuracy 0.102, no better than chance
@@ -89,14 +90,14 @@ class Useless:
 
 
 def start_of(value: float, loss: Loss, y: numpy.ndarray, output: Array | None) -> float:
-    """What a training's losses are measured against: the loss of its first batch or, where that is larger, what a
-    network comes to whose outputs are all zero (the logarithm of the number of classes). 0: that is not finite.
+    """The reference loss of a training run: the loss of its first batch or, if larger, the loss of all-zero outputs
+    (the logarithm of the number of classes). Returns 0 if it is not finite.
 
     Args:
-        value: of the first batch.
-        loss: what is minimised.
+        value: loss of the first batch.
+        loss: the loss that is minimised.
         y: targets of some examples.
-        output: the network's, of any batch; None: not known.
+        output: the network's output for any batch; None if not known.
     """
     if output is not None:
         zeros = xp.zeros((len(y), output.shape[1]), output.dtype)
@@ -108,10 +109,10 @@ def is_useless(loss: float, start: float, y: numpy.ndarray, accuracy: float | No
     """Whether an epoch was useless.
 
     Args:
-        loss: its mean.
-        start: of `start_of`.
-        y: the training set's targets.
-        accuracy: on the epoch's examples; None: there are no classes.
+        loss: mean loss of the epoch.
+        start: the result of `start_of`.
+        y: targets of the training set.
+        accuracy: accuracy on the epoch's examples; None without classes.
 
     >>> from minifa.divergence import is_useless
     >>> y = np.arange(100) % 10
@@ -127,14 +128,15 @@ def is_useless(loss: float, start: float, y: numpy.ndarray, accuracy: float | No
 
 
 class Watch:
-    """Keeps what is needed to make the last updates again, and makes them.
+    """Stores what is needed to repeat the last updates, and repeats them to locate a divergence.
 
     Args:
         net, rule, loss, optimizer: as for `minifa.Trainer`.
-        check_every: updates between two looks at the flag, from 1 up; None: 1 on the CPU, 50 on a GPU.
+        check_every: updates between two readings of the flag, at least 1; None: 1 on the CPU, 50 on a GPU.
 
     Raises:
-        ValueError: fewer than one.
+        TypeError: ``check_every`` is not an int.
+        ValueError: ``check_every`` is below 1.
     """
 
     def __init__(
@@ -145,20 +147,20 @@ class Watch:
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.check_every = check_every or (50 if backend.name() == "cupy" else 1)
         self.unchecked = 0
-        # (copy from before an update, it and the updates after it); the loss has been seen finite behind the first
-        # copy, and once it has been so behind the second as well, the first is dropped.
+        # Pairs (copy before an update, that update and the following ones). The loss was finite at the first copy. The
+        # first copy is dropped once the loss was finite after the second copy as well.
         self.kept: list[tuple[_Copy, list[tuple[Callable[[], Batch], float]]]] = []
 
     def forget(self) -> None:
-        """What was kept is no way back any more: somebody else may have changed the network."""
+        """Drop all copies, because other code may have changed the network."""
         self.kept.clear()
         self.unchecked = 0
 
     def keep(self, make_batch: Callable[[], Batch]) -> None:
-        """Before every update: remember how its batch is made, and copy everything where the last copy is old.
+        """Call before every update: store how to recreate its batch, and copy everything if the last copy is too old.
 
         Args:
-            make_batch: gives the same batch (inputs on the backend, targets) whenever it is called.
+            make_batch: returns the same batch (inputs on the backend, targets) at every call.
         """
         if not self.kept or (len(self.kept) == 1 and len(self.kept[-1][1]) >= COPY_EVERY):
             self.kept.append((_Copy(self.net, self.rule, self.optimizer), []))
@@ -166,19 +168,19 @@ class Watch:
         self.unchecked += 1
 
     def is_due(self, last: bool) -> bool:
-        """After every update: whether it is time to read the flag. last: the epoch's last update, when it always is."""
+        """Call after every update: whether to read the flag now. Always True for the epoch's last update (``last``)."""
         if self.unchecked < self.check_every and not last:
             return False
         self.unchecked = 0
         return True
 
     def passed(self) -> None:
-        """The flag was read, and all was finite."""
+        """Call after the flag was read and was finite: drop the copies that are no longer needed."""
         del self.kept[:-1]
 
     def find(self) -> Divergence:
-        """Make the updates since the last good copy again and say what was the first to be not finite. Network, rule
-        and optimizer end as they were."""
+        """Repeat the updates since the last finite copy and return the first number that is not finite. Network, rule
+        and optimizer are restored afterwards."""
         now = _Copy(self.net, self.rule, self.optimizer)
         lr, made = self.optimizer.lr, self.net.step
         try:
@@ -203,7 +205,7 @@ class Watch:
             with self._listening():
                 value = self.rule.gradients(self.net, x, y, self.loss)
             self._require_finite(value, "loss")
-            for layer in self.net:  # those that a rule has set itself; a layer's own were heard
+            for layer in self.net:  # gradients set by a rule; those set by layers are checked in _listening
                 for gradient in layer.grads.values():
                     self._require_finite(gradient, "gradient", layer.name)
             self.optimizer.step(self.net, self.rule)
@@ -216,8 +218,8 @@ class Watch:
         return None
 
     def _require_finite_weights(self, layer: Layer) -> None:
-        """Of the trained ones: batch norm's running statistics may overflow long before, and training does not read
-        them."""
+        """Check the parameters only: batch norm's running statistics may overflow long before, and training does not
+        use them."""
         for array in layer.parameters().values():
             self._require_finite(array, "weights", layer.name)
 
@@ -227,7 +229,7 @@ class Watch:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """Every layer's outputs, errors and gradients are looked at as they come."""
+        """Context manager that checks the outputs, errors and gradients of every layer during the passes."""
         with contextlib.ExitStack() as listeners:
             for layer in self.net:
                 for method, hear in (("forward", self._hear_forward), ("backward", self._hear_backward)):
@@ -253,7 +255,7 @@ class _NotFiniteError(Exception):
 
 
 class _Copy:
-    """Network, rule and optimizer as they are now, on the device."""
+    """A copy of the state of network, rule and optimizer, on the device."""
 
     def __init__(self, net: Network, rule: Rule, optimizer: Optimizer) -> None:
         self.net, self.rule, self.optimizer = net, rule, optimizer
@@ -267,7 +269,7 @@ class _Copy:
         self.arrays = [(array, array.copy()) for array in live]
 
     def put_back(self) -> None:
-        """Every array in its place, and what came since then forgotten."""
+        """Restore all arrays in place and the remaining state of network, rule and optimizer."""
         self.net.step = self.step
         self.rule.put_back(self.facts)
         self.optimizer.arrays = {name: dict(slots) for name, slots in self.slots.items()}

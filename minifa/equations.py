@@ -1,5 +1,5 @@
-"""Equations as text, and the same equations with the numbers put in: small arrays are set as blocks of lines, larger
-ones as their shape."""
+"""Formats equations as text with their values inserted. Small arrays are printed as blocks of lines, larger ones as
+their shape."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import numpy
 import numpy.typing as npt
 
 Block = list[str]
-LEADS = 12  # room on a line for what leads to a matrix: "    = tanh( "
-MOST_ROWS, MOST_COLUMNS = 8, 10  # a matrix with more is told by its shape
+LEADS = 12  # characters reserved in front of a matrix: "    = tanh( "
+MOST_ROWS, MOST_COLUMNS = 8, 10  # larger matrices are shown by their shape
 SYMBOL = re.compile(r"[A-Za-z]\w*(?:\.T)?")
 
 
 def with_numbers(equation: str, terms: Mapping[str, Any], width: int = 100) -> str:
-    """The equation with every known symbol's numbers in its place, in lines of at most ``width`` characters; arrays
-    that it does not mention follow by themselves.
+    """The equation with every known symbol replaced by its value, in lines of at most ``width`` characters. Arrays that
+    are not in the equation are listed below it.
 
     Args:
-        equation: lines of text with symbols, ``"y = x @ W + b"``; ``W.T`` is set transposed.
-        terms: arrays or numbers by symbol; what is not in it, or None, stays a symbol.
-        width: of a line, in characters.
+        equation: lines of text with symbols, ``"y = x @ W + b"``; ``W.T`` is printed transposed.
+        terms: arrays or numbers by symbol. Symbols that are missing or None are not replaced.
+        width: maximum length of a line in characters.
 
     >>> x, W = np.array([[1.0, 2.0]]), np.array([[3.0], [2.0]])
     >>> print(mf.equations.with_numbers("y = x @ W", {"y": x @ W, "x": x, "W": W}))
@@ -46,7 +46,8 @@ def with_numbers(equation: str, terms: Mapping[str, Any], width: int = 100) -> s
 
 
 def _format(array: npt.NDArray[Any]) -> str:
-    """Whole numbers as such; else three decimals, or three digits where those would hide the largest."""
+    """The format of the numbers: integers without decimals, otherwise three decimals, or three significant digits if
+    the largest number is below 0.01 or at least 1000."""
     largest = float(numpy.abs(array).max())
     if largest < 1000 and (array == numpy.round(array)).all():
         return ".0f"
@@ -55,11 +56,11 @@ def _format(array: npt.NDArray[Any]) -> str:
 
 def _cell(value: float, style: str) -> str:
     text = format(value, style)
-    return text if float(text) else text.removeprefix("-")  # what rounds to zero has no sign
+    return text if float(text) else text.removeprefix("-")  # no "-0.000"
 
 
 def matrix(array: npt.NDArray[Any], width: int = 100) -> Block:
-    """An array of up to two dimensions as lines in brackets; a larger one, or a wider one, as its shape."""
+    """An array of at most two dimensions as lines in brackets; other or too large arrays as their shape."""
     if array.ndim == 0:
         return [_cell(float(array), _format(array))]
     shape = ["<" + " x ".join(map(str, array.shape)) + ">"]
@@ -73,7 +74,7 @@ def matrix(array: npt.NDArray[Any], width: int = 100) -> Block:
 
 
 def _blocks(line: str, terms: Mapping[str, Any], width: int) -> Iterator[Block]:
-    """The line cut at its symbols: numbers where there are some, else the text itself."""
+    """Split the line at its symbols. Yields values for known symbols and text for the rest."""
     end = 0
     for match in SYMBOL.finditer(line):
         name = match.group().removesuffix(".T")
@@ -89,8 +90,8 @@ def _blocks(line: str, terms: Mapping[str, Any], width: int) -> Iterator[Block]:
 
 
 def _flow(blocks: Iterator[Block], width: int) -> Iterator[str]:
-    """Blocks side by side, centred on one line, as many as fit; the rest below, indented, after the sign that leads to
-    it."""
+    """Lay out blocks side by side, vertically centred. Blocks that do not fit continue below, indented and starting
+    with the preceding operator."""
     row: list[Block] = []
     indent = ""
     for block in blocks:

@@ -1,8 +1,7 @@
-"""One self-contained page on which a training step can be stopped and rewound, and a short training run scrubbed
-through: ``minifa explore``.
+"""``minifa explore``: one self-contained HTML page to step through a training step and to browse a short training run.
 
-Everything is computed here, by the code that trains; the page (``templates/explorer.html``) only shows it. Its numbers
-are the very bits of the arrays, its angles those of `metrics`.
+All values are computed here by the training code; the page (``templates/explorer.html``) only displays them. Its
+numbers are bitwise equal to the arrays, its angles are those of `metrics`.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from .stepping import Replay
 from .tracing import Moment, Trace
 from .training import Trainer
 
-MOST_BYTES = 25_000_000  # of a page: what a browser opens at once and a mail still carries
+MOST_BYTES = 25_000_000  # maximum size of a page: a browser opens it quickly and an e-mail can still attach it
 SNAPSHOTS = 36
-TESTED_ON = 1000  # test examples at most, by which loss and accuracy are told at every snapshot
-SLOT = "__DATA__"  # in the template
+TESTED_ON = 1000  # maximum number of test examples for loss and accuracy at every snapshot
+SLOT = "__DATA__"  # placeholder in the template
 
 Json = dict[str, Any]
 
@@ -50,19 +49,20 @@ def explore(
     train_updates: int = 1000,
     tell: Callable[[], object] = lambda: None,
 ) -> str:
-    """The page as text (HTML): one step and one training run under every rule, from the same start on the same batches.
+    """The page as HTML text: one step and one training run under every rule, with the same initial weights and batches.
 
     Args:
-        experiment: network, data and how it is trained; its own rule is not used.
-        rule_names: with their options, ``"usf:scale=init"``; the first is shown first.
-        updates: made under the first rule before the step that is shown.
-        train_updates: length of the training run, from the start; about `SNAPSHOTS` of them are kept, closer together
-            at the start.
+        experiment: network, data and training options; its own rule is not used.
+        data: the data set of the experiment.
+        rule_names: rules with their options, ``"usf:scale=init"``; the first one is displayed first.
+        updates: number of updates under the first rule before the displayed step.
+        train_updates: number of updates of the training run, from the initial weights. About `SNAPSHOTS` of them are
+            stored, more densely at the start.
         tell: called after every step and every update, for a progress bar.
 
     Raises:
-        TypeError: an argument of another kind.
-        ValueError: no rule, an unknown rule, or one that cannot teach this network; a page of more than `MOST_BYTES`.
+        TypeError: an argument of the wrong type.
+        ValueError: no rule, an unknown rule, a rule that cannot train this network, or a page above `MOST_BYTES`.
     """
     rule_names = list_of(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
     if not rule_names:
@@ -96,23 +96,27 @@ def explore(
 
 
 def write(page: str, path: str | Path) -> Path:
-    """Write the page to a file that is not there yet: this one, or with -2, -3, ... in its name, whole or not at all.
+    """Write the page to a new file, completely or not at all. If the path exists, -2, -3, ... is added to the name.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        OSError: it cannot be written there.
+        TypeError: the page is not a str.
+        OSError: the file cannot be written.
     """
     word(page, "a page")
     target = _claim(expanded(path))
     try:
         write_whole(target, page)
-    except BaseException:  # Ctrl-C included: the name is free again
+    except BaseException:  # including Ctrl-C: remove the empty file
         target.unlink(missing_ok=True)
         raise
     return target
 
 
 def _claim(wanted: Path) -> Path:
-    """An empty file of a name that was free."""
+    """Create an empty file under an unused name."""
     if wanted.is_dir():
         raise IsADirectoryError(f"{wanted} is a folder: name a file in it, as {wanted / 'page.html'}")
     wanted.parent.mkdir(parents=True, exist_ok=True)
@@ -130,14 +134,15 @@ def _claim(wanted: Path) -> Path:
 
 
 class _Table:
-    """Every array once, by its content; the rest of the page calls it by its place."""
+    """Table of all distinct arrays; the rest of the page refers to an array by its index."""
 
     def __init__(self) -> None:
         self.places: dict[tuple[tuple[int, ...], str, bytes], int] = {}
         self.bytes = 0
 
     def place(self, array: npt.NDArray[Any]) -> int:
-        """Floats keep their bits; whole numbers (labels) become float64, which holds them exactly."""
+        """The index of an array, which is added if it is new. Floats are stored exactly; integers (labels) become
+        float64, which represents them exactly."""
         kind = "f4" if array.dtype == numpy.float32 else "f8"
         key = array.shape, kind, array.astype(f"<{kind}").tobytes()
         if key not in self.places:
@@ -147,7 +152,7 @@ class _Table:
         return self.places[key]
 
     def packed(self) -> list[Any]:
-        """[shape, "f4" or "f8", little-endian bytes in base64] of each."""
+        """A list [shape, "f4" or "f8", little-endian bytes in base64] for each array."""
         return [[shape, kind, base64.b64encode(bits).decode("ascii")] for shape, kind, bits in self.places]
 
 
@@ -160,7 +165,7 @@ def _check_size(size: int) -> None:
 
 
 def _number(value: Any) -> float | str | None:
-    """For JSON, which has no word for nan and inf."""
+    """Convert a number for JSON, which does not support nan and inf: those become str."""
     if value is None:
         return None
     number = float(value)
@@ -196,7 +201,7 @@ def _film(trace: Trace, table: _Table) -> list[Json]:
 def _term(
     moment: Moment, symbol: str, value: Any, board: Mapping[str, int], before: Mapping[str, int], table: _Table
 ) -> Any:
-    """A number, or an array's place and the name under which the step knows it."""
+    """A number, or the index and name of an array."""
     if value is None or not numpy.shape(value):
         return _number(value)
     place = table.place(value)
@@ -205,7 +210,7 @@ def _term(
 
 
 def _best_name(moment: Moment, symbol: str, known: Sequence[str]) -> str:
-    """Of several arrays with the same numbers (under backpropagation W is B) the one that the symbol means."""
+    """The name that fits the symbol best among arrays with equal values (under backpropagation W is B)."""
     here = f"{moment.layer}.{symbol}" if moment.layer else symbol
     bare = re.sub(r"_(\d+|below|new)$", "", symbol)
 
@@ -238,19 +243,19 @@ def _facts(experiment: Experiment, data: Dataset, trace: Trace, updates: int) ->
 
 
 def _moments_kept(updates: int) -> list[int]:
-    """After how many updates the network is looked at: 0, and from 1 to the last in equal factors."""
+    """The numbers of updates at which a snapshot is taken: 0, then geometrically spaced from 1 to the last one."""
     spread = numpy.geomspace(1, updates, min(SNAPSHOTS - 1, updates)).round().astype(int)
     return [0, *sorted({int(one) for one in spread})]
 
 
 def _run(experiment: Experiment, data: Dataset, updates: int, table: _Table, tell: Callable[[], object]) -> list[Json]:
-    """What was found at every snapshot, until the loss is no longer finite."""
+    """The snapshots of a training run, which ends early if the loss is not finite."""
     net, rule, loss, optimizer = experiments.build(experiment, data)
     augmentation = experiments.augmentation_of(experiment)
     watcher = _Watcher(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
     kept, found = _moments_kept(updates), [watcher.look()]
-    with backend.quiet():  # a run that diverges just ends
+    with backend.quiet():  # a diverging run ends without warnings
         for update in range(1, updates + 1):
             batch = batches.batch()
             rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
@@ -266,7 +271,7 @@ def _run(experiment: Experiment, data: Dataset, updates: int, table: _Table, tel
 
 
 class _Watcher:
-    """Looks at a network in training, always on the same examples."""
+    """Measures a network during training, always on the same examples."""
 
     def __init__(self, trainer: Trainer, data: Dataset, table: _Table) -> None:
         self.trainer, self.table = trainer, table
@@ -274,8 +279,9 @@ class _Watcher:
         self.start: dict[str, npt.NDArray[Any]] = {}
 
     def look(self) -> Json:
-        """Loss, accuracy (None without classes), and for every matrix its place, and by how much of its length at the
-        start it has moved since; for the pairs of them also their angle and the fraction of agreeing signs."""
+        """A snapshot: loss, accuracy (None without classes), and for every matrix its index and its relative change,
+        norm(matrix - start) / norm(start). Layers also have their angles and the fraction of agreeing signs of W and
+        B."""
         net, rule = self.trainer.net, self.trainer.rule
         x = backend.asarray(shown(self.measured.x, self.trainer.augmentation), net.dtype)
         aligned = metrics.alignment(net, rule, x, self.measured.y, self.trainer.loss)
@@ -299,7 +305,7 @@ class _Watcher:
 
 
 def _feedback(net: Network, rule: Rule) -> dict[str, Any]:
-    """The matrices that would carry an error now (after an update `Rule.B` still shows those of the last pass)."""
+    """The current feedback matrices (after an update, `Rule.B` still holds those of the last pass)."""
     with rule.preserved():
         now = {layer.name: rule.feedback(layer) for layer in rule.senders(net)}
     return {name: B for name, B in {**rule.B, **now}.items() if B is not None}
@@ -309,7 +315,7 @@ def _feedback(net: Network, rule: Rule) -> dict[str, Any]:
 
 
 def _fill_template(content: Json) -> str:
-    """The numbers go into a script element of JSON, in which no "<" may stand: names come from anywhere."""
+    """Insert the content into the template's JSON script element. "<" is escaped, because names are arbitrary text."""
     template = importlib.resources.files("minifa").joinpath("templates/explorer.html").read_text(encoding="utf-8")
     before, _, after = template.partition(SLOT)
     return before + json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c") + after

@@ -1,9 +1,10 @@
-"""What a rule, a layer, a walk, a loss or an optimizer of somebody's own answers, looked at where it answers: who
-answered, what was expected, what came. An array that NumPy can broadcast would be a wrong result; one that it cannot,
-an error that blames another layer.
+"""Validation of the return values of user-defined rules, layers, walks, losses and optimizers, at the call.
 
-The base classes have every class looked at that is written outside of minifa (`guard`). minifa's own have their tests,
-and pay nothing.
+The error message names the object, the expected value and the returned value. Without this check, an array of the wrong
+shape would be broadcast to a wrong result, or raise an error that names another layer.
+
+The base classes call `guard` for every subclass defined outside of minifa. minifa's own classes are covered by tests
+and are not checked at run time.
 """
 
 from __future__ import annotations
@@ -24,28 +25,27 @@ from . import backend
 from .backend import xp
 
 OURS = __name__.partition(".")[0]
-ALIKE = 0.85  # how near to the name of a method another one must be to be a slip
-Look = Callable[..., None]  # called with an object, what its method answered, and what that was given; it raises
+ALIKE = 0.85  # similarity from which a method name counts as a misspelling of another one
+Look = Callable[..., None]  # called with an object, its method's return value and arguments; raises if it is invalid
 
 
 # Classes
 
 
 def guard(cls: type, base: type, answers: Mapping[str, Look], always: tuple[str, ...] = ()) -> None:
-    """Have this class looked at, where it is not minifa's own: what its methods answer, what they can be called with,
-    and whether one has the name of another with a slip.
+    """Validate a user-defined class: the return values and signatures of its methods, and misspelled method names.
 
     Args:
         cls: a new subclass of ``base``.
-        base: the class of minifa whose methods it may write.
-        answers: by the name of a method, how its answer is looked at.
-        always: those that are looked at also where they are inherited, because what was written stands behind them.
+        base: the class of minifa whose methods it may override.
+        answers: the check of the return value, by method name.
+        always: names of methods that are checked even if inherited, because they call user-defined methods.
     """
     if _is_ours(cls):
         return
     for name, near in slips(cls, base).items():
         warnings.warn(f"nobody calls {cls.__name__}.{name}: did you mean {near}?", RuntimeWarning, stacklevel=3)
-    written = [name for one in cls.__mro__ if not _is_ours(one) for name in vars(one)]  # in a mixin, too
+    written = [name for one in cls.__mro__ if not _is_ours(one) for name in vars(one)]  # including mixins
     for name in dict.fromkeys([*written, *always]):
         method = inspect.getattr_static(cls, name)
         parents = [vars(one)[name] for one in cls.__mro__[1:] if name in vars(one) and _is_ours(one)]
@@ -63,7 +63,7 @@ def _is_ours(cls: type) -> bool:
 
 
 def slips(cls: type, base: type) -> dict[str, str]:
-    """The methods that nobody calls, each with the one of the base that it was probably to be."""
+    """Public methods of ``cls`` that are never called, each with the similarly named method of ``base``."""
     known = [name for name, one in vars(base).items() if inspect.isfunction(one) and name not in vars(cls)]
     own = [name for name, one in vars(cls).items() if inspect.isfunction(one) and name[0] != "_"]
     uncalled = [name for name in own if not any(hasattr(parent, name) for parent in cls.__bases__)]
@@ -72,13 +72,13 @@ def slips(cls: type, base: type) -> dict[str, str]:
 
 
 def require_init(owner: Any, attribute: str) -> None:
-    """Raise TypeError where the constructor of the base, which sets this attribute, was not called."""
+    """Raise TypeError if the base constructor, which sets this attribute, was not called."""
     if not hasattr(owner, attribute):
         raise TypeError(f"{type(owner).__name__}.__init__ must call super().__init__() first")
 
 
 def not_written(owner: Any, method: str, told: str) -> NotImplementedError:
-    """The exception for a method that a class must write and has not: its arguments and what it is for are ``told``."""
+    """The exception for a required method that a class does not define; ``told`` gives its arguments and purpose."""
     classes = type(owner).__mro__
     base = next(one for one in reversed(classes) if method in vars(one))
     meant = [name for one in classes for name, near in slips(one, base).items() if near == method]
@@ -87,7 +87,8 @@ def not_written(owner: Any, method: str, told: str) -> NotImplementedError:
 
 
 def _fitting(name: str, method: Any, base: Any) -> Any:
-    """The method; where it cannot take what it will be called with, with a sentence for that."""
+    """Return the method. If its signature does not accept the arguments it is called with, wrap it to raise a clear
+    TypeError."""
     known, own = inspect.signature(base).parameters, inspect.signature(method)
     by_name = {name: None for name, one in known.items() if one.default is not one.empty}
     try:
@@ -125,7 +126,7 @@ def _looked_at(method: Any, look: Look) -> Any:
 
 
 def fits(answered: Any, shape: tuple[int, ...] | None, dtype: Any) -> bool:
-    """Whether this is an array of the backend, of this shape (None: any) and type."""
+    """Whether this is an array of the backend with this shape (None: any) and dtype."""
     return type(answered) is xp.ndarray and answered.dtype == dtype and (shape is None or answered.shape == shape)
 
 
@@ -133,8 +134,8 @@ def expect(answered: Any, shape: tuple[int, ...] | None, dtype: Any, who: str, h
     """Raise TypeError or ValueError unless it `fits`.
 
     Args:
-        who: whose answer of what it is.
-        hint: what is said of the shape that is expected.
+        who: start of the message: the method and its object.
+        hint: remark on the expected shape.
     """
     if fits(answered, shape, dtype):
         return
@@ -157,14 +158,14 @@ def _kind(answered: Any) -> str:
 
 
 def _way(answered: Any) -> str:
-    """How it could have been one."""
+    """A hint how to return an array of the backend."""
     if isinstance(answered, numpy.ndarray):
         return ": compute with minifa.backend.xp instead of numpy"
     return ": minifa.asarray makes one of numbers" if isinstance(answered, (list, tuple, int, float)) else ""
 
 
 def nothing(what: str, instead: str) -> Look:
-    """A look at methods that answer nothing: what they return, nobody takes."""
+    """A check for methods that must return None, because their return value is ignored."""
 
     def look(owner: Any, answered: Any, *given: Any) -> None:
         if answered is not None:
@@ -176,7 +177,7 @@ def nothing(what: str, instead: str) -> Look:
 
 
 def written_into(what: str, place: int, called: str) -> Look:
-    """A look at methods that write into an array that they are given; they may return it."""
+    """A check for methods that write into the argument at ``place``; they may return None or that argument."""
 
     def look(owner: Any, answered: Any, *given: Any) -> None:
         if answered is not None and answered is not given[place]:
@@ -189,7 +190,7 @@ def written_into(what: str, place: int, called: str) -> Look:
 
 
 def _name(owner: Any) -> str:
-    """Layers and rules have words of their own."""
+    """How a message refers to a layer or rule."""
     return f"the rule {owner.label!r}" if hasattr(owner, "label") else str(owner)
 
 
@@ -236,7 +237,7 @@ def _teach(rule: Any, taught: Any, layer: Any, delta: Any) -> None:
 
 def _carried(what: str) -> Look:
     def look(rule: Any, below: Any, layer: Any, delta: Any, *matrix: Any) -> None:
-        if below is not None or matrix:  # `carry` may find that nothing is carried, `transport` is told what with
+        if below is not None or matrix:  # only `carry` may return None; `transport` gets a matrix
             shape = getattr(layer.cache, "shape", None)
             expect(below, shape, delta.dtype, f"{what} of the rule {rule.label!r} for {layer}", ", that of its input")
 
@@ -284,7 +285,7 @@ RULE_ANSWERS: dict[str, Look] = {
 
 
 def _output(layer: Any, y: Any, x: Any, walk: Any) -> None:
-    known = layer.looked  # once for each shape of inputs, infer is asked
+    known = layer.looked  # infer is called once per input shape
     shape = known.get(x.shape)
     if shape is None:
         shape = known[x.shape] = (len(x), *layer.infer(tuple(x.shape[1:])))
@@ -297,7 +298,7 @@ def _output(layer: Any, y: Any, x: Any, walk: Any) -> None:
 def _below(layer: Any, below: Any, delta: Any, rule: Any) -> None:
     shape, dtype = layer.looked.get("input"), delta.dtype
     if below is None:
-        asks = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule, which may carry nothing
+        asks = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule may send nothing down
         if layer.sends_down and (getattr(rule, "crosses_weights", False) or not asks):
             raise TypeError(
                 f"backward of {layer} returned None, and nothing below it would learn: return dL/d(its input), or "

@@ -1,7 +1,8 @@
-"""How weights and feedback matrices start: a family (Gaussian or uniform) and a standard deviation read off the fans.
+"""Initialisers of weights and feedback matrices: a family (Gaussian or uniform) and a standard deviation computed from
+fan_in and fan_out.
 
-``fan_in`` is what one unit sums over; a convolution's fan_out counts kernel positions, kH * kW * C_out (as in
-Xavier's rule).
+``fan_in`` is the number of inputs of one unit; the fan_out of a convolution is kH * kW * C_out (as in Xavier
+initialisation).
 
 >>> mf.initialisers.INITIALISERS["he_normal"].sd(8, 100)  # sqrt(2 / fan_in)
 0.5
@@ -27,9 +28,9 @@ class Initialiser:
     """A distribution with mean 0.
 
     Attributes:
-        name: what it is called.
-        family: draws numbers, called with a generator, a shape and a standard deviation.
-        sd: the standard deviation, a function of fan_in and fan_out.
+        name: the name of the initialiser.
+        family: function that draws the numbers, called with a generator, a shape and a standard deviation.
+        sd: function of fan_in and fan_out that returns the standard deviation.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Initialiser:
     sd: Callable[[int, int], float]
 
     def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
-        """A host array (float64) of the given shape."""
+        """Draw a host array (float64) of the given shape."""
         return self.family(rng, shape, self.sd(fan_in, fan_out))
 
 
@@ -47,7 +48,7 @@ def _he(fan_in: int, fan_out: int) -> float:
 
 
 def _xavier(fan_in: int, fan_out: int) -> float:
-    """Glorot & Bengio 2010, their normalised initialisation."""
+    """Glorot & Bengio 2010, normalised initialisation."""
     return math.sqrt(2.0 / (fan_in + fan_out))
 
 
@@ -74,12 +75,12 @@ INITIALISERS = {
 
 
 def find(init: str | Initialiser) -> Initialiser:
-    """An initialiser by its name: one of `INITIALISERS`, or one that does not look at the fans with its number in
-    parentheses.
+    """Look up an initialiser by name: one of `INITIALISERS`, or a family with its number in parentheses, which is
+    independent of the fans.
 
     Args:
-        init: "he_normal", ..., "gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"; an initialiser is handed
-            back as it is.
+        init: "he_normal", ..., "gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"; an Initialiser is
+            returned as is.
 
     Raises:
         ValueError: an unknown name, or a number that is not above 0.
@@ -103,22 +104,22 @@ def find(init: str | Initialiser) -> Initialiser:
 
 
 def gaussian(sd: float) -> Initialiser:
-    """Normal numbers of standard deviation ``sd``, whatever the fans.
+    """Normally distributed numbers with standard deviation ``sd``, independent of the fans.
 
     Raises:
-        TypeError: what is no number.
-        ValueError: a negative number, or none that is finite.
+        TypeError: ``sd`` is not a number.
+        ValueError: ``sd`` is negative or not finite.
     """
     between(sd, "sd", 0, math.inf)
     return Initialiser(f"gaussian({sd})", streams.gaussian, lambda fan_in, fan_out: sd)
 
 
 def uniform(limit: float) -> Initialiser:
-    """Uniform numbers between -limit and limit, whatever the fans.
+    """Uniformly distributed numbers between -limit and limit, independent of the fans.
 
     Raises:
-        TypeError: what is no number.
-        ValueError: a negative number, or none that is finite.
+        TypeError: ``limit`` is not a number.
+        ValueError: ``limit`` is negative or not finite.
 
     >>> layer = mf.Linear(300, 200, init=mf.initialisers.uniform(0.5))
     >>> bool(abs(layer.W).max() <= 0.5)
@@ -129,13 +130,15 @@ def uniform(limit: float) -> Initialiser:
 
 
 def truncated_gaussian(sd: float) -> Initialiser:
-    """Normal numbers of standard deviation ``sd``, those beyond 2 sd drawn again, as TensorFlow's truncated normal.
+    """Normally distributed numbers with standard deviation ``sd``; numbers beyond 2 sd are drawn again, as in
+    TensorFlow's truncated normal.
 
-    What is left has a standard deviation of 0.8796 sd, and that is the `Initialiser.sd` which rules scale B by.
+    The truncated distribution has a standard deviation of 0.8796 sd. This value is the `Initialiser.sd` by which rules
+    scale B.
 
     Raises:
-        TypeError: what is no number.
-        ValueError: a negative number, or none that is finite.
+        TypeError: ``sd`` is not a number.
+        ValueError: ``sd`` is negative or not finite.
 
     >>> layer = mf.Linear(300, 200, init=mf.initialisers.truncated_gaussian(0.05))
     >>> bool(abs(layer.W).max() <= 0.1)

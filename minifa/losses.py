@@ -1,8 +1,8 @@
-"""Losses: the value of each example and its error dL/d(output), side by side. The 1/N of the batch mean is applied
-by the rule.
+"""Losses. A loss returns the value of each example and its error dL/d(output); the rule applies the 1/N of the batch
+mean.
 
-Targets are class numbers on the host, (N,) integers, or numbers (N, n_out) in the network's dtype; class numbers
-become one-hot rows.
+Targets are class indices on the host, (N,) integers, or floats (N, n_out) in the network's dtype. Class indices are
+converted to one-hot rows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from .scalars import real
 
 
 class Loss(KnownOptions):
-    """Call it with outputs (N, n_out) and targets from `target`: per-example values (N,) and errors (N, n_out).
+    """Base class of losses. Calling a loss with outputs (N, n_out) and targets from `target` returns the per-example
+    values (N,) and errors (N, n_out).
 
-    The values are not yet averaged, and the errors are dL/da of each example: the rule divides both by N.
+    Values and errors (dL/da of each example) are not averaged: the rule divides both by N.
 
     Attributes:
-        equation, error_equation: the batch's mean loss and its gradient by the outputs a; n counts examples, n_out
-            outputs.
+        equation, error_equation: the mean loss of the batch and its gradient with respect to the outputs a; n is the
+            number of examples, n_out the number of outputs.
     """
 
     name = ""
@@ -45,14 +46,14 @@ class Loss(KnownOptions):
         raise extensions.not_written(self, "__call__", told)
 
     def check_pair(self, output: Array, target: Array) -> None:
-        """Raise TypeError or ValueError unless both are arrays of one shape (N, n_out)."""
+        """Raise TypeError or ValueError unless both are arrays of the same shape (N, n_out)."""
         backend.require_float(output, "a loss")
         backend.require_like(target, output.shape, "a loss", "targets")
         if output.ndim != 2:
             raise ValueError(f"a loss expects outputs of shape (N, n_out), got {output.shape}")
 
     def check(self, y: Any, n: int, n_out: int) -> None:
-        """Raise ValueError or TypeError unless y can be the target of n outputs of width n_out (see `target`)."""
+        """Raise ValueError or TypeError unless y is a valid target for outputs (n, n_out); see `target`."""
         y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "what targets are made of")
         if y.dtype.kind in "iu":
             check_classes(backend.to_host(y), n, n_out)
@@ -63,10 +64,11 @@ class Loss(KnownOptions):
             raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {(n, n_out)}{hint}")
 
     def target(self, y: Any, output: Array) -> Array:
-        """The targets as an array like the outputs: one-hot rows for class numbers, checked once on the host.
+        """Convert targets to an array of the outputs' shape and dtype. Class indices become one-hot rows and are
+        validated once, on the host.
 
         Raises:
-            ValueError: another number of targets than outputs, classes outside 0..n_out-1, or targets of another shape.
+            ValueError: a different number of targets than outputs, classes outside 0..n_out-1, or a wrong shape.
             TypeError: targets that are neither integers nor floating-point numbers.
 
         >>> mf.HalfSquaredError().target([2, 0], output=mf.asarray(np.zeros((2, 3)))).tolist()
@@ -86,31 +88,30 @@ class Loss(KnownOptions):
 
 
 def check_classes(classes: numpy.ndarray, n: int, n_out: int) -> None:
-    """Raise ValueError unless these are n class numbers in 0..n_out-1."""
+    """Raise ValueError unless these are n class indices in 0..n_out-1."""
     if classes.shape != (n,):
         hint = "; one-hot rows are floats, y.astype('float32')" if classes.ndim == 2 else ""
         raise ValueError(f"{n} outputs need {n} class numbers in one row, got an array of shape {classes.shape}{hint}")
-    if numpy.maximum.reduce(classes.astype("uint64")) >= n_out:  # a negative number is a large one without its sign
+    if numpy.maximum.reduce(classes.astype("uint64")) >= n_out:  # as unsigned, a negative number is large
         raise ValueError(f"class numbers must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
 
 
 def one_hot(classes: numpy.ndarray, n_out: int, dtype: Any) -> numpy.ndarray:
-    """(N,) class numbers as a host array (N, n_out) of 0 and 1, of this dtype."""
+    """Convert class indices (N,) to a one-hot host array (N, n_out) of the given dtype."""
     return (classes[:, None] == numpy.arange(n_out)).astype(dtype)
 
 
 class SoftmaxCrossEntropy(Loss):
-    """L = -sum(t * log softmax(a)), through log-softmax, so that a confident wrong answer is never log(0); dL/da =
-    softmax(a) - t.
+    """L = -sum(t * log softmax(a)); dL/da = softmax(a) - t. Computed through log-softmax, which avoids log(0).
 
     Args:
         label_smoothing: s in 0..1; targets become (1 - s) t + s / n_out (Szegedy et al. 2016), as in PyTorch.
 
     Raises:
-        TypeError: an option of another kind.
+        TypeError: an option of the wrong type.
         ValueError: s outside 0..1.
 
-    Undecided between two classes, it is log 2:
+    With equal outputs for two classes, the loss is log 2:
 
     >>> loss, output = mf.SoftmaxCrossEntropy(), mf.asarray([[0.0, 0.0]])
     >>> values, errors = loss(output, loss.target([0], output))
@@ -139,7 +140,7 @@ class SoftmaxCrossEntropy(Loss):
         shifted = output - output.max(axis=1, keepdims=True)
         log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
         terms = target * log_softmax
-        xp.copyto(terms, 0, where=target == 0)  # 0 * log(0) is 0: an impossible class that is not meant
+        xp.copyto(terms, 0, where=target == 0)  # 0 * log(0) is 0: a class of probability 0 that is not the target
         errors = xp.exp(log_softmax)
         errors *= target.sum(axis=1, keepdims=True)
         errors -= target
@@ -147,8 +148,8 @@ class SoftmaxCrossEntropy(Loss):
 
 
 class SigmoidCrossEntropy(Loss):
-    """Mean over outputs of -(t log s + (1 - t) log(1 - s)), s = sigmoid(a), written so that it cannot overflow;
-    dL/da = (s - t) / n_out.
+    """Mean over outputs of -(t log s + (1 - t) log(1 - s)), s = sigmoid(a); dL/da = (s - t) / n_out. Computed
+    without overflow.
 
     >>> output, target = mf.asarray([[0.0, 0.0]]), mf.asarray([[1.0, 0.0]])
     >>> values, errors = mf.SigmoidCrossEntropy()(output, target)
@@ -164,9 +165,9 @@ class SigmoidCrossEntropy(Loss):
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         self.check_pair(output, target)
         small = xp.exp(-xp.abs(output))
-        wrong = (output > 0) - target  # how far the side is wrong that the output is on
+        wrong = (output > 0) - target  # 0 if the sign of the output agrees with the target
         terms = output * wrong
-        xp.copyto(terms, 0, where=wrong == 0)  # infinitely far on the right side
+        xp.copyto(terms, 0, where=wrong == 0)  # an infinite output with the correct sign: inf * 0 is NaN
         sigmoid = xp.exp(xp.minimum(output, 0)) / (1 + small)
         return (terms + xp.log1p(small)).mean(axis=1), (sigmoid - target) / output.shape[1]
 
@@ -192,7 +193,7 @@ class MeanSquaredError(Loss):
 
 
 class HalfSquaredError(Loss):
-    """Half the sum over outputs of (a - t)^2; dL/da = a - t. The loss of most analyses (Lillicrap et al. 2016).
+    """Half the sum over outputs of (a - t)^2; dL/da = a - t. The loss used in most analyses (Lillicrap et al. 2016).
 
     >>> output, target = mf.asarray([[4.0, 1.0]]), mf.asarray([[1.0, 1.0]])
     >>> values, errors = mf.HalfSquaredError()(output, target)

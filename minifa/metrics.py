@@ -1,16 +1,16 @@
-"""How well the feedback agrees with the weights, and what it carries with what backpropagation would have carried.
+"""Alignment of the feedback with the weights, and of a rule's errors and gradients with backpropagation's.
 
 For a layer with weights W, feedback B and the error delta at its output:
 
     weight_angle     between W and B as vectors
     sign_agreement   fraction of entries with the same sign (1/2 is chance)
     norm_ratio       norm(B) / norm(W)
-    local_angle      between what B and what W carry down from the *same* delta
-    true_angle       between this rule's delta here and the delta of a full backpropagation pass
+    local_angle      between the errors that B and W send down from the *same* delta
+    true_angle       between this rule's delta and the delta of a full backpropagation pass
     gradient_angle   between this rule's dW and backpropagation's
 
-Angles in degrees, 90 is chance. Angles of errors are means over examples; an example in which one of the two errors
-is zero has none. Quantities that a rule does not have (a direct rule carries nothing through W) are None.
+Angles are in degrees; 90 is chance. Angles between errors are means over examples, without the examples in which one
+of the two errors is zero. Quantities that a rule does not define (a direct rule sends nothing through W) are None.
 """
 
 from __future__ import annotations
@@ -34,17 +34,15 @@ Alignment = dict[str, dict[str, "float | None"]]
 
 @quietly
 def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignment:
-    """The quantities above for every weighted layer, from one forward and two backward passes through this very
-    network.
+    """The quantities above for every weighted layer, from one forward pass and two backward passes.
 
-    The passes use training statistics and change nothing: no running statistics, gradients, caches, nor what the
-    rule remembers.
+    The passes use training statistics. Running statistics, gradients, caches and the rule's state are not changed.
 
     Args:
         x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
 
     Raises:
-        TypeError: a network, rule or loss that is none.
+        TypeError: an argument that is not a Network, Rule or Loss.
     """
     check_parts(net, rule, loss)
     own, true = _Listener(rule), _Listener(BP())
@@ -56,7 +54,8 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
             own_grads = _weight_gradients(net)
             BP().attach(net).gradients(net, x, y, loss)
             true_grads = _weight_gradients(net)
-        # A direct rule's matrices are keyed by the layer they teach: no counterparts of its W, whatever their shapes.
+        # A direct rule's matrices are keyed by the layer they teach and do not correspond to its W, even if the shapes
+        # are equal.
         used = dict(rule.B) if rule.crosses_weights else {}
         found: dict[str, tuple[Array, ...]] = {}
         for layer in net.weighted:
@@ -76,20 +75,20 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
 @quietly
 def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, tuple[Array | None, Array | None]]:
     """The errors at the output of every weighted layer, under this rule and under backpropagation, for the same batch
-    and the same weights.
+    and weights.
 
-    The passes are those of `alignment`, and change as little.
+    The passes are those of `alignment` and do not change any state either.
 
     Args:
         x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
 
     Returns:
-        By layer name (the rule's delta, backpropagation's delta), each of the shape of the layer's output, (N, ...),
-        with the 1/N of the batch mean in it; None where no error arrives.
+        By layer name, a pair (the rule's delta, backpropagation's delta). Each has the shape of the layer's output,
+        (N, ...), and includes the 1/N of the batch mean; None where no error arrives.
 
     Raises:
-        TypeError: a network, rule or loss that is none.
-        ValueError: the rule makes no backward pass (pepita, the perturbation rules), so it has no deltas.
+        TypeError: an argument that is not a Network, Rule or Loss.
+        ValueError: the rule has no backward pass (pepita, the perturbation rules) and therefore no deltas.
     """
     check_parts(net, rule, loss)
     if not rule.walks_back:
@@ -106,14 +105,15 @@ def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, 
 def _both_ways(
     net: Network, rule: Rule, x: Array, y: Any, loss: Loss, own: _Listener, true: _Listener
 ) -> tuple[dict[str, Array | None], dict[str, Array | None]]:
-    """One forward pass, then back under the rule and under backpropagation. Returns the gradients of every W."""
+    """One forward pass, then backward passes under the rule and under backpropagation. Returns both gradients of every
+    W."""
     output = net.forward(x, rule.walk(net, update_statistics=False))
     rule.receive(output, y, loss)
     return _walk_back(net, own, rule.error), _walk_back(net, true, rule.error)
 
 
 class _Listener:
-    """Answers the network's two questions as its rule does, and keeps what was said at every weighted layer."""
+    """Forwards `teach` and `carry` to the rule and records the results at every weighted layer."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -135,7 +135,7 @@ class _Listener:
 
 def _walk_back(net: Network, listener: _Listener, error: Array | None) -> dict[str, Array | None]:
     net.clear_gradients()
-    net.backward(error, listener)  # type: ignore[arg-type]  # it answers as a rule does
+    net.backward(error, listener)  # type: ignore[arg-type]  # it has the methods of a rule that are used
     return _weight_gradients(net)
 
 
@@ -144,12 +144,12 @@ def _weight_gradients(net: Network) -> dict[str, Array | None]:
 
 
 def _true_carry(layer: Weighted, own: _Listener) -> Array | None:
-    """What W would have carried down from the error that the rule delivered here."""
+    """The error that W would send down from the rule's delta at this layer."""
     return layer.carry(own.delta[layer.name], layer.W) if layer.name in own.sent else None
 
 
 def _matrices(W: Array, B: Array | None) -> tuple[Array | None, ...]:
-    """Weight angle, sign agreement and norm ratio; None where B has another shape than W (dense maps, direct
+    """Weight angle, sign agreement and norm ratio; None if the shapes of B and W differ (dense maps, direct
     matrices)."""
     if B is None or B.shape != W.shape:
         return None, None, None
@@ -159,17 +159,17 @@ def _matrices(W: Array, B: Array | None) -> tuple[Array | None, ...]:
 
 
 def _check_pair(a: Array, b: Array) -> None:
-    """Raise TypeError or ValueError unless the two have one shape."""
+    """Raise TypeError or ValueError unless both are float arrays of the same shape."""
     require_float(a, "a comparison")
     require_like(b, a.shape, "a comparison", "a second array")
 
 
 @quietly
 def angle(a: Array, b: Array) -> Array:
-    """Angle in degrees between two arrays read as vectors, a number on the backend; NaN where one of them is zero.
+    """Angle in degrees between two arrays as flattened vectors, a scalar on the backend; NaN if one of them is zero.
 
     Raises:
-        TypeError, ValueError: no arrays of the backend, or of unequal shapes.
+        TypeError, ValueError: arguments that are not arrays of the backend, or have different shapes.
     """
     _check_pair(a, b)
     return _angles(a.reshape(1, -1), b.reshape(1, -1))[0]
@@ -177,10 +177,10 @@ def angle(a: Array, b: Array) -> Array:
 
 @quietly
 def sample_angles(a: Array, b: Array) -> Array:
-    """Angle in degrees between two errors (N, ...), example by example: (N,), NaN where one of the two is zero.
+    """Angle in degrees between two errors (N, ...) for each example: (N,), NaN where one of the two is zero.
 
     Raises:
-        TypeError, ValueError: as `angle`.
+        TypeError, ValueError: as for `angle`.
     """
     _check_pair(a, b)
     return _angles(a.reshape(len(a), -1), b.reshape(len(b), -1))
@@ -188,7 +188,7 @@ def sample_angles(a: Array, b: Array) -> Array:
 
 @quietly
 def mean_angle(a: Array | None, b: Array | None) -> Array | None:
-    """Mean over examples of the angle between two errors (N, ...); examples in which one is zero do not count."""
+    """Mean over examples of the angle between two errors (N, ...), without examples in which one error is zero."""
     if a is None or b is None:
         return None
     angles = sample_angles(a, b)
@@ -201,8 +201,8 @@ def mean_angle(a: Array | None, b: Array | None) -> Array | None:
 def _angles(a: Array, b: Array) -> Array:
     """Angles in degrees between the rows of two matrices; NaN where a row is zero.
 
-    2 atan2(|u - v|, |u + v|) of the unit vectors (Kahan): accurate for small angles, where the arc cosine loses half
-    the digits.
+    Computed as 2 atan2(|u - v|, |u + v|) of the unit vectors (Kahan), which is accurate for small angles; the arc
+    cosine loses half of the digits there.
     """
     u, v = _units(a), _units(b)
     angles = 2 * xp.arctan2(xp.sqrt(((u - v) ** 2).sum(axis=1)), xp.sqrt(((u + v) ** 2).sum(axis=1)))
@@ -211,7 +211,7 @@ def _angles(a: Array, b: Array) -> Array:
 
 
 def _units(rows: Array) -> Array:
-    """The rows with norm 1, zero rows as they are. Divided by their largest entry first, so that no square
+    """The rows scaled to norm 1; zero rows stay zero. They are first divided by their largest entry, so that no square
     overflows."""
     for sizes in (
         lambda x: xp.abs(x).max(axis=1, keepdims=True),
@@ -224,16 +224,16 @@ def _units(rows: Array) -> Array:
 
 @quietly
 def sign_agreement(a: Array, b: Array) -> Array:
-    """Fraction of entries with the same sign, a number on the backend; zeros agree with zeros.
+    """Fraction of entries with the same sign, a scalar on the backend; zeros agree with zeros.
 
     Raises:
-        TypeError, ValueError: as `angle`.
+        TypeError, ValueError: as for `angle`.
     """
     _check_pair(a, b)
     return (xp.sign(a) == xp.sign(b)).mean()
 
 
 def as_number(value: Array) -> float | None:
-    """A Python number; None for what is undefined (NaN: an angle with a zero vector)."""
+    """Convert to a Python float; None for an undefined value (NaN: an angle with a zero vector)."""
     number = float(value)
     return None if math.isnan(number) else number

@@ -1,5 +1,5 @@
-"""A network: layers in order, each with a stable name, that can be run forward, walked back under a rule, shown and
-saved."""
+"""The network: named layers in order, with a forward pass, a backward pass under a rule, a summary and a state to
+save."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 
 
 class Network(KnownOptions):
-    """Layers in order.
+    """A sequence of layers.
 
     Args:
-        layers: the layers; they are named and given their starting weights here, so they belong to this network alone.
-        seed: every draw of the network (weights, dropout) is keyed by it and the layer's name.
+        layers: the layers. The network names them and initialises their weights, so a layer belongs to one network.
+        seed: key of every random draw of the network (weights, dropout), together with the layer's name.
         input_shape: shape of one example, (features,) or (height, width, channels). When given (or when the first
-            layer is Linear), every layer's shape is checked now and direct rules know how many units they teach.
-        input_error: carry the error down to the input as well (dL/dx); otherwise nothing is sent below the lowest
-            layer that learns.
+            layer is Linear), every layer's shape is checked here and direct rules know how many units they teach.
+        input_error: also compute the input gradient dL/dx. Otherwise the backward pass stops at the lowest layer that
+            learns.
 
     Attributes:
-        step: weight updates made so far; optimizers count it, and dropout's and brSF's draws are keyed by it.
-        learning_rule: name of the rule that computed the gradients at hand, where its feedback learns in the same step;
-            else "".
+        step: number of weight updates so far. Optimizers increment it; dropout's and brSF's draws are keyed by it.
+        learning_rule: name of the rule that computed the current gradients, if its feedback learns in the same step;
+            otherwise "".
 
     Raises:
-        TypeError: layers, a seed or a shape of another kind.
-        ValueError: no layers, two layers of one name, a layer that is already in a network, shapes that do not fit
-            (the message names the layer and where its input comes from).
+        TypeError: layers, a seed or a shape of the wrong type.
+        ValueError: no layers, duplicate layer names, a layer that is already in a network, or shapes that do not match
+            (the message names the layer and the source of its input).
 
     >>> net = mf.Network([mf.Linear(2, 3), mf.ReLU(), mf.Linear(3, 1)], seed=0)
     >>> [layer.name for layer in net], net["linear2"].W.shape
@@ -87,11 +87,11 @@ class Network(KnownOptions):
         self.input_shape: Shape | None = None if input_shape is None else example_shape(input_shape, "input_shape")
         if self.input_shape is not None:
             infer_chain(self.layers, self.input_shape, source="the network's input")
-        for layer in self:  # only now: layers of a network that was refused may go into another one
+        for layer in self:  # last, so that layers can be reused if this constructor raises
             layer.adopted = True
 
     def _adopt(self, layers: Sequence[Layer], path: str) -> None:
-        """Name the layers by kind and place, and draw their weights."""
+        """Name the layers by kind and position, and initialise their weights."""
         counts: dict[str, int] = {}
         for layer in layers:
             instance_of(layer, Layer, "a network is made of layers")
@@ -115,7 +115,7 @@ class Network(KnownOptions):
             for part, inner in layer.children():
                 self._adopt(inner, f"{layer.name}.{part}.")
 
-    # Looking at it
+    # Inspection
 
     def __getitem__(self, name: str) -> Layer:
         if name not in self._by_name:
@@ -123,7 +123,7 @@ class Network(KnownOptions):
         return self._by_name[name]
 
     def __iter__(self) -> Iterator[Layer]:
-        """Every layer in forward order, a block before the layers inside it."""
+        """Iterate over all layers in forward order; a block comes before the layers inside it."""
         return iter(self._by_name.values())
 
     def __len__(self) -> int:
@@ -136,23 +136,23 @@ class Network(KnownOptions):
 
     @property
     def output_layer(self) -> Weighted:
-        """The last weighted layer. It receives the true error under every rule. Raises ValueError where there is
-        none."""
+        """The last weighted layer, which receives the true error under every rule. Raises ValueError if the network
+        has no weighted layer."""
         if not self.weighted:
             raise ValueError("this network has no weighted layer")
         return self.weighted[-1]
 
     @property
     def output_shape(self) -> Shape | None:
-        """Shape of one example's output; None while the input shape is not known."""
+        """Output shape of one example; None while the input shape is unknown."""
         return self.layers[-1].output_shape
 
     def parameters(self) -> dict[str, Array]:
-        """The live trainable arrays by name: ``conv1.W``, ``batchnorm1.gamma``."""
+        """The trainable arrays by name (``conv1.W``, ``batchnorm1.gamma``); references, not copies."""
         return {f"{layer.name}.{key}": array for layer in self for key, array in layer.parameters().items()}
 
     def gradients(self) -> dict[str, Array | None]:
-        """The gradients by the same names; None where none was computed yet.
+        """The gradients under the names of `parameters`; None if not computed yet.
 
         >>> mf.Network([mf.Linear(2, 1)]).gradients()
         {'linear1.W': None, 'linear1.b': None}
@@ -160,21 +160,21 @@ class Network(KnownOptions):
         return {f"{layer.name}.{key}": layer.grads.get(key) for layer in self for key in layer.parameters()}
 
     def clear_gradients(self) -> None:
-        """Back to "not computed"."""
+        """Set all gradients to None."""
         for layer in self:
             layer.grads = dict.fromkeys(layer.grads)
 
     def freeze(self, *names: str) -> None:
-        """Training leaves these layers as they are: parameters, and batch norm's running statistics, with which a
-        frozen batch norm normalises. Errors still go through them, as far as something below them learns.
+        """Exclude layers from training: their parameters and batch norm's running statistics stay fixed.
 
-        Freeze before a rule is attached: it draws no matrix for an error that nobody below would learn from.
+        A frozen batch norm normalises with its running statistics. Errors still pass through frozen layers if a layer
+        below them learns. Freeze before attaching a rule, which then draws no matrix for errors that no layer uses.
 
         Args:
-            names: of layers with parameters, or of blocks, which are frozen whole.
+            names: names of layers with parameters, or of blocks, which are frozen as a whole.
 
         Raises:
-            ValueError: an unknown name, or a layer that has nothing to learn. Then nothing has been changed.
+            ValueError: an unknown name, or a layer without parameters. Nothing is changed in that case.
 
         >>> net = mf.Network([mf.Linear(3, 3), mf.Tanh(), mf.Linear(3, 3), mf.Tanh(), mf.Linear(3, 2)])
         >>> net.freeze("linear1", "linear2")
@@ -184,10 +184,10 @@ class Network(KnownOptions):
         self._set_frozen(names, True)
 
     def unfreeze(self, *names: str) -> None:
-        """Let these layers, or all layers of these blocks, learn again. Rules must then be attached anew.
+        """Train these layers, or all layers of these blocks, again. Rules must be attached again afterwards.
 
         Raises:
-            ValueError: as `freeze`.
+            ValueError: as for `freeze`.
         """
         self._set_frozen(names, False)
 
@@ -206,7 +206,8 @@ class Network(KnownOptions):
         _mark_senders(self.layers, self.input_error)
 
     def summary(self, rule: Rule | None = None) -> str:
-        """A table of name, kind, output shape and number of parameters, with a column for the feedback of a rule.
+        """A table with the name, kind, output shape and parameter count of each layer, and the number of feedback
+        weights if a rule is given.
 
         >>> net = mf.Network([mf.Linear(4, 3), mf.Linear(3, 2)])
         >>> print(net.summary(mf.rules.FA().attach(net)))
@@ -232,16 +233,16 @@ class Network(KnownOptions):
         cells = [head, *([*row[:3], f"{row[3]:,}", f"{row[4]:,}"] for row in rows)]
         return table([row[: 4 if rule is None else 5] for row in cells], right_from=3)
 
-    # Running it
+    # Forward and backward passes
 
     @backend.quietly
     def forward(self, x: Array, walk: Walk | None = None) -> Array:
-        """Outputs for a batch x (N, ...) on the backend, in the network's dtype; evaluation unless the walk says
-        training.
+        """Forward pass for a batch x (N, ...) on the backend, in the network's dtype. Runs in evaluation mode unless
+        the walk sets training.
 
         Raises:
-            TypeError: an array of the wrong side or dtype.
-            ValueError: an empty batch or another shape than expected.
+            TypeError: an array on the wrong side (host or device) or of the wrong dtype.
+            ValueError: an empty batch or an unexpected shape.
         """
         self.check_input(x)
         with backend.one_pass():
@@ -266,26 +267,26 @@ class Network(KnownOptions):
 
     @backend.quietly
     def backward(self, delta: Array, rule: Rule) -> Array | None:
-        """Walk the error dL/d(output) back under a rule: every layer stores its gradients. Returns dL/dx, or None if
-        not asked for.
+        """Backward pass of the error dL/d(output) under a rule. Every layer stores its gradients. Returns the input
+        gradient dL/dx, or None unless the network was built with ``input_error``.
 
         Raises:
-            TypeError, ValueError: what is no error of the output's shape.
+            TypeError, ValueError: the error is not a floating-point array of the output's shape.
         """
         backend.require_float(delta, "the network's backward pass")
         with backend.one_pass():
             return backward_chain(self.layers, delta, rule)
 
     def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:
-        """Outputs for host numbers x (N, ...), as a host array (N, ...). Changes nothing.
+        """Outputs for an input x (N, ...) as a host array (N, ...). The network is not modified.
 
         Args:
-            x: numbers of any kind, on the host or the backend.
-            batch_size: examples in one pass; it bounds the memory used and changes no number.
+            x: real numbers of any type, on the host or the backend.
+            batch_size: examples per forward pass. It limits the memory used and does not affect the result.
 
         Raises:
-            ValueError: wrong shape, an empty batch, numbers that are not finite, or a batch size below 1.
-            TypeError: what are no numbers, a batch size that is no whole number.
+            ValueError: a wrong shape, an empty batch, numbers that are not finite, or a batch size below 1.
+            TypeError: the input is not numeric, or the batch size is not an int.
 
         >>> mf.Network([mf.Linear(2, 1, init="zero")]).predict([[1, 2], [3, 4]]).tolist()
         [[0.0], [0.0]]
@@ -303,7 +304,7 @@ class Network(KnownOptions):
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Passes made inside the with-block leave caches, gradients and running statistics as they were before it.
+        """Context manager that restores caches, gradients and running statistics when the block ends.
 
         >>> net = mf.Network([mf.BatchNorm(1)])
         >>> with net.preserved():
@@ -323,14 +324,14 @@ class Network(KnownOptions):
             for array, kept in statistics:
                 array[...] = kept
 
-    # Keeping it
+    # State
 
     def _arrays(self) -> dict[str, Array]:
         statistics = {f"{layer.name}.{key}": array for layer in self for key, array in layer.statistics().items()}
         return {**self.parameters(), **statistics}
 
     def state(self) -> dict[str, numpy.ndarray]:
-        """Copies on the host of every parameter and running statistic, by name.
+        """Host copies of all parameters and running statistics, by name.
 
         >>> net = mf.Network([mf.Linear(2, 3), mf.BatchNorm(3)])
         >>> {name: array.shape for name, array in net.state().items()}
@@ -340,10 +341,11 @@ class Network(KnownOptions):
         return {key: numpy.array(backend.to_host(array)) for key, array in self._arrays().items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave. All is checked first; on an error nothing has changed.
+        """Load the result of `state`. The whole state is validated first; on an error nothing is changed.
 
         Raises:
-            ValueError: names missing or too many, or an array of another shape, or not finite.
+            TypeError: the state is not a mapping with str keys.
+            ValueError: missing or unexpected names, or an array of the wrong shape or with non-finite values.
 
         >>> one, other = (mf.Network([mf.Linear(2, 3)], seed=seed) for seed in (1, 2))
         >>> other.load_state(one.state())
@@ -359,8 +361,8 @@ class Network(KnownOptions):
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:
-    """Raise TypeError for what is no state, ValueError unless it holds exactly these names, with finite numbers of
-    these shapes."""
+    """Raise TypeError if the state is not a mapping with str keys, and ValueError unless it has exactly the names and
+    shapes of ``arrays`` and only finite numbers."""
     by_name(state, "a state")
     missing, extra = sorted(arrays.keys() - state.keys()), sorted(state.keys() - arrays.keys())
     if missing or extra:
@@ -379,7 +381,8 @@ def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: st
 
 
 def _mark_senders(layers: Sequence[Layer], learns_upstream: bool) -> bool:
-    """Tell every layer whether something upstream of it learns. Returns whether something here or upstream does."""
+    """Set ``sends_down`` of every layer: whether a layer upstream of it learns. Returns whether any layer here or
+    upstream learns."""
     for layer in layers:
         layer.sends_down = learns_upstream
         learns_inside = [_mark_senders(inner, learns_upstream) for _, inner in layer.children()]

@@ -1,7 +1,7 @@
-"""Optimizers, with PyTorch's meaning of every number.
+"""Optimizers. All hyperparameters have the same meaning as in PyTorch.
 
-An optimizer moves arrays in place, so that whoever holds a weight sees it move. Learned feedback may share it:
-`step` asks the rule. What it remembers belongs to one network at a time: with another one it begins anew.
+An optimizer updates arrays in place, so references to a weight stay valid. `step` also updates the learned feedback of
+a rule. The optimizer's state belongs to one network at a time and is reset when another network is given.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .rules.base import A_RULE, Rule
 from .rules.scaling import near_one, norm, rescaled
 from .scalars import above_zero, between, by_name, flag, instance_of
 
-NEARLY_ZERO = 1e-10  # where a weight of frozen sign stops
+NEARLY_ZERO = 1e-10  # size of a weight that freeze_signs stopped from changing its sign
 
 
 def _rate(value: Any, what: str) -> float:
@@ -46,24 +46,25 @@ AN_OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)
 
 
 class Optimizer(KnownOptions):
-    """What all optimizers share: the order of a step, and state kept by parameter name.
+    """Base class of optimizers: the order of operations in a step, and state by parameter name.
 
     Args:
-        lr: learning rate, from 0 up.
-        weight_decay: added to the gradient as weight_decay * W (AdamW: taken off the weight).
-        clip_norm: scale the network's gradients down together so that their joint norm is at most this.
-        manhattan: move by the sign of the batch's gradient (batch-Manhattan, Liao et al. 2016), decay added afterwards.
-        constrain_weights: after every step, scale each W back to the norm it had before the first (what BioTorch
-            attributes to Moskovitz et al. 2018).
+        lr: learning rate, at least 0.
+        weight_decay: weight_decay * W is added to the gradient (AdamW: subtracted from the weight).
+        clip_norm: maximum joint norm of the network's gradients; larger gradients are scaled down together.
+        manhattan: use the sign of the batch gradient (batch-Manhattan, Liao et al. 2016); decay is added afterwards.
+        constrain_weights: after every step, rescale each W to its norm before the first step (attributed by BioTorch
+            to Moskovitz et al. 2018).
         freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
 
     Attributes:
-        net: the network that `start`, `arrays` and `counts` are of; None before the first one. To step two networks in
-            turn, make two optimizers: one would forget its momentum at every change.
-        attachment: the same for the rule whose feedback it moves (see `minifa.rules.Rule`).
+        net: the network that `start`, `arrays` and `counts` belong to; None before the first one. Use one optimizer
+            per network: alternating between two networks resets the momentum at every change.
+        attachment: the attachment of the rule whose feedback is updated (see `minifa.rules.Rule`); a new one resets the
+            feedback's state.
 
     Raises:
-        TypeError: an option of another kind.
+        TypeError: an option of the wrong type.
         ValueError: an option outside its range.
 
     >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
@@ -75,8 +76,8 @@ class Optimizer(KnownOptions):
     """
 
     name = ""
-    slots: tuple[str, ...] = ()  # arrays of state that each parameter has
-    options: Mapping[str, Callable[[Any, str], Any]] = {  # each with its check, made whenever the option is set
+    slots: tuple[str, ...] = ()  # names of the state arrays of each parameter
+    options: Mapping[str, Callable[[Any, str], Any]] = {  # each with its check, run whenever the option is set
         "lr": _rate,
         "weight_decay": _rate,
         "clip_norm": lambda value, what: None if value is None else above_zero(value, what),
@@ -84,9 +85,9 @@ class Optimizer(KnownOptions):
         "constrain_weights": flag,
         "freeze_signs": flag,
     }
-    decoupled = False  # whether the decay is taken off the weight rather than added to the gradient
+    decoupled = False  # whether the decay is subtracted from the weight instead of added to the gradient
     net: Network | None = None
-    update = "W_new = W - lr * GRADIENT"  # what `change` computes, for the gradient as decay and manhattan leave it
+    update = "W_new = W - lr * GRADIENT"  # what `change` computes; GRADIENT includes decay and manhattan
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -110,16 +111,16 @@ class Optimizer(KnownOptions):
         self.counts: dict[str, int] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Options set by hand are checked as the constructor's are, and kept as Python's own numbers."""
+        """Validate options on assignment as the constructor does, and store them as Python numbers."""
         check = self.options.get(name)
         object.__setattr__(self, name, value if check is None else check(value, name))
 
     def meet(self, net: Network, rule: Rule | None = None) -> None:
-        """Forget what was remembered of another network, or of feedback that another rule, or another attachment of
-        this one, has learned. `step` calls it.
+        """Reset the state if the network has changed, and the feedback's state if the rule or its attachment has
+        changed. Called by `step`.
 
         Raises:
-            TypeError: what is no network.
+            TypeError: ``net`` is not a Network.
         """
         if self.net is not net:
             extensions.require_init(self, "counts")
@@ -132,15 +133,15 @@ class Optimizer(KnownOptions):
 
     @backend.quietly
     def step(self, net: Network, rule: Rule | None = None) -> None:
-        """Clip, decay and move every parameter that has a gradient; then the rule's feedback learns.
+        """Clip the gradients, apply decay, update every parameter that has a gradient, then update the rule's feedback.
 
-        A gradient that was never computed (None) leaves its parameter alone, decay and momentum included; so does a
-        frozen layer. With another network than before the optimizer begins anew.
+        Parameters whose gradient is None and parameters of frozen layers are not changed, not even by decay or
+        momentum. The state is reset if the network is not the one of the previous step.
 
         Raises:
-            TypeError: what is no network, or no rule.
-            ValueError: a rule that is attached to another network; no rule, where the one that computed the gradients
-                has feedback that learns. Then nothing has been changed.
+            TypeError: ``net`` is not a Network, or ``rule`` is not a Rule.
+            ValueError: the rule is attached to another network, or no rule is given although the rule that computed the
+                gradients has feedback that learns. Nothing is changed in that case.
 
         >>> net = mf.Network([mf.Linear(1, 1, bias=False)])
         >>> net["linear1"].W = mf.asarray([[1.0]])
@@ -155,7 +156,7 @@ class Optimizer(KnownOptions):
             raise ValueError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
         self.meet(net, rule)
         for layer in net:
-            if layer.frozen:  # whatever a rule of one's own may have put there
+            if layer.frozen:  # a user-defined rule may have set gradients here
                 layer.grads = dict.fromkeys(layer.grads)
         self._remember_start(net)
         self.clip(net)
@@ -172,7 +173,7 @@ class Optimizer(KnownOptions):
 
     @staticmethod
     def _check_alone(net: Network) -> None:
-        """Raise ValueError where the feedback would not learn that is to learn in this step."""
+        """Raise ValueError if the rule that computed the gradients has feedback to update in this step."""
         if instance_of(net, Network, A_NETWORK).learning_rule:
             raise ValueError(
                 f"the gradients are those of the rule {net.learning_rule!r}, whose feedback learns in the same step: "
@@ -181,7 +182,7 @@ class Optimizer(KnownOptions):
 
     @property
     def equation(self) -> str:
-        """What an update computes, with the options in force.
+        """The update equation with the current options.
 
         >>> mf.SGD(lr=0.1, weight_decay=0.01, manhattan=True).equation
         'W_new = W - lr * (sign(dW) + weight_decay * W)'
@@ -192,11 +193,11 @@ class Optimizer(KnownOptions):
 
     @backend.quietly
     def clip(self, net: Network) -> None:
-        """Scale all gradients in place so that their joint norm is at most ``clip_norm``, as PyTorch's
-        ``clip_grad_norm_``. Huge gradients are clipped right, too: where their squares overflow, PyTorch's become 0.
+        """Scale all gradients in place so that their joint norm is at most ``clip_norm``, like PyTorch's
+        ``clip_grad_norm_``. Gradients whose squares overflow are clipped correctly as well; PyTorch sets them to 0.
 
-        A gradient that is not finite is left to be seen: infinite entries become NaN and all others 0, or with NaN all
-        is NaN. The next loss is not finite then, which ends training as diverged.
+        Non-finite gradients stay visible: infinite entries become NaN and all others 0; if an entry is NaN, all become
+        NaN. The next loss is then not finite, which ends training as diverged.
 
         >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
         >>> net["linear1"].grads["W"] = mf.asarray([[30.0], [40.0]])
@@ -216,7 +217,7 @@ class Optimizer(KnownOptions):
             gradient *= factor
 
     def move(self, name: str, array: Array, gradient: Array) -> None:
-        """Move one parameter in place, with the state kept under its name."""
+        """Update one parameter in place, with the state stored under its name."""
         if name not in self.arrays:
             self.arrays[name] = {slot: xp.zeros_like(array) for slot in self.slots}
             self.counts[name] = 0
@@ -236,7 +237,7 @@ class Optimizer(KnownOptions):
                 self.start[f"sign/{layer.name}"] = xp.sign(layer.W)
 
     def constrain(self, net: Network) -> None:
-        """Put signs and norms back where the options hold them."""
+        """Restore the signs and norms that ``freeze_signs`` and ``constrain_weights`` fix."""
         if not (self.freeze_signs or self.constrain_weights):
             return
         self.meet(net)
@@ -249,23 +250,23 @@ class Optimizer(KnownOptions):
                 layer.W[...] = rescaled(layer.W, self.start[f"norm/{layer.name}"])
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
-        """Move a piece of one parameter in place. count: its updates so far, this one included."""
+        """Update a piece of one parameter in place. count: number of its updates, including this one."""
         told = "(self, count, W, gradient, *slots): one update, written into W and the slots"
         raise extensions.not_written(self, "change", told)
 
     def decayed(self, W: Array, gradient: Array) -> Array:
-        """The gradient with the decay's pull added."""
+        """The gradient plus weight_decay * W."""
         return gradient + self.weight_decay * W if self.weight_decay else gradient
 
     def state(self) -> dict[str, numpy.ndarray]:
-        """Copies on the host of all that the optimizer remembers, by name."""
+        """Host copies of the optimizer's state, by name."""
         arrays = {f"{slot}/{name}": a for name, slots in self.arrays.items() for slot, a in slots.items()}
         arrays.update({f"start/{key}": a for key, a in self.start.items()})
         counts = {f"count/{name}": numpy.array(count) for name, count in self.counts.items()}
         return {**{key: numpy.array(backend.to_host(array)) for key, array in arrays.items()}, **counts}
 
     def load_state(self, state: Mapping[str, Any], net: Network, rule: Rule | None = None) -> None:
-        """Take over what `state` gave, for this network. Checked first; nothing changes on a ValueError."""
+        """Load the result of `state` for this network. Validated first; nothing is changed on a ValueError."""
         by_name(state, "a state")
         owners = dict(instance_of(net, Network, A_NETWORK).parameters())
         if rule is not None:
@@ -299,8 +300,8 @@ class SGD(Optimizer):
 
     Args:
         lr, weight_decay, options: as for `minifa.optim.Optimizer`.
-        momentum: 0..1, 1 not included.
-        nesterov: whether to look ahead; it needs a momentum.
+        momentum: in 0..1, excluding 1.
+        nesterov: use Nesterov momentum; requires a momentum above 0.
 
     Raises:
         TypeError: an option of another kind.
@@ -348,19 +349,19 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Kingma & Ba 2015: m and v are running means of g and g^2; W <- W - lr mhat / (sqrt(vhat) + eps), both
-    corrected for their start.
+    """Adam (Kingma & Ba 2015): m and v are running means of g and g^2, mhat and vhat their bias-corrected values;
+    W <- W - lr mhat / (sqrt(vhat) + eps).
 
     Args:
         lr, weight_decay, options: as for `minifa.optim.Optimizer`.
-        betas: decay of the two means, each in 0..1, 1 not included.
+        betas: decay rates of the two means, each in 0..1, excluding 1.
         eps: above 0.
 
     Raises:
         TypeError: an option of another kind.
         ValueError: an option outside its range.
 
-    The first step is as long as the learning rate, whatever the gradient's size:
+    The size of the first step is the learning rate, independent of the gradient's size:
 
     >>> layer = mf.Linear(1, 1, bias=False)
     >>> net = mf.Network([layer])
@@ -410,7 +411,7 @@ class AdamW(Adam):
 
     Args:
         lr, betas, eps, options: as for `Adam`.
-        weight_decay: per unit of lr, from 0 up.
+        weight_decay: decay per unit of lr, at least 0.
 
     >>> layer = mf.Linear(1, 1, bias=False)
     >>> net = mf.Network([layer])
@@ -440,20 +441,20 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """Hinton's lecture 6e: s is a running mean of g^2; W <- W - lr g / (sqrt(s) + eps), through a momentum if one is
-    given.
+    """RMSprop (Hinton, lecture 6e): s is a running mean of g^2; W <- W - lr g / (sqrt(s) + eps), with optional
+    momentum.
 
     Args:
         lr, weight_decay, options: as for `minifa.optim.Optimizer`.
-        alpha: decay of the mean, in 0..1, 1 not included.
+        alpha: decay rate of the mean, in 0..1, excluding 1.
         eps: above 0.
-        momentum: 0..1, 1 not included.
+        momentum: in 0..1, excluding 1.
 
     Raises:
         TypeError: an option of another kind.
         ValueError: an option outside its range.
 
-    The mean starts at 0 and is not corrected for it, so that the first step is lr / sqrt(1 - alpha) long:
+    The mean starts at 0 without bias correction, so the size of the first step is lr / sqrt(1 - alpha):
 
     >>> layer = mf.Linear(1, 1, bias=False)
     >>> net = mf.Network([layer])

@@ -1,4 +1,5 @@
-"""Short names for rules, losses, optimizers, models and data sets: the same in Python and on the command line."""
+"""Registry of short names for rules, losses, optimizers, models and data sets, used in Python and on the command
+line."""
 
 from __future__ import annotations
 
@@ -16,21 +17,21 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 OWN = __name__.partition(".")[0]  # this package
-TABLES: dict[str, dict[str, Any]] = {}  # every table, by what its entries are
+TABLES: dict[str, dict[str, Any]] = {}  # every table, by the kind of its entries
 _SHIPPED: dict[str, dict[str, Any]] = {}
-Address = tuple[str, str, str, str]  # what an entry is, its name, and the module and name where other processes find it
+Address = tuple[str, str, str, str]  # kind of an entry, its name, and the module and qualified name to import it from
 
 
 def keep_table(what: str, table: dict[str, Any]) -> None:
-    """What is entered in this table from now on is known as somebody's own."""
+    """Register a table. Entries that are added to it later count as user-defined."""
     TABLES[what], _SHIPPED[what] = table, dict(table)
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:
-    """The entry of that name.
+    """The entry with that name.
 
     Raises:
-        ValueError: there is none; the message names the nearest known ones, or all of them.
+        ValueError: an unknown name; the message lists the closest known names, or all of them.
     """
     if isinstance(name, str) and name in table:
         return table[name]
@@ -38,16 +39,16 @@ def lookup(table: Mapping[str, T], name: str, what: str) -> T:
 
 
 def unknown(names: Iterable[str], name: object, what: str) -> str:
-    """The sentence for a name that is not known."""
+    """The error message for an unknown name."""
     known = sorted(names)
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r}: {hint}"
 
 
-@functools.cache  # a sweep asks a hundred thousand times
+@functools.cache  # a sweep calls it a hundred thousand times
 def option_names(make: Callable[..., Any]) -> tuple[str, ...]:
-    """The parameters by their names, with those that a class hands on to its bases as ``**options``."""
+    """The names of the parameters, including those that a class passes to its bases as ``**options``."""
     found: dict[str, None] = {}
     for one in make.__mro__ if isinstance(make, type) else (make,):
         parameters = inspect.signature(one).parameters.values()
@@ -59,12 +60,12 @@ def option_names(make: Callable[..., Any]) -> tuple[str, ...]:
 
 
 class _OfConstructor:
-    """A class's signature is its constructor's. Python 3.10, and 3.11 at first, would take that of ``__new__`` where
-    the constructor is a base's."""
+    """Makes the signature of a class that of its constructor. Python 3.10 and early 3.11 would use ``__new__`` if the
+    constructor is inherited."""
 
     def __get__(self, instance: object, cls: type) -> inspect.Signature:
         if instance is not None:
-            raise AttributeError("__signature__")  # of what can be called: Python finds it
+            raise AttributeError("__signature__")  # of a callable instance: Python finds its signature itself
         if cls.__init__ is object.__init__:  # type: ignore[misc]
             return inspect.Signature()
         found = inspect.signature(cls.__init__)  # type: ignore[misc]
@@ -72,8 +73,8 @@ class _OfConstructor:
 
 
 class KnownOptions:
-    """What refuses an option that no constructor of a class knows, with the nearest that one does. Python would blame
-    the base to which ``**options`` were handed on.
+    """Base class that rejects unknown constructor options and suggests the closest known one. Python's own error would
+    name the base class that ``**options`` is passed to.
 
     >>> mf.SGD(lr=0.1, nesterow=True)
     Traceback (most recent call last):
@@ -83,7 +84,7 @@ class KnownOptions:
     __signature__ = _OfConstructor()
 
     def __new__(cls, *given: Any, **options: Any) -> Any:
-        if options and cls.__module__.partition(".")[0] == OWN:  # another's class may take more
+        if options and cls.__module__.partition(".")[0] == OWN:  # a user-defined class may take more
             known = option_names(cls)  # type: ignore[arg-type]  # a class can be hashed
             for key in options:
                 if not known:
@@ -94,11 +95,12 @@ class KnownOptions:
 
 
 def make_described(table: Mapping[str, Callable[..., T]], description: str, what: str, **given: Any) -> T:
-    """Call an entry with the options of a description, ``"name:key=value,key=value"``; ``given`` ones are ours alone.
+    """Call an entry with the options of a description, ``"name:key=value,key=value"``. The options in ``given`` are set
+    by the caller and cannot be part of the description.
 
     Raises:
-        TypeError: a description that is no word.
-        ValueError: an unknown name or option (with the nearest known ones), or a value that is refused.
+        TypeError: the description is not a str.
+        ValueError: an unknown name or option (with the closest known ones), or an invalid value.
     """
     if not isinstance(description, str):
         raise TypeError(f"a {what} is described in a word, as 'name:key=value', got {description!r}")
@@ -131,7 +133,7 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
 
 
 def _read_value(text: str) -> Any:
-    """The value of an option: true, false, none, a number, numbers joined by + (a list), or a word."""
+    """Parse the value of an option: true, false, none, a number, numbers joined by + (a list), or a str."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -143,17 +145,17 @@ def _read_value(text: str) -> Any:
     return text
 
 
-# What somebody has entered, in other processes
+# User-defined entries in other processes
 
 
 def is_own(what: str, name: str) -> bool:
-    """Whether the table's entry of this name was entered after minifa was imported."""
+    """Whether the entry with this name is user-defined: added after minifa was imported."""
     return name in TABLES[what] and TABLES[what][name] is not _SHIPPED[what].get(name)
 
 
 def address(what: str, name: str) -> Address | None:
-    """Where other processes find an entry; None: nowhere, because it was made in a notebook, at the prompt or inside a
-    function."""
+    """The address from which other processes can import an entry; None if they cannot, because it was defined in a
+    notebook, at the prompt or inside a function."""
     entry = TABLES[what][name]
     module, path = getattr(entry, "__module__", ""), getattr(entry, "__qualname__", "")
     try:
@@ -164,13 +166,13 @@ def address(what: str, name: str) -> Address | None:
 
 
 def _can_be_imported(module: str, entry: Any) -> bool:
-    """Whether a new process finds the file that this entry stands in. A script is imported there as ``__main__``."""
+    """Whether a new process can import the file that defines this entry. It imports a script as ``__main__``."""
     here = getattr(sys.modules[module], "__file__", None)
     if here is None or not os.path.isfile(here):
         return False
     if module == "__main__":
         try:
-            return bool(inspect.getsource(entry))  # it may have been typed behind the script that was run
+            return bool(inspect.getsource(entry))  # fails if it was typed at the prompt after the script ran
         except (OSError, TypeError):
             return False
     top = module.partition(".")[0]
@@ -180,12 +182,12 @@ def _can_be_imported(module: str, entry: Any) -> bool:
 
 
 def own_addresses() -> list[Address]:
-    """Those of all entries of somebody's own that other processes find."""
+    """The addresses of all user-defined entries that other processes can import."""
     own = [(what, name) for what, table in TABLES.items() for name in table if is_own(what, name)]
     return [found for found in (address(*one) for one in own) if found is not None]
 
 
 def enter(addresses: Iterable[Address]) -> None:
-    """In another process: enter what was entered there."""
+    """In a new process: add the user-defined entries of the process that started it."""
     for what, name, module, path in addresses:
         TABLES[what][name] = operator.attrgetter(path)(importlib.import_module(module))

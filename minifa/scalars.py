@@ -1,8 +1,7 @@
-"""What a layer, a rule, an optimizer or an augmentation is given beside arrays: a whole number, a number, True or
-False, a word out of a few, an object of a class.
+"""Validation of arguments that are not arrays: ints, floats, bools, strings, instances of a class.
 
-Each function returns the value to keep; ``what`` names it in the sentence that refuses another. Numbers become Python's
-own here: what NumPy's would do to float32 arrays depends on their type.
+Each function returns the value to store; ``what`` names it in the error message. Numbers are converted to Python's
+types, because the effect of NumPy scalars on the dtype of float32 arrays depends on their type.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from typing import Any
 
 import numpy
 
-LARGEST = (1 << 31) - 1  # no size of an array comes near it
+LARGEST = (1 << 31) - 1  # far above any array size
 
 
 PLAIN = {"b": bool, "i": int, "u": int, "f": float}
 
 
 def plain(value: Any) -> Any:
-    """A real number of any type (NumPy's, the device's, a 0-d array, a fraction) as Python's own; anything else as it
-    is.
+    """Convert a real number of any type (NumPy scalar, device scalar, 0-d array, fraction) to a Python number; return
+    anything else as is.
 
     >>> from minifa.scalars import plain
     >>> plain(np.float32(0.5)), plain(np.array(3)), plain("half")
@@ -42,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int:
-    """The value as an int. Raises TypeError for what is no whole number, ValueError outside ``least`` to ``most``.
+    """The value as an int. Raises TypeError if it is not an int, ValueError outside ``least`` to ``most``.
 
     >>> from minifa.scalars import whole
     >>> whole(np.int64(3), "a stride")
@@ -52,7 +51,7 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
     TypeError: a stride is a whole number, got 2.5
     """
     limit = LARGEST if most is None else most
-    if type(value) is int and least <= value <= limit:  # in a step of training, nearly always
+    if type(value) is int and least <= value <= limit:  # fast path for training steps
         return value
     value = plain(value)
     try:
@@ -68,7 +67,7 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
 
 
 def check_batch_size(value: Any) -> int:
-    """The batch size as an int: from 1 up, and as large as it likes.
+    """The batch size as an int: from 1 to sys.maxsize.
 
     >>> from minifa.scalars import check_batch_size
     >>> check_batch_size(-5)
@@ -79,7 +78,7 @@ def check_batch_size(value: Any) -> int:
 
 
 def real(value: Any, what: str) -> float:
-    """The value as a float. Raises TypeError for what is no number, ValueError for one that no float can hold.
+    """The value as a float. Raises TypeError if it is not a real number, ValueError if it overflows a float.
 
     >>> from minifa.scalars import real
     >>> real("fast", "lr")
@@ -96,7 +95,7 @@ def real(value: Any, what: str) -> float:
 
 
 def above_zero(value: Any, what: str) -> float:
-    """The value as a float. Raises TypeError for what is no number, ValueError unless it is finite and above 0.
+    """The value as a float. Raises TypeError if it is not a number, ValueError unless it is finite and above 0.
 
     >>> from minifa.scalars import above_zero
     >>> above_zero(0, "sigma")
@@ -112,7 +111,7 @@ def above_zero(value: Any, what: str) -> float:
 
 
 def between(value: Any, what: str, low: float, high: float) -> float:
-    """The value as a float. Raises TypeError for what is no number, ValueError unless low <= value < high.
+    """The value as a float. Raises TypeError if it is not a number, ValueError unless low <= value < high.
 
     >>> from minifa.scalars import between
     >>> between(1, "momentum", 0, 1)
@@ -126,7 +125,7 @@ def between(value: Any, what: str, low: float, high: float) -> float:
 
 
 def one_of(value: Any, what: str, known: Sequence[str | None]) -> Any:
-    """The value. Raises ValueError unless it is one of those that are known.
+    """Return the value. Raises ValueError unless it is one of ``known``.
 
     >>> from minifa.scalars import one_of
     >>> one_of("sideways", "at", ("activation", "stage"))
@@ -140,7 +139,7 @@ def one_of(value: Any, what: str, known: Sequence[str | None]) -> Any:
 
 
 def flag(value: Any, what: str) -> bool:
-    """The value as a bool. Raises TypeError for what is neither True nor False.
+    """The value as a bool. Raises TypeError if it is neither True nor False.
 
     >>> from minifa.scalars import flag
     >>> flag("no", "bias")
@@ -155,7 +154,8 @@ def flag(value: Any, what: str) -> bool:
 
 
 def instance_of(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """The value. Raises TypeError, with the words for what it is, unless it is of this class, or one of these.
+    """Return the value. Raises TypeError, with a message that starts with ``what``, unless it is an instance of
+    ``kind``.
 
     >>> from minifa.scalars import instance_of
     >>> instance_of("mlp", mf.Network, "what is trained is a minifa.Network")
@@ -169,7 +169,7 @@ def instance_of(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
 
 
 def word(value: Any, what: str) -> str:
-    """The value. Raises TypeError for what is no text.
+    """Return the value. Raises TypeError if it is not a str.
 
     >>> from minifa.scalars import word
     >>> word(7, "a title")
@@ -180,7 +180,7 @@ def word(value: Any, what: str) -> str:
 
 
 def by_name(value: Any, what: str) -> Mapping[str, Any]:
-    """The value. Raises TypeError for what is no mapping whose keys are words.
+    """Return the value. Raises TypeError if it is not a mapping with str keys.
 
     >>> from minifa.scalars import by_name
     >>> by_name([("lr", 0.1)], "the configuration")
@@ -193,8 +193,8 @@ def by_name(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def list_of(values: Any, kind: type | tuple[type, ...], what: str) -> list[Any]:
-    """The values, from any collection or iterator, as a list. Raises TypeError, with the words for what it is, unless
-    each of them is of this class, or of one of these; a text is no list of letters.
+    """The values of any iterable as a list. Raises TypeError, with a message that starts with ``what``, unless each one
+    is an instance of ``kind``. A str or bytes is not accepted as an iterable.
 
     >>> from minifa.scalars import list_of
     >>> list_of("bp", str, "rules are a list of names")

@@ -1,6 +1,7 @@
-"""Learning-rate schedules: pure functions of the epoch (a fraction inside one), giving what the rate is multiplied by.
+"""Learning-rate schedules: pure functions that map the epoch (fractional within an epoch) to a factor of the learning
+rate.
 
-Being pure, they have no state to save: the position in training is enough.
+They have no state to save: the position in training is enough.
 
 >>> schedule = mf.schedules.step_decay(10, gamma=0.5)
 >>> [schedule(epoch) for epoch in (0, 9.9, 10, 25)]
@@ -21,11 +22,11 @@ from .registry import keep_table, make_described
 from .scalars import above_zero, between
 
 Schedule = Callable[[float], float]
-LOOKED_AT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # epochs by whose values a schedule of one's own is known
+LOOKED_AT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # epochs whose values identify a user-defined schedule
 
 
 def _described(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
-    """``make``, whose schedules know their name and options (see `describe`)."""
+    """Wrap ``make`` so that its schedules store their name and options (see `describe`)."""
 
     @functools.wraps(make)
     def with_description(*given: Any, **options: Any) -> Schedule:
@@ -40,14 +41,14 @@ def _described(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
 
 
 def _plain(option: Any) -> Any:
-    """An option in what JSON can hold, equal for equal ones."""
+    """Convert an option to a JSON value; equal options give equal values."""
     if option is None or callable(option):
         return None if option is None else describe(option)
     return [float(one) for one in option] if isinstance(option, (list, tuple)) else float(option)
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:
-    """What tells a schedule from another: its name and options or, of one's own, its values at some epochs.
+    """Describe a schedule by its name and options, or a user-defined one by its values at some epochs.
 
     >>> mf.schedules.describe(mf.schedules.cosine(10))
     {'name': 'cosine', 'epochs': 10.0, 'least': 0.0}
@@ -63,24 +64,24 @@ def describe(schedule: Schedule) -> dict[str, Any]:
 def _value(schedule: Schedule, epoch: int) -> float | str:
     try:
         value = float(schedule(epoch))
-    except Exception as error:  # it may know only the epochs that it was written for
+    except Exception as error:  # a user-defined schedule may not be defined for all these epochs
         return type(error).__name__
     return value if math.isfinite(value) else str(value)
 
 
 @_described
 def constant() -> Schedule:
-    """Always 1: the learning rate stays."""
+    """Always 1: a constant learning rate."""
     return lambda epoch: 1.0
 
 
 @_described
 def step_decay(size: float, gamma: float = 0.1) -> Schedule:
-    """Times gamma every ``size`` epochs (PyTorch's StepLR).
+    """Multiply by ``gamma`` every ``size`` epochs (PyTorch's StepLR).
 
     Raises:
-        TypeError: what is no number.
-        ValueError: a size that is not above 0, a gamma below 0; when it is called, more than a float holds.
+        TypeError: an argument that is not a number.
+        ValueError: a size that is not above 0, or a gamma below 0. The schedule raises it on a float overflow.
     """
     size, gamma = above_zero(size, "size"), between(gamma, "gamma", 0, math.inf)
     return lambda epoch: _power(gamma, epoch / size)
@@ -95,12 +96,11 @@ def _power(gamma: float, times: float) -> float:
 
 @_described
 def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Schedule:
-    """Times ``gamma`` at each of the epochs in ``milestones`` (PyTorch's MultiStepLR); a single one may stand without a
-    list.
+    """Multiply by ``gamma`` at each epoch in ``milestones``, a list or a single number (PyTorch's MultiStepLR).
 
     Raises:
-        TypeError: what is no number.
-        ValueError: as `step_decay`; an epoch below 0.
+        TypeError: an argument that is not a number.
+        ValueError: as for `step_decay`, or an epoch below 0.
 
     >>> schedule = mf.schedules.multi_step([2, 3], gamma=0.5)
     >>> [schedule(epoch) for epoch in (1, 2, 3, 4)]
@@ -114,11 +114,11 @@ def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Sched
 
 @_described
 def cosine(epochs: float, least: float = 0.0) -> Schedule:
-    """From 1 to ``least`` along half a cosine over so many ``epochs`` (PyTorch's CosineAnnealingLR), then constant.
+    """Anneal from 1 to ``least`` along half a cosine over ``epochs`` (PyTorch's CosineAnnealingLR), then constant.
 
     Raises:
-        TypeError: what is no number.
-        ValueError: epochs that are not above 0, a least below 0.
+        TypeError: an argument that is not a number.
+        ValueError: ``epochs`` is not above 0, or ``least`` is below 0.
 
     >>> schedule = mf.schedules.cosine(epochs=10)
     >>> [round(schedule(epoch), 4) for epoch in (0, 5, 10, 20)]
@@ -130,12 +130,12 @@ def cosine(epochs: float, least: float = 0.0) -> Schedule:
 
 @_described
 def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
-    """A straight line from 0 to 1 over so many ``epochs``, times the schedule that comes ``then`` (which counts from
-    the start as well).
+    """Increase linearly from 0 to 1 over ``epochs``, multiplied by the schedule ``then`` (which also starts at epoch
+    0).
 
     Raises:
-        TypeError: what is no number.
-        ValueError: epochs that are not above 0, or a ``then`` that is no schedule.
+        TypeError: ``epochs`` is not a number.
+        ValueError: ``epochs`` is not above 0, or ``then`` is not callable.
 
     >>> schedule = mf.schedules.warm_up(2, then=mf.schedules.step_decay(10, gamma=0.5))
     >>> [schedule(epoch) for epoch in (0, 1, 2, 10)]
@@ -159,13 +159,16 @@ keep_table("schedule", SCHEDULES)
 
 
 def make(description: str) -> Schedule:
-    """A schedule from its name and options, ``"cosine:epochs=15"``, ``"multi_step:milestones=10+20,gamma=0.1"``.
+    """Create a schedule from its name and options, for example ``"cosine:epochs=15"`` or
+    ``"multi_step:milestones=10+20,gamma=0.1"``.
 
     Args:
-        description: a name of `SCHEDULES`; after a colon options ``key=value``, separated by commas.
+        description: a name in `SCHEDULES`, optionally followed by a colon and options ``key=value``, separated by
+            commas.
 
     Raises:
-        ValueError: an unknown schedule or option, or a value that it refuses.
+        TypeError: the description is not a str.
+        ValueError: an unknown schedule or option, or an invalid value.
 
     >>> schedule = mf.schedules.make("multi_step:milestones=10+20,gamma=0.5")
     >>> [schedule(epoch) for epoch in (0, 10, 20)]

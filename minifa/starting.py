@@ -1,5 +1,5 @@
-"""Ctrl-C in the half second in which the command is imported and its options are read: a line, and no traceback out of
-the middle of an import. What imports minifa for another purpose is left alone."""
+"""Handles Ctrl-C during the half second in which the command imports its modules and parses its options: it prints one
+line instead of a traceback from an import. Programs that import minifa as a library are not affected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import FrameType
 
 
 def _is_the_command() -> bool:
-    """Whether this process was started as ``minifa`` or ``python -m minifa``, and is not a worker of one that was."""
+    """Whether this process was started as ``minifa`` or ``python -m minifa`` and is not a worker of such a process."""
     words = sys.orig_argv
     script = sys.argv[0] if sys.argv else ""
     named = os.path.basename(script).partition(".")[0] == "minifa" and script in words
@@ -28,13 +28,13 @@ def _answer(number: int, frame: FrameType | None) -> None:
 
 
 def begin() -> None:
-    """From now on Ctrl-C ends the command with a line."""
+    """Install the handler: Ctrl-C prints one line and ends the command."""
     here = threading.current_thread() is threading.main_thread()
     if here and _is_the_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _answer)
 
 
 def done() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt again."""
+    """Remove the handler: Ctrl-C raises KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _answer:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,5 +1,5 @@
-"""One training step at hand: the same weights and the same batch, replayed under any rule, moment by moment, in a
-terminal or for the explorer's page."""
+"""Replay of one training step under any rule, from the same weights and batch, moment by moment. Used in the terminal
+and for the explorer's page."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from .tracing import Moment, Trace, trace
 
 
 class Replay:
-    """One step of a run, ready to be made under one rule after the other: from the same weights, on the same batch.
+    """One training step that can be repeated under different rules, from the same weights and on the same batch.
 
     Args:
-        experiment: its rule makes the updates before the step; under another rule the feedback is drawn afresh.
-        data: its data set.
-        updates: how many updates were made before, from 0 up.
+        experiment: the experiment. Its rule makes the updates before the step; other rules draw new feedback.
+        data: the data set of the experiment.
+        updates: number of updates before the step, at least 0.
 
     Raises:
-        TypeError: an argument of another kind.
-        ValueError: fewer updates than none.
+        TypeError: an argument of the wrong type.
+        ValueError: a negative number of updates.
     """
 
     def __init__(self, experiment: Experiment, data: Dataset, updates: int = 0) -> None:
@@ -53,17 +53,18 @@ class Replay:
             self.go_on(experiment.rule)
 
     def batch(self) -> Examples:
-        """The examples of this step, in the order in which training would meet them."""
+        """The batch of this step, in the order of training."""
         train, size, seed = self.data.train, self.experiment.batch_size, self.experiment.seed
         epoch, number = divmod(self.step, math.ceil(len(train) / size))
         augmentation = experiments.augmentation_of(self.experiment)
         return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
 
     def under(self, rule: str) -> Trace:
-        """The step's moments under this rule.
+        """The trace of the step under this rule.
 
         Raises:
-            ValueError: an unknown rule, or one that cannot teach this network.
+            TypeError: the rule is not a str.
+            ValueError: an unknown rule, or a rule that cannot train this network.
         """
         if word(rule, "a rule") not in self.traces:
             parts = self._build(rule)
@@ -74,10 +75,10 @@ class Replay:
         return self.traces[rule]
 
     def go_on(self, rule: str) -> None:
-        """Make this step under this rule; the next one is at hand then.
+        """Make this step under this rule and move on to the next one.
 
         Raises:
-            ValueError: it led to weights that are not finite; the step before it is still at hand.
+            ValueError: the weights are not finite after the step. The replay then stays at this step.
         """
         net, one, loss, optimizer = self._build(rule)
         batch = self.batch()
@@ -93,12 +94,13 @@ class Replay:
         self.traces = {}
 
     def _build(self, rule: str) -> tuple[Any, Any, Any, Any]:
-        """Network, rule, loss and optimizer as they stand before this step."""
+        """Network, rule, loss and optimizer in their state before this step."""
         net, one, loss, optimizer = experiments.build(replace(self.experiment, rule=rule), self.data)
         if self.net_state is not None:
             net.load_state(self.net_state)
             net.step = self.step
-            one = rules.make(rule, seed=self.experiment.seed).attach(net)  # what it reads off the weights, off these
+            # Attach again, so that feedback derived from the weights uses the loaded ones.
+            one = rules.make(rule, seed=self.experiment.seed).attach(net)
         if self.kept is not None:
             own, rule_state, optimizer_state = self.kept
             if own == rule:
@@ -108,14 +110,14 @@ class Replay:
         return net, one, loss, optimizer
 
 
-# In the terminal
+# Terminal
 
-MOST_LAYERS = 12  # in the row that shows where we are
+MOST_LAYERS = 12  # maximum number of layers in the position line
 
 
 def page(trace: Trace, i: int, width: int = 80) -> str:
-    """One moment as text: where we are, what happens, the equation, the same with its numbers, what is new. Raises
-    TypeError, ValueError for what is no step, no moment of it, or no width."""
+    """One moment as text: position, title, explanation, equation, the equation with its values, angles and new arrays.
+    Raises TypeError or ValueError for an invalid trace, index or width."""
     instance_of(trace, Trace, "a step is a minifa.Trace, as minifa.trace gives it")
     i = whole(i, "the number of a moment", least=0, most=len(trace) - 1)
     width = whole(width, "the width of a page")
@@ -140,13 +142,13 @@ def page(trace: Trace, i: int, width: int = 80) -> str:
 
 
 def _map(trace: Trace, moment: Moment, width: int) -> list[str]:
-    """The layers in a row, with the one where it happens in brackets; arrows show which way numbers flow."""
+    """The layers in a row, the current one in brackets; arrows show the direction of the pass."""
     arrow = " -> " if moment.kind in ("batch", "forward", "noise", "loss") else " <- "
     if moment.kind in ("update", "feedback_update", "clip", "constrain"):
         arrow = "    "
     names = ["x", *(name for name, _, _ in trace.net_layers), "loss"]
     here = {"batch": "x", "loss": "loss"}.get(moment.kind, moment.layer)
-    if len(names) > MOST_LAYERS:  # the neighbourhood says enough
+    if len(names) > MOST_LAYERS:  # show only the neighbouring layers
         at = names.index(here) if here in names else len(names) - 1
         around = names[max(0, at - 3) : at + 4]
         names = [*(["..."] if at > 3 else []), *around, *(["..."] if at + 4 < len(names) else [])]
@@ -173,7 +175,8 @@ SHORT = {
 
 
 class Stepper(cmd.Cmd):
-    """Walk through a step: forward, back, to any moment; print any array; switch the rule and stay at the moment."""
+    """Interactive command line to step through a trace: next, back, jump to any moment, print any array, or switch the
+    rule at the same moment."""
 
     prompt = "(step) "
     identchars = cmd.Cmd.identchars + "@<-./"
@@ -186,10 +189,10 @@ class Stepper(cmd.Cmd):
         self.trace = replay.under(rule)
 
     def preloop(self) -> None:
-        with contextlib.suppress(ImportError):  # Windows has none
+        with contextlib.suppress(ImportError):  # not available on Windows
             import readline
 
-            readline.set_completer_delims(" ")  # names hold . @ < -
+            readline.set_completer_delims(" ")  # names contain . @ < -
         self.say(
             f"One training step under {self.rule!r}, in {len(self.trace)} moments. Enter: next. "
             "b: back. j 5: jump. p linear1.W: print. r bp: another rule. l: list. h: help. q: quit.\n"
@@ -326,7 +329,7 @@ class Stepper(cmd.Cmd):
             self.say(" ".join((command.__doc__ or "").split()) if command else unknown(SHORT.values(), name, "command"))
 
     def cmdloop(self, intro: Any = None) -> None:
-        """Until `quit` or the end of input; Ctrl-C drops the line that was being typed."""
+        """Run until `quit` or the end of input. Ctrl-C discards the current input line."""
         while True:
             try:
                 super().cmdloop(intro)
@@ -335,4 +338,4 @@ class Stepper(cmd.Cmd):
                 raise
             except KeyboardInterrupt:
                 self.say("^C")
-                self.preloop = lambda: None  # type: ignore[method-assign]  # said once
+                self.preloop = lambda: None  # type: ignore[method-assign]  # print the introduction only once

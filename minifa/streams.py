@@ -1,8 +1,8 @@
-"""Every random draw of minifa, each from its own generator on the host.
+"""Random numbers. Every draw has its own generator on the host.
 
-A draw is named by what it is for: (seed, purpose, layer, step). Nothing else is random state, so the position in
-training is all that a checkpoint must remember, a second forward pass meets the same dropout masks, and a GPU run
-uses the same numbers as a CPU run.
+A draw is keyed by (seed, purpose, layer, step). There is no other random state, so a checkpoint stores only the
+position in training, a second forward pass uses the same dropout masks, and a GPU run uses the same numbers as a CPU
+run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy
 from .scalars import whole, word
 from .threads import pool
 
-BLOCK = 1 << 16  # numbers that one generator draws
+BLOCK = 1 << 16  # numbers drawn by one generator
 PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data", "sweep")
 
 
@@ -30,13 +30,13 @@ def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.r
     """The generator of one draw.
 
     Args:
-        seed: any integer from 0 up.
+        seed: an int, at least 0.
         purpose: one of `PURPOSES`.
-        name: the layer's stable name, or "" where no layer is meant.
-        step: the update or epoch that the draw belongs to.
+        name: the layer's name, or "" if the draw does not belong to a layer.
+        step: the update or epoch of the draw, at least 0.
 
     Raises:
-        TypeError: a seed, name or step of another kind.
+        TypeError: a seed, name or step of the wrong type.
         ValueError: an unknown purpose, or a negative seed or step.
 
     >>> a, b, c = (mf.streams.generator(0, "noise", "linear1", step) for step in (1, 1, 2))
@@ -61,9 +61,9 @@ def draw_in_blocks(
     count: int,
     draw: Callable[[numpy.random.Generator, int], numpy.ndarray],
 ) -> numpy.ndarray:
-    """Many numbers of one draw, (count,), made on all cores: each block of fixed size has its own generator.
+    """Draw an array (count,) on all cores; each block of fixed size has its own generator.
 
-    For draws that are repeated at every update; the numbers do not depend on how many cores there are.
+    Used for draws that are repeated at every update. The numbers do not depend on the number of cores.
     """
     result = numpy.empty(count)
     starts = range(0, count, BLOCK)
@@ -77,7 +77,7 @@ def draw_in_blocks(
 
 
 def check_seed(seed: Any) -> int:
-    """The seed as an int. Raises TypeError for what is no integer, ValueError for a negative one."""
+    """The seed as an int. Raises TypeError if it is not an int, ValueError if it is negative."""
     try:
         value = operator.index(seed)
     except TypeError:
@@ -89,27 +89,27 @@ def check_seed(seed: Any) -> int:
     return value
 
 
-# Draws are made in float64 and rounded by whoever stores them: of one seed, float32 and float64 networks are the same.
+# Draws are float64 and rounded when stored, so that float32 and float64 networks of one seed have the same weights.
 
 
 def gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
-    """Normal numbers with mean 0 and standard deviation ``sd``."""
+    """Normally distributed numbers with mean 0 and standard deviation ``sd``."""
     return sd * rng.standard_normal(shape)
 
 
 def uniform(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
-    """Uniform numbers with mean 0 and standard deviation ``sd``, that is, between -sqrt(3) sd and sqrt(3) sd."""
+    """Uniformly distributed numbers with mean 0 and standard deviation ``sd``: between -sqrt(3) sd and sqrt(3) sd."""
     limit = math.sqrt(3.0) * sd
     return rng.uniform(-limit, limit, shape)
 
 
-# The standard deviation of a standard normal number known to lie within +-2: 1 - 4 phi(2) / (2 Phi(2) - 1), the root.
+# Standard deviation of a standard normal number truncated to +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 TRUNCATED_SD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
 def truncated_gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
-    """Normal numbers cut at two of their own standard deviations by drawing again; what is left has mean 0 and
-    standard deviation ``sd``."""
+    """Normally distributed numbers truncated at two standard deviations of the untruncated distribution, by drawing
+    again. The result has mean 0 and standard deviation ``sd``."""
     drawn = rng.standard_normal(shape)
     while (outside := abs(drawn) > 2).any():
         drawn[outside] = rng.standard_normal(int(outside.sum()))

@@ -1,5 +1,5 @@
-"""Standard input, output and error, which a program started by cron, without a console or with ``2>&-`` may lack: a
-command works the same without them, and so does training with a progress bar."""
+"""Handles missing standard streams (a program started by cron, without a console or with ``2>&-``), so that commands
+and progress bars work without them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 from .text import printable
 
-NAMES = {"stdin": "r", "stdout": "w", "stderr": "w"}  # in the order of their numbers
+NAMES = {"stdin": "r", "stdout": "w", "stderr": "w"}  # in the order of their file descriptors
 
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Inside the with-block the null device takes the place of a standard stream that is closed or not there."""
+    """Context manager that replaces closed or missing standard streams by the null device."""
     for number in range(len(NAMES)):
         try:
             os.fstat(number)
-        except OSError:  # else a file of the run would get the number, into which libraries in C print
+        except OSError:  # otherwise a file of the run gets this descriptor, and C libraries print to it
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     with contextlib.ExitStack() as put_back:
         for name, mode in NAMES.items():
@@ -38,19 +38,19 @@ def _is_open(stream: Any) -> bool:
 
 
 def tell(text: str) -> None:
-    """Print on standard error; where nobody can read it, how a command ends stays as it is."""
+    """Print to standard error. A failure to write is ignored, so that it does not change the exit status."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(printable(text), file=sys.stderr, flush=True)
 
 
 def bar(*arguments: Any, hidden: bool = False, **options: Any) -> Any:
-    """A tqdm bar on standard error, silent where that is no terminal.
+    """A tqdm progress bar on standard error, disabled if that is not a terminal.
 
     Args:
-        arguments, options: of ``tqdm.tqdm``.
-        hidden: whether it is silent in any case.
+        arguments, options: as for ``tqdm.tqdm``.
+        hidden: disable the bar in any case.
     """
-    from tqdm import tqdm  # here, so that importing minifa stays quick
+    from tqdm import tqdm  # imported here to keep the import of minifa fast
 
     return tqdm(*arguments, **options, disable=True if hidden or not _is_open(sys.stderr) else None)

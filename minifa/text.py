@@ -1,7 +1,7 @@
-"""Plain text: tables, and what may be printed of words that others wrote.
+"""Plain text: tables, and escaping of untrusted text.
 
-Titles, names of files and cells of tables come from files, and a terminal obeys what is in them: a word could clear the
-screen, or write over the line above. The command line prints through `escaping`, so that it shows them instead.
+Titles, file names and table cells come from files and may contain terminal control sequences, which could clear the
+screen or overwrite earlier lines. The command line prints through `escaping`, which shows them as escapes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-# Control characters but for the ends of lines and tabs, and what turns the direction of writing or ends a line.
+# Control characters (newline and tab are excluded below), and Unicode characters that change the text direction or end
+# a line.
 _OBEYED = [*range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _OBEYED if chr(code) not in "\n\t"}
 
 
 def printable(text: str) -> str:
-    """The text with escapes for the characters that a terminal obeys.
+    """Replace control characters by escapes.
 
     >>> from minifa.text import printable
     >>> print(printable("red \\x1b[31mtitle"))
@@ -29,11 +30,11 @@ def printable(text: str) -> str:
 
 
 class Printable:
-    """A stream of text that writes `printable` text into another one.
+    """Text stream that writes `printable` text to another stream.
 
     Args:
-        stream: where it is written; all else of it is this one's too.
-        bars: whether a text may begin with a carriage return, by which a progress bar writes its line again.
+        stream: the underlying stream; all other attributes are taken from it.
+        bars: allow a leading carriage return, which a progress bar uses to redraw its line.
     """
 
     def __init__(self, stream: Any, bars: bool = False) -> None:
@@ -54,7 +55,7 @@ class Printable:
 
 @contextlib.contextmanager
 def escaping() -> Iterator[None]:
-    """Inside the with-block standard output and standard error are `Printable`."""
+    """Context manager that makes standard output and standard error `Printable`."""
     with contextlib.ExitStack() as stack:
         if sys.stdout is not None:
             stack.enter_context(contextlib.redirect_stdout(Printable(sys.stdout)))
@@ -64,7 +65,8 @@ def escaping() -> Iterator[None]:
 
 
 def table(rows: Sequence[Sequence[str]], right_from: int) -> str:
-    """Rows under a head, in columns; those from number ``right_from`` on are lined up at the right."""
+    """Format rows as a text table; the first row is the header. Columns from index ``right_from`` on are
+    right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -78,7 +80,8 @@ def table(rows: Sequence[Sequence[str]], right_from: int) -> str:
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names out of a file of others, to be shown: not too many, none too long, and nothing that moves a cursor.
+    """Untrusted names as text for a message: at most ``most`` names of at most 80 characters, without control
+    characters.
 
     >>> from minifa.text import listed
     >>> listed(["fc1", "\\x1b[2J"]), listed("abcd", most=2)
@@ -91,7 +94,7 @@ def listed(names: Iterable[str], most: int = 12) -> str:
 
 
 def one_line(text: str, longest: int | None = None) -> str:
-    """The text in one line, without what cannot be printed, cut to so many letters.
+    """The text on one line, without unprintable characters, truncated to ``longest`` characters.
 
     >>> from minifa.text import one_line
     >>> one_line("no\\tnumber\\x1b[2J\\nin it"), one_line("much too long", 9)
@@ -102,7 +105,7 @@ def one_line(text: str, longest: int | None = None) -> str:
 
 
 def install(extra: str) -> str:
-    """How to get what an extra of minifa's needs. It is not on PyPI: pip finds it in its source.
+    """The command that installs an extra of minifa. minifa is not on PyPI, so it is installed from its source folder.
 
     >>> from minifa.text import install
     >>> print(install("cluster"))

@@ -1,4 +1,4 @@
-"""Worker threads of the CPU, with BLAS held to one thread while they work, so that sums depend on shapes alone."""
+"""CPU worker threads. BLAS is limited to one thread while they work, so that sums depend on shapes alone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from threadpoolctl import ThreadpoolController
 
 from .scalars import whole
 
-MOST = 1024  # threads: systems give a process some thousands
+MOST = 1024  # threads; operating systems allow a process a few thousand
 
 
 @dataclass(frozen=True)
 class _Library:
-    """A BLAS: how many threads it has, how to change that, and whether that is a number of the calling thread's own."""
+    """A BLAS library: get and set its number of threads, and whether that number is local to the calling thread."""
 
     get: Callable[[], int]
     set: Callable[[int], Any]
@@ -30,9 +30,10 @@ class _Library:
 
 
 def _library(found: Any) -> _Library:
-    """A library that threadpoolctl found."""
+    """The `_Library` of a controller of threadpoolctl."""
     if found.internal_api == "openblas" and found.threading_layer != "openmp":
-        # OpenBLAS's own functions: threadpoolctl from 3.7 on obeys one thread of the process and ignores the others.
+        # OpenBLAS's functions are called directly: threadpoolctl from 3.7 on takes effect in only one thread of the
+        # process.
         get = next(name for name in found.check_symbols if hasattr(found.dynlib, name))
         ask, tell = (getattr(found.dynlib, name) for name in (get, get.replace("_get_", "_set_")))
         return _Library(ask, tell, per_thread=False)
@@ -41,24 +42,25 @@ def _library(found: Any) -> _Library:
 
 
 class _Blas:
-    """The threads of BLAS: one, as long as any thread holds it; afterwards as many as there were.
+    """Limits BLAS to one thread while any thread holds it, and restores the previous number afterwards.
 
-    Most libraries have one number for the process: whoever comes first notes it, whoever goes last puts it back. Others
-    have one for each thread that calls them, which is set and put back in each. So every thread that computes sets 1.
+    Most libraries have one number for the process: the first holder saves it and the last one restores it. Other
+    libraries have one number per calling thread, which each thread saves and restores. Every thread that computes
+    therefore sets 1.
     """
 
     def __init__(self) -> None:
-        self.libraries: list[_Library] | None = None  # looked for at first use
-        self.before: list[int] | None = None  # what the first holder found
+        self.libraries: list[_Library] | None = None  # detected at first use
+        self.before: list[int] | None = None  # numbers of threads before the first holder
         self.forget(0)
 
     def forget(self, holders: int) -> None:
-        """After a fork: of the parent's threads that held it, so many are here."""
+        """Reset after a fork. holders: number of holding threads that exist in the child."""
         self._lock = threading.Lock()
         self._holders = holders
 
     def hold(self) -> list[int]:
-        """One thread from now on. Returns what `let_go` must be given."""
+        """Limit BLAS to one thread. Returns the previous numbers of threads, to be passed to `let_go`."""
         with self._lock:
             if self.libraries is None:
                 self.libraries = [
@@ -72,7 +74,8 @@ class _Blas:
             return found
 
     def to_one(self) -> None:
-        """Where it is held already: in a worker, and again after others may have changed it, as scikit-learn does."""
+        """Set one thread while BLAS is already held: in a worker, or after other code (scikit-learn) may have changed
+        it."""
         for one in self.libraries or ():
             one.set(1)
 
@@ -89,16 +92,17 @@ class _Blas:
 
 
 class _Caller:
-    """A thread that asks for work, or does it. Inside ``with caller:`` BLAS, once held, is held to the block's end."""
+    """State of a thread that requests or does work. In ``with caller:``, BLAS stays held until the block ends once
+    `hold` was called."""
 
     __slots__ = ("blas", "choice", "depth", "found", "in_chunk")
 
     def __init__(self, blas: _Blas) -> None:
         self.blas = blas
-        self.choice: Any = None  # of backend and dtype, which is the backend's affair
+        self.choice: Any = None  # the thread's backend and dtype; managed by backend.py
         self.in_chunk = False
         self.depth = 0  # of with-blocks
-        self.found: list[int] | None = None  # while it holds BLAS: what to give back
+        self.found: list[int] | None = None  # while BLAS is held: the numbers of threads to restore
 
     def __enter__(self) -> None:
         self.depth += 1
@@ -117,18 +121,18 @@ class _Caller:
 
 
 class _Callers(threading.local):
-    def __init__(self, blas: _Blas) -> None:  # in every thread, when it first asks
+    def __init__(self, blas: _Blas) -> None:  # called in every thread at its first access
         self.this = _Caller(blas)
 
 
 class Threads:
-    """Worker threads, made at first use. The calling thread works too, so one thread means no workers.
+    """Pool of worker threads, started at first use. The calling thread works too, so one thread means no workers.
 
-    Any thread may ask for work to be done, several at once as well: they share the workers.
+    Several threads may request work at the same time; they share the workers.
 
-    Jobs go through a plain queue: an executor's futures took a fifth of a millisecond more for every run, and a
-    training step makes dozens. For the same reason ``with pool.caller():`` around a pass through a network holds BLAS
-    once, and not for each of them.
+    Jobs are passed through a plain queue: an executor's futures took 0.2 ms more per run, and a training step makes
+    dozens of runs. For the same reason, ``with pool.caller():`` around a pass through a network holds BLAS once instead
+    of once per run.
     """
 
     def __init__(self) -> None:
@@ -138,7 +142,7 @@ class Threads:
         self.forget()
 
     def forget(self) -> None:
-        """Begin without worker threads. After a fork there is one thread, in the midst of what it was doing."""
+        """Reset to no worker threads. After a fork, the child has only the forking thread, which may hold BLAS."""
         self._lock = threading.Lock()
         self._hired = 0
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -161,15 +165,15 @@ class Threads:
             self._hired = 0
 
     def caller(self) -> _Caller:
-        """This thread."""
+        """The state of this thread."""
         return self._callers.this
 
     def working(self) -> bool:
-        """Whether this thread is inside a chunk already (its products must not be cut again)."""
+        """Whether this thread is inside a chunk, where products must not be split again."""
         return self._callers.this.in_chunk
 
     def run(self, tasks: list[Callable[[], None]]) -> None:
-        """Run every task, on all threads, with BLAS held to one thread each. The first error raised comes out."""
+        """Run all tasks on all threads, with BLAS limited to one thread each. The first error is raised here."""
         caller = self.caller()
         if caller.in_chunk:
             for task in tasks:
@@ -189,11 +193,11 @@ class Threads:
 
         def help_out(work: Callable[[], None]) -> None:
             if next(places, None) is None:
-                return  # too late: all is done
+                return  # all tasks are done already
             try:
                 self._blas.to_one()
                 work()
-            except BaseException as error:  # told where the work was asked for
+            except BaseException as error:  # raised in the calling thread
                 ended.put(error)
             else:
                 ended.put(None)
@@ -201,24 +205,24 @@ class Threads:
         with caller:
             caller.hold()
             helpers = min(self.size(), len(tasks)) - 1
-            places = iter(range(helpers))  # atomic as well: each is a helper's, or taken back
+            places = iter(range(helpers))  # atomic too: each place goes to a helper or is taken back below
             self._hire(helpers)
             for _ in range(helpers):
                 self._jobs.put(functools.partial(help_out, self.as_here(work)))
             try:
                 work()
             finally:
-                for _ in remaining:  # after an error nobody starts another task, and none goes on behind our back
+                for _ in remaining:  # after an error, no further task starts
                     pass
-                # A worker that has not begun is not waited for: another caller may keep it, or it has been dismissed.
+                # Do not wait for workers that have not started: they may be busy for another caller, or have ended.
                 errors = [ended.get() for _ in range(helpers - sum(1 for _ in places))]
             for error in errors:
                 if error is not None:
                     raise error
 
     def as_here(self, work: Callable[[], None]) -> Callable[[], None]:
-        """``work``, to be done by a thread of the engine's own with what holds in this one: the backend and dtype that
-        are chosen, numpy.errstate."""
+        """Wrap ``work`` so that a worker thread runs it with this thread's context: backend, dtype and
+        numpy.errstate."""
         choice, context = self.caller().choice, contextvars.copy_context()
 
         def there() -> None:
@@ -240,10 +244,10 @@ class Threads:
 
 
 def _work_through(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
-    """What a worker does until it is told None."""
+    """Loop of a worker: run jobs until it receives None."""
     while (job := jobs.get()) is not None:
         job()
-        del job  # with what it holds, while the next one is waited for
+        del job  # free its arrays while waiting for the next job
 
 
 pool = Threads()
@@ -252,5 +256,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def available_cores() -> int:
-    """Cores this process may run on."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

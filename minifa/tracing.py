@@ -1,8 +1,7 @@
-"""One training step as a film: an ordered list of moments that can be stopped, rewound and printed.
+"""Trace of one training step: an ordered list of moments that can be inspected and printed.
 
-It is the training code itself that is watched: for the length of one step, the methods of this network's layers, of the
-rule and of the optimizer are listened to, one by one, on these very objects. Outside that step nothing listens, so
-training that nobody watches pays nothing.
+The trace observes the actual training code. During one step, hooks are placed on the methods of the network's layers,
+the rule and the optimizer. They are removed afterwards, so training without a trace has no overhead.
 """
 
 from __future__ import annotations
@@ -54,20 +53,20 @@ WHY = {
 
 @dataclass(frozen=True)
 class Moment:
-    """One thing that happens in a step.
+    """One event of a training step.
 
     Attributes:
         kind: "batch", "forward", "noise", "loss", "teach", "learn", "feedback", "carry", "backward", "clip", "update",
             "constrain" or "feedback_update".
-        layer: name of the layer where it happens; "" where none is meant.
-        title: what happens, in words.
-        why: one sentence more.
+        layer: name of the layer; "" if the moment does not belong to a layer.
+        title: short description.
+        why: one sentence of explanation.
         equation: one or more lines in symbols.
-        terms: by symbol of the equation, the array or number that it stands for here; None: there is none.
-        arrays: by name (``"linear1.W"``, ``"tanh1.y"``, ``"linear2.delta"``, ``"e"``) everything this step ever
-            computes, as it is after this moment; None: not computed yet. On the host.
-        new: the names that were computed or changed here.
-        angles: degrees, or None where an angle is not defined: "W and B", "what B and W carry", "this delta and
+        terms: the array or number of each symbol of the equation; None if it has no value.
+        arrays: host arrays by name (``"linear1.W"``, ``"tanh1.y"``, ``"linear2.delta"``, ``"e"``): everything that the
+            step computes, with its value after this moment; None if not computed yet.
+        new: names of the arrays that were computed or changed in this moment.
+        angles: degrees, or None for an undefined angle: "W and B", "what B and W carry", "this delta and
             backpropagation's".
 
     >>> net = mf.Network([mf.Linear(2, 1)])
@@ -93,34 +92,34 @@ class Moment:
     angles: dict[str, float | None]
 
     def numbers(self, width: int = 100) -> str:
-        """The equation with the numbers put in; arrays too large to read are told by their shape."""
+        """The equation with its values inserted; large arrays are shown by their shape."""
         return with_numbers(self.equation, self.terms, width)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every term that is an array."""
+        """The shape of every term that is an array."""
         return {symbol: value.shape for symbol, value in self.terms.items() if isinstance(value, numpy.ndarray)}
 
 
 class Trace(Sequence[Moment]):
-    """The moments of one step, in order, as `trace` makes them.
+    """The moments of one step in order, as created by `trace`.
 
     Args:
-        moments: in order.
-        net: the network that made the step.
-        rule: the one that taught it.
-        value: the batch's mean loss.
+        moments: the moments in order.
+        net: the network that was trained.
+        rule: the rule of the step.
+        value: mean loss of the batch.
 
     Raises:
-        TypeError: an argument of another kind.
+        TypeError: an argument of the wrong type.
 
     Attributes:
-        moments: the list of them.
+        moments: list of the moments.
         net_layers: (name, kind, output shape of one example or None) of every layer, in forward order.
-        rule: name of the rule that taught.
-        value: the batch's mean loss.
-        keys: (kind, layer, how many of that kind and layer came before) of every moment, by which steps of one network
-            under different rules are compared.
+        rule: name of the rule.
+        value: mean loss of the batch.
+        keys: (kind, layer, number of earlier moments of that kind and layer) of every moment. They identify
+            corresponding moments of the same network under different rules.
 
     >>> net = mf.Network([mf.Linear(2, 2), mf.Tanh(), mf.Linear(2, 2)])
     >>> rule, loss, optimizer = mf.rules.FA().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD()
@@ -149,8 +148,8 @@ class Trace(Sequence[Moment]):
         return self.moments[i]
 
     def place_of(self, other: Trace, i: int) -> int:
-        """Where this step is when ``other``, of the same network under another rule, is at its moment i: at the same
-        kind of moment in the same layer, or at the last one before it that both have."""
+        """The index in this trace that corresponds to moment i of ``other``, a trace of the same network under another
+        rule: the moment with the same key, or the last earlier one whose key both have."""
         places = {key: place for place, key in enumerate(self.keys)}
         return next(places[key] for key in reversed(other.keys[: i + 1]) if key in places)
 
@@ -160,19 +159,19 @@ class Trace(Sequence[Moment]):
 
 @backend.quietly
 def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optimizer) -> Trace:
-    """Make one training step, watched: the network, rule and optimizer end as `rule.gradients` and `optimizer.step`
-    would have left them.
+    """Make one training step and record it. Network, rule and optimizer are changed exactly as by `rule.gradients` and
+    `optimizer.step`.
 
     Args:
         net, rule, loss, optimizer: as for `minifa.Trainer`.
-        x: a batch (N, ...), on the backend or as host numbers.
+        x: a batch (N, ...), on the backend or the host.
         y: its targets, as for `minifa.rules.Rule.gradients`.
 
     Returns:
-        The step's moments. Arrays in them are copies on the host.
+        The moments of the step. Their arrays are host copies.
 
     Raises:
-        ValueError, TypeError, RuntimeError: as `minifa.rules.Rule.gradients`; then nothing has been changed.
+        ValueError, TypeError, RuntimeError: as for `minifa.rules.Rule.gradients`; nothing is changed in that case.
 
     >>> net = mf.Network([mf.Linear(1, 1, init="zero")])
     >>> rule, loss = mf.rules.BP().attach(net), mf.HalfSquaredError()
@@ -201,7 +200,7 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
 
 
 class _Listening(BP):
-    """Backpropagation that keeps the error of every layer."""
+    """Backpropagation that records the error of every layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,7 +213,7 @@ class _Listening(BP):
 
 
 def _true_errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, Array]:
-    """What backpropagation would have sent to every layer's output in this step."""
+    """The errors of backpropagation at every layer's output for this batch."""
     true = _Listening()
     with net.preserved(), rule.preserved():
         true.attach(net).gradients(net, x, y, loss)
@@ -223,7 +222,7 @@ def _true_errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict
 
 @dataclass
 class _Take:
-    """A moment while the step is still running: `arrays` holds only what is new."""
+    """A moment under construction: `arrays` holds only new arrays."""
 
     kind: str
     layer: str
@@ -233,23 +232,23 @@ class _Take:
     arrays: dict[str, Host] = field(default_factory=dict)
     angles: dict[str, float | None] = field(default_factory=dict)
     why: str = ""
-    gave: Any = None  # the error that left this moment: whoever receives it is told who sent it
+    gave: Any = None  # the error sent by this moment, by which its receiver finds the sender
 
 
 class _Film:
-    """Listens to one step and keeps what it hears. The `_hear_...` methods stand around the method they are named
-    after: they call it, once, and give back what it gave."""
+    """Records one step. Each `_hear_...` hook wraps the method in its name: it calls that method once and returns its
+    result."""
 
     def __init__(self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, true: Mapping[str, Array]) -> None:
         self.net, self.rule, self.loss, self.optimizer, self.true = net, rule, loss, optimizer, true
         self.takes: list[_Take] = []
-        self.board: dict[str, Host] = {}  # everything known so far, by name
+        self.board: dict[str, Host] = {}  # current value of all arrays, by name
         self.passes: Counter[str] = Counter()  # forward passes of each layer so far
-        self.outputs: dict[str, Host] = {}  # of the last of them
+        self.outputs: dict[str, Host] = {}  # of each layer's last forward pass
         self.n = 0
-        self.listeners = contextlib.ExitStack()  # closing it ends all listening
+        self.listeners = contextlib.ExitStack()  # closing it removes all hooks
 
-    # Before, and after
+    # Start and end
 
     def start(self, x: Array, y: Any) -> None:
         self.n = len(x)
@@ -258,7 +257,7 @@ class _Film:
         self.take("batch", "", f"A batch of {self.n}", "x, targets", {"x": x, "targets": arrays["targets"]}, arrays)
 
     def develop(self) -> list[Moment]:
-        """The moments, each with everything the step ever computes: None where it is not computed yet."""
+        """The list of moments. Each one has all array names of the step, with None for arrays not computed yet."""
         known: dict[str, Host | None] = dict.fromkeys(name for take in self.takes for name in take.arrays)
         moments = []
         for take in self.takes:
@@ -279,7 +278,7 @@ class _Film:
             )
         return moments
 
-    # Taking notes
+    # Recording
 
     def take(
         self, kind: str, layer: str, title: str, equation: str, terms: Mapping[str, Any], new: Mapping[str, Any]
@@ -290,13 +289,13 @@ class _Film:
         return take
 
     def note(self, take: _Take, new: Mapping[str, Any]) -> None:
-        """What this moment brought."""
+        """Add new arrays to this moment and to the board."""
         for name, array in new.items():
             self.board[name] = take.arrays[name] = _copied(array)
 
     def known(self, equation: str, names: Mapping[str, str]) -> dict[str, Any]:
-        """The symbols of an equation, with what stands under their names: on the board, or as ``"rule.sigma"`` and
-        ``"rule.xi.linear1.W"`` with the rule."""
+        """The values of the symbols of an equation, looked up by name on the board, or as attributes of the rule
+        (``"rule.sigma"``, ``"rule.xi.linear1.W"``)."""
         found = {}
         for symbol, name in names.items():
             if name.startswith("rule."):
@@ -311,21 +310,21 @@ class _Film:
         return {f"{layer.name}.{key}": a for layer in self.net for key, a in layer.statistics().items()}
 
     def _kept(self) -> dict[str, Array]:
-        """Feedback matrices, and whatever else the rule keeps."""
+        """The feedback matrices and all other arrays in the rule's memory."""
         matrices = {f"{name}.B": B for name, B in self.rule.B.items()}
         shown = {id(B) for B in matrices.values()}
         others = {key: a for key, a in self.rule.memory.items() if id(a) not in shown}
         return {**matrices, **{key.replace("/", ".") if "/" in key else f"{key}.M": a for key, a in others.items()}}
 
     def _changed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Those that are no longer what stands on the board."""
+        """The arrays that differ from their value on the board."""
         return {
             name: array
             for name, array in arrays.items()
             if name not in self.board or not numpy.array_equal(self.board[name], backend.to_host(array))
         }
 
-    # Listening
+    # Hooks
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -343,8 +342,8 @@ class _Film:
             yield
 
     def _listen(self, owner: Any, method: str, hear: Callable[..., Any]) -> None:
-        """Until `listeners` closes, calls of this one object's method go through `hear`."""
-        before = vars(owner).get(method)  # a method that somebody has put on this object
+        """Wrap the method of this object with `hear` until `listeners` closes."""
+        before = vars(owner).get(method)  # a user-defined method of this instance
         setattr(owner, method, functools.partial(hear, getattr(owner, method)))
         if before is None:
             self.listeners.callback(delattr, owner, method)
@@ -394,7 +393,7 @@ class _Film:
         taught = teach(layer, delta)
         if taught is None:
             return None
-        if taught is delta:  # nothing happened here: what some moment sent has arrived
+        if taught is delta:  # unchanged: assign the error to the moment that sent it
             sender = next((take for take in reversed(self.takes) if take.gave is delta), None)
             if sender is None:
                 sender = self.take("loss", "", "The error that learning starts from", "e", {"e": delta}, {"e": delta})
@@ -414,7 +413,7 @@ class _Film:
         self._note_error(take, layer, taught)
 
     def _note_error(self, take: _Take, layer: Layer, delta: Array) -> None:
-        """The error at this layer's output, beside backpropagation's, on the moment that brought it."""
+        """Record the error at this layer's output and backpropagation's error with the moment that produced it."""
         self.note(take, {f"{layer.name}.delta": delta})
         if layer.name in self.true:
             self.note(take, {f"{layer.name}.delta_bp": self.true[layer.name]})
@@ -422,7 +421,7 @@ class _Film:
             take.angles.setdefault("this delta and backpropagation's", metrics.as_number(found))
 
     def _hear_learn(self, layer: Weighted, learn: Callable[..., None], delta: Array) -> None:
-        if f"{layer.name}.delta" not in self.board:  # the rule comes with an error of its own
+        if f"{layer.name}.delta" not in self.board:  # the rule computes its own error here
             self._take_teaching(layer, delta)
         learn(delta)
         if layer.frozen:
@@ -435,7 +434,7 @@ class _Film:
         return self.take("learn", layer.name, f"The gradient of {layer.name}", equation, {**terms, **grads}, new)
 
     def look_for_gradients(self) -> None:
-        """Gradients that no layer was asked for: the rule has set them itself."""
+        """Record gradients that the rule has set itself, without a layer's `learn` or `backward`."""
         for layer in self.net:
             if any(g is not None and f"{layer.name}.d{key}" not in self.board for key, g in layer.grads.items()):
                 equation, names = self.rule.teaching(layer)
@@ -485,7 +484,7 @@ class _Film:
             take.why = "What the branches of this block sent down is added where they part."
         return below
 
-    # The optimizer's turn
+    # Optimizer
 
     def _hear_clip(self, clip: Callable[..., None], net: Network) -> None:
         clip(net)
@@ -526,9 +525,7 @@ class _Film:
     def _hear_update_feedback(self, update_feedback: Callable[..., None], net: Network) -> None:
         before = dict(self.board)
         update_feedback(net)
-        own = {
-            id(array) for array in self.rule.memory.values()
-        }  # backpropagation's B is W itself: it has moved already
+        own = {id(array) for array in self.rule.memory.values()}  # excludes backpropagation's B, which is W
         changed = self._changed({name: array for name, array in self._kept().items() if id(array) in own})
         for name, array in changed.items():
             layer, _, symbol = name.rpartition(".")
@@ -541,10 +538,10 @@ class _Film:
 
 
 def _copied(value: Any) -> Any:
-    """Arrays as copies on the host; numbers and None as they are."""
+    """Copy arrays to the host; return numbers and None as they are."""
     return numpy.array(backend.to_host(value)) if hasattr(value, "shape") else value
 
 
 def _renamed(text: str, symbol: str) -> str:
-    """An equation about W, told of another parameter."""
+    """Replace W by another parameter in an equation."""
     return re.sub(r"\b(d?)W(_new)?\b", rf"\g<1>{symbol}\g<2>", text)

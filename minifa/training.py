@@ -1,4 +1,4 @@
-"""The training loop. It knows no rule, no layer and no data set; what happens around it is done by named callbacks."""
+"""The training loop. It is independent of rules, layers and data sets; callbacks add everything else."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ from .streams import check_seed
 from .terminal import bar
 
 Row = dict[str, Any]
-SOME = 256  # examples from whose targets the scale of the loss is taken
-LARGEST_COUNT = 1 << 53  # of epochs or examples; none comes near it
+SOME = 256  # number of targets from which the scale of the loss is computed
+LARGEST_COUNT = 1 << 53  # upper limit for epochs and examples
 LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
-NUMBERS = (  # of a row
+NUMBERS = (  # columns that must be numeric
     *("lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
     *("seconds", "images_per_second", "diverged"),
 )
 
 
 class History(list[Row]):
-    """One row per epoch: a dictionary of what was measured. ``diverged`` is 1 in the row of an epoch from which nothing
-    came: its loss was not finite, or useless (see `minifa.divergence`).
+    """One row per epoch: a dictionary of measurements. ``diverged`` is 1 in the row of an epoch whose loss was not
+    finite or that was useless (see `minifa.divergence`).
 
     >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
     >>> history.columns(), history.column("train_loss")
@@ -62,16 +62,16 @@ class History(list[Row]):
     """
 
     def columns(self) -> list[str]:
-        """Every column that occurs, in order of first appearance."""
+        """All column names, in order of first appearance."""
         return list(dict.fromkeys(key for row in self for key in row))
 
     def column(self, name: str) -> list[Any]:
-        """One quantity over the epochs; None where it was not measured."""
+        """The values of one column over the epochs; None where it was not measured."""
         return [row.get(name) for row in self]
 
     @property
     def diverged(self) -> bool:
-        """Whether the last epoch was one from which nothing came.
+        """Whether the last epoch diverged: its loss was not finite, or it was useless.
 
         >>> rows = {"epoch": 0}, {"epoch": 1, "train_loss": 7e9, "diverged": 1}, {"epoch": 2, "train_loss": 0.5}
         >>> mf.training.History(rows).diverged, mf.training.History(rows[:2]).diverged
@@ -80,7 +80,7 @@ class History(list[Row]):
         return bool(self) and bool(self[-1].get("diverged", not math.isfinite(self[-1].get("train_loss", 0.0))))
 
     def save_csv(self, path: str | Path) -> None:
-        """Write the table: a header, then a line per epoch; empty where nothing was measured."""
+        """Write a CSV file with a header and one line per epoch; cells without a measurement are empty."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
         writer.writeheader()
@@ -89,12 +89,12 @@ class History(list[Row]):
 
     @classmethod
     def read_csv(cls, path: str | Path) -> History:
-        """What `save_csv` wrote: numbers as numbers, words as words, and no entry where nothing was measured. A last
-        line without its end, which a crash may leave, is left out.
+        """Read a file written by `save_csv`: numbers as int or float, other cells as str, empty cells without an entry.
+        An incomplete last line, as left by a crash, is ignored.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            DataFileError: it is no such table: damaged, or with other lines than its header announces.
+            FileNotFoundError: the file does not exist.
+            DataFileError: the file is not such a table: damaged, or with lines that do not match its header.
         """
         try:
             with open(expanded(path), newline="", encoding="utf-8", opener=plain_file) as file:
@@ -110,7 +110,7 @@ class History(list[Row]):
         return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
 
     def continues(self, rows: Sequence[Row]) -> bool:
-        """Whether the rows are of this very training, at an earlier or a later time: what both have is equal.
+        """Whether the rows belong to the same training at an earlier or later time: all common values are equal.
 
         >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
         >>> history.continues(history[:1]), history.continues([{"epoch": 0}, {"epoch": 1, "train_loss": 0.25}])
@@ -123,10 +123,10 @@ class History(list[Row]):
 
 
 def _are_alike(one: Any, other: Any) -> bool:
-    """Whether two cells are equal, one of which may have been written with the digits of a float32."""
+    """Whether two cells are equal; one of them may have been written with float32 precision."""
     try:
         return math.isclose(one, other, rel_tol=1e-6) or str(one) == str(other)
-    except TypeError:  # words
+    except TypeError:  # strings
         return str(one) == str(other)
 
 
@@ -140,7 +140,7 @@ def _read_cell(cell: str) -> int | float | str:
 
 
 class Callback:
-    """Told by name what happens in training. Override what you need.
+    """Base class of callbacks. Override the methods you need.
 
     >>> class Norm(mf.training.Callback):
     ...     def on_epoch(self, trainer, row):
@@ -160,50 +160,52 @@ class Callback:
         extensions.guard(cls, Callback, {})
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        """Before the first epoch."""
+        """Called before the first epoch."""
 
     def on_step(self, trainer: Trainer, examples: int) -> None:
-        """After every weight update, with the number of examples in its batch."""
+        """Called after every weight update, with the number of examples in its batch."""
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
-        """After every epoch (number 0: before the first update), with its row; what is put into it is kept in the
-        history."""
+        """Called after every epoch, with its row (epoch 0: before the first update). Entries added to the row are kept
+        in the history."""
 
     def on_recorded(self, trainer: Trainer) -> None:
-        """When the epoch's row is complete and in the history."""
+        """Called when the epoch's row is complete and has been added to the history."""
 
     def on_done(self, trainer: Trainer) -> None:
-        """Before `Trainer.fit` returns: trained, stopped or diverged, but not failed."""
+        """Called before `Trainer.fit` returns after finished, stopped or diverged training, but not after an
+        exception."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """After the last epoch, also when training failed or was broken off."""
+        """Called after the last epoch, also after an exception or an interruption."""
 
 
 class Trainer(KnownOptions):
     """Trains one network under one rule.
 
     Args:
-        net, rule, loss, optimizer: what is trained and how; the rule must be attached to the network.
-        schedule: what the learning rate is multiplied by, as a function of the epoch; default constant.
-        seed: keys the order of the examples, drawn anew for every epoch, and again by the next trainer of the network.
-        callbacks: told what happens, in this order.
-        augmentation: done to the inputs of every training batch; what is only measured is shown as it says. None:
-            nothing.
-        check_every: updates between two looks at whether the loss is still finite; the look waits for the device.
-            Default: 1 on the CPU, 50 on a GPU.
+        net, rule, loss, optimizer: the network to train and how to train it; the rule must be attached to the network.
+        schedule: factor of the learning rate as a function of the epoch; constant by default.
+        seed: key of the order of the examples, which is drawn anew in every epoch and by every further trainer of the
+            same network.
+        callbacks: callbacks, called in this order.
+        augmentation: transformation of the inputs of every training batch; it also defines how inputs are presented in
+            evaluation. None: no augmentation.
+        check_every: updates between two checks that the loss is finite; a check waits for the device. Default: 1 on
+            the CPU, 50 on a GPU.
 
     Attributes:
-        history: a row per finished epoch, row 0 before the first update. The epoch in which training diverged is the
-            last one, with what was seen of it.
-        diverged: whether training ended because the loss was no longer finite, or with an epoch that was useless.
-        divergence: then, where that began (a `minifa.divergence.Divergence`), or what that epoch came to (a
-            `minifa.divergence.Useless`); else None.
+        history: one row per finished epoch; row 0 is before the first update. If training diverges, the last row is
+            that epoch, with the values up to that point.
+        diverged: whether training ended with a loss that is not finite, or with a useless epoch.
+        divergence: if diverged, the origin of the first number that is not finite (a `minifa.divergence.Divergence`),
+            or a description of the useless epoch (a `minifa.divergence.Useless`); otherwise None.
         stopped: whether `fit` returned early because `stop` was called.
-        epoch, batch: the epoch in hand or last finished, and the updates made in it.
-        unfinished: whether that epoch has no row yet; `fit` goes on inside it.
+        epoch, batch: the current or last finished epoch, and the number of updates made in it.
+        unfinished: whether that epoch is not finished and has no row yet; `fit` resumes it.
 
     Raises:
-        TypeError: an argument of another kind.
+        TypeError: an argument of the wrong type.
 
     >>> data = mf.data.load("xor")
     >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
@@ -231,7 +233,7 @@ class Trainer(KnownOptions):
         check_parts(net, rule, loss)
         self.net, self.rule, self.loss = net, rule, loss
         self.optimizer = instance_of(optimizer, Optimizer, AN_OPTIMIZER)
-        self.optimizer.meet(net, rule)  # now, and not at the first step: a checkpoint may be written before it
+        self.optimizer.meet(net, rule)  # here, because a checkpoint may be written before the first step
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
             raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
@@ -242,38 +244,38 @@ class Trainer(KnownOptions):
         self.augmentation = augmentation
         self.base_lr = self.made_with_lr = optimizer.lr
         self.epoch = 0
-        self.begun = f"from {net.step}" if net.step else ""  # a second trainer meets other orders than the first
+        self.begun = f"from {net.step}" if net.step else ""  # gives a second trainer other orders than the first
         self.batch, self.unfinished = 0, False
         self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend, in double precision
-        self.correct: Any = 0  # how many of them were right, on the backend
+        self.correct: Any = 0  # number of correct examples in this epoch, on the backend
         self.seen, self.seconds = 0, 0.0
-        self.first_loss = 0.0  # what losses are measured against; 0: not known yet
-        self.layout: dict[str, Any] = {}  # which examples, in which batches: an epoch must be finished with the same
+        self.first_loss = 0.0  # reference for useless losses; 0: not known yet
+        self.layout: dict[str, Any] = {}  # examples and batches, which must stay the same within an epoch
         self.history = History()
         self.diverged = self.stopping = self.stopped = False
         self.divergence: Divergence | Useless | None = None
         self.watch = Watch(net, rule, loss, optimizer, check_every)
 
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
-        """Train for so many epochs more and return the history. An epoch that was stopped, or loaded, in its middle is
-        gone on with, and is the first of them.
+        """Train for ``epochs`` more epochs and return the history. An unfinished epoch (stopped, or loaded from a
+        checkpoint) is resumed and counts as the first of them.
 
         Args:
-            train: examples to learn from.
-            epochs: passes through them, from 1 up.
-            batch_size: examples per weight update; a smaller last batch is used as well.
-            validation: examples measured after every epoch, never learnt from.
+            train: training examples.
+            epochs: number of epochs, at least 1.
+            batch_size: examples per weight update; a smaller last batch is also used.
+            validation: examples evaluated after every epoch; not used for training.
 
         Raises:
-            TypeError: examples of another kind, epochs or a batch size that are no whole numbers.
-            ValueError: fewer than one epoch or example per batch; a last batch on which batch norm could not train;
-                other examples or batches in the middle of an epoch.
+            TypeError: examples of the wrong type; a number of epochs or a batch size that is not an int.
+            ValueError: fewer than one epoch or example per batch; a last batch on which batch norm cannot train;
+                other examples or batches than before within an unfinished epoch.
         """
         for examples in (train, *([] if validation is None else [validation])):
             _check_examples(examples)
         epochs = whole(epochs, "the number of epochs", most=sys.maxsize)
         batch_size = check_batch_size(batch_size)
-        if self.net.input_shape is None:  # the examples tell every layer its shapes, and what does not fit is told now
+        if self.net.input_shape is None:  # infer all shapes from the examples and check them
             infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
         self._lay_out(train, batch_size)
@@ -299,7 +301,7 @@ class Trainer(KnownOptions):
                 self._look_at_the_end()
             self._tell("on_done")
         except BaseException:
-            self.unfinished = False  # nobody knows how far the update came: the next fit begins a new epoch
+            self.unfinished = False  # the update may be incomplete: the next fit begins a new epoch
             raise
         finally:
             self.stopping = False
@@ -308,8 +310,8 @@ class Trainer(KnownOptions):
         return self.history
 
     def stop(self) -> None:
-        """Let `fit` return after the update that is being made. It may be called from a callback, or from the handler
-        of a signal; the next `fit` goes on in the middle of the epoch.
+        """Make `fit` return after the current update. May be called from a callback or a signal handler. The next `fit`
+        resumes the epoch.
 
         >>> class Enough(mf.training.Callback):
         ...     def on_step(self, trainer, examples):
@@ -326,13 +328,13 @@ class Trainer(KnownOptions):
 
     @property
     def finished(self) -> int:
-        """Epochs that are finished."""
+        """Number of finished epochs."""
         return self.epoch - int(self.unfinished)
 
     @property
     def hopeless(self) -> bool:
-        """Whether training has ended for good: with a loss that is not finite, or so many useless epochs that no more
-        are made (see `minifa.divergence`)."""
+        """Whether training cannot continue: the loss is not finite, or there were too many useless epochs in a row (see
+        `minifa.divergence`)."""
         if not self.history.diverged:
             return False
         useless = len(list(itertools.takewhile(lambda row: row.get("diverged"), reversed(self.history))))
@@ -347,8 +349,8 @@ class Trainer(KnownOptions):
             self.divergence = Useless(self.epoch, loss, self.first_loss, accuracy)
 
     def state(self) -> dict[str, Any]:
-        """Where training stands, in what JSON can hold: with the states of network, rule and optimizer, and the
-        network's ``step``, all that it takes to go on (`minifa.checkpoints` keeps them together)."""
+        """The position in training as JSON values. Together with the states of network, rule and optimizer and the
+        network's ``step`` it suffices to resume training (`minifa.checkpoints` stores all of them)."""
         return {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -365,9 +367,9 @@ class Trainer(KnownOptions):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave; checked first, so that nothing changes on a ValueError."""
+        """Load the result of `state`. Validated first; nothing is changed on a ValueError."""
         by_name(state, "the state of a trainer")
-        expected, state = self.state(), {"first_loss": 0.0, **state}  # which was not kept at first
+        expected, state = self.state(), {"first_loss": 0.0, **state}  # older states have no first_loss
         wrong = [key for key, value in expected.items() if not _is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
             told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
@@ -404,7 +406,7 @@ class Trainer(KnownOptions):
                 )
 
     def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row | None:
-        """The epoch from where it stands; its row, or None where it was stopped."""
+        """Train the rest of the current epoch. Returns its row, or None if it was stopped."""
         made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
         started = time.perf_counter() - self.seconds
         with backend.quiet(), contextlib.closing(made.ahead(self.batch)) as ahead:
@@ -429,7 +431,7 @@ class Trainer(KnownOptions):
                     self.watch.passed()
                 if self.stopping:
                     return None
-        loss = self.running_loss()  # waits for the device: only now the seconds are all there
+        loss = self.running_loss()  # waits for the device, so read it before the time
         self.seconds = time.perf_counter() - started
         row: Row = {"epoch": self.epoch, "lr": self._rate(self.batch - 1, batches), "train_loss": loss}
         if train.y.ndim == 1:
@@ -441,7 +443,7 @@ class Trainer(KnownOptions):
         return row
 
     def _rate(self, batch: int, batches: int) -> float:
-        """The learning rate of a batch of this epoch."""
+        """The learning rate for a batch of this epoch."""
         rate = self.base_lr * real(self.schedule(self.epoch - 1 + batch / batches), "what the schedule gives")
         if not rate >= 0:
             raise ValueError(
@@ -450,19 +452,19 @@ class Trainer(KnownOptions):
         return rate
 
     def _remade(self, made: Batches, number: int) -> tuple[Array, numpy.ndarray]:
-        """A batch that was there before, by the same draws, on the backend."""
+        """Recreate an earlier batch from the same random draws, on the backend."""
         x, y = made.make(number)
         return backend.asarray(x, self.net.dtype), y
 
     def running_loss(self) -> float:
-        """Mean loss of the examples seen so far in this epoch. Reading it waits for the device."""
+        """Mean loss of the examples seen so far in this epoch. Waits for the device."""
         return float(self.total) / max(1, self.seen)
 
     def _finish_epoch(self, row: Row, validation: Examples | None) -> None:
         if validation is not None:
             row.update({f"validation_{key}": value for key, value in self.evaluate(validation).items()})
         self._tell("on_epoch", row)
-        row.update({key: plain(value) for key, value in row.items()})  # what callbacks measured, in whatever type
+        row.update({key: plain(value) for key, value in row.items()})  # callbacks may add any numeric type
         self.history.append(row)
         self.unfinished = False
         self._tell("on_recorded")
@@ -472,15 +474,15 @@ class Trainer(KnownOptions):
             getattr(callback, event)(self, *facts)
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
-        """Mean loss, and accuracy where there are classes. Changes nothing in the network.
+        """The mean loss, and the accuracy if the targets are classes. The network is not modified.
 
         Args:
-            examples: what is measured.
-            batch_size: examples in one pass; it bounds the memory used.
+            examples: the examples to evaluate.
+            batch_size: examples per forward pass; it limits the memory used.
 
         Raises:
-            TypeError: examples of another kind, a batch size that is no whole number.
-            ValueError: no examples, a batch size below 1.
+            TypeError: examples of the wrong type or no examples, or a batch size that is not an int.
+            ValueError: a batch size below 1.
         """
         total: Any = 0.0
         correct: Any = 0
@@ -495,14 +497,14 @@ class Trainer(KnownOptions):
         return found
 
     def class_accuracies(self, examples: Examples, batch_size: int = 256) -> list[float | None]:
-        """The accuracy on the examples of each class, by the class's number; None for a class without examples. Empty
-        where there are no classes. Changes nothing in the network.
+        """The accuracy on the examples of each class, by class index; None for a class without examples. Empty if the
+        targets are not classes. The network is not modified.
 
         Args:
             examples, batch_size: as for `evaluate`.
 
         Raises:
-            TypeError, ValueError: as `evaluate` does.
+            TypeError, ValueError: as for `evaluate`.
         """
         _check_examples(examples)
         batch_size = check_batch_size(batch_size)
@@ -519,7 +521,7 @@ class Trainer(KnownOptions):
         return [float(one.mean()) if len(one) else None for one in members]
 
     def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
-        """The network's outputs in evaluation, batch by batch, with the targets."""
+        """Yield the network's outputs in evaluation mode with their targets, batch by batch."""
         _check_examples(examples)
         batch_size = check_batch_size(batch_size)
         with self.net.preserved():
@@ -542,8 +544,8 @@ def _check_examples(examples: Any) -> None:
 
 
 def layout(train: Examples, batch_size: int) -> dict[str, Any]:
-    """Which examples in which batches, in what JSON can hold: their number, and a hash of all targets and of 256 inputs
-    from all over the set."""
+    """Identify examples and batches by JSON values: the number of examples, the batch size, and a hash of all targets
+    and of about 256 evenly spaced inputs."""
     digest = hashlib.sha256(repr((train.x.shape, str(train.x.dtype))).encode())
     digest.update(numpy.ascontiguousarray(train.y).tobytes())
     digest.update(numpy.ascontiguousarray(train.x[:: max(1, len(train) // 256)]).tobytes())
@@ -555,8 +557,8 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
 
 
 def _check_ranges(kept: Mapping[str, Any]) -> None:
-    """Raise ValueError where a trainer's state holds values that no training comes to. What is missing, or of another
-    type, is not looked at (see `Trainer.load_state`)."""
+    """Raise ValueError if a trainer's state has values that are impossible in training. Missing entries and wrong types
+    are not checked here (see `Trainer.load_state`)."""
 
     def whole_number(key: str) -> int | None:
         return kept[key] if type(kept.get(key)) is int else None
@@ -602,28 +604,27 @@ def _check_history(rows: Any, epoch: int | None, unfinished: bool) -> None:
 
 
 def _is_like(value: Any, example: Any) -> bool:
-    """Whether a value that was read has the type it should have, a whole number where it is a float's; history's rows
-    are dictionaries."""
+    """Whether a loaded value has the type of the example. An int is accepted for a float, a list must contain
+    dictionaries (rows of the history)."""
     if isinstance(example, list):
         return isinstance(value, list) and all(isinstance(row, dict) for row in value)
     return type(value) is type(example) or (type(value) is int and type(example) is float)
 
 
 def count_correct(output: Array, target: Array) -> Array:
-    """How many rows have their largest number where the target has its own, a number on the backend."""
+    """Number of rows with equal argmax in output and target, a scalar on the backend."""
     return (xp.argmax(output, axis=1) == xp.argmax(target, axis=1)).sum()
 
 
 class ProgressBar(Callback):
-    """A tqdm bar over all updates, with loss, accuracy and images per second; silent where there is no terminal to show
-    it.
+    """A tqdm progress bar over all updates, with loss, accuracy and images per second; disabled without a terminal.
 
     Args:
-        label: shown in front.
-        every: seconds between two readings of the running loss (reading waits for the device), from 0 up.
+        label: text in front of the bar.
+        every: seconds between two readings of the running loss (a reading waits for the device), at least 0.
 
     Raises:
-        TypeError: an argument of another kind.
+        TypeError: an argument of the wrong type.
         ValueError: seconds below 0.
     """
 
@@ -667,10 +668,10 @@ class ProgressBar(Callback):
 
 
 class RecordAlignment(Callback):
-    """Puts the alignment of feedback and weights into every row, as ``<layer>.<quantity>`` (see `minifa.metrics`).
+    """Adds the alignment of feedback and weights to every row, as ``<layer>.<quantity>`` (see `minifa.metrics`).
 
     Args:
-        examples: the batch on which errors are compared; the same one in every epoch.
+        examples: the batch on which errors are compared; the same batch in every epoch.
     """
 
     def __init__(self, examples: Examples) -> None:
@@ -698,15 +699,15 @@ def train(
     seed: int = 0,
     progress: bool = True,
 ) -> History:
-    """Train a network under a rule, with a progress bar, and return the history. For more control use `Trainer`.
+    """Train a network under a rule with a progress bar, and return the history. For more control use `Trainer`.
 
     Args:
         net, rule, loss, optimizer, seed: as for `Trainer`.
         train, epochs, batch_size, validation: as for `Trainer.fit`.
-        progress: whether the bar is shown (never where the output is no terminal).
+        progress: whether to show the bar (never shown if the output is not a terminal).
 
     Raises:
-        ValueError, TypeError, RuntimeError: as `Trainer.fit` and `minifa.rules.Rule.gradients`.
+        ValueError, TypeError, RuntimeError: as for `Trainer.fit` and `minifa.rules.Rule.gradients`.
 
     Warns:
         RuntimeWarning: training diverged (see `History.diverged`).
