@@ -32,12 +32,7 @@ from .training import Callback, History, RecordAlignment, Row, Trainer
 from .workers import Stopped
 
 TABLE = "sweep.csv"
-SCORES = (
-    "validation_accuracy",
-    "validation_loss",
-    "test_accuracy",
-    "test_loss",
-)  # runs are ranked by the first available
+SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")  # runs are ranked by the first
 MEASURED = (*SCORES, "epochs", "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
 RESULTS = (*MEASURED, "error")
 SECONDS_TO_LOOK = 0.5  # between two checks whether a run's folder is free
