@@ -250,9 +250,7 @@ def _wait_for_scheduler(distributed: Any, place: str) -> None:
         except Exception as error:
             why.append(error)
 
-    asking = threading.Thread(
-        target=answered, name="minifa scheduler", daemon=True
-    )  # a thread: a notebook already runs an event loop
+    asking = threading.Thread(target=answered, name="minifa scheduler", daemon=True)  # a notebook has a running loop
     asking.start()
     asking.join(SECONDS_TO_TELL)
     if asking.is_alive():
