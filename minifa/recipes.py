@@ -55,7 +55,7 @@ else:
 Settings = dict[str, Any]  # name of a setting, such as "optimizer.lr", to its value
 MEASURES = ("accuracy", "error", "loss")
 LARGEST_FILE = 1 << 16  # bytes; recipes are written by hand
-DEEPEST = 8  # levels of sections and lists
+DEEPEST = 8  # maximum nesting of sections and lists
 
 
 class RecipeError(ValueError):
@@ -449,7 +449,7 @@ def _section(value: Any) -> Settings:
     return value
 
 
-# Checking that it all fits together
+# Validation of networks against their data
 
 
 def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...], data.Dataset]:

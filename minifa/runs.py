@@ -51,7 +51,7 @@ from .training import History, Row
 
 FORMAT = 1
 LOCK = ".lock"
-COMMIT = 7  # digits
+COMMIT = 7  # digits of an abbreviated commit
 
 
 class RunInUse(OSError):
@@ -130,7 +130,7 @@ def commit() -> str | None:
     """Abbreviated commit of minifa's checkout at the first call; None if minifa does not run from a checkout."""
     git = Path(__file__).resolve().parents[1] / ".git"
     try:
-        if git.is_file():  # of a second working tree
+        if git.is_file():  # a linked worktree
             git = git.parent / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
         if not head.startswith("ref: "):
@@ -230,7 +230,7 @@ def _ways(folder: Path, described: Mapping[str, Any]) -> dict[str, str]:
 def _way(path: Path, start: Path) -> str:
     try:
         return os.path.relpath(path.absolute(), start.resolve())
-    except ValueError:  # on another drive of Windows
+    except ValueError:  # another drive on Windows
         return str(path.absolute())
 
 

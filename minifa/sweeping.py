@@ -63,9 +63,9 @@ def make(task: Task) -> Row:
     """Make one run in this process.
 
     Returns:
-        The available entries of `RESULTS`: scores of the network that was best on the validation examples (without
-        these: the final one) and its epoch, final angles, and seconds of training. If it fails, only ``error``, with
-        the reason.
+        The available entries of `RESULTS`: scores of the network that was best on the validation examples (or of the
+        final one, if there are none) and its epoch, final angles, and seconds of training. If the run fails, only
+        ``error``, with the reason.
     """
     try:
         experiment = task.run.experiment

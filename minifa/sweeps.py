@@ -46,7 +46,7 @@ from .scalars import flag, real, word
 
 METHODS = ("grid", "random")
 SEED = "training.seed"
-LARGEST = 100_000  # runs of a sweep
+LARGEST = 100_000  # maximum number of runs of a sweep
 COUNTED = 10**12  # larger counts are not printed exactly: with many settings they have thousands of digits
 BUILT = 1_000  # maximum number of networks that are built for validation
 DEFAULTS = vars(Experiment())
@@ -354,7 +354,7 @@ def write_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-# Checking that it all fits together
+# Validation of networks against their data
 
 
 def check(sweep: Sweep) -> tuple[list[str], dict[str, str]]:
