@@ -1,5 +1,5 @@
-"""What a value in a file may be: each check returns the value to use, or raises ValueError; and a list of everything
-that was refused, so that it can be told at once."""
+"""Validation of values in files: each check returns the value to use or raises ValueError. `Problems` collects all
+errors, so that they are reported together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Check = Callable[[Any], Any]
 
 
 class Problems(list[str]):
-    """The reasons found so far, each once.
+    """The problems found so far, without duplicates.
 
     >>> from minifa.checking import Problems, whole
     >>> problems = Problems()
@@ -27,13 +27,13 @@ class Problems(list[str]):
     """
 
     def add(self, where: str, what: object) -> None:
-        """One reason more; where: the name of what it is about, may be empty."""
+        """Add a problem; ``where`` is the name of the setting it is about, and may be empty."""
         problem = f"{where}: {what}" if where else str(what)
         if problem not in self:
             self.append(problem)
 
     def attempt(self, where: str, check: Check, value: Any, default: Any = None) -> Any:
-        """What ``check`` makes of the value; the default, and a problem more, where it refuses."""
+        """Return ``check(value)``; if it raises ValueError, add a problem and return the default."""
         try:
             return check(value)
         except ValueError as error:
@@ -41,7 +41,7 @@ class Problems(list[str]):
             return default
 
     def entries(self, where: str, section: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
-        """The entries of a section, checked by their names; those that no check is named for are problems."""
+        """Validate the entries of a section with the checks of the same name; entries without a check are problems."""
         found = {}
         for key, value in section.items():
             if key not in checks:
@@ -52,28 +52,28 @@ class Problems(list[str]):
 
 
 def word(value: Any) -> str:
-    """Text that is not empty, and may be a path's."""
+    """A non-empty string without null characters, so that it can be a path."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"a word is expected, got {value!r}")
     return value
 
 
 def words(value: Any) -> dict[str, str]:
-    """Words by words, at least one pair."""
+    """A non-empty mapping of strings to strings."""
     if not isinstance(value, dict) or not value or not all(isinstance(one, str) for one in value.values()):
         raise ValueError(f'words by their names are expected, {{"features.0" = "conv1"}}, got {value!r}')
     return value
 
 
 def flag(value: Any) -> bool:
-    """true or false."""
+    """A bool."""
     if not isinstance(value, bool):
         raise ValueError(f"true or false is expected, got {value!r}")
     return value
 
 
 def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
-    """A whole number from ``least`` up, to ``most``."""
+    """An int from ``least`` to ``most``; None: no upper limit."""
 
     def check(value: Any) -> int:
         is_whole = isinstance(value, int) and not isinstance(value, bool)
@@ -86,7 +86,7 @@ def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
 
 
 def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
-    """A finite number from ``least`` up, and below ``below``."""
+    """A finite number, at least ``least`` and below ``below``."""
 
     def check(value: Any) -> float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -100,7 +100,7 @@ def number(least: float, below: float = math.inf) -> Callable[[Any], float]:
 
 
 def fraction(value: Any) -> float:
-    """A number above 0 and at most 1, or a quotient of two as text, "1/255"."""
+    """A number above 0 and at most 1, or a quotient as text, such as "1/255"."""
     above, slash, below = str(value).partition("/")
     try:
         found = float(above) / float(below if slash else 1)
@@ -112,7 +112,7 @@ def fraction(value: Any) -> float:
 
 
 def known(table: Iterable[str], what: str) -> Callable[[Any], str]:
-    """A name of the table."""
+    """A name in the table."""
 
     def check(value: Any) -> str:
         if word(value) not in table:
@@ -123,7 +123,7 @@ def known(table: Iterable[str], what: str) -> Callable[[Any], str]:
 
 
 def described(make: Callable[[str], Any]) -> Callable[[Any], str]:
-    """A description, "name:key=value", that ``make`` accepts."""
+    """A description "name:key=value" that ``make`` accepts."""
 
     def check(value: Any) -> str:
         make(word(value))

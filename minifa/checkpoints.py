@@ -1,12 +1,12 @@
-"""Checkpoints: all that it takes to go on with a training to the same bits, in one file.
+"""Checkpoints: the complete state of a training in one file, from which it resumes with bit-identical results.
 
-    minifa-checkpoint.json    format, environment, experiment, what the training is made of, and where it stands
+    minifa-checkpoint.json    format, environment, experiment, components and settings, and progress of the training
     network/..., rule/..., optimizer/...    one .npy for every array that changes; no pickle
     the last 64 bytes         SHA-256 of everything before them
 
-The file is a zip archive, so that NumPy and others can look into it. Draws are keyed by seed and position (see
-`minifa.streams`), so that no random state has to be kept. A file is written beside its place and renamed when it is on
-the disk; the one before it stays as ``NAME.previous``.
+The file is a zip archive that NumPy and other tools can read. Random draws are keyed by seed and position (see
+`minifa.streams`), so no random state is saved. A checkpoint is written to a temporary file next to its path and renamed
+once it is on disk; the one before it is kept as ``NAME.previous``.
 
 >>> data = mf.data.load("xor")
 >>> def fresh():
@@ -70,24 +70,24 @@ from .training import LARGEST_COUNT, Callback, History, Trainer, _check_ranges
 A_TRAINER = "what is kept and gone on with is a minifa.Trainer"
 FORMAT = 1
 MANIFEST = "minifa-checkpoint.json"
-PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # by the names of a trainer's attributes
-NOT_NEGATIVE = ("optimizer/square/", "optimizer/start/norm/")  # what they begin with
-NOTHING = "(nothing)"  # in the place of a setting that is not there
-DIGEST_LENGTH = 64  # of SHA-256 in hexadecimal
-EPOCH_PAUSE = 1.0  # seconds: where epochs are shorter, not each of them is kept
+PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # part of a checkpoint to attribute of the trainer
+NOT_NEGATIVE = ("optimizer/square/", "optimizer/start/norm/")  # prefixes of arrays
+NOTHING = "(nothing)"  # stands for a missing setting in messages
+DIGEST_LENGTH = 64  # SHA-256 in hexadecimal
+EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
 BEGINNING = b"PK\x03\x04"
-DERIVED = {"update", "slots"}  # from other settings; and sentences for people may change
-LATER = {"schedule", "augmentation"}  # what checkpoints of the first minifa did not keep: not compared
-COUNTS = "count/"  # of an optimizer's updates
+DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
+LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
+COUNTS = "count/"  # update counts of an optimizer
 KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint, is damaged, or belongs to another training; the sentence names it.
+    """A file is not a checkpoint, is damaged, or belongs to another training; the message names it.
 
     Args:
-        message: the sentence.
-        previous: the checkpoint before it, where it is good and the file itself is not.
+        message: the message.
+        previous: the previous checkpoint, if it is valid and this one is not.
     """
 
     def __init__(self, message: str, previous: Path | None = None) -> None:
@@ -96,21 +96,21 @@ class CheckpointError(ValueError):
 
 
 class DamagedCheckpoint(CheckpointError):
-    """It cannot be read, whatever training it is for."""
+    """A checkpoint cannot be read, independently of the training it is loaded into."""
 
 
 @dataclass(frozen=True, repr=False)
 class Checkpoint:
-    """A checkpoint that was read and found whole.
+    """A checkpoint that was read and verified.
 
     Attributes:
-        path: its file.
+        path: path of its file.
         environment: versions, backend and machine that wrote it.
-        experiment: the configuration that was given to `save`; empty where there was none.
-        made_of: names and settings of network, rule, loss, optimizer and trainer.
-        step: weight updates made.
-        training: what `minifa.training.Trainer.state` gave.
-        arrays: all arrays by name, ``"network/linear1.W"``.
+        experiment: the configuration passed to `save`; empty if there was none.
+        made_of: names and settings of network, rule, loss, optimizer, trainer, schedule and augmentation.
+        step: number of weight updates made.
+        training: as returned by `minifa.training.Trainer.state`.
+        arrays: all arrays by name, such as ``"network/linear1.W"``.
     """
 
     path: Path
@@ -122,13 +122,13 @@ class Checkpoint:
     arrays: dict[str, numpy.ndarray]
 
     def part(self, name: str) -> dict[str, numpy.ndarray]:
-        """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, by the names that these use. Raises
+        """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, under the names used in their states. Raises
         ValueError for another name."""
         one_of(name, "a part of a checkpoint", tuple(PARTS))
         return {key.removeprefix(f"{name}/"): a for key, a in self.arrays.items() if key.startswith(f"{name}/")}
 
     def position(self) -> str:
-        """Where the training stands, for people.
+        """Human-readable progress of the training.
 
         >>> mf.checkpoints.Checkpoint("", {}, {}, {}, 7, {"epoch": 2, "batch": 3, "unfinished": True}, {}).position()
         'in epoch 2 after 3 batches, step 7'
@@ -147,17 +147,17 @@ class Checkpoint:
 
 
 def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | None = None) -> None:
-    """Write a checkpoint; the file that was there becomes ``NAME.previous``.
+    """Write a checkpoint; an existing file becomes ``NAME.previous``.
 
     Args:
-        path: of the file, in a folder that is there.
-        trainer: the training, between two updates (in a callback, or when `fit` has returned).
-        experiment: what it was configured by, in what JSON can hold.
+        path: path of the file, in an existing folder.
+        trainer: the trainer, between two updates (in a callback, or after `fit` has returned).
+        experiment: its configuration, JSON-serialisable.
 
     Raises:
-        TypeError: what is no trainer, or nothing that JSON can hold.
-        CheckpointError: something is not finite any more, and could not be gone on with.
-        OSError: it cannot be written; the file that was there is there still.
+        TypeError: ``trainer`` is not a Trainer, or ``experiment`` is not JSON-serialisable.
+        CheckpointError: an array is not finite, so that training could not be resumed.
+        OSError: the file cannot be written; an existing file is left unchanged.
     """
     arrays = arrays_of(instance_of(trainer, Trainer, A_TRAINER))
     experiment = {} if experiment is None else by_name(experiment, "the experiment of a checkpoint")
@@ -177,12 +177,12 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
 
 
 def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
-    """Copies on the host of every array that a training changes."""
+    """Host copies of every array that training changes."""
     return {f"{part}/{key}": a for part, own in PARTS.items() for key, a in getattr(trainer, own).state().items()}
 
 
 def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
-    """What must be the same when a training is gone on with, beside its arrays: kinds, seeds and settings."""
+    """Types, seeds and settings that must be equal when training is resumed."""
     rule, loss, optimizer = (
         {"name": getattr(one, "name", "") or type(one).__name__, **_settings(one)}
         for one in (trainer.rule, trainer.loss, trainer.optimizer)
@@ -193,7 +193,7 @@ def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
         "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype), "layers": layers},
         "rule": rule,
         "loss": loss,
-        "optimizer": {**optimizer, "lr": float(trainer.made_with_lr)},  # where its rate has come to is `training`'s
+        "optimizer": {**optimizer, "lr": float(trainer.made_with_lr)},  # the current rate is in `training`
         "trainer": {"seed": trainer.seed},
         "schedule": schedules.describe(trainer.schedule),
         "augmentation": {"name": "none"} if images is None else {"name": type(images).__name__, **_settings(images)},
@@ -201,7 +201,7 @@ def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
-    """A layer's kind, and those of its attributes that it was made with: nothing that it counted, or kept of a pass."""
+    """A layer's type and the attributes set by constructor arguments, without counters and values cached in a pass."""
     makers = [vars(one)["__init__"] for one in type(layer).__mro__ if "__init__" in vars(one)]
     parameters = {name for make in makers for name in inspect.signature(make).parameters}
     options = {key: value for key, value in _settings(layer).items() if parameters & {key, f"{key}_size"}}
@@ -209,8 +209,8 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 def _settings(owner: Any) -> dict[str, Any]:
-    """The attributes that are plain numbers, words, or tuples of them, as JSON gives them back. None counts as not
-    there: it also stands for arrays that are still to come."""
+    """The attributes that are numbers, strings or tuples, as JSON restores them. Attributes that are None are left out,
+    because None also stands for arrays that are not allocated yet."""
     kinds = (bool, int, float, str, tuple)
     found = {key: value for key, value in vars(owner).items() if type(value) in kinds and key not in DERIVED}
     return json.loads(json.dumps(found, default=repr))
@@ -226,7 +226,7 @@ def pack(manifest: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> by
             member = io.BytesIO()
             numpy.lib.format.write_array(member, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{key}.npy"), member.getbuffer())
-        archive.comment = b"0" * DIGEST_LENGTH  # the place of the digest, at the very end of the file
+        archive.comment = b"0" * DIGEST_LENGTH  # placeholder for the digest, at the end of the file
     content = stream.getbuffer()
     content[-DIGEST_LENGTH:] = _digest(content)
     return bytes(content)
@@ -237,7 +237,7 @@ def _digest(content: bytes | memoryview) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's."""
+    """Convert NumPy scalars to Python numbers."""
     if isinstance(value, numpy.generic):
         return value.item()
     raise TypeError(f"a checkpoint keeps numbers, words, lists and dictionaries, got {value!r}")
@@ -247,7 +247,7 @@ def _plain(value: Any) -> Any:
 
 
 def previous_of(path: str | Path) -> Path:
-    """The place of the checkpoint before this one. Raises ValueError for a path without a name.
+    """The path of the previous checkpoint. Raises ValueError for a path without a name.
 
     >>> mf.checkpoints.previous_of("run/last.ckpt").name
     'last.ckpt.previous'
@@ -259,7 +259,8 @@ def previous_of(path: str | Path) -> Path:
 
 
 def newest(path: str | Path) -> Path | None:
-    """The checkpoint at this place; where a kill came between two renamings, the one before it; None: neither."""
+    """The path of the checkpoint or, if the process was killed between two renames, of the previous one; None if
+    neither exists."""
     return next((place for place in (expanded(path), previous_of(path)) if place.is_file()), None)
 
 
@@ -267,8 +268,8 @@ def read(path: str | Path) -> Checkpoint:
     """Read a checkpoint and verify all of it; nothing is unpickled.
 
     Raises:
-        CheckpointError: it is damaged, or no checkpoint. Where the one before it is good, the sentence says so.
-        OSError: it cannot be opened.
+        CheckpointError: the file is damaged, or is not a checkpoint. If the previous one is valid, the message says so.
+        OSError: the file cannot be opened.
     """
     place = expanded(path)
     try:
@@ -295,7 +296,7 @@ def _unpack(path: Path, content: bytes) -> Checkpoint:
             _check_manifest(manifest)
             arrays = read_members(archive, but=MANIFEST)
         _check_arrays(manifest["arrays"], arrays)
-    # What zipfile and json raise between them for a file that was made up.
+    # The exceptions of zipfile and json for a forged file.
     except (*DAMAGED, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"'{path}' is no checkpoint that can be used: {error}") from error
     del manifest["format"]
@@ -328,22 +329,22 @@ def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]
 
 
 def load(path: str | Path, trainer: Trainer) -> Checkpoint:
-    """Put a training where the checkpoint stands: the next `fit` gives the bits that the first one would have given.
+    """Restore a trainer from a checkpoint: the next `fit` gives results bit-identical to those of an uninterrupted one.
 
-    What may differ is how many epochs are made from here, and the rate: set ``trainer.optimizer.lr`` when it is loaded.
+    The number of further epochs may differ, and so may the learning rate: set ``trainer.optimizer.lr`` after loading.
 
     Args:
-        path: of the file.
-        trainer: made as the one that was saved: same network (its layers, what is frozen, its dtype), rule, loss,
-            optimizer with its options and rate, schedule, augmentation and seeds. A schedule of your own is known by
+        path: path of the file.
+        trainer: made like the one that was saved: same network (layers, frozen layers, dtype), rule, loss, optimizer
+            with its options and initial rate, schedule, augmentation and seeds. A user-defined schedule is compared by
             its values at epochs 0, 1, 2, 5, ... 500.
 
     Returns:
-        What was read.
+        The checkpoint.
 
     Raises:
-        CheckpointError: as `read`; or the checkpoint belongs to another training. Then nothing has been changed.
-        OSError: it cannot be opened.
+        CheckpointError: as in `read`, or the checkpoint belongs to another training; the trainer is then unchanged.
+        OSError: the file cannot be opened.
     """
     instance_of(trainer, Trainer, A_TRAINER)
     checkpoint = read(path)
@@ -352,7 +353,7 @@ def load(path: str | Path, trainer: Trainer) -> Checkpoint:
 
 
 def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """What `load` does, with a checkpoint that was read already. Raises TypeError, CheckpointError."""
+    """Restore a trainer from a checkpoint that was already read, as in `load`. Raises TypeError, CheckpointError."""
     instance_of(checkpoint, Checkpoint, "a checkpoint is what minifa.checkpoints.read gives")
     instance_of(trainer, Trainer, A_TRAINER)
     net, rule, optimizer = trainer.net, trainer.rule, trainer.optimizer
@@ -361,11 +362,11 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
         check_state(net.state(), checkpoint.part("network"), "this network")
         check_state(rule.state(), checkpoint.part("rule"), f"the rule {rule.name!r}")
         _check_dtypes(checkpoint, trainer)
-        copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # a copy keeps what it loads to itself
-        trainer.load_state(checkpoint.training)  # checks before it changes, and is the last that could refuse
+        copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # on a copy: only validates
+        trainer.load_state(checkpoint.training)  # validates first; the last step that can fail
     except ValueError as error:
         raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
-    net.step = checkpoint.step  # first: some feedback follows from it
+    net.step = checkpoint.step  # first: some feedback depends on it
     net.load_state(checkpoint.part("network"))
     rule.load_state(checkpoint.part("rule"))
     optimizer.load_state(checkpoint.part("optimizer"), net, rule)
@@ -380,7 +381,7 @@ def _check_made_of(kept: Mapping[str, Any], here: Mapping[str, Any]) -> None:
             raise ValueError(f"it does not say what its {part} is")
         settings = {key: value for key, value in settings.items() if key not in DERIVED}
         layers = settings.pop("layers", None), own.pop("layers", None)
-        if part == "optimizer" and "lr" not in settings:  # written before it was kept
+        if part == "optimizer" and "lr" not in settings:  # written by a version that did not save it
             del own["lr"]
         for key in sorted(own.keys() | settings.keys(), key=lambda key: (key != "name", key)):
             _require_same(f"its {part}", key, settings, own)
@@ -394,7 +395,7 @@ def _require_same(whose: str, key: str, theirs: Mapping[str, Any], ours: Mapping
 
 
 def _check_layers(kept: Any, here: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError where a layer is another; an option that came with a later version is not compared."""
+    """Raise ValueError if a layer differs; options that were added in a later version are not compared."""
     if not isinstance(kept, list) or not all(isinstance(layer, dict) for layer in kept):
         raise ValueError("it does not say what its layers are")
     for number, (theirs, ours) in enumerate(zip(kept, here, strict=False), start=1):
@@ -410,7 +411,7 @@ def _check_layers(kept: Any, here: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _check_dtypes(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """Raise ValueError where an array is of another dtype than the training's, or below 0 where none of it can be."""
+    """Raise ValueError if an array has another dtype than in this training, or negative values where none can be."""
     like = {
         f"{part}/{key}": a for part in ("network", "rule") for key, a in getattr(trainer, PARTS[part]).state().items()
     }
@@ -427,23 +428,23 @@ def _check_dtypes(checkpoint: Checkpoint, trainer: Trainer) -> None:
 
 
 class SaveCheckpoints(Callback):
-    """Keeps ``last.ckpt`` while training goes on and, where there are validation examples, ``best.ckpt``.
+    """Writes ``last.ckpt`` during training and, if there are validation examples, ``best.ckpt``.
 
-    ``last.ckpt`` is written every so often, at the end of an epoch (but not more often than once a second), when
-    training is done, and when it was stopped. ``best.ckpt`` is written at the end of every epoch whose validation
-    accuracy (without classes: loss) is better than all before it. Nothing is written once a number is not finite. Those
-    of another training, which wrote into the same folder before, stay as ``last-1.ckpt`` and ``best-1.ckpt``.
+    ``last.ckpt`` is written at regular intervals, at the end of an epoch (at most once a second), and when training
+    ends or is stopped. ``best.ckpt`` is written at the end of every epoch whose validation accuracy (without classes:
+    loss) is better than in all previous epochs. Nothing is written once a value is not finite. Checkpoints that another
+    training wrote to the same folder are kept as ``last-1.ckpt`` and ``best-1.ckpt``.
 
     Args:
-        folder: where the files go; it is there already.
-        experiment: kept in every checkpoint, as for `save`.
+        folder: folder of the files, which must exist.
+        experiment: saved in every checkpoint, as for `save`.
         every_seconds: seconds between two checkpoints within an epoch, above 0.
-        every_steps: instead, weight updates between them, from 1 up.
-        replace: whether what is there is of an earlier try of this training.
+        every_steps: weight updates between two checkpoints, at least 1; replaces ``every_seconds``.
+        replace: whether existing checkpoints belong to an earlier attempt of this training and may be replaced.
 
     Raises:
-        TypeError: an option of another kind.
-        ValueError: an option outside its range.
+        TypeError: an option has the wrong type.
+        ValueError: an option is out of range.
     """
 
     def __init__(
@@ -495,7 +496,7 @@ class SaveCheckpoints(Callback):
 
     def _keep_those_of_another(self, trainer: Trainer) -> None:
         there = [path for path in (self.last, self.best) if newest(path) is not None]
-        with contextlib.suppress(CheckpointError):  # damaged: whose it was is not known
+        with contextlib.suppress(CheckpointError):  # damaged: its training is unknown
             if not there or trainer.history.continues(read(newest(there[0]) or there[0]).training["history"]):
                 return
         for path in there:
@@ -509,12 +510,12 @@ class SaveCheckpoints(Callback):
         self.written, self.changed = time.monotonic(), False
 
     def _save(self, path: Path, trainer: Trainer) -> None:
-        with contextlib.suppress(CheckpointError):  # not finite any more: the checkpoint before it stays
+        with contextlib.suppress(CheckpointError):  # not finite: the previous checkpoint is kept
             save(path, trainer, self.experiment)
 
 
 def is_best(history: History) -> bool:
-    """Whether the last epoch's validation accuracy, or without classes its loss, is better than all before it.
+    """Whether the last epoch's validation accuracy (without classes: loss) is better than in all previous epochs.
 
     >>> from minifa.training import History
     >>> [mf.checkpoints.is_best(History({"validation_loss": x} for x in loss)) for loss in ([3, 2], [3, 3])]

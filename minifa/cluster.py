@@ -1,22 +1,22 @@
-"""A sweep's runs on a Dask cluster: its scheduler hands them to its workers, and to others where a worker is lost.
+"""Sweeps on a Dask cluster: the scheduler distributes the runs to its workers, and reassigns those of a lost worker.
 
-On one machine, with ``pip install ".[cluster]"`` in the folder of minifa's source:
+On one machine, after ``pip install ".[cluster]"`` in the source folder of minifa:
 
     minifa sweep SWEEP.toml --dask local --jobs 8
 
-On several: a scheduler and workers are started first, with the same minifa, NumPy and Dask everywhere, and `minifa
-sweep` is told where the scheduler is. It refuses workers that have another minifa or NumPy, and makes no run on other
-data than its own. A worker makes one run at a time, so it needs one thread of Dask's; the runs' own threads are
-``--threads``. The files of the data, and with ``--keep-runs`` the folder of the table, must be under the same absolute
-path on all machines.
+On several machines: first start a scheduler and workers, with the same versions of minifa, NumPy and Dask everywhere,
+and pass the address of the scheduler to `minifa sweep`. It rejects workers with another version of minifa or NumPy, and
+no run is made on data that differ from its own. A worker makes one run at a time and needs one Dask thread;
+``--threads`` sets the threads of each run. The data files and, with ``--keep-runs``, the folder of the table must have
+the same absolute path on all machines.
 
     dask scheduler                                                 # on one; it prints its address
     dask worker tcp://10.0.0.1:8786 --nworkers 8 --nthreads 1      # on each
     minifa sweep SWEEP.toml --dask tcp://10.0.0.1:8786 --threads 4
 
-Under SLURM, all in one job of 16 workers with 4 cores each, whose table is gone on with when the job's time was too
-short and it is submitted once more. The scheduler's port is the job's own, so that two jobs on one machine do not meet,
-and it ends with the script, since not every SLURM ends it:
+Under SLURM, in one job with 16 workers of 4 cores each. If the time limit is too short, submitting the job again
+continues the table. The port of the scheduler is derived from the job id, so that two jobs on one machine do not
+conflict. The script ends the scheduler, because not every SLURM installation does:
 
     #!/bin/bash
     #SBATCH --ntasks=16 --cpus-per-task=4 --time=04:00:00
@@ -26,21 +26,20 @@ and it ends with the script, since not every SLURM ends it:
     srun --cpus-per-task=4 dask worker "$scheduler" --nthreads 1 --local-directory "$TMPDIR" &
     minifa sweep SWEEP.toml --dask "$scheduler" --threads 4
 
-or with workers that come as jobs of their own, as the queue lets them (``pip install dask-jobqueue``), from a Python
-that stays open while `minifa sweep` runs beside it:
+Or with workers as separate jobs, which start as the queue permits (``pip install dask-jobqueue``), from a Python
+session that stays open while `minifa sweep` runs:
 
     from dask_jobqueue import SLURMCluster
     cluster = SLURMCluster(cores=1, processes=1, job_cpu=4, memory="8GB", walltime="04:00:00")
     cluster.scale(jobs=16)
-    print(cluster.scheduler_address)                               # what --dask is told
+    print(cluster.scheduler_address)                               # pass it to --dask
 
-A worker that is lost, with its node or at the end of its time, loses the run it was making, which begins anew on
-another (with ``--keep-runs``: goes on from its checkpoint). A scheduler that is lost ends the sweep; the same command
-goes on with it.
+If a worker is lost, with its node or at its time limit, its current run restarts on another worker (with
+``--keep-runs``: resumes from its checkpoint). If the scheduler is lost, the sweep ends; the same command continues it.
 
-Tasks and answers travel as Dask sends them, pickled: whoever can reach the scheduler or a worker can run what they like
-there, as you. Connect only to clusters that you trust, and where others use the network as well let Dask talk by
-certificates (``tls://``, see Dask's page on TLS).
+Dask sends tasks and answers pickled: anyone who can reach the scheduler or a worker can run arbitrary code there, with
+your permissions. Connect only to clusters that you trust and, on a shared network, use certificates (``tls://``, see
+Dask's page on TLS).
 """
 
 from __future__ import annotations
@@ -69,17 +68,17 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 LOCAL = "local"
-SECONDS_TO_CONNECT = 60  # a scheduler may be starting, as in the job above
-SECONDS_TO_TELL = 5.0  # after which is told who is waited for
-SECONDS_TO_GIVE_UP = 300.0  # without a word from the scheduler
+SECONDS_TO_CONNECT = 60  # the scheduler may still be starting, as in the job above
+SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
+SECONDS_TO_GIVE_UP = 300.0  # without an answer from the scheduler
 MISSING = f"a Dask cluster needs the package distributed: {install('cluster')}"
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
 _GOES_ON = "what is finished is in the table, and the same command goes on"
-_one_at_a_time = threading.Lock()  # the number of threads is the process's, not that of a thread of its worker
+_one_at_a_time = threading.Lock()  # the number of threads is global to the process
 
 
 def check_place(place: str) -> None:
-    """Raise ValueError where this is neither ``"local"`` nor the address of a scheduler.
+    """Raise ValueError unless ``place`` is ``"local"`` or the address of a scheduler.
 
     >>> from minifa import cluster
     >>> cluster.check_place("tcp://10.0.0.1:8786")
@@ -95,23 +94,23 @@ def side_by_side(
     jobs: int | None = None,
     threads: int | None = None,
 ) -> Generator[tuple[Task, Answer | str], None, None]:
-    """Call ``work`` for every task on the cluster; yield each task with its answer, as they come.
+    """Call ``work`` for every task on the cluster; yield each task with its answer, as they arrive.
 
-    A task whose worker is lost is given to another, by the scheduler; when that has happened more often than its
-    setting ``distributed.scheduler.allowed-failures`` allows (3 times), the task gets a sentence for its answer.
-    Closing the iterator takes back what is not finished.
+    The scheduler reassigns a task whose worker is lost. After more losses than its setting
+    ``distributed.scheduler.allowed-failures`` permits (3), the answer is a message. Closing the iterator cancels
+    unfinished tasks.
 
     Args:
-        work: a function of a module that the workers can import.
-        tasks: what each call is given.
-        place: the scheduler's address; ``"local"``: one is started here, with its workers.
-        jobs: workers of a local one; None: as many as there are cores.
-        threads: of each task; None: the cores of its worker's machine, divided among the workers that are there when
-            all begins.
+        work: a function that the workers can import.
+        tasks: the arguments of the calls.
+        place: address of the scheduler; ``"local"``: a scheduler and its workers are started on this machine.
+        jobs: number of workers of a local cluster; None: one per core.
+        threads: threads per task; None: the cores of the worker's machine, divided among the workers on it at the
+            start.
 
     Raises:
-        ImportError: Dask's package distributed is not there.
-        OSError: no scheduler answers, or it is lost on the way; a worker has another minifa, or another NumPy.
+        ImportError: Dask's package distributed is not installed.
+        OSError: no scheduler answers, or it is lost; or a worker has another version of minifa or NumPy.
     """
     try:
         import distributed
@@ -126,7 +125,7 @@ def side_by_side(
         futures = client.map(_on_worker, tasks, work=work, setting=setting, versions=_versions(), pure=False)
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         waiting = distributed.as_completed(futures)
-        del futures  # so that what has been written is forgotten
+        del futures  # so that answers that were yielded are released
         for future in _watched(waiting, client, place):
             answer = _answer(distributed, future, place)
             if isinstance(answer, _Stranger):
@@ -139,7 +138,7 @@ class _Stranger:
     """The answer of a worker with another version, which made no run.
 
     Attributes:
-        said: the sentence.
+        said: the message.
     """
 
     said: str
@@ -150,9 +149,9 @@ def _versions() -> tuple[str, str]:
 
 
 def _check_workers(client: Any) -> None:
-    """Raise OSError where a worker that is there has other versions than this process: it would give other numbers."""
+    """Raise OSError if a connected worker has other versions than this process, because its results would differ."""
 
-    def asked() -> tuple[str, str]:  # inside a function, so that it is sent itself: a worker may have an older one
+    def asked() -> tuple[str, str]:  # local, so that Dask sends its code: a worker may have an older minifa
         import numpy
 
         import minifa
@@ -174,13 +173,13 @@ def _are_others(versions: tuple[str, str]) -> bool:
 
 
 def _describe(address: str, has: tuple[str, str], here: tuple[str, str]) -> str:
-    """Which worker has what."""
+    """Describe the versions of a worker and of this process."""
     return f"the worker at {address} has minifa {has[0]} and NumPy {has[1]}, and this is {here[0]} and {here[1]}"
 
 
 def _answer(distributed: Any, future: Any, place: str) -> Any:
-    while future.status in ("lost", "pending"):  # its worker was lost with the answer, and another makes it again
-        future.exception()  # waits until it has
+    while future.status in ("lost", "pending"):  # lost with its worker; another worker repeats it
+        future.exception()  # blocks until it is done
     if future.status == "finished":
         return future.result()
     if future.status == "error":
@@ -192,16 +191,16 @@ def _answer(distributed: Any, future: Any, place: str) -> Any:
 
 
 def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
-    """What is ready, as it comes. What is waited for is told, once, where the scheduler is silent or has no workers.
+    """Yield finished futures as they arrive. Print a message, once each, if the scheduler is silent or has no workers.
 
     Raises:
-        OSError: the scheduler has been silent for too long.
+        OSError: the scheduler was silent for `SECONDS_TO_GIVE_UP`.
     """
     began = time.monotonic()
     heard, staffed, ended, told = [began], [began], threading.Event(), set[str]()
 
     def ask() -> None:
-        with contextlib.suppress(Exception):  # it is lost: the runs' answers say so
+        with contextlib.suppress(Exception):  # a lost scheduler is reported by the answers
             while not ended.wait(SECONDS_TO_TELL / 5):
                 count = len(client.nthreads())
                 heard[0] = time.monotonic()
@@ -231,10 +230,11 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
 
 
 def _wait_for_scheduler(distributed: Any, place: str) -> None:
-    """Return when it answers. Dask's client would wait for ever where one takes the connection and then says nothing.
+    """Wait until the scheduler answers. Dask's client would wait forever for one that accepts the connection and stays
+    silent.
 
     Raises:
-        OSError: it does not answer in time.
+        OSError: the scheduler does not answer in time.
     """
 
     async def ask() -> None:
@@ -250,7 +250,7 @@ def _wait_for_scheduler(distributed: Any, place: str) -> None:
         except Exception as error:
             why.append(error)
 
-    asking = threading.Thread(target=answered, name="minifa scheduler", daemon=True)  # a notebook has a loop running
+    asking = threading.Thread(target=answered, name="minifa scheduler", daemon=True)  # a notebook has a running loop
     asking.start()
     asking.join(SECONDS_TO_TELL)
     if asking.is_alive():
@@ -265,7 +265,7 @@ def _wait_for_scheduler(distributed: Any, place: str) -> None:
 def _client(distributed: Any, place: str, jobs: int) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         address: Any = place
-        if place == LOCAL:  # on this machine alone: nothing listens to others
+        if place == LOCAL:  # listen only on this machine
             here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
             address = stack.enter_context(distributed.LocalCluster(jobs, 1, **here, preload=[__name__]))
         else:
@@ -281,7 +281,7 @@ def _client(distributed: Any, place: str, jobs: int) -> Iterator[Any]:
 
 
 def dask_setup(worker: Any) -> None:
-    """Called by Dask when a worker of a local cluster starts: Ctrl-C is its parent's to answer."""
+    """Called by Dask when a worker of a local cluster starts; makes it ignore Ctrl-C, which its parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -291,7 +291,7 @@ def _on_worker(
     setting: tuple[str, str, int | Mapping[str, int], Sequence[str]],
     versions: tuple[str, str],
 ) -> Any:
-    if _are_others(versions):  # it came when the others had been asked
+    if _are_others(versions):  # it connected after the check
         return _Stranger(f"{_describe(_own_address(), _versions(), versions)}. {SAME_EVERYWHERE}")
     backend_name, dtype, threads, said = setting
     with _one_at_a_time:
@@ -310,7 +310,7 @@ def _own_address() -> str:
 
 
 def _share(neighbours: Mapping[str, int]) -> int:
-    """The threads of a worker that has so many on its machine, by the machine's address."""
+    """The number of threads of this worker, given the number of workers by machine address."""
     from distributed import get_worker
     from distributed.comm import get_address_host
 

@@ -1,4 +1,4 @@
-"""From a description of a run to its result: one experiment, and many side by side on all cores."""
+"""Experiments: the configuration of a run, running one, and running many in parallel on all cores."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from .training import Callback, ProgressBar, RecordAlignment, Row, Trainer
 AN_EXPERIMENT = "what is run is a minifa.experiments.Experiment"
 A_DATASET = "data are a minifa.data.Dataset, as minifa.data.load gives one"
 UNTUNED_RATE = 0.01
-MOST_SEEDS = 10_000  # of one rule or row: all runs are written down before the first one is made
-MEASURED_ON = 256  # examples of the training set on which errors are compared after every epoch
+MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
+MEASURED_ON = 256  # training examples on which alignment is measured after every epoch
 DATA_OPTIONS = ("scale", "channels", "regression")
-LATER = frozenset({"data_options", "weights_names"})  # fields that runs kept by an earlier minifa lack
+LATER = frozenset({"data_options", "weights_names"})  # fields that run folders of earlier versions do not have
 
-# What the fields of an experiment may be, by their annotations; a file or a caller may bring anything.
+# Types accepted for the fields of an experiment, by annotation; values from files and callers are validated.
 KINDS: dict[str, type] = {
     "str": str,
     "int": numbers.Integral,
@@ -60,39 +60,39 @@ KINDS_IN_WORDS = {
 
 
 def _is(value: Any, kind: str) -> bool:
-    """Whether a value is of this kind; True and False are no numbers."""
+    """Whether a value is of this kind; bools do not count as numbers."""
     return isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
 @dataclass(frozen=True)
 class Experiment(KnownOptions):
-    """All that decides a run. Two equal experiments give the same numbers, bit for bit, on one machine.
+    """Configuration of a run. On one machine, equal experiments give bit-identical results.
 
     Attributes:
         data: name of a data set, or path of an npz file.
-        data_dir: folder of its files; None: the usual places.
-        data_options: of an npz file: scale, channels, regression (see `minifa.data.validate`).
+        data_dir: folder with its files; None: the default locations.
+        data_options: options for an npz file: scale, channels, regression (see `minifa.data.validate`).
         augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
-        model_options: its own options (depth, batch_norm, hidden, ...).
-        weights: safetensors file whose numbers the network starts from (see `minifa.weights`); None: drawn ones.
-        weights_names: for a file of PyTorch's, the layer here for every module there; empty: by `minifa.weights.match`.
-        freeze: layers and blocks that do not learn, joined by commas: ``"conv1,residual2"``; None: all learn.
+        model_options: options of the model (depth, batch_norm, hidden, ...).
+        weights: safetensors file with the initial parameters (see `minifa.weights`); None: random initialisation.
+        weights_names: for a PyTorch file, maps each of its modules to a layer; empty: by `minifa.weights.match`.
+        freeze: layers and blocks that are not trained, comma-separated: ``"conv1,residual2"``; None: all are trained.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
-        loss: name of a loss; None: softmax cross-entropy where there are classes, else the half squared error.
+        loss: name of a loss; None: softmax cross-entropy for classification, half squared error for regression.
         optimizer: name of an optimizer.
         schedule: name of a schedule with its options, ``"cosine:epochs=15"``.
-        optimizer_options: its own options beside the rate and the decay.
-        lr: learning rate; None: the one kept for this rule from the grid (see `default_rate`).
-        weight_decay: None: what the rule asks for (0 for most; Kolen-Pollack aligns by it).
+        optimizer_options: options of the optimizer other than learning rate and weight decay.
+        lr: learning rate; None: the best of the shipped grid for this rule (see `default_rate`).
+        weight_decay: weight decay; None: the rule's default (0 for most; Kolen-Pollack needs it to align).
         epochs: passes through the training set.
         batch_size: examples per weight update.
-        seed: keys every draw.
-        validation: fraction of the training set held out and measured instead of the test set (for choosing a rate).
+        seed: seed of all random draws.
+        validation: fraction of the training set that is held out and evaluated instead of the test set (for tuning).
         alignment: whether the alignment of every layer is measured after every epoch.
 
     Raises:
-        TypeError: a value of another type than it has here.
+        TypeError: a value does not have the annotated type.
 
     >>> from minifa.experiments import Experiment
     >>> Experiment(rule="kolen_pollack").decay(), Experiment(rule="fa").decay()
@@ -124,7 +124,7 @@ class Experiment(KnownOptions):
     def __post_init__(self) -> None:
         for one in fields(self):
             value, wanted = plain(getattr(self, one.name)), str(one.type)
-            object.__setattr__(self, one.name, value)  # frozen for others
+            object.__setattr__(self, one.name, value)  # the dataclass is frozen
             if not any(_is(value, kind) for kind in wanted.split(" | ")):
                 raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
 
@@ -138,17 +138,17 @@ class Experiment(KnownOptions):
         return known if self.weight_decay is None else self.weight_decay
 
     def said(self) -> dict[str, Any]:
-        """The fields by name. Those of `LATER` only where they say something: what was kept before there were any is
-        then equal to what is asked for today."""
+        """The fields by name. Fields in `LATER` are left out when empty, so that a configuration saved before they
+        existed compares equal to the same experiment today."""
         return {key: value for key, value in asdict(self).items() if value or key not in LATER}
 
     def as_config(self) -> dict[str, Any]:
-        """A dictionary that JSON can hold, with the learning rate and weight decay in force."""
+        """A JSON-serialisable dictionary, with the learning rate and weight decay in force."""
         return {**self.said(), "lr": self.rate(), "weight_decay": self.decay()}
 
 
 def files_of(described: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of a described experiment that are paths of files and folders, with these.
+    """The fields of a configuration that are paths of files or folders, with their values.
 
     >>> from minifa.experiments import files_of
     >>> files_of({"data": "xor", "weights": "w.safetensors", "lr": 0.1}), files_of({"data": "mine.npz"})
@@ -159,13 +159,13 @@ def files_of(described: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_whole_paths(experiment: Experiment) -> Experiment:
-    """The experiment with the paths of its files from the root, for a process that works in another folder."""
+    """The experiment with absolute paths, for a process with another working directory."""
     whole: dict[str, Any] = {key: str(expanded(path).absolute()) for key, path in files_of(vars(experiment)).items()}
     return replace(experiment, **whole)
 
 
 def renamed(by_file: Mapping[str, str], before: Experiment, now: Experiment) -> dict[str, str]:
-    """What is kept by the files of one experiment, by those of another that reads the same ones."""
+    """A mapping keyed by the paths of one experiment, rekeyed by the paths that another uses for the same files."""
     old, new = (files_of(vars(one)) for one in (before, now))
     names = {old[key]: new[key] for key in old}
     return {names.get(name, name): value for name, value in by_file.items()}
@@ -173,18 +173,18 @@ def renamed(by_file: Mapping[str, str], before: Experiment, now: Experiment) -> 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of one experiment.
+    """Result of one experiment.
 
     Attributes:
-        experiment: what was asked for.
+        experiment: its configuration.
         history: a row per epoch.
         score: accuracy (or, without classes, minus the loss) on the test set, or on the held-out part.
         measured: which of the two: "test" or "validation".
-        seconds: that training took, measurements included.
+        seconds: training time, including measurements.
         layers: names of the weighted layers, in forward order.
-        diverged: whether the loss was no longer finite, or training ended with a useless epoch.
-        error: why it failed; None: it did not.
-        name: what it is called in tables and pictures, as the row of a table is; empty: by its rule.
+        diverged: whether the loss became non-finite, or training ended with a useless epoch.
+        error: why it failed; None: it did not fail.
+        name: label in tables and figures, such as the name of a table row; empty: the name of the rule.
     """
 
     experiment: Experiment
@@ -199,7 +199,7 @@ class Result:
 
 
 def load_data(experiment: Experiment) -> Dataset:
-    """The data set of an experiment, taken as it says. Raises as `minifa.data.load`.
+    """Load the data set of an experiment with its options. Raises the same errors as `minifa.data.load`.
 
     >>> from minifa.experiments import Experiment, load_data
     >>> load_data(Experiment(data="xor")).name
@@ -212,25 +212,26 @@ def load_data(experiment: Experiment) -> Dataset:
 
 
 def data_for(experiment: Experiment, data: Dataset | None) -> Dataset:
-    """The data set that was given, or that of the experiment. Raises TypeError for what is none, or no experiment."""
+    """Return ``data``, or load the experiment's data set when it is None. Raises TypeError if ``data`` is not a
+    Dataset or ``experiment`` is not an Experiment."""
     instance_of(experiment, Experiment, AN_EXPERIMENT)
     return load_data(experiment) if data is None else instance_of(data, Dataset, A_DATASET)
 
 
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
-    """Network, rule (attached), loss and optimizer of an experiment.
+    """Build the network, rule (attached), loss and optimizer of an experiment.
 
     Raises:
-        TypeError: what is no experiment, or no data set.
-        ValueError: an unknown name, or an option that its owner refuses.
-        FileNotFoundError, ImportError: as `minifa.weights.load`, where weights are given.
+        TypeError: ``experiment`` is not an Experiment, or ``data`` is not a Dataset.
+        ValueError: an unknown name, or an invalid option.
+        FileNotFoundError, ImportError: as in `minifa.weights.load`, when weights are given.
     """
     data_for(experiment, instance_of(data, Dataset, A_DATASET))
     make_model = lookup(MODELS, experiment.model, "model")
     make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
     loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
     make_loss = lookup(LOSSES, loss_name, "loss")
-    schedules.make(experiment.schedule)  # refused now rather than when training starts
+    schedules.make(experiment.schedule)  # validate now rather than when training starts
     augmentation = augmentation_of(experiment)
     input_shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
     try:
@@ -252,12 +253,12 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
 
 
 def augmentation_of(experiment: Experiment) -> Augmentation | None:
-    """The augmentation that the experiment asks for; None: none. Raises ValueError for an unknown one."""
+    """The augmentation of an experiment, or None. Raises ValueError for an unknown one."""
     return None if experiment.augmentation is None else make_augmentation(experiment.augmentation)
 
 
 class MeasureTest(Callback):
-    """Puts loss and accuracy on the test set of ``data`` into every row. They decide nothing.
+    """Adds loss and accuracy on the test set of ``data`` to every row. They do not influence training.
 
     Args:
         data: the data set.
@@ -271,7 +272,7 @@ class MeasureTest(Callback):
 
 
 def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -> Trainer:
-    """A trainer with everything the experiment asks to be measured."""
+    """A trainer for an experiment, with the callbacks for its measurements."""
     net, rule, loss, optimizer = build(experiment, data)
     callbacks: list[Callback] = [] if experiment.validation else [MeasureTest(data)]
     if experiment.alignment:
@@ -283,15 +284,15 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
 
 
 def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:
-    """Run one experiment here. The trainer holds the network and the rule as they ended.
+    """Run one experiment in this process. The returned trainer holds the trained network and rule.
 
     Args:
-        experiment: what to run.
-        data: its data set, where it is loaded already.
-        progress: whether a bar is shown.
+        experiment: the experiment to run.
+        data: its data set, if already loaded.
+        progress: whether to show a progress bar.
 
     Raises:
-        TypeError: what is no experiment.
+        TypeError: ``experiment`` is not an Experiment.
 
     >>> from minifa.experiments import Experiment, run
     >>> result, trainer = run(Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
@@ -304,7 +305,7 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
 
 
 def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
-    """Train as the experiment says; a trainer that has finished some of the epochs makes those that are left."""
+    """Train for the epochs of the experiment; a resumed trainer runs the remaining ones."""
     train, held_out = parts(experiment, data)
     started = time.perf_counter()
     left = experiment.epochs - trainer.finished
@@ -314,12 +315,12 @@ def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
 
 
 def parts(experiment: Experiment, data: Dataset) -> tuple[Examples, Examples | None]:
-    """(the examples to learn from, those held out for validation or None)."""
+    """(training examples, validation examples or None)."""
     return data.hold_out(experiment.validation) if experiment.validation else (data.train, None)
 
 
 def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Result:
-    """What the trainer's history comes to; it needs at least one row."""
+    """The result of a trainer's history, which needs at least one row."""
     history = trainer.history
     measured = "validation" if experiment.validation else "test"
     score = score_of(history[-1], measured)
@@ -328,34 +329,33 @@ def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Resul
 
 
 def score_of(row: Row, measured: str) -> float:
-    """Accuracy, or minus the loss where there are no classes. Raises KeyError where neither was measured."""
+    """Accuracy, or minus the loss if there are no classes. Raises KeyError if neither was measured."""
     accuracy = row.get(f"{measured}_accuracy")
     return -row[f"{measured}_loss"] if accuracy is None else accuracy
 
 
-# Many at once
+# Many in parallel
 
 
 class FailedRun(RuntimeWarning):
-    """A run of many failed; the sentence says which, and why."""
+    """One of many runs failed; the message says which, and why."""
 
 
 def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Generator[Result, None, None]:
-    """Run experiments side by side in ``jobs`` processes and yield each result as it comes; one that fails, or whose
-    process is killed, says why in a `FailedRun` warning and in its result, and the others go on.
+    """Run experiments in ``jobs`` worker processes and yield each result as it arrives. If a run fails, or its process
+    is killed, a `FailedRun` warning and the result give the reason, and the other runs continue.
 
-    Rules, models and the like of your own are known in the processes where they stand in a file that these can import.
-    Where they do not (a notebook, a function's inside), their runs are made here, after the others.
+    User-defined rules, models and so on are available in the workers if they are defined in an importable module.
+    Otherwise (in a notebook or inside a function), their runs are made in this process, after the others.
 
-    Closing the iterator (Ctrl-C in the caller) stops the processes; results already yielded are kept by the caller.
-    They end as well when this process is killed.
+    Closing the iterator (Ctrl-C in the caller) stops the workers. They also end when this process is killed.
 
     Args:
-        experiments: what to run.
-        jobs: processes; 1: all of it in this one. None: as many as there are cores.
+        experiments: the experiments to run.
+        jobs: number of processes; 1: run everything in this process. None: one per core.
 
     Raises:
-        TypeError: what is no experiment.
+        TypeError: an item is not an Experiment.
         RuntimeError: no process can be started.
     """
     instance_of(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
@@ -384,7 +384,7 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
 
 
 def known_here_alone(experiment: Experiment) -> list[str]:
-    """What it names that other processes cannot find, in words."""
+    """Descriptions of the experiment's user-defined components that other processes cannot import."""
     named = {
         "data set": experiment.data,
         "augmentation": experiment.augmentation,
@@ -414,11 +414,11 @@ def _failed(experiment: Experiment, error: str) -> Result:
 
 
 def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> list[Experiment]:
-    """The same experiment under every rule and seed, seeds outermost, so that an interrupted run has every rule.
+    """The same experiment under every rule and seed, seeds outermost, so that an interrupted comparison has all rules.
 
     Raises:
-        TypeError: what is no experiment, no list of names, or no number.
-        ValueError: fewer seeds than none, or more than 10,000.
+        TypeError: ``base`` is not an Experiment, ``rule_names`` not a list of names, or ``seeds`` not an int.
+        ValueError: a negative number of seeds, or more than 10,000.
 
     >>> from minifa.experiments import Experiment, grid_of_rules
     >>> [(one.rule, one.seed) for one in grid_of_rules(Experiment(), ["bp", "fa"], seeds=2)]
@@ -430,11 +430,11 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
 
 
-# Learning rates: every rule's default is the best of a grid that ships with the package (see `minifa.tuning`).
+# Learning rates: each rule's default is the best of a grid that ships with the package (see `minifa.tuning`).
 
 
 def describe_options(options: Mapping[str, Any]) -> str:
-    """Options as one word for tables: ``batch_norm=True hidden=16,12``; "" for none."""
+    """Options as one string for tables: ``batch_norm=True hidden=16,12``; "" if there are none."""
     return " ".join(
         f"{key}={','.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
         for key, value in sorted(options.items())
@@ -443,16 +443,17 @@ def describe_options(options: Mapping[str, Any]) -> str:
 
 @functools.cache
 def kept_rates() -> list[Row]:
-    """The grids that ship with the package, a row for every rate that was tried (see `minifa.tuning.rate_table`)."""
+    """The grids that ship with the package, one row per learning rate tried (see `minifa.tuning.rate_table`)."""
     text = importlib.resources.files("minifa").joinpath("recipes/rates.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
 def kept_rate(experiment: Experiment) -> Row | None:
-    """The row of the rate that was chosen for this data, model, rule, decay and optimizer; None: no grid was run.
+    """The row of the learning rate chosen for this data, model, rule, weight decay and optimizer; None if no grid was
+    run.
 
-    Where several grids were, the one whose epochs, then whose batch size and momentum, are the experiment's, or else
-    the one with the nearest number of epochs.
+    If several grids were run, the one with the nearest number of epochs is used; ties are broken by the fewest other
+    differences, such as batch size and momentum.
     """
     wanted = {
         "data": experiment.data,
@@ -472,7 +473,7 @@ def kept_rate(experiment: Experiment) -> Row | None:
 
 
 def _changed_options(experiment: Experiment) -> dict[str, Any]:
-    """The model's options without those that are at their defaults."""
+    """The model's options that differ from their defaults."""
     known = inspect.signature(lookup(MODELS, experiment.model, "model")).parameters
     return {
         key: value for key, value in experiment.model_options.items() if key not in known or value != known[key].default
@@ -480,7 +481,8 @@ def _changed_options(experiment: Experiment) -> dict[str, Any]:
 
 
 def rate_differences(experiment: Experiment, row: Row) -> list[str]:
-    """In what an experiment is not as the grid that a kept rate comes from: ``["15 epochs"]``, as the grid has it."""
+    """Settings in which an experiment differs from the grid of a stored rate, with the grid's values: ``["15
+    epochs"]``."""
     options = dict(experiment.optimizer_options)
     momentum = options.pop("momentum", "")
     differ = [f"{row['epochs']} epochs"] if int(row["epochs"]) != experiment.epochs else []
@@ -492,7 +494,7 @@ def rate_differences(experiment: Experiment, row: Row) -> list[str]:
 
 
 def default_rate(experiment: Experiment) -> tuple[float, bool]:
-    """(learning rate, whether a grid was run for this rule, model, data and optimizer). Where it was not:
+    """(learning rate, whether a grid was run for this rule, model, data and optimizer). If not, the rate is
     `UNTUNED_RATE` for sgd, and the optimizer's own default for others."""
     row = kept_rate(experiment)
     if row is not None:

@@ -1,5 +1,5 @@
-"""Files that are there whole or not at all: written beside their place, forced to the disk, then renamed; and files of
-folders that others may have made, of which only plain ones are opened."""
+"""File access: atomic writing (temporary file, fsync, rename), and opening of regular files only, since folders may
+come from other users."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ADVICE = {
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path as a user gives it, with the home folder in the place of a leading ``~``: a shell does that, except in
-    ``--out=~/run`` and in files. Every function that takes a path begins with this.
+    """Convert a user's path to a Path and expand a leading ``~``, which a shell does not do in ``--out=~/run`` or in
+    files. Every function that takes a path calls this first.
 
     Raises:
-        TypeError: what is no path.
-        ValueError: a path with a NUL, which no system has.
+        TypeError: ``path`` is not a str or os.PathLike.
+        ValueError: the path contains a NUL character.
 
     >>> from minifa.files import expanded
     >>> import pathlib
@@ -48,7 +48,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def with_advice(error: OSError) -> str:
-    """The error's sentence, with what to do about it where that is known.
+    """The error message, with advice if there is any for this error.
 
     >>> from minifa.files import with_advice
     >>> import errno
@@ -58,10 +58,10 @@ def with_advice(error: OSError) -> str:
     return f"{error}; {ADVICE[error.errno]}" if error.errno in ADVICE else str(error)
 
 
-# Where the system has them: follow no link, wait for no other end of a pipe, become no terminal's process.
+# If available: do not follow links, do not block on pipes, do not acquire a controlling terminal.
 CAREFULLY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))
-JUNCTION = 0xA0000003  # Windows' link to a folder, which counts as a folder there (IO_REPARSE_TAG_MOUNT_POINT)
-DIGITS = 16  # of a digest that tells contents apart; nobody is kept from making two alike
+JUNCTION = 0xA0000003  # a Windows junction, which os.lstat reports as a folder (IO_REPARSE_TAG_MOUNT_POINT)
+DIGITS = 16  # of a digest; detects changed content, but is not collision-resistant
 KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a pipe",
@@ -73,10 +73,10 @@ KINDS = {
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
-    """What stands at a path in the place of a file, in words; None: a file, or nothing."""
+    """Describe an object at a path that is not a regular file; None if it is a regular file or does not exist."""
     try:
         status = os.lstat(path)
-    except OSError:  # whoever opens it is told
+    except OSError:  # reported when the path is opened
         return None
     if getattr(status, "st_reparse_tag", 0) == JUNCTION:
         return KINDS[stat.S_IFLNK]
@@ -84,11 +84,11 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def plain(path: str, flags: int) -> int:
-    """An opener for Python's ``open``, which opens files alone: no link is followed, no device opened, no pipe waited
-    for. What others can reach by a second name is not opened for writing.
+    """An opener for Python's ``open`` that opens only regular files, not links, devices or pipes. Files with a second
+    hard link are not opened for writing.
 
     Raises:
-        OSError: it is something else; or as `os.open`.
+        OSError: the path is not a regular file; or as in `os.open`.
 
     >>> from minifa.files import plain
     >>> open("/", "rb", opener=plain)
@@ -98,7 +98,7 @@ def plain(path: str, flags: int) -> int:
     kind, writes = kind_of(path), flags & (os.O_WRONLY | os.O_RDWR)
     if kind is None:
         descriptor = os.open(path, flags | CAREFULLY, 0o666)
-        status = os.fstat(descriptor)  # of what was opened: another may have taken the place since it was looked at
+        status = os.fstat(descriptor)  # of the open file: the path may have been replaced since the check
         if stat.S_ISREG(status.st_mode) and not (writes and status.st_nlink > 1):
             return descriptor
         os.close(descriptor)
@@ -109,13 +109,13 @@ def plain(path: str, flags: int) -> int:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """All of a file. Raises OSError, as `plain` for what is none."""
+    """Read a whole file. Raises OSError as in `plain`."""
     with open(expanded(path), "rb", opener=plain) as file:
         return file.read()
 
 
 def digest(path: str | os.PathLike[str]) -> str:
-    """The first digits of the SHA-256 of a file that the user named. Raises OSError."""
+    """The first 16 hexadecimal digits of the SHA-256 of a user's file. Raises OSError."""
     found = hashlib.sha256()
     with open(expanded(path), "rb") as file:
         while piece := file.read(1 << 20):
@@ -124,7 +124,7 @@ def digest(path: str | os.PathLike[str]) -> str:
 
 
 def free_name(path: Path) -> Path:
-    """The first of ``NAME-1.ending``, ``NAME-2.ending``, ... that nothing has."""
+    """The first of ``NAME-1.SUFFIX``, ``NAME-2.SUFFIX``, ... that does not exist."""
     number = 1
     while os.path.lexists(free := path.with_name(f"{path.stem}-{number}{path.suffix}")):
         number += 1
@@ -132,22 +132,22 @@ def free_name(path: Path) -> Path:
 
 
 def make_folder(path: Path) -> Path:
-    """A folder inside a folder of minifa's, made where there is none. Raises OSError where a link, or anything else,
-    stands in its place."""
+    """Create a folder inside a folder of minifa, unless it exists. Raises OSError if the path is a link or anything
+    else that is not a folder."""
     refuse_link(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def refuse_link(path: Path) -> None:
-    """Raise OSError where the path is a link: what is written below it would lie elsewhere."""
+    """Raise OSError if the path is a link, because files written below it would be elsewhere."""
     if kind_of(path) == KINDS[stat.S_IFLNK]:
         raise OSError(f"'{path}' is a symbolic link, and no folder: nothing is written through it, remove it")
 
 
 @contextlib.contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Inside the with-block an error in writing says which file it was; a full disk alone does not."""
+    """Inside the with-block, add the path to an OSError without a file name, as for a full disk."""
     try:
         yield
     except OSError as error:
@@ -157,8 +157,8 @@ def named(path: str | Path) -> Iterator[None]:
 
 
 def as_bytes(text: str) -> bytes:
-    """Text as UTF-8. What no text can hold, as Python's stand-ins for the bytes of a file name that the locale cannot
-    read, becomes an escape that JSON understands.
+    """Encode text as UTF-8. Lone surrogates, which Python uses for undecodable bytes of file names, become escapes that
+    are valid in JSON.
 
     >>> from minifa.files import as_bytes
     >>> as_bytes("d\\u00e4t\\udcff")
@@ -168,7 +168,7 @@ def as_bytes(text: str) -> bytes:
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to the same place, which need not be there."""
+    """Whether two paths are equal or refer to the same file; they need not exist."""
     try:
         return one == other or one.samefile(other)
     except OSError:
@@ -176,7 +176,7 @@ def is_same(one: Path, other: Path) -> bool:
 
 
 def stem(path: str | os.PathLike[str]) -> str:
-    """The name of a file without its ending, to be shown: what the locale could not read, by UTF-8.
+    """The name of a file without its suffix, for display; undecodable bytes are decoded as UTF-8.
 
     >>> from minifa.files import stem
     >>> stem("data/mine.npz"), stem("d\\udcc3\\udca4t.npz") == "d\\u00e4t"
@@ -186,10 +186,10 @@ def stem(path: str | os.PathLike[str]) -> str:
 
 
 def append(path: str | Path, text: str) -> None:
-    """Add text to the end of a file; where there is no room for all of it, none is added.
+    """Append text to a file, completely or not at all.
 
     Raises:
-        OSError: it cannot be written; the file is as it was.
+        OSError: the text cannot be written; the file is unchanged.
     """
     with named(path), open(expanded(path), "ab", buffering=0, opener=plain) as file:
         before, rest = os.fstat(file.fileno()).st_size, as_bytes(text)
@@ -202,15 +202,15 @@ def append(path: str | Path, text: str) -> None:
 
 
 def write_whole(path: str | Path, content: bytes | str, previous: Path | None = None) -> None:
-    """Write a file so that whoever reads it, after a crash or a kill as well, finds all of it or what was there before.
+    """Write a file atomically: readers see the complete new file or the old one, even after a crash or a kill.
 
     Args:
-        path: its place; ``.tmp`` behind the name is the place beside it. Two writers of one file need a lock.
-        content: bytes, or text that is written as UTF-8.
-        previous: where the file that was in its place is moved to; None: it is replaced.
+        path: path of the file; the temporary file has the suffix ``.tmp``. Concurrent writers of a file need a lock.
+        content: bytes, or text to be written as UTF-8.
+        previous: path to which an existing file is moved; None: it is replaced.
 
     Raises:
-        OSError: it cannot be written; what was there is there still.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     place = expanded(path)
     if not place.name:
@@ -218,39 +218,39 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     beside = place.with_name(place.name + ".tmp")
     try:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)  # left by a kill, or a link: what that points to stays as it is
+            os.unlink(beside)  # left by a kill; if it is a link, its target is unchanged
         with named(place), open(beside, "xb") as file:
             file.write(as_bytes(content) if isinstance(content, str) else content)
             force_to_disk(file)
         move_into_place(beside, place, previous)
-    except BaseException:  # Ctrl-C included: no half-written file stays behind
+    except BaseException:  # including Ctrl-C: leave no incomplete file
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
 
 
 def save_picture(figure: Any, path: str | Path) -> None:
-    """Write a matplotlib figure, whole or not at all, in the format that the file's ending names. Raises OSError."""
+    """Write a matplotlib figure atomically, in the format given by the file suffix. Raises OSError."""
     content = io.BytesIO()
     figure.savefig(content, format=Path(path).suffix.removeprefix(".") or None)
     write_whole(path, content.getvalue())
 
 
 def force_to_disk(file: IO[bytes]) -> None:
-    """Let nothing that was written into the file be lost any more, were the machine to stop now. Raises OSError."""
+    """Flush the file and force it to disk with fsync, so that it survives a crash of the machine. Raises OSError."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def move_into_place(beside: Path, place: Path, previous: Path | None = None) -> None:
-    """Rename a file that is complete and forced to the disk, and force the renaming to the disk as well.
+    """Rename a file that is complete and on disk, and force the rename to disk as well.
 
     Args:
-        beside, place: where it is and where it shall be, in one folder.
-        previous: where a file that is in its place is moved to; None: it is replaced.
+        beside, place: current and final path, in the same folder.
+        previous: path to which an existing file is moved; None: it is replaced.
 
     Raises:
-        OSError: it cannot be renamed.
+        OSError: the file cannot be renamed.
     """
     if previous is not None and place.exists():
         os.replace(place, previous)
@@ -259,7 +259,7 @@ def move_into_place(beside: Path, place: Path, previous: Path | None = None) -> 
 
 
 def _settle(folder: Path) -> None:
-    """Force the folder's own entries to the disk, where the system lets a folder be opened (Windows does not)."""
+    """Force the entries of a folder to disk, on systems where a folder can be opened (not on Windows)."""
     with contextlib.suppress(OSError):
         entry = os.open(folder, os.O_RDONLY)
         try:

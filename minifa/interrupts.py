@@ -1,5 +1,5 @@
-"""SIGINT (Ctrl-C) and SIGTERM: a network in training finishes its update first; whatever else goes on ends at once, and
-puts away what is half-written."""
+"""Handling of SIGINT (Ctrl-C) and SIGTERM: training finishes its current update; other work ends at once and removes
+incomplete files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. Whatever answers Ctrl-C answers it too."""
+    """SIGTERM was received. Handlers of KeyboardInterrupt catch it too."""
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """128 and the signal's number, as shells count.
+    """128 plus the signal number, as in shells.
 
     >>> from minifa.interrupts import Terminated, exit_code
     >>> exit_code(KeyboardInterrupt()), exit_code(Terminated())
@@ -33,7 +33,7 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 @contextlib.contextmanager
 def terminating() -> Iterator[None]:
-    """Inside the with-block SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt. Where it is ignored, and
+    """Inside the with-block SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt. If SIGTERM is ignored, and
     outside the main thread, nothing changes.
     """
     before = signal.getsignal(signal.SIGTERM)
@@ -52,10 +52,10 @@ def terminating() -> Iterator[None]:
 
 
 class Interrupt:
-    """Which signal came.
+    """The received signal.
 
     Attributes:
-        signal: its number; None while none has come.
+        signal: its number; None if no signal was received.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells count: 130 after Ctrl-C, 143 after SIGTERM; 0 where none has come.
+        """128 plus the signal number, as in shells: 130 after Ctrl-C, 143 after SIGTERM; 0 if no signal was received.
 
         >>> from minifa.interrupts import Interrupt
         >>> one = Interrupt()
@@ -77,13 +77,13 @@ class Interrupt:
 @contextlib.contextmanager
 def stopping(trainer: Trainer, aloud: bool = True) -> Iterator[Interrupt]:
     """Inside the with-block the first SIGINT or SIGTERM stops the trainer between two updates, so that its state can
-    be kept; a second one does what it always does (Ctrl-C: KeyboardInterrupt at once).
+    be saved; a second one has its usual effect (Ctrl-C: KeyboardInterrupt at once).
 
-    Outside the main thread, where Python lets no handler be set, nothing changes.
+    Outside the main thread, where Python does not allow signal handlers to be set, nothing changes.
 
     Args:
-        trainer: to stop.
-        aloud: whether the first signal is answered on standard error.
+        trainer: the trainer to stop.
+        aloud: whether the first signal prints a message to standard error.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -95,7 +95,7 @@ def stopping(trainer: Trainer, aloud: bool = True) -> Iterator[Interrupt]:
         trainer.stop()
         restore()
         if aloud:
-            with contextlib.suppress(OSError):  # not print: the signal may have come in the middle of one
+            with contextlib.suppress(OSError):  # not print, which is not reentrant
                 os.write(2, b"\nfinishing this update, then saving; once more to end at once\n")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -105,7 +105,7 @@ def stopping(trainer: Trainer, aloud: bool = True) -> Iterator[Interrupt]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    for number in before:  # what was ignored before (nohup, a shell's background job) is ignored still
+    for number in before:  # ignored signals (nohup, background jobs) stay ignored
         signal.signal(number, answer)
 
     try:

@@ -1,4 +1,4 @@
-"""A run in its folder: what is kept while it goes on, and going on with it.
+"""Runs that can be resumed: saving a run to its folder during training, and resuming it.
 
 >>> from minifa import keeping, runs
 >>> from minifa.experiments import Experiment, fit, trainer_for
@@ -46,8 +46,8 @@ from .scalars import by_name, flag, instance_of
 from .training import Row, Trainer, describe_layout, layout
 from .workers import Stopped
 
-MAY_CHANGE = ("epochs", "data_dir")  # when a run is gone on with
-NOTHING = "(nothing)"  # in the place of an entry that is not there
+MAY_CHANGE = ("epochs", "data_dir")  # when a run is resumed
+NOTHING = "(nothing)"  # stands for a missing entry in messages
 RESULT = "result.json"
 RESULT_KINDS: dict[str, Any] = {
     **dict.fromkeys(("test_loss", "seconds"), (int, float)),
@@ -59,8 +59,7 @@ DEFAULTS = {one.name: getattr(Experiment(), one.name) for one in fields(Experime
 
 
 def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
-    """`minifa.data.load`, once for a process that makes many runs, and not for every one of them; a file that was
-    replaced meanwhile is loaded again.
+    """`minifa.data.load` with a cache, for a process that makes many runs. A file that has changed is loaded again.
 
     >>> from minifa import keeping
     >>> keeping.load_once("xor") is keeping.load_once("xor")
@@ -69,13 +68,13 @@ def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
     return _load_once(name, folder, tuple(sorted(options.items())), _stamp(name))
 
 
-@functools.lru_cache(maxsize=2)  # two, where data sets are compared
+@functools.lru_cache(maxsize=2)  # two: comparisons of data sets need two at a time
 def _load_once(name: str, folder: str | None, options: tuple[tuple[str, Any], ...], stamp: object) -> Dataset:
     return load(name, folder, **dict(options))
 
 
 def _stamp(name: str) -> object:
-    """What changes with the file that a data set of this name is in; None where it is no file."""
+    """Identity of the data set's file (path, inode, size, time), which changes with it; None if it is not a file."""
     try:
         status = os.stat(name)
     except (OSError, ValueError):
@@ -83,11 +82,11 @@ def _stamp(name: str) -> object:
     return os.path.abspath(name), status.st_ino, status.st_size, status.st_mtime_ns
 
 
-# What a run is, beside its settings
+# Identity of a run besides its settings
 
 
 def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
-    """Digests, by name, of what an experiment reads: its data set, and the file of weights that it starts from.
+    """Digests, by name, of an experiment's inputs: its data set, and its file of initial weights if there is one.
 
     >>> from minifa import keeping
     >>> from minifa.experiments import Experiment
@@ -103,21 +102,21 @@ def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
 
 
 def config_of(experiment: Experiment, data: Dataset | None = None) -> dict[str, Any]:
-    """What config.json says of a run; without data nothing of their content."""
+    """The entries of config.json for a run; without ``data``, digests are left out."""
     about = {"experiment": experiment.as_config()}
     return about if data is None else {**about, "contents": contents(experiment, data)}
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run's folder says of the run, as far as it can be read.
+    """Description of a run as stored in its folder, as far as it can be read.
 
     Attributes:
-        experiment: as `Experiment.as_config` gave it.
-        contents: as `contents` gave them; empty: not known, the run was made before they were kept.
-        dtype: the float type; "": not known.
-        made_by: the versions of minifa that trained it, as `minifa.runs.version` gives them.
-        result: what came of it, where it is finished.
+        experiment: as returned by `Experiment.as_config`.
+        contents: as returned by `contents`; empty: unknown, because an earlier version made the run.
+        dtype: the float dtype; "": unknown.
+        made_by: the versions of minifa that trained it, in the format of `minifa.runs.version`.
+        result: the result; None if the run is not finished.
     """
 
     experiment: dict[str, Any]
@@ -128,10 +127,10 @@ class Kept:
 
 
 def kept_in(folder: str | Path) -> Kept | None:
-    """What a folder says of its run; None: nothing that can be read.
+    """Read the description of a run from its folder; None if there is none that can be read.
 
     Raises:
-        OSError: one of its files is none, but a link say.
+        OSError: one of its files is not a regular file, but a link, for example.
 
     >>> from minifa import keeping
     >>> print(keeping.kept_in("nowhere"))
@@ -140,14 +139,14 @@ def kept_in(folder: str | Path) -> Kept | None:
     path = expanded(folder)
     config, finished = _read_object(path / "config.json"), _read_object(path / RESULT)
     if finished.pop("sha256", None) != _checksum(finished):
-        finished = {}  # damaged: it can be made again
+        finished = {}  # damaged: the result can be computed again
     about = config if isinstance(config.get("experiment"), dict) else finished
     experiment, environment = about.get("experiment"), config.get("environment")
     if not isinstance(experiment, dict):
         return None
     environment = environment if isinstance(environment, dict) else {}
     content, result = about.get("contents"), finished.get("result")
-    is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of fewer epochs, say
+    is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of another run
     return Kept(
         experiment,
         content if isinstance(content, dict) else {},
@@ -158,14 +157,14 @@ def kept_in(folder: str | Path) -> Kept | None:
 
 
 def _is_result(result: Any) -> bool:
-    """Whether this is what `run_in` returns; a file may hold anything, with the right checksum."""
+    """Whether this has the form of a result of `run_in`; a file with a valid checksum may still hold anything."""
     if not isinstance(result, dict) or not all(isinstance(result.get(key), kind) for key, kind in RESULT_KINDS.items()):
         return False
     return result["test_examples"] > 0 and isinstance(result.get("test_accuracy", 0.0), (int, float))
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """Of a file in JSON; nothing where there is none, or a damaged one."""
+    """Read an object from a JSON file; empty if the file is missing or damaged."""
     try:
         found = json.loads(read_bytes(path).decode())
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
@@ -174,12 +173,12 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def others(kept: Kept, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
-    """In what a kept run is another than this one, in words: settings (but for what may change), float type, contents.
+    """Describe how a stored run differs from this one: settings (except those that may change), dtype and contents.
 
     Args:
-        kept: of `kept_in`.
-        experiment: that is asked for.
-        here: its `contents`; those that one of the two does not know are not compared.
+        kept: as returned by `kept_in`.
+        experiment: the requested experiment.
+        here: its `contents`; entries known to only one of the two are not compared.
     """
     found, dtype = differences(kept.experiment, experiment), str(backend.dtype())
     if kept.dtype and kept.dtype != dtype:
@@ -188,7 +187,7 @@ def others(kept: Kept, experiment: Experiment, here: Mapping[str, str]) -> list[
 
 
 def other_contents(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """What has another content than it had, in words.
+    """Describe the inputs whose content has changed.
 
     >>> from minifa.keeping import other_contents
     >>> other_contents({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
@@ -199,13 +198,13 @@ def other_contents(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str
 
 
 def require_contents(expected: Mapping[str, str], experiment: Experiment, data: Dataset) -> None:
-    """Raise DataFileError where this process reads other contents than the one that gave the work out."""
+    """Raise DataFileError if this process reads other contents than the process that assigned the work."""
     changed = other_contents(expected, contents(experiment, data)) if expected else []
     if changed:
         raise DataFileError("; ".join(changed))
 
 
-# In its folder
+# In the run folder
 
 
 def keep(
@@ -217,20 +216,20 @@ def keep(
     tensorboard: bool = False,
     data: Dataset | None = None,
 ) -> None:
-    """Write config.json now, and let the trainer write logs and checkpoints into the folder as it goes on.
+    """Write config.json now, and add callbacks that write logs and checkpoints to the folder during training.
 
     Args:
-        folder: it is there, and locked (`minifa.runs.locked`).
-        experiment: what the trainer was made for.
-        trainer: it is given the callbacks.
+        folder: an existing folder, locked by `minifa.runs.locked`.
+        experiment: the experiment of the trainer.
+        trainer: the callbacks are added to it.
         every_seconds, every_steps: as for `minifa.checkpoints.SaveCheckpoints`.
         tensorboard: whether event files are written too.
-        data: its data set, so that the run is not taken for one on other data; None: that is not kept.
+        data: its data set, whose digest is stored so that changed data are detected; None: no digest is stored.
 
     Raises:
-        TypeError: an argument of another kind.
-        ValueError: an option outside its range, or event files without the package that writes them.
-        OSError: the folder cannot be written into.
+        TypeError: an argument has the wrong type.
+        ValueError: an option is out of range, or the package that writes event files is missing.
+        OSError: the folder is not writable.
     """
     path = expanded(folder)
     config = instance_of(experiment, Experiment, experiments.AN_EXPERIMENT).as_config()
@@ -240,7 +239,7 @@ def keep(
     tensorboard = flag(tensorboard, "tensorboard")
     make_folder(path / "figures")
     events = [TensorBoard(make_folder(path / "tensorboard"), replace=True)] if tensorboard else []
-    trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs come first
+    trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs are written before checkpoints
     runs.write_config(path, about)
 
 
@@ -252,23 +251,23 @@ def go_on(
     previous: bool = False,
     same_version: bool = False,
 ) -> Checkpoint | None:
-    """Put the trainer where the folder's last checkpoint stands.
+    """Restore the trainer from the last checkpoint of the folder.
 
     Args:
-        folder: of the run.
-        experiment: what the run was asked for; more epochs may be asked for, and its data lie elsewhere.
+        folder: run folder.
+        experiment: the experiment of the run; its number of epochs and the location of its data may have changed.
         data: its data set.
         trainer: made for the experiment, not yet trained.
-        previous: whether it is to be the checkpoint before the last.
-        same_version: whether a checkpoint of another version of minifa is refused: one result has one version.
+        previous: whether to use the checkpoint before the last.
+        same_version: whether to reject a checkpoint of another version of minifa, so that one version makes a result.
 
     Returns:
-        The checkpoint; None where the run ended before it wrote one, and begins anew.
+        The checkpoint; None if the run ended before it wrote one, and starts from the beginning.
 
     Raises:
-        TypeError: an argument of another kind.
+        TypeError: an argument has the wrong type.
         CheckpointError: the checkpoint is damaged, or belongs to another experiment, other data or another version.
-        OSError: as `kept_in`.
+        OSError: as in `kept_in`.
     """
     last = expanded(folder) / "last.ckpt"
     experiments.data_for(experiment, instance_of(data, Dataset, experiments.A_DATASET))
@@ -301,41 +300,41 @@ def go_on(
 def _by_its_names(
     settings: Mapping[str, Any], kept: Kept | None, experiment: Experiment, folder: str | Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """(A checkpoint's settings, the contents that were kept), by the names that the experiment has for its files: what
-    is in a file counts, and not where it lies now."""
+    """(settings of a checkpoint, stored contents), renamed to the experiment's paths: files are compared by content,
+    not by location."""
     found, known = dict(settings), dict(kept.contents if kept else {})
-    with contextlib.suppress(TypeError):  # of another minifa: it differs in any case
+    with contextlib.suppress(TypeError):  # from another version: it differs in any case
         found = runs.from_here(Experiment(**settings), folder).as_config()
     for key, name in experiments.files_of(vars(experiment)).items():
         names = {str(one.get(key)) for one in (settings, kept.experiment if kept else {})}
         compared = [one for one in names if one in known]
         for one in compared:
             known[name] = known.pop(one)
-        if compared or (key == "data" and is_file(str(settings.get(key)))):  # by what was kept, or by their layout
+        if compared or (key == "data" and is_file(str(settings.get(key)))):  # else: by layout
             found[key] = name
     return found, known
 
 
 def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
-    """Run an experiment in a folder of its own from wherever it stands: from the start, from its last checkpoint, or,
-    where it is finished, not at all. Afterwards the network that was best on held-out examples (without those: the one
-    at the end) is measured on the test set, and ``result.json`` keeps what came of it.
+    """Run an experiment in its own folder: from the start, from its last checkpoint or, if it is finished, not at all.
+    The network that was best on the validation examples (without these: the final one) is evaluated on the test set,
+    and the result is saved in ``result.json``.
 
     Args:
-        folder: made where it is not there yet.
-        experiment: what to run.
-        data: its data set, where it is loaded already.
+        folder: run folder, created if it does not exist.
+        experiment: the experiment to run.
+        data: its data set, if already loaded.
 
     Returns:
         ``test_loss``, ``test_accuracy`` and ``class_accuracies`` (with classes), ``test_examples``, ``epochs``,
-        ``best_epoch`` (the epoch whose network was measured), ``seconds`` of training, ``diverged``, and the data set's
-        ``note``.
+        ``best_epoch`` (the epoch whose network was evaluated), ``seconds`` of training, ``diverged``, and the data
+        set's ``note``.
 
     Raises:
-        Stopped: a signal came; all is saved.
+        Stopped: a signal was received; the state is saved.
         CheckpointError: the folder holds another experiment, other data, an unfinished run of another version, or more
-            epochs than were asked for.
-        ValueError, OSError, ...: as the experiment's parts.
+            epochs than requested.
+        ValueError, OSError, ...: as raised by the components of the experiment.
 
     >>> from minifa import keeping
     >>> from minifa.experiments import Experiment
@@ -359,7 +358,7 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
             return kept
         trainer = experiments.trainer_for(experiment, data)
         _go_on_or_before(path, experiment, data, trainer)
-        if trainer.epoch > experiment.epochs:  # an epoch that is begun has changed the network, too
+        if trainer.epoch > experiment.epochs:  # an unfinished epoch has changed the network, too
             raise CheckpointError(
                 f"{path} holds {trainer.epoch} epochs, more than the {experiment.epochs} that are asked for: name "
                 "another folder, or ask for as many"
@@ -378,7 +377,8 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
 
 
 def _go_on_or_before(path: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> None:
-    """From the last checkpoint; where that is damaged and the one before it is good, from there, to the same bits."""
+    """Resume from the last checkpoint or, if that is damaged, from a valid one before it, with bit-identical
+    results."""
     try:
         go_on(path, experiment, data, trainer, same_version=True)
     except DamagedCheckpoint as error:
@@ -389,14 +389,14 @@ def _go_on_or_before(path: Path, experiment: Experiment, data: Dataset, trainer:
 
 
 def kept_experiment(folder: str | Path) -> Experiment:
-    """What the run in a folder was asked for: by its config.json or, where that is damaged, by its checkpoint.
+    """The experiment of a run folder, from its config.json or, if that is damaged, from its checkpoint.
 
     Args:
-        folder: of `minifa train` or of `run_in`.
+        folder: folder of `minifa train` or of `run_in`.
 
     Raises:
-        FileNotFoundError: this is no run folder.
-        DataFileError: its config.json is damaged, and so are its checkpoints; or it describes no single run.
+        FileNotFoundError: the folder is not a run folder.
+        DataFileError: config.json and the checkpoints are damaged, or config.json does not describe exactly one run.
     """
     try:
         return runs.read_experiment(folder)
@@ -413,16 +413,16 @@ def kept_experiment(folder: str | Path) -> Experiment:
 
 
 def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str] | None = None) -> Row | None:
-    """What the folder's finished run of this experiment came to, as `run_in` would return it; None: it is not finished,
-    or another run: of other settings, another float type or, where both are known, other contents.
+    """The result of the folder's finished run of this experiment, as `run_in` returns it. None if the run is not
+    finished or is another run: with other settings, another dtype or, if both are known, other contents.
 
     Args:
-        folder: of the run.
-        experiment: that is asked for.
+        folder: run folder.
+        experiment: the requested experiment.
         here: its `contents`.
 
     Raises:
-        OSError: as `kept_in`.
+        OSError: as in `kept_in`.
 
     >>> from minifa import keeping
     >>> from minifa.experiments import Experiment
@@ -438,7 +438,7 @@ def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str]
 
 
 def _checksum(kept: dict[str, Any]) -> str:
-    """Of what result.json holds beside it: a number in which a digit was changed is a number still."""
+    """Checksum of the other entries of result.json, because a number with one changed digit is still valid JSON."""
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -456,15 +456,14 @@ def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Train
 
 
 def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
-    """The network and rule of a checkpoint that was written in a run folder, ``best.ckpt`` say, with the experiment
-    they came from.
+    """The network and rule of a checkpoint in a run folder, such as ``best.ckpt``, with their experiment.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        CheckpointError: it is damaged, or no checkpoint of an experiment.
-        OSError: it, or the experiment's data, cannot be opened.
+        CheckpointError: the file is damaged, or is not a checkpoint of an experiment.
+        OSError: the file, or the data of the experiment, cannot be opened.
     """
     checkpoint = checkpoints.read(path)
     try:
@@ -479,14 +478,14 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
 
 
 def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
-    """In what a kept configuration is of another experiment than this, in words; what may change is left out.
+    """Describe how a stored configuration differs from this experiment, except in settings that may change.
 
     >>> from minifa.experiments import Experiment
     >>> from minifa.keeping import differences
     >>> differences(Experiment(lr=0.1, epochs=3).as_config(), Experiment(lr=0.2, epochs=9))
     ['lr 0.1 and not 0.2']
     """
-    # What a run's minifa did not have yet was as it is by default.
+    # Settings that an earlier version did not have count as their defaults.
     there, asked = (_as_json({**DEFAULTS, **config}) for config in (kept, experiment.as_config()))
     return [
         f"{key} {there.get(key, NOTHING)} and not {asked.get(key, NOTHING)}"
@@ -496,5 +495,5 @@ def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
 
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
-    """As it is read back: lists for tuples."""
+    """The configuration as JSON restores it: lists for tuples."""
     return dict(json.loads(json.dumps(config, default=str)))

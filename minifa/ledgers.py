@@ -1,5 +1,5 @@
-"""A table that only grows, and that a kill cannot spoil: a line is written and forced to the disk as a whole before the
-next one, and what a kill or a full disk left of a line is cut off when the table is opened again.
+"""Append-only CSV tables that survive a kill: each line is written as a whole and forced to disk before the next one,
+and an incomplete last line, after a kill or on a full disk, is removed when the table is opened again.
 
 >>> from minifa import ledgers
 >>> import pathlib, tempfile
@@ -28,20 +28,20 @@ from .files import expanded, plain, read_bytes
 
 
 def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The table's rows; where there is none yet, it is begun. An unfinished last line is cut off. Two processes that
-    write into one table need a lock.
+    """Open a table, or create it with its header, and return its rows. An incomplete last line is removed. Processes
+    that write to the same table need a lock.
 
     Args:
-        path: of the CSV file.
-        columns: its head.
+        path: path of the CSV file.
+        columns: column names.
 
     Raises:
         DataFileError: the file has other columns, or a line that does not fit them.
-        OSError: it cannot be read or written.
+        OSError: the file cannot be read or written.
     """
     place = expanded(path)
     if place.exists():
-        read_table(place, columns)  # refused before it is touched
+        read_table(place, columns)  # validate before the file is changed
         _cut_back(place)
     if not place.exists() or not place.stat().st_size:
         append(place, columns)
@@ -49,14 +49,14 @@ def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
 
 
 def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table that may be being written: an unfinished last line is left out.
+    """The rows of a table, which another process may be writing: an incomplete last line is left out.
 
     Args:
         path, columns: as for `open_table`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataFileError: as `open_table`.
+        FileNotFoundError: the file does not exist.
+        DataFileError: as in `open_table`.
     """
     place = expanded(path)
     content = read_bytes(place)
@@ -79,15 +79,15 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
 
 
 def append(path: str | Path, cells: Sequence[str]) -> None:
-    """One line more, on the disk when this returns.
+    """Append a line, which is on disk when this returns.
 
     Args:
-        path: of the CSV file; made where it is not there.
-        cells: of the line; none has a line break in it.
+        path: path of the CSV file, created if it does not exist.
+        cells: cells of the line, without line breaks.
 
     Raises:
-        ValueError: a line break in a cell: a line could no longer be told from its half.
-        OSError: it cannot be written, or not all of it.
+        ValueError: a cell has a line break, so that an incomplete line could not be detected.
+        OSError: the line cannot be written completely.
     """
     line = _line(cells)
     if line.count(b"\n") != 1 or b"\r" in line:

@@ -1,4 +1,4 @@
-"""Locks between processes: one at a time writes into a run folder, or downloads a data set."""
+"""Locks between processes: only one at a time writes to a run folder, or downloads a data set."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .terminal import tell
 
 @contextlib.contextmanager
 def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None]:
-    """Keep other processes out. The system holds the lock and drops it with the process, however that ends, so that
-    none is left behind; the file only carries it, and says who holds it.
+    """Hold an exclusive lock on a file. The operating system releases it when the process ends, for whatever reason, so
+    that no stale lock remains; the file contains a description of the holder.
 
     Args:
-        path: the file, made where there is none.
-        refused: makes the error to raise where another process holds the lock, from the words for that process.
+        path: path of the lock file, created if it does not exist.
+        refused: returns the error to raise if another process holds the lock, given a description of that process.
 
     Raises:
-        OSError: what ``refused`` made, or the file cannot be opened.
+        OSError: the result of ``refused``, or the file cannot be opened.
     """
     with open(expanded(path), "a+b", buffering=0, opener=plain) as file:
         if not _try_lock(file.fileno(), path):
@@ -45,12 +45,12 @@ def _try_lock(descriptor: int, path: str | Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: nothing can be known
+    except OSError:  # a file system without locks: the holder cannot be determined
         _tell_once(f"note: the file system of {path} has no locks: two processes that write there are not kept apart")
     return True
 
 
-_told = False  # whether this process has said that there are no locks
+_told = False  # whether this process has printed that note
 
 
 def _tell_once(text: str) -> None:
@@ -63,7 +63,7 @@ def _tell_once(text: str) -> None:
 def _try_lock_on_windows(descriptor: int) -> bool:
     import msvcrt
 
-    os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the text, which stays readable for others
+    os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far beyond the text, which must stay readable for other processes
     try:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     except OSError:

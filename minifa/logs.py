@@ -1,11 +1,11 @@
-"""What a training writes down as it goes on, for people and programs that watch it.
+"""Logs of a training, written while it runs.
 
-    history.csv    a row per epoch
-    log.jsonl      a line per event, each a JSON object: start, resume, epoch, interrupt, end
-    tensorboard/   event files of TensorBoard, when asked for
+    history.csv    one row per epoch
+    log.jsonl      one line per event, each a JSON object: start, resume, epoch, interrupt, end
+    tensorboard/   event files of TensorBoard (optional)
 
-A training that is resumed cuts them back to its checkpoint: no epoch is there twice. Those of another training, which
-wrote into the same folder before, stay as ``history-1.csv`` and ``log-1.jsonl``.
+A resumed training truncates its logs to the checkpoint, so that no epoch appears twice. Logs that another training
+wrote to the same folder are kept as ``history-1.csv`` and ``log-1.jsonl``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .training import Callback, History, Row, Trainer
 
 
 class WriteLogs(Callback):
-    """Writes ``history.csv`` and ``log.jsonl`` into a folder, each epoch as soon as it is finished.
+    """Writes ``history.csv`` and ``log.jsonl`` to a folder, each epoch as soon as it is finished.
 
     Args:
-        folder: it is there already.
-        replace: whether what is there is of an earlier try of this training, whose epochs are made again.
+        folder: existing folder.
+        replace: whether existing logs belong to an earlier attempt of this training, whose epochs are repeated.
     """
 
     def __init__(self, folder: str | Path, replace: bool = False) -> None:
@@ -63,7 +63,7 @@ class WriteLogs(Callback):
             line = io.StringIO(newline="")
             csv.DictWriter(line, self.columns, lineterminator="\n").writerow(row)
             append(self.table, line.getvalue())
-        else:  # a column more: every line gets it
+        else:  # a new column: all rows are rewritten
             self._write_table(trainer.history)
         self._tell("epoch", trainer, row)
 
@@ -96,17 +96,17 @@ def _place(trainer: Trainer) -> Row:
 
 
 def _readable(value: Any) -> Any:
-    """As every reader of JSON takes it: what is not finite as a word."""
+    """Convert a value to strict JSON: non-finite numbers become strings."""
     if isinstance(value, Mapping):
         return {key: _readable(one) for key, one in value.items()}
     if hasattr(value, "item"):
-        value = value.item()  # NumPy's numbers as Python's
+        value = value.item()  # NumPy scalars to Python numbers
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
-    """The lines of a ``log.jsonl`` without a torn one at the end, and of the epochs these only; [] where there is no
-    such file."""
+    """The lines of a ``log.jsonl``, without an incomplete last line and without epochs other than ``epochs``; [] if the
+    file does not exist."""
     try:
         lines = read_bytes(expanded(path)).decode(errors="replace").splitlines()
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
 
 
 def made_by(path: str | Path) -> str:
-    """The versions of minifa that trained a run, first to last, by its ``log.jsonl``: ``"0.1.0, then 0.2.0"``."""
+    """The versions of minifa that trained a run, in order, from its ``log.jsonl``: ``"0.1.0, then 0.2.0"``."""
     found: list[str] = []
     for event in map(json.loads, cut_back(path, ())):
         if event["event"] in ("start", "resume") and isinstance(event.get("environment"), dict):
@@ -132,18 +132,17 @@ def _stays(line: str, epochs: Collection[int]) -> bool:
 
 
 class TensorBoard(Callback):
-    """Writes every number of every epoch's row as a scalar for TensorBoard, through the package tensorboardX.
+    """Writes every number of every epoch as a scalar for TensorBoard, with the package tensorboardX.
 
-    What is measured at each layer stands together over the layers: ``linear2.weight_angle`` is
-    ``weight_angle/linear2``.
+    Quantities measured per layer are grouped by quantity: ``linear2.weight_angle`` becomes ``weight_angle/linear2``.
 
     Args:
-        folder: of the event files; it is made. Where there are files of another training, ``FOLDER-2`` is, which
-            TensorBoard shows beside it.
+        folder: folder of the event files, created if it does not exist. If it holds files of another training,
+            ``FOLDER-2`` is created, which TensorBoard shows as a separate run.
         replace: as for `WriteLogs`.
 
     Raises:
-        ValueError: the package is not there.
+        ValueError: tensorboardX is not installed.
     """
 
     def __init__(self, folder: str | Path, replace: bool = False) -> None:
@@ -157,7 +156,7 @@ class TensorBoard(Callback):
                 number += 1
                 self.folder = f"{wanted}-{number}"
         self.writes_for = trainer
-        # purge_step tells TensorBoard to forget the epochs that a run makes again.
+        # With purge_step, TensorBoard discards the epochs that a resumed run repeats.
         purge = trainer.finished + 1 if trainer.history else 0
         self.writer = self.make(self.folder, purge_step=purge, filename_suffix=f".{trainer.net.step:09d}")
 
@@ -173,7 +172,7 @@ class TensorBoard(Callback):
 
 
 def find_writer() -> Any:
-    """The class that writes event files. Raises ValueError where its package is not there."""
+    """The class that writes event files. Raises ValueError if tensorboardX is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
@@ -184,7 +183,7 @@ def find_writer() -> Any:
 
 
 def scalar_name(column: str) -> str:
-    """What TensorBoard calls a column of the history.
+    """The TensorBoard tag of a column of the history.
 
     >>> from minifa.logs import scalar_name
     >>> [scalar_name(column) for column in ("linear2.weight_angle", "train_loss", "lr")]

@@ -1,6 +1,6 @@
-"""In what order do the modules of a PyTorch model come? Names that differ in numbers say it, and so do shapes where
-they fit the layers in one order alone. The order in which a model defines its modules is that of its forward pass in
-most models, and not in all; a file keeps none.
+"""Order of the modules of a PyTorch model. It follows from names that differ only in numbers, and from shapes if only
+one order fits the layers. Most models, but not all, define their modules in the order of the forward pass; files do not
+store the order.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 
 from .text import listed
 
-Shapes = dict[str, tuple[int, ...]]  # of a module's or a layer's arrays, by their names
-Tree = dict[Any, Any]  # by the parts of names: trees, and under None the name of a module with arrays of its own
+Shapes = dict[str, tuple[int, ...]]  # shapes of a module's or layer's arrays, by name
+Tree = dict[Any, Any]  # name part to subtree; None to the name of a module that has arrays itself
 
-DEEPEST = 100  # parts of a name
-MOST_STEPS = 20_000  # of the search; a network of a thousand layers takes about two for each
+DEEPEST = 100  # maximum number of parts of a name
+MOST_STEPS = 20_000  # limit of the search; a network of a thousand layers takes about two steps per layer
 
 
 def modules_in_order(modules: Mapping[str, Shapes], layers: Mapping[str, Shapes], defined: bool) -> list[str]:
-    """The names of the modules in the order of the layers. Where no order fits, as they come: it is then easier to say
-    what does not fit.
+    """The names of the modules in the order of the layers. If no order fits, they are returned in the given order,
+    with numbered names sorted, so that the caller can report the mismatch.
 
     Args:
-        modules, layers: the shapes of their arrays, all in PyTorch's layout; as many of one as of the other.
-        defined: whether the modules come as a model defines them. That order is taken where it fits, unless two
-            modules or blocks beside each other could change places.
+        modules, layers: the shapes of their arrays, in PyTorch's layout; equally many modules and layers.
+        defined: whether the modules are in the order in which the model defines them. That order is used if it fits,
+            unless two sibling modules or blocks could be exchanged.
 
     Raises:
         ValueError: more than one order fits.
@@ -73,12 +73,12 @@ def _tree(modules: Mapping[str, Any]) -> Tree:
 
 
 def _alike(part: str | None) -> str:
-    """The name without its numbers: those that are alike beside each other are in the order of their numbers."""
+    """The name with its numbers removed; siblings with equal results are ordered by their numbers."""
     return "" if part is None else re.sub("[0-9]+", "0", part)
 
 
 def _queues(tree: Tree) -> tuple[tuple[Any, ...], ...]:
-    """What is beside each other: in one queue, in their order, those whose names differ in numbers alone."""
+    """The children, in one queue for each set of names that differ only in numbers, ordered by these numbers."""
     queues: dict[str, list[tuple[Any, Any]]] = {}
     for part, inner in tree.items():
         digits = [number.lstrip("0") for number in re.findall("[0-9]+", part or "")]
@@ -87,7 +87,7 @@ def _queues(tree: Tree) -> tuple[tuple[Any, ...], ...]:
 
 
 def _children(tree: Tree) -> list[tuple[str, Any]]:
-    """(name without numbers, tree or module) of what is beside each other: as given, but in the order of numbers."""
+    """(name without numbers, tree or module) of the children, in the given order, with numbered names sorted."""
     kinds = [_alike(part) for part in tree]
     queues = dict(zip(dict.fromkeys(kinds), map(iter, _queues(tree)), strict=True))
     return [(kind, next(queues[kind])) for kind in kinds]
@@ -98,8 +98,8 @@ def _as_given(inner: Any) -> list[str]:
 
 
 def _exchanged(tree: Tree, modules: Mapping[str, Shapes]) -> dict[str, str]:
-    """Two that are beside each other and may change places, as the shapes stay where they are: the modules that then
-    stand elsewhere, by those that stood there. None: {}."""
+    """Find two siblings that can be exchanged without changing the sequence of shapes. Returns the resulting
+    replacement of modules, or {} if there are none."""
     children = _children(tree)
     blocks = [(kind, _as_given(inner)) for kind, inner in children]
     for (i, (kind, one)), (j, (other_kind, other)) in itertools.combinations(enumerate(blocks), 2):
@@ -112,15 +112,15 @@ def _exchanged(tree: Tree, modules: Mapping[str, Shapes]) -> dict[str, str]:
 
 
 def _fitting(tree: Tree, modules: Mapping[str, Shapes], wanted: Sequence[Shapes]) -> list[list[str]]:
-    """The orders in which every module has the shapes of its layer and blocks stay together; two, where there are more.
+    """The orders, at most two, in which every module has the shapes of its layer and blocks stay together.
 
     Raises:
-        ValueError: they are not found in so many steps.
+        ValueError: the search takes more than `MOST_STEPS` steps.
     """
     found: list[list[str]] = []
     todo: list[Any] = [
         (0, None, (_queues(tree), None))
-    ]  # how many are placed, (those, the last), what is left by level
+    ]  # (number placed, linked list of placed modules, remaining queues by level)
     for _ in range(MOST_STEPS):
         if not todo or len(found) == 2:
             return found
@@ -131,7 +131,7 @@ def _fitting(tree: Tree, modules: Mapping[str, Shapes], wanted: Sequence[Shapes]
         queues, outer = left
         if not queues:
             todo.append((count, placed, outer))
-        for i, (inner, *behind) in reversed([*enumerate(queues)]):  # the first one is then looked at first
+        for i, (inner, *behind) in reversed([*enumerate(queues)]):  # so that the first is searched first
             rest = (*queues[:i], *([behind] if behind else []), *queues[i + 1 :]), outer
             if not isinstance(inner, str):
                 todo.append((count, placed, (_queues(inner), rest)))

@@ -1,17 +1,17 @@
-"""Recipes: an experiment, a published table of them, or a sweep, written down as data and checked before anything runs.
+"""Recipes: TOML files that describe an experiment, a published table or a sweep, and are validated before a run starts.
 
-A recipe is a TOML file. Nothing in it is executed; what it says is what `minifa.experiments.Experiment` holds:
+Nothing in a recipe is executed. Its entries correspond to the fields of `minifa.experiments.Experiment`:
 
-    title, source, note             words for people
-    rule = "usf:scale=init"         options behind a colon, as on the command line
-    [data]       name, folder, augmentation, validation; of an npz file scale, channels, regression
-    [model]      name, weights, weights_names, freeze, and the model's own options
-    [optimizer]  name, lr, weight_decay, schedule, and the optimizer's own options
+    title, source, note             descriptive text
+    rule = "usf:scale=init"         options after a colon, as on the command line
+    [data]       name, folder, augmentation, validation; for an npz file scale, channels, regression
+    [model]      name, weights, weights_names, freeze, and the options of the model
+    [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
     [training]   loss, epochs, batch_size, seed, alignment
 
-A table (see `minifa.reproduce`) has a section [table] and a [[row]] for each of its runs; a sweep (see `minifa.sweeps`)
-has sections [sweep] and [over]. Paths are relative to the folder in which minifa is started. Every setting has one
-name, ``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the rows of a table.
+A table (see `minifa.reproduce`) has a section [table] and one [[row]] per row; a sweep (see `minifa.sweeps`) has
+sections [sweep] and [over]. Paths are relative to the working directory. A setting has the same name, such as
+``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the rows of a table.
 
 >>> from minifa import recipes
 >>> recipe = recipes.parse('rule = "fa"\\n[data]\\nname = "xor"\\n[model]\\nname = "tiny"')
@@ -52,23 +52,23 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Settings = dict[str, Any]  # "optimizer.lr" to its value
+Settings = dict[str, Any]  # name of a setting, such as "optimizer.lr", to its value
 MEASURES = ("accuracy", "error", "loss")
-LARGEST_FILE = 1 << 16  # bytes; a recipe is written by hand
-DEEPEST = 8  # levels of sections and lists
+LARGEST_FILE = 1 << 16  # bytes; recipes are written by hand
+DEEPEST = 8  # maximum nesting of sections and lists
 
 
 class RecipeError(ValueError):
-    """A recipe cannot be used; every reason that was found, each in a line of its own.
+    """A recipe is invalid; the message lists every problem on its own line.
 
     Args:
-        place: the recipe, as the user named it.
-        problems: the reasons.
+        place: name of the recipe in the message.
+        problems: the problems.
     """
 
     def __init__(self, place: str, problems: Sequence[str]) -> None:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        told = (problem.replace("\n", "\n    ") for problem in problems)  # further lines stand under a problem's first
+        told = (problem.replace("\n", "\n    ") for problem in problems)  # continuation lines are indented
         super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in told))
         self.problems = list(problems)
 
@@ -78,11 +78,11 @@ class TableRow:
     """One row of a published table.
 
     Attributes:
-        name: of the row; its runs' folders begin with it.
-        experiment: what is run for it, under the first seed.
-        seeds: how many seeds are run.
-        published: the number that was published, in the table's measure; None: none was.
-        own: names of the settings in which it differs from the recipe.
+        name: name of the row, and prefix of the folders of its runs.
+        experiment: its experiment, with the first seed.
+        seeds: number of seeds.
+        published: published value in the table's measure; None: no value was published.
+        own: names of the settings in which the row differs from the recipe.
     """
 
     name: str
@@ -94,17 +94,17 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a file says, found sound in itself; whether data and network fit together is seen by `check`.
+    """A validated recipe; `check` also validates that data and network fit together.
 
     Attributes:
-        name: of the file, without its ending.
-        experiment: the run it describes.
-        title, source, note: what it is, whose it is, and what to keep in mind; may be empty.
-        measure: of its table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
-        reach: an accuracy; the table has the epoch at which each run first reaches it. None: it has not.
-        published_by: whose numbers stand in the table.
-        rows: of the table; empty: it is none.
-        changes: what was set in the place of what the file says, ``"training.epochs=20"``.
+        name: name of the file without its suffix.
+        experiment: the experiment it describes.
+        title, source, note: its title, its origin and remarks; may be empty.
+        measure: measure of the table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
+        reach: an accuracy; the table gives the epoch at which each run first reaches it. None: no such column.
+        published_by: source of the published values.
+        rows: rows of the table; empty: the recipe has no table.
+        changes: settings that override those of the file, such as ``"training.epochs=20"``.
     """
 
     name: str
@@ -125,7 +125,7 @@ def _data_name(value: Any) -> str:
     return value
 
 
-# The name of a setting, the field of `Experiment` that it sets, and what it may be.
+# Name of a setting to (the field of `Experiment` that it sets, its validation).
 SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "rule": ("rule", checking.described(rules.make)),
     "data.name": ("data", _data_name),
@@ -157,7 +157,7 @@ SECTIONS = ("data", "model", "optimizer", "training")
 
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with minifa, by name.
+    """The paths of the recipes that ship with minifa, by name.
 
     >>> from minifa import recipes
 
@@ -169,29 +169,30 @@ def shipped() -> dict[str, Path]:
 
 
 def read(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe of that name, or the one in that file.
+    """Read a recipe by name or from a file.
 
     Args:
         name_or_path: a name of `shipped`, or the path of a .toml file.
-        changes: settings that take the place of the file's, ``"optimizer.lr=0.01"``.
+        changes: settings that override those of the file, such as ``"optimizer.lr=0.01"``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        RecipeError: what it says cannot be; all that is wrong, at once.
+        ValueError: as in `find`.
+        FileNotFoundError: the file does not exist.
+        RecipeError: the recipe is invalid; the message lists all problems.
     """
     place = find(name_or_path)
     return parse(read_text(place), changes, place.stem, f"'{place}'")
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file of a recipe.
+    """The path of a recipe's file.
 
     Args:
         name_or_path: a name of `shipped`, or the path of a .toml file.
 
     Raises:
-        ValueError: no name that is known, and no path of such a file.
-        FileNotFoundError: there is no such file.
+        ValueError: neither a known name nor the path of a .toml file.
+        FileNotFoundError: the file does not exist.
     """
     known, place = shipped(), expanded(name_or_path)
     if place.suffix != ".toml":
@@ -204,7 +205,7 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def read_text(place: Path) -> str:
-    """What is written in a recipe's file. Raises RecipeError where it is too large, or not in UTF-8."""
+    """Read the text of a recipe's file. Raises RecipeError if it is too large or not in UTF-8."""
     if place.stat().st_size > LARGEST_FILE:
         raise RecipeError(f"'{place}'", [f"it is larger than {LARGEST_FILE:,} bytes: no recipe"])
     try:
@@ -214,16 +215,16 @@ def read_text(place: Path) -> str:
 
 
 def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: str = "the recipe") -> Recipe:
-    """The recipe that a text in TOML describes.
+    """Parse a recipe in TOML.
 
     Args:
         text: TOML.
         changes: as for `read`.
-        name: of the recipe.
-        place: how it is called in what is told of its problems.
+        name: name of the recipe.
+        place: name of the recipe in error messages.
 
     Raises:
-        RecipeError: all that is wrong with it, at once.
+        RecipeError: the recipe is invalid; the message lists all problems.
 
     >>> from minifa import recipes
 
@@ -246,15 +247,15 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
 def take_apart(
     text: str, changes: Sequence[str], place: str, problems: Problems
 ) -> tuple[dict[str, Any], Settings, dict[str, Any]]:
-    """(title, source and note; the settings, changed, not yet checked; the sections of a table or a sweep as they
-    stand).
+    """Split a recipe into (title, source and note; settings with changes, not yet validated; raw sections of a table or
+    sweep).
 
     Args:
         text, changes, place: as for `parse`.
-        problems: grows by what is wrong with the words and the changes.
+        problems: list to which problems with descriptive texts and changes are added.
 
     Raises:
-        RecipeError: this is no TOML.
+        RecipeError: the text is not valid TOML.
     """
     word(place, "the place of a recipe")
     list_of(changes, str, "changes are a list of settings, as ['optimizer.lr=0.01']")
@@ -268,21 +269,21 @@ def take_apart(
 
 
 def _read_toml(text: str) -> Settings:
-    """What the text says. Raises ValueError: it is no TOML, or holds what nothing here could be given."""
+    """Parse TOML. Raises ValueError if the text is not valid TOML, is nested too deeply or holds too large an int."""
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    except ValueError as error:  # of Python's int, which reads only so many digits
+    except ValueError as error:  # Python limits the digits of an int
         raise ValueError("a number in it has thousands of digits") from error
     _refuse_the_boundless(tree, DEEPEST)
     return tree
 
 
 def _refuse_the_boundless(value: Any, levels: int) -> None:
-    """Whole numbers have 64 bits in TOML, and Python reads more; ``a.a.a = 1`` nests without a bracket."""
+    """Reject ints of more than 64 bits, which Python's parser accepts, and deep nesting, as by ``a.a.a = 1``."""
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
         raise ValueError("a whole number in it does not fit into 64 bits")
     if isinstance(value, (dict, list)):
@@ -293,7 +294,7 @@ def _refuse_the_boundless(value: Any, levels: int) -> None:
 
 
 def _flat(tree: Mapping[str, Any]) -> Settings:
-    """Sections as settings: {"optimizer": {"lr": 1}} becomes {"optimizer.lr": 1}."""
+    """Flatten sections to settings: {"optimizer": {"lr": 1}} becomes {"optimizer.lr": 1}."""
     found: Settings = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -315,7 +316,7 @@ def _changes(changes: Sequence[str], problems: Problems) -> Settings:
 
 
 def read_value(text: str) -> Any:
-    """A value as TOML has it; what is none is a word.
+    """Parse a TOML value; text that is not valid TOML is returned as a string.
 
     >>> from minifa import recipes
 
@@ -329,11 +330,11 @@ def read_value(text: str) -> Any:
 
 
 def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experiment:
-    """The experiment that the settings describe; what is wrong with them is added to ``problems``.
+    """The experiment described by the settings; problems with them are added to ``problems``.
 
     Args:
-        settings: by their names, ``{"optimizer.lr": 0.01}``; what is left out has `Experiment`'s default.
-        problems: a list, which grows.
+        settings: settings by name, ``{"optimizer.lr": 0.01}``; missing ones have the defaults of `Experiment`.
+        problems: list to which problems are added.
 
     >>> from minifa import recipes
 
@@ -355,12 +356,12 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
     chosen = {key: value for key, value in fields.items() if value is not None}
     data_options = {key: chosen.pop(key) for key in experiments.DATA_OPTIONS if key in chosen}
     experiment = replace(Experiment(), **chosen, data_options=data_options, model_options=options["model"])
-    if fields.get("model", "") is not None:  # None: refused, and whose options these are is not known
+    if fields.get("model", "") is not None:  # None: the model is invalid, so its options are unknown
         _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
     if fields.get("optimizer", "") is not None:
         ours = ("lr", "weight_decay")
         _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
-    if experiment.optimizer == "sgd":  # the default of training, as on the command line
+    if experiment.optimizer == "sgd":  # the default momentum, as on the command line
         options["optimizer"] = {"momentum": 0.9, **options["optimizer"]}
     if found is not problems:
         problems += found
@@ -388,7 +389,7 @@ def _check_options(
 def _table(
     about: Any, rows: Any, settings: Settings, changed: Set[str], problems: Problems
 ) -> tuple[dict[str, Any], tuple[TableRow, ...]]:
-    """What [table] and every [[row]] say."""
+    """(settings of [table], rows of the table)."""
     if about is None and rows == []:
         return {}, ()
     about = {} if about is None else about
@@ -428,10 +429,10 @@ def _row(
     of_row = Problems()
     experiment = experiment_of({**settings, **(found.get("set") or {})}, of_row)
     for problem in of_row:
-        if problem not in problems:  # the base's problems are told once
+        if problem not in problems:  # report the problems of the base settings once
             problems.add(where, problem)
     name, own = found.get("name") or str(number), frozenset(found.get("set") or {})
-    another = (changed - own) & {"rule", "data.name", "model.name"}  # what was published is not of that
+    another = (changed - own) & {"rule", "data.name", "model.name"}  # published values do not apply to these
     published = None if another else found.get("published")
     return TableRow(name, experiment, found.get("seeds") or seeds, published, own)
 
@@ -448,27 +449,27 @@ def _section(value: Any) -> Settings:
     return value
 
 
-# Checking that it all fits together
+# Validation of networks against their data
 
 
 def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...], data.Dataset]:
-    """Build every network with its rule and optimizer once, on its data, so that what cannot work is told before
-    anything runs.
+    """Build every network with its rule and optimizer once, on its data, so that errors are reported before any run
+    starts.
 
     Args:
-        experiments_: what is to be run; one `of_each_kind` is built.
-        place: how the recipe is called in what is told.
+        experiments_: the experiments to run; one `of_each_kind` is built.
+        place: name of the recipe in error messages.
 
     Returns:
-        The data sets that were loaded, by (name, folder), and their options where they have any.
+        The loaded data sets by (name, folder), followed by their options if there are any.
 
     Raises:
-        RecipeError: all that was found: missing files, options that are refused, networks that do not fit their data.
+        RecipeError: all problems: missing files, invalid options, networks that do not fit their data.
     """
     problems = Problems()
     sets: dict[tuple[Any, ...], data.Dataset] = {}
     failed: set[tuple[Any, ...]] = set()
-    refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to the rules it was told of
+    refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to rules
     for experiment in of_each_kind(experiments_):
         where = experiment.data, experiment.data_dir, *sorted(experiment.data_options.items())
         if where not in sets and where not in failed:
@@ -483,7 +484,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
             reason = _try(experiment, sets[where])
             if reason is not None:
                 refused.setdefault((experiment.model, experiment.data, reason), []).append(experiment.rule)
-    for (model, name, reason), under in refused.items():  # most reasons are the same under every rule
+    for (model, name, reason), under in refused.items():  # report a reason once for all rules
         problems.add(f"{model} under {', '.join(dict.fromkeys(under))} on {name}", reason)
     if problems:
         raise RecipeError(place, problems)
@@ -491,7 +492,8 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
 
 
 def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
-    """One of those that differ only in what needs no building to be checked: seed, rate, epochs and the like.
+    """One experiment of each group that differs only in settings that do not affect building: seed, learning rate,
+    epochs, alignment, batch size and schedule.
 
     >>> from minifa import recipes
     >>> from minifa.experiments import Experiment
@@ -507,7 +509,7 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
 
 
 def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
-    """Why it cannot be built; None: it can."""
+    """The reason why the experiment cannot be built; None if it can."""
     try:
         experiments.parts(experiment, dataset)
         experiments.build(experiment, dataset)

@@ -1,11 +1,11 @@
-"""A published table made again: every row is run, under every seed, and written beside the published number.
+"""Reproducing published tables: every row is run under every seed and compared with the published value.
 
     difference = mean over our seeds - published
     its standard error = sd sqrt(1/n + 1),   sd = max(sd over our n seeds, sqrt(p (1 - p) / N))
 
-The published number is taken as one run that varies as ours do. With few seeds their spread says little, so that it is
-never taken to be smaller than that of a score p on N test examples. Each run has a folder (`minifa.keeping.run_in`):
-what is finished is not run again, what was broken off is gone on with.
+The published value is treated as a single run with the same variance as ours. The sd of a few seeds is unreliable, so
+the sampling error of a score p on N test examples is used as a lower bound. Each run has its own folder
+(`minifa.keeping.run_in`): finished runs are skipped, and interrupted runs are resumed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .registry import unknown
 from .text import printable, table
 from .training import History, Row
 
-NOTES_WIDE = 120  # letters in a line under the table
+NOTES_WIDE = 120  # characters per line of the notes
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
 
 
@@ -39,9 +39,9 @@ class Task:
     """One run of a table.
 
     Attributes:
-        row: the row's name.
-        experiment: what is run.
-        folder: where.
+        row: name of the row.
+        experiment: its experiment.
+        folder: its run folder.
     """
 
     row: str
@@ -51,14 +51,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """Outcome of a run.
 
     Attributes:
         task: the run.
-        result: what `minifa.keeping.run_in` returned; None: it failed.
-        error: why, in a sentence.
-        made_by: the versions of minifa that trained it; "": not known.
-        compared: whether its data are known to be those that are here now.
+        result: result of `minifa.keeping.run_in`; None: the run failed.
+        error: reason of the failure; None: the run did not fail.
+        made_by: the versions of minifa that trained it; "": unknown.
+        compared: whether its data are known to equal the current data.
     """
 
     task: Task
@@ -69,16 +69,16 @@ class Outcome:
 
 
 def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
-    """The runs of a table, first seeds first, so that what is broken off has every row.
+    """The runs of a table, seeds outermost, so that an interrupted table has all rows.
 
     Args:
-        recipe: with a table.
-        folder: in which the runs' folders are, ``ROW-seed0``.
-        rows: names of the rows to run; none: all.
-        seeds: of each row; None: as many as the recipe says.
+        recipe: a recipe with a table.
+        folder: parent of the run folders, ``ROW-seed0``.
+        rows: names of the rows to run; empty: all.
+        seeds: number of seeds per row; None: as in the recipe.
 
     Raises:
-        ValueError: the recipe has no table, or no row of that name; a change of it changes no row.
+        ValueError: the recipe has no table or no row of that name, or a change has no effect on any row.
 
     >>> from minifa import recipes, reproduce
     >>> recipe = recipes.read("lillicrap")
@@ -111,15 +111,15 @@ def _task(row: TableRow, seed: int, folder: Path) -> Task:
 
 
 def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
-    """The runs of a table, of any row and seed, that are finished in its folder.
+    """The finished runs in the folder of a table, of any row and seed.
 
     Args:
-        recipe: with the table.
-        folder: of the table; it need not be there.
+        recipe: the recipe with the table.
+        folder: folder of the table; it need not exist.
 
     Raises:
-        ValueError: the folder holds runs of other settings, another float type or other data, or of more epochs.
-        OSError: the folder of a run is a link, or something in it is no file.
+        ValueError: the folder holds runs with other settings, another dtype, other data or more epochs.
+        OSError: a run folder is a link, or something in it is not a regular file.
     """
     found = []
     known: dict[tuple[str, str | None], Dataset | None] = {}
@@ -130,7 +130,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
                 continue
             refuse_link(place)
             kept = keeping.kept_in(place)
-            if kept is None:  # nothing, or damaged: its run says so
+            if kept is None:  # missing or damaged: reported when the run is made
                 continue
             task = Task(row.name, replace(row.experiment, seed=int(number)), place)
             here = _contents(task.experiment, kept, known)
@@ -144,12 +144,12 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
 def _contents(
     experiment: Experiment, kept: keeping.Kept, known: dict[tuple[str, str | None], Dataset | None]
 ) -> dict[str, str]:
-    """What the run's files hold now; nothing where it does not say what they held, or they are not here. A table can
-    be shown without its data."""
+    """Current digests of the run's files; empty if no digests were stored with the run, or the files are missing: a
+    table can be shown without its data."""
     where = experiment.data, experiment.data_dir
     try:
         if kept.contents and where not in known:
-            known.clear()  # one at a time: it may be large
+            known.clear()  # keep one data set at a time in memory
             known[where] = load(*where)
         data = known.get(where) if kept.contents else None
         return {} if data is None else keeping.contents(experiment, data)
@@ -160,7 +160,7 @@ def _contents(
 
 def _refuse_another(task: Task, kept: keeping.Kept, here: Mapping[str, str]) -> None:
     differ, epochs = keeping.others(kept, task.experiment, here), kept.experiment.get("epochs")
-    if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # fewer are gone on with
+    if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # a run with fewer epochs is resumed
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
         told = ", ".join(differ)
@@ -170,10 +170,11 @@ def _refuse_another(task: Task, kept: keeping.Kept, here: Mapping[str, str]) -> 
 def run(
     tasks: Sequence[Task], jobs: int | None = None, tick: Callable[[], None] | None = None
 ) -> Generator[Outcome, None, None]:
-    """Make the runs side by side and yield what comes of each; one that fails says why, and the others go on.
+    """Make the runs in parallel and yield their outcomes. The outcome of a failed run has the reason; the other runs
+    continue.
 
     Args:
-        tasks: of `plan`.
+        tasks: the runs, from `plan`.
         jobs, tick: as for `minifa.workers.spread`.
     """
     with contextlib.closing(workers.spread(make, tasks, jobs, tick)) as found:
@@ -182,7 +183,7 @@ def run(
 
 
 def make(task: Task) -> Outcome:
-    """Make one run, here."""
+    """Make one run in this process."""
     try:
         e = task.experiment
         data = keeping.load_once(e.data, e.data_dir, **e.data_options)
@@ -191,21 +192,21 @@ def make(task: Task) -> Outcome:
         return Outcome(task, result, made_by=kept.made_by if kept else "")
     except workers.Stopped:
         raise
-    except Exception as error:  # whatever it is, it is this run's own result, and the others go on
+    except Exception as error:  # any error is the outcome of this run, and the other runs continue
         return Outcome(task, None, f"{type(error).__name__}: {error}")
 
 
 def epochs_done(tasks: Sequence[Task]) -> int:
-    """How many epochs of these runs are finished, by their histories so far."""
+    """Number of finished epochs of these runs, from their histories."""
     return sum(min(_lines(task.folder / "history.csv"), task.experiment.epochs) for task in tasks)
 
 
 def _lines(path: Path) -> int:
-    """Lines of a history behind its head and the row before training."""
+    """Number of lines of a history, without the header and the row before training."""
     try:
         with open(path, "rb", opener=plain) as file:
             return max(0, sum(1 for _ in file) - 2)
-    except OSError:  # not there yet, or just being written
+    except OSError:  # missing, or just being written
         return 0
 
 
@@ -213,12 +214,12 @@ def _lines(path: Path) -> int:
 
 
 def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
-    """A row of numbers for every row of the table that was run: mean and sd over seeds, the published number, the
-    difference and its standard error, in the recipe's measure.
+    """One row of numbers for every row of the table that was run: mean and sd over seeds, published value, difference
+    and its standard error, in the recipe's measure.
 
     Args:
-        recipe: with the table.
-        outcomes: of its runs, in any order.
+        recipe: the recipe with the table.
+        outcomes: outcomes of its runs, in any order.
     """
     rows = []
     for row in recipe.rows:
@@ -255,7 +256,7 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def _epoch_of(task: Task, accuracy: float) -> str:
-    """The first epoch with this accuracy on held-out examples (without those: on the test set); "-": none."""
+    """The first epoch with this accuracy on the validation examples (without these: on the test set); "-" if none."""
     column = "validation_accuracy" if task.experiment.validation else "test_accuracy"
     history = History.read_csv(task.folder / "history.csv")
     return next((str(row["epoch"]) for row in history if row.get(column, 0.0) >= accuracy), "-")
@@ -279,18 +280,18 @@ def _compare(scores: Sequence[float], result: Row, measure: str, published: floa
             p = mean / 100
             least = 100 * math.sqrt(max(p * (1 - p), 0.0) / result["test_examples"])
             spread = max(found.get("sd", 0.0), least)
-            if spread > 0:  # all right, or all wrong, says nothing of how scores vary
+            if spread > 0:  # with 0 or 100 % the variance is unknown
                 found["standard_error"] = spread * math.sqrt(1 / len(scores) + 1)
     return found
 
 
 def table_text(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> str:
-    """The table as text, with everything that must be said of its numbers.
+    """Format the table, with notes on its numbers.
 
     Args:
-        recipe: with the table.
-        rows: of `rows_of`.
-        outcomes: of its runs.
+        recipe: the recipe with the table.
+        rows: from `rows_of`.
+        outcomes: outcomes of its runs.
     """
     lines = [COLUMNS, *(_cells(row) for row in rows)]
     unused = {i for i, name in enumerate(COLUMNS) if i > 3 and not any(line[i] for line in lines[1:])}
@@ -355,7 +356,7 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
 
 
 def _versions(outcomes: Sequence[Outcome]) -> list[str]:
-    """Which runs another version of minifa made, a line for each version."""
+    """The runs made by other versions of minifa, one line per version."""
     found: dict[str, dict[str, list[str]]] = {}
     for one in outcomes:
         if one.result is not None and one.made_by and runs.is_another_version(one.made_by):
@@ -367,12 +368,12 @@ def _versions(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> str:
-    """Write ``table.txt``, ``table.csv`` and ``curves.csv`` (every epoch of every run) into the folder.
+    """Write ``table.txt``, ``table.csv`` and ``curves.csv`` (every epoch of every run) to the folder.
 
     Args:
-        recipe: with the table.
-        folder: it is there.
-        outcomes: of its runs.
+        recipe: the recipe with the table.
+        folder: existing folder.
+        outcomes: outcomes of its runs.
 
     Returns:
         The table as text.
@@ -392,8 +393,7 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
 
 
 def results_of(outcomes: Sequence[Outcome]) -> list[experiments.Result]:
-    """The runs' histories for `minifa.figures` (`learning_curves`, `alignment_curves`, ...), under the names of their
-    rows."""
+    """The results for `minifa.figures` (`learning_curves`, `alignment_curves`, ...), named by their rows."""
     found = []
     for one in outcomes:
         if one.result is not None:

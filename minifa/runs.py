@@ -1,13 +1,13 @@
-"""A run folder: what was asked for, what was measured, and the network as it ended.
+"""Run folders: configuration, measurements and trained network of a run.
 
-    config.json     the experiment, with versions and machine, and the way to its files
-    history.csv     a row per epoch, and log.jsonl, a line per event (see `minifa.logs`)
-    last.ckpt       where training stands, with last.ckpt.previous and best.ckpt (see `minifa.checkpoints`)
+    config.json     the experiment, with versions, machine and relative paths of its files
+    history.csv     one row per epoch, and log.jsonl, one line per event (see `minifa.logs`)
+    last.ckpt       state of training, with last.ckpt.previous and best.ckpt (see `minifa.checkpoints`)
     network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
-    figures/        pictures
-    .lock           held by the process that writes here
+    figures/        figures
+    .lock           lock file of the process that writes here
 
-A folder that is there is never written over, except by going on with its own run.
+An existing folder is never overwritten, except by resuming its own run.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ from .training import History, Row
 
 FORMAT = 1
 LOCK = ".lock"
-COMMIT = 7  # digits
+COMMIT = 7  # digits of an abbreviated commit
 
 
 class RunInUse(OSError):
-    """Another process is writing into this run folder."""
+    """Another process is writing to this run folder."""
 
 
 class DamagedConfig(DataFileError):
-    """A config.json that is empty, or not the configuration of a run."""
+    """A config.json is empty, or is not the configuration of a run."""
 
 
 def new_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Path:
-    """Make a folder that is not there yet: the path itself, or with -2, -3, ... behind it. Nothing is ever overwritten.
+    """Create a new folder: the path itself or, if it exists, the path with suffix -2, -3, ... Nothing is overwritten.
 
     Args:
-        path: of the folder.
+        path: path of the folder.
         config: as for `appear`.
 
     Raises:
-        ValueError: a path without a name, as "." and "/".
+        ValueError: a path without a name, such as "." or "/".
         OSError: the folder cannot be made.
     """
     wanted = expanded(path)
@@ -84,18 +84,18 @@ def new_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Pat
 
 
 def appear(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
-    """Make a run folder that is there whole or not at all: with ``figures`` in it and, where it is given, config.json.
-    It is made beside its place, where a kill may leave it as ``.minifa-....new``, and renamed.
+    """Create a run folder atomically, with ``figures`` and, if given, config.json in it. It is created next to its
+    final path and renamed; if the process is killed in between, ``.minifa-....new`` may remain.
 
     Args:
-        folder: its place.
+        folder: path of the folder.
         config: as for `write_config`.
 
     Returns:
-        Whether it was made; False: something is in its place.
+        Whether it was created; False: the path already exists.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     if os.path.lexists(folder):
         return False
@@ -108,17 +108,17 @@ def appear(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
         move_into_place(beside, folder)
     except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
-        if isinstance(error, OSError) and os.path.lexists(folder):  # another process was quicker
+        if isinstance(error, OSError) and os.path.lexists(folder):  # another process created it first
             return False
         raise
     return True
 
 
 def drop_empty(folder: Path) -> bool:
-    """Remove a run folder into which nothing was written but the lock. Returns whether there was nothing."""
+    """Remove a run folder that holds no file but the lock. Returns whether it was empty in this sense."""
     written = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
     if not written:
-        with contextlib.suppress(FileNotFoundError):  # somebody was quicker
+        with contextlib.suppress(FileNotFoundError):  # another process removed it first
             (folder / LOCK).unlink(missing_ok=True)
             (folder / "figures").rmdir()
             folder.rmdir()
@@ -127,11 +127,10 @@ def drop_empty(folder: Path) -> bool:
 
 @functools.cache
 def commit() -> str | None:
-    """The first digits of the commit that minifa's checkout was at when it was first asked for; None where minifa does
-    not run from one."""
+    """Abbreviated commit of minifa's checkout at the first call; None if minifa does not run from a checkout."""
     git = Path(__file__).resolve().parents[1] / ".git"
     try:
-        if git.is_file():  # of a second working tree
+        if git.is_file():  # a linked worktree
             git = git.parent / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
         if not head.startswith("ref: "):
@@ -147,10 +146,10 @@ def commit() -> str | None:
 
 
 def version(environment: Mapping[str, Any] | None = None) -> str:
-    """minifa's version, with its commit where that is known, as ``0.1.0 (619e373)``.
+    """minifa's version, with the commit if it is known: ``0.1.0 (619e373)``.
 
     Args:
-        environment: that was kept of a run; None: this one.
+        environment: environment stored with a run; None: the current one.
     """
     from . import __version__
 
@@ -161,7 +160,8 @@ def version(environment: Mapping[str, Any] | None = None) -> str:
 
 
 def is_another_version(one: str) -> bool:
-    """Whether a version, as `version` gives it, is not this one; a commit counts where both are known.
+    """Whether a version, as returned by `version`, differs from the current one. Commits are compared only if both are
+    known.
 
     >>> from minifa import runs
     >>> runs.is_another_version("0.0.9"), runs.is_another_version(mf.__version__)
@@ -172,8 +172,8 @@ def is_another_version(one: str) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """What a number depends on beside its configuration: versions, backend, threads, machine, date; the commit where
-    minifa runs from a checkout."""
+    """What results depend on besides the configuration: versions, backend, dtype, threads and machine; with the date,
+    and the commit if minifa runs from a checkout."""
     from . import __version__
 
     of_commit = commit()
@@ -191,8 +191,8 @@ def environment() -> dict[str, Any]:
 
 
 def save(folder: str | Path, experiment: experiments.Experiment, history: History, net: Network, rule: Rule) -> None:
-    """Write history.csv and network.npz into the folder, and config.json where there is none. Raises TypeError
-    for what is none of these, OSError where nothing can be written."""
+    """Write history.csv and network.npz to the folder, and config.json if it does not exist. Raises TypeError for an
+    argument of the wrong type, OSError if a file cannot be written."""
     place = expanded(folder)
     instance_of(experiment, experiments.Experiment, experiments.AN_EXPERIMENT)
     instance_of(history, History, "a history is a minifa.training.History")
@@ -207,8 +207,8 @@ def save(folder: str | Path, experiment: experiments.Experiment, history: Histor
 
 
 def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
-    """config.json with the format's number and the way to the experiment's files beside what is given, and this
-    environment where none is."""
+    """Write config.json: the given configuration with the format number, the relative paths of the experiment's files
+    and, unless given, the current environment."""
     config = by_name(config, "a configuration")
     described = [*list_of(config.get("experiments", []), Mapping, "experiments are described by dictionaries")]
     described.append(by_name(config.get("experiment", {}), "an experiment"))
@@ -222,25 +222,25 @@ def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
 
 
 def _ways(folder: Path, described: Mapping[str, Any]) -> dict[str, str]:
-    """From the run's folder to the experiment's files, which may be described from where the run was started: a way
-    stays where both are moved together, and where a command is given from another folder."""
+    """Paths of the experiment's files relative to the run folder. They stay valid if both are moved together, and when
+    a command is started in another working directory."""
     return {key: _way(expanded(path), folder) for key, path in experiments.files_of(described).items()}
 
 
 def _way(path: Path, start: Path) -> str:
     try:
         return os.path.relpath(path.absolute(), start.resolve())
-    except ValueError:  # on another drive of Windows
+    except ValueError:  # another drive on Windows
         return str(path.absolute())
 
 
 def from_here(experiment: experiments.Experiment, folder: str | Path) -> experiments.Experiment:
-    """An experiment that was kept in a run's folder, with the paths of its files as they lead to them from the working
-    folder. A file that is found nowhere keeps its path.
+    """An experiment stored in a run folder, with the paths of its files relative to the current working directory. The
+    path of a missing file is left unchanged.
 
     Args:
-        experiment: as it was described where the run was started.
-        folder: of the run.
+        experiment: as stored, with paths relative to the directory in which the run was started.
+        folder: run folder.
     """
     try:
         config = json.loads(read_bytes(expanded(folder) / "config.json").decode())
@@ -260,7 +260,7 @@ def _along(ways: Mapping[str, Any], experiment: experiments.Experiment, path: Pa
         here = expanded(written)
         if key in ways:
             places = [path / str(ways[key]), here]
-        else:  # a run from before the ways were written down: most were started in a folder above theirs
+        else:  # runs of earlier versions stored no paths; most were started in a parent of their folder
             places = [here, *(above / here for above in path.parents)]
         place = next((one for one in places if os.path.exists(one)), here)
         if not is_same(place, here):
@@ -270,7 +270,7 @@ def _along(ways: Mapping[str, Any], experiment: experiments.Experiment, path: Pa
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Keep other processes from writing into this run folder (see `minifa.locks`); the file ``.lock`` carries the lock.
+    """Keep other processes from writing to this run folder with the lock file ``.lock`` (see `minifa.locks`).
 
     Raises:
         RunInUse: another process holds it.
@@ -282,11 +282,11 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def read_experiment(folder: str | Path) -> experiments.Experiment:
-    """What a folder of `minifa train` was asked for, whether it is finished or not.
+    """The experiment of a folder of `minifa train`, finished or not.
 
     Raises:
-        FileNotFoundError: this is no run folder.
-        DataFileError: its config.json is damaged, or describes no single run.
+        FileNotFoundError: the folder is not a run folder.
+        DataFileError: its config.json is damaged, or does not describe exactly one run.
     """
     path = expanded(folder)
     if not (path / "config.json").is_file():
@@ -298,12 +298,12 @@ def read_experiment(folder: str | Path) -> experiments.Experiment:
 
 
 def read_results(folder: str | Path) -> list[experiments.Result]:
-    """What was measured in a folder of `minifa train` (one result) or of `minifa compare` (one for every run that did
-    not fail), with the epochs as they were written.
+    """The results in a folder of `minifa train` (one result) or `minifa compare` (one for every run that did not fail),
+    with the epochs as recorded.
 
     Raises:
-        FileNotFoundError: this is neither.
-        DataFileError: a file in it is damaged or of another format.
+        FileNotFoundError: the folder is neither of these.
+        DataFileError: a file in it is damaged or has another format.
     """
     path = expanded(folder)
     _require(path, "config.json")
@@ -321,10 +321,10 @@ def read_results(folder: str | Path) -> list[experiments.Result]:
 
 
 def read_run(folder: str | Path, experiment: experiments.Experiment) -> list[experiments.Result]:
-    """What was measured in the folder of a run of this experiment; nothing where no epoch was written.
+    """The result in the folder of a run of this experiment; an empty list if no epoch was recorded.
 
     Raises:
-        FileNotFoundError, DataFileError: as `minifa.training.History.read_csv`.
+        FileNotFoundError, DataFileError: as in `minifa.training.History.read_csv`.
     """
     path = Path(folder)
     history = History.read_csv(path / "history.csv")
@@ -344,7 +344,7 @@ def _read_result(experiment: experiments.Experiment, history: list[Row], path: P
 
 
 def _check_rows(history: list[Row], measured: str, path: Path) -> None:
-    """Raise DataFileError unless what is made of these epochs is made of numbers."""
+    """Raise DataFileError unless all columns that results are computed from hold numbers."""
     numbers = {"train_loss", "diverged", f"{measured}_accuracy", f"{measured}_loss"}
     for row in history:
         if type(row.get("epoch")) is not int:
@@ -361,7 +361,7 @@ def _require(path: Path, *names: str) -> None:
 
 
 def _read_experiments(path: Path) -> list[experiments.Experiment]:
-    """The experiments of a folder: one of a run, all of a comparison."""
+    """The experiments of a folder: one for a run, all for a comparison."""
     try:
         text = read_bytes(path / "config.json").decode()
         if not text.strip():
@@ -375,17 +375,17 @@ def _read_experiments(path: Path) -> list[experiments.Experiment]:
 
 
 def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]:
-    """The network and rule of a finished run, as they ended, with the experiment they came from.
+    """The trained network and rule of a finished run, with its experiment.
 
     Raises:
-        FileNotFoundError: this is no run folder.
-        DataFileError: a file in it is damaged or of another format.
+        FileNotFoundError: the folder is not a run folder.
+        DataFileError: a file in it is damaged or has another format.
     """
     path = expanded(folder)
     _require(path, "config.json", "network.npz")
     experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz", plain)
-    as_it_ended = replace(experiment, weights=None, weights_names={})  # what it started from is not needed
+    as_it_ended = replace(experiment, weights=None, weights_names={})  # initial weights are not needed
     try:
         net, rule, _, _ = experiments.build(as_it_ended, experiments.load_data(experiment))
         for part, owner in (("network/", net), ("rule/", rule)):

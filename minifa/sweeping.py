@@ -1,8 +1,8 @@
-"""A sweep's runs made, and what they come to: one line for each in the ``sweep.csv`` of its folder.
+"""Running a sweep: its runs, their results in ``sweep.csv`` (one line per run), and the summary.
 
 Only the process that started the sweep writes the table, line by line (see `minifa.ledgers`), wherever the runs are
-made. What has a line is finished, and not made again when the same command is given once more. A line is a run's by its
-``id``; ``run`` is the number that it had in the sweep when it was made. Readers take the last line of an id.
+made. A run with a line is finished, and is skipped when the same command is given again. A line belongs to the run with
+its ``id``; ``run`` is the number of the run in the sweep when it was made. The last line of an id counts.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from .training import Callback, History, RecordAlignment, Row, Trainer
 from .workers import Stopped
 
 TABLE = "sweep.csv"
-SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")  # what runs are judged by: the first
+SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")  # runs are ranked by the first
 MEASURED = (*SCORES, "epochs", "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
 RESULTS = (*MEASURED, "error")
-SECONDS_TO_LOOK = 0.5  # again whether a run's folder is free
-SECONDS_TO_TELL = 5.0  # after which is told who is waited for
-Line = dict[str, str]  # of the table: column to cell
+SECONDS_TO_LOOK = 0.5  # between two checks whether a run's folder is free
+SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
+Line = dict[str, str]  # of the table, column to cell
 
 
 # One run
@@ -48,9 +48,10 @@ class Task:
     """One run to make.
 
     Attributes:
-        run: of a sweep.
-        folder: where it is kept while it goes on; None: it is not, and is made in memory.
-        contents: what its files hold, as `minifa.keeping.contents` found it; another process may find others.
+        run: a run of a sweep.
+        folder: its run folder; None: the run is made in memory.
+        contents: expected digests of its files, as returned by `minifa.keeping.contents`, so that another process
+            detects other data.
     """
 
     run: Run
@@ -59,11 +60,12 @@ class Task:
 
 
 def make(task: Task) -> Row:
-    """Make one run, here.
+    """Make one run in this process.
 
     Returns:
-        Of `RESULTS` what it has: scores of the network that was best on held-out examples (without those: the one at
-        the end) and its epoch, angles at the end, seconds of training. Where it fails, ``error`` alone, which says why.
+        The available entries of `RESULTS`: scores of the network that was best on the validation examples (or of the
+        final one, if there are none) and its epoch, final angles, and seconds of training. If the run fails, only
+        ``error``, with the reason.
     """
     try:
         experiment = task.run.experiment
@@ -72,12 +74,12 @@ def make(task: Task) -> Row:
         return _in_folder(task.folder, experiment, dataset) if task.folder else _in_memory(experiment, dataset)
     except Stopped:
         raise
-    except Exception as error:  # whatever it is, it is this run's own result, and the others go on
+    except Exception as error:  # any error is the result of this run, and the other runs continue
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 class _KeepBest(Callback):
-    """The network as it was when it was best on held-out examples, as `minifa.checkpoints.SaveCheckpoints` has it."""
+    """Keeps the network that was best on the validation examples, chosen as in `minifa.checkpoints.SaveCheckpoints`."""
 
     def __init__(self) -> None:
         self.epoch, self.state = 0, dict[str, numpy.ndarray]()
@@ -90,7 +92,7 @@ class _KeepBest(Callback):
 
 
 def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
-    """What `_in_folder` gives, without its files, and measured at the end alone."""
+    """The same results as `_in_folder` without files; test scores and angles are measured only at the end."""
     best = _KeepBest()
     trainer = experiments.trainer_for(experiment, dataset)
     trainer.callbacks = [best] if experiment.validation else []
@@ -115,7 +117,7 @@ def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
     while result is None:
         try:
             result = keeping.run_in(folder, experiment, dataset)
-        except runs.RunInUse as error:  # a worker of a parent that was killed makes this very run: its result is ours
+        except runs.RunInUse as error:  # an orphaned worker still makes this run: use its result
             if not told and time.monotonic() - started >= SECONDS_TO_TELL:
                 tell(f"waiting: {error}")
                 told = True
@@ -132,7 +134,8 @@ def _held_out(history: Sequence[Row], epoch: int) -> Row:
 
 
 def _angles(row: Row, lowest: str) -> Row:
-    """Between W and B, the mean over layers; between this rule's error and backpropagation's, at the lowest layer."""
+    """Weight angle between W and B, mean over layers; true angle between the rule's error and backpropagation's, at the
+    lowest layer."""
     weight_angles = [value for key, value in row.items() if key.endswith(".weight_angle")]
     found = {"true_angle": row[f"{lowest}.true_angle"]} if f"{lowest}.true_angle" in row else {}
     return {**found, "weight_angle": statistics.fmean(weight_angles)} if weight_angles else found
@@ -142,7 +145,7 @@ def _angles(row: Row, lowest: str) -> Row:
 
 
 def columns(sweep: Sweep) -> list[str]:
-    """The head of a sweep's table."""
+    """The column names of a sweep's table."""
     return ["run", "id", *sweep.varied, *RESULTS]
 
 
@@ -150,14 +153,13 @@ class Results:
     """A sweep's table, open for writing (see `opened`).
 
     Args:
-        sweep: whose it is.
-        path: of the file.
-        lines: that it has.
-        notes: what must be said of them.
+        sweep: its sweep.
+        path: path of the file.
+        lines: existing lines.
+        notes: remarks on the existing lines.
 
     Attributes:
-        lines: the last line of every run that has one, by the run's id; some may be of runs that are no longer in the
-            sweep.
+        lines: the last line of every run, by the run's id; may include runs that are no longer in the sweep.
     """
 
     def __init__(self, sweep: Sweep, path: Path, lines: Sequence[Line], notes: Sequence[str] = ()) -> None:
@@ -168,8 +170,8 @@ class Results:
         """Write the line of a run.
 
         Args:
-            run: of the sweep.
-            answer: of `make`; or what there is instead, in words, where its process ended early.
+            run: a run of the sweep.
+            answer: result of `make`; or, if its process ended early, a description of that.
         """
         result = answer if isinstance(answer, dict) else {"error": str(answer)}
         varied = {name: write_value(value) for name, value in run.settings.items()}
@@ -180,37 +182,37 @@ class Results:
         return line
 
     def left(self, retry_failed: bool = False) -> list[Run]:
-        """The runs that have no line yet; with ``retry_failed`` those whose last line is an error, too."""
+        """The runs without a line; with ``retry_failed`` also those whose last line is an error."""
         return [run for run in self.sweep.runs if self._is_left(self.lines.get(run.id), retry_failed)]
 
     def _is_left(self, line: Line | None, retry_failed: bool) -> bool:
         return line is None or (retry_failed and bool(line["error"]))
 
     def of_sweep(self) -> list[Line]:
-        """The lines of this sweep's runs, in their order, each once."""
+        """The lines of the sweep's runs, one per run, in the order of the runs."""
         return [self.lines[run.id] for run in self.sweep.runs if run.id in self.lines]
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, str):  # an error: whatever is in it, it stands in one line
+    if isinstance(value, str):  # an error message may have line breaks
         return one_line(value)
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 
 @contextlib.contextmanager
 def opened(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None = None) -> Iterator[Results]:
-    """The table in a sweep's folder, begun or gone on with; other processes are kept from writing into it.
+    """Create or continue the table in a sweep's folder, and keep other processes from writing to it.
 
     Args:
-        sweep: what is run.
-        folder: made where it is not there yet.
-        contents: what the sweep's files hold, of `minifa.sweeps.check`.
+        sweep: the sweep to run.
+        folder: folder of the table, created if it does not exist.
+        contents: digests of the sweep's input files, from `minifa.sweeps.check`.
 
     Raises:
-        RunInUse: another process writes into it.
-        ValueError: it holds another sweep, or one on other data.
-        DataFileError: it holds something else, or is damaged.
-        OSError: it cannot be written into.
+        RunInUse: another process is writing to the folder.
+        ValueError: the folder holds another sweep, or one on other data.
+        DataFileError: the folder holds something else, or the table is damaged.
+        OSError: the folder is not writable.
     """
     place = expanded(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -222,15 +224,15 @@ def opened(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None 
 
 
 def lines_in(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None = None) -> list[Line]:
-    """The lines of a sweep's table as it stands, of a process that may be writing it; none where there is none.
+    """The current lines of a sweep's table, which another process may be writing; [] if there is no table.
 
     Args:
-        sweep: what is run.
-        folder: of the table.
+        sweep: the sweep of the table.
+        folder: folder of the table.
         contents: as for `opened`.
 
     Raises:
-        ValueError, DataFileError, OSError: as `opened`.
+        ValueError, DataFileError, OSError: as in `opened`.
     """
     place = expanded(folder)
     if not (place / TABLE).is_file():
@@ -242,7 +244,7 @@ def lines_in(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | Non
 
 
 def _check_numbers(lines: Sequence[Line], path: Path) -> None:
-    """Raise DataFileError unless the summary's numbers are numbers, in every line that is no error's."""
+    """Raise DataFileError unless all measured cells are numbers or empty, and each line has a test loss or an error."""
     for number, line in enumerate(lines, start=2):
         wrong = [f"{key} is {line[key][:100]!r}, and no number" for key in MEASURED if not _is_number(line[key])]
         if not line["test_loss"] and not line["error"]:
@@ -252,7 +254,7 @@ def _check_numbers(lines: Sequence[Line], path: Path) -> None:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell holds one, or nothing."""
+    """Whether a cell holds a number or is empty."""
     try:
         float(cell or 0)
     except ValueError:
@@ -268,22 +270,23 @@ def claim(
     begun: bool,
     defaults: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """config.json says what all lines of a folder's table share: what differs in that does not continue here.
+    """Write or validate config.json, which holds what all lines of a folder's table share. A table that differs in that
+    cannot be continued.
 
     Args:
         place: the folder.
-        kind: of the table, the entry of config.json.
-        about: what its lines share.
-        contents: the digests of the files that they read, by name.
-        begun: whether the table is there already.
-        defaults: of entries that a table of an earlier version may lack.
+        kind: kind of table, the key of its entry in config.json.
+        about: settings shared by its lines.
+        contents: digests of its input files, by name.
+        begun: whether the table exists.
+        defaults: values of entries that a table of an earlier version may lack.
 
     Returns:
-        What must be said of the lines that are there already.
+        Remarks on the existing lines.
 
     Raises:
         ValueError: the folder holds another table of this kind, or one on other data.
-        DataFileError: it holds something else.
+        DataFileError: the folder holds something else.
     """
     if not begun and not (place / "config.json").exists():
         runs.write_config(place, {kind: about, "contents": contents})
@@ -311,7 +314,7 @@ def _refuse_another(
     contents: Mapping[str, str],
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What config.json says; refused as `claim` says."""
+    """Read config.json; raises as `claim` does."""
     try:
         config = json.loads(read_bytes(place / "config.json").decode())
         kept = {**json.loads(json.dumps(defaults or {}, default=str)), **config[kind]}
@@ -336,18 +339,18 @@ def _told(settings: Mapping[str, Any], key: str) -> str:
 
 # The summary
 
-BEST, GROUPS = 10, 30  # lines that are shown
+BEST, GROUPS = 10, 30  # maximum number of lines shown
 FORMS = {"best_epoch": ".0f", "weight_angle": ".1f", "true_angle": ".1f", "seconds": ".1f", "diverged": ".0f"}
 SHOWN = (*SCORES, "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
 
 
 def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
-    """The best runs, and where seeds are varied the mean and sd over them, with all that must be said of the numbers.
+    """Format the best runs and, if seeds are varied, mean and sd over seeds, with remarks on the numbers.
 
     Args:
-        sweep: what was run.
-        lines: of its table, each run once.
-        notes: of the data sets.
+        sweep: the sweep.
+        lines: lines of its table, one per run.
+        notes: notes of the data sets.
     """
     fine = [line for line in lines if not line["error"]]
     score = next((key for key in SCORES if all(line[key] for line in fine)), None) if fine else None
@@ -363,7 +366,7 @@ def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> s
 
 
 def _rank(lines: Sequence[Line], score: str) -> float:
-    """The smaller the better."""
+    """Sort key: the best lines first, NaN last."""
     mean = statistics.fmean(float(line[score]) for line in lines)
     return math.inf if math.isnan(mean) else -mean if score.endswith("accuracy") else mean
 
@@ -374,7 +377,7 @@ def _cells_of_run(sweep: Sweep, line: Line) -> tuple[str, ...]:
 
 
 def _groups(sweep: Sweep, lines: Sequence[Line]) -> list[list[Line]]:
-    """Lines that differ in the seed alone."""
+    """Group lines that differ only in the seed."""
     found: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
         found.setdefault(tuple(line[name] for name in sweep.varied if name != SEED), []).append(line)
@@ -392,7 +395,7 @@ def _over_seeds(sweep: Sweep, groups: Sequence[Sequence[Line]]) -> str:
 
 
 def _mean_sd(lines: Sequence[Line], key: str) -> str:
-    """``mean ± sd`` of a score, the mean of what else there is, how many diverged; "" where not all have it."""
+    """``mean ± sd`` of a score, the mean of another quantity, or the number of diverged runs; "" if a line lacks it."""
     if not all(line[key] for line in lines):
         return ""
     values = [float(line[key]) for line in lines]
@@ -404,7 +407,7 @@ def _mean_sd(lines: Sequence[Line], key: str) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Without the columns in which nothing stands: nothing measured, no epoch chosen, none diverged."""
+    """Format a table without its empty columns; a column of diverged runs that is all 0 counts as empty."""
     nothing = {"diverged": {"", "0"}}
     used = [i for i, name in enumerate(rows[0]) if {row[i] for row in rows[1:]} - nothing.get(name, {""})]
     shown = [[row[i] for i in used] for row in rows]

@@ -1,20 +1,20 @@
-"""A sweep: the same recipe under many settings, every combination of them or some drawn at random.
+"""Sweeps: one recipe under many settings, as a grid of all combinations or a random search.
 
-A sweep is a recipe (see `minifa.recipes`) that says in a section [over] what is varied, and in [sweep], where it is no
-grid, how:
+A sweep is a recipe (see `minifa.recipes`) with a section [over] that lists the varied settings and, for a random
+search, a section [sweep]:
 
     [sweep]
-    method = "random"         "grid", the default: every combination
-    runs = 24                 random: how many
-    seed = 0                  random: keys the draws
+    method = "random"         or "grid", the default: all combinations
+    runs = 24                 random: number of runs
+    seed = 0                  random: seed of the draws
 
     [over]
     "rule" = ["bp", "fa", "usf:scale=init"]
-    "optimizer.lr" = { low = 1e-4, high = 0.1, log = true }     random: a range; whole = true draws whole numbers
+    "optimizer.lr" = { low = 1e-4, high = 0.1, log = true }     random: a range; whole = true draws ints
     "training.seed" = [0, 1, 2]
 
-A grid's runs are numbered with the seeds outermost, so that a sweep that was broken off has every setting. A draw is
-keyed by the sweep's seed, the setting and the run's number: run 7 is the same among 10 as among 1,000.
+The runs of a grid are numbered with seeds outermost, so that an interrupted sweep has all settings. Draws are keyed by
+the seed of the sweep, the setting and the number of the run: run 7 of 10 is the same as run 7 of 1,000.
 
 >>> from minifa import sweeps
 >>> over = '[over]\\n"rule" = ["bp", "fa"]\\n"training.seed" = [0, 1]'
@@ -46,29 +46,29 @@ from .scalars import flag, real, word
 
 METHODS = ("grid", "random")
 SEED = "training.seed"
-LARGEST = 100_000  # runs of a sweep
-COUNTED = 10**12  # more runs are not counted: of a few thousand settings their number fills pages
-BUILT = 1_000  # networks that are built, at most, to see whether all fits together
+LARGEST = 100_000  # maximum number of runs of a sweep
+COUNTED = 10**12  # larger counts are not printed exactly: with many settings they have thousands of digits
+BUILT = 1_000  # maximum number of networks that are built for validation
 DEFAULTS = vars(Experiment())
-FIELDS = {  # of an experiment, when runs got their numbers
+FIELDS = {  # fields of an experiment when run ids were introduced (see `identify`)
     *("data", "data_dir", "augmentation", "model", "model_options", "weights", "freeze", "rule", "loss", "optimizer"),
     *("schedule", "optimizer_options", "lr", "weight_decay", "epochs", "batch_size", "seed", "validation", "alignment"),
 }
-DIGITS = 6  # of a number that was drawn: so it is the same whatever a machine's logarithm rounds to
+DIGITS = 6  # significant digits of a drawn number, so that it does not depend on a machine's rounding
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers that a setting is drawn from, evenly, or evenly in their logarithm.
+    """Range of a setting, drawn uniformly or log-uniformly.
 
     Attributes:
-        low, high: its ends; with whole numbers both may be drawn.
-        log: whether every factor is as likely as any other.
-        whole: whether whole numbers are drawn.
+        low, high: its limits; for ints both are included.
+        log: whether the draw is log-uniform.
+        whole: whether ints are drawn.
 
     Raises:
-        TypeError: an end that is no number, or what is neither True nor False.
-        ValueError: there is nothing between its ends, or a logarithm of what has none.
+        TypeError: a limit is not a number, or ``log`` or ``whole`` is not a bool.
+        ValueError: ``low`` is not below ``high``, not above 0 with ``log``, or a limit is not an int with ``whole``.
 
     >>> from minifa.sweeps import Range
     >>> Range(1, 3, whole=True).draw(np.random.default_rng(0))
@@ -96,15 +96,15 @@ class Range:
             raise ValueError(f"whole = true needs whole numbers, got low = {self.low} and high = {self.high}")
 
     def draw(self, rng: numpy.random.Generator) -> float:
-        """A number of the range; one that is not whole has six digits."""
+        """Draw a number; floats are rounded to six significant digits."""
         if self.whole and not self.log:
             return int(rng.integers(int(self.low), int(self.high), endpoint=True))
-        place, high = rng.random(), self.high + self.whole  # a whole number stands for what lies up to the next
+        place, high = rng.random(), self.high + self.whole  # ints are drawn as floats from [low, high + 1) and floored
         drawn = self.low * (high / self.low) ** place if self.log else self.low + (high - self.low) * place
         return min(math.floor(drawn), int(self.high)) if self.whole else float(f"{drawn:.{DIGITS}g}")
 
 
-Axes = Mapping[str, "list[Any] | Range"]  # what is varied: its values, or the range that it is drawn from
+Axes = Mapping[str, "list[Any] | Range"]  # varied settings: lists of values, or ranges
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ class Run:
     """One run of a sweep.
 
     Attributes:
-        number: its place in the sweep.
-        id: a hash of its experiment (wherever its data lie); it stays when the sweep gets more runs, and the number may
-            not.
-        settings: what is varied, by name.
-        experiment: what is run.
+        number: its position in the sweep.
+        id: hash of its experiment without the folder of the data; unlike the number, it does not change when runs are
+            added to the sweep.
+        settings: values of the varied settings, by name.
+        experiment: its experiment.
     """
 
     number: int
@@ -127,16 +127,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep, checked; whether every network fits its data is seen by `check`.
+    """A validated sweep; `check` also validates that every network fits its data.
 
     Attributes:
-        name: of the file, without its ending.
-        place: the file, as it is called in what is told of its problems.
-        title, note: for people; may be empty.
-        base: the settings that all runs share, by name.
-        varied: the names of those that are varied.
-        runs: in the order of their numbers, no experiment twice.
-        repeated: how many draws came to an experiment that was drawn before.
+        name: name of the file without its suffix.
+        place: name of the file in error messages.
+        title, note: descriptive text; may be empty.
+        base: settings shared by all runs, by name.
+        varied: names of the varied settings.
+        runs: the runs in the order of their numbers, without duplicate experiments.
+        repeated: number of draws that repeated an earlier experiment.
     """
 
     name: str
@@ -153,31 +153,31 @@ class Sweep:
 
 
 def read(path: str | Path, changes: Sequence[str] = ()) -> Sweep:
-    """The sweep in that file.
+    """Read a sweep from a file.
 
     Args:
-        path: of a .toml file.
-        changes: settings that take the place of those all runs share, ``"training.epochs=3"``.
+        path: path of a .toml file.
+        changes: settings that override the shared ones, such as ``"training.epochs=3"``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        RecipeError: what it says cannot be; all that is wrong, at once.
+        FileNotFoundError: the file does not exist.
+        RecipeError: the sweep is invalid; the message lists all problems.
     """
     place = recipes.find(path)
     return parse(recipes.read_text(place), changes, place.stem, f"'{place}'")
 
 
 def parse(text: str, changes: Sequence[str] = (), name: str = "sweep", place: str = "the sweep") -> Sweep:
-    """The sweep that a text in TOML describes.
+    """Parse a sweep in TOML.
 
     Args:
         text: TOML.
         changes: as for `read`.
-        name: of the sweep.
-        place: how it is called in what is told of its problems.
+        name: name of the sweep.
+        place: name of the sweep in error messages.
 
     Raises:
-        RecipeError: all that is wrong with it, at once.
+        RecipeError: the sweep is invalid; the message lists all problems.
 
     >>> from minifa import sweeps
     >>> sweeps.parse('[over]\\n"rule" = ["bp", "fo"]\\n"optimizer.lr" = []')
@@ -207,7 +207,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "sweep", place: st
 
 
 def _how(section: Any, problems: Problems) -> Settings:
-    """What [sweep] says, with the defaults of what it leaves out."""
+    """The settings of [sweep], with defaults."""
     how: Settings = {"method": "grid", "runs": None, "seed": 0}
     if not isinstance(section, dict):
         problems.add("sweep", f"a section [sweep] is expected, got {section!r}")
@@ -228,7 +228,7 @@ def _how(section: Any, problems: Problems) -> Settings:
 
 
 def _axes(section: Any, base: Settings, method: str, problems: Problems) -> Axes:
-    """What [over] says: of what can be used, every setting with its values or its range."""
+    """The valid settings of [over], with their values or ranges."""
     if not isinstance(section, dict) or not section:
         problems.add("over", 'it varies nothing: a section [over] is expected, with "rule" = ["bp", "fa"] say')
         return {}
@@ -249,7 +249,8 @@ def _axes(section: Any, base: Settings, method: str, problems: Problems) -> Axes
 
 
 def _by_name(section: Mapping[str, Any]) -> Settings:
-    """``optimizer.lr = [...]`` is to TOML a section in a section, ``"optimizer.lr" = [...]`` a name: both are meant."""
+    """Flatten nested sections: in TOML ``optimizer.lr = [...]`` is a nested section, and ``"optimizer.lr" = [...]`` a
+    key; both are accepted."""
     found: Settings = {}
     for key, value in section.items():
         if key in recipes.SECTIONS and isinstance(value, dict):
@@ -295,8 +296,8 @@ def _range(where: str, entries: Settings, problems: Problems) -> Range | None:
 
 
 def _settings(axes: Axes, how: Settings, problems: Problems) -> Iterator[Settings]:
-    """The varied settings of every run, in order. Where there are problems, or too many runs: as few as have every
-    value once, which is enough to find out what is wrong with them."""
+    """The varied settings of every run, in order. If there are problems or too many runs, only as many as are needed to
+    validate every value once."""
     grid = how["method"] == "grid"
     count = math.prod(len(axis) for axis in axes.values() if isinstance(axis, list)) if grid else how["runs"] or 0
     if count > LARGEST:
@@ -329,7 +330,7 @@ def _every_value_once(axes: Axes) -> Iterator[Settings]:
 
 
 def identify(experiment: Experiment) -> str:
-    """Twelve digits that tell experiments apart; the folder of the data is not looked at.
+    """Hash of an experiment, twelve hexadecimal digits; the folder of the data is ignored.
 
     >>> from minifa.experiments import Experiment
     >>> from minifa.sweeps import identify
@@ -337,14 +338,14 @@ def identify(experiment: Experiment) -> str:
     True
     """
     in_force = {"lr": experiment.rate(), "weight_decay": experiment.decay(), "data_dir": None}
-    # A field that came later counts where it is not as it was before, so that older tables have the same numbers.
+    # Fields added later are hashed only if they differ from their defaults, so that ids in older tables stay valid.
     fields = {key: value for key, value in vars(experiment).items() if key in FIELDS or value != DEFAULTS[key]}
     config = json.dumps({**fields, **in_force}, sort_keys=True, default=str)
     return hashlib.sha256(config.encode()).hexdigest()[:12]
 
 
 def write_value(value: Any) -> str:
-    """A value as a cell of a table: words as they are, all else as in a file.
+    """Format a value for a table cell: strings unchanged, other values as JSON.
 
     >>> from minifa.sweeps import write_value
     >>> [write_value(value) for value in ("fa", 0.1, True, [100, 50])]
@@ -353,22 +354,22 @@ def write_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-# Checking that it all fits together
+# Validation of networks against their data
 
 
 def check(sweep: Sweep) -> tuple[list[str], dict[str, str]]:
-    """Build the network of one run of each kind, on its data, so that what cannot work is told before anything runs;
-    of more than a thousand kinds, a thousand that lie evenly among them.
+    """Build the network of one run of each kind (see `minifa.recipes.of_each_kind`) on its data, so that errors are
+    reported before any run starts; of more than a thousand kinds, a thousand evenly spaced ones.
 
     Args:
-        sweep: what is to be run.
+        sweep: the sweep to run.
 
     Returns:
-        What must be said beside numbers measured on its data sets (their notes), each once; the digests of all files
-        that are read, by name, as `minifa.keeping.contents` has them.
+        (notes of the data sets, to be shown with their results, without duplicates; digests of all input files, by
+        name, as returned by `minifa.keeping.contents`).
 
     Raises:
-        RecipeError: as `minifa.recipes.check`.
+        RecipeError: as in `minifa.recipes.check`.
     """
     kinds = recipes.of_each_kind([run.experiment for run in sweep.runs])
     step = max(1.0, len(kinds) / BUILT)

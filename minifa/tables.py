@@ -1,4 +1,4 @@
-"""What runs came to, as tables: rules beside each other, one history, and the grid that learning rates come from."""
+"""Text tables of results: comparisons of rules, histories, and grids of learning rates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .text import table
 from .training import History, Row
 
 RESULTS = "results are a list of minifa.experiments.Result, as run_many gives them"
-RATES = {"rule", "lr", "mean", "chosen"}  # of a row of the grid
-WHY = 30  # letters of an error in a table; whoever ran it was told all of it
+RATES = {"rule", "lr", "mean", "chosen"}  # required keys of a row of the grid
+WHY = 30  # characters of an error in a table; the full message was a warning
 SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
 
 
 def summary_table(results: Sequence[Result]) -> str:
-    """A table of rules: rate, score (mean ± sd over seeds), angles at the end, and the time of a step."""
+    """Table of rules: learning rate, score (mean ± sd over seeds), final angles, and time per step."""
     rows = [SUMMARY_COLUMNS]
     for rule, some in by_rule(results).items():
         fine = [r for r in some if r.error is None]
@@ -42,14 +42,14 @@ def summary_table(results: Sequence[Result]) -> str:
 
 
 def _remarks(fine: Sequence[Result], asked: int) -> str:
-    """What a mean must not be read without."""
+    """Remarks on a mean: failed and diverged runs."""
     fewer = f" ({len(fine)} of {asked} runs)" if len(fine) < asked else ""
     return fewer + (" diverged" if any(r.diverged for r in fine) else "")
 
 
 def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """Results by rule, or by name where they have one, in order of first appearance, seeds in order. Raises
-    TypeError for what are no results."""
+    """Group results by name or, without a name, by rule; each group is sorted by seed. Raises TypeError if an item is
+    not a Result."""
     found: dict[str, list[Result]] = {}
     for result in sorted(list_of(results, Result, RESULTS), key=lambda r: r.experiment.seed):
         found.setdefault(result.name or result.experiment.rule, []).append(result)
@@ -57,25 +57,25 @@ def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def finished_by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """By rule, the runs that did not fail; rules of which none is left do not appear."""
+    """The runs that did not fail, by rule; rules without such runs are left out."""
     groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
     return {rule: some for rule, some in groups.items() if some}
 
 
 def all_layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
-    """The weighted layers of the network that was trained, lowest first; none where nothing was."""
+    """Names of the weighted layers of the trained network, lowest first; empty if there are no results."""
     return max((r.layers for some in groups.values() for r in some), key=len, default=())
 
 
 def mean_at_end(some: Sequence[Result], column: str) -> float:
-    """Mean over seeds of a column's last value; NaN where no seed has it."""
+    """Mean over seeds of a column's last value; NaN if no seed has it."""
     known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
     return statistics.fmean(known) if known else math.nan
 
 
 def mean_sd(values: Sequence[float]) -> str:
-    """``mean ± sd`` with three decimals; the sd (of the sample) only where there is more than one value. Raises
-    TypeError for what are no numbers, ValueError where there is none."""
+    """``mean ± sd`` with three decimals; the sample sd is omitted for a single value. Raises TypeError if a value is
+    not a number, ValueError if there are no values."""
     values = [real(value, "a value of a mean") for value in list_of(values, object, "the values of a mean are a list")]
     if not values:
         raise ValueError("there is no value to take the mean of")
@@ -84,7 +84,7 @@ def mean_sd(values: Sequence[float]) -> str:
 
 
 def sampling_error(examples: int) -> str:
-    """How uncertain an accuracy is for having been measured on so many examples, sqrt(p (1 - p) / n), in words.
+    """Describe the standard error of an accuracy p measured on n test examples, sqrt(p (1 - p) / n).
 
     >>> from minifa.tables import sampling_error
     >>> sampling_error(360)
@@ -96,7 +96,7 @@ def sampling_error(examples: int) -> str:
 
 
 def ms_per_step(result: Result) -> float:
-    """Median time of a training step in milliseconds, measurements between epochs not counted."""
+    """Median time of a training step in milliseconds, without measurements between epochs."""
     instance_of(result, Result, "a result is a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
@@ -105,12 +105,12 @@ def ms_per_step(result: Result) -> float:
 
 
 def layers_with(row: Row, quantity: str) -> list[str]:
-    """The layers for which a row has this quantity, in forward order."""
+    """Names of the layers for which a row has this quantity, in forward order."""
     return [key.removesuffix(f".{quantity}") for key in row if key.endswith(f".{quantity}")]
 
 
 def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:
-    """Mean over seeds of an angle in the last row: of the first layer, or the mean over layers; "-" where there is
+    """Mean over seeds of an angle in the last row: of the first layer, or averaged over layers; "-" if there is
     none."""
     values = []
     for result in results:
@@ -123,7 +123,7 @@ def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -
 
 
 def angle_table(results: Sequence[Result]) -> str:
-    """The true angle of every layer at the end, in degrees: mean over seeds; "-" where no error can be compared."""
+    """Table of the final true angle of every layer, in degrees, mean over seeds; "-" if it was not measured."""
     groups = finished_by_rule(results)
     layers = all_layers(groups)
     rows = [["true angle", *layers]]
@@ -134,8 +134,8 @@ def angle_table(results: Sequence[Result]) -> str:
 
 
 def history_table(history: History) -> str:
-    """Loss, accuracy and weight angles per epoch; about a dozen of the epochs. Raises TypeError for what is no history,
-    ValueError for one without epochs."""
+    """Table of loss, accuracy and weight angles for about a dozen epochs. Raises TypeError if ``history`` is not a
+    History, ValueError if it has no epochs."""
     if not instance_of(history, History, "a history is a minifa.training.History"):
         raise ValueError("the history has no epoch to show")
     losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
@@ -150,8 +150,8 @@ def history_table(history: History) -> str:
 
 
 def grid_table(rates: Sequence[Row]) -> str:
-    """The grid: a line per rule, a column per rate, the chosen one marked. Raises TypeError, ValueError for
-    what are no rows of it."""
+    """Table of the grid: one row per rule, one column per learning rate, the chosen rate marked. Raises TypeError or
+    ValueError if ``rates`` are not rows of a grid."""
     rates = list_of(rates, dict, "the grid is a list of rows, as minifa.tuning.rate_table gives them")
     for row in rates:
         if not RATES <= row.keys():

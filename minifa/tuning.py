@@ -1,11 +1,11 @@
-"""The search for a learning rate: every rule at rates half a decade apart, judged on held-out training examples.
+"""Learning rate search: every rule at rates half a decade apart, evaluated on held-out training examples.
 
-    1. every rate of a range, by default from 1e-5 to 1, under two seeds;
-    2. while the best rate is the smallest or the largest one tried, one more beside it;
-    3. the best rate and its two neighbours under five seeds, again where that makes another rate the best.
+    1. every rate of a range, by default from 1e-5 to 1, with two seeds;
+    2. while the best rate is the smallest or largest one tried, the next rate beyond it;
+    3. the best rate and its two neighbours with five seeds, repeated if another rate becomes the best.
 
-The best rate has the highest mean score; in a tie the smaller one. Its seeds begin at 100, so that a comparison, whose
-seeds begin at 0, is made on seeds that chose nothing. All runs hold out the same part of the training set.
+The best rate has the highest mean score; in a tie the smaller one. Seeds start at 100, so that a comparison, whose
+seeds start at 0, does not use the seeds of the search. All runs hold out the same part of the training set.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 from .experiments import Experiment, Result, describe_options, run_many
 from .training import Row
 
-RATES = range(-10, 1)  # exponents k of the rates that are tried first: k / 2 is the power of ten (see `rate`)
-WIDEST = range(-16, 7)  # a search goes no further than these: 1e-8 to 1e3
+RATES = range(-10, 1)  # exponents k of the rates tried first: the rate is 10^(k/2) (see `rate`)
+WIDEST = range(-16, 7)  # limits of a search: 1e-8 to 1e3
 FIRST_SEED, FEW_SEEDS, MANY_SEEDS = 100, 2, 5
-HELD_OUT = 0.15  # share of the training set
+HELD_OUT = 0.15  # fraction of the training set
 
-Trials = Mapping[int, Sequence["Trial"]]  # of one rule, by the exponent of the rate
+Trials = Mapping[int, Sequence["Trial"]]  # trials of one rule, by the exponent of the rate
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Trial:
     """One run of a search.
 
     Attributes:
-        experiment: with ``lr``, ``seed`` and ``validation``.
-        score: on the held-out examples after the last epoch: accuracy, without classes minus the loss.
-        diverged: as of a `minifa.experiments.Result`.
-        error: why the run failed; None: it did not.
+        experiment: its experiment, with ``lr``, ``seed`` and ``validation``.
+        score: score on the held-out examples after the last epoch: accuracy or, without classes, minus the loss.
+        diverged: as in `minifa.experiments.Result`.
+        error: why the run failed; None: it did not fail.
     """
 
     experiment: Experiment
@@ -47,7 +47,7 @@ class Trial:
 
 
 def rate(k: int) -> float:
-    """The rate of an exponent: 10^(k/2), an odd one rounded to the 3 that people write.
+    """The learning rate 10^(k/2), with the mantissa rounded to 3 for odd k.
 
     >>> from minifa.tuning import rate
     >>> [rate(k) for k in (-10, -9, -8, -1, 0, 1)]
@@ -70,12 +70,12 @@ def search(
     """Run the search for every rule and yield each trial as it ends.
 
     Args:
-        base: what is tuned; its rule, rate, seed and held-out share are the search's own.
+        base: the experiment to tune; the search sets its rule, learning rate, seed, validation and alignment.
         rules: descriptions of rules.
-        trials: of an earlier search that was interrupted; they are not run again.
+        trials: trials of an interrupted search, which are not run again.
         jobs: processes, as for `minifa.experiments.run_many`.
-        first: exponents of the rates that are tried first; None: `RATES`.
-        seeds: of the best rate and its neighbours, from two up.
+        first: exponents of the rates tried first; None: `RATES`.
+        seeds: number of seeds for the best rate and its neighbours, at least two.
 
     >>> from minifa.experiments import Experiment
     >>> from minifa import tuning
@@ -105,7 +105,7 @@ def next_runs(
     first: Sequence[int] | None = None,
     seeds: int = MANY_SEEDS,
 ) -> list[Experiment]:
-    """The runs that the search of one rule makes next, given those that it has made; none: it is finished."""
+    """The next runs in the search for one rule, given its trials so far; empty if the search is finished."""
     found = by_exponent(rule, trials)
     wanted = _missing(base, rule, found, RATES if first is None else first, FEW_SEEDS)
     if wanted:
@@ -127,7 +127,7 @@ def _missing(base: Experiment, rule: str, found: Trials, exponents: Iterable[int
 
 
 def run_of(base: Experiment, rule: str, k: int, seed: int) -> Experiment:
-    """The run of a search with this rule, exponent of the rate, and seed."""
+    """The run of a search with this rule, exponent of the rate and seed."""
     return replace(base, rule=rule, lr=rate(k), seed=seed, validation=HELD_OUT, alignment=False)
 
 
@@ -141,25 +141,25 @@ def by_exponent(rule: str, trials: Sequence[Trial]) -> dict[int, list[Trial]]:
 
 
 def best_exponent(found: Trials) -> int | None:
-    """The exponent whose mean score is the highest, in a tie the smaller; None where every run failed."""
+    """The exponent with the highest mean score, in a tie the smaller one; None if every run failed."""
     means = {k: mean_score(some) for k, some in found.items()}
     return max((k for k in sorted(means) if not math.isnan(means[k])), key=lambda k: means[k], default=None)
 
 
 def mean_score(trials: Sequence[Trial]) -> float:
-    """Mean over the seeds that did not fail; NaN where all did."""
+    """Mean over the seeds that did not fail; NaN if all failed."""
     scores = _scores(trials)
     return statistics.fmean(scores) if scores else math.nan
 
 
 def _scores(trials: Sequence[Trial]) -> list[float]:
-    """The scores of the runs that did not fail; a loss that is no longer a number is the worst there can be."""
+    """The scores of the runs that did not fail; NaN counts as the worst score, -inf."""
     return [-math.inf if math.isnan(trial.score) else trial.score for trial in trials if trial.error is None]
 
 
 def rate_table(trials: Sequence[Trial]) -> list[Row]:
-    """One row per rule and rate: mean and sd (of the sample; empty for one seed) of the held-out score, how many seeds
-    and how many of them diverged, and whether the rate was chosen."""
+    """One row per rule and rate: mean and sample sd (empty for one seed) of the held-out score, number of seeds, number
+    of diverged runs, and whether the rate was chosen."""
     rows: list[Row] = []
     for rule in dict.fromkeys(trial.experiment.rule for trial in trials):
         found = by_exponent(rule, trials)

@@ -1,17 +1,17 @@
-"""Weights from other programs and for them: safetensors files, and PyTorch's layout of the same numbers.
+"""Exchange of weights with other programs: safetensors files, and conversion to and from PyTorch's layout.
 
-    PyTorch                               here
+    PyTorch                               minifa
     Linear.weight (out, in)               W (in, out)
     Conv2d.weight (out, in, kH, kW)       W (kH, kW, in, out)
     BatchNorm.weight, .bias               gamma, beta
     BatchNorm.running_mean, running_var   the same
-    BatchNorm.num_batches_tracked         nothing: it is left out
+    BatchNorm.num_batches_tracked         left out
 
-PyTorch flattens an image channel by channel, minifa pixel by pixel. What stands behind a `Flatten` therefore has its
-inputs in another order, and they are put into the right one.
+PyTorch flattens an image channel by channel, minifa pixel by pixel. The input weights of the layer after a `Flatten`
+are therefore permuted.
 
-Reading and writing files needs the package safetensors (``pip install ".[safetensors]"`` in the folder of minifa's
-source); the rest does not.
+Reading and writing files needs the package safetensors (``pip install ".[safetensors]"`` in the source folder of
+minifa); the rest does not.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .scalars import instance_of
 from .text import listed
 
 Host = numpy.ndarray
-THEIRS = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}  # running statistics are called alike
+THEIRS = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}  # running statistics have the same names
 A_NETWORK = "weights belong to a minifa.Network"
 LAYOUTS = ("minifa", "torch")
 
@@ -45,17 +45,17 @@ LAYOUTS = ("minifa", "torch")
 
 
 def from_torch(net: Network, state: Any, names: Mapping[str, str] | None = None) -> None:
-    """Take over the weights of a PyTorch model. All is checked first; on an error nothing has changed.
+    """Load the weights of a PyTorch model. Everything is validated first; on an error the network is unchanged.
 
     Args:
-        net: a network of the same layers; behind a `Flatten` of images it must know its input shape.
-        state: the model; or what its ``state_dict()`` gave, or arrays by the same names. Of every type of real numbers,
-            bfloat16 and float8 included. What DataParallel and compile put before the names is taken off.
-        names: for every PyTorch module with weights, the layer here: ``{"features.0": "conv1"}``. Default: `match`.
+        net: a network with the same layers; if it flattens images, it must know its input shape.
+        state: the model, its ``state_dict()``, or arrays with the same names; any real dtype, including bfloat16 and
+            float8. Name prefixes from DataParallel and compile are removed.
+        names: maps every PyTorch module with weights to a layer: ``{"features.0": "conv1"}``. Default: `match`.
 
     Raises:
-        TypeError: what is none of these.
-        ValueError: weights missing or too many, of another shape, or not finite; as `match`.
+        TypeError: an argument has the wrong type.
+        ValueError: weights are missing, unknown, of the wrong shape or not finite; or as in `match`.
 
     >>> net = mf.Network([mf.Linear(2, 3)])
     >>> weight, bias = np.array([[1, 2], [3, 4], [5, 6]]), np.array([7, 8, 9])
@@ -77,7 +77,7 @@ def _take_over(net: Network, state: Mapping[str, Any], names: Mapping[str, str] 
 
 
 def _check_shapes(net: Network, arrays: Mapping[str, Host], names: Mapping[str, str]) -> None:
-    """Raise ValueError unless the arrays are exactly those that the layers of these names have in PyTorch."""
+    """Raise ValueError unless the arrays are exactly those of the named layers, with PyTorch's names and shapes."""
     shapes = {
         _joined(module, THEIRS.get(key, key)): (f"{layer}.{key}", array.shape)
         for module, layer in names.items()
@@ -102,14 +102,14 @@ def _joined(module: str, key: str) -> str:
 
 
 def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, Host]:
-    """The weights and running statistics in PyTorch's layout, for ``model.load_state_dict``, as arrays on the host.
+    """The weights and running statistics in PyTorch's layout, for ``model.load_state_dict``, as host arrays.
 
     Args:
-        net: the network; behind a `Flatten` of images it must know its input shape.
-        names: for every PyTorch module the layer here, as for `from_torch`. Default: modules are called as layers are.
+        net: the network; if it flattens images, it must know its input shape.
+        names: maps every PyTorch module to a layer, as for `from_torch`. Default: modules have the names of the layers.
 
     Raises:
-        ValueError: names of other layers, or not of all.
+        ValueError: ``names`` has unknown layers, or does not have every layer with weights once.
 
     >>> net = mf.Network([mf.Linear(2, 3)])
     >>> {name: array.shape for name, array in mf.weights.to_torch(net, {"fc": "linear1"}).items()}
@@ -123,18 +123,18 @@ def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, 
 
 
 def match(net: Network, state: Any) -> dict[str, str]:
-    """For every PyTorch module in this state dict, the layer here. They meet by name where they are called alike, else
-    by order. Modules beside each other whose names differ in numbers (``features.0`` and ``features.3``, ``fc1`` and
-    ``fc2``) are in the order of these; others in that of the dictionary, in which a model has them as it defines them,
-    or in the one order that fits the shapes. Where two could change places, nothing is guessed.
+    """Map every PyTorch module in a state dict to a layer: by name if the names are equal, otherwise by order. Sibling
+    modules whose names differ only in numbers (``features.0`` and ``features.3``, ``fc1`` and ``fc2``) are ordered by
+    these numbers; others by the dictionary, which has the order of their definition in the model, or by the only order
+    that fits the shapes. Ambiguous orders raise an error.
 
     Args:
         net: the network.
         state: as for `from_torch`.
 
     Raises:
-        TypeError: as `from_torch`.
-        ValueError: another number of modules than layers here, other shapes, or more than one order that fits.
+        TypeError: as in `from_torch`.
+        ValueError: the numbers of modules and layers differ, shapes differ, or more than one order fits.
 
     >>> net = mf.Network([mf.Linear(2, 3, bias=False), mf.ReLU(), mf.Linear(3, 1, bias=False)])
     >>> mf.weights.match(net, {"out.weight": np.zeros((1, 3)), "hidden.weight": np.zeros((3, 2))})
@@ -148,7 +148,7 @@ def match(net: Network, state: Any) -> dict[str, str]:
 
 
 def _match(net: Network, arrays: Mapping[str, Host], defined: bool) -> dict[str, str]:
-    """defined: whether the arrays come in the order in which a model defines them; a file has them sorted."""
+    """``defined``: whether the arrays are in the order in which the model defines them; files have them sorted."""
     modules = _modules(arrays)
     layers = {layer.name: _shapes_there(layer) for layer in _holders(net)}
     if modules.keys() == layers.keys():
@@ -162,7 +162,7 @@ def _match(net: Network, arrays: Mapping[str, Host], defined: bool) -> dict[str,
 
 
 def _given(state: Any) -> Mapping[str, Any]:
-    """The state dict of a module, or the one that was given. Raises TypeError for what is neither."""
+    """The state dict of a module, or the given state dict. Raises TypeError if ``state`` is neither."""
     found = state.state_dict() if hasattr(state, "state_dict") and not isinstance(state, type) else state
     if not isinstance(found, Mapping):
         raise TypeError(f"the weights must be a PyTorch module or its state dict, got {state!r}; a file: weights.load")
@@ -173,19 +173,19 @@ def _given(state: Any) -> Mapping[str, Any]:
 
 
 def _wrapping(names: Iterable[str]) -> str:
-    """What DataParallel ("module.") and compile ("_orig_mod.") put before all names, however often; "" for nothing."""
+    """The common prefix added by DataParallel ("module.") and compile ("_orig_mod."), also repeated; "" if none."""
     found = re.match(r"(?:module\.|_orig_mod\.)*", os.path.commonprefix(list(names)))
     return found[0] if found else ""
 
 
 def _bare_modules(names: Mapping[str, str]) -> dict[str, str]:
-    """Names of modules as `_arrays` has them, whether what wraps the model was given with them or not."""
+    """Remove the prefix of `_wrapping` from module names, if they have it."""
     wrapping = _wrapping(f"{module}." for module in names)
     return {f"{module}.".removeprefix(wrapping).removesuffix("."): layer for module, layer in names.items()}
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
-    """Host arrays by name, from tensors of PyTorch too, without what counts batches or wraps the model."""
+    """Convert arrays or PyTorch tensors to host arrays by name, without batch counters and wrapper prefixes."""
     wrapping, found = _wrapping(state), {}
     for name, array in state.items():
         if isinstance(array, Mapping):
@@ -205,7 +205,7 @@ def _modules(arrays: Mapping[str, Host]) -> dict[str, Shapes]:
 
 
 def _shapes_there(layer: Layer) -> Shapes:
-    """The shapes that this layer's arrays have in PyTorch, by their names there."""
+    """The shapes of this layer's arrays in PyTorch, by their PyTorch names."""
     return {THEIRS.get(key, key): _shape_there(array.shape) for key, array in _kept(layer).items()}
 
 
@@ -214,7 +214,7 @@ def _shape_there(shape: Shape) -> Shape:
 
 
 def _kept(layer: Layer) -> dict[str, Any]:
-    """Parameters and statistics. Raises ValueError for a layer that PyTorch does not have."""
+    """Parameters and running statistics. Raises ValueError for a layer without a known counterpart in PyTorch."""
     if not isinstance(layer, (Weighted, BatchNorm)):
         raise ValueError(f"{layer} has no counterpart in PyTorch that is known here")
     return {**layer.parameters(), **layer.statistics()}
@@ -239,7 +239,7 @@ def _check_names(net: Network, names: Mapping[str, str]) -> None:
 
 
 def _pairs(net: Network, names: Mapping[str, str]) -> Iterator[tuple[str, str, Shape | None]]:
-    """(name here, name there, shape of the image that was flattened into this array's inputs, or None)."""
+    """(name in minifa, name in PyTorch, shape of the image that was flattened to this array's inputs, or None)."""
     modules = {layer: module for module, layer in names.items()}
     flattened = dict(_behind_flatten(net.layers, None))
     for layer in _holders(net):
@@ -250,7 +250,7 @@ def _pairs(net: Network, names: Mapping[str, str]) -> Iterator[tuple[str, str, S
 
 
 def _behind_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tuple[str, Shape | None]]:
-    """For every layer, the shape of the image whose pixels its inputs are in a row; None: they are not."""
+    """(name, image shape) of every layer; None as shape if its inputs are not a flattened image."""
     for layer in layers:
         if isinstance(layer, Flatten):
             if layer.input_shape is None:
@@ -259,7 +259,7 @@ def _behind_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tu
                     "so that its rows can be put into PyTorch's order"
                 )
             shape = layer.input_shape
-            if len(shape) == 3 and shape[2] > 1 and shape[0] * shape[1] > 1:  # else both orders are the same
+            if len(shape) == 3 and shape[2] > 1 and shape[0] * shape[1] > 1:  # otherwise both orders are equal
                 image = shape
         yield layer.name, image
         for _, inner in layer.children():
@@ -271,8 +271,8 @@ def _behind_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tu
 
 
 def _to_torch(array: Host, image: Shape | None) -> Host:
-    """One of our arrays in PyTorch's layout."""
-    if image is not None:  # inputs (H, W, C), in a row, become (C, H, W)
+    """Convert an array to PyTorch's layout."""
+    if image is not None:  # flattened inputs (H, W, C) become (C, H, W)
         rest = array.shape[1:]
         array = numpy.moveaxis(array.reshape(*image, *rest), 2, 0).reshape(-1, *rest)
     if array.ndim == 4:
@@ -283,7 +283,7 @@ def _to_torch(array: Host, image: Shape | None) -> Host:
 
 
 def _from_torch(array: Host, image: Shape | None) -> Host:
-    """The reverse of `_to_torch`."""
+    """Inverse of `_to_torch`."""
     if array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)
     elif array.ndim == 2:
@@ -299,16 +299,16 @@ def _from_torch(array: Host, image: Shape | None) -> Host:
 
 
 def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[str, str] | None = None) -> None:
-    """Write every parameter and running statistic into a safetensors file: whole, or not at all.
+    """Write every parameter and running statistic to a safetensors file, atomically.
 
     Args:
         net: the network.
-        path: the file; one that is there is replaced.
-        layout: "minifa", arrays as `Network.state` has them; or "torch", as `to_torch` has them.
+        path: path of the file; an existing file is replaced.
+        layout: "minifa", arrays as in `Network.state`; or "torch", as in `to_torch`.
         names: for the layout "torch", as for `to_torch`.
 
     Raises:
-        ValueError: another layout; as `to_torch`.
+        ValueError: an unknown layout; or as in `to_torch`.
         ImportError: the package safetensors is not installed.
         OSError: the file cannot be written.
     """
@@ -316,22 +316,22 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
     if not isinstance(layout, str) or layout not in LAYOUTS or (names is not None and layout != "torch"):
         raise ValueError(f"the layout is 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
-    metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # "pt" is what PyTorch's tools look for
+    metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # PyTorch's tools expect "pt"
     write_whole(path, tensors.package().numpy.save(arrays, metadata))
 
 
 def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None) -> None:
-    """Take over the weights of a safetensors file, of minifa or of a PyTorch model; what kind it is, the file tells.
+    """Load the weights of a safetensors file of minifa or of a PyTorch model; the kind is detected from the file.
 
     Args:
-        net: a network of the same layers. On an error nothing in it has changed.
-        path: the file.
-        names: for a file of PyTorch's, as for `from_torch`.
+        net: a network with the same layers; on an error it is unchanged.
+        path: path of the file.
+        names: for a PyTorch file, as for `from_torch`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataFileError: it is damaged, or no safetensors file.
-        ValueError: it belongs to another network; as `from_torch`.
+        FileNotFoundError: the file does not exist.
+        DataFileError: the file is damaged, or is not a safetensors file.
+        ValueError: the weights belong to another network; or as in `from_torch`.
         ImportError: the package safetensors is not installed.
     """
     instance_of(net, Network, A_NETWORK)
@@ -352,6 +352,6 @@ def read(path: str | Path) -> tuple[dict[str, Host], dict[str, str]]:
     """(arrays by name, metadata) of the safetensors file at ``path``; bfloat16 and float8 as float32.
 
     Raises:
-        FileNotFoundError, DataFileError, ImportError: as `load`.
+        FileNotFoundError, DataFileError, ImportError: as in `load`.
     """
     return tensors.read(path)

@@ -1,8 +1,7 @@
-"""Tasks side by side in processes of their own: a process that dies costs its own task alone, and none outlives the
-process that started it.
+"""Worker processes: tasks run in parallel; if a worker dies, only its task is lost, and no worker outlives its parent.
 
-The standard library's pools end as a whole when one of their processes is killed, and leave orphans when they are
-killed themselves.
+The pools of the standard library fail as a whole when one of their processes is killed, and leave orphans when their
+parent is killed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from .threads import available_cores
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
-SECONDS_TO_SAVE = 30.0  # that processes are given when they are told to stop
+SECONDS_TO_SAVE = 30.0  # grace period for workers after SIGTERM
 TICK = 0.5  # seconds between two calls of ``tick``
 CANNOT_START = (
     "worker processes cannot start (what they said stands above): a script that uses them needs an "
@@ -36,16 +35,16 @@ CANNOT_START = (
 
 
 class Stopped(Exception):
-    """The work was told to stop in its middle, and has saved what it had."""
+    """The work was interrupted by a signal and has saved its state."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A process ended before it gave its answer.
+    """A process ended before it returned an answer.
 
     Attributes:
-        process: its number.
-        exit_code: minus the signal that killed it, or what it returned; None: not known.
+        process: process id.
+        exit_code: minus the number of the signal that killed it, or its exit status; None: unknown.
     """
 
     process: int | None
@@ -70,22 +69,22 @@ def _name_of(number: int) -> str:
 
 
 class _Worker:
-    """A process, the pipe to it, and the number of its task."""
+    """A process, its pipe, and the index of its task."""
 
     def __init__(self, serving: tuple[Any, ...], number: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the locks that this process' threads hold
+        context = multiprocessing.get_context("spawn")  # fork would copy locks held by other threads
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, *serving), daemon=True)
         self.process.start()
-        theirs.close()  # with the process, the pipe ends now
+        theirs.close()  # so that the pipe is closed when the process ends
         self.number, self.started = number, False
 
     def give(self, task: Any) -> None:
-        with contextlib.suppress(OSError):  # it has died, and the next look at the pipe will show that
+        with contextlib.suppress(OSError):  # the process died; the next read of the pipe detects that
             self.pipe.send(task)
 
     def end(self) -> Ended:
-        """It has ended, or has a second for it now that its pipe is closed."""
+        """Close the pipe, which ends the process; kill it if it is still running after a second."""
         self.pipe.close()
         self.process.join(1)
         self.process.kill()
@@ -99,14 +98,14 @@ def spread(
     jobs: int | None = None,
     tick: Callable[[], None] | None = None,
 ) -> Generator[tuple[Task, Answer | Ended], None, None]:
-    """`side_by_side` on this machine's cores: every process has this one's backend, its share of its threads, and the
-    rules, models and the like that somebody has entered in the tables, as far as it can import them.
+    """`side_by_side` on the cores of this machine. Every worker gets this process's backend, an equal share of its
+    threads, and the registered user-defined rules, models and so on that it can import.
 
     Args:
-        work: a function of a module; its failures are its own to catch.
-        tasks: what it is called with; what can be sent to another process.
-        jobs: processes; None: as many as there are cores. One: the work is done here, unless there is a ``tick``.
-        tick: called about twice a second, to look at how far the work has come.
+        work: an importable function, which must handle its own exceptions.
+        tasks: its arguments, which must be picklable.
+        jobs: number of processes; None: one per core. One: the work is done in this process, unless ``tick`` is given.
+        tick: called about twice a second, to report progress.
 
     Raises:
         RuntimeError: no process can be started.
@@ -123,14 +122,14 @@ def spread(
 
 
 def _begin(name: str, dtype: str, threads: int, said: Sequence[str], own: Sequence[registry.Address]) -> None:
-    """The start of every process of `spread`."""
+    """Initialise a worker of `spread`."""
     backend.use(name, dtype, threads)
     notices.silence(said)
     registry.enter(own)
 
 
 def at_once(jobs: int | None, tasks: int) -> int:
-    """How many processes there are for so many tasks; one: it is this one."""
+    """Number of processes for a number of tasks; 1 means this process."""
     return max(1, min(jobs or available_cores(), tasks))
 
 
@@ -142,16 +141,16 @@ def side_by_side(
     setting: tuple[Any, ...] = (),
     tick: Callable[[], None] | None = None,
 ) -> Generator[tuple[Task, Answer | Ended], None, None]:
-    """Call ``work`` for every task in ``jobs`` processes; yield each task with its answer, as they come.
+    """Call ``work`` for every task in ``jobs`` processes; yield each task with its answer, as they arrive.
 
-    Where a process ended early, its task gets an `Ended` and is not tried again; another process takes its place.
-    Closing the iterator tells the processes to stop, by SIGTERM, and gives them time to save: work that answers the
-    signal raises `Stopped` when it has, other work ends at once.
+    If a process ends early, the answer of its task is an `Ended`; the task is not retried, and a new process replaces
+    the old one. Closing the iterator sends SIGTERM to the processes and gives them time to save: work that handles the
+    signal saves and raises `Stopped`, other work ends at once.
 
     Args:
-        work: a function of a module, as processes import it.
-        tasks: what each call is given.
-        jobs: processes at the same time, from 1 up.
+        work: an importable function.
+        tasks: the arguments of the calls.
+        jobs: number of parallel processes, at least 1.
         start, setting: ``start(*setting)`` is called in every process before its first task.
         tick: called about twice a second.
 
@@ -199,22 +198,21 @@ def side_by_side(
             worker.end()
 
 
-# In the process
+# In the worker process
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], start: Callable[..., None], setting: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     end_with_parent()
     start(*setting)
     pipe.send(None)  # ready
-    with contextlib.suppress(EOFError, Stopped):  # nothing more to do, or nothing more that is wanted
+    with contextlib.suppress(EOFError, Stopped):  # no more tasks, or stopped by a signal
         while True:
             pipe.send(work(pipe.recv()))
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it does, in the middle of whatever it is doing: a parent that was
-    killed could not tell it."""
+    """End this process as soon as its parent ends, because a killed parent cannot stop its workers."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
