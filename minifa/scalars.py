@@ -48,7 +48,7 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
     3
     >>> whole(2.5, "a stride")
     Traceback (most recent call last):
-    TypeError: a stride is a whole number, got 2.5
+    TypeError: a stride must be an int, got 2.5
     """
     limit = LARGEST if most is None else most
     if type(value) is int and least <= value <= limit:  # fast path for training steps
@@ -59,7 +59,7 @@ def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise TypeError(f"{what} is a whole number, got {value!r}")
+        raise TypeError(f"{what} must be an int, got {value!r}")
     if number < least or number > limit:
         told = f" and at most {limit:,}" if number > limit or limit < LARGEST else ""
         raise ValueError(f"{what} must be at least {least}{told}, got {number}")
@@ -83,15 +83,17 @@ def real(value: Any, what: str) -> float:
     >>> from minifa.scalars import real
     >>> real("fast", "lr")
     Traceback (most recent call last):
-    TypeError: lr is a number, got 'fast'
+    TypeError: lr must be a number, got 'fast'
     """
     try:
         number = plain(value)
         if type(number) in (float, int):
             return float(number)
     except OverflowError:
-        raise ValueError(f"{what} is a number that a float can hold, got one beyond {sys.float_info.max:.2g}") from None
-    raise TypeError(f"{what} is a number, got {value!r}")
+        raise ValueError(
+            f"{what} must be a number that a float can hold, got one beyond {sys.float_info.max:.2g}"
+        ) from None
+    raise TypeError(f"{what} must be a number, got {value!r}")
 
 
 def above_zero(value: Any, what: str) -> float:
@@ -130,12 +132,12 @@ def one_of(value: Any, what: str, known: Sequence[str | None]) -> Any:
     >>> from minifa.scalars import one_of
     >>> one_of("sideways", "at", ("activation", "stage"))
     Traceback (most recent call last):
-    ValueError: at is 'activation' or 'stage', got 'sideways'
+    ValueError: at must be 'activation' or 'stage', got 'sideways'
     """
     if (value is None or isinstance(value, str)) and value in known:
         return value
     *others, last = map(repr, known)
-    raise ValueError(f"{what} is {', '.join(others)} or {last}, got {value!r}")
+    raise ValueError(f"{what} must be {', '.join(others)} or {last}, got {value!r}")
 
 
 def flag(value: Any, what: str) -> bool:
@@ -144,12 +146,12 @@ def flag(value: Any, what: str) -> bool:
     >>> from minifa.scalars import flag
     >>> flag("no", "bias")
     Traceback (most recent call last):
-    TypeError: bias is True or False, got 'no'
+    TypeError: bias must be a bool, got 'no'
     """
     if value is True or value is False:
         return value
     if not isinstance(value, numpy.bool_):
-        raise TypeError(f"{what} is True or False, got {value!r}")
+        raise TypeError(f"{what} must be a bool, got {value!r}")
     return bool(value)
 
 
@@ -174,9 +176,9 @@ def word(value: Any, what: str) -> str:
     >>> from minifa.scalars import word
     >>> word(7, "a title")
     Traceback (most recent call last):
-    TypeError: a title is text, got 7
+    TypeError: a title must be a str, got 7
     """
-    return instance_of(value, str, f"{what} is text")
+    return instance_of(value, str, f"{what} must be a str")
 
 
 def by_name(value: Any, what: str) -> Mapping[str, Any]:
@@ -185,10 +187,10 @@ def by_name(value: Any, what: str) -> Mapping[str, Any]:
     >>> from minifa.scalars import by_name
     >>> by_name([("lr", 0.1)], "the configuration")
     Traceback (most recent call last):
-    TypeError: the configuration is a dictionary with words as its keys, got [('lr', 0.1)]
+    TypeError: the configuration must be a dict with str keys, got [('lr', 0.1)]
     """
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise TypeError(f"{what} is a dictionary with words as its keys, got {value!r}")
+        raise TypeError(f"{what} must be a dict with str keys, got {value!r}")
     return value
 
 

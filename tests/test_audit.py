@@ -69,9 +69,9 @@ def test_a_sample_is_always_the_same():
 
 def test_numbers_that_would_switch_a_check_off_are_refused(tmp_path):
     xor = data.load("xor")
-    with pytest.raises(TypeError, match="n_classes is a whole number, got nan"):
+    with pytest.raises(TypeError, match="n_classes must be an int, got nan"):
         data.validate([[0.5], [1.5]], [0, 1], n_classes=float("nan"))
-    with pytest.raises(TypeError, match="every_steps is a whole number, got nan"):
+    with pytest.raises(TypeError, match="every_steps must be an int, got nan"):
         checkpoints.SaveCheckpoints(tmp_path, every_steps=float("nan"))
     with pytest.raises(ValueError, match="number of updates must be at least 0, got -1"):
         stepping.Replay(experiments.Experiment(data="xor", model="tiny", lr=0.1), xor, updates=-1)

@@ -391,3 +391,19 @@ def test_float32_and_float64_networks_of_one_seed_are_one_network():
 def test_the_blas_that_numpy_brings_is_found():
     """It must be held to one thread within a chunk: one that is not found takes all cores in every worker process."""
     assert [one for one in threadpool_info() if one["user_api"] == "blas"]
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_quiet_function_computes_where_numpy_would_raise():
+    """NumPy keeps its settings in one context variable; where it had another, `quietly` would fall back on errstate."""
+    exp = backend.quietly(lambda x: backend.xp.exp(-x))
+    with np.errstate(all="raise"):
+        assert mf.to_host(exp(mf.asarray([200.0]))).tolist() == [0.0]
+        assert np.geterr()["under"] == "raise"
+    assert len(backend._set_by_quiet()) == 1
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_schedule_that_fails_at_some_epochs_is_described_by_its_error_there():
+    described = mf.schedules.describe(lambda epoch: 1 / epoch)
+    assert described["value at epoch 0"] == "ZeroDivisionError" and described["value at epoch 2"] == 0.5

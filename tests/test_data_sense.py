@@ -134,7 +134,7 @@ def test_channels_are_of_images_and_first_or_last(read):
     with pytest.raises(ValueError, match="channels='first' is for images, of four axes"):
         read(FLAT, Y, channels="first")
     for call in (from_arrays, validate):
-        with pytest.raises(ValueError, match="channels is 'last', 'first' or None, got 'behind'"):
+        with pytest.raises(ValueError, match="channels must be 'last', 'first' or None, got 'behind'"):
             call(FLAT, Y, channels="behind")
 
 
@@ -185,7 +185,7 @@ def test_a_scale_is_a_number_up_to_one(read):
     for wrong in (255, 0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="scale"):
             read(FLAT, Y, scale=wrong)
-    with pytest.raises(TypeError, match="scale is a number, got '1/255'"):
+    with pytest.raises(TypeError, match="scale must be a number, got '1/255'"):
         from_arrays(FLAT, Y, scale="1/255")
 
 
@@ -319,7 +319,7 @@ def test_a_number_of_classes_keeps_the_numbers():
     with pytest.raises(ValueError, match="cannot hold both labels of 3 classes and regression targets"):
         validate(FLAT, Y, n_classes=3, regression=True)
     for wrong in (float("nan"), "3", 2.5):
-        with pytest.raises(TypeError, match="n_classes is a whole number"):
+        with pytest.raises(TypeError, match="n_classes must be an int"):
             validate(FLAT, Y, n_classes=wrong)
 
 

@@ -229,6 +229,7 @@ def trained(model, rule, optimizer, epochs, **options):
     return mf.train(net, mf.rules.make(rule).attach(net), DIGITS.train, loss, optimizer, epochs, progress=False)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_loss_far_above_its_start_at_the_accuracy_of_chance_is_told():
     with pytest.warns(
         RuntimeWarning, match=r"training diverged: in epoch 2 the loss was .*e\+\d+, with 2.5 at"

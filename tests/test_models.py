@@ -158,7 +158,7 @@ def test_resnet18_has_the_stem_that_is_asked_for():
     large = Network(mf.models.resnet18(shape, 1000, stem="imagenet"), input_shape=shape)
     assert count(large) == 11_689_512  # torchvision's table of models
     assert large["residual1"].input_shape == (56, 56, 64) and large["residual8"].output_shape == (7, 7, 512)
-    with pytest.raises(ValueError, match="the stem of the model 'resnet18' is 'small' or 'imagenet', got 'large'"):
+    with pytest.raises(ValueError, match="the stem of the model 'resnet18' must be 'small' or 'imagenet', got 'large'"):
         mf.models.resnet18(shape, 10, stem="large")
 
 

@@ -61,7 +61,7 @@ REFUSED = {
     "fa, a correlation above 1": (lambda: make("fa:correlation=2"), "correlation lies"),
     "fa, an unknown shape": (lambda: make("fa:conv=wide"), "'kernel' or 'dense'"),
     "fa, dense and normalised": (lambda: make("fa:conv=dense,normalise=init"), "need conv='kernel'"),
-    "fa, an unknown norm": (lambda: make("fa:normalise=always"), "normalise is None"),
+    "fa, an unknown norm": (lambda: make("fa:normalise=always"), "normalise must be None"),
     "fa, maps of unknown size": (lambda: attach("fa:conv=dense", images_without_a_shape()), "known map sizes"),
     "usf, an unknown scale": (lambda: make("usf:scale=some"), "positive number"),
     "usf, a scale of 0": (lambda: make("usf:scale=0"), "above 0"),
@@ -86,7 +86,7 @@ REFUSED = {
     "a perturbation of nothing": (lambda: make("weight_perturbation:sigma=0"), "sigma must be above 0"),
     "examples that meet": (lambda: attach("node_perturbation", small_convnet()), "mixes the batch"),
     "product, an unknown matrix": (lambda: make("product:fixed=random"), "'gaussian', 'orthogonal' or"),
-    "product, half a unit": (lambda: make("product:ratio=1.5"), "ratio is a whole number"),
+    "product, half a unit": (lambda: make("product:ratio=1.5"), "ratio must be an int"),
     "stale by no update": (lambda: make("stale:every=0"), "every must be at least 1"),
     "a mirror that never looks": (lambda: make("weight_mirror:every=0"), "every must be at least 1"),
     "an error that reaches nobody": (

@@ -44,7 +44,7 @@ def test_names_of_a_wrapped_model_are_those_of_the_model(engine):
 
 
 def test_a_layer_s_name_is_a_word_and_is_shown(engine):
-    with pytest.raises(TypeError, match="name is a word"):
+    with pytest.raises(TypeError, match="name must be a str"):
         mf.Linear(1, 1, name=3)
     assert repr(mf.Linear(1, 1)) == "<Linear 'linear'>"
 

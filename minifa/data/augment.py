@@ -50,7 +50,7 @@ class Augmentation:
     def __init__(self, padding: int = 0, size: int | None = None, flip: bool = True) -> None:
         for what, number in (("padding", padding), ("size", 1 if size is None else size)):
             if isinstance(number, bool) or not isinstance(number, int):
-                raise TypeError(f"{what} is a whole number of pixels, got {number!r}")
+                raise TypeError(f"{what} must be an int (pixels), got {number!r}")
         if not 0 <= padding <= LARGEST or (size is not None and not 1 <= size <= LARGEST):
             raise ValueError(f"an augmentation needs padding >= 0 and size >= 1, got padding={padding}, size={size}")
         self.padding, self.size, self.flip = padding, size, flag(flip, "flip")

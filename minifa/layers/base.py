@@ -133,9 +133,9 @@ class Layer(KnownOptions):
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
-            raise TypeError(f"a layer's name is a word, got {name!r}")
+            raise TypeError(f"a layer's name must be a str, got {name!r}")
         if name is not None and (not name or set(name) & set("./")):
-            raise ValueError(f"a layer's name is a word without '.' and '/', which make paths, got {name!r}")
+            raise ValueError(f"a layer's name must be a word without '.' and '/', which make paths, got {name!r}")
         self.own_name = name
         self.name = name or self.kind
         self.cache: Any = None

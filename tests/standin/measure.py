@@ -23,7 +23,7 @@ LEAST = 98.0  # percent
 # What is not the engine: no array of the device comes here, or only to be turned into one of the host.
 OUTSIDE = """__main__ bench bench_torch checking cli cluster commands data doctor equations exits experiments explorer
     figures files interrupts keeping ledgers locks logs marks memory options ordering pictures recipes
-    registry reproduce runs scalars stepping sweeping sweeps tables tensors terminal text threads tuning
+    registry reproduce runs scalars starting stepping sweeping sweeps tables tensors terminal text threads tuning
     workers""".split()
 
 PACKAGE = Path(minifa.__file__).parent
