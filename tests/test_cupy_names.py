@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from standin.contract import TABLE
-from standin.usage import Installed, Table, complaints, uses
+from standin.usage import Installed, Table, _written_signature, complaints, uses
 
 import minifa
 
@@ -126,3 +126,8 @@ def test_the_table_is_what_is_installed(installed):
         if known is not None and real is not None and "." not in path:
             names = {name for name in known if name[:1] not in "*x"}
             assert names <= {*real, "out"}, path
+
+
+def test_a_signature_in_a_docstring_may_have_optional_parts_in_brackets():
+    doc = "frexp(x[, out1, out2], / [, out=(None, None)], \\*, dtype=None)\n\nDecomposes each element"
+    assert _written_signature(doc) == ["x", "out1", "out2", "out", "dtype"]

@@ -165,7 +165,8 @@ def _written_signature(doc: str) -> Parameters | None:
     written = re.match(r"\s*[\w.]+(\(.*\))", doc)
     if written is None or re.search(r"\(\w+ \w|, \w+ \w", written[1]):
         return None
-    (function,) = ast.parse(f"def f{written[1]}: pass".replace("\\*", "*")).body
+    plain = re.sub(r"[\[\]]", "", written[1]).replace("\\*", "*")  # brackets stand around what may be left out
+    (function,) = ast.parse(f"def f{plain}: pass").body
     assert isinstance(function, ast.FunctionDef)
     given = function.args
     names = [one.arg for one in [*given.posonlyargs, *given.args]] + ([f"*{given.vararg.arg}"] if given.vararg else [])
