@@ -720,9 +720,9 @@ def train(
     >>> history[-1]["train_accuracy"]
     1.0
     """
-    check_parts(net, rule, loss)
-    callbacks = [ProgressBar(rule.label)] if flag(progress, "progress") else []
-    trainer = Trainer(net, rule, loss, optimizer, seed=seed, callbacks=callbacks)
+    trainer = Trainer(net, rule, loss, optimizer, seed=seed)
+    if flag(progress, "progress"):
+        trainer.callbacks.append(ProgressBar(rule.label))
     history = trainer.fit(train, epochs, batch_size, validation)
     if trainer.diverged:
         warnings.warn(

@@ -353,20 +353,7 @@ def test_a_command_says_it_once_however_many_processes_read_the_data(tmp_path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_draw", lambda *_: None)
     np.savez("mine.npz", x=FLAT, y=Y + 1)
-    setting = [
-        "--data",
-        "mine.npz",
-        "--model",
-        "mlp",
-        "--hidden",
-        "2",
-        "--epochs",
-        "1",
-        "--rules",
-        "bp,fa",
-        "--seeds",
-        "1",
-    ]
+    setting = "--data mine.npz --model mlp --hidden 2 --epochs 1 --rules bp,fa --seeds 1".split()
     for jobs in ("2", "1"):
         assert cli.main(["compare", *setting, "--jobs", jobs, "--out", f"compared{jobs}"]) == 0
         assert capfd.readouterr().err.count("1, 2, 3 became 0, 1, 2") == 1
