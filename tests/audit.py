@@ -388,7 +388,7 @@ class Target:
 
     Attributes:
         name: ``module.function`` or ``module.Class.method``, without the package.
-        take: what gives it, bound to whoever has it.
+        take: the function that returns the callable, bound to its owner if it is a method.
         parameters: of its signature, without ``self``.
     """
 

@@ -66,7 +66,7 @@ def test_an_optimizer_meets_a_network_of_another_width(name, engine):
 
 
 def test_norms_are_held_of_the_network_at_hand(float64):
-    """Also where they are put back by hand: the norm that this network had, not that of another."""
+    """Also if the weights are restored by hand: the norm is this network's, not the previous network's."""
     optimizer = mf.SGD(0.01, constrain_weights=True, freeze_signs=True)
     steps(large := mlp(scale=10.0), mf.rules.BP().attach(large), optimizer)
     net = mlp(seed=1)

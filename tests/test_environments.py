@@ -1,5 +1,5 @@
-"""Programs are started by cron, by a notebook, by a window without a console, from another folder: no finished training
-is lost to what is missing there, and what is missing is told in a line."""
+"""Programs started by cron, from a notebook, without a console or from another folder: no finished training is lost to
+a missing stream, font, backend or file, and one line names what is missing."""
 
 from __future__ import annotations
 

@@ -337,7 +337,7 @@ class StopAt(Callback):
 
 
 def broken_off(monkeypatch, call):
-    """The call, whose training is told to stop in its second epoch."""
+    """The call, with training interrupted in its second epoch."""
     fit = keeping.experiments.fit
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -359,7 +359,7 @@ def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
         told = " ".join(capsys.readouterr().out.split())
         assert "was written by minifa 0.0.9, and this is minifa 0.1.0: resume it with that version" in told
         assert "minifa train --resume out/bp-seed0" in told
-    of_version(monkeypatch, "0.0.9", "abcdef0")  # its commit is told, and does not matter
+    of_version(monkeypatch, "0.0.9", "abcdef0")  # its commit is shown, and is not compared
     assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == 0
     assert "made by minifa 0.0.9, then 0.0.9 (abcdef0): bp (seed 0)" in capsys.readouterr().out
 

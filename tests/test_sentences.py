@@ -150,7 +150,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: another_state(mf.Adam(), **{"count/linear7.W": 1}),
         lambda: another_state(mf.Adam(), **{"count/linear1.W": 1}),
     ],
-    "options that nobody knows": [
+    "unknown options": [
         lambda: mf.SGD(lr=0.1, nesterow=True),
         lambda: mf.Adam(beta=(0.9, 0.99)),
         lambda: mf.AdamW(learning_rate=0.1),

@@ -291,8 +291,8 @@ def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
 
 
 def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch, capsys):
-    """A Dask worker makes its run to the end though the parent was killed, and the next one asks for the same run. Who
-    is waited for is told once."""
+    """A Dask worker finishes its run although the parent was killed, and the next sweep requests the same run. The
+    process that holds the run is named once."""
     monkeypatch.setattr(sweeping, "SECONDS_TO_LOOK", 0.01)
     monkeypatch.setattr(sweeping, "SECONDS_TO_TELL", 0.05)
     one, found = sweeps.parse(GRID).runs[0], []

@@ -1,4 +1,4 @@
-"""Threads: the engine's own, BLAS's, and those of whoever calls. Same seed, same bits in every one of them, and none
+"""Threads of the engine, of BLAS and of the caller: the same seed gives the same bits in each of them, and no thread
 waits for another without need."""
 
 from __future__ import annotations
