@@ -1,6 +1,7 @@
 """The API reference, written from the docstrings by pdoc: python .ci/reference.py FOLDER"""
 
 import importlib
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -9,14 +10,23 @@ import pdoc
 
 import minifa
 
-PAGES = """network layers rules losses optim schedules training data models metrics figures tables tracing stepping
-    explorer initialisers streams backend experiments recipes sweeps runs keeping checkpoints logs weights divergence
-    doctor""".split()  # in the order in which a newcomer would read them: all that list something in their __all__
+# In the order in which a newcomer would read them: all that list something in their __all__.
+PAGES = """network layers rules losses optim schedules training data models metrics figures tracing initialisers rng
+    backend experiments checkpoints weights testing environment errors""".split()
 
-# pdoc follows __all__. Where a package lists what its files define, each class shall stand in its own file alone, below
-# the equation.
-for name in ("data", "figures", "layers", "models", "rules"):
-    del importlib.import_module(f"minifa.{name}").__all__
+# pdoc follows __all__. Of a package, its files are listed, each with its own names: a class shall stand in its own file
+# alone, below the equation.
+for page in PAGES:
+    package = importlib.import_module(f"minifa.{page}")
+    files = [one.name for one in pkgutil.iter_modules(getattr(package, "__path__", []))]
+    public = [name for name in files if importlib.import_module(f"minifa.{page}.{name}").__all__]
+    if public:
+        own = [
+            name
+            for name in package.__all__
+            if getattr(getattr(package, name), "__module__", package.__name__) == package.__name__
+        ]
+        package.__all__ = [*own, *public]
 minifa.__all__ = [*PAGES, *(name for name in minifa.__all__ if name not in PAGES)]
 
 # Names that pdoc would replace by the long types for which they stand.

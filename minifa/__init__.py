@@ -35,13 +35,14 @@ The examples assume that minifa is imported as ``mf`` and NumPy as ``np``.
 import importlib
 from types import ModuleType
 
-from . import starting
+from .cli import starting
 
 starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
 from . import data, metrics, models, optim, rules, schedules, weights
 from .backend import asarray, to_host, use, using
+from .environment import __version__ as __version__
 from .layers import (
     AvgPool,
     BatchNorm,
@@ -67,8 +68,6 @@ from .network import Network
 from .optim import SGD, Adam, AdamW, RMSprop
 from .tracing import Moment, Trace, trace
 from .training import Trainer, train
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Adam",

@@ -1,9 +1,7 @@
-"""The array backend (NumPy or CuPy) and the distribution of work over CPU cores.
+"""The array backend: NumPy or CuPy.
 
 This is the only file that imports CuPy. All other files call ``xp.exp(x)``, where ``xp`` is NumPy or CuPy as selected
-by `use`. On the CPU, work is split into chunks that depend on shapes alone, not on the number of threads, and BLAS is
-limited to one thread inside a chunk. The same seed therefore gives bitwise equal results on any number of cores. On a
-GPU the whole batch is one chunk.
+by `use`. How work is split over CPU cores is in `minifa.parallel`.
 
 Backend and dtype are selected per thread: two threads can train in parallel, also with different dtypes. The number of
 BLAS threads usually belongs to the process: from the first work that is split until the end of a pass, NumPy's products
@@ -31,33 +29,22 @@ import contextlib
 import contextvars
 import functools
 import importlib
-import math
-import operator
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy
 
+from .parallel.threads import pool as _pool
 from .text import install
-from .threads import pool as _pool
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Array = Any  # numpy.ndarray or cupy.ndarray
-
-CHUNK_BYTES = 1 << 22  # fastest on two cores: larger chunks exceed the cache, smaller ones add interpreter overhead
-LANES = 8  # chunks are summed in at most this many accumulators, independent of the number of threads
-INNER = 1 << 13  # row length from which NumPy's inner loop is fast; rows of 32 took three times as long
-SUMMED = 1 << 11  # the same for sums over rows: a row of totals stays in the L1 cache
-SQUARED = 1 << 16  # number of squares that stay in the cache until they are added
-SMALL_PRODUCT = 1 << 18  # multiply-adds; BLAS computes smaller matrix products on one thread
-SMALL_DOT = 10_000  # the same for two vectors
-PRODUCT_BLOCK = 1 << 22  # multiply-adds per block of a product; for smaller blocks a second thread is not worthwhile
 
 
 class BackendError(RuntimeError):
@@ -457,191 +444,11 @@ def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], 
     return xp.ascontiguousarray(xp.lib.stride_tricks.as_strided(array, (*shape, length), (*strides, size)))
 
 
+def cpu_chunks() -> bool:
+    """Whether work is split into chunks (see `minifa.parallel.chunks`): on the CPU; a device gets whole batches."""
+    return _choice().cpu_chunks
+
+
 def perhaps_any(mask: Array) -> bool:
     """Whether any entry is true. Always True on a device, to avoid waiting for it."""
     return not _choice().cpu_chunks or bool(mask.any())
-
-
-def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
-    """Split n examples into chunks of at most CHUNK_BYTES, in at most LANES lanes. Depends on shapes alone.
-
-    The number of chunks is a power of two or a multiple of LANES, so that 2, 4 or 8 threads get equal shares.
-    """
-    size = max(1, CHUNK_BYTES // max(1, bytes_each))
-    count = math.ceil(n / size)
-    count = min(n, 1 << (count - 1).bit_length() if count <= LANES else math.ceil(count / LANES) * LANES)
-    edges = [n * i // count for i in range(count + 1)]  # equal pieces, without a small last one
-    chunks = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-    lanes = min(LANES, count)
-    return [chunks[count * i // lanes : count * (i + 1) // lanes] for i in range(lanes)]
-
-
-def _cut(n: int, bytes_each: int) -> bool:
-    """Whether to split this work: on the CPU, not already inside a chunk, and larger than one chunk."""
-    return n * bytes_each > CHUNK_BYTES and _choice().cpu_chunks and not _pool.working()
-
-
-def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
-    """Call ``work(rows)`` for slices that together cover ``range(n)``. Chunks run in parallel and must not write to the
-    same memory.
-
-    Args:
-        n: number of examples. bytes_each: working memory of one example in bytes; it determines the size of a chunk.
-    """
-    if not _cut(n, bytes_each):
-        work(slice(0, n))
-        return
-    _pool.run([functools.partial(work, rows) for lane in _lanes(n, bytes_each) for rows in lane])
-
-
-def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Callable[[slice], Array]) -> Array:
-    """An array of this shape whose rows are ``work(rows)``, computed in chunks. A single chunk is returned without a
-    copy."""
-    if not _cut(shape[0], bytes_each):
-        return work(slice(0, shape[0]))
-    result = xp.empty(shape, dtype)
-
-    def fill(rows: slice) -> None:
-        result[rows] = work(rows)
-
-    each_chunk(shape[0], bytes_each, fill)
-    return result
-
-
-def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
-    """Return a new array of the first array's shape and dtype, filled piece by piece by ``write(out, *arrays)``."""
-    result = xp.empty(arrays[0].shape, arrays[0].dtype)
-    each_piece(write, result, *arrays)
-    return result
-
-
-def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
-    """Call the elementwise function ``write(*arrays)`` piece by piece on arrays of the same shape. Arrays that are
-    written to must be contiguous."""
-    n, bytes_each = arrays[0].size, len(arrays) * arrays[0].dtype.itemsize
-    if not _cut(n, bytes_each):
-        write(*arrays)
-        return
-    flat = [array.reshape(-1) for array in arrays]
-    each_chunk(n, bytes_each, lambda part: write(*(one[part] for one in flat)))
-
-
-def by_rows(write: Callable[..., Any], matrices: Sequence[Array], vectors: Sequence[Array]) -> None:
-    """Call the elementwise function ``write(*matrices, *vectors)``, with vectors (k,) broadcast over the rows of
-    matrices (n, k).
-
-    NumPy's inner loop runs along a row. Short rows are joined into long ones, with the vectors repeated, which gives
-    the same result faster. Matrices that are written to must be contiguous.
-    """
-    n, k = matrices[0].shape
-    joined = math.ceil(INNER / k)
-    if n < joined or not _choice().cpu_chunks:
-        write(*matrices, *vectors)
-        return
-    whole = n // joined * joined
-    write(*(a[:whole].reshape(-1, joined * k) for a in matrices), *(xp.tile(v, joined) for v in vectors))
-    if whole < n:
-        write(*(a[whole:] for a in matrices), *vectors)
-
-
-def sum_rows(matrix: Array, times: Array | None = None) -> Array:
-    """``(matrix * times).sum(axis=0)``, or ``matrix.sum(axis=0)`` without ``times``: (n, k) to (k,), in one pass
-    without a temporary array.
-
-    Short rows are joined into long ones, as in `by_rows`. Runs on one thread, so that it can be used inside
-    `reduce_chunks`.
-    """
-    n, k = matrix.shape
-    joined = math.ceil(SUMMED / k)
-    if n < joined or not _choice().cpu_chunks:
-        return _sum_rows(matrix, times)
-    whole = n // joined * joined
-    wide = [None if one is None else one[:whole].reshape(-1, joined * k) for one in (matrix, times)]
-    totals = _sum_rows(*wide).reshape(joined, k).sum(axis=0)
-    totals += _sum_rows(matrix[whole:], None if times is None else times[whole:])
-    return totals
-
-
-def _sum_rows(matrix: Array, times: Array | None) -> Array:
-    return xp.add.reduce(matrix, axis=0) if times is None else xp.einsum("nk,nk->k", matrix, times)
-
-
-def sum_of_squares(vector: Array, scale: Array) -> Array:
-    """``((scale * vector) ** 2).sum()``. A dot product is not used: BLAS splits long ones over threads, so the rounding
-    would depend on their number.
-
-    A long vector is summed by halves, as NumPy does itself: the result is bitwise equal and the data stay in the cache.
-    """
-    n = len(vector)
-    if n > SQUARED and _choice().cpu_chunks:
-        half = n // 16 * 8  # where NumPy's pairwise summation splits
-        return sum_of_squares(vector[:half], scale) + sum_of_squares(vector[half:], scale)
-    scaled = vector * scale
-    scaled *= scaled
-    return scaled.sum()
-
-
-def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array:
-    """The sum of ``work(rows)`` over slices that cover ``range(n)``, always added in the same order."""
-    return reduce_chunks(n, bytes_each, work, operator.iadd)
-
-
-def reduce_chunks(n: int, bytes_each: int, work: Callable[[slice], T], join: Callable[[T, T], T]) -> T:
-    """Reduce all ``work(rows)`` over slices that cover ``range(n)`` with ``join``, always in the same order."""
-    if not _cut(n, bytes_each):
-        return work(slice(0, n))
-    lanes = _lanes(n, bytes_each)
-    totals: list[Any] = [None] * len(lanes)
-
-    def add_up(i: int) -> None:
-        totals[i] = functools.reduce(join, map(work, lanes[i]))
-
-    _pool.run([functools.partial(add_up, i) for i in range(len(lanes))])
-    return functools.reduce(join, totals)
-
-
-_products: list[int] | None = None
-
-
-@contextlib.contextmanager
-def counting_products() -> Iterator[list[int]]:
-    """Context manager that yields a list of the multiply-adds of every `matmul` in the with-block, in all threads."""
-    global _products
-    products: list[int] = []
-    _products = products
-    try:
-        yield products
-    finally:
-        _products = None
-
-
-def with_one_thread(work: Callable[[], T]) -> T:
-    """Run ``work()`` with BLAS limited to one thread. For LAPACK calls, whose rounding depends on the thread count."""
-    found: list[T] = []
-    _pool.run([lambda: found.append(work())])
-    return found[0]
-
-
-def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """``a @ b`` of two matrices. A large product is split along its longer side, so that the result is bitwise equal
-    for every number of cores."""
-    rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
-    if (products := _products) is not None:  # read once: another thread may end the counting
-        products.append(rows * inner * columns)
-    small = rows * inner * columns <= SMALL_PRODUCT and (rows > 1 or columns > 1 or inner <= SMALL_DOT)
-    if small or not _choice().cpu_chunks or _pool.working():
-        return xp.matmul(a, b, out=out)
-    result = xp.empty((rows, columns), a.dtype) if out is None else out
-    long, by_rows = max(rows, columns), rows > columns
-    count = min(LANES, math.ceil(long / 256), math.ceil(rows * inner * columns / PRODUCT_BLOCK))
-    edges = [long * i // count for i in range(count + 1)]
-
-    def block(i: int) -> None:
-        part = slice(edges[i], edges[i + 1])
-        if by_rows:
-            xp.matmul(a[part], b, out=result[part])
-        else:
-            xp.matmul(a, b[:, part], out=result[:, part])
-
-    _pool.run([functools.partial(block, i) for i in range(count)])
-    return result

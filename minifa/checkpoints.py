@@ -5,7 +5,7 @@
     the last 64 bytes         SHA-256 of everything before them
 
 The file is a zip archive that NumPy and other tools can read. Random draws are keyed by seed and position (see
-`minifa.streams`), so no random state is saved. A checkpoint is written to a temporary file next to its path and renamed
+`minifa.rng`), so no random state is saved. A checkpoint is written to a temporary file next to its path and renamed
 once it is on disk; the one before it is kept as ``NAME.previous``.
 
 >>> data = mf.data.load("xor")
@@ -59,13 +59,14 @@ from typing import Any
 import numpy
 
 from . import schedules
-from .data.npz import DAMAGED, open_member, read_members
-from .files import as_bytes, expanded, free_name, read_bytes, write_whole
+from .environment import environment
 from .layers.base import Layer
 from .network import check_state
-from .runs import environment
-from .scalars import LARGEST, by_name, flag, instance_of, one_of, real, whole
-from .training import LARGEST_COUNT, Callback, History, Trainer, _check_ranges
+from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_whole
+from .storage.npz import DAMAGED, open_member, read_members
+from .training import Callback, History, Trainer
+from .training.position import LARGEST_COUNT, check_ranges
+from .validation import LARGEST, by_name, flag, instance_of, one_of, real, whole
 
 A_TRAINER = "what is kept and gone on with is a minifa.Trainer"
 FORMAT = 1
@@ -316,7 +317,7 @@ def _check_manifest(manifest: Any) -> None:
     wrong = [key for key in KEYS - {"format", "step"} if not isinstance(manifest[key], dict)]
     if wrong or type(manifest["step"]) is not int or not 0 <= manifest["step"] <= LARGEST_COUNT:
         raise ValueError(f"its {MANIFEST} has entries of another type: {sorted(wrong) or 'step'}")
-    _check_ranges(manifest["training"])
+    check_ranges(manifest["training"])
 
 
 def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> None:

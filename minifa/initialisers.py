@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy
 
-from . import streams
+from . import rng as streams
 from .registry import lookup
-from .scalars import between
+from .validation import between
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy
 
-from . import backend, extensions
+from . import backend, extension_checks
 from .backend import Array, xp
 from .registry import KnownOptions, keep_table
-from .scalars import real
+from .validation import real
 
 
 class Loss(KnownOptions):
@@ -39,11 +39,11 @@ class Loss(KnownOptions):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extensions.guard(cls, Loss, extensions.LOSS_ANSWERS)
+        extension_checks.guard(cls, Loss, extension_checks.LOSS_ANSWERS)
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         told = "(self, output, target): the pair of each example's value (N,) and error (N, n_out)"
-        raise extensions.not_written(self, "__call__", told)
+        raise extension_checks.not_written(self, "__call__", told)
 
     def check_pair(self, output: Array, target: Array) -> None:
         """Raise TypeError or ValueError unless both are arrays of the same shape (N, n_out)."""

@@ -21,12 +21,13 @@ import math
 from typing import Any
 
 from .backend import Array, quietly, require_float, require_like, xp
-from .layers.base import Layer, Weighted
+from .layers.base import Layer
+from .layers.weighted import Weighted
+from .linalg import norm
 from .losses import Loss
 from .network import Network
 from .rules.backprop import BP
 from .rules.base import Rule, check_parts
-from .rules.scaling import norm
 
 QUANTITIES = ("weight_angle", "sign_agreement", "norm_ratio", "local_angle", "true_angle", "gradient_angle")
 Alignment = dict[str, dict[str, "float | None"]]
@@ -135,7 +136,7 @@ class _Listener:
 
 def _walk_back(net: Network, listener: _Listener, error: Array | None) -> dict[str, Array | None]:
     net.clear_gradients()
-    net.backward(error, listener)  # type: ignore[arg-type]  # it has the methods of a rule that are used
+    net.backward(error, listener)
     return _weight_gradients(net)
 
 

@@ -7,30 +7,26 @@ __all__ = ["Network"]
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy
 
-from . import backend, extensions
+from . import backend, extension_checks
 from .backend import Array
-from .layers.base import (
-    Layer,
-    Shape,
-    Walk,
-    Weighted,
-    backward_chain,
-    example_shape,
-    format_shape,
-    forward_chain,
-    infer_chain,
-)
+from .layers.base import A_RULE, Layer, Teacher, Walk, backward_chain, forward_chain, infer_chain
+from .layers.weighted import Weighted
 from .registry import KnownOptions, unknown
-from .scalars import by_name, check_batch_size, flag, instance_of, word
-from .streams import check_seed
+from .rng import check_seed
 from .text import table
+from .validation import Shape, by_name, check_batch_size, example_shape, flag, format_shape, instance_of, word
 
-if TYPE_CHECKING:
-    from .rules.base import Rule
+
+@runtime_checkable
+class HasFeedback(Protocol):
+    """A rule, as `Network.summary` uses it."""
+
+    def feedback_size(self, layer: Layer) -> int:
+        """Number of feedback entries for this layer."""
 
 
 class Network(KnownOptions):
@@ -95,7 +91,7 @@ class Network(KnownOptions):
         counts: dict[str, int] = {}
         for layer in layers:
             instance_of(layer, Layer, "a network is made of layers")
-            extensions.require_init(layer, "grads")
+            extension_checks.require_init(layer, "grads")
             if layer.adopted or any(layer is one for one in self._by_name.values()):
                 raise ValueError(
                     f"{layer} is in a network already; layers hold weights, so build new ones for a new network"
@@ -205,7 +201,7 @@ class Network(KnownOptions):
             layer.grads = dict.fromkeys(layer.grads)
         _mark_senders(self.layers, self.input_error)
 
-    def summary(self, rule: Rule | None = None) -> str:
+    def summary(self, rule: HasFeedback | None = None) -> str:
         """A table with the name, kind, output shape and parameter count of each layer, and the number of feedback
         weights if a rule is given.
 
@@ -218,9 +214,9 @@ class Network(KnownOptions):
         total                            23         6
         """
         if rule is not None:
-            from .rules.base import A_RULE, Rule
-
-            instance_of(rule, Rule, A_RULE)
+            if isinstance(rule, type):  # it has the method, too
+                raise TypeError(f"{A_RULE}, got {rule!r}: make one, {rule.__name__}(...)")
+            instance_of(rule, HasFeedback, A_RULE)
         rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
@@ -266,7 +262,7 @@ class Network(KnownOptions):
             )
 
     @backend.quietly
-    def backward(self, delta: Array, rule: Rule) -> Array | None:
+    def backward(self, delta: Array, rule: Teacher) -> Array | None:
         """Backward pass of the error dL/d(output) under a rule. Every layer stores its gradients. Returns the input
         gradient dL/dx, or None unless the network was built with ``input_error``.
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy
 
-from . import backend, extensions
-from .backend import Array, each_piece, sum_of_squares, xp
+from . import backend, extension_checks
+from .backend import Array, xp
+from .linalg import near_one, norm, rescaled
 from .network import Network, check_state
+from .parallel.chunks import each_piece, sum_of_squares
 from .registry import KnownOptions, keep_table
 from .rules.base import A_RULE, Rule
-from .rules.scaling import near_one, norm, rescaled
-from .scalars import above_zero, between, by_name, flag, instance_of
+from .validation import above_zero, between, by_name, flag, instance_of
 
 NEARLY_ZERO = 1e-10  # size of a weight that freeze_signs stopped from changing its sign
 
@@ -91,7 +92,7 @@ class Optimizer(KnownOptions):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extensions.guard(cls, Optimizer, extensions.OPTIMIZER_ANSWERS)
+        extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_ANSWERS)
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class Optimizer(KnownOptions):
             TypeError: ``net`` is not a Network.
         """
         if self.net is not net:
-            extensions.require_init(self, "counts")
+            extension_checks.require_init(self, "counts")
             self.net = instance_of(net, Network, A_NETWORK)
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
@@ -252,7 +253,7 @@ class Optimizer(KnownOptions):
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         """Update a piece of one parameter in place. count: number of its updates, including this one."""
         told = "(self, count, W, gradient, *slots): one update, written into W and the slots"
-        raise extensions.not_written(self, "change", told)
+        raise extension_checks.not_written(self, "change", told)
 
     def decayed(self, W: Array, gradient: Array) -> Array:
         """The gradient plus weight_decay * W."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .registry import keep_table, make_described
-from .scalars import above_zero, between
+from .validation import above_zero, between
 
 Schedule = Callable[[float], float]
 LOOKED_AT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # epochs whose values identify a user-defined schedule

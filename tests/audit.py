@@ -34,31 +34,21 @@ from fuzzing.arrays import INSIDE, receiver_of
 from fuzzing.arrays import World as Arrays
 
 import minifa as mf
-from minifa import (
-    backend,
-    checkpoints,
-    doctor,
-    experiments,
-    initialisers,
-    logs,
-    recipes,
-    runs,
-    stepping,
-    sweeps,
-    tracing,
-    training,
-    weights,
-)
+from minifa import backend, checkpoints, experiments, initialisers, tracing, training, weights
+from minifa.experiments import recipes, run_folder, sweeps
+from minifa.testing import doctor
+from minifa.tracing import stepper
+from minifa.training import logs
 
 # What minifa calls, with what it has checked: written by those who write a layer, a rule, a callback, ...
 CONTRACT = {
     *INSIDE,
     *("forward", "backward", "infer", "initialise", "own", "shape_of", "recast", "refuse"),  # a layer
     *("draw", "senders", "teaches", "feeding", "carrying", "teaching", "start_angle", "draw_matrix", "walk"),  # a rule
-    *("feedback_shape", "update_feedback", "recall", "feedback_size", "magnitude", "put_back", "note"),
+    *("feedback_shape", "update_feedback", "recall", "feedback_size", "magnitude", "put_back"),
     *("magnitudes_from", "signs_of"),
     *("meet", "clip", "constrain"),  # an optimizer
-    *("varies", "check_input", "column", "continues", "place_of"),
+    *("varies", "check_input", "column", "continues", "place_of", "noted_feedback"),
     *("drawn", "measured", "positions", "look"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
@@ -143,7 +133,9 @@ class World(Arrays):
     def run(self) -> Path:
         """The folder of a finished run."""
         result, trainer = experiments.run(self.experiment, self.data)
-        runs.save(runs.new_folder(self.folder / "run"), self.experiment, trainer.history, trainer.net, trainer.rule)
+        run_folder.save(
+            run_folder.new_folder(self.folder / "run"), self.experiment, trainer.history, trainer.net, trainer.rule
+        )
         return self.folder / "run"
 
     def sweep(self) -> sweeps.Sweep:
@@ -262,7 +254,7 @@ GIVEN: dict[str, Give] = {
     "facts": lambda w: {},
     "findings": lambda w: [],
     "trace": lambda w: w.trace(),
-    "replay": lambda w: stepping.Replay(w.experiment, w.data),
+    "replay": lambda w: stepper.Replay(w.experiment, w.data),
     "published": lambda w: None,
     "values": lambda w: [0.5, 0.7],
     "output": lambda w: w.output,
@@ -286,46 +278,48 @@ GIVEN: dict[str, Give] = {
     "checkpoints.restore.checkpoint": lambda w: checkpoints.read(w.checkpoint()),
     "checkpoints.load.trainer": World.trainer_as_asked,
     "checkpoints.restore.trainer": World.trainer_as_asked,
-    "keeping.go_on.trainer": World.trainer_as_asked,
+    "experiments.resume.go_on.trainer": World.trainer_as_asked,
     "data.base.Dataset.name": lambda w: "mine",
     "data.base.Dataset.classes": lambda w: ("a", "b"),
     "data.base.Dataset.hold_out.fraction": lambda w: 0.5,
-    "layers.base.Weighted.W.value": lambda w: np.ones((4, 3), "f4"),
-    "layers.base.Weighted.b.value": lambda w: np.ones(3, "f4"),
+    "layers.weighted.Weighted.W.value": lambda w: np.ones((4, 3), "f4"),
+    "layers.weighted.Weighted.b.value": lambda w: np.ones(3, "f4"),
     **{
-        f"layers.norm.BatchNorm.{name}.value": lambda w: np.ones(3, "f4")
+        f"layers.batch_norm.BatchNorm.{name}.value": lambda w: np.ones(3, "f4")
         for name in ("gamma", "beta", "running_mean", "running_var")
     },
     "checkpoints.Checkpoint.part.name": lambda w: "network",
-    "keeping.open_checkpoint.path": World.checkpoint,
-    "keeping.go_on.folder": lambda w: w.folder / "new",
-    "keeping.run_in.folder": lambda w: w.folder / "new",
-    "keeping.keep.folder": lambda w: w.folder / "new",
-    "keeping.finished.folder": World.run,
-    "keeping.kept_in.folder": World.run,
-    "keeping.kept_experiment.folder": World.run,
-    "runs.open_run.folder": World.run,
-    "runs.read_results.folder": World.run,
-    "runs.read_experiment.folder": World.run,
+    "experiments.resume.open_checkpoint.path": World.checkpoint,
+    "experiments.resume.go_on.folder": lambda w: w.folder / "new",
+    "experiments.resume.run_in.folder": lambda w: w.folder / "new",
+    "experiments.resume.keep.folder": lambda w: w.folder / "new",
+    "experiments.resume.finished.folder": World.run,
+    "experiments.resume.kept_in.folder": World.run,
+    "experiments.resume.kept_experiment.folder": World.run,
+    "experiments.run_folder.open_run.folder": World.run,
+    "experiments.run_folder.read_results.folder": World.run,
+    "experiments.run_folder.read_experiment.folder": World.run,
     "figures.folders.of_run.folder": World.run,
     "figures.memory.activation_memory.peaks": lambda w: {"bp": {8: 1000, 16: 2000}},
     "figures.diagrams.broadcast.rule": lambda w: mf.rules.DFA(seed=0).attach(w.net),
     "figures.style.look.i": lambda w: 0,
-    "logs.cut_back.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
-    "logs.cut_back.epochs": lambda w: [1],
-    "logs.made_by.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
-    "explorer.explore.train_updates": lambda w: 2,
-    "explorer.write.page": lambda w: "<html></html>",
-    "recipes.parse.text": lambda w: next(iter(recipes.shipped().values())).read_text(),
-    "recipes.read.name_or_path": lambda w: next(iter(recipes.shipped())),
-    "sweeps.parse.text": lambda w: '[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n',
-    "sweeps.read.path": lambda w: w.file(
+    "training.logs.cut_back.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
+    "training.logs.cut_back.epochs": lambda w: [1],
+    "training.logs.made_by.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
+    "tracing.explorer.explore.train_updates": lambda w: 2,
+    "tracing.explorer.write.page": lambda w: "<html></html>",
+    "experiments.recipes.parse.text": lambda w: next(iter(recipes.shipped().values())).read_text(),
+    "experiments.recipes.read.name_or_path": lambda w: next(iter(recipes.shipped())),
+    "experiments.sweeps.parse.text": lambda w: '[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n',
+    "experiments.sweeps.read.path": lambda w: w.file(
         "sweep.toml", lambda path: path.write_text('[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n')
     ),
-    "streams.check_seed.seed": lambda w: 0,
-    "tables.sampling_error.examples": lambda w: 360,
-    "training.History.read_csv.path": lambda w: w.file("history.csv", training.History(w.result().history).save_csv),
-    "training.Trainer.load_state.state": lambda w: w.trainer().state(),
+    "rng.check_seed.seed": lambda w: 0,
+    "experiments.tables.sampling_error.examples": lambda w: 360,
+    "training.history.History.read_csv.path": lambda w: w.file(
+        "history.csv", training.History(w.result().history).save_csv
+    ),
+    "training.trainer.Trainer.load_state.state": lambda w: w.trainer().state(),
     "weights.load.path": lambda w: w.file("w.safetensors", lambda path: weights.save(w.net, path)),
     "weights.read.path": lambda w: w.file("w.safetensors", lambda path: weights.save(w.net, path)),
     "weights.save.path": lambda w: w.folder / "new.safetensors",
@@ -339,16 +333,16 @@ GIVEN: dict[str, Give] = {
     "network.Network.input_shape": lambda w: None,
     "initialisers.find.init": lambda w: "he_normal",
     "initialisers.Initialiser.family": lambda w: initialisers.gaussian,
-    "doctor.examine.backends": lambda w: [],
-    "doctor.examine.progress": lambda w: lambda: None,
+    "testing.doctor.examine.backends": lambda w: [],
+    "testing.doctor.examine.progress": lambda w: lambda: None,
     "figures.matrices.kernels.W": lambda w: np.ones((2, 2, 3, 2), "f4"),
-    "runs.save.folder": lambda w: runs.new_folder(w.folder / "new"),
-    "runs.write_config.folder": lambda w: w.folder,
+    "experiments.run_folder.save.folder": lambda w: run_folder.new_folder(w.folder / "new"),
+    "experiments.run_folder.write_config.folder": lambda w: w.folder,
     "data.download.name": lambda w: "mnist",
     "data.check.name": lambda w: "mnist",
-    "stepping.Replay.go_on.rule": lambda w: "fa",
-    "stepping.Replay.under.rule": lambda w: "fa",
-    "stepping.Stepper.rule": lambda w: "fa",
+    "tracing.stepper.Replay.go_on.rule": lambda w: "fa",
+    "tracing.stepper.Replay.under.rule": lambda w: "fa",
+    "tracing.stepper.Stepper.rule": lambda w: "fa",
     "optim.Optimizer.load_state.state": lambda w: w.optimizer.state(),
     "rules.base.Rule.load_state.state": lambda w: w.rule.state(),
     "rules.sign_concordant.BRSF.load_state.state": lambda w: w.rule.state(),
@@ -365,9 +359,9 @@ OWNERS: dict[str, Give] = {
     "Experiment": lambda w: w.experiment,
     "Initialiser": lambda w: initialisers.find("he_normal"),
     "Checkpoint": lambda w: checkpoints.read(w.checkpoint()),
-    "Replay": lambda w: stepping.Replay(w.experiment, w.data),
-    "Stepper": lambda w: stepping.Stepper(
-        stepping.Replay(w.experiment, w.data), "fa", stdin=io.StringIO(), stdout=io.StringIO()
+    "Replay": lambda w: stepper.Replay(w.experiment, w.data),
+    "Stepper": lambda w: stepper.Stepper(
+        stepper.Replay(w.experiment, w.data), "fa", stdin=io.StringIO(), stdout=io.StringIO()
     ),
     "Range": lambda w: sweeps.Range(1.0, 2.0),
     "Report": lambda w: doctor.Report({}, []),
@@ -431,6 +425,8 @@ def _function(function: Any) -> Target:
 
 
 def _of_class(cls: Any) -> Iterator[Target]:
+    if getattr(cls, "_is_protocol", False):
+        return  # a description of objects, of which none is made
     made_by_hand = not is_dataclass(cls) or hasattr(cls, "__post_init__")
     if made_by_hand and not inspect.isabstract(cls) and not issubclass(cls, (BaseException, list)):
         yield Target(_name(cls), lambda world: cls, _parameters(cls))

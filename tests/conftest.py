@@ -12,7 +12,7 @@ import standin
 
 import minifa as mf
 from minifa import backend
-from minifa.threads import available_cores
+from minifa.parallel.threads import available_cores
 
 CUPY = standin.make_cupy()
 
@@ -92,7 +92,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def count_draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[Any, ...]]]:
     """A list of the (purpose, name) of every generator made so far. It listens inside `streams`, whoever asks."""
     made: list[tuple[Any, ...]] = []
-    digest = mf.streams.hashlib.sha256
+    digest = mf.rng.hashlib.sha256
 
     def listen(data: bytes = b"", **kwargs: Any) -> Any:
         made.append(tuple(data.decode().split("/", 1)))
@@ -101,5 +101,5 @@ def count_draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[Any,
     class Listening:
         sha256 = staticmethod(listen)
 
-    monkeypatch.setattr(mf.streams, "hashlib", Listening)
+    monkeypatch.setattr(mf.rng, "hashlib", Listening)
     return lambda: made

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from audit import WRONG, Target, audit, modules, sample, targets, unfit
 
-from minifa import checkpoints, data, experiments, files, stepping
+from minifa import checkpoints, data, experiments
+from minifa.storage import atomic
+from minifa.tracing import stepper
 
 TARGETS = targets()
 FEW = 3
@@ -43,7 +45,12 @@ def test_every_module_says_what_is_public():
 
 
 def test_what_is_public_was_looked_at():
-    assert {"network.Network", "data.load", "training.Trainer.fit", "layers.base.Weighted.W"} <= TARGETS.keys()
+    assert {
+        "network.Network",
+        "data.load",
+        "training.trainer.Trainer.fit",
+        "layers.weighted.Weighted.W",
+    } <= TARGETS.keys()
     assert len(TARGETS) >= 220 and len(WRONG) >= 20
 
 
@@ -74,16 +81,16 @@ def test_numbers_that_would_switch_a_check_off_are_refused(tmp_path):
     with pytest.raises(TypeError, match="every_steps must be an int, got nan"):
         checkpoints.SaveCheckpoints(tmp_path, every_steps=float("nan"))
     with pytest.raises(ValueError, match="number of updates must be at least 0, got -1"):
-        stepping.Replay(experiments.Experiment(data="xor", model="tiny", lr=0.1), xor, updates=-1)
+        stepper.Replay(experiments.Experiment(data="xor", model="tiny", lr=0.1), xor, updates=-1)
 
 
 @pytest.mark.parametrize(
     "use",
     [
-        lambda number: files.append(number, "text"),
-        lambda number: files.write_whole(number, "text"),
-        files.read_bytes,
-        files.digest,
+        lambda number: atomic.append(number, "text"),
+        lambda number: atomic.write_whole(number, "text"),
+        atomic.read_bytes,
+        atomic.digest,
     ],
     ids=["append", "write_whole", "read_bytes", "digest"],
 )

@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import minifa as mf
 from minifa import backend
-from minifa.backend import sum_rows
-from minifa.rules.scaling import norm
+from minifa.linalg import norm
+from minifa.parallel import chunks
+from minifa.parallel.chunks import sum_rows
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def many_chunks(monkeypatch):
         cuts.append(len(tasks))
         run(tasks)
 
-    monkeypatch.setattr(backend, "CHUNK_BYTES", 1 << 11)
-    monkeypatch.setattr(backend, "SMALL_PRODUCT", 1 << 9)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 11)
+    monkeypatch.setattr(chunks, "SMALL_PRODUCT", 1 << 9)
     monkeypatch.setattr(backend._pool, "run", counted)
     return cuts
 
@@ -52,7 +53,7 @@ def test_stand_in_trains_to_the_same_bits(rule, monkeypatch):
 def test_stand_in_trains_to_the_same_bits_in_chunks(rule, many_chunks):
     install("numpy")
     on_numpy = train_a_little(rule, steps=2, n=12)
-    assert max(many_chunks) > backend.LANES, "the batches were not cut"
+    assert max(many_chunks) > chunks.LANES, "the batches were not cut"
     install("standin")
     assert_same_bits(on_numpy, train_a_little(rule, steps=2, n=12))
 
@@ -91,7 +92,7 @@ def clipped(x):
 
 
 def dot(x):
-    return backend.matmul(x.reshape(1, -1), x.reshape(-1, 1))
+    return chunks.matmul(x.reshape(1, -1), x.reshape(-1, 1))
 
 
 @pytest.mark.parametrize(
@@ -160,11 +161,11 @@ def test_predict_and_metrics_work_on_the_stand_in():
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 100, 1001])
 def test_lanes_cover_every_example_once_and_in_order(n, monkeypatch):
-    monkeypatch.setattr(backend, "CHUNK_BYTES", 80)
-    lanes = backend._lanes(n, bytes_each=10)  # chunks of at most 8
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 80)
+    lanes = chunks._lanes(n, bytes_each=10)  # chunks of at most 8
     rows = [i for lane in lanes for part in lane for i in range(part.start, part.stop)]
     assert rows == list(range(n))
-    assert len(lanes) <= backend.LANES
+    assert len(lanes) <= chunks.LANES
     sizes = [part.stop - part.start for lane in lanes for part in lane]
     assert max(sizes) <= 8 and max(sizes) - min(sizes) <= 1
 
@@ -177,7 +178,7 @@ def test_matmul_equals_the_plain_product(shape, many_chunks):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
     out = np.empty((rows, columns))
-    product = backend.matmul(a, b, out=out)
+    product = chunks.matmul(a, b, out=out)
     assert many_chunks, "the product was not cut"
     assert product is out
     np.testing.assert_allclose(product, a @ b, rtol=1e-12)
@@ -189,11 +190,11 @@ def test_products_inside_a_chunk_are_not_cut_again(many_chunks):
     products = [None] * 4
 
     def work(rows):
-        products[rows.start] = backend.matmul(a, a)
+        products[rows.start] = chunks.matmul(a, a)
 
-    backend.each_chunk(4, 1 << 11, work)
+    chunks.each_chunk(4, 1 << 11, work)
     assert many_chunks == [4]
-    backend.matmul(a, a)
+    chunks.matmul(a, a)
     assert len(many_chunks) == 2, "outside a chunk this product is cut"
     assert all((product == 300).all() for product in products)
 
@@ -204,7 +205,7 @@ def test_an_error_inside_a_chunk_comes_out(many_chunks):
 
     mf.use("numpy", threads=2)
     with pytest.raises(ZeroDivisionError, match="rows from"):
-        backend.each_chunk(100, 1 << 10, fail)
+        chunks.each_chunk(100, 1 << 10, fail)
     assert not backend._pool.working()
 
 
@@ -220,7 +221,7 @@ def test_an_error_of_another_thread_comes_out_where_the_work_was_asked_for(many_
 
     mf.use("numpy", threads=2)
     with pytest.raises(ZeroDivisionError, match="elsewhere"):
-        backend.each_chunk(100, 1 << 10, work)
+        chunks.each_chunk(100, 1 << 10, work)
     assert not backend._pool.working()
 
 
@@ -238,7 +239,7 @@ def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
 
     mf.use("numpy", threads=2)
     with pytest.raises(ZeroDivisionError):
-        backend.each_chunk(8, 1 << 10, work)
+        chunks.each_chunk(8, 1 << 10, work)
     caught = time.perf_counter()
     time.sleep(0.3)
     assert finished and all(moment <= caught for moment in finished)
@@ -343,7 +344,7 @@ def test_wrong_side_and_wrong_kind_are_refused_with_the_way_out(engine):
 
 
 def test_a_draw_depends_on_every_part_of_its_name():
-    from minifa.streams import generator
+    from minifa.rng import generator
 
     first = generator(1, "weights", "conv1", 2).random()
     others = [
@@ -358,7 +359,7 @@ def test_a_draw_depends_on_every_part_of_its_name():
 
 @pytest.mark.usefixtures("engine")
 def test_seeds_and_purposes_are_checked():
-    from minifa.streams import generator
+    from minifa.rng import generator
 
     with pytest.raises(ValueError, match="unknown purpose 'wieghts'"):
         generator(0, "wieghts")

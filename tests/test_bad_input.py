@@ -17,25 +17,13 @@ from checks import LAYERS
 from fuzzing import why_not_a_refusal
 
 import minifa as mf
-from minifa import (
-    checking,
-    cli,
-    keeping,
-    losses,
-    metrics,
-    models,
-    recipes,
-    rules,
-    runs,
-    schedules,
-    sweeping,
-    sweeps,
-    threads,
-)
+from minifa import cli, losses, metrics, models, rules, schedules
+from minifa.cli import program
 from minifa.data.base import DataFileError
 from minifa.data.batches import Batches
-from minifa.data.npz import read_arrays, read_members
-from minifa.experiments import Experiment, run, run_many
+from minifa.experiments import Experiment, recipes, resume, run, run_folder, run_many, schema, study, sweeps
+from minifa.parallel import threads
+from minifa.storage.npz import read_arrays, read_members
 from minifa.training import History
 
 
@@ -159,7 +147,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
     result, trainer = run(experiment)
-    runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
+    run_folder.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
     return folder
 
 
@@ -191,7 +179,7 @@ def test_a_word_is_no_number_of_an_epoch(folder, column):
     history[-1][column] = "many"
     history.save_csv(folder / "history.csv")
     with pytest.raises(DataFileError, match="many"):
-        runs.read_results(folder)
+        run_folder.read_results(folder)
 
 
 def change_config(folder, **changes):
@@ -223,7 +211,7 @@ def test_an_experiment_is_made_of_what_its_fields_may_be(folder, changes):
         Experiment(**changes)
     change_config(folder, **changes)
     with pytest.raises(DataFileError, match=name):
-        runs.open_run(folder)
+        run_folder.open_run(folder)
 
 
 def test_numbers_of_numpy_are_numbers_of_an_experiment():
@@ -233,7 +221,7 @@ def test_numbers_of_numpy_are_numbers_of_an_experiment():
 def test_a_configuration_nested_without_end_is_refused(folder):
     (folder / "config.json").write_text('{"experiment": ' + "[" * 100_000, encoding="utf-8")
     with pytest.raises(DataFileError, match="config.json"):
-        runs.read_experiment(folder)
+        run_folder.read_experiment(folder)
 
 
 @pytest.mark.parametrize(
@@ -251,13 +239,13 @@ def test_a_configuration_nested_without_end_is_refused(folder):
 )
 def test_a_run_whose_network_cannot_be_made_is_refused_at_once(folder, changes):
     change_config(folder, **changes)
-    assert "run cannot be opened" in refused_within(1 << 22, lambda: runs.open_run(folder), DataFileError)
+    assert "run cannot be opened" in refused_within(1 << 22, lambda: run_folder.open_run(folder), DataFileError)
 
 
 def test_weights_that_do_not_fit_another_network_are_refused_with_the_file_named(folder):
     change_config(folder, data="digits")
     with pytest.raises(DataFileError, match="linear1.W"):
-        runs.open_run(folder)
+        run_folder.open_run(folder)
 
 
 # What layers and optimizers are made of
@@ -626,12 +614,12 @@ def test_augmentation_takes_images_on_the_host():
 def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
     """It was believed, as long as the experiment was the one asked for."""
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
-    right = keeping.run_in(tmp_path, experiment)
-    path = tmp_path / keeping.RESULT
+    right = resume.run_in(tmp_path, experiment)
+    path = tmp_path / resume.RESULT
     text = path.read_text(encoding="utf-8")
     assert written in text
     path.write_text(text.replace(written, instead, 1) if written else instead, encoding="utf-8")
-    assert keeping.run_in(tmp_path, experiment) == right
+    assert resume.run_in(tmp_path, experiment) == right
     assert path.read_text(encoding="utf-8") == text, "and written again"
 
 
@@ -665,7 +653,7 @@ def test_a_number_of_a_setting_is_one_that_a_float_can_hold():
         recipes.experiment_of({"optimizer.lr": value}, problems)
         assert "optimizer.lr: a number from 0 up is expected" in problems[0]
         with pytest.raises(ValueError, match="finite number"):
-            checking.number(-np.inf)(value)
+            schema.number(-np.inf)(value)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "\0", ".", "no\0ne.safetensors"])
@@ -680,7 +668,7 @@ def test_weights_under_a_name_that_no_file_has_are_a_problem_among_others(name):
 def swept(tmp_path):
     """A sweep, and the folder in which its runs have their lines."""
     sweep = sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\nrule = ["bp", "fa"]')
-    with sweeping.opened(sweep, tmp_path / "swept") as results:
+    with study.opened(sweep, tmp_path / "swept") as results:
         for run in sweep.runs:
             results.add(run, {"test_loss": 0.5, "test_accuracy": 0.75, "epochs": 1, "diverged": False})
     return sweep, tmp_path / "swept"
@@ -698,13 +686,13 @@ def swept(tmp_path):
 def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, told):
     """The summary ended with Python's words about a float, or was left out."""
     sweep, folder = swept
-    path = folder / sweeping.TABLE
+    path = folder / study.TABLE
     content = path.read_bytes()
     assert written in content
     path.write_bytes(content.replace(written, instead, 1))
     with pytest.raises(DataFileError, match="sweep.csv.*" + told):
-        sweeping.lines_in(sweep, folder)
-    with pytest.raises(DataFileError, match="sweep.csv.*" + told), sweeping.opened(sweep, folder):
+        study.lines_in(sweep, folder)
+    with pytest.raises(DataFileError, match="sweep.csv.*" + told), study.opened(sweep, folder):
         pass
 
 
@@ -712,7 +700,7 @@ def test_a_sweep_that_is_nested_without_end_is_refused(swept):
     sweep, folder = swept
     (folder / "config.json").write_text('{"sweep": ' + "[" * 100_000, encoding="utf-8")
     with pytest.raises(DataFileError, match="is no folder of a sweep"):
-        sweeping.lines_in(sweep, folder)
+        study.lines_in(sweep, folder)
 
 
 def test_more_runs_than_can_be_counted_are_refused():
@@ -841,7 +829,7 @@ def test_memory_that_does_not_suffice_is_told(monkeypatch, capsys):
     def run(options):
         raise MemoryError
 
-    describe, summary, _ = cli.COMMANDS["rules"]
-    monkeypatch.setitem(cli.COMMANDS, "rules", (describe, summary, run))
+    describe, summary, _ = program.COMMANDS["rules"]
+    monkeypatch.setitem(program.COMMANDS, "rules", (describe, summary, run))
     assert cli.main(["rules"]) == 1
     assert "memory does not suffice" in capsys.readouterr().err

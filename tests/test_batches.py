@@ -9,7 +9,7 @@ import pytest
 import minifa as mf
 from minifa.data import Augmentation, Examples, make_augmentation
 from minifa.data.batches import WORTH_A_THREAD, Batches
-from minifa.streams import generator
+from minifa.rng import generator
 
 
 def examples(n, side, channels=2):

@@ -13,9 +13,9 @@ from checks import assert_same_bits, batch
 from test_optim import MAKERS
 
 import minifa as mf
-from minifa import Linear, Network, Tanh, backend, checkpoints, logs
+from minifa import Linear, Network, Tanh, backend, checkpoints
 from minifa.experiments import Experiment
-from minifa.training import Callback
+from minifa.training import Callback, logs
 
 CE = mf.SoftmaxCrossEntropy()
 

@@ -11,17 +11,23 @@ import pytest
 from conftest import install
 
 import minifa
-from minifa import backend, bench, cli, marks, memory, runs
+from minifa import backend, cli, environment
+from minifa.bench import memory, networks, step_time
+from minifa.bench import targets as marks
 from minifa.layers import Conv2d, Flatten, Linear, ReLU
 from minifa.losses import SoftmaxCrossEntropy
 from minifa.network import Network
 from minifa.optim import SGD
+from minifa.parallel import chunks
 from minifa.rules import BP
 
 
 def test_ratios_pair_the_steps_of_one_round():
-    a, b = bench.Timing("a", [1.0, 2.0, 9.0], 1e9, 0), bench.Timing("torch", [2.0, 4.0, 3.0], 2e9, 1 << 20, 2.5e-4)
-    text = bench.table("mlp", [a, b], 128, rate=1e10)
+    a, b = (
+        step_time.Timing("a", [1.0, 2.0, 9.0], 1e9, 0),
+        step_time.Timing("torch", [2.0, 4.0, 3.0], 2e9, 1 << 20, 2.5e-4),
+    )
+    text = step_time.table("mlp", [a, b], 128, rate=1e10)
     first, second = (line.split() for line in text.splitlines()[3:])
     assert first == ["a", "2000.00", "64", "1.00", "5%", "0.00", "-", "1.00", "0.50"]
     assert second == ["torch", "3000.00", "43", "2.00", "7%", "0.25", "1", "2.00", "1.00"]
@@ -32,7 +38,7 @@ def test_products_are_counted_as_they_are_made():
     net = Network([Conv2d(1, 2, 3), Conv2d(2, 3, 3), Flatten(), Linear(12, 2)], input_shape=(6, 6, 1))
     rule = BP().attach(net)
     x = np.ones((4, 6, 6, 1), "float32")
-    with backend.counting_products() as products:
+    with chunks.counting_products() as products:
         rule.gradients(net, x, np.zeros(4, int), SoftmaxCrossEntropy())
     assert sum(products) == 2 * 4 * 16 * 18 + 3 * 4 * 4 * 54 + 3 * 4 * 24
     rule.gradients(net, x, np.zeros(4, int), SoftmaxCrossEntropy())
@@ -40,36 +46,36 @@ def test_products_are_counted_as_they_are_made():
 
 
 def test_a_small_bench_runs(engine, monkeypatch):
-    monkeypatch.setitem(bench.SHAPES, "mlp", ("mlp", (784,), {"hidden": (32, 32)}))
-    monkeypatch.setattr(bench, "peak_bytes", lambda *a: 0)
-    timings = bench.measure("mlp", ["bp", "dfa"], batch_size=4, repeats=2)
+    monkeypatch.setitem(networks.SHAPES, "mlp", ("mlp", (784,), {"hidden": (32, 32)}))
+    monkeypatch.setattr(step_time, "peak_bytes", lambda *a: 0)
+    timings = step_time.measure("mlp", ["bp", "dfa"], batch_size=4, repeats=2)
     assert [t.label for t in timings][:2] == ["minifa bp", "minifa dfa"]
     assert all(len(t.seconds) == 2 and min(t.seconds) > 0 for t in timings)
     assert timings[1].flops < timings[0].flops  # direct feedback carries nothing
-    assert bench.matrix_rate(size=64) > 0
+    assert step_time.matrix_rate(size=64) > 0
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """The bench's networks, small; its limit, from small matrices."""
-    monkeypatch.setitem(bench.SHAPES, "mlp", ("mlp", (8,), {"hidden": (16, 16)}))
-    monkeypatch.setitem(bench.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {"channels": (2, 3, 4)}))
-    monkeypatch.setitem(bench.SHAPES, "resnet20", ("resnet20", (8, 8, 3), {"blocks": 1}))
-    monkeypatch.setattr(bench, "matrix_rate", functools.partial(bench.matrix_rate, 64))
+    monkeypatch.setitem(networks.SHAPES, "mlp", ("mlp", (8,), {"hidden": (16, 16)}))
+    monkeypatch.setitem(networks.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {"channels": (2, 3, 4)}))
+    monkeypatch.setitem(networks.SHAPES, "resnet20", ("resnet20", (8, 8, 3), {"blocks": 1}))
+    monkeypatch.setattr(step_time, "matrix_rate", functools.partial(step_time.matrix_rate, 64))
 
 
 def test_the_command_prints_the_machine_its_limit_and_a_table_per_network(tiny, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(bench, "peak_bytes", lambda *contestant: asked.append(contestant) or 3 << 20)
-    monkeypatch.setattr(bench, "_other_steps", lambda model, other, batch_size: {other: lambda: sum(range(2000))})
+    monkeypatch.setattr(step_time, "peak_bytes", lambda *contestant: asked.append(contestant) or 3 << 20)
+    monkeypatch.setattr(step_time, "_other_steps", lambda model, other, batch_size: {other: lambda: sum(range(2000))})
     assert cli.main(["bench", "--models", "mlp,cnn", "--rules", "bp,dfa", "--batch-size", "4", "--repeats", "2"]) == 0
     machine, limit, *tables = capsys.readouterr().out.strip().split("\n\n")
-    assert machine == ", ".join(f"{key} {value}" for key, value in runs.environment().items())
+    assert machine == ", ".join(f"{key} {value}" for key, value in environment.environment().items())
     assert re.fullmatch(r"matrix products run at \d+ GFLOP/s \(2048 x 2048, all threads\)", limit)
     titles = ["mlp: mlp on 8, batch 4, medians of 2", "cnn: bench_cnn on 8 x 8 x 3, batch 4, medians of 2"]
     assert [table.splitlines()[0] for table in tables] == titles
     for model, table in zip(("mlp", "cnn"), tables, strict=True):
-        flops = [bench._minifa_step(model, rule, 4)[1] for rule in ("bp", "dfa")]
+        flops = [step_time._minifa_step(model, rule, 4)[1] for rule in ("bp", "dfa")]
         bp, dfa, torch = (re.split(r"  +", line) for line in table.splitlines()[3:])
         assert [bp[0], dfa[0], torch[0]] == ["minifa bp", "minifa dfa", "torch"]
         assert [bp[3], dfa[3], torch[3]] == ["1.00", f"{flops[1] / flops[0]:.2f}", "1.00"] and flops[0] != flops[1]
@@ -81,22 +87,22 @@ def test_the_command_prints_the_machine_its_limit_and_a_table_per_network(tiny, 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process its peak memory")
 def test_peak_memory_is_that_of_a_process_of_its_own():
     """Ours has long held more; a thousand examples more cost at least their inputs and activations."""
-    few, many = (bench.peak_bytes("mlp", "minifa bp", batch_size) for batch_size in (4, 2004))
+    few, many = (step_time.peak_bytes("mlp", "minifa bp", batch_size) for batch_size in (4, 2004))
     assert few < many
     assert 2000 * (784 + 2000) * 4 < many - few < 400 << 20
 
 
 def test_peak_memory_comes_from_the_device_or_from_the_system_or_is_not_told(tiny, monkeypatch):
-    monkeypatch.setattr(bench.sys, "platform", "darwin")
-    assert bench._peak_of_this_process("mlp", "minifa bp", 2, "numpy", 1) == 0
-    monkeypatch.setattr(bench.backend, "use", lambda name, threads: None)
-    monkeypatch.setattr(bench.backend, "device_bytes", lambda: 77)
-    assert bench._peak_of_this_process("mlp", "minifa bp", 2, "cupy", 1) == 77
+    monkeypatch.setattr(step_time.sys, "platform", "darwin")
+    assert step_time._peak_of_this_process("mlp", "minifa bp", 2, "numpy", 1) == 0
+    monkeypatch.setattr(step_time.backend, "use", lambda name, threads: None)
+    monkeypatch.setattr(step_time.backend, "device_bytes", lambda: 77)
+    assert step_time._peak_of_this_process("mlp", "minifa bp", 2, "cupy", 1) == 77
 
 
 def test_unknown_networks_are_refused():
     with pytest.raises(ValueError, match="unknown bench network vgg"):
-        bench.report(["vgg"], ["bp"])
+        step_time.report(["vgg"], ["bp"])
 
 
 # Memory
@@ -145,10 +151,10 @@ def test_a_mark_says_pass_or_short():
 
 def test_the_upper_bound_lies_above_the_median_and_below_the_worst():
     rng = np.random.default_rng(0)
-    a, b = (bench.Timing(name, list(1 + 0.1 * rng.random(40)), 1.0, 0) for name in "ab")
+    a, b = (step_time.Timing(name, list(1 + 0.1 * rng.random(40)), 1.0, 0) for name in "ab")
     ratios = [x / y for x, y in zip(a.seconds, b.seconds, strict=True)]
     assert np.median(ratios) < marks.upper_bound(a, b) < max(ratios)
-    same = bench.Timing("c", [2.0 * s for s in a.seconds], 1.0, 0)
+    same = step_time.Timing("c", [2.0 * s for s in a.seconds], 1.0, 0)
     assert marks.upper_bound(same, a) == pytest.approx(2.0)
 
 
@@ -167,7 +173,7 @@ def test_the_hand_written_step_is_minifa_s():
 
 def test_a_convolution_s_working_memory_is_bounded_by_its_chunks():
     small, large = (marks._extra_bytes(batch) for batch in (512, 2048))  # many chunks, so that all are of full size
-    assert 0 < small < 8 * backend.CHUNK_BYTES * backend.threads()
+    assert 0 < small < 8 * chunks.CHUNK_BYTES * backend.threads()
     assert large < 1.25 * small
 
 
@@ -191,8 +197,8 @@ def clock(monkeypatch):
     def step(model, rule, batch_size):
         return lambda: clock.work(cost.get(rule, 1.0)), 1.0, []
 
-    monkeypatch.setattr(bench, "time", clock)
-    monkeypatch.setattr(bench, "_minifa_step", step)
+    monkeypatch.setattr(step_time, "time", clock)
+    monkeypatch.setattr(step_time, "_minifa_step", step)
     return clock
 
 
@@ -208,7 +214,7 @@ def libraries(clock, monkeypatch):
         seconds = {label: OTHERS.get(label, 1.0) for label in labels if model != "mlp" or "last" not in label}
         return {label: functools.partial(clock.work, s) for label, s in seconds.items()}
 
-    monkeypatch.setattr(bench, "_other_steps", steps)
+    monkeypatch.setattr(step_time, "_other_steps", steps)
 
 
 @pytest.fixture
@@ -216,8 +222,8 @@ def no_libraries(monkeypatch):
     """As where neither is installed."""
     for name in ("torch", "biotorch"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "minifa.bench_torch", raising=False)
-    monkeypatch.delattr(minifa, "bench_torch", raising=False)
+    monkeypatch.delitem(sys.modules, "minifa.bench.torch_steps", raising=False)
+    monkeypatch.delattr(minifa.bench, "torch_steps", raising=False)
 
 
 def verdicts(found):
@@ -258,7 +264,7 @@ def test_the_rules_beside_backpropagation(clock):
 def test_convolutions_are_held_to_the_rate_by_all_their_products(tiny, monkeypatch):
     """Batch 5: positions * fan_in * channels forward; back the gradient, and the carry but for the lowest."""
     monkeypatch.setattr(marks, "_median_seconds", lambda work, repeats: work() or 1.0)
-    monkeypatch.setattr(bench, "matrix_rate", lambda: 1e6)
+    monkeypatch.setattr(step_time, "matrix_rate", lambda: 1e6)
     lowest, *others = 64 * 27 * 2, 16 * 18 * 3, 4 * 27 * 4
     forward, back = (mark.measured for mark in marks._convolutions(2, 5))
     assert forward == pytest.approx(2 * 5 * (lowest + sum(others)) / 3 / 1e6)
@@ -267,7 +273,7 @@ def test_convolutions_are_held_to_the_rate_by_all_their_products(tiny, monkeypat
 
 def test_memory_is_set_beside_pytorch_s_where_both_are_known(monkeypatch):
     known = {"minifa bp": 30 << 20, "torch": 60 << 20}
-    monkeypatch.setattr(bench, "peak_bytes", lambda model, label, batch_size: known[label])
+    monkeypatch.setattr(step_time, "peak_bytes", lambda model, label, batch_size: known[label])
     monkeypatch.setattr(marks, "_extra_bytes", {512: 10, 2048: 13}.get)
     beside, growth = "cnn: peak memory / torch", "a convolution's working memory, batch 2048 / 512"
     assert verdicts(marks._memory()) == {beside: ("0.50", "pass"), growth: ("1.30", "short")}
@@ -302,11 +308,11 @@ def test_scaling_compares_the_time_per_image_and_per_pixel(monkeypatch):
 
 def test_a_step_of_a_mark_is_the_bench_s(tiny, monkeypatch):
     """Its products are those of backpropagation on this network."""
-    monkeypatch.setitem(bench.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {}))
+    monkeypatch.setitem(networks.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {}))
     step = marks._cnn_step(2, (8, 8, 3))
-    with backend.counting_products() as products:
+    with chunks.counting_products() as products:
         step()
-    assert 2.0 * sum(products) == bench._minifa_step("cnn", "bp", 2)[1]
+    assert 2.0 * sum(products) == step_time._minifa_step("cnn", "bp", 2)[1]
 
 
 def test_a_small_network_is_set_beside_the_same_by_hand(monkeypatch):
@@ -359,7 +365,7 @@ def test_a_process_that_fails_is_no_measurement():
 def told(capsys):
     """The printed marks: what was measured, the mark, the aim and the verdict, by name."""
     facts, table = capsys.readouterr().out.strip().split("\n\n")
-    assert facts == ", ".join(f"{key} {value}" for key, value in runs.environment().items())
+    assert facts == ", ".join(f"{key} {value}" for key, value in environment.environment().items())
     head, _, *rows = (re.split(r"  +", line) for line in table.splitlines())
     assert head == ["ratio or quantity", "measured", "mark", "aim"]
     return {row[0]: row[1:] for row in rows}
@@ -371,14 +377,14 @@ def quick(tiny, clock, monkeypatch):
     monkeypatch.setattr(marks, "_process_seconds", lambda arguments: 1.0)
     monkeypatch.setattr(marks, "_cnn_step", lambda batch, shape: lambda: sum(range(2000)))
     monkeypatch.setattr(marks, "_extra_bytes", lambda batch: 1 << 20)
-    monkeypatch.setattr(bench, "matrix_rate", lambda: 1e9)
+    monkeypatch.setattr(step_time, "matrix_rate", lambda: 1e9)
 
 
 def test_without_other_libraries_the_marks_beside_them_say_why(quick, no_libraries, monkeypatch, capsys):
     def peak(model, label, batch_size):
         return 1 << 20 if label == "minifa bp" else {}[label]
 
-    monkeypatch.setattr(bench, "peak_bytes", peak)
+    monkeypatch.setattr(step_time, "peak_bytes", peak)
     assert cli.main(["bench", "--against", "torch,biotorch", "--batch-size", "4", "--repeats", "1"]) == 0
     found = told(capsys)
     missing = {name: row[-1] for name, row in found.items() if row[-1].startswith("not measured")}
@@ -392,7 +398,7 @@ def test_without_other_libraries_the_marks_beside_them_say_why(quick, no_librari
 
 
 def test_only_the_library_that_is_named_is_measured(quick, libraries, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "peak_bytes", lambda model, label, batch_size: 1 << 20)
+    monkeypatch.setattr(step_time, "peak_bytes", lambda model, label, batch_size: 1 << 20)
     assert cli.main(["bench", "--against", "torch", "--batch-size", "4", "--repeats", "1"]) == 0
     found = told(capsys)
     assert found["mlp: bp / torch"] == ["1.00", "<= 1.1", "1", "pass"]
@@ -410,31 +416,32 @@ def test_unknown_contestants_are_refused(capsys):
     assert "did you mean torch" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("model", bench.SHAPES)
+@pytest.mark.parametrize("model", networks.SHAPES)
 def test_pytorch_s_bench_networks_have_minifa_s_parameters(model):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from minifa import bench_torch, models
+    from minifa import models
+    from minifa.bench import torch_steps
 
-    name, shape, options = bench.SHAPES[model]
+    name, shape, options = networks.SHAPES[model]
     ours = Network(models.MODELS[name](shape, 10, **options), input_shape=shape)
-    theirs = bench_torch.network(model)
+    theirs = torch_steps.network(model)
     assert sorted(a.size for a in ours.parameters().values()) == sorted(p.numel() for p in theirs.parameters())
 
 
-@pytest.mark.parametrize("model", bench.SHAPES)
+@pytest.mark.parametrize("model", networks.SHAPES)
 def test_pytorch_s_step_changes_its_network_alike_in_both_layouts(model, monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from minifa import bench_torch
+    from minifa.bench import torch_steps
 
-    made, make = [], bench_torch.network
+    made, make = [], torch_steps.network
 
     def seeded(name):
         torch.manual_seed(0)
         made.append(make(name))
         return made[-1]
 
-    monkeypatch.setattr(bench_torch, "network", seeded)
-    steps = bench._other_steps(model, "torch", 2)
+    monkeypatch.setattr(torch_steps, "network", seeded)
+    steps = step_time._other_steps(model, "torch", 2)
     assert list(steps) == (["torch"] if model == "mlp" else ["torch", "torch channels_last"])
     assert torch.get_num_threads() == backend.threads()
     before = [p.detach().clone() for p in made[0].parameters()]
@@ -468,10 +475,10 @@ def test_biotorch_is_given_the_network_the_mode_and_the_targets(monkeypatch, cap
     biomodule = ModuleType("biotorch.module.biomodule")
     biomodule.BioModule = BioModule
     monkeypatch.setitem(sys.modules, "biotorch.module.biomodule", biomodule)
-    (label, step), *others = bench._other_steps("mlp", "biotorch usf", 4).items()
+    (label, step), *others = step_time._other_steps("mlp", "biotorch usf", 4).items()
     assert label == "biotorch usf" and not others and capsys.readouterr().out == ""
     (net,) = made
-    assert net.asked == ("usf", bench.CLASSES)
+    assert net.asked == ("usf", networks.CLASSES)
     step()
     first = net.loss
     for _ in range(10):
@@ -482,6 +489,6 @@ def test_biotorch_is_given_the_network_the_mode_and_the_targets(monkeypatch, cap
 def test_a_pytorch_without_the_gpu_is_none_beside_cupy(monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert list(bench._other_steps("mlp", "torch", 2)) == ["torch"]
+    assert list(step_time._other_steps("mlp", "torch", 2)) == ["torch"]
     monkeypatch.setattr(backend, "name", lambda: "cupy")
-    assert bench._other_steps("mlp", "torch", 2) == {}
+    assert step_time._other_steps("mlp", "torch", 2) == {}

@@ -17,7 +17,7 @@ import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool, Network, ReLU, Tanh, checkpoints, experiments
 from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, previous_of, read, save
 from minifa.data.base import Examples
-from minifa.files import write_whole
+from minifa.storage.atomic import write_whole
 from minifa.training import Callback, Trainer
 
 CE = mf.SoftmaxCrossEntropy()

@@ -10,7 +10,7 @@ import pytest
 
 import minifa as mf
 from minifa.data import DataFileError, DataNotFound, cifar
-from minifa.data.folders import Checked
+from minifa.data.downloads.sources import Checked
 
 N = 200  # records in a file; the real ones hold 10,000
 

@@ -15,8 +15,10 @@ import pytest
 from conftest import installed
 
 import minifa as mf
-from minifa import backend, cli, experiments, options, runs
+from minifa import backend, experiments
+from minifa.cli import options, program
 from minifa.data.base import DataFileError
+from minifa.experiments import run_folder
 
 SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 
@@ -36,7 +38,7 @@ def rows_of(path):
 
 
 def test_compare_writes_table_curves_and_figure(tmp_path, capsys):
-    code = cli.main(["compare", *SMALL, "--rules", "bp,fa", "--seeds", "2", "--jobs", "1", "--out", "result"])
+    code = program.main(["compare", *SMALL, "--rules", "bp,fa", "--seeds", "2", "--jobs", "1", "--out", "result"])
     printed = capsys.readouterr().out
     assert code == 0
     assert re.search(r"^bp +0\.05 +0\.\d{3} ± 0\.\d{3} +0\.0°", printed, re.M)
@@ -57,8 +59,8 @@ def test_compare_writes_table_curves_and_figure(tmp_path, capsys):
 
 def test_worker_processes_give_the_same_numbers(capsys):
     arguments = ["compare", *SMALL, "--rules", "bp,usf", "--seeds", "1"]
-    assert cli.main([*arguments, "--jobs", "1", "--out", "one"]) == 0
-    assert cli.main([*arguments, "--jobs", "2", "--out", "two"]) == 0
+    assert program.main([*arguments, "--jobs", "1", "--out", "one"]) == 0
+    assert program.main([*arguments, "--jobs", "2", "--out", "two"]) == 0
     measured = [
         [
             {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
@@ -70,9 +72,11 @@ def test_worker_processes_give_the_same_numbers(capsys):
 
 
 def test_tune_keeps_the_search_and_uses_its_best(monkeypatch, capsys):
-    monkeypatch.setattr("minifa.tuning.RATES", range(-8, -7))
-    monkeypatch.setattr("minifa.tuning.WIDEST", range(-8, -6))
-    code = cli.main(["compare", *SMALL[:4], "--rules", "bp", "--seeds", "1", "--jobs", "1", "--tune", "--out", "tuned"])
+    monkeypatch.setattr("minifa.experiments.tuning.RATES", range(-8, -7))
+    monkeypatch.setattr("minifa.experiments.tuning.WIDEST", range(-8, -6))
+    code = program.main(
+        ["compare", *SMALL[:4], "--rules", "bp", "--seeds", "1", "--jobs", "1", "--tune", "--out", "tuned"]
+    )
     assert code == 0
     rates = rows_of("tuned/rates.csv")
     assert [(float(r["lr"]), r["seeds"]) for r in rates] == [(1e-4, "5"), (3e-4, "5")]
@@ -86,16 +90,16 @@ def test_where_the_rates_come_from_is_said(monkeypatch, capsys):
     monkeypatch.setattr(experiments, "run_many", lambda grid, jobs: (one for one in ()))
     told = {}
     for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"], ["--epochs", "60"]):
-        assert cli.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
+        assert program.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
         told[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
-    assert told["bp,fa"] == "rates from the grid kept in minifa/recipes/rates.csv"
+    assert told["bp,fa"] == "rates from the grid kept in minifa/experiments/recipes/rates.csv"
     assert told["bp,fa:sparsity=0.5"].startswith(
         f"rate {experiments.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"
     )
     assert told["0.05"] == "rate 0.05"
     assert told["60"] == (
-        "rates from the grid kept in minifa/recipes/rates.csv, which was run for bp, usf, frsf, fa, shallow with "
-        "15 epochs"
+        "rates from the grid kept in minifa/experiments/recipes/rates.csv, which was run for bp, usf, frsf, fa, "
+        "shallow with 15 epochs"
     )
 
 
@@ -108,7 +112,7 @@ def test_of_all_rules_those_that_cannot_work_here_are_left_out_with_the_reason(m
 
     monkeypatch.setattr(experiments, "run_many", listen)
     given = ["--data", "digits", "--model", "mlp", "--batch-norm", "--lr", "0.05", "--seeds", "1"]
-    assert cli.main(["compare", "--rules", "all", *given]) == 0
+    assert program.main(["compare", "--rules", "all", *given]) == 0
     assert re.findall("^left out .*", capsys.readouterr().out, re.M) == [
         "left out node_perturbation: node perturbation needs examples that do not meet, and BatchNorm 'batchnorm1' "
         "mixes the batch: use a network without it"
@@ -118,26 +122,26 @@ def test_of_all_rules_those_that_cannot_work_here_are_left_out_with_the_reason(m
 
 def test_a_model_of_one_hidden_layer_takes_one_width(tmp_path):
     given = ["--data", "xor", "--model", "tiny", "--hidden", "7", "--lr", "0.1", "--epochs", "1"]
-    assert cli.main(["train", *given, "--out", "run"]) == 0
-    net, _, experiment = runs.open_run("run")
+    assert program.main(["train", *given, "--out", "run"]) == 0
+    net, _, experiment = run_folder.open_run("run")
     assert experiment.model_options == {"hidden": 7} and net["linear1"].W.shape == (2, 7)
 
 
 def test_an_angle_of_a_layer_that_learns_nothing_is_not_another_s(capsys):
     given = ["--data", "xor", "--model", "tiny", "--freeze", "linear1", "--lr", "0.1", "--epochs", "1", "--jobs", "1"]
-    assert cli.main(["compare", "--rules", "bp", "--seeds", "1", *given]) == 0
+    assert program.main(["compare", "--rules", "bp", "--seeds", "1", *given]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^bp +0\.1 +\d\.\d+ +- +- +[\d.]+$", printed, re.M)
     assert re.search(r"^bp +- +0\.0$", printed, re.M)
 
 
 def test_train_leaves_a_run_that_can_be_opened(tmp_path, capsys):
-    assert cli.main(["train", *SMALL, "--rule", "fa", "--seed", "3", "--out", "run"]) == 0
+    assert program.main(["train", *SMALL, "--rule", "fa", "--seed", "3", "--out", "run"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"linear2 +Linear +10 +5,010 +5,000", printed)  # the summary, feedback beside parameters
     history = rows_of("run/history.csv")
     assert [row["epoch"] for row in history] == ["0", "1", "2"]
-    net, rule, experiment = runs.open_run("run")
+    net, rule, experiment = run_folder.open_run("run")
     data = mf.data.load("digits")
     accuracy = (net.predict(data.test.x).argmax(axis=1) == data.test.y).mean()
     assert accuracy == pytest.approx(float(history[-1]["test_accuracy"]))
@@ -148,7 +152,7 @@ def test_train_leaves_a_run_that_can_be_opened(tmp_path, capsys):
 
 def test_a_folder_is_never_overwritten(tmp_path):
     for expected in ("run", "run-2", "run-3"):
-        assert runs.new_folder("run").name == expected
+        assert run_folder.new_folder("run").name == expected
 
 
 @pytest.mark.parametrize(
@@ -161,22 +165,22 @@ def test_a_folder_is_never_overwritten(tmp_path):
     ],
 )
 def test_a_damaged_run_is_refused_by_name(tmp_path, damage, error):
-    cli.main(["train", *SMALL[:2], "--epochs", "1", "--out", "run"])
+    program.main(["train", *SMALL[:2], "--epochs", "1", "--out", "run"])
     damage(tmp_path / "run")
     with pytest.raises(error, match="run"):
-        runs.open_run(tmp_path / "run")
+        run_folder.open_run(tmp_path / "run")
 
 
 def test_own_data_from_a_file(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((60, 5)).astype("float32")
     np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
-    assert cli.main(["train", "--data", "mine.npz", *SMALL, "--batch-size", "16"]) == 0
+    assert program.main(["train", "--data", "mine.npz", *SMALL, "--batch-size", "16"]) == 0
     assert (tmp_path / "runs/train-mine-mlp-bp/network.npz").is_file()
 
 
 def test_regression_has_no_accuracy(capsys):
-    assert cli.main(["compare", "--data", "lillicrap", "--model", "linear_task", "--rules", "bp,fa", "--seeds", "1",
+    assert program.main(["compare", "--data", "lillicrap", "--model", "linear_task", "--rules", "bp,fa", "--seeds", "1",
                      "--lr", "0.001", "--epochs", "1", "--jobs", "1"]) == 0  # fmt: skip
     assert "minus loss" in capsys.readouterr().out
 
@@ -242,7 +246,7 @@ def test_mistakes_get_a_sentence_and_write_nothing(tmp_path, arguments, code, wo
     if "cupy" in arguments and "not usable" not in backend.cupy_status():
         pytest.skip("CuPy can be used here, so asking for it is no mistake")
     try:
-        given = cli.main(arguments)
+        given = program.main(arguments)
     except SystemExit as stop:  # argparse's own way out
         given = stop.code
     assert given == code
@@ -251,8 +255,8 @@ def test_mistakes_get_a_sentence_and_write_nothing(tmp_path, arguments, code, wo
 
 
 def test_a_diverging_run_is_kept_and_reported(capsys):
-    code = cli.main(["train", "--model", "mlp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
-    assert code == cli.DIVERGED == 3
+    code = program.main(["train", "--model", "mlp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
+    assert code == program.DIVERGED == 3
     assert re.search(
         r"training diverged: in update \d+ the \w+.* of '\w+' .* try a smaller --lr", capsys.readouterr().err
     )
@@ -260,7 +264,7 @@ def test_a_diverging_run_is_kept_and_reported(capsys):
 
 
 def test_rules_and_info_print_what_there_is(capsys):
-    assert cli.main(["rules"]) == 0 == cli.main(["info"])
+    assert program.main(["rules"]) == 0 == program.main(["info"])
     printed = capsys.readouterr().out
     for rule in mf.rules.RULES.values():
         assert rule.name in printed and rule.equation in printed and rule.paper in printed
@@ -312,7 +316,7 @@ def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
     assert process.returncode == 130 and "interrupted in epoch" in err
     history = rows_of("cut/history.csv")
     assert 1 <= len(history) < 5000
-    assert runs.open_run("cut")[0]["linear1"].W.shape == (64, 500)
+    assert run_folder.open_run("cut")[0]["linear1"].W.shape == (64, 500)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +333,7 @@ def test_rules_are_split_where_a_rule_begins(text, expected):
 
 def test_options_at_their_defaults_find_the_kept_rates():
     def rate_of(*arguments):
-        parsed = cli.make_parser().parse_args(["train", *arguments])
+        parsed = program.make_parser().parse_args(["train", *arguments])
         return options.make_experiment(parsed, "fa").rate()
 
     assert rate_of() == rate_of("--depth", "6") != rate_of("--depth", "2")
@@ -339,7 +343,7 @@ def test_options_at_their_defaults_find_the_kept_rates():
 
 def test_training_options_reach_the_optimizer():
     arguments = ["train", "--nesterov", "--clip-norm", "2", "--manhattan", "--constrain-weights", "--freeze-signs"]
-    experiment = options.make_experiment(cli.make_parser().parse_args(arguments), "bp")
+    experiment = options.make_experiment(program.make_parser().parse_args(arguments), "bp")
     _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
     assert optimizer.nesterov and optimizer.manhattan and optimizer.constrain_weights and optimizer.freeze_signs
     assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)
@@ -347,14 +351,14 @@ def test_training_options_reach_the_optimizer():
 
 def test_the_rate_that_is_told_is_the_rate_in_force(capsys):
     """RMSprop, for which no grid was run, is left at its own default, and says so."""
-    assert cli.main(["train", "--model", "mlp", "--optimizer", "rmsprop", "--epochs", "1", "--out", "run"]) == 0
+    assert program.main(["train", "--model", "mlp", "--optimizer", "rmsprop", "--epochs", "1", "--out", "run"]) == 0
     assert "rate 0.01 for bp: no grid was run" in capsys.readouterr().out
 
 
 def test_a_copy_of_the_data_is_told_beside_every_number(monkeypatch, capsys):
     copied = dataclasses.replace(mf.data.load("digits"), note="digits from a copy")
     monkeypatch.setattr(mf.data, "load", lambda *arguments: copied)
-    assert cli.main(["train", *SMALL, "--out", "run"]) == 0
+    assert program.main(["train", *SMALL, "--out", "run"]) == 0
     assert "\n\ndigits from a copy\n" in capsys.readouterr().out
-    assert cli.main(["compare", *SMALL, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--out", "both"]) == 0
+    assert program.main(["compare", *SMALL, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--out", "both"]) == 0
     assert "\n\ndigits from a copy\n" in capsys.readouterr().out

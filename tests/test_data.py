@@ -16,8 +16,9 @@ import pytest
 from conftest import CUPY
 
 from minifa import data
-from minifa.data import DataFileError, DataNotFound, Dataset, Examples, folders
+from minifa.data import DataFileError, DataNotFound, Dataset, Examples
 from minifa.data.base import held_out, split
+from minifa.data.downloads import sources
 
 # `minifa.data.digits` and `minifa.data.mnist` are the functions; these are the files that define them.
 digits_file = importlib.import_module("minifa.data.digits")
@@ -358,7 +359,7 @@ def tiny(monkeypatch, tmp_path):
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(empty))
     monkeypatch.delenv("MINIFA_DATA", raising=False)
-    fashion = folders.Source("fashion_mnist", mnist_file.FILES, ("https://example.org/",), str(tmp_path / "system"))
+    fashion = sources.Source("fashion_mnist", mnist_file.FILES, ("https://example.org/",), str(tmp_path / "system"))
     monkeypatch.setattr(mnist_file, "FASHION_MNIST", fashion)
     monkeypatch.setitem(data.SOURCES, "fashion_mnist", fashion)
     return tmp_path
@@ -419,7 +420,7 @@ def test_fashion_mnist_is_found_where_the_system_package_puts_it(tiny):
 
 
 def test_folder_priority_argument_then_environment_then_cache(tiny, monkeypatch):
-    monkeypatch.setattr(folders.sys, "platform", "linux")
+    monkeypatch.setattr(sources.sys, "platform", "linux")
     cache = tiny / "nobody" / "minifa" / "mnist"
     write_set(cache, value=10)
     assert mnist_pixel() == 10
@@ -454,7 +455,7 @@ def test_folder_priority_argument_then_environment_then_cache(tiny, monkeypatch)
 )
 @pytest.mark.skipif(os.name == "nt", reason="paths written the POSIX way")
 def test_data_folder_on_each_platform(monkeypatch, platform, variables, expected):
-    monkeypatch.setattr(folders.sys, "platform", platform)
+    monkeypatch.setattr(sources.sys, "platform", platform)
     for name in ("MINIFA_DATA", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import cli, experiments, recipes, runs
+from minifa import cli, experiments
+from minifa.cli import program
 from minifa.data import DataWarning, from_arrays, from_npz, notices, validate
-from minifa.experiments import Experiment, run_many
+from minifa.experiments import Experiment, recipes, run_folder, run_many
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -351,7 +352,7 @@ def test_named_sets_need_nothing():
 
 def test_a_command_says_it_once_however_many_processes_read_the_data(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_draw", lambda *_: None)
+    monkeypatch.setattr(program, "_draw", lambda *_: None)
     np.savez("mine.npz", x=FLAT, y=Y + 1)
     setting = "--data mine.npz --model mlp --hidden 2 --epochs 1 --rules bp,fa --seeds 1".split()
     for jobs in ("2", "1"):
@@ -381,8 +382,8 @@ def test_what_was_said_of_the_data_is_kept_with_a_run(tmp_path, monkeypatch, cap
     assert (
         cli.main(["train", *setting, "--scale", "1/255", "--channels", "first", "--epochs", "1", "--out", "run"]) == 0
     )
-    assert runs.read_experiment("run").data_options == {"scale": 1 / 255, "channels": "first"}
-    assert runs.open_run("run")[0].input_shape == (4, 4, 3)
+    assert run_folder.read_experiment("run").data_options == {"scale": 1 / 255, "channels": "first"}
+    assert run_folder.open_run("run")[0].input_shape == (4, 4, 3)
     capsys.readouterr()
     assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
     assert cli.main(["train", "--resume", "run", "--scale", "1/256"]) == 2

@@ -7,11 +7,11 @@ import pytest
 from checks import assert_same_bits, small_convnet
 
 import minifa as mf
-from minifa import Linear, Network, Trainer, checkpoints, divergence, experiments
+from minifa import Linear, Network, Trainer, checkpoints, experiments
 from minifa.data import Examples
-from minifa.divergence import COPY_EVERY, Divergence, Useless
 from minifa.experiments import Experiment
-from minifa.training import Callback, History
+from minifa.training import Callback, History, divergence
+from minifa.training.divergence import COPY_EVERY, Divergence, Useless
 
 
 def trainer(net, rule="bp", lr=0.1, optimizer=mf.SGD, loss=None, **options):
@@ -117,7 +117,7 @@ RULES = [
 )
 @pytest.mark.parametrize("rule", RULES)
 def test_it_is_found_again_from_the_last_copy_whenever_it_is_noticed(rule, optimizer, monkeypatch):
-    monkeypatch.setattr("minifa.divergence.COPY_EVERY", 10)
+    monkeypatch.setattr("minifa.training.divergence.COPY_EVERY", 10)
     found, looks = {}, (1, 4, 1000)
     for check_every in looks:
         growing = Growing()
@@ -134,7 +134,7 @@ def test_looking_for_it_changes_nothing(monkeypatch):
     for find in (None, lambda self: Divergence(0, "loss")):
         with monkeypatch.context() as patch:
             if find:
-                patch.setattr("minifa.divergence.Watch.find", find)
+                patch.setattr("minifa.training.divergence.Watch.find", find)
             one = trainer(small_convnet(), "brsf", 1e-3, mf.Adam, callbacks=[Growing()], check_every=4)
             diverged(one, images(), epochs=60, batch_size=8)
         ended.append({**one.net.state(), **one.optimizer.state(), **one.rule.state()})
@@ -337,7 +337,7 @@ def test_a_run_that_is_gone_on_with_ends_where_it_would_have_ended(tmp_path):
 
 
 def test_a_run_that_has_ended_makes_no_epoch_more(tmp_path, monkeypatch):
-    monkeypatch.setattr("minifa.training.PATIENCE", (2, 40))
+    monkeypatch.setattr("minifa.training.trainer.PATIENCE", (2, 40))
     experiment = Experiment(model="cnn", rule="fa", lr=1.0, epochs=6, alignment=False)
     first = experiments.trainer_for(experiment, DIGITS)
     assert experiments.fit(experiment, DIGITS, first).diverged and first.hopeless and first.epoch == 2

@@ -52,7 +52,7 @@ def test_every_example_gives_what_it_says(module):
         assert (backend.name(), backend.dtype()) == before, f"the example of {found.name} does not tidy up"
 
 
-@pytest.mark.parametrize("module", [module for module in SHOWING if module != "memory.py"])  # NumPy's alone
+@pytest.mark.parametrize("module", [module for module in SHOWING if module != "bench/memory.py"])  # NumPy's alone
 def test_every_example_gives_the_same_on_the_stand_in(module, monkeypatch):
     """What a newcomer copies must run on a GPU as it stands."""
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
@@ -98,9 +98,9 @@ FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.s
 OTHERS = [
     f"minifa.{name}"
     for name in (
-        *("initialisers", "losses", "network", "optim", "tracing", "training", "experiments", "divergence"),
-        *("checkpoints", "interrupts", "keeping", "logs", "runs", "doctor"),
-        *("checking", "recipes", "sweeping", "sweeps"),
+        *("initialisers", "losses", "network", "optim", "tracing", "training", "training.divergence", "training.logs"),
+        *("experiments", "checkpoints", "signals", "experiments.resume", "experiments.run_folder", "testing.doctor"),
+        *("experiments.schema", "experiments.recipes", "experiments.study", "experiments.sweeps"),
     )
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])

@@ -11,10 +11,11 @@ import pytest
 from conftest import CUPY
 
 import minifa as mf
-from minifa import backend, cli, doctor, layers
+from minifa import backend, cli, layers
 from minifa.losses import LOSSES
 from minifa.optim import OPTIMIZERS
 from minifa.rules import RULES
+from minifa.testing import doctor
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_a_fast_form_that_is_not_its_twin_is_found(only, monkeypatch):
 
 def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(mf.layers.shape, "generator", lambda *key: rng)
+    monkeypatch.setattr(mf.layers.dropout, "generator", lambda *key: rng)
     only("Dropout", "ReLU")
     report = doctor.examine(["numpy"])
     assert any(text.startswith("again: ") for text in wrong(report)["numpy", "Dropout"])

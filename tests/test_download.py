@@ -21,11 +21,12 @@ import pytest
 
 import minifa as mf
 from minifa import cli, data
-from minifa.data import DataFileError, DownloadError, archive, cifar, folders, transfer
-from minifa.data.folders import Checked
+from minifa.data import DataFileError, DownloadError, cifar
+from minifa.data.downloads import archive, http, sources
+from minifa.data.downloads.sources import Checked
 
 mnist_file = importlib.import_module("minifa.data.mnist")
-download_file = importlib.import_module("minifa.data.download")
+download_file = importlib.import_module("minifa.data.downloads.fetch")
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 OTHER = bytes(len(CONTENT))
@@ -86,9 +87,9 @@ def disk(monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(transfer, "TIMEOUT", 0.3)
-    monkeypatch.setattr(transfer, "PAUSE", 0.001)
-    monkeypatch.setattr(transfer, "FURTHER", 1000)
+    monkeypatch.setattr(http, "TIMEOUT", 0.3)
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    monkeypatch.setattr(http, "FURTHER", 1000)
     monkeypatch.setenv("no_proxy", "*")
     with Server() as one:
         thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
@@ -160,7 +161,7 @@ def endless(handler, **headers):
 
 
 def fetch(server, folder, *mirrors):
-    transfer.fetch(folder / "file", checked(CONTENT), [f"{server.address}{mirror}/" for mirror in mirrors])
+    http.fetch(folder / "file", checked(CONTENT), [f"{server.address}{mirror}/" for mirror in mirrors])
     assert (folder / "file").read_bytes() == CONTENT
     assert sorted(path.name for path in folder.iterdir()) == ["file"]
     return server.asked
@@ -222,7 +223,7 @@ def test_cut_off_at_the_same_place_for_ever(server, tmp_path):
     server.paths["/a/file"] = from_the_start_cut(100_000)
     asked = refuse(server, tmp_path, "ended before the file did", "a", kept=CONTENT[:100_000])
     # The rest is asked for once, and refused; then from the start, till it has not come further so many times.
-    assert [start for _, start, _ in asked] == [0, 100_000] + [0] * transfer.TRIES
+    assert [start for _, start, _ in asked] == [0, 100_000] + [0] * http.TRIES
 
 
 def from_the_start_cut(at):
@@ -247,8 +248,8 @@ def test_a_stall_ends(server, tmp_path, at):
 
 
 def test_a_stall_is_told(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "TRIES", 1)
-    monkeypatch.setattr(transfer, "FURTHER", 1 << 20)
+    monkeypatch.setattr(http, "TRIES", 1)
+    monkeypatch.setattr(http, "FURTHER", 1 << 20)
     server.paths |= {"/a/file": wait, "/b/file": ranged(CONTENT, at_most=50_000, then=wait)}
     words = "a/file: no answer .silent for 0.3 s.*b/file: the connection broke off .silent for 0.3 s"
     refuse(server, tmp_path, words, "a", "b", kept=CONTENT[:50_000])
@@ -318,7 +319,7 @@ def test_another_length_is_refused_before_anything_is_written(server, tmp_path, 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_no_more_than_the_size_is_ever_written(server, tmp_path, monkeypatch, chunked):
     largest = 0
-    real = transfer.is_right
+    real = http.is_right
 
     def is_right(path, expected):
         nonlocal largest
@@ -334,7 +335,7 @@ def test_no_more_than_the_size_is_ever_written(server, tmp_path, monkeypatch, ch
             while handler.entry[2] < 1 << 26:
                 handler.body(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
 
-    monkeypatch.setattr(transfer, "is_right", is_right)
+    monkeypatch.setattr(http, "is_right", is_right)
     server.paths["/a/file"] = answer
     refuse(server, tmp_path, "SHA-256 is wrong", "a")
     assert largest == 300_000 and server.asked[0][2] < 1 << 24
@@ -433,7 +434,7 @@ def test_a_server_may_send_pieces(server, tmp_path, total):
 def test_pieces_that_lead_nowhere_end(server, tmp_path, end):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.paths["/a/file"] = told(f"bytes 1000-{end}/300000")
-    assert len(refuse(server, tmp_path, "sends only pieces", "a", kept=CONTENT[:1000])) <= transfer.TRIES
+    assert len(refuse(server, tmp_path, "sends only pieces", "a", kept=CONTENT[:1000])) <= http.TRIES
 
 
 def test_a_piece_that_nobody_asked_for_is_refused(server, tmp_path):
@@ -450,9 +451,9 @@ def test_what_was_in_the_place_stays_beside_it(server, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
     server.paths["/b/file"] = from_the_start(CONTENT)
     with pytest.raises(DownloadError):
-        transfer.fetch(tmp_path / "file", checked(CONTENT), [server.address + "a/"])
+        http.fetch(tmp_path / "file", checked(CONTENT), [server.address + "a/"])
     assert (tmp_path / "file").read_bytes() == b"mine"
-    transfer.fetch(tmp_path / "file", checked(CONTENT), [server.address + "b/"])
+    http.fetch(tmp_path / "file", checked(CONTENT), [server.address + "b/"])
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert (tmp_path / "file.replaced").read_bytes() == b"mine"
 
@@ -461,7 +462,7 @@ def test_a_disk_that_is_full_is_no_fault_of_the_mirror(server, tmp_path):
     (tmp_path / "file.part").mkdir()
     server.paths["/a/file"] = from_the_start(CONTENT)
     with pytest.raises(OSError) as caught:
-        transfer.fetch(tmp_path / "file", checked(CONTENT), [server.address + "a/"])
+        http.fetch(tmp_path / "file", checked(CONTENT), [server.address + "a/"])
     assert not isinstance(caught.value, DownloadError)
 
 
@@ -717,7 +718,7 @@ def test_what_another_process_has_just_fetched_is_not_fetched_again(small_mnist,
             (path.parent / name).write_bytes(content)
         yield
 
-    monkeypatch.setattr("minifa.locks.locked", taken)
+    monkeypatch.setattr("minifa.storage.locks.locked", taken)
     assert data.download("mnist") == tmp_path / "data" / "mnist" and server.asked == []
     assert data.check("mnist") == "the publisher's files, byte for byte"
 
@@ -835,7 +836,7 @@ def run(capsys, *arguments):
 
 
 def test_list_says_where_each_set_is_and_how_to_get_it(small_mnist, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(folders.sys, "platform", "linux")
+    monkeypatch.setattr(sources.sys, "platform", "linux")
     code, out, _ = run(capsys)
     assert code == 0
     assert re.search(r"^digits +- +embedded$", out, re.M)
@@ -895,7 +896,7 @@ SCRIPT = """
 import json, sys
 from dataclasses import replace
 from minifa import cli, data
-from minifa.data.folders import Checked
+from minifa.data.downloads.sources import Checked
 given = json.loads(sys.argv[1])
 source = replace(data.SOURCES["mnist"], mirrors=tuple(given["mirrors"]), **{
     key: {name: Checked(**one) for name, one in given[key].items()} for key in ("contents", "downloads")})

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, cli, keeping, pictures, runs, starting, sweeps
+from minifa import checkpoints
+from minifa.cli import pictures, program, starting
+from minifa.experiments import resume, run_folder, sweeps
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1"]
 PNG_END = b"IEND\xaeB`\x82"
@@ -80,7 +82,7 @@ def test_a_matplotlib_that_cannot_be_imported_costs_the_picture_alone():
     Path("matplotlib").mkdir()
     Path("matplotlib/__init__.py").write_text("raise AttributeError('of another\\nnumpy')", encoding="utf-8")
     given = TRAIN, COMPARE, [*MEMORY, "--out", "memory.png"], ["figures", "run"]
-    printed, told = minifa(*given, expect=cli.FAILED, PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]))
+    printed, told = minifa(*given, expect=program.FAILED, PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]))
     assert "written to run" in printed and "written to c" in printed and "MiB at depth" in printed
     why = "the picture could not be drawn: matplotlib cannot be imported here (AttributeError: of another numpy); "
     assert [line for line in told.splitlines() if line.startswith(why)] == [
@@ -98,18 +100,18 @@ def test_whatever_breaks_a_picture_the_table_stands(error, monkeypatch, capsys):
 
     monkeypatch.setattr(pictures, "save_picture", fails)
     for command in (TRAIN, COMPARE):
-        assert cli.main(command) == cli.OK
+        assert program.main(command) == program.OK
         printed, told = capsys.readouterr()
         assert re.search(r"^ +1 +\d|^bp +0.1 ", printed, re.M) and f"written to {command[-1]}" in printed
         again = f"the numbers are in .+; minifa figures {command[-1]} draws it again"
         assert re.fullmatch(f"the picture could not be drawn: .+; {again}\n", told)
-    assert runs.read_results("run") and runs.read_results("c")
+    assert run_folder.read_results("run") and run_folder.read_results("c")
 
 
 def test_a_table_that_is_made_again_has_its_curves_or_a_line(monkeypatch, capsys):
     monkeypatch.setattr(pictures, "save_picture", lambda figure, path: [][0])
     given = ["--rows", "bp", "--seeds", "1", "--jobs", "1", "--set", "training.epochs=1", "--out", "table"]
-    assert cli.main(["reproduce", "lillicrap", *given]) == cli.OK
+    assert program.main(["reproduce", "lillicrap", *given]) == program.OK
     printed, told = capsys.readouterr()
     assert "the runs are in table" in printed and "published" in printed
     assert "the numbers are in table/curves.csv, and the same command draws it again" in told
@@ -154,7 +156,7 @@ def test_closed_streams_end_nothing(closed):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     codes = json.loads(Path("codes.json").read_text(encoding="utf-8"))
-    assert codes == [0] * len(commands) + [cli.WRONG_USE]
+    assert codes == [0] * len(commands) + [program.WRONG_USE]
     for picture in ("run/figures/training.png", "c/figures/comparison.png"):
         assert Path(picture).read_bytes().endswith(PNG_END)
     assert checkpoints.read("run/last.ckpt").training["epoch"] == 1
@@ -178,14 +180,17 @@ def test_a_program_without_streams_trains_and_runs_commands(stream, monkeypatch)
     net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
     history = mf.train(net, mf.rules.BP().attach(net), data.train, mf.SoftmaxCrossEntropy(), mf.SGD(0.1), epochs=2)
     assert len(history) == 3
-    assert cli.main(TRAIN) == cli.main(["step"]) == cli.OK and cli.main(["train", "--lr", "-1"]) == cli.WRONG_USE
+    assert (
+        program.main(TRAIN) == program.main(["step"]) == program.OK
+        and program.main(["train", "--lr", "-1"]) == program.WRONG_USE
+    )
     assert sys.stdin is sys.stdout is sys.stderr is stream
 
 
 def test_no_file_of_a_run_gets_the_number_of_a_closed_stream():
     """Libraries in C print into number 2, and so does the answer to Ctrl-C."""
     code = (
-        "import os, sys; from minifa.terminal import standard_streams\n"
+        "import os, sys; from minifa.console import standard_streams\n"
         "os.close(2)\nwith standard_streams(): number = open('data', 'w').fileno()\n"
         "print(number)"
     )
@@ -199,9 +204,9 @@ class Broken(io.StringIO):
 
 def test_errors_that_nobody_reads_leave_the_exit_code(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Broken())
-    assert cli.main(["train", "--lr", "-1"]) == cli.WRONG_USE
-    assert cli.main(["train", "--data", "missing.npz"]) == cli.FAILED
-    assert cli.main(["train", "--model", "mlp", "--epochs", "1", "--lr", "1e9"]) == cli.DIVERGED
+    assert program.main(["train", "--lr", "-1"]) == program.WRONG_USE
+    assert program.main(["train", "--data", "missing.npz"]) == program.FAILED
+    assert program.main(["train", "--model", "mlp", "--epochs", "1", "--lr", "1e9"]) == program.DIVERGED
 
 
 # --- the first half second --------------------------------------------------------------------------------------------
@@ -236,7 +241,7 @@ def test_once_begun_a_command_answers_ctrl_c_itself(monkeypatch, capsys):
     before = signal.signal(signal.SIGINT, starting._answer)
     try:
         monkeypatch.setattr("minifa.data.load", lambda *arguments: signal.raise_signal(signal.SIGINT))
-        assert cli.main(TRAIN) == 130
+        assert program.main(TRAIN) == 130
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -272,8 +277,8 @@ def project():
     mf.weights.save(mf.Network(mf.models.tiny((5,), 2), seed=7), "here/start.safetensors")
     os.chdir("here")
     files = ["--data", "mine.npz", "--weights", "start.safetensors"]
-    assert cli.main(["train", *files, "--model", "tiny", "--lr", "0.1", "--epochs", "2", "--out", "cli/run"]) == 0
-    assert cli.main(["train", *files, "--model", "tiny", "--lr", "0.1", "--epochs", "4", "--out", "whole"]) == 0
+    assert program.main(["train", *files, "--model", "tiny", "--lr", "0.1", "--epochs", "2", "--out", "cli/run"]) == 0
+    assert program.main(["train", *files, "--model", "tiny", "--lr", "0.1", "--epochs", "4", "--out", "whole"]) == 0
     os.chdir("..")
 
 
@@ -283,7 +288,7 @@ def numbers(folder):
 
 
 def go_on(folder, *given):
-    assert cli.main(["train", "--resume", str(folder), "--epochs", "4", *given]) == 0
+    assert program.main(["train", "--resume", str(folder), "--epochs", "4", *given]) == 0
     return numbers(folder)
 
 
@@ -291,7 +296,7 @@ def test_a_run_is_gone_on_with_from_any_folder(project):
     whole = numbers("here/whole")
     shutil.copytree("here", "there")
     assert go_on("here/cli/run") == whole
-    assert runs.open_run("here/cli/run")[2].data == os.path.join("here", "mine.npz")
+    assert run_folder.open_run("here/cli/run")[2].data == os.path.join("here", "mine.npz")
     os.chdir("there/cli")
     assert go_on("run") == whole
 
@@ -302,28 +307,30 @@ def test_a_run_is_gone_on_with_where_it_was_moved_with_its_data(project, tmp_pat
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     assert go_on("../moved/cli/run") == whole
-    assert runs.open_run("../moved/cli/run")[2].data == os.path.join("..", "moved", "mine.npz")
-    assert keeping.open_checkpoint("../moved/cli/run/last.ckpt")[2].weights.endswith("start.safetensors")
+    assert run_folder.open_run("../moved/cli/run")[2].data == os.path.join("..", "moved", "mine.npz")
+    assert resume.open_checkpoint("../moved/cli/run/last.ckpt")[2].weights.endswith("start.safetensors")
     monkeypatch.chdir(tmp_path)
     shutil.move("moved", "again")  # it was gone on with from another folder meanwhile
-    assert cli.main(["train", "--resume", "again/cli/run", "--epochs", "5"]) == 0
-    assert runs.open_run("again/cli/run")[2].data == os.path.join("again", "mine.npz")
+    assert program.main(["train", "--resume", "again/cli/run", "--epochs", "5"]) == 0
+    assert run_folder.open_run("again/cli/run")[2].data == os.path.join("again", "mine.npz")
 
 
 def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
     whole = numbers("here/whole")
     shutil.move("here/mine.npz", "renamed.npz")
-    assert cli.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == cli.FAILED
+    assert program.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == program.FAILED
     told = capsys.readouterr().err
     assert "no file 'mine.npz'" in told and "; --data FILE says where it is now" in told
     assert go_on("here/cli/run", "--data", "renamed.npz") == whole
-    assert runs.read_experiment("here/cli/run").data == "renamed.npz"
+    assert run_folder.read_experiment("here/cli/run").data == "renamed.npz"
     with np.load("renamed.npz") as kept:
         np.savez("other.npz", x=kept["x"] + 1, y=kept["y"])
     before = Path("here/cli/run/config.json").read_bytes()
-    assert cli.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "other.npz"]) == cli.WRONG_USE
+    assert (
+        program.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "other.npz"]) == program.WRONG_USE
+    )
     assert "was trained on other data than other is now" in capsys.readouterr().err
-    assert cli.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "xor"]) == cli.WRONG_USE
+    assert program.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "xor"]) == program.WRONG_USE
     assert "leave out --data xor (kept: renamed.npz)" in capsys.readouterr().err
     assert Path("here/cli/run/config.json").read_bytes() == before
 
@@ -346,20 +353,22 @@ def test_a_home_is_put_in_the_place_of_its_sign(project, monkeypatch, capsys):
     monkeypatch.setenv("HOME", os.path.abspath("here"))
     monkeypatch.setenv("USERPROFILE", os.path.abspath("here"))
     train = ["train", "--data=~/mine.npz", "--weights=~/start.safetensors", "--model", "tiny", "--lr", "0.1"]
-    assert cli.main([*train, "--epochs", "4", "--out=~/new"]) == 0
+    assert program.main([*train, "--epochs", "4", "--out=~/new"]) == 0
     assert numbers("here/new") == numbers("here/whole")
-    assert cli.main(["train", "--resume=~/cli/run", "--epochs", "4"]) == 0
+    assert program.main(["train", "--resume=~/cli/run", "--epochs", "4"]) == 0
     recipe = (
         '[data]\nname = "~/mine.npz"\n[model]\nname = "tiny"\nweights = "~/start.safetensors"\n[training]\nepochs = 1\n'
     )
     Path("here/r.toml").write_text(recipe, encoding="utf-8")
     Path("here/s.toml").write_text(recipe + '[over]\n"training.seed" = [0]\n', encoding="utf-8")
-    assert cli.main(["train", "--recipe=~/r.toml", "--out=~/from"]) == 0
-    assert cli.main(["sweep", "~/s.toml", "--out=~/swept", "--jobs", "1"]) == 0
+    assert program.main(["train", "--recipe=~/r.toml", "--out=~/from"]) == 0
+    assert program.main(["sweep", "~/s.toml", "--out=~/swept", "--jobs", "1"]) == 0
     net = mf.Network(mf.models.tiny((5,), 2))
     mf.weights.load(net, "~/start.safetensors")
     mf.weights.save(net, "~/copy.safetensors")
-    assert len(mf.data.load("~/mine.npz").train) and runs.open_run("~/new") and checkpoints.read("~/new/last.ckpt")
+    assert (
+        len(mf.data.load("~/mine.npz").train) and run_folder.open_run("~/new") and checkpoints.read("~/new/last.ckpt")
+    )
     assert sorted(os.listdir()) == ["here"] and Path("here/copy.safetensors").is_file()
 
 
@@ -376,8 +385,8 @@ def test_workers_on_a_cluster_are_told_where_files_lie(project, monkeypatch):
             answers = [(task, work(task)) for task in tasks]
         yield from answers
 
-    monkeypatch.setattr("minifa.cluster.side_by_side", side_by_side)
-    assert cli.main(["sweep", "s.toml", "--dask", "tcp://10.0.0.1:8786", "--keep-runs", "--out", "s"]) == 0
+    monkeypatch.setattr("minifa.experiments.dask_cluster.side_by_side", side_by_side)
+    assert program.main(["sweep", "s.toml", "--dask", "tcp://10.0.0.1:8786", "--keep-runs", "--out", "s"]) == 0
     with open("s/sweep.csv", newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
     assert ids == [run.id for run in sweeps.read("s.toml").runs]  # as where no cluster makes them

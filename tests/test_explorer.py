@@ -14,9 +14,10 @@ import pytest
 from checks import assert_same_bits
 
 import minifa as mf
-from minifa import cli, data, explorer, models, rules, stepping
+from minifa import cli, data, models, rules
 from minifa.data.base import Dataset, Examples
 from minifa.experiments import Experiment, build
+from minifa.tracing import explorer, stepper
 
 RULES = ["bp", "fa", "usf", "dfa"]
 TINY = Experiment(data="xor", model="tiny", lr=0.5, batch_size=4, optimizer_options={"momentum": 0.0})
@@ -54,7 +55,7 @@ def default_replay():
         data="digits", model="mlp", model_options={"hidden": (16, 12)}, lr=0.05, batch_size=8,
         optimizer_options={"momentum": 0.0},
     )  # fmt: skip
-    return stepping.Replay(experiment, data.load("digits"))
+    return stepper.Replay(experiment, data.load("digits"))
 
 
 # The numbers
@@ -62,7 +63,7 @@ def default_replay():
 
 def test_every_array_of_the_film_is_there_bit_by_bit(tiny_page):
     content, array = content_of(tiny_page)
-    replay = stepping.Replay(TINY, data.load("xor"))
+    replay = stepper.Replay(TINY, data.load("xor"))
     for rule in RULES:
         trace = replay.under(rule)
         shown = content["films"][rule]
@@ -173,7 +174,7 @@ def test_feedback_stays_or_follows(tiny_page):
 def test_updates_before_the_step_are_made_under_the_first_rule():
     page = explorer.explore(TINY, data.load("xor"), ["fa", "bp"], updates=3, train_updates=1)
     content, array = content_of(page)
-    replay = stepping.Replay(replace(TINY, rule="fa"), data.load("xor"), updates=3)
+    replay = stepper.Replay(replace(TINY, rule="fa"), data.load("xor"), updates=3)
     for rule in ("fa", "bp"):
         W = array(content["films"][rule][0]["new"]["linear1.W"])
         assert_same_bits({"W": W}, {"W": replay.under(rule)[0].arrays["linear1.W"]})
@@ -480,7 +481,7 @@ def test_hovering_tells_the_true_number(reader, default_replay, symbol, name):
 
 def test_hovering_a_product_tells_the_sum_it_came_from(browser, tmp_path, tiny_page):
     page = Opened(browser, explorer.write(tiny_page, tmp_path / "tiny.html"))
-    trace = stepping.Replay(TINY, data.load("xor")).under("fa")
+    trace = stepper.Replay(TINY, data.load("xor")).under("fa")
     carry = carry_in(trace)
     below, delta, B = (trace[carry - 1].terms[symbol] for symbol in ("delta_below", "delta", "B"))
     page.at(f"step/fa/{carry}")

@@ -23,23 +23,14 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import (
-    checkpoints,
-    cli,
-    experiments,
-    explorer,
-    files,
-    interrupts,
-    keeping,
-    locks,
-    logs,
-    runs,
-    stepping,
-    tuning,
-)
-from minifa.data.npz import write_arrays
-from minifa.experiments import Experiment
-from minifa.training import History
+from minifa import checkpoints, cli, environment, experiments, signals
+from minifa.cli import program
+from minifa.experiments import Experiment, resume, run_folder, tuning
+from minifa.storage import atomic, locks
+from minifa.storage.npz import write_arrays
+from minifa.tracing import explorer
+from minifa.tracing.stepper import Replay, Stepper
+from minifa.training import History, logs
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
 TIMES = {"seconds", "images_per_second"}
@@ -53,7 +44,7 @@ def somewhere_else(tmp_path, monkeypatch):
 
 @pytest.fixture
 def draws_nothing(monkeypatch):
-    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
 
 
 def numbers_of(path):
@@ -114,7 +105,7 @@ def fill(folder, leave=0):
 def test_on_a_full_disk_nothing_is_begun(mounted, capsys):
     small = mounted("size=16k")
     fill(small)
-    assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == cli.FAILED
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == program.FAILED
     told = capsys.readouterr().err
     assert "No space left on device: '" in told and "the disk is full: make room" in told
     assert os.listdir(small) == ["fill"]
@@ -129,7 +120,7 @@ def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(m
     fill(small, leave=8192)
     before = (small / "run/last.ckpt").read_bytes()
     capsys.readouterr()
-    assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == cli.FAILED
+    assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == program.FAILED
     told = capsys.readouterr().err
     assert "the disk is full: make room" in told and f"to go on: minifa train --resume {small / 'run'}\n" in told
     assert (small / "run/last.ckpt").read_bytes() == before and not half_written(small)
@@ -146,7 +137,7 @@ def test_a_line_that_has_no_room_is_left_out_whole(name, mounted):
     path.write_text("whole\n", encoding="utf-8")
     fill(small)  # the file itself has the rest of its page left
     with pytest.raises(OSError, match=f"No space left on device: '.*{name}'"):
-        files.append(path, "x" * 10_000 + "\n")
+        atomic.append(path, "x" * 10_000 + "\n")
     assert path.read_text(encoding="utf-8") == "whole\n"
 
 
@@ -166,7 +157,7 @@ def test_pictures_and_pages_are_whole_or_not_there(left, mounted, capsys):
         path.unlink()
     fill(small, leave=left << 10)
     capsys.readouterr()
-    assert cli.main(["figures", str(small / "run")]) == cli.FAILED
+    assert cli.main(["figures", str(small / "run")]) == program.FAILED
     assert "the disk is full: make room" in capsys.readouterr().err
     for path in (small / "run/figures").iterdir():  # those that had room
         assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
@@ -189,11 +180,11 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(mounted, capsys
     }
     for command, given in commands.items():
         capsys.readouterr()
-        assert cli.main([command.strip(), *given]) == cli.FAILED
+        assert cli.main([command.strip(), *given]) == program.FAILED
         told = capsys.readouterr().err
         assert "Read-only file system: '" in told and "nothing can be written there: choose another folder" in told
     monkeypatch.chdir(small)  # where runs/ would go
-    assert cli.main(["train", *XOR, "--epochs", "1"]) == cli.FAILED
+    assert cli.main(["train", *XOR, "--epochs", "1"]) == program.FAILED
     assert "choose another folder" in capsys.readouterr().err
 
 
@@ -209,17 +200,17 @@ def test_a_comparison_that_can_no_longer_be_written_keeps_what_was(mounted, caps
 
     monkeypatch.setattr(experiments, "run", fills_up)
     given = ["--rules", "bp", "--epochs", "1", "--jobs", "1", "--seeds", "3", "--out", str(small / "c")]
-    assert cli.main(["compare", *XOR, *given]) == cli.FAILED
+    assert cli.main(["compare", *XOR, *given]) == program.FAILED
     told = capsys.readouterr().err
     assert "the disk is full" in told and f"finished runs are kept in {small / 'c'}" in told
-    assert [result.experiment.seed for result in runs.read_results(small / "c")] == [0, 1]
+    assert [result.experiment.seed for result in run_folder.read_results(small / "c")] == [0, 1]
 
 
 def test_what_is_written_can_be_read_by_others_and_leaves_nothing_beside(tmp_path):
     plain = tmp_path / "plain.txt"
     plain.write_text("", encoding="utf-8")
     write_arrays(tmp_path / "network.npz", {"W": np.ones(3)})
-    files.write_whole(tmp_path / "table.txt", "")
+    atomic.write_whole(tmp_path / "table.txt", "")
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes == dict.fromkeys(["plain.txt", "network.npz", "table.txt"], plain.stat().st_mode)
 
@@ -242,12 +233,12 @@ def once(number, call):
 PHASES = {  # by name: what the signal comes before, and what is told
     "loading": ("minifa.data.load", "the same command begins again"),
     "building": ("minifa.experiments.build", "the same command begins again"),
-    "making the folder": ("minifa.cli.runs.write_config", "the same command begins again"),
+    "making the folder": ("minifa.cli.program.run_folder.write_config", "the same command begins again"),
     "training": ("minifa.optim.SGD.step", "to go on: minifa train --resume run"),
     "measuring": ("minifa.metrics.alignment", "to go on: minifa train --resume run"),
     "keeping a checkpoint": ("minifa.checkpoints.pack", "to go on: minifa train --resume run"),
-    "saving": ("minifa.runs.save", "to go on: minifa train --resume run"),
-    "in the middle of a file": ("minifa.runs.write_arrays", "to go on: minifa train --resume run"),
+    "saving": ("minifa.experiments.run_folder.save", "to go on: minifa train --resume run"),
+    "in the middle of a file": ("minifa.experiments.run_folder.write_arrays", "to go on: minifa train --resume run"),
     "drawing": ("minifa.figures.training_curves", "to go on: minifa train --resume run"),
 }
 LATE = ("saving", "drawing")
@@ -292,7 +283,7 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patched:
         if phase == "drawing":
-            patched.setattr(cli, "_draw", once(number, cli._draw))
+            patched.setattr(program, "_draw", once(number, program._draw))
         else:
             make, made = experiments.run, []
 
@@ -304,7 +295,7 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
 
             patched.setattr(experiments, "run", run)
         assert cli.main(["compare", *XOR, *given]) == code
-    finished = {(result.experiment.rule, result.experiment.seed) for result in runs.read_results("c")}
+    finished = {(result.experiment.rule, result.experiment.seed) for result in run_folder.read_results("c")}
     told = capsys.readouterr().err
     if phase == "drawing":
         assert len(finished) == 4 and "to draw them: minifa figures c" in told
@@ -340,9 +331,9 @@ def test_a_signal_ends_the_stepper_which_answers_ctrl_c_itself(monkeypatch, caps
         def readline(self, *size):
             signal.raise_signal(next(self.pressed))
 
-    replay = stepping.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor"))
-    stepper = stepping.Stepper(replay, "fa", stdin=Keyboard(), stdout=io.StringIO())
-    with pytest.raises(interrupts.Terminated), interrupts.terminating():
+    replay = Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor"))
+    stepper = Stepper(replay, "fa", stdin=Keyboard(), stdout=io.StringIO())
+    with pytest.raises(signals.Terminated), signals.terminating():
         stepper.cmdloop()
     assert stepper.stdout.getvalue().count("^C") == 1
 
@@ -351,7 +342,7 @@ def test_a_terminating_signal_that_is_ignored_is_ignored_still():
     """As under nohup's relatives, or where a caller has decided so."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with interrupts.terminating():
+        with signals.terminating():
             signal.raise_signal(signal.SIGTERM)
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
@@ -362,7 +353,7 @@ def test_outside_the_main_thread_signals_are_left_as_they_are():
     seen = []
 
     def elsewhere():
-        with interrupts.terminating():
+        with signals.terminating():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=elsewhere)
@@ -377,7 +368,7 @@ def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
     make = experiments.run
 
     def run(experiment):
-        seen.append([r.experiment.seed for r in runs.read_results("c")] if Path("c/runs.csv").exists() else [])
+        seen.append([r.experiment.seed for r in run_folder.read_results("c")] if Path("c/runs.csv").exists() else [])
         return make(experiment)
 
     monkeypatch.setattr(experiments, "run", run)
@@ -395,11 +386,11 @@ def test_a_reader_that_has_seen_enough_ends_nothing(command):
     with process.stderr as told:
         assert told.read() == ""
     assert process.wait(60) == 0
-    assert runs.read_results("run")[0].score >= 0
+    assert run_folder.read_results("run")[0].score >= 0
 
 
 def test_a_nameless_error_inside_a_locked_folder_is_not_the_lock_s(tmp_path):
-    with pytest.raises(OSError) as raised, runs.locked(tmp_path):
+    with pytest.raises(OSError) as raised, run_folder.locked(tmp_path):
         raise OSError(28, "No space left on device")
     assert raised.value.filename is None
 
@@ -444,8 +435,11 @@ def test_on_windows_the_second_is_refused_and_can_read_who_was_first(monkeypatch
     monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
     Path("run").mkdir()
     for _ in range(2):  # with the first holder its lock is gone
-        with runs.locked("run"):
-            with pytest.raises(runs.RunInUse, match=f"written by process {os.getpid()} on"), runs.locked("run"):
+        with run_folder.locked("run"):
+            with (
+                pytest.raises(run_folder.RunInUse, match=f"written by process {os.getpid()} on"),
+                run_folder.locked("run"),
+            ):
                 pass
             written = Path("run/.lock").read_bytes()
     ((_, start, count),) = msvcrt.held
@@ -461,7 +455,7 @@ def test_where_the_file_system_has_no_locks_nobody_is_refused_and_it_is_told_onc
     monkeypatch.setattr(fcntl, "flock", no_locks)
     monkeypatch.setattr(locks, "_told", False)
     Path("run").mkdir()
-    with runs.locked("run"), runs.locked("run"):
+    with run_folder.locked("run"), run_folder.locked("run"):
         assert f"process {os.getpid()}" in Path("run/.lock").read_text(encoding="utf-8")
     told = capsys.readouterr().err
     assert told.startswith("note: the file system of run/.lock has no locks") and told.count("\n") == 1
@@ -477,7 +471,7 @@ def test_a_run_that_another_process_goes_on_with_is_left_to_it(capsys):
     while '"resume"' not in Path("run/log.jsonl").read_text(encoding="utf-8") and time.monotonic() < deadline:
         time.sleep(0.01)
     capsys.readouterr()
-    assert cli.main(["train", "--resume", "run", "--epochs", "200"]) == cli.FAILED
+    assert cli.main(["train", "--resume", "run", "--epochs", "200"]) == program.FAILED
     told = capsys.readouterr().err
     assert f"run is being written by process {other.pid} on" in told and "let it end first" in told
     assert other.communicate(timeout=60) and other.returncode == 0
@@ -535,7 +529,7 @@ def test_clocks_that_jump_change_no_number_and_no_checkpoint(monkeypatch):
 
     monkeypatch.setattr(time, "time", lambda: real() + jumps[0])
     monkeypatch.setattr(logs, "datetime", Jumping)
-    monkeypatch.setattr(runs, "datetime", Jumping)
+    monkeypatch.setattr(environment, "datetime", Jumping)
     assert cli.main([*given[:-3], "--checkpoint-every", "3", "--out", "run"]) == 0
     events = [json.loads(line) for line in Path("run/log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [event["time"] for event in events] != sorted(event["time"] for event in events)  # it did jump
@@ -553,7 +547,7 @@ def test_the_time_between_checkpoints_does_not_come_from_the_calendar(jump, monk
     experiment = Experiment(data="xor", model="tiny", lr=0.1, epochs=3, alignment=False)
     trainer = experiments.trainer_for(experiment, mf.data.load("xor"))
     Path("run").mkdir()
-    keeping.keep("run", experiment, trainer)
+    resume.keep("run", experiment, trainer)
     real, written = time.time, []
     monkeypatch.setattr(time, "time", lambda: real() + jump * len(written))
     monkeypatch.setattr(checkpoints, "save", lambda path, *rest: written.append(Path(path).name))

@@ -28,9 +28,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 import minifa as mf
-from minifa import Conv2d, Flatten, Linear, Network, ReLU, Residual, Tanh, cli, figures, metrics, runs
+from minifa import Conv2d, Flatten, Linear, Network, ReLU, Residual, Tanh, cli, figures, metrics
 from minifa.data import DataFileError
-from minifa.experiments import Experiment, Result
+from minifa.experiments import Experiment, Result, run_folder
 from minifa.figures import style
 from minifa.training import History
 
@@ -719,7 +719,7 @@ def test_the_matrices_of_a_run_are_those_it_ended_with(tmp_path):
     drawn = figures.of_run(folder)
     assert f"Angle {last['linear2.weight_angle']:.1f}°" in words(drawn["matrices-linear2"])
     assert f"mean {last['linear1.true_angle']:.1f}°" in words(drawn["angles"])
-    net, _, _ = runs.open_run(folder)
+    net, _, _ = run_folder.open_run(folder)
     np.testing.assert_array_equal(images(drawn["matrices-linear1"])[0], net["linear1"].W.T)
 
 
@@ -747,7 +747,7 @@ def test_a_comparison_draws_who_beats_whom(tmp_path, capsys):
     names = ["comparison", "learning", "survey", "alignment"]
     assert capsys.readouterr().out.splitlines() == [str(folder / "figures" / f"{name}-dark.svg") for name in names]
     assert (folder / "figures" / "learning-dark.svg").read_text(encoding="utf-8").startswith("<?xml")
-    results = runs.read_results(folder)
+    results = run_folder.read_results(folder)
     assert [(r.experiment.rule, r.experiment.seed) for r in results] == [("fa", 0), ("dfa", 0), ("fa", 1), ("dfa", 1)]
     assert results[0].layers == ("linear1", "linear2") and not results[0].diverged
     assert results[0].score == results[0].history[-1]["test_accuracy"]
@@ -789,7 +789,7 @@ def test_what_is_no_run_is_refused_with_a_sentence(tmp_path, capsys):
     assert "it has no runs.csv" in capsys.readouterr().err
     (tmp_path / "runs.csv").write_text("rule,seed,epoch\nbp,0,0\n", encoding="utf-8")
     with pytest.raises(DataFileError, match="no column 'test_loss'"):
-        runs.read_results(tmp_path)
+        run_folder.read_results(tmp_path)
     (tmp_path / "runs.csv").write_text("rule,seed,epoch\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no finished run"):
         figures.of_run(tmp_path)

@@ -7,7 +7,8 @@ import pytest
 from checks import LAYERS, RULES, batch, inputs, network, small_convnet
 
 import minifa as mf
-from minifa import Walk, backend, bench, marks
+from minifa import Walk, backend
+from minifa.bench import step_time, targets
 from minifa.rules import BP, make
 
 STATUS = backend.cupy_status()
@@ -123,6 +124,6 @@ def test_the_same_seed_gives_the_same_bits():
 
 def test_the_bench_and_its_marks():
     with mf.using("cupy", "float32"):
-        own, *_ = bench.measure("mlp", ["bp"], batch_size=32, repeats=2, memory=True)
+        own, *_ = step_time.measure("mlp", ["bp"], batch_size=32, repeats=2, memory=True)
         assert own.bytes > 4 * 1_800_000 and min(own.seconds) > 0  # the weights alone
-        assert [mark.measured is None for mark in marks._memory()][-1]
+        assert [mark.measured is None for mark in targets._memory()][-1]

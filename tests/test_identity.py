@@ -15,24 +15,12 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import (
-    backend,
-    checkpoints,
-    cli,
-    keeping,
-    recipes,
-    reproduce,
-    runs,
-    sweeping,
-    sweeps,
-    tuning,
-    weights,
-    workers,
-)
+from minifa import backend, checkpoints, cli, environment, weights
 from minifa.checkpoints import CheckpointError
-from minifa.commands import reproduce as reproduce_command
-from minifa.experiments import Experiment
-from minifa.sweeping import Task
+from minifa.cli import program
+from minifa.cli import reproduce as reproduce_command
+from minifa.experiments import Experiment, processes, recipes, reproduce, resume, study, sweeps, tuning
+from minifa.experiments.study import Task
 from minifa.training import Callback
 
 BEFORE = Path(__file__).parent / "golden" / "before"
@@ -62,10 +50,10 @@ EXPERIMENT = Experiment(data="mine.npz", model="mlp", model_options={"hidden": (
 def somewhere_else(tmp_path, monkeypatch):
     """Every test in an empty folder with data of its own; all runs in this process, and no pictures."""
     monkeypatch.chdir(tmp_path)
-    for module in (cli, reproduce_command):
+    for module in (program, reproduce_command):
         monkeypatch.setattr(module, "_draw", lambda *arguments: None)
-    monkeypatch.setattr(workers, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
-    monkeypatch.setattr(workers, "side_by_side", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
+    monkeypatch.setattr(processes, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
+    monkeypatch.setattr(processes, "side_by_side", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
     write_data()
     Path("table.toml").write_text(TABLE, encoding="utf-8")
     Path("sweep.toml").write_text(SWEEP, encoding="utf-8")
@@ -146,7 +134,7 @@ def test_on_replaced_data_nothing_continues_and_nothing_changes(name, made, caps
     before = all_files("out")
     write_data(seed=3)
     capsys.readouterr()
-    assert cli.main(COMMANDS[name]) == cli.WRONG_USE
+    assert cli.main(COMMANDS[name]) == program.WRONG_USE
     told = capsys.readouterr()
     assert re.search(r"mine(\.npz has the digest [0-9a-f]{16}, and had [0-9a-f]{16}| is now)", told.err), told.err
     assert "±" not in told.out and all_files("out") == before
@@ -162,7 +150,7 @@ def test_the_test_examples_count_as_well(name, made, capsys):
     write_data(x_test=x[:20], y_test=y[:20])
     made(name)
     write_data(x_test=x[:20] + np.float32(0.5), y_test=y[:20])
-    assert cli.main(COMMANDS[name]) == cli.WRONG_USE
+    assert cli.main(COMMANDS[name]) == program.WRONG_USE
     assert "the digest" in capsys.readouterr().err
 
 
@@ -174,7 +162,7 @@ def test_an_example_that_the_layout_passes_over_counts_as_well(capsys):
     assert cli.main(["train", "--data", "mine.npz", "--model", "mlp", "--epochs", "1", "--out", "out"]) == 0
     x[1] += 1
     np.savez("mine.npz", x=x, y=y, x_test=x[:9] - [[1, 1, 1]] * np.eye(9)[1][:, None], y_test=y[:9])
-    assert cli.main(COMMANDS["train"]) == cli.WRONG_USE
+    assert cli.main(COMMANDS["train"]) == program.WRONG_USE
     assert "was trained on other data than mine is now" in capsys.readouterr().err
 
 
@@ -202,30 +190,30 @@ def test_weights_that_were_replaced_are_other_weights(name, made, capsys, monkey
     capsys.readouterr()
     if name == "train":
         command[4] = "4"
-    assert cli.main(command) == cli.WRONG_USE
+    assert cli.main(command) == program.WRONG_USE
     assert "w.safetensors has the digest" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_runs_data_is_refused_from_python():
     data, other = mf.data.load("mine.npz"), mf.data.from_arrays(**arrays(3))
-    keeping.run_in("run", EXPERIMENT, data)
+    resume.run_in("run", EXPERIMENT, data)
     before = all_files("run")
-    assert keeping.finished("run", EXPERIMENT, keeping.contents(EXPERIMENT, other)) is None
+    assert resume.finished("run", EXPERIMENT, resume.contents(EXPERIMENT, other)) is None
     with pytest.raises(CheckpointError, match="was trained on other data"):
-        keeping.run_in("run", EXPERIMENT, other)
+        resume.run_in("run", EXPERIMENT, other)
     assert all_files("run") == before
 
 
 def test_a_file_that_was_replaced_is_loaded_again(monkeypatch):
     """Workers of a cluster outlive a sweep, and notebooks everything."""
-    first = keeping.load_once("mine.npz")
-    assert keeping.load_once("mine.npz") is first
+    first = resume.load_once("mine.npz")
+    assert resume.load_once("mine.npz") is first
     write_data(seed=3)
-    assert keeping.load_once("mine.npz").digest == mf.data.load("mine.npz").digest != first.digest
+    assert resume.load_once("mine.npz").digest == mf.data.load("mine.npz").digest != first.digest
     Path("folder").mkdir()
     monkeypatch.chdir("folder")
     write_data(seed=4)
-    assert keeping.load_once("mine.npz").digest == mf.data.load("mine.npz").digest
+    assert resume.load_once("mine.npz").digest == mf.data.load("mine.npz").digest
 
 
 def test_a_worker_that_finds_other_data_under_the_name_makes_no_run():
@@ -233,7 +221,7 @@ def test_a_worker_that_finds_other_data_under_the_name_makes_no_run():
     sweep = sweeps.parse(SWEEP)
     _, contents = sweeps.check(sweep)
     write_data(seed=3)
-    made = sweeping.make(Task(sweep.runs[0], None, contents))
+    made = study.make(Task(sweep.runs[0], None, contents))
     assert re.match("DataFileError: other data: mine.npz has the digest", made["error"]) and len(made) == 1
 
 
@@ -252,7 +240,7 @@ def test_a_sweep_over_data_sets_may_get_more_of_them(capsys):
     write_data(seed=3)
     np.savez("more.npz", **arrays(4))
     capsys.readouterr()
-    assert cli.main(COMMANDS["sweep"]) == cli.WRONG_USE
+    assert cli.main(COMMANDS["sweep"]) == program.WRONG_USE
     assert capsys.readouterr().err.count("has the digest") == 2
 
 
@@ -274,26 +262,26 @@ def test_another_float_type_is_another_result(name, made, capsys):
     made(name)
     before = all_files("out")
     capsys.readouterr()
-    assert cli.main([*COMMANDS[name], "--dtype", "float64"]) == cli.WRONG_USE
+    assert cli.main([*COMMANDS[name], "--dtype", "float64"]) == program.WRONG_USE
     told = capsys.readouterr().err
     assert "dtype float32 and not float64" in told or "dtype float64 (there: float32)" in told
     assert all_files("out") == before
 
 
 def test_another_float_type_is_another_result_from_python():
-    keeping.run_in("run", EXPERIMENT)
+    resume.run_in("run", EXPERIMENT)
     with mf.using("numpy", "float64"):
-        assert keeping.finished("run", EXPERIMENT) is None
+        assert resume.finished("run", EXPERIMENT) is None
         with pytest.raises(CheckpointError, match="dtype 'float32'"):
-            keeping.run_in("run", EXPERIMENT)
+            resume.run_in("run", EXPERIMENT)
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 
 def of_version(monkeypatch, number, commit=None):
-    monkeypatch.setattr(mf, "__version__", number)
-    monkeypatch.setattr(runs, "commit", lambda: commit)
+    monkeypatch.setattr(environment, "__version__", number)
+    monkeypatch.setattr(environment, "commit", lambda: commit)
 
 
 def test_a_finished_row_of_another_version_is_shown_with_it_and_not_made_again(monkeypatch, capsys):
@@ -327,7 +315,7 @@ def test_a_finished_row_of_another_version_is_shown_with_it_and_not_made_again(m
 )
 def test_a_commit_counts_where_both_are_known(one, other, monkeypatch):
     of_version(monkeypatch, "0.1.0", "1234567")
-    assert runs.is_another_version(one) == other
+    assert environment.is_another_version(one) == other
 
 
 class StopAt(Callback):
@@ -338,14 +326,14 @@ class StopAt(Callback):
 
 def broken_off(monkeypatch, call):
     """The call, with training interrupted in its second epoch."""
-    fit = keeping.experiments.fit
+    fit = resume.experiments.fit
     with monkeypatch.context() as patched:
         patched.setattr(
-            keeping.experiments,
+            resume.experiments,
             "fit",
             lambda e, data, trainer: (trainer.callbacks.append(StopAt()), fit(e, data, trainer))[1],
         )
-        with pytest.raises(workers.Stopped):
+        with pytest.raises(processes.Stopped):
             call()
 
 
@@ -355,7 +343,7 @@ def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
     broken_off(monkeypatch, lambda: reproduce.make(task))
     with monkeypatch.context() as patched:
         of_version(patched, "0.1.0")
-        assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == cli.FAILED
+        assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == program.FAILED
         told = " ".join(capsys.readouterr().out.split())
         assert "was written by minifa 0.0.9, and this is minifa 0.1.0: resume it with that version" in told
         assert "minifa train --resume out/bp-seed0" in told
@@ -390,7 +378,7 @@ def test_the_commit_is_read_from_the_checkout(kind, tmp_path, monkeypatch):
     package, sha = tmp_path / "clone/minifa", "0123456789abcdef0123456789abcdef01234567"
     package.mkdir(parents=True)
     git = tmp_path / "clone/.git"
-    monkeypatch.setattr(runs, "__file__", str(package / "runs.py"))
+    monkeypatch.setattr(environment, "__file__", str(package / "runs.py"))
     if kind == "worktree":
         git.write_text("gitdir: ../main/.git/worktrees/clone\n", encoding="utf-8")
         git = tmp_path / "main/.git/worktrees/clone"
@@ -408,7 +396,7 @@ def test_the_commit_is_read_from_the_checkout(kind, tmp_path, monkeypatch):
         (git / "refs/heads/main").write_text(f"{sha}\n", encoding="utf-8")
     if kind == "packed":
         (git / "packed-refs").write_text(f"# pack-refs\n{'f' * 40} refs/heads/main2\n{sha} refs/heads/main\n", "utf-8")
-    assert runs.commit.__wrapped__() == (None if kind in ("none", "damaged") else "0123456")
+    assert environment.commit.__wrapped__() == (None if kind in ("none", "damaged") else "0123456")
 
 
 # --- what was written before ------------------------------------------------------------------------------------------
@@ -435,16 +423,16 @@ def test_a_table_of_before_is_collected_and_its_unfinished_run_is_resumed(before
     ]
     assert events.count("resume") == 1 and events.count("start") == 1  # it was not begun anew
     (task,) = reproduce.plan(recipes.read("table.toml"), "whole", rows=["kolen_pollack"])
-    whole, resumed = reproduce.make(task).result, keeping.kept_in("table/kolen_pollack-seed0").result
+    whole, resumed = reproduce.make(task).result, resume.kept_in("table/kolen_pollack-seed0").result
     assert resumed["best_epoch"] == whole["best_epoch"]
     assert resumed["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)  # other machines, other last bits
     write_data(seed=3)  # from now on they are known
-    assert cli.main(["reproduce", "table.toml", "--out", "table"]) == cli.WRONG_USE
+    assert cli.main(["reproduce", "table.toml", "--out", "table"]) == program.WRONG_USE
     assert "bp-seed1 holds a run with other data: mine.npz" in capsys.readouterr().err
 
 
 def test_a_row_of_before_in_another_float_type_is_refused(before, capsys):
-    assert cli.main(["reproduce", "table.toml", "--out", "table", "--dtype", "float64"]) == cli.WRONG_USE
+    assert cli.main(["reproduce", "table.toml", "--out", "table", "--dtype", "float64"]) == program.WRONG_USE
     assert "bp-seed0 holds a run with dtype float32 and not float64" in capsys.readouterr().err
 
 
@@ -463,7 +451,7 @@ def test_a_sweep_of_before_is_continued_and_its_lines_stay(before, capsys):
     assert "0 to run" in told.out and Path("sweep/sweep.csv").read_bytes().startswith(lines)
     assert len(lines_of("sweep/sweep.csv")) == 4
     write_data(seed=3)
-    assert cli.main(["sweep", "sweep.toml", "--out", "sweep"]) == cli.WRONG_USE
+    assert cli.main(["sweep", "sweep.toml", "--out", "sweep"]) == program.WRONG_USE
 
 
 def test_kept_runs_of_a_sweep_of_before_are_collected(before):
@@ -497,9 +485,9 @@ def test_a_checkpoint_of_before_is_loaded(before):
 
 def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch):
     kept = {key: value for key, value in EXPERIMENT.as_config().items() if key not in ("freeze", "augmentation")}
-    assert keeping.differences(kept, EXPERIMENT) == []
+    assert resume.differences(kept, EXPERIMENT) == []
     later = dataclasses.replace(EXPERIMENT, freeze="linear1")
-    assert keeping.differences(kept, later) == ["freeze None and not linear1"]
+    assert resume.differences(kept, later) == ["freeze None and not linear1"]
 
     @dataclasses.dataclass(frozen=True)
     class Later(Experiment):
@@ -512,21 +500,21 @@ def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch)
 
 def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
     """It was broken off in the third epoch of four: that network is not the one of two epochs."""
-    longer, fit = dataclasses.replace(EXPERIMENT, epochs=4), keeping.experiments.fit
-    assert keeping.run_in("run", EXPERIMENT)["epochs"] == 2
+    longer, fit = dataclasses.replace(EXPERIMENT, epochs=4), resume.experiments.fit
+    assert resume.run_in("run", EXPERIMENT)["epochs"] == 2
 
     def stopped(experiment, data, trainer):
         trainer.stop()
         return fit(experiment, data, trainer)
 
     with monkeypatch.context() as patched:
-        patched.setattr(keeping.experiments, "fit", stopped)
-        with pytest.raises(workers.Stopped):
-            keeping.run_in("run", longer)
-    assert keeping.finished("run", EXPERIMENT) is None is keeping.finished("run", longer)
+        patched.setattr(resume.experiments, "fit", stopped)
+        with pytest.raises(processes.Stopped):
+            resume.run_in("run", longer)
+    assert resume.finished("run", EXPERIMENT) is None is resume.finished("run", longer)
     with pytest.raises(CheckpointError, match="holds 3 epochs, more than the 2"):
-        keeping.run_in("run", EXPERIMENT)
-    assert keeping.run_in("run", longer)["epochs"] == 4
+        resume.run_in("run", EXPERIMENT)
+    assert resume.run_in("run", longer)["epochs"] == 4
 
 
 @pytest.mark.parametrize(
@@ -535,13 +523,13 @@ def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
 )
 def test_a_result_that_was_made_up_is_made_again(change):
     """Its checksum is right."""
-    first = keeping.run_in("run", EXPERIMENT)
+    first = resume.run_in("run", EXPERIMENT)
     made = json.loads(Path("run/result.json").read_text(encoding="utf-8"))
     del made["sha256"]
     made["result"].update(change)
-    Path("run/result.json").write_text(json.dumps({**made, "sha256": keeping._checksum(made)}), encoding="utf-8")
-    assert keeping.finished("run", EXPERIMENT) is None
-    assert keeping.run_in("run", EXPERIMENT) == first
+    Path("run/result.json").write_text(json.dumps({**made, "sha256": resume._checksum(made)}), encoding="utf-8")
+    assert resume.finished("run", EXPERIMENT) is None
+    assert resume.run_in("run", EXPERIMENT) == first
 
 
 # --- damaged folders of a table ---------------------------------------------------------------------------------------
@@ -567,4 +555,4 @@ def test_a_damaged_description_of_a_run_does_not_block_the_table(content, capsys
     os.unlink("out/bp-seed0/result.json")  # now the checkpoint alone does
     assert cli.main(COMMANDS["reproduce"]) == 0
     assert re.sub(r" +\d\.\d\n", "\n", capsys.readouterr().out) == re.sub(r" +\d\.\d\n", "\n", shown)
-    assert keeping.kept_in("out/bp-seed0").contents and str(backend.dtype()) == "float32"
+    assert resume.kept_in("out/bp-seed0").contents and str(backend.dtype()) == "float32"

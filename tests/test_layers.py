@@ -22,10 +22,10 @@ from minifa import (
     Sigmoid,
     Tanh,
     Walk,
-    backend,
 )
 from minifa.layers import conv, windows
-from minifa.layers.response import response_plain
+from minifa.layers.local_response_norm import response_plain
+from minifa.parallel import chunks
 from minifa.rules import BP
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -130,8 +130,8 @@ def test_cut_into_pieces_a_layer_gives_the_same_in_the_same_dtype(name, monkeypa
     layers, shape = LAYERS[name]
     with mf.using("numpy", "float32"):
         found = []
-        for limit in (backend.CHUNK_BYTES, 1):
-            monkeypatch.setattr(backend, "CHUNK_BYTES", limit)
+        for limit in (chunks.CHUNK_BYTES, 1):
+            monkeypatch.setattr(chunks, "CHUNK_BYTES", limit)
             net = network(layers(), shape, input_error=True)
             y = net.forward(inputs(shape, n=9), Walk(True))
             below = net.backward(inputs(y.shape[1:], n=9, seed=1), BP())

@@ -11,7 +11,7 @@ from checks import inputs
 import minifa as mf
 from minifa import Conv2d, Dropout, Linear, Network
 from minifa.models import MODELS
-from minifa.streams import TRUNCATED_SD
+from minifa.rng import TRUNCATED_SD
 
 COLOUR = (32, 32, 3)
 # For each model the shape of its images, and its parameters with 10 classes:
@@ -118,8 +118,8 @@ def test_signs_of_truncated_weights_stand_at_the_angle_that_theory_gives():
 
 
 def test_truncated_numbers_have_the_spread_that_is_asked_for():
-    rng = mf.streams.generator(0, "weights")
-    drawn = mf.streams.truncated_gaussian(rng, (400, 500), 3.0)
+    rng = mf.rng.generator(0, "weights")
+    drawn = mf.rng.truncated_gaussian(rng, (400, 500), 3.0)
     assert drawn.std() == pytest.approx(3.0, rel=0.01) and abs(drawn.mean()) < 0.03
     assert abs(drawn).max() <= 2 * 3.0 / TRUNCATED_SD
     assert pytest.approx(0.87962566) == TRUNCATED_SD  # known of the normal distribution cut at 2

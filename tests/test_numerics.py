@@ -15,10 +15,11 @@ from checks import LAYERS, RULES, inputs, network, small_convnet
 from conftest import CUPY, install
 
 import minifa as mf
-from minifa import backend
+from minifa import backend, linalg
 from minifa.layers.activations import Activation
 from minifa.layers.pooling import unpool_max_plain
-from minifa.rules import BP, scaling
+from minifa.parallel import chunks
+from minifa.rules import BP
 
 INF, NAN = math.inf, math.nan
 QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # alone as well; the others within a network
@@ -54,7 +55,7 @@ def asked_of_torch(torch, loss, output, target):
 @pytest.mark.parametrize("rule", RULES)
 def test_training_goes_on_where_numpy_would_raise(rule, monkeypatch):
     """On inputs so small, and so large, that products under- and overflow; the threads that help are as quiet."""
-    monkeypatch.setattr(backend, "CHUNK_BYTES", 1 << 13)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 13)
     rng, loss = np.random.default_rng(0), mf.SoftmaxCrossEntropy()
     for size in (1e-30, 1e25):
         data = mf.data.Examples((size * rng.standard_normal((8, 8, 8, 2))).astype(np.float32), np.arange(8) % 3)
@@ -489,15 +490,15 @@ def test_clipping_leaves_what_is_no_number_to_be_seen(spoilt, torch):
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("size", [1e-42, 1e-30, 1.0, 1e30, 8e37])
 def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
-    monkeypatch.setattr(backend, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 64)
     matrix = mf.asarray(np.array([3.0, 0, -4, 0] * 10) * size / 10)
-    assert float(scaling.norm(matrix)) == pytest.approx(size * math.sqrt(2.5), rel=1e-6 if size > 1e-40 else 1e-3)
-    found, count = scaling.norm_and_count(matrix)
-    assert float(found) == float(scaling.norm(matrix)) and float(count) == 20
+    assert float(linalg.norm(matrix)) == pytest.approx(size * math.sqrt(2.5), rel=1e-6 if size > 1e-40 else 1e-3)
+    found, count = linalg.norm_and_count(matrix)
+    assert float(found) == float(linalg.norm(matrix)) and float(count) == 20
     with backend.quiet():
-        again = scaling.rescaled(matrix, to=7.0)
+        again = linalg.rescaled(matrix, to=7.0)
     if size > 1e-38:
-        assert float(scaling.norm(again)) == pytest.approx(7, rel=1e-6)
+        assert float(linalg.norm(again)) == pytest.approx(7, rel=1e-6)
     assert np.isfinite(host(again)).all()  # 1e-42 cannot become 7 in one product, nor must it become infinite
 
 

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, cli, files, keeping, ledgers, recipes, reproduce, runs, sweeps, text, workers
-from minifa.commands import reproduce as reproduce_command
-from minifa.experiments import Experiment
+from minifa import checkpoints, cli, text
+from minifa.cli import program
+from minifa.cli import reproduce as reproduce_command
+from minifa.experiments import Experiment, processes, recipes, reproduce, resume, run_folder, sweeps
+from minifa.storage import atomic, csv_rows
 from minifa.training import History
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.5"]
@@ -30,15 +32,15 @@ posix = pytest.mark.skipif(os.name != "posix", reason="symbolic links and named 
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
     monkeypatch.setattr(reproduce_command, "_draw", lambda *arguments: None)
-    monkeypatch.setattr(workers, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
+    monkeypatch.setattr(processes, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "run"
-    keeping.run_in(folder, experiment(2))
+    resume.run_in(folder, experiment(2))
     return folder
 
 
@@ -89,9 +91,9 @@ IN_A_RUN = (
 
 USES = {
     "resume": lambda run: cli.main(["train", "--resume", str(run), "--epochs", "3"]),
-    "read": runs.read_results,
-    "open": runs.open_run,
-    "table": lambda run: keeping.run_in(run, experiment(4)),
+    "read": run_folder.read_results,
+    "open": run_folder.open_run,
+    "table": lambda run: resume.run_in(run, experiment(4)),
 }
 
 
@@ -141,12 +143,12 @@ def test_no_folder_outside_gets_files_through_a_link(name, run, capsys):
     shutil.rmtree(run / name, ignore_errors=True)
     (run / name).symlink_to(outside.resolve())
     more = ["--tensorboard"] if name == "tensorboard" else []
-    assert cli.main(["train", "--resume", "run", "--epochs", "3", *more]) == cli.FAILED
+    assert cli.main(["train", "--resume", "run", "--epochs", "3", *more]) == program.FAILED
     assert f"run/{name}' is a symbolic link" in capsys.readouterr().err
     if name == "figures":
-        assert cli.main(["figures", "run"]) == cli.FAILED
+        assert cli.main(["figures", "run"]) == program.FAILED
         with pytest.raises(OSError, match="is a symbolic link"):
-            keeping.run_in(run, experiment(3))
+            resume.run_in(run, experiment(3))
     assert os.listdir(outside) == []
 
 
@@ -218,11 +220,11 @@ def test_what_others_would_read_is_refused_by_kind(tmp_path):
     Path("folder").mkdir()
     Path("link").symlink_to("nowhere")
     for name, words in {"pipe": "a pipe", "link": "a symbolic link", "folder": "a folder"}.items():
-        for read in (checkpoints.read, History.read_csv, lambda path: ledgers.read_table(path, ["a"])):
+        for read in (checkpoints.read, History.read_csv, lambda path: csv_rows.read_table(path, ["a"])):
             with at_most(10), pytest.raises(OSError, match=f"'{name}' is {words}, and no file"):
                 read(name)
         with at_most(10), pytest.raises(OSError, match=f"'{name}' is {words}"):
-            files.append(name, "text")
+            atomic.append(name, "text")
     with pytest.raises(OSError, match="'/dev/null' is a device"):
         checkpoints.read("/dev/null")
     assert not Path("nowhere").exists()
@@ -234,10 +236,10 @@ def test_what_has_a_second_name_is_not_changed_in_place(run, capsys):
     Path("precious.txt").write_bytes(b"precious")
     (run / ".lock").unlink()
     os.link("precious.txt", run / ".lock")
-    assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == cli.FAILED
+    assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == program.FAILED
     assert "run/.lock' has a second name" in capsys.readouterr().err
     assert Path("precious.txt").read_bytes() == b"precious"
-    assert files.read_bytes("precious.txt") == b"precious"  # read it may be
+    assert atomic.read_bytes("precious.txt") == b"precious"  # read it may be
 
 
 @posix
@@ -310,7 +312,7 @@ def test_killed_before_any_call_of_the_system_there_is_nothing_or_a_run_to_resum
 def test_a_folder_that_is_there_is_never_taken_not_even_an_empty_one():
     Path("run").mkdir()
     Path("run-2").write_text("", encoding="utf-8")
-    assert runs.new_folder("run", {"experiment": {}}).name == "run-3"
+    assert run_folder.new_folder("run", {"experiment": {}}).name == "run-3"
     assert sorted(os.listdir("run-3")) == ["config.json", "figures"] and os.listdir("run") == []
     assert sorted(os.listdir()) == ["run", "run-2", "run-3"]  # and nothing is left beside them
 
@@ -322,12 +324,12 @@ def test_a_folder_that_another_process_makes_meanwhile_is_left_to_it(monkeypatch
     def late(path):
         there = looked(path)
         if not made:
-            made.append(runs.new_folder("run", {"experiment": {"first": 1}}))
+            made.append(run_folder.new_folder("run", {"experiment": {"first": 1}}))
         return there
 
     with monkeypatch.context() as patched:
         patched.setattr(os.path, "lexists", lambda path: (patched.undo(), late(path))[1])
-        second = runs.new_folder("run", {"experiment": {"second": 1}})
+        second = run_folder.new_folder("run", {"experiment": {"second": 1}})
     assert (made[0].name, second.name) == ("run", "run-2")
     assert "first" in Path("run/config.json").read_text(encoding="utf-8")
 
@@ -378,7 +380,7 @@ def test_titles_notes_and_authors_of_a_recipe_are_printed_harmlessly(capsys):
 def test_unknown_settings_are_printed_harmlessly(capsys):
     Path("table.toml").write_text(f"[optimizer]\n{toml(EVIL)} = 1\n{TABLE}", encoding="utf-8")
     for command in (["reproduce", "table.toml"], ["train", "--recipe", "table.toml"], ["sweep", "table.toml"]):
-        assert cli.main(command) == cli.WRONG_USE
+        assert cli.main(command) == program.WRONG_USE
         assert "\\x1b[2J" in assert_harmless(capsys.readouterr())
 
 
@@ -410,7 +412,7 @@ def test_a_run_on_a_file_of_an_evil_name_is_told_harmlessly(capsys):
         ["compare", *given, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--out", "c"],
         ["figures", "c"],
     ):
-        assert cli.main(command) == cli.OK
+        assert cli.main(command) == program.OK
         told = assert_harmless(capsys.readouterr())
         assert ("\\x1b[2J" in told or command[1] == "c") and "could not be drawn" not in told, told
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, cli, explorer, figures, files, keeping, ledgers, recipes, runs, sweeps, weights
-from minifa.experiments import Experiment, run
-from minifa.logs import TensorBoard, WriteLogs
+from minifa import checkpoints, cli, figures, weights
+from minifa.cli import program
+from minifa.experiments import Experiment, recipes, resume, run, run_folder, sweeps
+from minifa.storage import atomic, csv_rows
+from minifa.tracing import explorer
 from minifa.training import History
+from minifa.training.logs import TensorBoard, WriteLogs
 
 RATE = ["--seeds=2", "--rates=1e-1:3e-1"]
 TINY = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--lr", "0.5"]
@@ -42,17 +45,17 @@ def trainer_and_experiment():
 
 
 def test_a_path_is_text_or_a_path():
-    assert files.expanded("a/~") == Path("a/~") and files.expanded(Path("run")) == Path("run")
+    assert atomic.expanded("a/~") == Path("a/~") and atomic.expanded(Path("run")) == Path("run")
     for wrong in (None, 5, b"run", ["run"]):
         with pytest.raises(TypeError, match="a path must be text or a pathlib.Path, got"):
-            files.expanded(wrong)
+            atomic.expanded(wrong)
 
 
 def test_functions_that_read_and_write_files(home):
     trainer, experiment = trainer_and_experiment()
     assert len(mf.data.load("~/my.npz").train) == len(mf.data.from_npz(Path("~/my.npz")).train) == 16
-    files.write_whole("~/text", "one\n")
-    files.append("~/text", "two\n")
+    atomic.write_whole("~/text", "one\n")
+    atomic.append("~/text", "two\n")
     assert (home / "text").read_text(encoding="utf-8") == "one\ntwo\n"
     trainer.history.save_csv("~/history.csv")
     assert History.read_csv("~/history.csv") == trainer.history
@@ -60,8 +63,8 @@ def test_functions_that_read_and_write_files(home):
     checkpoints.load("~/a.ckpt", trainer)
     assert checkpoints.newest("~/a.ckpt") == home / "a.ckpt"
     assert checkpoints.previous_of("~/a.ckpt") == home / "a.ckpt.previous"
-    ledgers.append("~/table.csv", ["a"])
-    assert ledgers.open_table("~/table.csv", ["a"]) == ledgers.read_table("~/table.csv", ["a"]) == []
+    csv_rows.append("~/table.csv", ["a"])
+    assert csv_rows.open_table("~/table.csv", ["a"]) == csv_rows.read_table("~/table.csv", ["a"]) == []
     assert explorer.write("page", "~/page.html") == home / "page.html"
     (home / "bits").write_bytes(b"\0\0\x08\x01\0\0\0\1\5")
     assert mf.data.read_idx("~/bits", (1,)) == [5]
@@ -78,15 +81,15 @@ def test_weights(home):
 
 def test_run_folders(home):
     trainer, experiment = trainer_and_experiment()
-    assert runs.new_folder("~/run") == home / "run"
-    with runs.locked("~/run"):
-        keeping.keep("~/run", experiment, trainer)
-        runs.save("~/run", experiment, trainer.history, trainer.net, trainer.rule)
-    assert runs.read_experiment("~/run") == runs.open_run("~/run")[2]
-    assert len(runs.read_results("~/run")) == 1 and figures.of_run("~/run")
-    first = keeping.run_in("~/kept", experiment)
-    assert keeping.finished("~/kept", experiment) == first
-    assert keeping.open_checkpoint("~/kept/last.ckpt")[2].model == "tiny"
+    assert run_folder.new_folder("~/run") == home / "run"
+    with run_folder.locked("~/run"):
+        resume.keep("~/run", experiment, trainer)
+        run_folder.save("~/run", experiment, trainer.history, trainer.net, trainer.rule)
+    assert run_folder.read_experiment("~/run") == run_folder.open_run("~/run")[2]
+    assert len(run_folder.read_results("~/run")) == 1 and figures.of_run("~/run")
+    first = resume.run_in("~/kept", experiment)
+    assert resume.finished("~/kept", experiment) == first
+    assert resume.open_checkpoint("~/kept/last.ckpt")[2].model == "tiny"
 
 
 def test_callbacks(home):
@@ -123,14 +126,14 @@ def test_folders_of_data(home, monkeypatch):
     ids=lambda value: value if isinstance(value, str) else " ".join(value[:1] + value[-1:]),
 )
 def test_commands(home, words, made, monkeypatch):
-    monkeypatch.setattr(cli, "_draw", lambda *_: None)
+    monkeypatch.setattr(program, "_draw", lambda *_: None)
     assert cli.main(words) == 0
     assert (home / made).is_file(), sorted(os.listdir(home))
 
 
 def test_commands_that_go_on(home, monkeypatch):
     monkeypatch.setattr(figures, "of_run", lambda folder, dark: {})  # drawn above; here is seen where its files go
-    monkeypatch.setattr(cli, "_draw", lambda *_: None)
+    monkeypatch.setattr(program, "_draw", lambda *_: None)
     assert cli.main(["train", *TINY, "--out=~/run"]) == 0
     assert cli.main(["train", "--resume", "~/run", "--epochs=2"]) == 0
     assert len(History.read_csv(home / "run" / "history.csv")) == 3

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import cli, experiments, files, runs, stepping, workers
-from minifa.experiments import Experiment
+from minifa import cli, experiments
+from minifa.cli import program
+from minifa.experiments import Experiment, processes, run_folder
+from minifa.storage import atomic
+from minifa.tracing import stepper
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1"]
 PLACE = "a läuf, Ωμέγα 走"
@@ -63,7 +66,7 @@ def test_any_name_will_do_for_data_and_folders(capsys):
     told = capsys.readouterr().out
     assert "meine dät, Ω (32 training" in told and f"written to {Path('läuf Ω/eins zwei')}" in told
     assert cli.main(["train", "--resume", "läuf Ω/eins zwei", "--epochs", "2"]) == 0
-    assert runs.read_experiment("läuf Ω/eins zwei").data == "meine dät, Ω.npz"
+    assert run_folder.read_experiment("läuf Ω/eins zwei").data == "meine dät, Ω.npz"
     assert cli.main(["figures", "läuf Ω/eins zwei"]) == 0
     assert cli.main(["compare", *given, "1", "--rules", "bp,fa", "--seeds", "1", "--jobs", "2", "--out", "zwei ü"]) == 0
     page = ["explore", "--data", "meine dät, Ω.npz", "--rules", "bp", "--train-updates", "1", "-o", "süß Ω.html"]
@@ -118,9 +121,9 @@ def test_what_is_printed_elsewhere_is_not_stopped_by_ascii():
 
 
 def test_a_name_is_shown_as_it_is_in_every_locale():
-    assert files.stem("d\udcc3\udca4t.npz") == files.stem("dät.npz") == "dät"
-    assert files.stem("d\udcff.npz") == "d\ufffd"
-    files.write_whole("config.json", '{"data": "d\udcc3.npz"}')
+    assert atomic.stem("d\udcc3\udca4t.npz") == atomic.stem("dät.npz") == "dät"
+    assert atomic.stem("d\udcff.npz") == "d\ufffd"
+    atomic.write_whole("config.json", '{"data": "d\udcc3.npz"}')
     assert Path("config.json").read_bytes() == b'{"data": "d\\udcc3.npz"}'
 
 
@@ -145,9 +148,9 @@ def widest(text):
 
 @pytest.mark.parametrize("rule", ["bp", "fa", "usf", "dfa", "pepita", "kolen_pollack"])
 def test_a_moment_fits_forty_columns(rule, monkeypatch):
-    trace = stepping.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).under(rule)
+    trace = stepper.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).under(rule)
     for i in range(len(trace)):
-        page = stepping.page(trace, i, 40)
+        page = stepper.page(trace, i, 40)
         words = max(map(len, re.findall(r"\S+", page)))  # nothing that could be broken is wider
         assert widest(page) <= max(40, words + 8), page
 
@@ -155,7 +158,7 @@ def test_a_moment_fits_forty_columns(rule, monkeypatch):
 def test_help_fits_forty_columns(monkeypatch, capsys):
     """But for the options' own names, which argparse does not break."""
     monkeypatch.setenv("COLUMNS", "40")
-    for command in ([], *([name] for name in cli.COMMANDS)):
+    for command in ([], *([name] for name in program.COMMANDS)):
         with pytest.raises(SystemExit):
             cli.main([*command, "--help"])
         lines = [line for line in capsys.readouterr().out.splitlines() if not line.lstrip(" [").startswith("-")]
@@ -234,7 +237,7 @@ def test_workers_are_spawned_whatever_the_default(monkeypatch):
     made = []
     real = multiprocessing.get_context
     monkeypatch.setattr(
-        workers.multiprocessing, "get_context", lambda method=None: (made.append(method), real(method))[1]
+        processes.multiprocessing, "get_context", lambda method=None: (made.append(method), real(method))[1]
     )
     grid = [Experiment(data="xor", model="tiny", lr=0.1, epochs=1, seed=seed) for seed in (0, 1)]
     assert sorted(result.experiment.seed for result in experiments.run_many(grid, jobs=2)) == [0, 1]

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from minifa import cli, data, experiments, recipes
-from minifa.experiments import Experiment
+from minifa import cli, data, experiments
+from minifa.cli import program
+from minifa.experiments import Experiment, recipes
+from minifa.experiments.recipes import RecipeError
 from minifa.optim import OPTIMIZERS
-from minifa.recipes import RecipeError
 
 FULL = """
 title = "All there is"
@@ -252,7 +253,7 @@ def test_published_numbers_are_those_of_their_sources():
 @pytest.fixture
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
     (tmp_path / "mine.toml").write_text('rule = "fa"\n[data]\nname = "xor"\n[model]\nname = "tiny"\n', encoding="utf-8")
     return tmp_path
 

@@ -21,7 +21,7 @@ from minifa import (
     cli,
     models,
 )
-from minifa.memory import activation_bytes, deep_cnn
+from minifa.bench.memory import activation_bytes, deep_cnn
 from minifa.rules import DFA, make
 
 CE = mf.SoftmaxCrossEntropy()

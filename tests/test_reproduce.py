@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from minifa import checkpoints, cli, data, figures, keeping, recipes, reproduce, runs
+from minifa import checkpoints, cli, data, figures
 from minifa.checkpoints import CheckpointError
-from minifa.experiments import Experiment, run
+from minifa.experiments import Experiment, recipes, reproduce, resume, run, run_folder
 
 TABLE = """
 title = "A table of the exclusive or"
@@ -104,7 +104,7 @@ def test_the_epoch_that_reaches_an_accuracy_is_shown_seed_by_seed(tmp_path):
     (bp, fa) = reproduce.rows_of(recipe, outcomes)
     for row in (bp, fa):
         for seed, shown in enumerate(row["reached"].split()):
-            history = runs.read_results(tmp_path / f"{row['row']}-seed{seed}")[0].history
+            history = run_folder.read_results(tmp_path / f"{row['row']}-seed{seed}")[0].history
             first = [one["epoch"] for one in history if one["test_accuracy"] >= 0.75][:1]
             assert shown == (str(first[0]) if first else "-")
     assert len(bp["reached"].split()) == 2 and bp["reached"] != "- -"
@@ -116,17 +116,17 @@ def test_the_epoch_that_reaches_an_accuracy_is_shown_seed_by_seed(tmp_path):
 
 def test_the_accuracy_of_every_class_is_kept(tmp_path):
     experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.1, epochs=1)
-    result = keeping.run_in(tmp_path / "run", experiment)
+    result = resume.run_in(tmp_path / "run", experiment)
     test = data.load("digits").test
-    net = runs.open_run(tmp_path / "run")[0]
+    net = run_folder.open_run(tmp_path / "run")[0]
     right = net.predict(test.x).argmax(axis=1) == test.y
     assert result["class_accuracies"] == [pytest.approx(right[test.y == k].mean(), abs=1e-6) for k in range(10)]
     assert min(result["class_accuracies"]) < result["test_accuracy"] < max(result["class_accuracies"]) <= 1
-    assert keeping.finished(tmp_path / "run", experiment) == result
+    assert resume.finished(tmp_path / "run", experiment) == result
 
 
 def test_without_classes_there_are_no_class_accuracies(tmp_path):
-    result = keeping.run_in(
+    result = resume.run_in(
         tmp_path / "run",
         Experiment(data="lillicrap", model="linear_task", lr=0.001, batch_size=64, epochs=1, alignment=False),
     )
@@ -150,11 +150,11 @@ def test_a_run_gives_what_the_experiment_gives_and_is_not_made_twice(table, tmp_
 
 def test_with_held_out_examples_the_best_network_is_measured_on_the_test_set(tmp_path):
     experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.3, epochs=6, validation=0.2)
-    result = keeping.run_in(tmp_path / "run", experiment)
-    history = runs.read_results(tmp_path / "run")[0].history
+    result = resume.run_in(tmp_path / "run", experiment)
+    history = run_folder.read_results(tmp_path / "run")[0].history
     best = max(history, key=lambda row: row["validation_accuracy"])  # the first of equals
     assert result["best_epoch"] == best["epoch"] != history[-1]["epoch"], "this run does not tell best from last"
-    net, rule, _ = keeping.open_checkpoint(tmp_path / "run" / "best.ckpt")
+    net, rule, _ = resume.open_checkpoint(tmp_path / "run" / "best.ckpt")
     test = data.load("digits").test
     assert result["test_accuracy"] == (net.predict(test.x).argmax(axis=1) == test.y).mean()
     assert result["test_examples"] == len(test)
@@ -164,25 +164,25 @@ def test_more_epochs_go_on_and_fewer_are_refused(tmp_path):
     def wanted(epochs):
         return Experiment(data="xor", model="tiny", lr=0.5, epochs=epochs)
 
-    keeping.run_in(tmp_path / "run", wanted(3))
-    more = keeping.run_in(tmp_path / "run", wanted(5))
+    resume.run_in(tmp_path / "run", wanted(3))
+    more = resume.run_in(tmp_path / "run", wanted(5))
     assert more["epochs"] == 5
-    assert more["test_loss"] == keeping.run_in(tmp_path / "whole", wanted(5))["test_loss"]
+    assert more["test_loss"] == resume.run_in(tmp_path / "whole", wanted(5))["test_loss"]
     with pytest.raises(CheckpointError, match="holds 5 epochs, more than the 4"):
-        keeping.run_in(tmp_path / "run", wanted(4))
+        resume.run_in(tmp_path / "run", wanted(4))
 
 
 def test_another_experiments_folder_is_refused(tmp_path):
-    keeping.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.5, epochs=2))
+    resume.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.5, epochs=2))
     with pytest.raises(CheckpointError, match="another experiment"):
-        keeping.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.4, epochs=2))
+        resume.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.4, epochs=2))
 
 
 def test_a_damaged_result_is_made_again_from_the_checkpoint(tmp_path):
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
-    first = keeping.run_in(tmp_path / "run", experiment)
+    first = resume.run_in(tmp_path / "run", experiment)
     (tmp_path / "run" / "result.json").write_text('{"experiment": ', encoding="utf-8")
-    assert keeping.run_in(tmp_path / "run", experiment) == first
+    assert resume.run_in(tmp_path / "run", experiment) == first
 
 
 def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, tmp_path):
@@ -324,7 +324,7 @@ def test_a_copy_of_the_data_is_told_under_the_table(table):
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(table, tmp_path, capsys):
-    keeping.run_in("out/bp-seed0", reproduce.plan(table, "out")[0].experiment)
+    resume.run_in("out/bp-seed0", reproduce.plan(table, "out")[0].experiment)
     for name in ("last.ckpt", "last.ckpt.previous", "result.json"):
         (tmp_path / "out" / "bp-seed0" / name).write_bytes(b"damaged")
     assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "2"]) == 1

@@ -21,9 +21,10 @@ import pytest
 from conftest import installed
 
 import minifa as mf
-from minifa import backend, checkpoints, cli, interrupts, keeping, logs, options, runs
-from minifa.experiments import Experiment, fit, trainer_for
-from minifa.training import Callback, History
+from minifa import backend, checkpoints, environment, signals
+from minifa.cli import options, program
+from minifa.experiments import Experiment, fit, resume, run_folder, trainer_for
+from minifa.training import Callback, History, logs
 
 TIMES = {"seconds", "images_per_second"}
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
@@ -33,7 +34,7 @@ XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
 def somewhere_else(tmp_path, monkeypatch):
     """Every command runs in an empty folder, draws nothing, and the backend is put back afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
     before = installed()
     yield
     backend._install(*before)
@@ -102,7 +103,7 @@ def assert_nothing_is_lost_though_killed(tmp_path, seed, kills):
     np.savez("mine.npz", x=x, y=(x[:, 0] * x[:, 1] > 0).astype(int))
     experiment = ["--data", "mine.npz", "--model", "mlp", "--hidden", "8", "--batch-norm", "--rule", "kolen_pollack"]
     experiment += ["--optimizer", "adam", "--lr", "0.003", "--batch-size", "4", "--epochs", "200"]
-    assert cli.main(["train", *experiment, "--out", "whole"]) == 0
+    assert program.main(["train", *experiment, "--out", "whole"]) == 0
 
     print(f"moments drawn with seed {seed}")
     moments, run, last_step, positions = random.Random(seed), tmp_path / "run", -1, set()
@@ -126,7 +127,7 @@ def assert_nothing_is_lost_though_killed(tmp_path, seed, kills):
             last_step = kept.step
             positions.add(kept.training["batch"])
     assert last_step > 0 and len(positions) > 1, "no kill came while it was training"
-    assert cli.main(["train", "--resume", str(run)]) == 0
+    assert program.main(["train", "--resume", str(run)]) == 0
     assert_same_run(tmp_path / "whole", run)
     events = events_of(run / "log.jsonl")
     assert [event["epoch"] for event in events if event["event"] == "epoch"] == list(range(201))  # none twice
@@ -134,11 +135,11 @@ def assert_nothing_is_lost_though_killed(tmp_path, seed, kills):
 
 
 def test_killed_before_the_first_checkpoint_a_run_begins_anew(capsys):
-    assert cli.main(["train", *XOR, "--epochs", "4", "--out", "run"]) == 0
-    assert cli.main(["train", *XOR, "--epochs", "4", "--out", "whole"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "4", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "4", "--out", "whole"]) == 0
     for path in ("run/last.ckpt", "run/last.ckpt.previous", "run/network.npz"):
         os.unlink(path)
-    assert cli.main(["train", "--resume", "run"]) == 0
+    assert program.main(["train", "--resume", "run"]) == 0
     assert "no checkpoint was written" in capsys.readouterr().out
     assert_same_run(Path("whole"), Path("run"))
     assert [event.get("epoch") for event in events_of("run/log.jsonl") if event["event"] == "epoch"] == [0, 1, 2, 3, 4]
@@ -162,7 +163,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, tmp_path):
     event = events_of(tmp_path / "a run/log.jsonl")[-1]
     assert (event["event"], event["step"]) == ("interrupt", kept.step) and kept.step < 200000
     assert len(rows_of(tmp_path / "a run/history.csv")) == len(kept.training["history"])
-    net, _, _ = runs.open_run(tmp_path / "a run")
+    net, _, _ = run_folder.open_run(tmp_path / "a run")
     assert np.array_equal(net["linear1"].W, kept.part("network")["linear1.W"])
 
 
@@ -188,7 +189,7 @@ def signalled(*steps):
 def test_the_first_signal_stops_between_two_updates():
     before = signal.getsignal(signal.SIGINT)
     trainer, experiment, data = signalled(3)
-    with interrupts.stopping(trainer) as interrupt:
+    with signals.stopping(trainer) as interrupt:
         fit(experiment, data, trainer)
     assert trainer.stopped and (trainer.epoch, trainer.batch) == (2, 1)
     assert interrupt.signal == signal.SIGINT and interrupt.exit_code == 130
@@ -203,7 +204,7 @@ def test_the_second_ctrl_c_ends_at_once():
             signal.raise_signal(signal.SIGINT)  # while it is being saved, say
 
     trainer.callbacks.append(Again())
-    with pytest.raises(KeyboardInterrupt), interrupts.stopping(trainer):
+    with pytest.raises(KeyboardInterrupt), signals.stopping(trainer):
         fit(experiment, data, trainer)
 
 
@@ -214,18 +215,18 @@ def test_ended_at_once_a_run_says_how_to_go_on(monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr("minifa.experiments.fit", broken_off)
         given = ["--epochs", "2", "--dtype", "float64", "--out", "run"]
-        assert cli.main(["train", *XOR, *given]) == 130
+        assert program.main(["train", *XOR, *given]) == 130
     assert "ended at once" in (told := capsys.readouterr().err)
     command = told.splitlines()[-1].removeprefix("to go on: minifa ").split()
     assert command == ["train", "--resume", "run", "--dtype", "float64"]
-    assert cli.main(command) == 0 and len(rows_of("run/history.csv")) == 3
+    assert program.main(command) == 0 and len(rows_of("run/history.csv")) == 3
 
 
 def test_a_signal_that_was_ignored_is_ignored_still():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         trainer, experiment, data = signalled(3)
-        with interrupts.stopping(trainer):
+        with signals.stopping(trainer):
             fit(experiment, data, trainer)
         assert not trainer.stopped and trainer.finished == 4
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -237,30 +238,30 @@ def test_a_signal_that_was_ignored_is_ignored_still():
 
 
 def test_more_epochs_extend_a_run(tmp_path, capsys):
-    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "7", "--out", "whole"]) == 0
-    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "3", "--out", "run"]) == 0
-    assert cli.main(["train", "--resume", "run", "--epochs", "7"]) == 0
+    assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "7", "--out", "whole"]) == 0
+    assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "3", "--out", "run"]) == 0
+    assert program.main(["train", "--resume", "run", "--epochs", "7"]) == 0
     assert "going on after epoch 3, step 6" in capsys.readouterr().out
     assert_same_run(tmp_path / "whole", tmp_path / "run")
-    assert runs.read_experiment("run").epochs == 7
+    assert run_folder.read_experiment("run").epochs == 7
     assert sorted(os.listdir(tmp_path)) == ["run", "whole"]  # no folder run-2
 
 
 def test_another_numpy_is_told_where_a_run_is_gone_on_with(monkeypatch, capsys):
-    assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
-    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
+    assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 0
     assert "note:" not in capsys.readouterr().err
-    now = {**runs.environment(), "numpy": "9.0"}
-    monkeypatch.setattr(runs, "environment", lambda: now)
-    assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == 0
+    now = {**environment.environment(), "numpy": "9.0"}
+    monkeypatch.setattr(environment, "environment", lambda: now)
+    assert program.main(["train", "--resume", "run", "--epochs", "3"]) == 0
     told = f"note: the run was begun with numpy {np.__version__}, now 9.0: the last bits may be others"
     assert told in capsys.readouterr().err
 
 
 def test_the_best_network_is_opened_from_its_checkpoint():
     given = ["--model", "mlp", "--hidden", "16", "--rule", "fa", "--lr", "0.05", "--validation", "0.2", "--epochs", "4"]
-    assert cli.main(["train", *given, "--out", "run"]) == 0
-    net, rule, experiment = keeping.open_checkpoint("run/best.ckpt")
+    assert program.main(["train", *given, "--out", "run"]) == 0
+    net, rule, experiment = resume.open_checkpoint("run/best.ckpt")
     held_out = mf.data.load("digits").hold_out(0.2)[1]
     accuracy = (net.predict(held_out.x).argmax(axis=1) == held_out.y).mean()
     assert accuracy == pytest.approx(max(float(row["validation_accuracy"]) for row in rows_of("run/history.csv")))
@@ -268,43 +269,43 @@ def test_the_best_network_is_opened_from_its_checkpoint():
     with pytest.raises(checkpoints.CheckpointError, match="keeps no experiment"):
         one = trainer_for(experiment, mf.data.load("digits"))
         checkpoints.save("bare.ckpt", one)
-        keeping.open_checkpoint("bare.ckpt")
+        resume.open_checkpoint("bare.ckpt")
     checkpoints.save("later.ckpt", one, {"colour": "blue"})
     with pytest.raises(
         checkpoints.CheckpointError, match=r"'later\.ckpt' has an experiment .* does not know: .*colour"
     ):
-        keeping.open_checkpoint("later.ckpt")
+        resume.open_checkpoint("later.ckpt")
 
 
 def test_a_finished_run_stays_as_it_is(tmp_path):
-    assert cli.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
     before = rows_of("run/history.csv"), Path("run/last.ckpt").read_bytes()
     os.unlink("run/network.npz")  # killed after the last epoch, before this was written
-    assert cli.main(["train", "--resume", "run"]) == 0
+    assert program.main(["train", "--resume", "run"]) == 0
     assert (rows_of("run/history.csv"), Path("run/last.ckpt").read_bytes()) == before
     assert (tmp_path / "run/network.npz").is_file()
 
 
 def test_a_finished_run_says_that_it_is(capsys):
-    assert cli.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
     capsys.readouterr()
-    assert cli.main(["train", "--resume", "run"]) == 0
+    assert program.main(["train", "--resume", "run"]) == 0
     printed = capsys.readouterr().out
     assert "finished already, with 3 epochs; --epochs 6 continues\n" in printed and "going on" not in printed
     assert re.search(r"^ +3 +0\.\d", printed, re.M) and "written to run" in printed
-    assert cli.main(["train", "--resume", "run", "--epochs", "6"]) == 0
+    assert program.main(["train", "--resume", "run", "--epochs", "6"]) == 0
     assert "going on after epoch 3" in capsys.readouterr().out
 
 
 def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
-    monkeypatch.setattr("minifa.training.PATIENCE", (1, 1))
+    monkeypatch.setattr("minifa.training.trainer.PATIENCE", (1, 1))
     useless = ["--model", "cnn", "--rule", "fa", "--lr", "1", "--epochs", "3"]
-    assert cli.main(["train", *useless, "--out", "run"]) == cli.DIVERGED
+    assert program.main(["train", *useless, "--out", "run"]) == program.DIVERGED
     ended, before = capsys.readouterr().err, rows_of("run/history.csv")
     assert re.search(r"training diverged: in epoch 1 the loss was .+, no better than chance; try a smaller --lr", ended)
     assert before[-1]["diverged"] == "1" and len(before) == 2
-    assert runs.read_results("run")[0].diverged
-    assert cli.main(["train", "--resume", "run", "--epochs", "5"]) == cli.DIVERGED
+    assert run_folder.read_results("run")[0].diverged
+    assert program.main(["train", "--resume", "run", "--epochs", "5"]) == program.DIVERGED
     printed, told = capsys.readouterr()
     assert "ended as diverged in epoch 1: begin anew with a smaller --lr and another --out" in printed
     assert told == ended and rows_of("run/history.csv") == before
@@ -312,19 +313,19 @@ def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
 
 @pytest.mark.parametrize("damage", ["", "  \n", "{", "[]", '{"experiment": 7}'])
 def test_a_damaged_description_of_a_run_is_read_from_its_checkpoint(damage, tmp_path, capsys):
-    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "whole"]) == 0
-    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "2", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "whole"]) == 0
+    assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "2", "--out", "run"]) == 0
     config = tmp_path / "run/config.json"
     config.write_text(damage)
     (tmp_path / "run/last.ckpt").rename(tmp_path / "run/last.ckpt.previous")  # a kill between two renamings
-    assert cli.main(["train", "--resume", "run", "--epochs", "4"]) == 0
+    assert program.main(["train", "--resume", "run", "--epochs", "4"]) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
-    assert runs.read_experiment("run").epochs == 4
+    assert run_folder.read_experiment("run").epochs == 4
     config.write_text(damage)
     for name in ("last.ckpt", "last.ckpt.previous"):
         (tmp_path / "run" / name).write_bytes(b"damaged")
     capsys.readouterr()
-    assert cli.main(["train", "--resume", "run"]) == 2
+    assert program.main(["train", "--resume", "run"]) == 2
     told = capsys.readouterr().err
     why = "it is empty" if not damage.strip() else ""
     assert f"config.json is not the configuration of a run ({why}" in told
@@ -339,20 +340,20 @@ def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatc
         return real(*arguments)
 
     monkeypatch.setattr("minifa.metrics.alignment", alignment)
-    assert cli.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == cli.FAILED
+    assert program.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == program.FAILED
     told = capsys.readouterr().err
     assert "history.csv" in told and "run is gone, with what was written there: the same command begins again" in told
     assert "nothing was written" not in told
-    monkeypatch.setattr(cli, "_keep_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv")))
+    monkeypatch.setattr(program, "_keep_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv")))
     compare = ["compare", *XOR, "--rules", "bp", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "c"]
-    assert cli.main(compare) == cli.FAILED
+    assert program.main(compare) == program.FAILED
     assert "c/runs.csv" in capsys.readouterr().err.replace(os.sep, "/")  # and not the folder that is no more
 
 
 def test_the_same_options_may_be_given_again():
     given = ["--rule", "usf:scale=init", "--momentum", "0.5", "--nesterov", "--clip-norm", "3"]
-    assert cli.main(["train", *XOR, *given, "--epochs", "1", "--out", "run"]) == 0
-    assert cli.main(["train", *XOR, *given, "--epochs", "2", "--resume", "run"]) == 0
+    assert program.main(["train", *XOR, *given, "--epochs", "1", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, *given, "--epochs", "2", "--resume", "run"]) == 0
     assert len(rows_of("run/history.csv")) == 3
 
 
@@ -374,10 +375,10 @@ def test_the_same_options_may_be_given_again():
     ],
 )
 def test_options_that_contradict_are_refused(given, words, capsys):
-    assert cli.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == 0
     before = {name: Path(f"run/{name}").read_bytes() for name in ("last.ckpt", "history.csv", "config.json")}
     capsys.readouterr()
-    assert cli.main(["train", "--resume", "run", *given]) == 2
+    assert program.main(["train", "--resume", "run", *given]) == 2
     assert words in capsys.readouterr().err
     assert before == {name: Path(f"run/{name}").read_bytes() for name in before}
 
@@ -385,27 +386,29 @@ def test_options_that_contradict_are_refused(given, words, capsys):
 def test_a_changed_experiment_or_changed_data_is_refused(tmp_path, capsys):
     x = np.random.default_rng(0).standard_normal((50, 3)).astype("float32")
     np.savez("mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
-    assert cli.main(["train", "--data", "mine.npz", *XOR[2:], "--epochs", "1", "--out", "run"]) == 0
+    assert program.main(["train", "--data", "mine.npz", *XOR[2:], "--epochs", "1", "--out", "run"]) == 0
     np.savez("mine.npz", x=x[::-1], y=(x[::-1, 0] > 0).astype(int))
-    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 2
+    assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 2
     assert "was trained on other data than mine is now" in capsys.readouterr().err
     np.savez("mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
     config = tmp_path / "run/config.json"
     config.write_text(config.read_text().replace('"lr": 0.1', '"lr": 0.3'))
-    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 2
+    assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 2
     assert "another experiment than run describes: it has lr 0.1 and not 0.3" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path, capsys):
-    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "whole"]) == 0
-    assert cli.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "run", "--checkpoint-every", "3"]) == 0
+    assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "whole"]) == 0
+    assert (
+        program.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "run", "--checkpoint-every", "3"]) == 0
+    )
     last = tmp_path / "run/last.ckpt"
     last.write_bytes(last.read_bytes()[:-7])
     capsys.readouterr()
-    assert cli.main(["train", "--resume", "run"]) == 2
+    assert program.main(["train", "--resume", "run"]) == 2
     told = capsys.readouterr().err
     assert "last.ckpt' is damaged" in told and "last.ckpt.previous', is good" in told and "--previous" in told
-    assert cli.main(["train", "--resume", "run", "--previous"]) == 0
+    assert program.main(["train", "--resume", "run", "--previous"]) == 0
     assert "going on in epoch 3 after 2 batches, step 6" in capsys.readouterr().out
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
@@ -423,7 +426,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path,
 )
 def test_mistakes_get_a_sentence_and_write_nothing(arguments, code, words, tmp_path, capsys):
     try:
-        given = cli.main(["train", *XOR, *arguments])
+        given = program.main(["train", *XOR, *arguments])
     except SystemExit as stop:
         given = stop.code
     assert given == code and words in capsys.readouterr().err
@@ -432,8 +435,8 @@ def test_mistakes_get_a_sentence_and_write_nothing(arguments, code, words, tmp_p
 
 def test_a_comparison_is_no_single_run(capsys):
     arguments = ["compare", *XOR, "--rules", "bp,fa", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "both"]
-    assert cli.main(arguments) == 0
-    assert cli.main(["train", "--resume", "both"]) == 2
+    assert program.main(arguments) == 0
+    assert program.main(["train", "--resume", "both"]) == 2
     assert "both holds 2 experiments, and only a single run can be gone on with" in capsys.readouterr().err
 
 
@@ -448,13 +451,13 @@ def test_how_often_is_read(text, expected):
 
 
 def test_a_folder_that_is_being_written_is_left_alone(capsys):
-    assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
     before = Path("run/log.jsonl").read_bytes()
-    with runs.locked("run"):
-        assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 1
+    with run_folder.locked("run"):
+        assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 1
         assert f"run is being written by process {os.getpid()} on" in capsys.readouterr().err
     assert Path("run/log.jsonl").read_bytes() == before
-    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 0
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path):
@@ -462,11 +465,11 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     wait_for(process, "rule bp")
     while not (tmp_path / "run/last.ckpt").exists():
         time.sleep(0.01)
-    with pytest.raises(runs.RunInUse, match=f"process {process.pid} on"), runs.locked("run"):
+    with pytest.raises(run_folder.RunInUse, match=f"process {process.pid} on"), run_folder.locked("run"):
         pass
     process.kill()
     process.communicate(timeout=60)
-    with runs.locked("run"):
+    with run_folder.locked("run"):
         pass
 
 
@@ -495,7 +498,7 @@ def test_the_logs_are_there_after_every_epoch(tmp_path):
 
 
 def test_a_number_that_is_not_finite_is_a_word_in_the_log(tmp_path):
-    assert cli.main(["train", *XOR[:4], "--lr", "1e30", "--loss", "half_squared_error", "--out", "run"]) == 3
+    assert program.main(["train", *XOR[:4], "--lr", "1e30", "--loss", "half_squared_error", "--out", "run"]) == 3
     lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
     events = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     assert events[-1]["diverged"] is True and events[-2]["train_loss"] in ("nan", "inf")
@@ -530,18 +533,18 @@ def test_logs_are_cut_back_to_the_checkpoint(tmp_path):
 
 
 def test_an_older_checkpoint_cuts_the_table_back(tmp_path):
-    assert cli.main(["train", *XOR, "--epochs", "6", "--out", "run"]) == 0
+    assert program.main(["train", *XOR, "--epochs", "6", "--out", "run"]) == 0
     whole = rows_of("run/history.csv")
     one = History.read_csv("run/history.csv")
-    experiment, data = runs.read_experiment("run"), mf.data.load("xor")
+    experiment, data = run_folder.read_experiment("run"), mf.data.load("xor")
     trainer = trainer_for(experiment, data)
-    keeping.go_on("run", experiment, data, trainer, previous=True)
+    resume.go_on("run", experiment, data, trainer, previous=True)
     assert trainer.finished < len(one) - 1
-    keeping.keep("run", experiment, trainer)
+    resume.keep("run", experiment, trainer)
     trainer.stop()
     fit(experiment, data, trainer)
     assert rows_of("run/history.csv") == whole[: trainer.finished + 1]
-    assert cli.main(["train", "--resume", "run"]) == 0
+    assert program.main(["train", "--resume", "run"]) == 0
     assert rows_of("run/history.csv") == whole
     epochs = [event["epoch"] for event in events_of("run/log.jsonl") if event["event"] == "epoch"]
     assert epochs == list(range(7))
@@ -570,8 +573,8 @@ def scalars_of(folder):
 def test_tensorboard_gets_every_number_with_angles_by_layer(tmp_path):
     pytest.importorskip("tensorboardX", reason="event files need tensorboardX: pip install '.[tensorboard]'")
     given = ["--rule", "fa", "--epochs", "2", "--out", "run", "--tensorboard"]
-    assert cli.main(["train", *XOR, *given]) == 0
-    assert cli.main(["train", "--resume", "run", "--epochs", "3", "--tensorboard"]) == 0
+    assert program.main(["train", *XOR, *given]) == 0
+    assert program.main(["train", "--resume", "run", "--epochs", "3", "--tensorboard"]) == 0
     found, rows = scalars_of(tmp_path / "run/tensorboard"), rows_of("run/history.csv")
     for epoch, row in enumerate(rows):
         assert found["weight_angle/linear2", epoch] == pytest.approx(float(row["linear2.weight_angle"]), rel=1e-6)
@@ -582,6 +585,6 @@ def test_tensorboard_gets_every_number_with_angles_by_layer(tmp_path):
 
 def test_without_the_writer_tensorboard_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    assert cli.main(["train", *XOR, "--tensorboard"]) == 2
+    assert program.main(["train", *XOR, "--tensorboard"]) == 2
     assert re.search(r"need the package tensorboardX: pip install \"\.\[tensorboard\]\"", capsys.readouterr().err)
     assert os.listdir(tmp_path) == []

@@ -14,19 +14,9 @@ from checks import RULES, batch, network, small_convnet
 from test_rules import assert_close, data, gradients, mlp, toeplitz
 
 import minifa as mf
-from minifa import (
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Linear,
-    Network,
-    ReLU,
-    Residual,
-    Tanh,
-)
-from minifa.rules import alignment, make
-from minifa.streams import generator
+from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, Network, ReLU, Residual, Tanh
+from minifa.rng import generator
+from minifa.rules import alignment_penalties, make
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -549,7 +539,7 @@ def test_primitives_are_the_gradients_of_their_penalties(name, geometry):
     (layer,), x, rng = net.weighted, data(shape)[0], np.random.default_rng(8)
     y = net.forward(x, mf.Walk(training=True))
     B = rng.standard_normal(layer.W.shape)
-    got = getattr(alignment, name)(layer, B, x, y)
+    got = getattr(alignment_penalties, name)(layer, B, x, y)
     plain, flat = Plain(net, x), (x.reshape(len(x), -1), y.reshape(len(x), -1))
     for _ in range(5):  # the penalties are quadratic in B: central differences are exact, whatever the step
         direction = rng.standard_normal(B.shape)
@@ -562,7 +552,9 @@ def test_primitives_are_the_gradients_of_their_penalties(name, geometry):
 def test_primitives_do_without_a_bias():
     net = network([Linear(4, 3, bias=False)], (4,))
     x, B = data()[0], np.ones((4, 3))
-    np.testing.assert_allclose(alignment.sparse(net["linear1"], B, x, x @ B), 2 * x.T @ x @ B / len(x), rtol=1e-12)
+    np.testing.assert_allclose(
+        alignment_penalties.sparse(net["linear1"], B, x, x @ B), 2 * x.T @ x @ B / len(x), rtol=1e-12
+    )
 
 
 # --- residual nets ----------------------------------------------------------------------------------------------------

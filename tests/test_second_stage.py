@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import checkpoints, keeping, runs
+from minifa import checkpoints
 from minifa.checkpoints import SaveCheckpoints
-from minifa.experiments import Experiment, trainer_for
-from minifa.logs import TensorBoard, WriteLogs
+from minifa.experiments import Experiment, resume, run_folder, trainer_for
 from minifa.training import Callback, History, Trainer
+from minifa.training.logs import TensorBoard, WriteLogs
 
 XOR = mf.data.load("xor")
 
@@ -114,8 +114,8 @@ def test_a_run_that_begins_anew_in_its_folder_replaces_what_was_left():
     experiment = Experiment(data="xor", model="tiny", lr=0.1, epochs=2)
     for _ in range(2):
         one = trainer_for(experiment, XOR)
-        with runs.locked("d"):
-            keeping.keep("d", experiment, one)
+        with run_folder.locked("d"):
+            resume.keep("d", experiment, one)
             one.fit(XOR.train, 2)
     assert [name for name in files() if "-1" in name] == []
     assert len(losses("d/history.csv")) == 3

@@ -18,7 +18,7 @@ PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "mar
 NETWORK = {"urllib.request", "http.client", "requests", "httpx", "aiohttp", "urllib3", "ftplib", "socket", "ssl"}
 RUNS_TEXT = {"eval", "exec", "compile", "__import__", "runpy.run_path", "runpy.run_module", "code.interact"}
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
-COMPARES = "is_right"  # of minifa/data/checksums.py
+COMPARES = "is_right"  # of minifa/data/downloads/checksums.py
 STARTS = {f"subprocess.{name}" for name in ("run", "Popen", "call", "check_call", "check_output")}
 MAY_PICKLE = {"load", "save", "read_array", "write_array"}  # NumPy's, unless they are told not to
 SAFER_ONES = {
@@ -157,7 +157,7 @@ def test_what_may_be_is_not(text):
 
 
 def test_every_file_was_looked_at():
-    assert len(FILES) > 60 and {"checkpoints.py", "npz.py", "workers.py"} <= {path.name for path in FILES}
+    assert len(FILES) > 60 and {"checkpoints.py", "npz.py", "processes.py"} <= {path.name for path in FILES}
 
 
 class Bomb:
@@ -174,5 +174,5 @@ def test_a_pickle_in_a_file_is_refused_and_not_opened(kind, tmp_path):
     path = tmp_path / ("mine.npz" if kind == "data" else kind)
     np.savez(path, x=np.array([Bomb()], dtype=object), y=np.array([0]))
     with pytest.raises(minifa.data.DataFileError, match=path.name):
-        minifa.data.load(str(path)) if kind == "data" else minifa.data.npz.read_arrays(path)
+        minifa.data.load(str(path)) if kind == "data" else minifa.storage.npz.read_arrays(path)
     assert Bomb.opened == []

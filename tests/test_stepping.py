@@ -10,19 +10,20 @@ import pytest
 from checks import assert_same_bits
 
 import minifa as mf
-from minifa import cli, data, stepping
+from minifa import cli, data
 from minifa.experiments import Experiment, build
+from minifa.tracing.stepper import SHORT, Replay, Stepper, page
 
 
 def replay(rule="fa", updates=0, **options):
     settings = dict(data="xor", model="tiny", batch_size=4, lr=0.5, optimizer_options={"momentum": 0.9})
     experiment = Experiment(rule=rule, **{**settings, **options})
-    return stepping.Replay(experiment, data.load(experiment.data), updates)
+    return Replay(experiment, data.load(experiment.data), updates)
 
 
 def walk(*commands, rule="fa"):
     """What the terminal shows after each command."""
-    stepper = stepping.Stepper(replay(rule), rule, io.StringIO(), io.StringIO())
+    stepper = Stepper(replay(rule), rule, io.StringIO(), io.StringIO())
     stepper.preloop()
     shown = []
     for command in commands:
@@ -103,7 +104,7 @@ def test_a_number_with_two_signs_ends_nothing():
 
 
 def test_a_step_that_diverges_is_told_and_the_step_before_it_stays():
-    stepper = stepping.Stepper(replay(model="mlp", lr=1e20), "fa", io.StringIO(), io.StringIO())
+    stepper = Stepper(replay(model="mlp", lr=1e20), "fa", io.StringIO(), io.StringIO())
     stepper.preloop()
     for _ in range(6):
         stepper.onecmd("u")
@@ -125,14 +126,14 @@ def test_under_another_rule_only_the_rule_is_another():
 
 
 def test_tab_completes_names_layers_and_rules_also_after_one_letter():
-    stepper = stepping.Stepper(replay(), "fa", io.StringIO(), io.StringIO())
+    stepper = Stepper(replay(), "fa", io.StringIO(), io.StringIO())
     assert "linear1.W" in stepper.complete_p("linear1.", "p linear1.", 2, 10)
     assert stepper.complete_jump("lin", "jump lin", 5, 8) == ["linear1", "linear2"]
     assert "usf" in stepper.complete_r("u", "r u", 2, 3)
 
 
 def test_the_end_of_input_is_no_command_that_is_offered_and_leaves():
-    stepper = stepping.Stepper(replay(), "fa", io.StringIO(), io.StringIO())
+    stepper = Stepper(replay(), "fa", io.StringIO(), io.StringIO())
     assert {"jump", "quit"} <= set(stepper.completenames("")) and not stepper.completenames("E")
     assert stepper.onecmd("EOF") is True and stepper.stdout.getvalue() == "\n"
     assert stepper.onecmd("list") is False
@@ -145,7 +146,7 @@ def test_rule_alone_tells_the_present_one_and_all_others():
 
 def test_of_a_long_network_the_neighbourhood_is_shown():
     trace = replay(model="mlp", model_options={"hidden": (4,) * 8}).under("bp")
-    pages = [stepping.page(trace, i, 200).splitlines() for i in range(len(trace))]
+    pages = [page(trace, i, 200).splitlines() for i in range(len(trace))]
     maps = {(moment.kind, moment.layer): lines[1] for moment, lines in zip(trace, pages, strict=True)}
     assert maps["batch", ""] == "[x] -> linear1 -> relu1 -> linear2 -> ..."
     middle = ["linear3", "relu3", "linear4", "[relu4]", "linear5", "relu5", "linear6"]
@@ -166,7 +167,7 @@ def test_unknown_commands_name_the_nearest():
 
 def test_help_lists_every_command_in_a_sentence():
     general, one = walk("h", "h jump")
-    assert all(name in general for name in stepping.SHORT.values())
+    assert all(name in general for name in SHORT.values())
     assert "moment by its number" in one
 
 
@@ -204,7 +205,7 @@ def test_a_convolutional_net_is_told_by_shapes(capsys, monkeypatch):
 def test_a_narrow_terminal_is_kept_to(columns):
     trace = replay().under("kolen_pollack")
     for i in range(len(trace)):
-        assert max(map(len, stepping.page(trace, i, columns).splitlines())) <= columns, i
+        assert max(map(len, page(trace, i, columns).splitlines())) <= columns, i
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minifa import cli, cluster, data, experiments, keeping, ledgers, runs, sweeping, sweeps
-from minifa.commands import sweep as sweep_command
+from minifa import data, experiments
+from minifa.cli import sweep as sweep_command
+from minifa.cli.program import main
 from minifa.data.base import DataFileError
-from minifa.recipes import RecipeError
-from minifa.sweeping import Task
-from minifa.workers import Stopped
+from minifa.experiments import dask_cluster as cluster
+from minifa.experiments import resume, run_folder, study, sweeps
+from minifa.experiments.processes import Stopped
+from minifa.experiments.recipes import RecipeError
+from minifa.experiments.study import Task
+from minifa.storage import csv_rows
 
 XOR = """
 [data]
@@ -65,7 +69,7 @@ TIMES = {"seconds"}
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    keeping._load_once.cache_clear()
+    resume._load_once.cache_clear()
 
 
 def write(text, name="xor.toml"):
@@ -74,7 +78,7 @@ def write(text, name="xor.toml"):
 
 
 def sweep(*arguments):
-    return cli.main(["sweep", *map(str, arguments)])
+    return main(["sweep", *map(str, arguments)])
 
 
 def lines_of(path="runs/sweep-xor/sweep.csv"):
@@ -250,7 +254,7 @@ epochs = 3
 @pytest.mark.parametrize("validation", ["", "validation = 0.2"])
 def test_a_run_in_memory_gives_what_one_in_its_folder_gives(validation, tmp_path):
     for one in sweeps.parse(DIGITS.format(validation=validation)).runs:
-        in_memory, in_folder = (sweeping.make(Task(one, folder)) for folder in (None, tmp_path / one.id))
+        in_memory, in_folder = (study.make(Task(one, folder)) for folder in (None, tmp_path / one.id))
         assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0  # rounded, there
         assert in_memory == in_folder and "error" not in in_memory
         assert ("validation_loss" in in_memory) == bool(validation)
@@ -260,7 +264,7 @@ def test_a_run_in_memory_gives_what_one_in_its_folder_gives(validation, tmp_path
 def test_the_scores_are_those_of_the_experiment():
     (one, _) = sweeps.parse(DIGITS.format(validation="")).runs
     result, trainer = experiments.run(one.experiment)
-    found = sweeping.make(Task(one))
+    found = study.make(Task(one))
     last = result.history[-1]
     assert (found["test_accuracy"], found["test_loss"]) == (last["test_accuracy"], last["test_loss"])
     angles = [value for key, value in last.items() if key.endswith(".weight_angle")]
@@ -272,19 +276,19 @@ def test_the_scores_are_those_of_the_experiment():
 def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
     loaded = []
     load = experiments.data_sets.load
-    for module in (experiments.data_sets, keeping):
+    for module in (experiments.data_sets, resume):
         monkeypatch.setattr(module, "load", lambda *where, **options: loaded.append(where) or load(*where, **options))
     for one in sweeps.parse(GRID).runs:
-        assert "error" not in sweeping.make(Task(one))
+        assert "error" not in study.make(Task(one))
     assert loaded == [("xor", None)]
-    assert "error" not in sweeping.make(Task(sweeps.parse(GRID).runs[0], tmp_path / "kept"))
+    assert "error" not in study.make(Task(sweeps.parse(GRID).runs[0], tmp_path / "kept"))
     assert loaded == [("xor", None)]
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
     text = DIGITS.format(validation="validation = 0.2").replace('["fa", "shallow"]', '["bp"]')
     (one,) = sweeps.parse(text + '"optimizer.lr" = [1e4]').runs
-    in_memory, in_folder = (sweeping.make(Task(one, folder)) for folder in (None, tmp_path / "run"))
+    in_memory, in_folder = (study.make(Task(one, folder)) for folder in (None, tmp_path / "run"))
     assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0
     assert in_memory == in_folder
     assert in_memory["diverged"] is True and in_memory["best_epoch"] < in_memory["epochs"]
@@ -293,13 +297,13 @@ def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
 def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch, capsys):
     """A Dask worker finishes its run although the parent was killed, and the next sweep requests the same run. The
     process that holds the run is named once."""
-    monkeypatch.setattr(sweeping, "SECONDS_TO_LOOK", 0.01)
-    monkeypatch.setattr(sweeping, "SECONDS_TO_TELL", 0.05)
+    monkeypatch.setattr(study, "SECONDS_TO_LOOK", 0.01)
+    monkeypatch.setattr(study, "SECONDS_TO_TELL", 0.05)
     one, found = sweeps.parse(GRID).runs[0], []
     folder = tmp_path / "run"
     folder.mkdir()
-    waiting = threading.Thread(target=lambda: found.append(sweeping.make(Task(one, folder))))
-    with runs.locked(folder):
+    waiting = threading.Thread(target=lambda: found.append(study.make(Task(one, folder))))
+    with run_folder.locked(folder):
         waiting.start()
         waiting.join(0.3)
         assert waiting.is_alive() and not found
@@ -311,7 +315,7 @@ def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatc
 
 def test_a_network_that_is_finite_no_more_is_not_the_best():
     experiment = sweeps.parse(GRID).runs[0].experiment
-    trainer, best = experiments.trainer_for(experiment, data.load("xor")), sweeping._KeepBest()
+    trainer, best = experiments.trainer_for(experiment, data.load("xor")), study._KeepBest()
     trainer.history.append({"epoch": 1, "validation_loss": 2.0})
     trainer.epoch = 1
     best.on_recorded(trainer)
@@ -330,7 +334,7 @@ def test_a_run_that_is_told_to_stop_has_no_result(monkeypatch):
 
     monkeypatch.setattr(experiments, "trainer_for", stop)
     with pytest.raises(Stopped):
-        sweeping.make(Task(sweeps.parse(GRID).runs[0]))
+        study.make(Task(sweeps.parse(GRID).runs[0]))
 
 
 def test_whatever_a_run_fails_of_is_its_own_result(monkeypatch):
@@ -338,7 +342,7 @@ def test_whatever_a_run_fails_of_is_its_own_result(monkeypatch):
         raise KeyError("conv9")
 
     monkeypatch.setattr(experiments, "trainer_for", fail)
-    assert sweeping.make(Task(sweeps.parse(GRID).runs[0])) == {"error": "KeyError: 'conv9'"}
+    assert study.make(Task(sweeps.parse(GRID).runs[0])) == {"error": "KeyError: 'conv9'"}
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -352,7 +356,7 @@ def test_a_sweep_leaves_a_line_for_every_run_and_a_summary(capsys):
         one = sweeps.parse(GRID).runs[int(line["run"])]
         assert line["id"] == one.id and line["error"] == ""
         assert (line["rule"], float(line["optimizer.lr"])) == (one.experiment.rule, one.experiment.lr)
-        wanted = {key: value for key, value in sweeping.make(Task(one)).items() if key != "seconds"}
+        wanted = {key: value for key, value in study.make(Task(one)).items() if key != "seconds"}
         assert {key: float(line[key]) for key in wanted} == wanted
     losses = [float(one["test_loss"]) for one in lines if (one["rule"], one["optimizer.lr"]) == ("fa", "0.1")]
     assert len(losses) == 2
@@ -369,12 +373,12 @@ def test_the_best_come_first_and_are_chosen_on_held_out_examples():
     scores = [(0.5, 0.9), (0.7, 0.2), (0.7, 0.4), (0.1, 0.9)]  # held out, test
     lines = []
     for one, (held_out, test) in zip(found.runs, scores, strict=False):
-        line = dict.fromkeys(sweeping.columns(found), "")
+        line = dict.fromkeys(study.columns(found), "")
         line.update(run=str(one.number), id=one.id, validation_accuracy=str(held_out), test_accuracy=str(test))
         line.update({name: str(value) for name, value in one.settings.items()})
         lines.append(line)
     lines.append({**lines[0], "run": "4", "validation_accuracy": "", "error": "OSError: gone"})
-    text = sweeping.summary(found, lines, ["a copy"])
+    text = study.summary(found, lines, ["a copy"])
     shown = [line.split() for line in text.splitlines()[2:6]]
     assert [words[0] for words in shown] == ["1", "2", "0", "3"]
     assert "4 of 8 runs, best first by validation accuracy" in text and "chosen on the test set" not in text
@@ -411,7 +415,7 @@ def test_of_many_failures_a_few_are_told_and_where_the_others_are(monkeypatch, c
 
 def test_a_run_that_failed_and_then_did_not_counts_as_it_ended():
     found = sweeps.parse(GRID)
-    with sweeping.opened(found, "here") as results:
+    with study.opened(found, "here") as results:
         results.add(
             found.runs[0], "its worker process (7) was ended\nby \x1b[31m a \udcff \0 signal"
         )  # what is no result tells why
@@ -419,7 +423,7 @@ def test_a_run_that_failed_and_then_did_not_counts_as_it_ended():
         assert [one.number for one in results.left()] == list(range(2, 8))
         assert [one.number for one in results.left(retry_failed=True)] == [0, *range(2, 8)]
         results.add(found.runs[0], {"test_loss": 0.25, "diverged": True})
-    with sweeping.opened(found, "here") as results:
+    with study.opened(found, "here") as results:
         assert [one.number for one in results.left(retry_failed=True)] == list(range(2, 8))
         assert [(line["test_loss"], line["diverged"]) for line in results.of_sweep()] == [("0.25", "1"), ("0.5", "")]
     assert lines_of("here/sweep.csv")[0]["error"] == "its worker process (7) was ended by [31m a signal"
@@ -469,7 +473,7 @@ def test_a_folder_of_something_else_is_left_alone(capsys):
 
 def test_two_processes_cannot_write_into_one_table(capsys):
     Path("here").mkdir()
-    with runs.locked("here"):
+    with run_folder.locked("here"):
         assert sweep(write(GRID), "--out", "here") == 1
     assert f"here is being written by process {os.getpid()}" in capsys.readouterr().err
     assert not Path("here/sweep.csv").exists()
@@ -500,19 +504,19 @@ def test_changes_reach_every_run():
 
 def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
     path, head = Path("table.csv"), ["run", "words", "score"]
-    ledgers.open_table(path, head)
+    csv_rows.open_table(path, head)
     for row in (["0", "a, b", "0.25"], ["1", 'said "so"', "0.125"], ["2", "", "0.5"]):
-        ledgers.append(path, row)
+        csv_rows.append(path, row)
     whole = path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
         finished = max(0, sum(end <= cut for end in ends) - 1)
-        assert len(ledgers.read_table(path, head)) == finished  # someone who only looks changes nothing
+        assert len(csv_rows.read_table(path, head)) == finished  # someone who only looks changes nothing
         assert path.read_bytes() == whole[:cut]
-        rows = ledgers.open_table(path, head)
+        rows = csv_rows.open_table(path, head)
         assert [row["score"] for row in rows] == ["0.25", "0.125", "0.5"][:finished]
-        ledgers.append(path, ["9", "new", "1.0"])
+        csv_rows.append(path, ["9", "new", "1.0"])
         assert path.read_bytes() == whole[: ends[finished]] + b"9,new,1.0\n"
 
 
@@ -521,14 +525,14 @@ def test_a_line_that_the_disk_takes_only_in_part_is_told_and_taken_back(monkeypa
         def write(self, line):
             return super().write(line[:3])
 
-    ledgers.open_table("table.csv", ["run", "score"])
-    ledgers.append("table.csv", ["0", "0.25"])
+    csv_rows.open_table("table.csv", ["run", "score"])
+    csv_rows.append("table.csv", ["0", "0.25"])
     with monkeypatch.context() as patched:
-        patched.setattr(ledgers, "open", lambda path, mode, **how: Full(path, mode.strip("b")), raising=False)
+        patched.setattr(csv_rows, "open", lambda path, mode, **how: Full(path, mode.strip("b")), raising=False)
         with pytest.raises(OSError, match="only 3 of 8 bytes of a line could be written: is the disk full"):
-            ledgers.append("table.csv", ["1", "0.125"])
+            csv_rows.append("table.csv", ["1", "0.125"])
     assert Path("table.csv").read_bytes().endswith(b"0,0.25\n1,0")
-    assert [row["run"] for row in ledgers.open_table("table.csv", ["run", "score"])] == ["0"]
+    assert [row["run"] for row in csv_rows.open_table("table.csv", ["run", "score"])] == ["0"]
 
 
 def test_what_is_no_table_of_ours_is_refused_and_not_cut():
@@ -536,10 +540,10 @@ def test_what_is_no_table_of_ours_is_refused_and_not_cut():
     for content in (b"nothing that ends", b"run,other\n0,1", b"run,score\n0,1,2\n", b"run,score\n\xff,1\n"):
         path.write_bytes(content)
         with pytest.raises(DataFileError, match=r"table\.csv"):
-            ledgers.open_table(path, ["run", "score"])
+            csv_rows.open_table(path, ["run", "score"])
         assert path.read_bytes() == content
     with pytest.raises(ValueError, match="one line"):
-        ledgers.append(path, ["0", "a\nb"])
+        csv_rows.append(path, ["0", "a\nb"])
 
 
 def minifa(*arguments, **options):
@@ -695,8 +699,8 @@ import sys
 import {module}
 {module}.__version__ = "0.0.9"
 if "minifa" in sys.modules:
-    from minifa import runs
-    runs.commit = lambda: None
+    from minifa import environment
+    environment.commit, environment.__version__ = lambda: None, sys.modules["minifa"].__version__
 from distributed.cli.dask_worker import main
 sys.argv[0] = "dask worker"
 main()
@@ -803,7 +807,7 @@ def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(t
         assert sum(one.poll() is not None for one in workers) == 1
         assert sorted(line["id"] for line in lines) == sorted(run.id for run in sweeps.parse(text).runs)
         one = sweeps.parse(text).runs[int(lines[-1]["run"])]
-        assert float(lines[-1]["test_loss"]) == sweeping.make(Task(one))["test_loss"]  # the same numbers as here
+        assert float(lines[-1]["test_loss"]) == study.make(Task(one))["test_loss"]  # the same numbers as here
         # A task that ends every worker it is given to is given up after two, and says so:
         ((_, answer),) = cluster.side_by_side(os._exit, [3], address)
         assert answer.startswith("the workers that it was given to were lost, 2 of them")

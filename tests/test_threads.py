@@ -18,9 +18,10 @@ from conftest import CUPY, install
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import minifa as mf
-from minifa import backend, threads
+from minifa import backend
 from minifa.data.batches import WORTH_A_THREAD, Batches
-from minifa.threads import Threads
+from minifa.parallel import threads
+from minifa.parallel.threads import Threads
 
 PATIENCE = 20  # seconds until a test says that something waits without end
 
@@ -237,15 +238,15 @@ def test_the_first_thread_of_a_process_need_not_be_the_main_one():
     """In a fresh process, where nothing has asked for BLAS's threads yet."""
     code = """if True:
         import threading, numpy as np
-        from minifa import backend
+        from minifa.parallel import chunks
         rng = np.random.default_rng(0)
         a, b = rng.normal(size=(100, 500)).astype("f4"), rng.normal(size=(500, 100)).astype("f4")
         found = []
         for _ in range(2):
-            thread = threading.Thread(target=lambda: found.append(backend.matmul(a, b)))
+            thread = threading.Thread(target=lambda: found.append(chunks.matmul(a, b)))
             thread.start()
             thread.join()
-        found.append(backend.matmul(a, b))
+        found.append(chunks.matmul(a, b))
         assert all((one == found[0]).all() for one in found)
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "3"}

@@ -8,8 +8,8 @@ import pytest
 from checks import RULES, assert_same_bits, batch, small_convnet, train_a_little
 
 import minifa as mf
-from minifa.equations import with_numbers
-from minifa.layers.response import neighbours
+from minifa.layers.local_response_norm import neighbours
+from minifa.tracing.equations import with_numbers
 
 
 def tiny(rule="fa", optimizer=None, loss=None, layers=None, dtype="float64"):

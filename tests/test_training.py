@@ -11,9 +11,11 @@ import pytest
 from checks import assert_same_bits, small_convnet
 
 import minifa as mf
-from minifa import BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear, Network, ReLU, Tanh, backend
+from minifa import BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear, Network, ReLU, Tanh
 from minifa.data.base import Examples
-from minifa.training import Callback, History, ProgressBar, RecordAlignment, Trainer, count_correct, train
+from minifa.parallel import chunks
+from minifa.training import Callback, History, ProgressBar, RecordAlignment, Trainer, train
+from minifa.training.trainer import count_correct
 
 CE = mf.SoftmaxCrossEntropy()
 
@@ -209,7 +211,7 @@ def test_a_schedule_that_would_climb_is_refused(factor):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_diverging_run_stops_and_keeps_its_history(threads, monkeypatch):
-    monkeypatch.setattr(backend, "CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 10)
     mf.use("numpy", threads=threads)
     net = Network([Linear(6, 12), ReLU(), Linear(12, 3)])
     one = trainer("bp", net=net, lr=1e30, callbacks=[RecordAlignment(examples(8))])

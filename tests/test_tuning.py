@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import minifa as mf
-from minifa import cli, experiments, tuning
-from minifa.experiments import Experiment, Result
-from minifa.tuning import Trial
+from minifa import cli, experiments
+from minifa.experiments import Experiment, Result, tuning
+from minifa.experiments.tuning import Trial
 
 BASE = Experiment(model="mlp", model_options={"hidden": (4,)}, epochs=1)
 

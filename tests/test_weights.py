@@ -29,13 +29,11 @@ from minifa import (
     Residual,
     Walk,
     cli,
-    keeping,
-    sweeps,
     weights,
 )
 from minifa.data.base import DataFileError
-from minifa.experiments import Experiment, run
-from minifa.runs import open_run
+from minifa.experiments import Experiment, resume, run, sweeps
+from minifa.experiments.run_folder import open_run
 
 SHAPE = (8, 10, 2)  # height and width differ: a confusion of the two shows
 
@@ -148,10 +146,10 @@ def test_without_the_flattened_order_the_outputs_differ(torch):
 
 @pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
 def test_resnet20_both_ways_against_the_bench_s_twin(torch, safetensors, tmp_path, to_file):
-    from minifa import bench_torch
+    from minifa.bench import torch_steps
 
     shape = (32, 32, 3)
-    theirs = with_own_statistics(torch, bench_torch.network("resnet20"), shape)
+    theirs = with_own_statistics(torch, torch_steps.network("resnet20"), shape)
     ours, x = Network(mf.models.resnet20(shape, 10), input_shape=shape), inputs(shape, n=2)
     if to_file:
         import safetensors.torch
@@ -794,9 +792,9 @@ def test_what_was_kept_before_there_were_names_is_equal_still():
     """Fields that came later are written only where they say something; ids and run folders stay what they were."""
     plain = small_experiment()
     assert "weights_names" not in plain.as_config()
-    assert keeping.differences(plain.as_config(), plain) == []
+    assert resume.differences(plain.as_config(), plain) == []
     named = small_experiment(weights="w", weights_names={"a": "linear1"})
-    assert keeping.differences(plain.as_config(), named)[1:] == ["weights_names {} and not {'a': 'linear1'}"]
+    assert resume.differences(plain.as_config(), named)[1:] == ["weights_names {} and not {'a': 'linear1'}"]
     assert sweeps.identify(Experiment(lr=0.1)) == "e78f18210ac1" and sweeps.identify(named) != sweeps.identify(plain)
 
 

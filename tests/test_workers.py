@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import cli, experiments, tables, tuning, workers
-from minifa.experiments import Experiment, run_many
+from minifa import cli, experiments
+from minifa.cli import program
+from minifa.experiments import Experiment, processes, run_many, tables, tuning
 from minifa.losses import LOSSES
 from minifa.optim import OPTIMIZERS
 from minifa.schedules import SCHEDULES
@@ -54,11 +55,11 @@ def broken_start():
 def test_a_killed_process_costs_its_own_task_which_is_not_tried_again(tmp_path):
     words = ["a", "killed 1", "b", "exits", "killed 2", "c", "d"]
     tasks = [(word, tmp_path) for word in words]
-    found = {task[0]: said for task, said in workers.side_by_side(answer, tasks, 2, nothing)}
+    found = {task[0]: said for task, said in processes.side_by_side(answer, tasks, 2, nothing)}
     assert {word: found[word] for word in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
     assert found["exits"].exit_code == 3 and "exit code 3" in str(found["exits"])
     for word in ("killed 1", "killed 2"):
-        assert isinstance(found[word], workers.Ended)
+        assert isinstance(found[word], processes.Ended)
         assert os.name != "posix" or "by the signal SIGKILL; a system that runs out of memory" in str(found[word])
     tried = {word: (tmp_path / word).read_text(encoding="utf-8").splitlines() for word in words}
     assert all(len(pids) == 1 for pids in tried.values())
@@ -67,24 +68,24 @@ def test_a_killed_process_costs_its_own_task_which_is_not_tried_again(tmp_path):
 
 
 def test_a_signal_without_a_name_is_told_by_its_number():
-    assert str(workers.Ended(7, -200)) == "its worker process (7) was ended by the signal 200"
+    assert str(processes.Ended(7, -200)) == "its worker process (7) was ended by the signal 200"
 
 
 def test_processes_that_cannot_start_end_all_of_it(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="cannot start .*__main__"):
-        list(workers.side_by_side(answer, [("a", tmp_path), ("b", tmp_path)], 2, broken_start))
+        list(processes.side_by_side(answer, [("a", tmp_path), ("b", tmp_path)], 2, broken_start))
     assert "no such device" in capfd.readouterr().err and os.listdir(tmp_path) == []
 
 
 def test_nothing_to_do_is_done_at_once():
-    assert list(run_many([])) == list(workers.side_by_side(answer, [], 2, nothing)) == []
+    assert list(run_many([])) == list(processes.side_by_side(answer, [], 2, nothing)) == []
 
 
 @contextlib.contextmanager
 def watched(monkeypatch):
     """The processes that are started inside the with-block."""
     started = []
-    make = workers._Worker
+    make = processes._Worker
 
     class Watched(make):
         def __init__(self, *arguments):
@@ -92,7 +93,7 @@ def watched(monkeypatch):
             started.append(self.process)
 
     with monkeypatch.context() as patched:
-        patched.setattr(workers, "_Worker", Watched)
+        patched.setattr(processes, "_Worker", Watched)
         yield started
 
 
@@ -113,7 +114,7 @@ def test_a_run_whose_process_is_killed_fails_with_a_sentence_and_the_others_go_o
 def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, capsys):
     """The table says of how many runs its means are, and the command fails."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
 
     def one_fails(grid, jobs=None):
         for experiment in grid:
@@ -122,7 +123,7 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
 
     monkeypatch.setattr(experiments, "run_many", one_fails)
     given = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1", "--rules", "bp,fa", "--out", "both"]
-    assert cli.main(["compare", *given]) == cli.FAILED
+    assert cli.main(["compare", *given]) == program.FAILED
     out, err = capsys.readouterr()
     assert "fa, seed 1: killed" in err
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith(("bp", "fa"))}
@@ -131,7 +132,7 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
 
 def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
     make = experiments.run
 
     def fails(experiment):
@@ -143,7 +144,7 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
     monkeypatch.setattr(tuning, "RATES", range(-2, -1))  # 0.1
     monkeypatch.setattr(tuning, "WIDEST", range(-2, -1))
     given = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "1"]
-    assert cli.main(["compare", *given, "--lr", "0.1", "--out", "both"]) == cli.FAILED
+    assert cli.main(["compare", *given, "--lr", "0.1", "--out", "both"]) == program.FAILED
     table = (tmp_path / "both/table.txt").read_text(encoding="utf-8")
     assert [line.split()[1:] for line in table.splitlines() if line.startswith("fa")] == [
         ["failed:", "OSError:", "gone"]
@@ -151,7 +152,7 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
     capsys.readouterr()
     data = tmp_path / "two.npz"  # of which something can be held out
     np.savez(data, x=np.eye(40, 2, dtype="float32"), y=np.arange(40) % 2)
-    assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == cli.FAILED
+    assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == program.FAILED
     assert (tmp_path / "tuned/rates.csv").read_text(encoding="utf-8").count("\n") == 2  # bp at 0.1, and the head
     assert re.search(r"^bp +0.1 ", capsys.readouterr().out, re.M)
 
@@ -382,7 +383,7 @@ def test_no_process_outlives_its_parent(stop, tmp_path):
 
 def test_a_process_that_nobody_started_waits_for_no_parent():
     before = set(threading.enumerate())
-    workers.end_with_parent()
+    processes.end_with_parent()
     for watching in set(threading.enumerate()) - before:
         watching.join(5)
         assert not watching.is_alive()

@@ -181,15 +181,18 @@ show(axes[2], D, f"dense B\n{D.size} different numbers")
 # the error scatters over the whole map, and a step to the side makes another pattern altogether.
 
 # %%
-carriers = [("backpropagation: W", kernel_rule, conv.W), ("kernel B", kernel_rule, B), ("dense B", dense_rule, D)]
+carriers = {
+    "backpropagation: W": lambda delta: conv.carry(delta, conv.W),
+    "kernel B": lambda delta: kernel_rule.carry(conv, delta),
+    "dense B": lambda delta: dense_rule.carry(conv, delta),
+}
 fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), layout="constrained")
 for row, (i, j) in zip(axes, ((2, 2), (4, 5)), strict=True):
     one_wrong = np.zeros((1, 8, 8, 1), dtype="float32")
     one_wrong[0, i, j] = 1
     show(row[0], one_wrong[0, :, :, 0], "the error above" if i == 2 else "")
-    for ax, (name, rule, matrix) in zip(row[1:], carriers, strict=True):
-        below = rule.transport(conv, one_wrong, matrix)[0, :, :, 0]
-        show(ax, below, name if i == 2 else "")
+    for ax, (name, carry) in zip(row[1:], carriers.items(), strict=True):
+        show(ax, carry(one_wrong)[0, :, :, 0], name if i == 2 else "")
         ax.add_patch(plt.Rectangle((j - 1.5, i - 1.5), 3, 3, fill=False, edgecolor="#555555", linewidth=1))
 axes[0, 0].set_ylabel("unit (2, 2)")
 label = axes[1, 0].set_ylabel("unit (4, 5)")
@@ -203,13 +206,12 @@ here, there = (np.zeros((1, 8, 8, 1), dtype="float32") for _ in range(2))
 here[0, 2, 2] = there[0, 4, 5] = 1
 
 
-def moves_along(rule, matrix):
-    first, second = rule.transport(conv, here, matrix), rule.transport(conv, there, matrix)
-    return np.allclose(np.roll(first, (2, 3), axis=(1, 2)), second, atol=1e-6)
+def moves_along(carry):
+    return np.allclose(np.roll(carry(here), (2, 3), axis=(1, 2)), carry(there), atol=1e-6)
 
 
-assert moves_along(kernel_rule, conv.W) and moves_along(kernel_rule, B)
-assert not moves_along(dense_rule, D)
+assert moves_along(carriers["backpropagation: W"]) and moves_along(carriers["kernel B"])
+assert not moves_along(carriers["dense B"])
 
 # %% [markdown]
 # ## A kernel is a dense matrix that repeats itself

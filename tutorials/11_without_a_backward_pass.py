@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minifa as mf
-from minifa import backend, figures
+from minifa import figures
+from minifa.parallel import chunks
 from minifa.training import RecordAlignment
 
 plt.rcParams.update(figures.STYLE)
@@ -335,7 +336,7 @@ KEPT = {
 work = {}
 for name in PLAN:
     rule = mf.rules.make(name).attach(net)
-    with backend.counting_products() as made:
+    with chunks.counting_products() as made:
         rule.gradients(net, x, y, loss)
     work[name] = sum(made)
 for name in PLAN:

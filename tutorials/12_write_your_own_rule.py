@@ -19,9 +19,9 @@ import numpy as np
 import minifa as mf
 from minifa import experiments, figures
 from minifa.backend import xp
-from minifa.layers.base import Weighted
+from minifa.layers.weighted import Weighted
+from minifa.linalg import norm, rescaled
 from minifa.rules import Rule
-from minifa.rules.scaling import norm, rescaled
 
 plt.rcParams.update(figures.STYLE)
 BLUE, ORANGE, GREEN, PINK = figures.COLOURS[:4]
@@ -459,7 +459,7 @@ plt.show()
 # <details><summary>Solution</summary>
 #
 # ```python
-# from minifa.streams import generator
+# from minifa.rng import generator
 #
 # class Concordant(Rule):
 #     name = "concordant"

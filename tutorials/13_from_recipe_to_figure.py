@@ -19,7 +19,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minifa as mf
-from minifa import checkpoints, data, experiments, figures, keeping, recipes, reproduce, runs
+from minifa import checkpoints, data, experiments, figures
+from minifa.experiments import recipes, reproduce, resume, run_folder
 
 plt.rcParams.update(figures.STYLE)
 BLUE, ORANGE, GREEN, PINK = figures.COLOURS[:4]
@@ -160,9 +161,9 @@ class PullThePlug(mf.training.Callback):
 task = next(task for task in tasks if task.folder.name == "frsf-seed3")
 digits = data.load("digits")
 task.folder.mkdir(parents=True)
-with runs.locked(task.folder):  # a second process that wanted to write here would be refused
+with run_folder.locked(task.folder):  # a second process that wanted to write here would be refused
     trainer = experiments.trainer_for(task.experiment, digits)
-    keeping.keep(task.folder, task.experiment, trainer, every_steps=30)
+    resume.keep(task.folder, task.experiment, trainer, every_steps=30)
     trainer.callbacks.append(PullThePlug())
     try:
         experiments.fit(task.experiment, digits, trainer)

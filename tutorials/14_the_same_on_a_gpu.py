@@ -20,6 +20,7 @@ import numpy as np
 
 import minifa as mf
 from minifa import backend, figures
+from minifa.parallel import chunks
 
 plt.rcParams.update(figures.STYLE)
 BLUE, ORANGE, GREEN, PINK = figures.COLOURS[:4]
@@ -284,7 +285,7 @@ for width in widths:
         rule.gradients(net, x, y, loss)
         optimizer.step(net, rule)
 
-    with backend.counting_products() as made:
+    with chunks.counting_products() as made:
         step()
     work.append(sum(made))
     cost.append(seconds(step, repeats=15))

@@ -7,15 +7,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import DataFileError, DataNotFound, DownloadError
 from ..registry import keep_table
-from ..scalars import flag, word
+from ..validation import flag, word
 from .arrays import from_arrays, from_npz
 from .augment import AUGMENTATIONS, Augmentation, make_augmentation
-from .base import DataFileError, DataNotFound, Dataset, DownloadError, Examples, validate
+from .base import Dataset, Examples, validate
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .digits import digits
-from .download import fetch_set, unlike_published
-from .folders import Source, data_folder, folders_searched, locate
+from .downloads.fetch import fetch_set, unlike_published
+from .downloads.sources import Source, data_folder, folders_searched, locate
 from .idx import read_idx
 from .mnist import FASHION_MNIST, MNIST, fashion_mnist, mnist
 from .notices import DataWarning

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy.typing as npt
 
-from ..files import expanded, stem
-from ..scalars import real, word
+from ..errors import DataFileError, DataNotFound
+from ..storage.atomic import expanded, stem
+from ..storage.npz import read_arrays
 from ..text import listed
-from .base import Array, DataFileError, DataNotFound, Dataset, Examples, as_array, inputs_and_outputs, split
-from .npz import read_arrays
+from ..validation import real, word
+from .base import Array, Dataset, Examples, as_array, inputs_and_outputs, split
 from .sense import Meaning, names_of, renumbered
 
 REQUIRED, OPTIONAL = ("x", "y"), ("x_test", "y_test")

@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..layers.base import example_shape, format_shape
 from ..registry import keep_table, make_described
-from ..scalars import LARGEST, flag
+from ..validation import LARGEST, example_shape, flag, format_shape
 
 Images = npt.NDArray[Any]
 

@@ -15,23 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..files import DIGITS
-from ..scalars import LARGEST, instance_of, real, whole, word
+from ..errors import DataFileError, DataNotFound, DownloadError
+from ..storage.atomic import DIGITS
+from ..validation import LARGEST, instance_of, real, whole, word
 from .sense import Meaning, words_of
 
 Array = npt.NDArray[Any]
-
-
-class DataFileError(ValueError):
-    """A data file exists but is invalid; the message names the file."""
-
-
-class DataNotFound(FileNotFoundError):
-    """A data file is missing; the message lists the folders searched and the expected file names."""
-
-
-class DownloadError(OSError):
-    """A data set could not be downloaded; the message gives each mirror's error and what was kept."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scalars import check_batch_size
-from ..streams import generator
-from ..threads import pool
+from ..parallel.threads import pool
+from ..rng import generator
+from ..validation import check_batch_size
 from .augment import Augmentation
 from .base import Examples
 

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .base import DataFileError, Dataset, Examples
-from .checksums import note_of_copy
-from .folders import Checked, Source, locate
+from ..errors import DataFileError
+from .base import Dataset, Examples
+from .downloads.checksums import note_of_copy
+from .downloads.sources import Checked, Source, locate
 from .idx import unpacked
 
 SIDE, PIXELS = 32, 32 * 32 * 3

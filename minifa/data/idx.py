@@ -22,9 +22,9 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..files import expanded
-from ..scalars import list_of, whole
-from .base import DataFileError
+from ..errors import DataFileError
+from ..storage.atomic import expanded
+from ..validation import list_of, whole
 
 UNSIGNED_BYTE = 0x08
 CHUNK = 1 << 20

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .base import DataFileError, Dataset, Examples
-from .checksums import note_of_copy
-from .folders import Checked, Source, locate
+from ..errors import DataFileError
+from .base import Dataset, Examples
+from .downloads.checksums import note_of_copy
+from .downloads.sources import Checked, Source, locate
 from .idx import read_idx
 
 N_TRAIN, N_TEST, SIDE = 60_000, 10_000, 28

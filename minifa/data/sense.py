@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scalars import flag, one_of, real
 from ..text import listed
+from ..validation import flag, one_of, real
 from .notices import tell
 
 Array = npt.NDArray[Any]

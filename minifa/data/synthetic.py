@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scalars import whole
+from ..validation import whole
 from .base import Dataset, Examples, validate
 
 N_IN, N_OUT = 30, 10
@@ -32,9 +32,9 @@ def lillicrap_teacher(seed: int = 0) -> npt.NDArray[Any]:
     >>> bool(np.allclose(test.x @ T, test.y, atol=1e-4))
     True
     """
-    from minifa import streams
+    from .. import rng
 
-    teacher = streams.generator(seed, "data", "lillicrap teacher").uniform(-1.0, 1.0, (N_IN, N_OUT))
+    teacher = rng.generator(seed, "data", "lillicrap teacher").uniform(-1.0, 1.0, (N_IN, N_OUT))
     return teacher.astype(np.float32)
 
 
@@ -61,10 +61,10 @@ def lillicrap(seed: int = 0, n_train: int = 2000, n_test: int = 500) -> Dataset:
 
 
 def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Examples:
-    from minifa import streams
+    from .. import rng
 
     count = whole(count, f"the number of examples of lillicrap's {part} part")
-    x = streams.generator(seed, "data", f"lillicrap {part}").standard_normal((count, N_IN)).astype(np.float32)
+    x = rng.generator(seed, "data", f"lillicrap {part}").standard_normal((count, N_IN)).astype(np.float32)
     # float64 sums, so that the rounded targets do not depend on the machine's order of summation.
     targets = x.astype(np.float64) @ teacher.astype(np.float64)
     return validate(x, targets, name=f"lillicrap {part}")

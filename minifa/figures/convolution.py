@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from .. import backend
 from ..layers.conv import Conv2d
 from ..layers.windows import Pair, pad
-from ..scalars import whole
+from ..validation import whole
 from .matrices import Host, host
 from .style import SMALL, WIDTH, colour, drawing, muted, readable_on, size
 

@@ -18,10 +18,10 @@ from matplotlib.ticker import MaxNLocator
 
 from .. import experiments, rules
 from ..experiments import Result
-from ..layers.base import Weighted
-from ..scalars import instance_of
-from ..tables import all_layers, finished_by_rule, layers_with, mean_at_end
-from ..training import Row
+from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
+from ..layers.weighted import Weighted
+from ..training.history import Row
+from ..validation import instance_of
 from .style import SMALL, WIDTH, bare, drawing, look, missing, muted, readable_on
 
 LAYERS = 8  # maximum number of layers shown side by side

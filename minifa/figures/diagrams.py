@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from ..layers.base import Layer, Weighted
+from ..layers.base import Layer
+from ..layers.weighted import Weighted
 from ..network import Network
 from ..rules.base import A_RULE, Rule
-from ..scalars import instance_of, word
+from ..validation import instance_of, word
 from .style import SMALL, colour, drawing, muted, size
 
 # All in inches.

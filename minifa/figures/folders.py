@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy
 from matplotlib.figure import Figure
 
-from .. import backend, experiments, runs
+from .. import backend, experiments
 from ..data.augment import shown
-from ..data.npz import read_arrays
-from ..experiments import MEASURED_ON, Experiment, Result, describe_options
-from ..files import expanded, plain, stem
+from ..experiments import MEASURED_ON, Experiment, Result, describe_options, run_folder
 from ..layers.conv import Conv2d
-from ..scalars import flag
+from ..storage.atomic import expanded, plain, stem
+from ..storage.npz import read_arrays
 from ..text import printable
+from ..validation import flag
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
@@ -48,7 +48,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         ValueError: no run of a comparison has finished.
     """
     path, dark = expanded(folder), flag(dark, "dark")
-    results = runs.read_results(path)
+    results = run_folder.read_results(path)
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)
     figures = _of_history(results, dark)
@@ -82,7 +82,7 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
 
 
 def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
-    net, rule, experiment = runs.open_run(path)
+    net, rule, experiment = run_folder.open_run(path)
     data = experiments.load_data(experiment)
     loss = experiments.build(experiment, data)[2]
     examples = data.train.head(MEASURED_ON)

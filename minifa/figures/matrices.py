@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from .. import backend, metrics
-from ..layers.base import as_matrix
+from ..linalg import as_matrix
 from .style import SMALL, bare, colour, diverging, drawing, missing, readable_on, size
 
 Host = numpy.ndarray

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..scalars import by_name, whole
+from ..validation import by_name, whole
 from .style import SMALL, drawing, look
 
 MIB = 2**20
@@ -24,7 +24,7 @@ def activation_memory(
     last value at its end. Line widths decrease from rule to rule, so that coinciding lines remain visible.
 
     Args:
-        peaks: bytes by rule and depth, as `minifa.memory.measure` returns them.
+        peaks: bytes by rule and depth, as `minifa.bench.memory.measure` returns them.
         title: a heading.
         facts: a description of the measurement, printed below the title.
 

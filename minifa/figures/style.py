@@ -17,8 +17,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from ..layers.base import format_shape
-from ..scalars import flag, whole, word
+from ..validation import flag, format_shape, whole, word
 
 # Okabe & Ito's colours, each with a marker, so that no reader depends on colour alone. On dark backgrounds the same
 # hues, lighter.

@@ -1,14 +1,16 @@
 """Layers: forward and backward pass side by side, in NumPy or CuPy. None of them knows a learning rule."""
 
 from .activations import LeakyReLU, ReLU, Sigmoid, Tanh
-from .base import Layer, Walk, Weighted
+from .base import Layer, Teacher, Walk
+from .batch_norm import BatchNorm
 from .conv import Conv2d
+from .dropout import Dropout
 from .linear import Linear
-from .norm import BatchNorm
+from .local_response_norm import LocalResponseNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
-from .response import LocalResponseNorm
-from .shape import Dropout, Flatten, PadChannels
+from .shape import Flatten, PadChannels
+from .weighted import Weighted
 
 __all__ = [
     "AvgPool",
@@ -27,6 +29,7 @@ __all__ = [
     "Residual",
     "Sigmoid",
     "Tanh",
+    "Teacher",
     "Walk",
     "Weighted",
 ]

@@ -5,15 +5,13 @@ from __future__ import annotations
 __all__ = ["LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import extensions
-from ..backend import Array, elementwise, quietly, require_float, xp
-from ..scalars import real
-from .base import Layer, Walk
-
-if TYPE_CHECKING:
-    from ..rules.base import Rule
+from .. import extension_checks
+from ..backend import Array, quietly, require_float, xp
+from ..parallel.chunks import elementwise
+from ..validation import real
+from .base import Layer, Teacher, Walk
 
 
 class Activation(Layer):
@@ -27,19 +25,19 @@ class Activation(Layer):
         return y
 
     @quietly
-    def backward(self, delta: Array, rule: Rule) -> Array:
+    def backward(self, delta: Array, rule: Teacher) -> Array:
         y = self.cached()
         self.check_error(delta, y.shape)
         return elementwise(self.times_slope, delta, y)
 
     def f(self, y: Array, x: Array) -> None:
         """Write f(x) into y."""
-        raise extensions.not_written(self, "f", "(self, y, x): f(x), written into y")
+        raise extension_checks.not_written(self, "f", "(self, y, x): f(x), written into y")
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         """Write delta * f'(x) into below; f' is computed from the output y = f(x)."""
         told = "(self, below, delta, y): delta * f'(x), written into below, with f' read off y = f(x)"
-        raise extensions.not_written(self, "times_slope", told)
+        raise extension_checks.not_written(self, "times_slope", told)
 
 
 class ReLU(Activation):

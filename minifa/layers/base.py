@@ -1,33 +1,34 @@
 """The base classes of all layers, and the forward and backward passes through a chain of layers.
 
-A layer implements its arithmetic and is independent of the learning rule. In the backward pass it receives the rule;
-a layer with weights calls `Rule.carry` to obtain the error below it. `Weighted` implements this once for linear layers
-and convolutions.
+A layer implements its arithmetic and is independent of the learning rule. In the backward pass it receives the rule
+as a `Teacher`, which answers two questions; a layer with weights (`minifa.layers.weighted`) asks the second one.
 """
 
 from __future__ import annotations
 
-__all__ = ["Layer", "Walk", "Weighted"]
+__all__ = ["Layer", "Teacher", "Walk"]
 
-import math
 import operator
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from .. import backend, extensions, initialisers
-from ..backend import Array, require_float, require_like, xp
-from ..initialisers import Initialiser
+from .. import backend, extension_checks
+from ..backend import Array, require_like, xp
 from ..registry import KnownOptions
-from ..scalars import flag, instance_of, list_of, whole
-from ..streams import generator
+from ..validation import Shape, flag, format_shape, whole
 
-if TYPE_CHECKING:
-    from ..rules.base import Rule
+A_RULE = "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one"
 
-Shape = tuple[int, ...]
-WHILE_DRAWN = 8  # bytes per weight while it is drawn, in float64
-SMALL = 1 << 28  # bytes: smaller weights are not checked against the free memory
+
+class Teacher(Protocol):
+    """The two methods that the backward pass calls: of a `minifa.rules.Rule`, or of an object that listens to one."""
+
+    def teach(self, layer: Any, delta: Array | None) -> Array | None:
+        """The error at the output of this layer, given the error from above."""
+
+    def carry(self, layer: Any, delta: Array) -> Array | None:
+        """The error below this weighted layer, given the error at its output; None if no error is carried."""
 
 
 class Walk:
@@ -62,7 +63,7 @@ class Walk:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extensions.guard(cls, Walk, extensions.WALK_ANSWERS)
+        extension_checks.guard(cls, Walk, extension_checks.WALK_ANSWERS)
 
     def after(self, layer: Layer, y: Array) -> Array:
         """Called with the output of each layer; the next layer receives the returned array.
@@ -129,7 +130,7 @@ class Layer(KnownOptions):
         for name in (*cls.trainable, *cls.running):
             if not hasattr(cls, name):
                 setattr(cls, name, owned(name))
-        extensions.guard(cls, Layer, extensions.LAYER_ANSWERS, always=("forward", "backward"))
+        extension_checks.guard(cls, Layer, extension_checks.LAYER_ANSWERS, always=("forward", "backward"))
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
@@ -143,20 +144,20 @@ class Layer(KnownOptions):
         self.sends_down = True
         self.frozen = False
         self.adopted = False  # by a network
-        self.looked: dict[Any, Shape] = {}  # shapes of returned arrays that `minifa.extensions` has checked
+        self.looked: dict[Any, Shape] = {}  # shapes of returned arrays that `minifa.extension_checks` has checked
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
 
     def forward(self, x: Array, walk: Walk) -> Array:
         """Compute the output for a batch x of shape (N, ...). Raises NotImplementedError if the class does not
         implement it."""
-        raise extensions.not_written(self, "forward", "(self, x, walk): the output for a batch x")
+        raise extension_checks.not_written(self, "forward", "(self, x, walk): the output for a batch x")
 
-    def backward(self, delta: Array, rule: Rule) -> Array | None:
+    def backward(self, delta: Array, rule: Teacher) -> Array | None:
         """Take dL/d(output), store the parameter gradients, and return dL/d(input) as the rule carries it, or None.
         Raises NotImplementedError if the class does not implement it."""
         told = "(self, delta, rule): dL/d(its input) from dL/d(its output); its own gradients go into self.grads"
-        raise extensions.not_written(self, "backward", told)
+        raise extension_checks.not_written(self, "backward", told)
 
     def infer(self, shape: Shape) -> Shape:
         """Output shape of one example from its input shape. Raises ValueError if the layer does not accept it."""
@@ -239,157 +240,10 @@ class Layer(KnownOptions):
         return f"<{self}>"
 
 
-class Weighted(Layer):
-    """A layer with the output ``columns(x) @ W + b``: a linear layer, or a convolution as a linear layer on patches.
-
-    The forward pass, the weight gradient and the error below are three matrix products. Learning rules differ in the
-    matrix B of the last one:
-
-        project    columns(x) @ W              forward pass
-        correlate  columns(x).T @ delta        the gradient of W: presynaptic activity times error
-        carry      uncolumns(delta @ B.T)      the error below; backpropagation takes B = W
-
-    A row of `columns` is the example itself or one patch of it; `uncolumns` is the adjoint and adds each row back to
-    the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, fan_out), and so is
-    any B.
-
-    Args:
-        shape: of W.
-        bias: whether b is added; it is initialised to zero.
-        init: an initialiser or its name.
-        name: overrides the default name that the network assigns.
-
-    Raises:
-        TypeError: a size that is not an int.
-        ValueError: a size below 1, weights that exceed the free memory, an unknown initialiser.
-
-    The same error, carried down by W and by a different matrix B:
-
-    >>> layer, x, delta = mf.Linear(2, 1), mf.asarray([[1.0, 1.0]]), mf.asarray([[3.0]])
-    >>> layer.W, B = mf.asarray([[1.0], [2.0]]), mf.asarray([[10.0], [-10.0]])
-    >>> y = layer.forward(x, mf.Walk(training=True))
-    >>> layer.carry(delta, layer.W).tolist(), layer.carry(delta, B).tolist()
-    ([[3.0, 6.0]], [[30.0, -30.0]])
-    """
-
-    trainable: tuple[str, ...] = ("W", "b")
-    optional = ("b",)
-    reads = "columns(x)"  # name of the matrix product's left operand in equations
-    sends = "uncolumns({})"
-
-    def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
-        super().__init__(name)
-        if len(list_of(shape, object, f"the shape of {self}'s weights is a tuple of sizes")) < 2:
-            raise ValueError(f"the weights of {self} have inputs and outputs at least, got the shape {shape!r}")
-        self.weight_shape = tuple(whole(size, f"every size of {self}") for size in shape)
-        needed = math.prod(self.weight_shape) * WHILE_DRAWN
-        if needed > SMALL and needed > backend.free_bytes():
-            raise ValueError(f"the weights of {self}, {format_shape(shape)}, take {needed:,} bytes, more than is free")
-        self.has_bias = flag(bias, f"the bias of {self}")
-        if not self.has_bias:
-            self.trainable = tuple(key for key in self.trainable if key != "b")
-        self.init = initialisers.find(init)
-        self.initialise(seed=0)
-
-    W = owned("W", "The weights. Assigning copies, in the layer's dtype; a ValueError refuses another shape.")
-    b = owned("b", "The bias (n_out,), or None; assigned like `W`. A layer that was made without takes none.")
-
-    def shape_of(self, name: str) -> Shape | None:
-        known = {"W": self.weight_shape, "b": self.weight_shape[-1:]}
-        return known[name] if name in known else super().shape_of(name)
-
-    @property
-    def equation(self) -> str:  # type: ignore[override]  # it depends on whether there is a bias
-        return f"y = {self.reads} @ W" + (" + b" if self.has_bias else "")
-
-    @property
-    def gradient_equation(self) -> str:
-        """The equation of the gradients that `learn` computes."""
-        return f"dW = {self.reads}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
-
-    @property
-    def error_equation(self) -> str:  # type: ignore[override]
-        return f"delta_below = {self.sends.format('delta @ B.T')}"
-
-    @property
-    def fans(self) -> tuple[int, int]:
-        """(fan_in, fan_out) for initialisers; in a convolution, both count the kernel positions."""
-        *kernel, n_in, n_out = self.weight_shape
-        positions = 1
-        for size in kernel:
-            positions *= size
-        return positions * n_in, positions * n_out
-
-    def initialise(self, seed: int) -> None:
-        self.dtype = backend.dtype()
-        rng = generator(seed, "weights", self.name)
-        self._W = new_parameter(self.init.draw(rng, self.weight_shape, *self.fans))
-        self._b = xp.zeros(self.weight_shape[-1], self.dtype) if self.has_bias else None
-        self.grads = dict.fromkeys(self.parameters())
-
-    # The three products. Linear computes each at once; a convolution processes its patches in chunks.
-
-    def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
-        """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
-        raise extensions.not_written(self, "project", "(self, x, matrix, bias): columns(x) @ matrix + bias")
-
-    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
-        """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient.
-        The product has W's shape if delta has W's fan_out."""
-        told = "(self, x, delta): the pair columns(x).T @ delta, of W's shape, and delta summed, of b's"
-        raise extensions.not_written(self, "correlate_and_sum", told)
-
-    def carry(self, delta: Array, matrix: Array) -> Array:
-        """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""
-        raise extensions.not_written(self, "carry", "(self, delta, matrix): uncolumns(delta @ matrix.T)")
-
-    def correlate(self, x: Array, delta: Array) -> Array:
-        """The first result of `correlate_and_sum`."""
-        return self.correlate_and_sum(x, delta)[0]
-
-    def forward(self, x: Array, walk: Walk) -> Array:
-        require_float(x, self)
-        self.infer(x.shape[1:])
-        y = self.project(x, self.W, self.b)
-        self.cache = x if walk.training else None
-        return y
-
-    def backward(self, delta: Array, rule: Rule) -> Array | None:
-        if self.cache is not None:
-            self.check_error(delta, (len(self.cache), *self.infer(self.cache.shape[1:])))
-        self.learn(delta)
-        return rule.carry(self, delta) if self.sends_down else None
-
-    def learn(self, delta: Array) -> None:
-        """Compute the gradients from this error and the presynaptic activity of the last forward pass, and store them
-        in ``grads``; a frozen layer computes none."""
-        if self.frozen:
-            return
-        self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
-        if self.b is not None:
-            self.grads["b"] = total
-
-
-def as_matrix(array: Array) -> Array:
-    """Reshape (..., k) to (rows, k)."""
-    return array.reshape(-1, array.shape[-1])
-
-
 @backend.quietly
 def new_parameter(host: Any) -> Array:
     """Copy a host array to the backend as a parameter, in the engine's dtype."""
     return xp.array(host.astype(backend.dtype()))
-
-
-def example_shape(shape: Sequence[int], what: str) -> Shape:
-    """The shape of one example as a tuple, () for a single number. Raises TypeError for an object that is not a shape,
-    ValueError for sizes below 1."""
-    instance_of(shape, (list, tuple), f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
-    return tuple(whole(size, f"every size in {what}") for size in shape)
-
-
-def format_shape(shape: Sequence[int]) -> str:
-    return " x ".join(str(size) for size in shape) if shape else "a single number"
 
 
 def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
@@ -413,9 +267,9 @@ def forward_chain(layers: Sequence[Layer], x: Array, walk: Walk) -> Array:
     return x
 
 
-def backward_chain(layers: Sequence[Layer], delta: Array | None, rule: Rule) -> Array | None:
-    """Backward pass through the layers in reverse order. `Rule.teach` gives the error at each output; None means that
-    no error arrives there."""
+def backward_chain(layers: Sequence[Layer], delta: Array | None, rule: Teacher) -> Array | None:
+    """Backward pass through the layers in reverse order. `Teacher.teach` gives the error at each output; None means
+    that no error arrives there."""
     for layer in reversed(layers):
         delta = rule.teach(layer, delta)
         if delta is not None:

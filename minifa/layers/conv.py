@@ -1,4 +1,4 @@
-"""Convolution as a linear layer on patches. `Weighted` implements everything except the geometry."""
+"""Convolution as a linear layer on patches: the geometry, and the three products of `Weighted` in chunks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ __all__ = ["Conv2d"]
 
 import math
 
-from ..backend import Array, by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows, xp
+from ..backend import Array, xp
 from ..initialisers import Initialiser
+from ..linalg import as_matrix
+from ..parallel.chunks import by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows
+from ..validation import Shape, format_shape
 from . import windows
-from .base import Shape, Weighted, as_matrix, format_shape
+from .weighted import Weighted
 from .windows import Pair
 
 GATHER_UP_TO = 1.3  # ratio of input to output positions; above it, gathering multiplies too many border zeros

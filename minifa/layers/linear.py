@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Linear"]
 
-from ..backend import Array, matmul, sum_rows
 from ..initialisers import Initialiser
-from .base import Shape, Weighted, format_shape
+from ..validation import Shape, format_shape
+from .weighted import Weighted
 
 
 class Linear(Weighted):
@@ -48,15 +48,3 @@ class Linear(Weighted):
                 f"{self} expects {self.weight_shape[0]} inputs per example, got {format_shape(shape)}{hint}"
             )
         return self.weight_shape[1:]
-
-    def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
-        y = matmul(x, matrix)
-        if bias is not None:
-            y += bias
-        return y
-
-    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
-        return matmul(x.T, delta), sum_rows(delta)
-
-    def carry(self, delta: Array, matrix: Array) -> Array:
-        return matmul(delta, matrix.T)

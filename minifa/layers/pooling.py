@@ -9,16 +9,13 @@ from __future__ import annotations
 __all__ = ["AvgPool", "GlobalAvgPool", "MaxPool"]
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from ..backend import Array, each_chunk, require_float, xp
+from ..backend import Array, require_float, xp
+from ..parallel.chunks import each_chunk
+from ..validation import Shape, format_shape
 from . import windows
-from .base import Layer, Shape, Walk, format_shape
+from .base import Layer, Teacher, Walk
 from .windows import Pair
-
-if TYPE_CHECKING:
-    from ..rules.base import Rule
-
 
 IN_A_ROW = 16  # length of a sequential sum; longer sums are split to limit rounding errors
 
@@ -130,7 +127,7 @@ class MaxPool(Pool):
         self.cache = None if won_by is None else (x.shape, won_by)
         return y
 
-    def backward(self, delta: Array, rule: Rule) -> Array:
+    def backward(self, delta: Array, rule: Teacher) -> Array:
         shape, won_by = self.cached()
         self.check_error(delta, won_by.shape)
         below = xp.empty(shape, delta.dtype)
@@ -180,7 +177,7 @@ class AvgPool(Pool):
         self.cache = x.shape if walk.training else None
         return y
 
-    def backward(self, delta: Array, rule: Rule) -> Array:
+    def backward(self, delta: Array, rule: Teacher) -> Array:
         n, *image = self.cached()
         self.check_error(delta, (n, *self.infer(tuple(image))))
         below = xp.empty((n, *image), delta.dtype)
@@ -217,7 +214,7 @@ class GlobalAvgPool(Layer):
         n, height, width, channels = x.shape
         return _sum_positions(x.reshape(n, -1, channels)) / (height * width)
 
-    def backward(self, delta: Array, rule: Rule) -> Array:
+    def backward(self, delta: Array, rule: Teacher) -> Array:
         n, height, width, channels = self.cached()
         self.check_error(delta, (n, channels))
         each = (delta / (height * width)).reshape(n, 1, 1, channels)

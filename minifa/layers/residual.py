@@ -6,13 +6,11 @@ from __future__ import annotations
 __all__ = ["Residual"]
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from ..backend import Array, elementwise, xp
-from .base import Layer, Shape, Walk, backward_chain, format_shape, forward_chain, infer_chain
-
-if TYPE_CHECKING:
-    from ..rules.base import Rule
+from ..backend import Array, xp
+from ..parallel.chunks import elementwise
+from ..validation import Shape, format_shape
+from .base import Layer, Teacher, Walk, backward_chain, forward_chain, infer_chain
 
 
 class Residual(Layer):
@@ -67,7 +65,7 @@ class Residual(Layer):
             self.infer(x.shape[1:])
         return _sum(y, past)
 
-    def backward(self, delta: Array, rule: Rule) -> Array | None:
+    def backward(self, delta: Array, rule: Teacher) -> Array | None:
         through_body = backward_chain(self.body, delta, rule)
         past = backward_chain(self.shortcut, delta, rule)
         if not self.sends_down or past is None:

@@ -11,7 +11,7 @@ __all__: list[str] = []
 import functools
 
 from ..backend import Array, gather_runs, xp
-from ..scalars import whole
+from ..validation import whole
 
 Pair = tuple[int, int]
 

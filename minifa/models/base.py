@@ -7,7 +7,8 @@ __all__: list[str] = []
 import math
 
 from ..layers import Layer
-from ..layers.base import Shape, example_shape, format_shape, infer_chain
+from ..layers.base import infer_chain
+from ..validation import Shape, example_shape, format_shape
 
 Model = list[Layer]
 DEEPEST = 10_000  # maximum number of repeated layers or blocks, so that a mistyped number fails at once

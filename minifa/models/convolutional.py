@@ -6,20 +6,8 @@ from __future__ import annotations
 __all__ = ["alexnet", "allconv", "bench_cnn", "cnn", "lenet", "lenet_cifar", "moskovitz", "moskovitz_tf"]
 
 from ..initialisers import truncated_gaussian
-from ..layers import (
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Layer,
-    Linear,
-    LocalResponseNorm,
-    MaxPool,
-    ReLU,
-)
-from ..layers.base import Shape
-from ..scalars import flag, instance_of, whole
+from ..layers import BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, Layer, Linear, LocalResponseNorm, MaxPool, ReLU
+from ..validation import Shape, flag, instance_of, whole
 from .base import DEEPEST, Model, count_features, image
 
 

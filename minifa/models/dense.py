@@ -9,8 +9,7 @@ import math
 
 from ..initialisers import uniform
 from ..layers import BatchNorm, Flatten, Linear, ReLU, Tanh
-from ..layers.base import Shape
-from ..scalars import flag, instance_of
+from ..validation import Shape, flag, instance_of
 from .base import Model, example
 
 

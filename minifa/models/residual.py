@@ -11,8 +11,7 @@ from __future__ import annotations
 __all__ = ["resnet18", "resnet20", "resnet32", "resnet56"]
 
 from ..layers import BatchNorm, Conv2d, GlobalAvgPool, Linear, MaxPool, PadChannels, ReLU, Residual
-from ..layers.base import Shape
-from ..scalars import one_of, whole
+from ..validation import Shape, one_of, whole
 from .base import DEEPEST, Model, image
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..registry import keep_table, make_described
-from ..streams import check_seed
-from .alignment import ActivationAlignment, InformationAlignment, SymmetricAlignment
+from ..rng import check_seed
+from .alignment_penalties import ActivationAlignment, InformationAlignment, SymmetricAlignment
 from .backprop import BP, Shallow
 from .base import Rule
-from .dense import Dense
+from .dense_feedback import Dense
 from .direct import DFA, DRTP, SignDFA
 from .feedback_alignment import FA, Sham
 from .kolen_pollack import DirectKolenPollack, KolenPollack

@@ -15,7 +15,7 @@ from __future__ import annotations
 __all__ = ["BP", "Shallow"]
 
 from ..backend import Array
-from ..layers.base import Weighted
+from ..layers.weighted import Weighted
 from .base import Rule
 
 

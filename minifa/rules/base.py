@@ -7,29 +7,30 @@ backward pass, feedback that does not learn.
 
 from __future__ import annotations
 
-__all__ = ["Matrices", "Rule"]
+__all__ = ["Rule"]
 
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from .. import backend, extensions
+from .. import backend, extension_checks
 from ..backend import Array, xp
-from ..layers.base import Layer, Walk, Weighted
+from ..layers.base import A_RULE, Layer, Walk
+from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network, check_state
 from ..registry import KnownOptions
-from ..scalars import by_name, instance_of, word
-from ..streams import check_seed, generator
+from ..rng import check_seed, generator
+from ..validation import instance_of, word
 
 if TYPE_CHECKING:
     from ..initialisers import Initialiser
 
 
-A_RULE = "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one"
 A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
 
 
@@ -38,34 +39,6 @@ def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     instance_of(net, Network, "the network is a minifa.Network")
     instance_of(rule, Rule, A_RULE)
     instance_of(loss, Loss, A_LOSS)
-
-
-class Matrices(Mapping[str, Array]):
-    """The mapping that `Rule.B` returns: the matrices that carried the error, by name. Only the rule writes to it."""
-
-    def __init__(self, matrices: Mapping[str, Array] | None = None) -> None:
-        self._matrices = {} if matrices is None else dict(by_name(matrices, "the matrices by name"))
-
-    def __getitem__(self, name: str) -> Array:
-        return self._matrices[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._matrices)
-
-    def __len__(self) -> int:
-        return len(self._matrices)
-
-    def __repr__(self) -> str:
-        return repr(self._matrices)
-
-    def __setitem__(self, name: str, matrix: Array) -> None:
-        raise TypeError(
-            f"B shows what carried the error; to carry with a matrix of your own: rule.set_feedback({name!r}, matrix)"
-        )
-
-    def note(self, name: str, matrix: Array) -> None:
-        """Record a matrix; called by the rule."""
-        self._matrices[name] = matrix
 
 
 class Rule(KnownOptions):
@@ -106,13 +79,13 @@ class Rule(KnownOptions):
         super().__init_subclass__(**options)
         cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
         cls.writes_teach = cls.teach is not Rule.teach
-        extensions.guard(cls, Rule, extensions.RULE_ANSWERS)
+        extension_checks.guard(cls, Rule, extension_checks.RULE_ANSWERS)
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)
         self.net: Network | None = None
         self.attachment: object = None
-        self._B = Matrices()
+        self._B: dict[str, Array] = {}
         self._noted: dict[str, int] | None = None  # layers in B since the last pass, with `Layer.edits` at that time
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
@@ -125,18 +98,21 @@ class Rule(KnownOptions):
         return vars(type(self)).get("name") or type(self).__name__
 
     @property
-    def B(self) -> Matrices:
+    def B(self) -> Mapping[str, Array]:
         """The matrices that carry the error, by layer name: the same arrays as in the last pass. Before the first pass,
-        and for weights or feedback assigned or loaded since the last one: the matrices of the next pass."""
+        and for weights or feedback assigned or loaded since the last one: the matrices of the next pass.
+
+        Read-only; `set_feedback` replaces a matrix.
+        """
         noted, self._noted = self._noted, None  # None: prevents recursion if `feedback` reads `B`
         if noted is not None and self.net is not None:
             try:
                 for layer in self.senders(self.net):
                     if noted.get(layer.name) != layer.edits:
-                        self._note(layer, self.feedback(layer))
+                        self.noted_feedback(layer)
             finally:
                 self._noted = noted
-        return self._B
+        return MappingProxyType(self._B)
 
     # Attaching
 
@@ -150,7 +126,7 @@ class Rule(KnownOptions):
                 not attached to any network.
         """
         instance_of(net, Network, "a rule is attached to a minifa.Network")
-        extensions.require_init(self, "memory")
+        extension_checks.require_init(self, "memory")
         net.output_layer  # noqa: B018  raises if the network has no layer that can learn
         try:
             self._attach(net)
@@ -161,7 +137,7 @@ class Rule(KnownOptions):
 
     def _attach(self, net: Network) -> None:
         self.net, self.error, self.output, self.target = net, None, None, None
-        self.attachment, self._B, self._noted, self.memory = object(), Matrices(), None, {}
+        self.attachment, self._B, self._noted, self.memory = object(), {}, None, {}
         self.draw(net)
         if self.checks_reach:
             unreached = self._unreached(net)
@@ -171,7 +147,7 @@ class Rule(KnownOptions):
                     "put an activation behind it, where the rule can teach"
                 )
         for layer in self.senders(net):
-            self._note(layer, self.feedback(layer))
+            self.noted_feedback(layer)
         self._noted = {}
 
     def draw(self, net: Network) -> None:
@@ -191,7 +167,7 @@ class Rule(KnownOptions):
         return self.equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
 
     def carrying(self, layer: Weighted) -> str:
-        """The equation of `transport`, for traces and figures."""
+        """The equation of `carry`, for traces and figures."""
         return layer.error_equation
 
     def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
@@ -297,10 +273,19 @@ class Rule(KnownOptions):
         return delta
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
-        """The error below this weighted layer, dL/d(its input). Default: `transport` with the matrix of `feedback`."""
+        """The error below this weighted layer, dL/d(its input); None if no error is carried. Default: `Weighted.carry`,
+        delta @ B.T in the layer's geometry, with the matrix B of `feedback`."""
+        matrix = self.noted_feedback(layer)
+        return None if matrix is None else layer.carry(delta, matrix)
+
+    def noted_feedback(self, layer: Weighted) -> Array | None:
+        """The matrix of `feedback`, which `B` then shows."""
         matrix = self.feedback(layer)
-        self._note(layer, matrix)
-        return None if matrix is None else self.transport(layer, delta, matrix)
+        if matrix is not None:
+            self._B[layer.name] = matrix
+        if self._noted is not None:
+            self._noted[layer.name] = layer.edits
+        return matrix
 
     def feedback(self, layer: Weighted) -> Array | None:
         """The matrix that carries the error down through this weight, of W's shape; None if no error is carried.
@@ -309,21 +294,11 @@ class Rule(KnownOptions):
             NotImplementedError: the class does not implement it.
         """
         told = "(self, layer): what carries the error down through layer.W, of its shape, or None where nothing does"
-        raise extensions.not_written(self, "feedback", told)
+        raise extension_checks.not_written(self, "feedback", told)
 
     def feedback_shape(self, layer: Weighted) -> tuple[int, ...] | None:
-        """The required shape of `feedback` for this layer; None: any, because the class overrides `transport`."""
-        return layer.weight_shape if type(self).transport is Rule.transport else None
-
-    def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
-        """Carry the error with this matrix. Default: `Weighted.carry`, delta @ B.T in the layer's geometry."""
-        return layer.carry(delta, matrix)
-
-    def _note(self, layer: Weighted, matrix: Array | None) -> None:
-        if matrix is not None:
-            self._B.note(layer.name, matrix)
-        if self._noted is not None:
-            self._noted[layer.name] = layer.edits
+        """The required shape of `feedback` for this layer; None: any, because the class overrides `carry`."""
+        return layer.weight_shape if type(self).carry is Rule.carry else None
 
     def update_feedback(self, net: Network) -> None:
         """Update the feedback by the rule's own equation; called by the optimizer after the weight update. Default: no
@@ -416,7 +391,7 @@ class Rule(KnownOptions):
     def _copies(facts: Mapping[str, Any]) -> dict[str, Any]:
         noted = facts["_noted"]
         return {
-            "_B": Matrices(facts["_B"]),
+            "_B": dict(facts["_B"]),
             "_noted": None if noted is None else dict(noted),
             "memory": dict(facts["memory"]),
         }

@@ -14,19 +14,21 @@ from __future__ import annotations
 __all__ = ["DFA", "DRTP", "SignDFA"]
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array, matmul, quietly, xp
+from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
-from ..layers.base import Layer, Weighted
+from ..layers.base import Layer
 from ..layers.pooling import GlobalAvgPool, Pool
+from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
-from ..scalars import above_zero, flag, one_of
-from ..streams import gaussian, generator, uniform
-from . import mem_dfa
+from ..parallel.chunks import matmul
+from ..rng import gaussian, generator, uniform
+from ..validation import above_zero, flag, one_of
+from . import direct_recompute
 from .base import Rule
+from .taught_layers import taught_layers
 
 FAMILIES = {"uniform": uniform, "gaussian": gaussian}
 PLACES: dict[str, tuple[type[Layer], ...]] = {"activation": (Activation,), "stage": (Pool, GlobalAvgPool)}
@@ -48,7 +50,7 @@ class DFA(Rule):
             matrix is stored.
         sd: standard deviation of F; None: Nokland's, 1 / sqrt(3 d).
         recompute: discard the activations of the forward pass and recompute them block by block: bitwise the same
-            gradients, with memory for the activations of one block (`minifa.rules.mem_dfa`).
+            gradients, with memory for the activations of one block (`minifa.rules.direct_recompute`).
 
     Raises:
         TypeError: an option of the wrong type.
@@ -85,7 +87,7 @@ class DFA(Rule):
 
     def draw(self, net: Network) -> None:
         if self.recompute:
-            mem_dfa.check(net)
+            direct_recompute.check(net)
         self.output_layer, self.arriving = net.output_layer, None
         taught = taught_layers(net.layers, net.output_layer, PLACES[self.at])
         units = {layer.name: count_units(layer) for layer in taught}
@@ -96,8 +98,7 @@ class DFA(Rule):
         else:
             self.F = {name: self._draw_matrix(name, count, n_out, net) for name, count in units.items()}
             self.memory.update(self.F)
-        for name, F in self.F.items():
-            self.B.note(name, F)
+        self._B.update(self.F)
 
     def _draw_matrix(self, name: str, units: int, n_out: int, net: Network) -> Array:
         """F (units, n_out)."""
@@ -114,7 +115,7 @@ class DFA(Rule):
         if not self.recompute:
             return super().gradients(net, x, y, loss)
         self.begin(net, x, y, loss)
-        return mem_dfa.gradients(self, net, x, y, loss)
+        return direct_recompute.gradients(self, net, x, y, loss)
 
     def teaches(self, layer: Layer) -> bool:
         return layer.name in self.F
@@ -197,45 +198,3 @@ def count_units(layer: Layer) -> int:
     if layer.output_shape is None:
         raise ValueError(f"the output size of {layer} is not known: make the network with input_shape=")
     return math.prod(layer.output_shape)
-
-
-def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[type[Layer], ...]) -> list[Layer]:
-    """The layers at whose output direct rules teach, in forward order.
-
-    For each hidden weighted layer and each residual sum: the first layer of a type in ``places`` before the next
-    weighted layer or block; else the first activation; else the layer itself. The end of a residual branch is not
-    taught: it receives the error of its sum. A layer is left out if the error would reach only frozen layers.
-    """
-    taught: list[Layer] = []
-    for i, layer in enumerate(layers):
-        branches = [inner for _, inner in layer.children()]
-        for inner in branches:
-            taught += taught_layers(inner, output_layer, places)
-        if _holds(layer, output_layer):
-            break  # the following layers receive the true error
-        if not (isinstance(layer, Weighted) or branches):
-            continue
-        after = _until_next_weighted(layers[i + 1 :])
-        ends_branch = "." in layer.name and i + 1 + len(after) == len(layers)
-        choices = [one for one in after if isinstance(one, places)] or [
-            one for one in after if isinstance(one, Activation)
-        ]
-        if choices:
-            taught.append(choices[0])
-        elif not ends_branch:
-            taught.append(layer)
-    return [layer for layer in taught if layer.learns or layer.sends_down]
-
-
-def _holds(layer: Layer, sought: Layer) -> bool:
-    return layer is sought or any(_holds(one, sought) for _, inner in layer.children() for one in inner)
-
-
-def _until_next_weighted(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers before the next weighted layer or block."""
-    found = []
-    for layer in layers:
-        if isinstance(layer, Weighted) or list(layer.children()):
-            break
-        found.append(layer)
-    return found

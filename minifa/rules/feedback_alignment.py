@@ -18,14 +18,14 @@ __all__ = ["FA", "Sham"]
 
 import math
 
-from .. import backend
 from ..backend import Array, xp
 from ..initialisers import Initialiser, find
-from ..layers.base import Weighted, format_shape
 from ..layers.conv import Conv2d
+from ..layers.weighted import Weighted
 from ..network import Network
-from ..scalars import between, flag, one_of, real
-from ..streams import gaussian, generator
+from ..rng import generator
+from ..validation import between, flag, one_of, real
+from . import dense_kernel
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, normalised
 
@@ -88,7 +88,10 @@ class FA(Rule):
 
     def draw(self, net: Network) -> None:
         for layer in self.senders(net):
-            matrix = self._draw_dense(layer) if self._is_dense(layer) else self.draw_matrix(layer, self.init)
+            if self._is_dense(layer):
+                matrix = dense_kernel.draw(layer, self.seed, self.init)
+            else:
+                matrix = self.draw_matrix(layer, self.init)
             if self.correlation:
                 matrix = self.correlation * layer.W + math.sqrt(1 - self.correlation**2) * matrix
             if self.sparsity:
@@ -118,32 +121,15 @@ class FA(Rule):
         return f"B = M * {size} / norm(M)", {**names, "M": f"{layer.name}.M"}
 
     def carrying(self, layer: Weighted) -> str:
-        return "delta_below = rows(delta) @ B.T in the shape of x" if self._is_dense(layer) else super().carrying(layer)
+        return dense_kernel.EQUATION if self._is_dense(layer) else super().carrying(layer)
 
-    def transport(self, layer: Weighted, delta: Array, matrix: Array) -> Array:
+    def carry(self, layer: Weighted, delta: Array) -> Array | None:
         if not self._is_dense(layer):
-            return layer.carry(delta, matrix)
-        return backend.matmul(delta.reshape(len(delta), -1), matrix.T).reshape(layer.cached().shape)
+            return super().carry(layer, delta)
+        return dense_kernel.carry(layer, delta, self.noted_feedback(layer))
 
     def _is_dense(self, layer: Weighted) -> bool:
         return self.conv == "dense" and isinstance(layer, Conv2d)
-
-    def _draw_dense(self, layer: Weighted) -> Array:
-        """Draw B (inputs, outputs) between the flattened maps, scaled so that the carried error has the same size as
-        with W."""
-        if layer.input_shape is None or layer.output_shape is None:
-            raise ValueError(f"{layer} needs known map sizes for a dense B: make the network with input_shape=")
-        shape = math.prod(layer.input_shape), math.prod(layer.output_shape)
-        size = shape[0] * shape[1] * layer.W.dtype.itemsize
-        if size > backend.free_bytes():
-            raise ValueError(
-                f"a dense B for {layer} between maps of {format_shape(layer.input_shape)} and "
-                f"{format_shape(layer.output_shape)} would take {size:,} bytes, more than is free: use conv='kernel'"
-            )
-        sd = math.sqrt(2.0 / shape[1])  # each unit below sums shape[1] errors: He initialisation in mode "fan_out"
-        rng = generator(self.seed, "feedback", layer.name)
-        drawn = self.init.draw(rng, shape, *shape) if self.init else gaussian(rng, shape, sd)
-        return xp.asarray(drawn.astype(layer.W.dtype))
 
     def _thin_out(self, matrix: Array, layer: Weighted) -> Array:
         keep = generator(self.seed, "feedback", layer.name + "/mask").random(matrix.shape) >= self.sparsity

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 __all__ = ["DirectKolenPollack", "KolenPollack"]
 
-from ..backend import Array, matmul
-from ..layers.base import Layer, Walk, Weighted
+from ..backend import Array
+from ..layers.base import Layer, Walk
+from ..layers.weighted import Weighted
 from ..network import Network
+from ..parallel.chunks import matmul
 from .base import Rule
 from .direct import DFA
 

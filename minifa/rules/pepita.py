@@ -17,15 +17,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array, matmul, quietly, xp
+from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
-from ..layers.base import Layer, Walk, Weighted
+from ..layers.base import Layer, Walk
+from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
-from ..scalars import above_zero, one_of
-from ..streams import generator, uniform
+from ..parallel.chunks import matmul
+from ..rng import generator, uniform
+from ..validation import above_zero, one_of
 from .base import Rule
-from .direct import PLACES, taught_layers
+from .direct import PLACES
+from .taught_layers import taught_layers
 
 
 class PEPITA(Rule):
@@ -72,7 +75,7 @@ class PEPITA(Rule):
         sd = self.scale * math.sqrt(2.0 / n_in)  # of scale * U[-sqrt(6 / n_in), sqrt(6 / n_in)]
         drawn = uniform(generator(self.seed, "feedback", "input"), (n_in, n_out), sd)
         self.memory["input"] = xp.asarray(drawn.astype(net.dtype))
-        self.B.note("input", self.memory["input"])
+        self._B["input"] = self.memory["input"]
         heard = taught_layers(net.layers, net.output_layer, PLACES["activation"])
         self.heard_at = _before(net.layers, {layer.name for layer in heard})
 

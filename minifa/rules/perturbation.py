@@ -16,12 +16,13 @@ __all__ = ["NodePerturbation", "WeightPerturbation"]
 from typing import Any
 
 from ..backend import Array, quietly, xp
-from ..layers.base import Layer, Walk, Weighted
-from ..layers.norm import BatchNorm
+from ..layers.base import Layer, Walk
+from ..layers.batch_norm import BatchNorm
+from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
-from ..scalars import above_zero
-from ..streams import gaussian, generator
+from ..rng import gaussian, generator
+from ..validation import above_zero
 from .base import Rule
 
 

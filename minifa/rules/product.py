@@ -17,12 +17,14 @@ import math
 
 import numpy
 
-from ..backend import Array, matmul, with_one_thread, xp
+from ..backend import Array, xp
 from ..initialisers import gaussian as gaussian_of_sd
-from ..layers.base import Weighted, as_matrix
+from ..layers.weighted import Weighted
+from ..linalg import as_matrix
 from ..network import Network
-from ..scalars import one_of, whole
-from ..streams import gaussian, generator
+from ..parallel.chunks import matmul, with_one_thread
+from ..rng import gaussian, generator
+from ..validation import one_of, whole
 from .base import Rule
 
 

@@ -18,14 +18,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..backend import Array, elementwise, xp
+from ..backend import Array, xp
 from ..initialisers import Initialiser, find
-from ..layers.base import Weighted
+from ..layers.weighted import Weighted
+from ..linalg import norm, norm_and_count
 from ..network import Network
-from ..scalars import above_zero, by_name, one_of, real
-from ..streams import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
+from ..parallel.chunks import elementwise
+from ..rng import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
+from ..validation import above_zero, by_name, one_of, real
 from .base import Rule
-from .scaling import check_normalise, keep_start_norm, norm, norm_and_count, normalised
+from .scaling import check_normalise, keep_start_norm, normalised
 
 # mean |w| / sd by family of distributions: the cosine between W and sign(W)
 MEAN_MAGNITUDE: dict[Callable[..., Any], float] = {

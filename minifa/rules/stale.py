@@ -11,9 +11,9 @@ from __future__ import annotations
 __all__ = ["Stale"]
 
 from ..backend import Array
-from ..layers.base import Weighted
+from ..layers.weighted import Weighted
 from ..network import Network
-from ..scalars import whole
+from ..validation import whole
 from .base import Rule
 
 

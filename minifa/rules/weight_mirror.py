@@ -14,11 +14,13 @@ from __future__ import annotations
 
 __all__ = ["WeightMirror"]
 
-from ..backend import Array, matmul, xp
-from ..layers.base import Weighted, as_matrix
+from ..backend import Array, xp
+from ..layers.weighted import Weighted
+from ..linalg import as_matrix
 from ..network import Network
-from ..scalars import above_zero, whole
-from ..streams import gaussian, generator
+from ..parallel.chunks import matmul
+from ..rng import gaussian, generator
+from ..validation import above_zero, whole
 from .base import Rule
 
 

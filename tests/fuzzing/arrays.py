@@ -29,7 +29,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)
 # `minifa.layers.base` is for those who write a rule or a layer.
 INSIDE = {
     *("f", "times_slope", "project", "correlate", "correlate_and_sum", "carry", "columns", "uncolumns", "bytes_each"),
-    *("teach", "transport", "receive", "known", "learn", "spread", "checked_output", "feedback", "signal", "masked"),
+    *("teach", "receive", "known", "learn", "spread", "checked_output", "feedback", "signal", "masked"),
     *(
         "change",
         "move",

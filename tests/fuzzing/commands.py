@@ -15,6 +15,7 @@ from conftest import installed
 
 from fuzzing import Case, MakeCase, files, mutations
 from minifa import backend, cli
+from minifa.cli import program
 
 CODES = (0, 1, 2, 3)
 QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]  # what a case begins with, lest it train for minutes
@@ -40,7 +41,7 @@ NOT_TRIED = ("--help", "--threads", "--jobs", "--out", "--seeds", "--updates", "
 
 
 def options(command: str) -> list[Any]:
-    parser = cli.make_parser()
+    parser = program.make_parser()
     (commands,) = [one for one in parser._actions if hasattr(one, "choices") and isinstance(one.choices, dict)]
     return [one for one in commands.choices[command]._actions if one.option_strings]
 
@@ -102,7 +103,7 @@ def _case(words: list[str], folder: Path, told: str = "", fresh: bool = True) ->
         os.chdir(place)
         try:
             quiet = contextlib.redirect_stdout(said), contextlib.redirect_stderr(said)
-            with quiet[0], quiet[1], mock.patch.object(cli, "_draw"):  # drawing is slow
+            with quiet[0], quiet[1], mock.patch.object(program, "_draw"):  # drawing is slow
                 try:
                     code = cli.main(words)
                 except SystemExit as ended:  # of argparse

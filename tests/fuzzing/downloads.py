@@ -16,9 +16,9 @@ from typing import Any
 from unittest import mock
 
 from fuzzing import Case, MakeCase, bound, mutations
-from minifa.data import archive, transfer
 from minifa.data.base import DataFileError, DownloadError
-from minifa.data.folders import Checked
+from minifa.data.downloads import archive, http
+from minifa.data.downloads.sources import Checked
 
 # Archives
 
@@ -248,7 +248,7 @@ def fetched(random: Random, folder: Path) -> Case:
     ends = random.choice((None, None, OSError("broken"), TimeoutError("timed out"), ConnectionResetError(104, "reset")))
     begun = random.choice((None, b"", CONTENT[:100], bytes(100), CONTENT[:5119], CONTENT, CONTENT + b"x", bytes(9000)))
     if begun is not None:
-        transfer.part_of(place).write_bytes(begun)
+        http.part_of(place).write_bytes(begun)
     left = list(answers)
 
     def connect(address: Any, *_: Any, **__: Any) -> Any:
@@ -259,14 +259,14 @@ def fetched(random: Random, folder: Path) -> Case:
     def call() -> Path:
         with contextlib.ExitStack() as stack:
             stack.enter_context(mock.patch.object(socket, "create_connection", connect))
-            stack.enter_context(mock.patch.object(transfer, "PAUSE", 0.0))
+            stack.enter_context(mock.patch.object(http, "PAUSE", 0.0))
             stack.enter_context(mock.patch("urllib.request.getproxies", dict))
             try:
-                transfer.fetch(place, EXPECTED, ("http://one.test/", "http://two.test/"))
+                http.fetch(place, EXPECTED, ("http://one.test/", "http://two.test/"))
             except (DownloadError, OSError) as error:
                 assert not place.exists(), "refused, and the file is there"
                 assert all(c.isprintable() or c == "\n" for c in str(error)), f"control characters in {str(error)!r}"
-                assert transfer.received(place) <= max(EXPECTED.size, len(begun or b"")), "more than the file was kept"
+                assert http.received(place) <= max(EXPECTED.size, len(begun or b"")), "more than the file was kept"
                 raise
         return place
 

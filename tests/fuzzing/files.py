@@ -22,10 +22,11 @@ import numpy as np
 
 import minifa as mf
 from fuzzing import Case, MakeCase, bound, mutations
-from minifa import checkpoints, experiments, keeping, runs
+from minifa import checkpoints, experiments
 from minifa.data import cifar
 from minifa.data.base import DataFileError, Dataset
-from minifa.data.npz import read_arrays
+from minifa.experiments import resume, run_folder
+from minifa.storage.npz import read_arrays
 from minifa.training import History
 
 mnist = importlib.import_module("minifa.data.mnist")  # the function of that name hides it
@@ -343,9 +344,9 @@ def _run_folder() -> Path:
     )
     data = mf.data.load("xor")
     trainer = experiments.trainer_for(experiment, data)
-    keeping.keep(folder, experiment, trainer)
+    resume.keep(folder, experiment, trainer)
     experiments.fit(experiment, data, trainer)
-    runs.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
+    run_folder.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
     return folder
 
 
@@ -413,9 +414,12 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
         of_file(checkpoint, (made_up,), load_checkpoint, (checkpoints.CheckpointError,), check_net, UNPACKED),
         5,
     ),
-    "config.json": (run_case("config.json", JSON, runs.read_experiment, runs.read_results, runs.open_run), 8),
-    "history.csv": (run_case("history.csv", TABLE, runs.read_results, read_history), 6),
-    "network.npz": (run_case("network.npz", ZIP, runs.open_run, times=UNPACKED), 5),
+    "config.json": (
+        run_case("config.json", JSON, run_folder.read_experiment, run_folder.read_results, run_folder.open_run),
+        8,
+    ),
+    "history.csv": (run_case("history.csv", TABLE, run_folder.read_results, read_history), 6),
+    "network.npz": (run_case("network.npz", ZIP, run_folder.open_run, times=UNPACKED), 5),
 }
 
 # Files whose every beginning is tried: (how it is made, how it is read)
@@ -426,5 +430,9 @@ BEGINNINGS: dict[str, tuple[Callable[[Random], bytes], Callable[[Path], Any], tu
     "safetensors": (safetensors_of("safetensors"), mf.weights.read, READING),
     "checkpoint": (checkpoint, checkpoints.read, (checkpoints.CheckpointError,)),
     "history.csv": (lambda random: _of_run("history.csv"), History.read_csv, READING),
-    "config.json": (lambda random: _of_run("config.json"), lambda path: runs.read_experiment(path.parent), READING),
+    "config.json": (
+        lambda random: _of_run("config.json"),
+        lambda path: run_folder.read_experiment(path.parent),
+        READING,
+    ),
 }

@@ -16,9 +16,11 @@ from random import Random
 from typing import Any
 
 from fuzzing import Case, MakeCase, bound, files, mutations
-from minifa import checkpoints, experiments, keeping, ledgers, recipes, sweeping, sweeps
+from minifa import checkpoints, experiments
 from minifa.data.base import DataFileError
-from minifa.recipes import RecipeError
+from minifa.experiments import recipes, resume, study, sweeps
+from minifa.experiments.recipes import RecipeError
+from minifa.storage import csv_rows
 
 SMALL = """title = "Two bits"
 rule = "usf:scale=init"
@@ -250,23 +252,23 @@ def _sweep() -> sweeps.Sweep:
 def _sweep_folder() -> Path:
     """A finished sweep, with one run that failed; made once, and every case gets a copy."""
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
-    with sweeping.opened(_sweep(), folder) as results:
+    with study.opened(_sweep(), folder) as results:
         for run in _sweep().runs[:-1]:
-            results.add(run, sweeping.make(sweeping.Task(run)))
+            results.add(run, study.make(study.Task(run)))
         results.add(_sweep().runs[-1], {"error": 'ValueError: a "word", or two'})
     return folder
 
 
 def gone_on(place: Path) -> Any:
-    with sweeping.opened(_sweep(), place) as results:
+    with study.opened(_sweep(), place) as results:
         results.left(True)
         lines = results.of_sweep()
-    return lines, sweeping.summary(_sweep(), lines)
+    return lines, study.summary(_sweep(), lines)
 
 
 def shown(place: Path) -> Any:
-    lines = {line["id"]: line for line in sweeping.lines_in(_sweep(), place)}.values()
-    return list(lines), sweeping.summary(_sweep(), [line for line in lines if line["id"] in _ids()])
+    lines = {line["id"]: line for line in study.lines_in(_sweep(), place)}.values()
+    return list(lines), study.summary(_sweep(), [line for line in lines if line["id"] in _ids()])
 
 
 @functools.cache
@@ -278,8 +280,8 @@ def check_lines(result: Any) -> None:
     lines, text = result
     assert isinstance(text, str)
     for line in lines:
-        assert list(line) == sweeping.columns(_sweep()), "other columns"
-        for key in sweeping.RESULTS[:-1]:
+        assert list(line) == study.columns(_sweep()), "other columns"
+        for key in study.RESULTS[:-1]:
             assert _is_number(line[key] or "0"), f"{key} is {line[key]!r}"
     assert len({line["id"] for line in lines}) == len(lines), "a run twice"
 
@@ -326,7 +328,7 @@ ASKED = experiments.Experiment(
 @functools.cache
 def _run_in_folder(validation: bool) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
-    keeping.run_in(folder, _asked(validation))
+    resume.run_in(folder, _asked(validation))
     return folder
 
 
@@ -340,12 +342,12 @@ def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]
     def case(random: Random, folder: Path) -> Case:
         validation = random.random() < 0.5
         place = _copy(_run_in_folder(validation), folder / "kept")
-        right = json.loads((place / keeping.RESULT).read_text(encoding="utf-8"))["result"]
+        right = json.loads((place / resume.RESULT).read_text(encoding="utf-8"))["result"]
         name = random.choice([name for name in names if (place / name).exists()])
         told = files._spoil(random, place / name, ways.get(name, mutations.ANY))
-        if name != keeping.RESULT:
-            (place / keeping.RESULT).unlink()
-        spoilt = _values_of(place / name) if name == keeping.RESULT else None
+        if name != resume.RESULT:
+            (place / resume.RESULT).unlink()
+        spoilt = _values_of(place / name) if name == resume.RESULT else None
 
         def check(result: Any) -> None:
             assert isinstance(result, dict) and result.keys() == right.keys(), f"the result {result}"
@@ -361,7 +363,7 @@ def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]
 
         return Case(
             f"{name}, validation {validation}: {told}",
-            lambda: keeping.run_in(place, _asked(validation)),
+            lambda: resume.run_in(place, _asked(validation)),
             (checkpoints.CheckpointError, DataFileError, OSError),
             check,
             folder=folder,
@@ -380,7 +382,7 @@ def _values_of(path: Path) -> dict[str, Any]:
 RUN_FILES = ("config.json", "last.ckpt", "best.ckpt", "history.csv", "log.jsonl", "network.npz")
 WAYS: dict[str, Sequence[mutations.Bytes]] = {
     "config.json": files.JSON,
-    keeping.RESULT: files.JSON,
+    resume.RESULT: files.JSON,
     "history.csv": files.TABLE,
     "last.ckpt": (*mutations.ANY, *(files.made_up,) * 8),
     "best.ckpt": (*mutations.ANY, *(files.made_up,) * 8),
@@ -388,7 +390,7 @@ WAYS: dict[str, Sequence[mutations.Bytes]] = {
 
 
 def ledger(path: Path) -> Any:
-    return ledgers.read_table(path, sweeping.columns(_sweep()))
+    return csv_rows.read_table(path, study.columns(_sweep()))
 
 
 ENTRANCES: dict[str, tuple[MakeCase, float]] = {
@@ -398,6 +400,6 @@ ENTRANCES: dict[str, tuple[MakeCase, float]] = {
     "recipe, built": (built, 6),
     "sweep.csv": (sweep_case("sweep.csv", files.TABLE), 6),
     "config.json of a sweep": (sweep_case("config.json", files.JSON), 3),
-    "result.json": (run_in_case((keeping.RESULT,), WAYS), 4),
+    "result.json": (run_in_case((resume.RESULT,), WAYS), 4),
     "run_in": (run_in_case(RUN_FILES, WAYS), 4),
 }

@@ -14,7 +14,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from minifa import keeping, weights
+from minifa import weights
+from minifa.experiments import resume
 
 FILES = ("config.json", "history.csv", "result.json")
 
@@ -35,7 +36,7 @@ def main() -> None:
             print(target)
         kept = target / "best.safetensors"
         if run.name in wanted and not kept.exists():
-            weights.save(keeping.open_checkpoint(run / "best.ckpt")[0], kept)
+            weights.save(resume.open_checkpoint(run / "best.ckpt")[0], kept)
             print(kept)
 
 

@@ -5,7 +5,8 @@ import pathlib
 import numpy as np
 
 import minifa as mf
-from minifa import checkpoints, cli, experiments, recipes, reproduce, tuning
+from minifa import checkpoints, cli, experiments
+from minifa.experiments import recipes, reproduce, tuning
 from minifa.training import Callback
 
 

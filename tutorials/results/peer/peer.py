@@ -18,7 +18,7 @@ from torch.nn import functional
 
 import minifa as mf
 from minifa.experiments import Experiment
-from minifa.tables import mean_sd
+from minifa.experiments.tables import mean_sd
 from minifa.text import table
 
 

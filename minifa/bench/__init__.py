@@ -1,0 +1,3 @@
+"""Measurements of speed and memory: ``minifa bench``."""
+
+__all__: list[str] = []

@@ -1,0 +1,131 @@
+"""Activation memory of a training step, by depth and rule: ``minifa bench --memory``.
+
+Backpropagation stores the activations of every layer until its backward pass, and so do common implementations of
+direct feedback. With ``recompute=true`` (MEM-DFA), direct feedback stores those of one block only.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import backend, rules, text
+from ..backend import Array
+from ..layers import BatchNorm, Conv2d, GlobalAvgPool, Layer, Linear, ReLU
+from ..losses import Loss, SoftmaxCrossEntropy
+from ..network import Network
+from ..rules.base import Rule
+from ..validation import format_shape
+from . import networks
+
+RULES = ("bp", "dfa", "dfa:recompute=true")
+DEPTHS = (8, 16, 32, 64)
+BATCH_SIZE = 32
+SHAPE = (16, 16, 3)
+CHANNELS = 16
+Peaks = dict[str, dict[int, int]]  # by rule and depth, bytes
+
+
+def deep_cnn(depth: int) -> Network:
+    """``depth`` times [3x3 convolution of 16 channels, BatchNorm, ReLU] on images of 16 x 16, with maps of constant
+    size, then global average pooling: a network in which every layer's activations take the same memory."""
+    layers: list[Layer] = []
+    for below in (SHAPE[-1], *[CHANNELS] * (depth - 1)):
+        layers += [Conv2d(below, CHANNELS, 3, padding=1), BatchNorm(CHANNELS), ReLU()]
+    return Network([*layers, GlobalAvgPool(), Linear(CHANNELS, networks.CLASSES)], input_shape=SHAPE)
+
+
+def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> int:
+    """The peak memory of ``rule.gradients`` beyond what persists between steps (parameters, gradients, feedback, the
+    batch). It consists of the activations stored for the backward pass, the errors, and the working memory of one
+    layer, which grows with the number of threads. The states of network and rule are restored.
+
+    Args:
+        net, rule, x, y, loss: as for `minifa.rules.Rule.gradients`.
+
+    Returns:
+        Bytes, as NumPy reports them to tracemalloc.
+
+    Raises:
+        ValueError: the backend is not NumPy.
+
+    The cost of ten more layers, in units of one layer's output (256 rows of 100 numbers), stored and recomputed:
+
+    >>> from minifa.bench.memory import activation_bytes
+    >>> def peak(depth, recompute):
+    ...     hidden = [one for _ in range(depth) for one in (mf.Linear(100, 100), mf.Tanh())]
+    ...     net = mf.Network([*hidden, mf.Linear(100, 2)])
+    ...     rule = mf.rules.DFA(recompute=recompute).attach(net)
+    ...     x, y = mf.asarray(np.ones((256, 100))), np.zeros(256, int)
+    ...     return activation_bytes(net, rule, x, y, mf.SoftmaxCrossEntropy()) / x.nbytes
+    >>> [round(peak(20, recompute) - peak(10, recompute)) for recompute in (False, True)]
+    [10, 0]
+    """
+    if backend.name() != "numpy":
+        raise ValueError(f"memory is measured as NumPy reports it, and arrays live in {backend.name()!r}: use NumPy")
+    in_use = tracemalloc.is_tracing()
+    peaks = []
+    with net.preserved(), rule.preserved():
+        tracemalloc.start()
+        try:
+            with rule.preserved():
+                rule.gradients(net, x, y, loss)  # allocates the gradients, which the next step replaces
+            for _ in range(2):
+                for layer in net:
+                    layer.cache = None
+                before = tracemalloc.get_traced_memory()[0]
+                tracemalloc.reset_peak()
+                with rule.preserved():
+                    rule.gradients(net, x, y, loss)
+                    peaks.append(tracemalloc.get_traced_memory()[1] - before)
+            return min(peaks)  # an internal table of the interpreter occasionally grows by a MiB in between
+        finally:
+            if not in_use:
+                tracemalloc.stop()
+
+
+def measure(
+    depths: Sequence[int] = DEPTHS,
+    rule_names: Sequence[str] = RULES,
+    batch_size: int = BATCH_SIZE,
+    tell: Callable[[], object] = lambda: None,
+) -> Peaks:
+    """The activation memory of `deep_cnn` under every rule.
+
+    Args:
+        depths: numbers of convolutions, at least 1.
+        rule_names: rules with their options as for `minifa.rules.make`, such as ``"dfa:recompute=true"``.
+        batch_size: examples in the measured step.
+        tell: callback after every measurement, for a progress bar.
+
+    Raises:
+        ValueError: an unknown rule, a rule that cannot teach this network, or a backend that is not NumPy.
+    """
+    x, y = networks.batch(SHAPE, batch_size)
+    peaks: Peaks = {name: {} for name in rule_names}
+    for depth in sorted(set(depths)):
+        for name in rule_names:
+            net = deep_cnn(depth)
+            rule = rules.make(name).attach(net)
+            peaks[name][depth] = activation_bytes(net, rule, backend.asarray(x), y, SoftmaxCrossEntropy())
+            tell()
+    return peaks
+
+
+def describe(batch_size: int) -> str:
+    """A one-line description of the measurement."""
+    return (
+        f"[convolution 3x3, BatchNorm, ReLU] on {format_shape((*SHAPE[:2], CHANNELS))}, batch {batch_size}, "
+        f"{backend.dtype()}, threads {backend.threads()}"
+    )
+
+
+def table(peaks: Peaks) -> str:
+    """A text table of MiB by rule and depth."""
+    depths = list(next(iter(peaks.values())))
+    rows = [("MiB at depth", *map(str, depths))]
+    rows += [(name, *(f"{found[depth] / 2**20:.1f}" for depth in depths)) for name, found in peaks.items()]
+    return text.table(rows, right_from=1)

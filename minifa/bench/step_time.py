@@ -1,0 +1,226 @@
+"""Benchmark of a training step: minifa's rules, and PyTorch's backpropagation and BioTorch's rules if installed.
+
+Because machines are noisy, the contestants are measured in turn (A B C A B C ...), and medians and their ratios are
+reported. The upper limit is the machine's matrix-product rate, measured in the same run.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from .. import backend, environment, rules, text
+from ..backend import xp
+from ..experiments.processes import end_with_parent
+from ..losses import SoftmaxCrossEntropy
+from ..models import MODELS
+from ..network import Network
+from ..optim import SGD
+from ..parallel import chunks
+from ..validation import format_shape
+from .networks import CLASSES, SHAPES, Step, batch
+
+IN_A_ROW = 3  # consecutive timed steps of one contestant
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contestant: seconds per step, matrix-product operations of a step, and peak memory in a separate process."""
+
+    label: str
+    seconds: list[float]
+    flops: float
+    bytes: int
+    feedback: float = 0.0  # seconds per step of the feedback's own learning, outside the passes
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 128, repeats: int = 15) -> str:
+    """The benchmark tables, one per network. Raises ValueError for an unknown network."""
+    unknown = sorted(set(models) - SHAPES.keys())
+    if unknown:
+        raise ValueError(f"unknown bench network {', '.join(unknown)}: known are {', '.join(SHAPES)}")
+    lines = [f"{key} {value}" for key, value in environment.environment().items()]
+    rate = matrix_rate()
+    parts = [", ".join(lines), f"matrix products run at {rate / 1e9:.0f} GFLOP/s (2048 x 2048, all threads)"]
+    for model in models:
+        parts.append(table(model, measure(model, rule_names, batch_size, repeats), batch_size, rate))
+    return "\n\n".join(parts)
+
+
+def measure(
+    model: str,
+    rule_names: Sequence[str],
+    batch_size: int,
+    repeats: int,
+    against: Sequence[str] = ("torch",),
+    memory: bool = True,
+) -> list[Timing]:
+    """Time the contestants in turn.
+
+    Args:
+        against: "torch" (both memory layouts), "biotorch fa" etc.; libraries that are not installed are omitted.
+        memory: whether to measure each contestant's peak memory, in a separate process.
+    """
+    steps = {f"minifa {name}": _minifa_step(model, name, batch_size) for name in rule_names}
+    flops = _minifa_step(model, "bp", batch_size)[1]
+    for other in against:
+        for label, step in _other_steps(model, other, batch_size).items():
+            steps[label] = step, flops, []
+    peaks = {label: peak_bytes(model, label, batch_size) if memory else 0 for label in steps}
+    for step, _, _ in steps.values():
+        step()
+    seconds: dict[str, list[float]] = {label: [] for label in steps}
+    # A penalty tuned for another network may make B diverge here; only the arithmetic is timed, not the learning.
+    with backend.quiet():
+        for _ in range(repeats):
+            for label, (step, _, _) in steps.items():
+                step()  # not timed: warms the caches, and lets the other library's idle threads stop spinning
+                started = time.perf_counter()
+                for _ in range(IN_A_ROW):
+                    step()
+                seconds[label].append((time.perf_counter() - started) / IN_A_ROW)
+    return [
+        Timing(label, seconds[label], flops, peaks[label], statistics.median(apart) if apart else 0.0)
+        for label, (_, flops, apart) in steps.items()
+    ]
+
+
+def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -> str:
+    """Medians, and ratios to the first contestant and to PyTorch (paired within rounds, so that drift cancels).
+
+    Column "products": multiply-adds of all matrix products relative to the first contestant's. Column "feedback ms":
+    time per step of the feedback's own learning (noise phases, local penalties).
+    """
+    torch = next((t for t in timings if t.label == "torch"), None)
+    head = (
+        "step",
+        "ms",
+        "images/s",
+        "products",
+        "of matrix rate",
+        "feedback ms",
+        "peak MiB",
+        f"/ {timings[0].label}",
+        "/ torch",
+    )
+    rows = [head]
+    for timing in timings:
+        rows.append(
+            (
+                timing.label,
+                f"{timing.median * 1e3:.2f}",
+                f"{batch_size / timing.median:,.0f}",
+                f"{timing.flops / timings[0].flops:.2f}",
+                f"{timing.flops / timing.median / rate:.0%}",
+                f"{timing.feedback * 1e3:.2f}",
+                f"{timing.bytes / 2**20:.0f}" if timing.bytes else "-",
+                f"{ratio(timing, timings[0]):.2f}",
+                f"{ratio(timing, torch):.2f}" if torch else "-",
+            )
+        )
+    name, shape, _ = SHAPES[model]
+    title = f"{model}: {name} on {format_shape(shape)}, batch {batch_size}, medians of {len(timings[0].seconds)}"
+    return f"{title}\n{text.table(rows, right_from=1)}"
+
+
+def ratio(a: Timing, b: Timing) -> float:
+    """Median of the ratios of times from the same round, so that drift cancels."""
+    return statistics.median(x / y for x, y in zip(a.seconds, b.seconds, strict=True))
+
+
+def matrix_rate(size: int = 2048) -> float:
+    """Operations per second of a large matrix product on all BLAS threads; a multiply-add counts as two."""
+    a = xp.ones((size, size), backend.dtype())
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        xp.matmul(a, a)
+        backend.synchronise()
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / min(times)
+
+
+def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, float, list[float]]:
+    """(a step, the operations of its matrix products, a list that collects the seconds of the feedback's own
+    learning)."""
+    name, shape, options = SHAPES[model]
+    net = Network(MODELS[name](shape, CLASSES, **options), seed=0, input_shape=shape)
+    rule = rules.make(rule_name).attach(net)
+    loss, optimizer = SoftmaxCrossEntropy(), SGD(lr=1e-4, momentum=0.9)
+    x, y = batch(shape, batch_size)
+    x = backend.asarray(x)
+
+    def step() -> None:
+        rule.gradients(net, x, y, loss)
+        optimizer.step(net, rule)
+        backend.synchronise()
+
+    apart: list[float] = []
+    learn = rule.update_feedback
+
+    def timed(net: Network) -> None:
+        started = time.perf_counter()
+        learn(net)
+        apart.append(time.perf_counter() - started)
+
+    rule.update_feedback = timed  # type: ignore[method-assign]
+    with chunks.counting_products() as products:
+        step()
+    return step, 2.0 * sum(products), apart
+
+
+def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
+    """Steps of another library on the same network, by label: PyTorch in its default layout and channels last, or a
+    rule of BioTorch. Empty if the library is not installed."""
+    name, _, rule = other.partition(" ")
+    try:
+        from . import torch_steps
+
+        if name == "biotorch":
+            return {other: torch_steps.biotorch_step(model, rule, batch_size)}
+        steps = {"torch": torch_steps.torch_step(model, batch_size)}
+        if len(SHAPES[model][1]) == 3:
+            steps["torch channels_last"] = torch_steps.torch_step(model, batch_size, channels_last=True)
+        return steps
+    except ImportError:
+        return {}
+
+
+def peak_bytes(model: str, label: str, batch_size: int) -> int:
+    """Peak memory in bytes of a new process that runs three steps of one contestant (device memory under CuPy); 0 if
+    the system does not report it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+        setting = backend.name(), backend.threads()
+        return pool.submit(_peak_of_this_process, model, label, batch_size, *setting).result()
+
+
+def _peak_of_this_process(model: str, label: str, batch_size: int, backend_name: str, threads: int) -> int:
+    backend.use(backend_name, threads=threads)
+    contestant, _, rule = label.partition(" ")
+    if contestant == "minifa":
+        step = _minifa_step(model, rule, batch_size)[0]
+    else:
+        step = _other_steps(model, "torch", batch_size)[label]
+    for _ in range(3):
+        step()
+    if backend_name == "cupy":
+        if contestant == "minifa":
+            return backend.device_bytes()
+        from .torch_steps import device_bytes
+
+        return device_bytes()
+    if not sys.platform.startswith("linux"):
+        return 0
+    with open("/proc/self/status", encoding="ascii") as lines:  # getrusage includes the parent's peak
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

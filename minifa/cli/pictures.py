@@ -1,0 +1,39 @@
+"""The figure at the end of a command; if it cannot be drawn, a message is printed and no result is lost."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..console import tell
+from ..storage.atomic import save_picture, with_advice
+from ..text import one_line
+
+LONGEST = 300  # maximum length of an error message: matplotlib's list every valid value
+
+
+def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) -> bool:
+    """Draw a figure and save it to a file.
+
+    Args:
+        path: path of the file.
+        make: makes the figure, given the module `minifa.figures`.
+        otherwise: the location of the numbers and the command that draws them again; printed on standard error after
+            the reason if the figure cannot be drawn or written.
+
+    Returns:
+        Whether the figure was saved.
+    """
+    try:
+        from .. import figures  # imported here: matplotlib takes longer to import than all other modules
+
+        save_picture(make(figures), path)
+    except Exception as error:  # of matplotlib, its settings, its fonts or the disk: the results are already saved
+        why = with_advice(error) if isinstance(error, OSError) else f"{error}" or type(error).__name__
+        tell(f"the picture could not be drawn: {one_line(why, LONGEST)}; {otherwise}")
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""`minifa reproduce`: reproduce a published table and print it beside the published numbers."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..console import bar, tell
+from ..experiments import recipes, reproduce
+from ..signals import exit_code
+from ..storage.atomic import expanded
+from . import pictures
+from .exit_codes import FAILED, OK
+from .options import add_changes, at_least_one, seeds
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "table", nargs="?", help=f"one of {', '.join(recipes.shipped())}, or a .toml file; none: all are listed"
+    )
+    command.add_argument("--out", help="folder of the runs and the table (default: runs/reproduce-TABLE); gone on with")
+    command.add_argument("--rows", default="", help="comma-separated names of the rows to run (default: all)")
+    command.add_argument("--seeds", type=seeds, help="runs of each row (default: as the recipe says)")
+    command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
+    add_changes(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.table is None:
+        return _list()
+    recipe = recipes.read(options.table, options.changes)
+    folder = expanded(options.out or f"runs/reproduce-{recipe.name}")
+    chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
+    planned = reproduce.plan(recipe, folder, chosen, options.seeds)
+    finished = reproduce.finished(recipe, folder)  # of every row and seed, so that the table never shrinks
+    if unknown := sum(not one.compared for one in finished):
+        note = f"the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
+        tell(f"note: {note}")
+    there = {one.task.folder for one in finished}
+    tasks = [task for task in planned if task.folder not in there]
+    recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
+    folder.mkdir(parents=True, exist_ok=True)
+    made, stop = _run_all(tasks, options.jobs)
+    names = [row.name for row in recipe.rows]
+    outcomes = sorted(finished + made, key=lambda one: (one.task.experiment.seed, names.index(one.task.row)))
+    if outcomes:
+        text = reproduce.write(recipe, folder, outcomes)
+        print(text, end="\n\n")
+        _draw(folder, outcomes, recipe)
+    where = f"the runs are in {folder}"
+    if stop is not None:
+        done = len(planned) - len(tasks) + sum(one.error is None for one in made)
+        said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command goes on"
+        tell(said)
+        return exit_code(stop)
+    print(where)
+    return FAILED if any(one.error is not None for one in made) else OK
+
+
+def _list() -> int:
+    for name in recipes.shipped():
+        recipe = recipes.read(name)
+        print(f"{name}: {recipe.title}\n    rows {', '.join(row.name for row in recipe.rows)}\n    {recipe.source}\n")
+    print("minifa reproduce NAME runs a table; minifa train --recipe NAME its first line alone")
+    return OK
+
+
+def _run_all(
+    tasks: Sequence[reproduce.Task], jobs: int | None
+) -> tuple[list[reproduce.Outcome], KeyboardInterrupt | None]:
+    """(the outcomes of the runs in order of completion, the interrupt (Ctrl-C or SIGTERM) that ended them, or None)."""
+    outcomes: list[reproduce.Outcome] = []
+    epochs = sum(task.experiment.epochs for task in tasks)
+    with bar(total=epochs, initial=reproduce.epochs_done(tasks), unit="epoch") as shown:
+        try:
+            for outcome in reproduce.run(tasks, jobs, lambda: shown.update(reproduce.epochs_done(tasks) - shown.n)):
+                outcomes.append(outcome)
+                shown.set_postfix_str(f"{outcome.task.folder.name} {'failed' if outcome.error else 'done'}")
+        except KeyboardInterrupt as stop:
+            return outcomes, stop
+    return outcomes, None
+
+
+def _draw(folder: Path, outcomes: Sequence[reproduce.Outcome], recipe: recipes.Recipe) -> None:
+    if any(one.result is not None for one in outcomes):
+        pictures.draw(
+            folder / "curves.png",
+            lambda figures: figures.learning_curves(reproduce.results_of(outcomes), recipe.title),
+            f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again",
+        )

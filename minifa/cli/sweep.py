@@ -1,0 +1,143 @@
+"""`minifa sweep`: run one recipe under many settings, with one line of a table per run."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import argparse
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import experiments
+from ..console import bar, tell
+from ..experiments import dask_cluster, processes, study, sweeps
+from ..experiments.study import Results, Task
+from ..experiments.sweeps import Sweep
+from ..signals import exit_code
+from ..storage.atomic import expanded, make_folder, write_whole
+from ..text import table
+from .exit_codes import FAILED, OK
+from .options import add_changes, at_least_one
+
+ERRORS = 10  # maximum number printed; the table contains all
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Run one recipe under many settings: a section [over] lists what is varied, [sweep] how "
+        "(see minifa/experiments/sweeps.py). "
+        "Each finished run is a line in OUT/sweep.csv, and is not run again when the same command is given once more."
+    )
+    command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over]")
+    command.add_argument("--out", help="folder of the table (default: runs/sweep-NAME); gone on with")
+    command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
+    command.add_argument("--dry-run", action="store_true", help="check everything, print the runs, and run none")
+    command.add_argument("--retry-failed", action="store_true", help="run those again whose line says why they failed")
+    command.add_argument(
+        "--keep-runs",
+        action="store_true",
+        help="keep every run in a folder of its own, OUT/runs/ID, with checkpoints: it is gone on with in its middle",
+    )
+    command.add_argument(
+        "--dask",
+        metavar="WHERE",
+        help="make the runs on the Dask cluster whose scheduler is at tcp://HOST:PORT (one that you trust), or with "
+        "'local' on one that is started here (needs minifa's extra [cluster]); --threads are those of each run there",
+    )
+    add_changes(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.dask:
+        dask_cluster.check_place(options.dask)
+        if options.jobs and options.dask != dask_cluster.LOCAL:
+            raise ValueError("--jobs are processes of this machine: a cluster has the workers that were started for it")
+    sweep = sweeps.read(options.sweep, options.changes)
+    folder = expanded(options.out or f"runs/sweep-{sweep.name}")
+    notes, contents = sweeps.check(sweep)  # keeps no data set in memory: the workers load them
+    if options.dry_run:
+        return _show(sweep, folder, contents)
+    with study.opened(sweep, folder, contents) as results:
+        for note in results.notes:
+            tell(f"note: {note}")
+        left = results.left(options.retry_failed)
+        print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
+        kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
+        tasks = [Task(one, kept and kept / one.id, contents) for one in left]
+        stop = _make(results, [_for_workers(task) for task in tasks] if options.dask else tasks, options)
+        return _tell(results, notes, stop)
+
+
+def _for_workers(task: Task) -> Task:
+    """The task with absolute paths, because a Dask worker may have another working directory."""
+    asked = task.run.experiment
+    whole = experiments.with_whole_paths(asked)
+    return replace(
+        task, run=replace(task.run, experiment=whole), contents=experiments.renamed(task.contents, asked, whole)
+    )
+
+
+def _describe(sweep: Sweep) -> str:
+    values = {name: len({str(run.settings[name]) for run in sweep.runs}) for name in sweep.varied}
+    repeated = f" ({sweep.repeated} more drew what others had drawn)" if sweep.repeated else ""
+    over = ", ".join(f"{name} ({count})" for name, count in values.items())
+    return f"sweep {sweep.name}: {len(sweep.runs)} runs{repeated} over {over}"
+
+
+def _show(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
+    lines = {line["id"]: line for line in study.lines_in(sweep, folder, contents)}
+    rows = [("run", "id", *sweep.varied, "state")]
+    for one in sweep.runs:
+        state = "to run" if one.id not in lines else "failed" if lines[one.id]["error"] else "finished"
+        rows.append((str(one.number), one.id, *map(sweeps.write_value, one.settings.values()), state))
+    print(f"{table(rows, right_from=len(rows[0]))}\n\n{_describe(sweep)}; none was run")
+    return OK
+
+
+def _make(results: Results, tasks: Sequence[Task], options: argparse.Namespace) -> KeyboardInterrupt | None:
+    """Run the tasks and add their results. Returns the interrupt (Ctrl-C or SIGTERM) that ended them, or None."""
+    total = len(results.sweep.runs)
+    with bar(total=total, initial=total - len(tasks), unit="run") as shown:
+        try:
+            with contextlib.closing(_answers(tasks, options, shown.refresh)) as answers:
+                for task, answer in answers:
+                    line = results.add(task.run, answer)
+                    shown.set_postfix_str(
+                        f"run {task.run.number} {'failed' if line['error'] else 'done'}", refresh=False
+                    )
+                    shown.update()
+        except KeyboardInterrupt as stop:
+            return stop
+    return None
+
+
+def _answers(
+    tasks: Sequence[Task], options: argparse.Namespace, tick: Callable[[], Any]
+) -> Generator[tuple[Task, Any], None, None]:
+    """Every task with its result, in order of completion."""
+    if not options.dask:
+        # With a tick, even a single job runs in a separate process, so that its death fails only its run.
+        return processes.spread(study.make, tasks, options.jobs, tick)
+    return dask_cluster.side_by_side(study.make, tasks, options.dask, options.jobs, options.threads)
+
+
+def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None) -> int:
+    lines, runs = results.of_sweep(), results.sweep.runs
+    text = study.summary(results.sweep, lines, notes)
+    if text:
+        write_whole(results.path.with_name("summary.txt"), text + "\n")
+        print(f"\n{text}\n")
+    failed = [line for line in lines if line["error"]]
+    for line in failed[:ERRORS]:
+        tell(f"run {line['run']}: {line['error']}")
+    if len(failed) > ERRORS:
+        tell(f"and {len(failed) - ERRORS} more: see {results.path}")
+    if stop is not None:
+        said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on"
+        tell(said)
+        return exit_code(stop)
+    print(f"written to {results.path.parent}")
+    return FAILED if failed else OK

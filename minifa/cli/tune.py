@@ -1,0 +1,161 @@
+"""`minifa tune`: a grid search of the learning rate of every rule, evaluated on held-out examples."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import argparse
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import backend, experiments, rules
+from ..console import bar, tell
+from ..errors import DataFileError
+from ..experiments import Experiment, resume, run_folder, tables, tuning
+from ..experiments.study import claim
+from ..experiments.tuning import Trial
+from ..signals import exit_code
+from ..storage import csv_rows
+from ..storage.atomic import expanded, write_whole
+from ..training import History
+from .exit_codes import FAILED, OK
+from .options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
+
+COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
+OWN = ("rule", "lr", "seed", "validation", "alignment", "data_dir")  # set by the search, or without effect on it
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Search the learning rate of every rule: half-decade steps under two seeds, then the best and its neighbours "
+        "under five, on held-out training examples. The same command resumes a search that was interrupted."
+    )
+    add_setting(command)
+    command.add_argument(
+        "--rules",
+        default="all",
+        help=f"comma-separated, or 'all': {', '.join(rules.RULES)}; with options: fa:sparsity=0.5",
+    )
+    command.add_argument(
+        "--rates",
+        type=rate_range,
+        metavar="LOWEST:HIGHEST",
+        help="tried first (default: 1e-5:1); widened where the best is at its edge",
+    )
+    command.add_argument(
+        "--seeds",
+        type=count(tuning.FEW_SEEDS),
+        default=tuning.MANY_SEEDS,
+        help=f"of the best rate and its neighbours; the others have {tuning.FEW_SEEDS}",
+    )
+    command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
+    command.add_argument(
+        "--out", help="folder of the tables (default: runs/tune-DATA-MODEL); a search there is resumed"
+    )
+
+
+def rate_range(text: str) -> range:
+    """The exponents of the rates in a range such as ``1e-4:1e-2``; both ends are rates of the grid, 1eN or 3eN."""
+    try:
+        lowest, highest = (tuning.EXPONENTS[float(part)] for part in text.split(":"))
+    except (ValueError, KeyError):
+        lowest, highest = 1, 0
+    if lowest > highest:
+        raise argparse.ArgumentTypeError(f"expected two rates as 1e-4:3e-2, of 1 or 3 times a power of ten, got {text}")
+    return range(lowest, highest + 1)
+
+
+def run(options: argparse.Namespace) -> int:
+    names = split_rules(options.rules)
+    base = make_experiment(options, names[0])
+    dataset = experiments.load_data(base)
+    names = possible_rules(base, names, dataset, options.rules == "all")
+    folder = expanded(options.out or f"runs/tune-{label(base)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with run_folder.locked(folder):
+        contents = resume.contents(base, dataset)
+        trials, stop = search_in(folder, base, names, contents, options.jobs, options.rates, options.seeds)
+        rates = tuning.rate_table(trials)
+        if rates:
+            text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
+            write_whole(folder / "table.txt", text + "\n")
+            print(text)
+    failed = [trial for trial in trials if trial.error is not None]
+    for trial in failed:
+        tell(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")
+    if stop is not None:
+        tell(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes")
+        return exit_code(stop)
+    print(f"written to {folder}")
+    return FAILED if failed else OK
+
+
+def search_in(
+    folder: Path,
+    base: Experiment,
+    names: Sequence[str],
+    contents: Mapping[str, str],
+    jobs: int | None,
+    first: Sequence[int] | None = None,
+    seeds: int = tuning.MANY_SEEDS,
+) -> tuple[list[Trial], KeyboardInterrupt | None]:
+    """Run the search; after every trial, write it to ``trials.csv`` and the table of rates to ``rates.csv``.
+
+    Args:
+        folder: an existing folder; trials in it are not run again.
+        contents: the digests of the data set and the weights file, as `minifa.experiments.resume.contents` returns
+            them.
+        base, names, jobs, first, seeds: as for `minifa.experiments.tuning.search`.
+
+    Returns:
+        The trials, and the interrupt (Ctrl-C or SIGTERM) that ended the search, or None.
+
+    Raises:
+        ValueError: the folder contains the search of another setting, or on other data.
+        DataFileError: its table is damaged.
+    """
+    trials = _open(folder, base, contents)
+    with bar(desc="tune", unit="run", initial=len(trials)) as shown:
+        try:
+            with contextlib.closing(tuning.search(base, names, list(trials), jobs, first, seeds)) as coming:
+                for trial in coming:
+                    trials.append(trial)
+                    _keep(folder, trials)
+                    shown.set_postfix_str(f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}")
+                    shown.update()
+        except KeyboardInterrupt as stop:
+            return trials, stop
+    return trials, None
+
+
+def _keep(folder: Path, trials: Sequence[Trial]) -> None:
+    e, trial = trials[-1].experiment, trials[-1]
+    error = " ".join((trial.error or "").split())
+    csv_rows.append(
+        folder / "trials.csv",
+        [e.rule, repr(e.rate()), str(e.seed), repr(trial.score), str(int(trial.diverged)), error],
+    )
+    History(tuning.rate_table(trials)).save_csv(folder / "rates.csv")
+
+
+def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[Trial]:
+    """The trials of an interrupted search in the folder; a new search is started if there is none."""
+    table = folder / "trials.csv"
+    about = {**_shared(base), "dtype": str(backend.dtype())}
+    for note in claim(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
+        tell(f"note: {note}")
+    return [_read(base, line, table) for line in csv_rows.open_table(table, COLUMNS)]
+
+
+def _shared(base: Experiment) -> dict[str, Any]:
+    return {key: value for key, value in base.said().items() if key not in OWN}
+
+
+def _read(base: Experiment, line: Mapping[str, str], table: Path) -> Trial:
+    try:
+        experiment = tuning.run_of(base, line["rule"], tuning.EXPONENTS[float(line["lr"])], int(line["seed"]))
+        return Trial(experiment, float(line["score"]), bool(int(line["diverged"])), line["error"] or None)
+    except (ValueError, KeyError) as error:
+        raise DataFileError(f"'{table}' has a line that is not a trial: {dict(line)}") from error

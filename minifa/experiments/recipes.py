@@ -1,0 +1,518 @@
+"""Recipes: TOML files that describe an experiment, a published table or a sweep, and are validated before a run starts.
+
+Nothing in a recipe is executed. Its entries correspond to the fields of `minifa.experiments.Experiment`:
+
+    title, source, note             descriptive text
+    rule = "usf:scale=init"         options after a colon, as on the command line
+    [data]       name, folder, augmentation, validation; for an npz file scale, channels, regression
+    [model]      name, weights, weights_names, freeze, and the options of the model
+    [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
+    [training]   loss, epochs, batch_size, seed, alignment
+
+A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
+`minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
+the same name, such as ``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the rows of a table.
+
+>>> from minifa.experiments import recipes
+>>> recipe = recipes.parse('rule = "fa"\\n[data]\\nname = "xor"\\n[model]\\nname = "tiny"')
+>>> recipe.experiment.rule, recipe.experiment.data, recipe.experiment.epochs
+('fa', 'xor', 15)
+>>> recipes.parse('rule = "fo"\\n[training]\\nepochs = 0')
+Traceback (most recent call last):
+minifa.experiments.recipes.RecipeError: the recipe has 2 problems:
+  rule: unknown rule 'fo': did you mean fa?
+  training.epochs: a whole number from 1 up is expected, got 0
+"""
+
+from __future__ import annotations
+
+__all__ = ["Recipe", "RecipeError", "TableRow", "parse", "read", "shipped"]
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import data, experiments, rules, schedules
+from ..data.sense import CHANNELS
+from ..losses import LOSSES
+from ..models import MODELS
+from ..optim import OPTIMIZERS
+from ..registry import option_names, unknown
+from ..storage.atomic import expanded
+from ..validation import list_of, word
+from . import Experiment, schema
+from .schema import Problems
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Settings = dict[str, Any]  # name of a setting, such as "optimizer.lr", to its value
+MEASURES = ("accuracy", "error", "loss")
+LARGEST_FILE = 1 << 16  # bytes; recipes are written by hand
+DEEPEST = 8  # maximum nesting of sections and lists
+
+
+class RecipeError(ValueError):
+    """A recipe is invalid; the message lists every problem on its own line.
+
+    Args:
+        place: name of the recipe in the message.
+        problems: the problems.
+    """
+
+    def __init__(self, place: str, problems: Sequence[str]) -> None:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        told = (problem.replace("\n", "\n    ") for problem in problems)  # continuation lines are indented
+        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in told))
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a published table.
+
+    Attributes:
+        name: name of the row, and prefix of the folders of its runs.
+        experiment: its experiment, with the first seed.
+        seeds: number of seeds.
+        published: published value in the table's measure; None: no value was published.
+        own: names of the settings in which the row differs from the recipe.
+    """
+
+    name: str
+    experiment: Experiment
+    seeds: int
+    published: float | None
+    own: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe; `check` also validates that data and network fit together.
+
+    Attributes:
+        name: name of the file without its suffix.
+        experiment: the experiment it describes.
+        title, source, note: its title, its origin and remarks; may be empty.
+        measure: measure of the table: "accuracy" or "error", in per cent, or "loss"; all on the test set.
+        reach: an accuracy; the table gives the epoch at which each run first reaches it. None: no such column.
+        published_by: source of the published values.
+        rows: rows of the table; empty: the recipe has no table.
+        changes: settings that override those of the file, such as ``"training.epochs=20"``.
+    """
+
+    name: str
+    experiment: Experiment
+    title: str = ""
+    source: str = ""
+    note: str = ""
+    measure: str = "accuracy"
+    reach: float | None = None
+    published_by: str = ""
+    rows: tuple[TableRow, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+def _data_name(value: Any) -> str:
+    if not schema.word(value).lower().endswith(".npz") and value not in data.DATASETS:
+        raise ValueError(unknown(data.DATASETS, value, "data set") + " (or the path of a .npz file)")
+    return value
+
+
+# Name of a setting to (the field of `Experiment` that it sets, its validation).
+SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "rule": ("rule", schema.described(rules.make)),
+    "data.name": ("data", _data_name),
+    "data.folder": ("data_dir", schema.word),
+    "data.scale": ("scale", schema.fraction),
+    "data.channels": ("channels", schema.known(CHANNELS, "place of channels")),
+    "data.regression": ("regression", schema.flag),
+    "data.augmentation": ("augmentation", schema.described(data.make_augmentation)),
+    "data.validation": ("validation", schema.number(0, 1)),
+    "model.name": ("model", schema.known(MODELS, "model")),
+    "model.weights": ("weights", schema.word),
+    "model.weights_names": ("weights_names", schema.words),
+    "model.freeze": ("freeze", schema.word),
+    "optimizer.name": ("optimizer", schema.known(OPTIMIZERS, "optimizer")),
+    "optimizer.lr": ("lr", schema.number(0)),
+    "optimizer.weight_decay": ("weight_decay", schema.number(0)),
+    "optimizer.schedule": ("schedule", schema.described(schedules.make)),
+    "training.loss": ("loss", schema.known(LOSSES, "loss")),
+    "training.epochs": ("epochs", schema.whole(1)),
+    "training.batch_size": ("batch_size", schema.whole(1)),
+    "training.seed": ("seed", schema.whole(0)),
+    "training.alignment": ("alignment", schema.flag),
+}
+WORDS = ("title", "source", "note")
+SECTIONS = ("data", "model", "optimizer", "training")
+
+
+# Reading
+
+
+def shipped() -> dict[str, Path]:
+    """The paths of the recipes that ship with minifa, by name.
+
+    >>> from minifa.experiments import recipes
+
+    >>> "mnist_lenet" in recipes.shipped()
+    True
+    """
+    folder = Path(__file__).with_name("recipes")
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or from a file.
+
+    Args:
+        name_or_path: a name of `shipped`, or the path of a .toml file.
+        changes: settings that override those of the file, such as ``"optimizer.lr=0.01"``.
+
+    Raises:
+        ValueError: as in `find`.
+        FileNotFoundError: the file does not exist.
+        RecipeError: the recipe is invalid; the message lists all problems.
+    """
+    place = find(name_or_path)
+    return parse(read_text(place), changes, place.stem, f"'{place}'")
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The path of a recipe's file.
+
+    Args:
+        name_or_path: a name of `shipped`, or the path of a .toml file.
+
+    Raises:
+        ValueError: neither a known name nor the path of a .toml file.
+        FileNotFoundError: the file does not exist.
+    """
+    known, place = shipped(), expanded(name_or_path)
+    if place.suffix != ".toml":
+        if str(name_or_path) not in known:
+            raise ValueError(unknown(known, str(name_or_path), "recipe") + ", or the path of a .toml file")
+        place = known[str(name_or_path)]
+    if not place.is_file():
+        raise FileNotFoundError(f"there is no recipe '{place}'; minifa brings {', '.join(known)}")
+    return place
+
+
+def read_text(place: Path) -> str:
+    """Read the text of a recipe's file. Raises RecipeError if it is too large or not in UTF-8."""
+    if place.stat().st_size > LARGEST_FILE:
+        raise RecipeError(f"'{place}'", [f"it is larger than {LARGEST_FILE:,} bytes: no recipe"])
+    try:
+        return place.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"'{place}'", [f"it is not written in UTF-8 ({error})"]) from error
+
+
+def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: str = "the recipe") -> Recipe:
+    """Parse a recipe in TOML.
+
+    Args:
+        text: TOML.
+        changes: as for `read`.
+        name: name of the recipe.
+        place: name of the recipe in error messages.
+
+    Raises:
+        RecipeError: the recipe is invalid; the message lists all problems.
+
+    >>> from minifa.experiments import recipes
+
+    >>> recipes.parse('[data]\\nname = "xor"', ["training.epochs=3", "rule=usf:scale=init"]).experiment.rule
+    'usf:scale=init'
+    """
+    word(name, "the name of a recipe")
+    problems = Problems()
+    words, settings, parts = take_apart(text, changes, place, problems)
+    experiment = experiment_of(settings, problems)
+    if parts.keys() & {"over", "sweep"}:
+        problems.add("over", "a recipe with this section is a sweep: minifa sweep runs it")
+    changed = {change.partition("=")[0].strip() for change in changes}
+    table, rows = _table(parts.get("table"), parts.get("row", []), settings, changed, problems)
+    if problems:
+        raise RecipeError(place, problems)
+    return Recipe(name, experiment, **words, **table, rows=rows, changes=tuple(changes))
+
+
+def take_apart(
+    text: str, changes: Sequence[str], place: str, problems: Problems
+) -> tuple[dict[str, Any], Settings, dict[str, Any]]:
+    """Split a recipe into (title, source and note; settings with changes, not yet validated; raw sections of a table or
+    sweep).
+
+    Args:
+        text, changes, place: as for `parse`.
+        problems: list to which problems with descriptive texts and changes are added.
+
+    Raises:
+        RecipeError: the text is not valid TOML.
+    """
+    word(place, "the place of a recipe")
+    list_of(changes, str, "changes are a list of settings, as ['optimizer.lr=0.01']")
+    try:
+        tree = _read_toml(word(text, "a recipe"))
+    except ValueError as error:
+        raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
+    parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
+    words = {key: problems.attempt(key, schema.word, tree.pop(key), "") for key in WORDS if key in tree}
+    return words, {**_flat(tree), **_changes(changes, problems)}, parts
+
+
+def _read_toml(text: str) -> Settings:
+    """Parse TOML. Raises ValueError if the text is not valid TOML, is nested too deeply or holds too large an int."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:  # Python limits the digits of an int
+        raise ValueError("a number in it has thousands of digits") from error
+    _refuse_the_boundless(tree, DEEPEST)
+    return tree
+
+
+def _refuse_the_boundless(value: Any, levels: int) -> None:
+    """Reject ints of more than 64 bits, which Python's parser accepts, and deep nesting, as by ``a.a.a = 1``."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a whole number in it does not fit into 64 bits")
+    if isinstance(value, (dict, list)):
+        if not levels:
+            raise ValueError("it is nested too deeply")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _refuse_the_boundless(inner, levels - 1)
+
+
+def _flat(tree: Mapping[str, Any]) -> Settings:
+    """Flatten sections to settings: {"optimizer": {"lr": 1}} becomes {"optimizer.lr": 1}."""
+    found: Settings = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found.update({f"{key}.{inner}": one for inner, one in value.items()})
+        elif value != {}:
+            found[key] = value
+    return found
+
+
+def _changes(changes: Sequence[str], problems: Problems) -> Settings:
+    found: Settings = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key.strip():
+            problems.add("", f"a change is written NAME=VALUE, optimizer.lr=0.01, got {change!r}")
+        else:
+            found[key.strip()] = read_value(value.strip())
+    return found
+
+
+def read_value(text: str) -> Any:
+    """Parse a TOML value; text that is not valid TOML is returned as a string.
+
+    >>> from minifa.experiments import recipes
+
+    >>> [recipes.read_value(text) for text in ("0.01", "true", "[100, 50]", "usf:scale=init")]
+    [0.01, True, [100, 50], 'usf:scale=init']
+    """
+    try:
+        return _read_toml(f"value = {text}")["value"] if "\n" not in text else text
+    except ValueError:
+        return text
+
+
+def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experiment:
+    """The experiment described by the settings; problems with them are added to ``problems``.
+
+    Args:
+        settings: settings by name, ``{"optimizer.lr": 0.01}``; missing ones have the defaults of `Experiment`.
+        problems: list to which problems are added.
+
+    >>> from minifa.experiments import recipes
+
+    >>> recipes.experiment_of({"data.name": "xor", "model.depth": 3, "optimizer.lr": 0.1}, []).model_options
+    {'depth': 3}
+    """
+    found = problems if isinstance(problems, Problems) else Problems()
+    fields: dict[str, Any] = {}
+    options: dict[str, Settings] = {"model": {}, "optimizer": {}}
+    for key, value in settings.items():
+        section, _, inner = key.partition(".")
+        if key in SETTINGS:
+            name, check = SETTINGS[key]
+            fields[name] = found.attempt(key, check, value)
+        elif section in options and inner:
+            options[section][inner] = tuple(value) if isinstance(value, list) else value
+        else:
+            found.add(key, unknown(SETTINGS, key, "setting"))
+    chosen = {key: value for key, value in fields.items() if value is not None}
+    data_options = {key: chosen.pop(key) for key in experiments.DATA_OPTIONS if key in chosen}
+    experiment = replace(Experiment(), **chosen, data_options=data_options, model_options=options["model"])
+    if fields.get("model", "") is not None:  # None: the model is invalid, so its options are unknown
+        _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
+    if fields.get("optimizer", "") is not None:
+        ours = ("lr", "weight_decay")
+        _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
+    if experiment.optimizer == "sgd":  # the default momentum, as on the command line
+        options["optimizer"] = {"momentum": 0.9, **options["optimizer"]}
+    if found is not problems:
+        problems += found
+    return replace(experiment, optimizer_options=options["optimizer"])
+
+
+def _check_options(
+    name: str,
+    table: Mapping[str, Callable[..., Any]],
+    options: Settings,
+    section: str,
+    not_options: tuple[str, ...],
+    problems: Problems,
+) -> None:
+    known = [key for key in option_names(table[name]) if key not in not_options]
+    named = [key.partition(".")[2] for key in SETTINGS if key.startswith(f"{section}.")]
+    for key in options:
+        if key not in known:
+            problems.add(f"{section}.{key}", unknown([*known, *named], key, f"option of the {section} {name!r}"))
+
+
+# Tables
+
+
+def _table(
+    about: Any, rows: Any, settings: Settings, changed: Set[str], problems: Problems
+) -> tuple[dict[str, Any], tuple[TableRow, ...]]:
+    """(settings of [table], rows of the table)."""
+    if about is None and rows == []:
+        return {}, ()
+    about = {} if about is None else about
+    if not isinstance(about, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        problems.add("table", "a table is a section [table] with a section [[row]] for each of its rows")
+        return {}, ()
+    checks: dict[str, Callable[[Any], Any]] = {
+        "measure": schema.known(MEASURES, "measure"),
+        "reach": schema.number(0, 1),
+        "published_by": schema.word,
+        "seeds": schema.whole(1, experiments.MOST_SEEDS),
+    }
+    found = problems.entries("table", about, checks)
+    seeds = found.pop("seeds", 1)
+    if not rows:
+        problems.add("table", "it has no [[row]]")
+    made = tuple(_row(i, row, seeds, settings, changed, problems) for i, row in enumerate(rows, start=1))
+    names = [row.name for row in made]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.add("row", f"{names.count(name)} rows are called {name!r}")
+    return found, made
+
+
+def _row(
+    number: int, row: Mapping[str, Any], seeds: int, settings: Settings, changed: Set[str], problems: Problems
+) -> TableRow:
+    where = f"row {row.get('name', number)}"
+    checks = {
+        "name": _row_name,
+        "published": schema.number(-math.inf),
+        "seeds": schema.whole(1, experiments.MOST_SEEDS),
+        "set": _section,
+    }
+    found = problems.entries(where, row, checks)
+    if "name" not in row:
+        problems.add(where, "it has no name")
+    of_row = Problems()
+    experiment = experiment_of({**settings, **(found.get("set") or {})}, of_row)
+    for problem in of_row:
+        if problem not in problems:  # report the problems of the base settings once
+            problems.add(where, problem)
+    name, own = found.get("name") or str(number), frozenset(found.get("set") or {})
+    another = (changed - own) & {"rule", "data.name", "model.name"}  # published values do not apply to these
+    published = None if another else found.get("published")
+    return TableRow(name, experiment, found.get("seeds") or seeds, published, own)
+
+
+def _row_name(value: Any) -> str:
+    if not all(c.isascii() and (c.isalnum() or c in "-_.") for c in schema.word(value)) or value.startswith("."):
+        raise ValueError(f"a row's name becomes a folder's: letters, digits, '-', '_' and '.', got {value!r}")
+    return value
+
+
+def _section(value: Any) -> Settings:
+    if not isinstance(value, dict):
+        raise ValueError(f'settings by their names are expected, {{"optimizer.lr" = 0.01}}, got {value!r}')
+    return value
+
+
+# Validation of networks against their data
+
+
+def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...], data.Dataset]:
+    """Build every network with its rule and optimizer once, on its data, so that errors are reported before any run
+    starts.
+
+    Args:
+        experiments_: the experiments to run; one `of_each_kind` is built.
+        place: name of the recipe in error messages.
+
+    Returns:
+        The loaded data sets by (name, folder), followed by their options if there are any.
+
+    Raises:
+        RecipeError: all problems: missing files, invalid options, networks that do not fit their data.
+    """
+    problems = Problems()
+    sets: dict[tuple[Any, ...], data.Dataset] = {}
+    failed: set[tuple[Any, ...]] = set()
+    refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to rules
+    for experiment in of_each_kind(experiments_):
+        where = experiment.data, experiment.data_dir, *sorted(experiment.data_options.items())
+        if where not in sets and where not in failed:
+            try:
+                sets[where] = experiments.load_data(experiment)
+            except (ValueError, OSError) as error:
+                problems.add("data", error)
+                failed.add(where)
+        if experiment.weights is not None and not os.path.isfile(os.path.expanduser(experiment.weights)):
+            problems.add("model.weights", f"there is no file '{experiment.weights}'")
+        elif where in sets:
+            reason = _try(experiment, sets[where])
+            if reason is not None:
+                refused.setdefault((experiment.model, experiment.data, reason), []).append(experiment.rule)
+    for (model, name, reason), under in refused.items():  # report a reason once for all rules
+        problems.add(f"{model} under {', '.join(dict.fromkeys(under))} on {name}", reason)
+    if problems:
+        raise RecipeError(place, problems)
+    return sets
+
+
+def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
+    """One experiment of each group that differs only in settings that do not affect building: seed, learning rate,
+    epochs, alignment, batch size and schedule.
+
+    >>> from minifa.experiments import recipes
+    >>> from minifa.experiments import Experiment
+    >>> some = [Experiment(rule=rule, seed=seed) for rule in ("bp", "fa") for seed in (0, 1, 2)]
+    >>> [(one.rule, one.seed) for one in recipes.of_each_kind(some)]
+    [('bp', 0), ('fa', 0)]
+    """
+    found: dict[str, Experiment] = {}
+    for one in experiments_:
+        alike = replace(one, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
+        found.setdefault(repr(alike), one)
+    return list(found.values())
+
+
+def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
+    """The reason why the experiment cannot be built; None if it can."""
+    try:
+        experiments.parts(experiment, dataset)
+        experiments.build(experiment, dataset)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        return str(error)
+    return None

@@ -1,0 +1,503 @@
+"""Runs that can be resumed: saving a run to its folder during training, and resuming it.
+
+>>> from minifa.experiments import resume, run_folder
+>>> from minifa.experiments import Experiment, fit, trainer_for
+>>> import pathlib, tempfile
+>>> temporary = tempfile.TemporaryDirectory()
+>>> folder, data = pathlib.Path(temporary.name), mf.data.load("xor")
+>>> for epochs in (5, 8):  # the second time as another process would
+...     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=epochs)
+...     trainer = trainer_for(experiment, data)
+...     with run_folder.locked(folder):
+...         print(resume.go_on(folder, experiment, data, trainer) if epochs == 8 else "new")
+...         resume.keep(folder, experiment, trainer)
+...         result = fit(experiment, data, trainer)
+new
+<Checkpoint of bp after epoch 5, step 5>
+>>> [row["epoch"] for row in run_folder.read_results(folder)[0].history]
+[0, 1, 2, 3, 4, 5, 6, 7, 8]
+>>> temporary.cleanup()
+"""
+
+from __future__ import annotations
+
+__all__ = ["Kept", "finished", "go_on", "keep", "kept_experiment", "kept_in", "open_checkpoint", "run_in"]
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .. import backend, checkpoints, environment, experiments, signals
+from ..checkpoints import Checkpoint, CheckpointError, DamagedCheckpoint, SaveCheckpoints
+from ..data import is_file, load
+from ..data.base import Dataset
+from ..errors import DataFileError
+from ..network import Network
+from ..rules.base import Rule
+from ..storage import atomic
+from ..storage.atomic import expanded, make_folder, read_bytes, refuse_link, write_whole
+from ..training import Trainer, logs
+from ..training.history import Row
+from ..training.logs import TensorBoard, WriteLogs
+from ..training.position import describe_layout, layout
+from ..validation import by_name, flag, instance_of
+from . import Experiment, run_folder
+from .processes import Stopped
+
+MAY_CHANGE = ("epochs", "data_dir")  # when a run is resumed
+NOTHING = "(nothing)"  # stands for a missing entry in messages
+RESULT = "result.json"
+RESULT_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("test_loss", "seconds"), (int, float)),
+    **dict.fromkeys(("test_examples", "epochs", "best_epoch"), int),
+    "diverged": bool,
+    "note": str,
+}
+DEFAULTS = {one.name: getattr(Experiment(), one.name) for one in fields(Experiment)}
+
+
+def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
+    """`minifa.data.load` with a cache, for a process that makes many runs. A file that has changed is loaded again.
+
+    >>> from minifa.experiments import resume
+    >>> resume.load_once("xor") is resume.load_once("xor")
+    True
+    """
+    return _load_once(name, folder, tuple(sorted(options.items())), _stamp(name))
+
+
+@functools.lru_cache(maxsize=2)  # two: comparisons of data sets need two at a time
+def _load_once(name: str, folder: str | None, options: tuple[tuple[str, Any], ...], stamp: object) -> Dataset:
+    return load(name, folder, **dict(options))
+
+
+def _stamp(name: str) -> object:
+    """Identity of the data set's file (path, inode, size, time), which changes with it; None if it is not a file."""
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return os.path.abspath(name), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+# Identity of a run besides its settings
+
+
+def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
+    """Digests, by name, of an experiment's inputs: its data set, and its file of initial weights if there is one.
+
+    >>> from minifa.experiments import resume
+    >>> from minifa.experiments import Experiment
+    >>> resume.contents(Experiment(data="xor"), mf.data.load("xor"))
+    {'xor': 'd72c85b400f5ddfe'}
+    """
+    found = {experiment.data: data.digest}
+    return (
+        found
+        if experiment.weights is None
+        else {**found, experiment.weights: atomic.digest(expanded(experiment.weights))}
+    )
+
+
+def config_of(experiment: Experiment, data: Dataset | None = None) -> dict[str, Any]:
+    """The entries of config.json for a run; without ``data``, digests are left out."""
+    about = {"experiment": experiment.as_config()}
+    return about if data is None else {**about, "contents": contents(experiment, data)}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Description of a run as stored in its folder, as far as it can be read.
+
+    Attributes:
+        experiment: as returned by `Experiment.as_config`.
+        contents: as returned by `contents`; empty: unknown, because an earlier version made the run.
+        dtype: the float dtype; "": unknown.
+        made_by: the versions of minifa that trained it, in the format of `minifa.experiments.environment.version`.
+        result: the result; None if the run is not finished.
+    """
+
+    experiment: dict[str, Any]
+    contents: dict[str, str]
+    dtype: str
+    made_by: str
+    result: Row | None
+
+
+def kept_in(folder: str | Path) -> Kept | None:
+    """Read the description of a run from its folder; None if there is none that can be read.
+
+    Raises:
+        OSError: one of its files is not a regular file, but a link, for example.
+
+    >>> from minifa.experiments import resume
+    >>> print(resume.kept_in("nowhere"))
+    None
+    """
+    path = expanded(folder)
+    config, finished = _read_object(path / "config.json"), _read_object(path / RESULT)
+    if finished.pop("sha256", None) != _checksum(finished):
+        finished = {}  # damaged: the result can be computed again
+    about = config if isinstance(config.get("experiment"), dict) else finished
+    experiment, wrote = about.get("experiment"), config.get("environment")
+    if not isinstance(experiment, dict):
+        return None
+    wrote = wrote if isinstance(wrote, dict) else {}
+    content, result = about.get("contents"), finished.get("result")
+    is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of another run
+    return Kept(
+        experiment,
+        content if isinstance(content, dict) else {},
+        str(finished.get("dtype") or wrote.get("dtype", "")),
+        str(finished.get("made_by") or (environment.version(wrote) if wrote else "")),
+        result if is_its_own else None,
+    )
+
+
+def _is_result(result: Any) -> bool:
+    """Whether this has the form of a result of `run_in`; a file with a valid checksum may still hold anything."""
+    if not isinstance(result, dict) or not all(isinstance(result.get(key), kind) for key, kind in RESULT_KINDS.items()):
+        return False
+    return result["test_examples"] > 0 and isinstance(result.get("test_accuracy", 0.0), (int, float))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; empty if the file is missing or damaged."""
+    try:
+        found = json.loads(read_bytes(path).decode())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def others(kept: Kept, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
+    """Describe how a stored run differs from this one: settings (except those that may change), dtype and contents.
+
+    Args:
+        kept: as returned by `kept_in`.
+        experiment: the requested experiment.
+        here: its `contents`; entries known to only one of the two are not compared.
+    """
+    found, dtype = differences(kept.experiment, experiment), str(backend.dtype())
+    if kept.dtype and kept.dtype != dtype:
+        found.append(f"dtype {kept.dtype} and not {dtype}")
+    return found + other_contents(kept.contents, here)
+
+
+def other_contents(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """Describe the inputs whose content has changed.
+
+    >>> from minifa.experiments.resume import other_contents
+    >>> other_contents({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
+    ['other data: my.npz has the digest c4d1, and had 02ab']
+    """
+    changed = [name for name in kept if name in here and kept[name] != here[name]]
+    return [f"other data: {name} has the digest {here[name]}, and had {kept[name]}" for name in changed]
+
+
+def require_contents(expected: Mapping[str, str], experiment: Experiment, data: Dataset) -> None:
+    """Raise DataFileError if this process reads other contents than the process that assigned the work."""
+    changed = other_contents(expected, contents(experiment, data)) if expected else []
+    if changed:
+        raise DataFileError("; ".join(changed))
+
+
+# In the run folder
+
+
+def keep(
+    folder: str | Path,
+    experiment: Experiment,
+    trainer: Trainer,
+    every_seconds: float = 60.0,
+    every_steps: int | None = None,
+    tensorboard: bool = False,
+    data: Dataset | None = None,
+) -> None:
+    """Write config.json now, and add callbacks that write logs and checkpoints to the folder during training.
+
+    Args:
+        folder: an existing folder, locked by `minifa.experiments.run_folder.locked`.
+        experiment: the experiment of the trainer.
+        trainer: the callbacks are added to it.
+        every_seconds, every_steps: as for `minifa.checkpoints.SaveCheckpoints`.
+        tensorboard: whether event files are written too.
+        data: its data set, whose digest is stored so that changed data are detected; None: no digest is stored.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an option is out of range, or the package that writes event files is missing.
+        OSError: the folder is not writable.
+    """
+    path = expanded(folder)
+    config = instance_of(experiment, Experiment, experiments.AN_EXPERIMENT).as_config()
+    instance_of(trainer, Trainer, checkpoints.A_TRAINER)
+    about = config_of(experiment, None if data is None else experiments.data_for(experiment, data))
+    kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
+    tensorboard = flag(tensorboard, "tensorboard")
+    make_folder(path / "figures")
+    events = [TensorBoard(make_folder(path / "tensorboard"), replace=True)] if tensorboard else []
+    trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs are written before checkpoints
+    run_folder.write_config(path, about)
+
+
+def go_on(
+    folder: str | Path,
+    experiment: Experiment,
+    data: Dataset,
+    trainer: Trainer,
+    previous: bool = False,
+    same_version: bool = False,
+) -> Checkpoint | None:
+    """Restore the trainer from the last checkpoint of the folder.
+
+    Args:
+        folder: run folder.
+        experiment: the experiment of the run; its number of epochs and the location of its data may have changed.
+        data: its data set.
+        trainer: made for the experiment, not yet trained.
+        previous: whether to use the checkpoint before the last.
+        same_version: whether to reject a checkpoint of another version of minifa, so that one version makes a result.
+
+    Returns:
+        The checkpoint; None if the run ended before it wrote one, and starts from the beginning.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        CheckpointError: the checkpoint is damaged, or belongs to another experiment, other data or another version.
+        OSError: as in `kept_in`.
+    """
+    last = expanded(folder) / "last.ckpt"
+    experiments.data_for(experiment, instance_of(data, Dataset, experiments.A_DATASET))
+    instance_of(trainer, Trainer, checkpoints.A_TRAINER)
+    previous, same_version = flag(previous, "previous"), flag(same_version, "same_version")
+    place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
+    if place is None:
+        return None
+    checkpoint, kept = checkpoints.read(place), kept_in(folder)
+    settings, known = _by_its_names(checkpoint.experiment, kept, experiment, folder)
+    differ = differences(settings, experiment)
+    if differ:
+        raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
+    train, there = experiments.parts(experiment, data)[0], checkpoint.training.get("layout")
+    here = layout(train, experiment.batch_size)
+    changed = other_contents(known, contents(experiment, data)) if known else []
+    if there != here or changed:
+        now = "; ".join(changed) or describe_layout(here)
+        raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {now}")
+    wrote, ours = checkpoint.environment.get("minifa"), environment.environment()["minifa"]
+    if same_version and wrote != ours:
+        raise CheckpointError(
+            f"'{place}' was written by minifa {wrote}, and this is minifa {ours}: resume it with that version, or with "
+            f"this one by minifa train --resume {folder}, or remove {folder} to begin anew"
+        )
+    checkpoints.restore(checkpoint, trainer)
+    return checkpoint
+
+
+def _by_its_names(
+    settings: Mapping[str, Any], kept: Kept | None, experiment: Experiment, folder: str | Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """(settings of a checkpoint, stored contents), renamed to the experiment's paths: files are compared by content,
+    not by location."""
+    found, known = dict(settings), dict(kept.contents if kept else {})
+    with contextlib.suppress(TypeError):  # from another version: it differs in any case
+        found = run_folder.from_here(Experiment(**settings), folder).as_config()
+    for key, name in experiments.files_of(vars(experiment)).items():
+        names = {str(one.get(key)) for one in (settings, kept.experiment if kept else {})}
+        compared = [one for one in names if one in known]
+        for one in compared:
+            known[name] = known.pop(one)
+        if compared or (key == "data" and is_file(str(settings.get(key)))):  # else: by layout
+            found[key] = name
+    return found, known
+
+
+def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
+    """Run an experiment in its own folder: from the start, from its last checkpoint or, if it is finished, not at all.
+    The network that was best on the validation examples (without these: the final one) is evaluated on the test set,
+    and the result is saved in ``result.json``.
+
+    Args:
+        folder: run folder, created if it does not exist.
+        experiment: the experiment to run.
+        data: its data set, if already loaded.
+
+    Returns:
+        ``test_loss``, ``test_accuracy`` and ``class_accuracies`` (with classes), ``test_examples``, ``epochs``,
+        ``best_epoch`` (the epoch whose network was evaluated), ``seconds`` of training, ``diverged``, and the data
+        set's ``note``.
+
+    Raises:
+        Stopped: a signal was received; the state is saved.
+        CheckpointError: the folder holds another experiment, other data, an unfinished run of another version, or more
+            epochs than requested.
+        ValueError, OSError, ...: as raised by the components of the experiment.
+
+    >>> from minifa.experiments import resume
+    >>> from minifa.experiments import Experiment
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as temporary:
+    ...     folder = pathlib.Path(temporary, "run")
+    ...     first = resume.run_in(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    ...     again = resume.run_in(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    >>> first["test_accuracy"], first["best_epoch"], first == again
+    (1.0, 20, True)
+    """
+    path = expanded(folder)
+    data = experiments.data_for(experiment, data)
+    here = contents(experiment, data)
+    refuse_link(path)
+    run_folder.appear(path, config_of(experiment, data))
+    make_folder(path / "figures")
+    with run_folder.locked(path):
+        kept = finished(path, experiment, here)
+        if kept is not None:
+            return kept
+        trainer = experiments.trainer_for(experiment, data)
+        _go_on_or_before(path, experiment, data, trainer)
+        if trainer.epoch > experiment.epochs:  # an unfinished epoch has changed the network, too
+            raise CheckpointError(
+                f"{path} holds {trainer.epoch} epochs, more than the {experiment.epochs} that are asked for: name "
+                "another folder, or ask for as many"
+            )
+        keep(path, experiment, trainer, data=data)
+        with signals.stopping(trainer, aloud=False):
+            experiments.fit(experiment, data, trainer)
+        if trainer.stopped:
+            raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
+        run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
+        result = _measure(path, experiment, data, trainer)
+        made = {"dtype": str(backend.dtype()), "made_by": logs.made_by(path / "log.jsonl")}
+        kept = {**config_of(experiment, data), **made, "result": result}
+        write_whole(path / RESULT, json.dumps({**kept, "sha256": _checksum(kept)}, indent=2, default=str) + "\n")
+    return result
+
+
+def _go_on_or_before(path: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> None:
+    """Resume from the last checkpoint or, if that is damaged, from a valid one before it, with bit-identical
+    results."""
+    try:
+        go_on(path, experiment, data, trainer, same_version=True)
+    except DamagedCheckpoint as error:
+        if error.previous is None:
+            way = f"without the folder '{path}' the same command makes this run anew"
+            raise CheckpointError(f"{error}; {way}") from error
+        go_on(path, experiment, data, trainer, previous=True, same_version=True)
+
+
+def kept_experiment(folder: str | Path) -> Experiment:
+    """The experiment of a run folder, from its config.json or, if that is damaged, from its checkpoint.
+
+    Args:
+        folder: folder of `minifa train` or of `run_in`.
+
+    Raises:
+        FileNotFoundError: the folder is not a run folder.
+        DataFileError: config.json and the checkpoints are damaged, or config.json does not describe exactly one run.
+    """
+    try:
+        return run_folder.read_experiment(folder)
+    except run_folder.DamagedConfig as error:
+        last = expanded(folder) / "last.ckpt"
+        for place in (last, checkpoints.previous_of(last)):
+            with contextlib.suppress(CheckpointError, TypeError, OSError):
+                kept = checkpoints.read(place).experiment
+                if kept:
+                    return run_folder.from_here(Experiment(**kept), folder)
+        raise run_folder.DamagedConfig(
+            f"{error}, and no checkpoint in '{folder}' says what it was: move the folder away, and make the run anew"
+        ) from error
+
+
+def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str] | None = None) -> Row | None:
+    """The result of the folder's finished run of this experiment, as `run_in` returns it. None if the run is not
+    finished or is another run: with other settings, another dtype or, if both are known, other contents.
+
+    Args:
+        folder: run folder.
+        experiment: the requested experiment.
+        here: its `contents`.
+
+    Raises:
+        OSError: as in `kept_in`.
+
+    >>> from minifa.experiments import resume
+    >>> from minifa.experiments import Experiment
+    >>> print(resume.finished("nowhere", Experiment()))
+    None
+    """
+    instance_of(experiment, Experiment, experiments.AN_EXPERIMENT)
+    here = {} if here is None else by_name(here, "contents")
+    kept = kept_in(folder)
+    if kept is None or kept.result is None or others(kept, experiment, here):
+        return None
+    return dict(kept.result) if kept.experiment.get("epochs") == experiment.epochs else None
+
+
+def _checksum(kept: dict[str, Any]) -> str:
+    """Checksum of the other entries of result.json, because a number with one changed digit is still valid JSON."""
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> Row:
+    history, diverged = trainer.history, trainer.diverged
+    seconds = sum(row.get("seconds", 0.0) for row in history)
+    epochs = best = history[-1]["epoch"]
+    if experiment.validation:
+        best = checkpoints.load(folder / "best.ckpt", trainer).training["epoch"]
+    measured = {f"test_{key}": value for key, value in trainer.evaluate(data.test).items()}
+    by_class = [None if one is None else round(one, 6) for one in trainer.class_accuracies(data.test)]
+    facts = {"test_examples": len(data.test), "epochs": epochs, "best_epoch": best, "seconds": round(seconds, 1)}
+    classes = {"class_accuracies": by_class} if by_class else {}
+    return {**measured, **classes, **facts, "diverged": diverged, "note": data.note}
+
+
+def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
+    """The network and rule of a checkpoint in a run folder, such as ``best.ckpt``, with their experiment.
+
+    Args:
+        path: path of the file.
+
+    Raises:
+        CheckpointError: the file is damaged, or is not a checkpoint of an experiment.
+        OSError: the file, or the data of the experiment, cannot be opened.
+    """
+    checkpoint = checkpoints.read(path)
+    try:
+        experiment = run_folder.from_here(Experiment(**checkpoint.experiment), expanded(path).parent)
+    except TypeError as error:
+        raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
+    if not checkpoint.experiment:
+        raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
+    trainer = experiments.trainer_for(experiment, experiments.load_data(experiment))
+    checkpoints.restore(checkpoint, trainer)
+    return trainer.net, trainer.rule, experiment
+
+
+def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
+    """Describe how a stored configuration differs from this experiment, except in settings that may change.
+
+    >>> from minifa.experiments import Experiment
+    >>> from minifa.experiments.resume import differences
+    >>> differences(Experiment(lr=0.1, epochs=3).as_config(), Experiment(lr=0.2, epochs=9))
+    ['lr 0.1 and not 0.2']
+    """
+    # Settings that an earlier version did not have count as their defaults.
+    there, asked = (_as_json({**DEFAULTS, **config}) for config in (kept, experiment.as_config()))
+    return [
+        f"{key} {there.get(key, NOTHING)} and not {asked.get(key, NOTHING)}"
+        for key in {**there, **asked}
+        if key not in MAY_CHANGE and there.get(key, NOTHING) != asked.get(key, NOTHING)
+    ]
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as JSON restores it: lists for tuples."""
+    return dict(json.loads(json.dumps(config, default=str)))

@@ -1,0 +1,165 @@
+"""Text tables of results: comparisons of rules, histories, and grids of learning rates."""
+
+from __future__ import annotations
+
+__all__ = ["angle_table", "grid_table", "history_table", "mean_sd", "ms_per_step", "sampling_error", "summary_table"]
+
+import math
+import statistics
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..text import table
+from ..training import History
+from ..training.history import Row
+from ..validation import instance_of, list_of, real, whole
+from . import Result
+
+RESULTS = "results are a list of minifa.experiments.Result, as run_many gives them"
+RATES = {"rule", "lr", "mean", "chosen"}  # required keys of a row of the grid
+WHY = 30  # characters of an error in a table; the full message was a warning
+SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
+
+
+def summary_table(results: Sequence[Result]) -> str:
+    """Table of rules: learning rate, score (mean ± sd over seeds), final angles, and time per step."""
+    rows = [SUMMARY_COLUMNS]
+    for rule, some in by_rule(results).items():
+        fine = [r for r in some if r.error is None]
+        if not fine:
+            rows.append((rule, "", textwrap.shorten(f"failed: {some[0].error}", WHY, placeholder=" ..."), "", "", ""))
+            continue
+        rows.append(
+            (
+                rule,
+                f"{fine[0].experiment.rate():g}",
+                mean_sd([r.score for r in fine]) + _remarks(fine, len(some)),
+                _angle(fine, "weight_angle"),
+                _angle(fine, "true_angle", first_only=True),
+                f"{statistics.median(ms_per_step(r) for r in fine):.1f}",
+            )
+        )
+    return table(rows, right_from=len(SUMMARY_COLUMNS))
+
+
+def _remarks(fine: Sequence[Result], asked: int) -> str:
+    """Remarks on a mean: failed and diverged runs."""
+    fewer = f" ({len(fine)} of {asked} runs)" if len(fine) < asked else ""
+    return fewer + (" diverged" if any(r.diverged for r in fine) else "")
+
+
+def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Group results by name or, without a name, by rule; each group is sorted by seed. Raises TypeError if an item is
+    not a Result."""
+    found: dict[str, list[Result]] = {}
+    for result in sorted(list_of(results, Result, RESULTS), key=lambda r: r.experiment.seed):
+        found.setdefault(result.name or result.experiment.rule, []).append(result)
+    return found
+
+
+def finished_by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The runs that did not fail, by rule; rules without such runs are left out."""
+    groups = {rule: [r for r in some if r.error is None] for rule, some in by_rule(results).items()}
+    return {rule: some for rule, some in groups.items() if some}
+
+
+def all_layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
+    """Names of the weighted layers of the trained network, lowest first; empty if there are no results."""
+    return max((r.layers for some in groups.values() for r in some), key=len, default=())
+
+
+def mean_at_end(some: Sequence[Result], column: str) -> float:
+    """Mean over seeds of a column's last value; NaN if no seed has it."""
+    known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
+    return statistics.fmean(known) if known else math.nan
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """``mean ± sd`` with three decimals; the sample sd is omitted for a single value. Raises TypeError if a value is
+    not a number, ValueError if there are no values."""
+    values = [real(value, "a value of a mean") for value in list_of(values, object, "the values of a mean are a list")]
+    if not values:
+        raise ValueError("there is no value to take the mean of")
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def sampling_error(examples: int) -> str:
+    """Describe the standard error of an accuracy p measured on n test examples, sqrt(p (1 - p) / n).
+
+    >>> from minifa.experiments.tables import sampling_error
+    >>> sampling_error(360)
+    '360 test examples alone give a score a standard error of 0.007 at 0.98, 0.011 at 0.95, 0.026 at 0.50'
+    """
+    examples = whole(examples, "the number of test examples")
+    errors = ", ".join(f"{math.sqrt(p * (1 - p) / examples):.3f} at {p:.2f}" for p in (0.98, 0.95, 0.5))
+    return f"{examples:,} test examples alone give a score a standard error of {errors}"
+
+
+def ms_per_step(result: Result) -> float:
+    """Median time of a training step in milliseconds, without measurements between epochs."""
+    instance_of(result, Result, "a result is a minifa.experiments.Result, as run gives it")
+    seconds = [row["seconds"] for row in result.history if "seconds" in row]
+    images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
+    steps = math.ceil(images[0] / result.experiment.batch_size)
+    return 1000 * statistics.median(seconds) / steps
+
+
+def layers_with(row: Row, quantity: str) -> list[str]:
+    """Names of the layers for which a row has this quantity, in forward order."""
+    return [key.removesuffix(f".{quantity}") for key in row if key.endswith(f".{quantity}")]
+
+
+def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:
+    """Mean over seeds of an angle in the last row: of the first layer, or averaged over layers; "-" if there is
+    none."""
+    values = []
+    for result in results:
+        last = result.history[-1]
+        layers = layers_with(last, quantity)[: 1 if first_only else None]
+        if first_only and layers[:1] != list(result.layers[:1]):
+            continue
+        values += [last[f"{layer}.{quantity}"] for layer in layers]
+    return f"{statistics.fmean(values):.1f}°" if values else "-"
+
+
+def angle_table(results: Sequence[Result]) -> str:
+    """Table of the final true angle of every layer, in degrees, mean over seeds; "-" if it was not measured."""
+    groups = finished_by_rule(results)
+    layers = all_layers(groups)
+    rows = [["true angle", *layers]]
+    for rule, some in groups.items():
+        means = [mean_at_end(some, f"{layer}.true_angle") for layer in layers]
+        rows.append([rule, *("-" if math.isnan(mean) else f"{mean:.1f}" for mean in means)])
+    return table(rows, right_from=1)
+
+
+def history_table(history: History) -> str:
+    """Table of loss, accuracy and weight angles for about a dozen epochs. Raises TypeError if ``history`` is not a
+    History, ValueError if it has no epochs."""
+    if not instance_of(history, History, "a history is a minifa.training.History"):
+        raise ValueError("the history has no epoch to show")
+    losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
+    angles = [key for key in history.columns() if key.endswith(".weight_angle")]
+    step = max(1, len(history) // 12)
+    rows = [["epoch", *(key.replace("_", " ") for key in losses), *(f"W,B {key.rsplit('.', 1)[0]}" for key in angles)]]
+    for row in [*history[:-1:step], history[-1]]:
+        cells = [f"{row[key]:.4f}" if key in row else "" for key in losses]
+        cells += [f"{row[key]:.1f}°" if key in row else "" for key in angles]
+        rows.append([str(row["epoch"]), *cells])
+    return table(rows, right_from=0)
+
+
+def grid_table(rates: Sequence[Row]) -> str:
+    """Table of the grid: one row per rule, one column per learning rate, the chosen rate marked. Raises TypeError or
+    ValueError if ``rates`` are not rows of a grid."""
+    rates = list_of(rates, dict, "the grid is a list of rows, as minifa.experiments.tuning.rate_table gives them")
+    for row in rates:
+        if not RATES <= row.keys():
+            raise ValueError(f"a row of the grid has rule, lr, mean and chosen, got {row!r}")
+    tried = sorted({row["lr"] for row in rates})
+    rows = [["held-out score", *(f"{rate:g} " for rate in tried)]]
+    for rule in dict.fromkeys(row["rule"] for row in rates):
+        found = {row["lr"]: f"{row['mean']:.3f}{'*' if row['chosen'] else ' '}" for row in rates if row["rule"] == rule}
+        rows.append([rule, *(found.get(rate, "") for rate in tried)])
+    return table(rows, right_from=1) + "\n* chosen: the best mean, in a tie the smaller rate"

@@ -1,0 +1,221 @@
+"""Batch normalisation (Ioffe & Szegedy 2015), over the batch and, for images, over all positions: one mean and
+variance per feature or channel.
+
+    xhat = (x - mean) / sqrt(var + eps)        y = gamma * xhat + beta
+    dL/dgamma = sum(delta * xhat)              dL/dbeta = sum(delta)
+    dL/dx = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))
+
+A frozen layer normalises with its running statistics in training and in evaluation and does not update them: mean and
+var are constants, and dL/dx = gamma / sqrt(var + eps) * delta.
+
+The derivative is exact under every learning rule, although gamma multiplies the error and could be regarded as a
+weight.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BatchNorm"]
+
+import math
+from typing import Any
+
+import numpy
+
+from ..backend import Array, perhaps_any, quietly, require_float, xp
+from ..linalg import as_matrix
+from ..parallel.chunks import by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
+from ..validation import Shape, real, whole
+from .base import Layer, Teacher, Walk, owned
+
+FAR = 16  # standard deviations from zero; a mean nearer to zero is accurate and stays as computed, to the last bit
+
+
+class BatchNorm(Layer):
+    """Batch normalisation of inputs (N, features) or images (N, H, W, features), with the parameters of PyTorch.
+
+    Args:
+        features: number of features per example, or of channels.
+        eps: added to the variance.
+        momentum: running = (1 - momentum) * running + momentum * batch; the running variance is unbiased.
+        name: overrides the default name that the network assigns.
+
+    Raises:
+        TypeError: features that is not an int.
+        ValueError: fewer than one feature, momentum outside 0..1, eps not positive; in use, inputs of a different
+            width, or training on a single value per feature (a batch of one without positions), which has no variance.
+
+    >>> layer = mf.BatchNorm(1, momentum=0.5)
+    >>> y = layer.forward(mf.asarray([[10.0], [14.0]]), mf.Walk(training=True))
+    >>> [round(float(one), 3) for one in y[:, 0]]
+    [-1.0, 1.0]
+    >>> float(layer.running_mean[0]), float(layer.running_var[0])  # 12 / 2; 1 / 2 + 8 / 2
+    (6.0, 4.5)
+    """
+
+    kind = "batchnorm"
+    equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
+    trainable = ("gamma", "beta")
+    running = ("running_mean", "running_var")
+    gamma = owned(
+        "gamma", "What each normalised feature is multiplied by (features,). Assigning copies, as `Linear.W`."
+    )
+    beta = owned("beta", "What is added to it (features,).")
+    running_mean = owned("running_mean", "The mean that evaluation takes (features,).")
+    running_var = owned("running_var", "The variance that evaluation takes (features,).")
+
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
+        super().__init__(name)
+        features = whole(features, f"the number of features of {self}")
+        eps, momentum = real(eps, f"eps of {self}"), real(momentum, f"momentum of {self}")
+        if not 0 < eps < math.inf or not 0 <= momentum <= 1:
+            raise ValueError(f"{self} needs eps > 0 and momentum in 0..1, got eps={eps}, momentum={momentum}")
+        self.features, self.eps, self.momentum = features, eps, momentum
+        self.initialise(seed=0)
+
+    @property
+    def error_equation(self) -> str:  # type: ignore[override]  # it depends on whether the layer is frozen
+        if self.frozen:
+            return "delta_below = gamma / sqrt(var + eps) * delta"
+        return (
+            "delta_below = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))\n"
+            "dgamma = sum(delta * xhat)\ndbeta = sum(delta)"
+        )
+
+    def initialise(self, seed: int) -> None:
+        self.gamma = self.running_var = numpy.ones(self.features)
+        self.beta = self.running_mean = numpy.zeros(self.features)
+        self.grads = dict.fromkeys(self.trainable)
+
+    def infer(self, shape: Shape) -> Shape:
+        if len(shape) not in (1, 3) or shape[-1] != self.features:
+            raise self.refuse(f"{self.features} features, or images with {self.features} channels", shape)
+        return shape
+
+    @quietly
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, self)
+        self.infer(x.shape[1:])
+        self.cache = None
+        if not walk.training or self.frozen:
+            inverse = 1 / xp.sqrt(self.running_var + self.eps)
+            self.cache = (x, self.running_mean, inverse) if walk.training else None
+            return self._normalise(x, self.running_mean, inverse)
+        flat = as_matrix(x)
+        n = len(flat)
+        if n == 1:
+            raise ValueError(
+                f"{self} cannot train on one value per feature: it has no variance. Use a batch of two or more"
+            )
+        mean, var = _moments(flat)
+        if walk.update_statistics:
+            self._move(self.running_mean, mean)
+            self._move(self.running_var, var * (n / (n - 1)))
+        inverse = 1 / xp.sqrt(var + self.eps)
+        self.cache = x, mean, inverse
+        return self._normalise(x, mean, inverse)
+
+    def _normalise(self, x: Array, mean: Array, inverse: Array) -> Array:
+        """gamma * (x - mean) * inverse + beta."""
+        y = xp.empty(x.shape, x.dtype)
+        scale = self.gamma * inverse
+        shift = self.beta - mean * scale
+
+        def piece(rows: slice) -> None:
+            by_rows(_affine, (as_matrix(y[rows]), as_matrix(x[rows])), (scale, shift))
+
+        each_chunk(len(x), 2 * x.nbytes // len(x), piece)
+        return y
+
+    def _move(self, running: Array, batch: Array) -> None:
+        running *= 1 - self.momentum
+        running += self.momentum * batch
+
+    @quietly
+    def backward(self, delta: Array, rule: Teacher) -> Array | None:
+        x, mean, inverse = self.cached()
+        self.check_error(delta, x.shape)
+        if self.frozen:
+            return delta * (self.gamma * inverse) if self.sends_down else None
+        flat_x, flat_delta = as_matrix(x), as_matrix(delta)
+        n = len(flat_x)
+        sums = _sums(flat_x, mean, flat_delta)
+        beta_grad, gamma_grad = sums[0], sums[1] * inverse
+        self.grads = {"gamma": gamma_grad, "beta": beta_grad}
+        if not self.sends_down:
+            return None
+        below = xp.empty(x.shape, delta.dtype)
+        scale = self.gamma * inverse
+        by_x = -scale * inverse * gamma_grad / n  # the factor of x in the exact derivative
+        shift = -scale * beta_grad / n - mean * by_x
+
+        def piece(rows: slice) -> None:
+            by_rows(_combine, [as_matrix(one[rows]) for one in (below, x, delta)], (by_x, scale, shift))
+
+        each_chunk(len(x), 3 * x.nbytes // len(x), piece)
+        return below
+
+    def symbols(self) -> dict[str, Any]:
+        if self.cache is None:
+            return {}
+        x, mean, inverse = self.cache
+        return {"mu": mean, "var": 1 / inverse**2 - self.eps, "eps": self.eps, "xhat": (x - mean) * inverse}
+
+    def varies(self, batch: int) -> bool:
+        """Whether training is possible with this batch size: more than one value per feature, or a frozen layer."""
+        positions = math.prod(self.output_shape[:-1]) if self.output_shape else 1
+        return self.frozen or batch * positions > 1
+
+
+def _affine(out: Array, x: Array, scale: Array, shift: Array) -> None:
+    """out = x * scale + shift."""
+    xp.multiply(x, scale, out=out)
+    out += shift
+
+
+def _combine(out: Array, x: Array, delta: Array, by_x: Array, by_delta: Array, shift: Array) -> None:
+    """out = x * by_x + delta * by_delta + shift."""
+    _affine(out, x, by_x, shift)
+    out += delta * by_delta
+
+
+def _minus(x: Array, mean: Array) -> Array:
+    """x - mean for each row of x."""
+    out = xp.empty(x.shape, x.dtype)
+    by_rows(lambda out, x, mean: xp.subtract(x, mean, out=out), (out, x), (mean,))
+    return out
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of each column, in one pass over memory.
+
+    Each chunk yields its mean and the sum of squares about it; two chunks are merged as in Chan, Golub & LeVeque 1983,
+    which avoids cancellation. If the mean is many standard deviations from zero, rounding in its sum is large compared
+    with the standard deviation; the mean of the centred values corrects it.
+    """
+
+    def piece(rows: slice) -> tuple[int, Array, Array]:
+        part = x[rows]
+        mean = sum_rows(part) / len(part)
+        centred = _minus(part, mean)
+        squares = sum_rows(centred, centred)
+        far = mean * mean * len(part) > FAR**2 * squares
+        if perhaps_any(far):
+            mean = mean + far * (sum_rows(centred) / len(part))
+        return len(part), mean, squares
+
+    def join(a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:
+        n, shift = a[0] + b[0], b[1] - a[1]
+        return n, a[1] + shift * (b[0] / n), a[2] + b[2] + shift * shift * (a[0] * b[0] / n)
+
+    n, mean, squares = reduce_chunks(len(x), 2 * x.shape[1] * x.dtype.itemsize, piece, join)
+    return mean, squares / n
+
+
+def _sums(x: Array, mean: Array, delta: Array) -> Array:
+    """sum(delta) and sum(delta * (x - mean)) over the rows, as the two rows of a matrix."""
+
+    def piece(rows: slice) -> Array:
+        part = delta[rows]
+        return xp.stack([sum_rows(part), sum_rows(part, _minus(x[rows], mean))])
+
+    return sum_chunks(len(x), 3 * x.shape[1] * x.dtype.itemsize, piece)

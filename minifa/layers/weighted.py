@@ -1,0 +1,170 @@
+"""Layers with weights: the three matrix products of the forward pass, the weight gradient and the error below.
+
+In the backward pass such a layer asks the learning rule for the error below it; the rule answers with a matrix B.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Weighted"]
+
+import math
+
+from .. import backend, initialisers
+from ..backend import Array, require_float, xp
+from ..initialisers import Initialiser
+from ..linalg import as_matrix
+from ..parallel.chunks import matmul, sum_rows
+from ..rng import generator
+from ..validation import Shape, flag, format_shape, list_of, whole
+from .base import Layer, Teacher, Walk, new_parameter, owned
+
+WHILE_DRAWN = 8  # bytes per weight while it is drawn, in float64
+SMALL = 1 << 28  # bytes: smaller weights are not checked against the free memory
+
+
+class Weighted(Layer):
+    """A layer with the output ``columns(x) @ W + b``: a linear layer, or a convolution as a linear layer on patches.
+
+    The forward pass, the weight gradient and the error below are three matrix products. Learning rules differ in the
+    matrix B of the last one:
+
+        project    columns(x) @ W              forward pass
+        correlate  columns(x).T @ delta        the gradient of W: presynaptic activity times error
+        carry      uncolumns(delta @ B.T)      the error below; backpropagation takes B = W
+
+    A row of `columns` is the example itself or one patch of it; `uncolumns` is the adjoint and adds each row back to
+    the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, fan_out), and so is
+    any B.
+
+    Args:
+        shape: of W.
+        bias: whether b is added; it is initialised to zero.
+        init: an initialiser or its name.
+        name: overrides the default name that the network assigns.
+
+    Raises:
+        TypeError: a size that is not an int.
+        ValueError: a size below 1, weights that exceed the free memory, an unknown initialiser.
+
+    The same error, carried down by W and by a different matrix B:
+
+    >>> layer, x, delta = mf.Linear(2, 1), mf.asarray([[1.0, 1.0]]), mf.asarray([[3.0]])
+    >>> layer.W, B = mf.asarray([[1.0], [2.0]]), mf.asarray([[10.0], [-10.0]])
+    >>> y = layer.forward(x, mf.Walk(training=True))
+    >>> layer.carry(delta, layer.W).tolist(), layer.carry(delta, B).tolist()
+    ([[3.0, 6.0]], [[30.0, -30.0]])
+    """
+
+    trainable: tuple[str, ...] = ("W", "b")
+    optional = ("b",)
+    reads = "columns(x)"  # name of the matrix product's left operand in equations
+    sends = "uncolumns({})"
+
+    def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
+        super().__init__(name)
+        if len(list_of(shape, object, f"the shape of {self}'s weights is a tuple of sizes")) < 2:
+            raise ValueError(f"the weights of {self} have inputs and outputs at least, got the shape {shape!r}")
+        self.weight_shape = tuple(whole(size, f"every size of {self}") for size in shape)
+        needed = math.prod(self.weight_shape) * WHILE_DRAWN
+        if needed > SMALL and needed > backend.free_bytes():
+            raise ValueError(f"the weights of {self}, {format_shape(shape)}, take {needed:,} bytes, more than is free")
+        self.has_bias = flag(bias, f"the bias of {self}")
+        if not self.has_bias:
+            self.trainable = tuple(key for key in self.trainable if key != "b")
+        self.init = initialisers.find(init)
+        self.initialise(seed=0)
+
+    W = owned("W", "The weights. Assigning copies, in the layer's dtype; a ValueError refuses another shape.")
+    b = owned("b", "The bias (n_out,), or None; assigned like `W`. A layer that was made without takes none.")
+
+    def shape_of(self, name: str) -> Shape | None:
+        known = {"W": self.weight_shape, "b": self.weight_shape[-1:]}
+        return known[name] if name in known else super().shape_of(name)
+
+    @property
+    def equation(self) -> str:  # type: ignore[override]  # it depends on whether there is a bias
+        return f"y = {self.reads} @ W" + (" + b" if self.has_bias else "")
+
+    @property
+    def gradient_equation(self) -> str:
+        """The equation of the gradients that `learn` computes."""
+        return f"dW = {self.reads}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
+
+    @property
+    def error_equation(self) -> str:  # type: ignore[override]
+        return f"delta_below = {self.sends.format('delta @ B.T')}"
+
+    @property
+    def fans(self) -> tuple[int, int]:
+        """(fan_in, fan_out) for initialisers; in a convolution, both count the kernel positions."""
+        *kernel, n_in, n_out = self.weight_shape
+        positions = 1
+        for size in kernel:
+            positions *= size
+        return positions * n_in, positions * n_out
+
+    def initialise(self, seed: int) -> None:
+        self.dtype = backend.dtype()
+        rng = generator(seed, "weights", self.name)
+        self._W = new_parameter(self.init.draw(rng, self.weight_shape, *self.fans))
+        self._b = xp.zeros(self.weight_shape[-1], self.dtype) if self.has_bias else None
+        self.grads = dict.fromkeys(self.parameters())
+
+    # The three products. A convolution computes them in chunks.
+
+    def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
+        """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
+        y = matmul(self.columns(x), as_matrix(matrix))
+        if bias is not None:
+            y += bias
+        return y.reshape(*self.positions(x.shape), y.shape[1])
+
+    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
+        """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient.
+        The product has W's shape if delta has W's fan_out."""
+        delta = as_matrix(delta)
+        product = matmul(self.columns(x).T, delta)
+        return product.reshape(*self.weight_shape[:-1], delta.shape[1]), sum_rows(delta)
+
+    def carry(self, delta: Array, matrix: Array) -> Array:
+        """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""
+        return self.uncolumns(matmul(as_matrix(delta), as_matrix(matrix).T), self.cached().shape)
+
+    def columns(self, x: Array) -> Array:
+        """The rows of the product, (positions, fan_in). Default: the examples themselves."""
+        return x
+
+    def uncolumns(self, columns: Array, shape: Shape) -> Array:
+        """The adjoint of `columns`: add each row back to the positions it was read from; shape is the batch's input
+        shape."""
+        return columns
+
+    def positions(self, x_shape: Shape) -> Shape:
+        """Output positions of a batch with this input shape: (N,), or (N, H, W) for images."""
+        return x_shape[:1]
+
+    def correlate(self, x: Array, delta: Array) -> Array:
+        """The first result of `correlate_and_sum`."""
+        return self.correlate_and_sum(x, delta)[0]
+
+    def forward(self, x: Array, walk: Walk) -> Array:
+        require_float(x, self)
+        self.infer(x.shape[1:])
+        y = self.project(x, self.W, self.b)
+        self.cache = x if walk.training else None
+        return y
+
+    def backward(self, delta: Array, rule: Teacher) -> Array | None:
+        if self.cache is not None:
+            self.check_error(delta, (len(self.cache), *self.infer(self.cache.shape[1:])))
+        self.learn(delta)
+        return rule.carry(self, delta) if self.sends_down else None
+
+    def learn(self, delta: Array) -> None:
+        """Compute the gradients from this error and the presynaptic activity of the last forward pass, and store them
+        in ``grads``; a frozen layer computes none."""
+        if self.frozen:
+            return
+        self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
+        if self.b is not None:
+            self.grads["b"] = total

@@ -1,0 +1,3 @@
+"""Work on several cores: threads and chunks of a batch."""
+
+__all__: list[str] = []

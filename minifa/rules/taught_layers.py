@@ -1,0 +1,53 @@
+"""The layers at whose output direct rules teach."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+from collections.abc import Sequence
+
+from ..layers.activations import Activation
+from ..layers.base import Layer
+from ..layers.weighted import Weighted
+
+
+def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[type[Layer], ...]) -> list[Layer]:
+    """The layers at whose output direct rules teach, in forward order.
+
+    For each hidden weighted layer and each residual sum: the first layer of a type in ``places`` before the next
+    weighted layer or block; else the first activation; else the layer itself. The end of a residual branch is not
+    taught: it receives the error of its sum. A layer is left out if the error would reach only frozen layers.
+    """
+    taught: list[Layer] = []
+    for i, layer in enumerate(layers):
+        branches = [inner for _, inner in layer.children()]
+        for inner in branches:
+            taught += taught_layers(inner, output_layer, places)
+        if _holds(layer, output_layer):
+            break  # the following layers receive the true error
+        if not (isinstance(layer, Weighted) or branches):
+            continue
+        after = _until_next_weighted(layers[i + 1 :])
+        ends_branch = "." in layer.name and i + 1 + len(after) == len(layers)
+        choices = [one for one in after if isinstance(one, places)] or [
+            one for one in after if isinstance(one, Activation)
+        ]
+        if choices:
+            taught.append(choices[0])
+        elif not ends_branch:
+            taught.append(layer)
+    return [layer for layer in taught if layer.learns or layer.sends_down]
+
+
+def _holds(layer: Layer, sought: Layer) -> bool:
+    return layer is sought or any(_holds(one, sought) for _, inner in layer.children() for one in inner)
+
+
+def _until_next_weighted(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers before the next weighted layer or block."""
+    found = []
+    for layer in layers:
+        if isinstance(layer, Weighted) or list(layer.children()):
+            break
+        found.append(layer)
+    return found

@@ -1,0 +1,142 @@
+"""Named arrays in one .npz file: read without pickle, written atomically."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import ast
+import io
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataFileError
+from .atomic import write_whole
+
+CHUNK = 1 << 20
+DEFLATES_TO = 1032  # maximum compression ratio of deflate
+KINDS = {np.dtype(kind).str[1:] for kind in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"}
+HEADER_UP_TO = 4096  # bytes; 32 sizes of 20 digits take 700
+# Exceptions of zipfile for damaged, encrypted or forged archives.
+DAMAGED = (
+    *(ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, OverflowError),
+    *(OSError, MemoryError),
+)
+
+
+def read_arrays(
+    path: Path, opener: Callable[[str, int], int] | None = None, words: bool = False
+) -> dict[str, npt.NDArray[Any]]:
+    """Read every array of the file, by name. Whatever its headers declare, memory is limited to twice what the file's
+    bytes can decompress to (at most 1,032 times their number).
+
+    Args:
+        path: path of the file.
+        opener: as for Python's ``open``; `minifa.storage.atomic.plain` for a file that may be another user's link or
+            pipe.
+        words: whether to read string arrays as well.
+
+    Raises:
+        DataFileError: the file is damaged or contains non-numeric arrays; the message names the file.
+        OSError: the file cannot be opened.
+    """
+    with open(path, "rb", opener=opener) as stream:
+        try:
+            if stream.read(6) == np.lib.format.MAGIC_PREFIX:
+                raise ValueError("it is a single array, not an archive of named ones")
+            with zipfile.ZipFile(stream) as archive:
+                return read_members(archive, words=words)
+        except DAMAGED as error:
+            raise DataFileError(f"'{path}' cannot be read as .npz ({error})") from error
+
+
+def read_members(archive: zipfile.ZipFile, but: str = "", words: bool = False) -> dict[str, npt.NDArray[Any]]:
+    """Every array of an archive by name, except the member ``but``. Raises ValueError, or one of `DAMAGED`."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if member.filename == but:
+            continue
+        if name == member.filename or name in found:
+            raise ValueError(f"it has the member {member.filename!r}, which is no array, or is there twice")
+        with open_member(archive, member) as stream:
+            try:
+                found[name] = _read_array(stream, member.file_size, words)
+            except ValueError as error:
+                raise ValueError(f"the array {name!r} {error}") from None
+    return found
+
+
+def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    """Open a member of an archive for reading. Raises as `read_members`, also if its declared size is impossible."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"the member {member.filename!r} is compressed by another method than NumPy's")
+    if member.file_size > DEFLATES_TO * member.compress_size:
+        raise ValueError(f"the member {member.filename!r} says that it is larger than its bytes can make it")
+    return archive.open(member)
+
+
+def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
+    """The array of an open .npy file of this size. Memory is allocated only after the header is verified to declare
+    exactly this size."""
+    header, length = _read_header(stream)
+    match header:
+        case {"descr": str(kind), "fortran_order": bool(by_columns), "shape": tuple(shape)} if len(header) == 3:
+            pass
+        case _:
+            raise ValueError("has another header than NumPy writes for an array of numbers, and nothing is unpickled")
+    if kind[1:] not in KINDS and not (words and re.fullmatch("[<>]U[1-9][0-9]{0,5}", kind)):
+        raise ValueError(f"is of type {kind[:20]!r}; expected numbers, and nothing is unpickled")
+    if not all(type(n) is int and n > 0 for n in shape) or len(shape) > 32:
+        raise ValueError(f"has the shape {str(shape)[:100]}; expected up to 32 sizes from 1 up")
+    dtype = np.dtype(kind)
+    announced = length + math.prod(shape) * dtype.itemsize
+    if announced != size:
+        raise ValueError(f"has {size} bytes; its header announces {announced}")
+    values = np.empty(math.prod(shape), dtype)
+    _fill(stream, values.view(np.uint8))
+    return values.reshape(shape, order="F" if by_columns else "C")
+
+
+def _read_header(stream: IO[bytes]) -> tuple[Any, int]:
+    """(the parsed header of an .npy file, its length in bytes).
+
+    Format: numpy.lib.format, versions 1 and 2; version 3 differs only in the field names of structured arrays.
+    """
+    start = stream.read(8)
+    if start[:6] != np.lib.format.MAGIC_PREFIX or tuple(start[6:]) not in ((1, 0), (2, 0)):
+        raise ValueError("does not begin as an array that NumPy wrote")
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(stream.read(width), "little")
+    if length > HEADER_UP_TO:
+        raise ValueError(f"has a header of {length} bytes; expected up to {HEADER_UP_TO}")
+    try:
+        header = ast.literal_eval(stream.read(length).decode("latin-1"))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise ValueError("has a header that cannot be read") from None
+    return header, 8 + width + length
+
+
+def _fill(stream: IO[bytes], values: npt.NDArray[np.uint8]) -> None:
+    done = 0
+    while done < len(values):
+        piece = stream.read(min(CHUNK, len(values) - done))
+        if not piece:
+            raise ValueError(f"ends after {done} of {len(values)} bytes")
+        values[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+        done += len(piece)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write the file atomically. Raises OSError."""
+    content = io.BytesIO()
+    np.savez(content, **dict[str, Any](arrays))
+    write_whole(path, content.getvalue())

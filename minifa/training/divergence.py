@@ -1,0 +1,278 @@
+"""Divergence of training: the first number that is not finite (its update, its layer, and whether it is an output, an
+error or a weight), and epochs that are finite but useless.
+
+The flag is the summed loss of an epoch, on the device. Once a number that is not finite is added to it, it never
+becomes finite again, so it need not be read after every update. The network, rule and optimizer are copied at
+intervals. If the flag is not finite, the last copy is restored and the updates since then are repeated, with the
+outputs, errors and gradients of every layer checked until the first number that is not finite.
+
+An epoch is useless if its mean loss is more than 1000 times the loss at the start and, for classification, its accuracy
+is not above that of always predicting the most frequent class. The loss alone is not sufficient: under feedback
+alignment with too large a learning rate it rises to 1e5 and more while the network learns to classify, and the first
+steps of RMSprop do the same under backpropagation. One such epoch is not sufficient either: of 300 training runs at
+rates from 0.1 to 1000, those that recovered did so within 70 updates. Training ends after many more (`PATIENCE`), or
+is marked as diverged if its last epoch is useless.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Divergence", "Useless"]
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from .. import backend
+from ..backend import Array, xp
+from ..layers.base import Layer
+from ..losses import Loss
+from ..network import Network
+from ..optim import Optimizer
+from ..rules.base import Rule
+from ..validation import whole
+
+COPY_EVERY = 50  # updates between two copies; at most twice as many are repeated
+FAR_ABOVE = 1000.0  # ratio to the loss at the start
+PATIENCE = (5, 1000)  # useless epochs in a row, and updates in them, after which training ends
+Batch = tuple[Array, Any]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first array or number that was not finite.
+
+    Attributes:
+        update: the update, counted from 1 over all updates of the network.
+        what: "output", "error sent down", "gradient", "weights", "feedback", "loss", or "input" (of the network).
+        layer: name of the layer; "" for the input and the loss ("loss" also if repeating the updates did not reproduce
+            it).
+
+    >>> print(mf.training.divergence.Divergence(12, "error sent down", "conv3"))
+    in update 12 the error sent down of 'conv3' was the first to be not finite
+    """
+
+    update: int
+    what: str
+    layer: str = ""
+
+    def __str__(self) -> str:
+        whose = f" of {self.layer!r}" if self.layer else ""
+        return f"in update {self.update} the {self.what}{whose} was the first to be not finite"
+
+
+@dataclass(frozen=True)
+class Useless:
+    """A useless epoch: all numbers are finite, but the network has not learned anything.
+
+    Attributes:
+        epoch: number of the epoch.
+        loss: its mean loss.
+        start: the reference loss (see `start_of`).
+        accuracy: accuracy on its training examples; None without classes.
+
+    >>> print(mf.training.divergence.Useless(3, 1.8e23, 2.303, 0.102))
+    in epoch 3 the loss was 1.8e+23, with 2.3 at the start, and the accuracy 0.102, no better than chance
+    """
+
+    epoch: int
+    loss: float
+    start: float
+    accuracy: float | None = None
+
+    def __str__(self) -> str:
+        chance = "" if self.accuracy is None else f", and the accuracy {self.accuracy:.3g}, no better than chance"
+        return f"in epoch {self.epoch} the loss was {self.loss:.2g}, with {self.start:.2g} at the start{chance}"
+
+
+def start_of(value: float, loss: Loss, y: numpy.ndarray, output: Array | None) -> float:
+    """The reference loss of a training run: the loss of its first batch or, if larger, the loss of all-zero outputs
+    (the logarithm of the number of classes). Returns 0 if it is not finite.
+
+    Args:
+        value: loss of the first batch.
+        loss: the loss that is minimised.
+        y: targets of some examples.
+        output: the network's output for any batch; None if not known.
+    """
+    if output is not None:
+        zeros = xp.zeros((len(y), output.shape[1]), output.dtype)
+        value = max(value, float(loss(zeros, loss.target(y, zeros))[0].mean()))
+    return value if math.isfinite(value) else 0.0
+
+
+def is_useless(loss: float, start: float, y: numpy.ndarray, accuracy: float | None) -> bool:
+    """Whether an epoch was useless.
+
+    Args:
+        loss: mean loss of the epoch.
+        start: the result of `start_of`.
+        y: targets of the training set.
+        accuracy: accuracy on the epoch's examples; None without classes.
+
+    >>> from minifa.training.divergence import is_useless
+    >>> y = np.arange(100) % 10
+    >>> [is_useless(5000.0, 2.3, y, accuracy) for accuracy in (0.1, 0.9, None)], is_useless(2000.0, 2.3, y, 0.1)
+    ([True, False, True], False)
+    """
+    if not loss > FAR_ABOVE * start > 0:
+        return False
+    if accuracy is None:
+        return True
+    chance = numpy.bincount(y).max() / len(y)
+    return bool(accuracy < chance + 2 * math.sqrt(chance * (1 - chance) / len(y)))  # two standard errors
+
+
+class Watch:
+    """Stores what is needed to repeat the last updates, and repeats them to locate a divergence.
+
+    Args:
+        net, rule, loss, optimizer: as for `minifa.Trainer`.
+        check_every: updates between two readings of the flag, at least 1; None: 1 on the CPU, 50 on a GPU.
+
+    Raises:
+        TypeError: ``check_every`` is not an int.
+        ValueError: ``check_every`` is below 1.
+    """
+
+    def __init__(
+        self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, check_every: int | None = None
+    ) -> None:
+        if check_every is not None:
+            check_every = whole(check_every, "check_every, a number of updates,")
+        self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
+        self.check_every = check_every or (50 if backend.name() == "cupy" else 1)
+        self.unchecked = 0
+        # Pairs (copy before an update, that update and the following ones). The loss was finite at the first copy. The
+        # first copy is dropped once the loss was finite after the second copy as well.
+        self.kept: list[tuple[_Copy, list[tuple[Callable[[], Batch], float]]]] = []
+
+    def forget(self) -> None:
+        """Drop all copies, because other code may have changed the network."""
+        self.kept.clear()
+        self.unchecked = 0
+
+    def keep(self, make_batch: Callable[[], Batch]) -> None:
+        """Call before every update: store how to recreate its batch, and copy everything if the last copy is too old.
+
+        Args:
+            make_batch: returns the same batch (inputs on the backend, targets) at every call.
+        """
+        if not self.kept or (len(self.kept) == 1 and len(self.kept[-1][1]) >= COPY_EVERY):
+            self.kept.append((_Copy(self.net, self.rule, self.optimizer), []))
+        self.kept[-1][1].append((make_batch, self.optimizer.lr))
+        self.unchecked += 1
+
+    def is_due(self, last: bool) -> bool:
+        """Call after every update: whether to read the flag now. Always True for the epoch's last update (``last``)."""
+        if self.unchecked < self.check_every and not last:
+            return False
+        self.unchecked = 0
+        return True
+
+    def passed(self) -> None:
+        """Call after the flag was read and was finite: drop the copies that are no longer needed."""
+        del self.kept[:-1]
+
+    def find(self) -> Divergence:
+        """Repeat the updates since the last finite copy and return the first number that is not finite. Network, rule
+        and optimizer are restored afterwards."""
+        now = _Copy(self.net, self.rule, self.optimizer)
+        lr, made = self.optimizer.lr, self.net.step
+        try:
+            with self.net.preserved(), backend.quiet():
+                self.kept[0][0].put_back()
+                for make_batch, rate in [step for _, steps in self.kept for step in steps]:
+                    self.optimizer.lr = rate
+                    found = self._again(*make_batch())
+                    if found is not None:
+                        return found
+            return Divergence(made, "loss")
+        finally:
+            self.optimizer.lr = lr
+            now.put_back()
+
+    def _again(self, x: Array, y: Any) -> Divergence | None:
+        number = self.net.step + 1
+        try:
+            self._require_finite(x, "input")
+            for layer in self.net:
+                self._require_finite_weights(layer)
+            with self._listening():
+                value = self.rule.gradients(self.net, x, y, self.loss)
+            self._require_finite(value, "loss")
+            for layer in self.net:  # gradients set by a rule; those set by layers are checked in _listening
+                for gradient in layer.grads.values():
+                    self._require_finite(gradient, "gradient", layer.name)
+            self.optimizer.step(self.net, self.rule)
+            for layer in self.net:
+                self._require_finite_weights(layer)
+            for name, array in self.rule.memory.items():
+                self._require_finite(array, "feedback", name)
+        except _NotFiniteError as error:
+            return Divergence(number, *error.args)
+        return None
+
+    def _require_finite_weights(self, layer: Layer) -> None:
+        """Check the parameters only: batch norm's running statistics may overflow long before, and training does not
+        use them."""
+        for array in layer.parameters().values():
+            self._require_finite(array, "weights", layer.name)
+
+    def _require_finite(self, array: Array | None, what: str, layer: str = "") -> None:
+        if array is not None and not bool(xp.isfinite(array).all()):
+            raise _NotFiniteError(what, layer)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Context manager that checks the outputs, errors and gradients of every layer during the passes."""
+        with contextlib.ExitStack() as listeners:
+            for layer in self.net:
+                for method, hear in (("forward", self._hear_forward), ("backward", self._hear_backward)):
+                    setattr(layer, method, functools.partial(hear, layer, getattr(layer, method)))
+                    listeners.callback(delattr, layer, method)
+            yield
+
+    def _hear_forward(self, layer: Layer, forward: Callable[..., Array], *arguments: Any) -> Array:
+        y = forward(*arguments)
+        self._require_finite(y, "output", layer.name)
+        return y
+
+    def _hear_backward(self, layer: Layer, backward: Callable[..., Array | None], *arguments: Any) -> Array | None:
+        below = backward(*arguments)
+        for gradient in layer.grads.values():
+            self._require_finite(gradient, "gradient", layer.name)
+        self._require_finite(below, "error sent down", layer.name)
+        return below
+
+
+class _NotFiniteError(Exception):
+    """Raised with (what, layer) at the first number that is not finite."""
+
+
+class _Copy:
+    """A copy of the state of network, rule and optimizer, on the device."""
+
+    def __init__(self, net: Network, rule: Rule, optimizer: Optimizer) -> None:
+        self.net, self.rule, self.optimizer = net, rule, optimizer
+        self.step = net.step
+        self.facts = rule.facts()
+        self.slots = {name: dict(slots) for name, slots in optimizer.arrays.items()}
+        self.start, self.counts = dict(optimizer.start), dict(optimizer.counts)
+        statistics = [array for layer in net for array in layer.statistics().values()]
+        slots = [array for one in self.slots.values() for array in one.values()]
+        live = [*net.parameters().values(), *statistics, *rule.memory.values(), *slots]
+        self.arrays = [(array, array.copy()) for array in live]
+
+    def put_back(self) -> None:
+        """Restore all arrays in place and the remaining state of network, rule and optimizer."""
+        self.net.step = self.step
+        self.rule.put_back(self.facts)
+        self.optimizer.arrays = {name: dict(slots) for name, slots in self.slots.items()}
+        self.optimizer.start, self.optimizer.counts = dict(self.start), dict(self.counts)
+        for array, kept in self.arrays:
+            array[...] = kept

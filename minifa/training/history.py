@@ -1,0 +1,105 @@
+"""The history of a training: one row of measurements per epoch."""
+
+from __future__ import annotations
+
+__all__ = ["History"]
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataFileError
+from ..storage.atomic import expanded, write_whole
+from ..storage.atomic import plain as plain_file
+
+Row = dict[str, Any]
+
+
+class History(list[Row]):
+    """One row per epoch: a dictionary of measurements. ``diverged`` is 1 in the row of an epoch whose loss was not
+    finite or that was useless (see `minifa.training.divergence`).
+
+    >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
+    >>> history.columns(), history.column("train_loss")
+    (['epoch', 'train_loss'], [None, 0.5])
+    """
+
+    def columns(self) -> list[str]:
+        """All column names, in order of first appearance."""
+        return list(dict.fromkeys(key for row in self for key in row))
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one column over the epochs; None where it was not measured."""
+        return [row.get(name) for row in self]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last epoch diverged: its loss was not finite, or it was useless.
+
+        >>> rows = {"epoch": 0}, {"epoch": 1, "train_loss": 7e9, "diverged": 1}, {"epoch": 2, "train_loss": 0.5}
+        >>> mf.training.History(rows).diverged, mf.training.History(rows[:2]).diverged
+        (False, True)
+        """
+        return bool(self) and bool(self[-1].get("diverged", not math.isfinite(self[-1].get("train_loss", 0.0))))
+
+    def save_csv(self, path: str | Path) -> None:
+        """Write a CSV file with a header and one line per epoch; cells without a measurement are empty."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self)
+        write_whole(path, text.getvalue())
+
+    @classmethod
+    def read_csv(cls, path: str | Path) -> History:
+        """Read a file written by `save_csv`: numbers as int or float, other cells as str, empty cells without an entry.
+        An incomplete last line, as left by a crash, is ignored.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+            DataFileError: the file is not such a table: damaged, or with lines that do not match its header.
+        """
+        try:
+            with open(expanded(path), newline="", encoding="utf-8", opener=plain_file) as file:
+                text = "".join(line for line in file if line.endswith("\n"))
+            lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataFileError(f"'{path}' is no table of epochs ({error})") from error
+        if not lines:
+            raise DataFileError(f"'{path}' is no table of epochs: it has not one whole line")
+        columns = lines.pop(0)
+        if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
+            raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
+        return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
+
+    def continues(self, rows: Sequence[Row]) -> bool:
+        """Whether the rows belong to the same training at an earlier or later time: all common values are equal.
+
+        >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
+        >>> history.continues(history[:1]), history.continues([{"epoch": 0}, {"epoch": 1, "train_loss": 0.25}])
+        (True, False)
+        """
+        both = list(zip(self, rows, strict=False))
+        return bool(both) and all(
+            _are_alike(mine[key], theirs[key]) for mine, theirs in both for key in mine.keys() & theirs.keys()
+        )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    """Whether two cells are equal; one of them may have been written with float32 precision."""
+    try:
+        return math.isclose(one, other, rel_tol=1e-6) or str(one) == str(other)
+    except TypeError:  # strings
+        return str(one) == str(other)
+
+
+def _read_cell(cell: str) -> int | float | str:
+    for read in (int, float):
+        try:
+            return read(cell)
+        except ValueError:
+            continue
+    return cell

@@ -1,0 +1,91 @@
+"""The position in a training as JSON values: its examples and batches, and the checks of a loaded position."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import hashlib
+import numbers
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy
+
+from ..data.base import Examples
+
+LARGEST_COUNT = 1 << 53  # upper limit for epochs and examples
+LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
+NUMBERS = (  # columns that must be numeric
+    *("lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("seconds", "images_per_second", "diverged"),
+)
+
+
+def layout(train: Examples, batch_size: int) -> dict[str, Any]:
+    """Identify examples and batches by JSON values: the number of examples, the batch size, and a hash of all targets
+    and of about 256 evenly spaced inputs."""
+    digest = hashlib.sha256(repr((train.x.shape, str(train.x.dtype))).encode())
+    digest.update(numpy.ascontiguousarray(train.y).tobytes())
+    digest.update(numpy.ascontiguousarray(train.x[:: max(1, len(train) // 256)]).tobytes())
+    return {"examples": len(train), "batch_size": batch_size, "digest": digest.hexdigest()[:16]}
+
+
+def describe_layout(layout: Mapping[str, Any]) -> str:
+    return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
+
+
+def check_ranges(kept: Mapping[str, Any]) -> None:
+    """Raise ValueError if a trainer's state has values that are impossible in training. Missing entries and wrong types
+    are not checked here (see `Trainer.load_state`)."""
+
+    def whole_number(key: str) -> int | None:
+        return kept[key] if type(kept.get(key)) is int else None
+
+    for key in ("epoch", "batch", "seen", "correct"):
+        if not 0 <= (whole_number(key) or 0) <= LARGEST_COUNT:
+            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(kept[key])[:30]}")
+    finite = sys.float_info.max
+    for key, largest in (("base_lr", LARGEST_RATE), ("seconds", finite), ("first_loss", finite)):
+        value = kept.get(key, 0.0)
+        if isinstance(value, (int, float)) and not 0 <= value <= largest:
+            raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
+    if isinstance(kept.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", kept["begun"]):
+        raise ValueError(f"begun is empty or 'from' and a number of updates, got {kept['begun'][:100]!r}")
+    _check_counts(kept.get("layout"), bool(kept.get("unfinished")), whole_number)
+    _check_history(kept.get("history"), whole_number("epoch"), bool(kept.get("unfinished")))
+
+
+def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], int | None]) -> None:
+    if (whole_number("correct") or 0) > (whole_number("seen") or 0):
+        raise ValueError("correct must be at most the number of examples that were seen")
+    if not isinstance(layout, dict) or not (layout or unfinished):
+        return
+    examples, batch_size = (layout[key] if type(layout.get(key)) is int else 0 for key in ("examples", "batch_size"))
+    if examples < 1 or batch_size < 1 or not isinstance(layout.get("digest"), str):
+        raise ValueError("layout must hold a number of examples, a batch size and a digest")
+    if unfinished and (whole_number("batch") or 0) > -(-examples // batch_size):
+        raise ValueError(f"batch must be at most the number of batches of {batch_size} in {examples} examples")
+
+
+def _check_history(rows: Any, epoch: int | None, unfinished: bool) -> None:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return
+    epochs = [row.get("epoch") for row in rows]
+    if not all(type(one) is int and one >= 0 for one in epochs) or epochs != sorted(set(epochs)):
+        raise ValueError("history must have one row for each epoch, in order")
+    if epochs and epoch is not None and epochs[-1] > epoch - unfinished:
+        raise ValueError(f"history has a row for epoch {epochs[-1]}, which is not finished in epoch {epoch}")
+    for row in rows:
+        wrong = [key for key in NUMBERS if key in row and not isinstance(row[key], numbers.Real)]
+        if wrong:
+            raise ValueError(f"history must have a number as {wrong[0]} of epoch {row['epoch']}")
+
+
+def is_like(value: Any, example: Any) -> bool:
+    """Whether a loaded value has the type of the example. An int is accepted for a float, a list must contain
+    dictionaries (rows of the history)."""
+    if isinstance(example, list):
+        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+    return type(value) is type(example) or (type(value) is int and type(example) is float)

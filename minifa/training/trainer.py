@@ -1,0 +1,447 @@
+"""The training loop. It is independent of rules, layers and data sets; callbacks add everything else."""
+
+from __future__ import annotations
+
+__all__ = ["Callback", "Trainer"]
+
+import contextlib
+import functools
+import itertools
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy
+
+from .. import backend, extension_checks
+from ..backend import Array, xp
+from ..data.augment import Augmentation, shown
+from ..data.base import Dataset, Examples
+from ..data.batches import Batches
+from ..layers.base import infer_chain
+from ..layers.batch_norm import BatchNorm
+from ..losses import Loss
+from ..network import Network
+from ..optim import AN_OPTIMIZER, Optimizer
+from ..registry import KnownOptions
+from ..rng import check_seed
+from ..rules.base import Rule, check_parts
+from ..schedules import Schedule, constant
+from ..validation import by_name, check_batch_size, instance_of, plain, real, whole
+from .divergence import PATIENCE, Divergence, Useless, Watch, is_useless, start_of
+from .history import History, Row
+from .position import check_ranges, describe_layout, is_like, layout
+
+SOME = 256  # number of targets from which the scale of the loss is computed
+
+
+class Callback:
+    """Base class of callbacks. Override the methods you need.
+
+    >>> class Norm(mf.training.Callback):
+    ...     def on_epoch(self, trainer, row):
+    ...         row["norm"] = float(np.linalg.norm(trainer.net.state()["linear1.W"]))
+    >>> data = mf.data.load("xor")
+    >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+    >>> loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(constrain_weights=True)
+    >>> rule = mf.rules.BP().attach(net)
+    >>> trainer = mf.Trainer(net, rule, loss, optimizer, callbacks=[Norm()])
+    >>> norms = trainer.fit(data.train, epochs=2).column("norm")
+    >>> [round(norm / norms[0], 4) for norm in norms]
+    [1.0, 1.0, 1.0]
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        extension_checks.guard(cls, Callback, {})
+
+    def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        """Called before the first epoch."""
+
+    def on_step(self, trainer: Trainer, examples: int) -> None:
+        """Called after every weight update, with the number of examples in its batch."""
+
+    def on_epoch(self, trainer: Trainer, row: Row) -> None:
+        """Called after every epoch, with its row (epoch 0: before the first update). Entries added to the row are kept
+        in the history."""
+
+    def on_recorded(self, trainer: Trainer) -> None:
+        """Called when the epoch's row is complete and has been added to the history."""
+
+    def on_done(self, trainer: Trainer) -> None:
+        """Called before `Trainer.fit` returns after finished, stopped or diverged training, but not after an
+        exception."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Called after the last epoch, also after an exception or an interruption."""
+
+
+class Trainer(KnownOptions):
+    """Trains one network under one rule.
+
+    Args:
+        net, rule, loss, optimizer: the network to train and how to train it; the rule must be attached to the network.
+        schedule: factor of the learning rate as a function of the epoch; constant by default.
+        seed: key of the order of the examples, which is drawn anew in every epoch and by every further trainer of the
+            same network.
+        callbacks: callbacks, called in this order.
+        augmentation: transformation of the inputs of every training batch; it also defines how inputs are presented in
+            evaluation. None: no augmentation.
+        check_every: updates between two checks that the loss is finite; a check waits for the device. Default: 1 on
+            the CPU, 50 on a GPU.
+
+    Attributes:
+        history: one row per finished epoch; row 0 is before the first update. If training diverges, the last row is
+            that epoch, with the values up to that point.
+        diverged: whether training ended with a loss that is not finite, or with a useless epoch.
+        divergence: if diverged, the origin of the first number that is not finite (a
+            `minifa.training.divergence.Divergence`), or a description of the useless epoch (a
+            `minifa.training.divergence.Useless`); otherwise None.
+        stopped: whether `fit` returned early because `stop` was called.
+        epoch, batch: the current or last finished epoch, and the number of updates made in it.
+        unfinished: whether that epoch is not finished and has no row yet; `fit` resumes it.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+
+    >>> data = mf.data.load("xor")
+    >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+    >>> rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
+    >>> schedule = mf.schedules.step_decay(2, gamma=0.5)
+    >>> trainer = mf.Trainer(net, rule, loss, mf.SGD(lr=0.5), schedule)
+    >>> trainer.fit(data.train, epochs=4).column("lr")
+    [None, 0.5, 0.5, 0.25, 0.25]
+    >>> sorted(trainer.evaluate(data.test))
+    ['accuracy', 'loss']
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        rule: Rule,
+        loss: Loss,
+        optimizer: Optimizer,
+        schedule: Schedule | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        check_every: int | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        check_parts(net, rule, loss)
+        self.net, self.rule, self.loss = net, rule, loss
+        self.optimizer = instance_of(optimizer, Optimizer, AN_OPTIMIZER)
+        self.optimizer.meet(net, rule)  # here, because a checkpoint may be written before the first step
+        self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
+        if not callable(self.schedule):
+            raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
+        instance_of(callbacks, (list, tuple), "callbacks are a list of minifa.training.Callback")
+        self.callbacks = [instance_of(one, Callback, "a callback is a minifa.training.Callback") for one in callbacks]
+        if augmentation is not None:
+            instance_of(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
+        self.augmentation = augmentation
+        self.base_lr = self.made_with_lr = optimizer.lr
+        self.epoch = 0
+        self.begun = f"from {net.step}" if net.step else ""  # gives a second trainer other orders than the first
+        self.batch, self.unfinished = 0, False
+        self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend, in double precision
+        self.correct: Any = 0  # number of correct examples in this epoch, on the backend
+        self.seen, self.seconds = 0, 0.0
+        self.first_loss = 0.0  # reference for useless losses; 0: not known yet
+        self.layout: dict[str, Any] = {}  # examples and batches, which must stay the same within an epoch
+        self.history = History()
+        self.diverged = self.stopping = self.stopped = False
+        self.divergence: Divergence | Useless | None = None
+        self.watch = Watch(net, rule, loss, optimizer, check_every)
+
+    def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
+        """Train for ``epochs`` more epochs and return the history. An unfinished epoch (stopped, or loaded from a
+        checkpoint) is resumed and counts as the first of them.
+
+        Args:
+            train: training examples.
+            epochs: number of epochs, at least 1.
+            batch_size: examples per weight update; a smaller last batch is also used.
+            validation: examples evaluated after every epoch; not used for training.
+
+        Raises:
+            TypeError: examples of the wrong type; a number of epochs or a batch size that is not an int.
+            ValueError: fewer than one epoch or example per batch; a last batch on which batch norm cannot train;
+                other examples or batches than before within an unfinished epoch.
+        """
+        for examples in (train, *([] if validation is None else [validation])):
+            check_examples(examples)
+        epochs = whole(epochs, "the number of epochs", most=sys.maxsize)
+        batch_size = check_batch_size(batch_size)
+        if self.net.input_shape is None:  # infer all shapes from the examples and check them
+            infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
+        self._check_last_batch(len(train), batch_size)
+        self._lay_out(train, batch_size)
+        batches = math.ceil(len(train) / batch_size)
+        self.watch.forget()
+        self.optimizer.meet(self.net, self.rule)
+        self.base_lr = self.optimizer.lr
+        self.diverged, self.divergence = False, None
+        self._tell("on_start", epochs, batches)
+        try:
+            if not self.history:
+                self._finish_epoch({"epoch": 0}, validation)
+            for _ in range(epochs):
+                if not self.unfinished:
+                    self._begin_epoch()
+                row = self._train_epoch(train, batch_size, batches)
+                if row is not None:
+                    self._finish_epoch(row, validation)
+                if self.diverged or self.stopping or self.hopeless:
+                    break
+            self.stopped = self.stopping
+            if not self.stopped:
+                self._look_at_the_end()
+            self._tell("on_done")
+        except BaseException:
+            self.unfinished = False  # the update may be incomplete: the next fit begins a new epoch
+            raise
+        finally:
+            self.stopping = False
+            self.optimizer.lr = self.base_lr
+            self._tell("on_end")
+        return self.history
+
+    def stop(self) -> None:
+        """Make `fit` return after the current update. May be called from a callback or a signal handler. The next `fit`
+        resumes the epoch.
+
+        >>> class Enough(mf.training.Callback):
+        ...     def on_step(self, trainer, examples):
+        ...         trainer.stop()
+        >>> data = mf.data.load("xor")
+        >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+        >>> rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
+        >>> trainer = mf.Trainer(net, rule, loss, mf.SGD(), callbacks=[Enough()])
+        >>> history = trainer.fit(data.train, epochs=9, batch_size=1)
+        >>> trainer.stopped, trainer.epoch, trainer.batch
+        (True, 1, 1)
+        """
+        self.stopping = True
+
+    @property
+    def finished(self) -> int:
+        """Number of finished epochs."""
+        return self.epoch - int(self.unfinished)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether training cannot continue: the loss is not finite, or there were too many useless epochs in a row (see
+        `minifa.training.divergence`)."""
+        if not self.history.diverged:
+            return False
+        useless = len(list(itertools.takewhile(lambda row: row.get("diverged"), reversed(self.history))))
+        finite = math.isfinite(self.history[-1].get("train_loss", math.nan))
+        return not finite or (useless >= PATIENCE[0] and useless * self.batch >= PATIENCE[1])
+
+    def _look_at_the_end(self) -> None:
+        if self.history.diverged and not self.diverged:
+            row = self.history[-1]
+            self.diverged = True
+            loss, accuracy = row.get("train_loss", math.nan), row.get("train_accuracy")
+            self.divergence = Useless(self.epoch, loss, self.first_loss, accuracy)
+
+    def state(self) -> dict[str, Any]:
+        """The position in training as JSON values. Together with the states of network, rule and optimizer and the
+        network's ``step`` it suffices to resume training (`minifa.checkpoints` stores all of them)."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "unfinished": self.unfinished,
+            "begun": self.begun,
+            "total": float(self.total),
+            "correct": int(self.correct),
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "first_loss": self.first_loss,
+            "base_lr": self.base_lr,
+            "layout": self.layout,
+            "history": list(self.history),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Load the result of `state`. Validated first; nothing is changed on a ValueError."""
+        by_name(state, "the state of a trainer")
+        expected, state = self.state(), {"first_loss": 0.0, **state}  # older states have no first_loss
+        wrong = [key for key, value in expected.items() if not is_like(state.get(key), value)]
+        if wrong or state.keys() != expected.keys():
+            told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
+            raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
+        check_ranges(state)
+        self.history[:] = state["history"]
+        for key in expected.keys() - {"history"}:
+            setattr(self, key, type(expected[key])(state[key]))
+        self.optimizer.lr = self.base_lr
+        self.diverged, self.divergence, self.stopped = False, None, False
+        self._look_at_the_end()
+
+    def _lay_out(self, train: Examples, batch_size: int) -> None:
+        wanted = layout(train, batch_size)
+        if self.unfinished and wanted != self.layout:
+            raise ValueError(
+                f"epoch {self.epoch} was begun with {describe_layout(self.layout)}, "
+                f"and cannot be finished with {describe_layout(wanted)}"
+            )
+        self.layout = wanted
+
+    def _begin_epoch(self) -> None:
+        self.epoch += 1
+        self.batch, self.unfinished = 0, True
+        self.total, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
+
+    def _check_last_batch(self, n: int, batch_size: int) -> None:
+        last = n % batch_size or min(n, batch_size)
+        for layer in self.net:
+            if isinstance(layer, BatchNorm) and not layer.varies(last):
+                raise ValueError(
+                    f"{n} examples in batches of {batch_size} leave a last batch of {last}, on which {layer} cannot "
+                    "train (one value per feature has no variance): choose another batch size"
+                )
+
+    def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row | None:
+        """Train the rest of the current epoch. Returns its row, or None if it was stopped."""
+        made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
+        started = time.perf_counter() - self.seconds
+        with backend.quiet(), contextlib.closing(made.ahead(self.batch)) as ahead:
+            for i, (x, y) in enumerate(ahead, start=self.batch):
+                self.optimizer.lr = self._rate(i, batches)
+                self.watch.keep(functools.partial(self._remade, made, i))
+                x = backend.asarray(x, self.net.dtype)
+                value = self.rule.gradients(self.net, x, y, self.loss)
+                if not self.first_loss:
+                    self.first_loss = start_of(float(value), self.loss, train.y[:SOME], self.rule.output)
+                self.total = self.total + xp.asarray(value, dtype="float64") * len(y)
+                self.seen += len(y)
+                if y.ndim == 1:
+                    self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
+                self.optimizer.step(self.net, self.rule)
+                self.batch, self.seconds = i + 1, time.perf_counter() - started
+                self._tell("on_step", len(y))
+                if self.watch.is_due(last=i == batches - 1):
+                    if not math.isfinite(float(self.total)):
+                        self.divergence = self.watch.find()
+                        break
+                    self.watch.passed()
+                if self.stopping:
+                    return None
+        loss = self.running_loss()  # waits for the device, so read it before the time
+        self.seconds = time.perf_counter() - started
+        row: Row = {"epoch": self.epoch, "lr": self._rate(self.batch - 1, batches), "train_loss": loss}
+        if train.y.ndim == 1:
+            row["train_accuracy"] = int(self.correct) / self.seen
+        self.diverged = not math.isfinite(loss)
+        row.update(seconds=self.seconds, images_per_second=self.seen / self.seconds)
+        if self.diverged or is_useless(loss, self.first_loss, train.y, row.get("train_accuracy")):
+            row["diverged"] = 1
+        return row
+
+    def _rate(self, batch: int, batches: int) -> float:
+        """The learning rate for a batch of this epoch."""
+        rate = self.base_lr * real(self.schedule(self.epoch - 1 + batch / batches), "what the schedule gives")
+        if not rate >= 0:
+            raise ValueError(
+                f"the schedule gives a learning rate of {rate} in epoch {self.epoch}: it must be at least 0"
+            )
+        return rate
+
+    def _remade(self, made: Batches, number: int) -> tuple[Array, numpy.ndarray]:
+        """Recreate an earlier batch from the same random draws, on the backend."""
+        x, y = made.make(number)
+        return backend.asarray(x, self.net.dtype), y
+
+    def running_loss(self) -> float:
+        """Mean loss of the examples seen so far in this epoch. Waits for the device."""
+        return float(self.total) / max(1, self.seen)
+
+    def _finish_epoch(self, row: Row, validation: Examples | None) -> None:
+        if validation is not None:
+            row.update({f"validation_{key}": value for key, value in self.evaluate(validation).items()})
+        self._tell("on_epoch", row)
+        row.update({key: plain(value) for key, value in row.items()})  # callbacks may add any numeric type
+        self.history.append(row)
+        self.unfinished = False
+        self._tell("on_recorded")
+
+    def _tell(self, event: str, *facts: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *facts)
+
+    def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
+        """The mean loss, and the accuracy if the targets are classes. The network is not modified.
+
+        Args:
+            examples: the examples to evaluate.
+            batch_size: examples per forward pass; it limits the memory used.
+
+        Raises:
+            TypeError: examples of the wrong type or no examples, or a batch size that is not an int.
+            ValueError: a batch size below 1.
+        """
+        total: Any = 0.0
+        correct: Any = 0
+        with backend.quiet():
+            for output, y in self._outputs(examples, batch_size):
+                target = self.loss.target(y, output)
+                total = total + self.loss(output, target)[0].sum(dtype="float64")
+                correct = correct + count_correct(output, target)
+        found = {"loss": float(total) / len(examples)}
+        if examples.y.ndim == 1:
+            found["accuracy"] = int(correct) / len(examples)
+        return found
+
+    def class_accuracies(self, examples: Examples, batch_size: int = 256) -> list[float | None]:
+        """The accuracy on the examples of each class, by class index; None for a class without examples. Empty if the
+        targets are not classes. The network is not modified.
+
+        Args:
+            examples, batch_size: as for `evaluate`.
+
+        Raises:
+            TypeError, ValueError: as for `evaluate`.
+        """
+        check_examples(examples)
+        batch_size = check_batch_size(batch_size)
+        if examples.y.ndim != 1:
+            return []
+        predicted: list[numpy.ndarray] = []
+        n_out = 0
+        with backend.quiet():
+            for output, _ in self._outputs(examples, batch_size):
+                predicted.append(backend.to_host(xp.argmax(output, axis=1)))
+                n_out = output.shape[1]
+        correct = numpy.concatenate(predicted) == examples.y
+        members = [correct[examples.y == k] for k in range(n_out)]
+        return [float(one.mean()) if len(one) else None for one in members]
+
+    def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
+        """Yield the network's outputs in evaluation mode with their targets, batch by batch."""
+        check_examples(examples)
+        batch_size = check_batch_size(batch_size)
+        with self.net.preserved():
+            for start in range(0, len(examples), batch_size):
+                x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
+                yield self.net.forward(backend.asarray(shown(x, self.augmentation), self.net.dtype)), y
+
+
+def check_examples(examples: Any) -> None:
+    if isinstance(examples, Dataset):
+        raise TypeError(
+            f"training takes the examples of a data set, data.train or data.test, got all of {examples.name!r}"
+        )
+    if not isinstance(examples, Examples) or not len(examples):
+        shapes = [
+            getattr(one, "shape", None) for one in (examples if isinstance(examples, (list, tuple)) else [examples])
+        ]
+        came = f"arrays of shape {' and '.join(map(str, shapes))}" if all(shapes) and shapes else repr(examples)[:100]
+        raise TypeError(f"training takes examples, as minifa.data.from_arrays(x, y).train are, got {came}")
+
+
+def count_correct(output: Array, target: Array) -> Array:
+    """Number of rows with equal argmax in output and target, a scalar on the backend."""
+    return (xp.argmax(output, axis=1) == xp.argmax(target, axis=1)).sum()

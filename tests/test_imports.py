@@ -1,0 +1,92 @@
+"""Imports point down only: each module imports only modules of its own line of `LEVELS` or of a line above, annotations
+and imports inside functions included, and no modules import each other in a circle."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+import minifa
+
+PACKAGE = Path(minifa.__file__).parent
+LEVELS = """
+    errors validation text
+    registry
+    backend parallel environment
+    console storage rng linalg initialisers schedules extension_checks
+    losses layers
+    network
+    rules
+    optim metrics models data
+    training weights
+    checkpoints signals
+    experiments
+    figures tracing testing bench
+    cli
+"""
+LEVEL = {name: number for number, line in enumerate(LEVELS.split("\n")) for name in line.split()}
+
+
+def imports(package):
+    """The imports of every module but the package's own __init__ and __main__: {module: {imported module}}."""
+    modules = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        modules[".".join(parts).removesuffix(".__init__").removesuffix("__init__")] = path
+    found = {}
+    for module, path in modules.items():
+        here = path.relative_to(package).parts[:-1]
+        found[module] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith(package.name)):
+                base = here[: len(here) - node.level + 1] if node.level else ()
+                base += tuple((node.module or "").removeprefix(package.name).lstrip(".").split("."))
+                base = [part for part in base if part]
+                for alias in node.names:
+                    name = ".".join([*base, alias.name])
+                    found[module].add(name if name in modules else ".".join(base))
+        found[module].discard(module)
+    return {module: targets for module, targets in found.items() if module not in ("", "__main__")}
+
+
+def wrong_ways(found):
+    """The imports that point to a level below, as sentences."""
+    for module, targets in found.items():
+        for target in targets:
+            one, other = module.partition(".")[0], target.partition(".")[0]
+            if LEVEL.get(other, 99) > LEVEL[one]:
+                yield f"minifa.{module} imports minifa.{target}"
+
+
+IMPORTS = imports(PACKAGE)
+
+
+def test_every_module_has_its_level():
+    assert {module.partition(".")[0] for module in IMPORTS} == LEVEL.keys()
+
+
+def test_imports_point_down_only():
+    assert not sorted(wrong_ways(IMPORTS))
+
+
+def test_no_modules_import_each_other():
+    tuple(graphlib.TopologicalSorter(IMPORTS).static_order())  # else a CycleError that names the circle
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("from .cli import main\n", ["minifa.network imports minifa.cli"]),
+        ("from minifa.rules import BP\n", ["minifa.network imports minifa.rules"]),
+        ("def f():\n    from . import rules\n", ["minifa.network imports minifa.rules"]),
+        ("from . import backend\nimport numpy\n", []),
+    ],
+)
+def test_a_wrong_import_is_found(text, wrong, tmp_path):
+    package = tmp_path / "minifa"
+    for name in ("cli", "rules", "backend"):
+        (package / name).mkdir(parents=True)
+        (package / name / "__init__.py").write_text("", encoding="utf-8")
+    (package / "network.py").write_text(text, encoding="utf-8")
+    assert list(wrong_ways(imports(package))) == wrong
