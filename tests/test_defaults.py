@@ -1,5 +1,5 @@
 """What one gets who says nothing: PyTorch's defaults for layers and optimizers, the papers' (or ours, kept in the
-README's tables) for rules. Published numbers hang on them, so that none may move unseen."""
+tables of tutorials/results/README.md) for rules. Published numbers hang on them, so that none may move unseen."""
 
 from __future__ import annotations
 

@@ -1,10 +1,14 @@
-"""The README's code runs as it stands there, and its table of rules is the registry's."""
+"""The README, the guide and the results: their code runs, their links lead somewhere, and their lists are complete."""
 
+import ast
 import contextlib
+import inspect
 import io
 import re
 import sys
+from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -12,18 +16,102 @@ from minifa import cli
 from minifa.rules import RULES
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = ROOT / "tutorials" / "guide"
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted(GUIDE.glob("*.md")), ROOT / "tutorials" / "results" / "README.md")
+}
+README, RULES_PAGE = PAGES["README.md"], PAGES["tutorials/guide/rules.md"]
+FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
-def test_the_code_runs_and_prints_the_angles_it_promises():
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+def python_blocks(text):
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+OTHERS = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+OTHERS += [f"tutorials/results/{name}.md" for name in ("rates/README", "sentences", "why/README")]
+WITH_CODE = [page for page, text in PAGES.items() if python_blocks(text)]
+
+
+def anchors(text):
+    """The anchors that GitHub gives the headings of a page."""
+    found, seen = set(), Counter()
+    for heading in re.findall(r"^#+ (.*?)\s*$", FENCED.sub("", text), re.M):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
+def links(text):
+    """Targets of links and pictures, without those to other sites."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", text))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+def broken(page, text):
+    for target in links(text):
+        name, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / unquote(name) if name else ROOT / page
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text(encoding="utf-8"))):
+            yield target
+
+
+def test_the_pages_are_those_that_the_readme_promises():
+    assert [*PAGES] == [
+        "README.md",
+        *(f"tutorials/guide/{name}.md" for name in ("experiments", "guarantees", "performance", "rules")),
+        "tutorials/results/README.md",
+    ]
+    assert {*PAGES} - {"README.md"} <= {target.partition("#")[0] for target in links(README)}
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_are_not_long(page):
+    """Tables may be wide: those of Markdown, and those in a block."""
+    text = FENCED.sub("", PAGES[page])
+    assert not [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS])
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    text = PAGES.get(page) or (ROOT / page).read_text(encoding="utf-8")
+    assert not [*broken(page, text)]
+
+
+def test_a_link_that_leads_nowhere_is_detected():
+    text = "[a](no.md) [b](#nowhere) [c](tutorials/guide/rules.md#nowhere) [d](#the-rules) [e](#the-rules-1)"
+    headings = "\n## The rules\n```\n# nowhere\n```\n## The rules\n"
+    assert [*broken("README.md", text)] == ["no.md", "#nowhere", "tutorials/guide/rules.md#nowhere", *links(text)[3:]]
+    assert anchors(headings) == {"the-rules", "the-rules-1"}
+    assert anchors("# MNIST with BioTorch's LeNet, `bp`") == {"mnist-with-biotorchs-lenet-bp"}
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_the_code_runs_and_prints_the_angles_it_promises(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where it writes
+    blocks = python_blocks(PAGES[page])
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
         exec("\n".join(blocks), {})  # our own text, as a reader would paste it
     lines = [line for line in printed.getvalue().splitlines() if line.startswith(("before", "after"))]
     measured = [float(line.split()[1]) for line in lines]
     promised = [float(angle) for angle in re.findall(r"# (\d+\.\d)(?: degrees)?:", blocks[0])]
+    assert len(promised) == 2
     assert measured == pytest.approx(promised, abs=0.3)  # another BLAS rounds otherwise
+
+
+def test_the_readme_s_python_is_not_longer_than_it_says():
+    """Ten after the imports; nine for the rule, and one that trains with it."""
+    first, rule, _ = (ast.parse(block) for block in python_blocks(README))
+    assert sum(not isinstance(node, ast.Import) for node in first.body) == 10
+    (one,) = (node for node in rule.body if isinstance(node, ast.ClassDef))
+    assert len([line for line in ast.unparse(one).splitlines() if line]) == 9
 
 
 def test_the_environment_is_activated_before_a_command_is_written_without_its_folder():
@@ -40,7 +128,7 @@ def test_the_moment_shown_is_the_one_that_step_prints(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert cli.main(["step", "--rule", "fa"]) == 0
     printed = capsys.readouterr().out
-    (shown,) = re.findall(r"^```\n(fa · .*?)^```", README, re.M | re.S)
+    (shown,) = re.findall(r"^```\n(fa · .*?)^```", RULES_PAGE, re.M | re.S)
     assert shown in printed
 
 
@@ -49,11 +137,40 @@ def test_every_tutorial_is_in_the_index():
     assert listed == [path.stem for path in sorted((ROOT / "tutorials").glob("*.ipynb"))]
 
 
-def test_every_picture_is_there():
-    pictures = re.findall(r"!\[.*?\]\((.*?)\)", README)
-    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+def test_there_are_pictures():
+    pictures = re.findall(r"!\[.*?\]\(.*?\)", "\n".join(PAGES.values()))
+    assert len(pictures) >= 5  # that the files are there is tested with the links
+
+
+def test_every_command_is_in_the_list():
+    listed = re.findall(r"`minifa (\w+)`", "\n".join(re.findall(r"^\| `minifa .*", README, re.M)))
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        cli.main(["--help"])
+    assert sorted(listed) == sorted(re.findall(r"^    (\w+)(?: {2,}|$)", printed.getvalue(), re.M))
 
 
 def test_the_table_of_rules_is_complete():
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^|`]*)`", README, re.M))
+    table = RULES_PAGE.partition("## The rules")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^|`]*)`", table, re.M))
     assert rows == {name: rule.equation for name, rule in RULES.items()}
+
+
+def test_the_readme_names_every_rule_by_family():
+    families = README.partition("\n## Rules\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"`(\w+)`", families)) == sorted(RULES)
+
+
+def test_the_options_of_the_rules_are_complete():
+    section = RULES_PAGE.partition("## Options")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.M)
+    listed = {name: dict(re.findall(r"`(\w+)=([^`]*)`", options)) for name, options in rows}
+    (without,) = re.findall(r"^No options: (.*)\.$", section, re.M)
+    listed.update({name: {} for name in re.findall(r"`(\w+)`", without)})
+    assert listed == {
+        name: {
+            option.name: str(option.default).lower()
+            for option in inspect.signature(rule).parameters.values()
+            if option.name != "seed"
+        }
+        for name, rule in RULES.items()
+    }

@@ -1,4 +1,4 @@
-"""The README's job script under SLURM itself: its daemons run on this machine, as the user who tests, with all their
+"""The guide's job script under SLURM itself: its daemons run on this machine, as the user who tests, with all their
 files in one temporary folder, and are gone afterwards."""
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-(SCRIPT,) = re.findall(r"^```\n(#!/bin/bash\n#SBATCH .*?)^```", README, re.M | re.S)
-(SWEEP,) = re.findall(r"^```toml\n(title = .*?\[over\]\n.*?)^```", README, re.M | re.S)
+GUIDE = (Path(__file__).parents[1] / "tutorials/guide/experiments.md").read_text(encoding="utf-8")
+(SCRIPT,) = re.findall(r"^```\n(#!/bin/bash\n#SBATCH .*?)^```", GUIDE, re.M | re.S)
+(SWEEP,) = re.findall(r"^```toml\n(title = .*?\[over\]\n.*?)^```", GUIDE, re.M | re.S)
 LONGER = (
     re.sub(r"epochs = .*\n", "", SWEEP.partition("[over]")[0])
     + """[over]
@@ -147,7 +147,7 @@ class Cluster:
         return "\n".join(f"--- {one.name}\n{one.read_text(errors='replace')[-3000:]}" for one in files)
 
     def submit(self, folder: Path, tasks: int) -> str:
-        """The README's script, for so many tasks instead of sixteen. Returns the job's number."""
+        """The guide's script, for so many tasks instead of sixteen. Returns the job's number."""
         job = self.ask("sbatch", "--parsable", f"--ntasks={tasks}", "job.sh", folder=folder).strip()
         self.outputs.append(folder / f"slurm-{job}.out")
         return job
@@ -240,7 +240,7 @@ def said_in(folder: Path, job: str) -> str:
     return re.split("^(?:written to|interrupted)", said, maxsplit=1, flags=re.M)[0]
 
 
-def test_the_job_script_of_the_readme_makes_the_table_that_is_made_without_it(slurm, tmp_path):
+def test_the_job_script_of_the_guide_makes_the_table_that_is_made_without_it(slurm, tmp_path):
     folder = folder_with(tmp_path, SWEEP)
     slurm.ask("sbatch", "--test-only", "job.sh", folder=folder)  # all 64 processors that it asks for
     job = slurm.submit(folder, tasks=2)

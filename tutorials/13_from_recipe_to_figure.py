@@ -540,7 +540,7 @@ print("what a number depends on besides:", ", ".join(kept["environment"]))
 # ```
 #
 # It learns in 6 epochs, at the very rate at which 15 were not enough. (So it does where only the output layer learns,
-# as the README shows. With two convolutions the task does not ask the hidden layers for much, and success there proves
-# little.) Note that `published` and `difference` mean nothing here: the table would print them all the same. A change
-# that makes it another experiment is yours to name.
+# as [the results](results/README.md#two-convolutions) show. With two convolutions the task does not ask the hidden
+# layers for much, and success there proves little.) Note that `published` and `difference` mean nothing here: the table
+# would print them all the same. A change that makes it another experiment is yours to name.
 # </details>
