@@ -17,7 +17,7 @@ Overview:
 
 - **Networks:** `Network` and its layers `Linear`, `Conv2d`, `ReLU`, `LeakyReLU`, `Tanh`, `Sigmoid`, `BatchNorm`,
   `LocalResponseNorm`, `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`;
-  ready-made models in `minifa.models`. User-defined layers derive from `Layer` or `Weighted`. A `Walk` holds the
+  ready-made models in `minifa.models`. User-defined layers derive from `Layer` or `Weighted`. A `Pass` holds the
   options of a forward pass and a hook that is called after every layer.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
@@ -56,11 +56,11 @@ from .layers import (
     LocalResponseNorm,
     MaxPool,
     PadChannels,
+    Pass,
     ReLU,
     Residual,
     Sigmoid,
     Tanh,
-    Walk,
     Weighted,
 )
 from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -98,7 +98,7 @@ __all__ = [
     "Tanh",
     "Trace",
     "Trainer",
-    "Walk",
+    "Pass",
     "Weighted",
     "asarray",
     "data",

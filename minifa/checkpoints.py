@@ -66,7 +66,7 @@ from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_who
 from .storage.npz import DAMAGED, open_member, read_members
 from .training import Callback, History, Trainer
 from .training.position import LARGEST_COUNT, check_ranges
-from .validation import LARGEST, by_name, flag, instance_of, one_of, real, whole
+from .validation import LARGEST, check_bool, check_choice, check_float, check_int, check_mapping, check_type
 
 A_TRAINER = "what is kept and gone on with is a minifa.Trainer"
 FORMAT = 1
@@ -125,7 +125,7 @@ class Checkpoint:
     def part(self, name: str) -> dict[str, numpy.ndarray]:
         """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, under the names used in their states. Raises
         ValueError for another name."""
-        one_of(name, "a part of a checkpoint", tuple(PARTS))
+        check_choice(name, "a part of a checkpoint", tuple(PARTS))
         return {key.removeprefix(f"{name}/"): a for key, a in self.arrays.items() if key.startswith(f"{name}/")}
 
     def position(self) -> str:
@@ -160,8 +160,8 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
         CheckpointError: an array is not finite, so that training could not be resumed.
         OSError: the file cannot be written; an existing file is left unchanged.
     """
-    arrays = arrays_of(instance_of(trainer, Trainer, A_TRAINER))
-    experiment = {} if experiment is None else by_name(experiment, "the experiment of a checkpoint")
+    arrays = arrays_of(check_type(trainer, Trainer, A_TRAINER))
+    experiment = {} if experiment is None else check_mapping(experiment, "the experiment of a checkpoint")
     wrong = [key for key, array in arrays.items() if not numpy.isfinite(array).all()]
     if wrong:
         raise CheckpointError(f"nothing is written to '{path}': {', '.join(wrong[:3])} must hold finite numbers")
@@ -347,7 +347,7 @@ def load(path: str | Path, trainer: Trainer) -> Checkpoint:
         CheckpointError: as in `read`, or the checkpoint belongs to another training; the trainer is then unchanged.
         OSError: the file cannot be opened.
     """
-    instance_of(trainer, Trainer, A_TRAINER)
+    check_type(trainer, Trainer, A_TRAINER)
     checkpoint = read(path)
     restore(checkpoint, trainer)
     return checkpoint
@@ -355,8 +355,8 @@ def load(path: str | Path, trainer: Trainer) -> Checkpoint:
 
 def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Restore a trainer from a checkpoint that was already read, as in `load`. Raises TypeError, CheckpointError."""
-    instance_of(checkpoint, Checkpoint, "a checkpoint is what minifa.checkpoints.read gives")
-    instance_of(trainer, Trainer, A_TRAINER)
+    check_type(checkpoint, Checkpoint, "a checkpoint is what minifa.checkpoints.read gives")
+    check_type(trainer, Trainer, A_TRAINER)
     net, rule, optimizer = trainer.net, trainer.rule, trainer.optimizer
     try:
         _check_made_of(checkpoint.made_of, made_of(trainer))
@@ -456,16 +456,16 @@ class SaveCheckpoints(Callback):
         every_steps: int | None = None,
         replace: bool = False,
     ) -> None:
-        seconds = real(every_seconds, "every_seconds")
-        steps = None if every_steps is None else whole(every_steps, "every_steps", least=-LARGEST, most=sys.maxsize)
+        seconds = check_float(every_seconds, "every_seconds")
+        steps = None if every_steps is None else check_int(every_steps, "every_steps", least=-LARGEST, most=sys.maxsize)
         if not seconds > 0 or (steps is not None and steps < 1):
             raise ValueError(
                 "checkpoints are written every so many seconds (above 0) or steps (from 1 up), "
                 f"got {every_seconds} and {every_steps}"
             )
         self.last, self.best = expanded(folder) / "last.ckpt", expanded(folder) / "best.ckpt"
-        self.experiment = None if experiment is None else by_name(experiment, "the experiment of a checkpoint")
-        self.every_seconds, self.every_steps, self.replace = seconds, steps, flag(replace, "replace")
+        self.experiment = None if experiment is None else check_mapping(experiment, "the experiment of a checkpoint")
+        self.every_seconds, self.every_steps, self.replace = seconds, steps, check_bool(replace, "replace")
         self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:

@@ -24,12 +24,12 @@ def standard_streams() -> Iterator[None]:
             os.fstat(number)
         except OSError:  # otherwise a file of the run gets this descriptor, and C libraries print to it
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    with contextlib.ExitStack() as put_back:
+    with contextlib.ExitStack() as restore:
         for name, mode in NAMES.items():
             stream = getattr(sys, name)
             if not _is_open(stream):
-                setattr(sys, name, put_back.enter_context(open(os.devnull, mode, encoding="utf-8")))
-                put_back.callback(setattr, sys, name, stream)
+                setattr(sys, name, restore.enter_context(open(os.devnull, mode, encoding="utf-8")))
+                restore.callback(setattr, sys, name, stream)
         yield
 
 

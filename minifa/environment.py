@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from . import backend
-from .validation import by_name
+from .validation import check_mapping
 
 __version__ = "0.1.0"
 COMMIT = 7  # digits of an abbreviated commit
@@ -48,7 +48,7 @@ def version(environment: Mapping[str, Any] | None = None) -> str:
         environment: environment stored with a run; None: the current one.
     """
     known = {"minifa": __version__, "commit": commit()} if environment is None else environment
-    by_name(known, "an environment")
+    check_mapping(known, "an environment")
     number, of_commit = str(known.get("minifa", "?")), known.get("commit")
     return f"{number} ({of_commit})" if of_commit else number
 

@@ -77,7 +77,7 @@ def require_init(owner: Any, attribute: str) -> None:
         raise TypeError(f"{type(owner).__name__}.__init__ must call super().__init__() first")
 
 
-def not_written(owner: Any, method: str, told: str) -> NotImplementedError:
+def not_implemented(owner: Any, method: str, told: str) -> NotImplementedError:
     """The exception for a required method that a class does not define; ``told`` gives its arguments and purpose."""
     classes = type(owner).__mro__
     base = next(one for one in reversed(classes) if method in vars(one))
@@ -257,12 +257,12 @@ def _value(rule: Any, value: Any, net: Any, x: Any, y: Any, loss: Any) -> None:
     if getattr(value, "ndim", None) != 0 and not isinstance(value, (float, int)):
         raise TypeError(
             f"gradients of the rule {rule.label!r} returned {_kind(value)}, expected a number: the batch's mean loss, "
-            "as self.receive(output, y, loss) returns it"
+            "as self.compute_error(output, y, loss) returns it"
         )
     if (rule.output is None or rule.target is None) and getattr(y, "ndim", 1) == 1:
         raise TypeError(
             f"gradients of the rule {rule.label!r} leaves the output and target of the pass unknown: "
-            "self.receive(output, y, loss) sets them"
+            "self.compute_error(output, y, loss) sets them"
         )
 
 
@@ -280,22 +280,22 @@ RULE_ANSWERS: dict[str, Look] = {
 # Layers
 
 
-def _output(layer: Any, y: Any, x: Any, walk: Any) -> None:
-    known = layer.looked  # infer is called once per input shape
+def _output(layer: Any, y: Any, x: Any, ctx: Any) -> None:
+    known = layer.checked_shapes  # infer is called once per input shape
     shape = known.get(x.shape)
     if shape is None:
         shape = known[x.shape] = (len(x), *layer.infer(tuple(x.shape[1:])))
-    if walk.training:
+    if ctx.training:
         known["input"] = x.shape
     if not fits(y, shape, x.dtype):
         expect(y, shape, x.dtype, f"forward of {layer}", f", as its infer({tuple(x.shape[1:])}) has it")
 
 
 def _below(layer: Any, below: Any, delta: Any, rule: Any) -> None:
-    shape, dtype = layer.looked.get("input"), delta.dtype
+    shape, dtype = layer.checked_shapes.get("input"), delta.dtype
     if below is None:
         asks = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule may send nothing down
-        if layer.sends_down and (getattr(rule, "crosses_weights", False) or not asks):
+        if layer.needs_input_gradient and (getattr(rule, "crosses_weights", False) or not asks):
             raise TypeError(
                 f"backward of {layer} returned None, and nothing below it would learn: return dL/d(its input), or "
                 "zeros to send nothing"
@@ -324,12 +324,12 @@ LAYER_ANSWERS: dict[str, Look] = {
 }
 
 
-# Walks, losses, optimizers
+# Passes, losses, optimizers
 
 
-def _after(walk: Any, heard: Any, layer: Any, y: Any) -> None:
+def _after(ctx: Any, heard: Any, layer: Any, y: Any) -> None:
     if heard is not y:
-        expect(heard, y.shape, y.dtype, f"after of the walk {type(walk).__name__} for {layer}", ", that of y")
+        expect(heard, y.shape, y.dtype, f"after of the {type(ctx).__name__} for {layer}", ", that of y")
 
 
 def _judged(loss: Any, answered: Any, output: Any, target: Any) -> None:
@@ -340,6 +340,6 @@ def _judged(loss: Any, answered: Any, output: Any, target: Any) -> None:
     expect(answered[1], output.shape, output.dtype, f"{who}, errors,", ", that of the outputs")
 
 
-WALK_ANSWERS: dict[str, Look] = {"after": _after}
+PASS_ANSWERS: dict[str, Look] = {"after": _after}
 LOSS_ANSWERS: dict[str, Look] = {"__call__": _judged}
 OPTIMIZER_ANSWERS: dict[str, Look] = {"change": written_into("change", 1, "W")}

@@ -20,7 +20,7 @@ import numpy
 
 from . import rng as streams
 from .registry import lookup
-from .validation import between
+from .validation import check_between
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def gaussian(sd: float) -> Initialiser:
         TypeError: ``sd`` is not a number.
         ValueError: ``sd`` is negative or not finite.
     """
-    between(sd, "sd", 0, math.inf)
+    check_between(sd, "sd", 0, math.inf)
     return Initialiser(f"gaussian({sd})", streams.gaussian, lambda fan_in, fan_out: sd)
 
 
@@ -125,7 +125,7 @@ def uniform(limit: float) -> Initialiser:
     >>> bool(abs(layer.W).max() <= 0.5)
     True
     """
-    between(limit, "limit", 0, math.inf)
+    check_between(limit, "limit", 0, math.inf)
     return Initialiser(f"uniform({limit})", streams.uniform, lambda fan_in, fan_out: limit / math.sqrt(3.0))
 
 
@@ -144,7 +144,7 @@ def truncated_gaussian(sd: float) -> Initialiser:
     >>> bool(abs(layer.W).max() <= 0.1)
     True
     """
-    between(sd, "sd", 0, math.inf)
+    check_between(sd, "sd", 0, math.inf)
     return Initialiser(
         f"truncated_gaussian({sd})", streams.truncated_gaussian, lambda fan_in, fan_out: streams.TRUNCATED_SD * sd
     )

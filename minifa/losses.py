@@ -16,7 +16,7 @@ import numpy
 from . import backend, extension_checks
 from .backend import Array, xp
 from .registry import KnownOptions, keep_table
-from .validation import real
+from .validation import check_float
 
 
 class Loss(KnownOptions):
@@ -43,7 +43,7 @@ class Loss(KnownOptions):
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         told = "(self, output, target): the pair of each example's value (N,) and error (N, n_out)"
-        raise extension_checks.not_written(self, "__call__", told)
+        raise extension_checks.not_implemented(self, "__call__", told)
 
     def check_pair(self, output: Array, target: Array) -> None:
         """Raise TypeError or ValueError unless both are arrays of the same shape (N, n_out)."""
@@ -124,7 +124,7 @@ class SoftmaxCrossEntropy(Loss):
     error_equation = "e = (softmax(a) - t) / n"
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = real(label_smoothing, "label_smoothing")
+        self.label_smoothing = check_float(label_smoothing, "label_smoothing")
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing lies in 0..1, got {label_smoothing}")
 

@@ -48,7 +48,7 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
     check_parts(net, rule, loss)
     own, true = _Listener(rule), _Listener(BP())
     with net.preserved(), rule.preserved():
-        if rule.walks_back:
+        if rule.one_backward_pass:
             own_grads, true_grads = _both_ways(net, rule, x, y, loss, own, true)
         else:
             rule.gradients(net, x, y, loss)
@@ -92,7 +92,7 @@ def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, 
         ValueError: the rule has no backward pass (pepita, the perturbation rules) and therefore no deltas.
     """
     check_parts(net, rule, loss)
-    if not rule.walks_back:
+    if not rule.one_backward_pass:
         raise ValueError(
             f"the rule {rule.name!r} makes no backward pass: it has no errors to set beside backpropagation's "
             "(its gradients can be compared: metrics.alignment)"
@@ -108,8 +108,8 @@ def _both_ways(
 ) -> tuple[dict[str, Array | None], dict[str, Array | None]]:
     """One forward pass, then backward passes under the rule and under backpropagation. Returns both gradients of every
     W."""
-    output = net.forward(x, rule.walk(net, update_statistics=False))
-    rule.receive(output, y, loss)
+    output = net.forward(x, rule.training_pass(net, update_statistics=False))
+    rule.compute_error(output, y, loss)
     return _walk_back(net, own, rule.error), _walk_back(net, true, rule.error)
 
 

@@ -13,12 +13,21 @@ import numpy
 
 from . import backend, extension_checks
 from .backend import Array
-from .layers.base import A_RULE, Layer, Teacher, Walk, backward_chain, forward_chain, infer_chain
+from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain
 from .layers.weighted import Weighted
 from .registry import KnownOptions, unknown
 from .rng import check_seed
 from .text import table
-from .validation import Shape, by_name, check_batch_size, example_shape, flag, format_shape, instance_of, word
+from .validation import (
+    Shape,
+    check_batch_size,
+    check_bool,
+    check_mapping,
+    check_str,
+    check_type,
+    example_shape,
+    format_shape,
+)
 
 
 @runtime_checkable
@@ -65,7 +74,7 @@ class Network(KnownOptions):
         input_shape: Sequence[int] | None = None,
         input_error: bool = False,
     ) -> None:
-        instance_of(layers, (list, tuple), "a network is made of a list of layers")
+        check_type(layers, (list, tuple), "a network is made of a list of layers")
         if not layers:
             raise ValueError("a network needs at least one layer")
         self.layers = list(layers)
@@ -75,8 +84,8 @@ class Network(KnownOptions):
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._adopt(self.layers, path="")
-        self.input_error = flag(input_error, "input_error")
-        _mark_senders(self.layers, learns_upstream=input_error)
+        self.input_error = check_bool(input_error, "input_error")
+        _mark_layers_with_feedback(self.layers, learns_upstream=input_error)
         first = self.layers[0]
         if input_shape is None and first.kind == "linear" and isinstance(first, Weighted):
             input_shape = first.weight_shape[:1]
@@ -84,15 +93,15 @@ class Network(KnownOptions):
         if self.input_shape is not None:
             infer_chain(self.layers, self.input_shape, source="the network's input")
         for layer in self:  # last, so that layers can be reused if this constructor raises
-            layer.adopted = True
+            layer.in_network = True
 
     def _adopt(self, layers: Sequence[Layer], path: str) -> None:
         """Name the layers by kind and position, and initialise their weights."""
         counts: dict[str, int] = {}
         for layer in layers:
-            instance_of(layer, Layer, "a network is made of layers")
+            check_type(layer, Layer, "a network is made of layers")
             extension_checks.require_init(layer, "grads")
-            if layer.adopted or any(layer is one for one in self._by_name.values()):
+            if layer.in_network or any(layer is one for one in self._by_name.values()):
                 raise ValueError(
                     f"{layer} is in a network already; layers hold weights, so build new ones for a new network"
                 )
@@ -101,9 +110,9 @@ class Network(KnownOptions):
             if layer.name in self._by_name:
                 raise ValueError(f"two layers are called {layer.name!r}: give one of them another name=")
             self._by_name[layer.name] = layer
-            layer.recast()
+            layer.cast()
             layer.initialise(self.seed)
-            for key in (*layer.trainable, *layer.running):
+            for key in (*layer.parameter_names, *layer.buffer_names):
                 if not hasattr(layer, key):
                     raise TypeError(
                         f"{layer} names {key!r} among its arrays and has no such array: assign self.{key} in initialise"
@@ -190,16 +199,18 @@ class Network(KnownOptions):
     def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
         meant: list[Layer] = []
         for name in names:
-            if word(name, "the name of a layer") not in self._by_name:
-                raise ValueError(unknown([layer.name for layer in self if layer.trainable], name, "layer to freeze"))
-            inside = [layer for layer in self if layer.trainable and f"{layer.name}.".startswith(f"{name}.")]
+            if check_str(name, "the name of a layer") not in self._by_name:
+                raise ValueError(
+                    unknown([layer.name for layer in self if layer.parameter_names], name, "layer to freeze")
+                )
+            inside = [layer for layer in self if layer.parameter_names and f"{layer.name}.".startswith(f"{name}.")]
             if not inside:
                 raise ValueError(f"{self[name]} has no parameters: there is nothing to freeze")
             meant += inside
         for layer in meant:
             layer.frozen = frozen
             layer.grads = dict.fromkeys(layer.grads)
-        _mark_senders(self.layers, self.input_error)
+        _mark_layers_with_feedback(self.layers, self.input_error)
 
     def summary(self, rule: HasFeedback | None = None) -> str:
         """A table with the name, kind, output shape and parameter count of each layer, and the number of feedback
@@ -216,7 +227,7 @@ class Network(KnownOptions):
         if rule is not None:
             if isinstance(rule, type):  # it has the method, too
                 raise TypeError(f"{A_RULE}, got {rule!r}: make one, {rule.__name__}(...)")
-            instance_of(rule, HasFeedback, A_RULE)
+            check_type(rule, HasFeedback, A_RULE)
         rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
@@ -232,9 +243,9 @@ class Network(KnownOptions):
     # Forward and backward passes
 
     @backend.quietly
-    def forward(self, x: Array, walk: Walk | None = None) -> Array:
+    def forward(self, x: Array, ctx: Pass | None = None) -> Array:
         """Forward pass for a batch x (N, ...) on the backend, in the network's dtype. Runs in evaluation mode unless
-        the walk sets training.
+        ctx sets training.
 
         Raises:
             TypeError: an array on the wrong side (host or device) or of the wrong dtype.
@@ -242,7 +253,7 @@ class Network(KnownOptions):
         """
         self.check_input(x)
         with backend.one_pass():
-            return forward_chain(self.layers, x, walk or Walk())
+            return forward_chain(self.layers, x, ctx or Pass())
 
     def check_input(self, x: Any) -> None:
         backend.require_float(x, "the network")
@@ -304,13 +315,13 @@ class Network(KnownOptions):
 
         >>> net = mf.Network([mf.BatchNorm(1)])
         >>> with net.preserved():
-        ...     y = net.forward(mf.asarray([[0.0], [9.0]]), mf.Walk(training=True))
+        ...     y = net.forward(mf.asarray([[0.0], [9.0]]), mf.Pass(training=True))
         >>> float(net["batchnorm1"].running_mean[0])
         0.0
         """
         before = [(layer, layer.cache, dict(layer.grads)) for layer in self]
         learning_rule = self.learning_rule
-        statistics = [(array, array.copy()) for layer in self for array in layer.statistics().values()]
+        statistics = [(array, array.copy()) for layer in self for array in layer.buffers().values()]
         try:
             yield
         finally:
@@ -323,7 +334,7 @@ class Network(KnownOptions):
     # State
 
     def _arrays(self) -> dict[str, Array]:
-        statistics = {f"{layer.name}.{key}": array for layer in self for key, array in layer.statistics().items()}
+        statistics = {f"{layer.name}.{key}": array for layer in self for key, array in layer.buffers().items()}
         return {**self.parameters(), **statistics}
 
     def state(self) -> dict[str, numpy.ndarray]:
@@ -359,7 +370,7 @@ class Network(KnownOptions):
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:
     """Raise TypeError if the state is not a mapping with str keys, and ValueError unless it has exactly the names and
     shapes of ``arrays`` and only finite numbers."""
-    by_name(state, "a state")
+    check_mapping(state, "a state")
     missing, extra = sorted(arrays.keys() - state.keys()), sorted(state.keys() - arrays.keys())
     if missing or extra:
         raise ValueError(
@@ -376,11 +387,11 @@ def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: st
             raise ValueError(f"{key!r} must hold finite numbers")
 
 
-def _mark_senders(layers: Sequence[Layer], learns_upstream: bool) -> bool:
-    """Set ``sends_down`` of every layer: whether a layer upstream of it learns. Returns whether any layer here or
-    upstream learns."""
+def _mark_layers_with_feedback(layers: Sequence[Layer], learns_upstream: bool) -> bool:
+    """Set ``needs_input_gradient`` of every layer: whether a layer upstream of it learns. Returns whether any layer
+    here or upstream learns."""
     for layer in layers:
-        layer.sends_down = learns_upstream
-        learns_inside = [_mark_senders(inner, learns_upstream) for _, inner in layer.children()]
-        learns_upstream = learns_upstream or layer.learns or any(learns_inside)
+        layer.needs_input_gradient = learns_upstream
+        learns_inside = [_mark_layers_with_feedback(inner, learns_upstream) for _, inner in layer.children()]
+        learns_upstream = learns_upstream or layer.trainable or any(learns_inside)
     return learns_upstream

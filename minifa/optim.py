@@ -22,17 +22,17 @@ from .network import Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
 from .registry import KnownOptions, keep_table
 from .rules.base import A_RULE, Rule
-from .validation import above_zero, between, by_name, flag, instance_of
+from .validation import check_between, check_bool, check_mapping, check_positive, check_type
 
 NEARLY_ZERO = 1e-10  # size of a weight that freeze_signs stopped from changing its sign
 
 
 def _rate(value: Any, what: str) -> float:
-    return between(value, what, 0, math.inf)
+    return check_between(value, what, 0, math.inf)
 
 
 def _share(value: Any, what: str) -> float:
-    return between(value, what, 0, 1)
+    return check_between(value, what, 0, 1)
 
 
 def _betas(value: Any, what: str) -> tuple[float, float]:
@@ -81,10 +81,10 @@ class Optimizer(KnownOptions):
     options: Mapping[str, Callable[[Any, str], Any]] = {  # each with its check, run whenever the option is set
         "lr": _rate,
         "weight_decay": _rate,
-        "clip_norm": lambda value, what: None if value is None else above_zero(value, what),
-        "manhattan": flag,
-        "constrain_weights": flag,
-        "freeze_signs": flag,
+        "clip_norm": lambda value, what: None if value is None else check_positive(value, what),
+        "manhattan": check_bool,
+        "constrain_weights": check_bool,
+        "freeze_signs": check_bool,
     }
     decoupled = False  # whether the decay is subtracted from the weight instead of added to the gradient
     net: Network | None = None
@@ -116,7 +116,7 @@ class Optimizer(KnownOptions):
         check = self.options.get(name)
         object.__setattr__(self, name, value if check is None else check(value, name))
 
-    def meet(self, net: Network, rule: Rule | None = None) -> None:
+    def bind(self, net: Network, rule: Rule | None = None) -> None:
         """Reset the state if the network has changed, and the feedback's state if the rule or its attachment has
         changed. Called by `step`.
 
@@ -125,7 +125,7 @@ class Optimizer(KnownOptions):
         """
         if self.net is not net:
             extension_checks.require_init(self, "counts")
-            self.net = instance_of(net, Network, A_NETWORK)
+            self.net = check_type(net, Network, A_NETWORK)
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
             self.attachment = rule.attachment
@@ -153,9 +153,9 @@ class Optimizer(KnownOptions):
         if rule is None:
             self._check_alone(net)
         elif getattr(rule, "net", None) is not net:
-            rule = instance_of(rule, Rule, A_RULE)
+            rule = check_type(rule, Rule, A_RULE)
             raise ValueError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
-        self.meet(net, rule)
+        self.bind(net, rule)
         for layer in net:
             if layer.frozen:  # a user-defined rule may have set gradients here
                 layer.grads = dict.fromkeys(layer.grads)
@@ -175,7 +175,7 @@ class Optimizer(KnownOptions):
     @staticmethod
     def _check_alone(net: Network) -> None:
         """Raise ValueError if the rule that computed the gradients has feedback to update in this step."""
-        if instance_of(net, Network, A_NETWORK).learning_rule:
+        if check_type(net, Network, A_NETWORK).learning_rule:
             raise ValueError(
                 f"the gradients are those of the rule {net.learning_rule!r}, whose feedback learns in the same step: "
                 "optimizer.step(net, rule)"
@@ -241,7 +241,7 @@ class Optimizer(KnownOptions):
         """Restore the signs and norms that ``freeze_signs`` and ``constrain_weights`` fix."""
         if not (self.freeze_signs or self.constrain_weights):
             return
-        self.meet(net)
+        self.bind(net)
         self._remember_start(net)
         for layer in (one for one in net.weighted if not one.frozen):
             if self.freeze_signs:
@@ -253,7 +253,7 @@ class Optimizer(KnownOptions):
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         """Update a piece of one parameter in place. count: number of its updates, including this one."""
         told = "(self, count, W, gradient, *slots): one update, written into W and the slots"
-        raise extension_checks.not_written(self, "change", told)
+        raise extension_checks.not_implemented(self, "change", told)
 
     def decayed(self, W: Array, gradient: Array) -> Array:
         """The gradient plus weight_decay * W."""
@@ -268,10 +268,10 @@ class Optimizer(KnownOptions):
 
     def load_state(self, state: Mapping[str, Any], net: Network, rule: Rule | None = None) -> None:
         """Load the result of `state` for this network. Validated first; nothing is changed on a ValueError."""
-        by_name(state, "a state")
-        owners = dict(instance_of(net, Network, A_NETWORK).parameters())
+        check_mapping(state, "a state")
+        owners = dict(check_type(net, Network, A_NETWORK).parameters())
         if rule is not None:
-            rule = instance_of(rule, Rule, A_RULE)
+            rule = check_type(rule, Rule, A_RULE)
             owners.update({f"feedback/{name}": array for name, array in rule.memory.items()})
         names = [key.removeprefix("count/") for key in state if key.startswith("count/")]
         unknown = sorted(set(names) - owners.keys())
@@ -320,7 +320,7 @@ class SGD(Optimizer):
     """
 
     name = "sgd"
-    options = {**Optimizer.options, "momentum": _share, "nesterov": flag}
+    options = {**Optimizer.options, "momentum": _share, "nesterov": check_bool}
 
     def __init__(
         self,
@@ -373,7 +373,7 @@ class Adam(Optimizer):
     """
 
     name = "adam"
-    options = {**Optimizer.options, "betas": _betas, "eps": above_zero}
+    options = {**Optimizer.options, "betas": _betas, "eps": check_positive}
     slots = ("mean", "square")
     update = (
         "mean_new = beta1 * mean + (1 - beta1) * GRADIENT\n"
@@ -466,7 +466,7 @@ class RMSprop(Optimizer):
     """
 
     name = "rmsprop"
-    options = {**Optimizer.options, "alpha": _share, "eps": above_zero, "momentum": _share}
+    options = {**Optimizer.options, "alpha": _share, "eps": check_positive, "momentum": _share}
 
     def __init__(
         self,

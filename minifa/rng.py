@@ -20,7 +20,7 @@ from typing import Any
 import numpy
 
 from .parallel.threads import pool
-from .validation import whole, word
+from .validation import check_int, check_str
 
 BLOCK = 1 << 16  # numbers drawn by one generator
 PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data", "sweep")
@@ -46,8 +46,8 @@ def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.r
     """
     if not isinstance(purpose, str) or purpose not in PURPOSES:
         raise ValueError(f"unknown purpose {purpose!r} of a random draw: expected one of {', '.join(PURPOSES)}")
-    seed, step = check_seed(seed), whole(step, "the step of a draw", least=0, most=sys.maxsize)
-    word(name, "the name of a draw")
+    seed, step = check_seed(seed), check_int(step, "the step of a draw", least=0, most=sys.maxsize)
+    check_str(name, "the name of a draw")
     digest = hashlib.sha256(f"{purpose}/{name}".encode()).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
     return numpy.random.Generator(numpy.random.PCG64(numpy.random.SeedSequence([seed, step, *words])))

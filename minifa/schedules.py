@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .registry import keep_table, make_described
-from .validation import above_zero, between
+from .validation import check_between, check_positive
 
 Schedule = Callable[[float], float]
 LOOKED_AT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # epochs whose values identify a user-defined schedule
@@ -83,7 +83,7 @@ def step_decay(size: float, gamma: float = 0.1) -> Schedule:
         TypeError: an argument that is not a number.
         ValueError: a size that is not above 0, or a gamma below 0. The schedule raises it on a float overflow.
     """
-    size, gamma = above_zero(size, "size"), between(gamma, "gamma", 0, math.inf)
+    size, gamma = check_positive(size, "size"), check_between(gamma, "gamma", 0, math.inf)
     return lambda epoch: _power(gamma, epoch / size)
 
 
@@ -107,8 +107,8 @@ def multi_step(milestones: float | Sequence[float], gamma: float = 0.1) -> Sched
     [1.0, 0.5, 0.25, 0.25]
     """
     given = milestones if isinstance(milestones, (list, tuple)) else [milestones]
-    epochs = [between(milestone, "each of milestones", 0, math.inf) for milestone in given]
-    gamma = between(gamma, "gamma", 0, math.inf)
+    epochs = [check_between(milestone, "each of milestones", 0, math.inf) for milestone in given]
+    gamma = check_between(gamma, "gamma", 0, math.inf)
     return lambda epoch: _power(gamma, sum(epoch >= milestone for milestone in epochs))
 
 
@@ -124,7 +124,7 @@ def cosine(epochs: float, least: float = 0.0) -> Schedule:
     >>> [round(schedule(epoch), 4) for epoch in (0, 5, 10, 20)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    epochs, least = above_zero(epochs, "epochs"), between(least, "least", 0, math.inf)
+    epochs, least = check_positive(epochs, "epochs"), check_between(least, "least", 0, math.inf)
     return lambda epoch: least + (1 - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
 
 
@@ -141,7 +141,7 @@ def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
     >>> [schedule(epoch) for epoch in (0, 1, 2, 10)]
     [0.0, 0.5, 1.0, 0.5]
     """
-    epochs = above_zero(epochs, "epochs")
+    epochs = check_positive(epochs, "epochs")
     if then is not None and not callable(then):
         raise ValueError(f"what follows a warm-up is a schedule made in Python, got {then!r}")
     after = then or constant()

@@ -25,13 +25,13 @@ LARGEST = (1 << 31) - 1  # far above any array size
 PLAIN = {"b": bool, "i": int, "u": int, "f": float}
 
 
-def plain(value: Any) -> Any:
+def as_python_number(value: Any) -> Any:
     """Convert a real number of any type (NumPy scalar, device scalar, 0-d array, fraction) to a Python number; return
     anything else as is.
 
-    >>> from minifa.validation import plain
-    >>> plain(np.float32(0.5)), plain(np.array(3)), plain("half")
-    (0.5, 3, 'half')
+    >>> from minifa.validation import as_python_number
+    >>> [as_python_number(value) for value in (np.float32(0.5), np.array(3), "half")]
+    [0.5, 3, 'half']
     """
     if type(value) in (float, int, bool):
         return value
@@ -42,20 +42,20 @@ def plain(value: Any) -> Any:
     return value
 
 
-def whole(value: Any, what: str, least: int = 1, most: int | None = None) -> int:
+def check_int(value: Any, what: str, least: int = 1, most: int | None = None) -> int:
     """The value as an int. Raises TypeError if it is not an int, ValueError outside ``least`` to ``most``.
 
-    >>> from minifa.validation import whole
-    >>> whole(np.int64(3), "a stride")
+    >>> from minifa.validation import check_int
+    >>> check_int(np.int64(3), "a stride")
     3
-    >>> whole(2.5, "a stride")
+    >>> check_int(2.5, "a stride")
     Traceback (most recent call last):
     TypeError: a stride must be an int, got 2.5
     """
     limit = LARGEST if most is None else most
     if type(value) is int and least <= value <= limit:  # fast path for training steps
         return value
-    value = plain(value)
+    value = as_python_number(value)
     try:
         number = operator.index(value)
     except TypeError:
@@ -76,19 +76,19 @@ def check_batch_size(value: Any) -> int:
     Traceback (most recent call last):
     ValueError: the batch size must be at least 1, got -5
     """
-    return whole(value, "the batch size", most=sys.maxsize)
+    return check_int(value, "the batch size", most=sys.maxsize)
 
 
-def real(value: Any, what: str) -> float:
+def check_float(value: Any, what: str) -> float:
     """The value as a float. Raises TypeError if it is not a real number, ValueError if it overflows a float.
 
-    >>> from minifa.validation import real
-    >>> real("fast", "lr")
+    >>> from minifa.validation import check_float
+    >>> check_float("fast", "lr")
     Traceback (most recent call last):
     TypeError: lr must be a number, got 'fast'
     """
     try:
-        number = plain(value)
+        number = as_python_number(value)
         if type(number) in (float, int):
             return float(number)
     except OverflowError:
@@ -98,15 +98,15 @@ def real(value: Any, what: str) -> float:
     raise TypeError(f"{what} must be a number, got {value!r}")
 
 
-def above_zero(value: Any, what: str) -> float:
+def check_positive(value: Any, what: str) -> float:
     """The value as a float. Raises TypeError if it is not a number, ValueError unless it is finite and above 0.
 
-    >>> from minifa.validation import above_zero
-    >>> above_zero(0, "sigma")
+    >>> from minifa.validation import check_positive
+    >>> check_positive(0, "sigma")
     Traceback (most recent call last):
     ValueError: sigma must be above 0, got 0
     """
-    number = real(value, what)
+    number = check_float(value, what)
     if not number > 0:
         raise ValueError(f"{what} must be above 0, got {value}")
     if number == math.inf:
@@ -114,25 +114,25 @@ def above_zero(value: Any, what: str) -> float:
     return number
 
 
-def between(value: Any, what: str, low: float, high: float) -> float:
+def check_between(value: Any, what: str, low: float, high: float) -> float:
     """The value as a float. Raises TypeError if it is not a number, ValueError unless low <= value < high.
 
-    >>> from minifa.validation import between
-    >>> between(1, "momentum", 0, 1)
+    >>> from minifa.validation import check_between
+    >>> check_between(1, "momentum", 0, 1)
     Traceback (most recent call last):
     ValueError: momentum must lie from 0 up to (not including) 1, got 1.0
     """
-    number = real(value, what)
+    number = check_float(value, what)
     if not low <= number < high:
         raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {number}")
     return number
 
 
-def one_of(value: Any, what: str, known: Sequence[str | None]) -> Any:
+def check_choice(value: Any, what: str, known: Sequence[str | None]) -> Any:
     """Return the value. Raises ValueError unless it is one of ``known``.
 
-    >>> from minifa.validation import one_of
-    >>> one_of("sideways", "at", ("activation", "stage"))
+    >>> from minifa.validation import check_choice
+    >>> check_choice("sideways", "at", ("activation", "stage"))
     Traceback (most recent call last):
     ValueError: at must be 'activation' or 'stage', got 'sideways'
     """
@@ -142,11 +142,11 @@ def one_of(value: Any, what: str, known: Sequence[str | None]) -> Any:
     raise ValueError(f"{what} must be {', '.join(others)} or {last}, got {value!r}")
 
 
-def flag(value: Any, what: str) -> bool:
+def check_bool(value: Any, what: str) -> bool:
     """The value as a bool. Raises TypeError if it is neither True nor False.
 
-    >>> from minifa.validation import flag
-    >>> flag("no", "bias")
+    >>> from minifa.validation import check_bool
+    >>> check_bool("no", "bias")
     Traceback (most recent call last):
     TypeError: bias must be a bool, got 'no'
     """
@@ -157,12 +157,12 @@ def flag(value: Any, what: str) -> bool:
     return bool(value)
 
 
-def instance_of(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+def check_type(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     """Return the value. Raises TypeError, with a message that starts with ``what``, unless it is an instance of
     ``kind``.
 
-    >>> from minifa.validation import instance_of
-    >>> instance_of("mlp", mf.Network, "what is trained is a minifa.Network")
+    >>> from minifa.validation import check_type
+    >>> check_type("mlp", mf.Network, "what is trained is a minifa.Network")
     Traceback (most recent call last):
     TypeError: what is trained is a minifa.Network, got 'mlp'
     """
@@ -172,22 +172,22 @@ def instance_of(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     return value
 
 
-def word(value: Any, what: str) -> str:
+def check_str(value: Any, what: str) -> str:
     """Return the value. Raises TypeError if it is not a str.
 
-    >>> from minifa.validation import word
-    >>> word(7, "a title")
+    >>> from minifa.validation import check_str
+    >>> check_str(7, "a title")
     Traceback (most recent call last):
     TypeError: a title must be a str, got 7
     """
-    return instance_of(value, str, f"{what} must be a str")
+    return check_type(value, str, f"{what} must be a str")
 
 
-def by_name(value: Any, what: str) -> Mapping[str, Any]:
+def check_mapping(value: Any, what: str) -> Mapping[str, Any]:
     """Return the value. Raises TypeError if it is not a mapping with str keys.
 
-    >>> from minifa.validation import by_name
-    >>> by_name([("lr", 0.1)], "the configuration")
+    >>> from minifa.validation import check_mapping
+    >>> check_mapping([("lr", 0.1)], "the configuration")
     Traceback (most recent call last):
     TypeError: the configuration must be a dict with str keys, got [('lr', 0.1)]
     """
@@ -196,12 +196,12 @@ def by_name(value: Any, what: str) -> Mapping[str, Any]:
     return value
 
 
-def list_of(values: Any, kind: type | tuple[type, ...], what: str) -> list[Any]:
+def check_list(values: Any, kind: type | tuple[type, ...], what: str) -> list[Any]:
     """The values of any iterable as a list. Raises TypeError, with a message that starts with ``what``, unless each one
     is an instance of ``kind``. A str or bytes is not accepted as an iterable.
 
-    >>> from minifa.validation import list_of
-    >>> list_of("bp", str, "rules are a list of names")
+    >>> from minifa.validation import check_list
+    >>> check_list("bp", str, "rules are a list of names")
     Traceback (most recent call last):
     TypeError: rules are a list of names, got 'bp'
     """
@@ -217,8 +217,8 @@ def list_of(values: Any, kind: type | tuple[type, ...], what: str) -> list[Any]:
 def example_shape(shape: Sequence[int], what: str) -> Shape:
     """The shape of one example as a tuple, () for a single number. Raises TypeError for an object that is not a shape,
     ValueError for sizes below 1."""
-    instance_of(shape, (list, tuple), f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
-    return tuple(whole(size, f"every size in {what}") for size in shape)
+    check_type(shape, (list, tuple), f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
+    return tuple(check_int(size, f"every size in {what}") for size in shape)
 
 
 def format_shape(shape: Sequence[int]) -> str:

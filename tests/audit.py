@@ -43,13 +43,14 @@ from minifa.training import logs
 # What minifa calls, with what it has checked: written by those who write a layer, a rule, a callback, ...
 CONTRACT = {
     *INSIDE,
-    *("forward", "backward", "infer", "initialise", "own", "shape_of", "recast", "refuse"),  # a layer
-    *("draw", "senders", "teaches", "feeding", "carrying", "teaching", "start_angle", "draw_matrix", "walk"),  # a rule
-    *("feedback_shape", "update_feedback", "recall", "feedback_size", "magnitude", "put_back"),
+    *("forward", "backward", "infer", "initialise", "own", "shape_of", "cast", "shape_error"),  # a layer
+    *("draw", "layers_with_feedback", "teaches", "feedback_equation", "carry_equation", "teach_equation"),  # a rule
+    *("start_angle", "draw_matrix", "training_pass"),
+    *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitudes_from", "signs_of"),
-    *("meet", "clip", "constrain"),  # an optimizer
+    *("bind", "clip", "constrain"),  # an optimizer
     *("varies", "check_input", "column", "continues", "place_of", "noted_feedback"),
-    *("drawn", "measured", "positions", "look"),
+    *("drawn", "measured", "positions", "look", "mirror_phase"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
@@ -251,7 +252,7 @@ GIVEN: dict[str, Give] = {
     "note": lambda w: "",
     "place": lambda w: "the sweep",
     "problems": lambda w: ["a problem"],
-    "facts": lambda w: {},
+    "snapshot": lambda w: {},
     "findings": lambda w: [],
     "trace": lambda w: w.trace(),
     "replay": lambda w: stepper.Replay(w.experiment, w.data),
@@ -294,8 +295,8 @@ GIVEN: dict[str, Give] = {
     "experiments.resume.run_in.folder": lambda w: w.folder / "new",
     "experiments.resume.keep.folder": lambda w: w.folder / "new",
     "experiments.resume.finished.folder": World.run,
-    "experiments.resume.kept_in.folder": World.run,
-    "experiments.resume.kept_experiment.folder": World.run,
+    "experiments.resume.saved_run.folder": World.run,
+    "experiments.resume.saved_experiment.folder": World.run,
     "experiments.run_folder.open_run.folder": World.run,
     "experiments.run_folder.read_results.folder": World.run,
     "experiments.run_folder.read_experiment.folder": World.run,

@@ -22,11 +22,11 @@ from minifa import (
     MaxPool,
     Network,
     PadChannels,
+    Pass,
     ReLU,
     Residual,
     Sigmoid,
     Tanh,
-    Walk,
 )
 
 Layers = Callable[[], list[Layer]]
@@ -119,7 +119,7 @@ def readonly(array: np.ndarray) -> np.ndarray:
     return array
 
 
-class Freeze(Walk):
+class Freeze(Pass):
     """A walk that makes every layer's output read-only: a layer that edits its input in place is caught."""
 
     def after(self, layer: Layer, y: Any) -> Any:
@@ -149,8 +149,8 @@ def check_gradients(net: Network, x: np.ndarray, seed: int = 0, step: float = 1e
         AssertionError: they differ (with all numbers), something is not float64, or a kink lies within the step.
     """
     rng = np.random.default_rng(seed)
-    walk = Walk(training=True, step=1, update_statistics=False)
-    output = net.forward(x, walk)
+    ctx = Pass(training=True, step=1, update_statistics=False)
+    output = net.forward(x, ctx)
     assert output.dtype == np.float64, f"gradients are checked in float64, the output is {output.dtype}"
     c = rng.standard_normal(output.shape)
     kinks = _sides(net)
@@ -159,7 +159,7 @@ def check_gradients(net: Network, x: np.ndarray, seed: int = 0, step: float = 1e
     gradients = {"input": net.backward(c, mf.rules.BP()), **net.gradients()}
 
     def loss(name: str) -> float:
-        value = float((c * net.forward(x, walk)).sum())
+        value = float((c * net.forward(x, ctx)).sum())
         for layer, before, now in zip(net, kinks, _sides(net), strict=True):
             assert np.array_equal(before, now), (
                 f"a kink of {layer} lies within the step for {name}: choose other numbers"
@@ -267,7 +267,7 @@ RULES = [
     "direct_kolen_pollack",
     "dense",
     "kolen_pollack",
-    "weight_mirror:first_looks=2,samples=8",
+    "weight_mirror:warmup_phases=2,samples=8",
     "product",
     "product:fixed=orthogonal",
     "product:fixed=identity",

@@ -368,7 +368,7 @@ PARAMETERS = {
     "samples of WeightMirror": (lambda value: rules.WeightMirror(samples=value), 3, (*NO_SIZES, 0)),
     "sigma of WeightMirror": (lambda value: rules.WeightMirror(sigma=value), 2, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
     "every of WeightMirror": (lambda value: rules.WeightMirror(every=value), 3, (*NO_SIZES, 0)),
-    "first_looks of WeightMirror": (lambda value: rules.WeightMirror(first_looks=value), 0, NO_SIZES),
+    "warmup_phases of WeightMirror": (lambda value: rules.WeightMirror(warmup_phases=value), 0, NO_SIZES),
     "every of Stale": (lambda value: rules.Stale(every=value), 3, (*NO_SIZES, 0)),
     "rate of SymmetricAlignment": (lambda value: rules.SymmetricAlignment(rate=value), None, (*NO_NUMBERS, 0, np.inf)),
     "scale of PEPITA": (lambda value: rules.PEPITA(scale=value), 1, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
@@ -479,7 +479,7 @@ def after_a_pass(layer, shape):
     """A layer that has something to go back from, and the shape of its output."""
     net = mf.Network([layer], input_shape=shape, input_error=True)
     x = np.random.default_rng(0).standard_normal((4, *shape)).astype("f4")
-    return net.forward(x, mf.Walk(training=True)).shape
+    return net.forward(x, mf.Pass(training=True)).shape
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -504,7 +504,7 @@ def test_a_layer_takes_no_empty_batch(name):
     make, shape = LAYERS[name]
     for wrong in (np.zeros((0, *shape), "f4"), np.float64(1)):
         with pytest.raises((ValueError, TypeError), match="expects"):
-            make()[0].forward(wrong, mf.Walk(training=True))
+            make()[0].forward(wrong, mf.Pass(training=True))
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -614,12 +614,12 @@ def test_augmentation_takes_images_on_the_host():
 def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
     """It was believed, as long as the experiment was the one asked for."""
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
-    right = resume.run_in(tmp_path, experiment)
+    right = resume.run_in_folder(tmp_path, experiment)
     path = tmp_path / resume.RESULT
     text = path.read_text(encoding="utf-8")
     assert written in text
     path.write_text(text.replace(written, instead, 1) if written else instead, encoding="utf-8")
-    assert resume.run_in(tmp_path, experiment) == right
+    assert resume.run_in_folder(tmp_path, experiment) == right
     assert path.read_text(encoding="utf-8") == text, "and written again"
 
 

@@ -334,13 +334,13 @@ ARRAYS += [("batchnorm1", key) for key in ("gamma", "beta", "running_mean", "run
 class Scale(mf.Layer):
     """A layer of somebody's own, with a parameter and a statistic."""
 
-    kind, trainable, running = "scale", ("gain",), ("seen",)
+    kind, parameter_names, buffer_names = "scale", ("gain",), ("seen",)
 
     def initialise(self, seed):
         self.gain, self.seen = np.ones(4), [0.0]
 
-    def forward(self, x, walk):
-        self.cache = x if walk.training else None
+    def forward(self, x, ctx):
+        self.cache = x if ctx.training else None
         return x * self.gain
 
     def backward(self, delta, rule):
@@ -408,7 +408,7 @@ def test_layers_are_made_in_the_dtype_of_their_network(engine):
     """What a layer of one's own drew before the network was made, too."""
     layers = [mf.Conv2d(1, 2, 2), mf.BatchNorm(2), mf.Flatten(), Linear(8, 4), Scale(), Linear(4, 3)]
 
-    class Kept(Scale):
+    class SavedRun(Scale):
         def __init__(self):
             super().__init__()
             self.gain, self.seen = np.full(3, 0.1), [1]
@@ -416,7 +416,7 @@ def test_layers_are_made_in_the_dtype_of_their_network(engine):
         def initialise(self, seed):
             pass
 
-    kept = Kept()
+    kept = SavedRun()
     backend._install(backend._choice().module, backend._choice().cpu_chunks, dtype="float64")
     net = Network([*layers, kept], input_shape=(3, 3, 1))
     assert {str(array.dtype) for array in net._arrays().values()} == {"float64"}
@@ -426,7 +426,7 @@ def test_layers_are_made_in_the_dtype_of_their_network(engine):
 
 def test_a_class_may_hold_an_array_for_all_its_layers():
     class Fixed(mf.Layer):
-        trainable, gain = ("gain",), np.ones(1, "f4")
+        parameter_names, gain = ("gain",), np.ones(1, "f4")
 
     assert Fixed().parameters()["gain"] is Fixed.gain
 

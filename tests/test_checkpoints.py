@@ -711,9 +711,9 @@ def test_a_rate_that_a_callback_moves_is_resumed(tmp_path):
 
 def test_a_layer_that_counts_does_not_keep_a_training_from_being_resumed(tmp_path):
     class Counting(ReLU):
-        def forward(self, x, walk):
+        def forward(self, x, ctx):
             self.calls = getattr(self, "calls", 0) + 1
-            return super().forward(x, walk)
+            return super().forward(x, ctx)
 
     one = plain_trainer(dense(Counting))
     one.fit(numbers(), 1, batch_size=8)

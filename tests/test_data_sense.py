@@ -36,7 +36,7 @@ def read(request, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def read(x, y, x_test=None, y_test=None, **options):
-        read.said = []
+        read.settings = []
         parts = {"x": x, "y": y, **({} if x_test is None else {"x_test": x_test, "y_test": y_test})}
         if request.param != "arrays":
             np.savez("mine.npz", **{name: np.asarray(array) for name, array in parts.items()})
@@ -50,7 +50,7 @@ def read(request, tmp_path, monkeypatch, capsys):
                 else from_npz("mine.npz", **options)
             )
         assert all(one.category is DataWarning and one.filename == __file__ for one in caught)
-        read.said = [str(one.message) for one in caught]
+        read.settings = [str(one.message) for one in caught]
         return data
 
     def by_command(options):
@@ -82,7 +82,7 @@ def read(request, tmp_path, monkeypatch, capsys):
         if code:
             raise ValueError(told[-1])
         assert all(line.startswith("minifa train: ") for line in told)
-        read.said = [line.removeprefix("minifa train: ") for line in told]
+        read.settings = [line.removeprefix("minifa train: ") for line in told]
         return seen[0]
 
     read.from_file = request.param != "arrays"
@@ -98,7 +98,7 @@ def test_channels_that_are_clearly_in_front_go_behind(read, shape):
     data = read(x, Y, x[:9], Y[:9])
     np.testing.assert_array_equal(data.test.x, x[:9].transpose(0, 2, 3, 1))
     assert data.input_shape == (*shape[1:], shape[0])
-    (told,) = read.said
+    (told,) = read.settings
     assert f"x (mine, training) has shape {x.shape} and became {(N, *shape[1:], shape[0])}" in told
     assert (
         "because images have 1 or 3 of them and the other axes are larger than 4" in told and "--channels last" in told
@@ -110,12 +110,12 @@ def test_channels_that_are_clearly_in_front_go_behind(read, shape):
 )
 def test_channels_that_are_behind_stay_there(read, shape):
     x = images(*shape)
-    assert read(x, Y).input_shape == shape and read.said == []
+    assert read(x, Y).input_shape == shape and read.settings == []
 
 
 def test_grey_images_of_three_axes_get_their_channel_behind(read):
     for shape in ((3, 9), (9, 3), (28, 28)):
-        assert read(images(*shape), Y).input_shape == (*shape, 1) and read.said == []
+        assert read(images(*shape), Y).input_shape == (*shape, 1) and read.settings == []
         assert read(images(*shape), Y, channels="first").input_shape == (*shape, 1)
 
 
@@ -126,9 +126,9 @@ def test_channels_that_may_be_in_front_or_behind_are_asked_for(read, shape):
         ValueError, match=r"x \(mine, training\) has shape .* give channels='first' for .*--channels first"
     ):
         read(x, Y)
-    assert read(x, Y, channels="last").input_shape == shape and read.said == []
+    assert read(x, Y, channels="last").input_shape == shape and read.settings == []
     data = read(x, Y, channels="first")
-    assert data.input_shape == (*shape[1:], shape[0]) and read.said == []
+    assert data.input_shape == (*shape[1:], shape[0]) and read.settings == []
 
 
 def test_channels_are_of_images_and_first_or_last(read):
@@ -199,17 +199,17 @@ def test_a_column_of_labels_becomes_a_row(read):
         assert data.classes == ("0", "1", "2") and data.train.y.dtype == np.int64
         np.testing.assert_array_equal(data.train.y, Y)
         np.testing.assert_array_equal(data.test.y, [0, 1])
-        (told,) = read.said
+        (told,) = read.settings
         assert "y (mine, training) is a column of whole numbers, (60, 1), and was taken as class labels" in told
 
 
 def test_a_column_of_targets_stays_one(read):
     counts = np.arange(N)[:, None]
     for y in (FLAT[:, :1], counts.astype(float), Y[:, None] - 1.0, np.ones((N, 1))):
-        assert read(FLAT, y).classes == () and read.said == []
+        assert read(FLAT, y).classes == () and read.settings == []
     for y in (Y, Y[:, None], Y[:, None].astype(float), Y.astype(float), counts, np.eye(3)[Y], np.eye(3, dtype=int)[Y]):
         data = read(FLAT, y, regression=True)
-        assert data.classes == () and data.train.y.shape == (48, 3 if y.shape[-1] == 3 else 1) and read.said == []
+        assert data.classes == () and data.train.y.shape == (48, 3 if y.shape[-1] == 3 else 1) and read.settings == []
         data = read(FLAT, y, FLAT[:6], y[:6], regression=True)
         np.testing.assert_array_equal(data.train.y.ravel(), y.ravel())
 
@@ -228,7 +228,7 @@ def test_words_are_classes_of_their_names(read, kind):
         data = read(FLAT, given, FLAT[:2], given[:2])
         assert data.classes == ("bird", "cat", "dog")
         assert [data.classes[i] for i in data.train.y] == words.tolist() and data.test.y.tolist() == [2, 0]
-        (told,) = read.said
+        (told,) = read.settings
         assert "holds words for labels: bird, cat, dog became 0, 1, 2, and the classes are called as they were" in told
 
 
@@ -241,9 +241,9 @@ def test_labels_that_leave_numbers_out_are_numbered_anew_and_keep_their_names(re
         np.testing.assert_array_equal(data.train.y, np.arange(N) % len(labels))
         names, numbers = ", ".join(map(str, labels)), ", ".join(map(str, range(len(labels))))
         assert any(
-            f"labels up to {labels[-1]} and leaves some out: {names} became {numbers}" in one for one in read.said
+            f"labels up to {labels[-1]} and leaves some out: {names} became {numbers}" in one for one in read.settings
         )
-        assert len(read.said) == given.ndim
+        assert len(read.settings) == given.ndim
 
 
 @pytest.mark.parametrize("y", [np.zeros(N, int), np.full(N, 3), np.full(N, "cat"), np.zeros((N, 1), int)])
@@ -366,12 +366,14 @@ def test_a_command_says_it_once_however_many_processes_read_the_data(tmp_path, m
 
 def test_what_was_not_said_here_is_said_by_the_processes_that_read_it(tmp_path, capfd):
     np.savez(tmp_path / "mine.npz", x=FLAT, y=Y + 1)
-    base = [Experiment(**{**EXPERIMENT.said(), "data": str(tmp_path / "mine.npz"), "seed": seed}) for seed in range(2)]
+    base = [
+        Experiment(**{**EXPERIMENT.settings(), "data": str(tmp_path / "mine.npz"), "seed": seed}) for seed in range(2)
+    ]
     assert [one.error for one in run_many(base, 2)] == [None, None]
     assert capfd.readouterr().err.count("DataWarning: y (mine, training) holds") in (1, 2)
 
 
-# Kept with the experiment
+# SavedRun with the experiment
 
 
 def test_what_was_said_of_the_data_is_kept_with_a_run(tmp_path, monkeypatch, capsys):

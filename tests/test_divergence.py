@@ -102,7 +102,7 @@ RULES = [
     "brsf",
     "dfa",
     "kolen_pollack",
-    "weight_mirror:first_looks=2,samples=8",
+    "weight_mirror:warmup_phases=2,samples=8",
     "product",
     "pepita",
 ]
@@ -286,7 +286,7 @@ FAR, NEAR = 1.1e3, 0.9e3
 def test_a_run_ends_where_it_does_not_find_its_way_back():
     assert divergence.PATIENCE == (5, 1000)
     one = steered([1, 1, *[FAR] * 9])
-    assert one.diverged and one.hopeless and one.epoch == 7  # the first epoch that is far above, and four more
+    assert one.diverged and one.cannot_continue and one.epoch == 7  # the first epoch that is far above, and four more
     assert one.divergence == Useless(7, FAR, 1.0) and str(one.divergence) == (
         "in epoch 7 the loss was 1.1e+03, with 1 at the start"
     )
@@ -300,7 +300,9 @@ def test_a_run_that_finds_its_way_back_is_left_to():
         assert not one.diverged and one.divergence is None and one.epoch == len(plan)
         assert one.history.column("diverged") == [None, *(1 if x == FAR else None for x in plan)]
     one = steered([1, *[FAR] * 30], updates=3)
-    assert one.diverged and not one.hopeless and one.epoch == 31  # 90 updates: it ended with its last epoch alone
+    assert (
+        one.diverged and not one.cannot_continue and one.epoch == 31
+    )  # 90 updates: it ended with its last epoch alone
     one.fit(Examples(np.ones((3, 2), np.float32), np.ones((3, 1), np.float32)), epochs=1, batch_size=1)
     assert one.epoch == 32
 
@@ -325,7 +327,7 @@ def test_a_run_that_is_gone_on_with_ends_where_it_would_have_ended(tmp_path):
     plan = [1, *[FAR] * 9]
     whole = steered(plan)
     part = steered(plan[:4])
-    assert part.diverged and not part.hopeless
+    assert part.diverged and not part.cannot_continue
     checkpoints.save(tmp_path / "part.ckpt", part)
     again = trainer(Network([Linear(2, 1)], seed=0), loss=Steered(plan[:4], 250))
     again.loss.calls = part.loss.calls  # which a checkpoint compares
@@ -340,7 +342,7 @@ def test_a_run_that_has_ended_makes_no_epoch_more(tmp_path, monkeypatch):
     monkeypatch.setattr("minifa.training.trainer.PATIENCE", (2, 40))
     experiment = Experiment(model="cnn", rule="fa", lr=1.0, epochs=6, alignment=False)
     first = experiments.trainer_for(experiment, DIGITS)
-    assert experiments.fit(experiment, DIGITS, first).diverged and first.hopeless and first.epoch == 2
+    assert experiments.fit(experiment, DIGITS, first).diverged and first.cannot_continue and first.epoch == 2
     checkpoints.save(tmp_path / "it.ckpt", first)
     second = experiments.trainer_for(experiment, DIGITS)
     checkpoints.load(tmp_path / "it.ckpt", second)

@@ -1,4 +1,4 @@
-"""The extension point speaks: what a rule, a layer, a walk, a loss or an optimizer of somebody's own gets wrong is said
+"""The extension point speaks: what a rule, a layer, a pass, a loss or an optimizer of somebody's own gets wrong is said
 where it is, with who answered, what was expected and what came."""
 
 from __future__ import annotations
@@ -218,10 +218,10 @@ def test_what_is_needed_and_not_written_is_a_sentence(engine):
         lambda: step(written(Rule, "teach", lambda self, layer, delta: delta)())
     )
     x = mf.asarray(np.ones((2, 4)))
-    assert "Mine does not write forward(self, x, walk)" in said(
+    assert "Mine does not write forward(self, x, ctx)" in said(
         lambda: Network([written(mf.Layer, "kind", "mine")()]).forward(x)
     )
-    own = written(mf.Layer, "forward", lambda self, x, walk: x)
+    own = written(mf.Layer, "forward", lambda self, x, ctx: x)
     assert "Mine does not write backward(self, delta, rule)" in said(lambda: step(net=mlp(own())))
     with pytest.warns(RuntimeWarning, match="Mine.backwards: did you mean backward"):
         own = written(own, "backwards", lambda self, delta, rule: delta)
@@ -356,7 +356,7 @@ def test_what_stands_in_a_mixin_is_looked_at(engine):
 
 
 def test_minifa_s_own_classes_are_not_looked_at():
-    for cls in (mf.rules.FA, mf.rules.DFA, mf.Linear, mf.BatchNorm, mf.Walk, mf.SoftmaxCrossEntropy, mf.SGD):
+    for cls in (mf.rules.FA, mf.rules.DFA, mf.Linear, mf.BatchNorm, mf.Pass, mf.SoftmaxCrossEntropy, mf.SGD):
         assert not any(hasattr(one, "looked_at") for one in vars(cls).values()), cls
 
 
@@ -367,7 +367,7 @@ def layer(**methods):
     """A layer of somebody's own that passes everything on, but for what it writes here."""
     default = {
         "kind": "mine",
-        "forward": lambda self, x, walk: x,
+        "forward": lambda self, x, ctx: x,
         "backward": lambda self, delta, rule: delta,
     }
     return type("Mine", (mf.Layer,), {"__module__": __name__, **default, **methods})()
@@ -375,16 +375,16 @@ def layer(**methods):
 
 LAYERS = {
     "forward without return": (
-        {"forward": lambda self, x, walk: None},
+        {"forward": lambda self, x, ctx: None},
         "^forward of Mine 'mine1' returned None, expected an",
     ),
     "forward of another shape": (
-        {"forward": lambda self, x, walk: x[:, :3]},
+        {"forward": lambda self, x, ctx: x[:, :3]},
         r"^forward of Mine 'mine1' returned an array of shape \(8, 3\), expected \(8, 5\), as its infer\(\(5,\)\) has",
     ),
-    "forward of fewer examples": ({"forward": lambda self, x, walk: x[:1]}, r"\(1, 5\), expected \(8, 5\)"),
-    "forward of float64": ({"forward": lambda self, x, walk: x.astype("f8")}, "dtype float64, expected float32"),
-    "forward of a list": ({"forward": lambda self, x, walk: x.tolist()}, "^forward of Mine 'mine1' returned list"),
+    "forward of fewer examples": ({"forward": lambda self, x, ctx: x[:1]}, r"\(1, 5\), expected \(8, 5\)"),
+    "forward of float64": ({"forward": lambda self, x, ctx: x.astype("f8")}, "dtype float64, expected float32"),
+    "forward of a list": ({"forward": lambda self, x, ctx: x.tolist()}, "^forward of Mine 'mine1' returned list"),
     "forward without walk": ({"forward": lambda self, x: x}, r"^Mine.forward takes \(self, x\), and is called with"),
     "backward without return": (
         {"backward": lambda self, delta, rule: None},
@@ -412,14 +412,14 @@ LAYERS = {
     "infer without shape": ({"infer": lambda self: (5,)}, r"called with \(self, shape\)"),
     "a gradient of another shape": (
         {
-            "trainable": ("gain",),
+            "parameter_names": ("gain",),
             "initialise": lambda self, seed: setattr(self, "gain", np.ones(5)),
             "backward": lambda self, delta, rule: self.grads.update(gain=delta) or delta,
         },
         r"^backward of Mine 'mine1', grads\['gain'\], returned an array of shape \(8, 5\), expected \(5,\), that of g",
     ),
     "an array that is not there": (
-        {"trainable": ("gain",)},
+        {"parameter_names": ("gain",)},
         "^Mine 'mine1' names 'gain' .* assign self.gain in initialise",
     ),
 }
@@ -433,14 +433,14 @@ def test_what_a_layer_of_one_s_own_answers(kind, engine):
 
 @pytest.mark.parametrize("where", ["inside a block", "behind it"])
 def test_the_layer_is_named_wherever_it_stands(where, engine):
-    own = layer(forward=lambda self, x, walk: x.astype("f8"))
+    own = layer(forward=lambda self, x, ctx: x.astype("f8"))
     block = mf.Residual([Linear(5, 5), own]) if where == "inside a block" else own
     name = "mine1" if block is own else "residual1.body.mine1"
     assert said(lambda: step(net=mlp(block))).startswith(f"forward of Mine '{name}' returned")
 
 
 def test_an_array_of_numpy_in_a_layer_on_a_device(engine):
-    own = layer(forward=lambda self, x, walk: np.ones(x.shape, "f4"))
+    own = layer(forward=lambda self, x, ctx: np.ones(x.shape, "f4"))
     if engine == "numpy":
         step(net=mlp(own))
     else:
@@ -482,8 +482,8 @@ def test_a_weighted_layer_of_one_s_own(engine):
             return delta
 
     class Wide(mf.Linear):
-        def correlate_and_sum(self, x, delta):
-            return super().correlate_and_sum(x, delta)[0].T, delta.sum(axis=0)
+        def weight_and_bias_gradients(self, x, delta):
+            return super().weight_and_bias_gradients(x, delta)[0].T, delta.sum(axis=0)
 
     for cls, told in (
         (Half, r"^forward of Half 'linear3' returned an array of shape \(8, 2\), expected \(8, 5\)"),
@@ -507,12 +507,12 @@ def test_none_passes_a_layer_that_asks_a_rule_which_carries_nothing(engine):
 
 def test_a_gradient_that_a_layer_leaves_out_was_not_computed(engine):
     class Two(mf.Layer):
-        kind, trainable = "two", ("gain", "shift")
+        kind, parameter_names = "two", ("gain", "shift")
 
         def initialise(self, seed):
             self.gain, self.shift = np.ones(5), np.zeros(5)
 
-        def forward(self, x, walk):
+        def forward(self, x, ctx):
             self.cache = x
             return self.gain * x + self.shift
 
@@ -531,11 +531,11 @@ def test_a_gradient_that_a_layer_leaves_out_was_not_computed(engine):
 def test_what_a_walk_of_one_s_own_lets_go_on(engine):
     net, x = mlp(), batch(shape=(4,))[0]
     for after, told in (
-        (lambda self, layer, y: None, "^after of the walk Mine for Linear 'linear1' returned None, expected an array"),
+        (lambda self, layer, y: None, "^after of the Mine for Linear 'linear1' returned None, expected an array"),
         (lambda self, layer, y: y[:, :1], r"returned an array of shape \(8, 1\), expected \(8, 6\), that of y"),
         (lambda self, y: y, r"called with \(self, layer, y\)"),
     ):
-        assert re.search(told, said(lambda after=after: net.forward(x, written(mf.Walk, "after", after)())))
+        assert re.search(told, said(lambda after=after: net.forward(x, written(mf.Pass, "after", after)())))
 
 
 def test_what_a_loss_of_one_s_own_answers(engine):

@@ -583,7 +583,7 @@ def test_every_rule_s_matrices_stand_in_its_picture(description):
         else:
             what = f"B  {size}" if len(keys) == 1 else f"{len(keys)} matrices"
             assert f"{target.rsplit('.', 1)[-1]}   {what}" in drawn
-    assert ("the true error" in drawn) == (rule.walks_back or bool(rule.B))
+    assert ("the true error" in drawn) == (rule.one_backward_pass or bool(rule.B))
 
 
 def arrows(figure, colour):

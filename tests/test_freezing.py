@@ -9,7 +9,7 @@ import pytest
 from checks import RULES, batch, check_gradients, inputs, network, small_convnet, update
 
 import minifa as mf
-from minifa import BatchNorm, Linear, Network, ReLU, Residual, Tanh, Walk
+from minifa import BatchNorm, Linear, Network, Pass, ReLU, Residual, Tanh
 
 FROZEN = ("conv1", "batchnorm1", "residual1", "linear1")
 
@@ -87,17 +87,17 @@ def test_errors_go_down_only_as_far_as_something_learns():
     layers = [Linear(3, 3), Tanh(), Residual([Linear(3, 3), Tanh()]), Linear(3, 3), Tanh(), Linear(3, 2)]
     net = Network(layers, seed=0)
     net.freeze("linear1")
-    assert {layer.name: layer.sends_down for layer in net.weighted} == {
+    assert {layer.name: layer.needs_input_gradient for layer in net.weighted} == {
         "linear1": False,
         "residual1.body.linear1": False,
         "linear2": True,
         "linear3": True,
     }
     net.freeze("residual1", "linear3")
-    assert [layer.name for layer in net.weighted if layer.sends_down] == ["linear3"]
+    assert [layer.name for layer in net.weighted if layer.needs_input_gradient] == ["linear3"]
     assert list(mf.rules.FA().attach(net).B) == ["linear3"]  # it is frozen, and the error crosses it
     net.unfreeze("linear1")
-    assert [layer.name for layer in net.weighted if layer.sends_down] == [
+    assert [layer.name for layer in net.weighted if layer.needs_input_gradient] == [
         "residual1.body.linear1",
         "linear2",
         "linear3",
@@ -169,15 +169,15 @@ def test_a_rule_that_does_not_ask_who_is_frozen_moves_nobody_and_is_not_in_the_n
 def test_a_frozen_batch_norm_is_what_it_is_in_evaluation(shape):
     layer = BatchNorm(4)
     net = network([layer], shape, input_error=True)
-    net.forward(inputs(shape, n=5) * 3 + 1, Walk(training=True))  # its statistics are not those it starts with
+    net.forward(inputs(shape, n=5) * 3 + 1, Pass(training=True))  # its statistics are not those it starts with
     net.freeze("batchnorm1")
     x, before = inputs(shape, n=4, seed=1), net.state()
-    y = net.forward(x, Walk(training=True))
+    y = net.forward(x, Pass(training=True))
     np.testing.assert_array_equal(y, net.forward(x))
-    net.forward(x, Walk(training=True))
+    net.forward(x, Pass(training=True))
     c, step = np.random.default_rng(0).standard_normal(y.shape), inputs(shape, n=4, seed=2)
     slope = (c * (net.forward(x + step) - y)).sum()  # it is a linear map: differences of any size are exact
-    net.forward(x, Walk(training=True))
+    net.forward(x, Pass(training=True))
     np.testing.assert_allclose((net.backward(c, mf.rules.BP()) * step).sum(), slope, rtol=1e-10)
     for name, array in net.state().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
@@ -212,7 +212,7 @@ def test_the_summary_and_a_trace_tell_what_is_frozen():
     parts = net, mf.rules.FA().attach(net), inputs((2,)), np.array([0, 1, 1])
     trace = mf.trace(*parts, mf.SoftmaxCrossEntropy(), mf.SGD(0.1))
     told = {(moment.kind, moment.layer) for moment in trace}
-    assert ("learn", "linear1") in told and ("learn", "linear2") not in told
+    assert ("gradients", "linear1") in told and ("gradients", "linear2") not in told
     assert ("update", "linear1") in told and ("update", "linear2") not in told and ("update", "batchnorm1") not in told
     assert ("carry", "linear2") in told
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_frozen_is_refused_and_nothing_changes():
         net.freeze("linear1", "linaer2")
     with pytest.raises(ValueError, match="Tanh 'tanh1' has no parameters: there is nothing to freeze"):
         net.freeze("linear1", "tanh1")
-    assert not any(layer.frozen for layer in net) and net["linear2"].sends_down
+    assert not any(layer.frozen for layer in net) and net["linear2"].needs_input_gradient
 
 
 def test_experiments_freeze_what_they_say(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from checks import LAYERS, RULES, batch, inputs, network, small_convnet
 
 import minifa as mf
-from minifa import Walk, backend
+from minifa import Pass, backend
 from minifa.bench import step_time, targets
 from minifa.rules import BP, make
 
@@ -36,7 +36,7 @@ def test_layers(name):
     def passes():
         layers, shape = LAYERS[name]
         net, x = network(layers(), shape, input_error=True), inputs(shape)
-        y = net.forward(x, Walk(training=True))
+        y = net.forward(x, Pass(training=True))
         c = mf.asarray(np.random.default_rng(1).standard_normal(y.shape))
         return {"output": y, "below": net.backward(c, BP()), **net.gradients(), "evaluated": net.forward(x)}
 

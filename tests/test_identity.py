@@ -196,11 +196,11 @@ def test_weights_that_were_replaced_are_other_weights(name, made, capsys, monkey
 
 def test_a_folder_of_another_runs_data_is_refused_from_python():
     data, other = mf.data.load("mine.npz"), mf.data.from_arrays(**arrays(3))
-    resume.run_in("run", EXPERIMENT, data)
+    resume.run_in_folder("run", EXPERIMENT, data)
     before = all_files("run")
     assert resume.finished("run", EXPERIMENT, resume.contents(EXPERIMENT, other)) is None
     with pytest.raises(CheckpointError, match="was trained on other data"):
-        resume.run_in("run", EXPERIMENT, other)
+        resume.run_in_folder("run", EXPERIMENT, other)
     assert all_files("run") == before
 
 
@@ -269,11 +269,11 @@ def test_another_float_type_is_another_result(name, made, capsys):
 
 
 def test_another_float_type_is_another_result_from_python():
-    resume.run_in("run", EXPERIMENT)
+    resume.run_in_folder("run", EXPERIMENT)
     with mf.using("numpy", "float64"):
         assert resume.finished("run", EXPERIMENT) is None
         with pytest.raises(CheckpointError, match="dtype 'float32'"):
-            resume.run_in("run", EXPERIMENT)
+            resume.run_in_folder("run", EXPERIMENT)
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------
@@ -423,7 +423,7 @@ def test_a_table_of_before_is_collected_and_its_unfinished_run_is_resumed(before
     ]
     assert events.count("resume") == 1 and events.count("start") == 1  # it was not begun anew
     (task,) = reproduce.plan(recipes.read("table.toml"), "whole", rows=["kolen_pollack"])
-    whole, resumed = reproduce.make(task).result, resume.kept_in("table/kolen_pollack-seed0").result
+    whole, resumed = reproduce.make(task).result, resume.saved_run("table/kolen_pollack-seed0").result
     assert resumed["best_epoch"] == whole["best_epoch"]
     assert resumed["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)  # other machines, other last bits
     write_data(seed=3)  # from now on they are known
@@ -501,7 +501,7 @@ def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch)
 def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
     """It was broken off in the third epoch of four: that network is not the one of two epochs."""
     longer, fit = dataclasses.replace(EXPERIMENT, epochs=4), resume.experiments.fit
-    assert resume.run_in("run", EXPERIMENT)["epochs"] == 2
+    assert resume.run_in_folder("run", EXPERIMENT)["epochs"] == 2
 
     def stopped(experiment, data, trainer):
         trainer.stop()
@@ -510,11 +510,11 @@ def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(resume.experiments, "fit", stopped)
         with pytest.raises(processes.Stopped):
-            resume.run_in("run", longer)
+            resume.run_in_folder("run", longer)
     assert resume.finished("run", EXPERIMENT) is None is resume.finished("run", longer)
     with pytest.raises(CheckpointError, match="holds 3 epochs, more than the 2"):
-        resume.run_in("run", EXPERIMENT)
-    assert resume.run_in("run", longer)["epochs"] == 4
+        resume.run_in_folder("run", EXPERIMENT)
+    assert resume.run_in_folder("run", longer)["epochs"] == 4
 
 
 @pytest.mark.parametrize(
@@ -523,13 +523,13 @@ def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
 )
 def test_a_result_that_was_made_up_is_made_again(change):
     """Its checksum is right."""
-    first = resume.run_in("run", EXPERIMENT)
+    first = resume.run_in_folder("run", EXPERIMENT)
     made = json.loads(Path("run/result.json").read_text(encoding="utf-8"))
     del made["sha256"]
     made["result"].update(change)
     Path("run/result.json").write_text(json.dumps({**made, "sha256": resume._checksum(made)}), encoding="utf-8")
     assert resume.finished("run", EXPERIMENT) is None
-    assert resume.run_in("run", EXPERIMENT) == first
+    assert resume.run_in_folder("run", EXPERIMENT) == first
 
 
 # --- damaged folders of a table ---------------------------------------------------------------------------------------
@@ -555,4 +555,4 @@ def test_a_damaged_description_of_a_run_does_not_block_the_table(content, capsys
     os.unlink("out/bp-seed0/result.json")  # now the checkpoint alone does
     assert cli.main(COMMANDS["reproduce"]) == 0
     assert re.sub(r" +\d\.\d\n", "\n", capsys.readouterr().out) == re.sub(r" +\d\.\d\n", "\n", shown)
-    assert resume.kept_in("out/bp-seed0").contents and str(backend.dtype()) == "float32"
+    assert resume.saved_run("out/bp-seed0").contents and str(backend.dtype()) == "float32"

@@ -193,7 +193,7 @@ def test_product_feedback_aligns_as_far_as_its_ratio_allows(ratio, degrees):
 def test_how_well_one_look_into_a_mirror_shows_the_weights(samples):
     # B = x^T (x W) / n, x Gaussian: tan(angle) = sqrt((n_in + 1) / n)
     net = Network([Linear(4, 60), Tanh(), Linear(60, 50), Tanh(), Linear(50, 3)])
-    rule = make(f"weight_mirror:rate=1,first_looks=1,samples={samples}").attach(net)
+    rule = make(f"weight_mirror:rate=1,warmup_phases=1,samples={samples}").attach(net)
     for name, n_in in (("linear2", 60), ("linear3", 50)):
         angle = float(mf.metrics.angle(net[name].W, rule.B[name]))
         assert math.tan(math.radians(angle)) == pytest.approx(math.sqrt((n_in + 1) / samples), rel=0.15)

@@ -17,11 +17,11 @@ from minifa import (
     Linear,
     LocalResponseNorm,
     MaxPool,
+    Pass,
     ReLU,
     Residual,
     Sigmoid,
     Tanh,
-    Walk,
 )
 from minifa.layers import conv, windows
 from minifa.layers.local_response_norm import response_plain
@@ -49,20 +49,20 @@ class WrongSlope(Tanh):
 
 
 class ForgottenBias(Linear):
-    def learn(self, delta):
-        super().learn(delta)
+    def store_gradients(self, delta):
+        super().store_gradients(delta)
         self.grads["b"] = np.zeros_like(self.b)
 
 
 class OneWrongEntry(Linear):
-    def learn(self, delta):
-        super().learn(delta)
+    def store_gradients(self, delta):
+        super().store_gradients(delta)
         self.grads["W"][1, 2] += 1e-3
 
 
 class WrongShape(Linear):
-    def learn(self, delta):
-        super().learn(delta)
+    def store_gradients(self, delta):
+        super().store_gradients(delta)
         self.grads["b"] = self.grads["b"][:1]
 
 
@@ -113,13 +113,13 @@ def test_shapes_are_foretold_and_dtype_is_kept(name):
     layers, shape = LAYERS[name]
     with mf.using("numpy", "float32"):
         net = network(layers(), shape, input_error=True)
-        own = [*net.parameters().values(), *(array for layer in net for array in layer.statistics().values())]
+        own = [*net.parameters().values(), *(array for layer in net for array in layer.buffers().values())]
         assert {array.dtype for array in own} <= {np.dtype("float32")}
         for training in (True, False):
-            y = net.forward(inputs(shape), Walk(training))
+            y = net.forward(inputs(shape), Pass(training))
             assert y.shape == (3, *net.output_shape) and y.dtype == np.float32
             assert np.isfinite(y).all()
-        net.forward(inputs(shape), Walk(True))
+        net.forward(inputs(shape), Pass(True))
         below = net.backward(np.ones_like(y), BP())
         assert below.shape == (3, *shape) and below.dtype == np.float32
         assert {g.dtype for g in net.gradients().values()} <= {np.dtype("float32")}
@@ -133,7 +133,7 @@ def test_cut_into_pieces_a_layer_gives_the_same_in_the_same_dtype(name, monkeypa
         for limit in (chunks.CHUNK_BYTES, 1):
             monkeypatch.setattr(chunks, "CHUNK_BYTES", limit)
             net = network(layers(), shape, input_error=True)
-            y = net.forward(inputs(shape, n=9), Walk(True))
+            y = net.forward(inputs(shape, n=9), Pass(True))
             below = net.backward(inputs(y.shape[1:], n=9, seed=1), BP())
             found.append({"y": y, "below": below, **net.gradients(), **net.state()})
             caches = [one for layer in net for one in (layer.cache if type(layer.cache) is tuple else [layer.cache])]
@@ -150,7 +150,7 @@ def test_numbers_of_another_kind_are_refused_by_the_layer_s_name(name):
     with pytest.raises(
         TypeError, match=f"{net.layers[0].name.rstrip('1')}.*expects floating-point numbers, got dtype i"
     ):
-        net.layers[0].forward(np.ones((2, *shape), int), Walk(True))
+        net.layers[0].forward(np.ones((2, *shape), int), Pass(True))
 
 
 def test_weights_of_ones_own_are_rounded_to_the_network_s_precision():
@@ -175,7 +175,7 @@ def test_weights_of_ones_own_are_rounded_to_the_network_s_precision():
 
 def test_a_block_with_nothing_below_sends_nothing_down():
     net = network([Residual([Linear(3, 3)], [Linear(3, 3)])], (3,))
-    y = net.forward(inputs((3,)), Walk(True))
+    y = net.forward(inputs((3,)), Pass(True))
     assert net.layers[0].backward(np.ones_like(y), BP()) is None
 
 
@@ -191,20 +191,20 @@ def test_activations_are_their_formulas():
         (Tanh(), np.tanh(one), (-1, 1)),
         (Sigmoid(), 1 / (1 + np.exp(-one)), (0, 1)),
     ):
-        y = layer.forward(x, Walk())[0]
+        y = layer.forward(x, Pass())[0]
         np.testing.assert_allclose(y[1:4], middle, rtol=1e-14)
         np.testing.assert_allclose(y[[0, 4]], ends, atol=1e-300)
 
 
 def test_relu_sends_nothing_down_at_exactly_zero():
     layer = ReLU()
-    layer.forward(np.array([[-1.0, 0.0, 1.0]]), Walk(True))
+    layer.forward(np.array([[-1.0, 0.0, 1.0]]), Pass(True))
     np.testing.assert_array_equal(layer.backward(np.full((1, 3), 7.0), BP()), [[0, 0, 7]])
 
 
 def test_the_error_of_tied_maxima_goes_to_the_first():
     layer = MaxPool(2)
-    layer.forward(np.ones((1, 2, 2, 1)), Walk(True))
+    layer.forward(np.ones((1, 2, 2, 1)), Pass(True))
     np.testing.assert_array_equal(layer.backward(np.full((1, 1, 1, 1), 3.0), BP())[0, :, :, 0], [[3, 0], [0, 0]])
 
 
@@ -212,14 +212,14 @@ def test_batchnorm_normalises_and_moves_its_running_statistics():
     # running <- (1 - m) running + m batch, the running variance with 1/(n-1)
     x = inputs((3, 2, 4), n=5) * 3 + 2
     layer = BatchNorm(4, eps=1e-12, momentum=0.3)
-    y = layer.forward(x, Walk(True))
+    y = layer.forward(x, Pass(True))
     np.testing.assert_allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-12)
     np.testing.assert_allclose(y.var(axis=(0, 1, 2)), 1, rtol=1e-9)
     np.testing.assert_allclose(layer.running_mean, 0.3 * x.mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(layer.running_var, 0.7 + 0.3 * x.var(axis=(0, 1, 2), ddof=1), rtol=1e-12)
     before = layer.running_mean.copy(), layer.running_var.copy()
-    layer.forward(x, Walk(True, update_statistics=False))
-    evaluated = layer.forward(x, Walk())
+    layer.forward(x, Pass(True, update_statistics=False))
+    evaluated = layer.forward(x, Pass())
     np.testing.assert_array_equal(before, (layer.running_mean, layer.running_var))
     # evaluation: (x - running_mean) / sqrt(running_var + eps)
     np.testing.assert_allclose(evaluated, (x - before[0]) / np.sqrt(before[1] + 1e-12), rtol=1e-12)
@@ -228,7 +228,7 @@ def test_batchnorm_normalises_and_moves_its_running_statistics():
 def test_batchnorm_of_a_constant_channel_stays_finite():
     layer = BatchNorm(2)
     x = np.stack([np.full(6, 5.0), np.arange(6.0)], axis=1)
-    y = layer.forward(x, Walk(True))
+    y = layer.forward(x, Pass(True))
     below = layer.backward(np.ones_like(x), BP())
     assert (y[:, 0] == 0).all() and np.isfinite(y).all() and np.isfinite(below).all()
 
@@ -237,7 +237,7 @@ def test_batchnorm_is_accurate_far_from_zero():
     """The variance is summed about the mean: E[x^2] - E[x]^2 would lose it."""
     x = (1e4 + np.random.default_rng(0).standard_normal((1000, 1))).astype(np.float32)
     with mf.using("numpy", "float32"):
-        y = BatchNorm(1).forward(x, Walk(True))
+        y = BatchNorm(1).forward(x, Pass(True))
     assert abs(y.std() - 1) < 1e-2
 
 
@@ -247,11 +247,11 @@ def test_batchnorm_is_accurate_far_from_zero():
 def test_batchnorm_refuses_only_what_has_no_variance(shape, trains):
     layer, x = BatchNorm(3), np.random.default_rng(0).standard_normal(shape)
     if trains:
-        assert np.isfinite(layer.forward(x, Walk(True))).all()
+        assert np.isfinite(layer.forward(x, Pass(True))).all()
     else:
         with pytest.raises(ValueError, match="BatchNorm 'batchnorm' cannot train on one value per feature"):
-            layer.forward(x, Walk(True))
-        assert layer.forward(x, Walk()).shape == shape
+            layer.forward(x, Pass(True))
+        assert layer.forward(x, Pass()).shape == shape
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_batchnorm_foretells_whether_a_batch_has_a_variance(shape, batch, frozen
 
 def test_batchnorm_s_statistics_stay_where_momentum_is_zero():
     layer = BatchNorm(2, momentum=0)
-    layer.forward(inputs((2,), n=5), Walk(True))
+    layer.forward(inputs((2,), n=5), Pass(True))
     np.testing.assert_array_equal((layer.running_mean, layer.running_var), [(0, 0), (1, 1)])
 
 
@@ -280,7 +280,7 @@ def test_a_convolution_knows_what_its_patches_take(name, monkeypatch):
     net, x, cut = network(layers(), shape), inputs(shape, n=2), []
     layer = net.layers[0]
     assert layer.bytes_each(x) == layer.columns(x).nbytes // 2
-    y = net.forward(x, Walk(True))
+    y = net.forward(x, Pass(True))
     columns, each_chunk = windows.columns, conv.each_chunk
     monkeypatch.setattr(conv, "each_chunk", lambda n, size, piece: cut.append(size) or each_chunk(n, size, piece))
     monkeypatch.setattr(windows, "columns", lambda *given: cut.append(columns(*given).nbytes // 2) or columns(*given))
@@ -292,13 +292,13 @@ def test_a_convolution_knows_what_its_patches_take(name, monkeypatch):
 @pytest.mark.parametrize("size, alpha, beta, k", [(1, 1.0, 1.0, 1.0), (4, 0.5, 0.6, 2.0), (9, 1.0, 0.75, 1.0)])
 def test_response_normalisation_is_its_plain_twin(size, alpha, beta, k):
     x = inputs((3, 2, 6), n=4)
-    y = LocalResponseNorm(size, alpha, beta, k).forward(x, Walk())
+    y = LocalResponseNorm(size, alpha, beta, k).forward(x, Pass())
     np.testing.assert_allclose(y, response_plain(x, size, alpha, beta, k), rtol=1e-13)
 
 
 def test_response_normalisation_runs_where_arrays_live(engine):
     net, x = network([LocalResponseNorm(4, alpha=0.5)], (3, 2, 6), input_error=True), inputs((3, 2, 6))
-    y = net.forward(x, Walk(True))
+    y = net.forward(x, Pass(True))
     np.testing.assert_allclose(mf.to_host(y), mf.to_host(response_plain(x, 4, 0.5, 0.75, 1.0)), rtol=1e-5)
     below = mf.to_host(net.backward(y, BP()))
     assert below.dtype == np.float32 and np.isfinite(below).all()
@@ -306,19 +306,19 @@ def test_response_normalisation_runs_where_arrays_live(engine):
 
 def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
     layer, x = Dropout(0.3), np.ones((100, 500))
-    y = layer.forward(x, Walk(True, step=3))
+    y = layer.forward(x, Pass(True, step=3))
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
     assert abs((y == 0).mean() - 0.3) < 4 * (0.21 / y.size) ** 0.5
     np.testing.assert_array_equal(layer.backward(x, BP()), y)  # the same mask on the way back
-    np.testing.assert_array_equal(layer.forward(x, Walk(True, step=3)), y)
-    assert (layer.forward(x, Walk(True, step=4)) != y).any()
-    np.testing.assert_array_equal(layer.forward(x, Walk()), x)
-    np.testing.assert_array_equal(Dropout(0.0).forward(x, Walk(True)), x)
+    np.testing.assert_array_equal(layer.forward(x, Pass(True, step=3)), y)
+    assert (layer.forward(x, Pass(True, step=4)) != y).any()
+    np.testing.assert_array_equal(layer.forward(x, Pass()), x)
+    np.testing.assert_array_equal(Dropout(0.0).forward(x, Pass(True)), x)
 
 
 def test_two_dropout_layers_of_one_network_have_masks_of_their_own():
     net = mf.Network([Dropout(0.5), Dropout(0.5)], input_shape=(1000,))
-    net.forward(np.ones((1, 1000)), Walk(True))
+    net.forward(np.ones((1, 1000)), Pass(True))
     assert (net["dropout1"].cache != net["dropout2"].cache).any()
 
 
@@ -329,7 +329,7 @@ def test_a_layer_is_shown_by_its_kind_and_name():
 
 def test_flatten_keeps_channels_fastest():
     x = np.arange(12.0).reshape(1, 2, 3, 2)
-    np.testing.assert_array_equal(Flatten().forward(x, Walk()), np.arange(12.0).reshape(1, 12))
+    np.testing.assert_array_equal(Flatten().forward(x, Pass()), np.arange(12.0).reshape(1, 12))
 
 
 def test_residual_adds_and_its_error_goes_both_ways():
@@ -337,7 +337,7 @@ def test_residual_adds_and_its_error_goes_both_ways():
     net = network([Residual([Linear(3, 3)])], (3,), input_error=True)
     x, delta = inputs((3,)), inputs((3,), seed=1)
     linear = net["residual1.body.linear1"]
-    np.testing.assert_allclose(net.forward(x, Walk(True)), x @ linear.W + linear.b + x, rtol=1e-14)
+    np.testing.assert_allclose(net.forward(x, Pass(True)), x @ linear.W + linear.b + x, rtol=1e-14)
     np.testing.assert_allclose(net.backward(delta, BP()), delta @ linear.W.T + delta, rtol=1e-14)
 
 
@@ -347,12 +347,12 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
     layers, shape = LAYERS[name]
     net = network(layers(), shape)
     layer, x = net.layers[0], inputs(shape)
-    y = net.forward(x, Walk(True))
+    y = net.forward(x, Pass(True))
     rng = np.random.default_rng(3)
     B, d = rng.standard_normal(layer.W.shape), rng.standard_normal(y.shape)
     np.testing.assert_allclose((layer.project(x, B) * d).sum(), (x * layer.carry(d, B)).sum(), rtol=1e-11)
     # and <project(x, B), d> = <B, correlate(x, d)>: the gradient of W
-    np.testing.assert_allclose((layer.project(x, B) * d).sum(), (B * layer.correlate(x, d)).sum(), rtol=1e-11)
+    np.testing.assert_allclose((layer.project(x, B) * d).sum(), (B * layer.weight_gradient(x, d)).sum(), rtol=1e-11)
 
 
 # --- errors are sentences ---------------------------------------------------------------------------------------------
@@ -400,13 +400,13 @@ def test_impossible_layers_are_refused(make, message):
 )
 def test_inputs_that_do_not_fit_are_refused_by_the_layer_itself(layer, shape, message):
     with pytest.raises(ValueError, match=message):
-        layer().forward(np.zeros((2, *shape)), Walk(True))
+        layer().forward(np.zeros((2, *shape)), Pass(True))
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name.split()[0] not in ("residual", "residual,", "a")])
 def test_no_way_back_without_a_training_pass(name):
     layers, shape = LAYERS[name]
     (layer,) = layers()
-    layer.forward(inputs(shape), Walk())  # evaluation keeps nothing
+    layer.forward(inputs(shape), Pass())  # evaluation keeps nothing
     with pytest.raises(RuntimeError, match="has nothing to go back from"):
         layer.backward(np.ones((3, *layer.infer(shape))), BP())

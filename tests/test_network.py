@@ -16,10 +16,10 @@ from minifa import (
     Linear,
     MaxPool,
     Network,
+    Pass,
     ReLU,
     Residual,
     Tanh,
-    Walk,
 )
 
 
@@ -169,11 +169,13 @@ def test_inputs_that_do_not_fit_are_refused(engine):
 
 def test_nothing_is_sent_below_the_lowest_layer_that_learns():
     net = blocks()
-    assert [layer.name for layer in net if isinstance(layer, mf.Weighted) and not layer.sends_down] == ["conv1"]
+    assert [layer.name for layer in net if isinstance(layer, mf.Weighted) and not layer.needs_input_gradient] == [
+        "conv1"
+    ]
     inside = Network([Residual([Linear(3, 3), Linear(3, 3)], [Linear(3, 3)]), Linear(3, 2)])
-    assert [layer.sends_down for layer in inside.weighted] == [False, True, False, True]
+    assert [layer.needs_input_gradient for layer in inside.weighted] == [False, True, False, True]
     first = Network([Flatten(), BatchNorm(4), Linear(4, 2)], input_shape=(2, 2, 1))
-    assert first["linear1"].sends_down and not first["batchnorm1"].sends_down
+    assert first["linear1"].needs_input_gradient and not first["batchnorm1"].needs_input_gradient
 
 
 def test_input_error_asks_for_the_gradient_of_the_input():
@@ -217,7 +219,7 @@ def test_summary_shows_every_layer_and_the_feedback_it_costs():
 def test_state_makes_another_network_the_same(engine):
     net, other = small_convnet(seed=0), small_convnet(seed=1)
     x, _ = batch()
-    net.forward(x, Walk(training=True))  # moves the running statistics
+    net.forward(x, Pass(training=True))  # moves the running statistics
     state = net.state()
     assert all(type(array) is np.ndarray for array in state.values())
     assert {"conv1.W", "conv1.b", "batchnorm1.gamma", "batchnorm1.running_var"} <= state.keys()
@@ -323,7 +325,7 @@ def test_gradients_are_none_until_computed_and_after_clearing():
 
 
 def test_a_walk_is_told_every_output_and_may_change_it():
-    class Double(Walk):
+    class Double(Pass):
         def __init__(self):
             super().__init__()
             self.told = []
@@ -333,9 +335,9 @@ def test_a_walk_is_told_every_output_and_may_change_it():
             return y * 2 if layer.name == "linear1" else y
 
     net = Network([Linear(2, 3), Residual([Linear(3, 3)]), Linear(3, 1)])
-    walk, x = Double(), mf.asarray(np.ones((1, 2)))
-    y = net.forward(x, walk)
-    assert walk.told == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
+    ctx, x = Double(), mf.asarray(np.ones((1, 2)))
+    y = net.forward(x, ctx)
+    assert ctx.told == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
     np.testing.assert_allclose(y, 2 * net.forward(x), rtol=1e-6)  # no biases yet, all is linear
 
 

@@ -101,7 +101,7 @@ def test_layers_by_themselves_compute_where_numpy_would_raise(name):
     for size in (1e-30, 1e25):
         given = x * np.float32(size)
         with np.errstate(all="raise"):
-            y = layer.forward(given, mf.Walk(training=True))
+            y = layer.forward(given, mf.Pass(training=True))
             layer.backward(y * 2, BP())
 
 
@@ -252,7 +252,7 @@ def test_sigmoid_is_exact_in_its_tail(name, dtype, tolerance):
     slope = small / (1 + small) ** 2
     layer = mf.Sigmoid()
     with np.errstate(all="raise"):
-        found = host(layer.forward(mf.asarray(x), mf.Walk(training=True)))
+        found = host(layer.forward(mf.asarray(x), mf.Pass(training=True)))
         slopes = host(layer.backward(mf.asarray(np.ones_like(x)), BP()))
     assert found.dtype == dtype
     np.testing.assert_allclose(found, y.astype(dtype), rtol=tolerance)
@@ -264,7 +264,7 @@ def test_sigmoid_is_exact_in_its_tail(name, dtype, tolerance):
 def test_sigmoid_ends_where_floats_do():
     """exp(-100) is a float32 without all its digits; PyTorch's is 0."""
     x = mf.asarray(np.array([[-100.0, -103, -200, 200, -INF, INF, NAN]]))
-    y = host(mf.Sigmoid().forward(x, mf.Walk()))[0]
+    y = host(mf.Sigmoid().forward(x, mf.Pass()))[0]
     np.testing.assert_allclose(y, [np.exp(-100), np.exp(-103), 0, 1, 0, 1, NAN], rtol=1e-5, atol=1.5e-45)
 
 
@@ -280,7 +280,7 @@ def test_activations_of_extreme_numbers_are_pytorch_s(torch):
         y = theirs(given)
         y.sum().backward()
         np.testing.assert_allclose(
-            layer.forward(x, mf.Walk(training=True)), y.detach(), rtol=1e-6, atol=1e-43, err_msg=str(layer)
+            layer.forward(x, mf.Pass(training=True)), y.detach(), rtol=1e-6, atol=1e-43, err_msg=str(layer)
         )
         below = layer.backward(np.ones_like(x), BP())
         known = ~np.isnan(x)
@@ -290,7 +290,7 @@ def test_activations_of_extreme_numbers_are_pytorch_s(torch):
 def pooled(layer, x):
     """Its output, and the error below for errors 1, 2, 3, ... (images of one channel, without their last axis)."""
     x = mf.asarray(np.asarray(x, np.float32)[..., None])
-    y = layer.forward(x, mf.Walk(training=True))
+    y = layer.forward(x, mf.Pass(training=True))
     delta = mf.asarray(np.arange(1.0, 1 + y.size).reshape(y.shape))
     return host(y)[..., 0], host(layer.backward(delta, BP()))[..., 0]
 
@@ -353,10 +353,10 @@ def relative(found, true):
 def test_the_mean_of_large_maps(shape, offset, engine):
     x = (np.random.default_rng(0).random(shape) - 0.5 + offset).astype(np.float32)
     true = x.mean(axis=(1, 2), dtype=float)
-    found = host(mf.GlobalAvgPool().forward(mf.asarray(x), mf.Walk()))
+    found = host(mf.GlobalAvgPool().forward(mf.asarray(x), mf.Pass()))
     assert found.dtype == np.float32 and relative(found, true) < 2e-7  # PyTorch: 1.2e-7 to 1.8e-7
     if shape[-1] < 16:
-        found = host(mf.AvgPool(shape[1:3]).forward(mf.asarray(x), mf.Walk()))[:, 0, 0]
+        found = host(mf.AvgPool(shape[1:3]).forward(mf.asarray(x), mf.Pass()))[:, 0, 0]
         assert relative(found, true) < 2.5e-7  # PyTorch: 2.3e-6
 
 
@@ -369,7 +369,7 @@ def test_means_of_small_maps_keep_the_bits_they_had(size):
         for i, j in np.ndindex(*size):  # one after the other
             total += host(x)[:, i, j]
         np.testing.assert_array_equal(
-            host(layer.forward(x, mf.Walk())).reshape(4, 6), total / np.float32(math.prod(size))
+            host(layer.forward(x, mf.Pass())).reshape(4, 6), total / np.float32(math.prod(size))
         )
 
 
@@ -393,7 +393,7 @@ def test_batch_norm_far_from_zero_on_a_device():
     install("standin", cpu_chunks=False)
     layer = mf.BatchNorm(2, momentum=1.0)
     with standin.no_host_reads(CUPY):
-        layer.forward(mf.asarray(x), mf.Walk(training=True))
+        layer.forward(mf.asarray(x), mf.Pass(training=True))
     assert relative(host(layer.running_mean), x.mean(axis=(0, 1, 2), dtype=float)) < 8e-8
 
 
@@ -419,10 +419,10 @@ def batch_norm_errors(shape, offset, compute):
 def normalised_here(x, delta):
     layer = mf.BatchNorm(x.shape[-1], momentum=1.0)
     found = {
-        "y": layer.forward(mf.asarray(x), mf.Walk(training=True)),
+        "y": layer.forward(mf.asarray(x), mf.Pass(training=True)),
         "below": layer.backward(mf.asarray(delta), BP()),
     }
-    return {key: host(one) for key, one in {**found, **layer.statistics(), **layer.grads}.items()}
+    return {key: host(one) for key, one in {**found, **layer.buffers(), **layer.grads}.items()}
 
 
 def normalised_there(torch, x, delta):

@@ -40,7 +40,7 @@ def somewhere_else(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "run"
-    resume.run_in(folder, experiment(2))
+    resume.run_in_folder(folder, experiment(2))
     return folder
 
 
@@ -93,7 +93,7 @@ USES = {
     "resume": lambda run: cli.main(["train", "--resume", str(run), "--epochs", "3"]),
     "read": run_folder.read_results,
     "open": run_folder.open_run,
-    "table": lambda run: resume.run_in(run, experiment(4)),
+    "table": lambda run: resume.run_in_folder(run, experiment(4)),
 }
 
 
@@ -148,7 +148,7 @@ def test_no_folder_outside_gets_files_through_a_link(name, run, capsys):
     if name == "figures":
         assert cli.main(["figures", "run"]) == program.FAILED
         with pytest.raises(OSError, match="is a symbolic link"):
-            resume.run_in(run, experiment(3))
+            resume.run_in_folder(run, experiment(3))
     assert os.listdir(outside) == []
 
 

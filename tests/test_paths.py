@@ -87,7 +87,7 @@ def test_run_folders(home):
         run_folder.save("~/run", experiment, trainer.history, trainer.net, trainer.rule)
     assert run_folder.read_experiment("~/run") == run_folder.open_run("~/run")[2]
     assert len(run_folder.read_results("~/run")) == 1 and figures.of_run("~/run")
-    first = resume.run_in("~/kept", experiment)
+    first = resume.run_in_folder("~/kept", experiment)
     assert resume.finished("~/kept", experiment) == first
     assert resume.open_checkpoint("~/kept/last.ckpt")[2].model == "tiny"
 

@@ -52,7 +52,7 @@ REFUSED = {
     "batch norm of no features": (lambda: mf.BatchNorm(0), "number of features of .* at least 1"),
     "batch norm of other features": (lambda: mf.BatchNorm(3).infer((4,)), "3 features"),
     "batch norm of one example": (
-        lambda: mf.BatchNorm(3).forward(mf.asarray(np.ones((1, 3))), mf.Walk(training=True)),
+        lambda: mf.BatchNorm(3).forward(mf.asarray(np.ones((1, 3))), mf.Pass(training=True)),
         "no variance",
     ),
     "no neighbours": (lambda: mf.LocalResponseNorm(0), "number of channels that .* at least 1"),
@@ -172,10 +172,10 @@ def test_plain_twins_run_where_arrays_live():
     one = (1, 1), (1, 1), (0, 0)
     alike(windows.uncolumns(windows.columns(x, *one), x.shape, *one), x)
     pool = mf.MaxPool(*window)
-    y = pool.forward(x, mf.Walk(training=True))
+    y = pool.forward(x, mf.Pass(training=True))
     alike(pool_plain(x, *window, -math.inf, "max"), y)
     alike(unpool_max_plain(x, y, *window), pool.backward(y, BP()))
-    alike(response_plain(x, 3, 0.5, 0.75, 2.0), mf.LocalResponseNorm(3, 0.5, 0.75, 2.0).forward(x, mf.Walk()))
+    alike(response_plain(x, 3, 0.5, 0.75, 2.0), mf.LocalResponseNorm(3, 0.5, 0.75, 2.0).forward(x, mf.Pass()))
 
 
 def alike(a, b):
@@ -215,7 +215,7 @@ def test_pytorch_s_layout_and_a_file_bring_every_number_back(tmp_path):
 
 def test_layers_that_no_weight_of_pytorch_s_matches_are_refused():
     class Gain(mf.Layer):
-        trainable = ("gain",)
+        parameter_names = ("gain",)
         gain = mf.asarray([1.0])
 
     with pytest.raises(ValueError, match="no counterpart in PyTorch"):
@@ -266,9 +266,9 @@ def test_what_a_rule_of_one_s_own_tells_those_who_watch():
     trace = mf.trace(net, Uphill().attach(net), x, y, mf.SoftmaxCrossEntropy(), mf.SGD())
     assert any("B = -W" in moment.equation for moment in trace.moments)
     layer = mf.LocalResponseNorm(3)
-    layer.forward(mf.asarray(np.ones((2, 4))), mf.Walk(training=True))
+    layer.forward(mf.asarray(np.ones((2, 4))), mf.Pass(training=True))
     assert layer.symbols()["s"].shape == (2, 4)
-    assert mf.rules.Rule().teaching(layer)[0].startswith("delta = ")
+    assert mf.rules.Rule().teach_equation(layer)[0].startswith("delta = ")
 
 
 def test_uniform_feedback_under_its_first_signs_keeps_the_present_norm():

@@ -181,10 +181,10 @@ def test_two_forward_passes_are_made_and_a_walk_of_the_rule_s_own_hears_both():
     heard = []
 
     class Hearing(DFA):
-        def walk(self, net, update_statistics=True):
-            walk = super().walk(net, update_statistics)
-            walk.after = lambda layer, y: heard.append((layer.name, walk.update_statistics)) or y
-            return walk
+        def training_pass(self, net, update_statistics=True):
+            ctx = super().training_pass(net, update_statistics)
+            ctx.after = lambda layer, y: heard.append((layer.name, ctx.update_statistics)) or y
+            return ctx
 
     net = Network([Linear(4, 5), Tanh(), Linear(5, 3)])
     Hearing(recompute=True).attach(net).gradients(net, *batch(6, FLAT), CE)
@@ -241,7 +241,7 @@ def test_a_traced_step_ends_as_one_that_nobody_watched_and_shows_both_passes(des
     kinds = [(moment.kind, moment.layer) for moment in film]
     assert [layer for kind, layer in kinds if kind == "forward"] == 2 * [layer.name for layer in net]
     taught, above = kinds.index(("teach", "tanh1")), len(kinds) - 1 - kinds[::-1].index(("forward", "linear2"))
-    assert kinds.index(("loss", "")) < taught < kinds.index(("learn", "linear1")) < above
+    assert kinds.index(("loss", "")) < taught < kinds.index(("gradients", "linear1")) < above
     assert kinds.index(("teach", "tanh2")) > above
     for moment in film:
         if moment.kind == "teach":  # e is known although the way back has not come to the output layer yet

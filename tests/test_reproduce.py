@@ -116,7 +116,7 @@ def test_the_epoch_that_reaches_an_accuracy_is_shown_seed_by_seed(tmp_path):
 
 def test_the_accuracy_of_every_class_is_kept(tmp_path):
     experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.1, epochs=1)
-    result = resume.run_in(tmp_path / "run", experiment)
+    result = resume.run_in_folder(tmp_path / "run", experiment)
     test = data.load("digits").test
     net = run_folder.open_run(tmp_path / "run")[0]
     right = net.predict(test.x).argmax(axis=1) == test.y
@@ -126,7 +126,7 @@ def test_the_accuracy_of_every_class_is_kept(tmp_path):
 
 
 def test_without_classes_there_are_no_class_accuracies(tmp_path):
-    result = resume.run_in(
+    result = resume.run_in_folder(
         tmp_path / "run",
         Experiment(data="lillicrap", model="linear_task", lr=0.001, batch_size=64, epochs=1, alignment=False),
     )
@@ -150,7 +150,7 @@ def test_a_run_gives_what_the_experiment_gives_and_is_not_made_twice(table, tmp_
 
 def test_with_held_out_examples_the_best_network_is_measured_on_the_test_set(tmp_path):
     experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.3, epochs=6, validation=0.2)
-    result = resume.run_in(tmp_path / "run", experiment)
+    result = resume.run_in_folder(tmp_path / "run", experiment)
     history = run_folder.read_results(tmp_path / "run")[0].history
     best = max(history, key=lambda row: row["validation_accuracy"])  # the first of equals
     assert result["best_epoch"] == best["epoch"] != history[-1]["epoch"], "this run does not tell best from last"
@@ -164,25 +164,25 @@ def test_more_epochs_go_on_and_fewer_are_refused(tmp_path):
     def wanted(epochs):
         return Experiment(data="xor", model="tiny", lr=0.5, epochs=epochs)
 
-    resume.run_in(tmp_path / "run", wanted(3))
-    more = resume.run_in(tmp_path / "run", wanted(5))
+    resume.run_in_folder(tmp_path / "run", wanted(3))
+    more = resume.run_in_folder(tmp_path / "run", wanted(5))
     assert more["epochs"] == 5
-    assert more["test_loss"] == resume.run_in(tmp_path / "whole", wanted(5))["test_loss"]
+    assert more["test_loss"] == resume.run_in_folder(tmp_path / "whole", wanted(5))["test_loss"]
     with pytest.raises(CheckpointError, match="holds 5 epochs, more than the 4"):
-        resume.run_in(tmp_path / "run", wanted(4))
+        resume.run_in_folder(tmp_path / "run", wanted(4))
 
 
 def test_another_experiments_folder_is_refused(tmp_path):
-    resume.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.5, epochs=2))
+    resume.run_in_folder(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.5, epochs=2))
     with pytest.raises(CheckpointError, match="another experiment"):
-        resume.run_in(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.4, epochs=2))
+        resume.run_in_folder(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.4, epochs=2))
 
 
 def test_a_damaged_result_is_made_again_from_the_checkpoint(tmp_path):
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
-    first = resume.run_in(tmp_path / "run", experiment)
+    first = resume.run_in_folder(tmp_path / "run", experiment)
     (tmp_path / "run" / "result.json").write_text('{"experiment": ', encoding="utf-8")
-    assert resume.run_in(tmp_path / "run", experiment) == first
+    assert resume.run_in_folder(tmp_path / "run", experiment) == first
 
 
 def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, tmp_path):
@@ -324,7 +324,7 @@ def test_a_copy_of_the_data_is_told_under_the_table(table):
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(table, tmp_path, capsys):
-    resume.run_in("out/bp-seed0", reproduce.plan(table, "out")[0].experiment)
+    resume.run_in_folder("out/bp-seed0", reproduce.plan(table, "out")[0].experiment)
     for name in ("last.ckpt", "last.ckpt.previous", "result.json"):
         (tmp_path / "out" / "bp-seed0" / name).write_bytes(b"damaged")
     assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "2"]) == 1

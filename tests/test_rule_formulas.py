@@ -381,8 +381,8 @@ class Recorder(Dropout):
         super().__init__(p)
         self.masks = []
 
-    def forward(self, x, walk):
-        y = super().forward(x, walk)
+    def forward(self, x, ctx):
+        y = super().forward(x, ctx)
         self.masks.append(self.cache)
         return y
 
@@ -425,7 +425,7 @@ def test_shaking_leaves_weights_and_the_clean_pass_s_activity(description, dtype
         for key, array in net.state().items():
             np.testing.assert_array_equal(array, before[key], err_msg=key)
         shaken = [layer.cache for layer in net]
-        rule.receive(net.forward(x, rule.walk(net)), y, CE)
+        rule.compute_error(net.forward(x, rule.training_pass(net)), y, CE)
         for layer, cache in zip(net, shaken, strict=True):
             np.testing.assert_array_equal(cache, layer.cache, err_msg=layer.name)
 
@@ -469,7 +469,7 @@ def test_pepita_is_direct_feedback_with_a_learned_matrix_to_first_order(case):
 
 def test_a_mirror_s_noise_belongs_to_its_layer_and_step_and_touches_nothing_else():
     net, x, y = small_convnet(), *batch()
-    rule = make("weight_mirror:first_looks=0").attach(net)
+    rule = make("weight_mirror:warmup_phases=0").attach(net)
     rule.gradients(net, x, y, CE)
     caches, kept, grads = [layer.cache for layer in net], net.state(), dict(net.gradients())
     seen = {}
@@ -504,7 +504,7 @@ def test_what_a_mirror_sees_is_the_weight_on_average(net, sigma):
     """E[x^T x W] / (n sigma^2) = W. For a kernel too, although the layer's images have a border of zeros."""
     net = NETS[net][0]()
     layer = net.weighted[1]
-    rule = make(f"weight_mirror:rate=1,samples=50,first_looks=0,sigma={sigma}").attach(net)
+    rule = make(f"weight_mirror:rate=1,samples=50,warmup_phases=0,sigma={sigma}").attach(net)
     looks = []
     for net.step in range(1, 400):
         rule.update_feedback(net)
@@ -537,7 +537,7 @@ def test_primitives_are_the_gradients_of_their_penalties(name, geometry):
     layers, shape = GEOMETRIES[geometry]
     net = network(layers(), shape)
     (layer,), x, rng = net.weighted, data(shape)[0], np.random.default_rng(8)
-    y = net.forward(x, mf.Walk(training=True))
+    y = net.forward(x, mf.Pass(training=True))
     B = rng.standard_normal(layer.W.shape)
     got = getattr(alignment_penalties, name)(layer, B, x, y)
     plain, flat = Plain(net, x), (x.reshape(len(x), -1), y.reshape(len(x), -1))
@@ -594,7 +594,7 @@ def test_every_layer_learns_and_no_rule_is_backpropagation_in_disguise(make_net,
 def test_with_B_at_W_learned_feedback_is_backpropagation_through_body_and_shortcut(description):
     net, (x, y) = small_convnet(), batch()
     rule = make(description, seed=1).attach(net)
-    for layer in rule.senders(net):
+    for layer in rule.layers_with_feedback(net):
         if rule.name == "product":  # R P^T = W
             P = rule.memory[f"{layer.name}/P"]
             rule.memory[f"{layer.name}/R"][...] = layer.W @ np.linalg.pinv(P.T)

@@ -19,10 +19,10 @@ from minifa import (
     Linear,
     MaxPool,
     Network,
+    Pass,
     ReLU,
     Residual,
     Tanh,
-    Walk,
 )
 from minifa.rules import BP, BRSF, DFA, FA, FRSF, USF, Shallow, Sham, dense_kernel, make
 
@@ -86,7 +86,7 @@ def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
         net = mlp()
         one = rule().attach(net)
         x, y = data()
-        one.receive(net.forward(x, Walk(training=True)), y, HALF)
+        one.compute_error(net.forward(x, Pass(training=True)), y, HALF)
         if overwrite:
             for layer in net.weighted[1:]:
                 layer.W[...] = -3 * layer.W + 1
@@ -95,7 +95,7 @@ def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
     assert np.array_equal(*errors) != moves
 
 
-@pytest.mark.parametrize("description", [d for d in RULES if make(d).walks_back])
+@pytest.mark.parametrize("description", [d for d in RULES if make(d).one_backward_pass])
 def test_what_a_rule_may_touch(description):
     """No rule edits a shared array, and the output layer's gradient is the true one under every rule: h^T e, sum(e)."""
     net = small_convnet()
@@ -107,7 +107,7 @@ def test_what_a_rule_may_touch(description):
 
     rule.__class__ = Frozen
     x, y = batch()
-    rule.receive(net.forward(readonly(x), Freeze(training=True)), y, mf.SoftmaxCrossEntropy())
+    rule.compute_error(net.forward(readonly(x), Freeze(training=True)), y, mf.SoftmaxCrossEntropy())
     net.backward(rule.error, rule)
     np.testing.assert_allclose(net["linear2"].grads["W"], net["tanh1"].cache.T @ rule.error, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(net["linear2"].grads["b"], rule.error.sum(axis=0), rtol=1e-12, atol=1e-15)
@@ -149,7 +149,7 @@ def test_B_holds_exactly_what_carried_the_error(description, monkeypatch):
     listen(net, used, monkeypatch)
     rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
     if rule.crosses_weights:
-        assert used.keys() == rule.B.keys() == {layer.name for layer in net.weighted if layer.sends_down}
+        assert used.keys() == rule.B.keys() == {layer.name for layer in net.weighted if layer.needs_input_gradient}
         assert all(rule.B[name] is matrix for name, matrix in used.items())
     else:
         assert used == {}

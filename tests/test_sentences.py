@@ -18,7 +18,7 @@ import pytest
 from checks import RULES, small_convnet
 
 import minifa as mf
-from minifa import BatchNorm, Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Residual, Tanh, Walk, losses
+from minifa import BatchNorm, Conv2d, Flatten, Linear, MaxPool, Network, Pass, ReLU, Residual, Tanh, losses
 from minifa.layers import Layer
 from minifa.rules import make
 
@@ -27,11 +27,11 @@ INF = float("inf")
 
 
 def forward(layer: Layer, *shape: int) -> Any:
-    return layer.forward(np.zeros((2, *shape), "f4"), Walk(training=True))
+    return layer.forward(np.zeros((2, *shape), "f4"), Pass(training=True))
 
 
 def backward(layer: Layer, shape: tuple[int, ...], *wrong: int) -> Any:
-    y = Network([layer], input_shape=shape, input_error=True).forward(np.ones((2, *shape), "f4"), Walk(training=True))
+    y = Network([layer], input_shape=shape, input_error=True).forward(np.ones((2, *shape), "f4"), Pass(training=True))
     return layer.backward(np.zeros((len(y), *wrong), "f4"), make("bp"))
 
 
@@ -92,7 +92,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: forward(Conv2d(3, 2, 3), 5, 5, 2),
         lambda: forward(Conv2d(1, 2, 5, padding=1), 2, 4, 1),
         lambda: forward(BatchNorm(3), 4),
-        lambda: BatchNorm(3).forward(np.zeros((1, 3), "f4"), Walk(training=True)),
+        lambda: BatchNorm(3).forward(np.zeros((1, 3), "f4"), Pass(training=True)),
         lambda: forward(MaxPool(3), 2, 5, 1),
         lambda: forward(MaxPool(3), 9),
         lambda: forward(mf.GlobalAvgPool(), 9),
@@ -100,8 +100,8 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: forward(mf.PadChannels(2), 2, 2, 3),
         lambda: forward(Residual([Linear(3, 2)]), 3),
         lambda: Network([Linear(3, 2, name="first"), Linear(3, 2)]),
-        lambda: ReLU().forward([[1.0]], Walk()),
-        lambda: ReLU().forward(np.ones((2, 3), int), Walk()),
+        lambda: ReLU().forward([[1.0]], Pass()),
+        lambda: ReLU().forward(np.ones((2, 3), int), Pass()),
         lambda: ReLU().backward(np.ones((2, 3), "f4"), make("bp")),
         lambda: backward(Linear(3, 2), (3,), 3),
         lambda: backward(ReLU(), (3,), 2),
@@ -208,7 +208,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: make("weight_mirror:sigma=0"),
         lambda: make("weight_mirror:samples=0"),
         lambda: make("weight_mirror:every=0"),
-        lambda: make("weight_mirror:first_looks=-1"),
+        lambda: make("weight_mirror:warmup_phases=-1"),
     ],
     "rules used": [
         lambda: make("fa").gradients(Network([Linear(2, 2)]), np.zeros((1, 2), "f4"), [0], mf.SoftmaxCrossEntropy()),
@@ -256,8 +256,8 @@ def equations() -> dict[str, Any]:
             rule = make(description).attach(small_convnet())
             layer = rule.net.weighted[1]
             taught = [one for one in rule.net if rule.teaches(one)][:1]
-            found[f"rule {description}"] = [rule.carrying(layer), *rule.feeding(layer)]
-            found[f"rule {description}"] += [part for one in taught for part in rule.teaching(one)]
+            found[f"rule {description}"] = [rule.carry_equation(layer), *rule.feedback_equation(layer)]
+            found[f"rule {description}"] += [part for one in taught for part in rule.teach_equation(one)]
     return found
 
 

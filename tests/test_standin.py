@@ -198,7 +198,7 @@ def test_counters_name_what_crossed():
     float((x * 2).sum())
     assert cupy.counters.h2d == 1
     assert cupy.counters.d2h == 1
-    assert cupy.counters.reads == {"float()": 1}
+    assert cupy.counters.operand == {"float()": 1}
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from minifa import (
     LeakyReLU,
     Linear,
     MaxPool,
+    Pass,
     ReLU,
     Residual,
     Sigmoid,
     Tanh,
-    Walk,
 )
 from minifa.rules import BP
 
@@ -128,7 +128,7 @@ def test_forward_backward_and_statistics(name):
     layers, shape = LAYERS[name]
     net, x = network(layers(), shape, input_error=True), inputs(shape, n=4)
     twin = twin_of(net)
-    y = net.forward(x, Walk(training=True))
+    y = net.forward(x, Pass(training=True))
     their_x = to_torch(x).requires_grad_()
     theirs = twin(their_x)
     np.testing.assert_allclose(y, from_torch(theirs), rtol=1e-11, atol=1e-12)
@@ -322,7 +322,7 @@ def test_a_whole_convolutional_net_follows_pytorch_for_ten_steps():
 def test_resnet20_is_pytorch_s_to_the_input():
     net = network(mf.models.resnet20((8, 8, 3), 10), (8, 8, 3), input_error=True)
     x, c = inputs((8, 8, 3), n=4), np.random.default_rng(0).standard_normal((4, 10))
-    y = net.forward(x, Walk(training=True))
+    y = net.forward(x, Pass(training=True))
     twin, images = twin_of(network(mf.models.resnet20((8, 8, 3), 10), (8, 8, 3))).train(), to_torch(x).requires_grad_()
     theirs = twin(images)
     np.testing.assert_allclose(y, theirs.detach().numpy(), rtol=1e-8, atol=1e-10)

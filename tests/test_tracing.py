@@ -110,11 +110,11 @@ def test_the_moments_of_feedback_alignment_in_order(float64):
         ("forward", "tanh1"),
         ("forward", "linear2"),
         ("loss", ""),
-        ("learn", "linear2"),
+        ("gradients", "linear2"),
         ("feedback", "linear2"),
         ("carry", "linear2"),
         ("backward", "tanh1"),
-        ("learn", "linear1"),
+        ("gradients", "linear1"),
         ("update", "linear1"),
         ("update", "linear1"),
         ("update", "linear2"),
@@ -137,7 +137,7 @@ def test_the_moments_of_feedback_alignment_in_order(float64):
 )
 def test_what_a_rule_does_on_the_way_back(description, kinds, float64):
     trace = mf.trace(*tiny(description))
-    others = {"batch", "forward", "loss", "learn", "backward", "update", "feedback_update"}
+    others = {"batch", "forward", "loss", "gradients", "backward", "update", "feedback_update"}
     assert {m.kind for m in trace} - others == kinds
 
 
@@ -267,7 +267,7 @@ def test_equations_hold_for_the_numbers_beside_them(name, activation, float64):
         "batch": 0,
         "forward": 5,
         "loss": 2,
-        "learn": 5,
+        "gradients": 5,
         "feedback": 0,
         "carry": 2,
         "backward": 2,
@@ -316,7 +316,7 @@ def test_what_is_said_of_b_is_true_of_b(description, holds, float64):
 @pytest.mark.parametrize("description", ["node_perturbation", "weight_perturbation"])
 def test_what_is_said_of_a_shaken_net_is_true(description, float64):
     trace = mf.trace(*tiny(description))
-    told = [m for m in trace if m.kind == ("teach" if description == "node_perturbation" else "learn")]
+    told = [m for m in trace if m.kind == ("teach" if description == "node_perturbation" else "gradients")]
     assert [hold(m, sum_over=0) for m in told] == ([1, 1] if description == "node_perturbation" else [2, 2])
     titles = [m.title for m in trace if m.kind == "forward"]
     assert ("its parameters shaken" in titles[0]) == (description == "weight_perturbation")
@@ -360,7 +360,9 @@ def test_an_error_and_its_angle_stand_on_the_moment_that_sent_it(description, en
             found = mf.metrics.mean_angle(*(mf.asarray(one) for one in (sent, moment.terms["delta_bp"])))
             assert moment.angles["this delta and backpropagation's"] == mf.metrics.as_number(found)
             compared += 1
-        assert moment.kind not in ("forward", "learn", "feedback") or not any("delta" in name for name in moment.new)
+        assert moment.kind not in ("forward", "gradients", "feedback") or not any(
+            "delta" in name for name in moment.new
+        )
     assert compared > 3
 
 

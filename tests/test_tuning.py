@@ -200,7 +200,7 @@ def test_rules_that_cannot_be_attached_are_left_out(told, capsys):
 
 
 def test_the_kept_rate_is_of_the_nearest_setting_and_its_differences_are_named():
-    row = experiments.kept_rate(Experiment(rule="fa"))
+    row = experiments.shipped_rate(Experiment(rule="fa"))
     assert experiments.rate_differences(Experiment(rule="fa"), row) == []
     other = Experiment(
         rule="fa", epochs=7, batch_size=32, optimizer_options={"momentum": 0.5, "manhattan": True},
@@ -213,10 +213,10 @@ def test_the_kept_rate_is_of_the_nearest_setting_and_its_differences_are_named()
 
 
 def test_where_several_grids_were_run_the_epochs_decide(monkeypatch):
-    kept = [row for row in experiments.kept_rates() if row["rule"] == "fa" and row["chosen"] == "1"]
+    kept = [row for row in experiments.shipped_rates() if row["rule"] == "fa" and row["chosen"] == "1"]
     (one,) = (row for row in kept if (row["model"], row["options"], row["optimizer"]) == ("cnn", "", "sgd"))
     grids = [{**one, "epochs": epochs, "lr": lr} for epochs, lr in (("15", "0.1"), ("60", "0.2"))]
-    monkeypatch.setattr(experiments, "kept_rates", lambda: grids)
+    monkeypatch.setattr(experiments, "shipped_rates", lambda: grids)
     found = [experiments.default_rate(Experiment(rule="fa", epochs=epochs))[0] for epochs in (10, 15, 29, 31, 500)]
     assert found == [0.1, 0.1, 0.1, 0.2, 0.2]
 
@@ -229,7 +229,7 @@ def test_an_option_at_its_default_finds_the_kept_rate():
 
 def test_every_rule_has_one_chosen_rate_in_every_grid():
     grids = {}
-    for row in experiments.kept_rates():
+    for row in experiments.shipped_rates():
         key = tuple(row[k] for k in ("data", "model", "options", "optimizer", "epochs", "rule"))
         grids.setdefault(key, []).append(row["chosen"])
     assert all(sorted(marks)[-2:] == ["0", "1"] for marks in grids.values())

@@ -77,7 +77,7 @@ def test_a_tutorial_states_its_claim_asserts_it_and_ends_with_solved_exercises(s
 @every_tutorial
 def test_jupytext_reads_the_same_cells(script):
     jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed: nothing to compare with")
-    notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook = jupytext.operand(script.read_text(encoding="utf-8"), fmt="py:percent")
     assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
         (cell.kind, cell.source) for cell in build.read_cells(script.read_text(encoding="utf-8"))
     ]

@@ -25,9 +25,9 @@ from minifa import (
     Linear,
     MaxPool,
     Network,
+    Pass,
     ReLU,
     Residual,
-    Walk,
     cli,
     weights,
 )
@@ -130,7 +130,7 @@ def test_a_pytorch_cnn_comes_over_and_goes_back(torch):
 
 def test_ours_go_to_pytorch_and_give_the_same_outputs(torch):
     ours, theirs, x = convnet(seed=4), torch_convnet(torch), inputs(SHAPE, n=5)
-    ours.forward(inputs(SHAPE, n=6, seed=2), Walk(training=True))
+    ours.forward(inputs(SHAPE, n=6, seed=2), Pass(training=True))
     state = weights.to_torch(ours, weights.match(ours, theirs.state_dict()))
     theirs.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-5, atol=1e-5)
@@ -363,8 +363,8 @@ WRAPPED = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.modul
 @pytest.mark.parametrize("layout", ["minifa", "torch", "torch's own names"])
 def test_what_wrapped_the_model_is_taken_off_its_names(safetensors, tmp_path, prefix, layout):
     net, other = convnet(seed=1), convnet(seed=2)
-    net.forward(inputs(SHAPE, n=6), Walk(training=True))
-    own = {"torch's own names": {str(i): layer.name for i, layer in enumerate(net.layers) if layer.trainable}}
+    net.forward(inputs(SHAPE, n=6), Pass(training=True))
+    own = {"torch's own names": {str(i): layer.name for i, layer in enumerate(net.layers) if layer.parameter_names}}
     state = net.state() if layout == "minifa" else weights.to_torch(net, own.get(layout))
     path = tmp_path / "wrapped.safetensors"
     safetensors.save_file({f"{prefix}{name}": array for name, array in state.items()}, path)
@@ -503,7 +503,7 @@ def test_a_flattened_map_of_one_pixel_has_one_order():
 def test_a_network_s_file_gives_the_same_bits(safetensors, tmp_path, layout, dtype):
     with mf.using("numpy", dtype):
         net, other = convnet(seed=1), convnet(seed=2)
-        net.forward(inputs(SHAPE, n=6), Walk(training=True))
+        net.forward(inputs(SHAPE, n=6), Pass(training=True))
         weights.save(net, tmp_path / "net.safetensors", layout)
         weights.load(other, tmp_path / "net.safetensors")
     assert_same_bits(net.state(), other.state())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minifa.layers import AvgPool, MaxPool, Walk, windows
+from minifa.layers import AvgPool, MaxPool, Pass, windows
 from minifa.layers.pooling import pool_plain, unpool_max_plain
 from minifa.rules import BP
 
@@ -67,7 +67,7 @@ def test_pooling_equals_its_plain_twin(geometry, ties):
     if ties:
         x = np.round(x)
     for layer, border, summary in ((MaxPool(*window), -np.inf, "max"), (AvgPool(*window), 0.0, "mean")):
-        y = layer.forward(x, Walk(training=True))
+        y = layer.forward(x, Pass(training=True))
         np.testing.assert_allclose(y, pool_plain(x, *window, border, summary), rtol=1e-12, atol=1e-15)
         delta = numbers(y.shape, seed=1)
         below = layer.backward(delta, BP())
@@ -82,7 +82,7 @@ def test_maxpool_remembers_winners_of_large_windows(area):
     x = np.zeros((1, *area, 1))
     x[0, -1, -1, 0] = 1  # the last place wins
     layer = MaxPool(area)
-    layer.forward(x, Walk(training=True))
+    layer.forward(x, Pass(training=True))
     below = layer.backward(np.full((1, 1, 1, 1), 2.0), BP())
     np.testing.assert_array_equal(below, 2 * x)
 
@@ -99,7 +99,7 @@ def test_plain_twins_keep_the_precision_of_what_they_read():
 def test_nan_is_not_hidden_by_maxpool():
     x = np.ones((1, 2, 2, 1))
     x[0, 1, 0, 0] = np.nan
-    assert np.isnan(MaxPool(2).forward(x, Walk())).all()
+    assert np.isnan(MaxPool(2).forward(x, Pass())).all()
 
 
 @pytest.mark.parametrize(

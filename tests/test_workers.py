@@ -181,7 +181,7 @@ class Halved(mf.rules.Rule):
 class Doubled(mf.Layer):
     kind = "doubled"
 
-    def forward(self, x, walk):
+    def forward(self, x, ctx):
         return 2 * x
 
     def backward(self, delta, rule):
@@ -326,7 +326,9 @@ def test_a_module_that_was_not_imported_by_its_name_is_not_looked_for(tmp_path, 
             patched.setitem(sys.modules, name, module)
             spec.loader.exec_module(module)
             entered("rule", "mine", module.Mine)
-            assert experiments.known_here_alone(experiments.replace(XOR, rule="mine:seed=1")) == ["the rule 'mine'"]
+            assert experiments.defined_in_this_process(experiments.replace(XOR, rule="mine:seed=1")) == [
+                "the rule 'mine'"
+            ]
 
 
 def test_a_run_that_fails_is_loud_and_its_table_is_narrow(entered):

@@ -230,7 +230,7 @@ net = mf.Network([mf.Linear(64, 10), mf.Tanh()], input_error=True)
 net["linear1"].W, net["linear1"].b = W, b  # assigning copies the numbers
 rule = mf.rules.BP().attach(net)
 
-output = net.forward(x, mf.Walk(training=True))  # a training walk keeps what the way back needs
+output = net.forward(x, mf.Pass(training=True))  # a training pass keeps what the way back needs
 below = net.backward((output - t) / n, rule)
 
 for name, ours, theirs in (
@@ -248,12 +248,12 @@ for name, ours, theirs in (
 
 # %%
 print(inspect.getsource(mf.Weighted.backward))
-print(inspect.getsource(mf.Weighted.learn))
+print(inspect.getsource(mf.Weighted.store_gradients))
 
 # %% [markdown]
 # ## Let it learn
 #
-# Walk against the gradient, 300 times, with all 1437 examples at once:
+# Pass against the gradient, 300 times, with all 1437 examples at once:
 # $W \leftarrow W - \eta\, \partial L/\partial W$. We do it twice, with our own three lines and with minifa's
 # `rule.gradients` and `optimizer.step`.
 

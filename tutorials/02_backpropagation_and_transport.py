@@ -122,7 +122,7 @@ net = mf.Network([mf.Linear(64, 50), mf.Tanh(), mf.Linear(50, 30), mf.Tanh(), mf
 for k in W:
     net[f"linear{k}"].W, net[f"linear{k}"].b = W[k], b[k]
 rule = mf.rules.BP().attach(net)
-output = net.forward(x_train[:200], mf.Walk(training=True))
+output = net.forward(x_train[:200], mf.Pass(training=True))
 delta = (softmax(output) - np.eye(10)[y_train[:200]]) / 200
 net.backward(delta, rule)
 for k in W:

@@ -165,7 +165,7 @@ for seed in range(5):
 # %% [markdown]
 # ## What does the angle mean?
 #
-# The true gradient says which way is steepest. Walk a small step in another direction, at an angle $\theta$ to it,
+# The true gradient says which way is steepest. Pass a small step in another direction, at an angle $\theta$ to it,
 # and the loss falls by $\cos\theta$ of what the steepest step of that length would have given: by all of it at 0
 # degrees, by 87 % at 30, by half at 60. At 90 degrees you walk along a level line, and beyond that you climb. **Any
 # angle below 90 degrees is downhill**, and 30 is a good one. (Two random directions among many weights are at 90
@@ -235,7 +235,7 @@ class OneLetter(mf.rules.Rule):
     name = "one_letter"
 
     def draw(self, net):
-        self.memory = {layer.name: self.draw_matrix(layer) for layer in self.senders(net)}
+        self.memory = {layer.name: self.draw_matrix(layer) for layer in self.layers_with_feedback(net)}
 
     def feedback(self, layer):
         return self.memory[layer.name]

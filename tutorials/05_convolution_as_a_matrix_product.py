@@ -96,7 +96,7 @@ conv.W = kernel.reshape(3, 3, 1, 1)  # (height, width, channels in, channels out
 x = image.reshape(1, 8, 8, 1)  # a batch of one image with one channel
 
 by_product = conv.columns(x) @ conv.W.reshape(9, 1)  # (64, 9) @ (9, 1)
-by_layer = net.forward(x, mf.Walk(training=True))
+by_layer = net.forward(x, mf.Pass(training=True))
 
 print("columns(x)", conv.columns(x).shape, "@ W", (9, 1), "->", by_product.shape)
 assert np.allclose(by_product.reshape(8, 8), by_loops, atol=1e-5)
@@ -243,7 +243,7 @@ print(f"{len(by_kernels)} gradients, all equal")
 # Count the free numbers of B in minifa's default network, six convolutions of 16 channels. Then ask a harder question.
 # W can only ever be a kernel. Of all kernels, take the one whose Toeplitz matrix is **closest** to a dense B: how
 # close is that? The nearest kernel is the average of B over the places that share a number. Adding up over those
-# places is what a convolution does when it learns, so the engine has it already: `correlate`.
+# places is what a convolution does when it learns, so the engine has it already: `weight_gradient`.
 
 
 # %%
@@ -252,7 +252,7 @@ def nearest_kernel(layer, dense):
     n = math.prod(layer.input_shape)
     units = np.eye(n, dtype="float32").reshape(n, *layer.input_shape)
     maps = dense.reshape(n, *layer.output_shape)
-    return layer.correlate(units, maps) / layer.correlate(units, np.ones_like(maps))
+    return layer.weight_gradient(units, maps) / layer.weight_gradient(units, np.ones_like(maps))
 
 
 cnn = mf.Network(mf.models.cnn((8, 8, 1), 10), seed=0, input_shape=(8, 8, 1))
@@ -336,7 +336,7 @@ assert abs(difference.mean()) < 0.08  # 0.004 with these, -0.011 with seeds 5 to
 #
 # average = mf.AvgPool(2)
 # x = data.train.x[:5]
-# y = average.forward(x, mf.Walk(training=True))
+# y = average.forward(x, mf.Pass(training=True))
 # assert np.allclose(x.reshape(5, 64) @ P, y.reshape(5, 16), atol=1e-6)
 #
 # delta = np.random.default_rng(0).standard_normal(y.shape).astype("float32")
@@ -355,7 +355,7 @@ assert abs(difference.mean()) < 0.08  # 0.004 with these, -0.011 with seeds 5 to
 #
 # ```python
 # x = data.train.x[:5]
-# y = net.forward(x, mf.Walk(training=True))
+# y = net.forward(x, mf.Pass(training=True))
 # delta = np.random.default_rng(1).standard_normal(y.shape).astype("float32")
 # conv.learn(delta)
 #

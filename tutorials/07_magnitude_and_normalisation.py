@@ -289,7 +289,7 @@ for scale in ("strict", "init", "std", 1.0):
 
 
 # %%
-class TopActivity(mf.Walk):
+class TopActivity(mf.Pass):
     """A forward pass that keeps the last hidden layer's activity."""
 
     def after(self, layer, y):
@@ -300,11 +300,11 @@ class TopActivity(mf.Walk):
 
 class Watch(mf.training.Callback):
     def on_epoch(self, trainer, row):
-        walk = TopActivity(training=True, update_statistics=False)
+        ctx = TopActivity(training=True, update_statistics=False)
         with trainer.net.preserved(), np.errstate(all="ignore"):
-            trainer.net.forward(x, walk)
-            lengths = np.linalg.norm(walk.activity, axis=1)
-            unit = walk.activity / np.maximum(lengths, 1e-30)[:, None]
+            trainer.net.forward(x, ctx)
+            lengths = np.linalg.norm(ctx.activity, axis=1)
+            unit = ctx.activity / np.maximum(lengths, 1e-30)[:, None]
             row["activity"] = lengths.mean()
             row["alike"] = ((unit @ unit.T).sum() - len(x)) / (len(x) * (len(x) - 1)) if lengths.all() else np.nan
             row["accuracy"] = trainer.evaluate(data.test)["accuracy"]
@@ -487,7 +487,7 @@ assert angles[0] > 85 and angles[5] < 70  # four seeds: 89 to 91 at conv1, 57 to
 # a, delta = rng.standard_normal((2, 32, 5)).astype("float32")
 # a[:, 2] *= 100  # one loud channel
 # norm = mf.BatchNorm(5)
-# norm.forward(a, mf.Walk(training=True))
+# norm.forward(a, mf.Pass(training=True))
 # below = norm.backward(delta, mf.rules.make("bp"))
 #
 # sigma = np.sqrt(a.var(axis=0) + norm.eps)

@@ -94,7 +94,7 @@ def done(kind, conv, h, asked):
     if kind == "unshared":
         step = step * patches(conv)
     if kind == "shared":
-        step = toeplitz(conv, conv.correlate(h.reshape(1, 8, 8, -1), asked.reshape(1, 8, 8, -1)))
+        step = toeplitz(conv, conv.weight_gradient(h.reshape(1, 8, 8, -1), asked.reshape(1, 8, 8, -1)))
     return h.reshape(-1) @ step
 
 
@@ -152,7 +152,7 @@ def nearest(kind, conv, wanted):
         return wanted * patches(conv)
     n, maps = len(wanted), wanted.reshape(len(wanted), 8, 8, -1)
     units = np.eye(n, dtype="float32").reshape(n, 8, 8, -1)
-    return toeplitz(conv, conv.correlate(units, maps) / conv.correlate(units, np.ones_like(maps)))
+    return toeplitz(conv, conv.weight_gradient(units, maps) / conv.weight_gradient(units, np.ones_like(maps)))
 
 
 middle = mf.Conv2d(8, 8, 3, padding=1)  # between two hidden layers
@@ -182,8 +182,8 @@ class Unshared(mf.Linear):
         self.inside = patches(conv)
         super().__init__(*self.inside.shape, init="zero")
 
-    def learn(self, delta):
-        super().learn(delta)
+    def store_gradients(self, delta):
+        super().store_gradients(delta)
         self.grads["W"] = self.grads["W"] * self.inside
 
 
@@ -312,7 +312,7 @@ def fitted(net):
     features = []
     for h in (data.train.x, data.test.x):
         for layer in net.layers[:-1]:
-            h = layer.forward(h, mf.Walk(training=False))
+            h = layer.forward(h, mf.Pass(training=False))
         features.append(h.astype("float64"))
     mean, scale = features[0].mean(axis=0), features[0].std(axis=0) + 1e-9
     train, test = ((h - mean) / scale for h in features)

@@ -137,7 +137,7 @@ senders = {mirrored[f"linear{i}"]: n_in for i, n_in in zip((2, 3, 4), widths, st
 
 seen = {n_in: [] for n_in in widths}
 for n in counts:
-    looks = [mf.rules.WeightMirror(seed, rate=1.0, samples=n, first_looks=1).attach(mirrored) for seed in range(3)]
+    looks = [mf.rules.WeightMirror(seed, rate=1.0, samples=n, warmup_phases=1).attach(mirrored) for seed in range(3)]
     for layer, n_in in senders.items():
         seen[n_in].append(np.mean([mf.metrics.angle(layer.W, look.B[layer.name]) for look in looks]))
 
@@ -164,7 +164,7 @@ ax.legend(loc="upper right", title="dots measured,\nlines formula")
 ax.set(xlabel="noise samples n", ylabel="angle between W and B (degrees)", ylim=(0, 92))
 ax.set_title("How much noise a mirror needs")
 for ax, n in zip(cloud.subplots(2, 2, sharex=True, sharey=True).ravel(), (30, 300, 3000, 10000), strict=True):
-    B = mf.rules.WeightMirror(0, rate=1.0, samples=n, first_looks=1).attach(mirrored).B["linear3"]
+    B = mf.rules.WeightMirror(0, rate=1.0, samples=n, warmup_phases=1).attach(mirrored).B["linear3"]
     ax.plot(mirrored["linear3"].W.ravel()[::16], B.ravel()[::16], ".", color=BLUE, markersize=2, alpha=0.6)
     ax.plot((-0.5, 0.5), (-0.5, 0.5), color=GREY, linewidth=0.8)
     ax.set(xlim=(-0.6, 0.6), ylim=(-1.2, 1.2))
@@ -394,7 +394,7 @@ plt.show()
 #
 # ```python
 # mf.use("numpy", dtype="float64")
-# running = mf.rules.WeightMirror(seed=5, first_looks=100).attach(mirrored)
+# running = mf.rules.WeightMirror(seed=5, warmup_phases=100).attach(mirrored)
 # measured = float(mf.metrics.angle(mirrored["linear3"].W, running.B["linear3"]))
 # worth = 128 * (2 - 0.1) / 0.1
 # formula = math.degrees(math.atan(math.sqrt(81 / worth)))

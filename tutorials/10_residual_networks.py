@@ -269,7 +269,7 @@ def fitted(net):
     features = []
     for h in (data.train.x, data.test.x):
         for layer in net.layers[:-1]:
-            h = layer.forward(h, mf.Walk(training=False))
+            h = layer.forward(h, mf.Pass(training=False))
         features.append(h.astype("float64"))
     mean, scale = features[0].mean(axis=0), features[0].std(axis=0) + 1e-9
     train, test = ((h - mean) / scale for h in features)

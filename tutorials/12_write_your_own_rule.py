@@ -469,12 +469,12 @@ plt.show()
 #         self.p = p
 #
 #     def draw(self, net):
-#         for layer in self.senders(net):
+#         for layer in self.layers_with_feedback(net):
 #             agrees = generator(self.seed, "feedback", layer.name).random(layer.weight_shape) < self.p
 #             self.memory[layer.name] = xp.asarray((2.0 * agrees - 1).astype(layer.W.dtype))
 #
 #     def feedback(self, layer):
-#         return rescaled(xp.sign(layer.W) * self.recall(layer), norm(layer.W))
+#         return rescaled(xp.sign(layer.W) * self.stored_matrix(layer), norm(layer.W))
 #
 # mf.use("numpy", dtype="float64")
 # wide = mf.Network([mf.Linear(4, 400), mf.ReLU(), mf.Linear(400, 400), mf.ReLU(), mf.Linear(400, 2)])

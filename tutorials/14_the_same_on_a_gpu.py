@@ -381,7 +381,7 @@ assert gain[0] < 1.5 < gain[-1]
 # net = mf.Network(mf.models.bench_cnn((32, 32, 3), 10), input_shape=(32, 32, 3))
 # kept = {}
 # for n in (2, 4, 8):
-#     net.forward(mf.asarray(np.zeros((n, 32, 32, 3), "float32")), mf.Walk(training=True))
+#     net.forward(mf.asarray(np.zeros((n, 32, 32, 3), "float32")), mf.Pass(training=True))
 #     kept[n] = sum(size_of(layer.cache) for layer in net)
 # each = (kept[8] - kept[4]) / 4
 # assert each == (kept[4] - kept[2]) / 2  # straight in the number of examples

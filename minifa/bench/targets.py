@@ -21,7 +21,7 @@ import numpy
 
 from .. import backend, environment, models, rules, text
 from ..console import bar
-from ..layers import Conv2d, Walk
+from ..layers import Conv2d, Pass
 from ..layers.weighted import Weighted
 from ..losses import SoftmaxCrossEntropy
 from ..network import Network
@@ -125,14 +125,14 @@ def _convolutions(repeats: int, batch_size: int) -> Iterator[Mark]:
             continue
         assert layer.input_shape is not None and layer.output_shape is not None
         x, delta = (_numbers((batch_size, *size)) for size in (layer.input_shape, layer.output_shape))
-        walk = Walk(training=True)
+        ctx = Pass(training=True)
 
-        def go(layer: Weighted = layer, x: Any = x, walk: Walk = walk) -> None:
-            layer.forward(x, walk)
+        def go(layer: Weighted = layer, x: Any = x, ctx: Pass = ctx) -> None:
+            layer.forward(x, ctx)
 
         def back(layer: Weighted = layer, delta: Any = delta) -> None:
-            layer.learn(delta)
-            if layer.sends_down:
+            layer.store_gradients(delta)
+            if layer.needs_input_gradient:
                 layer.carry(delta, layer.W)
 
         for work in (go, back):
@@ -170,12 +170,12 @@ def _extra_bytes(batch: int) -> int:
     """Peak memory in bytes of one convolution's forward and backward products, beyond their results."""
     net = Network([Conv2d(32, 64, 3, padding=1)], input_shape=(16, 16, 32), input_error=True)
     layer = net.weighted[0]
-    x, delta, walk = _numbers((batch, 16, 16, 32)), _numbers((batch, 16, 16, 64)), Walk(training=True)
+    x, delta, ctx = _numbers((batch, 16, 16, 32)), _numbers((batch, 16, 16, 64)), Pass(training=True)
 
     peaks = []
     for work, result in (
-        (lambda: layer.forward(x, walk), delta.nbytes),
-        (lambda: layer.learn(delta), layer.W.nbytes),
+        (lambda: layer.forward(x, ctx), delta.nbytes),
+        (lambda: layer.store_gradients(delta), layer.W.nbytes),
         (lambda: layer.carry(delta, layer.W), x.nbytes),
     ):
         work()

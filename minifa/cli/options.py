@@ -18,7 +18,7 @@ from ..data import AUGMENTATIONS, DATASETS
 from ..data.base import Dataset
 from ..data.sense import CHANNELS
 from ..experiments import MOST_SEEDS, Experiment
-from ..experiments.schema import fraction, words
+from ..experiments.schema import fraction, strings
 from ..losses import LOSSES
 from ..models import MODELS
 from ..optim import OPTIMIZERS
@@ -70,7 +70,7 @@ def layer_names(text: str) -> dict[str, str]:
     """{module: layer} from ``features.0=conv1,fc=linear1``, or from a JSON file that contains the mapping."""
     try:
         found = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
-        return words({key.strip(): layer.strip() for key, layer in words(found).items()})
+        return strings({key.strip(): layer.strip() for key, layer in strings(found).items()})
     except (ValueError, OSError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"expected features.0=conv1,fc=linear1 or a JSON file ({error})") from None
 

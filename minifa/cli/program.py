@@ -28,7 +28,7 @@ from ..registry import unknown
 from ..storage.atomic import expanded, make_folder, refuse_link, save_picture, stem, with_advice, write_whole
 from ..text import escaping, printable
 from ..training import History, Trainer, logs
-from ..validation import list_of
+from ..validation import check_list
 from . import data as data_command
 from . import doctor, pictures, reproduce, starting, sweep, tune
 from .exit_codes import DIVERGED, FAILED, OK, WRONG_USE
@@ -61,7 +61,7 @@ KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
     terminated by SIGTERM."""
-    given = sys.argv[1:] if arguments is None else list_of(arguments, str, "the arguments of a command are words")
+    given = sys.argv[1:] if arguments is None else check_list(arguments, str, "the arguments of a command are words")
     with standard_streams():
         return _run(given)
 
@@ -273,7 +273,7 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
 
 def _kept_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the run to resume. Raises ValueError if other options contradict it."""
-    kept = resume.kept_experiment(options.resume)
+    kept = resume.saved_experiment(options.resume)
     given = _given(options.arguments) - KEPT
     # The data file may have been moved; its contents are compared on resuming.
     elsewhere = "data" in given and data.is_file(options.data) and data.is_file(kept.data)
@@ -294,7 +294,7 @@ def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer:
         if error.previous is None:
             raise
         raise CheckpointError(f"{error}; to go on from there, add --previous") from error
-    if found and trainer.hopeless:
+    if found and trainer.cannot_continue:
         place = f"ended as diverged in epoch {trainer.epoch}: begin anew with a smaller --lr and another --out"
     elif found and trainer.finished >= experiment.epochs:
         place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
@@ -523,7 +523,7 @@ def _rates(grid: Sequence[Experiment]) -> str:
     if all(e.lr is not None for e in grid):
         return "rates as given" if len({e.lr for e in grid}) > 1 else f"rate {grid[0].lr:g}"
     asked = {e.rule: e for e in grid if e.lr is None}
-    kept = {rule: experiments.kept_rate(e) for rule, e in asked.items()}
+    kept = {rule: experiments.shipped_rate(e) for rule, e in asked.items()}
     untuned = sorted(rule for rule, row in kept.items() if row is None)
     if untuned:
         rate = asked[untuned[0]].rate()  # the same for all untuned rules

@@ -150,7 +150,7 @@ def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[T
 
 
 def _shared(base: Experiment) -> dict[str, Any]:
-    return {key: value for key, value in base.said().items() if key not in OWN}
+    return {key: value for key, value in base.settings().items() if key not in OWN}
 
 
 def _read(base: Experiment, line: Mapping[str, str], table: Path) -> Trial:

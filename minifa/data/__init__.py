@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..registry import keep_table
-from ..validation import flag, word
+from ..validation import check_bool, check_str
 from .arrays import from_arrays, from_npz
 from .augment import AUGMENTATIONS, Augmentation, make_augmentation
 from .base import Dataset, Examples, validate
@@ -41,7 +41,7 @@ def is_file(name: str) -> bool:
     >>> mf.data.is_file("digits"), mf.data.is_file("mine.npz")
     (False, True)
     """
-    return word(name, "the name of a data set").lower().endswith(".npz")
+    return check_str(name, "the name of a data set").lower().endswith(".npz")
 
 
 def load(
@@ -75,7 +75,7 @@ def load(
         return from_npz(name, scale=scale, channels=channels, regression=regression)
     if name not in DATASETS:
         raise ValueError(f"{_no_such_set(name)}, or the path of a .npz file")
-    if scale is not None or channels is not None or flag(regression, "regression"):
+    if scale is not None or channels is not None or check_bool(regression, "regression"):
         raise ValueError(f"'{name}' comes as it is trained on: scale, channels and regression are for .npz files")
     return DATASETS[name](folder) if name in SOURCES else DATASETS[name]()
 
@@ -127,7 +127,7 @@ def download(name: str, folder: str | os.PathLike[str] | None = None, progress: 
     Traceback (most recent call last):
     ValueError: 'digits' comes with minifa: it has no files to download or check
     """
-    return fetch_set(_source(name), folder, flag(progress, "progress"))
+    return fetch_set(_source(name), folder, check_bool(progress, "progress"))
 
 
 def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
@@ -153,7 +153,7 @@ def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
 
 
 def _source(name: str) -> Source:
-    if word(name, "the name of a data set") not in DATASETS:
+    if check_str(name, "the name of a data set") not in DATASETS:
         raise ValueError(_no_such_set(name))
     if name not in SOURCES:
         raise ValueError(f"'{name}' comes with minifa: it has no files to download or check")

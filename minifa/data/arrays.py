@@ -13,7 +13,7 @@ from ..errors import DataFileError, DataNotFound
 from ..storage.atomic import expanded, stem
 from ..storage.npz import read_arrays
 from ..text import listed
-from ..validation import real, word
+from ..validation import check_float, check_str
 from .base import Array, Dataset, Examples, as_array, inputs_and_outputs, split
 from .sense import Meaning, names_of, renumbered
 
@@ -54,10 +54,10 @@ def from_arrays(
     >>> np.bincount(data.test.y).tolist()  # every class gives its share
     [2, 2, 2, 2, 2]
     """
-    word(name, "the name of a data set")
+    check_str(name, "the name of a data set")
     if (x_test is None) != (y_test is None):
         raise ValueError(f"'{name}' has only one of x_test and y_test; give both, or neither to split x and y")
-    test_fraction = real(test_fraction, "the fraction to set aside")
+    test_fraction = check_float(test_fraction, "the fraction to set aside")
     meaning = Meaning(scale, channels, regression)
     train, known = _read(x, y, f"{name}, training", meaning)
     if x_test is None or y_test is None:

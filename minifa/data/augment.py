@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..registry import keep_table, make_described
-from ..validation import LARGEST, example_shape, flag, format_shape
+from ..validation import LARGEST, check_bool, example_shape, format_shape
 
 Images = npt.NDArray[Any]
 
@@ -52,7 +52,7 @@ class Augmentation:
                 raise TypeError(f"{what} must be an int (pixels), got {number!r}")
         if not 0 <= padding <= LARGEST or (size is not None and not 1 <= size <= LARGEST):
             raise ValueError(f"an augmentation needs padding >= 0 and size >= 1, got padding={padding}, size={size}")
-        self.padding, self.size, self.flip = padding, size, flag(flip, "flip")
+        self.padding, self.size, self.flip = padding, size, check_bool(flip, "flip")
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of an augmented example, given its shape. Raises ValueError if it cannot be cropped."""

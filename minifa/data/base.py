@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..storage.atomic import DIGITS
-from ..validation import LARGEST, instance_of, real, whole, word
+from ..validation import LARGEST, check_float, check_int, check_str, check_type
 from .sense import Meaning, words_of
 
 Array = npt.NDArray[Any]
@@ -72,7 +72,7 @@ class Examples:
 
     def head(self, n: int) -> Examples:
         """The first n examples (all of them if there are fewer), as views. Raises ValueError unless n >= 1."""
-        if whole(n, "the number of examples", least=-LARGEST) < 1:
+        if check_int(n, "the number of examples", least=-LARGEST) < 1:
             raise ValueError(f"head expects at least 1 example, got {n}")
         return Examples(self.x[:n], self.y[:n])
 
@@ -102,10 +102,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for key in ("name", "note", "citation"):
-            word(getattr(self, key), f"the {key} of a data set")
+            check_str(getattr(self, key), f"the {key} of a data set")
         for part in (self.train, self.test):
-            instance_of(part, Examples, "the parts of a data set are minifa.data.Examples, as validate gives them")
-        instance_of(self.classes, tuple, "the classes of a data set are a tuple of names")
+            check_type(part, Examples, "the parts of a data set are minifa.data.Examples, as validate gives them")
+        check_type(self.classes, tuple, "the classes of a data set are a tuple of names")
         for what, train, test in (
             ("inputs", self.train.x, self.test.x),
             ("targets" if self.train.y.ndim > 1 else "labels", self.train.y, self.test.y),
@@ -196,8 +196,8 @@ def validate(
     Traceback (most recent call last):
     ValueError: y (x, y) holds labels from 0 to 2; expected 0..1. Number the classes from 0
     """
-    word(name, "the name of examples")
-    n_classes = None if n_classes is None else whole(n_classes, "n_classes")
+    check_str(name, "the name of examples")
+    n_classes = None if n_classes is None else check_int(n_classes, "n_classes")
     meaning = Meaning(scale, channels, regression, classes=n_classes)
     if n_classes is not None and regression:
         raise ValueError(f"y ({name}) cannot hold both labels of {n_classes} classes and regression targets")
@@ -265,7 +265,7 @@ def divide(examples: Examples, positions: npt.NDArray[np.int64]) -> tuple[Exampl
 
 def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     """(the remaining examples, the held-out ``fraction``), by `held_out`. Raises ValueError if one is empty."""
-    fraction = real(fraction, "the fraction to set aside")
+    fraction = check_float(fraction, "the fraction to set aside")
     if not 0 < fraction < 1:
         raise ValueError(f"the fraction to set aside is {fraction}; expected a number between 0 and 1, both excluded")
     labels = examples.y if examples.y.ndim == 1 else np.zeros(len(examples), dtype=np.int64)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ..errors import DataFileError
 from ..storage.atomic import expanded
-from ..validation import list_of, whole
+from ..validation import check_int, check_list
 
 UNSIGNED_BYTE = 0x08
 CHUNK = 1 << 20
@@ -44,8 +44,8 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
         OSError: the file cannot be opened or read.
     """
     path = expanded(path)
-    sizes = list_of(shape, object, "the shape of an IDX file is a tuple of sizes")
-    shape = tuple(whole(size, "every size in the shape of an IDX file", least=0) for size in sizes)
+    sizes = check_list(shape, object, "the shape of an IDX file is a tuple of sizes")
+    shape = tuple(check_int(size, "every size in the shape of an IDX file", least=0) for size in sizes)
     with unpacked(path) as (stream, plain_size):
         header_size = 4 + 4 * len(shape)
         _check_header(path, stream.read(header_size), shape)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..text import listed
-from ..validation import flag, one_of, real
+from ..validation import check_bool, check_choice, check_float
 from .notices import tell
 
 Array = npt.NDArray[Any]
@@ -50,13 +50,13 @@ class Meaning:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < real(self.scale, "scale") <= 1:
+        if self.scale is not None and not 0 < check_float(self.scale, "scale") <= 1:
             raise ValueError(
                 "scale must be above 0 and at most 1: x is multiplied by it, and 0..255 becomes 0..1 by scale=1/255; "
                 f"got {self.scale}"
             )
-        one_of(self.channels, "channels", (*CHANNELS, None))
-        flag(self.regression, "regression")
+        check_choice(self.channels, "channels", (*CHANNELS, None))
+        check_bool(self.regression, "regression")
 
     def _tell(self, sentence: str) -> None:
         if not self.quiet:

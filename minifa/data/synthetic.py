@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..validation import whole
+from ..validation import check_int
 from .base import Dataset, Examples, validate
 
 N_IN, N_OUT = 30, 10
@@ -63,7 +63,7 @@ def lillicrap(seed: int = 0, n_train: int = 2000, n_test: int = 500) -> Dataset:
 def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Examples:
     from .. import rng
 
-    count = whole(count, f"the number of examples of lillicrap's {part} part")
+    count = check_int(count, f"the number of examples of lillicrap's {part} part")
     x = rng.generator(seed, "data", f"lillicrap {part}").standard_normal((count, N_IN)).astype(np.float32)
     # float64 sums, so that the rounded targets do not depend on the machine's order of summation.
     targets = x.astype(np.float64) @ teacher.astype(np.float64)

@@ -30,7 +30,7 @@ from ..rules.base import Rule
 from ..storage.atomic import expanded
 from ..training import Callback, ProgressBar, RecordAlignment, Trainer
 from ..training.history import Row
-from ..validation import flag, instance_of, list_of, plain, whole
+from ..validation import as_python_number, check_bool, check_int, check_list, check_type
 from .processes import Ended, at_once, spread
 
 AN_EXPERIMENT = "what is run is a minifa.experiments.Experiment"
@@ -125,7 +125,7 @@ class Experiment(KnownOptions):
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value, wanted = plain(getattr(self, one.name)), str(one.type)
+            value, wanted = as_python_number(getattr(self, one.name)), str(one.type)
             object.__setattr__(self, one.name, value)  # the dataclass is frozen
             if not any(_is(value, kind) for kind in wanted.split(" | ")):
                 raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
@@ -139,14 +139,14 @@ class Experiment(KnownOptions):
         known = lookup(rules.RULES, self.rule.partition(":")[0], "rule").weight_decay
         return known if self.weight_decay is None else self.weight_decay
 
-    def said(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """The fields by name. Fields in `LATER` are left out when empty, so that a configuration saved before they
         existed compares equal to the same experiment today."""
         return {key: value for key, value in asdict(self).items() if value or key not in LATER}
 
     def as_config(self) -> dict[str, Any]:
         """A JSON-serialisable dictionary, with the learning rate and weight decay in force."""
-        return {**self.said(), "lr": self.rate(), "weight_decay": self.decay()}
+        return {**self.settings(), "lr": self.rate(), "weight_decay": self.decay()}
 
 
 def files_of(described: Mapping[str, Any]) -> dict[str, str]:
@@ -207,7 +207,7 @@ def load_data(experiment: Experiment) -> Dataset:
     >>> load_data(Experiment(data="xor")).name
     'xor'
     """
-    for name in instance_of(experiment, Experiment, AN_EXPERIMENT).data_options:
+    for name in check_type(experiment, Experiment, AN_EXPERIMENT).data_options:
         if name not in DATA_OPTIONS:
             raise ValueError(unknown(DATA_OPTIONS, name, "option of data"))
     return data_sets.load(experiment.data, experiment.data_dir, **experiment.data_options)
@@ -216,8 +216,8 @@ def load_data(experiment: Experiment) -> Dataset:
 def data_for(experiment: Experiment, data: Dataset | None) -> Dataset:
     """Return ``data``, or load the experiment's data set when it is None. Raises TypeError if ``data`` is not a
     Dataset or ``experiment`` is not an Experiment."""
-    instance_of(experiment, Experiment, AN_EXPERIMENT)
-    return load_data(experiment) if data is None else instance_of(data, Dataset, A_DATASET)
+    check_type(experiment, Experiment, AN_EXPERIMENT)
+    return load_data(experiment) if data is None else check_type(data, Dataset, A_DATASET)
 
 
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
@@ -228,7 +228,7 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
         ValueError: an unknown name, or an invalid option.
         FileNotFoundError, ImportError: as in `minifa.weights.load`, when weights are given.
     """
-    data_for(experiment, instance_of(data, Dataset, A_DATASET))
+    data_for(experiment, check_type(data, Dataset, A_DATASET))
     make_model = lookup(MODELS, experiment.model, "model")
     make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
     loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
@@ -279,7 +279,7 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
     callbacks: list[Callback] = [] if experiment.validation else [MeasureTest(data)]
     if experiment.alignment:
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
-    if flag(progress, "progress"):
+    if check_bool(progress, "progress"):
         callbacks.append(ProgressBar(experiment.rule))
     schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)
     return Trainer(net, rule, loss, optimizer, schedule, experiment.seed, callbacks, augmentation=augmentation)
@@ -311,7 +311,7 @@ def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
     train, held_out = parts(experiment, data)
     started = time.perf_counter()
     left = experiment.epochs - trainer.finished
-    if (left > 0 and not trainer.hopeless) or not trainer.finished:
+    if (left > 0 and not trainer.cannot_continue) or not trainer.finished:
         trainer.fit(train, left, experiment.batch_size, held_out)
     return result_of(experiment, trainer, time.perf_counter() - started)
 
@@ -360,11 +360,11 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
         TypeError: an item is not an Experiment.
         RuntimeError: no process can be started.
     """
-    instance_of(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
+    check_type(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
     for one in experiments:
-        instance_of(one, Experiment, AN_EXPERIMENT)
-    jobs = None if jobs is None else whole(jobs, "the number of processes (jobs)")
-    known_here = [known_here_alone(one) for one in experiments]
+        check_type(one, Experiment, AN_EXPERIMENT)
+    jobs = None if jobs is None else check_int(jobs, "the number of processes (jobs)")
+    known_here = [defined_in_this_process(one) for one in experiments]
     elsewhere = [one for one, here in zip(experiments, known_here, strict=True) if not here]
     here = [one for one, names in zip(experiments, known_here, strict=True) if names]
     if here and at_once(jobs, len(experiments)) > 1:
@@ -385,7 +385,7 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
                 yield result
 
 
-def known_here_alone(experiment: Experiment) -> list[str]:
+def defined_in_this_process(experiment: Experiment) -> list[str]:
     """Descriptions of the experiment's user-defined components that other processes cannot import."""
     named = {
         "data set": experiment.data,
@@ -426,9 +426,9 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
     >>> [(one.rule, one.seed) for one in grid_of_rules(Experiment(), ["bp", "fa"], seeds=2)]
     [('bp', 0), ('fa', 0), ('bp', 1), ('fa', 1)]
     """
-    instance_of(base, Experiment, "what is varied is a minifa.experiments.Experiment")
-    names = list_of(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
-    seeds = whole(seeds, "the number of seeds", least=0, most=MOST_SEEDS)
+    check_type(base, Experiment, "what is varied is a minifa.experiments.Experiment")
+    names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
+    seeds = check_int(seeds, "the number of seeds", least=0, most=MOST_SEEDS)
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
 
 
@@ -445,14 +445,14 @@ def describe_options(options: Mapping[str, Any]) -> str:
 
 
 @functools.cache
-def kept_rates() -> list[Row]:
+def shipped_rates() -> list[Row]:
     """The grids that ship with the package, one row per learning rate tried (see
     `minifa.experiments.tuning.rate_table`)."""
     text = importlib.resources.files("minifa").joinpath("experiments/recipes/rates.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
-def kept_rate(experiment: Experiment) -> Row | None:
+def shipped_rate(experiment: Experiment) -> Row | None:
     """The row of the learning rate chosen for this data, model, rule, weight decay and optimizer; None if no grid was
     run.
 
@@ -468,7 +468,7 @@ def kept_rate(experiment: Experiment) -> Row | None:
         "optimizer": experiment.optimizer,
         "chosen": "1",
     }
-    found = [row for row in kept_rates() if all(row[key] == value for key, value in wanted.items())]
+    found = [row for row in shipped_rates() if all(row[key] == value for key, value in wanted.items())]
     return min(
         found,
         key=lambda row: (abs(math.log(int(row["epochs"]) / experiment.epochs)), len(rate_differences(experiment, row))),
@@ -500,7 +500,7 @@ def rate_differences(experiment: Experiment, row: Row) -> list[str]:
 def default_rate(experiment: Experiment) -> tuple[float, bool]:
     """(learning rate, whether a grid was run for this rule, model, data and optimizer). If not, the rate is
     `UNTUNED_RATE` for sgd, and the optimizer's own default for others."""
-    row = kept_rate(experiment)
+    row = shipped_rate(experiment)
     if row is not None:
         return float(row["lr"]), True
     if experiment.optimizer == "sgd":

@@ -73,7 +73,7 @@ SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
 SECONDS_TO_GIVE_UP = 300.0  # without an answer from the scheduler
 MISSING = f"a Dask cluster needs the package distributed: {install('cluster')}"
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
-_GOES_ON = "what is finished is in the table, and the same command goes on"
+_RESUMES = "what is finished is in the table, and the same command goes on"
 _one_at_a_time = threading.Lock()  # the number of threads is global to the process
 
 
@@ -190,7 +190,7 @@ def _answer(distributed: Any, future: Any, place: str) -> Any:
         if isinstance(error, distributed.KilledWorker):
             return f"the workers that it was given to were lost, {error.allowed_failures + 1} of them: out of memory?"
         return f"{type(error).__name__}: {error}"
-    raise OSError(f"the Dask scheduler at {place} was lost, or took the runs back: {_GOES_ON}")
+    raise OSError(f"the Dask scheduler at {place} was lost, or took the runs back: {_RESUMES}")
 
 
 def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
@@ -223,7 +223,7 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
             time.sleep(0.02)
             silent = time.monotonic() - heard[0]
             if silent > SECONDS_TO_GIVE_UP:
-                raise OSError(f"the Dask scheduler at {place} has not answered for {silent:.0f} seconds: {_GOES_ON}")
+                raise OSError(f"the Dask scheduler at {place} has not answered for {silent:.0f} seconds: {_RESUMES}")
             if silent > SECONDS_TO_TELL:
                 tell_once("does not answer")
             elif heard[0] - staffed[0] > SECONDS_TO_TELL:

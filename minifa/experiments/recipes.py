@@ -43,7 +43,7 @@ from ..models import MODELS
 from ..optim import OPTIMIZERS
 from ..registry import option_names, unknown
 from ..storage.atomic import expanded
-from ..validation import list_of, word
+from ..validation import check_list, check_str
 from . import Experiment, schema
 from .schema import Problems
 
@@ -120,34 +120,34 @@ class Recipe:
 
 
 def _data_name(value: Any) -> str:
-    if not schema.word(value).lower().endswith(".npz") and value not in data.DATASETS:
+    if not schema.string(value).lower().endswith(".npz") and value not in data.DATASETS:
         raise ValueError(unknown(data.DATASETS, value, "data set") + " (or the path of a .npz file)")
     return value
 
 
 # Name of a setting to (the field of `Experiment` that it sets, its validation).
 SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "rule": ("rule", schema.described(rules.make)),
+    "rule": ("rule", schema.description(rules.make)),
     "data.name": ("data", _data_name),
-    "data.folder": ("data_dir", schema.word),
+    "data.folder": ("data_dir", schema.string),
     "data.scale": ("scale", schema.fraction),
-    "data.channels": ("channels", schema.known(CHANNELS, "place of channels")),
-    "data.regression": ("regression", schema.flag),
-    "data.augmentation": ("augmentation", schema.described(data.make_augmentation)),
+    "data.channels": ("channels", schema.choice(CHANNELS, "place of channels")),
+    "data.regression": ("regression", schema.boolean),
+    "data.augmentation": ("augmentation", schema.description(data.make_augmentation)),
     "data.validation": ("validation", schema.number(0, 1)),
-    "model.name": ("model", schema.known(MODELS, "model")),
-    "model.weights": ("weights", schema.word),
-    "model.weights_names": ("weights_names", schema.words),
-    "model.freeze": ("freeze", schema.word),
-    "optimizer.name": ("optimizer", schema.known(OPTIMIZERS, "optimizer")),
+    "model.name": ("model", schema.choice(MODELS, "model")),
+    "model.weights": ("weights", schema.string),
+    "model.weights_names": ("weights_names", schema.strings),
+    "model.freeze": ("freeze", schema.string),
+    "optimizer.name": ("optimizer", schema.choice(OPTIMIZERS, "optimizer")),
     "optimizer.lr": ("lr", schema.number(0)),
     "optimizer.weight_decay": ("weight_decay", schema.number(0)),
-    "optimizer.schedule": ("schedule", schema.described(schedules.make)),
-    "training.loss": ("loss", schema.known(LOSSES, "loss")),
-    "training.epochs": ("epochs", schema.whole(1)),
-    "training.batch_size": ("batch_size", schema.whole(1)),
-    "training.seed": ("seed", schema.whole(0)),
-    "training.alignment": ("alignment", schema.flag),
+    "optimizer.schedule": ("schedule", schema.description(schedules.make)),
+    "training.loss": ("loss", schema.choice(LOSSES, "loss")),
+    "training.epochs": ("epochs", schema.integer(1)),
+    "training.batch_size": ("batch_size", schema.integer(1)),
+    "training.seed": ("seed", schema.integer(0)),
+    "training.alignment": ("alignment", schema.boolean),
 }
 WORDS = ("title", "source", "note")
 SECTIONS = ("data", "model", "optimizer", "training")
@@ -231,7 +231,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     >>> recipes.parse('[data]\\nname = "xor"', ["training.epochs=3", "rule=usf:scale=init"]).experiment.rule
     'usf:scale=init'
     """
-    word(name, "the name of a recipe")
+    check_str(name, "the name of a recipe")
     problems = Problems()
     words, settings, parts = take_apart(text, changes, place, problems)
     experiment = experiment_of(settings, problems)
@@ -257,14 +257,14 @@ def take_apart(
     Raises:
         RecipeError: the text is not valid TOML.
     """
-    word(place, "the place of a recipe")
-    list_of(changes, str, "changes are a list of settings, as ['optimizer.lr=0.01']")
+    check_str(place, "the place of a recipe")
+    check_list(changes, str, "changes are a list of settings, as ['optimizer.lr=0.01']")
     try:
-        tree = _read_toml(word(text, "a recipe"))
+        tree = _read_toml(check_str(text, "a recipe"))
     except ValueError as error:
         raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
     parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
-    words = {key: problems.attempt(key, schema.word, tree.pop(key), "") for key in WORDS if key in tree}
+    words = {key: problems.attempt(key, schema.string, tree.pop(key), "") for key in WORDS if key in tree}
     return words, {**_flat(tree), **_changes(changes, problems)}, parts
 
 
@@ -397,10 +397,10 @@ def _table(
         problems.add("table", "a table is a section [table] with a section [[row]] for each of its rows")
         return {}, ()
     checks: dict[str, Callable[[Any], Any]] = {
-        "measure": schema.known(MEASURES, "measure"),
+        "measure": schema.choice(MEASURES, "measure"),
         "reach": schema.number(0, 1),
-        "published_by": schema.word,
-        "seeds": schema.whole(1, experiments.MOST_SEEDS),
+        "published_by": schema.string,
+        "seeds": schema.integer(1, experiments.MOST_SEEDS),
     }
     found = problems.entries("table", about, checks)
     seeds = found.pop("seeds", 1)
@@ -420,7 +420,7 @@ def _row(
     checks = {
         "name": _row_name,
         "published": schema.number(-math.inf),
-        "seeds": schema.whole(1, experiments.MOST_SEEDS),
+        "seeds": schema.integer(1, experiments.MOST_SEEDS),
         "set": _section,
     }
     found = problems.entries(where, row, checks)
@@ -438,7 +438,7 @@ def _row(
 
 
 def _row_name(value: Any) -> str:
-    if not all(c.isascii() and (c.isalnum() or c in "-_.") for c in schema.word(value)) or value.startswith("."):
+    if not all(c.isascii() and (c.isalnum() or c in "-_.") for c in schema.string(value)) or value.startswith("."):
         raise ValueError(f"a row's name becomes a folder's: letters, digits, '-', '_' and '.', got {value!r}")
     return value
 

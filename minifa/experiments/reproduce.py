@@ -130,7 +130,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
             if not number.isdecimal():
                 continue
             refuse_link(place)
-            kept = resume.kept_in(place)
+            kept = resume.saved_run(place)
             if kept is None:  # missing or damaged: reported when the run is made
                 continue
             task = Task(row.name, replace(row.experiment, seed=int(number)), place)
@@ -143,7 +143,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
 
 
 def _contents(
-    experiment: Experiment, kept: resume.Kept, known: dict[tuple[str, str | None], Dataset | None]
+    experiment: Experiment, kept: resume.SavedRun, known: dict[tuple[str, str | None], Dataset | None]
 ) -> dict[str, str]:
     """Current digests of the run's files; empty if no digests were stored with the run, or the files are missing: a
     table can be shown without its data."""
@@ -159,7 +159,7 @@ def _contents(
         return {}
 
 
-def _refuse_another(task: Task, kept: resume.Kept, here: Mapping[str, str]) -> None:
+def _refuse_another(task: Task, kept: resume.SavedRun, here: Mapping[str, str]) -> None:
     differ, epochs = resume.others(kept, task.experiment, here), kept.experiment.get("epochs")
     if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # a run with fewer epochs is resumed
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
@@ -188,8 +188,8 @@ def make(task: Task) -> Outcome:
     try:
         e = task.experiment
         data = resume.load_once(e.data, e.data_dir, **e.data_options)
-        result = resume.run_in(task.folder, task.experiment, data)
-        kept = resume.kept_in(task.folder)
+        result = resume.run_in_folder(task.folder, task.experiment, data)
+        kept = resume.saved_run(task.folder)
         return Outcome(task, result, made_by=kept.made_by if kept else "")
     except processes.Stopped:
         raise

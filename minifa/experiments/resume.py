@@ -21,7 +21,7 @@ new
 
 from __future__ import annotations
 
-__all__ = ["Kept", "finished", "go_on", "keep", "kept_experiment", "kept_in", "open_checkpoint", "run_in"]
+__all__ = ["SavedRun", "finished", "go_on", "keep", "saved_experiment", "saved_run", "open_checkpoint", "run_in_folder"]
 
 import contextlib
 import functools
@@ -46,11 +46,11 @@ from ..training import Trainer, logs
 from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
-from ..validation import by_name, flag, instance_of
+from ..validation import check_bool, check_mapping, check_type
 from . import Experiment, run_folder
 from .processes import Stopped
 
-MAY_CHANGE = ("epochs", "data_dir")  # when a run is resumed
+CHANGEABLE = ("epochs", "data_dir")  # when a run is resumed
 NOTHING = "(nothing)"  # stands for a missing entry in messages
 RESULT = "result.json"
 RESULT_KINDS: dict[str, Any] = {
@@ -112,7 +112,7 @@ def config_of(experiment: Experiment, data: Dataset | None = None) -> dict[str, 
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedRun:
     """Description of a run as stored in its folder, as far as it can be read.
 
     Attributes:
@@ -130,14 +130,14 @@ class Kept:
     result: Row | None
 
 
-def kept_in(folder: str | Path) -> Kept | None:
+def saved_run(folder: str | Path) -> SavedRun | None:
     """Read the description of a run from its folder; None if there is none that can be read.
 
     Raises:
         OSError: one of its files is not a regular file, but a link, for example.
 
     >>> from minifa.experiments import resume
-    >>> print(resume.kept_in("nowhere"))
+    >>> print(resume.saved_run("nowhere"))
     None
     """
     path = expanded(folder)
@@ -151,7 +151,7 @@ def kept_in(folder: str | Path) -> Kept | None:
     wrote = wrote if isinstance(wrote, dict) else {}
     content, result = about.get("contents"), finished.get("result")
     is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of another run
-    return Kept(
+    return SavedRun(
         experiment,
         content if isinstance(content, dict) else {},
         str(finished.get("dtype") or wrote.get("dtype", "")),
@@ -161,7 +161,8 @@ def kept_in(folder: str | Path) -> Kept | None:
 
 
 def _is_result(result: Any) -> bool:
-    """Whether this has the form of a result of `run_in`; a file with a valid checksum may still hold anything."""
+    """Whether this has the form of a result of `run_in_folder`; a file with a valid checksum may still hold
+    anything."""
     if not isinstance(result, dict) or not all(isinstance(result.get(key), kind) for key, kind in RESULT_KINDS.items()):
         return False
     return result["test_examples"] > 0 and isinstance(result.get("test_accuracy", 0.0), (int, float))
@@ -176,11 +177,11 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def others(kept: Kept, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
+def others(kept: SavedRun, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
     """Describe how a stored run differs from this one: settings (except those that may change), dtype and contents.
 
     Args:
-        kept: as returned by `kept_in`.
+        kept: as returned by `saved_run`.
         experiment: the requested experiment.
         here: its `contents`; entries known to only one of the two are not compared.
     """
@@ -236,11 +237,11 @@ def keep(
         OSError: the folder is not writable.
     """
     path = expanded(folder)
-    config = instance_of(experiment, Experiment, experiments.AN_EXPERIMENT).as_config()
-    instance_of(trainer, Trainer, checkpoints.A_TRAINER)
+    config = check_type(experiment, Experiment, experiments.AN_EXPERIMENT).as_config()
+    check_type(trainer, Trainer, checkpoints.A_TRAINER)
     about = config_of(experiment, None if data is None else experiments.data_for(experiment, data))
     kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
-    tensorboard = flag(tensorboard, "tensorboard")
+    tensorboard = check_bool(tensorboard, "tensorboard")
     make_folder(path / "figures")
     events = [TensorBoard(make_folder(path / "tensorboard"), replace=True)] if tensorboard else []
     trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs are written before checkpoints
@@ -271,16 +272,16 @@ def go_on(
     Raises:
         TypeError: an argument has the wrong type.
         CheckpointError: the checkpoint is damaged, or belongs to another experiment, other data or another version.
-        OSError: as in `kept_in`.
+        OSError: as in `saved_run`.
     """
     last = expanded(folder) / "last.ckpt"
-    experiments.data_for(experiment, instance_of(data, Dataset, experiments.A_DATASET))
-    instance_of(trainer, Trainer, checkpoints.A_TRAINER)
-    previous, same_version = flag(previous, "previous"), flag(same_version, "same_version")
+    experiments.data_for(experiment, check_type(data, Dataset, experiments.A_DATASET))
+    check_type(trainer, Trainer, checkpoints.A_TRAINER)
+    previous, same_version = check_bool(previous, "previous"), check_bool(same_version, "same_version")
     place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
     if place is None:
         return None
-    checkpoint, kept = checkpoints.read(place), kept_in(folder)
+    checkpoint, kept = checkpoints.read(place), saved_run(folder)
     settings, known = _by_its_names(checkpoint.experiment, kept, experiment, folder)
     differ = differences(settings, experiment)
     if differ:
@@ -302,7 +303,7 @@ def go_on(
 
 
 def _by_its_names(
-    settings: Mapping[str, Any], kept: Kept | None, experiment: Experiment, folder: str | Path
+    settings: Mapping[str, Any], kept: SavedRun | None, experiment: Experiment, folder: str | Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(settings of a checkpoint, stored contents), renamed to the experiment's paths: files are compared by content,
     not by location."""
@@ -319,7 +320,7 @@ def _by_its_names(
     return found, known
 
 
-def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
+def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
     """Run an experiment in its own folder: from the start, from its last checkpoint or, if it is finished, not at all.
     The network that was best on the validation examples (without these: the final one) is evaluated on the test set,
     and the result is saved in ``result.json``.
@@ -345,8 +346,8 @@ def run_in(folder: str | Path, experiment: Experiment, data: Dataset | None = No
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as temporary:
     ...     folder = pathlib.Path(temporary, "run")
-    ...     first = resume.run_in(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
-    ...     again = resume.run_in(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    ...     first = resume.run_in_folder(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    ...     again = resume.run_in_folder(folder, Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
     >>> first["test_accuracy"], first["best_epoch"], first == again
     (1.0, 20, True)
     """
@@ -392,11 +393,11 @@ def _go_on_or_before(path: Path, experiment: Experiment, data: Dataset, trainer:
         go_on(path, experiment, data, trainer, previous=True, same_version=True)
 
 
-def kept_experiment(folder: str | Path) -> Experiment:
+def saved_experiment(folder: str | Path) -> Experiment:
     """The experiment of a run folder, from its config.json or, if that is damaged, from its checkpoint.
 
     Args:
-        folder: folder of `minifa train` or of `run_in`.
+        folder: folder of `minifa train` or of `run_in_folder`.
 
     Raises:
         FileNotFoundError: the folder is not a run folder.
@@ -417,7 +418,7 @@ def kept_experiment(folder: str | Path) -> Experiment:
 
 
 def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str] | None = None) -> Row | None:
-    """The result of the folder's finished run of this experiment, as `run_in` returns it. None if the run is not
+    """The result of the folder's finished run of this experiment, as `run_in_folder` returns it. None if the run is not
     finished or is another run: with other settings, another dtype or, if both are known, other contents.
 
     Args:
@@ -426,16 +427,16 @@ def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str]
         here: its `contents`.
 
     Raises:
-        OSError: as in `kept_in`.
+        OSError: as in `saved_run`.
 
     >>> from minifa.experiments import resume
     >>> from minifa.experiments import Experiment
     >>> print(resume.finished("nowhere", Experiment()))
     None
     """
-    instance_of(experiment, Experiment, experiments.AN_EXPERIMENT)
-    here = {} if here is None else by_name(here, "contents")
-    kept = kept_in(folder)
+    check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
+    here = {} if here is None else check_mapping(here, "contents")
+    kept = saved_run(folder)
     if kept is None or kept.result is None or others(kept, experiment, here):
         return None
     return dict(kept.result) if kept.experiment.get("epochs") == experiment.epochs else None
@@ -494,7 +495,7 @@ def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
     return [
         f"{key} {there.get(key, NOTHING)} and not {asked.get(key, NOTHING)}"
         for key in {**there, **asked}
-        if key not in MAY_CHANGE and there.get(key, NOTHING) != asked.get(key, NOTHING)
+        if key not in CHANGEABLE and there.get(key, NOTHING) != asked.get(key, NOTHING)
     ]
 
 

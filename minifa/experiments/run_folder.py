@@ -43,7 +43,7 @@ from ..storage.atomic import expanded, is_same, move_into_place, plain, read_byt
 from ..storage.npz import read_arrays, write_arrays
 from ..training import History
 from ..training.history import Row
-from ..validation import by_name, instance_of, list_of
+from ..validation import check_list, check_mapping, check_type
 
 FORMAT = 1
 LOCK = ".lock"
@@ -124,10 +124,10 @@ def save(folder: str | Path, experiment: experiments.Experiment, history: Histor
     """Write history.csv and network.npz to the folder, and config.json if it does not exist. Raises TypeError for an
     argument of the wrong type, OSError if a file cannot be written."""
     place = expanded(folder)
-    instance_of(experiment, experiments.Experiment, experiments.AN_EXPERIMENT)
-    instance_of(history, History, "a history is a minifa.training.History")
-    instance_of(net, Network, "the network is a minifa.Network")
-    instance_of(rule, Rule, A_RULE)
+    check_type(experiment, experiments.Experiment, experiments.AN_EXPERIMENT)
+    check_type(history, History, "a history is a minifa.training.History")
+    check_type(net, Network, "the network is a minifa.Network")
+    check_type(rule, Rule, A_RULE)
     if not (place / "config.json").is_file():
         write_config(place, {"experiment": experiment.as_config()})
     history.save_csv(place / "history.csv")
@@ -139,9 +139,9 @@ def save(folder: str | Path, experiment: experiments.Experiment, history: Histor
 def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
     """Write config.json: the given configuration with the format number, the relative paths of the experiment's files
     and, unless given, the current environment."""
-    config = by_name(config, "a configuration")
-    described = [*list_of(config.get("experiments", []), Mapping, "experiments are described by dictionaries")]
-    described.append(by_name(config.get("experiment", {}), "an experiment"))
+    config = check_mapping(config, "a configuration")
+    described = [*check_list(config.get("experiments", []), Mapping, "experiments are described by dictionaries")]
+    described.append(check_mapping(config.get("experiment", {}), "an experiment"))
     ways = _ways(expanded(folder), described[0])
     whole = {"format": FORMAT, **({"files": ways} if ways else {}), "environment": environment(), **config}
     try:

@@ -18,9 +18,9 @@ Check = Callable[[Any], Any]
 class Problems(list[str]):
     """The problems found so far, without duplicates.
 
-    >>> from minifa.experiments.schema import Problems, whole
+    >>> from minifa.experiments.schema import Problems, integer
     >>> problems = Problems()
-    >>> problems.attempt("epochs", whole(1), 3), problems.attempt("runs", whole(1), 0)
+    >>> problems.attempt("epochs", integer(1), 3), problems.attempt("runs", integer(1), 0)
     (3, None)
     >>> problems
     ['runs: a whole number from 1 up is expected, got 0']
@@ -51,28 +51,28 @@ class Problems(list[str]):
         return found
 
 
-def word(value: Any) -> str:
+def string(value: Any) -> str:
     """A non-empty string without null characters, so that it can be a path."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"a word is expected, got {value!r}")
     return value
 
 
-def words(value: Any) -> dict[str, str]:
+def strings(value: Any) -> dict[str, str]:
     """A non-empty mapping of strings to strings."""
     if not isinstance(value, dict) or not value or not all(isinstance(one, str) for one in value.values()):
         raise ValueError(f'words by their names are expected, {{"features.0" = "conv1"}}, got {value!r}')
     return value
 
 
-def flag(value: Any) -> bool:
+def boolean(value: Any) -> bool:
     """A bool."""
     if not isinstance(value, bool):
         raise ValueError(f"true or false is expected, got {value!r}")
     return value
 
 
-def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
+def integer(least: int, most: int | None = None) -> Callable[[Any], int]:
     """An int from ``least`` to ``most``; None: no upper limit."""
 
     def check(value: Any) -> int:
@@ -111,22 +111,22 @@ def fraction(value: Any) -> float:
     return found
 
 
-def known(table: Iterable[str], what: str) -> Callable[[Any], str]:
+def choice(table: Iterable[str], what: str) -> Callable[[Any], str]:
     """A name in the table."""
 
     def check(value: Any) -> str:
-        if word(value) not in table:
+        if string(value) not in table:
             raise ValueError(unknown(table, value, what))
         return value
 
     return check
 
 
-def described(make: Callable[[str], Any]) -> Callable[[Any], str]:
+def description(make: Callable[[str], Any]) -> Callable[[Any], str]:
     """A description "name:key=value" that ``make`` accepts."""
 
     def check(value: Any) -> str:
-        make(word(value))
+        make(string(value))
         return value
 
     return check

@@ -119,7 +119,7 @@ def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
     result, started, told = None, time.monotonic(), False
     while result is None:
         try:
-            result = resume.run_in(folder, experiment, dataset)
+            result = resume.run_in_folder(folder, experiment, dataset)
         except run_folder.RunInUse as error:  # an orphaned worker still makes this run: use its result
             if not told and time.monotonic() - started >= SECONDS_TO_TELL:
                 tell(f"waiting: {error}")

@@ -39,7 +39,7 @@ from typing import Any
 import numpy
 
 from ..rng import generator
-from ..validation import flag, real, word
+from ..validation import check_bool, check_float, check_str
 from . import Experiment, recipes, resume, schema
 from .recipes import RecipeError, Settings
 from .schema import Problems
@@ -85,9 +85,9 @@ class Range:
 
     def __post_init__(self) -> None:
         for key in ("low", "high"):
-            real(getattr(self, key), f"{key} of a range")
+            check_float(getattr(self, key), f"{key} of a range")
         for key in ("log", "whole"):
-            flag(getattr(self, key), f"{key} of a range")
+            check_bool(getattr(self, key), f"{key} of a range")
         if not self.low < self.high:
             raise ValueError(f"a range goes from low up to high, got low = {self.low} and high = {self.high}")
         if self.log and self.low <= 0:
@@ -186,7 +186,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "sweep", place: st
       over.optimizer.lr: the list is empty
       rule: unknown rule 'fo': did you mean fa?
     """
-    word(name, "the name of a sweep")
+    check_str(name, "the name of a sweep")
     problems = Problems()
     words, base, parts = recipes.take_apart(text, changes, place, problems)
     if "table" in parts or "row" in parts:
@@ -213,9 +213,9 @@ def _how(section: Any, problems: Problems) -> Settings:
         problems.add("sweep", f"a section [sweep] is expected, got {section!r}")
         return how
     checks = {
-        "method": schema.known(METHODS, "method"),
-        "runs": schema.whole(1),
-        "seed": schema.whole(0),
+        "method": schema.choice(METHODS, "method"),
+        "runs": schema.integer(1),
+        "seed": schema.integer(0),
     }
     found = problems.entries("sweep", section, checks)
     how.update(found)
@@ -279,8 +279,8 @@ def _range(where: str, entries: Settings, problems: Problems) -> Range | None:
     checks = {
         "low": lambda value: value if isinstance(value, int) and number(value) == value else number(value),
         "high": lambda value: value if isinstance(value, int) and number(value) == value else number(value),
-        "log": schema.flag,
-        "whole": schema.flag,
+        "log": schema.boolean,
+        "whole": schema.boolean,
     }
     before = len(problems)
     found = problems.entries(where, entries, checks)

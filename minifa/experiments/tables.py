@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..text import table
 from ..training import History
 from ..training.history import Row
-from ..validation import instance_of, list_of, real, whole
+from ..validation import check_float, check_int, check_list, check_type
 from . import Result
 
 RESULTS = "results are a list of minifa.experiments.Result, as run_many gives them"
@@ -52,7 +52,7 @@ def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Group results by name or, without a name, by rule; each group is sorted by seed. Raises TypeError if an item is
     not a Result."""
     found: dict[str, list[Result]] = {}
-    for result in sorted(list_of(results, Result, RESULTS), key=lambda r: r.experiment.seed):
+    for result in sorted(check_list(results, Result, RESULTS), key=lambda r: r.experiment.seed):
         found.setdefault(result.name or result.experiment.rule, []).append(result)
     return found
 
@@ -77,7 +77,10 @@ def mean_at_end(some: Sequence[Result], column: str) -> float:
 def mean_sd(values: Sequence[float]) -> str:
     """``mean ± sd`` with three decimals; the sample sd is omitted for a single value. Raises TypeError if a value is
     not a number, ValueError if there are no values."""
-    values = [real(value, "a value of a mean") for value in list_of(values, object, "the values of a mean are a list")]
+    values = [
+        check_float(value, "a value of a mean")
+        for value in check_list(values, object, "the values of a mean are a list")
+    ]
     if not values:
         raise ValueError("there is no value to take the mean of")
     mean = f"{statistics.fmean(values):.3f}"
@@ -91,14 +94,14 @@ def sampling_error(examples: int) -> str:
     >>> sampling_error(360)
     '360 test examples alone give a score a standard error of 0.007 at 0.98, 0.011 at 0.95, 0.026 at 0.50'
     """
-    examples = whole(examples, "the number of test examples")
+    examples = check_int(examples, "the number of test examples")
     errors = ", ".join(f"{math.sqrt(p * (1 - p) / examples):.3f} at {p:.2f}" for p in (0.98, 0.95, 0.5))
     return f"{examples:,} test examples alone give a score a standard error of {errors}"
 
 
 def ms_per_step(result: Result) -> float:
     """Median time of a training step in milliseconds, without measurements between epochs."""
-    instance_of(result, Result, "a result is a minifa.experiments.Result, as run gives it")
+    check_type(result, Result, "a result is a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
     steps = math.ceil(images[0] / result.experiment.batch_size)
@@ -137,7 +140,7 @@ def angle_table(results: Sequence[Result]) -> str:
 def history_table(history: History) -> str:
     """Table of loss, accuracy and weight angles for about a dozen epochs. Raises TypeError if ``history`` is not a
     History, ValueError if it has no epochs."""
-    if not instance_of(history, History, "a history is a minifa.training.History"):
+    if not check_type(history, History, "a history is a minifa.training.History"):
         raise ValueError("the history has no epoch to show")
     losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
     angles = [key for key in history.columns() if key.endswith(".weight_angle")]
@@ -153,7 +156,7 @@ def history_table(history: History) -> str:
 def grid_table(rates: Sequence[Row]) -> str:
     """Table of the grid: one row per rule, one column per learning rate, the chosen rate marked. Raises TypeError or
     ValueError if ``rates`` are not rows of a grid."""
-    rates = list_of(rates, dict, "the grid is a list of rows, as minifa.experiments.tuning.rate_table gives them")
+    rates = check_list(rates, dict, "the grid is a list of rows, as minifa.experiments.tuning.rate_table gives them")
     for row in rates:
         if not RATES <= row.keys():
             raise ValueError(f"a row of the grid has rule, lr, mean and chosen, got {row!r}")

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from .. import backend
 from ..layers.conv import Conv2d
 from ..layers.windows import Pair, pad
-from ..validation import whole
+from ..validation import check_int
 from .matrices import Host, host
 from .style import SMALL, WIDTH, colour, drawing, muted, readable_on, size
 
@@ -49,7 +49,7 @@ def im2col(
     Raises:
         ValueError: a kernel larger than the padded image, or an argument that `minifa.Conv2d` rejects.
     """
-    height, width = whole(height, "the height of an image"), whole(width, "the width of an image")
+    height, width = check_int(height, "the height of an image"), check_int(width, "the width of an image")
     layer = Conv2d(1, 2, kernel_size, stride, padding, bias=False)
     rows, columns, _ = layer.infer((height, width, 1))
     layer.W = backend.asarray(_sum_and_difference(layer.kernel), layer.dtype)

@@ -21,7 +21,7 @@ from ..experiments import Result
 from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
 from ..layers.weighted import Weighted
 from ..training.history import Row
-from ..validation import instance_of
+from ..validation import check_type
 from .style import SMALL, WIDTH, bare, drawing, look, missing, muted, readable_on
 
 LAYERS = 8  # maximum number of layers shown side by side
@@ -158,7 +158,7 @@ def training_curves(result: Result, title: str = "", *, dark: bool = False) -> F
         result: a result of `minifa.experiments.run` with at least one epoch.
         title: a heading.
     """
-    history = instance_of(result, Result, "a result is a minifa.experiments.Result, as run gives it").history
+    history = check_type(result, Result, "a result is a minifa.experiments.Result, as run gives it").history
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
     with drawing(3.4, title, dark=dark) as figure:

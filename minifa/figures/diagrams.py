@@ -17,7 +17,7 @@ from ..layers.base import Layer
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..rules.base import A_RULE, Rule
-from ..validation import instance_of, word
+from ..validation import check_str, check_type
 from .style import SMALL, colour, drawing, muted, size
 
 # All in inches.
@@ -41,11 +41,11 @@ def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) 
     Raises:
         ValueError: the rule is not attached to this network.
     """
-    if instance_of(rule, Rule, A_RULE).net is not net:
+    if check_type(rule, Rule, A_RULE).net is not net:
         raise ValueError(f"the rule {rule.name!r} is not attached to this network: call rule.attach(net) first")
     plan = _Plan(net, rule)
     facts = f"{rule.equation}; needs {rule.needs}"
-    with drawing(plan.height, word(title, "a title") or rule.title, facts, dark=dark, width=plan.width) as figure:
+    with drawing(plan.height, check_str(title, "a title") or rule.title, facts, dark=dark, width=plan.width) as figure:
         axes = figure.subplots()
         axes.axis("off")
         axes.set(xlim=(0, plan.width - 0.2), ylim=(0, plan.height - 0.1), aspect="equal")
@@ -89,7 +89,7 @@ class _Plan:
         self.at["input"] = self._add("input", size(net.input_shape) if net.input_shape else "")
         self._place(net.layers, depth=0)
         self.at[""] = self._add("loss", "output against target")
-        if rule.walks_back or rule.B:  # otherwise only a scalar is broadcast
+        if rule.one_backward_pass or rule.B:  # otherwise only a scalar is broadcast
             self._walk_back(net.layers, arrives=True)
         self.lane = LANE if any(block.shortcut for block in self.blocks.values()) else 0.5
         self.left = 0.15 + self.lane * max((block.depth for block in self.blocks.values()), default=0)
@@ -128,13 +128,13 @@ class _Plan:
             self.arrives[layer.name] = arrives
             branches = {part: self._walk_back(inner, arrives) for part, inner in layer.children()}
             if branches:
-                self.blocks[layer.name].passes = branches["shortcut"] and layer.sends_down
+                self.blocks[layer.name].passes = branches["shortcut"] and layer.needs_input_gradient
                 arrives = any(branches.values())
             arrives = arrives and self._crosses(layer)
         return arrives
 
     def _crosses(self, layer: Layer) -> bool:
-        return layer.sends_down and (self.rule.crosses_weights or not isinstance(layer, Weighted))
+        return layer.needs_input_gradient and (self.rule.crosses_weights or not isinstance(layer, Weighted))
 
     def _broadcast_lines(self) -> dict[str, dict[str, Any]]:
         """For a rule that broadcasts the error: the matrices by source and target. The source "" is the loss."""

@@ -17,7 +17,7 @@ from ..layers.conv import Conv2d
 from ..storage.atomic import expanded, plain, stem
 from ..storage.npz import read_arrays
 from ..text import printable
-from ..validation import flag
+from ..validation import check_bool
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
@@ -47,7 +47,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         DataFileError: a file in it is damaged or of another format.
         ValueError: no run of a comparison has finished.
     """
-    path, dark = expanded(folder), flag(dark, "dark")
+    path, dark = expanded(folder), check_bool(dark, "dark")
     results = run_folder.read_results(path)
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)
@@ -89,10 +89,10 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     x = backend.asarray(shown(examples.x, experiments.augmentation_of(experiment)), net.dtype)
     title = f"under {experiment.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
-    if rule.walks_back:
+    if rule.one_backward_pass:
         figures["deltas"] = deltas(net, rule, x, examples.y, loss, f"Errors {title}", dark=dark)
         figures["angles"] = angle_histogram(net, rule, x, examples.y, loss, f"Angles of errors {title}", dark=dark)
-    carriers = rule.senders(net) if rule.crosses_weights else []
+    carriers = rule.layers_with_feedback(net) if rule.crosses_weights else []
     for layer in net.weighted:
         B = rule.feedback(layer) if layer in carriers else None  # rule.B dates from the last backward pass
         if B is not None and B.shape != layer.weight_shape:

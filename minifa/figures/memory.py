@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..validation import by_name, whole
+from ..validation import check_int, check_mapping
 from .style import SMALL, drawing, look
 
 MIB = 2**20
@@ -32,11 +32,11 @@ def activation_memory(
         TypeError: peaks is not a mapping of such measurements.
         ValueError: there are no measurements.
     """
-    for rule, found in by_name(peaks, "the measurement of memory").items():
+    for rule, found in check_mapping(peaks, "the measurement of memory").items():
         if not isinstance(found, Mapping):
             raise TypeError(f"the measurement of {rule!r} is a dictionary of bytes by depth, got {found!r}")
         for depth, count in found.items():
-            whole(depth, "a depth"), whole(count, "a number of bytes", least=0, most=sys.maxsize)
+            check_int(depth, "a depth"), check_int(count, "a number of bytes", least=0, most=sys.maxsize)
     depths = sorted({depth for found in peaks.values() for depth in found})
     if not depths:
         raise ValueError("there is no measurement of memory to draw")

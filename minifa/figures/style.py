@@ -17,7 +17,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from ..validation import flag, format_shape, whole, word
+from ..validation import check_bool, check_int, check_str, format_shape
 
 # Okabe & Ito's colours, each with a marker, so that no reader depends on colour alone. On dark backgrounds the same
 # hues, lighter.
@@ -89,12 +89,12 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
         facts: a summary of the numbers, printed below the title.
         dark: whether to draw for a dark background.
     """
-    dark = flag(dark, "dark")
+    dark = check_bool(dark, "dark")
     title, facts = (
         "\n".join(textwrap.fill(line, int(letters * width)) for line in text.splitlines())
         for text, letters in (
-            (word(title, "a title"), 9),
-            (word(facts, "facts"), 13),
+            (check_str(title, "a title"), 9),
+            (check_str(facts, "facts"), 13),
         )  # characters per inch, at 12 points bold and at 10 points
     )
     lines = [len(text.splitlines()) for text in (title, facts)]
@@ -114,8 +114,8 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
 def look(i: int, dark: bool = False) -> dict[str, Any]:
     """Colour, marker and line style of the i-th rule in a figure; line styles distinguish rules beyond the palette.
     Raises TypeError, ValueError unless i is an int >= 0."""
-    i = whole(i, "the number of a rule", least=0)
-    colours = DARK_COLOURS if flag(dark, "dark") else COLOURS
+    i = check_int(i, "the number of a rule", least=0)
+    colours = DARK_COLOURS if check_bool(dark, "dark") else COLOURS
     return {
         "color": colours[i % len(colours)],
         "marker": MARKERS[i % len(MARKERS)],

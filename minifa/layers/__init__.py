@@ -1,7 +1,7 @@
 """Layers: forward and backward pass side by side, in NumPy or CuPy. None of them knows a learning rule."""
 
 from .activations import LeakyReLU, ReLU, Sigmoid, Tanh
-from .base import Layer, Teacher, Walk
+from .base import Layer, Pass, Teacher
 from .batch_norm import BatchNorm
 from .conv import Conv2d
 from .dropout import Dropout
@@ -30,6 +30,6 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "Teacher",
-    "Walk",
+    "Pass",
     "Weighted",
 ]

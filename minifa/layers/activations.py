@@ -10,18 +10,18 @@ from typing import Any
 from .. import extension_checks
 from ..backend import Array, quietly, require_float, xp
 from ..parallel.chunks import elementwise
-from ..validation import real
-from .base import Layer, Teacher, Walk
+from ..validation import check_float
+from .base import Layer, Pass, Teacher
 
 
 class Activation(Layer):
     """The base class of elementwise activations y = f(x). Subclasses implement `f` and `times_slope`."""
 
     @quietly
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         y = elementwise(self.f, x)
-        self.cache = y if walk.training else None
+        self.cache = y if ctx.training else None
         return y
 
     @quietly
@@ -32,19 +32,19 @@ class Activation(Layer):
 
     def f(self, y: Array, x: Array) -> None:
         """Write f(x) into y."""
-        raise extension_checks.not_written(self, "f", "(self, y, x): f(x), written into y")
+        raise extension_checks.not_implemented(self, "f", "(self, y, x): f(x), written into y")
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         """Write delta * f'(x) into below; f' is computed from the output y = f(x)."""
         told = "(self, below, delta, y): delta * f'(x), written into below, with f' read off y = f(x)"
-        raise extension_checks.not_written(self, "times_slope", told)
+        raise extension_checks.not_implemented(self, "times_slope", told)
 
 
 class ReLU(Activation):
     """f(x) = max(x, 0); f'(x) = 1 where x > 0, else 0 (also at x = 0).
 
     >>> relu = mf.ReLU()
-    >>> relu.forward(mf.asarray([[-3.0, 0.0, 2.0]]), mf.Walk(training=True)).tolist()
+    >>> relu.forward(mf.asarray([[-3.0, 0.0, 2.0]]), mf.Pass(training=True)).tolist()
     [[0.0, 0.0, 2.0]]
     >>> relu.backward(mf.asarray([[5.0, 5.0, 5.0]]), mf.rules.BP()).tolist()
     [[0.0, 0.0, 5.0]]
@@ -71,7 +71,7 @@ class LeakyReLU(Activation):
     Raises:
         ValueError: a is not above 0.
 
-    >>> mf.LeakyReLU(0.25).forward(mf.asarray([[-8.0, 8.0]]), mf.Walk()).tolist()
+    >>> mf.LeakyReLU(0.25).forward(mf.asarray([[-8.0, 8.0]]), mf.Pass()).tolist()
     [[-2.0, 8.0]]
     """
 
@@ -81,7 +81,7 @@ class LeakyReLU(Activation):
 
     def __init__(self, negative_slope: float = 0.01, name: str | None = None) -> None:
         super().__init__(name)
-        if not 0 < real(negative_slope, f"the negative_slope of {self}") < math.inf:
+        if not 0 < check_float(negative_slope, f"the negative_slope of {self}") < math.inf:
             raise ValueError(f"{self} needs a negative_slope above 0, got {negative_slope}; for 0 use ReLU")
         self.negative_slope = float(negative_slope)
 
@@ -102,7 +102,7 @@ class Tanh(Activation):
     """f(x) = tanh(x); f'(x) = 1 - tanh(x)^2.
 
     >>> tanh = mf.Tanh()
-    >>> tanh.forward(mf.asarray([[0.0, 100.0]]), mf.Walk(training=True)).tolist()
+    >>> tanh.forward(mf.asarray([[0.0, 100.0]]), mf.Pass(training=True)).tolist()
     [[0.0, 1.0]]
     >>> tanh.backward(mf.asarray([[5.0, 5.0]]), mf.rules.BP()).tolist()  # not where saturated
     [[5.0, 0.0]]
@@ -122,7 +122,7 @@ class Tanh(Activation):
 class Sigmoid(Activation):
     """f(x) = 1 / (1 + exp(-x)), computed without overflow and accurate for large negative x; f' = f (1 - f).
 
-    >>> mf.Sigmoid().forward(mf.asarray([[-1000.0, 0.0, 1000.0]]), mf.Walk()).tolist()
+    >>> mf.Sigmoid().forward(mf.asarray([[-1000.0, 0.0, 1000.0]]), mf.Pass()).tolist()
     [[0.0, 0.5, 1.0]]
     """
 

@@ -6,7 +6,7 @@ as a `Teacher`, which answers two questions; a layer with weights (`minifa.layer
 
 from __future__ import annotations
 
-__all__ = ["Layer", "Teacher", "Walk"]
+__all__ = ["Layer", "Teacher", "Pass"]
 
 import operator
 import sys
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from .. import backend, extension_checks
 from ..backend import Array, require_like, xp
 from ..registry import KnownOptions
-from ..validation import Shape, flag, format_shape, whole
+from ..validation import Shape, check_bool, check_int, format_shape
 
 A_RULE = "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one"
 
@@ -31,7 +31,7 @@ class Teacher(Protocol):
         """The error below this weighted layer, given the error at its output; None if no error is carried."""
 
 
-class Walk:
+class Pass:
     """The settings of one forward pass, and a hook on the output of each layer.
 
     Args:
@@ -46,7 +46,7 @@ class Walk:
 
     Subclass it to observe activities:
 
-    >>> class Shapes(mf.Walk):
+    >>> class Shapes(mf.Pass):
     ...     def after(self, layer, y):
     ...         print(layer.name, y.shape)
     ...         return y
@@ -57,13 +57,15 @@ class Walk:
     """
 
     def __init__(self, training: bool = False, step: int = 0, update_statistics: bool | None = None) -> None:
-        self.training = flag(training, "training")
-        self.step = whole(step, "the step of a walk", least=0, most=sys.maxsize)
-        self.update_statistics = training if update_statistics is None else flag(update_statistics, "update_statistics")
+        self.training = check_bool(training, "training")
+        self.step = check_int(step, "the step of a pass", least=0, most=sys.maxsize)
+        self.update_statistics = (
+            training if update_statistics is None else check_bool(update_statistics, "update_statistics")
+        )
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extension_checks.guard(cls, Walk, extension_checks.WALK_ANSWERS)
+        extension_checks.guard(cls, Pass, extension_checks.PASS_ANSWERS)
 
     def after(self, layer: Layer, y: Array) -> Array:
         """Called with the output of each layer; the next layer receives the returned array.
@@ -86,7 +88,8 @@ def owned(name: str, doc: str = "") -> Any:
 class Layer(KnownOptions):
     """The base class of layers. Subclasses implement `forward`, `backward` and `infer`.
 
-    `trainable` and `running` name the arrays that belong to the layer: an assigned value is copied into the layer's
+    `parameter_names` and `buffer_names` name the arrays that belong to the layer: an assigned value is copied into the
+        layer's
     dtype, and a different shape raises ValueError.
 
     Args:
@@ -96,7 +99,7 @@ class Layer(KnownOptions):
         name: stable path, assigned by the network (``conv1``, ``residual2.body.conv1``) or set by ``name=``.
         cache: values of the last training forward pass that the backward pass needs; None before it.
         grads: gradient of the mean loss with respect to each parameter, under the last rule used; None until computed.
-        sends_down: whether any layer below learns, so that the error must be carried further down.
+        needs_input_gradient: whether any layer below learns, so that the error must be carried further down.
         frozen: whether its parameters are excluded from training (see `minifa.Network.freeze`).
         edits: how many times one of its arrays was assigned or loaded; a rule may derive its B from these arrays.
         input_shape, output_shape: of one example; None until the network knows its input shape.
@@ -109,7 +112,7 @@ class Layer(KnownOptions):
 
     >>> class Double(mf.Layer):
     ...     kind = "double"
-    ...     def forward(self, x, walk):
+    ...     def forward(self, x, ctx):
     ...         return 2 * x
     ...     def backward(self, delta, rule):
     ...         return 2 * delta
@@ -120,14 +123,14 @@ class Layer(KnownOptions):
     kind = "layer"
     equation = "y = f(x)"
     error_equation = "delta_below = delta * f'(x)"
-    trainable: tuple[str, ...] = ()
-    running: tuple[str, ...] = ()
+    parameter_names: tuple[str, ...] = ()
+    buffer_names: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()  # the names above whose array may be None
     edits = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in (*cls.trainable, *cls.running):
+        for name in (*cls.parameter_names, *cls.buffer_names):
             if not hasattr(cls, name):
                 setattr(cls, name, owned(name))
         extension_checks.guard(cls, Layer, extension_checks.LAYER_ANSWERS, always=("forward", "backward"))
@@ -140,24 +143,26 @@ class Layer(KnownOptions):
         self.own_name = name
         self.name = name or self.kind
         self.cache: Any = None
-        self.grads: dict[str, Array | None] = dict.fromkeys(self.trainable)
-        self.sends_down = True
+        self.grads: dict[str, Array | None] = dict.fromkeys(self.parameter_names)
+        self.needs_input_gradient = True
         self.frozen = False
-        self.adopted = False  # by a network
-        self.looked: dict[Any, Shape] = {}  # shapes of returned arrays that `minifa.extension_checks` has checked
+        self.in_network = False  # by a network
+        self.checked_shapes: dict[
+            Any, Shape
+        ] = {}  # shapes of returned arrays that `minifa.extension_checks` has checked
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         """Compute the output for a batch x of shape (N, ...). Raises NotImplementedError if the class does not
         implement it."""
-        raise extension_checks.not_written(self, "forward", "(self, x, walk): the output for a batch x")
+        raise extension_checks.not_implemented(self, "forward", "(self, x, ctx): the output for a batch x")
 
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
         """Take dL/d(output), store the parameter gradients, and return dL/d(input) as the rule carries it, or None.
         Raises NotImplementedError if the class does not implement it."""
         told = "(self, delta, rule): dL/d(its input) from dL/d(its output); its own gradients go into self.grads"
-        raise extension_checks.not_written(self, "backward", told)
+        raise extension_checks.not_implemented(self, "backward", told)
 
     def infer(self, shape: Shape) -> Shape:
         """Output shape of one example from its input shape. Raises ValueError if the layer does not accept it."""
@@ -186,14 +191,14 @@ class Layer(KnownOptions):
         return xp.array(backend.asarray(given, backend.dtype() if like is None else like.dtype), order="C")
 
     def _own_arrays(self) -> dict[str, Array | None]:
-        return {name: getattr(self, f"_{name}", None) for name in (*self.trainable, *self.running)}
+        return {name: getattr(self, f"_{name}", None) for name in (*self.parameter_names, *self.buffer_names)}
 
     def shape_of(self, name: str) -> Shape | None:
         """The shape that the array of this name must have: its present shape; None before the array exists."""
         now = getattr(self, f"_{name}", None)
         return None if now is None else tuple(now.shape)
 
-    def recast(self) -> None:
+    def cast(self) -> None:
         """Convert the arrays to the engine's dtype, which may have changed since the layer was created."""
         for name, array in self._own_arrays().items():
             if array is not None:
@@ -205,16 +210,16 @@ class Layer(KnownOptions):
 
     def parameters(self) -> dict[str, Array]:
         """The trainable arrays by their short names, without those that are None."""
-        return {key: getattr(self, key) for key in self.trainable if getattr(self, key) is not None}
+        return {key: getattr(self, key) for key in self.parameter_names if getattr(self, key) is not None}
 
-    def statistics(self) -> dict[str, Array]:
+    def buffers(self) -> dict[str, Array]:
         """The buffers: arrays that training updates without a gradient (batch norm's running mean and variance)."""
-        return {key: getattr(self, key) for key in self.running}
+        return {key: getattr(self, key) for key in self.buffer_names}
 
     @property
-    def learns(self) -> bool:
+    def trainable(self) -> bool:
         """Whether it has parameters that training updates."""
-        return bool(self.trainable) and not self.frozen
+        return bool(self.parameter_names) and not self.frozen
 
     def symbols(self) -> dict[str, Any]:
         """The other symbols of the equations, with their values in the last pass: numbers, or arrays on the backend."""
@@ -223,14 +228,14 @@ class Layer(KnownOptions):
     def cached(self) -> Any:
         """The cache of the last training forward pass. Raises RuntimeError if there was none."""
         if self.cache is None:
-            raise RuntimeError(f"{self} has nothing to go back from: call forward with a training walk first")
+            raise RuntimeError(f"{self} has nothing to go back from: call forward with Pass(training=True) first")
         return self.cache
 
     def check_error(self, delta: Array, shape: Shape) -> None:
         """Raise TypeError or ValueError unless ``delta`` is an error for an output of this shape, (N, ...)."""
         require_like(delta, shape, self, "an error")
 
-    def refuse(self, expected: str, shape: Shape) -> ValueError:
+    def shape_error(self, expected: str, shape: Shape) -> ValueError:
         return ValueError(f"{self} expects {expected}, got {format_shape(shape)} per example")
 
     def __str__(self) -> str:
@@ -259,11 +264,11 @@ def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
     return shape
 
 
-def forward_chain(layers: Sequence[Layer], x: Array, walk: Walk) -> Array:
-    """Forward pass through the layers in order; `Walk.after` is called with each output."""
+def forward_chain(layers: Sequence[Layer], x: Array, ctx: Pass) -> Array:
+    """Forward pass through the layers in order; `Pass.after` is called with each output."""
     for layer in layers:
-        y = layer.forward(x, walk)
-        x = walk.after(layer, y)
+        y = layer.forward(x, ctx)
+        x = ctx.after(layer, y)
     return x
 
 

@@ -24,8 +24,8 @@ import numpy
 from ..backend import Array, perhaps_any, quietly, require_float, xp
 from ..linalg import as_matrix
 from ..parallel.chunks import by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
-from ..validation import Shape, real, whole
-from .base import Layer, Teacher, Walk, owned
+from ..validation import Shape, check_float, check_int
+from .base import Layer, Pass, Teacher, owned
 
 FAR = 16  # standard deviations from zero; a mean nearer to zero is accurate and stays as computed, to the last bit
 
@@ -45,7 +45,7 @@ class BatchNorm(Layer):
             width, or training on a single value per feature (a batch of one without positions), which has no variance.
 
     >>> layer = mf.BatchNorm(1, momentum=0.5)
-    >>> y = layer.forward(mf.asarray([[10.0], [14.0]]), mf.Walk(training=True))
+    >>> y = layer.forward(mf.asarray([[10.0], [14.0]]), mf.Pass(training=True))
     >>> [round(float(one), 3) for one in y[:, 0]]
     [-1.0, 1.0]
     >>> float(layer.running_mean[0]), float(layer.running_var[0])  # 12 / 2; 1 / 2 + 8 / 2
@@ -54,8 +54,8 @@ class BatchNorm(Layer):
 
     kind = "batchnorm"
     equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
-    trainable = ("gamma", "beta")
-    running = ("running_mean", "running_var")
+    parameter_names = ("gamma", "beta")
+    buffer_names = ("running_mean", "running_var")
     gamma = owned(
         "gamma", "What each normalised feature is multiplied by (features,). Assigning copies, as `Linear.W`."
     )
@@ -65,8 +65,8 @@ class BatchNorm(Layer):
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
         super().__init__(name)
-        features = whole(features, f"the number of features of {self}")
-        eps, momentum = real(eps, f"eps of {self}"), real(momentum, f"momentum of {self}")
+        features = check_int(features, f"the number of features of {self}")
+        eps, momentum = check_float(eps, f"eps of {self}"), check_float(momentum, f"momentum of {self}")
         if not 0 < eps < math.inf or not 0 <= momentum <= 1:
             raise ValueError(f"{self} needs eps > 0 and momentum in 0..1, got eps={eps}, momentum={momentum}")
         self.features, self.eps, self.momentum = features, eps, momentum
@@ -84,21 +84,21 @@ class BatchNorm(Layer):
     def initialise(self, seed: int) -> None:
         self.gamma = self.running_var = numpy.ones(self.features)
         self.beta = self.running_mean = numpy.zeros(self.features)
-        self.grads = dict.fromkeys(self.trainable)
+        self.grads = dict.fromkeys(self.parameter_names)
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) not in (1, 3) or shape[-1] != self.features:
-            raise self.refuse(f"{self.features} features, or images with {self.features} channels", shape)
+            raise self.shape_error(f"{self.features} features, or images with {self.features} channels", shape)
         return shape
 
     @quietly
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
         self.cache = None
-        if not walk.training or self.frozen:
+        if not ctx.training or self.frozen:
             inverse = 1 / xp.sqrt(self.running_var + self.eps)
-            self.cache = (x, self.running_mean, inverse) if walk.training else None
+            self.cache = (x, self.running_mean, inverse) if ctx.training else None
             return self._normalise(x, self.running_mean, inverse)
         flat = as_matrix(x)
         n = len(flat)
@@ -107,7 +107,7 @@ class BatchNorm(Layer):
                 f"{self} cannot train on one value per feature: it has no variance. Use a batch of two or more"
             )
         mean, var = _moments(flat)
-        if walk.update_statistics:
+        if ctx.update_statistics:
             self._move(self.running_mean, mean)
             self._move(self.running_var, var * (n / (n - 1)))
         inverse = 1 / xp.sqrt(var + self.eps)
@@ -135,13 +135,13 @@ class BatchNorm(Layer):
         x, mean, inverse = self.cached()
         self.check_error(delta, x.shape)
         if self.frozen:
-            return delta * (self.gamma * inverse) if self.sends_down else None
+            return delta * (self.gamma * inverse) if self.needs_input_gradient else None
         flat_x, flat_delta = as_matrix(x), as_matrix(delta)
         n = len(flat_x)
         sums = _sums(flat_x, mean, flat_delta)
         beta_grad, gamma_grad = sums[0], sums[1] * inverse
         self.grads = {"gamma": gamma_grad, "beta": beta_grad}
-        if not self.sends_down:
+        if not self.needs_input_gradient:
             return None
         below = xp.empty(x.shape, delta.dtype)
         scale = self.gamma * inverse

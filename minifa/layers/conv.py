@@ -60,7 +60,7 @@ class Conv2d(Weighted):
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[-1] != self.weight_shape[2]:
-            raise self.refuse(f"images of height x width x {self.weight_shape[2]} channels", shape)
+            raise self.shape_error(f"images of height x width x {self.weight_shape[2]} channels", shape)
         size = windows.output_size((shape[0], shape[1]), self.kernel, self.stride, self.padding)
         if min(size) < 1:
             padded = " x ".join(str(n + 2 * p) for n, p in zip(shape, self.padding, strict=False))
@@ -101,7 +101,7 @@ class Conv2d(Weighted):
         each_chunk(len(x), self.bytes_each(x), piece)
         return y
 
-    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
+    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
         def piece(rows: slice) -> tuple[Array, Array]:
             error = as_matrix(delta[rows])
             return matmul(self.columns(x[rows]).T, error), sum_rows(error)

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..backend import Array, require_float, xp
 from ..rng import generator
-from ..validation import real
-from .base import Layer, Teacher, Walk
+from ..validation import check_float
+from .base import Layer, Pass, Teacher
 
 
 class Dropout(Layer):
@@ -26,9 +26,9 @@ class Dropout(Layer):
         ValueError: p outside its range.
 
     >>> layer, x = mf.Dropout(p=0.5), mf.asarray(np.ones((1, 100)))
-    >>> np.unique(mf.to_host(layer.forward(x, mf.Walk(training=True)))).tolist()
+    >>> np.unique(mf.to_host(layer.forward(x, mf.Pass(training=True)))).tolist()
     [0.0, 2.0]
-    >>> bool((layer.forward(x, mf.Walk()) == x).all())  # in evaluation nothing is dropped
+    >>> bool((layer.forward(x, mf.Pass()) == x).all())  # in evaluation nothing is dropped
     True
     """
 
@@ -38,7 +38,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, name: str | None = None) -> None:
         super().__init__(name)
-        p = real(p, f"the probability p of {self}")
+        p = check_float(p, f"the probability p of {self}")
         if not 0 <= p < 1:
             raise ValueError(f"{self} needs a probability p from 0 up to but not 1, got {p}")
         self.p = p
@@ -47,12 +47,12 @@ class Dropout(Layer):
     def initialise(self, seed: int) -> None:
         self.seed = seed
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         self.cache = None
-        if not walk.training:
+        if not ctx.training:
             return x
-        rng = generator(self.seed, "dropout", self.name, walk.step)
+        rng = generator(self.seed, "dropout", self.name, ctx.step)
         keep = xp.asarray(rng.random(x.shape, dtype="float32") >= self.p)
         self.cache = keep.astype(x.dtype) / (1 - self.p)
         return x * self.cache

@@ -23,13 +23,13 @@ class Linear(Weighted):
 
     >>> layer = mf.Linear(2, 3)
     >>> layer.W = mf.asarray([[1.0, 0.0, 2.0], [0.0, 1.0, 3.0]])
-    >>> layer.forward(mf.asarray([[1.0, 10.0]]), mf.Walk()).tolist()
+    >>> layer.forward(mf.asarray([[1.0, 10.0]]), mf.Pass()).tolist()
     [[1.0, 10.0, 32.0]]
     """
 
     kind = "linear"
-    reads = "x"
-    sends = "{}"
+    operand = "x"
+    error_term = "{}"
 
     def __init__(
         self,

@@ -16,8 +16,8 @@ from typing import Any
 
 from ..backend import Array, quietly, require_float, xp
 from ..parallel.chunks import each_chunk
-from ..validation import Shape, real, whole
-from .base import Layer, Teacher, Walk
+from ..validation import Shape, check_float, check_int
+from .base import Layer, Pass, Teacher
 
 
 class LocalResponseNorm(Layer):
@@ -38,7 +38,7 @@ class LocalResponseNorm(Layer):
 
     >>> layer = mf.LocalResponseNorm(size=3, alpha=3.0, beta=0.5, k=1.0)
     >>> x = mf.asarray([[[[2.0, 2.0, 4.0]]]])  # one pixel of three channels
-    >>> [round(float(one), 4) for one in layer.forward(x, mf.Walk())[0, 0, 0]]  # s = 1 + 8, 1 + 24, 1 + 20
+    >>> [round(float(one), 4) for one in layer.forward(x, mf.Pass())[0, 0, 0]]  # s = 1 + 8, 1 + 24, 1 + 20
     [0.6667, 0.4, 0.8729]
     """
 
@@ -52,19 +52,21 @@ class LocalResponseNorm(Layer):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, name: str | None = None
     ) -> None:
         super().__init__(name)
-        size = whole(size, f"the number of channels that {self} sums")
-        alpha, beta, k = (real(one, f"{what} of {self}") for what, one in (("alpha", alpha), ("beta", beta), ("k", k)))
+        size = check_int(size, f"the number of channels that {self} sums")
+        alpha, beta, k = (
+            check_float(one, f"{what} of {self}") for what, one in (("alpha", alpha), ("beta", beta), ("k", k))
+        )
         if not (0 <= alpha < math.inf and 0 <= beta < math.inf and 0 < k < math.inf):
             raise ValueError(f"{self} needs alpha and beta from 0 up and k > 0, got alpha={alpha}, beta={beta}, k={k}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def infer(self, shape: Shape) -> Shape:
         if not shape:
-            raise self.refuse("images, or features", shape)
+            raise self.shape_error("images, or features", shape)
         return shape
 
     @quietly
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
         y, s = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
@@ -75,7 +77,7 @@ class LocalResponseNorm(Layer):
             xp.multiply(part, s[rows] ** -self.beta, out=y[rows])
 
         each_chunk(len(x), 4 * x.nbytes // len(x), piece)
-        self.cache = (x, s) if walk.training else None
+        self.cache = (x, s) if ctx.training else None
         return y
 
     @quietly

@@ -14,7 +14,7 @@ from ..backend import Array, require_float, xp
 from ..parallel.chunks import each_chunk
 from ..validation import Shape, format_shape
 from . import windows
-from .base import Layer, Teacher, Walk
+from .base import Layer, Pass, Teacher
 from .windows import Pair
 
 IN_A_ROW = 16  # length of a sequential sum; longer sums are split to limit rounding errors
@@ -50,7 +50,7 @@ class Pool(Layer):
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3:
-            raise self.refuse("images of height x width x channels", shape)
+            raise self.shape_error("images of height x width x channels", shape)
         size = windows.output_size((shape[0], shape[1]), self.kernel, self.stride, self.padding)
         if min(size) < 1:
             raise ValueError(
@@ -92,7 +92,7 @@ class MaxPool(Pool):
 
     >>> image = mf.asarray([[[[1.0], [7.0]], [[7.0], [3.0]]]])  # one image, 2 x 2
     >>> pool = mf.MaxPool(2)
-    >>> pool.forward(image, mf.Walk(training=True)).tolist()
+    >>> pool.forward(image, mf.Pass(training=True)).tolist()
     [[[[7.0]]]]
     >>> pool.backward(mf.asarray([[[[5.0]]]]), mf.rules.BP()).tolist()
     [[[[0.0], [5.0]], [[0.0], [0.0]]]]
@@ -102,11 +102,11 @@ class MaxPool(Pool):
     equation = "y = the largest of each window of x"
     error_equation = "delta_below = delta, at the largest of each window"
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         y = self.checked_output(x)
         size = y.shape[1:3]
         won_by = (
-            xp.empty(y.shape, "uint8" if self.kernel[0] * self.kernel[1] < 256 else "int32") if walk.training else None
+            xp.empty(y.shape, "uint8" if self.kernel[0] * self.kernel[1] < 256 else "int32") if ctx.training else None
         )
 
         def piece(rows: slice) -> None:
@@ -156,7 +156,7 @@ class AvgPool(Pool):
         kernel_size, stride, padding, name: as for `minifa.layers.pooling.Pool`.
 
     >>> image = mf.asarray([[[[1.0], [7.0]], [[7.0], [3.0]]]])  # one image, 2 x 2
-    >>> mf.AvgPool(2).forward(image, mf.Walk()).tolist()
+    >>> mf.AvgPool(2).forward(image, mf.Pass()).tolist()
     [[[[4.5]]]]
     """
 
@@ -164,7 +164,7 @@ class AvgPool(Pool):
     equation = "y = mean of each window of x"
     error_equation = "delta_below = delta / size, to all of each window"
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         y = self.checked_output(x)
         size, area = y.shape[1:3], self.kernel[0] * self.kernel[1]
 
@@ -174,7 +174,7 @@ class AvgPool(Pool):
             y[rows] /= area
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
-        self.cache = x.shape if walk.training else None
+        self.cache = x.shape if ctx.training else None
         return y
 
     def backward(self, delta: Array, rule: Teacher) -> Array:
@@ -194,7 +194,7 @@ class GlobalAvgPool(Layer):
     """The mean of each channel over all positions: (N, H, W, C) to (N, C).
 
     >>> image = mf.asarray([[[[1.0, 10.0], [3.0, 20.0]]]])  # 1 x 2 pixels of two channels
-    >>> mf.GlobalAvgPool().forward(image, mf.Walk()).tolist()
+    >>> mf.GlobalAvgPool().forward(image, mf.Pass()).tolist()
     [[2.0, 15.0]]
     """
 
@@ -204,13 +204,13 @@ class GlobalAvgPool(Layer):
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3:
-            raise self.refuse("images of height x width x channels", shape)
+            raise self.shape_error("images of height x width x channels", shape)
         return shape[2:]
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
-        self.cache = x.shape if walk.training else None
+        self.cache = x.shape if ctx.training else None
         n, height, width, channels = x.shape
         return _sum_positions(x.reshape(n, -1, channels)) / (height * width)
 

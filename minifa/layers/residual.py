@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from ..backend import Array, xp
 from ..parallel.chunks import elementwise
 from ..validation import Shape, format_shape
-from .base import Layer, Teacher, Walk, backward_chain, forward_chain, infer_chain
+from .base import Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain
 
 
 class Residual(Layer):
@@ -27,7 +27,7 @@ class Residual(Layer):
     With zero weights in the body, the output is that of the shortcut:
 
     >>> block = mf.Residual([mf.Linear(2, 2, init="zero"), mf.ReLU()])
-    >>> block.forward(mf.asarray([[3.0, -4.0]]), mf.Walk()).tolist()
+    >>> block.forward(mf.asarray([[3.0, -4.0]]), mf.Pass()).tolist()
     [[3.0, -4.0]]
     >>> [layer.name for layer in mf.Network([block])]
     ['residual1', 'residual1.body.linear1', 'residual1.body.relu1']
@@ -58,9 +58,9 @@ class Residual(Layer):
             )
         return ends[0]
 
-    def forward(self, x: Array, walk: Walk) -> Array:
-        y = forward_chain(self.body, x, walk)
-        past = forward_chain(self.shortcut, x, walk)
+    def forward(self, x: Array, ctx: Pass) -> Array:
+        y = forward_chain(self.body, x, ctx)
+        past = forward_chain(self.shortcut, x, ctx)
         if y.shape != past.shape:
             self.infer(x.shape[1:])
         return _sum(y, past)
@@ -68,8 +68,8 @@ class Residual(Layer):
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
         through_body = backward_chain(self.body, delta, rule)
         past = backward_chain(self.shortcut, delta, rule)
-        if not self.sends_down or past is None:
-            return through_body if self.sends_down else None
+        if not self.needs_input_gradient or past is None:
+            return through_body if self.needs_input_gradient else None
         return past if through_body is None else _sum(through_body, past)
 
 

@@ -7,15 +7,15 @@ __all__ = ["Flatten", "PadChannels"]
 import math
 
 from ..backend import Array, require_float, xp
-from ..validation import Shape, whole
-from .base import Layer, Teacher, Walk
+from ..validation import Shape, check_int
+from .base import Layer, Pass, Teacher
 
 
 class Flatten(Layer):
     """Flatten each example to one row: (N, H, W, C) to (N, H W C), channels fastest.
 
     >>> images = mf.asarray(np.zeros((5, 4, 4, 3)))
-    >>> mf.Flatten().forward(images, mf.Walk()).shape
+    >>> mf.Flatten().forward(images, mf.Pass()).shape
     (5, 48)
     """
 
@@ -26,9 +26,9 @@ class Flatten(Layer):
     def infer(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
-        self.cache = x.shape if walk.training else None
+        self.cache = x.shape if ctx.training else None
         return x.reshape(len(x), math.prod(x.shape[1:]))
 
     def backward(self, delta: Array, rule: Teacher) -> Array:
@@ -50,7 +50,7 @@ class PadChannels(Layer):
         ValueError: fewer than one channel; in use, an input with more channels or one that is not an image.
 
     >>> pixel = mf.asarray([[[[5.0, 7.0]]]])  # one image of one pixel, two channels
-    >>> mf.PadChannels(3).forward(pixel, mf.Walk()).tolist()
+    >>> mf.PadChannels(3).forward(pixel, mf.Pass()).tolist()
     [[[[5.0, 7.0, 0.0]]]]
     """
 
@@ -60,18 +60,18 @@ class PadChannels(Layer):
 
     def __init__(self, channels: int, name: str | None = None) -> None:
         super().__init__(name)
-        self.channels = whole(channels, f"the number of channels of {self}")
+        self.channels = check_int(channels, f"the number of channels of {self}")
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[2] > self.channels:
-            raise self.refuse(f"images of at most {self.channels} channels", shape)
+            raise self.shape_error(f"images of at most {self.channels} channels", shape)
         return (*shape[:2], self.channels)
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         y = xp.zeros((len(x), *self.infer(x.shape[1:])), x.dtype)
         y[..., : x.shape[3]] = x
-        self.cache = x.shape if walk.training else None
+        self.cache = x.shape if ctx.training else None
         return y
 
     def backward(self, delta: Array, rule: Teacher) -> Array:

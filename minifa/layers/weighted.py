@@ -15,8 +15,8 @@ from ..initialisers import Initialiser
 from ..linalg import as_matrix
 from ..parallel.chunks import matmul, sum_rows
 from ..rng import generator
-from ..validation import Shape, flag, format_shape, list_of, whole
-from .base import Layer, Teacher, Walk, new_parameter, owned
+from ..validation import Shape, check_bool, check_int, check_list, format_shape
+from .base import Layer, Pass, Teacher, new_parameter, owned
 
 WHILE_DRAWN = 8  # bytes per weight while it is drawn, in float64
 SMALL = 1 << 28  # bytes: smaller weights are not checked against the free memory
@@ -50,27 +50,27 @@ class Weighted(Layer):
 
     >>> layer, x, delta = mf.Linear(2, 1), mf.asarray([[1.0, 1.0]]), mf.asarray([[3.0]])
     >>> layer.W, B = mf.asarray([[1.0], [2.0]]), mf.asarray([[10.0], [-10.0]])
-    >>> y = layer.forward(x, mf.Walk(training=True))
+    >>> y = layer.forward(x, mf.Pass(training=True))
     >>> layer.carry(delta, layer.W).tolist(), layer.carry(delta, B).tolist()
     ([[3.0, 6.0]], [[30.0, -30.0]])
     """
 
-    trainable: tuple[str, ...] = ("W", "b")
+    parameter_names: tuple[str, ...] = ("W", "b")
     optional = ("b",)
-    reads = "columns(x)"  # name of the matrix product's left operand in equations
-    sends = "uncolumns({})"
+    operand = "columns(x)"  # name of the matrix product's left operand in equations
+    error_term = "uncolumns({})"
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
-        if len(list_of(shape, object, f"the shape of {self}'s weights is a tuple of sizes")) < 2:
+        if len(check_list(shape, object, f"the shape of {self}'s weights is a tuple of sizes")) < 2:
             raise ValueError(f"the weights of {self} have inputs and outputs at least, got the shape {shape!r}")
-        self.weight_shape = tuple(whole(size, f"every size of {self}") for size in shape)
+        self.weight_shape = tuple(check_int(size, f"every size of {self}") for size in shape)
         needed = math.prod(self.weight_shape) * WHILE_DRAWN
         if needed > SMALL and needed > backend.free_bytes():
             raise ValueError(f"the weights of {self}, {format_shape(shape)}, take {needed:,} bytes, more than is free")
-        self.has_bias = flag(bias, f"the bias of {self}")
+        self.has_bias = check_bool(bias, f"the bias of {self}")
         if not self.has_bias:
-            self.trainable = tuple(key for key in self.trainable if key != "b")
+            self.parameter_names = tuple(key for key in self.parameter_names if key != "b")
         self.init = initialisers.find(init)
         self.initialise(seed=0)
 
@@ -83,16 +83,16 @@ class Weighted(Layer):
 
     @property
     def equation(self) -> str:  # type: ignore[override]  # it depends on whether there is a bias
-        return f"y = {self.reads} @ W" + (" + b" if self.has_bias else "")
+        return f"y = {self.operand} @ W" + (" + b" if self.has_bias else "")
 
     @property
     def gradient_equation(self) -> str:
         """The equation of the gradients that `learn` computes."""
-        return f"dW = {self.reads}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
+        return f"dW = {self.operand}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
 
     @property
     def error_equation(self) -> str:  # type: ignore[override]
-        return f"delta_below = {self.sends.format('delta @ B.T')}"
+        return f"delta_below = {self.error_term.format('delta @ B.T')}"
 
     @property
     def fans(self) -> tuple[int, int]:
@@ -119,7 +119,7 @@ class Weighted(Layer):
             y += bias
         return y.reshape(*self.positions(x.shape), y.shape[1])
 
-    def correlate_and_sum(self, x: Array, delta: Array) -> tuple[Array, Array]:
+    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
         """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient.
         The product has W's shape if delta has W's fan_out."""
         delta = as_matrix(delta)
@@ -143,28 +143,28 @@ class Weighted(Layer):
         """Output positions of a batch with this input shape: (N,), or (N, H, W) for images."""
         return x_shape[:1]
 
-    def correlate(self, x: Array, delta: Array) -> Array:
-        """The first result of `correlate_and_sum`."""
-        return self.correlate_and_sum(x, delta)[0]
+    def weight_gradient(self, x: Array, delta: Array) -> Array:
+        """The first result of `weight_and_bias_gradients`."""
+        return self.weight_and_bias_gradients(x, delta)[0]
 
-    def forward(self, x: Array, walk: Walk) -> Array:
+    def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         self.infer(x.shape[1:])
         y = self.project(x, self.W, self.b)
-        self.cache = x if walk.training else None
+        self.cache = x if ctx.training else None
         return y
 
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
         if self.cache is not None:
             self.check_error(delta, (len(self.cache), *self.infer(self.cache.shape[1:])))
-        self.learn(delta)
-        return rule.carry(self, delta) if self.sends_down else None
+        self.store_gradients(delta)
+        return rule.carry(self, delta) if self.needs_input_gradient else None
 
-    def learn(self, delta: Array) -> None:
+    def store_gradients(self, delta: Array) -> None:
         """Compute the gradients from this error and the presynaptic activity of the last forward pass, and store them
         in ``grads``; a frozen layer computes none."""
         if self.frozen:
             return
-        self.grads["W"], total = self.correlate_and_sum(self.cached(), delta)
+        self.grads["W"], total = self.weight_and_bias_gradients(self.cached(), delta)
         if self.b is not None:
             self.grads["b"] = total

@@ -11,7 +11,7 @@ __all__: list[str] = []
 import functools
 
 from ..backend import Array, gather_runs, xp
-from ..validation import whole
+from ..validation import check_int
 
 Pair = tuple[int, int]
 
@@ -21,7 +21,7 @@ def pair(value: int | Pair, what: str, least: int) -> Pair:
     non-integers."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     try:
-        found = tuple(whole(one, what, least) for one in given)
+        found = tuple(check_int(one, what, least) for one in given)
     except TypeError:
         found = ()
     if len(found) != 2:

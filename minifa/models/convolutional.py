@@ -7,7 +7,7 @@ __all__ = ["alexnet", "allconv", "bench_cnn", "cnn", "lenet", "lenet_cifar", "mo
 
 from ..initialisers import truncated_gaussian
 from ..layers import BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, Layer, Linear, LocalResponseNorm, MaxPool, ReLU
-from ..validation import Shape, flag, instance_of, whole
+from ..validation import Shape, check_bool, check_int, check_type
 from .base import DEEPEST, Model, count_features, image
 
 
@@ -26,8 +26,8 @@ def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batc
         ValueError: inputs that are not images, or a depth below 0 or above 10,000.
     """
     height, width, below = image(input_shape, "cnn")
-    batch_norm = flag(batch_norm, "batch_norm of the model 'cnn'")
-    depth = whole(depth, "the depth of the model 'cnn'", least=0, most=DEEPEST)
+    batch_norm = check_bool(batch_norm, "batch_norm of the model 'cnn'")
+    depth = check_int(depth, "the depth of the model 'cnn'", least=0, most=DEEPEST)
     layers: Model = []
     for i in range(depth):
         layers += [Conv2d(below, channels, 3, padding=1), *([BatchNorm(channels)] if batch_norm else []), ReLU()]
@@ -46,7 +46,7 @@ def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 6
         ValueError: inputs that are not images.
     """
     height, width, below = image(input_shape, "bench_cnn")
-    instance_of(channels, (tuple, list), "channels of the model 'bench_cnn' are widths, as (32, 64, 128)")
+    check_type(channels, (tuple, list), "channels of the model 'bench_cnn' are widths, as (32, 64, 128)")
     layers: Model = []
     for above in channels:
         layers += [Conv2d(below, above, 3, padding=1), BatchNorm(above), ReLU(), MaxPool(2)]

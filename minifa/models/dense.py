@@ -9,7 +9,7 @@ import math
 
 from ..initialisers import uniform
 from ..layers import BatchNorm, Flatten, Linear, ReLU, Tanh
-from ..validation import Shape, flag, instance_of
+from ..validation import Shape, check_bool, check_type
 from .base import Model, example
 
 
@@ -24,8 +24,8 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
         TypeError: a width that is not an int.
         ValueError: a width below 1.
     """
-    instance_of(hidden, (tuple, list), "hidden of the model 'mlp' are widths, as (100, 50)")
-    input_shape, batch_norm = example(input_shape, "mlp"), flag(batch_norm, "batch_norm of the model 'mlp'")
+    check_type(hidden, (tuple, list), "hidden of the model 'mlp' are widths, as (100, 50)")
+    input_shape, batch_norm = example(input_shape, "mlp"), check_bool(batch_norm, "batch_norm of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
     for width in hidden:

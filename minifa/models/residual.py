@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["resnet18", "resnet20", "resnet32", "resnet56"]
 
 from ..layers import BatchNorm, Conv2d, GlobalAvgPool, Linear, MaxPool, PadChannels, ReLU, Residual
-from ..validation import Shape, one_of, whole
+from ..validation import Shape, check_choice, check_int
 from .base import DEEPEST, Model, image
 
 
@@ -32,7 +32,7 @@ def resnet20(input_shape: Shape, n_out: int, blocks: int = 3) -> Model:
     (20, 269722)
     """
     layers = _stem(image(input_shape, "resnet20")[2], 16)
-    blocks = whole(blocks, "the number of blocks of a residual network's stage", most=DEEPEST)
+    blocks = check_int(blocks, "the number of blocks of a residual network's stage", most=DEEPEST)
     below = 16
     for width in (16, 32, 64):
         for _ in range(blocks):
@@ -77,7 +77,7 @@ def resnet18(input_shape: Shape, n_out: int, stem: str = "small") -> Model:
     11173962
     """
     channels = image(input_shape, "resnet18")[2]
-    if one_of(stem, "the stem of the model 'resnet18'", ("small", "imagenet")) == "small":
+    if check_choice(stem, "the stem of the model 'resnet18'", ("small", "imagenet")) == "small":
         layers = _stem(channels, 64)
     else:
         layers = [Conv2d(channels, 64, 7, stride=2, padding=3, bias=False), BatchNorm(64), ReLU()]

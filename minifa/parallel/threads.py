@@ -15,7 +15,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from ..validation import whole
+from ..validation import check_int
 
 MOST = 1024  # threads; operating systems allow a process a few thousand
 
@@ -157,7 +157,7 @@ class Threads:
         return self.count
 
     def resize(self, count: int) -> None:
-        count = whole(count, "threads", most=MOST)
+        count = check_int(count, "threads", most=MOST)
         with self._lock:
             self.count = count
             for _ in range(self._hired):

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from ..backend import Array
 from ..layers.weighted import Weighted
 from ..network import Network
-from ..validation import above_zero
+from ..validation import check_positive
 from .base import Rule
 
 Primitive = Callable[[Weighted, Array, Array, Array], Array]  # layer, B, x, y -> gradient by B, of W's shape
@@ -39,18 +39,18 @@ def self_alignment(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
 
 def amp(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
     """-mean(y . (x @ B)):  -x.T @ y / n."""
-    return layer.correlate(x, y) * (-1 / len(x))
+    return layer.weight_gradient(x, y) * (-1 / len(x))
 
 
 def sparse(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
     """mean ||x @ B + b||^2:  2 x.T @ (x @ B + b) / n."""
     seen = layer.project(x, B, layer.b)
-    return layer.correlate(x, seen) * (2 / len(x))
+    return layer.weight_gradient(x, seen) * (2 / len(x))
 
 
 def null(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
     """mean ||y @ B.T||^2:  2 (y @ B.T).T @ y / n."""
-    return layer.correlate(layer.carry(y, B), y) * (2 / len(x))
+    return layer.weight_gradient(layer.carry(y, B), y) * (2 / len(x))
 
 
 class LocalAlignment(Rule):
@@ -70,7 +70,7 @@ class LocalAlignment(Rule):
 
     >>> net = mf.Network([mf.Linear(1, 1)], input_error=True)
     >>> net["linear1"].W = mf.asarray([[4.0]])
-    >>> y = net.forward(mf.asarray([[1.0]]), mf.Walk(training=True))
+    >>> y = net.forward(mf.asarray([[1.0]]), mf.Pass(training=True))
     >>> for name in ("symmetric_alignment", "activation_alignment", "information_alignment"):
     ...     rule = mf.rules.make(f"{name}:rate=50").attach(net)
     ...     rule.set_feedback("linear1", [[0.0]])
@@ -88,23 +88,23 @@ class LocalAlignment(Rule):
 
     def __init__(self, seed: int = 0, rate: float | None = None) -> None:
         super().__init__(seed)
-        self.rate = self.default_rate if rate is None else above_zero(rate, "rate")
+        self.rate = self.default_rate if rate is None else check_positive(rate, "rate")
 
     def draw(self, net: Network) -> None:
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             self.memory[layer.name] = self.draw_matrix(layer)
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.recall(layer)
+        return self.stored_matrix(layer)
 
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = what it has learned so far", super().feeding(layer)[1]
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = what it has learned so far", super().feedback_equation(layer)[1]
 
     def update_feedback(self, net: Network) -> None:
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             B, x = self.memory[layer.name], layer.cached()
             y = layer.project(x, layer.W, layer.b)
             changes = [coefficient * primitive(layer, B, x, y) for coefficient, primitive in self.terms]

@@ -19,13 +19,13 @@ import numpy
 
 from .. import backend, extension_checks
 from ..backend import Array, xp
-from ..layers.base import A_RULE, Layer, Walk
+from ..layers.base import A_RULE, Layer, Pass
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network, check_state
 from ..registry import KnownOptions
 from ..rng import check_seed, generator
-from ..validation import instance_of, word
+from ..validation import check_str, check_type
 
 if TYPE_CHECKING:
     from ..initialisers import Initialiser
@@ -36,9 +36,9 @@ A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
 
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     """Raise TypeError unless the arguments are a `Network`, a `Rule` and a `Loss`."""
-    instance_of(net, Network, "the network is a minifa.Network")
-    instance_of(rule, Rule, A_RULE)
-    instance_of(loss, Loss, A_LOSS)
+    check_type(net, Network, "the network is a minifa.Network")
+    check_type(rule, Rule, A_RULE)
+    check_type(loss, Loss, A_LOSS)
 
 
 class Rule(KnownOptions):
@@ -69,7 +69,9 @@ class Rule(KnownOptions):
     paper = ""
     needs = ""  # what the rule requires of a brain or a chip, in one sentence
     crosses_weights = True  # whether the error passes from a weighted layer to the layer below
-    walks_back = True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
+    one_backward_pass = (
+        True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
+    )
     weight_decay = 0.0  # default of experiments for the optimizer: some rules align through weight decay
     checks_reach = True  # whether `attach` requires that an error reaches every layer that learns
     feedback_learns = False  # whether the optimizer's step updates the feedback; set from the overridden methods
@@ -107,7 +109,7 @@ class Rule(KnownOptions):
         noted, self._noted = self._noted, None  # None: prevents recursion if `feedback` reads `B`
         if noted is not None and self.net is not None:
             try:
-                for layer in self.senders(self.net):
+                for layer in self.layers_with_feedback(self.net):
                     if noted.get(layer.name) != layer.edits:
                         self.noted_feedback(layer)
             finally:
@@ -125,7 +127,7 @@ class Rule(KnownOptions):
             ValueError: the rule cannot teach a layer of this network; the message names the layer. The rule is then
                 not attached to any network.
         """
-        instance_of(net, Network, "a rule is attached to a minifa.Network")
+        check_type(net, Network, "a rule is attached to a minifa.Network")
         extension_checks.require_init(self, "memory")
         net.output_layer  # noqa: B018  raises if the network has no layer that can learn
         try:
@@ -146,31 +148,31 @@ class Rule(KnownOptions):
                     f"under {self.label!r} no error would reach {', '.join(unreached)}: "
                     "put an activation behind it, where the rule can teach"
                 )
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             self.noted_feedback(layer)
         self._noted = {}
 
     def draw(self, net: Network) -> None:
         """Draw the arrays in `memory`. Default: none."""
 
-    def senders(self, net: Network) -> list[Weighted]:
+    def layers_with_feedback(self, net: Network) -> list[Weighted]:
         """The weighted layers through which an error must be carried: those with layers below them that learn."""
-        return [layer for layer in net.weighted if layer.sends_down]
+        return [layer for layer in net.weighted if layer.needs_input_gradient]
 
     def teaches(self, layer: Layer) -> bool:
         """Whether this rule replaces the error at this layer's output."""
         return False
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         """How `feedback` computes the matrix, for traces and figures: the equation, and for each symbol the name that
         `minifa.trace` gives its array."""
         return self.equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
 
-    def carrying(self, layer: Weighted) -> str:
+    def carry_equation(self, layer: Weighted) -> str:
         """The equation of `carry`, for traces and figures."""
         return layer.error_equation
 
-    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         """How `teach` computes the error at a taught layer, for traces and figures.
 
         Returns:
@@ -192,7 +194,7 @@ class Rule(KnownOptions):
             for layer in reversed(layers):
                 arrives = arrives or self.teaches(layer)
                 branches = [walk_back(inner, arrives) for _, inner in layer.children()]
-                if layer.learns and not arrives:
+                if layer.trainable and not arrives:
                     lost.append(repr(layer.name))
                 if branches:
                     arrives = any(branches)
@@ -234,27 +236,27 @@ class Rule(KnownOptions):
         >>> net["linear1"].grads["W"].tolist()  # x (0 - 3)
         [[-6.0]]
         """
-        self.begin(net, x, y, loss)
-        output = net.forward(x, self.walk(net))
-        value = self.receive(output, y, loss)
+        self.check_batch(net, x, y, loss)
+        output = net.forward(x, self.training_pass(net))
+        value = self.compute_error(output, y, loss)
         net.clear_gradients()
         net.backward(self.error, self)
         return value
 
-    def begin(self, net: Network, x: Array, y: Any, loss: Loss) -> None:
+    def check_batch(self, net: Network, x: Array, y: Any, loss: Loss) -> None:
         """Validate the arguments of `gradients` before anything is changed."""
         if self.net is not net:
             raise RuntimeError(f"the rule {self.label!r} is not attached to this network: call rule.attach(net) first")
-        instance_of(loss, Loss, A_LOSS)
+        check_type(loss, Loss, A_LOSS)
         net.check_input(x)
         loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
         net.learning_rule = self.label if self.feedback_learns else ""
 
-    def walk(self, net: Network, update_statistics: bool = True) -> Walk:
-        """The `Walk` of an update's forward pass. Rules that need activities return a subclass that records them."""
-        return Walk(training=True, step=net.step, update_statistics=update_statistics)
+    def training_pass(self, net: Network, update_statistics: bool = True) -> Pass:
+        """The `Pass` of an update's forward pass. Rules that need activities return a subclass that records them."""
+        return Pass(training=True, step=net.step, update_statistics=update_statistics)
 
-    def receive(self, output: Array, y: Any, loss: Loss) -> Array:
+    def compute_error(self, output: Array, y: Any, loss: Loss) -> Array:
         """Set target and error for these outputs; the factor 1/N of the batch mean is applied only here. Returns the
         mean loss."""
         self.output, self.target = output, loss.target(y, output)
@@ -294,7 +296,7 @@ class Rule(KnownOptions):
             NotImplementedError: the class does not implement it.
         """
         told = "(self, layer): what carries the error down through layer.W, of its shape, or None where nothing does"
-        raise extension_checks.not_written(self, "feedback", told)
+        raise extension_checks.not_implemented(self, "feedback", told)
 
     def feedback_shape(self, layer: Weighted) -> tuple[int, ...] | None:
         """The required shape of `feedback` for this layer; None: any, because the class overrides `carry`."""
@@ -322,7 +324,7 @@ class Rule(KnownOptions):
         >>> rule.B["linear2"].tolist()
         [[0.5], [-2.0]]
         """
-        if word(name, "the name of a matrix") not in self.memory:
+        if check_str(name, "the name of a matrix") not in self.memory:
             raise ValueError(
                 f"the rule {self.label!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
             )
@@ -340,7 +342,7 @@ class Rule(KnownOptions):
         """Copy a set or loaded array of the right shape into `memory`."""
         self.memory[name][...] = array
 
-    def recall(self, layer: Weighted) -> Array:
+    def stored_matrix(self, layer: Weighted) -> Array:
         """The matrix in `memory` for this layer. Raises RuntimeError if the rule is not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(
@@ -372,17 +374,17 @@ class Rule(KnownOptions):
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
         """Context manager: restore error, output, target, B, memory and activities after passes inside the block."""
-        before = self.facts()
+        before = self.snapshot()
         try:
             yield
         finally:
-            self.put_back(before)
+            self.restore(before)
 
-    def facts(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """The rule's attributes at this moment, by name; arrays are not copied."""
         return {**vars(self), **self._copies(vars(self))}
 
-    def put_back(self, facts: Mapping[str, Any]) -> None:
+    def restore(self, facts: Mapping[str, Any]) -> None:
         """Restore a result of `facts` and delete attributes added since then."""
         vars(self).clear()
         vars(self).update({**facts, **self._copies(facts)})

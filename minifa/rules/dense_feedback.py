@@ -79,7 +79,7 @@ class Dense(Rule):
             self.received[layer.name] = delta.reshape(len(delta), -1)
         return delta
 
-    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         uppers = [upper.name for upper in self.later[layer.name]]
         names = {f"delta_{i}": f"{upper}.delta" for i, upper in enumerate(uppers, 1)}
         names.update({f"B_{i}": f"{layer.name}<-{upper}.B" for i, upper in enumerate(uppers, 1)})

@@ -25,7 +25,7 @@ from ..losses import Loss
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..rng import gaussian, generator, uniform
-from ..validation import above_zero, flag, one_of
+from ..validation import check_bool, check_choice, check_positive
 from . import direct_recompute
 from .base import Rule
 from .taught_layers import taught_layers
@@ -81,9 +81,9 @@ class DFA(Rule):
         recompute: bool = False,
     ) -> None:
         super().__init__(seed)
-        self.at, self.family = one_of(at, "at", tuple(PLACES)), one_of(family, "family", tuple(FAMILIES))
-        self.sd = None if sd is None else above_zero(sd, "sd")
-        self.shared, self.recompute = flag(shared, "shared"), flag(recompute, "recompute")
+        self.at, self.family = check_choice(at, "at", tuple(PLACES)), check_choice(family, "family", tuple(FAMILIES))
+        self.sd = None if sd is None else check_positive(sd, "sd")
+        self.shared, self.recompute = check_bool(shared, "shared"), check_bool(recompute, "recompute")
 
     def draw(self, net: Network) -> None:
         if self.recompute:
@@ -114,7 +114,7 @@ class DFA(Rule):
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         if not self.recompute:
             return super().gradients(net, x, y, loss)
-        self.begin(net, x, y, loss)
+        self.check_batch(net, x, y, loss)
         return direct_recompute.gradients(self, net, x, y, loss)
 
     def teaches(self, layer: Layer) -> bool:
@@ -127,7 +127,7 @@ class DFA(Rule):
             return delta
         return matmul(self.signal(), self.F[layer.name].T).reshape(-1, *(layer.output_shape or ()))
 
-    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         shape = " in the shape of y" if len(layer.output_shape or ()) > 1 else ""
         return f"delta = {self.broadcast} @ F.T{shape}", {
             "e": f"{self.output_layer.name}.delta",

@@ -23,7 +23,7 @@ from collections import defaultdict
 from typing import Any
 
 from ..backend import Array
-from ..layers.base import Layer, Walk, backward_chain
+from ..layers.base import Layer, Pass, backward_chain
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
@@ -34,7 +34,7 @@ def gradients(rule: Rule, net: Network, x: Array, y: Any, loss: Loss) -> Array:
     """`Rule.gradients` for a rule that carries no error through a weight. Returns the mean loss."""
     output_layer = net.output_layer
     behind = net.layers[net.layers.index(output_layer) + 1 :]
-    value = rule.receive(net.forward(x, _Forgetting(rule.walk(net), output_layer)), y, loss)
+    value = rule.compute_error(net.forward(x, _Forgetting(rule.training_pass(net), output_layer)), y, loss)
     net.clear_gradients()
     rule.teach(output_layer, backward_chain(behind, rule.error, rule))  # sets e, which the first block needs
     second = _BlockByBlock(rule, net)
@@ -52,10 +52,10 @@ def check(net: Network) -> None:
         )
 
 
-class _Forgetting(Walk):
-    """The first pass: the rule's walk, with the caches dropped up to and including the output layer's."""
+class _Forgetting(Pass):
+    """The first pass: the rule's pass, with the caches dropped up to and including the output layer's."""
 
-    def __init__(self, heard: Walk, output_layer: Layer) -> None:
+    def __init__(self, heard: Pass, output_layer: Layer) -> None:
         super().__init__(heard.training, heard.step, heard.update_statistics)
         self.heard, self.output_layer = heard, output_layer
         self.keeps = False
@@ -67,12 +67,12 @@ class _Forgetting(Walk):
         return self.heard.after(layer, y)
 
 
-class _BlockByBlock(Walk):
+class _BlockByBlock(Pass):
     """The second pass: it runs the backward pass of a block after the output of each taught layer. In the backward pass
     it takes the place of the rule."""
 
     def __init__(self, rule: Rule, net: Network) -> None:
-        heard = rule.walk(net, update_statistics=False)
+        heard = rule.training_pass(net, update_statistics=False)
         super().__init__(heard.training, heard.step, heard.update_statistics)
         self.heard, self.rule = heard, rule
         self.pending: dict[str, list[Layer]] = defaultdict(list)  # by branch: the layers since the last taught layer

@@ -24,7 +24,7 @@ from ..layers.conv import Conv2d
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..rng import generator
-from ..validation import between, flag, one_of, real
+from ..validation import check_between, check_bool, check_choice, check_float
 from . import dense_kernel
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, normalised
@@ -77,8 +77,14 @@ class FA(Rule):
         super().__init__(seed)
         self.init = None if init is None else find(init)
         self.normalise = check_normalise(normalise)
-        self.sparsity, self.rescale_sparse = between(sparsity, "sparsity", 0, 1), flag(rescale_sparse, "rescale_sparse")
-        self.conv, self.correlation = one_of(conv, "conv", ("kernel", "dense")), real(correlation, "correlation")
+        self.sparsity, self.rescale_sparse = (
+            check_between(sparsity, "sparsity", 0, 1),
+            check_bool(rescale_sparse, "rescale_sparse"),
+        )
+        self.conv, self.correlation = (
+            check_choice(conv, "conv", ("kernel", "dense")),
+            check_float(correlation, "correlation"),
+        )
         if not -1 <= correlation <= 1:
             raise ValueError(f"correlation lies in -1..1, got {correlation}")
         if conv == "dense" and (correlation != 0 or normalise is not None):
@@ -87,7 +93,7 @@ class FA(Rule):
             )
 
     def draw(self, net: Network) -> None:
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             if self._is_dense(layer):
                 matrix = dense_kernel.draw(layer, self.seed, self.init)
             else:
@@ -100,7 +106,7 @@ class FA(Rule):
             keep_start_norm(self.memory, layer, self.normalise)
 
     def feedback(self, layer: Weighted) -> Array | None:
-        return normalised(self.recall(layer), self.normalise, layer, self.memory)
+        return normalised(self.stored_matrix(layer), self.normalise, layer, self.memory)
 
     def feedback_shape(self, layer: Weighted) -> tuple[int, ...]:
         return self.memory[layer.name].shape if self._is_dense(layer) else layer.weight_shape
@@ -113,15 +119,15 @@ class FA(Rule):
         shared = self.correlation / math.hypot(self.correlation, math.sqrt(1 - self.correlation**2) * own / sd)
         return math.degrees(math.acos(shared * math.sqrt(1 - self.sparsity)))
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        equation, names = super().feeding(layer)
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        equation, names = super().feedback_equation(layer)
         if self.normalise is None:
             return equation, names
         size = "norm(W)" if self.normalise == "strict" else "norm(W_0)"
         return f"B = M * {size} / norm(M)", {**names, "M": f"{layer.name}.M"}
 
-    def carrying(self, layer: Weighted) -> str:
-        return dense_kernel.EQUATION if self._is_dense(layer) else super().carrying(layer)
+    def carry_equation(self, layer: Weighted) -> str:
+        return dense_kernel.EQUATION if self._is_dense(layer) else super().carry_equation(layer)
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
         if not self._is_dense(layer):

@@ -13,7 +13,7 @@ from __future__ import annotations
 __all__ = ["DirectKolenPollack", "KolenPollack"]
 
 from ..backend import Array
-from ..layers.base import Layer, Walk
+from ..layers.base import Layer, Pass
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..parallel.chunks import matmul
@@ -45,21 +45,21 @@ class KolenPollack(Rule):
     weight_decay = 0.01
 
     def draw(self, net: Network) -> None:
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             self.memory[layer.name] = self.draw_matrix(layer)
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.recall(layer)
+        return self.stored_matrix(layer)
 
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = what it has learned so far", super().feeding(layer)[1]
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = what it has learned so far", super().feedback_equation(layer)[1]
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
-        learning = [layer for layer in self.senders(self.net) if layer.grads["W"] is not None]
+        learning = [layer for layer in self.layers_with_feedback(self.net) if layer.grads["W"] is not None]
         return {layer.name: (self.memory[layer.name], layer.grads["W"]) for layer in learning}
 
 
@@ -97,7 +97,7 @@ class DirectKolenPollack(DFA):
     ) -> None:
         super().__init__(seed, at, family, sd, recompute=recompute)  # learned matrices cannot be slices of a shared one
 
-    def walk(self, net: Network, update_statistics: bool = True) -> Walk:
+    def training_pass(self, net: Network, update_statistics: bool = True) -> Pass:
         self.activity: dict[str, Array] = {}
         return _Remember(self, net.step, update_statistics)
 
@@ -106,7 +106,7 @@ class DirectKolenPollack(DFA):
         return {name: (F, matmul(self.activity[name].reshape(len(error), -1).T, error)) for name, F in self.F.items()}
 
 
-class _Remember(Walk):
+class _Remember(Pass):
     """A training pass that records the activities of the taught layers."""
 
     def __init__(self, rule: DirectKolenPollack, step: int, update_statistics: bool) -> None:

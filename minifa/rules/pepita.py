@@ -19,13 +19,13 @@ from typing import Any
 
 from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
-from ..layers.base import Layer, Walk
+from ..layers.base import Layer, Pass
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..rng import generator, uniform
-from ..validation import above_zero, one_of
+from ..validation import check_choice, check_positive
 from .base import Rule
 from .direct import PLACES
 from .taught_layers import taught_layers
@@ -57,11 +57,14 @@ class PEPITA(Rule):
     paper = "Dellaferrera & Kreiman 2022"
     needs = "a second forward pass, and the error at the input; no backward path at all"
     crosses_weights = False
-    walks_back = False
+    one_backward_pass = False
 
     def __init__(self, seed: int = 0, scale: float = 0.05, output: str = "first") -> None:
         super().__init__(seed)
-        self.scale, self.output_pass = above_zero(scale, "scale"), one_of(output, "output", ("first", "second"))
+        self.scale, self.output_pass = (
+            check_positive(scale, "scale"),
+            check_choice(output, "output", ("first", "second")),
+        )
 
     def draw(self, net: Network) -> None:
         if net.layers[-1] is not net.output_layer:
@@ -84,9 +87,9 @@ class PEPITA(Rule):
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        self.begin(net, x, y, loss)
+        self.check_batch(net, x, y, loss)
         first, second = _Keep(self, net.step, True), _Keep(self, net.step, False)
-        value = self.receive(net.forward(x, first), y, loss)
+        value = self.compute_error(net.forward(x, first), y, loss)
         nudge = matmul(self.known(self.error) * len(x), self.memory["input"].T).reshape(x.shape)
         output = net.forward(x + nudge, second)
         if self.output_pass == "second":
@@ -99,7 +102,7 @@ class PEPITA(Rule):
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         return self.change[self.heard_at[layer.name]] if layer.name in self.heard_at else delta
 
-    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         heard = self.heard_at[layer.name]
         return "delta = (h - h_err) / n", {"h": f"{heard}.y", "h_err": f"{heard}.y@2"}
 
@@ -107,7 +110,7 @@ class PEPITA(Rule):
         return None
 
 
-class _Keep(Walk):
+class _Keep(Pass):
     """A training pass that records the activities that are compared."""
 
     def __init__(self, rule: PEPITA, step: int, update_statistics: bool) -> None:

@@ -16,13 +16,13 @@ __all__ = ["NodePerturbation", "WeightPerturbation"]
 from typing import Any
 
 from ..backend import Array, quietly, xp
-from ..layers.base import Layer, Walk
+from ..layers.base import Layer, Pass
 from ..layers.batch_norm import BatchNorm
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
 from ..rng import gaussian, generator
-from ..validation import above_zero
+from ..validation import check_positive
 from .base import Rule
 
 
@@ -40,12 +40,12 @@ class Perturbation(Rule):
 
     paper = "Werfel, Xie & Seung 2005"
     crosses_weights = False
-    walks_back = False
+    one_backward_pass = False
     checks_reach = False  # no error is carried to any layer, yet all layers learn
 
     def __init__(self, seed: int = 0, sigma: float = 1e-3) -> None:
         super().__init__(seed)
-        self.sigma = above_zero(sigma, "sigma")
+        self.sigma = check_positive(sigma, "sigma")
 
     def feedback(self, layer: Weighted) -> None:
         return None
@@ -84,25 +84,25 @@ class NodePerturbation(Perturbation):
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        self.begin(net, x, y, loss)
-        shaken = _Shake(self, net.step)
+        self.check_batch(net, x, y, loss)
+        shaken = _PerturbedPass(self, net.step)
         noisy = net.forward(x, shaken)
-        clean = net.forward(x, self.walk(net))  # the later pass, so that the caches hold its activities
-        value = self.receive(clean, y, loss)
+        clean = net.forward(x, self.training_pass(net))  # the later pass, so that the caches hold its activities
+        value = self.compute_error(clean, y, loss)
         self.rise = (loss(noisy, self.target)[0] - loss(clean, self.target)[0]).reshape(-1, 1)
         credit = self.rise * (1 / (self.sigma**2 * len(x)))
         net.clear_gradients()
-        for layer in (one for one in net.weighted if one.learns):
+        for layer in (one for one in net.weighted if one.trainable):
             xi = shaken.noise[layer.name]
-            layer.learn(xi * credit.reshape(-1, *(1,) * (xi.ndim - 1)))
+            layer.store_gradients(xi * credit.reshape(-1, *(1,) * (xi.ndim - 1)))
         return value
 
-    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         names = {"rise": "rule.rise", "xi": f"{layer.name}.xi", "sigma": "rule.sigma"}
         return "delta = rise * xi / sigma^2 / n", names
 
 
-class _Shake(Walk):
+class _PerturbedPass(Pass):
     """A training pass that adds noise to the output of each weighted layer that learns."""
 
     def __init__(self, rule: NodePerturbation, step: int) -> None:
@@ -111,7 +111,7 @@ class _Shake(Walk):
         self.noise: dict[str, Array] = {}
 
     def after(self, layer: Layer, y: Array) -> Array:
-        if not isinstance(layer, Weighted) or not layer.learns:
+        if not isinstance(layer, Weighted) or not layer.trainable:
             return y
         self.noise[layer.name] = self.rule.noise(layer.name, y.shape, self.step, y)
         return y + self.noise[layer.name]
@@ -136,19 +136,19 @@ class WeightPerturbation(Perturbation):
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        self.begin(net, x, y, loss)
-        learning = [layer for layer in net if layer.learns]
+        self.check_batch(net, x, y, loss)
+        learning = [layer for layer in net if layer.trainable]
         shaken = {f"{layer.name}.{key}": array for layer in learning for key, array in layer.parameters().items()}
         self.xi = {name: self.noise(name, array.shape, net.step, array) for name, array in shaken.items()}
         before = {name: array.copy() for name, array in shaken.items()}
         for name, array in shaken.items():
             array += self.xi[name]
         try:
-            noisy = net.forward(x, Walk(training=True, step=net.step, update_statistics=False))
+            noisy = net.forward(x, Pass(training=True, step=net.step, update_statistics=False))
         finally:
             for name, array in shaken.items():
                 array[...] = before[name]
-        value = self.receive(net.forward(x, self.walk(net)), y, loss)
+        value = self.compute_error(net.forward(x, self.training_pass(net)), y, loss)
         self.rise = loss(noisy, self.target)[0].mean() - value
         for layer in learning:
             layer.grads = {
@@ -156,7 +156,7 @@ class WeightPerturbation(Perturbation):
             }
         return value
 
-    def teaching(self, layer: Layer) -> tuple[str, dict[str, str]]:
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         names = {"rise": "rule.rise", "sigma": "rule.sigma"}
         names.update({f"xi_{key}": f"rule.xi.{layer.name}.{key}" for key in layer.parameters()})
         return "\n".join(f"d{key} = rise * xi_{key} / sigma^2" for key in layer.parameters()), names

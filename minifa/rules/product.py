@@ -24,7 +24,7 @@ from ..linalg import as_matrix
 from ..network import Network
 from ..parallel.chunks import matmul, with_one_thread
 from ..rng import gaussian, generator
-from ..validation import one_of, whole
+from ..validation import check_choice, check_int
 from .base import Rule
 
 
@@ -56,13 +56,13 @@ class Product(Rule):
 
     def __init__(self, seed: int = 0, ratio: int | None = None, fixed: str = "gaussian") -> None:
         super().__init__(seed)
-        self.fixed = one_of(fixed, "fixed", ("gaussian", "orthogonal", "identity"))
-        self.ratio = (10 if fixed == "gaussian" else 1) if ratio is None else whole(ratio, "ratio")
+        self.fixed = check_choice(fixed, "fixed", ("gaussian", "orthogonal", "identity"))
+        self.ratio = (10 if fixed == "gaussian" else 1) if ratio is None else check_int(ratio, "ratio")
         if fixed != "gaussian" and self.ratio != 1:
             raise ValueError(f"ratio is 1 for an orthogonal or identity P; got {ratio} for {fixed!r}")
 
     def draw(self, net: Network) -> None:
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             *kernel, n_out = layer.weight_shape
             n_mid = self.ratio * n_out
             rng = generator(self.seed, "feedback", layer.name + "/P")
@@ -86,13 +86,13 @@ class Product(Rule):
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = R @ P.T", {**super().feeding(layer)[1], "R": f"{layer.name}.R", "P": f"{layer.name}.P"}
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = R @ P.T", {**super().feedback_equation(layer)[1], "R": f"{layer.name}.R", "P": f"{layer.name}.P"}
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
         found = {}
-        for layer in self.senders(self.net):
+        for layer in self.layers_with_feedback(self.net):
             if layer.grads["W"] is None:
                 continue
             R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]

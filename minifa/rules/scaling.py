@@ -11,12 +11,12 @@ __all__: list[str] = []
 from ..backend import Array
 from ..layers.weighted import Weighted
 from ..linalg import norm, rescaled
-from ..validation import one_of
+from ..validation import check_choice
 
 
 def check_normalise(normalise: str | None) -> str | None:
     """Return the option. Raises ValueError for an unknown one."""
-    return one_of(normalise, "normalise", (None, "strict", "init"))
+    return check_choice(normalise, "normalise", (None, "strict", "init"))
 
 
 def keep_start_norm(memory: dict[str, Array], layer: Weighted, normalise: str | None) -> None:

@@ -25,7 +25,7 @@ from ..linalg import norm, norm_and_count
 from ..network import Network
 from ..parallel.chunks import elementwise
 from ..rng import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
-from ..validation import above_zero, by_name, one_of, real
+from ..validation import check_choice, check_float, check_mapping, check_positive
 from .base import Rule
 from .scaling import check_normalise, keep_start_norm, normalised
 
@@ -56,13 +56,13 @@ class SignConcordant(Rule):
 
     def __init__(self, seed: int = 0, concordance: float = 1.0, signs: str = "live") -> None:
         super().__init__(seed)
-        self.concordance = real(concordance, "concordance")
+        self.concordance = check_float(concordance, "concordance")
         if not 0.5 <= concordance <= 1:
             raise ValueError(f"concordance is a probability from 0.5 (chance) to 1, got {concordance}")
-        self.signs = one_of(signs, "signs", ("live", "initial"))
+        self.signs = check_choice(signs, "signs", ("live", "initial"))
 
     def draw(self, net: Network) -> None:
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             if self.concordance < 1:
                 agrees = (
                     generator(self.seed, "feedback", layer.name + "/mask").random(layer.weight_shape) < self.concordance
@@ -85,8 +85,8 @@ class SignConcordant(Rule):
         """The initialiser of B's magnitudes, as a list; empty if all magnitudes are equal."""
         return []
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        equation, names = super().feeding(layer)
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        equation, names = super().feedback_equation(layer)
         if self.signs == "initial":
             equation, names["W_0"] = equation.replace("sign(W)", "sign(W_0)"), f"{layer.name}.signs"
         if self.concordance < 1:
@@ -135,12 +135,12 @@ class USF(SignConcordant):
         super().__init__(seed, concordance, signs)
         if isinstance(scale, str) and scale not in ("strict", "init", "std"):
             raise ValueError(f"scale is 'strict', 'init', 'std' or a positive number, got {scale!r}")
-        self.scale = scale if isinstance(scale, str) else above_zero(scale, "scale")
+        self.scale = scale if isinstance(scale, str) else check_positive(scale, "scale")
 
     def draw(self, net: Network) -> None:
         super().draw(net)
         if self.scale == "init":
-            for layer in self.senders(net):
+            for layer in self.layers_with_feedback(net):
                 keep_start_norm(self.memory, layer, "init")
 
     def feedback(self, layer: Weighted) -> Array:
@@ -194,14 +194,14 @@ class FRSF(SignConcordant):
     def magnitudes_from(self, layer: Weighted) -> list[Initialiser]:
         return [self.init or layer.init]
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        equation, names = super().feeding(layer)
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        equation, names = super().feedback_equation(layer)
         size = {"strict": ", scaled to norm(W)", "init": ", scaled to norm(W_0)"}.get(self.normalise or "", "")
         return equation + size, names
 
     def draw(self, net: Network) -> None:
         super().draw(net)
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             self.memory[layer.name] = xp.abs(self.draw_matrix(layer, self.init))
             keep_start_norm(self.memory, layer, self.normalise)
 
@@ -249,7 +249,7 @@ class BRSF(FRSF):
         super().set_feedback(name, matrix)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        by_name(state, "a state")
+        check_mapping(state, "a state")
         self._start()  # discard earlier draws: step 0 uses the loaded magnitudes
         super().load_state(state)
 

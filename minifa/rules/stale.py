@@ -13,7 +13,7 @@ __all__ = ["Stale"]
 from ..backend import Array
 from ..layers.weighted import Weighted
 from ..network import Network
-from ..validation import whole
+from ..validation import check_int
 from .base import Rule
 
 
@@ -48,19 +48,19 @@ class Stale(Rule):
 
     def __init__(self, seed: int = 0, every: int = 100) -> None:
         super().__init__(seed)
-        self.every = whole(every, "every")
+        self.every = check_int(every, "every")
 
     def draw(self, net: Network) -> None:
-        self.memory = {layer.name: layer.W.copy() for layer in self.senders(net)}
+        self.memory = {layer.name: layer.W.copy() for layer in self.layers_with_feedback(net)}
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.recall(layer)
+        return self.stored_matrix(layer)
 
     def start_angle(self, layer: Weighted) -> float:
         return 0.0
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = W_then, the weights of up to k updates ago", super().feeding(layer)[1]
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = W_then, the weights of up to k updates ago", super().feedback_equation(layer)[1]
 
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:

@@ -36,7 +36,7 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
             taught.append(choices[0])
         elif not ends_branch:
             taught.append(layer)
-    return [layer for layer in taught if layer.learns or layer.sends_down]
+    return [layer for layer in taught if layer.trainable or layer.needs_input_gradient]
 
 
 def _holds(layer: Layer, sought: Layer) -> bool:

@@ -20,20 +20,20 @@ from ..linalg import as_matrix
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..rng import gaussian, generator
-from ..validation import above_zero, whole
+from ..validation import check_int, check_positive
 from .base import Rule
 
 
 class WeightMirror(Rule):
-    """Weight mirror. After every ``every``-th weight update, each layer has one noise phase (a look).
+    """Weight mirror. After every ``every``-th weight update, each layer has one mirror phase, driven by noise.
 
     Args:
         seed: keys the random streams of the initial B and the noise.
-        rate: fraction by which one look moves B towards its estimate of W, in (0, 1].
-        samples: noise patterns per look.
+        rate: fraction by which one phase moves B towards its estimate of W, in (0, 1].
+        samples: noise patterns per phase.
         sigma: standard deviation of the noise; it cancels because the map is linear.
-        every: weight updates between looks.
-        first_looks: looks before training starts.
+        every: weight updates between phases.
+        warmup_phases: mirror phases before training starts.
 
     Raises:
         TypeError: an option of the wrong type.
@@ -42,8 +42,8 @@ class WeightMirror(Rule):
     The angle between B and W decreases without any training:
 
     >>> net = mf.Network([mf.Linear(1, 30), mf.Linear(30, 20)])
-    >>> for looks in (0, 20):
-    ...     B = mf.rules.WeightMirror(first_looks=looks).attach(net).B["linear2"]
+    >>> for phases in (0, 20):
+    ...     B = mf.rules.WeightMirror(warmup_phases=phases).attach(net).B["linear2"]
     ...     print(round(float(mf.metrics.angle(net["linear2"].W, B)), -1))
     90.0
     10.0
@@ -62,37 +62,37 @@ class WeightMirror(Rule):
         samples: int = 128,
         sigma: float = 1.0,
         every: int = 1,
-        first_looks: int = 10,
+        warmup_phases: int = 10,
     ) -> None:
         super().__init__(seed)
-        self.rate, self.sigma = above_zero(rate, "rate"), above_zero(sigma, "sigma")
+        self.rate, self.sigma = check_positive(rate, "rate"), check_positive(sigma, "sigma")
         if rate > 1:
             raise ValueError(f"rate must be at most 1, got {rate}")
-        self.samples, self.every = whole(samples, "samples"), whole(every, "every")
-        self.first_looks = whole(first_looks, "first_looks", least=0)
+        self.samples, self.every = check_int(samples, "samples"), check_int(every, "every")
+        self.warmup_phases = check_int(warmup_phases, "warmup_phases", least=0)
 
     def draw(self, net: Network) -> None:
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             self.memory[layer.name] = self.draw_matrix(layer)
-            for i in range(self.first_looks):
-                self.look(layer, f"/start{i}", net.step)
+            for i in range(self.warmup_phases):
+                self.mirror_phase(layer, f"/start{i}", net.step)
 
     def feedback(self, layer: Weighted) -> Array:
-        return self.recall(layer)
+        return self.stored_matrix(layer)
 
-    def feeding(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = what it has learned so far", super().feeding(layer)[1]
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        return "B = what it has learned so far", super().feedback_equation(layer)[1]
 
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:
-            for layer in self.senders(net):
-                self.look(layer, "", net.step)
+            for layer in self.layers_with_feedback(net):
+                self.mirror_phase(layer, "", net.step)
 
-    def look(self, layer: Weighted, phase: str, step: int) -> None:
+    def mirror_phase(self, layer: Weighted, phase: str, step: int) -> None:
         """One noise phase of one layer: B <- (1 - rate) B + rate * x.T @ (x @ W) / (n sigma^2)."""
         B, W = as_matrix(self.memory[layer.name]), as_matrix(layer.W)
         rng = generator(self.seed, "noise", layer.name + phase, step)
         x = xp.asarray(gaussian(rng, (self.samples, len(W)), self.sigma).astype(W.dtype))  # (n, fan_in)
-        seen = matmul(x.T, matmul(x, W))
+        correlation = matmul(x.T, matmul(x, W))
         B *= 1 - self.rate
-        B += self.rate / (self.samples * self.sigma**2) * seen
+        B += self.rate / (self.samples * self.sigma**2) * correlation

@@ -35,11 +35,11 @@ from ..layers import (
     LocalResponseNorm,
     MaxPool,
     PadChannels,
+    Pass,
     ReLU,
     Residual,
     Sigmoid,
     Tanh,
-    Walk,
     windows,
 )
 from ..layers.local_response_norm import response_plain
@@ -49,7 +49,7 @@ from ..network import Network
 from ..optim import OPTIMIZERS, SGD
 from ..parallel.threads import pool
 from ..text import table
-from ..validation import list_of
+from ..validation import check_list
 
 Arrays = Mapping[str, Any]
 Step = Callable[[], Arrays]
@@ -185,7 +185,7 @@ def examine(backends: Sequence[str], progress: Callable[[], object] = lambda: No
         TypeError: backends is not a list of names, or progress is not callable.
         BackendError: a backend cannot be used on this machine.
     """
-    backends = list_of(backends, str, "backends are a list of names, as ['numpy']")
+    backends = check_list(backends, str, "backends are a list of names, as ['numpy']")
     if not callable(progress):
         raise TypeError(f"progress is called after each check, got {progress!r}")
     facts = _facts(backends)
@@ -242,7 +242,7 @@ def _layer(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Step:
     net, x, error = _layer_net(make, shape)
 
     def step() -> Arrays:
-        output = net.forward(x, Walk(training=True, step=1))
+        output = net.forward(x, Pass(training=True, step=1))
         below = net.backward(error, rules.BP())
         gradients = {f"gradient of {key}": gradient for key, gradient in net.gradients().items()}
         return {"output": output, "error below": below, **gradients, "output when evaluated": net.forward(x)}
@@ -254,10 +254,10 @@ def _layer_slopes(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Bo
     """For the input and each parameter, the directional derivative of sum(error * output): by the backward pass, and by
     central differences of two forward passes."""
     net, x, error = _layer_net(make, shape)
-    walk = Walk(training=True, step=1, update_statistics=False)
-    net.forward(x, walk)
+    ctx = Pass(training=True, step=1, update_statistics=False)
+    net.forward(x, ctx)
     gradients = {"the input": net.backward(error, rules.BP()), **net.gradients()}
-    return _slopes({"the input": x, **net.parameters()}, gradients, lambda: float((error * net.forward(x, walk)).sum()))
+    return _slopes({"the input": x, **net.parameters()}, gradients, lambda: float((error * net.forward(x, ctx)).sum()))
 
 
 def _slopes(arrays: Arrays, gradients: Arrays, value: Callable[[], float], step: float = 1e-5) -> Both:
@@ -301,7 +301,7 @@ def _rule(description: str) -> Step:
 
 
 def _growth(description: str) -> float:
-    return 1.0 if rules.make(description).walks_back else 100.0
+    return 1.0 if rules.make(description).one_backward_pass else 100.0
 
 
 def _loss(name: str) -> Step:
@@ -340,7 +340,7 @@ def _large() -> Step:
     x, error = _numbers((64, 32, 32, 8)), _numbers((64, 64), seed=1)
 
     def step() -> Arrays:
-        output = net.forward(x, Walk(training=True))
+        output = net.forward(x, Pass(training=True))
         below = net.backward(error, rules.BP())
         gradients = {f"gradient of {key}": gradient for key, gradient in net.gradients().items()}
         return {"output": output, "error below": below, **gradients}
@@ -358,7 +358,7 @@ def _windows_twins() -> Both:
 def _pooling_twins() -> Both:
     x, window = _numbers((2, 7, 6, 3)), ((3, 3), (2, 2), (1, 1))
     largest, mean = MaxPool(*window), AvgPool(*window)
-    fast = {"max": largest.forward(x, Walk(training=True)), "mean": mean.forward(x, Walk())}
+    fast = {"max": largest.forward(x, Pass(training=True)), "mean": mean.forward(x, Pass())}
     delta = _numbers(fast["max"].shape, seed=1)
     slow = {
         "max": pool_plain(x, *window, -math.inf, "max"),
@@ -370,7 +370,7 @@ def _pooling_twins() -> Both:
 
 def _response_twins() -> Both:
     x, options = _numbers((2, 3, 3, 6)), (4, 0.9, 0.75, 2.0)
-    return {"output": LocalResponseNorm(*options).forward(x, Walk())}, {"output": response_plain(x, *options)}
+    return {"output": LocalResponseNorm(*options).forward(x, Pass())}, {"output": response_plain(x, *options)}
 
 
 TWINS: dict[str, Callable[[], Both]] = {

@@ -30,7 +30,7 @@ from ..network import Network
 from ..rules.base import Rule
 from ..storage.atomic import expanded, write_whole
 from ..training import Trainer
-from ..validation import instance_of, list_of, whole, word
+from ..validation import check_int, check_list, check_str, check_type
 from .recorder import Moment, Trace
 from .stepper import Replay
 
@@ -65,11 +65,11 @@ def explore(
         TypeError: an argument of the wrong type.
         ValueError: no rule, an unknown rule, a rule that cannot train this network, or a page above `MOST_BYTES`.
     """
-    rule_names = list_of(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
+    rule_names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
     if not rule_names:
         raise ValueError("there is no rule to show: name one at least")
-    instance_of(experiment, Experiment, experiments.AN_EXPERIMENT)
-    train_updates = whole(train_updates, "the number of updates of training", least=0)
+    check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
+    train_updates = check_int(train_updates, "the number of updates of training", least=0)
     if not callable(tell):
         raise TypeError(f"tell is called after every step, got {tell!r}")
     table = _Table()
@@ -106,7 +106,7 @@ def write(page: str, path: str | Path) -> Path:
         TypeError: the page is not a str.
         OSError: the file cannot be written.
     """
-    word(page, "a page")
+    check_str(page, "a page")
     target = _claim(expanded(path))
     try:
         write_whole(target, page)
@@ -308,7 +308,7 @@ class _Watcher:
 def _feedback(net: Network, rule: Rule) -> dict[str, Any]:
     """The current feedback matrices (after an update, `Rule.B` still holds those of the last pass)."""
     with rule.preserved():
-        now = {layer.name: rule.feedback(layer) for layer in rule.senders(net)}
+        now = {layer.name: rule.feedback(layer) for layer in rule.layers_with_feedback(net)}
     return {name: B for name, B in {**rule.B, **now}.items() if B is not None}
 
 

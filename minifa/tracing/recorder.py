@@ -22,14 +22,14 @@ import numpy.typing as npt
 
 from .. import backend, metrics
 from ..backend import Array
-from ..layers.base import Layer, Walk
+from ..layers.base import Layer, Pass
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
 from ..optim import AN_OPTIMIZER, Optimizer
 from ..rules.backprop import BP
 from ..rules.base import A_RULE, Rule, check_parts
-from ..validation import instance_of, list_of, real
+from ..validation import check_float, check_list, check_type
 from .equations import with_numbers
 
 Host = npt.NDArray[Any]
@@ -41,7 +41,7 @@ WHY = {
     "loss": "How wrong the outputs are, and in which direction they should not go. The 1/n makes e the gradient of the "
     "batch's mean loss.",
     "teach": "The rule puts its own teaching signal in the place of whatever came from above.",
-    "learn": "What a synapse needs to change: its own input and the error that arrived at its output.",
+    "gradients": "What a synapse needs to change: its own input and the error that arrived at its output.",
     "feedback": "The question that tells the rules apart.",
     "carry": "The error goes down one layer. Backpropagation would have sent it through W.",
     "backward": "The layer's own exact derivative, under every rule.",
@@ -57,8 +57,8 @@ class Moment:
     """One event of a training step.
 
     Attributes:
-        kind: "batch", "forward", "noise", "loss", "teach", "learn", "feedback", "carry", "backward", "clip", "update",
-            "constrain" or "feedback_update".
+        kind: "batch", "forward", "noise", "loss", "teach", "gradients", "feedback", "carry", "backward", "clip",
+            "update", "constrain" or "feedback_update".
         layer: name of the layer; "" if the moment does not belong to a layer.
         title: short description.
         why: one sentence of explanation.
@@ -125,17 +125,17 @@ class Trace(Sequence[Moment]):
     >>> net = mf.Network([mf.Linear(2, 2), mf.Tanh(), mf.Linear(2, 2)])
     >>> rule, loss, optimizer = mf.rules.FA().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD()
     >>> film = mf.trace(net, rule, [[1.0, 2.0]], [0], loss, optimizer)
-    >>> [moment.layer for moment in film if moment.kind == "learn"]  # on the way back
+    >>> [moment.layer for moment in film if moment.kind == "gradients"]  # on the way back
     ['linear2', 'linear1']
     >>> [moment.arrays["linear1.dW"] is None for moment in (film[0], film[-1])]
     [True, False]
     """
 
     def __init__(self, moments: Sequence[Moment], net: Network, rule: Rule, value: float) -> None:
-        self.moments = list_of(moments, Moment, "a trace is made of minifa.Moments")
-        instance_of(net, Network, "the network is a minifa.Network")
+        self.moments = check_list(moments, Moment, "a trace is made of minifa.Moments")
+        check_type(net, Network, "the network is a minifa.Network")
         self.net_layers = [(layer.name, layer.kind, layer.output_shape) for layer in net]
-        self.rule, self.value = instance_of(rule, Rule, A_RULE).name, real(value, "a loss")
+        self.rule, self.value = check_type(rule, Rule, A_RULE).name, check_float(value, "a loss")
         counts: Counter[tuple[str, str]] = Counter()
         self.keys: list[tuple[str, str, int]] = []
         for moment in self.moments:
@@ -188,10 +188,10 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
     [[1.0]]
     """
     check_parts(net, rule, loss)
-    instance_of(optimizer, Optimizer, AN_OPTIMIZER)
+    check_type(optimizer, Optimizer, AN_OPTIMIZER)
     x = backend.asarray(x, net.dtype)
-    rule.begin(net, x, y, loss)
-    film = _Film(net, rule, loss, optimizer, _true_errors(net, rule, x, y, loss))
+    rule.check_batch(net, x, y, loss)
+    film = _Recorder(net, rule, loss, optimizer, _true_errors(net, rule, x, y, loss))
     film.start(x, y)
     with film.watching():
         value = rule.gradients(net, x, y, loss)
@@ -222,7 +222,7 @@ def _true_errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict
 
 
 @dataclass
-class _Take:
+class _PendingMoment:
     """A moment under construction: `arrays` holds only new arrays."""
 
     kind: str
@@ -236,13 +236,13 @@ class _Take:
     gave: Any = None  # the error sent by this moment, by which its receiver finds the sender
 
 
-class _Film:
+class _Recorder:
     """Records one step. Each `_hear_...` hook wraps the method in its name: it calls that method once and returns its
     result."""
 
     def __init__(self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, true: Mapping[str, Array]) -> None:
         self.net, self.rule, self.loss, self.optimizer, self.true = net, rule, loss, optimizer, true
-        self.takes: list[_Take] = []
+        self.takes: list[_PendingMoment] = []
         self.board: dict[str, Host] = {}  # current value of all arrays, by name
         self.passes: Counter[str] = Counter()  # forward passes of each layer so far
         self.outputs: dict[str, Host] = {}  # of each layer's last forward pass
@@ -283,13 +283,13 @@ class _Film:
 
     def take(
         self, kind: str, layer: str, title: str, equation: str, terms: Mapping[str, Any], new: Mapping[str, Any]
-    ) -> _Take:
-        take = _Take(kind, layer, title, equation, {symbol: _copied(value) for symbol, value in terms.items()})
+    ) -> _PendingMoment:
+        take = _PendingMoment(kind, layer, title, equation, {symbol: _copied(value) for symbol, value in terms.items()})
         self.takes.append(take)
         self.note(take, new)
         return take
 
-    def note(self, take: _Take, new: Mapping[str, Any]) -> None:
+    def note(self, take: _PendingMoment, new: Mapping[str, Any]) -> None:
         """Add new arrays to this moment and to the board."""
         for name, array in new.items():
             self.board[name] = take.arrays[name] = _copied(array)
@@ -308,7 +308,7 @@ class _Film:
         return found
 
     def _statistics(self) -> dict[str, Array]:
-        return {f"{layer.name}.{key}": a for layer in self.net for key, a in layer.statistics().items()}
+        return {f"{layer.name}.{key}": a for layer in self.net for key, a in layer.buffers().items()}
 
     def _kept(self) -> dict[str, Array]:
         """The feedback matrices and all other arrays in the rule's memory."""
@@ -333,10 +333,10 @@ class _Film:
             for layer in self.net:
                 self._listen(layer, "forward", functools.partial(self._hear_forward, layer))
                 if isinstance(layer, Weighted):
-                    self._listen(layer, "learn", functools.partial(self._hear_learn, layer))
+                    self._listen(layer, "store_gradients", functools.partial(self._hear_store_gradients, layer))
                 else:
                     self._listen(layer, "backward", functools.partial(self._hear_backward, layer))
-            for method in ("receive", "teach", "carry", "update_feedback"):
+            for method in ("compute_error", "teach", "carry", "update_feedback"):
                 self._listen(self.rule, method, getattr(self, f"_hear_{method}"))
             for method in ("clip", "move", "constrain"):
                 self._listen(self.optimizer, method, getattr(self, f"_hear_{method}"))
@@ -351,11 +351,11 @@ class _Film:
         else:
             self.listeners.callback(setattr, owner, method, before)
 
-    def _hear_forward(self, layer: Layer, forward: Callable[..., Array], x: Array, walk: Walk) -> Array:
-        if "after" not in vars(walk):
-            self._listen(walk, "after", self._hear_after)
+    def _hear_forward(self, layer: Layer, forward: Callable[..., Array], x: Array, ctx: Pass) -> Array:
+        if "after" not in vars(ctx):
+            self._listen(ctx, "after", self._hear_after)
         heard = {"x": _copied(x), **{key: _copied(a) for key, a in layer.parameters().items()}}
-        y = forward(x, walk)
+        y = forward(x, ctx)
         self.passes[layer.name] += 1
         number = self.passes[layer.name]
         again = "" if number == 1 else f"@{number}"
@@ -380,8 +380,8 @@ class _Film:
             self.take("noise", layer.name, f"{layer.name} is shaken", "y_shaken = y + xi", terms, new)
         return heard
 
-    def _hear_receive(self, receive: Callable[..., Array], output: Array, y: Any, loss: Loss) -> Array:
-        value = receive(output, y, loss)
+    def _hear_compute_error(self, compute_error: Callable[..., Array], output: Array, y: Any, loss: Loss) -> Array:
+        value = compute_error(output, y, loss)
         rule = self.rule
         terms = {"L": value, "a": output, "t": rule.target, "e": rule.error, "n": self.n, "n_out": output.shape[-1]}
         self.take(
@@ -407,13 +407,13 @@ class _Film:
         return taught
 
     def _take_teaching(self, layer: Layer, taught: Array) -> None:
-        equation, names = self.rule.teaching(layer)
+        equation, names = self.rule.teach_equation(layer)
         terms = {**self.known(equation, names), "delta": taught, "n": self.n, "delta_bp": self.true.get(layer.name)}
         take = self.take("teach", layer.name, f"The rule teaches {layer.name}", equation, terms, {})
         take.gave = taught
         self._note_error(take, layer, taught)
 
-    def _note_error(self, take: _Take, layer: Layer, delta: Array) -> None:
+    def _note_error(self, take: _PendingMoment, layer: Layer, delta: Array) -> None:
         """Record the error at this layer's output and backpropagation's error with the moment that produced it."""
         self.note(take, {f"{layer.name}.delta": delta})
         if layer.name in self.true:
@@ -421,24 +421,24 @@ class _Film:
             found = metrics.mean_angle(delta, self.true[layer.name])
             take.angles.setdefault("this delta and backpropagation's", metrics.as_number(found))
 
-    def _hear_learn(self, layer: Weighted, learn: Callable[..., None], delta: Array) -> None:
+    def _hear_store_gradients(self, layer: Weighted, store_gradients: Callable[..., None], delta: Array) -> None:
         if f"{layer.name}.delta" not in self.board:  # the rule computes its own error here
             self._take_teaching(layer, delta)
-        learn(delta)
+        store_gradients(delta)
         if layer.frozen:
             return
         self._take_gradients(layer, layer.gradient_equation, {"x": layer.cached(), "delta": delta})
 
-    def _take_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> _Take:
+    def _take_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> _PendingMoment:
         grads = {f"d{key}": grad for key, grad in layer.grads.items() if grad is not None}
         new = {f"{layer.name}.{key}": grad for key, grad in grads.items()}
-        return self.take("learn", layer.name, f"The gradient of {layer.name}", equation, {**terms, **grads}, new)
+        return self.take("gradients", layer.name, f"The gradient of {layer.name}", equation, {**terms, **grads}, new)
 
     def look_for_gradients(self) -> None:
         """Record gradients that the rule has set itself, without a layer's `learn` or `backward`."""
         for layer in self.net:
             if any(g is not None and f"{layer.name}.d{key}" not in self.board for key, g in layer.grads.items()):
-                equation, names = self.rule.teaching(layer)
+                equation, names = self.rule.teach_equation(layer)
                 take = self._take_gradients(layer, equation, self.known(equation, names))
                 take.why = "No error arrived: the rule has set this gradient itself."
 
@@ -451,7 +451,7 @@ class _Film:
         )
         if B is not None:
             self.note(asked, {f"{layer.name}.B": B})
-            asked.equation, names = self.rule.feeding(layer)
+            asked.equation, names = self.rule.feedback_equation(layer)
             asked.terms.update(self.known(asked.equation, names))
         if B is None or below is None:
             asked.why = "No error crosses this weight: the layers below are taught directly, or not at all."
@@ -459,7 +459,7 @@ class _Film:
         if B.shape == layer.W.shape:
             asked.angles["W and B"] = metrics.as_number(metrics.angle(layer.W, B))
         taken = self.take(
-            "carry", layer.name, f"Down through {layer.name}", self.rule.carrying(layer),
+            "carry", layer.name, f"Down through {layer.name}", self.rule.carry_equation(layer),
             {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},
         )  # fmt: skip
         taken.gave = below

@@ -24,7 +24,7 @@ from ..data.batches import Batches
 from ..experiments import Experiment
 from ..registry import unknown
 from ..signals import Terminated
-from ..validation import LARGEST, instance_of, whole, word
+from ..validation import LARGEST, check_int, check_str, check_type
 from .recorder import Moment, Trace, trace
 
 
@@ -42,9 +42,9 @@ class Replay:
     """
 
     def __init__(self, experiment: Experiment, data: Dataset, updates: int = 0) -> None:
-        self.experiment = instance_of(experiment, Experiment, experiments.AN_EXPERIMENT)
-        self.data = experiments.data_for(experiment, instance_of(data, Dataset, experiments.A_DATASET))
-        updates = whole(updates, "the number of updates", least=0)
+        self.experiment = check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
+        self.data = experiments.data_for(experiment, check_type(data, Dataset, experiments.A_DATASET))
+        updates = check_int(updates, "the number of updates", least=0)
         self.step = 0
         self.net_state: Mapping[str, numpy.ndarray] | None = None
         self.kept: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None  # rule, its state, the optimizer's
@@ -66,7 +66,7 @@ class Replay:
             TypeError: the rule is not a str.
             ValueError: an unknown rule, or a rule that cannot train this network.
         """
-        if word(rule, "a rule") not in self.traces:
+        if check_str(rule, "a rule") not in self.traces:
             parts = self._build(rule)
             batch = self.batch()
             with backend.quiet():
@@ -118,9 +118,9 @@ MOST_LAYERS = 12  # maximum number of layers in the position line
 def page(trace: Trace, i: int, width: int = 80) -> str:
     """One moment as text: position, title, explanation, equation, the equation with its values, angles and new arrays.
     Raises TypeError or ValueError for an invalid trace, index or width."""
-    instance_of(trace, Trace, "a step is a minifa.Trace, as minifa.trace gives it")
-    i = whole(i, "the number of a moment", least=0, most=len(trace) - 1)
-    width = whole(width, "the width of a page")
+    check_type(trace, Trace, "a step is a minifa.Trace, as minifa.trace gives it")
+    i = check_int(i, "the number of a moment", least=0, most=len(trace) - 1)
+    width = check_int(width, "the width of a page")
     moment: Moment = trace[i]
     lines = [
         *_wrapped(f"{trace.rule} · {i + 1} of {len(trace)} · {moment.title}", width),
@@ -182,7 +182,7 @@ class Stepper(cmd.Cmd):
     identchars = cmd.Cmd.identchars + "@<-./"
 
     def __init__(self, replay: Replay, rule: str, stdin: TextIO | None = None, stdout: TextIO | None = None) -> None:
-        instance_of(replay, Replay, "what is walked through is a minifa.tracing.stepper.Replay")
+        check_type(replay, Replay, "what is walked through is a minifa.tracing.stepper.Replay")
         super().__init__(stdin=stdin, stdout=stdout)
         self.use_rawinput = stdin is None
         self.replay, self.rule, self.i = replay, rule, 0
@@ -200,13 +200,13 @@ class Stepper(cmd.Cmd):
         self.show()
 
     def say(self, text: str) -> None:
-        print(word(text, "what is said"), file=self.stdout)
+        print(check_str(text, "what is said"), file=self.stdout)
 
     def show(self) -> None:
         self.say("\n" + page(self.trace, self.i, shutil.get_terminal_size((80, 24)).columns) + "\n")
 
     def go(self, i: int) -> None:
-        i = whole(i, "the number of a moment", least=-LARGEST)
+        i = check_int(i, "the number of a moment", least=-LARGEST)
         if i < 0:
             self.say("This is the first moment.")
         elif i >= len(self.trace):

@@ -11,7 +11,7 @@ from ..losses import Loss
 from ..network import Network
 from ..optim import Optimizer
 from ..rules.base import Rule
-from ..validation import flag
+from ..validation import check_bool
 from .callbacks import ProgressBar, RecordAlignment
 from .history import History
 from .trainer import Callback, Trainer
@@ -51,7 +51,7 @@ def train(
     1.0
     """
     trainer = Trainer(net, rule, loss, optimizer, seed=seed)
-    if flag(progress, "progress"):
+    if check_bool(progress, "progress"):
         trainer.callbacks.append(ProgressBar(rule.label))
     history = trainer.fit(train, epochs, batch_size, validation)
     if trainer.diverged:

@@ -10,7 +10,7 @@ from .. import backend, metrics
 from ..console import bar
 from ..data.augment import shown
 from ..data.base import Examples
-from ..validation import real, word
+from ..validation import check_float, check_str
 from .history import Row
 from .trainer import Callback, Trainer, check_examples
 
@@ -28,7 +28,10 @@ class ProgressBar(Callback):
     """
 
     def __init__(self, label: str = "", every: float = 0.5) -> None:
-        self.label, self.every = word(label, "the label of a bar"), real(every, "the seconds between two readings")
+        self.label, self.every = (
+            check_str(label, "the label of a bar"),
+            check_float(every, "the seconds between two readings"),
+        )
         if not self.every >= 0:
             raise ValueError(f"the seconds between two readings must be at least 0, got {every}")
 

@@ -34,7 +34,7 @@ from ..losses import Loss
 from ..network import Network
 from ..optim import Optimizer
 from ..rules.base import Rule
-from ..validation import whole
+from ..validation import check_int
 
 COPY_EVERY = 50  # updates between two copies; at most twice as many are repeated
 FAR_ABOVE = 1000.0  # ratio to the loss at the start
@@ -143,7 +143,7 @@ class Watch:
         self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, check_every: int | None = None
     ) -> None:
         if check_every is not None:
-            check_every = whole(check_every, "check_every, a number of updates,")
+            check_every = check_int(check_every, "check_every, a number of updates,")
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.check_every = check_every or (50 if backend.name() == "cupy" else 1)
         self.unchecked = 0
@@ -185,7 +185,7 @@ class Watch:
         lr, made = self.optimizer.lr, self.net.step
         try:
             with self.net.preserved(), backend.quiet():
-                self.kept[0][0].put_back()
+                self.kept[0][0].restore()
                 for make_batch, rate in [step for _, steps in self.kept for step in steps]:
                     self.optimizer.lr = rate
                     found = self._again(*make_batch())
@@ -194,7 +194,7 @@ class Watch:
             return Divergence(made, "loss")
         finally:
             self.optimizer.lr = lr
-            now.put_back()
+            now.restore()
 
     def _again(self, x: Array, y: Any) -> Divergence | None:
         number = self.net.step + 1
@@ -260,18 +260,18 @@ class _Copy:
     def __init__(self, net: Network, rule: Rule, optimizer: Optimizer) -> None:
         self.net, self.rule, self.optimizer = net, rule, optimizer
         self.step = net.step
-        self.facts = rule.facts()
+        self.facts = rule.snapshot()
         self.slots = {name: dict(slots) for name, slots in optimizer.arrays.items()}
         self.start, self.counts = dict(optimizer.start), dict(optimizer.counts)
-        statistics = [array for layer in net for array in layer.statistics().values()]
+        statistics = [array for layer in net for array in layer.buffers().values()]
         slots = [array for one in self.slots.values() for array in one.values()]
         live = [*net.parameters().values(), *statistics, *rule.memory.values(), *slots]
         self.arrays = [(array, array.copy()) for array in live]
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Restore all arrays in place and the remaining state of network, rule and optimizer."""
         self.net.step = self.step
-        self.rule.put_back(self.facts)
+        self.rule.restore(self.facts)
         self.optimizer.arrays = {name: dict(slots) for name, slots in self.slots.items()}
         self.optimizer.start, self.optimizer.counts = dict(self.start), dict(self.counts)
         for array, kept in self.arrays:

@@ -26,7 +26,7 @@ from ..environment import environment, version
 from ..errors import DataFileError
 from ..storage.atomic import append, expanded, free_name, read_bytes, write_whole
 from ..text import install
-from ..validation import flag
+from ..validation import check_bool
 from .history import History, Row
 from .trainer import Callback, Trainer
 
@@ -41,7 +41,7 @@ class WriteLogs(Callback):
 
     def __init__(self, folder: str | Path, replace: bool = False) -> None:
         self.table, self.lines = expanded(folder) / "history.csv", expanded(folder) / "log.jsonl"
-        self.replace = flag(replace, "replace")
+        self.replace = check_bool(replace, "replace")
         self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
@@ -147,7 +147,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | Path, replace: bool = False) -> None:
-        self.folder, self.make, self.replace = str(expanded(folder)), find_writer(), flag(replace, "replace")
+        self.folder, self.make, self.replace = str(expanded(folder)), find_writer(), check_bool(replace, "replace")
         self.writes_for: Trainer | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:

@@ -29,7 +29,7 @@ from ..registry import KnownOptions
 from ..rng import check_seed
 from ..rules.base import Rule, check_parts
 from ..schedules import Schedule, constant
-from ..validation import by_name, check_batch_size, instance_of, plain, real, whole
+from ..validation import as_python_number, check_batch_size, check_float, check_int, check_mapping, check_type
 from .divergence import PATIENCE, Divergence, Useless, Watch, is_useless, start_of
 from .history import History, Row
 from .position import check_ranges, describe_layout, is_like, layout
@@ -131,15 +131,15 @@ class Trainer(KnownOptions):
     ) -> None:
         check_parts(net, rule, loss)
         self.net, self.rule, self.loss = net, rule, loss
-        self.optimizer = instance_of(optimizer, Optimizer, AN_OPTIMIZER)
-        self.optimizer.meet(net, rule)  # here, because a checkpoint may be written before the first step
+        self.optimizer = check_type(optimizer, Optimizer, AN_OPTIMIZER)
+        self.optimizer.bind(net, rule)  # here, because a checkpoint may be written before the first step
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
             raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
-        instance_of(callbacks, (list, tuple), "callbacks are a list of minifa.training.Callback")
-        self.callbacks = [instance_of(one, Callback, "a callback is a minifa.training.Callback") for one in callbacks]
+        check_type(callbacks, (list, tuple), "callbacks are a list of minifa.training.Callback")
+        self.callbacks = [check_type(one, Callback, "a callback is a minifa.training.Callback") for one in callbacks]
         if augmentation is not None:
-            instance_of(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
+            check_type(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
         self.augmentation = augmentation
         self.base_lr = self.made_with_lr = optimizer.lr
         self.epoch = 0
@@ -172,7 +172,7 @@ class Trainer(KnownOptions):
         """
         for examples in (train, *([] if validation is None else [validation])):
             check_examples(examples)
-        epochs = whole(epochs, "the number of epochs", most=sys.maxsize)
+        epochs = check_int(epochs, "the number of epochs", most=sys.maxsize)
         batch_size = check_batch_size(batch_size)
         if self.net.input_shape is None:  # infer all shapes from the examples and check them
             infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
@@ -180,7 +180,7 @@ class Trainer(KnownOptions):
         self._lay_out(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
         self.watch.forget()
-        self.optimizer.meet(self.net, self.rule)
+        self.optimizer.bind(self.net, self.rule)
         self.base_lr = self.optimizer.lr
         self.diverged, self.divergence = False, None
         self._tell("on_start", epochs, batches)
@@ -193,11 +193,11 @@ class Trainer(KnownOptions):
                 row = self._train_epoch(train, batch_size, batches)
                 if row is not None:
                     self._finish_epoch(row, validation)
-                if self.diverged or self.stopping or self.hopeless:
+                if self.diverged or self.stopping or self.cannot_continue:
                     break
             self.stopped = self.stopping
             if not self.stopped:
-                self._look_at_the_end()
+                self._check_last_epoch()
             self._tell("on_done")
         except BaseException:
             self.unfinished = False  # the update may be incomplete: the next fit begins a new epoch
@@ -231,7 +231,7 @@ class Trainer(KnownOptions):
         return self.epoch - int(self.unfinished)
 
     @property
-    def hopeless(self) -> bool:
+    def cannot_continue(self) -> bool:
         """Whether training cannot continue: the loss is not finite, or there were too many useless epochs in a row (see
         `minifa.training.divergence`)."""
         if not self.history.diverged:
@@ -240,7 +240,7 @@ class Trainer(KnownOptions):
         finite = math.isfinite(self.history[-1].get("train_loss", math.nan))
         return not finite or (useless >= PATIENCE[0] and useless * self.batch >= PATIENCE[1])
 
-    def _look_at_the_end(self) -> None:
+    def _check_last_epoch(self) -> None:
         if self.history.diverged and not self.diverged:
             row = self.history[-1]
             self.diverged = True
@@ -267,7 +267,7 @@ class Trainer(KnownOptions):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Load the result of `state`. Validated first; nothing is changed on a ValueError."""
-        by_name(state, "the state of a trainer")
+        check_mapping(state, "the state of a trainer")
         expected, state = self.state(), {"first_loss": 0.0, **state}  # older states have no first_loss
         wrong = [key for key, value in expected.items() if not is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
@@ -279,7 +279,7 @@ class Trainer(KnownOptions):
             setattr(self, key, type(expected[key])(state[key]))
         self.optimizer.lr = self.base_lr
         self.diverged, self.divergence, self.stopped = False, None, False
-        self._look_at_the_end()
+        self._check_last_epoch()
 
     def _lay_out(self, train: Examples, batch_size: int) -> None:
         wanted = layout(train, batch_size)
@@ -343,7 +343,7 @@ class Trainer(KnownOptions):
 
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate for a batch of this epoch."""
-        rate = self.base_lr * real(self.schedule(self.epoch - 1 + batch / batches), "what the schedule gives")
+        rate = self.base_lr * check_float(self.schedule(self.epoch - 1 + batch / batches), "what the schedule gives")
         if not rate >= 0:
             raise ValueError(
                 f"the schedule gives a learning rate of {rate} in epoch {self.epoch}: it must be at least 0"
@@ -363,7 +363,7 @@ class Trainer(KnownOptions):
         if validation is not None:
             row.update({f"validation_{key}": value for key, value in self.evaluate(validation).items()})
         self._tell("on_epoch", row)
-        row.update({key: plain(value) for key, value in row.items()})  # callbacks may add any numeric type
+        row.update({key: as_python_number(value) for key, value in row.items()})  # callbacks may add any numeric type
         self.history.append(row)
         self.unfinished = False
         self._tell("on_recorded")

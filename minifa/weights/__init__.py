@@ -31,7 +31,7 @@ from ..layers.base import Layer
 from ..network import Network
 from ..storage.atomic import write_whole
 from ..text import listed
-from ..validation import Shape, instance_of
+from ..validation import Shape, check_type
 from . import tensors
 from .module_order import Shapes, modules_in_order
 
@@ -63,7 +63,7 @@ def from_torch(net: Network, state: Any, names: Mapping[str, str] | None = None)
     >>> net["linear1"].W.tolist()
     [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
     """
-    instance_of(net, Network, A_NETWORK)
+    check_type(net, Network, A_NETWORK)
     _take_over(net, _given(state), names, defined=True)
 
 
@@ -115,7 +115,7 @@ def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, 
     >>> {name: array.shape for name, array in mf.weights.to_torch(net, {"fc": "linear1"}).items()}
     {'fc.weight': (3, 2), 'fc.bias': (3,)}
     """
-    instance_of(net, Network, A_NETWORK)
+    check_type(net, Network, A_NETWORK)
     names = {layer.name: layer.name for layer in _holders(net)} if names is None else names
     _check_names(net, names)
     own = net.state()
@@ -140,7 +140,7 @@ def match(net: Network, state: Any) -> dict[str, str]:
     >>> mf.weights.match(net, {"out.weight": np.zeros((1, 3)), "hidden.weight": np.zeros((3, 2))})
     {'hidden': 'linear1', 'out': 'linear2'}
     """
-    instance_of(net, Network, A_NETWORK)
+    check_type(net, Network, A_NETWORK)
     arrays = _arrays(_given(state))
     names = _match(net, arrays, defined=True)
     _check_shapes(net, arrays, names)
@@ -217,12 +217,12 @@ def _kept(layer: Layer) -> dict[str, Any]:
     """Parameters and running statistics. Raises ValueError for a layer without a known counterpart in PyTorch."""
     if not isinstance(layer, (Weighted, BatchNorm)):
         raise ValueError(f"{layer} has no counterpart in PyTorch that is known here")
-    return {**layer.parameters(), **layer.statistics()}
+    return {**layer.parameters(), **layer.buffers()}
 
 
 def _holders(net: Network) -> list[Layer]:
     """The layers that hold weights, in forward order."""
-    return [layer for layer in net if layer.trainable]
+    return [layer for layer in net if layer.parameter_names]
 
 
 def _check_names(net: Network, names: Mapping[str, str]) -> None:
@@ -312,7 +312,7 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
         ImportError: the package safetensors is not installed.
         OSError: the file cannot be written.
     """
-    instance_of(net, Network, A_NETWORK)
+    check_type(net, Network, A_NETWORK)
     if not isinstance(layout, str) or layout not in LAYOUTS or (names is not None and layout != "torch"):
         raise ValueError(f"the layout is 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
@@ -334,7 +334,7 @@ def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None)
         ValueError: the weights belong to another network; or as in `from_torch`.
         ImportError: the package safetensors is not installed.
     """
-    instance_of(net, Network, A_NETWORK)
+    check_type(net, Network, A_NETWORK)
     arrays, metadata = read(path)
     try:
         bare = _arrays(arrays)

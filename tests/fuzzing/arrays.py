@@ -28,8 +28,18 @@ REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)
 # What is handed on inside a pass, from a border that has checked it: the contract in `minifa.rules.base` and
 # `minifa.layers.base` is for those who write a rule or a layer.
 INSIDE = {
-    *("f", "times_slope", "project", "correlate", "correlate_and_sum", "carry", "columns", "uncolumns", "bytes_each"),
-    *("teach", "receive", "known", "learn", "spread", "checked_output", "feedback", "signal", "masked"),
+    *(
+        "f",
+        "times_slope",
+        "project",
+        "weight_gradient",
+        "weight_and_bias_gradients",
+        "carry",
+        "columns",
+        "uncolumns",
+        "bytes_each",
+    ),
+    *("teach", "compute_error", "known", "store_gradients", "spread", "checked_output", "feedback", "signal", "masked"),
     *(
         "change",
         "move",
@@ -72,7 +82,7 @@ GIVEN: dict[str, Callable[[World], Any]] = {
     "rule": lambda w: w.rule,
     "loss": lambda w: w.loss,
     "optimizer": lambda w: w.optimizer,
-    "walk": lambda w: mf.Walk(training=True),
+    "ctx": lambda w: mf.Pass(training=True),
     "delta": lambda w: w.output,
     "output": lambda w: w.output,
     "target": lambda w: w.target,
@@ -154,7 +164,7 @@ def _layer(cls: type) -> Receiver | None:
         (layer,) = make()
         rng = np.random.default_rng(1)
         world.x = rng.standard_normal((4, *shape)).astype("f4")
-        y = mf.Network([layer], input_shape=shape, input_error=True).forward(world.x, mf.Walk(training=True))
+        y = mf.Network([layer], input_shape=shape, input_error=True).forward(world.x, mf.Pass(training=True))
         world.output = rng.standard_normal(y.shape).astype("f4")
         world.rule = mf.rules.BP()
         return layer
@@ -227,7 +237,7 @@ def unfit() -> list[str]:
 
 # Bases, parts of others, and what only listens
 BASES = (
-    *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Walk, mf.Trace, mf.Moment, mf.data.Dataset),
+    *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Pass, mf.Trace, mf.Moment, mf.data.Dataset),
     *(training.Callback, training.ProgressBar, training.RecordAlignment, training.History),
 )
 

@@ -328,7 +328,7 @@ ASKED = experiments.Experiment(
 @functools.cache
 def _run_in_folder(validation: bool) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
-    resume.run_in(folder, _asked(validation))
+    resume.run_in_folder(folder, _asked(validation))
     return folder
 
 
@@ -363,7 +363,7 @@ def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]
 
         return Case(
             f"{name}, validation {validation}: {told}",
-            lambda: resume.run_in(place, _asked(validation)),
+            lambda: resume.run_in_folder(place, _asked(validation)),
             (checkpoints.CheckpointError, DataFileError, OSError),
             check,
             folder=folder,
@@ -401,5 +401,5 @@ ENTRANCES: dict[str, tuple[MakeCase, float]] = {
     "sweep.csv": (sweep_case("sweep.csv", files.TABLE), 6),
     "config.json of a sweep": (sweep_case("config.json", files.JSON), 3),
     "result.json": (run_in_case((resume.RESULT,), WAYS), 4),
-    "run_in": (run_in_case(RUN_FILES, WAYS), 4),
+    "run_in_folder": (run_in_case(RUN_FILES, WAYS), 4),
 }

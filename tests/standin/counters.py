@@ -6,7 +6,7 @@ from collections import Counter
 
 
 class Counters:
-    """d2h and h2d are totals since the last reset(); `reads` counts the host reads by operation."""
+    """d2h and h2d are totals since the last reset(); `operand` counts the host reads by operation."""
 
     def __init__(self) -> None:
         self.reads_are_errors = False
@@ -15,16 +15,16 @@ class Counters:
 
     def reset(self) -> None:
         self.h2d = 0
-        self.reads: Counter[str] = Counter()
+        self.operand: Counter[str] = Counter()
 
     @property
     def d2h(self) -> int:
-        return sum(self.reads.values())
+        return sum(self.operand.values())
 
     def read(self, operation: str) -> None:
         if self.reads_are_errors:
             raise AssertionError(f"the host read a device array: {operation}")
-        self.reads[operation] += 1
+        self.operand[operation] += 1
 
 
 counters = Counters()

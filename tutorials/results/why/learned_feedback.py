@@ -18,13 +18,13 @@ RATES = {"product": (0.001, 0.003), "information_alignment": (0.0003, 0.001)}
 class AlignedProduct(mf.rules.Product):
     def draw(self, net):
         super().draw(net)
-        for layer in self.senders(net):
+        for layer in self.layers_with_feedback(net):
             self.memory[f"{layer.name}/R"] = layer.W @ self.memory[f"{layer.name}/P"]
 
 
 class AlignedInformation(mf.rules.InformationAlignment):
     def draw(self, net):
-        self.memory = {layer.name: layer.W.copy() for layer in self.senders(net)}
+        self.memory = {layer.name: layer.W.copy() for layer in self.layers_with_feedback(net)}
 
 
 STARTS = {

@@ -18,7 +18,7 @@ import minifa as mf
 SEEDS, STRENGTHS = range(5), (0.1, 1, 10, 100, 1000)
 
 
-class Features(mf.Walk):
+class Features(mf.Pass):
     """A forward pass that keeps the input of the output layer."""
 
     def after(self, layer, y):
@@ -28,9 +28,9 @@ class Features(mf.Walk):
 
 
 def features(net, x):
-    walk = Features()
-    net.forward(mf.asarray(x), walk)
-    return np.array(walk.features)
+    ctx = Features()
+    net.forward(mf.asarray(x), ctx)
+    return np.array(ctx.features)
 
 
 mf.use("numpy", threads=1)
