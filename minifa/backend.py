@@ -381,7 +381,7 @@ def threads() -> int:
 def one_pass() -> contextlib.AbstractContextManager[None]:
     """Context manager for a pass through a network. BLAS is limited to one thread once per pass instead of once for
     each parallel piece."""
-    caller = _pool.caller()
+    caller = _pool.callers.this
     if caller.choice is None:
         _choice()  # fixes the thread's backend at its first pass
     return caller

@@ -52,39 +52,58 @@ class Loss(KnownOptions):
         if output.ndim != 2:
             raise ValueError(f"a loss expects outputs of shape (N, n_out), got {output.shape}")
 
-    def check(self, y: Any, n: int, n_out: int) -> None:
-        """Raise ValueError or TypeError unless y is a valid target for outputs (n, n_out); see `target`."""
-        y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "what targets are made of")
-        if y.dtype.kind in "iu":
-            check_classes(backend.to_host(y), n, n_out)
-        elif y.dtype.kind != "f":
-            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
-        elif y.shape != (n, n_out):
-            hint = "; class numbers must be integers, y.astype(int)" if y.ndim == 1 else ""
-            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {(n, n_out)}{hint}")
-
-    def target(self, y: Any, output: Array) -> Array:
-        """Convert targets to an array of the outputs' shape and dtype. Class indices become one-hot rows and are
-        validated once, on the host.
+    def rows(self, y: Any, n: int, n_out: int, dtype: Any) -> Array:
+        """Convert targets for outputs (n, n_out) to rows of this dtype on the backend. Class indices become one-hot
+        rows.
 
         Raises:
             ValueError: a different number of targets than outputs, classes outside 0..n_out-1, or a wrong shape.
             TypeError: targets that are neither integers nor floating-point numbers.
+        """
+        y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "what targets are made of")
+        if y.dtype.kind in "iu":
+            classes = backend.to_host(y)
+            check_classes(classes, n, n_out)
+            return xp.asarray(one_hot(classes, n_out, dtype))
+        if y.dtype.kind != "f":
+            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
+        if y.shape != (n, n_out):
+            hint = "; class numbers must be integers, y.astype(int)" if y.ndim == 1 else ""
+            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {(n, n_out)}{hint}")
+        return backend.asarray(y, dtype)
+
+    def target(self, y: Any, output: Array) -> Array:
+        """The targets of a batch as the loss uses them, of the outputs' shape and dtype (see `rows`).
+
+        Raises:
+            ValueError, TypeError: as for `rows`.
 
         >>> mf.HalfSquaredError().target([2, 0], output=mf.asarray(np.zeros((2, 3)))).tolist()
         [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
         """
+        if fit_together(output, y):
+            return y
         backend.require_float(output, "a loss")
         if output.ndim != 2:
             raise ValueError(
                 f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"
             )
-        y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "what targets are made of")
         n, n_out = output.shape
-        self.check(y, n, n_out)
-        if y.dtype.kind in "iu":
-            return xp.asarray(one_hot(backend.to_host(y), n_out, output.dtype))
-        return backend.asarray(y, output.dtype)
+        return self.rows(y, n, n_out, output.dtype)
+
+
+def fit_together(output: Any, target: Any) -> bool:
+    """Whether both are rows (N, n_out) of the same shape and floating-point dtype on the backend."""
+    kind = xp.ndarray
+    return (
+        type(output) is kind
+        and type(target) is kind
+        and output.ndim == 2
+        and output.shape == target.shape
+        and output.dtype == target.dtype
+        and output.dtype.kind == "f"
+        and output.size > 0
+    )
 
 
 def check_classes(classes: numpy.ndarray, n: int, n_out: int) -> None:
@@ -136,7 +155,8 @@ class SoftmaxCrossEntropy(Loss):
 
     @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        self.check_pair(output, target)
+        if not fit_together(output, target):
+            self.check_pair(output, target)
         shifted = output - output.max(axis=1, keepdims=True)
         log_softmax = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
         terms = target * log_softmax
@@ -163,7 +183,8 @@ class SigmoidCrossEntropy(Loss):
 
     @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        self.check_pair(output, target)
+        if not fit_together(output, target):
+            self.check_pair(output, target)
         small = xp.exp(-xp.abs(output))
         wrong = (output > 0) - target  # 0 if the sign of the output agrees with the target
         terms = output * wrong
@@ -187,7 +208,8 @@ class MeanSquaredError(Loss):
 
     @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        self.check_pair(output, target)
+        if not fit_together(output, target):
+            self.check_pair(output, target)
         difference = output - target
         return (difference * difference).mean(axis=1), difference * (2 / output.shape[1])
 
@@ -207,7 +229,8 @@ class HalfSquaredError(Loss):
 
     @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        self.check_pair(output, target)
+        if not fit_together(output, target):
+            self.check_pair(output, target)
         difference = output - target
         return (difference * difference).sum(axis=1) / 2, difference
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy
 
 from . import backend, extension_checks
-from .backend import Array
+from .backend import Array, xp
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain
 from .layers.weighted import Weighted
 from .registry import KnownOptions, unknown
@@ -81,6 +81,8 @@ class Network(KnownOptions):
         self.seed = check_seed(seed)
         self.step = 0
         self.learning_rule = ""
+        self._checked: Any = None  # the input that `check_input` has accepted for the next forward pass
+        self._accepted: Shape | None = None  # the input shape that all layers were last checked with
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._adopt(self.layers, path="")
@@ -166,7 +168,7 @@ class Network(KnownOptions):
 
     def clear_gradients(self) -> None:
         """Set all gradients to None."""
-        for layer in self:
+        for layer in self._by_name.values():
             layer.grads = dict.fromkeys(layer.grads)
 
     def freeze(self, *names: str) -> None:
@@ -251,11 +253,32 @@ class Network(KnownOptions):
             TypeError: an array on the wrong side (host or device) or of the wrong dtype.
             ValueError: an empty batch or an unexpected shape.
         """
-        self.check_input(x)
-        with backend.one_pass():
-            return forward_chain(self.layers, x, ctx or Pass())
+        if x is not self._checked:  # by the rule, before this pass
+            self.check_input(x)
+        self._checked = None
+        ctx = ctx or Pass()
+        shape = x.shape[1:]
+        ctx.inputs_checked = shape == self._accepted or self._accepts(shape)
+        try:
+            with backend.one_pass():
+                return forward_chain(self.layers, x, ctx)
+        finally:
+            ctx.inputs_checked = False
+
+    def _accepts(self, shape: Shape) -> bool:
+        """Whether every layer accepts the output of the layer before it, for inputs of this shape."""
+        passed = shape
+        try:
+            for layer in self.layers:
+                passed = layer.infer(passed)
+        except ValueError:
+            return False  # the layer raises it in its own forward pass
+        self._accepted = shape
+        return True
 
     def check_input(self, x: Any) -> None:
+        """Raise TypeError or ValueError unless x is a batch for this network. The next forward pass of the same array
+        does not check it again."""
         backend.require_float(x, "the network")
         if x.dtype != self.dtype:
             raise TypeError(
@@ -271,6 +294,7 @@ class Network(KnownOptions):
                 f"the network expects {format_shape(self.input_shape)} per example, got {format_shape(x.shape[1:])} "
                 f"(the whole input has shape {x.shape})"
             )
+        self._checked = x
 
     @backend.quietly
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
@@ -280,7 +304,8 @@ class Network(KnownOptions):
         Raises:
             TypeError, ValueError: the error is not a floating-point array of the output's shape.
         """
-        backend.require_float(delta, "the network's backward pass")
+        if type(delta) is not xp.ndarray or delta.dtype.kind != "f" or delta.size == 0:
+            backend.require_float(delta, "the network's backward pass")
         with backend.one_pass():
             return backward_chain(self.layers, delta, rule)
 

@@ -159,17 +159,19 @@ class Optimizer(KnownOptions):
         for layer in net:
             if layer.frozen:  # a user-defined rule may have set gradients here
                 layer.grads = dict.fromkeys(layer.grads)
-        self._remember_start(net)
+        if self.freeze_signs or self.constrain_weights:
+            self._remember_start(net)
         self.clip(net)
         for layer in net:
-            for key, array in layer.parameters().items():
-                if layer.grads.get(key) is not None:
-                    self.move(f"{layer.name}.{key}", array, layer.grads[key])
+            for key, gradient in layer.grads.items():
+                if gradient is not None:
+                    self.move(f"{layer.name}.{key}", getattr(layer, key), gradient)
         self.constrain(net)
         net.step += 1
         if rule is not None:
-            for name, (array, gradient) in rule.parameters().items():
-                self.move(f"feedback/{name}", array, gradient)
+            if rule.feedback_learns:
+                for name, (array, gradient) in rule.parameters().items():
+                    self.move(f"feedback/{name}", array, gradient)
             rule.update_feedback(net)
 
     @staticmethod
@@ -192,7 +194,6 @@ class Optimizer(KnownOptions):
         decays = self.weight_decay and not self.decoupled
         return self.update.replace("GRADIENT", f"({gradient} + weight_decay * W)" if decays else gradient)
 
-    @backend.quietly
     def clip(self, net: Network) -> None:
         """Scale all gradients in place so that their joint norm is at most ``clip_norm``, like PyTorch's
         ``clip_grad_norm_``. Gradients whose squares overflow are clipped correctly as well; PyTorch sets them to 0.
@@ -211,11 +212,12 @@ class Optimizer(KnownOptions):
         gradients = [g for g in net.gradients().values() if g is not None]
         if not gradients:
             return
-        scale = near_one(*gradients)
-        size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
-        factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
-        for gradient in gradients:
-            gradient *= factor
+        with backend.quiet():
+            scale = near_one(*gradients)
+            size = xp.sqrt(xp.stack([sum_of_squares(gradient.reshape(-1), scale) for gradient in gradients]).sum())
+            factor = xp.minimum(1, self.clip_norm * scale / (size + 1e-6 * scale)).astype(gradients[0].dtype)
+            for gradient in gradients:
+                gradient *= factor
 
     def move(self, name: str, array: Array, gradient: Array) -> None:
         """Update one parameter in place, with the state stored under its name."""
@@ -229,8 +231,6 @@ class Optimizer(KnownOptions):
         each_piece(functools.partial(self.change, count), array, gradient, *self.arrays[name].values())
 
     def _remember_start(self, net: Network) -> None:
-        if not (self.freeze_signs or self.constrain_weights):
-            return
         for layer in net.weighted:
             if self.constrain_weights and f"norm/{layer.name}" not in self.start:
                 self.start[f"norm/{layer.name}"] = norm(layer.W).reshape(1)
@@ -254,10 +254,6 @@ class Optimizer(KnownOptions):
         """Update a piece of one parameter in place. count: number of its updates, including this one."""
         told = "(self, count, W, gradient, *slots): one update, written into W and the slots"
         raise extension_checks.not_implemented(self, "change", told)
-
-    def decayed(self, W: Array, gradient: Array) -> Array:
-        """The gradient plus weight_decay * W."""
-        return gradient + self.weight_decay * W if self.weight_decay else gradient
 
     def state(self) -> dict[str, numpy.ndarray]:
         """Host copies of the optimizer's state, by name."""
@@ -340,7 +336,8 @@ class SGD(Optimizer):
             self.update = f"velocity_new = momentum * velocity + GRADIENT\nW_new = W - lr * {step}"
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
-        gradient = self.decayed(W, gradient)
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * W
         if slots:
             (velocity,) = slots
             velocity *= self.momentum
@@ -393,7 +390,9 @@ class Adam(Optimizer):
         self.betas, self.eps = betas, eps
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
-        self._adapt(count, W, self.decayed(W, gradient), *slots)
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * W
+        self._adapt(count, W, gradient, *slots)
 
     def _adapt(self, count: int, W: Array, gradient: Array, mean: Array, square: Array) -> None:
         first, second = self.betas
@@ -490,7 +489,8 @@ class RMSprop(Optimizer):
         self.update = "\n".join(lines)
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
-        gradient = self.decayed(W, gradient)
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * W
         square, *velocity = slots
         square *= self.alpha
         square += (1 - self.alpha) * gradient * gradient

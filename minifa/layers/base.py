@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from .. import backend, extension_checks
-from ..backend import Array, require_like, xp
+from ..backend import Array, require_float, require_like, xp
 from ..registry import KnownOptions
 from ..validation import Shape, check_bool, check_int, format_shape
 
@@ -55,6 +55,8 @@ class Pass:
     linear1 (5, 2)
     tanh1 (5, 2)
     """
+
+    inputs_checked = False  # whether the network has checked what each layer receives in this pass
 
     def __init__(self, training: bool = False, step: int = 0, update_statistics: bool | None = None) -> None:
         self.training = check_bool(training, "training")
@@ -231,9 +233,17 @@ class Layer(KnownOptions):
             raise RuntimeError(f"{self} has nothing to go back from: call forward with Pass(training=True) first")
         return self.cache
 
+    def check_input(self, x: Any, ctx: Pass) -> None:
+        """Raise TypeError or ValueError unless x is a batch (N, ...) that this layer accepts. The network has checked
+        the inputs of all layers before it calls `forward`, and then nothing is done here."""
+        if not ctx.inputs_checked:
+            require_float(x, self)
+            self.infer(x.shape[1:])
+
     def check_error(self, delta: Array, shape: Shape) -> None:
         """Raise TypeError or ValueError unless ``delta`` is an error for an output of this shape, (N, ...)."""
-        require_like(delta, shape, self, "an error")
+        if type(delta) is not xp.ndarray or delta.shape != shape or delta.dtype.kind != "f":
+            require_like(delta, shape, self, "an error")
 
     def shape_error(self, expected: str, shape: Shape) -> ValueError:
         return ValueError(f"{self} expects {expected}, got {format_shape(shape)} per example")
@@ -265,10 +275,11 @@ def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
 
 
 def forward_chain(layers: Sequence[Layer], x: Array, ctx: Pass) -> Array:
-    """Forward pass through the layers in order; `Pass.after` is called with each output."""
+    """Forward pass through the layers in order; `Pass.after` is called with each output, if the class overrides it."""
+    observed = type(ctx).after is not Pass.after or "after" in vars(ctx)
     for layer in layers:
         y = layer.forward(x, ctx)
-        x = ctx.after(layer, y)
+        x = ctx.after(layer, y) if observed else y
     return x
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import Array, perhaps_any, quietly, require_float, xp
+from ..backend import Array, perhaps_any, quietly, xp
 from ..linalg import as_matrix
 from ..parallel.chunks import by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
 from ..validation import Shape, check_float, check_int
@@ -93,8 +93,7 @@ class BatchNorm(Layer):
 
     @quietly
     def forward(self, x: Array, ctx: Pass) -> Array:
-        require_float(x, self)
-        self.infer(x.shape[1:])
+        self.check_input(x, ctx)
         self.cache = None
         if not ctx.training or self.frozen:
             inverse = 1 / xp.sqrt(self.running_var + self.eps)

@@ -14,7 +14,7 @@ __all__ = ["LocalResponseNorm"]
 import math
 from typing import Any
 
-from ..backend import Array, quietly, require_float, xp
+from ..backend import Array, quietly, xp
 from ..parallel.chunks import each_chunk
 from ..validation import Shape, check_float, check_int
 from .base import Layer, Pass, Teacher
@@ -67,8 +67,7 @@ class LocalResponseNorm(Layer):
 
     @quietly
     def forward(self, x: Array, ctx: Pass) -> Array:
-        require_float(x, self)
-        self.infer(x.shape[1:])
+        self.check_input(x, ctx)
         y, s = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
 
         def piece(rows: slice) -> None:

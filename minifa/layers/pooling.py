@@ -208,8 +208,7 @@ class GlobalAvgPool(Layer):
         return shape[2:]
 
     def forward(self, x: Array, ctx: Pass) -> Array:
-        require_float(x, self)
-        self.infer(x.shape[1:])
+        self.check_input(x, ctx)
         self.cache = x.shape if ctx.training else None
         n, height, width, channels = x.shape
         return _sum_positions(x.reshape(n, -1, channels)) / (height * width)

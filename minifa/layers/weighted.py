@@ -10,9 +10,8 @@ __all__ = ["Weighted"]
 import math
 
 from .. import backend, initialisers
-from ..backend import Array, require_float, xp
+from ..backend import Array, xp
 from ..initialisers import Initialiser
-from ..linalg import as_matrix
 from ..parallel.chunks import matmul, sum_rows
 from ..rng import generator
 from ..validation import Shape, check_bool, check_int, check_list, format_shape
@@ -114,21 +113,22 @@ class Weighted(Layer):
 
     def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
         """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""
-        y = matmul(self.columns(x), as_matrix(matrix))
+        y = matmul(self.columns(x), matrix.reshape(-1, matrix.shape[-1]))
         if bias is not None:
             y += bias
-        return y.reshape(*self.positions(x.shape), y.shape[1])
+        return y if x.ndim == 2 else y.reshape(*self.positions(x.shape), y.shape[1])
 
     def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
         """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient.
         The product has W's shape if delta has W's fan_out."""
-        delta = as_matrix(delta)
+        delta = delta.reshape(-1, delta.shape[-1])
         product = matmul(self.columns(x).T, delta)
         return product.reshape(*self.weight_shape[:-1], delta.shape[1]), sum_rows(delta)
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""
-        return self.uncolumns(matmul(as_matrix(delta), as_matrix(matrix).T), self.cached().shape)
+        below = matmul(delta.reshape(-1, delta.shape[-1]), matrix.reshape(-1, matrix.shape[-1]).T)
+        return self.uncolumns(below, self.cached().shape)
 
     def columns(self, x: Array) -> Array:
         """The rows of the product, (positions, fan_in). Default: the examples themselves."""
@@ -148,15 +148,16 @@ class Weighted(Layer):
         return self.weight_and_bias_gradients(x, delta)[0]
 
     def forward(self, x: Array, ctx: Pass) -> Array:
-        require_float(x, self)
-        self.infer(x.shape[1:])
+        if not ctx.inputs_checked:
+            self.check_input(x, ctx)
         y = self.project(x, self.W, self.b)
         self.cache = x if ctx.training else None
+        self.y_shape = y.shape
         return y
 
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
         if self.cache is not None:
-            self.check_error(delta, (len(self.cache), *self.infer(self.cache.shape[1:])))
+            self.check_error(delta, self.y_shape)
         self.store_gradients(delta)
         return rule.carry(self, delta) if self.needs_input_gradient else None
 

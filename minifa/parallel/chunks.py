@@ -88,7 +88,7 @@ def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
     """Call the elementwise function ``write(*arrays)`` piece by piece on arrays of the same shape. Arrays that are
     written to must be contiguous."""
     n, bytes_each = arrays[0].size, len(arrays) * arrays[0].dtype.itemsize
-    if not _cut(n, bytes_each):
+    if n * bytes_each <= CHUNK_BYTES or not _cut(n, bytes_each):  # small arrays: without a further call
         write(*arrays)
         return
     flat = [array.reshape(-1) for array in arrays]
@@ -123,7 +123,7 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
     n, k = matrix.shape
     joined = math.ceil(SUMMED / k)
     if n < joined or not backend.cpu_chunks():
-        return _sum_rows(matrix, times)
+        return xp.add.reduce(matrix, axis=0) if times is None else _sum_rows(matrix, times)
     whole = n // joined * joined
     wide = [None if one is None else one[:whole].reshape(-1, joined * k) for one in (matrix, times)]
     totals = _sum_rows(*wide).reshape(joined, k).sum(axis=0)

@@ -138,7 +138,7 @@ class Threads:
     def __init__(self) -> None:
         self.count = 0
         self._blas = _Blas()
-        self._callers = _Callers(self._blas)
+        self.callers = _Callers(self._blas)
         self.forget()
 
     def forget(self) -> None:
@@ -166,11 +166,11 @@ class Threads:
 
     def caller(self) -> _Caller:
         """The state of this thread."""
-        return self._callers.this
+        return self.callers.this
 
     def working(self) -> bool:
         """Whether this thread is inside a chunk, where products must not be split again."""
-        return self._callers.this.in_chunk
+        return self.callers.this.in_chunk
 
     def run(self, tasks: list[Callable[[], None]]) -> None:
         """Run all tasks on all threads, with BLAS limited to one thread each. The first error is raised here."""

@@ -236,25 +236,28 @@ class Rule(KnownOptions):
         >>> net["linear1"].grads["W"].tolist()  # x (0 - 3)
         [[-6.0]]
         """
-        self.check_batch(net, x, y, loss)
+        rows = self.check_batch(net, x, y, loss)
         output = net.forward(x, self.training_pass(net))
-        value = self.compute_error(output, y, loss)
+        value = self.compute_error(output, rows, loss)
         net.clear_gradients()
         net.backward(self.error, self)
         return value
 
-    def check_batch(self, net: Network, x: Array, y: Any, loss: Loss) -> None:
-        """Validate the arguments of `gradients` before anything is changed."""
+    def check_batch(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        """Validate the arguments of `gradients` before anything is changed. Returns the targets as rows (N, n_out)."""
         if self.net is not net:
             raise RuntimeError(f"the rule {self.label!r} is not attached to this network: call rule.attach(net) first")
-        check_type(loss, Loss, A_LOSS)
+        if not isinstance(loss, Loss):
+            check_type(loss, Loss, A_LOSS)
         net.check_input(x)
-        loss.check(y, len(x), math.prod(net.output_shape or net.output_layer.weight_shape[-1:]))
+        n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
+        rows = loss.rows(y, len(x), n_out, net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
+        return rows
 
     def training_pass(self, net: Network, update_statistics: bool = True) -> Pass:
         """The `Pass` of an update's forward pass. Rules that need activities return a subclass that records them."""
-        return Pass(training=True, step=net.step, update_statistics=update_statistics)
+        return Pass(training=True, step=net.step, update_statistics=None if update_statistics else False)
 
     def compute_error(self, output: Array, y: Any, loss: Loss) -> Array:
         """Set target and error for these outputs; the factor 1/N of the batch mean is applied only here. Returns the

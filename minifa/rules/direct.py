@@ -114,8 +114,7 @@ class DFA(Rule):
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         if not self.recompute:
             return super().gradients(net, x, y, loss)
-        self.check_batch(net, x, y, loss)
-        return direct_recompute.gradients(self, net, x, y, loss)
+        return direct_recompute.gradients(self, net, x, self.check_batch(net, x, y, loss), loss)
 
     def teaches(self, layer: Layer) -> bool:
         return layer.name in self.F

@@ -106,7 +106,8 @@ class FA(Rule):
             keep_start_norm(self.memory, layer, self.normalise)
 
     def feedback(self, layer: Weighted) -> Array | None:
-        return normalised(self.stored_matrix(layer), self.normalise, layer, self.memory)
+        matrix = self.stored_matrix(layer)
+        return matrix if self.normalise is None else normalised(matrix, self.normalise, layer, self.memory)
 
     def feedback_shape(self, layer: Weighted) -> tuple[int, ...]:
         return self.memory[layer.name].shape if self._is_dense(layer) else layer.weight_shape
@@ -130,7 +131,7 @@ class FA(Rule):
         return dense_kernel.EQUATION if self._is_dense(layer) else super().carry_equation(layer)
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
-        if not self._is_dense(layer):
+        if self.conv == "kernel" or not self._is_dense(layer):
             return super().carry(layer, delta)
         return dense_kernel.carry(layer, delta, self.noted_feedback(layer))
 

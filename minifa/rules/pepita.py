@@ -87,9 +87,9 @@ class PEPITA(Rule):
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        self.check_batch(net, x, y, loss)
+        rows = self.check_batch(net, x, y, loss)
         first, second = _Keep(self, net.step, True), _Keep(self, net.step, False)
-        value = self.compute_error(net.forward(x, first), y, loss)
+        value = self.compute_error(net.forward(x, first), rows, loss)
         nudge = matmul(self.known(self.error) * len(x), self.memory["input"].T).reshape(x.shape)
         output = net.forward(x + nudge, second)
         if self.output_pass == "second":

@@ -84,11 +84,11 @@ class NodePerturbation(Perturbation):
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        self.check_batch(net, x, y, loss)
+        rows = self.check_batch(net, x, y, loss)
         shaken = _PerturbedPass(self, net.step)
         noisy = net.forward(x, shaken)
         clean = net.forward(x, self.training_pass(net))  # the later pass, so that the caches hold its activities
-        value = self.compute_error(clean, y, loss)
+        value = self.compute_error(clean, rows, loss)
         self.rise = (loss(noisy, self.target)[0] - loss(clean, self.target)[0]).reshape(-1, 1)
         credit = self.rise * (1 / (self.sigma**2 * len(x)))
         net.clear_gradients()
@@ -136,7 +136,7 @@ class WeightPerturbation(Perturbation):
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        self.check_batch(net, x, y, loss)
+        rows = self.check_batch(net, x, y, loss)
         learning = [layer for layer in net if layer.trainable]
         shaken = {f"{layer.name}.{key}": array for layer in learning for key, array in layer.parameters().items()}
         self.xi = {name: self.noise(name, array.shape, net.step, array) for name, array in shaken.items()}
@@ -148,7 +148,7 @@ class WeightPerturbation(Perturbation):
         finally:
             for name, array in shaken.items():
                 array[...] = before[name]
-        value = self.compute_error(net.forward(x, self.training_pass(net)), y, loss)
+        value = self.compute_error(net.forward(x, self.training_pass(net)), rows, loss)
         self.rise = loss(noisy, self.target)[0].mean() - value
         for layer in learning:
             layer.grads = {

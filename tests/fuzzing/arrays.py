@@ -43,12 +43,11 @@ INSIDE = {
     *(
         "change",
         "move",
-        "decayed",
         "begin",
         "after",
         "numbers",
         "noise",
-        "check",
+        "rows",
         "as_number",
         "count_correct",
         "layout",
