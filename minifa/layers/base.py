@@ -17,6 +17,7 @@ from .. import backend, extension_checks
 from ..backend import Array, require_float, require_like, xp
 from ..registry import KnownOptions
 from ..validation import Shape, check_bool, check_int, format_shape
+from .observer import active
 
 A_RULE = "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one"
 
@@ -276,18 +277,27 @@ def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
 
 def forward_chain(layers: Sequence[Layer], x: Array, ctx: Pass) -> Array:
     """Forward pass through the layers in order; `Pass.after` is called with each output, if the class overrides it."""
-    observed = type(ctx).after is not Pass.after or "after" in vars(ctx)
+    overridden = type(ctx).after is not Pass.after or "after" in vars(ctx)
+    observer = active.get()
     for layer in layers:
         y = layer.forward(x, ctx)
-        x = ctx.after(layer, y) if observed else y
+        if observer is not None:
+            observer.on_forward(layer, x, y)
+        x = ctx.after(layer, y) if overridden else y
+        if observer is not None and x is not y:
+            observer.on_output(layer, y, x)
     return x
 
 
 def backward_chain(layers: Sequence[Layer], delta: Array | None, rule: Teacher) -> Array | None:
     """Backward pass through the layers in reverse order. `Teacher.teach` gives the error at each output; None means
     that no error arrives there."""
+    observer = active.get()
     for layer in reversed(layers):
-        delta = rule.teach(layer, delta)
-        if delta is not None:
-            delta = layer.backward(delta, rule)
+        taught = rule.teach(layer, delta)
+        if observer is not None:
+            observer.on_teach(layer, delta, taught)
+        delta = None if taught is None else layer.backward(taught, rule)
+        if observer is not None and taught is not None:
+            observer.on_backward(layer, taught, delta)
     return delta

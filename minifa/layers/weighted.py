@@ -16,6 +16,7 @@ from ..parallel.chunks import matmul, sum_rows
 from ..rng import generator
 from ..validation import Shape, check_bool, check_int, check_list, format_shape
 from .base import Layer, Pass, Teacher, new_parameter, owned
+from .observer import active
 
 WHILE_DRAWN = 8  # bytes per weight while it is drawn, in float64
 SMALL = 1 << 28  # bytes: smaller weights are not checked against the free memory
@@ -159,7 +160,12 @@ class Weighted(Layer):
         if self.cache is not None:
             self.check_error(delta, self.y_shape)
         self.store_gradients(delta)
-        return rule.carry(self, delta) if self.needs_input_gradient else None
+        if not self.needs_input_gradient:
+            return None
+        below = rule.carry(self, delta)
+        if (observer := active.get()) is not None:
+            observer.on_carry(self, delta, below)
+        return below
 
     def store_gradients(self, delta: Array) -> None:
         """Compute the gradients from this error and the presynaptic activity of the last forward pass, and store them
@@ -169,3 +175,5 @@ class Weighted(Layer):
         self.grads["W"], total = self.weight_and_bias_gradients(self.cached(), delta)
         if self.b is not None:
             self.grads["b"] = total
+        if (observer := active.get()) is not None:
+            observer.on_gradients(self, delta)

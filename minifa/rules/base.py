@@ -20,6 +20,7 @@ import numpy
 from .. import backend, extension_checks
 from ..backend import Array, xp
 from ..layers.base import A_RULE, Layer, Pass
+from ..layers.observer import active
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network, check_state
@@ -265,7 +266,10 @@ class Rule(KnownOptions):
         self.output, self.target = output, loss.target(y, output)
         values, errors = loss(output, self.target)
         self.error = errors / len(output)
-        return values.sum() / len(values)
+        value = values.sum() / len(values)
+        if (observer := active.get()) is not None:
+            observer.on_error(self, loss, output, value)
+        return value
 
     def known(self, array: Array | None) -> Array:
         """The array (error, output or target). Raises RuntimeError if it is None, before the first pass."""
