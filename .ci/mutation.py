@@ -1,14 +1,14 @@
-"""Mutation testing of the engine: what the tests say of small changes to its layers, rules, losses and optimisers.
+"""Mutation testing of the engine: do the tests detect small changes to its layers, rules, losses and optimizers?
 
     pip install -e ".[test]" mutmut==3.8.1
     python .ci/mutation.py --mutants 600 --seed 1
 
-mutmut makes every change that its operators know, one at a time (a sign, a comparison, an argument, a default, a text),
-and runs the tests that reach the changed function until one fails. Of all these changes a sample is drawn by the seed.
-Printed are how many were killed, with Wilson's 95 % interval for all of them, and the diff of each that survived.
+mutmut makes every change that its operators define, one at a time (a sign, a comparison, an argument, a default, a
+text), and runs the tests that reach the changed function until one fails. The seed draws a sample of these changes. The
+script prints the number of killed mutants, with Wilson's 95 % interval for all of them, and the diff of every survivor.
 
-It works in a copy, in a temporary folder, and writes nothing here. Six hundred mutants took an hour on two cores that
-had other work, too.
+It works in a copy in a temporary folder and changes no files here. Six hundred mutants took an hour on two cores with
+other work beside them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TESTS = (
     "losses metrics models network optim public_paths recompute rule_formulas rules sentences stepping tracing "
     "training weights windows"
 )
-# They look at other processes, which do not run the change, or at the source, which holds all changes at once.
+# Tests of other processes, which do not run the change, or of the source, which contains all changes at once.
 LEFT_OUT = (
     "tests/test_determinism.py::test_another_process_with_another_number_of_threads_gives_the_same_bits",
     "tests/test_determinism.py::test_worker_processes_give_the_same_bits",
@@ -42,7 +42,7 @@ KILLED = ("killed", "timeout", "segfault")
 
 
 def prepare(folder: Path) -> None:
-    """A copy of what git knows, with mutmut's settings at the end of setup.cfg."""
+    """Copy the files that git tracks, and append mutmut's settings to setup.cfg."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=HERE, check=True, capture_output=True).stdout.decode()
     for name in names.split("\0")[:-1]:
         target = folder / name
@@ -62,16 +62,16 @@ def prepare(folder: Path) -> None:
 
 
 def wilson(killed: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share, in percent (Wilson 1927)."""
-    share, wide = killed / n, z * z / n
-    middle, half = share + wide / 2, z * math.sqrt(share * (1 - share) / n + wide / n / 4)
-    return 100 * (middle - half) / (1 + wide), 100 * (middle + half) / (1 + wide)
+    """The 95 % interval of a proportion, in percent (Wilson 1927)."""
+    share, term = killed / n, z * z / n
+    centre, half = share + term / 2, z * math.sqrt(share * (1 - share) / n + term / n / 4)
+    return 100 * (centre - half) / (1 + term), 100 * (centre + half) / (1 + term)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mutants", type=int, default=1000, help="how many (default 1000)")
-    parser.add_argument("--seed", type=int, default=1, help="of the sample (default 1)")
+    parser.add_argument("--mutants", type=int, default=1000, help="number of mutants (default 1000)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the sample (default 1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     options = parser.parse_args()
     os.environ.update(MINIFA_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -85,21 +85,21 @@ def main() -> int:
         mutmut.copy_also_copy_files()
         mutmut.setup_source_paths()
         mutmut.create_mutants(options.jobs)
-        everything = sorted(name for _, name, _ in mutmut.collect_source_file_mutation_data(mutant_names=())[0])
-        sample = random.Random(options.seed).sample(everything, min(options.mutants, len(everything)))
+        mutants = sorted(name for _, name, _ in mutmut.collect_source_file_mutation_data(mutant_names=())[0])
+        sample = random.Random(options.seed).sample(mutants, min(options.mutants, len(mutants)))
         subprocess.run(
             [sys.executable, "-m", "mutmut", "run", "--max-children", str(options.jobs), *sample], check=True
         )
 
-        found = {name: code for _, name, code in mutmut.collect_source_file_mutation_data(mutant_names=sample)[0]}
-        statuses = {name: mutmut.status_by_exit_code[code] for name, code in found.items()}
+        exit_codes = {name: code for _, name, code in mutmut.collect_source_file_mutation_data(mutant_names=sample)[0]}
+        statuses = {name: mutmut.status_by_exit_code[code] for name, code in exit_codes.items()}
         for name in sorted(name for name in sample if statuses[name] not in KILLED):
             lines = mutmut.get_diff_for_mutant(name, path=mutmut.find_mutant(name).path).splitlines()
             print(f"\n{statuses[name]}: {name}")
             print("\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("---", "+++")))
     killed = sum(status in KILLED for status in statuses.values())
     low, high = wilson(killed, len(sample))
-    print(f"\nseed {options.seed}: {len(sample)} of {len(everything)} mutants, {dict(Counter(statuses.values()))}")
+    print(f"\nseed {options.seed}: {len(sample)} of {len(mutants)} mutants, {dict(Counter(statuses.values()))}")
     print(f"killed {killed / len(sample):.1%}, 95 % interval {low:.1f} to {high:.1f} %")
     return 0
 

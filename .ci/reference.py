@@ -1,4 +1,4 @@
-"""The API reference, written from the docstrings by pdoc: python .ci/reference.py FOLDER"""
+"""Generate the API reference from the docstrings with pdoc: python .ci/reference.py FOLDER"""
 
 import importlib
 import pkgutil
@@ -10,16 +10,16 @@ import pdoc
 
 import minifa
 
-# In the order in which a newcomer would read them: all that list something in their __all__.
+# All modules with public names in their __all__, in the order in which a new user would read them.
 PAGES = """network layers rules losses optim schedules training data models metrics figures tracing initialisers rng
     backend experiments checkpoints weights testing environment errors""".split()
 
-# pdoc follows __all__. Of a package, its files are listed, each with its own names: a class shall stand in its own file
-# alone, below the equation.
+# pdoc follows __all__. For a package we list its modules, each with its own names, so that a class appears only in its
+# own module, below the equation.
 for page in PAGES:
     package = importlib.import_module(f"minifa.{page}")
-    files = [one.name for one in pkgutil.iter_modules(getattr(package, "__path__", []))]
-    public = [name for name in files if importlib.import_module(f"minifa.{page}.{name}").__all__]
+    modules = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]
+    public = [name for name in modules if importlib.import_module(f"minifa.{page}.{name}").__all__]
     if public:
         own = [
             name
@@ -29,7 +29,7 @@ for page in PAGES:
         package.__all__ = [*own, *public]
 minifa.__all__ = [*PAGES, *(name for name in minifa.__all__ if name not in PAGES)]
 
-# Names that pdoc would replace by the long types for which they stand.
+# Type aliases that pdoc would replace by the long types.
 ALIASES = {
     name: type(name, (), {"__module__": "builtins", "__doc__": doc})
     for name, doc in (("Array", "An array of the backend; in minifa.data, of NumPy."), ("Host", "An array of NumPy."))

@@ -156,24 +156,24 @@ def test_cells_and_solutions_are_read_from_a_script():
     ],
 )
 def test_a_script_of_another_form_is_refused(script, message):
-    with pytest.raises(build.Unfit, match=message):
+    with pytest.raises(build.TutorialError, match=message):
         build.read_cells(script)
 
 
 def test_a_solution_without_code_is_refused():
     without = SCRIPT.replace("# ```python\n# assert x + 1 == 2\n# ```\n", "")
-    with pytest.raises(build.Unfit, match="exercise 1"):
+    with pytest.raises(build.TutorialError, match="exercise 1"):
         build.solutions(build.read_cells(without))
 
 
 def test_the_badge_closes_the_first_cell_and_invents_no_address(pair, monkeypatch):
     script, content = pair
-    last = build.kept_cells(content)[0].source.splitlines()[-1]
+    last = build.stored_cells(content)[0].source.splitlines()[-1]
     assert "(https://colab.research.google.com/)" in last and "github" not in last
     monkeypatch.setattr(build, "REPOSITORY", "owner/name")
     last = build.notebook_cells(script)[0].source.splitlines()[-1]
     assert "(https://colab.research.google.com/github/owner/name/blob/main/tutorials/01_title.ipynb)" in last
-    with pytest.raises(build.Unfit, match="cell 1"):  # the badge belongs to the pair
+    with pytest.raises(build.TutorialError, match="cell 1"):  # the badge belongs to the pair
         build.check_pair(script, content)
 
 
@@ -181,11 +181,11 @@ def test_a_pair_out_of_step_is_found(pair):
     script, content = pair
     build.check_pair(script, content)
     script.write_text(SCRIPT.replace("x = 1", "x = 2"), encoding="utf-8")
-    with pytest.raises(build.Unfit, match=r"01_title\.py from cell 2 on"):
+    with pytest.raises(build.TutorialError, match=r"01_title\.py from cell 2 on"):
         build.check_pair(script, content)
     script.write_text(SCRIPT, encoding="utf-8")
     for cells in (content["cells"][:-1], [*content["cells"], content["cells"][1]]):
-        with pytest.raises(build.Unfit, match="out of step"):
+        with pytest.raises(build.TutorialError, match="differs from"):
             build.check_pair(script, {"cells": cells})
 
 
@@ -202,7 +202,7 @@ def test_outputs_that_may_not_be_kept_are_found(pair, outputs, message):
     _, content = pair
     build.check_outputs(content)
     content["cells"][1]["outputs"] = outputs
-    with pytest.raises(build.Unfit, match=message):
+    with pytest.raises(build.TutorialError, match=message):
         build.check_outputs(content)
 
 
@@ -211,7 +211,7 @@ def test_a_missing_or_broken_notebook_is_one_sentence(tmp_path, text):
     notebook = tmp_path / "01_title.ipynb"
     if text is not None:
         notebook.write_text(text, encoding="utf-8")
-    with pytest.raises(build.Unfit, match=r"01_title\.ipynb.* make it"):
+    with pytest.raises(build.TutorialError, match=r"01_title\.ipynb.* build it"):
         build.load(notebook)
 
 

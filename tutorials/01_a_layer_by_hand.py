@@ -1,12 +1,11 @@
 # %% [markdown]
 # # 01 · A layer by hand
 #
-# **A layer is three matrix products: one goes forward, one finds how the weights should change, one carries the error
-# down to the layer below. You will write them in NumPy, check them against a numerical derivative (they agree to
-# better than 1e-9), and find the same numbers in minifa's own layer.**
+# **A linear layer is three matrix products: one for the forward pass, one for the gradient of the weights, and one that
+# carries the error down to the layer below. You will write them in NumPy, check them against a numerical derivative
+# (they agree to better than 1e-9), and find the same numbers in minifa's own layer.**
 #
-# You need NumPy and the chain rule, nothing else. The later tutorials change one of the three products and watch what
-# happens.
+# You need only NumPy and the chain rule. The later tutorials change one of the three products and measure the effect.
 
 # %%
 import inspect
@@ -18,16 +17,16 @@ import minifa as mf
 from minifa.figures.style import diverging
 
 plt.rcParams.update(mf.figures.STYLE)
-mf.use("numpy", dtype="float64")  # double precision: we are going to check derivatives
+mf.use("numpy", dtype="float64")  # double precision, because we check derivatives
 BLUE, ORANGE, GREEN = mf.figures.COLOURS[:3]
 SIGNED = diverging()  # blue below zero, white at zero, orange above
 
 # %% [markdown]
-# ## The examples
+# ## The data
 #
-# The UCI handwritten digits come with minifa: 1437 images to learn from, 360 to test on, 8 x 8 grey values each. A
-# layer wants numbers in a row, so an image becomes 64 of them. We write **one example per row**: `x` has the shape
-# (examples, 64). What we want to hear is +1 at the digit's own output and -1 at the nine others.
+# The UCI handwritten digits come with minifa: 1437 training images and 360 test images of 8 x 8 grey values. A linear
+# layer takes a vector, so an image becomes a row of 64 numbers. We write **one example per row**: `x` has the shape
+# (examples, 64). The target is +1 for the digit's own output and -1 for the nine others.
 
 # %%
 data = mf.data.load("digits")
@@ -42,19 +41,19 @@ for ax, row, digit in zip(axes, x_train, data.train.y, strict=False):
     ax.set_axis_off()
 
 # %% [markdown]
-# ## Forward
+# ## Forward pass
 #
-# A linear layer with weights $W$ (64, 10) and biases $b$ (10), and a tanh behind it:
+# A linear layer with weights $W$ (64, 10) and biases $b$ (10), followed by a tanh:
 #
 # $$a = xW + b \qquad h = \tanh(a)$$
 #
-# Column $j$ of $W$ holds the 64 weights of output $j$. All examples of a batch go through in one product.
+# Column $j$ of $W$ contains the 64 weights of output $j$. One product computes all examples of a batch.
 
 # %%
 rng = np.random.default_rng(0)
 W = 0.03 * rng.standard_normal((64, 10))
 b = np.zeros(10)
-x, t = x_train[:16], t_train[:16]  # a small batch, so that we can look at every number of it
+x, t = x_train[:16], t_train[:16]  # a small batch, so that every number can be inspected
 n = len(x)
 
 
@@ -67,15 +66,15 @@ h = forward(x, W, b)
 print("x", x.shape, "@ W", W.shape, "-> h", h.shape)
 
 # %% [markdown]
-# ## How wrong is it?
+# ## The loss
 #
-# The loss is half the squared distance from the targets, averaged over the $n$ examples of the batch:
+# The loss is half the squared distance to the targets, averaged over the $n$ examples of the batch:
 #
 # $$L = \frac{1}{n} \sum_{\mathrm{examples}} \frac{1}{2} \sum_j (h_j - t_j)^2
 # \qquad\Rightarrow\qquad \frac{\partial L}{\partial h} = \frac{h - t}{n}$$
 #
-# That derivative is the **error** at the layer's output: it says how the loss would change if an output were a little
-# larger. The $1/n$ of the average is in it, once, and nowhere else.
+# This derivative is the **error** at the layer's output: it states how the loss changes when an output becomes slightly
+# larger. The factor $1/n$ of the average is contained in it, and appears nowhere else.
 
 
 # %%
@@ -87,12 +86,13 @@ error = (h - t) / n  # (n, 10)
 print(f"loss {half_squared(h, t):.3f}")
 
 # %% [markdown]
-# ## Backward
+# ## Backward pass
 #
 # First through the tanh: since $\tanh' = 1 - \tanh^2$, the error at $a$ is
 # $\delta = \frac{\partial L}{\partial h} (1 - h^2)$, element by element. It is called **delta**. Then through
-# $a_{nj} = \sum_i x_{ni} W_{ij} + b_j$: the weight $W_{ij}$ touches output $j$ of every example, with strength
-# $x_{ni}$; the input $x_{ni}$ touches every output $j$, with strength $W_{ij}$. Add up who touches whom and you have
+# $a_{nj} = \sum_i x_{ni} W_{ij} + b_j$: the weight $W_{ij}$ affects output $j$ of every example, with the factor
+# $x_{ni}$; the input $x_{ni}$ affects every output $j$, with the factor $W_{ij}$. The chain rule sums over all these
+# contributions:
 #
 # $$\frac{\partial L}{\partial W} = x^\top \delta \qquad \frac{\partial L}{\partial b} = \sum_n \delta_n
 # \qquad \frac{\partial L}{\partial x} = \delta W^\top$$
@@ -101,7 +101,7 @@ print(f"loss {half_squared(h, t):.3f}")
 # %%
 def backward(x, W, h, error):
     delta = error * (1 - h**2)  # (n, 10)   dL/da
-    dW = x.T @ delta  # (64, 10)  what the weights learn: presynaptic activity (what reaches them) times delta
+    dW = x.T @ delta  # (64, 10)  gradient of the weights: presynaptic activity (their input) times delta
     db = delta.sum(axis=0)  # (10,)
     dx = delta @ W.T  # (n, 64)   the error for the layer below
     return delta, dW, db, dx
@@ -110,10 +110,10 @@ def backward(x, W, h, error):
 delta, dW, db, dx = backward(x, W, h, error)
 
 # %% [markdown]
-# Here are the three products, drawn to scale with their real numbers: blue is negative, orange positive, each matrix
-# in its own strength. Follow the sides that meet. Going forward $W$ stands as it is; in the last product it lies on
-# its side, because now the ten outputs are summed and not the 64 inputs. That **transpose** is what this whole series
-# is about.
+# The figure shows the three products to scale with their actual values: blue is negative, orange positive, and each
+# matrix has its own colour scale. Compare the inner dimensions. The forward pass uses $W$ itself; the last product uses
+# its transpose, because now the sum runs over the ten outputs and not over the 64 inputs. This **transpose** is the
+# subject of the whole series.
 
 
 # %%
@@ -141,41 +141,42 @@ ax.set(xlim=(-2, 176), ylim=(-107, 21), aspect="equal")
 ax.set_axis_off()
 
 # %% [markdown]
-# ## Is it right?
+# ## Numerical check
 #
-# Ask the loss itself. Move one number up and down by a small $\epsilon$, look at the loss both times, and divide:
+# Derivatives can be checked with the loss alone. Change one number by a small $\pm\epsilon$, compute the loss both
+# times, and divide:
 #
 # $$\frac{\partial L}{\partial w} \approx \frac{L(w + \epsilon) - L(w - \epsilon)}{2 \epsilon}$$
 #
-# It is slow (two forward passes for every single weight) and knows nothing of the chain rule, so it is a fair judge.
+# This is slow (two forward passes for every weight), but it does not use the chain rule, so the check is independent.
 
 
 # %%
 def numeric_gradient(loss, array, eps=1e-5):
-    """Central differences of the number loss() by every entry of an array that it reads."""
+    """Central differences of the scalar loss() with respect to every entry of an array that it reads."""
     gradient = np.empty_like(array)
     for place in np.ndindex(array.shape):
-        kept = array[place]
-        array[place] = kept + eps
+        original = array[place]
+        array[place] = original + eps
         above = loss()
-        array[place] = kept - eps
+        array[place] = original - eps
         below = loss()
-        array[place] = kept
+        array[place] = original
         gradient[place] = (above - below) / (2 * eps)
     return gradient
 
 
 for name, array, exact in (("W", W, dW), ("b", b, db), ("x", x, dx)):
     numeric = numeric_gradient(lambda: half_squared(forward(x, W, b), t), array)
-    off = np.abs(numeric - exact).max()
-    print(f"d{name}: largest entry {np.abs(exact).max():.3f}, largest difference {off:.1e}")
-    assert off < 1e-9  # seen: at most 1.9e-10, with five starts
+    difference = np.abs(numeric - exact).max()
+    print(f"d{name}: largest entry {np.abs(exact).max():.3f}, largest difference {difference:.1e}")
+    assert difference < 1e-9  # measured: at most 1.9e-10, with five initialisations
 
 # %% [markdown]
-# Why $\epsilon = 10^{-5}$? Too large, and the curve bends between the two points: the difference is off by
-# $\epsilon^2$. Too small, and the two losses agree in almost all their digits, so that their difference is mostly
-# rounding, magnified by $1/\epsilon$. The best $\epsilon$ lies between. Two points are better than one, and single
-# precision has too few digits to start with: checks are made in float64.
+# Why $\epsilon = 10^{-5}$? If it is too large, the curvature between the two points matters: the truncation error is of
+# order $\epsilon^2$. If it is too small, the two losses agree in almost all their digits, so that their difference is
+# mostly rounding error, amplified by $1/\epsilon$. The best $\epsilon$ lies between. A central difference is more
+# accurate than a one-sided one, and single precision has too few digits: check derivatives in float64.
 
 # %%
 steps = 10.0 ** np.arange(-11, 0.5, 0.5)
@@ -190,8 +191,8 @@ for eps in steps:
         W[i, j] += eps
         one_sided[i, j] = (half_squared(forward(x, W, b), t) - here) / eps
         W[i, j] -= eps
-    for curve, found in zip(curves.values(), (central, one_sided, single), strict=True):
-        curve.append(np.abs(found - dW[:4]).max())
+    for curve, estimate in zip(curves.values(), (central, one_sided, single), strict=True):
+        curve.append(np.abs(estimate - dW[:4]).max())
 
 fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
 for (name, curve), colour, marker in zip(curves.items(), (BLUE, GREEN, ORANGE), "osv", strict=True):
@@ -202,7 +203,7 @@ assert min(curves["central, float64"]) < 1e-9 < 1e-8 < min(curves["one-sided, fl
 assert min(curves["central, float32"]) > 1e-6
 
 # %% [markdown]
-# A check that cannot fail is no check. Three classic mistakes, and what the judge says of them:
+# A check is useful only if it can fail. Here are three classic mistakes and the differences that the check measures:
 
 # %%
 numeric = numeric_gradient(lambda: half_squared(forward(x, W, b), t), W)
@@ -213,24 +214,25 @@ attempts = {
     "slope 1 - a**2": x.T @ (error * (1 - (x @ W + b) ** 2)),
 }
 for name, attempt in attempts.items():
-    off = np.abs(attempt - numeric).max()
-    print(f"{name:26} off by {off:.1e}")
-    assert (off < 1e-9) == (name == "right")
+    difference = np.abs(attempt - numeric).max()
+    print(f"{name:26} off by {difference:.1e}")
+    assert (difference < 1e-9) == (name == "right")
 
 # %% [markdown]
 # ## The same layer in minifa
 #
-# minifa's `Linear` holds the same `W` and `b`, its `Tanh` the same slope. Its loop over the layers is
-# `net.backward(delta, rule)`: it takes the error at the output and leaves each layer's gradients in `layer.grads`.
-# The **rule** answers one question, *what carries the error down through this weight?* Backpropagation, `rules.BP`,
-# answers: `W`. (`input_error=True` asks for the error below the lowest layer too, our `dx`.)
+# minifa's `Linear` has the same `W` and `b`, its `Tanh` the same derivative. The loop over the layers is
+# `net.backward(delta, rule)`: it takes the error at the output and stores each layer's gradients in `layer.grads`. The
+# **rule** answers one question: *which matrix carries the error down through this layer?* For backpropagation,
+# `rules.BP`, the answer is `W`. (With `input_error=True` the error below the lowest layer, our `dx`, is computed as
+# well.)
 
 # %%
 net = mf.Network([mf.Linear(64, 10), mf.Tanh()], input_error=True)
 net["linear1"].W, net["linear1"].b = W, b  # assigning copies the numbers
 rule = mf.rules.BP().attach(net)
 
-output = net.forward(x, mf.Pass(training=True))  # a training pass keeps what the way back needs
+output = net.forward(x, mf.Pass(training=True))  # a training pass keeps the activations for the backward pass
 below = net.backward((output - t) / n, rule)
 
 for name, ours, theirs in (
@@ -243,19 +245,18 @@ for name, ours, theirs in (
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
 
 # %% [markdown]
-# The two layers differ by rounding at most. And this is the whole backward pass of minifa's weighted layers, linear
-# and convolution alike: learn from delta, then let the rule carry it down.
+# The two layers agree to within rounding error. The next cell prints the whole backward pass of minifa's weighted
+# layers, linear and convolutional alike: compute the gradients from delta, then let the rule carry it down.
 
 # %%
 print(inspect.getsource(mf.Weighted.backward))
 print(inspect.getsource(mf.Weighted.store_gradients))
 
 # %% [markdown]
-# ## Let it learn
+# ## Training
 #
-# Pass against the gradient, 300 times, with all 1437 examples at once:
-# $W \leftarrow W - \eta\, \partial L/\partial W$. We do it twice, with our own three lines and with minifa's
-# `rule.gradients` and `optimizer.step`.
+# Take 300 steps of gradient descent, each on all 1437 examples: $W \leftarrow W - \eta\, \partial L/\partial W$. We do
+# it twice, with our own code and with minifa's `rule.gradients` and `optimizer.step`.
 
 # %%
 W_start, lr = W.copy(), 0.03
@@ -271,16 +272,17 @@ for _ in range(300):
     optimizer.step(net, rule)
 
 accuracy = (forward(x_test, W, b).argmax(axis=1) == data.test.y).mean()
-apart = np.abs(W - net["linear1"].W).max()
+difference = np.abs(W - net["linear1"].W).max()
 print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}, test accuracy {accuracy:.3f}")
-print(f"our W and minifa's differ by {apart:.0e} at most")
-assert accuracy > 0.93  # seen with five starts: 0.956 to 0.961
-assert apart < 1e-12
+print(f"our W and minifa's differ by {difference:.0e} at most")
+assert accuracy > 0.93  # measured with five initialisations: 0.956 to 0.961
+assert difference < 1e-12
 
 # %% [markdown]
-# Each output has 64 weights, one per pixel, so a column of $W$ is a picture: orange where ink speaks for the digit,
-# blue where it speaks against it. At the start it is noise. Afterwards you find the empty middle of the 0, the gap
-# that opens at the left of a 3, the empty corner under a 7. Nobody drew them; they are sums of `x.T @ delta`.
+# Each output has 64 weights, one per pixel, so a column of $W$ can be shown as an image: orange where ink is evidence
+# for the digit, blue where it is evidence against it. At the start it is noise. After training you find the empty
+# middle of the 0, the gap at the left of a 3, and the empty corner under a 7. These patterns are sums of the updates
+# `x.T @ delta`.
 
 # %%
 fig, axes = plt.subplots(2, 10, figsize=(9, 2.3), layout="constrained")
@@ -295,18 +297,18 @@ for digit, ax in enumerate(axes[0]):
     ax.set_title(digit, loc="center")
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
-# A layer is three products: `x @ W` forward, `x.T @ delta` to learn, `delta @ W.T` to carry the error down. They
-# agree with a numerical derivative and with minifa's layer. With one layer the third product is of no use, since
-# nobody below learns. From two layers on everything depends on it, and that is where
-# [tutorial 02](02_backpropagation_and_transport.ipynb) begins.
+# A linear layer is three products: `x @ W` for the forward pass, `x.T @ delta` for the gradient of the weights,
+# `delta @ W.T` to carry the error down. They agree with a numerical derivative and with minifa's layer. With a single
+# layer the third product is not needed, since there is no layer below that learns. With two or more layers it is
+# essential. [Tutorial 02](02_backpropagation_and_transport.ipynb) begins there.
 
 # %% [markdown]
 # ## Exercises
 #
 # **1. Another nonlinearity.** Replace tanh by the rectifier $\max(a, 0)$. What is delta now? Check `dW` on the small
-# batch as above. Where could the numerical derivative be wrong although you are right?
+# batch as above. Where can the numerical derivative be wrong although your gradient is correct?
 #
 # <details><summary>Solution</summary>
 #
@@ -315,24 +317,24 @@ for digit, ax in enumerate(axes[0]):
 #     return np.maximum(x @ W + b, 0)
 #
 # h_relu = forward_relu(x, W, b)
-# delta_relu = (h_relu - t) / n * (h_relu > 0)          # slope 1 where the unit speaks, 0 where it is silent
+# delta_relu = (h_relu - t) / n * (h_relu > 0)          # slope 1 where the unit is active, 0 elsewhere
 # numeric = numeric_gradient(lambda: half_squared(forward_relu(x, W, b), t), W)
 # assert np.abs(x.T @ delta_relu - numeric).max() < 1e-9
 # ```
 #
 # The rectifier has a corner at 0. If some `a` lies within $\epsilon$ of it, the two points of the difference lie on
-# different sides of the corner, and the numerical slope is a mixture of both.
+# different sides of the corner, and the numerical derivative mixes both slopes.
 # </details>
 #
-# **2. Softmax.** For classes one usually takes $p = \mathrm{softmax}(a)$ and the loss
-# $L = -\frac{1}{n} \sum \log p_y$, the surprise at the right class $y$. Show by numbers that then
-# $\partial L / \partial a = (p - \mathrm{onehot}(y)) / n$: no slope at all appears. (We need it in tutorial 02.)
+# **2. Softmax.** For classification one usually takes $p = \mathrm{softmax}(a)$ and the cross-entropy
+# $L = -\frac{1}{n} \sum \log p_y$ of the correct class $y$. Check numerically that then
+# $\partial L / \partial a = (p - \mathrm{onehot}(y)) / n$, without a factor for the slope. (Tutorial 02 uses this.)
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # def softmax(a):
-#     e = np.exp(a - a.max(axis=1, keepdims=True))      # subtracting the largest changes nothing and cannot overflow
+#     e = np.exp(a - a.max(axis=1, keepdims=True))      # subtracting the maximum prevents overflow
 #     return e / e.sum(axis=1, keepdims=True)
 #
 # y = data.train.y[:16]
@@ -341,6 +343,6 @@ for digit, ax in enumerate(axes[0]):
 # assert np.abs((softmax(a) - np.eye(10)[y]) / n - numeric).max() < 1e-9
 # ```
 #
-# The slope of softmax and the slope of the logarithm cancel. That is why the two are used together, and why a
-# confident wrong answer still gets a large error.
+# The derivatives of softmax and of the logarithm cancel. This is why the two are used together, and why a confident
+# wrong answer still receives a large error.
 # </details>

@@ -2,11 +2,11 @@
 # # 02 · Backpropagation and the transport of weights
 #
 # **Backpropagation carries the error down through the transpose of every forward weight, so each weight is needed in
-# two places at once. You will write the loop, find it again in minifa's `net.backward(delta, rule)`, and then spoil
-# the second copy of the weights: the gradient turns away by an angle that you can predict, and with four times as
-# much noise as weight in the copy this small network still ends within 0.02 of backpropagation's accuracy.**
+# two places at once. You will write the loop, find it again in minifa's `net.backward(delta, rule)`, and then add noise
+# to the second copy of the weights: the gradient rotates by an angle that you can predict, and with four times as much
+# noise as weight in the copy this small network still ends within 0.02 of backpropagation's accuracy.**
 #
-# From [tutorial 01](01_a_layer_by_hand.ipynb) you know a layer's three products: `x @ W`, `x.T @ delta`,
+# [Tutorial 01](01_a_layer_by_hand.ipynb) introduced the three products of a layer: `x @ W`, `x.T @ delta`,
 # `delta @ W.T`.
 
 # %%
@@ -28,11 +28,11 @@ x_train, y_train = data.train.x.reshape(-1, 64).astype("float64"), data.train.y
 x_test, y_test = data.test.x.reshape(-1, 64).astype("float64"), data.test.y
 
 # %% [markdown]
-# ## Three layers, forward
+# ## Forward pass through three layers
 #
-# 64 pixels, 50 units, 30 units, 10 outputs; tanh after the first two layers. We number layers from 1, and keep every
-# activity $h_k$, because the way back will need it: $h_0 = x$, $h_k = \tanh(h_{k-1} W_k + b_k)$, and the last layer
-# is linear, for the softmax.
+# 64 pixels, 50 units, 30 units, 10 outputs; tanh after the first two layers. We number layers from 1 and keep every
+# activation $h_k$, because the backward pass needs it: $h_0 = x$, $h_k = \tanh(h_{k-1} W_k + b_k)$. The last layer is
+# linear, for the softmax.
 
 # %%
 sizes = [64, 50, 30, 10]
@@ -55,16 +55,16 @@ def forward(W, b, x):
 
 W, b = start(seed=0)
 h = forward(W, b, x_train[:200])
-print({f"h{k}": activity.shape for k, activity in h.items()})
+print({f"h{k}": activation.shape for k, activation in h.items()})
 
 # %% [markdown]
-# ## The loop back
+# ## Backward pass
 #
-# At the top, softmax and cross-entropy give the error $\delta_3 = (\mathrm{softmax}(h_3) - \mathrm{onehot}(y)) / n$.
-# Then, from the last layer to the first, two things happen in every layer: it **learns**,
+# At the output, softmax and cross-entropy give the error $\delta_3 = (\mathrm{softmax}(h_3) - \mathrm{onehot}(y)) / n$.
+# Then, from the last layer to the first, every layer does two things: it computes its **gradient**,
 # $\mathrm{d}W_k = h_{k-1}^\top \delta_k$, and it **carries** the error down,
-# $\delta_{k-1} = \delta_k W_k^\top \odot (1 - h_{k-1}^2)$, where the last factor is the slope of tanh. That is all of
-# backpropagation (Rumelhart, Hinton & Williams 1986).
+# $\delta_{k-1} = \delta_k W_k^\top \odot (1 - h_{k-1}^2)$, where the last factor is the derivative of tanh. This is the
+# complete backpropagation algorithm (Rumelhart, Hinton & Williams 1986).
 
 
 # %%
@@ -77,7 +77,7 @@ def backward(W, h, y):
     dW, db = {}, {}
     delta = (softmax(h[3]) - np.eye(10)[y]) / len(y)  # the error at the output
     for k in (3, 2, 1):
-        dW[k] = h[k - 1].T @ delta  # learn
+        dW[k] = h[k - 1].T @ delta  # gradient of the weights
         db[k] = delta.sum(axis=0)
         if k > 1:
             delta = delta @ W[k].T * (1 - h[k - 1] ** 2)  # carry the error down
@@ -87,8 +87,8 @@ def backward(W, h, y):
 dW, db = backward(W, h, y_train[:200])
 
 # %% [markdown]
-# Is it right? One number is enough this time: walk a tiny step in a random direction through all the weights at once.
-# The loss must change as the gradient says.
+# Is this gradient correct? One directional derivative is enough this time: change all weights at once by a small step
+# in a random direction. The loss must change as the gradient predicts.
 
 
 # %%
@@ -104,15 +104,15 @@ above, below = (
 )
 measured, predicted = (above - below) / (2 * eps), sum((dW[k] * direction[k]).sum() for k in W)
 print(f"measured {measured:.9f}, predicted {predicted:.9f}")
-assert abs(measured - predicted) < 1e-8  # seen: at most 2e-10, with six starts
+assert abs(measured - predicted) < 1e-8  # measured: at most 2e-10, with six initialisations
 
 # %% [markdown]
 # ## The same loop in minifa
 #
-# Below is the engine's whole loop over its layers, printed from its source, and the answer of the rule `BP` to the
-# question that every weighted layer asks on the way back: *what carries this error down through me?* Compare the two
-# with your own loop: the same order, the same products, `layer.W` for `W[k]`. (With `teach` other rules may replace
-# an error on its way; `BP` leaves it alone.)
+# Below is the engine's whole loop over its layers, printed from its source, and the method of the rule `BP` that every
+# weighted layer calls in the backward pass: *which matrix carries the error down through this layer?* Compare the two
+# with your own loop: the same order, the same products, `layer.W` for `W[k]`. (With `teach` other rules replace the
+# error of a layer; `BP` does not change it.)
 
 # %%
 print(inspect.getsource(backward_chain))
@@ -126,21 +126,20 @@ output = net.forward(x_train[:200], mf.Pass(training=True))
 delta = (softmax(output) - np.eye(10)[y_train[:200]]) / 200
 net.backward(delta, rule)
 for k in W:
-    off = np.abs(net[f"linear{k}"].grads["W"] - dW[k]).max()
-    print(f"layer {k}: our dW and minifa's differ by {off:.0e} at most")
-    assert off < 1e-14
+    difference = np.abs(net[f"linear{k}"].grads["W"] - dW[k]).max()
+    print(f"layer {k}: our dW and minifa's differ by {difference:.0e} at most")
+    assert difference < 1e-14
 
 # %% [markdown]
-# ## Every weight twice
+# ## Weight transport
 #
-# Look at what our `backward` needs `W` for: one place only, the transport `delta @ W[k].T`. A computer reads the same
-# memory in the other order and thinks nothing of it. A brain, or a chip whose weights sit where they are used,
-# cannot: a synapse conducts one way. The error would have to come back through **other** synapses, and each of them
-# would have to hold, at every moment of learning, the same number as its twin on the way forward. This is the
-# **weight transport problem** (Grossberg 1987).
+# Our `backward` uses `W` in one place only: in the transport `delta @ W[k].T`. A computer simply reads the same memory
+# in another order. A brain, or a chip whose weights are stored where they are used, cannot do this: a synapse conducts
+# in one direction. The error would have to be carried by **other** synapses, and throughout learning each of them would
+# need the same value as its counterpart in the forward pass. This is the **weight transport problem** (Grossberg 1987).
 
 # %%
-units = {0: 4, 1: 3, 2: 3, 3: 2}  # a small picture of the net
+units = {0: 4, 1: 3, 2: 3, 3: 2}  # a small sketch of the network
 spot = {(k, i): (3 * k, 1.1 * (i - (n - 1) / 2)) for k, n in units.items() for i in range(n)}
 
 fig, axes = plt.subplots(2, 1, figsize=(9, 5.2), layout="constrained", sharex=True)
@@ -164,15 +163,16 @@ axes[0].set_title("Forward: activities through W", color=BLUE)
 _ = axes[1].set_title("Back: errors through W.T. The thick synapse must hold the same number as its twin", color=ORANGE)
 
 # %% [markdown]
-# ## It learns
+# ## Training
 #
-# Fifteen times through the digits in batches of about 64. Since `backward` uses its first argument only for the
-# transport, we can hand it something else in the place of `W`; `copies` says what. For backpropagation, `W` itself.
+# We train for fifteen epochs on the digits, in batches of about 64. Since `backward` uses its first argument only to
+# carry the error down, we can pass other matrices in the place of `W`; the function `copies` computes them. For
+# backpropagation they are `W` itself.
 
 
 # %%
 def train(copies, seed, epochs=15, lr=0.1):
-    """Weights and biases after training; copies(W) is what the error is carried down with."""
+    """Weights and biases after training; copies(W) are the matrices that carry the error down."""
     W, b = start(seed)
     rng = np.random.default_rng([seed, 1])
     for _ in range(epochs):
@@ -190,14 +190,14 @@ def accuracy(W, b):
 
 W_bp, b_bp = train(lambda W: W, seed=0)
 print(f"test accuracy {accuracy(*start(0)):.3f} at the start, {accuracy(W_bp, b_bp):.3f} after backpropagation")
-assert accuracy(W_bp, b_bp) > 0.95  # seen with nine seeds: 0.969 to 0.981
+assert accuracy(W_bp, b_bp) > 0.95  # measured with nine seeds: 0.969 to 0.981
 
 # %% [markdown]
 # ## What if the copy is not exact?
 #
-# Suppose the way back has its own weights, and they are wrong: $C_k = W_k + s\, N_k$, where $N_k$ is noise as strong
-# as $W_k$ itself. At $s = 1$ a copy is as much noise as weight. Here is one beside its original; the picture calls it
-# B, the letter that this field uses for whatever carries the error **back** in the place of W.
+# Suppose the backward pass has weights of its own, and they are inexact: $C_k = W_k + s\, N_k$, where $N_k$ is noise of
+# the same standard deviation as $W_k$. At $s = 1$ a copy is as much noise as weight. The figure shows one beside its
+# original. It is labelled B, the usual letter for a matrix that carries the error **backwards** in the place of W.
 
 
 # %%
@@ -211,21 +211,21 @@ def noisy(W, noise, s):
 
 
 W, b = start(seed=0)
-spoiled = noisy(W, noise_like(W, seed=0), s=1)
-mf.figures.matrices(W[2], spoiled[2], "Layer 2: the weights W, and as B a copy with noise of their own size")
+inexact = noisy(W, noise_like(W, seed=0), s=1)
+mf.figures.matrices(W[2], inexact[2], "Layer 2: the weights W, and as B a copy with noise of their own size")
 
 # %% [markdown]
-# How far does the **gradient** turn? Read two gradients as long vectors and take the angle between them. Noise is a
-# random direction among very many, so it stands nearly perpendicular to $W$, and each copy is turned by
-# $\theta = \arctan s$. An error that passes one such copy keeps the share $\cos\theta$ of its direction; one that
-# passes two keeps $\cos^2\theta$. So we expect $\theta$ in layer 2, $\arccos(\cos^2\theta)$ in layer 1, and in layer
-# 3, where nothing was carried, nothing.
+# By which angle does the **gradient** rotate? Flatten two gradients into vectors and take the angle between them. In
+# high dimensions the noise is nearly perpendicular to $W$, so the angle between each copy and $W$ is
+# $\theta = \arctan s$. An error that is carried through one such copy has the cosine $\cos\theta$ with the true error;
+# after two copies it is $\cos^2\theta$. So we expect the angle $\theta$ in layer 2, $\arccos(\cos^2\theta)$ in layer 1,
+# and 0 in layer 3, whose error passes through no copy.
 
 
 # %%
 def angle(a, b):
     cosine = (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())
-    return math.degrees(math.acos(np.clip(cosine, -1, 1)))  # rounding can push it just outside
+    return math.degrees(math.acos(np.clip(cosine, -1, 1)))  # rounding can exceed 1
 
 
 strengths = np.array([0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4])
@@ -237,18 +237,18 @@ for seed in range(10):
     h = forward(W, b, x_train[:200])
     noise, true = noise_like(W, seed), backward(W, h, y_train[:200])[0]
     for i, s in enumerate(strengths):
-        found = backward(noisy(W, noise, s), h, y_train[:200])[0]
+        used = backward(noisy(W, noise, s), h, y_train[:200])[0]
         for k in (1, 2, 3):
-            measured[k][seed, i] = angle(found[k], true[k])
+            measured[k][seed, i] = angle(used[k], true[k])
 for k in (1, 2, 3):
-    off = np.abs(measured[k].mean(axis=0) - expected[k]).max()
-    print(f"layer {k}: expected and measured differ by at most {off:.1f} degrees (mean of ten draws)")
-    assert off < 6  # seen with five other sets of ten: at most 2.4
+    difference = np.abs(measured[k].mean(axis=0) - expected[k]).max()
+    print(f"layer {k}: expected and measured differ by at most {difference:.1f} degrees (mean of ten draws)")
+    assert difference < 6  # measured with five other sets of ten draws: at most 2.4
 
 # %% [markdown]
-# Now let networks learn with such copies, the same noise all the time. Two more cases: a copy that is **only noise**,
-# and **no** error at all below the output layer, so that the hidden layers stay as they started (a control: how much
-# of the task does not need them?).
+# Now we train networks with such copies, with the same noise throughout training. There are two more cases: a copy that
+# is **only noise**, and **no** error below the output layer, so that the hidden layers keep their initial weights (a
+# control: which accuracy needs no trained hidden layers?).
 
 # %%
 cases = {
@@ -277,7 +277,7 @@ for seed in range(3):
     only_noise.append([angle(used[k], true[k]) for k in (2, 1)])
     in_2, in_1 = only_noise[-1]
     print(f"only noise, seed {seed}, before training: gradient angles {in_2:.0f} and {in_1:.0f} degrees")
-assert np.abs(np.array(only_noise) - 90).max() < 15  # seen with nine seeds: 81 to 97
+assert np.abs(np.array(only_noise) - 90).max() < 15  # measured with nine seeds: 81 to 97
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
@@ -296,19 +296,20 @@ for i, (name, values) in enumerate(scores.items()):
     right.plot([i - 0.25, i + 0.25], [np.mean(values)] * 2, color=colour, linewidth=2.5)
 right.set_xticks(range(len(scores)), scores)
 right.set(xlabel="noise s in the copy", ylabel="test accuracy", ylim=(0.75, 1.0), title="After training, three seeds")
-assert min(scores["0"]) > 0.95  # seen with nine seeds: 0.969 to 0.981
-for s in ("1/2", "1", "2", "4"):  # seen at s = 4 with nine seeds: 0.967 to 0.981, at most 0.005 below 0's, seed by seed
+assert min(scores["0"]) > 0.95  # measured with nine seeds: 0.969 to 0.981
+# measured at s = 4 with nine seeds: 0.967 to 0.981, at most 0.005 below s = 0 with the same seed
+for s in ("1/2", "1", "2", "4"):
     assert np.mean(scores[s]) > np.mean(scores["0"]) - 0.02
 assert np.mean(scores["only\nnoise"]) > 0.9
-assert np.mean(scores["only\nnoise"]) > np.mean(scores["no\nerror"]) + 0.08  # seen with nine seeds: 0.11 to 0.16 apart
+assert np.mean(scores["only\nnoise"]) > np.mean(scores["no\nerror"]) + 0.08  # nine seeds: 0.11 to 0.16 apart
 
 # %% [markdown]
-# On the left, lines are the prediction, dots the measurement. On the right is the surprise. Even with a copy that has
-# four times as much noise as weight, the mean of three seeds is within 0.02 of backpropagation's (360 test examples
-# resolve hardly less than that). Fine, you may say: less than 90 degrees is still downhill. But a copy that is **only
-# noise** knows nothing of the weights; at the start its gradients stood at about 90 degrees to the true ones in both
-# hidden layers. And yet the network learned more than without any error: 0.94 instead of 0.80. Look at where its
-# angles are *now*:
+# On the left, lines show the prediction and dots the measurement. On the right is a surprising result. Even with a copy
+# that has four times as much noise as weight, the mean of three seeds is within 0.02 of backpropagation's (360 test
+# examples hardly resolve a smaller difference). One explanation is that a direction at less than 90 degrees to the
+# gradient still descends. But a copy that is **only noise** contains no information about the weights; at the start its
+# gradients were at about 90 degrees to the true ones in both hidden layers. Nevertheless the network learned more than
+# without any error: 0.94 instead of 0.80. Here are its angles after training:
 
 # %%
 for seed, (W, b) in enumerate(final["only\nnoise"]):
@@ -319,25 +320,26 @@ for seed, (W, b) in enumerate(final["only\nnoise"]):
         f"{angle(used[1], true[1]):.0f}; W2 and its 'copy' {angle(W[2], noise[2]):.0f}, W3 {angle(W[3], noise[3]):.0f}"
     )
     assert angle(W[3], noise[3]) < 65 and angle(W[2], noise[2]) < 85 and angle(used[2], true[2]) < 70
-    # seen with nine seeds: W3 50 to 55, W2 75 to 80, the gradient in layer 2 37 to 56
+    # measured with nine seeds: W3 50 to 55, W2 75 to 80, the gradient in layer 2 37 to 56
 
 # %% [markdown]
-# Nobody touched the noise. So the *weights* must have moved towards it.
+# The noise was never changed. So the *weights* must have moved towards it.
 #
-# ## What you have seen
+# ## Summary
 #
-# Backpropagation is a loop: learn, carry down. The carrying needs every weight a second time, transposed: weight
-# transport. minifa's loop is the same one, and its rule says what carries. An imperfect copy turns the gradient by an
-# angle that grows with every layer it passes. And with a copy that has nothing to do with the weights this network
-# learns too (0.94 where backpropagation has 0.97), while its weights turn towards the copy. That is feedback alignment,
-# the subject of [tutorial 03](03_feedback_alignment.ipynb).
+# Backpropagation is a loop over the layers: compute the gradient, carry the error down. The second step needs every
+# weight a second time, transposed: weight transport. minifa uses the same loop, and its rule determines the matrix that
+# carries the error. An inexact copy rotates the gradient by an angle that grows with every layer that the error passes.
+# With a copy that is independent of the weights this network learns too (0.94 where backpropagation has 0.97), while
+# its weights turn towards the copy. This is feedback alignment, the subject of
+# [tutorial 03](03_feedback_alignment.ipynb).
 
 # %% [markdown]
 # ## Exercises
 #
 # **1. Only the signs.** Let the copy keep each weight's sign and nothing else: $C_k = c_k\, \mathrm{sign}(W_k)$. By
-# which angle is the gradient turned in layers 2 and 1? For Gaussian weights the cosine between $W$ and its signs is
-# $\sqrt{2/\pi}$. Does a network trained that way come close to backpropagation?
+# which angle does the gradient rotate in layers 2 and 1? For Gaussian weights the cosine between $W$ and its signs is
+# $\sqrt{2/\pi}$. Does a network trained in this way come close to backpropagation?
 #
 # <details><summary>Solution</summary>
 #
@@ -345,15 +347,15 @@ for seed, (W, b) in enumerate(final["only\nnoise"]):
 # def signs(W):
 #     return {k: np.abs(W[k]).mean() * np.sign(W[k]) for k in W}
 #
-# found = np.zeros((10, 2))
+# measured = np.zeros((10, 2))
 # for seed in range(10):
 #     W, b = start(seed)
 #     h = forward(W, b, x_train[:200])
 #     used, true = backward(signs(W), h, y_train[:200])[0], backward(W, h, y_train[:200])[0]
-#     found[seed] = angle(used[2], true[2]), angle(used[1], true[1])
+#     measured[seed] = angle(used[2], true[2]), angle(used[1], true[1])
 # rho = math.sqrt(2 / math.pi)
 # expected = np.degrees(np.arccos([rho, rho**2]))                      # 37.1 and 50.5 degrees
-# assert np.abs(found.mean(axis=0) - expected).max() < 5
+# assert np.abs(measured.mean(axis=0) - expected).max() < 5
 # by_signs = [accuracy(*train(signs, seed)) for seed in range(3)]
 # print(by_signs)
 # assert min(by_signs) > 0.945 and np.mean(by_signs) > np.mean(scores["0"]) - 0.02   # nine seeds: 0.961 to 0.978
@@ -363,9 +365,9 @@ for seed, (W, b) in enumerate(final["only\nnoise"]):
 # Litwin-Kumar & Abbott (2018) bring feedback alignment to deep convolutional networks; in minifa it is `rules.USF`.
 # </details>
 #
-# **2. Old copies.** Suppose weights can be transported, but only now and then. `mf.rules.Stale(every=m)` renews its
-# copies every $m$ updates. Train minifa's net with $m = 1$, 100 and 10,000 (never again) and compare with
-# backpropagation. What must be true of $m = 1$?
+# **2. Old copies.** Suppose weights can be transported, but only occasionally. `mf.rules.Stale(every=m)` renews its
+# copies every $m$ updates. Train minifa's network with $m = 1$, 100 and 10,000 (never renewed) and compare with
+# backpropagation. Which result must $m = 1$ give?
 #
 # <details><summary>Solution</summary>
 #
@@ -382,10 +384,10 @@ for seed, (W, b) in enumerate(final["only\nnoise"]):
 #     for m in (1, 100, 10_000):
 #         net, of_stale = trained(mf.rules.Stale(every=m), seed)
 #         print(f"seed {seed}: renewed every {m} updates {of_stale:.3f}, backpropagation {score:.3f}")
-#         assert of_stale > 0.93                                       # seen with six seeds: 0.950 to 0.978
+#         assert of_stale > 0.93                                       # measured with six seeds: 0.950 to 0.978
 #         assert (m == 1) == np.allclose(net["linear1"].W, bp["linear1"].W)
 # ```
 #
-# A copy that is renewed after every update is backpropagation, number for number. One that is never renewed still
-# shares with $W$ what $W$ had at the start; in the six seeds it was at most 0.02 behind.
+# With a copy that is renewed after every update the numbers are exactly those of backpropagation. A copy that is never
+# renewed still has the initial values of $W$ in common with it; in the six seeds it was at most 0.02 behind.
 # </details>

@@ -2,11 +2,11 @@
 # # 03 · Swap W for B: feedback alignment
 #
 # **Change one letter of backpropagation, `delta @ W.T` into `delta @ B.T`, with a random B that never changes. The
-# network still learns: without being told to, the weights turn towards B, from an angle of 90 degrees to about 30,
-# and what B carries down becomes a good enough error.** (Lillicrap, Cownden, Tweed & Akerman 2016.)
+# network still learns: the weights turn towards B by themselves, from an angle of 90 degrees to about 30, and the error
+# that B carries down becomes useful.** (Lillicrap, Cownden, Tweed & Akerman 2016.)
 #
-# [Tutorial 02](02_backpropagation_and_transport.ipynb) ended with a surprise: a way back through mere noise taught a
-# network. Now we look at the smallest case in which that happens.
+# [Tutorial 02](02_backpropagation_and_transport.ipynb) ended with a surprising result: a network learned although pure
+# noise carried its error down. Now we study the smallest case in which this happens.
 
 # %%
 import math
@@ -26,18 +26,19 @@ GREY = "#555555"
 def angle(a, b):
     """Degrees between two arrays read as long vectors."""
     cosine = (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())
-    return math.degrees(math.acos(np.clip(cosine, -1, 1)))  # rounding can push it just outside
+    return math.degrees(math.acos(np.clip(cosine, -1, 1)))  # rounding can exceed 1
 
 
 # %% [markdown]
 # ## The task
 #
-# Feedback alignment was first shown on this one: a hidden linear map $T$ from 30 numbers to 10 is to be found from
-# examples $t = xT$. The student has two layers without any nonlinearity, $h = xW_1$ (20 numbers) and $y = hW_2$, and
-# starts almost at zero. It sees 2000 examples, one at a time, once. Progress is the **normalised squared error**,
-# NSE: 1 for a student that always answers 0, and 0 for a perfect one.
+# Feedback alignment was first demonstrated on this task: learn a linear map $T$ from 30 to 10 numbers from examples
+# $t = xT$. The network has two layers without a nonlinearity, $h = xW_1$ (20 units) and $y = hW_2$, and very small
+# initial weights. It is trained on 2000 examples, one at a time, each used once. We measure the **normalised squared
+# error**, NSE: 1 for a network whose output is always 0, and 0 for a perfect one.
 #
-# The way back is a matrix $B$ of $W_2$'s shape, drawn once, 50 times as large as $W_2$ at the start.
+# The feedback matrix $B$ has the shape of $W_2$. It is drawn once, and its entries are 50 times as large as those of
+# $W_2$ at the start.
 
 
 # %%
@@ -49,7 +50,7 @@ def start(seed):
 
 
 def examples(seed):
-    """2000 examples to learn from and 500 to measure on, in double precision: x, t, x_test, t_test."""
+    """2000 training and 500 test examples in double precision: x, t, x_test, t_test."""
     task = mf.data.lillicrap(seed)
     return [array.astype("float64") for part in (task.train, task.test) for array in (part.x, part.y)]
 
@@ -61,12 +62,12 @@ def angles_of_rows(a, b):
 
 
 # %% [markdown]
-# ## The one letter
+# ## Feedback alignment
 #
-# This is the loop of tutorial 02 for two linear layers, with the 500 test examples as a gauge beside it. The whole
-# difference between backpropagation and feedback alignment is the letter in `e @ W2.T`, `e @ B.T`. Every 20 steps we
-# note the NSE and two angles: between $W_2$ and $B$, and between the errors that the two *would* deliver at the
-# hidden layer, `e @ B.T` and `e @ W2.T`, averaged over the test examples.
+# This is the loop of tutorial 02 for two linear layers, evaluated on the 500 test examples. Backpropagation and
+# feedback alignment differ in one letter only: `e @ W2.T` becomes `e @ B.T`. Every 20 steps we record the NSE and two
+# angles: between $W_2$ and $B$, and between the errors that the two *would* give at the hidden layer, `e @ B.T` and
+# `e @ W2.T`, averaged over the test examples.
 
 
 # %%
@@ -83,22 +84,22 @@ def learn(letter, seed, steps=2000, lr=0.001):
             return np.array(history), W1, W2, B
         x, t = x_all[step : step + 1], t_all[step : step + 1]
 
-        h = x @ W1  # forward
+        h = x @ W1  # forward pass
         e = h @ W2 - t  # the error at the output
-        delta = e @ {"W": W2, "B": B}[letter].T  # the error at the hidden layer: the one letter
-        W2 -= lr * h.T @ e  # learn
+        delta = e @ {"W": W2, "B": B}[letter].T  # the error at the hidden layer: here the rules differ
+        W2 -= lr * h.T @ e  # the updates
         W1 -= lr * x.T @ delta
 
 
 seeds = range(10)
 runs = {letter: [learn(letter, seed) for seed in seeds] for letter in "WB"}
-curves = {letter: np.array([run[0] for run in some]) for letter, some in runs.items()}  # (10, 101, 4)
+curves = {letter: np.array([run[0] for run in of_seeds]) for letter, of_seeds in runs.items()}  # (10, 101, 4)
 for letter, name in (("W", "backpropagation"), ("B", "feedback alignment")):
     first, last = curves[letter][:, 0].mean(axis=0), curves[letter][:, -1].mean(axis=0)
     print(f"{name:19} NSE {first[1]:.2f} -> {last[1]:.4f}   W2 and B {first[2]:.0f} -> {last[2]:.0f} degrees")
 
 # %% [markdown]
-# Both learn. And look at the angles.
+# Both learn. The next figure also shows the angles.
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
@@ -126,50 +127,52 @@ seen = {int(row[0]): row for row in curves["B"].mean(axis=0)}  # means over seed
 print("W2 and B after 0, 100, 200, 2000 examples: " + ", ".join(f"{seen[k][2]:.1f}" for k in (0, 100, 200, 2000)))
 print("errors   after 0, 100, 200, 2000 examples: " + ", ".join(f"{seen[k][3]:.1f}" for k in (0, 100, 200, 2000)))
 assert abs(seen[0][2] - 90) < 4 and abs(seen[0][3] - 90) < 4
-assert 24 < seen[2000][2] < 36 and 24 < seen[2000][3] < 36  # with three other sets of ten: 28 to 32
-assert curves["B"][:, -1, 1].max() < 0.02, "the NSE fell fiftyfold at least with every seed"  # seen with 40: 0.009
+assert 24 < seen[2000][2] < 36 and 24 < seen[2000][3] < 36  # with three other sets of ten seeds: 28 to 32
+assert curves["B"][:, -1, 1].max() < 0.02, "the NSE fell fiftyfold at least with every seed"  # 40 seeds: 0.009
 assert seen[100][2] < 55 and seen[100][1] > 0.95, "aligned before anything was learned"
-assert abs(curves["W"][:, -1, 2].mean() - 90) < 4, "under backpropagation W2 does not care about B"
+assert abs(curves["W"][:, -1, 2].mean() - 90) < 4, "under backpropagation W2 does not align with B"
 
 # %% [markdown]
-# Read the two panels together. After 100 examples the angle has fallen from 90 to below 50 degrees, while the NSE is
-# still at 0.98: **first the weights align, then the network learns**. Under backpropagation $W_2$ stays perpendicular
-# to $B$: it has no reason to care. (That backpropagation comes later here says nothing about its worth; exercise 1.)
+# Compare the two panels. After 100 examples the angle has fallen from 90 to below 50 degrees, while the NSE is still at
+# 0.98: **first the weights align, then the network learns**. Under backpropagation $W_2$ stays perpendicular to $B$,
+# which it never uses. (Backpropagation is slower here only because of the learning rate; see exercise 1.)
 #
-# Nobody copies $B$ into $W_2$: the update of $W_2$ does not even mention $B$. Here are the two after training.
+# $B$ is never copied into $W_2$: the update of $W_2$ does not even contain $B$. Here are the two after training.
 
 # %%
 _, W1, W2, B = runs["B"][0]
 mf.figures.matrices(W2, B, "After 2000 examples: the readout W2 and the feedback B, which were drawn independently")
 
 # %% [markdown]
-# ## How does B get into W2?
+# ## Why does W2 align with B?
 #
-# In three steps, and you can read them off the updates. At the start the weights are almost zero and the error is
-# $e \approx -t$. Write $M = x^\top t$, summed over the examples seen so far.
+# The updates show it in three steps. At the start the weights are almost zero and the error is $e \approx -t$. Let
+# $M = x^\top t$, summed over the training examples so far.
 #
-# 1. $W_1$ learns $-x^\top e B^\top$, so it soon is nearly a multiple of $M B^\top$: **B has left its print in W1**.
-# 2. $W_2$ learns $-h^\top e$ with $h = x W_1$: a multiple of $W_1^\top x^\top t = B\,(M^\top M)$. The print comes out.
-# 3. Is that towards $B$? The inner product of $B$ with $B M^\top M$ is $\lVert M B^\top \rVert^2$, a square. **It
-#    cannot be negative**: the first thing that $W_2$ learns makes an acute angle with $B$, whatever $B$ is.
+# 1. The update of $W_1$ is proportional to $-x^\top e B^\top$, so $W_1$ soon is nearly a multiple of $M B^\top$: **W1
+#    now contains B**.
+# 2. The update of $W_2$ is proportional to $-h^\top e$ with $h = x W_1$, a multiple of
+#    $W_1^\top x^\top t = B\,(M^\top M)$: it contains $B$, too.
+# 3. Does this update point towards $B$? The inner product of $B$ with $B M^\top M$ is $\lVert M B^\top \rVert^2$, a
+#    square. **It cannot be negative**: the first update of $W_2$ is at an acute angle to $B$, for any $B$.
 
 # %%
 for seed in range(5):
     x, t, *_ = examples(seed)
     _, _, B = start(seed)
-    W1 = x.T @ t @ B.T / len(x)  # one step of size 1 from zero, with the whole batch
-    first = (x @ W1).T @ t / len(x)  # what W2 learns in the next one
+    W1 = x.T @ t @ B.T / len(x)  # one step of size 1 from zero, on the whole training set
+    first = (x @ W1).T @ t / len(x)  # the update of W2 in the next step
     print(f"seed {seed}: the first thing that W2 learns stands at {angle(first, B):.1f} degrees to B")
-    assert angle(first, B) < 45  # certain is below 90; seen with 30 seeds: 24 to 36
+    assert angle(first, B) < 45  # proved: below 90; measured with 30 seeds: 24 to 36
 
 # %% [markdown]
 # ## What does the angle mean?
 #
-# The true gradient says which way is steepest. Pass a small step in another direction, at an angle $\theta$ to it,
-# and the loss falls by $\cos\theta$ of what the steepest step of that length would have given: by all of it at 0
-# degrees, by 87 % at 30, by half at 60. At 90 degrees you walk along a level line, and beyond that you climb. **Any
-# angle below 90 degrees is downhill**, and 30 is a good one. (Two random directions among many weights are at 90
-# degrees, nearly: that is chance.)
+# The negative gradient is the direction of steepest descent. A small step in another direction, at an angle $\theta$ to
+# it, lowers the loss by a fraction $\cos\theta$ of the steepest step of the same length: by all of it at 0 degrees, by
+# 87 % at 30, by half at 60. At 90 degrees the loss does not change to first order, and beyond 90 degrees it rises.
+# **Any angle below 90 degrees is a descent direction**, and 30 is a good one. (Two random directions in a space of many
+# weights are at nearly 90 degrees: this is chance level.)
 
 # %%
 fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
@@ -191,13 +194,13 @@ ax.set_title("A bowl seen from above: five steps from one place")
 ax.grid(visible=False)
 
 # %% [markdown]
-# And measured, on our task: at some moments of learning we take $W_1$'s step under feedback alignment and, from the
-# same place, a step of the same length under backpropagation, and compare by how much the loss falls.
+# We now measure this on our task: at several points of training we take $W_1$'s step under feedback alignment and, from
+# the same weights, a step of the same length under backpropagation, and compare by how much the loss falls.
 
 
 # %%
 def descent(W1, W2, direction, x, t, eps=1e-6):
-    """How fast the mean loss falls when W1 moves along a direction, per unit of length."""
+    """Decrease of the mean loss per unit of length when W1 moves along a direction."""
     step = eps * direction / np.linalg.norm(direction)
     before, after = (0.5 * ((x @ (W1 + s * step) @ W2 - t) ** 2).sum(axis=1).mean() for s in (-1, 1))
     return (before - after) / (2 * eps)
@@ -224,10 +227,10 @@ _ = ax.legend(loc="upper right")
 # %% [markdown]
 # ## The same loop in minifa
 #
-# In minifa the letter is the rule's answer to *what carries the error down through this weight?* A rule that gives
-# Lillicrap's answer takes four lines. `rules.FA` is the one that is built in (with options); `rules.Sham` is a
-# control: feedback alignment's machinery with $B$ set to $W$ before every pass, which must be backpropagation. The
-# loop stays as it is: `rule.gradients` goes forward and calls `net.backward(error, rule)`.
+# In minifa the rule's method `feedback` returns the matrix that carries the error down through a layer. Lillicrap's
+# rule takes four lines. `rules.FA` is the built-in version (with options); `rules.Sham` is a control: feedback
+# alignment with $B$ set to $W$ before every pass, which must equal backpropagation. The loop does not change:
+# `rule.gradients` runs the forward pass and calls `net.backward(error, rule)`.
 
 
 # %%
@@ -260,16 +263,16 @@ def in_minifa(rule, seed, steps=2000):
 for letter, rule in (("W", mf.rules.BP()), ("W", mf.rules.Sham()), ("B", mf.rules.FA()), ("B", OneLetter())):
     net = in_minifa(rule, seed=0)
     _, W1, W2, B = runs[letter][0]
-    off = max(np.abs(net["linear1"].W - W1).max(), np.abs(net["linear2"].W - W2).max())
-    print(f"{rule.name:11} after 2000 steps differs from our loop with {letter} by {off:.0e} at most")
-    assert off < 1e-12
+    difference = max(np.abs(net["linear1"].W - W1).max(), np.abs(net["linear2"].W - W2).max())
+    print(f"{rule.name:11} after 2000 steps differs from our loop with {letter} by {difference:.0e} at most")
+    assert difference < 1e-12
 
 # %% [markdown]
-# ## Not only linear
+# ## A nonlinear network
 #
-# A network with rectifiers on the digits, 64-30-10, under backpropagation, feedback alignment, and without any error
-# for the hidden layer (`shallow`, so that we know what the output layer reaches alone). `mf.metrics.alignment`
-# measures the angles for you.
+# We train a 64-30-10 network with rectifiers on the digits, under backpropagation, under feedback alignment, and
+# without any error for the hidden layer (`shallow`, which shows the accuracy of the output layer alone).
+# `mf.metrics.alignment` measures the angles.
 
 # %%
 data, loss = mf.data.load("digits"), mf.SoftmaxCrossEntropy()
@@ -292,37 +295,38 @@ assert min(scores["fa"]) > max(scores["shallow"]) + 0.05 and np.mean(scores["fa"
 
 for seed in range(3):
     for epochs, (net, rule, _) in ((0, trained("fa", seed, 0)), (15, after["fa", seed])):
-        found = mf.metrics.alignment(net, rule, x_test, y_test, loss)
-        angles = found["linear2"]["weight_angle"], found["linear1"]["true_angle"]
+        alignment = mf.metrics.alignment(net, rule, x_test, y_test, loss)
+        angles = alignment["linear2"]["weight_angle"], alignment["linear1"]["true_angle"]
         print(f"seed {seed}, {epochs:2} epochs: W and B {angles[0]:.0f}°, error at the hidden layer {angles[1]:.0f}°")
-    assert angles[0] < 75 and angles[1] < 70  # seen with eight seeds: 58 to 71 and 51 to 60
+    assert angles[0] < 75 and angles[1] < 70  # measured with eight seeds: 58 to 71 and 51 to 60
     downhill = (angles_of_rows(*mf.metrics.errors(net, rule, x_test, y_test, loss)["linear1"]) < 90).mean()
     print(f"seed {seed}: {100 * downhill:.0f} % of the test digits have an error below 90 degrees")
-    assert downhill > 0.95  # seen with eight seeds: at least 0.997
+    assert downhill > 0.95  # measured with eight seeds: at least 0.997
 
 # %% [markdown]
-# An average hides how different the examples are. This is the angle between feedback alignment's error and
-# backpropagation's for each of the 360 test digits, at the output layer (where both are the same) and at the hidden
-# one, for the first seed. Nearly all of them lie below 90 degrees, with each of the three seeds.
+# An average hides the variation between examples. The figure shows the angle between the errors of feedback alignment
+# and of backpropagation for each of the 360 test digits, at the output layer (where both are equal) and at the hidden
+# layer, for the first seed. Nearly all of them lie below 90 degrees, with each of the three seeds.
 
 # %%
 net, rule, _ = after["fa", 0]
 mf.figures.angle_histogram(net, rule, x_test, y_test, loss, "After 15 epochs of feedback alignment")
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
-# $B$ is a fixed random matrix that carries the error back in the place of $W$. In the two shallow networks here
-# learning works anyway because the weights come to agree with $B$: it leaves its print in the layer below, and the
-# layer above learns from that print. The angle says how good the agreement is: below 90 degrees is downhill, and the
-# descent is its cosine. Why must it fall? [Tutorial 04](04_align_then_memorise.ipynb) answers with an equation.
+# $B$ is a fixed random matrix that carries the error down in the place of $W$. In the two shallow networks here
+# learning works anyway because the weights come to agree with $B$: the updates of the layer below contain $B$, and
+# through the activations of this layer $B$ enters the layer above. The angle measures the agreement: below 90 degrees
+# the loss falls, in proportion to the cosine. Why must the angle decrease? [Tutorial 04](04_align_then_memorise.ipynb)
+# answers with an equation.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. A fair race.** In the first picture feedback alignment was faster at the same learning rate. Is it better?
-# Think about how large the error is that reaches $W_1$ in either case at the start, then give backpropagation a rate
-# of its own.
+# **1. A fair comparison.** In the first figure feedback alignment was faster at the same learning rate. Is it better?
+# Compare the size of the error at the hidden layer in the two cases at the start, then give backpropagation a learning
+# rate of its own.
 #
 # <details><summary>Solution</summary>
 #
@@ -333,12 +337,12 @@ mf.figures.angle_histogram(net, rule, x_test, y_test, loss, "After 15 epochs of 
 # assert np.mean(after) < np.mean([run[0][-1, 1] for run in runs["B"][:5]])
 # ```
 #
-# At the start $W_2$ is 50 times smaller than $B$, so backpropagation's hidden layer gets a 50 times smaller error and
-# has to wait until $W_2$ has grown. With a rate of 0.005 it overtakes, in the mean of five seeds.
+# At the start $W_2$ is 50 times smaller than $B$, so under backpropagation the hidden layer receives a 50 times smaller
+# error until $W_2$ has grown. With a rate of 0.005 backpropagation has the lower NSE, in the mean of five seeds.
 # </details>
 #
-# **2. A hostile start.** Begin with $W_2 = -B$: an angle of 180 degrees, every error arrives with the wrong sign.
-# What does the NSE do, and where does the angle end?
+# **2. An adverse initialisation.** Begin with $W_2 = -B$: the angle is 180 degrees, and every error has the wrong sign.
+# How does the NSE develop, and what is the final angle?
 #
 # <details><summary>Solution</summary>
 #
@@ -358,6 +362,6 @@ mf.figures.angle_histogram(net, rule, x_test, y_test, loss, "After 15 epochs of 
 # start = usual_start
 # ```
 #
-# First it gets worse, as it must: the hidden layer learns the wrong way. But a hidden layer with a print of $B$ in
-# it, right or wrong, teaches $W_2$ to turn, and then all is well. Tutorial 04 shows the whole journey in one picture.
+# First the NSE rises, because the hidden layer receives errors of the wrong sign. But these updates contain $B$ as
+# well, so $W_2$ turns towards $B$, and then the NSE falls. Tutorial 04 shows this path in one figure.
 # </details>

@@ -2,11 +2,10 @@
 # # 04 · Why it works: align, then memorise
 #
 # **Feedback alignment learns in two phases: first the weights turn towards B, then the error falls. With two linear
-# layers this is no accident. A certain combination of W1, W2 and B never changes while the network learns, and it
-# leaves W2 no choice: from small weights, once the hidden layer has learned anything, W2 and B stand at an acute
-# angle.**
+# layers this can be proved. A certain combination of W1, W2 and B stays constant during training, and it determines the
+# alignment: from small weights, as soon as the hidden layer has changed, W2 and B are at an acute angle.**
 #
-# [Tutorial 03](03_feedback_alignment.ipynb) showed the two phases. Here you will see why they come in that order.
+# [Tutorial 03](03_feedback_alignment.ipynb) showed the two phases. This one explains their order.
 
 # %%
 import math
@@ -27,16 +26,17 @@ GREY = "#555555"
 def angle(a, b):
     """Degrees between two arrays read as long vectors."""
     cosine = (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())
-    return math.degrees(math.acos(np.clip(cosine, -1, 1)))  # rounding can push it just outside
+    return math.degrees(math.acos(np.clip(cosine, -1, 1)))  # rounding can exceed 1
 
 
 # %% [markdown]
-# ## Who moves first?
+# ## Which layer changes first?
 #
-# Let all weights be zero. Backpropagation cannot leave this place: the hidden layer's error `e @ W2.T` is zero, and
-# so is the readout's gradient `h.T @ e`. Each waits for the other; it is a saddle of the loss. Under feedback
-# alignment the hidden layer does not wait: its error is `e @ B.T`. So it moves, then there is activity, and in the
-# next step the readout moves too. We ask the engine (a tanh net; with linear layers it is the same):
+# Let all weights be zero. Backpropagation cannot leave this point: the hidden layer's error `e @ W2.T` is zero, and so
+# is the readout's gradient `h.T @ e`. The point is a saddle of the loss. Under feedback alignment the hidden layer's
+# error is `e @ B.T`, which is not zero. So the hidden layer changes in the first step, its activations are no longer
+# zero, and in the next step the readout changes too. We measure this in minifa (with a tanh network; linear layers
+# behave in the same way):
 
 # %%
 task = mf.data.lillicrap(seed=0)
@@ -64,20 +64,20 @@ assert gradient_sizes("bp") == [[0, 0], [0, 0]]
 assert first > 0 and second == 0 and second_later > 0
 
 # %% [markdown]
-# ## What never changes
+# ## An invariant
 #
 # Two linear layers, $h = xW_1$ and $y = hW_2$, error $e$, learning rate $\eta$. The two updates are
 #
 # $$\Delta W_1 = -\eta\, x^\top e\, B^\top \qquad\qquad \Delta W_2 = -\eta\, h^\top e = -\eta\, W_1^\top x^\top e$$
 #
 # Multiply the left one by $W_1^\top$ from the left and the right one by $B^\top$ from the right: both become
-# $-\eta\, W_1^\top x^\top e B^\top$. So $\Delta W_2\, B^\top = W_1^\top \Delta W_1$: whatever $W_2$ gains along $B$,
-# $W_1$ gains in size. With its mirror image added, this says that
+# $-\eta\, W_1^\top x^\top e B^\top$. So $\Delta W_2\, B^\top = W_1^\top \Delta W_1$: an increase of $W_2$ along $B$
+# equals an increase of the size of $W_1$. Adding the transpose of this equation shows that
 #
 # $$I = W_2 B^\top + B W_2^\top - W_1^\top W_1$$
 #
-# does not change, except by the square of a step: $\Delta I = -\Delta W_1^\top \Delta W_1$, exactly. (The argument
-# goes back to Lillicrap et al. 2016.)
+# does not change, except by a term that is quadratic in the step: $\Delta I = -\Delta W_1^\top \Delta W_1$, exactly.
+# (The argument goes back to Lillicrap et al. 2016.)
 
 
 # %%
@@ -86,8 +86,8 @@ def invariant(W1, W2, B):
 
 
 def learn(lr, until, size=0.0, seed=0):
-    """Feedback alignment with the whole batch. A row per step: time, NSE, |W1|, |W2|, angle of W2 and B; and I at the
-    start, the weights at the end, and B. size: of the weights at the start, uniform."""
+    """Feedback alignment on the full batch, from uniform weights in [-size, size]. Returns a row per step (time, NSE,
+    |W1|, |W2|, angle of W2 and B), the initial I, the final weights, and B."""
     rng = np.random.default_rng(seed)
     B, W1, W2 = rng.uniform(-0.5, 0.5, (20, 10)), rng.uniform(-size, size, (30, 20)), rng.uniform(-size, size, (20, 10))
     rows, at_start = [], invariant(W1, W2, B)
@@ -99,7 +99,7 @@ def learn(lr, until, size=0.0, seed=0):
             rows.append((step * lr, nse, np.linalg.norm(W1), np.linalg.norm(W2), angle(W2, B)))
         dW1, dW2 = -lr * x.T @ (e @ B.T), -lr * h.T @ e
         W1, W2 = W1 + dW1, W2 + dW2
-        assert np.abs(invariant(W1, W2, B) - before + dW1.T @ dW1).max() < 1e-13  # seen: 3e-15, with three seeds
+        assert np.abs(invariant(W1, W2, B) - before + dW1.T @ dW1).max() < 1e-13  # measured: 3e-15, with three seeds
     return np.array(rows), at_start, W1, W2, B
 
 
@@ -111,8 +111,8 @@ for lr in (0.02, 0.01, 0.005):
 assert 1.8 < drifts[0.02] / drifts[0.01] < 2.2 and 1.8 < drifts[0.01] / drifts[0.005] < 2.2
 
 # %% [markdown]
-# Halve the learning rate, and the drift is halved: for small steps $I$ stays where it began. From zero weights it
-# began at 0, so after learning the two matrices below **must** be the same. Look at how much structure they share:
+# With half the learning rate the drift is halved: for small steps $I$ keeps its initial value. From zero weights this
+# value is 0, so after training the first two matrices below **must** be equal:
 
 # %%
 _, _, W1, W2, B = learn(lr=0.002, until=3)
@@ -130,18 +130,18 @@ fig.colorbar(image, ax=axes, shrink=0.8)
 assert np.linalg.norm(left - right) < 0.02 * np.linalg.norm(right)
 
 # %% [markdown]
-# ## What it forces
+# ## The invariant implies alignment
 #
-# Sum up the diagonals. In $I$ this gives twice the inner product of $W_2$ and $B$, less the squared size of $W_1$.
-# From zero weights, where $I = 0$,
+# Take the trace. For $I$ it is twice the inner product of $W_2$ and $B$, minus the squared norm of $W_1$. From zero
+# weights, where $I = 0$,
 #
 # $$2\, \langle W_2, B \rangle = \lVert W_1 \rVert^2 \;>\; 0 \qquad\text{so}\qquad
 # \cos(\text{angle of } W_2 \text{ and } B) = \frac{\lVert W_1 \rVert^2}{2\, \lVert W_2 \rVert\, \lVert B \rVert}$$
 #
-# The angle is acute as soon as $W_1$ is not zero, and three **sizes** tell it; nobody looks at directions. From
-# another start the trace of $I$ at the start is added to $\lVert W_1 \rVert^2$, and soon forgotten beside it. Below
-# is the random start of tutorial 03: the angle falls from 90 degrees while the error waits, and the sizes predict it
-# all the way.
+# The angle is acute as soon as $W_1$ is not zero, and three **norms** determine it; no direction enters the formula.
+# For other initial weights the initial trace of $I$ is added to $\lVert W_1 \rVert^2$, and it soon becomes negligible.
+# The figure shows the random initialisation of tutorial 03: the angle falls from 90 degrees while the error stays high,
+# and the norms predict it throughout training.
 
 # %%
 history, at_start, _, _, B = learn(lr=0.001, until=3, size=0.01)
@@ -157,34 +157,35 @@ bottom.semilogx(time, nse, color=BLUE, linewidth=2)
 bottom.set(ylabel="NSE", xlabel="time, learning rate × steps", ylim=(0, 1.05), title="The error")
 off = np.abs(predicted - measured).max()
 print(f"prediction and measurement differ by at most {off:.2f} degrees")
-assert off < 2  # it shrinks with the learning rate; seen with five seeds: at most 1
+assert off < 2  # it shrinks with the learning rate; measured with five seeds: at most 1
 assert measured[0] > 80 and measured[nse > 0.95].min() < 45, "aligned before a twentieth of the error is gone"
 
 # %% [markdown]
-# Why does the error wait? The answer $xW_1W_2$ is a product of two small matrices. When both have outgrown their
-# random start tenfold, their directions are new, and the angle is what it will be; but ten times a hundredth,
-# squared, is still next to nothing. **Directions come first, sizes later.**
+# Why does the error stay high at first? The output $xW_1W_2$ is a product of two small matrices. When both have grown
+# to ten times their initial size, their directions are determined by learning, and the angle is close to its final
+# value; but the product of two matrices of the size $10 \times 0.01$ is still small. **Directions are learned first,
+# sizes later.**
 #
-# And why does an acute angle between the matrices help the errors that they carry? For an error $e$ with independent
-# entries of equal strength, the mean of $(eB^\top) \cdot (eW_2^\top)$ is $\langle W_2, B \rangle$ times their mean
-# square: positive, downhill on average.
+# Why does an acute angle between the matrices imply useful errors? For an error $e$ with independent entries of equal
+# variance, the mean of $(eB^\top) \cdot (eW_2^\top)$ is $\langle W_2, B \rangle$ times the mean square of the entries.
+# It is positive: on average a descent direction.
 
 # %% [markdown]
-# ## The whole story in a plane
+# ## The dynamics in a plane
 #
-# Make everything one number: one input $x = 1$, hidden weight $A$, readout $W$, target $T = 1$, feedback $B = 1$. Now
-# a network is a point in a plane, and learning is a flow:
+# Let every quantity be a scalar: one input $x = 1$, hidden weight $A$, readout $W$, target $T = 1$, feedback $B = 1$.
+# Now a network is a point in a plane, and learning is a flow:
 #
 # $$e = AW - T \qquad \dot W = -eA \qquad \dot A = -eW \;\text{ (backpropagation)} \quad\text{or}\quad \dot A = -eB
 # \;\text{ (feedback alignment)}$$
 #
-# All points with $AW = 1$ are perfect. Feedback alignment's invariant is $2BW - A^2$, so its flow runs along
-# parabolas. (Backpropagation keeps something too, $A^2 - W^2$, and runs along hyperbolas. The thin lines below are
-# these.)
+# All points with $AW = 1$ are perfect networks. Feedback alignment's invariant is $2BW - A^2$, so its trajectories are
+# parabolas. (Backpropagation has an invariant too, $A^2 - W^2$, and its trajectories are hyperbolas. The thin lines
+# below are these curves.)
 
 
 # %%
-def travel(rule, A, W, B=1.0, T=1.0, lr=0.005, steps=4000):
+def trajectory(rule, A, W, B=1.0, T=1.0, lr=0.005, steps=4000):
     """The path (A, W) of the scalar network, (steps + 1, 2)."""
     path = [(A, W)]
     for _ in range(steps):
@@ -195,7 +196,7 @@ def travel(rule, A, W, B=1.0, T=1.0, lr=0.005, steps=4000):
 
 
 starts = {"(0, 0)": (0.0, 0.0), "(0, -1)": (0.0, -1.0)}
-paths = {(rule, name): travel(rule, *start) for rule in ("bp", "fa") for name, start in starts.items()}
+paths = {(rule, name): trajectory(rule, *start) for rule in ("bp", "fa") for name, start in starts.items()}
 for (rule, name), path in paths.items():
     print(f"{rule} from {name:7} ends at A = {path[-1, 0]:+.3f}, W = {path[-1, 1]:+.3f}, A W = {path[-1].prod():.3f}")
 
@@ -209,12 +210,12 @@ for name in starts:
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 5.0), layout="constrained", sharey=True)
 A, W = np.meshgrid(np.linspace(-2.2, 2.6, 241), np.linspace(-1.8, 2.4, 211))
-few = np.s_[8::17, 8::17]  # where arrows are drawn
+few = np.s_[8::17, 8::17]  # the points with an arrow
 for ax, rule, title in zip(axes, ("bp", "fa"), ("Backpropagation", "Feedback alignment, B = 1"), strict=True):
     e, carried = A * W - 1, W if rule == "bp" else np.ones_like(W)
     ax.contourf(A, W, A**2 + carried * W < 0, levels=[0.5, 1.5], colors=["#f6dcc8"])  # dL/dt = -e^2 (A^2 + carried W)
-    kept = A**2 - W**2 if rule == "bp" else 2 * W - A**2
-    ax.contour(A, W, kept, levels=np.arange(-9, 9, 0.5), colors="#b9bfc6", linewidths=0.8, linestyles="solid")
+    constant = A**2 - W**2 if rule == "bp" else 2 * W - A**2
+    ax.contour(A, W, constant, levels=np.arange(-9, 9, 0.5), colors="#b9bfc6", linewidths=0.8, linestyles="solid")
     dA, dW = -e * carried, -e * A
     speed = np.hypot(dA, dW) + 1e-9
     ax.quiver(A[few], W[few], (dA / speed)[few], (dW / speed)[few], color="#7d858d", scale=32, width=0.004)
@@ -233,12 +234,13 @@ axes[0].text(1.1, 1.15, "A W = 1", color=GREEN, fontsize=9, backgroundcolor="whi
 _ = axes[1].text(0, -1.6, "the loss rises", color="#8a4a1c", fontsize=9, backgroundcolor="#f6dcc8", ha="center")
 
 # %% [markdown]
-# Green are the perfect networks, circles and squares are starts, stars are ends. **Left:** every step of
-# backpropagation goes downhill, and from zero (blue) there is no step. From $(0, -1)$ (orange) it learns with both
-# weights negative. **Right:** from both starts feedback alignment comes round to where $W$ has the sign of $B$. From
-# zero it climbs the parabola $W = A^2/2$. From $W = -1$, against $B$, it has to cross the shaded region, where the
-# loss **rises**: the hidden weight gets the error with the wrong sign. But it moves, and once it has moved it pulls
-# $W$ up through zero. It gets worse before it gets better. Exercise 2 of tutorial 03 was this, with 800 weights.
+# The green lines are the perfect networks; circles and squares mark the initial weights, stars the final ones.
+# **Left:** every step of backpropagation lowers the loss, and from zero (blue) there is no step. From $(0, -1)$
+# (orange) it learns with both weights negative. **Right:** from both initial points feedback alignment ends where $W$
+# has the sign of $B$. From zero it follows the parabola $W = A^2/2$. From $W = -1$, opposite to $B$, it has to cross
+# the shaded region, where the loss **rises**: the hidden weight receives the error with the wrong sign. But this
+# changes $A$, and the changed $A$ moves $W$ through zero. The loss rises before it falls. Exercise 2 of tutorial 03
+# showed the same with 800 weights.
 
 # %%
 fig, ax = plt.subplots(figsize=(9, 3.2), layout="constrained")
@@ -255,10 +257,10 @@ assert abs(worst - 0.5 * (1 + (2 / 3) ** 1.5) ** 2) < 0.01  # its largest value 
 # %% [markdown]
 # ## Align, then memorise
 #
-# Does the order of the two phases survive a nonlinearity? Refinetti, d'Ascoli, Ohana & Goldt (2021) watched a student
-# of two hidden units learn from a teacher of two, and found it: the readout aligns with the feedback while most of
-# the error is left, and then the error falls. (Their units are error functions, ours tanh; their examples come
-# singly, ours by 30.) We measure the cosine between the readout and the feedback.
+# Do the two phases have the same order in a nonlinear network? Refinetti, d'Ascoli, Ohana & Goldt (2021) studied a
+# student with two hidden units that learns from a teacher with two, and found that they do: the readout aligns with the
+# feedback while most of the error is left, and then the error falls. (Their units are error functions, ours tanh; they
+# train on single examples, we on batches of 30.) We measure the cosine between the readout and the feedback.
 
 
 # %%
@@ -272,16 +274,16 @@ def student(name, seed, N=300, batch=30, until=100):
     if name == "fa":
         rule.set_feedback("linear2", B)
 
-    def answer(x):
+    def targets(x):
         return np.tanh(x @ teacher).sum(axis=1, keepdims=True) / math.sqrt(2)
 
     x_test, history = rng.standard_normal((1000, N)), []
     for step in range(until * N // batch + 1):
         if step * batch % N == 0:
-            error = ((net.predict(x_test) - answer(x_test)) ** 2).mean()
+            error = ((net.predict(x_test) - targets(x_test)) ** 2).mean()
             history.append((error, math.cos(math.radians(angle(net["linear2"].W, B)))))
         x = rng.standard_normal((batch, N))
-        rule.gradients(net, x, answer(x), mf.HalfSquaredError())
+        rule.gradients(net, x, targets(x), mf.HalfSquaredError())
         optimizer.step(net, rule)
     return np.array(history)
 
@@ -302,49 +304,51 @@ for history in students["fa"]:
     share = history[aligned, 0] / history[0, 0]
     print(f"feedback alignment: cosine above 0.9 at time {aligned}, with {100 * share:.0f} % of the error left")
     assert 0 < aligned <= 20 and share > 0.5 and history[-1, 0] < 0.12 * history[0, 0]
-# seen with ten seeds: times 3 to 15, with 73 to 97 % of the error left in nine of them and 40 % in one
+# measured with ten seeds: times 3 to 15, with 73 to 97 % of the error left in nine of them and 40 % in one
 assert students["fa"][0][0, 1] < -0.5 and students["fa"][0][:, 0].max() > students["fa"][0][0, 0], "worse, then better"
 for history in students["bp"]:
     assert np.ptp(history[:, 1]) < 0.15 and history[-1, 0] < 0.12 * history[0, 0]
 
 # %% [markdown]
-# The student that began against its feedback turns all the way round, and its error rises a little while it does: the
-# orange journey of the plane. The task has several equally good solutions: flip the sign of a hidden unit on both of
-# its sides, and no answer changes. Backpropagation keeps the direction that its readout was drawn with. Feedback
-# alignment first turns the readout until it fits $B$, and then learns **that** solution: alignment breaks the tie.
+# In the student whose readout was opposite to its feedback at the start, the readout reverses its direction, and
+# meanwhile the error rises a little, as on the orange trajectory in the plane. The task has several equally good
+# solutions: if all incoming and outgoing weights of a hidden unit change sign, the output stays the same.
+# Backpropagation keeps the initial direction of its readout. Feedback alignment first turns the readout towards $B$,
+# and then learns **that** solution: alignment breaks the degeneracy.
 #
-# ## What you have seen
+# ## Summary
 #
-# From zero only the hidden layer can move, along $B$. In two linear layers $W_2 B^\top + B W_2^\top - W_1^\top W_1$
-# never changes, so $2 \langle W_2, B \rangle = \lVert W_1 \rVert^2$: what the hidden layer has learned is what $W_2$
-# and $B$ have in common. In the plane you see a hostile start come round, uphill at first. And with nonlinear units
-# the order is the same: align, then memorise.
+# From zero weights only the hidden layer can change at first, along $B$. In two linear layers
+# $W_2 B^\top + B W_2^\top - W_1^\top W_1$ is constant, so $2 \langle W_2, B \rangle = \lVert W_1 \rVert^2$: the overlap
+# of $W_2$ and $B$ equals the growth of the hidden layer. The plane shows how an adverse initialisation aligns, with a
+# loss that rises at first. With nonlinear units the order is the same: align, then memorise.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Perfect, but not aligned.** In the scalar network, find a start from which feedback alignment ends in a perfect
-# network whose readout $W$ has the sign **opposite** to $B$ and stays there. (The invariant tells you where to look:
-# what if $2BW - A^2$ is very negative?)
+# **1. Perfect, but not aligned.** In the scalar network, find initial weights from which feedback alignment ends in a
+# perfect network whose readout $W$ keeps the sign **opposite** to $B$. (The invariant gives a hint: what if $2BW - A^2$
+# is very negative?)
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# path = travel("fa", A=-2.0, W=0.0)
+# path = trajectory("fa", A=-2.0, W=0.0)
 # A, W = path[-1]
 # assert abs(A * W - 1) < 1e-6 and W < 0          # B is +1
 # losses = 0.5 * (path.prod(axis=1) - 1) ** 2
-# assert (np.diff(losses) <= 0).all()             # and it never went uphill
+# assert (np.diff(losses) <= 0).all()             # and the loss never rose
 # ```
 #
-# A large $A$ is a hidden layer with a strong opinion of its own: then the readout alone can fit, quickly, before $A$
-# has come round. Along the way $A^2 + BW > 0$, so the loss falls although $B$ has the wrong sign for $A$. Small
-# starts align; large ones need not.
+# If the hidden weight $A$ is large at the start, the readout alone can fit the target quickly, before $A$ changes its
+# sign. All along the trajectory $A^2 + BW > 0$, so the loss falls although $A$ receives errors of the wrong sign.
+# Networks with small initial weights align; with large initial weights they need not.
 # </details>
 #
 # **2. Too narrow.** Take $x = $ the 20 unit vectors, a random target matrix $T$ (20, 15) and a hidden layer of only 3
-# linear units, from zero. The best network of that width has the error of $T$'s fourth singular value onward. Which
-# error does feedback alignment reach? Compare what it has learned with $T$ projected on the columns of $T B^\top$.
+# linear units, from zero. The error of the best network of that width is given by $T$'s singular values from the fourth
+# on. Which error does feedback alignment reach? Compare the learned map with $T$ projected on the columns of
+# $T B^\top$.
 #
 # <details><summary>Solution</summary>
 #
@@ -363,7 +367,7 @@ for history in students["bp"]:
 # print(f"feedback alignment {reached:.2f}, best of rank 3 {best:.2f}")
 # ```
 #
-# From zero, $W_1$ never leaves the columns of $T B^\top$, which $B$ has drawn at random, so a narrow network learns a
-# random sketch of its task instead of the best one. Garg & Vempala (2022) study this: feedback alignment is optimal
-# when the hidden layer is at least as wide as the task's rank, and can be far from it below.
+# From zero, the columns of $W_1$ stay in the span of the columns of $T B^\top$. $B$ is random, so a narrow network
+# learns a random sketch of its task instead of the best approximation. Garg & Vempala (2022) study this: feedback
+# alignment is optimal when the hidden layer is at least as wide as the task's rank, and can be far from it below.
 # </details>

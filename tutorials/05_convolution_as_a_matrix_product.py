@@ -2,13 +2,13 @@
 # # 05 · A convolution is a matrix product
 #
 # **A convolution is a linear layer twice over: on patches its weights are the kernel, on whole images they are a large
-# matrix in which the same few numbers return again and again. So there are two ways to put a random B in the way
-# back: a kernel, with as many free numbers as W, or a dense matrix between the maps, with up to hundreds of times more.
-# You will see that the first is a special case of the second, and that five seeds cannot tell which of them teaches a
-# small network better.**
+# matrix in which the same few numbers are repeated. So there are two kinds of random B for the backward pass: a kernel,
+# with as many free parameters as W, or a dense matrix between the feature maps, with up to hundreds of times more. You
+# will see that the first is a special case of the second, and that five seeds cannot tell which of them trains a small
+# network better.**
 #
-# You need the sentence of the earlier tutorials: forward `x @ W`, error down `delta @ B.T`, where backpropagation has
-# `B = W` and feedback alignment a fixed random matrix of W's shape.
+# From the earlier tutorials you need this: the forward pass is `x @ W`, the backward pass `delta @ B.T`, where
+# backpropagation has `B = W` and feedback alignment a fixed random matrix of W's shape.
 
 # %%
 import math
@@ -26,7 +26,7 @@ SIGNED = diverging()  # blue below zero, white at zero, orange above
 
 
 def show(ax, array, title, limit=None):
-    """An array as a picture, zero white, with its own strength unless a limit is given."""
+    """An array as an image; zero is white, and the colour scale ends at limit (default: the largest entry)."""
     limit = limit or abs(array).max()
     ax.imshow(array, cmap=SIGNED, vmin=-limit, vmax=limit)
     ax.set_title(title, fontsize=10, loc="center")
@@ -36,16 +36,17 @@ def show(ax, array, title, limit=None):
 
 
 # %% [markdown]
-# ## By loops
+# ## A convolution with loops
 #
-# A kernel of 3 x 3 numbers slides over the image. At every position it is multiplied, number by number, with the
-# patch that it covers, and the products are summed: one output pixel. A border of zeros (`padding=1`) lets it stand on
-# the edge too, so that 8 x 8 pixels give 8 x 8 outputs. This kernel answers to edges along one diagonal.
+# A kernel of 3 x 3 numbers slides over the image. At every position it is multiplied element by element with the patch
+# that it covers, and the sum of the products is one output pixel. With a border of zeros (`padding=1`) the kernel can
+# be centred on the edge pixels too, so that 8 x 8 pixels give 8 x 8 outputs. This kernel detects edges along one
+# diagonal.
 
 # %%
 data = mf.data.load("digits")
 image = data.train.x[4, :, :, 0]  # (8, 8)
-image = image - image.min()  # white paper is 0, like the border
+image = image - image.min()  # the background is 0, like the border
 kernel = np.array([[2, 1, 0], [1, 0, -1], [0, -1, -2]], dtype="float32")
 
 
@@ -70,24 +71,24 @@ show(axes[2], by_loops, "output, 8 × 8")
 frame = axes[2].add_patch(plt.Rectangle((1.5, 2.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
 
 # %% [markdown]
-# The patch in the orange frame, times the kernel, summed, is the framed pixel of the output.
+# The framed pixel of the output is the sum of the products of the orange patch and the kernel.
 #
-# ## As a product with the patches
+# ## A matrix product with the patches
 #
-# A sum of products is what a matrix product is made of. So write every patch as one row: `columns(x)` has one row per
-# position and one column per place in the kernel. The kernel becomes one column. All loops are now in the product
+# The entries of a matrix product are sums of products. So write every patch as one row: `columns(x)` has one row per
+# position and one column per entry of the kernel. The kernel becomes a single column. One product replaces all loops:
 #
 # $$y = \mathrm{columns}(x)\; W$$
 #
-# Rearranging patches this way is called **im2col**. Here it is for an image of 4 x 4 numbers, whose 3 x 3 kernel has
-# four positions:
+# Rearranging patches this way is called **im2col**. Here is an example, an image of 4 x 4 numbers, in which a 3 x 3
+# kernel has four positions:
 
 # %%
 mf.figures.im2col(height=4, width=4, kernel_size=3)
 
 # %% [markdown]
 # With several channels a patch is 3 x 3 x channels numbers, and W gets a column for each output channel. minifa's
-# `Conv2d` does exactly this, and everything else it has in common with `Linear`.
+# `Conv2d` does exactly this; the remaining code is shared with `Linear`.
 
 # %%
 net = mf.Network([mf.Conv2d(1, 1, 3, padding=1, bias=False)], input_shape=(8, 8, 1), input_error=True)
@@ -103,16 +104,16 @@ assert np.allclose(by_product.reshape(8, 8), by_loops, atol=1e-5)
 assert np.allclose(by_layer.reshape(8, 8), by_loops, atol=1e-5)
 
 # %% [markdown]
-# ## As a product with the whole image
+# ## A matrix product with the whole image
 #
-# The output depends linearly on the pixels, so there must also be a matrix $T$ that takes all 64 pixels to all 64
-# outputs. To find a linear map's matrix, ask it what it makes of each unit vector. Here those are the images with a
-# single pixel of 1; what comes out for pixel $i$ is row $i$ of $T$.
+# The output depends linearly on the pixels, so there must also be a matrix $T$ that maps all 64 pixels to all 64
+# outputs. The matrix of a linear map is found by applying the map to the unit vectors. Here these are the images with a
+# single pixel of 1; the output for pixel $i$ is row $i$ of $T$.
 
 
 # %%
 def toeplitz(layer, kernel):
-    """The matrix (pixels in, pixels out) of a convolution with this kernel: what it makes of every unit image."""
+    """The matrix (pixels in, pixels out) of a convolution with this kernel: its output for every unit image."""
     n = math.prod(layer.input_shape)
     units = np.eye(n, dtype="float32").reshape(n, *layer.input_shape)
     return layer.project(units, kernel).reshape(n, -1)  # project: columns(units) @ kernel
@@ -130,15 +131,15 @@ for edge in range(8, 64, 8):
     axes[1].axvline(edge - 0.5, color="#cccccc", linewidth=0.6)
 
 # %% [markdown]
-# Every diagonal line is one number of the kernel, once for every position it stands at (the grey lines cut the image's
-# rows). A matrix that is constant along its diagonals is called a **Toeplitz matrix**; this one is a Toeplitz matrix
+# Every diagonal line is one number of the kernel, repeated for every position (the grey lines separate the rows of the
+# image). A matrix that is constant along its diagonals is called a **Toeplitz matrix**; this one is a Toeplitz matrix
 # of Toeplitz blocks.
 #
-# ## The way back, with a kernel B
+# ## Backward pass with a kernel B
 #
-# A linear layer with weights $T$ sends the error down as $\delta\, T^\top$. Backpropagation through the convolution
-# must be the same thing. And if we carry the error with *another* kernel B, then that is the large layer with *B's*
-# Toeplitz matrix in the way back. Nothing here knows whether the kernel is W.
+# A linear layer with weights $T$ carries the error down as $\delta\, T^\top$. Backpropagation through the convolution
+# must give the same result. If *another* kernel B carries the error, the large linear layer has *B's* Toeplitz matrix
+# in its backward pass. The computation does not depend on whether the kernel is W.
 
 # %%
 rng = np.random.default_rng(0)
@@ -146,21 +147,21 @@ B = 1.4 * rng.standard_normal((3, 3, 1, 1)).astype("float32")
 delta = rng.standard_normal((1, 8, 8, 1)).astype("float32")  # an error at the output
 
 for name, one in (("W", conv.W), ("B", B)):
-    through_kernel = conv.carry(delta, one)  # adds every patch of delta @ kernel.T back to where it was read
+    through_kernel = conv.carry(delta, one)  # adds every patch of delta @ kernel.T at the position of that patch
     through_matrix = delta.reshape(1, 64) @ toeplitz(conv, one).T
     gap = abs(through_kernel.reshape(1, 64) - through_matrix).max()
     print(f"carried by the kernel {name} and by its Toeplitz matrix: largest difference {gap:.1e}")
     assert gap < 1e-5
 
 # %% [markdown]
-# ## Two readings of "a random B"
+# ## Two kinds of random B
 #
-# Feedback alignment puts a random B where backpropagation has W. For a convolution that can mean two things, and both
-# are in the literature (Lance & Kieu 2026 compare them):
+# Feedback alignment has a random B in the place of W. For a convolution there are two choices, and both are in the
+# literature (Lance & Kieu 2026 compare them):
 #
 # - a random **kernel**, `FA()`: as many numbers as W, used at every position;
-# - a random **dense matrix** between the maps, `FA(conv="dense")`: every unit above has a wire of its own to every
-#   unit below, near or far.
+# - a random **dense matrix** between the maps, `FA(conv="dense")`: every output unit has its own connection to every
+#   input unit, near or far.
 
 # %%
 kernel_rule = mf.rules.FA(seed=1).attach(net)
@@ -174,11 +175,12 @@ show(axes[1], toeplitz(conv, B), "kernel B, as a matrix\n9 different numbers")
 show(axes[2], D, f"dense B\n{D.size} different numbers")
 
 # %% [markdown]
-# ## What one unit's error becomes
+# ## The error of a single unit
 #
-# Let a single unit of the output be wrong and look at what arrives below, for two places of that unit. W stamps its
-# kernel there. A kernel B stamps another one, but in the right place, and the same one everywhere. Under a dense B
-# the error scatters over the whole map, and a step to the side makes another pattern altogether.
+# Let a single output unit have an error, and compare the errors that are carried down, for two positions of this unit.
+# W places its kernel at this position. A kernel B places another kernel, but at the correct position, and the same one
+# everywhere. A dense B spreads the error over the whole map, and at the other position the pattern is entirely
+# different.
 
 # %%
 carriers = {
@@ -198,26 +200,28 @@ axes[0, 0].set_ylabel("unit (2, 2)")
 label = axes[1, 0].set_ylabel("unit (4, 5)")
 
 # %% [markdown]
-# The frame is the patch that the unit had looked at on the way forward: only these pixels can have caused its error.
-# In numbers: move the error two rows down and three columns to the right, and what a kernel carries moves along.
+# The frame is the receptive field of the unit: only these pixels can have caused its error. The next cell tests this:
+# when the error moves two rows down and three columns to the right, the error that a kernel carries down moves by the
+# same amount.
 
 # %%
 here, there = (np.zeros((1, 8, 8, 1), dtype="float32") for _ in range(2))
 here[0, 2, 2] = there[0, 4, 5] = 1
 
 
-def moves_along(carry):
+def is_equivariant(carry):
     return np.allclose(np.roll(carry(here), (2, 3), axis=(1, 2)), carry(there), atol=1e-6)
 
 
-assert moves_along(carriers["backpropagation: W"]) and moves_along(carriers["kernel B"])
-assert not moves_along(carriers["dense B"])
+assert is_equivariant(carriers["backpropagation: W"]) and is_equivariant(carriers["kernel B"])
+assert not is_equivariant(carriers["dense B"])
 
 # %% [markdown]
-# ## A kernel is a dense matrix that repeats itself
+# ## A kernel is a dense matrix with shared entries
 #
-# So the kernel reading is a special case of the dense one, in whole networks too: give the dense rule the Toeplitz
-# matrix of every kernel, and both rules teach every layer the same. `set_feedback` puts your own matrix in a rule.
+# So the kernel is a special case of the dense matrix. This holds in whole networks, too: if the dense rule has the
+# Toeplitz matrix of every kernel, both rules give every layer the same gradient. `set_feedback` sets a matrix of a
+# rule.
 
 # %%
 deep = mf.Network(mf.models.cnn((8, 8, 1), 10, depth=4, channels=8), seed=0, input_shape=(8, 8, 1))
@@ -238,17 +242,17 @@ for name, gradient in by_kernels.items():
 print(f"{len(by_kernels)} gradients, all equal")
 
 # %% [markdown]
-# ## How many numbers, and how close can they come?
+# ## Number of parameters, and the smallest angle
 #
-# Count the free numbers of B in minifa's default network, six convolutions of 16 channels. Then ask a harder question.
-# W can only ever be a kernel. Of all kernels, take the one whose Toeplitz matrix is **closest** to a dense B: how
-# close is that? The nearest kernel is the average of B over the places that share a number. Adding up over those
-# places is what a convolution does when it learns, so the engine has it already: `weight_gradient`.
+# We count the free parameters of B in minifa's default network, six convolutions of 16 channels. Then we ask a second
+# question. W is always a kernel. Of all kernels, take the one whose Toeplitz matrix is **closest** to a dense B: which
+# angle is left between them? The nearest kernel is the average of B over the entries that share a weight. The gradient
+# of a convolution is a sum over the same entries, so the engine has this computation already: `weight_gradient`.
 
 
 # %%
 def nearest_kernel(layer, dense):
-    """The kernel whose Toeplitz matrix is closest to a dense matrix: its mean over the places of every number."""
+    """The kernel whose Toeplitz matrix is closest to a dense matrix: the mean over the entries that share a weight."""
     n = math.prod(layer.input_shape)
     units = np.eye(n, dtype="float32").reshape(n, *layer.input_shape)
     maps = dense.reshape(n, *layer.output_shape)
@@ -258,13 +262,13 @@ def nearest_kernel(layer, dense):
 cnn = mf.Network(mf.models.cnn((8, 8, 1), 10), seed=0, input_shape=(8, 8, 1))
 kernels, dense = (mf.rules.FA(seed=0, conv=kind).attach(cnn) for kind in ("kernel", "dense"))
 rows = []
-for layer in cnn.weighted[1:-1]:  # the lowest convolution sends nothing down, the output layer is linear anyway
+for layer in cnn.weighted[1:-1]:  # the lowest convolution carries no error down, the output layer is linear
     D = dense.B[layer.name]
     angle = float(mf.metrics.angle(toeplitz(layer, nearest_kernel(layer, D)), D))
     floor = math.degrees(math.acos(math.sqrt(layer.W.size / D.size)))
     rows.append((layer.name, kernels.feedback_size(layer), dense.feedback_size(layer), angle, floor))
     print("{}: kernel {:,} numbers, dense {:,}; nearest kernel {:.2f}° away (by counting {:.2f}°)".format(*rows[-1]))
-    assert abs(angle - floor) < 2.5  # six seeds: 1.4 at most, in the smallest maps
+    assert abs(angle - floor) < 2.5  # measured with six seeds: 1.4 at most, in the smallest maps
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
@@ -282,15 +286,15 @@ axes[1].set_title("Angle of dense B and the nearest kernel")
 legend = axes[1].legend(loc="lower left")
 
 # %% [markdown]
-# The black marks need no experiment. Kernels span a flat space with as many dimensions as the kernel has numbers,
-# inside one with as many as the dense matrix has; a random direction's share in it is
-# $\cos^2\theta = \frac{\text{numbers of the kernel}}{\text{numbers of the dense matrix}}$. At 8 x 8 pixels that is 1 in
-# 455: **87 degrees is the best that any W can ever do against a dense B.** Keep this number; tutorial 08 comes back
-# to it. (It is an angle between matrices, not between the errors that they carry.)
+# The black marks are computed by counting dimensions. Kernels span a linear subspace with one dimension per entry of
+# the kernel, within a space with one dimension per entry of the dense matrix. A random direction lies in it with the
+# share $\cos^2\theta = \frac{\text{numbers of the kernel}}{\text{numbers of the dense matrix}}$. At 8 x 8 pixels this
+# is 1 in 455: **no W can come closer to a dense B than 87 degrees.** Tutorial 08 uses this number again. (It is an
+# angle between matrices, not between the errors that they carry.)
 #
-# ## Does the dense one learn better?
+# ## Does a dense B train better?
 #
-# The same network with batch norm (tutorial 07 says why), eight epochs, five seeds each.
+# We train the same network with batch norm (tutorial 07 explains why), for eight epochs, with five seeds each.
 
 # %%
 scores = {}
@@ -299,34 +303,34 @@ for rule in ("fa", "fa:conv=dense"):
         run(Experiment(model_options={"batch_norm": True}, rule=rule, lr=0.03, epochs=8, seed=seed, alignment=False))[0]
         for seed in range(5)
     ]
-    scores[rule] = np.array([one.score for one in runs])
+    scores[rule] = np.array([result.score for result in runs])
     print(f"{rule:14} test accuracy", scores[rule].round(3), f"mean {scores[rule].mean():.3f}")
 
 difference = scores["fa:conv=dense"] - scores["fa"]
 print(f"dense - kernel: {difference.mean():+.3f}, standard error {difference.std(ddof=1) / math.sqrt(5):.3f}")
-assert min(map(np.min, scores.values())) > 0.75  # ten seeds: 0.80 to 0.95
-assert abs(difference.mean()) < 0.08  # 0.004 with these, -0.011 with seeds 5 to 9
+assert min(map(np.min, scores.values())) > 0.75  # measured with ten seeds: 0.80 to 0.95
+assert abs(difference.mean()) < 0.08  # 0.004 with these seeds, -0.011 with seeds 5 to 9
 
 # %% [markdown]
-# No difference that five seeds could tell, where 0.044 would be two standard errors. Without batch norm both are
-# slow (tutorial 07): 60 epochs of Adam give 0.73 with kernels (0.90, 0.50, 0.78) and 0.58 with dense matrices (0.48,
-# 0.65, 0.60), too few seeds for an order
-# (`minifa compare --rules fa,fa:conv=dense --optimizer adam --lr 0.001 --epochs 60 --seed 30 --seeds 3`).
-# On CIFAR-10, with a larger network, Lance & Kieu (2026) report 40.1 % for kernels against 35.8 % for dense matrices,
-# and 75.8 % for backpropagation. In none of these does a dense B do clearly better. The kernel is the smaller one, and
+# Five seeds show no difference; 0.044 would be two standard errors. Without batch norm both are slow (tutorial 07): 60
+# epochs of Adam give 0.73 with kernels (0.90, 0.50, 0.78) and 0.58 with dense matrices (0.48, 0.65, 0.60), too few
+# seeds to rank the two
+# (`minifa compare --rules fa,fa:conv=dense --optimizer adam --lr 0.001 --epochs 60 --seed 30 --seeds 3`). On CIFAR-10,
+# with a larger network, Lance & Kieu (2026) report 40.1 % for kernels against 35.8 % for dense matrices, and 75.8 % for
+# backpropagation. In none of these comparisons is a dense B clearly better. The kernel has fewer parameters and is
 # minifa's default.
 #
-# ## What you have seen
+# ## Summary
 #
 # - A convolution is `columns(x) @ W`: a linear layer whose examples are patches.
-# - On whole images it is a Toeplitz matrix, and `delta @ T.T` is the way back, with W's kernel or any other.
-# - A kernel B puts errors in the right place; a dense B has 455 times the numbers at 8 x 8, and W cannot come within
-#   87 degrees of it.
+# - On whole images it is a Toeplitz matrix $T$, and `delta @ T.T` is the backward pass, with W's kernel or any other.
+# - A kernel B carries errors to the correct position; a dense B has 455 times as many parameters at 8 x 8, and W cannot
+#   come closer to it than 87 degrees.
 #
 # ## Exercises
 #
-# **1.** Average pooling over 2 x 2 pixels is a convolution. Find its kernel and stride, and check that the error goes
-# down through its Toeplitz matrix as it does through `mf.AvgPool(2)`.
+# **1.** Average pooling over 2 x 2 pixels is a convolution. Find its kernel and stride, and check that its Toeplitz
+# matrix carries the error down as `mf.AvgPool(2)` does.
 #
 # <details><summary>Solution</summary>
 #
@@ -344,12 +348,12 @@ assert abs(difference.mean()) < 0.08  # 0.004 with these, -0.011 with seeds 5 to
 # assert np.allclose(delta.reshape(5, 16) @ P.T, below.reshape(5, 64), atol=1e-6)
 # ```
 #
-# The kernel is four quarters, the stride 2. Pooling has no weights to learn, so under every rule it carries the error
-# by its own transpose.
+# The kernel has four entries of 1/4, the stride is 2. Pooling has no weights, so under every rule its own transpose
+# carries the error.
 # </details>
 #
-# **2.** A dense layer in the convolution's place would learn with `x.T @ delta`, 64 x 64 numbers. Show that the
-# gradient of the kernel is this matrix, added up over the places that share a number.
+# **2.** A dense layer in the place of the convolution has the gradient `x.T @ delta`, 64 x 64 numbers. Show that the
+# gradient of the kernel is this matrix, summed over the entries that share a weight.
 #
 # <details><summary>Solution</summary>
 #
@@ -357,19 +361,19 @@ assert abs(difference.mean()) < 0.08  # 0.004 with these, -0.011 with seeds 5 to
 # x = data.train.x[:5]
 # y = net.forward(x, mf.Pass(training=True))
 # delta = np.random.default_rng(1).standard_normal(y.shape).astype("float32")
-# conv.learn(delta)
+# conv.store_gradients(delta)
 #
 # dense_gradient = x.reshape(5, 64).T @ delta.reshape(5, 64)  # (64, 64)
 # summed = np.zeros((3, 3))
 # for i in range(8):
 #     for j in range(8):  # the output pixel
 #         for k in range(3):
-#             for m in range(3):  # the place in the kernel: it sees pixel (i + k - 1, j + m - 1)
+#             for m in range(3):  # the entry of the kernel, for the pixel (i + k - 1, j + m - 1)
 #                 if 0 <= i + k - 1 < 8 and 0 <= j + m - 1 < 8:
 #                     summed[k, m] += dense_gradient[8 * (i + k - 1) + j + m - 1, 8 * i + j]
 # assert np.allclose(summed, conv.grads["W"][:, :, 0, 0], atol=1e-3)
 # ```
 #
-# One number of the kernel gets up to 64 votes and can follow only their sum. What that does to the angle between W and
-# a dense request is where tutorial 08 begins.
+# Each number of the kernel receives the sum of up to 64 gradients. Tutorial 08 begins with the effect of this sum on
+# the angle between W and a dense target.
 # </details>

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 09 · Learning B: Kolen-Pollack, mirrors, product feedback
 #
-# **The feedback matrix $B$ can come to agree with the weights $W$ although nobody ever copies $W$ into it. How far it
-# comes is a formula in each case: under Kolen-Pollack learning $W - B$ shrinks by exactly the factor of the weight
-# decay; a weight mirror that has looked at $n$ noise samples is off by an angle with
-# $\tan^2 = (n_\mathrm{in} + 1)/n$; product feedback stops at $\cos = 1/\sqrt{1 + N_\mathrm{out}/N_\mathrm{mid}}$. You
-# will measure all three, and then see two networks whose feedback is at 13 degrees, trained at the same rate: the one
-# with the fresher feedback learns, the other ends at chance.**
+# **The feedback matrix $B$ can come to agree with the weights $W$ although $W$ is never copied into it. A formula gives
+# the final agreement in each case: under Kolen-Pollack learning $W - B$ shrinks by exactly the factor of the weight
+# decay; a weight mirror with $n$ noise samples has an angle with $\tan^2 = (n_\mathrm{in} + 1)/n$; product feedback
+# stops at $\cos = 1/\sqrt{1 + N_\mathrm{out}/N_\mathrm{mid}}$. You will measure all three, and then compare two
+# networks whose feedback is at 13 degrees, trained at the same rate: the one with the more recent feedback learns, the
+# other ends at chance.**
 #
 # You need to know what $B$ is (tutorial 03): the matrix that carries the error down, `delta @ B.T`, where
-# backpropagation takes `delta @ W.T`. Feedback alignment draws $B$ once and leaves it alone. Here it learns.
+# backpropagation takes `delta @ W.T`. Feedback alignment draws $B$ once and keeps it fixed. Here it learns.
 
 # %%
 import math
@@ -29,62 +29,62 @@ data = mf.data.load("digits")
 loss = mf.SoftmaxCrossEntropy()
 
 # %% [markdown]
-# ## Kolen-Pollack: give both the same update
+# ## Kolen-Pollack: the same update for both
 #
-# Let $B$ move exactly as $W$ does: by the same gradient and with the same **weight decay** $\lambda$, which pulls
-# every weight a little towards zero at each step (Kolen & Pollack 1994; Akrout et al. 2019).
+# Update $B$ exactly as $W$: with the same gradient and the same **weight decay** $\lambda$, which moves every weight a
+# little towards zero at each step (Kolen & Pollack 1994; Akrout et al. 2019).
 #
 # $$W \leftarrow W - \eta\,(dW + \lambda W) \qquad B \leftarrow B - \eta\,(dW + \lambda B)$$
 #
-# Subtract the two lines. The gradient, whatever it was, drops out:
+# Subtract the two equations. The gradient cancels, whatever its value:
 #
 # $$W - B \;\leftarrow\; (1 - \eta \lambda)\,(W - B)
 # \qquad\Rightarrow\qquad W_t - B_t = \prod_{s<t} (1 - \eta_s \lambda)\;(W_0 - B_0)$$
 #
-# No approximation is in it, so the engine must show it to the last digit, on any task and with any learning rates.
-# Note what the rule needs: the update of the forward synapse, dW, at the feedback synapse. It never needs $W$ itself.
+# This is exact, so the measurement must agree to within rounding, on any task and with any learning rates. The rule
+# needs only the update of the forward synapse, dW, at the feedback synapse. It never needs $W$ itself.
 
 # %%
 x, y = mf.asarray(data.train.x), data.train.y
 
 
-def follow(decay, steps=600, seed=0):
-    """Train on digits by Kolen-Pollack; returns the net, the rule, and what was measured at every step."""
+def train_and_measure(decay, steps=600, seed=0):
+    """Train on the digits by Kolen-Pollack; returns the network, the rule, and the measurements at every step."""
     layers = [mf.Flatten(), mf.Linear(64, 40), mf.Tanh(), mf.Linear(40, 30), mf.Tanh(), mf.Linear(30, 10)]
     net = mf.Network(layers, seed=seed, input_shape=data.input_shape)
     rule = mf.rules.KolenPollack(seed=seed).attach(net)
     optimizer = mf.SGD(lr=0.1, weight_decay=decay)
-    W, B = net["linear3"].W, rule.B["linear3"]  # live arrays: they move while we watch
+    W, B = net["linear3"].W, rule.B["linear3"]  # the arrays themselves: they change during training
     start, factor, rows = W - B, 1.0, []
     for step in range(steps):
-        off = np.abs((W - B) - factor * start).max()
-        norms = [np.linalg.norm(one) for one in (W, B, W - B)]
-        rows.append([*norms, float(mf.metrics.angle(W, B)), factor * np.linalg.norm(start), off])
+        error = np.abs((W - B) - factor * start).max()
+        norms = [np.linalg.norm(matrix) for matrix in (W, B, W - B)]
+        rows.append([*norms, float(mf.metrics.angle(W, B)), factor * np.linalg.norm(start), error])
         batch = slice(64 * step % 1408, 64 * step % 1408 + 64)
-        optimizer.lr = 0.1 / (1 + step / 200)  # a rate that changes all the time: the product must still hold
+        optimizer.lr = 0.1 / (1 + step / 200)  # a learning rate that changes at every step: the product must still hold
         rule.gradients(net, x[batch], y[batch], loss)
         optimizer.step(net, rule)
         factor *= 1 - optimizer.lr * decay
     return net, rule, np.array(rows)
 
 
-net, rule, with_decay = follow(decay=0.1)
-*_, without = follow(decay=0.0)
-ends = [(follow(0.1, seed=seed)[2][-1, 3], follow(0.0, seed=seed)[2][-1, 3]) for seed in (1, 2)]
+net, rule, with_decay = train_and_measure(decay=0.1)
+*_, without = train_and_measure(decay=0.0)
+ends = [(train_and_measure(0.1, seed=seed)[2][-1, 3], train_and_measure(0.0, seed=seed)[2][-1, 3]) for seed in (1, 2)]
 print("two more seeds, angles with and without decay:", ", ".join(f"{one:.1f} and {two:.1f}" for one, two in ends))
 for name, rows in (("decay 0.1", with_decay), ("no decay", without)):
     print(
         f"{name}: |W - B| {rows[0, 2]:.3f} -> {rows[-1, 2]:.3f}, formula {rows[-1, 4]:.3f}; largest difference of any "
         f"entry at any step {rows[:, 5].max():.1e}; angle {rows[0, 3]:.1f} -> {rows[-1, 3]:.1f} degrees"
     )
-    assert rows[:, 5].max() < 1e-14  # rounding; seen with seeds 0 to 4: at most 4e-15
+    assert rows[:, 5].max() < 1e-14  # rounding; measured with seeds 0 to 4: at most 4e-15
 for one, two in [(with_decay[-1, 3], without[-1, 3]), *ends]:
-    assert one < 12 and 35 < two < 60  # seen with seeds 0 to 4: 6.7 to 7.4, and 45 to 50
+    assert one < 12 and 35 < two < 60  # measured with seeds 0 to 4: 6.7 to 7.4, and 45 to 50
 
 # %% [markdown]
-# The picture holds two surprises. Without decay $W - B$ does not move at all, and yet the angle falls by half: both
-# matrices receive the same updates, so the part they *share* grows beside a difference that stays. With decay the
-# difference really goes away, along the dots, which are the formula's.
+# The figure shows two results. Without decay $W - B$ does not change at all, and yet the angle falls by half: both
+# matrices receive the same updates, so the part that they *share* grows while their difference is constant. With decay
+# the difference vanishes, as the formula (dots) predicts.
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
@@ -106,51 +106,53 @@ right.set(xlabel="updates", ylabel="angle between W and B (degrees)", ylim=(0, 1
 plt.show()
 
 # %% [markdown]
-# Here are the very matrices, at the end of the run with decay: the output layer's $W$, the $B$ that carries its error
-# down, and what is left of their difference. $B$ started as other random numbers.
+# Here are the matrices at the end of the run with decay: the output layer's $W$, the $B$ that carries its error down,
+# and their difference. $B$ was initialised independently of $W$.
 
 # %%
 figures.matrices(net["linear3"].W, rule.B["linear3"], "Kolen-Pollack after 600 updates, decay 0.1")
 
 # %% [markdown]
-# ## The weight mirror: look at what noise becomes
+# ## The weight mirror: learning from noise
 #
-# Akrout et al. (2019) let the network rest now and then, drive each layer with noise $x$ of mean zero, and let the
-# feedback synapse multiply what it sees on its two sides, the noise $x$ and the layer's answer $y = xW$:
+# Akrout et al. (2019) interrupt training by mirror phases. In a mirror phase each layer receives noise $x$ of mean
+# zero, and the feedback synapse multiplies the signals on its two sides, the noise $x$ and the layer's output $y = xW$:
 #
 # $$B = \frac{1}{n}\, x^\top y = \Big(\frac{1}{n}\, x^\top x\Big) W$$
 #
-# For unit noise $x^\top x / n$ is the identity on average, so $B$ is $W$ on average. After $n$ samples its entries
-# still scatter by $1/\sqrt n$ about the identity's ($\sqrt{2/n}$ on the diagonal). Each entry of $B$ collects such
-# errors from $n_\mathrm{in}$ inputs, and their squares add up to $(n_\mathrm{in}+1)/n$ of $W$'s own:
+# For unit noise the expectation of $x^\top x / n$ is the identity, so that of $B$ is $W$. After $n$ samples the entries
+# of $x^\top x / n$ have a standard deviation of $1/\sqrt n$ ($\sqrt{2/n}$ on the diagonal). The errors of
+# $n_\mathrm{in}$ inputs add up in each entry of $B$, and the mean square of their sum is $(n_\mathrm{in}+1)/n$ of that
+# of $W$:
 #
 # $$\tan(\mathrm{angle}) = \sqrt{(n_\mathrm{in} + 1)/n}$$
 #
-# With the option `rate=1` the rule forgets everything but its last look, which is what the formula speaks of.
+# With the option `rate=1` the rule keeps only its last mirror phase, as the formula assumes.
 
 # %%
 widths, counts = (20, 80, 320), (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 sizes = [8, *widths, 10]
-layers = [one for a, b in zip(sizes, sizes[1:], strict=False) for one in (mf.Linear(a, b), mf.Tanh())][:-1]
+layers = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (mf.Linear(a, b), mf.Tanh())][:-1]
 mirrored = mf.Network(layers)
-senders = {mirrored[f"linear{i}"]: n_in for i, n_in in zip((2, 3, 4), widths, strict=True)}
+mirrored_layers = {mirrored[f"linear{i}"]: n_in for i, n_in in zip((2, 3, 4), widths, strict=True)}
 
-seen = {n_in: [] for n_in in widths}
+angles = {n_in: [] for n_in in widths}
 for n in counts:
-    looks = [mf.rules.WeightMirror(seed, rate=1.0, samples=n, warmup_phases=1).attach(mirrored) for seed in range(3)]
-    for layer, n_in in senders.items():
-        seen[n_in].append(np.mean([mf.metrics.angle(layer.W, look.B[layer.name]) for look in looks]))
+    mirrors = [mf.rules.WeightMirror(seed, rate=1.0, samples=n, warmup_phases=1).attach(mirrored) for seed in range(3)]
+    for layer, n_in in mirrored_layers.items():
+        angles[n_in].append(np.mean([mf.metrics.angle(layer.W, mirror.B[layer.name]) for mirror in mirrors]))
 
 predicted = {n_in: np.degrees(np.arctan(np.sqrt((n_in + 1) / np.array(counts)))) for n_in in widths}
 for n_in in widths:
-    print(f"n_in {n_in:3}: measured", *(f"{angle:5.1f}" for angle in seen[n_in]))
+    print(f"n_in {n_in:3}: measured", *(f"{angle:5.1f}" for angle in angles[n_in]))
     print("          formula ", *(f"{angle:5.1f}" for angle in predicted[n_in]))
-    # seen with three other sets of seeds: within 1.9 degrees from 30 samples on
-    assert np.abs(np.array(seen[n_in]) - predicted[n_in])[3:].max() < 3.0
+    # measured with three other sets of seeds: within 1.9 degrees from 30 samples on
+    assert np.abs(np.array(angles[n_in]) - predicted[n_in])[3:].max() < 3.0
 
 # %% [markdown]
-# On the left the law; on the right one layer of 80 inputs, every dot a weight and the feedback that learned it. At 30
-# samples $B$ looks like noise, at 10,000 like a ruler. A wide layer needs more samples, in proportion to its width.
+# The left panel shows the law; the right panel one layer of 80 inputs, with a dot for every weight and its feedback
+# weight. With 30 samples $B$ is mostly noise, with 10,000 the dots lie close to the diagonal. A wide layer needs more
+# samples, in proportion to its width.
 
 # %%
 fig = plt.figure(figsize=(9, 3.7), layout="constrained")
@@ -159,7 +161,7 @@ ax = law.subplots()
 for n_in, colour, marker in zip(widths, (BLUE, ORANGE, GREEN), "os^", strict=True):
     fine = np.geomspace(1, 10000, 100)
     ax.semilogx(fine, np.degrees(np.arctan(np.sqrt((n_in + 1) / fine))), color=colour, linewidth=1.3)
-    ax.semilogx(counts, seen[n_in], marker, color=colour, markersize=6, label=f"$n_{{in}}$ = {n_in}")
+    ax.semilogx(counts, angles[n_in], marker, color=colour, markersize=6, label=f"$n_{{in}}$ = {n_in}")
 ax.legend(loc="upper right", title="dots measured,\nlines formula")
 ax.set(xlabel="noise samples n", ylabel="angle between W and B (degrees)", ylim=(0, 92))
 ax.set_title("How much noise a mirror needs")
@@ -174,17 +176,17 @@ cloud.supylabel("its feedback", fontsize=9.5)
 plt.show()
 
 # %% [markdown]
-# ## Product feedback: aligned, and never the same
+# ## Product feedback: aligned, but never equal
 #
-# Both rules so far pair every forward synapse with one feedback synapse. Li & Benna (2024) drop the pairing: the
-# error goes back through *two* matrices, a fixed random $P$ ($N_\mathrm{out}$, $N_\mathrm{mid}$) and a learned $R$:
+# Both rules so far pair every forward synapse with one feedback synapse. Li & Benna (2024) remove the pairing: *two*
+# matrices carry the error down, a fixed random $P$ ($N_\mathrm{out}$, $N_\mathrm{mid}$) and a learned $R$:
 #
 # $$B = R P^\top \qquad dR = dW\,P \;\text{ with the decay of } W
 # \qquad\Rightarrow\qquad R \to W P,\quad B \to W\,(P P^\top)$$
 #
-# (It is Kolen-Pollack, projected by $P$.) Does that look familiar? The mirror showed $W$ through $x^\top x/n$; here
-# we see it through $P P^\top$, again a random matrix that is the identity on average. But $P$ is never drawn again,
-# so the scatter stays for good, and only a larger $N_\mathrm{mid}$ makes it small:
+# (It is Kolen-Pollack, projected by $P$.) This resembles the mirror: there $B$ was $(x^\top x/n)\,W$; here it is $W$
+# times $P P^\top$, again a random matrix whose expectation is the identity. But $P$ is never drawn again, so its
+# deviation from the identity is permanent, and only a larger $N_\mathrm{mid}$ makes it small:
 #
 # $$\cos(\mathrm{angle}) = 1/\sqrt{1 + N_\mathrm{out}/N_\mathrm{mid}}
 # \qquad 45.0,\; 35.3,\; 17.5,\; 5.7 \text{ degrees at } N_\mathrm{mid}/N_\mathrm{out} = 1,\, 2,\, 10,\, 100$$
@@ -192,19 +194,19 @@ plt.show()
 # %%
 rng = np.random.default_rng(1)
 x_task = rng.standard_normal((400, 20))
-t_task = rng.standard_normal((400, 80))  # targets without any system: there is always a gradient left
+t_task = rng.standard_normal((400, 80))  # random targets: the gradient never vanishes
 
 
-def settle(ratio, steps=60, taught=True, seed=0):
-    """The angle between W and B = R P^T, step by step; a strong decay, so that the start is soon forgotten."""
+def settle(ratio, steps=60, with_gradient=True, seed=0):
+    """The angle between W and B = R P^T at every step; with a strong decay, so that the initial values soon vanish."""
     net = mf.Network([mf.Linear(20, 100), mf.Tanh(), mf.Linear(100, 80)], seed=seed)
     rule = mf.rules.Product(seed=seed, ratio=ratio).attach(net)
     optimizer, upper, angles = mf.SGD(lr=0.05, weight_decay=4.0), net["linear2"], []
     for _ in range(steps):
         rule.gradients(net, x_task, t_task, mf.HalfSquaredError())
         angles.append(float(mf.metrics.angle(upper.W, rule.B["linear2"])))
-        net["linear1"].grads = {"W": None, "b": None}  # the layer below is held: this is about W and B alone
-        if not taught:
+        net["linear1"].grads = {"W": None, "b": None}  # the layer below is fixed: only W and B change
+        if not with_gradient:
             upper.grads["W"] = np.zeros_like(upper.W)
         optimizer.step(net, rule)
     return np.array(angles), net, rule
@@ -214,15 +216,15 @@ floors = {ratio: math.degrees(math.acos(1 / math.sqrt(1 + 1 / ratio))) for ratio
 settled = {ratio: settle(ratio)[0] for ratio in floors}
 for ratio, floor in floors.items():
     print(f"N_mid / N_out = {ratio:3}: formula {floor:4.1f} degrees, measured {settled[ratio][-1]:4.1f}")
-    assert abs(settled[ratio][-1] - floor) < 2  # seen with seeds 0 to 3: within 1.0
+    assert abs(settled[ratio][-1] - floor) < 2  # measured with seeds 0 to 3: within 1.0
 
 # %% [markdown]
-# One condition hides in the arrow of $R \to WP$: **$W$ must keep receiving gradient.** The decay takes $W$ away just
-# as fast as it takes away $R - WP$; only what is learned anew is learned by both. With `taught=False` we give $W$ no
-# gradient. Both then fade together, and the angle between them stays where it was.
+# The convergence $R \to WP$ has one condition: **$W$ must keep receiving gradients.** The decay reduces $W$ as fast as
+# $R - WP$; only new updates are common to both. With `with_gradient=False` we set the gradient of $W$ to zero. Both
+# matrices then decay together, and the angle between them stays constant.
 
 # %%
-faded, idle, _ = settle(10, taught=False)
+faded, idle, _ = settle(10, with_gradient=False)
 print(
     f"without a gradient: {faded[0]:.1f} -> {faded[-1]:.1f} degrees, norm of W {np.linalg.norm(idle['linear2'].W):.0e}"
 )
@@ -234,7 +236,7 @@ for (ratio, floor), colour in zip(floors.items(), (ORANGE, PINK, BLUE, GREEN), s
     ax.plot(settled[ratio], color=colour, linewidth=2)
     ax.text(60, floor, f"ratio {ratio}, formula {floor:.1f}°", color=colour, va="center", fontsize=9)
 ax.plot(faded, color=GREY, linewidth=1.5, linestyle="--")
-ax.text(60, faded[-1], "ratio 10, W not taught", color=GREY, va="center", fontsize=9)
+ax.text(60, faded[-1], "ratio 10, no gradient", color=GREY, va="center", fontsize=9)
 ax.set(xlim=(0, 76), xticks=range(0, 61, 10), ylim=(0, 97))
 ax.set(
     xlabel="updates",
@@ -244,23 +246,23 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# At ratio 1 a quarter of the feedback synapses keep the wrong *sign* for good (45/180 of them), and yet $B$ as a
-# whole points half-way towards $W$. Nothing in this rule is symmetric synapse by synapse, which is its authors'
-# point. Every light spot below is a wrong sign.
+# At ratio 1 a quarter of the feedback synapses keep the wrong *sign* permanently (45/180 of them), and yet $B$ as a
+# whole is at 45 degrees to $W$. In this rule the individual synapses are not symmetric; this is its authors' point.
+# Every light spot below is a wrong sign.
 
 # %%
 _, net, rule = settle(1)
 agree = float(mf.metrics.sign_agreement(net["linear2"].W, rule.B["linear2"]))
-assert abs(agree - 0.75) < 0.04  # seen with seeds 0 to 3: 0.750 to 0.759
+assert abs(agree - 0.75) < 0.04  # measured with seeds 0 to 3: 0.750 to 0.759
 figures.signs(net["linear2"].W[:50], rule.B["linear2"][:50], "Product feedback at ratio 1, after it has settled")
 
 # %% [markdown]
-# ## All of them on the digits
+# ## All rules on the digits
 #
-# Now a real task: a 64-100-100-10 network with rectifiers on the digits, one learning rate and one decay for all, one
-# seed (and two more of three rules, without the angles, to see how far the accuracies can be told apart). The dotted
-# lines are the angles that the formulas allow. minifa's mirror averages over its last looks: `rate=0.1` on 128 samples
-# each is worth 2432 samples (exercise 1), so for 100 inputs it comes to 11.5 degrees.
+# Now a real task: a 64-100-100-10 network with rectifiers on the digits, with one learning rate and one decay for all
+# rules, and one seed (and two more seeds of three rules, without the angles, to see whether their accuracies differ).
+# The dotted lines are the angles that the formulas predict. minifa's mirror averages over its last mirror phases:
+# `rate=0.1` with 128 samples each is equivalent to 2432 samples (exercise 1), which gives 11.5 degrees for 100 inputs.
 
 # %%
 mf.use("numpy", dtype="float32")
@@ -280,7 +282,7 @@ for name, result in results.items():
         f", error at linear1 at {end['linear1.true_angle']:4.1f}"
     )
 for name, limit in limits.items():
-    assert abs(results[name].history[-1]["linear2.weight_angle"] - limit) < 6  # seen, seeds 0-3: within 3.8
+    assert abs(results[name].history[-1]["linear2.weight_angle"] - limit) < 6  # measured, seeds 0-3: within 3.8
 
 common["alignment"] = False
 scores = {
@@ -290,7 +292,7 @@ scores = {
 }
 for name, three in scores.items():
     print(f"{name:16} test accuracy with three seeds", *(f"{score:.3f}" for score in three))
-# seen with seeds 0 to 4: fa 0.950-0.972, bp 0.947-0.969; product at ratio 1 0.886-0.958, below fa with each of them
+# measured with seeds 0 to 4: fa 0.950-0.972, bp 0.947-0.969; product at ratio 1 0.886-0.958, below fa with each of them
 assert abs(np.mean(scores["fa"]) - np.mean(scores["bp"])) < 0.02
 assert np.mean(scores["product:ratio=1"]) < np.mean(scores["fa"]) - 0.005
 
@@ -312,18 +314,18 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 plt.show()
 
 # %% [markdown]
-# Each rule comes to its own floor, within six degrees. And the last panel says that here the angle does not order the
-# rules by accuracy: plain feedback alignment, whose $B$ stays at 75 degrees, ends where backpropagation does (0.962
-# and 0.961 in the mean of five seeds), and the one that lags is the product at 45 degrees (0.936). To see what
-# nearness is worth we need a network in which feedback is hard, and there something else shows first.
+# Each rule reaches its predicted angle, within six degrees. The last panel shows that here the angle does not order the
+# rules by accuracy: plain feedback alignment, whose $B$ stays at 75 degrees, ends where backpropagation does (0.962 and
+# 0.961 in the mean of five seeds), and the product at 45 degrees is behind (0.936). To measure the value of a small
+# angle we need a network in which feedback is difficult, and there another property matters first.
 #
-# ## Near is not enough: it must be fresh
+# ## The age of the feedback
 #
-# Six convolutions, learning rate 0.01. A mirror with `rate=0.1` remembers about its last 10 looks, one with
-# `rate=0.5` its last 2. We give the second one 811 samples per look, so that **both are equally exact**:
-# $128 \cdot 1.9/0.1 \approx 811 \cdot 1.5/0.5$ (exercise 1). They differ only in how old their knowledge of $W$ is.
-# Beside them `stale`, which copies $W$ every so many updates (exact, then old), and `usf`, which takes only the signs
-# of $W$: never nearer than 37 degrees, but never late.
+# We train six convolutions at a learning rate of 0.01. A mirror with `rate=0.1` averages over about its last 10 mirror
+# phases, one with `rate=0.5` over its last 2. The second one has 811 samples per phase, so that **both are equally
+# exact**: $128 \cdot 1.9/0.1 \approx 811 \cdot 1.5/0.5$ (exercise 1). They differ only in the age of their information
+# about $W$. For comparison we add `stale`, which copies $W$ every few updates (exact at first, then old), and `usf`,
+# which takes only the signs of $W$: never closer than 37 degrees, but always current.
 
 # %%
 DEEP = {
@@ -338,7 +340,7 @@ deep = {name: experiments.run(experiments.Experiment(model="cnn", rule=name, lr=
 
 
 def typical_angle(result):
-    """Between W and B, over the upper convolutions and the first two epochs, before anything has gone wrong."""
+    """Mean angle between W and B, over the upper convolutions and the first two epochs, before any divergence."""
     columns = [f"{layer}.weight_angle" for layer in result.layers[1:]]
     return np.mean([row[column] for row in result.history[1:3] for column in columns])
 
@@ -347,9 +349,9 @@ for name, result in deep.items():
     print(f"{name:36} accuracy {result.score:.3f}, W and B at {typical_angle(result):4.1f} degrees in epochs 1 and 2")
 fresh, late = deep["weight_mirror:rate=0.5,samples=811"], deep["weight_mirror"]
 assert abs(typical_angle(fresh) - typical_angle(late)) < 2
-# seen with seeds 0 to 4: the fresh mirror 0.94 to 0.97, usf 0.84 to 0.94, the late mirror 0.10 to 0.24
+# measured with seeds 0 to 4: the fresh mirror 0.94 to 0.97, usf 0.84 to 0.94, the late mirror 0.10 to 0.24
 assert fresh.score > 0.85 and deep["usf"].score > 0.7 and late.score < 0.5
-# seen with seeds 0 to 4: copies at most 3 updates old 0.92 to 0.97, at most 30 updates old 0.10 to 0.33
+# measured with seeds 0 to 4: copies at most 3 updates old 0.92 to 0.97, at most 30 updates old 0.10 to 0.33
 assert deep["stale:every=3"].score > 0.85 and deep["stale:every=30"].score < 0.5
 
 # %%
@@ -364,31 +366,32 @@ left.set(
     xlabel="epoch", ylabel="training loss (8: beyond)", xticks=range(1, 7), ylim=(0, 8.2), title="At a rate of 0.01"
 )
 right.set(xlabel="angle between W and B (degrees)", ylabel="test accuracy", xlim=(-2, 44), ylim=(0, 1.05))
-right.set_title("The angle does not tell who learns")
+right.set_title("The angle does not predict which rule learns")
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# One seed is shown; four more gave the same picture (the ranges are in the code above). The two mirrors are equally
-# near and end at opposite sides of it. The copy that is up to 30 updates old is a few degrees off and ends at chance;
-# signs alone, 37 degrees off and up to date, learn. Our reading, which nothing here tests: late feedback carries the
-# error of the weights as they *were*, and where they have moved far since, a step goes too far. In line with it is
-# that at a tenth of the rate the same mirror learns (exercise 2). How fresh is fresh enough? We know no formula for it.
+# The figure shows one seed; four more gave the same result (the ranges are in the code above). The two mirrors have the
+# same angle, but one learns and the other ends at chance. The copy that is up to 30 updates old has an angle of a few
+# degrees and ends at chance; signs alone, at 37 degrees and always current, learn. Our interpretation, which nothing
+# here tests: old feedback carries the error of *earlier* weights, and if the weights have changed much since then, a
+# step is too large. It agrees with this that at a tenth of the rate the same mirror learns (exercise 2). How recent
+# must the feedback be? We know no formula for it.
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
-# $B$ can learn to be $W$ from what is at hand: from its updates (Kolen-Pollack, exact to rounding), from its answers
-# to noise (mirror), or from its updates seen through a random projection (product). Each rule has a closed-form
-# angle, and the engine shows it. But the angle is not all: in six convolutions at a rate of 0.01 it was the age of the
-# feedback, not its angle, that separated the rules which learned from those which did not.
+# $B$ can learn $W$ from signals that are available: from its updates (Kolen-Pollack, exact to rounding), from its
+# responses to noise (mirror), or from randomly projected updates (product). A formula gives the angle for each rule,
+# and the measurements agree with it. But the angle alone is not enough: in six convolutions at a rate of 0.01 it was
+# the age of the feedback, not its angle, that separated the rules that learned from those that did not.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. What is a running average worth?** A mirror with $B \leftarrow (1 - r) B + r\, x^\top y / n$ never forgets all
-# at once. Show that for fixed $W$ it is as exact in the long run as one look at $n\,(2 - r)/r$ samples, and check the
-# angle for the defaults $r = 0.1$, $n = 128$ and $n_\mathrm{in} = 80$.
+# **1. The accuracy of a running average.** A mirror with $B \leftarrow (1 - r) B + r\, x^\top y / n$ averages over many
+# mirror phases. Show that for fixed $W$ it is as exact in the long run as one phase with $n\,(2 - r)/r$ samples, and
+# check the angle for the defaults $r = 0.1$, $n = 128$ and $n_\mathrm{in} = 80$.
 #
 # <details><summary>Solution</summary>
 #
@@ -396,18 +399,18 @@ plt.show()
 # mf.use("numpy", dtype="float64")
 # running = mf.rules.WeightMirror(seed=5, warmup_phases=100).attach(mirrored)
 # measured = float(mf.metrics.angle(mirrored["linear3"].W, running.B["linear3"]))
-# worth = 128 * (2 - 0.1) / 0.1
-# formula = math.degrees(math.atan(math.sqrt(81 / worth)))
-# print(f"worth {worth:.0f} samples: formula {formula:.1f} degrees, measured {measured:.1f}")
+# equivalent = 128 * (2 - 0.1) / 0.1
+# formula = math.degrees(math.atan(math.sqrt(81 / equivalent)))
+# print(f"equivalent to {equivalent:.0f} samples: formula {formula:.1f} degrees, measured {measured:.1f}")
 # assert abs(measured - formula) < 1
 # ```
 #
-# A look that is $k$ updates old counts with weight $r(1-r)^k$. The squares of the weights add up to $r/(2 - r)$, so
-# the variance is that of one look with $(2 - r)/r$ times as many samples.
+# A mirror phase that is $k$ updates old has the weight $r(1-r)^k$. The squares of the weights add up to $r/(2 - r)$, so
+# the variance is that of one phase with $(2 - r)/r$ times as many samples.
 # </details>
 #
-# **2. Give it time.** Lower the learning rate of the late mirror to 0.001 in the deep network (15 epochs). Does it
-# learn now, although it is no nearer to $W$ than before?
+# **2. A smaller learning rate.** Lower the learning rate of the late mirror to 0.001 in the deep network (15 epochs).
+# Does it learn now, although its angle to $W$ is the same as before?
 #
 # <details><summary>Solution</summary>
 #

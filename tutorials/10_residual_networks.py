@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 10 · Residual networks: where does delta go?
 #
-# **A residual block hands the same error to its body and to its shortcut, and adds what the two send down. So an
-# identity shortcut carries the error past every matrix $B$ untouched. Twelve blocks that feedback alignment brings to
-# about 0.7 in ten epochs (and to about 0.8 in forty) become twelve that it brings to 0.96 in ten. What did it? Take
-# away nothing but the error that comes by the shortcuts, and after ten epochs the features are worth no more than
-# untrained ones. Direct feedback alignment teaches at the sums, where its error replaces what the shortcut brought;
-# with a matrix of its own for every layer it gains nothing from shortcuts here.**
+# **In the backward pass, the body and the shortcut of a residual block receive the same error, and the two errors that
+# they carry down are added. So an identity shortcut carries the error past every matrix $B$ unchanged. Twelve plain
+# blocks reach about 0.7 under feedback alignment in ten epochs (and about 0.8 in forty); with shortcuts they reach 0.96
+# in ten. The cause is the error that the shortcuts carry: without this error alone, the features after ten epochs are
+# worth no more than untrained ones. Direct feedback alignment sets the error at the sums, where it replaces the error
+# from the shortcut; with a matrix of its own for every layer it gains nothing from shortcuts here.**
 #
-# You need tutorial 03 (what $B$ is, and the angle); direct feedback is explained where it comes up.
+# You need tutorial 03 (the matrix $B$, and the angle); direct feedback is explained below.
 
 # %%
 import matplotlib.pyplot as plt
@@ -26,66 +26,67 @@ mf.use("numpy", dtype="float64")
 # %% [markdown]
 # ## One block
 #
-# A residual block (He et al. 2016) computes $y = \mathrm{body}(x) + x$. Differentiate: the error $\delta$ at the sum
-# is the error of *both* summands, and where the two ways part, below the block, what comes down them is added:
+# A residual block (He et al. 2016) computes $y = \mathrm{body}(x) + x$. Differentiation shows: the error $\delta$ at
+# the sum is the error of *both* summands, and at the input of the block the errors of the two branches are added:
 #
-# $$\delta_\mathrm{below} = \underbrace{\text{what the body makes of } \delta}_{\text{through } W^\top
+# $$\delta_\mathrm{below} = \underbrace{\text{error carried by the body}}_{\text{through } W^\top
 # \text{ or } B^\top} + \underbrace{\delta}_{\text{past it}}$$
 #
-# In minifa that is `Residual(body, shortcut)`, an empty shortcut being the identity. To see the errors we write a
-# listener: at every layer the network asks its rule *what error does your output receive?* (the method `teach`). The
-# listener lets its rule answer, and remembers.
+# In minifa this is `Residual(body, shortcut)`; an empty shortcut is the identity. To record the errors we extend the
+# rules: at every layer the network calls the rule's method `teach`, which returns the error that the output of this
+# layer receives. Our version calls the original method and stores its argument and its result.
 
 
 # %%
-class Listener:
-    """Put in front of a rule: `heard` holds the error that every layer's output received, `arrived` what came to it."""
+class Recorder:
+    """A mixin for rules: for every layer's output, `incoming` has the error carried down to it, `errors` the error that
+    the rule sets there."""
 
     def gradients(self, net, x, y, loss):
-        self.heard, self.arrived = {}, {}
+        self.incoming, self.errors = {}, {}
         return super().gradients(net, x, y, loss)
 
     def teach(self, layer, delta):
-        self.arrived[layer.name] = delta
-        self.heard[layer.name] = super().teach(layer, delta)
-        return self.heard[layer.name]
+        self.incoming[layer.name] = delta
+        self.errors[layer.name] = super().teach(layer, delta)
+        return self.errors[layer.name]
 
 
-class BP(Listener, mf.rules.BP):
+class BP(Recorder, mf.rules.BP):
     pass
 
 
-class FA(Listener, mf.rules.FA):
+class FA(Recorder, mf.rules.FA):
     pass
 
 
 layers = [mf.Linear(4, 4), mf.Residual([mf.Linear(4, 4), mf.Tanh()]), mf.Linear(4, 2)]
-small = mf.Network(layers, seed=1)  # the block is called residual1, what lies in it residual1.body.linear1 and so on
+small = mf.Network(layers, seed=1)  # the block is named residual1, its layers residual1.body.linear1 and so on
 x_small, t_small = np.array([[1.0, -0.5, 0.3, 0.8]]), np.array([[1.0, -1.0]])
-ways = {}
+branches = {}
 for make in (BP, FA):
     rule = make(seed=1).attach(small)
     if make is FA:
-        rule.set_feedback("linear2", small["linear2"].W)  # so that the same error comes into the block in both
+        rule.set_feedback("linear2", small["linear2"].W)  # so that the block receives the same error under both rules
     rule.gradients(small, x_small, t_small, mf.HalfSquaredError())
-    at_sum, below = rule.heard["residual1"][0], rule.heard["linear1"][0]
-    np.testing.assert_array_equal(rule.heard["residual1.body.tanh1"][0], at_sum)  # the body receives the same delta
-    ways[rule.title] = at_sum, below - at_sum, below
+    at_sum, below = rule.errors["residual1"][0], rule.errors["linear1"][0]
+    np.testing.assert_array_equal(rule.errors["residual1.body.tanh1"][0], at_sum)  # the body receives the same delta
+    branches[rule.title] = at_sum, below - at_sum, below
 
 # %% [markdown]
-# Here is the block with its real numbers; read it from the top, as the error travels. On the left backpropagation
-# goes through $W$, on the right feedback alignment through $B$, and the two bodies send down quite different errors.
-# The green way, past the body, is the same on both sides.
+# Here is the block with its actual numbers; read it from top to bottom, in the order of the backward pass. On the left
+# backpropagation uses $W$, on the right feedback alignment uses $B$, and the two bodies carry down quite different
+# errors. The green path, past the body, is the same on both sides.
 
 
 # %%
-def tiles(ax, x, y, vector, words=""):
-    """Four numbers in a row, with words above."""
+def tiles(ax, x, y, vector, title=""):
+    """Four numbers in a row, with a title above."""
     ax.imshow(vector[None], extent=(x - 1, x + 1, y, y + 0.42), cmap="RdBu_r", vmin=-4, vmax=4, zorder=3)
     for i, value in enumerate(vector):
         colour, at = "white" if abs(value) > 2.6 else "black", x - 0.75 + 0.5 * i
         ax.text(at, y + 0.2, f"{value:+.2f}", ha="center", va="center", fontsize=7.5, color=colour, zorder=4)
-    ax.text(x, y + 0.5, words, ha="center", va="bottom", fontsize=9)
+    ax.text(x, y + 0.5, title, ha="center", va="bottom", fontsize=9)
 
 
 def arrow(ax, start, end, colour=GREY, width=1.3):
@@ -94,7 +95,7 @@ def arrow(ax, start, end, colour=GREY, width=1.3):
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 5), layout="constrained")
-for ax, (title, (at_sum, from_body, below)), matrix in zip(axes, ways.items(), "WB", strict=True):
+for ax, (title, (at_sum, from_body, below)), matrix in zip(axes, branches.items(), "WB", strict=True):
     tiles(ax, 2.5, 4.55, at_sum, "error at the sum")
     arrow(ax, (2.2, 4.5), (1.4, 4.05))
     arrow(ax, (2.8, 4.5), (3.6, 4.05))
@@ -104,7 +105,7 @@ for ax, (title, (at_sum, from_body, below)), matrix in zip(axes, ways.items(), "
     arrow(ax, (3.7, 3.28), (3.7, 2.1), GREEN, 3)
     box = {"boxstyle": "round,pad=0.4", "facecolor": "#fdf1e7", "edgecolor": ORANGE}
     ax.text(1.3, 2.72, f"slope of tanh,\nthen @ {matrix}.T", ha="center", va="center", fontsize=9, bbox=box)
-    ax.text(3.85, 2.72, "nothing\nin the way", ha="left", va="center", fontsize=9, color=GREEN)
+    ax.text(3.85, 2.72, "identity", ha="left", va="center", fontsize=9, color=GREEN)
     tiles(ax, 1.3, 1.65, from_body)
     tiles(ax, 3.7, 1.65, at_sum)
     arrow(ax, (1.4, 1.62), (2.3, 0.85))
@@ -119,9 +120,10 @@ plt.show()
 # %% [markdown]
 # ## Twelve blocks
 #
-# Now deep: a first layer, then twelve times linear, batch norm, rectifier with 64 units, and a readout. `plain` puts
-# the twelve one after the other; `residual` puts each of them into a `Residual`; `quiet` does so too, and turns every
-# body down at the start to $1/\sqrt{12}$ of its volume (by batch norm's factor gamma). Nothing else differs.
+# Now a deep network: a first layer, then twelve blocks of linear layer, batch norm and rectifier with 64 units, and a
+# readout. In `plain` the twelve follow one another; in `residual` each of them is the body of a `Residual`; `quiet` is
+# the same, but the output of every body is scaled by $1/\sqrt{12}$ at the start (by batch norm's factor gamma). Nothing
+# else differs.
 
 # %%
 BLOCKS, WIDTH = 12, 64
@@ -143,36 +145,37 @@ def build(kind, seed=0, shortcut=list):
 
 
 def rectifiers(net):
-    """Where every layer's error comes in, lowest first: 13 names. A body's rectifier receives what its sum does."""
+    """The 13 rectifiers, lowest first. A body's rectifier receives the same error as its sum."""
     return [layer.name for layer in net if layer.kind == "relu"]
 
 
 def compare(net, rule, x, y):
-    """The rule's errors and backpropagation's at every rectifier, lowest first; changes nothing in the network."""
+    """The rule's and backpropagation's errors at every rectifier, lowest first; does not change the network."""
     true = BP().attach(net)
     with net.preserved(), rule.preserved():
-        for one in (true, rule):
-            one.gradients(net, x, y, loss)
-        return [(rule.heard[name], true.heard[name]) for name in rectifiers(net)]
+        for each in (true, rule):
+            each.gradients(net, x, y, loss)
+        return [(rule.errors[name], true.errors[name]) for name in rectifiers(net)]
 
 
 # %% [markdown]
-# ## What the shortcut is worth
+# ## The effect of the shortcuts
 #
-# Let $s$ be the error just below the readout. It runs down the shortcuts unchanged, to the very bottom. On the way
-# every block adds what its body sends, so that anywhere
+# Let $s$ be the error just below the readout. The shortcuts carry it unchanged to the lowest block. Every block adds
+# the error that its body carries down, so that at every height
 #
 # $$\delta_\mathrm{FA} = s + r_\mathrm{FA} \qquad \delta_\mathrm{BP} = s + r_\mathrm{BP}$$
 #
-# where every part of $r$ has been through at least one $B$, or one $W$. A random $B$ knows nothing of $W$, so
-# $r_\mathrm{FA}$ stands at right angles to all of backpropagation's error; and before training $W$ knows nothing of
-# $s$, so $r_\mathrm{BP}$ stands at right angles to $s$. What the two errors share is $s$ alone:
+# where every part of $r$ has passed at least one $B$, or one $W$. A random $B$ is independent of $W$, so
+# $r_\mathrm{FA}$ is at a right angle to all of backpropagation's error; and before training $W$ is independent of $s$,
+# so $r_\mathrm{BP}$ is at a right angle to $s$. The two errors have only $s$ in common:
 #
 # $$\cos(\delta_\mathrm{FA}, \delta_\mathrm{BP}) = \frac{|s|^2}{|\delta_\mathrm{FA}|\,|\delta_\mathrm{BP}|}$$
 #
-# To look at the blocks alone we give the readout its true transpose, for this one measurement before any training. We
-# take a batch's errors as one long vector, so that examples with a large error count for more (batch norm lets errors
-# leak from one example to others, and an example without an error of its own would show little but that).
+# To study the blocks alone, the readout has its true transpose as feedback in this measurement before training. We
+# flatten the errors of a batch into one vector, so that examples with a large error have more weight (batch norm mixes
+# the errors of the examples in a batch, and for an example without an error of its own there would be little else to
+# measure).
 
 
 # %%
@@ -183,7 +186,7 @@ def cosine(a, b):
 x, y = mf.asarray(data.train.x[:256]), data.train.y[:256]
 start = {}
 for kind in KINDS:
-    found = []
+    measurements = []
     for seed in range(3):
         net = build(kind, seed)
         rule = FA(seed=seed).attach(net)
@@ -191,14 +194,14 @@ for kind in KINDS:
         pairs = compare(net, rule, x, y)
         s = np.linalg.norm(pairs[-1][1])
         sizes = [(np.linalg.norm(fa), np.linalg.norm(bp)) for fa, bp in pairs]
-        found.append([(cosine(*pair), s**2 / (f * b), f / s) for pair, (f, b) in zip(pairs, sizes, strict=True)])
-    start[kind] = np.mean(found, axis=0).T  # measured cosine, law, size of FA's error; each for 13 places
+        measurements.append([(cosine(*pair), s**2 / (f * b), f / s) for pair, (f, b) in zip(pairs, sizes, strict=True)])
+    start[kind] = np.mean(measurements, axis=0).T  # measured cosine, law, size of FA's error; each for 13 places
     print(f"{kind:8} measured at the bottom, middle and top: {np.round(start[kind][0][[0, 6, 12]], 2)}", end="")
     print("" if kind == "plain" else f", law {np.round(start[kind][1][[0, 6, 12]], 2)}")
 
 for kind in ("residual", "quiet"):
-    assert np.abs(start[kind][0] - start[kind][1]).max() < 0.06  # seen with five sets of seeds: at most 0.04
-assert np.abs(start["plain"][0][:-1]).max() < 0.06  # seen: at most 0.02
+    assert np.abs(start[kind][0] - start[kind][1]).max() < 0.06  # measured with five sets of seeds: at most 0.04
+assert np.abs(start["plain"][0][:-1]).max() < 0.06  # measured: at most 0.02
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
@@ -211,61 +214,64 @@ for kind, (colour, marker) in KINDS.items():
     right.semilogy(where, size, marker + "-", color=colour, markersize=4, linewidth=1.4)
 left.plot([], [], color=GREY, linewidth=1.4, label="law: the share of s")
 left.legend(loc="upper left")
-left.set(ylabel="cosine with backpropagation's error", ylim=(-0.05, 1.03), title="At the start, readout given")
-right.set(ylabel="size of FA's error (s = 1)", title="Whatever is above 1 came through a B")
+left.set(ylabel="cosine with backpropagation's error", ylim=(-0.05, 1.03))
+left.set_title("At the start, exact feedback at the readout")
+right.set(ylabel="size of FA's error (s = 1)", title="The part above 1 has passed a B")
 right.set_yticks((1, 2, 5, 10), ("1", "2", "5", "10"))
 for ax, height in ((left, 0.22), (right, 0.92)):
     ax.set(xlabel="blocks below", xticks=range(0, 13, 2))
     start_at, end_at = (0.98, height), (0.6, height)
     style = {"xycoords": "axes fraction", "va": "center", "ha": "right", "fontsize": 9, "color": GREY}
-    ax.annotate("the error travels", end_at, start_at, arrowprops={"arrowstyle": "->", "color": GREY}, **style)
+    ax.annotate("backward pass", end_at, start_at, arrowprops={"arrowstyle": "->", "color": GREY}, **style)
 plt.show()
 
 # %% [markdown]
-# Read it from right to left, the way the error goes. In the plain stack one single $B$ loses all agreement. With
-# shortcuts it fades only as fast as the bodies drown out $s$: loud bodies blow the error up, quiet ones hardly.
-# **What has been through no $B$ must not be drowned by what has.**
+# Read it from right to left, in the order of the backward pass. In the plain stack a single $B$ destroys all agreement.
+# With shortcuts the agreement decreases only as fast as the errors of the bodies exceed $s$: bodies of full size
+# increase the error strongly, quiet ones hardly. **The part of the error that passed no $B$ must not be small beside
+# the part that did.**
 #
 # ## Training
 #
-# Now nobody gives the readout its transpose, and all train on the digits for ten epochs, at one rate and with one seed
-# (the ranges with four are in the code's comments). Two controls come along. `Shallow` trains the readout alone:
-# shortcuts also help the *forward* pass, since they bring the input's information up past twelve random layers, and we
-# must not take that for learning below. And `Cut` is feedback alignment in the very same residual network, except that
-# at every sum the error which came by the shortcut is taken off again.
+# Now the readout has a random $B$ as well, and all networks train on the digits for ten epochs, at one rate and with
+# one seed (the ranges with four are in the code's comments). There are two controls. `Shallow` trains the readout
+# alone: shortcuts also help the *forward* pass, since they carry the input's information past twelve random layers, and
+# this effect must be separated from learning in the hidden layers. And `Cut` is feedback alignment in the same residual
+# network, except that at every sum the error from the shortcut is subtracted again.
 #
-# A readout that has been trained for ten epochs is not yet the best one for its features. So we also **fit** one, by
-# least squares, to what the readout reads: what the features are worth, however far their own readout has come.
+# A readout after ten epochs of training is not yet the best one for its features. So we also **fit** a new readout to
+# the features by least squares. Its accuracy measures the features independently of the trained readout.
 
 
 # %%
 def sums(net):
-    """The first rectifier, from which the stream starts, and the twelve sums, lowest first."""
+    """The first rectifier, below the first block, and the twelve sums, lowest first."""
     return [layer.name for layer in net.layers if layer.kind in ("relu", "residual")]
 
 
 class Cut(FA):
-    """Feedback alignment without the shortcuts' share of the error."""
+    """Feedback alignment without the error that the shortcuts carry."""
 
     def teach(self, layer, delta):
         chain = sums(self.net)
         if layer.name in chain[:-1]:
             above = chain[chain.index(layer.name) + 1]
-            delta = delta - self.heard[above]  # the shortcut brought exactly what the next sum had received
+            delta = delta - self.errors[above]  # the shortcut carries the error of the next sum
         return super().teach(layer, delta)
 
 
 # %% [markdown]
-# Train them all, and measure after every epoch the angle at all thirteen rectifiers and what the features are worth.
+# We train all of them, and measure after every epoch the angle at all thirteen rectifiers and the accuracy of a fitted
+# readout.
 
 
 # %%
-class DFA(Listener, mf.rules.DFA):
+class DFA(Recorder, mf.rules.DFA):
     pass
 
 
 def fitted(net):
-    """Test accuracy of a new readout, fitted by least squares (with a small ridge) to what the old one reads."""
+    """Test accuracy of a new readout, fitted to the last features by least squares with a small ridge."""
     features = []
     for h in (data.train.x, data.test.x):
         for layer in net.layers[:-1]:
@@ -280,11 +286,11 @@ def fitted(net):
 
 
 class Angles(Callback):
-    """Measures after every epoch accuracy, a fitted readout, and the angle at every rectifier, lowest first."""
+    """After every epoch: the accuracy, also of a fitted readout, and the angle at every rectifier, lowest first."""
 
     def on_epoch(self, trainer, row):
         row["accuracy"], row["fitted"] = trainer.evaluate(data.test)["accuracy"], fitted(trainer.net)
-        if isinstance(trainer.rule, Listener):
+        if isinstance(trainer.rule, Recorder):
             pairs = compare(trainer.net, trainer.rule, mf.asarray(data.train.x[:256]), data.train.y[:256])
             row["angles"] = [float(mf.metrics.angle(*pair)) for pair in pairs]
 
@@ -305,38 +311,38 @@ for (name, kind), history in runs.items():
     last = history[-1]
     print(f"{name:8} {kind:9} test accuracy {last['accuracy']:.3f}, with a fitted readout {last['fitted']:.3f}")
 
-# seen with seeds 0 to 3: FA plain 0.64 to 0.74, residual 0.956 to 0.969; Shallow plain 0.24 to 0.29; in the residual
-# network Cut 0.70 to 0.83 and Shallow 0.70 to 0.82; FA's angle at the bottom 89 to 92 degrees in the plain one, 72 to
-# 79 in the residual one. Fitted readouts of the residual network: FA 0.975 to 0.978, Cut 0.76 to 0.85, Shallow 0.77 to
-# 0.84, seed by seed within 0.03 of Cut's
+# measured with seeds 0 to 3: FA plain 0.64 to 0.74, residual 0.956 to 0.969; Shallow plain 0.24 to 0.29; in the
+# residual network Cut 0.70 to 0.83 and Shallow 0.70 to 0.82; FA's angle at the lowest rectifier 89 to 92 degrees in the
+# plain network, 72 to 79 in the residual one. Fitted readouts of the residual network: FA 0.975 to 0.978, Cut 0.76 to
+# 0.85, Shallow 0.77 to 0.84, within 0.03 of Cut with the same seed
 accuracy = {key: history[-1]["accuracy"] for key, history in runs.items()}
-worth = {key: history[-1]["fitted"] for key, history in runs.items()}
+fits = {key: history[-1]["fitted"] for key, history in runs.items()}
 assert accuracy["Shallow", "plain"] + 0.2 < accuracy["FA", "plain"] < 0.85 < 0.93 < accuracy["FA", "residual"]
 assert accuracy["Cut", "residual"] < 0.85 and abs(accuracy["Cut", "residual"] - accuracy["Shallow", "residual"]) < 0.15
-assert abs(worth["Cut", "residual"] - worth["Shallow", "residual"]) < 0.07
-assert worth["FA", "residual"] > worth["Shallow", "residual"] + 0.08
+assert abs(fits["Cut", "residual"] - fits["Shallow", "residual"]) < 0.07
+assert fits["FA", "residual"] > fits["Shallow", "residual"] + 0.08
 assert runs["FA", "plain"][-1]["angles"][0] > 85 and runs["FA", "residual"][-1]["angles"][0] < 84
 
 # %% [markdown]
-# In the plain stack feedback alignment has taught the hidden layers something, 0.7 where the readout alone has 0.24,
-# but less in ten epochs than with shortcuts. Is it stuck there? Four times as long:
+# In the plain stack the hidden layers have learned something under feedback alignment, 0.7 where the readout alone has
+# 0.24, but less in ten epochs than with shortcuts. Is it stuck there? We train four times as long:
 
 # %%
 longer = train("plain", FA, epochs=40)
 for epoch in (10, 20, 40):
     row = longer[epoch]
     print(f"FA plain, {epoch} epochs: accuracy {row['accuracy']:.3f}, at the bottom {row['angles'][0]:.0f} degrees")
-# seen with seeds 0 to 3: 0.79 to 0.86 after 40 epochs, 0.82 to 0.88 after 80, the bottom at 89 to 91 degrees in both
+# measured with seeds 0 to 3: 0.79 to 0.86 after 40 epochs, 0.82 to 0.88 after 80; lowest angle 89 to 91 degrees
 assert longer[10]["accuracy"] + 0.04 < longer[-1]["accuracy"]
 assert longer[-1]["accuracy"] < accuracy["FA", "residual"] - 0.04
 
 # %% [markdown]
-# It is slow, not stuck; and after forty epochs it is still behind what it reaches with shortcuts in ten.
+# It is slow, not stuck; and after forty epochs the accuracy is still below that with shortcuts after ten.
 #
-# The picture to remember: depth against time, dark where feedback alignment's error agrees with backpropagation's.
-# In the plain stack agreement begins at the top, and in these ten epochs it comes two or three blocks down. With
-# shortcuts it is at all heights in the same epoch. Cut only those, and the angles stay near 90 degrees at all heights;
-# the features are then worth what untrained ones are.
+# The next figure shows depth against time, dark where feedback alignment's error agrees with backpropagation's. In the
+# plain stack the agreement begins at the top, and in these ten epochs it extends two or three blocks down. With
+# shortcuts it appears at all heights in the same epoch. If only the errors of the shortcuts are cut, the angles stay
+# near 90 degrees at all heights; the features are then worth no more than untrained ones.
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained", sharey=True)
@@ -351,12 +357,12 @@ fig.colorbar(image, ax=axes, label="angle to bp's error (degrees)", ticks=(60, 7
 plt.show()
 
 # %% [markdown]
-# ## Direct feedback throws it away
+# ## Direct feedback replaces it
 #
-# Direct feedback alignment (Nokland 2016) does not send the error from layer to layer. It broadcasts the output's
-# error $e$ to every hidden layer through a matrix of its own, $\delta_l = e F_l^\top$. In a residual network it
-# teaches at the rectifier in every body and at every sum. What the shortcut brings down to a sum is **replaced**
-# there. This is the broadcast, on a stack of two blocks.
+# Direct feedback alignment (Nokland 2016) does not carry the error from layer to layer. It broadcasts the output error
+# $e$ to every hidden layer through a matrix of its own, $\delta_l = e F_l^\top$. In a residual network it sets the
+# error at the rectifier in every body and at every sum. The error from the shortcut is **replaced** at a sum. The
+# figure shows the broadcast in a stack of two blocks.
 
 # %%
 body = [[mf.Linear(16, 16), mf.ReLU()] for _ in range(2)]
@@ -364,8 +370,8 @@ two = mf.Network([mf.Linear(64, 16), mf.ReLU(), *map(mf.Residual, body), mf.Line
 figures.broadcast(two, mf.rules.DFA().attach(two))
 
 # %% [markdown]
-# In numbers, on the twelve blocks: at each sum an error arrives by the shortcut, namely what the next higher sum was
-# taught (the bodies send nothing down). The rule puts exactly $e F_l^\top$ in its place.
+# We check this on the twelve blocks: at each sum the shortcut carries down the error of the next higher sum (the bodies
+# carry no error down). The rule replaces it by exactly $e F_l^\top$.
 
 # %%
 net = build("residual")
@@ -373,16 +379,16 @@ rule = DFA(seed=0).attach(net)
 rule.gradients(net, mf.asarray(data.train.x[:256]), y, loss)
 chain = sums(net)
 for name, above in zip(chain[:-1], chain[1:], strict=True):
-    np.testing.assert_array_equal(rule.arrived[name], rule.heard[above])  # came down the shortcut, unchanged
-    np.testing.assert_array_equal(rule.heard[name], rule.error @ rule.B[name].T)  # and is replaced
+    np.testing.assert_array_equal(rule.incoming[name], rule.errors[above])  # carried by the shortcut, unchanged
+    np.testing.assert_array_equal(rule.errors[name], rule.error @ rule.B[name].T)  # replaced by the rule
 print("taught at", ", ".join(list(rule.F)[:5]), "and so on")
 
 # %% [markdown]
-# This has a consequence one can foresee. Under backpropagation all bodies of a residual network hear nearly the same
-# error, since $s$ runs past all of them. A dozen independent matrices $F_l$ cannot all be right about it. One matrix
-# for all could: minifa's DFA has the option `shared`, by which every $F_l$ is cut from one matrix (Launay et al.
-# 2020, to save memory). If we are right, sharing $F$ must make the angles fall in the residual network, and not in
-# the plain one, where every layer wants another error.
+# This has a predictable consequence. Under backpropagation all bodies of a residual network receive nearly the same
+# error, since the shortcuts carry $s$ to all of them. A dozen independent matrices $F_l$ cannot all agree with this
+# error. One matrix for all could: minifa's DFA has the option `shared`, with which every $F_l$ is a part of one matrix
+# (Launay et al. 2020, to save memory). If this explanation is correct, sharing $F$ must reduce the angles in the
+# residual network, but not in the plain one, where every layer needs a different error.
 
 # %%
 direct = {}
@@ -394,7 +400,7 @@ for kind in ("plain", "residual"):
         print(
             f"dfa, {name}, {kind:8}  accuracy {last['accuracy']:.3f}, angle in the twelve blocks {middle:.0f} degrees"
         )
-# seen with seeds 0 to 3, residual: own F 86 to 88 degrees, one F 62 to 69; plain: 80 to 84 degrees with either
+# measured with seeds 0 to 3, residual: own F 86 to 88 degrees, one F 62 to 69; plain: 80 to 84 degrees with either
 in_blocks = {key: np.mean(history[-1]["angles"][1:]) for key, history in direct.items()}
 ends = {key: history[-1]["accuracy"] for key, history in direct.items()}
 # own F, seeds 0 to 3: 0.93 to 0.94 in the plain network, 0.86 to 0.91 in the residual one; one F 0.90 to 0.94, 0.91 to
@@ -421,7 +427,7 @@ for i, name in enumerate(rows.values()):
             colour, marker = KINDS[kind]
             left.plot(history[-1]["accuracy"], i, marker, color=colour, markersize=9, label=kind if i == 0 else None)
 left.set_yticks(range(len(rows)), rows)
-left.set(xlabel="test accuracy", xlim=(0.15, 1.02), ylim=(5.5, -0.5), title="Who gains from shortcuts")
+left.set(xlabel="test accuracy", xlim=(0.15, 1.02), ylim=(5.5, -0.5), title="The gain from shortcuts")
 left.legend(loc="center left")
 for history, colour, line, label in (
     (direct["own F", "residual"], GREEN, "-", "dfa, own F"),
@@ -437,27 +443,27 @@ right.legend(loc="lower left", ncols=2, fontsize=8.5)
 plt.show()
 
 # %% [markdown]
-# Foreseen and found. With one $F$ direct feedback stands about as near as feedback alignment does. And a caution: with
-# its own $F$ in every block direct feedback still reaches 0.86 to 0.91 (four seeds), at 86 to 88 degrees. An angle says
-# how far a rule is from backpropagation, not how far it is from learning.
+# The measurement confirms the prediction. With one $F$ the angles of direct feedback are about those of feedback
+# alignment. A caution: with its own $F$ in every block direct feedback still reaches 0.86 to 0.91 (four seeds), at 86
+# to 88 degrees. An angle measures how far a rule is from backpropagation, not whether it learns.
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
-# Both branches receive the same delta; below the block what they send is added. So an identity shortcut is a feedback
-# path without any $B$, and its worth is a share you can compute, $|s|^2/(|\delta_\mathrm{FA}||\delta_\mathrm{BP}|)$.
-# Under feedback alignment the error of a plain stack passes from one random matrix to the next; the lower blocks heard
-# an error at 90 degrees to the gradient, and learning was slow. Shortcuts spare the error those matrices. Without the
-# error that they bring, ten epochs left the features worth no more than untrained ones, the forward pass being the
-# same. Direct feedback goes round the network by itself; with a matrix of its own for every layer it was no better with
-# shortcuts than without.
+# Both branches receive the same delta; below the block their errors are added. So an identity shortcut is a feedback
+# path without any $B$, and the cosine that it gives before training can be computed,
+# $|s|^2/(|\delta_\mathrm{FA}||\delta_\mathrm{BP}|)$. Under feedback alignment the error of a plain stack passes one
+# random matrix after another; the lower blocks received an error at 90 degrees to the gradient, and learning was slow.
+# Shortcuts carry the error past these matrices. Without the error that they carry, the features after ten epochs were
+# worth no more than untrained ones, although the forward pass was the same. Direct feedback bypasses the layers in any
+# case; with a matrix of its own for every layer it was no better with shortcuts than without.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. A toll on the shortcut.** Where a block changes the number of units, its shortcut needs a weight matrix too.
-# Put one into every shortcut (`build` takes `shortcut=`, a function that returns the shortcut's layers), give the
-# readout its transpose, and look at the cosine before training. What is left of it?
+# **1. Shortcuts with weights.** Where a block changes the number of units, its shortcut needs a weight matrix too. Put
+# one into every shortcut (`build` takes `shortcut=`, a function that returns the shortcut's layers), give the readout
+# its transpose, and measure the cosine before training. How much of it is left?
 #
 # <details><summary>Solution</summary>
 #
@@ -466,36 +472,36 @@ plt.show()
 # net = build("quiet", shortcut=lambda: [mf.Linear(WIDTH, WIDTH)])
 # rule = FA(seed=0).attach(net)
 # rule.set_feedback(net.output_layer.name, net.output_layer.W)
-# tolled = [cosine(*pair) for pair in compare(net, rule, x, y)]
-# print(np.round(tolled, 2))
-# assert tolled[-1] > 0.99 and np.abs(tolled[:-1]).max() < 0.15
+# cosines = [cosine(*pair) for pair in compare(net, rule, x, y)]
+# print(np.round(cosines, 2))
+# assert cosines[-1] > 0.99 and np.abs(cosines[:-1]).max() < 0.15
 # ```
 #
-# Less than 0.15 anywhere below the readout: every way down now passes a random matrix in every block, and we are back
-# at the plain stack. In real residual networks only the few blocks that change the size have such shortcuts; under
-# feedback alignment the error has to pass a $B$ in each of these.
+# Less than 0.15 anywhere below the readout: every path now passes a random matrix in every block, as in the plain
+# stack. In real residual networks only the few blocks that change the size have such shortcuts; under feedback
+# alignment the error has to pass a $B$ in each of these.
 # </details>
 #
-# **2. Signs and shortcuts.** Under `usf` (the signs of $W$) what a body sends down is no longer at right angles to
-# what backpropagation would send. Predict: is the cosine at the bottom of the quiet stack larger or smaller than the
-# law's share? Measure it, beside the plain stack. (`usf` reads the readout's signs by itself: nobody gives it
-# anything.)
+# **2. Signs and shortcuts.** Under `usf` (the signs of $W$) the error that a body carries down is no longer at a right
+# angle to that of backpropagation. Predict: is the cosine at the lowest rectifier of the quiet stack larger or smaller
+# than the law's value? Measure it, also in the plain stack. (`usf` uses the readout's signs: `set_feedback` is not
+# needed.)
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# class USF(Listener, mf.rules.USF):
+# class USF(Recorder, mf.rules.USF):
 #     pass
 #
 # mf.use("numpy", dtype="float64")
-# bottom = {}
+# lowest = {}
 # for kind in KINDS:
 #     nets = [build(kind, seed) for seed in range(3)]
-#     bottom[kind] = np.mean([cosine(*compare(net, USF().attach(net), x, y)[0]) for net in nets])
-# print({kind: round(value, 2) for kind, value in bottom.items()})
-# assert bottom["plain"] < 0.3 and bottom["quiet"] > start["quiet"][1][0] + 0.1
+#     lowest[kind] = np.mean([cosine(*compare(net, USF().attach(net), x, y)[0]) for net in nets])
+# print({kind: round(value, 2) for kind, value in lowest.items()})
+# assert lowest["plain"] < 0.3 and lowest["quiet"] > start["quiet"][1][0] + 0.1
 # ```
 #
-# Larger, in the mean of three seeds: now $r$ has something in common too. In the plain stack the cosines of thirteen
-# matrices multiply; in the quiet one most of the error has passed few of them.
+# Larger, in the mean of three seeds: now the parts $r$ also agree to some extent. In the plain stack the cosines of
+# thirteen matrices multiply; in the quiet one most of the error has passed few of them.
 # </details>

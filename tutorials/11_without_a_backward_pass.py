@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 11 · Without a backward pass: PEPITA and perturbation
 #
-# **A network can learn from forward passes alone. PEPITA lets the error in through the input and compares two passes:
-# to first order that is direct feedback through the network's own first weights, off by a remainder ten times smaller
-# for a nudge ten times smaller. Perturbation shakes the network and watches the loss: after $n$ shakes of $d$ units,
-# or weights, its cosine with the gradient is $1/\sqrt{1 + (d+1)/n}$. You will measure both laws, then what each rule
-# reaches on the digits and what it costs: PEPITA and node perturbation end 0.01 to 0.02 behind backpropagation, node
-# perturbation after three times as many epochs, and weight perturbation far behind.**
+# **A network can learn from forward passes alone. PEPITA adds the error to the input and compares two passes: to first
+# order this is direct feedback through the network's own first weights, with a remainder that is ten times smaller for
+# an input change ten times smaller. Perturbation rules add noise and measure the loss: after $n$ perturbations of $d$
+# units, or weights, the cosine of the estimate with the gradient is $1/\sqrt{1 + (d+1)/n}$. You will measure both laws,
+# then the accuracy of each rule on the digits and its cost: PEPITA and node perturbation end 0.01 to 0.02 behind
+# backpropagation, node perturbation after three times as many epochs, and weight perturbation far behind.**
 #
-# You need to know what a delta is (tutorial 01) and the idea of direct feedback: an error broadcast to a hidden layer
-# by a random matrix.
+# You need the definition of delta (tutorial 01) and the idea of direct feedback: a random matrix broadcasts the output
+# error to a hidden layer.
 
 # %%
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ from minifa.training import RecordAlignment
 plt.rcParams.update(figures.STYLE)
 BLUE, ORANGE, GREEN, PINK = figures.COLOURS[:4]
 GREY = "#666666"
-mf.use("numpy", dtype="float64")  # laws first: double precision
+mf.use("numpy", dtype="float64")  # the first half checks formulas: double precision
 
 data = mf.data.load("digits")
 loss = mf.SoftmaxCrossEntropy()
@@ -36,16 +36,15 @@ def build(seed=0):
 
 
 # %% [markdown]
-# ## PEPITA: the error comes in at the front
+# ## PEPITA: the error modulates the input
 #
 # Dellaferrera & Kreiman (2022) make two forward passes. The first gives the error $e$ = output - target. The second
-# runs on an input that the error has nudged, through a fixed random matrix $F$ (64, 10):
+# runs on an input to which the error is added, through a fixed random matrix $F$ (64, 10):
 #
 # $$x \;\to\; h \qquad\qquad x + e F^\top \;\to\; h_\mathrm{err} \qquad\qquad \delta = h - h_\mathrm{err}$$
 #
-# A hidden unit learns from how its own activity *changed*. Nothing ever travels backwards. Here is one digit, what
-# the untrained network says of it, and the nudge that its mistake becomes (enlarged forty times, or you could not see
-# it).
+# A hidden unit learns from the *change* of its own activation. No signal travels backwards. The figure shows one digit,
+# the error of the untrained network, and the resulting change of the input (enlarged forty times to make it visible).
 
 # %%
 net = build()
@@ -53,13 +52,13 @@ rule = mf.rules.PEPITA(seed=0).attach(net)
 x, y = mf.asarray(data.train.x[:64]), data.train.y[:64]
 rule.gradients(net, x, y, loss)
 F, error = rule.B["input"].copy(), rule.error * len(x)  # F (64, 10); the error of each example
-nudge = (error @ F.T).reshape(x.shape)
+input_change = (error @ F.T).reshape(x.shape)
 
 fig, axes = plt.subplots(1, 4, figsize=(9, 2.5), layout="constrained", width_ratios=(1, 1.6, 1, 1))
 pictures = {
     0: ("input x", x[0]),
-    2: ("nudge e F.T, times 40", 40 * nudge[0]),
-    3: ("x + 40 e F.T", x[0] + 40 * nudge[0]),
+    2: ("40 e F.T", 40 * input_change[0]),
+    3: ("x + 40 e F.T", x[0] + 40 * input_change[0]),
 }
 for i, (title, picture) in pictures.items():
     axes[i].imshow(picture[..., 0], cmap="RdBu_r", vmin=-2, vmax=2)
@@ -72,59 +71,59 @@ axes[1].set_title(f"error e (the digit is a {y[0]})", fontsize=10, fontweight="n
 plt.show()
 
 # %% [markdown]
-# ## What PEPITA is to first order
+# ## PEPITA to first order
 #
-# Make the nudge small, $\epsilon\, e F^\top$, and expand the first layer, $h = f(a)$ with $a = x W_1 + b$:
+# Let the input change be small, $\epsilon\, e F^\top$, and expand the first layer, $h = f(a)$ with $a = x W_1 + b$:
 #
 # $$\frac{h_\mathrm{err} - h}{\epsilon} = f'(a) \odot (e F^\top W_1) + O(\epsilon)$$
 #
-# So $\delta = h - h_\mathrm{err}$ is **direct feedback alignment with the matrix $-F^\top W_1$**: the random $F$,
-# seen through the weights as they are now. Ten times smaller $\epsilon$ must leave a ten times smaller remainder.
+# So $\delta = h - h_\mathrm{err}$ is **direct feedback alignment with the matrix $-F^\top W_1$**: the random $F$ times
+# the current weights. With $\epsilon$ ten times smaller, the remainder must be ten times smaller.
 
 # %%
 W1 = net["linear1"].W
 h = np.tanh(x.reshape(64, -1) @ W1 + net["linear1"].b)
-first_order = (1 - h**2) * (error @ (20 * F).T @ W1)  # F of the size at which the remainder shows
+first_order = (1 - h**2) * (error @ (20 * F).T @ W1)  # 20 F: large enough for a measurable remainder
 
 epsilons, remainders = 10.0 ** np.arange(-1, -6, -1), []
 for eps in epsilons:
     rule.set_feedback("input", eps * 20 * F)
     rule.gradients(net, x, y, loss)
-    change = -rule.change["tanh1"] * len(x)  # minifa keeps (h - h_err) / n, for each example of the batch
+    change = -rule.change["tanh1"] * len(x)  # minifa stores (h - h_err) / n for each example of the batch
     remainders.append(np.abs(change / eps - first_order).max())
     print(f"eps {eps:.0e}: largest remainder {remainders[-1]:.2e}")
 rule.set_feedback("input", F)
 ratios = np.divide(remainders[:-1], remainders[1:])
-assert np.all(np.abs(ratios[1:] - 10) < 0.6)  # seen with seeds 0 to 4: within 0.06
+assert np.all(np.abs(ratios[1:] - 10) < 0.6)  # measured with seeds 0 to 4: within 0.06
 
 fig, ax = plt.subplots(figsize=(9, 2.9), layout="constrained")
 ax.loglog(epsilons, remainders, "o", color=BLUE, label="measured")
 ax.loglog(epsilons, remainders[-1] / epsilons[-1] * epsilons, color=GREY, linestyle="--", label="proportional to eps")
 ax.axhline(np.abs(first_order).max(), color=ORANGE, linewidth=1.2)
-ax.text(1e-5, np.abs(first_order).max() * 0.75, "the largest entry itself", color=ORANGE, fontsize=9, va="top")
-ax.set(xlabel="eps, size of the nudge", ylabel="largest remainder", title="PEPITA minus direct feedback")
+ax.text(1e-5, np.abs(first_order).max() * 0.75, "largest entry of the first order", color=ORANGE, fontsize=9, va="top")
+ax.set(xlabel="eps, scale of the input change", ylabel="largest remainder", title="PEPITA minus direct feedback")
 ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# ## Perturbation: shake it and see
+# ## Perturbation
 #
-# Now forget the error as well. Add noise $\xi$ of size $\sigma$, see whether the loss rose, and credit the noise with
-# the rise (Werfel, Xie & Seung 2005):
+# The next rules do not use the error vector either. Add noise $\xi$ of standard deviation $\sigma$, measure the change
+# of the loss, and multiply it by the noise (Werfel, Xie & Seung 2005):
 #
 # $$\hat g = \frac{L(\xi) - L}{\sigma^2}\, \xi \;\approx\; \frac{(g \cdot \xi)\, \xi}{\sigma^2}
 # \qquad\Rightarrow\qquad \mathrm{E}[\hat g] = g$$
 #
-# since $\mathrm{E}[\xi \xi^\top] = \sigma^2 I$: on average it *is* the gradient $g$. **Node perturbation** shakes the
-# units (here 16 + 10 = 26), **weight perturbation** the weights and biases (1210). We take one example and shake it
-# many times; every `net.step` has its own noise.
+# since $\mathrm{E}[\xi \xi^\top] = \sigma^2 I$: its expectation *is* the gradient $g$. **Node perturbation** adds noise
+# to the units (here 16 + 10 = 26), **weight perturbation** to the weights and biases (1210). We take one example and
+# perturb the network many times; every `net.step` has its own noise.
 
 # %%
 one_x, one_y = x[:1], y[:1]
 
 
 def units(net):
-    """The error at the units: for one example it is the gradient of the biases."""
+    """The error at the units, which for a single example is the gradient of the biases."""
     return np.concatenate([layer.grads["b"] for layer in net.weighted])
 
 
@@ -132,8 +131,8 @@ def weights(net):
     return np.concatenate([gradient.ravel() for gradient in net.gradients().values()])
 
 
-def shake(make, read, count, seed=0):
-    """So many single estimates (count, d), divided by the true gradient's norm; and that gradient's direction."""
+def perturb(make, read, count, seed=0):
+    """Single estimates of the gradient (count, d), divided by the true gradient's norm; and its direction (d,)."""
     net = build()
     mf.rules.BP().attach(net).gradients(net, one_x, one_y, loss)
     true = read(net)
@@ -145,28 +144,28 @@ def shake(make, read, count, seed=0):
 
 
 # %%
-WAYS = {
+METHODS = {
     "node perturbation": (mf.rules.NodePerturbation, units),
     "weight perturbation": (mf.rules.WeightPerturbation, weights),
 }
-shaken = {name: [shake(make, read, 3000, seed) for seed in (0, 1)] for name, (make, read) in WAYS.items()}
-for name, ((estimates, true), _) in shaken.items():
+samples = {name: [perturb(make, read, 3000, seed) for seed in (0, 1)] for name, (make, read) in METHODS.items()}
+for name, ((estimates, true), _) in samples.items():
     along, length = estimates @ true, np.sqrt((estimates**2).sum(axis=1).mean())
     print(f"{name}, d = {true.size}: along the gradient {along.mean():.2f} on average (unbiased: 1), never less than")
     print(f"    {along.min():.0e}; root mean square length {length:.1f} (root of d + 2: {(true.size + 2) ** 0.5:.1f})")
-    assert abs(along.mean() - 1) < 0.15 and along.min() > -1e-3  # seen with seeds 0 to 5: 0.975 to 1.048
+    assert abs(along.mean() - 1) < 0.15 and along.min() > -1e-3  # seeds 0 to 5: 0.975 to 1.048
 
 # %% [markdown]
-# Each dot below is one shake: how far its estimate goes along the true gradient, and how far along some direction at
-# right angles to it (a random one). No dot lies left of zero: $g \cdot \hat g = (g \cdot \xi)^2/\sigma^2$ is a
-# square, so to first order every single estimate is a step downhill when you walk against it. And the mean (cross) is
-# right, although hardly a single dot is. The two clouds look alike. What differs is how many directions there are at
-# right angles, $d - 1$, and in each of them the estimate is as far off as here.
+# Each dot below is the estimate from one perturbation: its component along the true gradient, and its component along
+# one random direction perpendicular to it. No dot lies left of zero: $g \cdot \hat g = (g \cdot \xi)^2/\sigma^2$ is a
+# square, so to first order the negative of every single estimate is a descent direction. And the mean (cross) is
+# correct, although hardly any single dot is. The two clouds look similar. They differ in the number of perpendicular
+# directions, $d - 1$, and in each of these the estimate has an error as large as here.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharex=True, sharey=True)
 rng = np.random.default_rng(0)
-for ax, (name, ((estimates, true), _)), colour in zip(axes, shaken.items(), (BLUE, ORANGE), strict=True):
+for ax, (name, ((estimates, true), _)), colour in zip(axes, samples.items(), (BLUE, ORANGE), strict=True):
     dots = estimates[:1000]
     across = rng.standard_normal(true.size)
     across -= (across @ true) * true
@@ -186,22 +185,22 @@ axes[0].set_ylabel("along a direction across it")
 plt.show()
 
 # %% [markdown]
-# ## How many shakes?
+# ## Number of perturbations
 #
-# The mean of $n$ estimates keeps its 1 along the gradient, and loses the rest as $1/n$: squared, there are $(d+1)/n$
-# of it. So
+# The mean of $n$ estimates keeps its component of 1 along the gradient; the squared norm of the remainder decreases as
+# $1/n$, to $(d+1)/n$. So
 #
 # $$\cos(\hat g, g) = \frac{1}{\sqrt{1 + (d+1)/n}}$$
 #
-# It is, all but one letter, the law of tutorial 09's weight mirror, which is no accident: both average products of
-# noise with an answer to noise. What counts is only *how many things are shaken*.
+# This law has the same form as that of the weight mirror in tutorial 09, for a reason: both average products of noise
+# and the response to noise. Only the *number of perturbed quantities* matters.
 
 # %%
 counts = np.unique(np.geomspace(1, 3000, 15).astype(int))
 measured = {}
-for name, runs in shaken.items():
+for name, runs in samples.items():
     true, typical = runs[0][1], []
-    for n in counts:  # all the means of n shakes that can be made of twice 3000
+    for n in counts:  # the means of all disjoint groups of n among twice 3000 perturbations
         groups = [estimates[: 3000 // n * n].reshape(-1, n, true.size) for estimates, _ in runs]
         means = np.concatenate(groups).mean(axis=1)
         typical.append(np.sqrt(((means @ true / np.linalg.norm(means, axis=1)) ** 2).mean()))  # root mean square
@@ -212,23 +211,25 @@ for (name, (d, cosines)), colour, marker in zip(measured.items(), (BLUE, ORANGE)
     fine = np.geomspace(1, 3000, 100)
     ax.semilogx(fine, 1 / np.sqrt(1 + (d + 1) / fine), color=colour, linewidth=1.4)
     ax.semilogx(counts, cosines, marker, color=colour, label=f"{name}, d = {d}")
-    off = np.abs(cosines - 1 / np.sqrt(1 + (d + 1) / counts))
-    print(f"{name}: largest deviation from the law {off.max():.3f}")
-    assert off.max() < 0.04  # seen with four pairs of seeds: at most 0.019
-ax.set(xlabel="shakes n", ylabel="cosine with the gradient (rms)", ylim=(0, 1.03), title="Dots measured, lines law")
+    deviation = np.abs(cosines - 1 / np.sqrt(1 + (d + 1) / counts))
+    print(f"{name}: largest deviation from the law {deviation.max():.3f}")
+    assert deviation.max() < 0.04  # measured with four pairs of seeds: at most 0.019
+ax.set(
+    xlabel="perturbations n", ylabel="cosine with the gradient (rms)", ylim=(0, 1.03), title="Dots measured, lines law"
+)
 ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
 # ## On the digits
 #
-# Now train the 64-16-10 network, 64 examples at a time. Node perturbation gets 64 scalars per update, one for each
-# example; weight perturbation has shaken the weights once for all of them and gets one. `dfa` is direct feedback with
-# a fixed random matrix, and `shallow` trains the output layer alone, as long as the slowest rule is trained: **a rule
-# that does not beat `shallow` has not shown that it taught the hidden layer anything.** The rates were chosen on
-# held-out training examples. Checked there once more with three other seeds (100 to 102) and with rates three times as
-# large and a third as large, none was more than 0.015 below the best of its three, which is the standard error of 215
-# held-out examples; and PEPITA's $F$ was no better at three times its size or at a third. (No script of that check is
+# Now we train the 64-16-10 network, 64 examples at a time. Node perturbation receives 64 scalars per update, one for
+# each example; weight perturbation perturbs the weights once for the whole batch and receives one. `dfa` is direct
+# feedback with a fixed random matrix, and `shallow` trains the output layer alone, for as many epochs as the slowest
+# rule: **a rule that does not beat `shallow` has not shown that the hidden layer learned anything.** The rates were
+# chosen on held-out training examples. In a second check with three other seeds (100 to 102) and with rates three times
+# and a third as large, none of them was more than 0.015 below the best of its three, which is the standard error of 215
+# held-out examples; and PEPITA's $F$ was no better at three times or a third of its size. (No script of that check is
 # kept. It is the cell below, with other rates, and 15 in 100 training examples held out for it.)
 
 # %%
@@ -254,10 +255,10 @@ def train(name, seed):
 
 
 runs = {name: [train(name, seed) for seed in range(3)] for name in PLAN}
-final = {name: np.mean([history[-1]["validation_accuracy"] for history in some]) for name, some in runs.items()}
+final = {name: np.mean([history[-1]["validation_accuracy"] for history in seeds]) for name, seeds in runs.items()}
 for name, accuracy in final.items():
     print(f"{name:20} test accuracy {accuracy:.3f} after {PLAN[name][1]} epochs")
-# seen with seeds 3 to 5: bp 0.968, pepita 0.949, node perturbation 0.958, weight perturbation 0.818, shallow 0.842
+# measured with seeds 3 to 5: bp 0.968, pepita 0.949, node perturbation 0.958, weight perturbation 0.818, shallow 0.842
 assert final["bp"] > final["pepita:scale=0.2"] > final["shallow"] + 0.08
 assert final["node_perturbation"] > final["shallow"] + 0.08 and final["weight_perturbation"] < final["shallow"] + 0.1
 assert min(final["pepita:scale=0.2"], final["node_perturbation"]) > final["bp"] - 0.035
@@ -285,9 +286,9 @@ fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=
 plt.show()
 
 # %% [markdown]
-# Read the right panel with the laws in mind. PEPITA starts at chance and *turns towards* backpropagation. To first
-# order it is direct feedback with the matrix $-F^\top W_1$, so we can look whether $W_2$ has come to agree with it. The
-# perturbation rules are right on average from the start, and every single update is far off, during all of training.
+# The laws explain the right panel. PEPITA starts at chance and its angle *decreases*. To first order it is direct
+# feedback with the matrix $-F^\top W_1$, so we can measure whether $W_2$ has aligned with this matrix. The perturbation
+# rules are correct on average from the start, but every single update has a large error, throughout training.
 
 # %%
 gradient_angle = {
@@ -300,35 +301,37 @@ for name, angles in gradient_angle.items():
 agreement = []
 for seed in range(3):
     net, rule = trained["pepita:scale=0.2", seed]
-    stands_for = -rule.B["input"].T @ net["linear1"].W  # (classes, hidden): as F.T of direct feedback
-    agreement.append(float(mf.metrics.angle(net["linear2"].W, stands_for.T)))
-print("PEPITA: W2 and the matrix that it stands for, at", *(f"{angle:.0f}" for angle in agreement), "degrees")
-# seen with seeds 0 to 5: 53 to 62 degrees, from 84 to 100 before training
+    effective = -rule.B["input"].T @ net["linear1"].W  # (classes, hidden): as F.T of direct feedback
+    agreement.append(float(mf.metrics.angle(net["linear2"].W, effective.T)))
+print("PEPITA: W2 and the effective matrix at", *(f"{angle:.0f}" for angle in agreement), "degrees")
+# measured with seeds 0 to 5: 53 to 62 degrees, from 84 to 100 before training
 assert max(agreement) < 72
 pepita, node, weight = gradient_angle.values()
-# seen with two sets of three seeds: pepita 99 and 85 -> 44 and 45; on average node 71 and 69, weight 89 and 89
+# measured with two sets of three seeds: pepita 99 and 85 -> 44 and 45; on average node 71 and 69, weight 89 and 89
 assert pepita[:, 0].mean() > 70 and pepita[:, -1].mean() < 60
 assert 55 < node.mean() < 85 and 84 < weight.mean() < 92
 
 # %% [markdown]
-# Are the perturbation rules slow because their direction is false, or because its scatter forces a small rate?
-# Exercise 3 decides it for weight perturbation: the mean of ten shakes, no more right on average than one, learns at a
-# rate at which single shakes do worse.
+# Are the perturbation rules slow because their mean direction is wrong, or because their variance requires a small
+# rate? Exercise 3 decides this for weight perturbation: the mean of ten perturbations, with the same expectation as
+# one, learns at a rate at which single perturbations do worse.
 #
-# ## What each of them needs
+# ## Cost of the rules
 #
-# Accuracy is one side of the trade. The other: what must be computed, kept, and told to whom. The multiply-adds are
-# counted by the engine during one update; the numbers kept are those that the update needs of a batch of 64.
+# Accuracy is one side; the other is the cost in computation, memory and signals. The engine counts the multiply-adds of
+# one update; the stored numbers are those that the update needs for a batch of 64.
 
 # %%
 net = build()
 x, y = mf.asarray(data.train.x[:64]), data.train.y[:64]
 n, n_in, hidden, n_out, parameters = 64, 64, 16, 10, 1210
-activity = n * (n_in + hidden)  # what every synapse saw on its input side
+activity = n * (n_in + hidden)  # the inputs of all layers
 KEPT = {
     "bp": activity + hidden * n_out,  # and the transpose of W2
     "dfa": activity + hidden * n_out,  # and F
-    "pepita:scale=0.2": activity + n * hidden + n_in * n_out,  # pass 2's activity, pass 1's hidden units, F
+    "pepita:scale=0.2": activity
+    + n * hidden
+    + n_in * n_out,  # the activations of pass 2, the hidden units of pass 1, F
     "node_perturbation": activity + n * (hidden + n_out),  # and the noise of every unit
     "weight_perturbation": parameters,  # the noise of every weight, and nothing else (or only the noise's seed)
     "shallow": n * hidden,
@@ -336,59 +339,61 @@ KEPT = {
 work = {}
 for name in PLAN:
     rule = mf.rules.make(name).attach(net)
-    with chunks.counting_products() as made:
+    with chunks.counting_products() as products:
         rule.gradients(net, x, y, loss)
-    work[name] = sum(made)
+    work[name] = sum(products)
 for name in PLAN:
     print(f"{name:20} work {work[name] / work['bp']:.2f}, keeps {KEPT[name]:5,} numbers, accuracy {final[name]:.3f}")
     print(f"{'':20} needs {mf.rules.make(name).needs}")
 assert work["weight_perturbation"] < work["node_perturbation"] and KEPT["weight_perturbation"] < KEPT["bp"] / 3
 
 # %% [markdown]
-# No rule wins every column. Backpropagation needs the transposed weights and a phase in which errors travel back.
-# PEPITA needs a second pass and the error at the input, and no path back at all. Node perturbation needs one
-# broadcast scalar per example, and that every unit knows its own noise. Weight perturbation needs a single scalar for
-# the whole network and keeps *no activity*: it could train a device that you can only run, not open. It pays for that
-# with $d$.
+# No rule is best in every column. Backpropagation needs the transposed weights and a backward phase. PEPITA needs a
+# second pass and the error at the input, but no backward path. Node perturbation needs one broadcast scalar per
+# example, and the noise of each unit at that unit. Weight perturbation needs a single scalar for the whole network and
+# stores *no activations*: it could train a device whose internal states cannot be read. The price is a large $d$.
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
-# Two ways to learn without a backward pass. PEPITA is, to first order, direct feedback through the network's own first
-# weights, and here it aligned. Perturbation is right on average, and its scatter is a law: $1/\sqrt{1 + (d+1)/n}$, with
-# $d$ the number of things shaken. Biologically cheap signals (one scalar) are statistically expensive ones.
+# There are two ways to learn without a backward pass. PEPITA is, to first order, direct feedback through the network's
+# own first weights, and here it aligned. Perturbation is unbiased, and a law gives its cosine with the gradient:
+# $1/\sqrt{1 + (d+1)/n}$, with $d$ the number of perturbed quantities. Biologically cheap signals (one scalar) are
+# statistically expensive.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Does the sign matter?** The second pass runs on $x + eF^\top$, *towards* more error or away from it, who knows:
-# $F$ is random. Train PEPITA with $-F$ instead (`rule.set_feedback`). Predict first, from the first-order formula.
+# **1. Does the sign matter?** The second pass runs on $x + eF^\top$. Since $F$ is random, this can increase or reduce
+# the error. Train PEPITA with $-F$ instead (`rule.set_feedback`). First predict the result from the first-order
+# formula.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# found = {1: [], -1: []}
-# for sign in found:
+# scores = {1: [], -1: []}
+# for sign in scores:
 #     for seed in range(3):
 #         net = build(seed)
 #         rule = mf.rules.make("pepita:scale=0.2", seed).attach(net)
 #         rule.set_feedback("input", sign * rule.B["input"])
 #         trainer = mf.Trainer(net, rule, loss, mf.SGD(0.1, momentum=0.9), seed=seed)
-#         found[sign].append(trainer.fit(data.train, 20, 64, data.test)[-1]["validation_accuracy"])
-#         stands_for = -rule.B["input"].T @ net["linear1"].W
-#         assert mf.metrics.angle(net["linear2"].W, stands_for.T) < 75
-# print("with F {}, with -F {}".format(*found.values()))
-# assert min(found[-1]) > final["shallow"] + 0.06
-# assert abs(np.mean(found[1]) - np.mean(found[-1])) < 0.03    # seen with seeds 0 to 5: 0.936 to 0.958, 0.942 to 0.956
+#         scores[sign].append(trainer.fit(data.train, 20, 64, data.test)[-1]["validation_accuracy"])
+#         effective = -rule.B["input"].T @ net["linear1"].W
+#         assert mf.metrics.angle(net["linear2"].W, effective.T) < 75
+# print("with F {}, with -F {}".format(*scores.values()))
+# assert min(scores[-1]) > final["shallow"] + 0.06
+# assert abs(np.mean(scores[1]) - np.mean(scores[-1])) < 0.03    # seeds 0 to 5: 0.936 to 0.958, 0.942 to 0.956
 # ```
 #
-# Not within what three seeds and 360 test examples can tell. To first order PEPITA is direct feedback with the matrix
-# $-F^\top W_1$, and a random matrix is as random with the other sign: $W_2$ turned towards whichever it got.
+# Three seeds and 360 test examples show no difference. To first order PEPITA is direct feedback with the matrix
+# $-F^\top W_1$, and a random matrix has the same distribution with the other sign: $W_2$ aligned with the matrix in
+# both cases.
 # </details>
 #
-# **2. How small is small?** `sigma` must be small for the expansion to hold, but the loss has only so many digits.
-# Measure the cosine of node perturbation's mean over 3000 shakes with the gradient for `sigma` from 10 down to
-# $10^{-8}$, in float64 and in float32. Which sigma would you take in float32?
+# **2. The size of sigma.** `sigma` must be small for the expansion to hold, but the loss has a limited number of
+# digits. Measure the cosine of node perturbation's mean over 3000 perturbations with the gradient for `sigma` from 10
+# down to $10^{-8}$, in float64 and in float32. Which sigma is suitable in float32?
 #
 # <details><summary>Solution</summary>
 #
@@ -402,58 +407,59 @@ assert work["weight_perturbation"] < work["node_perturbation"] and KEPT["weight_
 #     true = units(net)
 #     for sigma in sigmas:
 #         mf.rules.NodePerturbation(seed=0, sigma=sigma).attach(net).gradients(net, many_x, many_y, loss)
-#         length = max(np.linalg.norm(units(net)), 1e-30)  # below all digits no rise is seen, and nothing is learned
+#         length = max(np.linalg.norm(units(net)), 1e-30)  # if sigma is too small the loss does not change
 #         cosines[dtype, sigma] = units(net) @ true / length / np.linalg.norm(true)
 #     print(dtype, *(f"{sigma:.0e}: {cosines[dtype, sigma]:.2f}" for sigma in sigmas))
 # assert cosines["float64", 1e-8] > 0.97 > 0.8 > cosines["float32", 1e-8]
 # assert cosines["float32", 1e-3] > 0.97 > 0.9 > cosines["float64", 10.0]
 # ```
 #
-# In float32 the outputs have about seven digits, and what is shaken less than that is not shaken. At 10 the network
-# is no longer the same network. In this one example anything between $10^{-1}$ and $10^{-6}$ will do; minifa's default
-# is $10^{-3}$.
+# In float32 the outputs have about seven digits, and a smaller perturbation is lost in rounding. At 10 the expansion
+# does not hold any more. In this one example any value between $10^{-1}$ and $10^{-6}$ works; minifa's default is
+# $10^{-3}$.
 # </details>
 #
-# **3. Shake more.** Let weight perturbation learn from the mean of ten shakes of the same batch. It costs ten times the
-# passes. Does it allow a larger learning rate? Compare one shake and ten at rates of 0.001 and 0.01, ten epochs each.
+# **3. More perturbations.** Let weight perturbation use the mean of ten perturbations of the same batch. It costs ten
+# times as many passes. Does it allow a larger learning rate? Compare one and ten perturbations at rates of 0.001 and
+# 0.01, ten epochs each.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # class Mean(mf.rules.WeightPerturbation):
-#     def __init__(self, seed, shakes):
+#     def __init__(self, seed, count):
 #         super().__init__(seed)
-#         self.shakes = shakes
+#         self.count = count
 #
 #     def noise(self, name, shape, step, like):
-#         return super().noise(f"{name}/{self.shake}", shape, step, like)
+#         return super().noise(f"{name}/{self.index}", shape, step, like)
 #
 #     def gradients(self, net, x, y, loss):
 #         total = {}
-#         for self.shake in range(self.shakes):
+#         for self.index in range(self.count):
 #             value = super().gradients(net, x, y, loss)
 #             for name, gradient in net.gradients().items():
-#                 total[name] = total.get(name, 0) + gradient / self.shakes
+#                 total[name] = total.get(name, 0) + gradient / self.count
 #         for layer in net.weighted:
 #             layer.grads = {key: total[f"{layer.name}.{key}"] for key in layer.grads}
 #         return value
 #
 # mf.use("numpy", dtype="float32")
 # reached = {}
-# for shakes in (1, 10):
+# for count in (1, 10):
 #     for rate in (0.001, 0.01):
-#         reached[shakes, rate] = []
+#         reached[count, rate] = []
 #         for seed in range(3):
 #             net = build(seed)
-#             rule = Mean(seed, shakes).attach(net)
+#             rule = Mean(seed, count).attach(net)
 #             trainer = mf.Trainer(net, rule, loss, mf.SGD(rate, momentum=0.9), seed=seed)
-#             reached[shakes, rate].append(trainer.fit(data.train, 10, 64, data.test)[-1]["validation_accuracy"])
-#         print(f"shakes {shakes}, rate {rate}:", *(f"{score:.3f}" for score in reached[shakes, rate]))
-# # seen with seeds 0 to 5: one shake 0.45 to 0.59 at 0.001, 0.14 to 0.33 at 0.01; ten 0.63 to 0.69, and 0.83 to 0.91
+#             reached[count, rate].append(trainer.fit(data.train, 10, 64, data.test)[-1]["validation_accuracy"])
+#         print(f"perturbations {count}, rate {rate}:", *(f"{score:.3f}" for score in reached[count, rate]))
+# # measured with seeds 0 to 5: one 0.45 to 0.59 at 0.001, 0.14 to 0.33 at 0.01; ten 0.63 to 0.69 and 0.83 to 0.91
 # assert max(reached[1, 0.01]) < min(reached[1, 0.001])
 # assert min(reached[10, 0.01]) > max(reached[1, 0.001]) + 0.1
 # ```
 #
-# Yes: at 0.01 single shakes do worse than at 0.001, and the mean of ten does best there. Both have the same direction
-# on average; what differs is the scatter, and with less of it a larger rate can be used.
+# Yes: at 0.01 single perturbations do worse than at 0.001, and the mean of ten does best there. Both have the same
+# expectation; with the smaller variance of the mean, a larger rate can be used.
 # </details>

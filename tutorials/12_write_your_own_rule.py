@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 12 · Write your own rule, in one file
 #
-# **A learning rule is one answer to one question, and fits in one file. You will write a new one from nothing, which
-# cuts away 45 % of all feedback synapses and leaves the others a single bit, and is *nearer* to backpropagation than
-# all the signs are: 26 degrees instead of 37. Then a second one, by which about two thirds of the error messages are
-# never sent. Each is checked against its written formula, against a control that must equal backpropagation bit for
-# bit, and against its own claim.**
+# **A learning rule is a small class in one file. You will write a new one from scratch: it removes 45 % of all feedback
+# synapses and gives the others one bit each, and it is *closer* to the weights than all the signs are: 26 degrees
+# instead of 37. Then you will write a second one, under which about two thirds of the errors are never sent. Each is
+# checked against its written formula, against a control that must equal backpropagation bit for bit, and against its
+# own claim.**
 #
-# You need tutorial 03 (what $B$ is). Nothing in minifa is changed: a rule lives outside of it until you are happy
-# with it.
+# You need tutorial 03 (the matrix $B$). minifa itself does not change: develop a rule outside the package until it is
+# finished.
 
 # %%
 import math
@@ -29,18 +29,18 @@ GREY = "#666666"
 mf.use("numpy", dtype="float64")
 
 # %% [markdown]
-# ## The two questions
+# ## The methods of a rule
 #
-# On its way back the network asks its rule two things, and has a default for all the rest:
+# The network calls the following methods of its rule. Only `feedback` has no default:
 #
-# | the network asks | the method | default |
+# | purpose | method | default |
 # |---|---|---|
-# | what carries the error down through this weight? | `feedback(layer)` | none: you must answer |
-# | what error does this layer's output receive? | `teach(layer, delta)` | what came from above |
-# | what do you draw when you meet a network? | `draw(net)` | nothing |
-# | how does your feedback learn after an update? | `update_feedback(net)` | it does not |
+# | the matrix that carries the error down through this layer | `feedback(layer)` | none: required |
+# | the error that this layer's output receives | `teach(layer, delta)` | the error from above |
+# | random matrices, drawn when the rule is attached | `draw(net)` | none |
+# | learning of the feedback, after every update | `update_feedback(net)` | none |
 #
-# No layer knows any rule, so nothing in the engine changes for a new one. This is a complete, working rule:
+# No layer depends on a particular rule, so a new rule needs no change in the engine. This is a complete, working rule:
 
 
 # %%
@@ -55,24 +55,24 @@ loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(lr=0.01)
 rule = Signs().attach(net)
 history = mf.train(net, rule, data.train, loss, optimizer, epochs=3, validation=data.test, progress=False)
 print(f"test accuracy after 3 epochs: {history[-1]['validation_accuracy']:.3f}")
-assert history[-1]["validation_accuracy"] > 0.7  # seen with seeds 0 to 3: 0.81 to 0.84
+assert history[-1]["validation_accuracy"] > 0.7  # measured with seeds 0 to 3: 0.81 to 0.84
 
 # %% [markdown]
-# ## An idea, and what it should do
+# ## An idea and its prediction
 #
-# Sign feedback (Liao et al. 2016; Moskovitz et al. 2018) makes every feedback synapse equally strong, also those
-# whose weight is nearly zero, and these point into the right direction only by name. **Silence them.** With a
-# threshold $t$, measured in units of the root mean square of $W$:
+# Sign feedback (Liao et al. 2016; Moskovitz et al. 2018) gives every feedback synapse the same magnitude, even if its
+# weight is nearly zero, and such a synapse contributes almost nothing to the agreement with $W$. **Remove these
+# synapses.** With a threshold $t$, measured in units of the root mean square of $W$:
 #
 # $$B = s \cdot \mathrm{sign}(W) \cdot [\,|W| > t\,\mathrm{rms}(W)\,]$$
 #
-# and $s$ such that $B$ keeps the norm of $W$. (Ternary *forward* weights are an old idea, Li et al. 2016; as feedback
-# we know of no source.) Before any training, with Gaussian weights, the angle is a formula: if $w$ is a standard
-# normal number, $\mathrm{E}[|w|;\, |w| > t] = 2\varphi(t)$ and $\mathrm{P}(|w| > t) = 2Q(t)$, so that
+# and $s$ such that $B$ keeps the norm of $W$. (Ternary *forward* weights are known, Li et al. 2016; for ternary
+# feedback we know of no source.) Before training, with Gaussian weights, the angle follows from a formula: if $w$ is a
+# standard normal variable, $\mathrm{E}[|w|;\, |w| > t] = 2\varphi(t)$ and $\mathrm{P}(|w| > t) = 2Q(t)$, so that
 #
 # $$\cos(W, B) = \frac{2\varphi(t)}{\sqrt{2Q(t)}}$$
 #
-# At $t = 0$ that is $\sqrt{2/\pi}$, the 37.07 degrees of sign feedback. For larger $t$ the cosine first *rises*. Here
+# At $t = 0$ this is $\sqrt{2/\pi}$, the 37.07 degrees of sign feedback. For larger $t$ the cosine first *rises*. Here
 # is the file.
 
 
@@ -81,8 +81,8 @@ class Ternary(Rule):
     """Sign-concordant feedback from the stronger weights alone.
 
     Args:
-        threshold: t, from 0 up, in units of the root mean square of W; weaker weights have no feedback synapse.
-        magnitudes: "one" (all the same, B keeps W's norm) or "own" (W's: with t = 0 that is backpropagation).
+        threshold: t, at least 0, in units of the root mean square of W; weaker weights have no feedback synapse.
+        magnitudes: "one" (all equal, B has W's norm) or "own" (those of W: with t = 0 this is backpropagation).
     """
 
     name = "ternary"
@@ -94,7 +94,7 @@ class Ternary(Rule):
     def __init__(self, seed=0, threshold=0.6, magnitudes="one"):
         super().__init__(seed)
         if not threshold >= 0 or magnitudes not in ("one", "own"):
-            raise ValueError(f"threshold is at least 0, magnitudes 'one' or 'own', got {threshold} and {magnitudes!r}")
+            raise ValueError(f"need threshold >= 0, magnitudes 'one' or 'own', got {threshold} and {magnitudes!r}")
         self.threshold, self.magnitudes = threshold, magnitudes
 
     def feedback(self, layer):
@@ -106,9 +106,9 @@ class Ternary(Rule):
 
 
 # %% [markdown]
-# Three habits of this file matter. It writes `xp`, not `numpy`, so it runs on a GPU too (tutorial 14). It makes a
-# *new* matrix and leaves $W$ alone. And it uses what is there: `norm` and `rescaled` know what to do with a kernel,
-# and with zeros. Look at what it makes of a layer. (A zero agrees with no sign, hence the 51 %.)
+# Three conventions of this file matter. It uses `xp`, not `numpy`, so it runs on a GPU too (tutorial 14). It makes a
+# *new* matrix and does not change $W$. And it uses existing functions: `norm` and `rescaled` handle kernels and zeros.
+# The figure shows the feedback of one layer. (A zero agrees with no sign, hence the 51 %.)
 
 # %%
 net = mf.Network([mf.Linear(20, 24), mf.ReLU(), mf.Linear(24, 24), mf.ReLU(), mf.Linear(24, 5)])
@@ -116,9 +116,9 @@ rule = Ternary().attach(net)
 figures.matrices(net["linear2"].W, rule.B["linear2"], "Ternary feedback, threshold 0.6")
 
 # %% [markdown]
-# ## First check: its own claim
+# ## First check: the claim
 #
-# A wide layer, many thresholds, the formula beside them.
+# We compare the angle in a wide layer with the formula, for many thresholds.
 
 
 # %%
@@ -140,7 +140,7 @@ formula = np.array([math.degrees(math.acos(predicted(t)[0])) for t in thresholds
 best = min(np.arange(0, 2, 0.001), key=lambda t: -predicted(t)[0])
 print(f"best threshold {best:.3f}: {math.degrees(math.acos(predicted(best)[0])):.2f} degrees, "
       f"{100 * predicted(best)[1]:.0f} % of the synapses left")  # fmt: skip
-assert np.abs(angles - formula).max() < 0.6  # seen with seeds 0 to 3: at most 0.33
+assert np.abs(angles - formula).max() < 0.6  # measured with seeds 0 to 3: at most 0.33
 assert abs(angles[0] - 37.07) < 0.3 and abs(angles[3] - 25.87) < 0.3
 
 # %%
@@ -148,12 +148,12 @@ fig, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
 fine = np.linspace(0, 3, 200)
 ax.plot(fine, [math.degrees(math.acos(predicted(t)[0])) for t in fine], color=BLUE, linewidth=1.5)
 ax.plot(thresholds, angles, "o", color=BLUE)
-for t, words, shift in (
+for t, label, position in (
     (0, "every sign (usf): 37.07°", (0.08, 42)),
     (best, "best: 25.85° with 54 % of the synapses", (0.7, 12)),
 ):
     ax.annotate(
-        words, (t, math.degrees(math.acos(predicted(t)[0]))), shift, arrowprops={"arrowstyle": "-", "color": GREY}
+        label, (t, math.degrees(math.acos(predicted(t)[0]))), position, arrowprops={"arrowstyle": "-", "color": GREY}
     )
 ax.set(xlabel="threshold t (units of rms(W))", ylabel="angle between W and B (degrees)", ylim=(0, 85))
 ax.set_title("Fewer synapses, smaller angle: dots measured, line formula")
@@ -164,8 +164,8 @@ plt.show()
 # %% [markdown]
 # ## Second check: the written formula
 #
-# The engine may do something else than you believe. So write the rule once more, in plain NumPy, on a net of three
-# layers, straight from the formula and as stupidly as possible, and compare every gradient.
+# The implementation may differ from your intention. So write the rule a second time in plain NumPy, for a network of
+# three layers, directly from the formula and as simply as possible, and compare all gradients.
 
 
 # %%
@@ -199,11 +199,12 @@ for t in (0.0, 0.6, 1.1):
 print("the engine computes what the formula says")
 
 # %% [markdown]
-# ## Third check: the sham
+# ## Third check: the sham control
 #
-# Turn off everything that is new (threshold 0, the weights' own magnitudes) and the rule must be backpropagation: not
-# nearly, but to the last bit, after many updates, also with convolutions, batch norm and a residual block. Such a
-# control finds what no formula for a small net would: a wrong layer, a stale copy, a factor lost on the way.
+# Turn off everything that is new (threshold 0, the weights' own magnitudes), and the rule must equal backpropagation:
+# not approximately, but bit for bit, after many updates, also with convolutions, batch norm and a residual block. Such
+# a control detects errors that a formula for a small network does not: a wrong layer, an outdated copy, a missing
+# factor.
 
 
 # %%
@@ -235,11 +236,11 @@ check_sham(Ternary(threshold=0, magnitudes="own"), Ternary())
 print("sham equals backpropagation, the rule does not")
 
 # %% [markdown]
-# ## Give it a name
+# ## Register the rule
 #
-# One entry in the table of rules, and everything in minifa that takes a rule's name takes yours, options included:
-# `rules.make`, experiments, the command line. (Here for this session; in the package it is the line that you will add
-# to `minifa/rules/__init__.py`.) A wrong option is refused with a hint, without a line of yours.
+# After one entry in the table of rules, all functions that take a rule's name accept yours, options included:
+# `rules.make`, experiments, the command line. (Here for this session; in the package you will add the line to
+# `minifa/rules/__init__.py`.) An unknown option raises an error with a suggestion, without additional code.
 
 # %%
 mf.rules.RULES["ternary"] = Ternary
@@ -251,14 +252,13 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# ## Is it any good?
+# ## Evaluation
 #
-# The slow case of this project: six convolutions without batch norm. Under Adam plain feedback alignment first has a
-# test accuracy of 0.9 there in epochs 52, 106 and 77, backpropagation in epochs 3, 4 and 4 (three seeds; `minifa
-# compare --rules fa,bp --optimizer adam --lr 0.001 --epochs 150 --seed 30 --seeds 3`, kept in
-# `tutorials/results/compare-long-adam`). Thresholds from every sign (0) to one synapse in twenty (2.0), two seeds, a
-# short training of six epochs of SGD. Bear in mind what two seeds can show: differences of a few hundredths mean
-# nothing.
+# The slow case of this project: six convolutions without batch norm. Under Adam plain feedback alignment first reaches
+# a test accuracy of 0.9 in epochs 52, 106 and 77, backpropagation in epochs 3, 4 and 4 (three seeds;
+# `minifa compare --rules fa,bp --optimizer adam --lr 0.001 --epochs 150 --seed 30 --seeds 3`, kept in
+# `tutorials/results/compare-long-adam`). We try thresholds from all signs (0) to one synapse in twenty (2.0), with two
+# seeds and six epochs of SGD. Remember that with two seeds differences of a few hundredths mean nothing.
 
 # %%
 mf.use("numpy", dtype="float32")
@@ -266,12 +266,12 @@ TRIED = {f"ternary:threshold={t}": t for t in (0.0, 0.6, 1.2, 2.0)}
 results = {}
 for name in ("bp", *TRIED):
     runs = [experiments.Experiment(rule=name, seed=seed, model="cnn", lr=0.01, epochs=6) for seed in (0, 1)]
-    results[name] = [experiments.run(one)[0] for one in runs]
+    results[name] = [experiments.run(experiment)[0] for experiment in runs]
     lowest = np.mean([result.history[-1]["conv1.true_angle"] for result in results[name]])
     scores = " ".join(f"{result.score:.3f}" for result in results[name])
     print(f"{name:22} accuracy {scores}, error at conv1 {lowest:5.1f} degrees from bp's")
-score = {name: np.mean([result.score for result in some]) for name, some in results.items()}
-# seen with seeds 0 to 5: bp 0.953-0.964, t = 0 0.84-0.94, t = 0.6 0.92-0.98, t = 1.2 0.88-0.95, t = 2 0.07-0.54;
+score = {name: np.mean([result.score for result in seeds]) for name, seeds in results.items()}
+# measured with seeds 0 to 5: bp 0.953-0.964, t = 0 0.84-0.94, t = 0.6 0.92-0.98, t = 1.2 0.88-0.95, t = 2 0.07-0.54;
 # t = 0.6 was ahead of t = 0 in each of the six seeds, by 0.014 to 0.108
 assert score["ternary:threshold=0.6"] > 0.85 and score["ternary:threshold=0.6"] > score["ternary:threshold=2.0"] + 0.1
 
@@ -292,27 +292,27 @@ for (name, t), colour, marker in zip(TRIED.items(), (PINK, BLUE, GREEN, ORANGE),
     right.plot(layers, ends[t], color=colour, marker=marker, label=label)
 right.set(ylabel="error's angle to bp's (degrees)", ylim=(0, 95), title="After training, layer by layer")
 right.legend(loc="lower left")
-assert min(np.subtract(ends[0.0], ends[0.6])) > 3  # seen with seeds 0 to 5: 8 to 19 degrees nearer, in every layer
+assert min(np.subtract(ends[0.0], ends[0.6])) > 3  # seeds 0 to 5: smaller by 8 to 19 degrees, in every layer
 plt.show()
 
 # %% [markdown]
-# With half of the synapses the error is nearer to backpropagation's in every layer than with all the signs, as the
-# formula promised. The network also is further after six epochs at this rate, in each of six seeds that we tried; so
-# it is after 15 epochs (0.976 against 0.955, the means of six seeds, again in each of them). At a rate of 0.003, 15
-# epochs and three seeds, no difference is left (0.954 and 0.959). With one synapse in twenty the network hardly
-# learns in these six epochs. That is no failure for good: at a rate of 0.001 three seeds had 0.80 to 0.93 after 30
-# epochs. That is what we may claim, no more.
+# With half of the synapses the error is closer to backpropagation's in every layer than with all the signs, as the
+# formula predicts. The accuracy after six epochs at this rate is also higher, with each of six seeds; so it is after 15
+# epochs (0.976 against 0.955, the means of six seeds, again with each of them). At a rate of 0.003, 15 epochs and three
+# seeds, no difference is left (0.954 and 0.959). With one synapse in twenty the network hardly learns in these six
+# epochs. It is not stuck, however: at a rate of 0.001 three seeds had 0.80 to 0.93 after 30 epochs. These runs support
+# no further claim.
 #
-# ## The second question: `teach`
+# ## The method `teach`
 #
-# So far the error came from above and was passed on. `teach` may change it, or replace it. An idea: an example that
-# the network already gets right, and by a clear margin, has little to teach the hidden layers. **Let it keep
-# silent.** With the lead of an example, its right output minus the largest wrong one:
+# So far the error from above was not changed. `teach` can change or replace it. An idea: an example that the network
+# already classifies correctly, by a clear margin, contributes little to learning in the hidden layers. **Send no error
+# for it.** Let the lead of an example be the output of the correct class minus the largest other output:
 #
 # $$\delta \leftarrow \delta \cdot [\,\mathrm{lead} < \mathrm{margin}\,] \quad \text{at every hidden weighted layer}$$
 #
-# Silence at one layer is silence below, so only the first matters; we count there how many messages were sent. The
-# rule inherits its feedback from `Ternary`: the two questions are independent.
+# If a layer's error is zero, so are the errors below it. So only the highest hidden layer matters; there we count the
+# examples whose error is sent. The rule inherits its feedback from `Ternary`: the two methods are independent.
 
 
 # %%
@@ -320,13 +320,13 @@ class Frugal(Ternary):
     """Ternary feedback, and only examples whose lead is below a margin send errors to hidden layers.
 
     Args:
-        margin: how far the right output must lead the largest wrong one for silence; math.inf: all are sent.
+        margin: an example with a lead of at least this sends no error; math.inf: all errors are sent.
     """
 
     name = "frugal"
     title = "frugal feedback"
     equation = "delta = delta [lead < margin], B as for ternary"
-    needs = "as ternary, and at every example's error a gate that the output opens or shuts"
+    needs = "as ternary, and a gate for every example's error, controlled by the output"
 
     def __init__(self, seed=0, threshold=0.6, magnitudes="one", margin=1.0):
         super().__init__(seed, threshold, magnitudes)
@@ -334,7 +334,7 @@ class Frugal(Ternary):
 
     def draw(self, net):
         super().draw(net)
-        self.sent, self.asked = 0, 0  # numbers on the backend: reading them in every step would stop a GPU
+        self.sent, self.total = 0, 0  # stay on the device: reading them in every step would block a GPU
 
     def teach(self, layer, delta):
         if delta is None or not isinstance(layer, Weighted) or layer is self.net.output_layer:
@@ -343,13 +343,13 @@ class Frugal(Ternary):
         lead = (output * target).sum(axis=1) - xp.where(target > 0, -math.inf, output).max(axis=1)
         unsure = lead < self.margin
         if layer is self.net.weighted[-2]:
-            self.sent, self.asked = self.sent + unsure.sum(), self.asked + len(output)
+            self.sent, self.total = self.sent + unsure.sum(), self.total + len(output)
         return delta * unsure.reshape(-1, *(1,) * (delta.ndim - 1))
 
 
 # %% [markdown]
-# The same three checks. Formula: by hand, a net with one hidden layer. Sham: an infinite margin, threshold 0, own
-# magnitudes. The claim follows below.
+# The same three checks follow. Formula: by hand, for a network with one hidden layer. Sham: an infinite margin,
+# threshold 0, own magnitudes. The claim is tested below.
 
 # %%
 mf.use("numpy", dtype="float64")
@@ -364,28 +364,28 @@ leads = np.array([row[c] - max(row[k] for k in range(3) if k != c) for row, c in
 d = e @ plain_ternary(W2, 0.6).T * (1 - h**2)
 np.testing.assert_allclose(net["linear1"].grads["W"], x[leads < 0.5].T @ d[leads < 0.5], rtol=1e-10, atol=1e-14)
 np.testing.assert_allclose(net["linear2"].grads["W"], h.T @ e, rtol=1e-10, atol=1e-14)  # the output learns from all
-assert 0 < rule.sent == (leads < 0.5).sum() < rule.asked == 40
+assert 0 < rule.sent == (leads < 0.5).sum() < rule.total == 40
 check_sham(Frugal(threshold=0, magnitudes="own", margin=math.inf), Frugal())
-print(f"formula and sham hold; {rule.sent} of {rule.asked} examples sent an error")
+print(f"formula and sham hold; {rule.sent} of {rule.total} examples sent an error")
 
 # %%
 mf.use("numpy", dtype="float32")
 mf.rules.RULES["frugal"] = Frugal
 
 
-class Traffic(mf.training.Callback):
+class RecordSent(mf.training.Callback):
     """Share of examples that sent an error, per epoch."""
 
     def on_epoch(self, trainer, row):
-        row["sent"] = float(trainer.rule.sent) / max(1, trainer.rule.asked)
-        trainer.rule.sent = trainer.rule.asked = 0
+        row["sent"] = float(trainer.rule.sent) / max(1, trainer.rule.total)
+        trainer.rule.sent = trainer.rule.total = 0
 
 
 frugal = {}
 for margin in (0.0, 1.0, 3.0):
     trial = experiments.Experiment(rule=f"frugal:margin={margin}", model="cnn", lr=0.01, epochs=8, alignment=False)
     trainer = experiments.trainer_for(trial, data)
-    trainer.callbacks.append(Traffic())
+    trainer.callbacks.append(RecordSent())
     frugal[margin] = experiments.fit(trial, data, trainer)
 reference = experiments.run(experiments.Experiment(rule="bp", model="cnn", lr=0.01, epochs=8, alignment=False))[0]
 for margin, result in frugal.items():
@@ -393,7 +393,7 @@ for margin, result in frugal.items():
     print(
         f"margin {margin}: accuracy {result.score:.3f}, {100 * sent:.0f} % of the errors sent, bp {reference.score:.3f}"
     )
-# seen with seeds 0 to 3: margin 0 0.87-0.96, margin 1 0.93-0.98 with 0.28-0.39 sent, margin 3 0.95-0.97
+# measured with seeds 0 to 3: margin 0 0.87-0.96, margin 1 0.93-0.98 with 0.28-0.39 sent, margin 3 0.95-0.97
 assert frugal[1.0].score > 0.88 and np.mean([row["sent"] for row in frugal[1.0].history[1:]]) < 0.5
 
 # %%
@@ -411,50 +411,50 @@ for (margin, result), colour, marker in zip(frugal.items(), (ORANGE, BLUE, GREEN
 right.plot(
     range(1, 9), [row["test_accuracy"] for row in reference.history[1:]], "k--", label="backpropagation, all sent"
 )
-left.set(xlabel="epoch", ylabel="examples that send an error (%)", ylim=(0, 103), title="Messages")
-right.set(xlabel="epoch", ylabel="test accuracy", ylim=(0, 1.02), title="What is learned from them")
+left.set(xlabel="epoch", ylabel="examples that send an error (%)", ylim=(0, 103), title="Errors sent")
+right.set(xlabel="epoch", ylabel="test accuracy", ylim=(0, 1.02), title="Test accuracy")
 left.legend()
 right.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# As the network grows sure of its examples fewer errors are sent. With a margin of 1 the network ends eight epochs
-# where backpropagation does, on the one seed shown here; with four seeds it ended at 0.93 to 0.98, backpropagation at
-# 0.96 to 0.98. Half of the synapses, one bit each, about a third of the messages. (NumPy multiplies the zeros all the
-# same; the saving would be a brain's or a chip's.)
+# As the leads of the examples grow, fewer errors are sent. With a margin of 1 the network ends eight epochs where
+# backpropagation does, on the one seed shown here; with four seeds it ended at 0.93 to 0.98, backpropagation at 0.96 to
+# 0.98. The rule uses half of the synapses, one bit each, and about a third of the errors. (NumPy multiplies the zeros
+# all the same; the saving would be real in a brain or on a chip.)
 #
-# ## Into the package
+# ## Add the rule to the package
 #
-# When a rule deserves to stay, four places change, and `CONTRIBUTING.md` has the details:
+# To add a rule to minifa, change four places; `CONTRIBUTING.md` has the details:
 #
-# 1. `minifa/rules/ternary.py`: what it is, equation and paper on top, then the class, with type hints as in its
-#    neighbours.
-# 2. `minifa/rules/__init__.py`: its import, and its name in `RULES` and `__all__`. From now on
+# 1. `minifa/rules/ternary.py`: a docstring with description, equation and paper, then the class, with type hints as in
+#    the other files.
+# 2. `minifa/rules/__init__.py`: its import, and its name in `RULES` and `__all__`. Then
 #    `minifa compare --rules bp,ternary` works.
-# 3. `tests/checks.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. For these two lines you get 31
-#    tests without writing any (we tried it: 29 pass, 2 wait for a GPU): on a net with convolutions, batch norm and
-#    residual blocks it trains to the same bits on NumPy and on the strict stand-in for CuPy, no step reads a number
-#    from the device, `B` holds exactly what carried the error, every layer learns and the rule is not backpropagation
-#    in disguise, its state is saved and loaded, and measuring or tracing changes nothing.
-# 4. `tests/test_rule_formulas.py`: the formula, as in the second check above. This one only you can write.
+# 3. `tests/checks.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. These two lines add 31 tests (we
+#    tried it: 29 pass, 2 need a GPU): on a network with convolutions, batch norm and residual blocks training gives the
+#    same bits on NumPy and on the strict stand-in for CuPy, no step reads a number from the device, `B` is exactly the
+#    matrix that carried the error, every layer learns, the rule differs from backpropagation, its state can be saved
+#    and loaded, and metrics and traces do not change the training.
+# 4. `tests/test_rule_formulas.py`: the formula, as in the second check above. You have to write this test yourself.
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
-# A rule is an answer to *what carries the error?* or *what error is received?*, and a file. What makes it a result is
-# not the file but the three checks: the written formula, the sham, the claim with its numbers. They take longer to
-# write than the rule, and they are what lets you believe it.
+# A rule is one class in one file: `feedback` returns the matrix that carries the error, `teach` the error that a layer
+# receives. The three checks turn it into a result: the written formula, the sham control, the claim with its numbers.
+# They take longer to write than the rule, and they are the reason to trust it.
 #
-# What lets others believe it is that they can run it again: [tutorial 13](13_from_recipe_to_figure.ipynb) makes an
-# experiment a text, and a table of it.
+# Others can trust it if they can reproduce it: in [tutorial 13](13_from_recipe_to_figure.ipynb) an experiment is a text
+# file, from which minifa makes a table.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. A rule that draws.** Partial sign concordance (Liao et al. 2016): each sign of $B$ agrees with $W$'s with
-# probability $p$, at places drawn once. Write it: draw the mask in `draw` with `streams.generator` (never with a
-# generator of your own), keep it in `self.memory`. Check $\cos = (2p - 1)\sqrt{2/\pi}$, and that loading a saved
-# state brings the mask back.
+# **1. A rule with random matrices.** Partial sign concordance (Liao et al. 2016): each sign of $B$ agrees with $W$'s
+# with probability $p$, at entries that are drawn once. Write it: draw the mask in `draw` with `minifa.rng.generator`
+# (never with a generator of your own), store it in `self.memory`. Check $\cos = (2p - 1)\sqrt{2/\pi}$, and that loading
+# a saved state restores the mask.
 #
 # <details><summary>Solution</summary>
 #
@@ -487,41 +487,40 @@ plt.show()
 # np.testing.assert_array_equal(other.feedback(wide["linear2"]), Concordant(p=0.75).attach(wide).B["linear2"])
 # ```
 #
-# Arrays in `memory` are what `state` saves. The generator is keyed by seed, purpose and layer, so the same mask comes
-# out on every machine and in whatever order the layers are asked.
+# `state` saves the arrays in `memory`. The generator is keyed by seed, purpose and layer, so the mask is the same on
+# every machine and for any order of the layers.
 # </details>
 #
-# **2. Can the checks fail?** A check that never fails is worth nothing. Here are three plausible mistakes. Say for
-# each which of the three checks (claim, formula, sham) catches it, then make it and try.
+# **2. Can the checks fail?** A check that never fails is worthless. Here are three plausible mistakes. Predict for each
+# which of the three checks (claim, formula, sham) detects it, then try it.
 #
-# - the size is forgotten: $B$ is $\pm 1$ and 0, without the factor $s$;
-# - `abs` is forgotten: weights above the threshold are kept, and all negative ones are lost;
-# - $W$ is asked once, in the first pass, and never again.
+# - the scale is missing: $B$ is $\pm 1$ and 0, without the factor $s$; - `abs` is missing: weights above the threshold
+#   are kept, and all negative ones are lost; - $W$ is read only once, in the first pass.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # mf.use("numpy", dtype="float64")
 #
-# class ForgotTheSize(Ternary):
+# class WithoutScale(Ternary):
 #     def feedback(self, layer):
 #         W = layer.W
 #         strong = xp.abs(W) > self.threshold * norm(W) / math.sqrt(W.size)
 #         return W * strong if self.magnitudes == "own" else xp.sign(W) * strong
 #
-# class ForgotTheAbs(Ternary):
+# class WithoutAbs(Ternary):
 #     def feedback(self, layer):
 #         W = layer.W
 #         strong = W > self.threshold * norm(W) / math.sqrt(W.size)
 #         return W * strong if self.magnitudes == "own" else rescaled(xp.sign(W) * strong, norm(W))
 #
-# class AskedOnce(Ternary):
+# class ReadOnce(Ternary):
 #     def feedback(self, layer):
 #         if layer.name not in self.memory:
 #             self.memory[layer.name] = super().feedback(layer)
 #         return self.memory[layer.name]
 #
-# def caught(check):
+# def detected(check):
 #     try:
 #         check()
 #     except AssertionError:
@@ -531,22 +530,22 @@ plt.show()
 # def check_claim(make):
 #     assert abs(angle_at(make, 0.6) - 25.87) < 0.3
 #
-# found = {}
-# for make in (Ternary, ForgotTheSize, ForgotTheAbs, AskedOnce):
-#     found[make.__name__] = (
-#         caught(lambda: check_claim(make)),
-#         caught(lambda: check_formula(make(threshold=0.6), 0.6)),
-#         caught(lambda: check_sham(make(threshold=0, magnitudes="own"), make())),
+# outcomes = {}
+# for make in (Ternary, WithoutScale, WithoutAbs, ReadOnce):
+#     outcomes[make.__name__] = (
+#         detected(lambda: check_claim(make)),
+#         detected(lambda: check_formula(make(threshold=0.6), 0.6)),
+#         detected(lambda: check_sham(make(threshold=0, magnitudes="own"), make())),
 #     )
-#     print(f"{make.__name__:14} caught by claim, formula, sham:", *found[make.__name__])
-# assert found == {
+#     print(f"{make.__name__:14} detected by claim, formula, sham:", *outcomes[make.__name__])
+# assert outcomes == {
 #     "Ternary": (False, False, False),
-#     "ForgotTheSize": (False, True, False),
-#     "ForgotTheAbs": (True, True, True),
-#     "AskedOnce": (False, False, True),
+#     "WithoutScale": (False, True, False),
+#     "WithoutAbs": (True, True, True),
+#     "ReadOnce": (False, False, True),
 # }
 # ```
 #
-# An angle does not see a size. A formula for one update does not see time. The sham does not see what it has turned
-# off. That is why there are three.
+# An angle does not depend on the scale. The formula covers a single update only. The sham control does not test the
+# parts that are turned off. This is why there are three checks.
 # </details>

@@ -1,13 +1,13 @@
-"""Makes the notebooks of this folder from the percent scripts beside them, and checks that they run.
+"""Builds the notebooks of this folder from the percent scripts of the same names, and checks that they run.
 
-    python tutorials/build.py              make every notebook: cells from NN_name.py, executed, outputs kept
+    python tutorials/build.py              build every notebook: cells from NN_name.py, executed, with outputs
     python tutorials/build.py 3 07         only these
-    python tutorials/build.py --check      execute all without writing; refuse a notebook that is out of step
+    python tutorials/build.py --check      execute all without writing; fail if a notebook differs from its script
 
-People edit the scripts (cells begin with ``# %%`` or ``# %% [markdown]``); nobody edits a notebook. Each runs in a
-clean kernel of this Python, in an empty folder, with this checkout's minifa. After its last cell the code in its
-folded solutions runs in the same kernel, where the reader would try it; what that prints is not kept. Needs
-``pip install ".[tutorials]"``. Exit status: 0 all well, 1 a notebook failed, 2 nothing could be tried.
+Edit the scripts (cells begin with ``# %%`` or ``# %% [markdown]``), never a notebook. Each notebook runs in a clean
+kernel of this Python, in an empty folder, with this checkout's minifa. After its last cell the code of its folded
+solutions runs in the same kernel, as it does for a reader; this output is not stored. Needs
+``pip install ".[tutorials]"``. Exit status: 0 success, 1 a notebook failed, 2 nothing could be run.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# "owner/name" of the public repository on GitHub. Empty as long as there is none: then the badge opens Colab's own
-# page, where a notebook can be uploaded.
+# "owner/name" of the public repository on GitHub. Empty while there is none: then the badge opens the start page of
+# Colab, where a notebook can be uploaded.
 REPOSITORY = ""
 
-SLOW, TIMEOUT = 60, 300  # seconds per notebook: a warning, and the end
+SLOW, TIMEOUT = 60, 300  # seconds per notebook: limits for a warning and for a failure
 COLAB = "https://colab.research.google.com"
 
 SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>(.*?)</details>", re.S)
 CODE_BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in a printed object: another number in every run
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in a printed object: different in every run
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class Unfit(Exception):
-    """What is wrong with one tutorial, as a sentence for its author."""
+class TutorialError(Exception):
+    """A problem of one tutorial. The message is a sentence for its author."""
 
 
 @dataclass(frozen=True)
@@ -50,30 +50,30 @@ class Cell:
     source: str
 
 
-# From script to cells
+# Cells of a script
 
 
 def read_cells(script: str) -> list[Cell]:
-    """The cells of a percent script, as jupytext would read them. Raises Unfit where text stands before the first."""
+    """The cells of a percent script, as jupytext would read them. Raises TutorialError for text before the first."""
     before, *parts = re.split(r"^# %%(.*)\n?", script, flags=re.M)
     if before.strip():
-        raise Unfit("a script begins with its first cell, '# %% [markdown]': there is text before it")
+        raise TutorialError("a script begins with its first cell, '# %% [markdown]': there is text before it")
     cells = []
     for marker, text in zip(parts[::2], parts[1::2], strict=True):
         if marker.strip() not in ("", "[markdown]"):
-            raise Unfit(f"a cell begins with '# %%' or '# %% [markdown]', not with '# %%{marker}'")
+            raise TutorialError(f"a cell begins with '# %%' or '# %% [markdown]', not with '# %%{marker}'")
         lines = text.strip("\n").split("\n")
         if marker.strip():
             stray = next((line for line in lines if line != "#" and not line.startswith("# ")), None)
             if stray is not None:
-                raise Unfit(f"every line of a markdown cell begins with '# ', this one does not: {stray!r}")
+                raise TutorialError(f"every line of a markdown cell begins with '# ', this one does not: {stray!r}")
             lines = [line[2:] for line in lines]
         cells.append(Cell("markdown" if marker.strip() else "code", "\n".join(lines)))
     return cells
 
 
 def badge(stem: str) -> str:
-    """The line that opens the tutorial in Colab, with what it needs there."""
+    """The line with a link to Colab and the requirements there."""
     if REPOSITORY:
         link = f"{COLAB}/github/{REPOSITORY}/blob/main/tutorials/{stem}.ipynb"
         install = f"in Colab, first run `%pip install git+https://github.com/{REPOSITORY}` in a cell of its own"
@@ -87,81 +87,81 @@ def badge(stem: str) -> str:
 
 
 def notebook_cells(script: Path) -> list[Cell]:
-    """The cells that the script's notebook must have: the script's own, with the badge at the end of the first."""
+    """The cells that the script's notebook must have: those of the script, with the badge at the end of the first."""
     first, *others = read_cells(script.read_text(encoding="utf-8"))
     return [Cell(first.kind, f"{first.source}\n\n{badge(script.stem)}"), *others]
 
 
 def solutions(cells: Sequence[Cell]) -> list[str]:
-    """The code of each folded solution, in order. Raises Unfit for a solution without code."""
-    found: list[str] = []
+    """The code of each folded solution, in order. Raises TutorialError for a solution without code."""
+    code: list[str] = []
     for folded in (text for cell in cells if cell.kind == "markdown" for text in SOLUTION.findall(cell.source)):
         blocks = CODE_BLOCK.findall(folded)
         if not blocks:
-            raise Unfit(f"the solution of exercise {len(found) + 1} has no ```python block")
-        found.append("\n".join(blocks))
-    return found
+            raise TutorialError(f"the solution of exercise {len(code) + 1} has no ```python block")
+        code.append("\n".join(blocks))
+    return code
 
 
-# The notebook that is kept
+# The stored notebook
 
 
 def load(notebook: Path) -> dict[str, Any]:
-    """A notebook file as plain dictionaries. Raises Unfit where there is none."""
+    """A notebook file as plain dictionaries. Raises TutorialError if there is none."""
     if not notebook.exists():
-        raise Unfit(f"there is no {notebook.name}: make it with python tutorials/build.py {notebook.name[:2]}")
+        raise TutorialError(f"there is no {notebook.name}: build it with python tutorials/build.py {notebook.name[:2]}")
     try:
         content: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise Unfit(f"{notebook.name} is not a notebook ({error}): make it anew") from None
+        raise TutorialError(f"{notebook.name} is not a notebook ({error}): build it again") from None
     return content
 
 
-def kept_cells(content: dict[str, Any]) -> list[Cell]:
+def stored_cells(content: dict[str, Any]) -> list[Cell]:
     return [Cell(cell["cell_type"], "".join(cell["source"])) for cell in content["cells"]]
 
 
 def check_pair(script: Path, content: dict[str, Any]) -> None:
-    """Raises Unfit unless the notebook's cells are the script's."""
-    expected, kept = notebook_cells(script), kept_cells(content)
-    if expected == kept:
+    """Raises TutorialError unless the notebook has the cells of the script."""
+    expected, stored = notebook_cells(script), stored_cells(content)
+    if expected == stored:
         return
     at = next(
-        (i for i, (a, b) in enumerate(zip(expected, kept, strict=False)) if a != b), min(len(expected), len(kept))
+        (i for i, (a, b) in enumerate(zip(expected, stored, strict=False)) if a != b), min(len(expected), len(stored))
     )
-    raise Unfit(
-        f"the notebook is out of step with {script.name} from cell {at + 1} on: change the script, then run "
+    raise TutorialError(
+        f"the notebook differs from {script.name} from cell {at + 1} on: change the script, then run "
         f"python tutorials/build.py {script.name[:2]}"
     )
 
 
 def check_outputs(content: dict[str, Any]) -> None:
-    """Raises Unfit unless the outputs are there and fit to be kept: no error, no warning, nothing that changes with
+    """Raises TutorialError unless the notebook has outputs without errors, warnings and addresses, which change with
     each run."""
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     if not any(cell["outputs"] for cell in code):
-        raise Unfit("the kept notebook has no outputs: it was not executed")
+        raise TutorialError("the notebook has no outputs: it was not executed")
     for number, cell in enumerate(code, start=1):
         for output in cell["outputs"]:
             if output["output_type"] == "error":
-                raise Unfit(f"code cell {number} holds an error: {output['ename']}: {output['evalue']}")
+                raise TutorialError(f"code cell {number} has an error: {output['ename']}: {output['evalue']}")
             if output.get("name") == "stderr":
-                raise Unfit(f"code cell {number} writes to stderr: {''.join(output['text']).strip()[:300]}")
+                raise TutorialError(f"code cell {number} writes to stderr: {''.join(output['text']).strip()[:300]}")
             shown = "".join(output.get("text") or output.get("data", {}).get("text/plain") or "")
             if ADDRESS.search(shown):
-                raise Unfit(
+                raise TutorialError(
                     f"code cell {number} shows an address in memory: {shown[:100]!r}; assign the value to a name"
                 )
 
 
-# Running it
+# Execution
 
 
 def execute(cells: Sequence[Cell], on_cell: Callable[[], None] = lambda: None) -> str:
-    """Run the cells, then their solutions, in one clean kernel. Returns the notebook with its outputs, as JSON.
+    """Run the cells, then the solutions, in one clean kernel. Returns the notebook with its outputs, as JSON.
 
     Raises:
-        Unfit: a cell or a solution fails, or all of it takes more than TIMEOUT seconds.
+        TutorialError: a cell or a solution fails, or the notebook takes more than TIMEOUT seconds.
     """
     import nbformat.v4
     from jupyter_client.kernelspec import KernelSpecManager
@@ -170,17 +170,17 @@ def execute(cells: Sequence[Cell], on_cell: Callable[[], None] = lambda: None) -
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
-    tried = [*cells, *(Cell("code", code) for code in solutions(cells))]
-    notebook = nbformat.v4.new_notebook(cells=[make[cell.kind](cell.source) for cell in tried])
+    all_cells = [*cells, *(Cell("code", code) for code in solutions(cells))]
+    notebook = nbformat.v4.new_notebook(cells=[make[cell.kind](cell.source) for cell in all_cells])
     deadline = time.monotonic() + TIMEOUT
-    # Without folders to search, "python3" is the Python that runs this file, whatever kernels are installed.
+    # Without folders to search, "python3" is the Python that runs this file, for any installed kernels.
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(
         notebook,
         km=manager,
         timeout_func=lambda cell: max(1, int(deadline - time.monotonic())),
         coalesce_streams=True,
-        extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log: what a cell did is told below
+        extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log; errors of cells are reported below
         on_cell_executed=lambda **_: on_cell(),
     )
     with tempfile.TemporaryDirectory() as empty:
@@ -193,15 +193,19 @@ def execute(cells: Sequence[Cell], on_cell: Callable[[], None] = lambda: None) -
             if isinstance(error, CellExecutionError):
                 place = re.search(r"^-+> *\d+ .*$", ESCAPES.sub("", error.traceback), re.M)
                 line = f" ({place[0].lstrip('-> 0123456789')})" if place else ""
-                raise Unfit(f"{where} fails: {error.ename}: {ESCAPES.sub('', error.evalue)}{line}") from None
-            why = f"is not done after {TIMEOUT} s in all" if isinstance(error, CellTimeoutError) else "ends its kernel"
-            raise Unfit(f"{where} {why}") from None
+                raise TutorialError(f"{where} fails: {error.ename}: {ESCAPES.sub('', error.evalue)}{line}") from None
+            why = (
+                f"is not finished after {TIMEOUT} s in total"
+                if isinstance(error, CellTimeoutError)
+                else "ends its kernel"
+            )
+            raise TutorialError(f"{where} {why}") from None
     return _tidy(notebook, len(cells))
 
 
 def _environment() -> dict[str, str]:
-    """This process's, with this checkout's minifa first, the notebook's own way of showing pictures, and one thread
-    for NumPy's own products, so that the last digits of what is kept do not depend on the number of cores."""
+    """The environment of this process, with this checkout's minifa first, the notebook's own matplotlib backend, and
+    one thread for NumPy's products, so that the last digits of outputs do not depend on the number of cores."""
     environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
     environment["OMP_NUM_THREADS"] = "1"
     checkout = str(Path(__file__).resolve().parents[1])
@@ -210,7 +214,7 @@ def _environment() -> dict[str, str]:
 
 
 def _tidy(notebook: Any, n: int) -> str:
-    """Its first n cells as JSON, without times, random ids and this machine's Python: the same at every run."""
+    """The first n cells as JSON, without times, random ids and the Python version: identical in every run."""
     import nbformat
 
     notebook.cells = notebook.cells[:n]
@@ -221,22 +225,22 @@ def _tidy(notebook: Any, n: int) -> str:
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last format without ids
+    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last format without cell ids
     text: str = nbformat.writes(notebook)
     return text.rstrip("\n") + "\n"
 
 
 def process(script: Path, check: bool, on_cell: Callable[[], None] = lambda: None) -> None:
-    """Make one notebook, or check the one that is there. Raises Unfit."""
+    """Build one notebook, or check the stored one. Raises TutorialError."""
     notebook = script.with_suffix(".ipynb")
     if check:
-        kept = load(notebook)
-        check_pair(script, kept)
-        check_outputs(kept)
-    made = execute(notebook_cells(script), on_cell)
-    check_outputs(json.loads(made))
+        stored = load(notebook)
+        check_pair(script, stored)
+        check_outputs(stored)
+    executed = execute(notebook_cells(script), on_cell)
+    check_outputs(json.loads(executed))
     if not check:
-        notebook.write_text(made, encoding="utf-8", newline="\n")
+        notebook.write_text(executed, encoding="utf-8", newline="\n")
 
 
 # The command line
@@ -254,20 +258,20 @@ def find(numbers: Sequence[str], folder: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
     parser = argparse.ArgumentParser(
-        prog="build.py", description="Make the tutorials' notebooks from their scripts, or check them."
+        prog="build.py", description="Build the tutorials' notebooks from their scripts, or check them."
     )
     parser.add_argument("numbers", nargs="*", metavar="NN", help="numbers of tutorials; default: all")
     parser.add_argument(
-        "--check", action="store_true", help="execute without writing; fail where a notebook is out of step"
+        "--check", action="store_true", help="execute without writing; fail if a notebook differs from its script"
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks in parallel (default 1)")
     options = parser.parse_args(arguments)
     try:
         scripts = find(options.numbers, folder)
     except ValueError as error:
         parser.error(str(error))
     if options.jobs < 1:
-        parser.error(f"--jobs is at least 1, got {options.jobs}")
+        parser.error(f"--jobs must be at least 1, got {options.jobs}")
     try:
         import ipykernel  # noqa: F401
         import nbclient  # noqa: F401
@@ -285,7 +289,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
             started = time.monotonic()
             try:
                 process(script, options.check, bar.update)
-            except Unfit as error:
+            except TutorialError as error:
                 return time.monotonic() - started, str(error)
             return time.monotonic() - started, ""
 

@@ -1,11 +1,11 @@
-"""The same comparison in PyTorch, written independently: a peer beside the tables of `minifa compare`.
+"""The comparison of `minifa compare` in PyTorch, written independently.
 
     python tutorials/results/peer/peer.py --seeds 5
     python tutorials/results/peer/peer.py --seeds 3 --rules bp,fa --optimizer adam --epochs 150 --lr 0.001
 
-Nothing of minifa's engine is used: layers, losses and optimizers are PyTorch's, the feedback is an
-`torch.autograd.Function`, and initial weights, feedback and the order of the examples are PyTorch's own draws. From
-minifa come the digits and the learning rates. Needs ``pip install torch==2.13.0``.
+It does not use minifa's engine: layers, losses and optimizers are PyTorch's, the feedback is a
+`torch.autograd.Function`, and initial weights, feedback and the order of the examples are drawn by PyTorch. Only the
+digits and the learning rates come from minifa. Needs ``pip install torch==2.13.0``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from minifa.text import table
 
 
 class ConvolutionWithFeedback(torch.autograd.Function):
-    """A convolution whose error goes down through B."""
+    """A convolution with feedback matrix B."""
 
     @staticmethod
     def forward(ctx, x, W, B):
@@ -38,7 +38,7 @@ class ConvolutionWithFeedback(torch.autograd.Function):
 
 
 class LinearWithFeedback(torch.autograd.Function):
-    """A linear layer whose error goes down through B."""
+    """A linear layer with feedback matrix B."""
 
     @staticmethod
     def forward(ctx, x, W, B):
@@ -52,12 +52,12 @@ class LinearWithFeedback(torch.autograd.Function):
 
 
 def strict(W):
-    """W's signs with one magnitude, of W's norm."""
+    """The signs of W with a single magnitude, so that the norm is that of W."""
     signs = W.sign()
     return signs * (W.norm() / signs.norm())
 
 
-FEEDBACK = {  # B from W and a matrix M that was drawn once, like W
+FEEDBACK = {  # B from W and a matrix M that is drawn once, with W's distribution
     "bp": lambda W, M: W,
     "fa": lambda W, M: M,
     "usf": lambda W, M: strict(W),
@@ -92,7 +92,7 @@ class Net(nn.Module):
         self.drawn.append(sd * torch.randn(shape))
 
     def forward(self, x):
-        """The output; ``self.taught`` has the activations at which direct feedback teaches."""
+        """The output; ``self.taught`` are the activations whose error direct feedback sets."""
         self.taught = []
         cut = self.rule in ("dfa", "shallow")
         for i, (W, M) in enumerate(zip(list(self.weights)[:-1], self.drawn, strict=False)):
@@ -124,7 +124,7 @@ def accuracies(experiment, data):
         (torch.from_numpy(part.x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(part.y))
         for part in (data.train, data.test)
     )
-    found = []
+    test_accuracies = []
     for _ in range(experiment.epochs):
         for chosen in torch.randperm(len(x)).split(experiment.batch_size):
             optimizer.zero_grad()
@@ -132,9 +132,9 @@ def accuracies(experiment, data):
             optimizer.step()
         net.eval()
         with torch.no_grad():
-            found.append(float((net(x_test).argmax(1) == y_test).float().mean()))
+            test_accuracies.append(float((net(x_test).argmax(1) == y_test).float().mean()))
         net.train()
-    return found
+    return test_accuracies
 
 
 def main():
@@ -147,33 +147,33 @@ def main():
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     data = mf.data.load("digits")
     options = {
-        **({"depth": given.depth} if given.depth != 6 else {}),
-        **({"batch_norm": True} if given.batch_norm else {}),
+        **({"depth": args.depth} if args.depth != 6 else {}),
+        **({"batch_norm": True} if args.batch_norm else {}),
     }
     rows = [("rule", "lr", "score", "scores", "epochs to 0.9")]
-    for rule in given.rules.split(","):
-        own = {"momentum": 0.9} if given.optimizer == "sgd" else {}
+    for rule in args.rules.split(","):
+        optimizer_options = {"momentum": 0.9} if args.optimizer == "sgd" else {}
         base = Experiment(
-            rule=rule, model_options=options, optimizer=given.optimizer, optimizer_options=own, lr=given.lr,
-            epochs=given.epochs,
+            rule=rule, model_options=options, optimizer=args.optimizer, optimizer_options=optimizer_options, lr=args.lr,
+            epochs=args.epochs,
         )  # fmt: skip
         runs = [
             accuracies(Experiment(**{**vars(base), "seed": seed}), data)
-            for seed in range(given.seed, given.seed + given.seeds)
+            for seed in range(args.seed, args.seed + args.seeds)
         ]
         scores = [run[-1] for run in runs]
         reached = [next((str(i) for i, score in enumerate(run, start=1) if score >= 0.9), "-") for run in runs]
         rows.append(
             (rule, f"{base.rate():g}", mean_sd(scores), " ".join(f"{s:.3f}" for s in scores), " ".join(reached))
         )
-    last, norm = given.seed + given.seeds - 1, ", batch norm" if given.batch_norm else ""
+    last, norm = args.seed + args.seeds - 1, ", batch norm" if args.batch_norm else ""
     print(
-        f"PyTorch {torch.__version__.partition('+')[0]}: digits, depth {given.depth}{norm}, {given.epochs} epochs, "
-        f"batch 64, {given.optimizer}, seeds {given.seed} to {last}\n"
+        f"PyTorch {torch.__version__.partition('+')[0]}: digits, depth {args.depth}{norm}, {args.epochs} epochs, "
+        f"batch 64, {args.optimizer}, seeds {args.seed} to {last}\n"
     )
     print(table(rows, right_from=1))
 

@@ -1,7 +1,8 @@
-"""Why brsf swings from seed to seed in six convolutions: is it the noise of its magnitudes?
+"""Why does brsf vary from seed to seed in six convolutions? Test of the noise of its magnitudes.
 
-brsf draws M anew for every update. Averaged over r draws the magnitudes keep their mean and lose noise; with r without
-end they are usf's, one magnitude for all. If the noise is the reason, more draws bring brsf to that usf.
+brsf draws a new M for every update. An average over r draws keeps the mean of the magnitudes and reduces the noise; in
+the limit of large r it is a usf, with one magnitude for all. If the noise is the cause, brsf approaches this usf with
+more draws.
 
     python tutorials/results/why/brsf.py > tutorials/results/why/brsf.txt
 """
@@ -12,7 +13,7 @@ import statistics
 import minifa as mf
 
 SEEDS, RATES, DRAWS = range(5), (0.003, 0.01), (1, 4, 16)
-MEAN = math.sqrt(2 / math.pi)  # of |m| for a normal m, in units of its standard deviation
+MEAN = math.sqrt(2 / math.pi)  # mean of |m| for a normal m, in units of its standard deviation
 
 
 class Averaged(mf.rules.BRSF):
@@ -55,8 +56,8 @@ for name, make in (
 ):
     for rate in RATES:
         scores = [accuracy(make(seed), rate, seed) for seed in SEEDS]
-        listed = " ".join(f"{score:.3f}" for score in scores)
+        by_seed = " ".join(f"{score:.3f}" for score in scores)
         print(
-            f"{name:22} {rate:<6} {statistics.fmean(scores):.3f} ± {statistics.stdev(scores):.3f}    {listed}",
+            f"{name:22} {rate:<6} {statistics.fmean(scores):.3f} ± {statistics.stdev(scores):.3f}    {by_seed}",
             flush=True,
         )

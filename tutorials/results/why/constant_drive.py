@@ -1,9 +1,9 @@
-"""Why sdfa and drtp learn nothing in six convolutions without batch norm: is it the size of the hidden layers' steps?
+"""Why do sdfa and drtp learn nothing in six convolutions without batch norm? Test of the size of the hidden updates.
 
-What these rules send does not shrink as the error does, so that hidden weights never stop moving. Here F is made
-smaller by a factor, which under SGD is a smaller rate for the hidden layers alone. If their steps are too large for
-any rate at which the output layer learns, a small factor brings accuracy up to that of `shallow`, which does not train
-hidden layers, and what goes beyond it is what the hidden layers learn.
+The error that these rules send does not shrink with the output error, so that hidden weights never converge. Here F is
+multiplied by a small factor, which under SGD is a smaller rate for the hidden layers alone. If their updates are too
+large at every rate at which the output layer learns, a small factor raises the accuracy to that of `shallow`, which
+does not train hidden layers; an accuracy above it would be learned by the hidden layers.
 
     python tutorials/results/why/constant_drive.py > tutorials/results/why/constant_drive.txt
 """
@@ -15,14 +15,14 @@ import minifa as mf
 SEEDS, RATES, FACTORS = range(3), (0.01, 0.1), (1, 0.1, 0.01, 0.001, 0.0001)
 
 
-def smaller(kind, factor, seed):
-    """The rule with every F times a factor."""
+def scaled(kind, factor, seed):
+    """The rule with every F multiplied by a factor."""
 
-    class Smaller(kind):
+    class Scaled(kind):
         def _draw_matrix(self, name, units, n_out, net):
             return factor * super()._draw_matrix(name, units, n_out, net)
 
-    return Smaller(seed)
+    return Scaled(seed)
 
 
 def accuracy(rule, rate, seed):
@@ -48,5 +48,5 @@ def show(name, factor, make):
 
 for kind in (mf.rules.DFA, mf.rules.SignDFA, mf.rules.DRTP):
     for factor in FACTORS:
-        show(kind.name, factor, lambda seed, kind=kind, factor=factor: smaller(kind, factor, seed))
+        show(kind.name, factor, lambda seed, kind=kind, factor=factor: scaled(kind, factor, seed))
 show("shallow", "", lambda seed: mf.rules.make("shallow", seed=seed))

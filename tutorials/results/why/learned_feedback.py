@@ -1,8 +1,9 @@
-"""Why product feedback and information alignment swing from seed to seed in six convolutions: is it their random start?
+"""Why do product feedback and information alignment vary from seed to seed in six convolutions? Test of their random
+initial feedback.
 
 Both begin with feedback at a right angle to the weights and learn it while the network trains. Here they also begin
-with feedback that the weights gave: for product feedback R = W P, where its own learning leads, for information
-alignment B = W. If the swings are those of the time without alignment, they end.
+with feedback computed from the weights: for product feedback R = W P, the fixed point of its learning, for information
+alignment B = W. If the variation comes from the time without alignment, it disappears.
 
     python tutorials/results/why/learned_feedback.py > tutorials/results/why/learned_feedback.txt
 """
@@ -49,6 +50,6 @@ for name, makes in STARTS.items():
     for start, make in zip(("random", "aligned"), makes, strict=True):
         for rate in RATES[name]:
             scores = [accuracy(make(seed=seed), rate, seed) for seed in SEEDS]
-            listed = " ".join(f"{score:.3f}" for score in scores)
+            by_seed = " ".join(f"{score:.3f}" for score in scores)
             mean, sd = statistics.fmean(scores), statistics.stdev(scores)
-            print(f"{name:22} {start:9} {rate:<7} {mean:.3f} ± {sd:.3f}    {listed}", flush=True)
+            print(f"{name:22} {start:9} {rate:<7} {mean:.3f} ± {sd:.3f}    {by_seed}", flush=True)

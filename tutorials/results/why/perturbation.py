@@ -1,9 +1,9 @@
-"""Why weight perturbation ends above node perturbation in six convolutions, although its gradient is the noisier one.
+"""Why does weight perturbation end above node perturbation in six convolutions, although its estimate is noisier?
 
-Both estimate the same gradient. Here are, for networks trained by backpropagation for some epochs, the cosine and the
-length of their estimates beside it, and what one step of SGD at each rate does to the loss on other examples, the mean
-over 40 draws. The estimate that is nearer to the gradient need not be the one that takes the better step: what counts
-is how much the noise changes the output.
+Both estimate the same gradient. For networks trained by backpropagation for some epochs, this script measures the
+cosine of both estimates with the gradient, their relative norm, and the change of the loss on other examples by one
+step of SGD at each rate (means over 40 draws). The estimate with the larger cosine need not give the better step: the
+effect of the noise on the output matters.
 
     python tutorials/results/why/perturbation.py > tutorials/results/why/perturbation.txt
 """

@@ -1,7 +1,7 @@
-"""What are the random features of six convolutions worth, which `shallow` reads for 15 epochs? A converged read-out.
+"""Accuracy of a converged read-out of the random features of six convolutions, on which `shallow` trains 15 epochs.
 
-Logistic regression of scikit-learn on the 64 features of the untrained network, by the inverse strength C of its L2
-penalty, beside `shallow` at rate 0.1 after 15 and after 100 epochs. The smallest C is the strongest penalty.
+Logistic regression of scikit-learn on the 64 features of the untrained network, for several inverse strengths C of its
+L2 penalty, and `shallow` at rate 0.1 after 15 and after 100 epochs. The smallest C is the strongest penalty.
 
     python tutorials/results/why/shallow.py > tutorials/results/why/shallow.txt
 
@@ -48,5 +48,5 @@ for seed in SEEDS:
     for epochs in (15, 85):
         trainer.fit(data.train, epochs)
         scores.setdefault(f"shallow, {trainer.epoch} epochs", []).append(trainer.evaluate(data.test)["accuracy"])
-for name, some in scores.items():
-    print(f"{name:27} {statistics.fmean(some):.3f} ± {statistics.stdev(some):.3f}")
+for name, values in scores.items():
+    print(f"{name:27} {statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}")
