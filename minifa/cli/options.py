@@ -24,7 +24,7 @@ from ..models import MODELS
 from ..optim import OPTIMIZERS
 from ..registry import lookup
 from ..schedules import SCHEDULES
-from ..storage.atomic import expanded, stem
+from ..storage.atomic import expanded
 from ..validation import LARGEST
 
 LARGEST_NAMES = 1 << 20  # maximum bytes of a file of names; a network of a thousand layers needs 50,000
@@ -316,14 +316,3 @@ def possible_rules(base: Experiment, names: Sequence[str], dataset: Dataset, lea
     for name, why in left_out.items():
         print(f"left out {name}: {why}")
     return [name for name in names if name not in left_out]
-
-
-def label(experiment: Experiment) -> str:
-    """Data set, model and model options as part of a file name."""
-    parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
-    return as_file_name("-".join(parts))
-
-
-def as_file_name(text: str) -> str:
-    """The text with "_" in place of characters that some file systems do not allow."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
