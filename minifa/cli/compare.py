@@ -76,7 +76,7 @@ def _compare_in(
         replace(e, lr=chosen[e.rule]) if e.rule in chosen else e
         for e in experiments.grid_of_rules(base, names, options.seeds)
     ]
-    seeds = f"seeds {options.seed} to {options.seed + options.seeds - 1}"
+    seeds = f"seeds {base.seed} to {base.seed + options.seeds - 1}"
     print(f"{describe_setting(base, dataset)}, {seeds}, {describe_rates(grid)}\n", flush=True)
     results, stop = _run_all(grid, options.jobs, "compare", lambda found: _keep_runs(folder, found))
     if results:

@@ -9,10 +9,20 @@ from pathlib import Path
 
 from .. import experiments
 from ..console import bar
+from ..experiments import Experiment
 from ..storage.atomic import stem
 from .descriptions import as_file_name
 from .exit_codes import OK
 from .options import add_network, add_update, at_least_one, from_zero, make_experiment, split_rules
+
+BASE = Experiment(
+    model="mlp",
+    model_options={"hidden": (16, 12)},  # small enough to show every number
+    lr=0.05,
+    optimizer_options={},
+    epochs=1,
+    batch_size=8,
+)
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -20,8 +30,8 @@ def describe(command: argparse.ArgumentParser) -> None:
         "Write one self-contained page: a training step as a film that can be stopped and rewound, under every rule "
         "from the same weights, and a short training run. Here the model mlp has hidden layers of 16 and 12."
     )
-    add_network(command, data="digits", model="mlp")
-    how = add_update(command, batch_size=8, lr="0.05 for sgd, else the optimizer's own")
+    add_network(command, BASE)
+    how = add_update(command, BASE)
     command.add_argument(
         "--rules", default="bp,fa,usf,dfa", help="comma-separated, the one that is shown first in front"
     )
@@ -30,18 +40,13 @@ def describe(command: argparse.ArgumentParser) -> None:
         "--updates", type=from_zero, default=0, help="updates under the first rule before the step that is shown"
     )
     how.add_argument("--train-updates", type=at_least_one, default=1000, help="length of the training run")
-    command.set_defaults(momentum=0.0, epochs=1, schedule="constant")
 
 
 def run(options: argparse.Namespace) -> int:
     from ..tracing import explorer
 
-    if options.model == "mlp" and options.hidden is None:
-        options.hidden = (16, 12)  # small enough to show every number
-    if options.lr is None and options.optimizer == "sgd":
-        options.lr = 0.05
     names = split_rules(options.rules)
-    experiment = make_experiment(options, names[0])
+    experiment = make_experiment(options, names[0], BASE)
     dataset = experiments.load_data(experiment)
     total = len(names) * (1 + options.train_updates)
     with bar(total=total, desc="explore", unit="update") as shown:

@@ -60,7 +60,6 @@ def _run(arguments: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest:
         options.parser.error("unrecognized arguments: " + " ".join(rest))
-    options.arguments = arguments
     try:
         starting.done()
         with signals.terminating(), notices.on_stderr(f"minifa {options.command}"), warnings.catch_warnings():

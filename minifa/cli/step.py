@@ -8,25 +8,26 @@ import argparse
 import shutil
 import sys
 
-from .. import experiments, rules
+from .. import experiments
+from ..experiments import Experiment
 from .exit_codes import OK
-from .options import add_network, add_update, from_zero, make_experiment
+from .options import add_network, add_rule, add_update, from_zero, make_experiment
+
+# The rate is large enough for visible changes of the tiny network.
+BASE = Experiment(data="xor", model="tiny", lr=0.5, optimizer_options={}, epochs=1, batch_size=4)
 
 
 def describe(command: argparse.ArgumentParser) -> None:
-    add_network(command, data="xor", model="tiny")
-    add_update(command, batch_size=4, lr="0.5 for sgd, else the optimizer's own")
-    command.add_argument("--rule", default="bp", help=f"learning rule: {', '.join(rules.RULES)}")
+    add_network(command, BASE)
+    add_update(command, BASE)
+    add_rule(command, "learning rule")
     command.add_argument("--updates", type=from_zero, default=0, help="updates to make before the step that is shown")
-    command.set_defaults(momentum=0.0, epochs=1, schedule="constant")
 
 
 def run(options: argparse.Namespace) -> int:
     from ..tracing import stepper
 
-    if options.lr is None and options.optimizer == "sgd":
-        options.lr = 0.5  # large enough for visible changes of the tiny network
-    experiment = make_experiment(options, options.rule)
+    experiment = make_experiment(options, base=BASE)
     dataset = experiments.load_data(experiment)
     replay = stepper.Replay(experiment, dataset, options.updates)
     if sys.stdin.isatty() and sys.stdout.isatty():

@@ -8,8 +8,9 @@ import argparse
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from .. import backend, data, environment, experiments, rules, signals
+from .. import backend, data, environment, experiments, signals
 from ..checkpoints import CheckpointError
 from ..console import tell
 from ..experiments import Experiment, Result, recipes, resume, run_folder, tables
@@ -18,24 +19,23 @@ from ..training import Trainer, logs
 from . import pictures
 from .descriptions import as_file_name, describe_rates, describe_setting, label
 from .exit_codes import DIVERGED, FAILED, OK
-from .options import add_changes, add_setting, contradictions, how_often, make_experiment, number
+from .options import add_changes, add_rule, add_setting, contradictions, how_often, make_experiment, number
 
 WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that do not change the experiment
+PARSED = {"command", "parser", "run"}  # entries of the parser itself
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
 def describe(command: argparse.ArgumentParser) -> None:
     add_setting(command)
-    command.add_argument(
-        "--rule", default="bp", help=f"learning rule, options behind a colon (usf:scale=init): {', '.join(rules.RULES)}"
-    )
+    add_rule(command, "learning rule, options behind a colon (usf:scale=init)")
     command.add_argument(
         "--out", help="run folder (default: runs/train-DATA-MODEL-RULE; an existing one is never overwritten)"
     )
     command.add_argument(
         "--validation",
         type=number,
-        default=0.0,
+        default=argparse.SUPPRESS,
         help="share of the training set that is held out and measured instead of the test set (default: none)",
     )
     recipe = command.add_argument_group("or all of that from a file")
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.recipe or options.changes:
         experiment = _experiment_of_recipe(options)
     else:
-        experiment = make_experiment(options, options.rule)
+        experiment = make_experiment(options)
     dataset = _load(experiment, resumed=bool(options.resume))
     experiments.parts(experiment, dataset)  # an invalid validation split raises before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
@@ -127,12 +127,12 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
     """The experiment of --recipe and --set. Raises ValueError if other options set what the recipe defines."""
     if options.recipe is None:
         raise ValueError("--set changes a setting of a recipe: it goes with --recipe")
-    wrong = _given(options) - KEPT - WHERE - {"recipe", "changes", "out"}
+    wrong = _given(options).keys() - {"recipe", "changes", "out"}
     if wrong:
         told = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
         raise ValueError(f"a recipe's settings are changed by --set, as --set training.epochs=3: leave out {told}")
     recipe = recipes.read(options.recipe, options.changes)
-    experiment = replace(recipe.experiment, data_dir=options.data_dir or recipe.experiment.data_dir)
+    experiment = replace(recipe.experiment, data_dir=getattr(options, "data_dir", recipe.experiment.data_dir))
     recipes.check([experiment], f"the recipe {recipe.name!r}")
     return experiment
 
@@ -140,17 +140,16 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
 def _kept_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the run to resume. Raises ValueError if other options contradict it."""
     kept = resume.saved_experiment(options.resume)
-    given = _given(options) - KEPT
-    # The data file may have been moved; its contents are compared on resuming.
-    elsewhere = "data" in given and data.is_file(options.data) and data.is_file(kept.data)
-    wrong = contradictions(given - WHERE - ({"epochs", "data"} if elsewhere else {"epochs"}), options, kept)
-    epochs = options.epochs if "epochs" in given else kept.epochs
+    given = _given(options)
+    epochs, name = given.pop("epochs", kept.epochs), kept.data
+    if data.is_file(given.get("data", "")) and data.is_file(kept.data):  # it may have been moved
+        name = given.pop("data")  # its contents are compared on resuming
+    wrong = contradictions(given, kept)
     if epochs < kept.epochs:
         wrong.append(f"--epochs {epochs} (kept: {kept.epochs}, and only more may be asked for)")
     if wrong:
         raise ValueError(f"{options.resume} is gone on with as it was begun; leave out {', '.join(wrong)}")
-    name = options.data if elsewhere else kept.data
-    return replace(kept, epochs=epochs, data=name, data_dir=options.data_dir or kept.data_dir)
+    return replace(kept, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", kept.data_dir))
 
 
 def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
@@ -177,13 +176,13 @@ def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer:
         tell(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
 
 
-def _given(options: argparse.Namespace) -> set[str]:
-    """The names of the options given explicitly on the command line."""
-    command = options.parser
-    for action in command._actions:
-        action.default = argparse.SUPPRESS
-    command._defaults.clear()
-    return set(vars(command.parse_args(options.arguments[1:])))
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given, without those that may differ when a run is resumed."""
+    return {
+        name: value
+        for name, value in vars(options).items()
+        if name not in PARSED | WHERE | KEPT and value not in (None, [])
+    }
 
 
 def _how_to_go_on(folder: Path) -> str:
