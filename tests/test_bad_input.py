@@ -18,7 +18,7 @@ from fuzzing import why_not_a_refusal
 
 import minifa as mf
 from minifa import cli, losses, metrics, models, rules, schedules
-from minifa.cli import program
+from minifa.cli import rules as rules_command
 from minifa.data.base import DataFileError
 from minifa.data.batches import Batches
 from minifa.experiments import Experiment, recipes, resume, run, run_folder, run_many, schema, study, sweeps
@@ -829,7 +829,6 @@ def test_memory_that_does_not_suffice_is_told(monkeypatch, capsys):
     def run(options):
         raise MemoryError
 
-    describe, summary, _ = program.COMMANDS["rules"]
-    monkeypatch.setitem(program.COMMANDS, "rules", (describe, summary, run))
+    monkeypatch.setattr(rules_command, "run", run)
     assert cli.main(["rules"]) == 1
     assert "memory does not suffice" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from conftest import installed
 
 import minifa as mf
 from minifa import backend, experiments
-from minifa.cli import options, program
+from minifa.cli import exit_codes, options, program
 from minifa.data.base import DataFileError
 from minifa.experiments import run_folder
 
@@ -256,7 +256,7 @@ def test_mistakes_get_a_sentence_and_write_nothing(tmp_path, arguments, code, wo
 
 def test_a_diverging_run_is_kept_and_reported(capsys):
     code = program.main(["train", "--model", "mlp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
-    assert code == program.DIVERGED == 3
+    assert code == exit_codes.DIVERGED == 3
     assert re.search(
         r"training diverged: in update \d+ the \w+.* of '\w+' .* try a smaller --lr", capsys.readouterr().err
     )

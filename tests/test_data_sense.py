@@ -10,7 +10,7 @@ import pytest
 
 import minifa as mf
 from minifa import cli, experiments
-from minifa.cli import program
+from minifa.cli import pictures
 from minifa.data import DataWarning, from_arrays, from_npz, notices, validate
 from minifa.experiments import Experiment, recipes, run_folder, run_many
 
@@ -352,7 +352,7 @@ def test_named_sets_need_nothing():
 
 def test_a_command_says_it_once_however_many_processes_read_the_data(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "_draw", lambda *_: None)
+    monkeypatch.setattr(pictures, "draw", lambda *_: None)
     np.savez("mine.npz", x=FLAT, y=Y + 1)
     setting = "--data mine.npz --model mlp --hidden 2 --epochs 1 --rules bp,fa --seeds 1".split()
     for jobs in ("2", "1"):

@@ -20,7 +20,7 @@ import pytest
 
 import minifa as mf
 from minifa import checkpoints
-from minifa.cli import pictures, program, starting
+from minifa.cli import exit_codes, pictures, program, starting
 from minifa.experiments import resume, run_folder, sweeps
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1"]
@@ -82,7 +82,7 @@ def test_a_matplotlib_that_cannot_be_imported_costs_the_picture_alone():
     Path("matplotlib").mkdir()
     Path("matplotlib/__init__.py").write_text("raise AttributeError('of another\\nnumpy')", encoding="utf-8")
     given = TRAIN, COMPARE, [*MEMORY, "--out", "memory.png"], ["figures", "run"]
-    printed, told = minifa(*given, expect=program.FAILED, PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]))
+    printed, told = minifa(*given, expect=exit_codes.FAILED, PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]))
     assert "written to run" in printed and "written to c" in printed and "MiB at depth" in printed
     why = "the picture could not be drawn: matplotlib cannot be imported here (AttributeError: of another numpy); "
     assert [line for line in told.splitlines() if line.startswith(why)] == [
@@ -100,7 +100,7 @@ def test_whatever_breaks_a_picture_the_table_stands(error, monkeypatch, capsys):
 
     monkeypatch.setattr(pictures, "save_picture", fails)
     for command in (TRAIN, COMPARE):
-        assert program.main(command) == program.OK
+        assert program.main(command) == exit_codes.OK
         printed, told = capsys.readouterr()
         assert re.search(r"^ +1 +\d|^bp +0.1 ", printed, re.M) and f"written to {command[-1]}" in printed
         again = f"the numbers are in .+; minifa figures {command[-1]} draws it again"
@@ -111,7 +111,7 @@ def test_whatever_breaks_a_picture_the_table_stands(error, monkeypatch, capsys):
 def test_a_table_that_is_made_again_has_its_curves_or_a_line(monkeypatch, capsys):
     monkeypatch.setattr(pictures, "save_picture", lambda figure, path: [][0])
     given = ["--rows", "bp", "--seeds", "1", "--jobs", "1", "--set", "training.epochs=1", "--out", "table"]
-    assert program.main(["reproduce", "lillicrap", *given]) == program.OK
+    assert program.main(["reproduce", "lillicrap", *given]) == exit_codes.OK
     printed, told = capsys.readouterr()
     assert "the runs are in table" in printed and "published" in printed
     assert "the numbers are in table/curves.csv, and the same command draws it again" in told
@@ -156,7 +156,7 @@ def test_closed_streams_end_nothing(closed):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     codes = json.loads(Path("codes.json").read_text(encoding="utf-8"))
-    assert codes == [0] * len(commands) + [program.WRONG_USE]
+    assert codes == [0] * len(commands) + [exit_codes.WRONG_USE]
     for picture in ("run/figures/training.png", "c/figures/comparison.png"):
         assert Path(picture).read_bytes().endswith(PNG_END)
     assert checkpoints.read("run/last.ckpt").training["epoch"] == 1
@@ -181,8 +181,8 @@ def test_a_program_without_streams_trains_and_runs_commands(stream, monkeypatch)
     history = mf.train(net, mf.rules.BP().attach(net), data.train, mf.SoftmaxCrossEntropy(), mf.SGD(0.1), epochs=2)
     assert len(history) == 3
     assert (
-        program.main(TRAIN) == program.main(["step"]) == program.OK
-        and program.main(["train", "--lr", "-1"]) == program.WRONG_USE
+        program.main(TRAIN) == program.main(["step"]) == exit_codes.OK
+        and program.main(["train", "--lr", "-1"]) == exit_codes.WRONG_USE
     )
     assert sys.stdin is sys.stdout is sys.stderr is stream
 
@@ -204,9 +204,9 @@ class Broken(io.StringIO):
 
 def test_errors_that_nobody_reads_leave_the_exit_code(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Broken())
-    assert program.main(["train", "--lr", "-1"]) == program.WRONG_USE
-    assert program.main(["train", "--data", "missing.npz"]) == program.FAILED
-    assert program.main(["train", "--model", "mlp", "--epochs", "1", "--lr", "1e9"]) == program.DIVERGED
+    assert program.main(["train", "--lr", "-1"]) == exit_codes.WRONG_USE
+    assert program.main(["train", "--data", "missing.npz"]) == exit_codes.FAILED
+    assert program.main(["train", "--model", "mlp", "--epochs", "1", "--lr", "1e9"]) == exit_codes.DIVERGED
 
 
 # --- the first half second --------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_a_run_is_gone_on_with_where_it_was_moved_with_its_data(project, tmp_pat
 def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
     whole = numbers("here/whole")
     shutil.move("here/mine.npz", "renamed.npz")
-    assert program.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == program.FAILED
+    assert program.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == exit_codes.FAILED
     told = capsys.readouterr().err
     assert "no file 'mine.npz'" in told and "; --data FILE says where it is now" in told
     assert go_on("here/cli/run", "--data", "renamed.npz") == whole
@@ -327,10 +327,11 @@ def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
         np.savez("other.npz", x=kept["x"] + 1, y=kept["y"])
     before = Path("here/cli/run/config.json").read_bytes()
     assert (
-        program.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "other.npz"]) == program.WRONG_USE
+        program.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "other.npz"])
+        == exit_codes.WRONG_USE
     )
     assert "was trained on other data than other is now" in capsys.readouterr().err
-    assert program.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "xor"]) == program.WRONG_USE
+    assert program.main(["train", "--resume", "here/cli/run", "--epochs", "5", "--data", "xor"]) == exit_codes.WRONG_USE
     assert "leave out --data xor (kept: renamed.npz)" in capsys.readouterr().err
     assert Path("here/cli/run/config.json").read_bytes() == before
 

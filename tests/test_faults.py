@@ -24,7 +24,7 @@ import pytest
 
 import minifa as mf
 from minifa import checkpoints, cli, environment, experiments, signals
-from minifa.cli import program
+from minifa.cli import exit_codes, pictures
 from minifa.experiments import Experiment, resume, run_folder, tuning
 from minifa.storage import atomic, locks
 from minifa.storage.npz import write_arrays
@@ -44,7 +44,7 @@ def somewhere_else(tmp_path, monkeypatch):
 
 @pytest.fixture
 def draws_nothing(monkeypatch):
-    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
 
 
 def numbers_of(path):
@@ -105,7 +105,7 @@ def fill(folder, leave=0):
 def test_on_a_full_disk_nothing_is_begun(mounted, capsys):
     small = mounted("size=16k")
     fill(small)
-    assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == program.FAILED
+    assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == exit_codes.FAILED
     told = capsys.readouterr().err
     assert "No space left on device: '" in told and "the disk is full: make room" in told
     assert os.listdir(small) == ["fill"]
@@ -120,7 +120,7 @@ def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(m
     fill(small, leave=8192)
     before = (small / "run/last.ckpt").read_bytes()
     capsys.readouterr()
-    assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == program.FAILED
+    assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == exit_codes.FAILED
     told = capsys.readouterr().err
     assert "the disk is full: make room" in told and f"to go on: minifa train --resume {small / 'run'}\n" in told
     assert (small / "run/last.ckpt").read_bytes() == before and not half_written(small)
@@ -157,7 +157,7 @@ def test_pictures_and_pages_are_whole_or_not_there(left, mounted, capsys):
         path.unlink()
     fill(small, leave=left << 10)
     capsys.readouterr()
-    assert cli.main(["figures", str(small / "run")]) == program.FAILED
+    assert cli.main(["figures", str(small / "run")]) == exit_codes.FAILED
     assert "the disk is full: make room" in capsys.readouterr().err
     for path in (small / "run/figures").iterdir():  # those that had room
         assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
@@ -180,11 +180,11 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(mounted, capsys
     }
     for command, given in commands.items():
         capsys.readouterr()
-        assert cli.main([command.strip(), *given]) == program.FAILED
+        assert cli.main([command.strip(), *given]) == exit_codes.FAILED
         told = capsys.readouterr().err
         assert "Read-only file system: '" in told and "nothing can be written there: choose another folder" in told
     monkeypatch.chdir(small)  # where runs/ would go
-    assert cli.main(["train", *XOR, "--epochs", "1"]) == program.FAILED
+    assert cli.main(["train", *XOR, "--epochs", "1"]) == exit_codes.FAILED
     assert "choose another folder" in capsys.readouterr().err
 
 
@@ -200,7 +200,7 @@ def test_a_comparison_that_can_no_longer_be_written_keeps_what_was(mounted, caps
 
     monkeypatch.setattr(experiments, "run", fills_up)
     given = ["--rules", "bp", "--epochs", "1", "--jobs", "1", "--seeds", "3", "--out", str(small / "c")]
-    assert cli.main(["compare", *XOR, *given]) == program.FAILED
+    assert cli.main(["compare", *XOR, *given]) == exit_codes.FAILED
     told = capsys.readouterr().err
     assert "the disk is full" in told and f"finished runs are kept in {small / 'c'}" in told
     assert [result.experiment.seed for result in run_folder.read_results(small / "c")] == [0, 1]
@@ -233,7 +233,7 @@ def once(number, call):
 PHASES = {  # by name: what the signal comes before, and what is told
     "loading": ("minifa.data.load", "the same command begins again"),
     "building": ("minifa.experiments.build", "the same command begins again"),
-    "making the folder": ("minifa.cli.program.run_folder.write_config", "the same command begins again"),
+    "making the folder": ("minifa.experiments.run_folder.write_config", "the same command begins again"),
     "training": ("minifa.optim.SGD.step", "to go on: minifa train --resume run"),
     "measuring": ("minifa.metrics.alignment", "to go on: minifa train --resume run"),
     "keeping a checkpoint": ("minifa.checkpoints.pack", "to go on: minifa train --resume run"),
@@ -283,7 +283,7 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patched:
         if phase == "drawing":
-            patched.setattr(program, "_draw", once(number, program._draw))
+            patched.setattr(pictures, "draw", once(number, pictures.draw))
         else:
             make, made = experiments.run, []
 
@@ -471,7 +471,7 @@ def test_a_run_that_another_process_goes_on_with_is_left_to_it(capsys):
     while '"resume"' not in Path("run/log.jsonl").read_text(encoding="utf-8") and time.monotonic() < deadline:
         time.sleep(0.01)
     capsys.readouterr()
-    assert cli.main(["train", "--resume", "run", "--epochs", "200"]) == program.FAILED
+    assert cli.main(["train", "--resume", "run", "--epochs", "200"]) == exit_codes.FAILED
     told = capsys.readouterr().err
     assert f"run is being written by process {other.pid} on" in told and "let it end first" in told
     assert other.communicate(timeout=60) and other.returncode == 0

@@ -17,8 +17,7 @@ import pytest
 import minifa as mf
 from minifa import backend, checkpoints, cli, environment, weights
 from minifa.checkpoints import CheckpointError
-from minifa.cli import program
-from minifa.cli import reproduce as reproduce_command
+from minifa.cli import exit_codes, pictures
 from minifa.experiments import Experiment, processes, recipes, reproduce, resume, study, sweeps, tuning
 from minifa.experiments.study import Task
 from minifa.training import Callback
@@ -50,8 +49,7 @@ EXPERIMENT = Experiment(data="mine.npz", model="mlp", model_options={"hidden": (
 def somewhere_else(tmp_path, monkeypatch):
     """Every test in an empty folder with data of its own; all runs in this process, and no pictures."""
     monkeypatch.chdir(tmp_path)
-    for module in (program, reproduce_command):
-        monkeypatch.setattr(module, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     monkeypatch.setattr(processes, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
     monkeypatch.setattr(processes, "side_by_side", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
     write_data()
@@ -134,7 +132,7 @@ def test_on_replaced_data_nothing_continues_and_nothing_changes(name, made, caps
     before = all_files("out")
     write_data(seed=3)
     capsys.readouterr()
-    assert cli.main(COMMANDS[name]) == program.WRONG_USE
+    assert cli.main(COMMANDS[name]) == exit_codes.WRONG_USE
     told = capsys.readouterr()
     assert re.search(r"mine(\.npz has the digest [0-9a-f]{16}, and had [0-9a-f]{16}| is now)", told.err), told.err
     assert "±" not in told.out and all_files("out") == before
@@ -150,7 +148,7 @@ def test_the_test_examples_count_as_well(name, made, capsys):
     write_data(x_test=x[:20], y_test=y[:20])
     made(name)
     write_data(x_test=x[:20] + np.float32(0.5), y_test=y[:20])
-    assert cli.main(COMMANDS[name]) == program.WRONG_USE
+    assert cli.main(COMMANDS[name]) == exit_codes.WRONG_USE
     assert "the digest" in capsys.readouterr().err
 
 
@@ -162,7 +160,7 @@ def test_an_example_that_the_layout_passes_over_counts_as_well(capsys):
     assert cli.main(["train", "--data", "mine.npz", "--model", "mlp", "--epochs", "1", "--out", "out"]) == 0
     x[1] += 1
     np.savez("mine.npz", x=x, y=y, x_test=x[:9] - [[1, 1, 1]] * np.eye(9)[1][:, None], y_test=y[:9])
-    assert cli.main(COMMANDS["train"]) == program.WRONG_USE
+    assert cli.main(COMMANDS["train"]) == exit_codes.WRONG_USE
     assert "was trained on other data than mine is now" in capsys.readouterr().err
 
 
@@ -190,7 +188,7 @@ def test_weights_that_were_replaced_are_other_weights(name, made, capsys, monkey
     capsys.readouterr()
     if name == "train":
         command[4] = "4"
-    assert cli.main(command) == program.WRONG_USE
+    assert cli.main(command) == exit_codes.WRONG_USE
     assert "w.safetensors has the digest" in capsys.readouterr().err
 
 
@@ -240,7 +238,7 @@ def test_a_sweep_over_data_sets_may_get_more_of_them(capsys):
     write_data(seed=3)
     np.savez("more.npz", **arrays(4))
     capsys.readouterr()
-    assert cli.main(COMMANDS["sweep"]) == program.WRONG_USE
+    assert cli.main(COMMANDS["sweep"]) == exit_codes.WRONG_USE
     assert capsys.readouterr().err.count("has the digest") == 2
 
 
@@ -262,7 +260,7 @@ def test_another_float_type_is_another_result(name, made, capsys):
     made(name)
     before = all_files("out")
     capsys.readouterr()
-    assert cli.main([*COMMANDS[name], "--dtype", "float64"]) == program.WRONG_USE
+    assert cli.main([*COMMANDS[name], "--dtype", "float64"]) == exit_codes.WRONG_USE
     told = capsys.readouterr().err
     assert "dtype float32 and not float64" in told or "dtype float64 (there: float32)" in told
     assert all_files("out") == before
@@ -343,7 +341,7 @@ def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
     broken_off(monkeypatch, lambda: reproduce.make(task))
     with monkeypatch.context() as patched:
         of_version(patched, "0.1.0")
-        assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == program.FAILED
+        assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == exit_codes.FAILED
         told = " ".join(capsys.readouterr().out.split())
         assert "was written by minifa 0.0.9, and this is minifa 0.1.0: resume it with that version" in told
         assert "minifa train --resume out/bp-seed0" in told
@@ -427,12 +425,12 @@ def test_a_table_of_before_is_collected_and_its_unfinished_run_is_resumed(before
     assert resumed["best_epoch"] == whole["best_epoch"]
     assert resumed["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)  # other machines, other last bits
     write_data(seed=3)  # from now on they are known
-    assert cli.main(["reproduce", "table.toml", "--out", "table"]) == program.WRONG_USE
+    assert cli.main(["reproduce", "table.toml", "--out", "table"]) == exit_codes.WRONG_USE
     assert "bp-seed1 holds a run with other data: mine.npz" in capsys.readouterr().err
 
 
 def test_a_row_of_before_in_another_float_type_is_refused(before, capsys):
-    assert cli.main(["reproduce", "table.toml", "--out", "table", "--dtype", "float64"]) == program.WRONG_USE
+    assert cli.main(["reproduce", "table.toml", "--out", "table", "--dtype", "float64"]) == exit_codes.WRONG_USE
     assert "bp-seed0 holds a run with dtype float32 and not float64" in capsys.readouterr().err
 
 
@@ -451,7 +449,7 @@ def test_a_sweep_of_before_is_continued_and_its_lines_stay(before, capsys):
     assert "0 to run" in told.out and Path("sweep/sweep.csv").read_bytes().startswith(lines)
     assert len(lines_of("sweep/sweep.csv")) == 4
     write_data(seed=3)
-    assert cli.main(["sweep", "sweep.toml", "--out", "sweep"]) == program.WRONG_USE
+    assert cli.main(["sweep", "sweep.toml", "--out", "sweep"]) == exit_codes.WRONG_USE
 
 
 def test_kept_runs_of_a_sweep_of_before_are_collected(before):

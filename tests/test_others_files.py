@@ -19,8 +19,7 @@ import pytest
 
 import minifa as mf
 from minifa import checkpoints, cli, text
-from minifa.cli import program
-from minifa.cli import reproduce as reproduce_command
+from minifa.cli import exit_codes, pictures
 from minifa.experiments import Experiment, processes, recipes, reproduce, resume, run_folder, sweeps
 from minifa.storage import atomic, csv_rows
 from minifa.training import History
@@ -32,8 +31,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="symbolic links and named 
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
-    monkeypatch.setattr(reproduce_command, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     monkeypatch.setattr(processes, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
 
 
@@ -143,10 +141,10 @@ def test_no_folder_outside_gets_files_through_a_link(name, run, capsys):
     shutil.rmtree(run / name, ignore_errors=True)
     (run / name).symlink_to(outside.resolve())
     more = ["--tensorboard"] if name == "tensorboard" else []
-    assert cli.main(["train", "--resume", "run", "--epochs", "3", *more]) == program.FAILED
+    assert cli.main(["train", "--resume", "run", "--epochs", "3", *more]) == exit_codes.FAILED
     assert f"run/{name}' is a symbolic link" in capsys.readouterr().err
     if name == "figures":
-        assert cli.main(["figures", "run"]) == program.FAILED
+        assert cli.main(["figures", "run"]) == exit_codes.FAILED
         with pytest.raises(OSError, match="is a symbolic link"):
             resume.run_in_folder(run, experiment(3))
     assert os.listdir(outside) == []
@@ -236,7 +234,7 @@ def test_what_has_a_second_name_is_not_changed_in_place(run, capsys):
     Path("precious.txt").write_bytes(b"precious")
     (run / ".lock").unlink()
     os.link("precious.txt", run / ".lock")
-    assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == program.FAILED
+    assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == exit_codes.FAILED
     assert "run/.lock' has a second name" in capsys.readouterr().err
     assert Path("precious.txt").read_bytes() == b"precious"
     assert atomic.read_bytes("precious.txt") == b"precious"  # read it may be
@@ -380,7 +378,7 @@ def test_titles_notes_and_authors_of_a_recipe_are_printed_harmlessly(capsys):
 def test_unknown_settings_are_printed_harmlessly(capsys):
     Path("table.toml").write_text(f"[optimizer]\n{toml(EVIL)} = 1\n{TABLE}", encoding="utf-8")
     for command in (["reproduce", "table.toml"], ["train", "--recipe", "table.toml"], ["sweep", "table.toml"]):
-        assert cli.main(command) == program.WRONG_USE
+        assert cli.main(command) == exit_codes.WRONG_USE
         assert "\\x1b[2J" in assert_harmless(capsys.readouterr())
 
 
@@ -412,7 +410,7 @@ def test_a_run_on_a_file_of_an_evil_name_is_told_harmlessly(capsys):
         ["compare", *given, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--out", "c"],
         ["figures", "c"],
     ):
-        assert cli.main(command) == program.OK
+        assert cli.main(command) == exit_codes.OK
         told = assert_harmless(capsys.readouterr())
         assert ("\\x1b[2J" in told or command[1] == "c") and "could not be drawn" not in told, told
 

@@ -10,7 +10,7 @@ import pytest
 
 import minifa as mf
 from minifa import checkpoints, cli, figures, weights
-from minifa.cli import program
+from minifa.cli import pictures
 from minifa.experiments import Experiment, recipes, resume, run, run_folder, sweeps
 from minifa.storage import atomic, csv_rows
 from minifa.tracing import explorer
@@ -126,14 +126,14 @@ def test_folders_of_data(home, monkeypatch):
     ids=lambda value: value if isinstance(value, str) else " ".join(value[:1] + value[-1:]),
 )
 def test_commands(home, words, made, monkeypatch):
-    monkeypatch.setattr(program, "_draw", lambda *_: None)
+    monkeypatch.setattr(pictures, "draw", lambda *_: None)
     assert cli.main(words) == 0
     assert (home / made).is_file(), sorted(os.listdir(home))
 
 
 def test_commands_that_go_on(home, monkeypatch):
     monkeypatch.setattr(figures, "of_run", lambda folder, dark: {})  # drawn above; here is seen where its files go
-    monkeypatch.setattr(program, "_draw", lambda *_: None)
+    monkeypatch.setattr(pictures, "draw", lambda *_: None)
     assert cli.main(["train", *TINY, "--out=~/run"]) == 0
     assert cli.main(["train", "--resume", "~/run", "--epochs=2"]) == 0
     assert len(History.read_csv(home / "run" / "history.csv")) == 3

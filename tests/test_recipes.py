@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from minifa import cli, data, experiments
-from minifa.cli import program
+from minifa.cli import pictures
 from minifa.experiments import Experiment, recipes
 from minifa.experiments.recipes import RecipeError
 from minifa.optim import OPTIMIZERS
@@ -253,7 +253,7 @@ def test_published_numbers_are_those_of_their_sources():
 @pytest.fixture
 def somewhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     (tmp_path / "mine.toml").write_text('rule = "fa"\n[data]\nname = "xor"\n[model]\nname = "tiny"\n', encoding="utf-8")
     return tmp_path
 

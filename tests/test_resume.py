@@ -22,7 +22,8 @@ from conftest import installed
 
 import minifa as mf
 from minifa import backend, checkpoints, environment, signals
-from minifa.cli import options, program
+from minifa.cli import compare as compare_command
+from minifa.cli import exit_codes, options, pictures, program
 from minifa.experiments import Experiment, fit, resume, run_folder, trainer_for
 from minifa.training import Callback, History, logs
 
@@ -34,7 +35,7 @@ XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
 def somewhere_else(tmp_path, monkeypatch):
     """Every command runs in an empty folder, draws nothing, and the backend is put back afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     before = installed()
     yield
     backend._install(*before)
@@ -300,12 +301,12 @@ def test_a_finished_run_says_that_it_is(capsys):
 def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
     monkeypatch.setattr("minifa.training.trainer.PATIENCE", (1, 1))
     useless = ["--model", "cnn", "--rule", "fa", "--lr", "1", "--epochs", "3"]
-    assert program.main(["train", *useless, "--out", "run"]) == program.DIVERGED
+    assert program.main(["train", *useless, "--out", "run"]) == exit_codes.DIVERGED
     ended, before = capsys.readouterr().err, rows_of("run/history.csv")
     assert re.search(r"training diverged: in epoch 1 the loss was .+, no better than chance; try a smaller --lr", ended)
     assert before[-1]["diverged"] == "1" and len(before) == 2
     assert run_folder.read_results("run")[0].diverged
-    assert program.main(["train", "--resume", "run", "--epochs", "5"]) == program.DIVERGED
+    assert program.main(["train", "--resume", "run", "--epochs", "5"]) == exit_codes.DIVERGED
     printed, told = capsys.readouterr()
     assert "ended as diverged in epoch 1: begin anew with a smaller --lr and another --out" in printed
     assert told == ended and rows_of("run/history.csv") == before
@@ -340,13 +341,15 @@ def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatc
         return real(*arguments)
 
     monkeypatch.setattr("minifa.metrics.alignment", alignment)
-    assert program.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == program.FAILED
+    assert program.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == exit_codes.FAILED
     told = capsys.readouterr().err
     assert "history.csv" in told and "run is gone, with what was written there: the same command begins again" in told
     assert "nothing was written" not in told
-    monkeypatch.setattr(program, "_keep_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv")))
+    monkeypatch.setattr(
+        compare_command, "_keep_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv"))
+    )
     compare = ["compare", *XOR, "--rules", "bp", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "c"]
-    assert program.main(compare) == program.FAILED
+    assert program.main(compare) == exit_codes.FAILED
     assert "c/runs.csv" in capsys.readouterr().err.replace(os.sep, "/")  # and not the folder that is no more
 
 

@@ -21,7 +21,7 @@ import pytest
 
 import minifa as mf
 from minifa import cli, experiments
-from minifa.cli import program
+from minifa.cli import exit_codes, pictures
 from minifa.experiments import Experiment, processes, run_many, tables, tuning
 from minifa.losses import LOSSES
 from minifa.optim import OPTIMIZERS
@@ -114,7 +114,7 @@ def test_a_run_whose_process_is_killed_fails_with_a_sentence_and_the_others_go_o
 def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, capsys):
     """The table says of how many runs its means are, and the command fails."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
 
     def one_fails(grid, jobs=None):
         for experiment in grid:
@@ -123,7 +123,7 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
 
     monkeypatch.setattr(experiments, "run_many", one_fails)
     given = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1", "--rules", "bp,fa", "--out", "both"]
-    assert cli.main(["compare", *given]) == program.FAILED
+    assert cli.main(["compare", *given]) == exit_codes.FAILED
     out, err = capsys.readouterr()
     assert "fa, seed 1: killed" in err
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith(("bp", "fa"))}
@@ -132,7 +132,7 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
 
 def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     make = experiments.run
 
     def fails(experiment):
@@ -144,7 +144,7 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
     monkeypatch.setattr(tuning, "RATES", range(-2, -1))  # 0.1
     monkeypatch.setattr(tuning, "WIDEST", range(-2, -1))
     given = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "1"]
-    assert cli.main(["compare", *given, "--lr", "0.1", "--out", "both"]) == program.FAILED
+    assert cli.main(["compare", *given, "--lr", "0.1", "--out", "both"]) == exit_codes.FAILED
     table = (tmp_path / "both/table.txt").read_text(encoding="utf-8")
     assert [line.split()[1:] for line in table.splitlines() if line.startswith("fa")] == [
         ["failed:", "OSError:", "gone"]
@@ -152,7 +152,7 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
     capsys.readouterr()
     data = tmp_path / "two.npz"  # of which something can be held out
     np.savez(data, x=np.eye(40, 2, dtype="float32"), y=np.arange(40) % 2)
-    assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == program.FAILED
+    assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == exit_codes.FAILED
     assert (tmp_path / "tuned/rates.csv").read_text(encoding="utf-8").count("\n") == 2  # bp at 0.1, and the head
     assert re.search(r"^bp +0.1 ", capsys.readouterr().out, re.M)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import argparse
+import dataclasses
 import inspect
 import json
 import math
@@ -17,16 +18,18 @@ from .. import experiments, rules
 from ..data import AUGMENTATIONS, DATASETS
 from ..data.base import Dataset
 from ..data.sense import CHANNELS
-from ..experiments import MOST_SEEDS, Experiment
+from ..experiments import MOST_SEEDS, Experiment, default_optimizer_options
 from ..experiments.schema import fraction, strings
 from ..losses import LOSSES
 from ..models import MODELS
 from ..optim import OPTIMIZERS
 from ..registry import lookup
 from ..schedules import SCHEDULES
-from ..storage.atomic import expanded, stem
+from ..storage.atomic import expanded
 from ..validation import LARGEST
 
+MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
+OPTIMIZER_OPTIONS = ("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs")
 LARGEST_NAMES = 1 << 20  # maximum bytes of a file of names; a network of a thousand layers needs 50,000
 
 
@@ -101,56 +104,52 @@ def how_often(text: str) -> tuple[float, int | None]:
     return seconds, None
 
 
-def contradictions(given: Iterable[str], options: argparse.Namespace, kept: Experiment) -> list[str]:
+def contradictions(given: Mapping[str, Any], kept: Experiment) -> list[str]:
     """The given options that differ from a kept experiment, as ``--lr 0.1 (kept: 0.05)``.
 
     Args:
-        given: the names of the options given on the command line.
-        options: all options, including defaults.
+        given: values of the options given on the command line, by name.
         kept: the kept experiment.
     """
-    filled = argparse.Namespace(**vars(options))
-    for name in {"model", "optimizer", "rule"} - set(given):
-        setattr(filled, name, getattr(kept, name))
-    asked = make_experiment(filled, filled.rule)
-    wanted, there = _by_option(asked), _by_option(kept)
-    known = wanted.keys() | there.keys()
-    different = [name for name in sorted(given) if name not in known or _shown(wanted, name) != _shown(there, name)]
+    model = {key: one.default for key, one in inspect.signature(MODELS[kept.model]).parameters.items()}
+    fields = {**vars(kept), "lr": kept.rate(), "weight_decay": kept.decay()}
+    there = {**model, **fields, **kept.data_options, **kept.model_options, **kept.optimizer_options}
     return [
-        f"--{name.replace('_', '-')} {_shown({**vars(options), **wanted}, name)} (kept: {_shown(there, name)})"
-        for name in different
+        f"--{name.replace('_', '-')} {_shown(value)} (kept: {_shown(there.get(name))})"
+        for name, value in sorted(given.items())
+        if _shown(value) != _shown(there.get(name))
     ]
 
 
-def _by_option(experiment: Experiment) -> dict[str, Any]:
-    """An experiment's values by option name."""
-    model = {key: one.default for key, one in inspect.signature(MODELS[experiment.model]).parameters.items()}
-    fields = {**vars(experiment), "lr": experiment.rate(), "weight_decay": experiment.decay()}
-    return {**model, **fields, **experiment.data_options, **experiment.model_options, **experiment.optimizer_options}
-
-
-def _shown(values: Mapping[str, Any], name: str) -> str:
+def _shown(value: Any) -> str:
     """A value as written on the command line: 100,50 for a tuple, or for a list read from JSON."""
-    value = values.get(name)
     if isinstance(value, Mapping):
         return ",".join(f"{key}={one}" for key, one in value.items())
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value).lower()
 
 
 def add_setting(command: argparse.ArgumentParser) -> None:
-    """Add the options that `train` and `compare` share."""
-    add_network(command, data="digits", model="cnn")
-    how = add_update(command, batch_size=64)
-    how.add_argument("--epochs", type=at_least_one, default=15, help="passes through the training set")
+    """Add the options that `train`, `compare` and `tune` share."""
+    base = Experiment()
+    add_network(command, base)
+    how = add_update(command, base)
+    how.add_argument("--epochs", type=at_least_one, help=f"passes through the training set (default: {base.epochs})")
     how.add_argument(
-        "--schedule", default="constant", help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15)"
+        "--schedule",
+        help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15) (default: {base.schedule})",
     )
 
 
-def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None:
-    """Add the options for the data set and the network."""
-    what = command.add_argument_group("what is trained")
-    what.add_argument("--data", default=data, help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y")
+# The options of an experiment have no defaults of their own: an option that is not given is missing in the parsed
+# options, and `make_experiment` takes its value from an experiment. The help texts print the values of that experiment.
+
+
+def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
+    """Add the options for the data set and the network; ``base`` has their defaults."""
+    what = command.add_argument_group("what is trained", argument_default=argparse.SUPPRESS)
+    what.add_argument(
+        "--data", help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y (default: {base.data})"
+    )
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
     what.add_argument(
         "--scale",
@@ -170,7 +169,7 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
         dest="augmentation",
         help=f"of the training images: {', '.join(AUGMENTATIONS)}; with options: crop_flip:padding=4 (default: none)",
     )
-    what.add_argument("--model", default=model, help=f"architecture: {', '.join(MODELS)}")
+    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {base.model})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
@@ -189,15 +188,19 @@ def add_network(command: argparse.ArgumentParser, data: str, model: str) -> None
     )
 
 
-def add_update(
-    command: argparse.ArgumentParser, batch_size: int, lr: str = "the one kept from the grid for each rule"
-) -> argparse._ArgumentGroup:
-    """Add the options for weight updates. ``lr`` describes the default learning rate in the help text."""
-    how = command.add_argument_group("how it is trained")
-    how.add_argument("--batch-size", type=at_least_one, default=batch_size, help="examples per weight update")
-    how.add_argument("--lr", type=number, help=f"learning rate (default: {lr})")
-    how.add_argument("--optimizer", default="sgd", help=", ".join(OPTIMIZERS))
-    how.add_argument("--momentum", type=number, help="of sgd and rmsprop (default: 0.9 for sgd in training)")
+def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._ArgumentGroup:
+    """Add the options for weight updates; ``base`` has their defaults."""
+    lr = f"{base.lr} for {base.optimizer}, else the optimizer's own"
+    momentum = default_optimizer_options("sgd")["momentum"]
+    how = command.add_argument_group("how it is trained", argument_default=argparse.SUPPRESS)
+    how.add_argument("--batch-size", type=at_least_one, help=f"examples per weight update (default: {base.batch_size})")
+    how.add_argument(
+        "--lr",
+        type=number,
+        help=f"learning rate (default: {'the one kept from the grid for each rule' if base.lr is None else lr})",
+    )
+    how.add_argument("--optimizer", help=f"{', '.join(OPTIMIZERS)} (default: {base.optimizer})")
+    how.add_argument("--momentum", type=number, help=f"of sgd and rmsprop (default: {momentum} for sgd in training)")
     how.add_argument("--nesterov", action="store_true", help="of sgd")
     how.add_argument("--clip-norm", type=number, help="largest joint norm of the gradients")
     how.add_argument("--manhattan", action="store_true", help="move by the sign of the batch's gradient")
@@ -205,8 +208,14 @@ def add_update(
     how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
     how.add_argument("--weight-decay", type=number, help="default: what the rule asks for (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
-    how.add_argument("--seed", type=seed, default=0, help="the first seed")
+    how.add_argument("--seed", type=seed, help="the first seed")
     return how
+
+
+def add_rule(command: argparse.ArgumentParser, what: str) -> None:
+    """Add the option for the rule; ``what`` is the first part of its help text."""
+    names, default = ", ".join(rules.RULES), Experiment().rule
+    command.add_argument("--rule", default=argparse.SUPPRESS, help=f"{what}: {names} (default: {default})")
 
 
 def add_changes(command: argparse._ActionsContainer) -> None:
@@ -221,57 +230,51 @@ def add_changes(command: argparse._ActionsContainer) -> None:
     )
 
 
-def make_experiment(options: argparse.Namespace, rule: str) -> Experiment:
-    lookup(MODELS, options.model, "model")
-    lookup(OPTIMIZERS, options.optimizer, "optimizer")
-    known = inspect.signature(MODELS[options.model]).parameters
-    given = {"depth": options.depth, "hidden": _hidden(options, known), "batch_norm": options.batch_norm or None}
-    model_options = {
-        key: value
-        for key, value in given.items()
-        if value is not None and (key not in known or value != known[key].default)
-    }
-    return Experiment(
-        data=options.data,
-        data_dir=options.data_dir,
-        data_options={
-            key: getattr(options, key) for key in experiments.DATA_OPTIONS if getattr(options, key) not in (None, False)
+def make_experiment(options: argparse.Namespace, rule: str | None = None, base: Experiment | None = None) -> Experiment:
+    """The experiment that the options describe.
+
+    Args:
+        options: the parsed options, without those that were not given.
+        rule: description of its rule; None: that of the options.
+        base: the experiment with the values of the options that were not given; None: that of `Experiment`. Its model
+            options belong to its model, its learning rate and optimizer options to its optimizer.
+
+    Raises:
+        ValueError: an unknown model or optimizer, or too many hidden layers for the model.
+    """
+    base, given = base or Experiment(), vars(options)
+    fields = _chosen(given, (one.name for one in dataclasses.fields(Experiment)))
+    experiment = replace(base, **{**fields, "rule": rule or given.get("rule", base.rule)})
+    lookup(MODELS, experiment.model, "model")
+    lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
+    if experiment.optimizer != base.optimizer:
+        ours = default_optimizer_options(experiment.optimizer)
+        experiment = replace(experiment, lr=given.get("lr"), optimizer_options=ours)
+    return replace(
+        experiment,
+        data_options=_chosen(given, experiments.DATA_OPTIONS),
+        model_options=_model_options(given, experiment.model, base),
+        optimizer_options={
+            key: value
+            for key, value in {**experiment.optimizer_options, **_chosen(given, OPTIMIZER_OPTIONS)}.items()
+            if value  # 0 is the default of each of them
         },
-        augmentation=options.augmentation,
-        model=options.model,
-        model_options=model_options,
-        weights=options.weights,
-        weights_names=options.weights_names or {},
-        freeze=options.freeze,
-        rule=rule,
-        loss=options.loss,
-        optimizer=options.optimizer,
-        schedule=options.schedule,
-        optimizer_options=_optimizer_options(options),
-        lr=options.lr,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        weight_decay=options.weight_decay,
-        seed=options.seed,
-        validation=getattr(options, "validation", 0.0),
     )
 
 
-def _hidden(options: argparse.Namespace, known: Mapping[str, inspect.Parameter]) -> Any:
-    """The widths as the model's argument: a tuple, or an int for a model with one hidden layer."""
-    if options.hidden is None or "hidden" not in known or not isinstance(known["hidden"].default, int):
-        return options.hidden
-    if len(options.hidden) > 1:
-        raise ValueError(f"the model {options.model!r} has one hidden layer, got {len(options.hidden)} widths")
-    return options.hidden[0]
+def _chosen(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: given[name] for name in names if name in given}
 
 
-def _optimizer_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The given optimizer options; the default momentum of sgd is 0.9."""
-    momentum = 0.9 if options.momentum is None and options.optimizer == "sgd" else options.momentum
-    keys = ("nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs")
-    given = {"momentum": momentum, **{key: getattr(options, key) for key in keys}}
-    return {key: value for key, value in given.items() if value not in (None, False)}
+def _model_options(given: Mapping[str, Any], model: str, base: Experiment) -> dict[str, Any]:
+    """The options of the model that differ from its defaults."""
+    known = inspect.signature(MODELS[model]).parameters
+    options = {**(base.model_options if model == base.model else {}), **_chosen(given, MODEL_OPTIONS)}
+    if "hidden" in given and "hidden" in known and isinstance(known["hidden"].default, int):
+        if len(given["hidden"]) > 1:
+            raise ValueError(f"the model {model!r} has one hidden layer, got {len(given['hidden'])} widths")
+        options["hidden"] = given["hidden"][0]
+    return {key: value for key, value in options.items() if key not in known or value != known[key].default}
 
 
 def split_rules(text: str) -> list[str]:
@@ -316,14 +319,3 @@ def possible_rules(base: Experiment, names: Sequence[str], dataset: Dataset, lea
     for name, why in left_out.items():
         print(f"left out {name}: {why}")
     return [name for name in names if name not in left_out]
-
-
-def label(experiment: Experiment) -> str:
-    """Data set, model and model options as part of a file name."""
-    parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
-    return as_file_name("-".join(parts))
-
-
-def as_file_name(text: str) -> str:
-    """The text with "_" in place of characters that some file systems do not allow."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)

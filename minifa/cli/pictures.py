@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -37,3 +38,8 @@ def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) ->
         tell(f"the picture could not be drawn: {one_line(why, LONGEST)}; {otherwise}")
         return False
     return True
+
+
+def how_to_redraw(folder: Path, numbers: str) -> str:
+    """The location of a run folder's numbers, and the command that draws its pictures again."""
+    return f"the numbers are in {folder / numbers}; {shlex.join(['minifa', 'figures', str(folder)])} draws it again"

@@ -20,8 +20,9 @@ from ..signals import exit_code
 from ..storage import csv_rows
 from ..storage.atomic import expanded, write_whole
 from ..training import History
+from .descriptions import label
 from .exit_codes import FAILED, OK
-from .options import add_setting, at_least_one, count, label, make_experiment, possible_rules, split_rules
+from .options import add_setting, at_least_one, count, make_experiment, possible_rules, split_rules
 
 COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
 OWN = ("rule", "lr", "seed", "validation", "alignment", "data_dir")  # set by the search, or without effect on it

@@ -66,6 +66,11 @@ def _is(value: Any, kind: str) -> bool:
     return isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
+def default_optimizer_options(optimizer: str) -> dict[str, Any]:
+    """The options of an optimizer in an experiment that gives none: sgd has momentum."""
+    return {"momentum": 0.9} if optimizer == "sgd" else {}
+
+
 @dataclass(frozen=True)
 class Experiment(KnownOptions):
     """Configuration of a run. On one machine, equal experiments give bit-identical results.
@@ -114,7 +119,7 @@ class Experiment(KnownOptions):
     loss: str | None = None
     optimizer: str = "sgd"
     schedule: str = "constant"
-    optimizer_options: Mapping[str, Any] = field(default_factory=lambda: {"momentum": 0.9})
+    optimizer_options: Mapping[str, Any] = field(default_factory=lambda: default_optimizer_options("sgd"))
     lr: float | None = None
     weight_decay: float | None = None
     epochs: int = 15

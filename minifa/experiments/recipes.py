@@ -361,11 +361,10 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
     if fields.get("optimizer", "") is not None:
         ours = ("lr", "weight_decay")
         _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
-    if experiment.optimizer == "sgd":  # the default momentum, as on the command line
-        options["optimizer"] = {"momentum": 0.9, **options["optimizer"]}
     if found is not problems:
         problems += found
-    return replace(experiment, optimizer_options=options["optimizer"])
+    defaults = experiments.default_optimizer_options(experiment.optimizer)
+    return replace(experiment, optimizer_options={**defaults, **options["optimizer"]})
 
 
 def _check_options(

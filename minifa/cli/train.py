@@ -1,0 +1,211 @@
+"""`minifa train`: train one network under one rule, into a run folder."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import argparse
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import backend, data, environment, experiments, signals
+from ..checkpoints import CheckpointError
+from ..console import tell
+from ..experiments import Experiment, Result, recipes, resume, run_folder, tables
+from ..storage.atomic import expanded, with_advice
+from ..training import Trainer, logs
+from . import pictures
+from .descriptions import as_file_name, describe_rates, describe_setting, label
+from .exit_codes import DIVERGED, FAILED, OK
+from .options import add_changes, add_rule, add_setting, contradictions, how_often, make_experiment, number
+
+WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that do not change the experiment
+PARSED = {"command", "parser", "run"}  # entries of the parser itself
+KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    add_setting(command)
+    add_rule(command, "learning rule, options behind a colon (usf:scale=init)")
+    command.add_argument(
+        "--out", help="run folder (default: runs/train-DATA-MODEL-RULE; an existing one is never overwritten)"
+    )
+    command.add_argument(
+        "--validation",
+        type=number,
+        default=argparse.SUPPRESS,
+        help="share of the training set that is held out and measured instead of the test set (default: none)",
+    )
+    recipe = command.add_argument_group("or all of that from a file")
+    recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
+    add_changes(recipe)
+    kept = command.add_argument_group("what is kept")
+    kept.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run in this folder, with the experiment that it holds; --epochs may be more, and --data "
+        "say where its file is now",
+    )
+    kept.add_argument(
+        "--previous", action="store_true", help="with --resume: from the checkpoint before the last, if that is damaged"
+    )
+    kept.add_argument(
+        "--checkpoint-every",
+        type=how_often,
+        default="60s",
+        metavar="HOW OFTEN",
+        help="a time (60s, 10m, 1h) or a number of updates; also at an epoch's end",
+    )
+    kept.add_argument(
+        "--tensorboard", action="store_true", help="write event files for TensorBoard too (needs tensorboardX)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.tensorboard:
+        logs.find_writer()
+    if options.previous and not options.resume:
+        raise ValueError("--previous goes with --resume RUN")
+    if options.resume:
+        experiment = _kept_experiment(options)
+    elif options.recipe or options.changes:
+        experiment = _experiment_of_recipe(options)
+    else:
+        experiment = make_experiment(options)
+    dataset = _load(experiment, resumed=bool(options.resume))
+    experiments.parts(experiment, dataset)  # an invalid validation split raises before anything is written
+    trainer = experiments.trainer_for(experiment, dataset, progress=True)
+    print(trainer.net.summary(trainer.rule))
+    print(
+        f"\n{describe_setting(experiment, dataset)}, rule {experiment.rule}, {describe_rates([experiment])}\n",
+        flush=True,
+    )
+    name = f"runs/train-{label(experiment)}-{as_file_name(experiment.rule)}"
+    config = resume.config_of(experiment, dataset)
+    folder = expanded(options.resume) if options.resume else run_folder.new_folder(options.out or name, config)
+    with run_folder.locked(folder):
+        return _train_in(folder, experiment, dataset, trainer, options)
+
+
+def _load(experiment: Experiment, resumed: bool) -> data.Dataset:
+    try:
+        return experiments.load_data(experiment)
+    except data.DataNotFound as error:
+        if resumed and data.is_file(experiment.data):
+            raise data.DataNotFound(f"{error}; --data FILE says where it is now") from error
+        raise
+
+
+def _train_in(
+    folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, options: argparse.Namespace
+) -> int:
+    """Train in the locked folder; if training is interrupted or fails, print the command that resumes it."""
+    try:
+        if options.resume:
+            _go_on(folder, experiment, dataset, trainer, options.previous)
+        every_seconds, every_steps = options.checkpoint_every
+        resume.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
+        with signals.stopping(trainer) as interrupt:
+            result = experiments.fit(experiment, dataset, trainer)
+        if trainer.stopped:
+            place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
+            tell(f"interrupted {place}{_how_to_go_on(folder)}")
+        return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
+    except KeyboardInterrupt as stop:
+        tell(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
+        return signals.exit_code(stop)
+    except BrokenPipeError:  # standard output was closed; handled in `_run`
+        raise
+    except OSError as error:
+        tell(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
+        return FAILED
+
+
+def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
+    """The experiment of --recipe and --set. Raises ValueError if other options set what the recipe defines."""
+    if options.recipe is None:
+        raise ValueError("--set changes a setting of a recipe: it goes with --recipe")
+    wrong = _given(options).keys() - {"recipe", "changes", "out"}
+    if wrong:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
+        raise ValueError(f"a recipe's settings are changed by --set, as --set training.epochs=3: leave out {told}")
+    recipe = recipes.read(options.recipe, options.changes)
+    experiment = replace(recipe.experiment, data_dir=getattr(options, "data_dir", recipe.experiment.data_dir))
+    recipes.check([experiment], f"the recipe {recipe.name!r}")
+    return experiment
+
+
+def _kept_experiment(options: argparse.Namespace) -> Experiment:
+    """The experiment of the run to resume. Raises ValueError if other options contradict it."""
+    kept = resume.saved_experiment(options.resume)
+    given = _given(options)
+    epochs, name = given.pop("epochs", kept.epochs), kept.data
+    if data.is_file(given.get("data", "")) and data.is_file(kept.data):  # it may have been moved
+        name = given.pop("data")  # its contents are compared on resuming
+    wrong = contradictions(given, kept)
+    if epochs < kept.epochs:
+        wrong.append(f"--epochs {epochs} (kept: {kept.epochs}, and only more may be asked for)")
+    if wrong:
+        raise ValueError(f"{options.resume} is gone on with as it was begun; leave out {', '.join(wrong)}")
+    return replace(kept, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", kept.data_dir))
+
+
+def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
+    try:
+        found = resume.go_on(folder, experiment, dataset, trainer, previous)
+    except CheckpointError as error:
+        if error.previous is None:
+            raise
+        raise CheckpointError(f"{error}; to go on from there, add --previous") from error
+    if found and trainer.cannot_continue:
+        place = f"ended as diverged in epoch {trainer.epoch}: begin anew with a smaller --lr and another --out"
+    elif found and trainer.finished >= experiment.epochs:
+        place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
+    else:
+        place = f"going on {found.position() if found else 'from the start: no checkpoint was written'}"
+    print(place, flush=True)
+    wrote, now = (found.environment if found else {}), environment.environment()
+    changed = [
+        f"{key} {wrote[key]}, now {now[key]}"
+        for key in ("minifa", "numpy", "backend")
+        if key in wrote and wrote[key] != now[key]
+    ]
+    if changed:
+        tell(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given, without those that may differ when a run is resumed."""
+    return {
+        name: value
+        for name, value in vars(options).items()
+        if name not in PARSED | WHERE | KEPT and value not in (None, [])
+    }
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if not (folder / "config.json").is_file():  # the folder was removed during the run
+        return f"\n{folder} is gone, with what was written there: the same command begins again"
+    where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
+    dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
+    return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
+
+
+def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:
+    """Write the results of a finished training run and print them. Returns the exit code."""
+    run_folder.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
+    pictures.draw(
+        folder / "figures" / "training.png",
+        lambda figures: figures.training_curves(result, f"{experiment.rule} on {dataset.name}"),
+        pictures.how_to_redraw(folder, "history.csv"),
+    )
+    print(tables.history_table(trainer.history))
+    if dataset.note:
+        print(f"\n{dataset.note}")
+    print(f"\nwritten to {folder}")
+    if result.diverged:
+        tell(f"training diverged: {trainer.divergence}; try a smaller --lr")
+        return DIVERGED
+    return OK
