@@ -316,16 +316,17 @@ def test_a_rule_is_compared_with_its_formula():
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "error", "told"),
     [
-        ({}, "it returned gradients of nothing, expected layers of the network: linear1, linear2, linear3"),
-        ({"linear7": 0}, r"it returned gradients of linear7\.W, expected layers"),
-        ({"linear1": np.zeros((5, 4))}, r"linear1\.W differs by inf"),
-        (None, "the formula of FA 'fa' on a dense network in float64: AttributeError"),
+        ({}, ValueError, r"by the names of layers, linear1, linear2, linear3; got \[\]"),
+        ({"linear7": 0}, ValueError, r"linear1, linear2, linear3; got \['linear7'\]"),
+        ({"linear1": "x"}, TypeError, "the formula of linear1 must be real numbers"),
+        (None, TypeError, "the result of formula must be a dict with str keys, got None"),
+        ({"linear1": np.zeros((5, 4))}, AssertionError, r"the formula of FA 'fa' .*linear1\.W differs by inf"),
     ],
 )
-def test_a_formula_that_is_not_one_is_refused(answer, told):
-    with pytest.raises(AssertionError, match=told):
+def test_a_formula_that_is_not_one_is_refused(answer, error, told):
+    with pytest.raises(error, match=told):
         check_rule(FA, formula=lambda *given: answer)
 
 

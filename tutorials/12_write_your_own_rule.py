@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minifa as mf
-from minifa import experiments, figures
+from minifa import experiments, figures, testing
 from minifa.backend import xp
 from minifa.layers.weighted import Weighted
 from minifa.linalg import norm, rescaled
@@ -165,7 +165,11 @@ plt.show()
 # ## Second check: the written formula
 #
 # The engine may do something else than you believe. So write the rule once more, in plain NumPy, on a net of three
-# layers, straight from the formula and as stupidly as possible, and compare every gradient.
+# layers, straight from the formula and as stupidly as possible, and compare every gradient. What every rule must do,
+# whatever its formula, `minifa.testing.check_rule` checks on a dense and a convolutional network: gradients of the
+# right shape and dtype for every layer that learns, weights and errors that are not written to, the same bits from the
+# same seed and from a saved state. (It takes a formula too, `check_rule(Ternary, net=..., formula=...)`; we write the
+# comparison out here. `check_layer` does the same for a layer.)
 
 
 # %%
@@ -196,6 +200,7 @@ def check_formula(rule, t):
 
 for t in (0.0, 0.6, 1.1):
     check_formula(Ternary(threshold=t), t)
+testing.check_rule(Ternary)
 print("the engine computes what the formula says")
 
 # %% [markdown]
@@ -365,6 +370,7 @@ d = e @ plain_ternary(W2, 0.6).T * (1 - h**2)
 np.testing.assert_allclose(net["linear1"].grads["W"], x[leads < 0.5].T @ d[leads < 0.5], rtol=1e-10, atol=1e-14)
 np.testing.assert_allclose(net["linear2"].grads["W"], h.T @ e, rtol=1e-10, atol=1e-14)  # the output learns from all
 assert 0 < rule.sent == (leads < 0.5).sum() < rule.asked == 40
+testing.check_rule(Frugal)
 check_sham(Frugal(threshold=0, magnitudes="own", margin=math.inf), Frugal())
 print(f"formula and sham hold; {rule.sent} of {rule.asked} examples sent an error")
 
@@ -431,11 +437,11 @@ plt.show()
 #    neighbours.
 # 2. `minifa/rules/__init__.py`: its import, and its name in `RULES` and `__all__`. From now on
 #    `minifa compare --rules bp,ternary` works.
-# 3. `tests/checks.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. For these two lines you get 31
-#    tests without writing any (we tried it: 29 pass, 2 wait for a GPU): on a net with convolutions, batch norm and
-#    residual blocks it trains to the same bits on NumPy and on the strict stand-in for CuPy, no step reads a number
-#    from the device, `B` holds exactly what carried the error, every layer learns and the rule is not backpropagation
-#    in disguise, its state is saved and loaded, and measuring or tracing changes nothing.
+# 3. `minifa/testing/examples.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. For these two lines
+#    you get 31 tests without writing any (we tried it: 29 pass, 2 wait for a GPU): on a net with convolutions, batch
+#    norm and residual blocks it trains to the same bits on NumPy and on the strict stand-in for CuPy, no step reads a
+#    number from the device, `B` holds exactly what carried the error, every layer learns and the rule is not
+#    backpropagation in disguise, its state is saved and loaded, and measuring or tracing changes nothing.
 # 4. `tests/test_rule_formulas.py`: the formula, as in the second check above. This one only you can write.
 
 # %% [markdown]

@@ -19,7 +19,7 @@ from ..network import Network
 from ..optim import SGD
 from ..rng import check_seed
 from ..rules import Rule
-from ..validation import check_type
+from ..validation import check_mapping, check_type
 from .differences import TOLERANCES
 from .examples import inputs, mlp, small_convnet
 from .failures import checking, on_host, require_array, require_equal
@@ -67,8 +67,9 @@ def check_rule(
 
     Raises:
         AssertionError: a check fails; the message names the check, the network, the expected and the computed result.
-        TypeError: an argument of the wrong type, or a function that does not make a rule or a network.
-        ValueError: a seed out of range, or a network whose ``input_shape`` is not known.
+        TypeError: an argument of the wrong type, or a function that does not return what it should.
+        ValueError: a seed out of range, a network whose ``input_shape`` is not known, or a formula of a layer that the
+            network does not have.
 
     >>> from minifa.testing import check_rule
     >>> class Half(mf.rules.Rule):
@@ -89,7 +90,7 @@ def check_rule(
         raise TypeError(f"{A_MAKER}, got {rule!r}")
     if net is not None and (not callable(net) or isinstance(net, type)):
         raise TypeError(f"net is a function that makes a minifa.Network, got {net!r}")
-    if formula is not None and not callable(formula):
+    if formula is not None and (not callable(formula) or isinstance(formula, type)):
         raise TypeError(f"formula is a function of (net, rule, x, y, loss), got {formula!r}")
     seed = check_seed(seed)
 
@@ -149,8 +150,7 @@ def _check(example: _Example, formula: Formula | None) -> None:
     with checking("the gradients", example.title):
         _check_gradients(example)
     if formula is not None:
-        with checking("the formula", example.title):
-            _check_formula(example, formula)
+        _check_formula(example, formula)
     with checking("the repetition", example.title):
         _check_repetition(example)
     with checking("measuring", example.title):
@@ -221,18 +221,18 @@ def _check_formula(example: _Example, formula: Formula) -> None:
     optimizer = SGD(0.01)
     for _ in range(UPDATES):
         rule.gradients(net, example.x, example.y, example.loss)
+        written = check_mapping(formula(net, rule, example.x, example.y, example.loss), "the result of formula")
         computed = net.gradients()
         expected = {
-            name if name in computed else f"{name}.W": numpy.asarray(gradient)
-            for name, gradient in formula(net, rule, example.x, example.y, example.loss).items()
+            name if name in computed else f"{name}.W": backend.numbers_of(gradient, f"the formula of {name}")
+            for name, gradient in written.items()
         }
         if not expected or not expected.keys() <= computed.keys():
-            raise AssertionError(
-                f"it returned gradients of {', '.join(expected) or 'nothing'}, expected layers of the network: "
-                f"{', '.join(layer.name for layer in net.weighted)}"
-            )
-        advice = "the rule and its written formula compute different gradients"
-        require_equal({name: computed[name] for name in expected}, expected, advice, TOLERANCES["float64"])
+            known = ", ".join(layer.name for layer in net.weighted)
+            raise ValueError(f"formula returns gradients by the names of layers, {known}; got {[*written]}")
+        with checking("the formula", example.title):
+            advice = "the rule and its written formula compute different gradients"
+            require_equal({name: computed[name] for name in expected}, expected, advice, TOLERANCES["float64"])
         optimizer.step(net, rule)
 
 
