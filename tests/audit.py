@@ -37,6 +37,7 @@ import minifa as mf
 from minifa import backend, checkpoints, experiments, initialisers, tracing, training, weights
 from minifa.experiments import recipes, run_folder, sweeps
 from minifa.testing import doctor
+from minifa.testing.examples import mlp
 from minifa.tracing import stepper
 from minifa.training import logs
 
@@ -286,7 +287,7 @@ GIVEN: dict[str, Give] = {
     "layers.weighted.Weighted.W.value": lambda w: np.ones((4, 3), "f4"),
     "layers.weighted.Weighted.b.value": lambda w: np.ones(3, "f4"),
     **{
-        f"layers.batch_norm.BatchNorm.{name}.value": lambda w: np.ones(3, "f4")
+        f"layers.batch_norm.BatchNorm.{name}.value": lambda w: np.ones(4, "f4")
         for name in ("gamma", "beta", "running_mean", "running_var")
     },
     "checkpoints.Checkpoint.part.name": lambda w: "network",
@@ -334,6 +335,10 @@ GIVEN: dict[str, Give] = {
     "network.Network.input_shape": lambda w: None,
     "initialisers.find.init": lambda w: "he_normal",
     "initialisers.Initialiser.family": lambda w: initialisers.gaussian,
+    "testing.layer_check.check_layer.layer": lambda w: mf.Linear(4, 3),
+    "testing.layer_check.check_layer.input_shape": lambda w: (4,),
+    "testing.rule_check.check_rule.rule": lambda w: mf.rules.FA,
+    "testing.rule_check.check_rule.net": lambda w: mlp,
     "testing.doctor.examine.backends": lambda w: [],
     "testing.doctor.examine.progress": lambda w: lambda: None,
     "figures.matrices.kernels.W": lambda w: np.ones((2, 2, 3, 2), "f4"),

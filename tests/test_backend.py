@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import standin
-from checks import RULES, assert_same_bits, batch, small_convnet, train_a_little
+from checks import assert_same_bits, train_a_little
 from conftest import CUPY, install
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -19,6 +19,7 @@ from minifa import backend
 from minifa.linalg import norm
 from minifa.parallel import chunks
 from minifa.parallel.chunks import sum_rows
+from minifa.testing.examples import RULES, batch, small_convnet
 
 
 @pytest.fixture

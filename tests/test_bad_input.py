@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checks import LAYERS
 from fuzzing import why_not_a_refusal
 
 import minifa as mf
@@ -24,6 +23,7 @@ from minifa.data.batches import Batches
 from minifa.experiments import Experiment, recipes, resume, run, run_folder, run_many, schema, study, sweeps
 from minifa.parallel import threads
 from minifa.storage.npz import read_arrays, read_members
+from minifa.testing.examples import GEOMETRIES
 from minifa.training import History
 
 
@@ -482,10 +482,10 @@ def after_a_pass(layer, shape):
     return net.forward(x, mf.Pass(training=True)).shape
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_a_layer_takes_back_an_error_of_its_outputs_shape_alone(name):
     """An error of one example, or of one channel, was broadcast to the others."""
-    make, shape = LAYERS[name]
+    make, shape = GEOMETRIES[name]
     if len(make()) > 1:
         pytest.skip("a whole network")
     (layer,) = make()
@@ -499,9 +499,9 @@ def test_a_layer_takes_back_an_error_of_its_outputs_shape_alone(name):
             layer.backward(alien, mf.rules.BP())
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_a_layer_takes_no_empty_batch(name):
-    make, shape = LAYERS[name]
+    make, shape = GEOMETRIES[name]
     for wrong in (np.zeros((0, *shape), "f4"), np.float64(1)):
         with pytest.raises((ValueError, TypeError), match="expects"):
             make()[0].forward(wrong, mf.Pass(training=True))

@@ -9,12 +9,13 @@ import types
 
 import numpy as np
 import pytest
-from checks import assert_same_bits, batch
+from checks import assert_same_bits
 from test_optim import MAKERS
 
 import minifa as mf
 from minifa import Linear, Network, Tanh, backend, checkpoints
 from minifa.experiments import Experiment
+from minifa.testing.examples import batch
 from minifa.training import Callback, logs
 
 CE = mf.SoftmaxCrossEntropy()

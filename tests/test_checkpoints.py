@@ -11,13 +11,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from checks import RULES, assert_same_bits, small_convnet
+from checks import assert_same_bits
 
 import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool, Network, ReLU, Tanh, checkpoints, experiments
 from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, previous_of, read, save
 from minifa.data.base import Examples
 from minifa.storage.atomic import write_whole
+from minifa.testing.examples import RULES, small_convnet
 from minifa.training import Callback, Trainer
 
 CE = mf.SoftmaxCrossEntropy()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import assert_same_bits, small_convnet
+from checks import assert_same_bits
 
 import minifa as mf
 from minifa import Linear, Network, Trainer, checkpoints, experiments
 from minifa.data import Examples
 from minifa.experiments import Experiment
+from minifa.testing.examples import small_convnet
 from minifa.training import Callback, History, divergence
 from minifa.training.divergence import COPY_EVERY, Divergence, Useless
 

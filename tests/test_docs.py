@@ -94,7 +94,8 @@ def collect(kind, modules):
     return found
 
 
-FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.schedules", "minifa.weights"]
+FIRST_MET = ["minifa", "minifa.data", "minifa.models", "minifa.rules", "minifa.schedules"]
+FIRST_MET += ["minifa.testing", "minifa.weights"]
 OTHERS = [
     f"minifa.{name}"
     for name in (

@@ -9,13 +9,13 @@ import warnings
 
 import numpy as np
 import pytest
-from checks import batch
 
 import minifa as mf
 from minifa import Linear, Network, ReLU, Tanh, backend
 from minifa.backend import xp
 from minifa.experiments import Experiment
 from minifa.rules import FA, Rule
+from minifa.testing.examples import batch
 
 CE = mf.SoftmaxCrossEntropy()
 

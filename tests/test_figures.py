@@ -18,7 +18,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from checks import RULES, batch, small_convnet
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.legend import Legend
@@ -32,6 +31,7 @@ from minifa import Conv2d, Flatten, Linear, Network, ReLU, Residual, Tanh, cli, 
 from minifa.data import DataFileError
 from minifa.experiments import Experiment, Result, run_folder
 from minifa.figures import style
+from minifa.testing.examples import RULES, batch, small_convnet
 from minifa.training import History
 
 CE = mf.SoftmaxCrossEntropy()

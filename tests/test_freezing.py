@@ -6,10 +6,12 @@ import re
 
 import numpy as np
 import pytest
-from checks import RULES, batch, check_gradients, inputs, network, small_convnet, update
+from checks import update
 
 import minifa as mf
 from minifa import BatchNorm, Linear, Network, Pass, ReLU, Residual, Tanh
+from minifa.testing.examples import RULES, batch, inputs, network, small_convnet
+from minifa.testing.gradient_check import check_gradients
 
 FROZEN = ("conv1", "batchnorm1", "residual1", "linear1")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import LAYERS, RULES, batch, inputs, network, small_convnet
 
 import minifa as mf
 from minifa import Pass, backend
 from minifa.bench import step_time, targets
 from minifa.rules import BP, make
+from minifa.testing.examples import GEOMETRIES, RULES, batch, inputs, network, small_convnet
 
 STATUS = backend.cupy_status()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(STATUS.startswith("not usable"), reason=STATUS)]
@@ -31,10 +31,10 @@ def assert_alike(gpu, cpu, tolerance):
         np.testing.assert_allclose(gpu[key], cpu[key], rtol=tolerance, atol=tolerance, err_msg=key)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_layers(name):
     def passes():
-        layers, shape = LAYERS[name]
+        layers, shape = GEOMETRIES[name]
         net, x = network(layers(), shape, input_error=True), inputs(shape)
         y = net.forward(x, Pass(training=True))
         c = mf.asarray(np.random.default_rng(1).standard_normal(y.shape))

@@ -12,13 +12,14 @@ import math
 
 import numpy as np
 import pytest
-from checks import check_gradients, inputs, network
-from test_rules import assert_close, data, gradients, linear_net, mlp
+from checks import assert_close, data, gradients, linear_net
 
 import minifa as mf
 from minifa import Linear, Network, ReLU, Sigmoid, Tanh
 from minifa.optim import OPTIMIZERS
 from minifa.rules import make
+from minifa.testing.examples import inputs, mlp, network
+from minifa.testing.gradient_check import check_gradients
 
 pytestmark = pytest.mark.usefixtures("float64")
 

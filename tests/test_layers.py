@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import LAYERS, Freeze, FrozenErrors, check_gradients, inputs, network, readonly
 
 import minifa as mf
 from minifa import (
@@ -27,16 +26,22 @@ from minifa.layers import conv, windows
 from minifa.layers.local_response_norm import response_plain
 from minifa.parallel import chunks
 from minifa.rules import BP
+from minifa.testing.examples import GEOMETRIES, inputs, network
+from minifa.testing.gradient_check import check_gradients
+from minifa.testing.read_only import ReadOnlyErrors, ReadOnlyPass, read_only
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 # convolutions that gather the error below: of stride 1, their maps hardly larger than what they read
-GATHERED = ("conv 1x1", "conv 3x3 padded, no bias", "conv 5x5 padded 2", "conv 3x5 padded (1, 2)")
+GATHERED = (
+    *("Conv2d 1x1", "Conv2d 3x3", "Conv2d 3x3, no bias"),
+    *("Conv2d 5x5, padding 2", "Conv2d 3x5, padding (1, 2)"),
+)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_gradients(name):
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     check_gradients(network(layers(), shape, input_error=True), inputs(shape, n=4))
 
 
@@ -96,21 +101,21 @@ def test_gradient_checker_refuses_to_step_over_a_kink_and_to_work_in_float32():
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_inputs_and_errors_may_be_read_only(name, training):
     """A residual sum hands one and the same array to two branches: whoever writes into it spoils the other's."""
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     net = network(layers(), shape, input_error=True)
-    x = readonly(inputs(shape))
-    y = net.forward(x, Freeze(training=training))
+    x = read_only(inputs(shape))
+    y = net.forward(x, ReadOnlyPass(training=training))
     if training:
-        net.backward(readonly(np.ones_like(y)), FrozenErrors())
+        net.backward(read_only(np.ones_like(y)), ReadOnlyErrors())
         assert all(gradient is not None for gradient in net.gradients().values())
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_shapes_are_foretold_and_dtype_is_kept(name):
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     with mf.using("numpy", "float32"):
         net = network(layers(), shape, input_error=True)
         own = [*net.parameters().values(), *(array for layer in net for array in layer.buffers().values())]
@@ -125,9 +130,9 @@ def test_shapes_are_foretold_and_dtype_is_kept(name):
         assert {g.dtype for g in net.gradients().values()} <= {np.dtype("float32")}
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_cut_into_pieces_a_layer_gives_the_same_in_the_same_dtype(name, monkeypatch):
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     with mf.using("numpy", "float32"):
         found = []
         for limit in (chunks.CHUNK_BYTES, 1):
@@ -143,9 +148,9 @@ def test_cut_into_pieces_a_layer_gives_the_same_in_the_same_dtype(name, monkeypa
             np.testing.assert_allclose(found[1][key], array, rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "a whole net"])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name != "a whole network"])
 def test_numbers_of_another_kind_are_refused_by_the_layer_s_name(name):
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     net = network(layers(), shape)
     with pytest.raises(
         TypeError, match=f"{net.layers[0].name.rstrip('1')}.*expects floating-point numbers, got dtype i"
@@ -273,10 +278,10 @@ def test_batchnorm_s_statistics_stay_where_momentum_is_zero():
     np.testing.assert_array_equal((layer.running_mean, layer.running_var), [(0, 0), (1, 1)])
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("conv")])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("Conv2d")])
 def test_a_convolution_knows_what_its_patches_take(name, monkeypatch):
     """Forward and back are cut into chunks by it: of the patches of x, or of the error where those are gathered."""
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     net, x, cut = network(layers(), shape), inputs(shape, n=2), []
     layer = net.layers[0]
     assert layer.bytes_each(x) == layer.columns(x).nbytes // 2
@@ -341,10 +346,10 @@ def test_residual_adds_and_its_error_goes_both_ways():
     np.testing.assert_allclose(net.backward(delta, BP()), delta @ linear.W.T + delta, rtol=1e-14)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if "conv" in name or "linear" in name])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith(("Conv2d", "Linear"))])
 def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
     """<project(x, B), d> = <x, carry(d, B)>: B = W gives backpropagation, any other B feedback alignment."""
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     net = network(layers(), shape)
     layer, x = net.layers[0], inputs(shape)
     y = net.forward(x, Pass(True))
@@ -403,9 +408,9 @@ def test_inputs_that_do_not_fit_are_refused_by_the_layer_itself(layer, shape, me
         layer().forward(np.zeros((2, *shape)), Pass(True))
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name.split()[0] not in ("residual", "residual,", "a")])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if not name.startswith(("Residual", "a whole"))])
 def test_no_way_back_without_a_training_pass(name):
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     (layer,) = layers()
     layer.forward(inputs(shape), Pass())  # evaluation keeps nothing
     with pytest.raises(RuntimeError, match="has nothing to go back from"):

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from checks import RULES, batch, inputs, network, small_convnet
 
 import minifa as mf
 from minifa import BatchNorm, Linear, Network, ReLU, Residual, Tanh, metrics
 from minifa.metrics import QUANTITIES, alignment, angle, sign_agreement
 from minifa.rules import BP, DFA, FA, make
+from minifa.testing.examples import RULES, batch, inputs, network, small_convnet
 
 CE = mf.SoftmaxCrossEntropy()
 

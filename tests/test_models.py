@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from checks import inputs
 
 import minifa as mf
 from minifa import Conv2d, Dropout, Linear, Network
 from minifa.models import MODELS
 from minifa.rng import TRUNCATED_SD
+from minifa.testing.examples import inputs
 
 COLOUR = (32, 32, 3)
 # For each model the shape of its images, and its parameters with 10 classes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import batch, inputs, network, small_convnet
 
 import minifa as mf
 from minifa import (
@@ -21,6 +20,7 @@ from minifa import (
     Residual,
     Tanh,
 )
+from minifa.testing.examples import batch, inputs, network, small_convnet
 
 
 def blocks():

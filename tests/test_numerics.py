@@ -11,7 +11,6 @@ import math
 import numpy as np
 import pytest
 import standin
-from checks import LAYERS, RULES, inputs, network, small_convnet
 from conftest import CUPY, install
 
 import minifa as mf
@@ -20,6 +19,7 @@ from minifa.layers.activations import Activation
 from minifa.layers.pooling import unpool_max_plain
 from minifa.parallel import chunks
 from minifa.rules import BP
+from minifa.testing.examples import GEOMETRIES, RULES, inputs, network, small_convnet
 
 INF, NAN = math.inf, math.nan
 QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # alone as well; the others within a network
@@ -93,9 +93,9 @@ def test_a_step_made_by_hand_goes_on_where_numpy_would_raise(make):
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("name", [name for name, (make, _) in LAYERS.items() if isinstance(make()[0], QUIET)])
+@pytest.mark.parametrize("name", [name for name, (make, _) in GEOMETRIES.items() if isinstance(make()[0], QUIET)])
 def test_layers_by_themselves_compute_where_numpy_would_raise(name):
-    make, shape = LAYERS[name]
+    make, shape = GEOMETRIES[name]
     net, x = network(make(), shape), inputs(shape)
     (layer,) = net.layers
     for size in (1e-30, 1e25):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import assert_same_bits, batch
+from checks import assert_same_bits
 
 import minifa as mf
 from minifa import Linear, Network, Tanh, schedules
 from minifa.optim import OPTIMIZERS
 from minifa.schedules import SCHEDULES
+from minifa.testing.examples import batch
 
 MAKERS = {
     **OPTIMIZERS,

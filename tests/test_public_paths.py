@@ -12,7 +12,6 @@ import math
 import numpy as np
 import pytest
 import standin
-from checks import batch, small_convnet
 from conftest import CUPY, install
 
 import minifa as mf
@@ -21,6 +20,7 @@ from minifa.layers import windows
 from minifa.layers.local_response_norm import response_plain
 from minifa.layers.pooling import pool_plain, unpool_max_plain
 from minifa.rules import BP, RULES, make
+from minifa.testing.examples import batch, small_convnet
 
 pytestmark = pytest.mark.usefixtures("engine")
 

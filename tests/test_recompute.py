@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import assert_same_bits, batch, small_convnet, train_a_little
+from checks import assert_same_bits, train_a_little
 
 import minifa as mf
 from minifa import (
@@ -23,6 +23,7 @@ from minifa import (
 )
 from minifa.bench.memory import activation_bytes, deep_cnn
 from minifa.rules import DFA, make
+from minifa.testing.examples import batch, small_convnet
 
 CE = mf.SoftmaxCrossEntropy()
 RULES = ["dfa", "dfa:at=activation", "dfa:shared=true", "sdfa", "drtp", "direct_kolen_pollack"]

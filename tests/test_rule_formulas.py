@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 import pytest
-from checks import RULES, batch, network, small_convnet
-from test_rules import assert_close, data, gradients, mlp, toeplitz
+from checks import assert_close, data, gradients, toeplitz
 
 import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, Network, ReLU, Residual, Tanh
 from minifa.rng import generator
 from minifa.rules import alignment_penalties, make
+from minifa.testing.examples import RULES, batch, mlp, network, small_convnet
 
 pytestmark = pytest.mark.usefixtures("float64")
 

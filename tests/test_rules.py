@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from checks import RULES, Freeze, FrozenErrors, batch, inputs, network, readonly, small_convnet
+from checks import assert_close, data, gradients, linear_net, toeplitz
 
 import minifa as mf
 from minifa import (
@@ -25,33 +25,13 @@ from minifa import (
     Tanh,
 )
 from minifa.rules import BP, BRSF, DFA, FA, FRSF, USF, Shallow, Sham, dense_kernel, make
+from minifa.testing.examples import RULES, batch, inputs, mlp, network, small_convnet
+from minifa.testing.read_only import ReadOnlyErrors, ReadOnlyPass, read_only
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 HALF = mf.HalfSquaredError()
-DIRECT_STAGES = {"maxpool1", "residual1.body.relu1", "relu2", "avgpool1", "tanh1"}  # of checks.small_convnet
-
-
-def mlp(seed=0, hidden=(5, 6)):
-    sizes = [4, *hidden, 3]
-    layers = [one for a, b in zip(sizes, sizes[1:], strict=False) for one in (Linear(a, b), Tanh())][:-1]
-    return network(layers, (4,), seed=seed)
-
-
-def data(shape=(4,), n=8, n_out=3):
-    rng = np.random.default_rng(3)
-    return rng.standard_normal((n, *shape)), rng.standard_normal((n, n_out))
-
-
-def gradients(net, rule, x, y, loss=HALF):
-    rule.gradients(net, x, y, loss)
-    return {name: gradient.copy() for name, gradient in net.gradients().items()}
-
-
-def assert_close(a, b, tolerance=1e-12):
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_allclose(a[name], b[name], rtol=tolerance, atol=tolerance, err_msg=name)
+DIRECT_STAGES = {"maxpool1", "residual1.body.relu1", "relu2", "avgpool1", "tanh1"}  # of examples.small_convnet
 
 
 # --- the controls -----------------------------------------------------------------------------------------------------
@@ -103,11 +83,11 @@ def test_what_a_rule_may_touch(description):
 
     class Frozen(type(rule)):
         def teach(self, layer, delta):
-            return FrozenErrors.teach(self, layer, super().teach(layer, delta))
+            return ReadOnlyErrors.teach(self, layer, super().teach(layer, delta))
 
     rule.__class__ = Frozen
     x, y = batch()
-    rule.compute_error(net.forward(readonly(x), Freeze(training=True)), y, mf.SoftmaxCrossEntropy())
+    rule.compute_error(net.forward(read_only(x), ReadOnlyPass(training=True)), y, mf.SoftmaxCrossEntropy())
     net.backward(rule.error, rule)
     np.testing.assert_allclose(net["linear2"].grads["W"], net["tanh1"].cache.T @ rule.error, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(net["linear2"].grads["b"], rule.error.sum(axis=0), rtol=1e-12, atol=1e-15)
@@ -185,20 +165,6 @@ def test_fa_by_hand_in_three_layers():
         | {f"{name}.b": d.sum(0) for name, (_, d) in formula.items()},
     )
     np.testing.assert_array_equal(rule.error, e)
-
-
-def toeplitz(layer, B, in_shape, out_shape):
-    """The matrix (inputs, outputs) that a convolution with kernel B is, written out place by place."""
-    T = np.zeros((*in_shape, *out_shape))
-    (kh, kw), (sh, sw), (p, q) = layer.kernel, layer.stride, layer.padding
-    for oi in range(out_shape[0]):
-        for oj in range(out_shape[1]):
-            for i in range(kh):
-                for j in range(kw):
-                    row, column = oi * sh + i - p, oj * sw + j - q
-                    if 0 <= row < in_shape[0] and 0 <= column < in_shape[1]:
-                        T[row, column, :, oi, oj, :] += B[i, j]
-    return T.reshape(math.prod(in_shape), math.prod(out_shape))
 
 
 def test_convolutional_fa_is_dense_fa_with_the_toeplitz_matrix_of_B():
@@ -294,10 +260,6 @@ def test_B_does_not_change_under_fa_and_does_not_depend_on_the_batch():
 
 
 # --- known answers ----------------------------------------------------------------------------------------------------
-
-
-def linear_net(*sizes, init="he_normal"):
-    return Network([Linear(a, b, bias=False, init=init) for a, b in zip(sizes, sizes[1:], strict=False)])
 
 
 def test_the_invariant_of_two_linear_layers_drifts_by_the_square_of_the_step():

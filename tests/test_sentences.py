@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checks import RULES, small_convnet
 
 import minifa as mf
 from minifa import BatchNorm, Conv2d, Flatten, Linear, MaxPool, Network, Pass, ReLU, Residual, Tanh, losses
 from minifa.layers import Layer
 from minifa.rules import make
+from minifa.testing.examples import RULES, small_convnet
 
 GOLDEN = Path(__file__).parent / "golden" / "sentences.json"
 INF = float("inf")

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from checks import LAYERS, inputs, network
 
 import minifa as mf
 from minifa import (
@@ -25,6 +24,7 @@ from minifa import (
     Tanh,
 )
 from minifa.rules import BP
+from minifa.testing.examples import GEOMETRIES, inputs, network
 
 torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the package torch")
 F = torch.nn.functional
@@ -123,9 +123,9 @@ def in_our_layout(name, tensor):
     return weight_from_torch(tensor) if name.endswith(".W") else tensor.detach().numpy()
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
 def test_forward_backward_and_statistics(name):
-    layers, shape = LAYERS[name]
+    layers, shape = GEOMETRIES[name]
     net, x = network(layers(), shape, input_error=True), inputs(shape, n=4)
     twin = twin_of(net)
     y = net.forward(x, Pass(training=True))

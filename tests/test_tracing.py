@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from checks import RULES, assert_same_bits, batch, small_convnet, train_a_little
+from checks import assert_same_bits, train_a_little
 
 import minifa as mf
 from minifa.layers.local_response_norm import neighbours
+from minifa.testing.examples import RULES, batch, small_convnet
 from minifa.tracing.equations import with_numbers
 
 

@@ -8,12 +8,13 @@ import math
 
 import numpy as np
 import pytest
-from checks import assert_same_bits, small_convnet
+from checks import assert_same_bits
 
 import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear, Network, ReLU, Tanh
 from minifa.data.base import Examples
 from minifa.parallel import chunks
+from minifa.testing.examples import small_convnet
 from minifa.training import Callback, History, ProgressBar, RecordAlignment, Trainer, train
 from minifa.training.trainer import count_correct
 

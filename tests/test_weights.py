@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checks import assert_same_bits, inputs, network
+from checks import assert_same_bits
 
 import minifa as mf
 from minifa import (
@@ -34,6 +34,7 @@ from minifa import (
 from minifa.data.base import DataFileError
 from minifa.experiments import Experiment, resume, run, sweeps
 from minifa.experiments.run_folder import open_run
+from minifa.testing.examples import inputs, network
 
 SHAPE = (8, 10, 2)  # height and width differ: a confusion of the two shows
 

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minifa as mf
-from minifa import experiments, figures
+from minifa import experiments, figures, testing
 from minifa.backend import xp
 from minifa.layers.weighted import Weighted
 from minifa.linalg import norm, rescaled
@@ -165,7 +165,11 @@ plt.show()
 # ## Second check: the written formula
 #
 # The implementation may differ from your intention. So write the rule a second time in plain NumPy, for a network of
-# three layers, directly from the formula and as simply as possible, and compare all gradients.
+# three layers, directly from the formula and as simply as possible, and compare all gradients. The properties that every
+# rule must have are checked by `minifa.testing.check_rule` on a dense and a convolutional network: gradients of the
+# right shape and dtype for every layer that learns, weights and errors that are not modified, the same bits from the
+# same seed and from a saved state. (It can compare with a formula, too; here we write the comparison out. `check_layer`
+# does the same for a layer.)
 
 
 # %%
@@ -196,6 +200,7 @@ def check_formula(rule, t):
 
 for t in (0.0, 0.6, 1.1):
     check_formula(Ternary(threshold=t), t)
+testing.check_rule(Ternary)
 print("the engine computes what the formula says")
 
 # %% [markdown]
@@ -365,6 +370,7 @@ d = e @ plain_ternary(W2, 0.6).T * (1 - h**2)
 np.testing.assert_allclose(net["linear1"].grads["W"], x[leads < 0.5].T @ d[leads < 0.5], rtol=1e-10, atol=1e-14)
 np.testing.assert_allclose(net["linear2"].grads["W"], h.T @ e, rtol=1e-10, atol=1e-14)  # the output learns from all
 assert 0 < rule.sent == (leads < 0.5).sum() < rule.total == 40
+testing.check_rule(Frugal)
 check_sham(Frugal(threshold=0, magnitudes="own", margin=math.inf), Frugal())
 print(f"formula and sham hold; {rule.sent} of {rule.total} examples sent an error")
 
@@ -431,12 +437,12 @@ plt.show()
 #    the other files.
 # 2. `minifa/rules/__init__.py`: its import, and its name in `RULES` and `__all__`. Then
 #    `minifa compare --rules bp,ternary` works.
-# 3. `tests/checks.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. These two lines add 31 tests (we
+# 3. `minifa/testing/examples.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. These two lines add 31 tests (we
 #    tried it: 29 pass, 2 need a GPU): on a network with convolutions, batch norm and residual blocks training gives the
 #    same bits on NumPy and on the strict stand-in for CuPy, no step reads a number from the device, `B` is exactly the
 #    matrix that carried the error, every layer learns, the rule differs from backpropagation, its state can be saved
 #    and loaded, and metrics and traces do not change the training.
-# 4. `tests/test_rule_formulas.py`: the formula, as in the second check above. You have to write this test yourself.
+# 4. `tests/rules/test_rule_formulas.py`: the formula, as in the second check above. You have to write this test yourself.
 
 # %% [markdown]
 # ## Summary

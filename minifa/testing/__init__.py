@@ -1,3 +1,7 @@
-"""Checks of layers and rules, for the tests, for `minifa doctor` and for layers and rules of your own."""
+"""Checks of layers and rules of your own: `check_layer`, `check_rule`. Tests and `minifa doctor` share their examples
+and their gradient check."""
 
-__all__: list[str] = []
+from .layer_check import check_layer
+from .rule_check import check_rule
+
+__all__ = ["check_layer", "check_rule"]

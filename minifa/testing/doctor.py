@@ -26,20 +26,13 @@ from ..layers import (
     AvgPool,
     BatchNorm,
     Conv2d,
-    Dropout,
     Flatten,
-    GlobalAvgPool,
     Layer,
-    LeakyReLU,
     Linear,
     LocalResponseNorm,
     MaxPool,
-    PadChannels,
     Pass,
     ReLU,
-    Residual,
-    Sigmoid,
-    Tanh,
     windows,
 )
 from ..layers.local_response_norm import response_plain
@@ -50,6 +43,10 @@ from ..optim import OPTIMIZERS, SGD
 from ..parallel.threads import pool
 from ..text import table
 from ..validation import check_list
+from .differences import TOLERANCES, largest_difference
+from .examples import LAYERS, inputs, network, numbers, small_convnet
+from .gradient_check import slopes
+from .runs import passes, update
 
 Arrays = Mapping[str, Any]
 Step = Callable[[], Arrays]
@@ -59,36 +56,12 @@ Both = tuple[Arrays, Arrays]
 COMPARISONS = {
     "slopes": (1e-6, "gradients beside central differences, in float64"),
     "plain": (1e-12, "the fast form beside its slow plain twin, in float64"),
-    "float64": (1e-8, "beside NumPy, in float64"),
-    "float32": (1e-3, "beside NumPy in the same type; NumPy's own beside float64"),
+    "float64": (TOLERANCES["float64"], "beside NumPy, in float64"),
+    "float32": (TOLERANCES["float32"], "beside NumPy in the same type; NumPy's own beside float64"),
     "again": (0.0, "a second run (NumPy's on one thread): the same bits"),
 }
-SMALLEST = 1e-3  # lower limit of the scale of relative differences: nearly zero arrays have no significant digits
 UPDATES = 2
 TIMED = 5
-
-# Every kind of layer, in each geometry with separate code: a factory, and the shape of one example.
-LAYERS: dict[str, tuple[Callable[[], list[Layer]], tuple[int, ...]]] = {
-    "Linear": (lambda: [Linear(20, 10)], (20,)),
-    "Conv2d 3x3": (lambda: [Conv2d(4, 6, 3, padding=1)], (8, 8, 4)),
-    "Conv2d 3x3, stride 2": (lambda: [Conv2d(4, 6, 3, stride=2, padding=1, bias=False)], (9, 8, 4)),
-    "Conv2d 1x1": (lambda: [Conv2d(4, 6, 1)], (8, 8, 4)),
-    "BatchNorm": (lambda: [BatchNorm(5)], (4, 4, 5)),
-    "LocalResponseNorm": (lambda: [LocalResponseNorm(3, alpha=0.9, k=2.0)], (4, 4, 6)),
-    "ReLU": (lambda: [ReLU()], (30,)),
-    "LeakyReLU": (lambda: [LeakyReLU(0.1)], (30,)),
-    "Tanh": (lambda: [Tanh()], (30,)),
-    "Sigmoid": (lambda: [Sigmoid()], (30,)),
-    "MaxPool": (lambda: [MaxPool(2)], (8, 8, 3)),
-    "MaxPool, overlapping": (lambda: [MaxPool(3, stride=2, padding=1)], (7, 7, 3)),
-    "AvgPool": (lambda: [AvgPool(2)], (8, 8, 3)),
-    "AvgPool, overlapping": (lambda: [AvgPool(3, stride=2, padding=1)], (7, 7, 3)),
-    "GlobalAvgPool": (lambda: [GlobalAvgPool()], (5, 4, 3)),
-    "Flatten": (lambda: [Flatten()], (3, 4, 2)),
-    "PadChannels": (lambda: [PadChannels(5)], (4, 4, 3)),
-    "Dropout": (lambda: [Dropout(0.4)], (30,)),
-    "Residual": (lambda: [Residual([Conv2d(3, 4, 3, padding=1), Tanh()], [Conv2d(3, 4, 1)])], (5, 5, 3)),
-}
 
 
 @dataclass(frozen=True)
@@ -221,33 +194,16 @@ def checks() -> list[Check]:
 # The computations
 
 
-def _numbers(shape: Sequence[int], seed: int = 0) -> Array:
-    """Random numbers of magnitude above 0.01, all distinct, so that no finite-difference step crosses a kink of a ReLU
-    or a max pooling."""
-    rng, size = numpy.random.default_rng(seed), math.prod(shape)
-    sizes = 0.01 + 2 * (rng.permutation(size) + rng.uniform(0.1, 0.3, size)) / size
-    return backend.asarray((rng.choice([-1.0, 1.0], size) * sizes).reshape(*shape))
-
-
 def _layer_net(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> tuple[Network, Array, Array]:
-    """(a network of these layers, a batch, an output error). No parameter is 0 or 1, so that every term matters."""
-    net = Network(make(), seed=0, input_shape=shape, input_error=True)
-    for i, (name, array) in enumerate(net.parameters().items()):
-        if not name.endswith(".W"):
-            array[...] = 1.5 + _numbers(array.shape, seed=i)
-    return net, _numbers((6, *shape)), _numbers((6, *(net.output_shape or ())), seed=1)
+    """(a network of these layers, a batch, an output error)."""
+    net = network(make(), shape, input_error=True)
+    return net, inputs(shape, n=6), inputs(net.output_shape or (), n=6, seed=1)
 
 
 def _layer(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Step:
     net, x, error = _layer_net(make, shape)
 
-    def step() -> Arrays:
-        output = net.forward(x, Pass(training=True, step=1))
-        below = net.backward(error, rules.BP())
-        gradients = {f"gradient of {key}": gradient for key, gradient in net.gradients().items()}
-        return {"output": output, "error below": below, **gradients, "output when evaluated": net.forward(x)}
-
-    return step
+    return lambda: passes(net, x, error)
 
 
 def _layer_slopes(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Both:
@@ -257,47 +213,17 @@ def _layer_slopes(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Bo
     ctx = Pass(training=True, step=1, update_statistics=False)
     net.forward(x, ctx)
     gradients = {"the input": net.backward(error, rules.BP()), **net.gradients()}
-    return _slopes({"the input": x, **net.parameters()}, gradients, lambda: float((error * net.forward(x, ctx)).sum()))
-
-
-def _slopes(arrays: Arrays, gradients: Arrays, value: Callable[[], float], step: float = 1e-5) -> Both:
-    given, numeric = {}, {}
-    for i, (key, array) in enumerate(arrays.items()):
-        direction = numpy.random.default_rng(i).standard_normal(array.shape)
-        direction /= numpy.sqrt((direction**2).sum())
-        kept, sides = array.copy(), []
-        for side in (step, -step):
-            array[...] = kept + side * direction
-            sides.append(value())
-        array[...] = kept
-        given[key] = numpy.array((gradients[key] * direction).sum())
-        numeric[key] = numpy.array((sides[0] - sides[1]) / (2 * step))
-    return given, numeric
-
-
-def _convnet() -> Network:
-    """A small network with every kind of layer that rules treat differently; without batch norm, which some rules
-    reject."""
-    body: list[Layer] = [Conv2d(4, 4, 3, padding=1), Tanh(), Conv2d(4, 4, 3, padding=1)]
-    first: list[Layer] = [Conv2d(2, 4, 3, padding=1), ReLU(), MaxPool(2), Residual(body), ReLU()]
-    return Network([*first, Flatten(), Linear(64, 12), Tanh(), Linear(12, 3)], seed=0, input_shape=(8, 8, 2))
+    return slopes({"the input": x, **net.parameters()}, gradients, lambda: float((error * net.forward(x, ctx)).sum()))
 
 
 def _rule(description: str) -> Step:
     """One update under this rule: the loss, every gradient, the feedback matrices, the updated parameters, and the
     rule's memory."""
-    net = _convnet()
+    net = small_convnet(batch_norm=False)
     rule, loss, optimizer = rules.make(description, seed=1).attach(net), SoftmaxCrossEntropy(), SGD(0.05, momentum=0.9)
-    x, y = _numbers((8, 8, 8, 2)), numpy.arange(8) % 3
+    x, y = numbers((8, 8, 8, 2)), numpy.arange(8) % 3
 
-    def step() -> Arrays:
-        value = rule.gradients(net, x, y, loss)
-        gradients = {f"gradient of {key}": gradient for key, gradient in net.gradients().items()}
-        matrices = {f"B of {key}": B for key, B in rule.B.items()}
-        optimizer.step(net, rule)
-        return {"loss": value, **gradients, **matrices, **net.parameters(), **rule.memory}
-
-    return step
+    return lambda: update(net, rule, x, y, loss, optimizer)
 
 
 def _growth(description: str) -> float:
@@ -305,7 +231,7 @@ def _growth(description: str) -> float:
 
 
 def _loss(name: str) -> Step:
-    loss, output = LOSSES[name](), _numbers((8, 5))
+    loss, output = LOSSES[name](), numbers((8, 5))
 
     def step() -> Arrays:
         values, errors = loss(output, loss.target(numpy.arange(8) % 5, output))
@@ -315,15 +241,15 @@ def _loss(name: str) -> Step:
 
 
 def _loss_slopes(name: str) -> Both:
-    loss, output = LOSSES[name](), _numbers((8, 5))
+    loss, output = LOSSES[name](), numbers((8, 5))
     target = loss.target(numpy.arange(8) % 5, output)
     _, errors = loss(output, target)
-    return _slopes({"output": output}, {"output": errors}, lambda: float(loss(output, target)[0].sum()))
+    return slopes({"output": output}, {"output": errors}, lambda: float(loss(output, target)[0].sum()))
 
 
 def _optimizer(name: str) -> Step:
-    net, optimizer = _convnet(), OPTIMIZERS[name](0.01, weight_decay=0.01, clip_norm=1.0)
-    rule, x, y = rules.BP().attach(net), _numbers((8, 8, 8, 2)), numpy.arange(8) % 3
+    net, optimizer = small_convnet(batch_norm=False), OPTIMIZERS[name](0.01, weight_decay=0.01, clip_norm=1.0)
+    rule, x, y = rules.BP().attach(net), numbers((8, 8, 8, 2)), numpy.arange(8) % 3
     rule.gradients(net, x, y, SoftmaxCrossEntropy())
 
     def step() -> Arrays:
@@ -337,29 +263,22 @@ def _large() -> Step:
     """A batch that the CPU divides into chunks for its threads, and matrix products that it divides into blocks."""
     layers: list[Layer] = [Conv2d(8, 8, 3, 1, 1, bias=False), BatchNorm(8), ReLU(), MaxPool(2), LocalResponseNorm(3)]
     net = Network([*layers, Flatten(), Linear(2048, 64)], seed=0, input_shape=(32, 32, 8), input_error=True)
-    x, error = _numbers((64, 32, 32, 8)), _numbers((64, 64), seed=1)
-
-    def step() -> Arrays:
-        output = net.forward(x, Pass(training=True))
-        below = net.backward(error, rules.BP())
-        gradients = {f"gradient of {key}": gradient for key, gradient in net.gradients().items()}
-        return {"output": output, "error below": below, **gradients}
-
-    return step
+    x, error = numbers((64, 32, 32, 8)), numbers((64, 64), seed=1)
+    return lambda: passes(net, x, error)
 
 
 def _windows_twins() -> Both:
-    x, window = _numbers((2, 6, 5, 3)), ((3, 2), (2, 1), (1, 1))
+    x, window = numbers((2, 6, 5, 3)), ((3, 2), (2, 1), (1, 1))
     rows = windows.columns(x, *window)
     fast, slow = windows.uncolumns(rows, x.shape, *window), windows.uncolumns_plain(rows, x.shape, *window)
     return {"columns": rows, "uncolumns": fast}, {"columns": windows.columns_plain(x, *window), "uncolumns": slow}
 
 
 def _pooling_twins() -> Both:
-    x, window = _numbers((2, 7, 6, 3)), ((3, 3), (2, 2), (1, 1))
+    x, window = numbers((2, 7, 6, 3)), ((3, 3), (2, 2), (1, 1))
     largest, mean = MaxPool(*window), AvgPool(*window)
     fast = {"max": largest.forward(x, Pass(training=True)), "mean": mean.forward(x, Pass())}
-    delta = _numbers(fast["max"].shape, seed=1)
+    delta = numbers(fast["max"].shape, seed=1)
     slow = {
         "max": pool_plain(x, *window, -math.inf, "max"),
         "mean": pool_plain(x, *window, 0.0, "mean"),
@@ -369,7 +288,7 @@ def _pooling_twins() -> Both:
 
 
 def _response_twins() -> Both:
-    x, options = _numbers((2, 3, 3, 6)), (4, 0.9, 0.75, 2.0)
+    x, options = numbers((2, 3, 3, 6)), (4, 0.9, 0.75, 2.0)
     return {"output": LocalResponseNorm(*options).forward(x, Pass())}, {"output": response_plain(x, *options)}
 
 
@@ -387,7 +306,7 @@ def _examine(check: Check, name: str) -> Finding:
     finding = Finding(check.kind, check.name, name)
     for comparison, both in _comparisons(check, name).items():
         try:
-            most, where = _largest_difference(*both())
+            most, where = largest_difference(*both())
         except Exception as error:  # reported as a failure; the next checks still run
             finding.wrong.append(f"{comparison}: {type(error).__name__}: {error}")
             continue
@@ -438,21 +357,6 @@ def _run(prepare: Callable[[], Step], name: str, dtype: str, threads: int | None
             return found
         finally:
             pool.resize(before)
-
-
-def _largest_difference(these: Arrays, others: Arrays) -> tuple[float, str]:
-    """(the largest relative difference, the name of its array). Infinite if shapes or names differ, or if a number is
-    not finite."""
-    if these.keys() != others.keys():
-        return math.inf, f"the list of arrays ({', '.join(sorted(these.keys() ^ others.keys()))})"
-    return max((_difference(these[key], others[key]), key) for key in these)
-
-
-def _difference(this: Any, other: Any) -> float:
-    this, other = numpy.asarray(this, "float64"), numpy.asarray(other, "float64")
-    if this.shape != other.shape or not (numpy.isfinite(this).all() and numpy.isfinite(other).all()):
-        return math.inf
-    return float(abs(this - other).max() / max(abs(other).max(), SMALLEST))
 
 
 def _median_seconds(prepare: Callable[[], Step], name: str) -> float:

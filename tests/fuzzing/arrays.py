@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import standin
-from checks import LAYERS
 
 import minifa as mf
 from fuzzing import Case, MakeCase
 from minifa import data, figures, losses, metrics, models, optim, rules, tracing, training, weights
 from minifa.rules.base import Rule
+from minifa.testing.examples import GEOMETRIES
 
 CUPY = standin.make_cupy()
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)
@@ -156,7 +156,7 @@ Receiver = Callable[[World, Random], Any]
 
 
 def _layer(cls: type) -> Receiver | None:
-    made = [(make, shape) for make, shape in LAYERS.values() if [type(one) for one in make()] == [cls]]
+    made = [(make, shape) for make, shape in GEOMETRIES.values() if [type(one) for one in make()] == [cls]]
 
     def receiver(world: World, random: Random) -> Any:
         make, shape = random.choice(made)

@@ -1,0 +1,208 @@
+"""Example layers, networks, batches and numbers from fixed seeds, for the tests, the checks and `minifa doctor`."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from .. import backend
+from ..backend import Array
+from ..layers import (
+    AvgPool,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    LeakyReLU,
+    Linear,
+    LocalResponseNorm,
+    MaxPool,
+    PadChannels,
+    ReLU,
+    Residual,
+    Sigmoid,
+    Tanh,
+)
+from ..network import Network
+from ..validation import Shape
+
+Examples = dict[str, tuple[Callable[[], list[Layer]], Shape]]  # by name: a factory, and the shape of one example
+
+# Every kind of layer, in each geometry with separate code.
+LAYERS: Examples = {
+    "Linear": (lambda: [Linear(20, 10)], (20,)),
+    "Conv2d 3x3": (lambda: [Conv2d(4, 6, 3, padding=1)], (8, 8, 4)),
+    "Conv2d 3x3, stride 2": (lambda: [Conv2d(4, 6, 3, stride=2, padding=1, bias=False)], (9, 8, 4)),
+    "Conv2d 1x1": (lambda: [Conv2d(4, 6, 1)], (8, 8, 4)),
+    "BatchNorm": (lambda: [BatchNorm(5)], (4, 4, 5)),
+    "LocalResponseNorm": (lambda: [LocalResponseNorm(3, alpha=0.9, k=2.0)], (4, 4, 6)),
+    "ReLU": (lambda: [ReLU()], (30,)),
+    "LeakyReLU": (lambda: [LeakyReLU(0.1)], (30,)),
+    "Tanh": (lambda: [Tanh()], (30,)),
+    "Sigmoid": (lambda: [Sigmoid()], (30,)),
+    "MaxPool": (lambda: [MaxPool(2)], (8, 8, 3)),
+    "MaxPool, overlapping": (lambda: [MaxPool(3, stride=2, padding=1)], (7, 7, 3)),
+    "AvgPool": (lambda: [AvgPool(2)], (8, 8, 3)),
+    "AvgPool, overlapping": (lambda: [AvgPool(3, stride=2, padding=1)], (7, 7, 3)),
+    "GlobalAvgPool": (lambda: [GlobalAvgPool()], (5, 4, 3)),
+    "Flatten": (lambda: [Flatten()], (3, 4, 2)),
+    "PadChannels": (lambda: [PadChannels(5)], (4, 4, 3)),
+    "Dropout": (lambda: [Dropout(0.4)], (30,)),
+    "Residual": (lambda: [Residual([Conv2d(3, 4, 3, padding=1), Tanh()], [Conv2d(3, 4, 1)])], (5, 5, 3)),
+}
+
+# The same and further geometries: borders, images that are not square, blocks inside blocks, a whole network.
+GEOMETRIES: Examples = {
+    **LAYERS,
+    "Linear without bias": (lambda: [Linear(5, 4, bias=False)], (5,)),
+    "Conv2d 1x1, stride 2": (lambda: [Conv2d(3, 4, 1, stride=2)], (5, 4, 3)),
+    "Conv2d 1x1, padding 1": (lambda: [Conv2d(2, 3, 1, padding=1)], (3, 4, 2)),
+    "Conv2d 1x1, padding (1, 0)": (lambda: [Conv2d(2, 3, 1, padding=(1, 0))], (3, 4, 2)),
+    "Conv2d 3x3, no padding": (lambda: [Conv2d(2, 3, 3)], (5, 6, 2)),
+    "Conv2d 3x3, no bias": (lambda: [Conv2d(2, 3, 3, padding=1, bias=False)], (5, 4, 2)),
+    "Conv2d 3x3, stride 2, with a border left": (lambda: [Conv2d(2, 3, 3, stride=2)], (6, 8, 2)),
+    "Conv2d 3x3, stride (2, 1), padding (1, 0)": (lambda: [Conv2d(2, 3, 3, (2, 1), (1, 0))], (6, 5, 2)),
+    "Conv2d 2x3, stride (1, 2)": (lambda: [Conv2d(1, 2, (2, 3), stride=(1, 2))], (5, 6, 1)),
+    "Conv2d 5x5, padding 2": (lambda: [Conv2d(2, 2, 5, padding=2)], (4, 6, 2)),
+    "Conv2d 3x5, padding (1, 2)": (lambda: [Conv2d(2, 3, (3, 5), padding=(1, 2))], (4, 6, 2)),
+    "Conv2d, stride larger than its kernel": (lambda: [Conv2d(2, 2, 2, stride=3)], (7, 6, 2)),
+    "Conv2d, kernel as large as its input": (lambda: [Conv2d(2, 3, (4, 3))], (4, 3, 2)),
+    "BatchNorm of features": (lambda: [BatchNorm(4)], (4,)),
+    "MaxPool 3, stride 2, padding 1": (lambda: [MaxPool(3, stride=2, padding=1)], (6, 5, 2)),
+    "MaxPool (2, 3), stride (1, 2)": (lambda: [MaxPool((2, 3), stride=(1, 2))], (4, 6, 2)),
+    "MaxPool, with a border left": (lambda: [MaxPool(2)], (5, 5, 1)),
+    "AvgPool 3, stride 2, padding 1": (lambda: [AvgPool(3, stride=2, padding=1)], (6, 5, 2)),
+    "AvgPool (3, 2), stride (2, 1), padding (1, 0)": (lambda: [AvgPool((3, 2), (2, 1), (1, 0))], (5, 4, 2)),
+    "LocalResponseNorm of features, even size": (lambda: [LocalResponseNorm(4, alpha=0.5, beta=0.6)], (7,)),
+    "LocalResponseNorm, wider than its input": (lambda: [LocalResponseNorm(9, alpha=1.0)], (2, 2, 3)),
+    "Residual, identity": (lambda: [Residual([Linear(4, 4), Tanh()])], (4,)),
+    "Residual, projection with stride 2": (
+        lambda: [Residual([Conv2d(2, 3, 3, stride=2, padding=1), Tanh()], [Conv2d(2, 3, 1, stride=2)])],
+        (4, 5, 2),
+    ),
+    "Residual in Residual": (
+        lambda: [Residual([Linear(4, 4), Residual([Tanh(), Linear(4, 4)]), Tanh()], [Residual([Linear(4, 4)])])],
+        (4,),
+    ),
+    "a whole network": (
+        lambda: [
+            Conv2d(2, 3, 3, padding=1),
+            BatchNorm(3),
+            ReLU(),
+            MaxPool(2),
+            Residual([Conv2d(3, 3, 3, padding=1), BatchNorm(3), LeakyReLU(0.2), Conv2d(3, 3, 1)]),
+            ReLU(),
+            AvgPool(3, stride=1, padding=1),
+            Dropout(0.3),
+            Flatten(),
+            Linear(12, 4),
+        ],
+        (4, 4, 2),
+    ),
+}
+
+# Rules with the options that have separate code, as `minifa.rules.make` takes them. Without node_perturbation, which
+# does not accept the batch norm of `small_convnet`.
+RULES = [
+    "bp",
+    "shallow",
+    "sham",
+    "stale:every=2",
+    "fa",
+    "fa:normalise=strict",
+    "fa:normalise=init,sparsity=0.5",
+    "fa:correlation=0.5",
+    "fa:conv=dense",
+    "usf",
+    "usf:scale=init",
+    "usf:scale=std",
+    "usf:scale=0.05,concordance=0.75",
+    "frsf",
+    "frsf:normalise=strict,signs=initial",
+    "brsf",
+    "dfa",
+    "dfa:at=activation,family=gaussian",
+    "dfa:shared=true",
+    "dfa:recompute=true",
+    "sdfa",
+    "drtp",
+    "direct_kolen_pollack",
+    "dense",
+    "kolen_pollack",
+    "weight_mirror:warmup_phases=2,samples=8",
+    "product",
+    "product:fixed=orthogonal",
+    "product:fixed=identity",
+    "symmetric_alignment",
+    "activation_alignment",
+    "information_alignment",
+    "pepita",
+    "pepita:output=second",
+    "weight_perturbation",
+]
+
+
+def numbers(shape: Sequence[int], seed: int = 0) -> Array:
+    """Random numbers of magnitude above 0.01, all distinct, so that no finite-difference step crosses a kink of a ReLU
+    or a max pooling."""
+    rng, size = numpy.random.default_rng(seed), math.prod(shape)
+    sizes = 0.01 + 2 * (rng.permutation(size) + rng.uniform(0.1, 0.3, size)) / size
+    return backend.asarray((rng.choice([-1.0, 1.0], size) * sizes).reshape(*shape))
+
+
+def inputs(shape: Sequence[int], n: int = 3, seed: int = 0) -> Array:
+    """A batch of n examples of this shape, made of `numbers`."""
+    return numbers((n, *shape), seed)
+
+
+def batch(n: int = 8, shape: Shape = (8, 8, 2), classes: int = 3, seed: int = 5) -> tuple[Array, numpy.ndarray]:
+    """Normal random inputs on the backend, and random class indices on the host."""
+    rng = numpy.random.default_rng(seed)
+    return backend.asarray(rng.standard_normal((n, *shape))), rng.integers(0, classes, n)
+
+
+def network(layers: Sequence[Layer], shape: Shape | None, seed: int = 0, **options: Any) -> Network:
+    """A network in which no parameter is 0 or 1, so that every term of a derivative matters."""
+    net = Network(layers, seed=seed, input_shape=shape, **options)
+    rng = numpy.random.default_rng(seed + 1000)
+    for name, array in net.parameters().items():
+        if not name.endswith(".W"):
+            array[...] = backend.asarray(
+                rng.normal(1.0 if name.endswith("gamma") else 0.0, 0.5, array.shape), array.dtype
+            )
+    return net
+
+
+def mlp(seed: int = 0, hidden: Sequence[int] = (5, 6)) -> Network:
+    """A dense network from 4 inputs to 3 outputs, with Tanh between its layers."""
+    sizes = [4, *hidden, 3]
+    layers: list[Layer] = []
+    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        layers += [Linear(n_in, n_out), Tanh()]
+    return network(layers[:-1], (4,), seed=seed)
+
+
+def small_convnet(seed: int = 0, batch_norm: bool = True) -> Network:
+    """Convolutions, batch norm, max and mean pooling, both kinds of residual block, dropout, two linear layers."""
+
+    def norm() -> list[Layer]:
+        return [BatchNorm(4)] if batch_norm else []
+
+    def conv() -> Layer:
+        return Conv2d(4, 4, 3, padding=1)
+
+    layers = [
+        *(Conv2d(2, 4, 3, padding=1), *norm(), ReLU(), MaxPool(2)),
+        *(Residual([conv(), *norm(), ReLU(), conv()]), ReLU()),
+        *(Residual([Conv2d(4, 6, 3, stride=2, padding=1)], [Conv2d(4, 6, 1, stride=2)]), LeakyReLU(0.1)),
+        *(AvgPool(2, stride=1), Dropout(0.2), Flatten()),
+        *(Linear(6, 8), Tanh(), Linear(8, 3)),
+    ]
+    return Network(layers, seed=seed, input_shape=(8, 8, 2))
