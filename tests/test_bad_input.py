@@ -59,9 +59,9 @@ def refused_within(size, call, *expected):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (npy(shape="(1000000000,)"), "announces"),
-        (npy(shape="(1152921504606846976,)"), "announces"),
-        (npy(shape="(99999999999999999999999,)"), "announces"),
+        (npy(shape="(1000000000,)"), "declares"),
+        (npy(shape="(1152921504606846976,)"), "declares"),
+        (npy(shape="(99999999999999999999999,)"), "declares"),
         (npy(shape="(0, 1099511627776)", values=b""), "sizes from 1 up"),
         (npy(shape="(1.5,)"), "the shape (1.5,)"),
         (npy(shape="(True, 3)"), "the shape (True, 3)"),
@@ -71,8 +71,8 @@ def refused_within(size, call, *expected):
         (npy(descr="'|O'"), "nothing is unpickled"),
         (npy(descr="'<f99'"), "expected numbers"),
         (npy(descr="[('a', '<f8')]"), "nothing is unpickled"),
-        (npy(values=bytes(23)), "announces"),
-        (npy(values=bytes(25)), "announces"),
+        (npy(values=bytes(23)), "declares"),
+        (npy(values=bytes(25)), "declares"),
         (b"\x93NUMPY\1\0\xff\xff", "header of 65535 bytes"),
         (b"", "does not begin"),
     ],
@@ -532,9 +532,9 @@ def test_what_is_compared_has_one_shape(compare):
 def test_examples_are_arrays_as_validate_makes_them():
     x, y = np.ones((3, 2), "f4"), np.arange(3)
     for wrong in (x.tolist(), x.astype("O"), x.astype("i8"), x[0]):
-        with pytest.raises(TypeError, match="^x of examples is an array"):
+        with pytest.raises(TypeError, match="^x of Examples must be an array"):
             mf.data.Examples(wrong, y)
-    with pytest.raises(TypeError, match="^y of examples is an array"):
+    with pytest.raises(TypeError, match="^y of Examples must be an array"):
         mf.data.Examples(x, y.tolist())
     examples = mf.data.Examples(x, y)
     for positions in ([0.5], [True, False, True], [[0]], "ab"):
@@ -571,7 +571,7 @@ def test_masked_values_are_not_taken_for_numbers():
 def test_spans_of_time_are_no_numbers():
     days = np.ones((3, 2), "m8[D]")
     for call in (lambda: mf.data.validate(days, [0, 1, 0]), lambda: mf.data.from_arrays(np.ones((3, 2)), days[:, 0])):
-        with pytest.raises(TypeError, match="of type timedelta64"):
+        with pytest.raises(TypeError, match="dtype timedelta64"):
             call()
 
 
@@ -589,10 +589,10 @@ def test_feedback_of_ones_own_is_made_of_finite_numbers():
 
 def test_augmentation_takes_images_on_the_host():
     crop = mf.data.Augmentation(padding=1)
-    with pytest.raises(TypeError, match="takes images"):
-        crop.drawn([[1.0]], np.random.default_rng(0))
-    with pytest.raises(ValueError, match="takes images"):
-        crop.measured(np.ones((2, 2), "f4"))
+    with pytest.raises(TypeError, match="images to augment must"):
+        crop.augment([[1.0]], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="images to augment must"):
+        crop.centre_crop(np.ones((2, 2), "f4"))
 
 
 # The result that a run folder keeps

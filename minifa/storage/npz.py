@@ -33,7 +33,7 @@ DAMAGED = (
 
 
 def read_arrays(
-    path: Path, opener: Callable[[str, int], int] | None = None, words: bool = False
+    path: Path, opener: Callable[[str, int], int] | None = None, strings: bool = False
 ) -> dict[str, npt.NDArray[Any]]:
     """Read every array of the file, by name. Whatever its headers declare, memory is limited to twice what the file's
     bytes can decompress to (at most 1,032 times their number).
@@ -42,7 +42,7 @@ def read_arrays(
         path: path of the file.
         opener: as for Python's ``open``; `minifa.storage.atomic.plain` for a file that may be another user's link or
             pipe.
-        words: whether to read string arrays as well.
+        strings: whether to read string arrays as well.
 
     Raises:
         DataFileError: the file is damaged or contains non-numeric arrays; the message names the file.
@@ -53,12 +53,12 @@ def read_arrays(
             if stream.read(6) == np.lib.format.MAGIC_PREFIX:
                 raise ValueError("it is a single array, not an archive of named ones")
             with zipfile.ZipFile(stream) as archive:
-                return read_members(archive, words=words)
+                return read_members(archive, strings=strings)
         except DAMAGED as error:
             raise DataFileError(f"'{path}' cannot be read as .npz ({error})") from error
 
 
-def read_members(archive: zipfile.ZipFile, but: str = "", words: bool = False) -> dict[str, npt.NDArray[Any]]:
+def read_members(archive: zipfile.ZipFile, but: str = "", strings: bool = False) -> dict[str, npt.NDArray[Any]]:
     """Every array of an archive by name, except the member ``but``. Raises ValueError, or one of `DAMAGED`."""
     found: dict[str, npt.NDArray[Any]] = {}
     for member in archive.infolist():
@@ -69,7 +69,7 @@ def read_members(archive: zipfile.ZipFile, but: str = "", words: bool = False) -
             raise ValueError(f"it has the member {member.filename!r}, which is no array, or is there twice")
         with open_member(archive, member) as stream:
             try:
-                found[name] = _read_array(stream, member.file_size, words)
+                found[name] = _read_array(stream, member.file_size, strings)
             except ValueError as error:
                 raise ValueError(f"the array {name!r} {error}") from None
     return found
@@ -84,7 +84,7 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     return archive.open(member)
 
 
-def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
+def _read_array(stream: IO[bytes], size: int, strings: bool) -> npt.NDArray[Any]:
     """The array of an open .npy file of this size. Memory is allocated only after the header is verified to declare
     exactly this size."""
     header, length = _read_header(stream)
@@ -93,14 +93,14 @@ def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
             pass
         case _:
             raise ValueError("has another header than NumPy writes for an array of numbers, and nothing is unpickled")
-    if kind[1:] not in KINDS and not (words and re.fullmatch("[<>]U[1-9][0-9]{0,5}", kind)):
+    if kind[1:] not in KINDS and not (strings and re.fullmatch("[<>]U[1-9][0-9]{0,5}", kind)):
         raise ValueError(f"is of type {kind[:20]!r}; expected numbers, and nothing is unpickled")
     if not all(type(n) is int and n > 0 for n in shape) or len(shape) > 32:
         raise ValueError(f"has the shape {str(shape)[:100]}; expected up to 32 sizes from 1 up")
     dtype = np.dtype(kind)
-    announced = length + math.prod(shape) * dtype.itemsize
-    if announced != size:
-        raise ValueError(f"has {size} bytes; its header announces {announced}")
+    declared = length + math.prod(shape) * dtype.itemsize
+    if declared != size:
+        raise ValueError(f"has {size} bytes; its header declares {declared}")
     values = np.empty(math.prod(shape), dtype)
     _fill(stream, values.view(np.uint8))
     return values.reshape(shape, order="F" if by_columns else "C")
