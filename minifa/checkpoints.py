@@ -295,7 +295,7 @@ def _unpack(path: Path, content: bytes) -> Checkpoint:
             with open_member(archive, archive.getinfo(MANIFEST)) as text:
                 manifest = json.load(text)
             _check_manifest(manifest)
-            arrays = read_members(archive, but=MANIFEST)
+            arrays = read_members(archive, skip=MANIFEST)
         _check_arrays(manifest["arrays"], arrays)
     # The exceptions of zipfile and json for a forged file.
     except (*DAMAGED, KeyError, TypeError) as error:

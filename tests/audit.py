@@ -51,7 +51,7 @@ CONTRACT = {
     *("magnitudes_from", "signs_of"),
     *("bind", "clip", "constrain"),  # an optimizer
     *("varies", "check_input", "column", "continues", "place_of", "noted_feedback"),
-    *("drawn", "measured", "positions", "look", "mirror_phase"),
+    *("augment", "centre_crop", "positions", "look", "mirror_phase"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")

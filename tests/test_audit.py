@@ -97,7 +97,7 @@ def test_numbers_that_would_switch_a_check_off_are_refused(tmp_path):
 def test_the_number_of_an_open_file_is_no_path(use):
     """Python's ``open`` takes one, and closes that file behind itself."""
     reading, writing = os.pipe()
-    with pytest.raises(TypeError, match="a path must be text"):
+    with pytest.raises(TypeError, match="a path must be a str"):
         use(writing)
     os.close(reading)
     os.close(writing)  # it was open still

@@ -14,7 +14,7 @@ def numbered(n=500, side=8, channels=2):
 
 def test_every_crop_is_a_piece_of_its_image_mirrored_or_not():
     x, size = numbered(), 5
-    crops = mf.data.Augmentation(size=size).drawn(x, np.random.default_rng(0))
+    crops = mf.data.Augmentation(size=size).augment(x, np.random.default_rng(0))
     seen = set()
     for image, crop in zip(x, crops, strict=True):
         pieces = {}
@@ -28,7 +28,7 @@ def test_every_crop_is_a_piece_of_its_image_mirrored_or_not():
 
 def test_crop_flip_keeps_the_size_and_shows_the_border():
     x = numbered()
-    crops = make_augmentation("crop_flip:padding=3").drawn(x, np.random.default_rng(1))
+    crops = make_augmentation("crop_flip:padding=3").augment(x, np.random.default_rng(1))
     assert crops.shape == x.shape and crops.dtype == x.dtype
     zeros = (crops == 0).mean()
     assert zeros == pytest.approx(1 - (1 - 12 / 7 / 8) ** 2, abs=0.02)  # a shift of 0, 1, 2 or 3 each way
@@ -36,9 +36,9 @@ def test_crop_flip_keeps_the_size_and_shows_the_border():
 
 def test_what_is_measured_is_the_centre_and_nothing_is_drawn():
     x = numbered(side=32, n=3)
-    np.testing.assert_array_equal(make_augmentation("crop24").measured(x), x[:, 4:28, 4:28])
-    np.testing.assert_array_equal(make_augmentation("crop_flip").measured(x), x)
-    larger = mf.data.Augmentation(padding=2, size=34).measured(x)
+    np.testing.assert_array_equal(make_augmentation("crop24").centre_crop(x), x[:, 4:28, 4:28])
+    np.testing.assert_array_equal(make_augmentation("crop_flip").centre_crop(x), x)
+    larger = mf.data.Augmentation(padding=2, size=34).centre_crop(x)
     np.testing.assert_array_equal(larger[:, 1:33, 1:33], x)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import minifa as mf
 from minifa.data import Augmentation, Examples, make_augmentation
-from minifa.data.batches import WORTH_A_THREAD, Batches
+from minifa.data.batches import PREFETCH_FROM, Batches
 from minifa.rng import generator
 
 
@@ -32,17 +32,17 @@ def no_thread_is_left():
 @pytest.mark.parametrize("augmentation", [None, "crop_flip"])
 def test_batches_are_the_same_from_wherever_one_begins(side, augmentation):
     train = examples(90, side)
-    assert (train.x[:32].nbytes >= WORTH_A_THREAD) == (side == 40)
+    assert (train.x[:32].nbytes >= PREFETCH_FROM) == (side == 40)
     made = augmentation and make_augmentation(augmentation)
     batches = Batches(train, 32, seed=1, epoch=2, augmentation=made)
-    whole = list(batches.ahead())
+    whole = list(batches.prefetch())
     assert [len(y) for _, y in whole] == [32, 32, 26] and len(batches) == 3
-    late = list(Batches(train, 32, seed=1, epoch=2, augmentation=made).ahead(first=1))
+    late = list(Batches(train, 32, seed=1, epoch=2, augmentation=made).prefetch(first=1))
     for some in (late, [batches.make(2), batches.make(1)][::-1]):  # by number, in any order
         for (x, y), (other_x, other_y) in zip(whole[1:], some, strict=True):
             np.testing.assert_array_equal(x, other_x)
             np.testing.assert_array_equal(y, other_y)
-    assert list(batches.ahead(first=3)) == []
+    assert list(batches.prefetch(first=3)) == []
     if augmentation is None:
         order = generator(1, "order", "", 2).permutation(90)
         np.testing.assert_array_equal(np.concatenate([x for x, _ in whole]), train.x[order])
@@ -56,7 +56,7 @@ def test_every_seed_epoch_and_trainer_draws_its_own():
     ]
     assert len({draw.tobytes() for draw in draws}) == 4
     one_image = Examples(np.repeat(train.x[:1], 64, axis=0), np.repeat(train.y[:1], 64))
-    crops = [x.tobytes() for x, _ in Batches(one_image, 32, seed=0, epoch=1, augmentation=crop).ahead()]
+    crops = [x.tobytes() for x, _ in Batches(one_image, 32, seed=0, epoch=1, augmentation=crop).prefetch()]
     assert crops[0] != crops[1]  # every batch its own, and in it every image
     assert len({one.tobytes() for one in Batches(one_image, 64, 0, 1, augmentation=crop).make(0)[0]}) > 40
 
@@ -64,7 +64,7 @@ def test_every_seed_epoch_and_trainer_draws_its_own():
 def test_augmentation_moves_no_other_draw():
     train = examples(20, 8)
     plain, cropped = (Batches(train, 8, 0, 1, augmentation=one) for one in (None, make_augmentation("crop_flip")))
-    for (_, y), (_, other) in zip(plain.ahead(), cropped.ahead(), strict=True):
+    for (_, y), (_, other) in zip(plain.prefetch(), cropped.prefetch(), strict=True):
         np.testing.assert_array_equal(y, other)
 
 
@@ -77,12 +77,12 @@ def test_the_next_batch_is_made_while_the_last_is_in_use():
     makers, made = set(), threading.Semaphore(0)
 
     class Listening(Augmentation):
-        def drawn(self, x, rng):
+        def augment(self, x, rng):
             makers.add(threading.current_thread().name)
             made.release()
             return x
 
-    ahead = Batches(examples(320, 40), 32, 0, 1, augmentation=Listening()).ahead()
+    ahead = Batches(examples(320, 40), 32, 0, 1, augmentation=Listening()).prefetch()
     next(ahead)
     assert all(made.acquire(timeout=10) for _ in range(2))  # nobody has asked for the second one yet
     assert makers == {"minifa batches"}
@@ -93,12 +93,12 @@ def test_no_more_than_a_few_batches_are_held():
     class Counting(Augmentation):
         made = 0
 
-        def drawn(self, x, rng):
+        def augment(self, x, rng):
             self.made += 1
             return x
 
     counting = Counting()
-    ahead = Batches(examples(640, 40), 32, 0, 1, augmentation=counting).ahead()
+    ahead = Batches(examples(640, 40), 32, 0, 1, augmentation=counting).prefetch()
     next(ahead)
     time.sleep(0.2)
     assert counting.made <= 3  # the one in use, one that waits, one that waits for its place
@@ -107,17 +107,17 @@ def test_no_more_than_a_few_batches_are_held():
 
 def test_an_error_in_the_thread_comes_out_where_the_batch_is_asked_for():
     class Failing(Augmentation):
-        def drawn(self, x, rng):
+        def augment(self, x, rng):
             raise MemoryError(f"no room for {len(x)} images")
 
     with pytest.raises(MemoryError, match="no room for 32 images") as caught:
-        list(Batches(examples(64, 40), 32, 0, 1, augmentation=Failing()).ahead())
-    assert any(entry.name == "drawn" for entry in caught.traceback)  # it says where
+        list(Batches(examples(64, 40), 32, 0, 1, augmentation=Failing()).prefetch())
+    assert any(entry.name == "augment" for entry in caught.traceback)  # it says where
 
 
 @pytest.mark.parametrize("used", [0, 1, 3])
 def test_training_may_end_in_mid_epoch(used):
-    ahead = Batches(examples(320, 40), 32, 0, 1).ahead()
+    ahead = Batches(examples(320, 40), 32, 0, 1).prefetch()
     for _ in range(used):
         next(ahead)
     ahead.close()
@@ -128,13 +128,13 @@ def test_a_batch_in_the_making_is_waited_for_where_training_ends():
     making = threading.Event()
 
     class Slow(Augmentation):
-        def drawn(self, x, rng):
+        def augment(self, x, rng):
             if making.is_set():
                 time.sleep(0.2)
             making.set()
             return x
 
-    ahead = Batches(examples(96, 40), 32, 0, 1, augmentation=Slow()).ahead()
+    ahead = Batches(examples(96, 40), 32, 0, 1, augmentation=Slow()).prefetch()
     next(ahead)
     ahead.close()  # the second one takes a while
     assert not threads()

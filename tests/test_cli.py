@@ -208,7 +208,7 @@ def test_regression_has_no_accuracy(capsys):
         (["train", "--momentum", "-1e-1"], 2, "momentum must lie from 0 up to (not including) 1, got -0.1"),
         (["train", "--weight-decay", "-1E-4"], 2, "weight_decay must lie from 0 up to (not including) inf, got -0.000"),
         (["train", "--clip-norm", "-.5e1"], 2, "clip_norm must be above 0, got -5.0"),
-        (["train", "--validation", "-1e-1"], 2, "the fraction to set aside is -0.1; expected a number between 0 and 1"),
+        (["train", "--validation", "-1e-1"], 2, "the held-out fraction must be above 0 and below 1, got -0.1"),
         (["train", "--seed", "-1"], 2, "--seed: expected a whole number from 0 up, got -1"),
         (["train", "--seed", "-1e3"], 2, "--seed: expected a whole number from 0 up, got -1e3"),
         *(

@@ -119,7 +119,7 @@ def test_hold_out_of_regression():
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan"), 1e-6, 1 - 1e-6])
 def test_hold_out_refuses_fractions_that_leave_a_part_empty(fraction):
-    with pytest.raises(ValueError, match="aside"):
+    with pytest.raises(ValueError, match="hold out|held-out"):
         data.digits().hold_out(fraction)
 
 
@@ -157,9 +157,9 @@ def test_dataset_parts_must_fit_together():
     targets = Examples(np.zeros((2, 3)), np.zeros((2, 1)))
     with pytest.raises(ValueError, match="labels are int64"):
         Dataset("odd", small, targets, ("a", "b"))
-    with pytest.raises(ValueError, match="need the class names"):
+    with pytest.raises(ValueError, match="require class names"):
         Dataset("odd", small, small)
-    with pytest.raises(ValueError, match="take none"):
+    with pytest.raises(ValueError, match="must have none"):
         Dataset("odd", targets, targets, ("a",))
 
 
@@ -174,7 +174,7 @@ def test_validate_converts_once(dtype):
 
 def test_validate_sends_arrays_of_the_device_back():
     with pytest.raises(
-        TypeError, match=r"no array on the host \(Implicit conversion.*; move it there with minifa\.to_host"
+        TypeError, match=r"not an array on the host \(Implicit conversion.*: move it with minifa\.to_host"
     ):
         data.validate(CUPY.ones((3, 2)), GOOD_Y)
 
@@ -197,18 +197,18 @@ GOOD_X, GOOD_Y = np.ones((3, 2)), np.array([0, 1, 2])
     "x, y, error, message",
     [
         (np.ones(3), GOOD_Y, ValueError, "expected \\(N, features\\)"),
-        (np.ones((3, 2, 2)), GOOD_Y, ValueError, "None\\] for grey images"),
+        (np.ones((3, 2, 2)), GOOD_Y, ValueError, "for grey images with x"),
         (np.float64(1), GOOD_Y, ValueError, "expected \\(N, features\\)"),
-        (np.ones((0, 2)), np.array([], dtype=int), ValueError, "empty"),
-        (np.ones((3, 0)), GOOD_Y, ValueError, "empty"),
+        (np.ones((0, 2)), np.array([], dtype=int), ValueError, "at least one example"),
+        (np.ones((3, 0)), GOOD_Y, ValueError, "at least one example"),
         (np.ones((4, 2)), GOOD_Y, ValueError, "as many labels or targets as examples"),
         (GOOD_X, np.int64(1), ValueError, "as many labels or targets as examples"),
-        (GOOD_X, np.array([], dtype=int), ValueError, "empty"),
+        (GOOD_X, np.array([], dtype=int), ValueError, "at least one example"),
         (GOOD_X + 1j, GOOD_Y, TypeError, "complex"),
         (GOOD_X.astype(object), GOOD_Y, TypeError, "object"),
-        (np.array([["a"]] * 3), GOOD_Y, TypeError, "expected integers or floats"),
+        (np.array([["a"]] * 3), GOOD_Y, TypeError, "must be integers or floats"),
         (GOOD_X > 0, GOOD_Y, TypeError, "bool"),
-        ([[1.0], [1.0, 2.0], [1.0]], GOOD_Y, ValueError, "rows of equal length"),
+        ([[1.0], [1.0, 2.0], [1.0]], GOOD_Y, ValueError, "rows must have the same length"),
         (np.array([[1, 2], [np.nan, 1], [0, 0]]), GOOD_Y, ValueError, "in 1 of 3 examples, first in example 1"),
         (np.array([[1, 2], [1, 1], [0, -np.inf]]), GOOD_Y, ValueError, "first in example 2"),
         (np.array([[1e300, 2], [1, 1], [0, 0]]), GOOD_Y, ValueError, "too large"),
@@ -307,9 +307,9 @@ def test_idx_with_any_flipped_bit_of_a_gzip_file_is_refused_or_unharmed(tmp_path
         (idx_bytes(SMALL, b"\x01\x00\x08\x03"), "right file"),
         (idx_bytes(SMALL[:1]), "declares the shape \\(1, 3, 4\\); expected \\(2, 3, 4\\)"),
         (b"\x00\x00\x08\x03" + b"\xff" * 12 + b"\x00" * 24, "declares the shape"),
-        (idx_bytes(SMALL) + b"\x00", "announces"),
-        (idx_bytes(SMALL) * 2, "announces"),
-        (idx_bytes(SMALL)[:-1], "its header announces 40|ends after 23 of the 24 values it declares"),
+        (idx_bytes(SMALL) + b"\x00", "declares"),
+        (idx_bytes(SMALL) * 2, "declares"),
+        (idx_bytes(SMALL)[:-1], "its header declares 40|ends after 23 of the 24 values its header declares"),
     ],
 )
 def test_idx_with_wrong_content(tmp_path, content, message, compress):
@@ -501,7 +501,7 @@ def test_one_set_does_not_pass_for_the_other(tiny, monkeypatch):
     digest = hashlib.sha256((np.arange(20) % 10).astype(np.uint8).tobytes()).hexdigest()
     monkeypatch.setitem(mnist_file.TEST_LABELS, digest, "fashion_mnist")
     assert len(data.fashion_mnist(tiny).train) == 30
-    with pytest.raises(DataFileError, match="belongs to 'fashion_mnist', but 'mnist' was asked for"):
+    with pytest.raises(DataFileError, match="belongs to 'fashion_mnist', but 'mnist' was requested"):
         data.mnist(tiny)
 
 
@@ -562,7 +562,7 @@ def test_from_arrays_regression():
         ((GOOD_X, GOOD_Y, None, GOOD_Y), ValueError, "only one of x_test and y_test"),
         ((GOOD_X, GOOD_Y, GOOD_X, GOOD_Y + 1), ValueError, "test.*from 1 to 3; expected 0..2"),
         ((GOOD_X, GOOD_Y, np.ones((3, 5)), GOOD_Y), ValueError, "may differ only in the number"),
-        ((GOOD_X, GOOD_Y, GOOD_X, np.ones((3, 2))), TypeError, "labels of 3 classes are integers"),
+        ((GOOD_X, GOOD_Y, GOOD_X, np.ones((3, 2))), TypeError, "must be integer labels of 3 classes"),
         ((GOOD_X, np.ones((3, 2)), GOOD_X, GOOD_Y), ValueError, "may differ only in the number"),
         ((GOOD_X, GOOD_Y.astype(float)), ValueError, "if they are class labels"),
     ],
@@ -587,7 +587,9 @@ def test_npz_with_other_arrays_names_what_was_found(tmp_path):
     path = tmp_path / "mine.npz"
     for keys in (("x_train", "y_train"), ("x",), ("x", "y", "xtest")):
         np.savez(path, **dict.fromkeys(keys, np.ones(3)))
-        with pytest.raises(DataFileError, match="holds the arrays " + ", ".join(sorted(keys)) + "; expected x and y"):
+        with pytest.raises(
+            DataFileError, match="holds the arrays " + ", ".join(sorted(keys)) + "; expected only x and y"
+        ):
             data.from_npz(path)
     np.savez(path)
     with pytest.raises(DataFileError, match="\\(none\\)"):
@@ -600,7 +602,7 @@ def test_npz_with_other_arrays_names_what_was_found(tmp_path):
 def test_npz_with_objects_is_never_unpickled(tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, x=np.array([[{}]] * 3, dtype=object), y=GOOD_Y)
-    with pytest.raises(DataFileError, match="nothing is unpickled"):
+    with pytest.raises(DataFileError, match="pickled objects are not read"):
         data.from_npz(path)
     path.write_bytes(b"\x80\x04N.")  # a bare pickle
     with pytest.raises(DataFileError, match="mine.npz"):
@@ -653,9 +655,9 @@ def test_xor_is_one_example_per_corner_and_no_line_separates_it():
 
 
 def test_unknown_names_get_the_nearest_known_one():
-    with pytest.raises(ValueError, match="no data set 'Fashion-MNIST'; did you mean fashion_mnist"):
+    with pytest.raises(ValueError, match="unknown data set 'Fashion-MNIST': did you mean fashion_mnist"):
         data.load("Fashion-MNIST")
-    with pytest.raises(ValueError, match="no data set 'zzz'; Known: digits, mnist"):
+    with pytest.raises(ValueError, match="unknown data set 'zzz': known: digits, mnist"):
         data.load("zzz")
 
 

@@ -89,7 +89,7 @@ def disk(monkeypatch):
 def server(monkeypatch):
     monkeypatch.setattr(http, "TIMEOUT", 0.3)
     monkeypatch.setattr(http, "PAUSE", 0.001)
-    monkeypatch.setattr(http, "FURTHER", 1000)
+    monkeypatch.setattr(http, "PROGRESS_BYTES", 1000)
     monkeypatch.setenv("no_proxy", "*")
     with Server() as one:
         thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
@@ -174,7 +174,7 @@ def refuse(server, folder, words, *mirrors, kept=None):
     part = folder / "file.part"
     assert {path.name for path in folder.iterdir()} == (set() if kept is None else {"file.part"})
     if kept is None:
-        assert "nothing had come yet" in str(caught.value)
+        assert "nothing was received" in str(caught.value)
     else:
         assert part.read_bytes() == kept
         assert f"{len(kept):,} of 300,000 bytes are kept in {part}: the next" in str(caught.value)
@@ -198,14 +198,14 @@ def test_the_next_mirror_is_asked_where_one_has_nothing(server, tmp_path, code):
 
 def test_every_mirror_is_told_of_when_none_helps(server, tmp_path):
     server.paths["/b/file"] = status(503)
-    words = f"{server.address}a/file: answers 404 Not Found\n.*b/file: answers 503 Service Unavailable"
+    words = f"{server.address}a/file: HTTP status 404 Not Found\n.*b/file: HTTP status 503 Service Unavailable"
     assert len(refuse(server, tmp_path, words, "a", "b")) == 2
 
 
 def test_nobody_listens(server, tmp_path, monkeypatch):
     gone = Server()
     gone.server_close()
-    refuse(gone, tmp_path, "no answer .*refused", "a")
+    refuse(gone, tmp_path, "no response .*refused", "a")
 
 
 def test_cut_off_again_and_again(server, tmp_path):
@@ -221,7 +221,7 @@ def test_cut_off_before_the_first_byte(server, tmp_path):
 
 def test_cut_off_at_the_same_place_for_ever(server, tmp_path):
     server.paths["/a/file"] = from_the_start_cut(100_000)
-    asked = refuse(server, tmp_path, "ended before the file did", "a", kept=CONTENT[:100_000])
+    asked = refuse(server, tmp_path, "closed before the end of the file", "a", kept=CONTENT[:100_000])
     # The rest is asked for once, and refused; then from the start, till it has not come further so many times.
     assert [start for _, start, _ in asked] == [0, 100_000] + [0] * http.TRIES
 
@@ -249,9 +249,9 @@ def test_a_stall_ends(server, tmp_path, at):
 
 def test_a_stall_is_told(server, tmp_path, monkeypatch):
     monkeypatch.setattr(http, "TRIES", 1)
-    monkeypatch.setattr(http, "FURTHER", 1 << 20)
+    monkeypatch.setattr(http, "PROGRESS_BYTES", 1 << 20)
     server.paths |= {"/a/file": wait, "/b/file": ranged(CONTENT, at_most=50_000, then=wait)}
-    words = "a/file: no answer .silent for 0.3 s.*b/file: the connection broke off .silent for 0.3 s"
+    words = "a/file: no response .no data for 0.3 s.*b/file: the connection was interrupted .no data for 0.3 s"
     refuse(server, tmp_path, words, "a", "b", kept=CONTENT[:50_000])
 
 
@@ -271,7 +271,7 @@ def test_redirects_to_anything_but_the_web_are_refused(server, tmp_path, scheme,
     server.paths["/a/file"] = redirect(to, code)
     folder = tmp_path / "folder"
     folder.mkdir()
-    refuse(server, folder, "neither http nor https|unknown url type", "a")
+    refuse(server, folder, "not http or https|unknown url type", "a")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_redirects_to_no_address_are_refused(server, tmp_path, to):
 
 def test_a_redirect_in_a_circle_ends(server, tmp_path):
     server.paths |= {"/a/file": redirect("/b/file"), "/b/file": redirect("/a/file")}
-    assert len(refuse(server, tmp_path, "answers 302: redirects in a circle", "a")) < 20
+    assert len(refuse(server, tmp_path, "HTTP status 302 .a redirect loop", "a")) < 20
 
 
 def test_the_body_of_a_redirect_is_not_read(server, tmp_path):
@@ -306,22 +306,22 @@ def test_another_file_of_the_right_size_is_thrown_away(server, tmp_path):
     assert [path for path, _, _ in fetch(server, tmp_path, "a", "b")] == ["/a/file", "/b/file"]
     server.asked.clear()
     (tmp_path / "file").unlink()
-    refuse(server, tmp_path, "a/file: sent another file of the right size: its SHA-256 is wrong", "a")
+    refuse(server, tmp_path, "a/file: sent a file of the expected size, but with another SHA-256", "a")
 
 
 @pytest.mark.parametrize("length", [0, 299_999, 300_001, 10**15, "many", "\x1b[31m"])
 def test_another_length_is_refused_before_anything_is_written(server, tmp_path, length):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.paths["/a/file"] = lambda handler: endless(handler, Content_Length=length)
-    refuse(server, tmp_path, r"a/file: sends another file: of [\w?\[]+ bytes", "a", kept=CONTENT[:1000])
+    refuse(server, tmp_path, r"a/file: sends a file of [\w?\[]+ bytes", "a", kept=CONTENT[:1000])
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_no_more_than_the_size_is_ever_written(server, tmp_path, monkeypatch, chunked):
     largest = 0
-    real = http.is_right
+    real = http.file_matches
 
-    def is_right(path, expected):
+    def file_matches(path, expected):
         nonlocal largest
         largest = max(largest, path.stat().st_size)
         return real(path, expected)
@@ -335,9 +335,9 @@ def test_no_more_than_the_size_is_ever_written(server, tmp_path, monkeypatch, ch
             while handler.entry[2] < 1 << 26:
                 handler.body(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
 
-    monkeypatch.setattr(http, "is_right", is_right)
+    monkeypatch.setattr(http, "file_matches", file_matches)
     server.paths["/a/file"] = answer
-    refuse(server, tmp_path, "SHA-256 is wrong", "a")
+    refuse(server, tmp_path, "another SHA-256", "a")
     assert largest == 300_000 and server.asked[0][2] < 1 << 24
 
 
@@ -354,7 +354,7 @@ def test_garbage_instead_of_http(server, tmp_path):
     server.paths |= {"/a/file": lambda handler: handler.wfile.write(b"\x1b[31m nothing\r\n\r\n" * 10_000)}
     with pytest.raises(DownloadError) as caught:
         fetch(server, tmp_path, "a")
-    assert "no answer" in str(caught.value) and "\x1b" not in str(caught.value)
+    assert "no response" in str(caught.value) and "\x1b" not in str(caught.value)
 
 
 # What is there already.
@@ -434,17 +434,17 @@ def test_a_server_may_send_pieces(server, tmp_path, total):
 def test_pieces_that_lead_nowhere_end(server, tmp_path, end):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.paths["/a/file"] = told(f"bytes 1000-{end}/300000")
-    assert len(refuse(server, tmp_path, "sends only pieces", "a", kept=CONTENT[:1000])) <= http.TRIES
+    assert len(refuse(server, tmp_path, "sends only parts", "a", kept=CONTENT[:1000])) <= http.TRIES
 
 
 def test_a_piece_that_nobody_asked_for_is_refused(server, tmp_path):
     server.paths["/a/file"] = told("bytes 0-299999/300000")
-    assert len(refuse(server, tmp_path, "answers 206 Partial Content", "a")) == 1
+    assert len(refuse(server, tmp_path, "HTTP status 206 Partial Content", "a")) == 1
 
 
 def test_416_to_a_request_without_a_range_is_refused(server, tmp_path):
     server.paths["/a/file"] = status(416)
-    assert len(refuse(server, tmp_path, "answers 416", "a")) == 1
+    assert len(refuse(server, tmp_path, "HTTP status 416", "a")) == 1
 
 
 def test_what_was_in_the_place_stays_beside_it(server, tmp_path):
@@ -550,18 +550,22 @@ def damaged_members():
     kinds |= {"pipe": tarfile.FIFOTYPE, "folder": tarfile.DIRTYPE, "sparse": tarfile.GNUTYPE_SPARSE, "odd": b"Z"}
     for kind, code in kinds.items():
         one = member("in/one.bin", content, type=code, linkname="/etc/passwd")
-        yield kind, [one, *rest], "in/one.bin is no file of 5,000 bytes"
-    yield "empty link", [member("in/one.bin", type=tarfile.SYMTYPE, linkname="../secret"), *rest], "is no file of"
-    yield "short", [member("in/one.bin", content[:-1]), *rest], "is no file of 5,000 bytes"
-    yield "long", [member("in/one.bin", content + b"x"), *rest], "is no file of 5,000 bytes"
+        yield kind, [one, *rest], "in/one.bin is not a regular file of 5,000 bytes"
+    yield (
+        "empty link",
+        [member("in/one.bin", type=tarfile.SYMTYPE, linkname="../secret"), *rest],
+        "is not a regular file of",
+    )
+    yield "short", [member("in/one.bin", content[:-1]), *rest], "is not a regular file of 5,000 bytes"
+    yield "long", [member("in/one.bin", content + b"x"), *rest], "is not a regular file of 5,000 bytes"
     yield "other", [member("in/one.bin", content[::-1]), *rest], "in/one.bin is not the publisher's"
     yield "missing", rest, "lacks in/one.bin"
     yield "nothing", [], "lacks in/one.bin, in/two.bin, in/empty.bin"
-    yield "bomb", [member("in/zeros", bytes(1 << 22)), *GOOD], "more than was expected"
-    yield "announced bomb", [member("in/zeros", size=8 << 30 - 1), *GOOD], "more than was expected"
-    yield "bomb of headers", [member(f"in/{i}") for i in range(100)] + GOOD, "more than was expected"
+    yield "bomb", [member("in/zeros", bytes(1 << 22)), *GOOD], "more bytes than expected"
+    yield "announced bomb", [member("in/zeros", size=8 << 30 - 1), *GOOD], "more bytes than expected"
+    yield "bomb of headers", [member(f"in/{i}") for i in range(100)] + GOOD, "more bytes than expected"
     for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
-        yield f"bomb {kind}", [member("in/x", bytes(1 << 20), type=kind), *GOOD], "more than was expected"
+        yield f"bomb {kind}", [member("in/x", bytes(1 << 20), type=kind), *GOOD], "more bytes than expected"
 
 
 @pytest.mark.parametrize(("members", "words"), [pytest.param(m, w, id=i) for i, m, w in damaged_members()])
@@ -578,7 +582,7 @@ def test_other_archives_are_refused_and_leave_nothing(tmp_path, members, words):
 
 def test_a_negative_size_is_refused(tmp_path):
     path = pack(tmp_path / "a.tar.gz", [member("in/back", size=-1024), *GOOD], tarfile.GNU_FORMAT)
-    with pytest.raises(DataFileError, match="more than was expected"):
+    with pytest.raises(DataFileError, match="more bytes than expected"):
         unpack(path, tmp_path / "out")
 
 
@@ -799,7 +803,7 @@ def test_unpacking_that_is_interrupted_goes_on_from_the_archive(small_cifar, ser
 @pytest.mark.parametrize("free", [10, 100_000])
 def test_a_full_disk_is_told_before_anything_is_fetched(small_cifar, server, monkeypatch, free):
     monkeypatch.setattr(download_file.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": free}))
-    with pytest.raises(DownloadError, match=r"\d\.\d MB are needed in .*cifar10, where 0\.\d MB are free"):
+    with pytest.raises(DownloadError, match=r"cifar10 must have \d\.\d MB of free space, got 0\.\d MB"):
         data.download("cifar10")
     assert server.asked == []
 
@@ -820,9 +824,9 @@ def test_what_has_come_needs_no_more_room(small_mnist, server, tmp_path, monkeyp
 
 def test_names_that_cannot_be_downloaded():
     for function in (data.download, data.check):
-        with pytest.raises(ValueError, match="'xor' comes with minifa"):
+        with pytest.raises(ValueError, match="'xor' is included in minifa"):
             function("xor")
-        with pytest.raises(ValueError, match="no data set 'mnits'; did you mean mnist"):
+        with pytest.raises(ValueError, match="unknown data set 'mnits': did you mean mnist"):
             function("mnits")
 
 
@@ -882,7 +886,7 @@ def test_a_download_that_fails_exits_with_1(small_mnist, server, capsys):
     [
         (["download"], "download needs the name of a data set: mnist"),
         (["download", "mnits"], "did you mean mnist"),
-        (["check", "digits"], "comes with minifa"),
+        (["check", "digits"], "is included in minifa"),
         (["list", "mnist"], "list takes no name"),
     ],
 )
@@ -944,7 +948,7 @@ def test_a_download_that_is_killed_goes_on(stalling, server, tmp_path, how):
     assert process.returncode == (-number if how == "SIGKILL" else 128 + number)
     assert files_in(place) == {f"{first}.part": served[first][:some]}
     if how != "SIGKILL":
-        kept = f"interrupted: {some:,} of {len(served[first]):,} bytes are kept in {part}: the next download goes on"
+        kept = f"interrupted: {some:,} of {len(served[first]):,} bytes are kept in {part}: the next download resumes"
         assert kept in err and "Traceback" not in err
     data.download("mnist")
     assert server.asked[1] == [f"/mnist/{first}", some, len(served[first]) - some]

@@ -320,7 +320,7 @@ def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
     shutil.move("here/mine.npz", "renamed.npz")
     assert program.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == exit_codes.FAILED
     told = capsys.readouterr().err
-    assert "no file 'mine.npz'" in told and "; --data FILE says where it is now" in told
+    assert "the file 'mine.npz' does not exist" in told and "; --data FILE says where it is now" in told
     assert go_on("here/cli/run", "--data", "renamed.npz") == whole
     assert run_folder.read_experiment("here/cli/run").data == "renamed.npz"
     with np.load("renamed.npz") as kept:

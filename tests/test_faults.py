@@ -107,7 +107,7 @@ def test_on_a_full_disk_nothing_is_begun(mounted, capsys):
     fill(small)
     assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == exit_codes.FAILED
     told = capsys.readouterr().err
-    assert "No space left on device: '" in told and "the disk is full: make room" in told
+    assert "No space left on device: '" in told and "the disk is full: free some space" in told
     assert os.listdir(small) == ["fill"]
 
 
@@ -122,7 +122,7 @@ def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(m
     capsys.readouterr()
     assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == exit_codes.FAILED
     told = capsys.readouterr().err
-    assert "the disk is full: make room" in told and f"to go on: minifa train --resume {small / 'run'}\n" in told
+    assert "the disk is full: free some space" in told and f"to go on: minifa train --resume {small / 'run'}\n" in told
     assert (small / "run/last.ckpt").read_bytes() == before and not half_written(small)
     (small / "fill").unlink()
     assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == 0
@@ -158,7 +158,7 @@ def test_pictures_and_pages_are_whole_or_not_there(left, mounted, capsys):
     fill(small, leave=left << 10)
     capsys.readouterr()
     assert cli.main(["figures", str(small / "run")]) == exit_codes.FAILED
-    assert "the disk is full: make room" in capsys.readouterr().err
+    assert "the disk is full: free some space" in capsys.readouterr().err
     for path in (small / "run/figures").iterdir():  # those that had room
         assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
     with pytest.raises(OSError, match="No space left on device: '.*page.html'"):
@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(mounted, capsys
         capsys.readouterr()
         assert cli.main([command.strip(), *given]) == exit_codes.FAILED
         told = capsys.readouterr().err
-        assert "Read-only file system: '" in told and "nothing can be written there: choose another folder" in told
+        assert "Read-only file system: '" in told and "the file system is read-only: choose another folder" in told
     monkeypatch.chdir(small)  # where runs/ would go
     assert cli.main(["train", *XOR, "--epochs", "1"]) == exit_codes.FAILED
     assert "choose another folder" in capsys.readouterr().err
@@ -453,7 +453,7 @@ def test_where_the_file_system_has_no_locks_nobody_is_refused_and_it_is_told_onc
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    monkeypatch.setattr(locks, "_told", False)
+    monkeypatch.setattr(locks, "_printed", False)
     Path("run").mkdir()
     with run_folder.locked("run"), run_folder.locked("run"):
         assert f"process {os.getpid()}" in Path("run/.lock").read_text(encoding="utf-8")

@@ -219,7 +219,7 @@ def test_what_others_would_read_is_refused_by_kind(tmp_path):
     Path("link").symlink_to("nowhere")
     for name, words in {"pipe": "a pipe", "link": "a symbolic link", "folder": "a folder"}.items():
         for read in (checkpoints.read, History.read_csv, lambda path: csv_rows.read_table(path, ["a"])):
-            with at_most(10), pytest.raises(OSError, match=f"'{name}' is {words}, and no file"):
+            with at_most(10), pytest.raises(OSError, match=f"'{name}' is {words}, not a regular file"):
                 read(name)
         with at_most(10), pytest.raises(OSError, match=f"'{name}' is {words}"):
             atomic.append(name, "text")
@@ -235,7 +235,7 @@ def test_what_has_a_second_name_is_not_changed_in_place(run, capsys):
     (run / ".lock").unlink()
     os.link("precious.txt", run / ".lock")
     assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == exit_codes.FAILED
-    assert "run/.lock' has a second name" in capsys.readouterr().err
+    assert "run/.lock' has a second hard link" in capsys.readouterr().err
     assert Path("precious.txt").read_bytes() == b"precious"
     assert atomic.read_bytes("precious.txt") == b"precious"  # read it may be
 

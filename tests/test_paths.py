@@ -47,7 +47,7 @@ def trainer_and_experiment():
 def test_a_path_is_text_or_a_path():
     assert atomic.expanded("a/~") == Path("a/~") and atomic.expanded(Path("run")) == Path("run")
     for wrong in (None, 5, b"run", ["run"]):
-        with pytest.raises(TypeError, match="a path must be text or a pathlib.Path, got"):
+        with pytest.raises(TypeError, match="a path must be a str or a pathlib.Path, got"):
             atomic.expanded(wrong)
 
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import minifa as mf
 from minifa import backend
-from minifa.data.batches import WORTH_A_THREAD, Batches
+from minifa.data.batches import PREFETCH_FROM, Batches
 from minifa.parallel import threads
 from minifa.parallel.threads import Threads
 
@@ -424,15 +424,15 @@ def test_batches_are_made_ahead_in_the_choice_of_whoever_asks():
     class Augmentation:
         name, made = "", []
 
-        def drawn(self, x, rng):
+        def augment(self, x, rng):
             self.made.append((threading.current_thread().name, str(backend.dtype())))
             return x
 
     side = 64
     examples = mf.data.Examples(np.zeros((64, side, side, 1), "float32"), np.arange(64) % 2)
-    assert examples.x[:32].nbytes >= WORTH_A_THREAD
+    assert examples.x[:32].nbytes >= PREFETCH_FROM
     with mf.using("numpy", "float64"):
-        list(Batches(examples, 32, seed=0, epoch=1, augmentation=Augmentation()).ahead())
+        list(Batches(examples, 32, seed=0, epoch=1, augmentation=Augmentation()).prefetch())
     assert set(Augmentation.made) == {("minifa batches", "float64")}
 
 

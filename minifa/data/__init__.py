@@ -15,7 +15,7 @@ from .augment import AUGMENTATIONS, Augmentation, make_augmentation
 from .base import Dataset, Examples, validate
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .digits import digits
-from .downloads.fetch import fetch_set, unlike_published
+from .downloads.fetch import fetch_set, modified_files
 from .downloads.sources import Source, data_folder, folders_searched, locate
 from .idx import read_idx
 from .mnist import FASHION_MNIST, MNIST, fashion_mnist, mnist
@@ -69,14 +69,14 @@ def load(
     ((1437, 8, 8, 1), (1437,), 360, 10)
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
-        raise TypeError(f"a data set is named, or its file, got {name_or_path!r}")
+        raise TypeError(f"name_or_path must be a str or a path, got {name_or_path!r}")
     name = os.fspath(name_or_path)
     if is_file(name):
         return from_npz(name, scale=scale, channels=channels, regression=regression)
     if name not in DATASETS:
-        raise ValueError(f"{_no_such_set(name)}, or the path of a .npz file")
+        raise ValueError(f"{_unknown_name(name)}, or the path of a .npz file")
     if scale is not None or channels is not None or check_bool(regression, "regression"):
-        raise ValueError(f"'{name}' comes as it is trained on: scale, channels and regression are for .npz files")
+        raise ValueError(f"scale, channels and regression are only for .npz files, not for the data set '{name}'")
     return DATASETS[name](folder) if name in SOURCES else DATASETS[name]()
 
 
@@ -91,11 +91,11 @@ def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
     >>> mf.data.find()["digits"], mf.data.find()["xor"]
     ('embedded', 'generated')
     """
-    places = dict.fromkeys(DATASETS, "generated") | {"digits": "embedded"}
-    return places | {name: _place_of(source, folder) for name, source in SOURCES.items()}
+    sources = dict.fromkeys(DATASETS, "generated") | {"digits": "embedded"}
+    return sources | {name: _location(source, folder) for name, source in SOURCES.items()}
 
 
-def _place_of(source: Source, folder: str | os.PathLike[str] | None) -> str:
+def _location(source: Source, folder: str | os.PathLike[str] | None) -> str:
     try:
         searched = ", ".join(map(str, folders_searched(source, folder)))
     except DataNotFound as error:
@@ -125,13 +125,13 @@ def download(name: str, folder: str | os.PathLike[str] | None = None, progress: 
 
     >>> mf.data.download("digits")
     Traceback (most recent call last):
-    ValueError: 'digits' comes with minifa: it has no files to download or check
+    ValueError: 'digits' is included in minifa: it has no files to download or check
     """
     return fetch_set(_source(name), folder, check_bool(progress, "progress"))
 
 
 def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
-    """Check whether the files of a data set are the publisher's; return the answer as a sentence.
+    """Check whether the files of a data set are the publisher's; return the result as a sentence.
 
     Args:
         name: mnist, fashion_mnist, cifar10 or cifar100.
@@ -144,26 +144,26 @@ def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
 
     >>> mf.data.check("cifar")
     Traceback (most recent call last):
-    ValueError: no data set 'cifar'; did you mean cifar10 or cifar100? Known: digits, mnist, ...
+    ValueError: unknown data set 'cifar': did you mean cifar10 or cifar100? Known: digits, mnist, ...
     """
     source = _source(name)
-    if not unlike_published(source, locate(source, folder)):
+    if not modified_files(source, locate(source, folder)):
         return "the publisher's files, byte for byte"
     return load(name, folder).note
 
 
 def _source(name: str) -> Source:
     if check_str(name, "the name of a data set") not in DATASETS:
-        raise ValueError(_no_such_set(name))
+        raise ValueError(_unknown_name(name))
     if name not in SOURCES:
-        raise ValueError(f"'{name}' comes with minifa: it has no files to download or check")
+        raise ValueError(f"'{name}' is included in minifa: it has no files to download or check")
     return SOURCES[name]
 
 
-def _no_such_set(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), DATASETS, n=2)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"no data set '{name}'; {hint}Known: {', '.join(DATASETS)}"
+def _unknown_name(name: str) -> str:
+    matches = difflib.get_close_matches(name.lower(), DATASETS, n=2)
+    hint = f"did you mean {' or '.join(matches)}? Known" if matches else "known"
+    return f"unknown data set '{name}': {hint}: {', '.join(DATASETS)}"
 
 
 __all__ = [

@@ -15,7 +15,7 @@ from ..storage.npz import read_arrays
 from ..text import listed
 from ..validation import check_float, check_str
 from .base import Array, Dataset, Examples, as_array, inputs_and_outputs, split
-from .sense import Meaning, names_of, renumbered
+from .sense import Meaning, class_names, renumbered
 
 REQUIRED, OPTIONAL = ("x", "y"), ("x_test", "y_test")
 
@@ -57,15 +57,17 @@ def from_arrays(
     check_str(name, "the name of a data set")
     if (x_test is None) != (y_test is None):
         raise ValueError(f"'{name}' has only one of x_test and y_test; give both, or neither to split x and y")
-    test_fraction = check_float(test_fraction, "the fraction to set aside")
+    test_fraction = check_float(test_fraction, "test_fraction")
     meaning = Meaning(scale, channels, regression)
     train, known = _read(x, y, f"{name}, training", meaning)
     if x_test is None or y_test is None:
         train, test = split(train, test_fraction)
     else:
-        alike = replace(meaning, regression=known is None, classes=None if known is None else len(known), quiet=True)
-        test, _ = _read(x_test, y_test, f"{name}, test", alike, known)
-    return Dataset(name, train, test, classes=() if known is None else names_of(known, f"y ({name})"))
+        test_meaning = replace(
+            meaning, regression=known is None, classes=None if known is None else len(known), quiet=True
+        )
+        test, _ = _read(x_test, y_test, f"{name}, test", test_meaning, known)
+    return Dataset(name, train, test, classes=() if known is None else class_names(known, f"y ({name})"))
 
 
 def _read(
@@ -105,18 +107,18 @@ def from_npz(
     """
     path = expanded(path)
     if not path.is_file():
-        raise DataNotFound(f"no file '{path}'; expected a .npz with the arrays x and y")
+        raise DataNotFound(f"the file '{path}' does not exist; expected a .npz file with the arrays x and y")
     try:
-        arrays = read_arrays(path, words=True)
+        arrays = read_arrays(path, strings=True)
     except DataFileError as error:
         raise DataFileError(
             f"{error}. Write it with np.savez(path, x=..., y=...), from arrays of numbers, not of objects; labels may "
-            "be words, y.astype(str)"
+            "be strings, y.astype(str)"
         ) from error
     if not set(REQUIRED) <= arrays.keys() <= {*REQUIRED, *OPTIONAL}:
         raise DataFileError(
-            f"'{path}' holds the arrays {listed(sorted(arrays)) or '(none)'}; expected x and y, and optionally "
-            "x_test and y_test, and no others"
+            f"'{path}' holds the arrays {listed(sorted(arrays)) or '(none)'}; expected only x and y, and "
+            "optionally x_test and y_test"
         )
     x, y, x_test, y_test = arrays["x"], arrays["y"], arrays.get("x_test"), arrays.get("y_test")
     return from_arrays(x, y, x_test, y_test, stem(path), test_fraction, scale, channels, regression)

@@ -40,9 +40,9 @@ class Augmentation:
 
     >>> crop = mf.data.Augmentation(size=2, flip=False)
     >>> image = np.arange(16.0, dtype="float32").reshape(1, 4, 4, 1)
-    >>> crop.measured(image)[0, :, :, 0].tolist()  # the centre
+    >>> crop.centre_crop(image)[0, :, :, 0].tolist()  # the centre
     [[5.0, 6.0], [9.0, 10.0]]
-    >>> crop.drawn(image, np.random.default_rng(0)).shape
+    >>> crop.augment(image, np.random.default_rng(0)).shape
     (1, 2, 2, 1)
     """
 
@@ -51,16 +51,16 @@ class Augmentation:
             if isinstance(number, bool) or not isinstance(number, int):
                 raise TypeError(f"{what} must be an int (pixels), got {number!r}")
         if not 0 <= padding <= LARGEST or (size is not None and not 1 <= size <= LARGEST):
-            raise ValueError(f"an augmentation needs padding >= 0 and size >= 1, got padding={padding}, size={size}")
+            raise ValueError(f"padding must be at least 0 and size at least 1, got padding={padding}, size={size}")
         self.padding, self.size, self.flip = padding, size, check_bool(flip, "flip")
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of an augmented example, given its shape. Raises ValueError if it cannot be cropped."""
-        shape = example_shape(shape, "what is cropped")
+        shape = example_shape(shape, "the shape of an image")
         if len(shape) != 3:
             raise ValueError(
                 f"augmentation needs images of height x width x channels, got {format_shape(shape)} per example: "
-                "leave it out, or give images"
+                "omit the augmentation, or use images"
             )
         if self.size is None:
             return shape
@@ -68,7 +68,7 @@ class Augmentation:
             raise ValueError(f"crops of {self.size} x {self.size} do not fit into images of {format_shape(shape)}")
         return (self.size, self.size, shape[2])
 
-    def drawn(self, x: Images, rng: np.random.Generator) -> Images:
+    def augment(self, x: Images, rng: np.random.Generator) -> Images:
         """Augment a training batch (N, H, W, C): each image is cropped and flipped independently."""
         height, width, _ = self.shape(_images(x).shape[1:])
         x = self._padded(x)
@@ -79,11 +79,11 @@ class Augmentation:
         )  # (N, rows, columns, C, H, W)
         chosen = np.ascontiguousarray(windows[np.arange(len(x)), top, left].transpose(0, 2, 3, 1))
         if self.flip:
-            mirrored = rng.random(len(x)) < 0.5
-            chosen[mirrored] = chosen[mirrored, :, ::-1]
+            flipped = rng.random(len(x)) < 0.5
+            chosen[flipped] = chosen[flipped, :, ::-1]
         return chosen
 
-    def measured(self, x: Images) -> Images:
+    def centre_crop(self, x: Images) -> Images:
         """The centre crop of examples (N, H, W, C), for evaluation; deterministic."""
         height, width, _ = self.shape(_images(x).shape[1:])
         if height > x.shape[1] or width > x.shape[2]:
@@ -99,9 +99,9 @@ class Augmentation:
 def _images(x: Images) -> Images:
     """x, if it is a batch of images on the host. Raises TypeError, ValueError."""
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":
-        raise TypeError(f"augmentation takes images as a NumPy array of numbers, got {type(x).__name__}")
+        raise TypeError(f"images to augment must be a NumPy array of numbers, got {type(x).__name__}")
     if x.ndim != 4 or x.size == 0:
-        raise ValueError(f"augmentation takes images (N, height, width, channels), got shape {x.shape}")
+        raise ValueError(f"images to augment must have the shape (N, height, width, channels), got {x.shape}")
     return x
 
 
@@ -123,9 +123,9 @@ def crop24(size: int = 24) -> Augmentation:
     return Augmentation(0, size)
 
 
-def shown(x: Images, augmentation: Augmentation | None) -> Images:
+def for_evaluation(x: Images, augmentation: Augmentation | None) -> Images:
     """The examples as a network trained with this augmentation is evaluated on them."""
-    return x if augmentation is None else augmentation.measured(x)
+    return x if augmentation is None else augmentation.centre_crop(x)
 
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {"crop_flip": crop_flip, "crop24": crop24}

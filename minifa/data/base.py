@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..storage.atomic import DIGITS
-from ..validation import LARGEST, check_float, check_int, check_str, check_type
-from .sense import Meaning, words_of
+from ..validation import check_float, check_int, check_str, check_type
+from .sense import Meaning, as_strings
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +32,7 @@ class Examples:
         y: int64 labels (N,), or float32 targets (N, n_out).
 
     Raises:
-        TypeError: x or y is not such an array; `validate` makes them.
+        TypeError: x or y is not such an array; `validate` returns them.
         ValueError: x and y have different lengths.
 
     >>> examples = mf.data.load("xor").train
@@ -47,7 +47,7 @@ class Examples:
         for what, array, kinds, ndims in (("x", self.x, "f", (2, 4)), ("y", self.y, "iuf", (1, 2))):
             if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds or array.ndim not in ndims:
                 given = f"{array.dtype} of shape {array.shape}" if hasattr(array, "dtype") else repr(array)[:100]
-                raise TypeError(f"{what} of examples is an array as minifa.data.validate makes it, got {given}")
+                raise TypeError(f"{what} of Examples must be an array as returned by minifa.data.validate, got {given}")
         if len(self.x) != len(self.y):
             raise ValueError(
                 f"x has {len(self.x)} examples and y has {len(self.y)}; each example needs exactly one of each"
@@ -65,15 +65,19 @@ class Examples:
         """
         chosen = as_array(indices, "the positions of examples")
         if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
-            raise TypeError(f"positions of examples are integers in one row, got {chosen.dtype} {chosen.shape}")
+            raise TypeError(
+                f"the positions of examples must be a list of ints, got {chosen.dtype} of shape {chosen.shape}"
+            )
         if chosen.min() < -len(self) or chosen.max() >= len(self):
-            raise ValueError(f"positions from {chosen.min()} to {chosen.max()} in {len(self)} examples")
+            raise ValueError(
+                f"the positions of {len(self)} examples must lie from {-len(self)} to {len(self) - 1}, "
+                f"got {chosen.min()} to {chosen.max()}"
+            )
         return Examples(self.x[chosen], self.y[chosen])
 
     def head(self, n: int) -> Examples:
         """The first n examples (all of them if there are fewer), as views. Raises ValueError unless n >= 1."""
-        if check_int(n, "the number of examples", least=-LARGEST) < 1:
-            raise ValueError(f"head expects at least 1 example, got {n}")
+        check_int(n, "the number of examples")
         return Examples(self.x[:n], self.y[:n])
 
 
@@ -104,8 +108,8 @@ class Dataset:
         for key in ("name", "note", "citation"):
             check_str(getattr(self, key), f"the {key} of a data set")
         for part in (self.train, self.test):
-            check_type(part, Examples, "the parts of a data set are minifa.data.Examples, as validate gives them")
-        check_type(self.classes, tuple, "the classes of a data set are a tuple of names")
+            check_type(part, Examples, "train and test must be minifa.data.Examples, as returned by validate")
+        check_type(self.classes, tuple, "the classes of a data set must be a tuple of str")
         for what, train, test in (
             ("inputs", self.train.x, self.test.x),
             ("targets" if self.train.y.ndim > 1 else "labels", self.train.y, self.test.y),
@@ -118,7 +122,7 @@ class Dataset:
         if bool(self.classes) != (self.train.y.ndim == 1):
             raise ValueError(
                 f"data set '{self.name}' has y of shape {self.train.y.shape} and {len(self.classes)} class names; "
-                "labels (N,) need the class names, targets (N, n_out) take none"
+                "labels (N,) require class names, targets (N, n_out) must have none"
             )
 
     @property
@@ -139,12 +143,12 @@ class Dataset:
         >>> mf.data.load("xor").digest == mf.data.load("xor").digest != mf.data.load("digits").digest
         True
         """
-        found = hashlib.sha256(str(self.n_out).encode())
+        sha256 = hashlib.sha256(str(self.n_out).encode())
         for part in (self.train, self.test):
             for array in (part.x, part.y):
-                found.update(repr((array.shape, array.dtype.name)).encode())
-                found.update(np.ascontiguousarray(array).data.cast("B"))
-        return found.hexdigest()[:DIGITS]
+                sha256.update(repr((array.shape, array.dtype.name)).encode())
+                sha256.update(np.ascontiguousarray(array).data.cast("B"))
+        return sha256.hexdigest()[:DIGITS]
 
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
         """(training, validation) examples, both from the training part, in its order.
@@ -194,13 +198,13 @@ def validate(
 
     >>> mf.data.validate([[0.5], [1.5]], [0, 2], n_classes=2)
     Traceback (most recent call last):
-    ValueError: y (x, y) holds labels from 0 to 2; expected 0..1. Number the classes from 0
+    ValueError: y (x, y) holds labels from 0 to 2; expected 0..1: number the classes from 0
     """
     check_str(name, "the name of examples")
     n_classes = None if n_classes is None else check_int(n_classes, "n_classes")
     meaning = Meaning(scale, channels, regression, classes=n_classes)
     if n_classes is not None and regression:
-        raise ValueError(f"y ({name}) cannot hold both labels of {n_classes} classes and regression targets")
+        raise ValueError(f"n_classes and regression exclude each other: y ({name}) holds either labels or targets")
     inputs, outputs = inputs_and_outputs(x, y, name, meaning)
     if outputs.dtype.kind == "f":
         return Examples(inputs, outputs)
@@ -208,19 +212,19 @@ def validate(
         return Examples(inputs, _labels(outputs, n_classes, f"y ({name})"))
     numbers, known = meaning.numbered(outputs, f"y ({name})")
     if n_classes is not None and len(known) != n_classes:
-        raise ValueError(f"y ({name}) holds {len(known)} different words; expected the names of {n_classes} classes")
+        raise ValueError(f"y ({name}) holds {len(known)} different strings; expected the names of {n_classes} classes")
     return Examples(inputs, numbers)
 
 
 def inputs_and_outputs(x: Any, y: Any, name: str, meaning: Meaning) -> tuple[Array, Array]:
     """(x as float32, y as labels (N,), integers or strings, or as float32 targets (N, n_out)). Raises TypeError,
     ValueError as `validate`."""
-    inputs, words = as_array(x, f"x ({name})"), words_of(y)
-    outputs = as_array(y, f"y ({name})") if words is None else words
+    inputs, strings = as_array(x, f"x ({name})"), as_strings(y)
+    outputs = as_array(y, f"y ({name})") if strings is None else strings
     if inputs.ndim not in (2, 4):
         raise ValueError(
-            f"x ({name}) has shape {inputs.shape}; expected (N, features), or images (N, height, width, channels). "
-            "Reshape it, x[..., None] for grey images"
+            f"x ({name}) has shape {inputs.shape}; expected (N, features), or images (N, height, width, channels): "
+            "reshape it, for grey images with x[..., None]"
         )
     if outputs.ndim == 0 or len(inputs) != len(outputs):
         raise ValueError(
@@ -250,7 +254,7 @@ def held_out(labels: Array, count: int) -> npt.NDArray[np.int64]:
     """
     n = len(labels)
     if not 1 <= count < n:
-        raise ValueError(f"cannot set {count} of {n} examples aside: each part needs at least one")
+        raise ValueError(f"cannot hold out {count} of {n} examples: each part needs at least one")
     order = np.lexsort((_position_hash(n), labels))
     chosen = (2 * np.arange(count, dtype=np.int64) + 1) * n // (2 * count)
     return np.sort(order[chosen]).astype(np.int64)
@@ -265,9 +269,9 @@ def divide(examples: Examples, positions: npt.NDArray[np.int64]) -> tuple[Exampl
 
 def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     """(the remaining examples, the held-out ``fraction``), by `held_out`. Raises ValueError if one is empty."""
-    fraction = check_float(fraction, "the fraction to set aside")
+    fraction = check_float(fraction, "the held-out fraction")
     if not 0 < fraction < 1:
-        raise ValueError(f"the fraction to set aside is {fraction}; expected a number between 0 and 1, both excluded")
+        raise ValueError(f"the held-out fraction must be above 0 and below 1, got {fraction}")
     labels = examples.y if examples.y.ndim == 1 else np.zeros(len(examples), dtype=np.int64)
     return divide(examples, held_out(labels, round(fraction * len(examples))))
 
@@ -277,17 +281,15 @@ def as_array(values: npt.ArrayLike, what: str) -> Array:
     try:
         array = np.asarray(values)
     except TypeError as error:
-        raise TypeError(f"{what} is no array on the host ({error}); move it there with minifa.to_host") from error
+        raise TypeError(f"{what} is not an array on the host ({error}): move it with minifa.to_host") from error
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{what} is not a regular array ({error}); give rows of equal length") from error
+        raise ValueError(f"{what} is not a regular array ({error}): all rows must have the same length") from error
     if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{what} has masked values; take them out, or put numbers in their place with .filled")
+        raise TypeError(f"{what} must not be a masked array: remove the masked values, or replace them with .filled")
     if array.dtype.kind not in "iuf":  # not np.issubdtype: it counts timedelta64 as an integer
-        raise TypeError(
-            f"{what} holds values of type {array.dtype}; expected integers or floats, convert it with .astype"
-        )
+        raise TypeError(f"{what} must be integers or floats, got dtype {array.dtype}: convert it with .astype")
     if array.size == 0:
-        raise ValueError(f"{what} is empty, of shape {array.shape}; at least one example is needed")
+        raise ValueError(f"{what} must have at least one example, got shape {array.shape}")
     return array
 
 
@@ -318,7 +320,7 @@ def _labels(y: Array, n_classes: int, what: str) -> Array:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
         raise ValueError(
-            f"{what} holds labels from {low} to {high}; expected 0..{n_classes - 1}. Number the classes from 0"
+            f"{what} holds labels from {low} to {high}; expected 0..{n_classes - 1}: number the classes from 0"
         )
     return np.ascontiguousarray(y, dtype=np.int64)
 
@@ -327,12 +329,14 @@ def _targets(y: Array, regression: bool, what: str) -> Array:
     if y.ndim == 1 and regression:
         y = y[:, None]
     if y.dtype.kind == "U":
-        raise ValueError(f"{what} holds words; regression targets are numbers")
+        raise ValueError(f"{what} holds strings; regression targets must be numbers")
     if y.ndim == 1 and np.array_equal(y, np.floor(y)):
         raise ValueError(
-            f"{what} holds whole numbers stored as {y.dtype}; use y.astype('int64') if they are class labels, "
+            f"{what} holds integers stored as {y.dtype}; use y.astype('int64') if they are class labels, "
             "regression=True (--regression) if they are regression targets"
         )
     if y.ndim != 2:
-        raise ValueError(f"{what} has shape {y.shape}; regression targets are (N, n_out), use y.reshape(len(y), -1)")
+        raise ValueError(
+            f"{what} has shape {y.shape}; regression targets must be (N, n_out): use y.reshape(len(y), -1)"
+        )
     return _finite_float32(y, what)

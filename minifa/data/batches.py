@@ -22,7 +22,7 @@ from ..validation import check_batch_size
 from .augment import Augmentation
 from .base import Examples
 
-WORTH_A_THREAD = 1 << 18  # bytes of a batch; for smaller ones the queue costs as much as making the batch
+PREFETCH_FROM = 1 << 18  # bytes of a batch; for smaller ones the queue costs as much as making the batch
 Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -38,9 +38,9 @@ class Batches:
 
     >>> from minifa.data.batches import Batches
     >>> batches = Batches(mf.data.load("xor").train, batch_size=3, seed=0, epoch=1)
-    >>> len(batches), [len(y) for _, y in batches.ahead()]
+    >>> len(batches), [len(y) for _, y in batches.prefetch()]
     (2, [3, 1])
-    >>> [y.tolist() for _, y in batches.ahead(first=1)] == [batches.make(1)[1].tolist()]
+    >>> [y.tolist() for _, y in batches.prefetch(first=1)] == [batches.make(1)[1].tolist()]
     True
     """
 
@@ -67,45 +67,44 @@ class Batches:
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         x = self.examples.x[rows]
         if self.augmentation is not None:
-            x = self.augmentation.drawn(x, generator(self.seed, "augmentation", self.name, number))
+            x = self.augmentation.augment(x, generator(self.seed, "augmentation", self.name, number))
         return x.astype(self.dtype, copy=False), self.examples.y[rows]
 
-    def ahead(self, first: int = 0) -> Generator[Batch, None, None]:
+    def prefetch(self, first: int = 0) -> Generator[Batch, None, None]:
         """Iterate over the batches from index ``first`` on. Large batches are prefetched by a thread; an exception in
         the thread is raised here. If the iteration stops early, close the iterator to end the thread.
         """
         numbers = range(first, len(self))
-        large = self.examples.x[: self.batch_size].nbytes >= WORTH_A_THREAD
-        made = _made_ahead(self.make, numbers) if large else map(self.make, numbers)
-        yield from made
+        large = self.examples.x[: self.batch_size].nbytes >= PREFETCH_FROM
+        yield from _prefetched(self.make, numbers) if large else map(self.make, numbers)
 
 
-def _made_ahead(make: Callable[[int], Batch], numbers: range) -> Iterator[Batch]:
-    made: Queue[Batch | BaseException] = Queue(maxsize=1)
-    unwanted = Event()
+def _prefetched(make: Callable[[int], Batch], numbers: range) -> Iterator[Batch]:
+    queue: Queue[Batch | BaseException] = Queue(maxsize=1)
+    closed = Event()
 
     def work() -> None:
         for number in numbers:
-            if unwanted.is_set():
+            if closed.is_set():
                 return
             try:
-                made.put(make(number))
+                queue.put(make(number))
             except BaseException as error:  # re-raised in the consumer
-                made.put(error)
+                queue.put(error)
                 return
 
     thread = Thread(target=pool.as_here(work), name="minifa batches", daemon=True)
     thread.start()
     try:
         for _ in numbers:
-            batch = made.get()
+            batch = queue.get()
             if isinstance(batch, BaseException):
                 raise batch
             yield batch
     finally:  # also when training stops in mid-epoch
-        unwanted.set()
+        closed.set()
         while thread.is_alive():
             try:
-                made.get(timeout=0.01)  # the thread may be blocked on a full queue
+                queue.get(timeout=0.01)  # the thread may be blocked on a full queue
             except Empty:
                 continue

@@ -131,13 +131,13 @@ def _read(path: Path, count: int, label_bytes: int, n_classes: int) -> tuple[Any
     if len(content) != expected:
         size = f"{len(content):,}" if len(content) < expected else f"more than {expected:,}"
         raise DataFileError(
-            f"'{path}' holds {size} bytes; expected {expected:,}: {count:,} records of {record} bytes. Fetch it "
+            f"'{path}' holds {size} bytes; expected {expected:,}: {count:,} records of {record} bytes. Download it "
             "again, in the binary version"
         )
     records = np.frombuffer(content, np.uint8).reshape(count, record)
     labels = records[:, label_bytes - 1].astype(np.int64)
     if labels.max() >= n_classes:
-        raise DataFileError(f"'{path}' holds the label {labels.max()}; expected 0..{n_classes - 1}. Fetch it again")
+        raise DataFileError(f"'{path}' holds the label {labels.max()}; expected 0..{n_classes - 1}. Download it again")
     return records[:, label_bytes:].reshape(count, 3, SIDE, SIDE), labels
 
 

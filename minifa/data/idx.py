@@ -44,19 +44,19 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArra
         OSError: the file cannot be opened or read.
     """
     path = expanded(path)
-    sizes = check_list(shape, object, "the shape of an IDX file is a tuple of sizes")
+    sizes = check_list(shape, object, "the shape of an IDX file must be a tuple of ints")
     shape = tuple(check_int(size, "every size in the shape of an IDX file", least=0) for size in sizes)
     with unpacked(path) as (stream, plain_size):
         header_size = 4 + 4 * len(shape)
         _check_header(path, stream.read(header_size), shape)
         expected = header_size + math.prod(shape)
         if plain_size is not None and plain_size != expected:
-            raise DataFileError(f"'{path}' is {plain_size} bytes long; its header announces {expected}. Fetch it again")
+            raise DataFileError(f"'{path}' has {plain_size} bytes; its header declares {expected}. Download it again")
         values = np.empty(math.prod(shape), dtype=np.uint8)
         _fill(path, stream, values)
         # Reading one more byte also makes gzip verify its checksum.
         if stream.read(1):
-            raise DataFileError(f"'{path}' goes on after the {expected} bytes its header announces. Fetch it again")
+            raise DataFileError(f"'{path}' has more than the {expected} bytes its header declares. Download it again")
     return values.reshape(shape)
 
 
@@ -74,7 +74,7 @@ def unpacked(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield cast(BinaryIO, unpacked), None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataFileError(f"'{path}' is a damaged gzip file ({error}). Fetch it again") from error
+            raise DataFileError(f"'{path}' is a damaged gzip file ({error}). Download it again") from error
 
 
 def _check_header(path: Path, header: bytes, shape: tuple[int, ...]) -> None:
@@ -85,7 +85,7 @@ def _check_header(path: Path, header: bytes, shape: tuple[int, ...]) -> None:
             f"dimension(s) starts with '{magic.hex(' ')}'. Is this the right file?"
         )
     if len(header) < 4 + 4 * len(shape):
-        raise DataFileError(f"'{path}' ends within its header. Fetch it again")
+        raise DataFileError(f"'{path}' ends within its header. Download it again")
     declared = struct.unpack(f">{len(shape)}I", header[4:])
     if declared != shape:
         raise DataFileError(f"'{path}' declares the shape {declared}; expected {shape}. Is this the right file?")
@@ -96,6 +96,8 @@ def _fill(path: Path, stream: BinaryIO, values: npt.NDArray[np.uint8]) -> None:
     while done < len(values):
         piece = stream.read(min(CHUNK, len(values) - done))
         if not piece:
-            raise DataFileError(f"'{path}' ends after {done} of the {len(values)} values it declares. Fetch it again")
+            raise DataFileError(
+                f"'{path}' ends after {done} of the {len(values)} values its header declares. Download it again"
+            )
         values[done : done + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
         done += len(piece)

@@ -151,11 +151,11 @@ def _read(
 
 
 def _check_identity(source: Source, path: Path, labels: npt.NDArray[np.int64]) -> None:
-    found = TEST_LABELS.get(hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest(), source.name)
-    if found != source.name:
+    owner = TEST_LABELS.get(hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest(), source.name)
+    if owner != source.name:
         raise DataFileError(
-            f"'{path}' belongs to '{found}', but '{source.name}' was asked for: the two use the same file names. "
-            f"Keep each in a folder of its own, named '{found}' and '{source.name}'"
+            f"'{path}' belongs to '{owner}', but '{source.name}' was requested: both use the same file names. "
+            f"Keep them in separate folders, named '{owner}' and '{source.name}'"
         )
 
 
@@ -170,5 +170,5 @@ def _images(path: Path, count: int, mean: float, std: float) -> npt.NDArray[Any]
 def _labels(path: Path, count: int) -> npt.NDArray[np.int64]:
     labels = read_idx(path, (count,))
     if labels.max() > 9:
-        raise DataFileError(f"'{path}' holds the label {labels.max()}; expected 0..9. Fetch it again")
+        raise DataFileError(f"'{path}' holds the label {labels.max()}; expected 0..9. Download it again")
     return labels.astype(np.int64)

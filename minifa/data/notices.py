@@ -11,44 +11,44 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 
-_said: dict[str, None] = {}  # issued by this process or its parent
-_silent: set[str] = set()
+_issued: dict[str, None] = {}  # by this process or its parent
+_silenced: set[str] = set()
 
 
 class DataWarning(UserWarning):
     """Data were converted; the message states the conversion, the reason, and how to avoid it."""
 
 
-def tell(sentence: str) -> None:
+def warn(message: str) -> None:
     """Warn of a conversion, unless the parent process has already done so."""
-    text = "".join(c if c.isprintable() else "?" for c in sentence)  # names are user input
-    _said[text] = None
-    if text not in _silent:
-        warnings.warn(text, DataWarning, stacklevel=_outside())
+    text = "".join(c if c.isprintable() else "?" for c in message)  # names are user input
+    _issued[text] = None
+    if text not in _silenced:
+        warnings.warn(text, DataWarning, stacklevel=_stack_level())
 
 
-def _outside() -> int:
-    """The stacklevel, counted from `tell`, of the first frame outside this package."""
+def _stack_level() -> int:
+    """The stacklevel, counted from `warn`, of the first frame outside this package."""
     frame, level = sys._getframe(2), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("minifa."):
         frame, level = frame.f_back, level + 1
     return level
 
 
-def said() -> tuple[str, ...]:
+def issued() -> tuple[str, ...]:
     """The warnings issued so far, to be passed to `silence` in another process."""
-    return tuple(_said)
+    return tuple(_issued)
 
 
-def silence(sentences: Iterable[str]) -> None:
+def silence(messages: Iterable[str]) -> None:
     """Suppress these warnings."""
-    _silent.update(sentences)
-    _said.update(dict.fromkeys(sentences))
+    _silenced.update(messages)
+    _issued.update(dict.fromkeys(messages))
 
 
 @contextlib.contextmanager
-def on_stderr(who: str) -> Iterator[None]:
-    """Context manager: print each `DataWarning` once, as a line on standard error with the prefix ``who``."""
+def on_stderr(prefix: str) -> Iterator[None]:
+    """Context manager: print each `DataWarning` once, as a line on standard error with this prefix."""
     shown: set[str] = set()
     with warnings.catch_warnings():
         others = warnings.showwarning
@@ -58,7 +58,7 @@ def on_stderr(who: str) -> Iterator[None]:
                 others(message, category, *where)  # type: ignore[arg-type]
             elif str(message) not in shown:
                 shown.add(str(message))
-                print(f"{who}: {message}", file=sys.stderr)
+                print(f"{prefix}: {message}", file=sys.stderr)
 
         warnings.simplefilter("always", DataWarning)
         warnings.showwarning = show  # type: ignore[assignment]

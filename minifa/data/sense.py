@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from ..text import listed
 from ..validation import check_bool, check_choice, check_float
-from .notices import tell
+from .notices import warn
 
 Array = npt.NDArray[Any]
 CHANNELS = ("last", "first")
-COLOURS = (1, 3)  # channels of grey and of colour images
+CHANNEL_COUNTS = (1, 3)  # channels of grey and of colour images
 PIXELS = 64  # minimum number of features for which an example may be a flattened image
-BRIGHT = 127  # upper bound of scaled pixels
+MAX_SCALED = 127  # upper bound of scaled pixels
 LONGEST = 100  # maximum number of characters of a string label
 CLASSES = 10  # always allowed; more are rejected if they exceed half of the number of examples
 
@@ -52,15 +52,15 @@ class Meaning:
     def __post_init__(self) -> None:
         if self.scale is not None and not 0 < check_float(self.scale, "scale") <= 1:
             raise ValueError(
-                "scale must be above 0 and at most 1: x is multiplied by it, and 0..255 becomes 0..1 by scale=1/255; "
-                f"got {self.scale}"
+                f"scale must be above 0 and at most 1, got {self.scale}: x is multiplied by it, so scale=1/255 maps "
+                "0..255 to 0..1"
             )
         check_choice(self.channels, "channels", (*CHANNELS, None))
         check_bool(self.regression, "regression")
 
-    def _tell(self, sentence: str) -> None:
+    def _warn(self, message: str) -> None:
         if not self.quiet:
-            tell(sentence)
+            warn(message)
 
     # x
 
@@ -68,22 +68,24 @@ class Meaning:
         """Images with channels last; other arrays unchanged. Raises ValueError if the channel axis is ambiguous."""
         if x.ndim != 4:
             if self.channels is not None:
-                raise ValueError(f"{what} has shape {x.shape}: channels='{self.channels}' is for images, of four axes")
+                raise ValueError(
+                    f"{what} has shape {x.shape}; channels='{self.channels}' is only for images, of four axes"
+                )
             return x
-        place = self.channels or _place_of_channels(*x.shape[1:])
-        if place is None:
+        position = self.channels or _channel_position(*x.shape[1:])
+        if position is None:
             raise ValueError(
-                f"{what} has shape {x.shape}, whose channels may be in front or behind: give channels='first' for "
+                f"{what} has shape {x.shape}, in which the channel axis is ambiguous: give channels='first' for "
                 "(N, channels, height, width) or channels='last' for (N, height, width, channels) (--channels first)"
             )
-        if place == "last":
+        if position == "last":
             return x
         images: Array = np.moveaxis(x, 1, -1)
         if self.channels is None:
-            self._tell(
-                f"{what} has shape {x.shape} and became {images.shape}: its second axis, {x.shape[1]}, is that of the "
-                f"channels, because images have 1 or 3 of them and the other axes are larger than 4; channels='last' "
-                "(--channels last) leaves it as it is"
+            self._warn(
+                f"{what} has shape {x.shape} and was converted to {images.shape}: its second axis, of size "
+                f"{x.shape[1]}, was taken as the channel axis, because images have 1 or 3 channels and the other axes "
+                "are larger than 4; channels='last' (--channels last) keeps the shape"
             )
         return images
 
@@ -92,12 +94,12 @@ class Meaning:
         if self.scale is not None:
             return x * np.float32(self.scale) if self.scale != 1 else x
         top = x.max()
-        if top > BRIGHT and x.min() >= 0 and (x.ndim == 4 or _row_of_pixels(x, top)):
+        if top > MAX_SCALED and x.min() >= 0 and (x.ndim == 4 or _like_pixels(x, top)):
             largest = next((full for full in (255, 65535) if top <= full), round(float(top)))
             raise ValueError(
-                f"{what} holds values up to {top:g}, as pixels do that are not scaled, and a network does not learn "
-                f'from them: give scale=1/{largest} (--scale 1/{largest}; in a recipe scale = "1/{largest}" under '
-                "[data]), by which x is multiplied; scale=1 leaves them as they are"
+                f"{what} holds values up to {top:g}, probably unscaled pixels, from which a network does not learn: "
+                f'give scale=1/{largest} (--scale 1/{largest}; in a recipe scale = "1/{largest}" under [data]) to '
+                "multiply x by it, or scale=1 to keep the values"
             )
         return x
 
@@ -114,26 +116,28 @@ class Meaning:
             return None
         if y.ndim == 2 and y.shape[1] == 1 and self._are_labels(y):
             if y.dtype.kind != "U":  # string labels are reported by `numbered`
-                self._tell(
-                    f"{what} is a column of whole numbers, {y.shape}, and was taken as class labels; regression=True "
-                    "(--regression) takes them as targets"
+                self._warn(
+                    f"{what} is a column of integers, of shape {y.shape}, and was converted to class labels; "
+                    "regression=True (--regression) keeps them as targets"
                 )
             return y[:, 0].astype(np.int64) if y.dtype.kind == "f" else y[:, 0]
         if y.dtype.kind in "iuU":
-            return _in_a_row(y, what)
+            return _one_dimensional(y, what)
         if _one_hot(y):
             raise ValueError(
-                f"{what} holds one-hot rows, {y.shape}: give the class numbers, y.argmax(axis=1), or regression=True "
-                "(--regression) where they are targets"
+                f"{what} holds one-hot rows, of shape {y.shape}: give the class numbers, y.argmax(axis=1), or "
+                "regression=True (--regression) if they are targets"
             )
         if self.classes is not None:
             raise TypeError(
-                f"{what} holds {y.dtype} values; labels of {self.classes} classes are integers, use y.astype('int64')"
+                f"{what} must be integer labels of {self.classes} classes, got dtype {y.dtype}: use y.astype('int64')"
             )
         return None
 
     def _are_labels(self, column: Array) -> bool:
-        return column.dtype.kind != "f" or (_whole(column) and (self.classes is not None or _like_labels(column)))
+        return column.dtype.kind != "f" or (
+            _are_integers(column) and (self.classes is not None or _like_labels(column))
+        )
 
     def numbered(self, labels: Array, what: str) -> tuple[Array, Array]:
         """(labels 0..K-1 as int64, the K sorted distinct labels as given, numbers or strings).
@@ -143,79 +147,83 @@ class Meaning:
                 examples.
         """
         known: Array = np.unique(labels)
-        words = known.dtype.kind == "U"
-        names = names_of(known, what)
+        strings = known.dtype.kind == "U"
+        names = class_names(known, what)
         if len(known) == 1:
             raise ValueError(
-                f"{what} holds a single class, {listed(names)}, in all {len(labels)} examples, and there is nothing to "
-                "tell apart: np.unique(y, return_counts=True) shows what y holds; regression=True (--regression) takes "
-                "numbers as targets"
+                f"{what} must hold labels of at least two classes, got {listed(names)} in all {len(labels)} examples: "
+                "check y with np.unique(y, return_counts=True), or give regression=True (--regression) if the numbers "
+                "are targets"
             )
-        if not words and not 0 <= int(known[0]) <= int(known[-1]) < 2**63:
+        if not strings and not 0 <= int(known[0]) <= int(known[-1]) < 2**63:
             raise ValueError(
-                f"{what} holds labels from {known[0]} to {known[-1]}; expected 0 upwards. Number the classes from 0, "
-                "np.unique(y, return_inverse=True)[1]"
+                f"{what} holds labels from {known[0]} to {known[-1]}; expected 0 upwards: number the classes from 0 "
+                "with np.unique(y, return_inverse=True)[1]"
             )
-        if not words and int(known[-1]) == len(known) - 1:
+        if not strings and int(known[-1]) == len(known) - 1:
             return np.ascontiguousarray(labels, dtype=np.int64), known
         if len(known) > max(CLASSES, len(labels) // 2):
             raise ValueError(
                 f"{what} holds {len(known)} different labels in {len(labels)} examples, {listed(names, 3)}: give "
-                "regression=True (--regression) if they are targets; if they are classes, number them from 0, "
+                "regression=True (--regression) if they are targets; if they are classes, number them from 0 with "
                 "np.unique(y, return_inverse=True)[1]"
             )
-        why = "words for labels" if words else f"labels up to {known[-1]} and leaves some out"
+        kind = "string labels" if strings else f"labels up to {known[-1]} with gaps"
         numbers = listed(map(str, range(len(known))))
-        self._tell(f"{what} holds {why}: {listed(names)} became {numbers}, and the classes are called as they were")
+        self._warn(f"{what} holds {kind}: {listed(names)} were renumbered to {numbers}; the classes keep their names")
         return np.searchsorted(known, labels).astype(np.int64), known
 
 
-def names_of(known: Array, what: str) -> tuple[str, ...]:
+def class_names(known: Array, what: str) -> tuple[str, ...]:
     """The names of classes. Raises ValueError for unprintable or overlong names."""
     names = tuple(str(one) for one in known.tolist())
     for name in names:
         if not name.isprintable() or len(name) > LONGEST:
-            told = ascii(name[:LONGEST])
-            raise ValueError(f"{what} holds the label {told}: a label has up to {LONGEST} characters that can be shown")
+            label = ascii(name[:LONGEST])
+            raise ValueError(
+                f"{what} holds the label {label}; a label must have at most {LONGEST} printable characters"
+            )
     return names
 
 
 def renumbered(labels: Array, known: Array, what: str) -> Array:
     """Labels of a test part in the numbering of the training part. Raises ValueError for a label that it lacks."""
     if (labels.dtype.kind == "U") != (known.dtype.kind == "U"):
-        raise ValueError(f"{what} holds {labels.dtype} for labels, the training part {known.dtype}; give the same kind")
-    found: Array = np.unique(labels)
-    absent = found[~np.isin(found, known)]
-    if len(absent):
+        raise ValueError(
+            f"{what} has dtype {labels.dtype}, the training labels {known.dtype}; both must be of one kind"
+        )
+    distinct: Array = np.unique(labels)
+    unknown = distinct[~np.isin(distinct, known)]
+    if len(unknown):
         if known.dtype.kind != "U" and int(known[-1]) == len(known) - 1:
             raise ValueError(
-                f"{what} holds labels from {found[0]} to {found[-1]}; expected 0..{known[-1]}, as in training"
+                f"{what} holds labels from {distinct[0]} to {distinct[-1]}; expected 0..{known[-1]}, as in training"
             )
-        expected = listed(names_of(known, what))
+        expected = listed(class_names(known, what))
         raise ValueError(
-            f"{what} holds the labels {listed(names_of(absent, what))}; expected {expected}, as in training"
+            f"{what} holds the labels {listed(class_names(unknown, what))}; expected {expected}, as in training"
         )
     return np.searchsorted(known, labels).astype(np.int64)
 
 
-def _place_of_channels(first: int, middle: int, last: int) -> str | None:
+def _channel_position(first: int, middle: int, last: int) -> str | None:
     """The position of the channel axis of images of this shape; None: ambiguous."""
     if last == 1 or first == middle != last:  # one channel last; square images with channels last
         return "last"
-    if first in COLOURS and min(middle, last) > 4:
+    if first in CHANNEL_COUNTS and min(middle, last) > 4:
         return "first"
-    strip = first <= 4 or first != middle == last  # channels and a square image, or an implausible image
-    return None if first in COLOURS or (last > 4 and strip) else "last"
+    channels_first = first <= 4 or first != middle == last  # channels and a square image, or an implausible image
+    return None if first in CHANNEL_COUNTS or (last > 4 and channels_first) else "last"
 
 
-def _row_of_pixels(x: Array, top: float) -> bool:
+def _like_pixels(x: Array, top: float) -> bool:
     """Whether rows (N, features) are likely to be flattened images: many integers up to 255."""
     if x.shape[1] < PIXELS or top > 255:
         return False
     return all(bool((rows == np.floor(rows)).all()) for rows in np.array_split(x, max(1, x.size >> 20)))
 
 
-def _whole(y: Array) -> bool:
+def _are_integers(y: Array) -> bool:
     return bool(np.isfinite(y).all() and np.abs(y).max() < 2**53 and (y == np.floor(y)).all())
 
 
@@ -231,17 +239,17 @@ def _one_hot(y: Array) -> bool:
     return bool(((y == 0) | (y == 1)).all() and ((y == 1).sum(axis=1) == 1).all())
 
 
-def _in_a_row(y: Array, what: str) -> Array:
+def _one_dimensional(y: Array, what: str) -> Array:
     if y.ndim != 1:
-        kind = "words" if y.dtype.kind == "U" else "integers"
+        kind = "strings" if y.dtype.kind == "U" else "integers"
         raise ValueError(
-            f"{what} holds {kind} of shape {y.shape}; labels are one-dimensional. Use y.ravel() for a row or column, "
-            "y.argmax(axis=1) for one-hot rows, regression=True (--regression) for targets"
+            f"{what} holds {kind} of shape {y.shape}; labels must be one-dimensional: use y.ravel() for a row or "
+            "column, y.argmax(axis=1) for one-hot rows, regression=True (--regression) for targets"
         )
     return y
 
 
-def words_of(y: Any) -> Array | None:
+def as_strings(y: Any) -> Array | None:
     """y as a string array, if all its elements are strings; else None."""
     try:
         array = np.asarray(y)

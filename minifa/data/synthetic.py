@@ -7,7 +7,7 @@
 T. Lillicrap, D. Cownden, D. Tweed, C. Akerman (2016), Nature Communications 7:13276, task 1 (a 30-20-10 linear
 network). Examples are rows here, so T is (30, 10), the transpose of the paper's matrix.
 
-`xor` is the smallest task that needs a hidden layer: four examples, so that a whole batch can be inspected by hand.
+`xor` is the smallest task that needs a hidden layer: four examples, few enough to inspect a whole batch by hand.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def lillicrap(seed: int = 0, n_train: int = 2000, n_test: int = 500) -> Dataset:
     teacher = lillicrap_teacher(seed)
     return Dataset(
         name="lillicrap",
-        train=_taught(teacher, seed, "train", n_train),
-        test=_taught(teacher, seed, "test", n_test),
+        train=_examples(teacher, seed, "train", n_train),
+        test=_examples(teacher, seed, "test", n_test),
         citation="T. P. Lillicrap, D. Cownden, D. B. Tweed, C. J. Akerman (2016), Random synaptic feedback weights "
         "support error backpropagation for deep learning, Nature Communications 7:13276",
     )
 
 
-def _taught(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Examples:
+def _examples(teacher: npt.NDArray[Any], seed: int, part: str, count: int) -> Examples:
     from .. import rng
 
     count = check_int(count, f"the number of examples of lillicrap's {part} part")

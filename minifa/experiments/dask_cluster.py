@@ -121,7 +121,7 @@ def side_by_side(
     with _client(distributed, place, min(jobs or available_cores(), len(tasks))) as client:
         _check_workers(client)
         neighbours = Counter(map(distributed.comm.get_address_host, client.nthreads()))
-        setting = backend.name(), str(backend.dtype()), threads or neighbours, notices.said()
+        setting = backend.name(), str(backend.dtype()), threads or neighbours, notices.issued()
         futures = client.map(_on_worker, tasks, work=work, setting=setting, versions=_versions(), pure=False)
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         waiting = distributed.as_completed(futures)

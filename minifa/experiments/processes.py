@@ -116,7 +116,7 @@ def spread(
             yield task, work(task)
         return
     threads = max(1, backend.threads() // jobs)
-    setting = backend.name(), str(backend.dtype()), threads, notices.said(), registry.own_addresses()
+    setting = backend.name(), str(backend.dtype()), threads, notices.issued(), registry.own_addresses()
     with contextlib.closing(side_by_side(work, tasks, jobs, _begin, setting, tick)) as answers:
         yield from answers
 

@@ -11,7 +11,7 @@ import numpy
 from matplotlib.figure import Figure
 
 from .. import backend, experiments
-from ..data.augment import shown
+from ..data.augment import for_evaluation
 from ..experiments import MEASURED_ON, Experiment, Result, describe_options, run_folder
 from ..layers.conv import Conv2d
 from ..storage.atomic import expanded, plain, stem
@@ -86,7 +86,7 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     data = experiments.load_data(experiment)
     loss = experiments.build(experiment, data)[2]
     examples = data.train.head(MEASURED_ON)
-    x = backend.asarray(shown(examples.x, experiments.augmentation_of(experiment)), net.dtype)
+    x = backend.asarray(for_evaluation(examples.x, experiments.augmentation_of(experiment)), net.dtype)
     title = f"under {experiment.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
     if rule.one_backward_pass:

@@ -1,3 +1,3 @@
-"""Files that are whole or not there: atomic writes, locks, rows of CSV tables, arrays."""
+"""Files: atomic writes, locks, CSV tables, arrays."""
 
 __all__: list[str] = []

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import IO, Any
 
 ADVICE = {
-    errno.ENOSPC: "the disk is full: make room on it, or choose a folder on another one",
-    errno.EDQUOT: "your share of the disk is used up: make room, or choose a folder on another one",
-    errno.EEXIST: "a file of that name is there: choose another name",
-    errno.ENOTDIR: "a file stands where a folder is needed: choose another place",
+    errno.ENOSPC: "the disk is full: free some space, or choose a folder on another disk",
+    errno.EDQUOT: "the disk quota is exceeded: free some space, or choose a folder on another disk",
+    errno.EEXIST: "a file of that name exists: choose another name",
+    errno.ENOTDIR: "part of the path is a file, not a folder: choose another path",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EROFS: "nothing can be written there: choose another folder",
-    errno.EACCES: "this user may not open it: choose another place, or ask whoever owns it",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "this user lacks the permission: choose another path, or ask the owner",
 }
 
 
@@ -40,10 +40,10 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     True
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"a path must be text or a pathlib.Path, got {path!r}")
+        raise TypeError(f"a path must be a str or a pathlib.Path, got {path!r}")
     place = os.fspath(path)
     if "\0" in str(place):
-        raise ValueError(f"a path holds no NUL character, got {place!r}")
+        raise ValueError(f"a path must not contain a NUL character, got {place!r}")
     return Path(os.path.expanduser(place))
 
 
@@ -53,13 +53,13 @@ def with_advice(error: OSError) -> str:
     >>> from minifa.storage.atomic import with_advice
     >>> import errno
     >>> with_advice(OSError(errno.EROFS, "Read-only file system", "runs")).partition("; ")[2]
-    'nothing can be written there: choose another folder'
+    'the file system is read-only: choose another folder'
     """
     return f"{error}; {ADVICE[error.errno]}" if error.errno in ADVICE else str(error)
 
 
 # If available: do not follow links, do not block on pipes, do not acquire a controlling terminal.
-CAREFULLY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))
+SAFE_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))
 JUNCTION = 0xA0000003  # a Windows junction, which os.lstat reports as a folder (IO_REPARSE_TAG_MOUNT_POINT)
 DIGITS = 16  # of a digest; detects changed content, but is not collision-resistant
 KINDS = {
@@ -93,19 +93,19 @@ def plain(path: str, flags: int) -> int:
     >>> from minifa.storage.atomic import plain
     >>> open("/", "rb", opener=plain)
     Traceback (most recent call last):
-    OSError: '/' is a folder, and no file: nothing else is read or written here
+    OSError: '/' is a folder, not a regular file: only regular files are read and written
     """
     kind, writes = kind_of(path), flags & (os.O_WRONLY | os.O_RDWR)
     if kind is None:
-        descriptor = os.open(path, flags | CAREFULLY, 0o666)
+        descriptor = os.open(path, flags | SAFE_FLAGS, 0o666)
         status = os.fstat(descriptor)  # of the open file: the path may have been replaced since the check
         if stat.S_ISREG(status.st_mode) and not (writes and status.st_nlink > 1):
             return descriptor
         os.close(descriptor)
         if stat.S_ISREG(status.st_mode):
-            raise OSError(f"'{path}' has a second name (a hard link), whose content would change as well: remove it")
-        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-    raise OSError(f"'{path}' is {kind}, and no file: nothing else is read or written here")
+            raise OSError(f"'{path}' has a second hard link, whose content would change as well: remove that link")
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
+    raise OSError(f"'{path}' is {kind}, not a regular file: only regular files are read and written")
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -116,11 +116,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 def digest(path: str | os.PathLike[str]) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a user's file. Raises OSError."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     with open(expanded(path), "rb") as file:
         while piece := file.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()[:DIGITS]
+            sha256.update(piece)
+    return sha256.hexdigest()[:DIGITS]
 
 
 def free_name(path: Path) -> Path:
@@ -142,7 +142,7 @@ def make_folder(path: Path) -> Path:
 def refuse_link(path: Path) -> None:
     """Raise OSError if the path is a link, because files written below it would be elsewhere."""
     if kind_of(path) == KINDS[stat.S_IFLNK]:
-        raise OSError(f"'{path}' is a symbolic link, and no folder: nothing is written through it, remove it")
+        raise OSError(f"'{path}' is a symbolic link, not a folder, and is not written through: remove it")
 
 
 @contextlib.contextmanager
@@ -214,18 +214,18 @@ def write_whole(path: str | Path, content: bytes | str, previous: Path | None = 
     """
     place = expanded(path)
     if not place.name:
-        raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file in it", str(place))
-    beside = place.with_name(place.name + ".tmp")
+        raise IsADirectoryError(errno.EISDIR, "the path is a folder: give the path of a file", str(place))
+    temporary = place.with_name(place.name + ".tmp")
     try:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)  # left by a kill; if it is a link, its target is unchanged
-        with named(place), open(beside, "xb") as file:
+            os.unlink(temporary)  # left by a kill; if it is a link, its target is unchanged
+        with named(place), open(temporary, "xb") as file:
             file.write(as_bytes(content) if isinstance(content, str) else content)
             force_to_disk(file)
-        move_into_place(beside, place, previous)
+        move_into_place(temporary, place, previous)
     except BaseException:  # including Ctrl-C: leave no incomplete file
         with contextlib.suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary)
         raise
 
 
@@ -242,11 +242,11 @@ def force_to_disk(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def move_into_place(beside: Path, place: Path, previous: Path | None = None) -> None:
+def move_into_place(temporary: Path, place: Path, previous: Path | None = None) -> None:
     """Rename a file that is complete and on disk, and force the rename to disk as well.
 
     Args:
-        beside, place: current and final path, in the same folder.
+        temporary, place: current and final path, in the same folder.
         previous: path to which an existing file is moved; None: it is replaced.
 
     Raises:
@@ -254,11 +254,11 @@ def move_into_place(beside: Path, place: Path, previous: Path | None = None) -> 
     """
     if previous is not None and place.exists():
         os.replace(place, previous)
-    os.replace(beside, place)
-    _settle(place.parent)
+    os.replace(temporary, place)
+    _sync_folder(place.parent)
 
 
-def _settle(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Force the entries of a folder to disk, on systems where a folder can be opened (not on Windows)."""
     with contextlib.suppress(OSError):
         entry = os.open(folder, os.O_RDONLY)

@@ -42,7 +42,7 @@ def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
     place = expanded(path)
     if place.exists():
         read_table(place, columns)  # validate before the file is changed
-        _cut_back(place)
+        _remove_incomplete_line(place)
     if not place.exists() or not place.stat().st_size:
         append(place, columns)
     return read_table(place, columns)
@@ -60,20 +60,20 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
     """
     place = expanded(path)
     content = read_bytes(place)
-    whole = content[: content.rfind(b"\n") + 1]
-    if not whole and not _line(columns).startswith(content):
-        raise DataFileError(f"'{place}' is not the table that is expected here, of {_shown(columns)}")
+    complete = content[: content.rfind(b"\n") + 1]
+    if not complete and not _line(columns).startswith(content):
+        raise DataFileError(f"'{place}' is not a table with the columns {_joined(columns)}")
     try:
-        lines = list(csv.reader(io.StringIO(whole.decode("utf-8-sig"), newline="")))
+        lines = list(csv.reader(io.StringIO(complete.decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataFileError(f"'{place}' is no table in CSV ({error})") from error
+        raise DataFileError(f"'{place}' is not a CSV table ({error})") from error
     if lines and lines[0] != list(columns):
-        raise DataFileError(f"'{place}' has other columns: {_shown(lines[0])}, expected {_shown(columns)}")
+        raise DataFileError(f"'{place}' must have the columns {_joined(columns)}, got {_joined(lines[0])}")
     for number, line in enumerate(lines, start=1):
         if len(line) != len(columns):
             raise DataFileError(
-                f"'{place}', line {number}, has {len(line)} cells and the head {len(columns)}: mend the line, or take "
-                "it out"
+                f"'{place}', line {number}, must have {len(columns)} cells, as the header, got {len(line)}: correct or "
+                "remove the line"
             )
     return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
 
@@ -91,7 +91,7 @@ def append(path: str | Path, cells: Sequence[str]) -> None:
     """
     line = _line(cells)
     if line.count(b"\n") != 1 or b"\r" in line:
-        raise ValueError(f"a cell of a table stands in one line, got {list(cells)}")
+        raise ValueError(f"a cell of a table must not contain a line break, got {list(cells)}")
     with open(expanded(path), "ab", buffering=0, opener=plain) as file:
         written = file.write(line)
         if written != len(line):
@@ -107,7 +107,7 @@ def _line(cells: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _cut_back(place: Path) -> None:
+def _remove_incomplete_line(place: Path) -> None:
     with open(place, "r+b", opener=plain) as file:
         content = file.read()
         end = content.rfind(b"\n") + 1
@@ -116,5 +116,5 @@ def _cut_back(place: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _shown(columns: Sequence[str]) -> str:
+def _joined(columns: Sequence[str]) -> str:
     return ", ".join(columns)

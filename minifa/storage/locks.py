@@ -15,21 +15,21 @@ from .atomic import as_bytes, expanded, named, plain
 
 
 @contextlib.contextmanager
-def locked(path: str | Path, refused: Callable[[str], OSError]) -> Iterator[None]:
+def locked(path: str | Path, error: Callable[[str], OSError]) -> Iterator[None]:
     """Hold an exclusive lock on a file. The operating system releases it when the process ends, for whatever reason, so
     that no stale lock remains; the file contains a description of the holder.
 
     Args:
         path: path of the lock file, created if it does not exist.
-        refused: returns the error to raise if another process holds the lock, given a description of that process.
+        error: returns the error to raise if another process holds the lock, given a description of that process.
 
     Raises:
-        OSError: the result of ``refused``, or the file cannot be opened.
+        OSError: the result of ``error``, or the file cannot be opened.
     """
     with open(expanded(path), "a+b", buffering=0, opener=plain) as file:
         if not _try_lock(file.fileno(), path):
             file.seek(0)
-            raise refused(file.read().decode(errors="replace").strip() or "another process")
+            raise error(file.read().decode(errors="replace").strip() or "another process")
         with named(path):
             file.truncate(0)
             file.write(as_bytes(f"process {os.getpid()} on {platform.node()}"))
@@ -46,18 +46,18 @@ def _try_lock(descriptor: int, path: str | Path) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks: the holder cannot be determined
-        _tell_once(f"note: the file system of {path} has no locks: two processes that write there are not kept apart")
+        _print_once(f"note: the file system of {path} has no locks: do not write there from two processes at once")
     return True
 
 
-_told = False  # whether this process has printed that note
+_printed = False  # whether this process has printed that note
 
 
-def _tell_once(text: str) -> None:
-    global _told
-    if not _told:
+def _print_once(text: str) -> None:
+    global _printed
+    if not _printed:
         tell(text)
-    _told = True
+    _printed = True
 
 
 def _try_lock_on_windows(descriptor: int) -> bool:

@@ -22,9 +22,9 @@ from ..errors import DataFileError
 from .atomic import write_whole
 
 CHUNK = 1 << 20
-DEFLATES_TO = 1032  # maximum compression ratio of deflate
+MAX_DEFLATE_RATIO = 1032  # maximum compression ratio of deflate
 KINDS = {np.dtype(kind).str[1:] for kind in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"}
-HEADER_UP_TO = 4096  # bytes; 32 sizes of 20 digits take 700
+MAX_HEADER = 4096  # bytes; 32 sizes of 20 digits take 700
 # Exceptions of zipfile for damaged, encrypted or forged archives.
 DAMAGED = (
     *(ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, OverflowError),
@@ -33,7 +33,7 @@ DAMAGED = (
 
 
 def read_arrays(
-    path: Path, opener: Callable[[str, int], int] | None = None, words: bool = False
+    path: Path, opener: Callable[[str, int], int] | None = None, strings: bool = False
 ) -> dict[str, npt.NDArray[Any]]:
     """Read every array of the file, by name. Whatever its headers declare, memory is limited to twice what the file's
     bytes can decompress to (at most 1,032 times their number).
@@ -42,7 +42,7 @@ def read_arrays(
         path: path of the file.
         opener: as for Python's ``open``; `minifa.storage.atomic.plain` for a file that may be another user's link or
             pipe.
-        words: whether to read string arrays as well.
+        strings: whether to read string arrays as well.
 
     Raises:
         DataFileError: the file is damaged or contains non-numeric arrays; the message names the file.
@@ -51,40 +51,40 @@ def read_arrays(
     with open(path, "rb", opener=opener) as stream:
         try:
             if stream.read(6) == np.lib.format.MAGIC_PREFIX:
-                raise ValueError("it is a single array, not an archive of named ones")
+                raise ValueError("it is a single array, not an archive of named arrays")
             with zipfile.ZipFile(stream) as archive:
-                return read_members(archive, words=words)
+                return read_members(archive, strings=strings)
         except DAMAGED as error:
             raise DataFileError(f"'{path}' cannot be read as .npz ({error})") from error
 
 
-def read_members(archive: zipfile.ZipFile, but: str = "", words: bool = False) -> dict[str, npt.NDArray[Any]]:
-    """Every array of an archive by name, except the member ``but``. Raises ValueError, or one of `DAMAGED`."""
-    found: dict[str, npt.NDArray[Any]] = {}
+def read_members(archive: zipfile.ZipFile, skip: str = "", strings: bool = False) -> dict[str, npt.NDArray[Any]]:
+    """Every array of an archive by name, except the member ``skip``. Raises ValueError, or one of `DAMAGED`."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
-        if member.filename == but:
+        if member.filename == skip:
             continue
-        if name == member.filename or name in found:
-            raise ValueError(f"it has the member {member.filename!r}, which is no array, or is there twice")
+        if name == member.filename or name in arrays:
+            raise ValueError(f"its member {member.filename!r} is not an array, or occurs twice")
         with open_member(archive, member) as stream:
             try:
-                found[name] = _read_array(stream, member.file_size, words)
+                arrays[name] = _read_array(stream, member.file_size, strings)
             except ValueError as error:
                 raise ValueError(f"the array {name!r} {error}") from None
-    return found
+    return arrays
 
 
 def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     """Open a member of an archive for reading. Raises as `read_members`, also if its declared size is impossible."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"the member {member.filename!r} is compressed by another method than NumPy's")
-    if member.file_size > DEFLATES_TO * member.compress_size:
-        raise ValueError(f"the member {member.filename!r} says that it is larger than its bytes can make it")
+        raise ValueError(f"its member {member.filename!r} is compressed by a method that NumPy does not use")
+    if member.file_size > MAX_DEFLATE_RATIO * member.compress_size:
+        raise ValueError(f"its member {member.filename!r} declares a larger size than its compressed bytes can have")
     return archive.open(member)
 
 
-def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
+def _read_array(stream: IO[bytes], size: int, strings: bool) -> npt.NDArray[Any]:
     """The array of an open .npy file of this size. Memory is allocated only after the header is verified to declare
     exactly this size."""
     header, length = _read_header(stream)
@@ -92,15 +92,15 @@ def _read_array(stream: IO[bytes], size: int, words: bool) -> npt.NDArray[Any]:
         case {"descr": str(kind), "fortran_order": bool(by_columns), "shape": tuple(shape)} if len(header) == 3:
             pass
         case _:
-            raise ValueError("has another header than NumPy writes for an array of numbers, and nothing is unpickled")
-    if kind[1:] not in KINDS and not (words and re.fullmatch("[<>]U[1-9][0-9]{0,5}", kind)):
-        raise ValueError(f"is of type {kind[:20]!r}; expected numbers, and nothing is unpickled")
+            raise ValueError("has a header that is not of an array of numbers; pickled objects are not read")
+    if kind[1:] not in KINDS and not (strings and re.fullmatch("[<>]U[1-9][0-9]{0,5}", kind)):
+        raise ValueError(f"is of type {kind[:20]!r}; expected numbers, pickled objects are not read")
     if not all(type(n) is int and n > 0 for n in shape) or len(shape) > 32:
-        raise ValueError(f"has the shape {str(shape)[:100]}; expected up to 32 sizes from 1 up")
+        raise ValueError(f"has the shape {str(shape)[:100]}; expected at most 32 sizes of at least 1")
     dtype = np.dtype(kind)
-    announced = length + math.prod(shape) * dtype.itemsize
-    if announced != size:
-        raise ValueError(f"has {size} bytes; its header announces {announced}")
+    declared = length + math.prod(shape) * dtype.itemsize
+    if declared != size:
+        raise ValueError(f"has {size} bytes; its header declares {declared}")
     values = np.empty(math.prod(shape), dtype)
     _fill(stream, values.view(np.uint8))
     return values.reshape(shape, order="F" if by_columns else "C")
@@ -113,11 +113,11 @@ def _read_header(stream: IO[bytes]) -> tuple[Any, int]:
     """
     start = stream.read(8)
     if start[:6] != np.lib.format.MAGIC_PREFIX or tuple(start[6:]) not in ((1, 0), (2, 0)):
-        raise ValueError("does not begin as an array that NumPy wrote")
+        raise ValueError("is not in NumPy's .npy format")
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(stream.read(width), "little")
-    if length > HEADER_UP_TO:
-        raise ValueError(f"has a header of {length} bytes; expected up to {HEADER_UP_TO}")
+    if length > MAX_HEADER:
+        raise ValueError(f"has a header of {length} bytes; expected at most {MAX_HEADER}")
     try:
         header = ast.literal_eval(stream.read(length).decode("latin-1"))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

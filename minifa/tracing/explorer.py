@@ -22,7 +22,7 @@ import numpy
 import numpy.typing as npt
 
 from .. import backend, experiments, metrics, rules
-from ..data.augment import shown
+from ..data.augment import for_evaluation
 from ..data.base import Dataset
 from ..environment import __version__
 from ..experiments import MEASURED_ON, Experiment
@@ -284,7 +284,7 @@ class _Watcher:
         norm(matrix - start) / norm(start). Layers also have their angles and the fraction of agreeing signs of W and
         B."""
         net, rule = self.trainer.net, self.trainer.rule
-        x = backend.asarray(shown(self.measured.x, self.trainer.augmentation), net.dtype)
+        x = backend.asarray(for_evaluation(self.measured.x, self.trainer.augmentation), net.dtype)
         aligned = metrics.alignment(net, rule, x, self.measured.y, self.trainer.loss)
         layers = {
             layer.name: {

@@ -8,7 +8,7 @@ import time
 
 from .. import backend, metrics
 from ..console import bar
-from ..data.augment import shown
+from ..data.augment import for_evaluation
 from ..data.base import Examples
 from ..validation import check_float, check_str
 from .history import Row
@@ -83,7 +83,7 @@ class RecordAlignment(Callback):
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         if trainer.diverged:
             return
-        x = backend.asarray(shown(self.examples.x, trainer.augmentation), trainer.net.dtype)
+        x = backend.asarray(for_evaluation(self.examples.x, trainer.augmentation), trainer.net.dtype)
         found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
         for layer, quantities in found.items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})

@@ -17,7 +17,7 @@ import numpy
 
 from .. import backend, extension_checks
 from ..backend import Array, xp
-from ..data.augment import Augmentation, shown
+from ..data.augment import Augmentation, for_evaluation
 from ..data.base import Dataset, Examples
 from ..data.batches import Batches
 from ..layers.base import infer_chain
@@ -175,7 +175,9 @@ class Trainer(KnownOptions):
         epochs = check_int(epochs, "the number of epochs", most=sys.maxsize)
         batch_size = check_batch_size(batch_size)
         if self.net.input_shape is None:  # infer all shapes from the examples and check them
-            infer_chain(self.net.layers, shown(train.x[:1], self.augmentation).shape[1:], source="the examples")
+            infer_chain(
+                self.net.layers, for_evaluation(train.x[:1], self.augmentation).shape[1:], source="the examples"
+            )
         self._check_last_batch(len(train), batch_size)
         self._lay_out(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
@@ -308,7 +310,7 @@ class Trainer(KnownOptions):
         """Train the rest of the current epoch. Returns its row, or None if it was stopped."""
         made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
         started = time.perf_counter() - self.seconds
-        with backend.quiet(), contextlib.closing(made.ahead(self.batch)) as ahead:
+        with backend.quiet(), contextlib.closing(made.prefetch(self.batch)) as ahead:
             for i, (x, y) in enumerate(ahead, start=self.batch):
                 self.optimizer.lr = self._rate(i, batches)
                 self.watch.keep(functools.partial(self._remade, made, i))
@@ -426,7 +428,7 @@ class Trainer(KnownOptions):
         with self.net.preserved():
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
-                yield self.net.forward(backend.asarray(shown(x, self.augmentation), self.net.dtype)), y
+                yield self.net.forward(backend.asarray(for_evaluation(x, self.augmentation), self.net.dtype)), y
 
 
 def check_examples(examples: Any) -> None:

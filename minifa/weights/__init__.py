@@ -36,8 +36,8 @@ from . import tensors
 from .module_order import Shapes, modules_in_order
 
 Host = numpy.ndarray
-THEIRS = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}  # running statistics have the same names
-A_NETWORK = "weights belong to a minifa.Network"
+TORCH_NAMES = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}  # running statistics have the same names
+A_NETWORK = "net must be a minifa.Network"
 LAYOUTS = ("minifa", "torch")
 
 
@@ -64,36 +64,36 @@ def from_torch(net: Network, state: Any, names: Mapping[str, str] | None = None)
     [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
     """
     check_type(net, Network, A_NETWORK)
-    _take_over(net, _given(state), names, defined=True)
+    _load_torch(net, _state_dict(state), names, defined=True)
 
 
-def _take_over(net: Network, state: Mapping[str, Any], names: Mapping[str, str] | None, defined: bool) -> None:
+def _load_torch(net: Network, state: Mapping[str, Any], names: Mapping[str, str] | None, defined: bool) -> None:
     arrays = _arrays(state)
     if names is not None:
         _check_names(net, names)
-    names = _match(net, arrays, defined) if names is None else _bare_modules(names)
+    names = _match(net, arrays, defined) if names is None else _without_wrapper_prefix(names)
     _check_shapes(net, arrays, names)
-    net.load_state({ours: _from_torch(arrays[theirs], image) for ours, theirs, image in _pairs(net, names)})
+    net.load_state({name: _from_torch(arrays[torch_name], image) for name, torch_name, image in _pairs(net, names)})
 
 
 def _check_shapes(net: Network, arrays: Mapping[str, Host], names: Mapping[str, str]) -> None:
     """Raise ValueError unless the arrays are exactly those of the named layers, with PyTorch's names and shapes."""
     shapes = {
-        _joined(module, THEIRS.get(key, key)): (f"{layer}.{key}", array.shape)
+        _joined(module, TORCH_NAMES.get(key, key)): (f"{layer}.{key}", array.shape)
         for module, layer in names.items()
-        for key, array in _kept(net[layer]).items()
+        for key, array in _layer_arrays(net[layer]).items()
     }
     missing, extra = sorted(shapes.keys() - arrays.keys()), sorted(arrays.keys() - shapes.keys())
     if missing or extra:
         raise ValueError(
-            "the PyTorch weights do not belong to this network: "
-            f"missing {listed(map(repr, missing)) or 'nothing'}, unknown {listed(map(repr, extra)) or 'nothing'}"
+            "the PyTorch weights do not match this network: "
+            f"missing {listed(map(repr, missing)) or 'nothing'}, unexpected {listed(map(repr, extra)) or 'nothing'}"
         )
-    for theirs, (ours, shape) in shapes.items():
-        if arrays[theirs].shape != _shape_there(shape):
+    for torch_name, (name, shape) in shapes.items():
+        if arrays[torch_name].shape != _torch_shape(shape):
             raise ValueError(
-                f"{theirs!r} has shape {arrays[theirs].shape}; for {ours!r} of shape {shape} here, "
-                f"PyTorch's is {_shape_there(shape)}"
+                f"{torch_name!r} must have the shape {_torch_shape(shape)}, because {name!r} has {shape} in minifa, "
+                f"got {arrays[torch_name].shape}"
             )
 
 
@@ -116,10 +116,10 @@ def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, 
     {'fc.weight': (3, 2), 'fc.bias': (3,)}
     """
     check_type(net, Network, A_NETWORK)
-    names = {layer.name: layer.name for layer in _holders(net)} if names is None else names
+    names = {layer.name: layer.name for layer in _layers_with_weights(net)} if names is None else names
     _check_names(net, names)
-    own = net.state()
-    return {theirs: _to_torch(own[ours], shape) for ours, theirs, shape in _pairs(net, names)}
+    state = net.state()
+    return {torch_name: _to_torch(state[name], shape) for name, torch_name, shape in _pairs(net, names)}
 
 
 def match(net: Network, state: Any) -> dict[str, str]:
@@ -141,7 +141,7 @@ def match(net: Network, state: Any) -> dict[str, str]:
     {'hidden': 'linear1', 'out': 'linear2'}
     """
     check_type(net, Network, A_NETWORK)
-    arrays = _arrays(_given(state))
+    arrays = _arrays(_state_dict(state))
     names = _match(net, arrays, defined=True)
     _check_shapes(net, arrays, names)
     return names
@@ -150,113 +150,117 @@ def match(net: Network, state: Any) -> dict[str, str]:
 def _match(net: Network, arrays: Mapping[str, Host], defined: bool) -> dict[str, str]:
     """``defined``: whether the arrays are in the order in which the model defines them; files have them sorted."""
     modules = _modules(arrays)
-    layers = {layer.name: _shapes_there(layer) for layer in _holders(net)}
+    layers = {layer.name: _torch_shapes(layer) for layer in _layers_with_weights(net)}
     if modules.keys() == layers.keys():
         return {name: name for name in layers}
     if len(modules) != len(layers):
         raise ValueError(
-            f"{len(modules)} PyTorch modules have weights ({listed(modules)}), "
-            f"and {len(layers)} layers of this network ({listed(layers)})"
+            "the PyTorch model must have as many modules with weights as this network has layers with weights, "
+            f"got {len(modules)} modules ({listed(modules)}) and {len(layers)} layers ({listed(layers)})"
         )
     return dict(zip(modules_in_order(modules, layers, defined), layers, strict=True))
 
 
-def _given(state: Any) -> Mapping[str, Any]:
+def _state_dict(state: Any) -> Mapping[str, Any]:
     """The state dict of a module, or the given state dict. Raises TypeError if ``state`` is neither."""
-    found = state.state_dict() if hasattr(state, "state_dict") and not isinstance(state, type) else state
-    if not isinstance(found, Mapping):
-        raise TypeError(f"the weights must be a PyTorch module or its state dict, got {state!r}; a file: weights.load")
-    for name in found:
+    arrays = state.state_dict() if hasattr(state, "state_dict") and not isinstance(state, type) else state
+    if not isinstance(arrays, Mapping):
+        raise TypeError(
+            f"state must be a PyTorch module or its state dict, got {state!r}: read a file with weights.load"
+        )
+    for name in arrays:
         if not isinstance(name, str):
-            raise TypeError(f"the names of a state dict must be text, got {name!r}")
-    return found
+            raise TypeError(f"the keys of a state dict must be str, got {name!r}")
+    return arrays
 
 
-def _wrapping(names: Iterable[str]) -> str:
+def _wrapper_prefix(names: Iterable[str]) -> str:
     """The common prefix added by DataParallel ("module.") and compile ("_orig_mod."), also repeated; "" if none."""
-    found = re.match(r"(?:module\.|_orig_mod\.)*", os.path.commonprefix(list(names)))
-    return found[0] if found else ""
+    match = re.match(r"(?:module\.|_orig_mod\.)*", os.path.commonprefix(list(names)))
+    return match[0] if match else ""
 
 
-def _bare_modules(names: Mapping[str, str]) -> dict[str, str]:
-    """Remove the prefix of `_wrapping` from module names, if they have it."""
-    wrapping = _wrapping(f"{module}." for module in names)
-    return {f"{module}.".removeprefix(wrapping).removesuffix("."): layer for module, layer in names.items()}
+def _without_wrapper_prefix(names: Mapping[str, str]) -> dict[str, str]:
+    """Remove the prefix of `_wrapper_prefix` from module names, if they have it."""
+    prefix = _wrapper_prefix(f"{module}." for module in names)
+    return {f"{module}.".removeprefix(prefix).removesuffix("."): layer for module, layer in names.items()}
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
     """Convert arrays or PyTorch tensors to host arrays by name, without batch counters and wrapper prefixes."""
-    wrapping, found = _wrapping(state), {}
+    prefix, arrays = _wrapper_prefix(state), {}
     for name, array in state.items():
         if isinstance(array, Mapping):
-            raise ValueError(f"{name!r} is a dictionary itself: give state[{name!r}], if that is the state dict")
+            raise ValueError(
+                f"{name!r} must be an array, got a dictionary: give state[{name!r}], if that is the state dict"
+            )
         if not name.endswith("num_batches_tracked"):
-            found[name.removeprefix(wrapping)] = tensors.host_array(array, name)
-    return found
+            arrays[name.removeprefix(prefix)] = tensors.host_array(array, name)
+    return arrays
 
 
 def _modules(arrays: Mapping[str, Host]) -> dict[str, Shapes]:
     """The shapes of every module's arrays: {"features.0": {"weight": (6, 1, 5, 5), "bias": (6,)}}."""
-    found: dict[str, Shapes] = {}
+    modules: dict[str, Shapes] = {}
     for name, array in arrays.items():
         module, _, key = name.rpartition(".")
-        found.setdefault(module, {})[key] = array.shape
-    return found
+        modules.setdefault(module, {})[key] = array.shape
+    return modules
 
 
-def _shapes_there(layer: Layer) -> Shapes:
+def _torch_shapes(layer: Layer) -> Shapes:
     """The shapes of this layer's arrays in PyTorch, by their PyTorch names."""
-    return {THEIRS.get(key, key): _shape_there(array.shape) for key, array in _kept(layer).items()}
+    return {TORCH_NAMES.get(key, key): _torch_shape(array.shape) for key, array in _layer_arrays(layer).items()}
 
 
-def _shape_there(shape: Shape) -> Shape:
+def _torch_shape(shape: Shape) -> Shape:
     return (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
 
 
-def _kept(layer: Layer) -> dict[str, Any]:
+def _layer_arrays(layer: Layer) -> dict[str, Any]:
     """Parameters and running statistics. Raises ValueError for a layer without a known counterpart in PyTorch."""
     if not isinstance(layer, (Weighted, BatchNorm)):
-        raise ValueError(f"{layer} has no counterpart in PyTorch that is known here")
+        raise ValueError(f"{layer} has no known counterpart in PyTorch")
     return {**layer.parameters(), **layer.buffers()}
 
 
-def _holders(net: Network) -> list[Layer]:
+def _layers_with_weights(net: Network) -> list[Layer]:
     """The layers that hold weights, in forward order."""
     return [layer for layer in net if layer.parameter_names]
 
 
 def _check_names(net: Network, names: Mapping[str, str]) -> None:
-    layers = [layer.name for layer in _holders(net)]
+    layers = [layer.name for layer in _layers_with_weights(net)]
     if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
-        raise TypeError(f"names must be the layers here by their modules' names, {{'fc': 'linear1'}}, got {names!r}")
+        raise TypeError(f"names must map PyTorch modules to layers, such as {{'fc': 'linear1'}}, got {names!r}")
     given = list(names.values())
     missing, extra = sorted(set(layers) - set(given)), sorted(set(given) - set(layers))
     if missing or extra or len(given) > len(layers):
         raise ValueError(
-            "names must give every layer with weights once: "
-            f"missing {missing or 'nothing'}, unknown {extra or 'nothing'}, given {given}"
+            "names must contain every layer with weights once: "
+            f"missing {missing or 'nothing'}, unknown {extra or 'nothing'}, got {given}"
         )
 
 
 def _pairs(net: Network, names: Mapping[str, str]) -> Iterator[tuple[str, str, Shape | None]]:
     """(name in minifa, name in PyTorch, shape of the image that was flattened to this array's inputs, or None)."""
     modules = {layer: module for module, layer in names.items()}
-    flattened = dict(_behind_flatten(net.layers, None))
-    for layer in _holders(net):
-        for key in _kept(layer):
+    flattened = dict(_after_flatten(net.layers, None))
+    for layer in _layers_with_weights(net):
+        for key in _layer_arrays(layer):
             module = modules[layer.name]
             image = None if key == "b" else flattened.get(layer.name)
-            yield f"{layer.name}.{key}", _joined(module, THEIRS.get(key, key)), image
+            yield f"{layer.name}.{key}", _joined(module, TORCH_NAMES.get(key, key)), image
 
 
-def _behind_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tuple[str, Shape | None]]:
+def _after_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tuple[str, Shape | None]]:
     """(name, image shape) of every layer; None as shape if its inputs are not a flattened image."""
     for layer in layers:
         if isinstance(layer, Flatten):
             if layer.input_shape is None:
                 raise ValueError(
-                    f"what {layer} flattens is not known: make the network with input_shape=, "
-                    "so that its rows can be put into PyTorch's order"
+                    f"the input shape of {layer} is not known: create the network with input_shape=, "
+                    "so that its rows can be converted to PyTorch's order"
                 )
             shape = layer.input_shape
             if len(shape) == 3 and shape[2] > 1 and shape[0] * shape[1] > 1:  # otherwise both orders are equal
@@ -264,8 +268,8 @@ def _behind_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tu
         yield layer.name, image
         for _, inner in layer.children():
             if image is not None:
-                raise ValueError(f"{layer} has the pixels of an image in a row: its order in PyTorch is not known")
-            yield from _behind_flatten(inner, None)
+                raise ValueError(f"{layer} takes a flattened image: its order in PyTorch is not known")
+            yield from _after_flatten(inner, None)
         if isinstance(layer, Weighted):
             image = None
 
@@ -314,7 +318,7 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
     """
     check_type(net, Network, A_NETWORK)
     if not isinstance(layout, str) or layout not in LAYOUTS or (names is not None and layout != "torch"):
-        raise ValueError(f"the layout is 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
+        raise ValueError(f"layout must be 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
     metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # PyTorch's tools expect "pt"
     write_whole(path, tensors.package().numpy.save(arrays, metadata))
@@ -339,9 +343,9 @@ def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None)
     try:
         bare = _arrays(arrays)
         if metadata.get("format") != "minifa" and bare.keys() != net.state().keys():
-            _take_over(net, arrays, names, defined=False)
+            _load_torch(net, arrays, names, defined=False)
         elif names is not None:
-            raise ValueError("names are for PyTorch's weights, and these are minifa's")
+            raise ValueError("names are only for weights in PyTorch's layout, and the file has minifa's")
         else:
             net.load_state(bare)
     except ValueError as error:

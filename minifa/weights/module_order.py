@@ -39,23 +39,24 @@ def modules_in_order(modules: Mapping[str, Shapes], layers: Mapping[str, Shapes]
     ['hidden', 'out']
     """
     tree, wanted = _tree(modules), list(layers.values())
-    given = _as_given(tree)
+    given = _given_order(tree)
     if defined and [modules[name] for name in given] == wanted:
         exchanged = _exchanged(tree, modules)
         orders = [given, *([[exchanged.get(name, name) for name in given]] if exchanged else [])]
     else:
-        orders = _fitting(tree, modules, wanted)
+        orders = _matching_orders(tree, modules, wanted)
     if len(orders) > 1:
-        raise ValueError(_undecided(orders[0], orders[1], list(layers)))
+        raise ValueError(_ambiguous_order(orders[0], orders[1], list(layers)))
     return orders[0] if orders else given
 
 
-def _undecided(one: Sequence[str], other: Sequence[str], layers: Sequence[str]) -> str:
+def _ambiguous_order(one: Sequence[str], other: Sequence[str], layers: Sequence[str]) -> str:
     differ = [(a, layer) for a, b, layer in zip(one, other, layers, strict=True) if a != b]
     return (
-        f"the names {listed(module for module, _ in differ)} do not tell the order of these PyTorch modules, and their "
-        f"shapes fit in more than one: give names={{{listed(f'{a!r}: {b!r}' for a, b in differ)}}} or the other way "
-        f"round, and every other module (on the command line --weights-names {listed(map('='.join, differ))})"
+        f"the order of the PyTorch modules {listed(module for module, _ in differ)} is ambiguous: their names do not "
+        f"determine it, and more than one order fits the shapes; give names="
+        f"{{{listed(f'{a!r}: {b!r}' for a, b in differ)}}} or the other way round, and every other module (on the "
+        f"command line --weights-names {listed(map('='.join, differ))})"
     )
 
 
@@ -64,7 +65,9 @@ def _tree(modules: Mapping[str, Any]) -> Tree:
     for module in modules:
         parts = module.split(".")
         if len(parts) > DEEPEST:
-            raise ValueError(f"no model has a module whose name has {len(parts):,} parts: {module[:60]!r}...")
+            raise ValueError(
+                f"a module's name must have at most {DEEPEST} parts, got {len(parts):,}: {module[:60]!r}..."
+            )
         place = tree
         for part in parts:
             place = place.setdefault(part, {})
@@ -72,7 +75,7 @@ def _tree(modules: Mapping[str, Any]) -> Tree:
     return tree
 
 
-def _alike(part: str | None) -> str:
+def _without_numbers(part: str | None) -> str:
     """The name with its numbers removed; siblings with equal results are ordered by their numbers."""
     return "" if part is None else re.sub("[0-9]+", "0", part)
 
@@ -82,26 +85,27 @@ def _queues(tree: Tree) -> tuple[tuple[Any, ...], ...]:
     queues: dict[str, list[tuple[Any, Any]]] = {}
     for part, inner in tree.items():
         digits = [number.lstrip("0") for number in re.findall("[0-9]+", part or "")]
-        queues.setdefault(_alike(part), []).append(([(len(one), one) for one in digits], inner))  # of any length
+        numbers = [(len(number), number) for number in digits]  # of any length
+        queues.setdefault(_without_numbers(part), []).append((numbers, inner))
     return tuple(tuple(inner for _, inner in sorted(queue, key=lambda one: one[0])) for queue in queues.values())
 
 
 def _children(tree: Tree) -> list[tuple[str, Any]]:
     """(name without numbers, tree or module) of the children, in the given order, with numbered names sorted."""
-    kinds = [_alike(part) for part in tree]
+    kinds = [_without_numbers(part) for part in tree]
     queues = dict(zip(dict.fromkeys(kinds), map(iter, _queues(tree)), strict=True))
     return [(kind, next(queues[kind])) for kind in kinds]
 
 
-def _as_given(inner: Any) -> list[str]:
-    return [inner] if isinstance(inner, str) else [name for _, one in _children(inner) for name in _as_given(one)]
+def _given_order(inner: Any) -> list[str]:
+    return [inner] if isinstance(inner, str) else [name for _, one in _children(inner) for name in _given_order(one)]
 
 
 def _exchanged(tree: Tree, modules: Mapping[str, Shapes]) -> dict[str, str]:
     """Find two siblings that can be exchanged without changing the sequence of shapes. Returns the resulting
     replacement of modules, or {} if there are none."""
     children = _children(tree)
-    blocks = [(kind, _as_given(inner)) for kind, inner in children]
+    blocks = [(kind, _given_order(inner)) for kind, inner in children]
     for (i, (kind, one)), (j, (other_kind, other)) in itertools.combinations(enumerate(blocks), 2):
         between = [name for _, block in blocks[i + 1 : j] for name in block]
         here, there = [*one, *between, *other], [*other, *between, *one]
@@ -111,41 +115,41 @@ def _exchanged(tree: Tree, modules: Mapping[str, Shapes]) -> dict[str, str]:
     return next(filter(None, inside), {})
 
 
-def _fitting(tree: Tree, modules: Mapping[str, Shapes], wanted: Sequence[Shapes]) -> list[list[str]]:
+def _matching_orders(tree: Tree, modules: Mapping[str, Shapes], wanted: Sequence[Shapes]) -> list[list[str]]:
     """The orders, at most two, in which every module has the shapes of its layer and blocks stay together.
 
     Raises:
         ValueError: the search takes more than `MOST_STEPS` steps.
     """
-    found: list[list[str]] = []
-    todo: list[Any] = [
+    orders: list[list[str]] = []
+    stack: list[Any] = [
         (0, None, (_queues(tree), None))
     ]  # (number placed, linked list of placed modules, remaining queues by level)
     for _ in range(MOST_STEPS):
-        if not todo or len(found) == 2:
-            return found
-        count, placed, left = todo.pop()
-        if left is None:
-            found.append(_unlinked(placed))
+        if not stack or len(orders) == 2:
+            return orders
+        count, placed, remaining = stack.pop()
+        if remaining is None:
+            orders.append(_as_list(placed))
             continue
-        queues, outer = left
+        queues, outer = remaining
         if not queues:
-            todo.append((count, placed, outer))
+            stack.append((count, placed, outer))
         for i, (inner, *behind) in reversed([*enumerate(queues)]):  # so that the first is searched first
             rest = (*queues[:i], *([behind] if behind else []), *queues[i + 1 :]), outer
             if not isinstance(inner, str):
-                todo.append((count, placed, (_queues(inner), rest)))
+                stack.append((count, placed, (_queues(inner), rest)))
             elif modules[inner] == wanted[count]:
-                todo.append((count + 1, (placed, inner), rest))
+                stack.append((count + 1, (placed, inner), rest))
     raise ValueError(
-        "the names of these PyTorch modules do not tell their order: give names={'their module': 'layer here', ...} "
-        "(on the command line --weights-names)"
+        "the order of these PyTorch modules cannot be determined from their names: give names={'module': 'layer', "
+        "...} (on the command line --weights-names)"
     )
 
 
-def _unlinked(placed: Any) -> list[str]:
-    found = []
+def _as_list(placed: Any) -> list[str]:
+    names = []
     while placed:
         placed, name = placed
-        found.append(name)
-    return found[::-1]
+        names.append(name)
+    return names[::-1]

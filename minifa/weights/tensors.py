@@ -42,10 +42,10 @@ def _from_e5m2(content: bytes) -> Host:
 
 
 def _from_e4m3(content: bytes) -> Host:
-    return _every_e4m3()[numpy.frombuffer(content, "u1")]
+    return _e4m3_values()[numpy.frombuffer(content, "u1")]
 
 
-def _every_e4m3() -> Host:
+def _e4m3_values() -> Host:
     """The values of all 256 bit patterns."""
     bits = numpy.arange(256)
     sign, exponent, fraction = 1 - 2.0 * (bits >> 7), bits >> 3 & 15, (bits & 7) / 8
@@ -61,7 +61,7 @@ def package() -> ModuleType:
     try:
         import safetensors.numpy  # local, because the package is optional
     except ImportError as error:
-        raise ImportError(f"safetensors files need a package: {install('safetensors')}") from error
+        raise ImportError(f"safetensors files require the package safetensors: {install('safetensors')}") from error
     return safetensors
 
 
@@ -88,17 +88,17 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Host], dict[str, str]]
         if _is_pickle(place, content):
             raise DataFileError(f"'{path}' {_PICKLE} {_conversion(place)}") from error
         raise DataFileError(f"'{path}' cannot be read as safetensors ({error})") from error
-    found = {}
+    arrays = {}
     while tensors:  # pop, to free each tensor before the next is decoded
         name, tensor = tensors.pop()
         try:
-            found[name] = _numbers(tensor["dtype"], tensor["data"]).reshape(tensor["shape"])
+            arrays[name] = _numbers(tensor["dtype"], tensor["data"]).reshape(tensor["shape"])
         except KeyError as error:
             known = ", ".join((*PLAIN, *NARROW))
             raise DataFileError(
-                f"'{path}': {name!r} has numbers of the type {error.args[0]}; read are {known}"
+                f"'{path}': the dtype of {name!r} must be one of {known}, got {error.args[0]}"
             ) from None
-    return dict(sorted(found.items())), metadata
+    return dict(sorted(arrays.items())), metadata
 
 
 def _content(place: Path) -> bytes:
@@ -110,7 +110,7 @@ def _content(place: Path) -> bytes:
 
 _PICKLE = (
     "looks like a file of torch.save: a pickle, which could run code and is not read. If it holds a state dict, "
-    "convert it once, in a Python with PyTorch:"
+    "convert it once, in a Python environment with PyTorch:"
 )
 
 

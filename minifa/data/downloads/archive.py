@@ -60,57 +60,59 @@ def _unpack_all(stream: BinaryIO, archive: Path, wanted: Mapping[str, tuple[Chec
     while missing:
         header = _next_header(stream, archive)
         if header is None:
-            raise DataFileError(f"'{archive}' lacks {', '.join(missing)}. Fetch it again")
+            raise DataFileError(f"'{archive}' lacks {', '.join(missing)}. Download it again")
         filling = -header.size % RECORD
         left -= RECORD + header.size + filling
         if header.size < 0 or left < 0:
-            raise DataFileError(f"'{archive}' unpacks to more than was expected. Fetch it again")
+            raise DataFileError(f"'{archive}' unpacks to more bytes than expected. Download it again")
         name = header.name.removeprefix("./")
         if name in missing:
             expected, path = missing.pop(name)
             if header.type not in REGULAR or header.size != expected.size:
-                raise DataFileError(f"in '{archive}', {name} is no file of {expected.size:,} bytes. Fetch it again")
+                raise DataFileError(
+                    f"in '{archive}', {name} is not a regular file of {expected.size:,} bytes. Download it again"
+                )
             _unpack(stream, archive, name, expected, path)
-            _pass_over(stream, archive, filling)
+            _skip(stream, archive, filling)
         else:
-            _pass_over(stream, archive, header.size + filling)
+            _skip(stream, archive, header.size + filling)
 
 
 def _next_header(stream: BinaryIO, archive: Path) -> tarfile.TarInfo | None:
     """The next member's header; None at the end of the archive."""
-    block = _exactly(stream, archive, RECORD)
+    block = _read_exactly(stream, archive, RECORD)
     if not any(block):
         return None
     try:
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
-        raise DataFileError(f"'{archive}' is a damaged tar file ({error}). Fetch it again") from error
+        raise DataFileError(f"'{archive}' is a damaged tar file ({error}). Download it again") from error
 
 
 def _unpack(stream: BinaryIO, archive: Path, name: str, expected: Checked, path: Path) -> None:
     comparison = Comparison(expected)
     with open(path, "wb") as file:
-        for size in _pieces(expected.size):
-            block = _exactly(stream, archive, size)
+        for size in _block_sizes(expected.size):
+            block = _read_exactly(stream, archive, size)
             comparison.add(block)
             file.write(block)
         force_to_disk(file)
-    if not comparison.agrees():
-        raise DataFileError(f"in '{archive}', {name} is not the publisher's: its checksum is wrong. Fetch it again")
+    if not comparison.matches():
+        raise DataFileError(f"in '{archive}', {name} is not the publisher's: its checksum is wrong. Download it again")
 
 
-def _pass_over(stream: BinaryIO, archive: Path, size: int) -> None:
-    for piece in _pieces(size):
-        _exactly(stream, archive, piece)
+def _skip(stream: BinaryIO, archive: Path, size: int) -> None:
+    for block_size in _block_sizes(size):
+        _read_exactly(stream, archive, block_size)
 
 
-def _pieces(size: int) -> Iterator[int]:
+def _block_sizes(size: int) -> Iterator[int]:
     """The lengths of the blocks into which ``size`` bytes are divided."""
     return (min(BLOCK, size - start) for start in range(0, size, BLOCK))
 
 
-def _exactly(stream: BinaryIO, archive: Path, size: int) -> bytes:
+def _read_exactly(stream: BinaryIO, archive: Path, size: int) -> bytes:
     block = stream.read(size)
     if len(block) != size:
-        raise DataFileError(f"'{archive}' ends within a file. Fetch it again")
+        raise DataFileError(f"'{archive}' ends within a file. Download it again")
     return block

@@ -16,13 +16,13 @@ from .sources import Checked, Source
 BLOCK = 1 << 20
 
 
-def is_right(path: Path, expected: Checked) -> bool:
+def file_matches(path: Path, expected: Checked) -> bool:
     """Whether the file, without decompression, has the expected size and checksum. Raises OSError if unreadable."""
     with open(path, "rb") as file:
-        return _agrees(file, expected)
+        return _stream_matches(file, expected)
 
 
-def content_is_right(path: Path, expected: Checked) -> bool:
+def content_matches(path: Path, expected: Checked) -> bool:
     """Whether the file's content, decompressed if it is gzip, has the expected size and checksum. (The same content can
     be compressed in many ways.)
 
@@ -30,7 +30,7 @@ def content_is_right(path: Path, expected: Checked) -> bool:
     """
     try:
         with unpacked(path) as (stream, _):
-            return _agrees(stream, expected)
+            return _stream_matches(stream, expected)
     except DataFileError:  # damaged
         return False
 
@@ -38,7 +38,7 @@ def content_is_right(path: Path, expected: Checked) -> bool:
 def note_of_copy(name: str, source: Source, paths: Mapping[str, Path]) -> str:
     """The note for results on files that are not identical to the publisher's; empty if they are identical, or if no
     checksums are published. Raises OSError if a file cannot be read."""
-    if all(content_is_right(paths[file], expected) for file, expected in source.contents.items()):
+    if all(content_matches(paths[file], expected) for file, expected in source.contents.items()):
         return ""
     return f"{name} from a copy: its files are not the publisher's, byte for byte."
 
@@ -59,15 +59,15 @@ class Comparison:
         self._digest.update(block)
         self._size += len(block)
 
-    def agrees(self) -> bool:
+    def matches(self) -> bool:
         """Whether the concatenated blocks are the expected content."""
         known = self._expected.sha256 or self._expected.md5
         return self._size == self._expected.size and self._digest.hexdigest() == known
 
 
-def _agrees(stream: BinaryIO, expected: Checked) -> bool:
+def _stream_matches(stream: BinaryIO, expected: Checked) -> bool:
     comparison, left = Comparison(expected), expected.size + 1
     while left and (block := stream.read(min(BLOCK, left))):
         comparison.add(block)
         left -= len(block)
-    return comparison.agrees()
+    return comparison.matches()

@@ -22,13 +22,13 @@ from ...console import bar
 from ...environment import __version__
 from ...errors import DownloadError
 from ...storage.atomic import force_to_disk, move_into_place
-from .checksums import is_right
+from .checksums import file_matches
 from .sources import Checked
 
 TIMEOUT = 30.0  # seconds without data after which a connection is abandoned
 TRIES = 4  # consecutive attempts without progress at a mirror that has sent something
 PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
-FURTHER = 1 << 20  # bytes that count as progress
+PROGRESS_BYTES = 1 << 20  # bytes that count as progress
 BLOCK = 1 << 16
 TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # in addition to 500..599
 
@@ -36,15 +36,15 @@ TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # in add
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
 
 
-class _GiveUp(Exception):
+class _PermanentError(Exception):
     """A permanent error of a mirror."""
 
 
-class _TryAgain(Exception):
+class _TransientError(Exception):
     """A transient error of a mirror; the request may be retried."""
 
 
-class _NoResuming(Exception):
+class _NoRangeSupport(Exception):
     """The mirror does not support range requests for this file."""
 
 
@@ -63,19 +63,21 @@ def fetch(place: Path, expected: Checked, mirrors: Sequence[str], progress: bool
         KeyboardInterrupt: the download was interrupted; the message says how much was kept.
         OSError: the file cannot be written.
     """
-    how = {"total": expected.size, "initial": received(place), "unit": "B", "unit_scale": True}
-    said = []
-    with bar(**how, desc=place.name, hidden=not progress) as shown:
+    options = {"total": expected.size, "initial": received(place), "unit": "B", "unit_scale": True}
+    errors = []
+    with bar(**options, desc=place.name, hidden=not progress) as progress_bar:
         for mirror in mirrors:
             try:
-                _fetch_from(mirror + place.name, expected, place, shown)
+                _fetch_from(mirror + place.name, expected, place, progress_bar)
                 break
-            except _GiveUp as reason:
-                said.append(f"  {mirror}{place.name}: {reason}\n")
+            except _PermanentError as reason:
+                errors.append(f"  {mirror}{place.name}: {reason}\n")
             except KeyboardInterrupt as stop:
-                raise type(stop)(_kept(place, expected)) from None
+                raise type(stop)(_kept_message(place, expected)) from None
         else:
-            raise DownloadError(f"{place.name} could not be downloaded:\n{''.join(said)}{_kept(place, expected)}")
+            raise DownloadError(
+                f"{place.name} could not be downloaded:\n{''.join(errors)}{_kept_message(place, expected)}"
+            )
     with open(part_of(place), "r+b") as file:
         force_to_disk(file)
     move_into_place(part_of(place), place, previous=place.with_name(place.name + ".replaced"))
@@ -94,49 +96,50 @@ def received(place: Path) -> int:
         return 0
 
 
-def _kept(place: Path, expected: Checked) -> str:
+def _kept_message(place: Path, expected: Checked) -> str:
     if not received(place):
-        return "nothing had come yet"
+        return "nothing was received"
     amount = f"{received(place):,} of {expected.size:,} bytes"
-    return f"{amount} are kept in {part_of(place)}: the next download goes on from there"
+    return f"{amount} are kept in {part_of(place)}: the next download resumes from there"
 
 
 def _fetch_from(address: str, expected: Checked, place: Path, bar: Any) -> None:
-    """Complete and verify the partial file from this mirror alone. Raises _GiveUp, OSError."""
+    """Complete and verify the partial file from this mirror alone. Raises _PermanentError, OSError."""
     furthest = received(place)
     mixed = furthest > 0  # whether some bytes may come from another mirror
-    can_resume, fruitless, tries = True, 0, 1  # a mirror that has sent nothing is tried once
+    can_resume, failures, tries = True, 0, 1  # a mirror that has sent nothing is tried once
     while True:
         if received(place) >= expected.size:
-            if is_right(part_of(place), expected):
+            if file_matches(part_of(place), expected):
                 return
             part_of(place).unlink()
             if not mixed:
-                raise _GiveUp("sent another file of the right size: its SHA-256 is wrong")
+                raise _PermanentError("sent a file of the expected size, but with another SHA-256")
         start = received(place) if can_resume else 0
         mixed = mixed and start > 0
         try:
             _receive(address, expected.size, part_of(place), start, bar)
-        except _NoResuming:
+        except _NoRangeSupport:
             can_resume = False
-        except _TryAgain as reason:
+        except _TransientError as reason:
             reached = received(place)
             tries = TRIES if reached > start else tries
-            fruitless = 0 if reached >= furthest + FURTHER else fruitless + 1
+            failures = 0 if reached >= furthest + PROGRESS_BYTES else failures + 1
             furthest = max(furthest, reached)
-            if fruitless >= tries:
-                raise _GiveUp(str(reason)) from reason
-            time.sleep(PAUSE * 2**fruitless)
+            if failures >= tries:
+                raise _PermanentError(str(reason)) from reason
+            time.sleep(PAUSE * 2**failures)
 
 
 def _receive(address: str, size: int, part: Path, start: int, bar: Any) -> None:
     """Append one response's bytes from ``start`` up to at most ``size`` to the partial file.
 
     Raises:
-        _GiveUp, _TryAgain, _NoResuming: the request failed; the bytes received so far are in the partial file.
+        _PermanentError, _TransientError, _NoRangeSupport: the request failed; the bytes received so far are in the
+            partial file.
         OSError: the partial file cannot be written.
     """
-    with _ask(address, start) as response:
+    with _request(address, start) as response:
         end = _end_of(response, start, size)
         bar.n = start
         bar.refresh()
@@ -149,10 +152,10 @@ def _receive(address: str, size: int, part: Path, start: int, bar: Any) -> None:
                 start += len(block)
                 bar.update(len(block))
     if end < size:
-        raise _TryAgain("sends only pieces of the file")
+        raise _TransientError("sends only parts of the file")
 
 
-def _ask(address: str, start: int) -> http.client.HTTPResponse:
+def _request(address: str, start: int) -> http.client.HTTPResponse:
     """The response to a request for the file from byte ``start`` on."""
     headers = {"User-Agent": f"minifa/{__version__}"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(address, headers=headers)
@@ -161,28 +164,29 @@ def _ask(address: str, start: int) -> http.client.HTTPResponse:
     except urllib.error.HTTPError as error:
         error.close()
         if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise _NoResuming from error
-        again = error.code in TRANSIENT or 500 <= error.code < 600
-        raise (_TryAgain if again else _GiveUp)(_refusal(error.code)) from error
+            raise _NoRangeSupport from error
+        transient = error.code in TRANSIENT or 500 <= error.code < 600
+        raise (_TransientError if transient else _PermanentError)(_describe_status(error.code)) from error
     except NETWORK_ERRORS as error:
-        raise _TryAgain(f"no answer ({_in_words(error)})") from error
+        raise _TransientError(f"no response ({_describe(error)})") from error
     return response
 
 
 def _end_of(response: http.client.HTTPResponse, start: int, size: int) -> int:
-    """The end position in the file of the response's body, after validation. Raises _GiveUp, _NoResuming."""
+    """The end position in the file of the response's body, after validation. Raises _PermanentError,
+    _NoRangeSupport."""
     if start:
-        told = response.headers.get("Content-Range", "")
-        found = re.fullmatch(rf"bytes {start}-([0-9]{{1,15}})/(?:{size}|\*)", told)
+        header = response.headers.get("Content-Range", "")
+        match = re.fullmatch(rf"bytes {start}-([0-9]{{1,15}})/(?:{size}|\*)", header)
         # 200: this server ignores range requests. Only a response with the bytes from start on can be appended.
-        if response.status != HTTPStatus.PARTIAL_CONTENT or found is None:
-            raise _NoResuming
-        return min(int(found[1]) + 1, size)
+        if response.status != HTTPStatus.PARTIAL_CONTENT or match is None:
+            raise _NoRangeSupport
+        return min(int(match[1]) + 1, size)
     length = response.headers.get("Content-Length", str(size))
     if response.status != HTTPStatus.OK:
-        raise _GiveUp(_refusal(response.status))
+        raise _PermanentError(_describe_status(response.status))
     if length != str(size):
-        raise _GiveUp(f"sends another file: of {_printable(length)} bytes, where {size} are expected")
+        raise _PermanentError(f"sends a file of {_printable(length)} bytes, expected {size}")
     return size
 
 
@@ -191,18 +195,18 @@ def _read(response: http.client.HTTPResponse, at_most: int) -> bytes:
     try:
         block = response.read1(at_most)
     except NETWORK_ERRORS as error:
-        raise _TryAgain(f"the connection broke off ({_in_words(error)})") from error
+        raise _TransientError(f"the connection was interrupted ({_describe(error)})") from error
     if not block:
-        raise _TryAgain("the connection ended before the file did")
+        raise _TransientError("the connection was closed before the end of the file")
     return block
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302  # Python 3.10 does not handle 308
 
-    def redirect_request(self, req: Any, fp: Any, code: int, *answer: Any) -> urllib.request.Request | None:
+    def redirect_request(self, req: Any, fp: Any, code: int, *args: Any) -> urllib.request.Request | None:
         fp.close()  # otherwise its body would be read to the end, however long
-        return super().redirect_request(req, fp, 307 if code == 308 else code, *answer)
+        return super().redirect_request(req, fp, 307 if code == 308 else code, *args)
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -221,16 +225,16 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _refusal(code: int) -> str:
+def _describe_status(code: int) -> str:
     if 300 <= code < 400:
-        return f"answers {code}: redirects in a circle, or to what is neither http nor https"
+        return f"HTTP status {code} (a redirect loop, or a redirect to an address that is not http or https)"
     known = code in set(HTTPStatus)
-    return f"answers {code}{' ' + HTTPStatus(code).phrase if known else ''}"
+    return f"HTTP status {code}{' ' + HTTPStatus(code).phrase if known else ''}"
 
 
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
-        return f"silent for {TIMEOUT:g} s"
+        return f"no data for {TIMEOUT:g} s"
     return _printable(str(getattr(error, "reason", error))) or type(error).__name__
 
 

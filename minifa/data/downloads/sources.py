@@ -103,7 +103,7 @@ def locate(source: Source, folder: str | os.PathLike[str] | None = None) -> dict
         + "in one of these folders:\n"
         + "\n".join(missing)
         + f"\nTo download them: {download_command(source, folder)}\n"
-        f"Or put them into {searched[0]}, or name their folder in MINIFA_DATA. Published at:\n"
+        f"Or put them into {searched[0]}, or set MINIFA_DATA to their folder. Published at:\n"
         + "\n".join(f"  {mirror}{source.archive}" for mirror in source.mirrors)
     )
 
@@ -124,19 +124,19 @@ def plain_or_gz(path: Path) -> Path | None:
 
 def _user_cache() -> Path:
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or _at_home("AppData\\Local"))
+        return Path(os.environ.get("LOCALAPPDATA") or _in_home("AppData\\Local"))
     if sys.platform == "darwin":
-        return _at_home("Library/Caches")
+        return _in_home("Library/Caches")
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification requires relative paths to be ignored.
-    return Path(xdg) if os.path.isabs(xdg) else _at_home(".cache")
+    return Path(xdg) if os.path.isabs(xdg) else _in_home(".cache")
 
 
-def _at_home(name: str) -> Path:
+def _in_home(name: str) -> Path:
     home = os.path.expanduser("~")
     if home == "~":  # a service or a container: neither $HOME nor the user database defines it
         raise DataNotFound(
-            "there is no home folder here, in which data files would be looked for: name their folder with --data-dir "
-            "or in MINIFA_DATA"
+            "the user has no home folder, the default location of data files: give their folder with --data-dir or "
+            "MINIFA_DATA"
         )
     return Path(home, name)
