@@ -66,19 +66,19 @@ from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_who
 from .storage.npz import DAMAGED, open_member, read_members
 from .training import Callback, History, Trainer
 from .training.position import LARGEST_COUNT, check_ranges
-from .validation import LARGEST, check_bool, check_choice, check_float, check_int, check_mapping, check_type
+from .validation import check_bool, check_choice, check_float, check_int, check_mapping, check_type
 
-A_TRAINER = "what is kept and gone on with is a minifa.Trainer"
+A_TRAINER = "the trainer must be a minifa.Trainer"
 FORMAT = 1
 MANIFEST = "minifa-checkpoint.json"
 PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # part of a checkpoint to attribute of the trainer
 NOT_NEGATIVE = ("optimizer/square/", "optimizer/start/norm/")  # prefixes of arrays
-NOTHING = "(nothing)"  # stands for a missing setting in messages
+MISSING = "(none)"  # stands for a missing setting in messages
 DIGEST_LENGTH = 64  # SHA-256 in hexadecimal
 EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
-BEGINNING = b"PK\x03\x04"
+ZIP_SIGNATURE = b"PK\x03\x04"
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
-LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
+ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
 COUNTS = "count/"  # update counts of an optimizer
 KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
 
@@ -108,7 +108,7 @@ class Checkpoint:
         path: path of its file.
         environment: versions, backend and machine that wrote it.
         experiment: the configuration passed to `save`; empty if there was none.
-        made_of: names and settings of network, rule, loss, optimizer, trainer, schedule and augmentation.
+        components: names and settings of network, rule, loss, optimizer, trainer, schedule and augmentation.
         step: number of weight updates made.
         training: as returned by `minifa.training.Trainer.state`.
         arrays: all arrays by name, such as ``"network/linear1.W"``.
@@ -117,7 +117,7 @@ class Checkpoint:
     path: Path
     environment: dict[str, Any]
     experiment: dict[str, Any]
-    made_of: dict[str, dict[str, Any]]
+    components: dict[str, dict[str, Any]]
     step: int
     training: dict[str, Any]
     arrays: dict[str, numpy.ndarray]
@@ -140,7 +140,7 @@ class Checkpoint:
         return f"after epoch {epoch}, step {self.step}"
 
     def __repr__(self) -> str:
-        rule = self.made_of.get("rule")
+        rule = self.components.get("rule")
         return f"<Checkpoint of {rule.get('name') if isinstance(rule, dict) else '?'} {self.position()}>"
 
 
@@ -164,12 +164,12 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
     experiment = {} if experiment is None else check_mapping(experiment, "the experiment of a checkpoint")
     wrong = [key for key, array in arrays.items() if not numpy.isfinite(array).all()]
     if wrong:
-        raise CheckpointError(f"nothing is written to '{path}': {', '.join(wrong[:3])} must hold finite numbers")
+        raise CheckpointError(f"'{path}' is not written: {', '.join(wrong[:3])} must contain only finite numbers")
     manifest = {
         "format": FORMAT,
         "environment": environment(),
         "experiment": dict(experiment),
-        "made_of": made_of(trainer),
+        "made_of": components_of(trainer),
         "step": trainer.net.step,
         "training": trainer.state(),
         "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in arrays.items()},
@@ -182,7 +182,7 @@ def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
     return {f"{part}/{key}": a for part, own in PARTS.items() for key, a in getattr(trainer, own).state().items()}
 
 
-def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
+def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
     """Types, seeds and settings that must be equal when training is resumed."""
     rule, loss, optimizer = (
         {"name": getattr(one, "name", "") or type(one).__name__, **_settings(one)}
@@ -194,7 +194,7 @@ def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
         "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype), "layers": layers},
         "rule": rule,
         "loss": loss,
-        "optimizer": {**optimizer, "lr": float(trainer.made_with_lr)},  # the current rate is in `training`
+        "optimizer": {**optimizer, "lr": float(trainer.initial_lr)},  # the current rate is in `training`
         "trainer": {"seed": trainer.seed},
         "schedule": schedules.describe(trainer.schedule),
         "augmentation": {"name": "none"} if images is None else {"name": type(images).__name__, **_settings(images)},
@@ -203,8 +203,8 @@ def made_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
 
 def _layer(layer: Layer) -> dict[str, Any]:
     """A layer's type and the attributes set by constructor arguments, without counters and values cached in a pass."""
-    makers = [vars(one)["__init__"] for one in type(layer).__mro__ if "__init__" in vars(one)]
-    parameters = {name for make in makers for name in inspect.signature(make).parameters}
+    constructors = [vars(one)["__init__"] for one in type(layer).__mro__ if "__init__" in vars(one)]
+    parameters = {name for one in constructors for name in inspect.signature(one).parameters}
     options = {key: value for key, value in _settings(layer).items() if parameters & {key, f"{key}_size"}}
     return {**options, "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
 
@@ -213,8 +213,8 @@ def _settings(owner: Any) -> dict[str, Any]:
     """The attributes that are numbers, strings or tuples, as JSON restores them. Attributes that are None are left out,
     because None also stands for arrays that are not allocated yet."""
     kinds = (bool, int, float, str, tuple)
-    found = {key: value for key, value in vars(owner).items() if type(value) in kinds and key not in DERIVED}
-    return json.loads(json.dumps(found, default=repr))
+    settings = {key: value for key, value in vars(owner).items() if type(value) in kinds and key not in DERIVED}
+    return json.loads(json.dumps(settings, default=repr))
 
 
 def pack(manifest: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> bytes:
@@ -241,7 +241,9 @@ def _plain(value: Any) -> Any:
     """Convert NumPy scalars to Python numbers."""
     if isinstance(value, numpy.generic):
         return value.item()
-    raise TypeError(f"a checkpoint keeps numbers, words, lists and dictionaries, got {value!r}")
+    raise TypeError(
+        f"the experiment of a checkpoint must consist of numbers, strings, lists and dictionaries, got {value!r}"
+    )
 
 
 # Reading
@@ -255,7 +257,7 @@ def previous_of(path: str | Path) -> Path:
     """
     place = expanded(path)
     if not place.name:
-        raise ValueError(f"'{path}' has no name of its own: name the file of a checkpoint")
+        raise ValueError(f"'{path}' is not a file name: name the file of a checkpoint")
     return place.with_name(place.name + ".previous")
 
 
@@ -278,18 +280,20 @@ def read(path: str | Path) -> Checkpoint:
     except CheckpointError as error:
         previous = previous_of(place)
         try:
-            good = _unpack(previous, read_bytes(previous))
+            valid = _unpack(previous, read_bytes(previous))
         except (CheckpointError, OSError):
             raise error from None
-        offer = f"the one before it, '{previous}', is good ({good.position()})"
-        raise DamagedCheckpoint(f"{error}; {offer}", previous) from error
+        hint = f"the previous checkpoint, '{previous}', is valid ({valid.position()})"
+        raise DamagedCheckpoint(f"{error}; {hint}", previous) from error
 
 
 def _unpack(path: Path, content: bytes) -> Checkpoint:
-    if content[:4] != BEGINNING or content[30 : 30 + len(MANIFEST)] != MANIFEST.encode():
-        raise DamagedCheckpoint(f"'{path}' is no checkpoint of minifa: it does not begin as one ({len(content)} bytes)")
+    if content[:4] != ZIP_SIGNATURE or content[30 : 30 + len(MANIFEST)] != MANIFEST.encode():
+        raise DamagedCheckpoint(
+            f"'{path}' is not a checkpoint of minifa: its first bytes are wrong ({len(content)} bytes)"
+        )
     if content[-DIGEST_LENGTH:] != _digest(content):
-        raise DamagedCheckpoint(f"'{path}' is damaged or cut short: its checksum is wrong ({len(content)} bytes)")
+        raise DamagedCheckpoint(f"'{path}' is damaged or incomplete: its checksum is wrong ({len(content)} bytes)")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             with open_member(archive, archive.getinfo(MANIFEST)) as text:
@@ -299,24 +303,26 @@ def _unpack(path: Path, content: bytes) -> Checkpoint:
         _check_arrays(manifest["arrays"], arrays)
     # The exceptions of zipfile and json for a forged file.
     except (*DAMAGED, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"'{path}' is no checkpoint that can be used: {error}") from error
-    del manifest["format"]
-    return Checkpoint(path, **{**manifest, "arrays": arrays})
+        raise DamagedCheckpoint(f"'{path}' is not a valid checkpoint: {error}") from error
+    return Checkpoint(
+        path, manifest["environment"], manifest["experiment"], manifest["made_of"], manifest["step"],
+        manifest["training"], arrays,
+    )  # fmt: skip
 
 
 def _check_manifest(manifest: Any) -> None:
     if not isinstance(manifest, dict) or "format" not in manifest:
-        raise ValueError(f"its {MANIFEST} names no format")
+        raise ValueError(f"its {MANIFEST} has no format")
     if manifest["format"] != FORMAT:
         written = manifest.get("environment", {}).get("minifa", "?")
         raise ValueError(
-            f"it is of format {manifest['format']} (minifa {written}), and this minifa reads format {FORMAT}"
+            f"its format is {manifest['format']} (minifa {written}), but this version of minifa reads format {FORMAT}"
         )
     if manifest.keys() != KEYS:
         raise ValueError(f"its {MANIFEST} has missing or unknown entries: {sorted(manifest.keys() ^ KEYS)}")
     wrong = [key for key in KEYS - {"format", "step"} if not isinstance(manifest[key], dict)]
     if wrong or type(manifest["step"]) is not int or not 0 <= manifest["step"] <= LARGEST_COUNT:
-        raise ValueError(f"its {MANIFEST} has entries of another type: {sorted(wrong) or 'step'}")
+        raise ValueError(f"its {MANIFEST} has entries of the wrong type: {sorted(wrong) or 'step'}")
     check_ranges(manifest["training"])
 
 
@@ -326,7 +332,7 @@ def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]
         raise ValueError(f"missing arrays {missing or 'none'}, arrays that are not in its list {extra or 'none'}")
     for key, array in arrays.items():
         if [str(array.dtype), list(array.shape)] != listed[key]:
-            raise ValueError(f"the array {key!r} is {array.dtype} {array.shape}, and its list says {listed[key]}")
+            raise ValueError(f"the array {key!r} is {array.dtype} {array.shape}, but its list says {listed[key]}")
 
 
 def load(path: str | Path, trainer: Trainer) -> Checkpoint:
@@ -355,11 +361,15 @@ def load(path: str | Path, trainer: Trainer) -> Checkpoint:
 
 def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Restore a trainer from a checkpoint that was already read, as in `load`. Raises TypeError, CheckpointError."""
-    check_type(checkpoint, Checkpoint, "a checkpoint is what minifa.checkpoints.read gives")
+    check_type(
+        checkpoint,
+        Checkpoint,
+        "the checkpoint must be a minifa.checkpoints.Checkpoint, as minifa.checkpoints.read returns",
+    )
     check_type(trainer, Trainer, A_TRAINER)
     net, rule, optimizer = trainer.net, trainer.rule, trainer.optimizer
     try:
-        _check_made_of(checkpoint.made_of, made_of(trainer))
+        _check_components(checkpoint.components, components_of(trainer))
         check_state(net.state(), checkpoint.part("network"), "this network")
         check_state(rule.state(), checkpoint.part("rule"), f"the rule {rule.name!r}")
         _check_dtypes(checkpoint, trainer)
@@ -373,13 +383,13 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     optimizer.load_state(checkpoint.part("optimizer"), net, rule)
 
 
-def _check_made_of(kept: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    for part in here:
-        settings, own = kept.get(part), dict(here[part])
-        if settings is None and part in LATER:
+def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for part in expected:
+        settings, own = saved.get(part), dict(expected[part])
+        if settings is None and part in ADDED_LATER:
             continue
         if not isinstance(settings, dict):
-            raise ValueError(f"it does not say what its {part} is")
+            raise ValueError(f"its description of the {part} is missing or invalid")
         settings = {key: value for key, value in settings.items() if key not in DERIVED}
         layers = settings.pop("layers", None), own.pop("layers", None)
         if part == "optimizer" and "lr" not in settings:  # written by a version that did not save it
@@ -391,22 +401,26 @@ def _check_made_of(kept: Mapping[str, Any], here: Mapping[str, Any]) -> None:
 
 
 def _require_same(whose: str, key: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    if theirs.get(key, NOTHING) != ours.get(key, NOTHING):
-        raise ValueError(f"{whose} has {key} {theirs.get(key, NOTHING)!r}, and this one {ours.get(key, NOTHING)!r}")
+    if theirs.get(key, MISSING) != ours.get(key, MISSING):
+        raise ValueError(
+            f"{whose} has {key} {theirs.get(key, MISSING)!r}, but this training has {ours.get(key, MISSING)!r}"
+        )
 
 
-def _check_layers(kept: Any, here: Sequence[Mapping[str, Any]]) -> None:
+def _check_layers(saved: Any, expected: Sequence[Mapping[str, Any]]) -> None:
     """Raise ValueError if a layer differs; options that were added in a later version are not compared."""
-    if not isinstance(kept, list) or not all(isinstance(layer, dict) for layer in kept):
-        raise ValueError("it does not say what its layers are")
-    for number, (theirs, ours) in enumerate(zip(kept, here, strict=False), start=1):
+    if not isinstance(saved, list) or not all(isinstance(layer, dict) for layer in saved):
+        raise ValueError("its description of the layers is missing or invalid")
+    for number, (theirs, ours) in enumerate(zip(saved, expected, strict=False), start=1):
         if theirs.get("kind") != ours["kind"]:
-            raise ValueError(f"its layer {number} is a {theirs.get('kind')}, and this one's a {ours['kind']}")
-    if len(kept) != len(here):
-        raise ValueError(f"the number of its layers is {len(kept)}, and this one's {len(here)}")
-    for number, (theirs, ours) in enumerate(zip(kept, here, strict=True), start=1):
+            raise ValueError(f"its layer {number} is a {theirs.get('kind')}, but this training has a {ours['kind']}")
+    if len(saved) != len(expected):
+        raise ValueError(f"the number of its layers is {len(saved)}, but this training has {len(expected)}")
+    for number, (theirs, ours) in enumerate(zip(saved, expected, strict=True), start=1):
         if theirs.get("name") != ours["name"]:
-            raise ValueError(f"its layer {number} is called {theirs.get('name')!r}, and this one's {ours['name']!r}")
+            raise ValueError(
+                f"its layer {number} is named {theirs.get('name')!r}, but this training has {ours['name']!r}"
+            )
         for key in sorted(theirs.keys() & ours.keys()):
             _require_same(f"its {ours['kind']} {ours['name']!r}", key, theirs, ours)
 
@@ -420,12 +434,12 @@ def _check_dtypes(checkpoint: Checkpoint, trainer: Trainer) -> None:
         is_count = key.startswith(f"optimizer/{COUNTS}")
         expected = like[key].dtype if key in like else numpy.int64 if is_count else trainer.net.dtype
         if array.dtype != expected:
-            raise ValueError(f"{key!r} is {array.dtype}, and must be {numpy.dtype(expected)} here")
+            raise ValueError(f"{key!r} must be {numpy.dtype(expected)} in this training, got {array.dtype}")
         if (is_count or key.startswith(NOT_NEGATIVE) or key.endswith(".running_var")) and (array < 0).any():
-            raise ValueError(f"{key!r} has numbers below 0")
+            raise ValueError(f"{key!r} must not contain numbers below 0")
 
 
-# While training
+# Callback
 
 
 class SaveCheckpoints(Callback):
@@ -457,12 +471,9 @@ class SaveCheckpoints(Callback):
         replace: bool = False,
     ) -> None:
         seconds = check_float(every_seconds, "every_seconds")
-        steps = None if every_steps is None else check_int(every_steps, "every_steps", least=-LARGEST, most=sys.maxsize)
-        if not seconds > 0 or (steps is not None and steps < 1):
-            raise ValueError(
-                "checkpoints are written every so many seconds (above 0) or steps (from 1 up), "
-                f"got {every_seconds} and {every_steps}"
-            )
+        if not seconds > 0:
+            raise ValueError(f"every_seconds must be above 0, got {every_seconds}")
+        steps = None if every_steps is None else check_int(every_steps, "every_steps", most=sys.maxsize)
         self.last, self.best = expanded(folder) / "last.ckpt", expanded(folder) / "best.ckpt"
         self.experiment = None if experiment is None else check_mapping(experiment, "the experiment of a checkpoint")
         self.every_seconds, self.every_steps, self.replace = seconds, steps, check_bool(replace, "replace")
@@ -470,7 +481,7 @@ class SaveCheckpoints(Callback):
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         if self.writes_for is not trainer and not self.replace:
-            self._keep_those_of_another(trainer)
+            self._rename_foreign(trainer)
         self.writes_for = trainer
         self.written = time.monotonic()
         self.changed = False  # since the last checkpoint
@@ -495,12 +506,12 @@ class SaveCheckpoints(Callback):
         if self.changed:
             self._save_last(trainer)
 
-    def _keep_those_of_another(self, trainer: Trainer) -> None:
-        there = [path for path in (self.last, self.best) if newest(path) is not None]
+    def _rename_foreign(self, trainer: Trainer) -> None:
+        existing = [path for path in (self.last, self.best) if newest(path) is not None]
         with contextlib.suppress(CheckpointError):  # damaged: its training is unknown
-            if not there or trainer.history.continues(read(newest(there[0]) or there[0]).training["history"]):
+            if not existing or trainer.history.continues(read(newest(existing[0]) or existing[0]).training["history"]):
                 return
-        for path in there:
+        for path in existing:
             free = free_name(path)
             for old, new in ((path, free), (previous_of(path), previous_of(free))):
                 if old.exists():

@@ -161,7 +161,7 @@ def folder(finished, tmp_path):
     [
         (b"epoch,loss\n0,1,2\n", "another length"),
         (b"epoch,loss\n0\n", "another length"),
-        (b"epoch,epoch\n0,1\n", "a column twice"),
+        (b"epoch,epoch\n0,1\n", "a duplicate column"),
         (b"epoch,loss\n0,\xff\n", "no table"),
         (b'epoch,loss\n0,"1\n', "no table"),
         (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "no table"),

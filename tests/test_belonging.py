@@ -257,7 +257,7 @@ def test_a_checkpoint_with_a_whole_rate_is_one_still(tmp_path):
     state = {**one.state(), "base_lr": 1, "total": 2, "seconds": 0}
     one.load_state(state)
     assert (one.base_lr, one.total) == (1.0, 2.0) and type(one.base_lr) is type(one.total) is float
-    with pytest.raises(ValueError, match="base_lr is missing, unknown, or of another type"):
+    with pytest.raises(ValueError, match="base_lr is missing, unknown or of the wrong type"):
         one.load_state({**state, "base_lr": True})
 
 
@@ -274,11 +274,11 @@ def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
 @pytest.mark.parametrize(
     ("gives", "told"),
     [
-        (lambda epoch: None, "what the schedule gives must be a number, got None"),
-        (lambda epoch: "half", "what the schedule gives must be a number, got 'half'"),
-        (lambda epoch: np.array([0.1]), r"what the schedule gives must be a number, got array\(\[0.1\]\)"),
-        (lambda epoch: -1.0, "the schedule gives a learning rate of -0.1 in epoch 1: it must be at least 0"),
-        (lambda epoch: float("nan"), "the schedule gives a learning rate of nan in epoch 1"),
+        (lambda epoch: None, "the value of the schedule must be a number, got None"),
+        (lambda epoch: "half", "the value of the schedule must be a number, got 'half'"),
+        (lambda epoch: np.array([0.1]), r"the value of the schedule must be a number, got array\(\[0.1\]\)"),
+        (lambda epoch: -1.0, "the learning rate of the schedule must be at least 0, got -0.1 in epoch 1"),
+        (lambda epoch: float("nan"), "the learning rate of the schedule must be at least 0, got nan in epoch 1"),
         (lambda epoch: float("inf"), "lr must lie from 0 up to .not including. inf, got inf"),
     ],
 )

@@ -237,7 +237,7 @@ def test_stopping_anywhere_and_going_on_changes_nothing():
 def test_an_epoch_is_finished_with_the_examples_it_was_begun_with(other):
     one = small_trainer(callbacks=[StopAt(2)])
     one.fit(numbers(), 2, batch_size=8)
-    with pytest.raises(ValueError, match="epoch 1 was begun with 20 examples .* cannot be finished with 2"):
+    with pytest.raises(ValueError, match="epoch 1 was started with 20 examples .* cannot be finished with 2"):
         one.fit(other, 1, batch_size=8)
     with pytest.raises(ValueError, match="in batches of 10"):
         one.fit(numbers(), 1, batch_size=10)
@@ -296,7 +296,7 @@ def test_what_a_checkpoint_tells(kept):
     assert read(previous_of(kept / "x.ckpt")).position() == "in epoch 1 after 3 batches, step 3"
     assert found.experiment == {"model": "mlp", "hidden": [5]}
     assert found.environment["numpy"] == np.__version__ and found.environment["minifa"] == mf.__version__
-    assert found.made_of["rule"]["name"] == "kolen_pollack" and found.made_of["trainer"] == {"seed": 0}
+    assert found.components["rule"]["name"] == "kolen_pollack" and found.components["trainer"] == {"seed": 0}
     assert found.part("network")["linear1.W"].shape == (6, 5)
     assert not list(kept.glob("*.tmp"))
 
@@ -379,7 +379,7 @@ def zipped(**members):
 def test_a_foreign_file_is_refused(content, tmp_path):
     path = tmp_path / "foreign.ckpt"
     path.write_bytes(content)
-    refused(path, "is no checkpoint of minifa")
+    refused(path, "is not a checkpoint of minifa")
 
 
 def made_up(kept, change):
@@ -387,7 +387,8 @@ def made_up(kept, change):
     found = read(kept / "x.ckpt")
     manifest = {
         "format": 1,
-        **{key: getattr(found, key) for key in ("environment", "experiment", "made_of", "step", "training")},
+        **{key: getattr(found, key) for key in ("environment", "experiment", "step", "training")},
+        "made_of": found.components,
         "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in found.arrays.items()},
     }
     manifest = json.loads(json.dumps(manifest))
@@ -414,11 +415,11 @@ def put_network(**values):
 
 MADE_UP = {
     "nothing": (lambda m, a: None, None),
-    "another format": (lambda m, a: m.update(format=2), "format 2 .* reads format 1"),
-    "no format": (lambda m, a: m.pop("format"), "names no format"),
+    "another format": (lambda m, a: m.update(format=2), "format is 2 .* reads format 1"),
+    "no format": (lambda m, a: m.pop("format"), "has no format"),
     "no training": (lambda m, a: m.pop("training"), "missing or unknown entries: .*training"),
     "an unknown entry": (lambda m, a: m.update(colour=1), "missing or unknown entries: .*colour"),
-    "arrays no list": (lambda m, a: m.update(arrays=3), "of another type"),
+    "arrays no list": (lambda m, a: m.update(arrays=3), "of the wrong type"),
     "a negative step": (lambda m, a: m.update(step=-1), "step"),
     "a missing array": (lambda m, a: a.pop("network/linear1.W"), "missing arrays .*linear1.W"),
     "an extra array": (lambda m, a: a.update({"rule/x": np.zeros(2)}), "not in its list .*rule/x"),
@@ -435,16 +436,16 @@ MADE_UP = {
         "square/linear1.b.* finite",
     ),
     "words in an array": (replace_array("network/linear1.b", np.array(["a"] * 5)), "linear1.b"),
-    "another rule": (put("made_of", rule={"name": "fa", "seed": 0}), "rule has name 'fa', and this one"),
-    "another seed": (put("made_of", trainer={"seed": 1}), "trainer has seed 1, and this one 0"),
+    "another rule": (put("made_of", rule={"name": "fa", "seed": 0}), "rule has name 'fa', but this training has"),
+    "another seed": (put("made_of", trainer={"seed": 1}), "trainer has seed 1, but this training has 0"),
     "another setting": (put("made_of", loss={"name": "mse"}), "loss has"),
     "another dtype": (put_network(dtype="float64"), "network has dtype 'float64'"),
     "no layers told": (lambda m, a: m["made_of"]["network"].pop("layers"), None),  # written before they were kept
     "no schedule told": (lambda m, a: (m["made_of"].pop("schedule"), m["made_of"].pop("augmentation")), None),
     "no rate told": (lambda m, a: m["made_of"]["optimizer"].pop("lr"), None),
-    "made of nothing": (put("made_of", network=3), "does not say what its network is"),
+    "made of nothing": (put("made_of", network=3), "description of the network is missing or invalid"),
     "no epoch": (lambda m, a: m["training"].pop("epoch"), "epoch is missing"),
-    "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown, or of another type"),
+    "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown or of the wrong type"),
     # Values outside their range, whatever the checksum says.
     **{
         f"{key} {value}": (put("training", **{key: value}), rf"{key} (is|must)")
@@ -466,11 +467,17 @@ MADE_UP = {
     "a history without epochs": (put("training", history=[{"loss": 1}]), "history"),
     "words for a loss": (put("training", history=[{"epoch": 0, "validation_loss": "low"}]), "history"),
     "words for seconds": (put("training", history=[{"epoch": 0}, {"epoch": 1, "seconds": []}]), "history"),
-    "doubles in the network": (replace_array("network/linear1.b", np.zeros(5)), "linear1.b' is float64"),
-    "doubles in the rule": (replace_array("rule/linear2", np.zeros((5, 3))), "linear2' is float64"),
+    "doubles in the network": (
+        replace_array("network/linear1.b", np.zeros(5)),
+        "linear1.b' must be float32 in this training, got float64",
+    ),
+    "doubles in the rule": (
+        replace_array("rule/linear2", np.zeros((5, 3))),
+        "linear2' must be float32 in this training, got float64",
+    ),
     "doubles in the optimizer": (
         replace_array("optimizer/mean/linear1.b", np.zeros(5)),
-        "mean/linear1.b' is float64",
+        "mean/linear1.b' must be float32 in this training, got float64",
     ),
     "a count that is none": (replace_array("optimizer/count/linear1.b", np.array(2.5)), "count/linear1.b"),
     "a count below 0": (replace_array("optimizer/count/linear1.b", np.array(-1)), "count/linear1.b.* below 0"),
@@ -482,9 +489,9 @@ MADE_UP = {
         replace_array("network/batchnorm1.running_var", np.full(5, -1, np.float32)),
         "running_var.* below 0",
     ),
-    "layers of nothing": (put_network(layers=3), "does not say what its layers are"),
-    "layers of words": (put_network(layers=["Linear"]), "does not say what its layers are"),
-    "no layers": (put_network(layers=[]), "the number of its layers is 0, and this one's 5"),
+    "layers of nothing": (put_network(layers=3), "description of the layers is missing or invalid"),
+    "layers of words": (put_network(layers=["Linear"]), "description of the layers is missing or invalid"),
+    "no layers": (put_network(layers=[]), "the number of its layers is 0, but this training has 5"),
 }
 
 
@@ -524,7 +531,7 @@ def test_objects_are_never_unpickled(kept, tmp_path):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (lambda: small_trainer(hidden=4), "BatchNorm 'batchnorm1' has features 5, and this one 4"),
+        (lambda: small_trainer(hidden=4), "BatchNorm 'batchnorm1' has features 5, but this training has 4"),
         (lambda: small_trainer("fa"), "rule has name"),
         (lambda: small_trainer(seed=1), "seed"),
         (lambda: small_trainer(optimizer=mf.SGD(0.01)), "optimizer has"),
@@ -569,81 +576,81 @@ ANOTHER = {
     "activation": (
         {"layers": dense(Tanh)},
         {"layers": dense(ReLU)},
-        "its layer 2 is a Tanh, and this one's a ReLU",
+        "its layer 2 is a Tanh, but this training has a ReLU",
     ),
     "slope": (
         {"layers": dense(lambda: mf.LeakyReLU(0.1))},
         {"layers": dense(lambda: mf.LeakyReLU(0.2))},
-        "its LeakyReLU 'leakyrelu1' has negative_slope 0.1, and this one 0.2",
+        "its LeakyReLU 'leakyrelu1' has negative_slope 0.1, but this training has 0.2",
     ),
     "dropout": (
         {"layers": dense(Tanh, lambda: Dropout(0.5))},
         {"layers": dense(Tanh, lambda: Dropout(0.25))},
-        "its Dropout 'dropout1' has p 0.5, and this one 0.25",
+        "its Dropout 'dropout1' has p 0.5, but this training has 0.25",
     ),
     "name": (
         {"layers": dense(lambda: Dropout(0.5, name="first"))},
         {"layers": dense(lambda: Dropout(0.5))},
-        "its layer 2 is called 'first', and this one's 'dropout1'",
+        "its layer 2 is named 'first', but this training has 'dropout1'",
     ),
-    "another layer": ({}, {"layers": dense(Tanh, Tanh)}, "its layer 3 is a Linear, and this one's a Tanh"),
+    "another layer": ({}, {"layers": dense(Tanh, Tanh)}, "its layer 3 is a Linear, but this training has a Tanh"),
     "one layer more": (
         {"layers": lambda: [Linear(6, 3)]},
         {"layers": lambda: [Linear(6, 3), ReLU()]},
-        "the number of its layers is 1, and this one's 2",
+        "the number of its layers is 1, but this training has 2",
     ),
     "statistics": (
         {"layers": dense(lambda: BatchNorm(4, momentum=0.1))},
         {"layers": dense(lambda: BatchNorm(4, momentum=0.2))},
-        "its BatchNorm 'batchnorm1' has momentum 0.1, and this one 0.2",
+        "its BatchNorm 'batchnorm1' has momentum 0.1, but this training has 0.2",
     ),
     "stride": (
         {"layers": conv(padding=0), "shape": (6, 6, 2)},
         {"layers": conv(padding=1, stride=2), "shape": (8, 8, 2)},
-        "its Conv2d 'conv1' has padding [0, 0], and this one [1, 1]",
+        "its Conv2d 'conv1' has padding [0, 0], but this training has [1, 1]",
     ),
-    "frozen": ({"freeze": ["linear1"]}, {}, "its Linear 'linear1' has frozen True, and this one False"),
-    "not frozen": ({}, {"freeze": ["linear1"]}, "its Linear 'linear1' has frozen False, and this one True"),
-    "rate": ({"rate": 0.05}, {"rate": 0.1}, "its optimizer has lr 0.05, and this one 0.1"),
+    "frozen": ({"freeze": ["linear1"]}, {}, "its Linear 'linear1' has frozen True, but this training has False"),
+    "not frozen": ({}, {"freeze": ["linear1"]}, "its Linear 'linear1' has frozen False, but this training has True"),
+    "rate": ({"rate": 0.05}, {"rate": 0.1}, "its optimizer has lr 0.05, but this training has 0.1"),
     "schedule": (
         {"schedule": SCHEDULES.cosine(5)},
         {"schedule": SCHEDULES.step_decay(5)},
-        "its schedule has name 'cosine', and this one 'step_decay'",
+        "its schedule has name 'cosine', but this training has 'step_decay'",
     ),
     "no schedule": (
         {"schedule": SCHEDULES.cosine(5)},
         {},
-        "its schedule has name 'cosine', and this one 'constant'",
+        "its schedule has name 'cosine', but this training has 'constant'",
     ),
     "another gamma": (
         {"schedule": SCHEDULES.step_decay(50, 0.5)},
         {"schedule": SCHEDULES.make("step:size=50")},
-        "its schedule has gamma 0.5, and this one 0.1",
+        "its schedule has gamma 0.5, but this training has 0.1",
     ),
     "milestones": (
         {"schedule": SCHEDULES.multi_step([30])},
         {"schedule": SCHEDULES.multi_step([40])},
-        "its schedule has milestones [30.0], and this one [40.0]",
+        "its schedule has milestones [30.0], but this training has [40.0]",
     ),
     "after the warm-up": (
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(9))},
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(8))},
-        "its schedule has then {'name': 'cosine', 'epochs': 9.0, 'least': 0.0}, and this one",
+        "its schedule has then {'name': 'cosine', 'epochs': 9.0, 'least': 0.0}, but this training has",
     ),
     "a schedule of one's own": (
         {"schedule": own(8)},
         {"schedule": own(20)},
-        "its schedule has value at epoch 10 0.1, and this one 1.0",
+        "its schedule has value at epoch 10 0.1, but this training has 1.0",
     ),
     "augmentation": (
         {"layers": conv(), "shape": (6, 6, 2), "augmentation": mf.data.make_augmentation("crop_flip:padding=2")},
         {"layers": conv(), "shape": (6, 6, 2)},
-        "its augmentation has name 'Augmentation', and this one 'none'",
+        "its augmentation has name 'Augmentation', but this training has 'none'",
     ),
     "padding of images": (
         {"layers": conv(), "shape": (6, 6, 2), "augmentation": mf.data.make_augmentation("crop_flip:padding=2")},
         {"layers": conv(), "shape": (6, 6, 2), "augmentation": mf.data.make_augmentation("crop_flip:padding=1")},
-        "its augmentation has padding 2, and this one 1",
+        "its augmentation has padding 2, but this training has 1",
     ),
 }
 
@@ -726,7 +733,7 @@ def test_a_layer_that_counts_does_not_keep_a_training_from_being_resumed(tmp_pat
 
 def test_the_options_of_a_rule_are_told_apart(tmp_path):
     save(tmp_path / "x.ckpt", small_trainer("stale:every=2"))
-    with pytest.raises(CheckpointError, match="its rule has every 2, and this one 3"):
+    with pytest.raises(CheckpointError, match="its rule has every 2, but this training has 3"):
         load(tmp_path / "x.ckpt", small_trainer("stale:every=3"))
 
 
@@ -748,7 +755,7 @@ def test_a_rule_that_counts_where_nothing_is_kept_is_refused(tmp_path):
     one = make()
     one.fit(numbers(), 1, batch_size=8)
     save(tmp_path / "x.ckpt", one)
-    with pytest.raises(CheckpointError, match=r"its rule has count 3, and this one '\(nothing\)'"):
+    with pytest.raises(CheckpointError, match=r"its rule has count 3, but this training has '\(none\)'"):
         load(tmp_path / "x.ckpt", make())
 
 
@@ -756,12 +763,12 @@ def test_a_rule_that_counts_where_nothing_is_kept_is_refused(tmp_path):
 def test_the_one_before_is_offered_where_it_is_good(kept, tmp_path):
     path, before = tmp_path / "x.ckpt", tmp_path / "x.ckpt.previous"
     path.write_bytes((kept / "x.ckpt").read_bytes()[:-1])
-    assert "before it" not in refused(path, "damaged")
+    assert "previous checkpoint" not in refused(path, "damaged")
     before.write_bytes((kept / "x.ckpt.previous").read_bytes())
     told = refused(path, "damaged")
-    assert "the one before it" in told and str(before) in told and "in epoch 1 after 3 batches, step 3" in told
+    assert "the previous checkpoint" in told and str(before) in told and "in epoch 1 after 3 batches, step 3" in told
     before.write_bytes(b"text")
-    assert "before it" not in refused(path, "damaged")
+    assert "previous checkpoint" not in refused(path, "damaged")
 
 
 def test_no_file_is_no_checkpoint(tmp_path):
@@ -817,7 +824,7 @@ def test_what_is_written_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypat
 def test_numbers_that_are_not_finite_are_not_kept(tmp_path):
     one = small_trainer()
     one.net["linear1"].W[0, 0] = np.nan
-    with pytest.raises(CheckpointError, match=r"network/linear1\.W must hold finite numbers"):
+    with pytest.raises(CheckpointError, match=r"network/linear1\.W must contain only finite numbers"):
         save(tmp_path / "x.ckpt", one)
     assert os.listdir(tmp_path) == []
 
@@ -890,5 +897,5 @@ def test_a_diverging_training_keeps_its_last_good_checkpoint(tmp_path):
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("options", [{"every_seconds": 0}, {"every_steps": 0}, {"every_seconds": float("nan")}])
 def test_impossible_intervals_are_refused(options, tmp_path):
-    with pytest.raises(ValueError, match="every so many seconds"):
+    with pytest.raises(ValueError, match="every_(seconds|steps) must be"):
         SaveCheckpoints(tmp_path, **options)

@@ -65,7 +65,7 @@ def test_every_array_of_the_film_is_there_bit_by_bit(tiny_page):
     content, array = content_of(tiny_page)
     replay = stepper.Replay(TINY, data.load("xor"))
     for rule in RULES:
-        trace = replay.under(rule)
+        trace = replay.trace(rule)
         shown = content["films"][rule]
         assert [moment["title"] for moment in shown] == [moment.title for moment in trace]
         assert [moment["key"] for moment in shown] == [" ".join(map(str, key)) for key in trace.keys]
@@ -149,7 +149,7 @@ def test_the_training_run_is_the_trainer_s(tiny_page, rule):
 
 def test_the_run_is_looked_at_more_often_at_the_start():
     for updates in (1, 2, 10, 1000):
-        at = explorer._moments_kept(updates)
+        at = explorer._snapshot_updates(updates)
         assert at[0] == 0 and at[1] == 1 and at[-1] == updates and at == sorted(set(at))
         assert len(at) <= explorer.SNAPSHOTS
     gaps = np.diff(at)
@@ -177,7 +177,7 @@ def test_updates_before_the_step_are_made_under_the_first_rule():
     replay = stepper.Replay(replace(TINY, rule="fa"), data.load("xor"), updates=3)
     for rule in ("fa", "bp"):
         W = array(content["films"][rule][0]["new"]["linear1.W"])
-        assert_same_bits({"W": W}, {"W": replay.under(rule)[0].arrays["linear1.W"]})
+        assert_same_bits({"W": W}, {"W": replay.trace(rule)[0].arrays["linear1.W"]})
     assert "the step after 3 updates under fa" in content["facts"]
 
 
@@ -234,7 +234,7 @@ def test_names_cannot_become_markup(tiny_page):
 
 def test_a_page_that_would_be_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(explorer, "MOST_BYTES", 20_000)
-    with pytest.raises(ValueError, match="larger than .* MB: take a smaller network"):
+    with pytest.raises(ValueError, match="larger than .* MB: use a smaller network"):
         explorer.explore(TINY, data.load("xor"), RULES, train_updates=20)
 
 
@@ -377,7 +377,7 @@ def is_shown(reader, trace, i):
 def test_a_step_is_walked_with_keys_buttons_and_slider(reader, default_replay):
     from selenium.webdriver import Keys
 
-    trace = default_replay.under("bp")
+    trace = default_replay.trace("bp")
     reader.at()
     is_shown(reader, trace, 0)
     reader.press(Keys.ARROW_RIGHT)
@@ -402,7 +402,7 @@ def test_a_step_is_walked_with_keys_buttons_and_slider(reader, default_replay):
 
 
 def test_playing_goes_on_and_stops(reader, default_replay):
-    count = len(default_replay.under("bp"))
+    count = len(default_replay.trace("bp"))
     reader.at(f"step/bp/{count - 2}")
     reader.run("document.getElementById('speed').value = 4")
     reader.find("#play").click()
@@ -440,23 +440,23 @@ def test_every_moment_is_drawn_within_the_window(reader, default_replay, width, 
         )
     finally:
         reader.window.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert titles == [[moment.title for moment in default_replay.under(rule)] for rule in walked]
+    assert titles == [[moment.title for moment in default_replay.trace(rule)] for rule in walked]
     assert widest <= width
 
 
 def test_another_rule_keeps_the_moment(reader, default_replay):
     from selenium.webdriver import Keys
 
-    carry = carry_in(default_replay.under("fa"))
+    carry = carry_in(default_replay.trace("fa"))
     reader.at(f"step/fa/{carry}")
-    assert reader.text("#moment h2") == "Down through linear3"
+    assert reader.text("#moment h2") == "Backward through linear3"
     reader.choose("usf")
-    assert reader.text("#moment h2") == "Down through linear3"
+    assert reader.text("#moment h2") == "Backward through linear3"
     reader.choose("dfa")  # carries nothing: the last moment before that it shares
-    trace = default_replay.under("dfa")
-    is_shown(reader, trace, trace.place_of(default_replay.under("usf"), carry - 1))
+    trace = default_replay.trace("dfa")
+    is_shown(reader, trace, trace.matching_index(default_replay.trace("usf"), carry - 1))
     reader.choose("bp")
-    assert reader.text("#moment h2") == "Down through linear3"
+    assert reader.text("#moment h2") == "Backward through linear3"
     assert reader.window.current_url.endswith(f"#step/bp/{carry}")
     reader.press(Keys.ARROW_RIGHT)  # a click on a rule leaves the arrow keys to the film
     assert reader.window.current_url.endswith(f"#step/bp/{carry + 1}")
@@ -466,8 +466,8 @@ def test_another_rule_keeps_the_moment(reader, default_replay):
     ("symbol", "name"), [("delta_below", "relu2.delta"), ("delta", "linear3.delta"), ("W", "linear3.W")]
 )
 def test_hovering_tells_the_true_number(reader, default_replay, symbol, name):
-    carry = carry_in(default_replay.under("fa"))
-    array = default_replay.under("fa")[carry - 1].terms[symbol]
+    carry = carry_in(default_replay.trace("fa"))
+    array = default_replay.trace("fa")[carry - 1].terms[symbol]
     reader.at(f"step/fa/{carry}")
     field = reader.find(f'.field[data-symbol="{symbol}"]')
     field.shape = array.shape
@@ -481,7 +481,7 @@ def test_hovering_tells_the_true_number(reader, default_replay, symbol, name):
 
 def test_hovering_a_product_tells_the_sum_it_came_from(browser, tmp_path, tiny_page):
     page = Opened(browser, explorer.write(tiny_page, tmp_path / "tiny.html"))
-    trace = stepper.Replay(TINY, data.load("xor")).under("fa")
+    trace = stepper.Replay(TINY, data.load("xor")).trace("fa")
     carry = carry_in(trace)
     below, delta, B = (trace[carry - 1].terms[symbol] for symbol in ("delta_below", "delta", "B"))
     page.at(f"step/fa/{carry}")
@@ -498,7 +498,7 @@ def test_hovering_a_product_tells_the_sum_it_came_from(browser, tmp_path, tiny_p
 def test_the_arrow_keys_read_a_matrix_that_has_the_focus(reader, default_replay):
     from selenium.webdriver import Keys
 
-    trace = default_replay.under("fa")
+    trace = default_replay.trace("fa")
     reader.at(f"step/fa/{carry_in(trace)}")
     B = trace[carry_in(trace) - 1].terms["B"]
     field = reader.find('.pairs .field[data-symbol="B"]')
@@ -512,7 +512,7 @@ def test_the_arrow_keys_read_a_matrix_that_has_the_focus(reader, default_replay)
 
 
 def test_what_is_not_computed_yet_is_drawn_as_such(reader, default_replay):
-    trace = default_replay.under("fa")
+    trace = default_replay.trace("fa")
 
     def missing():
         reader.run("document.querySelector('.more').open = true")
@@ -528,7 +528,7 @@ def test_what_is_not_computed_yet_is_drawn_as_such(reader, default_replay):
 
 
 def test_looking_closer_shows_an_array_with_its_numbers(reader, default_replay):
-    reader.at(f"step/fa/{carry_in(default_replay.under('fa'))}")
+    reader.at(f"step/fa/{carry_in(default_replay.trace('fa'))}")
     reader.find('#moment figcaption button[aria-label^="linear3.W"]').click()
     assert reader.find("#closer").is_displayed() and reader.text("#closer h3").startswith("linear3.W")
     field = reader.find("#closer .field")
@@ -557,7 +557,7 @@ def test_training_is_scrubbed_and_b_stays_while_w_turns(reader, default_path):
     assert reader.text("#where") == "update 1000" and reader.text("#training .gauge .big") == angle("fa", -1)
     W_after, B_after = reader.run(pictures)
     assert W_after != W and B_after == B
-    assert "B has not moved at all" in reader.text(".story")
+    assert "B has not changed" in reader.text(".story")
     assert float(angle("fa", -1)[:-1]) < float(angle("fa", 0)[:-1]) - 10  # what the page is for
     reader.press(Keys.ARROW_LEFT)
     assert reader.text("#where") == f"update {content['at'][-2]}"
@@ -631,7 +631,7 @@ def test_text_stands_out_in_light_and_dark(reader):
 
 
 def test_everything_to_press_has_a_name(reader, default_replay):
-    for place in (f"step/fa/{carry_in(default_replay.under('fa'))}", "training/fa/linear3/100"):
+    for place in (f"step/fa/{carry_in(default_replay.trace('fa'))}", "training/fa/linear3/100"):
         reader.at(place)
         nameless = reader.run(
             "return [...document.querySelectorAll('button, input, select, [tabindex], svg[role=img]')].filter((one) => "

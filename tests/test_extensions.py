@@ -595,15 +595,15 @@ IN_PLACE = [
     (lambda: trained(net=[Linear(2, 2)]), r"^the network is a minifa.Network, got \["),
     (
         lambda: trained(train=mf.data.load("xor")),
-        "^training takes the examples of a data set, data.train .*all of 'xor'$",
+        "^the examples must be one part of a data set, data.train .*all of 'xor'$",
     ),
     (
         lambda: trained(train=(np.zeros((4, 2)), np.zeros(4))),
-        r"as minifa.data.from_arrays\(x, y\).train are, got arrays of shape \(4, 2\) and \(4,\)$",
+        r"as minifa.data.from_arrays\(x, y\).train, got arrays of shape \(4, 2\) and \(4,\)$",
     ),
     (lambda: trained(train=np.zeros((4, 2))), r"got arrays of shape \(4, 2\)$"),
     (lambda: trained(train="digits"), "got 'digits'$"),
-    (lambda: mf.training.RecordAlignment(mf.data.load("xor")), "^training takes the examples of a data set"),
+    (lambda: mf.training.RecordAlignment(mf.data.load("xor")), "^the examples must be one part of a data set"),
     (
         lambda: Network([Linear(2, 2), ReLU]),
         r"^a network is made of layers, got <class .*ReLU'>: make one, ReLU\(...\)$",

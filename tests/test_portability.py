@@ -148,7 +148,7 @@ def widest(text):
 
 @pytest.mark.parametrize("rule", ["bp", "fa", "usf", "dfa", "pepita", "kolen_pollack"])
 def test_a_moment_fits_forty_columns(rule, monkeypatch):
-    trace = stepper.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).under(rule)
+    trace = stepper.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).trace(rule)
     for i in range(len(trace)):
         page = stepper.page(trace, i, 40)
         words = max(map(len, re.findall(r"\S+", page)))  # nothing that could be broken is wider

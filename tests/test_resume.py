@@ -374,7 +374,7 @@ def test_the_same_options_may_be_given_again():
         (["--validation", "0.5"], "--validation 0.5 (kept: 0.0)"),
         (["--out", "elsewhere"], "--out elsewhere"),
         (["--epochs", "1"], "--epochs 1 (kept: 2, and only more may be asked for)"),
-        (["--dtype", "float64"], "network has dtype 'float32', and this one 'float64'"),
+        (["--dtype", "float64"], "network has dtype 'float32', but this training has 'float64'"),
     ],
 )
 def test_options_that_contradict_are_refused(given, words, capsys):
@@ -410,7 +410,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path,
     capsys.readouterr()
     assert program.main(["train", "--resume", "run"]) == 2
     told = capsys.readouterr().err
-    assert "last.ckpt' is damaged" in told and "last.ckpt.previous', is good" in told and "--previous" in told
+    assert "last.ckpt' is damaged" in told and "last.ckpt.previous', is valid" in told and "--previous" in told
     assert program.main(["train", "--resume", "run", "--previous"]) == 0
     assert "going on in epoch 3 after 2 batches, step 6" in capsys.readouterr().out
     assert_same_run(tmp_path / "whole", tmp_path / "run")
@@ -522,7 +522,7 @@ def test_numbers_of_numpy_in_a_row_are_numbers_in_the_log_and_in_a_checkpoint(tm
     kept = checkpoints.read("one.ckpt").training["history"][-1]
     assert (kept["share"], kept["count"]) == (0.5, 3) and type(kept["count"]) is int and np.isnan(kept["lost"])
     trainer.history[-1]["seen"] = {1, 2}
-    with pytest.raises(TypeError, match=r"a checkpoint keeps numbers, words, lists and dictionaries, got \{1, 2\}"):
+    with pytest.raises(TypeError, match=r"must consist of numbers, strings, lists and dictionaries, got \{1, 2\}"):
         checkpoints.save("two.ckpt", trainer)
     assert not (tmp_path / "two.ckpt").exists()
 
@@ -531,8 +531,8 @@ def test_logs_are_cut_back_to_the_checkpoint(tmp_path):
     path = tmp_path / "log.jsonl"
     lines = ['{"event": "start"}', '{"event": "epoch", "epoch": 1}', '{"event": "epoch", "epoch": 2}']
     path.write_text("\n".join([*lines, '{"event": "interrupt"}', "[3]", '{"event": "epo']))
-    assert logs.cut_back(path, [0, 1]) == [*lines[:2], '{"event": "interrupt"}']
-    assert logs.cut_back(tmp_path / "none.jsonl", [0]) == []
+    assert logs.lines_of(path, [0, 1]) == [*lines[:2], '{"event": "interrupt"}']
+    assert logs.lines_of(tmp_path / "none.jsonl", [0]) == []
 
 
 def test_an_older_checkpoint_cuts_the_table_back(tmp_path):

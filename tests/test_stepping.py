@@ -12,7 +12,7 @@ from checks import assert_same_bits
 import minifa as mf
 from minifa import cli, data
 from minifa.experiments import Experiment, build
-from minifa.tracing.stepper import SHORT, Replay, Stepper, page
+from minifa.tracing.stepper import COMMANDS, Replay, Stepper, page
 
 
 def replay(rule="fa", updates=0, **options):
@@ -49,10 +49,10 @@ def test_the_ends_are_told():
 
 def test_jump_by_number_layer_and_kind():
     by_number, by_layer, by_kind, off, unknown = walk("j 8", "j linear2", "j carry", "j 99", "j lineer2")
-    assert "8 of 15 · Down through linear2" in by_number
-    assert "13 of 15 · W of linear2 moves" in by_layer  # the next one there
-    assert "8 of 15 · Down through linear2" in by_kind
-    assert "1 to 15, got 99" in off
+    assert "8 of 15 · Backward through linear2" in by_number
+    assert "13 of 15 · Update of linear2.W" in by_layer  # the next one there
+    assert "8 of 15 · Backward through linear2" in by_kind
+    assert "must lie from 1 to 15, got 99" in off
     assert "linear2" in unknown
 
 
@@ -90,12 +90,12 @@ def test_update_makes_the_step_and_shows_the_next_one():
     (shown,) = walk("u")
     assert "1 of 15 · A batch of 4" in shown
     one, two = replay(), replay(updates=1)
-    one.go_on("fa")
+    one.advance("fa")
     assert_same_bits(
-        {key: a for key, a in one.under("fa")[-1].arrays.items()},
-        {key: a for key, a in two.under("fa")[-1].arrays.items()},
+        {key: a for key, a in one.trace("fa")[-1].arrays.items()},
+        {key: a for key, a in two.trace("fa")[-1].arrays.items()},
     )
-    assert one.under("bp")[0].arrays["linear1.W"] is not None
+    assert one.trace("bp")[0].arrays["linear1.W"] is not None
 
 
 def test_a_number_with_two_signs_ends_nothing():
@@ -117,7 +117,7 @@ def test_under_another_rule_only_the_rule_is_another():
     """The optimizer's memory of the weights stays: the same velocity, another gradient."""
     one = replay("fa", updates=3)
     velocities = [
-        next(m for m in one.under(rule) if m.kind == "update").terms["velocity"]
+        next(m for m in one.trace(rule) if m.kind == "update").terms["velocity"]
         for rule in ("fa", "bp", "kolen_pollack")
     ]
     assert np.any(velocities[0])
@@ -141,11 +141,11 @@ def test_the_end_of_input_is_no_command_that_is_offered_and_leaves():
 
 def test_rule_alone_tells_the_present_one_and_all_others():
     (shown,) = walk("r", rule="dfa")
-    assert shown.startswith("now dfa; known: ") and set(mf.rules.RULES) <= set(re.findall(r"\w+", shown))
+    assert shown.startswith("current rule: dfa; known: ") and set(mf.rules.RULES) <= set(re.findall(r"\w+", shown))
 
 
 def test_of_a_long_network_the_neighbourhood_is_shown():
-    trace = replay(model="mlp", model_options={"hidden": (4,) * 8}).under("bp")
+    trace = replay(model="mlp", model_options={"hidden": (4,) * 8}).trace("bp")
     pages = [page(trace, i, 200).splitlines() for i in range(len(trace))]
     maps = {(moment.kind, moment.layer): lines[1] for moment, lines in zip(trace, pages, strict=True)}
     assert maps["batch", ""] == "[x] -> linear1 -> relu1 -> linear2 -> ..."
@@ -157,7 +157,7 @@ def test_of_a_long_network_the_neighbourhood_is_shown():
 
 
 def test_the_rule_s_options_are_in_the_title():
-    assert replay().under("usf:scale=init").rule == "usf:scale=init"
+    assert replay().trace("usf:scale=init").rule == "usf:scale=init"
 
 
 def test_unknown_commands_name_the_nearest():
@@ -167,7 +167,7 @@ def test_unknown_commands_name_the_nearest():
 
 def test_help_lists_every_command_in_a_sentence():
     general, one = walk("h", "h jump")
-    assert all(name in general for name in SHORT.values())
+    assert all(name in general for name in COMMANDS.values())
     assert "moment by its number" in one
 
 
@@ -181,7 +181,7 @@ def test_replayed_steps_are_the_steps_of_training():
         trainer = Trainer(net, attached, loss, optimizer, seed=one.experiment.seed)
         trainer.fit(data.load("xor").train, epochs=1, batch_size=2)
         assert_same_bits(dict(one.net_state), net.state())
-        assert_same_bits(dict(one.kept[1]), attached.state())
+        assert_same_bits(dict(one.saved[1]), attached.state())
 
 
 def test_piped_it_prints_every_moment(capsys, monkeypatch):
@@ -203,7 +203,7 @@ def test_a_convolutional_net_is_told_by_shapes(capsys, monkeypatch):
 
 @pytest.mark.parametrize("columns", [45, 80])
 def test_a_narrow_terminal_is_kept_to(columns):
-    trace = replay().under("kolen_pollack")
+    trace = replay().trace("kolen_pollack")
     for i in range(len(trace)):
         assert max(map(len, page(trace, i, columns).splitlines())) <= columns, i
 

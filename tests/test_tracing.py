@@ -320,8 +320,8 @@ def test_what_is_said_of_a_shaken_net_is_true(description, float64):
     told = [m for m in trace if m.kind == ("teach" if description == "node_perturbation" else "gradients")]
     assert [hold(m, sum_over=0) for m in told] == ([1, 1] if description == "node_perturbation" else [2, 2])
     titles = [m.title for m in trace if m.kind == "forward"]
-    assert ("its parameters shaken" in titles[0]) == (description == "weight_perturbation")
-    assert "shaken" not in titles[-1]
+    assert ("parameters perturbed" in titles[0]) == (description == "weight_perturbation")
+    assert "perturbed" not in titles[-1]
 
 
 def test_batch_norm_dropout_and_leaky_slopes_stand_in_their_equations(float64):
@@ -369,7 +369,7 @@ def test_an_error_and_its_angle_stand_on_the_moment_that_sent_it(description, en
 
 def test_backpropagation_has_no_feedback_that_learns(float64):
     assert [m.title for m in mf.trace(*tiny("bp")) if m.kind == "feedback_update"] == [
-        "The feedback learns nothing in this step"
+        "The feedback is not updated in this step"
     ]
 
 
@@ -446,14 +446,14 @@ def test_a_rule_of_another_network_is_refused(float64):
 def test_the_same_moment_is_found_under_another_rule(float64):
     fa, dfa = mf.trace(*tiny("fa")), mf.trace(*tiny("dfa"))
     for i, moment in enumerate(fa):
-        there = dfa[dfa.place_of(fa, i)]
+        there = dfa[dfa.matching_index(fa, i)]
         if moment.kind == "carry":  # direct feedback carries nothing: its own answer to the same question
             assert (there.kind, there.layer) == ("feedback", "linear2")
         else:
-            assert (there.kind, there.layer, there.title.split("?")[0]) == (
+            assert (there.kind, there.layer, there.title.split(":")[0]) == (
                 moment.kind,
                 moment.layer,
-                moment.title.split("?")[0],
+                moment.title.split(":")[0],
             )
 
 

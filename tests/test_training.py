@@ -206,7 +206,7 @@ def test_callbacks_are_told_in_order_also_when_training_fails():
 @pytest.mark.parametrize("factor", [-1.0, math.nan])
 def test_a_schedule_that_would_climb_is_refused(factor):
     one = trainer(schedule=lambda epoch: factor if epoch >= 1 else 1.0)
-    with pytest.raises(ValueError, match="the schedule gives a learning rate of .* in epoch 2: it must be at least 0"):
+    with pytest.raises(ValueError, match="the learning rate of the schedule must be at least 0, got .* in epoch 2"):
         one.fit(examples(), epochs=3)
 
 

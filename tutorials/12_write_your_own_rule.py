@@ -165,11 +165,11 @@ plt.show()
 # ## Second check: the written formula
 #
 # The implementation may differ from your intention. So write the rule a second time in plain NumPy, for a network of
-# three layers, directly from the formula and as simply as possible, and compare all gradients. The properties that every
-# rule must have are checked by `minifa.testing.check_rule` on a dense and a convolutional network: gradients of the
-# right shape and dtype for every layer that learns, weights and errors that are not modified, the same bits from the
-# same seed and from a saved state. (It can compare with a formula, too; here we write the comparison out. `check_layer`
-# does the same for a layer.)
+# three layers, directly from the formula and as simply as possible, and compare all gradients. The properties that
+# every rule must have are checked by `minifa.testing.check_rule` on a dense and a convolutional network: gradients of
+# the right shape and dtype for every layer that learns, weights and errors that are not modified, the same bits from
+# the same seed and from a saved state. (It can compare with a formula, too; here we write the comparison out.
+# `check_layer` does the same for a layer.)
 
 
 # %%
@@ -437,12 +437,13 @@ plt.show()
 #    the other files.
 # 2. `minifa/rules/__init__.py`: its import, and its name in `RULES` and `__all__`. Then
 #    `minifa compare --rules bp,ternary` works.
-# 3. `minifa/testing/examples.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. These two lines add 31 tests (we
-#    tried it: 29 pass, 2 need a GPU): on a network with convolutions, batch norm and residual blocks training gives the
-#    same bits on NumPy and on the strict stand-in for CuPy, no step reads a number from the device, `B` is exactly the
-#    matrix that carried the error, every layer learns, the rule differs from backpropagation, its state can be saved
-#    and loaded, and metrics and traces do not change the training.
-# 4. `tests/rules/test_rule_formulas.py`: the formula, as in the second check above. You have to write this test yourself.
+# 3. `minifa/testing/examples.py`: `"ternary"` and `"ternary:threshold=1.2"` in the list of rules. These two lines add
+#    31 tests (we tried it: 29 pass, 2 need a GPU): on a network with convolutions, batch norm and residual blocks
+#    training gives the same bits on NumPy and on the strict stand-in for CuPy, no step reads a number from the device,
+#    `B` is exactly the matrix that carried the error, every layer learns, the rule differs from backpropagation, its
+#    state can be saved and loaded, and metrics and traces do not change the training.
+# 4. `tests/rules/test_rule_formulas.py`: the formula, as in the second check above. You have to write this test
+#    yourself.
 
 # %% [markdown]
 # ## Summary

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     if sys.stdin.isatty() and sys.stdout.isatty():
         stepper.Stepper(replay, experiment.rule).cmdloop()
         return OK
-    trace = replay.under(experiment.rule)
+    trace = replay.trace(experiment.rule)
     width = shutil.get_terminal_size((100, 24)).columns
     print(("\n\n" + "-" * min(width, 80) + "\n").join(stepper.page(trace, i, width) for i in range(len(trace))))
     return OK

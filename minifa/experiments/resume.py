@@ -375,7 +375,7 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
-        made = {"dtype": str(backend.dtype()), "made_by": logs.made_by(path / "log.jsonl")}
+        made = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
         kept = {**config_of(experiment, data), **made, "result": result}
         write_whole(path / RESULT, json.dumps({**kept, "sha256": _checksum(kept)}, indent=2, default=str) + "\n")
     return result

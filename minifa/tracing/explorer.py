@@ -1,6 +1,6 @@
 """``minifa explore``: one self-contained HTML page to step through a training step and to browse a short training run.
 
-All values are computed here by the training code; the page (``templates/explorer.html``) only displays them. Its
+All values are computed here by the training code; the page (``explorer.html``) only displays them. Its
 numbers are bitwise equal to the arrays, its angles are those of `metrics`.
 """
 
@@ -34,7 +34,7 @@ from ..validation import check_int, check_list, check_str, check_type
 from .recorder import Moment, Trace
 from .stepper import Replay
 
-MOST_BYTES = 25_000_000  # maximum size of a page: a browser opens it quickly and an e-mail can still attach it
+MOST_BYTES = 25_000_000  # maximum size of a page, so that browsers open it quickly and it fits into an e-mail
 SNAPSHOTS = 36
 TESTED_ON = 1000  # maximum number of test examples for loss and accuracy at every snapshot
 SLOT = "__DATA__"  # placeholder in the template
@@ -48,7 +48,7 @@ def explore(
     rule_names: Sequence[str],
     updates: int = 0,
     train_updates: int = 1000,
-    tell: Callable[[], object] = lambda: None,
+    progress: Callable[[], object] = lambda: None,
 ) -> str:
     """The page as HTML text: one step and one training run under every rule, with the same initial weights and batches.
 
@@ -59,35 +59,35 @@ def explore(
         updates: number of updates under the first rule before the displayed step.
         train_updates: number of updates of the training run, from the initial weights. About `SNAPSHOTS` of them are
             stored, more densely at the start.
-        tell: called after every step and every update, for a progress bar.
+        progress: called after every step and every update, for a progress bar.
 
     Raises:
         TypeError: an argument of the wrong type.
         ValueError: no rule, an unknown rule, a rule that cannot train this network, or a page above `MOST_BYTES`.
     """
-    rule_names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
+    rule_names = check_list(rule_names, str, "the rules must be a list of names, as ['bp', 'fa']")
     if not rule_names:
-        raise ValueError("there is no rule to show: name one at least")
+        raise ValueError("the list of rules must not be empty: name at least one rule")
     check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
-    train_updates = check_int(train_updates, "the number of updates of training", least=0)
-    if not callable(tell):
-        raise TypeError(f"tell is called after every step, got {tell!r}")
+    train_updates = check_int(train_updates, "the number of training updates", least=0)
+    if not callable(progress):
+        raise TypeError(f"progress must be callable without arguments, got {progress!r}")
     table = _Table()
     replay = Replay(replace(experiment, rule=rule_names[0]), data, updates)
-    films = {}
+    steps = {}
     for name in rule_names:
-        films[name] = _film(replay.under(name), table)
-        tell()
-    runs = {name: _run(replace(experiment, rule=name), data, train_updates, table, tell) for name in rule_names}
-    trace = replay.under(rule_names[0])
+        steps[name] = _step(replay.trace(name), table)
+        progress()
+    runs = {name: _run(replace(experiment, rule=name), data, train_updates, table, progress) for name in rule_names}
+    trace = replay.trace(rule_names[0])
     content = {
         "version": __version__,
-        "facts": _facts(experiment, data, trace, updates),
+        "facts": _describe_step(experiment, data, trace, updates),
         "classes": list(data.classes),
-        "rules": [_about(name) for name in rule_names],
+        "rules": [_describe_rule(name) for name in rule_names],
         "layers": [{"name": name, "kind": kind, "shape": shape} for name, kind, shape in trace.net_layers],
-        "films": films,
-        "at": _moments_kept(train_updates),
+        "films": steps,
+        "at": _snapshot_updates(train_updates),
         "runs": runs,
         "arrays": table.packed(),
     }
@@ -119,7 +119,7 @@ def write(page: str, path: str | Path) -> Path:
 def _claim(wanted: Path) -> Path:
     """Create an empty file under an unused name."""
     if wanted.is_dir():
-        raise IsADirectoryError(f"{wanted} is a folder: name a file in it, as {wanted / 'page.html'}")
+        raise IsADirectoryError(f"{wanted} is a folder: name a file in it, such as {wanted / 'page.html'}")
     wanted.parent.mkdir(parents=True, exist_ok=True)
     candidate, number = wanted, 1
     while True:
@@ -138,29 +138,29 @@ class _Table:
     """Table of all distinct arrays; the rest of the page refers to an array by its index."""
 
     def __init__(self) -> None:
-        self.places: dict[tuple[tuple[int, ...], str, bytes], int] = {}
+        self.indices: dict[tuple[tuple[int, ...], str, bytes], int] = {}
         self.bytes = 0
 
-    def place(self, array: npt.NDArray[Any]) -> int:
+    def index(self, array: npt.NDArray[Any]) -> int:
         """The index of an array, which is added if it is new. Floats are stored exactly; integers (labels) become
         float64, which represents them exactly."""
         kind = "f4" if array.dtype == numpy.float32 else "f8"
         key = array.shape, kind, array.astype(f"<{kind}").tobytes()
-        if key not in self.places:
-            self.places[key] = len(self.places)
+        if key not in self.indices:
+            self.indices[key] = len(self.indices)
             self.bytes += 4 * len(key[2]) // 3
             _check_size(self.bytes)
-        return self.places[key]
+        return self.indices[key]
 
     def packed(self) -> list[Any]:
         """A list [shape, "f4" or "f8", little-endian bytes in base64] for each array."""
-        return [[shape, kind, base64.b64encode(bits).decode("ascii")] for shape, kind, bits in self.places]
+        return [[shape, kind, base64.b64encode(bits).decode("ascii")] for shape, kind, bits in self.indices]
 
 
 def _check_size(size: int) -> None:
     if size > MOST_BYTES:
         raise ValueError(
-            f"the page would be larger than {MOST_BYTES / 1e6:.0f} MB: take a smaller network (--hidden, --depth), "
+            f"the page would be larger than {MOST_BYTES / 1e6:.0f} MB: use a smaller network (--hidden, --depth), "
             "a smaller --batch-size or fewer --rules"
         )
 
@@ -176,13 +176,13 @@ def _number(value: Any) -> float | str | None:
 # The step
 
 
-def _film(trace: Trace, table: _Table) -> list[Json]:
-    board: dict[str, int] = {}
+def _step(trace: Trace, table: _Table) -> list[Json]:
+    indices: dict[str, int] = {}  # current array of every name
     moments = []
     for moment, (kind, layer, count) in zip(trace, trace.keys, strict=True):
-        before = dict(board)
-        board.update({name: table.place(numpy.asarray(moment.arrays[name])) for name in moment.new})
-        terms = {symbol: _term(moment, symbol, value, board, before, table) for symbol, value in moment.terms.items()}
+        before = dict(indices)
+        indices.update({name: table.index(numpy.asarray(moment.arrays[name])) for name in moment.new})
+        terms = {symbol: _term(moment, symbol, value, indices, before, table) for symbol, value in moment.terms.items()}
         moments.append(
             {
                 "kind": kind,
@@ -192,7 +192,7 @@ def _film(trace: Trace, table: _Table) -> list[Json]:
                 "why": moment.why,
                 "equation": moment.equation,
                 "terms": {symbol: term for symbol, term in terms.items() if term is not None},
-                "new": {name: board[name] for name in moment.new},
+                "new": {name: indices[name] for name in moment.new},
                 "angles": moment.angles,
             }
         )
@@ -200,17 +200,17 @@ def _film(trace: Trace, table: _Table) -> list[Json]:
 
 
 def _term(
-    moment: Moment, symbol: str, value: Any, board: Mapping[str, int], before: Mapping[str, int], table: _Table
+    moment: Moment, symbol: str, value: Any, indices: Mapping[str, int], before: Mapping[str, int], table: _Table
 ) -> Any:
     """A number, or the index and name of an array."""
     if value is None or not numpy.shape(value):
         return _number(value)
-    place = table.place(value)
-    known = [name for name, other in [*board.items(), *before.items()] if other == place]
-    return {"array": place, "name": _best_name(moment, symbol, known)}
+    index = table.index(value)
+    names = [name for name, other in [*indices.items(), *before.items()] if other == index]
+    return {"array": index, "name": _best_name(moment, symbol, names)}
 
 
-def _best_name(moment: Moment, symbol: str, known: Sequence[str]) -> str:
+def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
     """The name that fits the symbol best among arrays with equal values (under backpropagation W is B)."""
     here = f"{moment.layer}.{symbol}" if moment.layer else symbol
     bare = re.sub(r"_(\d+|below|new)$", "", symbol)
@@ -218,68 +218,70 @@ def _best_name(moment: Moment, symbol: str, known: Sequence[str]) -> str:
     def fit(name: str) -> tuple[bool, ...]:
         return name == here, name == symbol, name.rpartition(".")[2] == bare, name in moment.new, "@" not in name
 
-    return max(known, key=fit, default="")
+    return max(names, key=fit, default="")
 
 
-def _about(name: str) -> Json:
+def _describe_rule(name: str) -> Json:
     rule = rules.make(name)
-    about = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
-    return {"name": name, **about, "crosses": rule.crosses_weights}
+    texts = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
+    return {"name": name, **texts, "crosses": rule.crosses_weights}
 
 
-def _facts(experiment: Experiment, data: Dataset, trace: Trace, updates: int) -> list[str]:
+def _describe_step(experiment: Experiment, data: Dataset, trace: Trace, updates: int) -> list[str]:
     x = trace[0].terms["x"]
-    rate = f"{experiment.optimizer}, rate {experiment.rate():g}"
+    optimizer = f"{experiment.optimizer}, learning rate {experiment.rate():g}"
     return [
         f"{data.name}, {'x'.join(map(str, x.shape[1:]))} per example",
         f"model {experiment.model} {experiments.describe_options(experiment.model_options)}".rstrip(),
         f"batch of {len(x)}",
-        rate,
+        optimizer,
         f"seed {experiment.seed}",
-        f"the step after {updates} updates under {trace.rule}" if updates else "the very first step",
+        f"the step after {updates} updates under {trace.rule}" if updates else "the first step",
     ]
 
 
 # The training run
 
 
-def _moments_kept(updates: int) -> list[int]:
+def _snapshot_updates(updates: int) -> list[int]:
     """The numbers of updates at which a snapshot is taken: 0, then geometrically spaced from 1 to the last one."""
-    spread = numpy.geomspace(1, updates, min(SNAPSHOTS - 1, updates)).round().astype(int)
-    return [0, *sorted({int(one) for one in spread})]
+    spaced = numpy.geomspace(1, updates, min(SNAPSHOTS - 1, updates)).round().astype(int)
+    return [0, *sorted({int(one) for one in spaced})]
 
 
-def _run(experiment: Experiment, data: Dataset, updates: int, table: _Table, tell: Callable[[], object]) -> list[Json]:
+def _run(
+    experiment: Experiment, data: Dataset, updates: int, table: _Table, progress: Callable[[], object]
+) -> list[Json]:
     """The snapshots of a training run, which ends early if the loss is not finite."""
     net, rule, loss, optimizer = experiments.build(experiment, data)
     augmentation = experiments.augmentation_of(experiment)
-    watcher = _Watcher(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
+    snapshots = _Snapshots(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
-    kept, found = _moments_kept(updates), [watcher.look()]
+    at, found = _snapshot_updates(updates), [snapshots.take()]
     with backend.quiet():  # a diverging run ends without warnings
         for update in range(1, updates + 1):
             batch = batches.batch()
             rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
             optimizer.step(net, rule)
             batches.step = update
-            tell()
-            if update in kept:
-                snapshot = watcher.look()
+            progress()
+            if update in at:
+                snapshot = snapshots.take()
                 if not math.isfinite(snapshot["loss"]):
                     break
                 found.append(snapshot)
     return found
 
 
-class _Watcher:
-    """Measures a network during training, always on the same examples."""
+class _Snapshots:
+    """Takes snapshots of a network during training, always measured on the same examples."""
 
     def __init__(self, trainer: Trainer, data: Dataset, table: _Table) -> None:
         self.trainer, self.table = trainer, table
         self.measured, self.tested = data.train.head(MEASURED_ON), data.test.head(TESTED_ON)
         self.start: dict[str, npt.NDArray[Any]] = {}
 
-    def look(self) -> Json:
+    def take(self) -> Json:
         """A snapshot: loss, accuracy (None without classes), and for every matrix its index and its relative change,
         norm(matrix - start) / norm(start). Layers also have their angles and the fraction of agreeing signs of W and
         B."""
@@ -300,16 +302,16 @@ class _Watcher:
     def _matrix(self, name: str, array: Any) -> Json:
         matrix = numpy.array(backend.to_host(array))
         start = self.start.setdefault(name, matrix)
-        length = float(numpy.linalg.norm(start))
-        moved = float(numpy.linalg.norm(matrix - start)) / length if length else None
-        return {"array": self.table.place(matrix), "moved": None if moved is None else _number(moved)}
+        norm = float(numpy.linalg.norm(start))
+        moved = float(numpy.linalg.norm(matrix - start)) / norm if norm else None
+        return {"array": self.table.index(matrix), "moved": None if moved is None else _number(moved)}
 
 
 def _feedback(net: Network, rule: Rule) -> dict[str, Any]:
     """The current feedback matrices (after an update, `Rule.B` still holds those of the last pass)."""
     with rule.preserved():
-        now = {layer.name: rule.feedback(layer) for layer in rule.layers_with_feedback(net)}
-    return {name: B for name, B in {**rule.B, **now}.items() if B is not None}
+        current = {layer.name: rule.feedback(layer) for layer in rule.layers_with_feedback(net)}
+    return {name: B for name, B in {**rule.B, **current}.items() if B is not None}
 
 
 # The page

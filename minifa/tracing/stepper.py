@@ -47,10 +47,10 @@ class Replay:
         updates = check_int(updates, "the number of updates", least=0)
         self.step = 0
         self.net_state: Mapping[str, numpy.ndarray] | None = None
-        self.kept: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None  # rule, its state, the optimizer's
+        self.saved: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None  # rule, state of rule and optimizer
         self.traces: dict[str, Trace] = {}
         for _ in range(updates):
-            self.go_on(experiment.rule)
+            self.advance(experiment.rule)
 
     def batch(self) -> Examples:
         """The batch of this step, in the order of training."""
@@ -59,7 +59,7 @@ class Replay:
         augmentation = experiments.augmentation_of(self.experiment)
         return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
 
-    def under(self, rule: str) -> Trace:
+    def trace(self, rule: str) -> Trace:
         """The trace of the step under this rule.
 
         Raises:
@@ -74,40 +74,42 @@ class Replay:
             self.traces[rule].rule = rule  # with its options
         return self.traces[rule]
 
-    def go_on(self, rule: str) -> None:
-        """Make this step under this rule and move on to the next one.
+    def advance(self, rule: str) -> None:
+        """Make this step under this rule; the next step becomes the current one.
 
         Raises:
             ValueError: the weights are not finite after the step. The replay then stays at this step.
         """
-        net, one, loss, optimizer = self._build(rule)
+        net, attached, loss, optimizer = self._build(rule)
         batch = self.batch()
         with backend.quiet():
-            one.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
-            optimizer.step(net, one)
+            attached.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
+            optimizer.step(net, attached)
         if not all(numpy.isfinite(array).all() for array in net.state().values()):
             raise ValueError(
-                f"training diverged in update {net.step}: the weights are not finite any more; try a smaller --lr"
+                f"training diverged in update {net.step}: the weights are no longer finite; try a smaller --lr"
             )
         self.step, self.net_state = net.step, net.state()
-        self.kept = rule, one.state(), optimizer.state()
+        self.saved = rule, attached.state(), optimizer.state()
         self.traces = {}
 
     def _build(self, rule: str) -> tuple[Any, Any, Any, Any]:
         """Network, rule, loss and optimizer in their state before this step."""
-        net, one, loss, optimizer = experiments.build(replace(self.experiment, rule=rule), self.data)
+        net, attached, loss, optimizer = experiments.build(replace(self.experiment, rule=rule), self.data)
         if self.net_state is not None:
             net.load_state(self.net_state)
             net.step = self.step
             # Attach again, so that feedback derived from the weights uses the loaded ones.
-            one = rules.make(rule, seed=self.experiment.seed).attach(net)
-        if self.kept is not None:
-            own, rule_state, optimizer_state = self.kept
-            if own == rule:
-                one.load_state(rule_state)
-            kept = {key: array for key, array in optimizer_state.items() if own == rule or "/feedback/" not in key}
-            optimizer.load_state(kept, net, one)
-        return net, one, loss, optimizer
+            attached = rules.make(rule, seed=self.experiment.seed).attach(net)
+        if self.saved is not None:
+            saved_rule, rule_state, optimizer_state = self.saved
+            if saved_rule == rule:
+                attached.load_state(rule_state)
+            kept = {
+                key: array for key, array in optimizer_state.items() if saved_rule == rule or "/feedback/" not in key
+            }
+            optimizer.load_state(kept, net, attached)
+        return net, attached, loss, optimizer
 
 
 # Terminal
@@ -118,30 +120,30 @@ MOST_LAYERS = 12  # maximum number of layers in the position line
 def page(trace: Trace, i: int, width: int = 80) -> str:
     """One moment as text: position, title, explanation, equation, the equation with its values, angles and new arrays.
     Raises TypeError or ValueError for an invalid trace, index or width."""
-    check_type(trace, Trace, "a step is a minifa.Trace, as minifa.trace gives it")
-    i = check_int(i, "the number of a moment", least=0, most=len(trace) - 1)
+    check_type(trace, Trace, "the trace must be a minifa.Trace, as minifa.trace returns")
+    i = check_int(i, "the index of a moment", least=0, most=len(trace) - 1)
     width = check_int(width, "the width of a page")
     moment: Moment = trace[i]
     lines = [
-        *_wrapped(f"{trace.rule} · {i + 1} of {len(trace)} · {moment.title}", width),
-        *_map(trace, moment, width),
+        *_wrap(f"{trace.rule} · {i + 1} of {len(trace)} · {moment.title}", width),
+        *_position(trace, moment, width),
         "",
-        *_wrapped(moment.why, width),
+        *_wrap(moment.why, width),
         "",
-        *(part for line in moment.equation.split("\n") for part in _wrapped(line, width, indent=4)),
+        *(part for line in moment.equation.split("\n") for part in _wrap(line, width, indent=4)),
         "",
     ]
     numbers = moment.numbers(width)
     if numbers:
         lines += [numbers, ""]
     for name, angle in moment.angles.items():
-        lines += _wrapped(f"angle of {name}: {_degrees(angle)}", width)
+        lines += _wrap(f"angle of {name}: {_degrees(angle)}", width)
     if moment.new:
-        lines += _wrapped("new: " + ", ".join(f"{name} {_shape(moment.arrays[name])}" for name in moment.new), width)
+        lines += _wrap("new: " + ", ".join(f"{name} {_shape(moment.arrays[name])}" for name in moment.new), width)
     return "\n".join(lines).rstrip()
 
 
-def _map(trace: Trace, moment: Moment, width: int) -> list[str]:
+def _position(trace: Trace, moment: Moment, width: int) -> list[str]:
     """The layers in a row, the current one in brackets; arrows show the direction of the pass."""
     arrow = " -> " if moment.kind in ("batch", "forward", "noise", "loss") else " <- "
     if moment.kind in ("update", "feedback_update", "clip", "constrain"):
@@ -152,10 +154,10 @@ def _map(trace: Trace, moment: Moment, width: int) -> list[str]:
         at = names.index(here) if here in names else len(names) - 1
         around = names[max(0, at - 3) : at + 4]
         names = [*(["..."] if at > 3 else []), *around, *(["..."] if at + 4 < len(names) else [])]
-    return _wrapped(arrow.join(f"[{name}]" if name == here else name for name in names), width)
+    return _wrap(arrow.join(f"[{name}]" if name == here else name for name in names), width)
 
 
-def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
+def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
     return textwrap.wrap(
         text, width, initial_indent=" " * indent, subsequent_indent=" " * 2 * indent, break_long_words=False
     )
@@ -169,7 +171,7 @@ def _shape(array: Any) -> str:
     return "not computed yet" if array is None else "x".join(map(str, array.shape)) or "a number"
 
 
-SHORT = {
+COMMANDS = {
     name[0]: name for name in ("next", "back", "jump", "print", "rule", "list", "update", "help", "quit")
 }  # commands by their first letter
 
@@ -182,35 +184,35 @@ class Stepper(cmd.Cmd):
     identchars = cmd.Cmd.identchars + "@<-./"
 
     def __init__(self, replay: Replay, rule: str, stdin: TextIO | None = None, stdout: TextIO | None = None) -> None:
-        check_type(replay, Replay, "what is walked through is a minifa.tracing.stepper.Replay")
+        check_type(replay, Replay, "the replay must be a minifa.tracing.stepper.Replay")
         super().__init__(stdin=stdin, stdout=stdout)
         self.use_rawinput = stdin is None
         self.replay, self.rule, self.i = replay, rule, 0
-        self.trace = replay.under(rule)
+        self.trace = replay.trace(rule)
 
     def preloop(self) -> None:
         with contextlib.suppress(ImportError):  # not available on Windows
             import readline
 
             readline.set_completer_delims(" ")  # names contain . @ < -
-        self.say(
+        self.write(
             f"One training step under {self.rule!r}, in {len(self.trace)} moments. Enter: next. "
-            "b: back. j 5: jump. p linear1.W: print. r bp: another rule. l: list. h: help. q: quit.\n"
+            "b: back. j 5: jump. p linear1.W: print. r bp: other rule. l: list. h: help. q: quit.\n"
         )
         self.show()
 
-    def say(self, text: str) -> None:
-        print(check_str(text, "what is said"), file=self.stdout)
+    def write(self, text: str) -> None:
+        print(check_str(text, "the text"), file=self.stdout)
 
     def show(self) -> None:
-        self.say("\n" + page(self.trace, self.i, shutil.get_terminal_size((80, 24)).columns) + "\n")
+        self.write("\n" + page(self.trace, self.i, shutil.get_terminal_size((80, 24)).columns) + "\n")
 
     def go(self, i: int) -> None:
-        i = check_int(i, "the number of a moment", least=-LARGEST)
+        i = check_int(i, "the index of a moment", least=-LARGEST)
         if i < 0:
-            self.say("This is the first moment.")
+            self.write("This is the first moment.")
         elif i >= len(self.trace):
-            self.say("This is the last moment; u makes the next step.")
+            self.write("This is the last moment; u continues with the next step.")
         else:
             self.i = i
             self.show()
@@ -224,85 +226,85 @@ class Stepper(cmd.Cmd):
         self.go(self.i + 1)
 
     def do_back(self, text: str) -> None:
-        """back (b): the moment before."""
+        """back (b): the previous moment."""
         self.go(self.i - 1)
 
     def do_jump(self, text: str) -> None:
-        """jump 7, jump linear2 (j): to a moment by its number, or to the next one in a layer, or of a kind."""
+        """jump 7, jump linear2, jump carry (j): a moment by its number, or the next one of a layer or a kind."""
         if re.fullmatch(r"-?\d+", text):
             if 1 <= int(text) <= len(self.trace):
                 self.go(int(text) - 1)
             else:
-                self.say(f"moments are numbered 1 to {len(self.trace)}, got {text}")
+                self.write(f"the number of a moment must lie from 1 to {len(self.trace)}, got {text}")
             return
         order = [*range(self.i + 1, len(self.trace)), *range(self.i + 1)]
         found = [i for i in order if text in (self.trace[i].layer, self.trace[i].kind)]
         if text and found:
             self.go(found[0])
         else:
-            self.say(unknown(self._places(), text, "layer or kind of moment"))
+            self.write(unknown(self._targets(), text, "layer or kind of moment"))
 
     def do_print(self, text: str) -> None:
-        """print linear1.W, print delta (p): an array by its name, or by its symbol in this moment's equation, whole;
-        without a name: the names there are."""
+        """print linear1.W, print delta (p): an array in full, by its name or by its symbol in this moment's equation;
+        without a name: all names."""
         moment = self.trace[self.i]
         everything = {**moment.arrays, **moment.terms}
         if not text:
             for name, array in moment.arrays.items():
-                self.say(f"{name:24} {_shape(array)}")
+                self.write(f"{name:24} {_shape(array)}")
         elif text not in everything:
-            self.say(unknown(everything, text, "array"))
+            self.write(unknown(everything, text, "array"))
         elif everything[text] is None:
-            self.say(f"{text}: not computed yet" if text in moment.arrays else f"{text}: there is none")
+            self.write(f"{text}: not computed yet" if text in moment.arrays else f"{text}: no value")
         else:
             array = numpy.asarray(everything[text])
             with numpy.printoptions(threshold=sys.maxsize, linewidth=shutil.get_terminal_size((80, 24)).columns):
-                self.say(f"{text} {_shape(array)} {array.dtype}\n{array}")
+                self.write(f"{text} {_shape(array)} {array.dtype}\n{array}")
 
     def do_rule(self, text: str) -> None:
         """rule bp (r): the same step from the same weights under another rule, at the same moment."""
         if not text:
-            self.say(f"now {self.rule}; known: {', '.join(rules.RULES)}")
+            self.write(f"current rule: {self.rule}; known: {', '.join(rules.RULES)}")
             return
         try:
-            other = self.replay.under(text)
+            other = self.replay.trace(text)
         except (ValueError, TypeError) as error:
-            self.say(str(error))
+            self.write(str(error))
             return
-        self.i = other.place_of(self.trace, self.i)
+        self.i = other.matching_index(self.trace, self.i)
         self.rule, self.trace = text, other
         self.show()
 
     def do_list(self, text: str) -> None:
-        """list (l): all moments, with the present one marked."""
+        """list (l): all moments; > marks the current one."""
         for i, moment in enumerate(self.trace):
-            self.say(f"{'>' if i == self.i else ' '} {i + 1:3} {moment.title}")
+            self.write(f"{'>' if i == self.i else ' '} {i + 1:3} {moment.title}")
 
     def do_update(self, text: str) -> None:
-        """update (u): make this step under this rule and go to the next one, with the next batch."""
+        """update (u): make this step under the current rule and show the next step, with the next batch."""
         try:
-            self.replay.go_on(self.rule)
+            self.replay.advance(self.rule)
         except ValueError as error:
-            self.say(str(error))
+            self.write(str(error))
             return
-        self.trace, self.i = self.replay.under(self.rule), 0
+        self.trace, self.i = self.replay.trace(self.rule), 0
         self.show()
 
     def do_quit(self, text: str) -> bool:
-        """quit (q): leave."""
+        """quit (q): end."""
         return True
 
     def do_EOF(self, text: str) -> bool:
-        """End of input: leave."""
-        self.say("")
+        """End of input."""
+        self.write("")
         return True
 
     def onecmd(self, line: str) -> bool:
         word, _, rest = line.strip().partition(" ")
-        return bool(super().onecmd(f"{SHORT.get(word, word)} {rest}".strip()))
+        return bool(super().onecmd(f"{COMMANDS.get(word, word)} {rest}".strip()))
 
     def default(self, line: str) -> None:
-        self.say(unknown(SHORT.values(), line.split()[0], "command"))
+        self.write(unknown(COMMANDS.values(), line.split()[0], "command"))
 
     def completenames(self, text: str, *ignored: Any) -> list[str]:
         return [name for name in super().completenames(text, *ignored) if name != "EOF"]
@@ -314,19 +316,21 @@ class Stepper(cmd.Cmd):
         return [name for name in rules.RULES if name.startswith(text)]
 
     def complete_jump(self, text: str, *ignored: Any) -> list[str]:
-        return [name for name in self._places() if name.startswith(text)]
+        return [name for name in self._targets() if name.startswith(text)]
 
     complete_p, complete_r, complete_j = complete_print, complete_rule, complete_jump
 
-    def _places(self) -> list[str]:
+    def _targets(self) -> list[str]:
         return sorted({one for moment in self.trace for one in (moment.layer, moment.kind) if one})
 
     def do_help(self, text: str) -> None:
-        """help (h): all commands; help jump: one of them."""
-        names = [SHORT.get(text, text)] if text else list(SHORT.values())
+        """help (h): all commands; help jump: one command."""
+        names = [COMMANDS.get(text, text)] if text else list(COMMANDS.values())
         for name in names:
             command = getattr(self, f"do_{name}", None)
-            self.say(" ".join((command.__doc__ or "").split()) if command else unknown(SHORT.values(), name, "command"))
+            self.write(
+                " ".join((command.__doc__ or "").split()) if command else unknown(COMMANDS.values(), name, "command")
+            )
 
     def cmdloop(self, intro: Any = None) -> None:
         """Run until `quit` or the end of input. Ctrl-C discards the current input line."""
@@ -337,5 +341,5 @@ class Stepper(cmd.Cmd):
             except Terminated:
                 raise
             except KeyboardInterrupt:
-                self.say("^C")
+                self.write("^C")
                 self.preloop = lambda: None  # type: ignore[method-assign]  # print the introduction only once

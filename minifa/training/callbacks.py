@@ -38,7 +38,7 @@ class ProgressBar(Callback):
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         done = trainer.batch if trainer.unfinished else 0
         self.bar = bar(total=epochs * batches, initial=done, desc=self.label, unit="batch")
-        self.facts: dict[str, str] = {}
+        self.values: dict[str, str] = {}
         self.examples, self.since = 0, time.perf_counter()
 
     def on_step(self, trainer: Trainer, examples: int) -> None:
@@ -47,23 +47,23 @@ class ProgressBar(Callback):
         elapsed = time.perf_counter() - self.since
         if self.bar.disable or elapsed < self.every:
             return
-        self.facts["loss"] = f"{trainer.running_loss():.3f}"
-        self.facts["images/s"] = f"{self.examples / elapsed:,.0f}"
+        self.values["loss"] = f"{trainer.running_loss():.3f}"
+        self.values["images/s"] = f"{self.examples / elapsed:,.0f}"
         self.examples, self.since = 0, time.perf_counter()
-        self.bar.set_postfix(self.facts, refresh=False)
+        self.bar.set_postfix(self.values, refresh=False)
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
-        self.facts["epoch"] = str(row["epoch"])
+        self.values["epoch"] = str(row["epoch"])
         if "train_loss" in row:
-            self.facts["loss"] = f"{row['train_loss']:.3f}"
-        for key, words in (
+            self.values["loss"] = f"{row['train_loss']:.3f}"
+        for key, label in (
             ("train_accuracy", "accuracy"),
             ("validation_accuracy", "held-out"),
             ("test_accuracy", "test"),
         ):
             if key in row:
-                self.facts[words] = f"{row[key]:.3f}"
-        self.bar.set_postfix(self.facts, refresh=False)
+                self.values[label] = f"{row[key]:.3f}"
+        self.bar.set_postfix(self.values, refresh=False)
 
     def on_end(self, trainer: Trainer) -> None:
         self.bar.close()
@@ -84,6 +84,6 @@ class RecordAlignment(Callback):
         if trainer.diverged:
             return
         x = backend.asarray(for_evaluation(self.examples.x, trainer.augmentation), trainer.net.dtype)
-        found = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
-        for layer, quantities in found.items():
+        alignment = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
+        for layer, quantities in alignment.items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})

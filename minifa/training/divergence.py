@@ -3,7 +3,7 @@ error or a weight), and epochs that are finite but useless.
 
 The flag is the summed loss of an epoch, on the device. Once a number that is not finite is added to it, it never
 becomes finite again, so it need not be read after every update. The network, rule and optimizer are copied at
-intervals. If the flag is not finite, the last copy is restored and the updates since then are repeated, with the
+intervals. If the flag is not finite, the last copy is restored and the updates since then are replayed, with the
 outputs, errors and gradients of every layer checked until the first number that is not finite.
 
 An epoch is useless if its mean loss is more than 1000 times the loss at the start and, for classification, its accuracy
@@ -36,8 +36,8 @@ from ..optim import Optimizer
 from ..rules.base import Rule
 from ..validation import check_int
 
-COPY_EVERY = 50  # updates between two copies; at most twice as many are repeated
-FAR_ABOVE = 1000.0  # ratio to the loss at the start
+COPY_EVERY = 50  # updates between two copies; at most twice as many are replayed
+USELESS_RATIO = 1000.0  # of the loss to the loss at the start
 PATIENCE = (5, 1000)  # useless epochs in a row, and updates in them, after which training ends
 Batch = tuple[Array, Any]
 
@@ -48,12 +48,12 @@ class Divergence:
 
     Attributes:
         update: the update, counted from 1 over all updates of the network.
-        what: "output", "error sent down", "gradient", "weights", "feedback", "loss", or "input" (of the network).
-        layer: name of the layer; "" for the input and the loss ("loss" also if repeating the updates did not reproduce
+        what: "output", "error at the input", "gradient", "weights", "feedback", "loss", or "input" (of the network).
+        layer: name of the layer; "" for the input and the loss ("loss" also if replaying the updates did not reproduce
             it).
 
-    >>> print(mf.training.divergence.Divergence(12, "error sent down", "conv3"))
-    in update 12 the error sent down of 'conv3' was the first to be not finite
+    >>> print(mf.training.divergence.Divergence(12, "error at the input", "conv3"))
+    in update 12 the first non-finite value appeared in the error at the input of 'conv3'
     """
 
     update: int
@@ -61,8 +61,8 @@ class Divergence:
     layer: str = ""
 
     def __str__(self) -> str:
-        whose = f" of {self.layer!r}" if self.layer else ""
-        return f"in update {self.update} the {self.what}{whose} was the first to be not finite"
+        layer = f" of {self.layer!r}" if self.layer else ""
+        return f"in update {self.update} the first non-finite value appeared in the {self.what}{layer}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Useless:
         accuracy: accuracy on its training examples; None without classes.
 
     >>> print(mf.training.divergence.Useless(3, 1.8e23, 2.303, 0.102))
-    in epoch 3 the loss was 1.8e+23, with 2.3 at the start, and the accuracy 0.102, no better than chance
+    in epoch 3 the loss was 1.8e+23 (2.3 at the start) and the accuracy 0.102, no better than chance
     """
 
     epoch: int
@@ -85,8 +85,8 @@ class Useless:
     accuracy: float | None = None
 
     def __str__(self) -> str:
-        chance = "" if self.accuracy is None else f", and the accuracy {self.accuracy:.3g}, no better than chance"
-        return f"in epoch {self.epoch} the loss was {self.loss:.2g}, with {self.start:.2g} at the start{chance}"
+        accuracy = "" if self.accuracy is None else f" and the accuracy {self.accuracy:.3g}, no better than chance"
+        return f"in epoch {self.epoch} the loss was {self.loss:.2g} ({self.start:.2g} at the start){accuracy}"
 
 
 def start_of(value: float, loss: Loss, y: numpy.ndarray, output: Array | None) -> float:
@@ -119,7 +119,7 @@ def is_useless(loss: float, start: float, y: numpy.ndarray, accuracy: float | No
     >>> [is_useless(5000.0, 2.3, y, accuracy) for accuracy in (0.1, 0.9, None)], is_useless(2000.0, 2.3, y, 0.1)
     ([True, False, True], False)
     """
-    if not loss > FAR_ABOVE * start > 0:
+    if not loss > USELESS_RATIO * start > 0:
         return False
     if accuracy is None:
         return True
@@ -127,8 +127,8 @@ def is_useless(loss: float, start: float, y: numpy.ndarray, accuracy: float | No
     return bool(accuracy < chance + 2 * math.sqrt(chance * (1 - chance) / len(y)))  # two standard errors
 
 
-class Watch:
-    """Stores what is needed to repeat the last updates, and repeats them to locate a divergence.
+class DivergenceMonitor:
+    """Copies the training state at intervals, and replays the last updates to locate a divergence.
 
     Args:
         net, rule, loss, optimizer: as for `minifa.Trainer`.
@@ -143,69 +143,69 @@ class Watch:
         self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, check_every: int | None = None
     ) -> None:
         if check_every is not None:
-            check_every = check_int(check_every, "check_every, a number of updates,")
+            check_every = check_int(check_every, "check_every")
         self.net, self.rule, self.loss, self.optimizer = net, rule, loss, optimizer
         self.check_every = check_every or (50 if backend.name() == "cupy" else 1)
-        self.unchecked = 0
+        self.updates_since_check = 0
         # Pairs (copy before an update, that update and the following ones). The loss was finite at the first copy. The
         # first copy is dropped once the loss was finite after the second copy as well.
-        self.kept: list[tuple[_Copy, list[tuple[Callable[[], Batch], float]]]] = []
+        self.copies: list[tuple[_Copy, list[tuple[Callable[[], Batch], float]]]] = []
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop all copies, because other code may have changed the network."""
-        self.kept.clear()
-        self.unchecked = 0
+        self.copies.clear()
+        self.updates_since_check = 0
 
-    def keep(self, make_batch: Callable[[], Batch]) -> None:
-        """Call before every update: store how to recreate its batch, and copy everything if the last copy is too old.
+    def remember(self, make_batch: Callable[[], Batch]) -> None:
+        """Call before every update: store how to recreate its batch, and copy the state if the last copy is too old.
 
         Args:
             make_batch: returns the same batch (inputs on the backend, targets) at every call.
         """
-        if not self.kept or (len(self.kept) == 1 and len(self.kept[-1][1]) >= COPY_EVERY):
-            self.kept.append((_Copy(self.net, self.rule, self.optimizer), []))
-        self.kept[-1][1].append((make_batch, self.optimizer.lr))
-        self.unchecked += 1
+        if not self.copies or (len(self.copies) == 1 and len(self.copies[-1][1]) >= COPY_EVERY):
+            self.copies.append((_Copy(self.net, self.rule, self.optimizer), []))
+        self.copies[-1][1].append((make_batch, self.optimizer.lr))
+        self.updates_since_check += 1
 
-    def is_due(self, last: bool) -> bool:
+    def is_check_due(self, last: bool) -> bool:
         """Call after every update: whether to read the flag now. Always True for the epoch's last update (``last``)."""
-        if self.unchecked < self.check_every and not last:
+        if self.updates_since_check < self.check_every and not last:
             return False
-        self.unchecked = 0
+        self.updates_since_check = 0
         return True
 
-    def passed(self) -> None:
+    def check_passed(self) -> None:
         """Call after the flag was read and was finite: drop the copies that are no longer needed."""
-        del self.kept[:-1]
+        del self.copies[:-1]
 
-    def find(self) -> Divergence:
-        """Repeat the updates since the last finite copy and return the first number that is not finite. Network, rule
+    def locate(self) -> Divergence:
+        """Replay the updates since the last finite copy and return the first number that is not finite. Network, rule
         and optimizer are restored afterwards."""
-        now = _Copy(self.net, self.rule, self.optimizer)
-        lr, made = self.optimizer.lr, self.net.step
+        current = _Copy(self.net, self.rule, self.optimizer)
+        lr, last = self.optimizer.lr, self.net.step
         try:
             with self.net.preserved(), backend.quiet():
-                self.kept[0][0].restore()
-                for make_batch, rate in [step for _, steps in self.kept for step in steps]:
+                self.copies[0][0].restore()
+                for make_batch, rate in [step for _, steps in self.copies for step in steps]:
                     self.optimizer.lr = rate
-                    found = self._again(*make_batch())
+                    found = self._replay(*make_batch())
                     if found is not None:
                         return found
-            return Divergence(made, "loss")
+            return Divergence(last, "loss")
         finally:
             self.optimizer.lr = lr
-            now.restore()
+            current.restore()
 
-    def _again(self, x: Array, y: Any) -> Divergence | None:
+    def _replay(self, x: Array, y: Any) -> Divergence | None:
         number = self.net.step + 1
         try:
             self._require_finite(x, "input")
             for layer in self.net:
                 self._require_finite_weights(layer)
-            with self._listening():
+            with self._checks():
                 value = self.rule.gradients(self.net, x, y, self.loss)
             self._require_finite(value, "loss")
-            for layer in self.net:  # gradients set by a rule; those set by layers are checked in _listening
+            for layer in self.net:  # gradients set by a rule; those set by layers are checked in _checks
                 for gradient in layer.grads.values():
                     self._require_finite(gradient, "gradient", layer.name)
             self.optimizer.step(self.net, self.rule)
@@ -228,25 +228,25 @@ class Watch:
             raise _NotFiniteError(what, layer)
 
     @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _checks(self) -> Iterator[None]:
         """Context manager that checks the outputs, errors and gradients of every layer during the passes."""
-        with contextlib.ExitStack() as listeners:
+        with contextlib.ExitStack() as hooks:
             for layer in self.net:
-                for method, hear in (("forward", self._hear_forward), ("backward", self._hear_backward)):
-                    setattr(layer, method, functools.partial(hear, layer, getattr(layer, method)))
-                    listeners.callback(delattr, layer, method)
+                for method, hook in (("forward", self._on_forward), ("backward", self._on_backward)):
+                    setattr(layer, method, functools.partial(hook, layer, getattr(layer, method)))
+                    hooks.callback(delattr, layer, method)
             yield
 
-    def _hear_forward(self, layer: Layer, forward: Callable[..., Array], *arguments: Any) -> Array:
+    def _on_forward(self, layer: Layer, forward: Callable[..., Array], *arguments: Any) -> Array:
         y = forward(*arguments)
         self._require_finite(y, "output", layer.name)
         return y
 
-    def _hear_backward(self, layer: Layer, backward: Callable[..., Array | None], *arguments: Any) -> Array | None:
+    def _on_backward(self, layer: Layer, backward: Callable[..., Array | None], *arguments: Any) -> Array | None:
         below = backward(*arguments)
         for gradient in layer.grads.values():
             self._require_finite(gradient, "gradient", layer.name)
-        self._require_finite(below, "error sent down", layer.name)
+        self._require_finite(below, "error at the input", layer.name)
         return below
 
 
@@ -260,7 +260,7 @@ class _Copy:
     def __init__(self, net: Network, rule: Rule, optimizer: Optimizer) -> None:
         self.net, self.rule, self.optimizer = net, rule, optimizer
         self.step = net.step
-        self.facts = rule.snapshot()
+        self.rule_state = rule.snapshot()
         self.slots = {name: dict(slots) for name, slots in optimizer.arrays.items()}
         self.start, self.counts = dict(optimizer.start), dict(optimizer.counts)
         statistics = [array for layer in net for array in layer.buffers().values()]
@@ -271,8 +271,8 @@ class _Copy:
     def restore(self) -> None:
         """Restore all arrays in place and the remaining state of network, rule and optimizer."""
         self.net.step = self.step
-        self.rule.restore(self.facts)
+        self.rule.restore(self.rule_state)
         self.optimizer.arrays = {name: dict(slots) for name, slots in self.slots.items()}
         self.optimizer.start, self.optimizer.counts = dict(self.start), dict(self.counts)
-        for array, kept in self.arrays:
-            array[...] = kept
+        for array, copy in self.arrays:
+            array[...] = copy

@@ -67,12 +67,14 @@ class History(list[Row]):
                 text = "".join(line for line in file if line.endswith("\n"))
             lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise DataFileError(f"'{path}' is no table of epochs ({error})") from error
+            raise DataFileError(f"'{path}' is not a table of epochs ({error})") from error
         if not lines:
-            raise DataFileError(f"'{path}' is no table of epochs: it has not one whole line")
+            raise DataFileError(f"'{path}' is not a table of epochs: it has no complete line")
         columns = lines.pop(0)
         if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
-            raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
+            raise DataFileError(
+                f"'{path}' is not a table of epochs: it has a duplicate column or a line that does not match its header"
+            )
         return cls({key: _read_cell(cell) for key, cell in zip(columns, line, strict=True) if cell} for line in lines)
 
     def continues(self, rows: Sequence[Row]) -> bool:

@@ -10,7 +10,7 @@ wrote to the same folder are kept as ``history-1.csv`` and ``log-1.jsonl``.
 
 from __future__ import annotations
 
-__all__ = ["TensorBoard", "WriteLogs", "cut_back", "made_by"]
+__all__ = ["TensorBoard", "WriteLogs", "lines_of", "versions_of"]
 
 import csv
 import io
@@ -50,13 +50,13 @@ class WriteLogs(Callback):
                 if path.exists():
                     os.replace(path, free_name(path))
         self.writes_for = trainer
-        kept = cut_back(self.lines, trainer.history.column("epoch"))
-        write_whole(self.lines, "".join(f"{line}\n" for line in kept))
+        lines = lines_of(self.lines, trainer.history.column("epoch"))
+        write_whole(self.lines, "".join(f"{line}\n" for line in lines))
         self.columns: list[str] = []
         if trainer.history:
             self._write_table(trainer.history)
         facts = {"epochs": epochs, "batches": batches, "environment": environment()}
-        self._tell("resume" if trainer.history else "start", trainer, {**_place(trainer), **facts})
+        self._write_event("resume" if trainer.history else "start", trainer, {**_position(trainer), **facts})
 
     def on_recorded(self, trainer: Trainer) -> None:
         row = trainer.history[-1]
@@ -66,13 +66,13 @@ class WriteLogs(Callback):
             append(self.table, line.getvalue())
         else:  # a new column: all rows are rewritten
             self._write_table(trainer.history)
-        self._tell("epoch", trainer, row)
+        self._write_event("epoch", trainer, row)
 
     def on_done(self, trainer: Trainer) -> None:
         if trainer.stopped:
-            self._tell("interrupt", trainer, _place(trainer))
+            self._write_event("interrupt", trainer, _position(trainer))
         else:
-            self._tell("end", trainer, {**_place(trainer), "diverged": trainer.diverged})
+            self._write_event("end", trainer, {**_position(trainer), "diverged": trainer.diverged})
 
     def _is_of(self, trainer: Trainer) -> bool:
         try:
@@ -86,13 +86,13 @@ class WriteLogs(Callback):
         history.save_csv(self.table)
         self.columns = history.columns()
 
-    def _tell(self, event: str, trainer: Trainer, facts: Mapping[str, Any]) -> None:
+    def _write_event(self, event: str, trainer: Trainer, values: Mapping[str, Any]) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        line = {"event": event, "time": now, "step": trainer.net.step, **facts}
+        line = {"event": event, "time": now, "step": trainer.net.step, **values}
         append(self.lines, json.dumps(_readable(line), ensure_ascii=False) + "\n")
 
 
-def _place(trainer: Trainer) -> Row:
+def _position(trainer: Trainer) -> Row:
     return {"epoch": trainer.epoch, "batch": trainer.batch}
 
 
@@ -105,26 +105,26 @@ def _readable(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def cut_back(path: str | Path, epochs: Collection[int]) -> list[str]:
+def lines_of(path: str | Path, epochs: Collection[int]) -> list[str]:
     """The lines of a ``log.jsonl``, without an incomplete last line and without epochs other than ``epochs``; [] if the
     file does not exist."""
     try:
         lines = read_bytes(expanded(path)).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    return [line for line in lines if _stays(line, epochs)]
+    return [line for line in lines if _is_valid(line, epochs)]
 
 
-def made_by(path: str | Path) -> str:
+def versions_of(path: str | Path) -> str:
     """The versions of minifa that trained a run, in order, from its ``log.jsonl``: ``"0.1.0, then 0.2.0"``."""
-    found: list[str] = []
-    for event in map(json.loads, cut_back(path, ())):
+    versions: list[str] = []
+    for event in map(json.loads, lines_of(path, ())):
         if event["event"] in ("start", "resume") and isinstance(event.get("environment"), dict):
-            found = (found if event["event"] == "resume" else []) + [version(event["environment"])]
-    return ", then ".join(dict.fromkeys(found))
+            versions = (versions if event["event"] == "resume" else []) + [version(event["environment"])]
+    return ", then ".join(dict.fromkeys(versions))
 
 
-def _stays(line: str, epochs: Collection[int]) -> bool:
+def _is_valid(line: str, epochs: Collection[int]) -> bool:
     try:
         event = json.loads(line)
         return event["event"] != "epoch" or event["epoch"] in epochs
@@ -178,7 +178,7 @@ def find_writer() -> Any:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            f"event files for TensorBoard need the package tensorboardX: {install('tensorboard')}"
+            f"event files of TensorBoard need the package tensorboardX: {install('tensorboard')}"
         ) from error
     return SummaryWriter
 

@@ -36,25 +36,25 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
     return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
 
 
-def check_ranges(kept: Mapping[str, Any]) -> None:
+def check_ranges(state: Mapping[str, Any]) -> None:
     """Raise ValueError if a trainer's state has values that are impossible in training. Missing entries and wrong types
     are not checked here (see `Trainer.load_state`)."""
 
     def whole_number(key: str) -> int | None:
-        return kept[key] if type(kept.get(key)) is int else None
+        return state[key] if type(state.get(key)) is int else None
 
     for key in ("epoch", "batch", "seen", "correct"):
         if not 0 <= (whole_number(key) or 0) <= LARGEST_COUNT:
-            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(kept[key])[:30]}")
+            raise ValueError(f"{key} must lie from 0 to {LARGEST_COUNT}, got {str(state[key])[:30]}")
     finite = sys.float_info.max
     for key, largest in (("base_lr", LARGEST_RATE), ("seconds", finite), ("first_loss", finite)):
-        value = kept.get(key, 0.0)
+        value = state.get(key, 0.0)
         if isinstance(value, (int, float)) and not 0 <= value <= largest:
             raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
-    if isinstance(kept.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", kept["begun"]):
-        raise ValueError(f"begun is empty or 'from' and a number of updates, got {kept['begun'][:100]!r}")
-    _check_counts(kept.get("layout"), bool(kept.get("unfinished")), whole_number)
-    _check_history(kept.get("history"), whole_number("epoch"), bool(kept.get("unfinished")))
+    if isinstance(state.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", state["begun"]):
+        raise ValueError(f"begun must be empty or 'from' and a number of updates, got {state['begun'][:100]!r}")
+    _check_counts(state.get("layout"), bool(state.get("unfinished")), whole_number)
+    _check_history(state.get("history"), whole_number("epoch"), bool(state.get("unfinished")))
 
 
 def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], int | None]) -> None:

@@ -30,11 +30,13 @@ from ..rng import check_seed
 from ..rules.base import Rule, check_parts
 from ..schedules import Schedule, constant
 from ..validation import as_python_number, check_batch_size, check_float, check_int, check_mapping, check_type
-from .divergence import PATIENCE, Divergence, Useless, Watch, is_useless, start_of
+from .divergence import PATIENCE, Divergence, DivergenceMonitor, Useless, is_useless, start_of
 from .history import History, Row
 from .position import check_ranges, describe_layout, is_like, layout
 
-SOME = 256  # number of targets from which the scale of the loss is computed
+REFERENCE_TARGETS = 256  # number of targets from which the reference loss is computed
+
+ATTRIBUTES = {"begun": "order_key"}  # attributes with another name than their key in `Trainer.state`
 
 
 class Callback:
@@ -84,7 +86,7 @@ class Trainer(KnownOptions):
     Args:
         net, rule, loss, optimizer: the network to train and how to train it; the rule must be attached to the network.
         schedule: factor of the learning rate as a function of the epoch; constant by default.
-        seed: key of the order of the examples, which is drawn anew in every epoch and by every further trainer of the
+        seed: seed of the order of the examples, which differs between epochs and between successive trainers of the
             same network.
         callbacks: callbacks, called in this order.
         augmentation: transformation of the inputs of every training batch; it also defines how inputs are presented in
@@ -135,25 +137,29 @@ class Trainer(KnownOptions):
         self.optimizer.bind(net, rule)  # here, because a checkpoint may be written before the first step
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
-            raise TypeError(f"a schedule is called with the epoch, as minifa.schedules.cosine(10) is, got {schedule!r}")
-        check_type(callbacks, (list, tuple), "callbacks are a list of minifa.training.Callback")
-        self.callbacks = [check_type(one, Callback, "a callback is a minifa.training.Callback") for one in callbacks]
+            raise TypeError(
+                f"a schedule must be callable with the epoch, such as minifa.schedules.cosine(10), got {schedule!r}"
+            )
+        check_type(callbacks, (list, tuple), "callbacks must be a list of minifa.training.Callback")
+        self.callbacks = [
+            check_type(one, Callback, "a callback must be a minifa.training.Callback") for one in callbacks
+        ]
         if augmentation is not None:
-            check_type(augmentation, Augmentation, "augmentation is a minifa.data.Augmentation")
+            check_type(augmentation, Augmentation, "augmentation must be a minifa.data.Augmentation")
         self.augmentation = augmentation
-        self.base_lr = self.made_with_lr = optimizer.lr
+        self.base_lr = self.initial_lr = optimizer.lr
         self.epoch = 0
-        self.begun = f"from {net.step}" if net.step else ""  # gives a second trainer other orders than the first
+        self.order_key = f"from {net.step}" if net.step else ""  # a second trainer draws other orders than the first
         self.batch, self.unfinished = 0, False
         self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend, in double precision
         self.correct: Any = 0  # number of correct examples in this epoch, on the backend
         self.seen, self.seconds = 0, 0.0
         self.first_loss = 0.0  # reference for useless losses; 0: not known yet
-        self.layout: dict[str, Any] = {}  # examples and batches, which must stay the same within an epoch
+        self.layout: dict[str, Any] = {}  # examples and batches, which must not change within an epoch
         self.history = History()
         self.diverged = self.stopping = self.stopped = False
         self.divergence: Divergence | Useless | None = None
-        self.watch = Watch(net, rule, loss, optimizer, check_every)
+        self.monitor = DivergenceMonitor(net, rule, loss, optimizer, check_every)
 
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
         """Train for ``epochs`` more epochs and return the history. An unfinished epoch (stopped, or loaded from a
@@ -179,13 +185,13 @@ class Trainer(KnownOptions):
                 self.net.layers, for_evaluation(train.x[:1], self.augmentation).shape[1:], source="the examples"
             )
         self._check_last_batch(len(train), batch_size)
-        self._lay_out(train, batch_size)
+        self._set_layout(train, batch_size)
         batches = math.ceil(len(train) / batch_size)
-        self.watch.forget()
+        self.monitor.reset()
         self.optimizer.bind(self.net, self.rule)
         self.base_lr = self.optimizer.lr
         self.diverged, self.divergence = False, None
-        self._tell("on_start", epochs, batches)
+        self._notify("on_start", epochs, batches)
         try:
             if not self.history:
                 self._finish_epoch({"epoch": 0}, validation)
@@ -200,14 +206,14 @@ class Trainer(KnownOptions):
             self.stopped = self.stopping
             if not self.stopped:
                 self._check_last_epoch()
-            self._tell("on_done")
+            self._notify("on_done")
         except BaseException:
             self.unfinished = False  # the update may be incomplete: the next fit begins a new epoch
             raise
         finally:
             self.stopping = False
             self.optimizer.lr = self.base_lr
-            self._tell("on_end")
+            self._notify("on_end")
         return self.history
 
     def stop(self) -> None:
@@ -256,7 +262,7 @@ class Trainer(KnownOptions):
             "epoch": self.epoch,
             "batch": self.batch,
             "unfinished": self.unfinished,
-            "begun": self.begun,
+            "begun": self.order_key,
             "total": float(self.total),
             "correct": int(self.correct),
             "seen": self.seen,
@@ -273,21 +279,21 @@ class Trainer(KnownOptions):
         expected, state = self.state(), {"first_loss": 0.0, **state}  # older states have no first_loss
         wrong = [key for key, value in expected.items() if not is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
-            told = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
-            raise ValueError(f"this is not the state of a trainer: {told} is missing, unknown, or of another type")
+            keys = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
+            raise ValueError(f"this is not the state of a trainer: {keys} is missing, unknown or of the wrong type")
         check_ranges(state)
         self.history[:] = state["history"]
         for key in expected.keys() - {"history"}:
-            setattr(self, key, type(expected[key])(state[key]))
+            setattr(self, ATTRIBUTES.get(key, key), type(expected[key])(state[key]))
         self.optimizer.lr = self.base_lr
         self.diverged, self.divergence, self.stopped = False, None, False
         self._check_last_epoch()
 
-    def _lay_out(self, train: Examples, batch_size: int) -> None:
+    def _set_layout(self, train: Examples, batch_size: int) -> None:
         wanted = layout(train, batch_size)
         if self.unfinished and wanted != self.layout:
             raise ValueError(
-                f"epoch {self.epoch} was begun with {describe_layout(self.layout)}, "
+                f"epoch {self.epoch} was started with {describe_layout(self.layout)} "
                 f"and cannot be finished with {describe_layout(wanted)}"
             )
         self.layout = wanted
@@ -308,28 +314,30 @@ class Trainer(KnownOptions):
 
     def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row | None:
         """Train the rest of the current epoch. Returns its row, or None if it was stopped."""
-        made = Batches(train, batch_size, self.seed, self.epoch, self.begun, self.augmentation, self.net.dtype)
+        batch_source = Batches(
+            train, batch_size, self.seed, self.epoch, self.order_key, self.augmentation, self.net.dtype
+        )
         started = time.perf_counter() - self.seconds
-        with backend.quiet(), contextlib.closing(made.prefetch(self.batch)) as ahead:
+        with backend.quiet(), contextlib.closing(batch_source.prefetch(self.batch)) as ahead:
             for i, (x, y) in enumerate(ahead, start=self.batch):
                 self.optimizer.lr = self._rate(i, batches)
-                self.watch.keep(functools.partial(self._remade, made, i))
+                self.monitor.remember(functools.partial(self._recreate_batch, batch_source, i))
                 x = backend.asarray(x, self.net.dtype)
                 value = self.rule.gradients(self.net, x, y, self.loss)
                 if not self.first_loss:
-                    self.first_loss = start_of(float(value), self.loss, train.y[:SOME], self.rule.output)
+                    self.first_loss = start_of(float(value), self.loss, train.y[:REFERENCE_TARGETS], self.rule.output)
                 self.total = self.total + xp.asarray(value, dtype="float64") * len(y)
                 self.seen += len(y)
                 if y.ndim == 1:
                     self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
                 self.optimizer.step(self.net, self.rule)
                 self.batch, self.seconds = i + 1, time.perf_counter() - started
-                self._tell("on_step", len(y))
-                if self.watch.is_due(last=i == batches - 1):
+                self._notify("on_step", len(y))
+                if self.monitor.is_check_due(last=i == batches - 1):
                     if not math.isfinite(float(self.total)):
-                        self.divergence = self.watch.find()
+                        self.divergence = self.monitor.locate()
                         break
-                    self.watch.passed()
+                    self.monitor.check_passed()
                 if self.stopping:
                     return None
         loss = self.running_loss()  # waits for the device, so read it before the time
@@ -345,16 +353,14 @@ class Trainer(KnownOptions):
 
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate for a batch of this epoch."""
-        rate = self.base_lr * check_float(self.schedule(self.epoch - 1 + batch / batches), "what the schedule gives")
+        rate = self.base_lr * check_float(self.schedule(self.epoch - 1 + batch / batches), "the value of the schedule")
         if not rate >= 0:
-            raise ValueError(
-                f"the schedule gives a learning rate of {rate} in epoch {self.epoch}: it must be at least 0"
-            )
+            raise ValueError(f"the learning rate of the schedule must be at least 0, got {rate} in epoch {self.epoch}")
         return rate
 
-    def _remade(self, made: Batches, number: int) -> tuple[Array, numpy.ndarray]:
+    def _recreate_batch(self, batch_source: Batches, number: int) -> tuple[Array, numpy.ndarray]:
         """Recreate an earlier batch from the same random draws, on the backend."""
-        x, y = made.make(number)
+        x, y = batch_source.make(number)
         return backend.asarray(x, self.net.dtype), y
 
     def running_loss(self) -> float:
@@ -364,15 +370,15 @@ class Trainer(KnownOptions):
     def _finish_epoch(self, row: Row, validation: Examples | None) -> None:
         if validation is not None:
             row.update({f"validation_{key}": value for key, value in self.evaluate(validation).items()})
-        self._tell("on_epoch", row)
+        self._notify("on_epoch", row)
         row.update({key: as_python_number(value) for key, value in row.items()})  # callbacks may add any numeric type
         self.history.append(row)
         self.unfinished = False
-        self._tell("on_recorded")
+        self._notify("on_recorded")
 
-    def _tell(self, event: str, *facts: Any) -> None:
+    def _notify(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, event)(self, *facts)
+            getattr(callback, event)(self, *arguments)
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
         """The mean loss, and the accuracy if the targets are classes. The network is not modified.
@@ -434,14 +440,16 @@ class Trainer(KnownOptions):
 def check_examples(examples: Any) -> None:
     if isinstance(examples, Dataset):
         raise TypeError(
-            f"training takes the examples of a data set, data.train or data.test, got all of {examples.name!r}"
+            f"the examples must be one part of a data set, data.train or data.test, got all of {examples.name!r}"
         )
     if not isinstance(examples, Examples) or not len(examples):
         shapes = [
             getattr(one, "shape", None) for one in (examples if isinstance(examples, (list, tuple)) else [examples])
         ]
-        came = f"arrays of shape {' and '.join(map(str, shapes))}" if all(shapes) and shapes else repr(examples)[:100]
-        raise TypeError(f"training takes examples, as minifa.data.from_arrays(x, y).train are, got {came}")
+        given = f"arrays of shape {' and '.join(map(str, shapes))}" if all(shapes) and shapes else repr(examples)[:100]
+        raise TypeError(
+            f"the examples must be minifa.data.Examples, such as minifa.data.from_arrays(x, y).train, got {given}"
+        )
 
 
 def count_correct(output: Array, target: Array) -> Array:
