@@ -277,7 +277,7 @@ def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
 
 def forward_chain(layers: Sequence[Layer], x: Array, ctx: Pass) -> Array:
     """Forward pass through the layers in order; `Pass.after` is called with each output, if the class overrides it."""
-    overridden = type(ctx).after is not Pass.after or "after" in vars(ctx)
+    overridden = type(ctx).after is not Pass.after
     observer = active.get()
     for layer in layers:
         y = layer.forward(x, ctx)

@@ -24,6 +24,7 @@ from typing import Any
 
 from ..backend import Array
 from ..layers.base import Layer, Pass, backward_chain
+from ..layers.observer import active
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
@@ -36,7 +37,10 @@ def gradients(rule: Rule, net: Network, x: Array, y: Any, loss: Loss) -> Array:
     behind = net.layers[net.layers.index(output_layer) + 1 :]
     value = rule.compute_error(net.forward(x, _Forgetting(rule.training_pass(net), output_layer)), y, loss)
     net.clear_gradients()
-    rule.teach(output_layer, backward_chain(behind, rule.error, rule))  # sets e, which the first block needs
+    delta = backward_chain(behind, rule.error, rule)
+    taught = rule.teach(output_layer, delta)  # sets e, which the first block needs
+    if (observer := active.get()) is not None:
+        observer.on_teach(output_layer, delta, taught)
     second = _BlockByBlock(rule, net)
     net.forward(x, second)
     second.go_back("", rule.error)

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from .. import backend, metrics
 from ..backend import Array
-from ..layers.base import Layer, Pass
+from ..layers.base import Layer
+from ..layers.observer import Observer, observing
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
@@ -199,24 +200,22 @@ def trace(net: Network, rule: Rule, x: Any, y: Any, loss: Loss, optimizer: Optim
     return Trace(recorder.finish(), net, rule, float(value))
 
 
-class _ErrorRecorder(BP):
-    """Backpropagation that records the error of every layer."""
+class _ErrorRecorder(Observer):
+    """Records the error at every layer's output."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.errors: dict[str, Array] = {}
 
-    def teach(self, layer: Layer, delta: Array | None) -> Array | None:
-        if delta is not None:
-            self.errors[layer.name] = delta
-        return delta
+    def on_teach(self, layer: Layer, delta: Array | None, taught: Array | None) -> None:
+        if taught is not None:
+            self.errors[layer.name] = taught
 
 
 def _true_errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, Array]:
     """The errors of backpropagation at every layer's output for this batch."""
     true = _ErrorRecorder()
-    with net.preserved(), rule.preserved():
-        true.attach(net).gradients(net, x, y, loss)
+    with net.preserved(), rule.preserved(), observing(true):
+        BP().attach(net).gradients(net, x, y, loss)
     return true.errors
 
 
@@ -235,9 +234,9 @@ class _PendingMoment:
     sent: Any = None  # the error that this moment sends down; identifies the sender of a received error
 
 
-class _Recorder:
-    """Records one step. Each `_on_...` hook wraps the method in its name: it calls that method once and returns its
-    result."""
+class _Recorder(Observer):
+    """Records one step: the passes as an observer, the update by hooks. A hook `_on_...` wraps the method in its name:
+    it calls that method once and returns its result."""
 
     def __init__(self, net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, true: Mapping[str, Array]) -> None:
         self.net, self.rule, self.loss, self.optimizer, self.true = net, rule, loss, optimizer, true
@@ -323,15 +322,9 @@ class _Recorder:
 
     @contextlib.contextmanager
     def hooks(self) -> Iterator[None]:
-        with self.installed:
-            for layer in self.net:
-                self._hook(layer, "forward", functools.partial(self._on_forward, layer))
-                if isinstance(layer, Weighted):
-                    self._hook(layer, "store_gradients", functools.partial(self._on_store_gradients, layer))
-                else:
-                    self._hook(layer, "backward", functools.partial(self._on_backward, layer))
-            for method in ("compute_error", "teach", "carry", "update_feedback"):
-                self._hook(self.rule, method, getattr(self, f"_on_{method}"))
+        """Context manager: record the passes as an observer, and the update by hooks on its methods."""
+        with observing(self), self.installed:
+            self._hook(self.rule, "update_feedback", self._on_update_feedback)
             for method in ("clip", "move", "constrain"):
                 self._hook(self.optimizer, method, getattr(self, f"_on_{method}"))
             yield
@@ -345,17 +338,17 @@ class _Recorder:
         else:
             self.installed.callback(setattr, owner, method, before)
 
-    def _on_forward(self, layer: Layer, forward: Callable[..., Array], x: Array, ctx: Pass) -> Array:
-        if "after" not in vars(ctx):
-            self._hook(ctx, "after", self._on_after)
-        before = {"x": _copied(x), **{key: _copied(a) for key, a in layer.parameters().items()}}
-        y = forward(x, ctx)
+    # Forward and backward passes
+
+    def on_forward(self, layer: Layer, x: Array, y: Array) -> None:
+        inputs = {"x": x, **layer.parameters()}
         self.passes[layer.name] += 1
         number = self.passes[layer.name]
         suffix = "" if number == 1 else f"@{number}"
         self.outputs[layer.name] = _copied(y)
         perturbed = any(
-            not numpy.array_equal(before[key], self.known_arrays[f"{layer.name}.{key}"]) for key in layer.parameters()
+            not numpy.array_equal(backend.to_host(array), self.known_arrays[f"{layer.name}.{key}"])
+            for key, array in layer.parameters().items()
         )
         how = ", parameters perturbed" if perturbed else ""
         new = {f"{layer.name}.y{suffix}": y, **self._changed(self._statistics())}
@@ -363,46 +356,36 @@ class _Recorder:
             new = {f"x{suffix}": x, **new}
         self.record(
             "forward", layer.name, f"Forward through {layer.name}{how}" + (f", pass {number}" if suffix else ""),
-            layer.equation, {**before, **layer.symbols(), "y": y}, new,
+            layer.equation, {**inputs, **layer.symbols(), "y": y}, new,
         )  # fmt: skip
-        return y
 
-    def _on_after(self, after: Callable[..., Array], layer: Layer, y: Array) -> Array:
-        noisy = after(layer, y)
-        if noisy is not y:
-            terms = {"y_shaken": noisy, "y": y, "xi": noisy - y}
-            name = next(reversed(self.moments[-1].arrays))
-            new = {name: noisy, f"{layer.name}.xi": noisy - y}
-            self.record(
-                "noise", layer.name, f"Noise is added to the output of {layer.name}", "y_shaken = y + xi", terms, new
-            )
-        return noisy
+    def on_output(self, layer: Layer, y: Array, changed: Array) -> None:
+        terms = {"y_shaken": changed, "y": y, "xi": changed - y}
+        name = next(reversed(self.moments[-1].arrays))
+        new = {name: changed, f"{layer.name}.xi": changed - y}
+        title = f"Noise is added to the output of {layer.name}"
+        self.record("noise", layer.name, title, "y_shaken = y + xi", terms, new)
 
-    def _on_compute_error(self, compute_error: Callable[..., Array], output: Array, y: Any, loss: Loss) -> Array:
-        value = compute_error(output, y, loss)
-        rule = self.rule
+    def on_error(self, rule: Rule, loss: Loss, output: Array, value: Array) -> None:
         terms = {"L": value, "a": output, "t": rule.target, "e": rule.error, "n": self.n, "n_out": output.shape[-1]}
         self.record(
             "loss", "", "The loss and its gradient", f"{loss.equation}\n{loss.error_equation}", terms,
             {"output": output, "t": rule.target, "loss": value, "e": rule.error},
         ).sent = rule.error  # fmt: skip
-        return value
 
-    def _on_teach(self, teach: Callable[..., Array | None], layer: Layer, delta: Array | None) -> Array | None:
-        taught = teach(layer, delta)
+    def on_teach(self, layer: Layer, delta: Array | None, taught: Array | None) -> None:
         if taught is None:
-            return None
-        if taught is delta:  # unchanged: assign the error to the moment that sent it
-            sender = next((moment for moment in reversed(self.moments) if moment.sent is delta), None)
+            return
+        sender = next((moment for moment in reversed(self.moments) if moment.sent is taught), None)
+        if sender is not None or taught is delta:  # unchanged: assign the error to the moment that sent it
             if sender is None:
-                sender = self.record("loss", "", "The error of the outputs", "e", {"e": delta}, {"e": delta})
-                sender.sent = delta
+                sender = self.record("loss", "", "The error of the outputs", "e", {"e": taught}, {"e": taught})
+                sender.sent = taught
             self._record_error(sender, layer, taught)
             if layer.name in self.true and sender.kind in ("carry", "backward"):
                 sender.terms.setdefault("delta_bp", _copied(self.true[layer.name]))
         else:
             self._record_teaching(layer, taught)
-        return taught
 
     def _record_teaching(self, layer: Layer, taught: Array) -> None:
         equation, names = self.rule.teach_equation(layer)
@@ -424,12 +407,9 @@ class _Recorder:
             angle = metrics.mean_angle(delta, self.true[layer.name])
             moment.angles.setdefault("this delta and backpropagation's", metrics.as_number(angle))
 
-    def _on_store_gradients(self, layer: Weighted, store_gradients: Callable[..., None], delta: Array) -> None:
+    def on_gradients(self, layer: Weighted, delta: Array) -> None:
         if f"{layer.name}.delta" not in self.known_arrays:  # the rule computes its own error here
             self._record_teaching(layer, delta)
-        store_gradients(delta)
-        if layer.frozen:
-            return
         self._record_gradients(layer, layer.gradient_equation, {"x": layer.cached(), "delta": delta})
 
     def _record_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> _PendingMoment:
@@ -445,8 +425,7 @@ class _Recorder:
                 moment = self._record_gradients(layer, equation, self.term_values(equation, names))
                 moment.why = "The rule sets this gradient directly, without an error at the layer's output."
 
-    def _on_carry(self, carry: Callable[..., Array | None], layer: Weighted, delta: Array) -> Array | None:
-        below = carry(layer, delta)
+    def on_carry(self, layer: Weighted, delta: Array, below: Array | None) -> None:
         B = self.rule.B.get(layer.name) if self.rule.crosses_weights else None
         title = f"Feedback matrix of {layer.name}: "
         feedback = self.record(
@@ -460,7 +439,7 @@ class _Recorder:
             feedback.why = (
                 "No error is carried through this layer: the layers below receive a teaching signal directly, or none."
             )
-            return below
+            return
         if B.shape == layer.W.shape:
             feedback.angles["W and B"] = metrics.as_number(metrics.angle(layer.W, B))
         carried = self.record(
@@ -472,12 +451,10 @@ class _Recorder:
             carried.why = "The error is carried to the layer below through the transposed weights."
         by_weights = layer.carry(delta, layer.W)
         carried.angles["what B and W carry"] = metrics.as_number(metrics.mean_angle(below, by_weights))
-        return below
 
-    def _on_backward(
-        self, layer: Layer, backward: Callable[..., Array | None], delta: Array, rule: Rule
-    ) -> Array | None:
-        below = backward(delta, rule)
+    def on_backward(self, layer: Layer, delta: Array, below: Array | None) -> None:
+        if isinstance(layer, Weighted):
+            return  # `on_gradients` and `on_carry` have recorded it
         grads = {f"d{key}": grad for key, grad in layer.grads.items() if grad is not None}
         terms = {"delta": delta, "delta_below": below, "y": self.outputs[layer.name], **grads}
         new = {f"{layer.name}.{key}": grad for key, grad in grads.items()}
@@ -488,7 +465,6 @@ class _Recorder:
         moment.sent = below
         if any(True for _ in layer.children()):
             moment.why = "The errors of the branches are added at the input of the block."
-        return below
 
     # Optimizer
 

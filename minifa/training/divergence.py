@@ -18,10 +18,8 @@ from __future__ import annotations
 
 __all__ = ["Divergence", "Useless"]
 
-import contextlib
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +28,7 @@ import numpy
 from .. import backend
 from ..backend import Array, xp
 from ..layers.base import Layer
+from ..layers.observer import Observer, observing
 from ..losses import Loss
 from ..network import Network
 from ..optim import Optimizer
@@ -199,20 +198,20 @@ class DivergenceMonitor:
     def _replay(self, x: Array, y: Any) -> Divergence | None:
         number = self.net.step + 1
         try:
-            self._require_finite(x, "input")
+            _require_finite(x, "input")
             for layer in self.net:
                 self._require_finite_weights(layer)
-            with self._checks():
+            with observing(_FiniteChecks()):
                 value = self.rule.gradients(self.net, x, y, self.loss)
-            self._require_finite(value, "loss")
-            for layer in self.net:  # gradients set by a rule; those set by layers are checked in _checks
+            _require_finite(value, "loss")
+            for layer in self.net:  # gradients set by a rule; those set by layers are checked in the passes
                 for gradient in layer.grads.values():
-                    self._require_finite(gradient, "gradient", layer.name)
+                    _require_finite(gradient, "gradient", layer.name)
             self.optimizer.step(self.net, self.rule)
             for layer in self.net:
                 self._require_finite_weights(layer)
             for name, array in self.rule.memory.items():
-                self._require_finite(array, "feedback", name)
+                _require_finite(array, "feedback", name)
         except _NotFiniteError as error:
             return Divergence(number, *error.args)
         return None
@@ -221,33 +220,24 @@ class DivergenceMonitor:
         """Check the parameters only: batch norm's running statistics may overflow long before, and training does not
         use them."""
         for array in layer.parameters().values():
-            self._require_finite(array, "weights", layer.name)
+            _require_finite(array, "weights", layer.name)
 
-    def _require_finite(self, array: Array | None, what: str, layer: str = "") -> None:
-        if array is not None and not bool(xp.isfinite(array).all()):
-            raise _NotFiniteError(what, layer)
 
-    @contextlib.contextmanager
-    def _checks(self) -> Iterator[None]:
-        """Context manager that checks the outputs, errors and gradients of every layer during the passes."""
-        with contextlib.ExitStack() as hooks:
-            for layer in self.net:
-                for method, hook in (("forward", self._on_forward), ("backward", self._on_backward)):
-                    setattr(layer, method, functools.partial(hook, layer, getattr(layer, method)))
-                    hooks.callback(delattr, layer, method)
-            yield
+def _require_finite(array: Array | None, what: str, layer: str = "") -> None:
+    if array is not None and not bool(xp.isfinite(array).all()):
+        raise _NotFiniteError(what, layer)
 
-    def _on_forward(self, layer: Layer, forward: Callable[..., Array], *arguments: Any) -> Array:
-        y = forward(*arguments)
-        self._require_finite(y, "output", layer.name)
-        return y
 
-    def _on_backward(self, layer: Layer, backward: Callable[..., Array | None], *arguments: Any) -> Array | None:
-        below = backward(*arguments)
+class _FiniteChecks(Observer):
+    """Checks the outputs, errors and gradients of every layer during the passes."""
+
+    def on_forward(self, layer: Layer, x: Array, y: Array) -> None:
+        _require_finite(y, "output", layer.name)
+
+    def on_backward(self, layer: Layer, delta: Array, below: Array | None) -> None:
         for gradient in layer.grads.values():
-            self._require_finite(gradient, "gradient", layer.name)
-        self._require_finite(below, "error at the input", layer.name)
-        return below
+            _require_finite(gradient, "gradient", layer.name)
+        _require_finite(below, "error at the input", layer.name)
 
 
 class _NotFiniteError(Exception):
