@@ -107,7 +107,7 @@ drifts = {}
 for lr in (0.02, 0.01, 0.005):
     _, _, W1, W2, B = learn(lr, until=3)
     drifts[lr] = np.linalg.norm(invariant(W1, W2, B))
-    print(f"lr {lr}: I moved by {drifts[lr]:.3f} in all, while W1.T W1 grew to {np.linalg.norm(W1.T @ W1):.1f}")
+    print(f"lr {lr}: I changed by {drifts[lr]:.3f} in total, while W1.T W1 grew to {np.linalg.norm(W1.T @ W1):.1f}")
 assert 1.8 < drifts[0.02] / drifts[0.01] < 2.2 and 1.8 < drifts[0.01] / drifts[0.005] < 2.2
 
 # %% [markdown]
@@ -248,7 +248,7 @@ for (rule, name), path in paths.items():
     loss = 0.5 * (path.prod(axis=1) - 1) ** 2
     colour, line = BLUE if name == "(0, 0)" else ORANGE, "--" if rule == "bp" else "-"
     ax.plot(0.005 * np.arange(len(path)), loss, line, color=colour, label=f"{rule} from {name}")
-ax.set(xlabel="time", ylabel="loss", xlim=(0, 4), ylim=(0, 1.3), title="The same four journeys: the loss on the way")
+ax.set(xlabel="time", ylabel="loss", xlim=(0, 4), ylim=(0, 1.3), title="The loss along the four trajectories")
 ax.legend()
 worst = (0.5 * (paths["fa", "(0, -1)"].prod(axis=1) - 1) ** 2).max()
 print(f"feedback alignment from (0, -1): the loss rises from 0.5 to {worst:.2f} before it falls")

@@ -152,7 +152,7 @@ for kind, i in ((without, 0), (with_norm, 1), (tuned, 2)):
     ax.plot(gains, per_seed, MARKERS[i], color=COLOURS[i], markersize=5)
 ax.set(xscale="log", xticks=gains, xticklabels=[f"{gain:g}" for gain in gains], ylim=(0, 1.02))
 ax.minorticks_off()
-ax.set(xlabel="gain: size of B beside W", ylabel="test accuracy after 5 epochs")
+ax.set(xlabel="gain: size of B relative to W", ylabel="test accuracy after 5 epochs")
 ax.set_title("The same direction, four sizes (a dot per seed)")
 legend = ax.legend(loc="lower left", bbox_to_anchor=(0.12, 0.02))
 

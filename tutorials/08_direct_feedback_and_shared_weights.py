@@ -74,9 +74,10 @@ mf.figures.broadcast(net, rule)
 # its pre-activation changes by $h\,\Delta W$. Three layers with the same units differ in the weights that they can
 # change:
 #
-# - **dense**: every unit is connected to all pixels, with weights of its own; - **unshared**: every unit is connected
-#   to its 3 x 3 patch, with weights of its own (also called *locally connected*); - **shared**: every unit is connected
-#   to its 3 x 3 patch, with one kernel for all 64 positions. This is the convolution.
+# - **dense**: every unit is connected to all pixels, with weights of its own;
+# - **unshared**: every unit is connected to its 3 x 3 patch, with weights of its own (also called *locally connected*);
+# - **shared**: every unit is connected to its 3 x 3 patch, with one kernel for all 64 positions. This is the
+#   convolution.
 
 
 # %%
@@ -386,10 +387,11 @@ assert learned["six convolutions with batch norm"] > 0.08
 # - Direct feedback: $\delta_l = e F_l^\top$. It is backpropagation's error, activations aside, where $W_{l+1}$ is
 #   proportional to $F_l F_{l+1}^\top$.
 # - If every unit requires a different change, a dense layer makes it exactly, one kernel for 64 positions only to
-#   within 75 degrees. - The number of free parameters bounds the alignment: 0, 70 and 87 degrees. The networks reached
-#   28 to 37, 80, and 90. - An angle near 90 degrees does not imply that a network learns nothing: the small
-#   convolutional network has 0.96, as untrained features have, and in six convolutions the features get better in ten
-#   epochs while the accuracy is still below the control's.
+#   within 75 degrees.
+# - The number of free parameters bounds the alignment: 0, 70 and 87 degrees. The networks reached 28 to 37, 80, and 90.
+# - An angle near 90 degrees does not imply that a network learns nothing: the small convolutional network has 0.96, as
+#   untrained features have, and in six convolutions the features get better in ten epochs while the accuracy is still
+#   below the control's.
 #
 # ## Exercises
 #

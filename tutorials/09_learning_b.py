@@ -99,7 +99,7 @@ left.plot([], [], color=GREY, linestyle="--", linewidth=1.2, label="norm of W")
 left.plot([], [], color=GREY, linewidth=2, label="norm of W - B")
 left.plot([], [], "o", color=GREY, markersize=5, label="formula for W - B")
 left.legend(loc="center right", bbox_to_anchor=(1, 0.66))
-left.set(xlabel="updates", ylabel="Frobenius norm", ylim=(0, None), title="The difference shrinks as the formula says")
+left.set(xlabel="updates", ylabel="Frobenius norm", ylim=(0, None), title="The difference follows the formula")
 right.axhline(90, color=GREY, linewidth=1, linestyle=":")
 right.text(0, 91, "chance", color=GREY, va="bottom", fontsize=9)
 right.set(xlabel="updates", ylabel="angle between W and B (degrees)", ylim=(0, 100), title="The angle falls either way")
@@ -241,7 +241,7 @@ ax.set(xlim=(0, 76), xticks=range(0, 61, 10), ylim=(0, 97))
 ax.set(
     xlabel="updates",
     ylabel="angle between W and B (degrees)",
-    title="Each ratio comes to its own angle, and no further",
+    title="Each ratio reaches its own angle",
 )
 plt.show()
 

@@ -201,7 +201,7 @@ def check_formula(rule, t):
 for t in (0.0, 0.6, 1.1):
     check_formula(Ternary(threshold=t), t)
 testing.check_rule(Ternary)
-print("the engine computes what the formula says")
+print("the engine agrees with the formula")
 
 # %% [markdown]
 # ## Third check: the sham control
@@ -501,8 +501,9 @@ plt.show()
 # **2. Can the checks fail?** A check that never fails is worthless. Here are three plausible mistakes. Predict for each
 # which of the three checks (claim, formula, sham) detects it, then try it.
 #
-# - the scale is missing: $B$ is $\pm 1$ and 0, without the factor $s$; - `abs` is missing: weights above the threshold
-#   are kept, and all negative ones are lost; - $W$ is read only once, in the first pass.
+# - the scale is missing: $B$ is $\pm 1$ and 0, without the factor $s$;
+# - `abs` is missing: weights above the threshold are kept, and all negative ones are lost;
+# - $W$ is read only once, in the first pass.
 #
 # <details><summary>Solution</summary>
 #
