@@ -50,7 +50,7 @@ CONTRACT = {
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitudes_from", "signs_of"),
     *("bind", "clip", "constrain"),  # an optimizer
-    *("varies", "check_input", "column", "continues", "place_of", "noted_feedback"),
+    *("varies", "check_input", "column", "continues", "matching_index", "noted_feedback"),
     *("augment", "centre_crop", "positions", "look", "mirror_phase"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
@@ -309,6 +309,7 @@ GIVEN: dict[str, Give] = {
     "training.logs.lines_of.epochs": lambda w: [1],
     "training.logs.made_by.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
     "tracing.explorer.explore.train_updates": lambda w: 2,
+    "tracing.explorer.explore.progress": lambda w: lambda: None,
     "tracing.explorer.write.page": lambda w: "<html></html>",
     "experiments.recipes.parse.text": lambda w: next(iter(recipes.shipped().values())).read_text(),
     "experiments.recipes.read.name_or_path": lambda w: next(iter(recipes.shipped())),

@@ -159,12 +159,12 @@ def folder(finished, tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"epoch,loss\n0,1,2\n", "another length"),
-        (b"epoch,loss\n0\n", "another length"),
+        (b"epoch,loss\n0,1,2\n", "does not match its header"),
+        (b"epoch,loss\n0\n", "does not match its header"),
         (b"epoch,epoch\n0,1\n", "a duplicate column"),
-        (b"epoch,loss\n0,\xff\n", "no table"),
-        (b'epoch,loss\n0,"1\n', "no table"),
-        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "no table"),
+        (b"epoch,loss\n0,\xff\n", "not a table"),
+        (b'epoch,loss\n0,"1\n', "not a table"),
+        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "not a table"),
     ],
 )
 def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, told):
@@ -548,11 +548,11 @@ def test_training_takes_examples_and_nothing_else():
     net = mf.Network([mf.Linear(2, 2)])
     trainer = mf.Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD())
     examples = mf.data.validate(np.ones((3, 2)), [0, 1, 0])
-    with pytest.raises(TypeError, match="takes examples"):
+    with pytest.raises(TypeError, match="must be minifa.data.Examples"):
         trainer.fit((examples.x, examples.y), 1)
-    with pytest.raises(TypeError, match="takes examples"):
+    with pytest.raises(TypeError, match="must be minifa.data.Examples"):
         trainer.fit(examples, 1, validation=set())
-    with pytest.raises(TypeError, match="takes examples"):
+    with pytest.raises(TypeError, match="must be minifa.data.Examples"):
         trainer.evaluate(None)
 
 

@@ -12,8 +12,7 @@ from conftest import install
 
 import minifa
 from minifa import backend, cli, environment
-from minifa.bench import memory, networks, step_time
-from minifa.bench import targets as marks
+from minifa.bench import memory, networks, step_time, targets
 from minifa.layers import Conv2d, Flatten, Linear, ReLU
 from minifa.losses import SoftmaxCrossEntropy
 from minifa.network import Network
@@ -139,23 +138,23 @@ def test_what_memory_cannot_do_is_refused(capsys):
     assert [len(memory.deep_cnn(depth).weighted) for depth in (1, 5)] == [2, 6]
 
 
-# The marks
+# The targets
 
 
-def test_a_mark_says_pass_or_short():
-    assert marks.Mark("a", 1.0, 1.1, 1.0).row() == ("a", "1.00", "<= 1.1", "1", "pass")
-    assert marks.Mark("a", 1.2, 1.1).row() == ("a", "1.20", "<= 1.1", "-", "short")
-    assert marks.Mark("share", 0.5, 0.55, at_least=True).row()[2:] == (">= 0.55", "-", "short")
-    assert marks.Mark("a", None, 1.1, why="no PyTorch").row()[-1] == "not measured: no PyTorch"
+def test_a_target_is_passed_or_missed():
+    assert targets.Target("a", 1.0, 1.1, 1.0).row() == ("a", "1.00", "<= 1.1", "1", "pass")
+    assert targets.Target("a", 1.2, 1.1).row() == ("a", "1.20", "<= 1.1", "-", "missed")
+    assert targets.Target("share", 0.5, 0.55, at_least=True).row()[2:] == (">= 0.55", "-", "missed")
+    assert targets.Target("a", None, 1.1, why="no PyTorch").row()[-1] == "not measured: no PyTorch"
 
 
 def test_the_upper_bound_lies_above_the_median_and_below_the_worst():
     rng = np.random.default_rng(0)
     a, b = (step_time.Timing(name, list(1 + 0.1 * rng.random(40)), 1.0, 0) for name in "ab")
     ratios = [x / y for x, y in zip(a.seconds, b.seconds, strict=True)]
-    assert np.median(ratios) < marks.upper_bound(a, b) < max(ratios)
+    assert np.median(ratios) < targets.upper_bound(a, b) < max(ratios)
     same = step_time.Timing("c", [2.0 * s for s in a.seconds], 1.0, 0)
-    assert marks.upper_bound(same, a) == pytest.approx(2.0)
+    assert targets.upper_bound(same, a) == pytest.approx(2.0)
 
 
 def test_the_hand_written_step_is_minifa_s():
@@ -166,13 +165,13 @@ def test_the_hand_written_step_is_minifa_s():
     for _ in range(3):
         value = rule.gradients(net, x, y, SoftmaxCrossEntropy())
         optimizer.step(net, rule)
-        assert marks.by_hand(x, y, parameters, 0.1) == pytest.approx(float(value), rel=1e-5)
+        assert targets.numpy_step(x, y, parameters, 0.1) == pytest.approx(float(value), rel=1e-5)
     for ours, theirs in zip(net.parameters().values(), parameters, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_convolution_s_working_memory_is_bounded_by_its_chunks():
-    small, large = (marks._extra_bytes(batch) for batch in (512, 2048))  # many chunks, so that all are of full size
+    small, large = (targets._extra_bytes(batch) for batch in (512, 2048))  # many chunks, so that all are of full size
     assert 0 < small < 8 * chunks.CHUNK_BYTES * backend.threads()
     assert large < 1.25 * small
 
@@ -227,35 +226,35 @@ def no_libraries(monkeypatch):
 
 
 def verdicts(found):
-    """What was measured and the verdict, by the name of the mark."""
-    return {row[0]: (row[1], row[4]) for row in (mark.row() for mark in found)}
+    """What was measured and the verdict, by the name of the target."""
+    return {row[0]: (row[1], row[4]) for row in (target.row() for target in found)}
 
 
-def test_beside_pytorch_every_layout_that_there_is_gets_a_mark(libraries):
-    assert verdicts(marks._beside_torch(2, 4)) == {
+def test_beside_pytorch_every_layout_that_there_is_gets_a_target(libraries):
+    assert verdicts(targets._compare_with_torch(2, 4)) == {
         "mlp: bp / torch": ("1.00", "pass"),
         "cnn: bp / torch": ("1.00", "pass"),
-        "cnn: bp / torch channels_last": ("2.00", "short"),
+        "cnn: bp / torch channels_last": ("2.00", "missed"),
         "resnet20: bp / torch": ("1.00", "pass"),
-        "resnet20: bp / torch channels_last": ("2.00", "short"),
+        "resnet20: bp / torch channels_last": ("2.00", "missed"),
     }
 
 
-def test_beside_biotorch_every_rule_gets_a_mark_on_two_networks(libraries):
-    found = verdicts(marks._beside_biotorch(2, 4))
-    assert len(found) == 2 * len(marks.BIOTORCH_RULES)
+def test_compare_with_biotorch_every_rule_gets_a_target_on_two_networks(libraries):
+    found = verdicts(targets._compare_with_biotorch(2, 4))
+    assert len(found) == 2 * len(targets.BIOTORCH_RULES)
     for model in ("mlp", "cnn"):
-        assert found[f"{model}: dfa / biotorch dfa"] == ("1.00", "short")  # its mark is 0.9
+        assert found[f"{model}: dfa / biotorch dfa"] == ("1.00", "missed")  # 0.9 is required
         assert found[f"{model}: fa / biotorch fa"] == ("0.50", "pass")
-        assert found[f"{model}: usf / biotorch usf"] == ("1.50", "short")
+        assert found[f"{model}: usf / biotorch usf"] == ("1.50", "missed")
 
 
 def test_the_rules_beside_backpropagation(clock):
-    assert verdicts(marks._rules(2, 4)) == {
-        "cnn: dfa / bp, taught per activation": ("1.00", "short"),
+    assert verdicts(targets._rules(2, 4)) == {
+        "cnn: dfa / bp, taught per activation": ("1.00", "missed"),
         "cnn: dfa / bp, taught per stage": ("0.75", "pass"),
         "cnn: fa / bp, upper 95 % bound": ("1.00", "pass"),
-        "cnn: usf / bp": ("1.50", "short"),
+        "cnn: usf / bp": ("1.50", "missed"),
         "cnn: frsf / bp": ("1.00", "pass"),
         "cnn: brsf / bp": ("1.00", "pass"),
     }
@@ -263,10 +262,10 @@ def test_the_rules_beside_backpropagation(clock):
 
 def test_convolutions_are_held_to_the_rate_by_all_their_products(tiny, monkeypatch):
     """Batch 5: positions * fan_in * channels forward; back the gradient, and the carry but for the lowest."""
-    monkeypatch.setattr(marks, "_median_seconds", lambda work, repeats: work() or 1.0)
+    monkeypatch.setattr(targets, "_median_seconds", lambda work, repeats: work() or 1.0)
     monkeypatch.setattr(step_time, "matrix_rate", lambda: 1e6)
     lowest, *others = 64 * 27 * 2, 16 * 18 * 3, 4 * 27 * 4
-    forward, back = (mark.measured for mark in marks._convolutions(2, 5))
+    forward, back = (target.measured for target in targets._convolutions(2, 5))
     assert forward == pytest.approx(2 * 5 * (lowest + sum(others)) / 3 / 1e6)
     assert back == pytest.approx(2 * 5 * (lowest + 2 * sum(others)) / 3 / 1e6)
 
@@ -274,30 +273,30 @@ def test_convolutions_are_held_to_the_rate_by_all_their_products(tiny, monkeypat
 def test_memory_is_set_beside_pytorch_s_where_both_are_known(monkeypatch):
     known = {"minifa bp": 30 << 20, "torch": 60 << 20}
     monkeypatch.setattr(step_time, "peak_bytes", lambda model, label, batch_size: known[label])
-    monkeypatch.setattr(marks, "_extra_bytes", {512: 10, 2048: 13}.get)
+    monkeypatch.setattr(targets, "_extra_bytes", {512: 10, 2048: 13}.get)
     beside, growth = "cnn: peak memory / torch", "a convolution's working memory, batch 2048 / 512"
-    assert verdicts(marks._memory()) == {beside: ("0.50", "pass"), growth: ("1.30", "short")}
-    unknown = ("-", "not measured: no PyTorch, or the system does not tell")
+    assert verdicts(targets._memory()) == {beside: ("0.50", "pass"), growth: ("1.30", "missed")}
+    unknown = ("-", "not measured: no PyTorch, or memory is not reported by the system")
     known["torch"] = 0
-    assert verdicts(marks._memory())[beside] == unknown
+    assert verdicts(targets._memory())[beside] == unknown
     del known["torch"]
-    assert verdicts(marks._memory())[beside] == unknown
+    assert verdicts(targets._memory())[beside] == unknown
     install("standin")
-    assert verdicts(marks._memory())[growth] == ("-", "not measured: on a GPU one chunk is the whole batch")
+    assert verdicts(targets._memory())[growth] == ("-", "not measured: on a GPU one chunk is the whole batch")
 
 
 def test_scaling_compares_the_time_per_image_and_per_pixel(monkeypatch):
     """Here a step takes 1 ms per image, but twice that at 1024, and per pixel the same at every size."""
     made, rounds = [], []
-    monkeypatch.setattr(marks, "_cnn_step", lambda batch, shape: made.append((batch, shape)))
+    monkeypatch.setattr(targets, "_cnn_step", lambda batch, shape: made.append((batch, shape)))
 
-    def in_turn(contestants, count):
+    def alternately(candidates, count):
         rounds.append(count)
-        return {key: {1024: 2.0}.get(key, 1e-3 * key) if 1024 in contestants else key**2 for key in contestants}
+        return {key: {1024: 2.0}.get(key, 1e-3 * key) if 1024 in candidates else key**2 for key in candidates}
 
-    monkeypatch.setattr(marks, "_in_turn", in_turn)
-    per_image, per_pixel = marks._scaling(15)
-    assert per_image.measured == pytest.approx(2.0 / 1.024) and per_image.row()[-1] == "short"
+    monkeypatch.setattr(targets, "_measure_alternately", alternately)
+    per_image, per_pixel = targets._scaling(15)
+    assert per_image.measured == pytest.approx(2.0 / 1.024) and per_image.row()[-1] == "missed"
     assert per_pixel.measured == 1 and per_pixel.row()[-1] == "pass"
     assert made == [
         *((batch, (32, 32, 3)) for batch in (32, 128, 512, 1024)),
@@ -306,40 +305,40 @@ def test_scaling_compares_the_time_per_image_and_per_pixel(monkeypatch):
     assert rounds == [5, 5]
 
 
-def test_a_step_of_a_mark_is_the_bench_s(tiny, monkeypatch):
+def test_a_step_of_a_target_is_the_bench_s(tiny, monkeypatch):
     """Its products are those of backpropagation on this network."""
     monkeypatch.setitem(networks.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {}))
-    step = marks._cnn_step(2, (8, 8, 3))
+    step = targets._cnn_step(2, (8, 8, 3))
     with chunks.counting_products() as products:
         step()
     assert 2.0 * sum(products) == step_time._minifa_step("cnn", "bp", 2)[1]
 
 
-def test_a_small_network_is_set_beside_the_same_by_hand(monkeypatch):
-    seconds = {"minifa": 2.6, "by hand": 2.0}
+def test_a_small_network_is_set_beside_the_same_numpy_step(monkeypatch):
+    seconds = {"minifa": 2.6, "numpy": 2.0}
     asked = {}
 
-    def in_turn(contestants, rounds, in_a_row):
-        asked.update(rounds=rounds, in_a_row=in_a_row)
-        return {key: seconds[key] for key, work in contestants.items() if work() or True}
+    def alternately(candidates, rounds, consecutive):
+        asked.update(rounds=rounds, consecutive=consecutive)
+        return {key: seconds[key] for key, work in candidates.items() if work() or True}
 
-    monkeypatch.setattr(marks, "_in_turn", in_turn)
-    (mark,) = marks._small(2)
-    assert mark.measured == pytest.approx(1.3) and asked == {"rounds": 40, "in_a_row": 50}
+    monkeypatch.setattr(targets, "_measure_alternately", alternately)
+    (target,) = targets._small_network(2)
+    assert target.measured == pytest.approx(1.3) and asked == {"rounds": 40, "consecutive": 50}
 
 
-def test_contestants_take_turns_and_medians_are_told(monkeypatch):
+def test_candidates_take_turns_and_medians_are_told(monkeypatch):
     clock, order = Clock(), []
-    monkeypatch.setattr(marks, "time", clock)
+    monkeypatch.setattr(targets, "time", clock)
 
     def contestant(name, *seconds):
         coming = iter(seconds)
         return lambda: order.append(name) or clock.work(next(coming))
 
     a, b = contestant("a", 9, 1, 1, 2, 2, 6, 6), contestant("b", 9, 4, 4, 4, 4, 4, 4)
-    assert marks._in_turn({"a": a, "b": b}, 3, in_a_row=2) == {"a": 2, "b": 4}
+    assert targets._measure_alternately({"a": a, "b": b}, 3, consecutive=2) == {"a": 2, "b": 4}
     assert "".join(order) == "ab" + 3 * "aabb"
-    assert marks._median_seconds(contestant("c", 9, 1, 3, 8), 3) == 3
+    assert targets._median_seconds(contestant("c", 9, 1, 3, 8), 3) == 3
 
 
 def test_a_fresh_start_is_measured_beyond_numpy_s_own(monkeypatch):
@@ -349,34 +348,34 @@ def test_a_fresh_start_is_measured_beyond_numpy_s_own(monkeypatch):
         asked.append(arguments)
         return took[arguments[-1] if arguments[0] == "-c" else arguments[2]]
 
-    monkeypatch.setattr(marks, "_process_seconds", seconds)
-    imported, compared = marks._fresh()
-    assert imported.measured == pytest.approx(0.2) and imported.row()[-1] == "short"
+    monkeypatch.setattr(targets, "_process_seconds", seconds)
+    imported, compared = targets._start_up()
+    assert imported.measured == pytest.approx(0.2) and imported.row()[-1] == "missed"
     assert compared.measured == 12 and compared.row()[-1] == "pass"
     assert asked[:3] == [["-c", "import numpy"], ["-c", "import minifa"], ["-c", "import numpy"]]
 
 
 def test_a_process_that_fails_is_no_measurement():
-    assert 0 < marks._process_seconds(["-c", "pass"]) < 30
+    assert 0 < targets._process_seconds(["-c", "pass"]) < 30
     with pytest.raises(subprocess.CalledProcessError):
-        marks._process_seconds(["-c", "raise SystemExit(1)"])
+        targets._process_seconds(["-c", "raise SystemExit(1)"])
 
 
 def told(capsys):
-    """The printed marks: what was measured, the mark, the aim and the verdict, by name."""
+    """The printed targets: the measured, required and desired value and the result, by name."""
     facts, table = capsys.readouterr().out.strip().split("\n\n")
     assert facts == ", ".join(f"{key} {value}" for key, value in environment.environment().items())
     head, _, *rows = (re.split(r"  +", line) for line in table.splitlines())
-    assert head == ["ratio or quantity", "measured", "mark", "aim"]
+    assert head == ["ratio or quantity", "measured", "required", "desired"]
     return {row[0]: row[1:] for row in rows}
 
 
 @pytest.fixture
 def quick(tiny, clock, monkeypatch):
     """What takes minutes is left out: steps take the clock's time, a process a second."""
-    monkeypatch.setattr(marks, "_process_seconds", lambda arguments: 1.0)
-    monkeypatch.setattr(marks, "_cnn_step", lambda batch, shape: lambda: sum(range(2000)))
-    monkeypatch.setattr(marks, "_extra_bytes", lambda batch: 1 << 20)
+    monkeypatch.setattr(targets, "_process_seconds", lambda arguments: 1.0)
+    monkeypatch.setattr(targets, "_cnn_step", lambda batch, shape: lambda: sum(range(2000)))
+    monkeypatch.setattr(targets, "_extra_bytes", lambda batch: 1 << 20)
     monkeypatch.setattr(step_time, "matrix_rate", lambda: 1e9)
 
 
@@ -391,9 +390,9 @@ def test_without_other_libraries_the_marks_beside_them_say_why(quick, no_librari
     assert len(missing) == 5 + 10 + 1 and all("torch" in name for name in missing)
     assert missing["resnet20: bp / torch channels_last"] == "not measured: no PyTorch"
     assert missing["mlp: usf / biotorch usf"] == "not measured: no BioTorch"
-    assert missing["cnn: peak memory / torch"] == "not measured: no PyTorch, or the system does not tell"
+    assert missing["cnn: peak memory / torch"] == "not measured: no PyTorch, or memory is not reported by the system"
     for name in found.keys() - missing.keys():
-        assert found[name][-1] in ("pass", "short")
+        assert found[name][-1] in ("pass", "missed")
     assert found["import minifa beyond numpy, s"] == ["0.00", "<= 0.15", "-", "pass"]
 
 
@@ -402,16 +401,16 @@ def test_only_the_library_that_is_named_is_measured(quick, libraries, monkeypatc
     assert cli.main(["bench", "--against", "torch", "--batch-size", "4", "--repeats", "1"]) == 0
     found = told(capsys)
     assert found["mlp: bp / torch"] == ["1.00", "<= 1.1", "1", "pass"]
-    assert found["cnn: bp / torch channels_last"] == ["2.00", "<= 1.6", "1.3", "short"]
+    assert found["cnn: bp / torch channels_last"] == ["2.00", "<= 1.6", "1.3", "missed"]
     assert found["cnn: peak memory / torch"] == ["1.00", "<= 1", "-", "pass"]
     assert not any("biotorch" in name for name in found)
     assert cli.main(["bench", "--against", "biotorch", "--batch-size", "4", "--repeats", "1"]) == 0
     found = told(capsys)
-    assert found["cnn: dfa / biotorch dfa"] == ["1.00", "<= 0.9", "0.7", "short"]
+    assert found["cnn: dfa / biotorch dfa"] == ["1.00", "<= 0.9", "0.7", "missed"]
     assert "mlp: bp / torch" not in found
 
 
-def test_unknown_contestants_are_refused(capsys):
+def test_unknown_candidates_are_refused(capsys):
     assert cli.main(["bench", "--against", "torhc"]) == 2
     assert "did you mean torch" in capsys.readouterr().err
 

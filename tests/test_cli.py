@@ -258,7 +258,7 @@ def test_a_diverging_run_is_kept_and_reported(capsys):
     code = program.main(["train", "--model", "mlp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
     assert code == exit_codes.DIVERGED == 3
     assert re.search(
-        r"training diverged: in update \d+ the \w+.* of '\w+' .* try a smaller --lr", capsys.readouterr().err
+        r"training diverged: in update \d+ .* in the \w+.* of '\w+'; try a smaller --lr", capsys.readouterr().err
     )
     assert len(rows_of("run/history.csv")) == 2  # the start, and the epoch in which it happened
 

@@ -122,8 +122,8 @@ def test_the_same_seed_gives_the_same_bits():
         np.testing.assert_array_equal(first[key], second[key], err_msg=key)
 
 
-def test_the_bench_and_its_marks():
+def test_the_bench_and_its_targets():
     with mf.using("cupy", "float32"):
         own, *_ = step_time.measure("mlp", ["bp"], batch_size=32, repeats=2, memory=True)
         assert own.bytes > 4 * 1_800_000 and min(own.seconds) > 0  # the weights alone
-        assert [mark.measured is None for mark in targets._memory()][-1]
+        assert [target.measured is None for target in targets._memory()][-1]

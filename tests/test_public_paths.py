@@ -118,7 +118,7 @@ REFUSED = {
     "a model of channels that are none": (lambda: mf.models.bench_cnn((8, 8, 1), 2, channels=7), "are widths"),
     "a trainer with a number for a schedule": (
         lambda: mf.Trainer(net := dense_net(), BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(), schedule=0.1),
-        "called with the epoch",
+        "callable with the epoch",
     ),
     "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "epochs must be above 0"),
     "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "made in Python"),
@@ -189,7 +189,7 @@ def test_a_trace_is_looked_at_where_arrays_live():
     trace, other = (mf.trace(net, make(rule).attach(net), x, y, loss, optimizer) for rule in ("fa", "dfa"))
     assert len(trace) == len(trace.moments) and "under 'fa'" in repr(trace)
     assert any(moment.shapes for moment in trace.moments)
-    assert trace.place_of(other, 0) == 0 and trace[0].shapes == trace.moments[0].shapes
+    assert trace.matching_index(other, 0) == 0 and trace[0].shapes == trace.moments[0].shapes
 
 
 def test_pytorch_s_layout_and_a_file_bring_every_number_back(tmp_path):

@@ -65,8 +65,8 @@ def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> 
     [10, 0]
     """
     if backend.name() != "numpy":
-        raise ValueError(f"memory is measured as NumPy reports it, and arrays live in {backend.name()!r}: use NumPy")
-    in_use = tracemalloc.is_tracing()
+        raise ValueError(f"the backend must be 'numpy' to measure activation memory, got {backend.name()!r}")
+    was_tracing = tracemalloc.is_tracing()
     peaks = []
     with net.preserved(), rule.preserved():
         tracemalloc.start()
@@ -83,7 +83,7 @@ def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> 
                     peaks.append(tracemalloc.get_traced_memory()[1] - before)
             return min(peaks)  # an internal table of the interpreter occasionally grows by a MiB in between
         finally:
-            if not in_use:
+            if not was_tracing:
                 tracemalloc.stop()
 
 
@@ -91,7 +91,7 @@ def measure(
     depths: Sequence[int] = DEPTHS,
     rule_names: Sequence[str] = RULES,
     batch_size: int = BATCH_SIZE,
-    tell: Callable[[], object] = lambda: None,
+    progress: Callable[[], object] = lambda: None,
 ) -> Peaks:
     """The activation memory of `deep_cnn` under every rule.
 
@@ -99,7 +99,7 @@ def measure(
         depths: numbers of convolutions, at least 1.
         rule_names: rules with their options as for `minifa.rules.make`, such as ``"dfa:recompute=true"``.
         batch_size: examples in the measured step.
-        tell: callback after every measurement, for a progress bar.
+        progress: called after every measurement, for a progress bar.
 
     Raises:
         ValueError: an unknown rule, a rule that cannot teach this network, or a backend that is not NumPy.
@@ -111,7 +111,7 @@ def measure(
             net = deep_cnn(depth)
             rule = rules.make(name).attach(net)
             peaks[name][depth] = activation_bytes(net, rule, backend.asarray(x), y, SoftmaxCrossEntropy())
-            tell()
+            progress()
     return peaks
 
 
@@ -127,5 +127,5 @@ def table(peaks: Peaks) -> str:
     """A text table of MiB by rule and depth."""
     depths = list(next(iter(peaks.values())))
     rows = [("MiB at depth", *map(str, depths))]
-    rows += [(name, *(f"{found[depth] / 2**20:.1f}" for depth in depths)) for name, found in peaks.items()]
+    rows += [(name, *(f"{sizes[depth] / 2**20:.1f}" for depth in depths)) for name, sizes in peaks.items()]
     return text.table(rows, right_from=1)

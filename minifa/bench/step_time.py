@@ -1,6 +1,6 @@
 """Benchmark of a training step: minifa's rules, and PyTorch's backpropagation and BioTorch's rules if installed.
 
-Because machines are noisy, the contestants are measured in turn (A B C A B C ...), and medians and their ratios are
+Because machines are noisy, the candidates are measured alternately (A B C A B C ...), and medians and their ratios are
 reported. The upper limit is the machine's matrix-product rate, measured in the same run.
 """
 
@@ -27,12 +27,12 @@ from ..parallel import chunks
 from ..validation import format_shape
 from .networks import CLASSES, SHAPES, Step, batch
 
-IN_A_ROW = 3  # consecutive timed steps of one contestant
+CONSECUTIVE_STEPS = 3  # timed steps of one candidate in a row
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant: seconds per step, matrix-product operations of a step, and peak memory in a separate process."""
+    """One candidate: seconds per step, matrix-product operations of a step, and peak memory in a separate process."""
 
     label: str
     seconds: list[float]
@@ -50,9 +50,9 @@ def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 1
     unknown = sorted(set(models) - SHAPES.keys())
     if unknown:
         raise ValueError(f"unknown bench network {', '.join(unknown)}: known are {', '.join(SHAPES)}")
-    lines = [f"{key} {value}" for key, value in environment.environment().items()]
+    facts = [f"{key} {value}" for key, value in environment.environment().items()]
     rate = matrix_rate()
-    parts = [", ".join(lines), f"matrix products run at {rate / 1e9:.0f} GFLOP/s (2048 x 2048, all threads)"]
+    parts = [", ".join(facts), f"matrix products run at {rate / 1e9:.0f} GFLOP/s (2048 x 2048, all threads)"]
     for model in models:
         parts.append(table(model, measure(model, rule_names, batch_size, repeats), batch_size, rate))
     return "\n\n".join(parts)
@@ -66,11 +66,11 @@ def measure(
     against: Sequence[str] = ("torch",),
     memory: bool = True,
 ) -> list[Timing]:
-    """Time the contestants in turn.
+    """Time the candidates alternately.
 
     Args:
         against: "torch" (both memory layouts), "biotorch fa" etc.; libraries that are not installed are omitted.
-        memory: whether to measure each contestant's peak memory, in a separate process.
+        memory: whether to measure each candidate's peak memory, in a separate process.
     """
     steps = {f"minifa {name}": _minifa_step(model, name, batch_size) for name in rule_names}
     flops = _minifa_step(model, "bp", batch_size)[1]
@@ -87,19 +87,21 @@ def measure(
             for label, (step, _, _) in steps.items():
                 step()  # not timed: warms the caches, and lets the other library's idle threads stop spinning
                 started = time.perf_counter()
-                for _ in range(IN_A_ROW):
+                for _ in range(CONSECUTIVE_STEPS):
                     step()
-                seconds[label].append((time.perf_counter() - started) / IN_A_ROW)
+                seconds[label].append((time.perf_counter() - started) / CONSECUTIVE_STEPS)
     return [
-        Timing(label, seconds[label], flops, peaks[label], statistics.median(apart) if apart else 0.0)
-        for label, (_, flops, apart) in steps.items()
+        Timing(
+            label, seconds[label], flops, peaks[label], statistics.median(feedback_seconds) if feedback_seconds else 0.0
+        )
+        for label, (_, flops, feedback_seconds) in steps.items()
     ]
 
 
 def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -> str:
-    """Medians, and ratios to the first contestant and to PyTorch (paired within rounds, so that drift cancels).
+    """Medians, and ratios to the first candidate and to PyTorch (paired within rounds, so that drift cancels).
 
-    Column "products": multiply-adds of all matrix products relative to the first contestant's. Column "feedback ms":
+    Column "products": multiply-adds of all matrix products relative to the first candidate's. Column "feedback ms":
     time per step of the feedback's own learning (noise phases, local penalties).
     """
     torch = next((t for t in timings if t.label == "torch"), None)
@@ -166,18 +168,18 @@ def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, flo
         optimizer.step(net, rule)
         backend.synchronise()
 
-    apart: list[float] = []
+    feedback_seconds: list[float] = []
     learn = rule.update_feedback
 
     def timed(net: Network) -> None:
         started = time.perf_counter()
         learn(net)
-        apart.append(time.perf_counter() - started)
+        feedback_seconds.append(time.perf_counter() - started)
 
     rule.update_feedback = timed  # type: ignore[method-assign]
     with chunks.counting_products() as products:
         step()
-    return step, 2.0 * sum(products), apart
+    return step, 2.0 * sum(products), feedback_seconds
 
 
 def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
@@ -198,7 +200,7 @@ def _other_steps(model: str, other: str, batch_size: int) -> dict[str, Step]:
 
 
 def peak_bytes(model: str, label: str, batch_size: int) -> int:
-    """Peak memory in bytes of a new process that runs three steps of one contestant (device memory under CuPy); 0 if
+    """Peak memory in bytes of a new process that runs three steps of one candidate (device memory under CuPy); 0 if
     the system does not report it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         setting = backend.name(), backend.threads()
@@ -207,15 +209,15 @@ def peak_bytes(model: str, label: str, batch_size: int) -> int:
 
 def _peak_of_this_process(model: str, label: str, batch_size: int, backend_name: str, threads: int) -> int:
     backend.use(backend_name, threads=threads)
-    contestant, _, rule = label.partition(" ")
-    if contestant == "minifa":
+    library, _, rule = label.partition(" ")
+    if library == "minifa":
         step = _minifa_step(model, rule, batch_size)[0]
     else:
         step = _other_steps(model, "torch", batch_size)[label]
     for _ in range(3):
         step()
     if backend_name == "cupy":
-        if contestant == "minifa":
+        if library == "minifa":
             return backend.device_bytes()
         from .torch_steps import device_bytes
 

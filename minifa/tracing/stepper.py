@@ -291,7 +291,7 @@ class Stepper(cmd.Cmd):
         self.show()
 
     def do_quit(self, text: str) -> bool:
-        """quit (q): end."""
+        """quit (q): leave the stepper."""
         return True
 
     def do_EOF(self, text: str) -> bool:
