@@ -25,7 +25,8 @@ from .. import backend, experiments, metrics, rules
 from ..data.augment import shown
 from ..data.base import Dataset
 from ..environment import __version__
-from ..experiments import MEASURED_ON, Experiment
+from ..experiments import Experiment
+from ..experiments.experiment import AN_EXPERIMENT, MEASURED_ON, augmentation_of, describe_options
 from ..network import Network
 from ..rules.base import Rule
 from ..storage.atomic import expanded, write_whole
@@ -68,7 +69,7 @@ def explore(
     rule_names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
     if not rule_names:
         raise ValueError("there is no rule to show: name one at least")
-    check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
+    check_type(experiment, Experiment, AN_EXPERIMENT)
     train_updates = check_int(train_updates, "the number of updates of training", least=0)
     if not callable(tell):
         raise TypeError(f"tell is called after every step, got {tell!r}")
@@ -232,7 +233,7 @@ def _facts(experiment: Experiment, data: Dataset, trace: Trace, updates: int) ->
     rate = f"{experiment.optimizer}, rate {experiment.rate():g}"
     return [
         f"{data.name}, {'x'.join(map(str, x.shape[1:]))} per example",
-        f"model {experiment.model} {experiments.describe_options(experiment.model_options)}".rstrip(),
+        f"model {experiment.model} {describe_options(experiment.model_options)}".rstrip(),
         f"batch of {len(x)}",
         rate,
         f"seed {experiment.seed}",
@@ -252,7 +253,7 @@ def _moments_kept(updates: int) -> list[int]:
 def _run(experiment: Experiment, data: Dataset, updates: int, table: _Table, tell: Callable[[], object]) -> list[Json]:
     """The snapshots of a training run, which ends early if the loss is not finite."""
     net, rule, loss, optimizer = experiments.build(experiment, data)
-    augmentation = experiments.augmentation_of(experiment)
+    augmentation = augmentation_of(experiment)
     watcher = _Watcher(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
     kept, found = _moments_kept(updates), [watcher.look()]
