@@ -281,6 +281,7 @@ GIVEN: dict[str, Give] = {
     "checkpoints.load.trainer": World.trainer_as_asked,
     "checkpoints.restore.trainer": World.trainer_as_asked,
     "experiments.resume.go_on.trainer": World.trainer_as_asked,
+    "experiments.experiment.fit.trainer": World.trainer_as_asked,
     "data.base.Dataset.name": lambda w: "mine",
     "data.base.Dataset.classes": lambda w: ("a", "b"),
     "data.base.Dataset.hold_out.fraction": lambda w: 0.5,

@@ -20,7 +20,18 @@ from minifa import cli, losses, metrics, models, rules, schedules
 from minifa.cli import rules as rules_command
 from minifa.data.base import DataFileError
 from minifa.data.batches import Batches
-from minifa.experiments import Experiment, recipes, resume, run, run_folder, run_many, schema, study, sweeps
+from minifa.experiments import (
+    Experiment,
+    recipes,
+    resume,
+    run,
+    run_folder,
+    run_many,
+    schema,
+    study,
+    sweep_results,
+    sweeps,
+)
 from minifa.parallel import threads
 from minifa.storage.npz import read_arrays, read_members
 from minifa.testing.examples import GEOMETRIES
@@ -668,9 +679,10 @@ def test_weights_under_a_name_that_no_file_has_are_a_problem_among_others(name):
 def swept(tmp_path):
     """A sweep, and the folder in which its runs have their lines."""
     sweep = sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\nrule = ["bp", "fa"]')
-    with study.opened(sweep, tmp_path / "swept") as results:
+    with sweep_results.opened(sweep, tmp_path / "swept") as results:
         for run in sweep.runs:
-            results.add(run, {"test_loss": 0.5, "test_accuracy": 0.75, "epochs": 1, "diverged": False})
+            result = {"test_loss": 0.5, "test_accuracy": 0.75, "epochs": 1, "diverged": False}
+            results.add(study.Outcome(sweep_results.task_of(run), result))
     return sweep, tmp_path / "swept"
 
 
@@ -686,13 +698,13 @@ def swept(tmp_path):
 def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, told):
     """The summary ended with Python's words about a float, or was left out."""
     sweep, folder = swept
-    path = folder / study.TABLE
+    path = folder / sweep_results.TABLE
     content = path.read_bytes()
     assert written in content
     path.write_bytes(content.replace(written, instead, 1))
     with pytest.raises(DataFileError, match="sweep.csv.*" + told):
-        study.lines_in(sweep, folder)
-    with pytest.raises(DataFileError, match="sweep.csv.*" + told), study.opened(sweep, folder):
+        sweep_results.lines_in(sweep, folder)
+    with pytest.raises(DataFileError, match="sweep.csv.*" + told), sweep_results.opened(sweep, folder):
         pass
 
 
@@ -700,7 +712,7 @@ def test_a_sweep_that_is_nested_without_end_is_refused(swept):
     sweep, folder = swept
     (folder / "config.json").write_text('{"sweep": ' + "[" * 100_000, encoding="utf-8")
     with pytest.raises(DataFileError, match="is no folder of a sweep"):
-        study.lines_in(sweep, folder)
+        sweep_results.lines_in(sweep, folder)
 
 
 def test_more_runs_than_can_be_counted_are_refused():

@@ -94,7 +94,7 @@ def test_where_the_rates_come_from_is_said(monkeypatch, capsys):
         told[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
     assert told["bp,fa"] == "rates from the grid kept in minifa/experiments/recipes/rates.csv"
     assert told["bp,fa:sparsity=0.5"].startswith(
-        f"rate {experiments.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"
+        f"rate {experiments.experiment.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"
     )
     assert told["0.05"] == "rate 0.05"
     assert told["60"] == (

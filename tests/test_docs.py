@@ -101,7 +101,8 @@ OTHERS = [
     for name in (
         *("initialisers", "losses", "network", "optim", "tracing", "training", "training.divergence", "training.logs"),
         *("experiments", "checkpoints", "signals", "experiments.resume", "experiments.run_folder", "testing.doctor"),
-        *("experiments.schema", "experiments.recipes", "experiments.study", "experiments.sweeps"),
+        *("experiments.schema", "experiments.recipes", "experiments.experiment", "experiments.study"),
+        *("experiments.sweep_results", "experiments.sweeps"),
     )
 ]
 CLASSES = collect(inspect.isclass, [*FIRST_MET, *OTHERS])

@@ -25,7 +25,7 @@ import pytest
 import minifa as mf
 from minifa import checkpoints, cli, environment, experiments, signals
 from minifa.cli import exit_codes, pictures
-from minifa.experiments import Experiment, resume, run_folder, tuning
+from minifa.experiments import Experiment, resume, run_folder, study, tuning
 from minifa.storage import atomic, locks
 from minifa.storage.npz import write_arrays
 from minifa.tracing import explorer
@@ -198,7 +198,7 @@ def test_a_comparison_that_can_no_longer_be_written_keeps_what_was(mounted, caps
             fill(small)
         return make(experiment)
 
-    monkeypatch.setattr(experiments, "run", fills_up)
+    monkeypatch.setattr(study, "run", fills_up)
     given = ["--rules", "bp", "--epochs", "1", "--jobs", "1", "--seeds", "3", "--out", str(small / "c")]
     assert cli.main(["compare", *XOR, *given]) == exit_codes.FAILED
     told = capsys.readouterr().err
@@ -232,7 +232,7 @@ def once(number, call):
 
 PHASES = {  # by name: what the signal comes before, and what is told
     "loading": ("minifa.data.load", "the same command begins again"),
-    "building": ("minifa.experiments.build", "the same command begins again"),
+    "building": ("minifa.experiments.experiment.build", "the same command begins again"),
     "making the folder": ("minifa.experiments.run_folder.write_config", "the same command begins again"),
     "training": ("minifa.optim.SGD.step", "to go on: minifa train --resume run"),
     "measuring": ("minifa.metrics.alignment", "to go on: minifa train --resume run"),
@@ -293,7 +293,7 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
                     signal.raise_signal(number)
                 return make(experiment)
 
-            patched.setattr(experiments, "run", run)
+            patched.setattr(study, "run", run)
         assert cli.main(["compare", *XOR, *given]) == code
     finished = {(result.experiment.rule, result.experiment.seed) for result in run_folder.read_results("c")}
     told = capsys.readouterr().err
@@ -314,7 +314,7 @@ def test_a_signal_in_the_grid_keeps_the_rates_and_compares_nothing(monkeypatch, 
             signal.raise_signal(signal.SIGINT)
         return make(experiment)
 
-    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(study, "run", run)
     monkeypatch.setattr(tuning, "RATES", range(-2, 1))
     given = ["--model", "mlp", "--hidden", "4", "--rules", "bp", "--epochs", "1", "--seeds", "1", "--jobs", "1"]
     assert cli.main(["compare", *given, "--tune", "--out", "c"]) == 130
@@ -371,7 +371,7 @@ def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
         seen.append([r.experiment.seed for r in run_folder.read_results("c")] if Path("c/runs.csv").exists() else [])
         return make(experiment)
 
-    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(study, "run", run)
     given = ["--rules", "bp", "--epochs", "1", "--jobs", "1", "--seeds", "3", "--out", "c"]
     assert cli.main(["compare", *XOR, *given]) == 0
     assert seen == [[], [0], [0, 1]]

@@ -18,8 +18,7 @@ import minifa as mf
 from minifa import backend, checkpoints, cli, environment, weights
 from minifa.checkpoints import CheckpointError
 from minifa.cli import exit_codes, pictures
-from minifa.experiments import Experiment, processes, recipes, reproduce, resume, study, sweeps, tuning
-from minifa.experiments.study import Task
+from minifa.experiments import Experiment, processes, recipes, reproduce, resume, study, sweep_results, sweeps, tuning
 from minifa.training import Callback
 
 BEFORE = Path(__file__).parent / "golden" / "before"
@@ -219,8 +218,8 @@ def test_a_worker_that_finds_other_data_under_the_name_makes_no_run():
     sweep = sweeps.parse(SWEEP)
     _, contents = sweeps.check(sweep)
     write_data(seed=3)
-    made = study.make(Task(sweep.runs[0], None, contents))
-    assert re.match("DataFileError: other data: mine.npz has the digest", made["error"]) and len(made) == 1
+    made = study.attempt(sweep_results.measure, sweep_results.task_of(sweep.runs[0], contents=contents))
+    assert re.match("DataFileError: other data: mine.npz has the digest", made.error) and made.result is None
 
 
 def test_a_sweep_over_data_sets_may_get_more_of_them(capsys):
@@ -324,10 +323,10 @@ class StopAt(Callback):
 
 def broken_off(monkeypatch, call):
     """The call, with training interrupted in its second epoch."""
-    fit = resume.experiments.fit
+    fit = resume.fit
     with monkeypatch.context() as patched:
         patched.setattr(
-            resume.experiments,
+            resume,
             "fit",
             lambda e, data, trainer: (trainer.callbacks.append(StopAt()), fit(e, data, trainer))[1],
         )
@@ -338,7 +337,7 @@ def broken_off(monkeypatch, call):
 def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
-    broken_off(monkeypatch, lambda: reproduce.make(task))
+    broken_off(monkeypatch, lambda: study.attempt(study.in_folder, task))
     with monkeypatch.context() as patched:
         of_version(patched, "0.1.0")
         assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == exit_codes.FAILED
@@ -353,7 +352,7 @@ def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
 def test_a_run_that_two_versions_trained_names_both(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
-    broken_off(monkeypatch, lambda: reproduce.make(task))
+    broken_off(monkeypatch, lambda: study.attempt(study.in_folder, task))
     of_version(monkeypatch, "0.1.0")
     assert cli.main(["train", "--resume", "out/bp-seed0"]) == 0
     assert "note: the run was begun with minifa 0.0.9, now 0.1.0" in capsys.readouterr().err
@@ -421,7 +420,7 @@ def test_a_table_of_before_is_collected_and_its_unfinished_run_is_resumed(before
     ]
     assert events.count("resume") == 1 and events.count("start") == 1  # it was not begun anew
     (task,) = reproduce.plan(recipes.read("table.toml"), "whole", rows=["kolen_pollack"])
-    whole, resumed = reproduce.make(task).result, resume.saved_run("table/kolen_pollack-seed0").result
+    whole, resumed = study.attempt(study.in_folder, task).result, resume.saved_run("table/kolen_pollack-seed0").result
     assert resumed["best_epoch"] == whole["best_epoch"]
     assert resumed["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)  # other machines, other last bits
     write_data(seed=3)  # from now on they are known
@@ -437,7 +436,7 @@ def test_a_row_of_before_in_another_float_type_is_refused(before, capsys):
 def test_an_unfinished_run_of_before_on_other_data_is_refused(before):
     write_data(seed=3)
     (task,) = reproduce.plan(recipes.read("table.toml"), "table", rows=["kolen_pollack"])
-    assert "was trained on other data than mine is now" in reproduce.make(task).error
+    assert "was trained on other data than mine is now" in study.attempt(study.in_folder, task).error
 
 
 def test_a_sweep_of_before_is_continued_and_its_lines_stay(before, capsys):
@@ -498,7 +497,7 @@ def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch)
 
 def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
     """It was broken off in the third epoch of four: that network is not the one of two epochs."""
-    longer, fit = dataclasses.replace(EXPERIMENT, epochs=4), resume.experiments.fit
+    longer, fit = dataclasses.replace(EXPERIMENT, epochs=4), resume.fit
     assert resume.run_in_folder("run", EXPERIMENT)["epochs"] == 2
 
     def stopped(experiment, data, trainer):
@@ -506,7 +505,7 @@ def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
         return fit(experiment, data, trainer)
 
     with monkeypatch.context() as patched:
-        patched.setattr(resume.experiments, "fit", stopped)
+        patched.setattr(resume, "fit", stopped)
         with pytest.raises(processes.Stopped):
             resume.run_in_folder("run", longer)
     assert resume.finished("run", EXPERIMENT) is None is resume.finished("run", longer)
@@ -535,12 +534,12 @@ def test_a_result_that_was_made_up_is_made_again(change):
 
 def test_a_damaged_checkpoint_is_resumed_from_the_one_before_it_to_the_same_numbers(monkeypatch):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
-    broken_off(monkeypatch, lambda: reproduce.make(task))
+    broken_off(monkeypatch, lambda: study.attempt(study.in_folder, task))
     last = task.folder / "last.ckpt"
     assert checkpoints.previous_of(last).is_file()
     last.write_bytes(last.read_bytes()[:-9])
-    whole = reproduce.make(dataclasses.replace(task, folder=Path("whole"))).result
-    assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
+    whole = study.attempt(study.in_folder, dataclasses.replace(task, folder=Path("whole"))).result
+    assert {**study.attempt(study.in_folder, task).result, "seconds": 0} == {**whole, "seconds": 0}
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"experiment": 3}', b"\xff"])

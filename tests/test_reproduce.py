@@ -18,7 +18,7 @@ import pytest
 
 from minifa import checkpoints, cli, data, figures
 from minifa.checkpoints import CheckpointError
-from minifa.experiments import Experiment, recipes, reproduce, resume, run, run_folder
+from minifa.experiments import Experiment, recipes, reproduce, resume, run, run_folder, study
 
 TABLE = """
 title = "A table of the exclusive or"
@@ -60,7 +60,7 @@ def table(tmp_path, monkeypatch):
 
 
 def outcomes_of(recipe, folder, **options):
-    return [reproduce.make(task) for task in reproduce.plan(recipe, folder, **options)]
+    return [study.attempt(study.in_folder, task) for task in reproduce.plan(recipe, folder, **options)]
 
 
 def rows_of(path):
@@ -90,9 +90,9 @@ def test_a_change_that_no_row_would_follow_is_refused_and_others_are_told(table)
         reproduce.plan(recipes.parse(TABLE, ["rule=usf"]), "out", rows=["fa"])
     changed = recipes.parse(TABLE, ["rule=usf", "training.epochs=1"])  # bp's row says nothing of a rule
     tasks = reproduce.plan(changed, "out")
-    assert {task.row: task.experiment.rule for task in tasks} == {"bp": "usf", "fa": "fa"}
+    assert {task.name: task.experiment.rule for task in tasks} == {"bp": "usf", "fa": "fa"}
     result = {"test_accuracy": 0.9, "test_examples": 10, "seconds": 1.0, "diverged": False, "note": ""}
-    outcomes = [reproduce.Outcome(task, result) for task in tasks]
+    outcomes = [study.Outcome(task, result) for task in tasks]
     text = reproduce.table_text(changed, reproduce.rows_of(changed, outcomes), outcomes)
     assert "changed from the recipe: rule=usf, training.epochs=1" in text
 
@@ -140,11 +140,11 @@ def test_a_recipe_without_a_table_is_refused():
 
 def test_a_run_gives_what_the_experiment_gives_and_is_not_made_twice(table, tmp_path):
     task = reproduce.plan(table, tmp_path / "out")[0]
-    result = reproduce.make(task).result
+    result = study.attempt(study.in_folder, task).result
     alone, _ = run(task.experiment)
     assert result["test_accuracy"] == alone.score and result["epochs"] == result["best_epoch"] == 4
     written = (task.folder / "last.ckpt").stat().st_mtime_ns
-    assert reproduce.make(task).result == result
+    assert study.attempt(study.in_folder, task).result == result
     assert (task.folder / "last.ckpt").stat().st_mtime_ns == written
 
 
@@ -187,19 +187,22 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(tmp_path):
 
 def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, tmp_path):
     (task, *_) = reproduce.plan(table, "out")
-    whole = reproduce.make(task).result
+    whole = study.attempt(study.in_folder, task).result
     Path(task.folder, "result.json").unlink()
     last = Path(task.folder, "last.ckpt")
     last.write_bytes(last.read_bytes()[:-7])
-    assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}  # from the one before it
+    assert {**study.attempt(study.in_folder, task).result, "seconds": 0} == {
+        **whole,
+        "seconds": 0,
+    }  # from the one before it
     Path(task.folder, "result.json").unlink()
     for name in ("last.ckpt", "last.ckpt.previous"):
         Path(task.folder, name).write_bytes(b"damaged")
-    error = reproduce.make(task).error
+    error = study.attempt(study.in_folder, task).error
     assert error.endswith(f"; without the folder '{task.folder}' the same command makes this run anew")
     assert "--previous" not in error
     shutil.rmtree(task.folder)
-    assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
+    assert {**study.attempt(study.in_folder, task).result, "seconds": 0} == {**whole, "seconds": 0}
 
 
 def test_an_empty_description_of_a_run_does_not_stand_in_a_table_s_way(table, capsys):
@@ -219,7 +222,7 @@ def test_an_empty_description_of_a_run_does_not_stand_in_a_table_s_way(table, ca
 
 def test_the_numbers_of_a_table(table):
     outcomes = [
-        reproduce.Outcome(task, {"test_accuracy": score, "test_examples": 400, "seconds": 60.0, "diverged": False})
+        study.Outcome(task, {"test_accuracy": score, "test_examples": 400, "seconds": 60.0, "diverged": False})
         for task, score in zip(reproduce.plan(table, "out"), (0.80, 0.60, 0.90), strict=True)
     ]
     bp, fa = reproduce.rows_of(table, outcomes)
@@ -228,7 +231,7 @@ def test_the_numbers_of_a_table(table):
     assert bp["sd"] == pytest.approx(sd)
     assert bp["standard_error"] == pytest.approx(sd * math.sqrt(1 / 2 + 1))
     assert fa["mean"] == pytest.approx(60) and "difference" not in fa and "sd" not in fa
-    close = [reproduce.Outcome(one.task, {**one.result, "test_accuracy": 0.5}) for one in outcomes]
+    close = [study.Outcome(one.task, {**one.result, "test_accuracy": 0.5}) for one in outcomes]
     least = 100 * math.sqrt(0.5 * 0.5 / 400)  # two seeds that agree by chance
     assert reproduce.rows_of(table, close)[0]["standard_error"] == pytest.approx(least * math.sqrt(1.5))
 
@@ -236,14 +239,14 @@ def test_the_numbers_of_a_table(table):
 def test_runs_that_diverged_have_no_spread(table):
     changed = recipes.parse(TABLE.replace('"accuracy"', '"loss"'))
     result = {"test_loss": math.nan, "test_examples": 4, "seconds": 1.0, "diverged": True, "note": ""}
-    outcomes = [reproduce.Outcome(task, result) for task in reproduce.plan(changed, "out")]
+    outcomes = [study.Outcome(task, result) for task in reproduce.plan(changed, "out")]
     text = reproduce.table_text(changed, reproduce.rows_of(changed, outcomes), outcomes)
     assert "nan diverged" in text and "±" not in text.splitlines()[4]
 
 
 def test_a_score_of_all_or_nothing_has_no_standard_error(table):
     result = {"test_accuracy": 1.0, "test_examples": 4, "seconds": 1.0, "diverged": False}
-    row = reproduce.rows_of(table, [reproduce.Outcome(reproduce.plan(table, "out")[0], result)])[0]
+    row = reproduce.rows_of(table, [study.Outcome(reproduce.plan(table, "out")[0], result)])[0]
     assert row["difference"] == pytest.approx(10) and "standard_error" not in row
 
 
@@ -275,7 +278,7 @@ def test_errors_and_losses_are_measured_as_asked(table):
     result = {"test_accuracy": 0.97, "test_loss": 0.25, "test_examples": 100, "seconds": 1.0, "diverged": False}
     for measure, expected in (("error", 3.0), ("loss", 0.25)):
         changed = recipes.parse(TABLE.replace('"accuracy"', f'"{measure}"'))
-        row = reproduce.rows_of(changed, [reproduce.Outcome(task, result)])[0]
+        row = reproduce.rows_of(changed, [study.Outcome(task, result)])[0]
         assert row["mean"] == pytest.approx(expected)
         assert ("standard_error" in row) == (measure == "error")
 
@@ -304,10 +307,10 @@ def test_folders_that_hold_no_run_of_the_table_are_no_runs(table, capsys):
 
 
 def test_a_table_of_failures_alone_says_so_and_draws_nothing(table, monkeypatch, capsys):
-    def fail(tasks, jobs, tick):
-        return (reproduce.Outcome(task, None, "OSError: gone") for task in tasks)
+    def fail(work, tasks, jobs, tick):
+        return (study.Outcome(task, None, "OSError: gone") for task in tasks)
 
-    monkeypatch.setattr(reproduce, "run", fail)
+    monkeypatch.setattr(study, "run_all", fail)
     assert cli.main(["reproduce", "table.toml", "--out", "out", "--rows", "fa", "--jobs", "1"]) == 1
     (row,) = rows_of("out/table.csv")
     assert row["seeds"] == "0" and row["error"] == "seed 0: OSError: gone" and "mean" not in row
@@ -318,7 +321,7 @@ def test_a_table_of_failures_alone_says_so_and_draws_nothing(table, monkeypatch,
 def test_a_copy_of_the_data_is_told_under_the_table(table):
     note = "CIFAR-10 from a JPEG copy"
     result = {"test_accuracy": 0.9, "test_examples": 10, "seconds": 1.0, "diverged": False, "note": note}
-    outcomes = [reproduce.Outcome(task, result) for task in reproduce.plan(table, "out")]
+    outcomes = [study.Outcome(task, result) for task in reproduce.plan(table, "out")]
     text = reproduce.table_text(table, reproduce.rows_of(table, outcomes), outcomes)
     assert text.count(note) == 1
 

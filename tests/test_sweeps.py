@@ -25,10 +25,10 @@ from minifa.cli import sweep as sweep_command
 from minifa.cli.program import main
 from minifa.data.base import DataFileError
 from minifa.experiments import dask_cluster as cluster
-from minifa.experiments import resume, run_folder, study, sweeps
+from minifa.experiments import resume, run_folder, study, sweep_results, sweeps
 from minifa.experiments.processes import Stopped
 from minifa.experiments.recipes import RecipeError
-from minifa.experiments.study import Task
+from minifa.experiments.study import Outcome
 from minifa.storage import csv_rows
 
 XOR = """
@@ -251,12 +251,17 @@ epochs = 3
 """
 
 
+def make(run, folder=None):
+    """The outcome of a run of a sweep."""
+    return study.attempt(sweep_results.measure, sweep_results.task_of(run, folder))
+
+
 @pytest.mark.parametrize("validation", ["", "validation = 0.2"])
 def test_a_run_in_memory_gives_what_one_in_its_folder_gives(validation, tmp_path):
     for one in sweeps.parse(DIGITS.format(validation=validation)).runs:
-        in_memory, in_folder = (study.make(Task(one, folder)) for folder in (None, tmp_path / one.id))
+        in_memory, in_folder = (make(one, folder).result for folder in (None, tmp_path / one.id))
         assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0  # rounded, there
-        assert in_memory == in_folder and "error" not in in_memory
+        assert in_memory == in_folder
         assert ("validation_loss" in in_memory) == bool(validation)
         assert ("true_angle" in in_memory) == (one.experiment.rule == "fa")  # no error reaches shallow's lowest layer
 
@@ -264,7 +269,7 @@ def test_a_run_in_memory_gives_what_one_in_its_folder_gives(validation, tmp_path
 def test_the_scores_are_those_of_the_experiment():
     (one, _) = sweeps.parse(DIGITS.format(validation="")).runs
     result, trainer = experiments.run(one.experiment)
-    found = study.make(Task(one))
+    found = make(one).result
     last = result.history[-1]
     assert (found["test_accuracy"], found["test_loss"]) == (last["test_accuracy"], last["test_loss"])
     angles = [value for key, value in last.items() if key.endswith(".weight_angle")]
@@ -275,20 +280,20 @@ def test_the_scores_are_those_of_the_experiment():
 
 def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
     loaded = []
-    load = experiments.data_sets.load
-    for module in (experiments.data_sets, resume):
+    load = experiments.experiment.data_sets.load
+    for module in (experiments.experiment.data_sets, resume):
         monkeypatch.setattr(module, "load", lambda *where, **options: loaded.append(where) or load(*where, **options))
     for one in sweeps.parse(GRID).runs:
-        assert "error" not in study.make(Task(one))
+        assert make(one).error is None
     assert loaded == [("xor", None)]
-    assert "error" not in study.make(Task(sweeps.parse(GRID).runs[0], tmp_path / "kept"))
+    assert make(sweeps.parse(GRID).runs[0], tmp_path / "kept").error is None
     assert loaded == [("xor", None)]
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
     text = DIGITS.format(validation="validation = 0.2").replace('["fa", "shallow"]', '["bp"]')
     (one,) = sweeps.parse(text + '"optimizer.lr" = [1e4]').runs
-    in_memory, in_folder = (study.make(Task(one, folder)) for folder in (None, tmp_path / "run"))
+    in_memory, in_folder = (make(one, folder).result for folder in (None, tmp_path / "run"))
     assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0
     assert in_memory == in_folder
     assert in_memory["diverged"] is True and in_memory["best_epoch"] < in_memory["epochs"]
@@ -297,25 +302,25 @@ def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
 def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch, capsys):
     """A Dask worker finishes its run although the parent was killed, and the next sweep requests the same run. The
     process that holds the run is named once."""
-    monkeypatch.setattr(study, "SECONDS_TO_LOOK", 0.01)
-    monkeypatch.setattr(study, "SECONDS_TO_TELL", 0.05)
+    monkeypatch.setattr(sweep_results, "SECONDS_TO_LOOK", 0.01)
+    monkeypatch.setattr(sweep_results, "SECONDS_TO_TELL", 0.05)
     one, found = sweeps.parse(GRID).runs[0], []
     folder = tmp_path / "run"
     folder.mkdir()
-    waiting = threading.Thread(target=lambda: found.append(study.make(Task(one, folder))))
+    waiting = threading.Thread(target=lambda: found.append(make(one, folder)))
     with run_folder.locked(folder):
         waiting.start()
         waiting.join(0.3)
         assert waiting.is_alive() and not found
     waiting.join(30)
-    assert "error" not in found[0] and found[0]["epochs"] == 3
+    assert found[0].error is None and found[0].result["epochs"] == 3
     told = f"waiting: {folder} is being written by process {os.getpid()} on "
     assert capsys.readouterr().err.count(told) == 1
 
 
 def test_a_network_that_is_finite_no_more_is_not_the_best():
     experiment = sweeps.parse(GRID).runs[0].experiment
-    trainer, best = experiments.trainer_for(experiment, data.load("xor")), study._KeepBest()
+    trainer, best = experiments.trainer_for(experiment, data.load("xor")), sweep_results._KeepBest()
     trainer.history.append({"epoch": 1, "validation_loss": 2.0})
     trainer.epoch = 1
     best.on_recorded(trainer)
@@ -332,17 +337,17 @@ def test_a_run_that_is_told_to_stop_has_no_result(monkeypatch):
     def stop(*arguments):
         raise Stopped
 
-    monkeypatch.setattr(experiments, "trainer_for", stop)
+    monkeypatch.setattr(sweep_results, "trainer_for", stop)
     with pytest.raises(Stopped):
-        study.make(Task(sweeps.parse(GRID).runs[0]))
+        make(sweeps.parse(GRID).runs[0])
 
 
 def test_whatever_a_run_fails_of_is_its_own_result(monkeypatch):
     def fail(*arguments):
         raise KeyError("conv9")
 
-    monkeypatch.setattr(experiments, "trainer_for", fail)
-    assert study.make(Task(sweeps.parse(GRID).runs[0])) == {"error": "KeyError: 'conv9'"}
+    monkeypatch.setattr(sweep_results, "trainer_for", fail)
+    assert make(sweeps.parse(GRID).runs[0]).error == "KeyError: 'conv9'"
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -356,7 +361,7 @@ def test_a_sweep_leaves_a_line_for_every_run_and_a_summary(capsys):
         one = sweeps.parse(GRID).runs[int(line["run"])]
         assert line["id"] == one.id and line["error"] == ""
         assert (line["rule"], float(line["optimizer.lr"])) == (one.experiment.rule, one.experiment.lr)
-        wanted = {key: value for key, value in study.make(Task(one)).items() if key != "seconds"}
+        wanted = {key: value for key, value in make(one).result.items() if key != "seconds"}
         assert {key: float(line[key]) for key in wanted} == wanted
     losses = [float(one["test_loss"]) for one in lines if (one["rule"], one["optimizer.lr"]) == ("fa", "0.1")]
     assert len(losses) == 2
@@ -373,12 +378,12 @@ def test_the_best_come_first_and_are_chosen_on_held_out_examples():
     scores = [(0.5, 0.9), (0.7, 0.2), (0.7, 0.4), (0.1, 0.9)]  # held out, test
     lines = []
     for one, (held_out, test) in zip(found.runs, scores, strict=False):
-        line = dict.fromkeys(study.columns(found), "")
+        line = dict.fromkeys(sweep_results.columns(found), "")
         line.update(run=str(one.number), id=one.id, validation_accuracy=str(held_out), test_accuracy=str(test))
         line.update({name: str(value) for name, value in one.settings.items()})
         lines.append(line)
     lines.append({**lines[0], "run": "4", "validation_accuracy": "", "error": "OSError: gone"})
-    text = study.summary(found, lines, ["a copy"])
+    text = sweep_results.summary(found, lines, ["a copy"])
     shown = [line.split() for line in text.splitlines()[2:6]]
     assert [words[0] for words in shown] == ["1", "2", "0", "3"]
     assert "4 of 8 runs, best first by validation accuracy" in text and "chosen on the test set" not in text
@@ -415,15 +420,14 @@ def test_of_many_failures_a_few_are_told_and_where_the_others_are(monkeypatch, c
 
 def test_a_run_that_failed_and_then_did_not_counts_as_it_ended():
     found = sweeps.parse(GRID)
-    with study.opened(found, "here") as results:
-        results.add(
-            found.runs[0], "its worker process (7) was ended\nby \x1b[31m a \udcff \0 signal"
-        )  # what is no result tells why
-        results.add(found.runs[1], {"test_loss": 0.5})
+    with sweep_results.opened(found, "here") as results:
+        first, second, *_ = map(sweep_results.task_of, found.runs)
+        results.add(Outcome(first, error="its worker process (7) was ended\nby \x1b[31m a \udcff \0 signal"))
+        results.add(Outcome(second, {"test_loss": 0.5}))
         assert [one.number for one in results.left()] == list(range(2, 8))
         assert [one.number for one in results.left(retry_failed=True)] == [0, *range(2, 8)]
-        results.add(found.runs[0], {"test_loss": 0.25, "diverged": True})
-    with study.opened(found, "here") as results:
+        results.add(Outcome(first, {"test_loss": 0.25, "diverged": True}))
+    with sweep_results.opened(found, "here") as results:
         assert [one.number for one in results.left(retry_failed=True)] == list(range(2, 8))
         assert [(line["test_loss"], line["diverged"]) for line in results.of_sweep()] == [("0.25", "1"), ("0.5", "")]
     assert lines_of("here/sweep.csv")[0]["error"] == "its worker process (7) was ended by [31m a signal"
@@ -807,7 +811,7 @@ def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(t
         assert sum(one.poll() is not None for one in workers) == 1
         assert sorted(line["id"] for line in lines) == sorted(run.id for run in sweeps.parse(text).runs)
         one = sweeps.parse(text).runs[int(lines[-1]["run"])]
-        assert float(lines[-1]["test_loss"]) == study.make(Task(one))["test_loss"]  # the same numbers as here
+        assert float(lines[-1]["test_loss"]) == make(one).result["test_loss"]  # the same numbers as here
         # A task that ends every worker it is given to is given up after two, and says so:
         ((_, answer),) = cluster.side_by_side(os._exit, [3], address)
         assert answer.startswith("the workers that it was given to were lost, 2 of them")

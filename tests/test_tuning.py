@@ -10,7 +10,7 @@ import pytest
 
 import minifa as mf
 from minifa import cli, experiments
-from minifa.experiments import Experiment, Result, tuning
+from minifa.experiments import Experiment, Result, study, tuning
 from minifa.experiments.tuning import Trial
 
 BASE = Experiment(model="mlp", model_options={"hidden": (4,)}, epochs=1)
@@ -110,7 +110,7 @@ def test_the_table_has_mean_and_sd_of_the_sample():
 def test_all_runs_hold_out_the_same_examples_and_measure_no_test_set():
     one, other = tuning.run_of(BASE, "bp", -4, 100), tuning.run_of(BASE, "fa", -3, 104)
     data = mf.data.load("digits")
-    assert (experiments.parts(one, data)[1].x == experiments.parts(other, data)[1].x).all()
+    assert (experiments.experiment.parts(one, data)[1].x == experiments.experiment.parts(other, data)[1].x).all()
     history = experiments.run(one, data)[0].history
     assert "validation_accuracy" in history[-1] and not any(key.startswith("test") for key in history[-1])
 
@@ -131,7 +131,7 @@ def told(monkeypatch, tmp_path):
         row = {"epoch": 1, "validation_accuracy": 1 - abs(math.log10(experiment.lr) + 2) / 10}
         return Result(experiment, [row], row["validation_accuracy"], "validation", 0.0), None
 
-    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(study, "run", run)
     return made
 
 
@@ -200,36 +200,38 @@ def test_rules_that_cannot_be_attached_are_left_out(told, capsys):
 
 
 def test_the_kept_rate_is_of_the_nearest_setting_and_its_differences_are_named():
-    row = experiments.shipped_rate(Experiment(rule="fa"))
-    assert experiments.rate_differences(Experiment(rule="fa"), row) == []
+    row = experiments.experiment.shipped_rate(Experiment(rule="fa"))
+    assert experiments.experiment.rate_differences(Experiment(rule="fa"), row) == []
     other = Experiment(
         rule="fa", epochs=7, batch_size=32, optimizer_options={"momentum": 0.5, "manhattan": True},
         schedule="cosine:epochs=7", augmentation="crop_flip",
     )  # fmt: skip
-    assert experiments.rate_differences(other, row) == [
+    assert experiments.experiment.rate_differences(other, row) == [
         f"{row['epochs']} epochs", "batch size 64", "momentum 0.9", "no manhattan", "a constant schedule",
         "no augmentation",
     ]  # fmt: skip
 
 
 def test_where_several_grids_were_run_the_epochs_decide(monkeypatch):
-    kept = [row for row in experiments.shipped_rates() if row["rule"] == "fa" and row["chosen"] == "1"]
+    kept = [row for row in experiments.experiment.shipped_rates() if row["rule"] == "fa" and row["chosen"] == "1"]
     (one,) = (row for row in kept if (row["model"], row["options"], row["optimizer"]) == ("cnn", "", "sgd"))
     grids = [{**one, "epochs": epochs, "lr": lr} for epochs, lr in (("15", "0.1"), ("60", "0.2"))]
-    monkeypatch.setattr(experiments, "shipped_rates", lambda: grids)
-    found = [experiments.default_rate(Experiment(rule="fa", epochs=epochs))[0] for epochs in (10, 15, 29, 31, 500)]
+    monkeypatch.setattr("minifa.experiments.experiment.shipped_rates", lambda: grids)
+    found = [
+        experiments.experiment.default_rate(Experiment(rule="fa", epochs=epochs))[0] for epochs in (10, 15, 29, 31, 500)
+    ]
     assert found == [0.1, 0.1, 0.1, 0.2, 0.2]
 
 
 def test_an_option_at_its_default_finds_the_kept_rate():
-    assert experiments.default_rate(Experiment(rule="fa", model_options={"depth": 6})) == experiments.default_rate(
-        Experiment(rule="fa")
-    )
+    assert experiments.experiment.default_rate(
+        Experiment(rule="fa", model_options={"depth": 6})
+    ) == experiments.experiment.default_rate(Experiment(rule="fa"))
 
 
 def test_every_rule_has_one_chosen_rate_in_every_grid():
     grids = {}
-    for row in experiments.shipped_rates():
+    for row in experiments.experiment.shipped_rates():
         key = tuple(row[k] for k in ("data", "model", "options", "optimizer", "epochs", "rule"))
         grids.setdefault(key, []).append(row["chosen"])
     assert all(sorted(marks)[-2:] == ["0", "1"] for marks in grids.values())

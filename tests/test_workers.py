@@ -4,6 +4,7 @@ parent."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import math
@@ -22,7 +23,7 @@ import pytest
 import minifa as mf
 from minifa import cli, experiments
 from minifa.cli import exit_codes, pictures
-from minifa.experiments import Experiment, processes, run_many, tables, tuning
+from minifa.experiments import Experiment, processes, run_many, study, tables, tuning
 from minifa.losses import LOSSES
 from minifa.optim import OPTIMIZERS
 from minifa.schedules import SCHEDULES
@@ -100,7 +101,7 @@ def watched(monkeypatch):
 def test_a_run_whose_process_is_killed_fails_with_a_sentence_and_the_others_go_on(monkeypatch):
     """Killed while it starts, which is as hard as any other moment; the other cases are above."""
     with watched(monkeypatch) as started, pytest.warns(experiments.FailedRun, match="seed 0, failed: its worker proc"):
-        results, grid = [], [XOR, *(experiments.replace(XOR, seed=seed) for seed in (1, 2))]
+        results, grid = [], [XOR, *(dataclasses.replace(XOR, seed=seed) for seed in (1, 2))]
         for result in run_many([LONG, *grid], jobs=2):  # the long one keeps its process until that is killed
             results.append(result)
             if len(results) == len(grid):
@@ -119,7 +120,7 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
     def one_fails(grid, jobs=None):
         for experiment in grid:
             lost = (experiment.rule, experiment.seed) == ("fa", 1)
-            yield experiments._failed(experiment, "killed") if lost else experiments.run(experiment)[0]
+            yield study.failed(experiment, "killed") if lost else experiments.run(experiment)[0]
 
     monkeypatch.setattr(experiments, "run_many", one_fails)
     given = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1", "--rules", "bp,fa", "--out", "both"]
@@ -140,7 +141,7 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
             raise OSError("gone")
         return make(experiment)
 
-    monkeypatch.setattr(experiments, "run", fails)
+    monkeypatch.setattr(study, "run", fails)
     monkeypatch.setattr(tuning, "RATES", range(-2, -1))  # 0.1
     monkeypatch.setattr(tuning, "WIDEST", range(-2, -1))
     given = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "1"]
@@ -221,7 +222,7 @@ def scores(results):
 def test_what_was_entered_reaches_the_processes_that_can_import_it(entered, tmp_path):
     entered("rule", "halved", Halved)
     entered("model", "own", own_model)
-    grid = [experiments.replace(XOR, rule=rule, model="own", seed=seed) for rule in ("halved", "bp") for seed in (0, 1)]
+    grid = [dataclasses.replace(XOR, rule=rule, model="own", seed=seed) for rule in ("halved", "bp") for seed in (0, 1)]
     found = scores(run_many(grid, jobs=2))
     assert pids(tmp_path) and os.getpid() not in pids(tmp_path)
     assert found == scores(run_many(grid, jobs=1)) and os.getpid() in pids(tmp_path)
@@ -234,7 +235,7 @@ def test_what_other_processes_cannot_find_is_run_here(entered, tmp_path):
         name = "hidden"
 
     entered("rule", "hidden", Hidden)
-    grid = [experiments.replace(XOR, rule=rule, seed=seed) for rule in ("bp", "hidden") for seed in (0, 1)]
+    grid = [dataclasses.replace(XOR, rule=rule, seed=seed) for rule in ("bp", "hidden") for seed in (0, 1)]
     with pytest.warns(UserWarning, match="^the rule 'hidden': defined in a notebook.*Its runs are made in this"):
         found = scores(run_many(grid, jobs=2))
     assert pids(tmp_path) == {os.getpid()}
@@ -253,7 +254,7 @@ def test_what_other_processes_cannot_find_is_run_here(entered, tmp_path):
 )
 def test_whatever_is_entered_is_found_by_its_run(what, entry, entered):
     entered(what, "mine", entry)
-    grid = [experiments.replace(XOR, **{what: "mine"}, seed=seed) for seed in (0, 1)]
+    grid = [dataclasses.replace(XOR, **{what: "mine"}, seed=seed) for seed in (0, 1)]
     with pytest.warns(UserWarning, match=f"^the {what} 'mine': defined in a notebook"):
         scores(run_many(grid, jobs=2))
 
@@ -326,9 +327,7 @@ def test_a_module_that_was_not_imported_by_its_name_is_not_looked_for(tmp_path, 
             patched.setitem(sys.modules, name, module)
             spec.loader.exec_module(module)
             entered("rule", "mine", module.Mine)
-            assert experiments.defined_in_this_process(experiments.replace(XOR, rule="mine:seed=1")) == [
-                "the rule 'mine'"
-            ]
+            assert study.defined_in_this_process(dataclasses.replace(XOR, rule="mine:seed=1")) == ["the rule 'mine'"]
 
 
 def test_a_run_that_fails_is_loud_and_its_table_is_narrow(entered):
@@ -337,7 +336,7 @@ def test_a_run_that_fails_is_loud_and_its_table_is_narrow(entered):
             raise ValueError("far " * 100)
 
     entered("rule", "broken", Broken)
-    grid = [experiments.replace(XOR, rule=rule, seed=seed) for rule in ("broken", "bp") for seed in (0, 7)]
+    grid = [dataclasses.replace(XOR, rule=rule, seed=seed) for rule in ("broken", "bp") for seed in (0, 7)]
     with pytest.warns(experiments.FailedRun, match="the run of broken, seed [07], failed: ValueError: far far") as told:
         results = list(run_many(grid, jobs=1))
     assert len(told) == 2 and all(one.filename == __file__ for one in told)

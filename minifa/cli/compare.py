@@ -5,14 +5,13 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import argparse
-import contextlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .. import data, experiments, rules, signals
-from ..console import bar, tell
+from ..console import tell
 from ..experiments import Experiment, Result, resume, run_folder, tables, tuning
 from ..storage.atomic import write_whole
 from ..text import printable
@@ -21,6 +20,7 @@ from . import pictures, tune
 from .descriptions import describe_rates, describe_setting, label
 from .exit_codes import FAILED, OK
 from .options import add_setting, at_least_one, make_experiment, possible_rules, seeds, split_rules
+from .progress import follow
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
 
@@ -78,7 +78,18 @@ def _compare_in(
     ]
     seeds = f"seeds {base.seed} to {base.seed + options.seeds - 1}"
     print(f"{describe_setting(base, dataset)}, {seeds}, {describe_rates(grid)}\n", flush=True)
-    results, stop = _run_all(grid, options.jobs, "compare", lambda found: _keep_runs(folder, found))
+    found: dict[int, Result] = {}
+
+    def keep(result: Result) -> str:
+        found[grid.index(result.experiment)] = result
+        _keep_runs(folder, _in_order(found))  # after each run, so that a killed process loses none
+        e = result.experiment
+        return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}"
+
+    stop = follow(lambda _: experiments.run_many(grid, options.jobs), keep, total=len(grid), desc="compare", unit="run")
+    results = _in_order(found)
+    if stop is not None:
+        _keep_runs(folder, results)  # the interrupt may have come before the last result was kept
     if results:
         _report(folder, results, dataset)
         print(f"written to {folder}")
@@ -90,27 +101,6 @@ def _compare_in(
         tell(f"interrupted: {finished} of {len(grid)} runs were finished and kept")
         return signals.exit_code(stop)
     return FAILED if failed else OK
-
-
-def _run_all(
-    grid: Sequence[Experiment], jobs: int | None, label: str, keep: Callable[[list[Result]], None]
-) -> tuple[list[Result], KeyboardInterrupt | None]:
-    """(the results in the grid's order, the interrupt (Ctrl-C or SIGTERM) that ended the runs; None if all ended).
-    ``keep`` is called with all results so far after each run, so that a killed process loses none."""
-    found: dict[int, Result] = {}
-    coming = experiments.run_many(grid, jobs)
-    with bar(total=len(grid), desc=label, unit="run") as shown, contextlib.closing(coming):
-        try:
-            for result in coming:
-                found[grid.index(result.experiment)] = result
-                keep(_in_order(found))
-                shown.update()
-                e = result.experiment
-                shown.set_postfix_str(f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}")
-        except KeyboardInterrupt as stop:
-            keep(_in_order(found))  # the interrupt may have come before the last result was kept
-            return _in_order(found), stop
-    return _in_order(found), None
 
 
 def _in_order(found: Mapping[int, Result]) -> list[Result]:

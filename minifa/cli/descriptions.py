@@ -6,13 +6,14 @@ __all__: list[str] = []
 
 from collections.abc import Sequence
 
-from .. import data, experiments
+from .. import data
 from ..experiments import Experiment
+from ..experiments.experiment import describe_options, rate_differences, shipped_rate
 from ..storage.atomic import stem
 
 
 def describe_setting(experiment: Experiment, dataset: data.Dataset) -> str:
-    options = experiments.describe_options(experiment.model_options)
+    options = describe_options(experiment.model_options)
     model = f"model {experiment.model}{' ' + options if options else ''}"
     images = f", {experiment.augmentation}" if experiment.augmentation else ""
     return (
@@ -27,7 +28,7 @@ def describe_rates(grid: Sequence[Experiment]) -> str:
     if all(e.lr is not None for e in grid):
         return "rates as given" if len({e.lr for e in grid}) > 1 else f"rate {grid[0].lr:g}"
     asked = {e.rule: e for e in grid if e.lr is None}
-    kept = {rule: experiments.shipped_rate(e) for rule, e in asked.items()}
+    kept = {rule: shipped_rate(e) for rule, e in asked.items()}
     untuned = sorted(rule for rule, row in kept.items() if row is None)
     if untuned:
         rate = asked[untuned[0]].rate()  # the same for all untuned rules
@@ -35,7 +36,7 @@ def describe_rates(grid: Sequence[Experiment]) -> str:
     differ: dict[str, list[str]] = {}
     for rule, row in kept.items():
         if row is not None:
-            differ.setdefault(", ".join(experiments.rate_differences(asked[rule], row)), []).append(rule)
+            differ.setdefault(", ".join(rate_differences(asked[rule], row)), []).append(rule)
     differ.pop("", None)
     others = "; ".join(f"{', '.join(some)} with {setting}" for setting, some in differ.items())
     return "rates from the grid kept in minifa/experiments/recipes/rates.csv" + (

@@ -18,7 +18,8 @@ from .. import experiments, rules
 from ..data import AUGMENTATIONS, DATASETS
 from ..data.base import Dataset
 from ..data.sense import CHANNELS
-from ..experiments import MOST_SEEDS, Experiment, default_optimizer_options
+from ..experiments import Experiment
+from ..experiments.experiment import DATA_OPTIONS, MOST_SEEDS, default_optimizer_options
 from ..experiments.schema import fraction, strings
 from ..losses import LOSSES
 from ..models import MODELS
@@ -252,7 +253,7 @@ def make_experiment(options: argparse.Namespace, rule: str | None = None, base: 
         experiment = replace(experiment, lr=given.get("lr"), optimizer_options=ours)
     return replace(
         experiment,
-        data_options=_chosen(given, experiments.DATA_OPTIONS),
+        data_options=_chosen(given, DATA_OPTIONS),
         model_options=_model_options(given, experiment.model, base),
         optimizer_options={
             key: value

@@ -8,13 +8,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..console import bar, tell
-from ..experiments import recipes, reproduce
+from ..console import tell
+from ..experiments import recipes, reproduce, study
+from ..experiments.study import Outcome, folder_of
 from ..signals import exit_code
 from ..storage.atomic import expanded
 from . import pictures
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one, seeds
+from .progress import follow
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -43,9 +45,22 @@ def run(options: argparse.Namespace) -> int:
     tasks = [task for task in planned if task.folder not in there]
     recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
     folder.mkdir(parents=True, exist_ok=True)
-    made, stop = _run_all(tasks, options.jobs)
+    made: list[Outcome] = []
+
+    def keep(outcome: Outcome) -> str:
+        made.append(outcome)
+        return f"{folder_of(outcome.task).name} {'failed' if outcome.error else 'done'}"
+
+    stop = follow(
+        lambda tick: study.run_all(study.in_folder, tasks, options.jobs, tick),
+        keep,
+        position=lambda: reproduce.epochs_done(tasks),
+        total=sum(task.experiment.epochs for task in tasks),
+        initial=reproduce.epochs_done(tasks),
+        unit="epoch",
+    )
     names = [row.name for row in recipe.rows]
-    outcomes = sorted(finished + made, key=lambda one: (one.task.experiment.seed, names.index(one.task.row)))
+    outcomes = sorted(finished + made, key=lambda one: (one.task.experiment.seed, names.index(one.task.name)))
     if outcomes:
         text = reproduce.write(recipe, folder, outcomes)
         print(text, end="\n\n")
@@ -68,23 +83,7 @@ def _list() -> int:
     return OK
 
 
-def _run_all(
-    tasks: Sequence[reproduce.Task], jobs: int | None
-) -> tuple[list[reproduce.Outcome], KeyboardInterrupt | None]:
-    """(the outcomes of the runs in order of completion, the interrupt (Ctrl-C or SIGTERM) that ended them, or None)."""
-    outcomes: list[reproduce.Outcome] = []
-    epochs = sum(task.experiment.epochs for task in tasks)
-    with bar(total=epochs, initial=reproduce.epochs_done(tasks), unit="epoch") as shown:
-        try:
-            for outcome in reproduce.run(tasks, jobs, lambda: shown.update(reproduce.epochs_done(tasks) - shown.n)):
-                outcomes.append(outcome)
-                shown.set_postfix_str(f"{outcome.task.folder.name} {'failed' if outcome.error else 'done'}")
-        except KeyboardInterrupt as stop:
-            return outcomes, stop
-    return outcomes, None
-
-
-def _draw(folder: Path, outcomes: Sequence[reproduce.Outcome], recipe: recipes.Recipe) -> None:
+def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> None:
     if any(one.result is not None for one in outcomes):
         pictures.draw(
             folder / "curves.png",

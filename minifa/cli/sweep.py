@@ -5,22 +5,22 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import argparse
-import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from .. import experiments
-from ..console import bar, tell
-from ..experiments import dask_cluster, processes, study, sweeps
-from ..experiments.study import Results, Task
+from ..console import tell
+from ..experiments import dask_cluster, recipes, study, sweep_results, sweeps
+from ..experiments.experiment import renamed, with_whole_paths
+from ..experiments.study import Outcome, Task
+from ..experiments.sweep_results import Results
 from ..experiments.sweeps import Sweep
 from ..signals import exit_code
 from ..storage.atomic import expanded, make_folder, write_whole
 from ..text import table
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one
+from .progress import follow
 
 ERRORS = 10  # maximum number printed; the table contains all
 
@@ -60,24 +60,35 @@ def run(options: argparse.Namespace) -> int:
     notes, contents = sweeps.check(sweep)  # keeps no data set in memory: the workers load them
     if options.dry_run:
         return _show(sweep, folder, contents)
-    with study.opened(sweep, folder, contents) as results:
+    with sweep_results.opened(sweep, folder, contents) as results:
         for note in results.notes:
             tell(f"note: {note}")
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
         kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
-        tasks = [Task(one, kept and kept / one.id, contents) for one in left]
-        stop = _make(results, [_for_workers(task) for task in tasks] if options.dask else tasks, options)
+        tasks = [sweep_results.task_of(one, kept and kept / one.id, contents) for one in left]
+        if options.dask:
+            tasks = [_for_workers(task) for task in tasks]
+
+        def start(tick: Callable[[], None]) -> Generator[Outcome, None, None]:
+            # With a tick, even a single job runs in a separate process, so that its death fails only its run.
+            return study.run_all(
+                sweep_results.measure, tasks, options.jobs, tick, options.dask or None, options.threads
+            )
+
+        def keep(outcome: Outcome) -> str:
+            line = results.add(outcome)
+            return f"run {line['run']} {'failed' if line['error'] else 'done'}"
+
+        total = len(sweep.runs)
+        stop = follow(start, keep, total=total, initial=total - len(tasks), unit="run")
         return _tell(results, notes, stop)
 
 
 def _for_workers(task: Task) -> Task:
     """The task with absolute paths, because a Dask worker may have another working directory."""
-    asked = task.run.experiment
-    whole = experiments.with_whole_paths(asked)
-    return replace(
-        task, run=replace(task.run, experiment=whole), contents=experiments.renamed(task.contents, asked, whole)
-    )
+    whole = with_whole_paths(task.experiment)
+    return replace(task, experiment=whole, contents=renamed(task.contents, task.experiment, whole))
 
 
 def _describe(sweep: Sweep) -> str:
@@ -88,45 +99,18 @@ def _describe(sweep: Sweep) -> str:
 
 
 def _show(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
-    lines = {line["id"]: line for line in study.lines_in(sweep, folder, contents)}
+    lines = {line["id"]: line for line in sweep_results.lines_in(sweep, folder, contents)}
     rows = [("run", "id", *sweep.varied, "state")]
     for one in sweep.runs:
         state = "to run" if one.id not in lines else "failed" if lines[one.id]["error"] else "finished"
-        rows.append((str(one.number), one.id, *map(sweeps.write_value, one.settings.values()), state))
+        rows.append((str(one.number), one.id, *map(recipes.write_value, one.settings.values()), state))
     print(f"{table(rows, right_from=len(rows[0]))}\n\n{_describe(sweep)}; none was run")
     return OK
 
 
-def _make(results: Results, tasks: Sequence[Task], options: argparse.Namespace) -> KeyboardInterrupt | None:
-    """Run the tasks and add their results. Returns the interrupt (Ctrl-C or SIGTERM) that ended them, or None."""
-    total = len(results.sweep.runs)
-    with bar(total=total, initial=total - len(tasks), unit="run") as shown:
-        try:
-            with contextlib.closing(_answers(tasks, options, shown.refresh)) as answers:
-                for task, answer in answers:
-                    line = results.add(task.run, answer)
-                    shown.set_postfix_str(
-                        f"run {task.run.number} {'failed' if line['error'] else 'done'}", refresh=False
-                    )
-                    shown.update()
-        except KeyboardInterrupt as stop:
-            return stop
-    return None
-
-
-def _answers(
-    tasks: Sequence[Task], options: argparse.Namespace, tick: Callable[[], Any]
-) -> Generator[tuple[Task, Any], None, None]:
-    """Every task with its result, in order of completion."""
-    if not options.dask:
-        # With a tick, even a single job runs in a separate process, so that its death fails only its run.
-        return processes.spread(study.make, tasks, options.jobs, tick)
-    return dask_cluster.side_by_side(study.make, tasks, options.dask, options.jobs, options.threads)
-
-
 def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None) -> int:
     lines, runs = results.of_sweep(), results.sweep.runs
-    text = study.summary(results.sweep, lines, notes)
+    text = sweep_results.summary(results.sweep, lines, notes)
     if text:
         write_whole(results.path.with_name("summary.txt"), text + "\n")
         print(f"\n{text}\n")

@@ -14,6 +14,7 @@ from .. import backend, data, environment, experiments, signals
 from ..checkpoints import CheckpointError
 from ..console import tell
 from ..experiments import Experiment, Result, recipes, resume, run_folder, tables
+from ..experiments.experiment import parts
 from ..storage.atomic import expanded, with_advice
 from ..training import Trainer, logs
 from . import pictures
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         experiment = make_experiment(options)
     dataset = _load(experiment, resumed=bool(options.resume))
-    experiments.parts(experiment, dataset)  # an invalid validation split raises before anything is written
+    parts(experiment, dataset)  # an invalid validation split raises before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=True)
     print(trainer.net.summary(trainer.rule))
     print(

@@ -5,16 +5,15 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import argparse
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import backend, experiments, rules
-from ..console import bar, tell
+from ..console import tell
 from ..errors import DataFileError
 from ..experiments import Experiment, resume, run_folder, tables, tuning
-from ..experiments.study import claim
+from ..experiments.study import claim_folder
 from ..experiments.tuning import Trial
 from ..signals import exit_code
 from ..storage import csv_rows
@@ -23,6 +22,7 @@ from ..training import History
 from .descriptions import label
 from .exit_codes import FAILED, OK
 from .options import add_setting, at_least_one, count, make_experiment, possible_rules, split_rules
+from .progress import follow
 
 COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
 OWN = ("rule", "lr", "seed", "validation", "alignment", "data_dir")  # set by the search, or without effect on it
@@ -118,17 +118,15 @@ def search_in(
         DataFileError: its table is damaged.
     """
     trials = _open(folder, base, contents)
-    with bar(desc="tune", unit="run", initial=len(trials)) as shown:
-        try:
-            with contextlib.closing(tuning.search(base, names, list(trials), jobs, first, seeds)) as coming:
-                for trial in coming:
-                    trials.append(trial)
-                    _keep(folder, trials)
-                    shown.set_postfix_str(f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}")
-                    shown.update()
-        except KeyboardInterrupt as stop:
-            return trials, stop
-    return trials, None
+
+    def keep(trial: Trial) -> str:
+        trials.append(trial)
+        _keep(folder, trials)
+        return f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}"
+
+    search = tuning.search(base, names, list(trials), jobs, first, seeds)
+    stop = follow(lambda _: search, keep, desc="tune", unit="run", initial=len(trials))
+    return trials, stop
 
 
 def _keep(folder: Path, trials: Sequence[Trial]) -> None:
@@ -145,7 +143,7 @@ def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[T
     """The trials of an interrupted search in the folder; a new search is started if there is none."""
     table = folder / "trials.csv"
     about = {**_shared(base), "dtype": str(backend.dtype())}
-    for note in claim(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
+    for note in claim_folder(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
         tell(f"note: {note}")
     return [_read(base, line, table) for line in csv_rows.open_table(table, COLUMNS)]
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 __all__ = ["Recipe", "RecipeError", "TableRow", "parse", "read", "shipped"]
 
+import json
 import math
 import os
 import sys
@@ -36,7 +37,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import data, experiments, rules, schedules
+from .. import data, rules, schedules
 from ..data.sense import CHANNELS
 from ..losses import LOSSES
 from ..models import MODELS
@@ -44,7 +45,16 @@ from ..optim import OPTIMIZERS
 from ..registry import option_names, unknown
 from ..storage.atomic import expanded
 from ..validation import check_list, check_str
-from . import Experiment, schema
+from . import schema
+from .experiment import (
+    DATA_OPTIONS,
+    MOST_SEEDS,
+    Experiment,
+    build,
+    default_optimizer_options,
+    load_data,
+    parts,
+)
 from .schema import Problems
 
 if sys.version_info >= (3, 11):
@@ -329,6 +339,16 @@ def read_value(text: str) -> Any:
         return text
 
 
+def write_value(value: Any) -> str:
+    """Format a value for a table cell: strings unchanged, other values as JSON.
+
+    >>> from minifa.experiments import recipes
+    >>> [recipes.write_value(value) for value in ("fa", 0.1, True, [100, 50])]
+    ['fa', '0.1', 'true', '[100, 50]']
+    """
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experiment:
     """The experiment described by the settings; problems with them are added to ``problems``.
 
@@ -354,7 +374,7 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
         else:
             found.add(key, unknown(SETTINGS, key, "setting"))
     chosen = {key: value for key, value in fields.items() if value is not None}
-    data_options = {key: chosen.pop(key) for key in experiments.DATA_OPTIONS if key in chosen}
+    data_options = {key: chosen.pop(key) for key in DATA_OPTIONS if key in chosen}
     experiment = replace(Experiment(), **chosen, data_options=data_options, model_options=options["model"])
     if fields.get("model", "") is not None:  # None: the model is invalid, so its options are unknown
         _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
@@ -363,7 +383,7 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
         _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
     if found is not problems:
         problems += found
-    defaults = experiments.default_optimizer_options(experiment.optimizer)
+    defaults = default_optimizer_options(experiment.optimizer)
     return replace(experiment, optimizer_options={**defaults, **options["optimizer"]})
 
 
@@ -399,7 +419,7 @@ def _table(
         "measure": schema.choice(MEASURES, "measure"),
         "reach": schema.number(0, 1),
         "published_by": schema.string,
-        "seeds": schema.integer(1, experiments.MOST_SEEDS),
+        "seeds": schema.integer(1, MOST_SEEDS),
     }
     found = problems.entries("table", about, checks)
     seeds = found.pop("seeds", 1)
@@ -419,7 +439,7 @@ def _row(
     checks = {
         "name": _row_name,
         "published": schema.number(-math.inf),
-        "seeds": schema.integer(1, experiments.MOST_SEEDS),
+        "seeds": schema.integer(1, MOST_SEEDS),
         "set": _section,
     }
     found = problems.entries(where, row, checks)
@@ -473,7 +493,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
         where = experiment.data, experiment.data_dir, *sorted(experiment.data_options.items())
         if where not in sets and where not in failed:
             try:
-                sets[where] = experiments.load_data(experiment)
+                sets[where] = load_data(experiment)
             except (ValueError, OSError) as error:
                 problems.add("data", error)
                 failed.add(where)
@@ -510,8 +530,8 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
 def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
     """The reason why the experiment cannot be built; None if it can."""
     try:
-        experiments.parts(experiment, dataset)
-        experiments.build(experiment, dataset)
+        parts(experiment, dataset)
+        build(experiment, dataset)
     except (ValueError, TypeError, OSError, ImportError) as error:
         return str(error)
     return None

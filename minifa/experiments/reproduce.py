@@ -12,15 +12,14 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-import contextlib
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from .. import environment, experiments
+from .. import environment
 from ..data import load
 from ..data.base import Dataset
 from ..registry import unknown
@@ -28,45 +27,13 @@ from ..storage.atomic import expanded, plain, refuse_link, write_whole
 from ..text import printable, table
 from ..training import History
 from ..training.history import Row
-from . import Experiment, processes, resume, run_folder
+from . import resume, run_folder
+from .experiment import Experiment, Result, describe_options
 from .recipes import Recipe, TableRow
+from .study import Outcome, Task, folder_of
 
 NOTES_WIDE = 120  # characters per line of the notes
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One run of a table.
-
-    Attributes:
-        row: name of the row.
-        experiment: its experiment.
-        folder: its run folder.
-    """
-
-    row: str
-    experiment: Experiment
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of a run.
-
-    Attributes:
-        task: the run.
-        result: result of `minifa.experiments.resume.run_in`; None: the run failed.
-        error: reason of the failure; None: the run did not fail.
-        made_by: the versions of minifa that trained it; "": unknown.
-        compared: whether its data are known to equal the current data.
-    """
-
-    task: Task
-    result: Row | None
-    error: str | None = None
-    made_by: str = ""
-    compared: bool = True
 
 
 def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: int | None = None) -> list[Task]:
@@ -108,7 +75,7 @@ def plan(recipe: Recipe, folder: str | Path, rows: Sequence[str] = (), seeds: in
 
 def _task(row: TableRow, seed: int, folder: Path) -> Task:
     experiment = replace(row.experiment, seed=row.experiment.seed + seed)
-    return Task(row.name, experiment, folder / f"{row.name}-seed{experiment.seed}")
+    return Task(experiment, folder / f"{row.name}-seed{experiment.seed}", name=row.name)
 
 
 def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
@@ -133,7 +100,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
             kept = resume.saved_run(place)
             if kept is None:  # missing or damaged: reported when the run is made
                 continue
-            task = Task(row.name, replace(row.experiment, seed=int(number)), place)
+            task = Task(replace(row.experiment, seed=int(number)), place, name=row.name)
             here = _contents(task.experiment, kept, known)
             _refuse_another(task, kept, here)
             if kept.result is not None and kept.experiment.get("epochs") == task.experiment.epochs:
@@ -165,41 +132,12 @@ def _refuse_another(task: Task, kept: resume.SavedRun, here: Mapping[str, str]) 
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
         told = ", ".join(differ)
-        raise ValueError(f"{task.folder} holds a run with {told}: name another --out, or ask for what is there")
-
-
-def run(
-    tasks: Sequence[Task], jobs: int | None = None, tick: Callable[[], None] | None = None
-) -> Generator[Outcome, None, None]:
-    """Make the runs in parallel and yield their outcomes. The outcome of a failed run has the reason; the other runs
-    continue.
-
-    Args:
-        tasks: the runs, from `plan`.
-        jobs, tick: as for `minifa.experiments.processes.spread`.
-    """
-    with contextlib.closing(processes.spread(make, tasks, jobs, tick)) as found:
-        for task, outcome in found:
-            yield Outcome(task, None, str(outcome)) if isinstance(outcome, processes.Ended) else outcome
-
-
-def make(task: Task) -> Outcome:
-    """Make one run in this process."""
-    try:
-        e = task.experiment
-        data = resume.load_once(e.data, e.data_dir, **e.data_options)
-        result = resume.run_in_folder(task.folder, task.experiment, data)
-        kept = resume.saved_run(task.folder)
-        return Outcome(task, result, made_by=kept.made_by if kept else "")
-    except processes.Stopped:
-        raise
-    except Exception as error:  # any error is the outcome of this run, and the other runs continue
-        return Outcome(task, None, f"{type(error).__name__}: {error}")
+        raise ValueError(f"{folder_of(task)} holds a run with {told}: name another --out, or ask for what is there")
 
 
 def epochs_done(tasks: Sequence[Task]) -> int:
     """Number of finished epochs of these runs, from their histories."""
-    return sum(min(_lines(task.folder / "history.csv"), task.experiment.epochs) for task in tasks)
+    return sum(min(_lines(folder_of(task) / "history.csv"), task.experiment.epochs) for task in tasks)
 
 
 def _lines(path: Path) -> int:
@@ -224,7 +162,7 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
     """
     rows = []
     for row in recipe.rows:
-        mine = sorted((one for one in outcomes if one.task.row == row.name), key=lambda one: one.task.experiment.seed)
+        mine = sorted((one for one in outcomes if one.task.name == row.name), key=lambda one: one.task.experiment.seed)
         fine = [one.result for one in mine if one.result is not None]
         if not mine:
             continue
@@ -259,7 +197,7 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
 def _epoch_of(task: Task, accuracy: float) -> str:
     """The first epoch with this accuracy on the validation examples (without these: on the test set); "-" if none."""
     column = "validation_accuracy" if task.experiment.validation else "test_accuracy"
-    history = History.read_csv(task.folder / "history.csv")
+    history = History.read_csv(folder_of(task) / "history.csv")
     return next((str(row["epoch"]) for row in history if row.get(column, 0.0) >= accuracy), "-")
 
 
@@ -324,7 +262,7 @@ def _cells(row: Row) -> list[str]:
 
 def _setting(recipe: Recipe, outcomes: Sequence[Outcome]) -> str:
     e = outcomes[0].task.experiment
-    options = experiments.describe_options(e.model_options)
+    options = describe_options(e.model_options)
     parts = [e.data, f"model {e.model}{' ' + options if options else ''}", e.augmentation or ""]
     epochs = f"{e.epochs} epoch{'s' * (e.epochs > 1)}"
     return ", ".join(filter(None, [*parts, epochs, f"batch {e.batch_size}", e.optimizer, _schedule(e)]))
@@ -361,7 +299,7 @@ def _versions(outcomes: Sequence[Outcome]) -> list[str]:
     found: dict[str, dict[str, list[str]]] = {}
     for one in outcomes:
         if one.result is not None and one.made_by and environment.is_another_version(one.made_by):
-            found.setdefault(one.made_by, {}).setdefault(one.task.row, []).append(str(one.task.experiment.seed))
+            found.setdefault(one.made_by, {}).setdefault(one.task.name, []).append(str(one.task.experiment.seed))
     return [
         f"made by minifa {made_by}: {', '.join(f'{row} (seed {chr(32).join(seeds)})' for row, seeds in rows.items())}"
         for made_by, rows in found.items()
@@ -384,20 +322,20 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
     write_whole(place / "table.txt", text + "\n")
     History(rows).save_csv(place / "table.csv")
     curves = [
-        {"row": one.task.row, "seed": one.task.experiment.seed, **epoch}
+        {"row": one.task.name, "seed": one.task.experiment.seed, **epoch}
         for one in outcomes
         if one.result is not None
-        for epoch in History.read_csv(one.task.folder / "history.csv")
+        for epoch in History.read_csv(folder_of(one.task) / "history.csv")
     ]
     History(curves).save_csv(place / "curves.csv")
     return text
 
 
-def results_of(outcomes: Sequence[Outcome]) -> list[experiments.Result]:
+def results_of(outcomes: Sequence[Outcome]) -> list[Result]:
     """The results for `minifa.figures` (`learning_curves`, `alignment_curves`, ...), named by their rows."""
     found = []
     for one in outcomes:
         if one.result is not None:
-            for result in run_folder.read_run(one.task.folder, one.task.experiment):
-                found.append(replace(result, name=one.task.row))
+            for result in run_folder.read_run(folder_of(one.task), one.task.experiment):
+                found.append(replace(result, name=one.task.name))
     return found

@@ -33,7 +33,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .. import backend, checkpoints, environment, experiments, signals
+from .. import backend, checkpoints, environment, signals
 from ..checkpoints import Checkpoint, CheckpointError, DamagedCheckpoint, SaveCheckpoints
 from ..data import is_file, load
 from ..data.base import Dataset
@@ -47,7 +47,8 @@ from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
 from ..validation import check_bool, check_mapping, check_type
-from . import Experiment, run_folder
+from . import run_folder
+from .experiment import A_DATASET, AN_EXPERIMENT, Experiment, data_for, files_of, fit, load_data, parts, trainer_for
 from .processes import Stopped
 
 CHANGEABLE = ("epochs", "data_dir")  # when a run is resumed
@@ -237,9 +238,9 @@ def keep(
         OSError: the folder is not writable.
     """
     path = expanded(folder)
-    config = check_type(experiment, Experiment, experiments.AN_EXPERIMENT).as_config()
+    config = check_type(experiment, Experiment, AN_EXPERIMENT).as_config()
     check_type(trainer, Trainer, checkpoints.A_TRAINER)
-    about = config_of(experiment, None if data is None else experiments.data_for(experiment, data))
+    about = config_of(experiment, None if data is None else data_for(experiment, data))
     kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
     tensorboard = check_bool(tensorboard, "tensorboard")
     make_folder(path / "figures")
@@ -275,7 +276,7 @@ def go_on(
         OSError: as in `saved_run`.
     """
     last = expanded(folder) / "last.ckpt"
-    experiments.data_for(experiment, check_type(data, Dataset, experiments.A_DATASET))
+    data_for(experiment, check_type(data, Dataset, A_DATASET))
     check_type(trainer, Trainer, checkpoints.A_TRAINER)
     previous, same_version = check_bool(previous, "previous"), check_bool(same_version, "same_version")
     place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
@@ -286,7 +287,7 @@ def go_on(
     differ = differences(settings, experiment)
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
-    train, there = experiments.parts(experiment, data)[0], checkpoint.training.get("layout")
+    train, there = parts(experiment, data)[0], checkpoint.training.get("layout")
     here = layout(train, experiment.batch_size)
     changed = other_contents(known, contents(experiment, data)) if known else []
     if there != here or changed:
@@ -310,7 +311,7 @@ def _by_its_names(
     found, known = dict(settings), dict(kept.contents if kept else {})
     with contextlib.suppress(TypeError):  # from another version: it differs in any case
         found = run_folder.from_here(Experiment(**settings), folder).as_config()
-    for key, name in experiments.files_of(vars(experiment)).items():
+    for key, name in files_of(vars(experiment)).items():
         names = {str(one.get(key)) for one in (settings, kept.experiment if kept else {})}
         compared = [one for one in names if one in known]
         for one in compared:
@@ -352,7 +353,7 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
     (1.0, 20, True)
     """
     path = expanded(folder)
-    data = experiments.data_for(experiment, data)
+    data = data_for(experiment, data)
     here = contents(experiment, data)
     refuse_link(path)
     run_folder.appear(path, config_of(experiment, data))
@@ -361,7 +362,7 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
         kept = finished(path, experiment, here)
         if kept is not None:
             return kept
-        trainer = experiments.trainer_for(experiment, data)
+        trainer = trainer_for(experiment, data)
         _go_on_or_before(path, experiment, data, trainer)
         if trainer.epoch > experiment.epochs:  # an unfinished epoch has changed the network, too
             raise CheckpointError(
@@ -370,7 +371,7 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
             )
         keep(path, experiment, trainer, data=data)
         with signals.stopping(trainer, aloud=False):
-            experiments.fit(experiment, data, trainer)
+            fit(experiment, data, trainer)
         if trainer.stopped:
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
@@ -434,7 +435,7 @@ def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str]
     >>> print(resume.finished("nowhere", Experiment()))
     None
     """
-    check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
+    check_type(experiment, Experiment, AN_EXPERIMENT)
     here = {} if here is None else check_mapping(here, "contents")
     kept = saved_run(folder)
     if kept is None or kept.result is None or others(kept, experiment, here):
@@ -477,7 +478,7 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
         raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
     if not checkpoint.experiment:
         raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
-    trainer = experiments.trainer_for(experiment, experiments.load_data(experiment))
+    trainer = trainer_for(experiment, load_data(experiment))
     checkpoints.restore(checkpoint, trainer)
     return trainer.net, trainer.rule, experiment
 
@@ -491,14 +492,18 @@ def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
     ['lr 0.1 and not 0.2']
     """
     # Settings that an earlier version did not have count as their defaults.
-    there, asked = (_as_json({**DEFAULTS, **config}) for config in (kept, experiment.as_config()))
-    return [
-        f"{key} {there.get(key, NOTHING)} and not {asked.get(key, NOTHING)}"
-        for key in {**there, **asked}
-        if key not in CHANGEABLE and there.get(key, NOTHING) != asked.get(key, NOTHING)
-    ]
+    changed = changed_settings({**DEFAULTS, **kept}, {**DEFAULTS, **experiment.as_config()})
+    return [f"{key} {there} and not {asked}" for key, (there, asked) in changed.items() if key not in CHANGEABLE]
 
 
-def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as JSON restores it: lists for tuples."""
-    return dict(json.loads(json.dumps(config, default=str)))
+def changed_settings(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configurations differ, with both values; `NOTHING` stands for a missing one. They are
+    compared as JSON restores them, with lists for tuples.
+
+    >>> from minifa.experiments.resume import changed_settings
+    >>> changed_settings({"lr": 0.1, "hidden": [5]}, {"lr": 0.2, "hidden": (5,)})
+    {'lr': (0.1, 0.2)}
+    """
+    there, here = (json.loads(json.dumps(config, default=str)) for config in (kept, asked))
+    both = {key: (there.get(key, NOTHING), here.get(key, NOTHING)) for key in {**there, **here}}
+    return {key: (old, new) for key, (old, new) in both.items() if old != new}

@@ -33,7 +33,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import experiments
 from ..environment import environment
 from ..errors import DataFileError
 from ..network import Network
@@ -44,6 +43,7 @@ from ..storage.npz import read_arrays, write_arrays
 from ..training import History
 from ..training.history import Row
 from ..validation import check_list, check_mapping, check_type
+from .experiment import AN_EXPERIMENT, Experiment, Result, build, files_of, load_data, score_of
 
 FORMAT = 1
 LOCK = ".lock"
@@ -120,11 +120,11 @@ def drop_empty(folder: Path) -> bool:
     return not written
 
 
-def save(folder: str | Path, experiment: experiments.Experiment, history: History, net: Network, rule: Rule) -> None:
+def save(folder: str | Path, experiment: Experiment, history: History, net: Network, rule: Rule) -> None:
     """Write history.csv and network.npz to the folder, and config.json if it does not exist. Raises TypeError for an
     argument of the wrong type, OSError if a file cannot be written."""
     place = expanded(folder)
-    check_type(experiment, experiments.Experiment, experiments.AN_EXPERIMENT)
+    check_type(experiment, Experiment, AN_EXPERIMENT)
     check_type(history, History, "a history is a minifa.training.History")
     check_type(net, Network, "the network is a minifa.Network")
     check_type(rule, Rule, A_RULE)
@@ -154,7 +154,7 @@ def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
 def _ways(folder: Path, described: Mapping[str, Any]) -> dict[str, str]:
     """Paths of the experiment's files relative to the run folder. They stay valid if both are moved together, and when
     a command is started in another working directory."""
-    return {key: _way(expanded(path), folder) for key, path in experiments.files_of(described).items()}
+    return {key: _way(expanded(path), folder) for key, path in files_of(described).items()}
 
 
 def _way(path: Path, start: Path) -> str:
@@ -164,7 +164,7 @@ def _way(path: Path, start: Path) -> str:
         return str(path.absolute())
 
 
-def from_here(experiment: experiments.Experiment, folder: str | Path) -> experiments.Experiment:
+def from_here(experiment: Experiment, folder: str | Path) -> Experiment:
     """An experiment stored in a run folder, with the paths of its files relative to the current working directory. The
     path of a missing file is left unchanged.
 
@@ -184,9 +184,9 @@ def _kept_ways(config: Any) -> dict[str, Any]:
     return ways if isinstance(ways, dict) else {}
 
 
-def _along(ways: Mapping[str, Any], experiment: experiments.Experiment, path: Path) -> experiments.Experiment:
+def _along(ways: Mapping[str, Any], experiment: Experiment, path: Path) -> Experiment:
     found: dict[str, Any] = {}
-    for key, written in experiments.files_of(vars(experiment)).items():
+    for key, written in files_of(vars(experiment)).items():
         here = expanded(written)
         if key in ways:
             places = [path / str(ways[key]), here]
@@ -211,7 +211,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
 
 
-def read_experiment(folder: str | Path) -> experiments.Experiment:
+def read_experiment(folder: str | Path) -> Experiment:
     """The experiment of a folder of `minifa train`, finished or not.
 
     Raises:
@@ -227,7 +227,7 @@ def read_experiment(folder: str | Path) -> experiments.Experiment:
     return described[0]
 
 
-def read_results(folder: str | Path) -> list[experiments.Result]:
+def read_results(folder: str | Path) -> list[Result]:
     """The results in a folder of `minifa train` (one result) or `minifa compare` (one for every run that did not fail),
     with the epochs as recorded.
 
@@ -250,7 +250,7 @@ def read_results(folder: str | Path) -> list[experiments.Result]:
     return found
 
 
-def read_run(folder: str | Path, experiment: experiments.Experiment) -> list[experiments.Result]:
+def read_run(folder: str | Path, experiment: Experiment) -> list[Result]:
     """The result in the folder of a run of this experiment; an empty list if no epoch was recorded.
 
     Raises:
@@ -261,16 +261,16 @@ def read_run(folder: str | Path, experiment: experiments.Experiment) -> list[exp
     return [_read_result(experiment, history, path)] if history else []
 
 
-def _read_result(experiment: experiments.Experiment, history: list[Row], path: Path) -> experiments.Result:
+def _read_result(experiment: Experiment, history: list[Row], path: Path) -> Result:
     measured, last = "validation" if experiment.validation else "test", history[-1]
     _check_rows(history, measured, path)
     try:
-        score = experiments.score_of(last, measured)
+        score = score_of(last, measured)
     except KeyError as error:
         raise DataFileError(f"the epochs in {path} have no column {error}") from error
     layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
     diverged = History(history).diverged
-    return experiments.Result(experiment, history, score, measured, 0.0, tuple(layers), diverged)
+    return Result(experiment, history, score, measured, 0.0, tuple(layers), diverged)
 
 
 def _check_rows(history: list[Row], measured: str, path: Path) -> None:
@@ -290,7 +290,7 @@ def _require(path: Path, *names: str) -> None:
             raise FileNotFoundError(f"{path} is no folder of a finished run: it has no {name}")
 
 
-def _read_experiments(path: Path) -> list[experiments.Experiment]:
+def _read_experiments(path: Path) -> list[Experiment]:
     """The experiments of a folder: one for a run, all for a comparison."""
     try:
         text = read_bytes(path / "config.json").decode()
@@ -299,12 +299,12 @@ def _read_experiments(path: Path) -> list[experiments.Experiment]:
         config = json.loads(text)
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         ways, whole = _kept_ways(config), path.resolve()
-        return [_along(ways, experiments.Experiment(**one), whole) for one in described]
+        return [_along(ways, Experiment(**one), whole) for one in described]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedConfig(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
 
 
-def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]:
+def open_run(folder: str | Path) -> tuple[Network, Rule, Experiment]:
     """The trained network and rule of a finished run, with its experiment.
 
     Raises:
@@ -317,7 +317,7 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, experiments.Experiment]
     state = read_arrays(path / "network.npz", plain)
     as_it_ended = replace(experiment, weights=None, weights_names={})  # initial weights are not needed
     try:
-        net, rule, _, _ = experiments.build(as_it_ended, experiments.load_data(experiment))
+        net, rule, _, _ = build(as_it_ended, load_data(experiment))
         for part, owner in (("network/", net), ("rule/", rule)):
             owner.load_state({key.removeprefix(part): a for key, a in state.items() if key.startswith(part)})
     except ValueError as error:

@@ -1,49 +1,36 @@
-"""Running a sweep: its runs, their results in ``sweep.csv`` (one line per run), and the summary.
+"""Running many experiments: the runs of a comparison, a search, a sweep or a published table.
 
-Only the process that started the sweep writes the table, line by line (see `minifa.storage.csv_rows`), wherever the
-runs are made. A run with a line is finished, and is skipped when the same command is given again. A line belongs to the
-run with its ``id``; ``run`` is the number of the run in the sweep when it was made. The last line of an id counts.
+A `Task` is one run, in memory or in a run folder; its `Outcome` is the result, or the reason why there is none. A
+function such as `in_memory` or `in_folder` makes the run of a task. `run_all` makes all of them, in worker processes or
+on a Dask cluster.
 """
 
 from __future__ import annotations
 
-__all__: list[str] = []
+__all__ = ["FailedRun", "grid_of_rules", "run_many"]
 
 import contextlib
+import functools
 import json
 import math
-import statistics
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy
-
-from .. import backend, checkpoints, environment, experiments
-from ..console import tell
+from .. import environment, registry
 from ..data.base import Dataset
 from ..errors import DataFileError
-from ..storage import csv_rows
-from ..storage.atomic import expanded, read_bytes
-from ..text import one_line, printable, table
-from ..training import Callback, History, RecordAlignment, Trainer
-from ..training.history import Row
-from . import Experiment, resume, run_folder
-from .processes import Stopped
-from .sweeps import SEED, Run, Sweep, write_value
-
-TABLE = "sweep.csv"
-SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")  # runs are ranked by the first
-MEASURED = (*SCORES, "epochs", "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
-RESULTS = (*MEASURED, "error")
-SECONDS_TO_LOOK = 0.5  # between two checks whether a run's folder is free
-SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
-Line = dict[str, str]  # of the table, column to cell
+from ..storage.atomic import read_bytes
+from ..validation import check_int, check_list, check_type
+from . import dask_cluster, processes, resume, run_folder
+from .experiment import AN_EXPERIMENT, MOST_SEEDS, Experiment, Result, run
+from .recipes import write_value
 
 
-# One run
+class FailedRun(RuntimeWarning):
+    """One of many runs failed; the message says which, and why."""
 
 
 @dataclass(frozen=True)
@@ -51,221 +38,213 @@ class Task:
     """One run to make.
 
     Attributes:
-        run: a run of a sweep.
+        experiment: its experiment.
         folder: its run folder; None: the run is made in memory.
         contents: expected digests of its files, as returned by `minifa.experiments.resume.contents`, so that another
-            process detects other data.
+            process detects other data; empty: they are not compared.
+        name: the row of a published table, or the id of the run in a sweep; may be empty.
     """
 
-    run: Run
+    experiment: Experiment
     folder: Path | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
 
-def make(task: Task) -> Row:
-    """Make one run in this process.
-
-    Returns:
-        The available entries of `RESULTS`: scores of the network that was best on the validation examples (or of the
-        final one, if there are none) and its epoch, final angles, and seconds of training. If the run fails, only
-        ``error``, with the reason.
-    """
-    try:
-        experiment = task.run.experiment
-        dataset = resume.load_once(experiment.data, experiment.data_dir, **experiment.data_options)
-        resume.require_contents(task.contents, experiment, dataset)
-        return _in_folder(task.folder, experiment, dataset) if task.folder else _in_memory(experiment, dataset)
-    except Stopped:
-        raise
-    except Exception as error:  # any error is the result of this run, and the other runs continue
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
-class _KeepBest(Callback):
-    """Keeps the network that was best on the validation examples, chosen as in `minifa.checkpoints.SaveCheckpoints`."""
-
-    def __init__(self) -> None:
-        self.epoch, self.state = 0, dict[str, numpy.ndarray]()
-
-    def on_recorded(self, trainer: Trainer) -> None:
-        if checkpoints.is_best(trainer.history):
-            state = trainer.net.state()
-            if all(numpy.isfinite(array).all() for array in state.values()):
-                self.epoch, self.state = trainer.epoch, state
-
-
-def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
-    """The same results as `_in_folder` without files; test scores and angles are measured only at the end."""
-    best = _KeepBest()
-    trainer = experiments.trainer_for(experiment, dataset)
-    trainer.callbacks = [best] if experiment.validation else []
-    train, held_out = experiments.parts(experiment, dataset)
-    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
-    at_end = dict(trainer.history[-1])
-    if experiment.alignment:
-        RecordAlignment(dataset.train.head(experiments.MEASURED_ON)).on_epoch(trainer, at_end)
-    epochs = best_epoch = at_end["epoch"]
-    if best.state:
-        best_epoch = best.epoch
-        trainer.net.load_state(best.state)
-    measured = {f"test_{key}": value for key, value in trainer.evaluate(dataset.test).items()}
-    seconds = sum(row.get("seconds", 0.0) for row in trainer.history)
-    facts = {"epochs": epochs, "best_epoch": best_epoch, "seconds": seconds, "diverged": trainer.diverged}
-    lowest = trainer.net.weighted[0].name
-    return {**measured, **facts, **_held_out(trainer.history, best_epoch), **_angles(at_end, lowest)}
-
-
-def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
-    result, started, told = None, time.monotonic(), False
-    while result is None:
-        try:
-            result = resume.run_in_folder(folder, experiment, dataset)
-        except run_folder.RunInUse as error:  # an orphaned worker still makes this run: use its result
-            if not told and time.monotonic() - started >= SECONDS_TO_TELL:
-                tell(f"waiting: {error}")
-                told = True
-            time.sleep(SECONDS_TO_LOOK)
-    history = History.read_csv(folder / "history.csv")
-    lowest = experiments.build(experiment, dataset)[0].weighted[0].name
-    found = {**result, **_held_out(history, result["best_epoch"]), **_angles(history[-1], lowest)}
-    return {key: value for key, value in found.items() if key in RESULTS}
-
-
-def _held_out(history: Sequence[Row], epoch: int) -> Row:
-    (row,) = (one for one in history if one["epoch"] == epoch)
-    return {key: row[key] for key in ("validation_loss", "validation_accuracy") if key in row}
-
-
-def _angles(row: Row, lowest: str) -> Row:
-    """Weight angle between W and B, mean over layers; true angle between the rule's error and backpropagation's, at the
-    lowest layer."""
-    weight_angles = [value for key, value in row.items() if key.endswith(".weight_angle")]
-    found = {"true_angle": row[f"{lowest}.true_angle"]} if f"{lowest}.true_angle" in row else {}
-    return {**found, "weight_angle": statistics.fmean(weight_angles)} if weight_angles else found
-
-
-# The table
-
-
-def columns(sweep: Sweep) -> list[str]:
-    """The column names of a sweep's table."""
-    return ["run", "id", *sweep.varied, *RESULTS]
-
-
-class Results:
-    """A sweep's table, open for writing (see `opened`).
-
-    Args:
-        sweep: its sweep.
-        path: path of the file.
-        lines: existing lines.
-        notes: remarks on the existing lines.
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of a run.
 
     Attributes:
-        lines: the last line of every run, by the run's id; may include runs that are no longer in the sweep.
+        task: the run.
+        result: its result, of the type that the function has which made the run; None: the run failed.
+        error: reason of the failure; None: the run did not fail.
+        made_by: the versions of minifa that trained it; "": unknown.
+        compared: whether its data are known to equal the current data.
     """
 
-    def __init__(self, sweep: Sweep, path: Path, lines: Sequence[Line], notes: Sequence[str] = ()) -> None:
-        self.sweep, self.path, self.notes = sweep, path, notes
-        self.lines = {line["id"]: line for line in lines}
-
-    def add(self, run: Run, answer: Any) -> Line:
-        """Write the line of a run.
-
-        Args:
-            run: a run of the sweep.
-            answer: result of `make`; or, if its process ended early, a description of that.
-        """
-        result = answer if isinstance(answer, dict) else {"error": str(answer)}
-        varied = {name: write_value(value) for name, value in run.settings.items()}
-        measured = {key: _cell(result.get(key)) for key in RESULTS}
-        line = {"run": str(run.number), "id": run.id, **varied, **measured}
-        csv_rows.append(self.path, [line[key] for key in columns(self.sweep)])
-        self.lines[run.id] = line
-        return line
-
-    def left(self, retry_failed: bool = False) -> list[Run]:
-        """The runs without a line; with ``retry_failed`` also those whose last line is an error."""
-        return [run for run in self.sweep.runs if self._is_left(self.lines.get(run.id), retry_failed)]
-
-    def _is_left(self, line: Line | None, retry_failed: bool) -> bool:
-        return line is None or (retry_failed and bool(line["error"]))
-
-    def of_sweep(self) -> list[Line]:
-        """The lines of the sweep's runs, one per run, in the order of the runs."""
-        return [self.lines[run.id] for run in self.sweep.runs if run.id in self.lines]
+    task: Task
+    result: Any = None
+    error: str | None = None
+    made_by: str = ""
+    compared: bool = True
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, str):  # an error message may have line breaks
-        return one_line(value)
-    return "" if value is None else str(int(value) if isinstance(value, bool) else value)
+Work = Callable[[Task], Outcome]
 
 
-@contextlib.contextmanager
-def opened(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None = None) -> Iterator[Results]:
-    """Create or continue the table in a sweep's folder, and keep other processes from writing to it.
+def in_memory(task: Task) -> Outcome:
+    """Make a run in memory. The result is a `Result`."""
+    return Outcome(task, run(task.experiment)[0])
 
-    Args:
-        sweep: the sweep to run.
-        folder: folder of the table, created if it does not exist.
-        contents: digests of the sweep's input files, from `minifa.experiments.sweeps.check`.
+
+def in_folder(task: Task) -> Outcome:
+    """Make a run in its folder. The result is that of `minifa.experiments.resume.run_in_folder`."""
+    folder = folder_of(task)
+    result = resume.run_in_folder(folder, task.experiment, load(task))
+    saved = resume.saved_run(folder)
+    return Outcome(task, result, made_by=saved.made_by if saved else "")
+
+
+def folder_of(task: Task) -> Path:
+    """The run folder of a task. Raises ValueError if it has none."""
+    if task.folder is None:
+        raise ValueError("a run in memory has no folder")
+    return task.folder
+
+
+def load(task: Task) -> Dataset:
+    """The data set of a task, cached in this process.
 
     Raises:
-        RunInUse: another process is writing to the folder.
-        ValueError: the folder holds another sweep, or one on other data.
-        DataFileError: the folder holds something else, or the table is damaged.
-        OSError: the folder is not writable.
+        DataFileError: the files do not have the expected contents.
     """
-    place = expanded(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    with run_folder.locked(place):
-        notes = claim(place, "sweep", _shared(sweep), contents or {}, begun=(place / TABLE).exists())
-        lines = csv_rows.open_table(place / TABLE, columns(sweep))
-        _check_numbers(lines, place / TABLE)
-        yield Results(sweep, place / TABLE, lines, notes if lines else ())
+    experiment = task.experiment
+    data = resume.load_once(experiment.data, experiment.data_dir, **experiment.data_options)
+    resume.require_contents(task.contents, experiment, data)
+    return data
 
 
-def lines_in(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None = None) -> list[Line]:
-    """The current lines of a sweep's table, which another process may be writing; [] if there is no table.
-
-    Args:
-        sweep: the sweep of the table.
-        folder: folder of the table.
-        contents: as for `opened`.
-
-    Raises:
-        ValueError, DataFileError, OSError: as in `opened`.
-    """
-    place = expanded(folder)
-    if not (place / TABLE).is_file():
-        return []
-    _refuse_another(place, "sweep", _shared(sweep), contents or {})
-    lines = csv_rows.read_table(place / TABLE, columns(sweep))
-    _check_numbers(lines, place / TABLE)
-    return lines
-
-
-def _check_numbers(lines: Sequence[Line], path: Path) -> None:
-    """Raise DataFileError unless all measured cells are numbers or empty, and each line has a test loss or an error."""
-    for number, line in enumerate(lines, start=2):
-        wrong = [f"{key} is {line[key][:100]!r}, and no number" for key in MEASURED if not _is_number(line[key])]
-        if not line["test_loss"] and not line["error"]:
-            wrong.append("it has no test_loss and no error")
-        if wrong:
-            raise DataFileError(f"'{path}', line {number}: {wrong[0]}. Mend the line, or take it out")
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell holds a number or is empty."""
+def attempt(work: Work, task: Task) -> Outcome:
+    """Make a run. Any error is the outcome of this run, so that the other runs continue."""
     try:
-        float(cell or 0)
-    except ValueError:
-        return False
-    return True
+        return work(task)
+    except processes.Stopped:
+        raise
+    except Exception as error:
+        return Outcome(task, error=f"{type(error).__name__}: {error}")
 
 
-def claim(
+def run_all(
+    work: Work,
+    tasks: Sequence[Task],
+    jobs: int | None = None,
+    tick: Callable[[], None] | None = None,
+    dask: str | None = None,
+    threads: int | None = None,
+) -> Generator[Outcome, None, None]:
+    """Make the runs in parallel, and yield their outcomes as they arrive. If the process of a run ends early, the
+    outcome has the reason. Closing the iterator stops the runs.
+
+    Args:
+        work: an importable function that makes the run of a task.
+        tasks: the runs.
+        jobs, tick: as for `minifa.experiments.processes.spread`.
+        dask: where a Dask cluster makes the runs, as for `minifa.experiments.dask_cluster.side_by_side`; None: worker
+            processes of this machine make them.
+        threads: threads per run on a Dask cluster, as for that function.
+
+    Raises:
+        RuntimeError: no process can be started.
+        ImportError, OSError: as for `minifa.experiments.dask_cluster.side_by_side`.
+    """
+    make = functools.partial(attempt, work)
+    if dask is not None:
+        parts: list[Generator[tuple[Task, Any], None, None]] = [
+            dask_cluster.side_by_side(make, tasks, dask, jobs, threads)
+        ]
+    else:
+        elsewhere, here = _by_process(tasks, jobs)
+        parts = [processes.spread(make, elsewhere, jobs, tick), processes.spread(make, here, 1)]
+    for part in parts:
+        with contextlib.closing(part) as answers:
+            for task, answer in answers:
+                yield answer if isinstance(answer, Outcome) else Outcome(task, error=str(answer))
+
+
+def _by_process(tasks: Sequence[Task], jobs: int | None) -> tuple[list[Task], list[Task]]:
+    """(the runs for worker processes, the runs that only this process can make)."""
+    elsewhere, here, names = list[Task](), list[Task](), dict[str, None]()
+    for task in tasks:
+        found = defined_in_this_process(task.experiment)
+        names.update(dict.fromkeys(found))
+        (here if found else elsewhere).append(task)
+    if here and processes.at_once(jobs, len(tasks)) > 1:
+        warnings.warn(
+            f"{', '.join(names)}: defined in a notebook, at the prompt or inside a function, where worker processes "
+            "cannot import it. Its runs are made in this process, one after the other; defined in a module of its own, "
+            "they run in worker processes",
+            stacklevel=4,  # the caller of `run_many`
+        )
+    return elsewhere, here
+
+
+def defined_in_this_process(experiment: Experiment) -> list[str]:
+    """Descriptions of the experiment's user-defined components that other processes cannot import."""
+    named = {
+        "data set": experiment.data,
+        "augmentation": experiment.augmentation,
+        "model": experiment.model,
+        "rule": experiment.rule,
+        "loss": experiment.loss,
+        "optimizer": experiment.optimizer,
+        "schedule": experiment.schedule,
+    }
+    by_name = {what: (description or "").partition(":")[0] for what, description in named.items()}
+    return [
+        f"the {what} {name!r}"
+        for what, name in by_name.items()
+        if registry.is_own(what, name) and registry.address(what, name) is None
+    ]
+
+
+def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Generator[Result, None, None]:
+    """Run experiments in ``jobs`` worker processes and yield each result as it arrives. If a run fails, or its process
+    is killed, a `FailedRun` warning and the result give the reason, and the other runs continue.
+
+    User-defined rules, models and so on are available in the workers if they are defined in an importable module.
+    Otherwise (in a notebook or inside a function), their runs are made in this process, after the others.
+
+    Closing the iterator (Ctrl-C in the caller) stops the workers. They also end when this process is killed.
+
+    Args:
+        experiments: the experiments to run.
+        jobs: number of processes; 1: run everything in this process. None: one per core.
+
+    Raises:
+        TypeError: an item is not an Experiment.
+        RuntimeError: no process can be started.
+    """
+    check_type(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
+    for one in experiments:
+        check_type(one, Experiment, AN_EXPERIMENT)
+    jobs = None if jobs is None else check_int(jobs, "the number of processes (jobs)")
+    with contextlib.closing(run_all(in_memory, [Task(one) for one in experiments], jobs)) as outcomes:
+        for outcome in outcomes:
+            experiment, error = outcome.task.experiment, outcome.error
+            if error is not None:
+                warnings.warn(
+                    f"the run of {experiment.rule}, seed {experiment.seed}, failed: {error}", FailedRun, stacklevel=2
+                )
+            yield outcome.result if error is None else failed(experiment, error)
+
+
+def failed(experiment: Experiment, error: str) -> Result:
+    """The result of an experiment that failed."""
+    return Result(experiment, [], math.nan, "test", 0.0, error=error)
+
+
+def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> list[Experiment]:
+    """The same experiment under every rule and seed, seeds outermost, so that an interrupted comparison has all rules.
+
+    Raises:
+        TypeError: ``base`` is not an Experiment, ``rule_names`` not a list of names, or ``seeds`` not an int.
+        ValueError: a negative number of seeds, or more than 10,000.
+
+    >>> from minifa.experiments import Experiment, grid_of_rules
+    >>> [(one.rule, one.seed) for one in grid_of_rules(Experiment(), ["bp", "fa"], seeds=2)]
+    [('bp', 0), ('fa', 0), ('bp', 1), ('fa', 1)]
+    """
+    check_type(base, Experiment, "what is varied is a minifa.experiments.Experiment")
+    names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
+    seeds = check_int(seeds, "the number of seeds", least=0, most=MOST_SEEDS)
+    return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
+
+
+# Whether a folder holds the same experiments
+
+
+def claim_folder(
     place: Path,
     kind: str,
     about: Mapping[str, Any],
@@ -294,7 +273,7 @@ def claim(
     if not begun and not (place / "config.json").exists():
         run_folder.write_config(place, {kind: about, "contents": contents})
         return []
-    config = _refuse_another(place, kind, about, contents, defaults or {})
+    config = check_same_table(place, kind, about, contents, defaults or {})
     notes, known, wrote = [], dict(config.get("contents", {})), config.get("environment")
     if contents and "contents" not in config:
         notes.append("what data it was begun on was not kept: its lines are taken for lines on these")
@@ -305,134 +284,30 @@ def claim(
     return [f"the table in {place}: {note}" for note in notes]
 
 
-def _shared(sweep: Sweep) -> dict[str, Any]:
-    settings = {key: value for key, value in sweep.base.items() if key != "data.folder"}
-    return {"varied": list(sweep.varied), "dtype": str(backend.dtype()), **settings}
-
-
-def _refuse_another(
+def check_same_table(
     place: Path,
     kind: str,
     about: Mapping[str, Any],
     contents: Mapping[str, str],
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Read config.json; raises as `claim` does."""
+    """Read config.json. The arguments and errors are those of `claim_folder`."""
     try:
         config = json.loads(read_bytes(place / "config.json").decode())
-        kept = {**json.loads(json.dumps(defaults or {}, default=str)), **config[kind]}
-        asked = json.loads(json.dumps(about, default=str))
-        differ = [key for key in {**kept, **asked} if kept.get(key) != asked.get(key)]
-        changed = resume.other_contents(dict(config.get("contents", {})), contents)
+        changed = resume.changed_settings({**(defaults or {}), **config[kind]}, about)
+        replaced = resume.other_contents(dict(config.get("contents", {})), contents)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataFileError(
             f"{place} is no folder of a {kind} ({type(error).__name__}: {error}): name another"
         ) from error
-    if differ or changed:
-        told = "; ".join([*(f"{key} {_told(asked, key)} (there: {_told(kept, key)})" for key in differ), *changed])
+    if changed or replaced:
+        settings = [f"{key} {_shown(asked)} (there: {_shown(kept)})" for key, (kept, asked) in changed.items()]
         raise ValueError(
-            f"{place} holds another {kind}: {told}. Name another folder, or ask for what it was begun with"
+            f"{place} holds another {kind}: {'; '.join([*settings, *replaced])}. Name another folder, or ask for what "
+            "it was begun with"
         )
     return config
 
 
-def _told(settings: Mapping[str, Any], key: str) -> str:
-    return write_value(settings[key]) if key in settings else "not set"
-
-
-# The summary
-
-BEST, GROUPS = 10, 30  # maximum number of lines shown
-FORMS = {"best_epoch": ".0f", "weight_angle": ".1f", "true_angle": ".1f", "seconds": ".1f", "diverged": ".0f"}
-SHOWN = (*SCORES, "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
-
-
-def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
-    """Format the best runs and, if seeds are varied, mean and sd over seeds, with remarks on the numbers.
-
-    Args:
-        sweep: the sweep.
-        lines: lines of its table, one per run.
-        notes: notes of the data sets.
-    """
-    fine = [line for line in lines if not line["error"]]
-    score = next((key for key in SCORES if all(line[key] for line in fine)), None) if fine else None
-    parts = [sweep.title] if sweep.title else []
-    if score is not None:
-        best = sorted(fine, key=lambda line: _rank([line], score))[:BEST]
-        parts.append(_table([("run", *sweep.varied, *SHOWN), *(_cells_of_run(sweep, line) for line in best)]))
-        groups = sorted(_groups(sweep, fine), key=lambda some: _rank(some, score))
-        if len(groups) < len(fine):
-            parts.append(_over_seeds(sweep, groups))
-        parts.append("\n".join(_remarks(sweep, lines, score, notes)))
-    return printable("\n\n".join(parts))
-
-
-def _rank(lines: Sequence[Line], score: str) -> float:
-    """Sort key: the best lines first, NaN last."""
-    mean = statistics.fmean(float(line[score]) for line in lines)
-    return math.inf if math.isnan(mean) else -mean if score.endswith("accuracy") else mean
-
-
-def _cells_of_run(sweep: Sweep, line: Line) -> tuple[str, ...]:
-    measured = (format(float(line[key]), FORMS.get(key, ".4f")) if line[key] else "" for key in SHOWN)
-    return line["run"], *(line[name] for name in sweep.varied), *measured
-
-
-def _groups(sweep: Sweep, lines: Sequence[Line]) -> list[list[Line]]:
-    """Group lines that differ only in the seed."""
-    found: dict[tuple[str, ...], list[Line]] = {}
-    for line in lines:
-        found.setdefault(tuple(line[name] for name in sweep.varied if name != SEED), []).append(line)
-    return list(found.values())
-
-
-def _over_seeds(sweep: Sweep, groups: Sequence[Sequence[Line]]) -> str:
-    names = [name for name in sweep.varied if name != SEED]
-    rows = [
-        (*(some[0][name] for name in names), str(len(some)), *(_mean_sd(some, key) for key in SHOWN))
-        for some in groups[:GROUPS]
-    ]
-    more = f"\nand {len(groups) - GROUPS} more" if len(groups) > GROUPS else ""
-    return _table([(*names, "seeds", *SHOWN), *rows]) + more
-
-
-def _mean_sd(lines: Sequence[Line], key: str) -> str:
-    """``mean ± sd`` of a score, the mean of another quantity, or the number of diverged runs; "" if a line lacks it."""
-    if not all(line[key] for line in lines):
-        return ""
-    values = [float(line[key]) for line in lines]
-    if key == "diverged":
-        return f"{sum(values):.0f}"
-    mean = format(statistics.fmean(values), FORMS.get(key, ".4f"))
-    spread = key in SCORES and len(values) > 1 and all(map(math.isfinite, values))
-    return f"{mean} ± {statistics.stdev(values):.4f}" if spread else mean
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Format a table without its empty columns; a column of diverged runs that is all 0 counts as empty."""
-    nothing = {"diverged": {"", "0"}}
-    used = [i for i, name in enumerate(rows[0]) if {row[i] for row in rows[1:]} - nothing.get(name, {""})]
-    shown = [[row[i] for i in used] for row in rows]
-    return table([[cell.replace("_", " ") for cell in shown[0]], *shown[1:]], right_from=0)
-
-
-def _remarks(sweep: Sweep, lines: Sequence[Line], score: str, notes: Sequence[str]) -> list[str]:
-    fine = [line for line in lines if not line["error"]]
-    measured, _, what = score.partition("_")
-    found = [f"{len(fine)} of {len(sweep.runs)} runs, best first by {measured} {what}; seconds: of training"]
-    if measured == "test":
-        found.append(
-            "no examples were held out (data.validation): the first lines are chosen on the test set, and flatter"
-        )
-    else:
-        found.append("test scores and best epoch: of the network that was best on the held-out examples")
-    if any(line["weight_angle"] for line in fine):
-        found.append(
-            "weight angle: between W and B, mean over layers; true angle: between this rule's error and\n"
-            "backpropagation's at the lowest layer; both at the end, in degrees, 90 is chance"
-        )
-    failed = len(lines) - len(fine)
-    if failed:
-        found.append(f"failed: {failed}; their errors are in the table, and --retry-failed runs them again")
-    return found + ([sweep.note] if sweep.note else []) + list(notes)
+def _shown(value: Any) -> str:
+    return "not set" if value == resume.NOTHING else write_value(value)

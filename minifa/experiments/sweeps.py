@@ -1,4 +1,5 @@
 """Sweeps: one recipe under many settings, as a grid of all combinations or a random search.
+from .experiment import Experiment
 
 A sweep is a recipe (see `minifa.experiments.recipes`) with a section [over] that lists the varied settings and, for a
 random search, a section [sweep]:
@@ -40,7 +41,8 @@ import numpy
 
 from ..rng import generator
 from ..validation import check_bool, check_float, check_str
-from . import Experiment, recipes, resume, schema
+from . import recipes, resume, schema
+from .experiment import Experiment
 from .recipes import RecipeError, Settings
 from .schema import Problems
 
@@ -265,7 +267,7 @@ def _values(value: Any) -> list[Any]:
         raise ValueError(f"a list of values is expected, got {value!r}")
     if not value:
         raise ValueError("the list is empty")
-    written = [write_value(one) for one in value]
+    written = [recipes.write_value(one) for one in value]
     twice = [one for one, count in Counter(written).items() if count > 1]
     if twice:
         raise ValueError(f"the list has {', '.join(twice)} more than once")
@@ -342,16 +344,6 @@ def identify(experiment: Experiment) -> str:
     fields = {key: value for key, value in vars(experiment).items() if key in FIELDS or value != DEFAULTS[key]}
     config = json.dumps({**fields, **in_force}, sort_keys=True, default=str)
     return hashlib.sha256(config.encode()).hexdigest()[:12]
-
-
-def write_value(value: Any) -> str:
-    """Format a value for a table cell: strings unchanged, other values as JSON.
-
-    >>> from minifa.experiments.sweeps import write_value
-    >>> [write_value(value) for value in ("fa", 0.1, True, [100, 50])]
-    ['fa', '0.1', 'true', '[100, 50]']
-    """
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 # Validation of networks against their data

@@ -13,7 +13,7 @@ from ..text import table
 from ..training import History
 from ..training.history import Row
 from ..validation import check_float, check_int, check_list, check_type
-from . import Result
+from .experiment import Result
 
 RESULTS = "results are a list of minifa.experiments.Result, as run_many gives them"
 RATES = {"rule", "lr", "mean", "chosen"}  # required keys of a row of the grid

@@ -19,7 +19,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..training.history import Row
-from . import Experiment, Result, describe_options, run_many
+from .experiment import Experiment, Result, describe_options
+from .study import run_many
 
 RATES = range(-10, 1)  # exponents k of the rates tried first: the rate is 10^(k/2) (see `rate`)
 WIDEST = range(-16, 7)  # limits of a search: 1e-8 to 1e3

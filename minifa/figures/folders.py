@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from .. import backend, experiments
 from ..data.augment import for_evaluation
-from ..experiments import MEASURED_ON, Experiment, Result, describe_options, run_folder
+from ..experiments import Experiment, Result, run_folder
+from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
 from ..layers.conv import Conv2d
 from ..storage.atomic import expanded, plain, stem
 from ..storage.npz import read_arrays
@@ -86,7 +87,7 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     data = experiments.load_data(experiment)
     loss = experiments.build(experiment, data)[2]
     examples = data.train.head(MEASURED_ON)
-    x = backend.asarray(for_evaluation(examples.x, experiments.augmentation_of(experiment)), net.dtype)
+    x = backend.asarray(for_evaluation(examples.x, augmentation_of(experiment)), net.dtype)
     title = f"under {experiment.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
     if rule.one_backward_pass:

@@ -25,7 +25,8 @@ from .. import backend, experiments, metrics, rules
 from ..data.augment import for_evaluation
 from ..data.base import Dataset
 from ..environment import __version__
-from ..experiments import MEASURED_ON, Experiment
+from ..experiments import Experiment
+from ..experiments.experiment import AN_EXPERIMENT, MEASURED_ON, augmentation_of, describe_options
 from ..network import Network
 from ..rules.base import Rule
 from ..storage.atomic import expanded, write_whole
@@ -68,7 +69,7 @@ def explore(
     rule_names = check_list(rule_names, str, "the rules must be a list of names, as ['bp', 'fa']")
     if not rule_names:
         raise ValueError("the list of rules must not be empty: name at least one rule")
-    check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
+    check_type(experiment, Experiment, AN_EXPERIMENT)
     train_updates = check_int(train_updates, "the number of training updates", least=0)
     if not callable(progress):
         raise TypeError(f"progress must be callable without arguments, got {progress!r}")
@@ -232,7 +233,7 @@ def _describe_step(experiment: Experiment, data: Dataset, trace: Trace, updates:
     optimizer = f"{experiment.optimizer}, learning rate {experiment.rate():g}"
     return [
         f"{data.name}, {'x'.join(map(str, x.shape[1:]))} per example",
-        f"model {experiment.model} {experiments.describe_options(experiment.model_options)}".rstrip(),
+        f"model {experiment.model} {describe_options(experiment.model_options)}".rstrip(),
         f"batch of {len(x)}",
         optimizer,
         f"seed {experiment.seed}",
@@ -254,7 +255,7 @@ def _run(
 ) -> list[Json]:
     """The snapshots of a training run, which ends early if the loss is not finite."""
     net, rule, loss, optimizer = experiments.build(experiment, data)
-    augmentation = experiments.augmentation_of(experiment)
+    augmentation = augmentation_of(experiment)
     snapshots = _Snapshots(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
     at, found = _snapshot_updates(updates), [snapshots.take()]

@@ -22,6 +22,7 @@ from .. import backend, experiments, rules
 from ..data.base import Dataset, Examples
 from ..data.batches import Batches
 from ..experiments import Experiment
+from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of, data_for
 from ..registry import unknown
 from ..signals import Terminated
 from ..validation import LARGEST, check_int, check_str, check_type
@@ -42,8 +43,8 @@ class Replay:
     """
 
     def __init__(self, experiment: Experiment, data: Dataset, updates: int = 0) -> None:
-        self.experiment = check_type(experiment, Experiment, experiments.AN_EXPERIMENT)
-        self.data = experiments.data_for(experiment, check_type(data, Dataset, experiments.A_DATASET))
+        self.experiment = check_type(experiment, Experiment, AN_EXPERIMENT)
+        self.data = data_for(experiment, check_type(data, Dataset, A_DATASET))
         updates = check_int(updates, "the number of updates", least=0)
         self.step = 0
         self.net_state: Mapping[str, numpy.ndarray] | None = None
@@ -56,7 +57,7 @@ class Replay:
         """The batch of this step, in the order of training."""
         train, size, seed = self.data.train, self.experiment.batch_size, self.experiment.seed
         epoch, number = divmod(self.step, math.ceil(len(train) / size))
-        augmentation = experiments.augmentation_of(self.experiment)
+        augmentation = augmentation_of(self.experiment)
         return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
 
     def trace(self, rule: str) -> Trace:

@@ -18,7 +18,7 @@ from typing import Any
 from fuzzing import Case, MakeCase, bound, files, mutations
 from minifa import checkpoints, experiments
 from minifa.data.base import DataFileError
-from minifa.experiments import recipes, resume, study, sweeps
+from minifa.experiments import recipes, resume, study, sweep_results, sweeps
 from minifa.experiments.recipes import RecipeError
 from minifa.storage import csv_rows
 
@@ -157,7 +157,7 @@ def check_sweep(sweep: Any) -> None:
         check_experiment(run.experiment)
         assert set(run.settings) == set(sweep.varied)
         for value in run.settings.values():
-            assert "\n" not in sweeps.write_value(value)
+            assert "\n" not in recipes.write_value(value)
         json.dumps(run.settings, default=str)
 
 
@@ -252,23 +252,24 @@ def _sweep() -> sweeps.Sweep:
 def _sweep_folder() -> Path:
     """A finished sweep, with one run that failed; made once, and every case gets a copy."""
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
-    with study.opened(_sweep(), folder) as results:
+    with sweep_results.opened(_sweep(), folder) as results:
         for run in _sweep().runs[:-1]:
-            results.add(run, study.make(study.Task(run)))
-        results.add(_sweep().runs[-1], {"error": 'ValueError: a "word", or two'})
+            results.add(study.attempt(sweep_results.measure, sweep_results.task_of(run)))
+        last = sweep_results.task_of(_sweep().runs[-1])
+        results.add(study.Outcome(last, error='ValueError: a "word", or two'))
     return folder
 
 
 def gone_on(place: Path) -> Any:
-    with study.opened(_sweep(), place) as results:
+    with sweep_results.opened(_sweep(), place) as results:
         results.left(True)
         lines = results.of_sweep()
-    return lines, study.summary(_sweep(), lines)
+    return lines, sweep_results.summary(_sweep(), lines)
 
 
 def shown(place: Path) -> Any:
-    lines = {line["id"]: line for line in study.lines_in(_sweep(), place)}.values()
-    return list(lines), study.summary(_sweep(), [line for line in lines if line["id"] in _ids()])
+    lines = {line["id"]: line for line in sweep_results.lines_in(_sweep(), place)}.values()
+    return list(lines), sweep_results.summary(_sweep(), [line for line in lines if line["id"] in _ids()])
 
 
 @functools.cache
@@ -280,8 +281,8 @@ def check_lines(result: Any) -> None:
     lines, text = result
     assert isinstance(text, str)
     for line in lines:
-        assert list(line) == study.columns(_sweep()), "other columns"
-        for key in study.RESULTS[:-1]:
+        assert list(line) == sweep_results.columns(_sweep()), "other columns"
+        for key in sweep_results.RESULTS[:-1]:
             assert _is_number(line[key] or "0"), f"{key} is {line[key]!r}"
     assert len({line["id"] for line in lines}) == len(lines), "a run twice"
 
@@ -390,7 +391,7 @@ WAYS: dict[str, Sequence[mutations.Bytes]] = {
 
 
 def ledger(path: Path) -> Any:
-    return csv_rows.read_table(path, study.columns(_sweep()))
+    return csv_rows.read_table(path, sweep_results.columns(_sweep()))
 
 
 ENTRANCES: dict[str, tuple[MakeCase, float]] = {

@@ -1,0 +1,425 @@
+"""An experiment: the configuration of a run, its defaults, and running it."""
+
+from __future__ import annotations
+
+__all__ = ["Experiment", "Result", "build", "fit", "load_data", "run", "trainer_for"]
+
+import csv
+import functools
+import importlib.resources
+import inspect
+import math
+import numbers
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from .. import data as data_sets
+from .. import rules, schedules, weights
+from ..data.augment import Augmentation, make_augmentation
+from ..data.base import Dataset, Examples
+from ..losses import LOSSES, Loss
+from ..models import MODELS
+from ..network import Network
+from ..optim import OPTIMIZERS, Optimizer
+from ..registry import KnownOptions, lookup, unknown
+from ..rules.base import Rule
+from ..storage.atomic import expanded
+from ..training import Callback, ProgressBar, RecordAlignment, Trainer
+from ..training.history import Row
+from ..validation import as_python_number, check_bool, check_type
+
+AN_EXPERIMENT = "what is run is a minifa.experiments.Experiment"
+A_DATASET = "data are a minifa.data.Dataset, as minifa.data.load gives one"
+UNTUNED_RATE = 0.01
+MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
+MEASURED_ON = 256  # training examples on which alignment is measured after every epoch
+DATA_OPTIONS = ("scale", "channels", "regression")
+LATER = frozenset({"data_options", "weights_names"})  # fields that run folders of earlier versions do not have
+
+# Types accepted for the fields of an experiment, by annotation; values from files and callers are validated.
+KINDS: dict[str, type] = {
+    "str": str,
+    "int": numbers.Integral,
+    "float": numbers.Real,
+    "bool": bool,
+    "Mapping[str, Any]": Mapping,
+    "None": type(None),
+}
+KINDS_IN_WORDS = {
+    "str": "a word",
+    "str | None": "a word or None",
+    "int": "a whole number",
+    "float": "a number",
+    "float | None": "a number or None",
+    "bool": "True or False",
+    "Mapping[str, Any]": "a mapping of options",
+}
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether a value is of this kind; bools do not count as numbers."""
+    return isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
+
+
+def default_optimizer_options(optimizer: str) -> dict[str, Any]:
+    """The options of an optimizer in an experiment that gives none: sgd has momentum."""
+    return {"momentum": 0.9} if optimizer == "sgd" else {}
+
+
+@dataclass(frozen=True)
+class Experiment(KnownOptions):
+    """Configuration of a run. On one machine, equal experiments give bit-identical results.
+
+    Attributes:
+        data: name of a data set, or path of an npz file.
+        data_dir: folder with its files; None: the default locations.
+        data_options: options for an npz file: scale, channels, regression (see `minifa.data.validate`).
+        augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
+        model: name of an architecture.
+        model_options: options of the model (depth, batch_norm, hidden, ...).
+        weights: safetensors file with the initial parameters (see `minifa.weights`); None: random initialisation.
+        weights_names: for a PyTorch file, maps each of its modules to a layer; empty: by `minifa.weights.match`.
+        freeze: layers and blocks that are not trained, comma-separated: ``"conv1,residual2"``; None: all are trained.
+        rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
+        loss: name of a loss; None: softmax cross-entropy for classification, half squared error for regression.
+        optimizer: name of an optimizer.
+        schedule: name of a schedule with its options, ``"cosine:epochs=15"``.
+        optimizer_options: options of the optimizer other than learning rate and weight decay.
+        lr: learning rate; None: the best of the shipped grid for this rule (see `default_rate`).
+        weight_decay: weight decay; None: the rule's default (0 for most; Kolen-Pollack needs it to align).
+        epochs: passes through the training set.
+        batch_size: examples per weight update.
+        seed: seed of all random draws.
+        validation: fraction of the training set that is held out and evaluated instead of the test set (for tuning).
+        alignment: whether the alignment of every layer is measured after every epoch.
+
+    Raises:
+        TypeError: a value does not have the annotated type.
+
+    >>> from minifa.experiments import Experiment
+    >>> Experiment(rule="kolen_pollack").decay(), Experiment(rule="fa").decay()
+    (0.01, 0.0)
+    """
+
+    data: str = "digits"
+    data_dir: str | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: str | None = None
+    model: str = "cnn"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    weights_names: Mapping[str, Any] = field(default_factory=dict)
+    freeze: str | None = None
+    rule: str = "bp"
+    loss: str | None = None
+    optimizer: str = "sgd"
+    schedule: str = "constant"
+    optimizer_options: Mapping[str, Any] = field(default_factory=lambda: default_optimizer_options("sgd"))
+    lr: float | None = None
+    weight_decay: float | None = None
+    epochs: int = 15
+    batch_size: int = 64
+    seed: int = 0
+    validation: float = 0.0
+    alignment: bool = True
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, wanted = as_python_number(getattr(self, one.name)), str(one.type)
+            object.__setattr__(self, one.name, value)  # the dataclass is frozen
+            if not any(_is(value, kind) for kind in wanted.split(" | ")):
+                raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
+
+    def rate(self) -> float:
+        """The learning rate in force."""
+        return default_rate(self)[0] if self.lr is None else self.lr
+
+    def decay(self) -> float:
+        """The weight decay in force."""
+        known = lookup(rules.RULES, self.rule.partition(":")[0], "rule").weight_decay
+        return known if self.weight_decay is None else self.weight_decay
+
+    def settings(self) -> dict[str, Any]:
+        """The fields by name. Fields in `LATER` are left out when empty, so that a configuration saved before they
+        existed compares equal to the same experiment today."""
+        return {key: value for key, value in asdict(self).items() if value or key not in LATER}
+
+    def as_config(self) -> dict[str, Any]:
+        """A JSON-serialisable dictionary, with the learning rate and weight decay in force."""
+        return {**self.settings(), "lr": self.rate(), "weight_decay": self.decay()}
+
+
+def files_of(described: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of a configuration that are paths of files or folders, with their values.
+
+    >>> from minifa.experiments.experiment import files_of
+    >>> files_of({"data": "xor", "weights": "w.safetensors", "lr": 0.1}), files_of({"data": "mine.npz"})
+    ({'weights': 'w.safetensors'}, {'data': 'mine.npz'})
+    """
+    words = {key: one for key in ("data", "data_dir", "weights") if isinstance(one := described.get(key), str)}
+    return {key: one for key, one in words.items() if key != "data" or data_sets.is_file(one)}
+
+
+def with_whole_paths(experiment: Experiment) -> Experiment:
+    """The experiment with absolute paths, for a process with another working directory."""
+    whole: dict[str, Any] = {key: str(expanded(path).absolute()) for key, path in files_of(vars(experiment)).items()}
+    return replace(experiment, **whole)
+
+
+def renamed(by_file: Mapping[str, str], before: Experiment, now: Experiment) -> dict[str, str]:
+    """A mapping keyed by the paths of one experiment, rekeyed by the paths that another uses for the same files."""
+    old, new = (files_of(vars(one)) for one in (before, now))
+    names = {old[key]: new[key] for key in old}
+    return {names.get(name, name): value for name, value in by_file.items()}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Result of one experiment.
+
+    Attributes:
+        experiment: its configuration.
+        history: a row per epoch.
+        score: accuracy (or, without classes, minus the loss) on the test set, or on the held-out part.
+        measured: which of the two: "test" or "validation".
+        seconds: training time, including measurements.
+        layers: names of the weighted layers, in forward order.
+        diverged: whether the loss became non-finite, or training ended with a useless epoch.
+        error: why it failed; None: it did not fail.
+        name: label in tables and figures, such as the name of a table row; empty: the name of the rule.
+    """
+
+    experiment: Experiment
+    history: list[Row]
+    score: float
+    measured: str
+    seconds: float
+    layers: tuple[str, ...] = ()
+    diverged: bool = False
+    error: str | None = None
+    name: str = ""
+
+
+def load_data(experiment: Experiment) -> Dataset:
+    """Load the data set of an experiment with its options. Raises the same errors as `minifa.data.load`.
+
+    >>> from minifa.experiments import Experiment, load_data
+    >>> load_data(Experiment(data="xor")).name
+    'xor'
+    """
+    for name in check_type(experiment, Experiment, AN_EXPERIMENT).data_options:
+        if name not in DATA_OPTIONS:
+            raise ValueError(unknown(DATA_OPTIONS, name, "option of data"))
+    return data_sets.load(experiment.data, experiment.data_dir, **experiment.data_options)
+
+
+def data_for(experiment: Experiment, data: Dataset | None) -> Dataset:
+    """Return ``data``, or load the experiment's data set when it is None. Raises TypeError if ``data`` is not a
+    Dataset or ``experiment`` is not an Experiment."""
+    check_type(experiment, Experiment, AN_EXPERIMENT)
+    return load_data(experiment) if data is None else check_type(data, Dataset, A_DATASET)
+
+
+def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
+    """Build the network, rule (attached), loss and optimizer of an experiment.
+
+    Raises:
+        TypeError: ``experiment`` is not an Experiment, or ``data`` is not a Dataset.
+        ValueError: an unknown name, or an invalid option.
+        FileNotFoundError, ImportError: as in `minifa.weights.load`, when weights are given.
+    """
+    data_for(experiment, check_type(data, Dataset, A_DATASET))
+    make_model = lookup(MODELS, experiment.model, "model")
+    make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
+    loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
+    make_loss = lookup(LOSSES, loss_name, "loss")
+    schedules.make(experiment.schedule)  # validate now rather than when training starts
+    augmentation = augmentation_of(experiment)
+    input_shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
+    try:
+        layers = make_model(input_shape, data.n_out, **experiment.model_options)
+        optimizer = make_optimizer(
+            lr=experiment.rate(), weight_decay=experiment.decay(), **experiment.optimizer_options
+        )
+    except TypeError as error:  # an option that the model or optimizer does not have
+        raise ValueError(str(error).replace("()", "")) from None
+    net = Network(layers, seed=experiment.seed, input_shape=input_shape)
+    if experiment.weights is not None:
+        weights.load(net, experiment.weights, experiment.weights_names or None)
+    elif experiment.weights_names:
+        raise ValueError("names of a file's modules (weights_names) go with the file: give weights as well")
+    if experiment.freeze is not None:
+        net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
+    rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
+    return net, rule, make_loss(), optimizer
+
+
+def augmentation_of(experiment: Experiment) -> Augmentation | None:
+    """The augmentation of an experiment, or None. Raises ValueError for an unknown one."""
+    return None if experiment.augmentation is None else make_augmentation(experiment.augmentation)
+
+
+class MeasureTest(Callback):
+    """Adds loss and accuracy on the test set of ``data`` to every row. They do not influence training.
+
+    Args:
+        data: the data set.
+    """
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+
+    def on_epoch(self, trainer: Trainer, row: Row) -> None:
+        row.update({f"test_{key}": value for key, value in trainer.evaluate(self.data.test).items()})
+
+
+def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -> Trainer:
+    """A trainer for an experiment, with the callbacks for its measurements."""
+    net, rule, loss, optimizer = build(experiment, data)
+    callbacks: list[Callback] = [] if experiment.validation else [MeasureTest(data)]
+    if experiment.alignment:
+        callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
+    if check_bool(progress, "progress"):
+        callbacks.append(ProgressBar(experiment.rule))
+    schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)
+    return Trainer(net, rule, loss, optimizer, schedule, experiment.seed, callbacks, augmentation=augmentation)
+
+
+def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:
+    """Run one experiment in this process. The returned trainer holds the trained network and rule.
+
+    Args:
+        experiment: the experiment to run.
+        data: its data set, if already loaded.
+        progress: whether to show a progress bar.
+
+    Raises:
+        TypeError: ``experiment`` is not an Experiment.
+
+    >>> from minifa.experiments import Experiment, run
+    >>> result, trainer = run(Experiment(data="xor", model="tiny", lr=0.5, epochs=20))
+    >>> result.score, len(result.history)  # four of four; a row before training, one per epoch
+    (1.0, 21)
+    """
+    data = data_for(experiment, data)
+    trainer = trainer_for(experiment, data, progress)
+    return fit(experiment, data, trainer), trainer
+
+
+def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
+    """Train for the epochs of the experiment; a resumed trainer runs the remaining ones.
+
+    Args:
+        experiment: the experiment to run.
+        data: its data set.
+        trainer: its trainer, from `trainer_for`.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+    """
+    train, held_out = parts(experiment, data_for(experiment, check_type(data, Dataset, A_DATASET)))
+    check_type(trainer, Trainer, "the trainer is a minifa.Trainer")
+    started = time.perf_counter()
+    left = experiment.epochs - trainer.finished
+    if (left > 0 and not trainer.cannot_continue) or not trainer.finished:
+        trainer.fit(train, left, experiment.batch_size, held_out)
+    return result_of(experiment, trainer, time.perf_counter() - started)
+
+
+def parts(experiment: Experiment, data: Dataset) -> tuple[Examples, Examples | None]:
+    """(training examples, validation examples or None)."""
+    return data.hold_out(experiment.validation) if experiment.validation else (data.train, None)
+
+
+def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Result:
+    """The result of a trainer's history, which needs at least one row."""
+    history = trainer.history
+    measured = "validation" if experiment.validation else "test"
+    score = score_of(history[-1], measured)
+    layers = tuple(layer.name for layer in trainer.net.weighted)
+    return Result(experiment, list(history), score, measured, seconds, layers, trainer.diverged)
+
+
+def score_of(row: Row, measured: str) -> float:
+    """Accuracy, or minus the loss if there are no classes. Raises KeyError if neither was measured."""
+    accuracy = row.get(f"{measured}_accuracy")
+    return -row[f"{measured}_loss"] if accuracy is None else accuracy
+
+
+# Learning rates: each rule's default is the best of a grid that ships with the package (see
+# `minifa.experiments.tuning`).
+
+
+def describe_options(options: Mapping[str, Any]) -> str:
+    """Options as one string for tables: ``batch_norm=True hidden=16,12``; "" if there are none."""
+    return " ".join(
+        f"{key}={','.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
+        for key, value in sorted(options.items())
+    )
+
+
+@functools.cache
+def shipped_rates() -> list[Row]:
+    """The grids that ship with the package, one row per learning rate tried (see
+    `minifa.experiments.tuning.rate_table`)."""
+    text = importlib.resources.files("minifa").joinpath("experiments/recipes/rates.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def shipped_rate(experiment: Experiment) -> Row | None:
+    """The row of the learning rate chosen for this data, model, rule, weight decay and optimizer; None if no grid was
+    run.
+
+    If several grids were run, the one with the nearest number of epochs is used; ties are broken by the fewest other
+    differences, such as batch size and momentum.
+    """
+    wanted = {
+        "data": experiment.data,
+        "model": experiment.model,
+        "options": describe_options(_changed_options(experiment)),
+        "rule": experiment.rule,
+        "weight_decay": str(float(experiment.decay())),
+        "optimizer": experiment.optimizer,
+        "chosen": "1",
+    }
+    found = [row for row in shipped_rates() if all(row[key] == value for key, value in wanted.items())]
+    return min(
+        found,
+        key=lambda row: (abs(math.log(int(row["epochs"]) / experiment.epochs)), len(rate_differences(experiment, row))),
+        default=None,
+    )
+
+
+def _changed_options(experiment: Experiment) -> dict[str, Any]:
+    """The model's options that differ from their defaults."""
+    known = inspect.signature(lookup(MODELS, experiment.model, "model")).parameters
+    return {
+        key: value for key, value in experiment.model_options.items() if key not in known or value != known[key].default
+    }
+
+
+def rate_differences(experiment: Experiment, row: Row) -> list[str]:
+    """Settings in which an experiment differs from the grid of a stored rate, with the grid's values: ``["15
+    epochs"]``."""
+    options = dict(experiment.optimizer_options)
+    momentum = options.pop("momentum", "")
+    differ = [f"{row['epochs']} epochs"] if int(row["epochs"]) != experiment.epochs else []
+    differ += [f"batch size {row['batch_size']}"] if int(row["batch_size"]) != experiment.batch_size else []
+    differ += [f"momentum {row['momentum'] or 0}"] if row["momentum"] != str(momentum) else []
+    differ += [f"no {', '.join(options)}"] if options else []
+    differ += ["a constant schedule"] if experiment.schedule != "constant" else []
+    return differ + (["no augmentation"] if experiment.augmentation else [])
+
+
+def default_rate(experiment: Experiment) -> tuple[float, bool]:
+    """(learning rate, whether a grid was run for this rule, model, data and optimizer). If not, the rate is
+    `UNTUNED_RATE` for sgd, and the optimizer's own default for others."""
+    row = shipped_rate(experiment)
+    if row is not None:
+        return float(row["lr"]), True
+    if experiment.optimizer == "sgd":
+        return UNTUNED_RATE, False
+    make = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
+    return inspect.signature(make).parameters["lr"].default, False
