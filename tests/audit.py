@@ -43,7 +43,7 @@ from minifa.training import logs
 # What minifa calls, with what it has checked: written by those who write a layer, a rule, a callback, ...
 CONTRACT = {
     *INSIDE,
-    *("forward", "backward", "infer", "initialise", "own", "shape_of", "cast", "shape_error"),  # a layer
+    *("forward", "backward", "infer", "initialise", "convert_array", "shape_of", "cast", "shape_error"),  # a layer
     *("draw", "layers_with_feedback", "teaches", "feedback_equation", "carry_equation", "teach_equation"),  # a rule
     *("start_angle", "draw_matrix", "training_pass"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),

@@ -585,14 +585,17 @@ def trained(**changes):
 
 
 IN_PLACE = [
-    (lambda: trained(rule="fa"), "^the rule is a minifa.rules.Rule, as minifa.rules.make.'fa'. makes one, got 'fa'$"),
-    (lambda: trained(rule=FA), r"^the rule is a minifa.rules.Rule.*, got <class .*FA'>: make one, FA\(...\)$"),
+    (
+        lambda: trained(rule="fa"),
+        "^the rule must be a minifa.rules.Rule, for example minifa.rules.make.'fa'., got 'fa'$",
+    ),
+    (lambda: trained(rule=FA), r"^the rule must be a minifa.rules.Rule.*, got <class .*FA'>: make one, FA\(...\)$"),
     (lambda: trained(loss=mf.SoftmaxCrossEntropy), r"^the loss is .*: make one, SoftmaxCrossEntropy\(...\)$"),
     (
         lambda: trained(optimizer="sgd"),
-        r"^the optimizer is a minifa.optim.Optimizer, as minifa.SGD\(lr=0.1\), got 'sgd'$",
+        r"^the optimizer must be a minifa.optim.Optimizer, for example minifa.SGD\(lr=0.1\), got 'sgd'$",
     ),
-    (lambda: trained(net=[Linear(2, 2)]), r"^the network is a minifa.Network, got \["),
+    (lambda: trained(net=[Linear(2, 2)]), r"^the network must be a minifa.Network, got \["),
     (
         lambda: trained(train=mf.data.load("xor")),
         "^training takes the examples of a data set, data.train .*all of 'xor'$",
@@ -606,7 +609,7 @@ IN_PLACE = [
     (lambda: mf.training.RecordAlignment(mf.data.load("xor")), "^training takes the examples of a data set"),
     (
         lambda: Network([Linear(2, 2), ReLU]),
-        r"^a network is made of layers, got <class .*ReLU'>: make one, ReLU\(...\)$",
+        r"^each layer must be a minifa.layers.Layer, got <class .*ReLU'>: make one, ReLU\(...\)$",
     ),
     (lambda: FA(seeed=0), "^unknown option of FA 'seeed': did you mean seed"),
     (lambda: mf.SGD(nesterow=True), "^unknown option of SGD 'nesterow': did you mean nesterov"),

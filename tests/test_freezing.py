@@ -222,7 +222,7 @@ def test_what_cannot_be_frozen_is_refused_and_nothing_changes():
     net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
     with pytest.raises(ValueError, match="unknown layer to freeze 'linaer2': did you mean linear2"):
         net.freeze("linear1", "linaer2")
-    with pytest.raises(ValueError, match="Tanh 'tanh1' has no parameters: there is nothing to freeze"):
+    with pytest.raises(ValueError, match="Tanh 'tanh1' has no parameters to freeze"):
         net.freeze("linear1", "tanh1")
     assert not any(layer.frozen for layer in net) and net["linear2"].needs_input_gradient
 

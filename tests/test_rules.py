@@ -718,8 +718,11 @@ def gradients_or_none(net, rule, x, y):
     [
         (lambda s: s.pop("linear2"), r"does not belong to the rule 'fa': missing \['linear2'\]"),
         (lambda s: s.update(linear1=np.zeros((4, 5))), r"unknown \['linear1'\]"),
-        (lambda s: s.update(linear3=np.zeros((3, 6))), r"'linear3' has shape \(6, 3\) in the rule 'fa', got \(3, 6\)"),
-        (lambda s: s.update(linear3=np.full((6, 3), np.inf)), "'linear3' must hold finite numbers"),
+        (
+            lambda s: s.update(linear3=np.zeros((3, 6))),
+            r"'linear3' of the rule 'fa' must have shape \(6, 3\), got \(3, 6\)",
+        ),
+        (lambda s: s.update(linear3=np.full((6, 3), np.inf)), "'linear3' of the rule 'fa' must hold finite numbers"),
     ],
     ids=["missing", "unknown", "shape", "infinite"],
 )

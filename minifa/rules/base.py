@@ -110,7 +110,7 @@ class Rule(KnownOptions):
         if noted is not None and self.net is not None:
             try:
                 for layer in self.layers_with_feedback(self.net):
-                    if noted.get(layer.name) != layer.edits:
+                    if noted.get(layer.name) != layer.version:
                         self.noted_feedback(layer)
             finally:
                 self._noted = noted
@@ -289,7 +289,7 @@ class Rule(KnownOptions):
         if matrix is not None:
             self._B[layer.name] = matrix
         if self._noted is not None:
-            self._noted[layer.name] = layer.edits
+            self._noted[layer.name] = layer.version
         return matrix
 
     def feedback(self, layer: Weighted) -> Array | None:

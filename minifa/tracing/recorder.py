@@ -419,7 +419,7 @@ class _Recorder:
         if layer.name in self.true:
             self.note(take, {f"{layer.name}.delta_bp": self.true[layer.name]})
             found = metrics.mean_angle(delta, self.true[layer.name])
-            take.angles.setdefault("this delta and backpropagation's", metrics.as_number(found))
+            take.angles.setdefault("this delta and backpropagation's", metrics.to_float(found))
 
     def _hear_store_gradients(self, layer: Weighted, store_gradients: Callable[..., None], delta: Array) -> None:
         if f"{layer.name}.delta" not in self.board:  # the rule computes its own error here
@@ -457,7 +457,7 @@ class _Recorder:
             asked.why = "No error crosses this weight: the layers below are taught directly, or not at all."
             return below
         if B.shape == layer.W.shape:
-            asked.angles["W and B"] = metrics.as_number(metrics.angle(layer.W, B))
+            asked.angles["W and B"] = metrics.to_float(metrics.angle(layer.W, B))
         taken = self.take(
             "carry", layer.name, f"Down through {layer.name}", self.rule.carry_equation(layer),
             {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},
@@ -466,7 +466,7 @@ class _Recorder:
         if B is layer.W:
             taken.why = "The error goes down one layer, through the transpose of the weights themselves."
         by_weights = layer.carry(delta, layer.W)
-        taken.angles["what B and W carry"] = metrics.as_number(metrics.mean_angle(below, by_weights))
+        taken.angles["what B and W carry"] = metrics.to_float(metrics.mean_angle(below, by_weights))
         return below
 
     def _hear_backward(
