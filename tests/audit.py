@@ -47,10 +47,10 @@ CONTRACT = {
     *("draw", "layers_with_feedback", "teaches", "feedback_equation", "carry_equation", "teach_equation"),  # a rule
     *("start_angle", "draw_matrix", "training_pass"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
-    *("magnitudes_from", "signs_of"),
+    *("magnitude_initialisers", "sign_source"),
     *("bind", "clip", "constrain"),  # an optimizer
-    *("varies", "check_input", "column", "continues", "place_of", "noted_feedback"),
-    *("drawn", "measured", "positions", "look", "mirror_phase"),
+    *("varies", "check_input", "column", "continues", "place_of", "record_feedback"),
+    *("drawn", "measured", "positions", "look", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")

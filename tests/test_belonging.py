@@ -174,7 +174,7 @@ def test_a_rule_that_refuses_a_network_is_attached_to_none():
     net = mlp()
     rule = mf.rules.DFA().attach(net)
     unreached = Network([Linear(4, 5), mf.BatchNorm(5), Linear(5, 3)])
-    with pytest.raises(ValueError, match="no error would reach 'batchnorm1'"):
+    with pytest.raises(ValueError, match="would carry no error to 'batchnorm1'"):
         rule.attach(unreached)
     for one in (net, unreached):
         with pytest.raises(RuntimeError, match="not attached"):

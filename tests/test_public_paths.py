@@ -61,14 +61,14 @@ REFUSED = {
     "no neighbours": (lambda: mf.LocalResponseNorm(0), "size of .* at least 1"),
     "a response of single numbers": (lambda: mf.LocalResponseNorm(3).infer(()), "images or features"),
     "fa, all left out": (lambda: make("fa:sparsity=1"), "sparsity must lie"),
-    "fa, a correlation above 1": (lambda: make("fa:correlation=2"), "correlation lies"),
+    "fa, a correlation above 1": (lambda: make("fa:correlation=2"), "correlation must lie"),
     "fa, an unknown shape": (lambda: make("fa:conv=wide"), "'kernel' or 'dense'"),
     "fa, dense and normalised": (lambda: make("fa:conv=dense,normalise=init"), "need conv='kernel'"),
     "fa, an unknown norm": (lambda: make("fa:normalise=always"), "normalise must be None"),
-    "fa, maps of unknown size": (lambda: attach("fa:conv=dense", images_without_a_shape()), "known map sizes"),
-    "usf, an unknown scale": (lambda: make("usf:scale=some"), "positive number"),
+    "fa, maps of unknown size": (lambda: attach("fa:conv=dense", images_without_a_shape()), "map sizes of"),
+    "usf, an unknown scale": (lambda: make("usf:scale=some"), "a number above 0"),
     "usf, a scale of 0": (lambda: make("usf:scale=0"), "above 0"),
-    "usf, less than chance": (lambda: make("usf:concordance=0.4"), "concordance is a probability"),
+    "usf, less than chance": (lambda: make("usf:concordance=0.4"), "concordance must be a probability"),
     "usf, unknown signs": (lambda: make("usf:signs=late"), "'live' or 'initial'"),
     "dfa, an unknown place": (lambda: make("dfa:at=output"), "'activation' or 'stage'"),
     "dfa, an unknown family": (lambda: make("dfa:family=laplace"), "'uniform' or 'gaussian'"),
@@ -76,16 +76,16 @@ REFUSED = {
     "dfa, maps of unknown size": (lambda: attach("dfa", images_without_a_shape()), "output size of"),
     "dfa, an output inside a block": (
         lambda: attach("dfa:recompute=true", mf.Network([mf.Linear(2, 2), mf.Residual([mf.Linear(2, 2)])])),
-        "inside a residual block",
+        "outside of residual blocks",
     ),
     "an alignment rate of 0": (lambda: make("symmetric_alignment:rate=0"), "rate must be above 0"),
     "pepita, no scale": (lambda: make("pepita:scale=0"), "scale must be above 0"),
     "pepita, a third pass": (lambda: make("pepita:output=third"), "'first' or 'second'"),
     "pepita, something behind the output": (
         lambda: attach("pepita", mf.Network([mf.Linear(2, 2), mf.Tanh()])),
-        "where the outputs are",
+        "must be the output layer",
     ),
-    "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "make the network with"),
+    "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "create the network with"),
     "a perturbation of nothing": (lambda: make("weight_perturbation:sigma=0"), "sigma must be above 0"),
     "examples that meet": (lambda: attach("node_perturbation", small_convnet()), "mixes the batch"),
     "product, an unknown matrix": (lambda: make("product:fixed=random"), "'gaussian', 'orthogonal' or"),
@@ -94,12 +94,12 @@ REFUSED = {
     "a mirror that never looks": (lambda: make("weight_mirror:every=0"), "every must be at least 1"),
     "an error that reaches nobody": (
         lambda: attach("dfa", mf.Network([mf.Linear(2, 2), mf.BatchNorm(2), mf.Linear(2, 2), mf.Linear(2, 2)])),
-        "no error would reach",
+        "would carry no error to",
     ),
-    "a matrix that the rule does not keep": (lambda: BP().attach(dense_net()).set_feedback("linear2", 0), "no matrix"),
+    "a matrix that the rule does not keep": (lambda: BP().attach(dense_net()).set_feedback("linear2", 0), "not a matrix"),
     "a matrix of another shape": (
         lambda: make("fa").attach(dense_net()).set_feedback("linear2", np.ones((3, 3))),
-        "has shape",
+        "must have shape",
     ),
     "errors of a rule without a backward pass": (
         lambda: metrics.errors(
@@ -107,7 +107,7 @@ REFUSED = {
         ),
         "no backward pass",
     ),
-    "product, two units and an identity": (lambda: make("product:fixed=identity,ratio=2"), "ratio is 1"),
+    "product, two units and an identity": (lambda: make("product:fixed=identity,ratio=2"), "ratio must be 1"),
     "a mirror that learns too fast": (lambda: make("weight_mirror:rate=2"), "rate must be at most 1"),
     "a batch norm that cannot": (lambda: mf.BatchNorm(2, momentum=2), r"momentum in \[0, 1\]"),
     "a response that cannot": (lambda: mf.LocalResponseNorm(3, k=0), "k > 0"),
@@ -141,9 +141,9 @@ def test_what_was_not_prepared_is_told():
         net.backward(mf.asarray(np.ones((2, 2))), BP())
     with pytest.raises(RuntimeError, match="not attached to this network"):
         make("fa").gradients(net, x, y, mf.SoftmaxCrossEntropy())
-    with pytest.raises(RuntimeError, match="keeps no matrix for"):
+    with pytest.raises(RuntimeError, match="has no matrix for"):
         make("fa").feedback(net["linear2"])
-    with pytest.raises(RuntimeError, match="has seen no batch yet"):
+    with pytest.raises(RuntimeError, match="has not computed a batch yet"):
         make("drtp").attach(net).signal()
 
 

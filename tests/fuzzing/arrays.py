@@ -49,7 +49,7 @@ INSIDE = {
         "elements",
         "feedback",
         "signal",
-        "masked",
+        "flip_signs",
     ),
     *(
         "change",
