@@ -128,7 +128,7 @@ class Optimizer(KnownOptions):
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
             self.attachment = rule.attachment
-            for name in [one for one in self.counts if one.startswith("feedback/")]:
+            for name in [name for name in self.counts if name.startswith("feedback/")]:
                 del self.arrays[name], self.counts[name]
 
     @backend.quietly
@@ -150,7 +150,11 @@ class Optimizer(KnownOptions):
         ([[1.0]], 1)
         """
         if rule is None:
-            self._check_alone(net)
+            if check_type(net, Network, A_NETWORK).learning_rule:
+                raise ValueError(
+                    f"the rule {net.learning_rule!r} computed the gradients, and its feedback learns in the same step: "
+                    "call optimizer.step(net, rule)"
+                )
         elif getattr(rule, "net", None) is not net:
             rule = check_type(rule, Rule, A_RULE)
             raise ValueError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
@@ -172,15 +176,6 @@ class Optimizer(KnownOptions):
                 for name, (array, gradient) in rule.parameters().items():
                     self.move(f"feedback/{name}", array, gradient)
             rule.update_feedback(net)
-
-    @staticmethod
-    def _check_alone(net: Network) -> None:
-        """Raise ValueError if the rule that computed the gradients has feedback to update in this step."""
-        if check_type(net, Network, A_NETWORK).learning_rule:
-            raise ValueError(
-                f"the rule {net.learning_rule!r} computed the gradients, and its feedback learns in the same step: "
-                "call optimizer.step(net, rule)"
-            )
 
     @property
     def equation(self) -> str:
@@ -320,12 +315,7 @@ class SGD(Optimizer):
     options = {**Optimizer.options, "momentum": _decay_rate, "nesterov": check_bool}
 
     def __init__(
-        self,
-        lr: float = 0.01,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        **options: Any,
+        self, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, **options: Any
     ) -> None:
         super().__init__(lr, weight_decay, **options)
         self.momentum, self.nesterov = momentum, nesterov

@@ -1,7 +1,8 @@
 """The base classes of all layers, and the forward and backward passes through a chain of layers.
 
 A layer implements its arithmetic and is independent of the learning rule. In the backward pass it receives the rule
-as a `Teacher`, which answers two questions; a layer with weights (`minifa.layers.weighted`) asks the second one.
+as a `Teacher` with two methods: every layer's error comes from `teach`, and a layer with weights
+(`minifa.layers.weighted`) calls `carry` for the error below it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 from .. import backend, extension_checks
 from ..backend import Array, require_float, require_like, xp
 from ..registry import KnownOptions
-from ..validation import Shape, check_bool, check_int, format_shape
+from ..validation import Shape, check_bool, check_int, check_str, format_shape
 
 A_RULE = "the rule must be a minifa.rules.Rule, for example minifa.rules.make('fa')"
 
@@ -139,9 +140,7 @@ class Layer(KnownOptions):
         extension_checks.guard(cls, Layer, extension_checks.LAYER_ANSWERS, always=("forward", "backward"))
 
     def __init__(self, name: str | None = None) -> None:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"a layer's name must be a str, got {name!r}")
-        if name is not None and (not name or set(name) & set("./")):
+        if name is not None and (not check_str(name, "a layer's name") or set(name) & set("./")):
             raise ValueError(f"a layer's name must be a non-empty str without '.' and '/', got {name!r}")
         self.given_name = name
         self.name = name or self.kind

@@ -1,6 +1,6 @@
 """Layers with weights: the three matrix products of the forward pass, the weight gradient and the error below.
 
-In the backward pass such a layer asks the learning rule for the error below it; the rule answers with a matrix B.
+In the backward pass such a layer gets the error below it from the learning rule, which carries it with a matrix B.
 """
 
 from __future__ import annotations
