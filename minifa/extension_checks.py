@@ -204,10 +204,10 @@ def _feedback(rule: Any, matrix: Any, layer: Any) -> None:
     who = f"feedback of the rule {rule.label!r} for {layer}"
     if matrix is not None:
         expect(matrix, shape, layer.W.dtype, who, _advice(matrix, layer))
-    elif rule.crosses_weights and rule.checks_reach and not rule.writes_teach:
+    elif rule.crosses_weights and rule.requires_errors and not rule.overrides_teach:
         raise TypeError(
             f"{who} returned None, and no error would reach the layers below: return an array of W's shape "
-            f"{layer.weight_shape}, or say in the class that it is meant: checks_reach = False"
+            f"{layer.weight_shape}, or set requires_errors = False in the class"
         )
 
 
@@ -228,10 +228,10 @@ def _teach(rule: Any, taught: Any, layer: Any, delta: Any) -> None:
         known = layer.output_shape is not None and rule.error is not None
         shape = delta.shape if delta is not None else (len(rule.error), *layer.output_shape) if known else None
         expect(taught, shape, rule.net.dtype if delta is None else delta.dtype, who, ", that of the layer's output")
-    elif rule.checks_reach:
+    elif rule.requires_errors:
         raise TypeError(
-            f"{who} returned None where an error arrived, and nothing below would learn: return delta, or say in the "
-            "class that it is meant: checks_reach = False"
+            f"{who} returned None where an error arrived, and nothing below would learn: return delta, or set "
+            "requires_errors = False in the class"
         )
 
 

@@ -42,15 +42,13 @@ class Loss(KnownOptions):
         extension_checks.guard(cls, Loss, extension_checks.LOSS_ANSWERS)
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        told = "(self, output, target): the pair of each example's value (N,) and error (N, n_out)"
-        raise extension_checks.not_implemented(self, "__call__", told)
+        contract = "(self, output, target): each example's value (N,) and error (N, n_out), as a pair"
+        raise extension_checks.not_implemented(self, "__call__", contract)
 
     def check_pair(self, output: Array, target: Array) -> None:
         """Raise TypeError or ValueError unless both are arrays of the same shape (N, n_out)."""
-        backend.require_float(output, "a loss")
+        check_outputs(output)
         backend.require_like(target, output.shape, "a loss", "targets")
-        if output.ndim != 2:
-            raise ValueError(f"a loss expects outputs of shape (N, n_out), got {output.shape}")
 
     def rows(self, y: Any, n: int, n_out: int, dtype: Any) -> Array:
         """Convert targets for outputs (n, n_out) to rows of this dtype on the backend. Class indices become one-hot
@@ -60,16 +58,16 @@ class Loss(KnownOptions):
             ValueError: a different number of targets than outputs, classes outside 0..n_out-1, or a wrong shape.
             TypeError: targets that are neither integers nor floating-point numbers.
         """
-        y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "what targets are made of")
+        y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "the targets")
         if y.dtype.kind in "iu":
             classes = backend.to_host(y)
             check_classes(classes, n, n_out)
             return xp.asarray(one_hot(classes, n_out, dtype))
         if y.dtype.kind != "f":
-            raise TypeError(f"targets are class numbers (integers) or floating-point rows, got dtype {y.dtype}")
+            raise TypeError(f"targets must be class indices (integers) or floating-point rows, got dtype {y.dtype}")
         if y.shape != (n, n_out):
-            hint = "; class numbers must be integers, y.astype(int)" if y.ndim == 1 else ""
-            raise ValueError(f"targets of shape {y.shape} do not fit outputs of shape {(n, n_out)}{hint}")
+            hint = ": convert class indices to integers, y.astype(int)" if y.ndim == 1 else ""
+            raise ValueError(f"targets must have the outputs' shape {(n, n_out)}, got {y.shape}{hint}")
         return backend.asarray(y, dtype)
 
     def target(self, y: Any, output: Array) -> Array:
@@ -83,36 +81,34 @@ class Loss(KnownOptions):
         """
         if fit_together(output, y):
             return y
-        backend.require_float(output, "a loss")
-        if output.ndim != 2:
-            raise ValueError(
-                f"losses expect outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"
-            )
+        check_outputs(output)
         n, n_out = output.shape
         return self.rows(y, n, n_out, output.dtype)
 
 
 def fit_together(output: Any, target: Any) -> bool:
     """Whether both are rows (N, n_out) of the same shape and floating-point dtype on the backend."""
-    kind = xp.ndarray
-    return (
-        type(output) is kind
-        and type(target) is kind
-        and output.ndim == 2
-        and output.shape == target.shape
-        and output.dtype == target.dtype
-        and output.dtype.kind == "f"
-        and output.size > 0
-    )
+    if not type(output) is type(target) is xp.ndarray or output.dtype != target.dtype or output.dtype.kind != "f":
+        return False
+    return output.ndim == 2 and output.shape == target.shape and output.size > 0
+
+
+def check_outputs(output: Any) -> None:
+    """Raise TypeError or ValueError unless this is a floating-point array (N, n_out) of the backend."""
+    backend.require_float(output, "a loss")
+    if output.ndim != 2:
+        raise ValueError(
+            f"a loss expects outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"
+        )
 
 
 def check_classes(classes: numpy.ndarray, n: int, n_out: int) -> None:
     """Raise ValueError unless these are n class indices in 0..n_out-1."""
     if classes.shape != (n,):
-        hint = "; one-hot rows are floats, y.astype('float32')" if classes.ndim == 2 else ""
-        raise ValueError(f"{n} outputs need {n} class numbers in one row, got an array of shape {classes.shape}{hint}")
+        hint = ": convert one-hot rows to floats, y.astype('float32')" if classes.ndim == 2 else ""
+        raise ValueError(f"class indices for {n} outputs must have shape ({n},), got {classes.shape}{hint}")
     if numpy.maximum.reduce(classes.astype("uint64")) >= n_out:  # as unsigned, a negative number is large
-        raise ValueError(f"class numbers must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
+        raise ValueError(f"class indices must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
 
 
 def one_hot(classes: numpy.ndarray, n_out: int, dtype: Any) -> numpy.ndarray:
@@ -145,7 +141,7 @@ class SoftmaxCrossEntropy(Loss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = check_float(label_smoothing, "label_smoothing")
         if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"label_smoothing lies in 0..1, got {label_smoothing}")
+            raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
 
     def target(self, y: Any, output: Array) -> Array:
         target = super().target(y, output)
@@ -236,6 +232,6 @@ class HalfSquaredError(Loss):
 
 
 LOSSES: dict[str, type[Loss]] = {
-    one.name: one for one in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, HalfSquaredError)
+    cls.name: cls for cls in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, HalfSquaredError)
 }
 keep_table("loss", LOSSES)

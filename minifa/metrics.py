@@ -5,12 +5,12 @@ For a layer with weights W, feedback B and the error delta at its output:
     weight_angle     between W and B as vectors
     sign_agreement   fraction of entries with the same sign (1/2 is chance)
     norm_ratio       norm(B) / norm(W)
-    local_angle      between the errors that B and W send down from the *same* delta
+    local_angle      between the errors that B and W carry down from the *same* delta
     true_angle       between this rule's delta and the delta of a full backpropagation pass
     gradient_angle   between this rule's dW and backpropagation's
 
 Angles are in degrees; 90 is chance. Angles between errors are means over examples, without the examples in which one
-of the two errors is zero. Quantities that a rule does not define (a direct rule sends nothing through W) are None.
+of the two errors is zero. Quantities that a rule does not define (a direct rule carries no error through W) are None.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from .backend import Array, quietly, require_float, require_like, xp
 from .layers.base import Layer
+from .layers.observer import Observer, observing
 from .layers.weighted import Weighted
 from .linalg import norm
 from .losses import Loss
@@ -46,31 +47,33 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
         TypeError: an argument that is not a Network, Rule or Loss.
     """
     check_parts(net, rule, loss)
-    own, true = _Listener(rule), _Listener(BP())
     with net.preserved(), rule.preserved():
         if rule.one_backward_pass:
-            own_grads, true_grads = _both_ways(net, rule, x, y, loss, own, true)
+            by_rule, by_bp = _backward_passes(net, rule, x, y, loss)
         else:
-            rule.gradients(net, x, y, loss)
-            own_grads = _weight_gradients(net)
-            BP().attach(net).gradients(net, x, y, loss)
-            true_grads = _weight_gradients(net)
+            by_rule, by_bp = _Recorder(), _Recorder()
+            for recorder, one in ((by_rule, rule), (by_bp, BP().attach(net))):
+                one.gradients(net, x, y, loss)
+                recorder.store_gradients(net)
         # A direct rule's matrices are keyed by the layer they teach and do not correspond to its W, even if the shapes
         # are equal.
-        used = dict(rule.B) if rule.crosses_weights else {}
-        found: dict[str, tuple[Array, ...]] = {}
-        for layer in net.weighted:
-            B = used.get(layer.name)
-            found[layer.name] = (
-                *_matrices(layer.W, B),
-                mean_angle(own.sent.get(layer.name), _true_carry(layer, own)),
-                mean_angle(own.delta.get(layer.name), true.delta.get(layer.name)),
-                None if own_grads[layer.name] is None else angle(own_grads[layer.name], true_grads[layer.name]),
-            )
-    return {
-        name: {key: None if value is None else as_number(value) for key, value in zip(QUANTITIES, values, strict=True)}
-        for name, values in found.items()
-    }
+        matrices = dict(rule.B) if rule.crosses_weights else {}
+        values = {
+            layer.name: _layer_alignment(layer, matrices.get(layer.name), by_rule, by_bp) for layer in net.weighted
+        }
+    return {name: dict(zip(QUANTITIES, map(to_float, row), strict=True)) for name, row in values.items()}
+
+
+def _layer_alignment(layer: Weighted, B: Array | None, by_rule: _Recorder, by_bp: _Recorder) -> list[Array | None]:
+    """The values of `QUANTITIES` for one layer, as arrays; None if undefined."""
+    name, W = layer.name, layer.W
+    carried, delta, gradient = by_rule.carried.get(name), by_rule.delta.get(name), by_rule.gradients[name]
+    return [
+        *_matrix_alignment(W, B),
+        None if carried is None else mean_angle(carried, layer.carry(delta, W)),
+        mean_angle(delta, by_bp.delta.get(name)),
+        None if gradient is None else angle(gradient, by_bp.gradients[name]),
+    ]
 
 
 @quietly
@@ -94,62 +97,48 @@ def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, 
     check_parts(net, rule, loss)
     if not rule.one_backward_pass:
         raise ValueError(
-            f"the rule {rule.name!r} makes no backward pass: it has no errors to set beside backpropagation's "
-            "(its gradients can be compared: metrics.alignment)"
+            f"the rule {rule.name!r} has no backward pass and no errors to compare with backpropagation's: "
+            "compare its gradients with metrics.alignment"
         )
-    own, true = _Listener(rule), _Listener(BP())
     with net.preserved(), rule.preserved():
-        _both_ways(net, rule, x, y, loss, own, true)
-    return {layer.name: (own.delta.get(layer.name), true.delta.get(layer.name)) for layer in net.weighted}
+        by_rule, by_bp = _backward_passes(net, rule, x, y, loss)
+    return {layer.name: (by_rule.delta.get(layer.name), by_bp.delta.get(layer.name)) for layer in net.weighted}
 
 
-def _both_ways(
-    net: Network, rule: Rule, x: Array, y: Any, loss: Loss, own: _Listener, true: _Listener
-) -> tuple[dict[str, Array | None], dict[str, Array | None]]:
-    """One forward pass, then backward passes under the rule and under backpropagation. Returns both gradients of every
-    W."""
+def _backward_passes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> tuple[_Recorder, _Recorder]:
+    """One forward pass, then backward passes under the rule and under backpropagation."""
     output = net.forward(x, rule.training_pass(net, update_statistics=False))
     rule.compute_error(output, y, loss)
-    return _walk_back(net, own, rule.error), _walk_back(net, true, rule.error)
+    by_rule, by_bp = _Recorder(), _Recorder()
+    for recorder, one in ((by_rule, rule), (by_bp, BP())):
+        net.clear_gradients()
+        with observing(recorder):
+            net.backward(rule.error, one)
+        recorder.store_gradients(net)
+    return by_rule, by_bp
 
 
-class _Listener:
-    """Forwards `teach` and `carry` to the rule and records the results at every weighted layer."""
+class _Recorder(Observer):
+    """Records the errors at every weighted layer, the errors carried below it and the gradients of W."""
 
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
+    def __init__(self) -> None:
         self.delta: dict[str, Array] = {}
-        self.sent: dict[str, Array] = {}
+        self.carried: dict[str, Array] = {}
+        self.gradients: dict[str, Array | None] = {}
 
-    def teach(self, layer: Layer, delta: Array | None) -> Array | None:
-        delta = self.rule.teach(layer, delta)
-        if isinstance(layer, Weighted) and delta is not None:
-            self.delta[layer.name] = delta
-        return delta
+    def on_teach(self, layer: Layer, delta: Array | None, taught: Array | None) -> None:
+        if isinstance(layer, Weighted) and taught is not None:
+            self.delta[layer.name] = taught
 
-    def carry(self, layer: Weighted, delta: Array) -> Array | None:
-        below = self.rule.carry(layer, delta)
+    def on_carry(self, layer: Weighted, delta: Array, below: Array | None) -> None:
         if below is not None:
-            self.sent[layer.name] = below
-        return below
+            self.carried[layer.name] = below
+
+    def store_gradients(self, net: Network) -> None:
+        self.gradients = {layer.name: layer.grads["W"] for layer in net.weighted}
 
 
-def _walk_back(net: Network, listener: _Listener, error: Array | None) -> dict[str, Array | None]:
-    net.clear_gradients()
-    net.backward(error, listener)
-    return _weight_gradients(net)
-
-
-def _weight_gradients(net: Network) -> dict[str, Array | None]:
-    return {layer.name: layer.grads["W"] for layer in net.weighted}
-
-
-def _true_carry(layer: Weighted, own: _Listener) -> Array | None:
-    """The error that W would send down from the rule's delta at this layer."""
-    return layer.carry(own.delta[layer.name], layer.W) if layer.name in own.sent else None
-
-
-def _matrices(W: Array, B: Array | None) -> tuple[Array | None, ...]:
+def _matrix_alignment(W: Array, B: Array | None) -> tuple[Array | None, ...]:
     """Weight angle, sign agreement and norm ratio; None if the shapes of B and W differ (dense maps, direct
     matrices)."""
     if B is None or B.shape != W.shape:
@@ -193,10 +182,10 @@ def mean_angle(a: Array | None, b: Array | None) -> Array | None:
     if a is None or b is None:
         return None
     angles = sample_angles(a, b)
-    counts = ~xp.isnan(angles)
-    known = counts.sum()
-    mean = xp.where(counts, angles, xp.zeros_like(angles)).sum() / xp.maximum(known, 1)
-    return xp.where(known > 0, mean, math.nan)
+    defined = ~xp.isnan(angles)
+    count = defined.sum()
+    mean = xp.where(defined, angles, xp.zeros_like(angles)).sum() / xp.maximum(count, 1)
+    return xp.where(count > 0, mean, math.nan)
 
 
 def _angles(a: Array, b: Array) -> Array:
@@ -214,13 +203,13 @@ def _angles(a: Array, b: Array) -> Array:
 def _units(rows: Array) -> Array:
     """The rows scaled to norm 1; zero rows stay zero. They are first divided by their largest entry, so that no square
     overflows."""
-    for sizes in (
-        lambda x: xp.abs(x).max(axis=1, keepdims=True),
-        lambda x: xp.sqrt((x * x).sum(axis=1, keepdims=True)),
-    ):
-        size = sizes(rows)
-        rows = rows / xp.where(size > 0, size, xp.ones_like(size))
-    return rows
+    rows = _divided(rows, xp.abs(rows).max(axis=1, keepdims=True))
+    return _divided(rows, xp.sqrt((rows * rows).sum(axis=1, keepdims=True)))
+
+
+def _divided(rows: Array, sizes: Array) -> Array:
+    """rows / sizes; rows of size 0 are not changed."""
+    return rows / xp.where(sizes > 0, sizes, xp.ones_like(sizes))
 
 
 @quietly
@@ -234,7 +223,7 @@ def sign_agreement(a: Array, b: Array) -> Array:
     return (xp.sign(a) == xp.sign(b)).mean()
 
 
-def as_number(value: Array) -> float | None:
-    """Convert to a Python float; None for an undefined value (NaN: an angle with a zero vector)."""
-    number = float(value)
+def to_float(value: Array | None) -> float | None:
+    """Convert to a Python float; None for an undefined value (None, or NaN: an angle with a zero vector)."""
+    number = math.nan if value is None else float(value)
     return None if math.isnan(number) else number

@@ -29,6 +29,8 @@ from .validation import (
     format_shape,
 )
 
+A_NETWORK = "the network must be a minifa.Network"
+
 
 @runtime_checkable
 class HasFeedback(Protocol):
@@ -74,18 +76,18 @@ class Network(KnownOptions):
         input_shape: Sequence[int] | None = None,
         input_error: bool = False,
     ) -> None:
-        check_type(layers, (list, tuple), "a network is made of a list of layers")
+        check_type(layers, (list, tuple), "the layers of a network must be a list")
         if not layers:
-            raise ValueError("a network needs at least one layer")
+            raise ValueError(f"a network must have at least one layer, got {layers!r}")
         self.layers = list(layers)
         self.seed = check_seed(seed)
         self.step = 0
         self.learning_rule = ""
-        self._checked: Any = None  # the input that `check_input` has accepted for the next forward pass
-        self._accepted: Shape | None = None  # the input shape that all layers were last checked with
+        self._checked_input: Any = None  # the input that `check_input` has accepted for the next forward pass
+        self._checked_shape: Shape | None = None  # the input shape that all layers were last checked with
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
-        self._adopt(self.layers, path="")
+        self._register(self.layers, path="")
         self.input_error = check_bool(input_error, "input_error")
         _mark_layers_with_feedback(self.layers, learns_upstream=input_error)
         first = self.layers[0]
@@ -97,30 +99,26 @@ class Network(KnownOptions):
         for layer in self:  # last, so that layers can be reused if this constructor raises
             layer.in_network = True
 
-    def _adopt(self, layers: Sequence[Layer], path: str) -> None:
+    def _register(self, layers: Sequence[Layer], path: str) -> None:
         """Name the layers by kind and position, and initialise their weights."""
         counts: dict[str, int] = {}
         for layer in layers:
-            check_type(layer, Layer, "a network is made of layers")
+            check_type(layer, Layer, "each layer must be a minifa.layers.Layer")
             extension_checks.require_init(layer, "grads")
-            if layer.in_network or any(layer is one for one in self._by_name.values()):
-                raise ValueError(
-                    f"{layer} is in a network already; layers hold weights, so build new ones for a new network"
-                )
+            if layer.in_network or any(layer is other for other in self._by_name.values()):
+                raise ValueError(f"{layer} is already in a network: create new layers for a new network")
             counts[layer.kind] = counts.get(layer.kind, 0) + 1
-            layer.name = path + (layer.own_name or f"{layer.kind}{counts[layer.kind]}")
+            layer.name = path + (layer.given_name or f"{layer.kind}{counts[layer.kind]}")
             if layer.name in self._by_name:
-                raise ValueError(f"two layers are called {layer.name!r}: give one of them another name=")
+                raise ValueError(f"the name {layer.name!r} belongs to two layers: give one of them another name=")
             self._by_name[layer.name] = layer
             layer.cast()
             layer.initialise(self.seed)
             for key in (*layer.parameter_names, *layer.buffer_names):
                 if not hasattr(layer, key):
-                    raise TypeError(
-                        f"{layer} names {key!r} among its arrays and has no such array: assign self.{key} in initialise"
-                    )
+                    raise TypeError(f"the array {key!r} of {layer} does not exist: assign self.{key} in initialise")
             for part, inner in layer.children():
-                self._adopt(inner, f"{layer.name}.{part}.")
+                self._register(inner, f"{layer.name}.{part}.")
 
     # Inspection
 
@@ -146,7 +144,7 @@ class Network(KnownOptions):
         """The last weighted layer, which receives the true error under every rule. Raises ValueError if the network
         has no weighted layer."""
         if not self.weighted:
-            raise ValueError("this network has no weighted layer")
+            raise ValueError("the network has no weighted layer: add a Linear or a Conv2d")
         return self.weighted[-1]
 
     @property
@@ -185,7 +183,7 @@ class Network(KnownOptions):
 
         >>> net = mf.Network([mf.Linear(3, 3), mf.Tanh(), mf.Linear(3, 3), mf.Tanh(), mf.Linear(3, 2)])
         >>> net.freeze("linear1", "linear2")
-        >>> list(mf.rules.FA().attach(net).B)  # below linear3 nothing learns: no error need cross it
+        >>> list(mf.rules.FA().attach(net).B)  # no layer below linear3 learns
         []
         """
         self._set_frozen(names, True)
@@ -199,17 +197,16 @@ class Network(KnownOptions):
         self._set_frozen(names, False)
 
     def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
-        meant: list[Layer] = []
+        with_parameters = [layer for layer in self if layer.parameter_names]
+        selected: list[Layer] = []
         for name in names:
             if check_str(name, "the name of a layer") not in self._by_name:
-                raise ValueError(
-                    unknown([layer.name for layer in self if layer.parameter_names], name, "layer to freeze")
-                )
-            inside = [layer for layer in self if layer.parameter_names and f"{layer.name}.".startswith(f"{name}.")]
+                raise ValueError(unknown([layer.name for layer in with_parameters], name, "layer to freeze"))
+            inside = [layer for layer in with_parameters if f"{layer.name}.".startswith(f"{name}.")]
             if not inside:
-                raise ValueError(f"{self[name]} has no parameters: there is nothing to freeze")
-            meant += inside
-        for layer in meant:
+                raise ValueError(f"{self[name]} has no parameters to freeze: name a layer that has some")
+            selected += inside
+        for layer in selected:
             layer.frozen = frozen
             layer.grads = dict.fromkeys(layer.grads)
         _mark_layers_with_feedback(self.layers, self.input_error)
@@ -227,16 +224,16 @@ class Network(KnownOptions):
         total                            23         6
         """
         if rule is not None:
-            if isinstance(rule, type):  # it has the method, too
-                raise TypeError(f"{A_RULE}, got {rule!r}: make one, {rule.__name__}(...)")
+            if isinstance(rule, type):  # a class has the method, too
+                raise TypeError(f"{A_RULE}, got {rule!r}: create an instance, {rule.__name__}(...)")
             check_type(rule, HasFeedback, A_RULE)
         rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
-            back = 0 if rule is None else rule.feedback_size(layer)
+            feedback = 0 if rule is None else rule.feedback_size(layer)
             shape = "?" if layer.output_shape is None else format_shape(layer.output_shape)
             kind = type(layer).__name__ + (", frozen" if layer.frozen else "")
-            rows.append((layer.name, kind, shape, count, back))
+            rows.append((layer.name, kind, shape, count, feedback))
         rows.append(("total", "", "", sum(row[3] for row in rows), sum(row[4] for row in rows)))
         head = ["layer", "kind", "output", "parameters", "feedback"]
         cells = [head, *([*row[:3], f"{row[3]:,}", f"{row[4]:,}"] for row in rows)]
@@ -253,12 +250,12 @@ class Network(KnownOptions):
             TypeError: an array on the wrong side (host or device) or of the wrong dtype.
             ValueError: an empty batch or an unexpected shape.
         """
-        if x is not self._checked:  # by the rule, before this pass
+        if x is not self._checked_input:  # the rule has checked it before this pass
             self.check_input(x)
-        self._checked = None
+        self._checked_input = None
         ctx = ctx or Pass()
         shape = x.shape[1:]
-        ctx.inputs_checked = shape == self._accepted or self._accepts(shape)
+        ctx.inputs_checked = shape == self._checked_shape or self._accepts(shape)
         try:
             with backend.one_pass():
                 return forward_chain(self.layers, x, ctx)
@@ -267,13 +264,13 @@ class Network(KnownOptions):
 
     def _accepts(self, shape: Shape) -> bool:
         """Whether every layer accepts the output of the layer before it, for inputs of this shape."""
-        passed = shape
+        out = shape
         try:
             for layer in self.layers:
-                passed = layer.infer(passed)
+                out = layer.infer(out)
         except ValueError:
             return False  # the layer raises it in its own forward pass
-        self._accepted = shape
+        self._checked_shape = shape
         return True
 
     def check_input(self, x: Any) -> None:
@@ -282,8 +279,8 @@ class Network(KnownOptions):
         backend.require_float(x, "the network")
         if x.dtype != self.dtype:
             raise TypeError(
-                f"the network computes in {self.dtype}, got an input of {x.dtype}: "
-                f"convert it with x.astype({str(self.dtype)!r}), or make the network after minifa.use(..., dtype=...)"
+                f"the input must have the network's dtype {self.dtype}, got {x.dtype}: convert it with "
+                f"x.astype({str(self.dtype)!r}), or create the network after minifa.use(..., dtype=...)"
             )
         if x.ndim < 2:
             raise ValueError(
@@ -294,7 +291,7 @@ class Network(KnownOptions):
                 f"the network expects {format_shape(self.input_shape)} per example, got {format_shape(x.shape[1:])} "
                 f"(the whole input has shape {x.shape})"
             )
-        self._checked = x
+        self._checked_input = x
 
     @backend.quietly
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
@@ -326,9 +323,11 @@ class Network(KnownOptions):
         batch_size = check_batch_size(batch_size)
         host = backend.numbers_of(x, "the inputs of predict")
         if not numpy.isfinite(host).all():
-            raise ValueError("predict got numbers that are not finite (NaN or inf)")
+            raise ValueError("the inputs of predict must be finite numbers, got NaN or inf")
         if host.size == 0 or host.ndim == 0:
-            raise ValueError("predict got no examples")
+            raise ValueError(
+                f"the inputs of predict must have at least one example, got an array of shape {host.shape}"
+            )
         batches = (host[i : i + batch_size] for i in range(0, len(host), batch_size))
         with self.preserved():
             outputs = [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
@@ -353,8 +352,8 @@ class Network(KnownOptions):
             self.learning_rule = learning_rule
             for layer, cache, grads in before:
                 layer.cache, layer.grads = cache, grads
-            for array, kept in statistics:
-                array[...] = kept
+            for array, copy in statistics:
+                array[...] = copy
 
     # State
 
@@ -389,7 +388,7 @@ class Network(KnownOptions):
         for key, array in arrays.items():
             array[...] = backend.asarray(state[key], array.dtype)
         for layer in self:
-            layer.edits += 1
+            layer.version += 1
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:
@@ -403,13 +402,13 @@ def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: st
         )
     for key, array in arrays.items():
         try:
-            given = backend.numbers_of(state[key], f"{key!r} in {whose}")
+            given = backend.numbers_of(state[key], "the value")
         except TypeError as error:
-            raise ValueError(f"{key!r} must hold finite numbers: {error}") from None
+            raise ValueError(f"{key!r} of {whose} must hold finite numbers: {error}") from None
         if given.shape != array.shape:
-            raise ValueError(f"{key!r} has shape {array.shape} in {whose}, got {given.shape}")
+            raise ValueError(f"{key!r} of {whose} must have shape {array.shape}, got {given.shape}")
         if not numpy.isfinite(given).all():
-            raise ValueError(f"{key!r} must hold finite numbers")
+            raise ValueError(f"{key!r} of {whose} must hold finite numbers, got NaN or inf")
 
 
 def _mark_layers_with_feedback(layers: Sequence[Layer], learns_upstream: bool) -> bool:

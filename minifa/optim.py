@@ -10,7 +10,7 @@ __all__ = ["Adam", "AdamW", "OPTIMIZERS", "Optimizer", "RMSprop", "SGD"]
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy
@@ -18,7 +18,7 @@ import numpy
 from . import backend, extension_checks
 from .backend import Array, xp
 from .linalg import near_one, norm, rescaled
-from .network import Network, check_state
+from .network import A_NETWORK, Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
 from .registry import KnownOptions, keep_table
 from .rules.base import A_RULE, Rule
@@ -27,23 +27,22 @@ from .validation import check_between, check_bool, check_mapping, check_positive
 NEARLY_ZERO = 1e-10  # size of a weight that freeze_signs stopped from changing its sign
 
 
-def _rate(value: Any, what: str) -> float:
+AN_OPTIMIZER = "the optimizer must be a minifa.optim.Optimizer, for example minifa.SGD(lr=0.1)"
+
+
+def _nonnegative(value: Any, what: str) -> float:
     return check_between(value, what, 0, math.inf)
 
 
-def _share(value: Any, what: str) -> float:
+def _decay_rate(value: Any, what: str) -> float:
     return check_between(value, what, 0, 1)
 
 
 def _betas(value: Any, what: str) -> tuple[float, float]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"betas are two numbers, got {value!r}")
-    first, second = (_share(beta, "each of betas") for beta in value)
+        raise TypeError(f"betas must be two numbers, got {value!r}")
+    first, second = (_decay_rate(beta, "each of betas") for beta in value)
     return first, second
-
-
-A_NETWORK = "an optimizer steps a minifa.Network"
-AN_OPTIMIZER = "the optimizer is a minifa.optim.Optimizer, as minifa.SGD(lr=0.1)"
 
 
 class Optimizer(KnownOptions):
@@ -79,8 +78,8 @@ class Optimizer(KnownOptions):
     name = ""
     slots: tuple[str, ...] = ()  # names of the state arrays of each parameter
     options: Mapping[str, Callable[[Any, str], Any]] = {  # each with its check, run whenever the option is set
-        "lr": _rate,
-        "weight_decay": _rate,
+        "lr": _nonnegative,
+        "weight_decay": _nonnegative,
         "clip_norm": lambda value, what: None if value is None else check_positive(value, what),
         "manhattan": check_bool,
         "constrain_weights": check_bool,
@@ -129,7 +128,7 @@ class Optimizer(KnownOptions):
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
             self.attachment = rule.attachment
-            for name in [one for one in self.counts if one.startswith("feedback/")]:
+            for name in [name for name in self.counts if name.startswith("feedback/")]:
                 del self.arrays[name], self.counts[name]
 
     @backend.quietly
@@ -151,7 +150,11 @@ class Optimizer(KnownOptions):
         ([[1.0]], 1)
         """
         if rule is None:
-            self._check_alone(net)
+            if check_type(net, Network, A_NETWORK).learning_rule:
+                raise ValueError(
+                    f"the rule {net.learning_rule!r} computed the gradients, and its feedback learns in the same step: "
+                    "call optimizer.step(net, rule)"
+                )
         elif getattr(rule, "net", None) is not net:
             rule = check_type(rule, Rule, A_RULE)
             raise ValueError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
@@ -160,7 +163,7 @@ class Optimizer(KnownOptions):
             if layer.frozen:  # a user-defined rule may have set gradients here
                 layer.grads = dict.fromkeys(layer.grads)
         if self.freeze_signs or self.constrain_weights:
-            self._remember_start(net)
+            self.start.update(self._initial(net, self.start))
         self.clip(net)
         for layer in net:
             for key, gradient in layer.grads.items():
@@ -173,15 +176,6 @@ class Optimizer(KnownOptions):
                 for name, (array, gradient) in rule.parameters().items():
                     self.move(f"feedback/{name}", array, gradient)
             rule.update_feedback(net)
-
-    @staticmethod
-    def _check_alone(net: Network) -> None:
-        """Raise ValueError if the rule that computed the gradients has feedback to update in this step."""
-        if check_type(net, Network, A_NETWORK).learning_rule:
-            raise ValueError(
-                f"the gradients are those of the rule {net.learning_rule!r}, whose feedback learns in the same step: "
-                "optimizer.step(net, rule)"
-            )
 
     @property
     def equation(self) -> str:
@@ -209,7 +203,7 @@ class Optimizer(KnownOptions):
         """
         if self.clip_norm is None:
             return
-        gradients = [g for g in net.gradients().values() if g is not None]
+        gradients = [gradient for gradient in net.gradients().values() if gradient is not None]
         if not gradients:
             return
         with backend.quiet():
@@ -230,20 +224,24 @@ class Optimizer(KnownOptions):
             gradient = xp.sign(gradient)
         each_piece(functools.partial(self.change, count), array, gradient, *self.arrays[name].values())
 
-    def _remember_start(self, net: Network) -> None:
+    def _initial(self, net: Network, stored: Container[str] = ()) -> dict[str, Array]:
+        """The norms and signs of the weights that the options fix, without those that are ``stored`` already."""
+        initial = {}
         for layer in net.weighted:
-            if self.constrain_weights and f"norm/{layer.name}" not in self.start:
-                self.start[f"norm/{layer.name}"] = norm(layer.W).reshape(1)
-            if self.freeze_signs and f"sign/{layer.name}" not in self.start:
-                self.start[f"sign/{layer.name}"] = xp.sign(layer.W)
+            norm_key, sign_key = f"norm/{layer.name}", f"sign/{layer.name}"
+            if self.constrain_weights and norm_key not in stored:
+                initial[norm_key] = norm(layer.W).reshape(1)
+            if self.freeze_signs and sign_key not in stored:
+                initial[sign_key] = xp.sign(layer.W)
+        return initial
 
     def constrain(self, net: Network) -> None:
         """Restore the signs and norms that ``freeze_signs`` and ``constrain_weights`` fix."""
         if not (self.freeze_signs or self.constrain_weights):
             return
         self.bind(net)
-        self._remember_start(net)
-        for layer in (one for one in net.weighted if not one.frozen):
+        self.start.update(self._initial(net, self.start))
+        for layer in (layer for layer in net.weighted if not layer.frozen):
             if self.freeze_signs:
                 sign = self.start[f"sign/{layer.name}"]
                 layer.W[...] = xp.where(layer.W * sign <= 0, sign * NEARLY_ZERO, layer.W)
@@ -252,15 +250,20 @@ class Optimizer(KnownOptions):
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         """Update a piece of one parameter in place. count: number of its updates, including this one."""
-        told = "(self, count, W, gradient, *slots): one update, written into W and the slots"
-        raise extension_checks.not_implemented(self, "change", told)
+        contract = "(self, count, W, gradient, *slots): one update, written into W and the slots"
+        raise extension_checks.not_implemented(self, "change", contract)
 
     def state(self) -> dict[str, numpy.ndarray]:
         """Host copies of the optimizer's state, by name."""
-        arrays = {f"{slot}/{name}": a for name, slots in self.arrays.items() for slot, a in slots.items()}
-        arrays.update({f"start/{key}": a for key, a in self.start.items()})
+        arrays = self._flat(self.arrays, self.start)
         counts = {f"count/{name}": numpy.array(count) for name, count in self.counts.items()}
         return {**{key: numpy.array(backend.to_host(array)) for key, array in arrays.items()}, **counts}
+
+    @staticmethod
+    def _flat(arrays: dict[str, dict[str, Array]], start: dict[str, Array]) -> dict[str, Array]:
+        """The arrays by their names in `state`."""
+        slots = {f"{slot}/{name}": array for name, by_slot in arrays.items() for slot, array in by_slot.items()}
+        return {**slots, **{f"start/{key}": array for key, array in start.items()}}
 
     def load_state(self, state: Mapping[str, Any], net: Network, rule: Rule | None = None) -> None:
         """Load the result of `state` for this network. Validated first; nothing is changed on a ValueError."""
@@ -272,24 +275,17 @@ class Optimizer(KnownOptions):
         names = [key.removeprefix("count/") for key in state if key.startswith("count/")]
         unknown = sorted(set(names) - owners.keys())
         if unknown:
-            raise ValueError(f"the optimizer's state is for another network: it knows {', '.join(unknown)}")
+            raise ValueError(f"the state does not belong to this network, which has no {', '.join(unknown)}")
         arrays = {name: {slot: xp.zeros_like(owners[name]) for slot in self.slots} for name in names}
-        flat = {f"{slot}/{name}": array for name, slots in arrays.items() for slot, array in slots.items()}
-        start = self._empty_start(net) if any(key.startswith("start/") for key in state) else {}
-        flat.update({f"start/{key}": array for key, array in start.items()})
-        check_state(
-            {**flat, **{f"count/{name}": numpy.array(0) for name in names}}, state, f"the optimizer {self.name!r}"
-        )
+        start = self._initial(net) if any(key.startswith("start/") for key in state) else {}
+        flat = self._flat(arrays, start)
+        counts = {f"count/{name}": numpy.array(0) for name in names}
+        check_state({**flat, **counts}, state, f"the optimizer {self.name!r}")
         for key, array in flat.items():
             array[...] = backend.asarray(state[key], array.dtype)
         self.net, self.attachment = net, None if rule is None else rule.attachment
         self.arrays, self.start = arrays, start
         self.counts = {name: int(state[f"count/{name}"]) for name in names}
-
-    def _empty_start(self, net: Network) -> dict[str, Array]:
-        norms = {f"norm/{layer.name}": xp.zeros(1, layer.W.dtype) for layer in net.weighted if self.constrain_weights}
-        signs = {f"sign/{layer.name}": xp.zeros_like(layer.W) for layer in net.weighted if self.freeze_signs}
-        return {**norms, **signs}
 
 
 class SGD(Optimizer):
@@ -301,7 +297,7 @@ class SGD(Optimizer):
         nesterov: use Nesterov momentum; requires a momentum above 0.
 
     Raises:
-        TypeError: an option of another kind.
+        TypeError: an option of the wrong type.
         ValueError: an option outside its range.
 
     >>> layer, optimizer = mf.Linear(1, 1, bias=False), mf.SGD(lr=0.25, momentum=0.5)
@@ -316,20 +312,15 @@ class SGD(Optimizer):
     """
 
     name = "sgd"
-    options = {**Optimizer.options, "momentum": _share, "nesterov": check_bool}
+    options = {**Optimizer.options, "momentum": _decay_rate, "nesterov": check_bool}
 
     def __init__(
-        self,
-        lr: float = 0.01,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        **options: Any,
+        self, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, **options: Any
     ) -> None:
         super().__init__(lr, weight_decay, **options)
         self.momentum, self.nesterov = momentum, nesterov
         if nesterov and momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError("nesterov must be False without momentum: set a momentum above 0")
         self.slots = ("velocity",) if momentum else ()
         if momentum:
             step = "(GRADIENT + momentum * velocity_new)" if nesterov else "velocity_new"
@@ -356,7 +347,7 @@ class Adam(Optimizer):
         eps: above 0.
 
     Raises:
-        TypeError: an option of another kind.
+        TypeError: an option of the wrong type.
         ValueError: an option outside its range.
 
     The size of the first step is the learning rate, independent of the gradient's size:
@@ -451,7 +442,7 @@ class RMSprop(Optimizer):
         momentum: in 0..1, excluding 1.
 
     Raises:
-        TypeError: an option of another kind.
+        TypeError: an option of the wrong type.
         ValueError: an option outside its range.
 
     The mean starts at 0 without bias correction, so the size of the first step is lr / sqrt(1 - alpha):
@@ -465,7 +456,7 @@ class RMSprop(Optimizer):
     """
 
     name = "rmsprop"
-    options = {**Optimizer.options, "alpha": _share, "eps": check_positive, "momentum": _share}
+    options = {**Optimizer.options, "alpha": _decay_rate, "eps": check_positive, "momentum": _decay_rate}
 
     def __init__(
         self,
@@ -479,14 +470,12 @@ class RMSprop(Optimizer):
         super().__init__(lr, weight_decay, **options)
         self.alpha, self.eps, self.momentum = alpha, eps, momentum
         self.slots = ("square", "velocity") if momentum else ("square",)
-        scaled = "GRADIENT / (sqrt(square_new) + eps)"
-        through = [f"velocity_new = momentum * velocity + {scaled}"] if momentum else []
-        lines = [
-            "square_new = alpha * square + (1 - alpha) * GRADIENT^2",
-            *through,
-            f"W_new = W - lr * {'velocity_new' if momentum else scaled}",
-        ]
-        self.update = "\n".join(lines)
+        step = "GRADIENT / (sqrt(square_new) + eps)"
+        self.update = "square_new = alpha * square + (1 - alpha) * GRADIENT^2\n"
+        if momentum:
+            self.update += f"velocity_new = momentum * velocity + {step}\n"
+            step = "velocity_new"
+        self.update += f"W_new = W - lr * {step}"
 
     def change(self, count: int, W: Array, gradient: Array, *slots: Array) -> None:
         if self.weight_decay:
@@ -502,5 +491,5 @@ class RMSprop(Optimizer):
         W -= self.lr * step
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {one.name: one for one in (SGD, Adam, AdamW, RMSprop)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, Adam, AdamW, RMSprop)}
 keep_table("optimizer", OPTIMIZERS)

@@ -44,14 +44,14 @@ from minifa.training import logs
 # What minifa calls, with what it has checked: written by those who write a layer, a rule, a callback, ...
 CONTRACT = {
     *INSIDE,
-    *("forward", "backward", "infer", "initialise", "own", "shape_of", "cast", "shape_error"),  # a layer
+    *("forward", "backward", "infer", "initialise", "convert_array", "shape_of", "cast", "shape_error"),  # a layer
     *("draw", "layers_with_feedback", "teaches", "feedback_equation", "carry_equation", "teach_equation"),  # a rule
     *("start_angle", "draw_matrix", "training_pass"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
-    *("magnitudes_from", "signs_of"),
+    *("magnitude_initialisers", "sign_source"),
     *("bind", "clip", "constrain"),  # an optimizer
-    *("varies", "check_input", "column", "continues", "matching_index", "noted_feedback"),
-    *("augment", "centre_crop", "positions", "look", "mirror_phase"),
+    *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
+    *("augment", "centre_crop", "positions", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")

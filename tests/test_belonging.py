@@ -175,7 +175,7 @@ def test_a_rule_that_refuses_a_network_is_attached_to_none():
     net = mlp()
     rule = mf.rules.DFA().attach(net)
     unreached = Network([Linear(4, 5), mf.BatchNorm(5), Linear(5, 3)])
-    with pytest.raises(ValueError, match="no error would reach 'batchnorm1'"):
+    with pytest.raises(ValueError, match="would carry no error to 'batchnorm1'"):
         rule.attach(unreached)
     for one in (net, unreached):
         with pytest.raises(RuntimeError, match="not attached"):
@@ -378,10 +378,10 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
     before, shape = net.state(), getattr(net[layer], key).shape
     who = rf"{key} of \w+ '{layer}'"
     for wrong, told in (
-        (np.zeros((1, *shape)), rf"^{who} has shape .*, got \(1, "),
-        (np.zeros((*shape, 1)), rf"^{who} has shape"),
-        (np.zeros(shape[:-1]), rf"^{who} has shape"),
-        (0.0, rf"^{who} has shape"),
+        (np.zeros((1, *shape)), rf"^{who} must have shape .*, got \(1, "),
+        (np.zeros((*shape, 1)), rf"^{who} must have shape"),
+        (np.zeros(shape[:-1]), rf"^{who} must have shape"),
+        (0.0, rf"^{who} must have shape"),
         ([[1.0], [1.0, 2.0]], rf"^{who} must be a regular array"),
         ("ones", rf"^{who} must be real numbers"),
         (np.ones(shape, complex), rf"^{who} must be real numbers"),
@@ -399,7 +399,7 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
 def test_a_layer_without_bias_takes_none(layer, engine):
     """It would be trained, and saved under a name that no other network of this kind has."""
     for one in (layer(), Network([layer()])[("linear1", "conv1")["Conv2d" in str(layer())]]):
-        with pytest.raises(ValueError, match="was made without b"):
+        with pytest.raises(ValueError, match="was created without b"):
             one.b = np.zeros(one.weight_shape[-1])
         one.b = None
         assert one.b is None and list(one.parameters()) == ["W"]

@@ -114,8 +114,8 @@ def test_of_all_rules_those_that_cannot_work_here_are_left_out_with_the_reason(m
     given = ["--data", "digits", "--model", "mlp", "--batch-norm", "--lr", "0.05", "--seeds", "1"]
     assert program.main(["compare", "--rules", "all", *given]) == 0
     assert re.findall("^left out .*", capsys.readouterr().out, re.M) == [
-        "left out node_perturbation: node perturbation needs examples that do not meet, and BatchNorm 'batchnorm1' "
-        "mixes the batch: use a network without it"
+        "left out node_perturbation: under node perturbation the examples must be independent, and BatchNorm "
+        "'batchnorm1' mixes the batch: use a network without batch norm"
     ]
     assert [one.rule for one in asked] == [name for name in mf.rules.RULES if name != "node_perturbation"]
 

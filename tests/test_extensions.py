@@ -73,7 +73,7 @@ FEEDBACK = {
     "integers": (lambda self, layer: (layer.W > 0).astype(int), "an array of dtype int64, expected float32"),
     "nothing": (
         lambda self, layer: None,
-        "returned None, and no error would reach the layers below.*checks_reach = False",
+        "returned None, and no error would reach the layers below.*requires_errors = False",
     ),
 }
 
@@ -211,7 +211,7 @@ def test_what_is_needed_and_not_written_is_a_sentence(engine):
     with pytest.warns(RuntimeWarning, match="nobody calls Mine.feedbak: did you mean feedback?"):
         cls = written(Rule, "feedbak", lambda self, layer: layer.W)
     assert re.fullmatch(
-        r"Mine does not write feedback\(self, layer\): what .* \(did you mean that by feedbak\?\)",
+        r"Mine does not write feedback\(self, layer\): the matrix.* \(did you mean that by feedbak\?\)",
         said(lambda: step(cls())),
     )
     assert "does not write feedback(self, layer)" in said(
@@ -307,9 +307,9 @@ def test_a_constructor_that_leaves_its_base_s_out(kind):
 
 def test_none_is_an_answer_where_it_is_meant(engine):
     """Nothing crosses, and a rule that teaches, or says that not every layer must be reached, says so."""
-    assert float(step(written(Rule, "feedback", lambda self, layer: None, checks_reach=False)())) > 0
+    assert float(step(written(Rule, "feedback", lambda self, layer: None, requires_errors=False)())) > 0
     net = mlp()
-    step(written(FA, "teach", lambda self, layer, delta: None, checks_reach=False)(), net)
+    step(written(FA, "teach", lambda self, layer, delta: None, requires_errors=False)(), net)
     assert set(net.gradients().values()) == {None}
 
     class Taught(Rule):
@@ -330,7 +330,7 @@ def test_a_rule_with_a_geometry_of_its_own_may_keep_any_matrix(engine):
             return layer.W.reshape(-1)
 
         def carry(self, layer, delta):
-            return layer.carry(delta, self.noted_feedback(layer).reshape(layer.weight_shape))
+            return layer.carry(delta, self.record_feedback(layer).reshape(layer.weight_shape))
 
     class Dense(FA):
         def feedback(self, layer):
@@ -420,7 +420,7 @@ LAYERS = {
     ),
     "an array that is not there": (
         {"parameter_names": ("gain",)},
-        "^Mine 'mine1' names 'gain' .* assign self.gain in initialise",
+        "^the array 'gain' of Mine 'mine1' .* assign self.gain in initialise",
     ),
 }
 
@@ -585,14 +585,17 @@ def trained(**changes):
 
 
 IN_PLACE = [
-    (lambda: trained(rule="fa"), "^the rule is a minifa.rules.Rule, as minifa.rules.make.'fa'. makes one, got 'fa'$"),
-    (lambda: trained(rule=FA), r"^the rule is a minifa.rules.Rule.*, got <class .*FA'>: make one, FA\(...\)$"),
-    (lambda: trained(loss=mf.SoftmaxCrossEntropy), r"^the loss is .*: make one, SoftmaxCrossEntropy\(...\)$"),
+    (
+        lambda: trained(rule="fa"),
+        "^the rule must be a minifa.rules.Rule, for example minifa.rules.make.'fa'., got 'fa'$",
+    ),
+    (lambda: trained(rule=FA), r"^the rule must be a minifa.rules.Rule.*, got <class .*FA'>: make one, FA\(...\)$"),
+    (lambda: trained(loss=mf.SoftmaxCrossEntropy), r"^the loss must be .*: make one, SoftmaxCrossEntropy\(...\)$"),
     (
         lambda: trained(optimizer="sgd"),
-        r"^the optimizer is a minifa.optim.Optimizer, as minifa.SGD\(lr=0.1\), got 'sgd'$",
+        r"^the optimizer must be a minifa.optim.Optimizer, for example minifa.SGD\(lr=0.1\), got 'sgd'$",
     ),
-    (lambda: trained(net=[Linear(2, 2)]), r"^the network is a minifa.Network, got \["),
+    (lambda: trained(net=[Linear(2, 2)]), r"^the network must be a minifa.Network, got \["),
     (
         lambda: trained(train=mf.data.load("xor")),
         "^the examples must be one part of a data set, data.train .*all of 'xor'$",
@@ -606,7 +609,7 @@ IN_PLACE = [
     (lambda: mf.training.RecordAlignment(mf.data.load("xor")), "^the examples must be one part of a data set"),
     (
         lambda: Network([Linear(2, 2), ReLU]),
-        r"^a network is made of layers, got <class .*ReLU'>: make one, ReLU\(...\)$",
+        r"^each layer must be a minifa.layers.Layer, got <class .*ReLU'>: make one, ReLU\(...\)$",
     ),
     (lambda: FA(seeed=0), "^unknown option of FA 'seeed': did you mean seed"),
     (lambda: mf.SGD(nesterow=True), "^unknown option of SGD 'nesterow': did you mean nesterov"),

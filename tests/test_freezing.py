@@ -125,9 +125,7 @@ def test_unfrozen_layers_learn_again_under_a_rule_attached_anew():
     x, y = inputs((4,)), np.array([0, 1, 2])
     update(net, rule, x, y, loss, optimizer)
     net.unfreeze("linear1")
-    with pytest.raises(
-        RuntimeError, match="keeps no matrix for Linear 'linear2': .* again when layers that were frozen"
-    ):
+    with pytest.raises(RuntimeError, match="has no matrix for Linear 'linear2': .* again after net.unfreeze"):
         rule.gradients(net, x, y, loss)
     before = net.state()
     update(net, rule.attach(net), x, y, loss, optimizer)
@@ -224,7 +222,7 @@ def test_what_cannot_be_frozen_is_refused_and_nothing_changes():
     net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
     with pytest.raises(ValueError, match="unknown layer to freeze 'linaer2': did you mean linear2"):
         net.freeze("linear1", "linaer2")
-    with pytest.raises(ValueError, match="Tanh 'tanh1' has no parameters: there is nothing to freeze"):
+    with pytest.raises(ValueError, match="Tanh 'tanh1' has no parameters to freeze"):
         net.freeze("linear1", "tanh1")
     assert not any(layer.frozen for layer in net) and net["linear2"].needs_input_gradient
 

@@ -64,13 +64,13 @@ def test_the_mean_over_the_batch_enters_once(name, float64):
 @pytest.mark.parametrize(
     "y, error, message",
     [
-        (np.array([0, 3]), ValueError, r"class numbers must lie in 0\.\.2, got 0\.\.3"),
+        (np.array([0, 3]), ValueError, r"class indices must lie in 0\.\.2, got 0\.\.3"),
         (np.array([-1, 2]), ValueError, r"must lie in 0\.\.2, got -1\.\.2"),
-        (np.array([0]), ValueError, r"2 outputs need 2 class numbers in one row, got an array of shape \(1,\)"),
-        (np.array([[0], [1]]), ValueError, r"got an array of shape \(2, 1\)"),
-        (np.zeros((2, 2)), ValueError, r"targets of shape \(2, 2\) do not fit outputs of shape \(2, 3\)"),
+        (np.array([0]), ValueError, r"class indices for 2 outputs must have shape \(2,\), got \(1,\)"),
+        (np.array([[0], [1]]), ValueError, r"got \(2, 1\)"),
+        (np.zeros((2, 2)), ValueError, r"targets must have the outputs' shape \(2, 3\), got \(2, 2\)"),
         (np.array([True, False]), TypeError, "got dtype bool"),
-        (np.array(["cat", "dog"]), TypeError, "class numbers .integers. or floating-point rows"),
+        (np.array(["cat", "dog"]), TypeError, "class indices .integers. or floating-point rows"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(engine, y, error, message):
@@ -84,7 +84,7 @@ def test_losses_refuse_outputs_that_are_no_rows():
         mf.SoftmaxCrossEntropy().target(np.array([0]), mf.asarray(np.zeros((1, 2, 2, 3))))
     with pytest.raises(ValueError, match=r"a loss expects outputs of shape \(N, n_out\), got \(2, 3, 4\)"):
         mf.MeanSquaredError()(*2 * [mf.asarray(np.zeros((2, 3, 4)))])
-    with pytest.raises(ValueError, match=r"label_smoothing lies in 0\.\.1, got 2"):
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\], got 2"):
         mf.SoftmaxCrossEntropy(2)
 
 

@@ -71,15 +71,15 @@ def test_impossible_networks_are_refused():
     Network([layer])
     for layers, error, message in (
         ([], ValueError, "at least one layer"),
-        ([Linear(2, 2, name="a"), Linear(2, 2, name="a")], ValueError, "two layers are called 'a'"),
-        ([Linear(2, 2, name="linear2"), Linear(2, 2)], ValueError, "two layers are called 'linear2'"),
-        ([layer], ValueError, "Linear 'linear1' is in a network already"),
-        ([Residual([layer])], ValueError, "is in a network already"),
-        ([Linear(2, 2), "relu"], TypeError, "a network is made of layers, got 'relu'"),
+        ([Linear(2, 2, name="a"), Linear(2, 2, name="a")], ValueError, "the name 'a' belongs to two layers"),
+        ([Linear(2, 2, name="linear2"), Linear(2, 2)], ValueError, "the name 'linear2' belongs to two layers"),
+        ([layer], ValueError, "Linear 'linear1' is already in a network"),
+        ([Residual([layer])], ValueError, "is already in a network"),
+        ([Linear(2, 2), "relu"], TypeError, "each layer must be a minifa.layers.Layer, got 'relu'"),
     ):
         with pytest.raises(error, match=message):
             Network(layers)
-    with pytest.raises(ValueError, match="this network has no weighted layer"):
+    with pytest.raises(ValueError, match="the network has no weighted layer"):
         mf.rules.BP().attach(Network([ReLU()]))
 
 
@@ -110,7 +110,7 @@ def test_weights_depend_on_seed_and_name_alone():
         (
             lambda: [Conv2d(1, 2, 3), MaxPool(2), Linear(8, 2)],
             (6, 6, 1),
-            r"got 2 x 2 x 2; put a Flatten before it \(.* 'maxpool1'\)",
+            r"got 2 x 2 x 2: put a Flatten before it \(.* 'maxpool1'\)",
         ),
         (
             lambda: [Flatten(), BatchNorm(9)],
@@ -125,7 +125,7 @@ def test_weights_depend_on_seed_and_name_alone():
         (
             lambda: [Linear(4, 4), Residual([Linear(4, 3)])],
             None,
-            r"Residual 'residual1': its body ends in 3, its shortcut in 4 per example",
+            r"body and shortcut of Residual 'residual1' must have the same output shape, got 3 and 4 per example",
         ),
     ],
 )
@@ -137,7 +137,7 @@ def test_shapes_that_do_not_fit_name_the_layer_and_its_source(layers, shape, mes
 @pytest.mark.usefixtures("engine")
 def test_branches_of_unknown_shape_are_refused_in_use():
     net = Network([Residual([Conv2d(1, 2, 3)], [Conv2d(1, 2, 1)])])
-    with pytest.raises(ValueError, match="its body ends in 2 x 2 x 2, its shortcut in 4 x 4 x 2"):
+    with pytest.raises(ValueError, match="must have the same output shape, got 2 x 2 x 2 and 4 x 4 x 2"):
         net.forward(inputs((4, 4, 1)))
 
 
@@ -158,7 +158,7 @@ def test_inputs_that_do_not_fit_are_refused(engine):
         (
             mf.asarray(np.zeros((2, 3)), "float64"),
             TypeError,
-            r"computes in float32, got an input of float64: .*x.astype\('float32'\)",
+            r"network\'s dtype float32, got float64: .*x.astype\('float32'\)",
         ),
         (mf.asarray(np.zeros((2, 3), int)), TypeError, "expects floating-point numbers, got dtype int64"),
         ([[1.0, 2.0, 3.0]], TypeError, r"got builtins.list: move it with minifa.asarray\(x\)"),
@@ -237,10 +237,16 @@ def test_state_makes_another_network_the_same(engine):
         (lambda s: s.update(extra=np.zeros(1)), r"missing nothing, unknown \['extra'\]"),
         (
             lambda s: s.update({"linear2.W": np.zeros((3, 8))}),
-            r"'linear2.W' has shape \(8, 3\) in this network, got \(3, 8\)",
+            r"'linear2.W' of this network must have shape \(8, 3\), got \(3, 8\)",
         ),
-        (lambda s: s.update({"linear2.b": np.array([0, np.nan, 0])}), "'linear2.b' must hold finite numbers"),
-        (lambda s: s.update({"linear2.b": np.array(["a", "b", "c"])}), "'linear2.b' must hold finite numbers"),
+        (
+            lambda s: s.update({"linear2.b": np.array([0, np.nan, 0])}),
+            "'linear2.b' of this network must hold finite numbers",
+        ),
+        (
+            lambda s: s.update({"linear2.b": np.array(["a", "b", "c"])}),
+            "'linear2.b' of this network must hold finite numbers",
+        ),
     ],
     ids=["missing", "unknown", "shape", "nan", "text"],
 )
@@ -286,9 +292,9 @@ def test_predict_takes_integers_and_lists():
 @pytest.mark.parametrize(
     "x, error, message",
     [
-        (np.array([[0.0, np.nan]]), ValueError, "not finite"),
-        (np.array([[0.0, np.inf]]), ValueError, "not finite"),
-        (np.zeros((0, 2)), ValueError, "no examples"),
+        (np.array([[0.0, np.nan]]), ValueError, "must be finite"),
+        (np.array([[0.0, np.inf]]), ValueError, "must be finite"),
+        (np.zeros((0, 2)), ValueError, "at least one example"),
         (np.zeros((2, 3)), ValueError, "expects 2 per example, got 3"),
         (np.array([["a", "b"]]), TypeError, "must be real numbers, got ndarray of dtype <U1"),
     ],
@@ -353,5 +359,5 @@ def test_assigned_weights_are_copied_into_place_and_learn():
     rule.gradients(net, x, np.zeros(4, int), mf.SoftmaxCrossEntropy())
     mf.SGD(lr=1.0).step(net, rule)
     assert (net.state()["linear1.W"] != before["linear1.W"]).all()
-    with pytest.raises(ValueError, match=r"W of Linear 'linear1' has shape \(3, 2\), got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"W of Linear 'linear1' must have shape \(3, 2\), got \(2, 3\)"):
         net["linear1"].W = np.zeros((2, 3))

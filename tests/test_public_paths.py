@@ -40,8 +40,11 @@ def images_without_a_shape():
 REFUSED = {
     "a name with a dot": (lambda: mf.Tanh(name="a.b"), "without '.' and '/'"),
     "no outputs": (lambda: mf.Linear(3, 0), "size of Linear 'linear' must be at least 1"),
-    "a weight of another shape": (lambda: setattr(mf.Linear(3, 2), "W", mf.asarray(np.ones((2, 3)))), "has shape"),
-    "a slope of 0": (lambda: mf.LeakyReLU(0), "negative_slope above 0"),
+    "a weight of another shape": (
+        lambda: setattr(mf.Linear(3, 2), "W", mf.asarray(np.ones((2, 3)))),
+        "must have shape",
+    ),
+    "a slope of 0": (lambda: mf.LeakyReLU(0), "negative_slope of .* must be above 0"),
     "no channels": (lambda: mf.PadChannels(0), "number of channels of .* at least 1"),
     "more channels than asked for": (lambda: mf.PadChannels(2).infer((3, 3, 4)), "at most 2 channels"),
     "all dropped": (lambda: mf.Dropout(1.0), "probability p"),
@@ -53,19 +56,19 @@ REFUSED = {
     "batch norm of other features": (lambda: mf.BatchNorm(3).infer((4,)), "3 features"),
     "batch norm of one example": (
         lambda: mf.BatchNorm(3).forward(mf.asarray(np.ones((1, 3))), mf.Pass(training=True)),
-        "no variance",
+        "two or more values per feature",
     ),
-    "no neighbours": (lambda: mf.LocalResponseNorm(0), "number of channels that .* at least 1"),
-    "a response of single numbers": (lambda: mf.LocalResponseNorm(3).infer(()), "images, or features"),
+    "no neighbours": (lambda: mf.LocalResponseNorm(0), "size of .* at least 1"),
+    "a response of single numbers": (lambda: mf.LocalResponseNorm(3).infer(()), "images or features"),
     "fa, all left out": (lambda: make("fa:sparsity=1"), "sparsity must lie"),
-    "fa, a correlation above 1": (lambda: make("fa:correlation=2"), "correlation lies"),
+    "fa, a correlation above 1": (lambda: make("fa:correlation=2"), "correlation must lie"),
     "fa, an unknown shape": (lambda: make("fa:conv=wide"), "'kernel' or 'dense'"),
     "fa, dense and normalised": (lambda: make("fa:conv=dense,normalise=init"), "need conv='kernel'"),
     "fa, an unknown norm": (lambda: make("fa:normalise=always"), "normalise must be None"),
-    "fa, maps of unknown size": (lambda: attach("fa:conv=dense", images_without_a_shape()), "known map sizes"),
-    "usf, an unknown scale": (lambda: make("usf:scale=some"), "positive number"),
+    "fa, maps of unknown size": (lambda: attach("fa:conv=dense", images_without_a_shape()), "map sizes of"),
+    "usf, an unknown scale": (lambda: make("usf:scale=some"), "a number above 0"),
     "usf, a scale of 0": (lambda: make("usf:scale=0"), "above 0"),
-    "usf, less than chance": (lambda: make("usf:concordance=0.4"), "concordance is a probability"),
+    "usf, less than chance": (lambda: make("usf:concordance=0.4"), "concordance must be a probability"),
     "usf, unknown signs": (lambda: make("usf:signs=late"), "'live' or 'initial'"),
     "dfa, an unknown place": (lambda: make("dfa:at=output"), "'activation' or 'stage'"),
     "dfa, an unknown family": (lambda: make("dfa:family=laplace"), "'uniform' or 'gaussian'"),
@@ -73,16 +76,16 @@ REFUSED = {
     "dfa, maps of unknown size": (lambda: attach("dfa", images_without_a_shape()), "output size of"),
     "dfa, an output inside a block": (
         lambda: attach("dfa:recompute=true", mf.Network([mf.Linear(2, 2), mf.Residual([mf.Linear(2, 2)])])),
-        "inside a residual block",
+        "outside of residual blocks",
     ),
     "an alignment rate of 0": (lambda: make("symmetric_alignment:rate=0"), "rate must be above 0"),
     "pepita, no scale": (lambda: make("pepita:scale=0"), "scale must be above 0"),
     "pepita, a third pass": (lambda: make("pepita:output=third"), "'first' or 'second'"),
     "pepita, something behind the output": (
         lambda: attach("pepita", mf.Network([mf.Linear(2, 2), mf.Tanh()])),
-        "where the outputs are",
+        "must be the output layer",
     ),
-    "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "make the network with"),
+    "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "create the network with"),
     "a perturbation of nothing": (lambda: make("weight_perturbation:sigma=0"), "sigma must be above 0"),
     "examples that meet": (lambda: attach("node_perturbation", small_convnet()), "mixes the batch"),
     "product, an unknown matrix": (lambda: make("product:fixed=random"), "'gaussian', 'orthogonal' or"),
@@ -91,12 +94,12 @@ REFUSED = {
     "a mirror that never looks": (lambda: make("weight_mirror:every=0"), "every must be at least 1"),
     "an error that reaches nobody": (
         lambda: attach("dfa", mf.Network([mf.Linear(2, 2), mf.BatchNorm(2), mf.Linear(2, 2), mf.Linear(2, 2)])),
-        "no error would reach",
+        "would carry no error to",
     ),
-    "a matrix that the rule does not keep": (lambda: BP().attach(dense_net()).set_feedback("linear2", 0), "no matrix"),
+    "a matrix that the rule does not keep": (lambda: BP().attach(dense_net()).set_feedback("linear2", 0), "is not a"),
     "a matrix of another shape": (
         lambda: make("fa").attach(dense_net()).set_feedback("linear2", np.ones((3, 3))),
-        "has shape",
+        "must have shape",
     ),
     "errors of a rule without a backward pass": (
         lambda: metrics.errors(
@@ -104,14 +107,14 @@ REFUSED = {
         ),
         "no backward pass",
     ),
-    "product, two units and an identity": (lambda: make("product:fixed=identity,ratio=2"), "ratio is 1"),
+    "product, two units and an identity": (lambda: make("product:fixed=identity,ratio=2"), "ratio must be 1"),
     "a mirror that learns too fast": (lambda: make("weight_mirror:rate=2"), "rate must be at most 1"),
-    "a batch norm that cannot": (lambda: mf.BatchNorm(2, momentum=2), "momentum in 0..1"),
+    "a batch norm that cannot": (lambda: mf.BatchNorm(2, momentum=2), r"momentum in \[0, 1\]"),
     "a response that cannot": (lambda: mf.LocalResponseNorm(3, k=0), "k > 0"),
-    "a block of nothing": (lambda: mf.Residual(7), "is a list of layers"),
+    "a block of nothing": (lambda: mf.Residual(7), "must be a list of layers"),
     "a layer with a path for a name": (lambda: mf.ReLU(name="a.b"), "without '.'"),
-    "betas that are one": (lambda: mf.Adam(betas=0.9), "betas are two numbers"),
-    "a network of nothing": (lambda: mf.Network(7), "made of a list of layers"),
+    "betas that are one": (lambda: mf.Adam(betas=0.9), "betas must be two numbers"),
+    "a network of nothing": (lambda: mf.Network(7), "layers of a network must be a list"),
     "a network of a shape of nothing": (lambda: mf.Network([mf.ReLU()], input_shape=7), "shape of one example"),
     "a model of a shape of nothing": (lambda: mf.models.mlp(7, 2), "is a tuple of sizes"),
     "a model of a width that is none": (lambda: mf.models.mlp((4,), 2, hidden=7), "are widths"),
@@ -134,13 +137,13 @@ def test_what_is_refused_is_refused_on_every_engine(case):
 
 def test_what_was_not_prepared_is_told():
     net, x, y = dense_net(), mf.asarray(np.ones((2, 3))), np.array([0, 1])
-    with pytest.raises(RuntimeError, match="nothing to go back from"):
+    with pytest.raises(RuntimeError, match="no cached forward pass"):
         net.backward(mf.asarray(np.ones((2, 2))), BP())
     with pytest.raises(RuntimeError, match="not attached to this network"):
         make("fa").gradients(net, x, y, mf.SoftmaxCrossEntropy())
-    with pytest.raises(RuntimeError, match="keeps no matrix for"):
+    with pytest.raises(RuntimeError, match="has no matrix for"):
         make("fa").feedback(net["linear2"])
-    with pytest.raises(RuntimeError, match="has seen no batch yet"):
+    with pytest.raises(RuntimeError, match="has not computed a batch yet"):
         make("drtp").attach(net).signal()
 
 

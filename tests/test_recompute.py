@@ -197,7 +197,7 @@ def test_two_forward_passes_are_made_and_a_walk_of_the_rule_s_own_hears_both():
 
 def test_an_output_layer_inside_a_block_is_refused_by_name():
     net = Network([Linear(4, 3), Tanh(), Residual([Linear(3, 3)])])
-    with pytest.raises(ValueError, match=r"Linear 'residual1\.body\.linear1' is inside a residual block"):
+    with pytest.raises(ValueError, match=r"must be outside of residual blocks, got Linear 'residual1\.body\.linear1'"):
         DFA(recompute=True).attach(net)
     DFA().attach(net).gradients(net, *batch(6, FLAT), CE)
 

@@ -615,12 +615,12 @@ def images(shape=None):
 @pytest.mark.parametrize(
     "description, message",
     [
-        ("dfa:shared=true", "output size of ReLU 'relu1' is not known: make the network with input_shape="),
-        ("sdfa", "output size of ReLU 'relu1' is not known"),
-        ("drtp", "output size of ReLU 'relu1' is not known"),
-        ("direct_kolen_pollack", "output size of ReLU 'relu1' is not known"),
-        ("dense", "output size of ReLU 'relu1' is not known"),
-        ("pepita", "make the network with input_shape="),
+        ("dfa:shared=true", "output size of ReLU 'relu1' must be known: create the network with input_shape="),
+        ("sdfa", "output size of ReLU 'relu1' must be known"),
+        ("drtp", "output size of ReLU 'relu1' must be known"),
+        ("direct_kolen_pollack", "output size of ReLU 'relu1' must be known"),
+        ("dense", "output size of ReLU 'relu1' must be known"),
+        ("pepita", "create the network with input_shape="),
     ],
 )
 def test_maps_of_unknown_size_are_refused(description, message):
@@ -632,7 +632,7 @@ def test_maps_of_unknown_size_are_refused(description, message):
 @pytest.mark.parametrize("description", ["sdfa", "drtp", "direct_kolen_pollack", "dense", "pepita"])
 def test_a_layer_that_no_error_would_reach_is_refused_by_name(description):
     net = Network([Linear(4, 5), Tanh(), BatchNorm(5), Linear(5, 3)])
-    with pytest.raises(ValueError, match=f"under '{description}' no error would reach 'batchnorm1': put an activation"):
+    with pytest.raises(ValueError, match=f"'{description}' would carry no error to 'batchnorm1': put an activation"):
         make(description).attach(net)
     make("kolen_pollack").attach(net)
 

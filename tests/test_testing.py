@@ -500,7 +500,7 @@ def test_feedback_of_a_wrong_shape_is_found_without_the_checks_of_extensions(mon
 
 
 def test_a_layer_without_gradient_is_found(monkeypatch):
-    monkeypatch.setattr(mf.rules.Shallow, "checks_reach", True)
+    monkeypatch.setattr(mf.rules.Shallow, "requires_errors", True)
     monkeypatch.setattr(mf.rules.Shallow, "_unreached", lambda self, net: [])
     with pytest.raises(AssertionError, match=r"gradient of linear1\.W is None.*an error must reach every layer"):
         check_rule(mf.rules.Shallow)

@@ -359,7 +359,7 @@ def test_an_error_and_its_angle_stand_on_the_moment_that_sent_it(description, en
         if sent is not None and moment.terms.get("delta_bp") is not None:
             assert sent.shape == moment.terms["delta_bp"].shape
             found = mf.metrics.mean_angle(*(mf.asarray(one) for one in (sent, moment.terms["delta_bp"])))
-            assert moment.angles["this delta and backpropagation's"] == mf.metrics.as_number(found)
+            assert moment.angles["this delta and backpropagation's"] == mf.metrics.to_float(found)
             compared += 1
         assert moment.kind not in ("forward", "gradients", "feedback") or not any(
             "delta" in name for name in moment.new
@@ -421,7 +421,7 @@ def test_clipping_and_holding_are_moments_of_their_own(float64):
     [
         (dict(x=np.zeros((5, 7))), ValueError, "expects 3 per example"),
         (dict(y=np.array([0, 1, 2, 0, 1])), ValueError, "0..1"),
-        (dict(y=np.array([0, 1])), ValueError, "5 class numbers"),
+        (dict(y=np.array([0, 1])), ValueError, "class indices for 5 outputs"),
     ],
 )
 def test_bad_input_is_refused_and_nothing_has_changed(change, error, words, float64):

@@ -266,7 +266,7 @@ def test_a_last_batch_of_one_image_has_a_variance(input_shape):
 
 
 def test_labels_outside_the_network_are_refused():
-    with pytest.raises(ValueError, match=r"class numbers must lie in 0\.\.2"):
+    with pytest.raises(ValueError, match=r"class indices must lie in 0\.\.2"):
         trainer().fit(Examples(np.zeros((4, 6), np.float32), np.array([0, 1, 2, 3])), 1)
 
 

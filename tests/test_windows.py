@@ -121,9 +121,9 @@ def test_sizes_are_integers_or_pairs():
         MaxPool(2, stride=0)
     with pytest.raises(ValueError, match="padding must be at least 0, got -1"):
         AvgPool(2, padding=-1)
-    with pytest.raises(TypeError, match=r"kernel_size is one integer or a pair .*got 2\.5"):
+    with pytest.raises(TypeError, match=r"kernel_size must be an int or a pair .*got 2\.5"):
         windows.pair(2.5, "kernel_size", 1)
-    with pytest.raises(TypeError, match="one integer or a pair"):
+    with pytest.raises(TypeError, match="an int or a pair"):
         MaxPool((1, 2, 3))
-    with pytest.raises(ValueError, match="at most half its window"):
+    with pytest.raises(ValueError, match="at most half of kernel_size"):
         MaxPool(2, padding=(1, 2))

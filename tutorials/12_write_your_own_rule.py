@@ -344,7 +344,7 @@ class Frugal(Ternary):
     def teach(self, layer, delta):
         if delta is None or not isinstance(layer, Weighted) or layer is self.net.output_layer:
             return delta
-        output, target = self.known(self.output), self.known(self.target)
+        output, target = self.require(self.output), self.require(self.target)
         lead = (output * target).sum(axis=1) - xp.where(target > 0, -math.inf, output).max(axis=1)
         unsure = lead < self.margin
         if layer is self.net.weighted[-2]:

@@ -1,4 +1,4 @@
-"""Layers: forward and backward pass side by side, in NumPy or CuPy. None of them knows a learning rule."""
+"""Layers: forward and backward pass side by side, in NumPy or CuPy, independent of the learning rule."""
 
 from .activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from .base import Layer, Pass, Teacher

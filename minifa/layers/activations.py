@@ -37,8 +37,8 @@ class Activation(Layer):
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
         """Write delta * f'(x) into below; f' is computed from the output y = f(x)."""
-        told = "(self, below, delta, y): delta * f'(x), written into below, with f' read off y = f(x)"
-        raise extension_checks.not_implemented(self, "times_slope", told)
+        contract = "(self, below, delta, y): delta * f'(x), written into below, with f' computed from y = f(x)"
+        raise extension_checks.not_implemented(self, "times_slope", contract)
 
 
 class ReLU(Activation):
@@ -82,8 +82,8 @@ class LeakyReLU(Activation):
 
     def __init__(self, negative_slope: float = 0.01, name: str | None = None) -> None:
         super().__init__(name)
-        if not 0 < check_float(negative_slope, f"the negative_slope of {self}") < math.inf:
-            raise ValueError(f"{self} needs a negative_slope above 0, got {negative_slope}; for 0 use ReLU")
+        if not 0 < check_float(negative_slope, f"negative_slope of {self}") < math.inf:
+            raise ValueError(f"negative_slope of {self} must be above 0, got {negative_slope}: for 0 use ReLU")
         self.negative_slope = float(negative_slope)
 
     def symbols(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The base classes of all layers, and the forward and backward passes through a chain of layers.
 
 A layer implements its arithmetic and is independent of the learning rule. In the backward pass it receives the rule
-as a `Teacher`, which answers two questions; a layer with weights (`minifa.layers.weighted`) asks the second one.
+as a `Teacher` with two methods: every layer's error comes from `teach`, and a layer with weights
+(`minifa.layers.weighted`) calls `carry` for the error below it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any, Protocol
 from .. import backend, extension_checks
 from ..backend import Array, require_float, require_like, xp
 from ..registry import KnownOptions
-from ..validation import Shape, check_bool, check_int, format_shape
+from ..validation import Shape, check_bool, check_int, check_str, format_shape
 from .observer import active
 
-A_RULE = "the rule is a minifa.rules.Rule, as minifa.rules.make('fa') makes one"
+A_RULE = "the rule must be a minifa.rules.Rule, for example minifa.rules.make('fa')"
 
 
 class Teacher(Protocol):
@@ -77,23 +78,24 @@ class Pass:
         return y
 
 
-def owned(name: str, doc: str = "") -> Any:
-    """A property that holds an array of the layer; an assigned value is converted and copied by `Layer.own`."""
-    kept = f"_{name}"
+def array_property(name: str, doc: str = "") -> Any:
+    """A property that holds an array of the layer; an assigned value is converted and copied by
+    `Layer.convert_array`."""
+    attribute = f"_{name}"
 
     def assign(layer: Layer, value: Any) -> None:
-        setattr(layer, kept, layer.own(name, value))
-        layer.edits += 1
+        setattr(layer, attribute, layer.convert_array(name, value))
+        layer.version += 1
 
-    return property(operator.attrgetter(kept), assign, doc=doc or f"Assigning copies: see `Layer.own` ({name}).")
+    doc = doc or f"Assigning copies: see `Layer.convert_array` ({name})."
+    return property(operator.attrgetter(attribute), assign, doc=doc)
 
 
 class Layer(KnownOptions):
     """The base class of layers. Subclasses implement `forward`, `backward` and `infer`.
 
-    `parameter_names` and `buffer_names` name the arrays that belong to the layer: an assigned value is copied into the
-        layer's
-    dtype, and a different shape raises ValueError.
+    `parameter_names` and `buffer_names` name the arrays that belong to the layer: an assigned value is copied in the
+    layer's dtype, and a different shape raises ValueError.
 
     Args:
         name: overrides the default name that the network assigns; a non-empty str without "." and "/".
@@ -104,7 +106,7 @@ class Layer(KnownOptions):
         grads: gradient of the mean loss with respect to each parameter, under the last rule used; None until computed.
         needs_input_gradient: whether any layer below learns, so that the error must be carried further down.
         frozen: whether its parameters are excluded from training (see `minifa.Network.freeze`).
-        edits: how many times one of its arrays was assigned or loaded; a rule may derive its B from these arrays.
+        version: how many times one of its arrays was assigned or loaded; a rule may derive its B from these arrays.
         input_shape, output_shape: of one example; None until the network knows its input shape.
         equation, error_equation: what `forward` and `backward` compute, in the layer's own symbols (`minifa.trace`
             inserts the numbers).
@@ -129,30 +131,26 @@ class Layer(KnownOptions):
     parameter_names: tuple[str, ...] = ()
     buffer_names: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()  # the names above whose array may be None
-    edits = 0
+    version = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in (*cls.parameter_names, *cls.buffer_names):
             if not hasattr(cls, name):
-                setattr(cls, name, owned(name))
+                setattr(cls, name, array_property(name))
         extension_checks.guard(cls, Layer, extension_checks.LAYER_ANSWERS, always=("forward", "backward"))
 
     def __init__(self, name: str | None = None) -> None:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"a layer's name must be a str, got {name!r}")
-        if name is not None and (not name or set(name) & set("./")):
-            raise ValueError(f"a layer's name must be a word without '.' and '/', which make paths, got {name!r}")
-        self.own_name = name
+        if name is not None and (not check_str(name, "a layer's name") or set(name) & set("./")):
+            raise ValueError(f"a layer's name must be a non-empty str without '.' and '/', got {name!r}")
+        self.given_name = name
         self.name = name or self.kind
         self.cache: Any = None
         self.grads: dict[str, Array | None] = dict.fromkeys(self.parameter_names)
         self.needs_input_gradient = True
         self.frozen = False
-        self.in_network = False  # by a network
-        self.checked_shapes: dict[
-            Any, Shape
-        ] = {}  # shapes of returned arrays that `minifa.extension_checks` has checked
+        self.in_network = False
+        self.checked_shapes: dict[Any, Shape] = {}  # of returned arrays that `minifa.extension_checks` has checked
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
 
@@ -164,8 +162,8 @@ class Layer(KnownOptions):
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
         """Take dL/d(output), store the parameter gradients, and return dL/d(input) as the rule carries it, or None.
         Raises NotImplementedError if the class does not implement it."""
-        told = "(self, delta, rule): dL/d(its input) from dL/d(its output); its own gradients go into self.grads"
-        raise extension_checks.not_implemented(self, "backward", told)
+        contract = "(self, delta, rule): dL/d(input) from dL/d(output); the parameters' gradients go into self.grads"
+        raise extension_checks.not_implemented(self, "backward", contract)
 
     def infer(self, shape: Shape) -> Shape:
         """Output shape of one example from its input shape. Raises ValueError if the layer does not accept it."""
@@ -174,36 +172,36 @@ class Layer(KnownOptions):
     def initialise(self, seed: int) -> None:
         """Draw the initial weights; the random stream is keyed by the seed and the layer's name."""
 
-    def own(self, name: str, value: Any) -> Array | None:
+    def convert_array(self, name: str, value: Any) -> Array | None:
         """Convert a value that is assigned to an array of the layer: a copy in the layer's dtype.
 
         Raises:
             TypeError: a value that is not made of real numbers.
             ValueError: a shape that differs from the array's; an array that the layer was created without.
         """
-        arrays = self._own_arrays()
+        arrays = self._arrays()
         if value is None and (arrays.get(name) is None or name in self.optional):
             return None
         if name not in arrays:
-            raise ValueError(f"{self} was made without {name}")
+            raise ValueError(f"{self} was created without {name}: assign None")
         given = value if backend.is_numeric(value) else backend.numbers_of(value, f"{name} of {self}")
         shape = self.shape_of(name)
         if shape is not None and tuple(given.shape) != shape:
-            raise ValueError(f"{name} of {self} has shape {shape}, got {tuple(given.shape)}")
-        like = arrays[name] if arrays[name] is not None else next((a for a in arrays.values() if a is not None), None)
-        return xp.array(backend.asarray(given, backend.dtype() if like is None else like.dtype), order="C")
+            raise ValueError(f"{name} of {self} must have shape {shape}, got {tuple(given.shape)}")
+        present = [array for array in (arrays[name], *arrays.values()) if array is not None]
+        return xp.array(backend.asarray(given, present[0].dtype if present else backend.dtype()), order="C")
 
-    def _own_arrays(self) -> dict[str, Array | None]:
+    def _arrays(self) -> dict[str, Array | None]:
         return {name: getattr(self, f"_{name}", None) for name in (*self.parameter_names, *self.buffer_names)}
 
     def shape_of(self, name: str) -> Shape | None:
         """The shape that the array of this name must have: its present shape; None before the array exists."""
-        now = getattr(self, f"_{name}", None)
-        return None if now is None else tuple(now.shape)
+        array = getattr(self, f"_{name}", None)
+        return None if array is None else tuple(array.shape)
 
     def cast(self) -> None:
         """Convert the arrays to the engine's dtype, which may have changed since the layer was created."""
-        for name, array in self._own_arrays().items():
+        for name, array in self._arrays().items():
             if array is not None:
                 setattr(self, f"_{name}", array.astype(backend.dtype(), copy=False))
 
@@ -231,7 +229,7 @@ class Layer(KnownOptions):
     def cached(self) -> Any:
         """The cache of the last training forward pass. Raises RuntimeError if there was none."""
         if self.cache is None:
-            raise RuntimeError(f"{self} has nothing to go back from: call forward with Pass(training=True) first")
+            raise RuntimeError(f"{self} has no cached forward pass: call forward with Pass(training=True) first")
         return self.cache
 
     def check_input(self, x: Any, ctx: Pass) -> None:

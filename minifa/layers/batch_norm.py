@@ -17,6 +17,7 @@ from __future__ import annotations
 __all__ = ["BatchNorm"]
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
@@ -25,7 +26,7 @@ from ..backend import Array, perhaps_any, quietly, xp
 from ..linalg import as_matrix
 from ..parallel.chunks import by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
 from ..validation import Shape, check_float, check_int
-from .base import Layer, Pass, Teacher, owned
+from .base import Layer, Pass, Teacher, array_property
 
 FAR = 16  # standard deviations from zero; a mean nearer to zero is accurate and stays as computed, to the last bit
 
@@ -56,19 +57,19 @@ class BatchNorm(Layer):
     equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
     parameter_names = ("gamma", "beta")
     buffer_names = ("running_mean", "running_var")
-    gamma = owned(
-        "gamma", "What each normalised feature is multiplied by (features,). Assigning copies, as `Linear.W`."
+    gamma = array_property(
+        "gamma", "The scale of each normalised feature (features,). Assigning copies, as `Linear.W`."
     )
-    beta = owned("beta", "What is added to it (features,).")
-    running_mean = owned("running_mean", "The mean that evaluation takes (features,).")
-    running_var = owned("running_var", "The variance that evaluation takes (features,).")
+    beta = array_property("beta", "The shift of each normalised feature (features,).")
+    running_mean = array_property("running_mean", "The mean used in evaluation (features,).")
+    running_var = array_property("running_var", "The variance used in evaluation (features,).")
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
         super().__init__(name)
         features = check_int(features, f"the number of features of {self}")
         eps, momentum = check_float(eps, f"eps of {self}"), check_float(momentum, f"momentum of {self}")
         if not 0 < eps < math.inf or not 0 <= momentum <= 1:
-            raise ValueError(f"{self} needs eps > 0 and momentum in 0..1, got eps={eps}, momentum={momentum}")
+            raise ValueError(f"{self} must have eps > 0 and momentum in [0, 1], got eps={eps}, momentum={momentum}")
         self.features, self.eps, self.momentum = features, eps, momentum
         self.initialise(seed=0)
 
@@ -88,7 +89,7 @@ class BatchNorm(Layer):
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) not in (1, 3) or shape[-1] != self.features:
-            raise self.shape_error(f"{self.features} features, or images with {self.features} channels", shape)
+            raise self.shape_error(f"{self.features} features or images of {self.features} channels", shape)
         return shape
 
     @quietly
@@ -96,36 +97,29 @@ class BatchNorm(Layer):
         self.check_input(x, ctx)
         self.cache = None
         if not ctx.training or self.frozen:
-            inverse = 1 / xp.sqrt(self.running_var + self.eps)
-            self.cache = (x, self.running_mean, inverse) if ctx.training else None
-            return self._normalise(x, self.running_mean, inverse)
+            mean, inverse = self.running_mean, 1 / xp.sqrt(self.running_var + self.eps)
+            self.cache = (x, mean, inverse) if ctx.training else None
+            return self._normalise(x, mean, inverse)
         flat = as_matrix(x)
         n = len(flat)
         if n == 1:
             raise ValueError(
-                f"{self} cannot train on one value per feature: it has no variance. Use a batch of two or more"
+                f"a training batch of {self} must have two or more values per feature, got one: use a larger batch"
             )
         mean, var = _moments(flat)
         if ctx.update_statistics:
-            self._move(self.running_mean, mean)
-            self._move(self.running_var, var * (n / (n - 1)))
+            self._update_running(self.running_mean, mean)
+            self._update_running(self.running_var, var * (n / (n - 1)))
         inverse = 1 / xp.sqrt(var + self.eps)
         self.cache = x, mean, inverse
         return self._normalise(x, mean, inverse)
 
     def _normalise(self, x: Array, mean: Array, inverse: Array) -> Array:
         """gamma * (x - mean) * inverse + beta."""
-        y = xp.empty(x.shape, x.dtype)
         scale = self.gamma * inverse
-        shift = self.beta - mean * scale
+        return _in_chunks(_affine, (x,), (scale, self.beta - mean * scale))
 
-        def piece(rows: slice) -> None:
-            by_rows(_affine, (as_matrix(y[rows]), as_matrix(x[rows])), (scale, shift))
-
-        each_chunk(len(x), 2 * x.nbytes // len(x), piece)
-        return y
-
-    def _move(self, running: Array, batch: Array) -> None:
+    def _update_running(self, running: Array, batch: Array) -> None:
         running *= 1 - self.momentum
         running += self.momentum * batch
 
@@ -142,16 +136,10 @@ class BatchNorm(Layer):
         self.grads = {"gamma": gamma_grad, "beta": beta_grad}
         if not self.needs_input_gradient:
             return None
-        below = xp.empty(x.shape, delta.dtype)
         scale = self.gamma * inverse
         by_x = -scale * inverse * gamma_grad / n  # the factor of x in the exact derivative
         shift = -scale * beta_grad / n - mean * by_x
-
-        def piece(rows: slice) -> None:
-            by_rows(_combine, [as_matrix(one[rows]) for one in (below, x, delta)], (by_x, scale, shift))
-
-        each_chunk(len(x), 3 * x.nbytes // len(x), piece)
-        return below
+        return _in_chunks(_combine, (x, delta), (by_x, scale, shift))
 
     def symbols(self) -> dict[str, Any]:
         if self.cache is None:
@@ -163,6 +151,17 @@ class BatchNorm(Layer):
         """Whether training is possible with this batch size: more than one value per feature, or a frozen layer."""
         positions = math.prod(self.output_shape[:-1]) if self.output_shape else 1
         return self.frozen or batch * positions > 1
+
+
+def _in_chunks(write: Callable[..., None], arrays: Sequence[Array], vectors: Sequence[Array]) -> Array:
+    """A new array of the arrays' shape, (N, ..., features), filled in chunks by ``write(out, *arrays, *vectors)``."""
+    out = xp.empty(arrays[-1].shape, arrays[-1].dtype)
+
+    def piece(rows: slice) -> None:
+        by_rows(write, [as_matrix(array[rows]) for array in (out, *arrays)], vectors)
+
+    each_chunk(len(out), (1 + len(arrays)) * arrays[0].nbytes // len(out), piece)
+    return out
 
 
 def _affine(out: Array, x: Array, scale: Array, shift: Array) -> None:

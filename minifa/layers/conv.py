@@ -10,7 +10,7 @@ from ..backend import Array, xp
 from ..initialisers import Initialiser
 from ..linalg import as_matrix
 from ..parallel.chunks import by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows
-from ..validation import Shape, format_shape
+from ..validation import Shape
 from . import windows
 from .weighted import Weighted
 from .windows import Pair
@@ -61,13 +61,7 @@ class Conv2d(Weighted):
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[-1] != self.weight_shape[2]:
             raise self.shape_error(f"images of height x width x {self.weight_shape[2]} channels", shape)
-        size = windows.output_size((shape[0], shape[1]), self.kernel, self.stride, self.padding)
-        if min(size) < 1:
-            padded = " x ".join(str(n + 2 * p) for n, p in zip(shape, self.padding, strict=False))
-            raise ValueError(
-                f"{self} has a kernel of {format_shape(self.kernel)}, larger than its padded input of {padded} "
-                f"(its input is {format_shape(shape)} per example)"
-            )
+        size = windows.checked_output_size(self, shape, self.kernel, self.stride, self.padding)
         return (*size, self.weight_shape[3])
 
     def columns(self, x: Array) -> Array:
@@ -120,24 +114,14 @@ class Conv2d(Weighted):
         padding does not keep the size of the map, scattering is used, because gathering would cost more in extra
         products than it saves in copies.
         """
-        x, width = self.cached(), matrix.shape[-1]
-        matrix = matrix.reshape(*self.weight_shape[:3], width)
+        x = self.cached()
         border = (self.kernel[0] - 1 - self.padding[0], self.kernel[1] - 1 - self.padding[1])
-        many = math.prod(x.shape[1:3]) > GATHER_UP_TO * math.prod(delta.shape[1:3])
-        if self.stride != (1, 1) or min(border) < 0 or many:
-            return self._spread(delta, as_matrix(matrix))
-        turned = as_matrix(xp.ascontiguousarray(matrix[::-1, ::-1].swapaxes(2, 3)))  # (kH * kW * width, C_in)
-        below = xp.empty(x.shape, delta.dtype)
+        shrinks = math.prod(x.shape[1:3]) > GATHER_UP_TO * math.prod(delta.shape[1:3])
+        if self.stride != (1, 1) or min(border) < 0 or shrinks:
+            return self._scatter(delta, as_matrix(matrix))
+        return self._gather(delta, matrix.reshape(*self.weight_shape[:3], -1), border)
 
-        def piece(rows: slice) -> None:
-            matmul(windows.columns(delta[rows], self.kernel, (1, 1), border), turned, out=as_matrix(below[rows]))
-
-        each_chunk(
-            len(x), math.prod(x.shape[1:3]) * self.kernel[0] * self.kernel[1] * width * delta.dtype.itemsize, piece
-        )
-        return below
-
-    def _spread(self, delta: Array, matrix: Array) -> Array:
+    def _scatter(self, delta: Array, matrix: Array) -> Array:
         """uncolumns(delta @ matrix.T)."""
         x = self.cached()
 
@@ -145,3 +129,15 @@ class Conv2d(Weighted):
             return self.uncolumns(matmul(as_matrix(delta[rows]), matrix.T), x[rows].shape)
 
         return join_chunks(x.shape, delta.dtype, self.bytes_each(x), piece)
+
+    def _gather(self, delta: Array, kernel: Array, border: Pair) -> Array:
+        """columns(delta, padded by ``border``) @ the kernel (kH, kW, C_in, width), rotated by 180 degrees."""
+        x = self.cached()
+        rotated = as_matrix(xp.ascontiguousarray(kernel[::-1, ::-1].swapaxes(2, 3)))  # (kH * kW * width, C_in)
+        below = xp.empty(x.shape, delta.dtype)
+
+        def piece(rows: slice) -> None:
+            matmul(windows.columns(delta[rows], self.kernel, (1, 1), border), rotated, out=as_matrix(below[rows]))
+
+        each_chunk(len(x), math.prod(x.shape[1:3]) * len(rotated) * delta.dtype.itemsize, piece)
+        return below

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array, require_float, xp
 from ..rng import generator
-from ..validation import check_float
+from ..validation import check_between
 from .base import Layer, Pass, Teacher
 
 
@@ -38,10 +38,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, name: str | None = None) -> None:
         super().__init__(name)
-        p = check_float(p, f"the probability p of {self}")
-        if not 0 <= p < 1:
-            raise ValueError(f"{self} needs a probability p from 0 up to but not 1, got {p}")
-        self.p = p
+        self.p = check_between(p, f"the probability p of {self}", 0, 1)
         self.seed = 0
 
     def initialise(self, seed: int) -> None:

@@ -43,7 +43,7 @@ class Linear(Weighted):
 
     def infer(self, shape: Shape) -> Shape:
         if shape != self.weight_shape[:1]:
-            hint = "; put a Flatten before it" if len(shape) > 1 else ""
+            hint = ": put a Flatten before it" if len(shape) > 1 else ""
             raise ValueError(
                 f"{self} expects {self.weight_shape[0]} inputs per example, got {format_shape(shape)}{hint}"
             )

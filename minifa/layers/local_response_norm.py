@@ -52,17 +52,19 @@ class LocalResponseNorm(Layer):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, name: str | None = None
     ) -> None:
         super().__init__(name)
-        size = check_int(size, f"the number of channels that {self} sums")
+        size = check_int(size, f"size of {self}")
         alpha, beta, k = (
-            check_float(one, f"{what} of {self}") for what, one in (("alpha", alpha), ("beta", beta), ("k", k))
+            check_float(value, f"{what} of {self}") for what, value in (("alpha", alpha), ("beta", beta), ("k", k))
         )
         if not (0 <= alpha < math.inf and 0 <= beta < math.inf and 0 < k < math.inf):
-            raise ValueError(f"{self} needs alpha and beta from 0 up and k > 0, got alpha={alpha}, beta={beta}, k={k}")
+            raise ValueError(
+                f"{self} must have finite alpha >= 0, beta >= 0 and k > 0, got alpha={alpha}, beta={beta}, k={k}"
+            )
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def infer(self, shape: Shape) -> Shape:
         if not shape:
-            raise self.shape_error("images, or features", shape)
+            raise self.shape_error("images or features", shape)
         return shape
 
     @quietly
@@ -86,29 +88,29 @@ class LocalResponseNorm(Layer):
         below = xp.empty(x.shape, delta.dtype)
 
         def piece(rows: slice) -> None:
-            own = delta[rows] * s[rows] ** -self.beta
-            shared = neighbours(own * x[rows] / s[rows], (self.size - 1) // 2, self.size // 2)
-            below[rows] = own - 2 * self.alpha * self.beta / self.size * x[rows] * shared
+            direct = delta[rows] * s[rows] ** -self.beta
+            shared = neighbours(direct * x[rows] / s[rows], (self.size - 1) // 2, self.size // 2)
+            below[rows] = direct - 2 * self.alpha * self.beta / self.size * x[rows] * shared
 
         each_chunk(len(x), 6 * x.nbytes // len(x), piece)
         return below
 
     def symbols(self) -> dict[str, Any]:
-        known = {"alpha": self.alpha, "beta": self.beta, "k": self.k, "size": self.size}
-        return known if self.cache is None else {**known, "x": self.cache[0], "s": self.cache[1]}
+        options = {"alpha": self.alpha, "beta": self.beta, "k": self.k, "size": self.size}
+        return options if self.cache is None else {**options, "x": self.cache[0], "s": self.cache[1]}
 
 
-def neighbours(x: Array, before: int, behind: int) -> Array:
-    """For each channel, the sum over itself, ``before`` channels before it and ``behind`` channels after it.
+def neighbours(x: Array, before: int, after: int) -> Array:
+    """For each channel, the sum over itself, ``before`` channels before it and ``after`` channels after it.
 
-    >>> mf.layers.local_response_norm.neighbours(mf.asarray([[1.0, 10.0, 100.0]]), before=1, behind=0).tolist()
+    >>> mf.layers.local_response_norm.neighbours(mf.asarray([[1.0, 10.0, 100.0]]), before=1, after=0).tolist()
     [[1.0, 11.0, 110.0]]
     """
     channels = x.shape[-1]
     total = x.copy()
     for shift in range(1, min(before, channels - 1) + 1):
         total[..., shift:] += x[..., :-shift]
-    for shift in range(1, min(behind, channels - 1) + 1):
+    for shift in range(1, min(after, channels - 1) + 1):
         total[..., :-shift] += x[..., shift:]
     return total
 

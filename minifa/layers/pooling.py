@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ..backend import Array, require_float, xp
 from ..parallel.chunks import each_chunk
-from ..validation import Shape, format_shape
+from ..validation import Shape
 from . import windows
 from .base import Layer, Pass, Teacher
 from .windows import Pair
@@ -46,24 +46,24 @@ class Pool(Layer):
         self.stride = self.kernel if stride is None else windows.pair(stride, "stride", least=1)
         self.padding = windows.pair(padding, "padding", least=0)
         if any(2 * p > k for p, k in zip(self.padding, self.kernel, strict=True)):
-            raise ValueError(f"{self} takes a padding of at most half its window {self.kernel}, got {self.padding}")
+            raise ValueError(f"padding of {self} must be at most half of kernel_size {self.kernel}, got {self.padding}")
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3:
             raise self.shape_error("images of height x width x channels", shape)
-        size = windows.output_size((shape[0], shape[1]), self.kernel, self.stride, self.padding)
-        if min(size) < 1:
-            raise ValueError(
-                f"{self} has a window of {format_shape(self.kernel)}, "
-                f"larger than its input of {format_shape(shape)} per example"
-            )
+        size = windows.checked_output_size(self, shape, self.kernel, self.stride, self.padding)
         return (*size, shape[2])
 
-    def checked_output(self, x: Array) -> Array:
+    def new_output(self, x: Array) -> Array:
+        """An uninitialised output for the batch x, which is validated."""
         require_float(x, self)
         return xp.empty((len(x), *self.infer(x.shape[1:])), x.dtype)
 
-    def spread(self, below: Array, size: Pair, share: Callable[[int, Array | None], Array]) -> None:
+    def elements(self, x: Array, size: Pair) -> list[Array]:
+        """One view (n, OH, OW, C) of the padded images x per window element."""
+        return windows.taps(x, self.kernel, self.stride, size)
+
+    def scatter(self, below: Array, size: Pair, share: Callable[[int, Array | None], Array]) -> None:
         """Scatter the error of each window to its elements and sum it in ``below`` (n, H, W, C).
 
         ``share(k, out)`` returns the error of the k-th window element, (n, OH, OW, C), written into ``out`` if given.
@@ -72,13 +72,13 @@ class Pool(Layer):
         if self.padding == (0, 0) and all(s >= k for s, k in zip(self.stride, self.kernel, strict=True)):
             if self.stride != self.kernel or (size[0] * self.kernel[0], size[1] * self.kernel[1]) != (height, width):
                 below[...] = 0  # pixels outside all windows
-            for k, place in enumerate(windows.taps(below, self.kernel, self.stride, size)):
-                share(k, place)  # windows do not overlap, so there is nothing to sum
+            for k, element in enumerate(self.elements(below, size)):
+                share(k, element)  # windows do not overlap, so there is nothing to sum
             return
         p, q = self.padding
         padded = xp.zeros((n, height + 2 * p, width + 2 * q, channels), below.dtype)
-        for k, place in enumerate(windows.taps(padded, self.kernel, self.stride, size)):
-            place += share(k, None)
+        for k, element in enumerate(self.elements(padded, size)):
+            element += share(k, None)
         below[...] = padded[:, p : p + height, q : q + width]
 
 
@@ -99,54 +99,52 @@ class MaxPool(Pool):
     """
 
     kind = "maxpool"
-    equation = "y = the largest of each window of x"
-    error_equation = "delta_below = delta, at the largest of each window"
+    equation = "y = max of each window of x"
+    error_equation = "delta_below = delta at the maximum of each window, 0 elsewhere"
 
     def forward(self, x: Array, ctx: Pass) -> Array:
-        y = self.checked_output(x)
+        y = self.new_output(x)
         size = y.shape[1:3]
-        won_by = (
-            xp.empty(y.shape, "uint8" if self.kernel[0] * self.kernel[1] < 256 else "int32") if ctx.training else None
-        )
+        small = self.kernel[0] * self.kernel[1] < 256
+        argmax = xp.empty(y.shape, "uint8" if small else "int32") if ctx.training else None
 
         def piece(rows: slice) -> None:
-            padded = windows.pad(x[rows], self.padding, -xp.inf)
-            places = windows.taps(padded, self.kernel, self.stride, size)
-            best = y[rows]
-            best[...] = places[0]
-            for place in places[1:]:
-                xp.maximum(best, place, out=best)
-            if won_by is not None:
+            padded, largest = windows.pad(x[rows], self.padding, -xp.inf), y[rows]
+            elements = self.elements(padded, size)
+            largest[...] = elements[0]
+            for element in elements[1:]:
+                xp.maximum(largest, element, out=largest)
+            if argmax is not None:
                 windows.fill_border(padded, self.padding, xp.nan)  # NaN equals nothing: no tie with it, even at -inf
-                _first_equal(best, places, won_by[rows])
+                _first_equal(largest, elements, argmax[rows])
                 if self.padding != (0, 0):  # an output of NaN equals nothing, so its index may lie in the border
                     last = windows.last_inside(padded, self.kernel, self.stride, self.padding, size)
-                    xp.minimum(won_by[rows], last.astype(won_by.dtype), out=won_by[rows])
+                    xp.minimum(argmax[rows], last.astype(argmax.dtype), out=argmax[rows])
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
-        self.cache = None if won_by is None else (x.shape, won_by)
+        self.cache = None if argmax is None else (x.shape, argmax)
         return y
 
     def backward(self, delta: Array, rule: Teacher) -> Array:
-        shape, won_by = self.cached()
-        self.check_error(delta, won_by.shape)
+        shape, argmax = self.cached()
+        self.check_error(delta, argmax.shape)
         below = xp.empty(shape, delta.dtype)
 
         def piece(rows: slice) -> None:
-            winner, error = won_by[rows], delta[rows]
-            self.spread(below[rows], delta.shape[1:3], lambda k, out: xp.multiply(error, winner == k, out=out))
+            index, error = argmax[rows], delta[rows]
+            self.scatter(below[rows], delta.shape[1:3], lambda k, out: xp.multiply(error, index == k, out=out))
 
         each_chunk(len(below), 4 * below.nbytes // len(below), piece)
         return below
 
 
-def _first_equal(best: Array, places: list[Array], index: Array) -> None:
-    """Write into ``index`` the first place equal to ``best``: the number of unequal places before it."""
-    missed = places[0] != best
-    index[...] = missed
-    for place in places[1:-1]:
-        missed &= place != best
-        index += missed.view("uint8")  # one byte each: added without a conversion
+def _first_equal(largest: Array, elements: list[Array], index: Array) -> None:
+    """Write into ``index`` the first element equal to ``largest``: the number of unequal elements before it."""
+    unequal = elements[0] != largest
+    index[...] = unequal
+    for element in elements[1:-1]:
+        unequal &= element != largest
+        index += unequal.view("uint8")  # one byte each: added without a conversion
 
 
 class AvgPool(Pool):
@@ -162,15 +160,14 @@ class AvgPool(Pool):
 
     kind = "avgpool"
     equation = "y = mean of each window of x"
-    error_equation = "delta_below = delta / size, to all of each window"
+    error_equation = "delta_below = delta / size at each element of the window"
 
     def forward(self, x: Array, ctx: Pass) -> Array:
-        y = self.checked_output(x)
+        y = self.new_output(x)
         size, area = y.shape[1:3], self.kernel[0] * self.kernel[1]
 
         def piece(rows: slice) -> None:
-            places = windows.taps(windows.pad(x[rows], self.padding), self.kernel, self.stride, size)
-            _add_up(y[rows], places)
+            _add_up(y[rows], self.elements(windows.pad(x[rows], self.padding), size))
             y[rows] /= area
 
         each_chunk(len(x), 3 * x.nbytes // len(x), piece)
@@ -184,7 +181,7 @@ class AvgPool(Pool):
         area = self.kernel[0] * self.kernel[1]
 
         def piece(rows: slice) -> None:
-            self.spread(below[rows], delta.shape[1:3], lambda k, out: xp.divide(delta[rows], area, out=out))
+            self.scatter(below[rows], delta.shape[1:3], lambda k, out: xp.divide(delta[rows], area, out=out))
 
         each_chunk(len(below), 3 * below.nbytes // len(below), piece)
         return below
@@ -200,7 +197,7 @@ class GlobalAvgPool(Layer):
 
     kind = "globalavgpool"
     equation = "y = mean of each channel of x"
-    error_equation = "delta_below = delta / size, to all of each map"
+    error_equation = "delta_below = delta / size at each position of the map"
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) != 3:
@@ -220,17 +217,17 @@ class GlobalAvgPool(Layer):
         return xp.ascontiguousarray(xp.broadcast_to(each, (n, height, width, channels)))
 
 
-def _add_up(total: Array, places: list[Array]) -> None:
-    """Write the sum of the places into ``total``, pairwise for many places, to limit rounding errors."""
-    if len(places) > IN_A_ROW:
-        half, rest = len(places) // 2, xp.empty_like(total)
-        _add_up(total, places[:half])
-        _add_up(rest, places[half:])
+def _add_up(total: Array, elements: list[Array]) -> None:
+    """Write the sum of the elements into ``total``, pairwise for many elements, to limit rounding errors."""
+    if len(elements) > IN_A_ROW:
+        half, rest = len(elements) // 2, xp.empty_like(total)
+        _add_up(total, elements[:half])
+        _add_up(rest, elements[half:])
         total += rest
         return
-    total[...] = places[0]
-    for place in places[1:]:
-        total += place
+    total[...] = elements[0]
+    for element in elements[1:]:
+        total += element
 
 
 def _sum_positions(maps: Array) -> Array:

@@ -35,15 +35,15 @@ class Residual(Layer):
 
     kind = "residual"
     equation = "y = body(x) + shortcut(x)"
-    error_equation = "delta_below = what the body sends + what the shortcut sends"
+    error_equation = "delta_below = error below the body + error below the shortcut"
 
     def __init__(self, body: Sequence[Layer], shortcut: Sequence[Layer] = (), name: str | None = None) -> None:
         super().__init__(name)
         for what, layers in (("body", body), ("shortcut", shortcut)):
-            if not isinstance(layers, (list, tuple)) or not all(isinstance(one, Layer) for one in layers):
-                raise TypeError(f"the {what} of {self} is a list of layers, got {layers!r}")
+            if not isinstance(layers, (list, tuple)) or not all(isinstance(layer, Layer) for layer in layers):
+                raise TypeError(f"the {what} of {self} must be a list of layers, got {layers!r}")
         if not body:
-            raise ValueError(f"{self} needs at least one layer in its body")
+            raise ValueError(f"the body of {self} must have at least one layer, got {body!r}")
         self.body, self.shortcut = list(body), list(shortcut)
 
     def children(self) -> Iterator[tuple[str, list[Layer]]]:
@@ -54,23 +54,24 @@ class Residual(Layer):
         ends = [infer_chain(layers, shape, f"the input of {self.name!r}") for _, layers in self.children()]
         if ends[0] != ends[1]:
             raise ValueError(
-                f"{self}: its body ends in {format_shape(ends[0])}, its shortcut in {format_shape(ends[1])} per example"
+                f"body and shortcut of {self} must have the same output shape, got {format_shape(ends[0])} and "
+                f"{format_shape(ends[1])} per example"
             )
         return ends[0]
 
     def forward(self, x: Array, ctx: Pass) -> Array:
         y = forward_chain(self.body, x, ctx)
-        past = forward_chain(self.shortcut, x, ctx)
-        if y.shape != past.shape:
-            self.infer(x.shape[1:])
-        return _sum(y, past)
+        shortcut = forward_chain(self.shortcut, x, ctx)
+        if y.shape != shortcut.shape:
+            self.infer(x.shape[1:])  # raises ValueError
+        return _sum(y, shortcut)
 
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
-        through_body = backward_chain(self.body, delta, rule)
-        past = backward_chain(self.shortcut, delta, rule)
-        if not self.needs_input_gradient or past is None:
-            return through_body if self.needs_input_gradient else None
-        return past if through_body is None else _sum(through_body, past)
+        branches = [backward_chain(layers, delta, rule) for _, layers in self.children()]
+        errors = [below for below in branches if below is not None]
+        if not self.needs_input_gradient or not errors:
+            return None
+        return errors[0] if len(errors) == 1 else _sum(*errors)
 
 
 def _sum(a: Array, b: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Layers that reshape, pad or drop activities: Flatten, PadChannels and Dropout."""
+"""Layers that reshape or pad activities: Flatten and PadChannels."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class PadChannels(Layer):
     """
 
     kind = "padchannels"
-    equation = "y = x, then channels of zeros"
-    error_equation = "delta_below = delta of the channels of x"
+    equation = "y = x with appended channels of zeros"
+    error_equation = "delta_below = delta without the appended channels"
 
     def __init__(self, channels: int, name: str | None = None) -> None:
         super().__init__(name)

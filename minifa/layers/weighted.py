@@ -1,6 +1,6 @@
 """Layers with weights: the three matrix products of the forward pass, the weight gradient and the error below.
 
-In the backward pass such a layer asks the learning rule for the error below it; the rule answers with a matrix B.
+In the backward pass such a layer gets the error below it from the learning rule, which carries it with a matrix B.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..initialisers import Initialiser
 from ..parallel.chunks import matmul, sum_rows
 from ..rng import generator
 from ..validation import Shape, check_bool, check_int, check_list, format_shape
-from .base import Layer, Pass, Teacher, new_parameter, owned
+from .base import Layer, Pass, Teacher, array_property, new_parameter
 from .observer import active
 
-WHILE_DRAWN = 8  # bytes per weight while it is drawn, in float64
+DRAW_BYTES = 8  # bytes per weight while it is drawn, in float64
 SMALL = 1 << 28  # bytes: smaller weights are not checked against the free memory
 
 
@@ -28,9 +28,9 @@ class Weighted(Layer):
     The forward pass, the weight gradient and the error below are three matrix products. Learning rules differ in the
     matrix B of the last one:
 
-        project    columns(x) @ W              forward pass
-        correlate  columns(x).T @ delta        the gradient of W: presynaptic activity times error
-        carry      uncolumns(delta @ B.T)      the error below; backpropagation takes B = W
+        project            columns(x) @ W            forward pass
+        weight_gradient    columns(x).T @ delta      the gradient of W: presynaptic activity times error
+        carry              uncolumns(delta @ B.T)    the error below; backpropagation takes B = W
 
     A row of `columns` is the example itself or one patch of it; `uncolumns` is the adjoint and adds each row back to
     the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, fan_out), and so is
@@ -62,24 +62,27 @@ class Weighted(Layer):
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
-        if len(check_list(shape, object, f"the shape of {self}'s weights is a tuple of sizes")) < 2:
-            raise ValueError(f"the weights of {self} have inputs and outputs at least, got the shape {shape!r}")
+        if len(check_list(shape, object, f"the weight shape of {self} must be a tuple of sizes")) < 2:
+            raise ValueError(f"the weight shape of {self} must have at least two sizes, got {shape!r}")
         self.weight_shape = tuple(check_int(size, f"every size of {self}") for size in shape)
-        needed = math.prod(self.weight_shape) * WHILE_DRAWN
+        needed = math.prod(self.weight_shape) * DRAW_BYTES
         if needed > SMALL and needed > backend.free_bytes():
-            raise ValueError(f"the weights of {self}, {format_shape(shape)}, take {needed:,} bytes, more than is free")
+            raise ValueError(
+                f"the weights of {self}, {format_shape(shape)}, would take {needed:,} bytes, more than is free: "
+                "use a smaller layer"
+            )
         self.has_bias = check_bool(bias, f"the bias of {self}")
         if not self.has_bias:
             self.parameter_names = tuple(key for key in self.parameter_names if key != "b")
         self.init = initialisers.find(init)
         self.initialise(seed=0)
 
-    W = owned("W", "The weights. Assigning copies, in the layer's dtype; a ValueError refuses another shape.")
-    b = owned("b", "The bias (n_out,), or None; assigned like `W`. A layer that was made without takes none.")
+    W = array_property("W", "The weights. Assigning copies, in the layer's dtype; another shape raises ValueError.")
+    b = array_property("b", "The bias (n_out,), or None if the layer has no bias; assigned like `W`.")
 
     def shape_of(self, name: str) -> Shape | None:
-        known = {"W": self.weight_shape, "b": self.weight_shape[-1:]}
-        return known[name] if name in known else super().shape_of(name)
+        shapes = {"W": self.weight_shape, "b": self.weight_shape[-1:]}
+        return shapes[name] if name in shapes else super().shape_of(name)
 
     @property
     def equation(self) -> str:  # type: ignore[override]  # it depends on whether there is a bias
@@ -87,7 +90,7 @@ class Weighted(Layer):
 
     @property
     def gradient_equation(self) -> str:
-        """The equation of the gradients that `learn` computes."""
+        """The equation of the gradients that `store_gradients` computes."""
         return f"dW = {self.operand}.T @ delta" + ("\ndb = sum(delta)" if self.has_bias else "")
 
     @property
@@ -98,9 +101,7 @@ class Weighted(Layer):
     def fans(self) -> tuple[int, int]:
         """(fan_in, fan_out) for initialisers; in a convolution, both count the kernel positions."""
         *kernel, n_in, n_out = self.weight_shape
-        positions = 1
-        for size in kernel:
-            positions *= size
+        positions = math.prod(kernel)
         return positions * n_in, positions * n_out
 
     def initialise(self, seed: int) -> None:
@@ -149,7 +150,7 @@ class Weighted(Layer):
         return self.weight_and_bias_gradients(x, delta)[0]
 
     def forward(self, x: Array, ctx: Pass) -> Array:
-        if not ctx.inputs_checked:
+        if not ctx.inputs_checked:  # `check_input` tests it too; here it saves the call
             self.check_input(x, ctx)
         y = self.project(x, self.W, self.b)
         self.cache = x if ctx.training else None

@@ -11,7 +11,7 @@ __all__: list[str] = []
 import functools
 
 from ..backend import Array, gather_runs, xp
-from ..validation import check_int
+from ..validation import Shape, check_int, format_shape
 
 Pair = tuple[int, int]
 
@@ -19,14 +19,14 @@ Pair = tuple[int, int]
 def pair(value: int | Pair, what: str, least: int) -> Pair:
     """Expand a size, one int or a pair, to (height, width). Raises ValueError below ``least``, TypeError for
     non-integers."""
-    given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    sizes = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     try:
-        found = tuple(check_int(one, what, least) for one in given)
+        sizes = tuple(check_int(size, what, least) for size in sizes)
     except TypeError:
-        found = ()
-    if len(found) != 2:
-        raise TypeError(f"{what} is one integer or a pair (height, width), got {value!r}")
-    return found
+        sizes = ()
+    if len(sizes) != 2:
+        raise TypeError(f"{what} must be an int or a pair (height, width), got {value!r}")
+    return sizes
 
 
 @functools.lru_cache(maxsize=1024)  # it is called for every chunk
@@ -39,6 +39,20 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     """
     height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
     return height, width
+
+
+def checked_output_size(layer: object, shape: Shape, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+    """`output_size` for an example of this shape (H, W, C). Raises ValueError, naming the layer, if the window is
+    larger than the padded image."""
+    height, width, _ = shape
+    size = output_size((height, width), kernel, stride, padding)
+    if min(size) < 1:
+        padded = height + 2 * padding[0], width + 2 * padding[1]
+        raise ValueError(
+            f"kernel_size of {layer} must be at most the padded input, {format_shape(padded)}, got "
+            f"{format_shape(kernel)} (the input is {format_shape(shape)} per example)"
+        )
+    return size
 
 
 def pad(x: Array, padding: Pair, value: float = 0.0) -> Array:
@@ -102,8 +116,8 @@ def uncolumns(rows: Array, shape: tuple[int, ...], kernel: Pair, stride: Pair, p
     (p, q), area = padding, kernel[0] * kernel[1]
     padded = xp.zeros((n, height + 2 * p, width + 2 * q, channels), rows.dtype)
     patches = rows.reshape(n, *size, area, channels)
-    for k, place in enumerate(taps(padded, kernel, stride, size)):
-        place += patches[:, :, :, k]
+    for k, element in enumerate(taps(padded, kernel, stride, size)):
+        element += patches[:, :, :, k]
     return padded[:, p : p + height, q : q + width]
 
 

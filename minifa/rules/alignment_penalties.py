@@ -44,8 +44,8 @@ def amp(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
 
 def sparse(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
     """mean ||x @ B + b||^2:  2 x.T @ (x @ B + b) / n."""
-    seen = layer.project(x, B, layer.b)
-    return layer.weight_gradient(x, seen) * (2 / len(x))
+    output = layer.project(x, B, layer.b)
+    return layer.weight_gradient(x, output) * (2 / len(x))
 
 
 def null(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
@@ -100,16 +100,13 @@ class LocalAlignment(Rule):
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
 
-    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = what it has learned so far", super().feedback_equation(layer)[1]
-
     def update_feedback(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
             B, x = self.memory[layer.name], layer.cached()
             y = layer.project(x, layer.W, layer.b)
-            changes = [coefficient * primitive(layer, B, x, y) for coefficient, primitive in self.terms]
-            for change in changes:
-                B -= self.rate * change
+            gradients = [coefficient * primitive(layer, B, x, y) for coefficient, primitive in self.terms]
+            for gradient in gradients:
+                B -= self.rate * gradient
 
 
 class SymmetricAlignment(LocalAlignment):
@@ -118,7 +115,7 @@ class SymmetricAlignment(LocalAlignment):
     name = "symmetric_alignment"
     title = "symmetric alignment"
     equation = "dB = -rate (1e-3 * 2B - 2e-3 * W)"
-    needs = "every forward weight at its feedback synapse: weight transport, slowly"
+    needs = "every forward weight at its feedback synapse (weight transport, in small steps)"
     terms = ((1e-3, decay), (2e-3, self_alignment))
     default_rate = 10.0
 
@@ -140,6 +137,6 @@ class InformationAlignment(LocalAlignment):
     name = "information_alignment"
     title = "information alignment"
     equation = "dB = -rate (-2e-3 x^T y/n + 1e-3 * 2(y B^T)^T y/n + 1e-3 * 2B)"
-    needs = "both layers' activities and what the feedback makes of them; no transport of weights"
+    needs = "both layers' activities and their reconstruction by the feedback; no transport of weights"
     terms = ((2e-3, amp), (1e-3, null), (1e-3, decay))
     default_rate = 0.01

@@ -1,7 +1,7 @@
 """Backpropagation, and a control that trains only the output layer.
 
     bp         delta_below = delta @ W.T
-    shallow    delta_below = nothing
+    shallow    no error is carried
 
 Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors". The backward pass needs
 the transpose of every forward weight: the weight transport problem (Grossberg 1987). Under `shallow` only the output
@@ -52,11 +52,11 @@ class Shallow(Rule):
 
     name = "shallow"
     title = "output layer only (control)"
-    equation = "B = nothing"
+    equation = "B = 0"
     paper = "control"
     needs = "nothing: no error reaches a hidden layer"
     crosses_weights = False
-    checks_reach = False
+    requires_errors = False
 
     def feedback(self, layer: Weighted) -> None:
         return None

@@ -23,7 +23,7 @@ from ..layers.base import A_RULE, Layer, Pass
 from ..layers.observer import active
 from ..layers.weighted import Weighted
 from ..losses import Loss
-from ..network import Network, check_state
+from ..network import A_NETWORK, Network, check_state
 from ..registry import KnownOptions
 from ..rng import check_seed, generator
 from ..validation import check_str, check_type
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from ..initialisers import Initialiser
 
 
-A_LOSS = "the loss is a minifa.losses.Loss, as minifa.SoftmaxCrossEntropy()"
+A_LOSS = "the loss must be a minifa.losses.Loss, for example minifa.SoftmaxCrossEntropy()"
+LEARNED_FEEDBACK = "B = the matrix after all its updates"
 
 
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     """Raise TypeError unless the arguments are a `Network`, a `Rule` and a `Loss`."""
-    check_type(net, Network, "the network is a minifa.Network")
+    check_type(net, Network, A_NETWORK)
     check_type(rule, Rule, A_RULE)
     check_type(loss, Loss, A_LOSS)
 
@@ -70,18 +71,16 @@ class Rule(KnownOptions):
     paper = ""
     needs = ""  # what the rule requires of a brain or a chip, in one sentence
     crosses_weights = True  # whether the error passes from a weighted layer to the layer below
-    one_backward_pass = (
-        True  # whether the rule is one backward pass (its deltas can be compared with backpropagation's)
-    )
+    one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
     weight_decay = 0.0  # default of experiments for the optimizer: some rules align through weight decay
-    checks_reach = True  # whether `attach` requires that an error reaches every layer that learns
+    requires_errors = True  # whether `attach` requires that an error reaches every layer that learns
     feedback_learns = False  # whether the optimizer's step updates the feedback; set from the overridden methods
-    writes_teach = False  # whether the class overrides `teach`; set likewise
+    overrides_teach = False  # whether the class overrides `teach`; set by `__init_subclass__`, too
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
-        cls.writes_teach = cls.teach is not Rule.teach
+        cls.overrides_teach = cls.teach is not Rule.teach
         extension_checks.guard(cls, Rule, extension_checks.RULE_ANSWERS)
 
     def __init__(self, seed: int = 0) -> None:
@@ -89,7 +88,7 @@ class Rule(KnownOptions):
         self.net: Network | None = None
         self.attachment: object = None
         self._B: dict[str, Array] = {}
-        self._noted: dict[str, int] | None = None  # layers in B since the last pass, with `Layer.edits` at that time
+        self._versions: dict[str, int] | None = None  # `Layer.version` of the layers in B since the last pass
         self.memory: dict[str, Array] = {}
         self.error: Array | None = None
         self.output: Array | None = None
@@ -107,17 +106,17 @@ class Rule(KnownOptions):
 
         Read-only; `set_feedback` replaces a matrix.
         """
-        noted, self._noted = self._noted, None  # None: prevents recursion if `feedback` reads `B`
-        if noted is not None and self.net is not None:
+        versions, self._versions = self._versions, None  # None: prevents recursion if `feedback` reads `B`
+        if versions is not None and self.net is not None:
             try:
                 for layer in self.layers_with_feedback(self.net):
-                    if noted.get(layer.name) != layer.edits:
-                        self.noted_feedback(layer)
+                    if versions.get(layer.name) != layer.version:
+                        self.record_feedback(layer)
             finally:
-                self._noted = noted
+                self._versions = versions
         return MappingProxyType(self._B)
 
-    # Attaching
+    # Attach
 
     @backend.quietly
     def attach(self, net: Network) -> Rule:
@@ -128,30 +127,28 @@ class Rule(KnownOptions):
             ValueError: the rule cannot teach a layer of this network; the message names the layer. The rule is then
                 not attached to any network.
         """
-        check_type(net, Network, "a rule is attached to a minifa.Network")
+        check_type(net, Network, A_NETWORK)
         extension_checks.require_init(self, "memory")
         net.output_layer  # noqa: B018  raises if the network has no layer that can learn
         try:
             self._attach(net)
         except BaseException:
-            self.net, self._noted = None, None
+            self.net, self._versions = None, None
             raise
         return self
 
     def _attach(self, net: Network) -> None:
         self.net, self.error, self.output, self.target = net, None, None, None
-        self.attachment, self._B, self._noted, self.memory = object(), {}, None, {}
+        self.attachment, self._B, self._versions, self.memory = object(), {}, None, {}
         self.draw(net)
-        if self.checks_reach:
-            unreached = self._unreached(net)
-            if unreached:
-                raise ValueError(
-                    f"under {self.label!r} no error would reach {', '.join(unreached)}: "
-                    "put an activation behind it, where the rule can teach"
-                )
+        if self.requires_errors and (unreached := self._unreached(net)):
+            raise ValueError(
+                f"the rule {self.label!r} would carry no error to {', '.join(unreached)}: put an activation after it, "
+                "where the rule can teach"
+            )
         for layer in self.layers_with_feedback(net):
-            self.noted_feedback(layer)
-        self._noted = {}
+            self.record_feedback(layer)
+        self._versions = {}
 
     def draw(self, net: Network) -> None:
         """Draw the arrays in `memory`. Default: none."""
@@ -167,7 +164,8 @@ class Rule(KnownOptions):
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         """How `feedback` computes the matrix, for traces and figures: the equation, and for each symbol the name that
         `minifa.trace` gives its array."""
-        return self.equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
+        equation = LEARNED_FEEDBACK if self.equation.startswith("dB") else self.equation
+        return equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
 
     def carry_equation(self, layer: Weighted) -> str:
         """The equation of `carry`, for traces and figures."""
@@ -180,7 +178,7 @@ class Rule(KnownOptions):
             The equation, and for each symbol the name that `minifa.trace` gives its array (``"linear2.delta"``,
             ``"tanh1.B"``), or ``"rule.name"`` for an attribute of the rule.
         """
-        return "delta = what the rule teaches", {}
+        return "delta = the error that the rule's method teach returns", {}
 
     def start_angle(self, layer: Weighted) -> float | None:
         """The theoretical angle in degrees between B and W before the first update, in the limit of many entries; None
@@ -189,14 +187,14 @@ class Rule(KnownOptions):
 
     def _unreached(self, net: Network) -> list[str]:
         """The layers with parameters that no error would reach, from a symbolic backward pass."""
-        lost: list[str] = []
+        unreached: list[str] = []
 
         def walk_back(layers: list[Layer], arrives: bool) -> bool:
             for layer in reversed(layers):
                 arrives = arrives or self.teaches(layer)
                 branches = [walk_back(inner, arrives) for _, inner in layer.children()]
                 if layer.trainable and not arrives:
-                    lost.append(repr(layer.name))
+                    unreached.append(repr(layer.name))
                 if branches:
                     arrives = any(branches)
                 elif isinstance(layer, Weighted):
@@ -204,14 +202,14 @@ class Rule(KnownOptions):
             return arrives
 
         walk_back(net.layers, arrives=True)
-        return lost[::-1]
+        return unreached[::-1]
 
     def draw_matrix(self, layer: Weighted, init: Initialiser | None = None, step: int = 0, key: str = "") -> Array:
         """Draw a feedback matrix of W's shape for this layer, from ``init`` or by default from W's initialiser."""
         rng = generator(self.seed, "feedback", layer.name + key, step)
         return xp.asarray((init or layer.init).draw(rng, layer.weight_shape, *layer.fans).astype(layer.W.dtype))
 
-    # One update
+    # Forward and backward
 
     @backend.quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
@@ -271,10 +269,10 @@ class Rule(KnownOptions):
             observer.on_error(self, loss, output, value)
         return value
 
-    def known(self, array: Array | None) -> Array:
+    def require(self, array: Array | None) -> Array:
         """The array (error, output or target). Raises RuntimeError if it is None, before the first pass."""
         if array is None:
-            raise RuntimeError(f"the rule {self.label!r} has seen no batch yet: call rule.gradients first")
+            raise RuntimeError(f"the rule {self.label!r} has not computed a batch yet: call rule.gradients first")
         return array
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
@@ -284,16 +282,16 @@ class Rule(KnownOptions):
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
         """The error below this weighted layer, dL/d(its input); None if no error is carried. Default: `Weighted.carry`,
         delta @ B.T in the layer's geometry, with the matrix B of `feedback`."""
-        matrix = self.noted_feedback(layer)
+        matrix = self.record_feedback(layer)
         return None if matrix is None else layer.carry(delta, matrix)
 
-    def noted_feedback(self, layer: Weighted) -> Array | None:
-        """The matrix of `feedback`, which `B` then shows."""
+    def record_feedback(self, layer: Weighted) -> Array | None:
+        """Call `feedback` and record its matrix, which `B` then shows."""
         matrix = self.feedback(layer)
         if matrix is not None:
             self._B[layer.name] = matrix
-        if self._noted is not None:
-            self._noted[layer.name] = layer.edits
+        if self._versions is not None:
+            self._versions[layer.name] = layer.version
         return matrix
 
     def feedback(self, layer: Weighted) -> Array | None:
@@ -302,8 +300,8 @@ class Rule(KnownOptions):
         Raises:
             NotImplementedError: the class does not implement it.
         """
-        told = "(self, layer): what carries the error down through layer.W, of its shape, or None where nothing does"
-        raise extension_checks.not_implemented(self, "feedback", told)
+        contract = "(self, layer): the matrix, of W's shape, that carries the error below the layer, or None"
+        raise extension_checks.not_implemented(self, "feedback", contract)
 
     def feedback_shape(self, layer: Weighted) -> tuple[int, ...] | None:
         """The required shape of `feedback` for this layer; None: any, because the class overrides `carry`."""
@@ -333,38 +331,30 @@ class Rule(KnownOptions):
         """
         if check_str(name, "the name of a matrix") not in self.memory:
             raise ValueError(
-                f"the rule {self.label!r} keeps no matrix {name!r}; it keeps {', '.join(self.memory) or 'none'}"
+                f"{name!r} is not a matrix of the rule {self.label!r}, which has {', '.join(self.memory) or 'none'}"
             )
-        given = backend.asarray(matrix, self.memory[name].dtype)
-        if given.shape != self.memory[name].shape:
-            raise ValueError(
-                f"{name!r} of the rule {self.label!r} has shape {self.memory[name].shape}, got {given.shape}"
-            )
-        if not bool(xp.isfinite(given).all()):
-            raise ValueError(f"{name!r} of the rule {self.label!r} must hold finite numbers")
-        self._take(name, given)
-        self._noted = {}
+        array = backend.asarray(matrix, self.memory[name].dtype)
+        check_state({name: self.memory[name]}, {name: array}, f"the rule {self.label!r}")
+        self._store(name, array)
+        self._versions = {}
 
-    def _take(self, name: str, array: Array) -> None:
-        """Copy a set or loaded array of the right shape into `memory`."""
+    def _store(self, name: str, array: Array) -> None:
+        """Copy an array that is set or loaded, of the right shape, into `memory`."""
         self.memory[name][...] = array
 
     def stored_matrix(self, layer: Weighted) -> Array:
         """The matrix in `memory` for this layer. Raises RuntimeError if the rule is not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(
-                f"the rule {self.label!r} keeps no matrix for {layer}: attach it to the layer's network first, "
-                "and again when layers that were frozen shall learn"
+                f"the rule {self.label!r} has no matrix for {layer}: attach the rule to the layer's network, and again "
+                "after net.unfreeze"
             )
         return self.memory[layer.name]
 
     def feedback_size(self, layer: Layer) -> int:
         """Number of feedback entries that the rule keeps for this layer."""
-        return sum(
-            a.size
-            for key, a in self.memory.items()
-            if key.split("/")[0] == layer.name and not key.endswith("/start_norm")
-        )
+        own = {key: array for key, array in self.memory.items() if key.split("/")[0] == layer.name}
+        return sum(array.size for key, array in own.items() if not key.endswith("/start_norm"))
 
     def state(self) -> dict[str, numpy.ndarray]:
         """Copies of `memory` on the host, by name."""
@@ -375,8 +365,8 @@ class Rule(KnownOptions):
         """Load a result of `state`. It is validated first: on a ValueError nothing is changed."""
         check_state(self.memory, state, f"the rule {self.label!r}")
         for key, array in self.memory.items():
-            self._take(key, backend.asarray(state[key], array.dtype))
-        self._noted = {}
+            self._store(key, backend.asarray(state[key], array.dtype))
+        self._versions = {}
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
@@ -389,21 +379,17 @@ class Rule(KnownOptions):
 
     def snapshot(self) -> dict[str, Any]:
         """The rule's attributes at this moment, by name; arrays are not copied."""
-        return {**vars(self), **self._copies(vars(self))}
+        return _with_copied_dicts(vars(self))
 
-    def restore(self, facts: Mapping[str, Any]) -> None:
-        """Restore a result of `facts` and delete attributes added since then."""
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Restore a result of `snapshot` and delete attributes added since then."""
         vars(self).clear()
-        vars(self).update({**facts, **self._copies(facts)})
-
-    @staticmethod
-    def _copies(facts: Mapping[str, Any]) -> dict[str, Any]:
-        noted = facts["_noted"]
-        return {
-            "_B": dict(facts["_B"]),
-            "_noted": None if noted is None else dict(noted),
-            "memory": dict(facts["memory"]),
-        }
+        vars(self).update(_with_copied_dicts(snapshot))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"
+
+
+def _with_copied_dicts(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes by name, with a copy of each dictionary."""
+    return {name: dict(value) if type(value) is dict else value for name, value in attributes.items()}

@@ -11,7 +11,11 @@ from __future__ import annotations
 
 __all__ = ["Dense"]
 
+import functools
+import math
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 from .. import backend
 from ..backend import Array, xp
@@ -36,8 +40,7 @@ class Dense(Rule):
         ValueError: at `attach`, maps of unknown size, or matrices that exceed the free memory (the message gives their
             bytes).
 
-    >>> layers = [mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 4), mf.Tanh(), mf.Linear(4, 2)]
-    >>> net = mf.Network(layers)
+    >>> net = mf.Network([mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 4), mf.Tanh(), mf.Linear(4, 2)])
     >>> {name: B.shape for name, B in sorted(mf.rules.Dense().attach(net).B.items())}
     {'tanh1<-linear2': (5, 4), 'tanh1<-linear3': (5, 2), 'tanh2<-linear3': (4, 2)}
     """
@@ -51,48 +54,33 @@ class Dense(Rule):
 
     def draw(self, net: Network) -> None:
         taught = taught_layers(net.layers, net.output_layer, PLACES["activation"])
-        self.later: dict[str, list[Weighted]] = {}
+        self.later: dict[str, list[str]] = {}
         _find_later(net.layers, {layer.name for layer in taught}, [], self.later)
         sizes = {layer.name: count_units(layer) for layer in [*taught, *net.weighted]}
-        entries = sum(sizes[lower] * sizes[upper.name] for lower, uppers in self.later.items() for upper in uppers)
-        if entries * net.dtype.itemsize > backend.free_bytes():
-            raise ValueError(
-                f"dense feedback between all layers of this network would take {entries * net.dtype.itemsize:,} bytes, "
-                "more than is free: use a smaller network, or the rule 'dfa'"
-            )
-        for lower, uppers in self.later.items():
-            for upper in uppers:
-                key = f"{lower}<-{upper.name}"
-                shape = sizes[lower], sizes[upper.name]
-                drawn = uniform(generator(self.seed, "feedback", key), shape, direct_sd(shape[0]))
-                self.memory[key] = xp.asarray(drawn.astype(net.dtype))
+        pairs = {
+            f"{lower}<-{upper}": (sizes[lower], sizes[upper]) for lower in self.later for upper in self.later[lower]
+        }
+        self.memory = draw_matrices(pairs, self.seed, net.dtype)
         self._B.update(self.memory)
-        self.received: dict[str, Array] = {}
+        self.errors: dict[str, Array] = {}  # by weighted layer: the error at its output, as rows
 
     def teaches(self, layer: Layer) -> bool:
         return layer.name in self.later
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         if layer.name in self.later:
-            delta = self._gather(layer)
+            uppers = self.later[layer.name]
+            parts = (matmul(self.errors[upper], self.memory[f"{layer.name}<-{upper}"].T) for upper in uppers)
+            delta = functools.reduce(operator.iadd, parts).reshape(-1, *(layer.output_shape or ()))
         if isinstance(layer, Weighted) and delta is not None:
-            self.received[layer.name] = delta.reshape(len(delta), -1)
+            self.errors[layer.name] = delta.reshape(len(delta), -1)
         return delta
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        uppers = [upper.name for upper in self.later[layer.name]]
+        uppers = self.later[layer.name]
         names = {f"delta_{i}": f"{upper}.delta" for i, upper in enumerate(uppers, 1)}
         names.update({f"B_{i}": f"{layer.name}<-{upper}.B" for i, upper in enumerate(uppers, 1)})
         return "delta = " + " + ".join(f"delta_{i} @ B_{i}.T" for i in range(1, len(uppers) + 1)), names
-
-    def _gather(self, layer: Layer) -> Array:
-        """Sum of the errors of all later layers, each carried by its matrix, in forward order."""
-        uppers = [upper.name for upper in self.later[layer.name]]
-        parts = [matmul(self.received[upper], self.memory[f"{layer.name}<-{upper}"].T) for upper in uppers]
-        total = parts[0]
-        for part in parts[1:]:
-            total += part
-        return total.reshape(-1, *(layer.output_shape or ()))
 
     def feedback(self, layer: Weighted) -> None:
         return None
@@ -101,17 +89,30 @@ class Dense(Rule):
         return sum(array.size for key, array in self.memory.items() if key.startswith(f"{layer.name}<-"))
 
 
-def _find_later(
-    layers: Sequence[Layer], taught: set[str], after: list[Weighted], found: dict[str, list[Weighted]]
-) -> list[Weighted]:
-    """Enter into ``found``, for each taught layer, the weighted layers after it. Returns the weighted layers of this
-    chain, followed by ``after``."""
+def draw_matrices(shapes: dict[str, tuple[int, int]], seed: int, dtype: Any) -> dict[str, Array]:
+    """Draw the matrices of these shapes, by name. Raises ValueError if they take more memory than is free."""
+    size = sum(map(math.prod, shapes.values())) * dtype.itemsize
+    if size > backend.free_bytes():
+        raise ValueError(
+            f"dense feedback between all layers of this network would take {size:,} bytes, more than is free: "
+            "use a smaller network, or the rule 'dfa'"
+        )
+    matrices = {}
+    for key, shape in shapes.items():
+        drawn = uniform(generator(seed, "feedback", key), shape, direct_sd(shape[0]))
+        matrices[key] = xp.asarray(drawn.astype(dtype))
+    return matrices
+
+
+def _find_later(layers: Sequence[Layer], taught: set[str], after: list[str], later: dict[str, list[str]]) -> list[str]:
+    """Enter into ``later``, for each taught layer, the names of the weighted layers after it. Returns those of the
+    weighted layers of this chain, followed by ``after``."""
     for layer in reversed(layers):
         if layer.name in taught:
-            found[layer.name] = list(after)
-        inside = [layer] if isinstance(layer, Weighted) else []
+            later[layer.name] = list(after)
+        inside = [layer.name] if isinstance(layer, Weighted) else []
         for _, inner in layer.children():
-            branch = _find_later(inner, taught, after, found)
+            branch = _find_later(inner, taught, after, later)
             inside += branch[: len(branch) - len(after)]
         after = inside + after
     return after

@@ -2,7 +2,7 @@
 
     delta_below = rows(delta) @ B.T in the shape of x       rows: one flattened map (H * W * C) for each example
 
-An option of `minifa.rules.FA` (``conv="dense"``): its error reaches every position of the map below, without the
+An option of `minifa.rules.FA` (``conv="dense"``): the error reaches every position of the map below, without the
 kernel's shared weights and local patches.
 """
 
@@ -27,7 +27,7 @@ def draw(layer: Weighted, seed: int, init: Initialiser | None) -> Array:
     """Draw B, by default scaled so that the carried error has the same size as with W. Raises ValueError if the layer's
     map sizes are not known, or if B takes more memory than is free."""
     if layer.input_shape is None or layer.output_shape is None:
-        raise ValueError(f"{layer} needs known map sizes for a dense B: make the network with input_shape=")
+        raise ValueError(f"the map sizes of {layer} must be known for a dense B: create the network with input_shape=")
     shape = math.prod(layer.input_shape), math.prod(layer.output_shape)
     size = shape[0] * shape[1] * layer.W.dtype.itemsize
     if size > backend.free_bytes():

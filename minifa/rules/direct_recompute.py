@@ -34,16 +34,16 @@ from .base import Rule
 def gradients(rule: Rule, net: Network, x: Array, y: Any, loss: Loss) -> Array:
     """`Rule.gradients` for a rule that carries no error through a weight. Returns the mean loss."""
     output_layer = net.output_layer
-    behind = net.layers[net.layers.index(output_layer) + 1 :]
-    value = rule.compute_error(net.forward(x, _Forgetting(rule.training_pass(net), output_layer)), y, loss)
+    after_output = net.layers[net.layers.index(output_layer) + 1 :]
+    value = rule.compute_error(net.forward(x, _CacheFreePass(rule.training_pass(net), output_layer)), y, loss)
     net.clear_gradients()
-    delta = backward_chain(behind, rule.error, rule)
+    delta = backward_chain(after_output, rule.error, rule)
     taught = rule.teach(output_layer, delta)  # sets e, which the first block needs
     if (observer := active.get()) is not None:
         observer.on_teach(output_layer, delta, taught)
-    second = _BlockByBlock(rule, net)
+    second = _BlockwisePass(rule, net)
     net.forward(x, second)
-    second.go_back("", rule.error)
+    second.backward("", rule.error)
     return value
 
 
@@ -51,71 +51,71 @@ def check(net: Network) -> None:
     """Raise ValueError if e cannot be computed before the second pass."""
     if net.output_layer not in net.layers:
         raise ValueError(
-            f"recompute needs the error at the output layer before it goes back, and {net.output_layer} is inside a "
-            "residual block: put a layer with weights behind the block, or leave recompute out"
+            f"with recompute the output layer must be outside of residual blocks, got {net.output_layer}: "
+            "put a layer with weights after the block, or set recompute=False"
         )
 
 
-class _Forgetting(Pass):
+class _CacheFreePass(Pass):
     """The first pass: the rule's pass, with the caches dropped up to and including the output layer's."""
 
-    def __init__(self, heard: Pass, output_layer: Layer) -> None:
-        super().__init__(heard.training, heard.step, heard.update_statistics)
-        self.heard, self.output_layer = heard, output_layer
-        self.keeps = False
+    def __init__(self, inner: Pass, output_layer: Layer) -> None:
+        super().__init__(inner.training, inner.step, inner.update_statistics)
+        self.inner, self.output_layer = inner, output_layer
+        self.drops_caches = True
 
     def after(self, layer: Layer, y: Array) -> Array:
-        if not self.keeps:
+        if self.drops_caches:
             layer.cache = None
-        self.keeps = self.keeps or layer is self.output_layer
-        return self.heard.after(layer, y)
+        self.drops_caches = self.drops_caches and layer is not self.output_layer
+        return self.inner.after(layer, y)
 
 
-class _BlockByBlock(Pass):
+class _BlockwisePass(Pass):
     """The second pass: it runs the backward pass of a block after the output of each taught layer. In the backward pass
     it takes the place of the rule."""
 
     def __init__(self, rule: Rule, net: Network) -> None:
-        heard = rule.training_pass(net, update_statistics=False)
-        super().__init__(heard.training, heard.step, heard.update_statistics)
-        self.heard, self.rule = heard, rule
+        inner = rule.training_pass(net, update_statistics=False)
+        super().__init__(inner.training, inner.step, inner.update_statistics)
+        self.inner, self.rule = inner, rule
         self.pending: dict[str, list[Layer]] = defaultdict(list)  # by branch: the layers since the last taught layer
         self.done: set[str] = set()
-        branches = [inner for layer in net for _, inner in layer.children() if inner]
-        self.open = {inner[0].name for inner in branches if not isinstance(inner[0], Weighted)}
-        self.waiting: dict[str, Array | None] = {}  # errors that leave a branch, by its first layer
+        branches = [layers for layer in net for _, layers in layer.children() if layers]
+        self.unweighted_starts = {layers[0].name for layers in branches if not isinstance(layers[0], Weighted)}
+        self.deferred: dict[str, Array | None] = {}  # errors that leave a branch, by its first layer
 
     def after(self, layer: Layer, y: Array) -> Array:
-        y = self.heard.after(layer, y)
+        y = self.inner.after(layer, y)
         branch = layer.name.rpartition(".")[0]  # "residual1.body"; "" for the network's top-level layers
         self.pending[branch].append(layer)
         if self.rule.teaches(layer):
-            self.go_back(branch)
+            self.backward(branch)
         return y
 
-    def go_back(self, branch: str, delta: Array | None = None) -> None:
+    def backward(self, branch: str, delta: Array | None = None) -> None:
         """Backward pass through the branch's layers since the last taught one; their caches are then dropped."""
         block = self.pending.pop(branch)
-        if block[0].name in self.open:
+        if block[0].name in self.unweighted_starts:
             first = block.pop(0)
-            self.waiting[first.name] = backward_chain(block, delta, self)  # it implements `teach` and `carry`
+            self.deferred[first.name] = backward_chain(block, delta, self)  # it implements `teach` and `carry`
         else:
             backward_chain(block, delta, self)
         self.done.update(layer.name for layer in block)
-        _forget(block)
+        _drop_caches(block)
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         """`Rule.teach`; None if the backward pass through this layer is already done."""
         if layer.name in self.done:
             return None
-        return self.rule.teach(layer, self.waiting.pop(layer.name, delta))
+        return self.rule.teach(layer, self.deferred.pop(layer.name, delta))
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
         return self.rule.carry(layer, delta)
 
 
-def _forget(layers: list[Layer]) -> None:
+def _drop_caches(layers: list[Layer]) -> None:
     for layer in layers:
         layer.cache = None
         for _, inner in layer.children():
-            _forget(inner)
+            _drop_caches(inner)

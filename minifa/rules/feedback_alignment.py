@@ -27,10 +27,51 @@ from ..rng import generator
 from ..validation import check_between, check_bool, check_choice, check_float
 from . import dense_kernel
 from .base import Rule
-from .scaling import check_normalise, keep_start_norm, normalised
+from .scaling import check_normalise, normalised, store_start_norm
 
 
-class FA(Rule):
+class StoredFeedback(Rule):
+    """The base class of `FA`: a matrix B in `memory` carries the error, normalised or not. For a convolution it is a
+    kernel of W's shape or a dense matrix.
+
+    Args:
+        seed: keys the random stream of B.
+        normalise, conv: as for `FA`.
+    """
+
+    def __init__(self, seed: int, normalise: str | None, conv: str) -> None:
+        super().__init__(seed)
+        self.normalise = check_normalise(normalise)
+        self.conv = check_choice(conv, "conv", ("kernel", "dense"))
+
+    def is_dense(self, layer: Weighted) -> bool:
+        """Whether B of this layer is a dense matrix between maps."""
+        return self.conv == "dense" and isinstance(layer, Conv2d)
+
+    def feedback(self, layer: Weighted) -> Array:
+        matrix = self.stored_matrix(layer)
+        return matrix if self.normalise is None else normalised(matrix, self.normalise, layer, self.memory)
+
+    def feedback_shape(self, layer: Weighted) -> tuple[int, ...]:
+        return self.memory[layer.name].shape if self.is_dense(layer) else layer.weight_shape
+
+    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
+        equation, names = super().feedback_equation(layer)
+        if self.normalise is None:
+            return equation, names
+        size = "norm(W)" if self.normalise == "strict" else "norm(W_0)"
+        return f"B = M * {size} / norm(M)", {**names, "M": f"{layer.name}.M"}
+
+    def carry(self, layer: Weighted, delta: Array) -> Array | None:
+        if self.conv == "kernel" or not self.is_dense(layer):
+            return super().carry(layer, delta)
+        return dense_kernel.carry(layer, delta, self.record_feedback(layer))
+
+    def carry_equation(self, layer: Weighted) -> str:
+        return dense_kernel.EQUATION if self.is_dense(layer) else super().carry_equation(layer)
+
+
+class FA(StoredFeedback):
     """Feedback alignment with a fixed B.
 
     Args:
@@ -47,13 +88,11 @@ class FA(Rule):
         ValueError: an option outside its range; at `attach`, a dense matrix that exceeds the free memory (the message
             gives its bytes) or maps of unknown size.
 
-    W is updated, B is fixed:
-
     >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
     >>> rule, loss = mf.rules.FA(seed=0).attach(net), mf.SoftmaxCrossEntropy()
     >>> W, B = net["linear2"].W.copy(), rule.B["linear2"].copy()
     >>> value = rule.gradients(net, mf.asarray([[1.0, 2.0, 3.0]]), [0], loss)
-    >>> mf.SGD(lr=0.1).step(net, rule)
+    >>> mf.SGD(lr=0.1).step(net, rule)  # W is updated, B is fixed
     >>> bool((net["linear2"].W == W).any()), bool((rule.B["linear2"] == B).all())
     (False, True)
     """
@@ -74,85 +113,72 @@ class FA(Rule):
         conv: str = "kernel",
         correlation: float = 0.0,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, normalise, conv)
         self.init = None if init is None else find(init)
-        self.normalise = check_normalise(normalise)
-        self.sparsity, self.rescale_sparse = (
-            check_between(sparsity, "sparsity", 0, 1),
-            check_bool(rescale_sparse, "rescale_sparse"),
-        )
-        self.conv, self.correlation = (
-            check_choice(conv, "conv", ("kernel", "dense")),
-            check_float(correlation, "correlation"),
-        )
-        if not -1 <= correlation <= 1:
-            raise ValueError(f"correlation lies in -1..1, got {correlation}")
-        if conv == "dense" and (correlation != 0 or normalise is not None):
-            raise ValueError(
-                "a dense B between maps has not the kernel's shape: correlation and normalise need conv='kernel'"
-            )
+        self.sparsity = check_between(sparsity, "sparsity", 0, 1)
+        self.rescale_sparse = check_bool(rescale_sparse, "rescale_sparse")
+        self.correlation = check_correlation(correlation)
+        check_dense_options(conv, correlation, normalise)
 
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
-            if self._is_dense(layer):
-                matrix = dense_kernel.draw(layer, self.seed, self.init)
-            else:
-                matrix = self.draw_matrix(layer, self.init)
-            if self.correlation:
-                matrix = self.correlation * layer.W + math.sqrt(1 - self.correlation**2) * matrix
-            if self.sparsity:
-                matrix = self._thin_out(matrix, layer)
-            self.memory[layer.name] = matrix
-            keep_start_norm(self.memory, layer, self.normalise)
-
-    def feedback(self, layer: Weighted) -> Array | None:
-        matrix = self.stored_matrix(layer)
-        return matrix if self.normalise is None else normalised(matrix, self.normalise, layer, self.memory)
-
-    def feedback_shape(self, layer: Weighted) -> tuple[int, ...]:
-        return self.memory[layer.name].shape if self._is_dense(layer) else layer.weight_shape
+            self.memory[layer.name] = draw(self, layer)
+            store_start_norm(self.memory, layer, self.normalise)
 
     def start_angle(self, layer: Weighted) -> float | None:
-        """The arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation: 90 degrees for rho = 0."""
-        own, sd = (init.sd(*layer.fans) for init in (self.init or layer.init, layer.init))
-        if self._is_dense(layer) or sd == 0:
-            return None
-        shared = self.correlation / math.hypot(self.correlation, math.sqrt(1 - self.correlation**2) * own / sd)
-        return math.degrees(math.acos(shared * math.sqrt(1 - self.sparsity)))
+        return start_angle(self, layer)
 
-    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        equation, names = super().feedback_equation(layer)
-        if self.normalise is None:
-            return equation, names
-        size = "norm(W)" if self.normalise == "strict" else "norm(W_0)"
-        return f"B = M * {size} / norm(M)", {**names, "M": f"{layer.name}.M"}
 
-    def carry_equation(self, layer: Weighted) -> str:
-        return dense_kernel.EQUATION if self._is_dense(layer) else super().carry_equation(layer)
+def check_correlation(correlation: float) -> float:
+    """Return the option. Raises TypeError if it is not a number, ValueError outside -1 to 1."""
+    value = check_float(correlation, "correlation")
+    if not -1 <= value <= 1:
+        raise ValueError(f"correlation must lie in [-1, 1], got {correlation}")
+    return value
 
-    def carry(self, layer: Weighted, delta: Array) -> Array | None:
-        if self.conv == "kernel" or not self._is_dense(layer):
-            return super().carry(layer, delta)
-        return dense_kernel.carry(layer, delta, self.noted_feedback(layer))
 
-    def _is_dense(self, layer: Weighted) -> bool:
-        return self.conv == "dense" and isinstance(layer, Conv2d)
+def check_dense_options(conv: str, correlation: float, normalise: str | None) -> None:
+    """Raise ValueError for options that a dense matrix does not support."""
+    if conv == "dense" and (correlation != 0 or normalise is not None):
+        raise ValueError(
+            "a dense B is not of W's shape: correlation and normalise need conv='kernel', got "
+            f"correlation={correlation}, normalise={normalise!r}"
+        )
 
-    def _thin_out(self, matrix: Array, layer: Weighted) -> Array:
-        keep = generator(self.seed, "feedback", layer.name + "/mask").random(matrix.shape) >= self.sparsity
-        scale = 1 / math.sqrt(1 - self.sparsity) if self.rescale_sparse else 1.0
-        return matrix * xp.asarray((keep * scale).astype(matrix.dtype))
+
+def draw(rule: FA, layer: Weighted) -> Array:
+    """Draw B of one layer, correlated with W(0) and sparse as the options require."""
+    if rule.is_dense(layer):
+        matrix = dense_kernel.draw(layer, rule.seed, rule.init)
+    else:
+        matrix = rule.draw_matrix(layer, rule.init)
+    if rule.correlation:
+        matrix = rule.correlation * layer.W + math.sqrt(1 - rule.correlation**2) * matrix
+    if rule.sparsity:
+        keep = generator(rule.seed, "feedback", layer.name + "/mask").random(matrix.shape) >= rule.sparsity
+        scale = 1 / math.sqrt(1 - rule.sparsity) if rule.rescale_sparse else 1.0
+        matrix = matrix * xp.asarray((keep * scale).astype(matrix.dtype))
+    return matrix
+
+
+def start_angle(rule: FA, layer: Weighted) -> float | None:
+    """The arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation: 90 degrees for rho = 0."""
+    sd_drawn, sd = (init.sd(*layer.fans) for init in (rule.init or layer.init, layer.init))
+    if rule.is_dense(layer) or sd == 0:
+        return None
+    shared = rule.correlation / math.hypot(rule.correlation, math.sqrt(1 - rule.correlation**2) * sd_drawn / sd)
+    return math.degrees(math.acos(shared * math.sqrt(1 - rule.sparsity)))
 
 
 class Sham(FA):
     """Control: the implementation of `FA` with B = W before each pass. It must equal backpropagation.
 
-    >>> net, found = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)]), []
+    >>> net, gradients = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)]), []
     >>> x, loss = mf.asarray([[1.0, 2.0, 3.0]]), mf.SoftmaxCrossEntropy()
     >>> for rule in (mf.rules.BP(), mf.rules.Sham()):
     ...     value = rule.attach(net).gradients(net, x, [0], loss)
-    ...     found.append(net["linear1"].grads["W"])
-    >>> bool((found[0] == found[1]).all())
+    ...     gradients.append(net["linear1"].grads["W"])
+    >>> bool((gradients[0] == gradients[1]).all())
     True
     """
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 __all__ = ["DirectKolenPollack", "KolenPollack"]
 
 from ..backend import Array
-from ..layers.base import Layer, Pass
+from ..layers.base import Pass
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..parallel.chunks import matmul
 from .base import Rule
-from .direct import DFA
+from .direct import DFA, RecordingPass
 
 
 class KolenPollack(Rule):
@@ -53,9 +53,6 @@ class KolenPollack(Rule):
 
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
-
-    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = what it has learned so far", super().feedback_equation(layer)[1]
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
@@ -98,22 +95,10 @@ class DirectKolenPollack(DFA):
         super().__init__(seed, at, family, sd, recompute=recompute)  # learned matrices cannot be slices of a shared one
 
     def training_pass(self, net: Network, update_statistics: bool = True) -> Pass:
-        self.activity: dict[str, Array] = {}
-        return _Remember(self, net.step, update_statistics)
+        recording = RecordingPass(self.F, net.step, update_statistics)
+        self.activity = recording.outputs
+        return recording
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
-        error = self.known(self.arriving)
+        error = self.require(self.arriving)
         return {name: (F, matmul(self.activity[name].reshape(len(error), -1).T, error)) for name, F in self.F.items()}
-
-
-class _Remember(Pass):
-    """A training pass that records the activities of the taught layers."""
-
-    def __init__(self, rule: DirectKolenPollack, step: int, update_statistics: bool) -> None:
-        super().__init__(training=True, step=step, update_statistics=update_statistics)
-        self.rule = rule
-
-    def after(self, layer: Layer, y: Array) -> Array:
-        if self.rule.teaches(layer):
-            self.rule.activity[layer.name] = y
-        return y

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
-from ..layers.base import Layer, Pass
+from ..layers.base import Layer
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
@@ -27,7 +27,7 @@ from ..parallel.chunks import matmul
 from ..rng import generator, uniform
 from ..validation import check_choice, check_positive
 from .base import Rule
-from .direct import PLACES
+from .direct import PLACES, RecordingPass
 from .taught_layers import taught_layers
 
 
@@ -37,17 +37,14 @@ class PEPITA(Rule):
     Args:
         seed: keys the random stream of F.
         scale: F ~ scale * U[-sqrt(6 / n_in), sqrt(6 / n_in)].
-        output: the pass whose error trains the output layer, "first" (as published) or "second" (the authors' NumPy
-            code).
+        output: the pass whose error trains the output layer, "first" (as published) or "second" (the authors' code).
 
     Raises:
         TypeError: an option of the wrong type.
         ValueError: an unknown option; at `attach`, an input of unknown size, or layers after the output layer.
 
-    The only feedback matrix projects onto the input:
-
     >>> net = mf.Network([mf.Linear(9, 5), mf.Tanh(), mf.Linear(5, 2)])
-    >>> {name: F.shape for name, F in mf.rules.PEPITA().attach(net).B.items()}
+    >>> {name: F.shape for name, F in mf.rules.PEPITA().attach(net).B.items()}  # the only F projects onto the input
     {'input': (9, 2)}
     """
 
@@ -61,77 +58,64 @@ class PEPITA(Rule):
 
     def __init__(self, seed: int = 0, scale: float = 0.05, output: str = "first") -> None:
         super().__init__(seed)
-        self.scale, self.output_pass = (
-            check_positive(scale, "scale"),
-            check_choice(output, "output", ("first", "second")),
-        )
+        self.scale = check_positive(scale, "scale")
+        self.output_pass = check_choice(output, "output", ("first", "second"))
 
     def draw(self, net: Network) -> None:
-        if net.layers[-1] is not net.output_layer:
-            raise ValueError(
-                f"PEPITA needs the error where the outputs are, and {net.layers[-1]} follows {net.output_layer}: "
-                "use a loss that has the output's activation in it"
-            )
-        if net.input_shape is None:
-            raise ValueError("PEPITA projects the error onto the input: make the network with input_shape=")
-        n_in, n_out = math.prod(net.input_shape), net.output_layer.weight_shape[-1]
-        sd = self.scale * math.sqrt(2.0 / n_in)  # of scale * U[-sqrt(6 / n_in), sqrt(6 / n_in)]
-        drawn = uniform(generator(self.seed, "feedback", "input"), (n_in, n_out), sd)
-        self.memory["input"] = xp.asarray(drawn.astype(net.dtype))
-        self._B["input"] = self.memory["input"]
-        heard = taught_layers(net.layers, net.output_layer, PLACES["activation"])
-        self.heard_at = _before(net.layers, {layer.name for layer in heard})
-
-    def teaches(self, layer: Layer) -> bool:
-        return layer.name in self.heard_at
+        self.memory["input"] = self._B["input"] = draw_projection(net, self.seed, self.scale)
+        self.compared = _taught_at(net.layers, taught_layers(net.layers, net.output_layer, PLACES["activation"]))
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        rows = self.check_batch(net, x, y, loss)
-        first, second = _Keep(self, net.step, True), _Keep(self, net.step, False)
+        rows, names = self.check_batch(net, x, y, loss), set(self.compared.values())
+        first, second = (RecordingPass(names, net.step, update_statistics) for update_statistics in (True, False))
         value = self.compute_error(net.forward(x, first), rows, loss)
-        nudge = matmul(self.known(self.error) * len(x), self.memory["input"].T).reshape(x.shape)
-        output = net.forward(x + nudge, second)
+        modulation = matmul(self.require(self.error) * len(x), self.memory["input"].T).reshape(x.shape)
+        output = net.forward(x + modulation, second)
         if self.output_pass == "second":
             self.error = loss(output, self.target)[1] / len(x)
-        self.change = {name: (first.kept[name] - second.kept[name]) / len(x) for name in first.kept}
+        self.change = {name: (h - second.outputs[name]) / len(x) for name, h in first.outputs.items()}
         net.clear_gradients()
         net.backward(self.error, self)
         return value
 
+    def teaches(self, layer: Layer) -> bool:
+        return layer.name in self.compared
+
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
-        return self.change[self.heard_at[layer.name]] if layer.name in self.heard_at else delta
+        return self.change[self.compared[layer.name]] if layer.name in self.compared else delta
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        heard = self.heard_at[layer.name]
-        return "delta = (h - h_err) / n", {"h": f"{heard}.y", "h_err": f"{heard}.y@2"}
+        compared = self.compared[layer.name]
+        return "delta = (h - h_err) / n", {"h": f"{compared}.y", "h_err": f"{compared}.y@2"}
 
     def feedback(self, layer: Weighted) -> None:
         return None
 
 
-class _Keep(Pass):
-    """A training pass that records the activities that are compared."""
+def draw_projection(net: Network, seed: int, scale: float) -> Array:
+    """Draw F (n_in, n_out). Raises ValueError if the network's input size is unknown or its last layer is not the
+    output layer."""
+    if net.layers[-1] is not net.output_layer:
+        raise ValueError(
+            f"under PEPITA the last layer must be the output layer, {net.output_layer}, got {net.layers[-1]}: "
+            "use a loss that contains the output's activation"
+        )
+    if net.input_shape is None:
+        raise ValueError("under PEPITA the input size must be known: create the network with input_shape=")
+    n_in, n_out = math.prod(net.input_shape), net.output_layer.weight_shape[-1]
+    sd = scale * math.sqrt(2.0 / n_in)  # of scale * U[-sqrt(6 / n_in), sqrt(6 / n_in)]
+    return xp.asarray(uniform(generator(seed, "feedback", "input"), (n_in, n_out), sd).astype(net.dtype))
 
-    def __init__(self, rule: PEPITA, step: int, update_statistics: bool) -> None:
-        super().__init__(training=True, step=step, update_statistics=update_statistics)
-        self.names = set(rule.heard_at.values())
-        self.kept: dict[str, Array] = {}
 
-    def after(self, layer: Layer, y: Array) -> Array:
-        if layer.name in self.names:
-            self.kept[layer.name] = y
-        return y
-
-
-def _before(layers: Sequence[Layer], heard: set[str]) -> dict[str, str]:
-    """Map the layer at which each activity difference is taught to the layer where it is recorded: the layer before an
-    activation, or the recorded layer itself."""
-    found: dict[str, str] = {}
+def _taught_at(layers: Sequence[Layer], compared: Sequence[Layer]) -> dict[str, str]:
+    """Map the layer at which each activity difference is taught to the layer whose activity is compared: the layer
+    before an activation, or the compared layer itself."""
+    taught: dict[str, str] = {}
     for i, layer in enumerate(layers):
         for _, inner in layer.children():
-            found.update(_before(inner, heard))
-        if layer.name in heard:
+            taught.update(_taught_at(inner, compared))
+        if layer in compared:
             at = layers[i - 1] if isinstance(layer, Activation) else layer
-            found[at.name] = layer.name
-    return found
+            taught[at.name] = layer.name
+    return taught

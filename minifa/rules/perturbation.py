@@ -41,7 +41,7 @@ class Perturbation(Rule):
     paper = "Werfel, Xie & Seung 2005"
     crosses_weights = False
     one_backward_pass = False
-    checks_reach = False  # no error is carried to any layer, yet all layers learn
+    requires_errors = False  # no error is carried to any layer, yet all layers learn
 
     def __init__(self, seed: int = 0, sigma: float = 1e-3) -> None:
         super().__init__(seed)
@@ -78,23 +78,23 @@ class NodePerturbation(Perturbation):
         for layer in net:
             if isinstance(layer, BatchNorm):
                 raise ValueError(
-                    f"node perturbation needs examples that do not meet, and {layer} mixes the batch: "
-                    "use a network without it"
+                    f"under node perturbation the examples must be independent, and {layer} mixes the batch: "
+                    "use a network without batch norm"
                 )
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         rows = self.check_batch(net, x, y, loss)
-        shaken = _PerturbedPass(self, net.step)
-        noisy = net.forward(x, shaken)
+        perturbed = _PerturbedPass(self, net.step)
+        noisy = net.forward(x, perturbed)
         clean = net.forward(x, self.training_pass(net))  # the later pass, so that the caches hold its activities
         value = self.compute_error(clean, rows, loss)
         self.rise = (loss(noisy, self.target)[0] - loss(clean, self.target)[0]).reshape(-1, 1)
-        credit = self.rise * (1 / (self.sigma**2 * len(x)))
+        scale = self.rise * (1 / (self.sigma**2 * len(x)))
         net.clear_gradients()
-        for layer in (one for one in net.weighted if one.trainable):
-            xi = shaken.noise[layer.name]
-            layer.store_gradients(xi * credit.reshape(-1, *(1,) * (xi.ndim - 1)))
+        for layer in (layer for layer in net.weighted if layer.trainable):
+            xi = perturbed.noise[layer.name]
+            layer.store_gradients(xi * scale.reshape(-1, *(1,) * (xi.ndim - 1)))
         return value
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
@@ -132,21 +132,21 @@ class WeightPerturbation(Perturbation):
     name = "weight_perturbation"
     title = "weight perturbation"
     equation = "dW = mean(L(W + xi) - L) xi / sigma^2"
-    needs = "a second forward pass with shaken weights and one global scalar; no backward path"
+    needs = "a second forward pass with perturbed weights and one global scalar; no backward path"
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         rows = self.check_batch(net, x, y, loss)
         learning = [layer for layer in net if layer.trainable]
-        shaken = {f"{layer.name}.{key}": array for layer in learning for key, array in layer.parameters().items()}
-        self.xi = {name: self.noise(name, array.shape, net.step, array) for name, array in shaken.items()}
-        before = {name: array.copy() for name, array in shaken.items()}
-        for name, array in shaken.items():
+        perturbed = {f"{layer.name}.{key}": array for layer in learning for key, array in layer.parameters().items()}
+        self.xi = {name: self.noise(name, array.shape, net.step, array) for name, array in perturbed.items()}
+        before = {name: array.copy() for name, array in perturbed.items()}
+        for name, array in perturbed.items():
             array += self.xi[name]
         try:
             noisy = net.forward(x, Pass(training=True, step=net.step, update_statistics=False))
         finally:
-            for name, array in shaken.items():
+            for name, array in perturbed.items():
                 array[...] = before[name]
         value = self.compute_error(net.forward(x, self.training_pass(net)), rows, loss)
         self.rise = loss(noisy, self.target)[0].mean() - value

@@ -18,7 +18,6 @@ import math
 import numpy
 
 from ..backend import Array, xp
-from ..initialisers import gaussian as gaussian_of_sd
 from ..layers.weighted import Weighted
 from ..linalg import as_matrix
 from ..network import Network
@@ -29,8 +28,7 @@ from .base import Rule
 
 
 class Product(Rule):
-    """Product feedback. R is updated like the weights, by an optimizer of the same class and settings with a separate
-    state; use an optimizer with weight decay.
+    """Product feedback. R is updated like the weights, with an optimizer state of its own; use weight decay.
 
     Args:
         seed: keys the random streams of P and R.
@@ -59,25 +57,17 @@ class Product(Rule):
         self.fixed = check_choice(fixed, "fixed", ("gaussian", "orthogonal", "identity"))
         self.ratio = (10 if fixed == "gaussian" else 1) if ratio is None else check_int(ratio, "ratio")
         if fixed != "gaussian" and self.ratio != 1:
-            raise ValueError(f"ratio is 1 for an orthogonal or identity P; got {ratio} for {fixed!r}")
+            raise ValueError(f"ratio must be 1 for fixed={fixed!r}, got {ratio}: only a gaussian P can be wider")
 
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
             *kernel, n_out = layer.weight_shape
             n_mid = self.ratio * n_out
-            rng = generator(self.seed, "feedback", layer.name + "/P")
-            self.memory[f"{layer.name}/P"] = xp.asarray(self._fixed(rng, n_out, n_mid).astype(layer.W.dtype))
-            start = gaussian_of_sd(
-                layer.init.sd(*layer.fans)
-            )  # so that the initial B = R P^T has the variance of the initial W
-            rng = generator(self.seed, "feedback", layer.name + "/R")
-            self.memory[f"{layer.name}/R"] = xp.asarray(start.draw(rng, (*kernel, n_mid), 1, 1).astype(layer.W.dtype))
-
-    def _fixed(self, rng: numpy.random.Generator, n_out: int, n_mid: int) -> numpy.ndarray:
-        if self.fixed == "identity":
-            return numpy.eye(n_out)
-        drawn = gaussian(rng, (n_out, n_mid), 1 / math.sqrt(n_mid))
-        return with_one_thread(lambda: numpy.linalg.qr(drawn)[0]) if self.fixed == "orthogonal" else drawn
+            sd = layer.init.sd(*layer.fans)  # so that the initial B = R P^T has the variance of the initial W
+            rng_P, rng_R = (generator(self.seed, "feedback", f"{layer.name}/{key}") for key in "PR")
+            P, R = draw_fixed(self.fixed, rng_P, n_out, n_mid), gaussian(rng_R, (*kernel, n_mid), sd)
+            self.memory[f"{layer.name}/P"] = xp.asarray(P.astype(layer.W.dtype))
+            self.memory[f"{layer.name}/R"] = xp.asarray(R.astype(layer.W.dtype))
 
     def feedback(self, layer: Weighted) -> Array:
         R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
@@ -91,10 +81,17 @@ class Product(Rule):
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None
-        found = {}
+        parameters = {}
         for layer in self.layers_with_feedback(self.net):
-            if layer.grads["W"] is None:
-                continue
-            R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
-            found[f"{layer.name}/R"] = R, matmul(as_matrix(layer.grads["W"]), P).reshape(R.shape)
-        return found
+            if layer.grads["W"] is not None:
+                R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
+                parameters[f"{layer.name}/R"] = R, matmul(as_matrix(layer.grads["W"]), P).reshape(R.shape)
+        return parameters
+
+
+def draw_fixed(kind: str, rng: numpy.random.Generator, n_out: int, n_mid: int) -> numpy.ndarray:
+    """Draw P (n_out, n_mid) of this kind."""
+    if kind == "identity":
+        return numpy.eye(n_out)
+    drawn = gaussian(rng, (n_out, n_mid), 1 / math.sqrt(n_mid))
+    return with_one_thread(lambda: numpy.linalg.qr(drawn)[0]) if kind == "orthogonal" else drawn

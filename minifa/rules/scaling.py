@@ -19,7 +19,7 @@ def check_normalise(normalise: str | None) -> str | None:
     return check_choice(normalise, "normalise", (None, "strict", "init"))
 
 
-def keep_start_norm(memory: dict[str, Array], layer: Weighted, normalise: str | None) -> None:
+def store_start_norm(memory: dict[str, Array], layer: Weighted, normalise: str | None) -> None:
     """Store norm(W_0) in ``memory`` if the option is "init"."""
     if normalise == "init":
         memory[f"{layer.name}/start_norm"] = norm(layer.W).reshape(1)

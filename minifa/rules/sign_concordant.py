@@ -27,7 +27,7 @@ from ..parallel.chunks import elementwise
 from ..rng import TRUNCATED_SD, draw_in_blocks, gaussian, generator, truncated_gaussian, uniform
 from ..validation import check_choice, check_float, check_mapping, check_positive
 from .base import Rule
-from .scaling import check_normalise, keep_start_norm, normalised
+from .scaling import check_normalise, normalised, store_start_norm
 
 # mean |w| / sd by family of distributions: the cosine between W and sign(W)
 MEAN_MAGNITUDE: dict[Callable[..., Any], float] = {
@@ -42,13 +42,11 @@ class SignConcordant(Rule):
 
     Args:
         seed: keys all random draws.
-        concordance: probability p that a sign of B agrees with W's, from 1/2 (chance) to 1; the disagreeing entries are
-            drawn once.
+        concordance: probability p that a sign of B agrees with W's, from 1/2 (chance) to 1; the others are drawn once.
         signs: "live" (the signs of the current W) or "initial" (of the initial W, as a control).
 
     Raises:
-        TypeError: an option of the wrong type.
-        ValueError: an option outside its range.
+        TypeError, ValueError: an option of the wrong type or outside its range.
     """
 
     paper = "Moskovitz et al. 2018; Liao et al. 2016"
@@ -58,15 +56,14 @@ class SignConcordant(Rule):
         super().__init__(seed)
         self.concordance = check_float(concordance, "concordance")
         if not 0.5 <= concordance <= 1:
-            raise ValueError(f"concordance is a probability from 0.5 (chance) to 1, got {concordance}")
+            raise ValueError(f"concordance must be a probability from 0.5 (chance) to 1, got {concordance}")
         self.signs = check_choice(signs, "signs", ("live", "initial"))
 
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
             if self.concordance < 1:
-                agrees = (
-                    generator(self.seed, "feedback", layer.name + "/mask").random(layer.weight_shape) < self.concordance
-                )
+                rng = generator(self.seed, "feedback", layer.name + "/mask")
+                agrees = rng.random(layer.weight_shape) < self.concordance
                 self.memory[f"{layer.name}/mask"] = xp.asarray((2.0 * agrees - 1.0).astype(layer.W.dtype))
             if self.signs == "initial":
                 self.memory[f"{layer.name}/signs"] = xp.sign(layer.W)
@@ -75,13 +72,13 @@ class SignConcordant(Rule):
         """The arc cosine of (2 p - 1) m, with m = mean |w| / sd of W's family, multiplied by the same ratio of M's
         family if B's magnitudes are drawn. For p = 1 and Gaussian or uniform weights: 37.07 or 30 degrees; with
         magnitudes from W's family: 50.46 or 41.41 degrees."""
-        families = [init.family for init in (layer.init, *self.magnitudes_from(layer))]
+        families = [init.family for init in (layer.init, *self.magnitude_initialisers(layer))]
         if layer.init.sd(*layer.fans) == 0 or any(family not in MEAN_MAGNITUDE for family in families):
             return None
         cosine = math.prod(MEAN_MAGNITUDE[family] for family in families)
         return math.degrees(math.acos((2 * self.concordance - 1) * cosine))
 
-    def magnitudes_from(self, layer: Weighted) -> list[Initialiser]:
+    def magnitude_initialisers(self, layer: Weighted) -> list[Initialiser]:
         """The initialiser of B's magnitudes, as a list; empty if all magnitudes are equal."""
         return []
 
@@ -93,11 +90,11 @@ class SignConcordant(Rule):
             equation, names["mask"] = equation.replace("B = ", "B = mask * "), f"{layer.name}.mask"
         return equation, {**names, "M": f"{layer.name}.M"}
 
-    def signs_of(self, layer: Weighted) -> Array:
+    def sign_source(self, layer: Weighted) -> Array:
         """The array whose signs B has: W, or the signs of the initial W."""
         return self.memory[f"{layer.name}/signs"] if self.signs == "initial" else layer.W
 
-    def masked(self, layer: Weighted, matrix: Array) -> Array:
+    def flip_signs(self, layer: Weighted, matrix: Array) -> Array:
         """Flip the signs of the disagreeing entries."""
         return matrix if self.concordance == 1 else matrix * self.memory[f"{layer.name}/mask"]
 
@@ -134,28 +131,28 @@ class USF(SignConcordant):
     ) -> None:
         super().__init__(seed, concordance, signs)
         if isinstance(scale, str) and scale not in ("strict", "init", "std"):
-            raise ValueError(f"scale is 'strict', 'init', 'std' or a positive number, got {scale!r}")
+            raise ValueError(f"scale must be 'strict', 'init', 'std' or a number above 0, got {scale!r}")
         self.scale = scale if isinstance(scale, str) else check_positive(scale, "scale")
 
     def draw(self, net: Network) -> None:
         super().draw(net)
         if self.scale == "init":
             for layer in self.layers_with_feedback(net):
-                keep_start_norm(self.memory, layer, "init")
+                store_start_norm(self.memory, layer, "init")
 
     def feedback(self, layer: Weighted) -> Array:
         s = self.magnitude(layer)
-        return self.masked(layer, elementwise(lambda out, w: _sign_times(out, w, s), self.signs_of(layer)))
+        return self.flip_signs(layer, elementwise(lambda out, w: _sign_times(out, w, s), self.sign_source(layer)))
 
     def magnitude(self, layer: Weighted) -> Array | float:
         """The magnitude s of all entries; norm(sign(W)) is the square root of the number of nonzero entries."""
         if self.scale in ("strict", "init"):
-            size, count = norm_and_count(self.signs_of(layer))
+            target, count = norm_and_count(self.sign_source(layer))
             if self.signs == "initial":
-                size = norm(layer.W)
+                target = norm(layer.W)
             if self.scale == "init":
-                size = self.memory[f"{layer.name}/start_norm"]
-            return size / xp.sqrt(xp.maximum(count, 1))
+                target = self.memory[f"{layer.name}/start_norm"]
+            return target / xp.sqrt(xp.maximum(count, 1))
         return float(layer.init.sd(*layer.fans) if self.scale == "std" else self.scale)
 
 
@@ -191,7 +188,7 @@ class FRSF(SignConcordant):
         self.normalise = check_normalise(normalise)
         self.init = None if init is None else find(init)
 
-    def magnitudes_from(self, layer: Weighted) -> list[Initialiser]:
+    def magnitude_initialisers(self, layer: Weighted) -> list[Initialiser]:
         return [self.init or layer.init]
 
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
@@ -203,18 +200,18 @@ class FRSF(SignConcordant):
         super().draw(net)
         for layer in self.layers_with_feedback(net):
             self.memory[layer.name] = xp.abs(self.draw_matrix(layer, self.init))
-            keep_start_norm(self.memory, layer, self.normalise)
+            store_start_norm(self.memory, layer, self.normalise)
 
-    def _take(self, name: str, array: Array) -> None:
-        super()._take(name, array if "/" in name else xp.abs(array))
+    def _store(self, name: str, array: Array) -> None:
+        super()._store(name, array if "/" in name else xp.abs(array))
 
     def magnitude(self, layer: Weighted) -> Array:
         """|M| for this layer."""
         return self.memory[layer.name]
 
     def feedback(self, layer: Weighted) -> Array:
-        matrix = elementwise(_sign_times, self.signs_of(layer), self.magnitude(layer))
-        return normalised(self.masked(layer, matrix), self.normalise, layer, self.memory)
+        matrix = elementwise(_sign_times, self.sign_source(layer), self.magnitude(layer))
+        return normalised(self.flip_signs(layer, matrix), self.normalise, layer, self.memory)
 
 
 class BRSF(FRSF):
@@ -236,24 +233,24 @@ class BRSF(FRSF):
 
     def draw(self, net: Network) -> None:
         super().draw(net)
-        self._start()
+        self._discard_draws()
 
     def set_feedback(self, name: str, matrix: Any) -> None:
         """As `Rule.set_feedback`, for the arrays that are drawn once: the masks and the initial signs. Raises
         ValueError for M, which is redrawn."""
         if name in self.memory and "/" not in name:
             raise ValueError(
-                f"the rule {self.label!r} draws its magnitudes anew for every update, and would forget those of "
-                f"{name!r} that it is given: use the rule 'frsf', which keeps them"
+                f"the magnitudes {name!r} of the rule {self.label!r} cannot be set, because it redraws them for every "
+                "update: use the rule 'frsf', which draws them once"
             )
         super().set_feedback(name, matrix)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         check_mapping(state, "a state")
-        self._start()  # discard earlier draws: step 0 uses the loaded magnitudes
+        self._discard_draws()  # step 0 uses the loaded magnitudes
         super().load_state(state)
 
-    def _start(self) -> None:
+    def _discard_draws(self) -> None:
         self.drawn: dict[str, tuple[int, Array]] = {name: (0, array) for name, array in self.memory.items()}
 
     def magnitude(self, layer: Weighted) -> Array:
@@ -261,13 +258,9 @@ class BRSF(FRSF):
         assert self.net is not None
         step = self.net.step
         if self.drawn[layer.name][0] != step:
+            init = self.init or layer.init
             drawn = draw_in_blocks(
-                self.seed,
-                "feedback",
-                layer.name,
-                step,
-                layer.W.size,
-                lambda rng, n: (self.init or layer.init).draw(rng, (n,), *layer.fans),
+                self.seed, "feedback", layer.name, step, layer.W.size, lambda rng, n: init.draw(rng, (n,), *layer.fans)
             )
             self.drawn[layer.name] = step, xp.asarray(abs(drawn).astype(layer.W.dtype)).reshape(layer.weight_shape)
         return self.drawn[layer.name][1]

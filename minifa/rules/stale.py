@@ -1,6 +1,6 @@
 """Stale transport: the feedback is a copy of the weights that is renewed only every k updates.
 
-    B = W as it was at update  k * floor(t / k)
+    B = W at update  k * floor(t / k)
 
 A control defined by minifa, between backpropagation (k = 1) and a fixed copy of the initial weights (k beyond the last
 update). It measures how recent transported weights must be. It is still weight transport, k times less often.
@@ -42,9 +42,9 @@ class Stale(Rule):
 
     name = "stale"
     title = "stale copies of the weights (control)"
-    equation = "B = W as it was up to k updates ago"
+    equation = "B = W of at most k updates ago"
     paper = "control"
-    needs = "every forward weight at its feedback synapse, now and then (weight transport)"
+    needs = "every forward weight at its feedback synapse, once every k updates (weight transport)"
 
     def __init__(self, seed: int = 0, every: int = 100) -> None:
         super().__init__(seed)
@@ -60,7 +60,8 @@ class Stale(Rule):
         return 0.0
 
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = W_then, the weights of up to k updates ago", super().feedback_equation(layer)[1]
+        equation, names = super().feedback_equation(layer)
+        return equation.replace("W", "W_old, the weights"), names
 
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:

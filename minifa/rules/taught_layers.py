@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+import itertools
 from collections.abc import Sequence
 
 from ..layers.activations import Activation
@@ -23,31 +24,30 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
         branches = [inner for _, inner in layer.children()]
         for inner in branches:
             taught += taught_layers(inner, output_layer, places)
-        if _holds(layer, output_layer):
+        if _contains(layer, output_layer):
             break  # the following layers receive the true error
         if not (isinstance(layer, Weighted) or branches):
             continue
         after = _until_next_weighted(layers[i + 1 :])
         ends_branch = "." in layer.name and i + 1 + len(after) == len(layers)
-        choices = [one for one in after if isinstance(one, places)] or [
-            one for one in after if isinstance(one, Activation)
-        ]
-        if choices:
-            taught.append(choices[0])
+        chosen = _first(after, places) or _first(after, Activation)
+        if chosen is not None:
+            taught.append(chosen)
         elif not ends_branch:
             taught.append(layer)
     return [layer for layer in taught if layer.trainable or layer.needs_input_gradient]
 
 
-def _holds(layer: Layer, sought: Layer) -> bool:
-    return layer is sought or any(_holds(one, sought) for _, inner in layer.children() for one in inner)
+def _contains(layer: Layer, other: Layer) -> bool:
+    return layer is other or any(_contains(one, other) for _, inner in layer.children() for one in inner)
 
 
 def _until_next_weighted(layers: Sequence[Layer]) -> list[Layer]:
     """The layers before the next weighted layer or block."""
-    found = []
-    for layer in layers:
-        if isinstance(layer, Weighted) or list(layer.children()):
-            break
-        found.append(layer)
-    return found
+    return list(
+        itertools.takewhile(lambda layer: not isinstance(layer, Weighted) and not any(layer.children()), layers)
+    )
+
+
+def _first(layers: Sequence[Layer], kind: type[Layer] | tuple[type[Layer], ...]) -> Layer | None:
+    return next((layer for layer in layers if isinstance(layer, kind)), None)

@@ -53,7 +53,7 @@ class WeightMirror(Rule):
     title = "weight mirror"
     equation = "dB = eta x^T (x W) - lambda B, x noise"
     paper = "Akrout et al. 2019"
-    needs = "phases in which noise alone drives each layer; no transport of weights"
+    needs = "phases in which only noise drives each layer; no transport of weights"
 
     def __init__(
         self,
@@ -75,24 +75,22 @@ class WeightMirror(Rule):
         for layer in self.layers_with_feedback(net):
             self.memory[layer.name] = self.draw_matrix(layer)
             for i in range(self.warmup_phases):
-                self.mirror_phase(layer, f"/start{i}", net.step)
+                mirror_phase(self, layer, f"/start{i}", net.step)
 
     def feedback(self, layer: Weighted) -> Array:
         return self.stored_matrix(layer)
 
-    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return "B = what it has learned so far", super().feedback_equation(layer)[1]
-
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:
             for layer in self.layers_with_feedback(net):
-                self.mirror_phase(layer, "", net.step)
+                mirror_phase(self, layer, "", net.step)
 
-    def mirror_phase(self, layer: Weighted, phase: str, step: int) -> None:
-        """One noise phase of one layer: B <- (1 - rate) B + rate * x.T @ (x @ W) / (n sigma^2)."""
-        B, W = as_matrix(self.memory[layer.name]), as_matrix(layer.W)
-        rng = generator(self.seed, "noise", layer.name + phase, step)
-        x = xp.asarray(gaussian(rng, (self.samples, len(W)), self.sigma).astype(W.dtype))  # (n, fan_in)
-        correlation = matmul(x.T, matmul(x, W))
-        B *= 1 - self.rate
-        B += self.rate / (self.samples * self.sigma**2) * correlation
+
+def mirror_phase(rule: WeightMirror, layer: Weighted, phase: str, step: int) -> None:
+    """One noise phase of one layer: B <- (1 - rate) B + rate * x.T @ (x @ W) / (n sigma^2)."""
+    B, W = as_matrix(rule.memory[layer.name]), as_matrix(layer.W)
+    rng = generator(rule.seed, "noise", layer.name + phase, step)
+    x = xp.asarray(gaussian(rng, (rule.samples, len(W)), rule.sigma).astype(W.dtype))  # (n, fan_in)
+    correlation = matmul(x.T, matmul(x, W))
+    B *= 1 - rule.rate
+    B += rule.rate / (rule.samples * rule.sigma**2) * correlation

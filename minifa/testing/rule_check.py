@@ -48,7 +48,7 @@ def check_rule(
     - attach: `Rule.attach` returns the rule, and the matrices of `Rule.B` fit the layers that they carry errors
       through;
     - gradients: those of every layer that learns exist and are finite, with the shape and dtype of the parameter (of
-      the output layer only, if the class sets ``checks_reach = False``); weights, input, targets and errors are not
+      the output layer only, if the class sets ``requires_errors = False``); weights, input, targets and errors are not
       written to; `Rule.memory` keeps its shapes and dtype when the optimizer updates the feedback;
     - formula, if one is given: its gradients are those of the rule, before and after an update, in float64;
     - repetition: a second rule of the same seed, and a second `Rule.attach` of the same rule, give the same bits;
@@ -180,7 +180,7 @@ def _check_gradients(example: _Example) -> None:
     net, rule = example.attached()
     _protect_errors(rule)
     x, y, optimizer = read_only(example.x), read_only(example.y), SGD(0.01, momentum=0.9)
-    learning = [layer for layer in net if layer.trainable] if rule.checks_reach else [net.output_layer]
+    learning = [layer for layer in net if layer.trainable] if rule.requires_errors else [net.output_layer]
     shapes = {name: array.shape for name, array in rule.memory.items()}
     for _ in range(UPDATES):
         before = on_host(net.parameters())
@@ -189,7 +189,7 @@ def _check_gradients(example: _Example) -> None:
         require_equal(net.parameters(), before, "gradients leaves the weights as they are; the optimizer updates them")
         for layer in learning:
             for key, array in layer.parameters().items():
-                advice = "an error must reach every layer that learns, or the class sets checks_reach = False"
+                advice = "an error must reach every layer that learns, or the class sets requires_errors = False"
                 require_array(layer.grads.get(key), array.shape, net.dtype, f"gradient of {layer.name}.{key}", advice)
         _check_feedback(net, rule)
         for name, (array, gradient) in rule.parameters().items():

@@ -405,7 +405,7 @@ class _Recorder(Observer):
         if layer.name in self.true:
             self.add_arrays(moment, {f"{layer.name}.delta_bp": self.true[layer.name]})
             angle = metrics.mean_angle(delta, self.true[layer.name])
-            moment.angles.setdefault("this delta and backpropagation's", metrics.as_number(angle))
+            moment.angles.setdefault("this delta and backpropagation's", metrics.to_float(angle))
 
     def on_gradients(self, layer: Weighted, delta: Array) -> None:
         if f"{layer.name}.delta" not in self.known_arrays:  # the rule computes its own error here
@@ -441,7 +441,7 @@ class _Recorder(Observer):
             )
             return
         if B.shape == layer.W.shape:
-            feedback.angles["W and B"] = metrics.as_number(metrics.angle(layer.W, B))
+            feedback.angles["W and B"] = metrics.to_float(metrics.angle(layer.W, B))
         carried = self.record(
             "carry", layer.name, f"Backward through {layer.name}", self.rule.carry_equation(layer),
             {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},
@@ -450,7 +450,7 @@ class _Recorder(Observer):
         if B is layer.W:
             carried.why = "The error is carried to the layer below through the transposed weights."
         by_weights = layer.carry(delta, layer.W)
-        carried.angles["what B and W carry"] = metrics.as_number(metrics.mean_angle(below, by_weights))
+        carried.angles["what B and W carry"] = metrics.to_float(metrics.mean_angle(below, by_weights))
 
     def on_backward(self, layer: Layer, delta: Array, below: Array | None) -> None:
         if isinstance(layer, Weighted):
