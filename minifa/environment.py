@@ -1,4 +1,5 @@
-"""What results depend on besides the configuration: versions, backend, threads and machine."""
+"""The environment of a run: versions, backend, threads and machine, on which results depend besides the
+configuration."""
 
 from __future__ import annotations
 
@@ -66,8 +67,8 @@ def is_another_version(one: str) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """What results depend on besides the configuration: versions, backend, dtype, threads and machine; with the date,
-    and the commit if minifa runs from a checkout."""
+    """The environment of a run, on which results depend besides the configuration: versions, backend, dtype, threads
+    and machine; with the date, and the commit if minifa runs from a checkout."""
     of_commit = commit()
     return {
         "minifa": __version__,

@@ -15,7 +15,7 @@ import numpy
 
 from . import backend, extension_checks
 from .backend import Array, xp
-from .registry import KnownOptions, keep_table
+from .registry import KnownOptions, register_table
 from .validation import check_float
 
 
@@ -215,4 +215,4 @@ class HalfSquaredError(Loss):
 LOSSES: dict[str, type[Loss]] = {
     one.name: one for one in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, HalfSquaredError)
 }
-keep_table("loss", LOSSES)
+register_table("loss", LOSSES)

@@ -20,7 +20,7 @@ from .backend import Array, xp
 from .linalg import near_one, norm, rescaled
 from .network import Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
-from .registry import KnownOptions, keep_table
+from .registry import KnownOptions, register_table
 from .rules.base import A_RULE, Rule
 from .validation import check_between, check_bool, check_mapping, check_positive, check_type
 
@@ -503,4 +503,4 @@ class RMSprop(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {one.name: one for one in (SGD, Adam, AdamW, RMSprop)}
-keep_table("optimizer", OPTIMIZERS)
+register_table("optimizer", OPTIMIZERS)

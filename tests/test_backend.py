@@ -363,9 +363,9 @@ def test_seeds_and_purposes_are_checked():
 
     with pytest.raises(ValueError, match="unknown purpose 'wieghts'"):
         generator(0, "wieghts")
-    with pytest.raises(ValueError, match="a seed is an integer from 0 up, got -1"):
+    with pytest.raises(ValueError, match="a seed must be at least 0, got -1"):
         generator(-1, "weights")
-    with pytest.raises(TypeError, match="a seed is an integer"):
+    with pytest.raises(TypeError, match="a seed must be an int"):
         mf.rules.FA(seed=0.5)
 
 

@@ -586,8 +586,8 @@ def trained(**changes):
 
 IN_PLACE = [
     (lambda: trained(rule="fa"), "^the rule is a minifa.rules.Rule, as minifa.rules.make.'fa'. makes one, got 'fa'$"),
-    (lambda: trained(rule=FA), r"^the rule is a minifa.rules.Rule.*, got <class .*FA'>: make one, FA\(...\)$"),
-    (lambda: trained(loss=mf.SoftmaxCrossEntropy), r"^the loss is .*: make one, SoftmaxCrossEntropy\(...\)$"),
+    (lambda: trained(rule=FA), r"^the rule is a minifa.rules.Rule.*, got <class .*FA'>: pass an instance, FA\(...\)$"),
+    (lambda: trained(loss=mf.SoftmaxCrossEntropy), r"^the loss is .*: pass an instance, SoftmaxCrossEntropy\(...\)$"),
     (
         lambda: trained(optimizer="sgd"),
         r"^the optimizer is a minifa.optim.Optimizer, as minifa.SGD\(lr=0.1\), got 'sgd'$",
@@ -606,7 +606,7 @@ IN_PLACE = [
     (lambda: mf.training.RecordAlignment(mf.data.load("xor")), "^training takes the examples of a data set"),
     (
         lambda: Network([Linear(2, 2), ReLU]),
-        r"^a network is made of layers, got <class .*ReLU'>: make one, ReLU\(...\)$",
+        r"^a network is made of layers, got <class .*ReLU'>: pass an instance, ReLU\(...\)$",
     ),
     (lambda: FA(seeed=0), "^unknown option of FA 'seeed': did you mean seed"),
     (lambda: mf.SGD(nesterow=True), "^unknown option of SGD 'nesterow': did you mean nesterov"),
@@ -655,11 +655,9 @@ def test_what_is_entered_in_a_table_is_a_class_that_takes_a_seed(monkeypatch):
             super().__init__()
 
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine)
-    assert said(lambda: mf.rules.make("mine")) == "the rule 'mine' must take seed=, which every rule is made with"
+    assert said(lambda: mf.rules.make("mine")) == "the rule 'mine' must have the parameter seed=, which every rule gets"
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine())
-    assert "the rule 'mine' is to be entered as its class or function, not as <Mine" in said(
-        lambda: mf.rules.make("mine")
-    )
+    assert "the rule 'mine' must be registered as a class or function, got <Mine" in said(lambda: mf.rules.make("mine"))
 
 
 def test_the_backend_is_as_it_was():

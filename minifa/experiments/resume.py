@@ -369,7 +369,7 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
                 "another folder, or ask for as many"
             )
         keep(path, experiment, trainer, data=data)
-        with signals.stopping(trainer, aloud=False):
+        with signals.stopping(trainer, verbose=False):
             experiments.fit(experiment, data, trainer)
         if trainer.stopped:
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
