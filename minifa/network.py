@@ -252,7 +252,7 @@ class Network(KnownOptions):
             ValueError: an empty batch or an unexpected shape.
         """
         self.check_input(x)
-        with backend.one_pass():
+        with backend.blas_limit():
             return forward_chain(self.layers, x, ctx or Pass())
 
     def check_input(self, x: Any) -> None:
@@ -281,7 +281,7 @@ class Network(KnownOptions):
             TypeError, ValueError: the error is not a floating-point array of the output's shape.
         """
         backend.require_float(delta, "the network's backward pass")
-        with backend.one_pass():
+        with backend.blas_limit():
             return backward_chain(self.layers, delta, rule)
 
     def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:

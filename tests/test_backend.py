@@ -206,7 +206,7 @@ def test_an_error_inside_a_chunk_comes_out(many_chunks):
     mf.use("numpy", threads=2)
     with pytest.raises(ZeroDivisionError, match="rows from"):
         chunks.each_chunk(100, 1 << 10, fail)
-    assert not backend._pool.working()
+    assert not backend._pool.in_chunk()
 
 
 def test_an_error_of_another_thread_comes_out_where_the_work_was_asked_for(many_chunks):
@@ -222,7 +222,7 @@ def test_an_error_of_another_thread_comes_out_where_the_work_was_asked_for(many_
     mf.use("numpy", threads=2)
     with pytest.raises(ZeroDivisionError, match="elsewhere"):
         chunks.each_chunk(100, 1 << 10, work)
-    assert not backend._pool.working()
+    assert not backend._pool.in_chunk()
 
 
 def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
@@ -283,7 +283,7 @@ def test_missing_package_and_missing_device_are_told_apart(monkeypatch):
         raise ImportError("No module named 'cupy'")
 
     monkeypatch.setattr(backend.importlib, "import_module", no_package)
-    with pytest.raises(mf.backend.BackendError, match="cannot be imported here .*pip install"):
+    with pytest.raises(mf.backend.BackendError, match="cannot be imported .*pip install"):
         mf.use("cupy")
     monkeypatch.setattr(backend.importlib, "import_module", lambda name: standin.make_cupy(device_count=0))
     with pytest.raises(mf.backend.BackendError, match="driver is missing or too old"):
@@ -292,7 +292,9 @@ def test_missing_package_and_missing_device_are_told_apart(monkeypatch):
     runtime = SimpleNamespace(getDeviceCount=lambda: 0)
     hidden = SimpleNamespace(__version__="14", is_available=lambda: False, cuda=SimpleNamespace(runtime=runtime))
     monkeypatch.setattr(backend.importlib, "import_module", lambda name: hidden)
-    with pytest.raises(mf.backend.BackendError, match=r"driver are there, but no usable device is visible \(0 found\)"):
+    with pytest.raises(
+        mf.backend.BackendError, match=r"driver are installed, but no usable device is visible \(0 found\)"
+    ):
         mf.use("cupy")
     assert backend.name() == "numpy"
     monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
@@ -401,7 +403,7 @@ def test_a_quiet_function_computes_where_numpy_would_raise():
     with np.errstate(all="raise"):
         assert mf.to_host(exp(mf.asarray([200.0]))).tolist() == [0.0]
         assert np.geterr()["under"] == "raise"
-    assert len(backend._set_by_quiet()) == 1
+    assert len(backend._quiet_settings()) == 1
 
 
 @pytest.mark.usefixtures("engine")

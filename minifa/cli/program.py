@@ -151,7 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
         where.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="floating-point type")
         where.add_argument(
             "--threads",
-            type=count(1, threads.MOST),
+            type=count(1, threads.MAX_THREADS),
             help="threads of the CPU (default: $MINIFA_THREADS, else all cores)",
         )
         describe(command)
