@@ -39,7 +39,7 @@ class Loss(KnownOptions):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extension_checks.guard(cls, Loss, extension_checks.LOSS_ANSWERS)
+        extension_checks.guard(cls, Loss, extension_checks.LOSS_CHECKS)
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         told = "(self, output, target): the pair of each example's value (N,) and error (N, n_out)"

@@ -92,7 +92,7 @@ class Optimizer(KnownOptions):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_ANSWERS)
+        extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_CHECKS)
 
     def __init__(
         self,
