@@ -225,7 +225,7 @@ def test_what_is_needed_and_not_written_is_a_sentence(engine):
     assert "Mine must define backward(self, delta, rule)" in said(lambda: step(net=mlp(own())))
     with pytest.warns(RuntimeWarning, match="Mine.backwards is never called: did you mean backward"):
         own = written(own, "backwards", lambda self, delta, rule: delta)
-    assert "did you mean that by backwards?" in said(lambda: step(net=mlp(own())))
+    assert "is backwards a misspelling of it?" in said(lambda: step(net=mlp(own())))
     assert "Mine must define f(self, y, x)" in said(
         lambda: Network([written(mf.layers.activations.Activation, "a", 1)()]).forward(x)
     )
