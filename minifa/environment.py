@@ -62,8 +62,9 @@ def is_another_version(one: str) -> bool:
     >>> environment.is_another_version("0.0.9"), environment.is_another_version(mf.__version__)
     (True, False)
     """
-    (number, _, of_commit), (here, _, commit_here) = one.partition(" "), version().partition(" ")
-    return number != here or bool(of_commit and commit_here and of_commit != commit_here)
+    number, _, of_commit = one.partition(" ")
+    current, _, current_commit = version().partition(" ")
+    return number != current or bool(of_commit and current_commit and of_commit != current_commit)
 
 
 def environment() -> dict[str, Any]:

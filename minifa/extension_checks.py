@@ -297,8 +297,8 @@ def _check_forward(layer: Any, y: Any, x: Any, ctx: Any) -> None:
 def _check_backward(layer: Any, below: Any, delta: Any, rule: Any) -> None:
     shape, dtype = layer.checked_shapes.get("input"), delta.dtype
     if below is None:
-        asks = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule may send nothing down
-        if layer.needs_input_gradient and (getattr(rule, "crosses_weights", False) or not asks):
+        may_send_none = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule may send nothing down
+        if layer.needs_input_gradient and (getattr(rule, "crosses_weights", False) or not may_send_none):
             raise TypeError(
                 f"backward of {layer} returned None, so no layer below it would learn: return dL/d(its input), or "
                 "zeros if it propagates no error"

@@ -16,7 +16,7 @@ from typing import Any
 from .. import experiments, rules
 from ..data import AUGMENTATIONS, DATASETS
 from ..data.base import Dataset
-from ..data.sense import CHANNELS
+from ..data.interpretation import CHANNELS
 from ..experiments import MOST_SEEDS, Experiment
 from ..experiments.schema import fraction, strings
 from ..losses import LOSSES

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import data, experiments, rules, schedules
-from ..data.sense import CHANNELS
+from ..data.interpretation import CHANNELS
 from ..losses import LOSSES
 from ..models import MODELS
 from ..optim import OPTIMIZERS

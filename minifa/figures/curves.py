@@ -198,7 +198,7 @@ def _finished(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 def _has(groups: Groups, *columns: str) -> bool:
     """Whether any run measured any of these columns."""
-    rows = [row for some in groups.values() for r in some for row in r.history]
+    rows = [row for runs in groups.values() for r in runs for row in r.history]
     return any(row.get(column) is not None for row in rows for column in columns)
 
 
@@ -213,11 +213,11 @@ def _evenly_spaced(layers: Sequence[str], most: int) -> list[str]:
 
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
     """Draw a line per rule with its band, and a cross per diverged run. Returns whether any rule has this column."""
-    _format_epochs(axes, max(row["epoch"] for some in groups.values() for r in some for row in r.history))
+    _format_epochs(axes, max(row["epoch"] for runs in groups.values() for r in runs for row in r.history))
     drawn = False
-    for i, (rule, some) in enumerate(groups.items()):
+    for i, (rule, runs) in enumerate(groups.items()):
         by_epoch: dict[int, list[float]] = {}
-        for result in some:
+        for result in runs:
             known = [(row["epoch"], row[column]) for row in result.history if _is_number(row.get(column))]
             for epoch, value in known:
                 by_epoch.setdefault(epoch, []).append(value)
@@ -230,7 +230,7 @@ def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
         means = [statistics.fmean(seeds) for seeds in values]
         every = math.ceil(len(epochs) * len(axes.figure.axes) / 30)  # fewer markers in smaller panels
         axes.plot(epochs, means, label=rule, markersize=3.5, markevery=every, linewidth=1.6, **look(i, dark))
-        if len(some) > 1:
+        if len(runs) > 1:
             lowest, highest = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
             axes.fill_between(epochs, lowest, highest, color=look(i, dark)["color"], alpha=0.15, linewidth=0)
     return drawn
@@ -253,7 +253,7 @@ def _draw_measured(axes: Axes, groups: Groups, column: str, dark: bool) -> None:
     if column.endswith("accuracy"):
         axes.set_ylim(0, 1.02)
     else:
-        _fit_losses(axes, [r.history[0] for some in groups.values() for r in some])
+        _fit_losses(axes, [r.history[0] for runs in groups.values() for r in runs])
 
 
 def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
@@ -272,9 +272,9 @@ def _draw_legend(figure: Figure, groups: Groups, dark: bool, starts: bool = Fals
     plain: dict[str, Any] = {"color": muted(), "linestyle": "none"}
     if starts:
         handles.append(Line2D([], [], label="start, by theory", **plain, **HOLLOW))
-    diverged = [some for some in groups.values() if any(r.diverged for r in some)]
+    diverged = [runs for runs in groups.values() if any(r.diverged for r in runs)]
     if diverged:
-        alone = all(len(some) == 1 for some in diverged)
+        alone = all(len(runs) == 1 for runs in diverged)
         label = "diverged" if alone else "diverged: from there, the mean of the other seeds"
         handles.append(Line2D([], [], label=label, marker="x", markersize=6, markeredgewidth=2, **plain))
     widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, approximately
@@ -290,11 +290,11 @@ def _mark_starts(panels: Mapping[str, Axes], groups: Groups, dark: bool) -> bool
     """Draw diamonds at epoch 0 for the theoretical angles between W and B. Returns whether there are any."""
     layers = _starting_layers(next(iter(groups.values()))[0])
     marked = False
-    for i, (name, some) in enumerate(groups.items()):
-        rule = rules.make(some[0].experiment.rule)
+    for i, (name, runs) in enumerate(groups.items()):
+        rule = rules.make(runs[0].experiment.rule)
         for layer, axes in panels.items():
             angle = rule.start_angle(layers[layer]) if layer in layers else None
-            if angle is not None and _has({name: some}, f"{layer}.weight_angle"):
+            if angle is not None and _has({name: runs}, f"{layer}.weight_angle"):
                 axes.plot(0, angle, color=look(i, dark)["color"], clip_on=False, zorder=5, **HOLLOW)
                 marked = True
     return marked
@@ -336,8 +336,8 @@ def _quantity(groups: Groups) -> str:
 def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
     """Draw a dot per seed and a line at the mean."""
     accurate = _quantity(groups).endswith("accuracy")
-    for i, some in enumerate(groups.values()):
-        scores = [r.score for r in some]
+    for i, runs in enumerate(groups.values()):
+        scores = [r.score for r in runs]
         style = look(i, dark)
         axes.scatter(
             scores, [i] * len(scores), color=style["color"], marker=style["marker"], s=30, alpha=0.75, zorder=3
@@ -354,16 +354,16 @@ def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
     axes.grid(axis="y", visible=False)
     if accurate:
         axes.set_xlim(-0.02, 1.04)
-    some = max(groups.values(), key=len)
-    what = f"{some[0].measured} {'accuracy' if accurate else 'score (minus loss)'}"
-    axes.set_title(f"Final {what}, {len(some)} seed{'s' if len(some) > 1 else ''}")
+    runs = max(groups.values(), key=len)
+    what = f"{runs[0].measured} {'accuracy' if accurate else 'score (minus loss)'}"
+    axes.set_title(f"Final {what}, {len(runs)} seed{'s' if len(runs) > 1 else ''}")
 
 
 def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, dark: bool) -> None:
     """Draw the mean angle over seeds per layer, lowest layer at the left."""
     layers = all_layers(groups)
-    for i, some in enumerate(groups.values()):
-        means = [mean_at_end(some, f"{layer}.{quantity}") for layer in layers]
+    for i, runs in enumerate(groups.values()):
+        means = [mean_at_end(runs, f"{layer}.{quantity}") for layer in layers]
         if not all(map(math.isnan, means)):
             axes.plot(range(len(layers)), means, markersize=5, linewidth=1.4, **look(i, dark))
     axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 5 else 0)
@@ -375,7 +375,7 @@ def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, dark: bo
 def _draw_heat_map(axes: Axes, groups: Groups, quantity: str, title: str) -> Any:
     """Draw the angles as rules by layers, lowest layer at the left; undefined angles are left empty."""
     layers = all_layers(groups)
-    means = [[mean_at_end(some, f"{layer}.{quantity}") for layer in layers] for some in groups.values()]
+    means = [[mean_at_end(runs, f"{layer}.{quantity}") for layer in layers] for runs in groups.values()]
     image = axes.imshow(means, cmap="cividis", vmin=0, vmax=90, aspect="auto", interpolation="nearest")
     shades = image.to_rgba(numpy.array(means))
     for y, row in enumerate(means):
