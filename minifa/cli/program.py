@@ -19,13 +19,13 @@ from typing import Any
 
 from .. import backend, data, environment, experiments, rules, signals
 from ..checkpoints import CheckpointError
-from ..console import bar, standard_streams, tell
+from ..console import bar, print_stderr, standard_streams
 from ..data import notices
 from ..environment import __version__
 from ..experiments import Experiment, Result, recipes, resume, run_folder, tables, tuning
 from ..parallel import threads
 from ..registry import unknown
-from ..storage.atomic import expanded, make_folder, refuse_link, save_picture, stem, with_advice, write_whole
+from ..storage.atomic import expanded, make_folder, refuse_link, save_picture, stem, with_advice, write_atomic
 from ..text import escaping, printable
 from ..training import History, Trainer, logs
 from ..validation import check_list
@@ -87,14 +87,14 @@ def _run(arguments: Sequence[str]) -> int:
         return OK
     except KeyboardInterrupt as stop:
         how = "ended by SIGTERM" if isinstance(stop, signals.Terminated) else "interrupted"
-        tell(f"\n{how}: no file is left half-written, and the same command begins again")
+        print_stderr(f"\n{how}: no file is left half-written, and the same command begins again")
         return signals.exit_code(stop)
     except OSError as error:
-        tell(f"minifa {options.command}: {with_advice(error)}")
+        print_stderr(f"minifa {options.command}: {with_advice(error)}")
         return FAILED
     except (ValueError, TypeError, ImportError, MemoryError, backend.BackendError) as error:
         said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
-        tell(f"minifa {options.command}: {said}")
+        print_stderr(f"minifa {options.command}: {said}")
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
 
@@ -245,15 +245,15 @@ def _train_in(
             result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
-            tell(f"interrupted {place}{_how_to_go_on(folder)}")
+            print_stderr(f"interrupted {place}{_how_to_go_on(folder)}")
         return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
     except KeyboardInterrupt as stop:
-        tell(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
+        print_stderr(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
         return signals.exit_code(stop)
     except BrokenPipeError:  # standard output was closed; handled in `_run`
         raise
     except OSError as error:
-        tell(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
+        print_stderr(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
         return FAILED
 
 
@@ -308,7 +308,7 @@ def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer:
         if key in wrote and wrote[key] != now[key]
     ]
     if changed:
-        tell(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
+        print_stderr(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
 
 
 def _given(arguments: Sequence[str]) -> set[str]:
@@ -339,7 +339,7 @@ def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, tra
         print(f"\n{dataset.note}")
     print(f"\nwritten to {folder}")
     if result.diverged:
-        tell(f"training diverged: {trainer.divergence}; try a smaller --lr")
+        print_stderr(f"training diverged: {trainer.divergence}; try a smaller --lr")
         return DIVERGED
     return OK
 
@@ -377,7 +377,7 @@ def _compare(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, OSError) as error:
         if (folder / "runs.csv").is_file() and not isinstance(error, BrokenPipeError):
             command = shlex.join(["minifa", "figures", str(folder)])
-            tell(f"\nfinished runs are kept in {folder}; to draw them: {command}")
+            print_stderr(f"\nfinished runs are kept in {folder}; to draw them: {command}")
         raise
     finally:
         run_folder.drop_empty(folder)
@@ -406,10 +406,10 @@ def _compare_in(
         print(f"written to {folder}")
     failed = [r for r in results if r.error is not None]
     for result in failed:
-        tell(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}")
+        print_stderr(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}")
     if stop is not None:
         finished = len(results) - len(failed)
-        tell(f"interrupted: {finished} of {len(grid)} runs were finished and kept")
+        print_stderr(f"interrupted: {finished} of {len(grid)} runs were finished and kept")
         return signals.exit_code(stop)
     return FAILED if failed else OK
 
@@ -469,7 +469,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
     )
     setting = _describe(first, dataset)
-    write_whole(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
+    write_atomic(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
     print(f"{table}\n\n{legend}{note}\n")
     few = len({r.experiment.rule for r in results}) <= 8  # more cannot be distinguished in one panel
     picture = "comparison" if few else "survey"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import experiments
-from ..console import bar, tell
+from ..console import bar, print_stderr
 from ..experiments import dask_cluster, processes, study, sweeps
 from ..experiments.study import Results, Task
 from ..experiments.sweeps import Sweep
 from ..signals import exit_code
-from ..storage.atomic import expanded, make_folder, write_whole
+from ..storage.atomic import expanded, make_folder, write_atomic
 from ..text import table
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         return _show(sweep, folder, contents)
     with study.opened(sweep, folder, contents) as results:
         for note in results.notes:
-            tell(f"note: {note}")
+            print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
         kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
@@ -128,16 +128,16 @@ def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None
     lines, runs = results.of_sweep(), results.sweep.runs
     text = study.summary(results.sweep, lines, notes)
     if text:
-        write_whole(results.path.with_name("summary.txt"), text + "\n")
+        write_atomic(results.path.with_name("summary.txt"), text + "\n")
         print(f"\n{text}\n")
     failed = [line for line in lines if line["error"]]
     for line in failed[:ERRORS]:
-        tell(f"run {line['run']}: {line['error']}")
+        print_stderr(f"run {line['run']}: {line['error']}")
     if len(failed) > ERRORS:
-        tell(f"and {len(failed) - ERRORS} more: see {results.path}")
+        print_stderr(f"and {len(failed) - ERRORS} more: see {results.path}")
     if stop is not None:
         said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on"
-        tell(said)
+        print_stderr(said)
         return exit_code(stop)
     print(f"written to {results.path.parent}")
     return FAILED if failed else OK

@@ -28,7 +28,7 @@ from ..environment import __version__
 from ..experiments import MEASURED_ON, Experiment
 from ..network import Network
 from ..rules.base import Rule
-from ..storage.atomic import expanded, write_whole
+from ..storage.atomic import expanded, write_atomic
 from ..training import Trainer
 from ..validation import check_int, check_list, check_str, check_type
 from .recorder import Moment, Trace
@@ -109,7 +109,7 @@ def write(page: str, path: str | Path) -> Path:
     check_str(page, "a page")
     target = _claim(expanded(path))
     try:
-        write_whole(target, page)
+        write_atomic(target, page)
     except BaseException:  # including Ctrl-C: remove the empty file
         target.unlink(missing_ok=True)
         raise
