@@ -61,7 +61,7 @@ class _Choice:
 
     def changed(self, module: Any, cpu_chunks: bool, dtype: Any = None) -> _Choice:
         choice = _Choice(module, cpu_chunks, self.dtype if dtype is None else numpy.dtype(dtype))
-        _look_at_modules(choice)
+        _update_modules(choice)
         return choice
 
 
@@ -70,20 +70,20 @@ class _ArrayModule:
     is selected anywhere, so that ``xp.exp`` costs as much as ``numpy.exp``."""
 
     def __getattr__(self, name: str) -> Any:
-        kept = self.__dict__  # read before the choice: _look_at_modules replaces it if another module is selected
+        cache = self.__dict__  # read before the choice: _update_modules replaces it if another module is selected
         module = _choice().module
         value = getattr(module, name)
         if _modules == [module]:
-            kept[name] = value
+            cache[name] = value
         return value
 
 
 xp: Any = _ArrayModule()
 _default = _Choice(numpy, True, numpy.dtype("float32"))  # of the process
-_chosen: ContextVar[_Choice | None] = ContextVar("what minifa.using chose", default=None)
+_chosen: ContextVar[_Choice | None] = ContextVar("minifa.using", default=None)
 _choices: weakref.WeakSet[_Choice] = weakref.WeakSet([_default])  # all that are in use
 _modules: list[Any] = [numpy]  # the modules of _choices
-_looking = threading.RLock()  # reentrant: the garbage collector may end an abandoned `using` block meanwhile
+_modules_lock = threading.RLock()  # reentrant: the garbage collector may end an abandoned `using` block meanwhile
 
 
 def _choice() -> _Choice:
@@ -96,13 +96,13 @@ def _choice() -> _Choice:
     return choice
 
 
-def _look_at_modules(new: _Choice | None = None) -> None:
+def _update_modules(new: _Choice | None = None) -> None:
     """Update ``_modules`` from all choices, including a new one, and clear the cache of `xp` if it changed."""
     global _modules
-    with _looking:
+    with _modules_lock:
         if new is not None:
             _choices.add(new)
-        modules = list({id(one.module): one.module for one in _choices}.values())
+        modules = list({id(choice.module): choice.module for choice in _choices}.values())
         if modules != _modules:
             _modules = modules
             xp.__dict__ = {}
@@ -143,20 +143,20 @@ def chosen_by_environment() -> str:
 def _module_of(backend: str, dtype: Any) -> Any:
     if not isinstance(backend, str) or backend not in ("numpy", "cupy"):
         raise ValueError(f"unknown backend {backend!r}: expected 'numpy' or 'cupy'")
-    if dtype is not None and str(_known_dtype(dtype)) not in ("float32", "float64"):
+    if dtype is not None and str(_real_dtype(dtype)) not in ("float32", "float64"):
         raise ValueError(f"dtype {str(dtype)!r} is not supported: expected 'float32' or 'float64'")
     return numpy if backend == "numpy" else _load_cupy()
 
 
-def _known_dtype(dtype: Any) -> numpy.dtype:
+def _real_dtype(dtype: Any) -> numpy.dtype:
     """Convert to a NumPy dtype. Raises TypeError if it is not the dtype of real numbers (objects or strings, for
     example)."""
     known = None
     if isinstance(dtype, (str, type, numpy.dtype)):
-        with contextlib.suppress(TypeError, ValueError, SyntaxError):  # what NumPy raises for an invalid dtype
+        with contextlib.suppress(TypeError, ValueError, SyntaxError):  # raised by NumPy for an invalid dtype
             known = numpy.dtype(dtype)
     if known is None or known.kind not in "fiub":
-        raise TypeError(f"dtype is the name of a type of real numbers, as 'float32', got {dtype!r}")
+        raise TypeError(f"dtype must be a dtype of real numbers, such as 'float32', got {dtype!r}")
     return known
 
 
@@ -170,7 +170,7 @@ def _install(module: Any, cpu_chunks: bool, dtype: Any = None) -> None:
     if block is not None:
         _chosen.set(block.changed(module, cpu_chunks, dtype))
     del block
-    _look_at_modules()  # drops modules that are no longer selected
+    _update_modules()  # drops modules that are no longer selected
 
 
 def _load_cupy() -> Any:
@@ -179,20 +179,22 @@ def _load_cupy() -> Any:
         cupy = importlib.import_module("cupy")
     except ImportError as error:
         raise BackendError(
-            "the backend 'cupy' needs the package CuPy, which cannot be imported here "
+            "the backend 'cupy' needs the package CuPy, which cannot be imported "
             f"({error}): {install('cuda13')}, or [cuda12] for an older CUDA driver"
         ) from error
     if not cupy.is_available():
-        raise BackendError(_why_no_device(cupy))
+        raise BackendError(_no_device_message(cupy))
     return cupy
 
 
-def _why_no_device(cupy: Any) -> str:
+def _no_device_message(cupy: Any) -> str:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CUDARuntimeError, which can be imported only if the CUDA libraries are present
         return f"CuPy {cupy.__version__} is installed, but the NVIDIA driver is missing or too old for it ({error})"
-    return f"CuPy {cupy.__version__} and the NVIDIA driver are there, but no usable device is visible ({count} found)"
+    return (
+        f"CuPy {cupy.__version__} and the NVIDIA driver are installed, but no usable device is visible ({count} found)"
+    )
 
 
 def cupy_status() -> str:
@@ -253,7 +255,7 @@ def using(backend: str, dtype: str | None = None) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
-        _look_at_modules()
+        _update_modules()
 
 
 def asarray(array: Any, dtype: Any = None) -> Array:
@@ -273,10 +275,10 @@ def asarray(array: Any, dtype: Any = None) -> Array:
     ('float32', 'i')
     """
     if dtype is not None:
-        dtype = _known_dtype(dtype)
+        dtype = _real_dtype(dtype)
     if is_numeric(array):
         return array if dtype is None and array.dtype.kind != "f" else _cast(array, dtype or _choice().dtype)
-    host = numbers_of(array, "what is put on the backend")
+    host = numbers_of(array, "the input of asarray")
     if dtype is None and host.dtype.kind == "f":
         dtype = _choice().dtype
     return xp.asarray(host if dtype is None else _cast(host, dtype))
@@ -378,7 +380,7 @@ def threads() -> int:
     return _pool.size()
 
 
-def one_pass() -> contextlib.AbstractContextManager[None]:
+def blas_limit() -> contextlib.AbstractContextManager[None]:
     """Context manager for a pass through a network. BLAS is limited to one thread once per pass instead of once for
     each parallel piece."""
     caller = _pool.callers.this
@@ -396,7 +398,7 @@ def quiet() -> numpy.errstate:
     return numpy.errstate(all="ignore")
 
 
-def _set_by_quiet() -> list[tuple[contextvars.ContextVar[Any], Any]]:
+def _quiet_settings() -> list[tuple[contextvars.ContextVar[Any], Any]]:
     """The context variables that `quiet` sets, with their values: one variable of NumPy."""
     before = contextvars.copy_context()
     with quiet():
@@ -404,7 +406,7 @@ def _set_by_quiet() -> list[tuple[contextvars.ContextVar[Any], Any]]:
     return [(name, value) for name, value in inside.items() if before.get(name) is not value]
 
 
-_SET_BY_QUIET = _set_by_quiet()
+_QUIET_SETTINGS = _quiet_settings()
 
 
 def quietly(function: F) -> F:
@@ -413,15 +415,15 @@ def quietly(function: F) -> F:
 
     If NumPy's context variable shows that `quiet` is already active, the function is called directly.
     """
-    if len(_SET_BY_QUIET) != 1:
+    if len(_QUIET_SETTINGS) != 1:
         return quiet()(function)
-    ((settings, ignoring),) = _SET_BY_QUIET
+    ((settings, quiet_value),) = _QUIET_SETTINGS
 
     @functools.wraps(function)
     def inside(*args: Any, **kwargs: Any) -> Any:
-        if settings.get(None) is ignoring:
+        if settings.get(None) is quiet_value:
             return function(*args, **kwargs)
-        token = settings.set(ignoring)
+        token = settings.set(quiet_value)
         try:
             return function(*args, **kwargs)
         finally:
@@ -449,6 +451,6 @@ def cpu_chunks() -> bool:
     return _choice().cpu_chunks
 
 
-def perhaps_any(mask: Array) -> bool:
+def any_without_sync(mask: Array) -> bool:
     """Whether any entry is true. Always True on a device, to avoid waiting for it."""
     return not _choice().cpu_chunks or bool(mask.any())

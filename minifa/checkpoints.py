@@ -62,7 +62,7 @@ from . import schedules
 from .environment import environment
 from .layers.base import Layer
 from .network import check_state
-from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_whole
+from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_atomic
 from .storage.npz import DAMAGED, open_member, read_members
 from .training import Callback, History, Trainer
 from .training.position import LARGEST_COUNT, check_ranges
@@ -174,7 +174,7 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
         "training": trainer.state(),
         "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in arrays.items()},
     }
-    write_whole(path, pack(manifest, arrays), previous=previous_of(path))
+    write_atomic(path, pack(manifest, arrays), previous=previous_of(path))
 
 
 def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:

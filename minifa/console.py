@@ -37,7 +37,7 @@ def _is_open(stream: Any) -> bool:
     return stream is not None and not getattr(stream, "closed", False)
 
 
-def tell(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Print to standard error. A failure to write is ignored, so that it does not change the exit status."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,5 @@
-"""What results depend on besides the configuration: versions, backend, threads and machine."""
+"""The environment of a run: versions, backend, threads and machine, on which results depend besides the
+configuration."""
 
 from __future__ import annotations
 
@@ -61,13 +62,14 @@ def is_another_version(one: str) -> bool:
     >>> environment.is_another_version("0.0.9"), environment.is_another_version(mf.__version__)
     (True, False)
     """
-    (number, _, of_commit), (here, _, commit_here) = one.partition(" "), version().partition(" ")
-    return number != here or bool(of_commit and commit_here and of_commit != commit_here)
+    number, _, of_commit = one.partition(" ")
+    current, _, current_commit = version().partition(" ")
+    return number != current or bool(of_commit and current_commit and of_commit != current_commit)
 
 
 def environment() -> dict[str, Any]:
-    """What results depend on besides the configuration: versions, backend, dtype, threads and machine; with the date,
-    and the commit if minifa runs from a checkout."""
+    """The environment of a run, on which results depend besides the configuration: versions, backend, dtype, threads
+    and machine; with the date, and the commit if minifa runs from a checkout."""
     of_commit = commit()
     return {
         "minifa": __version__,

@@ -1,4 +1,5 @@
-"""Exceptions of files and downloads, which several packages raise. Every other exception stands beside its function."""
+"""Exceptions of files and downloads, which several packages raise. Every other exception is defined in the module that
+raises it."""
 
 __all__ = ["DataFileError", "DataNotFound", "DownloadError"]
 

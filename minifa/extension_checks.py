@@ -24,51 +24,51 @@ import numpy
 from . import backend
 from .backend import xp
 
-OURS = __name__.partition(".")[0]
-ALIKE = 0.85  # similarity from which a method name counts as a misspelling of another one
-Look = Callable[..., None]  # called with an object, its method's return value and arguments; raises if it is invalid
+PACKAGE = __name__.partition(".")[0]
+SIMILARITY = 0.85  # similarity from which a method name counts as a misspelling of another one
+Check = Callable[..., None]  # called with an object, its method's return value and arguments; raises if it is invalid
 
 
 # Classes
 
 
-def guard(cls: type, base: type, answers: Mapping[str, Look], always: tuple[str, ...] = ()) -> None:
+def guard(cls: type, base: type, checks: Mapping[str, Check], always: tuple[str, ...] = ()) -> None:
     """Validate a user-defined class: the return values and signatures of its methods, and misspelled method names.
 
     Args:
         cls: a new subclass of ``base``.
         base: the class of minifa whose methods it may override.
-        answers: the check of the return value, by method name.
+        checks: the check of the return value, by method name.
         always: names of methods that are checked even if inherited, because they call user-defined methods.
     """
-    if _is_ours(cls):
+    if _in_minifa(cls):
         return
-    for name, near in slips(cls, base).items():
-        warnings.warn(f"nobody calls {cls.__name__}.{name}: did you mean {near}?", RuntimeWarning, stacklevel=3)
-    written = [name for one in cls.__mro__ if not _is_ours(one) for name in vars(one)]  # including mixins
+    for name, meant in misspelled_methods(cls, base).items():
+        warnings.warn(f"{cls.__name__}.{name} is never called: did you mean {meant}?", RuntimeWarning, stacklevel=3)
+    written = [name for one in cls.__mro__ if not _in_minifa(one) for name in vars(one)]  # including mixins
     for name in dict.fromkeys([*written, *always]):
         method = inspect.getattr_static(cls, name)
-        parents = [vars(one)[name] for one in cls.__mro__[1:] if name in vars(one) and _is_ours(one)]
-        if not inspect.isfunction(method) or not parents or hasattr(method, "looked_at"):
+        parents = [vars(one)[name] for one in cls.__mro__[1:] if name in vars(one) and _in_minifa(one)]
+        if not inspect.isfunction(method) or not parents or hasattr(method, "is_checked"):
             continue
         if name in written and name != "__init__":
-            method = _fitting(f"{cls.__name__}.{name}", method, parents[-1])
-        if name in answers:
-            method = _looked_at(method, answers[name])
+            method = _with_signature_check(f"{cls.__name__}.{name}", method, parents[-1])
+        if name in checks:
+            method = _with_result_check(method, checks[name])
         setattr(cls, name, method)
 
 
-def _is_ours(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == OURS
+def _in_minifa(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == PACKAGE
 
 
-def slips(cls: type, base: type) -> dict[str, str]:
+def misspelled_methods(cls: type, base: type) -> dict[str, str]:
     """Public methods of ``cls`` that are never called, each with the similarly named method of ``base``."""
     known = [name for name, one in vars(base).items() if inspect.isfunction(one) and name not in vars(cls)]
-    own = [name for name, one in vars(cls).items() if inspect.isfunction(one) and name[0] != "_"]
-    uncalled = [name for name in own if not any(hasattr(parent, name) for parent in cls.__bases__)]
-    near = {name: get_close_matches(name, known, 1, ALIKE) for name in uncalled}
-    return {name: found[0] for name, found in near.items() if found}
+    public = [name for name, one in vars(cls).items() if inspect.isfunction(one) and name[0] != "_"]
+    uncalled = [name for name in public if not any(hasattr(parent, name) for parent in cls.__bases__)]
+    matches = {name: get_close_matches(name, known, 1, SIMILARITY) for name in uncalled}
+    return {name: near[0] for name, near in matches.items() if near}
 
 
 def require_init(owner: Any, attribute: str) -> None:
@@ -77,116 +77,119 @@ def require_init(owner: Any, attribute: str) -> None:
         raise TypeError(f"{type(owner).__name__}.__init__ must call super().__init__() first")
 
 
-def not_implemented(owner: Any, method: str, told: str) -> NotImplementedError:
-    """The exception for a required method that a class does not define; ``told`` gives its arguments and purpose."""
+def not_implemented(owner: Any, method: str, description: str) -> NotImplementedError:
+    """The exception for a required method that a class does not define; ``description`` gives its arguments and
+    purpose."""
     classes = type(owner).__mro__
     base = next(one for one in reversed(classes) if method in vars(one))
-    meant = [name for one in classes for name, near in slips(one, base).items() if near == method]
-    hint = f" (did you mean that by {meant[0]}?)" if meant else ""
-    return NotImplementedError(f"{type(owner).__name__} does not write {method}{told}{hint}")
+    meant = [name for one in classes for name, near in misspelled_methods(one, base).items() if near == method]
+    hint = f" (is {meant[0]} a misspelling of it?)" if meant else ""
+    return NotImplementedError(f"{type(owner).__name__} must define {method}{description}{hint}")
 
 
-def _fitting(name: str, method: Any, base: Any) -> Any:
+def _with_signature_check(name: str, method: Any, base: Any) -> Any:
     """Return the method. If its signature does not accept the arguments it is called with, wrap it to raise a clear
     TypeError."""
-    known, own = inspect.signature(base).parameters, inspect.signature(method)
+    known, signature = inspect.signature(base).parameters, inspect.signature(method)
     by_name = {name: None for name, one in known.items() if one.default is not one.empty}
     try:
-        own.bind(*[None] * (len(known) - len(by_name)), **by_name)
+        signature.bind(*[None] * (len(known) - len(by_name)), **by_name)
         return method
     except TypeError:
         pass
-    wanted = ", ".join(known)
+    expected = ", ".join(known)
 
     @functools.wraps(method)
     def refuse(*given: Any, **options: Any) -> Any:
         try:
-            own.bind(*given, **options)
+            signature.bind(*given, **options)
         except TypeError:
-            raise TypeError(f"{name} takes {own}, and is called with ({wanted})") from None
+            raise TypeError(f"{name} must accept the arguments ({expected}), got the signature {signature}") from None
         return method(*given, **options)
 
     return refuse
 
 
-def _looked_at(method: Any, look: Look) -> Any:
+def _with_result_check(method: Any, check: Check) -> Any:
     @functools.wraps(method)
-    def answer(self: Any, *given: Any, **options: Any) -> Any:
-        answered = method(self, *given, **options)
+    def wrapper(self: Any, *given: Any, **options: Any) -> Any:
+        result = method(self, *given, **options)
         if options:
             given = inspect.signature(method).bind(self, *given, **options).args[1:]
-        look(self, answered, *given)
-        return answered
+        check(self, result, *given)
+        return result
 
-    answer.looked_at = True  # type: ignore[attr-defined]
-    return answer
+    wrapper.is_checked = True  # type: ignore[attr-defined]
+    return wrapper
 
 
 # Arrays
 
 
-def fits(answered: Any, shape: tuple[int, ...] | None, dtype: Any) -> bool:
+def fits(result: Any, shape: tuple[int, ...] | None, dtype: Any) -> bool:
     """Whether this is an array of the backend with this shape (None: any) and dtype."""
-    return type(answered) is xp.ndarray and answered.dtype == dtype and (shape is None or answered.shape == shape)
+    return type(result) is xp.ndarray and result.dtype == dtype and (shape is None or result.shape == shape)
 
 
-def expect(answered: Any, shape: tuple[int, ...] | None, dtype: Any, who: str, hint: str = "") -> None:
+def expect(result: Any, shape: tuple[int, ...] | None, dtype: Any, who: str, hint: str = "") -> None:
     """Raise TypeError or ValueError unless it `fits`.
 
     Args:
         who: start of the message: the method and its object.
         hint: remark on the expected shape.
     """
-    if fits(answered, shape, dtype):
+    if fits(result, shape, dtype):
         return
-    wanted = f"expected an array{'' if shape is None else f' of shape {shape}'}"
-    if answered is None:
-        raise TypeError(f"{who} returned None, {wanted}: is there a return?")
-    if not isinstance(answered, xp.ndarray) or isinstance(answered, numpy.ma.MaskedArray):
-        raise TypeError(f"{who} returned {_kind(answered)}, {wanted} on the backend {backend.name()!r}{_way(answered)}")
-    if answered.dtype != dtype:
+    expected = f"expected an array{'' if shape is None else f' of shape {shape}'}"
+    if result is None:
+        raise TypeError(f"{who} returned None, {expected}: is a return statement missing?")
+    if not isinstance(result, xp.ndarray) or isinstance(result, numpy.ma.MaskedArray):
+        conversion = _conversion_hint(result)
         raise TypeError(
-            f"{who} returned an array of dtype {answered.dtype}, expected {dtype}: .astype({str(dtype)!r}) makes it one"
+            f"{who} returned {_type_name(result)}, {expected} on the backend {backend.name()!r}{conversion}"
         )
-    if shape is not None and answered.shape != shape:
-        raise ValueError(f"{who} returned an array of shape {answered.shape}, expected {shape}{hint}")
+    if result.dtype != dtype:
+        raise TypeError(
+            f"{who} returned an array of dtype {result.dtype}, expected {dtype}: "
+            f"convert it with .astype({str(dtype)!r})"
+        )
+    if shape is not None and result.shape != shape:
+        raise ValueError(f"{who} returned an array of shape {result.shape}, expected {shape}{hint}")
 
 
-def _kind(answered: Any) -> str:
-    cls = type(answered)
+def _type_name(result: Any) -> str:
+    cls = type(result)
     return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
 
 
-def _way(answered: Any) -> str:
+def _conversion_hint(result: Any) -> str:
     """A hint how to return an array of the backend."""
-    if isinstance(answered, numpy.ndarray):
+    if isinstance(result, numpy.ndarray):
         return ": compute with minifa.backend.xp instead of numpy"
-    return ": minifa.asarray makes one of numbers" if isinstance(answered, (list, tuple, int, float)) else ""
+    return ": convert it with minifa.asarray" if isinstance(result, (list, tuple, int, float)) else ""
 
 
-def nothing(what: str, instead: str) -> Look:
+def returns_none(what: str, hint: str) -> Check:
     """A check for methods that must return None, because their return value is ignored."""
 
-    def look(owner: Any, answered: Any, *given: Any) -> None:
-        if answered is not None:
+    def check(owner: Any, result: Any, *given: Any) -> None:
+        if result is not None:
+            raise TypeError(f"{what} of {_name(owner)} must return None, got {_type_name(result)}: {hint}")
+
+    return check
+
+
+def returns_none_or_argument(what: str, position: int, argument: str) -> Check:
+    """A check for methods that write into the argument at ``position``; they may return None or that argument."""
+
+    def check(owner: Any, result: Any, *given: Any) -> None:
+        if result is not None and result is not given[position]:
             raise TypeError(
-                f"{what} of {_name(owner)} returned {_kind(answered)}, which nobody takes: {instead} and return nothing"
+                f"{what} of {_name(owner)} must return None, got {_type_name(result)}: write into {argument}, "
+                f"{argument}[...] = ..."
             )
 
-    return look
-
-
-def written_into(what: str, place: int, called: str) -> Look:
-    """A check for methods that write into the argument at ``place``; they may return None or that argument."""
-
-    def look(owner: Any, answered: Any, *given: Any) -> None:
-        if answered is not None and answered is not given[place]:
-            raise TypeError(
-                f"{what} of {_name(owner)} returned {_kind(answered)}, which nobody takes: it writes into {called}, "
-                f"{called}[...] = ..."
-            )
-
-    return look
+    return check
 
 
 def _name(owner: Any) -> str:
@@ -197,13 +200,13 @@ def _name(owner: Any) -> str:
 # Rules
 
 
-def _feedback(rule: Any, matrix: Any, layer: Any) -> None:
+def _check_feedback(rule: Any, matrix: Any, layer: Any) -> None:
     shape = rule.feedback_shape(layer)
     if fits(matrix, shape, layer.W.dtype):
         return
     who = f"feedback of the rule {rule.label!r} for {layer}"
     if matrix is not None:
-        expect(matrix, shape, layer.W.dtype, who, _advice(matrix, layer))
+        expect(matrix, shape, layer.W.dtype, who, _shape_hint(matrix, layer))
     elif rule.crosses_weights and rule.requires_errors and not rule.overrides_teach:
         raise TypeError(
             f"{who} returned None, and no error would reach the layers below: return an array of W's shape "
@@ -211,16 +214,16 @@ def _feedback(rule: Any, matrix: Any, layer: Any) -> None:
         )
 
 
-def _advice(matrix: Any, layer: Any) -> str:
-    told = ", W's shape" + (" (fan_in, fan_out)" if len(layer.weight_shape) == 2 else "")
-    came = getattr(matrix, "shape", None)
-    if came == layer.weight_shape[::-1]:
-        return f"{told}: did you return W.T?"
+def _shape_hint(matrix: Any, layer: Any) -> str:
+    expected = ", W's shape" + (" (fan_in, fan_out)" if len(layer.weight_shape) == 2 else "")
+    shape = getattr(matrix, "shape", None)
+    if shape == layer.weight_shape[::-1]:
+        return f"{expected}: did you return W.T?"
     as_matrix = math.prod(layer.weight_shape[:-1]), layer.weight_shape[-1]
-    return told + (": reshape it to layer.weight_shape" if came in (as_matrix, as_matrix[::-1]) else "")
+    return expected + (": reshape it to layer.weight_shape" if shape in (as_matrix, as_matrix[::-1]) else "")
 
 
-def _teach(rule: Any, taught: Any, layer: Any, delta: Any) -> None:
+def _check_teach(rule: Any, taught: Any, layer: Any, delta: Any) -> None:
     if taught is delta or (delta is not None and fits(taught, delta.shape, delta.dtype)):
         return
     who = f"teach of the rule {rule.label!r} for {layer}"
@@ -235,52 +238,52 @@ def _teach(rule: Any, taught: Any, layer: Any, delta: Any) -> None:
         )
 
 
-def _carried(rule: Any, below: Any, layer: Any, delta: Any) -> None:
+def _check_carry(rule: Any, below: Any, layer: Any, delta: Any) -> None:
     if below is not None:
         shape = getattr(layer.cache, "shape", None)
         expect(below, shape, delta.dtype, f"carry of the rule {rule.label!r} for {layer}", ", that of its input")
 
 
-def _parameters(rule: Any, found: Any) -> None:
+def _check_parameters(rule: Any, result: Any) -> None:
     who = f"parameters of the rule {rule.label!r}"
-    if not isinstance(found, Mapping):
-        raise TypeError(f"{who} returned {_kind(found)}, expected a dictionary {{name: (array, gradient)}}")
-    for name, pair in found.items():
+    if not isinstance(result, Mapping):
+        raise TypeError(f"{who} returned {_type_name(result)}, expected a dictionary {{name: (array, gradient)}}")
+    for name, pair in result.items():
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(f"{who} returned {_kind(pair)} for {name!r}, expected a pair (array, gradient)")
+            raise TypeError(f"{who} returned {_type_name(pair)} for {name!r}, expected a pair (array, gradient)")
         array, gradient = pair
         expect(array, None, rule.net.dtype, f"{who}, array {name!r},")
         expect(gradient, array.shape, array.dtype, f"{who}, gradient of {name!r},", ", that of its array")
 
 
-def _value(rule: Any, value: Any, net: Any, x: Any, y: Any, loss: Any) -> None:
+def _check_gradients(rule: Any, value: Any, net: Any, x: Any, y: Any, loss: Any) -> None:
     if getattr(value, "ndim", None) != 0 and not isinstance(value, (float, int)):
         raise TypeError(
-            f"gradients of the rule {rule.label!r} returned {_kind(value)}, expected a number: the batch's mean loss, "
-            "as self.compute_error(output, y, loss) returns it"
+            f"gradients of the rule {rule.label!r} returned {_type_name(value)}, expected a number: the batch's mean "
+            "loss, as self.compute_error(output, y, loss) returns it"
         )
     if (rule.output is None or rule.target is None) and getattr(y, "ndim", 1) == 1:
         raise TypeError(
-            f"gradients of the rule {rule.label!r} leaves the output and target of the pass unknown: "
-            "self.compute_error(output, y, loss) sets them"
+            f"gradients of the rule {rule.label!r} must set the output and target of the pass: "
+            "call self.compute_error(output, y, loss)"
         )
 
 
-RULE_ANSWERS: dict[str, Look] = {
-    "draw": nothing("draw", "enter what is drawn in self.memory"),
-    "feedback": _feedback,
-    "teach": _teach,
-    "carry": _carried,
-    "parameters": _parameters,
-    "update_feedback": nothing("update_feedback", "change the arrays of self.memory"),
-    "gradients": _value,
+RULE_CHECKS: dict[str, Check] = {
+    "draw": returns_none("draw", "store the drawn matrices in self.memory"),
+    "feedback": _check_feedback,
+    "teach": _check_teach,
+    "carry": _check_carry,
+    "parameters": _check_parameters,
+    "update_feedback": returns_none("update_feedback", "update the arrays in self.memory"),
+    "gradients": _check_gradients,
 }
 
 
 # Layers
 
 
-def _output(layer: Any, y: Any, x: Any, ctx: Any) -> None:
+def _check_forward(layer: Any, y: Any, x: Any, ctx: Any) -> None:
     known = layer.checked_shapes  # infer is called once per input shape
     shape = known.get(x.shape)
     if shape is None:
@@ -288,17 +291,17 @@ def _output(layer: Any, y: Any, x: Any, ctx: Any) -> None:
     if ctx.training:
         known["input"] = x.shape
     if not fits(y, shape, x.dtype):
-        expect(y, shape, x.dtype, f"forward of {layer}", f", as its infer({tuple(x.shape[1:])}) has it")
+        expect(y, shape, x.dtype, f"forward of {layer}", f", as returned by its infer({tuple(x.shape[1:])})")
 
 
-def _below(layer: Any, below: Any, delta: Any, rule: Any) -> None:
+def _check_backward(layer: Any, below: Any, delta: Any, rule: Any) -> None:
     shape, dtype = layer.checked_shapes.get("input"), delta.dtype
     if below is None:
-        asks = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule may send nothing down
-        if layer.needs_input_gradient and (getattr(rule, "crosses_weights", False) or not asks):
+        may_send_none = hasattr(layer, "carry") or any(True for _ in layer.children())  # the rule may send nothing down
+        if layer.needs_input_gradient and (getattr(rule, "crosses_weights", False) or not may_send_none):
             raise TypeError(
-                f"backward of {layer} returned None, and nothing below it would learn: return dL/d(its input), or "
-                "zeros to send nothing"
+                f"backward of {layer} returned None, so no layer below it would learn: return dL/d(its input), or "
+                "zeros if it propagates no error"
             )
     elif not fits(below, shape, dtype):
         expect(below, shape, dtype, f"backward of {layer}", ", that of its input")
@@ -308,38 +311,38 @@ def _below(layer: Any, below: Any, delta: Any, rule: Any) -> None:
             expect(gradient, array.shape, array.dtype, f"backward of {layer}, grads[{key!r}],", f", that of {key}")
 
 
-def _shape(layer: Any, shape: Any, given: Any) -> None:
-    whole = isinstance(shape, tuple) and all(isinstance(size, (int, numpy.integer)) and size > 0 for size in shape)
-    if not whole:
+def _check_infer(layer: Any, shape: Any, given: Any) -> None:
+    valid = isinstance(shape, tuple) and all(isinstance(size, (int, numpy.integer)) and size > 0 for size in shape)
+    if not valid:
         raise TypeError(f"infer of {layer} returned {shape!r}, expected the shape of one example: a tuple of sizes")
 
 
-LAYER_ANSWERS: dict[str, Look] = {
-    "forward": _output,
-    "backward": _below,
-    "infer": _shape,
-    "initialise": nothing("initialise", "assign the arrays"),
-    "f": written_into("f", 0, "y"),
-    "times_slope": written_into("times_slope", 0, "below"),
+LAYER_CHECKS: dict[str, Check] = {
+    "forward": _check_forward,
+    "backward": _check_backward,
+    "infer": _check_infer,
+    "initialise": returns_none("initialise", "assign the arrays"),
+    "f": returns_none_or_argument("f", 0, "y"),
+    "times_slope": returns_none_or_argument("times_slope", 0, "below"),
 }
 
 
 # Passes, losses, optimizers
 
 
-def _after(ctx: Any, heard: Any, layer: Any, y: Any) -> None:
-    if heard is not y:
-        expect(heard, y.shape, y.dtype, f"after of the {type(ctx).__name__} for {layer}", ", that of y")
+def _check_after(ctx: Any, result: Any, layer: Any, y: Any) -> None:
+    if result is not y:
+        expect(result, y.shape, y.dtype, f"after of the {type(ctx).__name__} for {layer}", ", that of y")
 
 
-def _judged(loss: Any, answered: Any, output: Any, target: Any) -> None:
+def _check_loss(loss: Any, result: Any, output: Any, target: Any) -> None:
     who = f"the loss {type(loss).__name__}"
-    if not isinstance(answered, tuple) or len(answered) != 2:
-        raise TypeError(f"{who} returned {_kind(answered)}, expected a pair: values (N,) and errors (N, n_out)")
-    expect(answered[0], output.shape[:1], output.dtype, f"{who}, values,", ", one for each example")
-    expect(answered[1], output.shape, output.dtype, f"{who}, errors,", ", that of the outputs")
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{who} returned {_type_name(result)}, expected a pair: values (N,) and errors (N, n_out)")
+    expect(result[0], output.shape[:1], output.dtype, f"{who}, values,", ", one for each example")
+    expect(result[1], output.shape, output.dtype, f"{who}, errors,", ", that of the outputs")
 
 
-PASS_ANSWERS: dict[str, Look] = {"after": _after}
-LOSS_ANSWERS: dict[str, Look] = {"__call__": _judged}
-OPTIMIZER_ANSWERS: dict[str, Look] = {"change": written_into("change", 1, "W")}
+PASS_CHECKS: dict[str, Check] = {"after": _check_after}
+LOSS_CHECKS: dict[str, Check] = {"__call__": _check_loss}
+OPTIMIZER_CHECKS: dict[str, Check] = {"change": returns_none_or_argument("change", 1, "W")}

@@ -62,8 +62,8 @@ def _zero(fan_in: int, fan_out: int) -> float:
 
 
 INITIALISERS = {
-    one.name: one
-    for one in (
+    initialiser.name: initialiser
+    for initialiser in (
         Initialiser("he_normal", streams.gaussian, _he),
         Initialiser("he_uniform", streams.uniform, _he),
         Initialiser("xavier_normal", streams.gaussian, _xavier),
@@ -99,7 +99,9 @@ def find(init: str | Initialiser) -> Initialiser:
     except ValueError:
         size = 0.0
     if not (0 < size < math.inf and number.endswith(")")):
-        raise ValueError(f"an initialiser with a number is written {family}(0.01), with one above 0; got {init!r}")
+        raise ValueError(
+            f"an initialiser with a number must be written {family}(0.01), with a number above 0, got {init!r}"
+        )
     return make(size)
 
 

@@ -15,7 +15,7 @@ import numpy
 
 from . import backend, extension_checks
 from .backend import Array, xp
-from .registry import KnownOptions, keep_table
+from .registry import KnownOptions, register_table
 from .validation import check_float
 
 
@@ -39,7 +39,7 @@ class Loss(KnownOptions):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extension_checks.guard(cls, Loss, extension_checks.LOSS_ANSWERS)
+        extension_checks.guard(cls, Loss, extension_checks.LOSS_CHECKS)
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         contract = "(self, output, target): each example's value (N,) and error (N, n_out), as a pair"
@@ -234,4 +234,4 @@ class HalfSquaredError(Loss):
 LOSSES: dict[str, type[Loss]] = {
     cls.name: cls for cls in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, HalfSquaredError)
 }
-keep_table("loss", LOSSES)
+register_table("loss", LOSSES)

@@ -257,7 +257,7 @@ class Network(KnownOptions):
         shape = x.shape[1:]
         ctx.inputs_checked = shape == self._checked_shape or self._accepts(shape)
         try:
-            with backend.one_pass():
+            with backend.blas_limit():
                 return forward_chain(self.layers, x, ctx)
         finally:
             ctx.inputs_checked = False
@@ -303,7 +303,7 @@ class Network(KnownOptions):
         """
         if type(delta) is not xp.ndarray or delta.dtype.kind != "f" or delta.size == 0:
             backend.require_float(delta, "the network's backward pass")
-        with backend.one_pass():
+        with backend.blas_limit():
             return backward_chain(self.layers, delta, rule)
 
     def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:

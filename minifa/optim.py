@@ -20,7 +20,7 @@ from .backend import Array, xp
 from .linalg import near_one, norm, rescaled
 from .network import A_NETWORK, Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
-from .registry import KnownOptions, keep_table
+from .registry import KnownOptions, register_table
 from .rules.base import A_RULE, Rule
 from .validation import check_between, check_bool, check_mapping, check_positive, check_type
 
@@ -91,7 +91,7 @@ class Optimizer(KnownOptions):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_ANSWERS)
+        extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_CHECKS)
 
     def __init__(
         self,
@@ -492,4 +492,4 @@ class RMSprop(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, Adam, AdamW, RMSprop)}
-keep_table("optimizer", OPTIMIZERS)
+register_table("optimizer", OPTIMIZERS)

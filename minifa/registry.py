@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-OWN = __name__.partition(".")[0]  # this package
+PACKAGE = __name__.partition(".")[0]
 TABLES: dict[str, dict[str, Any]] = {}  # every table, by the kind of its entries
 _SHIPPED: dict[str, dict[str, Any]] = {}
 Address = tuple[str, str, str, str]  # kind of an entry, its name, and the module and qualified name to import it from
 
 
-def keep_table(what: str, table: dict[str, Any]) -> None:
+def register_table(what: str, table: dict[str, Any]) -> None:
     """Register a table. Entries that are added to it later count as user-defined."""
     TABLES[what], _SHIPPED[what] = table, dict(table)
 
@@ -41,25 +41,25 @@ def lookup(table: Mapping[str, T], name: str, what: str) -> T:
 def unknown(names: Iterable[str], name: object, what: str) -> str:
     """The error message for an unknown name."""
     known = sorted(names)
-    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    matches = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r}: {hint}"
 
 
 @functools.cache  # a sweep calls it a hundred thousand times
 def option_names(make: Callable[..., Any]) -> tuple[str, ...]:
     """The names of the parameters, including those that a class passes to its bases as ``**options``."""
-    found: dict[str, None] = {}
-    for one in make.__mro__ if isinstance(make, type) else (make,):
-        parameters = inspect.signature(one).parameters.values()
-        own = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-        found.update(dict.fromkeys(own))
-        if len(own) == len(parameters):
+    names: dict[str, None] = {}
+    for function in make.__mro__ if isinstance(make, type) else (make,):
+        parameters = inspect.signature(function).parameters.values()
+        named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        names.update(dict.fromkeys(named))
+        if len(named) == len(parameters):
             break
-    return tuple(found)
+    return tuple(names)
 
 
-class _OfConstructor:
+class _ConstructorSignature:
     """Makes the signature of a class that of its constructor. Python 3.10 and early 3.11 would use ``__new__`` if the
     constructor is inherited."""
 
@@ -68,8 +68,8 @@ class _OfConstructor:
             raise AttributeError("__signature__")  # of a callable instance: Python finds its signature itself
         if cls.__init__ is object.__init__:  # type: ignore[misc]
             return inspect.Signature()
-        found = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return found.replace(parameters=list(found.parameters.values())[1:])
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 class KnownOptions:
@@ -81,10 +81,10 @@ class KnownOptions:
     TypeError: unknown option of SGD 'nesterow': did you mean nesterov?
     """
 
-    __signature__ = _OfConstructor()
+    __signature__ = _ConstructorSignature()
 
     def __new__(cls, *given: Any, **options: Any) -> Any:
-        if options and cls.__module__.partition(".")[0] == OWN:  # a user-defined class may take more
+        if options and cls.__module__.partition(".")[0] == PACKAGE:  # a user-defined class may take more
             known = option_names(cls)  # type: ignore[arg-type]  # a class can be hashed
             for key in options:
                 if not known:
@@ -103,15 +103,15 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
         ValueError: an unknown name or option (with the closest known ones), or an invalid value.
     """
     if not isinstance(description, str):
-        raise TypeError(f"a {what} is described in a word, as 'name:key=value', got {description!r}")
+        raise TypeError(f"the description of a {what} must be a str, such as 'name:key=value', got {description!r}")
     name, _, written = description.partition(":")
     make = lookup(table, name, what)
     if not callable(make):
-        raise ValueError(f"the {what} {name!r} is to be entered as its class or function, not as {make!r}")
+        raise ValueError(f"the {what} {name!r} must be registered as a class or function, got {make!r}")
     parameters = inspect.signature(make).parameters
-    needless = [key for key in given if key not in parameters]
-    if needless and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
-        raise ValueError(f"the {what} {name!r} must take {needless[0]}=, which every {what} is made with")
+    missing = [key for key in given if key not in parameters]
+    if missing and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        raise ValueError(f"the {what} {name!r} must have the parameter {missing[0]}=, which every {what} gets")
     known = [key for key in parameters if key not in given]
     options = {}
     for item in filter(None, written.split(",")):
@@ -121,11 +121,13 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
         if key not in known:
             raise ValueError(unknown(known, key, f"option of {what} {name!r}"))
         if not equals:
-            raise ValueError(f"an option of a {what} is written key=value, got {item!r}")
+            raise ValueError(f"an option of a {what} must be written key=value, got {item!r}")
         options[key] = _read_value(value)
     needed = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in options]
     if needed:
-        raise ValueError(f"the {what} {name!r} needs {' and '.join(f'{key}=' for key in needed)}, got {description!r}")
+        raise ValueError(
+            f"the {what} {name!r} requires {' and '.join(f'{key}=' for key in needed)}, got {description!r}"
+        )
     try:
         return make(**given, **options)
     except TypeError as error:
@@ -134,9 +136,9 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
 
 def _read_value(text: str) -> Any:
     """Parse the value of an option: true, false, none, a number, numbers joined by + (a list), or a str."""
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
+    constants = {"true": True, "false": False, "none": None}
+    if text.lower() in constants:
+        return constants[text.lower()]
     for read in (int, float, lambda many: [float(one) for one in many.split("+")]):
         try:
             return read(text)
@@ -148,7 +150,7 @@ def _read_value(text: str) -> Any:
 # User-defined entries in other processes
 
 
-def is_own(what: str, name: str) -> bool:
+def is_user_defined(what: str, name: str) -> bool:
     """Whether the entry with this name is user-defined: added after minifa was imported."""
     return name in TABLES[what] and TABLES[what][name] is not _SHIPPED[what].get(name)
 
@@ -159,16 +161,16 @@ def address(what: str, name: str) -> Address | None:
     entry = TABLES[what][name]
     module, path = getattr(entry, "__module__", ""), getattr(entry, "__qualname__", "")
     try:
-        found = operator.attrgetter(path)(sys.modules[module])
+        imported = operator.attrgetter(path)(sys.modules[module])
     except (AttributeError, KeyError, TypeError):
         return None
-    return (what, name, module, path) if found is entry and _can_be_imported(module, entry) else None
+    return (what, name, module, path) if imported is entry and _can_be_imported(module, entry) else None
 
 
 def _can_be_imported(module: str, entry: Any) -> bool:
     """Whether a new process can import the file that defines this entry. It imports a script as ``__main__``."""
-    here = getattr(sys.modules[module], "__file__", None)
-    if here is None or not os.path.isfile(here):
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None or not os.path.isfile(file):
         return False
     if module == "__main__":
         try:
@@ -176,18 +178,19 @@ def _can_be_imported(module: str, entry: Any) -> bool:
         except (OSError, TypeError):
             return False
     top = module.partition(".")[0]
-    specs = (one.find_spec(top, None) for one in sys.meta_path if hasattr(one, "find_spec"))
-    spec = next((one for one in specs if one is not None), None)
+    specs = (finder.find_spec(top, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    spec = next((spec for spec in specs if spec is not None), None)
     return spec is not None and spec.origin == getattr(sys.modules.get(top), "__file__", None)
 
 
-def own_addresses() -> list[Address]:
+def user_defined_addresses() -> list[Address]:
     """The addresses of all user-defined entries that other processes can import."""
-    own = [(what, name) for what, table in TABLES.items() for name in table if is_own(what, name)]
-    return [found for found in (address(*one) for one in own) if found is not None]
+    entries = [(what, name) for what, table in TABLES.items() for name in table if is_user_defined(what, name)]
+    addresses = (address(*entry) for entry in entries)
+    return [one for one in addresses if one is not None]
 
 
-def enter(addresses: Iterable[Address]) -> None:
+def register_entries(addresses: Iterable[Address]) -> None:
     """In a new process: add the user-defined entries of the process that started it."""
     for what, name, module, path in addresses:
         TABLES[what][name] = operator.attrgetter(path)(importlib.import_module(module))

@@ -83,9 +83,9 @@ def check_seed(seed: Any) -> int:
     except TypeError:
         value = None
     if value is None or isinstance(seed, bool):
-        raise TypeError(f"a seed is an integer from 0 up, got {seed!r}")
+        raise TypeError(f"a seed must be an int, got {seed!r}")
     if value < 0:
-        raise ValueError(f"a seed is an integer from 0 up, got {value}")
+        raise ValueError(f"a seed must be at least 0, got {value}")
     return value
 
 

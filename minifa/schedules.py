@@ -18,11 +18,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .registry import keep_table, make_described
+from .registry import make_described, register_table
 from .validation import check_between, check_positive
 
 Schedule = Callable[[float], float]
-LOOKED_AT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # epochs whose values identify a user-defined schedule
+SAMPLED_EPOCHS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # epochs whose values identify a user-defined schedule
 
 
 def _described(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
@@ -34,7 +34,7 @@ def _described(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
         bound = inspect.signature(make).bind(*given, **options)
         bound.apply_defaults()
         described = {key: _plain(value) for key, value in bound.arguments.items()}
-        setattr(schedule, "made_of", {"name": make.__name__, **described})  # noqa: B010  a function has no such field
+        setattr(schedule, "description", {"name": make.__name__, **described})  # noqa: B010  a function has no such field
         return schedule
 
     return with_description
@@ -55,10 +55,13 @@ def describe(schedule: Schedule) -> dict[str, Any]:
     >>> mf.schedules.describe(lambda epoch: 1 / (1 + epoch))["value at epoch 1"]
     0.5
     """
-    known = getattr(schedule, "made_of", None)
+    known = getattr(schedule, "description", None)
     if isinstance(known, dict):
         return known
-    return {"name": "one of your own", **{f"value at epoch {epoch}": _value(schedule, epoch) for epoch in LOOKED_AT}}
+    return {
+        "name": "one of your own",
+        **{f"value at epoch {epoch}": _value(schedule, epoch) for epoch in SAMPLED_EPOCHS},
+    }
 
 
 def _value(schedule: Schedule, epoch: int) -> float | str:
@@ -91,7 +94,7 @@ def _power(gamma: float, times: float) -> float:
     try:
         return gamma ** math.floor(times)
     except OverflowError:
-        raise ValueError(f"gamma {gamma:g}, multiplied {times:.0f} times, is more than a float holds") from None
+        raise ValueError(f"gamma {gamma:g} to the power {times:.0f} must be finite: a float overflows") from None
 
 
 @_described
@@ -143,7 +146,7 @@ def warm_up(epochs: float, then: Schedule | None = None) -> Schedule:
     """
     epochs = check_positive(epochs, "epochs")
     if then is not None and not callable(then):
-        raise ValueError(f"what follows a warm-up is a schedule made in Python, got {then!r}")
+        raise ValueError(f"then must be a schedule (a function of the epoch), got {then!r}")
     after = then or constant()
     return lambda epoch: min(epoch / epochs, 1.0) * after(epoch)
 
@@ -155,7 +158,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cosine": cosine,
     "warm_up": warm_up,
 }
-keep_table("schedule", SCHEDULES)
+register_table("schedule", SCHEDULES)
 
 
 def make(description: str) -> Schedule:

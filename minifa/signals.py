@@ -41,10 +41,10 @@ def terminating() -> Iterator[None]:
         yield
         return
 
-    def answer(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    signal.signal(signal.SIGTERM, answer)
+    signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
@@ -66,16 +66,16 @@ class Interrupt:
         """128 plus the signal number, as in shells: 130 after Ctrl-C, 143 after SIGTERM; 0 if no signal was received.
 
         >>> from minifa.signals import Interrupt
-        >>> one = Interrupt()
-        >>> one.signal = 15
-        >>> one.exit_code
+        >>> interrupt = Interrupt()
+        >>> interrupt.signal = 15
+        >>> interrupt.exit_code
         143
         """
         return 0 if self.signal is None else 128 + self.signal
 
 
 @contextlib.contextmanager
-def stopping(trainer: Trainer, aloud: bool = True) -> Iterator[Interrupt]:
+def stopping(trainer: Trainer, verbose: bool = True) -> Iterator[Interrupt]:
     """Inside the with-block the first SIGINT or SIGTERM stops the trainer between two updates, so that its state can
     be saved; a second one has its usual effect (Ctrl-C: KeyboardInterrupt at once).
 
@@ -83,20 +83,20 @@ def stopping(trainer: Trainer, aloud: bool = True) -> Iterator[Interrupt]:
 
     Args:
         trainer: the trainer to stop.
-        aloud: whether the first signal prints a message to standard error.
+        verbose: whether the first signal prints a message to standard error.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
 
-    def answer(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         interrupt.signal = number
         trainer.stop()
         restore()
-        if aloud:
+        if verbose:
             with contextlib.suppress(OSError):  # not print, which is not reentrant
-                os.write(2, b"\nfinishing this update, then saving; once more to end at once\n")
+                os.write(2, b"\nfinishing the current update, then saving; interrupt again to exit at once\n")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
@@ -106,7 +106,7 @@ def stopping(trainer: Trainer, aloud: bool = True) -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
     for number in before:  # ignored signals (nohup, background jobs) stay ignored
-        signal.signal(number, answer)
+        signal.signal(number, handle)
 
     try:
         yield interrupt

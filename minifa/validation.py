@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 LARGEST = (1 << 31) - 1  # far above any array size
 
 
-PLAIN = {"b": bool, "i": int, "u": int, "f": float}
+PYTHON_TYPES = {"b": bool, "i": int, "u": int, "f": float}
 
 
 def as_python_number(value: Any) -> Any:
@@ -36,7 +36,7 @@ def as_python_number(value: Any) -> Any:
     if type(value) in (float, int, bool):
         return value
     if getattr(value, "ndim", None) == 0:
-        return PLAIN.get(getattr(value.dtype, "kind", ""), lambda other: other)(value)
+        return PYTHON_TYPES.get(getattr(value.dtype, "kind", ""), lambda other: other)(value)
     if isinstance(value, numbers.Real):
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     return value
@@ -63,8 +63,8 @@ def check_int(value: Any, what: str, least: int = 1, most: int | None = None) ->
     if number is None or isinstance(value, bool):
         raise TypeError(f"{what} must be an int, got {value!r}")
     if number < least or number > limit:
-        told = f" and at most {limit:,}" if number > limit or limit < LARGEST else ""
-        raise ValueError(f"{what} must be at least {least}{told}, got {number}")
+        upper = f" and at most {limit:,}" if number > limit or limit < LARGEST else ""
+        raise ValueError(f"{what} must be at least {least}{upper}, got {number}")
     return number
 
 
@@ -92,9 +92,7 @@ def check_float(value: Any, what: str) -> float:
         if type(number) in (float, int):
             return float(number)
     except OverflowError:
-        raise ValueError(
-            f"{what} must be a number that a float can hold, got one beyond {sys.float_info.max:.2g}"
-        ) from None
+        raise ValueError(f"{what} must be at most {sys.float_info.max:.2g}, got a larger integer") from None
     raise TypeError(f"{what} must be a number, got {value!r}")
 
 
@@ -120,11 +118,12 @@ def check_between(value: Any, what: str, low: float, high: float) -> float:
     >>> from minifa.validation import check_between
     >>> check_between(1, "momentum", 0, 1)
     Traceback (most recent call last):
-    ValueError: momentum must lie from 0 up to (not including) 1, got 1.0
+    ValueError: momentum must be at least 0 and below 1, got 1.0
     """
     number = check_float(value, what)
     if not low <= number < high:
-        raise ValueError(f"{what} must lie from {low} up to (not including) {high}, got {number}")
+        upper = "finite" if high == math.inf else f"below {high}"
+        raise ValueError(f"{what} must be at least {low} and {upper}, got {number}")
     return number
 
 
@@ -162,13 +161,14 @@ def check_type(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     ``kind``.
 
     >>> from minifa.validation import check_type
-    >>> check_type("mlp", mf.Network, "what is trained is a minifa.Network")
+    >>> check_type("mlp", mf.Network, "net must be a minifa.Network")
     Traceback (most recent call last):
-    TypeError: what is trained is a minifa.Network, got 'mlp'
+    TypeError: net must be a minifa.Network, got 'mlp'
     """
     if not isinstance(value, kind):
-        made = f": make one, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
-        raise TypeError(f"{what}, got {value!r}{made}")
+        is_class = isinstance(value, type) and issubclass(value, kind)
+        hint = f": pass an instance, {value.__name__}(...)" if is_class else ""
+        raise TypeError(f"{what}, got {value!r}{hint}")
     return value
 
 
@@ -201,23 +201,23 @@ def check_list(values: Any, kind: type | tuple[type, ...], what: str) -> list[An
     is an instance of ``kind``. A str or bytes is not accepted as an iterable.
 
     >>> from minifa.validation import check_list
-    >>> check_list("bp", str, "rules are a list of names")
+    >>> check_list("bp", str, "rules must be a list of names")
     Traceback (most recent call last):
-    TypeError: rules are a list of names, got 'bp'
+    TypeError: rules must be a list of names, got 'bp'
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(f"{what}, got {values!r}")
-    found = list(values)
-    for one in found:
-        if not isinstance(one, kind):
-            raise TypeError(f"{what}, got {one!r} among them")
-    return found
+    items = list(values)
+    for item in items:
+        if not isinstance(item, kind):
+            raise TypeError(f"{what}, got the item {item!r}")
+    return items
 
 
 def example_shape(shape: Sequence[int], what: str) -> Shape:
     """The shape of one example as a tuple, () for a single number. Raises TypeError for an object that is not a shape,
     ValueError for sizes below 1."""
-    check_type(shape, (list, tuple), f"{what} is a tuple of sizes, the shape of one example, as (784,) or (32, 32, 3)")
+    check_type(shape, (list, tuple), f"{what} must be the shape of one example, a tuple such as (784,) or (32, 32, 3)")
     return tuple(check_int(size, f"every size in {what}") for size in shape)
 
 

@@ -88,11 +88,11 @@ def test_numbers_that_would_switch_a_check_off_are_refused(tmp_path):
     "use",
     [
         lambda number: atomic.append(number, "text"),
-        lambda number: atomic.write_whole(number, "text"),
+        lambda number: atomic.write_atomic(number, "text"),
         atomic.read_bytes,
         atomic.digest,
     ],
-    ids=["append", "write_whole", "read_bytes", "digest"],
+    ids=["append", "write_atomic", "read_bytes", "digest"],
 )
 def test_the_number_of_an_open_file_is_no_path(use):
     """Python's ``open`` takes one, and closes that file behind itself."""

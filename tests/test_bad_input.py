@@ -800,7 +800,7 @@ def test_threads_of_the_environment_are_a_number_that_a_machine_has(monkeypatch,
     monkeypatch.setenv("MINIFA_THREADS", value)
     pool = threads.Threads()
     if value:
-        with pytest.raises(ValueError, match="MINIFA_THREADS is a number of threads from 1 to 1024, got"):
+        with pytest.raises(ValueError, match="MINIFA_THREADS must be an int from 1 to 1024, got"):
             pool.size()
     for wrong in (0, -1, 1 << 40):
         with pytest.raises(ValueError, match="threads must be at least 1 and at most 1,024"):

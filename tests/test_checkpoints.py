@@ -17,7 +17,7 @@ import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool, Network, ReLU, Tanh, checkpoints, experiments
 from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, previous_of, read, save
 from minifa.data.base import Examples
-from minifa.storage.atomic import write_whole
+from minifa.storage.atomic import write_atomic
 from minifa.testing.examples import RULES, small_convnet
 from minifa.training import Callback, Trainer
 
@@ -816,7 +816,7 @@ def test_what_is_written_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypat
     for name in ("fsync", "replace"):
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (done.append(name), original(*a)))
-    write_whole(tmp_path / "x", "text")
+    write_atomic(tmp_path / "x", "text")
     assert done[:2] == ["fsync", "replace"]
     assert (tmp_path / "x").read_text() == "text"
 

@@ -84,13 +84,13 @@ def test_a_matplotlib_that_cannot_be_imported_costs_the_picture_alone():
     given = TRAIN, COMPARE, [*MEMORY, "--out", "memory.png"], ["figures", "run"]
     printed, told = minifa(*given, expect=exit_codes.FAILED, PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]))
     assert "written to run" in printed and "written to c" in printed and "MiB at depth" in printed
-    why = "the picture could not be drawn: matplotlib cannot be imported here (AttributeError: of another numpy); "
+    why = "the picture could not be drawn: matplotlib cannot be imported (AttributeError: of another numpy); "
     assert [line for line in told.splitlines() if line.startswith(why)] == [
         f"{why}the numbers are in run/history.csv; minifa figures run draws it again",
         f"{why}the numbers are in c/runs.csv; minifa figures c draws it again",
         f"{why}the numbers stand above",
     ]
-    assert "minifa figures: matplotlib cannot be imported here" in told
+    assert "minifa figures: matplotlib cannot be imported" in told
 
 
 @pytest.mark.parametrize("error", [RuntimeError("latex\nwas not found"), MemoryError(), OSError(28, "No space left")])

@@ -61,14 +61,14 @@ FEEDBACK = {
     "a row that could be broadcast": (lambda self, layer: layer.W[0], r"an array of shape \(3,\), expected \(5, 3\)"),
     "a list": (
         lambda self, layer: layer.W.tolist(),
-        "returned list, expected an array of shape .*: minifa.asarray makes",
+        "returned list, expected an array of shape .*: convert it with minifa.asarray",
     ),
     "a number": (lambda self, layer: 0.5, "returned float, expected an array of shape .* on the backend"),
     "a number of NumPy": (lambda self, layer: np.float32(0.5), "returned numpy.float32, expected an array of shape"),
     "text": (lambda self, layer: "W", "returned str, expected an array of shape"),
     "float64": (
         lambda self, layer: layer.W.astype("float64"),
-        r"an array of dtype float64, expected float32: .astype\('float32'\) makes it one",
+        r"an array of dtype float64, expected float32: convert it with .astype\('float32'\)",
     ),
     "integers": (lambda self, layer: (layer.W > 0).astype(int), "an array of dtype int64, expected float32"),
     "nothing": (
@@ -121,7 +121,7 @@ def test_an_array_of_another_backend_is_told_of(engine):
 
 
 TEACH = {
-    "None": (lambda self, layer, delta: None, "returned None where an error arrived.*return delta"),
+    "None": (lambda self, layer, delta: None, "returned None although an error arrived.*return delta"),
     "transposed": (
         lambda self, layer, delta: delta.T,
         r"of shape \(3, 8\), expected \(8, 3\), that of the layer's output",
@@ -169,9 +169,9 @@ def nothing_taken(self, *given):
 OTHERS = {
     "update_feedback": (
         nothing_taken,
-        r"update_feedback of the rule 'Mine' returned dict, which nobody takes: change .*memory",
+        r"update_feedback of the rule 'Mine' must return None, got dict: update .*memory",
     ),
-    "draw": (nothing_taken, "draw of the rule 'Mine' returned dict, which nobody takes: enter .* in self.memory"),
+    "draw": (nothing_taken, "draw of the rule 'Mine' must return None, got dict: store .* in self.memory"),
     "parameters": (
         lambda self: None,
         r"parameters of the rule 'Mine' returned NoneType, expected a dictionary \{name: \(a",
@@ -197,7 +197,7 @@ OTHERS = {
         lambda self, net, x, y, loss: FA.gradients(self, net, x, y, loss) and None,
         "gradients of the rule 'Mine' returned NoneType, expected a number: the batch's mean loss",
     ),
-    "gradients, no output": (lambda self, net, x, y, loss: 0.5, "leaves the output and target of the pass unknown"),
+    "gradients, no output": (lambda self, net, x, y, loss: 0.5, "must set the output and target of the pass"),
 }
 
 
@@ -208,31 +208,31 @@ def test_what_else_a_rule_returns(kind, engine):
 
 
 def test_what_is_needed_and_not_written_is_a_sentence(engine):
-    with pytest.warns(RuntimeWarning, match="nobody calls Mine.feedbak: did you mean feedback?"):
+    with pytest.warns(RuntimeWarning, match="Mine.feedbak is never called: did you mean feedback?"):
         cls = written(Rule, "feedbak", lambda self, layer: layer.W)
     assert re.fullmatch(
         r"Mine does not write feedback\(self, layer\): the matrix.* \(did you mean that by feedbak\?\)",
         said(lambda: step(cls())),
     )
-    assert "does not write feedback(self, layer)" in said(
+    assert "must define feedback(self, layer)" in said(
         lambda: step(written(Rule, "teach", lambda self, layer, delta: delta)())
     )
     x = mf.asarray(np.ones((2, 4)))
-    assert "Mine does not write forward(self, x, ctx)" in said(
+    assert "Mine must define forward(self, x, ctx)" in said(
         lambda: Network([written(mf.Layer, "kind", "mine")()]).forward(x)
     )
     own = written(mf.Layer, "forward", lambda self, x, ctx: x)
-    assert "Mine does not write backward(self, delta, rule)" in said(lambda: step(net=mlp(own())))
-    with pytest.warns(RuntimeWarning, match="Mine.backwards: did you mean backward"):
+    assert "Mine must define backward(self, delta, rule)" in said(lambda: step(net=mlp(own())))
+    with pytest.warns(RuntimeWarning, match="Mine.backwards is never called: did you mean backward"):
         own = written(own, "backwards", lambda self, delta, rule: delta)
-    assert "did you mean that by backwards?" in said(lambda: step(net=mlp(own())))
-    assert "Mine does not write f(self, y, x)" in said(
+    assert "is backwards a misspelling of it?" in said(lambda: step(net=mlp(own())))
+    assert "Mine must define f(self, y, x)" in said(
         lambda: Network([written(mf.layers.activations.Activation, "a", 1)()]).forward(x)
     )
-    assert "does not write __call__(self, output, target)" in said(
+    assert "must define __call__(self, output, target)" in said(
         lambda: step(loss=written(mf.losses.Loss, "name", "mine")())
     )
-    assert "does not write change(self, count, W, gradient" in said(
+    assert "must define change(self, count, W, gradient" in said(
         lambda: step(optimizer=written(mf.optim.Optimizer, "name", "mine")(0.1))
     )
 
@@ -270,11 +270,16 @@ def test_names_of_one_s_own_are_nobody_s_business():
 
 
 SIGNATURES = [
-    (Rule, "feedback", lambda self: None, r"Mine.feedback takes \(self\), and is called with \(self, layer\)"),
-    (FA, "teach", lambda self, layer: None, r"called with \(self, layer, delta\)"),
-    (FA, "update_feedback", lambda self: None, r"called with \(self, net\)"),
-    (FA, "parameters", lambda self, net: {}, r"called with \(self\)"),
-    (FA, "draw", lambda self: None, r"called with \(self, net\)"),
+    (
+        Rule,
+        "feedback",
+        lambda self: None,
+        r"Mine.feedback must accept the arguments \(self, layer\), got the signature \(self\)",
+    ),
+    (FA, "teach", lambda self, layer: None, r"must accept the arguments \(self, layer, delta\)"),
+    (FA, "update_feedback", lambda self: None, r"must accept the arguments \(self, net\)"),
+    (FA, "parameters", lambda self, net: {}, r"must accept the arguments \(self\)"),
+    (FA, "draw", lambda self: None, r"must accept the arguments \(self, net\)"),
 ]
 
 
@@ -357,7 +362,7 @@ def test_what_stands_in_a_mixin_is_looked_at(engine):
 
 def test_minifa_s_own_classes_are_not_looked_at():
     for cls in (mf.rules.FA, mf.rules.DFA, mf.Linear, mf.BatchNorm, mf.Pass, mf.SoftmaxCrossEntropy, mf.SGD):
-        assert not any(hasattr(one, "looked_at") for one in vars(cls).values()), cls
+        assert not any(hasattr(one, "is_checked") for one in vars(cls).values()), cls
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
@@ -380,15 +385,18 @@ LAYERS = {
     ),
     "forward of another shape": (
         {"forward": lambda self, x, ctx: x[:, :3]},
-        r"^forward of Mine 'mine1' returned an array of shape \(8, 3\), expected \(8, 5\), as its infer\(\(5,\)\) has",
+        r"^forward of Mine 'mine1' returned an array of shape \(8, 3\), expected \(8, 5\), as returned by its inf",
     ),
     "forward of fewer examples": ({"forward": lambda self, x, ctx: x[:1]}, r"\(1, 5\), expected \(8, 5\)"),
     "forward of float64": ({"forward": lambda self, x, ctx: x.astype("f8")}, "dtype float64, expected float32"),
     "forward of a list": ({"forward": lambda self, x, ctx: x.tolist()}, "^forward of Mine 'mine1' returned list"),
-    "forward without walk": ({"forward": lambda self, x: x}, r"^Mine.forward takes \(self, x\), and is called with"),
+    "forward without walk": (
+        {"forward": lambda self, x: x},
+        r"^Mine.forward must accept the arguments .*, got the signature \(self, x\)",
+    ),
     "backward without return": (
         {"backward": lambda self, delta, rule: None},
-        r"^backward of Mine 'mine1' returned None, and nothing below it would learn: return dL/d\(its input\), or",
+        r"^backward of Mine 'mine1' returned None, so no layer below it would learn: return dL/d\(its input\), or",
     ),
     "backward of another shape": (
         {"backward": lambda self, delta, rule: delta[:, :2]},
@@ -399,7 +407,10 @@ LAYERS = {
         "dtype float64, expected float32",
     ),
     "backward of a number": ({"backward": lambda self, delta, rule: 1.0}, "^backward of Mine 'mine1' returned float"),
-    "backward without rule": ({"backward": lambda self, delta: delta}, r"is called with \(self, delta, rule\)"),
+    "backward without rule": (
+        {"backward": lambda self, delta: delta},
+        r"must accept the arguments \(self, delta, rule\)",
+    ),
     "infer without return": (
         {"infer": lambda self, shape: None},
         "^infer of Mine 'mine1' returned None, expected the shape",
@@ -409,7 +420,7 @@ LAYERS = {
         r"^infer of Mine 'mine1' returned \[5\], .* a tuple of sizes",
     ),
     "infer with a half": ({"infer": lambda self, shape: (shape[0] / 2,)}, r"^infer of Mine 'mine1' returned \(2.5,\)"),
-    "infer without shape": ({"infer": lambda self: (5,)}, r"called with \(self, shape\)"),
+    "infer without shape": ({"infer": lambda self: (5,)}, r"must accept the arguments \(self, shape\)"),
     "a gradient of another shape": (
         {
             "parameter_names": ("gain",),
@@ -458,7 +469,7 @@ def test_an_activation_writes_into_what_it_is_given(engine):
             xp.multiply(delta, 3 * xp.abs(y) ** (2 / 3), out=below)
 
     assert said(lambda: step(net=mlp(Cube()))) == (
-        "f of Cube 'layer1' returned an array of the backend, which nobody takes: it writes into y, y[...] = ..."
+        "f of Cube 'layer1' must return None, got an array of the backend: write into y, y[...] = ..."
     ).replace(
         "an array of the backend", "numpy.ndarray" if engine == "numpy" else type(xp.ones(1)).__module__ + ".ndarray"
     )
@@ -533,7 +544,7 @@ def test_what_a_walk_of_one_s_own_lets_go_on(engine):
     for after, told in (
         (lambda self, layer, y: None, "^after of the Mine for Linear 'linear1' returned None, expected an array"),
         (lambda self, layer, y: y[:, :1], r"returned an array of shape \(8, 1\), expected \(8, 6\), that of y"),
-        (lambda self, y: y, r"called with \(self, layer, y\)"),
+        (lambda self, y: y, r"must accept the arguments \(self, layer, y\)"),
     ):
         assert re.search(told, said(lambda after=after: net.forward(x, written(mf.Pass, "after", after)())))
 
@@ -551,9 +562,7 @@ def test_what_a_loss_of_one_s_own_answers(engine):
 def test_an_optimizer_of_one_s_own_moves_in_place(engine):
     """What it returned instead was forgotten, and nothing moved."""
     own = written(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
-    assert re.search(
-        "^change of .* returned .*, which nobody takes: it writes into W", said(lambda: step(optimizer=own(0.1)))
-    )
+    assert re.search("^change of .* must return None, got .*: write into W", said(lambda: step(optimizer=own(0.1))))
 
     class Plain(mf.optim.Optimizer):
         def change(self, count, W, gradient):
@@ -567,12 +576,12 @@ def test_an_optimizer_of_one_s_own_moves_in_place(engine):
 
 
 def test_a_callback_of_one_s_own():
-    with pytest.warns(RuntimeWarning, match="nobody calls Mine.on_epochs: did you mean on_epoch?"):
+    with pytest.warns(RuntimeWarning, match="Mine.on_epochs is never called: did you mean on_epoch?"):
         written(mf.training.Callback, "on_epochs", lambda self, trainer, row: None)
     own = written(mf.training.Callback, "on_epoch", lambda self, trainer: None)
     net, data = Network([Linear(2, 2)]), mf.data.load("xor")
     trainer = mf.Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(), callbacks=[own()])
-    assert "is called with (self, trainer, row)" in said(lambda: trainer.fit(data.train, 1))
+    assert "must accept the arguments (self, trainer, row)" in said(lambda: trainer.fit(data.train, 1))
 
 
 # --- what is given in the place of an object --------------------------------------------------------------------------
@@ -658,11 +667,9 @@ def test_what_is_entered_in_a_table_is_a_class_that_takes_a_seed(monkeypatch):
             super().__init__()
 
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine)
-    assert said(lambda: mf.rules.make("mine")) == "the rule 'mine' must take seed=, which every rule is made with"
+    assert said(lambda: mf.rules.make("mine")) == "the rule 'mine' must have the parameter seed=, which every rule gets"
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine())
-    assert "the rule 'mine' is to be entered as its class or function, not as <Mine" in said(
-        lambda: mf.rules.make("mine")
-    )
+    assert "the rule 'mine' must be registered as a class or function, got <Mine" in said(lambda: mf.rules.make("mine"))
 
 
 def test_the_backend_is_as_it_was():

@@ -210,7 +210,7 @@ def test_what_is_written_can_be_read_by_others_and_leaves_nothing_beside(tmp_pat
     plain = tmp_path / "plain.txt"
     plain.write_text("", encoding="utf-8")
     write_arrays(tmp_path / "network.npz", {"W": np.ones(3)})
-    atomic.write_whole(tmp_path / "table.txt", "")
+    atomic.write_atomic(tmp_path / "table.txt", "")
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes == dict.fromkeys(["plain.txt", "network.npz", "table.txt"], plain.stat().st_mode)
 

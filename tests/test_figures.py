@@ -195,8 +195,8 @@ def test_a_few_strays_among_many_entries_do_not_make_the_rest_pale():
         ([[0.0, 2.0], [0.0, 0.0]], "Angle 60.0° (chance: 90°), 75 % of the signs agree (chance: 50 %), norm(B) / norm"),
         ([[0.0, 3.0], [0.0, 0.0]], "norm(B) / norm(W) = 1.50"),
         ([[-2.0, 0.0], [0.0, 0.0]], "Angle 150.0°"),
-        ([[0.0, 0.0], [0.0, 0.0]], "there is no angle"),
-        ([[math.nan, 0.0], [0.0, 0.0]], "there is no angle"),
+        ([[0.0, 0.0], [0.0, 0.0]], "Angle undefined"),
+        ([[math.nan, 0.0], [0.0, 0.0]], "Angle undefined"),
     ],
 )  # fmt: skip
 def test_the_angle_and_what_else_there_is_to_say_stand_in_words(B, expected, engine):
@@ -207,7 +207,7 @@ def test_the_angle_and_what_else_there_is_to_say_stand_in_words(B, expected, eng
 
 def test_what_does_not_exist_is_drawn_as_such_and_not_as_zeros():
     figure = figures.matrices(waves(4, 3), None)
-    assert "no B: not computed yet,\nor none under this rule" in words(figure)
+    assert "no B: not computed yet,\nor not used by this rule" in words(figure)
     W, B, difference = figure.axes[:3]
     assert len(W.images) == 1 and not B.images and not difference.images
     assert B.patch.get_hatch() and "angle" not in words(figure).lower()
@@ -220,7 +220,7 @@ def test_small_matrices_show_their_numbers_and_large_ones_do_not():
 
 @pytest.mark.parametrize("picture", [figures.matrices, figures.kernels, figures.signs])
 def test_different_shapes_and_what_is_no_matrix_are_refused(picture):
-    with pytest.raises(ValueError, match="W has 3 × 3 × 2 × 4, B 72 × 1"):
+    with pytest.raises(ValueError, match="must have the same shape, got 3 × 3 × 2 × 4 and 72 × 1"):
         picture(waves(3, 3, 2, 4), waves(72, 1))
     with pytest.raises(ValueError, match="got 5"):
         picture(waves(5), waves(5))
@@ -262,7 +262,7 @@ def test_of_many_kernels_the_first_are_shown_and_it_is_said():
     figure = figures.kernels(waves(3, 3, 32, 64))
     assert images(figure)[0].shape == (3 * 16, 3 * 16)
     assert "Shown: the first 16 of 32 input channels and 16 of 64 output channels" in words(figure)
-    with pytest.raises(ValueError, match="a kernel has shape"):
+    with pytest.raises(ValueError, match="W must be a kernel"):
         figures.kernels(waves(4, 3))
 
 
@@ -315,7 +315,7 @@ def test_deltas_shows_the_first_examples_each_in_its_own_scale():
             assert axes.images[0].get_clim() == (-1, 1)
         angle = metrics.alignment(*arguments)[name]["true_angle"]
         size = np.linalg.norm(both[0]) / np.linalg.norm(both[1])
-        assert f"{angle:.1f}°\nsize × {size:#.2g}" in words(figure)
+        assert f"{angle:.1f}°\nnorm × {size:#.2g}" in words(figure)
 
 
 def test_of_large_maps_whole_channels_are_shown():
@@ -334,8 +334,8 @@ def test_layers_that_no_error_reaches_say_so():
 def test_dead_layers_have_no_angle():
     net, rule, x, y, loss = errors_of("fa")
     net["conv1"].b[...] = -100
-    assert "no angle: zero or not finite" in words(figures.angle_histogram(net, rule, x, y, loss))
-    assert "no angle: zero\nor not finite" in words(figures.deltas(net, rule, x, y, loss))
+    assert "angle undefined: zero or not finite" in words(figures.angle_histogram(net, rule, x, y, loss))
+    assert "angle undefined: zero\nor not finite" in words(figures.deltas(net, rule, x, y, loss))
 
 
 def test_the_histogram_counts_every_example_once():
@@ -462,9 +462,9 @@ def test_alignment_curves_of_many_layers_show_some_and_say_so():
 def test_runs_without_anything_to_draw_are_refused():
     broken = [result("fa", 0, 0.0, error="ValueError: broken")]
     for picture in (figures.learning_curves, figures.alignment_curves, figures.comparison, figures.survey):
-        with pytest.raises(ValueError, match="no finished run"):
+        with pytest.raises(ValueError, match="must contain a finished run"):
             picture(broken)
-    with pytest.raises(ValueError, match="no alignment"):
+    with pytest.raises(ValueError, match="must contain an alignment"):
         figures.alignment_curves([Result(Experiment(), [{"epoch": 0, "test_loss": 1.0}], -1.0, "test", 0.0)])
 
 
@@ -647,7 +647,7 @@ def test_memory_is_drawn_in_mib_from_zero_with_every_name_at_its_line():
 
 
 def test_no_measurement_is_no_picture():
-    with pytest.raises(ValueError, match="no measurement of memory"):
+    with pytest.raises(ValueError, match="peaks must contain a measurement"):
         figures.activation_memory({"bp": {}})
 
 
@@ -791,7 +791,7 @@ def test_what_is_no_run_is_refused_with_a_sentence(tmp_path, capsys):
     with pytest.raises(DataFileError, match="no column 'test_loss'"):
         run_folder.read_results(tmp_path)
     (tmp_path / "runs.csv").write_text("rule,seed,epoch\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="no finished run"):
+    with pytest.raises(ValueError, match="must contain a finished run"):
         figures.of_run(tmp_path)
     (tmp_path / "config.json").write_text('{"experiment": {"colour": 1}}', encoding="utf-8")
     with pytest.raises(DataFileError, match="not the configuration of a run"):

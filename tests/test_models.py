@@ -171,7 +171,7 @@ def test_an_initialiser_is_found_by_the_name_that_it_bears(written):
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("written", ["gaussian(0)", "gaussian(-1)", "gaussian(nan)", "gaussian(x)", "gaussian(1"])
 def test_an_initialiser_with_a_wrong_number_is_refused(written):
-    with pytest.raises(ValueError, match=r"is written gaussian\(0.01\)"):
+    with pytest.raises(ValueError, match=r"must be written gaussian\(0.01\)"):
         mf.initialisers.find(written)
 
 

@@ -117,7 +117,7 @@ def test_comparisons_and_conversions_compute_where_numpy_would_raise():
 
 
 def test_a_program_s_own_settings_are_there_again_behind_every_call(monkeypatch):
-    monkeypatch.setattr(backend, "_SET_BY_QUIET", [])  # a NumPy that keeps its settings elsewhere
+    monkeypatch.setattr(backend, "_QUIET_SETTINGS", [])  # a NumPy that keeps its settings elsewhere
     tiny = np.float32(-200)
     for vanishes in (mf.SoftmaxCrossEntropy(), backend.quietly(lambda output, target: np.exp(tiny))):
         with np.errstate(all="raise"):

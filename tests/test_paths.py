@@ -54,7 +54,7 @@ def test_a_path_is_text_or_a_path():
 def test_functions_that_read_and_write_files(home):
     trainer, experiment = trainer_and_experiment()
     assert len(mf.data.load("~/my.npz").train) == len(mf.data.from_npz(Path("~/my.npz")).train) == 16
-    atomic.write_whole("~/text", "one\n")
+    atomic.write_atomic("~/text", "one\n")
     atomic.append("~/text", "two\n")
     assert (home / "text").read_text(encoding="utf-8") == "one\ntwo\n"
     trainer.history.save_csv("~/history.csv")

@@ -123,7 +123,7 @@ def test_what_is_printed_elsewhere_is_not_stopped_by_ascii():
 def test_a_name_is_shown_as_it_is_in_every_locale():
     assert atomic.stem("d\udcc3\udca4t.npz") == atomic.stem("dät.npz") == "dät"
     assert atomic.stem("d\udcff.npz") == "d\ufffd"
-    atomic.write_whole("config.json", '{"data": "d\udcc3.npz"}')
+    atomic.write_atomic("config.json", '{"data": "d\udcc3.npz"}')
     assert Path("config.json").read_bytes() == b'{"data": "d\\udcc3.npz"}'
 
 

@@ -116,15 +116,18 @@ REFUSED = {
     "betas that are one": (lambda: mf.Adam(betas=0.9), "betas must be two numbers"),
     "a network of nothing": (lambda: mf.Network(7), "layers of a network must be a list"),
     "a network of a shape of nothing": (lambda: mf.Network([mf.ReLU()], input_shape=7), "shape of one example"),
-    "a model of a shape of nothing": (lambda: mf.models.mlp(7, 2), "is a tuple of sizes"),
-    "a model of a width that is none": (lambda: mf.models.mlp((4,), 2, hidden=7), "are widths"),
-    "a model of channels that are none": (lambda: mf.models.bench_cnn((8, 8, 1), 2, channels=7), "are widths"),
+    "a model of a shape of nothing": (lambda: mf.models.mlp(7, 2), "a tuple such as"),
+    "a model of a width that is none": (lambda: mf.models.mlp((4,), 2, hidden=7), "must be a tuple of widths"),
+    "a model of channels that are none": (
+        lambda: mf.models.bench_cnn((8, 8, 1), 2, channels=7),
+        "must be a tuple of widths",
+    ),
     "a trainer with a number for a schedule": (
         lambda: mf.Trainer(net := dense_net(), BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(), schedule=0.1),
         "callable with the epoch",
     ),
     "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "epochs must be above 0"),
-    "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "made in Python"),
+    "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "then must be a schedule"),
 }
 
 
@@ -221,7 +224,7 @@ def test_layers_that_no_weight_of_pytorch_s_matches_are_refused():
         parameter_names = ("gain",)
         gain = mf.asarray([1.0])
 
-    with pytest.raises(ValueError, match="no counterpart in PyTorch"):
+    with pytest.raises(ValueError, match="no known counterpart in PyTorch"):
         mf.weights.to_torch(mf.Network([Gain()]))
     with pytest.raises(ValueError, match="order in PyTorch is not known"):
         layers = [mf.Flatten(), mf.Residual([mf.Linear(8, 8)])]

@@ -546,7 +546,7 @@ def test_what_is_no_table_of_ours_is_refused_and_not_cut():
         with pytest.raises(DataFileError, match=r"table\.csv"):
             csv_rows.open_table(path, ["run", "score"])
         assert path.read_bytes() == content
-    with pytest.raises(ValueError, match="one line"):
+    with pytest.raises(ValueError, match="must not contain a line break"):
         csv_rows.append(path, ["0", "a\nb"])
 
 

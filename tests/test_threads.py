@@ -105,12 +105,12 @@ def test_the_thread_that_ends_first_leaves_blas_to_the_one_that_still_computes()
     begun, other_has_ended = threading.Event(), threading.Event()
 
     def longer():
-        with backend.one_pass():
+        with backend.blas_limit():
             backend._pool.run([begun.set])
             wait(other_has_ended)
             return blas_threads()
 
-    with backend.one_pass():
+    with backend.blas_limit():
         backend._pool.run([lambda: None])
         found = in_thread(longer)
         wait(begun)
@@ -123,7 +123,7 @@ def test_the_thread_that_ends_first_leaves_blas_to_the_one_that_still_computes()
 @pytest.mark.usefixtures("three_of_blas")
 def test_a_limit_set_by_others_in_the_middle_of_a_pass_ends_with_the_next_chunk():
     """scikit-learn sets and takes back such limits, in whatever thread it runs."""
-    with backend.one_pass():
+    with backend.blas_limit():
         assert seen_in_two_tasks() == [{1}, {1}]
         with threadpool_limits(3, user_api="blas"):
             assert seen_in_two_tasks() == [{1}, {1}]
@@ -187,7 +187,7 @@ def test_after_a_fork_the_child_lets_go_what_its_parent_held():
 
     ended = in_thread(parent)
     wait(held)
-    pool.forget()  # what the child's main thread does; the parent's other thread is not there
+    pool.reset()  # what the child's main thread does; the parent's other thread is not there
     with pool.caller():
         pool.run([lambda: None])
         assert counts == [1]
@@ -201,7 +201,7 @@ def test_a_fork_inside_a_pass_ends_that_pass_alone():
     pool = Threads()
     with pool.caller():
         pool.run([lambda: None])
-        pool.forget()
+        pool.reset()
         pool.run([lambda: None])
         assert blas_threads() == {1}
     assert blas_threads() == {3}
@@ -288,13 +288,13 @@ def test_whoever_has_done_all_tasks_does_not_wait_for_a_worker_that_another_keep
 def test_workers_dismissed_while_their_job_is_on_its_way_are_not_waited_for(monkeypatch):
     pool = Threads()
     pool.resize(2)
-    hire = pool._hire
+    hire = pool._start_workers
 
     def hired_and_dismissed(count):
         hire(count)
         pool.resize(1)
 
-    monkeypatch.setattr(pool, "_hire", hired_and_dismissed)
+    monkeypatch.setattr(pool, "_start_workers", hired_and_dismissed)
     done = []
     in_thread(pool.run, [lambda: done.append(1), lambda: done.append(2)])()
     assert done == [1, 2]
@@ -306,12 +306,12 @@ def test_tasks_that_ask_for_more_tasks_do_them_themselves():
 
     def task():
         pool.run([lambda: done.append(threading.current_thread())] * 2)
-        assert pool.working()
+        assert pool.in_chunk()
         return threading.current_thread()
 
     in_thread(pool.run, [task] * 4)()
     assert len(done) == 8
-    assert not pool.working()
+    assert not pool.in_chunk()
 
 
 # --- use and using ----------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import data, experiments, rules, signals
-from ..console import tell
+from ..console import print_stderr
 from ..experiments import Experiment, Result, resume, run_folder, tables, tuning
-from ..storage.atomic import write_whole
+from ..storage.atomic import write_atomic
 from ..text import printable
 from ..training import History
 from . import pictures, tune
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, OSError) as error:
         if (folder / "runs.csv").is_file() and not isinstance(error, BrokenPipeError):
             command = shlex.join(["minifa", "figures", str(folder)])
-            tell(f"\nfinished runs are kept in {folder}; to draw them: {command}")
+            print_stderr(f"\nfinished runs are kept in {folder}; to draw them: {command}")
         raise
     finally:
         run_folder.drop_empty(folder)
@@ -95,10 +95,10 @@ def _compare_in(
         print(f"written to {folder}")
     failed = [r for r in results if r.error is not None]
     for result in failed:
-        tell(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}")
+        print_stderr(f"{result.experiment.rule}, seed {result.experiment.seed}: {result.error}")
     if stop is not None:
         finished = len(results) - len(failed)
-        tell(f"interrupted: {finished} of {len(grid)} runs were finished and kept")
+        print_stderr(f"interrupted: {finished} of {len(grid)} runs were finished and kept")
         return signals.exit_code(stop)
     return FAILED if failed else OK
 
@@ -137,7 +137,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
     )
     setting = describe_setting(first, dataset)
-    write_whole(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
+    write_atomic(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))
     print(f"{table}\n\n{legend}{note}\n")
     few = len({r.experiment.rule for r in results}) <= 8  # more cannot be distinguished in one panel
     pictures.draw(

@@ -7,7 +7,7 @@ __all__: list[str] = []
 import argparse
 
 from .. import data
-from ..console import tell
+from ..console import print_stderr
 from ..data.downloads.sources import Source, download_command, locate
 from ..signals import exit_code
 from ..text import table
@@ -77,7 +77,7 @@ def _check(names: list[str], folder: str | None, must_be_there: bool) -> int:
             damaged.append(f"{name}: {error}\nto replace it: {download_command(data.SOURCES[name], folder)}")
     print(table(rows, right_from=len(rows)))
     if damaged:
-        tell("\n".join(damaged))
+        print_stderr("\n".join(damaged))
     return FAILED if damaged else OK
 
 
@@ -85,7 +85,7 @@ def _download(name: str, folder: str | None) -> int:
     try:
         print(f"{name} is in {data.download(name, folder, progress=True)}")
     except KeyboardInterrupt as stop:
-        tell(f"\ninterrupted: {stop}" if str(stop) else "\ninterrupted")
+        print_stderr(f"\ninterrupted: {stop}" if str(stop) else "\ninterrupted")
         return exit_code(stop)
     print(f"to cite: {data.SOURCES[name].citation}.")
     return OK

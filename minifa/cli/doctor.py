@@ -9,7 +9,7 @@ import json
 
 from .. import backend
 from ..console import bar
-from ..storage.atomic import expanded, write_whole
+from ..storage.atomic import expanded, write_atomic
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -33,6 +33,6 @@ def run(options: argparse.Namespace) -> int:
     print(report.text())
     if out is not None:
         as_json = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
-        write_whole(out, (as_json if out.suffix == ".json" else report.text()) + "\n")
+        write_atomic(out, (as_json if out.suffix == ".json" else report.text()) + "\n")
         print(f"\nwritten to {out}")
     return 0 if report.healthy else 1

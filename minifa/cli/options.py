@@ -17,7 +17,7 @@ from typing import Any
 from .. import experiments, rules
 from ..data import AUGMENTATIONS, DATASETS
 from ..data.base import Dataset
-from ..data.sense import CHANNELS
+from ..data.interpretation import CHANNELS
 from ..experiments import Experiment
 from ..experiments.experiment import DATA_OPTIONS, MOST_SEEDS, default_optimizer_options
 from ..experiments.schema import fraction, strings

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..console import tell
+from ..console import print_stderr
 from ..storage.atomic import save_picture, with_advice
 from ..text import one_line
 
@@ -35,7 +35,7 @@ def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) ->
         save_picture(make(figures), path)
     except Exception as error:  # of matplotlib, its settings, its fonts or the disk: the results are already saved
         why = with_advice(error) if isinstance(error, OSError) else f"{error}" or type(error).__name__
-        tell(f"the picture could not be drawn: {one_line(why, LONGEST)}; {otherwise}")
+        print_stderr(f"the picture could not be drawn: {one_line(why, LONGEST)}; {otherwise}")
         return False
     return True
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from .. import backend, experiments, signals
-from ..console import standard_streams, tell
+from ..console import print_stderr, standard_streams
 from ..data import notices
 from ..environment import __version__
 from ..parallel import threads
@@ -71,14 +71,14 @@ def _run(arguments: Sequence[str]) -> int:
         return OK
     except KeyboardInterrupt as stop:
         how = "ended by SIGTERM" if isinstance(stop, signals.Terminated) else "interrupted"
-        tell(f"\n{how}: no file is left half-written, and the same command begins again")
+        print_stderr(f"\n{how}: no file is left half-written, and the same command begins again")
         return signals.exit_code(stop)
     except OSError as error:
-        tell(f"minifa {options.command}: {with_advice(error)}")
+        print_stderr(f"minifa {options.command}: {with_advice(error)}")
         return FAILED
     except (ValueError, TypeError, ImportError, MemoryError, backend.BackendError) as error:
         said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
-        tell(f"minifa {options.command}: {said}")
+        print_stderr(f"minifa {options.command}: {said}")
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
 
@@ -135,7 +135,7 @@ def make_parser() -> argparse.ArgumentParser:
         where.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="floating-point type")
         where.add_argument(
             "--threads",
-            type=count(1, threads.MOST),
+            type=count(1, threads.MAX_THREADS),
             help="threads of the CPU (default: $MINIFA_THREADS, else all cores)",
         )
         module.describe(command)

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..console import tell
+from ..console import print_stderr
 from ..experiments import recipes, reproduce, study
 from ..experiments.study import Outcome, folder_of
 from ..signals import exit_code
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     finished = reproduce.finished(recipe, folder)  # of every row and seed, so that the table never shrinks
     if unknown := sum(not one.compared for one in finished):
         note = f"the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
-        tell(f"note: {note}")
+        print_stderr(f"note: {note}")
     there = {one.task.folder for one in finished}
     tasks = [task for task in planned if task.folder not in there]
     recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if stop is not None:
         done = len(planned) - len(tasks) + sum(one.error is None for one in made)
         said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command goes on"
-        tell(said)
+        print_stderr(said)
         return exit_code(stop)
     print(where)
     return FAILED if any(one.error is not None for one in made) else OK

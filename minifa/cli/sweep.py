@@ -9,14 +9,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..console import tell
+from ..console import print_stderr
 from ..experiments import dask_cluster, recipes, study, sweep_results, sweeps
 from ..experiments.experiment import renamed, with_whole_paths
 from ..experiments.study import Outcome, Task
 from ..experiments.sweep_results import Results
 from ..experiments.sweeps import Sweep
 from ..signals import exit_code
-from ..storage.atomic import expanded, make_folder, write_whole
+from ..storage.atomic import expanded, make_folder, write_atomic
 from ..text import table
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         return _show(sweep, folder, contents)
     with sweep_results.opened(sweep, folder, contents) as results:
         for note in results.notes:
-            tell(f"note: {note}")
+            print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
         kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
@@ -112,16 +112,16 @@ def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None
     lines, runs = results.of_sweep(), results.sweep.runs
     text = sweep_results.summary(results.sweep, lines, notes)
     if text:
-        write_whole(results.path.with_name("summary.txt"), text + "\n")
+        write_atomic(results.path.with_name("summary.txt"), text + "\n")
         print(f"\n{text}\n")
     failed = [line for line in lines if line["error"]]
     for line in failed[:ERRORS]:
-        tell(f"run {line['run']}: {line['error']}")
+        print_stderr(f"run {line['run']}: {line['error']}")
     if len(failed) > ERRORS:
-        tell(f"and {len(failed) - ERRORS} more: see {results.path}")
+        print_stderr(f"and {len(failed) - ERRORS} more: see {results.path}")
     if stop is not None:
         said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on"
-        tell(said)
+        print_stderr(said)
         return exit_code(stop)
     print(f"written to {results.path.parent}")
     return FAILED if failed else OK

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import backend, data, environment, experiments, signals
 from ..checkpoints import CheckpointError
-from ..console import tell
+from ..console import print_stderr
 from ..experiments import Experiment, Result, recipes, resume, run_folder, tables
 from ..experiments.experiment import parts
 from ..storage.atomic import expanded, with_advice
@@ -112,15 +112,15 @@ def _train_in(
             result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
-            tell(f"interrupted {place}{_how_to_go_on(folder)}")
+            print_stderr(f"interrupted {place}{_how_to_go_on(folder)}")
         return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
     except KeyboardInterrupt as stop:
-        tell(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
+        print_stderr(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
         return signals.exit_code(stop)
     except BrokenPipeError:  # standard output was closed; handled in `_run`
         raise
     except OSError as error:
-        tell(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
+        print_stderr(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
         return FAILED
 
 
@@ -174,7 +174,7 @@ def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer:
         if key in wrote and wrote[key] != now[key]
     ]
     if changed:
-        tell(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
+        print_stderr(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -207,6 +207,6 @@ def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, tra
         print(f"\n{dataset.note}")
     print(f"\nwritten to {folder}")
     if result.diverged:
-        tell(f"training diverged: {trainer.divergence}; try a smaller --lr")
+        print_stderr(f"training diverged: {trainer.divergence}; try a smaller --lr")
         return DIVERGED
     return OK

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import backend, experiments, rules
-from ..console import tell
+from ..console import print_stderr
 from ..errors import DataFileError
 from ..experiments import Experiment, resume, run_folder, tables, tuning
 from ..experiments.study import claim_folder
 from ..experiments.tuning import Trial
 from ..signals import exit_code
 from ..storage import csv_rows
-from ..storage.atomic import expanded, write_whole
+from ..storage.atomic import expanded, write_atomic
 from ..training import History
 from .descriptions import label
 from .exit_codes import FAILED, OK
@@ -81,13 +81,13 @@ def run(options: argparse.Namespace) -> int:
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
-            write_whole(folder / "table.txt", text + "\n")
+            write_atomic(folder / "table.txt", text + "\n")
             print(text)
     failed = [trial for trial in trials if trial.error is not None]
     for trial in failed:
-        tell(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")
+        print_stderr(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")
     if stop is not None:
-        tell(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes")
+        print_stderr(f"interrupted: {len(trials)} runs are in {folder}. The same command resumes")
         return exit_code(stop)
     print(f"written to {folder}")
     return FAILED if failed else OK
@@ -144,7 +144,7 @@ def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[T
     table = folder / "trials.csv"
     about = {**_shared(base), "dtype": str(backend.dtype())}
     for note in claim_folder(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
-        tell(f"note: {note}")
+        print_stderr(f"note: {note}")
     return [_read(base, line, table) for line in csv_rows.open_table(table, COLUMNS)]
 
 

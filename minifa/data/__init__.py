@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import DataFileError, DataNotFound, DownloadError
-from ..registry import keep_table
+from ..registry import register_table
 from ..validation import check_bool, check_str
 from .arrays import from_arrays, from_npz
 from .augment import AUGMENTATIONS, Augmentation, make_augmentation
@@ -31,7 +31,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "lillicrap": lillicrap,
     "xor": xor,
 }
-keep_table("data set", DATASETS)
+register_table("data set", DATASETS)
 SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 
 

@@ -15,7 +15,7 @@ from ..storage.npz import read_arrays
 from ..text import listed
 from ..validation import check_float, check_str
 from .base import Array, Dataset, Examples, as_array, inputs_and_outputs, split
-from .sense import Meaning, class_names, renumbered
+from .interpretation import Interpretation, class_names, renumbered
 
 REQUIRED, OPTIONAL = ("x", "y"), ("x_test", "y_test")
 
@@ -51,39 +51,39 @@ def from_arrays(
     >>> data = mf.data.from_arrays(np.zeros((50, 3)), np.arange(50) % 5)
     >>> len(data.train), len(data.test), data.input_shape, data.n_out
     (40, 10, (3,), 5)
-    >>> np.bincount(data.test.y).tolist()  # every class gives its share
+    >>> np.bincount(data.test.y).tolist()  # each class in proportion
     [2, 2, 2, 2, 2]
     """
     check_str(name, "the name of a data set")
     if (x_test is None) != (y_test is None):
         raise ValueError(f"'{name}' has only one of x_test and y_test; give both, or neither to split x and y")
     test_fraction = check_float(test_fraction, "test_fraction")
-    meaning = Meaning(scale, channels, regression)
-    train, known = _read(x, y, f"{name}, training", meaning)
+    interpretation = Interpretation(scale, channels, regression)
+    train, known = _read(x, y, f"{name}, training", interpretation)
     if x_test is None or y_test is None:
         train, test = split(train, test_fraction)
     else:
-        test_meaning = replace(
-            meaning, regression=known is None, classes=None if known is None else len(known), quiet=True
+        for_test = replace(
+            interpretation, regression=known is None, classes=None if known is None else len(known), quiet=True
         )
-        test, _ = _read(x_test, y_test, f"{name}, test", test_meaning, known)
+        test, _ = _read(x_test, y_test, f"{name}, test", for_test, known)
     return Dataset(name, train, test, classes=() if known is None else class_names(known, f"y ({name})"))
 
 
 def _read(
-    x: npt.ArrayLike, y: npt.ArrayLike, name: str, meaning: Meaning, known: Array | None = None
+    x: npt.ArrayLike, y: npt.ArrayLike, name: str, interpretation: Interpretation, known: Array | None = None
 ) -> tuple[Examples, Array | None]:
     """(examples, the sorted distinct labels as given; None for targets). For the test part, ``known`` holds the labels
     of the training part."""
     images = as_array(x, f"x ({name})")
     if images.ndim == 3:
-        images, meaning = images[..., None], replace(meaning, channels="last")
-    inputs, outputs = inputs_and_outputs(images, y, name, meaning)
+        images, interpretation = images[..., None], replace(interpretation, channels="last")
+    inputs, outputs = inputs_and_outputs(images, y, name, interpretation)
     if outputs.dtype.kind == "f":
         return Examples(inputs, outputs), None
     if known is not None:
         return Examples(inputs, renumbered(outputs, known, f"y ({name})")), known
-    numbers, known = meaning.numbered(outputs, f"y ({name})")
+    numbers, known = interpretation.numbered(outputs, f"y ({name})")
     return Examples(inputs, numbers), known
 
 

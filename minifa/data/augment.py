@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..registry import keep_table, make_described
+from ..registry import make_described, register_table
 from ..validation import LARGEST, check_bool, example_shape, format_shape
 
 Images = npt.NDArray[Any]
@@ -56,7 +56,7 @@ class Augmentation:
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of an augmented example, given its shape. Raises ValueError if it cannot be cropped."""
-        shape = example_shape(shape, "the shape of an image")
+        shape = example_shape(shape, "shape")
         if len(shape) != 3:
             raise ValueError(
                 f"augmentation needs images of height x width x channels, got {format_shape(shape)} per example: "
@@ -129,7 +129,7 @@ def for_evaluation(x: Images, augmentation: Augmentation | None) -> Images:
 
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {"crop_flip": crop_flip, "crop24": crop24}
-keep_table("augmentation", AUGMENTATIONS)
+register_table("augmentation", AUGMENTATIONS)
 
 
 def make_augmentation(description: str) -> Augmentation:

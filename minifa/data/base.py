@@ -1,6 +1,6 @@
 """Data sets: validated host arrays, a training part and a test part, class names, a note and a citation.
 
-All arrays are validated once, here; the rest of the engine relies on it.
+All arrays are validated once, in this module; the rest of the engine relies on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..storage.atomic import DIGITS
 from ..validation import check_float, check_int, check_str, check_type
-from .sense import Meaning, as_strings
+from .interpretation import Interpretation, as_strings
 
 Array = npt.NDArray[Any]
 
@@ -202,21 +202,21 @@ def validate(
     """
     check_str(name, "the name of examples")
     n_classes = None if n_classes is None else check_int(n_classes, "n_classes")
-    meaning = Meaning(scale, channels, regression, classes=n_classes)
+    interpretation = Interpretation(scale, channels, regression, classes=n_classes)
     if n_classes is not None and regression:
         raise ValueError(f"n_classes and regression exclude each other: y ({name}) holds either labels or targets")
-    inputs, outputs = inputs_and_outputs(x, y, name, meaning)
+    inputs, outputs = inputs_and_outputs(x, y, name, interpretation)
     if outputs.dtype.kind == "f":
         return Examples(inputs, outputs)
     if n_classes is not None and outputs.dtype.kind != "U":
         return Examples(inputs, _labels(outputs, n_classes, f"y ({name})"))
-    numbers, known = meaning.numbered(outputs, f"y ({name})")
+    numbers, known = interpretation.numbered(outputs, f"y ({name})")
     if n_classes is not None and len(known) != n_classes:
         raise ValueError(f"y ({name}) holds {len(known)} different strings; expected the names of {n_classes} classes")
     return Examples(inputs, numbers)
 
 
-def inputs_and_outputs(x: Any, y: Any, name: str, meaning: Meaning) -> tuple[Array, Array]:
+def inputs_and_outputs(x: Any, y: Any, name: str, interpretation: Interpretation) -> tuple[Array, Array]:
     """(x as float32, y as labels (N,), integers or strings, or as float32 targets (N, n_out)). Raises TypeError,
     ValueError as `validate`."""
     inputs, strings = as_array(x, f"x ({name})"), as_strings(y)
@@ -231,10 +231,10 @@ def inputs_and_outputs(x: Any, y: Any, name: str, meaning: Meaning) -> tuple[Arr
             f"x ({name}) has shape {inputs.shape} and y has shape {outputs.shape}; "
             "give as many labels or targets as examples"
         )
-    inputs = _finite_float32(meaning.images(inputs, f"x ({name})"), f"x ({name})")
-    labels = meaning.labels(outputs, f"y ({name})")
-    targets = _targets(outputs, meaning.regression, f"y ({name})") if labels is None else labels
-    return meaning.scaled(inputs, f"x ({name})"), targets
+    inputs = _finite_float32(interpretation.images(inputs, f"x ({name})"), f"x ({name})")
+    labels = interpretation.labels(outputs, f"y ({name})")
+    targets = _targets(outputs, interpretation.regression, f"y ({name})") if labels is None else labels
+    return interpretation.scaled(inputs, f"x ({name})"), targets
 
 
 def held_out(labels: Array, count: int) -> npt.NDArray[np.int64]:

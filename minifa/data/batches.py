@@ -93,7 +93,7 @@ def _prefetched(make: Callable[[int], Batch], numbers: range) -> Iterator[Batch]
                 queue.put(error)
                 return
 
-    thread = Thread(target=pool.as_here(work), name="minifa batches", daemon=True)
+    thread = Thread(target=pool.with_context(work), name="minifa batches", daemon=True)
     thread.start()
     try:
         for _ in numbers:

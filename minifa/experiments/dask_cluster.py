@@ -59,7 +59,7 @@ from typing import Any, TypeVar
 import numpy
 
 from .. import backend, environment
-from ..console import tell
+from ..console import print_stderr
 from ..data import notices
 from ..parallel.threads import available_cores
 from ..text import install
@@ -211,7 +211,7 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
 
     def tell_once(what: str) -> None:
         if what not in told:
-            tell(f"waiting: the Dask scheduler at {place} {what}. Ctrl-C stops, and the same command goes on")
+            print_stderr(f"waiting: the Dask scheduler at {place} {what}. Ctrl-C stops, and the same command goes on")
             told.add(what)
 
     threading.Thread(target=ask, name="minifa scheduler", daemon=True).start()
@@ -257,7 +257,9 @@ def _wait_for_scheduler(distributed: Any, place: str) -> None:
     asking.start()
     asking.join(SECONDS_TO_TELL)
     if asking.is_alive():
-        tell(f"waiting: no Dask scheduler answers at {place} yet; for {SECONDS_TO_CONNECT} seconds, and Ctrl-C stops")
+        print_stderr(
+            f"waiting: no Dask scheduler answers at {place} yet; for {SECONDS_TO_CONNECT} seconds, and Ctrl-C stops"
+        )
         asking.join()
     if why:
         said = f"{why[0]}" or f"nothing came in {SECONDS_TO_CONNECT} seconds"

@@ -116,7 +116,7 @@ def spread(
             yield task, work(task)
         return
     threads = max(1, backend.threads() // jobs)
-    setting = backend.name(), str(backend.dtype()), threads, notices.issued(), registry.own_addresses()
+    setting = backend.name(), str(backend.dtype()), threads, notices.issued(), registry.user_defined_addresses()
     with contextlib.closing(side_by_side(work, tasks, jobs, _begin, setting, tick)) as answers:
         yield from answers
 
@@ -125,7 +125,7 @@ def _begin(name: str, dtype: str, threads: int, said: Sequence[str], own: Sequen
     """Initialise a worker of `spread`."""
     backend.use(name, dtype, threads)
     notices.silence(said)
-    registry.enter(own)
+    registry.register_entries(own)
 
 
 def at_once(jobs: int | None, tasks: int) -> int:

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import data, rules, schedules
-from ..data.sense import CHANNELS
+from ..data.interpretation import CHANNELS
 from ..losses import LOSSES
 from ..models import MODELS
 from ..optim import OPTIMIZERS

@@ -23,7 +23,7 @@ from .. import environment
 from ..data import load
 from ..data.base import Dataset
 from ..registry import unknown
-from ..storage.atomic import expanded, plain, refuse_link, write_whole
+from ..storage.atomic import expanded, plain, refuse_link, write_atomic
 from ..text import printable, table
 from ..training import History
 from ..training.history import Row
@@ -319,7 +319,7 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
     """
     place, rows = expanded(folder), rows_of(recipe, outcomes)
     text = table_text(recipe, rows, outcomes)
-    write_whole(place / "table.txt", text + "\n")
+    write_atomic(place / "table.txt", text + "\n")
     History(rows).save_csv(place / "table.csv")
     curves = [
         {"row": one.task.name, "seed": one.task.experiment.seed, **epoch}

@@ -41,7 +41,7 @@ from ..errors import DataFileError
 from ..network import Network
 from ..rules.base import Rule
 from ..storage import atomic
-from ..storage.atomic import expanded, make_folder, read_bytes, refuse_link, write_whole
+from ..storage.atomic import expanded, make_folder, read_bytes, refuse_link, write_atomic
 from ..training import Trainer, logs
 from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
@@ -370,7 +370,7 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
                 "another folder, or ask for as many"
             )
         keep(path, experiment, trainer, data=data)
-        with signals.stopping(trainer, aloud=False):
+        with signals.stopping(trainer, verbose=False):
             fit(experiment, data, trainer)
         if trainer.stopped:
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
@@ -378,7 +378,7 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
         result = _measure(path, experiment, data, trainer)
         made = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
         kept = {**config_of(experiment, data), **made, "result": result}
-        write_whole(path / RESULT, json.dumps({**kept, "sha256": _checksum(kept)}, indent=2, default=str) + "\n")
+        write_atomic(path / RESULT, json.dumps({**kept, "sha256": _checksum(kept)}, indent=2, default=str) + "\n")
     return result
 
 

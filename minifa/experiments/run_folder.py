@@ -38,7 +38,7 @@ from ..errors import DataFileError
 from ..network import Network
 from ..rules.base import A_RULE, Rule
 from ..storage import locks
-from ..storage.atomic import expanded, is_same, move_into_place, plain, read_bytes, write_whole
+from ..storage.atomic import expanded, is_same, move_into_place, plain, read_bytes, write_atomic
 from ..storage.npz import read_arrays, write_arrays
 from ..training import History
 from ..training.history import Row
@@ -148,7 +148,7 @@ def write_config(folder: str | Path, config: Mapping[str, Any]) -> None:
         text = json.dumps(whole, indent=2, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise TypeError(f"a configuration holds what JSON can hold: {error}") from error
-    write_whole(expanded(folder) / "config.json", text + "\n")
+    write_atomic(expanded(folder) / "config.json", text + "\n")
 
 
 def _ways(folder: Path, described: Mapping[str, Any]) -> dict[str, str]:

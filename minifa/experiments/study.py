@@ -184,7 +184,7 @@ def defined_in_this_process(experiment: Experiment) -> list[str]:
     return [
         f"the {what} {name!r}"
         for what, name in by_name.items()
-        if registry.is_own(what, name) and registry.address(what, name) is None
+        if registry.is_user_defined(what, name) and registry.address(what, name) is None
     ]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy
 
 from .. import backend, checkpoints
-from ..console import tell
+from ..console import print_stderr
 from ..data.base import Dataset
 from ..errors import DataFileError
 from ..storage import csv_rows
@@ -108,7 +108,7 @@ def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
             result = resume.run_in_folder(folder, experiment, dataset)
         except run_folder.RunInUse as error:  # an orphaned worker still makes this run: use its result
             if not told and time.monotonic() - started >= SECONDS_TO_TELL:
-                tell(f"waiting: {error}")
+                print_stderr(f"waiting: {error}")
                 told = True
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")

@@ -23,7 +23,7 @@ if "matplotlib" not in sys.modules:
     try:
         import matplotlib
     except Exception as error:  # a damaged installation or matplotlibrc may raise anything
-        raise ImportError(f"matplotlib cannot be imported here ({type(error).__name__}: {error})") from error
+        raise ImportError(f"matplotlib cannot be imported ({type(error).__name__}: {error})") from error
     finally:
         if chosen is not None:
             os.environ["MPLBACKEND"] = chosen

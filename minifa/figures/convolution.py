@@ -21,9 +21,9 @@ from .matrices import Host, host
 from .style import SMALL, WIDTH, colour, drawing, muted, readable_on, size
 
 ROWS = 9  # maximum number of patches shown; if there are more, the first and the last ones
-LARGEST = 0.36  # inches: the maximum side of a cell
+MAX_CELL = 0.36  # inches: the maximum side of a cell
 GAP = 1.4  # cells between two grids
-WIDE = 1.5  # cells: column width of y and of the maps, whose numbers have more digits
+WIDE_CELL = 1.5  # cells: column width of y and of the maps, whose numbers have more digits
 
 
 def im2col(
@@ -62,8 +62,8 @@ def im2col(
         _Grid("x", (height, width), image, tinted=True),
         _Grid("columns(x)", patches.shape, _shortened(patches), "→", tinted=True),
         _Grid("W", W.shape, W, "@"),
-        _Grid("y", y.shape, _shortened(y), "=", cell_width=WIDE),
-        _Grid("maps", maps.shape, maps[:, :, 0], "→", cell_width=WIDE, middle=-(rows + 1) / 2),
+        _Grid("y", y.shape, _shortened(y), "=", cell_width=WIDE_CELL),
+        _Grid("maps", maps.shape, maps[:, :, 0], "→", cell_width=WIDE_CELL, middle=-(rows + 1) / 2),
     ]
     right = 0.0
     for grid in grids:
@@ -71,7 +71,7 @@ def im2col(
         right = grid.left + grid.across
     second = replace(grids[-1], name="", sign="", values=maps[:, :, 1], middle=(rows + 1) / 2)
     down = max(2 * rows + 1, *(len(grid.values) for grid in grids))
-    cell = min(LARGEST, (WIDTH - 0.3) / right)
+    cell = min(MAX_CELL, (WIDTH - 0.3) / right)
     facts = "Each window of x is a row of columns(x), each kernel a column of W, each column of y a map"
     with drawing(cell * down + 0.6, title, facts, dark=dark) as figure:
         axes = figure.subplots()

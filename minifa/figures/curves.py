@@ -51,7 +51,7 @@ def learning_curves(results: Sequence[Result], title: str = "", *, dark: bool = 
         panels = figure.subplots(1, len(kinds), squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
             _draw_measured(axes, groups, f"{measured}_{kind}", dark)
-        _name_rules(figure, groups, dark)
+        _draw_legend(figure, groups, dark)
     return figure
 
 
@@ -71,10 +71,10 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
     """
     groups = _finished(results)
     layers = all_layers(groups)
-    shown = _spread(layers, LAYERS)
+    shown = _evenly_spaced(layers, LAYERS)
     quantities = [one for one in ALIGNMENT if _has(groups, *(f"{layer}.{one}" for layer in layers))]
     if not quantities:
-        raise ValueError("these runs measured no alignment, or their rules have none that could be drawn")
+        raise ValueError("the results must contain an alignment: these runs measured none, or their rules define none")
     facts = f"{len(shown)} of {len(layers)} layers" if len(shown) < len(layers) else ""
     with drawing(1.45 * len(quantities) + 0.9, title, facts, dark=dark) as figure:
         panels = figure.subplots(len(quantities), len(shown), sharex=True, sharey="row", squeeze=False)
@@ -89,7 +89,7 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
             if quantity == "norm_ratio":
                 row[0].set_ylim(0, 1.1 * max(axes.dataLim.y1 for axes in row))
             else:
-                _measure_angles(row)
+                _format_angles(row)
         for axes, layer in zip(panels[0], shown, strict=True):
             axes.set_title(layer.replace(".", "\n", 1), fontsize=10)
         for axes in panels[-1]:
@@ -97,7 +97,7 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
         marked = quantities[0] == "weight_angle" and _mark_starts(
             dict(zip(shown, panels[0], strict=True)), groups, dark
         )
-        _name_rules(figure, groups, dark, marked)
+        _draw_legend(figure, groups, dark, marked)
     return figure
 
 
@@ -122,11 +122,11 @@ def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False
         _draw_measured(panels[0, 0], groups, _quantity(groups), dark)
         _draw_scores(panels[0, 1], groups, dark)
         for axes, quantity, name in (
-            (panels[1, 0], "weight_angle", "Feedback against weights, at the end"),
-            (panels[1, 1], "true_angle", "Error against bp's error, at the end"),
+            (panels[1, 0], "weight_angle", "Final angle of W and B"),
+            (panels[1, 1], "true_angle", "Final angle of error and bp's error"),
         ):
             _draw_angles(axes, groups, quantity, name, dark)
-        _name_rules(figure, groups, dark)
+        _draw_legend(figure, groups, dark)
     return figure
 
 
@@ -158,7 +158,7 @@ def training_curves(result: Result, title: str = "", *, dark: bool = False) -> F
         result: a result of `minifa.experiments.run` with at least one epoch.
         title: a heading.
     """
-    history = check_type(result, Result, "a result is a minifa.experiments.Result, as run gives it").history
+    history = check_type(result, Result, "result must be a minifa.experiments.Result, as returned by run").history
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
     with drawing(3.4, title, dark=dark) as figure:
@@ -176,14 +176,14 @@ def training_curves(result: Result, title: str = "", *, dark: bool = False) -> F
             panels[2].plot(epochs, values, label=layer, markersize=3.5, **look(i, dark))
         panels[2].set_title("Angle of W and B")
         if layers:
-            _measure_angles(panels[2:])
+            _format_angles(panels[2:])
         _fit_losses(panels[0], history[:1])
         for axes in panels:
             if not axes.lines:
-                missing(axes, "not measured,\nor none under this rule")
+                missing(axes, "not measured,\nor not defined by this rule")
                 continue
             axes.set_xlabel("epoch")
-            _count_epochs(axes, epochs[-1])
+            _format_epochs(axes, epochs[-1])
             if axes.get_legend_handles_labels()[1]:
                 axes.legend(ncols=2 if len(axes.get_lines()) > 5 else 1)
     return figure
@@ -192,17 +192,17 @@ def training_curves(result: Result, title: str = "", *, dark: bool = False) -> F
 def _finished(results: Iterable[Result]) -> dict[str, list[Result]]:
     groups = finished_by_rule(results)
     if not groups:
-        raise ValueError("there is no finished run to draw")
+        raise ValueError("the results must contain a finished run")
     return groups
 
 
 def _has(groups: Groups, *columns: str) -> bool:
     """Whether any run measured any of these columns."""
-    rows = [row for some in groups.values() for r in some for row in r.history]
+    rows = [row for runs in groups.values() for r in runs for row in r.history]
     return any(row.get(column) is not None for row in rows for column in columns)
 
 
-def _spread(layers: Sequence[str], most: int) -> list[str]:
+def _evenly_spaced(layers: Sequence[str], most: int) -> list[str]:
     """At most ``most`` of the layers, evenly spaced, including the first and the last."""
     count = min(most, len(layers))
     return [layers[round(i * (len(layers) - 1) / max(1, count - 1))] for i in range(count)]
@@ -213,11 +213,11 @@ def _spread(layers: Sequence[str], most: int) -> list[str]:
 
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
     """Draw a line per rule with its band, and a cross per diverged run. Returns whether any rule has this column."""
-    _count_epochs(axes, max(row["epoch"] for some in groups.values() for r in some for row in r.history))
-    found = False
-    for i, (rule, some) in enumerate(groups.items()):
+    _format_epochs(axes, max(row["epoch"] for runs in groups.values() for r in runs for row in r.history))
+    drawn = False
+    for i, (rule, runs) in enumerate(groups.items()):
         by_epoch: dict[int, list[float]] = {}
-        for result in some:
+        for result in runs:
             known = [(row["epoch"], row[column]) for row in result.history if _is_number(row.get(column))]
             for epoch, value in known:
                 by_epoch.setdefault(epoch, []).append(value)
@@ -225,18 +225,18 @@ def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
                 axes.scatter(*known[-1], s=45, color=look(i, dark)["color"], marker="x", linewidth=2, zorder=4)
         if not by_epoch:
             continue
-        found = True
+        drawn = True
         epochs, values = zip(*sorted(by_epoch.items()), strict=True)
         means = [statistics.fmean(seeds) for seeds in values]
         every = math.ceil(len(epochs) * len(axes.figure.axes) / 30)  # fewer markers in smaller panels
         axes.plot(epochs, means, label=rule, markersize=3.5, markevery=every, linewidth=1.6, **look(i, dark))
-        if len(some) > 1:
+        if len(runs) > 1:
             lowest, highest = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
             axes.fill_between(epochs, lowest, highest, color=look(i, dark)["color"], alpha=0.15, linewidth=0)
-    return found
+    return drawn
 
 
-def _count_epochs(axes: Axes, last: int) -> None:
+def _format_epochs(axes: Axes, last: int) -> None:
     """Set the x axis to integers from 0 to the last epoch."""
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.set_xlim(-0.04 * max(last, 1), 1.04 * max(last, 1))
@@ -249,11 +249,11 @@ def _is_number(value: Any) -> bool:
 def _draw_measured(axes: Axes, groups: Groups, column: str, dark: bool) -> None:
     """Draw an accuracy or a loss, with its title."""
     _draw_curves(axes, groups, column, dark)
-    axes.set(title=f"{column.replace('_', ' ').capitalize()} while training", xlabel="epoch")
+    axes.set(title=f"{column.replace('_', ' ').capitalize()} during training", xlabel="epoch")
     if column.endswith("accuracy"):
         axes.set_ylim(0, 1.02)
     else:
-        _fit_losses(axes, [r.history[0] for some in groups.values() for r in some])
+        _fit_losses(axes, [r.history[0] for runs in groups.values() for r in runs])
 
 
 def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
@@ -264,7 +264,7 @@ def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _name_rules(figure: Figure, groups: Groups, dark: bool, starts: bool = False) -> None:
+def _draw_legend(figure: Figure, groups: Groups, dark: bool, starts: bool = False) -> None:
     """Draw the legend in a separate area below all panels."""
     handles = [
         Line2D([], [], label=rule, markersize=4, linewidth=1.6, **look(i, dark)) for i, rule in enumerate(groups)
@@ -272,9 +272,9 @@ def _name_rules(figure: Figure, groups: Groups, dark: bool, starts: bool = False
     plain: dict[str, Any] = {"color": muted(), "linestyle": "none"}
     if starts:
         handles.append(Line2D([], [], label="start, by theory", **plain, **HOLLOW))
-    diverged = [some for some in groups.values() if any(r.diverged for r in some)]
+    diverged = [runs for runs in groups.values() if any(r.diverged for r in runs)]
     if diverged:
-        alone = all(len(some) == 1 for some in diverged)
+        alone = all(len(runs) == 1 for runs in diverged)
         label = "diverged" if alone else "diverged: from there, the mean of the other seeds"
         handles.append(Line2D([], [], label=label, marker="x", markersize=6, markeredgewidth=2, **plain))
     widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, approximately
@@ -290,11 +290,11 @@ def _mark_starts(panels: Mapping[str, Axes], groups: Groups, dark: bool) -> bool
     """Draw diamonds at epoch 0 for the theoretical angles between W and B. Returns whether there are any."""
     layers = _starting_layers(next(iter(groups.values()))[0])
     marked = False
-    for i, (name, some) in enumerate(groups.items()):
-        rule = rules.make(some[0].experiment.rule)
+    for i, (name, runs) in enumerate(groups.items()):
+        rule = rules.make(runs[0].experiment.rule)
         for layer, axes in panels.items():
             angle = rule.start_angle(layers[layer]) if layer in layers else None
-            if angle is not None and _has({name: some}, f"{layer}.weight_angle"):
+            if angle is not None and _has({name: runs}, f"{layer}.weight_angle"):
                 axes.plot(0, angle, color=look(i, dark)["color"], clip_on=False, zorder=5, **HOLLOW)
                 marked = True
     return marked
@@ -311,7 +311,7 @@ def _starting_layers(result: Result) -> dict[str, Weighted]:
     return {layer.name: layer for layer in net.weighted}
 
 
-def _measure_angles(panels: Sequence[Axes]) -> None:
+def _format_angles(panels: Sequence[Axes]) -> None:
     """Format panels that share an axis in degrees; mark chance level."""
     highest = max(axes.dataLim.y1 for axes in panels)  # negative if nothing is drawn
     for axes in panels:
@@ -336,8 +336,8 @@ def _quantity(groups: Groups) -> str:
 def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
     """Draw a dot per seed and a line at the mean."""
     accurate = _quantity(groups).endswith("accuracy")
-    for i, some in enumerate(groups.values()):
-        scores = [r.score for r in some]
+    for i, runs in enumerate(groups.values()):
+        scores = [r.score for r in runs]
         style = look(i, dark)
         axes.scatter(
             scores, [i] * len(scores), color=style["color"], marker=style["marker"], s=30, alpha=0.75, zorder=3
@@ -354,28 +354,28 @@ def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
     axes.grid(axis="y", visible=False)
     if accurate:
         axes.set_xlim(-0.02, 1.04)
-    some = max(groups.values(), key=len)
-    what = f"{some[0].measured} {'accuracy' if accurate else 'score (minus loss)'}"
-    axes.set_title(f"Final {what}, {len(some)} seed{'s' if len(some) > 1 else ''}")
+    runs = max(groups.values(), key=len)
+    what = f"{runs[0].measured} {'accuracy' if accurate else 'score (minus loss)'}"
+    axes.set_title(f"Final {what}, {len(runs)} seed{'s' if len(runs) > 1 else ''}")
 
 
 def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, dark: bool) -> None:
     """Draw the mean angle over seeds per layer, lowest layer at the left."""
     layers = all_layers(groups)
-    for i, some in enumerate(groups.values()):
-        means = [mean_at_end(some, f"{layer}.{quantity}") for layer in layers]
+    for i, runs in enumerate(groups.values()):
+        means = [mean_at_end(runs, f"{layer}.{quantity}") for layer in layers]
         if not all(map(math.isnan, means)):
             axes.plot(range(len(layers)), means, markersize=5, linewidth=1.4, **look(i, dark))
     axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 5 else 0)
     axes.set_xlim(-0.3, len(layers) - 0.7)
     axes.set_title(title)
-    _measure_angles([axes])
+    _format_angles([axes])
 
 
 def _draw_heat_map(axes: Axes, groups: Groups, quantity: str, title: str) -> Any:
     """Draw the angles as rules by layers, lowest layer at the left; undefined angles are left empty."""
     layers = all_layers(groups)
-    means = [[mean_at_end(some, f"{layer}.{quantity}") for layer in layers] for some in groups.values()]
+    means = [[mean_at_end(runs, f"{layer}.{quantity}") for layer in layers] for runs in groups.values()]
     image = axes.imshow(means, cmap="cividis", vmin=0, vmax=90, aspect="auto", interpolation="nearest")
     shades = image.to_rgba(numpy.array(means))
     for y, row in enumerate(means):

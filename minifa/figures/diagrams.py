@@ -21,7 +21,7 @@ from ..validation import check_str, check_type
 from .style import SMALL, colour, drawing, muted, size
 
 # All in inches.
-BOX, TALL, PITCH = 3.3, 0.45, 0.72  # a box's width and height, and the distance between boxes
+BOX_WIDTH, BOX_HEIGHT, PITCH = 3.3, 0.45, 0.72  # a box's width and height, and the distance between boxes
 LANE = 1.45  # width beside the boxes for the shortcut of a residual block
 LABELS, BUS = 1.75, 0.3  # distance from the boxes to the broadcast lines, and between these lines
 
@@ -88,18 +88,18 @@ class _Plan:
         self.arrives: dict[str, bool] = {}  # whether an error reaches a layer's output
         self.at["input"] = self._add("input", size(net.input_shape) if net.input_shape else "")
         self._place(net.layers, depth=0)
-        self.at[""] = self._add("loss", "output against target")
+        self.at[""] = self._add("loss", "output and target")
         if rule.one_backward_pass or rule.B:  # otherwise only a scalar is broadcast
-            self._walk_back(net.layers, arrives=True)
+            self._trace_error(net.layers, arrives=True)
         self.lane = LANE if any(block.shortcut for block in self.blocks.values()) else 0.5
         self.left = 0.15 + self.lane * max((block.depth for block in self.blocks.values()), default=0)
-        self.right = self.left + BOX
+        self.right = self.left + BOX_WIDTH
         self.lines = self._broadcast_lines()
         self.width = max(6.0, self.right + LABELS + BUS * len(self.lines) + 0.2)
-        self.height = self.boxes[-1].y + TALL / 2 + 0.15
+        self.height = self.boxes[-1].y + BOX_HEIGHT / 2 + 0.15
 
     def _add(self, name: str, note: str, layer: Layer | None = None) -> _Box:
-        self.boxes.append(_Box(name, note, 0.1 + TALL / 2 + PITCH * len(self.boxes), layer))
+        self.boxes.append(_Box(name, note, 0.1 + BOX_HEIGHT / 2 + PITCH * len(self.boxes), layer))
         return self.boxes[-1]
 
     def _place(self, layers: Sequence[Layer], depth: int) -> None:
@@ -112,21 +112,21 @@ class _Plan:
                 self._place(branches["body"], depth + 1)
                 self.at[layer.name] = self._add(layer.name, "body + shortcut", layer)
                 self.blocks[layer.name] = _Block(layer.name, depth + 1, branches["shortcut"], lowest, self.boxes[-1].y)
-                self.at.update({one.name: self.boxes[-1] for one in _all(branches["shortcut"])})
+                self.at.update({one.name: self.boxes[-1] for one in _with_children(branches["shortcut"])})
             elif isinstance(layer, Weighted) or not follows:
                 note = size(layer.weight_shape) if isinstance(layer, Weighted) else ""
                 self.at[layer.name] = self._add(layer.name, note, layer)
             else:
-                self.boxes[-1].followers.append(_short(layer.name))
+                self.boxes[-1].followers.append(_last_part(layer.name))
                 self.at[layer.name] = self.boxes[-1]
             follows = True
 
-    def _walk_back(self, layers: Sequence[Layer], arrives: bool) -> bool:
+    def _trace_error(self, layers: Sequence[Layer], arrives: bool) -> bool:
         """Record which layers an error reaches. Returns whether an error is propagated to the input of these layers."""
         for layer in reversed(layers):
             arrives = arrives or self.rule.teaches(layer)
             self.arrives[layer.name] = arrives
-            branches = {part: self._walk_back(inner, arrives) for part, inner in layer.children()}
+            branches = {part: self._trace_error(inner, arrives) for part, inner in layer.children()}
             if branches:
                 self.blocks[layer.name].passes = branches["shortcut"] and layer.needs_input_gradient
                 arrives = any(branches.values())
@@ -151,11 +151,13 @@ class _Plan:
         for block in self.blocks.values():
             self._draw_block(axes, block, up, down)
         for lower, upper in zip(self.boxes, self.boxes[1:], strict=False):
-            ends = lower.y + TALL / 2, upper.y - TALL / 2
+            ends = lower.y + BOX_HEIGHT / 2, upper.y - BOX_HEIGHT / 2
             _arrow(axes, (up, ends[0]), (up, ends[1]), colour(0))
             if self._leaves(upper):
                 _arrow(axes, (down, ends[1]), (down, ends[0]), colour(1))
-                axes.text(down + 0.1, sum(ends) / 2, self._carrier(upper), va="center", fontsize=SMALL, color=colour(1))
+                axes.text(
+                    down + 0.1, sum(ends) / 2, self._error_label(upper), va="center", fontsize=SMALL, color=colour(1)
+                )
         axes.text(up + 0.1, self.boxes[0].y + PITCH / 2, "activity", va="center", fontsize=SMALL, color=colour(0))
         for box in self.boxes:
             self._draw_box(axes, box)
@@ -170,7 +172,7 @@ class _Plan:
             bool(dict(box.layer.children())) or self._crosses(box.layer)
         )
 
-    def _carrier(self, box: _Box) -> str:
+    def _error_label(self, box: _Box) -> str:
         """The label of the error propagated from this box."""
         if box.layer is None:
             return "the true error"
@@ -183,9 +185,9 @@ class _Plan:
         return "B = W" if matrix is layer.W else f"B  {size(matrix.shape)}"
 
     def _draw_box(self, axes: Axes, box: _Box) -> None:
-        _frame(axes, self.left, box.y - TALL / 2, BOX, TALL)
+        _frame(axes, self.left, box.y - BOX_HEIGHT / 2, BOX_WIDTH, BOX_HEIGHT)
         line = box.y + (0.09 if box.followers else 0)
-        axes.text(self.left + 0.12, line, _short(box.name), va="center", fontsize=9.5, fontweight="bold")
+        axes.text(self.left + 0.12, line, _last_part(box.name), va="center", fontsize=9.5, fontweight="bold")
         axes.text(self.right - 0.12, line, box.note, va="center", ha="right", fontsize=SMALL, color=muted())
         followers = "  ".join(box.followers)
         axes.text(self.left + 0.12, box.y - 0.1, followers, va="center", fontsize=SMALL, color=muted())
@@ -203,18 +205,19 @@ class _Plan:
         if block.passes:
             _line(axes, [(error, middle), (error, gap - 0.04), (down, gap - 0.04)], colour(1))
             axes.plot(down, gap - 0.04, "o", color=colour(1), markersize=4)
-            _arrow(axes, (down, gap - 0.04), (down, gap - (PITCH - TALL) / 2), colour(1))
-        weighted = [layer for layer in _all(block.shortcut) if isinstance(layer, Weighted)]
+            _arrow(axes, (down, gap - 0.04), (down, gap - (PITCH - BOX_HEIGHT) / 2), colour(1))
+        weighted = [layer for layer in _with_children(block.shortcut) if isinstance(layer, Weighted)]
         if block.shortcut:
-            _frame(axes, lane - 0.62, middle - TALL / 2, 1.24, TALL)
+            _frame(axes, lane - 0.62, middle - BOX_HEIGHT / 2, 1.24, BOX_HEIGHT)
             note = size(weighted[0].weight_shape) if len(weighted) == 1 else f"{len(weighted)} layers"
-            words = f"{_short(block.shortcut[0].name)}\n{note}"
-            axes.text(lane, middle, words, ha="center", va="center", fontsize=SMALL)
+            text = f"{_last_part(block.shortcut[0].name)}\n{note}"
+            axes.text(lane, middle, text, ha="center", va="center", fontsize=SMALL)
         if block.passes and len(weighted) == 1:
             page = {"facecolor": rcParams["axes.facecolor"], "edgecolor": "none", "pad": 1}
+            below = middle - BOX_HEIGHT / 2 - 0.16
             axes.text(
-                lane, middle - TALL / 2 - 0.16, self._matrix(weighted[0]), ha="center", va="center", fontsize=SMALL,
-                color=colour(1), bbox=page,
+                lane, below, self._matrix(weighted[0]), ha="center", va="center", fontsize=SMALL, color=colour(1),
+                bbox=page,
             )  # fmt: skip
 
     def _draw_lines(self, axes: Axes) -> None:
@@ -233,9 +236,8 @@ class _Plan:
             for x, _ in joined:
                 axes.plot(x, y, "o", color=colour(1), markersize=4)
             what = f"B  {size(joined[0][1].shape)}" if len(joined) == 1 else f"{len(joined)} matrices"
-            axes.text(
-                self.right + 0.15, y + 0.03, f"{_short(target)}   {what}", va="bottom", fontsize=SMALL, color=colour(1)
-            )
+            label = f"{_last_part(target)}   {what}"
+            axes.text(self.right + 0.15, y + 0.03, label, va="bottom", fontsize=SMALL, color=colour(1))
 
     def _draw_taught(self, axes: Axes) -> None:
         """Mark the layers that are taught without a feedback matrix of their own."""
@@ -243,17 +245,21 @@ class _Plan:
         for name, box in self.at.items():
             if box.layer is not None and name not in named and self.rule.teaches(self.layers[name]):
                 axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
-                words = f"{_short(name)} is taught"
-                axes.text(self.right + 0.15, box.y, words, va="center", fontsize=SMALL, color=colour(1))
+                text = f"{_last_part(name)} is taught"
+                axes.text(self.right + 0.15, box.y, text, va="center", fontsize=SMALL, color=colour(1))
 
 
-def _short(name: str) -> str:
+def _last_part(name: str) -> str:
     """The last component of a layer's path."""
     return name.rsplit(".", 1)[-1]
 
 
-def _all(layers: Sequence[Layer]) -> list[Layer]:
-    return [one for layer in layers for one in (layer, *(_all([x for _, inner in layer.children() for x in inner])))]
+def _with_children(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, each followed by the layers inside it."""
+    result: list[Layer] = []
+    for layer in layers:
+        result += [layer, *_with_children([child for _, inner in layer.children() for child in inner])]
+    return result
 
 
 def _frame(axes: Axes, left: float, bottom: float, width: float, height: float) -> None:

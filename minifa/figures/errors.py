@@ -36,18 +36,18 @@ def deltas(net: Network, rule: Rule, x: Array, y: Any, loss: Loss, title: str = 
     Raises:
         ValueError: the rule makes no backward pass, so it has no errors to show.
     """
-    found = metrics.errors(net, rule, x, y, loss)
+    errors = metrics.errors(net, rule, x, y, loss)
     facts = (
-        f"A line: one of {min(EXAMPLES, len(x))} examples, in its own scale. A column: one of up to {UNITS} units. "
+        f"Rows: {min(EXAMPLES, len(x))} examples, each normalised separately. Columns: up to {UNITS} units. "
         f"Angles: mean over {len(x)} examples"
     )
-    with drawing(0.4 + 0.85 * len(found), title, facts, dark=dark) as figure:
-        rows = figure.subplots(len(found), 2, squeeze=False)
+    with drawing(0.4 + 0.85 * len(errors), title, facts, dark=dark) as figure:
+        rows = figure.subplots(len(errors), 2, squeeze=False)
         for axes, name in zip(rows[0], (textwrap.fill(rule.title, 36), "backpropagation"), strict=True):
             axes.set_title(name)
-        for (left, right), (name, both) in zip(rows, reversed(found.items()), strict=True):
-            for axes, errors in zip((left, right), both, strict=True):
-                _show_errors(axes, errors)
+        for (left, right), (name, both) in zip(rows, reversed(errors.items()), strict=True):
+            for axes, matrix in zip((left, right), both, strict=True):
+                _show_errors(axes, matrix)
             left.set_ylabel(_describe(name, both), rotation=0, ha="right", va="center", fontsize=9)
             right.text(1.02, 0.5, _compare(*both), transform=right.transAxes, va="center", fontsize=9, linespacing=1.4)
     return figure
@@ -79,19 +79,19 @@ def _describe(name: str, both: tuple[Array | None, Array | None]) -> str:
     return f"{name}\n{size(shape)}" if shape else name
 
 
-def _compare(own: Array | None, true: Array | None) -> str:
-    if own is None or true is None:
+def _compare(rule_errors: Array | None, bp_errors: Array | None) -> str:
+    if rule_errors is None or bp_errors is None:
         return ""
-    angles = _angles(own, true)
+    angles = _angles(rule_errors, bp_errors)
     if not angles.size:
-        return "no angle: zero\nor not finite"
-    norms = [numpy.linalg.norm(host(errors)) for errors in (own, true)]
-    return f"{angles.mean():.1f}°\nsize × {norms[0] / norms[1]:#.2g}"
+        return "angle undefined: zero\nor not finite"
+    norms = [numpy.linalg.norm(host(errors)) for errors in (rule_errors, bp_errors)]
+    return f"{angles.mean():.1f}°\nnorm × {norms[0] / norms[1]:#.2g}"
 
 
-def _angles(own: Array, true: Array) -> Host:
+def _angles(rule_errors: Array, bp_errors: Array) -> Host:
     """The angle per example in degrees, without the examples whose angle is undefined."""
-    angles = host(metrics.sample_angles(own, true))
+    angles = host(metrics.sample_angles(rule_errors, bp_errors))
     return angles[~numpy.isnan(angles)]
 
 
@@ -107,27 +107,27 @@ def angle_histogram(
     Raises:
         ValueError: the rule makes no backward pass, so it has no errors to compare.
     """
-    found = metrics.errors(net, rule, x, y, loss)
-    with drawing(0.7 + 0.62 * len(found), title, dark=dark) as figure:
-        column = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (name, (own, true)) in zip(column, reversed(found.items()), strict=True):
+    errors = metrics.errors(net, rule, x, y, loss)
+    with drawing(0.7 + 0.62 * len(errors), title, dark=dark) as figure:
+        column = figure.subplots(len(errors), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, (rule_errors, bp_errors)) in zip(column, reversed(errors.items()), strict=True):
             axes.grid(visible=False)
             axes.spines["left"].set_visible(False)
             axes.set(yticks=[])
             axes.set_ylabel(name, rotation=0, ha="right", va="center")
             axes.axvline(90, color=muted(), linewidth=1, linestyle=(0, (4, 3)))
-            values = numpy.empty(0) if own is None or true is None else _angles(own, true)
+            values = numpy.empty(0) if rule_errors is None or bp_errors is None else _angles(rule_errors, bp_errors)
             axes.hist(values, bins=numpy.arange(0, 181, 2), color=colour(0), alpha=0.85)
-            if own is None or true is None:
-                words = "no error arrives"
+            if rule_errors is None or bp_errors is None:
+                text = "no error arrives"
             else:
-                words = f"mean {values.mean():.1f}°" if values.size else "no angle: zero or not finite"
-            axes.text(1, 0.5, words, transform=axes.transAxes, ha="right", va="center", fontsize=9)
+                text = f"mean {values.mean():.1f}°" if values.size else "angle undefined: zero or not finite"
+            axes.text(1, 0.5, text, transform=axes.transAxes, ha="right", va="center", fontsize=9)
         column[0].annotate(
             "chance", (90, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
             fontsize=SMALL, color=muted(),
         )  # fmt: skip
         column[-1].set(xlim=(0, 180), xticks=range(0, 181, 30))
         column[-1].set_xticklabels([f"{a}°" for a in range(0, 181, 30)])
-        column[-1].set_xlabel(f"angle of each example's error under {rule.name} to backpropagation's")
+        column[-1].set_xlabel(f"angle per example between the errors of {rule.name} and backpropagation")
     return figure

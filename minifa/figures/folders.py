@@ -24,7 +24,7 @@ from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .matrices import kernels, matrices, signs
 
-FEW = 8  # maximum number of rules that can be distinguished in one panel
+MAX_RULES = 8  # maximum number of rules that can be distinguished in one panel
 
 
 def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
@@ -61,7 +61,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
 
 def _of_comparison(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
     title = _setting(results[0].experiment) if results else ""
-    few = len({r.experiment.rule for r in results}) <= FEW
+    few = len({r.experiment.rule for r in results}) <= MAX_RULES
     figures = {
         "comparison": (comparison if few else survey)(results, title, dark=dark),
         "learning": learning_curves(results, title, dark=dark),
@@ -110,6 +110,6 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
 def _setting(experiment: Experiment) -> str:
     # matplotlib renders text between dollar signs as a formula.
     data = printable(stem(experiment.data)).replace("$", r"\$")
-    words = data, experiment.model, describe_options(experiment.model_options)
+    parts = data, experiment.model, describe_options(experiment.model_options)
     augmentation = f", {experiment.augmentation}" if experiment.augmentation else ""
-    return f"{' '.join(filter(None, words))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
+    return f"{' '.join(filter(None, parts))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"

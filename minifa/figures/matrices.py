@@ -39,21 +39,21 @@ def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     """
     w, b = _pair(W, B)
     rows, columns = as_matrix(w).shape
-    long, turned = max(rows, columns) > LONG * min(rows, columns), rows > LONG * columns
-    limit, beyond = _limit(w, b)
+    long, transposed = max(rows, columns) > LONG * min(rows, columns), rows > LONG * columns
+    limit, clipped = _limit(w, b)
     height = _height(rows, columns, 8.0 if long else 2.6)
-    with drawing((3 if long else 1) * (height + 0.35) + 0.4, title, _in_words(w, b), dark=dark) as figure:
+    with drawing((3 if long else 1) * (height + 0.35) + 0.4, title, _describe(w, b), dark=dark) as figure:
         panels = figure.subplots(3 if long else 1, 1 if long else 3, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, name, array in zip(panels, ("W", "B", "W − B"), (w, b, None if b is None else w - b), strict=True):
             axes.set_title(name if array is None else f"{name}  {size((rows, columns))}")
             if array is not None:
-                _show(axes, as_matrix(array), limit, turned)
+                _show(axes, as_matrix(array), limit, transposed)
             elif name == "B":
-                missing(axes, "no B: not computed yet,\nor none under this rule")
+                missing(axes, "no B: not computed yet,\nor not used by this rule")
             else:
                 missing(axes, "nothing to compare")
-        _name_sides(panels[-1:] if long else panels, panels if long else panels[:1], turned)
-        _scale(figure, panels, beyond)
+        _label_axes(panels[-1:] if long else panels, panels if long else panels[:1], transposed)
+        _add_colour_bar(figure, panels, clipped)
     return figure
 
 
@@ -72,25 +72,25 @@ def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Fi
     """
     w, b = _pair(W, B)
     if w.ndim != 4:
-        raise ValueError(f"a kernel has shape (kH, kW, C_in, C_out), got {size(w.shape)}")
-    limit, beyond = _limit(w, b)
+        raise ValueError(f"W must be a kernel (kH, kW, C_in, C_out), got {size(w.shape)}")
+    limit, clipped = _limit(w, b)
     shown = {"W": w} if b is None else {"W": w, "B": b}
     rows, columns = tiled(w).shape
     across = 1 if 2 * rows <= columns else len(shown)
     down = len(shown) // across
-    facts = ". ".join(filter(None, (_in_words(w, b), _left_out(w))))
+    facts = ". ".join(filter(None, (_describe(w, b), _omitted_channels(w))))
     with drawing(down * (min(8 / across * rows / columns, 4.4) + 0.35) + 0.25, title, facts, dark=dark) as figure:
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (name, array) in zip(panels, shown.items(), strict=True):
             axes.set_title(f"{name}  {size(array.shape)}")
             _show(axes, tiled(array), limit)
             axes.set(aspect="equal", xticks=[], yticks=[])
-            _cut(axes, array.shape[:2], (rows, columns))
+            _separate_tiles(axes, array.shape[:2], (rows, columns))
         for axes in panels[-across:]:
             axes.set_xlabel("output channel")
         if w.shape[2] > 1:
             panels[0].set_ylabel("input channel")
-        _scale(figure, panels, beyond)
+        _add_colour_bar(figure, panels, clipped)
     return figure
 
 
@@ -101,13 +101,13 @@ def tiled(kernel: Host) -> Host:
     return kernel.transpose(2, 0, 3, 1).reshape(c_in * height, c_out * width)
 
 
-def _left_out(kernel: Host) -> str:
+def _omitted_channels(kernel: Host) -> str:
     sides = zip(("input", "output"), kernel.shape[2:], strict=True)
     parts = [f"{TILES} of {count} {side} channels" for side, count in sides if count > TILES]
     return f"Shown: the first {' and '.join(parts)}" if parts else ""
 
 
-def _cut(axes: Axes, tile: tuple[int, ...], sheet: tuple[int, int]) -> None:
+def _separate_tiles(axes: Axes, tile: tuple[int, ...], sheet: tuple[int, int]) -> None:
     """Draw lines in the background colour between the tiles."""
     for line, step, end in ((axes.axhline, tile[0], sheet[0]), (axes.axvline, tile[1], sheet[1])):
         for place in range(step, end, step):
@@ -127,10 +127,10 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     """
     w, b = _pair(W, B)
     if b is None:
-        raise ValueError("the signs of W are compared with those of a B, got None")
+        raise ValueError("B must be an array of W's shape, got None")
     product = as_matrix(numpy.sign(w) * numpy.sign(b))
     rows, columns = product.shape
-    turned = rows > LONG * columns
+    transposed = rows > LONG * columns
     facts = f"{100 * _agreement(w, b):.1f} % of {product.size:,} signs agree (chance: 50 %)"
     with drawing(_height(rows, columns, 7.4) + 0.7, title, facts, dark=dark) as figure:
         kinds = {  # only agreement has a prominent colour
@@ -139,9 +139,9 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
             "agree": (1, colour(2)),
         }
         axes = figure.subplots()
-        image = _show(axes, product, 1.5, turned, numbered=False)
+        image = _show(axes, product, 1.5, transposed, numbered=False)
         image.set_cmap(ListedColormap([shade for _, shade in kinds.values()]))
-        _name_sides([axes], [axes], turned)
+        _label_axes([axes], [axes], transposed)
         present = [Patch(color=shade, label=kind) for kind, (value, shade) in kinds.items() if (product == value).any()]
         axes.legend(handles=present[::-1], loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
     return figure
@@ -151,26 +151,24 @@ def _pair(W: Any, B: Any) -> tuple[Host, Host | None]:
     """W and B on the host in float64, of the same shape. Raises ValueError."""
     w, b = host(W), None if B is None else host(B)
     if w.ndim < 2:
-        raise ValueError(f"W is a matrix or a kernel (..., n_in, n_out), got {size(w.shape)}")
+        raise ValueError(f"W must be a matrix or a kernel (..., n_in, n_out), got {size(w.shape)}")
     if b is not None and b.shape != w.shape:
-        raise ValueError(
-            f"W and B are compared entry by entry and need one shape: W has {size(w.shape)}, B {size(b.shape)}"
-        )
+        raise ValueError(f"W and B must have the same shape, got {size(w.shape)} and {size(b.shape)}")
     return w, b
 
 
 def host(array: Any) -> Host:
     """An array on the host or the backend as a host array in float64. Raises TypeError, ValueError if not numeric."""
-    return backend.numbers_of(array, "what is drawn").astype(float)
+    return backend.numbers_of(array, "an array to draw").astype(float)
 
 
-def _in_words(w: Host, b: Host | None) -> str:
+def _describe(w: Host, b: Host | None) -> str:
     if b is None:
         return ""
     if not (numpy.isfinite(w).all() and numpy.isfinite(b).all()):
-        return "Not all entries are finite numbers: there is no angle"
+        return "Angle undefined: not all entries are finite"
     if not (w.any() and b.any()):
-        return "One of the two is zero everywhere: there is no angle"
+        return "Angle undefined: W or B is zero"
     angle = float(metrics.angle(backend.asarray(w, "float64"), backend.asarray(b, "float64")))
     ratio = numpy.linalg.norm(b) / numpy.linalg.norm(w)
     return (
@@ -200,8 +198,8 @@ def _height(rows: int, columns: int, width: float) -> float:
     return min(width * rows / columns, 0.5 * rows, 3.0)
 
 
-def _show(axes: Axes, matrix: Host, limit: float, turned: bool = False, numbered: bool = True) -> AxesImage:
-    shown = matrix.T if turned else matrix
+def _show(axes: Axes, matrix: Host, limit: float, transposed: bool = False, numbered: bool = True) -> AxesImage:
+    shown = matrix.T if transposed else matrix
     bare(axes)
     for axis, count in ((axes.xaxis, shown.shape[1]), (axes.yaxis, shown.shape[0])):
         axis.set_ticks(range(count) if count <= NUMBERED else (0, count - 1))
@@ -216,17 +214,17 @@ def _show(axes: Axes, matrix: Host, limit: float, turned: bool = False, numbered
     return image
 
 
-def _name_sides(lowest: Any, leftmost: Any, turned: bool) -> None:
-    across, down = ("input", "output") if turned else ("output", "input")
+def _label_axes(lowest: Any, leftmost: Any, transposed: bool) -> None:
+    across, down = ("input", "output") if transposed else ("output", "input")
     for axes in lowest:
         axes.set_xlabel(across)
     for axes in leftmost:
         axes.set_ylabel(down)
 
 
-def _scale(figure: Figure, panels: Any, beyond: bool) -> None:
+def _add_colour_bar(figure: Figure, panels: Any, clipped: bool) -> None:
     """Draw one colour bar for all panels."""
-    bar = figure.colorbar(panels[0].images[0], ax=panels, aspect=30, pad=0.015, extend="both" if beyond else "neither")
+    bar = figure.colorbar(panels[0].images[0], ax=panels, aspect=30, pad=0.015, extend="both" if clipped else "neither")
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=SMALL)
     bar.locator = MaxNLocator(4, symmetric=True)

@@ -32,31 +32,33 @@ def activation_memory(
         TypeError: peaks is not a mapping of such measurements.
         ValueError: there are no measurements.
     """
-    for rule, found in check_mapping(peaks, "the measurement of memory").items():
-        if not isinstance(found, Mapping):
-            raise TypeError(f"the measurement of {rule!r} is a dictionary of bytes by depth, got {found!r}")
-        for depth, count in found.items():
+    for rule, by_depth in check_mapping(peaks, "peaks").items():
+        if not isinstance(by_depth, Mapping):
+            raise TypeError(f"the measurement of {rule!r} must be a dictionary of bytes by depth, got {by_depth!r}")
+        for depth, count in by_depth.items():
             check_int(depth, "a depth"), check_int(count, "a number of bytes", least=0, most=sys.maxsize)
-    depths = sorted({depth for found in peaks.values() for depth in found})
+    depths = sorted({depth for by_depth in peaks.values() for depth in by_depth})
     if not depths:
-        raise ValueError("there is no measurement of memory to draw")
+        raise ValueError("peaks must contain a measurement")
     with drawing(3.4, title, facts, dark=dark) as figure:
         axes = figure.subplots()
-        for i, found in enumerate(peaks.values()):
-            at = sorted(found)
+        for i, by_depth in enumerate(peaks.values()):
+            at = sorted(by_depth)
             style = look(i, dark) | {"linewidth": 1.6 + 1.5 * (len(peaks) - 1 - i), "markersize": 5}
-            axes.plot(at, [found[depth] / MIB for depth in at], **style)
-        axes.set(xlabel="layers of convolution", ylabel="MiB at the peak of a step", xticks=depths)
+            axes.plot(at, [by_depth[depth] / MIB for depth in at], **style)
+        axes.set(xlabel="convolutional layers", ylabel="peak memory of a step (MiB)", xticks=depths)
         axes.set_xlim(0, None)
-        axes.set_ylim(0, 1.08 * max(max(found.values()) for found in peaks.values()) / MIB)
+        axes.set_ylim(0, 1.08 * max(max(by_depth.values()) for by_depth in peaks.values()) / MIB)
         axes.grid(axis="x", visible=False)
-        _name_ends(axes, peaks, dark)
+        _label_ends(axes, peaks, dark)
     return figure
 
 
-def _name_ends(axes: Axes, peaks: Mapping[str, Mapping[int, int]], dark: bool) -> None:
+def _label_ends(axes: Axes, peaks: Mapping[str, Mapping[int, int]], dark: bool) -> None:
     """Label the last point of every line with its name and value; labels that would overlap are stacked."""
-    ends = sorted((found[max(found)] / MIB, i, name, max(found)) for i, (name, found) in enumerate(peaks.items()))
+    ends = sorted(
+        (by_depth[max(by_depth)] / MIB, i, name, max(by_depth)) for i, (name, by_depth) in enumerate(peaks.items())
+    )
     apart, below = 0.07 * axes.get_ylim()[1], -math.inf
     for value, i, name, depth in ends:
         below = max(value, below + apart)

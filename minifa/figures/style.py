@@ -114,7 +114,7 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
 def look(i: int, dark: bool = False) -> dict[str, Any]:
     """Colour, marker and line style of the i-th rule in a figure; line styles distinguish rules beyond the palette.
     Raises TypeError, ValueError unless i is an int >= 0."""
-    i = check_int(i, "the number of a rule", least=0)
+    i = check_int(i, "the index of a rule", least=0)
     colours = DARK_COLOURS if check_bool(dark, "dark") else COLOURS
     return {
         "color": colours[i % len(colours)],
@@ -145,14 +145,14 @@ def diverging() -> Colormap:
     return LinearSegmentedColormap.from_list("minifa", ends).with_extremes(bad=rcParams["grid.color"])
 
 
-def missing(axes: Axes, words: str) -> None:
+def missing(axes: Axes, text: str) -> None:
     """Mark a panel as missing: hatched, with a text; missing arrays are never drawn as zeros."""
     axes.patch.set(hatch="////", edgecolor=rcParams["grid.color"], linewidth=0)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     box = {"boxstyle": "round,pad=0.5", "facecolor": rcParams["axes.facecolor"], "edgecolor": "none"}
     axes.text(
-        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=SMALL, color=muted(), bbox=box
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=SMALL, color=muted(), bbox=box
     )
 
 

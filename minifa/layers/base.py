@@ -69,7 +69,7 @@ class Pass:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        extension_checks.guard(cls, Pass, extension_checks.PASS_ANSWERS)
+        extension_checks.guard(cls, Pass, extension_checks.PASS_CHECKS)
 
     def after(self, layer: Layer, y: Array) -> Array:
         """Called with the output of each layer; the next layer receives the returned array.
@@ -138,7 +138,7 @@ class Layer(KnownOptions):
         for name in (*cls.parameter_names, *cls.buffer_names):
             if not hasattr(cls, name):
                 setattr(cls, name, array_property(name))
-        extension_checks.guard(cls, Layer, extension_checks.LAYER_ANSWERS, always=("forward", "backward"))
+        extension_checks.guard(cls, Layer, extension_checks.LAYER_CHECKS, always=("forward", "backward"))
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None and (not check_str(name, "a layer's name") or set(name) & set("./")):

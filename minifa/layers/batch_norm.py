@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import Array, perhaps_any, quietly, xp
+from ..backend import Array, any_without_sync, quietly, xp
 from ..linalg import as_matrix
 from ..parallel.chunks import by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
 from ..validation import Shape, check_float, check_int
@@ -197,7 +197,7 @@ def _moments(x: Array) -> tuple[Array, Array]:
         centred = _minus(part, mean)
         squares = sum_rows(centred, centred)
         far = mean * mean * len(part) > FAR**2 * squares
-        if perhaps_any(far):
+        if any_without_sync(far):
             mean = mean + far * (sum_rows(centred) / len(part))
         return len(part), mean, squares
 

@@ -7,7 +7,7 @@
 
 from collections.abc import Callable
 
-from ..registry import keep_table
+from ..registry import register_table
 from .base import Model
 from .convolutional import alexnet, allconv, bench_cnn, cnn, lenet, lenet_cifar, moskovitz, moskovitz_tf
 from .dense import linear_task, mlp, tiny
@@ -33,7 +33,7 @@ MODELS: dict[str, Callable[..., Model]] = {
         tiny,
     )
 }
-keep_table("model", MODELS)
+register_table("model", MODELS)
 
 __all__ = [
     "MODELS",

@@ -46,7 +46,9 @@ def bench_cnn(input_shape: Shape, n_out: int, channels: tuple[int, ...] = (32, 6
         ValueError: inputs that are not images.
     """
     height, width, below = image(input_shape, "bench_cnn")
-    check_type(channels, (tuple, list), "channels of the model 'bench_cnn' are widths, as (32, 64, 128)")
+    check_type(
+        channels, (tuple, list), "channels of the model 'bench_cnn' must be a tuple of widths, such as (32, 64, 128)"
+    )
     layers: Model = []
     for above in channels:
         layers += [Conv2d(below, above, 3, padding=1), BatchNorm(above), ReLU(), MaxPool(2)]

@@ -24,7 +24,7 @@ def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_
         TypeError: a width that is not an int.
         ValueError: a width below 1.
     """
-    check_type(hidden, (tuple, list), "hidden of the model 'mlp' are widths, as (100, 50)")
+    check_type(hidden, (tuple, list), "hidden of the model 'mlp' must be a tuple of widths, such as (100, 50)")
     input_shape, batch_norm = example(input_shape, "mlp"), check_bool(batch_norm, "batch_norm of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)

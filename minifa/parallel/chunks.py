@@ -45,9 +45,9 @@ def _lanes(n: int, bytes_each: int) -> list[list[slice]]:
     return [chunks[count * i // lanes : count * (i + 1) // lanes] for i in range(lanes)]
 
 
-def _cut(n: int, bytes_each: int) -> bool:
+def _is_split(n: int, bytes_each: int) -> bool:
     """Whether to split this work: on the CPU, not already inside a chunk, and larger than one chunk."""
-    return n * bytes_each > CHUNK_BYTES and backend.cpu_chunks() and not pool.working()
+    return n * bytes_each > CHUNK_BYTES and backend.cpu_chunks() and not pool.in_chunk()
 
 
 def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
@@ -57,7 +57,7 @@ def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
     Args:
         n: number of examples. bytes_each: working memory of one example in bytes; it determines the size of a chunk.
     """
-    if not _cut(n, bytes_each):
+    if not _is_split(n, bytes_each):
         work(slice(0, n))
         return
     pool.run([functools.partial(work, rows) for lane in _lanes(n, bytes_each) for rows in lane])
@@ -66,7 +66,7 @@ def each_chunk(n: int, bytes_each: int, work: Callable[[slice], None]) -> None:
 def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Callable[[slice], Array]) -> Array:
     """An array of this shape whose rows are ``work(rows)``, computed in chunks. A single chunk is returned without a
     copy."""
-    if not _cut(shape[0], bytes_each):
+    if not _is_split(shape[0], bytes_each):
         return work(slice(0, shape[0]))
     result = xp.empty(shape, dtype)
 
@@ -88,7 +88,7 @@ def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
     """Call the elementwise function ``write(*arrays)`` piece by piece on arrays of the same shape. Arrays that are
     written to must be contiguous."""
     n, bytes_each = arrays[0].size, len(arrays) * arrays[0].dtype.itemsize
-    if n * bytes_each <= CHUNK_BYTES or not _cut(n, bytes_each):  # small arrays: without a further call
+    if n * bytes_each <= CHUNK_BYTES or not _is_split(n, bytes_each):  # small arrays: without a further call
         write(*arrays)
         return
     flat = [array.reshape(-1) for array in arrays]
@@ -107,10 +107,10 @@ def by_rows(write: Callable[..., Any], matrices: Sequence[Array], vectors: Seque
     if n < joined or not backend.cpu_chunks():
         write(*matrices, *vectors)
         return
-    whole = n // joined * joined
-    write(*(a[:whole].reshape(-1, joined * k) for a in matrices), *(xp.tile(v, joined) for v in vectors))
-    if whole < n:
-        write(*(a[whole:] for a in matrices), *vectors)
+    end = n // joined * joined
+    write(*(a[:end].reshape(-1, joined * k) for a in matrices), *(xp.tile(v, joined) for v in vectors))
+    if end < n:
+        write(*(a[end:] for a in matrices), *vectors)
 
 
 def sum_rows(matrix: Array, times: Array | None = None) -> Array:
@@ -124,10 +124,10 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
     joined = math.ceil(SUMMED / k)
     if n < joined or not backend.cpu_chunks():
         return xp.add.reduce(matrix, axis=0) if times is None else _sum_rows(matrix, times)
-    whole = n // joined * joined
-    wide = [None if one is None else one[:whole].reshape(-1, joined * k) for one in (matrix, times)]
+    end = n // joined * joined
+    wide = [None if one is None else one[:end].reshape(-1, joined * k) for one in (matrix, times)]
     totals = _sum_rows(*wide).reshape(joined, k).sum(axis=0)
-    totals += _sum_rows(matrix[whole:], None if times is None else times[whole:])
+    totals += _sum_rows(matrix[end:], None if times is None else times[end:])
     return totals
 
 
@@ -157,7 +157,7 @@ def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array
 
 def reduce_chunks(n: int, bytes_each: int, work: Callable[[slice], T], join: Callable[[T, T], T]) -> T:
     """Reduce all ``work(rows)`` over slices that cover ``range(n)`` with ``join``, always in the same order."""
-    if not _cut(n, bytes_each):
+    if not _is_split(n, bytes_each):
         return work(slice(0, n))
     lanes = _lanes(n, bytes_each)
     totals: list[Any] = [None] * len(lanes)
@@ -186,9 +186,9 @@ def counting_products() -> Iterator[list[int]]:
 
 def with_one_thread(work: Callable[[], T]) -> T:
     """Run ``work()`` with BLAS limited to one thread. For LAPACK calls, whose rounding depends on the thread count."""
-    found: list[T] = []
-    pool.run([lambda: found.append(work())])
-    return found[0]
+    results: list[T] = []
+    pool.run([lambda: results.append(work())])
+    return results[0]
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -198,7 +198,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if (products := _products) is not None:  # read once: another thread may end the counting
         products.append(rows * inner * columns)
     small = rows * inner * columns <= SMALL_PRODUCT and (rows > 1 or columns > 1 or inner <= SMALL_DOT)
-    if small or not backend.cpu_chunks() or pool.working():
+    if small or not backend.cpu_chunks() or pool.in_chunk():
         return xp.matmul(a, b, out=out)
     result = xp.empty((rows, columns), a.dtype) if out is None else out
     long, by_rows = max(rows, columns), rows > columns

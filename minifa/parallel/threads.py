@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 from ..validation import check_int
 
-MOST = 1024  # threads; operating systems allow a process a few thousand
+MAX_THREADS = 1024  # threads; operating systems allow a process a few thousand
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class _Library:
     per_thread: bool
 
 
-def _library(found: Any) -> _Library:
+def _library(controller: Any) -> _Library:
     """The `_Library` of a controller of threadpoolctl."""
-    if found.internal_api == "openblas" and found.threading_layer != "openmp":
+    if controller.internal_api == "openblas" and controller.threading_layer != "openmp":
         # OpenBLAS's functions are called directly: threadpoolctl from 3.7 on takes effect in only one thread of the
         # process.
-        get = next(name for name in found.check_symbols if hasattr(found.dynlib, name))
-        ask, tell = (getattr(found.dynlib, name) for name in (get, get.replace("_get_", "_set_")))
-        return _Library(ask, tell, per_thread=False)
-    per_thread = found.internal_api == "openblas" or "MKL_Set_Num_Threads_Local" in found.check_symbols
-    return _Library(found.get_num_threads, found.set_num_threads, per_thread)
+        getter = next(name for name in controller.check_symbols if hasattr(controller.dynlib, name))
+        setter = getter.replace("_get_", "_set_")
+        return _Library(getattr(controller.dynlib, getter), getattr(controller.dynlib, setter), per_thread=False)
+    per_thread = controller.internal_api == "openblas" or "MKL_Set_Num_Threads_Local" in controller.check_symbols
+    return _Library(controller.get_num_threads, controller.set_num_threads, per_thread)
 
 
 class _Blas:
@@ -51,73 +51,73 @@ class _Blas:
 
     def __init__(self) -> None:
         self.libraries: list[_Library] | None = None  # detected at first use
-        self.before: list[int] | None = None  # numbers of threads before the first holder
-        self.forget(0)
+        self.saved: list[int] | None = None  # numbers of threads before the first holder
+        self.reset(0)
 
-    def forget(self, holders: int) -> None:
+    def reset(self, holders: int) -> None:
         """Reset after a fork. holders: number of holding threads that exist in the child."""
         self._lock = threading.Lock()
         self._holders = holders
 
-    def hold(self) -> list[int]:
-        """Limit BLAS to one thread. Returns the previous numbers of threads, to be passed to `let_go`."""
+    def acquire(self) -> list[int]:
+        """Limit BLAS to one thread. Returns the previous numbers of threads, to be passed to `release`."""
         with self._lock:
             if self.libraries is None:
-                self.libraries = [
-                    _library(one) for one in ThreadpoolController().select(user_api="blas").lib_controllers
-                ]
-            found = [one.get() for one in self.libraries]
-            if self.before is None:
-                self.before = found
+                controllers = ThreadpoolController().select(user_api="blas").lib_controllers
+                self.libraries = [_library(controller) for controller in controllers]
+            counts = [library.get() for library in self.libraries]
+            if self.saved is None:
+                self.saved = counts
             self._holders += 1
-            self.to_one()
-            return found
+            self.set_one_thread()
+            return counts
 
-    def to_one(self) -> None:
+    def set_one_thread(self) -> None:
         """Set one thread while BLAS is already held: in a worker, or after other code (scikit-learn) may have changed
         it."""
-        for one in self.libraries or ():
-            one.set(1)
+        for library in self.libraries or ():
+            library.set(1)
 
-    def let_go(self, found: list[int]) -> None:
+    def release(self, counts: list[int]) -> None:
+        """Restore the numbers of threads, ``counts`` as returned by `acquire`."""
         with self._lock:
             self._holders -= 1
-            for one, own, first in zip(self.libraries or (), found, self.before or found, strict=True):
-                if one.per_thread:
-                    one.set(own)
+            for library, count, saved in zip(self.libraries or (), counts, self.saved or counts, strict=True):
+                if library.per_thread:
+                    library.set(count)
                 elif self._holders == 0:
-                    one.set(first)
+                    library.set(saved)
             if self._holders == 0:
-                self.before = None
+                self.saved = None
 
 
 class _Caller:
     """State of a thread that requests or does work. In ``with caller:``, BLAS stays held until the block ends once
-    `hold` was called."""
+    `limit_blas` was called."""
 
-    __slots__ = ("blas", "choice", "depth", "found", "in_chunk")
+    __slots__ = ("blas", "choice", "counts", "depth", "in_chunk")
 
     def __init__(self, blas: _Blas) -> None:
         self.blas = blas
         self.choice: Any = None  # the thread's backend and dtype; managed by backend.py
         self.in_chunk = False
         self.depth = 0  # of with-blocks
-        self.found: list[int] | None = None  # while BLAS is held: the numbers of threads to restore
+        self.counts: list[int] | None = None  # while BLAS is held: the numbers of threads to restore
 
     def __enter__(self) -> None:
         self.depth += 1
 
     def __exit__(self, *error: Any) -> None:
         self.depth -= 1
-        if self.depth == 0 and self.found is not None:
-            found, self.found = self.found, None
-            self.blas.let_go(found)
+        if self.depth == 0 and self.counts is not None:
+            counts, self.counts = self.counts, None
+            self.blas.release(counts)
 
-    def hold(self) -> None:
-        if self.found is None:
-            self.found = self.blas.hold()
+    def limit_blas(self) -> None:
+        if self.counts is None:
+            self.counts = self.blas.acquire()
         else:
-            self.blas.to_one()
+            self.blas.set_one_thread()
 
 
 class _Callers(threading.local):
@@ -139,36 +139,36 @@ class Threads:
         self.count = 0
         self._blas = _Blas()
         self.callers = _Callers(self._blas)
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Reset to no worker threads. After a fork, the child has only the forking thread, which may hold BLAS."""
         self._lock = threading.Lock()
-        self._hired = 0
+        self._n_workers = 0
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._blas.forget(holders=0 if self.caller().found is None else 1)
+        self._blas.reset(holders=0 if self.caller().counts is None else 1)
 
     def size(self) -> int:
         if self.count == 0:
-            wished = os.environ.get("MINIFA_THREADS") or str(available_cores())
-            if not wished.isdecimal() or len(wished) > 9 or not 1 <= int(wished) <= MOST:
-                raise ValueError(f"MINIFA_THREADS is a number of threads from 1 to {MOST}, got {wished[:20]!r}")
-            self.count = int(wished)
+            setting = os.environ.get("MINIFA_THREADS") or str(available_cores())
+            if not setting.isdecimal() or len(setting) > 9 or not 1 <= int(setting) <= MAX_THREADS:
+                raise ValueError(f"MINIFA_THREADS must be an int from 1 to {MAX_THREADS}, got {setting[:20]!r}")
+            self.count = int(setting)
         return self.count
 
     def resize(self, count: int) -> None:
-        count = check_int(count, "threads", most=MOST)
+        count = check_int(count, "threads", most=MAX_THREADS)
         with self._lock:
             self.count = count
-            for _ in range(self._hired):
+            for _ in range(self._n_workers):
                 self._jobs.put(None)
-            self._hired = 0
+            self._n_workers = 0
 
     def caller(self) -> _Caller:
         """The state of this thread."""
         return self.callers.this
 
-    def working(self) -> bool:
+    def in_chunk(self) -> bool:
         """Whether this thread is inside a chunk, where products must not be split again."""
         return self.callers.this.in_chunk
 
@@ -180,52 +180,52 @@ class Threads:
                 task()
             return
         remaining = iter(tasks)  # next() on a list iterator is atomic: each task is taken once
-        ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        results: SimpleQueue[BaseException | None] = SimpleQueue()
 
         def work() -> None:
-            this = self.caller()
-            this.in_chunk = True
+            thread = self.caller()
+            thread.in_chunk = True
             try:
                 for task in remaining:
                     task()
             finally:
-                this.in_chunk = False
+                thread.in_chunk = False
 
-        def help_out(work: Callable[[], None]) -> None:
-            if next(places, None) is None:
+        def job(work: Callable[[], None]) -> None:
+            if next(slots, None) is None:
                 return  # all tasks are done already
             try:
-                self._blas.to_one()
+                self._blas.set_one_thread()
                 work()
             except BaseException as error:  # raised in the calling thread
-                ended.put(error)
+                results.put(error)
             else:
-                ended.put(None)
+                results.put(None)
 
         with caller:
-            caller.hold()
-            helpers = min(self.size(), len(tasks)) - 1
-            places = iter(range(helpers))  # atomic too: each place goes to a helper or is taken back below
-            self._hire(helpers)
-            for _ in range(helpers):
-                self._jobs.put(functools.partial(help_out, self.as_here(work)))
+            caller.limit_blas()
+            n_workers = min(self.size(), len(tasks)) - 1
+            slots = iter(range(n_workers))  # atomic too: each slot goes to a worker or is taken back below
+            self._start_workers(n_workers)
+            for _ in range(n_workers):
+                self._jobs.put(functools.partial(job, self.with_context(work)))
             try:
                 work()
             finally:
                 for _ in remaining:  # after an error, no further task starts
                     pass
                 # Do not wait for workers that have not started: they may be busy for another caller, or have ended.
-                errors = [ended.get() for _ in range(helpers - sum(1 for _ in places))]
+                errors = [results.get() for _ in range(n_workers - sum(1 for _ in slots))]
             for error in errors:
                 if error is not None:
                     raise error
 
-    def as_here(self, work: Callable[[], None]) -> Callable[[], None]:
+    def with_context(self, work: Callable[[], None]) -> Callable[[], None]:
         """Wrap ``work`` so that a worker thread runs it with this thread's context: backend, dtype and
         numpy.errstate."""
         choice, context = self.caller().choice, contextvars.copy_context()
 
-        def there() -> None:
+        def run_with_context() -> None:
             caller = self.caller()
             caller.choice = choice
             try:
@@ -233,17 +233,17 @@ class Threads:
             finally:
                 caller.choice = None
 
-        return there
+        return run_with_context
 
-    def _hire(self, count: int) -> None:
-        if self._hired < count:
+    def _start_workers(self, count: int) -> None:
+        if self._n_workers < count:
             with self._lock:
-                while self._hired < count:
-                    threading.Thread(target=_work_through, args=(self._jobs,), name="minifa", daemon=True).start()
-                    self._hired += 1
+                while self._n_workers < count:
+                    threading.Thread(target=_worker_loop, args=(self._jobs,), name="minifa", daemon=True).start()
+                    self._n_workers += 1
 
 
-def _work_through(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+def _worker_loop(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
     """Loop of a worker: run jobs until it receives None."""
     while (job := jobs.get()) is not None:
         job()
@@ -252,7 +252,7 @@ def _work_through(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
 
 pool = Threads()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.forget)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=pool.reset)  # threads do not survive a fork
 
 
 def available_cores() -> int:

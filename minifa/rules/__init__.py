@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..registry import keep_table, make_described
+from ..registry import make_described, register_table
 from ..rng import check_seed
 from .alignment_penalties import ActivationAlignment, InformationAlignment, SymmetricAlignment
 from .backprop import BP, Shallow
@@ -45,7 +45,7 @@ RULES: dict[str, type[Rule]] = {
         WeightPerturbation,
     )
 }
-keep_table("rule", RULES)
+register_table("rule", RULES)
 
 
 def make(description: str, seed: int = 0) -> Rule:

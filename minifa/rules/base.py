@@ -81,7 +81,7 @@ class Rule(KnownOptions):
         super().__init_subclass__(**options)
         cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
         cls.overrides_teach = cls.teach is not Rule.teach
-        extension_checks.guard(cls, Rule, extension_checks.RULE_ANSWERS)
+        extension_checks.guard(cls, Rule, extension_checks.RULE_CHECKS)
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_seed(seed)

@@ -201,7 +201,7 @@ def append(path: str | Path, text: str) -> None:
             raise
 
 
-def write_whole(path: str | Path, content: bytes | str, previous: Path | None = None) -> None:
+def write_atomic(path: str | Path, content: bytes | str, previous: Path | None = None) -> None:
     """Write a file atomically: readers see the complete new file or the old one, even after a crash or a kill.
 
     Args:
@@ -233,7 +233,7 @@ def save_picture(figure: Any, path: str | Path) -> None:
     """Write a matplotlib figure atomically, in the format given by the file suffix. Raises OSError."""
     content = io.BytesIO()
     figure.savefig(content, format=Path(path).suffix.removeprefix(".") or None)
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())
 
 
 def force_to_disk(file: IO[bytes]) -> None:

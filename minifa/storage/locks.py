@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..console import tell
+from ..console import print_stderr
 from .atomic import as_bytes, expanded, named, plain
 
 
@@ -56,7 +56,7 @@ _printed = False  # whether this process has printed that note
 def _print_once(text: str) -> None:
     global _printed
     if not _printed:
-        tell(text)
+        print_stderr(text)
     _printed = True
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataFileError
-from .atomic import write_whole
+from .atomic import write_atomic
 
 CHUNK = 1 << 20
 MAX_DEFLATE_RATIO = 1032  # maximum compression ratio of deflate
@@ -139,4 +139,4 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write the file atomically. Raises OSError."""
     content = io.BytesIO()
     np.savez(content, **dict[str, Any](arrays))
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())

@@ -29,7 +29,7 @@ from ..experiments import Experiment
 from ..experiments.experiment import AN_EXPERIMENT, MEASURED_ON, augmentation_of, describe_options
 from ..network import Network
 from ..rules.base import Rule
-from ..storage.atomic import expanded, write_whole
+from ..storage.atomic import expanded, write_atomic
 from ..training import Trainer
 from ..validation import check_int, check_list, check_str, check_type
 from .recorder import Moment, Trace
@@ -110,7 +110,7 @@ def write(page: str, path: str | Path) -> Path:
     check_str(page, "a page")
     target = _claim(expanded(path))
     try:
-        write_whole(target, page)
+        write_atomic(target, page)
     except BaseException:  # including Ctrl-C: remove the empty file
         target.unlink(missing_ok=True)
         raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataFileError
-from ..storage.atomic import expanded, write_whole
+from ..storage.atomic import expanded, write_atomic
 from ..storage.atomic import plain as plain_file
 
 Row = dict[str, Any]
@@ -51,7 +51,7 @@ class History(list[Row]):
         writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self)
-        write_whole(path, text.getvalue())
+        write_atomic(path, text.getvalue())
 
     @classmethod
     def read_csv(cls, path: str | Path) -> History:

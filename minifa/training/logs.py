@@ -24,7 +24,7 @@ from typing import Any
 
 from ..environment import environment, version
 from ..errors import DataFileError
-from ..storage.atomic import append, expanded, free_name, read_bytes, write_whole
+from ..storage.atomic import append, expanded, free_name, read_bytes, write_atomic
 from ..text import install
 from ..validation import check_bool
 from .history import History, Row
@@ -51,7 +51,7 @@ class WriteLogs(Callback):
                     os.replace(path, free_name(path))
         self.writes_for = trainer
         lines = lines_of(self.lines, trainer.history.column("epoch"))
-        write_whole(self.lines, "".join(f"{line}\n" for line in lines))
+        write_atomic(self.lines, "".join(f"{line}\n" for line in lines))
         self.columns: list[str] = []
         if trainer.history:
             self._write_table(trainer.history)

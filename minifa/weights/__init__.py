@@ -29,7 +29,7 @@ import numpy
 from ..layers import BatchNorm, Flatten, Weighted
 from ..layers.base import Layer
 from ..network import Network
-from ..storage.atomic import write_whole
+from ..storage.atomic import write_atomic
 from ..text import listed
 from ..validation import Shape, check_type
 from . import tensors
@@ -321,7 +321,7 @@ def save(net: Network, path: str | Path, layout: str = "minifa", names: Mapping[
         raise ValueError(f"layout must be 'minifa', or 'torch' with or without names, got {layout!r}, names {names}")
     arrays = net.state() if layout == "minifa" else to_torch(net, names)
     metadata = {"format": "minifa" if layout == "minifa" else "pt"}  # PyTorch's tools expect "pt"
-    write_whole(path, tensors.package().numpy.save(arrays, metadata))
+    write_atomic(path, tensors.package().numpy.save(arrays, metadata))
 
 
 def load(net: Network, path: str | Path, names: Mapping[str, str] | None = None) -> None:

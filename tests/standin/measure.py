@@ -70,14 +70,14 @@ class Measure:
         return "standin" in inspect.getsource(item.function)
 
     def pytest_sessionstart(self) -> None:
-        look = backend._look_at_modules  # called at every choice
+        look = backend._update_modules  # called at every choice
 
         def listened(new: Any = None) -> None:
             look(new)
             module = (new or backend._choice()).module
             self.coverage.switch_context("standin" if module is self.standin else "host")
 
-        backend._look_at_modules = listened
+        backend._update_modules = listened
         self.coverage.start()
         self.coverage.switch_context("host")
 

@@ -39,31 +39,31 @@ def extract(archive: Path, wanted: Mapping[str, Checked], inside: str, folder: P
         DataFileError: the archive is damaged, lacks a wanted member, or a member has the wrong type, size or checksum.
         OSError: the archive cannot be read, or the members cannot be written.
     """
-    beside = {name: folder / f"{name}.tmp" for name in wanted}
+    temporary = {name: folder / f"{name}.tmp" for name in wanted}
     try:
         with unpacked(archive) as (stream, _):
             _unpack_all(
                 stream,
                 archive,
-                {f"{inside}/{name}": (expected, beside[name]) for name, expected in wanted.items()},
+                {f"{inside}/{name}": (expected, temporary[name]) for name, expected in wanted.items()},
                 at_most,
             )
-        for name, path in beside.items():
+        for name, path in temporary.items():
             move_into_place(path, folder / name, previous=folder / f"{name}.replaced")
     finally:
-        for path in beside.values():
+        for path in temporary.values():
             path.unlink(missing_ok=True)
 
 
-def _unpack_all(stream: BinaryIO, archive: Path, wanted: Mapping[str, tuple[Checked, Path]], left: int) -> None:
+def _unpack_all(stream: BinaryIO, archive: Path, wanted: Mapping[str, tuple[Checked, Path]], limit: int) -> None:
     missing = dict(wanted)
     while missing:
         header = _next_header(stream, archive)
         if header is None:
             raise DataFileError(f"'{archive}' lacks {', '.join(missing)}. Download it again")
         filling = -header.size % RECORD
-        left -= RECORD + header.size + filling
-        if header.size < 0 or left < 0:
+        limit -= RECORD + header.size + filling
+        if header.size < 0 or limit < 0:
             raise DataFileError(f"'{archive}' unpacks to more bytes than expected. Download it again")
         name = header.name.removeprefix("./")
         if name in missing:

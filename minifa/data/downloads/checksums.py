@@ -66,8 +66,8 @@ class Comparison:
 
 
 def _stream_matches(stream: BinaryIO, expected: Checked) -> bool:
-    comparison, left = Comparison(expected), expected.size + 1
-    while left and (block := stream.read(min(BLOCK, left))):
+    comparison, remaining = Comparison(expected), expected.size + 1
+    while remaining and (block := stream.read(min(BLOCK, remaining))):
         comparison.add(block)
-        left -= len(block)
+        remaining -= len(block)
     return comparison.matches()

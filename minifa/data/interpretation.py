@@ -29,7 +29,7 @@ CLASSES = 10  # always allowed; more are rejected if they exceed half of the num
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Interpretation:
     """Options that determine how ambiguous arrays are interpreted.
 
     Attributes:
