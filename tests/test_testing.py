@@ -449,6 +449,11 @@ class Forgetful(Own):
             self.kept[layer.name] = 0.9 * self.kept[layer.name] + 0.1 * layer.W
 
 
+class NoLoss(Own):
+    def gradients(self, net, x, y, loss):
+        return super().gradients(net, x, y, loss) * np.nan
+
+
 class WrongPair(Own):
     def parameters(self):
         return {name: (array, array[:1]) for name, array in self.memory.items()}
@@ -476,6 +481,7 @@ def test_a_rule_of_ones_own_passes(engine):
         (DrawsOnce, "the repetition .* a second attach; draw sets everything"),
         (Averages, "measuring .* must be replaced by a new one, not written to"),
         (Forgetful, "the state .* keep what the feedback has learned in self.memory"),
+        (NoLoss, "the gradients .* gradients returned the loss nan, expected a finite number"),
         (WrongPair, r"the gradients .* parameters .* gradient of 'linear2', returned an array of shape"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -46,7 +46,7 @@ from ..validation import check_list
 from .differences import TOLERANCES, largest_difference
 from .examples import LAYERS, inputs, network, numbers, small_convnet
 from .gradient_check import slopes
-from .runs import passes, update
+from .runs import passes, tolerance_factor, update
 
 Arrays = Mapping[str, Any]
 Step = Callable[[], Arrays]
@@ -73,8 +73,7 @@ class Check:
         prepare: builds the object from its seed on the current backend and returns a function that runs one step and
             returns its arrays by name; None for a check of NumPy only.
         own: by comparison, a function that returns two sets of arrays, which NumPy must compute alike in float64.
-        grows: factor by which the tolerance is multiplied: the perturbation rules divide small differences of losses
-            by a small sigma.
+        grows: factor by which the tolerance is multiplied (see `minifa.testing.runs.tolerance_factor`).
     """
 
     kind: str
@@ -184,7 +183,7 @@ def checks() -> list[Check]:
         for name, one in LAYERS.items()
     ]
     described = [*rules.RULES, "fa:conv=dense", "dfa:recompute=true"]
-    learning = [Check("rule", one, partial(_rule, one), grows=_growth(one)) for one in described]
+    learning = [Check("rule", one, partial(_rule, one), grows=tolerance_factor(rules.make(one))) for one in described]
     losses = [Check("loss", one, partial(_loss, one), {"slopes": partial(_loss_slopes, one)}) for one in LOSSES]
     optimizers = [Check("optimizer", one, partial(_optimizer, one)) for one in OPTIMIZERS]
     twins = [Check("twin", name, own={"plain": both}) for name, both in TWINS.items()]
@@ -224,10 +223,6 @@ def _rule(description: str) -> Step:
     x, y = numbers((8, 8, 8, 2)), numpy.arange(8) % 3
 
     return lambda: update(net, rule, x, y, loss, optimizer)
-
-
-def _growth(description: str) -> float:
-    return 1.0 if rules.make(description).one_backward_pass else 100.0
 
 
 def _loss(name: str) -> Step:

@@ -47,3 +47,9 @@ def update(
     computed = learned(net, rule)
     optimizer.step(net, rule)
     return {"loss": value, **computed, **net.parameters(), **rule.memory}
+
+
+def tolerance_factor(rule: Rule) -> float:
+    """The factor of the tolerance in comparisons of this rule: the perturbation rules divide small differences of
+    losses by a small sigma."""
+    return 1.0 if rule.one_backward_pass else 100.0
