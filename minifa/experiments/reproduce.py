@@ -30,7 +30,7 @@ from ..training.history import Row
 from . import resume, run_folder
 from .experiment import Experiment, Result, describe_options
 from .recipes import Recipe, TableRow
-from .study import Outcome, Task, folder_of
+from .study import Outcome, Task, attempt, folder_of, in_folder
 
 NOTES_WIDE = 120  # characters per line of the notes
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
@@ -133,6 +133,11 @@ def _refuse_another(task: Task, kept: resume.SavedRun, here: Mapping[str, str]) 
     if differ:
         told = ", ".join(differ)
         raise ValueError(f"{folder_of(task)} holds a run with {told}: name another --out, or ask for what is there")
+
+
+def make(task: Task) -> Outcome:
+    """Make one run in this process. The outcome of a failed run has the reason."""
+    return attempt(in_folder, task)
 
 
 def epochs_done(tasks: Sequence[Task]) -> int:
