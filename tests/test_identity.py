@@ -482,9 +482,9 @@ def test_a_checkpoint_of_before_is_loaded(before):
 
 def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch):
     kept = {key: value for key, value in EXPERIMENT.as_config().items() if key not in ("freeze", "augmentation")}
-    assert resume.differences(kept, EXPERIMENT) == []
+    assert resume.setting_differences(kept, EXPERIMENT) == []
     later = dataclasses.replace(EXPERIMENT, freeze="linear1")
-    assert resume.differences(kept, later) == ["freeze None and not linear1"]
+    assert resume.setting_differences(kept, later) == ["freeze None and not linear1"]
 
     @dataclasses.dataclass(frozen=True)
     class Later(Experiment):

@@ -83,7 +83,7 @@ def test_run_folders(home):
     trainer, experiment = trainer_and_experiment()
     assert run_folder.new_folder("~/run") == home / "run"
     with run_folder.locked("~/run"):
-        resume.keep("~/run", experiment, trainer)
+        resume.attach_callbacks("~/run", experiment, trainer)
         run_folder.save("~/run", experiment, trainer.history, trainer.net, trainer.rule)
     assert run_folder.read_experiment("~/run") == run_folder.open_run("~/run")[2]
     assert len(run_folder.read_results("~/run")) == 1 and figures.of_run("~/run")

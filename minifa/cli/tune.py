@@ -119,17 +119,17 @@ def search_in(
     """
     trials = _open(folder, base, contents)
 
-    def keep(trial: Trial) -> str:
+    def save(trial: Trial) -> str:
         trials.append(trial)
-        _keep(folder, trials)
+        _save_trial(folder, trials)
         return f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}"
 
     search = tuning.search(base, names, list(trials), jobs, first, seeds)
-    stop = follow(lambda _: search, keep, desc="tune", unit="run", initial=len(trials))
+    stop = follow(lambda _: search, save, desc="tune", unit="run", initial=len(trials))
     return trials, stop
 
 
-def _keep(folder: Path, trials: Sequence[Trial]) -> None:
+def _save_trial(folder: Path, trials: Sequence[Trial]) -> None:
     e, trial = trials[-1].experiment, trials[-1]
     error = " ".join((trial.error or "").split())
     csv_files.append(

@@ -5,7 +5,7 @@
 
 The published value is treated as a single run with the same variance as ours. The sd of a few seeds is unreliable, so
 the sampling error of a score p on N test examples is used as a lower bound. Each run has its own folder
-(`minifa.experiments.resume.run_in`): finished runs are skipped, and interrupted runs are resumed.
+(`minifa.experiments.resume.run_in_folder`): finished runs are skipped, and interrupted runs are resumed.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _contents(
 
 
 def _refuse_another(task: Task, kept: resume.SavedRun, here: Mapping[str, str]) -> None:
-    differ, epochs = resume.others(kept, task.experiment, here), kept.experiment.get("epochs")
+    differ, epochs = resume.run_differences(kept, task.experiment, here), kept.experiment.get("epochs")
     if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # a run with fewer epochs is resumed
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
