@@ -547,7 +547,7 @@ def test_the_time_between_checkpoints_does_not_come_from_the_calendar(jump, monk
     experiment = Experiment(data="xor", model="tiny", lr=0.1, epochs=3, alignment=False)
     trainer = experiments.trainer_for(experiment, mf.data.load("xor"))
     Path("run").mkdir()
-    resume.keep("run", experiment, trainer)
+    resume.attach_callbacks("run", experiment, trainer)
     real, written = time.time, []
     monkeypatch.setattr(time, "time", lambda: real() + jump * len(written))
     monkeypatch.setattr(checkpoints, "save", lambda path, *rest: written.append(Path(path).name))

@@ -337,7 +337,7 @@ def broken_off(monkeypatch, call):
 def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
-    broken_off(monkeypatch, lambda: study.attempt(study.in_folder, task))
+    broken_off(monkeypatch, lambda: reproduce.make(task))
     with monkeypatch.context() as patched:
         of_version(patched, "0.1.0")
         assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == exit_codes.FAILED
@@ -352,7 +352,7 @@ def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
 def test_a_run_that_two_versions_trained_names_both(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
-    broken_off(monkeypatch, lambda: study.attempt(study.in_folder, task))
+    broken_off(monkeypatch, lambda: reproduce.make(task))
     of_version(monkeypatch, "0.1.0")
     assert cli.main(["train", "--resume", "out/bp-seed0"]) == 0
     assert "note: the run was begun with minifa 0.0.9, now 0.1.0" in capsys.readouterr().err
@@ -420,7 +420,7 @@ def test_a_table_of_before_is_collected_and_its_unfinished_run_is_resumed(before
     ]
     assert events.count("resume") == 1 and events.count("start") == 1  # it was not begun anew
     (task,) = reproduce.plan(recipes.read("table.toml"), "whole", rows=["kolen_pollack"])
-    whole, resumed = study.attempt(study.in_folder, task).result, resume.saved_run("table/kolen_pollack-seed0").result
+    whole, resumed = reproduce.make(task).result, resume.saved_run("table/kolen_pollack-seed0").result
     assert resumed["best_epoch"] == whole["best_epoch"]
     assert resumed["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)  # other machines, other last bits
     write_data(seed=3)  # from now on they are known
@@ -436,7 +436,7 @@ def test_a_row_of_before_in_another_float_type_is_refused(before, capsys):
 def test_an_unfinished_run_of_before_on_other_data_is_refused(before):
     write_data(seed=3)
     (task,) = reproduce.plan(recipes.read("table.toml"), "table", rows=["kolen_pollack"])
-    assert "was trained on other data than mine is now" in study.attempt(study.in_folder, task).error
+    assert "was trained on other data than mine is now" in reproduce.make(task).error
 
 
 def test_a_sweep_of_before_is_continued_and_its_lines_stay(before, capsys):
@@ -482,9 +482,9 @@ def test_a_checkpoint_of_before_is_loaded(before):
 
 def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch):
     kept = {key: value for key, value in EXPERIMENT.as_config().items() if key not in ("freeze", "augmentation")}
-    assert resume.differences(kept, EXPERIMENT) == []
+    assert resume.setting_differences(kept, EXPERIMENT) == []
     later = dataclasses.replace(EXPERIMENT, freeze="linear1")
-    assert resume.differences(kept, later) == ["freeze None and not linear1"]
+    assert resume.setting_differences(kept, later) == ["freeze None and not linear1"]
 
     @dataclasses.dataclass(frozen=True)
     class Later(Experiment):
@@ -534,12 +534,12 @@ def test_a_result_that_was_made_up_is_made_again(change):
 
 def test_a_damaged_checkpoint_is_resumed_from_the_one_before_it_to_the_same_numbers(monkeypatch):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
-    broken_off(monkeypatch, lambda: study.attempt(study.in_folder, task))
+    broken_off(monkeypatch, lambda: reproduce.make(task))
     last = task.folder / "last.ckpt"
     assert checkpoints.previous_of(last).is_file()
     last.write_bytes(last.read_bytes()[:-9])
-    whole = study.attempt(study.in_folder, dataclasses.replace(task, folder=Path("whole"))).result
-    assert {**study.attempt(study.in_folder, task).result, "seconds": 0} == {**whole, "seconds": 0}
+    whole = reproduce.make(dataclasses.replace(task, folder=Path("whole"))).result
+    assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"experiment": 3}', b"\xff"])

@@ -21,7 +21,7 @@ import minifa as mf
 from minifa import checkpoints, cli, text
 from minifa.cli import exit_codes, pictures
 from minifa.experiments import Experiment, processes, recipes, reproduce, resume, run_folder, sweeps
-from minifa.storage import atomic, csv_rows
+from minifa.storage import atomic, csv_files
 from minifa.training import History
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.5"]
@@ -218,7 +218,7 @@ def test_what_others_would_read_is_refused_by_kind(tmp_path):
     Path("folder").mkdir()
     Path("link").symlink_to("nowhere")
     for name, words in {"pipe": "a pipe", "link": "a symbolic link", "folder": "a folder"}.items():
-        for read in (checkpoints.read, History.read_csv, lambda path: csv_rows.read_table(path, ["a"])):
+        for read in (checkpoints.read, History.read_csv, lambda path: csv_files.read_table(path, ["a"])):
             with at_most(10), pytest.raises(OSError, match=f"'{name}' is {words}, not a regular file"):
                 read(name)
         with at_most(10), pytest.raises(OSError, match=f"'{name}' is {words}"):

@@ -12,7 +12,7 @@ import minifa as mf
 from minifa import checkpoints, cli, figures, weights
 from minifa.cli import pictures
 from minifa.experiments import Experiment, recipes, resume, run, run_folder, sweeps
-from minifa.storage import atomic, csv_rows
+from minifa.storage import atomic, csv_files
 from minifa.tracing import explorer
 from minifa.training import History
 from minifa.training.logs import TensorBoard, WriteLogs
@@ -63,8 +63,8 @@ def test_functions_that_read_and_write_files(home):
     checkpoints.load("~/a.ckpt", trainer)
     assert checkpoints.newest("~/a.ckpt") == home / "a.ckpt"
     assert checkpoints.previous_of("~/a.ckpt") == home / "a.ckpt.previous"
-    csv_rows.append("~/table.csv", ["a"])
-    assert csv_rows.open_table("~/table.csv", ["a"]) == csv_rows.read_table("~/table.csv", ["a"]) == []
+    csv_files.append("~/table.csv", ["a"])
+    assert csv_files.open_table("~/table.csv", ["a"]) == csv_files.read_table("~/table.csv", ["a"]) == []
     assert explorer.write("page", "~/page.html") == home / "page.html"
     (home / "bits").write_bytes(b"\0\0\x08\x01\0\0\0\1\5")
     assert mf.data.read_idx("~/bits", (1,)) == [5]
@@ -83,7 +83,7 @@ def test_run_folders(home):
     trainer, experiment = trainer_and_experiment()
     assert run_folder.new_folder("~/run") == home / "run"
     with run_folder.locked("~/run"):
-        resume.keep("~/run", experiment, trainer)
+        resume.attach_callbacks("~/run", experiment, trainer)
         run_folder.save("~/run", experiment, trainer.history, trainer.net, trainer.rule)
     assert run_folder.read_experiment("~/run") == run_folder.open_run("~/run")[2]
     assert len(run_folder.read_results("~/run")) == 1 and figures.of_run("~/run")

@@ -60,7 +60,7 @@ def table(tmp_path, monkeypatch):
 
 
 def outcomes_of(recipe, folder, **options):
-    return [study.attempt(study.in_folder, task) for task in reproduce.plan(recipe, folder, **options)]
+    return [reproduce.make(task) for task in reproduce.plan(recipe, folder, **options)]
 
 
 def rows_of(path):
@@ -140,11 +140,11 @@ def test_a_recipe_without_a_table_is_refused():
 
 def test_a_run_gives_what_the_experiment_gives_and_is_not_made_twice(table, tmp_path):
     task = reproduce.plan(table, tmp_path / "out")[0]
-    result = study.attempt(study.in_folder, task).result
+    result = reproduce.make(task).result
     alone, _ = run(task.experiment)
     assert result["test_accuracy"] == alone.score and result["epochs"] == result["best_epoch"] == 4
     written = (task.folder / "last.ckpt").stat().st_mtime_ns
-    assert study.attempt(study.in_folder, task).result == result
+    assert reproduce.make(task).result == result
     assert (task.folder / "last.ckpt").stat().st_mtime_ns == written
 
 
@@ -187,22 +187,22 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(tmp_path):
 
 def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, tmp_path):
     (task, *_) = reproduce.plan(table, "out")
-    whole = study.attempt(study.in_folder, task).result
+    whole = reproduce.make(task).result
     Path(task.folder, "result.json").unlink()
     last = Path(task.folder, "last.ckpt")
     last.write_bytes(last.read_bytes()[:-7])
-    assert {**study.attempt(study.in_folder, task).result, "seconds": 0} == {
+    assert {**reproduce.make(task).result, "seconds": 0} == {
         **whole,
         "seconds": 0,
     }  # from the one before it
     Path(task.folder, "result.json").unlink()
     for name in ("last.ckpt", "last.ckpt.previous"):
         Path(task.folder, name).write_bytes(b"damaged")
-    error = study.attempt(study.in_folder, task).error
+    error = reproduce.make(task).error
     assert error.endswith(f"; without the folder '{task.folder}' the same command makes this run anew")
     assert "--previous" not in error
     shutil.rmtree(task.folder)
-    assert {**study.attempt(study.in_folder, task).result, "seconds": 0} == {**whole, "seconds": 0}
+    assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
 
 
 def test_an_empty_description_of_a_run_does_not_stand_in_a_table_s_way(table, capsys):

@@ -346,7 +346,7 @@ def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatc
     assert "history.csv" in told and "run is gone, with what was written there: the same command begins again" in told
     assert "nothing was written" not in told
     monkeypatch.setattr(
-        compare_command, "_keep_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv"))
+        compare_command, "_save_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv"))
     )
     compare = ["compare", *XOR, "--rules", "bp", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "c"]
     assert program.main(compare) == exit_codes.FAILED
@@ -541,9 +541,9 @@ def test_an_older_checkpoint_cuts_the_table_back(tmp_path):
     one = History.read_csv("run/history.csv")
     experiment, data = run_folder.read_experiment("run"), mf.data.load("xor")
     trainer = trainer_for(experiment, data)
-    resume.go_on("run", experiment, data, trainer, previous=True)
+    resume.resume_training("run", experiment, data, trainer, previous=True)
     assert trainer.finished < len(one) - 1
-    resume.keep("run", experiment, trainer)
+    resume.attach_callbacks("run", experiment, trainer)
     trainer.stop()
     fit(experiment, data, trainer)
     assert rows_of("run/history.csv") == whole[: trainer.finished + 1]

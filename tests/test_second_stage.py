@@ -115,7 +115,7 @@ def test_a_run_that_begins_anew_in_its_folder_replaces_what_was_left():
     for _ in range(2):
         one = trainer_for(experiment, XOR)
         with run_folder.locked("d"):
-            resume.keep("d", experiment, one)
+            resume.attach_callbacks("d", experiment, one)
             one.fit(XOR.train, 2)
     assert [name for name in files() if "-1" in name] == []
     assert len(losses("d/history.csv")) == 3

@@ -29,7 +29,7 @@ from minifa.experiments import resume, run_folder, study, sweep_results, sweeps
 from minifa.experiments.processes import Stopped
 from minifa.experiments.recipes import RecipeError
 from minifa.experiments.study import Outcome
-from minifa.storage import csv_rows
+from minifa.storage import csv_files
 
 XOR = """
 [data]
@@ -508,19 +508,19 @@ def test_changes_reach_every_run():
 
 def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
     path, head = Path("table.csv"), ["run", "words", "score"]
-    csv_rows.open_table(path, head)
+    csv_files.open_table(path, head)
     for row in (["0", "a, b", "0.25"], ["1", 'said "so"', "0.125"], ["2", "", "0.5"]):
-        csv_rows.append(path, row)
+        csv_files.append(path, row)
     whole = path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
         finished = max(0, sum(end <= cut for end in ends) - 1)
-        assert len(csv_rows.read_table(path, head)) == finished  # someone who only looks changes nothing
+        assert len(csv_files.read_table(path, head)) == finished  # someone who only looks changes nothing
         assert path.read_bytes() == whole[:cut]
-        rows = csv_rows.open_table(path, head)
+        rows = csv_files.open_table(path, head)
         assert [row["score"] for row in rows] == ["0.25", "0.125", "0.5"][:finished]
-        csv_rows.append(path, ["9", "new", "1.0"])
+        csv_files.append(path, ["9", "new", "1.0"])
         assert path.read_bytes() == whole[: ends[finished]] + b"9,new,1.0\n"
 
 
@@ -529,14 +529,14 @@ def test_a_line_that_the_disk_takes_only_in_part_is_told_and_taken_back(monkeypa
         def write(self, line):
             return super().write(line[:3])
 
-    csv_rows.open_table("table.csv", ["run", "score"])
-    csv_rows.append("table.csv", ["0", "0.25"])
+    csv_files.open_table("table.csv", ["run", "score"])
+    csv_files.append("table.csv", ["0", "0.25"])
     with monkeypatch.context() as patched:
-        patched.setattr(csv_rows, "open", lambda path, mode, **how: Full(path, mode.strip("b")), raising=False)
+        patched.setattr(csv_files, "open", lambda path, mode, **how: Full(path, mode.strip("b")), raising=False)
         with pytest.raises(OSError, match="only 3 of 8 bytes of a line could be written: is the disk full"):
-            csv_rows.append("table.csv", ["1", "0.125"])
+            csv_files.append("table.csv", ["1", "0.125"])
     assert Path("table.csv").read_bytes().endswith(b"0,0.25\n1,0")
-    assert [row["run"] for row in csv_rows.open_table("table.csv", ["run", "score"])] == ["0"]
+    assert [row["run"] for row in csv_files.open_table("table.csv", ["run", "score"])] == ["0"]
 
 
 def test_what_is_no_table_of_ours_is_refused_and_not_cut():
@@ -544,10 +544,10 @@ def test_what_is_no_table_of_ours_is_refused_and_not_cut():
     for content in (b"nothing that ends", b"run,other\n0,1", b"run,score\n0,1,2\n", b"run,score\n\xff,1\n"):
         path.write_bytes(content)
         with pytest.raises(DataFileError, match=r"table\.csv"):
-            csv_rows.open_table(path, ["run", "score"])
+            csv_files.open_table(path, ["run", "score"])
         assert path.read_bytes() == content
     with pytest.raises(ValueError, match="must not contain a line break"):
-        csv_rows.append(path, ["0", "a\nb"])
+        csv_files.append(path, ["0", "a\nb"])
 
 
 def minifa(*arguments, **options):

@@ -801,9 +801,9 @@ def test_what_was_kept_before_there_were_names_is_equal_still():
     """Fields that came later are written only where they say something; ids and run folders stay what they were."""
     plain = small_experiment()
     assert "weights_names" not in plain.as_config()
-    assert resume.differences(plain.as_config(), plain) == []
+    assert resume.setting_differences(plain.as_config(), plain) == []
     named = small_experiment(weights="w", weights_names={"a": "linear1"})
-    assert resume.differences(plain.as_config(), named)[1:] == ["weights_names {} and not {'a': 'linear1'}"]
+    assert resume.setting_differences(plain.as_config(), named)[1:] == ["weights_names {} and not {'a': 'linear1'}"]
     assert sweeps.identify(Experiment(lr=0.1)) == "e78f18210ac1" and sweeps.identify(named) != sweeps.identify(plain)
 
 

@@ -163,7 +163,7 @@ digits = data.load("digits")
 task.folder.mkdir(parents=True)
 with run_folder.locked(task.folder):  # a second process cannot write here
     trainer = experiments.trainer_for(task.experiment, digits)
-    resume.keep(task.folder, task.experiment, trainer, every_steps=30)
+    resume.attach_callbacks(task.folder, task.experiment, trainer, every_steps=30)
     trainer.callbacks.append(Interrupt())
     try:
         experiments.fit(task.experiment, digits, trainer)

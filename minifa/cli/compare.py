@@ -80,16 +80,16 @@ def _compare_in(
     print(f"{describe_setting(base, dataset)}, {seeds}, {describe_rates(grid)}\n", flush=True)
     found: dict[int, Result] = {}
 
-    def keep(result: Result) -> str:
+    def save(result: Result) -> str:
         found[grid.index(result.experiment)] = result
-        _keep_runs(folder, _in_order(found))  # after each run, so that a killed process loses none
+        _save_runs(folder, _in_order(found))  # after each run, so that a killed process loses none
         e = result.experiment
         return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}"
 
-    stop = follow(lambda _: experiments.run_many(grid, options.jobs), keep, total=len(grid), desc="compare", unit="run")
+    stop = follow(lambda _: experiments.run_many(grid, options.jobs), save, total=len(grid), desc="compare", unit="run")
     results = _in_order(found)
     if stop is not None:
-        _keep_runs(folder, results)  # the interrupt may have come before the last result was kept
+        _save_runs(folder, results)  # the interrupt may have come before the last result was kept
     if results:
         _report(folder, results, dataset)
         print(f"written to {folder}")
@@ -107,7 +107,7 @@ def _in_order(found: Mapping[int, Result]) -> list[Result]:
     return [found[number] for number in sorted(found)]
 
 
-def _keep_runs(folder: Path, results: Sequence[Result]) -> None:
+def _save_runs(folder: Path, results: Sequence[Result]) -> None:
     """Write every epoch of every run to runs.csv, and the experiments to config.json."""
     rows = [
         {

@@ -15,15 +15,15 @@ Outcome = TypeVar("Outcome")
 
 def follow(
     start: Callable[[Callable[[], None]], Generator[Outcome, None, None]],
-    keep: Callable[[Outcome], str],
+    save: Callable[[Outcome], str],
     position: Callable[[], int] | None = None,
     **shown: Any,
 ) -> KeyboardInterrupt | None:
-    """Make runs, keep each outcome as soon as it arrives, and show a progress bar.
+    """Make runs, save each outcome as soon as it arrives, and show a progress bar.
 
     Args:
         start: ``start(tick)`` returns the outcomes; it may call ``tick`` while it waits for them.
-        keep: saves an outcome and returns a text about it, which is shown beside the bar.
+        save: saves an outcome and returns a text about it, which is shown beside the bar.
         position: returns the position of the bar; None: it moves by one with every outcome.
         shown: options of `minifa.console.bar`.
 
@@ -40,7 +40,7 @@ def follow(
         try:
             with contextlib.closing(start(tick)) as outcomes:
                 for outcome in outcomes:
-                    text = keep(outcome)
+                    text = save(outcome)
                     progress.update(1 if position is None else position() - progress.n)
                     progress.set_postfix_str(text)
         except KeyboardInterrupt as stop:

@@ -45,34 +45,34 @@ def run(options: argparse.Namespace) -> int:
     tasks = [task for task in planned if task.folder not in there]
     recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
     folder.mkdir(parents=True, exist_ok=True)
-    made: list[Outcome] = []
+    new: list[Outcome] = []
 
-    def keep(outcome: Outcome) -> str:
-        made.append(outcome)
+    def save(outcome: Outcome) -> str:
+        new.append(outcome)
         return f"{folder_of(outcome.task).name} {'failed' if outcome.error else 'done'}"
 
     stop = follow(
         lambda tick: study.run_all(study.in_folder, tasks, options.jobs, tick),
-        keep,
+        save,
         position=lambda: reproduce.epochs_done(tasks),
         total=sum(task.experiment.epochs for task in tasks),
         initial=reproduce.epochs_done(tasks),
         unit="epoch",
     )
     names = [row.name for row in recipe.rows]
-    outcomes = sorted(finished + made, key=lambda one: (one.task.experiment.seed, names.index(one.task.name)))
+    outcomes = sorted(finished + new, key=lambda one: (one.task.experiment.seed, names.index(one.task.name)))
     if outcomes:
         text = reproduce.write(recipe, folder, outcomes)
         print(text, end="\n\n")
         _draw(folder, outcomes, recipe)
     where = f"the runs are in {folder}"
     if stop is not None:
-        done = len(planned) - len(tasks) + sum(one.error is None for one in made)
+        done = len(planned) - len(tasks) + sum(one.error is None for one in new)
         said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command goes on"
         print_stderr(said)
         return exit_code(stop)
     print(where)
-    return FAILED if any(one.error is not None for one in made) else OK
+    return FAILED if any(one.error is not None for one in new) else OK
 
 
 def _list() -> int:

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     folder = expanded(options.out or f"runs/sweep-{sweep.name}")
     notes, contents = sweeps.check(sweep)  # keeps no data set in memory: the workers load them
     if options.dry_run:
-        return _show(sweep, folder, contents)
+        return _print_plan(sweep, folder, contents)
     with sweep_results.opened(sweep, folder, contents) as results:
         for note in results.notes:
             print_stderr(f"note: {note}")
@@ -76,13 +76,13 @@ def run(options: argparse.Namespace) -> int:
                 sweep_results.measure, tasks, options.jobs, tick, options.dask or None, options.threads
             )
 
-        def keep(outcome: Outcome) -> str:
+        def save(outcome: Outcome) -> str:
             line = results.add(outcome)
             return f"run {line['run']} {'failed' if line['error'] else 'done'}"
 
         total = len(sweep.runs)
-        stop = follow(start, keep, total=total, initial=total - len(tasks), unit="run")
-        return _tell(results, notes, stop)
+        stop = follow(start, save, total=total, initial=total - len(tasks), unit="run")
+        return _report(results, notes, stop)
 
 
 def _for_workers(task: Task) -> Task:
@@ -98,7 +98,7 @@ def _describe(sweep: Sweep) -> str:
     return f"sweep {sweep.name}: {len(sweep.runs)} runs{repeated} over {over}"
 
 
-def _show(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
+def _print_plan(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
     lines = {line["id"]: line for line in sweep_results.lines_in(sweep, folder, contents)}
     rows = [("run", "id", *sweep.varied, "state")]
     for one in sweep.runs:
@@ -108,7 +108,7 @@ def _show(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
     return OK
 
 
-def _tell(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None) -> int:
+def _report(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | None) -> int:
     lines, runs = results.of_sweep(), results.sweep.runs
     text = sweep_results.summary(results.sweep, lines, notes)
     if text:

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     if options.previous and not options.resume:
         raise ValueError("--previous goes with --resume RUN")
     if options.resume:
-        experiment = _kept_experiment(options)
+        experiment = _resumed_experiment(options)
     elif options.recipe or options.changes:
         experiment = _experiment_of_recipe(options)
     else:
@@ -105,22 +105,22 @@ def _train_in(
     """Train in the locked folder; if training is interrupted or fails, print the command that resumes it."""
     try:
         if options.resume:
-            _go_on(folder, experiment, dataset, trainer, options.previous)
+            _resume(folder, experiment, dataset, trainer, options.previous)
         every_seconds, every_steps = options.checkpoint_every
-        resume.keep(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
+        resume.attach_callbacks(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
         with signals.stopping(trainer) as interrupt:
             result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
-            print_stderr(f"interrupted {place}{_how_to_go_on(folder)}")
+            print_stderr(f"interrupted {place}{_how_to_resume(folder)}")
         return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
     except KeyboardInterrupt as stop:
-        print_stderr(f"\nended at once, in epoch {trainer.epoch}{_how_to_go_on(folder)}")
+        print_stderr(f"\nended at once, in epoch {trainer.epoch}{_how_to_resume(folder)}")
         return signals.exit_code(stop)
     except BrokenPipeError:  # standard output was closed; handled in `_run`
         raise
     except OSError as error:
-        print_stderr(f"minifa train: {with_advice(error)}{_how_to_go_on(folder)}")
+        print_stderr(f"minifa train: {with_advice(error)}{_how_to_resume(folder)}")
         return FAILED
 
 
@@ -138,7 +138,7 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
     return experiment
 
 
-def _kept_experiment(options: argparse.Namespace) -> Experiment:
+def _resumed_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the run to resume. Raises ValueError if other options contradict it."""
     kept = resume.saved_experiment(options.resume)
     given = _given(options)
@@ -153,9 +153,9 @@ def _kept_experiment(options: argparse.Namespace) -> Experiment:
     return replace(kept, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", kept.data_dir))
 
 
-def _go_on(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
+def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
     try:
-        found = resume.go_on(folder, experiment, dataset, trainer, previous)
+        found = resume.resume_training(folder, experiment, dataset, trainer, previous)
     except CheckpointError as error:
         if error.previous is None:
             raise
@@ -186,7 +186,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _how_to_go_on(folder: Path) -> str:
+def _how_to_resume(folder: Path) -> str:
     if not (folder / "config.json").is_file():  # the folder was removed during the run
         return f"\n{folder} is gone, with what was written there: the same command begins again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]

@@ -16,7 +16,7 @@ from ..experiments import Experiment, resume, run_folder, tables, tuning
 from ..experiments.study import claim_folder
 from ..experiments.tuning import Trial
 from ..signals import exit_code
-from ..storage import csv_rows
+from ..storage import csv_files
 from ..storage.atomic import expanded, write_atomic
 from ..training import History
 from .descriptions import label
@@ -119,20 +119,20 @@ def search_in(
     """
     trials = _open(folder, base, contents)
 
-    def keep(trial: Trial) -> str:
+    def save(trial: Trial) -> str:
         trials.append(trial)
-        _keep(folder, trials)
+        _save_trial(folder, trials)
         return f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}"
 
     search = tuning.search(base, names, list(trials), jobs, first, seeds)
-    stop = follow(lambda _: search, keep, desc="tune", unit="run", initial=len(trials))
+    stop = follow(lambda _: search, save, desc="tune", unit="run", initial=len(trials))
     return trials, stop
 
 
-def _keep(folder: Path, trials: Sequence[Trial]) -> None:
+def _save_trial(folder: Path, trials: Sequence[Trial]) -> None:
     e, trial = trials[-1].experiment, trials[-1]
     error = " ".join((trial.error or "").split())
-    csv_rows.append(
+    csv_files.append(
         folder / "trials.csv",
         [e.rule, repr(e.rate()), str(e.seed), repr(trial.score), str(int(trial.diverged)), error],
     )
@@ -145,7 +145,7 @@ def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[T
     about = {**_shared(base), "dtype": str(backend.dtype())}
     for note in claim_folder(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
         print_stderr(f"note: {note}")
-    return [_read(base, line, table) for line in csv_rows.open_table(table, COLUMNS)]
+    return [_read(base, line, table) for line in csv_files.open_table(table, COLUMNS)]
 
 
 def _shared(base: Experiment) -> dict[str, Any]:

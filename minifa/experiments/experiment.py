@@ -4,15 +4,14 @@ from __future__ import annotations
 
 __all__ = ["Experiment", "Result", "build", "fit", "load_data", "run", "trainer_for"]
 
-import csv
 import functools
-import importlib.resources
 import inspect
 import math
 import numbers
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from .. import data as data_sets
@@ -25,6 +24,7 @@ from ..network import Network
 from ..optim import OPTIMIZERS, Optimizer
 from ..registry import KnownOptions, lookup, unknown
 from ..rules.base import Rule
+from ..storage import csv_files
 from ..storage.atomic import expanded
 from ..training import Callback, ProgressBar, RecordAlignment, Trainer
 from ..training.history import Row
@@ -364,8 +364,8 @@ def describe_options(options: Mapping[str, Any]) -> str:
 def shipped_rates() -> list[Row]:
     """The grids that ship with the package, one row per learning rate tried (see
     `minifa.experiments.tuning.rate_table`)."""
-    text = importlib.resources.files("minifa").joinpath("experiments/recipes/rates.csv").read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+    columns, *lines = csv_files.read(Path(__file__).with_name("recipes") / "rates.csv")
+    return [dict(zip(columns, line, strict=True)) for line in lines]
 
 
 def shipped_rate(experiment: Experiment) -> Row | None:

@@ -5,7 +5,7 @@
 
 The published value is treated as a single run with the same variance as ours. The sd of a few seeds is unreliable, so
 the sampling error of a score p on N test examples is used as a lower bound. Each run has its own folder
-(`minifa.experiments.resume.run_in`): finished runs are skipped, and interrupted runs are resumed.
+(`minifa.experiments.resume.run_in_folder`): finished runs are skipped, and interrupted runs are resumed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..training.history import Row
 from . import resume, run_folder
 from .experiment import Experiment, Result, describe_options
 from .recipes import Recipe, TableRow
-from .study import Outcome, Task, folder_of
+from .study import Outcome, Task, attempt, folder_of, in_folder
 
 NOTES_WIDE = 120  # characters per line of the notes
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
@@ -127,12 +127,17 @@ def _contents(
 
 
 def _refuse_another(task: Task, kept: resume.SavedRun, here: Mapping[str, str]) -> None:
-    differ, epochs = resume.others(kept, task.experiment, here), kept.experiment.get("epochs")
+    differ, epochs = resume.run_differences(kept, task.experiment, here), kept.experiment.get("epochs")
     if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # a run with fewer epochs is resumed
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
         told = ", ".join(differ)
         raise ValueError(f"{folder_of(task)} holds a run with {told}: name another --out, or ask for what is there")
+
+
+def make(task: Task) -> Outcome:
+    """Make one run in this process. The outcome of a failed run has the reason."""
+    return attempt(in_folder, task)
 
 
 def epochs_done(tasks: Sequence[Task]) -> int:

@@ -9,8 +9,8 @@
 ...     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=epochs)
 ...     trainer = trainer_for(experiment, data)
 ...     with run_folder.locked(folder):
-...         print(resume.go_on(folder, experiment, data, trainer) if epochs == 8 else "new")
-...         resume.keep(folder, experiment, trainer)
+...         print(resume.resume_training(folder, experiment, data, trainer) if epochs == 8 else "new")
+...         resume.attach_callbacks(folder, experiment, trainer)
 ...         result = fit(experiment, data, trainer)
 new
 <Checkpoint of bp after epoch 5, step 5>
@@ -21,7 +21,16 @@ new
 
 from __future__ import annotations
 
-__all__ = ["SavedRun", "finished", "go_on", "keep", "saved_experiment", "saved_run", "open_checkpoint", "run_in_folder"]
+__all__ = [
+    "SavedRun",
+    "attach_callbacks",
+    "finished",
+    "open_checkpoint",
+    "resume_training",
+    "run_in_folder",
+    "saved_experiment",
+    "saved_run",
+]
 
 import contextlib
 import functools
@@ -178,7 +187,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def others(kept: SavedRun, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
+def run_differences(kept: SavedRun, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
     """Describe how a stored run differs from this one: settings (except those that may change), dtype and contents.
 
     Args:
@@ -186,17 +195,17 @@ def others(kept: SavedRun, experiment: Experiment, here: Mapping[str, str]) -> l
         experiment: the requested experiment.
         here: its `contents`; entries known to only one of the two are not compared.
     """
-    found, dtype = differences(kept.experiment, experiment), str(backend.dtype())
+    found, dtype = setting_differences(kept.experiment, experiment), str(backend.dtype())
     if kept.dtype and kept.dtype != dtype:
         found.append(f"dtype {kept.dtype} and not {dtype}")
-    return found + other_contents(kept.contents, here)
+    return found + content_differences(kept.contents, here)
 
 
-def other_contents(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+def content_differences(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """Describe the inputs whose content has changed.
 
-    >>> from minifa.experiments.resume import other_contents
-    >>> other_contents({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
+    >>> from minifa.experiments.resume import content_differences
+    >>> content_differences({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
     ['other data: my.npz has the digest c4d1, and had 02ab']
     """
     changed = [name for name in kept if name in here and kept[name] != here[name]]
@@ -205,7 +214,7 @@ def other_contents(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str
 
 def require_contents(expected: Mapping[str, str], experiment: Experiment, data: Dataset) -> None:
     """Raise DataFileError if this process reads other contents than the process that assigned the work."""
-    changed = other_contents(expected, contents(experiment, data)) if expected else []
+    changed = content_differences(expected, contents(experiment, data)) if expected else []
     if changed:
         raise DataFileError("; ".join(changed))
 
@@ -213,7 +222,7 @@ def require_contents(expected: Mapping[str, str], experiment: Experiment, data: 
 # In the run folder
 
 
-def keep(
+def attach_callbacks(
     folder: str | Path,
     experiment: Experiment,
     trainer: Trainer,
@@ -249,7 +258,7 @@ def keep(
     run_folder.write_config(path, about)
 
 
-def go_on(
+def resume_training(
     folder: str | Path,
     experiment: Experiment,
     data: Dataset,
@@ -283,13 +292,13 @@ def go_on(
     if place is None:
         return None
     checkpoint, kept = checkpoints.read(place), saved_run(folder)
-    settings, known = _by_its_names(checkpoint.experiment, kept, experiment, folder)
-    differ = differences(settings, experiment)
+    settings, known = _with_current_paths(checkpoint.experiment, kept, experiment, folder)
+    differ = setting_differences(settings, experiment)
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = parts(experiment, data)[0], checkpoint.training.get("layout")
     here = layout(train, experiment.batch_size)
-    changed = other_contents(known, contents(experiment, data)) if known else []
+    changed = content_differences(known, contents(experiment, data)) if known else []
     if there != here or changed:
         now = "; ".join(changed) or describe_layout(here)
         raise CheckpointError(f"'{place}' was trained on other data than {data.name} is now: {now}")
@@ -303,7 +312,7 @@ def go_on(
     return checkpoint
 
 
-def _by_its_names(
+def _with_current_paths(
     settings: Mapping[str, Any], kept: SavedRun | None, experiment: Experiment, folder: str | Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(settings of a checkpoint, stored contents), renamed to the experiment's paths: files are compared by content,
@@ -363,13 +372,13 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
         if kept is not None:
             return kept
         trainer = trainer_for(experiment, data)
-        _go_on_or_before(path, experiment, data, trainer)
+        _resume_from_valid_checkpoint(path, experiment, data, trainer)
         if trainer.epoch > experiment.epochs:  # an unfinished epoch has changed the network, too
             raise CheckpointError(
                 f"{path} holds {trainer.epoch} epochs, more than the {experiment.epochs} that are asked for: name "
                 "another folder, or ask for as many"
             )
-        keep(path, experiment, trainer, data=data)
+        attach_callbacks(path, experiment, trainer, data=data)
         with signals.stopping(trainer, verbose=False):
             fit(experiment, data, trainer)
         if trainer.stopped:
@@ -382,16 +391,16 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
     return result
 
 
-def _go_on_or_before(path: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> None:
+def _resume_from_valid_checkpoint(path: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> None:
     """Resume from the last checkpoint or, if that is damaged, from a valid one before it, with bit-identical
     results."""
     try:
-        go_on(path, experiment, data, trainer, same_version=True)
+        resume_training(path, experiment, data, trainer, same_version=True)
     except DamagedCheckpoint as error:
         if error.previous is None:
             way = f"without the folder '{path}' the same command makes this run anew"
             raise CheckpointError(f"{error}; {way}") from error
-        go_on(path, experiment, data, trainer, previous=True, same_version=True)
+        resume_training(path, experiment, data, trainer, previous=True, same_version=True)
 
 
 def saved_experiment(folder: str | Path) -> Experiment:
@@ -438,7 +447,7 @@ def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str]
     check_type(experiment, Experiment, AN_EXPERIMENT)
     here = {} if here is None else check_mapping(here, "contents")
     kept = saved_run(folder)
-    if kept is None or kept.result is None or others(kept, experiment, here):
+    if kept is None or kept.result is None or run_differences(kept, experiment, here):
         return None
     return dict(kept.result) if kept.experiment.get("epochs") == experiment.epochs else None
 
@@ -483,12 +492,12 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
     return trainer.net, trainer.rule, experiment
 
 
-def differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
+def setting_differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
     """Describe how a stored configuration differs from this experiment, except in settings that may change.
 
     >>> from minifa.experiments import Experiment
-    >>> from minifa.experiments.resume import differences
-    >>> differences(Experiment(lr=0.1, epochs=3).as_config(), Experiment(lr=0.2, epochs=9))
+    >>> from minifa.experiments.resume import setting_differences
+    >>> setting_differences(Experiment(lr=0.1, epochs=3).as_config(), Experiment(lr=0.2, epochs=9))
     ['lr 0.1 and not 0.2']
     """
     # Settings that an earlier version did not have count as their defaults.

@@ -295,7 +295,7 @@ def check_same_table(
     try:
         config = json.loads(read_bytes(place / "config.json").decode())
         changed = resume.changed_settings({**(defaults or {}), **config[kind]}, about)
-        replaced = resume.other_contents(dict(config.get("contents", {})), contents)
+        replaced = resume.content_differences(dict(config.get("contents", {})), contents)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataFileError(
             f"{place} is no folder of a {kind} ({type(error).__name__}: {error}): name another"

@@ -1,6 +1,6 @@
 """Running a sweep: its runs, their results in ``sweep.csv`` (one line per run), and the summary.
 
-Only the process that started the sweep writes the table, line by line (see `minifa.storage.csv_rows`), wherever the
+Only the process that started the sweep writes the table, line by line (see `minifa.storage.csv_files`), wherever the
 runs are made. A run with a line is finished, and is skipped when the same command is given again. A line belongs to the
 run with its ``id``; ``run`` is the number of the run in the sweep when it was made. The last line of an id counts.
 """
@@ -23,7 +23,7 @@ from .. import backend, checkpoints
 from ..console import print_stderr
 from ..data.base import Dataset
 from ..errors import DataFileError
-from ..storage import csv_rows
+from ..storage import csv_files
 from ..storage.atomic import expanded
 from ..text import one_line, printable, table
 from ..training import Callback, History, RecordAlignment, Trainer
@@ -167,7 +167,7 @@ class Results:
         varied = {name: write_value(value) for name, value in run.settings.items()}
         measured = {key: _cell(result.get(key)) for key in RESULTS}
         line = {"run": str(run.number), "id": run.id, **varied, **measured}
-        csv_rows.append(self.path, [line[key] for key in columns(self.sweep)])
+        csv_files.append(self.path, [line[key] for key in columns(self.sweep)])
         self.lines[run.id] = line
         return line
 
@@ -208,7 +208,7 @@ def opened(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None 
     place.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(place):
         notes = study.claim_folder(place, "sweep", _shared(sweep), contents or {}, begun=(place / TABLE).exists())
-        lines = csv_rows.open_table(place / TABLE, columns(sweep))
+        lines = csv_files.open_table(place / TABLE, columns(sweep))
         _check_numbers(lines, place / TABLE)
         yield Results(sweep, place / TABLE, lines, notes if lines else ())
 
@@ -228,7 +228,7 @@ def lines_in(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | Non
     if not (place / TABLE).is_file():
         return []
     study.check_same_table(place, "sweep", _shared(sweep), contents or {})
-    lines = csv_rows.read_table(place / TABLE, columns(sweep))
+    lines = csv_files.read_table(place / TABLE, columns(sweep))
     _check_numbers(lines, place / TABLE)
     return lines
 

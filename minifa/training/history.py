@@ -4,16 +4,13 @@ from __future__ import annotations
 
 __all__ = ["History"]
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataFileError
-from ..storage.atomic import expanded, write_atomic
-from ..storage.atomic import plain as plain_file
+from ..storage import csv_files
 
 Row = dict[str, Any]
 
@@ -47,11 +44,7 @@ class History(list[Row]):
 
     def save_csv(self, path: str | Path) -> None:
         """Write a CSV file with a header and one line per epoch; cells without a measurement are empty."""
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self)
-        write_atomic(path, text.getvalue())
+        csv_files.write(path, self.columns(), self)
 
     @classmethod
     def read_csv(cls, path: str | Path) -> History:
@@ -62,12 +55,7 @@ class History(list[Row]):
             FileNotFoundError: the file does not exist.
             DataFileError: the file is not such a table: damaged, or with lines that do not match its header.
         """
-        try:
-            with open(expanded(path), newline="", encoding="utf-8", opener=plain_file) as file:
-                text = "".join(line for line in file if line.endswith("\n"))
-            lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataFileError(f"'{path}' is not a table of epochs ({error})") from error
+        lines = csv_files.read(path)
         if not lines:
             raise DataFileError(f"'{path}' is not a table of epochs: it has no complete line")
         columns = lines.pop(0)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 __all__ = ["TensorBoard", "WriteLogs", "lines_of", "versions_of"]
 
-import csv
-import io
 import json
 import math
 import os
@@ -24,6 +22,7 @@ from typing import Any
 
 from ..environment import environment, version
 from ..errors import DataFileError
+from ..storage import csv_files
 from ..storage.atomic import append, expanded, free_name, read_bytes, write_atomic
 from ..text import install
 from ..validation import check_bool
@@ -61,9 +60,7 @@ class WriteLogs(Callback):
     def on_recorded(self, trainer: Trainer) -> None:
         row = trainer.history[-1]
         if row.keys() <= set(self.columns):
-            line = io.StringIO(newline="")
-            csv.DictWriter(line, self.columns, lineterminator="\n").writerow(row)
-            append(self.table, line.getvalue())
+            append(self.table, csv_files.text_of([[row.get(key, "") for key in self.columns]]))
         else:  # a new column: all rows are rewritten
             self._write_table(trainer.history)
         self._write_event("epoch", trainer, row)

@@ -344,7 +344,7 @@ def _run_folder() -> Path:
     )
     data = mf.data.load("xor")
     trainer = experiments.trainer_for(experiment, data)
-    resume.keep(folder, experiment, trainer)
+    resume.attach_callbacks(folder, experiment, trainer)
     experiments.fit(experiment, data, trainer)
     run_folder.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
     return folder

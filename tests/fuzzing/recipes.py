@@ -20,7 +20,7 @@ from minifa import checkpoints, experiments
 from minifa.data.base import DataFileError
 from minifa.experiments import recipes, resume, study, sweep_results, sweeps
 from minifa.experiments.recipes import RecipeError
-from minifa.storage import csv_rows
+from minifa.storage import csv_files
 
 SMALL = """title = "Two bits"
 rule = "usf:scale=init"
@@ -391,7 +391,7 @@ WAYS: dict[str, Sequence[mutations.Bytes]] = {
 
 
 def ledger(path: Path) -> Any:
-    return csv_rows.read_table(path, sweep_results.columns(_sweep()))
+    return csv_files.read_table(path, sweep_results.columns(_sweep()))
 
 
 ENTRANCES: dict[str, tuple[MakeCase, float]] = {

@@ -1,14 +1,16 @@
-"""Append-only CSV tables that survive a kill: each line is written as a whole and forced to disk before the next one,
-and an incomplete last line, after a kill or on a full disk, is removed when the table is opened again.
+"""CSV files: files that are written as a whole, and tables that grow line by line.
 
->>> from minifa.storage import csv_rows
+A table survives a kill: each line is written as a whole and forced to disk before the next one, and an incomplete last
+line, after a kill or on a full disk, is removed when the table is opened again.
+
+>>> from minifa.storage import csv_files
 >>> import pathlib, tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     path = pathlib.Path(folder, "runs.csv")
-...     csv_rows.open_table(path, ["run", "score"])
-...     csv_rows.append(path, ["0", "0.93"])
+...     csv_files.open_table(path, ["run", "score"])
+...     csv_files.append(path, ["0", "0.93"])
 ...     size = path.write_bytes(path.read_bytes() + b"1,0.9")  # killed in the middle of a line
-...     csv_rows.open_table(path, ["run", "score"])
+...     csv_files.open_table(path, ["run", "score"])
 []
 [{'run': '0', 'score': '0.93'}]
 """
@@ -20,11 +22,47 @@ __all__: list[str] = []
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataFileError
-from .atomic import expanded, plain, read_bytes
+from .atomic import expanded, plain, read_bytes, write_atomic
+
+
+def read(path: str | Path) -> list[list[str]]:
+    """The lines of a CSV file, its header included. An incomplete last line, as left by a crash, is left out.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        DataFileError: the file is not in CSV.
+    """
+    content = read_bytes(expanded(path))
+    text = content[: content.rfind(b"\n") + 1]
+    try:
+        return list(csv.reader(io.StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFileError(f"'{path}' is not a table in CSV ({error})") from error
+
+
+def write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file with a header and a line per row; missing cells are empty."""
+    write_atomic(path, text_of([columns, *([row.get(key, "") for key in columns] for row in rows)]))
+
+
+def text_of(lines: Iterable[Sequence[Any]]) -> str:
+    """Format lines of cells.
+
+    >>> from minifa.storage import csv_files
+    >>> csv_files.text_of([["rule", "lr"], ["fa:conv=kernel,sparsity=0.5", 0.1]])
+    'rule,lr\\n"fa:conv=kernel,sparsity=0.5",0.1\\n'
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+# Tables that grow
 
 
 def open_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -59,23 +97,18 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
         DataFileError: as in `open_table`.
     """
     place = expanded(path)
-    content = read_bytes(place)
-    complete = content[: content.rfind(b"\n") + 1]
-    if not complete and not _line(columns).startswith(content):
+    lines = read(place)
+    if not lines and not text_of([columns]).encode().startswith(read_bytes(place)):  # else killed while it was created
         raise DataFileError(f"'{place}' is not a table with the columns {_joined(columns)}")
-    try:
-        lines = list(csv.reader(io.StringIO(complete.decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataFileError(f"'{place}' is not a CSV table ({error})") from error
     if lines and lines[0] != list(columns):
         raise DataFileError(f"'{place}' must have the columns {_joined(columns)}, got {_joined(lines[0])}")
-    for number, line in enumerate(lines, start=1):
-        if len(line) != len(columns):
+    for number, cells in enumerate(lines, start=1):
+        if len(cells) != len(columns):
             raise DataFileError(
-                f"'{place}', line {number}, must have {len(columns)} cells, as the header, got {len(line)}: correct or "
-                "remove the line"
+                f"'{place}', line {number}, must have {len(columns)} cells, as the header, got {len(cells)}: "
+                "correct or remove the line"
             )
-    return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
+    return [dict(zip(columns, cells, strict=True)) for cells in lines[1:]]
 
 
 def append(path: str | Path, cells: Sequence[str]) -> None:
@@ -89,22 +122,16 @@ def append(path: str | Path, cells: Sequence[str]) -> None:
         ValueError: a cell has a line break, so that an incomplete line could not be detected.
         OSError: the line cannot be written completely.
     """
-    line = _line(cells)
-    if line.count(b"\n") != 1 or b"\r" in line:
+    content = text_of([cells]).encode()
+    if content.count(b"\n") != 1 or b"\r" in content:
         raise ValueError(f"a cell of a table must not contain a line break, got {list(cells)}")
     with open(expanded(path), "ab", buffering=0, opener=plain) as file:
-        written = file.write(line)
-        if written != len(line):
+        written = file.write(content)
+        if written != len(content):
             raise OSError(
-                f"'{path}': only {written} of {len(line)} bytes of a line could be written: is the disk full?"
+                f"'{path}': only {written} of {len(content)} bytes of a line could be written: is the disk full?"
             )
         os.fsync(file.fileno())
-
-
-def _line(cells: Sequence[str]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
 
 
 def _remove_incomplete_line(place: Path) -> None:
