@@ -424,7 +424,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path,
         (["--checkpoint-every", "often"], 2, "expected a time as 60s, 10m, 1h, or a number of updates, got often"),
         (["--checkpoint-every", "0"], 2, "expected a time"),
         (["--checkpoint-every", "-5s"], 2, "expected"),
-        (["--validation", "1.5"], 2, "between 0 and 1"),
+        (["--validation", "1.5"], 2, "above 0 and below 1"),
     ],
 )
 def test_mistakes_get_a_sentence_and_write_nothing(arguments, code, words, tmp_path, capsys):
