@@ -79,7 +79,9 @@ def test_a_model_of_images_refuses_others_by_name(name):
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", ["lenet", "lenet_cifar", "moskovitz", "alexnet", "allconv"])
 def test_images_too_small_for_a_model_are_refused_by_name(name):
-    with pytest.raises(ValueError, match=f"the model '{name}' cannot take images of 4 x 4 x 3: .* larger than"):
+    with pytest.raises(
+        ValueError, match=f"the model '{name}' cannot take images of 4 x 4 x 3: .* must be at most the padded input"
+    ):
         MODELS[name]((4, 4, 3), 10)
 
 

@@ -50,7 +50,7 @@ def checked_output_size(layer: object, shape: Shape, kernel: Pair, stride: Pair,
         padded = height + 2 * padding[0], width + 2 * padding[1]
         raise ValueError(
             f"kernel_size of {layer} must be at most the padded input, {format_shape(padded)}, got "
-            f"{format_shape(kernel)} (the input is {format_shape(shape)} per example)"
+            f"{format_shape(kernel)} for an input of {format_shape(shape)} per example"
         )
     return size
 

@@ -53,12 +53,12 @@ class Direct(Rule):
     def draw(self, net: Network) -> None:
         if self.recompute:
             direct_recompute.check(net)
-        self.output_layer, self.arriving = net.output_layer, None
+        self.output_layer, self.output_error = net.output_layer, None
         self.F: dict[str, Array] = {}
 
     def signal(self) -> Array:
         """The broadcast signal, (N, n_out), including the 1/N of the batch mean."""
-        return self.require(self.arriving)
+        return self.require(self.output_error)
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
@@ -71,7 +71,7 @@ class Direct(Rule):
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         if layer is self.output_layer and delta is not None:
-            self.arriving = delta.reshape(len(delta), -1)  # e = dL/da, also if layers follow the output layer
+            self.output_error = delta.reshape(len(delta), -1)  # e = dL/da, also if layers follow the output layer
         if layer.name not in self.F:
             return delta
         return matmul(self.signal(), self.F[layer.name].T).reshape(-1, *(layer.output_shape or ()))
@@ -176,7 +176,7 @@ class SignDFA(DFA):
     broadcast = "sign(e) / n"
 
     def signal(self) -> Array:
-        error = self.require(self.arriving)
+        error = self.require(self.output_error)
         return xp.sign(error) / len(error)
 
 

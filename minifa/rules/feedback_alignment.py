@@ -122,11 +122,11 @@ class FA(StoredFeedback):
 
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
-            self.memory[layer.name] = draw(self, layer)
+            self.memory[layer.name] = draw_feedback(self, layer)
             store_start_norm(self.memory, layer, self.normalise)
 
     def start_angle(self, layer: Weighted) -> float | None:
-        return start_angle(self, layer)
+        return expected_start_angle(self, layer)
 
 
 def check_correlation(correlation: float) -> float:
@@ -146,7 +146,7 @@ def check_dense_options(conv: str, correlation: float, normalise: str | None) ->
         )
 
 
-def draw(rule: FA, layer: Weighted) -> Array:
+def draw_feedback(rule: FA, layer: Weighted) -> Array:
     """Draw B of one layer, correlated with W(0) and sparse as the options require."""
     if rule.is_dense(layer):
         matrix = dense_kernel.draw(layer, rule.seed, rule.init)
@@ -161,7 +161,7 @@ def draw(rule: FA, layer: Weighted) -> Array:
     return matrix
 
 
-def start_angle(rule: FA, layer: Weighted) -> float | None:
+def expected_start_angle(rule: FA, layer: Weighted) -> float | None:
     """The arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation: 90 degrees for rho = 0."""
     sd_drawn, sd = (init.sd(*layer.fans) for init in (rule.init or layer.init, layer.init))
     if rule.is_dense(layer) or sd == 0:

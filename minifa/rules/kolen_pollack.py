@@ -100,5 +100,5 @@ class DirectKolenPollack(DFA):
         return recording
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
-        error = self.require(self.arriving)
+        error = self.require(self.output_error)
         return {name: (F, matmul(self.activity[name].reshape(len(error), -1).T, error)) for name, F in self.F.items()}
