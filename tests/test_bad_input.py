@@ -711,7 +711,7 @@ def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, tol
 def test_a_sweep_that_is_nested_without_end_is_refused(swept):
     sweep, folder = swept
     (folder / "config.json").write_text('{"sweep": ' + "[" * 100_000, encoding="utf-8")
-    with pytest.raises(DataFileError, match="is no folder of a sweep"):
+    with pytest.raises(DataFileError, match="is not a folder of a sweep"):
         sweep_results.lines_in(sweep, folder)
 
 

@@ -231,10 +231,10 @@ def test_ctrl_c_while_the_command_is_imported_is_a_line():
     Path("minifa").write_text("from minifa.cli import main", encoding="utf-8")  # as the installed script begins
     for command in (["-m", "minifa", "train"], ["-X", "dev", "-m", "minifa"], ["./minifa", "train"]):
         done = started(*command)
-        assert (done.returncode, done.stderr) == (130, "\ninterrupted: nothing was begun\n"), done
+        assert (done.returncode, done.stderr) == (130, "\ninterrupted: nothing was started\n"), done
     for command in (["-c", "import minifa", "minifa"], ["-c", "import sys; sys.argv = ['minifa']; import minifa"]):
         done = started(*command)
-        assert "KeyboardInterrupt" in done.stderr and "nothing was begun" not in done.stderr
+        assert "KeyboardInterrupt" in done.stderr and "nothing was started" not in done.stderr
 
 
 def test_once_begun_a_command_answers_ctrl_c_itself(monkeypatch, capsys):
@@ -245,7 +245,7 @@ def test_once_begun_a_command_answers_ctrl_c_itself(monkeypatch, capsys):
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert "interrupted: no file is left half-written, and the same command begins again" in capsys.readouterr().err
+    assert "interrupted: no file is left half-written, and the same command starts again" in capsys.readouterr().err
 
 
 # --- what minifa can do without ---------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(m
     capsys.readouterr()
     assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == exit_codes.FAILED
     told = capsys.readouterr().err
-    assert "the disk is full: free some space" in told and f"to go on: minifa train --resume {small / 'run'}\n" in told
+    assert "the disk is full: free some space" in told and f"to resume: minifa train --resume {small / 'run'}\n" in told
     assert (small / "run/last.ckpt").read_bytes() == before and not half_written(small)
     (small / "fill").unlink()
     assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == 0
@@ -231,15 +231,15 @@ def once(number, call):
 
 
 PHASES = {  # by name: what the signal comes before, and what is told
-    "loading": ("minifa.data.load", "the same command begins again"),
-    "building": ("minifa.experiments.experiment.build", "the same command begins again"),
-    "making the folder": ("minifa.experiments.run_folder.write_config", "the same command begins again"),
-    "training": ("minifa.optim.SGD.step", "to go on: minifa train --resume run"),
-    "measuring": ("minifa.metrics.alignment", "to go on: minifa train --resume run"),
-    "keeping a checkpoint": ("minifa.checkpoints.pack", "to go on: minifa train --resume run"),
-    "saving": ("minifa.experiments.run_folder.save", "to go on: minifa train --resume run"),
-    "in the middle of a file": ("minifa.experiments.run_folder.write_arrays", "to go on: minifa train --resume run"),
-    "drawing": ("minifa.figures.training_curves", "to go on: minifa train --resume run"),
+    "loading": ("minifa.data.load", "the same command starts again"),
+    "building": ("minifa.experiments.experiment.build", "the same command starts again"),
+    "making the folder": ("minifa.experiments.run_folder.write_config", "the same command starts again"),
+    "training": ("minifa.optim.SGD.step", "to resume: minifa train --resume run"),
+    "measuring": ("minifa.metrics.alignment", "to resume: minifa train --resume run"),
+    "keeping a checkpoint": ("minifa.checkpoints.pack", "to resume: minifa train --resume run"),
+    "saving": ("minifa.experiments.run_folder.save", "to resume: minifa train --resume run"),
+    "in the middle of a file": ("minifa.experiments.run_folder.write_arrays", "to resume: minifa train --resume run"),
+    "drawing": ("minifa.figures.training_curves", "to resume: minifa train --resume run"),
 }
 LATE = ("saving", "drawing")
 

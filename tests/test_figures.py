@@ -783,7 +783,7 @@ def test_curves_of_data_that_is_gone_are_drawn_without_their_start_by_theory(tmp
 
 def test_what_is_no_run_is_refused_with_a_sentence(tmp_path, capsys):
     assert cli.main(["figures", str(tmp_path / "nowhere")]) != 0
-    assert "is no folder of a finished run: it has no config.json" in capsys.readouterr().err
+    assert "is not a folder of a finished run: it has no config.json" in capsys.readouterr().err
     (tmp_path / "config.json").write_text('{"experiments": [{"data": "digits"}]}', encoding="utf-8")
     assert cli.main(["figures", str(tmp_path)]) != 0
     assert "it has no runs.csv" in capsys.readouterr().err

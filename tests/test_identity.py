@@ -355,7 +355,7 @@ def test_a_run_that_two_versions_trained_names_both(monkeypatch, capsys):
     broken_off(monkeypatch, lambda: reproduce.make(task))
     of_version(monkeypatch, "0.1.0")
     assert cli.main(["train", "--resume", "out/bp-seed0"]) == 0
-    assert "note: the run was begun with minifa 0.0.9, now 0.1.0" in capsys.readouterr().err
+    assert "note: the run was started with minifa 0.0.9, now 0.1.0" in capsys.readouterr().err
     assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == 0
     assert "made by minifa 0.0.9, then 0.1.0: bp (seed 0)" in capsys.readouterr().out
 
@@ -367,7 +367,7 @@ def test_a_table_of_another_version_says_so(monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main(COMMANDS["sweep"]) == 0
     told = capsys.readouterr().err
-    assert told == "note: the table in out: it was begun by minifa 0.0.9, and this is minifa 0.1.0: its lines stay\n"
+    assert told == "note: the table in out: it was started by minifa 0.0.9, and this is minifa 0.1.0: its lines stay\n"
 
 
 @pytest.mark.parametrize("kind", ["branch", "packed", "detached", "worktree", "none", "damaged"])

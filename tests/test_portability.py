@@ -83,7 +83,7 @@ def test_the_command_to_go_on_can_be_pasted(monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(experiments, "fit", broken_off)
         assert cli.main(["train", *XOR, "--epochs", "1", "--out", "it's ü"]) == 130
-    command = capsys.readouterr().err.splitlines()[-1].removeprefix("to go on: minifa ")
+    command = capsys.readouterr().err.splitlines()[-1].removeprefix("to resume: minifa ")
     assert cli.main(shlex.split(command)) == 0
 
 

@@ -189,7 +189,7 @@ def test_what_is_wrong_under_every_rule_is_told_once_and_its_further_lines_are_i
 
 
 def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no recipe '.*mnist_lente\.toml'; minifa brings .*mnist_lenet"):
+    with pytest.raises(FileNotFoundError, match=r"no recipe '.*mnist_lente\.toml'; minifa ships .*mnist_lenet"):
         recipes.read(tmp_path / "mnist_lente.toml")
 
 

@@ -199,7 +199,7 @@ def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, 
     for name in ("last.ckpt", "last.ckpt.previous"):
         Path(task.folder, name).write_bytes(b"damaged")
     error = reproduce.make(task).error
-    assert error.endswith(f"; without the folder '{task.folder}' the same command makes this run anew")
+    assert error.endswith(f"; without the folder '{task.folder}' the same command makes this run again")
     assert "--previous" not in error
     shutil.rmtree(task.folder)
     assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
@@ -363,7 +363,7 @@ def test_after_ctrl_c_the_same_command_goes_on_to_the_same_numbers(tmp_path, mon
     os.killpg(broken.pid, signal.SIGINT)  # as the terminal does: to the workers as well
     out, err = broken.communicate(timeout=60)
     assert broken.returncode == 130, err
-    assert b"The same command goes on" in err
+    assert b"The same command resumes" in err
     kept = checkpoints.read(place)
     assert kept.training["epoch"] < 80 and not (tmp_path / "broken" / "bp-seed0" / "result.json").exists()
 

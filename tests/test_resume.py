@@ -159,7 +159,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, tmp_path):
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "interrupted in epoch" in err and "\nto go on: minifa train --resume 'a run'\n" in err
+    assert "interrupted in epoch" in err and "\nto resume: minifa train --resume 'a run'\n" in err
     kept = checkpoints.read(tmp_path / "a run/last.ckpt")
     event = events_of(tmp_path / "a run/log.jsonl")[-1]
     assert (event["event"], event["step"]) == ("interrupt", kept.step) and kept.step < 200000
@@ -218,7 +218,7 @@ def test_ended_at_once_a_run_says_how_to_go_on(monkeypatch, capsys):
         given = ["--epochs", "2", "--dtype", "float64", "--out", "run"]
         assert program.main(["train", *XOR, *given]) == 130
     assert "ended at once" in (told := capsys.readouterr().err)
-    command = told.splitlines()[-1].removeprefix("to go on: minifa ").split()
+    command = told.splitlines()[-1].removeprefix("to resume: minifa ").split()
     assert command == ["train", "--resume", "run", "--dtype", "float64"]
     assert program.main(command) == 0 and len(rows_of("run/history.csv")) == 3
 
@@ -242,7 +242,7 @@ def test_more_epochs_extend_a_run(tmp_path, capsys):
     assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "7", "--out", "whole"]) == 0
     assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "3", "--out", "run"]) == 0
     assert program.main(["train", "--resume", "run", "--epochs", "7"]) == 0
-    assert "going on after epoch 3, step 6" in capsys.readouterr().out
+    assert "resuming after epoch 3, step 6" in capsys.readouterr().out
     assert_same_run(tmp_path / "whole", tmp_path / "run")
     assert run_folder.read_experiment("run").epochs == 7
     assert sorted(os.listdir(tmp_path)) == ["run", "whole"]  # no folder run-2
@@ -255,7 +255,7 @@ def test_another_numpy_is_told_where_a_run_is_gone_on_with(monkeypatch, capsys):
     now = {**environment.environment(), "numpy": "9.0"}
     monkeypatch.setattr(environment, "environment", lambda: now)
     assert program.main(["train", "--resume", "run", "--epochs", "3"]) == 0
-    told = f"note: the run was begun with numpy {np.__version__}, now 9.0: the last bits may be others"
+    told = f"note: the run was started with numpy {np.__version__}, now 9.0: the last bits may differ"
     assert told in capsys.readouterr().err
 
 
@@ -292,10 +292,10 @@ def test_a_finished_run_says_that_it_is(capsys):
     capsys.readouterr()
     assert program.main(["train", "--resume", "run"]) == 0
     printed = capsys.readouterr().out
-    assert "finished already, with 3 epochs; --epochs 6 continues\n" in printed and "going on" not in printed
+    assert "finished already, with 3 epochs; --epochs 6 continues\n" in printed and "resuming" not in printed
     assert re.search(r"^ +3 +0\.\d", printed, re.M) and "written to run" in printed
     assert program.main(["train", "--resume", "run", "--epochs", "6"]) == 0
-    assert "going on after epoch 3" in capsys.readouterr().out
+    assert "resuming after epoch 3" in capsys.readouterr().out
 
 
 def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
@@ -308,7 +308,7 @@ def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
     assert run_folder.read_results("run")[0].diverged
     assert program.main(["train", "--resume", "run", "--epochs", "5"]) == exit_codes.DIVERGED
     printed, told = capsys.readouterr()
-    assert "ended as diverged in epoch 1: begin anew with a smaller --lr and another --out" in printed
+    assert "ended as diverged in epoch 1: start again with a smaller --lr and another --out" in printed
     assert told == ended and rows_of("run/history.csv") == before
 
 
@@ -330,7 +330,7 @@ def test_a_damaged_description_of_a_run_is_read_from_its_checkpoint(damage, tmp_
     told = capsys.readouterr().err
     why = "it is empty" if not damage.strip() else ""
     assert f"config.json is not the configuration of a run ({why}" in told
-    assert "no checkpoint in 'run' says what it was: move the folder away, and make the run anew" in told
+    assert "no checkpoint in 'run' says what it was: move the folder away, and make the run again" in told
 
 
 def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatch, capsys):
@@ -343,7 +343,7 @@ def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatc
     monkeypatch.setattr("minifa.metrics.alignment", alignment)
     assert program.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == exit_codes.FAILED
     told = capsys.readouterr().err
-    assert "history.csv" in told and "run is gone, with what was written there: the same command begins again" in told
+    assert "history.csv" in told and "run is gone, with what was written there: the same command starts again" in told
     assert "nothing was written" not in told
     monkeypatch.setattr(
         compare_command, "_save_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv"))
@@ -412,14 +412,14 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path,
     told = capsys.readouterr().err
     assert "last.ckpt' is damaged" in told and "last.ckpt.previous', is valid" in told and "--previous" in told
     assert program.main(["train", "--resume", "run", "--previous"]) == 0
-    assert "going on in epoch 3 after 2 batches, step 6" in capsys.readouterr().out
+    assert "resuming in epoch 3 after 2 batches, step 6" in capsys.readouterr().out
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--resume", "nowhere"], 1, "nowhere is no folder of a run: it has no config.json"),
+        (["--resume", "nowhere"], 1, "nowhere is not a folder of a run: it has no config.json"),
         (["--previous"], 2, "--previous goes with --resume RUN"),
         (["--checkpoint-every", "often"], 2, "expected a time as 60s, 10m, 1h, or a number of updates, got often"),
         (["--checkpoint-every", "0"], 2, "expected a time"),
@@ -440,7 +440,7 @@ def test_a_comparison_is_no_single_run(capsys):
     arguments = ["compare", *XOR, "--rules", "bp,fa", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "both"]
     assert program.main(arguments) == 0
     assert program.main(["train", "--resume", "both"]) == 2
-    assert "both holds 2 experiments, and only a single run can be gone on with" in capsys.readouterr().err
+    assert "both holds 2 experiments, and only a single run can be resumed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ def test_a_cancelled_job_is_submitted_once_more_and_one_beside_it_is_not_touched
     begun = lines_of(folder)
     assert 1 <= len(begun) < 8, "the job was not cancelled in its middle"
     said = (folder / f"slurm-{job}.out").read_text(encoding="utf-8")
-    assert f"interrupted, {len(begun)} of 8 runs are in the table. The same command goes on" in said
+    assert f"interrupted, {len(begun)} of 8 runs are in the table. The same command resumes" in said
 
     again, here = slurm.submit(folder, 1), made_here(slurm, tmp_path, LONGER)
     assert slurm.wait_for_end(again) == slurm.wait_for_end(beside) == "COMPLETED", slurm.logs()

@@ -471,7 +471,7 @@ def test_a_folder_of_something_else_is_left_alone(capsys):
     Path("here").mkdir()
     Path("here/config.json").write_text('{"experiment": {}}', encoding="utf-8")
     assert sweep(write(GRID), "--out", "here") == 2
-    assert "is no folder of a sweep" in capsys.readouterr().err
+    assert "is not a folder of a sweep" in capsys.readouterr().err
     assert not Path("here/sweep.csv").exists()
 
 
@@ -833,7 +833,7 @@ def test_a_scheduler_that_stops_is_told_and_waited_for_and_given_up_at_last(tmp_
         scheduler.send_signal(signal.SIGSTOP)
         threading.Timer(4, scheduler.send_signal, [signal.SIGCONT]).start()
         assert sorted(answers) == [(0.2, None), (2.5, None)]
-        told = f"waiting: the Dask scheduler at {address} does not answer. Ctrl-C stops, and the same command goes on\n"
+        told = f"waiting: the Dask scheduler at {address} does not answer. Ctrl-C stops, and the same command resumes\n"
         assert capsys.readouterr().err.count(told) == 1
 
         monkeypatch.setattr(cluster, "SECONDS_TO_GIVE_UP", 3.0)

@@ -18,7 +18,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     command.description = (
         "list: every data set, where it was found, and its citation. check: whether the files of one, or of all, are "
         "sound and the publisher's; exit code 1 if some are damaged. download: fetch one from its publisher or a "
-        "mirror; interrupted, it goes on where it was when it is given again."
+        "mirror; the same command resumes an interrupted download."
     )
     command.add_argument(
         "action",

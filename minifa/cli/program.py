@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str]) -> int:
         return OK
     except KeyboardInterrupt as stop:
         how = "ended by SIGTERM" if isinstance(stop, signals.Terminated) else "interrupted"
-        print_stderr(f"\n{how}: no file is left half-written, and the same command begins again")
+        print_stderr(f"\n{how}: no file is left half-written, and the same command starts again")
         return signals.exit_code(stop)
     except OSError as error:
         print_stderr(f"minifa {options.command}: {with_advice(error)}")
@@ -145,7 +145,7 @@ def make_parser() -> argparse.ArgumentParser:
 COMMANDS: dict[str, tuple[ModuleType, str]] = {  # module with `describe` and `run`, summary
     "compare": (compare, "the same network and data under several learning rules and seeds: a table and a figure"),
     "train": (train, "train one network under one rule, into a run folder"),
-    "reproduce": (reproduce, "make a published table again, beside the published numbers"),
+    "reproduce": (reproduce, "reproduce a published table, beside the published numbers"),
     "tune": (tune, "search the learning rate of every rule, on held-out examples"),
     "sweep": (sweep, "one recipe under many settings, a line of a table for each run"),
     "step": (step, "walk through one training step, moment by moment, under any rule"),

@@ -23,7 +23,9 @@ def describe(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "table", nargs="?", help=f"one of {', '.join(recipes.shipped())}, or a .toml file; none: all are listed"
     )
-    command.add_argument("--out", help="folder of the runs and the table (default: runs/reproduce-TABLE); gone on with")
+    command.add_argument(
+        "--out", help="folder of the runs and the table (default: runs/reproduce-TABLE); a run there is resumed"
+    )
     command.add_argument("--rows", default="", help="comma-separated names of the rows to run (default: all)")
     command.add_argument("--seeds", type=seeds, help="runs of each row (default: as the recipe says)")
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     where = f"the runs are in {folder}"
     if stop is not None:
         done = len(planned) - len(tasks) + sum(one.error is None for one in new)
-        said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command goes on"
+        said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command resumes"
         print_stderr(said)
         return exit_code(stop)
     print(where)

@@ -23,7 +23,7 @@ def _is_the_command() -> bool:
 
 def _answer(number: int, frame: FrameType | None) -> None:
     with contextlib.suppress(OSError):
-        os.write(2, b"\ninterrupted: nothing was begun\n")
+        os.write(2, b"\ninterrupted: nothing was started\n")
     os._exit(128 + number)
 
 

@@ -32,14 +32,14 @@ def describe(command: argparse.ArgumentParser) -> None:
         "Each finished run is a line in OUT/sweep.csv, and is not run again when the same command is given once more."
     )
     command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over]")
-    command.add_argument("--out", help="folder of the table (default: runs/sweep-NAME); gone on with")
+    command.add_argument("--out", help="folder of the table (default: runs/sweep-NAME); a run there is resumed")
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument("--dry-run", action="store_true", help="check everything, print the runs, and run none")
     command.add_argument("--retry-failed", action="store_true", help="run those again whose line says why they failed")
     command.add_argument(
         "--keep-runs",
         action="store_true",
-        help="keep every run in a folder of its own, OUT/runs/ID, with checkpoints: it is gone on with in its middle",
+        help="keep every run in a folder of its own, OUT/runs/ID, with checkpoints, from which it is resumed",
     )
     command.add_argument(
         "--dask",
@@ -120,7 +120,7 @@ def _report(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | No
     if len(failed) > ERRORS:
         print_stderr(f"and {len(failed) - ERRORS} more: see {results.path}")
     if stop is not None:
-        said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command goes on"
+        said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command resumes"
         print_stderr(said)
         return exit_code(stop)
     print(f"written to {results.path.parent}")

@@ -46,7 +46,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     kept.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with the run in this folder, with the experiment that it holds; --epochs may be more, and --data "
+        help="resume the run in this folder, with its experiment; --epochs may be more, and --data "
         "say where its file is now",
     )
     kept.add_argument(
@@ -149,7 +149,7 @@ def _resumed_experiment(options: argparse.Namespace) -> Experiment:
     if epochs < kept.epochs:
         wrong.append(f"--epochs {epochs} (kept: {kept.epochs}, and only more may be asked for)")
     if wrong:
-        raise ValueError(f"{options.resume} is gone on with as it was begun; leave out {', '.join(wrong)}")
+        raise ValueError(f"{options.resume} is resumed with its own settings; leave out {', '.join(wrong)}")
     return replace(kept, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", kept.data_dir))
 
 
@@ -159,13 +159,13 @@ def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer
     except CheckpointError as error:
         if error.previous is None:
             raise
-        raise CheckpointError(f"{error}; to go on from there, add --previous") from error
+        raise CheckpointError(f"{error}; to resume from there, add --previous") from error
     if found and trainer.cannot_continue:
-        place = f"ended as diverged in epoch {trainer.epoch}: begin anew with a smaller --lr and another --out"
+        place = f"ended as diverged in epoch {trainer.epoch}: start again with a smaller --lr and another --out"
     elif found and trainer.finished >= experiment.epochs:
         place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
     else:
-        place = f"going on {found.position() if found else 'from the start: no checkpoint was written'}"
+        place = f"resuming {found.position() if found else 'from the start: no checkpoint was written'}"
     print(place, flush=True)
     wrote, now = (found.environment if found else {}), environment.environment()
     changed = [
@@ -174,7 +174,7 @@ def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer
         if key in wrote and wrote[key] != now[key]
     ]
     if changed:
-        print_stderr(f"note: the run was begun with {'; '.join(changed)}: the last bits may be others")
+        print_stderr(f"note: the run was started with {'; '.join(changed)}: the last bits may differ")
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -188,10 +188,10 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 def _how_to_resume(folder: Path) -> str:
     if not (folder / "config.json").is_file():  # the folder was removed during the run
-        return f"\n{folder} is gone, with what was written there: the same command begins again"
+        return f"\n{folder} is gone, with what was written there: the same command starts again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
-    return "\nto go on: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
+    return "\nto resume: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
 
 
 def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:

@@ -73,7 +73,7 @@ SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
 SECONDS_TO_GIVE_UP = 300.0  # without an answer from the scheduler
 MISSING = f"a Dask cluster needs the package distributed: {install('cluster')}"
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
-_RESUMES = "what is finished is in the table, and the same command goes on"
+_RESUMES = "what is finished is in the table, and the same command resumes"
 _one_at_a_time = threading.Lock()  # the number of threads is global to the process
 
 
@@ -211,7 +211,7 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
 
     def tell_once(what: str) -> None:
         if what not in told:
-            print_stderr(f"waiting: the Dask scheduler at {place} {what}. Ctrl-C stops, and the same command goes on")
+            print_stderr(f"waiting: the Dask scheduler at {place} {what}. Ctrl-C stops, and the same command resumes")
             told.add(what)
 
     threading.Thread(target=ask, name="minifa scheduler", daemon=True).start()

@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 SECONDS_TO_SAVE = 30.0  # grace period for workers after SIGTERM
 TICK = 0.5  # seconds between two calls of ``tick``
 CANNOT_START = (
-    "worker processes cannot start (what they said stands above): a script that uses them needs an "
+    "worker processes cannot start (their messages stand above): a script that uses them needs an "
     "if __name__ == '__main__' guard, because they import it again"
 )
 
@@ -53,7 +53,7 @@ class Ended:
     def __str__(self) -> str:
         code = self.exit_code
         if code is None or code >= 0:
-            how = f"with exit code {code}; what it said of that stands above"
+            how = f"with exit code {code}; its messages stand above"
         else:
             how = f"by the signal {_name_of(-code)}"
         kills = "; a system that runs out of memory ends processes so, and fewer at once need less of it"

@@ -210,7 +210,7 @@ def find(name_or_path: str | Path) -> Path:
             raise ValueError(unknown(known, str(name_or_path), "recipe") + ", or the path of a .toml file")
         place = known[str(name_or_path)]
     if not place.is_file():
-        raise FileNotFoundError(f"there is no recipe '{place}'; minifa brings {', '.join(known)}")
+        raise FileNotFoundError(f"there is no recipe '{place}'; minifa ships {', '.join(known)}")
     return place
 
 

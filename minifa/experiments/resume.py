@@ -306,7 +306,7 @@ def resume_training(
     if same_version and wrote != ours:
         raise CheckpointError(
             f"'{place}' was written by minifa {wrote}, and this is minifa {ours}: resume it with that version, or with "
-            f"this one by minifa train --resume {folder}, or remove {folder} to begin anew"
+            f"this one by minifa train --resume {folder}, or remove {folder} to start again"
         )
     checkpoints.restore(checkpoint, trainer)
     return checkpoint
@@ -398,7 +398,7 @@ def _resume_from_valid_checkpoint(path: Path, experiment: Experiment, data: Data
         resume_training(path, experiment, data, trainer, same_version=True)
     except DamagedCheckpoint as error:
         if error.previous is None:
-            way = f"without the folder '{path}' the same command makes this run anew"
+            way = f"without the folder '{path}' the same command makes this run again"
             raise CheckpointError(f"{error}; {way}") from error
         resume_training(path, experiment, data, trainer, previous=True, same_version=True)
 
@@ -423,7 +423,7 @@ def saved_experiment(folder: str | Path) -> Experiment:
                 if kept:
                     return run_folder.from_here(Experiment(**kept), folder)
         raise run_folder.DamagedConfig(
-            f"{error}, and no checkpoint in '{folder}' says what it was: move the folder away, and make the run anew"
+            f"{error}, and no checkpoint in '{folder}' says what it was: move the folder away, and make the run again"
         ) from error
 
 

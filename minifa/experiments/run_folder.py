@@ -220,10 +220,10 @@ def read_experiment(folder: str | Path) -> Experiment:
     """
     path = expanded(folder)
     if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path} is no folder of a run: it has no config.json")
+        raise FileNotFoundError(f"{path} is not a folder of a run: it has no config.json")
     described = _read_experiments(path)
     if len(described) != 1:
-        raise DataFileError(f"{path} holds {len(described)} experiments, and only a single run can be gone on with")
+        raise DataFileError(f"{path} holds {len(described)} experiments, and only a single run can be resumed")
     return described[0]
 
 
@@ -287,7 +287,7 @@ def _check_rows(history: list[Row], measured: str, path: Path) -> None:
 def _require(path: Path, *names: str) -> None:
     for name in names:
         if not (path / name).is_file():
-            raise FileNotFoundError(f"{path} is no folder of a finished run: it has no {name}")
+            raise FileNotFoundError(f"{path} is not a folder of a finished run: it has no {name}")
 
 
 def _read_experiments(path: Path) -> list[Experiment]:

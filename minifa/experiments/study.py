@@ -276,9 +276,9 @@ def claim_folder(
     config = check_same_table(place, kind, about, contents, defaults or {})
     notes, known, wrote = [], dict(config.get("contents", {})), config.get("environment")
     if contents and "contents" not in config:
-        notes.append("what data it was begun on was not kept: its lines are taken for lines on these")
+        notes.append("the data on which it was started are unknown: its lines are taken for lines on these")
     if isinstance(wrote, dict) and environment.is_another_version(made_by := environment.version(wrote)):
-        notes.append(f"it was begun by minifa {made_by}, and this is minifa {environment.version()}: its lines stay")
+        notes.append(f"it was started by minifa {made_by}, and this is minifa {environment.version()}: its lines stay")
     if contents.keys() - known.keys():
         run_folder.write_config(place, {**config, "contents": {**known, **contents}})
     return [f"the table in {place}: {note}" for note in notes]
@@ -298,13 +298,13 @@ def check_same_table(
         replaced = resume.content_differences(dict(config.get("contents", {})), contents)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataFileError(
-            f"{place} is no folder of a {kind} ({type(error).__name__}: {error}): name another"
+            f"{place} is not a folder of a {kind} ({type(error).__name__}: {error}): name another"
         ) from error
     if changed or replaced:
         settings = [f"{key} {_shown(asked)} (there: {_shown(kept)})" for key, (kept, asked) in changed.items()]
         raise ValueError(
             f"{place} holds another {kind}: {'; '.join([*settings, *replaced])}. Name another folder, or ask for what "
-            "it was begun with"
+            "it was started with"
         )
     return config
 
