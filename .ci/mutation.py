@@ -33,10 +33,10 @@ TESTS = (
 )
 # Tests of other processes, which do not run the change, or of the source, which contains all changes at once.
 LEFT_OUT = (
-    "tests/test_determinism.py::test_another_process_with_another_number_of_threads_gives_the_same_bits",
-    "tests/test_determinism.py::test_worker_processes_give_the_same_bits",
-    "tests/test_recompute.py::test_the_commands_take_the_option",
-    "tests/test_recompute.py::test_memory_does_not_grow_with_depth",
+    "tests/core/test_determinism.py::test_another_process_with_another_number_of_threads_gives_the_same_bits",
+    "tests/core/test_determinism.py::test_worker_processes_give_the_same_bits",
+    "tests/rules/test_recompute.py::test_the_commands_take_the_option",
+    "tests/rules/test_recompute.py::test_memory_does_not_grow_with_depth",
 )
 KILLED = ("killed", "timeout", "segfault")
 
@@ -53,7 +53,9 @@ def prepare(folder: Path) -> None:
         "only_mutate": MUTATED,
         "also_copy": ["README.md", "tutorials"],
         "pytest_add_cli_args": ["-p", "no:cacheprovider", *(f"--deselect={test}" for test in LEFT_OUT)],
-        "pytest_add_cli_args_test_selection": [f"tests/test_{name}.py" for name in TESTS.split()],
+        "pytest_add_cli_args_test_selection": [
+            str(next(Path("tests").rglob(f"test_{name}.py"))) for name in TESTS.split()
+        ],
     }
     with open(folder / "setup.cfg", "a", encoding="utf-8") as file:
         file.write("\n[mutmut]\nuse_git_change_detection = False\n")

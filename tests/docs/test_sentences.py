@@ -3,7 +3,7 @@
 Errors are sentences here, that say what was given, what was expected and what to do. tests/golden/sentences.json holds
 them, so that a change to one is seen where changes are read. After one that was meant, write them anew and read them:
 
-    python tests/test_sentences.py
+    python tests/docs/test_sentences.py
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minifa.layers import Layer
 from minifa.rules import make
 from minifa.testing.examples import RULES, small_convnet
 
-GOLDEN = Path(__file__).parent / "golden" / "sentences.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "sentences.json"
 INF = float("inf")
 
 

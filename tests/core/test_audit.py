@@ -104,7 +104,7 @@ def test_the_number_of_an_open_file_is_no_path(use):
 
 
 def test_the_reference_shows_what_is_public():
-    text = (Path(__file__).parents[1] / ".ci" / "reference.py").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / ".ci" / "reference.py").read_text(encoding="utf-8")
     pages = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign)).value.func.value.value.split()
     listed = {module.__name__.split(".")[1] for module in modules() if "." in module.__name__ and module.__all__}
     assert listed - {"cli"} == set(pages)

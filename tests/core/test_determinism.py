@@ -9,7 +9,7 @@ and by less than 1e-6 under most rules.
 rounding moves their losses by 2%, so they are held in float64. After a change that was meant to move the losses, write
 them anew, and look at what moved:
 
-    python tests/test_determinism.py
+    python tests/core/test_determinism.py
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from minifa.experiments import Experiment, run_many
 from minifa.rules import RULES
 from minifa.training import Callback
 
-GOLDEN = Path(__file__).parent / "golden" / "losses.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 UPDATES = 20
 TOLERANCE = 2e-4  # relative
 VARIANTS = (  # whose draws no rule's defaults make

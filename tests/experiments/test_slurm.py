@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-GUIDE = (Path(__file__).parents[1] / "tutorials/guide/experiments.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "tutorials/guide/experiments.md").read_text(encoding="utf-8")
 (SCRIPT,) = re.findall(r"^```\n(#!/bin/bash\n#SBATCH .*?)^```", GUIDE, re.M | re.S)
 (SWEEP,) = re.findall(r"^```toml\n(title = .*?\[over\]\n.*?)^```", GUIDE, re.M | re.S)
 LONGER = (

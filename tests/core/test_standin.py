@@ -430,8 +430,8 @@ def test_the_stand_in_offers_nothing_that_cupy_lacks():
 def test_the_measure_tells_which_lines_of_the_engine_did_not_run_on_the_stand_in():
     """`pytest --standin-coverage` over one file: its variants on the stand-in alone, and far from enough of them."""
     pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
-    command = [sys.executable, "-m", "pytest", "-q", "--standin-coverage", "tests/test_losses.py"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, encoding="utf-8", timeout=120)
+    command = [sys.executable, "-m", "pytest", "-q", "--standin-coverage", "tests/core/test_losses.py"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 1 and "deselected" in done.stdout and "failed" not in done.stdout, done.stdout
     told = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
     assert len(told["layers/conv.py"].split()) > 30 and len(told.get("losses.py", "").split()) < 10

@@ -4,8 +4,8 @@ How they look is held by golden images in tests/golden: what is left of every pi
 between versions of matplotlib's font library and move the panels with them. The letters are tested as words. After a
 picture was changed on purpose, look at it, then write its golden image anew and look at that too:
 
-    python tests/test_figures.py            all of them
-    python tests/test_figures.py signs      those named
+    python tests/docs/test_figures.py            all of them
+    python tests/docs/test_figures.py signs      those named
 """
 
 from __future__ import annotations
@@ -859,7 +859,7 @@ PICTURES = {
     "broadcast": (LINES, lambda dark: figures.broadcast(*drawn_network("dfa", small_convnet()), dark=dark)),
     "layerwise": (LINES, lambda dark: figures.broadcast(*drawn_network("fa", small_convnet()), dark=dark)),
 }
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 DARK_TOO = ("matrices", "alignment", "broadcast")
 CASES = [(name, False) for name in PICTURES] + [(name, True) for name in DARK_TOO]
 DPI, REDUCED = 100, 2  # drawn at the first and reduced by the second, so that a pixel at an edge counts for little

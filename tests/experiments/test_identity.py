@@ -21,7 +21,7 @@ from minifa.cli import exit_codes, pictures
 from minifa.experiments import Experiment, processes, recipes, reproduce, resume, study, sweep_results, sweeps, tuning
 from minifa.training import Callback
 
-BEFORE = Path(__file__).parent / "golden" / "before"
+BEFORE = Path(__file__).parents[1] / "golden" / "before"
 TABLE = """
 [data]
 name = "mine.npz"
