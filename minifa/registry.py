@@ -125,9 +125,7 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
         options[key] = _read_value(value)
     needed = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in options]
     if needed:
-        raise ValueError(
-            f"the {what} {name!r} requires {' and '.join(f'{key}=' for key in needed)}, got {description!r}"
-        )
+        raise ValueError(f"the {what} {name!r} needs {' and '.join(f'{key}=' for key in needed)}, got {description!r}")
     try:
         return make(**given, **options)
     except TypeError as error:
