@@ -54,7 +54,9 @@ def prepare(folder: Path) -> None:
         "also_copy": ["README.md", "tutorials"],
         "pytest_add_cli_args": ["-p", "no:cacheprovider", *(f"--deselect={test}" for test in LEFT_OUT)],
         "pytest_add_cli_args_test_selection": [
-            str(next(Path("tests").rglob(f"test_{name}.py"))) for name in TESTS.split()
+            path.relative_to(HERE).as_posix()
+            for name in TESTS.split()
+            for path in (HERE / "tests").rglob(f"test_{name}.py")
         ],
     }
     with open(folder / "setup.cfg", "a", encoding="utf-8") as file:
