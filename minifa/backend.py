@@ -328,38 +328,6 @@ def numbers_of(array: Any, what: str) -> numpy.ndarray:
     return host
 
 
-def require_like(array: Any, shape: tuple[int, ...], who: object, what: str) -> None:
-    """`require_float`, and ValueError for another shape, because NumPy could broadcast it to a wrong result.
-
-    Args:
-        array: the array to check. shape: the required shape.
-        who, what: start of the error message, for example a layer (formatted only on an error) and ``"an error"``.
-    """
-    require_float(array, who)
-    if array.shape != shape:
-        raise ValueError(f"{who} expects {what} of shape {shape}, got {array.shape}")
-
-
-def require_float(array: Any, who: object) -> None:
-    """Validate that this is a non-empty floating-point array of the backend.
-
-    Raises:
-        TypeError: the array is on the wrong side (host or device), or is not a floating-point array.
-        ValueError: the array is empty or 0-dimensional.
-    """
-    if not isinstance(array, xp.ndarray) or isinstance(array, numpy.ma.MaskedArray):
-        given = f"{type(array).__module__}.{type(array).__name__}"
-        raise TypeError(
-            f"{who} expects an array of the backend {name()!r}, got {given}: move it with minifa.asarray(x)"
-        )
-    if array.dtype.kind != "f":
-        raise TypeError(
-            f"{who} expects floating-point numbers, got dtype {array.dtype}: convert it with x.astype({str(dtype())!r})"
-        )
-    if array.size == 0 or array.ndim == 0:
-        raise ValueError(f"{who} expects a batch (N, ...) of at least one example, got an array of shape {array.shape}")
-
-
 # Work in chunks
 
 
@@ -432,25 +400,6 @@ def quietly(function: F) -> F:
     return inside  # type: ignore[return-value]
 
 
-def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], length: int) -> Array:
-    """Copy runs of ``length`` consecutive numbers of a contiguous array; the starts are given by shape and strides.
-    Returns an array (*shape, length).
-
-    For NumPy each run is one item of many bytes. Copying items instead of numbers is up to twice as fast for short
-    runs.
-    """
-    size = array.dtype.itemsize
-    if _choice().module is numpy:
-        items = numpy.ndarray(shape, numpy.dtype((numpy.void, length * size)), array, 0, strides)
-        return numpy.ascontiguousarray(items).view(array.dtype).reshape(*shape, length)
-    return xp.ascontiguousarray(xp.lib.stride_tricks.as_strided(array, (*shape, length), (*strides, size)))
-
-
 def cpu_chunks() -> bool:
     """Whether work is split into chunks (see `minifa.parallel.chunks`): on the CPU; a device gets whole batches."""
     return _choice().cpu_chunks
-
-
-def any_without_sync(mask: Array) -> bool:
-    """Whether any entry is true. Always True on a device, to avoid waiting for it."""
-    return not _choice().cpu_chunks or bool(mask.any())

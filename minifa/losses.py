@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-from . import backend, extension_checks
+from . import array_checks, backend, extension_checks
 from .backend import Array, xp
 from .registry import KnownOptions, register_table
 from .validation import check_float
@@ -48,7 +48,7 @@ class Loss(KnownOptions):
     def check_pair(self, output: Array, target: Array) -> None:
         """Raise TypeError or ValueError unless both are arrays of the same shape (N, n_out)."""
         check_outputs(output)
-        backend.require_like(target, output.shape, "a loss", "targets")
+        array_checks.require_like(target, output.shape, "a loss", "targets")
 
     def rows(self, y: Any, n: int, n_out: int, dtype: Any) -> Array:
         """Convert targets for outputs (n, n_out) to rows of this dtype on the backend. Class indices become one-hot
@@ -95,7 +95,7 @@ def fit_together(output: Any, target: Any) -> bool:
 
 def check_outputs(output: Any) -> None:
     """Raise TypeError or ValueError unless this is a floating-point array (N, n_out) of the backend."""
-    backend.require_float(output, "a loss")
+    array_checks.require_float(output, "a loss")
     if output.ndim != 2:
         raise ValueError(
             f"a loss expects outputs of shape (N, n_out), got {output.shape}: end the network with a Linear layer"

@@ -20,7 +20,8 @@ __all__ = ["alignment", "angle", "errors", "mean_angle", "sample_angles", "sign_
 import math
 from typing import Any
 
-from .backend import Array, quietly, require_float, require_like, xp
+from .array_checks import require_float, require_like
+from .backend import Array, quietly, xp
 from .layers.base import Layer
 from .layers.observer import Observer, observing
 from .layers.weighted import Weighted

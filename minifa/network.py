@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy
 
-from . import backend, extension_checks
+from . import array_checks, backend, extension_checks
 from .backend import Array, xp
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain
 from .layers.weighted import Weighted
@@ -276,7 +276,7 @@ class Network(KnownOptions):
     def check_input(self, x: Any) -> None:
         """Raise TypeError or ValueError unless x is a batch for this network. The next forward pass of the same array
         does not check it again."""
-        backend.require_float(x, "the network")
+        array_checks.require_float(x, "the network")
         if x.dtype != self.dtype:
             raise TypeError(
                 f"the input must have the network's dtype {self.dtype}, got {x.dtype}: convert it with "
@@ -302,7 +302,7 @@ class Network(KnownOptions):
             TypeError, ValueError: the error is not a floating-point array of the output's shape.
         """
         if type(delta) is not xp.ndarray or delta.dtype.kind != "f" or delta.size == 0:
-            backend.require_float(delta, "the network's backward pass")
+            array_checks.require_float(delta, "the network's backward pass")
         with backend.blas_limit():
             return backward_chain(self.layers, delta, rule)
 

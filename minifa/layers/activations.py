@@ -8,7 +8,8 @@ import math
 from typing import Any
 
 from .. import extension_checks
-from ..backend import Array, quietly, require_float, xp
+from ..array_checks import require_float
+from ..backend import Array, quietly, xp
 from ..parallel.chunks import elementwise
 from ..validation import check_float
 from .base import Layer, Pass, Teacher

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from .. import backend, extension_checks
-from ..backend import Array, require_float, require_like, xp
+from ..array_checks import require_float, require_like
+from ..backend import Array, xp
 from ..registry import KnownOptions
 from ..validation import Shape, check_bool, check_int, check_str, format_shape
 from .observer import active

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy
 
-from ..backend import Array, any_without_sync, quietly, xp
+from ..backend import Array, quietly, xp
 from ..linalg import as_matrix
-from ..parallel.chunks import by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
+from ..parallel.chunks import any_without_sync, by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
 from ..validation import Shape, check_float, check_int
 from .base import Layer, Pass, Teacher, array_property
 

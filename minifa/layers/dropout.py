@@ -6,7 +6,8 @@ __all__ = ["Dropout"]
 
 from typing import Any
 
-from ..backend import Array, require_float, xp
+from ..array_checks import require_float
+from ..backend import Array, xp
 from ..rng import generator
 from ..validation import check_between
 from .base import Layer, Pass, Teacher

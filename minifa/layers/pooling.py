@@ -10,7 +10,8 @@ __all__ = ["AvgPool", "GlobalAvgPool", "MaxPool"]
 
 from collections.abc import Callable
 
-from ..backend import Array, require_float, xp
+from ..array_checks import require_float
+from ..backend import Array, xp
 from ..parallel.chunks import each_chunk
 from ..validation import Shape
 from . import windows

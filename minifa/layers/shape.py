@@ -6,7 +6,8 @@ __all__ = ["Flatten", "PadChannels"]
 
 import math
 
-from ..backend import Array, require_float, xp
+from ..array_checks import require_float
+from ..backend import Array, xp
 from ..validation import Shape, check_int
 from .base import Layer, Pass, Teacher
 

@@ -10,7 +10,8 @@ __all__: list[str] = []
 
 import functools
 
-from ..backend import Array, gather_runs, xp
+from ..backend import Array, xp
+from ..parallel.chunks import gather_runs
 from ..validation import Shape, check_int, format_shape
 
 Pair = tuple[int, int]

@@ -14,7 +14,7 @@ LEVELS = """
     errors validation text
     registry
     backend parallel environment
-    console storage rng linalg initialisers schedules extension_checks
+    console storage rng linalg initialisers schedules extension_checks array_checks
     losses layers
     network
     rules

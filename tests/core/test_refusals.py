@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minifa as mf
-from minifa import backend, checkpoints, weights
+from minifa import array_checks, checkpoints, weights
 from minifa.data import DataFileError
 from minifa.training import History
 
@@ -70,7 +70,7 @@ def test_a_history_that_is_no_table(engine, tmp_path, text):
 
 def test_arrays_of_another_shape(engine):
     with pytest.raises(ValueError, match="expects"):
-        backend.require_like(mf.asarray(np.ones((2, 3))), (2, 4), "a comparison", "a second array")
+        array_checks.require_like(mf.asarray(np.ones((2, 3))), (2, 4), "a comparison", "a second array")
 
 
 def test_what_a_checkpoint_keeps_and_whose_it_is(engine, tmp_path):
