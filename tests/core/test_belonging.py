@@ -279,7 +279,7 @@ def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
         (lambda epoch: np.array([0.1]), r"the value of the schedule must be a number, got array\(\[0.1\]\)"),
         (lambda epoch: -1.0, "the learning rate of the schedule must be at least 0, got -0.1 in epoch 1"),
         (lambda epoch: float("nan"), "the learning rate of the schedule must be at least 0, got nan in epoch 1"),
-        (lambda epoch: float("inf"), "lr must lie from 0 up to .not including. inf, got inf"),
+        (lambda epoch: float("inf"), "lr must be at least 0 and finite, got inf"),
     ],
 )
 def test_a_schedule_that_gives_no_rate_is_refused(gives, told):

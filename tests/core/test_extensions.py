@@ -121,7 +121,7 @@ def test_an_array_of_another_backend_is_told_of(engine):
 
 
 TEACH = {
-    "None": (lambda self, layer, delta: None, "returned None although an error arrived.*return delta"),
+    "None": (lambda self, layer, delta: None, "returned None where an error arrived.*return delta"),
     "transposed": (
         lambda self, layer, delta: delta.T,
         r"of shape \(3, 8\), expected \(8, 3\), that of the layer's output",
@@ -211,7 +211,7 @@ def test_what_is_needed_and_not_written_is_a_sentence(engine):
     with pytest.warns(RuntimeWarning, match="Mine.feedbak is never called: did you mean feedback?"):
         cls = written(Rule, "feedbak", lambda self, layer: layer.W)
     assert re.fullmatch(
-        r"Mine does not write feedback\(self, layer\): the matrix.* \(did you mean that by feedbak\?\)",
+        r"Mine must define feedback\(self, layer\): the matrix.* \(is feedbak a misspelling of it\?\)",
         said(lambda: step(cls())),
     )
     assert "must define feedback(self, layer)" in said(
@@ -598,8 +598,14 @@ IN_PLACE = [
         lambda: trained(rule="fa"),
         "^the rule must be a minifa.rules.Rule, for example minifa.rules.make.'fa'., got 'fa'$",
     ),
-    (lambda: trained(rule=FA), r"^the rule must be a minifa.rules.Rule.*, got <class .*FA'>: make one, FA\(...\)$"),
-    (lambda: trained(loss=mf.SoftmaxCrossEntropy), r"^the loss must be .*: make one, SoftmaxCrossEntropy\(...\)$"),
+    (
+        lambda: trained(rule=FA),
+        r"^the rule must be a minifa.rules.Rule.*, got <class .*FA'>: pass an instance, FA\(...\)$",
+    ),
+    (
+        lambda: trained(loss=mf.SoftmaxCrossEntropy),
+        r"^the loss must be .*: pass an instance, SoftmaxCrossEntropy\(...\)$",
+    ),
     (
         lambda: trained(optimizer="sgd"),
         r"^the optimizer must be a minifa.optim.Optimizer, for example minifa.SGD\(lr=0.1\), got 'sgd'$",
@@ -618,7 +624,7 @@ IN_PLACE = [
     (lambda: mf.training.RecordAlignment(mf.data.load("xor")), "^the examples must be one part of a data set"),
     (
         lambda: Network([Linear(2, 2), ReLU]),
-        r"^each layer must be a minifa.layers.Layer, got <class .*ReLU'>: make one, ReLU\(...\)$",
+        r"^each layer must be a minifa.layers.Layer, got <class .*ReLU'>: pass an instance, ReLU\(...\)$",
     ),
     (lambda: FA(seeed=0), "^unknown option of FA 'seeed': did you mean seed"),
     (lambda: mf.SGD(nesterow=True), "^unknown option of SGD 'nesterow': did you mean nesterov"),

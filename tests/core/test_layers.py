@@ -373,7 +373,7 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: BatchNorm(0), "features of BatchNorm 'batchnorm' must be at least 1, got 0"),
         (lambda: BatchNorm(2, eps=0), r"eps > 0 .* got eps=0"),
         (lambda: BatchNorm(2, momentum=1.5), r"momentum in \[0, 1\]"),
-        (lambda: Dropout(1.0), "probability p .* must lie from 0 up to .* 1, got 1.0"),
+        (lambda: Dropout(1.0), "probability p .* must be at least 0 and below 1, got 1.0"),
         (lambda: LocalResponseNorm(0), "size of LocalResponseNorm 'localresponse' must be at least 1, got 0"),
         (lambda: LocalResponseNorm(3, k=0.0), r"k > 0, got .* k=0\.0"),
         (lambda: LeakyReLU(0), "negative_slope of LeakyReLU .* must be above 0, got 0: for 0 use ReLU"),

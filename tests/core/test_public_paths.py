@@ -60,7 +60,7 @@ REFUSED = {
     ),
     "no neighbours": (lambda: mf.LocalResponseNorm(0), "size of .* at least 1"),
     "a response of single numbers": (lambda: mf.LocalResponseNorm(3).infer(()), "images or features"),
-    "fa, all left out": (lambda: make("fa:sparsity=1"), "sparsity must lie"),
+    "fa, all left out": (lambda: make("fa:sparsity=1"), "sparsity must be at least"),
     "fa, a correlation above 1": (lambda: make("fa:correlation=2"), "correlation must lie"),
     "fa, an unknown shape": (lambda: make("fa:conv=wide"), "'kernel' or 'dense'"),
     "fa, dense and normalised": (lambda: make("fa:conv=dense,normalise=init"), "need conv='kernel'"),

@@ -246,11 +246,11 @@ def test_a_layer_that_differs_on_the_other_backend_is_found(layer, told):
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda: check_layer(mf.Linear, (4,)), "the layer is a minifa.Layer.*make one, Linear"),
-        (lambda: check_layer(mf.Linear(4, 3), 4), "input_shape is a tuple of sizes"),
+        (lambda: check_layer(mf.Linear, (4,)), "the layer is a minifa.Layer.*pass an instance, Linear"),
+        (lambda: check_layer(mf.Linear(4, 3), 4), "input_shape must be the shape of one example"),
         (lambda: check_layer(mf.Linear(4, 3), (5,)), "expects 4 inputs per example, got 5"),
         (lambda: check_layer(mf.Linear(4, 3), (4,), batch=0), "the batch must be at least 1, got 0"),
-        (lambda: check_layer(mlp()["linear1"], (4,)), "is in a network already"),
+        (lambda: check_layer(mlp()["linear1"], (4,)), "is already in a network"),
         (lambda: check_rule(FA()), "the rule is a class derived from minifa.rules.Rule, or a function"),
         (lambda: check_rule(dict), "the rule is a class derived from"),
         (lambda: check_rule(lambda seed: None), "the rule is a class derived from .* got None"),

@@ -191,7 +191,9 @@ def test_a_damaged_table_is_refused(told, capsys):
 def test_rules_that_cannot_be_attached_are_left_out(told, capsys):
     given = ["tune", "--model", "mlp", "--batch-norm", "--epochs", "1", "--jobs", "1", "--out", "t"]
     assert cli.main([*given, "--rates", "1e-2:1e-2"]) == 0
-    assert capsys.readouterr().out.startswith("left out node_perturbation: node perturbation needs")
+    assert capsys.readouterr().out.startswith(
+        "left out node_perturbation: under node perturbation the examples must be independent"
+    )
     assert {rule for rule, _, _ in told} == set(mf.rules.RULES) - {"node_perturbation"}
     assert cli.main([*given, "--rules", "node_perturbation"]) == 2
 

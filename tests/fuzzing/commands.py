@@ -15,7 +15,7 @@ from conftest import installed
 
 from fuzzing import Case, MakeCase, files, mutations
 from minifa import backend, cli
-from minifa.cli import program
+from minifa.cli import pictures, program
 
 CODES = (0, 1, 2, 3)
 QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]  # what a case begins with, lest it train for minutes
@@ -103,7 +103,7 @@ def _case(words: list[str], folder: Path, told: str = "", fresh: bool = True) ->
         os.chdir(place)
         try:
             quiet = contextlib.redirect_stdout(said), contextlib.redirect_stderr(said)
-            with quiet[0], quiet[1], mock.patch.object(program, "_draw"):  # drawing is slow
+            with quiet[0], quiet[1], mock.patch.object(pictures, "draw", return_value=True):  # drawing is slow
                 try:
                     code = cli.main(words)
                 except SystemExit as ended:  # of argparse
