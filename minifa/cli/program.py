@@ -77,8 +77,8 @@ def _run(arguments: Sequence[str]) -> int:
         print_stderr(f"minifa {options.command}: {with_advice(error)}")
         return FAILED
     except (ValueError, TypeError, ImportError, MemoryError, backend.BackendError) as error:
-        said = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
-        print_stderr(f"minifa {options.command}: {said}")
+        message = str(error) or "memory does not suffice: a smaller network or --batch-size needs less"
+        print_stderr(f"minifa {options.command}: {message}")
         return WRONG_USE if isinstance(error, ValueError) else FAILED
 
 

@@ -41,8 +41,9 @@ def run(options: argparse.Namespace) -> int:
     planned = reproduce.plan(recipe, folder, chosen, options.seeds)
     finished = reproduce.finished(recipe, folder)  # of every row and seed, so that the table never shrinks
     if unknown := sum(not one.compared for one in finished):
-        note = f"the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
-        print_stderr(f"note: {note}")
+        print_stderr(
+            f"note: the data of {unknown} of {len(finished)} finished runs were not kept, or are not here: not compared"
+        )
     there = {one.task.folder for one in finished}
     tasks = [task for task in planned if task.folder not in there]
     recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
@@ -70,8 +71,7 @@ def run(options: argparse.Namespace) -> int:
     where = f"the runs are in {folder}"
     if stop is not None:
         done = len(planned) - len(tasks) + sum(one.error is None for one in new)
-        said = f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command resumes"
-        print_stderr(said)
+        print_stderr(f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command resumes")
         return exit_code(stop)
     print(where)
     return FAILED if any(one.error is not None for one in new) else OK

@@ -120,8 +120,7 @@ def _report(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | No
     if len(failed) > ERRORS:
         print_stderr(f"and {len(failed) - ERRORS} more: see {results.path}")
     if stop is not None:
-        said = f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command resumes"
-        print_stderr(said)
+        print_stderr(f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command resumes")
         return exit_code(stop)
     print(f"written to {results.path.parent}")
     return FAILED if failed else OK

@@ -130,8 +130,8 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
         raise ValueError("--set changes a setting of a recipe: it goes with --recipe")
     wrong = _given(options).keys() - {"recipe", "changes", "out"}
     if wrong:
-        told = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
-        raise ValueError(f"a recipe's settings are changed by --set, as --set training.epochs=3: leave out {told}")
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
+        raise ValueError(f"a recipe's settings are changed by --set, as --set training.epochs=3: leave out {names}")
     recipe = recipes.read(options.recipe, options.changes)
     experiment = replace(recipe.experiment, data_dir=getattr(options, "data_dir", recipe.experiment.data_dir))
     recipes.check([experiment], f"the recipe {recipe.name!r}")

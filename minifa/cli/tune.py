@@ -143,7 +143,7 @@ def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[T
     """The trials of an interrupted search in the folder; a new search is started if there is none."""
     table = folder / "trials.csv"
     about = {**_shared(base), "dtype": str(backend.dtype())}
-    for note in claim_folder(folder, "tune", about, contents, begun=table.exists(), defaults=_shared(Experiment())):
+    for note in claim_folder(folder, "tune", about, contents, exists=table.exists(), defaults=_shared(Experiment())):
         print_stderr(f"note: {note}")
     return [_read(base, line, table) for line in csv_files.open_table(table, COLUMNS)]
 

@@ -129,7 +129,7 @@ def side_by_side(
         for future in _watched(waiting, client, place):
             answer = _answer(distributed, future, place)
             if isinstance(answer, _Stranger):
-                raise OSError(answer.said)
+                raise OSError(answer.message)
             yield by_key.pop(future.key), answer
 
 
@@ -138,10 +138,10 @@ class _Stranger:
     """The answer of a worker with another version, which made no run.
 
     Attributes:
-        said: the message.
+        message: a description of both versions.
     """
 
-    said: str
+    message: str
 
 
 def _versions() -> tuple[str, str]:
@@ -200,7 +200,7 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
         OSError: the scheduler was silent for `SECONDS_TO_GIVE_UP`.
     """
     began = time.monotonic()
-    heard, staffed, ended, told = [began], [began], threading.Event(), set[str]()
+    heard, staffed, ended, printed = [began], [began], threading.Event(), set[str]()
 
     def ask() -> None:
         with contextlib.suppress(Exception):  # a lost scheduler is reported by the answers
@@ -210,9 +210,9 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
                 staffed[0] = heard[0] if count else staffed[0]
 
     def tell_once(what: str) -> None:
-        if what not in told:
+        if what not in printed:
             print_stderr(f"waiting: the Dask scheduler at {place} {what}. Ctrl-C stops, and the same command resumes")
-            told.add(what)
+            printed.add(what)
 
     threading.Thread(target=ask, name="minifa scheduler", daemon=True).start()
     try:
@@ -262,8 +262,8 @@ def _wait_for_scheduler(distributed: Any, place: str) -> None:
         )
         asking.join()
     if why:
-        said = f"{why[0]}" or f"nothing came in {SECONDS_TO_CONNECT} seconds"
-        raise OSError(f"no Dask scheduler answers at {place}: {said}") from why[0]
+        reason = f"{why[0]}" or f"nothing came in {SECONDS_TO_CONNECT} seconds"
+        raise OSError(f"no Dask scheduler answers at {place}: {reason}") from why[0]
 
 
 @contextlib.contextmanager
@@ -298,10 +298,10 @@ def _on_worker(
 ) -> Any:
     if _are_others(versions):  # it connected after the check
         return _Stranger(f"{_describe(_own_address(), _versions(), versions)}. {SAME_EVERYWHERE}")
-    backend_name, dtype, threads, said = setting
+    backend_name, dtype, threads, notices_given = setting
     with _one_at_a_time:
         backend.use(backend_name, dtype, threads if isinstance(threads, int) else _share(threads))
-        notices.silence(said)
+        notices.silence(notices_given)
         return work(task)
 
 

@@ -121,10 +121,10 @@ def spread(
         yield from answers
 
 
-def _begin(name: str, dtype: str, threads: int, said: Sequence[str], own: Sequence[registry.Address]) -> None:
+def _begin(name: str, dtype: str, threads: int, notices_given: Sequence[str], own: Sequence[registry.Address]) -> None:
     """Initialise a worker of `spread`."""
     backend.use(name, dtype, threads)
-    notices.silence(said)
+    notices.silence(notices_given)
     registry.register_entries(own)
 
 
@@ -170,7 +170,7 @@ def side_by_side(
                 worker = workers[pipe]
                 number = worker.number
                 try:
-                    said = worker.pipe.recv()
+                    answer = worker.pipe.recv()
                 except (EOFError, OSError):
                     del workers[pipe]
                     ended = worker.end()
@@ -188,7 +188,7 @@ def side_by_side(
                 else:
                     del workers[pipe]
                     worker.end()
-                yield tasks[number], said
+                yield tasks[number], answer
     finally:
         for worker in workers.values():
             worker.process.terminate()

@@ -78,8 +78,8 @@ class RecipeError(ValueError):
 
     def __init__(self, place: str, problems: Sequence[str]) -> None:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        told = (problem.replace("\n", "\n    ") for problem in problems)  # continuation lines are indented
-        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in told))
+        indented = (problem.replace("\n", "\n    ") for problem in problems)  # continuation lines
+        super().__init__(f"{place} has {count}:\n" + "\n".join(f"  {problem}" for problem in indented))
         self.problems = list(problems)
 
 

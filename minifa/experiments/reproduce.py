@@ -131,8 +131,9 @@ def _refuse_another(task: Task, kept: resume.SavedRun, here: Mapping[str, str]) 
     if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # a run with fewer epochs is resumed
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
-        told = ", ".join(differ)
-        raise ValueError(f"{folder_of(task)} holds a run with {told}: name another --out, or ask for what is there")
+        raise ValueError(
+            f"{task.folder} holds a run with {', '.join(differ)}: name another --out, or ask for what is there"
+        )
 
 
 def make(task: Task) -> Outcome:

@@ -249,7 +249,7 @@ def claim_folder(
     kind: str,
     about: Mapping[str, Any],
     contents: Mapping[str, str],
-    begun: bool,
+    exists: bool,
     defaults: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write or validate config.json, which holds what all lines of a folder's table share. A table that differs in that
@@ -260,7 +260,7 @@ def claim_folder(
         kind: kind of table, the key of its entry in config.json.
         about: settings shared by its lines.
         contents: digests of its input files, by name.
-        begun: whether the table exists.
+        exists: whether the table exists.
         defaults: values of entries that a table of an earlier version may lack.
 
     Returns:
@@ -270,15 +270,15 @@ def claim_folder(
         ValueError: the folder holds another table of this kind, or one on other data.
         DataFileError: the folder holds something else.
     """
-    if not begun and not (place / "config.json").exists():
+    if not exists and not (place / "config.json").exists():
         run_folder.write_config(place, {kind: about, "contents": contents})
         return []
     config = check_same_table(place, kind, about, contents, defaults or {})
-    notes, known, wrote = [], dict(config.get("contents", {})), config.get("environment")
+    notes, known, written_by = [], dict(config.get("contents", {})), config.get("environment")
     if contents and "contents" not in config:
         notes.append("the data on which it was started are unknown: its lines are taken for lines on these")
-    if isinstance(wrote, dict) and environment.is_another_version(made_by := environment.version(wrote)):
-        notes.append(f"it was started by minifa {made_by}, and this is minifa {environment.version()}: its lines stay")
+    if isinstance(written_by, dict) and environment.is_another_version(version := environment.version(written_by)):
+        notes.append(f"it was started by minifa {version}, and this is minifa {environment.version()}: its lines stay")
     if contents.keys() - known.keys():
         run_folder.write_config(place, {**config, "contents": {**known, **contents}})
     return [f"the table in {place}: {note}" for note in notes]

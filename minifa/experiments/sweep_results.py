@@ -102,14 +102,14 @@ def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
 
 
 def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
-    result, started, told = None, time.monotonic(), False
+    result, started, printed = None, time.monotonic(), False
     while result is None:
         try:
             result = resume.run_in_folder(folder, experiment, dataset)
         except run_folder.RunInUse as error:  # an orphaned worker still makes this run: use its result
-            if not told and time.monotonic() - started >= SECONDS_TO_TELL:
+            if not printed and time.monotonic() - started >= SECONDS_TO_TELL:
                 print_stderr(f"waiting: {error}")
-                told = True
+                printed = True
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
     lowest = build(experiment, dataset)[0].weighted[0].name
@@ -207,7 +207,7 @@ def opened(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | None 
     place = expanded(folder)
     place.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(place):
-        notes = study.claim_folder(place, "sweep", _shared(sweep), contents or {}, begun=(place / TABLE).exists())
+        notes = study.claim_folder(place, "sweep", _shared(sweep), contents or {}, exists=(place / TABLE).exists())
         lines = csv_files.open_table(place / TABLE, columns(sweep))
         _check_numbers(lines, place / TABLE)
         yield Results(sweep, place / TABLE, lines, notes if lines else ())

@@ -303,8 +303,8 @@ def _settings(axes: Axes, how: Settings, problems: Problems) -> Iterator[Setting
     grid = how["method"] == "grid"
     count = math.prod(len(axis) for axis in axes.values() if isinstance(axis, list)) if grid else how["runs"] or 0
     if count > LARGEST:
-        told = f"{count:,}" if count < COUNTED else f"over {COUNTED:,}"
-        problems.add("over" if grid else "sweep.runs", f"{told} runs are more than the {LARGEST:,} of a sweep")
+        number = f"{count:,}" if count < COUNTED else f"over {COUNTED:,}"
+        problems.add("over" if grid else "sweep.runs", f"{number} runs are more than the {LARGEST:,} of a sweep")
     if problems:
         return _every_value_once(axes)
     return _grid(axes) if grid else (_draw(axes, how["seed"], number) for number in range(count))

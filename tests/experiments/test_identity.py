@@ -444,7 +444,7 @@ def test_a_sweep_of_before_is_continued_and_its_lines_stay(before, capsys):
     for again in (False, True):
         assert cli.main(["sweep", "sweep.toml", "--out", "sweep"]) == 0
         told = capsys.readouterr()
-        assert told.err.count("what data it was begun on was not kept") == (0 if again else 1)  # said once
+        assert told.err.count("the data on which it was started are unknown") == (0 if again else 1)  # said once
     assert "0 to run" in told.out and Path("sweep/sweep.csv").read_bytes().startswith(lines)
     assert len(lines_of("sweep/sweep.csv")) == 4
     write_data(seed=3)
@@ -465,7 +465,7 @@ def test_a_search_of_before_is_continued(before, monkeypatch, capsys):
     trials = Path("tune/trials.csv").read_bytes()
     command = ["tune", "--data", "mine.npz", "--model", "mlp", "--hidden", "5", "--epochs", "1", "--rules", "bp"]
     assert cli.main([*command, "--rates", "1e-2:3e-2", "--seeds", "2", "--jobs", "1", "--out", "tune"]) == 0
-    assert "what data it was begun on was not kept" in capsys.readouterr().err
+    assert "the data on which it was started are unknown" in capsys.readouterr().err
     assert Path("tune/trials.csv").read_bytes().startswith(trials)
 
 
