@@ -173,9 +173,9 @@ def folder(finished, tmp_path):
         (b"epoch,loss\n0,1,2\n", "another length"),
         (b"epoch,loss\n0\n", "another length"),
         (b"epoch,epoch\n0,1\n", "a column twice"),
-        (b"epoch,loss\n0,\xff\n", "no table"),
-        (b'epoch,loss\n0,"1\n', "no table"),
-        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "no table"),
+        (b"epoch,loss\n0,\xff\n", "is not a table in CSV"),
+        (b'epoch,loss\n0,"1\n', "is not a table in CSV"),
+        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "is not a table in CSV"),
     ],
 )
 def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, told):

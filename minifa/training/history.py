@@ -57,7 +57,7 @@ class History(list[Row]):
         """
         lines = csv_files.read(path)
         if not lines:
-            raise DataFileError(f"'{path}' is no table of epochs: it has not one whole line")
+            raise DataFileError(f"'{path}' is not a table of epochs: it has no complete line")
         columns = lines.pop(0)
         if len(set(columns)) < len(columns) or any(len(line) != len(columns) for line in lines):
             raise DataFileError(f"'{path}' has a column twice, or lines of another length than its header")
