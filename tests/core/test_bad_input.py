@@ -173,9 +173,9 @@ def folder(finished, tmp_path):
         (b"epoch,loss\n0,1,2\n", "does not match its header"),
         (b"epoch,loss\n0\n", "does not match its header"),
         (b"epoch,epoch\n0,1\n", "a duplicate column"),
-        (b"epoch,loss\n0,\xff\n", "not a table"),
-        (b'epoch,loss\n0,"1\n', "not a table"),
-        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "not a table"),
+        (b"epoch,loss\n0,\xff\n", "is not a table in CSV"),
+        (b'epoch,loss\n0,"1\n', "is not a table in CSV"),
+        (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "is not a table in CSV"),
     ],
 )
 def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, told):
