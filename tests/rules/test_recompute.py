@@ -311,5 +311,5 @@ def test_memory_is_measured_on_numpy_alone(engine):
     if engine == "numpy":
         assert activation_bytes(net, make("bp").attach(net), *batch(6, FLAT), CE) > 0
     else:
-        with pytest.raises(ValueError, match="use NumPy"):
+        with pytest.raises(ValueError, match="must be 'numpy'"):
             activation_bytes(net, make("bp").attach(net), *batch(6, FLAT), CE)
