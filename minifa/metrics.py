@@ -98,7 +98,7 @@ def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, 
     check_parts(net, rule, loss)
     if not rule.one_backward_pass:
         raise ValueError(
-            f"the rule {rule.name!r} has no backward pass and no errors to compare with backpropagation's: "
+            f"the rule {rule.label!r} has no backward pass and no errors to compare with backpropagation's: "
             "compare its gradients with metrics.alignment"
         )
     with net.preserved(), rule.preserved():

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 02 · Backpropagation and the transport of weights
+# # 02 · Backpropagation and weight transport
 #
 # **Backpropagation carries the error down through the transpose of every forward weight, so each weight is needed in
 # two places at once. You will write the loop, find it again in minifa's `net.backward(delta, rule)`, and then add noise

@@ -30,7 +30,7 @@ def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     Long matrices are drawn horizontally, W above B above W - B; the axis labels identify input and output.
 
     Args:
-        W: (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix (fan_in, fan_out).
+        W: (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix (fan_in, n_out).
         B: of W's shape; None if there is none, which is marked in the figure.
         title: a heading above the text.
 
@@ -119,7 +119,7 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
 
     Args:
         W, B: of the same shape (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix
-            (fan_in, fan_out).
+            (fan_in, n_out).
         title: a heading.
 
     Raises:

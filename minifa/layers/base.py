@@ -25,7 +25,7 @@ A_RULE = "the rule must be a minifa.rules.Rule, for example minifa.rules.make('f
 
 
 class Teacher(Protocol):
-    """The two methods that the backward pass calls: of a `minifa.rules.Rule`, or of an object that listens to one."""
+    """The two methods that the backward pass calls: implemented by `minifa.rules.Rule`."""
 
     def teach(self, layer: Any, delta: Array | None) -> Array | None:
         """The error at the output of this layer, given the error from above."""
@@ -88,7 +88,7 @@ def array_property(name: str, doc: str = "") -> Any:
         setattr(layer, attribute, layer.convert_array(name, value))
         layer.version += 1
 
-    doc = doc or f"Assigning copies: see `Layer.convert_array` ({name})."
+    doc = doc or f"An assigned array is copied: see `Layer.convert_array` ({name})."
     return property(operator.attrgetter(attribute), assign, doc=doc)
 
 
@@ -104,7 +104,8 @@ class Layer(KnownOptions):
     Attributes:
         name: stable path, assigned by the network (``conv1``, ``residual2.body.conv1``) or set by ``name=``.
         cache: values of the last training forward pass that the backward pass needs; None before it.
-        grads: gradient of the mean loss with respect to each parameter, under the last rule used; None until computed.
+        grads: for each parameter what the optimizer takes as its gradient: the gradient of the mean loss under
+            backpropagation, the rule's substitute for it otherwise; None until computed.
         needs_input_gradient: whether any layer below learns, so that the error must be carried further down.
         frozen: whether its parameters are excluded from training (see `minifa.Network.freeze`).
         version: how many times one of its arrays was assigned or loaded; a rule may derive its B from these arrays.
@@ -161,7 +162,7 @@ class Layer(KnownOptions):
         raise extension_checks.not_implemented(self, "forward", "(self, x, ctx): the output for a batch x")
 
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
-        """Take dL/d(output), store the parameter gradients, and return dL/d(input) as the rule carries it, or None.
+        """Take the error at the output, store the parameter gradients, and return the error at the input, or None.
         Raises NotImplementedError if the class does not implement it."""
         contract = "(self, delta, rule): dL/d(input) from dL/d(output); the parameters' gradients go into self.grads"
         raise extension_checks.not_implemented(self, "backward", contract)

@@ -19,7 +19,7 @@ class Linear(Weighted):
         name: overrides the default name that the network assigns.
 
     Raises:
-        ValueError: a size below 1, an unknown initialiser; in use, inputs of a different size.
+        ValueError: a size below 1, an unknown initialiser; in `forward`, inputs of a different size.
 
     >>> layer = mf.Linear(2, 3)
     >>> layer.W = mf.asarray([[1.0, 0.0, 2.0], [0.0, 1.0, 3.0]])

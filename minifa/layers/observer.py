@@ -1,4 +1,4 @@
-"""Observers of forward and backward passes: traces, metrics, the search for the first number that is not finite.
+"""Observers of forward and backward passes: traces, metrics, the search for the first non-finite value.
 
 An observer receives what every layer computes and what the rule answers, and changes nothing. A rule that needs
 activities, or adds noise to them, uses a `minifa.Pass` instead.
@@ -29,7 +29,7 @@ class Observer:
         """The rule has computed the loss and the error at the output."""
 
     def on_teach(self, layer: Any, delta: Array | None, taught: Array | None) -> None:
-        """The rule has answered which error the output of a layer receives, given delta from above."""
+        """The rule has returned the error at a layer's output, given delta from above."""
 
     def on_gradients(self, layer: Any, delta: Array) -> None:
         """A weighted layer has stored its gradients for the error delta at its output."""
@@ -38,7 +38,7 @@ class Observer:
         """The rule has carried delta down through a weighted layer."""
 
     def on_backward(self, layer: Any, delta: Array, below: Array | None) -> None:
-        """A layer has made its backward pass; below is the error at its input."""
+        """A layer has completed its backward pass; below is the error at its input."""
 
 
 active: ContextVar[Observer | None] = ContextVar("the observer of this thread's passes", default=None)

@@ -33,7 +33,7 @@ class Weighted(Layer):
         carry              uncolumns(delta @ B.T)    the error below; backpropagation takes B = W
 
     A row of `columns` is the example itself or one patch of it; `uncolumns` is the adjoint and adds each row back to
-    the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, fan_out), and so is
+    the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, n_out), and so is
     any B.
 
     Args:
@@ -77,7 +77,7 @@ class Weighted(Layer):
         self.init = initialisers.find(init)
         self.initialise(seed=0)
 
-    W = array_property("W", "The weights. Assigning copies, in the layer's dtype; another shape raises ValueError.")
+    W = array_property("W", "The weights. An assigned array is copied in the layer's dtype; its shape must match.")
     b = array_property("b", "The bias (n_out,), or None if the layer has no bias; assigned like `W`.")
 
     def shape_of(self, name: str) -> Shape | None:
@@ -122,7 +122,7 @@ class Weighted(Layer):
 
     def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
         """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient.
-        The product has W's shape if delta has W's fan_out."""
+        The product has W's shape if delta has n_out channels."""
         delta = delta.reshape(-1, delta.shape[-1])
         product = matmul(self.columns(x).T, delta)
         return product.reshape(*self.weight_shape[:-1], delta.shape[1]), sum_rows(delta)

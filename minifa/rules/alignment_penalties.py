@@ -126,7 +126,7 @@ class ActivationAlignment(LocalAlignment):
     name = "activation_alignment"
     title = "activation alignment"
     equation = "dB = -rate (1e-3 * 2 x^T(xB+b) - 2e-3 * x^T y) / n"
-    needs = "both layers' activities at the feedback synapse; no transport of weights"
+    needs = "both layers' activities at the feedback synapse; no weight transport"
     terms = ((1e-3, sparse), (2e-3, amp))
     default_rate = 0.1
 
@@ -137,6 +137,6 @@ class InformationAlignment(LocalAlignment):
     name = "information_alignment"
     title = "information alignment"
     equation = "dB = -rate (-2e-3 x^T y/n + 1e-3 * 2(y B^T)^T y/n + 1e-3 * 2B)"
-    needs = "both layers' activities and their reconstruction by the feedback; no transport of weights"
+    needs = "both layers' activities and their reconstruction by the feedback; no weight transport"
     terms = ((2e-3, amp), (1e-3, null), (1e-3, decay))
     default_rate = 0.01

@@ -47,7 +47,7 @@ class Rule(KnownOptions):
     """The base class of learning rules. Attach the rule to a network, then call `gradients` for each batch.
 
     Args:
-        seed: keys all random draws of the rule (its feedback), together with the layer's name.
+        seed: of the rule's random draws; each layer has its own stream, derived from the seed and the layer's name.
 
     Attributes:
         memory: arrays that the rule keeps between passes (drawn or learned), by name; B is computed from them.
@@ -55,7 +55,7 @@ class Rule(KnownOptions):
         output, target: the outputs and the targets of the last pass as rows, (N, n_out); None before the first.
         attachment: a new object after each `attach`; an optimizer uses it to detect that its feedback state is stale.
 
-    A user-defined rule must override only `feedback` or `teach`:
+    A subclass must define `feedback`; a rule that only overrides `teach` returns None from it. Here, `feedback`:
 
     >>> class Uphill(mf.rules.Rule):
     ...     def feedback(self, layer):
@@ -69,10 +69,10 @@ class Rule(KnownOptions):
     title = ""
     equation = ""  # one line, in the convention y = x @ W, delta @ B.T
     paper = ""
-    needs = ""  # what the rule requires of a brain or a chip, in one sentence
-    crosses_weights = True  # whether the error passes from a weighted layer to the layer below
+    needs = ""  # what a physical implementation (brain, hardware) must provide
+    crosses_weights = True  # False if `feedback` is always None: only layers that `teaches` names get errors
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
-    weight_decay = 0.0  # default of experiments for the optimizer: some rules align through weight decay
+    weight_decay = 0.0  # the optimizer's default in `minifa.experiments`: some rules need it to align
     requires_errors = True  # whether `attach` requires that an error reaches every layer that learns
     feedback_learns = False  # whether the optimizer's step updates the feedback; set from the overridden methods
     overrides_teach = False  # whether the class overrides `teach`; set by `__init_subclass__`, too
@@ -144,7 +144,7 @@ class Rule(KnownOptions):
         if self.requires_errors and (unreached := self._unreached(net)):
             raise ValueError(
                 f"the rule {self.label!r} would carry no error to {', '.join(unreached)}: put an activation after it, "
-                "where the rule can teach"
+                "or, in a user-defined rule, override teaches(layer) for the layers that teach serves"
             )
         for layer in self.layers_with_feedback(net):
             self.record_feedback(layer)
@@ -222,7 +222,7 @@ class Rule(KnownOptions):
             loss: the loss function.
 
         Returns:
-            The mean loss, a scalar on the backend (reading it waits for the device).
+            The mean loss, a scalar on the backend (``float(...)`` synchronises with the device).
 
         Raises:
             RuntimeError: the rule is not attached to this network.
@@ -280,7 +280,7 @@ class Rule(KnownOptions):
         return delta
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
-        """The error below this weighted layer, dL/d(its input); None if no error is carried. Default: `Weighted.carry`,
+        """The error at this weighted layer's input; None if no error is carried. Default: `Weighted.carry`,
         delta @ B.T in the layer's geometry, with the matrix B of `feedback`."""
         matrix = self.record_feedback(layer)
         return None if matrix is None else layer.carry(delta, matrix)
@@ -295,7 +295,7 @@ class Rule(KnownOptions):
         return matrix
 
     def feedback(self, layer: Weighted) -> Array | None:
-        """The matrix that carries the error down through this weight, of W's shape; None if no error is carried.
+        """The matrix, of W's shape, that carries the error down through this layer; None if no error is carried.
 
         Raises:
             NotImplementedError: the class does not implement it.
@@ -331,7 +331,8 @@ class Rule(KnownOptions):
         """
         if check_str(name, "the name of a matrix") not in self.memory:
             raise ValueError(
-                f"{name!r} is not a matrix of the rule {self.label!r}, which has {', '.join(self.memory) or 'none'}"
+                f"the rule {self.label!r} stores no matrix {name!r} that can be set: "
+                f"it has {', '.join(self.memory) or 'none'}"
             )
         array = backend.asarray(matrix, self.memory[name].dtype)
         check_state({name: self.memory[name]}, {name: array}, f"the rule {self.label!r}")
@@ -387,7 +388,7 @@ class Rule(KnownOptions):
         vars(self).update(_with_copied_dicts(snapshot))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} seed={self.seed}>"
+        return f"<{type(self).__name__} {self.label!r} seed={self.seed}>"
 
 
 def _with_copied_dicts(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Direct feedback: the error at the output is broadcast to each hidden layer through a separate matrix.
 
     dfa     delta at a taught layer = e @ F.T          F (units, n_out) drawn once; e = dL/da at the output layer
-    sdfa    delta = sign(e) / n @ F.T
-    drtp    delta = y* / n @ F.T                       y* the one-hot target: no error is fed back
+    sdfa    delta = (sign(e) / n) @ F.T
+    drtp    delta = (t / n) @ F.T                      t the one-hot target: no error is fed back
 
 Nokland 2016, "Direct feedback alignment provides learning in deep neural networks"; Frenkel, Lefebvre & Bol
 2021, "Learning without feedback" (sdfa, drtp). The taught error replaces the error from above.
@@ -181,7 +181,7 @@ class SignDFA(DFA):
 
 
 class DRTP(DFA):
-    """Direct random target projection: hidden layers are taught by the target, which does not require the output.
+    """Direct random target projection: hidden layers are taught by the target, so they need not wait for the output.
 
     >>> net = mf.Network([mf.Linear(1, 3), mf.Tanh(), mf.Linear(3, 4)])
     >>> rule, x = mf.rules.DRTP().attach(net), mf.asarray([[1.0], [5.0]])
@@ -192,9 +192,9 @@ class DRTP(DFA):
 
     name = "drtp"
     title = "direct random target projection"
-    equation = "delta = y* F^T / n"
+    equation = "delta = t F^T / n"
     paper = "Frenkel et al. 2021"
-    needs = "the target at every layer; no error and no backward path, and no complete forward pass"
+    needs = "the target at every layer; no error, no backward path and no update locking"
     broadcast = "t / n"
 
     def signal(self) -> Array:

@@ -2,9 +2,9 @@
 
     delta_below = delta @ B.T                        B drawn once, of W's shape; fixed
 
-    correlation    rho W(0) + sqrt(1 - rho^2) B      Bordelon & Pehlevan 2022
-    sparsity       mask * B / sqrt(1 - q)            a fraction q of the entries is zero
-    normalise      B * norm(W) / norm(B)             "strict": the current W; "init": W(0)
+    correlation    B = rho W_0 + sqrt(1 - rho^2) M   Bordelon & Pehlevan 2022
+    sparsity       B = mask * M / sqrt(1 - q)        a fraction q of the entries is zero
+    normalise      B = M * norm(W) / norm(M)         "strict": the current W; "init": W_0
 
 Lillicrap, Cownden, Tweed & Akerman 2016, "Random synaptic feedback weights support error backpropagation for deep
 learning"; the normalisations after Moskovitz, Litwin-Kumar & Abbott 2018. For a convolution B is a kernel of W's shape
@@ -80,7 +80,7 @@ class FA(StoredFeedback):
         normalise: None, "strict" (B has the norm of the current W) or "init" (the norm of the initial W).
         sparsity: fraction of the entries of B set to zero, in [0, 1).
         rescale_sparse: divide a sparse B by sqrt(1 - sparsity), so that the carried error keeps its scale.
-        conv: "kernel" or "dense"; "dense" requires no ``correlation`` and no ``normalise``.
+        conv: "kernel" or "dense"; "dense" cannot be combined with ``correlation`` or ``normalise``.
         correlation: correlation of B with W(0), from -1 to 1.
 
     Raises:

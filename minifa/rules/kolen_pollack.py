@@ -41,7 +41,7 @@ class KolenPollack(Rule):
     title = "Kolen-Pollack"
     equation = "dB = dW, both decay"
     paper = "Kolen & Pollack 1994; Akrout et al. 2019"
-    needs = "the forward synapse's update at the feedback synapse, and weight decay at both; no transport of weights"
+    needs = "the forward synapse's update at the feedback synapse, and weight decay at both; no weight transport"
     weight_decay = 0.01
 
     def draw(self, net: Network) -> None:

@@ -2,7 +2,7 @@
 
     usf     B = s * sign(W_t)         s: "strict" norm(W_t) / norm(sign(W_t)), "init" norm(W_0) / norm(sign(W_t)),
                                       "std": the standard deviation of W's initialiser; or a number
-    frsf    B = |M| * sign(W_t)       M drawn once, from W's initialiser or another one; or set
+    frsf    B = |M| * sign(W_t)       M drawn once, from W's initialiser or ``init``
     brsf    B = |M_t| * sign(W_t)     M redrawn for each weight update
 
 Moskovitz, Litwin-Kumar & Abbott 2018, "Feedback alignment in deep convolutional networks" (strict normalisation, as
@@ -42,7 +42,7 @@ class SignConcordant(Rule):
 
     Args:
         seed: keys all random draws.
-        concordance: probability p that a sign of B agrees with W's, from 1/2 (chance) to 1; the others are drawn once.
+        concordance: probability p that an entry's sign agrees with W's, from 1/2 (chance) to 1; drawn once per entry.
         signs: "live" (the signs of the current W) or "initial" (of the initial W, as a control).
 
     Raises:
@@ -91,7 +91,7 @@ class SignConcordant(Rule):
         return equation, {**names, "M": f"{layer.name}.M"}
 
     def sign_source(self, layer: Weighted) -> Array:
-        """The array whose signs B has: W, or the signs of the initial W."""
+        """The array that gives B its signs: W, or the signs of the initial W."""
         return self.memory[f"{layer.name}/signs"] if self.signs == "initial" else layer.W
 
     def flip_signs(self, layer: Weighted, matrix: Array) -> Array:

@@ -53,7 +53,7 @@ class WeightMirror(Rule):
     title = "weight mirror"
     equation = "dB = eta x^T (x W) - lambda B, x noise"
     paper = "Akrout et al. 2019"
-    needs = "phases in which only noise drives each layer; no transport of weights"
+    needs = "phases in which only noise drives each layer; no weight transport"
 
     def __init__(
         self,

@@ -864,7 +864,7 @@ def test_what_cannot_be_swapped_is_refused_in_a_sentence():
     assert rule.B["linear2"] is rule.feedback(net["linear2"])
     with pytest.raises(ValueError, match="'linear2' of .*'fa' must have shape"):
         rule.set_feedback("linear2", np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="'linear2' is not a matrix of the rule 'usf'"):
+    with pytest.raises(ValueError, match="the rule 'usf' stores no matrix 'linear2'"):
         USF().attach(net).set_feedback("linear2", net["linear2"].W)
     with pytest.raises(RuntimeError, match="has no matrix for Linear 'linear'"):
         FA().feedback(Linear(3, 4))
