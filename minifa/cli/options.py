@@ -73,8 +73,8 @@ def widths(text: str) -> tuple[int, ...]:
 def layer_names(text: str) -> dict[str, str]:
     """{module: layer} from ``features.0=conv1,fc=linear1``, or from a JSON file that contains the mapping."""
     try:
-        found = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
-        return strings({key.strip(): layer.strip() for key, layer in strings(found).items()})
+        names = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
+        return strings({key.strip(): layer.strip() for key, layer in strings(names).items()})
     except (ValueError, OSError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"expected features.0=conv1,fc=linear1 or a JSON file ({error})") from None
 
@@ -105,16 +105,16 @@ def how_often(text: str) -> tuple[float, int | None]:
     return seconds, None
 
 
-def contradictions(given: Mapping[str, Any], kept: Experiment) -> list[str]:
-    """The given options that differ from a kept experiment, as ``--lr 0.1 (kept: 0.05)``.
+def contradictions(given: Mapping[str, Any], stored: Experiment) -> list[str]:
+    """The given options that differ from a stored experiment, as ``--lr 0.1 (kept: 0.05)``.
 
     Args:
         given: values of the options given on the command line, by name.
-        kept: the kept experiment.
+        stored: the experiment of the run folder.
     """
-    model = {key: one.default for key, one in inspect.signature(MODELS[kept.model]).parameters.items()}
-    fields = {**vars(kept), "lr": kept.rate(), "weight_decay": kept.decay()}
-    there = {**model, **fields, **kept.data_options, **kept.model_options, **kept.optimizer_options}
+    model = {key: one.default for key, one in inspect.signature(MODELS[stored.model]).parameters.items()}
+    fields = {**vars(stored), "lr": stored.rate(), "weight_decay": stored.decay()}
+    there = {**model, **fields, **stored.data_options, **stored.model_options, **stored.optimizer_options}
     return [
         f"--{name.replace('_', '-')} {_shown(value)} (kept: {_shown(there.get(name))})"
         for name, value in sorted(given.items())

@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
             print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
-        kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
-        tasks = [sweep_results.task_of(one, kept and kept / one.id, contents) for one in left]
+        run_folders = make_folder(folder.resolve() / "runs") if options.keep_runs else None
+        tasks = [sweep_results.task_of(one, run_folders and run_folders / one.id, contents) for one in left]
         if options.dask:
             tasks = [_for_workers(task) for task in tasks]
 
