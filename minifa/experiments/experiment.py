@@ -384,9 +384,9 @@ def shipped_rate(experiment: Experiment) -> Row | None:
         "optimizer": experiment.optimizer,
         "chosen": "1",
     }
-    found = [row for row in shipped_rates() if all(row[key] == value for key, value in wanted.items())]
+    rows = [row for row in shipped_rates() if all(row[key] == value for key, value in wanted.items())]
     return min(
-        found,
+        rows,
         key=lambda row: (abs(math.log(int(row["epochs"]) / experiment.epochs)), len(rate_differences(experiment, row))),
         default=None,
     )

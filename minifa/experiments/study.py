@@ -156,9 +156,9 @@ def _by_process(tasks: Sequence[Task], jobs: int | None) -> tuple[list[Task], li
     """(the runs for worker processes, the runs that only this process can make)."""
     elsewhere, here, names = list[Task](), list[Task](), dict[str, None]()
     for task in tasks:
-        found = defined_in_this_process(task.experiment)
-        names.update(dict.fromkeys(found))
-        (here if found else elsewhere).append(task)
+        local_names = defined_in_this_process(task.experiment)
+        names.update(dict.fromkeys(local_names))
+        (here if local_names else elsewhere).append(task)
     if here and processes.at_once(jobs, len(tasks)) > 1:
         warnings.warn(
             f"{', '.join(names)}: defined in a notebook, at the prompt or inside a function, where worker processes "
@@ -301,7 +301,7 @@ def check_same_table(
             f"{place} is not a folder of a {kind} ({type(error).__name__}: {error}): name another"
         ) from error
     if changed or replaced:
-        settings = [f"{key} {_shown(asked)} (there: {_shown(kept)})" for key, (kept, asked) in changed.items()]
+        settings = [f"{key} {_shown(asked)} (there: {_shown(stored)})" for key, (stored, asked) in changed.items()]
         raise ValueError(
             f"{place} holds another {kind}: {'; '.join([*settings, *replaced])}. Name another folder, or ask for what "
             "it was started with"
