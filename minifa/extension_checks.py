@@ -1,4 +1,4 @@
-"""Validation of the return values of user-defined rules, layers, walks, losses and optimizers, at the call.
+"""Validation of the return values of user-defined rules, layers, passes, losses and optimizers, at the call.
 
 The error message names the object, the expected value and the returned value. Without this check, an array of the wrong
 shape would be broadcast to a wrong result, or raise an error that names another layer.

@@ -147,7 +147,7 @@ def add_setting(command: argparse.ArgumentParser) -> None:
 
 def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
     """Add the options for the data set and the network; ``base`` has their defaults."""
-    what = command.add_argument_group("what is trained", argument_default=argparse.SUPPRESS)
+    what = command.add_argument_group("data and network", argument_default=argparse.SUPPRESS)
     what.add_argument(
         "--data", help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y (default: {base.data})"
     )
@@ -193,7 +193,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     """Add the options for weight updates; ``base`` has their defaults."""
     lr = f"{base.lr} for {base.optimizer}, else the optimizer's own"
     momentum = default_optimizer_options("sgd")["momentum"]
-    how = command.add_argument_group("how it is trained", argument_default=argparse.SUPPRESS)
+    how = command.add_argument_group("training", argument_default=argparse.SUPPRESS)
     how.add_argument("--batch-size", type=at_least_one, help=f"examples per weight update (default: {base.batch_size})")
     how.add_argument(
         "--lr",
@@ -207,7 +207,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     how.add_argument("--manhattan", action="store_true", help="move by the sign of the batch's gradient")
     how.add_argument("--constrain-weights", action="store_true", help="keep every W at the norm it starts with")
     how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
-    how.add_argument("--weight-decay", type=number, help="default: what the rule asks for (0 for most)")
+    how.add_argument("--weight-decay", type=number, help="default: the rule's own (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=seed, help="the first seed")
     return how

@@ -27,8 +27,8 @@ ERRORS = 10  # maximum number printed; the table contains all
 
 def describe(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Run one recipe under many settings: a section [over] lists what is varied, [sweep] how "
-        "(see minifa/experiments/sweeps.py). "
+        "Run one recipe under many settings: a section [over] lists the varied settings, [sweep] "
+        "the method (see minifa/experiments/sweeps.py). "
         "Each finished run is a line in OUT/sweep.csv, and is not run again when the same command is given once more."
     )
     command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over]")

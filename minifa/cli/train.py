@@ -42,7 +42,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     recipe = command.add_argument_group("or all of that from a file")
     recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
     add_changes(recipe)
-    saving = command.add_argument_group("what is kept")
+    saving = command.add_argument_group("checkpoints and logs")
     saving.add_argument(
         "--resume",
         metavar="RUN",

@@ -73,7 +73,7 @@ SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
 SECONDS_TO_GIVE_UP = 300.0  # without an answer from the scheduler
 MISSING = f"a Dask cluster needs the package distributed: {install('cluster')}"
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
-_RESUMES = "what is finished is in the table, and the same command resumes"
+_RESUMES = "finished runs are in the table, and the same command resumes"
 _one_at_a_time = threading.Lock()  # the number of threads is global to the process
 
 

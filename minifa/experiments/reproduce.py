@@ -132,7 +132,7 @@ def _refuse_another(task: Task, saved: resume.SavedRun, here: Mapping[str, str])
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
         raise ValueError(
-            f"{task.folder} holds a run with {', '.join(differ)}: name another --out, or ask for what is there"
+            f"{task.folder} holds a run with {', '.join(differ)}: name another --out, or use the settings of that run"
         )
 
 

@@ -206,7 +206,8 @@ def locked(folder: str | Path) -> Iterator[None]:
         RunInUse: another process holds it.
     """
     with locks.locked(
-        expanded(folder) / LOCK, lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
+        expanded(folder) / LOCK,
+        lambda holder: RunInUse(f"{folder} is being written by {holder}: wait until it has finished"),
     ):
         yield
 

@@ -205,7 +205,7 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
         TypeError: an item is not an Experiment.
         RuntimeError: no process can be started.
     """
-    check_type(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
+    check_type(experiments, (list, tuple), "experiments must be a list of minifa.experiments.Experiment")
     for one in experiments:
         check_type(one, Experiment, AN_EXPERIMENT)
     jobs = None if jobs is None else check_int(jobs, "the number of processes (jobs)")
@@ -235,7 +235,7 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
     >>> [(one.rule, one.seed) for one in grid_of_rules(Experiment(), ["bp", "fa"], seeds=2)]
     [('bp', 0), ('fa', 0), ('bp', 1), ('fa', 1)]
     """
-    check_type(base, Experiment, "what is varied is a minifa.experiments.Experiment")
+    check_type(base, Experiment, "the base must be a minifa.experiments.Experiment")
     names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
     seeds = check_int(seeds, "the number of seeds", least=0, most=MOST_SEEDS)
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
@@ -303,8 +303,8 @@ def check_same_table(
     if changed or replaced:
         settings = [f"{key} {_shown(asked)} (there: {_shown(stored)})" for key, (stored, asked) in changed.items()]
         raise ValueError(
-            f"{place} holds another {kind}: {'; '.join([*settings, *replaced])}. Name another folder, or ask for what "
-            "it was started with"
+            f"{place} holds another {kind}: {'; '.join([*settings, *replaced])}. Name another folder, or use the "
+            "settings and data it was started with"
         )
     return config
 

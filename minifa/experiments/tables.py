@@ -82,7 +82,7 @@ def mean_sd(values: Sequence[float]) -> str:
         for value in check_list(values, object, "the values of a mean are a list")
     ]
     if not values:
-        raise ValueError("there is no value to take the mean of")
+        raise ValueError("a mean needs at least one value")
     mean = f"{statistics.fmean(values):.3f}"
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 

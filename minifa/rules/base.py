@@ -69,7 +69,7 @@ class Rule(KnownOptions):
     title = ""
     equation = ""  # one line, in the convention y = x @ W, delta @ B.T
     paper = ""
-    needs = ""  # what the rule requires of a brain or a chip, in one sentence
+    needs = ""  # the rule's requirements on a brain or a chip, in one sentence
     crosses_weights = True  # whether the error passes from a weighted layer to the layer below
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
     weight_decay = 0.0  # default of experiments for the optimizer: some rules align through weight decay

@@ -1,4 +1,4 @@
-"""The sentences of a failed check: which check, of which object, what was expected, what came, what to do."""
+"""Messages of failed checks: the check, its object, the expected and the actual value, and advice."""
 
 from __future__ import annotations
 

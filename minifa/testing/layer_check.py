@@ -1,4 +1,4 @@
-"""`check_layer`: the checks that every layer of minifa passes, for a layer of your own."""
+"""`check_layer`: the checks that every layer of minifa passes, for user-defined layers."""
 
 from __future__ import annotations
 

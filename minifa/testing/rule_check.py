@@ -1,4 +1,4 @@
-"""`check_rule`: the checks that every learning rule of minifa passes, for a rule of your own."""
+"""`check_rule`: the checks that every learning rule of minifa passes, for user-defined rules."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def _check_state(example: _Example) -> None:
     loaded.load_state(rule.state())
     for one, its_rule in ((net, rule), (other, loaded)):
         its_rule.gradients(one, example.x, example.y, example.loss)
-    advice = "keep what the feedback has learned in self.memory, which state and load_state copy"
+    advice = "keep learned feedback in self.memory, which state and load_state copy"
     require_equal(learned(other, loaded), learned(net, rule), advice)
 
 
