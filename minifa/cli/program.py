@@ -86,11 +86,11 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     """``--lr -1e-3`` as ``--lr=-1e-3``: argparse treats arguments with a leading minus as options, unless they are
     simple numbers such as -1."""
     joined: list[str] = []
-    for one in arguments:
-        if joined and re.match(r"-(\.?\d|inf|nan)", one) and re.fullmatch(r"--[a-z][a-z-]*", joined[-1]):
-            joined[-1] += f"={one}"
+    for argument in arguments:
+        if joined and re.match(r"-(\.?\d|inf|nan)", argument) and re.fullmatch(r"--[a-z][a-z-]*", joined[-1]):
+            joined[-1] += f"={argument}"
         else:
-            joined.append(one)
+            joined.append(argument)
     return joined
 
 

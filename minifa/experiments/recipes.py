@@ -521,9 +521,9 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     [('bp', 0), ('fa', 0)]
     """
     kinds: dict[str, Experiment] = {}
-    for one in experiments_:
-        alike = replace(one, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
-        kinds.setdefault(repr(alike), one)
+    for experiment in experiments_:
+        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
+        kinds.setdefault(repr(alike), experiment)
     return list(kinds.values())
 
 

@@ -183,9 +183,11 @@ def checks() -> list[Check]:
         for name, one in LAYERS.items()
     ]
     described = [*rules.RULES, "fa:conv=dense", "dfa:recompute=true"]
-    learning = [Check("rule", one, partial(_rule, one), grows=tolerance_factor(rules.make(one))) for one in described]
-    losses = [Check("loss", one, partial(_loss, one), {"slopes": partial(_loss_slopes, one)}) for one in LOSSES]
-    optimizers = [Check("optimizer", one, partial(_optimizer, one)) for one in OPTIMIZERS]
+    learning = [
+        Check("rule", name, partial(_rule, name), grows=tolerance_factor(rules.make(name))) for name in described
+    ]
+    losses = [Check("loss", name, partial(_loss, name), {"slopes": partial(_loss_slopes, name)}) for name in LOSSES]
+    optimizers = [Check("optimizer", name, partial(_optimizer, name)) for name in OPTIMIZERS]
     twins = [Check("twin", name, own={"plain": both}) for name, both in TWINS.items()]
     return [*layers, *learning, *losses, *optimizers, *twins, Check("net", "large batch", _large)]
 

@@ -110,9 +110,9 @@ def _entries(array: Array, gradient: Array, value: Callable[[], float], step: fl
     """The entries that differ most: the gradient, and central differences."""
     numeric = numpy.zeros(array.size)
     for i in range(array.size):
-        one = numpy.zeros(array.size)
-        one[i] = 1
-        numeric[i] = central_difference(value, array, one.reshape(array.shape), step)
+        direction = numpy.zeros(array.size)
+        direction[i] = 1
+        numeric[i] = central_difference(value, array, direction.reshape(array.shape), step)
     given = gradient.reshape(-1)
     worst = numpy.argsort(-abs(numeric - given))[:WORST]
     lines = [
