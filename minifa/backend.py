@@ -48,7 +48,7 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 class BackendError(RuntimeError):
-    """The requested backend is not available; the message names what is missing and what to install."""
+    """The requested backend is not available; the message names the missing part and the package to install."""
 
 
 @dataclass(frozen=True, eq=False)

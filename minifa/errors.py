@@ -13,4 +13,4 @@ class DataNotFound(FileNotFoundError):
 
 
 class DownloadError(OSError):
-    """A data set could not be downloaded; the message gives each mirror's error and what was kept."""
+    """A data set could not be downloaded; the message gives each mirror's error and the kept bytes."""

@@ -78,16 +78,16 @@ def _compare_in(
     ]
     seeds = f"seeds {base.seed} to {base.seed + options.seeds - 1}"
     print(f"{describe_setting(base, dataset)}, {seeds}, {describe_rates(grid)}\n", flush=True)
-    found: dict[int, Result] = {}
+    by_number: dict[int, Result] = {}
 
     def save(result: Result) -> str:
-        found[grid.index(result.experiment)] = result
-        _save_runs(folder, _in_order(found))  # after each run, so that a killed process loses none
+        by_number[grid.index(result.experiment)] = result
+        _save_runs(folder, _in_order(by_number))  # after each run, so that a killed process loses none
         e = result.experiment
         return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}"
 
     stop = follow(lambda _: experiments.run_many(grid, options.jobs), save, total=len(grid), desc="compare", unit="run")
-    results = _in_order(found)
+    results = _in_order(by_number)
     if stop is not None:
         _save_runs(folder, results)  # the interrupt may have come before the last result was kept
     if results:
@@ -103,8 +103,8 @@ def _compare_in(
     return FAILED if failed else OK
 
 
-def _in_order(found: Mapping[int, Result]) -> list[Result]:
-    return [found[number] for number in sorted(found)]
+def _in_order(by_number: Mapping[int, Result]) -> list[Result]:
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def _save_runs(folder: Path, results: Sequence[Result]) -> None:

@@ -28,13 +28,13 @@ def describe_rates(grid: Sequence[Experiment]) -> str:
     if all(e.lr is not None for e in grid):
         return "rates as given" if len({e.lr for e in grid}) > 1 else f"rate {grid[0].lr:g}"
     asked = {e.rule: e for e in grid if e.lr is None}
-    kept = {rule: shipped_rate(e) for rule, e in asked.items()}
-    untuned = sorted(rule for rule, row in kept.items() if row is None)
+    rates = {rule: shipped_rate(e) for rule, e in asked.items()}
+    untuned = sorted(rule for rule, row in rates.items() if row is None)
     if untuned:
         rate = asked[untuned[0]].rate()  # the same for all untuned rules
         return f"rate {rate:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
     differ: dict[str, list[str]] = {}
-    for rule, row in kept.items():
+    for rule, row in rates.items():
         if row is not None:
             differ.setdefault(", ".join(rate_differences(asked[rule], row)), []).append(rule)
     differ.pop("", None)

@@ -73,8 +73,8 @@ def widths(text: str) -> tuple[int, ...]:
 def layer_names(text: str) -> dict[str, str]:
     """{module: layer} from ``features.0=conv1,fc=linear1``, or from a JSON file that contains the mapping."""
     try:
-        found = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
-        return strings({key.strip(): layer.strip() for key, layer in strings(found).items()})
+        names = dict(pair.split("=") for pair in text.split(",")) if "=" in text else _read_names(expanded(text))
+        return strings({key.strip(): layer.strip() for key, layer in strings(names).items()})
     except (ValueError, OSError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"expected features.0=conv1,fc=linear1 or a JSON file ({error})") from None
 
@@ -105,16 +105,16 @@ def how_often(text: str) -> tuple[float, int | None]:
     return seconds, None
 
 
-def contradictions(given: Mapping[str, Any], kept: Experiment) -> list[str]:
-    """The given options that differ from a kept experiment, as ``--lr 0.1 (kept: 0.05)``.
+def contradictions(given: Mapping[str, Any], stored: Experiment) -> list[str]:
+    """The given options that differ from a stored experiment, as ``--lr 0.1 (kept: 0.05)``.
 
     Args:
         given: values of the options given on the command line, by name.
-        kept: the kept experiment.
+        stored: the experiment of the run folder.
     """
-    model = {key: one.default for key, one in inspect.signature(MODELS[kept.model]).parameters.items()}
-    fields = {**vars(kept), "lr": kept.rate(), "weight_decay": kept.decay()}
-    there = {**model, **fields, **kept.data_options, **kept.model_options, **kept.optimizer_options}
+    model = {key: one.default for key, one in inspect.signature(MODELS[stored.model]).parameters.items()}
+    fields = {**vars(stored), "lr": stored.rate(), "weight_decay": stored.decay()}
+    there = {**model, **fields, **stored.data_options, **stored.model_options, **stored.optimizer_options}
     return [
         f"--{name.replace('_', '-')} {_shown(value)} (kept: {_shown(there.get(name))})"
         for name, value in sorted(given.items())
@@ -147,7 +147,7 @@ def add_setting(command: argparse.ArgumentParser) -> None:
 
 def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
     """Add the options for the data set and the network; ``base`` has their defaults."""
-    what = command.add_argument_group("what is trained", argument_default=argparse.SUPPRESS)
+    what = command.add_argument_group("data and network", argument_default=argparse.SUPPRESS)
     what.add_argument(
         "--data", help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y (default: {base.data})"
     )
@@ -193,7 +193,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     """Add the options for weight updates; ``base`` has their defaults."""
     lr = f"{base.lr} for {base.optimizer}, else the optimizer's own"
     momentum = default_optimizer_options("sgd")["momentum"]
-    how = command.add_argument_group("how it is trained", argument_default=argparse.SUPPRESS)
+    how = command.add_argument_group("training", argument_default=argparse.SUPPRESS)
     how.add_argument("--batch-size", type=at_least_one, help=f"examples per weight update (default: {base.batch_size})")
     how.add_argument(
         "--lr",
@@ -207,7 +207,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     how.add_argument("--manhattan", action="store_true", help="move by the sign of the batch's gradient")
     how.add_argument("--constrain-weights", action="store_true", help="keep every W at the norm it starts with")
     how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
-    how.add_argument("--weight-decay", type=number, help="default: what the rule asks for (0 for most)")
+    how.add_argument("--weight-decay", type=number, help="default: the rule's own (0 for most)")
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=seed, help="the first seed")
     return how

@@ -85,13 +85,13 @@ def _run(arguments: Sequence[str]) -> int:
 def _joined(arguments: Sequence[str]) -> list[str]:
     """``--lr -1e-3`` as ``--lr=-1e-3``: argparse treats arguments with a leading minus as options, unless they are
     simple numbers such as -1."""
-    found: list[str] = []
-    for one in arguments:
-        if found and re.match(r"-(\.?\d|inf|nan)", one) and re.fullmatch(r"--[a-z][a-z-]*", found[-1]):
-            found[-1] += f"={one}"
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.match(r"-(\.?\d|inf|nan)", argument) and re.fullmatch(r"--[a-z][a-z-]*", joined[-1]):
+            joined[-1] += f"={argument}"
         else:
-            found.append(one)
-    return found
+            joined.append(argument)
+    return joined
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

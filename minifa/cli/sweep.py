@@ -27,8 +27,8 @@ ERRORS = 10  # maximum number printed; the table contains all
 
 def describe(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Run one recipe under many settings: a section [over] lists what is varied, [sweep] how "
-        "(see minifa/experiments/sweeps.py). "
+        "Run one recipe under many settings: a section [over] lists the varied settings, [sweep] "
+        "the method (see minifa/experiments/sweeps.py). "
         "Each finished run is a line in OUT/sweep.csv, and is not run again when the same command is given once more."
     )
     command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over]")
@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
             print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
         print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
-        kept = make_folder(folder.resolve() / "runs") if options.keep_runs else None
-        tasks = [sweep_results.task_of(one, kept and kept / one.id, contents) for one in left]
+        run_folders = make_folder(folder.resolve() / "runs") if options.keep_runs else None
+        tasks = [sweep_results.task_of(one, run_folders and run_folders / one.id, contents) for one in left]
         if options.dask:
             tasks = [_for_workers(task) for task in tasks]
 

@@ -42,24 +42,24 @@ def describe(command: argparse.ArgumentParser) -> None:
     recipe = command.add_argument_group("or all of that from a file")
     recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
     add_changes(recipe)
-    kept = command.add_argument_group("what is kept")
-    kept.add_argument(
+    saving = command.add_argument_group("checkpoints and logs")
+    saving.add_argument(
         "--resume",
         metavar="RUN",
         help="resume the run in this folder, with its experiment; --epochs may be more, and --data "
         "say where its file is now",
     )
-    kept.add_argument(
+    saving.add_argument(
         "--previous", action="store_true", help="with --resume: from the checkpoint before the last, if that is damaged"
     )
-    kept.add_argument(
+    saving.add_argument(
         "--checkpoint-every",
         type=how_often,
         default="60s",
         metavar="HOW OFTEN",
         help="a time (60s, 10m, 1h) or a number of updates; also at an epoch's end",
     )
-    kept.add_argument(
+    saving.add_argument(
         "--tensorboard", action="store_true", help="write event files for TensorBoard too (needs tensorboardX)"
     )
 
@@ -125,7 +125,7 @@ def _train_in(
 
 
 def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
-    """The experiment of --recipe and --set. Raises ValueError if other options set what the recipe defines."""
+    """The experiment of --recipe and --set. Raises ValueError if other options belong to the settings of the recipe."""
     if options.recipe is None:
         raise ValueError("--set changes a setting of a recipe: it goes with --recipe")
     wrong = _given(options).keys() - {"recipe", "changes", "out"}
@@ -140,34 +140,34 @@ def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
 
 def _resumed_experiment(options: argparse.Namespace) -> Experiment:
     """The experiment of the run to resume. Raises ValueError if other options contradict it."""
-    kept = resume.saved_experiment(options.resume)
+    stored = resume.saved_experiment(options.resume)
     given = _given(options)
-    epochs, name = given.pop("epochs", kept.epochs), kept.data
-    if data.is_file(given.get("data", "")) and data.is_file(kept.data):  # it may have been moved
+    epochs, name = given.pop("epochs", stored.epochs), stored.data
+    if data.is_file(given.get("data", "")) and data.is_file(stored.data):  # it may have been moved
         name = given.pop("data")  # its contents are compared on resuming
-    wrong = contradictions(given, kept)
-    if epochs < kept.epochs:
-        wrong.append(f"--epochs {epochs} (kept: {kept.epochs}, and only more may be asked for)")
+    wrong = contradictions(given, stored)
+    if epochs < stored.epochs:
+        wrong.append(f"--epochs {epochs} (kept: {stored.epochs}, and only more may be asked for)")
     if wrong:
         raise ValueError(f"{options.resume} is resumed with its own settings; leave out {', '.join(wrong)}")
-    return replace(kept, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", kept.data_dir))
+    return replace(stored, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", stored.data_dir))
 
 
 def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
     try:
-        found = resume.resume_training(folder, experiment, dataset, trainer, previous)
+        checkpoint = resume.resume_training(folder, experiment, dataset, trainer, previous)
     except CheckpointError as error:
         if error.previous is None:
             raise
         raise CheckpointError(f"{error}; to resume from there, add --previous") from error
-    if found and trainer.cannot_continue:
+    if checkpoint and trainer.cannot_continue:
         place = f"ended as diverged in epoch {trainer.epoch}: start again with a smaller --lr and another --out"
-    elif found and trainer.finished >= experiment.epochs:
+    elif checkpoint and trainer.finished >= experiment.epochs:
         place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
     else:
-        place = f"resuming {found.position() if found else 'from the start: no checkpoint was written'}"
+        place = f"resuming {checkpoint.position() if checkpoint else 'from the start: no checkpoint was written'}"
     print(place, flush=True)
-    wrote, now = (found.environment if found else {}), environment.environment()
+    wrote, now = (checkpoint.environment if checkpoint else {}), environment.environment()
     changed = [
         f"{key} {wrote[key]}, now {now[key]}"
         for key in ("minifa", "numpy", "backend")

@@ -73,7 +73,7 @@ SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
 SECONDS_TO_GIVE_UP = 300.0  # without an answer from the scheduler
 MISSING = f"a Dask cluster needs the package distributed: {install('cluster')}"
 SAME_EVERYWHERE = "Install the same everywhere, and give the same command again"
-_RESUMES = "what is finished is in the table, and the same command resumes"
+_RESUMES = "finished runs are in the table, and the same command resumes"
 _one_at_a_time = threading.Lock()  # the number of threads is global to the process
 
 
@@ -162,12 +162,12 @@ def _check_workers(client: Any) -> None:
             return minifa.__version__, numpy.__version__
         return version(), numpy.__version__
 
-    for address, found in client.run(asked, on_error="return").items():
-        if isinstance(found, BaseException):
-            why = f"cannot be asked for its version ({type(found).__name__}: {found})"
+    for address, answer in client.run(asked, on_error="return").items():
+        if isinstance(answer, BaseException):
+            why = f"cannot be asked for its version ({type(answer).__name__}: {answer})"
             raise OSError(f"the worker at {address} {why}: nothing was run")
-        if _are_others(found):
-            raise OSError(f"{_describe(address, found, _versions())}: nothing was run. {SAME_EVERYWHERE}")
+        if _are_others(answer):
+            raise OSError(f"{_describe(address, answer, _versions())}: nothing was run. {SAME_EVERYWHERE}")
 
 
 def _are_others(versions: tuple[str, str]) -> bool:
@@ -200,14 +200,14 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
         OSError: the scheduler was silent for `SECONDS_TO_GIVE_UP`.
     """
     began = time.monotonic()
-    heard, staffed, ended, printed = [began], [began], threading.Event(), set[str]()
+    last_answer, staffed, ended, printed = [began], [began], threading.Event(), set[str]()
 
     def ask() -> None:
         with contextlib.suppress(Exception):  # a lost scheduler is reported by the answers
             while not ended.wait(SECONDS_TO_TELL / 5):
                 count = len(client.nthreads())
-                heard[0] = time.monotonic()
-                staffed[0] = heard[0] if count else staffed[0]
+                last_answer[0] = time.monotonic()
+                staffed[0] = last_answer[0] if count else staffed[0]
 
     def tell_once(what: str) -> None:
         if what not in printed:
@@ -221,12 +221,12 @@ def _watched(waiting: Any, client: Any, place: str) -> Iterator[Any]:
                 yield next(waiting)
                 continue
             time.sleep(0.02)
-            silent = time.monotonic() - heard[0]
+            silent = time.monotonic() - last_answer[0]
             if silent > SECONDS_TO_GIVE_UP:
                 raise OSError(f"the Dask scheduler at {place} has not answered for {silent:.0f} seconds: {_RESUMES}")
             if silent > SECONDS_TO_TELL:
                 tell_once("does not answer")
-            elif heard[0] - staffed[0] > SECONDS_TO_TELL:
+            elif last_answer[0] - staffed[0] > SECONDS_TO_TELL:
                 tell_once("has no workers")
     finally:
         ended.set()

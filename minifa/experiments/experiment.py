@@ -30,8 +30,8 @@ from ..training import Callback, ProgressBar, RecordAlignment, Trainer
 from ..training.history import Row
 from ..validation import as_python_number, check_bool, check_type
 
-AN_EXPERIMENT = "what is run is a minifa.experiments.Experiment"
-A_DATASET = "data are a minifa.data.Dataset, as minifa.data.load gives one"
+AN_EXPERIMENT = "the experiment must be a minifa.experiments.Experiment"
+A_DATASET = "data must be a minifa.data.Dataset, as returned by minifa.data.load"
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
 MEASURED_ON = 256  # training examples on which alignment is measured after every epoch
@@ -384,9 +384,9 @@ def shipped_rate(experiment: Experiment) -> Row | None:
         "optimizer": experiment.optimizer,
         "chosen": "1",
     }
-    found = [row for row in shipped_rates() if all(row[key] == value for key, value in wanted.items())]
+    rows = [row for row in shipped_rates() if all(row[key] == value for key, value in wanted.items())]
     return min(
-        found,
+        rows,
         key=lambda row: (abs(math.log(int(row["epochs"]) / experiment.epochs)), len(rate_differences(experiment, row))),
         default=None,
     )

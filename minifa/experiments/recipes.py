@@ -305,24 +305,24 @@ def _refuse_the_boundless(value: Any, levels: int) -> None:
 
 def _flat(tree: Mapping[str, Any]) -> Settings:
     """Flatten sections to settings: {"optimizer": {"lr": 1}} becomes {"optimizer.lr": 1}."""
-    found: Settings = {}
+    settings: Settings = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            found.update({f"{key}.{inner}": one for inner, one in value.items()})
+            settings.update({f"{key}.{inner}": one for inner, one in value.items()})
         elif value != {}:
-            found[key] = value
-    return found
+            settings[key] = value
+    return settings
 
 
 def _changes(changes: Sequence[str], problems: Problems) -> Settings:
-    found: Settings = {}
+    settings: Settings = {}
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or not key.strip():
             problems.add("", f"a change is written NAME=VALUE, optimizer.lr=0.01, got {change!r}")
         else:
-            found[key.strip()] = read_value(value.strip())
-    return found
+            settings[key.strip()] = read_value(value.strip())
+    return settings
 
 
 def read_value(text: str) -> Any:
@@ -361,28 +361,28 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
     >>> recipes.experiment_of({"data.name": "xor", "model.depth": 3, "optimizer.lr": 0.1}, []).model_options
     {'depth': 3}
     """
-    found = problems if isinstance(problems, Problems) else Problems()
+    collected = problems if isinstance(problems, Problems) else Problems()
     fields: dict[str, Any] = {}
     options: dict[str, Settings] = {"model": {}, "optimizer": {}}
     for key, value in settings.items():
         section, _, inner = key.partition(".")
         if key in SETTINGS:
             name, check = SETTINGS[key]
-            fields[name] = found.attempt(key, check, value)
+            fields[name] = collected.attempt(key, check, value)
         elif section in options and inner:
             options[section][inner] = tuple(value) if isinstance(value, list) else value
         else:
-            found.add(key, unknown(SETTINGS, key, "setting"))
+            collected.add(key, unknown(SETTINGS, key, "setting"))
     chosen = {key: value for key, value in fields.items() if value is not None}
     data_options = {key: chosen.pop(key) for key in DATA_OPTIONS if key in chosen}
     experiment = replace(Experiment(), **chosen, data_options=data_options, model_options=options["model"])
     if fields.get("model", "") is not None:  # None: the model is invalid, so its options are unknown
-        _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), found)
+        _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), collected)
     if fields.get("optimizer", "") is not None:
         ours = ("lr", "weight_decay")
-        _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, found)
-    if found is not problems:
-        problems += found
+        _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, collected)
+    if collected is not problems:
+        problems += collected
     defaults = default_optimizer_options(experiment.optimizer)
     return replace(experiment, optimizer_options={**defaults, **options["optimizer"]})
 
@@ -421,15 +421,15 @@ def _table(
         "published_by": schema.string,
         "seeds": schema.integer(1, MOST_SEEDS),
     }
-    found = problems.entries("table", about, checks)
-    seeds = found.pop("seeds", 1)
+    entries = problems.entries("table", about, checks)
+    seeds = entries.pop("seeds", 1)
     if not rows:
         problems.add("table", "it has no [[row]]")
-    made = tuple(_row(i, row, seeds, settings, changed, problems) for i, row in enumerate(rows, start=1))
-    names = [row.name for row in made]
+    table_rows = tuple(_row(i, row, seeds, settings, changed, problems) for i, row in enumerate(rows, start=1))
+    names = [row.name for row in table_rows]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.add("row", f"{names.count(name)} rows are called {name!r}")
-    return found, made
+    return entries, table_rows
 
 
 def _row(
@@ -442,18 +442,18 @@ def _row(
         "seeds": schema.integer(1, MOST_SEEDS),
         "set": _section,
     }
-    found = problems.entries(where, row, checks)
+    entries = problems.entries(where, row, checks)
     if "name" not in row:
         problems.add(where, "it has no name")
     of_row = Problems()
-    experiment = experiment_of({**settings, **(found.get("set") or {})}, of_row)
+    experiment = experiment_of({**settings, **(entries.get("set") or {})}, of_row)
     for problem in of_row:
         if problem not in problems:  # report the problems of the base settings once
             problems.add(where, problem)
-    name, own = found.get("name") or str(number), frozenset(found.get("set") or {})
-    another = (changed - own) & {"rule", "data.name", "model.name"}  # published values do not apply to these
-    published = None if another else found.get("published")
-    return TableRow(name, experiment, found.get("seeds") or seeds, published, own)
+    name, own = entries.get("name") or str(number), frozenset(entries.get("set") or {})
+    other_setting = (changed - own) & {"rule", "data.name", "model.name"}  # published values do not apply to these
+    published = None if other_setting else entries.get("published")
+    return TableRow(name, experiment, entries.get("seeds") or seeds, published, own)
 
 
 def _row_name(value: Any) -> str:
@@ -520,11 +520,11 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     >>> [(one.rule, one.seed) for one in recipes.of_each_kind(some)]
     [('bp', 0), ('fa', 0)]
     """
-    found: dict[str, Experiment] = {}
-    for one in experiments_:
-        alike = replace(one, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
-        found.setdefault(repr(alike), one)
-    return list(found.values())
+    kinds: dict[str, Experiment] = {}
+    for experiment in experiments_:
+        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
+        kinds.setdefault(repr(alike), experiment)
+    return list(kinds.values())
 
 
 def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:

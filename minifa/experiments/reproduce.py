@@ -89,7 +89,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
         ValueError: the folder holds runs with other settings, another dtype, other data or more epochs.
         OSError: a run folder is a link, or something in it is not a regular file.
     """
-    found = []
+    outcomes = []
     known: dict[tuple[str, str | None], Dataset | None] = {}
     for row in recipe.rows:
         for place in sorted(expanded(folder).glob(f"{row.name}-seed*")):
@@ -97,42 +97,42 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
             if not number.isdecimal():
                 continue
             refuse_link(place)
-            kept = resume.saved_run(place)
-            if kept is None:  # missing or damaged: reported when the run is made
+            saved = resume.saved_run(place)
+            if saved is None:  # missing or damaged: reported when the run is made
                 continue
             task = Task(replace(row.experiment, seed=int(number)), place, name=row.name)
-            here = _contents(task.experiment, kept, known)
-            _refuse_another(task, kept, here)
-            if kept.result is not None and kept.experiment.get("epochs") == task.experiment.epochs:
-                compared = bool(here) and here.keys() <= kept.contents.keys()
-                found.append(Outcome(task, dict(kept.result), made_by=kept.made_by, compared=compared))
-    return found
+            here = _contents(task.experiment, saved, known)
+            _refuse_another(task, saved, here)
+            if saved.result is not None and saved.experiment.get("epochs") == task.experiment.epochs:
+                compared = bool(here) and here.keys() <= saved.contents.keys()
+                outcomes.append(Outcome(task, dict(saved.result), made_by=saved.made_by, compared=compared))
+    return outcomes
 
 
 def _contents(
-    experiment: Experiment, kept: resume.SavedRun, known: dict[tuple[str, str | None], Dataset | None]
+    experiment: Experiment, saved: resume.SavedRun, known: dict[tuple[str, str | None], Dataset | None]
 ) -> dict[str, str]:
     """Current digests of the run's files; empty if no digests were stored with the run, or the files are missing: a
     table can be shown without its data."""
     where = experiment.data, experiment.data_dir
     try:
-        if kept.contents and where not in known:
+        if saved.contents and where not in known:
             known.clear()  # keep one data set at a time in memory
             known[where] = load(*where)
-        data = known.get(where) if kept.contents else None
+        data = known.get(where) if saved.contents else None
         return {} if data is None else resume.contents(experiment, data)
     except (OSError, ValueError):
         known[where] = None
         return {}
 
 
-def _refuse_another(task: Task, kept: resume.SavedRun, here: Mapping[str, str]) -> None:
-    differ, epochs = resume.run_differences(kept, task.experiment, here), kept.experiment.get("epochs")
+def _refuse_another(task: Task, saved: resume.SavedRun, here: Mapping[str, str]) -> None:
+    differ, epochs = resume.run_differences(saved, task.experiment, here), saved.experiment.get("epochs")
     if not isinstance(epochs, int) or epochs > task.experiment.epochs:  # a run with fewer epochs is resumed
         differ.append(f"epochs {epochs} and not {task.experiment.epochs}")
     if differ:
         raise ValueError(
-            f"{task.folder} holds a run with {', '.join(differ)}: name another --out, or ask for what is there"
+            f"{task.folder} holds a run with {', '.join(differ)}: name another --out, or use the settings of that run"
         )
 
 
@@ -173,7 +173,7 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
         if not mine:
             continue
         experiment = mine[0].task.experiment
-        found: Row = {
+        summary: Row = {
             "row": row.name,
             "rule": experiment.rule,
             "lr": experiment.rate(),
@@ -182,21 +182,23 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
             "seeds": len(fine),
         }
         if row.published is not None:
-            found["published"] = row.published
+            summary["published"] = row.published
         if fine:
-            found.update(
+            summary.update(
                 _compare([_score(one, recipe.measure) for one in fine], fine[0], recipe.measure, row.published)
             )
             if recipe.reach is not None:
-                found["reached"] = " ".join(_epoch_of(one.task, recipe.reach) for one in mine if one.result is not None)
-            found["seconds"] = statistics.fmean(one["seconds"] for one in fine)
-            found["diverged"] = sum(bool(one["diverged"]) for one in fine)
+                summary["reached"] = " ".join(
+                    _epoch_of(one.task, recipe.reach) for one in mine if one.result is not None
+                )
+            summary["seconds"] = statistics.fmean(one["seconds"] for one in fine)
+            summary["diverged"] = sum(bool(one["diverged"]) for one in fine)
             if versions := dict.fromkeys(one.made_by for one in mine if one.made_by):
-                found["made_by"] = "; ".join(versions)
+                summary["made_by"] = "; ".join(versions)
         errors = [f"seed {one.task.experiment.seed}: {one.error}" for one in mine if one.error is not None]
         if errors:
-            found["error"] = "; ".join(errors)
-        rows.append(found)
+            summary["error"] = "; ".join(errors)
+        rows.append(summary)
     return rows
 
 
@@ -216,18 +218,18 @@ def _score(result: Row, measure: str) -> float:
 
 def _compare(scores: Sequence[float], result: Row, measure: str, published: float | None) -> Row:
     mean = statistics.fmean(scores)
-    found: Row = {"mean": mean}
+    numbers: Row = {"mean": mean}
     if len(scores) > 1 and all(map(math.isfinite, scores)):
-        found["sd"] = statistics.stdev(scores)
+        numbers["sd"] = statistics.stdev(scores)
     if published is not None:
-        found["difference"] = mean - published
+        numbers["difference"] = mean - published
         if measure != "loss":
             p = mean / 100
             least = 100 * math.sqrt(max(p * (1 - p), 0.0) / result["test_examples"])
-            spread = max(found.get("sd", 0.0), least)
+            spread = max(numbers.get("sd", 0.0), least)
             if spread > 0:  # with 0 or 100 % the variance is unknown
-                found["standard_error"] = spread * math.sqrt(1 / len(scores) + 1)
-    return found
+                numbers["standard_error"] = spread * math.sqrt(1 / len(scores) + 1)
+    return numbers
 
 
 def table_text(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> str:
@@ -302,13 +304,13 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
 
 def _versions(outcomes: Sequence[Outcome]) -> list[str]:
     """The runs made by other versions of minifa, one line per version."""
-    found: dict[str, dict[str, list[str]]] = {}
+    by_version: dict[str, dict[str, list[str]]] = {}
     for one in outcomes:
         if one.result is not None and one.made_by and environment.is_another_version(one.made_by):
-            found.setdefault(one.made_by, {}).setdefault(one.task.name, []).append(str(one.task.experiment.seed))
+            by_version.setdefault(one.made_by, {}).setdefault(one.task.name, []).append(str(one.task.experiment.seed))
     return [
         f"made by minifa {made_by}: {', '.join(f'{row} (seed {chr(32).join(seeds)})' for row, seeds in rows.items())}"
-        for made_by, rows in found.items()
+        for made_by, rows in by_version.items()
     ]
 
 
@@ -339,9 +341,9 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
 
 def results_of(outcomes: Sequence[Outcome]) -> list[Result]:
     """The results for `minifa.figures` (`learning_curves`, `alignment_curves`, ...), named by their rows."""
-    found = []
+    results = []
     for one in outcomes:
         if one.result is not None:
             for result in run_folder.read_run(folder_of(one.task), one.task.experiment):
-                found.append(replace(result, name=one.task.name))
-    return found
+                results.append(replace(result, name=one.task.name))
+    return results

@@ -107,11 +107,11 @@ def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
     >>> resume.contents(Experiment(data="xor"), mf.data.load("xor"))
     {'xor': 'd72c85b400f5ddfe'}
     """
-    found = {experiment.data: data.digest}
+    digests = {experiment.data: data.digest}
     return (
-        found
+        digests
         if experiment.weights is None
-        else {**found, experiment.weights: atomic.digest(expanded(experiment.weights))}
+        else {**digests, experiment.weights: atomic.digest(expanded(experiment.weights))}
     )
 
 
@@ -181,35 +181,35 @@ def _is_result(result: Any) -> bool:
 def _read_object(path: Path) -> dict[str, Any]:
     """Read an object from a JSON file; empty if the file is missing or damaged."""
     try:
-        found = json.loads(read_bytes(path).decode())
+        value = json.loads(read_bytes(path).decode())
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def run_differences(kept: SavedRun, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
+def run_differences(saved: SavedRun, experiment: Experiment, here: Mapping[str, str]) -> list[str]:
     """Describe how a stored run differs from this one: settings (except those that may change), dtype and contents.
 
     Args:
-        kept: as returned by `saved_run`.
+        saved: as returned by `saved_run`.
         experiment: the requested experiment.
         here: its `contents`; entries known to only one of the two are not compared.
     """
-    found, dtype = setting_differences(kept.experiment, experiment), str(backend.dtype())
-    if kept.dtype and kept.dtype != dtype:
-        found.append(f"dtype {kept.dtype} and not {dtype}")
-    return found + content_differences(kept.contents, here)
+    differences, dtype = setting_differences(saved.experiment, experiment), str(backend.dtype())
+    if saved.dtype and saved.dtype != dtype:
+        differences.append(f"dtype {saved.dtype} and not {dtype}")
+    return differences + content_differences(saved.contents, here)
 
 
-def content_differences(kept: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+def content_differences(stored: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """Describe the inputs whose content has changed.
 
     >>> from minifa.experiments.resume import content_differences
     >>> content_differences({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
     ['other data: my.npz has the digest c4d1, and had 02ab']
     """
-    changed = [name for name in kept if name in here and kept[name] != here[name]]
-    return [f"other data: {name} has the digest {here[name]}, and had {kept[name]}" for name in changed]
+    changed = [name for name in stored if name in here and stored[name] != here[name]]
+    return [f"other data: {name} has the digest {here[name]}, and had {stored[name]}" for name in changed]
 
 
 def require_contents(expected: Mapping[str, str], experiment: Experiment, data: Dataset) -> None:
@@ -250,11 +250,15 @@ def attach_callbacks(
     config = check_type(experiment, Experiment, AN_EXPERIMENT).as_config()
     check_type(trainer, Trainer, checkpoints.A_TRAINER)
     about = config_of(experiment, None if data is None else data_for(experiment, data))
-    kept = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
+    save_checkpoints = SaveCheckpoints(path, config, every_seconds, every_steps, replace=True)
     tensorboard = check_bool(tensorboard, "tensorboard")
     make_folder(path / "figures")
     events = [TensorBoard(make_folder(path / "tensorboard"), replace=True)] if tensorboard else []
-    trainer.callbacks += [WriteLogs(path, replace=True), *events, kept]  # logs are written before checkpoints
+    trainer.callbacks += [
+        WriteLogs(path, replace=True),
+        *events,
+        save_checkpoints,
+    ]  # logs are written before checkpoints
     run_folder.write_config(path, about)
 
 
@@ -291,8 +295,8 @@ def resume_training(
     place = checkpoints.previous_of(last) if previous else checkpoints.newest(last)
     if place is None:
         return None
-    checkpoint, kept = checkpoints.read(place), saved_run(folder)
-    settings, known = _with_current_paths(checkpoint.experiment, kept, experiment, folder)
+    checkpoint, saved = checkpoints.read(place), saved_run(folder)
+    settings, known = _with_current_paths(checkpoint.experiment, saved, experiment, folder)
     differ = setting_differences(settings, experiment)
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
@@ -313,21 +317,21 @@ def resume_training(
 
 
 def _with_current_paths(
-    settings: Mapping[str, Any], kept: SavedRun | None, experiment: Experiment, folder: str | Path
+    settings: Mapping[str, Any], saved: SavedRun | None, experiment: Experiment, folder: str | Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(settings of a checkpoint, stored contents), renamed to the experiment's paths: files are compared by content,
     not by location."""
-    found, known = dict(settings), dict(kept.contents if kept else {})
+    renamed, known = dict(settings), dict(saved.contents if saved else {})
     with contextlib.suppress(TypeError):  # from another version: it differs in any case
-        found = run_folder.from_here(Experiment(**settings), folder).as_config()
+        renamed = run_folder.from_here(Experiment(**settings), folder).as_config()
     for key, name in files_of(vars(experiment)).items():
-        names = {str(one.get(key)) for one in (settings, kept.experiment if kept else {})}
+        names = {str(one.get(key)) for one in (settings, saved.experiment if saved else {})}
         compared = [one for one in names if one in known]
         for one in compared:
             known[name] = known.pop(one)
         if compared or (key == "data" and is_file(str(settings.get(key)))):  # else: by layout
-            found[key] = name
-    return found, known
+            renamed[key] = name
+    return renamed, known
 
 
 def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
@@ -368,9 +372,9 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
     run_folder.appear(path, config_of(experiment, data))
     make_folder(path / "figures")
     with run_folder.locked(path):
-        kept = finished(path, experiment, here)
-        if kept is not None:
-            return kept
+        result = finished(path, experiment, here)
+        if result is not None:
+            return result
         trainer = trainer_for(experiment, data)
         _resume_from_valid_checkpoint(path, experiment, data, trainer)
         if trainer.epoch > experiment.epochs:  # an unfinished epoch has changed the network, too
@@ -385,9 +389,9 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
-        made = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
-        kept = {**config_of(experiment, data), **made, "result": result}
-        write_atomic(path / RESULT, json.dumps({**kept, "sha256": _checksum(kept)}, indent=2, default=str) + "\n")
+        origin = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
+        entries = {**config_of(experiment, data), **origin, "result": result}
+        write_atomic(path / RESULT, json.dumps({**entries, "sha256": _checksum(entries)}, indent=2, default=str) + "\n")
     return result
 
 
@@ -419,9 +423,9 @@ def saved_experiment(folder: str | Path) -> Experiment:
         last = expanded(folder) / "last.ckpt"
         for place in (last, checkpoints.previous_of(last)):
             with contextlib.suppress(CheckpointError, TypeError, OSError):
-                kept = checkpoints.read(place).experiment
-                if kept:
-                    return run_folder.from_here(Experiment(**kept), folder)
+                settings = checkpoints.read(place).experiment
+                if settings:
+                    return run_folder.from_here(Experiment(**settings), folder)
         raise run_folder.DamagedConfig(
             f"{error}, and no checkpoint in '{folder}' says what it was: move the folder away, and make the run again"
         ) from error
@@ -446,15 +450,15 @@ def finished(folder: str | Path, experiment: Experiment, here: Mapping[str, str]
     """
     check_type(experiment, Experiment, AN_EXPERIMENT)
     here = {} if here is None else check_mapping(here, "contents")
-    kept = saved_run(folder)
-    if kept is None or kept.result is None or run_differences(kept, experiment, here):
+    saved = saved_run(folder)
+    if saved is None or saved.result is None or run_differences(saved, experiment, here):
         return None
-    return dict(kept.result) if kept.experiment.get("epochs") == experiment.epochs else None
+    return dict(saved.result) if saved.experiment.get("epochs") == experiment.epochs else None
 
 
-def _checksum(kept: dict[str, Any]) -> str:
+def _checksum(entries: dict[str, Any]) -> str:
     """Checksum of the other entries of result.json, because a number with one changed digit is still valid JSON."""
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Trainer) -> Row:
@@ -492,7 +496,7 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
     return trainer.net, trainer.rule, experiment
 
 
-def setting_differences(kept: Mapping[str, Any], experiment: Experiment) -> list[str]:
+def setting_differences(stored: Mapping[str, Any], experiment: Experiment) -> list[str]:
     """Describe how a stored configuration differs from this experiment, except in settings that may change.
 
     >>> from minifa.experiments import Experiment
@@ -501,11 +505,11 @@ def setting_differences(kept: Mapping[str, Any], experiment: Experiment) -> list
     ['lr 0.1 and not 0.2']
     """
     # Settings that an earlier version did not have count as their defaults.
-    changed = changed_settings({**DEFAULTS, **kept}, {**DEFAULTS, **experiment.as_config()})
+    changed = changed_settings({**DEFAULTS, **stored}, {**DEFAULTS, **experiment.as_config()})
     return [f"{key} {there} and not {asked}" for key, (there, asked) in changed.items() if key not in CHANGEABLE]
 
 
-def changed_settings(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def changed_settings(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings in which two configurations differ, with both values; `NOTHING` stands for a missing one. They are
     compared as JSON restores them, with lists for tuples.
 
@@ -513,6 +517,6 @@ def changed_settings(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[
     >>> changed_settings({"lr": 0.1, "hidden": [5]}, {"lr": 0.2, "hidden": (5,)})
     {'lr': (0.1, 0.2)}
     """
-    there, here = (json.loads(json.dumps(config, default=str)) for config in (kept, asked))
+    there, here = (json.loads(json.dumps(config, default=str)) for config in (stored, asked))
     both = {key: (there.get(key, NOTHING), here.get(key, NOTHING)) for key in {**there, **here}}
     return {key: (old, new) for key, (old, new) in both.items() if old != new}

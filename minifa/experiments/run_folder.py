@@ -185,7 +185,7 @@ def _kept_ways(config: Any) -> dict[str, Any]:
 
 
 def _along(ways: Mapping[str, Any], experiment: Experiment, path: Path) -> Experiment:
-    found: dict[str, Any] = {}
+    paths: dict[str, Any] = {}
     for key, written in files_of(vars(experiment)).items():
         here = expanded(written)
         if key in ways:
@@ -194,8 +194,8 @@ def _along(ways: Mapping[str, Any], experiment: Experiment, path: Path) -> Exper
             places = [here, *(above / here for above in path.parents)]
         place = next((one for one in places if os.path.exists(one)), here)
         if not is_same(place, here):
-            found[key] = _way(place, Path())
-    return replace(experiment, **found)
+            paths[key] = _way(place, Path())
+    return replace(experiment, **paths)
 
 
 @contextlib.contextmanager
@@ -206,7 +206,8 @@ def locked(folder: str | Path) -> Iterator[None]:
         RunInUse: another process holds it.
     """
     with locks.locked(
-        expanded(folder) / LOCK, lambda holder: RunInUse(f"{folder} is being written by {holder}: let it end first")
+        expanded(folder) / LOCK,
+        lambda holder: RunInUse(f"{folder} is being written by {holder}: wait until it has finished"),
     ):
         yield
 
@@ -239,15 +240,15 @@ def read_results(folder: str | Path) -> list[Result]:
     _require(path, "config.json")
     described = _read_experiments(path)
     if (path / "history.csv").is_file():
-        return [found for experiment in described for found in read_run(path, experiment)]
+        return [result for experiment in described for result in read_run(path, experiment)]
     _require(path, "runs.csv")
     rows = History.read_csv(path / "runs.csv")
-    found = []
+    results = []
     for experiment in described:
         history = [row for row in rows if (row.get("rule"), row.get("seed")) == (experiment.rule, experiment.seed)]
         if history:
-            found.append(_read_result(experiment, history, path))
-    return found
+            results.append(_read_result(experiment, history, path))
+    return results
 
 
 def read_run(folder: str | Path, experiment: Experiment) -> list[Result]:

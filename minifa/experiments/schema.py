@@ -42,13 +42,13 @@ class Problems(list[str]):
 
     def entries(self, where: str, section: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
         """Validate the entries of a section with the checks of the same name; entries without a check are problems."""
-        found = {}
+        values = {}
         for key, value in section.items():
             if key not in checks:
                 self.add(f"{where}.{key}", unknown(checks, key, "entry"))
             else:
-                found[key] = self.attempt(f"{where}.{key}", checks[key], value)
-        return found
+                values[key] = self.attempt(f"{where}.{key}", checks[key], value)
+        return values
 
 
 def string(value: Any) -> str:
@@ -103,12 +103,12 @@ def fraction(value: Any) -> float:
     """A number above 0 and at most 1, or a quotient as text, such as "1/255"."""
     above, slash, below = str(value).partition("/")
     try:
-        found = float(above) / float(below if slash else 1)
+        quotient = float(above) / float(below if slash else 1)
     except (ValueError, ZeroDivisionError):
-        found = math.nan
-    if isinstance(value, bool) or not 0 < found <= 1:
+        quotient = math.nan
+    if isinstance(value, bool) or not 0 < quotient <= 1:
         raise ValueError(f"a number above 0 and at most 1 is expected, as 1/255, got {value!r}")
-    return found
+    return quotient
 
 
 def choice(table: Iterable[str], what: str) -> Callable[[Any], str]:

@@ -156,9 +156,9 @@ def _by_process(tasks: Sequence[Task], jobs: int | None) -> tuple[list[Task], li
     """(the runs for worker processes, the runs that only this process can make)."""
     elsewhere, here, names = list[Task](), list[Task](), dict[str, None]()
     for task in tasks:
-        found = defined_in_this_process(task.experiment)
-        names.update(dict.fromkeys(found))
-        (here if found else elsewhere).append(task)
+        local_names = defined_in_this_process(task.experiment)
+        names.update(dict.fromkeys(local_names))
+        (here if local_names else elsewhere).append(task)
     if here and processes.at_once(jobs, len(tasks)) > 1:
         warnings.warn(
             f"{', '.join(names)}: defined in a notebook, at the prompt or inside a function, where worker processes "
@@ -205,7 +205,7 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
         TypeError: an item is not an Experiment.
         RuntimeError: no process can be started.
     """
-    check_type(experiments, (list, tuple), "what is run is a list of minifa.experiments.Experiment")
+    check_type(experiments, (list, tuple), "experiments must be a list of minifa.experiments.Experiment")
     for one in experiments:
         check_type(one, Experiment, AN_EXPERIMENT)
     jobs = None if jobs is None else check_int(jobs, "the number of processes (jobs)")
@@ -235,7 +235,7 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
     >>> [(one.rule, one.seed) for one in grid_of_rules(Experiment(), ["bp", "fa"], seeds=2)]
     [('bp', 0), ('fa', 0), ('bp', 1), ('fa', 1)]
     """
-    check_type(base, Experiment, "what is varied is a minifa.experiments.Experiment")
+    check_type(base, Experiment, "the base must be a minifa.experiments.Experiment")
     names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
     seeds = check_int(seeds, "the number of seeds", least=0, most=MOST_SEEDS)
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
@@ -301,10 +301,10 @@ def check_same_table(
             f"{place} is not a folder of a {kind} ({type(error).__name__}: {error}): name another"
         ) from error
     if changed or replaced:
-        settings = [f"{key} {_shown(asked)} (there: {_shown(kept)})" for key, (kept, asked) in changed.items()]
+        settings = [f"{key} {_shown(asked)} (there: {_shown(stored)})" for key, (stored, asked) in changed.items()]
         raise ValueError(
-            f"{place} holds another {kind}: {'; '.join([*settings, *replaced])}. Name another folder, or ask for what "
-            "it was started with"
+            f"{place} holds another {kind}: {'; '.join([*settings, *replaced])}. Name another folder, or use the "
+            "settings and data it was started with"
         )
     return config
 

@@ -113,8 +113,8 @@ def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
     lowest = build(experiment, dataset)[0].weighted[0].name
-    found = {**result, **_held_out(history, result["best_epoch"]), **_angles(history[-1], lowest)}
-    return {key: value for key, value in found.items() if key in MEASURED}
+    measured = {**result, **_held_out(history, result["best_epoch"]), **_angles(history[-1], lowest)}
+    return {key: value for key, value in measured.items() if key in MEASURED}
 
 
 def _held_out(history: Sequence[Row], epoch: int) -> Row:
@@ -126,8 +126,8 @@ def _angles(row: Row, lowest: str) -> Row:
     """Weight angle between W and B, mean over layers; true angle between the rule's error and backpropagation's, at the
     lowest layer."""
     weight_angles = [value for key, value in row.items() if key.endswith(".weight_angle")]
-    found = {"true_angle": row[f"{lowest}.true_angle"]} if f"{lowest}.true_angle" in row else {}
-    return {**found, "weight_angle": statistics.fmean(weight_angles)} if weight_angles else found
+    angles = {"true_angle": row[f"{lowest}.true_angle"]} if f"{lowest}.true_angle" in row else {}
+    return {**angles, "weight_angle": statistics.fmean(weight_angles)} if weight_angles else angles
 
 
 # The table
@@ -298,10 +298,10 @@ def _cells_of_run(sweep: Sweep, line: Line) -> tuple[str, ...]:
 
 def _groups(sweep: Sweep, lines: Sequence[Line]) -> list[list[Line]]:
     """Group lines that differ only in the seed."""
-    found: dict[tuple[str, ...], list[Line]] = {}
+    groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
-        found.setdefault(tuple(line[name] for name in sweep.varied if name != SEED), []).append(line)
-    return list(found.values())
+        groups.setdefault(tuple(line[name] for name in sweep.varied if name != SEED), []).append(line)
+    return list(groups.values())
 
 
 def _over_seeds(sweep: Sweep, groups: Sequence[Sequence[Line]]) -> str:
@@ -337,19 +337,19 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _remarks(sweep: Sweep, lines: Sequence[Line], score: str, notes: Sequence[str]) -> list[str]:
     fine = [line for line in lines if not line["error"]]
     measured, _, what = score.partition("_")
-    found = [f"{len(fine)} of {len(sweep.runs)} runs, best first by {measured} {what}; seconds: of training"]
+    remarks = [f"{len(fine)} of {len(sweep.runs)} runs, best first by {measured} {what}; seconds: of training"]
     if measured == "test":
-        found.append(
+        remarks.append(
             "no examples were held out (data.validation): the first lines are chosen on the test set, and flatter"
         )
     else:
-        found.append("test scores and best epoch: of the network that was best on the held-out examples")
+        remarks.append("test scores and best epoch: of the network that was best on the held-out examples")
     if any(line["weight_angle"] for line in fine):
-        found.append(
+        remarks.append(
             "weight angle: between W and B, mean over layers; true angle: between this rule's error and\n"
             "backpropagation's at the lowest layer; both at the end, in degrees, 90 is chance"
         )
     failed = len(lines) - len(fine)
     if failed:
-        found.append(f"failed: {failed}; their errors are in the table, and --retry-failed runs them again")
-    return found + ([sweep.note] if sweep.note else []) + list(notes)
+        remarks.append(f"failed: {failed}; their errors are in the table, and --retry-failed runs them again")
+    return remarks + ([sweep.note] if sweep.note else []) + list(notes)

@@ -196,16 +196,16 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "sweep", place: st
     how = _how(parts.get("sweep", {}), problems)
     axes = _axes(parts.get("over", {}), base, how["method"], problems)
     drawn = list(_settings(axes, how, problems))
-    made = [recipes.experiment_of({**base, **varied}, problems) for varied in drawn]
+    experiments = [recipes.experiment_of({**base, **varied}, problems) for varied in drawn]
     if problems:
         raise RecipeError(place, problems)
-    found: dict[str, Run] = {}
-    for number, (varied, experiment) in enumerate(zip(drawn, made, strict=True)):
+    runs: dict[str, Run] = {}
+    for number, (varied, experiment) in enumerate(zip(drawn, experiments, strict=True)):
         run = Run(number, identify(experiment), varied, experiment)
-        found.setdefault(run.id, run)
-    repeated = len(drawn) - len(found)
+        runs.setdefault(run.id, run)
+    repeated = len(drawn) - len(runs)
     about = words.get("title", ""), words.get("note", "")
-    return Sweep(name, place, *about, base, tuple(axes), tuple(found.values()), repeated)
+    return Sweep(name, place, *about, base, tuple(axes), tuple(runs.values()), repeated)
 
 
 def _how(section: Any, problems: Problems) -> Settings:
@@ -219,8 +219,8 @@ def _how(section: Any, problems: Problems) -> Settings:
         "runs": schema.integer(1),
         "seed": schema.integer(0),
     }
-    found = problems.entries("sweep", section, checks)
-    how.update(found)
+    values = problems.entries("sweep", section, checks)
+    how.update(values)
     if how["method"] == "grid":
         for key in section.keys() & {"runs", "seed"}:
             problems.add(f"sweep.{key}", 'it goes with method = "random"; a grid has every combination once')
@@ -234,7 +234,7 @@ def _axes(section: Any, base: Settings, method: str, problems: Problems) -> Axes
     if not isinstance(section, dict) or not section:
         problems.add("over", 'it varies nothing: a section [over] is expected, with "rule" = ["bp", "fa"] say')
         return {}
-    found: dict[str, list[Any] | Range] = {}
+    axes: dict[str, list[Any] | Range] = {}
     for name, value in _by_name(section).items():
         where = f"over.{name}"
         if name in base:
@@ -246,20 +246,20 @@ def _axes(section: Any, base: Settings, method: str, problems: Problems) -> Axes
         else:
             axis = problems.attempt(where, _values, value)
         if axis is not None:
-            found[name] = axis
-    return found
+            axes[name] = axis
+    return axes
 
 
 def _by_name(section: Mapping[str, Any]) -> Settings:
     """Flatten nested sections: in TOML ``optimizer.lr = [...]`` is a nested section, and ``"optimizer.lr" = [...]`` a
     key; both are accepted."""
-    found: Settings = {}
+    settings: Settings = {}
     for key, value in section.items():
         if key in recipes.SECTIONS and isinstance(value, dict):
-            found.update({f"{key}.{inner}": one for inner, one in value.items()})
+            settings.update({f"{key}.{inner}": one for inner, one in value.items()})
         else:
-            found[key] = value
-    return found
+            settings[key] = value
+    return settings
 
 
 def _values(value: Any) -> list[Any]:
@@ -285,13 +285,13 @@ def _range(where: str, entries: Settings, problems: Problems) -> Range | None:
         "whole": schema.boolean,
     }
     before = len(problems)
-    found = problems.entries(where, entries, checks)
+    values = problems.entries(where, entries, checks)
     for key in ("low", "high"):
         if key not in entries:
             problems.add(where, f"a range needs {key}: {{ low = 1e-4, high = 0.1 }}")
     if len(problems) > before:
         return None
-    return problems.attempt(where, lambda given: Range(**given), found)
+    return problems.attempt(where, lambda given: Range(**given), values)
 
 
 # The runs
@@ -318,11 +318,11 @@ def _grid(axes: Axes) -> Iterator[Settings]:
 
 
 def _draw(axes: Axes, seed: int, number: int) -> Settings:
-    found: Settings = {}
+    settings: Settings = {}
     for name, axis in axes.items():
         rng = generator(seed, "sweep", name, number)
-        found[name] = axis.draw(rng) if isinstance(axis, Range) else axis[int(rng.integers(len(axis)))]
-    return found
+        settings[name] = axis.draw(rng) if isinstance(axis, Range) else axis[int(rng.integers(len(axis)))]
+    return settings
 
 
 def _every_value_once(axes: Axes) -> Iterator[Settings]:

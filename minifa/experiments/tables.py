@@ -51,10 +51,10 @@ def _remarks(fine: Sequence[Result], asked: int) -> str:
 def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Group results by name or, without a name, by rule; each group is sorted by seed. Raises TypeError if an item is
     not a Result."""
-    found: dict[str, list[Result]] = {}
+    groups: dict[str, list[Result]] = {}
     for result in sorted(check_list(results, Result, RESULTS), key=lambda r: r.experiment.seed):
-        found.setdefault(result.name or result.experiment.rule, []).append(result)
-    return found
+        groups.setdefault(result.name or result.experiment.rule, []).append(result)
+    return groups
 
 
 def finished_by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
@@ -82,7 +82,7 @@ def mean_sd(values: Sequence[float]) -> str:
         for value in check_list(values, object, "the values of a mean are a list")
     ]
     if not values:
-        raise ValueError("there is no value to take the mean of")
+        raise ValueError("a mean needs at least one value")
     mean = f"{statistics.fmean(values):.3f}"
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
@@ -163,6 +163,8 @@ def grid_table(rates: Sequence[Row]) -> str:
     tried = sorted({row["lr"] for row in rates})
     rows = [["held-out score", *(f"{rate:g} " for rate in tried)]]
     for rule in dict.fromkeys(row["rule"] for row in rates):
-        found = {row["lr"]: f"{row['mean']:.3f}{'*' if row['chosen'] else ' '}" for row in rates if row["rule"] == rule}
-        rows.append([rule, *(found.get(rate, "") for rate in tried)])
+        scores = {
+            row["lr"]: f"{row['mean']:.3f}{'*' if row['chosen'] else ' '}" for row in rates if row["rule"] == rule
+        }
+        rows.append([rule, *(scores.get(rate, "") for rate in tried)])
     return table(rows, right_from=1) + "\n* chosen: the best mean, in a tie the smaller rate"

@@ -107,23 +107,25 @@ def next_runs(
     seeds: int = MANY_SEEDS,
 ) -> list[Experiment]:
     """The next runs in the search for one rule, given its trials so far; empty if the search is finished."""
-    found = by_exponent(rule, trials)
-    wanted = _missing(base, rule, found, RATES if first is None else first, FEW_SEEDS)
+    by_rate = by_exponent(rule, trials)
+    wanted = _missing(base, rule, by_rate, RATES if first is None else first, FEW_SEEDS)
     if wanted:
         return wanted
-    best = best_exponent(found)
+    best = best_exponent(by_rate)
     if best is None:  # every run failed
         return []
     neighbours = [k for k in (best - 1, best + 1) if k in WIDEST]
-    return _missing(base, rule, found, neighbours, FEW_SEEDS) or _missing(base, rule, found, [best, *neighbours], seeds)
+    return _missing(base, rule, by_rate, neighbours, FEW_SEEDS) or _missing(
+        base, rule, by_rate, [best, *neighbours], seeds
+    )
 
 
-def _missing(base: Experiment, rule: str, found: Trials, exponents: Iterable[int], seeds: int) -> list[Experiment]:
+def _missing(base: Experiment, rule: str, by_rate: Trials, exponents: Iterable[int], seeds: int) -> list[Experiment]:
     return [
         run_of(base, rule, k, seed)
         for k in exponents
         for seed in range(FIRST_SEED, FIRST_SEED + seeds)
-        if seed not in {trial.experiment.seed for trial in found.get(k, ())}
+        if seed not in {trial.experiment.seed for trial in by_rate.get(k, ())}
     ]
 
 
@@ -134,16 +136,16 @@ def run_of(base: Experiment, rule: str, k: int, seed: int) -> Experiment:
 
 def by_exponent(rule: str, trials: Sequence[Trial]) -> dict[int, list[Trial]]:
     """The trials of a rule by the exponent of their rate, smallest first."""
-    found: dict[int, list[Trial]] = {}
+    groups: dict[int, list[Trial]] = {}
     for trial in trials:
         if trial.experiment.rule == rule:
-            found.setdefault(EXPONENTS[trial.experiment.rate()], []).append(trial)
-    return dict(sorted(found.items()))
+            groups.setdefault(EXPONENTS[trial.experiment.rate()], []).append(trial)
+    return dict(sorted(groups.items()))
 
 
-def best_exponent(found: Trials) -> int | None:
+def best_exponent(by_rate: Trials) -> int | None:
     """The exponent with the highest mean score, in a tie the smaller one; None if every run failed."""
-    means = {k: mean_score(some) for k, some in found.items()}
+    means = {k: mean_score(some) for k, some in by_rate.items()}
     return max((k for k in sorted(means) if not math.isnan(means[k])), key=lambda k: means[k], default=None)
 
 
@@ -163,9 +165,9 @@ def rate_table(trials: Sequence[Trial]) -> list[Row]:
     of diverged runs, and whether the rate was chosen."""
     rows: list[Row] = []
     for rule in dict.fromkeys(trial.experiment.rule for trial in trials):
-        found = by_exponent(rule, trials)
-        best = best_exponent(found)
-        for k, some in found.items():
+        by_rate = by_exponent(rule, trials)
+        best = best_exponent(by_rate)
+        for k, some in by_rate.items():
             scores, experiment = _scores(some), some[0].experiment
             if scores:
                 rows.append(

@@ -1,7 +1,7 @@
 """Observers of forward and backward passes: traces, metrics, the search for the first non-finite value.
 
-An observer receives what every layer computes and what the rule answers, and changes nothing. A rule that needs
-activities, or adds noise to them, uses a `minifa.Pass` instead.
+An observer receives the results of every layer and the errors that the rule returns, and changes nothing. A rule that
+needs activities, or adds noise to them, uses a `minifa.Pass` instead.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ DAMAGED = (
 def read_arrays(
     path: Path, opener: Callable[[str, int], int] | None = None, strings: bool = False
 ) -> dict[str, npt.NDArray[Any]]:
-    """Read every array of the file, by name. Whatever its headers declare, memory is limited to twice what the file's
-    bytes can decompress to (at most 1,032 times their number).
+    """Read every array of the file, by name. Whatever its headers declare, memory is limited to twice the largest
+    size to which the file's bytes can decompress (at most 1,032 times their number).
 
     Args:
         path: path of the file.

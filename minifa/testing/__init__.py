@@ -1,4 +1,4 @@
-"""Checks of layers and rules of your own: `check_layer`, `check_rule`. Tests and `minifa doctor` share their examples
+"""Checks of user-defined layers and rules: `check_layer`, `check_rule`. Tests and `minifa doctor` share their examples
 and their gradient check."""
 
 from .layer_check import check_layer

@@ -129,8 +129,8 @@ class Report:
             "\n".join(f"{key:7}  {COMPARISONS[key][1]}; at most {COMPARISONS[key][0]:g}" for key in self._made())
         )
         wrong = [f"{one.backend}, {one.kind} {one.name}: {text}" for one in self.findings for text in one.wrong]
-        told = "\n".join([f"{len(wrong)} of the comparisons failed:", *wrong]) if wrong else "everything agrees"
-        return "\n\n".join([*parts, told])
+        verdict = "\n".join([f"{len(wrong)} of the comparisons failed:", *wrong]) if wrong else "everything agrees"
+        return "\n\n".join([*parts, verdict])
 
     def _made(self) -> list[str]:
         """The comparisons that were made."""
@@ -138,12 +138,12 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a dictionary for JSON. Differences that are not finite are given as strings."""
-        found = [dataclasses.asdict(finding) for finding in self.findings]
-        for one in found:
+        findings = [dataclasses.asdict(finding) for finding in self.findings]
+        for one in findings:
             one["differences"] = {
                 key: value if math.isfinite(value) else str(value) for key, value in one["differences"].items()
             }
-        return {"healthy": self.healthy, "facts": self.facts, "tolerances": COMPARISONS, "findings": found}
+        return {"healthy": self.healthy, "facts": self.facts, "tolerances": COMPARISONS, "findings": findings}
 
 
 def examine(backends: Sequence[str], progress: Callable[[], object] = lambda: None) -> Report:
@@ -183,9 +183,11 @@ def checks() -> list[Check]:
         for name, one in LAYERS.items()
     ]
     described = [*rules.RULES, "fa:conv=dense", "dfa:recompute=true"]
-    learning = [Check("rule", one, partial(_rule, one), grows=tolerance_factor(rules.make(one))) for one in described]
-    losses = [Check("loss", one, partial(_loss, one), {"slopes": partial(_loss_slopes, one)}) for one in LOSSES]
-    optimizers = [Check("optimizer", one, partial(_optimizer, one)) for one in OPTIMIZERS]
+    learning = [
+        Check("rule", name, partial(_rule, name), grows=tolerance_factor(rules.make(name))) for name in described
+    ]
+    losses = [Check("loss", name, partial(_loss, name), {"slopes": partial(_loss_slopes, name)}) for name in LOSSES]
+    optimizers = [Check("optimizer", name, partial(_optimizer, name)) for name in OPTIMIZERS]
     twins = [Check("twin", name, own={"plain": both}) for name, both in TWINS.items()]
     return [*layers, *learning, *losses, *optimizers, *twins, Check("net", "large batch", _large)]
 
@@ -342,14 +344,14 @@ def _run(prepare: Callable[[], Step], name: str, dtype: str, threads: int | None
     with backend.using(name, dtype):
         try:
             pool.resize(threads or before)
-            step, found = prepare(), {}
+            step, arrays = prepare(), {}
             for number in range(1, UPDATES + 1):
                 for key, array in step().items():
                     if array is not None:
-                        found[f"{key}, step {number}"] = host = numpy.array(backend.to_host(array))
+                        arrays[f"{key}, step {number}"] = host = numpy.array(backend.to_host(array))
                         if host.dtype.kind == "f" and str(host.dtype) != dtype:
                             raise TypeError(f"{key} is {host.dtype} where the network computes in {dtype}")
-            return found
+            return arrays
         finally:
             pool.resize(before)
 

@@ -1,4 +1,4 @@
-"""The sentences of a failed check: which check, of which object, what was expected, what came, what to do."""
+"""Messages of failed checks: the check, its object, the expected and the actual value, and advice."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def checking(check: str, of: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-        if "read-only" in told:  # NumPy's ValueError
-            told += "; it writes to an array that others use: compute a new array instead"
-        raise AssertionError(f"{check} of {of}: {told}") from error
+        message = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        if "read-only" in message:  # NumPy's ValueError
+            message += "; it writes to an array that others use: compute a new array instead"
+        raise AssertionError(f"{check} of {of}: {message}") from error
 
 
 def require_array(array: Any, shape: tuple[int, ...] | None, dtype: Any, what: str, advice: str) -> None:

@@ -23,14 +23,14 @@ WORST = 20  # entries of a wrong gradient that are reported
 
 def central_difference(value: Callable[[], float], array: Array, direction: Array, step: float = STEP) -> float:
     """The derivative of a value along a direction in which one of its arrays is moved."""
-    kept = array.copy()
+    original = array.copy()
     try:
-        array[...] = kept + step * direction
+        array[...] = original + step * direction
         above = value()
-        array[...] = kept - step * direction
+        array[...] = original - step * direction
         return (above - value()) / (2 * step)
     finally:
-        array[...] = kept
+        array[...] = original
 
 
 def slopes(
@@ -74,21 +74,22 @@ def check_gradients(net: Network, x: Array, seed: int = 0, step: float = STEP, t
             raise AssertionError(f"{name} has shape {array.shape}, its gradient {gradient.shape}")
 
     def value() -> float:
-        found = float((c * net.forward(x, ctx)).sum())
+        loss = float((c * net.forward(x, ctx)).sum())
         for layer, before, now in zip(net, sides, _sides(net), strict=True):
             if not numpy.array_equal(before, now):
                 raise AssertionError(f"a kink of {layer} lies within the step: choose other numbers")
-        return found
+        return loss
 
     for number in range(DIRECTIONS):
         given, numeric = slopes(arrays, gradients, value, seed + number, step)
         for name in arrays:
             if not abs(given[name] - numeric[name]) <= tolerance * max(1.0, abs(numeric[name])):
-                told = f"wrong gradient of {name}, shape {arrays[name].shape}, seed {seed}, step {step:g}"
+                message = f"wrong gradient of {name}, shape {arrays[name].shape}, seed {seed}, step {step:g}"
                 entries = _entries(arrays[name], gradients[name], value, step)
                 raise AssertionError(
-                    f"{told}: along a random direction the gradient gives {given[name]:+.9e} and central differences "
-                    f"give {numeric[name]:+.9e}, ratio {given[name] / (numeric[name] or math.nan):.9f}\n{entries}"
+                    f"{message}: along a random direction the gradient gives {given[name]:+.9e} and central "
+                    f"differences give {numeric[name]:+.9e}, ratio "
+                    f"{given[name] / (numeric[name] or math.nan):.9f}\n{entries}"
                 )
 
 
@@ -109,9 +110,9 @@ def _entries(array: Array, gradient: Array, value: Callable[[], float], step: fl
     """The entries that differ most: the gradient, and central differences."""
     numeric = numpy.zeros(array.size)
     for i in range(array.size):
-        one = numpy.zeros(array.size)
-        one[i] = 1
-        numeric[i] = central_difference(value, array, one.reshape(array.shape), step)
+        direction = numpy.zeros(array.size)
+        direction[i] = 1
+        numeric[i] = central_difference(value, array, direction.reshape(array.shape), step)
     given = gradient.reshape(-1)
     worst = numpy.argsort(-abs(numeric - given))[:WORST]
     lines = [

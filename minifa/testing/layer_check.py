@@ -1,4 +1,4 @@
-"""`check_layer`: the checks that every layer of minifa passes, for a layer of your own."""
+"""`check_layer`: the checks that every layer of minifa passes, for user-defined layers."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def _check_passes(net: Network, x: Array, error: Array) -> None:
         mode, before = "in training" if training else "in evaluation", on_host(net.state())
         y = net.forward(read_only(x), ReadOnlyPass(training))
         require_array(y, error.shape, net.dtype, f"the output {mode}", "infer returns the shape of the output")
-        after, kept = net.state(), net.parameters() if training else before
+        after, unchanged = net.state(), net.parameters() if training else before
         advice = "a pass changes no parameter, and only a pass with ctx.update_statistics changes a buffer"
-        require_equal({name: after[name] for name in kept}, {name: before[name] for name in kept}, advice)
+        require_equal({name: after[name] for name in unchanged}, {name: before[name] for name in unchanged}, advice)
     below = net.backward(read_only(error), ReadOnlyErrors())
     require_array(below, x.shape, net.dtype, "the error below", "backward returns dL/d(its input)")
     for name, array in net.parameters().items():
@@ -139,14 +139,14 @@ def _check_state(net: Network, other: Network, x: Array, error: Array) -> None:
     passes(net, x, error)
     other.load_state(net.state())
     advice = "an array that training changes must be named in parameter_names or buffer_names"
-    found = on_host(passes(other, x, error, update_statistics=False))
-    require_equal(found, passes(net, x, error, update_statistics=False), advice)
+    restored = on_host(passes(other, x, error, update_statistics=False))
+    require_equal(restored, passes(net, x, error, update_statistics=False), advice)
 
 
 def _check_backend(layer: Layer, shape: Shape, batch: int, seed: int) -> None:
     dtype = str(backend.dtype())
-    found = on_host(passes(*_example(layer, shape, batch, seed)))
+    results = on_host(passes(*_example(layer, shape, batch, seed)))
     with backend.using("numpy", dtype):
         expected = on_host(passes(*_example(layer, shape, batch, seed)))
     advice = "compute with minifa.backend.xp instead of numpy"
-    require_equal(found, expected, advice, TOLERANCES[dtype])
+    require_equal(results, expected, advice, TOLERANCES[dtype])

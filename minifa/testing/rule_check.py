@@ -1,4 +1,4 @@
-"""`check_rule`: the checks that every learning rule of minifa passes, for a rule of your own."""
+"""`check_rule`: the checks that every learning rule of minifa passes, for user-defined rules."""
 
 from __future__ import annotations
 
@@ -136,11 +136,11 @@ class _Example:
 
     def train(self, net: Network, rule: Rule, between: Callable[[], None] = lambda: None) -> dict[str, numpy.ndarray]:
         """Two updates: all arrays, on the host."""
-        found, optimizer = {}, SGD(0.01, momentum=0.9)
+        results, optimizer = {}, SGD(0.01, momentum=0.9)
         for number in range(1, UPDATES + 1):
             arrays = update(net, rule, self.x, self.y, self.loss, optimizer, between)
-            found.update({f"{name}, update {number}": array for name, array in on_host(arrays).items()})
-        return found
+            results.update({f"{name}, update {number}": array for name, array in on_host(arrays).items()})
+        return results
 
 
 def _check(example: _Example, formula: Formula | None) -> None:
@@ -268,17 +268,17 @@ def _check_state(example: _Example) -> None:
     loaded.load_state(rule.state())
     for one, its_rule in ((net, rule), (other, loaded)):
         its_rule.gradients(one, example.x, example.y, example.loss)
-    advice = "keep what the feedback has learned in self.memory, which state and load_state copy"
+    advice = "keep learned feedback in self.memory, which state and load_state copy"
     require_equal(learned(other, loaded), learned(net, rule), advice)
 
 
 def _check_backend(example: _Example) -> None:
     dtype = str(backend.dtype())
     net, rule = example.attached()
-    found = example.train(net, rule)
+    results = example.train(net, rule)
     with backend.using("numpy", dtype):
         on_numpy = _Example(example.make, example.make_net, "")
         expected = on_numpy.train(*on_numpy.attached())
     tolerance = TOLERANCES[dtype] * tolerance_factor(rule)
     with checking("the comparison with NumPy", example.title):
-        require_equal(found, expected, "compute with minifa.backend.xp instead of numpy", tolerance)
+        require_equal(results, expected, "compute with minifa.backend.xp instead of numpy", tolerance)

@@ -40,8 +40,8 @@ def update(
     optimizer: Optimizer,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, Array]:
-    """One update: the loss, what the pass computed, the updated parameters and the rule's memory. ``between`` is called
-    between the pass and the update."""
+    """One update: the loss, the results of the pass, the updated parameters and the rule's memory. ``between`` is
+    called between the pass and the update."""
     value = rule.gradients(net, x, y, loss)
     between()
     computed = learned(net, rule)

@@ -258,7 +258,7 @@ def _run(
     augmentation = augmentation_of(experiment)
     snapshots = _Snapshots(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
     batches = Replay(experiment, data)
-    at, found = _snapshot_updates(updates), [snapshots.take()]
+    at, taken = _snapshot_updates(updates), [snapshots.take()]
     with backend.quiet():  # a diverging run ends without warnings
         for update in range(1, updates + 1):
             batch = batches.batch()
@@ -270,8 +270,8 @@ def _run(
                 snapshot = snapshots.take()
                 if not math.isfinite(snapshot["loss"]):
                     break
-                found.append(snapshot)
-    return found
+                taken.append(snapshot)
+    return taken
 
 
 class _Snapshots:

@@ -106,10 +106,10 @@ class Replay:
             saved_rule, rule_state, optimizer_state = self.saved
             if saved_rule == rule:
                 attached.load_state(rule_state)
-            kept = {
+            state = {
                 key: array for key, array in optimizer_state.items() if saved_rule == rule or "/feedback/" not in key
             }
-            optimizer.load_state(kept, net, attached)
+            optimizer.load_state(state, net, attached)
         return net, attached, loss, optimizer
 
 
@@ -239,9 +239,9 @@ class Stepper(cmd.Cmd):
                 self.write(f"the number of a moment must lie from 1 to {len(self.trace)}, got {text}")
             return
         order = [*range(self.i + 1, len(self.trace)), *range(self.i + 1)]
-        found = [i for i in order if text in (self.trace[i].layer, self.trace[i].kind)]
-        if text and found:
-            self.go(found[0])
+        matches = [i for i in order if text in (self.trace[i].layer, self.trace[i].kind)]
+        if text and matches:
+            self.go(matches[0])
         else:
             self.write(unknown(self._targets(), text, "layer or kind of moment"))
 

@@ -187,9 +187,9 @@ class DivergenceMonitor:
                 self.copies[0][0].restore()
                 for make_batch, rate in [step for _, steps in self.copies for step in steps]:
                     self.optimizer.lr = rate
-                    found = self._replay(*make_batch())
-                    if found is not None:
-                        return found
+                    divergence = self._replay(*make_batch())
+                    if divergence is not None:
+                        return divergence
             return Divergence(last, "loss")
         finally:
             self.optimizer.lr = lr

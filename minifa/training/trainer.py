@@ -398,10 +398,10 @@ class Trainer(KnownOptions):
                 target = self.loss.target(y, output)
                 total = total + self.loss(output, target)[0].sum(dtype="float64")
                 correct = correct + count_correct(output, target)
-        found = {"loss": float(total) / len(examples)}
+        measures = {"loss": float(total) / len(examples)}
         if examples.y.ndim == 1:
-            found["accuracy"] = int(correct) / len(examples)
-        return found
+            measures["accuracy"] = int(correct) / len(examples)
+        return measures
 
     def class_accuracies(self, examples: Examples, batch_size: int = 256) -> list[float | None]:
         """The accuracy on the examples of each class, by class index; None for a class without examples. Empty if the

@@ -480,7 +480,7 @@ def test_a_rule_of_ones_own_passes(engine):
         (Random, "the repetition .* a second rule of the same seed; draw random numbers"),
         (DrawsOnce, "the repetition .* a second attach; draw sets everything"),
         (Averages, "measuring .* must be replaced by a new one, not written to"),
-        (Forgetful, "the state .* keep what the feedback has learned in self.memory"),
+        (Forgetful, "the state .* keep learned feedback in self.memory"),
         (NoLoss, "the gradients .* gradients returned the loss nan, expected a finite number"),
         (WrongPair, r"the gradients .* parameters .* gradient of 'linear2', returned an array of shape"),
     ],

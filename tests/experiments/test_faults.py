@@ -473,7 +473,7 @@ def test_a_run_that_another_process_goes_on_with_is_left_to_it(capsys):
     capsys.readouterr()
     assert cli.main(["train", "--resume", "run", "--epochs", "200"]) == exit_codes.FAILED
     told = capsys.readouterr().err
-    assert f"run is being written by process {other.pid} on" in told and "let it end first" in told
+    assert f"run is being written by process {other.pid} on" in told and "wait until it has finished" in told
     assert other.communicate(timeout=60) and other.returncode == 0
     assert_same_run("whole", "run")
 

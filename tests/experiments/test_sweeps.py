@@ -840,7 +840,7 @@ def test_a_scheduler_that_stops_is_told_and_waited_for_and_given_up_at_last(tmp_
         answers = cluster.side_by_side(time.sleep, [0.1, 600], address)
         assert next(answers) == (0.1, None)
         scheduler.send_signal(signal.SIGSTOP)
-        with pytest.raises(OSError, match="has not answered for 3 seconds: what is finished is in the table"):
+        with pytest.raises(OSError, match="has not answered for 3 seconds: finished runs are in the table"):
             next(answers)
         assert told in capsys.readouterr().err
         monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 2)
