@@ -61,9 +61,9 @@ def test_the_audit_finds_what_comes_from_the_depths_and_what_is_taken(tmp_path):
     def loud(count: int = 3) -> None:
         print(count)
 
-    for function, told in ((careless, "cannot be interpreted as an integer"), (loud, "printed")):
+    for function, message in ((careless, "cannot be interpreted as an integer"), (loud, "printed")):
         one = Target("mine", lambda world, function=function: function, dict(inspect.signature(function).parameters))
-        assert any(told in line for line in audit(one, tmp_path / told.split()[0]))
+        assert any(message in line for line in audit(one, tmp_path / message.split()[0]))
 
 
 def test_a_sample_is_always_the_same():

@@ -153,8 +153,8 @@ def test_predict_and_metrics_work_on_the_stand_in():
     net = small_convnet()
     x, y = batch()
     assert isinstance(net.predict(mf.to_host(x)), np.ndarray)
-    found = mf.metrics.alignment(net, mf.rules.FA().attach(net), x, y, mf.SoftmaxCrossEntropy())
-    assert isinstance(found["linear2"]["true_angle"], float)
+    angles = mf.metrics.alignment(net, mf.rules.FA().attach(net), x, y, mf.SoftmaxCrossEntropy())
+    assert isinstance(angles["linear2"]["true_angle"], float)
 
 
 # --- work in chunks ---------------------------------------------------------------------------------------------------

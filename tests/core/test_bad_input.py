@@ -68,7 +68,7 @@ def refused_within(size, call, *expected):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (npy(shape="(1000000000,)"), "declares"),
         (npy(shape="(1152921504606846976,)"), "declares"),
@@ -88,10 +88,10 @@ def refused_within(size, call, *expected):
         (b"", "is not in NumPy's .npy format"),
     ],
 )
-def test_the_header_of_an_array_is_believed_only_as_far_as_its_file_goes(tmp_path, content, told):
+def test_the_header_of_an_array_is_believed_only_as_far_as_its_file_goes(tmp_path, content, message):
     path = archive(tmp_path / "data.npz", ("x.npy", content))
-    said = refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
-    assert "data.npz" in said and told in said, said
+    raised_message = refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
+    assert "data.npz" in raised_message and message in raised_message, raised_message
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -143,10 +143,10 @@ def test_arrays_of_every_kind_of_number_are_read(tmp_path):
     np.savez(tmp_path / "plain.npz", **arrays)
     np.savez_compressed(tmp_path / "packed.npz", **arrays)
     for name in ("plain.npz", "packed.npz"):
-        found = read_arrays(tmp_path / name)
-        assert found.keys() == arrays.keys()
+        loaded = read_arrays(tmp_path / name)
+        assert loaded.keys() == arrays.keys()
         for key, array in arrays.items():
-            assert found[key].dtype == array.dtype and np.array_equal(found[key], array)
+            assert loaded[key].dtype == array.dtype and np.array_equal(loaded[key], array)
 
 
 # Run folders
@@ -168,7 +168,7 @@ def folder(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"epoch,loss\n0,1,2\n", "does not match its header"),
         (b"epoch,loss\n0\n", "does not match its header"),
@@ -178,9 +178,9 @@ def folder(finished, tmp_path):
         (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "not a table"),
     ],
 )
-def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, told):
+def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, message):
     (tmp_path / "history.csv").write_bytes(content)
-    with pytest.raises(DataFileError, match=told):
+    with pytest.raises(DataFileError, match=message):
         History.read_csv(tmp_path / "history.csv")
 
 
@@ -462,8 +462,8 @@ def test_what_a_parameter_cannot_be_is_refused_where_it_is_given(name):
     """Much came back as Python's own words, or was kept until a pass failed."""
     make, good, bad = PARAMETERS[name]
     make(good)
-    found = [answer(make, value) for value in bad]
-    assert not any(found), "\n".join(filter(None, found))
+    complaints = [answer(make, value) for value in bad]
+    assert not any(complaints), "\n".join(filter(None, complaints))
 
 
 def answer(make, value):
@@ -638,7 +638,7 @@ def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ("1" * 5000, "thousands of digits"),
         ("1" * 400, "64 bits"),
@@ -648,11 +648,11 @@ def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
         ("{" + "a." * 3000 + "a = 1}", "nested too deeply"),
     ],
 )
-def test_a_recipe_holds_what_a_setting_can_be(value, told):
+def test_a_recipe_holds_what_a_setting_can_be(value, message):
     """Whole numbers without end came back as a ValueError or an OverflowError of Python's."""
     for text in (f"[optimizer]\nlr = {value}", f'[over]\n"training.epochs" = [{value}]'):
         for parse in (recipes.parse, sweeps.parse):
-            with pytest.raises(recipes.RecipeError, match=told):
+            with pytest.raises(recipes.RecipeError, match=message):
                 parse(text)
     with pytest.raises(recipes.RecipeError, match="training.seed: a whole number"):
         recipes.parse("", [f"training.seed={value}"])
@@ -687,7 +687,7 @@ def swept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("written", "instead", "told"),
+    ("written", "instead", "message"),
     [
         (b"0.75", b"many", "line 2: test_accuracy is 'many', and no number"),
         (b"0.75", b"\0", "no number|not a CSV table"),  # Python 3.10's own reader refuses it
@@ -695,16 +695,16 @@ def swept(tmp_path):
         (b"0.75,0.5", b",", "line 2: it has no test_loss and no error"),
     ],
 )
-def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, told):
+def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, message):
     """The summary ended with Python's words about a float, or was left out."""
     sweep, folder = swept
     path = folder / sweep_results.TABLE
     content = path.read_bytes()
     assert written in content
     path.write_bytes(content.replace(written, instead, 1))
-    with pytest.raises(DataFileError, match="sweep.csv.*" + told):
+    with pytest.raises(DataFileError, match="sweep.csv.*" + message):
         sweep_results.lines_in(sweep, folder)
-    with pytest.raises(DataFileError, match="sweep.csv.*" + told), sweep_results.opened(sweep, folder):
+    with pytest.raises(DataFileError, match="sweep.csv.*" + message), sweep_results.opened(sweep, folder):
         pass
 
 
@@ -721,8 +721,8 @@ def test_more_runs_than_can_be_counted_are_refused():
         text = "[over]\n" + "".join(f'"x{i}" = [1, 2]\n' for i in range(axes))
         with pytest.raises(recipes.RecipeError) as raised:
             sweeps.parse(text)
-        (told,) = [one for one in raised.value.problems if "of a sweep" in one]
-        assert "runs are more than the 100,000 of a sweep" in told and len(told) < 100
+        (message,) = [one for one in raised.value.problems if "of a sweep" in one]
+        assert "runs are more than the 100,000 of a sweep" in message and len(message) < 100
 
 
 def test_a_long_list_of_values_is_looked_through_once():
@@ -765,7 +765,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def said(words, capsys):
+def run_command(words, capsys):
     """The exit code of a command, and what it said last."""
     try:
         code = cli.main(words)
@@ -778,9 +778,11 @@ def said(words, capsys):
 def test_what_is_no_count_is_refused_before_anything_runs(place, capsys, command, option):
     there = sorted(place.iterdir())
     for value in (*NO_COUNTS, *(() if option == "--updates" else ("0",))):
-        code, told = said([*WITH[command], option, value], capsys)
-        assert code == 2 and told.startswith(f"minifa {command}: argument {option}: expected a whole number"), told
-        assert len(told) < 200
+        code, message = run_command([*WITH[command], option, value], capsys)
+        assert code == 2 and message.startswith(f"minifa {command}: argument {option}: expected a whole number"), (
+            message
+        )
+        assert len(message) < 200
     assert sorted(place.iterdir()) == there
 
 
@@ -789,8 +791,8 @@ def test_what_is_no_count_is_refused_before_anything_runs(place, capsys, command
 )
 def test_more_than_a_machine_can_do_is_refused_before_anything_runs(place, capsys, command, option):
     """A billion seeds filled the memory with what was to be run."""
-    code, told = said([*WITH[command], option, "1000000000"], capsys)
-    assert code == 2 and "up to" in told and "got 1000000000" in told
+    code, message = run_command([*WITH[command], option, "1000000000"], capsys)
+    assert code == 2 and "up to" in message and "got 1000000000" in message
     with pytest.raises(recipes.RecipeError, match="seeds: a whole number from 1 to 10000 is expected"):
         recipes.parse("[table]\nseeds = 1000000000\n[[row]]\nname = 'one'")
 
@@ -811,8 +813,8 @@ def test_threads_of_the_environment_are_a_number_that_a_machine_has(monkeypatch,
 @pytest.mark.parametrize("path", ["file/run", "x" * 300, "file/../file/run"])
 def test_a_place_where_nothing_can_be_made_is_told_and_what_to_do(place, capsys, command, path):
     there = sorted(place.iterdir())
-    code, told = said([*WITH[command], "--out", path], capsys)
-    assert code == 1 and told.startswith(f"minifa {command}: [Errno") and "; " in told, told
+    code, message = run_command([*WITH[command], "--out", path], capsys)
+    assert code == 1 and message.startswith(f"minifa {command}: [Errno") and "; " in message, message
     assert sorted(place.iterdir()) == there
 
 
@@ -820,8 +822,8 @@ def test_a_place_where_nothing_can_be_made_is_told_and_what_to_do(place, capsys,
 @pytest.mark.parametrize("path", [".", "/", "./"])
 def test_a_folder_without_a_name_is_no_new_folder(place, capsys, command, path):
     """``--out .`` came back with pathlib's words about a name."""
-    code, told = said([*WITH[command], "--out", path], capsys)
-    assert code == 2 and "has no name of its own: name a new folder in it" in told, told
+    code, message = run_command([*WITH[command], "--out", path], capsys)
+    assert code == 2 and "has no name of its own: name a new folder in it" in message, message
 
 
 @pytest.mark.parametrize("name", ["data.name", "data.folder", "model.weights"])

@@ -48,13 +48,13 @@ def test_an_optimizer_begins_anew_with_another_network(name, rule, engine):
     used, fresh = MAKERS[name](), MAKERS[name]()
     first = mlp(seed=1, scale=10.0)
     steps(first, mf.rules.make(rule).attach(first), used)
-    found = []
+    states = []
     for optimizer in (used, fresh):
         net = mlp()
         one = mf.rules.make(rule).attach(net)
         steps(net, one, optimizer)
-        found.append(all_of(net, one, optimizer))
-    assert_same_bits(*found)
+        states.append(all_of(net, one, optimizer))
+    assert_same_bits(*states)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -152,7 +152,7 @@ def test_nothing_of_another_network_is_kept_in_a_checkpoint(tmp_path):
 def test_a_run_that_diverges_is_made_again_without_the_momentum_of_another():
     """What is looked for is found where an optimizer of its own would have it."""
     x = np.random.default_rng(0).standard_normal((50, 4)).astype("f4")
-    train, found = mf.data.validate(x, x[:, :2]), []
+    train, results = mf.data.validate(x, x[:, :2]), []
 
     def fit(optimizer, lr, seed=0):
         net = Network([Linear(4, 6), Tanh(), Linear(6, 2)], seed=seed)
@@ -166,8 +166,8 @@ def test_a_run_that_diverges_is_made_again_without_the_momentum_of_another():
     for optimizer in (used, mf.SGD(momentum=0.9)):
         where, state = fit(optimizer, 4.0)
         assert where is not None and where.update > 3
-        found.append((where, {key: array.tobytes() for key, array in state.items()}))
-    assert found[0] == found[1]
+        results.append((where, {key: array.tobytes() for key, array in state.items()}))
+    assert results[0] == results[1]
 
 
 def test_a_rule_that_refuses_a_network_is_attached_to_none():
@@ -272,7 +272,7 @@ def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
 
 
 @pytest.mark.parametrize(
-    ("gives", "told"),
+    ("gives", "message"),
     [
         (lambda epoch: None, "the value of the schedule must be a number, got None"),
         (lambda epoch: "half", "the value of the schedule must be a number, got 'half'"),
@@ -282,10 +282,10 @@ def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
         (lambda epoch: float("inf"), "lr must be at least 0 and finite, got inf"),
     ],
 )
-def test_a_schedule_that_gives_no_rate_is_refused(gives, told):
+def test_a_schedule_that_gives_no_rate_is_refused(gives, message):
     one, train = trainer(mf.SGD(0.1), schedule=gives)
     before = one.net.state()
-    with pytest.raises((TypeError, ValueError), match=told):
+    with pytest.raises((TypeError, ValueError), match=message):
         one.fit(train, 1)
     assert_same_bits(before, one.net.state())
     assert one.optimizer.lr == 0.1
@@ -377,7 +377,7 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
     net = all_arrays()
     before, shape = net.state(), getattr(net[layer], key).shape
     who = rf"{key} of \w+ '{layer}'"
-    for wrong, told in (
+    for wrong, message in (
         (np.zeros((1, *shape)), rf"^{who} must have shape .*, got \(1, "),
         (np.zeros((*shape, 1)), rf"^{who} must have shape"),
         (np.zeros(shape[:-1]), rf"^{who} must have shape"),
@@ -387,7 +387,7 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
         (np.ones(shape, complex), rf"^{who} must be real numbers"),
         (np.ma.masked_array(np.ones(shape)), rf"^{who} must be real numbers"),
     ):
-        with pytest.raises((TypeError, ValueError), match=told):
+        with pytest.raises((TypeError, ValueError), match=message):
             setattr(net[layer], key, wrong)
     if key != "b":
         with pytest.raises(TypeError, match=rf"^{who} must be real numbers, got NoneType"):

@@ -48,8 +48,8 @@ def test_no_use_is_overlooked():
     for file, source in FILES.items():
         tokens = [token.string for token in tokenize.generate_tokens(io.StringIO(source).readline)]
         written = [c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)]
-        found = [use.path.split(".")[0] for use in uses(source) if not use.path.startswith("ndarray.")]
-        assert sorted(found) == sorted(name for name in written if not name.startswith("_")), file
+        roots = [use.path.split(".")[0] for use in uses(source) if not use.path.startswith("ndarray.")]
+        assert sorted(roots) == sorted(name for name in written if not name.startswith("_")), file
 
 
 def test_xp_goes_by_no_other_name():
@@ -63,9 +63,9 @@ def test_xp_goes_by_no_other_name():
 
 
 def test_methods_and_keywords_are_among_the_uses():
-    found = {(use.path, use.keywords) for source in FILES.values() for use in uses(source)}
-    assert ("ndarray.sum", ("axis", "keepdims")) in found and ("ndarray.mean", ("axis",)) in found
-    assert ("matmul", ("out",)) in found and ("cuda.Stream.null.synchronize", ()) in found
+    all_uses = {(use.path, use.keywords) for source in FILES.values() for use in uses(source)}
+    assert ("ndarray.sum", ("axis", "keepdims")) in all_uses and ("ndarray.mean", ("axis",)) in all_uses
+    assert ("matmul", ("out",)) in all_uses and ("cuda.Stream.null.synchronize", ()) in all_uses
 
 
 PLANTED = [
@@ -94,8 +94,8 @@ PLANTED = [
 
 @pytest.mark.parametrize("source, complaint", PLANTED, ids=[source for source, _ in PLANTED])
 def test_a_planted_mistake_is_found(source, complaint, cupy):
-    (found,) = complaints(source, cupy)[:1]
-    assert complaint in found
+    (message,) = complaints(source, cupy)[:1]
+    assert complaint in message
 
 
 def test_what_only_the_table_knows_of_ufuncs():

@@ -72,12 +72,12 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("make, told", DEFAULTS, ids=[type(make()).__name__ for make, _ in DEFAULTS])
-def test_defaults(make, told):
+@pytest.mark.parametrize("make, expected", DEFAULTS, ids=[type(make()).__name__ for make, _ in DEFAULTS])
+def test_defaults(make, expected):
     made = make()
     if isinstance(made, rules.Rule):
-        told = {**told, "seed": 0, "memory": {}, "error": None, "output": None, "target": None}
-    assert {name: getattr(made, name) for name in told} == told
+        expected = {**expected, "seed": 0, "memory": {}, "error": None, "output": None, "target": None}
+    assert {name: getattr(made, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("make", [make for make, _ in DEFAULTS if isinstance(make(), mf.Layer)])

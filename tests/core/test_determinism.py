@@ -65,11 +65,11 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
 
-    def told(*arguments):
+    def recording(*arguments):
         losses.append(gradients(*arguments))
         return losses[-1]
 
-    rule.gradients = told
+    rule.gradients = recording
     optimizer = mf.SGD(lr=lr, momentum=0.9, weight_decay=rule.weight_decay)
     return Trainer(net, rule, mf.SoftmaxCrossEntropy(), optimizer, seed=1, callbacks=[StopAt(stop_at)])
 
@@ -89,15 +89,15 @@ def losses_of(rule_name, stops=(UPDATES,), folder=None, **options):
 
 def all_losses():
     """In each rule's dtype of the golden file."""
-    found = {}
+    result = {}
     for name in DESCRIPTIONS:
         with mf.using("numpy", "float64" if name in IN_DOUBLE else "float32"):
-            found[name] = losses_of(name)
-    return found
+            result[name] = losses_of(name)
+    return result
 
 
 @pytest.fixture(scope="module")
-def here():
+def losses_here():
     """The losses in this process, on three threads."""
     before = backend.threads()
     backend.use("numpy", "float32", threads=3)
@@ -110,41 +110,41 @@ def golden():
     return json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
-def furthest(found, kept):
+def largest_difference(losses, reference):
     """The largest relative difference of two lists of losses."""
-    return float(np.max(np.abs(np.array(found) / np.array(kept) - 1)))
+    return float(np.max(np.abs(np.array(losses) / np.array(reference) - 1)))
 
 
-def test_the_losses_are_those_that_were_kept(here, golden):
-    assert [*here] == [*golden] == [*DESCRIPTIONS]
-    moved = {name: f"{furthest(here[name], golden[name]):.1e}" for name in DESCRIPTIONS}
+def test_the_losses_are_those_that_were_kept(losses_here, golden):
+    assert [*losses_here] == [*golden] == [*DESCRIPTIONS]
+    moved = {name: f"{largest_difference(losses_here[name], golden[name]):.1e}" for name in DESCRIPTIONS}
     assert all(float(distance) <= TOLERANCE for distance in moved.values()), moved
 
 
 @pytest.mark.parametrize("rule_name", ["bp", "shallow", "pepita", "usf"])
 def test_a_rate_that_is_wrong_by_a_hundredth_would_be_seen(rule_name, golden):
-    assert furthest(losses_of(rule_name, lr=0.005 * 1.01), golden[rule_name]) > 2 * TOLERANCE
+    assert largest_difference(losses_of(rule_name, lr=0.005 * 1.01), golden[rule_name]) > 2 * TOLERANCE
 
 
-def test_another_process_with_another_number_of_threads_gives_the_same_bits(here):
+def test_another_process_with_another_number_of_threads_gives_the_same_bits(losses_here):
     threads = {"MINIFA_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **threads}
     command = [sys.executable, __file__, "-"]
     there = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120).stdout)
-    assert {name for name in DESCRIPTIONS if there[name] != here[name]} == set()
+    assert {name for name in DESCRIPTIONS if there[name] != losses_here[name]} == set()
 
 
 @pytest.mark.parametrize("rule_name", DESCRIPTIONS)
-def test_resumed_twice_the_bits_are_the_same(rule_name, here, tmp_path):
+def test_resumed_twice_the_bits_are_the_same(rule_name, losses_here, tmp_path):
     with mf.using("numpy", "float64" if rule_name in IN_DOUBLE else "float32"):
-        assert losses_of(rule_name, stops=(3, 14, UPDATES), folder=tmp_path) == here[rule_name]
+        assert losses_of(rule_name, stops=(3, 14, UPDATES), folder=tmp_path) == losses_here[rule_name]
 
 
 @pytest.mark.parametrize("rule_name", DESCRIPTIONS)
-def test_the_stand_in_gives_the_same_bits(rule_name, here, monkeypatch):
+def test_the_stand_in_gives_the_same_bits(rule_name, losses_here, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("standin", "float64" if rule_name in IN_DOUBLE else "float32")
-    assert losses_of(rule_name) == here[rule_name]
+    assert losses_of(rule_name) == losses_here[rule_name]
 
 
 def test_worker_processes_give_the_same_bits():
@@ -165,6 +165,8 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["-"]:
         print(json.dumps(all_losses()))
     else:
-        lines = [f'"{name}": {json.dumps([round(loss, 6) for loss in found])}' for name, found in all_losses().items()]
+        lines = [
+            f'"{name}": {json.dumps([round(loss, 6) for loss in losses])}' for name, losses in all_losses().items()
+        ]
         GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         print(GOLDEN)

@@ -139,9 +139,9 @@ def test_a_wrong_kernel_of_the_device_is_found(only, device, monkeypatch):
 
     monkeypatch.setattr(mf.Sigmoid, "f", f)
     only("Tanh", "Sigmoid")
-    found = wrong(doctor.examine(["numpy", "cupy"]))
-    assert set(found) == {("cupy", "Sigmoid")}
-    assert [text.split(":")[0] for text in found["cupy", "Sigmoid"]] == ["float64", "float32"]
+    findings = wrong(doctor.examine(["numpy", "cupy"]))
+    assert set(findings) == {("cupy", "Sigmoid")}
+    assert [text.split(":")[0] for text in findings["cupy", "Sigmoid"]] == ["float64", "float32"]
 
 
 def test_a_rule_that_carries_another_matrix_on_the_device_is_found(only, device, monkeypatch):
@@ -161,9 +161,9 @@ def test_a_rule_that_keeps_something_else_on_the_device_is_found(only, device, m
 
     monkeypatch.setattr(mf.rules.FA, "gradients", gradients)
     only("fa", "usf")
-    found = wrong(doctor.examine(["cupy"]))
-    assert set(found) == {("cupy", "fa")} and any(
-        "the list of arrays (extra, step 1" in text for text in found["cupy", "fa"]
+    findings = wrong(doctor.examine(["cupy"]))
+    assert set(findings) == {("cupy", "fa")} and any(
+        "the list of arrays (extra, step 1" in text for text in findings["cupy", "fa"]
     )
 
 
@@ -184,7 +184,7 @@ def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spoil, told",
+    "spoil, message",
     [
         (lambda y: y.astype("float64"), "float32: TypeError: output is float64"),
         (lambda y: y * np.nan, "differs by inf"),
@@ -192,12 +192,12 @@ def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
     ],
     ids=["promoted", "not finite", "an error"],
 )
-def test_whatever_goes_wrong_is_told_and_the_next_check_is_made(spoil, told, only, monkeypatch):
+def test_whatever_goes_wrong_is_told_and_the_next_check_is_made(spoil, message, only, monkeypatch):
     right = mf.ReLU.forward
     monkeypatch.setattr(mf.ReLU, "forward", lambda *arguments: spoil(right(*arguments)))
     only("ReLU", "PadChannels")
     report = doctor.examine(["numpy"])
-    assert any(told in text for text in report.findings[0].wrong), report.findings[0].wrong
+    assert any(message in text for text in report.findings[0].wrong), report.findings[0].wrong
     assert report.findings[1].wrong == [] and not report.healthy
     json.dumps(report.as_dict(), allow_nan=False)
 

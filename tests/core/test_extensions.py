@@ -38,7 +38,7 @@ def written(base, name, function, **others):
     return type("Mine", (base,), {"__module__": __name__, name: function, **others})
 
 
-def said(call):
+def message_of(call):
     """What is refused, and in what words; it is one of the documented kinds."""
     with pytest.raises((TypeError, ValueError, NotImplementedError)) as caught:
         call()
@@ -80,14 +80,14 @@ FEEDBACK = {
 
 @pytest.mark.parametrize("kind", FEEDBACK)
 def test_feedback_that_is_no_matrix_of_w_s_shape(kind, engine):
-    method, told = FEEDBACK[kind]
+    method, message = FEEDBACK[kind]
     net = Network([Linear(4, 5), Tanh(), Linear(5, 3, name="linear3")])  # one layer through which an error goes
-    assert re.search(told, said(lambda: step(written(Rule, "feedback", method)(), net)))
+    assert re.search(message, message_of(lambda: step(written(Rule, "feedback", method)(), net)))
 
 
 def test_the_sentence_for_a_transposed_matrix_is_whole():
-    told = said(lambda: step(written(Rule, "feedback", lambda self, layer: layer.W.T)()))
-    assert told == (
+    message = message_of(lambda: step(written(Rule, "feedback", lambda self, layer: layer.W.T)()))
+    assert message == (
         "feedback of the rule 'Mine' for Linear 'linear2' returned an array of shape (5, 6), expected (6, 5), W's "
         "shape (fan_in, fan_out): did you return W.T?"
     )
@@ -96,7 +96,7 @@ def test_the_sentence_for_a_transposed_matrix_is_whole():
 def test_a_kernel_s_feedback_is_a_kernel(engine):
     layers = [mf.Conv2d(1, 2, 3), mf.Tanh(), mf.Conv2d(2, 4, 3), mf.Flatten(), mf.Linear(16, 3)]
     net = Network(layers, input_shape=(6, 6, 1))
-    for answer, told in (
+    for answer, message in (
         (
             lambda self, layer: layer.W.reshape(-1, layer.W.shape[-1]),
             r"\(18, 4\), expected \(3, 3, 2, 4\), W's shape: reshape it",
@@ -107,7 +107,7 @@ def test_a_kernel_s_feedback_is_a_kernel(engine):
         ),
         (lambda self, layer: layer.W.T, r"\(4, 2, 3, 3\), .*: did you return W.T\?"),
     ):
-        assert re.search(told, said(lambda answer=answer: written(Rule, "feedback", answer)().attach(net)))
+        assert re.search(message, message_of(lambda answer=answer: written(Rule, "feedback", answer)().attach(net)))
 
 
 def test_an_array_of_another_backend_is_told_of(engine):
@@ -116,8 +116,11 @@ def test_an_array_of_another_backend_is_told_of(engine):
     if engine == "numpy":
         step(rule)
     else:
-        told = said(lambda: step(rule))
-        assert "returned numpy.ndarray, expected an array of shape" in told and "minifa.backend.xp instead of" in told
+        message = message_of(lambda: step(rule))
+        assert (
+            "returned numpy.ndarray, expected an array of shape" in message
+            and "minifa.backend.xp instead of" in message
+        )
 
 
 TEACH = {
@@ -135,11 +138,12 @@ TEACH = {
 
 @pytest.mark.parametrize("kind", TEACH)
 def test_teach_that_gives_no_error_of_the_output_s_shape(kind, engine):
-    method, told = TEACH[kind]
+    method, message = TEACH[kind]
     assert re.search(
-        "^teach of the rule 'Mine' for Linear 'linear3' returned", said(lambda: step(written(FA, "teach", method)()))
+        "^teach of the rule 'Mine' for Linear 'linear3' returned",
+        message_of(lambda: step(written(FA, "teach", method)())),
     )
-    assert re.search(told, said(lambda: step(written(FA, "teach", method)())))
+    assert re.search(message, message_of(lambda: step(written(FA, "teach", method)())))
 
 
 def test_where_no_error_arrived_what_is_taught_has_the_layer_s_shape(engine):
@@ -157,7 +161,7 @@ def test_where_no_error_arrived_what_is_taught_has_the_layer_s_shape(engine):
 
     rule = Direct()
     rule.width = 5
-    assert said(lambda: step(rule)).endswith(
+    assert message_of(lambda: step(rule)).endswith(
         "returned an array of shape (8, 5), expected (8, 6), that of the layer's output"
     )
 
@@ -203,8 +207,8 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_what_else_a_rule_returns(kind, engine):
-    method, told = OTHERS[kind]
-    assert re.search(told, said(lambda: step(written(FA, kind.partition(",")[0], method)())))
+    method, message = OTHERS[kind]
+    assert re.search(message, message_of(lambda: step(written(FA, kind.partition(",")[0], method)())))
 
 
 def test_what_is_needed_and_not_written_is_a_sentence(engine):
@@ -212,27 +216,27 @@ def test_what_is_needed_and_not_written_is_a_sentence(engine):
         cls = written(Rule, "feedbak", lambda self, layer: layer.W)
     assert re.fullmatch(
         r"Mine must define feedback\(self, layer\): the matrix.* \(is feedbak a misspelling of it\?\)",
-        said(lambda: step(cls())),
+        message_of(lambda: step(cls())),
     )
-    assert "must define feedback(self, layer)" in said(
+    assert "must define feedback(self, layer)" in message_of(
         lambda: step(written(Rule, "teach", lambda self, layer, delta: delta)())
     )
     x = mf.asarray(np.ones((2, 4)))
-    assert "Mine must define forward(self, x, ctx)" in said(
+    assert "Mine must define forward(self, x, ctx)" in message_of(
         lambda: Network([written(mf.Layer, "kind", "mine")()]).forward(x)
     )
     own = written(mf.Layer, "forward", lambda self, x, ctx: x)
-    assert "Mine must define backward(self, delta, rule)" in said(lambda: step(net=mlp(own())))
+    assert "Mine must define backward(self, delta, rule)" in message_of(lambda: step(net=mlp(own())))
     with pytest.warns(RuntimeWarning, match="Mine.backwards is never called: did you mean backward"):
         own = written(own, "backwards", lambda self, delta, rule: delta)
-    assert "is backwards a misspelling of it?" in said(lambda: step(net=mlp(own())))
-    assert "Mine must define f(self, y, x)" in said(
+    assert "is backwards a misspelling of it?" in message_of(lambda: step(net=mlp(own())))
+    assert "Mine must define f(self, y, x)" in message_of(
         lambda: Network([written(mf.layers.activations.Activation, "a", 1)()]).forward(x)
     )
-    assert "must define __call__(self, output, target)" in said(
+    assert "must define __call__(self, output, target)" in message_of(
         lambda: step(loss=written(mf.losses.Loss, "name", "mine")())
     )
-    assert "must define change(self, count, W, gradient" in said(
+    assert "must define change(self, count, W, gradient" in message_of(
         lambda: step(optimizer=written(mf.optim.Optimizer, "name", "mine")(0.1))
     )
 
@@ -283,9 +287,9 @@ SIGNATURES = [
 ]
 
 
-@pytest.mark.parametrize(("base", "name", "method", "told"), SIGNATURES, ids=[one[1] for one in SIGNATURES])
-def test_a_rule_s_method_with_other_arguments(base, name, method, told, engine):
-    assert re.search(told, said(lambda: step(written(base, name, method)())))
+@pytest.mark.parametrize(("base", "name", "method", "message"), SIGNATURES, ids=[one[1] for one in SIGNATURES])
+def test_a_rule_s_method_with_other_arguments(base, name, method, message, engine):
+    assert re.search(message, message_of(lambda: step(written(base, name, method)())))
 
 
 def test_a_method_may_take_more_than_it_is_given():
@@ -307,7 +311,7 @@ def test_a_constructor_that_leaves_its_base_s_out(kind):
         "layer": lambda: mlp(type("Mine", (ReLU,), {"__module__": __name__, **forgotten})()),
         "optimizer": lambda: step(optimizer=type("Mine", (mf.SGD,), {"__module__": __name__, **forgotten})()),
     }
-    assert said(calls[kind]) == "Mine.__init__ must call super().__init__() first"
+    assert message_of(calls[kind]) == "Mine.__init__ must call super().__init__() first"
 
 
 def test_none_is_an_answer_where_it_is_meant(engine):
@@ -355,7 +359,7 @@ def test_what_stands_in_a_mixin_is_looked_at(engine):
         def feedback(self, layer):
             return layer.W.T
 
-    assert "for Linear 'linear2' returned" in said(
+    assert "for Linear 'linear2' returned" in message_of(
         lambda: step(type("Mine", (Turned, Rule), {"__module__": __name__})())
     )
 
@@ -438,8 +442,8 @@ LAYERS = {
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_what_a_layer_of_one_s_own_answers(kind, engine):
-    methods, told = LAYERS[kind]
-    assert re.search(told, said(lambda: step(net=mlp(layer(**methods)))))
+    methods, message = LAYERS[kind]
+    assert re.search(message, message_of(lambda: step(net=mlp(layer(**methods)))))
 
 
 @pytest.mark.parametrize("where", ["inside a block", "behind it"])
@@ -447,7 +451,7 @@ def test_the_layer_is_named_wherever_it_stands(where, engine):
     own = layer(forward=lambda self, x, ctx: x.astype("f8"))
     block = mf.Residual([Linear(5, 5), own]) if where == "inside a block" else own
     name = "mine1" if block is own else "residual1.body.mine1"
-    assert said(lambda: step(net=mlp(block))).startswith(f"forward of Mine '{name}' returned")
+    assert message_of(lambda: step(net=mlp(block))).startswith(f"forward of Mine '{name}' returned")
 
 
 def test_an_array_of_numpy_in_a_layer_on_a_device(engine):
@@ -455,7 +459,7 @@ def test_an_array_of_numpy_in_a_layer_on_a_device(engine):
     if engine == "numpy":
         step(net=mlp(own))
     else:
-        assert "forward of Mine 'mine1' returned numpy.ndarray" in said(lambda: step(net=mlp(own)))
+        assert "forward of Mine 'mine1' returned numpy.ndarray" in message_of(lambda: step(net=mlp(own)))
 
 
 def test_an_activation_writes_into_what_it_is_given(engine):
@@ -468,7 +472,7 @@ def test_an_activation_writes_into_what_it_is_given(engine):
         def times_slope(self, below, delta, y):
             xp.multiply(delta, 3 * xp.abs(y) ** (2 / 3), out=below)
 
-    assert said(lambda: step(net=mlp(Cube()))) == (
+    assert message_of(lambda: step(net=mlp(Cube()))) == (
         "f of Cube 'layer1' must return None, got an array of the backend: write into y, y[...] = ..."
     ).replace(
         "an array of the backend", "numpy.ndarray" if engine == "numpy" else type(xp.ones(1)).__module__ + ".ndarray"
@@ -496,14 +500,14 @@ def test_a_weighted_layer_of_one_s_own(engine):
         def weight_and_bias_gradients(self, x, delta):
             return super().weight_and_bias_gradients(x, delta)[0].T, delta.sum(axis=0)
 
-    for cls, told in (
+    for cls, message in (
         (Half, r"^forward of Half 'linear3' returned an array of shape \(8, 2\), expected \(8, 5\)"),
         (Up, r"^backward of Up 'linear3' returned an array of shape \(8, 5\), expected \(8, 7\), that of its input"),
         (Wide, r"^backward of Wide 'linear3', grads\['W'\], returned an array of shape \(5, 7\), expected \(7, 5\)"),
     ):
         net = mlp(Linear(5, 7), cls(7, 5), middle=())
         net = Network([Linear(4, 7), Tanh(), Linear(7, 7), cls(7, 5), Linear(5, 3)])
-        assert re.search(told, said(lambda net=net: step(net=net)))
+        assert re.search(message, message_of(lambda net=net: step(net=net)))
 
 
 def test_none_passes_a_layer_that_asks_a_rule_which_carries_nothing(engine):
@@ -541,28 +545,30 @@ def test_a_gradient_that_a_layer_leaves_out_was_not_computed(engine):
 
 def test_what_a_walk_of_one_s_own_lets_go_on(engine):
     net, x = mlp(), batch(shape=(4,))[0]
-    for after, told in (
+    for after, message in (
         (lambda self, layer, y: None, "^after of the Mine for Linear 'linear1' returned None, expected an array"),
         (lambda self, layer, y: y[:, :1], r"returned an array of shape \(8, 1\), expected \(8, 6\), that of y"),
         (lambda self, y: y, r"must accept the arguments \(self, layer, y\)"),
     ):
-        assert re.search(told, said(lambda after=after: net.forward(x, written(mf.Pass, "after", after)())))
+        assert re.search(message, message_of(lambda after=after: net.forward(x, written(mf.Pass, "after", after)())))
 
 
 def test_what_a_loss_of_one_s_own_answers(engine):
-    for call, told in (
+    for call, message in (
         (lambda self, output, target: output - target, "^the loss Mine returned .*, expected a pair: values"),
         (lambda self, output, target: (output.mean(), output), "^the loss Mine, values, returned"),
         (lambda self, output, target: (output, output), r"values, returned .* \(8, 3\), expected \(8,\), one for each"),
         (lambda self, output, target: (output[:, 0], output[:, 0]), r"errors, returned .*\(8,\), expected \(8, 3\)"),
     ):
-        assert re.search(told, said(lambda call=call: step(loss=written(mf.losses.Loss, "__call__", call)())))
+        assert re.search(message, message_of(lambda call=call: step(loss=written(mf.losses.Loss, "__call__", call)())))
 
 
 def test_an_optimizer_of_one_s_own_moves_in_place(engine):
     """What it returned instead was forgotten, and nothing moved."""
     own = written(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
-    assert re.search("^change of .* must return None, got .*: write into W", said(lambda: step(optimizer=own(0.1))))
+    assert re.search(
+        "^change of .* must return None, got .*: write into W", message_of(lambda: step(optimizer=own(0.1)))
+    )
 
     class Plain(mf.optim.Optimizer):
         def change(self, count, W, gradient):
@@ -581,7 +587,7 @@ def test_a_callback_of_one_s_own():
     own = written(mf.training.Callback, "on_epoch", lambda self, trainer: None)
     net, data = Network([Linear(2, 2)]), mf.data.load("xor")
     trainer = mf.Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(), callbacks=[own()])
-    assert "must accept the arguments (self, trainer, row)" in said(lambda: trainer.fit(data.train, 1))
+    assert "must accept the arguments (self, trainer, row)" in message_of(lambda: trainer.fit(data.train, 1))
 
 
 # --- what is given in the place of an object --------------------------------------------------------------------------
@@ -644,9 +650,9 @@ IN_PLACE = [
 ]
 
 
-@pytest.mark.parametrize(("call", "told"), IN_PLACE)
-def test_a_word_a_class_or_arrays_in_the_place_of_an_object(call, told):
-    assert re.search(told, said(call))
+@pytest.mark.parametrize(("call", "message"), IN_PLACE)
+def test_a_word_a_class_or_arrays_in_the_place_of_an_object(call, message):
+    assert re.search(message, message_of(call))
 
 
 def test_options_of_a_class_of_one_s_own():
@@ -673,9 +679,14 @@ def test_what_is_entered_in_a_table_is_a_class_that_takes_a_seed(monkeypatch):
             super().__init__()
 
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine)
-    assert said(lambda: mf.rules.make("mine")) == "the rule 'mine' must have the parameter seed=, which every rule gets"
+    assert (
+        message_of(lambda: mf.rules.make("mine"))
+        == "the rule 'mine' must have the parameter seed=, which every rule gets"
+    )
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine())
-    assert "the rule 'mine' must be registered as a class or function, got <Mine" in said(lambda: mf.rules.make("mine"))
+    assert "the rule 'mine' must be registered as a class or function, got <Mine" in message_of(
+        lambda: mf.rules.make("mine")
+    )
 
 
 def test_the_backend_is_as_it_was():

@@ -36,13 +36,13 @@ def test_very_many_cases(tmp_path, capsys):
     wrong, table, begun = [], [], time.perf_counter()
     for name, (make, _) in ENTRANCES.items():
         started, count = time.perf_counter(), cases(name, total)
-        found = campaign(name, make, count, seed, tmp_path)
-        wrong += found
-        table.append((name, count, len(found), time.perf_counter() - started))
+        defects = campaign(name, make, count, seed, tmp_path)
+        wrong += defects
+        table.append((name, count, len(defects), time.perf_counter() - started))
     with capsys.disabled():
         print(f"\nseed {seed}: MINIFA_FUZZ_SEED={seed} makes the same cases again")
-        for name, count, found, seconds in table:
-            print(f"{count:7,} cases {seconds:7.1f} s  {name}{f': {found} WRONG' if found else ''}")
+        for name, count, defects, seconds in table:
+            print(f"{count:7,} cases {seconds:7.1f} s  {name}{f': {defects} WRONG' if defects else ''}")
         print(f"{sum(count for _, count, _, _ in table):7,} cases {time.perf_counter() - begun:7.1f} s  in all")
     assert not wrong, "\n\n".join(wrong)
 
@@ -84,7 +84,7 @@ def raise_value_error(words):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: [][0], "not documented"),
         (lambda: int("x"), "from the depths"),
@@ -93,11 +93,11 @@ def raise_value_error(words):
         (lambda: bytes(1 << 22), "bytes of memory; the bound is"),
     ],
 )
-def test_the_judge_finds_what_is_wrong(call, told):
+def test_the_judge_finds_what_is_wrong(call, message):
     def check(result):
         assert result != 5, "it is 5"
 
-    assert told in judge(Case("", call, (ValueError,), check, memory=1 << 20))
+    assert message in judge(Case("", call, (ValueError,), check, memory=1 << 20))
 
 
 def test_the_judge_finds_what_was_accepted_or_left_behind(tmp_path):
@@ -118,5 +118,5 @@ def test_a_campaign_names_the_case_that_makes_it_again(tmp_path):
     def make(rng, folder):
         return Case("bad", lambda: [][0]) if rng.random() < 0.3 else Case("good", lambda: 1)
 
-    (found,) = campaign("mine", make, 50, 7, tmp_path)
-    assert found.startswith("mine, seed 7, case ") and "IndexError" in found
+    (defect,) = campaign("mine", make, 50, 7, tmp_path)
+    assert defect.startswith("mine, seed 7, case ") and "IndexError" in defect

@@ -134,18 +134,18 @@ def test_shapes_are_foretold_and_dtype_is_kept(name):
 def test_cut_into_pieces_a_layer_gives_the_same_in_the_same_dtype(name, monkeypatch):
     layers, shape = GEOMETRIES[name]
     with mf.using("numpy", "float32"):
-        found = []
+        results = []
         for limit in (chunks.CHUNK_BYTES, 1):
             monkeypatch.setattr(chunks, "CHUNK_BYTES", limit)
             net = network(layers(), shape, input_error=True)
             y = net.forward(inputs(shape, n=9), Pass(True))
             below = net.backward(inputs(y.shape[1:], n=9, seed=1), BP())
-            found.append({"y": y, "below": below, **net.gradients(), **net.state()})
+            results.append({"y": y, "below": below, **net.gradients(), **net.state()})
             caches = [one for layer in net for one in (layer.cache if type(layer.cache) is tuple else [layer.cache])]
             floats = [one for one in (y, below, *caches) if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
             assert {one.dtype for one in floats} == {np.dtype("float32")}
-        for key, array in found[0].items():
-            np.testing.assert_allclose(found[1][key], array, rtol=1e-4, atol=1e-5, err_msg=key)
+        for key, array in results[0].items():
+            np.testing.assert_allclose(results[1][key], array, rtol=1e-4, atol=1e-5, err_msg=key)
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if name != "a whole network"])

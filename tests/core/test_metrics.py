@@ -40,8 +40,8 @@ def degrees_between(a, b):
     ],
 )
 def test_angles_by_hand(a, b, expected, float64):
-    found = angle(np.array(a, float), np.array(b, float))
-    assert float(found) == pytest.approx(expected, abs=1e-13)
+    result = angle(np.array(a, float), np.array(b, float))
+    assert float(result) == pytest.approx(expected, abs=1e-13)
 
 
 @pytest.mark.parametrize("radians", [1e-2, 1e-6, 1e-9])
@@ -83,7 +83,7 @@ def test_alignment_by_hand(float64):
     net = mlp()
     rule = FA(seed=3).attach(net)
     x, y = batch(shape=(4,))
-    found = alignment(net, rule, x, y, CE)
+    result = alignment(net, rule, x, y, CE)
     W1, W2, W3 = (layer.W for layer in net.weighted)
     B2, B3 = rule.B["linear2"], rule.B["linear3"]
     h1 = np.tanh(x @ W1 + net["linear1"].b)
@@ -122,11 +122,11 @@ def test_alignment_by_hand(float64):
             "gradient_angle": 0.0,
         },
     }
-    assert found.keys() == expected.keys()
+    assert result.keys() == expected.keys()
     for name, quantities in expected.items():
-        assert tuple(found[name]) == QUANTITIES
+        assert tuple(result[name]) == QUANTITIES
         for key, value in quantities.items():
-            assert found[name][key] == (None if value is None else pytest.approx(value, abs=1e-9)), (name, key)
+            assert result[name][key] == (None if value is None else pytest.approx(value, abs=1e-9)), (name, key)
 
 
 @pytest.mark.parametrize("rule", ["bp", "sham"])
@@ -148,8 +148,8 @@ def test_quantities_that_a_rule_does_not_have_are_none():
 
     def missing(description, layer):
         net = small_convnet()
-        found = alignment(net, make(description).attach(net), x, y, CE)[layer]
-        return {key for key, value in found.items() if value is None}
+        result = alignment(net, make(description).attach(net), x, y, CE)[layer]
+        return {key for key, value in result.items() if value is None}
 
     assert missing("fa", "linear2") == set()
     assert missing("fa:conv=dense", "residual1.body.conv1") == whole  # B has another shape than the kernel
@@ -174,10 +174,10 @@ def test_dead_layers_have_no_angles_and_raise_no_warnings(rule, engine):
     net["linear1"].b[...] = -100
     net["linear2"].W[...] = 0
     x, y = batch(shape=(4,))
-    found = alignment(net, make(rule).attach(net), x, y, CE)
-    assert found["linear1"]["true_angle"] is None and found["linear1"]["gradient_angle"] is None
-    assert found["linear2"]["weight_angle"] is None and found["linear2"]["norm_ratio"] is None
-    assert found["linear3"]["true_angle"] == pytest.approx(0, abs=1e-3)
+    result = alignment(net, make(rule).attach(net), x, y, CE)
+    assert result["linear1"]["true_angle"] is None and result["linear1"]["gradient_angle"] is None
+    assert result["linear2"]["weight_angle"] is None and result["linear2"]["norm_ratio"] is None
+    assert result["linear3"]["true_angle"] == pytest.approx(0, abs=1e-3)
 
 
 def test_examples_without_an_error_do_not_count(float64):

@@ -334,16 +334,16 @@ def test_a_walk_is_told_every_output_and_may_change_it():
     class Double(Pass):
         def __init__(self):
             super().__init__()
-            self.told = []
+            self.seen = []
 
         def after(self, layer, y):
-            self.told.append(layer.name)
+            self.seen.append(layer.name)
             return y * 2 if layer.name == "linear1" else y
 
     net = Network([Linear(2, 3), Residual([Linear(3, 3)]), Linear(3, 1)])
     ctx, x = Double(), mf.asarray(np.ones((1, 2)))
     y = net.forward(x, ctx)
-    assert ctx.told == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
+    assert ctx.seen == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
     np.testing.assert_allclose(y, 2 * net.forward(x), rtol=1e-6)  # no biases yet, all is linear
 
 

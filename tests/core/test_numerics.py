@@ -151,9 +151,9 @@ SOFT = {  # logits of three classes, the first being right: value, errors
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("logits, value, errors", SOFT.values(), ids=SOFT)
 def test_softmax_cross_entropy_of_extreme_logits(logits, value, errors):
-    found = asked(mf.SoftmaxCrossEntropy(), [logits], [0])
-    np.testing.assert_allclose(found[0], [value], rtol=1e-6)
-    np.testing.assert_allclose(found[1], [errors], rtol=1e-6)
+    result = asked(mf.SoftmaxCrossEntropy(), [logits], [0])
+    np.testing.assert_allclose(result[0], [value], rtol=1e-6)
+    np.testing.assert_allclose(result[1], [errors], rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -192,9 +192,9 @@ SIGMOID = {  # logit, target: value, error (the limits; PyTorch's value is NaN a
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("logit, target, value, error", SIGMOID.values(), ids=SIGMOID)
 def test_sigmoid_cross_entropy_of_extreme_logits(logit, target, value, error):
-    found = asked(mf.SigmoidCrossEntropy(), [[logit]], [[float(target)]])
-    np.testing.assert_allclose(found[0], [value], rtol=1e-6)
-    np.testing.assert_allclose(found[1], [[error]], rtol=1e-6)
+    result = asked(mf.SigmoidCrossEntropy(), [[logit]], [[float(target)]])
+    np.testing.assert_allclose(result[0], [value], rtol=1e-6)
+    np.testing.assert_allclose(result[1], [[error]], rtol=1e-6)
 
 
 def test_sigmoid_cross_entropy_of_extreme_logits_is_pytorch_s_but_for_its_nan(torch):
@@ -222,9 +222,9 @@ def test_squared_errors_of_huge_outputs(a, t):
         (mf.MeanSquaredError(), square, 2 * difference),
         (mf.HalfSquaredError(), square / 2, difference),
     ):
-        found = asked(loss, [[a]], [[t]])
-        np.testing.assert_allclose(found[0], [value], rtol=1e-6)
-        np.testing.assert_allclose(found[1], [[error]], rtol=1e-6)
+        result = asked(loss, [[a]], [[t]])
+        np.testing.assert_allclose(result[0], [value], rtol=1e-6)
+        np.testing.assert_allclose(result[1], [[error]], rtol=1e-6)
 
 
 def test_squared_errors_of_huge_outputs_are_pytorch_s(torch):
@@ -235,8 +235,8 @@ def test_squared_errors_of_huge_outputs_are_pytorch_s(torch):
         return torch.nn.functional.mse_loss(output, torch.tensor(target), reduction="none").mean(dim=1)
 
     pairs = zip(asked(mf.MeanSquaredError(), rows, targets), asked_of_torch(torch, theirs, rows, targets), strict=True)
-    for ours, found in pairs:
-        np.testing.assert_allclose(ours, found, rtol=1e-6)
+    for ours, result in pairs:
+        np.testing.assert_allclose(ours, result, rtol=1e-6)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
@@ -252,10 +252,10 @@ def test_sigmoid_is_exact_in_its_tail(name, dtype, tolerance):
     slope = small / (1 + small) ** 2
     layer = mf.Sigmoid()
     with np.errstate(all="raise"):
-        found = host(layer.forward(mf.asarray(x), mf.Pass(training=True)))
+        result = host(layer.forward(mf.asarray(x), mf.Pass(training=True)))
         slopes = host(layer.backward(mf.asarray(np.ones_like(x)), BP()))
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, y.astype(dtype), rtol=tolerance)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, y.astype(dtype), rtol=tolerance)
     left = x <= 0  # on the right 1 - y has lost its digits, as PyTorch's has: y is what is kept
     np.testing.assert_allclose(slopes[left], slope.astype(dtype)[left], rtol=2 * tolerance)
 
@@ -343,9 +343,9 @@ def test_max_pooling_of_extreme_numbers_is_pytorch_s(kernel, stride, padding, to
 # hundred times as far off).
 
 
-def relative(found, true):
+def relative(result, true):
     """The largest error, by the largest number."""
-    return abs(np.asarray(found, float) - true).max() / abs(true).max()
+    return abs(np.asarray(result, float) - true).max() / abs(true).max()
 
 
 @pytest.mark.parametrize("offset", [0.5, 1000])
@@ -353,11 +353,11 @@ def relative(found, true):
 def test_the_mean_of_large_maps(shape, offset, engine):
     x = (np.random.default_rng(0).random(shape) - 0.5 + offset).astype(np.float32)
     true = x.mean(axis=(1, 2), dtype=float)
-    found = host(mf.GlobalAvgPool().forward(mf.asarray(x), mf.Pass()))
-    assert found.dtype == np.float32 and relative(found, true) < 2e-7  # PyTorch: 1.2e-7 to 1.8e-7
+    result = host(mf.GlobalAvgPool().forward(mf.asarray(x), mf.Pass()))
+    assert result.dtype == np.float32 and relative(result, true) < 2e-7  # PyTorch: 1.2e-7 to 1.8e-7
     if shape[-1] < 16:
-        found = host(mf.AvgPool(shape[1:3]).forward(mf.asarray(x), mf.Pass()))[:, 0, 0]
-        assert relative(found, true) < 2.5e-7  # PyTorch: 2.3e-6
+        result = host(mf.AvgPool(shape[1:3]).forward(mf.asarray(x), mf.Pass()))[:, 0, 0]
+        assert relative(result, true) < 2.5e-7  # PyTorch: 2.3e-6
 
 
 @pytest.mark.usefixtures("engine")
@@ -412,17 +412,17 @@ def batch_norm_errors(shape, offset, compute):
     x, delta = (rng.standard_normal(shape) + offset).astype(np.float32), rng.standard_normal(shape).astype(np.float32)
     with mf.using("numpy", "float64"):
         true = normalised_here(x.astype(float), delta.astype(float))
-    found = compute(x, delta)
-    return {what: relative(found[what], true[what]) for what in true}
+    result = compute(x, delta)
+    return {what: relative(result[what], true[what]) for what in true}
 
 
 def normalised_here(x, delta):
     layer = mf.BatchNorm(x.shape[-1], momentum=1.0)
-    found = {
+    result = {
         "y": layer.forward(mf.asarray(x), mf.Pass(training=True)),
         "below": layer.backward(mf.asarray(delta), BP()),
     }
-    return {key: host(one) for key, one in {**found, **layer.buffers(), **layer.grads}.items()}
+    return {key: host(one) for key, one in {**result, **layer.buffers(), **layer.grads}.items()}
 
 
 def normalised_there(torch, x, delta):
@@ -493,8 +493,8 @@ def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 64)
     matrix = mf.asarray(np.array([3.0, 0, -4, 0] * 10) * size / 10)
     assert float(linalg.norm(matrix)) == pytest.approx(size * math.sqrt(2.5), rel=1e-6 if size > 1e-40 else 1e-3)
-    found, count = linalg.norm_and_count(matrix)
-    assert float(found) == float(linalg.norm(matrix)) and float(count) == 20
+    result, count = linalg.norm_and_count(matrix)
+    assert float(result) == float(linalg.norm(matrix)) and float(count) == 20
     with backend.quiet():
         again = linalg.rescaled(matrix, to=7.0)
     if size > 1e-38:

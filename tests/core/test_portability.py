@@ -63,8 +63,8 @@ def test_any_name_will_do_for_data_and_folders(capsys):
     write_data("meine dät, Ω.npz")
     given = ["--data", "meine dät, Ω.npz", "--model", "mlp", "--hidden", "4", "--lr", "0.1", "--epochs"]
     assert cli.main(["train", *given, "1", "--out", "läuf Ω/eins zwei"]) == 0
-    told = capsys.readouterr().out
-    assert "meine dät, Ω (32 training" in told and f"written to {Path('läuf Ω/eins zwei')}" in told
+    output = capsys.readouterr().out
+    assert "meine dät, Ω (32 training" in output and f"written to {Path('läuf Ω/eins zwei')}" in output
     assert cli.main(["train", "--resume", "läuf Ω/eins zwei", "--epochs", "2"]) == 0
     assert run_folder.read_experiment("läuf Ω/eins zwei").data == "meine dät, Ω.npz"
     assert cli.main(["figures", "läuf Ω/eins zwei"]) == 0
@@ -95,14 +95,14 @@ def test_the_command_to_go_on_can_be_pasted(monkeypatch, capsys):
 def test_in_a_locale_of_ascii_alone_every_command_works_and_files_are_utf_8():
     write_data("dät 1.npz")
     given = ["--data", "dät 1.npz", "--model", "mlp", "--hidden", "4", "--lr", "0.1", "--epochs"]
-    told = minifa("train", *given, "1", "--out", "läuf 1", **ASCII_ALONE)
-    assert told.isascii() and b"written to l??uf 1" in told
+    output = minifa("train", *given, "1", "--out", "läuf 1", **ASCII_ALONE)
+    assert output.isascii() and b"written to l??uf 1" in output
     minifa("train", "--resume", "läuf 1", "--epochs", "2", **ASCII_ALONE)
     minifa("train", "--resume", "läuf 1", "--epochs", "3")  # and in another locale
-    told = minifa(
+    output = minifa(
         "compare", *given, "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "2", "--out", "ü", **ASCII_ALONE
     )
-    assert b"?" in told and told.isascii()
+    assert b"?" in output and output.isascii()
     assert "±" in Path("ü/table.txt").read_text(encoding="utf-8")
     assert "dät 1 (32 training" in Path("ü/table.txt").read_text(encoding="utf-8")
     minifa("figures", "ü", **ASCII_ALONE)
@@ -116,8 +116,8 @@ def test_in_a_locale_of_ascii_alone_every_command_works_and_files_are_utf_8():
 def test_what_is_printed_elsewhere_is_not_stopped_by_ascii():
     for command in (["rules"], ["info"], ["step", "--rule", "fa"], ["--help"], ["train", "--help"]):
         assert minifa(*command, PYTHONIOENCODING="ascii", **ASCII_ALONE).isascii()
-    told = minifa("explore", "--rules", "bp", "--train-updates", "1", "-o", "page.html", **ASCII_ALONE)
-    assert b"written to page.html" in told
+    output = minifa("explore", "--rules", "bp", "--train-updates", "1", "-o", "page.html", **ASCII_ALONE)
+    assert b"written to page.html" in output
 
 
 def test_a_name_is_shown_as_it_is_in_every_locale():

@@ -43,13 +43,13 @@ def imported(tree):
 
 def modules(tree):
     """Every module that the file imports, whole or in part."""
-    found = set()
+    result = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {one.name for one in node.names}
+            result |= {one.name for one in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            found |= {node.module} | {f"{node.module}.{one.name}" for one in node.names}
-    return found
+            result |= {node.module} | {f"{node.module}.{one.name}" for one in node.names}
+    return result
 
 
 def dotted(node, names):
@@ -68,30 +68,30 @@ def is_constant(node, value):
 def complaints(text):
     """What is wrong with a file's text, each with its line."""
     tree = ast.parse(text)
-    names, found = imported(tree), []
+    names, problems = imported(tree), []
     brought_in = modules(tree)
     if pickles := {module.partition(".")[0] for module in brought_in} & PICKLES:
-        found.append(f"it imports {', '.join(pickles)}")
+        problems.append(f"it imports {', '.join(pickles)}")
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called = {dotted(node.func, names) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     if brought_in & NETWORK and "sha256" not in attributes and COMPARES not in called:
-        found.append(f"it reads from the network ({', '.join(brought_in & NETWORK)}) and compares no SHA-256")
+        problems.append(f"it reads from the network ({', '.join(brought_in & NETWORK)}) and compares no SHA-256")
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name, given = dotted(node.func, names), {one.arg: one.value for one in node.keywords}
         if name in RUNS_TEXT or name in SHELLS or name.startswith(("os.exec", "os.spawn")):
-            found.append(f"line {node.lineno}: {name}")
+            problems.append(f"line {node.lineno}: {name}")
         if name in STARTS and not _starts_this_python(node, names):
-            found.append(f"line {node.lineno}: {name} starts something else than this Python, or through a shell")
+            problems.append(f"line {node.lineno}: {name} starts something else than this Python, or through a shell")
         if name.startswith("numpy.") and name.rpartition(".")[2] in MAY_PICKLE:
             if not is_constant(given.get("allow_pickle"), False):
-                found.append(f"line {node.lineno}: {name} without allow_pickle=False")
+                problems.append(f"line {node.lineno}: {name} without allow_pickle=False")
         if name in SAFER_ONES and not is_constant(given.get("weights_only"), True):
-            found.append(f"line {node.lineno}: {name}; {SAFER_ONES[name]}")
+            problems.append(f"line {node.lineno}: {name}; {SAFER_ONES[name]}")
         if name.endswith((".extractall", ".extract")) and "filter" not in given:
-            found.append(f"line {node.lineno}: {name} unpacks wherever the archive says")
-    return found
+            problems.append(f"line {node.lineno}: {name} unpacks wherever the archive says")
+    return problems
 
 
 def _starts_this_python(call, names):

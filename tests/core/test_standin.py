@@ -433,8 +433,8 @@ def test_the_measure_tells_which_lines_of_the_engine_did_not_run_on_the_stand_in
     command = [sys.executable, "-m", "pytest", "-q", "--standin-coverage", "tests/core/test_losses.py"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 1 and "deselected" in done.stdout and "failed" not in done.stdout, done.stdout
-    told = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
-    assert len(told["layers/conv.py"].split()) > 30 and len(told.get("losses.py", "").split()) < 10
+    not_run = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
+    assert len(not_run["layers/conv.py"].split()) > 30 and len(not_run.get("losses.py", "").split()) < 10
     (percent,) = re.findall(r"^([\d.]+) % of the engine's lines", done.stdout, re.M)
     assert 0 < float(percent) < 50
 

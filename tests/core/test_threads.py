@@ -112,11 +112,11 @@ def test_the_thread_that_ends_first_leaves_blas_to_the_one_that_still_computes()
 
     with backend.blas_limit():
         backend._pool.run([lambda: None])
-        found = in_thread(longer)
+        result = in_thread(longer)
         wait(begun)
     assert blas_threads() == {1}
     other_has_ended.set()
-    assert found() == {1}
+    assert result() == {1}
     assert blas_threads() == {3}
 
 
@@ -167,11 +167,11 @@ def test_a_library_with_a_number_for_each_thread_is_held_in_each_and_let_go_in_e
 
     with pool.caller():
         assert once() == [1, 1]
-        found = in_thread(longer)
+        result = in_thread(longer)
         wait(entered)
     assert library.get() == 4, "this thread has ended, whatever another one does"
     left.set()
-    assert found() == ([1, 1], 1)
+    assert result() == ([1, 1], 1)
     assert in_thread(lambda: (once(), library.get()))() == ([1, 1], 4)
 
 
@@ -230,8 +230,8 @@ def test_same_seed_same_bits_in_the_main_thread_in_others_and_in_two_at_once(cou
     assert_same_bits(first, trained())
     assert_same_bits(first, in_thread(trained)())
     both = threading.Barrier(2)
-    for found in [in_thread(trained, 100, both), in_thread(trained, 100, both)]:
-        assert_same_bits(first, found())
+    for result in [in_thread(trained, 100, both), in_thread(trained, 100, both)]:
+        assert_same_bits(first, result())
 
 
 def test_the_first_thread_of_a_process_need_not_be_the_main_one():
@@ -241,13 +241,13 @@ def test_the_first_thread_of_a_process_need_not_be_the_main_one():
         from minifa.parallel import chunks
         rng = np.random.default_rng(0)
         a, b = rng.normal(size=(100, 500)).astype("f4"), rng.normal(size=(500, 100)).astype("f4")
-        found = []
+        products = []
         for _ in range(2):
-            thread = threading.Thread(target=lambda: found.append(chunks.matmul(a, b)))
+            thread = threading.Thread(target=lambda: products.append(chunks.matmul(a, b)))
             thread.start()
             thread.join()
-        found.append(chunks.matmul(a, b))
-        assert all((one == found[0]).all() for one in found)
+        products.append(chunks.matmul(a, b))
+        assert all((one == products[0]).all() for one in products)
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "3"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
@@ -256,12 +256,12 @@ def test_the_first_thread_of_a_process_need_not_be_the_main_one():
 def test_an_orthogonal_projection_is_the_same_on_any_number_of_blas_threads():
     """LAPACK's factors of a matrix of 300 columns were others on two threads than on one."""
     mf.use("numpy", "float64")
-    found = []
+    projections = []
     for count in (1, 3):
         with threadpool_limits(count, user_api="blas"):
             net = mf.Network([mf.Linear(2, 300), mf.Linear(300, 300)], seed=0)
-            found.append(mf.rules.Product(seed=0, fixed="orthogonal").attach(net).memory["linear2/P"])
-    np.testing.assert_array_equal(*found)
+            projections.append(mf.rules.Product(seed=0, fixed="orthogonal").attach(net).memory["linear2/P"])
+    np.testing.assert_array_equal(*projections)
 
 
 # --- the engine's workers ---------------------------------------------------------------------------------------------
@@ -339,12 +339,12 @@ def test_a_thread_keeps_its_choice_and_later_ones_have_what_use_chose():
         return before, chosen()
 
     install("numpy", "float32")
-    found = in_thread(earlier)
+    result = in_thread(earlier)
     wait(begun)
     mf.use("numpy", "float64")
     chosen_elsewhere.set()
     single, double = ("numpy", "float32", "float32"), ("numpy", "float64", "float64")
-    assert found() == (single, single)
+    assert result() == (single, single)
     assert in_thread(chosen)() == chosen() == double
 
 
@@ -354,11 +354,11 @@ def test_using_holds_in_its_own_thread_alone(two_backends):
 
     def inside(name, dtype):
         with mf.using(name, dtype):
-            found = []
+            seen = []
             for _ in range(3):
                 both.wait(PATIENCE)
-                found.append((*chosen(), type(backend.xp.ones(1)).__module__.split(".")[0]))
-            return set(found), mf.Linear(2, 3).W.dtype
+                seen.append((*chosen(), type(backend.xp.ones(1)).__module__.split(".")[0]))
+            return set(seen), mf.Linear(2, 3).W.dtype
 
     results = [in_thread(inside, "numpy", "float64"), in_thread(inside, "cupy", "float32")]
     for _ in range(3):
@@ -376,8 +376,8 @@ def test_using_holds_in_its_own_coroutine_alone(two_backends):
         with mf.using(name, dtype):
             for _ in range(3):
                 await asyncio.sleep(0)
-                found = chosen()[:2], type(backend.xp.ones(1)) is np.ndarray
-        return found
+                seen = chosen()[:2], type(backend.xp.ones(1)) is np.ndarray
+        return seen
 
     async def together():
         return await asyncio.gather(inside("numpy", "float64"), inside("cupy", "float32"), inside("numpy", "float32"))
@@ -405,15 +405,15 @@ def test_workers_compute_in_the_backend_and_dtype_of_whoever_asks(two_backends):
     mf.use("numpy", threads=2)
 
     def inside(name, dtype):
-        both, found = threading.Barrier(2), []
+        both, choices = threading.Barrier(2), []
 
         def task():
             both.wait(PATIENCE)
-            found.append(chosen())
+            choices.append(chosen())
 
         with mf.using(name, dtype):
             backend._pool.run([task, task])
-        return found
+        return choices
 
     assert inside("numpy", "float64") == [("numpy", "float64", "float64")] * 2
     assert in_thread(inside, "cupy", "float32")() == [("cupy", "float32", "float32")] * 2
@@ -481,10 +481,10 @@ def test_use_while_another_thread_computes_disturbs_nothing():
             ended.set()
 
     expected = trained(batch_size=16)
-    found = in_thread(compute)
+    result = in_thread(compute)
     wait(begun)
     while not ended.is_set():
         mf.use("numpy", "float64", threads=2)
         mf.use("numpy", "float32", threads=1)
-    for state in found():
+    for state in result():
         assert_same_bits(expected, state)

@@ -91,9 +91,9 @@ def test_plain_twins_keep_the_precision_of_what_they_read():
     x = numbers((1, 3, 3, 2)).astype("float32")
     window = (2, 2), (1, 1), (1, 1)
     columns = windows.columns_plain(x, *window)
-    found = [columns, windows.uncolumns_plain(columns, x.shape, *window), pool_plain(x, *window, 0.0, "mean")]
-    found.append(unpool_max_plain(x, pool_plain(x, *window, -np.inf, "max"), *window))
-    assert {one.dtype for one in found} == {np.dtype("float32")}
+    results = [columns, windows.uncolumns_plain(columns, x.shape, *window), pool_plain(x, *window, 0.0, "mean")]
+    results.append(unpool_max_plain(x, pool_plain(x, *window, -np.inf, "max"), *window))
+    assert {one.dtype for one in results} == {np.dtype("float32")}
 
 
 def test_nan_is_not_hidden_by_maxpool():

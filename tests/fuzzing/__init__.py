@@ -46,7 +46,7 @@ class Case:
     """One call.
 
     Attributes:
-        told: what it is, so that it can be made again by hand.
+        description: the case, so that it can be made again by hand.
         call: the call.
         refusals: the exceptions that are documented for it.
         check: raises AssertionError where what the call returned is not right.
@@ -55,7 +55,7 @@ class Case:
         folder: in which nothing half written may be left behind.
     """
 
-    told: str
+    description: str
     call: Callable[[], Any]
     refusals: tuple[type[BaseException], ...] = (ValueError, TypeError)
     check: Callable[[Any], None] = lambda result: None
@@ -90,7 +90,7 @@ def judge(case: Case) -> str | None:
         if wrong:
             return wrong
     except Exception as error:
-        return f"an exception that is not documented\n{_told(error)}"
+        return f"an exception that is not documented\n{_message(error)}"
     else:
         if case.must_refuse:
             return f"was accepted, and gave {str(result)[:300]}"
@@ -152,7 +152,7 @@ def why_not_a_refusal(error: BaseException) -> str | None:
         return None  # of a path: Python says it best
     last = _last(error.__traceback__)
     if not _on_purpose(last.tb_frame.f_code.co_filename, last.tb_lineno):
-        return f"an exception from the depths\n{_told(error)}"
+        return f"an exception from the depths\n{_message(error)}"
     if len(str(error).split()) < 4:
         return f"an exception without a sentence: {type(error).__name__}({error})"
     return None
@@ -176,7 +176,7 @@ def _raises(file: str) -> list[tuple[int, int]]:
     return [(node.lineno, node.end_lineno or node.lineno) for node in ast.walk(tree) if isinstance(node, ast.Raise)]
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     return "".join(lines)[-2500:]
 
@@ -190,10 +190,10 @@ def campaign(name: str, make: MakeCase, count: int, seed: int, folder: Path, mos
     wrong: dict[str, str] = {}
     for number in range(count):
         case = make(Random(f"{seed}/{name}/{number}"), folder)
-        found = judge(case)
-        if found is not None:
-            kind = re.sub("[0-9]+", "", found.strip().splitlines()[-1])[:60]
-            wrong.setdefault(kind, f"{name}, seed {seed}, case {number}: {case.told[:600]}\n{found}")
+        problem = judge(case)
+        if problem is not None:
+            kind = re.sub("[0-9]+", "", problem.strip().splitlines()[-1])[:60]
+            wrong.setdefault(kind, f"{name}, seed {seed}, case {number}: {case.description[:600]}\n{problem}")
             if len(wrong) >= most:
                 break
     return list(wrong.values())

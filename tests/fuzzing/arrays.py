@@ -119,11 +119,11 @@ ARRAYS = ("Array", "NDArray", "Images", "Host", "Examples")
 
 def functions() -> dict[str, Any]:
     """Every public function that takes an array, by its name."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in _public():
         if inspect.isfunction(value) and name not in INSIDE and array_parameters(value):
-            found[f"{value.__module__.removeprefix('minifa.')}.{name}"] = value
-    return found
+            result[f"{value.__module__.removeprefix('minifa.')}.{name}"] = value
+    return result
 
 
 def _public() -> Iterator[tuple[str, Any]]:
@@ -138,13 +138,13 @@ def _public() -> Iterator[tuple[str, Any]]:
 
 def methods() -> dict[str, tuple[type, str]]:
     """Every public method that takes an array, by its name, of the classes that `RECEIVERS` can make."""
-    found: dict[str, tuple[type, str]] = {}
+    result: dict[str, tuple[type, str]] = {}
     for cls in classes():
         for name, value in inspect.getmembers(cls, inspect.isfunction):
             public = not name.startswith(("_", "on_")) or (name == "__call__" and issubclass(cls, losses.Loss))
             if public and name not in INSIDE and array_parameters(value):
-                found[f"{cls.__name__}.{name}"] = cls, name
-    return {name: one for name, one in found.items() if name not in ELSEWHERE}
+                result[f"{cls.__name__}.{name}"] = cls, name
+    return {name: one for name, one in result.items() if name not in ELSEWHERE}
 
 
 def classes() -> list[type]:
@@ -153,12 +153,14 @@ def classes() -> list[type]:
 
 def array_parameters(function: Any) -> list[str]:
     """The parameters of a function that are arrays, or hold some."""
-    found = []
+    result = []
     for name, one in inspect.signature(function).parameters.items():
-        told = str(one.annotation)
-        if name in ("x", "y", "array", *STATES, *EXAMPLES, "matrix", "W", "B") or any(kind in told for kind in ARRAYS):
-            found.append(name)
-    return found
+        annotation = str(one.annotation)
+        if name in ("x", "y", "array", *STATES, *EXAMPLES, "matrix", "W", "B") or any(
+            kind in annotation for kind in ARRAYS
+        ):
+            result.append(name)
+    return result
 
 
 # Who has the methods
@@ -235,14 +237,14 @@ def receiver_of(cls: Any) -> Receiver | None:
 
 def unfit() -> list[str]:
     """Public functions and methods that take arrays and cannot be fuzzed, with what is missing here."""
-    found = []
+    result = []
     for name, function in functions().items():
-        found += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(function)]
+        result += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(function)]
     for name, (cls, method) in methods().items():
         if receiver_of(cls) is None and not inspect.isabstract(cls) and cls not in BASES:
-            found.append(f"{name}: say in receiver_of how a {cls.__name__} is made")
-        found += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(getattr(cls, method))]
-    return found
+            result.append(f"{name}: say in receiver_of how a {cls.__name__} is made")
+        result += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(getattr(cls, method))]
+    return result
 
 
 # Bases, parts of others, and what only listens
@@ -358,7 +360,7 @@ def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
         arguments = _arguments(function, world)
         which = random.choice(array_parameters(function))
         badness = random.choice(list(BADNESS))
-        told = _spoil(arguments, which, BADNESS[badness], random)
+        description = _spoil(arguments, which, BADNESS[badness], random)
         before = _memory(world)
 
         def call() -> Any:
@@ -375,13 +377,13 @@ def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
                 return
             twin = World()
             good = take(twin, Random(draws))
-            expected, found = _flat([good(**_arguments(good, twin)), _memory(twin)]), _flat([result, _memory(world)])
-            assert len(found) == len(expected), "another number of arrays"
-            for ours, theirs in zip(found, expected, strict=True):
+            expected, actual = _flat([good(**_arguments(good, twin)), _memory(twin)]), _flat([result, _memory(world)])
+            assert len(actual) == len(expected), "another number of arrays"
+            for ours, theirs in zip(actual, expected, strict=True):
                 assert _equal(ours, theirs), f"the same numbers, laid out otherwise, gave {ours} and not {theirs}"
 
         refused = which in MUST_REFUSE.get(badness, ()) and name not in ANY_SHAPE
-        return Case(f"{which} {badness}: {told}", call, REFUSALS, check, refused)
+        return Case(f"{which} {badness}: {description}", call, REFUSALS, check, refused)
 
     return case
 
@@ -400,12 +402,12 @@ def _spoil(arguments: dict[str, Any], which: str, way: Callable[[Random, np.ndar
         arrays = {"x": good.x, "y": good.y}
         key = random.choice(list(arrays))
         arrays[key] = bad = way(random, arrays[key])
-        told = f"{key} is {_words(bad)}"
+        description = f"{key} is {_words(bad)}"
         try:
             arguments[which] = data.Examples(**arrays)
         except (ValueError, TypeError):  # refused where it was made: an entrance of its own
             return "left alone"
-        return told
+        return description
     if isinstance(good, dict) and not good:
         arguments[which] = {"linear2": np.zeros((3, 2), "f4")}
         return "an array too many"
@@ -467,15 +469,15 @@ def _constructor(cls: Any) -> Callable[[World, Random], Any]:
 
 
 def entrances() -> dict[str, tuple[MakeCase, float]]:
-    found = {
+    result = {
         name: (entrance(name, _function(function)), 0.2 if name.startswith("figures") else 4)  # drawing is slow
         for name, function in functions().items()
     }
-    found["Examples"] = entrance("Examples", _constructor(data.Examples)), 4
+    result["Examples"] = entrance("Examples", _constructor(data.Examples)), 4
     for name, (cls, method) in methods().items():
         if receiver_of(cls) is not None:
-            found[name] = entrance(name, _method(cls, method)), 1
-    return found
+            result[name] = entrance(name, _method(cls, method)), 1
+    return result
 
 
 ENTRANCES = entrances()

@@ -78,8 +78,8 @@ def resumed(random: Random, folder: Path) -> Case:
             ("log.jsonl", mutations.ANY),
         )
     )
-    told = files._spoil(random, place / "run" / name, ways)
-    return _case(["train", "--resume", "run"], folder, told, fresh=False)
+    description = files._spoil(random, place / "run" / name, ways)
+    return _case(["train", "--resume", "run"], folder, description, fresh=False)
 
 
 def _fresh(folder: Path) -> Path:
@@ -92,17 +92,17 @@ def _fresh(folder: Path) -> Path:
     return place
 
 
-def _case(words: list[str], folder: Path, told: str = "", fresh: bool = True) -> Case:
+def _case(words: list[str], folder: Path, description: str = "", fresh: bool = True) -> Case:
     place = folder / "commands"
 
     def call() -> int:
         if fresh:
             _fresh(folder)
         before = os.getcwd(), installed()
-        said = io.StringIO()
+        output = io.StringIO()
         os.chdir(place)
         try:
-            quiet = contextlib.redirect_stdout(said), contextlib.redirect_stderr(said)
+            quiet = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
             with quiet[0], quiet[1], mock.patch.object(pictures, "draw", return_value=True):  # drawing is slow
                 try:
                     code = cli.main(words)
@@ -112,11 +112,11 @@ def _case(words: list[str], folder: Path, told: str = "", fresh: bool = True) ->
             os.chdir(before[0])
             backend._install(*before[1])
         assert code in CODES, f"exit code {code}"
-        assert code in (0, 3) or len(said.getvalue().split()) > 3, f"exit code {code} without a sentence"
-        assert "Traceback" not in said.getvalue(), said.getvalue()[-2000:]
+        assert code in (0, 3) or len(output.getvalue().split()) > 3, f"exit code {code} without a sentence"
+        assert "Traceback" not in output.getvalue(), output.getvalue()[-2000:]
         return code
 
-    return Case(f"minifa {words} {told}", call, (), folder=place)
+    return Case(f"minifa {words} {description}", call, (), folder=place)
 
 
 ENTRANCES: dict[str, tuple[MakeCase, float]] = {"command line": (command_line, 20), "train --resume": (resumed, 8)}

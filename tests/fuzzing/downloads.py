@@ -122,8 +122,8 @@ def unpack(path: Path) -> Path:
 
 
 def check_unpacked(place: Path) -> None:
-    found = {one.name: one.read_bytes() for one in place.iterdir()}
-    assert found == CONTENTS, f"unpacked: {[(name, len(content)) for name, content in found.items()]}"
+    unpacked = {one.name: one.read_bytes() for one in place.iterdir()}
+    assert unpacked == CONTENTS, f"unpacked: {[(name, len(content)) for name, content in unpacked.items()]}"
 
 
 def archived(random: Random, folder: Path) -> Case:
@@ -139,9 +139,9 @@ def archived(random: Random, folder: Path) -> Case:
         check_unpacked(place)
         assert sorted(one.name for one in home.rglob("*")) == sorted(("inner", "set.tar", "unpacked", *CONTENTS))
 
-    told = f"{way.__name__}: {len(content)} bytes"
+    description = f"{way.__name__}: {len(content)} bytes"
     memory = bound(len(content), 24)
-    return Case(told, lambda: unpack(path), (DataFileError, OSError), check, memory=memory, folder=home)
+    return Case(description, lambda: unpack(path), (DataFileError, OSError), check, memory=memory, folder=home)
 
 
 # Downloads: the answers are real HTTP, and the sockets are not
@@ -270,12 +270,12 @@ def fetched(random: Random, folder: Path) -> Case:
                 raise
         return place
 
-    def check(found: Path) -> None:
-        assert found.read_bytes() == CONTENT, "another file is in its place"
-        assert [one.name for one in found.parent.iterdir()] == [found.name], "something lies beside it"
+    def check(file: Path) -> None:
+        assert file.read_bytes() == CONTENT, "another file is in its place"
+        assert [one.name for one in file.parent.iterdir()] == [file.name], "something lies beside it"
 
-    told = f"part {None if begun is None else len(begun)}, {ends!r}, answers {[one[:200] for one in answers]}"
-    return Case(told, call, (DownloadError,), check, memory=bound(math.prod((9, len(CONTENT)))))
+    description = f"part {None if begun is None else len(begun)}, {ends!r}, answers {[one[:200] for one in answers]}"
+    return Case(description, call, (DownloadError,), check, memory=bound(math.prod((9, len(CONTENT)))))
 
 
 ENTRANCES: dict[str, tuple[MakeCase, float]] = {"tar": (archived, 8), "download": (fetched, 6)}

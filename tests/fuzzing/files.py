@@ -57,9 +57,9 @@ def of_file(
         content = way(random, good)
         path = folder / name
         path.write_bytes(content)
-        told = f"{way.__name__}: {len(content)} bytes {content[:400]!r}"
+        description = f"{way.__name__}: {len(content)} bytes {content[:400]!r}"
         refused = whole and content != good
-        return Case(told, lambda: call(path), refusals, check, refused, bound(len(content), times), folder)
+        return Case(description, lambda: call(path), refusals, check, refused, bound(len(content), times), folder)
 
     return case
 
@@ -98,13 +98,13 @@ def mnist_case(random: Random, folder: Path) -> Case:
         head = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
         content = head + bytes(random.choices(range(10), k=math.prod(shape)))
         (place / name).write_bytes(content)
-    told = _spoil(random, place / random.choice(mnist.FILES), (*mutations.ANY, _gzipped))
+    description = _spoil(random, place / random.choice(mnist.FILES), (*mutations.ANY, _gzipped))
 
     def call() -> Dataset:
         with mock.patch.multiple(mnist, N_TRAIN=6, N_TEST=4):
             return mf.data.mnist(place)
 
-    return Case(told, call, (*READING,), check_dataset, memory=bound(20_000, UNPACKED))
+    return Case(description, call, (*READING,), check_dataset, memory=bound(20_000, UNPACKED))
 
 
 def _gzipped(random: Random, good: bytes) -> bytes:
@@ -120,13 +120,13 @@ def cifar_case(random: Random, folder: Path) -> Case:
         content = np.frombuffer(random.randbytes(math.prod(records)), np.uint8).reshape(records).copy()
         content[:, :2] %= 10
         (place / name).write_bytes(content.tobytes())
-    told = _spoil(random, place / random.choice(files), mutations.ANY)
+    description = _spoil(random, place / random.choice(files), mutations.ANY)
 
     def call() -> Dataset:
         with mock.patch.object(cifar, "PER_FILE", 2):
             return (mf.data.cifar100 if hundred else mf.data.cifar10)(place)
 
-    return Case(told, call, READING, check_dataset, memory=bound(80_000))
+    return Case(description, call, READING, check_dataset, memory=bound(80_000))
 
 
 def _spoil(random: Random, path: Path, ways: Sequence[mutations.Bytes]) -> str:
@@ -358,12 +358,12 @@ def run_case(
         if place.exists():
             shutil.rmtree(place)
         shutil.copytree(_run_folder(), place)
-        told = _spoil(random, place / file, ways)
+        description = _spoil(random, place / file, ways)
         call = random.choice(calls)
         # The data set and the network of the run are made as well: a few megabytes whatever the files' sizes.
         size = (place / file).stat().st_size
         return Case(
-            f"{call.__name__}, {told}",
+            f"{call.__name__}, {description}",
             lambda: call(place),
             READING,
             check_run,

@@ -153,13 +153,13 @@ def mutate_json(random: Random, good: bytes) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _places(value: Any, found: list[Any]) -> list[Any]:
+def _places(value: Any, places: list[Any]) -> list[Any]:
     """(container, key) of every value inside."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        found.append((value, key))
-        _places(inner, found)
-    return found
+        places.append((value, key))
+        _places(inner, places)
+    return places
 
 
 CELLS = (

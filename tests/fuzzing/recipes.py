@@ -229,13 +229,13 @@ def built(random: Random, folder: Path) -> Case:
     changes = ["{}={}".format(*setting(random)) for _ in range(random.choice((1, 1, 2)))]
 
     def call() -> Any:
-        found = recipes.parse(SMALL, changes).experiment
-        recipes.check([found], "the recipe")
+        experiment = recipes.parse(SMALL, changes).experiment
+        recipes.check([experiment], "the recipe")
         try:
-            return experiments.run(replace(found, epochs=1))[0]
+            return experiments.run(replace(experiment, epochs=1))[0]
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"
-            raise AssertionError(f"it passed the check, and could not be run: {told}") from error
+            message = f"{type(error).__name__}: {error}"
+            raise AssertionError(f"it passed the check, and could not be run: {message}") from error
 
     return Case(f"--set {changes}", call, READING)
 
@@ -297,11 +297,11 @@ def _is_number(cell: str) -> bool:
 def sweep_case(file: str, ways: Sequence[mutations.Bytes]) -> MakeCase:
     def case(random: Random, folder: Path) -> Case:
         place = _copy(_sweep_folder(), folder / "sweep")
-        told = files._spoil(random, place / file, ways)
+        description = files._spoil(random, place / file, ways)
         call = random.choice((gone_on, shown))
         size = (place / file).stat().st_size
         return Case(
-            f"{call.__name__}, {told}",
+            f"{call.__name__}, {description}",
             lambda: call(place),
             (DataFileError, ValueError, OSError),
             check_lines,
@@ -345,7 +345,7 @@ def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]
         place = _copy(_run_in_folder(validation), folder / "kept")
         right = json.loads((place / resume.RESULT).read_text(encoding="utf-8"))["result"]
         name = random.choice([name for name in names if (place / name).exists()])
-        told = files._spoil(random, place / name, ways.get(name, mutations.ANY))
+        description = files._spoil(random, place / name, ways.get(name, mutations.ANY))
         if name != resume.RESULT:
             (place / resume.RESULT).unlink()
         spoilt = _values_of(place / name) if name == resume.RESULT else None
@@ -363,7 +363,7 @@ def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]
             assert 0 <= result["test_accuracy"] <= 1 and 0 <= result["best_epoch"] <= result["epochs"] <= ASKED.epochs
 
         return Case(
-            f"{name}, validation {validation}: {told}",
+            f"{name}, validation {validation}: {description}",
             lambda: resume.run_in_folder(place, _asked(validation)),
             (checkpoints.CheckpointError, DataFileError, OSError),
             check,

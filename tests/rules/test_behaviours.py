@@ -96,8 +96,8 @@ def test_lillicrap_s_task_turns_the_feedback_from_ninety_degrees_to_thirty(float
             optimizer = mf.SGD(1e-3)
             for step in range(2000):
                 if rule.name == "fa" and (step < 20 or step >= 1800) and step % 10 == 0:
-                    found = alignment(net, rule, x_test, y_test, HALF)["linear2"]["local_angle"]
-                    (early if step < 20 else late).append(found)
+                    angle = alignment(net, rule, x_test, y_test, HALF)["linear2"]["local_angle"]
+                    (early if step < 20 else late).append(angle)
                 rule.gradients(net, x[step : step + 1], y[step : step + 1], HALF)
                 optimizer.step(net, rule)
             error = ((net.predict(x_test) - y_test) ** 2).sum() / (y_test**2).sum()

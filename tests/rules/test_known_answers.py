@@ -90,13 +90,13 @@ def differences(description, optimizer, steps=7):
     rule = make(description).attach(net)
 
     def difference():
-        found = {}
+        result = {}
         for layer in net.weighted[1:]:
             if rule.name == "product":
-                found[layer.name] = layer.W @ rule.memory[f"{layer.name}/P"] - rule.memory[f"{layer.name}/R"]
+                result[layer.name] = layer.W @ rule.memory[f"{layer.name}/P"] - rule.memory[f"{layer.name}/R"]
             else:
-                found[layer.name] = layer.W - rule.memory[layer.name]
-        return found
+                result[layer.name] = layer.W - rule.memory[layer.name]
+        return result
 
     before, W = difference(), net["linear2"].W.copy()
     train(net, rule, optimizer, x, y, steps, rates=RATES)
@@ -337,7 +337,7 @@ def test_from_some_starts_small_components_are_learned_before_large_ones():
 
 def test_direct_feedback_from_zero_aligns_every_layer_with_its_two_feedbacks():
     # after fitting: W_l ~ F_{l-1} F_l^T, the readout ~ F_{L-1} (0.92, 0.87, 0.86 in one run of 12-16-16-16-5)
-    found = []
+    cosines = []
     for seed in range(3):
         rng = np.random.default_rng(seed)
         x = rng.standard_normal((200, 12))
@@ -348,12 +348,12 @@ def test_direct_feedback_from_zero_aligns_every_layer_with_its_two_feedbacks():
         assert float(rule.gradients(net, x, y, HALF)) < 0.01 * (y**2).sum(axis=1).mean() / 2
         W2, W3, W4 = (layer.W for layer in net.weighted[1:])
         F1, F2, F3 = (rule.B[f"linear{i}"] for i in (1, 2, 3))
-        found.append([cosine(W2, F1 @ F2.T), cosine(W3, F2 @ F3.T), cosine(W4, F3)])
+        cosines.append([cosine(W2, F1 @ F2.T), cosine(W3, F2 @ F3.T), cosine(W4, F3)])
         # and at every time W_l = F_{l-1} A_l F_l^T: nothing outside the feedbacks' spaces
         P1, P2, P3 = (F @ np.linalg.pinv(F) for F in (F1, F2, F3))
         for left, W, right in ((P1, W2, P2), (P2, W3, P3), (P3, W4, np.eye(5))):
             np.testing.assert_allclose(left @ W @ right, W, atol=1e-12)
-    assert np.min(found) > 0.8 and np.mean(found) > 0.88, found
+    assert np.min(cosines) > 0.8 and np.mean(cosines) > 0.88, cosines
 
 
 @pytest.mark.parametrize("description, rho", [("fa:correlation=0.8", 0.8), ("usf", math.sqrt(2 / math.pi))])
@@ -361,9 +361,9 @@ def test_alignment_of_the_error_is_lost_by_the_same_factor_in_every_layer(descri
     # in wide linear layers at the start: cosine after k layers = rho^k
     net = linear_net(10, 600, 600, 600, 600, init="xavier_normal")
     rule, (x, y) = make(description).attach(net), data((10,), n=20, n_out=600)
-    found = mf.metrics.alignment(net, rule, x, y, HALF)
+    angles = mf.metrics.alignment(net, rule, x, y, HALF)
     for k, name in enumerate(["linear4", "linear3", "linear2", "linear1"]):
-        assert math.cos(math.radians(found[name]["true_angle"])) == pytest.approx(rho**k, abs=0.03)
+        assert math.cos(math.radians(angles[name]["true_angle"])) == pytest.approx(rho**k, abs=0.03)
 
 
 # --- direct random targets, perturbation ------------------------------------------------------------------------------
@@ -396,8 +396,8 @@ def test_how_many_shakes_node_perturbation_needs(n, seeds):
 
     # the noise is put on the units' inputs, before tanh
     true = errors(make("bp").attach(net))
-    found = [cosine(errors(make("node_perturbation:sigma=1e-5", seed=s).attach(net)), true) for s in range(seeds)]
-    assert np.mean(found) == pytest.approx(1 / math.sqrt(1 + 201 / n), abs=3.5 * 0.07 / math.sqrt(seeds))
+    cosines = [cosine(errors(make("node_perturbation:sigma=1e-5", seed=s).attach(net)), true) for s in range(seeds)]
+    assert np.mean(cosines) == pytest.approx(1 / math.sqrt(1 + 201 / n), abs=3.5 * 0.07 / math.sqrt(seeds))
 
 
 # --- norms ------------------------------------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def test_alignment_and_errors_are_those_of_the_ordinary_rule():
     x, y = batch()
     assert mf.metrics.alignment(net, again, x, y, CE) == mf.metrics.alignment(net, plain, x, y, CE)
     errors = [mf.metrics.errors(net, rule, x, y, CE) for rule in (again, plain)]
-    assert_same_bits(*({name: own for name, (own, _) in found.items()} for found in errors))
+    assert_same_bits(*({name: own for name, (own, _) in result.items()} for result in errors))
 
 
 @pytest.mark.parametrize("description", ["dfa:recompute=true", "direct_kolen_pollack:recompute=true"])

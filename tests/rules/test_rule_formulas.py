@@ -73,11 +73,11 @@ class Plain:
 
     def gradients(self, deltas, h=None):
         """dW = h^T delta and db = sum(delta), over examples and places."""
-        found = {}
+        result = {}
         for layer, below, delta in zip(self.layers, h or self.h[:3], deltas, strict=True):
-            found[f"{layer.name}.W"] = self.fold(layer, below.T @ delta)
-            found[f"{layer.name}.b"] = delta.reshape(-1, len(layer.b)).sum(axis=0)
-        return found
+            result[f"{layer.name}.W"] = self.fold(layer, below.T @ delta)
+            result[f"{layer.name}.b"] = delta.reshape(-1, len(layer.b)).sum(axis=0)
+        return result
 
 
 def slope(h):

@@ -598,8 +598,8 @@ def test_brsf_continues_with_the_same_draws_after_loading():
 def test_angle_between_weights_and_feedback_at_the_start(rule, init, cosine):
     """The standard deviation of a cosine over 200,000 entries is at most 0.0023."""
     layer, rule = one_layer(make(rule, seed=1), init=init, shape=(400, 500))
-    found = float(mf.metrics.angle(layer.W, rule.B["linear2"]))
-    assert abs(math.cos(math.radians(found)) - cosine) < 4 * 0.0023
+    degrees = float(mf.metrics.angle(layer.W, rule.B["linear2"]))
+    assert abs(math.cos(math.radians(degrees)) - cosine) < 4 * 0.0023
 
 
 def test_every_matrix_is_drawn_by_itself():

@@ -55,10 +55,10 @@ class Api(Protocol):
 def uses(source: str) -> list[Use]:
     """Every use of CuPy in a file's text, in the order of its lines."""
     nodes = list(ast.walk(ast.parse(source)))
-    found = list(_names(nodes))
+    result = list(_names(nodes))
     if any(isinstance(node, ast.Name) and node.id == "xp" for node in nodes):
-        found += _methods(nodes)
-    return sorted(found, key=lambda use: (use.line, use.path))
+        result += _methods(nodes)
+    return sorted(result, key=lambda use: (use.line, use.path))
 
 
 def _names(nodes: list[ast.AST]) -> Iterator[Use]:
@@ -176,16 +176,16 @@ def _written_signature(doc: str) -> Parameters | None:
 
 def complaints(source: str, api: Api) -> list[str]:
     """A sentence for everything in a file's text that CuPy does not have or take."""
-    found = []
+    result = []
     for use in uses(source):
         try:
             params = api.parameters(use.path)
         except LookupError:
-            found.append(f"line {use.line}: CuPy has no {use.path}")
+            result.append(f"line {use.line}: CuPy has no {use.path}")
             continue
         if params is not None and use.keywords is not None:
-            found += [f"line {use.line}: {use.path} {wrong}" for wrong in _mismatches(use, use.keywords, params)]
-    return found
+            result += [f"line {use.line}: {use.path} {wrong}" for wrong in _mismatches(use, use.keywords, params)]
+    return result
 
 
 def _mismatches(use: Use, keywords: tuple[str, ...], params: Parameters) -> Iterator[str]:

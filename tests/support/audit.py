@@ -402,10 +402,10 @@ class Target:
 def modules() -> Iterator[Any]:
     """The modules without an underscore, but for those of a package that is not installed here."""
     yield mf
-    for found in pkgutil.walk_packages(mf.__path__, "minifa."):
-        if not any(part.startswith("_") for part in found.name.split(".")):
+    for module_info in pkgutil.walk_packages(mf.__path__, "minifa."):
+        if not any(part.startswith("_") for part in module_info.name.split(".")):
             try:
-                yield importlib.import_module(found.name)
+                yield importlib.import_module(module_info.name)
             except ModuleNotFoundError as error:
                 if error.name not in OPTIONAL:
                     raise
@@ -413,15 +413,15 @@ def modules() -> Iterator[Any]:
 
 def targets() -> dict[str, Target]:
     """Every public callable that takes something, by its name."""
-    found = [
+    result = [
         one
         for module in modules()
         for name in module.__all__
         if getattr(value := getattr(module, name), "__module__", None) == module.__name__ and callable(value)
         for one in (_of_class(value) if inspect.isclass(value) else [_function(value)])
     ]
-    found = [one for one in found if one.parameters and one.name not in REFUSING]
-    return {one.name: one for one in sorted(found, key=lambda one: one.name)}
+    result = [one for one in result if one.parameters and one.name not in REFUSING]
+    return {one.name: one for one in sorted(result, key=lambda one: one.name)}
 
 
 def _name(value: Any) -> str:
@@ -533,13 +533,15 @@ def sample(target: Target, which: str, count: int) -> list[str]:
 
 def audit(target: Target, folder: Path, count: int = len(WRONG)) -> list[str]:
     """What is wrong with a callable's answers to so many wrong values of each parameter, a line each and more."""
-    found = []
+    problems = []
     for which in target.parameters:
         for number, wrong in enumerate(sample(target, which, count)):
             place = folder / f"{which}-{number}"
             place.mkdir(parents=True)
-            found += [f"{target.name}({which}={wrong}): {told}" for told in _judged(target, which, wrong, place)]
-    return found
+            problems += [
+                f"{target.name}({which}={wrong}): {problem}" for problem in _judged(target, which, wrong, place)
+            ]
+    return problems
 
 
 def _judged(target: Target, which: str, wrong: str, place: Path) -> list[str]:
@@ -551,15 +553,15 @@ def _judged(target: Target, which: str, wrong: str, place: Path) -> list[str]:
 
     refusals = (TypeError, ValueError, OSError, RuntimeError, SystemExit)
     before, files = installed(), [os.fstat(number)[:3] for number in (0, 1, 2)]
-    with _alone(place) as said:
-        told = [judge(Case(f"{which}={wrong}", call, refusals, check))]
-    told.append(f"printed {said.getvalue()!r}" if said.getvalue() else None)
+    with _alone(place) as output:
+        problems = [judge(Case(f"{which}={wrong}", call, refusals, check))]
+    problems.append(f"printed {output.getvalue()!r}" if output.getvalue() else None)
     if installed() != before:
         backend._install(*before)
         if target.name != "backend.use":
-            told.append("changed where arrays live")
+            problems.append("changed where arrays live")
     assert [os.fstat(number)[:3] for number in (0, 1, 2)] == files, f"{target.name}({which}={wrong}) closed a stream"
-    return [one for one in told if one is not None]
+    return [one for one in problems if one is not None]
 
 
 @contextlib.contextmanager
@@ -575,8 +577,8 @@ def _alone(place: Path) -> Iterator[io.StringIO]:
     os.environ.update(HOME=str(place), MINIFA_DATA=str(place))
     sys.stdin, os.kill, socket.socket.connect, socket.getaddrinfo = io.StringIO(), refuse, refuse, refuse  # type: ignore
     try:
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            yield said
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            yield output
     finally:
         os.chdir(kept[0])
         os.environ.clear()
