@@ -43,7 +43,7 @@ def all_of(net, rule, optimizer):
 
 @pytest.mark.parametrize("rule", ["bp", "kolen_pollack", "product"])
 @pytest.mark.parametrize("name", MAKERS)
-def test_an_optimizer_begins_anew_with_another_network(name, rule, engine):
+def test_an_optimizer_resets_its_state_for_another_network(name, rule, engine):
     """The second fold of a cross-validation is as one with an optimizer of its own, to the last bit."""
     used, fresh = MAKERS[name](), MAKERS[name]()
     first = mlp(seed=1, scale=10.0)
@@ -58,7 +58,7 @@ def test_an_optimizer_begins_anew_with_another_network(name, rule, engine):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_an_optimizer_meets_a_network_of_another_width(name, engine):
+def test_an_optimizer_accepts_a_network_of_another_width(name, engine):
     optimizer = MAKERS[name]()
     for hidden in (8, 5):
         net = mlp(hidden=hidden)
@@ -66,7 +66,7 @@ def test_an_optimizer_meets_a_network_of_another_width(name, engine):
         assert {array.shape for key, array in optimizer.state().items() if "linear1.W" in key} <= {(4, hidden), ()}
 
 
-def test_norms_are_held_of_the_network_at_hand(float64):
+def test_constrained_norms_are_those_of_the_current_network(float64):
     """Also if the weights are restored by hand: the norm is this network's, not the previous network's."""
     optimizer = mf.SGD(0.01, constrain_weights=True, freeze_signs=True)
     steps(large := mlp(scale=10.0), mf.rules.BP().attach(large), optimizer)
@@ -107,7 +107,7 @@ def test_a_step_with_the_rule_of_another_network_is_refused():
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_step_that_leaves_learning_feedback_out_is_refused():
+def test_a_step_without_the_rule_of_learning_feedback_is_refused():
     """Kolen-Pollack stepped without its rule would go on with the B that it was drawn with."""
     net = mlp()
     for name in ("kolen_pollack", "stale", "weight_mirror"):
@@ -134,7 +134,7 @@ def trainer(optimizer, seed=0, **options):
     return mf.Trainer(net, mf.rules.make("kolen_pollack").attach(net), CE, optimizer, **options), data.train
 
 
-def test_nothing_of_another_network_is_kept_in_a_checkpoint(tmp_path):
+def test_a_checkpoint_holds_no_state_of_another_network(tmp_path):
     """One is written before the first update: what the optimizer remembers then is nothing."""
     optimizer = mf.Adam(0.01)
     first, train = trainer(optimizer)
@@ -149,7 +149,7 @@ def test_nothing_of_another_network_is_kept_in_a_checkpoint(tmp_path):
     assert set(counts.values()) == {1}
 
 
-def test_a_run_that_diverges_is_made_again_without_the_momentum_of_another():
+def test_a_diverging_run_is_reproduced_without_the_momentum_of_another_network():
     """What is looked for is found where an optimizer of its own would have it."""
     x = np.random.default_rng(0).standard_normal((50, 4)).astype("f4")
     train, results = mf.data.validate(x, x[:, :2]), []
@@ -170,7 +170,7 @@ def test_a_run_that_diverges_is_made_again_without_the_momentum_of_another():
     assert results[0] == results[1]
 
 
-def test_a_rule_that_refuses_a_network_is_attached_to_none():
+def test_a_rule_that_refuses_a_network_is_not_attached():
     """Half of an attachment trained the network that was refused."""
     net = mlp()
     rule = mf.rules.DFA().attach(net)
@@ -221,7 +221,7 @@ def test_a_rate_gives_the_same_bits_in_every_type(kind, engine):
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_a_whole_rate_is_a_rate(kind):
+def test_an_integer_learning_rate_is_accepted(kind):
     assert_same_bits(weights_under(1.0, lambda epoch: 1.0)[0], weights_under(1.0, lambda epoch: WHOLE[kind](1))[0])
     optimizer = mf.SGD()
     optimizer.lr = WHOLE[kind](1)
@@ -229,7 +229,7 @@ def test_a_whole_rate_is_a_rate(kind):
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
-def test_a_rate_set_by_hand_comes_back_from_a_checkpoint(kind, engine, tmp_path):
+def test_an_assigned_learning_rate_is_restored_from_a_checkpoint(kind, engine, tmp_path):
     """Whatever its type, and with a schedule that gives it in that type, in the middle of an epoch too."""
     as_type = {**TYPES, **WHOLE}[kind]
 
@@ -250,7 +250,7 @@ def test_a_rate_set_by_hand_comes_back_from_a_checkpoint(kind, engine, tmp_path)
     assert_same_bits(whole.net.state(), resumed.net.state())
 
 
-def test_a_checkpoint_with_a_whole_rate_is_one_still(tmp_path):
+def test_a_checkpoint_with_an_integer_learning_rate_can_still_be_loaded(tmp_path):
     """Those of before wrote a rate of 1 as they found it."""
     one, train = trainer(mf.SGD(1.0))
     one.fit(train, 2)
@@ -263,7 +263,7 @@ def test_a_checkpoint_with_a_whole_rate_is_one_still(tmp_path):
 
 @pytest.mark.parametrize("option", ["lr", "weight_decay", "clip_norm", "momentum", "alpha", "eps"])
 @pytest.mark.parametrize("wrong", ["fast", True, [0.1], -1, float("nan"), np.array([0.1]), 1j])
-def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
+def test_an_invalid_assigned_option_is_refused_as_in_the_constructor(option, wrong):
     optimizer = mf.RMSprop(momentum=0.5)
     before = getattr(optimizer, option)
     with pytest.raises((TypeError, ValueError), match=rf"^{option} (is a number|must (lie|be))"):
@@ -282,7 +282,7 @@ def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
         (lambda epoch: float("inf"), "lr must be at least 0 and finite, got inf"),
     ],
 )
-def test_a_schedule_that_gives_no_rate_is_refused(gives, message):
+def test_a_schedule_that_returns_an_invalid_rate_is_refused(gives, message):
     one, train = trainer(mf.SGD(0.1), schedule=gives)
     before = one.net.state()
     with pytest.raises((TypeError, ValueError), match=message):
@@ -292,7 +292,7 @@ def test_a_schedule_that_gives_no_rate_is_refused(gives, message):
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
-def test_what_a_callback_measures_is_kept_as_a_plain_number(kind, engine, tmp_path):
+def test_values_measured_by_a_callback_are_stored_as_python_numbers(kind, engine, tmp_path):
     """In the history, its table, a checkpoint and TensorBoard's files, whichever type it was measured in."""
     pytest.importorskip("tensorboardX")
 
@@ -317,7 +317,7 @@ def test_what_a_callback_measures_is_kept_as_a_plain_number(kind, engine, tmp_pa
     assert ("measured", 2) in written
 
 
-def test_an_experiment_is_made_of_plain_numbers():
+def test_an_experiment_stores_python_numbers():
     given = Experiment(
         lr=np.array(0.5), epochs=np.array(3), seed=np.uint8(2), validation=np.float32(0.25), batch_size=8
     )
@@ -396,7 +396,7 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
 
 
 @pytest.mark.parametrize("layer", [lambda: Linear(4, 3, bias=False), lambda: mf.Conv2d(1, 2, 2, bias=False)])
-def test_a_layer_without_bias_takes_none(layer, engine):
+def test_a_layer_without_bias_refuses_a_bias(layer, engine):
     """It would be trained, and saved under a name that no other network of this kind has."""
     for one in (layer(), Network([layer()])[("linear1", "conv1")["Conv2d" in str(layer())]]):
         with pytest.raises(ValueError, match="was created without b"):
@@ -405,7 +405,7 @@ def test_a_layer_without_bias_takes_none(layer, engine):
         assert one.b is None and list(one.parameters()) == ["W"]
 
 
-def test_layers_are_made_in_the_dtype_of_their_network(engine):
+def test_layers_have_the_dtype_of_their_network(engine):
     """What a layer of one's own drew before the network was made, too."""
     layers = [mf.Conv2d(1, 2, 2), mf.BatchNorm(2), mf.Flatten(), Linear(8, 4), Scale(), Linear(4, 3)]
 
@@ -425,14 +425,14 @@ def test_layers_are_made_in_the_dtype_of_their_network(engine):
     assert {str(array.dtype) for array in net._arrays().values()} == {"float64"}
 
 
-def test_a_class_may_hold_an_array_for_all_its_layers():
+def test_a_class_may_share_an_array_between_its_layers():
     class Fixed(mf.Layer):
         parameter_names, gain = ("gain",), np.ones(1, "f4")
 
     assert Fixed().parameters()["gain"] is Fixed.gain
 
 
-def test_a_masked_matrix_is_no_matrix():
+def test_a_masked_matrix_is_refused():
     """Its mask would be left out without a word."""
     rule = mf.rules.FA().attach(mlp())
     with pytest.raises(TypeError, match="must be real numbers, got MaskedArray"):

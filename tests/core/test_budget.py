@@ -50,7 +50,7 @@ def test_a_step_checks_once():
     ("kernel", "stride", "padding", "shape"),
     [(3, 1, 1, (6, 5)), (3, 2, 1, (7, 6)), (2, 1, 0, (4, 4)), ((1, 3), (2, 1), (0, 2), (5, 4))],
 )
-def test_a_convolution_computes_the_three_products_as_they_are_written(kernel, stride, padding, shape, float64):
+def test_a_convolution_equals_its_three_literal_products(kernel, stride, padding, shape, float64):
     """`Conv2d` computes them in chunks, and gathers the error below instead of scattering it."""
     rng = np.random.default_rng(0)
     conv = Conv2d(2, 3, kernel, stride, padding)

@@ -39,7 +39,7 @@ def cupy(request):
 
 
 @pytest.mark.parametrize("file", [name for name, source in FILES.items() if uses(source)])
-def test_cupy_has_all_that_the_source_asks_for(file, cupy):
+def test_cupy_has_every_name_that_the_source_uses(file, cupy):
     assert complaints(FILES[file], cupy) == []
 
 
@@ -52,7 +52,7 @@ def test_no_use_is_overlooked():
         assert sorted(roots) == sorted(name for name in written if not name.startswith("_")), file
 
 
-def test_xp_goes_by_no_other_name():
+def test_xp_has_no_alias():
     """Through another name, or getattr(xp, name), a use would be out of sight."""
     for file, source in FILES.items():
         nodes = list(ast.walk(ast.parse(source)))
@@ -98,12 +98,12 @@ def test_a_planted_mistake_is_found(source, complaint, cupy):
     assert complaint in message
 
 
-def test_what_only_the_table_knows_of_ufuncs():
+def test_ufunc_methods_are_checked_against_the_table():
     assert complaints("xp.maximum.reduce(x)", Table()) == ["line 1: CuPy has no maximum.reduce"]
     assert complaints("xp.multiply.at(x, i, 2)", Table()) == ["line 1: CuPy has no multiply.at"]
 
 
-def test_what_is_right_is_let_through(cupy):
+def test_valid_uses_are_accepted(cupy):
     right = """
         xp.exp(x, out=y); xp.matmul(a, b, out=c); xp.add.at(x, i, 1); xp.add.reduce(x, axis=0, keepdims=True)
         xp.einsum('ij->i', x, optimize=True); xp.pad(x, 1, mode='constant', constant_values=0)
@@ -113,11 +113,11 @@ def test_what_is_right_is_let_through(cupy):
     assert complaints("\n".join(line.strip() for line in right.splitlines()), cupy) == []
 
 
-def test_an_imported_object_is_no_array():
+def test_an_imported_object_is_not_treated_as_an_array():
     assert complaints("from .threads import pool\nxp.exp(x)\npool.resize(3)", Table()) == []
 
 
-def test_the_table_is_what_is_installed(installed):
+def test_the_table_agrees_with_the_installed_cupy(installed):
     """The table was made from one release; another one may have more, but must not have less of what is used."""
     assert TABLE["cupy_version"] == "14.2.0"
     asked = {use.path for source in FILES.values() for use in uses(source)}

@@ -81,14 +81,14 @@ def test_defaults(make, expected):
 
 
 @pytest.mark.parametrize("make", [make for make, _ in DEFAULTS if isinstance(make(), mf.Layer)])
-def test_a_name_of_ones_own_is_kept(make):
+def test_a_given_layer_name_is_kept(make):
     made = make()
     sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "batchnorm": (1,), "localresponse": (1,)}
     given = sizes.get(made.kind, (2,) if "pool" in made.kind else ())
     assert type(made)(*given, name="mine").name == "mine"
 
 
-def test_every_rule_optimizer_and_initialiser_is_among_them():
+def test_the_defaults_of_every_rule_optimizer_and_initialiser_are_tested():
     kinds = {type(make()) for make, _ in DEFAULTS}
     assert {*rules.RULES.values(), *mf.optim.OPTIMIZERS.values()} <= kinds
     assert {layer.init.name for layer in (mf.Linear(1, 1), mf.Conv2d(1, 1, 3))} == {"he_normal"}

@@ -115,14 +115,14 @@ def largest_difference(losses, reference):
     return float(np.max(np.abs(np.array(losses) / np.array(reference) - 1)))
 
 
-def test_the_losses_are_those_that_were_kept(losses_here, golden):
+def test_the_losses_equal_the_golden_losses(losses_here, golden):
     assert [*losses_here] == [*golden] == [*DESCRIPTIONS]
     moved = {name: f"{largest_difference(losses_here[name], golden[name]):.1e}" for name in DESCRIPTIONS}
     assert all(float(distance) <= TOLERANCE for distance in moved.values()), moved
 
 
 @pytest.mark.parametrize("rule_name", ["bp", "shallow", "pepita", "usf"])
-def test_a_rate_that_is_wrong_by_a_hundredth_would_be_seen(rule_name, golden):
+def test_a_learning_rate_off_by_one_per_cent_exceeds_the_tolerance(rule_name, golden):
     assert largest_difference(losses_of(rule_name, lr=0.005 * 1.01), golden[rule_name]) > 2 * TOLERANCE
 
 

@@ -67,7 +67,7 @@ def test_every_rule_loss_and_optimizer_is_examined(monkeypatch):
     assert {(kind, name) for kind, names in registered for name in names} <= examined
 
 
-def test_every_plain_twin_is_examined():
+def test_every_plain_reference_function_is_examined():
     """Counted by their names: whoever writes one is reminded."""
     folder = Path(layers.__file__).parent
     plain = {
@@ -167,14 +167,14 @@ def test_a_rule_that_keeps_something_else_on_the_device_is_found(only, device, m
     )
 
 
-def test_a_fast_form_that_is_not_its_twin_is_found(only, monkeypatch):
+def test_a_fast_form_that_differs_from_its_plain_reference_is_found(only, monkeypatch):
     right = layers.windows.columns
     monkeypatch.setattr(layers.windows, "columns", lambda *arguments: right(*arguments)[:, ::-1])
     only("windows", "pooling")
     assert set(wrong(doctor.examine(["numpy"]))) == {("numpy", "windows")}
 
 
-def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
+def test_random_draws_that_do_not_repeat_are_found(only, monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(mf.layers.dropout, "generator", lambda *key: rng)
     only("Dropout", "ReLU")
@@ -192,7 +192,7 @@ def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
     ],
     ids=["promoted", "not finite", "an error"],
 )
-def test_whatever_goes_wrong_is_told_and_the_next_check_is_made(spoil, message, only, monkeypatch):
+def test_an_exception_in_a_check_is_reported_and_the_next_check_runs(spoil, message, only, monkeypatch):
     right = mf.ReLU.forward
     monkeypatch.setattr(mf.ReLU, "forward", lambda *arguments: spoil(right(*arguments)))
     only("ReLU", "PadChannels")
@@ -224,7 +224,7 @@ def test_the_command_fails_where_something_differs(only, no_gpu, monkeypatch, ca
     assert "FAIL" in capsys.readouterr().out
 
 
-def test_the_command_examines_what_is_there(only, device, capsys):
+def test_the_command_examines_the_available_backends(only, device, capsys):
     only("ReLU")
     assert cli.main(["doctor"]) == 0
     printed = capsys.readouterr().out
@@ -234,12 +234,12 @@ def test_the_command_examines_what_is_there(only, device, capsys):
     assert "on numpy" not in printed and "on cupy" in printed
 
 
-def test_the_command_without_the_gpu_that_is_asked_for(no_gpu, capsys):
+def test_the_command_fails_without_the_requested_gpu(no_gpu, capsys):
     assert cli.main(["doctor", "--backend", "cupy"]) == 1
     assert "needs the package CuPy" in capsys.readouterr().err
 
 
-def test_the_command_refuses_a_file_it_cannot_write_before_it_begins(only, capsys):
+def test_the_command_refuses_an_unwritable_file_before_any_check(only, capsys):
     only()
     assert cli.main(["doctor", "--out", "report.pdf"]) == 2
     assert ".txt or .json, got 'report.pdf'" in capsys.readouterr().err

@@ -79,13 +79,13 @@ FEEDBACK = {
 
 
 @pytest.mark.parametrize("kind", FEEDBACK)
-def test_feedback_that_is_no_matrix_of_w_s_shape(kind, engine):
+def test_feedback_without_the_shape_of_the_weights_is_refused(kind, engine):
     method, message = FEEDBACK[kind]
     net = Network([Linear(4, 5), Tanh(), Linear(5, 3, name="linear3")])  # one layer through which an error goes
     assert re.search(message, message_of(lambda: step(written(Rule, "feedback", method)(), net)))
 
 
-def test_the_sentence_for_a_transposed_matrix_is_whole():
+def test_the_full_message_for_a_transposed_matrix():
     message = message_of(lambda: step(written(Rule, "feedback", lambda self, layer: layer.W.T)()))
     assert message == (
         "feedback of the rule 'Mine' for Linear 'linear2' returned an array of shape (5, 6), expected (6, 5), W's "
@@ -93,7 +93,7 @@ def test_the_sentence_for_a_transposed_matrix_is_whole():
     )
 
 
-def test_a_kernel_s_feedback_is_a_kernel(engine):
+def test_feedback_of_a_convolution_must_have_the_shape_of_its_kernel(engine):
     layers = [mf.Conv2d(1, 2, 3), mf.Tanh(), mf.Conv2d(2, 4, 3), mf.Flatten(), mf.Linear(16, 3)]
     net = Network(layers, input_shape=(6, 6, 1))
     for answer, message in (
@@ -110,7 +110,7 @@ def test_a_kernel_s_feedback_is_a_kernel(engine):
         assert re.search(message, message_of(lambda answer=answer: written(Rule, "feedback", answer)().attach(net)))
 
 
-def test_an_array_of_another_backend_is_told_of(engine):
+def test_an_array_of_another_backend_is_refused(engine):
     """On NumPy it is an array like the others."""
     rule = written(Rule, "feedback", lambda self, layer: np.ones(layer.weight_shape, "f4"))()
     if engine == "numpy":
@@ -137,7 +137,7 @@ TEACH = {
 
 
 @pytest.mark.parametrize("kind", TEACH)
-def test_teach_that_gives_no_error_of_the_output_s_shape(kind, engine):
+def test_teach_must_return_an_error_of_the_shape_of_the_output(kind, engine):
     method, message = TEACH[kind]
     assert re.search(
         "^teach of the rule 'Mine' for Linear 'linear3' returned",
@@ -146,7 +146,7 @@ def test_teach_that_gives_no_error_of_the_output_s_shape(kind, engine):
     assert re.search(message, message_of(lambda: step(written(FA, "teach", method)())))
 
 
-def test_where_no_error_arrived_what_is_taught_has_the_layer_s_shape(engine):
+def test_teach_without_an_arriving_error_must_return_the_shape_of_the_layer(engine):
     class Direct(Rule):
         name, crosses_weights = "direct", False
 
@@ -206,12 +206,12 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_what_else_a_rule_returns(kind, engine):
+def test_other_invalid_return_values_of_a_rule_are_refused(kind, engine):
     method, message = OTHERS[kind]
     assert re.search(message, message_of(lambda: step(written(FA, kind.partition(",")[0], method)())))
 
 
-def test_what_is_needed_and_not_written_is_a_sentence(engine):
+def test_a_missing_required_method_raises_a_clear_error(engine):
     with pytest.warns(RuntimeWarning, match="Mine.feedbak is never called: did you mean feedback?"):
         cls = written(Rule, "feedbak", lambda self, layer: layer.W)
     assert re.fullmatch(
@@ -242,7 +242,7 @@ def test_what_is_needed_and_not_written_is_a_sentence(engine):
 
 
 @pytest.mark.parametrize("slip", ["teech", "update_fedback", "paramters", "feedbacks", "parameter"])
-def test_a_slip_in_a_name_is_told_when_the_class_is_made(slip):
+def test_a_misspelled_method_name_raises_a_warning(slip):
     expected = slip != "teech"  # too short to be sure
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -251,7 +251,7 @@ def test_a_slip_in_a_name_is_told_when_the_class_is_made(slip):
 
 
 @pytest.mark.filterwarnings("error")
-def test_names_of_one_s_own_are_nobody_s_business():
+def test_other_method_names_raise_no_warning():
     class Mine(FA):
         def draw_all(self):
             """Something else."""
@@ -288,11 +288,11 @@ SIGNATURES = [
 
 
 @pytest.mark.parametrize(("base", "name", "method", "message"), SIGNATURES, ids=[one[1] for one in SIGNATURES])
-def test_a_rule_s_method_with_other_arguments(base, name, method, message, engine):
+def test_a_method_with_a_wrong_signature_is_refused(base, name, method, message, engine):
     assert re.search(message, message_of(lambda: step(written(base, name, method)())))
 
 
-def test_a_method_may_take_more_than_it_is_given():
+def test_a_method_may_have_additional_parameters():
     class Mine(FA):
         def feedback(self, layer, scale=2.0, *, shift=0.0):
             return scale * super().feedback(layer) + shift
@@ -304,7 +304,7 @@ def test_a_method_may_take_more_than_it_is_given():
 
 
 @pytest.mark.parametrize("kind", ["rule", "layer", "optimizer"])
-def test_a_constructor_that_leaves_its_base_s_out(kind):
+def test_a_constructor_that_does_not_call_its_base_is_refused(kind):
     forgotten = {"__init__": lambda self: None}
     calls = {
         "rule": lambda: step(type("Mine", (FA,), {"__module__": __name__, **forgotten})()),
@@ -314,7 +314,7 @@ def test_a_constructor_that_leaves_its_base_s_out(kind):
     assert message_of(calls[kind]) == "Mine.__init__ must call super().__init__() first"
 
 
-def test_none_is_an_answer_where_it_is_meant(engine):
+def test_methods_that_may_return_none_can_do_so(engine):
     """Nothing crosses, and a rule that teaches, or says that not every layer must be reached, says so."""
     assert float(step(written(Rule, "feedback", lambda self, layer: None, requires_errors=False)())) > 0
     net = mlp()
@@ -333,7 +333,7 @@ def test_none_is_an_answer_where_it_is_meant(engine):
     assert all(gradient is not None for gradient in net.gradients().values())
 
 
-def test_a_rule_with_a_geometry_of_its_own_may_keep_any_matrix(engine):
+def test_a_rule_that_overrides_carry_may_have_feedback_of_any_shape(engine):
     class Flat(Rule):
         def feedback(self, layer):
             return layer.W.reshape(-1)
@@ -354,7 +354,7 @@ def test_a_rule_with_a_geometry_of_its_own_may_keep_any_matrix(engine):
     assert rule.B["conv2"].shape == (4 * 4 * 2, 2 * 2 * 4)
 
 
-def test_what_stands_in_a_mixin_is_looked_at(engine):
+def test_methods_inherited_from_a_mixin_are_checked(engine):
     class Turned:
         def feedback(self, layer):
             return layer.W.T
@@ -364,7 +364,7 @@ def test_what_stands_in_a_mixin_is_looked_at(engine):
     )
 
 
-def test_minifa_s_own_classes_are_not_looked_at():
+def test_minifa_s_own_classes_are_not_checked():
     for cls in (mf.rules.FA, mf.rules.DFA, mf.Linear, mf.BatchNorm, mf.Pass, mf.SoftmaxCrossEntropy, mf.SGD):
         assert not any(hasattr(one, "is_checked") for one in vars(cls).values()), cls
 
@@ -441,20 +441,20 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_what_a_layer_of_one_s_own_answers(kind, engine):
+def test_invalid_return_values_of_a_user_defined_layer_are_refused(kind, engine):
     methods, message = LAYERS[kind]
     assert re.search(message, message_of(lambda: step(net=mlp(layer(**methods)))))
 
 
 @pytest.mark.parametrize("where", ["inside a block", "behind it"])
-def test_the_layer_is_named_wherever_it_stands(where, engine):
+def test_the_message_names_a_nested_layer(where, engine):
     own = layer(forward=lambda self, x, ctx: x.astype("f8"))
     block = mf.Residual([Linear(5, 5), own]) if where == "inside a block" else own
     name = "mine1" if block is own else "residual1.body.mine1"
     assert message_of(lambda: step(net=mlp(block))).startswith(f"forward of Mine '{name}' returned")
 
 
-def test_an_array_of_numpy_in_a_layer_on_a_device(engine):
+def test_a_numpy_array_from_a_layer_on_a_device_is_refused(engine):
     own = layer(forward=lambda self, x, ctx: np.ones(x.shape, "f4"))
     if engine == "numpy":
         step(net=mlp(own))
@@ -462,7 +462,7 @@ def test_an_array_of_numpy_in_a_layer_on_a_device(engine):
         assert "forward of Mine 'mine1' returned numpy.ndarray" in message_of(lambda: step(net=mlp(own)))
 
 
-def test_an_activation_writes_into_what_it_is_given(engine):
+def test_an_activation_must_write_into_its_output_array(engine):
     """What it returned instead was forgotten, and the array that it was to fill held anything."""
 
     class Cube(mf.layers.activations.Activation):
@@ -485,7 +485,7 @@ def test_an_activation_writes_into_what_it_is_given(engine):
     step(net=mlp(Right()))
 
 
-def test_a_weighted_layer_of_one_s_own(engine):
+def test_a_user_defined_weighted_layer_is_checked(engine):
     """Where only its geometry is written, its answers are looked at all the same."""
 
     class Half(mf.Linear):
@@ -510,7 +510,7 @@ def test_a_weighted_layer_of_one_s_own(engine):
         assert re.search(message, message_of(lambda net=net: step(net=net)))
 
 
-def test_none_passes_a_layer_that_asks_a_rule_which_carries_nothing(engine):
+def test_a_layer_may_return_none_if_the_rule_carries_no_error(engine):
     class Mine(mf.Linear):
         def backward(self, delta, rule):
             return super().backward(delta, rule)
@@ -543,7 +543,7 @@ def test_a_gradient_that_a_layer_leaves_out_was_not_computed(engine):
 # --- walks, losses, optimizers, callbacks -----------------------------------------------------------------------------
 
 
-def test_what_a_walk_of_one_s_own_lets_go_on(engine):
+def test_a_user_defined_pass_must_return_a_valid_output(engine):
     net, x = mlp(), batch(shape=(4,))[0]
     for after, message in (
         (lambda self, layer, y: None, "^after of the Mine for Linear 'linear1' returned None, expected an array"),
@@ -553,7 +553,7 @@ def test_what_a_walk_of_one_s_own_lets_go_on(engine):
         assert re.search(message, message_of(lambda after=after: net.forward(x, written(mf.Pass, "after", after)())))
 
 
-def test_what_a_loss_of_one_s_own_answers(engine):
+def test_invalid_return_values_of_a_user_defined_loss_are_refused(engine):
     for call, message in (
         (lambda self, output, target: output - target, "^the loss Mine returned .*, expected a pair: values"),
         (lambda self, output, target: (output.mean(), output), "^the loss Mine, values, returned"),
@@ -563,7 +563,7 @@ def test_what_a_loss_of_one_s_own_answers(engine):
         assert re.search(message, message_of(lambda call=call: step(loss=written(mf.losses.Loss, "__call__", call)())))
 
 
-def test_an_optimizer_of_one_s_own_moves_in_place(engine):
+def test_a_user_defined_optimizer_must_update_in_place(engine):
     """What it returned instead was forgotten, and nothing moved."""
     own = written(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
     assert re.search(
@@ -581,7 +581,7 @@ def test_an_optimizer_of_one_s_own_moves_in_place(engine):
         np.testing.assert_array_equal(array, other.state()[key])
 
 
-def test_a_callback_of_one_s_own():
+def test_a_user_defined_callback_is_checked():
     with pytest.warns(RuntimeWarning, match="Mine.on_epochs is never called: did you mean on_epoch?"):
         written(mf.training.Callback, "on_epochs", lambda self, trainer, row: None)
     own = written(mf.training.Callback, "on_epoch", lambda self, trainer: None)
@@ -651,11 +651,11 @@ IN_PLACE = [
 
 
 @pytest.mark.parametrize(("call", "message"), IN_PLACE)
-def test_a_word_a_class_or_arrays_in_the_place_of_an_object(call, message):
+def test_a_string_a_class_or_arrays_instead_of_an_object_are_refused(call, message):
     assert re.search(message, message_of(call))
 
 
-def test_options_of_a_class_of_one_s_own():
+def test_options_of_a_user_defined_class():
     class Mine(FA):
         def __init__(self, seed=0, speed=1.0, **others):
             super().__init__(seed, **others)
@@ -673,7 +673,7 @@ def test_options_of_a_class_of_one_s_own():
         assert type(copied)
 
 
-def test_what_is_entered_in_a_table_is_a_class_that_takes_a_seed(monkeypatch):
+def test_a_registered_rule_must_be_a_class_with_a_seed(monkeypatch):
     class Mine(FA):
         def __init__(self, speed=1.0):
             super().__init__()
@@ -689,5 +689,5 @@ def test_what_is_entered_in_a_table_is_a_class_that_takes_a_seed(monkeypatch):
     )
 
 
-def test_the_backend_is_as_it_was():
+def test_the_backend_is_restored():
     assert backend.name() == "numpy"

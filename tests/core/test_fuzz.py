@@ -48,7 +48,7 @@ def test_very_many_cases(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
-def test_every_beginning_of_a_file_is_refused(name, tmp_path):
+def test_every_truncated_file_is_refused(name, tmp_path):
     """The file is cut at every byte, or at 200 of a long one; whole, it is read."""
     make, read, refusals = BEGINNINGS[name]
     content = make(random.Random(0))
@@ -70,7 +70,7 @@ def test_every_beginning_of_a_file_is_refused(name, tmp_path):
     read(path)
 
 
-def test_whatever_is_new_and_takes_arrays_is_fuzzed():
+def test_every_public_function_that_takes_arrays_is_fuzzed():
     """A public function or method with a parameter that nobody here knows would be left out: tell `fuzzing.arrays`."""
     assert not arrays.unfit()
     assert len(arrays.ENTRANCES) >= 130
@@ -93,20 +93,20 @@ def raise_value_error(words):
         (lambda: bytes(1 << 22), "bytes of memory; the bound is"),
     ],
 )
-def test_the_judge_finds_what_is_wrong(call, message):
+def test_the_judge_finds_every_kind_of_defect(call, message):
     def check(result):
         assert result != 5, "it is 5"
 
     assert message in judge(Case("", call, (ValueError,), check, memory=1 << 20))
 
 
-def test_the_judge_finds_what_was_accepted_or_left_behind(tmp_path):
+def test_the_judge_finds_accepted_input_and_leftover_files(tmp_path):
     assert "was accepted" in judge(Case("", lambda: 1, must_refuse=True))
     (tmp_path / "file.tmp").write_text("half", encoding="utf-8")
     assert "left file.tmp behind" in judge(Case("", lambda: 1, folder=tmp_path))
 
 
-def test_the_judge_takes_a_sentence_of_minifa_for_an_answer():
+def test_the_judge_accepts_an_error_message_of_minifa():
     from minifa.data import read_idx, validate
 
     assert judge(Case("", lambda: validate([[1.0]], [0, 1]))) is None
@@ -114,7 +114,7 @@ def test_the_judge_takes_a_sentence_of_minifa_for_an_answer():
     assert why_not_a_refusal(SystemExit(2)) is None and why_not_a_refusal(SystemExit(1))
 
 
-def test_a_campaign_names_the_case_that_makes_it_again(tmp_path):
+def test_a_campaign_names_the_case_that_reproduces_a_defect(tmp_path):
     def make(rng, folder):
         return Case("bad", lambda: [][0]) if rng.random() < 0.3 else Case("good", lambda: 1)
 

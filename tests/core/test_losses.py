@@ -79,7 +79,7 @@ def test_targets_that_do_not_fit_are_refused(engine, y, error, message):
 
 
 @pytest.mark.usefixtures("engine")
-def test_losses_refuse_outputs_that_are_no_rows():
+def test_losses_refuse_outputs_without_two_dimensions():
     with pytest.raises(ValueError, match="end the network with a Linear layer"):
         mf.SoftmaxCrossEntropy().target(np.array([0]), mf.asarray(np.zeros((1, 2, 2, 3))))
     with pytest.raises(ValueError, match=r"a loss expects outputs of shape \(N, n_out\), got \(2, 3, 4\)"):
@@ -88,7 +88,7 @@ def test_losses_refuse_outputs_that_are_no_rows():
         mf.SoftmaxCrossEntropy(2)
 
 
-def test_one_hot_and_target_rows_are_two_ways_to_say_the_same(engine):
+def test_class_indices_and_one_hot_rows_give_the_same_loss(engine):
     output = mf.asarray(np.random.default_rng(0).standard_normal((3, 4)))
     classes, rows = np.array([1, 3, 0], np.uint8), np.eye(4)[[1, 3, 0]]
     np.testing.assert_array_equal(one_hot(classes, 4, "float32"), rows)

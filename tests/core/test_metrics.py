@@ -67,7 +67,7 @@ def test_the_size_of_the_vectors_does_not_matter(scale, engine):
     assert float(angle(a, b)) == pytest.approx(45, abs=1e-5)
 
 
-def test_zero_vectors_have_no_angle(engine):
+def test_the_angle_of_a_zero_vector_is_none(engine):
     assert math.isnan(float(angle(mf.asarray(np.zeros(3)), mf.asarray(np.ones(3)))))
 
 
@@ -142,7 +142,7 @@ def test_backpropagation_is_aligned_with_itself(rule, float64):
                 assert value == pytest.approx(expected.get(key, 0.0), abs=1e-5)
 
 
-def test_quantities_that_a_rule_does_not_have_are_none():
+def test_quantities_that_are_undefined_for_a_rule_are_none():
     x, y = batch()
     whole = {"weight_angle", "sign_agreement", "norm_ratio"}
 
@@ -247,7 +247,7 @@ def test_measuring_an_untrained_network_leaves_gradients_uncomputed():
     assert all(layer.cache is None for layer in net)
 
 
-def test_metrics_read_the_very_matrices_in_B(float64):
+def test_metrics_read_the_matrices_in_B_without_a_copy(float64):
     """Whoever changes what carried the error changes the measurement: there is no second copy to look at."""
     net = mlp()
     rule = FA().attach(net)

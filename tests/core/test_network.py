@@ -135,7 +135,7 @@ def test_shapes_that_do_not_fit_name_the_layer_and_its_source(layers, shape, mes
 
 
 @pytest.mark.usefixtures("engine")
-def test_branches_of_unknown_shape_are_refused_in_use():
+def test_branches_with_different_shapes_are_refused_in_the_forward_pass():
     net = Network([Residual([Conv2d(1, 2, 3)], [Conv2d(1, 2, 1)])])
     with pytest.raises(ValueError, match="must have the same output shape, got 2 x 2 x 2 and 4 x 4 x 2"):
         net.forward(inputs((4, 4, 1)))
@@ -167,7 +167,7 @@ def test_inputs_that_do_not_fit_are_refused(engine):
             net.forward(x)
 
 
-def test_nothing_is_sent_below_the_lowest_layer_that_learns():
+def test_no_error_is_propagated_below_the_lowest_learning_layer():
     net = blocks()
     assert [layer.name for layer in net if isinstance(layer, mf.Weighted) and not layer.needs_input_gradient] == [
         "conv1"
@@ -216,7 +216,7 @@ def test_summary_shows_every_layer_and_the_feedback_it_costs():
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-def test_state_makes_another_network_the_same(engine):
+def test_loading_a_state_makes_two_networks_equal(engine):
     net, other = small_convnet(seed=0), small_convnet(seed=1)
     x, _ = batch()
     net.forward(x, Pass(training=True))  # moves the running statistics
@@ -260,7 +260,7 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
         np.testing.assert_array_equal(array, before[key])
 
 
-def test_loading_moves_the_live_arrays():
+def test_loading_writes_into_the_live_arrays():
     """Whoever holds a weight (an optimizer, a view in a notebook) sees the loaded one."""
     net = small_convnet()
     held = net["linear1"].W
@@ -307,7 +307,7 @@ def test_predict_refuses(x, error, message):
 # --- preserved --------------------------------------------------------------------------------------------------------
 
 
-def test_preserved_puts_caches_and_gradients_back(float64):
+def test_preserved_restores_caches_and_gradients(float64):
     net = network([Linear(3, 4), BatchNorm(4), Tanh(), Dropout(0.5), Linear(4, 2)], (3,))
     rule = mf.rules.BP().attach(net)
     rule.gradients(net, inputs((3,)), np.array([0, 1, 0]), mf.SoftmaxCrossEntropy())
@@ -330,7 +330,7 @@ def test_gradients_are_none_until_computed_and_after_clearing():
     assert set(net.gradients().values()) == {None}
 
 
-def test_a_walk_is_told_every_output_and_may_change_it():
+def test_a_pass_receives_every_output_and_may_change_it():
     class Double(Pass):
         def __init__(self):
             super().__init__()

@@ -53,7 +53,7 @@ def asked_of_torch(torch, loss, output, target):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_training_goes_on_where_numpy_would_raise(rule, monkeypatch):
+def test_training_continues_although_numpy_is_set_to_raise(rule, monkeypatch):
     """On inputs so small, and so large, that products under- and overflow; the threads that help are as quiet."""
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 13)
     rng, loss = np.random.default_rng(0), mf.SoftmaxCrossEntropy()
@@ -68,7 +68,7 @@ def test_training_goes_on_where_numpy_would_raise(rule, monkeypatch):
         assert net.step > 0
 
 
-def test_the_first_net_of_the_readme_trains_where_numpy_would_raise():
+def test_the_first_net_of_the_readme_trains_although_numpy_is_set_to_raise():
     data = mf.data.load("digits")
     with np.errstate(all="raise"):
         net = mf.Network(mf.models.cnn(data.input_shape, data.n_out, depth=2), seed=0)
@@ -79,7 +79,7 @@ def test_the_first_net_of_the_readme_trains_where_numpy_would_raise():
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("make", [mf.SGD, mf.Adam, mf.AdamW, mf.RMSprop])
-def test_a_step_made_by_hand_goes_on_where_numpy_would_raise(make):
+def test_a_manual_step_continues_although_numpy_is_set_to_raise(make):
     net = small_convnet()
     rule, loss, x = mf.rules.FA().attach(net), mf.SoftmaxCrossEntropy(), inputs((8, 8, 2))
     for size in (1e-25, 1e25):
@@ -94,7 +94,7 @@ def test_a_step_made_by_hand_goes_on_where_numpy_would_raise(make):
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", [name for name, (make, _) in GEOMETRIES.items() if isinstance(make()[0], QUIET)])
-def test_layers_by_themselves_compute_where_numpy_would_raise(name):
+def test_single_layers_compute_although_numpy_is_set_to_raise(name):
     make, shape = GEOMETRIES[name]
     net, x = network(make(), shape), inputs(shape)
     (layer,) = net.layers
@@ -106,7 +106,7 @@ def test_layers_by_themselves_compute_where_numpy_would_raise(name):
 
 
 @pytest.mark.usefixtures("engine")
-def test_comparisons_and_conversions_compute_where_numpy_would_raise():
+def test_comparisons_and_conversions_compute_although_numpy_is_set_to_raise():
     tiny, none = mf.asarray(np.full((2, 3), 1e-40)), mf.asarray(np.full((2, 3), NAN))
     with np.errstate(all="raise"):
         assert host(mf.asarray(np.array([1e-60]))) == 0
@@ -116,7 +116,7 @@ def test_comparisons_and_conversions_compute_where_numpy_would_raise():
             mf.metrics.sign_agreement(tiny, other)
 
 
-def test_a_program_s_own_settings_are_there_again_behind_every_call(monkeypatch):
+def test_the_numpy_settings_of_the_caller_are_restored_after_every_call(monkeypatch):
     monkeypatch.setattr(backend, "_QUIET_SETTINGS", [])  # a NumPy that keeps its settings elsewhere
     tiny = np.float32(-200)
     for vanishes in (mf.SoftmaxCrossEntropy(), backend.quietly(lambda output, target: np.exp(tiny))):
@@ -127,7 +127,7 @@ def test_a_program_s_own_settings_are_there_again_behind_every_call(monkeypatch)
                 np.exp(tiny)
 
 
-def test_what_a_float_cannot_hold_is_still_told():
+def test_values_beyond_the_range_of_floats_are_still_reported():
     with pytest.warns(RuntimeWarning, match="overflow encountered in cast"):
         mf.asarray(np.array([1e60]))
 
@@ -261,7 +261,7 @@ def test_sigmoid_is_exact_in_its_tail(name, dtype, tolerance):
 
 
 @pytest.mark.usefixtures("engine")
-def test_sigmoid_ends_where_floats_do():
+def test_sigmoid_is_accurate_down_to_the_smallest_floats():
     """exp(-100) is a float32 without all its digits; PyTorch's is 0."""
     x = mf.asarray(np.array([[-100.0, -103, -200, 200, -INF, INF, NAN]]))
     y = host(mf.Sigmoid().forward(x, mf.Pass()))[0]
@@ -296,7 +296,7 @@ def pooled(layer, x):
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_border_of_a_max_pool_wins_no_tie():
+def test_the_padding_of_a_max_pool_never_wins_a_tie():
     """Not even one of -inf, which is what it is padded with: the error goes to the first place of the image."""
     y, below = pooled(mf.MaxPool(3, stride=2, padding=1), np.full((1, 3, 3), -INF))
     np.testing.assert_array_equal(y, np.full((1, 2, 2), -INF))
@@ -304,7 +304,7 @@ def test_the_border_of_a_max_pool_wins_no_tie():
 
 
 @pytest.mark.usefixtures("engine")
-def test_nan_comes_out_of_every_window_that_has_it_and_no_error_is_lost():
+def test_every_window_with_a_nan_gives_nan_and_no_error_is_lost():
     """PyTorch's error goes to the last NaN of the window; here to the window's last place inside the image."""
     y, below = pooled(mf.MaxPool(2, padding=1), np.full((1, 2, 2), NAN))
     assert np.isnan(y).all()
@@ -456,7 +456,7 @@ def clipped(gradients, clip_norm):
 
 @pytest.mark.parametrize("name", ["numpy", "standin"])
 @pytest.mark.parametrize("dtype, size", [("float32", 1e20), ("float32", 1e37), ("float64", 1e200), ("float64", 1e307)])
-def test_huge_gradients_are_clipped_to_the_norm_asked_for(name, dtype, size):
+def test_huge_gradients_are_clipped_to_the_requested_norm(name, dtype, size):
     """Their squares overflow, and PyTorch makes them 0."""
     install(name, dtype)
     assert clipped([3 * size, -4 * size], 1.0) == pytest.approx([0.6, -0.8], rel=1e-6)
@@ -464,7 +464,7 @@ def test_huge_gradients_are_clipped_to_the_norm_asked_for(name, dtype, size):
 
 
 @pytest.mark.usefixtures("engine")
-def test_gradients_whose_norm_is_beyond_every_float_are_clipped():
+def test_gradients_whose_norm_overflows_are_clipped():
     assert clipped([3e38] * 4, 1.0) == pytest.approx([0.5] * 4, rel=1e-4)
 
 
@@ -478,7 +478,7 @@ def test_gradients_below_the_limit_keep_their_bits():
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("spoilt", [INF, -INF, NAN])
-def test_clipping_leaves_what_is_no_number_to_be_seen(spoilt, torch):
+def test_clipping_does_not_hide_nan_or_infinity(spoilt, torch):
     """As PyTorch: infinite entries become NaN beside zeros, and with NaN all is NaN."""
     given = [torch.tensor([one], requires_grad=True) for one in (spoilt, 1.0, -2.0)]
     for one in given:
@@ -506,7 +506,7 @@ def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 250])
-def test_losses_of_many_batches_are_added_in_double_precision(batch_size, engine):
+def test_losses_of_many_batches_are_summed_in_double_precision(batch_size, engine):
     """A float32 of 1e8 does not notice 1: the thousand small losses behind, or beside, the large one were lost."""
     net = mf.Network([mf.Linear(1, 1, init="zero")])  # puts out 0, so that the loss is half the target's square
     rule, loss = mf.rules.BP().attach(net), mf.HalfSquaredError()
@@ -521,7 +521,7 @@ def test_losses_of_many_batches_are_added_in_double_precision(batch_size, engine
         assert row["train_loss"] == trainer.running_loss() == pytest.approx(mean, rel=1e-7)
 
 
-def test_a_constant_loss_is_its_own_mean_however_many_batches(engine):
+def test_the_mean_of_a_constant_loss_is_exact_for_any_number_of_batches(engine):
     class Tenth(mf.HalfSquaredError):
         def __call__(self, output, target):
             values, errors = super().__call__(output, target)

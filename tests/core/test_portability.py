@@ -59,7 +59,7 @@ LETTERS_ONLY_BYTES_CAN_NAME = pytest.mark.skipif(
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def test_any_name_will_do_for_data_and_folders(capsys):
+def test_data_and_folders_may_have_any_name(capsys):
     write_data("meine dät, Ω.npz")
     given = ["--data", "meine dät, Ω.npz", "--model", "mlp", "--hidden", "4", "--lr", "0.1", "--epochs"]
     assert cli.main(["train", *given, "1", "--out", "läuf Ω/eins zwei"]) == 0
@@ -76,7 +76,7 @@ def test_any_name_will_do_for_data_and_folders(capsys):
     assert Path("runs/train-meine_dät__Ω-mlp-hidden-_4__-bp").is_dir()
 
 
-def test_the_command_to_go_on_can_be_pasted(monkeypatch, capsys):
+def test_the_printed_resume_command_can_be_pasted(monkeypatch, capsys):
     def broken_off(*arguments):
         raise KeyboardInterrupt
 
@@ -113,14 +113,14 @@ def test_in_a_locale_of_ascii_alone_every_command_works_and_files_are_utf_8():
             assert path.read_bytes().endswith(PNG_END)
 
 
-def test_what_is_printed_elsewhere_is_not_stopped_by_ascii():
+def test_output_is_printed_on_an_ascii_stream():
     for command in (["rules"], ["info"], ["step", "--rule", "fa"], ["--help"], ["train", "--help"]):
         assert minifa(*command, PYTHONIOENCODING="ascii", **ASCII_ALONE).isascii()
     output = minifa("explore", "--rules", "bp", "--train-updates", "1", "-o", "page.html", **ASCII_ALONE)
     assert b"written to page.html" in output
 
 
-def test_a_name_is_shown_as_it_is_in_every_locale():
+def test_names_are_printed_correctly_in_every_locale():
     assert atomic.stem("d\udcc3\udca4t.npz") == atomic.stem("dät.npz") == "dät"
     assert atomic.stem("d\udcff.npz") == "d\ufffd"
     atomic.write_atomic("config.json", '{"data": "d\udcc3.npz"}')
@@ -147,7 +147,7 @@ def widest(text):
 
 
 @pytest.mark.parametrize("rule", ["bp", "fa", "usf", "dfa", "pepita", "kolen_pollack"])
-def test_a_moment_fits_forty_columns(rule, monkeypatch):
+def test_a_traced_step_fits_forty_columns(rule, monkeypatch):
     trace = stepper.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).trace(rule)
     for i in range(len(trace)):
         page = stepper.page(trace, i, 40)

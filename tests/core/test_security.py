@@ -102,7 +102,7 @@ def _starts_this_python(call, names):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_nothing_that_was_promised_not_to_be_is_in(path):
+def test_no_file_breaks_a_promise_of_the_security_policy(path):
     assert complaints(path.read_text(encoding="utf-8")) == []
 
 
@@ -138,7 +138,7 @@ def test_one_file_at_most_reads_from_the_network():
         "from urllib import request",
     ],
 )
-def test_what_must_not_be_is_found(text):
+def test_forbidden_code_is_found(text):
     assert complaints(text)
 
 
@@ -152,11 +152,11 @@ def test_what_must_not_be_is_found(text):
         "json.load(file)",
     ],
 )
-def test_what_may_be_is_not(text):
+def test_permitted_code_is_accepted(text):
     assert complaints(text) == []
 
 
-def test_every_file_was_looked_at():
+def test_every_file_is_checked():
     assert len(FILES) > 60 and {"checkpoints.py", "npz.py", "processes.py"} <= {path.name for path in FILES}
 
 
@@ -170,7 +170,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("kind", ["data", "network.npz"])
-def test_a_pickle_in_a_file_is_refused_and_not_opened(kind, tmp_path):
+def test_a_pickle_in_a_file_is_refused_and_not_loaded(kind, tmp_path):
     path = tmp_path / ("mine.npz" if kind == "data" else kind)
     np.savez(path, x=np.array([Bomb()], dtype=object), y=np.array([0]))
     with pytest.raises(minifa.data.DataFileError, match=path.name):

@@ -344,7 +344,7 @@ def test_an_element_is_a_view_and_matmul_does_not_write_in_place():
     assert a is not alias and alias.get()[0, 1] == 0
 
 
-def test_nothing_is_shared_with_the_host_and_empty_is_rubbish():
+def test_nothing_is_shared_with_the_host_and_empty_holds_invalid_values():
     host = HOST.copy()
     x = cupy.asarray(host)
     host[:] = 0
@@ -409,7 +409,7 @@ def test_no_device():
             attempt()
 
 
-def test_the_stand_in_offers_nothing_that_cupy_lacks():
+def test_the_stand_in_has_no_names_that_cupy_lacks():
     table = {*TABLE["cupy.ndarray"], *TABLE["cupy.ndarray.dunders"], "_a", "_read", "__annotations__"}
     table |= {"__static_attributes__", "__firstlineno__"}  # what Python 3.13 gives every class
     assert set(dir(cupy.ndarray)) - set(dir(object)) <= table
@@ -427,7 +427,7 @@ def test_the_stand_in_offers_nothing_that_cupy_lacks():
 
 
 @pytest.mark.long
-def test_the_measure_tells_which_lines_of_the_engine_did_not_run_on_the_stand_in():
+def test_the_stand_in_coverage_lists_the_lines_that_did_not_run():
     """`pytest --standin-coverage` over one file: its variants on the stand-in alone, and far from enough of them."""
     pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
     command = [sys.executable, "-m", "pytest", "-q", "--standin-coverage", "tests/core/test_losses.py"]

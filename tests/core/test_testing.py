@@ -49,7 +49,7 @@ class Scale(Layer):
         return self.gain * delta
 
 
-def test_a_layer_of_ones_own_passes(engine):
+def test_a_user_defined_layer_passes(engine):
     check_layer(Scale(), (4,))
     check_layer(Scale(name="mine"), [4], batch=7, seed=3)
 
@@ -325,7 +325,7 @@ def test_a_rule_is_compared_with_its_formula():
         ({"linear1": np.zeros((5, 4))}, AssertionError, r"the formula of FA 'fa' .*linear1\.W differs by inf"),
     ],
 )
-def test_a_formula_that_is_not_one_is_refused(answer, error, message):
+def test_an_invalid_formula_is_refused(answer, error, message):
     with pytest.raises(error, match=message):
         check_rule(FA, formula=lambda *given: answer)
 
@@ -459,7 +459,7 @@ class WrongPair(Own):
         return {name: (array, array[:1]) for name, array in self.memory.items()}
 
 
-def test_a_rule_of_ones_own_passes(engine):
+def test_a_user_defined_rule_passes(engine):
     check_rule(Own, formula=FA_FORMULA)
 
 

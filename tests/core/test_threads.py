@@ -89,7 +89,7 @@ def test_blas_has_one_thread_in_the_chunks_of_every_thread():
     assert seen_in_two_tasks() == [{1}, {1}]
 
 
-def test_a_limit_that_is_never_taken_back_does_not_reach_into_chunks():
+def test_a_thread_limit_that_is_never_reset_does_not_apply_in_chunks():
     """Called without ``with``, as many do: with threadpoolctl from 3.7 on the main thread keeps control."""
     mf.use("numpy", threads=2)
     limits = threadpool_limits(3, user_api="blas")
@@ -101,7 +101,7 @@ def test_a_limit_that_is_never_taken_back_does_not_reach_into_chunks():
 
 
 @pytest.mark.usefixtures("three_of_blas")
-def test_the_thread_that_ends_first_leaves_blas_to_the_one_that_still_computes():
+def test_blas_stays_limited_until_the_last_thread_ends():
     begun, other_has_ended = threading.Event(), threading.Event()
 
     def longer():
@@ -142,7 +142,7 @@ class OfOneThread:
         self.own.count = count
 
 
-def test_a_library_with_a_number_for_each_thread_is_held_in_each_and_let_go_in_each():
+def test_a_library_with_thread_local_limits_is_limited_and_released_in_each_thread():
     pool, library = Threads(), OfOneThread()
     pool.resize(2)
     pool._blas.libraries = [threads._Library(library.get, library.set, per_thread=True)]
@@ -175,7 +175,7 @@ def test_a_library_with_a_number_for_each_thread_is_held_in_each_and_let_go_in_e
     assert in_thread(lambda: (once(), library.get()))() == ([1, 1], 4)
 
 
-def test_after_a_fork_the_child_lets_go_what_its_parent_held():
+def test_after_a_fork_the_child_releases_the_limits_of_its_parent():
     pool, counts = Threads(), [4]
     pool._blas.libraries = [threads._Library(lambda: counts[0], lambda count: counts.__setitem__(0, count), False)]
     held, forked = threading.Event(), threading.Event()
@@ -234,7 +234,7 @@ def test_same_seed_same_bits_in_the_main_thread_in_others_and_in_two_at_once(cou
         assert_same_bits(first, result())
 
 
-def test_the_first_thread_of_a_process_need_not_be_the_main_one():
+def test_the_first_computing_thread_may_be_any_thread():
     """In a fresh process, where nothing has asked for BLAS's threads yet."""
     code = """if True:
         import threading, numpy as np
@@ -267,7 +267,7 @@ def test_an_orthogonal_projection_is_the_same_on_any_number_of_blas_threads():
 # --- the engine's workers ---------------------------------------------------------------------------------------------
 
 
-def test_whoever_has_done_all_tasks_does_not_wait_for_a_worker_that_another_keeps():
+def test_a_finished_caller_does_not_wait_for_a_busy_worker():
     pool = Threads()
     pool.resize(2)
     kept, free = threading.Barrier(3), threading.Event()
@@ -285,7 +285,7 @@ def test_whoever_has_done_all_tasks_does_not_wait_for_a_worker_that_another_keep
     busy()
 
 
-def test_workers_dismissed_while_their_job_is_on_its_way_are_not_waited_for(monkeypatch):
+def test_workers_dismissed_before_their_job_arrives_are_not_waited_for(monkeypatch):
     pool = Threads()
     pool.resize(2)
     hire = pool._start_workers
@@ -329,7 +329,7 @@ def two_backends(monkeypatch):
     install("numpy")
 
 
-def test_a_thread_keeps_its_choice_and_later_ones_have_what_use_chose():
+def test_a_thread_keeps_its_backend_and_later_threads_get_the_one_set_by_use():
     begun, chosen_elsewhere = threading.Event(), threading.Event()
 
     def earlier():
@@ -401,7 +401,7 @@ def test_use_inside_using_holds_in_the_block_and_after_it_with_the_dtype_that_ea
     assert backend.dtype() == in_thread(backend.dtype)() == np.float64
 
 
-def test_workers_compute_in_the_backend_and_dtype_of_whoever_asks(two_backends):
+def test_workers_compute_in_the_backend_and_dtype_of_the_caller(two_backends):
     mf.use("numpy", threads=2)
 
     def inside(name, dtype):
@@ -420,7 +420,7 @@ def test_workers_compute_in_the_backend_and_dtype_of_whoever_asks(two_backends):
     assert inside("numpy", "float32") == [("numpy", "float32", "float32")] * 2
 
 
-def test_batches_are_made_ahead_in_the_choice_of_whoever_asks():
+def test_prefetched_batches_use_the_backend_and_dtype_of_the_caller():
     class Augmentation:
         name, made = "", []
 
@@ -436,7 +436,7 @@ def test_batches_are_made_ahead_in_the_choice_of_whoever_asks():
     assert set(Augmentation.made) == {("minifa batches", "float64")}
 
 
-def test_a_name_looked_up_while_another_backend_is_chosen_is_not_kept(two_backends):
+def test_a_name_looked_up_during_a_backend_switch_is_not_cached(two_backends):
     """The other thread's choice comes between the look at the module and the keeping of what was found there."""
     chosen_in_between = []
 
@@ -453,7 +453,7 @@ def test_a_name_looked_up_while_another_backend_is_chosen_is_not_kept(two_backen
     assert type(backend.xp.ones(1)) is np.ndarray, "this thread has its own choice"
 
 
-def test_names_are_kept_again_once_all_have_chosen_one_backend(two_backends):
+def test_names_are_cached_again_once_all_threads_use_one_backend(two_backends):
     assert backend.xp.ones is np.ones
     with mf.using("cupy"):
         assert backend.xp.ones is CUPY.ones and backend.xp.zeros is CUPY.zeros

@@ -278,7 +278,7 @@ def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, lo
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_walk_the_same_path(name):
+def test_optimizers_make_the_same_steps(name):
     optimizer, *theirs = OPTIMIZERS[name]
     rows = follow(network([Linear(5, 6), Tanh(), Linear(6, 3)], (5,)), optimizer, theirs, steps=20)
     np.testing.assert_allclose(*rows, rtol=1e-9)
@@ -308,7 +308,7 @@ def test_schedules(ours, theirs):
     follow(net, mf.SGD(0.1), ("SGD", {"lr": 0.1}), steps=10, schedules=lambda optimizer: (ours, theirs(optimizer)))
 
 
-def test_a_whole_convolutional_net_follows_pytorch_for_ten_steps():
+def test_a_convolutional_net_agrees_with_pytorch_for_ten_steps():
     rows = follow(
         a_net(),
         mf.SGD(0.1, momentum=0.9, weight_decay=1e-3),

@@ -34,7 +34,7 @@ def numbers(shape, seed=0):
 
 @every_geometry
 @given(geometries())
-def test_columns_and_uncolumns_equal_their_plain_twins(geometry):
+def test_columns_and_uncolumns_equal_their_plain_references(geometry):
     shape, *window = geometry
     x = numbers(shape)
     rows = windows.columns(x, *window)
@@ -60,7 +60,7 @@ def test_uncolumns_is_the_adjoint_of_columns(geometry):
 
 @every_geometry
 @given(geometries(pooling=True), st.booleans())
-def test_pooling_equals_its_plain_twin(geometry, ties):
+def test_pooling_equals_its_plain_reference(geometry, ties):
     """With ties (few different numbers) the first place of a window wins, in both."""
     shape, *window = geometry
     x = numbers(shape)
@@ -78,7 +78,7 @@ def test_pooling_equals_its_plain_twin(geometry, ties):
 
 
 @pytest.mark.parametrize("area", [(15, 17), (16, 16), (1, 257)], ids=["255 places", "256 places", "257 places"])
-def test_maxpool_remembers_winners_of_large_windows(area):
+def test_maxpool_stores_the_positions_of_maxima_in_large_windows(area):
     x = np.zeros((1, *area, 1))
     x[0, -1, -1, 0] = 1  # the last place wins
     layer = MaxPool(area)
@@ -87,7 +87,7 @@ def test_maxpool_remembers_winners_of_large_windows(area):
     np.testing.assert_array_equal(below, 2 * x)
 
 
-def test_plain_twins_keep_the_precision_of_what_they_read():
+def test_plain_references_keep_the_precision_of_their_input():
     x = numbers((1, 3, 3, 2)).astype("float32")
     window = (2, 2), (1, 1), (1, 1)
     columns = windows.columns_plain(x, *window)

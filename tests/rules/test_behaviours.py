@@ -81,7 +81,7 @@ def test_backpropagation_fits_without_aligning(seed, float64):
 # --- the task that feedback alignment was first shown on --------------------------------------------------------------
 
 
-def test_lillicrap_s_task_turns_the_feedback_from_ninety_degrees_to_thirty(float64):
+def test_the_feedback_angle_falls_from_ninety_to_thirty_degrees_in_lillicrap_s_task(float64):
     """30-20-10, linear, online, rate 1e-3. The angle between what B and what W send down from the same error at the
     output, over 100 examples: 90 degrees in the first steps, about 30 to 36 in the last (mean of four seeds), while
     the normalised error falls more than tenfold (some hundredfold); backpropagation at the same rate lags behind.
@@ -96,8 +96,8 @@ def test_lillicrap_s_task_turns_the_feedback_from_ninety_degrees_to_thirty(float
             optimizer = mf.SGD(1e-3)
             for step in range(2000):
                 if rule.name == "fa" and (step < 20 or step >= 1800) and step % 10 == 0:
-                    angle = alignment(net, rule, x_test, y_test, HALF)["linear2"]["local_angle"]
-                    (early if step < 20 else late).append(angle)
+                    degrees = alignment(net, rule, x_test, y_test, HALF)["linear2"]["local_angle"]
+                    (early if step < 20 else late).append(degrees)
                 rule.gradients(net, x[step : step + 1], y[step : step + 1], HALF)
                 optimizer.step(net, rule)
             error = ((net.predict(x_test) - y_test) ** 2).sum() / (y_test**2).sum()
@@ -111,7 +111,7 @@ def test_lillicrap_s_task_turns_the_feedback_from_ninety_degrees_to_thirty(float
 # --- signs ------------------------------------------------------------------------------------------------------------
 
 
-def test_signs_agree_in_the_readout_and_stay_at_chance_in_a_wide_hidden_layer():
+def test_signs_agree_in_the_readout_and_remain_at_chance_in_a_wide_hidden_layer():
     """64-200-200-10 on the digits. At linear2, between the hidden layers, the angle between what B and what W send
     down falls from about 90 degrees to below 75, while half of their signs agree, as by chance; in the readout more
     than 0.65 agree. Means of three seeds."""

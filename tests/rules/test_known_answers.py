@@ -110,7 +110,7 @@ LEARNED = ["kolen_pollack", "product", "product:fixed=orthogonal", "product:fixe
 @pytest.mark.parametrize("description", LEARNED)
 @pytest.mark.parametrize("clip_norm", [None, 0.1])
 @pytest.mark.parametrize("decay", [0.0, DECAY])
-def test_weights_and_feedback_meet_at_the_rate_of_the_decay(description, decay, clip_norm):
+def test_weights_and_feedback_converge_at_the_rate_of_the_decay(description, decay, clip_norm):
     # D = W - B, or W P - R:  D_t = prod(1 - lr_t decay) D_0; without decay D is conserved
     before, after = differences(description, mf.SGD(weight_decay=decay, clip_norm=clip_norm))
     factor = math.prod(1 - decay * RATES[step % 3] for step in range(7))
@@ -119,7 +119,7 @@ def test_weights_and_feedback_meet_at_the_rate_of_the_decay(description, decay, 
 
 @pytest.mark.parametrize("description", LEARNED)
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_under_momentum_weights_and_feedback_meet_as_a_damped_spring(description, nesterov):
+def test_under_momentum_weights_and_feedback_converge_as_a_damped_oscillator(description, nesterov):
     # v <- mu v + decay D, D <- D - lr v; Nesterov: D <- D - lr (decay D + mu v)
     mu = 0.8
     before, after = differences(description, mf.SGD(0.1, momentum=mu, weight_decay=DECAY, nesterov=nesterov))
@@ -135,7 +135,7 @@ def test_under_momentum_weights_and_feedback_meet_as_a_damped_spring(description
 
 
 @pytest.mark.parametrize("description", ["kolen_pollack", "product:fixed=identity"])
-def test_decoupled_decay_makes_weights_and_feedback_meet_under_adam(description):
+def test_decoupled_decay_makes_weights_and_feedback_converge_under_adam(description):
     # AdamW: D_t = prod(1 - lr_t decay) D_0
     before, after = differences(description, mf.AdamW(weight_decay=DECAY))
     factor = math.prod(1 - DECAY * RATES[step % 3] for step in range(7))
@@ -154,7 +154,7 @@ def test_decoupled_decay_makes_weights_and_feedback_meet_under_adam(description)
     ],
     ids=["adam", "constrained", "frozen signs", "product, adamw", "orthogonal, adamw", "product, rmsprop"],
 )
-def test_where_weights_and_feedback_do_not_meet_by_a_common_factor(description, make_optimizer):
+def test_weights_and_feedback_do_not_converge_by_a_common_factor_without_plain_decay(description, make_optimizer):
     before, after = differences(description, make_optimizer())
     for name, D in before.items():
         factors = after[name] / D
@@ -191,7 +191,7 @@ def test_product_feedback_aligns_as_far_as_its_ratio_allows(ratio, degrees):
 
 
 @pytest.mark.parametrize("samples", [30, 300, 3000])
-def test_how_well_one_look_into_a_mirror_shows_the_weights(samples):
+def test_the_angle_between_weights_and_one_mirror_estimate(samples):
     # B = x^T (x W) / n, x Gaussian: tan(angle) = sqrt((n_in + 1) / n)
     net = Network([Linear(4, 60), Tanh(), Linear(60, 50), Tanh(), Linear(50, 3)])
     rule = make(f"weight_mirror:rate=1,warmup_phases=1,samples={samples}").attach(net)
@@ -213,7 +213,7 @@ def scalar_net(A=0.0, W=0.0, B=1.0):
 
 
 @pytest.mark.parametrize("B, T", [(1.0, 1.0), (0.5, 2.0), (2.0, -1.0), (-1.0, 0.5)])
-def test_one_scalar_hidden_unit_from_zero_finds_its_fixed_point(B, T):
+def test_one_scalar_hidden_unit_converges_from_zero_to_its_fixed_point(B, T):
     # dA/dt = B T - A^3 / 2:  A* = (2 B T)^(1/3), W* = A*^2 / (2 B), W* A* = T; a step's deviation is O(lr)
     A_star = math.copysign(abs(2 * B * T) ** (1 / 3), B * T)
     W_star = A_star**2 / (2 * B)
@@ -274,7 +274,7 @@ def test_feedback_can_point_the_wrong_way_and_a_large_step_can_leave_the_valley(
     ],
     ids=["linear", "tanh", "relu", "sigmoid"],
 )
-def test_what_moves_from_zero_weights(activation, bp_moves, fa_moves):
+def test_which_parameters_are_updated_from_zero_weights(activation, bp_moves, fa_moves):
     """Backpropagation sits on a saddle; feedback alignment moves the hidden layer first, if its units let it."""
     for name, moves in (("bp", bp_moves), ("fa", fa_moves)):
         between = [activation()] if activation else []
@@ -290,7 +290,7 @@ def test_what_moves_from_zero_weights(activation, bp_moves, fa_moves):
 
 
 @pytest.mark.parametrize("rank", [3, 8, 15, 18])
-def test_a_narrow_linear_net_finds_a_random_sketch_of_its_task(rank):
+def test_a_narrow_linear_net_learns_a_random_projection_of_its_task(rank):
     """Feedback alignment with x = I learns T projected on the column space of T B^T: worse than the best of its rank
     as long as the rank is too low, and T itself otherwise."""
     rng = np.random.default_rng(0)
@@ -357,7 +357,7 @@ def test_direct_feedback_from_zero_aligns_every_layer_with_its_two_feedbacks():
 
 
 @pytest.mark.parametrize("description, rho", [("fa:correlation=0.8", 0.8), ("usf", math.sqrt(2 / math.pi))])
-def test_alignment_of_the_error_is_lost_by_the_same_factor_in_every_layer(description, rho):
+def test_the_cosine_of_the_error_falls_by_the_same_factor_in_every_layer(description, rho):
     # in wide linear layers at the start: cosine after k layers = rho^k
     net = linear_net(10, 600, 600, 600, 600, init="xavier_normal")
     rule, (x, y) = make(description).attach(net), data((10,), n=20, n_out=600)
@@ -385,7 +385,7 @@ def test_random_targets_are_the_error_s_sign_up_to_a_factor_and_a_constant():
 
 
 @pytest.mark.parametrize("n, seeds", [(10, 40), (100, 20), (1000, 5), (10000, 2)])
-def test_how_many_shakes_node_perturbation_needs(n, seeds):
+def test_the_number_of_draws_that_node_perturbation_needs(n, seeds):
     # cosine to the gradient after n draws in d units: 1 / sqrt(1 + (d + 1) / n) = 0.22, 0.58, 0.91, 0.99 for d = 200
     net = network([Linear(5, 150), Tanh(), Linear(150, 50)], (5,))
     x, y = (np.repeat(one, n, axis=0) for one in data((5,), n=1, n_out=50))
@@ -424,7 +424,7 @@ def test_strict_normalisation_keeps_the_feedback_as_large_as_the_weights(descrip
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("description", ["bp", "usf", "kolen_pollack"])
-def test_constrained_weights_keep_the_norm_they_started_with(description, optimizer):
+def test_constrained_weights_keep_their_initial_norm(description, optimizer):
     # norm(W_t) = norm(W_0) after every step
     net, (x, y) = mlp(), data()
     rule, optimizer = make(description).attach(net), OPTIMIZERS[optimizer](weight_decay=0.1, constrain_weights=True)

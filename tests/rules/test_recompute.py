@@ -150,7 +150,7 @@ def kept_at_every_teaching(net, rule, x, y):
     return kept
 
 
-def test_a_block_is_forgotten_before_the_next_one_begins():
+def test_the_cache_of_a_block_is_freed_before_the_next_block():
     net = Network(NETS["mlp with batch norm"][0]())
     kept = kept_at_every_teaching(net, DFA(recompute=True).attach(net), *batch(6, FLAT))
     assert kept == {f"relu{i}": [f"linear{i}", f"batchnorm{i}", f"relu{i}"] for i in (1, 2)}
@@ -159,7 +159,7 @@ def test_a_block_is_forgotten_before_the_next_one_begins():
     assert everything == dict.fromkeys(("relu2", "relu1"), [layer.name for layer in net])
 
 
-def test_behind_a_taught_layer_a_branch_is_kept_until_its_sum_is_taught():
+def test_the_cache_of_a_branch_is_kept_until_its_sum_is_taught():
     net = Network(NETS["identity shortcut below batch norm"][0](), input_shape=IMAGE)
     kept = kept_at_every_teaching(net, DFA(at="activation", recompute=True).attach(net), *batch(6, IMAGE))
     body = "residual1.body."
@@ -170,7 +170,7 @@ def test_behind_a_taught_layer_a_branch_is_kept_until_its_sum_is_taught():
     }
 
 
-def test_only_the_first_pass_moves_running_statistics():
+def test_only_the_first_pass_updates_running_statistics():
     net = Network([Linear(4, 4), BatchNorm(4, momentum=0.5), Tanh(), Linear(4, 3)])
     x, y = batch(6, FLAT)
     DFA(recompute=True).attach(net).gradients(net, x, y, CE)
@@ -178,7 +178,7 @@ def test_only_the_first_pass_moves_running_statistics():
     np.testing.assert_allclose(net["batchnorm1"].running_mean, mean / 2, rtol=1e-5, atol=1e-7)
 
 
-def test_two_forward_passes_are_made_and_a_walk_of_the_rule_s_own_hears_both():
+def test_a_user_defined_pass_of_the_rule_runs_in_both_forward_passes():
     heard = []
 
     class Hearing(DFA):
@@ -208,7 +208,7 @@ def test_rules_that_are_not_direct_have_no_such_option():
             make(f"{name}:recompute=true")
 
 
-def test_what_cannot_work_changes_nothing():
+def test_a_failed_pass_leaves_the_network_unchanged():
     net = Network([Linear(4, 4), BatchNorm(4), Tanh(), Linear(4, 3)])
     x, y = batch(6, FLAT)
     before = net.state()
@@ -222,7 +222,7 @@ def test_what_cannot_work_changes_nothing():
 # Those who watch
 
 
-def test_alignment_and_errors_are_those_of_the_ordinary_rule():
+def test_alignment_and_errors_equal_those_of_the_ordinary_rule():
     net = small_convnet()
     plain, again = DFA(seed=1).attach(net), DFA(seed=1, recompute=True).attach(net)
     x, y = batch()
@@ -232,7 +232,7 @@ def test_alignment_and_errors_are_those_of_the_ordinary_rule():
 
 
 @pytest.mark.parametrize("description", ["dfa:recompute=true", "direct_kolen_pollack:recompute=true"])
-def test_a_traced_step_ends_as_one_that_nobody_watched_and_shows_both_passes(description):
+def test_a_traced_step_has_the_same_result_and_shows_both_passes(description):
     def watched(net, rule, x, y, loss, optimizer):
         return mf.trace(net, rule, x, y, loss, optimizer).value
 
@@ -290,7 +290,7 @@ def test_memory_of_residual_blocks_does_not_grow_with_their_number():
     assert many < peak("dfa", 12, resnet, (16, 16, 8)) / 3
 
 
-def test_learned_matrices_keep_the_activities_that_they_learn_from():
+def test_learned_matrices_keep_the_activities_of_their_update():
     few, many = (peak("direct_kolen_pollack:recompute=true", depth) for depth in (8, 24))
     layer = 8 * 16 * 16 * 16 * 4
     assert 0.9 * 16 * layer < many - few < 1.1 * 16 * layer  # one of the two outputs that would be kept otherwise

@@ -186,7 +186,7 @@ def test_the_feedback_learns_by_its_formula(description, case):
         np.testing.assert_allclose(rule.B[layer.name], by_hand(rule, layer.name), rtol=1e-12, atol=1e-15)
 
 
-def test_kolen_pollack_gets_the_gradient_as_it_was_clipped():
+def test_kolen_pollack_uses_the_clipped_gradient():
     net, (x, y) = mlp(), data()
     rule, optimizer = make("kolen_pollack").attach(net), mf.SGD(1.0, clip_norm=1e-3)
     before, W = rule.state(), net["linear2"].W.copy()
@@ -319,7 +319,7 @@ def test_dense_feedback_around_residual_blocks():
         np.testing.assert_allclose(got[f"{name}.W"], below.T @ delta, rtol=1e-12, atol=1e-15, err_msg=name)
 
 
-def test_what_dense_feedback_costs_in_numbers():
+def test_the_number_of_entries_of_dense_feedback():
     net = mlp()  # 4-5-6-3: the first layer hears 6 + 3 units, the second 3
     rule = make("dense").attach(net)
     assert [rule.feedback_size(layer) for layer in net] == [0, 5 * (6 + 3), 0, 6 * 3, 0]
@@ -404,7 +404,7 @@ def test_both_passes_of_a_step_drop_the_same_units(description):
 
 
 @pytest.mark.parametrize("description", [name for name in RULES if name != "bp"])
-def test_batch_norm_s_statistics_move_once_and_by_the_clean_pass(description):
+def test_batch_norm_s_statistics_are_updated_once_by_the_clean_pass(description):
     after = []
     for one in (description, "bp"):
         net = small_convnet()
@@ -416,7 +416,7 @@ def test_batch_norm_s_statistics_move_once_and_by_the_clean_pass(description):
 
 @pytest.mark.parametrize("description", ["node_perturbation:sigma=2", "weight_perturbation:sigma=2"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_shaking_leaves_weights_and_the_clean_pass_s_activity(description, dtype):
+def test_perturbation_restores_weights_and_the_activity_of_the_clean_pass(description, dtype):
     with mf.using("numpy", dtype):
         net = network([Linear(4, 5), Dropout(0.3), Tanh(), Linear(5, 3)], (4,))
         x, y = batch(shape=(4,))
@@ -467,7 +467,7 @@ def test_pepita_is_direct_feedback_with_a_learned_matrix_to_first_order(case):
 # --- weight mirrors ---------------------------------------------------------------------------------------------------
 
 
-def test_a_mirror_s_noise_belongs_to_its_layer_and_step_and_touches_nothing_else():
+def test_a_mirror_s_noise_depends_on_layer_and_step_and_changes_nothing_else():
     net, x, y = small_convnet(), *batch()
     rule = make("weight_mirror:warmup_phases=0").attach(net)
     rule.gradients(net, x, y, CE)
@@ -488,7 +488,7 @@ def test_a_mirror_s_noise_belongs_to_its_layer_and_step_and_touches_nothing_else
     assert_close(net.state(), kept, tolerance=0)
 
 
-def test_a_mirror_looks_after_every_so_many_updates():
+def test_a_mirror_estimates_the_weights_at_the_set_interval():
     net = mlp()
     rule, moved = make("weight_mirror:every=3").attach(net), []
     for net.step in range(1, 7):
@@ -500,7 +500,7 @@ def test_a_mirror_looks_after_every_so_many_updates():
 
 @pytest.mark.parametrize("sigma", [1.0, 0.1])
 @pytest.mark.parametrize("net", NETS)
-def test_what_a_mirror_sees_is_the_weight_on_average(net, sigma):
+def test_the_mean_of_the_mirror_estimates_is_the_weight(net, sigma):
     """E[x^T x W] / (n sigma^2) = W. For a kernel too, although the layer's images have a border of zeros."""
     net = NETS[net][0]()
     layer = net.weighted[1]
@@ -549,7 +549,7 @@ def test_primitives_are_the_gradients_of_their_penalties(name, geometry):
         assert (got * direction).sum() == pytest.approx((above - below) / 2, rel=1e-11, abs=1e-11)
 
 
-def test_primitives_do_without_a_bias():
+def test_primitives_work_without_a_bias():
     net = network([Linear(4, 3, bias=False)], (4,))
     x, B = data()[0], np.ones((4, 3))
     np.testing.assert_allclose(
@@ -652,7 +652,7 @@ def test_dense_feedback_that_does_not_fit_in_memory_is_refused_with_its_size(mon
 
 
 @pytest.mark.parametrize("description", ["kolen_pollack", "product"])
-def test_a_step_before_any_gradient_moves_nothing(description):
+def test_a_step_before_any_gradient_changes_nothing(description):
     net = mlp()
     rule = make(description).attach(net)
     before = {**net.state(), **rule.state()}
@@ -660,7 +660,7 @@ def test_a_step_before_any_gradient_moves_nothing(description):
     assert all(np.array_equal(array, before[key]) for key, array in {**net.state(), **rule.state()}.items())
 
 
-def test_weight_perturbation_puts_the_weights_back_when_a_pass_fails(monkeypatch):
+def test_weight_perturbation_restores_the_weights_when_a_pass_fails(monkeypatch):
     net, x, y = mlp(), *data()
     rule = make("weight_perturbation").attach(net)
     before = net.state()

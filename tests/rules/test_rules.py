@@ -76,7 +76,7 @@ def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
 
 
 @pytest.mark.parametrize("description", [d for d in RULES if make(d).one_backward_pass])
-def test_what_a_rule_may_touch(description):
+def test_no_rule_writes_into_shared_arrays(description):
     """No rule edits a shared array, and the output layer's gradient is the true one under every rule: h^T e, sum(e)."""
     net = small_convnet()
     rule = make(description).attach(net)
@@ -93,7 +93,7 @@ def test_what_a_rule_may_touch(description):
     np.testing.assert_allclose(net["linear2"].grads["b"], rule.error.sum(axis=0), rtol=1e-12, atol=1e-15)
 
 
-def test_a_rule_must_be_attached_to_this_very_network():
+def test_a_rule_must_be_attached_to_the_same_network():
     net, x, y = mlp(), *data()
     with pytest.raises(RuntimeError, match="the rule 'fa' is not attached to this network"):
         FA().gradients(net, x, y, HALF)
@@ -280,7 +280,7 @@ def test_the_invariant_of_two_linear_layers_drifts_by_the_square_of_the_step():
         assert abs(moved).max() > 1e-3
 
 
-def test_from_zero_weights_fa_leaves_the_saddle_and_backpropagation_does_not():
+def test_fa_leaves_the_saddle_at_zero_weights_and_backpropagation_does_not():
     for rule, moving in ((BP(), set()), (FA(init="he_normal"), {"linear1.W"})):
         net = Network([Linear(4, 5, bias=False, init="zero"), Tanh(), Linear(5, 3, bias=False, init="zero")])
         got = gradients(net, rule.attach(net), *data())
@@ -430,7 +430,7 @@ def test_teaching_at_the_stage_is_at_its_pooling():
     assert rule.B["maxpool1"].shape == (2 * 2 * 2, 3)
 
 
-def test_the_taught_error_replaces_what_a_shortcut_carried():
+def test_the_taught_error_replaces_the_error_of_a_shortcut():
     """Below a block the delta is e F^T alone, although the identity shortcut passed something on."""
     net = network([Linear(4, 4), Tanh(), Residual([Linear(4, 4)]), Tanh(), Linear(4, 3)], (4,))
     x, y = data()
@@ -496,7 +496,7 @@ def test_usf_of_a_kernel_uses_the_norm_of_the_whole_kernel():
     np.testing.assert_allclose(B, np.linalg.norm(W) / 54**0.5 * np.sign(W), rtol=1e-13)
 
 
-def test_frsf_keeps_its_magnitudes_while_its_signs_follow_the_weights():
+def test_frsf_has_constant_magnitudes_and_the_signs_of_the_weights():
     # B = |M| sign(W), M drawn once as W was
     layer, rule = one_layer(FRSF(seed=5))
     M = rule.memory["linear2"].copy()
@@ -511,7 +511,7 @@ def test_frsf_keeps_its_magnitudes_while_its_signs_follow_the_weights():
     )
 
 
-def test_initial_signs_are_a_control_that_does_not_follow():
+def test_initial_signs_do_not_follow_the_weights():
     for rule in (USF(scale=1.0, signs="initial"), FRSF(signs="initial")):
         layer, rule = one_layer(rule)
         before = rule.feedback(layer).copy()
@@ -533,7 +533,7 @@ def test_concordance_is_the_fraction_of_agreeing_signs_forever(rule, p):
     assert agreement() == first
 
 
-def test_brsf_draws_once_per_update_and_never_when_only_looking(count_draws):
+def test_brsf_draws_once_per_update_and_never_in_a_measurement(count_draws):
     net = network([Linear(4, 5), Tanh(), Linear(5, 6), Tanh(), Linear(6, 3)], (4,))
     rule, optimizer, loss = BRSF().attach(net), mf.SGD(0.1), mf.SoftmaxCrossEntropy()
     x, y = batch(shape=(4,))
@@ -595,14 +595,14 @@ def test_brsf_continues_with_the_same_draws_after_loading():
         ("sham", "he_normal", 1.0),
     ],
 )
-def test_angle_between_weights_and_feedback_at_the_start(rule, init, cosine):
+def test_initial_angle_between_weights_and_feedback(rule, init, cosine):
     """The standard deviation of a cosine over 200,000 entries is at most 0.0023."""
     layer, rule = one_layer(make(rule, seed=1), init=init, shape=(400, 500))
     degrees = float(mf.metrics.angle(layer.W, rule.B["linear2"]))
     assert abs(math.cos(math.radians(degrees)) - cosine) < 4 * 0.0023
 
 
-def test_every_matrix_is_drawn_by_itself():
+def test_every_matrix_is_drawn_independently():
     """Layers of one shape, and one layer under other seeds, have matrices that share nothing."""
     layers = lambda: [Linear(9, 9), Tanh(), Linear(9, 9), Tanh(), Linear(9, 9), Tanh(), Linear(9, 9)]  # noqa: E731
     for description in ("fa", "frsf", "brsf", "usf:concordance=0.6", "product", "dfa", "dense", "direct_kolen_pollack"):
@@ -633,7 +633,7 @@ def test_shallow_trains_the_output_layer_alone():
     assert rule.B == {}
 
 
-def test_gradients_of_another_rule_do_not_stay_behind():
+def test_gradients_of_a_previous_rule_are_cleared():
     """After backpropagation, `shallow` must not leave the hidden gradients lying about for the optimizer."""
     net, x, y = mlp(), *data()
     BP().attach(net).gradients(net, x, y, HALF)
@@ -645,7 +645,7 @@ def test_gradients_of_another_rule_do_not_stay_behind():
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_state_makes_another_rule_the_same(description):
+def test_loading_a_state_makes_two_rules_equal(description):
     net, x, y = small_convnet(), *batch()
     kept, other = (make(description, seed=seed).attach(net) for seed in (1, 2))
     other.load_state(kept.state())
@@ -661,7 +661,7 @@ def test_state_makes_another_rule_the_same(description):
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_a_loaded_state_shows_in_b_at_once(description):
+def test_B_is_updated_as_soon_as_a_state_is_loaded(description):
     """B is what will carry the next error, and for some rules it is made of what was loaded."""
     kept, other = (make(description, seed=seed).attach(small_convnet()) for seed in (1, 2))
     if description != "brsf":  # its draws follow from the seed
@@ -698,14 +698,14 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_attaching_again_draws_anew_for_the_new_network():
+def test_attaching_to_a_new_network_draws_new_feedback():
     rule = FA().attach(mlp())
     first = rule.B["linear2"]
     rule.attach(mlp(hidden=(5,)))
     assert rule.B.keys() == rule.memory.keys() == {"linear2"} and rule.B["linear2"].shape == (5, 3) != first.shape
 
 
-def test_what_the_feedback_costs_in_numbers():
+def test_the_number_of_entries_of_the_feedback():
     net = mlp()  # 4-5-6-3
     W = 5 * 6 + 6 * 3
     for description, count in (
@@ -775,13 +775,13 @@ def test_a_rule_from_its_name_and_options():
         ("kolen_pollack:rate=1", "takes no options"),
     ],
 )
-def test_what_a_rule_does_not_know_is_refused_with_a_hint(description, message):
+def test_unknown_names_and_options_of_rules_are_refused_with_a_hint(description, message):
     with pytest.raises(ValueError, match=message):
         make(description)
 
 
 @pytest.mark.parametrize("name", mf.rules.RULES)
-def test_every_rule_says_what_it_is(name):
+def test_every_rule_has_a_description(name):
     rule = mf.rules.RULES[name]
     assert rule.title and rule.equation and rule.paper and rule.needs
     assert "\n" not in rule.equation
@@ -791,7 +791,7 @@ def test_every_rule_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("description", ["bp", "fa", "usf", "frsf"])
-def test_the_error_at_the_input_is_carried_by_the_first_feedback(description):
+def test_the_error_at_the_input_is_carried_by_the_first_feedback_matrix(description):
     net = network([Linear(4, 5), Tanh(), Linear(5, 3)], (4,), input_error=True)
     rule = make(description).attach(net)
     x, y = data()
@@ -819,7 +819,7 @@ def test_rules_learn_a_task_that_the_output_layer_alone_cannot():
     assert max(final.values()) < 0.1, final
 
 
-def test_inputs_helper_keeps_away_from_kinks():
+def test_inputs_helper_avoids_kinks():
     x = inputs((50,), n=20)
     assert abs(x).min() >= 0.01 and len(np.unique(x)) == x.size
 
@@ -840,7 +840,7 @@ def test_stale_copies_the_weights_every_k_updates():
 
 
 @pytest.mark.parametrize("description", ["fa", "dfa", "kolen_pollack", "weight_mirror", "symmetric_alignment"])
-def test_a_matrix_of_ones_own_is_what_carries(description):
+def test_an_assigned_matrix_carries_the_error(description):
     net, x, y = mlp(), *data()
     rule = make(description).attach(net)
     name = next(iter(rule.B))
@@ -852,7 +852,7 @@ def test_a_matrix_of_ones_own_is_what_carries(description):
     assert any(not np.array_equal(before[key], after[key]) for key in before)
 
 
-def test_what_cannot_be_swapped_is_refused_in_a_sentence():
+def test_invalid_assignments_of_feedback_raise_a_clear_error():
     net = mlp()
     rule = FA().attach(net)
     with pytest.raises(TypeError):
@@ -878,7 +878,7 @@ def two_weights(rule):
 
 
 @pytest.mark.parametrize("options", [{}, {"normalise": "strict"}, {"normalise": "init"}], ids=str)
-def test_frsf_takes_the_magnitudes_of_a_matrix_whatever_its_signs(options, engine):
+def test_frsf_uses_the_magnitudes_of_a_matrix_with_any_signs(options, engine):
     """B = abs(M) sign(W), also where M was given or loaded."""
     layer, rule = two_weights(FRSF(**options))
     size = 5 / math.sqrt(50) if options else 1.0  # B is brought to W's norm, 5
@@ -896,7 +896,7 @@ def test_frsf_takes_the_magnitudes_of_a_matrix_whatever_its_signs(options, engin
 
 
 @pytest.mark.parametrize("made", [0, 1])
-def test_brsf_refuses_a_matrix_that_it_would_forget(made, engine):
+def test_brsf_refuses_a_matrix_that_it_would_overwrite(made, engine):
     """It draws anew for every update, and a resumed run the same: what is given could not stay."""
     layer, rule = two_weights(BRSF(concordance=0.75))
     for _ in range(made):
@@ -912,7 +912,7 @@ def test_brsf_refuses_a_matrix_that_it_would_forget(made, engine):
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_B_is_what_will_carry_the_error(description, engine, monkeypatch):
+def test_B_holds_the_matrix_of_the_next_backward_pass(description, engine, monkeypatch):
     """After an assignment, loaded weights, given or loaded feedback: before the first pass and between two."""
     net = small_convnet()
     rule = make(description).attach(net)
@@ -950,7 +950,7 @@ def test_B_is_what_will_carry_the_error(description, engine, monkeypatch):
         rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
 
 
-def test_B_of_the_last_pass_stays_until_something_is_given():
+def test_B_of_the_last_pass_is_kept_until_feedback_is_assigned():
     """An update moves the weights; what carried the last error is still what carried it."""
     net, x, y = mlp(), *data()
     rule = FRSF().attach(net)
@@ -960,7 +960,7 @@ def test_B_of_the_last_pass_stays_until_something_is_given():
     assert rule.B["linear2"] is B and (rule.feedback(net["linear2"]) != B).any()
 
 
-def test_a_rule_may_make_its_feedback_of_B():
+def test_a_rule_may_compute_its_feedback_from_B():
     """Asked while B is made, it tells what stands there."""
 
     class Fading(FA):
@@ -975,7 +975,7 @@ def test_a_rule_may_make_its_feedback_of_B():
 
 
 @pytest.mark.parametrize("behind", [mf.Sigmoid, lambda: Residual([mf.Sigmoid()])], ids=["layer", "block"])
-def test_direct_rules_broadcast_the_error_of_the_output_layer_whatever_follows_it(behind):
+def test_direct_rules_broadcast_the_error_of_the_output_layer_also_before_an_activation(behind):
     """[Linear, Tanh, Linear, Sigmoid]: e = dL/da of the last Linear, so DFA with F = B is FA."""
     net = network([Linear(4, 5), Tanh(), Linear(5, 3), behind()], (4,))
     x, y = data(n_in=4) if "n_in" in data.__code__.co_varnames else batch(shape=(4,))
@@ -988,7 +988,7 @@ def test_direct_rules_broadcast_the_error_of_the_output_layer_whatever_follows_i
 
 
 @pytest.mark.parametrize("description", ["fa", "pepita", "weight_perturbation"])
-def test_bad_targets_are_refused_before_anything_has_changed(description):
+def test_invalid_targets_are_refused_before_anything_changes(description):
     net, (x, y) = small_convnet(), batch()
     rule = make(description).attach(net)
     before = net.state()
