@@ -1,5 +1,5 @@
-"""Public means checked: whatever a public callable is given in the place of one argument, it works, or refuses it in a
-sentence of minifa's own (see `audit`). Three wrong values of each parameter here, all of them under ``-m fuzz``."""
+"""Every public callable, called with an invalid value for one argument, works or raises an error of minifa's own (see
+`audit`). Three invalid values of each parameter here, all of them under ``-m fuzz``."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_every_wrong_value(name, tmp_path):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_public_callable_works_with_valid_arguments(name, tmp_path):
-    """Otherwise it would be refused for another reason than the value that is wrong."""
+    """Otherwise an error could have another cause than the invalid value."""
     assert unfit(TARGETS[name], tmp_path) is None
 
 
 def test_every_module_lists_its_public_names():
-    """One that is not for users lists nothing."""
+    """The list of an internal module is empty."""
     assert [module.__name__ for module in modules() if not hasattr(module, "__all__")] == []
     assert [f"{module.__name__}.{name}" for module in modules() for name in module.__all__ if name[0] == "_"] == []
 
@@ -95,12 +95,12 @@ def test_numbers_that_would_disable_a_check_are_refused(tmp_path):
     ids=["append", "write_atomic", "read_bytes", "digest"],
 )
 def test_a_file_descriptor_is_not_accepted_as_a_path(use):
-    """Python's ``open`` takes one, and closes that file behind itself."""
+    """Python's ``open`` accepts one, and closes that file afterwards."""
     reading, writing = os.pipe()
     with pytest.raises(TypeError, match="a path must be a str"):
         use(writing)
     os.close(reading)
-    os.close(writing)  # it was open still
+    os.close(writing)  # it was still open
 
 
 def test_the_reference_lists_the_public_names():

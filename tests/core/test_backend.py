@@ -24,7 +24,7 @@ from minifa.testing.examples import RULES, batch, small_convnet
 
 @pytest.fixture
 def many_chunks(monkeypatch):
-    """Limits so low that small nets are cut into chunks and their products into blocks; a list of the cuts made."""
+    """Limits so low that small nets are split into chunks and their products into blocks; a list of the splits."""
     cuts = []
     run = backend._pool.run
 
@@ -61,7 +61,7 @@ def test_stand_in_trains_to_the_same_bits_in_chunks(rule, many_chunks):
 
 @pytest.mark.parametrize("rule", ["bp", "frsf", "dfa"])
 def test_one_chunk_as_on_a_gpu_agrees_with_many(rule, many_chunks):
-    """A GPU takes the batch in one piece. Sums are then added in another order: equal but for rounding."""
+    """A GPU processes the batch as a whole. Its sums have another order, so results are equal up to rounding."""
     install("standin", dtype="float64", cpu_chunks=True)
     in_chunks = train_a_little(rule)
     assert many_chunks
@@ -113,7 +113,8 @@ def test_number_of_blas_threads_changes_no_bit(compute):
     np.testing.assert_array_equal(results[0], results[2])
 
 
-# --- what a GPU must not be made to do --------------------------------------------------------------------------------
+# --- operations that are not allowed on a GPU
+# --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -186,7 +187,7 @@ def test_matmul_equals_the_plain_product(shape, many_chunks):
 
 
 def test_products_inside_a_chunk_are_not_cut_again(many_chunks):
-    """Threads that wait for threads of the same pool could wait forever."""
+    """Threads that wait for threads of the same pool could deadlock."""
     a = np.ones((300, 300))
     products = [None] * 4
 
@@ -227,7 +228,7 @@ def test_an_error_in_a_worker_thread_is_raised_in_the_calling_thread(many_chunks
 
 
 def test_no_chunk_is_still_running_once_an_error_has_been_raised(many_chunks):
-    """Whoever catches the error may write into the same arrays again."""
+    """A caller that catches the error may write into the same arrays again."""
     started, finished = threading.Event(), []
 
     def work(rows):
@@ -393,13 +394,14 @@ def test_float32_and_float64_networks_of_one_seed_have_the_same_weights():
 
 
 def test_the_blas_that_numpy_brings_is_found():
-    """It must be held to one thread within a chunk: one that is not found takes all cores in every worker process."""
+    """It must be limited to one thread within a chunk: a library that is not detected uses all cores in every worker
+    process."""
     assert [one for one in threadpool_info() if one["user_api"] == "blas"]
 
 
 @pytest.mark.usefixtures("engine")
 def test_a_quiet_function_computes_although_numpy_is_set_to_raise():
-    """NumPy keeps its settings in one context variable; where it had another, `quietly` would fall back on errstate."""
+    """NumPy stores its settings in one context variable; if it had another name, `quietly` would use errstate."""
     exp = backend.quietly(lambda x: backend.xp.exp(-x))
     with np.errstate(all="raise"):
         assert mf.to_host(exp(mf.asarray([200.0]))).tolist() == [0.0]

@@ -1,4 +1,4 @@
-"""Bad input that once got further than it should, each with what it is answered now. Found by `fuzzing`."""
+"""Regression tests for invalid input that was once accepted or raised an unclear error. Found by `fuzzing`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def archive(path, *members, method=zipfile.ZIP_STORED):
 
 
 def refused_within(size, call, *expected):
-    """What was raised, where no more than so many bytes were allocated on the way."""
+    """The message of the error that the call raises; the call may allocate at most ``size`` bytes."""
     tracemalloc.start()
     try:
         with pytest.raises(expected) as raised:
@@ -112,7 +112,7 @@ def test_a_member_larger_than_its_compressed_bytes_allow_is_refused(tmp_path):
 
 
 def test_a_member_that_ends_too_early_is_refused(tmp_path):
-    """Its size is a lie that its header repeats; the checksum is that of the bytes that are there."""
+    """Its size and its header are wrong alike; the checksum is that of the bytes present."""
     path = archive(tmp_path / "data.npz", ("x.npy", npy(shape="(4,)")))
     with zipfile.ZipFile(path) as file:
         file.infolist()[0].file_size += 8
@@ -259,7 +259,7 @@ def test_weights_that_do_not_fit_another_network_are_refused_with_the_file_named
         run_folder.open_run(folder)
 
 
-# What layers and optimizers are made of
+# Arguments of layers and optimizers
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_sizes_must_be_integers_and_rates_must_be_numbers(make):
         make()
 
 
-# What a parameter is, and what is none: (made with it, a good value, what is refused).
+# Values of each parameter: (a function that uses it, a valid value, invalid values).
 NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.array("x"), 10**400)
 NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
 NO_RATES = (-1, -1e-9, float("nan"), float("inf"))
@@ -312,7 +312,7 @@ BP = rules.BP().attach(TWO)
 
 
 def parts(function, **given):
-    """A network, its rule, and what else this function takes of a trainer or a single step."""
+    """The arguments of this function: a network, its rule, and those of a trainer or a single step."""
     step = {"x": np.ones((3, 2), "f4"), "y": np.array([0, 1, 1])}
     made = {"net": TWO, "rule": BP, "loss": mf.SoftmaxCrossEntropy(), "optimizer": mf.SGD(), **step}
     return {name: one for name, one in made.items() if name in inspect.signature(function).parameters} | given
@@ -326,7 +326,7 @@ def fit(**given):
 
 
 def measured(method, batch_size):
-    """What a trainer measures on four examples in two dimensions."""
+    """The measurements of a trainer on four examples in two dimensions."""
     return getattr(mf.Trainer(TWO, BP, mf.SoftmaxCrossEntropy(), mf.SGD()), method)(
         mf.data.load("xor").test, batch_size
     )
@@ -459,7 +459,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_invalid_parameters_are_refused_by_the_call_that_receives_them(name):
-    """Much came back as Python's own words, or was kept until a pass failed."""
+    """Many of them raised an error of Python's, or were stored until a pass failed."""
     make, good, bad = PARAMETERS[name]
     make(good)
     complaints = [answer(make, value) for value in bad]
@@ -467,7 +467,7 @@ def test_invalid_parameters_are_refused_by_the_call_that_receives_them(name):
 
 
 def answer(make, value):
-    """What is wrong with the answer to a bad value; None: it is refused with a sentence of minifa."""
+    """The defect in the response to an invalid value; None: it is refused with a message of minifa."""
     try:
         make(value)
     except (TypeError, ValueError) as error:
@@ -487,7 +487,7 @@ def test_more_weights_than_memory_holds_are_refused_before_they_are_drawn():
 
 
 def after_a_pass(layer, shape):
-    """A layer that has something to go back from, and the shape of its output."""
+    """A layer after a training pass, and the shape of its output."""
     net = mf.Network([layer], input_shape=shape, input_error=True)
     x = np.random.default_rng(0).standard_normal((4, *shape)).astype("f4")
     return net.forward(x, mf.Pass(training=True)).shape
@@ -568,7 +568,7 @@ def test_training_accepts_only_examples():
 
 
 def test_masked_arrays_are_refused():
-    """NumPy drops the mask, and what was masked was learnt from."""
+    """NumPy drops the mask, so the masked values were used in training."""
     masked = np.ma.masked_array(np.ones((3, 2)), [[True, False]] * 3)
     for call in (
         lambda: mf.data.validate(masked, [0, 1, 0]),
@@ -606,7 +606,7 @@ def test_augmentation_accepts_only_images_on_the_host():
         crop.centre_crop(np.ones((2, 2), "f4"))
 
 
-# The result that a run folder keeps
+# The result in a run folder
 
 
 @pytest.mark.parametrize(
@@ -623,7 +623,7 @@ def test_augmentation_accepts_only_images_on_the_host():
     ],
 )
 def test_a_run_whose_result_was_changed_is_repeated(tmp_path, written, instead):
-    """It was believed, as long as the experiment was the one asked for."""
+    """It was accepted if the experiment was the requested one."""
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
     right = resume.run_in_folder(tmp_path, experiment)
     path = tmp_path / resume.RESULT
@@ -649,7 +649,7 @@ def test_a_run_whose_result_was_changed_is_repeated(tmp_path, written, instead):
     ],
 )
 def test_a_recipe_with_an_invalid_setting_is_refused(value, message):
-    """Whole numbers without end came back as a ValueError or an OverflowError of Python's."""
+    """Huge integers raised a ValueError or an OverflowError of Python's."""
     for text in (f"[optimizer]\nlr = {value}", f'[over]\n"training.epochs" = [{value}]'):
         for parse in (recipes.parse, sweeps.parse):
             with pytest.raises(recipes.RecipeError, match=message):
@@ -669,7 +669,7 @@ def test_a_setting_beyond_the_range_of_floats_is_refused():
 
 @pytest.mark.parametrize("name", ["x" * 5000, "\0", ".", "no\0ne.safetensors"])
 def test_weights_with_an_impossible_file_name_are_listed_with_the_other_problems(name):
-    """The system's own words for a name that is too long came alone."""
+    """The system's error for a name that is too long was the only problem reported."""
     experiment = Experiment(data="xor", model="tiny", weights=name)
     with pytest.raises(recipes.RecipeError, match="2 problems.*\n.*\n.*there is no file"):
         recipes.check([Experiment(data="no.npz"), experiment], "the recipe")
@@ -677,7 +677,7 @@ def test_weights_with_an_impossible_file_name_are_listed_with_the_other_problems
 
 @pytest.fixture
 def swept(tmp_path):
-    """A sweep, and the folder in which its runs have their lines."""
+    """A sweep, and the folder with the table of its runs."""
     sweep = sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\nrule = ["bp", "fa"]')
     with sweep_results.opened(sweep, tmp_path / "swept") as results:
         for run in sweep.runs:
@@ -696,7 +696,7 @@ def swept(tmp_path):
     ],
 )
 def test_a_sweep_table_with_an_invalid_cell_is_refused(swept, written, instead, message):
-    """The summary ended with Python's words about a float, or was left out."""
+    """The summary ended with an error of Python's about a float, or was left out."""
     sweep, folder = swept
     path = folder / sweep_results.TABLE
     content = path.read_bytes()
@@ -738,7 +738,7 @@ def test_a_long_list_of_values_is_checked_in_linear_time():
 
 QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]
 RECIPE = '[data]\nname = "xor"\n[model]\nname = "tiny"\n[training]\nepochs = 1\n'
-WITH = {  # a command that would be done in a moment
+WITH = {  # arguments with which a command ends quickly
     "train": ["train", *QUICK],
     "compare": ["compare", *QUICK, "--rules", "bp", "--seeds", "1", "--jobs", "1"],
     "step": ["step"],
@@ -757,7 +757,7 @@ COUNTS = [
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of recipes to be in."""
+    """A folder of recipes, as the working directory."""
     (tmp_path / "swept.toml").write_text(RECIPE + '[over]\nrule = ["bp"]\n', encoding="utf-8")
     (tmp_path / "table.toml").write_text(RECIPE + '[table]\n[[row]]\nname = "one"\n', encoding="utf-8")
     (tmp_path / "file").write_text("", encoding="utf-8")
@@ -766,7 +766,7 @@ def place(tmp_path, monkeypatch):
 
 
 def run_command(words, capsys):
-    """The exit code of a command, and what it said last."""
+    """The exit code of a command, and the last line of its error output."""
     try:
         code = cli.main(words)
     except SystemExit as ended:
@@ -790,7 +790,7 @@ def test_an_invalid_count_is_refused_before_anything_runs(place, capsys, command
     ("command", "option"), [("train", "--threads"), ("compare", "--seeds"), ("reproduce", "--seeds")]
 )
 def test_a_count_beyond_its_maximum_is_refused_before_anything_runs(place, capsys, command, option):
-    """A billion seeds filled the memory with what was to be run."""
+    """A billion seeds filled the memory with the list of runs."""
     code, message = run_command([*WITH[command], option, "1000000000"], capsys)
     assert code == 2 and "up to" in message and "got 1000000000" in message
     with pytest.raises(recipes.RecipeError, match="seeds: a whole number from 1 to 10000 is expected"):
@@ -821,7 +821,7 @@ def test_an_output_path_that_cannot_be_created_is_reported_with_a_remedy(place, 
 @pytest.mark.parametrize("command", ["train", "compare"])
 @pytest.mark.parametrize("path", [".", "/", "./"])
 def test_an_output_folder_without_a_name_is_refused(place, capsys, command, path):
-    """``--out .`` came back with pathlib's words about a name."""
+    """``--out .`` raised an error of pathlib's about a name."""
     code, message = run_command([*WITH[command], "--out", path], capsys)
     assert code == 2 and "has no name of its own: name a new folder in it" in message, message
 

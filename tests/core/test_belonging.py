@@ -1,5 +1,5 @@
-"""State belongs to what it was made for: what an optimizer, a rule or a trainer remembers of one network is never
-another's, and a number is the same number whichever type it comes in."""
+"""The state of an optimizer, a rule or a trainer belongs to one network and is never used for another one, and a number
+has the same effect in every type."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def all_of(net, rule, optimizer):
     return {**net.state(), **{f"rule/{key}": a for key, a in rule.state().items()}, **optimizer.state()}
 
 
-# --- an optimizer that meets another network --------------------------------------------------------------------------
+# --- an optimizer used for another network ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["bp", "kolen_pollack", "product"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_an_optimizer_resets_its_state_for_another_network(name, rule, engine):
-    """The second fold of a cross-validation is as one with an optimizer of its own, to the last bit."""
+    """The second fold of a cross-validation is bit-identical to one with a new optimizer."""
     used, fresh = MAKERS[name](), MAKERS[name]()
     first = mlp(seed=1, scale=10.0)
     steps(first, mf.rules.make(rule).attach(first), used)
@@ -67,7 +67,7 @@ def test_an_optimizer_accepts_a_network_of_another_width(name, engine):
 
 
 def test_constrained_norms_are_those_of_the_current_network(float64):
-    """Also if the weights are restored by hand: the norm is this network's, not the previous network's."""
+    """Also if the weights are restored manually: the norm is this network's, not the previous network's."""
     optimizer = mf.SGD(0.01, constrain_weights=True, freeze_signs=True)
     steps(large := mlp(scale=10.0), mf.rules.BP().attach(large), optimizer)
     net = mlp(seed=1)
@@ -79,7 +79,8 @@ def test_constrained_norms_are_those_of_the_current_network(float64):
 
 @pytest.mark.parametrize("rule", ["kolen_pollack", "product", "direct_kolen_pollack"])
 def test_the_momentum_of_learned_feedback_belongs_to_the_feedback(rule, engine):
-    """Another rule on the same network, or the same rule attached anew: the weights go on, the feedback begins."""
+    """With another rule on the same network, or the same rule attached again, the momentum of the weights is kept and
+    that of the feedback starts at zero."""
     for again in (False, True):
         net, optimizer = mlp(), mf.SGD(0.1, momentum=0.9)
         one = mf.rules.make(rule).attach(net)
@@ -108,7 +109,7 @@ def test_a_step_with_the_rule_of_another_network_is_refused():
 
 @pytest.mark.usefixtures("engine")
 def test_a_step_without_the_rule_of_learning_feedback_is_refused():
-    """Kolen-Pollack stepped without its rule would go on with the B that it was drawn with."""
+    """A step of Kolen-Pollack without its rule would leave B at its initial values."""
     net = mlp()
     for name in ("kolen_pollack", "stale", "weight_mirror"):
         rule = mf.rules.make(name).attach(net)
@@ -135,7 +136,7 @@ def trainer(optimizer, seed=0, **options):
 
 
 def test_a_checkpoint_holds_no_state_of_another_network(tmp_path):
-    """One is written before the first update: what the optimizer remembers then is nothing."""
+    """A checkpoint is written before the first update, when the optimizer has no state."""
     optimizer = mf.Adam(0.01)
     first, train = trainer(optimizer)
     first.fit(train, 2)
@@ -150,7 +151,7 @@ def test_a_checkpoint_holds_no_state_of_another_network(tmp_path):
 
 
 def test_a_diverging_run_is_reproduced_without_the_momentum_of_another_network():
-    """What is looked for is found where an optimizer of its own would have it."""
+    """The first divergence is located at the same update as with a new optimizer."""
     x = np.random.default_rng(0).standard_normal((50, 4)).astype("f4")
     train, results = mf.data.validate(x, x[:, :2]), []
 
@@ -171,7 +172,7 @@ def test_a_diverging_run_is_reproduced_without_the_momentum_of_another_network()
 
 
 def test_a_rule_that_refuses_a_network_is_not_attached():
-    """Half of an attachment trained the network that was refused."""
+    """A partial attachment trained the refused network."""
     net = mlp()
     rule = mf.rules.DFA().attach(net)
     unreached = Network([Linear(4, 5), mf.BatchNorm(5), Linear(5, 3)])
@@ -209,7 +210,7 @@ def weights_under(lr, schedule, **options):
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_rate_gives_the_same_bits_in_every_type(kind, engine):
-    """0.75 and its like are exact in every type; NumPy's would make float64 of float32 on the way (NEP 50)."""
+    """0.75 and similar numbers are exact in every type; NumPy scalars would convert float32 to float64 (NEP 50)."""
     as_type = TYPES[kind]
     plain, _ = weights_under(0.75, lambda epoch: 1 - epoch / 64, momentum=0.5, weight_decay=0.125)
     given, one = weights_under(
@@ -230,7 +231,7 @@ def test_an_integer_learning_rate_is_accepted(kind):
 
 @pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
 def test_an_assigned_learning_rate_is_restored_from_a_checkpoint(kind, engine, tmp_path):
-    """Whatever its type, and with a schedule that gives it in that type, in the middle of an epoch too."""
+    """In every type, also from a schedule that returns that type, and in the middle of an epoch."""
     as_type = {**TYPES, **WHOLE}[kind]
 
     def make():
@@ -251,7 +252,7 @@ def test_an_assigned_learning_rate_is_restored_from_a_checkpoint(kind, engine, t
 
 
 def test_a_checkpoint_with_an_integer_learning_rate_can_still_be_loaded(tmp_path):
-    """Those of before wrote a rate of 1 as they found it."""
+    """Earlier versions stored a rate of 1 as an integer."""
     one, train = trainer(mf.SGD(1.0))
     one.fit(train, 2)
     state = {**one.state(), "base_lr": 1, "total": 2, "seconds": 0}
@@ -293,7 +294,7 @@ def test_a_schedule_that_returns_an_invalid_rate_is_refused(gives, message):
 
 @pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
 def test_values_measured_by_a_callback_are_stored_as_python_numbers(kind, engine, tmp_path):
-    """In the history, its table, a checkpoint and TensorBoard's files, whichever type it was measured in."""
+    """In the history, its table, a checkpoint and TensorBoard's files, for every measured type."""
     pytest.importorskip("tensorboardX")
 
     class Measure(Callback):
@@ -326,14 +327,14 @@ def test_an_experiment_stores_python_numbers():
     assert [type(one) for one in (given.lr, given.epochs, given.seed, given.validation)] == [float, int, int, float]
 
 
-# --- an array that is assigned is the layer's own ---------------------------------------------------------------------
+# --- an assigned array is copied --------------------------------------------------------------------------------------
 
 ARRAYS = [("linear1", "W"), ("linear1", "b"), ("conv1", "W"), ("conv1", "b"), ("scale1", "gain"), ("scale1", "seen")]
 ARRAYS += [("batchnorm1", key) for key in ("gamma", "beta", "running_mean", "running_var")]
 
 
 class Scale(mf.Layer):
-    """A layer of somebody's own, with a parameter and a statistic."""
+    """A user-defined layer with a parameter and a statistic."""
 
     kind, parameter_names, buffer_names = "scale", ("gain",), ("seen",)
 
@@ -397,7 +398,7 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
 
 @pytest.mark.parametrize("layer", [lambda: Linear(4, 3, bias=False), lambda: mf.Conv2d(1, 2, 2, bias=False)])
 def test_a_layer_without_bias_refuses_a_bias(layer, engine):
-    """It would be trained, and saved under a name that no other network of this kind has."""
+    """The bias would be trained, and saved under a name that no other network of this kind has."""
     for one in (layer(), Network([layer()])[("linear1", "conv1")["Conv2d" in str(layer())]]):
         with pytest.raises(ValueError, match="was created without b"):
             one.b = np.zeros(one.weight_shape[-1])
@@ -406,7 +407,7 @@ def test_a_layer_without_bias_refuses_a_bias(layer, engine):
 
 
 def test_layers_have_the_dtype_of_their_network(engine):
-    """What a layer of one's own drew before the network was made, too."""
+    """Also the arrays that a user-defined layer drew before the network was built."""
     layers = [mf.Conv2d(1, 2, 2), mf.BatchNorm(2), mf.Flatten(), Linear(8, 4), Scale(), Linear(4, 3)]
 
     class SavedRun(Scale):
@@ -433,7 +434,7 @@ def test_a_class_may_share_an_array_between_its_layers():
 
 
 def test_a_masked_matrix_is_refused():
-    """Its mask would be left out without a word."""
+    """Its mask would be dropped silently."""
     rule = mf.rules.FA().attach(mlp())
     with pytest.raises(TypeError, match="must be real numbers, got MaskedArray"):
         rule.set_feedback("linear2", np.ma.masked_array(np.ones((5, 3)), True))

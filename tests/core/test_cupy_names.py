@@ -1,6 +1,6 @@
-"""Every name and keyword that the source asks of CuPy is one that CuPy has: read from the source, without running it.
+"""CuPy has every name and keyword that the source uses. The source is parsed, not run.
 
-Without CuPy the table of its names is asked; where CuPy is installed it is asked itself, and no GPU is needed.
+The names are looked up in the table and, if CuPy is installed, in CuPy itself; no GPU is needed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def installed():
 
 @pytest.fixture(params=["table", "installed"])
 def cupy(request):
-    """Who is asked: the table, then CuPy itself."""
+    """The sources of CuPy's names: the table, then CuPy itself."""
     return Table() if request.param == "table" else request.getfixturevalue("installed")
 
 
@@ -44,7 +44,7 @@ def test_cupy_has_every_name_that_the_source_uses(file, cupy):
 
 
 def test_no_use_is_overlooked():
-    """Counted in another way: as tokens."""
+    """The uses are counted in a second way, as tokens."""
     for file, source in FILES.items():
         tokens = [token.string for token in tokenize.generate_tokens(io.StringIO(source).readline)]
         written = [c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)]
@@ -53,12 +53,12 @@ def test_no_use_is_overlooked():
 
 
 def test_xp_has_no_alias():
-    """Through another name, or getattr(xp, name), a use would be out of sight."""
+    """A use through another name, or getattr(xp, name), would not be found."""
     for file, source in FILES.items():
         nodes = list(ast.walk(ast.parse(source)))
         used = [node for node in nodes if isinstance(node, ast.Name) and node.id == "xp"]
         with_a_dot = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
-        assert sum(id(node) not in with_a_dot for node in used) == (file == "backend.py"), file  # where it is made
+        assert sum(id(node) not in with_a_dot for node in used) == (file == "backend.py"), file  # defined there
         assert not any(isinstance(node, ast.alias) and node.name == "xp" and node.asname for node in nodes), file
 
 
@@ -118,7 +118,7 @@ def test_an_imported_object_is_not_treated_as_an_array():
 
 
 def test_the_table_agrees_with_the_installed_cupy(installed):
-    """The table was made from one release; another one may have more, but must not have less of what is used."""
+    """The table was made from one release; another release may have more names, but must have all that are used."""
     assert TABLE["cupy_version"] == "14.2.0"
     asked = {use.path for source in FILES.values() for use in uses(source)}
     for path in sorted(asked):

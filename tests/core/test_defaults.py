@@ -1,5 +1,5 @@
-"""What one gets who says nothing: PyTorch's defaults for layers and optimizers, the papers' (or ours, kept in the
-tables of tutorials/results/README.md) for rules. Published numbers hang on them, so that none may move unseen."""
+"""Defaults: PyTorch's for layers and optimizers, the papers' (or ours, recorded in the tables of
+tutorials/results/README.md) for rules. Published numbers depend on them, so no default may change unnoticed."""
 
 from __future__ import annotations
 

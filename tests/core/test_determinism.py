@@ -1,13 +1,13 @@
 """The same seed gives the same bits: in another process, with another number of threads, resumed or not, in worker
 processes, on NumPy and on the stand-in; and on other machines nearly the same numbers.
 
-tests/golden/losses.json holds the first 20 losses under every rule, and under options that draw otherwise. Another
-build of BLAS, or another processor, adds in another order and moves the last digits: over five of OpenBLAS's kernels
-(Prescott to SkylakeX) and NumPy 2.0 to 2.5 by 5e-5 of a loss at most, where a sign or the winner of a pooling turned,
-and by less than 1e-6 under most rules.
-`TOLERANCE` is what may be. The perturbation rules divide the difference of two losses by a small number: in float32
-rounding moves their losses by 2%, so they are held in float64. After a change that was meant to move the losses, write
-them anew, and look at what moved:
+tests/golden/losses.json holds the first 20 losses under every rule, and under options with other random draws. Another
+build of BLAS, or another processor, sums in another order and changes the last digits: over five of OpenBLAS's kernels
+(Prescott to SkylakeX) and NumPy 2.0 to 2.5 by at most 5e-5 of a loss, where a sign or the maximum of a pooling window
+changed, and by less than 1e-6 under most rules.
+`TOLERANCE` is the allowed difference. The perturbation rules divide the difference of two losses by a small number: in
+float32 rounding changes their losses by 2%, so theirs are computed in float64. After an intended change of the losses,
+regenerate the file and review the differences:
 
     python tests/core/test_determinism.py
 """
@@ -33,7 +33,7 @@ from minifa.training import Callback
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 UPDATES = 20
 TOLERANCE = 2e-4  # relative
-VARIANTS = (  # whose draws no rule's defaults make
+VARIANTS = (  # options whose draws occur under no rule's defaults
     "fa:sparsity=0.5",
     "fa:conv=dense",
     "usf:concordance=0.75",
@@ -48,7 +48,7 @@ IN_DOUBLE = ("node_perturbation", "weight_perturbation")
 
 
 class StopAt(Callback):
-    """Stops after so many updates of the network's life."""
+    """Stops after this number of updates since the network was built."""
 
     def __init__(self, updates):
         self.updates = updates
@@ -59,7 +59,8 @@ class StopAt(Callback):
 
 
 def trainer_of(rule_name, stop_at, losses, lr=0.005):
-    """A convolutional net on digits, in batches so large that threads share the work. Losses go into the list."""
+    """A convolutional net on digits, in batches so large that threads share the work. Losses are appended to the
+    list."""
     layers = [Conv2d(1, 8, 3, padding=1), ReLU(), Conv2d(8, 16, 3, padding=1), Tanh(), MaxPool(2), Flatten()]
     net = Network([*layers, Linear(256, 32), ReLU(), Linear(32, 10)], seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
@@ -75,7 +76,7 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
 
 
 def losses_of(rule_name, stops=(UPDATES,), folder=None, **options):
-    """The losses of the first updates. At every stop but the last, another trainer goes on from a checkpoint."""
+    """The losses of the first updates. At every stop but the last, a new trainer resumes from a checkpoint."""
     data, losses, before = mf.data.load("digits"), [], None
     for stop in stops:
         trainer = trainer_of(rule_name, stop, losses, **options)
@@ -88,7 +89,7 @@ def losses_of(rule_name, stops=(UPDATES,), folder=None, **options):
 
 
 def all_losses():
-    """In each rule's dtype of the golden file."""
+    """In the dtype that the golden file has for each rule."""
     result = {}
     for name in DESCRIPTIONS:
         with mf.using("numpy", "float64" if name in IN_DOUBLE else "float32"):
@@ -148,7 +149,7 @@ def test_the_stand_in_gives_the_same_bits(rule_name, losses_here, monkeypatch):
 
 
 def test_worker_processes_give_the_same_bits():
-    """Whatever --jobs says: here 1, and 2 for half as many threads in each."""
+    """For any number of --jobs: here 1, and 2 with half as many threads each."""
     experiments = [Experiment(rule=name, model="mlp", lr=0.01, epochs=1) for name in RULES]
     times = {"seconds", "images_per_second"}
 

@@ -1,4 +1,4 @@
-"""The doctor must find what is ill, on NumPy and on a device, and must not overlook a kind of layer or a rule."""
+"""The doctor must find faults on NumPy and on a device, and must check every kind of layer and every rule."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def device(monkeypatch):
-    """The stand-in, where CuPy would be."""
+    """The stand-in instead of CuPy."""
     monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
 
 
 @pytest.fixture
 def only(monkeypatch):
-    """Examine these checks alone: ``only("Tanh", "fa")``."""
+    """Run only these checks: ``only("Tanh", "fa")``."""
     everything = doctor.checks
 
     def choose(*names):
@@ -48,7 +48,7 @@ def wrong(report):
     return {(finding.backend, finding.name): finding.wrong for finding in report.findings if finding.wrong}
 
 
-# What is examined
+# The list of checks
 
 
 def test_every_kind_of_layer_is_examined():
@@ -68,7 +68,7 @@ def test_every_rule_loss_and_optimizer_is_examined(monkeypatch):
 
 
 def test_every_plain_reference_function_is_examined():
-    """Counted by their names: whoever writes one is reminded."""
+    """They are counted by name, so a new one fails this test until a check is added."""
     folder = Path(layers.__file__).parent
     plain = {
         name for file in folder.glob("*.py") for name in re.findall(r"^def (\w+_plain)", file.read_text("utf-8"), re.M)
@@ -77,7 +77,7 @@ def test_every_plain_reference_function_is_examined():
     assert plain and plain == set(examined)
 
 
-# A sound machine
+# A machine without faults
 
 
 def test_numpy_by_itself(no_gpu):
@@ -106,7 +106,7 @@ def test_the_device_beside_numpy(device):
 
 
 def test_the_large_batch_is_cut(only, monkeypatch):
-    """Otherwise "one thread beside all" would compare nothing."""
+    """Otherwise the comparison of one thread with all threads would compare nothing."""
     cuts = []
     run = backend._pool.run
     monkeypatch.setattr(backend._pool, "run", lambda tasks: (cuts.append(len(tasks)), run(tasks)))
@@ -115,7 +115,7 @@ def test_the_large_batch_is_cut(only, monkeypatch):
     assert max(cuts) > 4
 
 
-# An ill one
+# A machine with a fault
 
 
 def test_a_wrong_derivative_is_found_without_a_gpu(only, monkeypatch):

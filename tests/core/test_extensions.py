@@ -1,5 +1,5 @@
-"""The extension point speaks: what a rule, a layer, a pass, a loss or an optimizer of somebody's own gets wrong is said
-where it is, with who answered, what was expected and what came."""
+"""Errors in user-defined rules, layers, passes, losses and optimizers are reported where they occur, with the method,
+the expected value and the value received."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def step(rule=None, net=None, loss=CE, optimizer=None):
 
 
 def written(base, name, function, **others):
-    """A class of somebody's own that writes one method."""
+    """A user-defined class that overrides one method."""
     return type("Mine", (base,), {"__module__": __name__, name: function, **others})
 
 
 def message_of(call):
-    """What is refused, and in what words; it is one of the documented kinds."""
+    """The message of the error that the call raises; its type is one of the documented ones."""
     with pytest.raises((TypeError, ValueError, NotImplementedError)) as caught:
         call()
     assert str(caught.value) == " ".join(str(caught.value).split()) != ""
@@ -315,7 +315,8 @@ def test_a_constructor_that_does_not_call_its_base_is_refused(kind):
 
 
 def test_methods_that_may_return_none_can_do_so(engine):
-    """Nothing crosses, and a rule that teaches, or says that not every layer must be reached, says so."""
+    """None means that no error crosses the layer, which a rule that teaches layers, or need not reach all of them, may
+    return."""
     assert float(step(written(Rule, "feedback", lambda self, layer: None, requires_errors=False)())) > 0
     net = mlp()
     step(written(FA, "teach", lambda self, layer, delta: None, requires_errors=False)(), net)
@@ -373,7 +374,7 @@ def test_minifa_s_own_classes_are_not_checked():
 
 
 def layer(**methods):
-    """A layer of somebody's own that passes everything on, but for what it writes here."""
+    """A user-defined identity layer with these methods overridden."""
     default = {
         "kind": "mine",
         "forward": lambda self, x, ctx: x,
@@ -463,7 +464,7 @@ def test_a_numpy_array_from_a_layer_on_a_device_is_refused(engine):
 
 
 def test_an_activation_must_write_into_its_output_array(engine):
-    """What it returned instead was forgotten, and the array that it was to fill held anything."""
+    """Its return value was ignored, and its output array stayed uninitialised."""
 
     class Cube(mf.layers.activations.Activation):
         def f(self, y, x):
@@ -486,7 +487,7 @@ def test_an_activation_must_write_into_its_output_array(engine):
 
 
 def test_a_user_defined_weighted_layer_is_checked(engine):
-    """Where only its geometry is written, its answers are looked at all the same."""
+    """Also if only its geometry is overridden, its return values are checked."""
 
     class Half(mf.Linear):
         def project(self, x, matrix, bias=None):
@@ -540,7 +541,7 @@ def test_a_gradient_that_a_layer_leaves_out_was_not_computed(engine):
     assert net.gradients()["two1.shift"] is None and float(xp.abs(net["two1"].shift).max()) == 0
 
 
-# --- walks, losses, optimizers, callbacks -----------------------------------------------------------------------------
+# --- passes, losses, optimizers, callbacks ----------------------------------------------------------------------------
 
 
 def test_a_user_defined_pass_must_return_a_valid_output(engine):
@@ -564,7 +565,7 @@ def test_invalid_return_values_of_a_user_defined_loss_are_refused(engine):
 
 
 def test_a_user_defined_optimizer_must_update_in_place(engine):
-    """What it returned instead was forgotten, and nothing moved."""
+    """Its return value was ignored, and no weight changed."""
     own = written(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
     assert re.search(
         "^change of .* must return None, got .*: write into W", message_of(lambda: step(optimizer=own(0.1)))
@@ -590,7 +591,7 @@ def test_a_user_defined_callback_is_checked():
     assert "must accept the arguments (self, trainer, row)" in message_of(lambda: trainer.fit(data.train, 1))
 
 
-# --- what is given in the place of an object --------------------------------------------------------------------------
+# --- other values instead of an object --------------------------------------------------------------------------------
 
 
 def trained(**changes):

@@ -1,4 +1,5 @@
-"""Frozen layers keep every bit of what they know; the others learn as before; errors go as far as something learns."""
+"""Frozen layers keep every bit of their parameters; the others learn as before; errors are propagated to the lowest
+learning layer."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def test_frozen_layers_keep_every_bit_and_the_others_are_updated(description, op
         mf.SoftmaxCrossEntropy(),
         OPTIMIZERS[optimizer](),
     )
-    mf.metrics.alignment(net, rule, *batch(), loss)  # compares what learns, and changes nothing
+    mf.metrics.alignment(net, rule, *batch(), loss)  # compares the learning layers, and changes nothing
     before = net.state()
     for step in range(2):
         x, y = batch(seed=step)
@@ -143,7 +144,7 @@ def test_freezing_discards_the_gradients_of_a_layer():
 
 
 class Careless(mf.rules.BP):
-    """A rule of one's own that gives every layer a gradient, asked or not."""
+    """A user-defined rule that stores a gradient in every layer, frozen or not."""
 
     def gradients(self, net, x, y, loss):
         value = super().gradients(net, x, y, loss)
@@ -185,7 +186,7 @@ def test_a_frozen_batch_norm_computes_as_in_evaluation(shape):
 
 @pytest.mark.usefixtures("float64")
 def test_gradients_behind_frozen_layers_are_right():
-    """The checker looks at every parameter: here at those in front of and behind frozen ones."""
+    """The checker compares every parameter: here those before and after frozen layers."""
     net = network([Linear(4, 5), Tanh(), Linear(5, 5), BatchNorm(5), Tanh(), Linear(5, 3)], (4,), input_error=True)
     net.freeze("linear2", "batchnorm1")
     learning = {name: array for name, array in net.parameters().items() if name[:7] in ("linear1", "linear3")}

@@ -1,7 +1,8 @@
-"""Bad input at every entrance: a few hundred cases here, tens of thousands under ``pytest -m fuzz`` (see `fuzzing`).
+"""Invalid input at every entrance: a few hundred cases here, tens of thousands under ``pytest -m fuzz`` (see
+`fuzzing`).
 
-MINIFA_FUZZ_SEED and MINIFA_FUZZ_CASES set the seed and how many; what fails says the entrance, the seed and the number
-of its case.
+MINIFA_FUZZ_SEED and MINIFA_FUZZ_CASES set the seed and the number of cases; a failure names the entrance, the seed and
+the number of its case.
 """
 
 import os
@@ -49,7 +50,7 @@ def test_very_many_cases(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_every_truncated_file_is_refused(name, tmp_path):
-    """The file is cut at every byte, or at 200 of a long one; whole, it is read."""
+    """The file is truncated at every byte, or at 200 of a long one; the complete file is read."""
     make, read, refusals = BEGINNINGS[name]
     content = make(random.Random(0))
     path = tmp_path / ("config.json" if name == "config.json" else "history.csv" if name == "history.csv" else "file")
@@ -71,7 +72,8 @@ def test_every_truncated_file_is_refused(name, tmp_path):
 
 
 def test_every_public_function_that_takes_arrays_is_fuzzed():
-    """A public function or method with a parameter that nobody here knows would be left out: tell `fuzzing.arrays`."""
+    """A public function or method with an unknown parameter would be left out: add the parameter to
+    `fuzzing.arrays`."""
     assert not arrays.unfit()
     assert len(arrays.ENTRANCES) >= 130
 

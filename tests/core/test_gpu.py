@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(STATUS.startswith("not usable"
 
 
 def on_both(compute, dtype="float64"):
-    """What ``compute()`` gives on the GPU and on the CPU: two dictionaries of host arrays."""
+    """The results of ``compute()`` on the GPU and on the CPU: two dictionaries of host arrays."""
     results = []
     for name in ("cupy", "numpy"):
         with mf.using(name, dtype):

@@ -1,5 +1,5 @@
-"""Imports point down only: each module imports only modules of its own line of `LEVELS` or of a line above, annotations
-and imports inside functions included, and no modules import each other in a circle."""
+"""Imports have one direction: each module imports only modules of its own line of `LEVELS` or of a line above,
+annotations and imports inside functions included, and there are no circular imports."""
 
 import ast
 import graphlib

@@ -1,4 +1,5 @@
-"""Every layer's derivative against central differences; nothing is edited in place; errors are sentences."""
+"""Every layer's derivative against central differences; no input is changed in place; error messages are full
+sentences."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def test_gradients(name):
     check_gradients(network(layers(), shape, input_error=True), inputs(shape, n=4))
 
 
-# --- the checker itself must be able to fail --------------------------------------------------------------------------
+# --- the gradient checker must detect errors --------------------------------------------------------------------------
 
 
 class WrongSlope(Tanh):
@@ -97,13 +98,14 @@ def test_gradient_checker_refuses_to_step_over_a_kink_and_to_work_in_float32():
         check_gradients(network([ReLU()], (3,), input_error=True), np.ones((1, 3), np.float32))
 
 
-# --- nothing is edited in place ---------------------------------------------------------------------------------------
+# --- nothing is changed in place --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_inputs_and_errors_may_be_read_only(name, training):
-    """A residual sum hands one and the same array to two branches: whoever writes into it spoils the other's."""
+    """A residual sum passes the same array to two branches: a write in one branch would change the error of the
+    other."""
     layers, shape = GEOMETRIES[name]
     net = network(layers(), shape, input_error=True)
     x = read_only(inputs(shape))
@@ -159,7 +161,7 @@ def test_inputs_of_a_wrong_dtype_are_refused_with_the_name_of_the_layer(name):
 
 
 def test_assigned_weights_are_rounded_to_the_precision_of_the_network():
-    """That of the network, not of the engine as it is set now."""
+    """That of the network, not the current dtype of the engine."""
     net = mf.Network([Linear(1, 1), Linear(1, 1)])  # made in float64
     fa = mf.rules.FA().attach(net)
     close = np.array([[1 + 1e-12]])
@@ -269,7 +271,7 @@ def test_batchnorm_predicts_whether_a_batch_has_a_variance(shape, batch, frozen,
     if frozen:
         net.freeze("batchnorm1")
     assert net["batchnorm1"].varies(batch) is varies
-    assert BatchNorm(3).varies(batch) is (batch > 1)  # of a layer that has met no network: one position
+    assert BatchNorm(3).varies(batch) is (batch > 1)  # a layer without a network: one position
 
 
 def test_batchnorm_s_statistics_are_constant_with_zero_momentum():
@@ -280,7 +282,8 @@ def test_batchnorm_s_statistics_are_constant_with_zero_momentum():
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("Conv2d")])
 def test_the_chunks_of_a_convolution_count_the_memory_of_its_patches(name, monkeypatch):
-    """Forward and back are cut into chunks by it: of the patches of x, or of the error where those are gathered."""
+    """It sets the chunks of the forward and backward passes: by the patches of x, or of the error if those are
+    gathered."""
     layers, shape = GEOMETRIES[name]
     net, x, cut = network(layers(), shape), inputs(shape, n=2), []
     layer = net.layers[0]
@@ -314,7 +317,7 @@ def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
     y = layer.forward(x, Pass(True, step=3))
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
     assert abs((y == 0).mean() - 0.3) < 4 * (0.21 / y.size) ** 0.5
-    np.testing.assert_array_equal(layer.backward(x, BP()), y)  # the same mask on the way back
+    np.testing.assert_array_equal(layer.backward(x, BP()), y)  # the same mask in the backward pass
     np.testing.assert_array_equal(layer.forward(x, Pass(True, step=3)), y)
     assert (layer.forward(x, Pass(True, step=4)) != y).any()
     np.testing.assert_array_equal(layer.forward(x, Pass()), x)
@@ -360,7 +363,7 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
     np.testing.assert_allclose((layer.project(x, B) * d).sum(), (B * layer.weight_gradient(x, d)).sum(), rtol=1e-11)
 
 
-# --- errors are sentences ---------------------------------------------------------------------------------------------
+# --- error messages ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Alignment: the right angles, None where there is none, and a measurement that leaves no trace."""
+"""Alignment: correct angles, None for undefined ones, and no side effects of a measurement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mlp(**options):
 
 
 def degrees_between(a, b):
-    """By the arc cosine: right where the angle is not small."""
+    """By the arc cosine, which is accurate for angles that are not small."""
     return math.degrees(math.acos((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())))
 
 
@@ -47,7 +47,7 @@ def test_angles_by_hand(a, b, expected, float64):
 @pytest.mark.parametrize("radians", [1e-2, 1e-6, 1e-9])
 @pytest.mark.parametrize("around", [0.0, math.pi / 2, math.pi])
 def test_small_angles_keep_their_digits(radians, around, float64):
-    """The arc cosine of 1 - 5e-13 has lost half of them, near 180 degrees too."""
+    """The arc cosine of 1 - 5e-13 loses half of the digits, also near 180 degrees."""
     a = np.array([1.0, 0.0])
     b = np.array([math.cos(radians), math.sin(radians)])
     if around == math.pi:
@@ -76,7 +76,7 @@ def test_sign_agreement_counts_entries(engine):
     assert float(sign_agreement(a, b)) == 0.5
 
 
-# --- what is compared -------------------------------------------------------------------------------------------------
+# --- alignment of a network -------------------------------------------------------------------------------------------
 
 
 def test_alignment_by_hand(float64):
@@ -169,7 +169,7 @@ def test_direct_feedback_of_the_weights_shape_is_not_mistaken_for_theirs():
 
 @pytest.mark.parametrize("rule", ["fa", "usf", "dfa"])
 def test_dead_layers_have_no_angles_and_raise_no_warnings(rule, engine):
-    """Every hidden unit silent: all errors below are zero. And a layer of zero weights has no direction."""
+    """All hidden units are zero, so all errors below are zero. A layer of zero weights has no direction."""
     net = Network([Linear(4, 5), ReLU(), Linear(5, 5), Linear(5, 3)])
     net["linear1"].b[...] = -100
     net["linear2"].W[...] = 0
@@ -181,7 +181,7 @@ def test_dead_layers_have_no_angles_and_raise_no_warnings(rule, engine):
 
 
 def test_examples_without_an_error_do_not_count(float64):
-    """One of two examples is silenced below the ReLU: the mean is over the other."""
+    """The ReLU blocks the error of one of two examples: the mean is over the other."""
     net = network([Linear(2, 4), ReLU(), Linear(4, 3)], (2,))
     net["linear1"].b[...] = 0
     net["linear1"].W[...] = np.abs(net["linear1"].W)
@@ -191,11 +191,11 @@ def test_examples_without_an_error_do_not_count(float64):
     assert both == pytest.approx(alone, abs=1e-9)
 
 
-# --- no trace ---------------------------------------------------------------------------------------------------------
+# --- no side effects --------------------------------------------------------------------------------------------------
 
 
 def everything(net, rule):
-    """All that a measurement could change, by name; arrays as copies."""
+    """All state that a measurement could change, by name; arrays as copies."""
     kept = {**net.state(), **{f"memory {key}": array for key, array in rule.state().items()}}
     kept |= {f"B {key}": mf.to_host(array).copy() for key, array in rule.B.items()}
     kept |= {f"gradient {key}": mf.to_host(g).copy() for key, g in net.gradients().items() if g is not None}
@@ -248,7 +248,7 @@ def test_measuring_an_untrained_network_leaves_gradients_uncomputed():
 
 
 def test_metrics_read_the_matrices_in_B_without_a_copy(float64):
-    """Whoever changes what carried the error changes the measurement: there is no second copy to look at."""
+    """Changing the matrix that carried the error changes the measurement: there is no second copy."""
     net = mlp()
     rule = FA().attach(net)
     x, y = inputs((4,)), np.array([0, 1, 2])

@@ -124,7 +124,7 @@ def test_truncated_normal_draws_have_the_requested_standard_deviation():
     drawn = mf.rng.truncated_gaussian(rng, (400, 500), 3.0)
     assert drawn.std() == pytest.approx(3.0, rel=0.01) and abs(drawn.mean()) < 0.03
     assert abs(drawn).max() <= 2 * 3.0 / TRUNCATED_SD
-    assert pytest.approx(0.87962566) == TRUNCATED_SD  # known of the normal distribution cut at 2
+    assert pytest.approx(0.87962566) == TRUNCATED_SD  # of the normal distribution truncated at 2
 
 
 def test_all_cnn_c_is_as_in_the_paper():
@@ -187,5 +187,5 @@ def test_magnitudes_of_feedback_can_come_from_another_initialiser_than_the_weigh
     if rule != "fa":  # uniform W, Gaussian M: cos = sqrt(3)/2 sqrt(2/pi)
         assert attached.start_angle(net["linear2"]) == pytest.approx(46.3, abs=0.05)
     assert attached.start_angle(net["linear2"]) == pytest.approx(float(mf.metrics.angle(net["linear2"].W, B)), abs=0.7)
-    net.step += 1  # brsf draws anew, from the same initialiser
+    net.step += 1  # brsf draws again, from the same initialiser
     assert float(attached.feedback(net["linear2"]).std()) == pytest.approx(0.1, rel=0.02)

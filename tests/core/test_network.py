@@ -1,4 +1,4 @@
-"""Networks: stable names, shapes checked early and told in sentences, state that comes back whole or not at all."""
+"""Networks: stable names, early shape checks with clear messages, state that is restored completely or not at all."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_input_error_asks_for_the_gradient_of_the_input():
         assert ("linear1" in rule.B) == asked
 
 
-# --- showing it -------------------------------------------------------------------------------------------------------
+# --- summary ----------------------------------------------------------------------------------------------------------
 
 
 def test_summary_shows_every_layer_and_the_feedback_it_costs():
@@ -219,7 +219,7 @@ def test_summary_shows_every_layer_and_the_feedback_it_costs():
 def test_loading_a_state_makes_two_networks_equal(engine):
     net, other = small_convnet(seed=0), small_convnet(seed=1)
     x, _ = batch()
-    net.forward(x, Pass(training=True))  # moves the running statistics
+    net.forward(x, Pass(training=True))  # updates the running statistics
     state = net.state()
     assert all(type(array) is np.ndarray for array in state.values())
     assert {"conv1.W", "conv1.b", "batchnorm1.gamma", "batchnorm1.running_var"} <= state.keys()
@@ -261,7 +261,7 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
 
 
 def test_loading_writes_into_the_live_arrays():
-    """Whoever holds a weight (an optimizer, a view in a notebook) sees the loaded one."""
+    """References to a weight (in an optimizer, a view in a notebook) show the loaded values."""
     net = small_convnet()
     held = net["linear1"].W
     net.load_state(small_convnet(seed=1).state())
@@ -344,11 +344,11 @@ def test_a_pass_receives_every_output_and_may_change_it():
     ctx, x = Double(), mf.asarray(np.ones((1, 2)))
     y = net.forward(x, ctx)
     assert ctx.seen == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
-    np.testing.assert_allclose(y, 2 * net.forward(x), rtol=1e-6)  # no biases yet, all is linear
+    np.testing.assert_allclose(y, 2 * net.forward(x), rtol=1e-6)  # the biases are zero, so the network is linear
 
 
 def test_assigned_weights_are_copied_into_place_and_learn():
-    """A transposed view (PyTorch's layout) is no trap: the layer holds its own memory, in its own dtype."""
+    """Also from a transposed view (PyTorch's layout): the layer copies it into its own memory and dtype."""
     net = mf.Network([mf.Linear(3, 2)])
     net["linear1"].W = np.arange(6.0).reshape(2, 3).T
     net["linear1"].b = np.arange(4.0)[::2]

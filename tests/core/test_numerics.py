@@ -1,7 +1,7 @@
-"""Numbers at the edge of what floats hold: as PyTorch's, or nearer to the truth, in float32.
+"""Numbers near the limits of float32: results equal PyTorch's or are more accurate.
 
-Right values are written down, or are PyTorch's, or come from float64. A program may ask NumPy to raise where numbers
-underflow, overflow or are none (`numpy.seterr`): the engine computes on.
+Expected values are constants, PyTorch's results, or computed in float64. A program may set NumPy to raise on underflow,
+overflow and invalid values (`numpy.seterr`): the engine still computes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minifa.rules import BP
 from minifa.testing.examples import GEOMETRIES, RULES, inputs, network, small_convnet
 
 INF, NAN = math.inf, math.nan
-QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # alone as well; the others within a network
+QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # also alone; the others within a network
 
 
 @pytest.fixture
@@ -42,19 +42,19 @@ def asked(loss, output, target):
 
 
 def asked_of_torch(torch, loss, output, target):
-    """The same by a function of PyTorch's that gives every example's value."""
+    """The same from a function of PyTorch's that returns the value of every example."""
     output = torch.tensor(output, dtype=torch.float32, requires_grad=True)
     values = loss(output, target)
     values.sum().backward()
     return values.detach().numpy(), output.grad.numpy()
 
 
-# --- in a program that lets NumPy raise -------------------------------------------------------------------------------
+# --- in a program that sets NumPy to raise ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_training_continues_although_numpy_is_set_to_raise(rule, monkeypatch):
-    """On inputs so small, and so large, that products under- and overflow; the threads that help are as quiet."""
+    """On inputs so small, and so large, that products under- and overflow; also in worker threads."""
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 13)
     rng, loss = np.random.default_rng(0), mf.SoftmaxCrossEntropy()
     for size in (1e-30, 1e25):
@@ -117,7 +117,7 @@ def test_comparisons_and_conversions_compute_although_numpy_is_set_to_raise():
 
 
 def test_the_numpy_settings_of_the_caller_are_restored_after_every_call(monkeypatch):
-    monkeypatch.setattr(backend, "_QUIET_SETTINGS", [])  # a NumPy that keeps its settings elsewhere
+    monkeypatch.setattr(backend, "_QUIET_SETTINGS", [])  # a NumPy that stores its settings elsewhere
     tiny = np.float32(-200)
     for vanishes in (mf.SoftmaxCrossEntropy(), backend.quietly(lambda output, target: np.exp(tiny))):
         with np.errstate(all="raise"):
@@ -214,7 +214,7 @@ def test_sigmoid_cross_entropy_of_extreme_logits_is_pytorch_s_but_for_its_nan(to
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("a, t", [(1e30, 0), (1.9e19, 0), (3e38, -3e38), (-INF, 0), (-INF, -INF), (1e-30, 0), (NAN, 0)])
 def test_squared_errors_of_huge_outputs(a, t):
-    """The square is infinite where it overflows, the error is not: it stops at the difference's own overflow."""
+    """The square is infinite where it overflows; the error is finite up to the overflow of the difference itself."""
     a, t = np.float32(a), np.float32(t)
     with np.errstate(all="ignore"):
         square, difference = (a - t) * (a - t), a - t
@@ -256,13 +256,13 @@ def test_sigmoid_is_exact_in_its_tail(name, dtype, tolerance):
         slopes = host(layer.backward(mf.asarray(np.ones_like(x)), BP()))
     assert result.dtype == dtype
     np.testing.assert_allclose(result, y.astype(dtype), rtol=tolerance)
-    left = x <= 0  # on the right 1 - y has lost its digits, as PyTorch's has: y is what is kept
+    left = x <= 0  # on the right 1 - y loses its digits, as PyTorch's does, because y is cached
     np.testing.assert_allclose(slopes[left], slope.astype(dtype)[left], rtol=2 * tolerance)
 
 
 @pytest.mark.usefixtures("engine")
 def test_sigmoid_is_accurate_down_to_the_smallest_floats():
-    """exp(-100) is a float32 without all its digits; PyTorch's is 0."""
+    """exp(-100) is a subnormal float32; PyTorch's is 0."""
     x = mf.asarray(np.array([[-100.0, -103, -200, 200, -INF, INF, NAN]]))
     y = host(mf.Sigmoid().forward(x, mf.Pass()))[0]
     np.testing.assert_allclose(y, [np.exp(-100), np.exp(-103), 0, 1, 0, 1, NAN], rtol=1e-5, atol=1.5e-45)
@@ -297,7 +297,7 @@ def pooled(layer, x):
 
 @pytest.mark.usefixtures("engine")
 def test_the_padding_of_a_max_pool_never_wins_a_tie():
-    """Not even one of -inf, which is what it is padded with: the error goes to the first place of the image."""
+    """Not even against -inf, its padding value: the error goes to the first position of the image."""
     y, below = pooled(mf.MaxPool(3, stride=2, padding=1), np.full((1, 3, 3), -INF))
     np.testing.assert_array_equal(y, np.full((1, 2, 2), -INF))
     np.testing.assert_array_equal(below, [[[1, 2, 0], [3, 4, 0], [0, 0, 0]]])
@@ -305,7 +305,7 @@ def test_the_padding_of_a_max_pool_never_wins_a_tie():
 
 @pytest.mark.usefixtures("engine")
 def test_every_window_with_a_nan_gives_nan_and_no_error_is_lost():
-    """PyTorch's error goes to the last NaN of the window; here to the window's last place inside the image."""
+    """PyTorch's error goes to the last NaN of the window; here to the last position of the window inside the image."""
     y, below = pooled(mf.MaxPool(2, padding=1), np.full((1, 2, 2), NAN))
     assert np.isnan(y).all()
     np.testing.assert_array_equal(below, [[[1, 2], [3, 4]]])
@@ -379,7 +379,7 @@ BATCHES = [(64, 100), (64, 8, 8, 16), (2, 224, 224, 8), (8, 56, 56, 3)]
 @pytest.mark.parametrize("shape", BATCHES, ids=str)
 @pytest.mark.parametrize("offset", [0, 10, 1000])
 def test_batch_norm_far_from_zero(shape, offset, engine):
-    """mean / sd = 1000 in float32: the mean is right to its last digit, and all that is made of it."""
+    """mean / sd = 1000 in float32: the mean, and all values computed from it, are accurate to the last digit."""
     errors = batch_norm_errors(shape, offset, normalised_here)
     assert errors["running_mean"] < (8e-8 if offset == 1000 else 1e-6)
     assert errors["running_var"] < 1e-6 and errors["beta"] < 1e-6
@@ -388,7 +388,7 @@ def test_batch_norm_far_from_zero(shape, offset, engine):
 
 
 def test_batch_norm_far_from_zero_on_a_device():
-    """Which is not asked whether it lies far: its mean is put right unseen, and here it needs it."""
+    """On a device the distance from zero is not read: the mean is always corrected, and here the correction matters."""
     x = (np.random.default_rng(0).standard_normal((1, 60, 60, 2)) + [1000, 0]).astype(np.float32)
     install("standin", cpu_chunks=False)
     layer = mf.BatchNorm(2, momentum=1.0)
@@ -399,7 +399,7 @@ def test_batch_norm_far_from_zero_on_a_device():
 
 @pytest.mark.parametrize("shape", BATCHES, ids=str)
 def test_batch_norm_far_from_zero_is_about_as_near_as_pytorch_s(shape, torch):
-    """Which multiplies and adds in one rounding (y is within twice its error) and adds up the variance in float64."""
+    """PyTorch uses fused multiply-add (y is within twice its error) and sums the variance in float64."""
     ours = batch_norm_errors(shape, 1000, normalised_here)
     theirs = batch_norm_errors(shape, 1000, lambda *given: normalised_there(torch, *given))
     for what, error in ours.items():
@@ -407,7 +407,7 @@ def test_batch_norm_far_from_zero_is_about_as_near_as_pytorch_s(shape, torch):
 
 
 def batch_norm_errors(shape, offset, compute):
-    """By quantity, how far a forward and a backward pass in float32 are from float64."""
+    """By quantity, the difference of a forward and a backward pass in float32 from float64."""
     rng = np.random.default_rng(0)
     x, delta = (rng.standard_normal(shape) + offset).astype(np.float32), rng.standard_normal(shape).astype(np.float32)
     with mf.using("numpy", "float64"):
@@ -445,7 +445,7 @@ def normalised_there(torch, x, delta):
 
 
 def clipped(gradients, clip_norm):
-    """Gradients of one entry each, as clipping leaves them."""
+    """Gradients of one entry each after clipping."""
     net = mf.Network([mf.Linear(1, 1, bias=False, name=f"l{i}") for i in range(len(gradients))])
     for layer, gradient in zip(net, gradients, strict=True):
         layer.grads["W"] = mf.asarray(np.array([[gradient]]))
@@ -457,7 +457,7 @@ def clipped(gradients, clip_norm):
 @pytest.mark.parametrize("name", ["numpy", "standin"])
 @pytest.mark.parametrize("dtype, size", [("float32", 1e20), ("float32", 1e37), ("float64", 1e200), ("float64", 1e307)])
 def test_huge_gradients_are_clipped_to_the_requested_norm(name, dtype, size):
-    """Their squares overflow, and PyTorch makes them 0."""
+    """Their squares overflow, and PyTorch sets them to 0."""
     install(name, dtype)
     assert clipped([3 * size, -4 * size], 1.0) == pytest.approx([0.6, -0.8], rel=1e-6)
     assert clipped([3 * size, -4 * size], 2.5 * size) == pytest.approx([1.5 * size, -2 * size], rel=1e-6)
@@ -507,7 +507,7 @@ def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
 
 @pytest.mark.parametrize("batch_size", [1, 250])
 def test_losses_of_many_batches_are_summed_in_double_precision(batch_size, engine):
-    """A float32 of 1e8 does not notice 1: the thousand small losses behind, or beside, the large one were lost."""
+    """In float32, 1e8 + 1 is 1e8: a thousand small losses after, or beside, the large one were lost."""
     net = mf.Network([mf.Linear(1, 1, init="zero")])  # puts out 0, so that the loss is half the target's square
     rule, loss = mf.rules.BP().attach(net), mf.HalfSquaredError()
     targets = np.full((1001, 1), math.sqrt(2), np.float32)

@@ -1,4 +1,4 @@
-"""Optimizers: the order of a step, what is left alone, state that comes back, schedules at their corners."""
+"""Optimizers: the order of a step, unchanged parameters, restored state, schedules at their boundaries."""
 
 from __future__ import annotations
 
@@ -170,7 +170,8 @@ def test_clipping_scales_all_gradients_by_one_factor(float64):
 
 
 def test_the_order_of_a_step():
-    """The network, then the feedback that shares the optimizer, then the feedback's own rule, which sees all moved."""
+    """The network, then the feedback that shares the optimizer, then the rule's own feedback update, which uses the new
+    values."""
     net = mlp()
     shared = mf.asarray(np.ones((2, 2)))
     seen = []
@@ -234,7 +235,7 @@ def test_an_optimizer_keeps_no_more_than_it_needs(make, slots):
 
 
 def test_a_state_saved_before_the_first_step_can_be_loaded():
-    """Nothing has been remembered yet, neither moments nor the norms and signs of the start."""
+    """It contains neither moments nor the initial norms and signs."""
     net, optimizer = mlp(), mf.Adam(constrain_weights=True, freeze_signs=True)
     restored = mf.Adam(constrain_weights=True, freeze_signs=True)
     restored.load_state(optimizer.state(), net)

@@ -1,5 +1,5 @@
-"""Names with spaces and letters beyond ASCII, a locale that knows neither, no display, a narrow terminal, processes
-that are spawned and forked: everywhere the same."""
+"""Names with spaces and letters beyond ASCII, an ASCII locale, no display, a narrow terminal, spawned and forked
+processes: the same behaviour everywhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def somewhere_else(tmp_path, monkeypatch):
 
 
 def minifa(*arguments, expect=0, **variables):
-    """What the command prints in a process of its own, as bytes; its exit code must be the one expected."""
+    """The output of the command in a new process, as bytes; its exit code must be ``expect``."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1", **variables}
     environment = {key: value for key, value in environment.items() if value is not None}
     command = [sys.executable, "-m", "minifa", *arguments]
@@ -87,7 +87,7 @@ def test_the_printed_resume_command_can_be_pasted(monkeypatch, capsys):
     assert cli.main(shlex.split(command)) == 0
 
 
-# --- a locale that knows ASCII alone ----------------------------------------------------------------------------------
+# --- an ASCII locale --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -132,7 +132,7 @@ def test_names_are_printed_correctly_in_every_locale():
 
 @pytest.mark.parametrize("wanted", [None, "TkAgg"])
 def test_pictures_need_no_display(wanted):
-    """Not even where matplotlib is told to open windows."""
+    """Not even if matplotlib is configured to open windows."""
     without = {"DISPLAY": None, "WAYLAND_DISPLAY": None, "MPLBACKEND": wanted}
     minifa("train", *XOR, "--epochs", "1", "--out", "run", **without)
     assert b"training.png" in minifa("figures", "run", **without)
@@ -151,12 +151,12 @@ def test_a_traced_step_fits_forty_columns(rule, monkeypatch):
     trace = stepper.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).trace(rule)
     for i in range(len(trace)):
         page = stepper.page(trace, i, 40)
-        words = max(map(len, re.findall(r"\S+", page)))  # nothing that could be broken is wider
+        words = max(map(len, re.findall(r"\S+", page)))  # only text without spaces may be wider
         assert widest(page) <= max(40, words + 8), page
 
 
 def test_help_fits_forty_columns(monkeypatch, capsys):
-    """But for the options' own names, which argparse does not break."""
+    """Except for the names of the options, which argparse does not break."""
     monkeypatch.setenv("COLUMNS", "40")
     for command in ([], *([name] for name in program.COMMANDS)):
         with pytest.raises(SystemExit):
@@ -185,7 +185,7 @@ def test_commands_run_in_a_terminal_of_forty_columns():
         while select.select([ours], [], [], 30)[0]:
             try:
                 part = os.read(ours, 1 << 16)
-            except OSError:  # so a terminal ends
+            except OSError:  # the end of a terminal's output
                 break
             if not part:
                 break
@@ -193,7 +193,7 @@ def test_commands_run_in_a_terminal_of_forty_columns():
             if printed.endswith(b"(step) "):
                 os.write(ours, b"q\n")
         os.close(ours)
-        process.kill()  # nothing where it has ended by itself
+        process.kill()  # no effect if it has already ended
         assert process.wait(60) == 0, printed
         return printed.decode()
 
@@ -207,7 +207,7 @@ def test_commands_run_in_a_terminal_of_forty_columns():
 
 
 def trained(connection=None):
-    """The history of a short training that uses the engine's threads."""
+    """The history of a short training run that uses the engine's threads."""
     mf.use("numpy", "float32", threads=2)
     result, trainer = experiments.run(Experiment(model="cnn", rule="fa", lr=0.01, epochs=1, batch_size=256))
     row = {key: value for key, value in result.history[-1].items() if key not in ("seconds", "images_per_second")}
@@ -220,7 +220,7 @@ def trained(connection=None):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_child_process_computes_the_same_however_it_is_started(method):
-    here = trained()  # a forked child inherits an engine whose threads have worked
+    here = trained()  # a forked child inherits an engine whose threads have been used
     context = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     child = context.Process(target=trained, args=(theirs,))

@@ -1,7 +1,7 @@
-"""Public paths that other tests walk on NumPy in float64, walked here on the stand-in for CuPy: a refusal must be the
-same sentence, and a number the same number, wherever arrays live.
+"""Public functions that other tests run on NumPy in float64, run here on the stand-in for CuPy: error messages and
+numbers must be the same on every backend.
 
-Which lines of the engine run there, `pytest --standin-coverage` tells.
+`pytest --standin-coverage` lists the lines of the engine that run there.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def test_feedback_that_does_not_fit_into_memory_is_refused(size, rule, monkeypat
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_initial_angle_is_near_its_theoretical_value(rule):
-    """30,000 entries stand within 2 degrees of the limit; where theory gives none, none is made up."""
+    """With 30,000 entries it is within 2 degrees of the limit; it is None for rules without a theoretical value."""
     net = mf.Network([mf.Linear(3, 150), mf.Tanh(), mf.Linear(150, 200), mf.Tanh(), mf.Linear(200, 2)])
     taught = make(rule).attach(net)
     expected, B = taught.start_angle(net["linear2"]), taught.B.get("linear2")
@@ -169,7 +169,7 @@ def test_the_initial_angle_is_near_its_theoretical_value(rule):
 
 
 def test_plain_reference_functions_run_on_every_engine():
-    """They are read by those who debug a GPU run, so they must run there."""
+    """They help in debugging a GPU run, so they must run on the GPU."""
     x = mf.asarray(np.random.default_rng(0).standard_normal((2, 6, 5, 3)))
     window = (3, 2), (2, 1), (1, 1)
     rows = windows.columns(x, *window)
@@ -232,7 +232,7 @@ def test_layers_without_matching_pytorch_weights_are_refused():
 
 
 def test_an_error_of_a_branch_waits_until_the_sum_is_taught():
-    """Direct feedback that recomputes goes back through a branch before the sum behind it."""
+    """Direct feedback with recomputation goes back through a branch before the sum that follows it."""
 
     def gradients(rule):
         body = [mf.Residual([mf.Linear(4, 4)]), mf.Tanh(), mf.Linear(4, 4), mf.BatchNorm(4)]
@@ -252,12 +252,12 @@ def test_absent_gradients_feedback_and_angles_are_skipped():
     layer.b = None
     assert layer.b is None and mf.Network([layer]).gradients().keys() >= {"linear1.W"}
     assert mf.BatchNorm(3).symbols() == {} and set(mf.LocalResponseNorm(3).symbols()) == {"alpha", "beta", "k", "size"}
-    mf.SGD(clip_norm=1.0).clip(dense_net())  # no gradient yet: nothing to clip
-    net = mf.Network([mf.BatchNorm(3), mf.Linear(3, 2)])  # nothing below it learns: it sends nothing down
+    mf.SGD(clip_norm=1.0).clip(dense_net())  # there is no gradient to clip yet
+    net = mf.Network([mf.BatchNorm(3), mf.Linear(3, 2)])  # no layer below learns, so no error is propagated
     make("bp").attach(net).gradients(net, *batch(6, (3,), classes=2), mf.SoftmaxCrossEntropy())
     assert net["batchnorm1"].grads["gamma"] is not None
-    assert make("fa:conv=dense").start_angle(mf.Conv2d(1, 1, 1)) is None  # it has not W's shape
-    assert make("usf").start_angle(mf.Linear(3, 3, init="zero")) is None  # zeros stand nowhere
+    assert make("fa:conv=dense").start_angle(mf.Conv2d(1, 1, 1)) is None  # B does not have the shape of W
+    assert make("usf").start_angle(mf.Linear(3, 3, init="zero")) is None  # zeros have no direction
 
 
 def test_a_user_defined_rule_is_shown_in_traces_and_summaries():
@@ -301,7 +301,7 @@ def test_use_chooses_the_device_and_reports_it(monkeypatch):
 
 
 def test_a_lost_device_is_reported(monkeypatch):
-    """Chosen once does not mean there for ever: a laptop's GPU goes to sleep."""
+    """A device can become unavailable after it was chosen: a laptop's GPU goes to sleep."""
     install("standin")
     monkeypatch.setattr(importlib, "import_module", lambda name: standin.make_cupy(device_count=0))
     with pytest.raises(backend.BackendError, match="driver is missing or too old"):

@@ -1,4 +1,5 @@
-"""What is refused on NumPy is refused on the stand-in, in the same words: weights of others, files, and odd values."""
+"""Input that is refused on NumPy is refused on the stand-in with the same message: imported weights, files and unusual
+values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What SECURITY.md promises, looked up in the syntax tree of every file of the package: no pickle, no code made of
-text, no shell, no download that is not verified."""
+"""The promises of SECURITY.md, checked in the syntax tree of every file of the package: no pickle, no code made from
+text, no shell, no unverified download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNS_TEXT = {"eval", "exec", "compile", "__import__", "runpy.run_path", "runpy.r
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 COMPARES = "file_matches"  # of minifa/data/downloads/checksums.py
 STARTS = {f"subprocess.{name}" for name in ("run", "Popen", "call", "check_call", "check_output")}
-MAY_PICKLE = {"load", "save", "read_array", "write_array"}  # NumPy's, unless they are told not to
+MAY_PICKLE = {"load", "save", "read_array", "write_array"}  # NumPy's, unless called with allow_pickle=False
 SAFER_ONES = {
     "tempfile.mktemp": "another process may take the name: tempfile.mkstemp",
     "torch.load": "weights_only=True",
@@ -29,7 +29,7 @@ SAFER_ONES = {
 
 
 def imported(tree):
-    """What each name stands for in this file: {"np": "numpy", "load": "numpy.load"}."""
+    """The imported object of each name in this file: {"np": "numpy", "load": "numpy.load"}."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -42,7 +42,7 @@ def imported(tree):
 
 
 def modules(tree):
-    """Every module that the file imports, whole or in part."""
+    """Every module that the file imports, or imports names from."""
     result = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -53,7 +53,7 @@ def modules(tree):
 
 
 def dotted(node, names):
-    """``np.lib.format.read_array`` as "numpy.lib.format.read_array"; "" for what has no such name."""
+    """``np.lib.format.read_array`` as "numpy.lib.format.read_array"; "" for an expression without a dotted name."""
     if isinstance(node, ast.Name):
         return names.get(node.id, node.id)
     if isinstance(node, ast.Attribute) and (owner := dotted(node.value, names)):
@@ -66,7 +66,7 @@ def is_constant(node, value):
 
 
 def complaints(text):
-    """What is wrong with a file's text, each with its line."""
+    """The problems in a file's text, each with its line."""
     tree = ast.parse(text)
     names, problems = imported(tree), []
     brought_in = modules(tree)
@@ -161,7 +161,7 @@ def test_every_file_is_checked():
 
 
 class Bomb:
-    """An object whose unpickling is told."""
+    """An object that records its unpickling."""
 
     opened: list[int] = []
 

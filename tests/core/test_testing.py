@@ -128,7 +128,7 @@ class NotFinite(Scale):
 
 class ForgottenBuffer(Scale):
     buffer_names = ()
-    mean = None  # no array of the layer
+    mean = None  # not an array of the layer
 
 
 class LearnsInEvaluation(Scale):
@@ -153,7 +153,7 @@ class NoisyWeights(Scale):
 
 
 class Counts(Scale):
-    """What it computes depends on how often it has run."""
+    """Its output depends on the number of previous calls."""
 
     passes = 0
 
@@ -218,7 +218,7 @@ def test_an_output_of_another_dtype_or_shape_is_found_without_the_checks_of_exte
 
 
 class Bent(Scale):
-    """On the stand-in, it computes something else."""
+    """It computes another function on the stand-in."""
 
     def forward(self, x, ctx):
         return super().forward(x, ctx) * (1.01 if mf.backend.name() == "cupy" else 1.0)
@@ -426,7 +426,7 @@ class DrawsOnce(Own):
 
 
 class Averages(Own):
-    """Measuring moves its feedback."""
+    """A measurement changes its feedback."""
 
     def gradients(self, net, x, y, loss):
         value = super().gradients(net, x, y, loss)
@@ -436,7 +436,7 @@ class Averages(Own):
 
 
 class Forgetful(Own):
-    """What has been learned is not in memory."""
+    """Its learned state is not in memory."""
 
     def draw(self, net):
         self.kept = {layer.name: self.draw_matrix(layer) for layer in self.layers_with_feedback(net)}

@@ -1,5 +1,5 @@
 """Threads of the engine, of BLAS and of the caller: the same seed gives the same bits in each of them, and no thread
-waits for another without need."""
+waits for another unnecessarily."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from minifa.data.batches import PREFETCH_FROM, Batches
 from minifa.parallel import threads
 from minifa.parallel.threads import Threads
 
-PATIENCE = 20  # seconds until a test says that something waits without end
+PATIENCE = 20  # seconds until a wait counts as a deadlock
 
 
 def in_thread(work, *arguments):
-    """Start ``work`` in a thread of its own. What is returned waits for the result, or raises the error."""
+    """Start ``work`` in a new thread. Returns a function that waits for the result, or raises the error."""
     ended = Queue()
 
     def run():
@@ -57,7 +57,7 @@ def blas_threads():
 
 @pytest.fixture
 def three_of_blas():
-    """The main thread has given BLAS three threads: threadpoolctl from 3.7 on lets no other thread change that."""
+    """The main thread has set BLAS to three threads: since threadpoolctl 3.7 no other thread can change that."""
     mf.use("numpy", "float32", threads=2)
     with threadpool_limits(3, user_api="blas"):
         assert blas_threads() == {3}
@@ -69,7 +69,7 @@ def three_of_blas():
 
 
 def seen_in_two_tasks():
-    """How many threads BLAS has, in the task of this thread and in that of a worker."""
+    """The number of BLAS threads in the task of this thread and in that of a worker."""
     both, seen = threading.Barrier(2), []
 
     def task():
@@ -90,7 +90,7 @@ def test_blas_has_one_thread_in_the_chunks_of_every_thread():
 
 
 def test_a_thread_limit_that_is_never_reset_does_not_apply_in_chunks():
-    """Called without ``with``, as many do: with threadpoolctl from 3.7 on the main thread keeps control."""
+    """It is called without ``with``, as is common: since threadpoolctl 3.7 the main thread keeps control."""
     mf.use("numpy", threads=2)
     limits = threadpool_limits(3, user_api="blas")
     try:
@@ -122,7 +122,7 @@ def test_blas_stays_limited_until_the_last_thread_ends():
 
 @pytest.mark.usefixtures("three_of_blas")
 def test_a_limit_set_by_others_in_the_middle_of_a_pass_ends_with_the_next_chunk():
-    """scikit-learn sets and takes back such limits, in whatever thread it runs."""
+    """scikit-learn sets and resets such limits in the thread in which it runs."""
     with backend.blas_limit():
         assert seen_in_two_tasks() == [{1}, {1}]
         with threadpool_limits(3, user_api="blas"):
@@ -130,7 +130,7 @@ def test_a_limit_set_by_others_in_the_middle_of_a_pass_ends_with_the_next_chunk(
 
 
 class OfOneThread:
-    """A library that keeps a number of threads for every thread that calls it, as MKL does."""
+    """A library with a separate number of threads for every calling thread, as MKL."""
 
     def __init__(self):
         self.own = threading.local()
@@ -187,7 +187,7 @@ def test_after_a_fork_the_child_releases_the_limits_of_its_parent():
 
     ended = in_thread(parent)
     wait(held)
-    pool.reset()  # what the child's main thread does; the parent's other thread is not there
+    pool.reset()  # as the child's main thread does; the parent's other thread does not exist there
     with pool.caller():
         pool.run([lambda: None])
         assert counts == [1]
@@ -211,7 +211,7 @@ def test_a_fork_inside_a_pass_ends_that_pass_alone():
 
 
 def trained(batch_size=100, ready=None):
-    """Of a size at which OpenBLAS adds in another order on two threads than on one, whatever the processor."""
+    """With sizes at which OpenBLAS sums in another order on two threads than on one, on every processor."""
     x = np.random.default_rng(0).normal(size=(100, 500)).astype("float32")
     net = mf.Network([mf.Linear(500, 100), mf.Tanh(), mf.Linear(100, 10)], seed=0)
     if ready is not None:
@@ -235,7 +235,7 @@ def test_same_seed_same_bits_in_the_main_thread_in_others_and_in_two_at_once(cou
 
 
 def test_the_first_computing_thread_may_be_any_thread():
-    """In a fresh process, where nothing has asked for BLAS's threads yet."""
+    """In a new process, in which BLAS's threads have not been used yet."""
     code = """if True:
         import threading, numpy as np
         from minifa.parallel import chunks
@@ -254,7 +254,7 @@ def test_the_first_computing_thread_may_be_any_thread():
 
 
 def test_an_orthogonal_projection_is_the_same_on_any_number_of_blas_threads():
-    """LAPACK's factors of a matrix of 300 columns were others on two threads than on one."""
+    """LAPACK's factors of a matrix of 300 columns differed between one and two threads."""
     mf.use("numpy", "float64")
     projections = []
     for count in (1, 3):
@@ -349,7 +349,7 @@ def test_a_thread_keeps_its_backend_and_later_threads_get_the_one_set_by_use():
 
 
 def test_using_holds_in_its_own_thread_alone(two_backends):
-    """And names that were looked up in one are not those of the other."""
+    """Names looked up in one thread are not used in the other."""
     both = threading.Barrier(3)
 
     def inside(name, dtype):
@@ -437,7 +437,7 @@ def test_prefetched_batches_use_the_backend_and_dtype_of_the_caller():
 
 
 def test_a_name_looked_up_during_a_backend_switch_is_not_cached(two_backends):
-    """The other thread's choice comes between the look at the module and the keeping of what was found there."""
+    """The other thread switches between the lookup in the module and the caching of its result."""
     chosen_in_between = []
 
     class Slow(ModuleType):
@@ -468,7 +468,7 @@ def test_names_are_cached_again_once_all_threads_use_one_backend(two_backends):
 
 
 def test_use_while_another_thread_computes_disturbs_nothing():
-    """It raised RecursionError three times of five."""
+    """It raised RecursionError in three of five runs."""
     install("numpy", "float32")
     begun, ended = threading.Event(), threading.Event()
 

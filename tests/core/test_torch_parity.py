@@ -1,4 +1,4 @@
-"""minifa against PyTorch in float64: every layer, loss, optimizer and schedule means the same numbers."""
+"""minifa against PyTorch in float64: every layer, loss, optimizer and schedule gives the same numbers."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def a_net():
 
 
 def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, loss=None):
-    """Train both for so many steps; return the two rows of losses, and compare all parameters at the end."""
+    """Train both for ``steps`` steps, compare all parameters, and return the two lists of losses."""
     twin, rule = twin_of(net), mf.rules.BP().attach(net)
     theirs = getattr(torch.optim, their_optimizer[0])(twin.parameters(), **their_optimizer[1])
     loss = loss or mf.SoftmaxCrossEntropy()

@@ -1,4 +1,4 @@
-"""Patches and their adjoint: the fast forms must equal their plain twins in every geometry."""
+"""Patches and their adjoint: the fast forms must equal their plain references in every geometry."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_columns_and_uncolumns_equal_their_plain_references(geometry):
 @every_geometry
 @given(geometries())
 def test_uncolumns_is_the_adjoint_of_columns(geometry):
-    """<columns(x), c> = <x, uncolumns(c)>: what makes `carry` the transpose of `project`."""
+    """<columns(x), c> = <x, uncolumns(c)>: the property that makes `carry` the transpose of `project`."""
     shape, *window = geometry
     x = numbers(shape)
     rows = windows.columns(x, *window)
@@ -61,7 +61,7 @@ def test_uncolumns_is_the_adjoint_of_columns(geometry):
 @every_geometry
 @given(geometries(pooling=True), st.booleans())
 def test_pooling_equals_its_plain_reference(geometry, ties):
-    """With ties (few different numbers) the first place of a window wins, in both."""
+    """With ties (few different numbers) both choose the first position of a window."""
     shape, *window = geometry
     x = numbers(shape)
     if ties:
@@ -80,7 +80,7 @@ def test_pooling_equals_its_plain_reference(geometry, ties):
 @pytest.mark.parametrize("area", [(15, 17), (16, 16), (1, 257)], ids=["255 places", "256 places", "257 places"])
 def test_maxpool_stores_the_positions_of_maxima_in_large_windows(area):
     x = np.zeros((1, *area, 1))
-    x[0, -1, -1, 0] = 1  # the last place wins
+    x[0, -1, -1, 0] = 1  # the last position is the maximum
     layer = MaxPool(area)
     layer.forward(x, Pass(training=True))
     below = layer.backward(np.full((1, 1, 1, 1), 2.0), BP())
