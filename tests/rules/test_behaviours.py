@@ -1,7 +1,7 @@
-"""What feedback alignment was published to do, on problems small enough to watch it happen.
+"""Published behaviours of feedback alignment, reproduced on small problems.
 
-Every test names the layer and the angle it means. Seeds are fixed and stand for several: a claim holds for each of
-them, or for their mean where it says so.
+Every test names the layer and the angle that it measures. Seeds are fixed: a claim holds for each of the listed seeds,
+or for their mean where stated.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def test_signs_agree_in_the_readout_and_remain_at_chance_in_a_wide_hidden_layer(
 @pytest.mark.parametrize("K, chance", [(2, 1 / 4), (3, 1 / 2), (4, 11 / 16)])
 def test_a_relu_student_succeeds_if_enough_of_its_feedback_has_the_right_sign(K, chance, float64):
     """The teacher adds two rectified units. A student's readout takes the sign of its feedback, and no positive
-    rescaling mends a wrong one: two of the K signs must be right, P = 2^-K sum_{k >= 2} C(K, k) of all patterns."""
+    rescaling corrects a wrong one: two of the K signs must be correct, P = 2^-K sum_{k >= 2} C(K, k) of all
+        patterns."""
     succeeded = 0
     for pattern in itertools.product((1.0, -1.0), repeat=K):
         rng = np.random.default_rng(K)
@@ -165,7 +166,7 @@ def test_a_relu_student_succeeds_if_enough_of_its_feedback_has_the_right_sign(K,
         x = rng.standard_normal((1000, 4))
         y = np.maximum(x @ teacher, 0).sum(axis=1, keepdims=True)
         left = ((net.predict(x) - y) ** 2).mean() / (y**2).mean()
-        works = left < 0.01  # about 1e-4 and less; what fails is left with 0.1 and more
+        works = left < 0.01  # about 1e-4 or less; the error of a failure is 0.1 or more
         assert works == (pattern.count(1.0) >= 2) and (works or left > 0.05), (pattern, left)
         succeeded += works
     assert succeeded / 2**K == chance

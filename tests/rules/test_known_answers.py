@@ -1,6 +1,6 @@
-"""Questions whose answers are known from theory, asked of the engine itself.
+"""Results that are known from theory, checked with the engine.
 
-Each answer stands in a comment above the assertion that checks it. Some known answers are checked elsewhere: that
+Each result is in a comment above the assertion that checks it. Some known results are checked elsewhere: that
 sham feedback is backpropagation, that a convolution's feedback is its Toeplitz matrix, the invariant of two linear
 layers, the angles at the start and their factor 2 p - 1 (test_rules), gradients of every layer (test_layers), and
 that PEPITA is direct feedback to first order (test_rule_formulas).
@@ -56,7 +56,7 @@ def test_feedback_alignment_with_B_at_W_before_every_step_is_backpropagation():
 
 
 def test_gradients_of_a_tanh_net_agree_with_differences():
-    # 6-8-7-4, central differences of 1e-6: errors of about 1e-9
+    # 6-8-7-4, central differences with step 1e-6: errors of about 1e-9
     net = network([Linear(6, 8), Tanh(), Linear(8, 7), Tanh(), Linear(7, 4)], (6,), input_error=True)
     check_gradients(net, inputs((6,), n=5), step=1e-6, tolerance=1e-8)
 
@@ -85,7 +85,8 @@ DECAY = 0.3
 
 
 def differences(description, optimizer, steps=7):
-    """W - B (of product feedback: W P - R) in every layer that carries, before the first step and after the last."""
+    """W - B (of product feedback: W P - R) in every layer that carries an error, before the first step and after the
+    last."""
     net, (x, y) = mlp(), data()
     rule = make(description).attach(net)
 
@@ -146,7 +147,7 @@ def test_decoupled_decay_makes_weights_and_feedback_converge_under_adam(descript
     "description, make_optimizer",
     [
         ("kolen_pollack", lambda: mf.Adam(weight_decay=DECAY)),  # the decay is divided by each entry's own size
-        ("kolen_pollack", lambda: mf.SGD(weight_decay=DECAY, constrain_weights=True)),  # W is moved where B is not
+        ("kolen_pollack", lambda: mf.SGD(weight_decay=DECAY, constrain_weights=True)),  # W is rescaled and B is not
         ("kolen_pollack", lambda: mf.SGD(weight_decay=DECAY, freeze_signs=True)),
         ("product", lambda: mf.AdamW(weight_decay=DECAY)),  # no longer linear in the gradient: dW P is not adapted dW
         ("product:fixed=orthogonal", lambda: mf.AdamW(weight_decay=DECAY)),
@@ -182,7 +183,7 @@ def test_product_feedback_aligns_as_far_as_its_ratio_allows(ratio, degrees):
     rule, (x, y) = make(f"product:ratio={ratio}").attach(net), data(n=400, n_out=120)
     assert float(mf.metrics.angle(net["linear2"].W, rule.B["linear2"])) == pytest.approx(90, abs=2)
     optimizer = mf.SGD(0.05, weight_decay=4.0)
-    for _ in range(60):  # what both started with shrinks to a millionth; the layer below is held
+    for _ in range(60):  # both initial values shrink to a millionth; the layer below is constant
         rule.gradients(net, x, y, HALF)
         net["linear1"].grads = dict.fromkeys(net["linear1"].grads)
         optimizer.step(net, rule)
@@ -275,7 +276,8 @@ def test_feedback_can_point_the_wrong_way_and_a_large_step_can_leave_the_valley(
     ids=["linear", "tanh", "relu", "sigmoid"],
 )
 def test_which_parameters_are_updated_from_zero_weights(activation, bp_moves, fa_moves):
-    """Backpropagation sits on a saddle; feedback alignment moves the hidden layer first, if its units let it."""
+    """Backpropagation is at a saddle; feedback alignment updates the hidden layer first, unless the units' derivative
+    is 0."""
     for name, moves in (("bp", bp_moves), ("fa", fa_moves)):
         between = [activation()] if activation else []
         net = Network([Linear(4, 5, bias=False, init="zero"), *between, Linear(5, 3, bias=False, init="zero")])
@@ -315,7 +317,7 @@ def test_from_some_starts_small_components_are_learned_before_large_ones():
     """Implicit anti-regularisation (Girotti, Mitliagkas & Gidel 2021 describe it; no formula is checked here).
 
     Two uncoupled scalar nets, T = 1 and T = 0.1, B = 1. From zero the large one is learned first. From A = -1 the
-    large error first drives A through zero, while the small one finds a hidden unit that is ready.
+    large error must first drive A through zero, while the small one needs no such change.
     """
     order = {}
     for start in (0.0, -1.0):
@@ -392,9 +394,9 @@ def test_the_number_of_draws_that_node_perturbation_needs(n, seeds):
 
     def errors(rule):
         rule.gradients(net, x, y, HALF)
-        return np.concatenate([net["linear1"].grads["b"], net["linear2"].grads["b"]])  # the units' mean errors
+        return np.concatenate([net["linear1"].grads["b"], net["linear2"].grads["b"]])  # the mean errors of the units
 
-    # the noise is put on the units' inputs, before tanh
+    # the noise is added to the units' inputs, before tanh
     true = errors(make("bp").attach(net))
     cosines = [cosine(errors(make("node_perturbation:sigma=1e-5", seed=s).attach(net)), true) for s in range(seeds)]
     assert np.mean(cosines) == pytest.approx(1 / math.sqrt(1 + 201 / n), abs=3.5 * 0.07 / math.sqrt(seeds))

@@ -1,4 +1,4 @@
-"""MEM-DFA makes the forward pass twice and keeps neither: the bits of ordinary direct feedback, one block's memory."""
+"""MEM-DFA runs the forward pass twice and caches neither: the bits of ordinary direct feedback, one block's memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CE = mf.SoftmaxCrossEntropy()
 RULES = ["dfa", "dfa:at=activation", "dfa:shared=true", "sdfa", "drtp", "direct_kolen_pollack"]
 FLAT, IMAGE = (4,), (8, 8, 2)
 
-# What is special in the way back: how the network is made, and the shape of one example.
+# Special cases of the backward pass: a function that builds the network, and the shape of one example.
 NETS = {
     "mlp": (lambda: models.mlp(IMAGE, 3, hidden=(9, 8, 7)), IMAGE),
     "mlp with batch norm": (lambda: models.mlp(FLAT, 3, hidden=(9, 8), batch_norm=True), FLAT),
@@ -101,7 +101,8 @@ def recomputing(description):
 
 
 def train(name, description, steps=2):
-    """All that a short training leaves behind: state of net, optimizer and rule, gradients, what the rule has seen."""
+    """All state after a short training run: of net, optimizer and rule, gradients, and the values the rule has
+    measured."""
     layers, shape = NETS[name]
     net = Network(layers(), seed=2, input_shape=shape)
     rule, optimizer = make(description, seed=1).attach(net), mf.SGD(0.05, momentum=0.9)
@@ -133,11 +134,11 @@ def test_a_batch_large_enough_to_be_cut_into_chunks_gives_the_same_bits():
     assert_same_bits(train_a_little("dfa:recompute=true", steps=2, n=256), ordinary)
 
 
-# What is kept, and when
+# Caches and their lifetime
 
 
 def kept_at_every_teaching(net, rule, x, y):
-    """By taught layer, the layers that have a cache when the rule is asked to teach it."""
+    """By taught layer, the layers that have a cache when `teach` of the rule is called for it."""
     kept, teach = {}, rule.teach
 
     def listen(layer, delta):
@@ -166,7 +167,7 @@ def test_the_cache_of_a_branch_is_kept_until_its_sum_is_taught():
     assert kept == {
         "conv1": ["conv1"],
         f"{body}relu1": ["batchnorm1", f"{body}conv1", f"{body}batchnorm1", f"{body}relu1"],
-        "relu1": ["batchnorm1", f"{body}conv2", "relu1"],  # the shortcut's error is still to come to batchnorm1
+        "relu1": ["batchnorm1", f"{body}conv2", "relu1"],  # batchnorm1 has not yet received the shortcut's error
     }
 
 
@@ -192,7 +193,7 @@ def test_a_user_defined_pass_of_the_rule_runs_in_both_forward_passes():
     assert heard == [(name, first) for first in (True, False) for name in ("linear1", "tanh1", "linear2")]
 
 
-# What is refused
+# Refused networks and options
 
 
 def test_an_output_layer_inside_a_block_is_refused_by_name():
@@ -219,7 +220,7 @@ def test_a_failed_pass_leaves_the_network_unchanged():
     assert_same_bits(net.state(), before)
 
 
-# Those who watch
+# Measurements and traces
 
 
 def test_alignment_and_errors_equal_those_of_the_ordinary_rule():
@@ -245,7 +246,7 @@ def test_a_traced_step_has_the_same_result_and_shows_both_passes(description):
     assert kinds.index(("loss", "")) < taught < kinds.index(("gradients", "linear1")) < above
     assert kinds.index(("teach", "tanh2")) > above
     for moment in film:
-        if moment.kind == "teach":  # e is known although the way back has not come to the output layer yet
+        if moment.kind == "teach":  # e is known although the backward pass has not reached the output layer yet
             np.testing.assert_array_equal(moment.terms["e"], film[-1].arrays["e"])
 
 
@@ -274,7 +275,7 @@ def test_memory_does_not_grow_with_depth():
     ordinary = {depth: peak("dfa", depth) for depth in (16, 32)}
     recomputed = {depth: peak("dfa:recompute=true", depth) for depth in (16, 32)}
     layer = 8 * 16 * 16 * 16 * 4  # bytes of one layer's output
-    assert ordinary[32] - ordinary[16] > 0.9 * 16 * 2 * layer  # the outputs of convolution and ReLU are kept
+    assert ordinary[32] - ordinary[16] > 0.9 * 16 * 2 * layer  # the outputs of convolution and ReLU are cached
     assert recomputed[32] < ordinary[32] / 3
     assert abs(recomputed[32] - recomputed[16]) < 2 * layer
 
@@ -293,7 +294,7 @@ def test_memory_of_residual_blocks_does_not_grow_with_their_number():
 def test_learned_matrices_keep_the_activities_of_their_update():
     few, many = (peak("direct_kolen_pollack:recompute=true", depth) for depth in (8, 24))
     layer = 8 * 16 * 16 * 16 * 4
-    assert 0.9 * 16 * layer < many - few < 1.1 * 16 * layer  # one of the two outputs that would be kept otherwise
+    assert 0.9 * 16 * layer < many - few < 1.1 * 16 * layer  # one of the two outputs that would otherwise be cached
 
 
 def test_measuring_memory_changes_nothing():

@@ -1,4 +1,4 @@
-"""Each learning rule against its written formula, and the controls: none is backpropagation in disguise."""
+"""Each learning rule against its formula, and controls that no rule is equal to backpropagation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def test_sham_is_backpropagation_and_fa_is_not(make_net):
     ids=lambda v: getattr(v, "name", v),
 )
 def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
-    """If the error below changes with W, W carried it. Feedback alignment's must not; the sign rules see W's signs."""
+    """If the error below changes with W, W carried it. Feedback alignment's must not change; the sign rules use W's
+    signs."""
     errors = []
     for overwrite in (False, True):
         net = mlp()
@@ -77,7 +78,8 @@ def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
 
 @pytest.mark.parametrize("description", [d for d in RULES if make(d).one_backward_pass])
 def test_no_rule_writes_into_shared_arrays(description):
-    """No rule edits a shared array, and the output layer's gradient is the true one under every rule: h^T e, sum(e)."""
+    """No rule writes into a shared array, and the output layer's gradient is the true one under every rule: h^T e,
+    sum(e)."""
     net = small_convnet()
     rule = make(description).attach(net)
 
@@ -104,7 +106,7 @@ def test_a_rule_must_be_attached_to_the_same_network():
 
 
 def listen(net, used, monkeypatch):
-    """Enter into ``used`` the matrix with which each layer carries an error, from now on."""
+    """From now on, record in ``used`` the matrix with which each layer carries an error."""
     dense = dense_kernel.carry
     monkeypatch.setattr(
         dense_kernel,
@@ -227,7 +229,7 @@ def test_fa_normalised_sparse_and_correlated():
         B[name] = rule.feedback(layer)
     plain = B["plain"]
     norm = np.linalg.norm
-    np.testing.assert_allclose(norm(plain), norm(W0), rtol=0.05)  # B is drawn as W was
+    np.testing.assert_allclose(norm(plain), norm(W0), rtol=0.05)  # B is drawn like W
     # strict: B norm(W_t) / norm(B), here W_t = 2 W_0; init: B norm(W_0) / norm(B)
     np.testing.assert_allclose(B["strict"], plain * 2 * norm(W0) / norm(plain), rtol=1e-12)
     np.testing.assert_allclose(B["init"], plain * norm(W0) / norm(plain), rtol=1e-12)
@@ -259,7 +261,7 @@ def test_B_does_not_change_under_fa_and_does_not_depend_on_the_batch():
     )
 
 
-# --- known answers ----------------------------------------------------------------------------------------------------
+# --- known results ----------------------------------------------------------------------------------------------------
 
 
 def test_the_invariant_of_two_linear_layers_drifts_by_the_square_of_the_step():
@@ -330,7 +332,7 @@ def test_dfa_by_hand_in_three_layers():
 
 
 def test_size_of_direct_feedback():
-    # U[-1/sqrt(d), 1/sqrt(d)] with d the units fed; or the standard deviation asked for
+    # U[-1/sqrt(d), 1/sqrt(d)] with d the number of units fed; or the requested standard deviation
     net = Network([Linear(10, 400), ReLU(), Linear(400, 50)])
     F = DFA().attach(net).B["relu1"]
     assert F.shape == (400, 50) and 0.99 < abs(F).max() * 400**0.5 <= 1
@@ -431,7 +433,7 @@ def test_teaching_at_the_stage_is_at_its_pooling():
 
 
 def test_the_taught_error_replaces_the_error_of_a_shortcut():
-    """Below a block the delta is e F^T alone, although the identity shortcut passed something on."""
+    """Below a block the delta is e F^T alone, although the identity shortcut also carries an error."""
     net = network([Linear(4, 4), Tanh(), Residual([Linear(4, 4)]), Tanh(), Linear(4, 3)], (4,))
     x, y = data()
     rule = DFA().attach(net)
@@ -440,7 +442,7 @@ def test_the_taught_error_replaces_the_error_of_a_shortcut():
     np.testing.assert_allclose(
         got["linear1.W"], x.T @ (rule.error @ rule.B["tanh1"].T * (1 - h**2)), rtol=1e-12, atol=1e-15
     )
-    # and the body receives what its sum is taught: (e F^T) f'
+    # and the body receives the error taught to its sum: (e F^T) f'
     sum_error = rule.error @ rule.B["tanh2"].T * (1 - net["tanh2"].cache ** 2)
     np.testing.assert_allclose(got["residual1.body.linear1.W"], h.T @ sum_error, rtol=1e-12, atol=1e-15)
 
@@ -473,7 +475,7 @@ def test_usf_formulas():
     np.testing.assert_allclose(B, norm(W0) / W0.size**0.5 * np.sign(W0), rtol=1e-13)
     layer.W *= 3
     np.testing.assert_allclose(rule.feedback(layer), 3 * B, rtol=1e-13)
-    # a weight of exactly zero sends nothing, and the others carry the norm
+    # a weight of exactly zero has B = 0, and the norm is that of the others
     layer.W[0] = 0
     B = rule.feedback(layer)
     assert (B[0] == 0).all()
@@ -497,7 +499,7 @@ def test_usf_of_a_kernel_uses_the_norm_of_the_whole_kernel():
 
 
 def test_frsf_has_constant_magnitudes_and_the_signs_of_the_weights():
-    # B = |M| sign(W), M drawn once as W was
+    # B = |M| sign(W), M drawn once like W
     layer, rule = one_layer(FRSF(seed=5))
     M = rule.memory["linear2"].copy()
     assert (M > 0).all() and abs(np.sqrt((M**2).mean()) / math.sqrt(2 / 30) - 1) < 0.1
@@ -529,7 +531,7 @@ def test_concordance_is_the_fraction_of_agreeing_signs_forever(rule, p):
 
     first = agreement()
     assert abs(first - p) <= 4 * (p * (1 - p) / layer.W.size) ** 0.5
-    layer.W *= -1  # the places that disagree were drawn once: they disagree with whatever sign is there
+    layer.W *= -1  # the disagreeing positions were drawn once: they disagree with any sign of W
     assert agreement() == first
 
 
@@ -543,7 +545,7 @@ def test_brsf_draws_once_per_update_and_never_in_a_measurement(count_draws):
     for _ in range(3):
         rule.gradients(net, x, y, loss)
         seen.append(rule.B["linear2"].copy())
-        rule.gradients(net, x, y, loss)  # a second pass before the update meets the same B
+        rule.gradients(net, x, y, loss)  # a second pass before the update uses the same B
         np.testing.assert_array_equal(rule.B["linear2"], seen[-1])
         net.predict(x)
         mf.metrics.alignment(net, rule, x, y, loss)
@@ -634,14 +636,14 @@ def test_shallow_trains_the_output_layer_alone():
 
 
 def test_gradients_of_a_previous_rule_are_cleared():
-    """After backpropagation, `shallow` must not leave the hidden gradients lying about for the optimizer."""
+    """After backpropagation, `shallow` must clear the hidden gradients before the optimizer uses them."""
     net, x, y = mlp(), *data()
     BP().attach(net).gradients(net, x, y, HALF)
     Shallow().attach(net).gradients(net, x, y, HALF)
     assert {name for name, g in net.gradients().items() if g is not None} == {"linear3.W", "linear3.b"}
 
 
-# --- keeping it -------------------------------------------------------------------------------------------------------
+# --- state ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("description", RULES)
@@ -651,7 +653,7 @@ def test_loading_a_state_makes_two_rules_equal(description):
     other.load_state(kept.state())
     first = gradients_or_none(net, kept, x, y)
     for key, gradient in gradients_or_none(net, other, x, y).items():
-        if description not in ("brsf", "weight_perturbation"):  # whose draws follow from the seed and the step
+        if description not in ("brsf", "weight_perturbation"):  # their draws depend on the seed and the step
             np.testing.assert_array_equal(gradient, first[key])
     state = kept.state()
     assert all(type(array) is np.ndarray for array in state.values())
@@ -662,9 +664,9 @@ def test_loading_a_state_makes_two_rules_equal(description):
 
 @pytest.mark.parametrize("description", RULES)
 def test_B_is_updated_as_soon_as_a_state_is_loaded(description):
-    """B is what will carry the next error, and for some rules it is made of what was loaded."""
+    """B will carry the next error, and for some rules it is computed from the loaded state."""
     kept, other = (make(description, seed=seed).attach(small_convnet()) for seed in (1, 2))
-    if description != "brsf":  # its draws follow from the seed
+    if description != "brsf":  # its draws depend on the seed
         other.load_state(kept.state())
         for name, matrix in kept.B.items():
             np.testing.assert_array_equal(mf.to_host(other.B[name]), mf.to_host(matrix))
@@ -805,7 +807,7 @@ def test_the_error_at_the_input_is_carried_by_the_first_feedback_matrix(descript
 
 
 def test_rules_learn_a_task_that_the_output_layer_alone_cannot():
-    """The parity of four signs: hidden layers must learn, or eight random features do no better than chance, log 2."""
+    """The parity of four signs: unless hidden layers learn, eight random features are no better than chance, log 2."""
     x = np.array(list(itertools.product((-1.0, 1.0), repeat=4)))
     y = (x.prod(axis=1) > 0).astype(int)
     final = {}
@@ -836,7 +838,7 @@ def test_stale_copies_the_weights_every_k_updates():
         optimizer.step(net, rule)
 
 
-# --- a matrix of one's own --------------------------------------------------------------------------------------------
+# --- assigned matrices ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("description", ["fa", "dfa", "kolen_pollack", "weight_mirror", "symmetric_alignment"])
@@ -858,7 +860,7 @@ def test_invalid_assignments_of_feedback_raise_a_clear_error():
     with pytest.raises(TypeError):
         rule.B["linear2"] = net["linear2"].W
     for spoil in (lambda: setattr(rule, "B", {}), lambda: rule.B.update(linear2=1), lambda: rule.B.pop("linear2")):
-        with pytest.raises((TypeError, AttributeError)):  # what is entered there would carry nothing
+        with pytest.raises((TypeError, AttributeError)):  # an entry there would not be used
             spoil()
     assert list(rule.B) == ["linear2", "linear3"] and len(rule.B) == 2
     assert rule.B["linear2"] is rule.feedback(net["linear2"])
@@ -879,9 +881,9 @@ def two_weights(rule):
 
 @pytest.mark.parametrize("options", [{}, {"normalise": "strict"}, {"normalise": "init"}], ids=str)
 def test_frsf_uses_the_magnitudes_of_a_matrix_with_any_signs(options, engine):
-    """B = abs(M) sign(W), also where M was given or loaded."""
+    """B = abs(M) sign(W), also if M was assigned or loaded."""
     layer, rule = two_weights(FRSF(**options))
-    size = 5 / math.sqrt(50) if options else 1.0  # B is brought to W's norm, 5
+    size = 5 / math.sqrt(50) if options else 1.0  # B is scaled to W's norm, 5
     rule.set_feedback("linear2", [[-5.0], [-5.0]])
     for B in (rule.feedback(layer), rule.B["linear2"]):
         np.testing.assert_allclose(mf.to_host(B), [[5 * size], [-5 * size]], rtol=1e-6)
@@ -897,7 +899,7 @@ def test_frsf_uses_the_magnitudes_of_a_matrix_with_any_signs(options, engine):
 
 @pytest.mark.parametrize("made", [0, 1])
 def test_brsf_refuses_a_matrix_that_it_would_overwrite(made, engine):
-    """It draws anew for every update, and a resumed run the same: what is given could not stay."""
+    """It draws B again for every update, also in a resumed run, so an assigned matrix could not be kept."""
     layer, rule = two_weights(BRSF(concordance=0.75))
     for _ in range(made):
         mf.SGD(0.1).step(rule.net, rule)
@@ -907,13 +909,14 @@ def test_brsf_refuses_a_matrix_that_it_would_overwrite(made, engine):
     ):
         rule.set_feedback("linear2", [[5.0], [5.0]])
     np.testing.assert_array_equal(mf.to_host(rule.B["linear2"]), before)
-    rule.set_feedback("linear2/mask", [[-1.0], [1.0]])  # that is drawn once
+    rule.set_feedback("linear2/mask", [[-1.0], [1.0]])  # the mask is drawn once
     assert np.sign(mf.to_host(rule.B["linear2"])).ravel().tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("description", RULES)
 def test_B_holds_the_matrix_of_the_next_backward_pass(description, engine, monkeypatch):
-    """After an assignment, loaded weights, given or loaded feedback: before the first pass and between two."""
+    """After an assignment, loaded weights, assigned or loaded feedback: before the first pass and between two
+    passes."""
     net = small_convnet()
     rule = make(description).attach(net)
     x, y = batch()
@@ -951,7 +954,7 @@ def test_B_holds_the_matrix_of_the_next_backward_pass(description, engine, monke
 
 
 def test_B_of_the_last_pass_is_kept_until_feedback_is_assigned():
-    """An update moves the weights; what carried the last error is still what carried it."""
+    """An update changes the weights, but not the matrix that carried the last error."""
     net, x, y = mlp(), *data()
     rule = FRSF().attach(net)
     rule.gradients(net, x, y, HALF)
@@ -961,7 +964,7 @@ def test_B_of_the_last_pass_is_kept_until_feedback_is_assigned():
 
 
 def test_a_rule_may_compute_its_feedback_from_B():
-    """Asked while B is made, it tells what stands there."""
+    """`feedback` may read the current B while the new one is computed."""
 
     class Fading(FA):
         def feedback(self, layer):
