@@ -1,10 +1,10 @@
-"""Every public callable of minifa with a value of a wrong kind for one parameter, the others as they should be.
+"""Calls every public callable of minifa with an invalid value for one parameter and valid values for the others.
 
-Public is what a module without an underscore lists in ``__all__``, and of a class that stands there its constructor,
-its public methods, and the attributes that can be set, but for what `CONTRACT` names and for constructors of records
-that only hold what minifa puts into them. What a parameter gets where it is not the one that is wrong stands in
-`GIVEN`, by its name or, where that is not enough, by ``function.parameter``; who has a method, in `OWNERS`. What is new
-and has no entry here is named by `unfit`, and a test fails.
+Public are the names that a module without an underscore lists in ``__all__`` and, for a class, its constructor, its
+public methods and its settable attributes, except for those in `CONTRACT` and for constructors of records that only
+minifa fills. `GIVEN` has the valid value of a parameter, by its name or, if that is ambiguous, by
+``function.parameter``; `OWNERS` has the object with a method. `unfit` names new callables without an entry here, and a
+test fails.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from minifa.testing.examples import mlp
 from minifa.tracing import stepper
 from minifa.training import logs
 
-# What minifa calls, with what it has checked: written by those who write a layer, a rule, a callback, ...
+# Methods that minifa calls with checked arguments and that authors of layers, rules, callbacks, ... write.
 CONTRACT = {
     *INSIDE,
     *("forward", "backward", "infer", "initialise", "convert_array", "shape_of", "cast", "shape_error"),  # a layer
@@ -55,8 +55,8 @@ CONTRACT = {
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
-OPTIONAL = ("torch", "biotorch", "distributed")  # imported by a module of their own, which lists nothing
-REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # whatever they are given
+OPTIONAL = ("torch", "biotorch", "distributed")  # imported by a separate module with an empty __all__
+REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # with any argument
 
 WRONG: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
@@ -85,9 +85,9 @@ WRONG: dict[str, Callable[[], Any]] = {
     "an array of 5 dimensions": lambda: np.ones((1, 2, 1, 2, 1)),
     "a path that is not there": lambda: Path("not/there"),
 }
-QUICKER = ("progress", "epochs", "lr")  # parameters that do not keep their default
+QUICKER = ("progress", "epochs", "lr")  # parameters with another value than their default
 NUMBERS = ("nan", "inf", "-1", "1", "0.5", "10**30", "a NaN of NumPy")
-# By an annotation: the wrong values that are no wrong kind. Every other must be refused, not taken in silence.
+# By annotation: the values in WRONG of a valid type. All others must be refused, not accepted silently.
 FITTING = {
     "int": ("-1", "1", "10**30"),
     "float": NUMBERS,
@@ -97,7 +97,7 @@ FITTING = {
 
 
 class World(Arrays):
-    """What functions ask for beside arrays, in a folder of its own."""
+    """The arguments of functions other than arrays, in a separate folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -355,7 +355,7 @@ GIVEN: dict[str, Give] = {
     "rules.base.Rule.load_state.state": lambda w: w.rule.state(),
     "rules.sign_concordant.BRSF.load_state.state": lambda w: w.rule.state(),
 }  # fmt: skip
-# Who has a method, or an attribute, by the name of the class.
+# The object with a method or an attribute, by the name of its class.
 OWNERS: dict[str, Give] = {
     "Network": lambda w: w.net,
     "Trainer": World.trainer,
@@ -400,7 +400,7 @@ class Target:
 
 
 def modules() -> Iterator[Any]:
-    """The modules without an underscore, but for those of a package that is not installed here."""
+    """The modules without an underscore, except for those of a package that is not installed."""
     yield mf
     for module_info in pkgutil.walk_packages(mf.__path__, "minifa."):
         if not any(part.startswith("_") for part in module_info.name.split(".")):
@@ -412,7 +412,7 @@ def modules() -> Iterator[Any]:
 
 
 def targets() -> dict[str, Target]:
-    """Every public callable that takes something, by its name."""
+    """Every public callable with parameters, by its name."""
     result = [
         one
         for module in modules()
@@ -434,7 +434,7 @@ def _function(function: Any) -> Target:
 
 def _of_class(cls: Any) -> Iterator[Target]:
     if getattr(cls, "_is_protocol", False):
-        return  # a description of objects, of which none is made
+        return  # a protocol, which has no instances
     made_by_hand = not is_dataclass(cls) or hasattr(cls, "__post_init__")
     if made_by_hand and not inspect.isabstract(cls) and not issubclass(cls, (BaseException, list)):
         yield Target(_name(cls), lambda world: cls, _parameters(cls))
@@ -476,7 +476,7 @@ def _parameters(function: Any) -> dict[str, inspect.Parameter]:
 
 
 def given(target: Target, name: str) -> Give | None:
-    """What makes the value that a parameter should have; None: nothing is known."""
+    """The function that makes a valid value of a parameter; None if there is none."""
     return GIVEN.get(f"{target.name}.{name}") or GIVEN.get(name)
 
 
@@ -487,17 +487,17 @@ def needed(target: Target) -> list[str]:
 
 
 def unfit(target: Target, folder: Path) -> str | None:
-    """What is missing here, or wrong, for a callable to be called as it should be; None: nothing."""
+    """The missing entry, or the error, that prevents a valid call of a callable; None if there is none."""
     missing = [name for name in needed(target) if given(target, name) is None]
     if missing:
         return f"{target.name} takes {', '.join(missing)}: give it in GIVEN"
-    answers = (SystemExit, mf.data.DataNotFound, mf.data.DownloadError)  # data of others need not be here
+    answers = (SystemExit, mf.data.DataNotFound, mf.data.DownloadError)  # data sets need not be present
     with _alone(folder):
         return judge(Case("", lambda: _call(target, World(folder)), answers))
 
 
 def _call(target: Target, world: World, which: str | None = None, wrong: Any = None) -> Any:
-    """The callable with what it should have; one parameter with what is wrong."""
+    """Call the callable with valid values, and one parameter with an invalid value."""
     function = target.take(world)
     values = {
         name: make(world)
@@ -517,7 +517,7 @@ def _call(target: Target, world: World, which: str | None = None, wrong: Any = N
 
 
 def must_refuse(target: Target, which: str, wrong: str) -> bool:
-    """Whether a parameter's annotation leaves no doubt that the value is of a wrong kind."""
+    """Whether the value is invalid by the parameter's annotation."""
     parts = str(target.parameters[which].annotation).split(" | ")
     if not all(part in (*FITTING, "None") for part in parts):
         return False
@@ -525,14 +525,14 @@ def must_refuse(target: Target, which: str, wrong: str) -> bool:
 
 
 def sample(target: Target, which: str, count: int) -> list[str]:
-    """So many of the wrong values, spread evenly, from a place that the names decide."""
+    """``count`` of the invalid values, evenly spaced, from an offset that depends on the names."""
     names = list(WRONG)
     first = zlib.crc32(f"{target.name}.{which}".encode())
     return [names[(first + i * len(names) // count) % len(names)] for i in range(min(count, len(names)))]
 
 
 def audit(target: Target, folder: Path, count: int = len(WRONG)) -> list[str]:
-    """What is wrong with a callable's answers to so many wrong values of each parameter, a line each and more."""
+    """The problems in a callable's responses to ``count`` invalid values of each parameter, one or more lines each."""
     problems = []
     for which in target.parameters:
         for number, wrong in enumerate(sample(target, which, count)):
@@ -566,7 +566,7 @@ def _judged(target: Target, which: str, wrong: str, place: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _alone(place: Path) -> Iterator[io.StringIO]:
-    """In a folder of its own, with nothing to read, no network and no signals to send. Yields what was printed."""
+    """In a separate folder, with empty standard input, without network and signals. Yields the printed output."""
 
     def refuse(*given: Any, **options: Any) -> Any:
         raise OSError("nothing goes out of this process while it is audited")
