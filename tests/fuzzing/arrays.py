@@ -1,8 +1,8 @@
-"""The entrances that are functions: every public one that takes arrays, found in the package by itself.
+"""The entrances that are functions: every public function that takes arrays, discovered automatically.
 
-Of a function or method the signature is read; every parameter gets what `GIVEN` has by its name, and one that is an
-array is replaced by a hostile one. What is new in minifa is therefore fuzzed as soon as it is there; where it takes
-something that has no entry here, `unfit` names it and a test fails.
+The parameters of a function or method are read from its signature. Each gets the value that `GIVEN` has under its name,
+and one of the arrays is replaced by a hostile one. New functions are therefore fuzzed at once; if one has a parameter
+without an entry here, `unfit` names it and a test fails.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from minifa.testing.examples import GEOMETRIES
 CUPY = standin.make_cupy()
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)
 
-# What is handed on inside a pass, from a border that has checked it: the contract in `minifa.rules.base` and
-# `minifa.layers.base` is for those who write a rule or a layer.
+# Methods that get arrays inside a pass, already checked at the public functions: the contract in `minifa.rules.base`
+# and `minifa.layers.base` is for authors of rules and layers.
 INSIDE = {
     *(
         "f",
@@ -69,7 +69,7 @@ ELSEWHERE = {"Trainer.load_state"}  # a checkpoint's: see `fuzzing.files`
 
 
 class World:
-    """One of everything that functions ask for, made anew for every case: small, and the same for the same seed."""
+    """One of every object that functions take, built again for every case: small, and the same for the same seed."""
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -152,7 +152,7 @@ def classes() -> list[type]:
 
 
 def array_parameters(function: Any) -> list[str]:
-    """The parameters of a function that are arrays, or hold some."""
+    """The parameters of a function that are arrays, or contain arrays."""
     result = []
     for name, one in inspect.signature(function).parameters.items():
         annotation = str(one.annotation)
@@ -163,7 +163,7 @@ def array_parameters(function: Any) -> list[str]:
     return result
 
 
-# Who has the methods
+# The objects with the methods
 
 Receiver = Callable[[World, Random], Any]
 
@@ -217,7 +217,7 @@ def _trainer(world: World, random: Random) -> Any:
 
 
 def receiver_of(cls: Any) -> Receiver | None:
-    """How one of this class is made; None: it is no class that is used by itself."""
+    """A function that makes an instance of this class; None if the class is not used alone."""
     if issubclass(cls, mf.Layer):
         return _layer(cls)
     if issubclass(cls, Rule):
@@ -236,7 +236,7 @@ def receiver_of(cls: Any) -> Receiver | None:
 
 
 def unfit() -> list[str]:
-    """Public functions and methods that take arrays and cannot be fuzzed, with what is missing here."""
+    """Public functions and methods that take arrays and cannot be fuzzed, with the missing entry."""
     result = []
     for name, function in functions().items():
         result += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(function)]
@@ -247,7 +247,7 @@ def unfit() -> list[str]:
     return result
 
 
-# Bases, parts of others, and what only listens
+# Base classes, parts of others, and classes that only observe
 BASES = (
     *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Pass, mf.Trace, mf.Moment, mf.data.Dataset),
     *(training.Callback, training.ProgressBar, training.RecordAlignment, training.History),
@@ -262,11 +262,11 @@ def _missing(function: Any) -> list[str]:
     ]
 
 
-# Hostile arrays: what kind of badness, and the array
+# Hostile arrays: a description, and the array
 
 
 def alike(random: Random, good: np.ndarray) -> Any:
-    """The same numbers, laid out otherwise: the answer must be the same."""
+    """The same numbers in another memory layout: the result must be the same."""
     way = random.randrange(5)
     if way == 0 or good.ndim == 0:
         return np.asfortranarray(good)
@@ -318,7 +318,7 @@ def of_other_values(random: Random, good: np.ndarray) -> Any:
 
 
 def alien(random: Random, good: np.ndarray) -> Any:
-    """What is no array of the backend at all."""
+    """Values that are not arrays of the backend."""
     return random.choice(
         (
             *(None, 5, -0.5, "abc", b"abc", {}, {"x": 1}, set(), object(), iter([1, 2]), [[1.0], [1.0, 2.0]], [], [[]]),
@@ -336,9 +336,9 @@ BADNESS: dict[str, Callable[[Random, np.ndarray], Any]] = {
     "of other values": of_other_values,
     "alien": alien,
 }
-# Where an answer would be a wrong one: numbers broadcast, cut off or taken for others.
+# Input for which any result would be wrong: numbers would be broadcast, truncated or misinterpreted.
 MUST_REFUSE = {"misshapen": {"delta", "target", "output", "state", "y", "matrix", "B", "b"}}
-# Functions for which another shape is another, good, input.
+# Functions for which another shape is also a valid input.
 ANY_SHAPE = {
     "data.arrays.from_arrays",
     "data.base.validate",
@@ -347,12 +347,12 @@ ANY_SHAPE = {
     "figures.matrices.kernels",
 } | {
     f"{cls.__name__}.target"
-    for cls in losses.LOSSES.values()  # as many outputs as you like
+    for cls in losses.LOSSES.values()  # any number of outputs
 }
 
 
 def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
-    """Cases of one function: ``take(world, random)`` gives it, bound to whoever has it."""
+    """Cases of one function: ``take(world, random)`` returns it, bound to its object."""
 
     def case(random: Random, folder: Path) -> Case:
         draws, world = random.random(), World()
@@ -389,14 +389,14 @@ def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
 
 
 def _arguments(function: Any, world: World) -> dict[str, Any]:
-    """What every parameter gets: good things, as far as `GIVEN` has them."""
+    """The valid value of every parameter that has one in `GIVEN`."""
     given = {name: GIVEN[name](world) for name in inspect.signature(function).parameters if name in GIVEN}
     owner = getattr(function, "__self__", None)
     return {**given, "state": owner.state()} if "state" in given and hasattr(owner, "state") else given
 
 
 def _spoil(arguments: dict[str, Any], which: str, way: Callable[[Random, np.ndarray], Any], random: Random) -> str:
-    """Replace one array by a hostile one. Returns what it is, in words."""
+    """Replace one array by a hostile one. Returns its description."""
     good = arguments.get(which)
     if isinstance(good, data.Examples):
         arrays = {"x": good.x, "y": good.y}
@@ -405,7 +405,7 @@ def _spoil(arguments: dict[str, Any], which: str, way: Callable[[Random, np.ndar
         description = f"{key} is {_words(bad)}"
         try:
             arguments[which] = data.Examples(**arrays)
-        except (ValueError, TypeError):  # refused where it was made: an entrance of its own
+        except (ValueError, TypeError):  # refused by its constructor, which is a separate entrance
             return "left alone"
         return description
     if isinstance(good, dict) and not good:

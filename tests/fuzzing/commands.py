@@ -1,4 +1,4 @@
-"""The entrance that is the command line: words in any order, hostile values, spoilt run folders."""
+"""The entrance that is the command line: words in any order, hostile values, corrupted run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from minifa import backend, cli
 from minifa.cli import pictures, program
 
 CODES = (0, 1, 2, 3)
-QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]  # what a case begins with, lest it train for minutes
+# The first words of a case, so that it does not train for minutes.
+QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]
 COMMANDS = {
     "train": [*QUICK, "--rule", "fa"],
     "step": ["--rule", "usf"],
@@ -68,7 +69,7 @@ def command_line(random: Random, folder: Path) -> Case:
 
 
 def resumed(random: Random, folder: Path) -> Case:
-    """`train --resume` and `figures` of a folder in which one file is spoilt."""
+    """`train --resume` and `figures` of a folder with one corrupted file."""
     place = _fresh(folder)
     name, ways = random.choice(
         (

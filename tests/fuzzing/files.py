@@ -29,9 +29,9 @@ from minifa.experiments import resume, run_folder
 from minifa.storage.npz import read_arrays
 from minifa.training import History
 
-mnist = importlib.import_module("minifa.data.mnist")  # the function of that name hides it
-UNPACKED = 1100  # times the size: what deflate can make of a byte is 1032
-OF_TEXT = 400  # times the size: what Python makes of a letter or two
+mnist = importlib.import_module("minifa.data.mnist")  # the function of the same name hides it
+UNPACKED = 1100  # times the size: deflate can expand a byte to 1032
+OF_TEXT = 400  # times the size: Python objects made from one or two characters
 READING = (DataFileError, OSError)
 
 
@@ -45,7 +45,7 @@ def of_file(
     name: str = "file",
     whole: bool = False,
 ) -> MakeCase:
-    """Cases of an entrance that reads one file: a good one, or what a mutation makes of it.
+    """Cases of an entrance that reads one file: a valid one, or a mutation of it.
 
     Args:
         whole: whether the file protects all of its bytes, so that every change must be refused.
@@ -91,7 +91,7 @@ def read_idx(path: Path) -> Any:
 
 
 def mnist_case(random: Random, folder: Path) -> Case:
-    """The four files, made for the test with few images; one of them spoilt."""
+    """The four files, made for the test with few images; one of them is corrupted."""
     place = Path(tempfile.mkdtemp(dir=folder))
     shapes = ((6, 28, 28), (6,), (4, 28, 28), (4,))
     for name, shape in zip(mnist.FILES, shapes, strict=True):
@@ -137,7 +137,7 @@ def _spoil(random: Random, path: Path, ways: Sequence[mutations.Bytes]) -> str:
 
 
 def check_dataset(data: Any) -> None:
-    """What a data set promises, whatever it was read from."""
+    """The properties of every data set, from any source."""
     assert isinstance(data, Dataset)
     for part in (data.train, data.test):
         assert part.x.dtype == np.float32 and part.x.ndim in (2, 4) and len(part.x) == len(part.y) > 0
@@ -223,7 +223,7 @@ def narrow(good: bytes, random: Random) -> bytes:
     for entry in header.values():
         first, last = entry["data_offsets"]
         values = np.frombuffer(good[8 + length + first : 8 + length + last], np.uint8).reshape(-1, 4)
-        body += (values[:, 4 - width :] & 0x3F).tobytes()  # no exponent is full: all are finite
+        body += (values[:, 4 - width :] & 0x3F).tobytes()  # no exponent is at its maximum, so all are finite
         entry["dtype"], entry["data_offsets"], at = dtype, [at, len(body)], len(body)
     text = json.dumps({f"module.{name}": entry for name, entry in header.items()}).encode()
     return len(text).to_bytes(8, "little") + text + body
@@ -301,7 +301,7 @@ def check_net(net: Any) -> None:
     assert all(np.isfinite(array).all() for array in net.state().values()), "weights that are not finite"
 
 
-# Checkpoints: whatever is spoilt after its checksum, and a manifest that was made up before it
+# Checkpoints: corrupted after the checksum, or with an invented manifest and a correct checksum
 
 
 def checkpoint(random: Random) -> bytes:
@@ -309,7 +309,7 @@ def checkpoint(random: Random) -> bytes:
 
 
 def made_up(random: Random, good: bytes) -> bytes:
-    """A checkpoint with another manifest or other arrays, and the right checksum."""
+    """A checkpoint with another manifest or other arrays, and a correct checksum."""
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     if random.random() < 0.6:
@@ -337,7 +337,7 @@ def load_checkpoint(path: Path) -> Any:
 
 @functools.cache
 def _run_folder() -> Path:
-    """A finished run, made once; every case gets a copy."""
+    """A finished run, made once; every case uses a copy."""
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
     experiment = experiments.Experiment(
         data="xor", model="tiny", model_options={"hidden": 3}, rule="kolen_pollack", lr=0.1, epochs=3
@@ -360,7 +360,7 @@ def run_case(
         shutil.copytree(_run_folder(), place)
         description = _spoil(random, place / file, ways)
         call = random.choice(calls)
-        # The data set and the network of the run are made as well: a few megabytes whatever the files' sizes.
+        # The data set and the network of the run are built as well: a few megabytes for files of any size.
         size = (place / file).stat().st_size
         return Case(
             f"{call.__name__}, {description}",
@@ -422,7 +422,7 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
     "network.npz": (run_case("network.npz", ZIP, run_folder.open_run, times=UNPACKED), 5),
 }
 
-# Files whose every beginning is tried: (how it is made, how it is read)
+# Files that are tested with every truncation: (a function that makes one, a function that reads one)
 BEGINNINGS: dict[str, tuple[Callable[[Random], bytes], Callable[[Path], Any], tuple[type[BaseException], ...]]] = {
     "idx": (idx, read_idx, READING),
     "idx, gzip": (idx_gz, read_idx, READING),

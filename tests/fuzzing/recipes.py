@@ -1,5 +1,5 @@
-"""The entrances that describe runs and keep what came of them: recipes, tables and sweeps in TOML, changes to them, a
-sweep's table and configuration, and the folder of a run that is gone on with."""
+"""The entrances that describe runs and store their results: recipes, tables and sweeps in TOML, changes to them, a
+sweep's table and configuration, and the folder of a resumed run."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ SETTINGS = (
     *("model.hidden", "model.depth", "model.x", "optimizer.momentum", "optimizer.eps", "optimizer.clip_norm"),
     *("optimizer.nesterov", "optimizer", "x", "", ".", "model.", "table.seeds", "row", "over", "rule.x", "é"),
 )
-# Values of TOML, or of none, as they stand behind an equals sign.
+# Valid and invalid values of TOML, as written after an equals sign.
 VALUES = (
     *("", "0", "1", "-1", "2", "3", "1_000", "9" * 30, "9" * 400, "9" * 5000, "0x" + "f" * 16, "0x" + "f" * 5000),
     *("9223372036854775807", "-9223372036854775808", "9223372036854775808", "0b1", "+1", "01", "0.5", "-0.0", "1e308"),
@@ -107,7 +107,7 @@ READING = (RecipeError,)
 
 
 def mutate_toml(random: Random, good: bytes) -> bytes:
-    """Other values, names and sections, lines that go, come twice or stand elsewhere, very many of them."""
+    """Other values, names and sections; removed, repeated or moved lines; very many lines."""
     lines = good.decode().splitlines()
     for _ in range(random.choice((1, 1, 2, 3))):
         at = random.randrange(len(lines)) if lines else 0
@@ -170,7 +170,7 @@ def sweep(random: Random) -> bytes:
     return (SHARED + random.choice((GRID, RANDOM))).encode()
 
 
-# What belongs behind a name, at the edge of what is right and a little beyond.
+# Values of each setting at the limits of its range and slightly beyond.
 FITTING = {
     "rule": ('"bp"', '"dfa"', '"usf:scale=nan"', '"fa:sparsity=0.999"', '"kolen_pollack"', '"pepita"'),
     "data.name": ('"xor"', '"no.npz"', '"digits.npz"', '"\\u0000.npz"', '"../x.npz"'),
@@ -202,7 +202,7 @@ FITTING = {
 
 
 def setting(random: Random) -> tuple[str, str]:
-    """A name and what is behind the equals sign; one time in four nothing that belongs there."""
+    """A name and the value after the equals sign, which is unrelated to the name in one case of four."""
     if random.random() < 0.25:
         return random.choice(SETTINGS), random.choice(VALUES)
     name = random.choice(list(FITTING))
@@ -225,7 +225,7 @@ def changed(random: Random, folder: Path) -> Case:
 
 
 def built(random: Random, folder: Path) -> Case:
-    """What the check before a run lets pass can be run; for one epoch here."""
+    """Experiments that pass the check before a run can be run; here for one epoch."""
     changes = ["{}={}".format(*setting(random)) for _ in range(random.choice((1, 1, 2)))]
 
     def call() -> Any:
@@ -250,7 +250,7 @@ def _sweep() -> sweeps.Sweep:
 
 @functools.cache
 def _sweep_folder() -> Path:
-    """A finished sweep, with one run that failed; made once, and every case gets a copy."""
+    """A finished sweep with one failed run; made once, and every case uses a copy."""
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
     with sweep_results.opened(_sweep(), folder) as results:
         for run in _sweep().runs[:-1]:
@@ -319,7 +319,7 @@ def _copy(source: Path, place: Path) -> Path:
     return place
 
 
-# The folder of a run that is gone on with
+# The folder of a resumed run
 
 ASKED = experiments.Experiment(
     data="xor", model="tiny", model_options={"hidden": 3}, rule="fa", lr=0.1, epochs=2, batch_size=4
@@ -338,7 +338,7 @@ def _asked(validation: bool) -> experiments.Experiment:
 
 
 def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]) -> MakeCase:
-    """A file is spoilt, and the same run asked for again: what it comes to is right, or it is refused."""
+    """A file is corrupted and the same run requested again: its result is correct, or it is refused."""
 
     def case(random: Random, folder: Path) -> Case:
         validation = random.random() < 0.5
@@ -353,7 +353,7 @@ def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]
         def check(result: Any) -> None:
             assert isinstance(result, dict) and result.keys() == right.keys(), f"the result {result}"
             for key, value in right.items():
-                # A number that was changed into another one is not noticed, and nobody can.
+                # A number changed into another valid one cannot be detected.
                 numbers = spoilt is not None and key != "note" and type(value) is not bool
                 same = type(result[key]) is type(value) if numbers else result[key] == value
                 assert same or key in ("seconds", "note", "diverged"), f"{key} is {result[key]!r}, not {value!r}"
