@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by what a shell runs in the background
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by background jobs of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the processes of the tests get the default
     if config.getoption("--standin-coverage"):
         try:
@@ -94,12 +94,12 @@ def count_draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[Any,
     made: list[tuple[Any, ...]] = []
     digest = mf.rng.hashlib.sha256
 
-    def listen(data: bytes = b"", **kwargs: Any) -> Any:
+    def record(data: bytes = b"", **kwargs: Any) -> Any:
         made.append(tuple(data.decode().split("/", 1)))
         return digest(data, **kwargs)
 
-    class Listening:
-        sha256 = staticmethod(listen)
+    class RecordingHash:
+        sha256 = staticmethod(record)
 
-    monkeypatch.setattr(mf.rng, "hashlib", Listening)
+    monkeypatch.setattr(mf.rng, "hashlib", RecordingHash)
     return lambda: made

@@ -55,14 +55,14 @@ def test_the_public_callables_are_audited():
 
 
 def test_the_audit_finds_internal_errors_and_printed_output(tmp_path):
-    def careless(count: int = 3) -> int:
+    def unchecked(count: int = 3) -> int:
         return len(range(count)) if count != 0.5 else 0
 
-    def loud(count: int = 3) -> None:
+    def printing(count: int = 3) -> None:
         print(count)
 
-    for function, message in ((careless, "cannot be interpreted as an integer"), (loud, "printed")):
-        one = Target("mine", lambda world, function=function: function, dict(inspect.signature(function).parameters))
+    for function, message in ((unchecked, "cannot be interpreted as an integer"), (printing, "printed")):
+        one = Target("mine", lambda objects, function=function: function, dict(inspect.signature(function).parameters))
         assert any(message in line for line in audit(one, tmp_path / message.split()[0]))
 
 

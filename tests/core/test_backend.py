@@ -102,7 +102,7 @@ def dot(x):
     ids=["norm", "clip", "sum", "sum 1", "dot"],
 )
 def test_number_of_blas_threads_changes_no_bit(compute):
-    """BLAS shares a long dot product between its own threads: with more cores it adds in another order."""
+    """BLAS shares a long dot product between its own threads: with more cores the order of its sums changes."""
     mf.use("numpy", "float64")
     x = np.random.default_rng(0).standard_normal((300, 400))
     results = []
@@ -248,7 +248,7 @@ def test_no_chunk_is_still_running_once_an_error_has_been_raised(many_chunks):
 
 
 def test_warnings_that_the_caller_silenced_are_silent_in_every_thread():
-    both = threading.Barrier(2)  # so that each of two threads takes one task
+    both = threading.Barrier(2)  # so that each of two threads runs one task
 
     def overflow():
         both.wait(5)

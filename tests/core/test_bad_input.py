@@ -112,7 +112,7 @@ def test_a_member_larger_than_its_compressed_bytes_allow_is_refused(tmp_path):
 
 
 def test_a_member_that_ends_too_early_is_refused(tmp_path):
-    """Its size and its header are wrong alike; the checksum is that of the bytes present."""
+    """Its size and its header have the same wrong value; the checksum is that of the bytes present."""
     path = archive(tmp_path / "data.npz", ("x.npy", npy(shape="(4,)")))
     with zipfile.ZipFile(path) as file:
         file.infolist()[0].file_size += 8
@@ -462,11 +462,11 @@ def test_invalid_parameters_are_refused_by_the_call_that_receives_them(name):
     """Many of them raised an error of Python's, or were stored until a pass failed."""
     make, good, bad = PARAMETERS[name]
     make(good)
-    complaints = [answer(make, value) for value in bad]
+    complaints = [defect_of(make, value) for value in bad]
     assert not any(complaints), "\n".join(filter(None, complaints))
 
 
-def answer(make, value):
+def defect_of(make, value):
     """The defect in the response to an invalid value; None: it is refused with a message of minifa."""
     try:
         make(value)
@@ -505,9 +505,9 @@ def test_backward_refuses_an_error_without_the_shape_of_the_output(name):
         if wrong != wanted:
             with pytest.raises(ValueError, match="expects a"):
                 layer.backward(np.ones(wrong, "f4"), mf.rules.BP())
-    for alien in (5, [[1.0]], np.ones(wanted, "i8"), np.ma.masked_array(np.ones(wanted, "f4"))):
+    for invalid in (5, [[1.0]], np.ones(wanted, "i8"), np.ma.masked_array(np.ones(wanted, "f4"))):
         with pytest.raises(TypeError, match="expects"):
-            layer.backward(alien, mf.rules.BP())
+            layer.backward(invalid, mf.rules.BP())
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -610,7 +610,7 @@ def test_augmentation_accepts_only_images_on_the_host():
 
 
 @pytest.mark.parametrize(
-    ("written", "instead"),
+    ("original", "replacement"),
     [
         ('"test_accuracy": ', '"test_accuracy": 0.5, "x": '),
         ('"best_epoch": 2', '"best_epoch": "x"'),
@@ -622,14 +622,14 @@ def test_augmentation_accepts_only_images_on_the_host():
         ("", "[]"),
     ],
 )
-def test_a_run_whose_result_was_changed_is_repeated(tmp_path, written, instead):
+def test_a_run_whose_result_was_changed_is_repeated(tmp_path, original, replacement):
     """It was accepted if the experiment was the requested one."""
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
     right = resume.run_in_folder(tmp_path, experiment)
     path = tmp_path / resume.RESULT
     text = path.read_text(encoding="utf-8")
-    assert written in text
-    path.write_text(text.replace(written, instead, 1) if written else instead, encoding="utf-8")
+    assert original in text
+    path.write_text(text.replace(original, replacement, 1) if original else replacement, encoding="utf-8")
     assert resume.run_in_folder(tmp_path, experiment) == right
     assert path.read_text(encoding="utf-8") == text, "and written again"
 
@@ -687,7 +687,7 @@ def swept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("written", "instead", "message"),
+    ("original", "replacement", "message"),
     [
         (b"0.75", b"many", "line 2: test_accuracy is 'many', and no number"),
         (b"0.75", b"\0", "no number|not a CSV table"),  # Python 3.10's own reader refuses it
@@ -695,13 +695,13 @@ def swept(tmp_path):
         (b"0.75,0.5", b",", "line 2: it has no test_loss and no error"),
     ],
 )
-def test_a_sweep_table_with_an_invalid_cell_is_refused(swept, written, instead, message):
+def test_a_sweep_table_with_an_invalid_cell_is_refused(swept, original, replacement, message):
     """The summary ended with an error of Python's about a float, or was left out."""
     sweep, folder = swept
     path = folder / sweep_results.TABLE
     content = path.read_bytes()
-    assert written in content
-    path.write_bytes(content.replace(written, instead, 1))
+    assert original in content
+    path.write_bytes(content.replace(original, replacement, 1))
     with pytest.raises(DataFileError, match="sweep.csv.*" + message):
         sweep_results.lines_in(sweep, folder)
     with pytest.raises(DataFileError, match="sweep.csv.*" + message), sweep_results.opened(sweep, folder):

@@ -185,7 +185,7 @@ def test_a_rule_that_refuses_a_network_is_not_attached():
     rule.attach(net).gradients(net, *batch(shape=(4,)), CE)
 
 
-# --- one number, whichever type it comes in ---------------------------------------------------------------------------
+# --- one number in every type -----------------------------------------------------------------------------------------
 
 TYPES = {
     "np.float64": np.float64,
@@ -303,10 +303,10 @@ def test_values_measured_by_a_callback_are_stored_as_python_numbers(kind, engine
             row["flag"] = np.bool_(True)
 
     one, train = trainer(mf.SGD(0.1), callbacks=[Measure()])
-    written = []
+    scalars = []
     board = logs.TensorBoard(tmp_path)
     board.make = lambda *given, **options: types.SimpleNamespace(
-        add_scalar=lambda key, value, step: written.append((key, value)), flush=lambda: None, close=lambda: None
+        add_scalar=lambda key, value, step: scalars.append((key, value)), flush=lambda: None, close=lambda: None
     )
     one.callbacks += [board, logs.WriteLogs(tmp_path), checkpoints.SaveCheckpoints(tmp_path)]
     one.fit(train, 1)
@@ -315,7 +315,7 @@ def test_values_measured_by_a_callback_are_stored_as_python_numbers(kind, engine
     assert type(one.history[-1]["measured"]) in (int, float, fractions.Fraction) and expected
     assert checkpoints.read(tmp_path / "last.ckpt").training["history"][-1]["measured"] == 2
     assert mf.training.History.read_csv(tmp_path / "history.csv").column("measured") == [2, 2]
-    assert ("measured", 2) in written
+    assert ("measured", 2) in scalars
 
 
 def test_an_experiment_stores_python_numbers():

@@ -12,7 +12,7 @@ from minifa.layers import Conv2d, Linear, Tanh
 from minifa.layers.weighted import Weighted
 
 PACKAGE = str(Path(mf.__file__).parent)
-MOST_CALLS = 101  # two thirds of the 152 calls before checks were made once a step
+MOST_CALLS = 101  # two thirds of the 152 calls before checks ran only once a step
 
 
 def calls_of(function):

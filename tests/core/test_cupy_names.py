@@ -25,17 +25,17 @@ ROOTS = ("xp", "cupy")
 
 
 @pytest.fixture(scope="module")
-def installed():
+def installed_cupy():
     try:
         return Installed(importlib.import_module("cupy"))
     except ImportError as error:
-        pytest.skip(f"CuPy is not installed here ({error}); its table was asked instead")
+        pytest.skip(f"CuPy is not installed here ({error}); its table is used instead")
 
 
-@pytest.fixture(params=["table", "installed"])
+@pytest.fixture(params=["table", "installed_cupy"])
 def cupy(request):
     """The sources of CuPy's names: the table, then CuPy itself."""
-    return Table() if request.param == "table" else request.getfixturevalue("installed")
+    return Table() if request.param == "table" else request.getfixturevalue("installed_cupy")
 
 
 @pytest.mark.parametrize("file", [name for name, source in FILES.items() if uses(source)])
@@ -47,9 +47,11 @@ def test_no_use_is_overlooked():
     """The uses are counted in a second way, as tokens."""
     for file, source in FILES.items():
         tokens = [token.string for token in tokenize.generate_tokens(io.StringIO(source).readline)]
-        written = [c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)]
+        names_after_dots = [
+            c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)
+        ]
         roots = [use.path.split(".")[0] for use in uses(source) if not use.path.startswith("ndarray.")]
-        assert sorted(roots) == sorted(name for name in written if not name.startswith("_")), file
+        assert sorted(roots) == sorted(name for name in names_after_dots if not name.startswith("_")), file
 
 
 def test_xp_has_no_alias():
@@ -117,12 +119,12 @@ def test_an_imported_object_is_not_treated_as_an_array():
     assert complaints("from .threads import pool\nxp.exp(x)\npool.resize(3)", Table()) == []
 
 
-def test_the_table_agrees_with_the_installed_cupy(installed):
+def test_the_table_agrees_with_the_installed_cupy(installed_cupy):
     """The table was made from one release; another release may have more names, but must have all that are used."""
     assert TABLE["cupy_version"] == "14.2.0"
-    asked = {use.path for source in FILES.values() for use in uses(source)}
-    for path in sorted(asked):
-        known, real = Table().parameters(path), installed.parameters(path)
+    used_paths = {use.path for source in FILES.values() for use in uses(source)}
+    for path in sorted(used_paths):
+        known, real = Table().parameters(path), installed_cupy.parameters(path)
         if known is not None and real is not None and "." not in path:
             names = {name for name in known if name[:1] not in "*x"}
             assert names <= {*real, "out"}, path

@@ -91,7 +91,9 @@ def test_numpy_by_itself(no_gpu):
         assert (finding.seconds is None) == (finding.kind == "twin")
     text = report.text()
     assert "not usable: the backend 'cupy' needs the package CuPy" in text and text.endswith("everything agrees")
-    assert "plain    the fast form" in text and "float64  beside" not in text, "what was compared is told, and no more"
+    assert "plain    the fast form" in text and "float64  beside" not in text, (
+        "the output must list only the comparisons made"
+    )
     assert backend.name() == "numpy" and str(backend.dtype()) == "float32"
 
 
@@ -184,7 +186,7 @@ def test_random_draws_that_do_not_repeat_are_found(only, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spoil, message",
+    "corrupt, message",
     [
         (lambda y: y.astype("float64"), "float32: TypeError: output is float64"),
         (lambda y: y * np.nan, "differs by inf"),
@@ -192,9 +194,9 @@ def test_random_draws_that_do_not_repeat_are_found(only, monkeypatch):
     ],
     ids=["promoted", "not finite", "an error"],
 )
-def test_an_exception_in_a_check_is_reported_and_the_next_check_runs(spoil, message, only, monkeypatch):
+def test_an_exception_in_a_check_is_reported_and_the_next_check_runs(corrupt, message, only, monkeypatch):
     right = mf.ReLU.forward
-    monkeypatch.setattr(mf.ReLU, "forward", lambda *arguments: spoil(right(*arguments)))
+    monkeypatch.setattr(mf.ReLU, "forward", lambda *arguments: corrupt(right(*arguments)))
     only("ReLU", "PadChannels")
     report = doctor.examine(["numpy"])
     assert any(message in text for text in report.findings[0].wrong), report.findings[0].wrong

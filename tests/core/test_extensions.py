@@ -33,7 +33,7 @@ def step(rule=None, net=None, loss=CE, optimizer=None):
     return value
 
 
-def written(base, name, function, **others):
+def subclass(base, name, function, **others):
     """A user-defined class that overrides one method."""
     return type("Mine", (base,), {"__module__": __name__, name: function, **others})
 
@@ -82,11 +82,11 @@ FEEDBACK = {
 def test_feedback_without_the_shape_of_the_weights_is_refused(kind, engine):
     method, message = FEEDBACK[kind]
     net = Network([Linear(4, 5), Tanh(), Linear(5, 3, name="linear3")])  # one layer through which an error goes
-    assert re.search(message, message_of(lambda: step(written(Rule, "feedback", method)(), net)))
+    assert re.search(message, message_of(lambda: step(subclass(Rule, "feedback", method)(), net)))
 
 
 def test_the_full_message_for_a_transposed_matrix():
-    message = message_of(lambda: step(written(Rule, "feedback", lambda self, layer: layer.W.T)()))
+    message = message_of(lambda: step(subclass(Rule, "feedback", lambda self, layer: layer.W.T)()))
     assert message == (
         "feedback of the rule 'Mine' for Linear 'linear2' returned an array of shape (5, 6), expected (6, 5), W's "
         "shape (fan_in, fan_out): did you return W.T?"
@@ -107,12 +107,12 @@ def test_feedback_of_a_convolution_must_have_the_shape_of_its_kernel(engine):
         ),
         (lambda self, layer: layer.W.T, r"\(4, 2, 3, 3\), .*: did you return W.T\?"),
     ):
-        assert re.search(message, message_of(lambda answer=answer: written(Rule, "feedback", answer)().attach(net)))
+        assert re.search(message, message_of(lambda answer=answer: subclass(Rule, "feedback", answer)().attach(net)))
 
 
 def test_an_array_of_another_backend_is_refused(engine):
     """On NumPy it is an array like the others."""
-    rule = written(Rule, "feedback", lambda self, layer: np.ones(layer.weight_shape, "f4"))()
+    rule = subclass(Rule, "feedback", lambda self, layer: np.ones(layer.weight_shape, "f4"))()
     if engine == "numpy":
         step(rule)
     else:
@@ -141,9 +141,9 @@ def test_teach_must_return_an_error_of_the_shape_of_the_output(kind, engine):
     method, message = TEACH[kind]
     assert re.search(
         "^teach of the rule 'Mine' for Linear 'linear3' returned",
-        message_of(lambda: step(written(FA, "teach", method)())),
+        message_of(lambda: step(subclass(FA, "teach", method)())),
     )
-    assert re.search(message, message_of(lambda: step(written(FA, "teach", method)())))
+    assert re.search(message, message_of(lambda: step(subclass(FA, "teach", method)())))
 
 
 def test_teach_without_an_arriving_error_must_return_the_shape_of_the_layer(engine):
@@ -208,45 +208,45 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_invalid_return_values_of_a_rule_are_refused(kind, engine):
     method, message = OTHERS[kind]
-    assert re.search(message, message_of(lambda: step(written(FA, kind.partition(",")[0], method)())))
+    assert re.search(message, message_of(lambda: step(subclass(FA, kind.partition(",")[0], method)())))
 
 
 def test_a_missing_required_method_raises_a_clear_error(engine):
     with pytest.warns(RuntimeWarning, match="Mine.feedbak is never called: did you mean feedback?"):
-        cls = written(Rule, "feedbak", lambda self, layer: layer.W)
+        cls = subclass(Rule, "feedbak", lambda self, layer: layer.W)
     assert re.fullmatch(
         r"Mine must define feedback\(self, layer\): the matrix.* \(is feedbak a misspelling of it\?\)",
         message_of(lambda: step(cls())),
     )
     assert "must define feedback(self, layer)" in message_of(
-        lambda: step(written(Rule, "teach", lambda self, layer, delta: delta)())
+        lambda: step(subclass(Rule, "teach", lambda self, layer, delta: delta)())
     )
     x = mf.asarray(np.ones((2, 4)))
     assert "Mine must define forward(self, x, ctx)" in message_of(
-        lambda: Network([written(mf.Layer, "kind", "mine")()]).forward(x)
+        lambda: Network([subclass(mf.Layer, "kind", "mine")()]).forward(x)
     )
-    own = written(mf.Layer, "forward", lambda self, x, ctx: x)
+    own = subclass(mf.Layer, "forward", lambda self, x, ctx: x)
     assert "Mine must define backward(self, delta, rule)" in message_of(lambda: step(net=mlp(own())))
     with pytest.warns(RuntimeWarning, match="Mine.backwards is never called: did you mean backward"):
-        own = written(own, "backwards", lambda self, delta, rule: delta)
+        own = subclass(own, "backwards", lambda self, delta, rule: delta)
     assert "is backwards a misspelling of it?" in message_of(lambda: step(net=mlp(own())))
     assert "Mine must define f(self, y, x)" in message_of(
-        lambda: Network([written(mf.layers.activations.Activation, "a", 1)()]).forward(x)
+        lambda: Network([subclass(mf.layers.activations.Activation, "a", 1)()]).forward(x)
     )
     assert "must define __call__(self, output, target)" in message_of(
-        lambda: step(loss=written(mf.losses.Loss, "name", "mine")())
+        lambda: step(loss=subclass(mf.losses.Loss, "name", "mine")())
     )
     assert "must define change(self, count, W, gradient" in message_of(
-        lambda: step(optimizer=written(mf.optim.Optimizer, "name", "mine")(0.1))
+        lambda: step(optimizer=subclass(mf.optim.Optimizer, "name", "mine")(0.1))
     )
 
 
-@pytest.mark.parametrize("slip", ["teech", "update_fedback", "paramters", "feedbacks", "parameter"])
-def test_a_misspelled_method_name_raises_a_warning(slip):
-    expected = slip != "teech"  # too short to be sure
+@pytest.mark.parametrize("misspelling", ["teech", "update_fedback", "paramters", "feedbacks", "parameter"])
+def test_a_misspelled_method_name_raises_a_warning(misspelling):
+    expected = misspelling != "teech"  # too short to be sure
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        written(FA, slip, lambda self, *given: None)
+        subclass(FA, misspelling, lambda self, *given: None)
     assert len(caught) == expected and all(str(one.filename) == __file__ for one in caught)
 
 
@@ -289,7 +289,7 @@ SIGNATURES = [
 
 @pytest.mark.parametrize(("base", "name", "method", "message"), SIGNATURES, ids=[one[1] for one in SIGNATURES])
 def test_a_method_with_a_wrong_signature_is_refused(base, name, method, message, engine):
-    assert re.search(message, message_of(lambda: step(written(base, name, method)())))
+    assert re.search(message, message_of(lambda: step(subclass(base, name, method)())))
 
 
 def test_a_method_may_have_additional_parameters():
@@ -317,9 +317,9 @@ def test_a_constructor_that_does_not_call_its_base_is_refused(kind):
 def test_methods_that_may_return_none_can_do_so(engine):
     """None means that no error crosses the layer, which a rule that teaches layers, or need not reach all of them, may
     return."""
-    assert float(step(written(Rule, "feedback", lambda self, layer: None, requires_errors=False)())) > 0
+    assert float(step(subclass(Rule, "feedback", lambda self, layer: None, requires_errors=False)())) > 0
     net = mlp()
-    step(written(FA, "teach", lambda self, layer, delta: None, requires_errors=False)(), net)
+    step(subclass(FA, "teach", lambda self, layer, delta: None, requires_errors=False)(), net)
     assert set(net.gradients().values()) == {None}
 
     class Taught(Rule):
@@ -551,7 +551,7 @@ def test_a_user_defined_pass_must_return_a_valid_output(engine):
         (lambda self, layer, y: y[:, :1], r"returned an array of shape \(8, 1\), expected \(8, 6\), that of y"),
         (lambda self, y: y, r"must accept the arguments \(self, layer, y\)"),
     ):
-        assert re.search(message, message_of(lambda after=after: net.forward(x, written(mf.Pass, "after", after)())))
+        assert re.search(message, message_of(lambda after=after: net.forward(x, subclass(mf.Pass, "after", after)())))
 
 
 def test_invalid_return_values_of_a_user_defined_loss_are_refused(engine):
@@ -561,12 +561,12 @@ def test_invalid_return_values_of_a_user_defined_loss_are_refused(engine):
         (lambda self, output, target: (output, output), r"values, returned .* \(8, 3\), expected \(8,\), one for each"),
         (lambda self, output, target: (output[:, 0], output[:, 0]), r"errors, returned .*\(8,\), expected \(8, 3\)"),
     ):
-        assert re.search(message, message_of(lambda call=call: step(loss=written(mf.losses.Loss, "__call__", call)())))
+        assert re.search(message, message_of(lambda call=call: step(loss=subclass(mf.losses.Loss, "__call__", call)())))
 
 
 def test_a_user_defined_optimizer_must_update_in_place(engine):
     """Its return value was ignored, and no weight changed."""
-    own = written(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
+    own = subclass(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
     assert re.search(
         "^change of .* must return None, got .*: write into W", message_of(lambda: step(optimizer=own(0.1)))
     )
@@ -584,8 +584,8 @@ def test_a_user_defined_optimizer_must_update_in_place(engine):
 
 def test_a_user_defined_callback_is_checked():
     with pytest.warns(RuntimeWarning, match="Mine.on_epochs is never called: did you mean on_epoch?"):
-        written(mf.training.Callback, "on_epochs", lambda self, trainer, row: None)
-    own = written(mf.training.Callback, "on_epoch", lambda self, trainer: None)
+        subclass(mf.training.Callback, "on_epochs", lambda self, trainer, row: None)
+    own = subclass(mf.training.Callback, "on_epoch", lambda self, trainer: None)
     net, data = Network([Linear(2, 2)]), mf.data.load("xor")
     trainer = mf.Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(), callbacks=[own()])
     assert "must accept the arguments (self, trainer, row)" in message_of(lambda: trainer.fit(data.train, 1))
@@ -666,7 +666,7 @@ def test_options_of_a_user_defined_class():
 
     class Eager(FA):
         def __init__(self, seed=0, **others):
-            self.gain = others.pop("gain", 1.0)  # that no parameter names
+            self.gain = others.pop("gain", 1.0)  # an option without a parameter
             super().__init__(seed, **others)
 
     assert Eager(gain=2.0, sparsity=0.5).gain == 2.0

@@ -143,7 +143,7 @@ def test_freezing_discards_the_gradients_of_a_layer():
     np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
 
 
-class Careless(mf.rules.BP):
+class IgnoresFrozen(mf.rules.BP):
     """A user-defined rule that stores a gradient in every layer, frozen or not."""
 
     def gradients(self, net, x, y, loss):
@@ -158,7 +158,12 @@ def test_gradients_for_frozen_layers_are_neither_applied_nor_counted_in_the_clip
     net.freeze("linear1")
     before = net.state()
     update(
-        net, Careless().attach(net), inputs((4,)), np.array([0, 1, 2]), mf.SoftmaxCrossEntropy(), mf.SGD(1, clip_norm=1)
+        net,
+        IgnoresFrozen().attach(net),
+        inputs((4,)),
+        np.array([0, 1, 2]),
+        mf.SoftmaxCrossEntropy(),
+        mf.SGD(1, clip_norm=1),
     )
     np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
     moved = before["linear2.W"] - net.state()["linear2.W"]

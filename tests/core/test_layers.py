@@ -33,7 +33,7 @@ from minifa.testing.read_only import ReadOnlyErrors, ReadOnlyPass, read_only
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-# convolutions that gather the error below: of stride 1, their maps hardly larger than what they read
+# convolutions that gather the error of their input: stride 1, with maps hardly larger than the input
 GATHERED = (
     *("Conv2d 1x1", "Conv2d 3x3", "Conv2d 3x3, no bias"),
     *("Conv2d 5x5, padding 2", "Conv2d 3x5, padding (1, 2)"),
@@ -415,6 +415,6 @@ def test_inputs_that_do_not_fit_are_refused_by_the_layer_itself(layer, shape, me
 def test_backward_without_a_training_pass_is_refused(name):
     layers, shape = GEOMETRIES[name]
     (layer,) = layers()
-    layer.forward(inputs(shape), Pass())  # evaluation keeps nothing
+    layer.forward(inputs(shape), Pass())  # evaluation caches nothing
     with pytest.raises(RuntimeError, match="has no cached forward pass"):
         layer.backward(np.ones((3, *layer.infer(shape))), BP())

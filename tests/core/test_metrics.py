@@ -101,7 +101,7 @@ def test_alignment_by_hand(float64):
             "weight_angle": None,
             "sign_agreement": None,
             "norm_ratio": None,
-            "local_angle": None,  # nothing below it learns, so it carries nothing
+            "local_angle": None,  # no layer below learns, so it carries no error
             "true_angle": mean_over_examples(fa1, bp1),
             "gradient_angle": degrees_between(x.T @ fa1, x.T @ bp1),
         },
@@ -159,7 +159,8 @@ def test_quantities_that_are_undefined_for_a_rule_are_none():
 
 
 def test_direct_feedback_of_the_weights_shape_is_not_mistaken_for_theirs():
-    """F (units, n_out) teaches the layer it is keyed by; it is no counterpart of that layer's W, whatever its shape."""
+    """F (units, n_out) teaches the layer it is keyed by; it is not a counterpart of that layer's W, even if the shapes
+    agree."""
     net = Network([Linear(3, 3), Linear(3, 3)])
     rule = DFA().attach(net)
     assert rule.B["linear1"].shape == net["linear1"].W.shape

@@ -164,17 +164,17 @@ def test_resnet18_has_the_requested_stem():
         mf.models.resnet18(shape, 10, stem="large")
 
 
-@pytest.mark.parametrize("written", ["gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"])
-def test_an_initialiser_can_be_made_from_its_name(written):
-    assert mf.initialisers.find(written).name == written
-    assert mf.Linear(3, 2, init=written).init.name == written
+@pytest.mark.parametrize("text", ["gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"])
+def test_an_initialiser_can_be_made_from_its_name(text):
+    assert mf.initialisers.find(text).name == text
+    assert mf.Linear(3, 2, init=text).init.name == text
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("written", ["gaussian(0)", "gaussian(-1)", "gaussian(nan)", "gaussian(x)", "gaussian(1"])
-def test_an_initialiser_with_a_wrong_number_is_refused(written):
+@pytest.mark.parametrize("text", ["gaussian(0)", "gaussian(-1)", "gaussian(nan)", "gaussian(x)", "gaussian(1"])
+def test_an_initialiser_with_a_wrong_number_is_refused(text):
     with pytest.raises(ValueError, match=r"must be written gaussian\(0.01\)"):
-        mf.initialisers.find(written)
+        mf.initialisers.find(text)
 
 
 @pytest.mark.usefixtures("engine")

@@ -180,16 +180,16 @@ def test_no_error_is_propagated_below_the_lowest_learning_layer():
 
 def test_input_error_asks_for_the_gradient_of_the_input():
     x, y = batch(shape=(4,))
-    for asked in (False, True):
-        net = Network([Linear(4, 3)], input_error=asked)
+    for input_error in (False, True):
+        net = Network([Linear(4, 3)], input_error=input_error)
         rule = mf.rules.BP().attach(net)
         rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
         below = net.backward(rule.error, rule)
-        if asked:
+        if input_error:
             np.testing.assert_allclose(below, rule.error @ net["linear1"].W.T, rtol=1e-6)
         else:
             assert below is None
-        assert ("linear1" in rule.B) == asked
+        assert ("linear1" in rule.B) == input_error
 
 
 # --- summary ----------------------------------------------------------------------------------------------------------
@@ -227,11 +227,11 @@ def test_loading_a_state_makes_two_networks_equal(engine):
     other.load_state(state)
     np.testing.assert_array_equal(mf.to_host(other.forward(x)), before)
     state["conv1.W"][...] = 0
-    np.testing.assert_array_equal(mf.to_host(net.forward(x)), before, err_msg="the state is no copy")
+    np.testing.assert_array_equal(mf.to_host(net.forward(x)), before, err_msg="the state is not a copy")
 
 
 @pytest.mark.parametrize(
-    "spoil, message",
+    "corrupt, message",
     [
         (lambda s: s.pop("linear2.b"), r"does not belong to this network: missing \['linear2.b'\], unknown nothing"),
         (lambda s: s.update(extra=np.zeros(1)), r"missing nothing, unknown \['extra'\]"),
@@ -250,10 +250,10 @@ def test_loading_a_state_makes_two_networks_equal(engine):
     ],
     ids=["missing", "unknown", "shape", "nan", "text"],
 )
-def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
     net, state = small_convnet(), small_convnet(seed=1).state()
     before = net.state()
-    spoil(state)
+    corrupt(state)
     with pytest.raises(ValueError, match=message):
         net.load_state(state)
     for key, array in net.state().items():

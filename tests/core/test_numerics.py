@@ -34,14 +34,14 @@ def host(array):
     return np.asarray(mf.to_host(array))
 
 
-def asked(loss, output, target):
+def values_and_errors(loss, output, target):
     """Values and errors for these rows, on the host."""
     output = mf.asarray(np.array(output, np.float32))
     with np.errstate(all="raise"):
         return [host(one) for one in loss(output, loss.target(np.array(target), output))]
 
 
-def asked_of_torch(torch, loss, output, target):
+def values_and_errors_of_torch(torch, loss, output, target):
     """The same from a function of PyTorch's that returns the value of every example."""
     output = torch.tensor(output, dtype=torch.float32, requires_grad=True)
     values = loss(output, target)
@@ -151,7 +151,7 @@ SOFT = {  # logits of three classes, the first being right: value, errors
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("logits, value, errors", SOFT.values(), ids=SOFT)
 def test_softmax_cross_entropy_of_extreme_logits(logits, value, errors):
-    result = asked(mf.SoftmaxCrossEntropy(), [logits], [0])
+    result = values_and_errors(mf.SoftmaxCrossEntropy(), [logits], [0])
     np.testing.assert_allclose(result[0], [value], rtol=1e-6)
     np.testing.assert_allclose(result[1], [errors], rtol=1e-6)
 
@@ -165,8 +165,8 @@ def test_softmax_cross_entropy_of_extreme_logits_is_pytorch_s(smoothing, torch):
             output, torch.tensor(target), reduction="none", label_smoothing=smoothing
         )
 
-    ours = asked(mf.SoftmaxCrossEntropy(smoothing), rows, classes)
-    for a, b in zip(ours, asked_of_torch(torch, theirs, rows, classes), strict=True):
+    ours = values_and_errors(mf.SoftmaxCrossEntropy(smoothing), rows, classes)
+    for a, b in zip(ours, values_and_errors_of_torch(torch, theirs, rows, classes), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
@@ -192,7 +192,7 @@ SIGMOID = {  # logit, target: value, error (the limits; PyTorch's value is NaN a
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("logit, target, value, error", SIGMOID.values(), ids=SIGMOID)
 def test_sigmoid_cross_entropy_of_extreme_logits(logit, target, value, error):
-    result = asked(mf.SigmoidCrossEntropy(), [[logit]], [[float(target)]])
+    result = values_and_errors(mf.SigmoidCrossEntropy(), [[logit]], [[float(target)]])
     np.testing.assert_allclose(result[0], [value], rtol=1e-6)
     np.testing.assert_allclose(result[1], [[error]], rtol=1e-6)
 
@@ -204,8 +204,8 @@ def test_sigmoid_cross_entropy_of_extreme_logits_is_pytorch_s_but_for_its_nan(to
         loss = torch.nn.functional.binary_cross_entropy_with_logits
         return loss(output, torch.tensor(target), reduction="none").sum(dim=1)
 
-    values, errors = asked(mf.SigmoidCrossEntropy(), rows, targets)
-    their_values, their_errors = asked_of_torch(torch, theirs, rows, targets)
+    values, errors = values_and_errors(mf.SigmoidCrossEntropy(), rows, targets)
+    their_values, their_errors = values_and_errors_of_torch(torch, theirs, rows, targets)
     finite = np.isfinite(np.array(rows)[:, 0])
     np.testing.assert_allclose(values[finite], their_values[finite], rtol=1e-6, atol=1e-8)  # PyTorch's 2e-9 is 0
     np.testing.assert_allclose(errors, their_errors, rtol=1e-6, atol=1e-12)
@@ -222,7 +222,7 @@ def test_squared_errors_of_huge_outputs(a, t):
         (mf.MeanSquaredError(), square, 2 * difference),
         (mf.HalfSquaredError(), square / 2, difference),
     ):
-        result = asked(loss, [[a]], [[t]])
+        result = values_and_errors(loss, [[a]], [[t]])
         np.testing.assert_allclose(result[0], [value], rtol=1e-6)
         np.testing.assert_allclose(result[1], [[error]], rtol=1e-6)
 
@@ -234,7 +234,11 @@ def test_squared_errors_of_huge_outputs_are_pytorch_s(torch):
     def theirs(output, target):
         return torch.nn.functional.mse_loss(output, torch.tensor(target), reduction="none").mean(dim=1)
 
-    pairs = zip(asked(mf.MeanSquaredError(), rows, targets), asked_of_torch(torch, theirs, rows, targets), strict=True)
+    pairs = zip(
+        values_and_errors(mf.MeanSquaredError(), rows, targets),
+        values_and_errors_of_torch(torch, theirs, rows, targets),
+        strict=True,
+    )
     for ours, result in pairs:
         np.testing.assert_allclose(ours, result, rtol=1e-6)
 
@@ -477,14 +481,14 @@ def test_gradients_below_the_limit_keep_their_bits():
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("spoilt", [INF, -INF, NAN])
-def test_clipping_does_not_hide_nan_or_infinity(spoilt, torch):
+@pytest.mark.parametrize("invalid", [INF, -INF, NAN])
+def test_clipping_does_not_hide_nan_or_infinity(invalid, torch):
     """As PyTorch: infinite entries become NaN beside zeros, and with NaN all is NaN."""
-    given = [torch.tensor([one], requires_grad=True) for one in (spoilt, 1.0, -2.0)]
+    given = [torch.tensor([one], requires_grad=True) for one in (invalid, 1.0, -2.0)]
     for one in given:
         one.grad = one.detach().clone()
     torch.nn.utils.clip_grad_norm_(given, 1.0)
-    np.testing.assert_array_equal(clipped([spoilt, 1.0, -2.0], 1.0), [one.grad.item() for one in given])
+    np.testing.assert_array_equal(clipped([invalid, 1.0, -2.0], 1.0), [one.grad.item() for one in given])
 
 
 @pytest.mark.usefixtures("engine")

@@ -130,7 +130,7 @@ def test_a_weight_of_frozen_sign_stops_short_of_zero_and_may_grow_again(float64)
     net, layer = one_layer([[1.0, -1.0], [0.5, 0.0]])
     optimizer = mf.SGD(1.0, freeze_signs=True)
     move(layer, net, optimizer, [[2.0, -3.0], [0.5, 1.0]], db=(1.0, -1.0))
-    # beyond zero, beyond zero, exactly at zero; a weight that started at zero has no sign to leave
+    # beyond zero, beyond zero, exactly at zero; a weight that started at zero has no sign
     np.testing.assert_array_equal(layer.W, [[1e-10, -1e-10], [1e-10, 0.0]])
     np.testing.assert_array_equal(layer.b, [-1.0, 1.0])
     move(layer, net, optimizer, [[-2.0, 3.0], [0.25, -1.0]], db=(-2.0, 2.0))
@@ -166,7 +166,7 @@ def test_clipping_scales_all_gradients_by_one_factor(float64):
         assert net["linear1"].grads["b"][0] == pytest.approx(3 * factor, rel=1e-12)
         assert net["linear2"].grads["b"][1] == pytest.approx(4 * factor, rel=1e-12)
     net.clear_gradients()
-    mf.SGD(0.1, clip_norm=1.0).step(net)  # nothing computed: nothing to clip, nothing to move
+    mf.SGD(0.1, clip_norm=1.0).step(net)  # without gradients there is nothing to clip or to update
 
 
 def test_the_order_of_a_step():
@@ -255,7 +255,7 @@ def test_a_state_of_the_network_alone_needs_no_rule(name, float64):
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
-    "spoil, message",
+    "corrupt, message",
     [
         (lambda s: s.update({"count/linear9.W": np.array(1)}), "this network, which has no linear9.W"),
         (lambda s: s.pop("mean/linear1.W"), r"missing \['mean/linear1.W'\]"),
@@ -266,12 +266,12 @@ def test_a_state_of_the_network_alone_needs_no_rule(name, float64):
         (lambda s: s.update({"mean/linear1.b": np.full(5, np.nan)}), "must hold finite numbers"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
     net, optimizer = mlp(), mf.Adam()
     rule = mf.rules.BP().attach(net)
     steps(net, rule, optimizer, 1)
     before, state = optimizer.state(), optimizer.state()
-    spoil(state)
+    corrupt(state)
     with pytest.raises(ValueError, match=message):
         optimizer.load_state(state, net, rule)
     for key, array in optimizer.state().items():

@@ -29,7 +29,7 @@ PNG_END = b"IEND\xaeB`\x82"
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def in_temporary_folder(tmp_path, monkeypatch):
     place = tmp_path / PLACE
     place.mkdir()
     monkeypatch.chdir(place)

@@ -92,7 +92,7 @@ REFUSED = {
     "product, half a unit": (lambda: make("product:ratio=1.5"), "ratio must be an int"),
     "stale by no update": (lambda: make("stale:every=0"), "every must be at least 1"),
     "a mirror that never looks": (lambda: make("weight_mirror:every=0"), "every must be at least 1"),
-    "an error that reaches nobody": (
+    "an error that reaches no layer": (
         lambda: attach("dfa", mf.Network([mf.Linear(2, 2), mf.BatchNorm(2), mf.Linear(2, 2), mf.Linear(2, 2)])),
         "would carry no error to",
     ),

@@ -1,4 +1,4 @@
-"""The stand-in for CuPy must catch the mistakes it exists for, and otherwise compute exactly what NumPy computes.
+"""The stand-in for CuPy must detect the listed mistakes, and otherwise give exactly NumPy's results.
 
 Each line of MISTAKES is code that runs under NumPy and fails, or copies and synchronises implicitly, under CuPy.
 """
@@ -303,7 +303,8 @@ def test_values_are_numpys(code):
 
 
 def writes(xp, x):
-    """Every way to write in place, through views; returns what was written and what must be the same object."""
+    """Every way to write in place, through views; returns the written arrays and the pairs that must be the same
+    object."""
     rows = x[1:]
     xp.matmul(x[:2, :2], x[:2, :2].copy(), out=rows[:, :2])
     out = rows[0]

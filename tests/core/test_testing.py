@@ -208,11 +208,11 @@ def test_a_mistake_in_a_layer_is_found(layer, message):
 def test_an_output_of_another_dtype_or_shape_is_found_without_the_checks_of_extensions(monkeypatch):
     """minifa's own layers are not validated at run time."""
     forward = mf.Tanh.forward
-    for spoil, message in (
+    for corrupt, message in (
         (lambda y: y.astype("float64"), "the output in evaluation is float64, expected float32"),
         (lambda y: y[:, :3], r"the output in evaluation has shape \(4, 3\), expected \(4, 5\): infer"),
     ):
-        monkeypatch.setattr(mf.Tanh, "forward", lambda *given, spoil=spoil: spoil(forward(*given)))
+        monkeypatch.setattr(mf.Tanh, "forward", lambda *given, corrupt=corrupt: corrupt(forward(*given)))
         with pytest.raises(AssertionError, match=message):
             check_layer(mf.Tanh(), (5,))
 
@@ -277,7 +277,7 @@ def test_a_rule_passes_on_a_given_network_with_batch_norm():
     check_rule(lambda seed: FA(seed, normalise="strict"), net=small_convnet, seed=3)
 
 
-def written(matrix):
+def formula_with(matrix):
     """Every dW and db of a rule that carries errors with ``matrix(rule, layer)``, from the products of the layers:
     dW = columns(x).T @ d, d_below = d @ B.T."""
 
@@ -302,8 +302,8 @@ def written(matrix):
     return formula
 
 
-FA_FORMULA = written(lambda rule, layer: rule.B[layer.name])
-BP_FORMULA = written(lambda rule, layer: layer.W)
+FA_FORMULA = formula_with(lambda rule, layer: rule.B[layer.name])
+BP_FORMULA = formula_with(lambda rule, layer: layer.W)
 
 
 def test_a_rule_is_compared_with_its_formula():
@@ -495,12 +495,12 @@ def test_a_mistake_in_a_rule_is_found(rule, message):
 def test_feedback_of_a_wrong_shape_is_found_without_the_checks_of_extensions(monkeypatch):
     """minifa's own rules are not validated at run time."""
     feedback = FA.feedback
-    for spoil, message in (
+    for corrupt, message in (
         (lambda B: B[:1], r"B of linear2 has shape \(1, 6\), expected \(5, 6\): it carries the error"),
         (lambda B: B.astype("float64"), "B of linear2 is float64, expected float32: compute in the dtype"),
         (lambda B: B * np.nan, "B of linear2 has entries that are not finite"),
     ):
-        monkeypatch.setattr(FA, "feedback", lambda *given, spoil=spoil: spoil(feedback(*given)))
+        monkeypatch.setattr(FA, "feedback", lambda *given, corrupt=corrupt: corrupt(feedback(*given)))
         with pytest.raises(AssertionError, match=f"attach of FA 'fa' on a dense network in float32: {message}"):
             check_rule(FA)
 

@@ -73,7 +73,7 @@ def seen_in_two_tasks():
     both, seen = threading.Barrier(2), []
 
     def task():
-        both.wait(PATIENCE)  # so that each of two threads takes one
+        both.wait(PATIENCE)  # so that each of two threads runs one task
         seen.append(blas_threads())
 
     backend._pool.run([task, task])

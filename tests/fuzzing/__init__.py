@@ -46,7 +46,7 @@ class Case:
     """One call.
 
     Attributes:
-        description: the case, so that it can be made again by hand.
+        description: the case, in enough detail to reproduce it.
         call: the call.
         refusals: the exceptions that are documented for it.
         check: raises AssertionError if the return value is wrong.
@@ -100,14 +100,14 @@ def judge(case: Case) -> str | None:
             return f"a wrong answer: {error}"
     if case.memory is not None and peak[0] > case.memory:
         return f"took {peak[0]:,} bytes of memory; the bound is {case.memory:,}"
-    return _left_behind(case.folder)
+    return _leftovers(case.folder)
 
 
 @contextlib.contextmanager
-def _measured(wanted: bool) -> Iterator[list[int]]:
+def _measured(enabled: bool) -> Iterator[list[int]]:
     """The peak memory allocated inside, NumPy's arrays included; measuring takes three times as long."""
     peak = [0]
-    if not wanted:
+    if not enabled:
         yield peak
         return
     tracemalloc.start(1)
@@ -136,7 +136,7 @@ def _in_time() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _left_behind(folder: Path | None) -> str | None:
+def _leftovers(folder: Path | None) -> str | None:
     left = [] if folder is None else [path.name for path in folder.rglob("*") if path.suffix in (".tmp", ".part")]
     return f"left {', '.join(left)} behind" if left else None
 

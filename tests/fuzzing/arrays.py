@@ -68,7 +68,7 @@ INSIDE = {
 ELSEWHERE = {"Trainer.load_state"}  # a checkpoint's: see `fuzzing.files`
 
 
-class World:
+class Objects:
     """One of every object that functions take, built again for every case: small, and the same for the same seed."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -83,7 +83,7 @@ class World:
         self.examples = data.validate(self.x, self.y)
 
 
-GIVEN: dict[str, Callable[[World], Any]] = {
+GIVEN: dict[str, Callable[[Objects], Any]] = {
     "x": lambda w: w.x,
     "y": lambda w: w.y,
     "x_test": lambda w: w.x[:3].copy(),
@@ -165,55 +165,55 @@ def array_parameters(function: Any) -> list[str]:
 
 # The objects with the methods
 
-Receiver = Callable[[World, Random], Any]
+Receiver = Callable[[Objects, Random], Any]
 
 
 def _layer(cls: type) -> Receiver | None:
     made = [(make, shape) for make, shape in GEOMETRIES.values() if [type(one) for one in make()] == [cls]]
 
-    def receiver(world: World, random: Random) -> Any:
+    def receiver(objects: Objects, random: Random) -> Any:
         make, shape = random.choice(made)
         (layer,) = make()
         rng = np.random.default_rng(1)
-        world.x = rng.standard_normal((4, *shape)).astype("f4")
-        y = mf.Network([layer], input_shape=shape, input_error=True).forward(world.x, mf.Pass(training=True))
-        world.output = rng.standard_normal(y.shape).astype("f4")
-        world.rule = mf.rules.BP()
+        objects.x = rng.standard_normal((4, *shape)).astype("f4")
+        y = mf.Network([layer], input_shape=shape, input_error=True).forward(objects.x, mf.Pass(training=True))
+        objects.output = rng.standard_normal(y.shape).astype("f4")
+        objects.rule = mf.rules.BP()
         return layer
 
     return receiver if made else None
 
 
 def _rule(cls: Any) -> Receiver:
-    def receiver(world: World, random: Random) -> Any:
-        world.rule = cls(seed=0).attach(world.net)
-        return world.rule
+    def receiver(objects: Objects, random: Random) -> Any:
+        objects.rule = cls(seed=0).attach(objects.net)
+        return objects.rule
 
     return receiver
 
 
-def _network(world: World, random: Random) -> Any:
-    world.rule.gradients(world.net, world.x, world.y, world.loss)
-    return world.net
+def _network(objects: Objects, random: Random) -> Any:
+    objects.rule.gradients(objects.net, objects.x, objects.y, objects.loss)
+    return objects.net
 
 
-def _augmentation(world: World, random: Random) -> Any:
-    world.x = world.images
+def _augmentation(objects: Objects, random: Random) -> Any:
+    objects.x = objects.images
     return mf.data.Augmentation(padding=1, size=random.choice((None, 4)))
 
 
 def _optimizer(cls: Any) -> Receiver:
-    def receiver(world: World, random: Random) -> Any:
-        world.optimizer = cls(lr=0.1)
-        world.rule.gradients(world.net, world.x, world.y, world.loss)
-        world.optimizer.step(world.net, world.rule)
-        return world.optimizer
+    def receiver(objects: Objects, random: Random) -> Any:
+        objects.optimizer = cls(lr=0.1)
+        objects.rule.gradients(objects.net, objects.x, objects.y, objects.loss)
+        objects.optimizer.step(objects.net, objects.rule)
+        return objects.optimizer
 
     return receiver
 
 
-def _trainer(world: World, random: Random) -> Any:
-    return mf.Trainer(world.net, world.rule, world.loss, world.optimizer)
+def _trainer(objects: Objects, random: Random) -> Any:
+    return mf.Trainer(objects.net, objects.rule, objects.loss, objects.optimizer)
 
 
 def receiver_of(cls: Any) -> Receiver | None:
@@ -225,12 +225,12 @@ def receiver_of(cls: Any) -> Receiver | None:
     if issubclass(cls, optim.Optimizer):
         return _optimizer(cls) if cls.name else None
     if issubclass(cls, losses.Loss):
-        return (lambda world, random: cls()) if cls.name else None
+        return (lambda objects, random: cls()) if cls.name else None
     known: dict[Any, Receiver] = {
         mf.Network: _network,
         mf.Trainer: _trainer,
         mf.data.Augmentation: _augmentation,
-        mf.data.Examples: lambda world, random: world.examples,
+        mf.data.Examples: lambda objects, random: objects.examples,
     }
     return known.get(cls)
 
@@ -285,7 +285,7 @@ def alike(random: Random, good: np.ndarray) -> Any:
     return shifted
 
 
-def misshapen(random: Random, good: np.ndarray) -> Any:
+def of_another_shape(random: Random, good: np.ndarray) -> Any:
     if good.ndim == 0:
         return random.choice((good[None], np.stack([good, good]), np.zeros((0,), good.dtype)))
     ways = [
@@ -317,7 +317,7 @@ def of_other_values(random: Random, good: np.ndarray) -> Any:
     return bad
 
 
-def alien(random: Random, good: np.ndarray) -> Any:
+def not_an_array(random: Random, good: np.ndarray) -> Any:
     """Values that are not arrays of the backend."""
     return random.choice(
         (
@@ -331,13 +331,13 @@ def alien(random: Random, good: np.ndarray) -> Any:
 
 BADNESS: dict[str, Callable[[Random, np.ndarray], Any]] = {
     "alike": alike,
-    "misshapen": misshapen,
+    "of_another_shape": of_another_shape,
     "of another type": of_another_type,
     "of other values": of_other_values,
-    "alien": alien,
+    "not_an_array": not_an_array,
 }
 # Input for which any result would be wrong: numbers would be broadcast, truncated or misinterpreted.
-MUST_REFUSE = {"misshapen": {"delta", "target", "output", "state", "y", "matrix", "B", "b"}}
+MUST_REFUSE = {"of_another_shape": {"delta", "target", "output", "state", "y", "matrix", "B", "b"}}
 # Functions for which another shape is also a valid input.
 ANY_SHAPE = {
     "data.arrays.from_arrays",
@@ -351,23 +351,23 @@ ANY_SHAPE = {
 }
 
 
-def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
-    """Cases of one function: ``take(world, random)`` returns it, bound to its object."""
+def entrance(name: str, take: Callable[[Objects, Random], Any]) -> MakeCase:
+    """Cases of one function: ``take(objects, random)`` returns it, bound to its object."""
 
     def case(random: Random, folder: Path) -> Case:
-        draws, world = random.random(), World()
-        function = take(world, Random(draws))
-        arguments = _arguments(function, world)
+        draws, objects = random.random(), Objects()
+        function = take(objects, Random(draws))
+        arguments = _arguments(function, objects)
         which = random.choice(array_parameters(function))
         badness = random.choice(list(BADNESS))
-        description = _spoil(arguments, which, BADNESS[badness], random)
-        before = _memory(world)
+        description = _replace_array(arguments, which, BADNESS[badness], random)
+        before = _memory(objects)
 
         def call() -> Any:
             try:
                 return function(**arguments)
             except REFUSALS as error:
-                now = _memory(world)
+                now = _memory(objects)
                 changed = [key for key, array in before.items() if not _equal(array, now[key])]
                 assert not changed, f"refused ({error}), but {', '.join(changed)} had changed"
                 raise
@@ -375,9 +375,9 @@ def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
         def check(result: Any) -> None:
             if badness != "alike":
                 return
-            twin = World()
+            twin = Objects()
             good = take(twin, Random(draws))
-            expected, actual = _flat([good(**_arguments(good, twin)), _memory(twin)]), _flat([result, _memory(world)])
+            expected, actual = _flat([good(**_arguments(good, twin)), _memory(twin)]), _flat([result, _memory(objects)])
             assert len(actual) == len(expected), "another number of arrays"
             for ours, theirs in zip(actual, expected, strict=True):
                 assert _equal(ours, theirs), f"the same numbers, laid out otherwise, gave {ours} and not {theirs}"
@@ -388,14 +388,16 @@ def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
     return case
 
 
-def _arguments(function: Any, world: World) -> dict[str, Any]:
+def _arguments(function: Any, objects: Objects) -> dict[str, Any]:
     """The valid value of every parameter that has one in `GIVEN`."""
-    given = {name: GIVEN[name](world) for name in inspect.signature(function).parameters if name in GIVEN}
+    given = {name: GIVEN[name](objects) for name in inspect.signature(function).parameters if name in GIVEN}
     owner = getattr(function, "__self__", None)
     return {**given, "state": owner.state()} if "state" in given and hasattr(owner, "state") else given
 
 
-def _spoil(arguments: dict[str, Any], which: str, way: Callable[[Random, np.ndarray], Any], random: Random) -> str:
+def _replace_array(
+    arguments: dict[str, Any], which: str, way: Callable[[Random, np.ndarray], Any], random: Random
+) -> str:
     """Replace one array by a hostile one. Returns its description."""
     good = arguments.get(which)
     if isinstance(good, data.Examples):
@@ -426,8 +428,8 @@ def _words(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__name__} {str(value)[:200]}"
 
 
-def _memory(world: World) -> dict[str, Any]:
-    return {**world.net.state(), **{f"rule/{key}": array for key, array in world.rule.state().items()}}
+def _memory(objects: Objects) -> dict[str, Any]:
+    return {**objects.net.state(), **{f"rule/{key}": array for key, array in objects.rule.state().items()}}
 
 
 def _flat(value: Any) -> list[np.ndarray]:
@@ -450,22 +452,22 @@ def _equal(a: Any, b: Any) -> bool:
     return a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-def _function(function: Any) -> Callable[[World, Random], Any]:
-    return lambda world, random: function
+def _function(function: Any) -> Callable[[Objects, Random], Any]:
+    return lambda objects, random: function
 
 
-def _method(cls: type, name: str) -> Callable[[World, Random], Any]:
+def _method(cls: type, name: str) -> Callable[[Objects, Random], Any]:
     receiver = receiver_of(cls)
     assert receiver is not None
 
-    def take(world: World, random: Random) -> Any:
-        return getattr(receiver(world, random), name)
+    def take(objects: Objects, random: Random) -> Any:
+        return getattr(receiver(objects, random), name)
 
     return take
 
 
-def _constructor(cls: Any) -> Callable[[World, Random], Any]:
-    return lambda world, random: cls
+def _constructor(cls: Any) -> Callable[[Objects, Random], Any]:
+    return lambda objects, random: cls
 
 
 def entrances() -> dict[str, tuple[MakeCase, float]]:

@@ -79,7 +79,7 @@ def resumed(random: Random, folder: Path) -> Case:
             ("log.jsonl", mutations.ANY),
         )
     )
-    description = files._spoil(random, place / "run" / name, ways)
+    description = files._corrupt(random, place / "run" / name, ways)
     return _case(["train", "--resume", "run"], folder, description, fresh=False)
 
 

@@ -53,7 +53,7 @@ def of_file(
 
     def case(random: Random, folder: Path) -> Case:
         good = make(random)
-        way = random.choice((*ways, _left_alone))
+        way = random.choice((*ways, _unchanged))
         content = way(random, good)
         path = folder / name
         path.write_bytes(content)
@@ -64,7 +64,7 @@ def of_file(
     return case
 
 
-def _left_alone(random: Random, good: bytes) -> bytes:
+def _unchanged(random: Random, good: bytes) -> bytes:
     return good
 
 
@@ -98,7 +98,7 @@ def mnist_case(random: Random, folder: Path) -> Case:
         head = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
         content = head + bytes(random.choices(range(10), k=math.prod(shape)))
         (place / name).write_bytes(content)
-    description = _spoil(random, place / random.choice(mnist.FILES), (*mutations.ANY, _gzipped))
+    description = _corrupt(random, place / random.choice(mnist.FILES), (*mutations.ANY, _gzipped))
 
     def call() -> Dataset:
         with mock.patch.multiple(mnist, N_TRAIN=6, N_TEST=4):
@@ -120,7 +120,7 @@ def cifar_case(random: Random, folder: Path) -> Case:
         content = np.frombuffer(random.randbytes(math.prod(records)), np.uint8).reshape(records).copy()
         content[:, :2] %= 10
         (place / name).write_bytes(content.tobytes())
-    description = _spoil(random, place / random.choice(files), mutations.ANY)
+    description = _corrupt(random, place / random.choice(files), mutations.ANY)
 
     def call() -> Dataset:
         with mock.patch.object(cifar, "PER_FILE", 2):
@@ -129,8 +129,8 @@ def cifar_case(random: Random, folder: Path) -> Case:
     return Case(description, call, READING, check_dataset, memory=bound(80_000))
 
 
-def _spoil(random: Random, path: Path, ways: Sequence[mutations.Bytes]) -> str:
-    way = random.choice((*ways, _left_alone))
+def _corrupt(random: Random, path: Path, ways: Sequence[mutations.Bytes]) -> str:
+    way = random.choice((*ways, _unchanged))
     content = way(random, path.read_bytes())
     path.write_bytes(content)
     return f"{way.__name__} of {path.name}: {len(content)} bytes {content[:300]!r}"
@@ -144,7 +144,7 @@ def check_dataset(data: Any) -> None:
         assert np.isfinite(part.x).all(), "numbers that are not finite"
         if data.classes:
             assert part.y.dtype == np.int64 and part.y.ndim == 1, f"labels of {part.y.dtype} {part.y.shape}"
-            assert 0 <= part.y.min() <= part.y.max() < data.n_out, "a label that is no class"
+            assert 0 <= part.y.min() <= part.y.max() < data.n_out, "a label that is not a class"
         else:
             assert part.y.dtype == np.float32 and part.y.ndim == 2 and np.isfinite(part.y).all()
 
@@ -358,7 +358,7 @@ def run_case(
         if place.exists():
             shutil.rmtree(place)
         shutil.copytree(_run_folder(), place)
-        description = _spoil(random, place / file, ways)
+        description = _corrupt(random, place / file, ways)
         call = random.choice(calls)
         # The data set and the network of the run are built as well: a few megabytes for files of any size.
         size = (place / file).stat().st_size
@@ -377,7 +377,7 @@ def run_case(
 def check_run(result: Any) -> None:
     for one in result if isinstance(result, list) and not isinstance(result, History) else ():
         assert isinstance(one.score, (int, float)), f"the score is {one.score!r}"
-        assert all(isinstance(row["epoch"], int) for row in one.history), "an epoch that is no number"
+        assert all(isinstance(row["epoch"], int) for row in one.history), "an epoch that is not a number"
     if isinstance(result, tuple):
         check_net(result[0])
 

@@ -145,10 +145,10 @@ def mutate_json(random: Random, good: bytes) -> bytes:
         else:
             owner[key] = hostile_value(random)
     text = json.dumps(value if random.random() < 0.95 else hostile_value(random))
-    spoil = random.randrange(12)
-    if spoil == 0:
+    corrupt = random.randrange(12)
+    if corrupt == 0:
         text = text.replace(":", random.choice((":" + "[" * 100_000, "::", ": 1e999, ", ': "\\ud800", "":')), 1)
-    elif spoil == 1:
+    elif corrupt == 1:
         return text.encode(random.choice(("utf-16", "utf-8-sig", "utf-32")), "replace")
     return text.encode("utf-8", "surrogatepass")
 
@@ -270,8 +270,8 @@ def mutate_npy(random: Random, good: bytes) -> bytes:
     else:
         entries["shape"] = random.choice(SHAPES)
     text = "{" + ", ".join(f"'{key}': {value}" for key, value in entries.items()) + ", }"
-    spoil = random.randrange(10)
-    if spoil == 0:
+    corrupt = random.randrange(10)
+    if corrupt == 0:
         text = random.choice(
             ("", "{", "{" * 5000, "-" * 9000, text + " " * 70_000, "[" * 9000, "\0", "{'a': 1}", "open('x')")
         )

@@ -260,7 +260,7 @@ def _sweep_folder() -> Path:
     return folder
 
 
-def gone_on(place: Path) -> Any:
+def resumed(place: Path) -> Any:
     with sweep_results.opened(_sweep(), place) as results:
         results.left(True)
         lines = results.of_sweep()
@@ -297,8 +297,8 @@ def _is_number(cell: str) -> bool:
 def sweep_case(file: str, ways: Sequence[mutations.Bytes]) -> MakeCase:
     def case(random: Random, folder: Path) -> Case:
         place = _copy(_sweep_folder(), folder / "sweep")
-        description = files._spoil(random, place / file, ways)
-        call = random.choice((gone_on, shown))
+        description = files._corrupt(random, place / file, ways)
+        call = random.choice((resumed, shown))
         size = (place / file).stat().st_size
         return Case(
             f"{call.__name__}, {description}",
@@ -329,11 +329,11 @@ ASKED = experiments.Experiment(
 @functools.cache
 def _run_in_folder(validation: bool) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
-    resume.run_in_folder(folder, _asked(validation))
+    resume.run_in_folder(folder, _experiment(validation))
     return folder
 
 
-def _asked(validation: bool) -> experiments.Experiment:
+def _experiment(validation: bool) -> experiments.Experiment:
     return replace(ASKED, validation=0.25 if validation else 0.0)
 
 
@@ -345,26 +345,26 @@ def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]
         place = _copy(_run_in_folder(validation), folder / "kept")
         right = json.loads((place / resume.RESULT).read_text(encoding="utf-8"))["result"]
         name = random.choice([name for name in names if (place / name).exists()])
-        description = files._spoil(random, place / name, ways.get(name, mutations.ANY))
+        description = files._corrupt(random, place / name, ways.get(name, mutations.ANY))
         if name != resume.RESULT:
             (place / resume.RESULT).unlink()
-        spoilt = _values_of(place / name) if name == resume.RESULT else None
+        corrupted = _values_of(place / name) if name == resume.RESULT else None
 
         def check(result: Any) -> None:
             assert isinstance(result, dict) and result.keys() == right.keys(), f"the result {result}"
             for key, value in right.items():
                 # A number changed into another valid one cannot be detected.
-                numbers = spoilt is not None and key != "note" and type(value) is not bool
+                numbers = corrupted is not None and key != "note" and type(value) is not bool
                 same = type(result[key]) is type(value) if numbers else result[key] == value
                 assert same or key in ("seconds", "note", "diverged"), f"{key} is {result[key]!r}, not {value!r}"
                 if numbers and result[key] != value and key != "seconds":
-                    assert result[key] == spoilt.get(key), f"{key} is {result[key]!r} and stands nowhere"
+                    assert result[key] == corrupted.get(key), f"{key} is {result[key]!r} and is not in the original"
             assert isinstance(result["note"], str) and isinstance(result["diverged"], bool)
             assert 0 <= result["test_accuracy"] <= 1 and 0 <= result["best_epoch"] <= result["epochs"] <= ASKED.epochs
 
         return Case(
             f"{name}, validation {validation}: {description}",
-            lambda: resume.run_in_folder(place, _asked(validation)),
+            lambda: resume.run_in_folder(place, _experiment(validation)),
             (checkpoints.CheckpointError, DataFileError, OSError),
             check,
             folder=folder,

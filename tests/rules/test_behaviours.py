@@ -139,7 +139,7 @@ def test_signs_agree_in_the_readout_and_remain_at_chance_in_a_wide_hidden_layer(
     assert abs(mean(end, "linear2", "sign_agreement") - 0.5) < 0.03
     assert abs(mean(start, "linear3", "sign_agreement") - 0.5) < 0.03
     assert 0.65 < mean(end, "linear3", "sign_agreement") < 0.8
-    # what agreement a Gaussian pair at this angle would have
+    # the expected agreement of a Gaussian pair at this angle
     for layer in ("linear2", "linear3"):
         expected = 1 - mean(end, layer, "weight_angle") / 180
         assert mean(end, layer, "sign_agreement") == pytest.approx(expected, abs=0.03)

@@ -141,12 +141,12 @@ def kept_at_every_teaching(net, rule, x, y):
     """By taught layer, the layers that have a cache when `teach` of the rule is called for it."""
     kept, teach = {}, rule.teach
 
-    def listen(layer, delta):
+    def record(layer, delta):
         if rule.teaches(layer):
             kept[layer.name] = [one.name for one in net if one.cache is not None]
         return teach(layer, delta)
 
-    rule.teach = listen
+    rule.teach = record
     rule.gradients(net, x, y, CE)
     return kept
 
@@ -180,17 +180,17 @@ def test_only_the_first_pass_updates_running_statistics():
 
 
 def test_a_user_defined_pass_of_the_rule_runs_in_both_forward_passes():
-    heard = []
+    recorded = []
 
-    class Hearing(DFA):
+    class RecordingDFA(DFA):
         def training_pass(self, net, update_statistics=True):
             ctx = super().training_pass(net, update_statistics)
-            ctx.after = lambda layer, y: heard.append((layer.name, ctx.update_statistics)) or y
+            ctx.after = lambda layer, y: recorded.append((layer.name, ctx.update_statistics)) or y
             return ctx
 
     net = Network([Linear(4, 5), Tanh(), Linear(5, 3)])
-    Hearing(recompute=True).attach(net).gradients(net, *batch(6, FLAT), CE)
-    assert heard == [(name, first) for first in (True, False) for name in ("linear1", "tanh1", "linear2")]
+    RecordingDFA(recompute=True).attach(net).gradients(net, *batch(6, FLAT), CE)
+    assert recorded == [(name, first) for first in (True, False) for name in ("linear1", "tanh1", "linear2")]
 
 
 # Refused networks and options

@@ -427,9 +427,9 @@ def test_perturbation_restores_weights_and_the_activity_of_the_clean_pass(descri
         rule.gradients(net, x, y, CE)
         for key, array in net.state().items():
             np.testing.assert_array_equal(array, before[key], err_msg=key)
-        shaken = [layer.cache for layer in net]
+        perturbed = [layer.cache for layer in net]
         rule.compute_error(net.forward(x, rule.training_pass(net)), y, CE)
-        for layer, cache in zip(net, shaken, strict=True):
+        for layer, cache in zip(net, perturbed, strict=True):
             np.testing.assert_array_equal(cache, layer.cache, err_msg=layer.name)
 
 

@@ -105,7 +105,7 @@ def test_a_rule_must_be_attached_to_the_same_network():
         rule.gradients(mlp(), x, y, HALF)
 
 
-def listen(net, used, monkeypatch):
+def record_carried(net, used, monkeypatch):
     """From now on, record in ``used`` the matrix with which each layer carries an error."""
     dense = dense_kernel.carry
     monkeypatch.setattr(
@@ -128,7 +128,7 @@ def test_B_holds_exactly_what_carried_the_error(description, monkeypatch):
     rule = make(description).attach(net)
     x, y = batch()
     used = {}
-    listen(net, used, monkeypatch)
+    record_carried(net, used, monkeypatch)
     rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
     if rule.crosses_weights:
         assert used.keys() == rule.B.keys() == {layer.name for layer in net.weighted if layer.needs_input_gradient}
@@ -659,7 +659,7 @@ def test_loading_a_state_makes_two_rules_equal(description):
     assert all(type(array) is np.ndarray for array in state.values())
     for array in state.values():
         array[...] = 7
-    assert all((mf.to_host(array) != 7).any() for array in kept.memory.values()), "the state is no copy"
+    assert all((mf.to_host(array) != 7).any() for array in kept.memory.values()), "the state is not a copy"
 
 
 @pytest.mark.parametrize("description", RULES)
@@ -678,7 +678,7 @@ def gradients_or_none(net, rule, x, y):
 
 
 @pytest.mark.parametrize(
-    "spoil, message",
+    "corrupt, message",
     [
         (lambda s: s.pop("linear2"), r"does not belong to the rule 'fa': missing \['linear2'\]"),
         (lambda s: s.update(linear1=np.zeros((4, 5))), r"unknown \['linear1'\]"),
@@ -690,10 +690,10 @@ def gradients_or_none(net, rule, x, y):
     ],
     ids=["missing", "unknown", "shape", "infinite"],
 )
-def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
     rule = FA().attach(mlp())
     before, state = rule.state(), FA(seed=1).attach(mlp()).state()
-    spoil(state)
+    corrupt(state)
     with pytest.raises(ValueError, match=message):
         rule.load_state(state)
     for name, array in rule.state().items():
@@ -859,9 +859,9 @@ def test_invalid_assignments_of_feedback_raise_a_clear_error():
     rule = FA().attach(net)
     with pytest.raises(TypeError):
         rule.B["linear2"] = net["linear2"].W
-    for spoil in (lambda: setattr(rule, "B", {}), lambda: rule.B.update(linear2=1), lambda: rule.B.pop("linear2")):
+    for corrupt in (lambda: setattr(rule, "B", {}), lambda: rule.B.update(linear2=1), lambda: rule.B.pop("linear2")):
         with pytest.raises((TypeError, AttributeError)):  # an entry there would not be used
-            spoil()
+            corrupt()
     assert list(rule.B) == ["linear2", "linear3"] and len(rule.B) == 2
     assert rule.B["linear2"] is rule.feedback(net["linear2"])
     with pytest.raises(ValueError, match="'linear2' of .*'fa' must have shape"):
@@ -924,7 +924,7 @@ def test_B_holds_the_matrix_of_the_next_backward_pass(description, engine, monke
     def carried():
         used = {}
         with net.preserved(), rule.preserved(), monkeypatch.context() as patched:
-            listen(net, used, patched)
+            record_carried(net, used, patched)
             rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
         for layer in net.weighted:
             del layer.carry

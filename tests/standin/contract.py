@@ -22,7 +22,7 @@ _SPELLED_OUT = {
 }
 _REQUIRED = {"clip": 3}
 
-# Parameters that take a device array (or a number, but for the first), never a Python list ...
+# Parameters that take a device array (or a number, except for the first), never a Python list ...
 _ARRAYS = frozenset(
     "self a b m f v x y z A a1 a2 x1 x2 ar ar1 ar2 arr arr1 arr2 ary array prototype dst src condition mask values "
     "vals indices ind weights element test_elements sorter".split()
@@ -62,7 +62,7 @@ class Contract:
             self.leading[0] = "first"
         try:
             theirs = list(inspect.signature(twin).parameters.values())
-        except ValueError:  # written in C and silent: take CuPy's list as NumPy's
+        except ValueError:  # written in C without a signature: assume that NumPy's parameters equal CuPy's
             return
         if star is None and not any(p.kind is p.VAR_POSITIONAL for p in theirs):
             self._pair(named, theirs)

@@ -1,4 +1,5 @@
-"""How much of the engine the tests run on the stand-in: `pytest --standin-coverage`, which needs the package coverage.
+"""The coverage of the engine by the tests on the stand-in: `pytest --standin-coverage`, which needs the package
+coverage.
 
 Only code that runs while the stand-in is installed counts: a line that a test runs on NumPy alone stays uncovered.
 Statements inside functions are counted; those of modules and classes run at import, with any backend.
@@ -72,12 +73,12 @@ class Measure:
     def pytest_sessionstart(self) -> None:
         look = backend._update_modules  # called at every change of backend
 
-        def listened(new: Any = None) -> None:
+        def switched(new: Any = None) -> None:
             look(new)
             module = (new or backend._choice()).module
             self.coverage.switch_context("standin" if module is self.standin else "host")
 
-        backend._update_modules = listened
+        backend._update_modules = switched
         self.coverage.start()
         self.coverage.switch_context("host")
 
@@ -100,4 +101,4 @@ class Measure:
         terminalreporter.section("engine lines run on the stand-in")
         for name, lines in self.missed.items():
             terminalreporter.write_line(f"{name}: not run {', '.join(map(str, lines))}")
-        terminalreporter.write_line(f"{self.percent:.2f} % of the engine's lines, at least {LEAST:g} % are asked for")
+        terminalreporter.write_line(f"{self.percent:.2f} % of the engine's lines, at least {LEAST:g} % are required")

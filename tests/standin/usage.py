@@ -176,7 +176,7 @@ def _written_signature(doc: str) -> Parameters | None:
 
 
 def complaints(source: str, api: Api) -> list[str]:
-    """A sentence for everything in a file's text that CuPy does not have or take."""
+    """A message for every use in a file's text that CuPy does not support."""
     result = []
     for use in uses(source):
         try:

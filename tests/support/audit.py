@@ -31,7 +31,7 @@ import numpy as np
 from conftest import installed
 from fuzzing import Case, judge
 from fuzzing.arrays import INSIDE, receiver_of
-from fuzzing.arrays import World as Arrays
+from fuzzing.arrays import Objects as Arrays
 
 import minifa as mf
 from minifa import backend, checkpoints, experiments, initialisers, tracing, training, weights
@@ -96,7 +96,7 @@ FITTING = {
 }
 
 
-class World(Arrays):
+class Objects(Arrays):
     """The arguments of functions other than arrays, in a separate folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -108,7 +108,7 @@ class World(Arrays):
     def trainer(self) -> mf.Trainer:
         return mf.Trainer(self.net, self.rule, self.loss, self.optimizer)
 
-    def trainer_as_asked(self) -> mf.Trainer:
+    def trainer_of_experiment(self) -> mf.Trainer:
         return experiments.trainer_for(self.experiment, self.data)
 
     def result(self) -> experiments.Result:
@@ -129,7 +129,7 @@ class World(Arrays):
 
     def checkpoint(self) -> Path:
         place = self.folder / "kept.ckpt"
-        checkpoints.save(place, self.trainer_as_asked(), self.experiment.as_config())
+        checkpoints.save(place, self.trainer_of_experiment(), self.experiment.as_config())
         return place
 
     def run(self) -> Path:
@@ -157,11 +157,11 @@ class World(Arrays):
 IDX = bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])
 
 
-def _npz(world: World) -> Path:
-    return world.file("mine.npz", lambda path: np.savez(path, x=world.x, y=world.y))
+def _npz(objects: Objects) -> Path:
+    return objects.file("mine.npz", lambda path: np.savez(path, x=objects.x, y=objects.y))
 
 
-Give = Callable[[World], Any]
+Give = Callable[[Objects], Any]
 GIVEN: dict[str, Give] = {
     "x": lambda w: w.x,
     "y": lambda w: w.y,
@@ -274,14 +274,14 @@ GIVEN: dict[str, Give] = {
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
     "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
-    "checkpoints.load.path": World.checkpoint,
-    "checkpoints.read.path": World.checkpoint,
-    "checkpoints.newest.path": World.checkpoint,
+    "checkpoints.load.path": Objects.checkpoint,
+    "checkpoints.read.path": Objects.checkpoint,
+    "checkpoints.newest.path": Objects.checkpoint,
     "checkpoints.restore.checkpoint": lambda w: checkpoints.read(w.checkpoint()),
-    "checkpoints.load.trainer": World.trainer_as_asked,
-    "checkpoints.restore.trainer": World.trainer_as_asked,
-    "experiments.resume.resume_training.trainer": World.trainer_as_asked,
-    "experiments.experiment.fit.trainer": World.trainer_as_asked,
+    "checkpoints.load.trainer": Objects.trainer_of_experiment,
+    "checkpoints.restore.trainer": Objects.trainer_of_experiment,
+    "experiments.resume.resume_training.trainer": Objects.trainer_of_experiment,
+    "experiments.experiment.fit.trainer": Objects.trainer_of_experiment,
     "data.base.Dataset.name": lambda w: "mine",
     "data.base.Dataset.classes": lambda w: ("a", "b"),
     "data.base.Dataset.hold_out.fraction": lambda w: 0.5,
@@ -292,17 +292,17 @@ GIVEN: dict[str, Give] = {
         for name in ("gamma", "beta", "running_mean", "running_var")
     },
     "checkpoints.Checkpoint.part.name": lambda w: "network",
-    "experiments.resume.open_checkpoint.path": World.checkpoint,
+    "experiments.resume.open_checkpoint.path": Objects.checkpoint,
     "experiments.resume.resume_training.folder": lambda w: w.folder / "new",
     "experiments.resume.run_in_folder.folder": lambda w: w.folder / "new",
     "experiments.resume.attach_callbacks.folder": lambda w: w.folder / "new",
-    "experiments.resume.finished.folder": World.run,
-    "experiments.resume.saved_run.folder": World.run,
-    "experiments.resume.saved_experiment.folder": World.run,
-    "experiments.run_folder.open_run.folder": World.run,
-    "experiments.run_folder.read_results.folder": World.run,
-    "experiments.run_folder.read_experiment.folder": World.run,
-    "figures.folders.of_run.folder": World.run,
+    "experiments.resume.finished.folder": Objects.run,
+    "experiments.resume.saved_run.folder": Objects.run,
+    "experiments.resume.saved_experiment.folder": Objects.run,
+    "experiments.run_folder.open_run.folder": Objects.run,
+    "experiments.run_folder.read_results.folder": Objects.run,
+    "experiments.run_folder.read_experiment.folder": Objects.run,
+    "figures.folders.of_run.folder": Objects.run,
     "figures.memory.activation_memory.peaks": lambda w: {"bp": {8: 1000, 16: 2000}},
     "figures.diagrams.broadcast.rule": lambda w: mf.rules.DFA(seed=0).attach(w.net),
     "figures.style.look.i": lambda w: 0,
@@ -358,12 +358,12 @@ GIVEN: dict[str, Give] = {
 # The object with a method or an attribute, by the name of its class.
 OWNERS: dict[str, Give] = {
     "Network": lambda w: w.net,
-    "Trainer": World.trainer,
+    "Trainer": Objects.trainer,
     "History": lambda w: training.History(w.result().history),
     "Examples": lambda w: w.examples,
     "Dataset": lambda w: w.data,
-    "Trace": World.trace,
-    "Moment": World.moment,
+    "Trace": Objects.trace,
+    "Moment": Objects.moment,
     "Experiment": lambda w: w.experiment,
     "Initialiser": lambda w: initialisers.find("he_normal"),
     "Checkpoint": lambda w: checkpoints.read(w.checkpoint()),
@@ -395,7 +395,7 @@ class Target:
     """
 
     name: str
-    take: Callable[[World], Callable[..., Any]]
+    take: Callable[[Objects], Callable[..., Any]]
     parameters: dict[str, inspect.Parameter]
 
 
@@ -429,7 +429,7 @@ def _name(value: Any) -> str:
 
 
 def _function(function: Any) -> Target:
-    return Target(_name(function), lambda world: function, _parameters(function))
+    return Target(_name(function), lambda objects: function, _parameters(function))
 
 
 def _of_class(cls: Any) -> Iterator[Target]:
@@ -437,7 +437,7 @@ def _of_class(cls: Any) -> Iterator[Target]:
         return  # a protocol, which has no instances
     made_by_hand = not is_dataclass(cls) or hasattr(cls, "__post_init__")
     if made_by_hand and not inspect.isabstract(cls) and not issubclass(cls, (BaseException, list)):
-        yield Target(_name(cls), lambda world: cls, _parameters(cls))
+        yield Target(_name(cls), lambda objects: cls, _parameters(cls))
     for name, value in vars(cls).items():
         if name.startswith(("_", *CALLED_BY_NAME)) or name in CONTRACT:
             continue
@@ -455,15 +455,15 @@ def _method(cls: Any, name: str, bound: Callable[[Any], Any], function: Any) -> 
     parameters = _parameters(function)
     if not inspect.ismethod(function):
         del parameters[next(iter(parameters))]  # self
-    return Target(f"{_name(cls)}.{name}", lambda world: bound(_owner(cls, world)), parameters)
+    return Target(f"{_name(cls)}.{name}", lambda objects: bound(_owner(cls, objects)), parameters)
 
 
-def _owner(cls: Any, world: World) -> Any:
+def _owner(cls: Any, objects: Objects) -> Any:
     if cls.__name__ in OWNERS:
-        return OWNERS[cls.__name__](world)
+        return OWNERS[cls.__name__](objects)
     receiver = receiver_of(cls)
     assert receiver is not None, f"say in OWNERS how a {cls.__name__} is made"
-    return receiver(world, Random(0))
+    return receiver(objects, Random(0))
 
 
 def _parameters(function: Any) -> dict[str, inspect.Parameter]:
@@ -492,15 +492,15 @@ def unfit(target: Target, folder: Path) -> str | None:
     if missing:
         return f"{target.name} takes {', '.join(missing)}: give it in GIVEN"
     answers = (SystemExit, mf.data.DataNotFound, mf.data.DownloadError)  # data sets need not be present
-    with _alone(folder):
-        return judge(Case("", lambda: _call(target, World(folder)), answers))
+    with _isolated(folder):
+        return judge(Case("", lambda: _call(target, Objects(folder)), answers))
 
 
-def _call(target: Target, world: World, which: str | None = None, wrong: Any = None) -> Any:
+def _call(target: Target, objects: Objects, which: str | None = None, wrong: Any = None) -> Any:
     """Call the callable with valid values, and one parameter with an invalid value."""
-    function = target.take(world)
+    function = target.take(objects)
     values = {
-        name: make(world)
+        name: make(objects)
         for name in target.parameters
         if (name in needed(target) or name in QUICKER or f"{target.name}.{name}" in GIVEN)
         and (make := given(target, name)) is not None
@@ -539,21 +539,21 @@ def audit(target: Target, folder: Path, count: int = len(WRONG)) -> list[str]:
             place = folder / f"{which}-{number}"
             place.mkdir(parents=True)
             problems += [
-                f"{target.name}({which}={wrong}): {problem}" for problem in _judged(target, which, wrong, place)
+                f"{target.name}({which}={wrong}): {problem}" for problem in _problems_of(target, which, wrong, place)
             ]
     return problems
 
 
-def _judged(target: Target, which: str, wrong: str, place: Path) -> list[str]:
+def _problems_of(target: Target, which: str, wrong: str, place: Path) -> list[str]:
     def call() -> Any:
-        return _call(target, World(place), which, WRONG[wrong]())
+        return _call(target, Objects(place), which, WRONG[wrong]())
 
     def check(result: Any) -> None:
         assert not must_refuse(target, which, wrong), "it was taken"
 
     refusals = (TypeError, ValueError, OSError, RuntimeError, SystemExit)
     before, files = installed(), [os.fstat(number)[:3] for number in (0, 1, 2)]
-    with _alone(place) as output:
+    with _isolated(place) as output:
         problems = [judge(Case(f"{which}={wrong}", call, refusals, check))]
     problems.append(f"printed {output.getvalue()!r}" if output.getvalue() else None)
     if installed() != before:
@@ -565,7 +565,7 @@ def _judged(target: Target, which: str, wrong: str, place: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[io.StringIO]:
+def _isolated(place: Path) -> Iterator[io.StringIO]:
     """In a separate folder, with empty standard input, without network and signals. Yields the printed output."""
 
     def refuse(*given: Any, **options: Any) -> Any:
