@@ -1,4 +1,4 @@
-"""What every test shares: the engine on NumPy and on the strict stand-in for CuPy, put back after each test."""
+"""Fixtures of all tests: the engine on NumPy and on the strict stand-in for CuPy, restored after each test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by what a shell runs in the background
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by background jobs of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the processes of the tests get the default
     if config.getoption("--standin-coverage"):
         try:
@@ -41,8 +41,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the repeats on the stand-in, and leave long tests out unless their mark is named, as in ``-m fuzz``: no
-    other choice of tests needs to exclude them."""
+    """Mark the repeats on the stand-in, and skip long tests unless their mark is named, as in ``-m fuzz``, so that
+    other selections of tests need not exclude them."""
     for item in items:
         if getattr(item, "callspec", None) and item.callspec.params.get("engine") == "standin":
             item.add_marker("standin")
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _engine_put_back() -> Iterator[None]:
-    """A test may choose backend, dtype and threads as it likes; the next one starts as a fresh process would."""
+    """A test may choose any backend, dtype and threads; the next one starts as in a new process."""
     before = installed()
     yield
     backend._install(*before)
@@ -70,7 +70,7 @@ def float64() -> Iterator[None]:
 
 
 def installed() -> tuple[Any, ...]:
-    """What is chosen now, as `backend._install` takes it."""
+    """The current backend and its settings, as the arguments of `backend._install`."""
     choice = backend._choice()
     return choice.module, choice.cpu_chunks, choice.dtype
 
@@ -83,23 +83,23 @@ def install(name: str, dtype: str = "float32", cpu_chunks: bool = True) -> None:
 @pytest.fixture(params=["numpy", "standin"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The test runs on NumPy, then on the stand-in, in float32."""
-    monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)  # the stand-in's device has no memory of its own
+    monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)  # the stand-in's device has no memory
     install(request.param)
     return request.param
 
 
 @pytest.fixture
 def count_draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[Any, ...]]]:
-    """A list of the (purpose, name) of every generator made so far. It listens inside `streams`, whoever asks."""
+    """The (purpose, name) of every generator made so far, recorded inside `streams` for all callers."""
     made: list[tuple[Any, ...]] = []
     digest = mf.rng.hashlib.sha256
 
-    def listen(data: bytes = b"", **kwargs: Any) -> Any:
+    def record(data: bytes = b"", **kwargs: Any) -> Any:
         made.append(tuple(data.decode().split("/", 1)))
         return digest(data, **kwargs)
 
-    class Listening:
-        sha256 = staticmethod(listen)
+    class RecordingHash:
+        sha256 = staticmethod(record)
 
-    monkeypatch.setattr(mf.rng, "hashlib", Listening)
+    monkeypatch.setattr(mf.rng, "hashlib", RecordingHash)
     return lambda: made

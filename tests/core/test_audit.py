@@ -1,5 +1,5 @@
-"""Public means checked: whatever a public callable is given in the place of one argument, it works, or refuses it in a
-sentence of minifa's own (see `audit`). Three wrong values of each parameter here, all of them under ``-m fuzz``."""
+"""Every public callable, called with an invalid value for one argument, works or raises an error of minifa's own (see
+`audit`). Three invalid values of each parameter here, all of them under ``-m fuzz``."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def test_every_wrong_value(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_is_public_can_be_called_as_it_should_be(name, tmp_path):
-    """Otherwise it would be refused for another reason than the value that is wrong."""
+def test_every_public_callable_works_with_valid_arguments(name, tmp_path):
+    """Otherwise an error could have another cause than the invalid value."""
     assert unfit(TARGETS[name], tmp_path) is None
 
 
-def test_every_module_says_what_is_public():
-    """One that is not for users lists nothing."""
+def test_every_module_lists_its_public_names():
+    """The list of an internal module is empty."""
     assert [module.__name__ for module in modules() if not hasattr(module, "__all__")] == []
     assert [f"{module.__name__}.{name}" for module in modules() for name in module.__all__ if name[0] == "_"] == []
 
 
-def test_what_is_public_was_looked_at():
+def test_the_public_callables_are_audited():
     assert {
         "network.Network",
         "data.load",
@@ -54,16 +54,16 @@ def test_what_is_public_was_looked_at():
     assert len(TARGETS) >= 220 and len(WRONG) >= 20
 
 
-def test_the_audit_finds_what_comes_from_the_depths_and_what_is_taken(tmp_path):
-    def careless(count: int = 3) -> int:
+def test_the_audit_finds_internal_errors_and_printed_output(tmp_path):
+    def unchecked(count: int = 3) -> int:
         return len(range(count)) if count != 0.5 else 0
 
-    def loud(count: int = 3) -> None:
+    def printing(count: int = 3) -> None:
         print(count)
 
-    for function, told in ((careless, "cannot be interpreted as an integer"), (loud, "printed")):
-        one = Target("mine", lambda world, function=function: function, dict(inspect.signature(function).parameters))
-        assert any(told in line for line in audit(one, tmp_path / told.split()[0]))
+    for function, message in ((unchecked, "cannot be interpreted as an integer"), (printing, "printed")):
+        one = Target("mine", lambda objects, function=function: function, dict(inspect.signature(function).parameters))
+        assert any(message in line for line in audit(one, tmp_path / message.split()[0]))
 
 
 def test_a_sample_is_always_the_same():
@@ -74,7 +74,7 @@ def test_a_sample_is_always_the_same():
     assert sorted(sample(target, "scale", len(WRONG))) == sorted(WRONG)
 
 
-def test_numbers_that_would_switch_a_check_off_are_refused(tmp_path):
+def test_numbers_that_would_disable_a_check_are_refused(tmp_path):
     xor = data.load("xor")
     with pytest.raises(TypeError, match="n_classes must be an int, got nan"):
         data.validate([[0.5], [1.5]], [0, 1], n_classes=float("nan"))
@@ -94,16 +94,16 @@ def test_numbers_that_would_switch_a_check_off_are_refused(tmp_path):
     ],
     ids=["append", "write_atomic", "read_bytes", "digest"],
 )
-def test_the_number_of_an_open_file_is_no_path(use):
-    """Python's ``open`` takes one, and closes that file behind itself."""
+def test_a_file_descriptor_is_not_accepted_as_a_path(use):
+    """Python's ``open`` accepts one, and closes that file afterwards."""
     reading, writing = os.pipe()
     with pytest.raises(TypeError, match="a path must be a str"):
         use(writing)
     os.close(reading)
-    os.close(writing)  # it was open still
+    os.close(writing)  # it was still open
 
 
-def test_the_reference_shows_what_is_public():
+def test_the_reference_lists_the_public_names():
     text = (Path(__file__).parents[2] / ".ci" / "reference.py").read_text(encoding="utf-8")
     pages = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign)).value.func.value.value.split()
     listed = {module.__name__.split(".")[1] for module in modules() if "." in module.__name__ and module.__all__}

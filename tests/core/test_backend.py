@@ -24,7 +24,7 @@ from minifa.testing.examples import RULES, batch, small_convnet
 
 @pytest.fixture
 def many_chunks(monkeypatch):
-    """Limits so low that small nets are cut into chunks and their products into blocks; a list of the cuts made."""
+    """Limits so low that small nets are split into chunks and their products into blocks; a list of the splits."""
     cuts = []
     run = backend._pool.run
 
@@ -61,7 +61,7 @@ def test_stand_in_trains_to_the_same_bits_in_chunks(rule, many_chunks):
 
 @pytest.mark.parametrize("rule", ["bp", "frsf", "dfa"])
 def test_one_chunk_as_on_a_gpu_agrees_with_many(rule, many_chunks):
-    """A GPU takes the batch in one piece. Sums are then added in another order: equal but for rounding."""
+    """A GPU processes the batch as a whole. Its sums have another order, so results are equal up to rounding."""
     install("standin", dtype="float64", cpu_chunks=True)
     in_chunks = train_a_little(rule)
     assert many_chunks
@@ -102,7 +102,7 @@ def dot(x):
     ids=["norm", "clip", "sum", "sum 1", "dot"],
 )
 def test_number_of_blas_threads_changes_no_bit(compute):
-    """BLAS shares a long dot product between its own threads: with more cores it adds in another order."""
+    """BLAS shares a long dot product between its own threads: with more cores the order of its sums changes."""
     mf.use("numpy", "float64")
     x = np.random.default_rng(0).standard_normal((300, 400))
     results = []
@@ -113,7 +113,8 @@ def test_number_of_blas_threads_changes_no_bit(compute):
     np.testing.assert_array_equal(results[0], results[2])
 
 
-# --- what a GPU must not be made to do --------------------------------------------------------------------------------
+# --- operations that are not allowed on a GPU
+# --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -153,8 +154,8 @@ def test_predict_and_metrics_work_on_the_stand_in():
     net = small_convnet()
     x, y = batch()
     assert isinstance(net.predict(mf.to_host(x)), np.ndarray)
-    found = mf.metrics.alignment(net, mf.rules.FA().attach(net), x, y, mf.SoftmaxCrossEntropy())
-    assert isinstance(found["linear2"]["true_angle"], float)
+    angles = mf.metrics.alignment(net, mf.rules.FA().attach(net), x, y, mf.SoftmaxCrossEntropy())
+    assert isinstance(angles["linear2"]["true_angle"], float)
 
 
 # --- work in chunks ---------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_matmul_equals_the_plain_product(shape, many_chunks):
 
 
 def test_products_inside_a_chunk_are_not_cut_again(many_chunks):
-    """Threads that wait for threads of the same pool could wait forever."""
+    """Threads that wait for threads of the same pool could deadlock."""
     a = np.ones((300, 300))
     products = [None] * 4
 
@@ -200,7 +201,7 @@ def test_products_inside_a_chunk_are_not_cut_again(many_chunks):
     assert all((product == 300).all() for product in products)
 
 
-def test_an_error_inside_a_chunk_comes_out(many_chunks):
+def test_an_error_inside_a_chunk_is_raised(many_chunks):
     def fail(rows):
         raise ZeroDivisionError(f"rows from {rows.start}")
 
@@ -210,7 +211,7 @@ def test_an_error_inside_a_chunk_comes_out(many_chunks):
     assert not backend._pool.in_chunk()
 
 
-def test_an_error_of_another_thread_comes_out_where_the_work_was_asked_for(many_chunks):
+def test_an_error_in_a_worker_thread_is_raised_in_the_calling_thread(many_chunks):
     failed = threading.Event()
 
     def work(rows):
@@ -226,8 +227,8 @@ def test_an_error_of_another_thread_comes_out_where_the_work_was_asked_for(many_
     assert not backend._pool.in_chunk()
 
 
-def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
-    """Whoever catches the error may write into the same arrays again."""
+def test_no_chunk_is_still_running_once_an_error_has_been_raised(many_chunks):
+    """A caller that catches the error may write into the same arrays again."""
     started, finished = threading.Event(), []
 
     def work(rows):
@@ -247,7 +248,7 @@ def test_no_chunk_works_on_after_an_error_has_come_out(many_chunks):
 
 
 def test_warnings_that_the_caller_silenced_are_silent_in_every_thread():
-    both = threading.Barrier(2)  # so that each of two threads takes one task
+    both = threading.Barrier(2)  # so that each of two threads runs one task
 
     def overflow():
         both.wait(5)
@@ -262,7 +263,7 @@ def test_warnings_that_the_caller_silenced_are_silent_in_every_thread():
 
 
 @pytest.mark.usefixtures("engine")
-def test_use_refuses_what_it_does_not_know():
+def test_use_refuses_unknown_backends_and_dtypes():
     with pytest.raises(ValueError, match="unknown backend 'jax'"):
         mf.use("jax")
     with pytest.raises(ValueError, match="dtype 'float16' is not supported"):
@@ -271,7 +272,7 @@ def test_use_refuses_what_it_does_not_know():
         mf.use("numpy", threads=0)
 
 
-def test_using_comes_back_also_after_an_error():
+def test_using_restores_the_backend_after_an_error():
     before = backend.name(), backend.dtype()
     with pytest.raises(KeyError), mf.using("numpy", "float64"):
         assert backend.dtype() == np.float64
@@ -279,7 +280,7 @@ def test_using_comes_back_also_after_an_error():
     assert (backend.name(), backend.dtype()) == before
 
 
-def test_missing_package_and_missing_device_are_told_apart(monkeypatch):
+def test_missing_package_and_missing_device_have_different_messages(monkeypatch):
     def no_package(name):
         raise ImportError("No module named 'cupy'")
 
@@ -313,7 +314,7 @@ def test_missing_package_and_missing_device_are_told_apart(monkeypatch):
     ],
     ids=["Linux", "an old Linux", "macOS", "a system that does not know", "Windows"],
 )
-def test_free_memory_is_what_the_system_says_or_what_is_installed(meminfo, sysconf, expected, monkeypatch):
+def test_free_memory_is_read_from_the_system_or_is_the_installed_memory(meminfo, sysconf, expected, monkeypatch):
     def opened(path, **options):
         if meminfo is None:
             raise FileNotFoundError(path)
@@ -324,7 +325,7 @@ def test_free_memory_is_what_the_system_says_or_what_is_installed(meminfo, sysco
     assert backend.free_bytes() == expected
 
 
-def test_asarray_gives_floats_the_engine_s_dtype_and_leaves_integers(engine):
+def test_asarray_converts_floats_to_the_dtype_of_the_engine_and_keeps_integers(engine):
     assert mf.asarray([1.0, 2.0]).dtype == np.float32
     assert mf.asarray(np.arange(3)).dtype == np.arange(3).dtype
     assert mf.asarray(np.arange(3), "float32").dtype == np.float32
@@ -334,7 +335,7 @@ def test_asarray_gives_floats_the_engine_s_dtype_and_leaves_integers(engine):
     assert type(mf.to_host(x)) is np.ndarray
 
 
-def test_wrong_side_and_wrong_kind_are_refused_with_the_way_out(engine):
+def test_arrays_of_the_wrong_backend_or_dtype_are_refused_with_a_remedy(engine):
     layer = mf.Linear(3, 2, name="readout")
     other = CUPY.ones((2, 3)) if engine == "numpy" else np.ones((2, 3))
     with pytest.raises(TypeError, match=r"Linear 'readout' expects an array of the backend .*minifa\.asarray"):
@@ -346,7 +347,7 @@ def test_wrong_side_and_wrong_kind_are_refused_with_the_way_out(engine):
 # --- random draws -----------------------------------------------------------------------------------------------------
 
 
-def test_a_draw_depends_on_every_part_of_its_name():
+def test_a_random_stream_depends_on_every_part_of_its_key():
     from minifa.rng import generator
 
     first = generator(1, "weights", "conv1", 2).random()
@@ -384,7 +385,7 @@ def test_initialisers_have_the_standard_deviation_of_their_formula(name, sd):
         assert abs(W).max() <= 3**0.5 * sd * (1 + 1e-6)
 
 
-def test_float32_and_float64_networks_of_one_seed_are_one_network():
+def test_float32_and_float64_networks_of_one_seed_have_the_same_weights():
     single = mf.Linear(5, 4).W
     with mf.using("numpy", "float64"):
         double = mf.Linear(5, 4).W
@@ -393,13 +394,14 @@ def test_float32_and_float64_networks_of_one_seed_are_one_network():
 
 
 def test_the_blas_that_numpy_brings_is_found():
-    """It must be held to one thread within a chunk: one that is not found takes all cores in every worker process."""
+    """It must be limited to one thread within a chunk: a library that is not detected uses all cores in every worker
+    process."""
     assert [one for one in threadpool_info() if one["user_api"] == "blas"]
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_quiet_function_computes_where_numpy_would_raise():
-    """NumPy keeps its settings in one context variable; where it had another, `quietly` would fall back on errstate."""
+def test_a_quiet_function_computes_although_numpy_is_set_to_raise():
+    """NumPy stores its settings in one context variable; if it had another name, `quietly` would use errstate."""
     exp = backend.quietly(lambda x: backend.xp.exp(-x))
     with np.errstate(all="raise"):
         assert mf.to_host(exp(mf.asarray([200.0]))).tolist() == [0.0]

@@ -1,4 +1,4 @@
-"""Bad input that once got further than it should, each with what it is answered now. Found by `fuzzing`."""
+"""Regression tests for invalid input that was once accepted or raised an unclear error. Found by `fuzzing`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def archive(path, *members, method=zipfile.ZIP_STORED):
 
 
 def refused_within(size, call, *expected):
-    """What was raised, where no more than so many bytes were allocated on the way."""
+    """The message of the error that the call raises; the call may allocate at most ``size`` bytes."""
     tracemalloc.start()
     try:
         with pytest.raises(expected) as raised:
@@ -68,7 +68,7 @@ def refused_within(size, call, *expected):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (npy(shape="(1000000000,)"), "declares"),
         (npy(shape="(1152921504606846976,)"), "declares"),
@@ -88,21 +88,21 @@ def refused_within(size, call, *expected):
         (b"", "is not in NumPy's .npy format"),
     ],
 )
-def test_the_header_of_an_array_is_believed_only_as_far_as_its_file_goes(tmp_path, content, told):
+def test_an_array_header_that_announces_more_than_its_file_holds_is_refused(tmp_path, content, message):
     path = archive(tmp_path / "data.npz", ("x.npy", content))
-    said = refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
-    assert "data.npz" in said and told in said, said
+    raised_message = refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
+    assert "data.npz" in raised_message and message in raised_message, raised_message
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_an_archive_is_unpacked_only_as_far_as_deflate_can_have_packed_it(tmp_path, method):
+def test_an_archive_member_beyond_the_ratio_of_deflate_is_refused(tmp_path, method):
     """bzip2 makes 50 bytes of 64 million zeros."""
     bomb = npy(shape=f"({1 << 23},)", values=bytes(1 << 26))
     path = archive(tmp_path / "data.npz", ("x.npy", bomb), method=method)
     assert "a method that NumPy does not use" in refused_within(1 << 20, lambda: read_arrays(path), DataFileError)
 
 
-def test_a_member_is_no_larger_than_its_bytes_can_make_it(tmp_path):
+def test_a_member_larger_than_its_compressed_bytes_allow_is_refused(tmp_path):
     path = archive(tmp_path / "data.npz", ("x.npy", npy()))
     with zipfile.ZipFile(path) as file:
         (member,) = file.infolist()
@@ -112,7 +112,7 @@ def test_a_member_is_no_larger_than_its_bytes_can_make_it(tmp_path):
 
 
 def test_a_member_that_ends_too_early_is_refused(tmp_path):
-    """Its size is a lie that its header repeats; the checksum is that of the bytes that are there."""
+    """Its size and its header have the same wrong value; the checksum is that of the bytes present."""
     path = archive(tmp_path / "data.npz", ("x.npy", npy(shape="(4,)")))
     with zipfile.ZipFile(path) as file:
         file.infolist()[0].file_size += 8
@@ -129,24 +129,24 @@ def test_an_array_with_another_checksum_is_refused(tmp_path, method):
             read_members(file)
 
 
-def test_two_arrays_of_one_name_are_refused(tmp_path):
+def test_two_arrays_with_the_same_name_are_refused(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = archive(tmp_path / "data.npz", ("x.npy", npy()), ("x.npy", npy()))
     with pytest.raises(DataFileError, match="occurs twice"):
         read_arrays(path)
 
 
-def test_arrays_of_every_kind_of_number_are_read(tmp_path):
+def test_arrays_of_every_numeric_dtype_are_read(tmp_path):
     kinds = ["?", "i1", "u2", "<i4", ">i8", "f2", ">f4", "f8", "c8"]
     arrays = {kind: np.asfortranarray(np.arange(6).reshape(2, 3).astype(kind)) for kind in kinds}
     arrays["number"] = np.array(3)
     np.savez(tmp_path / "plain.npz", **arrays)
     np.savez_compressed(tmp_path / "packed.npz", **arrays)
     for name in ("plain.npz", "packed.npz"):
-        found = read_arrays(tmp_path / name)
-        assert found.keys() == arrays.keys()
+        loaded = read_arrays(tmp_path / name)
+        assert loaded.keys() == arrays.keys()
         for key, array in arrays.items():
-            assert found[key].dtype == array.dtype and np.array_equal(found[key], array)
+            assert loaded[key].dtype == array.dtype and np.array_equal(loaded[key], array)
 
 
 # Run folders
@@ -168,7 +168,7 @@ def folder(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"epoch,loss\n0,1,2\n", "does not match its header"),
         (b"epoch,loss\n0\n", "does not match its header"),
@@ -178,14 +178,14 @@ def folder(finished, tmp_path):
         (b"epoch,loss\n0," + b"1" * 200_000 + b"\n", "is not a table in CSV"),
     ],
 )
-def test_what_is_no_table_of_epochs_is_refused(tmp_path, content, told):
+def test_an_invalid_history_is_refused(tmp_path, content, message):
     (tmp_path / "history.csv").write_bytes(content)
-    with pytest.raises(DataFileError, match=told):
+    with pytest.raises(DataFileError, match=message):
         History.read_csv(tmp_path / "history.csv")
 
 
 @pytest.mark.parametrize("column", ["epoch", "test_accuracy", "train_loss", "linear2.true_angle"])
-def test_a_word_is_no_number_of_an_epoch(folder, column):
+def test_a_word_in_a_numeric_column_of_the_history_is_refused(folder, column):
     history = History.read_csv(folder / "history.csv")
     history[-1][column] = "many"
     history.save_csv(folder / "history.csv")
@@ -216,7 +216,7 @@ def change_config(folder, **changes):
         {"alignment": 1},
     ],
 )
-def test_an_experiment_is_made_of_what_its_fields_may_be(folder, changes):
+def test_an_experiment_with_an_invalid_field_is_refused(folder, changes):
     ((name, value),) = changes.items()
     with pytest.raises(TypeError, match=f"^{name} of an experiment is a?"):
         Experiment(**changes)
@@ -225,11 +225,11 @@ def test_an_experiment_is_made_of_what_its_fields_may_be(folder, changes):
         run_folder.open_run(folder)
 
 
-def test_numbers_of_numpy_are_numbers_of_an_experiment():
+def test_an_experiment_accepts_numpy_numbers():
     assert Experiment(seed=np.int64(3), lr=np.float32(0.5), validation=0).seed == 3
 
 
-def test_a_configuration_nested_without_end_is_refused(folder):
+def test_a_deeply_nested_configuration_is_refused(folder):
     (folder / "config.json").write_text('{"experiment": ' + "[" * 100_000, encoding="utf-8")
     with pytest.raises(DataFileError, match="config.json"):
         run_folder.read_experiment(folder)
@@ -248,7 +248,7 @@ def test_a_configuration_nested_without_end_is_refused(folder):
         {"model": "mlp", "model_options": {"hidden": 5}},
     ],
 )
-def test_a_run_whose_network_cannot_be_made_is_refused_at_once(folder, changes):
+def test_a_run_whose_network_cannot_be_built_is_refused_at_once(folder, changes):
     change_config(folder, **changes)
     assert "run cannot be opened" in refused_within(1 << 22, lambda: run_folder.open_run(folder), DataFileError)
 
@@ -259,7 +259,7 @@ def test_weights_that_do_not_fit_another_network_are_refused_with_the_file_named
         run_folder.open_run(folder)
 
 
-# What layers and optimizers are made of
+# Arguments of layers and optimizers
 
 
 @pytest.mark.parametrize(
@@ -279,12 +279,12 @@ def test_weights_that_do_not_fit_another_network_are_refused_with_the_file_named
         lambda: mf.SGD(clip_norm="x"),
     ],
 )
-def test_sizes_are_whole_numbers_and_rates_are_numbers(make):
+def test_sizes_must_be_integers_and_rates_must_be_numbers(make):
     with pytest.raises(TypeError, match="must be (an int|a number|two numbers), got"):
         make()
 
 
-# What a parameter is, and what is none: (made with it, a good value, what is refused).
+# Values of each parameter: (a function that uses it, a valid value, invalid values).
 NO_NUMBERS = ("x", "2", [], (1,), {}, b"x", 1j, object(), True, np.ones(2), np.array("x"), 10**400)
 NO_SIZES = (*NO_NUMBERS, None, 2.5, -1, (1, 2, 3), float("nan"), float("inf"), 10**30)
 NO_RATES = (-1, -1e-9, float("nan"), float("inf"))
@@ -312,7 +312,7 @@ BP = rules.BP().attach(TWO)
 
 
 def parts(function, **given):
-    """A network, its rule, and what else this function takes of a trainer or a single step."""
+    """The arguments of this function: a network, its rule, and those of a trainer or a single step."""
     step = {"x": np.ones((3, 2), "f4"), "y": np.array([0, 1, 1])}
     made = {"net": TWO, "rule": BP, "loss": mf.SoftmaxCrossEntropy(), "optimizer": mf.SGD(), **step}
     return {name: one for name, one in made.items() if name in inspect.signature(function).parameters} | given
@@ -326,7 +326,7 @@ def fit(**given):
 
 
 def measured(method, batch_size):
-    """What a trainer measures on four examples in two dimensions."""
+    """The measurements of a trainer on four examples in two dimensions."""
     return getattr(mf.Trainer(TWO, BP, mf.SoftmaxCrossEntropy(), mf.SGD()), method)(
         mf.data.load("xor").test, batch_size
     )
@@ -458,16 +458,16 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_what_a_parameter_cannot_be_is_refused_where_it_is_given(name):
-    """Much came back as Python's own words, or was kept until a pass failed."""
+def test_invalid_parameters_are_refused_by_the_call_that_receives_them(name):
+    """Many of them raised an error of Python's, or were stored until a pass failed."""
     make, good, bad = PARAMETERS[name]
     make(good)
-    found = [answer(make, value) for value in bad]
-    assert not any(found), "\n".join(filter(None, found))
+    complaints = [defect_of(make, value) for value in bad]
+    assert not any(complaints), "\n".join(filter(None, complaints))
 
 
-def answer(make, value):
-    """What is wrong with the answer to a bad value; None: it is refused with a sentence of minifa."""
+def defect_of(make, value):
+    """The defect in the response to an invalid value; None: it is refused with a message of minifa."""
     try:
         make(value)
     except (TypeError, ValueError) as error:
@@ -487,14 +487,14 @@ def test_more_weights_than_memory_holds_are_refused_before_they_are_drawn():
 
 
 def after_a_pass(layer, shape):
-    """A layer that has something to go back from, and the shape of its output."""
+    """A layer after a training pass, and the shape of its output."""
     net = mf.Network([layer], input_shape=shape, input_error=True)
     x = np.random.default_rng(0).standard_normal((4, *shape)).astype("f4")
     return net.forward(x, mf.Pass(training=True)).shape
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_a_layer_takes_back_an_error_of_its_outputs_shape_alone(name):
+def test_backward_refuses_an_error_without_the_shape_of_the_output(name):
     """An error of one example, or of one channel, was broadcast to the others."""
     make, shape = GEOMETRIES[name]
     if len(make()) > 1:
@@ -505,13 +505,13 @@ def test_a_layer_takes_back_an_error_of_its_outputs_shape_alone(name):
         if wrong != wanted:
             with pytest.raises(ValueError, match="expects a"):
                 layer.backward(np.ones(wrong, "f4"), mf.rules.BP())
-    for alien in (5, [[1.0]], np.ones(wanted, "i8"), np.ma.masked_array(np.ones(wanted, "f4"))):
+    for invalid in (5, [[1.0]], np.ones(wanted, "i8"), np.ma.masked_array(np.ones(wanted, "f4"))):
         with pytest.raises(TypeError, match="expects"):
-            layer.backward(alien, mf.rules.BP())
+            layer.backward(invalid, mf.rules.BP())
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_a_layer_takes_no_empty_batch(name):
+def test_a_layer_refuses_an_empty_batch(name):
     make, shape = GEOMETRIES[name]
     for wrong in (np.zeros((0, *shape), "f4"), np.float64(1)):
         with pytest.raises((ValueError, TypeError), match="expects"):
@@ -531,7 +531,7 @@ def test_a_loss_broadcasts_nothing(name):
 
 
 @pytest.mark.parametrize("compare", [metrics.angle, metrics.sample_angles, metrics.mean_angle, metrics.sign_agreement])
-def test_what_is_compared_has_one_shape(compare):
+def test_comparisons_refuse_arrays_of_different_shapes(compare):
     a = np.ones((3, 2), "f4")
     for b in (a[:1], a[:, :1], a[None], a[:0]):
         with pytest.raises(ValueError, match="a comparison expects"):
@@ -540,7 +540,7 @@ def test_what_is_compared_has_one_shape(compare):
         compare(a, a.astype("S3"))
 
 
-def test_examples_are_arrays_as_validate_makes_them():
+def test_examples_must_hold_validated_arrays():
     x, y = np.ones((3, 2), "f4"), np.arange(3)
     for wrong in (x.tolist(), x.astype("O"), x.astype("i8"), x[0]):
         with pytest.raises(TypeError, match="^x of Examples must be an array"):
@@ -555,7 +555,7 @@ def test_examples_are_arrays_as_validate_makes_them():
         examples.take([0, 3])
 
 
-def test_training_takes_examples_and_nothing_else():
+def test_training_accepts_only_examples():
     net = mf.Network([mf.Linear(2, 2)])
     trainer = mf.Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD())
     examples = mf.data.validate(np.ones((3, 2)), [0, 1, 0])
@@ -567,8 +567,8 @@ def test_training_takes_examples_and_nothing_else():
         trainer.evaluate(None)
 
 
-def test_masked_values_are_not_taken_for_numbers():
-    """NumPy drops the mask, and what was masked was learnt from."""
+def test_masked_arrays_are_refused():
+    """NumPy drops the mask, so the masked values were used in training."""
     masked = np.ma.masked_array(np.ones((3, 2)), [[True, False]] * 3)
     for call in (
         lambda: mf.data.validate(masked, [0, 1, 0]),
@@ -579,14 +579,14 @@ def test_masked_values_are_not_taken_for_numbers():
             call()
 
 
-def test_spans_of_time_are_no_numbers():
+def test_arrays_of_time_spans_are_refused():
     days = np.ones((3, 2), "m8[D]")
     for call in (lambda: mf.data.validate(days, [0, 1, 0]), lambda: mf.data.from_arrays(np.ones((3, 2)), days[:, 0])):
         with pytest.raises(TypeError, match="dtype timedelta64"):
             call()
 
 
-def test_feedback_of_ones_own_is_made_of_finite_numbers():
+def test_assigned_feedback_must_be_finite():
     net = mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)])
     rule = mf.rules.FA().attach(net)
     before = rule.B["linear2"].copy()
@@ -598,7 +598,7 @@ def test_feedback_of_ones_own_is_made_of_finite_numbers():
     assert np.array_equal(rule.B["linear2"], before)
 
 
-def test_augmentation_takes_images_on_the_host():
+def test_augmentation_accepts_only_images_on_the_host():
     crop = mf.data.Augmentation(padding=1)
     with pytest.raises(TypeError, match="images to augment must"):
         crop.augment([[1.0]], np.random.default_rng(0))
@@ -606,11 +606,11 @@ def test_augmentation_takes_images_on_the_host():
         crop.centre_crop(np.ones((2, 2), "f4"))
 
 
-# The result that a run folder keeps
+# The result in a run folder
 
 
 @pytest.mark.parametrize(
-    ("written", "instead"),
+    ("original", "replacement"),
     [
         ('"test_accuracy": ', '"test_accuracy": 0.5, "x": '),
         ('"best_epoch": 2', '"best_epoch": "x"'),
@@ -622,14 +622,14 @@ def test_augmentation_takes_images_on_the_host():
         ("", "[]"),
     ],
 )
-def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
-    """It was believed, as long as the experiment was the one asked for."""
+def test_a_run_whose_result_was_changed_is_repeated(tmp_path, original, replacement):
+    """It was accepted if the experiment was the requested one."""
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
     right = resume.run_in_folder(tmp_path, experiment)
     path = tmp_path / resume.RESULT
     text = path.read_text(encoding="utf-8")
-    assert written in text
-    path.write_text(text.replace(written, instead, 1) if written else instead, encoding="utf-8")
+    assert original in text
+    path.write_text(text.replace(original, replacement, 1) if original else replacement, encoding="utf-8")
     assert resume.run_in_folder(tmp_path, experiment) == right
     assert path.read_text(encoding="utf-8") == text, "and written again"
 
@@ -638,7 +638,7 @@ def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ("1" * 5000, "thousands of digits"),
         ("1" * 400, "64 bits"),
@@ -648,17 +648,17 @@ def test_a_result_that_was_changed_is_made_again(tmp_path, written, instead):
         ("{" + "a." * 3000 + "a = 1}", "nested too deeply"),
     ],
 )
-def test_a_recipe_holds_what_a_setting_can_be(value, told):
-    """Whole numbers without end came back as a ValueError or an OverflowError of Python's."""
+def test_a_recipe_with_an_invalid_setting_is_refused(value, message):
+    """Huge integers raised a ValueError or an OverflowError of Python's."""
     for text in (f"[optimizer]\nlr = {value}", f'[over]\n"training.epochs" = [{value}]'):
         for parse in (recipes.parse, sweeps.parse):
-            with pytest.raises(recipes.RecipeError, match=told):
+            with pytest.raises(recipes.RecipeError, match=message):
                 parse(text)
     with pytest.raises(recipes.RecipeError, match="training.seed: a whole number"):
         recipes.parse("", [f"training.seed={value}"])
 
 
-def test_a_number_of_a_setting_is_one_that_a_float_can_hold():
+def test_a_setting_beyond_the_range_of_floats_is_refused():
     for value in (10**400, -(10**400)):
         problems = []
         recipes.experiment_of({"optimizer.lr": value}, problems)
@@ -668,8 +668,8 @@ def test_a_number_of_a_setting_is_one_that_a_float_can_hold():
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "\0", ".", "no\0ne.safetensors"])
-def test_weights_under_a_name_that_no_file_has_are_a_problem_among_others(name):
-    """The system's own words for a name that is too long came alone."""
+def test_weights_with_an_impossible_file_name_are_listed_with_the_other_problems(name):
+    """The system's error for a name that is too long was the only problem reported."""
     experiment = Experiment(data="xor", model="tiny", weights=name)
     with pytest.raises(recipes.RecipeError, match="2 problems.*\n.*\n.*there is no file"):
         recipes.check([Experiment(data="no.npz"), experiment], "the recipe")
@@ -677,7 +677,7 @@ def test_weights_under_a_name_that_no_file_has_are_a_problem_among_others(name):
 
 @pytest.fixture
 def swept(tmp_path):
-    """A sweep, and the folder in which its runs have their lines."""
+    """A sweep, and the folder with the table of its runs."""
     sweep = sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\nrule = ["bp", "fa"]')
     with sweep_results.opened(sweep, tmp_path / "swept") as results:
         for run in sweep.runs:
@@ -687,7 +687,7 @@ def swept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("written", "instead", "told"),
+    ("original", "replacement", "message"),
     [
         (b"0.75", b"many", "line 2: test_accuracy is 'many', and no number"),
         (b"0.75", b"\0", "no number|not a CSV table"),  # Python 3.10's own reader refuses it
@@ -695,37 +695,37 @@ def swept(tmp_path):
         (b"0.75,0.5", b",", "line 2: it has no test_loss and no error"),
     ],
 )
-def test_a_line_of_a_sweep_has_numbers_in_its_cells(swept, written, instead, told):
-    """The summary ended with Python's words about a float, or was left out."""
+def test_a_sweep_table_with_an_invalid_cell_is_refused(swept, original, replacement, message):
+    """The summary ended with an error of Python's about a float, or was left out."""
     sweep, folder = swept
     path = folder / sweep_results.TABLE
     content = path.read_bytes()
-    assert written in content
-    path.write_bytes(content.replace(written, instead, 1))
-    with pytest.raises(DataFileError, match="sweep.csv.*" + told):
+    assert original in content
+    path.write_bytes(content.replace(original, replacement, 1))
+    with pytest.raises(DataFileError, match="sweep.csv.*" + message):
         sweep_results.lines_in(sweep, folder)
-    with pytest.raises(DataFileError, match="sweep.csv.*" + told), sweep_results.opened(sweep, folder):
+    with pytest.raises(DataFileError, match="sweep.csv.*" + message), sweep_results.opened(sweep, folder):
         pass
 
 
-def test_a_sweep_that_is_nested_without_end_is_refused(swept):
+def test_a_deeply_nested_sweep_is_refused(swept):
     sweep, folder = swept
     (folder / "config.json").write_text('{"sweep": ' + "[" * 100_000, encoding="utf-8")
     with pytest.raises(DataFileError, match="is not a folder of a sweep"):
         sweep_results.lines_in(sweep, folder)
 
 
-def test_more_runs_than_can_be_counted_are_refused():
+def test_a_sweep_with_too_many_runs_is_refused():
     """2 to the power of 3,000 has a number of digits, 2 to the power of 20,000 more than Python writes."""
     for axes in (30, 3000):
         text = "[over]\n" + "".join(f'"x{i}" = [1, 2]\n' for i in range(axes))
         with pytest.raises(recipes.RecipeError) as raised:
             sweeps.parse(text)
-        (told,) = [one for one in raised.value.problems if "of a sweep" in one]
-        assert "runs are more than the 100,000 of a sweep" in told and len(told) < 100
+        (message,) = [one for one in raised.value.problems if "of a sweep" in one]
+        assert "runs are more than the 100,000 of a sweep" in message and len(message) < 100
 
 
-def test_a_long_list_of_values_is_looked_through_once():
+def test_a_long_list_of_values_is_checked_in_linear_time():
     text = '[over]\n"training.seed" = [' + ", ".join(map(str, range(10_000))) + ", 7]"
     started = time.perf_counter()
     with pytest.raises(recipes.RecipeError, match="the list has 7 more than once"):
@@ -738,7 +738,7 @@ def test_a_long_list_of_values_is_looked_through_once():
 
 QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]
 RECIPE = '[data]\nname = "xor"\n[model]\nname = "tiny"\n[training]\nepochs = 1\n'
-WITH = {  # a command that would be done in a moment
+WITH = {  # arguments with which a command ends quickly
     "train": ["train", *QUICK],
     "compare": ["compare", *QUICK, "--rules", "bp", "--seeds", "1", "--jobs", "1"],
     "step": ["step"],
@@ -757,7 +757,7 @@ COUNTS = [
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of recipes to be in."""
+    """A folder of recipes, as the working directory."""
     (tmp_path / "swept.toml").write_text(RECIPE + '[over]\nrule = ["bp"]\n', encoding="utf-8")
     (tmp_path / "table.toml").write_text(RECIPE + '[table]\n[[row]]\nname = "one"\n', encoding="utf-8")
     (tmp_path / "file").write_text("", encoding="utf-8")
@@ -765,8 +765,8 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def said(words, capsys):
-    """The exit code of a command, and what it said last."""
+def run_command(words, capsys):
+    """The exit code of a command, and the last line of its error output."""
     try:
         code = cli.main(words)
     except SystemExit as ended:
@@ -775,28 +775,30 @@ def said(words, capsys):
 
 
 @pytest.mark.parametrize(("command", "option"), COUNTS)
-def test_what_is_no_count_is_refused_before_anything_runs(place, capsys, command, option):
+def test_an_invalid_count_is_refused_before_anything_runs(place, capsys, command, option):
     there = sorted(place.iterdir())
     for value in (*NO_COUNTS, *(() if option == "--updates" else ("0",))):
-        code, told = said([*WITH[command], option, value], capsys)
-        assert code == 2 and told.startswith(f"minifa {command}: argument {option}: expected a whole number"), told
-        assert len(told) < 200
+        code, message = run_command([*WITH[command], option, value], capsys)
+        assert code == 2 and message.startswith(f"minifa {command}: argument {option}: expected a whole number"), (
+            message
+        )
+        assert len(message) < 200
     assert sorted(place.iterdir()) == there
 
 
 @pytest.mark.parametrize(
     ("command", "option"), [("train", "--threads"), ("compare", "--seeds"), ("reproduce", "--seeds")]
 )
-def test_more_than_a_machine_can_do_is_refused_before_anything_runs(place, capsys, command, option):
-    """A billion seeds filled the memory with what was to be run."""
-    code, told = said([*WITH[command], option, "1000000000"], capsys)
-    assert code == 2 and "up to" in told and "got 1000000000" in told
+def test_a_count_beyond_its_maximum_is_refused_before_anything_runs(place, capsys, command, option):
+    """A billion seeds filled the memory with the list of runs."""
+    code, message = run_command([*WITH[command], option, "1000000000"], capsys)
+    assert code == 2 and "up to" in message and "got 1000000000" in message
     with pytest.raises(recipes.RecipeError, match="seeds: a whole number from 1 to 10000 is expected"):
         recipes.parse("[table]\nseeds = 1000000000\n[[row]]\nname = 'one'")
 
 
 @pytest.mark.parametrize("value", ["0", "x", "-1", "9" * 30, "1" * 5000, "1000000000", "²", ""])
-def test_threads_of_the_environment_are_a_number_that_a_machine_has(monkeypatch, value):
+def test_an_invalid_number_of_threads_in_the_environment_is_refused(monkeypatch, value):
     monkeypatch.setenv("MINIFA_THREADS", value)
     pool = threads.Threads()
     if value:
@@ -809,35 +811,35 @@ def test_threads_of_the_environment_are_a_number_that_a_machine_has(monkeypatch,
 
 @pytest.mark.parametrize("command", ["train", "compare", "explore", "sweep", "reproduce"])
 @pytest.mark.parametrize("path", ["file/run", "x" * 300, "file/../file/run"])
-def test_a_place_where_nothing_can_be_made_is_told_and_what_to_do(place, capsys, command, path):
+def test_an_output_path_that_cannot_be_created_is_reported_with_a_remedy(place, capsys, command, path):
     there = sorted(place.iterdir())
-    code, told = said([*WITH[command], "--out", path], capsys)
-    assert code == 1 and told.startswith(f"minifa {command}: [Errno") and "; " in told, told
+    code, message = run_command([*WITH[command], "--out", path], capsys)
+    assert code == 1 and message.startswith(f"minifa {command}: [Errno") and "; " in message, message
     assert sorted(place.iterdir()) == there
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
 @pytest.mark.parametrize("path", [".", "/", "./"])
-def test_a_folder_without_a_name_is_no_new_folder(place, capsys, command, path):
-    """``--out .`` came back with pathlib's words about a name."""
-    code, told = said([*WITH[command], "--out", path], capsys)
-    assert code == 2 and "has no name of its own: name a new folder in it" in told, told
+def test_an_output_folder_without_a_name_is_refused(place, capsys, command, path):
+    """``--out .`` raised an error of pathlib's about a name."""
+    code, message = run_command([*WITH[command], "--out", path], capsys)
+    assert code == 2 and "has no name of its own: name a new folder in it" in message, message
 
 
 @pytest.mark.parametrize("name", ["data.name", "data.folder", "model.weights"])
-def test_no_path_has_a_zero_byte(name):
+def test_a_path_with_a_null_byte_is_refused(name):
     with pytest.raises(recipes.RecipeError, match=f"{name}: a word is expected"):
         recipes.parse("", [name + '="a\\u0000.npz"'])
 
 
 @pytest.mark.parametrize("words", [["rules", " "], ["rules", ""], ["rules", "\t"], [" "], [""]])
-def test_a_word_of_nothing_is_refused(words, capsys):
+def test_an_empty_argument_is_refused(words, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 2 and "Traceback" not in capsys.readouterr().err
 
 
-def test_memory_that_does_not_suffice_is_told(monkeypatch, capsys):
+def test_running_out_of_memory_is_reported(monkeypatch, capsys):
     def run(options):
         raise MemoryError
 

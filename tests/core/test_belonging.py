@@ -1,5 +1,5 @@
-"""State belongs to what it was made for: what an optimizer, a rule or a trainer remembers of one network is never
-another's, and a number is the same number whichever type it comes in."""
+"""The state of an optimizer, a rule or a trainer belongs to one network and is never used for another one, and a number
+has the same effect in every type."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ def all_of(net, rule, optimizer):
     return {**net.state(), **{f"rule/{key}": a for key, a in rule.state().items()}, **optimizer.state()}
 
 
-# --- an optimizer that meets another network --------------------------------------------------------------------------
+# --- an optimizer used for another network ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["bp", "kolen_pollack", "product"])
 @pytest.mark.parametrize("name", MAKERS)
-def test_an_optimizer_begins_anew_with_another_network(name, rule, engine):
-    """The second fold of a cross-validation is as one with an optimizer of its own, to the last bit."""
+def test_an_optimizer_resets_its_state_for_another_network(name, rule, engine):
+    """The second fold of a cross-validation is bit-identical to one with a new optimizer."""
     used, fresh = MAKERS[name](), MAKERS[name]()
     first = mlp(seed=1, scale=10.0)
     steps(first, mf.rules.make(rule).attach(first), used)
-    found = []
+    states = []
     for optimizer in (used, fresh):
         net = mlp()
         one = mf.rules.make(rule).attach(net)
         steps(net, one, optimizer)
-        found.append(all_of(net, one, optimizer))
-    assert_same_bits(*found)
+        states.append(all_of(net, one, optimizer))
+    assert_same_bits(*states)
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_an_optimizer_meets_a_network_of_another_width(name, engine):
+def test_an_optimizer_accepts_a_network_of_another_width(name, engine):
     optimizer = MAKERS[name]()
     for hidden in (8, 5):
         net = mlp(hidden=hidden)
@@ -66,8 +66,8 @@ def test_an_optimizer_meets_a_network_of_another_width(name, engine):
         assert {array.shape for key, array in optimizer.state().items() if "linear1.W" in key} <= {(4, hidden), ()}
 
 
-def test_norms_are_held_of_the_network_at_hand(float64):
-    """Also if the weights are restored by hand: the norm is this network's, not the previous network's."""
+def test_constrained_norms_are_those_of_the_current_network(float64):
+    """Also if the weights are restored manually: the norm is this network's, not the previous network's."""
     optimizer = mf.SGD(0.01, constrain_weights=True, freeze_signs=True)
     steps(large := mlp(scale=10.0), mf.rules.BP().attach(large), optimizer)
     net = mlp(seed=1)
@@ -79,7 +79,8 @@ def test_norms_are_held_of_the_network_at_hand(float64):
 
 @pytest.mark.parametrize("rule", ["kolen_pollack", "product", "direct_kolen_pollack"])
 def test_the_momentum_of_learned_feedback_belongs_to_the_feedback(rule, engine):
-    """Another rule on the same network, or the same rule attached anew: the weights go on, the feedback begins."""
+    """With another rule on the same network, or the same rule attached again, the momentum of the weights is kept and
+    that of the feedback starts at zero."""
     for again in (False, True):
         net, optimizer = mlp(), mf.SGD(0.1, momentum=0.9)
         one = mf.rules.make(rule).attach(net)
@@ -107,8 +108,8 @@ def test_a_step_with_the_rule_of_another_network_is_refused():
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_step_that_leaves_learning_feedback_out_is_refused():
-    """Kolen-Pollack stepped without its rule would go on with the B that it was drawn with."""
+def test_a_step_without_the_rule_of_learning_feedback_is_refused():
+    """A step of Kolen-Pollack without its rule would leave B at its initial values."""
     net = mlp()
     for name in ("kolen_pollack", "stale", "weight_mirror"):
         rule = mf.rules.make(name).attach(net)
@@ -134,8 +135,8 @@ def trainer(optimizer, seed=0, **options):
     return mf.Trainer(net, mf.rules.make("kolen_pollack").attach(net), CE, optimizer, **options), data.train
 
 
-def test_nothing_of_another_network_is_kept_in_a_checkpoint(tmp_path):
-    """One is written before the first update: what the optimizer remembers then is nothing."""
+def test_a_checkpoint_holds_no_state_of_another_network(tmp_path):
+    """A checkpoint is written before the first update, when the optimizer has no state."""
     optimizer = mf.Adam(0.01)
     first, train = trainer(optimizer)
     first.fit(train, 2)
@@ -149,10 +150,10 @@ def test_nothing_of_another_network_is_kept_in_a_checkpoint(tmp_path):
     assert set(counts.values()) == {1}
 
 
-def test_a_run_that_diverges_is_made_again_without_the_momentum_of_another():
-    """What is looked for is found where an optimizer of its own would have it."""
+def test_a_diverging_run_is_reproduced_without_the_momentum_of_another_network():
+    """The first divergence is located at the same update as with a new optimizer."""
     x = np.random.default_rng(0).standard_normal((50, 4)).astype("f4")
-    train, found = mf.data.validate(x, x[:, :2]), []
+    train, results = mf.data.validate(x, x[:, :2]), []
 
     def fit(optimizer, lr, seed=0):
         net = Network([Linear(4, 6), Tanh(), Linear(6, 2)], seed=seed)
@@ -166,12 +167,12 @@ def test_a_run_that_diverges_is_made_again_without_the_momentum_of_another():
     for optimizer in (used, mf.SGD(momentum=0.9)):
         where, state = fit(optimizer, 4.0)
         assert where is not None and where.update > 3
-        found.append((where, {key: array.tobytes() for key, array in state.items()}))
-    assert found[0] == found[1]
+        results.append((where, {key: array.tobytes() for key, array in state.items()}))
+    assert results[0] == results[1]
 
 
-def test_a_rule_that_refuses_a_network_is_attached_to_none():
-    """Half of an attachment trained the network that was refused."""
+def test_a_rule_that_refuses_a_network_is_not_attached():
+    """A partial attachment trained the refused network."""
     net = mlp()
     rule = mf.rules.DFA().attach(net)
     unreached = Network([Linear(4, 5), mf.BatchNorm(5), Linear(5, 3)])
@@ -184,7 +185,7 @@ def test_a_rule_that_refuses_a_network_is_attached_to_none():
     rule.attach(net).gradients(net, *batch(shape=(4,)), CE)
 
 
-# --- one number, whichever type it comes in ---------------------------------------------------------------------------
+# --- one number in every type -----------------------------------------------------------------------------------------
 
 TYPES = {
     "np.float64": np.float64,
@@ -209,7 +210,7 @@ def weights_under(lr, schedule, **options):
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_rate_gives_the_same_bits_in_every_type(kind, engine):
-    """0.75 and its like are exact in every type; NumPy's would make float64 of float32 on the way (NEP 50)."""
+    """0.75 and similar numbers are exact in every type; NumPy scalars would convert float32 to float64 (NEP 50)."""
     as_type = TYPES[kind]
     plain, _ = weights_under(0.75, lambda epoch: 1 - epoch / 64, momentum=0.5, weight_decay=0.125)
     given, one = weights_under(
@@ -221,7 +222,7 @@ def test_a_rate_gives_the_same_bits_in_every_type(kind, engine):
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_a_whole_rate_is_a_rate(kind):
+def test_an_integer_learning_rate_is_accepted(kind):
     assert_same_bits(weights_under(1.0, lambda epoch: 1.0)[0], weights_under(1.0, lambda epoch: WHOLE[kind](1))[0])
     optimizer = mf.SGD()
     optimizer.lr = WHOLE[kind](1)
@@ -229,8 +230,8 @@ def test_a_whole_rate_is_a_rate(kind):
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
-def test_a_rate_set_by_hand_comes_back_from_a_checkpoint(kind, engine, tmp_path):
-    """Whatever its type, and with a schedule that gives it in that type, in the middle of an epoch too."""
+def test_an_assigned_learning_rate_is_restored_from_a_checkpoint(kind, engine, tmp_path):
+    """In every type, also from a schedule that returns that type, and in the middle of an epoch."""
     as_type = {**TYPES, **WHOLE}[kind]
 
     def make():
@@ -250,8 +251,8 @@ def test_a_rate_set_by_hand_comes_back_from_a_checkpoint(kind, engine, tmp_path)
     assert_same_bits(whole.net.state(), resumed.net.state())
 
 
-def test_a_checkpoint_with_a_whole_rate_is_one_still(tmp_path):
-    """Those of before wrote a rate of 1 as they found it."""
+def test_a_checkpoint_with_an_integer_learning_rate_can_still_be_loaded(tmp_path):
+    """Earlier versions stored a rate of 1 as an integer."""
     one, train = trainer(mf.SGD(1.0))
     one.fit(train, 2)
     state = {**one.state(), "base_lr": 1, "total": 2, "seconds": 0}
@@ -263,7 +264,7 @@ def test_a_checkpoint_with_a_whole_rate_is_one_still(tmp_path):
 
 @pytest.mark.parametrize("option", ["lr", "weight_decay", "clip_norm", "momentum", "alpha", "eps"])
 @pytest.mark.parametrize("wrong", ["fast", True, [0.1], -1, float("nan"), np.array([0.1]), 1j])
-def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
+def test_an_invalid_assigned_option_is_refused_as_in_the_constructor(option, wrong):
     optimizer = mf.RMSprop(momentum=0.5)
     before = getattr(optimizer, option)
     with pytest.raises((TypeError, ValueError), match=rf"^{option} (is a number|must (lie|be))"):
@@ -272,7 +273,7 @@ def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
 
 
 @pytest.mark.parametrize(
-    ("gives", "told"),
+    ("gives", "message"),
     [
         (lambda epoch: None, "the value of the schedule must be a number, got None"),
         (lambda epoch: "half", "the value of the schedule must be a number, got 'half'"),
@@ -282,18 +283,18 @@ def test_an_option_set_by_hand_is_refused_as_in_the_constructor(option, wrong):
         (lambda epoch: float("inf"), "lr must be at least 0 and finite, got inf"),
     ],
 )
-def test_a_schedule_that_gives_no_rate_is_refused(gives, told):
+def test_a_schedule_that_returns_an_invalid_rate_is_refused(gives, message):
     one, train = trainer(mf.SGD(0.1), schedule=gives)
     before = one.net.state()
-    with pytest.raises((TypeError, ValueError), match=told):
+    with pytest.raises((TypeError, ValueError), match=message):
         one.fit(train, 1)
     assert_same_bits(before, one.net.state())
     assert one.optimizer.lr == 0.1
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *WHOLE])
-def test_what_a_callback_measures_is_kept_as_a_plain_number(kind, engine, tmp_path):
-    """In the history, its table, a checkpoint and TensorBoard's files, whichever type it was measured in."""
+def test_values_measured_by_a_callback_are_stored_as_python_numbers(kind, engine, tmp_path):
+    """In the history, its table, a checkpoint and TensorBoard's files, for every measured type."""
     pytest.importorskip("tensorboardX")
 
     class Measure(Callback):
@@ -302,10 +303,10 @@ def test_what_a_callback_measures_is_kept_as_a_plain_number(kind, engine, tmp_pa
             row["flag"] = np.bool_(True)
 
     one, train = trainer(mf.SGD(0.1), callbacks=[Measure()])
-    written = []
+    scalars = []
     board = logs.TensorBoard(tmp_path)
     board.make = lambda *given, **options: types.SimpleNamespace(
-        add_scalar=lambda key, value, step: written.append((key, value)), flush=lambda: None, close=lambda: None
+        add_scalar=lambda key, value, step: scalars.append((key, value)), flush=lambda: None, close=lambda: None
     )
     one.callbacks += [board, logs.WriteLogs(tmp_path), checkpoints.SaveCheckpoints(tmp_path)]
     one.fit(train, 1)
@@ -314,10 +315,10 @@ def test_what_a_callback_measures_is_kept_as_a_plain_number(kind, engine, tmp_pa
     assert type(one.history[-1]["measured"]) in (int, float, fractions.Fraction) and expected
     assert checkpoints.read(tmp_path / "last.ckpt").training["history"][-1]["measured"] == 2
     assert mf.training.History.read_csv(tmp_path / "history.csv").column("measured") == [2, 2]
-    assert ("measured", 2) in written
+    assert ("measured", 2) in scalars
 
 
-def test_an_experiment_is_made_of_plain_numbers():
+def test_an_experiment_stores_python_numbers():
     given = Experiment(
         lr=np.array(0.5), epochs=np.array(3), seed=np.uint8(2), validation=np.float32(0.25), batch_size=8
     )
@@ -326,14 +327,14 @@ def test_an_experiment_is_made_of_plain_numbers():
     assert [type(one) for one in (given.lr, given.epochs, given.seed, given.validation)] == [float, int, int, float]
 
 
-# --- an array that is assigned is the layer's own ---------------------------------------------------------------------
+# --- an assigned array is copied --------------------------------------------------------------------------------------
 
 ARRAYS = [("linear1", "W"), ("linear1", "b"), ("conv1", "W"), ("conv1", "b"), ("scale1", "gain"), ("scale1", "seen")]
 ARRAYS += [("batchnorm1", key) for key in ("gamma", "beta", "running_mean", "running_var")]
 
 
 class Scale(mf.Layer):
-    """A layer of somebody's own, with a parameter and a statistic."""
+    """A user-defined layer with a parameter and a statistic."""
 
     kind, parameter_names, buffer_names = "scale", ("gain",), ("seen",)
 
@@ -377,7 +378,7 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
     net = all_arrays()
     before, shape = net.state(), getattr(net[layer], key).shape
     who = rf"{key} of \w+ '{layer}'"
-    for wrong, told in (
+    for wrong, message in (
         (np.zeros((1, *shape)), rf"^{who} must have shape .*, got \(1, "),
         (np.zeros((*shape, 1)), rf"^{who} must have shape"),
         (np.zeros(shape[:-1]), rf"^{who} must have shape"),
@@ -387,7 +388,7 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
         (np.ones(shape, complex), rf"^{who} must be real numbers"),
         (np.ma.masked_array(np.ones(shape)), rf"^{who} must be real numbers"),
     ):
-        with pytest.raises((TypeError, ValueError), match=told):
+        with pytest.raises((TypeError, ValueError), match=message):
             setattr(net[layer], key, wrong)
     if key != "b":
         with pytest.raises(TypeError, match=rf"^{who} must be real numbers, got NoneType"):
@@ -396,8 +397,8 @@ def test_an_array_of_another_shape_or_kind_is_refused(layer, key, engine):
 
 
 @pytest.mark.parametrize("layer", [lambda: Linear(4, 3, bias=False), lambda: mf.Conv2d(1, 2, 2, bias=False)])
-def test_a_layer_without_bias_takes_none(layer, engine):
-    """It would be trained, and saved under a name that no other network of this kind has."""
+def test_a_layer_without_bias_refuses_a_bias(layer, engine):
+    """The bias would be trained, and saved under a name that no other network of this kind has."""
     for one in (layer(), Network([layer()])[("linear1", "conv1")["Conv2d" in str(layer())]]):
         with pytest.raises(ValueError, match="was created without b"):
             one.b = np.zeros(one.weight_shape[-1])
@@ -405,8 +406,8 @@ def test_a_layer_without_bias_takes_none(layer, engine):
         assert one.b is None and list(one.parameters()) == ["W"]
 
 
-def test_layers_are_made_in_the_dtype_of_their_network(engine):
-    """What a layer of one's own drew before the network was made, too."""
+def test_layers_have_the_dtype_of_their_network(engine):
+    """Also the arrays that a user-defined layer drew before the network was built."""
     layers = [mf.Conv2d(1, 2, 2), mf.BatchNorm(2), mf.Flatten(), Linear(8, 4), Scale(), Linear(4, 3)]
 
     class SavedRun(Scale):
@@ -425,15 +426,15 @@ def test_layers_are_made_in_the_dtype_of_their_network(engine):
     assert {str(array.dtype) for array in net._arrays().values()} == {"float64"}
 
 
-def test_a_class_may_hold_an_array_for_all_its_layers():
+def test_a_class_may_share_an_array_between_its_layers():
     class Fixed(mf.Layer):
         parameter_names, gain = ("gain",), np.ones(1, "f4")
 
     assert Fixed().parameters()["gain"] is Fixed.gain
 
 
-def test_a_masked_matrix_is_no_matrix():
-    """Its mask would be left out without a word."""
+def test_a_masked_matrix_is_refused():
+    """Its mask would be dropped silently."""
     rule = mf.rules.FA().attach(mlp())
     with pytest.raises(TypeError, match="must be real numbers, got MaskedArray"):
         rule.set_feedback("linear2", np.ma.masked_array(np.ones((5, 3)), True))

@@ -1,5 +1,5 @@
-"""The calls of one training step, which are most of the time of a small network, and the literal products that the
-chunked ones of a convolution must equal."""
+"""The function calls of one training step, which take most of the time of a small network, and the literal products
+that the chunked products of a convolution must equal."""
 
 import sys
 from pathlib import Path
@@ -12,11 +12,11 @@ from minifa.layers import Conv2d, Linear, Tanh
 from minifa.layers.weighted import Weighted
 
 PACKAGE = str(Path(mf.__file__).parent)
-MOST_CALLS = 101  # two thirds of the 152 calls before checks were made once a step
+MOST_CALLS = 101  # two thirds of the 152 calls before checks ran only once a step
 
 
 def calls_of(function):
-    """How many functions of minifa a call of ``function`` calls."""
+    """The number of calls of functions of minifa in a call of ``function``."""
     count = 0
 
     def profile(frame, event, argument):
@@ -50,8 +50,8 @@ def test_a_step_checks_once():
     ("kernel", "stride", "padding", "shape"),
     [(3, 1, 1, (6, 5)), (3, 2, 1, (7, 6)), (2, 1, 0, (4, 4)), ((1, 3), (2, 1), (0, 2), (5, 4))],
 )
-def test_a_convolution_computes_the_three_products_as_they_are_written(kernel, stride, padding, shape, float64):
-    """`Conv2d` computes them in chunks, and gathers the error below instead of scattering it."""
+def test_a_convolution_equals_its_three_literal_products(kernel, stride, padding, shape, float64):
+    """`Conv2d` computes them in chunks, and gathers the error of its input instead of scattering it."""
     rng = np.random.default_rng(0)
     conv = Conv2d(2, 3, kernel, stride, padding)
     x = rng.normal(size=(3, *shape, 2))

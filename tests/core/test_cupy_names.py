@@ -1,6 +1,6 @@
-"""Every name and keyword that the source asks of CuPy is one that CuPy has: read from the source, without running it.
+"""CuPy has every name and keyword that the source uses. The source is parsed, not run.
 
-Without CuPy the table of its names is asked; where CuPy is installed it is asked itself, and no GPU is needed.
+The names are looked up in the table and, if CuPy is installed, in CuPy itself; no GPU is needed.
 """
 
 from __future__ import annotations
@@ -25,47 +25,49 @@ ROOTS = ("xp", "cupy")
 
 
 @pytest.fixture(scope="module")
-def installed():
+def installed_cupy():
     try:
         return Installed(importlib.import_module("cupy"))
     except ImportError as error:
-        pytest.skip(f"CuPy is not installed here ({error}); its table was asked instead")
+        pytest.skip(f"CuPy is not installed here ({error}); its table is used instead")
 
 
-@pytest.fixture(params=["table", "installed"])
+@pytest.fixture(params=["table", "installed_cupy"])
 def cupy(request):
-    """Who is asked: the table, then CuPy itself."""
-    return Table() if request.param == "table" else request.getfixturevalue("installed")
+    """The sources of CuPy's names: the table, then CuPy itself."""
+    return Table() if request.param == "table" else request.getfixturevalue("installed_cupy")
 
 
 @pytest.mark.parametrize("file", [name for name, source in FILES.items() if uses(source)])
-def test_cupy_has_all_that_the_source_asks_for(file, cupy):
+def test_cupy_has_every_name_that_the_source_uses(file, cupy):
     assert complaints(FILES[file], cupy) == []
 
 
 def test_no_use_is_overlooked():
-    """Counted in another way: as tokens."""
+    """The uses are counted in a second way, as tokens."""
     for file, source in FILES.items():
         tokens = [token.string for token in tokenize.generate_tokens(io.StringIO(source).readline)]
-        written = [c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)]
-        found = [use.path.split(".")[0] for use in uses(source) if not use.path.startswith("ndarray.")]
-        assert sorted(found) == sorted(name for name in written if not name.startswith("_")), file
+        names_after_dots = [
+            c for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False) if (b, a in ROOTS) == (".", True)
+        ]
+        roots = [use.path.split(".")[0] for use in uses(source) if not use.path.startswith("ndarray.")]
+        assert sorted(roots) == sorted(name for name in names_after_dots if not name.startswith("_")), file
 
 
-def test_xp_goes_by_no_other_name():
-    """Through another name, or getattr(xp, name), a use would be out of sight."""
+def test_xp_has_no_alias():
+    """A use through another name, or getattr(xp, name), would not be found."""
     for file, source in FILES.items():
         nodes = list(ast.walk(ast.parse(source)))
         used = [node for node in nodes if isinstance(node, ast.Name) and node.id == "xp"]
         with_a_dot = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
-        assert sum(id(node) not in with_a_dot for node in used) == (file == "backend.py"), file  # where it is made
+        assert sum(id(node) not in with_a_dot for node in used) == (file == "backend.py"), file  # defined there
         assert not any(isinstance(node, ast.alias) and node.name == "xp" and node.asname for node in nodes), file
 
 
 def test_methods_and_keywords_are_among_the_uses():
-    found = {(use.path, use.keywords) for source in FILES.values() for use in uses(source)}
-    assert ("ndarray.sum", ("axis", "keepdims")) in found and ("ndarray.mean", ("axis",)) in found
-    assert ("matmul", ("out",)) in found and ("cuda.Stream.null.synchronize", ()) in found
+    all_uses = {(use.path, use.keywords) for source in FILES.values() for use in uses(source)}
+    assert ("ndarray.sum", ("axis", "keepdims")) in all_uses and ("ndarray.mean", ("axis",)) in all_uses
+    assert ("matmul", ("out",)) in all_uses and ("cuda.Stream.null.synchronize", ()) in all_uses
 
 
 PLANTED = [
@@ -94,16 +96,16 @@ PLANTED = [
 
 @pytest.mark.parametrize("source, complaint", PLANTED, ids=[source for source, _ in PLANTED])
 def test_a_planted_mistake_is_found(source, complaint, cupy):
-    (found,) = complaints(source, cupy)[:1]
-    assert complaint in found
+    (message,) = complaints(source, cupy)[:1]
+    assert complaint in message
 
 
-def test_what_only_the_table_knows_of_ufuncs():
+def test_ufunc_methods_are_checked_against_the_table():
     assert complaints("xp.maximum.reduce(x)", Table()) == ["line 1: CuPy has no maximum.reduce"]
     assert complaints("xp.multiply.at(x, i, 2)", Table()) == ["line 1: CuPy has no multiply.at"]
 
 
-def test_what_is_right_is_let_through(cupy):
+def test_valid_uses_are_accepted(cupy):
     right = """
         xp.exp(x, out=y); xp.matmul(a, b, out=c); xp.add.at(x, i, 1); xp.add.reduce(x, axis=0, keepdims=True)
         xp.einsum('ij->i', x, optimize=True); xp.pad(x, 1, mode='constant', constant_values=0)
@@ -113,16 +115,16 @@ def test_what_is_right_is_let_through(cupy):
     assert complaints("\n".join(line.strip() for line in right.splitlines()), cupy) == []
 
 
-def test_an_imported_object_is_no_array():
+def test_an_imported_object_is_not_treated_as_an_array():
     assert complaints("from .threads import pool\nxp.exp(x)\npool.resize(3)", Table()) == []
 
 
-def test_the_table_is_what_is_installed(installed):
-    """The table was made from one release; another one may have more, but must not have less of what is used."""
+def test_the_table_agrees_with_the_installed_cupy(installed_cupy):
+    """The table was made from one release; another release may have more names, but must have all that are used."""
     assert TABLE["cupy_version"] == "14.2.0"
-    asked = {use.path for source in FILES.values() for use in uses(source)}
-    for path in sorted(asked):
-        known, real = Table().parameters(path), installed.parameters(path)
+    used_paths = {use.path for source in FILES.values() for use in uses(source)}
+    for path in sorted(used_paths):
+        known, real = Table().parameters(path), installed_cupy.parameters(path)
         if known is not None and real is not None and "." not in path:
             names = {name for name in known if name[:1] not in "*x"}
             assert names <= {*real, "out"}, path

@@ -1,5 +1,5 @@
-"""What one gets who says nothing: PyTorch's defaults for layers and optimizers, the papers' (or ours, kept in the
-tables of tutorials/results/README.md) for rules. Published numbers hang on them, so that none may move unseen."""
+"""Defaults: PyTorch's for layers and optimizers, the papers' (or ours, recorded in the tables of
+tutorials/results/README.md) for rules. Published numbers depend on them, so no default may change unnoticed."""
 
 from __future__ import annotations
 
@@ -72,23 +72,23 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("make, told", DEFAULTS, ids=[type(make()).__name__ for make, _ in DEFAULTS])
-def test_defaults(make, told):
+@pytest.mark.parametrize("make, expected", DEFAULTS, ids=[type(make()).__name__ for make, _ in DEFAULTS])
+def test_defaults(make, expected):
     made = make()
     if isinstance(made, rules.Rule):
-        told = {**told, "seed": 0, "memory": {}, "error": None, "output": None, "target": None}
-    assert {name: getattr(made, name) for name in told} == told
+        expected = {**expected, "seed": 0, "memory": {}, "error": None, "output": None, "target": None}
+    assert {name: getattr(made, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("make", [make for make, _ in DEFAULTS if isinstance(make(), mf.Layer)])
-def test_a_name_of_ones_own_is_kept(make):
+def test_a_given_layer_name_is_kept(make):
     made = make()
     sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "batchnorm": (1,), "localresponse": (1,)}
     given = sizes.get(made.kind, (2,) if "pool" in made.kind else ())
     assert type(made)(*given, name="mine").name == "mine"
 
 
-def test_every_rule_optimizer_and_initialiser_is_among_them():
+def test_the_defaults_of_every_rule_optimizer_and_initialiser_are_tested():
     kinds = {type(make()) for make, _ in DEFAULTS}
     assert {*rules.RULES.values(), *mf.optim.OPTIMIZERS.values()} <= kinds
     assert {layer.init.name for layer in (mf.Linear(1, 1), mf.Conv2d(1, 1, 3))} == {"he_normal"}

@@ -1,13 +1,13 @@
 """The same seed gives the same bits: in another process, with another number of threads, resumed or not, in worker
 processes, on NumPy and on the stand-in; and on other machines nearly the same numbers.
 
-tests/golden/losses.json holds the first 20 losses under every rule, and under options that draw otherwise. Another
-build of BLAS, or another processor, adds in another order and moves the last digits: over five of OpenBLAS's kernels
-(Prescott to SkylakeX) and NumPy 2.0 to 2.5 by 5e-5 of a loss at most, where a sign or the winner of a pooling turned,
-and by less than 1e-6 under most rules.
-`TOLERANCE` is what may be. The perturbation rules divide the difference of two losses by a small number: in float32
-rounding moves their losses by 2%, so they are held in float64. After a change that was meant to move the losses, write
-them anew, and look at what moved:
+tests/golden/losses.json holds the first 20 losses under every rule, and under options with other random draws. Another
+build of BLAS, or another processor, sums in another order and changes the last digits: over five of OpenBLAS's kernels
+(Prescott to SkylakeX) and NumPy 2.0 to 2.5 by at most 5e-5 of a loss, where a sign or the maximum of a pooling window
+changed, and by less than 1e-6 under most rules.
+`TOLERANCE` is the allowed difference. The perturbation rules divide the difference of two losses by a small number: in
+float32 rounding changes their losses by 2%, so theirs are computed in float64. After an intended change of the losses,
+regenerate the file and review the differences:
 
     python tests/core/test_determinism.py
 """
@@ -33,7 +33,7 @@ from minifa.training import Callback
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 UPDATES = 20
 TOLERANCE = 2e-4  # relative
-VARIANTS = (  # whose draws no rule's defaults make
+VARIANTS = (  # options whose draws occur under no rule's defaults
     "fa:sparsity=0.5",
     "fa:conv=dense",
     "usf:concordance=0.75",
@@ -48,7 +48,7 @@ IN_DOUBLE = ("node_perturbation", "weight_perturbation")
 
 
 class StopAt(Callback):
-    """Stops after so many updates of the network's life."""
+    """Stops after this number of updates since the network was built."""
 
     def __init__(self, updates):
         self.updates = updates
@@ -59,23 +59,24 @@ class StopAt(Callback):
 
 
 def trainer_of(rule_name, stop_at, losses, lr=0.005):
-    """A convolutional net on digits, in batches so large that threads share the work. Losses go into the list."""
+    """A convolutional net on digits, in batches so large that threads share the work. Losses are appended to the
+    list."""
     layers = [Conv2d(1, 8, 3, padding=1), ReLU(), Conv2d(8, 16, 3, padding=1), Tanh(), MaxPool(2), Flatten()]
     net = Network([*layers, Linear(256, 32), ReLU(), Linear(32, 10)], seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
 
-    def told(*arguments):
+    def recording(*arguments):
         losses.append(gradients(*arguments))
         return losses[-1]
 
-    rule.gradients = told
+    rule.gradients = recording
     optimizer = mf.SGD(lr=lr, momentum=0.9, weight_decay=rule.weight_decay)
     return Trainer(net, rule, mf.SoftmaxCrossEntropy(), optimizer, seed=1, callbacks=[StopAt(stop_at)])
 
 
 def losses_of(rule_name, stops=(UPDATES,), folder=None, **options):
-    """The losses of the first updates. At every stop but the last, another trainer goes on from a checkpoint."""
+    """The losses of the first updates. At every stop but the last, a new trainer resumes from a checkpoint."""
     data, losses, before = mf.data.load("digits"), [], None
     for stop in stops:
         trainer = trainer_of(rule_name, stop, losses, **options)
@@ -88,16 +89,16 @@ def losses_of(rule_name, stops=(UPDATES,), folder=None, **options):
 
 
 def all_losses():
-    """In each rule's dtype of the golden file."""
-    found = {}
+    """In the dtype that the golden file has for each rule."""
+    result = {}
     for name in DESCRIPTIONS:
         with mf.using("numpy", "float64" if name in IN_DOUBLE else "float32"):
-            found[name] = losses_of(name)
-    return found
+            result[name] = losses_of(name)
+    return result
 
 
 @pytest.fixture(scope="module")
-def here():
+def losses_here():
     """The losses in this process, on three threads."""
     before = backend.threads()
     backend.use("numpy", "float32", threads=3)
@@ -110,45 +111,45 @@ def golden():
     return json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
-def furthest(found, kept):
+def largest_difference(losses, reference):
     """The largest relative difference of two lists of losses."""
-    return float(np.max(np.abs(np.array(found) / np.array(kept) - 1)))
+    return float(np.max(np.abs(np.array(losses) / np.array(reference) - 1)))
 
 
-def test_the_losses_are_those_that_were_kept(here, golden):
-    assert [*here] == [*golden] == [*DESCRIPTIONS]
-    moved = {name: f"{furthest(here[name], golden[name]):.1e}" for name in DESCRIPTIONS}
+def test_the_losses_equal_the_golden_losses(losses_here, golden):
+    assert [*losses_here] == [*golden] == [*DESCRIPTIONS]
+    moved = {name: f"{largest_difference(losses_here[name], golden[name]):.1e}" for name in DESCRIPTIONS}
     assert all(float(distance) <= TOLERANCE for distance in moved.values()), moved
 
 
 @pytest.mark.parametrize("rule_name", ["bp", "shallow", "pepita", "usf"])
-def test_a_rate_that_is_wrong_by_a_hundredth_would_be_seen(rule_name, golden):
-    assert furthest(losses_of(rule_name, lr=0.005 * 1.01), golden[rule_name]) > 2 * TOLERANCE
+def test_a_learning_rate_off_by_one_per_cent_exceeds_the_tolerance(rule_name, golden):
+    assert largest_difference(losses_of(rule_name, lr=0.005 * 1.01), golden[rule_name]) > 2 * TOLERANCE
 
 
-def test_another_process_with_another_number_of_threads_gives_the_same_bits(here):
+def test_another_process_with_another_number_of_threads_gives_the_same_bits(losses_here):
     threads = {"MINIFA_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **threads}
     command = [sys.executable, __file__, "-"]
     there = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120).stdout)
-    assert {name for name in DESCRIPTIONS if there[name] != here[name]} == set()
+    assert {name for name in DESCRIPTIONS if there[name] != losses_here[name]} == set()
 
 
 @pytest.mark.parametrize("rule_name", DESCRIPTIONS)
-def test_resumed_twice_the_bits_are_the_same(rule_name, here, tmp_path):
+def test_resumed_twice_the_bits_are_the_same(rule_name, losses_here, tmp_path):
     with mf.using("numpy", "float64" if rule_name in IN_DOUBLE else "float32"):
-        assert losses_of(rule_name, stops=(3, 14, UPDATES), folder=tmp_path) == here[rule_name]
+        assert losses_of(rule_name, stops=(3, 14, UPDATES), folder=tmp_path) == losses_here[rule_name]
 
 
 @pytest.mark.parametrize("rule_name", DESCRIPTIONS)
-def test_the_stand_in_gives_the_same_bits(rule_name, here, monkeypatch):
+def test_the_stand_in_gives_the_same_bits(rule_name, losses_here, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("standin", "float64" if rule_name in IN_DOUBLE else "float32")
-    assert losses_of(rule_name) == here[rule_name]
+    assert losses_of(rule_name) == losses_here[rule_name]
 
 
 def test_worker_processes_give_the_same_bits():
-    """Whatever --jobs says: here 1, and 2 for half as many threads in each."""
+    """For any number of --jobs: here 1, and 2 with half as many threads each."""
     experiments = [Experiment(rule=name, model="mlp", lr=0.01, epochs=1) for name in RULES]
     times = {"seconds", "images_per_second"}
 
@@ -165,6 +166,8 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["-"]:
         print(json.dumps(all_losses()))
     else:
-        lines = [f'"{name}": {json.dumps([round(loss, 6) for loss in found])}' for name, found in all_losses().items()]
+        lines = [
+            f'"{name}": {json.dumps([round(loss, 6) for loss in losses])}' for name, losses in all_losses().items()
+        ]
         GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         print(GOLDEN)

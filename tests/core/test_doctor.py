@@ -1,4 +1,4 @@
-"""The doctor must find what is ill, on NumPy and on a device, and must not overlook a kind of layer or a rule."""
+"""The doctor must find faults on NumPy and on a device, and must check every kind of layer and every rule."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def device(monkeypatch):
-    """The stand-in, where CuPy would be."""
+    """The stand-in instead of CuPy."""
     monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
 
 
 @pytest.fixture
 def only(monkeypatch):
-    """Examine these checks alone: ``only("Tanh", "fa")``."""
+    """Run only these checks: ``only("Tanh", "fa")``."""
     everything = doctor.checks
 
     def choose(*names):
@@ -48,7 +48,7 @@ def wrong(report):
     return {(finding.backend, finding.name): finding.wrong for finding in report.findings if finding.wrong}
 
 
-# What is examined
+# The list of checks
 
 
 def test_every_kind_of_layer_is_examined():
@@ -67,8 +67,8 @@ def test_every_rule_loss_and_optimizer_is_examined(monkeypatch):
     assert {(kind, name) for kind, names in registered for name in names} <= examined
 
 
-def test_every_plain_twin_is_examined():
-    """Counted by their names: whoever writes one is reminded."""
+def test_every_plain_reference_function_is_examined():
+    """They are counted by name, so a new one fails this test until a check is added."""
     folder = Path(layers.__file__).parent
     plain = {
         name for file in folder.glob("*.py") for name in re.findall(r"^def (\w+_plain)", file.read_text("utf-8"), re.M)
@@ -77,7 +77,7 @@ def test_every_plain_twin_is_examined():
     assert plain and plain == set(examined)
 
 
-# A sound machine
+# A machine without faults
 
 
 def test_numpy_by_itself(no_gpu):
@@ -91,7 +91,9 @@ def test_numpy_by_itself(no_gpu):
         assert (finding.seconds is None) == (finding.kind == "twin")
     text = report.text()
     assert "not usable: the backend 'cupy' needs the package CuPy" in text and text.endswith("everything agrees")
-    assert "plain    the fast form" in text and "float64  beside" not in text, "what was compared is told, and no more"
+    assert "plain    the fast form" in text and "float64  beside" not in text, (
+        "the output must list only the comparisons made"
+    )
     assert backend.name() == "numpy" and str(backend.dtype()) == "float32"
 
 
@@ -106,7 +108,7 @@ def test_the_device_beside_numpy(device):
 
 
 def test_the_large_batch_is_cut(only, monkeypatch):
-    """Otherwise "one thread beside all" would compare nothing."""
+    """Otherwise the comparison of one thread with all threads would compare nothing."""
     cuts = []
     run = backend._pool.run
     monkeypatch.setattr(backend._pool, "run", lambda tasks: (cuts.append(len(tasks)), run(tasks)))
@@ -115,7 +117,7 @@ def test_the_large_batch_is_cut(only, monkeypatch):
     assert max(cuts) > 4
 
 
-# An ill one
+# A machine with a fault
 
 
 def test_a_wrong_derivative_is_found_without_a_gpu(only, monkeypatch):
@@ -139,9 +141,9 @@ def test_a_wrong_kernel_of_the_device_is_found(only, device, monkeypatch):
 
     monkeypatch.setattr(mf.Sigmoid, "f", f)
     only("Tanh", "Sigmoid")
-    found = wrong(doctor.examine(["numpy", "cupy"]))
-    assert set(found) == {("cupy", "Sigmoid")}
-    assert [text.split(":")[0] for text in found["cupy", "Sigmoid"]] == ["float64", "float32"]
+    findings = wrong(doctor.examine(["numpy", "cupy"]))
+    assert set(findings) == {("cupy", "Sigmoid")}
+    assert [text.split(":")[0] for text in findings["cupy", "Sigmoid"]] == ["float64", "float32"]
 
 
 def test_a_rule_that_carries_another_matrix_on_the_device_is_found(only, device, monkeypatch):
@@ -161,20 +163,20 @@ def test_a_rule_that_keeps_something_else_on_the_device_is_found(only, device, m
 
     monkeypatch.setattr(mf.rules.FA, "gradients", gradients)
     only("fa", "usf")
-    found = wrong(doctor.examine(["cupy"]))
-    assert set(found) == {("cupy", "fa")} and any(
-        "the list of arrays (extra, step 1" in text for text in found["cupy", "fa"]
+    findings = wrong(doctor.examine(["cupy"]))
+    assert set(findings) == {("cupy", "fa")} and any(
+        "the list of arrays (extra, step 1" in text for text in findings["cupy", "fa"]
     )
 
 
-def test_a_fast_form_that_is_not_its_twin_is_found(only, monkeypatch):
+def test_a_fast_form_that_differs_from_its_plain_reference_is_found(only, monkeypatch):
     right = layers.windows.columns
     monkeypatch.setattr(layers.windows, "columns", lambda *arguments: right(*arguments)[:, ::-1])
     only("windows", "pooling")
     assert set(wrong(doctor.examine(["numpy"]))) == {("numpy", "windows")}
 
 
-def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
+def test_random_draws_that_do_not_repeat_are_found(only, monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(mf.layers.dropout, "generator", lambda *key: rng)
     only("Dropout", "ReLU")
@@ -184,7 +186,7 @@ def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spoil, told",
+    "corrupt, message",
     [
         (lambda y: y.astype("float64"), "float32: TypeError: output is float64"),
         (lambda y: y * np.nan, "differs by inf"),
@@ -192,12 +194,12 @@ def test_draws_that_do_not_repeat_are_found(only, monkeypatch):
     ],
     ids=["promoted", "not finite", "an error"],
 )
-def test_whatever_goes_wrong_is_told_and_the_next_check_is_made(spoil, told, only, monkeypatch):
+def test_an_exception_in_a_check_is_reported_and_the_next_check_runs(corrupt, message, only, monkeypatch):
     right = mf.ReLU.forward
-    monkeypatch.setattr(mf.ReLU, "forward", lambda *arguments: spoil(right(*arguments)))
+    monkeypatch.setattr(mf.ReLU, "forward", lambda *arguments: corrupt(right(*arguments)))
     only("ReLU", "PadChannels")
     report = doctor.examine(["numpy"])
-    assert any(told in text for text in report.findings[0].wrong), report.findings[0].wrong
+    assert any(message in text for text in report.findings[0].wrong), report.findings[0].wrong
     assert report.findings[1].wrong == [] and not report.healthy
     json.dumps(report.as_dict(), allow_nan=False)
 
@@ -224,7 +226,7 @@ def test_the_command_fails_where_something_differs(only, no_gpu, monkeypatch, ca
     assert "FAIL" in capsys.readouterr().out
 
 
-def test_the_command_examines_what_is_there(only, device, capsys):
+def test_the_command_examines_the_available_backends(only, device, capsys):
     only("ReLU")
     assert cli.main(["doctor"]) == 0
     printed = capsys.readouterr().out
@@ -234,12 +236,12 @@ def test_the_command_examines_what_is_there(only, device, capsys):
     assert "on numpy" not in printed and "on cupy" in printed
 
 
-def test_the_command_without_the_gpu_that_is_asked_for(no_gpu, capsys):
+def test_the_command_fails_without_the_requested_gpu(no_gpu, capsys):
     assert cli.main(["doctor", "--backend", "cupy"]) == 1
     assert "needs the package CuPy" in capsys.readouterr().err
 
 
-def test_the_command_refuses_a_file_it_cannot_write_before_it_begins(only, capsys):
+def test_the_command_refuses_an_unwritable_file_before_any_check(only, capsys):
     only()
     assert cli.main(["doctor", "--out", "report.pdf"]) == 2
     assert ".txt or .json, got 'report.pdf'" in capsys.readouterr().err

@@ -1,5 +1,5 @@
-"""The extension point speaks: what a rule, a layer, a pass, a loss or an optimizer of somebody's own gets wrong is said
-where it is, with who answered, what was expected and what came."""
+"""Errors in user-defined rules, layers, passes, losses and optimizers are reported where they occur, with the method,
+the expected value and the value received."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def step(rule=None, net=None, loss=CE, optimizer=None):
     return value
 
 
-def written(base, name, function, **others):
-    """A class of somebody's own that writes one method."""
+def subclass(base, name, function, **others):
+    """A user-defined class that overrides one method."""
     return type("Mine", (base,), {"__module__": __name__, name: function, **others})
 
 
-def said(call):
-    """What is refused, and in what words; it is one of the documented kinds."""
+def message_of(call):
+    """The message of the error that the call raises; its type is one of the documented ones."""
     with pytest.raises((TypeError, ValueError, NotImplementedError)) as caught:
         call()
     assert str(caught.value) == " ".join(str(caught.value).split()) != ""
@@ -79,24 +79,24 @@ FEEDBACK = {
 
 
 @pytest.mark.parametrize("kind", FEEDBACK)
-def test_feedback_that_is_no_matrix_of_w_s_shape(kind, engine):
-    method, told = FEEDBACK[kind]
+def test_feedback_without_the_shape_of_the_weights_is_refused(kind, engine):
+    method, message = FEEDBACK[kind]
     net = Network([Linear(4, 5), Tanh(), Linear(5, 3, name="linear3")])  # one layer through which an error goes
-    assert re.search(told, said(lambda: step(written(Rule, "feedback", method)(), net)))
+    assert re.search(message, message_of(lambda: step(subclass(Rule, "feedback", method)(), net)))
 
 
-def test_the_sentence_for_a_transposed_matrix_is_whole():
-    told = said(lambda: step(written(Rule, "feedback", lambda self, layer: layer.W.T)()))
-    assert told == (
+def test_the_full_message_for_a_transposed_matrix():
+    message = message_of(lambda: step(subclass(Rule, "feedback", lambda self, layer: layer.W.T)()))
+    assert message == (
         "feedback of the rule 'Mine' for Linear 'linear2' returned an array of shape (5, 6), expected (6, 5), W's "
         "shape (fan_in, fan_out): did you return W.T?"
     )
 
 
-def test_a_kernel_s_feedback_is_a_kernel(engine):
+def test_feedback_of_a_convolution_must_have_the_shape_of_its_kernel(engine):
     layers = [mf.Conv2d(1, 2, 3), mf.Tanh(), mf.Conv2d(2, 4, 3), mf.Flatten(), mf.Linear(16, 3)]
     net = Network(layers, input_shape=(6, 6, 1))
-    for answer, told in (
+    for answer, message in (
         (
             lambda self, layer: layer.W.reshape(-1, layer.W.shape[-1]),
             r"\(18, 4\), expected \(3, 3, 2, 4\), W's shape: reshape it",
@@ -107,17 +107,20 @@ def test_a_kernel_s_feedback_is_a_kernel(engine):
         ),
         (lambda self, layer: layer.W.T, r"\(4, 2, 3, 3\), .*: did you return W.T\?"),
     ):
-        assert re.search(told, said(lambda answer=answer: written(Rule, "feedback", answer)().attach(net)))
+        assert re.search(message, message_of(lambda answer=answer: subclass(Rule, "feedback", answer)().attach(net)))
 
 
-def test_an_array_of_another_backend_is_told_of(engine):
+def test_an_array_of_another_backend_is_refused(engine):
     """On NumPy it is an array like the others."""
-    rule = written(Rule, "feedback", lambda self, layer: np.ones(layer.weight_shape, "f4"))()
+    rule = subclass(Rule, "feedback", lambda self, layer: np.ones(layer.weight_shape, "f4"))()
     if engine == "numpy":
         step(rule)
     else:
-        told = said(lambda: step(rule))
-        assert "returned numpy.ndarray, expected an array of shape" in told and "minifa.backend.xp instead of" in told
+        message = message_of(lambda: step(rule))
+        assert (
+            "returned numpy.ndarray, expected an array of shape" in message
+            and "minifa.backend.xp instead of" in message
+        )
 
 
 TEACH = {
@@ -134,15 +137,16 @@ TEACH = {
 
 
 @pytest.mark.parametrize("kind", TEACH)
-def test_teach_that_gives_no_error_of_the_output_s_shape(kind, engine):
-    method, told = TEACH[kind]
+def test_teach_must_return_an_error_of_the_shape_of_the_output(kind, engine):
+    method, message = TEACH[kind]
     assert re.search(
-        "^teach of the rule 'Mine' for Linear 'linear3' returned", said(lambda: step(written(FA, "teach", method)()))
+        "^teach of the rule 'Mine' for Linear 'linear3' returned",
+        message_of(lambda: step(subclass(FA, "teach", method)())),
     )
-    assert re.search(told, said(lambda: step(written(FA, "teach", method)())))
+    assert re.search(message, message_of(lambda: step(subclass(FA, "teach", method)())))
 
 
-def test_where_no_error_arrived_what_is_taught_has_the_layer_s_shape(engine):
+def test_teach_without_an_arriving_error_must_return_the_shape_of_the_layer(engine):
     class Direct(Rule):
         name, crosses_weights = "direct", False
 
@@ -157,7 +161,7 @@ def test_where_no_error_arrived_what_is_taught_has_the_layer_s_shape(engine):
 
     rule = Direct()
     rule.width = 5
-    assert said(lambda: step(rule)).endswith(
+    assert message_of(lambda: step(rule)).endswith(
         "returned an array of shape (8, 5), expected (8, 6), that of the layer's output"
     )
 
@@ -202,52 +206,52 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_what_else_a_rule_returns(kind, engine):
-    method, told = OTHERS[kind]
-    assert re.search(told, said(lambda: step(written(FA, kind.partition(",")[0], method)())))
+def test_other_invalid_return_values_of_a_rule_are_refused(kind, engine):
+    method, message = OTHERS[kind]
+    assert re.search(message, message_of(lambda: step(subclass(FA, kind.partition(",")[0], method)())))
 
 
-def test_what_is_needed_and_not_written_is_a_sentence(engine):
+def test_a_missing_required_method_raises_a_clear_error(engine):
     with pytest.warns(RuntimeWarning, match="Mine.feedbak is never called: did you mean feedback?"):
-        cls = written(Rule, "feedbak", lambda self, layer: layer.W)
+        cls = subclass(Rule, "feedbak", lambda self, layer: layer.W)
     assert re.fullmatch(
         r"Mine must define feedback\(self, layer\): the matrix.* \(is feedbak a misspelling of it\?\)",
-        said(lambda: step(cls())),
+        message_of(lambda: step(cls())),
     )
-    assert "must define feedback(self, layer)" in said(
-        lambda: step(written(Rule, "teach", lambda self, layer, delta: delta)())
+    assert "must define feedback(self, layer)" in message_of(
+        lambda: step(subclass(Rule, "teach", lambda self, layer, delta: delta)())
     )
     x = mf.asarray(np.ones((2, 4)))
-    assert "Mine must define forward(self, x, ctx)" in said(
-        lambda: Network([written(mf.Layer, "kind", "mine")()]).forward(x)
+    assert "Mine must define forward(self, x, ctx)" in message_of(
+        lambda: Network([subclass(mf.Layer, "kind", "mine")()]).forward(x)
     )
-    own = written(mf.Layer, "forward", lambda self, x, ctx: x)
-    assert "Mine must define backward(self, delta, rule)" in said(lambda: step(net=mlp(own())))
+    own = subclass(mf.Layer, "forward", lambda self, x, ctx: x)
+    assert "Mine must define backward(self, delta, rule)" in message_of(lambda: step(net=mlp(own())))
     with pytest.warns(RuntimeWarning, match="Mine.backwards is never called: did you mean backward"):
-        own = written(own, "backwards", lambda self, delta, rule: delta)
-    assert "is backwards a misspelling of it?" in said(lambda: step(net=mlp(own())))
-    assert "Mine must define f(self, y, x)" in said(
-        lambda: Network([written(mf.layers.activations.Activation, "a", 1)()]).forward(x)
+        own = subclass(own, "backwards", lambda self, delta, rule: delta)
+    assert "is backwards a misspelling of it?" in message_of(lambda: step(net=mlp(own())))
+    assert "Mine must define f(self, y, x)" in message_of(
+        lambda: Network([subclass(mf.layers.activations.Activation, "a", 1)()]).forward(x)
     )
-    assert "must define __call__(self, output, target)" in said(
-        lambda: step(loss=written(mf.losses.Loss, "name", "mine")())
+    assert "must define __call__(self, output, target)" in message_of(
+        lambda: step(loss=subclass(mf.losses.Loss, "name", "mine")())
     )
-    assert "must define change(self, count, W, gradient" in said(
-        lambda: step(optimizer=written(mf.optim.Optimizer, "name", "mine")(0.1))
+    assert "must define change(self, count, W, gradient" in message_of(
+        lambda: step(optimizer=subclass(mf.optim.Optimizer, "name", "mine")(0.1))
     )
 
 
-@pytest.mark.parametrize("slip", ["teech", "update_fedback", "paramters", "feedbacks", "parameter"])
-def test_a_slip_in_a_name_is_told_when_the_class_is_made(slip):
-    expected = slip != "teech"  # too short to be sure
+@pytest.mark.parametrize("misspelling", ["teech", "update_fedback", "paramters", "feedbacks", "parameter"])
+def test_a_misspelled_method_name_raises_a_warning(misspelling):
+    expected = misspelling != "teech"  # too short to be sure
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        written(FA, slip, lambda self, *given: None)
+        subclass(FA, misspelling, lambda self, *given: None)
     assert len(caught) == expected and all(str(one.filename) == __file__ for one in caught)
 
 
 @pytest.mark.filterwarnings("error")
-def test_names_of_one_s_own_are_nobody_s_business():
+def test_other_method_names_raise_no_warning():
     class Mine(FA):
         def draw_all(self):
             """Something else."""
@@ -283,12 +287,12 @@ SIGNATURES = [
 ]
 
 
-@pytest.mark.parametrize(("base", "name", "method", "told"), SIGNATURES, ids=[one[1] for one in SIGNATURES])
-def test_a_rule_s_method_with_other_arguments(base, name, method, told, engine):
-    assert re.search(told, said(lambda: step(written(base, name, method)())))
+@pytest.mark.parametrize(("base", "name", "method", "message"), SIGNATURES, ids=[one[1] for one in SIGNATURES])
+def test_a_method_with_a_wrong_signature_is_refused(base, name, method, message, engine):
+    assert re.search(message, message_of(lambda: step(subclass(base, name, method)())))
 
 
-def test_a_method_may_take_more_than_it_is_given():
+def test_a_method_may_have_additional_parameters():
     class Mine(FA):
         def feedback(self, layer, scale=2.0, *, shift=0.0):
             return scale * super().feedback(layer) + shift
@@ -300,21 +304,22 @@ def test_a_method_may_take_more_than_it_is_given():
 
 
 @pytest.mark.parametrize("kind", ["rule", "layer", "optimizer"])
-def test_a_constructor_that_leaves_its_base_s_out(kind):
+def test_a_constructor_that_does_not_call_its_base_is_refused(kind):
     forgotten = {"__init__": lambda self: None}
     calls = {
         "rule": lambda: step(type("Mine", (FA,), {"__module__": __name__, **forgotten})()),
         "layer": lambda: mlp(type("Mine", (ReLU,), {"__module__": __name__, **forgotten})()),
         "optimizer": lambda: step(optimizer=type("Mine", (mf.SGD,), {"__module__": __name__, **forgotten})()),
     }
-    assert said(calls[kind]) == "Mine.__init__ must call super().__init__() first"
+    assert message_of(calls[kind]) == "Mine.__init__ must call super().__init__() first"
 
 
-def test_none_is_an_answer_where_it_is_meant(engine):
-    """Nothing crosses, and a rule that teaches, or says that not every layer must be reached, says so."""
-    assert float(step(written(Rule, "feedback", lambda self, layer: None, requires_errors=False)())) > 0
+def test_methods_that_may_return_none_can_do_so(engine):
+    """None means that no error crosses the layer, which a rule that teaches layers, or need not reach all of them, may
+    return."""
+    assert float(step(subclass(Rule, "feedback", lambda self, layer: None, requires_errors=False)())) > 0
     net = mlp()
-    step(written(FA, "teach", lambda self, layer, delta: None, requires_errors=False)(), net)
+    step(subclass(FA, "teach", lambda self, layer, delta: None, requires_errors=False)(), net)
     assert set(net.gradients().values()) == {None}
 
     class Taught(Rule):
@@ -329,7 +334,7 @@ def test_none_is_an_answer_where_it_is_meant(engine):
     assert all(gradient is not None for gradient in net.gradients().values())
 
 
-def test_a_rule_with_a_geometry_of_its_own_may_keep_any_matrix(engine):
+def test_a_rule_that_overrides_carry_may_have_feedback_of_any_shape(engine):
     class Flat(Rule):
         def feedback(self, layer):
             return layer.W.reshape(-1)
@@ -350,17 +355,17 @@ def test_a_rule_with_a_geometry_of_its_own_may_keep_any_matrix(engine):
     assert rule.B["conv2"].shape == (4 * 4 * 2, 2 * 2 * 4)
 
 
-def test_what_stands_in_a_mixin_is_looked_at(engine):
+def test_methods_inherited_from_a_mixin_are_checked(engine):
     class Turned:
         def feedback(self, layer):
             return layer.W.T
 
-    assert "for Linear 'linear2' returned" in said(
+    assert "for Linear 'linear2' returned" in message_of(
         lambda: step(type("Mine", (Turned, Rule), {"__module__": __name__})())
     )
 
 
-def test_minifa_s_own_classes_are_not_looked_at():
+def test_minifa_s_own_classes_are_not_checked():
     for cls in (mf.rules.FA, mf.rules.DFA, mf.Linear, mf.BatchNorm, mf.Pass, mf.SoftmaxCrossEntropy, mf.SGD):
         assert not any(hasattr(one, "is_checked") for one in vars(cls).values()), cls
 
@@ -369,7 +374,7 @@ def test_minifa_s_own_classes_are_not_looked_at():
 
 
 def layer(**methods):
-    """A layer of somebody's own that passes everything on, but for what it writes here."""
+    """A user-defined identity layer with these methods overridden."""
     default = {
         "kind": "mine",
         "forward": lambda self, x, ctx: x,
@@ -437,29 +442,29 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_what_a_layer_of_one_s_own_answers(kind, engine):
-    methods, told = LAYERS[kind]
-    assert re.search(told, said(lambda: step(net=mlp(layer(**methods)))))
+def test_invalid_return_values_of_a_user_defined_layer_are_refused(kind, engine):
+    methods, message = LAYERS[kind]
+    assert re.search(message, message_of(lambda: step(net=mlp(layer(**methods)))))
 
 
 @pytest.mark.parametrize("where", ["inside a block", "behind it"])
-def test_the_layer_is_named_wherever_it_stands(where, engine):
+def test_the_message_names_a_nested_layer(where, engine):
     own = layer(forward=lambda self, x, ctx: x.astype("f8"))
     block = mf.Residual([Linear(5, 5), own]) if where == "inside a block" else own
     name = "mine1" if block is own else "residual1.body.mine1"
-    assert said(lambda: step(net=mlp(block))).startswith(f"forward of Mine '{name}' returned")
+    assert message_of(lambda: step(net=mlp(block))).startswith(f"forward of Mine '{name}' returned")
 
 
-def test_an_array_of_numpy_in_a_layer_on_a_device(engine):
+def test_a_numpy_array_from_a_layer_on_a_device_is_refused(engine):
     own = layer(forward=lambda self, x, ctx: np.ones(x.shape, "f4"))
     if engine == "numpy":
         step(net=mlp(own))
     else:
-        assert "forward of Mine 'mine1' returned numpy.ndarray" in said(lambda: step(net=mlp(own)))
+        assert "forward of Mine 'mine1' returned numpy.ndarray" in message_of(lambda: step(net=mlp(own)))
 
 
-def test_an_activation_writes_into_what_it_is_given(engine):
-    """What it returned instead was forgotten, and the array that it was to fill held anything."""
+def test_an_activation_must_write_into_its_output_array(engine):
+    """Its return value was ignored, and its output array stayed uninitialised."""
 
     class Cube(mf.layers.activations.Activation):
         def f(self, y, x):
@@ -468,7 +473,7 @@ def test_an_activation_writes_into_what_it_is_given(engine):
         def times_slope(self, below, delta, y):
             xp.multiply(delta, 3 * xp.abs(y) ** (2 / 3), out=below)
 
-    assert said(lambda: step(net=mlp(Cube()))) == (
+    assert message_of(lambda: step(net=mlp(Cube()))) == (
         "f of Cube 'layer1' must return None, got an array of the backend: write into y, y[...] = ..."
     ).replace(
         "an array of the backend", "numpy.ndarray" if engine == "numpy" else type(xp.ones(1)).__module__ + ".ndarray"
@@ -481,8 +486,8 @@ def test_an_activation_writes_into_what_it_is_given(engine):
     step(net=mlp(Right()))
 
 
-def test_a_weighted_layer_of_one_s_own(engine):
-    """Where only its geometry is written, its answers are looked at all the same."""
+def test_a_user_defined_weighted_layer_is_checked(engine):
+    """Also if only its geometry is overridden, its return values are checked."""
 
     class Half(mf.Linear):
         def project(self, x, matrix, bias=None):
@@ -496,17 +501,17 @@ def test_a_weighted_layer_of_one_s_own(engine):
         def weight_and_bias_gradients(self, x, delta):
             return super().weight_and_bias_gradients(x, delta)[0].T, delta.sum(axis=0)
 
-    for cls, told in (
+    for cls, message in (
         (Half, r"^forward of Half 'linear3' returned an array of shape \(8, 2\), expected \(8, 5\)"),
         (Up, r"^backward of Up 'linear3' returned an array of shape \(8, 5\), expected \(8, 7\), that of its input"),
         (Wide, r"^backward of Wide 'linear3', grads\['W'\], returned an array of shape \(5, 7\), expected \(7, 5\)"),
     ):
         net = mlp(Linear(5, 7), cls(7, 5), middle=())
         net = Network([Linear(4, 7), Tanh(), Linear(7, 7), cls(7, 5), Linear(5, 3)])
-        assert re.search(told, said(lambda net=net: step(net=net)))
+        assert re.search(message, message_of(lambda net=net: step(net=net)))
 
 
-def test_none_passes_a_layer_that_asks_a_rule_which_carries_nothing(engine):
+def test_a_layer_may_return_none_if_the_rule_carries_no_error(engine):
     class Mine(mf.Linear):
         def backward(self, delta, rule):
             return super().backward(delta, rule)
@@ -536,33 +541,35 @@ def test_a_gradient_that_a_layer_leaves_out_was_not_computed(engine):
     assert net.gradients()["two1.shift"] is None and float(xp.abs(net["two1"].shift).max()) == 0
 
 
-# --- walks, losses, optimizers, callbacks -----------------------------------------------------------------------------
+# --- passes, losses, optimizers, callbacks ----------------------------------------------------------------------------
 
 
-def test_what_a_walk_of_one_s_own_lets_go_on(engine):
+def test_a_user_defined_pass_must_return_a_valid_output(engine):
     net, x = mlp(), batch(shape=(4,))[0]
-    for after, told in (
+    for after, message in (
         (lambda self, layer, y: None, "^after of the Mine for Linear 'linear1' returned None, expected an array"),
         (lambda self, layer, y: y[:, :1], r"returned an array of shape \(8, 1\), expected \(8, 6\), that of y"),
         (lambda self, y: y, r"must accept the arguments \(self, layer, y\)"),
     ):
-        assert re.search(told, said(lambda after=after: net.forward(x, written(mf.Pass, "after", after)())))
+        assert re.search(message, message_of(lambda after=after: net.forward(x, subclass(mf.Pass, "after", after)())))
 
 
-def test_what_a_loss_of_one_s_own_answers(engine):
-    for call, told in (
+def test_invalid_return_values_of_a_user_defined_loss_are_refused(engine):
+    for call, message in (
         (lambda self, output, target: output - target, "^the loss Mine returned .*, expected a pair: values"),
         (lambda self, output, target: (output.mean(), output), "^the loss Mine, values, returned"),
         (lambda self, output, target: (output, output), r"values, returned .* \(8, 3\), expected \(8,\), one for each"),
         (lambda self, output, target: (output[:, 0], output[:, 0]), r"errors, returned .*\(8,\), expected \(8, 3\)"),
     ):
-        assert re.search(told, said(lambda call=call: step(loss=written(mf.losses.Loss, "__call__", call)())))
+        assert re.search(message, message_of(lambda call=call: step(loss=subclass(mf.losses.Loss, "__call__", call)())))
 
 
-def test_an_optimizer_of_one_s_own_moves_in_place(engine):
-    """What it returned instead was forgotten, and nothing moved."""
-    own = written(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
-    assert re.search("^change of .* must return None, got .*: write into W", said(lambda: step(optimizer=own(0.1))))
+def test_a_user_defined_optimizer_must_update_in_place(engine):
+    """Its return value was ignored, and no weight changed."""
+    own = subclass(mf.optim.Optimizer, "change", lambda self, count, W, gradient: W - self.lr * gradient)
+    assert re.search(
+        "^change of .* must return None, got .*: write into W", message_of(lambda: step(optimizer=own(0.1)))
+    )
 
     class Plain(mf.optim.Optimizer):
         def change(self, count, W, gradient):
@@ -575,16 +582,16 @@ def test_an_optimizer_of_one_s_own_moves_in_place(engine):
         np.testing.assert_array_equal(array, other.state()[key])
 
 
-def test_a_callback_of_one_s_own():
+def test_a_user_defined_callback_is_checked():
     with pytest.warns(RuntimeWarning, match="Mine.on_epochs is never called: did you mean on_epoch?"):
-        written(mf.training.Callback, "on_epochs", lambda self, trainer, row: None)
-    own = written(mf.training.Callback, "on_epoch", lambda self, trainer: None)
+        subclass(mf.training.Callback, "on_epochs", lambda self, trainer, row: None)
+    own = subclass(mf.training.Callback, "on_epoch", lambda self, trainer: None)
     net, data = Network([Linear(2, 2)]), mf.data.load("xor")
     trainer = mf.Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(), callbacks=[own()])
-    assert "must accept the arguments (self, trainer, row)" in said(lambda: trainer.fit(data.train, 1))
+    assert "must accept the arguments (self, trainer, row)" in message_of(lambda: trainer.fit(data.train, 1))
 
 
-# --- what is given in the place of an object --------------------------------------------------------------------------
+# --- other values instead of an object --------------------------------------------------------------------------------
 
 
 def trained(**changes):
@@ -644,12 +651,12 @@ IN_PLACE = [
 ]
 
 
-@pytest.mark.parametrize(("call", "told"), IN_PLACE)
-def test_a_word_a_class_or_arrays_in_the_place_of_an_object(call, told):
-    assert re.search(told, said(call))
+@pytest.mark.parametrize(("call", "message"), IN_PLACE)
+def test_a_string_a_class_or_arrays_instead_of_an_object_are_refused(call, message):
+    assert re.search(message, message_of(call))
 
 
-def test_options_of_a_class_of_one_s_own():
+def test_options_of_a_user_defined_class():
     class Mine(FA):
         def __init__(self, seed=0, speed=1.0, **others):
             super().__init__(seed, **others)
@@ -659,7 +666,7 @@ def test_options_of_a_class_of_one_s_own():
 
     class Eager(FA):
         def __init__(self, seed=0, **others):
-            self.gain = others.pop("gain", 1.0)  # that no parameter names
+            self.gain = others.pop("gain", 1.0)  # an option without a parameter
             super().__init__(seed, **others)
 
     assert Eager(gain=2.0, sparsity=0.5).gain == 2.0
@@ -667,16 +674,21 @@ def test_options_of_a_class_of_one_s_own():
         assert type(copied)
 
 
-def test_what_is_entered_in_a_table_is_a_class_that_takes_a_seed(monkeypatch):
+def test_a_registered_rule_must_be_a_class_with_a_seed(monkeypatch):
     class Mine(FA):
         def __init__(self, speed=1.0):
             super().__init__()
 
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine)
-    assert said(lambda: mf.rules.make("mine")) == "the rule 'mine' must have the parameter seed=, which every rule gets"
+    assert (
+        message_of(lambda: mf.rules.make("mine"))
+        == "the rule 'mine' must have the parameter seed=, which every rule gets"
+    )
     monkeypatch.setitem(mf.rules.RULES, "mine", Mine())
-    assert "the rule 'mine' must be registered as a class or function, got <Mine" in said(lambda: mf.rules.make("mine"))
+    assert "the rule 'mine' must be registered as a class or function, got <Mine" in message_of(
+        lambda: mf.rules.make("mine")
+    )
 
 
-def test_the_backend_is_as_it_was():
+def test_the_backend_is_restored():
     assert backend.name() == "numpy"

@@ -1,4 +1,5 @@
-"""Frozen layers keep every bit of what they know; the others learn as before; errors go as far as something learns."""
+"""Frozen layers keep every bit of their parameters; the others learn as before; errors are propagated to the lowest
+learning layer."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("description", RULES)
-def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer, engine):
+def test_frozen_layers_keep_every_bit_and_the_others_are_updated(description, optimizer, engine):
     net = small_convnet()
     net.freeze(*FROZEN)
     rule, loss, optimizer = (
@@ -37,7 +38,7 @@ def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer
         mf.SoftmaxCrossEntropy(),
         OPTIMIZERS[optimizer](),
     )
-    mf.metrics.alignment(net, rule, *batch(), loss)  # compares what learns, and changes nothing
+    mf.metrics.alignment(net, rule, *batch(), loss)  # compares the learning layers, and changes nothing
     before = net.state()
     for step in range(2):
         x, y = batch(seed=step)
@@ -49,7 +50,7 @@ def test_frozen_layers_keep_every_bit_and_the_others_move(description, optimizer
 
 
 @pytest.mark.parametrize("description", ["kolen_pollack", "product"])
-def test_feedback_that_learns_from_gradients_stays_below_a_frozen_layer_and_learns_behind_it(description):
+def test_learned_feedback_is_constant_for_a_frozen_layer_and_learns_for_the_others(description):
     net = Network([Linear(3, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 2)], seed=0)
     net.freeze("linear2")
     rule, optimizer = mf.rules.make(description).attach(net), mf.SGD(0.1)
@@ -59,7 +60,7 @@ def test_feedback_that_learns_from_gradients_stays_below_a_frozen_layer_and_lear
     assert [name for name, array in rule.state().items() if not np.array_equal(array, before[name])] == [learned]
 
 
-def test_a_frozen_layer_is_not_shaken():
+def test_a_frozen_layer_is_not_perturbed():
     net = Network([Linear(3, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 2)], seed=0)
     net.freeze("linear2")
     trace = mf.trace(
@@ -72,7 +73,7 @@ def test_a_frozen_layer_is_not_shaken():
     assert [moment.layer for moment in trace if moment.kind == "noise"] == ["linear1", "linear3"]
 
 
-def test_what_learns_gets_the_gradient_that_it_had():
+def test_the_other_layers_get_the_same_gradients_as_before_freezing():
     x, y = batch()
     free, partly = small_convnet(batch_norm=False), small_convnet(batch_norm=False)
     partly.freeze("conv1", "residual2", "linear1")
@@ -85,7 +86,7 @@ def test_what_learns_gets_the_gradient_that_it_had():
             np.testing.assert_array_equal(gradient, free.gradients()[name], err_msg=name)
 
 
-def test_errors_go_down_only_as_far_as_something_learns():
+def test_errors_are_propagated_only_to_the_lowest_learning_layer():
     layers = [Linear(3, 3), Tanh(), Residual([Linear(3, 3), Tanh()]), Linear(3, 3), Tanh(), Linear(3, 2)]
     net = Network(layers, seed=0)
     net.freeze("linear1")
@@ -118,7 +119,7 @@ def test_a_network_asked_for_the_input_s_error_sends_it_through_frozen_layers():
 
 
 @pytest.mark.usefixtures("engine")
-def test_unfrozen_layers_learn_again_under_a_rule_attached_anew():
+def test_unfrozen_layers_learn_again_once_a_rule_is_attached_again():
     net = Network([Linear(4, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 3)], seed=0)
     net.freeze("linear1")
     rule, loss, optimizer = mf.rules.FA(seed=0).attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1)
@@ -132,7 +133,7 @@ def test_unfrozen_layers_learn_again_under_a_rule_attached_anew():
     assert (net.state()["linear1.W"] != before["linear1.W"]).any()
 
 
-def test_a_gradient_from_before_the_freezing_is_forgotten():
+def test_freezing_discards_the_gradients_of_a_layer():
     net = Network([Linear(4, 3)])
     rule, x = mf.rules.BP().attach(net), inputs((4,))
     rule.gradients(net, x, np.array([0, 1, 2]), mf.SoftmaxCrossEntropy())
@@ -142,8 +143,8 @@ def test_a_gradient_from_before_the_freezing_is_forgotten():
     np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
 
 
-class Careless(mf.rules.BP):
-    """A rule of one's own that gives every layer a gradient, asked or not."""
+class IgnoresFrozen(mf.rules.BP):
+    """A user-defined rule that stores a gradient in every layer, frozen or not."""
 
     def gradients(self, net, x, y, loss):
         value = super().gradients(net, x, y, loss)
@@ -152,12 +153,17 @@ class Careless(mf.rules.BP):
         return value
 
 
-def test_a_rule_that_does_not_ask_who_is_frozen_moves_nobody_and_is_not_in_the_norm_that_is_clipped():
+def test_gradients_for_frozen_layers_are_neither_applied_nor_counted_in_the_clipped_norm():
     net = Network([Linear(4, 4), Tanh(), Linear(4, 3, bias=False)], seed=0)
     net.freeze("linear1")
     before = net.state()
     update(
-        net, Careless().attach(net), inputs((4,)), np.array([0, 1, 2]), mf.SoftmaxCrossEntropy(), mf.SGD(1, clip_norm=1)
+        net,
+        IgnoresFrozen().attach(net),
+        inputs((4,)),
+        np.array([0, 1, 2]),
+        mf.SoftmaxCrossEntropy(),
+        mf.SGD(1, clip_norm=1),
     )
     np.testing.assert_array_equal(net.state()["linear1.W"], before["linear1.W"])
     moved = before["linear2.W"] - net.state()["linear2.W"]
@@ -166,7 +172,7 @@ def test_a_rule_that_does_not_ask_who_is_frozen_moves_nobody_and_is_not_in_the_n
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shape", [(4,), (3, 2, 4)], ids=["features", "images"])
-def test_a_frozen_batch_norm_is_what_it_is_in_evaluation(shape):
+def test_a_frozen_batch_norm_computes_as_in_evaluation(shape):
     layer = BatchNorm(4)
     net = network([layer], shape, input_error=True)
     net.forward(inputs(shape, n=5) * 3 + 1, Pass(training=True))  # its statistics are not those it starts with
@@ -185,7 +191,7 @@ def test_a_frozen_batch_norm_is_what_it_is_in_evaluation(shape):
 
 @pytest.mark.usefixtures("float64")
 def test_gradients_behind_frozen_layers_are_right():
-    """The checker looks at every parameter: here at those in front of and behind frozen ones."""
+    """The checker compares every parameter: here those before and after frozen layers."""
     net = network([Linear(4, 5), Tanh(), Linear(5, 5), BatchNorm(5), Tanh(), Linear(5, 3)], (4,), input_error=True)
     net.freeze("linear2", "batchnorm1")
     learning = {name: array for name, array in net.parameters().items() if name[:7] in ("linear1", "linear3")}
@@ -202,7 +208,7 @@ def test_a_frozen_batch_norm_takes_a_last_batch_of_one():
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_summary_and_a_trace_tell_what_is_frozen():
+def test_the_summary_and_a_trace_show_the_frozen_layers():
     net = Network([Linear(2, 3), Tanh(), Linear(3, 3), BatchNorm(3), Linear(3, 2)], seed=0)
     net.freeze("linear2", "batchnorm1")
     assert [re.split("  +", line)[1] for line in net.summary().splitlines() if "frozen" in line] == [
@@ -211,14 +217,18 @@ def test_the_summary_and_a_trace_tell_what_is_frozen():
     ]
     parts = net, mf.rules.FA().attach(net), inputs((2,)), np.array([0, 1, 1])
     trace = mf.trace(*parts, mf.SoftmaxCrossEntropy(), mf.SGD(0.1))
-    told = {(moment.kind, moment.layer) for moment in trace}
-    assert ("gradients", "linear1") in told and ("gradients", "linear2") not in told
-    assert ("update", "linear1") in told and ("update", "linear2") not in told and ("update", "batchnorm1") not in told
-    assert ("carry", "linear2") in told
+    moments = {(moment.kind, moment.layer) for moment in trace}
+    assert ("gradients", "linear1") in moments and ("gradients", "linear2") not in moments
+    assert (
+        ("update", "linear1") in moments
+        and ("update", "linear2") not in moments
+        and ("update", "batchnorm1") not in moments
+    )
+    assert ("carry", "linear2") in moments
 
 
 @pytest.mark.usefixtures("engine")
-def test_what_cannot_be_frozen_is_refused_and_nothing_changes():
+def test_freezing_an_invalid_layer_is_refused_and_changes_nothing():
     net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
     with pytest.raises(ValueError, match="unknown layer to freeze 'linaer2': did you mean linear2"):
         net.freeze("linear1", "linaer2")
@@ -227,7 +237,7 @@ def test_what_cannot_be_frozen_is_refused_and_nothing_changes():
     assert not any(layer.frozen for layer in net) and net["linear2"].needs_input_gradient
 
 
-def test_experiments_freeze_what_they_say(tmp_path):
+def test_experiments_freeze_the_named_layers(tmp_path):
     from minifa.experiments import Experiment, run
 
     experiment = Experiment(

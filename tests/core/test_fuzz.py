@@ -1,7 +1,8 @@
-"""Bad input at every entrance: a few hundred cases here, tens of thousands under ``pytest -m fuzz`` (see `fuzzing`).
+"""Invalid input at every entrance: a few hundred cases here, tens of thousands under ``pytest -m fuzz`` (see
+`fuzzing`).
 
-MINIFA_FUZZ_SEED and MINIFA_FUZZ_CASES set the seed and how many; what fails says the entrance, the seed and the number
-of its case.
+MINIFA_FUZZ_SEED and MINIFA_FUZZ_CASES set the seed and the number of cases; a failure names the entrance, the seed and
+the number of its case.
 """
 
 import os
@@ -36,20 +37,20 @@ def test_very_many_cases(tmp_path, capsys):
     wrong, table, begun = [], [], time.perf_counter()
     for name, (make, _) in ENTRANCES.items():
         started, count = time.perf_counter(), cases(name, total)
-        found = campaign(name, make, count, seed, tmp_path)
-        wrong += found
-        table.append((name, count, len(found), time.perf_counter() - started))
+        defects = campaign(name, make, count, seed, tmp_path)
+        wrong += defects
+        table.append((name, count, len(defects), time.perf_counter() - started))
     with capsys.disabled():
         print(f"\nseed {seed}: MINIFA_FUZZ_SEED={seed} makes the same cases again")
-        for name, count, found, seconds in table:
-            print(f"{count:7,} cases {seconds:7.1f} s  {name}{f': {found} WRONG' if found else ''}")
+        for name, count, defects, seconds in table:
+            print(f"{count:7,} cases {seconds:7.1f} s  {name}{f': {defects} WRONG' if defects else ''}")
         print(f"{sum(count for _, count, _, _ in table):7,} cases {time.perf_counter() - begun:7.1f} s  in all")
     assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
-def test_every_beginning_of_a_file_is_refused(name, tmp_path):
-    """The file is cut at every byte, or at 200 of a long one; whole, it is read."""
+def test_every_truncated_file_is_refused(name, tmp_path):
+    """The file is truncated at every byte, or at 200 of a long one; the complete file is read."""
     make, read, refusals = BEGINNINGS[name]
     content = make(random.Random(0))
     path = tmp_path / ("config.json" if name == "config.json" else "history.csv" if name == "history.csv" else "file")
@@ -70,8 +71,9 @@ def test_every_beginning_of_a_file_is_refused(name, tmp_path):
     read(path)
 
 
-def test_whatever_is_new_and_takes_arrays_is_fuzzed():
-    """A public function or method with a parameter that nobody here knows would be left out: tell `fuzzing.arrays`."""
+def test_every_public_function_that_takes_arrays_is_fuzzed():
+    """A public function or method with an unknown parameter would be left out: add the parameter to
+    `fuzzing.arrays`."""
     assert not arrays.unfit()
     assert len(arrays.ENTRANCES) >= 130
 
@@ -84,7 +86,7 @@ def raise_value_error(words):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: [][0], "not documented"),
         (lambda: int("x"), "from the depths"),
@@ -93,20 +95,20 @@ def raise_value_error(words):
         (lambda: bytes(1 << 22), "bytes of memory; the bound is"),
     ],
 )
-def test_the_judge_finds_what_is_wrong(call, told):
+def test_the_judge_finds_every_kind_of_defect(call, message):
     def check(result):
         assert result != 5, "it is 5"
 
-    assert told in judge(Case("", call, (ValueError,), check, memory=1 << 20))
+    assert message in judge(Case("", call, (ValueError,), check, memory=1 << 20))
 
 
-def test_the_judge_finds_what_was_accepted_or_left_behind(tmp_path):
+def test_the_judge_finds_accepted_input_and_leftover_files(tmp_path):
     assert "was accepted" in judge(Case("", lambda: 1, must_refuse=True))
     (tmp_path / "file.tmp").write_text("half", encoding="utf-8")
     assert "left file.tmp behind" in judge(Case("", lambda: 1, folder=tmp_path))
 
 
-def test_the_judge_takes_a_sentence_of_minifa_for_an_answer():
+def test_the_judge_accepts_an_error_message_of_minifa():
     from minifa.data import read_idx, validate
 
     assert judge(Case("", lambda: validate([[1.0]], [0, 1]))) is None
@@ -114,9 +116,9 @@ def test_the_judge_takes_a_sentence_of_minifa_for_an_answer():
     assert why_not_a_refusal(SystemExit(2)) is None and why_not_a_refusal(SystemExit(1))
 
 
-def test_a_campaign_names_the_case_that_makes_it_again(tmp_path):
+def test_a_campaign_names_the_case_that_reproduces_a_defect(tmp_path):
     def make(rng, folder):
         return Case("bad", lambda: [][0]) if rng.random() < 0.3 else Case("good", lambda: 1)
 
-    (found,) = campaign("mine", make, 50, 7, tmp_path)
-    assert found.startswith("mine, seed 7, case ") and "IndexError" in found
+    (defect,) = campaign("mine", make, 50, 7, tmp_path)
+    assert defect.startswith("mine, seed 7, case ") and "IndexError" in defect

@@ -16,12 +16,12 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(STATUS.startswith("not usable"
 
 
 def on_both(compute, dtype="float64"):
-    """What ``compute()`` gives on the GPU and on the CPU: two dictionaries of host arrays."""
-    found = []
+    """The results of ``compute()`` on the GPU and on the CPU: two dictionaries of host arrays."""
+    results = []
     for name in ("cupy", "numpy"):
         with mf.using(name, dtype):
-            found.append({key: mf.to_host(array) for key, array in compute().items() if array is not None})
-    return found
+            results.append({key: mf.to_host(array) for key, array in compute().items() if array is not None})
+    return results
 
 
 def assert_alike(gpu, cpu, tolerance):
@@ -84,8 +84,8 @@ def test_single_precision_stays_single():
 def test_losses(loss):
     def values():
         one, output = mf.losses.LOSSES[loss](), inputs((3,), n=5)
-        found, errors = one(output, one.target(np.array([0, 1, 2, 1, 0]), output))
-        return {"values": found, "errors": errors}
+        per_example, errors = one(output, one.target(np.array([0, 1, 2, 1, 0]), output))
+        return {"values": per_example, "errors": errors}
 
     assert_alike(*on_both(values), tolerance=1e-12)
 
@@ -93,10 +93,10 @@ def test_losses(loss):
 def test_metrics_and_predictions():
     def measure():
         net = small_convnet()
-        found = mf.metrics.alignment(net, make("fa").attach(net), *batch(), mf.SoftmaxCrossEntropy())
+        angles = mf.metrics.alignment(net, make("fa").attach(net), *batch(), mf.SoftmaxCrossEntropy())
         numbers = {
             f"{layer}.{key}": np.array(value)
-            for layer, row in found.items()
+            for layer, row in angles.items()
             for key, value in row.items()
             if value is not None
         }

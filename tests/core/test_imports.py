@@ -1,5 +1,5 @@
-"""Imports point down only: each module imports only modules of its own line of `LEVELS` or of a line above, annotations
-and imports inside functions included, and no modules import each other in a circle."""
+"""Imports have one direction: each module imports only modules of its own line of `LEVELS` or of a line above,
+annotations and imports inside functions included, and there are no circular imports."""
 
 import ast
 import graphlib
@@ -34,10 +34,10 @@ def imports(package):
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
         modules[".".join(parts).removesuffix(".__init__").removesuffix("__init__")] = path
-    found = {}
+    result = {}
     for module, path in modules.items():
         here = path.relative_to(package).parts[:-1]
-        found[module] = set()
+        result[module] = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith(package.name)):
                 base = here[: len(here) - node.level + 1] if node.level else ()
@@ -45,14 +45,14 @@ def imports(package):
                 base = [part for part in base if part]
                 for alias in node.names:
                     name = ".".join([*base, alias.name])
-                    found[module].add(name if name in modules else ".".join(base))
-        found[module].discard(module)
-    return {module: targets for module, targets in found.items() if module not in ("", "__main__")}
+                    result[module].add(name if name in modules else ".".join(base))
+        result[module].discard(module)
+    return {module: targets for module, targets in result.items() if module not in ("", "__main__")}
 
 
-def wrong_ways(found):
+def wrong_ways(imported):
     """The imports that point to a level below, as sentences."""
-    for module, targets in found.items():
+    for module, targets in imported.items():
         for target in targets:
             one, other = module.partition(".")[0], target.partition(".")[0]
             if LEVEL.get(other, 99) > LEVEL[one]:

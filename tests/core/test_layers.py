@@ -1,4 +1,5 @@
-"""Every layer's derivative against central differences; nothing is edited in place; errors are sentences."""
+"""Every layer's derivative against central differences; no input is changed in place; error messages are full
+sentences."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from minifa.testing.read_only import ReadOnlyErrors, ReadOnlyPass, read_only
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-# convolutions that gather the error below: of stride 1, their maps hardly larger than what they read
+# convolutions that gather the error of their input: stride 1, with maps hardly larger than the input
 GATHERED = (
     *("Conv2d 1x1", "Conv2d 3x3", "Conv2d 3x3, no bias"),
     *("Conv2d 5x5, padding 2", "Conv2d 3x5, padding (1, 2)"),
@@ -45,7 +46,7 @@ def test_gradients(name):
     check_gradients(network(layers(), shape, input_error=True), inputs(shape, n=4))
 
 
-# --- the checker itself must be able to fail --------------------------------------------------------------------------
+# --- the gradient checker must detect errors --------------------------------------------------------------------------
 
 
 class WrongSlope(Tanh):
@@ -97,13 +98,14 @@ def test_gradient_checker_refuses_to_step_over_a_kink_and_to_work_in_float32():
         check_gradients(network([ReLU()], (3,), input_error=True), np.ones((1, 3), np.float32))
 
 
-# --- nothing is edited in place ---------------------------------------------------------------------------------------
+# --- nothing is changed in place --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_inputs_and_errors_may_be_read_only(name, training):
-    """A residual sum hands one and the same array to two branches: whoever writes into it spoils the other's."""
+    """A residual sum passes the same array to two branches: a write in one branch would change the error of the
+    other."""
     layers, shape = GEOMETRIES[name]
     net = network(layers(), shape, input_error=True)
     x = read_only(inputs(shape))
@@ -114,7 +116,7 @@ def test_inputs_and_errors_may_be_read_only(name, training):
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_shapes_are_foretold_and_dtype_is_kept(name):
+def test_infer_predicts_the_output_shape_and_the_dtype_is_kept(name):
     layers, shape = GEOMETRIES[name]
     with mf.using("numpy", "float32"):
         net = network(layers(), shape, input_error=True)
@@ -131,25 +133,25 @@ def test_shapes_are_foretold_and_dtype_is_kept(name):
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_cut_into_pieces_a_layer_gives_the_same_in_the_same_dtype(name, monkeypatch):
+def test_a_layer_gives_the_same_result_in_chunks_and_in_the_same_dtype(name, monkeypatch):
     layers, shape = GEOMETRIES[name]
     with mf.using("numpy", "float32"):
-        found = []
+        results = []
         for limit in (chunks.CHUNK_BYTES, 1):
             monkeypatch.setattr(chunks, "CHUNK_BYTES", limit)
             net = network(layers(), shape, input_error=True)
             y = net.forward(inputs(shape, n=9), Pass(True))
             below = net.backward(inputs(y.shape[1:], n=9, seed=1), BP())
-            found.append({"y": y, "below": below, **net.gradients(), **net.state()})
+            results.append({"y": y, "below": below, **net.gradients(), **net.state()})
             caches = [one for layer in net for one in (layer.cache if type(layer.cache) is tuple else [layer.cache])]
             floats = [one for one in (y, below, *caches) if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
             assert {one.dtype for one in floats} == {np.dtype("float32")}
-        for key, array in found[0].items():
-            np.testing.assert_allclose(found[1][key], array, rtol=1e-4, atol=1e-5, err_msg=key)
+        for key, array in results[0].items():
+            np.testing.assert_allclose(results[1][key], array, rtol=1e-4, atol=1e-5, err_msg=key)
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if name != "a whole network"])
-def test_numbers_of_another_kind_are_refused_by_the_layer_s_name(name):
+def test_inputs_of_a_wrong_dtype_are_refused_with_the_name_of_the_layer(name):
     layers, shape = GEOMETRIES[name]
     net = network(layers(), shape)
     with pytest.raises(
@@ -158,8 +160,8 @@ def test_numbers_of_another_kind_are_refused_by_the_layer_s_name(name):
         net.layers[0].forward(np.ones((2, *shape), int), Pass(True))
 
 
-def test_weights_of_ones_own_are_rounded_to_the_network_s_precision():
-    """That of the network, not of the engine as it is set now."""
+def test_assigned_weights_are_rounded_to_the_precision_of_the_network():
+    """That of the network, not the current dtype of the engine."""
     net = mf.Network([Linear(1, 1), Linear(1, 1)])  # made in float64
     fa = mf.rules.FA().attach(net)
     close = np.array([[1 + 1e-12]])
@@ -178,7 +180,7 @@ def test_weights_of_ones_own_are_rounded_to_the_network_s_precision():
         assert layer.W.dtype == np.float32
 
 
-def test_a_block_with_nothing_below_sends_nothing_down():
+def test_a_block_with_no_learning_layer_below_returns_no_error():
     net = network([Residual([Linear(3, 3)], [Linear(3, 3)])], (3,))
     y = net.forward(inputs((3,)), Pass(True))
     assert net.layers[0].backward(np.ones_like(y), BP()) is None
@@ -201,19 +203,19 @@ def test_activations_are_their_formulas():
         np.testing.assert_allclose(y[[0, 4]], ends, atol=1e-300)
 
 
-def test_relu_sends_nothing_down_at_exactly_zero():
+def test_the_derivative_of_relu_at_zero_is_zero():
     layer = ReLU()
     layer.forward(np.array([[-1.0, 0.0, 1.0]]), Pass(True))
     np.testing.assert_array_equal(layer.backward(np.full((1, 3), 7.0), BP()), [[0, 0, 7]])
 
 
-def test_the_error_of_tied_maxima_goes_to_the_first():
+def test_the_error_of_tied_maxima_goes_to_the_first_maximum():
     layer = MaxPool(2)
     layer.forward(np.ones((1, 2, 2, 1)), Pass(True))
     np.testing.assert_array_equal(layer.backward(np.full((1, 1, 1, 1), 3.0), BP())[0, :, :, 0], [[3, 0], [0, 0]])
 
 
-def test_batchnorm_normalises_and_moves_its_running_statistics():
+def test_batchnorm_normalises_and_updates_its_running_statistics():
     # running <- (1 - m) running + m batch, the running variance with 1/(n-1)
     x = inputs((3, 2, 4), n=5) * 3 + 2
     layer = BatchNorm(4, eps=1e-12, momentum=0.3)
@@ -249,7 +251,7 @@ def test_batchnorm_is_accurate_far_from_zero():
 @pytest.mark.parametrize(
     "shape, trains", [((1, 3), False), ((1, 1, 1, 3), False), ((1, 1, 2, 3), True), ((2, 3), True)], ids=str
 )
-def test_batchnorm_refuses_only_what_has_no_variance(shape, trains):
+def test_batchnorm_refuses_only_batches_without_variance(shape, trains):
     layer, x = BatchNorm(3), np.random.default_rng(0).standard_normal(shape)
     if trains:
         assert np.isfinite(layer.forward(x, Pass(True))).all()
@@ -264,23 +266,24 @@ def test_batchnorm_refuses_only_what_has_no_variance(shape, trains):
     [((3,), 1, False, False), ((3,), 2, False, True), ((2, 1, 3), 1, False, True), ((3,), 1, True, True)],
     ids=["one row", "two rows", "one image of two pixels", "one row, frozen"],
 )
-def test_batchnorm_foretells_whether_a_batch_has_a_variance(shape, batch, frozen, varies):
+def test_batchnorm_predicts_whether_a_batch_has_a_variance(shape, batch, frozen, varies):
     net = mf.Network([BatchNorm(3)], input_shape=shape)
     if frozen:
         net.freeze("batchnorm1")
     assert net["batchnorm1"].varies(batch) is varies
-    assert BatchNorm(3).varies(batch) is (batch > 1)  # of a layer that has met no network: one position
+    assert BatchNorm(3).varies(batch) is (batch > 1)  # a layer without a network: one position
 
 
-def test_batchnorm_s_statistics_stay_where_momentum_is_zero():
+def test_batchnorm_s_statistics_are_constant_with_zero_momentum():
     layer = BatchNorm(2, momentum=0)
     layer.forward(inputs((2,), n=5), Pass(True))
     np.testing.assert_array_equal((layer.running_mean, layer.running_var), [(0, 0), (1, 1)])
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("Conv2d")])
-def test_a_convolution_knows_what_its_patches_take(name, monkeypatch):
-    """Forward and back are cut into chunks by it: of the patches of x, or of the error where those are gathered."""
+def test_the_chunks_of_a_convolution_count_the_memory_of_its_patches(name, monkeypatch):
+    """It sets the chunks of the forward and backward passes: by the patches of x, or of the error if those are
+    gathered."""
     layers, shape = GEOMETRIES[name]
     net, x, cut = network(layers(), shape), inputs(shape, n=2), []
     layer = net.layers[0]
@@ -295,13 +298,13 @@ def test_a_convolution_knows_what_its_patches_take(name, monkeypatch):
 
 
 @pytest.mark.parametrize("size, alpha, beta, k", [(1, 1.0, 1.0, 1.0), (4, 0.5, 0.6, 2.0), (9, 1.0, 0.75, 1.0)])
-def test_response_normalisation_is_its_plain_twin(size, alpha, beta, k):
+def test_response_normalisation_equals_its_plain_reference(size, alpha, beta, k):
     x = inputs((3, 2, 6), n=4)
     y = LocalResponseNorm(size, alpha, beta, k).forward(x, Pass())
     np.testing.assert_allclose(y, response_plain(x, size, alpha, beta, k), rtol=1e-13)
 
 
-def test_response_normalisation_runs_where_arrays_live(engine):
+def test_response_normalisation_runs_on_every_engine(engine):
     net, x = network([LocalResponseNorm(4, alpha=0.5)], (3, 2, 6), input_error=True), inputs((3, 2, 6))
     y = net.forward(x, Pass(True))
     np.testing.assert_allclose(mf.to_host(y), mf.to_host(response_plain(x, 4, 0.5, 0.75, 1.0)), rtol=1e-5)
@@ -314,14 +317,14 @@ def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
     y = layer.forward(x, Pass(True, step=3))
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
     assert abs((y == 0).mean() - 0.3) < 4 * (0.21 / y.size) ** 0.5
-    np.testing.assert_array_equal(layer.backward(x, BP()), y)  # the same mask on the way back
+    np.testing.assert_array_equal(layer.backward(x, BP()), y)  # the same mask in the backward pass
     np.testing.assert_array_equal(layer.forward(x, Pass(True, step=3)), y)
     assert (layer.forward(x, Pass(True, step=4)) != y).any()
     np.testing.assert_array_equal(layer.forward(x, Pass()), x)
     np.testing.assert_array_equal(Dropout(0.0).forward(x, Pass(True)), x)
 
 
-def test_two_dropout_layers_of_one_network_have_masks_of_their_own():
+def test_two_dropout_layers_of_one_network_have_different_masks():
     net = mf.Network([Dropout(0.5), Dropout(0.5)], input_shape=(1000,))
     net.forward(np.ones((1, 1000)), Pass(True))
     assert (net["dropout1"].cache != net["dropout2"].cache).any()
@@ -337,7 +340,7 @@ def test_flatten_keeps_channels_fastest():
     np.testing.assert_array_equal(Flatten().forward(x, Pass()), np.arange(12.0).reshape(1, 12))
 
 
-def test_residual_adds_and_its_error_goes_both_ways():
+def test_residual_adds_and_its_error_goes_through_both_branches():
     # y = f(x) + x, dL/dx = f'(x)^T delta + delta
     net = network([Residual([Linear(3, 3)])], (3,), input_error=True)
     x, delta = inputs((3,)), inputs((3,), seed=1)
@@ -360,7 +363,7 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
     np.testing.assert_allclose((layer.project(x, B) * d).sum(), (B * layer.weight_gradient(x, d)).sum(), rtol=1e-11)
 
 
-# --- errors are sentences ---------------------------------------------------------------------------------------------
+# --- error messages ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -409,9 +412,9 @@ def test_inputs_that_do_not_fit_are_refused_by_the_layer_itself(layer, shape, me
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if not name.startswith(("Residual", "a whole"))])
-def test_no_way_back_without_a_training_pass(name):
+def test_backward_without_a_training_pass_is_refused(name):
     layers, shape = GEOMETRIES[name]
     (layer,) = layers()
-    layer.forward(inputs(shape), Pass())  # evaluation keeps nothing
+    layer.forward(inputs(shape), Pass())  # evaluation caches nothing
     with pytest.raises(RuntimeError, match="has no cached forward pass"):
         layer.backward(np.ones((3, *layer.infer(shape))), BP())

@@ -26,7 +26,7 @@ def test_the_error_is_the_derivative_of_each_value(name, float64):
 
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
 def test_a_confident_wrong_answer_has_a_finite_loss(name, engine):
-    # cross-entropy at distance 1e4 from the truth is 1e4 itself, not -log(0)
+    # cross-entropy at distance 1e4 from the target is 1e4 itself, not -log(0)
     loss = LOSSES[name]()
     output = mf.asarray(np.array([[1e4, -1e4]]))
     values, errors = loss(output, loss.target(np.array([1]), output))
@@ -79,7 +79,7 @@ def test_targets_that_do_not_fit_are_refused(engine, y, error, message):
 
 
 @pytest.mark.usefixtures("engine")
-def test_losses_refuse_outputs_that_are_no_rows():
+def test_losses_refuse_outputs_without_two_dimensions():
     with pytest.raises(ValueError, match="end the network with a Linear layer"):
         mf.SoftmaxCrossEntropy().target(np.array([0]), mf.asarray(np.zeros((1, 2, 2, 3))))
     with pytest.raises(ValueError, match=r"a loss expects outputs of shape \(N, n_out\), got \(2, 3, 4\)"):
@@ -88,7 +88,7 @@ def test_losses_refuse_outputs_that_are_no_rows():
         mf.SoftmaxCrossEntropy(2)
 
 
-def test_one_hot_and_target_rows_are_two_ways_to_say_the_same(engine):
+def test_class_indices_and_one_hot_rows_give_the_same_loss(engine):
     output = mf.asarray(np.random.default_rng(0).standard_normal((3, 4)))
     classes, rows = np.array([1, 3, 0], np.uint8), np.eye(4)[[1, 3, 0]]
     np.testing.assert_array_equal(one_hot(classes, 4, "float32"), rows)

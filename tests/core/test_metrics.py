@@ -1,4 +1,4 @@
-"""Alignment: the right angles, None where there is none, and a measurement that leaves no trace."""
+"""Alignment: correct angles, None for undefined ones, and no side effects of a measurement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mlp(**options):
 
 
 def degrees_between(a, b):
-    """By the arc cosine: right where the angle is not small."""
+    """By the arc cosine, which is accurate for angles that are not small."""
     return math.degrees(math.acos((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())))
 
 
@@ -40,14 +40,14 @@ def degrees_between(a, b):
     ],
 )
 def test_angles_by_hand(a, b, expected, float64):
-    found = angle(np.array(a, float), np.array(b, float))
-    assert float(found) == pytest.approx(expected, abs=1e-13)
+    result = angle(np.array(a, float), np.array(b, float))
+    assert float(result) == pytest.approx(expected, abs=1e-13)
 
 
 @pytest.mark.parametrize("radians", [1e-2, 1e-6, 1e-9])
 @pytest.mark.parametrize("around", [0.0, math.pi / 2, math.pi])
 def test_small_angles_keep_their_digits(radians, around, float64):
-    """The arc cosine of 1 - 5e-13 has lost half of them, near 180 degrees too."""
+    """The arc cosine of 1 - 5e-13 loses half of the digits, also near 180 degrees."""
     a = np.array([1.0, 0.0])
     b = np.array([math.cos(radians), math.sin(radians)])
     if around == math.pi:
@@ -67,7 +67,7 @@ def test_the_size_of_the_vectors_does_not_matter(scale, engine):
     assert float(angle(a, b)) == pytest.approx(45, abs=1e-5)
 
 
-def test_zero_vectors_have_no_angle(engine):
+def test_the_angle_of_a_zero_vector_is_none(engine):
     assert math.isnan(float(angle(mf.asarray(np.zeros(3)), mf.asarray(np.ones(3)))))
 
 
@@ -76,14 +76,14 @@ def test_sign_agreement_counts_entries(engine):
     assert float(sign_agreement(a, b)) == 0.5
 
 
-# --- what is compared -------------------------------------------------------------------------------------------------
+# --- alignment of a network -------------------------------------------------------------------------------------------
 
 
 def test_alignment_by_hand(float64):
     net = mlp()
     rule = FA(seed=3).attach(net)
     x, y = batch(shape=(4,))
-    found = alignment(net, rule, x, y, CE)
+    result = alignment(net, rule, x, y, CE)
     W1, W2, W3 = (layer.W for layer in net.weighted)
     B2, B3 = rule.B["linear2"], rule.B["linear3"]
     h1 = np.tanh(x @ W1 + net["linear1"].b)
@@ -101,7 +101,7 @@ def test_alignment_by_hand(float64):
             "weight_angle": None,
             "sign_agreement": None,
             "norm_ratio": None,
-            "local_angle": None,  # nothing below it learns, so it carries nothing
+            "local_angle": None,  # no layer below learns, so it carries no error
             "true_angle": mean_over_examples(fa1, bp1),
             "gradient_angle": degrees_between(x.T @ fa1, x.T @ bp1),
         },
@@ -122,11 +122,11 @@ def test_alignment_by_hand(float64):
             "gradient_angle": 0.0,
         },
     }
-    assert found.keys() == expected.keys()
+    assert result.keys() == expected.keys()
     for name, quantities in expected.items():
-        assert tuple(found[name]) == QUANTITIES
+        assert tuple(result[name]) == QUANTITIES
         for key, value in quantities.items():
-            assert found[name][key] == (None if value is None else pytest.approx(value, abs=1e-9)), (name, key)
+            assert result[name][key] == (None if value is None else pytest.approx(value, abs=1e-9)), (name, key)
 
 
 @pytest.mark.parametrize("rule", ["bp", "sham"])
@@ -142,14 +142,14 @@ def test_backpropagation_is_aligned_with_itself(rule, float64):
                 assert value == pytest.approx(expected.get(key, 0.0), abs=1e-5)
 
 
-def test_quantities_that_a_rule_does_not_have_are_none():
+def test_quantities_that_are_undefined_for_a_rule_are_none():
     x, y = batch()
     whole = {"weight_angle", "sign_agreement", "norm_ratio"}
 
     def missing(description, layer):
         net = small_convnet()
-        found = alignment(net, make(description).attach(net), x, y, CE)[layer]
-        return {key for key, value in found.items() if value is None}
+        result = alignment(net, make(description).attach(net), x, y, CE)[layer]
+        return {key for key, value in result.items() if value is None}
 
     assert missing("fa", "linear2") == set()
     assert missing("fa:conv=dense", "residual1.body.conv1") == whole  # B has another shape than the kernel
@@ -159,7 +159,8 @@ def test_quantities_that_a_rule_does_not_have_are_none():
 
 
 def test_direct_feedback_of_the_weights_shape_is_not_mistaken_for_theirs():
-    """F (units, n_out) teaches the layer it is keyed by; it is no counterpart of that layer's W, whatever its shape."""
+    """F (units, n_out) teaches the layer it is keyed by; it is not a counterpart of that layer's W, even if the shapes
+    agree."""
     net = Network([Linear(3, 3), Linear(3, 3)])
     rule = DFA().attach(net)
     assert rule.B["linear1"].shape == net["linear1"].W.shape
@@ -169,19 +170,19 @@ def test_direct_feedback_of_the_weights_shape_is_not_mistaken_for_theirs():
 
 @pytest.mark.parametrize("rule", ["fa", "usf", "dfa"])
 def test_dead_layers_have_no_angles_and_raise_no_warnings(rule, engine):
-    """Every hidden unit silent: all errors below are zero. And a layer of zero weights has no direction."""
+    """All hidden units are zero, so all errors below are zero. A layer of zero weights has no direction."""
     net = Network([Linear(4, 5), ReLU(), Linear(5, 5), Linear(5, 3)])
     net["linear1"].b[...] = -100
     net["linear2"].W[...] = 0
     x, y = batch(shape=(4,))
-    found = alignment(net, make(rule).attach(net), x, y, CE)
-    assert found["linear1"]["true_angle"] is None and found["linear1"]["gradient_angle"] is None
-    assert found["linear2"]["weight_angle"] is None and found["linear2"]["norm_ratio"] is None
-    assert found["linear3"]["true_angle"] == pytest.approx(0, abs=1e-3)
+    result = alignment(net, make(rule).attach(net), x, y, CE)
+    assert result["linear1"]["true_angle"] is None and result["linear1"]["gradient_angle"] is None
+    assert result["linear2"]["weight_angle"] is None and result["linear2"]["norm_ratio"] is None
+    assert result["linear3"]["true_angle"] == pytest.approx(0, abs=1e-3)
 
 
 def test_examples_without_an_error_do_not_count(float64):
-    """One of two examples is silenced below the ReLU: the mean is over the other."""
+    """The ReLU blocks the error of one of two examples: the mean is over the other."""
     net = network([Linear(2, 4), ReLU(), Linear(4, 3)], (2,))
     net["linear1"].b[...] = 0
     net["linear1"].W[...] = np.abs(net["linear1"].W)
@@ -191,11 +192,11 @@ def test_examples_without_an_error_do_not_count(float64):
     assert both == pytest.approx(alone, abs=1e-9)
 
 
-# --- no trace ---------------------------------------------------------------------------------------------------------
+# --- no side effects --------------------------------------------------------------------------------------------------
 
 
 def everything(net, rule):
-    """All that a measurement could change, by name; arrays as copies."""
+    """All state that a measurement could change, by name; arrays as copies."""
     kept = {**net.state(), **{f"memory {key}": array for key, array in rule.state().items()}}
     kept |= {f"B {key}": mf.to_host(array).copy() for key, array in rule.B.items()}
     kept |= {f"gradient {key}": mf.to_host(g).copy() for key, g in net.gradients().items() if g is not None}
@@ -247,8 +248,8 @@ def test_measuring_an_untrained_network_leaves_gradients_uncomputed():
     assert all(layer.cache is None for layer in net)
 
 
-def test_metrics_read_the_very_matrices_in_B(float64):
-    """Whoever changes what carried the error changes the measurement: there is no second copy to look at."""
+def test_metrics_read_the_matrices_in_B_without_a_copy(float64):
+    """Changing the matrix that carried the error changes the measurement: there is no second copy."""
     net = mlp()
     rule = FA().attach(net)
     x, y = inputs((4,)), np.array([0, 1, 2])

@@ -43,7 +43,7 @@ def count(net):
     return sum(array.size for array in net.parameters().values())
 
 
-def test_every_model_is_looked_at():
+def test_every_model_is_tested():
     assert SIZES.keys() == MODELS.keys()
     assert all(name == make.__name__ for name, make in MODELS.items())
 
@@ -57,7 +57,7 @@ def test_parameters_are_as_many_as_published(name):
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", SIZES)
-def test_a_step_can_be_made_and_moves_every_parameter(name):
+def test_a_training_step_changes_every_parameter(name):
     net = build(name, n_out=5)
     rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
     x, y = inputs(net.input_shape, n=2), np.array([0, 3])
@@ -110,7 +110,7 @@ def test_the_two_readings_of_moskovitz():
 
 
 @pytest.mark.usefixtures("engine")
-def test_signs_of_truncated_weights_stand_at_the_angle_that_theory_gives():
+def test_signs_of_truncated_weights_have_the_angle_of_the_theory():
     net = build("moskovitz_tf")
     rule = mf.rules.USF().attach(net)
     expected = rule.start_angle(net["linear1"])
@@ -119,12 +119,12 @@ def test_signs_of_truncated_weights_stand_at_the_angle_that_theory_gives():
         assert float(mf.metrics.angle(net[name].W, rule.B[name])) == pytest.approx(expected, abs=0.2)
 
 
-def test_truncated_numbers_have_the_spread_that_is_asked_for():
+def test_truncated_normal_draws_have_the_requested_standard_deviation():
     rng = mf.rng.generator(0, "weights")
     drawn = mf.rng.truncated_gaussian(rng, (400, 500), 3.0)
     assert drawn.std() == pytest.approx(3.0, rel=0.01) and abs(drawn.mean()) < 0.03
     assert abs(drawn).max() <= 2 * 3.0 / TRUNCATED_SD
-    assert pytest.approx(0.87962566) == TRUNCATED_SD  # known of the normal distribution cut at 2
+    assert pytest.approx(0.87962566) == TRUNCATED_SD  # of the normal distribution truncated at 2
 
 
 def test_all_cnn_c_is_as_in_the_paper():
@@ -147,7 +147,7 @@ def test_the_narrow_residual_networks_are_as_in_the_paper(name, weighted, last):
 
 
 @pytest.mark.usefixtures("engine")
-def test_resnet18_has_the_stem_that_is_asked_for():
+def test_resnet18_has_the_requested_stem():
     small = build("resnet18")
     assert len(small.weighted) == 18 + 3  # three projections
     assert [small[f"residual{i}"].output_shape for i in (2, 4, 6, 8)] == [
@@ -164,17 +164,17 @@ def test_resnet18_has_the_stem_that_is_asked_for():
         mf.models.resnet18(shape, 10, stem="large")
 
 
-@pytest.mark.parametrize("written", ["gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"])
-def test_an_initialiser_is_found_by_the_name_that_it_bears(written):
-    assert mf.initialisers.find(written).name == written
-    assert mf.Linear(3, 2, init=written).init.name == written
+@pytest.mark.parametrize("text", ["gaussian(0.01)", "uniform(0.5)", "truncated_gaussian(0.05)"])
+def test_an_initialiser_can_be_made_from_its_name(text):
+    assert mf.initialisers.find(text).name == text
+    assert mf.Linear(3, 2, init=text).init.name == text
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("written", ["gaussian(0)", "gaussian(-1)", "gaussian(nan)", "gaussian(x)", "gaussian(1"])
-def test_an_initialiser_with_a_wrong_number_is_refused(written):
+@pytest.mark.parametrize("text", ["gaussian(0)", "gaussian(-1)", "gaussian(nan)", "gaussian(x)", "gaussian(1"])
+def test_an_initialiser_with_a_wrong_number_is_refused(text):
     with pytest.raises(ValueError, match=r"must be written gaussian\(0.01\)"):
-        mf.initialisers.find(written)
+        mf.initialisers.find(text)
 
 
 @pytest.mark.usefixtures("engine")
@@ -187,5 +187,5 @@ def test_magnitudes_of_feedback_can_come_from_another_initialiser_than_the_weigh
     if rule != "fa":  # uniform W, Gaussian M: cos = sqrt(3)/2 sqrt(2/pi)
         assert attached.start_angle(net["linear2"]) == pytest.approx(46.3, abs=0.05)
     assert attached.start_angle(net["linear2"]) == pytest.approx(float(mf.metrics.angle(net["linear2"].W, B)), abs=0.7)
-    net.step += 1  # brsf draws anew, from the same initialiser
+    net.step += 1  # brsf draws again, from the same initialiser
     assert float(attached.feedback(net["linear2"]).std()) == pytest.approx(0.1, rel=0.02)

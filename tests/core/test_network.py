@@ -1,4 +1,4 @@
-"""Networks: stable names, shapes checked early and told in sentences, state that comes back whole or not at all."""
+"""Networks: stable names, early shape checks with clear messages, state that is restored completely or not at all."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_shapes_that_do_not_fit_name_the_layer_and_its_source(layers, shape, mes
 
 
 @pytest.mark.usefixtures("engine")
-def test_branches_of_unknown_shape_are_refused_in_use():
+def test_branches_with_different_shapes_are_refused_in_the_forward_pass():
     net = Network([Residual([Conv2d(1, 2, 3)], [Conv2d(1, 2, 1)])])
     with pytest.raises(ValueError, match="must have the same output shape, got 2 x 2 x 2 and 4 x 4 x 2"):
         net.forward(inputs((4, 4, 1)))
@@ -167,7 +167,7 @@ def test_inputs_that_do_not_fit_are_refused(engine):
             net.forward(x)
 
 
-def test_nothing_is_sent_below_the_lowest_layer_that_learns():
+def test_no_error_is_propagated_below_the_lowest_learning_layer():
     net = blocks()
     assert [layer.name for layer in net if isinstance(layer, mf.Weighted) and not layer.needs_input_gradient] == [
         "conv1"
@@ -180,19 +180,19 @@ def test_nothing_is_sent_below_the_lowest_layer_that_learns():
 
 def test_input_error_asks_for_the_gradient_of_the_input():
     x, y = batch(shape=(4,))
-    for asked in (False, True):
-        net = Network([Linear(4, 3)], input_error=asked)
+    for input_error in (False, True):
+        net = Network([Linear(4, 3)], input_error=input_error)
         rule = mf.rules.BP().attach(net)
         rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
         below = net.backward(rule.error, rule)
-        if asked:
+        if input_error:
             np.testing.assert_allclose(below, rule.error @ net["linear1"].W.T, rtol=1e-6)
         else:
             assert below is None
-        assert ("linear1" in rule.B) == asked
+        assert ("linear1" in rule.B) == input_error
 
 
-# --- showing it -------------------------------------------------------------------------------------------------------
+# --- summary ----------------------------------------------------------------------------------------------------------
 
 
 def test_summary_shows_every_layer_and_the_feedback_it_costs():
@@ -216,10 +216,10 @@ def test_summary_shows_every_layer_and_the_feedback_it_costs():
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-def test_state_makes_another_network_the_same(engine):
+def test_loading_a_state_makes_two_networks_equal(engine):
     net, other = small_convnet(seed=0), small_convnet(seed=1)
     x, _ = batch()
-    net.forward(x, Pass(training=True))  # moves the running statistics
+    net.forward(x, Pass(training=True))  # updates the running statistics
     state = net.state()
     assert all(type(array) is np.ndarray for array in state.values())
     assert {"conv1.W", "conv1.b", "batchnorm1.gamma", "batchnorm1.running_var"} <= state.keys()
@@ -227,11 +227,11 @@ def test_state_makes_another_network_the_same(engine):
     other.load_state(state)
     np.testing.assert_array_equal(mf.to_host(other.forward(x)), before)
     state["conv1.W"][...] = 0
-    np.testing.assert_array_equal(mf.to_host(net.forward(x)), before, err_msg="the state is no copy")
+    np.testing.assert_array_equal(mf.to_host(net.forward(x)), before, err_msg="the state is not a copy")
 
 
 @pytest.mark.parametrize(
-    "spoil, message",
+    "corrupt, message",
     [
         (lambda s: s.pop("linear2.b"), r"does not belong to this network: missing \['linear2.b'\], unknown nothing"),
         (lambda s: s.update(extra=np.zeros(1)), r"missing nothing, unknown \['extra'\]"),
@@ -250,18 +250,18 @@ def test_state_makes_another_network_the_same(engine):
     ],
     ids=["missing", "unknown", "shape", "nan", "text"],
 )
-def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
     net, state = small_convnet(), small_convnet(seed=1).state()
     before = net.state()
-    spoil(state)
+    corrupt(state)
     with pytest.raises(ValueError, match=message):
         net.load_state(state)
     for key, array in net.state().items():
         np.testing.assert_array_equal(array, before[key])
 
 
-def test_loading_moves_the_live_arrays():
-    """Whoever holds a weight (an optimizer, a view in a notebook) sees the loaded one."""
+def test_loading_writes_into_the_live_arrays():
+    """References to a weight (in an optimizer, a view in a notebook) show the loaded values."""
     net = small_convnet()
     held = net["linear1"].W
     net.load_state(small_convnet(seed=1).state())
@@ -307,7 +307,7 @@ def test_predict_refuses(x, error, message):
 # --- preserved --------------------------------------------------------------------------------------------------------
 
 
-def test_preserved_puts_caches_and_gradients_back(float64):
+def test_preserved_restores_caches_and_gradients(float64):
     net = network([Linear(3, 4), BatchNorm(4), Tanh(), Dropout(0.5), Linear(4, 2)], (3,))
     rule = mf.rules.BP().attach(net)
     rule.gradients(net, inputs((3,)), np.array([0, 1, 0]), mf.SoftmaxCrossEntropy())
@@ -330,25 +330,25 @@ def test_gradients_are_none_until_computed_and_after_clearing():
     assert set(net.gradients().values()) == {None}
 
 
-def test_a_walk_is_told_every_output_and_may_change_it():
+def test_a_pass_receives_every_output_and_may_change_it():
     class Double(Pass):
         def __init__(self):
             super().__init__()
-            self.told = []
+            self.seen = []
 
         def after(self, layer, y):
-            self.told.append(layer.name)
+            self.seen.append(layer.name)
             return y * 2 if layer.name == "linear1" else y
 
     net = Network([Linear(2, 3), Residual([Linear(3, 3)]), Linear(3, 1)])
     ctx, x = Double(), mf.asarray(np.ones((1, 2)))
     y = net.forward(x, ctx)
-    assert ctx.told == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
-    np.testing.assert_allclose(y, 2 * net.forward(x), rtol=1e-6)  # no biases yet, all is linear
+    assert ctx.seen == ["linear1", "residual1.body.linear1", "residual1", "linear2"]
+    np.testing.assert_allclose(y, 2 * net.forward(x), rtol=1e-6)  # the biases are zero, so the network is linear
 
 
 def test_assigned_weights_are_copied_into_place_and_learn():
-    """A transposed view (PyTorch's layout) is no trap: the layer holds its own memory, in its own dtype."""
+    """Also from a transposed view (PyTorch's layout): the layer copies it into its own memory and dtype."""
     net = mf.Network([mf.Linear(3, 2)])
     net["linear1"].W = np.arange(6.0).reshape(2, 3).T
     net["linear1"].b = np.arange(4.0)[::2]

@@ -1,7 +1,7 @@
-"""Numbers at the edge of what floats hold: as PyTorch's, or nearer to the truth, in float32.
+"""Numbers near the limits of float32: results equal PyTorch's or are more accurate.
 
-Right values are written down, or are PyTorch's, or come from float64. A program may ask NumPy to raise where numbers
-underflow, overflow or are none (`numpy.seterr`): the engine computes on.
+Expected values are constants, PyTorch's results, or computed in float64. A program may set NumPy to raise on underflow,
+overflow and invalid values (`numpy.seterr`): the engine still computes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minifa.rules import BP
 from minifa.testing.examples import GEOMETRIES, RULES, inputs, network, small_convnet
 
 INF, NAN = math.inf, math.nan
-QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # alone as well; the others within a network
+QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # also alone; the others within a network
 
 
 @pytest.fixture
@@ -34,27 +34,27 @@ def host(array):
     return np.asarray(mf.to_host(array))
 
 
-def asked(loss, output, target):
+def values_and_errors(loss, output, target):
     """Values and errors for these rows, on the host."""
     output = mf.asarray(np.array(output, np.float32))
     with np.errstate(all="raise"):
         return [host(one) for one in loss(output, loss.target(np.array(target), output))]
 
 
-def asked_of_torch(torch, loss, output, target):
-    """The same by a function of PyTorch's that gives every example's value."""
+def values_and_errors_of_torch(torch, loss, output, target):
+    """The same from a function of PyTorch's that returns the value of every example."""
     output = torch.tensor(output, dtype=torch.float32, requires_grad=True)
     values = loss(output, target)
     values.sum().backward()
     return values.detach().numpy(), output.grad.numpy()
 
 
-# --- in a program that lets NumPy raise -------------------------------------------------------------------------------
+# --- in a program that sets NumPy to raise ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_training_goes_on_where_numpy_would_raise(rule, monkeypatch):
-    """On inputs so small, and so large, that products under- and overflow; the threads that help are as quiet."""
+def test_training_continues_although_numpy_is_set_to_raise(rule, monkeypatch):
+    """On inputs so small, and so large, that products under- and overflow; also in worker threads."""
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 13)
     rng, loss = np.random.default_rng(0), mf.SoftmaxCrossEntropy()
     for size in (1e-30, 1e25):
@@ -68,7 +68,7 @@ def test_training_goes_on_where_numpy_would_raise(rule, monkeypatch):
         assert net.step > 0
 
 
-def test_the_first_net_of_the_readme_trains_where_numpy_would_raise():
+def test_the_first_net_of_the_readme_trains_although_numpy_is_set_to_raise():
     data = mf.data.load("digits")
     with np.errstate(all="raise"):
         net = mf.Network(mf.models.cnn(data.input_shape, data.n_out, depth=2), seed=0)
@@ -79,7 +79,7 @@ def test_the_first_net_of_the_readme_trains_where_numpy_would_raise():
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("make", [mf.SGD, mf.Adam, mf.AdamW, mf.RMSprop])
-def test_a_step_made_by_hand_goes_on_where_numpy_would_raise(make):
+def test_a_manual_step_continues_although_numpy_is_set_to_raise(make):
     net = small_convnet()
     rule, loss, x = mf.rules.FA().attach(net), mf.SoftmaxCrossEntropy(), inputs((8, 8, 2))
     for size in (1e-25, 1e25):
@@ -94,7 +94,7 @@ def test_a_step_made_by_hand_goes_on_where_numpy_would_raise(make):
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", [name for name, (make, _) in GEOMETRIES.items() if isinstance(make()[0], QUIET)])
-def test_layers_by_themselves_compute_where_numpy_would_raise(name):
+def test_single_layers_compute_although_numpy_is_set_to_raise(name):
     make, shape = GEOMETRIES[name]
     net, x = network(make(), shape), inputs(shape)
     (layer,) = net.layers
@@ -106,7 +106,7 @@ def test_layers_by_themselves_compute_where_numpy_would_raise(name):
 
 
 @pytest.mark.usefixtures("engine")
-def test_comparisons_and_conversions_compute_where_numpy_would_raise():
+def test_comparisons_and_conversions_compute_although_numpy_is_set_to_raise():
     tiny, none = mf.asarray(np.full((2, 3), 1e-40)), mf.asarray(np.full((2, 3), NAN))
     with np.errstate(all="raise"):
         assert host(mf.asarray(np.array([1e-60]))) == 0
@@ -116,8 +116,8 @@ def test_comparisons_and_conversions_compute_where_numpy_would_raise():
             mf.metrics.sign_agreement(tiny, other)
 
 
-def test_a_program_s_own_settings_are_there_again_behind_every_call(monkeypatch):
-    monkeypatch.setattr(backend, "_QUIET_SETTINGS", [])  # a NumPy that keeps its settings elsewhere
+def test_the_numpy_settings_of_the_caller_are_restored_after_every_call(monkeypatch):
+    monkeypatch.setattr(backend, "_QUIET_SETTINGS", [])  # a NumPy that stores its settings elsewhere
     tiny = np.float32(-200)
     for vanishes in (mf.SoftmaxCrossEntropy(), backend.quietly(lambda output, target: np.exp(tiny))):
         with np.errstate(all="raise"):
@@ -127,7 +127,7 @@ def test_a_program_s_own_settings_are_there_again_behind_every_call(monkeypatch)
                 np.exp(tiny)
 
 
-def test_what_a_float_cannot_hold_is_still_told():
+def test_values_beyond_the_range_of_floats_are_still_reported():
     with pytest.warns(RuntimeWarning, match="overflow encountered in cast"):
         mf.asarray(np.array([1e60]))
 
@@ -151,9 +151,9 @@ SOFT = {  # logits of three classes, the first being right: value, errors
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("logits, value, errors", SOFT.values(), ids=SOFT)
 def test_softmax_cross_entropy_of_extreme_logits(logits, value, errors):
-    found = asked(mf.SoftmaxCrossEntropy(), [logits], [0])
-    np.testing.assert_allclose(found[0], [value], rtol=1e-6)
-    np.testing.assert_allclose(found[1], [errors], rtol=1e-6)
+    result = values_and_errors(mf.SoftmaxCrossEntropy(), [logits], [0])
+    np.testing.assert_allclose(result[0], [value], rtol=1e-6)
+    np.testing.assert_allclose(result[1], [errors], rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -165,8 +165,8 @@ def test_softmax_cross_entropy_of_extreme_logits_is_pytorch_s(smoothing, torch):
             output, torch.tensor(target), reduction="none", label_smoothing=smoothing
         )
 
-    ours = asked(mf.SoftmaxCrossEntropy(smoothing), rows, classes)
-    for a, b in zip(ours, asked_of_torch(torch, theirs, rows, classes), strict=True):
+    ours = values_and_errors(mf.SoftmaxCrossEntropy(smoothing), rows, classes)
+    for a, b in zip(ours, values_and_errors_of_torch(torch, theirs, rows, classes), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
@@ -192,9 +192,9 @@ SIGMOID = {  # logit, target: value, error (the limits; PyTorch's value is NaN a
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("logit, target, value, error", SIGMOID.values(), ids=SIGMOID)
 def test_sigmoid_cross_entropy_of_extreme_logits(logit, target, value, error):
-    found = asked(mf.SigmoidCrossEntropy(), [[logit]], [[float(target)]])
-    np.testing.assert_allclose(found[0], [value], rtol=1e-6)
-    np.testing.assert_allclose(found[1], [[error]], rtol=1e-6)
+    result = values_and_errors(mf.SigmoidCrossEntropy(), [[logit]], [[float(target)]])
+    np.testing.assert_allclose(result[0], [value], rtol=1e-6)
+    np.testing.assert_allclose(result[1], [[error]], rtol=1e-6)
 
 
 def test_sigmoid_cross_entropy_of_extreme_logits_is_pytorch_s_but_for_its_nan(torch):
@@ -204,8 +204,8 @@ def test_sigmoid_cross_entropy_of_extreme_logits_is_pytorch_s_but_for_its_nan(to
         loss = torch.nn.functional.binary_cross_entropy_with_logits
         return loss(output, torch.tensor(target), reduction="none").sum(dim=1)
 
-    values, errors = asked(mf.SigmoidCrossEntropy(), rows, targets)
-    their_values, their_errors = asked_of_torch(torch, theirs, rows, targets)
+    values, errors = values_and_errors(mf.SigmoidCrossEntropy(), rows, targets)
+    their_values, their_errors = values_and_errors_of_torch(torch, theirs, rows, targets)
     finite = np.isfinite(np.array(rows)[:, 0])
     np.testing.assert_allclose(values[finite], their_values[finite], rtol=1e-6, atol=1e-8)  # PyTorch's 2e-9 is 0
     np.testing.assert_allclose(errors, their_errors, rtol=1e-6, atol=1e-12)
@@ -214,7 +214,7 @@ def test_sigmoid_cross_entropy_of_extreme_logits_is_pytorch_s_but_for_its_nan(to
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("a, t", [(1e30, 0), (1.9e19, 0), (3e38, -3e38), (-INF, 0), (-INF, -INF), (1e-30, 0), (NAN, 0)])
 def test_squared_errors_of_huge_outputs(a, t):
-    """The square is infinite where it overflows, the error is not: it stops at the difference's own overflow."""
+    """The square is infinite where it overflows; the error is finite up to the overflow of the difference itself."""
     a, t = np.float32(a), np.float32(t)
     with np.errstate(all="ignore"):
         square, difference = (a - t) * (a - t), a - t
@@ -222,9 +222,9 @@ def test_squared_errors_of_huge_outputs(a, t):
         (mf.MeanSquaredError(), square, 2 * difference),
         (mf.HalfSquaredError(), square / 2, difference),
     ):
-        found = asked(loss, [[a]], [[t]])
-        np.testing.assert_allclose(found[0], [value], rtol=1e-6)
-        np.testing.assert_allclose(found[1], [[error]], rtol=1e-6)
+        result = values_and_errors(loss, [[a]], [[t]])
+        np.testing.assert_allclose(result[0], [value], rtol=1e-6)
+        np.testing.assert_allclose(result[1], [[error]], rtol=1e-6)
 
 
 def test_squared_errors_of_huge_outputs_are_pytorch_s(torch):
@@ -234,9 +234,13 @@ def test_squared_errors_of_huge_outputs_are_pytorch_s(torch):
     def theirs(output, target):
         return torch.nn.functional.mse_loss(output, torch.tensor(target), reduction="none").mean(dim=1)
 
-    pairs = zip(asked(mf.MeanSquaredError(), rows, targets), asked_of_torch(torch, theirs, rows, targets), strict=True)
-    for ours, found in pairs:
-        np.testing.assert_allclose(ours, found, rtol=1e-6)
+    pairs = zip(
+        values_and_errors(mf.MeanSquaredError(), rows, targets),
+        values_and_errors_of_torch(torch, theirs, rows, targets),
+        strict=True,
+    )
+    for ours, result in pairs:
+        np.testing.assert_allclose(ours, result, rtol=1e-6)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
@@ -252,17 +256,17 @@ def test_sigmoid_is_exact_in_its_tail(name, dtype, tolerance):
     slope = small / (1 + small) ** 2
     layer = mf.Sigmoid()
     with np.errstate(all="raise"):
-        found = host(layer.forward(mf.asarray(x), mf.Pass(training=True)))
+        result = host(layer.forward(mf.asarray(x), mf.Pass(training=True)))
         slopes = host(layer.backward(mf.asarray(np.ones_like(x)), BP()))
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, y.astype(dtype), rtol=tolerance)
-    left = x <= 0  # on the right 1 - y has lost its digits, as PyTorch's has: y is what is kept
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, y.astype(dtype), rtol=tolerance)
+    left = x <= 0  # on the right 1 - y loses its digits, as PyTorch's does, because y is cached
     np.testing.assert_allclose(slopes[left], slope.astype(dtype)[left], rtol=2 * tolerance)
 
 
 @pytest.mark.usefixtures("engine")
-def test_sigmoid_ends_where_floats_do():
-    """exp(-100) is a float32 without all its digits; PyTorch's is 0."""
+def test_sigmoid_is_accurate_down_to_the_smallest_floats():
+    """exp(-100) is a subnormal float32; PyTorch's is 0."""
     x = mf.asarray(np.array([[-100.0, -103, -200, 200, -INF, INF, NAN]]))
     y = host(mf.Sigmoid().forward(x, mf.Pass()))[0]
     np.testing.assert_allclose(y, [np.exp(-100), np.exp(-103), 0, 1, 0, 1, NAN], rtol=1e-5, atol=1.5e-45)
@@ -296,16 +300,16 @@ def pooled(layer, x):
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_border_of_a_max_pool_wins_no_tie():
-    """Not even one of -inf, which is what it is padded with: the error goes to the first place of the image."""
+def test_the_padding_of_a_max_pool_never_wins_a_tie():
+    """Not even against -inf, its padding value: the error goes to the first position of the image."""
     y, below = pooled(mf.MaxPool(3, stride=2, padding=1), np.full((1, 3, 3), -INF))
     np.testing.assert_array_equal(y, np.full((1, 2, 2), -INF))
     np.testing.assert_array_equal(below, [[[1, 2, 0], [3, 4, 0], [0, 0, 0]]])
 
 
 @pytest.mark.usefixtures("engine")
-def test_nan_comes_out_of_every_window_that_has_it_and_no_error_is_lost():
-    """PyTorch's error goes to the last NaN of the window; here to the window's last place inside the image."""
+def test_every_window_with_a_nan_gives_nan_and_no_error_is_lost():
+    """PyTorch's error goes to the last NaN of the window; here to the last position of the window inside the image."""
     y, below = pooled(mf.MaxPool(2, padding=1), np.full((1, 2, 2), NAN))
     assert np.isnan(y).all()
     np.testing.assert_array_equal(below, [[[1, 2], [3, 4]]])
@@ -343,9 +347,9 @@ def test_max_pooling_of_extreme_numbers_is_pytorch_s(kernel, stride, padding, to
 # hundred times as far off).
 
 
-def relative(found, true):
+def relative(result, true):
     """The largest error, by the largest number."""
-    return abs(np.asarray(found, float) - true).max() / abs(true).max()
+    return abs(np.asarray(result, float) - true).max() / abs(true).max()
 
 
 @pytest.mark.parametrize("offset", [0.5, 1000])
@@ -353,11 +357,11 @@ def relative(found, true):
 def test_the_mean_of_large_maps(shape, offset, engine):
     x = (np.random.default_rng(0).random(shape) - 0.5 + offset).astype(np.float32)
     true = x.mean(axis=(1, 2), dtype=float)
-    found = host(mf.GlobalAvgPool().forward(mf.asarray(x), mf.Pass()))
-    assert found.dtype == np.float32 and relative(found, true) < 2e-7  # PyTorch: 1.2e-7 to 1.8e-7
+    result = host(mf.GlobalAvgPool().forward(mf.asarray(x), mf.Pass()))
+    assert result.dtype == np.float32 and relative(result, true) < 2e-7  # PyTorch: 1.2e-7 to 1.8e-7
     if shape[-1] < 16:
-        found = host(mf.AvgPool(shape[1:3]).forward(mf.asarray(x), mf.Pass()))[:, 0, 0]
-        assert relative(found, true) < 2.5e-7  # PyTorch: 2.3e-6
+        result = host(mf.AvgPool(shape[1:3]).forward(mf.asarray(x), mf.Pass()))[:, 0, 0]
+        assert relative(result, true) < 2.5e-7  # PyTorch: 2.3e-6
 
 
 @pytest.mark.usefixtures("engine")
@@ -379,7 +383,7 @@ BATCHES = [(64, 100), (64, 8, 8, 16), (2, 224, 224, 8), (8, 56, 56, 3)]
 @pytest.mark.parametrize("shape", BATCHES, ids=str)
 @pytest.mark.parametrize("offset", [0, 10, 1000])
 def test_batch_norm_far_from_zero(shape, offset, engine):
-    """mean / sd = 1000 in float32: the mean is right to its last digit, and all that is made of it."""
+    """mean / sd = 1000 in float32: the mean, and all values computed from it, are accurate to the last digit."""
     errors = batch_norm_errors(shape, offset, normalised_here)
     assert errors["running_mean"] < (8e-8 if offset == 1000 else 1e-6)
     assert errors["running_var"] < 1e-6 and errors["beta"] < 1e-6
@@ -388,7 +392,7 @@ def test_batch_norm_far_from_zero(shape, offset, engine):
 
 
 def test_batch_norm_far_from_zero_on_a_device():
-    """Which is not asked whether it lies far: its mean is put right unseen, and here it needs it."""
+    """On a device the distance from zero is not read: the mean is always corrected, and here the correction matters."""
     x = (np.random.default_rng(0).standard_normal((1, 60, 60, 2)) + [1000, 0]).astype(np.float32)
     install("standin", cpu_chunks=False)
     layer = mf.BatchNorm(2, momentum=1.0)
@@ -399,7 +403,7 @@ def test_batch_norm_far_from_zero_on_a_device():
 
 @pytest.mark.parametrize("shape", BATCHES, ids=str)
 def test_batch_norm_far_from_zero_is_about_as_near_as_pytorch_s(shape, torch):
-    """Which multiplies and adds in one rounding (y is within twice its error) and adds up the variance in float64."""
+    """PyTorch uses fused multiply-add (y is within twice its error) and sums the variance in float64."""
     ours = batch_norm_errors(shape, 1000, normalised_here)
     theirs = batch_norm_errors(shape, 1000, lambda *given: normalised_there(torch, *given))
     for what, error in ours.items():
@@ -407,22 +411,22 @@ def test_batch_norm_far_from_zero_is_about_as_near_as_pytorch_s(shape, torch):
 
 
 def batch_norm_errors(shape, offset, compute):
-    """By quantity, how far a forward and a backward pass in float32 are from float64."""
+    """By quantity, the difference of a forward and a backward pass in float32 from float64."""
     rng = np.random.default_rng(0)
     x, delta = (rng.standard_normal(shape) + offset).astype(np.float32), rng.standard_normal(shape).astype(np.float32)
     with mf.using("numpy", "float64"):
         true = normalised_here(x.astype(float), delta.astype(float))
-    found = compute(x, delta)
-    return {what: relative(found[what], true[what]) for what in true}
+    result = compute(x, delta)
+    return {what: relative(result[what], true[what]) for what in true}
 
 
 def normalised_here(x, delta):
     layer = mf.BatchNorm(x.shape[-1], momentum=1.0)
-    found = {
+    result = {
         "y": layer.forward(mf.asarray(x), mf.Pass(training=True)),
         "below": layer.backward(mf.asarray(delta), BP()),
     }
-    return {key: host(one) for key, one in {**found, **layer.buffers(), **layer.grads}.items()}
+    return {key: host(one) for key, one in {**result, **layer.buffers(), **layer.grads}.items()}
 
 
 def normalised_there(torch, x, delta):
@@ -445,7 +449,7 @@ def normalised_there(torch, x, delta):
 
 
 def clipped(gradients, clip_norm):
-    """Gradients of one entry each, as clipping leaves them."""
+    """Gradients of one entry each after clipping."""
     net = mf.Network([mf.Linear(1, 1, bias=False, name=f"l{i}") for i in range(len(gradients))])
     for layer, gradient in zip(net, gradients, strict=True):
         layer.grads["W"] = mf.asarray(np.array([[gradient]]))
@@ -456,15 +460,15 @@ def clipped(gradients, clip_norm):
 
 @pytest.mark.parametrize("name", ["numpy", "standin"])
 @pytest.mark.parametrize("dtype, size", [("float32", 1e20), ("float32", 1e37), ("float64", 1e200), ("float64", 1e307)])
-def test_huge_gradients_are_clipped_to_the_norm_asked_for(name, dtype, size):
-    """Their squares overflow, and PyTorch makes them 0."""
+def test_huge_gradients_are_clipped_to_the_requested_norm(name, dtype, size):
+    """Their squares overflow, and PyTorch sets them to 0."""
     install(name, dtype)
     assert clipped([3 * size, -4 * size], 1.0) == pytest.approx([0.6, -0.8], rel=1e-6)
     assert clipped([3 * size, -4 * size], 2.5 * size) == pytest.approx([1.5 * size, -2 * size], rel=1e-6)
 
 
 @pytest.mark.usefixtures("engine")
-def test_gradients_whose_norm_is_beyond_every_float_are_clipped():
+def test_gradients_whose_norm_overflows_are_clipped():
     assert clipped([3e38] * 4, 1.0) == pytest.approx([0.5] * 4, rel=1e-4)
 
 
@@ -477,14 +481,14 @@ def test_gradients_below_the_limit_keep_their_bits():
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("spoilt", [INF, -INF, NAN])
-def test_clipping_leaves_what_is_no_number_to_be_seen(spoilt, torch):
+@pytest.mark.parametrize("invalid", [INF, -INF, NAN])
+def test_clipping_does_not_hide_nan_or_infinity(invalid, torch):
     """As PyTorch: infinite entries become NaN beside zeros, and with NaN all is NaN."""
-    given = [torch.tensor([one], requires_grad=True) for one in (spoilt, 1.0, -2.0)]
+    given = [torch.tensor([one], requires_grad=True) for one in (invalid, 1.0, -2.0)]
     for one in given:
         one.grad = one.detach().clone()
     torch.nn.utils.clip_grad_norm_(given, 1.0)
-    np.testing.assert_array_equal(clipped([spoilt, 1.0, -2.0], 1.0), [one.grad.item() for one in given])
+    np.testing.assert_array_equal(clipped([invalid, 1.0, -2.0], 1.0), [one.grad.item() for one in given])
 
 
 @pytest.mark.usefixtures("engine")
@@ -493,8 +497,8 @@ def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 64)
     matrix = mf.asarray(np.array([3.0, 0, -4, 0] * 10) * size / 10)
     assert float(linalg.norm(matrix)) == pytest.approx(size * math.sqrt(2.5), rel=1e-6 if size > 1e-40 else 1e-3)
-    found, count = linalg.norm_and_count(matrix)
-    assert float(found) == float(linalg.norm(matrix)) and float(count) == 20
+    result, count = linalg.norm_and_count(matrix)
+    assert float(result) == float(linalg.norm(matrix)) and float(count) == 20
     with backend.quiet():
         again = linalg.rescaled(matrix, to=7.0)
     if size > 1e-38:
@@ -506,8 +510,8 @@ def test_norms_of_huge_and_tiny_matrices(size, monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 250])
-def test_losses_of_many_batches_are_added_in_double_precision(batch_size, engine):
-    """A float32 of 1e8 does not notice 1: the thousand small losses behind, or beside, the large one were lost."""
+def test_losses_of_many_batches_are_summed_in_double_precision(batch_size, engine):
+    """In float32, 1e8 + 1 is 1e8: a thousand small losses after, or beside, the large one were lost."""
     net = mf.Network([mf.Linear(1, 1, init="zero")])  # puts out 0, so that the loss is half the target's square
     rule, loss = mf.rules.BP().attach(net), mf.HalfSquaredError()
     targets = np.full((1001, 1), math.sqrt(2), np.float32)
@@ -521,7 +525,7 @@ def test_losses_of_many_batches_are_added_in_double_precision(batch_size, engine
         assert row["train_loss"] == trainer.running_loss() == pytest.approx(mean, rel=1e-7)
 
 
-def test_a_constant_loss_is_its_own_mean_however_many_batches(engine):
+def test_the_mean_of_a_constant_loss_is_exact_for_any_number_of_batches(engine):
     class Tenth(mf.HalfSquaredError):
         def __call__(self, output, target):
             values, errors = super().__call__(output, target)

@@ -1,4 +1,4 @@
-"""Optimizers: the order of a step, what is left alone, state that comes back, schedules at their corners."""
+"""Optimizers: the order of a step, unchanged parameters, restored state, schedules at their boundaries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_step_reduces_the_loss_in_place_and_is_counted(name, engine):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_parameter_without_a_gradient_is_left_alone(name):
+def test_a_parameter_without_a_gradient_does_not_change(name):
     """Decay and momentum included: otherwise a rule that trains the output layer alone would shrink the others."""
     net, optimizer = mlp(), MAKERS[name]()
     optimizer.weight_decay = 0.1
@@ -109,7 +109,7 @@ def test_manhattan_signs_the_gradient_of_learned_feedback_as_well(float64):
     np.testing.assert_allclose(rule.memory["linear2"] - before["linear2"], net["linear2"].W - W, rtol=1e-12)
 
 
-def test_constrained_weights_are_scaled_back_whole_and_nothing_else_is(float64):
+def test_only_constrained_weights_are_rescaled(float64):
     # W' = W - lr g, then W = W' norm(W_0) / norm(W'); no bias, no feedback
     net, layer = one_layer([[3.0, 0.0], [0.0, 4.0]])
     optimizer = mf.SGD(1.0, constrain_weights=True)
@@ -126,11 +126,11 @@ def test_constrained_weights_are_scaled_back_whole_and_nothing_else_is(float64):
     np.testing.assert_allclose(rule.memory["linear2"], before - net["linear2"].grads["W"], rtol=1e-12)
 
 
-def test_a_weight_of_frozen_sign_waits_short_of_zero_and_may_come_back(float64):
+def test_a_weight_of_frozen_sign_stops_short_of_zero_and_may_grow_again(float64):
     net, layer = one_layer([[1.0, -1.0], [0.5, 0.0]])
     optimizer = mf.SGD(1.0, freeze_signs=True)
     move(layer, net, optimizer, [[2.0, -3.0], [0.5, 1.0]], db=(1.0, -1.0))
-    # beyond zero, beyond zero, exactly at zero; a weight that started at zero has no sign to leave
+    # beyond zero, beyond zero, exactly at zero; a weight that started at zero has no sign
     np.testing.assert_array_equal(layer.W, [[1e-10, -1e-10], [1e-10, 0.0]])
     np.testing.assert_array_equal(layer.b, [-1.0, 1.0])
     move(layer, net, optimizer, [[-2.0, 3.0], [0.25, -1.0]], db=(-2.0, 2.0))
@@ -140,7 +140,7 @@ def test_a_weight_of_frozen_sign_waits_short_of_zero_and_may_come_back(float64):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("constrain", [False, True])
-def test_frozen_signs_stay_under_every_optimizer(name, constrain, engine):
+def test_frozen_signs_are_kept_under_every_optimizer(name, constrain, engine):
     net = mlp()
     optimizer = OPTIMIZERS[name](lr=0.2, freeze_signs=True, constrain_weights=constrain)
     start = {layer.name: mf.to_host(layer.W).copy() for layer in net.weighted}
@@ -166,11 +166,12 @@ def test_clipping_scales_all_gradients_by_one_factor(float64):
         assert net["linear1"].grads["b"][0] == pytest.approx(3 * factor, rel=1e-12)
         assert net["linear2"].grads["b"][1] == pytest.approx(4 * factor, rel=1e-12)
     net.clear_gradients()
-    mf.SGD(0.1, clip_norm=1.0).step(net)  # nothing computed: nothing to clip, nothing to move
+    mf.SGD(0.1, clip_norm=1.0).step(net)  # without gradients there is nothing to clip or to update
 
 
 def test_the_order_of_a_step():
-    """The network, then the feedback that shares the optimizer, then the feedback's own rule, which sees all moved."""
+    """The network, then the feedback that shares the optimizer, then the rule's own feedback update, which uses the new
+    values."""
     net = mlp()
     shared = mf.asarray(np.ones((2, 2)))
     seen = []
@@ -233,8 +234,8 @@ def test_an_optimizer_keeps_no_more_than_it_needs(make, slots):
     assert {name.split("/")[0] for name in optimizer.state()} == {*slots, "count"}
 
 
-def test_a_state_from_before_the_first_step_is_a_state():
-    """Nothing has been remembered yet, neither moments nor the norms and signs of the start."""
+def test_a_state_saved_before_the_first_step_can_be_loaded():
+    """It contains neither moments nor the initial norms and signs."""
     net, optimizer = mlp(), mf.Adam(constrain_weights=True, freeze_signs=True)
     restored = mf.Adam(constrain_weights=True, freeze_signs=True)
     restored.load_state(optimizer.state(), net)
@@ -254,7 +255,7 @@ def test_a_state_of_the_network_alone_needs_no_rule(name, float64):
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
-    "spoil, message",
+    "corrupt, message",
     [
         (lambda s: s.update({"count/linear9.W": np.array(1)}), "this network, which has no linear9.W"),
         (lambda s: s.pop("mean/linear1.W"), r"missing \['mean/linear1.W'\]"),
@@ -265,12 +266,12 @@ def test_a_state_of_the_network_alone_needs_no_rule(name, float64):
         (lambda s: s.update({"mean/linear1.b": np.full(5, np.nan)}), "must hold finite numbers"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
     net, optimizer = mlp(), mf.Adam()
     rule = mf.rules.BP().attach(net)
     steps(net, rule, optimizer, 1)
     before, state = optimizer.state(), optimizer.state()
-    spoil(state)
+    corrupt(state)
     with pytest.raises(ValueError, match=message):
         optimizer.load_state(state, net, rule)
     for key, array in optimizer.state().items():
@@ -309,7 +310,7 @@ def test_options_out_of_range_are_refused(make, message):
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_an_unknown_option_is_told_with_the_nearest_one(make):
+def test_an_unknown_option_is_refused_with_the_closest_name(make):
     name = make.__name__
     with pytest.raises(TypeError, match=f"^unknown option of {name} 'weigth_decay': did you mean weight_decay"):
         make(weigth_decay=0.1)
@@ -317,7 +318,7 @@ def test_an_unknown_option_is_told_with_the_nearest_one(make):
         make(lr=0.1, manhatan=True)
 
 
-def test_an_optimizer_of_one_s_own_may_take_options_of_its_own():
+def test_a_user_defined_optimizer_may_have_its_own_options():
     class Mine(mf.SGD):
         def __init__(self, **options):
             self.mine = options.pop("mine")
@@ -328,7 +329,7 @@ def test_an_optimizer_of_one_s_own_may_take_options_of_its_own():
         Mine(mine=3, momentums=0.5)
 
 
-def test_schedules_at_their_corners():
+def test_schedules_at_their_boundaries():
     assert [schedules.step_decay(2, 0.5)(epoch) for epoch in (0, 1.99, 2, 4)] == [1, 1, 0.5, 0.25]
     assert [schedules.multi_step([1, 3], 0.1)(epoch) for epoch in (0.5, 1, 3)] == pytest.approx([1, 0.1, 0.01])
     assert [schedules.cosine(4, least=0.2)(epoch) for epoch in (0, 2, 4, 9)] == pytest.approx([1, 0.6, 0.2, 0.2])
@@ -339,7 +340,7 @@ def test_schedules_at_their_corners():
     assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up"}
 
 
-def test_frozen_signs_do_not_hide_a_weight_that_is_no_number():
+def test_frozen_signs_do_not_hide_a_nan_weight():
     net = mf.Network([mf.Linear(2, 2)])
     optimizer = mf.SGD(lr=0.1, freeze_signs=True)
     optimizer.step(net)

@@ -1,5 +1,5 @@
-"""Names with spaces and letters beyond ASCII, a locale that knows neither, no display, a narrow terminal, processes
-that are spawned and forked: everywhere the same."""
+"""Names with spaces and letters beyond ASCII, an ASCII locale, no display, a narrow terminal, spawned and forked
+processes: the same behaviour everywhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PNG_END = b"IEND\xaeB`\x82"
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def in_temporary_folder(tmp_path, monkeypatch):
     place = tmp_path / PLACE
     place.mkdir()
     monkeypatch.chdir(place)
@@ -37,7 +37,7 @@ def somewhere_else(tmp_path, monkeypatch):
 
 
 def minifa(*arguments, expect=0, **variables):
-    """What the command prints in a process of its own, as bytes; its exit code must be the one expected."""
+    """The output of the command in a new process, as bytes; its exit code must be ``expect``."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1", **variables}
     environment = {key: value for key, value in environment.items() if value is not None}
     command = [sys.executable, "-m", "minifa", *arguments]
@@ -59,12 +59,12 @@ LETTERS_ONLY_BYTES_CAN_NAME = pytest.mark.skipif(
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def test_any_name_will_do_for_data_and_folders(capsys):
+def test_data_and_folders_may_have_any_name(capsys):
     write_data("meine dät, Ω.npz")
     given = ["--data", "meine dät, Ω.npz", "--model", "mlp", "--hidden", "4", "--lr", "0.1", "--epochs"]
     assert cli.main(["train", *given, "1", "--out", "läuf Ω/eins zwei"]) == 0
-    told = capsys.readouterr().out
-    assert "meine dät, Ω (32 training" in told and f"written to {Path('läuf Ω/eins zwei')}" in told
+    output = capsys.readouterr().out
+    assert "meine dät, Ω (32 training" in output and f"written to {Path('läuf Ω/eins zwei')}" in output
     assert cli.main(["train", "--resume", "läuf Ω/eins zwei", "--epochs", "2"]) == 0
     assert run_folder.read_experiment("läuf Ω/eins zwei").data == "meine dät, Ω.npz"
     assert cli.main(["figures", "läuf Ω/eins zwei"]) == 0
@@ -76,7 +76,7 @@ def test_any_name_will_do_for_data_and_folders(capsys):
     assert Path("runs/train-meine_dät__Ω-mlp-hidden-_4__-bp").is_dir()
 
 
-def test_the_command_to_go_on_can_be_pasted(monkeypatch, capsys):
+def test_the_printed_resume_command_can_be_pasted(monkeypatch, capsys):
     def broken_off(*arguments):
         raise KeyboardInterrupt
 
@@ -87,7 +87,7 @@ def test_the_command_to_go_on_can_be_pasted(monkeypatch, capsys):
     assert cli.main(shlex.split(command)) == 0
 
 
-# --- a locale that knows ASCII alone ----------------------------------------------------------------------------------
+# --- an ASCII locale --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -95,14 +95,14 @@ def test_the_command_to_go_on_can_be_pasted(monkeypatch, capsys):
 def test_in_a_locale_of_ascii_alone_every_command_works_and_files_are_utf_8():
     write_data("dät 1.npz")
     given = ["--data", "dät 1.npz", "--model", "mlp", "--hidden", "4", "--lr", "0.1", "--epochs"]
-    told = minifa("train", *given, "1", "--out", "läuf 1", **ASCII_ALONE)
-    assert told.isascii() and b"written to l??uf 1" in told
+    output = minifa("train", *given, "1", "--out", "läuf 1", **ASCII_ALONE)
+    assert output.isascii() and b"written to l??uf 1" in output
     minifa("train", "--resume", "läuf 1", "--epochs", "2", **ASCII_ALONE)
     minifa("train", "--resume", "läuf 1", "--epochs", "3")  # and in another locale
-    told = minifa(
+    output = minifa(
         "compare", *given, "1", "--rules", "bp,fa", "--seeds", "2", "--jobs", "2", "--out", "ü", **ASCII_ALONE
     )
-    assert b"?" in told and told.isascii()
+    assert b"?" in output and output.isascii()
     assert "±" in Path("ü/table.txt").read_text(encoding="utf-8")
     assert "dät 1 (32 training" in Path("ü/table.txt").read_text(encoding="utf-8")
     minifa("figures", "ü", **ASCII_ALONE)
@@ -113,14 +113,14 @@ def test_in_a_locale_of_ascii_alone_every_command_works_and_files_are_utf_8():
             assert path.read_bytes().endswith(PNG_END)
 
 
-def test_what_is_printed_elsewhere_is_not_stopped_by_ascii():
+def test_output_is_printed_on_an_ascii_stream():
     for command in (["rules"], ["info"], ["step", "--rule", "fa"], ["--help"], ["train", "--help"]):
         assert minifa(*command, PYTHONIOENCODING="ascii", **ASCII_ALONE).isascii()
-    told = minifa("explore", "--rules", "bp", "--train-updates", "1", "-o", "page.html", **ASCII_ALONE)
-    assert b"written to page.html" in told
+    output = minifa("explore", "--rules", "bp", "--train-updates", "1", "-o", "page.html", **ASCII_ALONE)
+    assert b"written to page.html" in output
 
 
-def test_a_name_is_shown_as_it_is_in_every_locale():
+def test_names_are_printed_correctly_in_every_locale():
     assert atomic.stem("d\udcc3\udca4t.npz") == atomic.stem("dät.npz") == "dät"
     assert atomic.stem("d\udcff.npz") == "d\ufffd"
     atomic.write_atomic("config.json", '{"data": "d\udcc3.npz"}')
@@ -132,7 +132,7 @@ def test_a_name_is_shown_as_it_is_in_every_locale():
 
 @pytest.mark.parametrize("wanted", [None, "TkAgg"])
 def test_pictures_need_no_display(wanted):
-    """Not even where matplotlib is told to open windows."""
+    """Not even if matplotlib is configured to open windows."""
     without = {"DISPLAY": None, "WAYLAND_DISPLAY": None, "MPLBACKEND": wanted}
     minifa("train", *XOR, "--epochs", "1", "--out", "run", **without)
     assert b"training.png" in minifa("figures", "run", **without)
@@ -147,16 +147,16 @@ def widest(text):
 
 
 @pytest.mark.parametrize("rule", ["bp", "fa", "usf", "dfa", "pepita", "kolen_pollack"])
-def test_a_moment_fits_forty_columns(rule, monkeypatch):
+def test_a_traced_step_fits_forty_columns(rule, monkeypatch):
     trace = stepper.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).trace(rule)
     for i in range(len(trace)):
         page = stepper.page(trace, i, 40)
-        words = max(map(len, re.findall(r"\S+", page)))  # nothing that could be broken is wider
+        words = max(map(len, re.findall(r"\S+", page)))  # only text without spaces may be wider
         assert widest(page) <= max(40, words + 8), page
 
 
 def test_help_fits_forty_columns(monkeypatch, capsys):
-    """But for the options' own names, which argparse does not break."""
+    """Except for the names of the options, which argparse does not break."""
     monkeypatch.setenv("COLUMNS", "40")
     for command in ([], *([name] for name in program.COMMANDS)):
         with pytest.raises(SystemExit):
@@ -185,7 +185,7 @@ def test_commands_run_in_a_terminal_of_forty_columns():
         while select.select([ours], [], [], 30)[0]:
             try:
                 part = os.read(ours, 1 << 16)
-            except OSError:  # so a terminal ends
+            except OSError:  # the end of a terminal's output
                 break
             if not part:
                 break
@@ -193,7 +193,7 @@ def test_commands_run_in_a_terminal_of_forty_columns():
             if printed.endswith(b"(step) "):
                 os.write(ours, b"q\n")
         os.close(ours)
-        process.kill()  # nothing where it has ended by itself
+        process.kill()  # no effect if it has already ended
         assert process.wait(60) == 0, printed
         return printed.decode()
 
@@ -207,7 +207,7 @@ def test_commands_run_in_a_terminal_of_forty_columns():
 
 
 def trained(connection=None):
-    """The history of a short training that uses the engine's threads."""
+    """The history of a short training run that uses the engine's threads."""
     mf.use("numpy", "float32", threads=2)
     result, trainer = experiments.run(Experiment(model="cnn", rule="fa", lr=0.01, epochs=1, batch_size=256))
     row = {key: value for key, value in result.history[-1].items() if key not in ("seconds", "images_per_second")}
@@ -220,7 +220,7 @@ def trained(connection=None):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_child_process_computes_the_same_however_it_is_started(method):
-    here = trained()  # a forked child inherits an engine whose threads have worked
+    here = trained()  # a forked child inherits an engine whose threads have been used
     context = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     child = context.Process(target=trained, args=(theirs,))

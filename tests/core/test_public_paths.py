@@ -1,7 +1,7 @@
-"""Public paths that other tests walk on NumPy in float64, walked here on the stand-in for CuPy: a refusal must be the
-same sentence, and a number the same number, wherever arrays live.
+"""Public functions that other tests run on NumPy in float64, run here on the stand-in for CuPy: error messages and
+numbers must be the same on every backend.
 
-Which lines of the engine run there, `pytest --standin-coverage` tells.
+`pytest --standin-coverage` lists the lines of the engine that run there.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ REFUSED = {
     "product, half a unit": (lambda: make("product:ratio=1.5"), "ratio must be an int"),
     "stale by no update": (lambda: make("stale:every=0"), "every must be at least 1"),
     "a mirror that never looks": (lambda: make("weight_mirror:every=0"), "every must be at least 1"),
-    "an error that reaches nobody": (
+    "an error that reaches no layer": (
         lambda: attach("dfa", mf.Network([mf.Linear(2, 2), mf.BatchNorm(2), mf.Linear(2, 2), mf.Linear(2, 2)])),
         "would carry no error to",
     ),
@@ -132,13 +132,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_is_refused_on_every_engine(case):
+def test_invalid_input_is_refused_on_every_engine(case):
     attempt, message = REFUSED[case]
     with pytest.raises((ValueError, TypeError), match=message):
         attempt()
 
 
-def test_what_was_not_prepared_is_told():
+def test_missing_preparation_is_reported():
     net, x, y = dense_net(), mf.asarray(np.ones((2, 3))), np.array([0, 1])
     with pytest.raises(RuntimeError, match="no cached forward pass"):
         net.backward(mf.asarray(np.ones((2, 2))), BP())
@@ -158,8 +158,8 @@ def test_feedback_that_does_not_fit_into_memory_is_refused(size, rule, monkeypat
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_angle_at_the_start_is_near_the_one_that_theory_gives(rule):
-    """30,000 entries stand within 2 degrees of the limit; where theory gives none, none is made up."""
+def test_the_initial_angle_is_near_its_theoretical_value(rule):
+    """With 30,000 entries it is within 2 degrees of the limit; it is None for rules without a theoretical value."""
     net = mf.Network([mf.Linear(3, 150), mf.Tanh(), mf.Linear(150, 200), mf.Tanh(), mf.Linear(200, 2)])
     taught = make(rule).attach(net)
     expected, B = taught.start_angle(net["linear2"]), taught.B.get("linear2")
@@ -168,8 +168,8 @@ def test_the_angle_at_the_start_is_near_the_one_that_theory_gives(rule):
     assert net.summary(taught).count("\n") == 7 and repr(taught).startswith(f"<{type(taught).__name__}")
 
 
-def test_plain_twins_run_where_arrays_live():
-    """They are read by those who debug a GPU run, so they must run there."""
+def test_plain_reference_functions_run_on_every_engine():
+    """They help in debugging a GPU run, so they must run on the GPU."""
     x = mf.asarray(np.random.default_rng(0).standard_normal((2, 6, 5, 3)))
     window = (3, 2), (2, 1), (1, 1)
     rows = windows.columns(x, *window)
@@ -188,7 +188,7 @@ def alike(a, b):
     np.testing.assert_allclose(mf.to_host(a), mf.to_host(b), rtol=1e-5, atol=1e-6)
 
 
-def test_a_trace_is_looked_at_where_arrays_live():
+def test_a_trace_can_be_read_on_every_engine():
     net = small_convnet()
     x, y = batch()
     loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(constrain_weights=True)
@@ -198,7 +198,7 @@ def test_a_trace_is_looked_at_where_arrays_live():
     assert trace.matching_index(other, 0) == 0 and trace[0].shapes == trace.moments[0].shapes
 
 
-def test_pytorch_s_layout_and_a_file_bring_every_number_back(tmp_path):
+def test_weights_survive_pytorch_s_layout_and_a_file(tmp_path):
     pytest.importorskip("safetensors")
 
     def net(seed):
@@ -219,7 +219,7 @@ def test_pytorch_s_layout_and_a_file_bring_every_number_back(tmp_path):
         mf.weights.load(mf.Network([mf.Linear(2, 2), mf.Linear(2, 2)]), file)
 
 
-def test_layers_that_no_weight_of_pytorch_s_matches_are_refused():
+def test_layers_without_matching_pytorch_weights_are_refused():
     class Gain(mf.Layer):
         parameter_names = ("gain",)
         gain = mf.asarray([1.0])
@@ -231,8 +231,8 @@ def test_layers_that_no_weight_of_pytorch_s_matches_are_refused():
         mf.weights.to_torch(mf.Network(layers, input_shape=(2, 2, 2)))
 
 
-def test_an_error_that_leaves_its_branch_before_the_sum_is_taught_waits_for_it():
-    """Direct feedback that recomputes goes back through a branch before the sum behind it."""
+def test_an_error_of_a_branch_waits_until_the_sum_is_taught():
+    """Direct feedback with recomputation goes back through a branch before the sum that follows it."""
 
     def gradients(rule):
         body = [mf.Residual([mf.Linear(4, 4)]), mf.Tanh(), mf.Linear(4, 4), mf.BatchNorm(4)]
@@ -245,22 +245,22 @@ def test_an_error_that_leaves_its_branch_before_the_sum_is_taught_waits_for_it()
         np.testing.assert_array_equal(mf.to_host(gradient), mf.to_host(recomputed[name]), err_msg=name)
 
 
-def test_what_is_not_there_is_left_alone():
+def test_absent_gradients_feedback_and_angles_are_skipped():
     layer = mf.Linear(3, 2)
     layer.b = mf.asarray([1.0, 2.0])
     assert layer.b.tolist() == [1.0, 2.0]
     layer.b = None
     assert layer.b is None and mf.Network([layer]).gradients().keys() >= {"linear1.W"}
     assert mf.BatchNorm(3).symbols() == {} and set(mf.LocalResponseNorm(3).symbols()) == {"alpha", "beta", "k", "size"}
-    mf.SGD(clip_norm=1.0).clip(dense_net())  # no gradient yet: nothing to clip
-    net = mf.Network([mf.BatchNorm(3), mf.Linear(3, 2)])  # nothing below it learns: it sends nothing down
+    mf.SGD(clip_norm=1.0).clip(dense_net())  # there is no gradient to clip yet
+    net = mf.Network([mf.BatchNorm(3), mf.Linear(3, 2)])  # no layer below learns, so no error is propagated
     make("bp").attach(net).gradients(net, *batch(6, (3,), classes=2), mf.SoftmaxCrossEntropy())
     assert net["batchnorm1"].grads["gamma"] is not None
-    assert make("fa:conv=dense").start_angle(mf.Conv2d(1, 1, 1)) is None  # it has not W's shape
-    assert make("usf").start_angle(mf.Linear(3, 3, init="zero")) is None  # zeros stand nowhere
+    assert make("fa:conv=dense").start_angle(mf.Conv2d(1, 1, 1)) is None  # B does not have the shape of W
+    assert make("usf").start_angle(mf.Linear(3, 3, init="zero")) is None  # zeros have no direction
 
 
-def test_what_a_rule_of_one_s_own_tells_those_who_watch():
+def test_a_user_defined_rule_is_shown_in_traces_and_summaries():
     class Uphill(mf.rules.Rule):
         name, equation = "uphill", "B = -W"
 
@@ -286,7 +286,7 @@ def test_uniform_feedback_under_its_first_signs_keeps_the_present_norm():
     assert float(metrics.sign_agreement(B, net["linear2"].W)) == 0
 
 
-def test_use_chooses_the_device_and_tells_of_it(monkeypatch):
+def test_use_chooses_the_device_and_reports_it(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", lambda name: CUPY)
     install("standin")
     mf.use("cupy", "float64")
@@ -300,8 +300,8 @@ def test_use_chooses_the_device_and_tells_of_it(monkeypatch):
         pass
 
 
-def test_a_device_that_is_gone_is_told(monkeypatch):
-    """Chosen once does not mean there for ever: a laptop's GPU goes to sleep."""
+def test_a_lost_device_is_reported(monkeypatch):
+    """A device can become unavailable after it was chosen: a laptop's GPU goes to sleep."""
     install("standin")
     monkeypatch.setattr(importlib, "import_module", lambda name: standin.make_cupy(device_count=0))
     with pytest.raises(backend.BackendError, match="driver is missing or too old"):

@@ -1,4 +1,5 @@
-"""What is refused on NumPy is refused on the stand-in, in the same words: weights of others, files, and odd values."""
+"""Input that is refused on NumPy is refused on the stand-in with the same message: imported weights, files and unusual
+values."""
 
 from __future__ import annotations
 
@@ -32,12 +33,12 @@ def state(prefix=""):
     ],
     ids=["a list", "a number for a name", "a dictionary in it", "names as pairs"],
 )
-def test_weights_that_are_no_state_dict(engine, given, names, error):
+def test_invalid_state_dicts_are_refused(engine, given, names, error):
     with pytest.raises(error):
         weights.from_torch(mf.Network([mf.Linear(2, 3)]), given, names)
 
 
-def test_names_of_a_wrapped_model_are_those_of_the_model(engine):
+def test_prefixes_of_a_wrapped_model_are_removed(engine):
     net = mf.Network([mf.Linear(2, 3)])
     weights.from_torch(net, state("module."), {"fc": "linear1"})
     assert float(net["linear1"].W.sum()) == 6
@@ -56,24 +57,24 @@ def test_without_classes_no_class_has_an_accuracy(engine):
         trainer().evaluate([1, 2])
 
 
-def test_an_augmentation_is_one(engine):
+def test_an_invalid_augmentation_is_refused(engine):
     with pytest.raises(TypeError, match="augmentation"):
         trainer(augmentation="crop_flip")
 
 
 @pytest.mark.parametrize("text", ["", "epoch,epoch\n1,2\n", 'epoch\n"1\n'])
-def test_a_history_that_is_no_table(engine, tmp_path, text):
+def test_a_history_that_is_not_a_table_is_refused(engine, tmp_path, text):
     (tmp_path / "history.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataFileError):
         History.read_csv(tmp_path / "history.csv")
 
 
-def test_arrays_of_another_shape(engine):
+def test_arrays_of_another_shape_are_refused(engine):
     with pytest.raises(ValueError, match="expects"):
         array_checks.require_like(mf.asarray(np.ones((2, 3))), (2, 4), "a comparison", "a second array")
 
 
-def test_what_a_checkpoint_keeps_and_whose_it_is(engine, tmp_path):
+def test_a_checkpoint_stores_numbers_and_refuses_other_layers(engine, tmp_path):
     path, one = tmp_path / "one.ckpt", trainer()
     checkpoints.save(path, one, {"lr": np.float32(0.5)})
     assert checkpoints.read(path).experiment == {"lr": 0.5}

@@ -1,5 +1,5 @@
-"""What SECURITY.md promises, looked up in the syntax tree of every file of the package: no pickle, no code made of
-text, no shell, no download that is not verified."""
+"""The promises of SECURITY.md, checked in the syntax tree of every file of the package: no pickle, no code made from
+text, no shell, no unverified download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNS_TEXT = {"eval", "exec", "compile", "__import__", "runpy.run_path", "runpy.r
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 COMPARES = "file_matches"  # of minifa/data/downloads/checksums.py
 STARTS = {f"subprocess.{name}" for name in ("run", "Popen", "call", "check_call", "check_output")}
-MAY_PICKLE = {"load", "save", "read_array", "write_array"}  # NumPy's, unless they are told not to
+MAY_PICKLE = {"load", "save", "read_array", "write_array"}  # NumPy's, unless called with allow_pickle=False
 SAFER_ONES = {
     "tempfile.mktemp": "another process may take the name: tempfile.mkstemp",
     "torch.load": "weights_only=True",
@@ -29,7 +29,7 @@ SAFER_ONES = {
 
 
 def imported(tree):
-    """What each name stands for in this file: {"np": "numpy", "load": "numpy.load"}."""
+    """The imported object of each name in this file: {"np": "numpy", "load": "numpy.load"}."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -42,18 +42,18 @@ def imported(tree):
 
 
 def modules(tree):
-    """Every module that the file imports, whole or in part."""
-    found = set()
+    """Every module that the file imports, or imports names from."""
+    result = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {one.name for one in node.names}
+            result |= {one.name for one in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            found |= {node.module} | {f"{node.module}.{one.name}" for one in node.names}
-    return found
+            result |= {node.module} | {f"{node.module}.{one.name}" for one in node.names}
+    return result
 
 
 def dotted(node, names):
-    """``np.lib.format.read_array`` as "numpy.lib.format.read_array"; "" for what has no such name."""
+    """``np.lib.format.read_array`` as "numpy.lib.format.read_array"; "" for an expression without a dotted name."""
     if isinstance(node, ast.Name):
         return names.get(node.id, node.id)
     if isinstance(node, ast.Attribute) and (owner := dotted(node.value, names)):
@@ -66,32 +66,32 @@ def is_constant(node, value):
 
 
 def complaints(text):
-    """What is wrong with a file's text, each with its line."""
+    """The problems in a file's text, each with its line."""
     tree = ast.parse(text)
-    names, found = imported(tree), []
+    names, problems = imported(tree), []
     brought_in = modules(tree)
     if pickles := {module.partition(".")[0] for module in brought_in} & PICKLES:
-        found.append(f"it imports {', '.join(pickles)}")
+        problems.append(f"it imports {', '.join(pickles)}")
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called = {dotted(node.func, names) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     if brought_in & NETWORK and "sha256" not in attributes and COMPARES not in called:
-        found.append(f"it reads from the network ({', '.join(brought_in & NETWORK)}) and compares no SHA-256")
+        problems.append(f"it reads from the network ({', '.join(brought_in & NETWORK)}) and compares no SHA-256")
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name, given = dotted(node.func, names), {one.arg: one.value for one in node.keywords}
         if name in RUNS_TEXT or name in SHELLS or name.startswith(("os.exec", "os.spawn")):
-            found.append(f"line {node.lineno}: {name}")
+            problems.append(f"line {node.lineno}: {name}")
         if name in STARTS and not _starts_this_python(node, names):
-            found.append(f"line {node.lineno}: {name} starts something else than this Python, or through a shell")
+            problems.append(f"line {node.lineno}: {name} starts something else than this Python, or through a shell")
         if name.startswith("numpy.") and name.rpartition(".")[2] in MAY_PICKLE:
             if not is_constant(given.get("allow_pickle"), False):
-                found.append(f"line {node.lineno}: {name} without allow_pickle=False")
+                problems.append(f"line {node.lineno}: {name} without allow_pickle=False")
         if name in SAFER_ONES and not is_constant(given.get("weights_only"), True):
-            found.append(f"line {node.lineno}: {name}; {SAFER_ONES[name]}")
+            problems.append(f"line {node.lineno}: {name}; {SAFER_ONES[name]}")
         if name.endswith((".extractall", ".extract")) and "filter" not in given:
-            found.append(f"line {node.lineno}: {name} unpacks wherever the archive says")
-    return found
+            problems.append(f"line {node.lineno}: {name} unpacks wherever the archive says")
+    return problems
 
 
 def _starts_this_python(call, names):
@@ -102,7 +102,7 @@ def _starts_this_python(call, names):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_nothing_that_was_promised_not_to_be_is_in(path):
+def test_no_file_breaks_a_promise_of_the_security_policy(path):
     assert complaints(path.read_text(encoding="utf-8")) == []
 
 
@@ -138,7 +138,7 @@ def test_one_file_at_most_reads_from_the_network():
         "from urllib import request",
     ],
 )
-def test_what_must_not_be_is_found(text):
+def test_forbidden_code_is_found(text):
     assert complaints(text)
 
 
@@ -152,16 +152,16 @@ def test_what_must_not_be_is_found(text):
         "json.load(file)",
     ],
 )
-def test_what_may_be_is_not(text):
+def test_permitted_code_is_accepted(text):
     assert complaints(text) == []
 
 
-def test_every_file_was_looked_at():
+def test_every_file_is_checked():
     assert len(FILES) > 60 and {"checkpoints.py", "npz.py", "processes.py"} <= {path.name for path in FILES}
 
 
 class Bomb:
-    """An object whose unpickling is told."""
+    """An object that records its unpickling."""
 
     opened: list[int] = []
 
@@ -170,7 +170,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("kind", ["data", "network.npz"])
-def test_a_pickle_in_a_file_is_refused_and_not_opened(kind, tmp_path):
+def test_a_pickle_in_a_file_is_refused_and_not_loaded(kind, tmp_path):
     path = tmp_path / ("mine.npz" if kind == "data" else kind)
     np.savez(path, x=np.array([Bomb()], dtype=object), y=np.array([0]))
     with pytest.raises(minifa.data.DataFileError, match=path.name):

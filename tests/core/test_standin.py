@@ -1,6 +1,6 @@
-"""The stand-in for CuPy must catch the mistakes it exists for, and otherwise compute exactly what NumPy computes.
+"""The stand-in for CuPy must detect the listed mistakes, and otherwise give exactly NumPy's results.
 
-Each line of MISTAKES is code that runs under NumPy and fails, or copies and waits in secret, under CuPy.
+Each line of MISTAKES is code that runs under NumPy and fails, or copies and synchronises implicitly, under CuPy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ HOST = np.arange(12, dtype=np.float32).reshape(3, 4) / 7 - 0.5
 
 @pytest.fixture
 def names():
-    """What the mistakes below speak of: device arrays x (3, 4), v (4,), i (int), mask, s (0-d) and the host array h."""
+    """The names used in the mistakes below: device arrays x (3, 4), v (4,), i (int), mask, s (0-d) and the host array
+    h."""
     x = cupy.asarray(HOST)
     return {
         "np": np,
@@ -46,7 +47,7 @@ def names():
 
 
 MISTAKES = [
-    # conversion to the host by accident
+    # unintended conversion to the host
     ("np.asarray(x)", TypeError, "Implicit conversion"),
     ("np.array([s, s])", TypeError, "Implicit conversion"),
     ("h[i]", TypeError, "Implicit conversion"),
@@ -59,7 +60,7 @@ MISTAKES = [
     ("xp.zeros((n, 3))", TypeError, "interpreted as an integer"),
     ("round(s)", TypeError, "__round__"),
     ("pickle(x)", TypeError, "save NumPy arrays"),
-    # host arrays and NumPy's functions where the device's belong
+    # host arrays and NumPy's functions instead of the device's
     ("x + h", TypeError, "Unsupported type <class 'numpy.ndarray'>"),
     ("h + x", TypeError, "Unsupported type <class 'numpy.ndarray'>"),
     ("h @ x.T", TypeError, "Unsupported type"),
@@ -142,7 +143,7 @@ MISTAKES = [
     ("xp.multiply.at(x, i, 2)", NotImplementedError, "not supported"),
     ("xp.add.at(byte, i, 1)", TypeError, "no kernel"),
     ("xp.dot(x, x.T, out=xp.zeros((3, 3)))", ValueError, "acceptable"),
-    # there, but not imitated: said so
+    # exists, but is not imitated: reported as such
     ("xp.RawKernel", NotImplementedError, "not imitated"),
     ("xp.save('x.npy', x)", NotImplementedError, "not imitated"),
     ("x.put(i, 0)", NotImplementedError, "not imitated"),
@@ -302,7 +303,8 @@ def test_values_are_numpys(code):
 
 
 def writes(xp, x):
-    """Every way to write in place, through views; returns what was written and what must be the same object."""
+    """Every way to write in place, through views; returns the written arrays and the pairs that must be the same
+    object."""
     rows = x[1:]
     xp.matmul(x[:2, :2], x[:2, :2].copy(), out=rows[:, :2])
     out = rows[0]
@@ -316,7 +318,7 @@ def writes(xp, x):
     xp.add.at(x, (xp.asarray([0, 0]), xp.asarray([1, 1])), 1.5)
     strided = xp.lib.stride_tricks.as_strided(x, shape=(3,), strides=(x.strides[0],))
     strided *= 3
-    x[xp.asarray([0, 0])] = 7.0  # one value: no winner to dispute
+    x[xp.asarray([0, 0])] = 7.0  # one value, so the order does not matter
     xp.copyto(x[2], x[1])
     alias = x
     alias -= 2
@@ -344,7 +346,7 @@ def test_an_element_is_a_view_and_matmul_does_not_write_in_place():
     assert a is not alias and alias.get()[0, 1] == 0
 
 
-def test_nothing_is_shared_with_the_host_and_empty_is_rubbish():
+def test_nothing_is_shared_with_the_host_and_empty_holds_invalid_values():
     host = HOST.copy()
     x = cupy.asarray(host)
     host[:] = 0
@@ -409,9 +411,9 @@ def test_no_device():
             attempt()
 
 
-def test_the_stand_in_offers_nothing_that_cupy_lacks():
+def test_the_stand_in_has_no_names_that_cupy_lacks():
     table = {*TABLE["cupy.ndarray"], *TABLE["cupy.ndarray.dunders"], "_a", "_read", "__annotations__"}
-    table |= {"__static_attributes__", "__firstlineno__"}  # what Python 3.13 gives every class
+    table |= {"__static_attributes__", "__firstlineno__"}  # attributes that Python 3.13 adds to every class
     assert set(dir(cupy.ndarray)) - set(dir(object)) <= table
     assert set(vars(cupy)) - {"counters", "_twin", "_device_count"} - set(dir(type(cupy))) <= {
         *TABLE["cupy"],
@@ -427,14 +429,14 @@ def test_the_stand_in_offers_nothing_that_cupy_lacks():
 
 
 @pytest.mark.long
-def test_the_measure_tells_which_lines_of_the_engine_did_not_run_on_the_stand_in():
-    """`pytest --standin-coverage` over one file: its variants on the stand-in alone, and far from enough of them."""
+def test_the_stand_in_coverage_lists_the_lines_that_did_not_run():
+    """`pytest --standin-coverage` over one file runs only the variants on the stand-in, whose coverage is too low."""
     pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
     command = [sys.executable, "-m", "pytest", "-q", "--standin-coverage", "tests/core/test_losses.py"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 1 and "deselected" in done.stdout and "failed" not in done.stdout, done.stdout
-    told = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
-    assert len(told["layers/conv.py"].split()) > 30 and len(told.get("losses.py", "").split()) < 10
+    not_run = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
+    assert len(not_run["layers/conv.py"].split()) > 30 and len(not_run.get("losses.py", "").split()) < 10
     (percent,) = re.findall(r"^([\d.]+) % of the engine's lines", done.stdout, re.M)
     assert 0 < float(percent) < 50
 

@@ -49,7 +49,7 @@ class Scale(Layer):
         return self.gain * delta
 
 
-def test_a_layer_of_ones_own_passes(engine):
+def test_a_user_defined_layer_passes(engine):
     check_layer(Scale(), (4,))
     check_layer(Scale(name="mine"), [4], batch=7, seed=3)
 
@@ -128,7 +128,7 @@ class NotFinite(Scale):
 
 class ForgottenBuffer(Scale):
     buffer_names = ()
-    mean = None  # no array of the layer
+    mean = None  # not an array of the layer
 
 
 class LearnsInEvaluation(Scale):
@@ -153,7 +153,7 @@ class NoisyWeights(Scale):
 
 
 class Counts(Scale):
-    """What it computes depends on how often it has run."""
+    """Its output depends on the number of previous calls."""
 
     passes = 0
 
@@ -168,7 +168,7 @@ class Fails(Scale):
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [
         (WrongGradient, r"the gradient check of WrongGradient 'scale': wrong gradient of input, .* ratio 1\.001000"),
         (HiddenFactor, "the gradient check of .* wrong gradient of input"),
@@ -199,8 +199,8 @@ class Fails(Scale):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_mistake_in_a_layer_is_found(layer, told):
-    with pytest.raises(AssertionError, match=f"(?s){told}") as raised:
+def test_a_mistake_in_a_layer_is_found(layer, message):
+    with pytest.raises(AssertionError, match=f"(?s){message}") as raised:
         check_layer(layer(), (4,))
     assert re.match(r"the (passes|repetition|state|gradient check)\b.* of ", str(raised.value))
 
@@ -208,17 +208,17 @@ def test_a_mistake_in_a_layer_is_found(layer, told):
 def test_an_output_of_another_dtype_or_shape_is_found_without_the_checks_of_extensions(monkeypatch):
     """minifa's own layers are not validated at run time."""
     forward = mf.Tanh.forward
-    for spoil, told in (
+    for corrupt, message in (
         (lambda y: y.astype("float64"), "the output in evaluation is float64, expected float32"),
         (lambda y: y[:, :3], r"the output in evaluation has shape \(4, 3\), expected \(4, 5\): infer"),
     ):
-        monkeypatch.setattr(mf.Tanh, "forward", lambda *given, spoil=spoil: spoil(forward(*given)))
-        with pytest.raises(AssertionError, match=told):
+        monkeypatch.setattr(mf.Tanh, "forward", lambda *given, corrupt=corrupt: corrupt(forward(*given)))
+        with pytest.raises(AssertionError, match=message):
             check_layer(mf.Tanh(), (5,))
 
 
 class Bent(Scale):
-    """On the stand-in, it computes something else."""
+    """It computes another function on the stand-in."""
 
     def forward(self, x, ctx):
         return super().forward(x, ctx) * (1.01 if mf.backend.name() == "cupy" else 1.0)
@@ -230,21 +230,21 @@ class OnTheHost(Scale):
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [
         (Bent, "output.* differs by .*, expected at most 0.001: compute with minifa.backend.xp instead of numpy"),
         (OnTheHost, "TypeError: numpy.add was handed a device array"),
     ],
 )
-def test_a_layer_that_differs_on_the_other_backend_is_found(layer, told):
+def test_a_layer_that_differs_on_the_other_backend_is_found(layer, message):
     check_layer(layer(), (4,))
     install("standin")
-    with pytest.raises(AssertionError, match=f"the comparison of cupy with NumPy of .*: {told}"):
+    with pytest.raises(AssertionError, match=f"the comparison of cupy with NumPy of .*: {message}"):
         check_layer(layer(), (4,))
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: check_layer(mf.Linear, (4,)), "the layer is a minifa.Layer.*pass an instance, Linear"),
         (lambda: check_layer(mf.Linear(4, 3), 4), "input_shape must be the shape of one example"),
@@ -260,8 +260,8 @@ def test_a_layer_that_differs_on_the_other_backend_is_found(layer, told):
         (lambda: check_rule(FA, net=lambda: mf.Network([mf.Flatten(), mf.Linear(4, 3)])), "must know its input_shape"),
     ],
 )
-def test_wrong_arguments_are_refused(call, told):
-    with pytest.raises((TypeError, ValueError), match=told):
+def test_wrong_arguments_are_refused(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 
@@ -277,33 +277,33 @@ def test_a_rule_passes_on_a_given_network_with_batch_norm():
     check_rule(lambda seed: FA(seed, normalise="strict"), net=small_convnet, seed=3)
 
 
-def written(matrix):
+def formula_with(matrix):
     """Every dW and db of a rule that carries errors with ``matrix(rule, layer)``, from the products of the layers:
     dW = columns(x).T @ d, d_below = d @ B.T."""
 
     def formula(net, rule, x, y, loss):
-        found = {}
+        result = {}
 
         def back(layers, delta):
             for layer in reversed(layers):
                 if isinstance(layer, mf.Residual):
                     delta = sum(back(branch, delta) for _, branch in layer.children())
                 elif isinstance(layer, mf.Weighted):
-                    found[layer.name] = layer.weight_gradient(layer.cache, delta)
-                    found[f"{layer.name}.b"] = delta.reshape(-1, delta.shape[-1]).sum(axis=0)
+                    result[layer.name] = layer.weight_gradient(layer.cache, delta)
+                    result[f"{layer.name}.b"] = delta.reshape(-1, delta.shape[-1]).sum(axis=0)
                     delta = layer.carry(delta, matrix(rule, layer)) if layer.needs_input_gradient else None
                 elif delta is not None:
                     delta = layer.backward(delta, rule)
             return delta
 
         back(net.layers, rule.error)
-        return found
+        return result
 
     return formula
 
 
-FA_FORMULA = written(lambda rule, layer: rule.B[layer.name])
-BP_FORMULA = written(lambda rule, layer: layer.W)
+FA_FORMULA = formula_with(lambda rule, layer: rule.B[layer.name])
+BP_FORMULA = formula_with(lambda rule, layer: layer.W)
 
 
 def test_a_rule_is_compared_with_its_formula():
@@ -316,7 +316,7 @@ def test_a_rule_is_compared_with_its_formula():
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "told"),
+    ("answer", "error", "message"),
     [
         ({}, ValueError, r"by the names of layers, linear1, linear2, linear3; got \[\]"),
         ({"linear7": 0}, ValueError, r"linear1, linear2, linear3; got \['linear7'\]"),
@@ -325,8 +325,8 @@ def test_a_rule_is_compared_with_its_formula():
         ({"linear1": np.zeros((5, 4))}, AssertionError, r"the formula of FA 'fa' .*linear1\.W differs by inf"),
     ],
 )
-def test_a_formula_that_is_not_one_is_refused(answer, error, told):
-    with pytest.raises(error, match=told):
+def test_an_invalid_formula_is_refused(answer, error, message):
+    with pytest.raises(error, match=message):
         check_rule(FA, formula=lambda *given: answer)
 
 
@@ -426,7 +426,7 @@ class DrawsOnce(Own):
 
 
 class Averages(Own):
-    """Measuring moves its feedback."""
+    """A measurement changes its feedback."""
 
     def gradients(self, net, x, y, loss):
         value = super().gradients(net, x, y, loss)
@@ -436,7 +436,7 @@ class Averages(Own):
 
 
 class Forgetful(Own):
-    """What has been learned is not in memory."""
+    """Its learned state is not in memory."""
 
     def draw(self, net):
         self.kept = {layer.name: self.draw_matrix(layer) for layer in self.layers_with_feedback(net)}
@@ -459,12 +459,12 @@ class WrongPair(Own):
         return {name: (array, array[:1]) for name, array in self.memory.items()}
 
 
-def test_a_rule_of_ones_own_passes(engine):
+def test_a_user_defined_rule_passes(engine):
     check_rule(Own, formula=FA_FORMULA)
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "message"),
     [
         (WritesWeights, "the gradients .* differs by .* gradients leaves the weights as they are"),
         (WritesErrors, "the gradients .*read-only.*compute a new array instead"),
@@ -486,8 +486,8 @@ def test_a_rule_of_ones_own_passes(engine):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_mistake_in_a_rule_is_found(rule, told):
-    with pytest.raises(AssertionError, match=f"(?s)^{told}") as raised:
+def test_a_mistake_in_a_rule_is_found(rule, message):
+    with pytest.raises(AssertionError, match=f"(?s)^{message}") as raised:
         check_rule(rule)
     assert f" of {rule.__name__} '{rule.__name__}' on a dense network in float32: " in str(raised.value)
 
@@ -495,13 +495,13 @@ def test_a_mistake_in_a_rule_is_found(rule, told):
 def test_feedback_of_a_wrong_shape_is_found_without_the_checks_of_extensions(monkeypatch):
     """minifa's own rules are not validated at run time."""
     feedback = FA.feedback
-    for spoil, told in (
+    for corrupt, message in (
         (lambda B: B[:1], r"B of linear2 has shape \(1, 6\), expected \(5, 6\): it carries the error"),
         (lambda B: B.astype("float64"), "B of linear2 is float64, expected float32: compute in the dtype"),
         (lambda B: B * np.nan, "B of linear2 has entries that are not finite"),
     ):
-        monkeypatch.setattr(FA, "feedback", lambda *given, spoil=spoil: spoil(feedback(*given)))
-        with pytest.raises(AssertionError, match=f"attach of FA 'fa' on a dense network in float32: {told}"):
+        monkeypatch.setattr(FA, "feedback", lambda *given, corrupt=corrupt: corrupt(feedback(*given)))
+        with pytest.raises(AssertionError, match=f"attach of FA 'fa' on a dense network in float32: {message}"):
             check_rule(FA)
 
 

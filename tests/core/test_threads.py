@@ -1,5 +1,5 @@
 """Threads of the engine, of BLAS and of the caller: the same seed gives the same bits in each of them, and no thread
-waits for another without need."""
+waits for another unnecessarily."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from minifa.data.batches import PREFETCH_FROM, Batches
 from minifa.parallel import threads
 from minifa.parallel.threads import Threads
 
-PATIENCE = 20  # seconds until a test says that something waits without end
+PATIENCE = 20  # seconds until a wait counts as a deadlock
 
 
 def in_thread(work, *arguments):
-    """Start ``work`` in a thread of its own. What is returned waits for the result, or raises the error."""
+    """Start ``work`` in a new thread. Returns a function that waits for the result, or raises the error."""
     ended = Queue()
 
     def run():
@@ -57,7 +57,7 @@ def blas_threads():
 
 @pytest.fixture
 def three_of_blas():
-    """The main thread has given BLAS three threads: threadpoolctl from 3.7 on lets no other thread change that."""
+    """The main thread has set BLAS to three threads: since threadpoolctl 3.7 no other thread can change that."""
     mf.use("numpy", "float32", threads=2)
     with threadpool_limits(3, user_api="blas"):
         assert blas_threads() == {3}
@@ -69,11 +69,11 @@ def three_of_blas():
 
 
 def seen_in_two_tasks():
-    """How many threads BLAS has, in the task of this thread and in that of a worker."""
+    """The number of BLAS threads in the task of this thread and in that of a worker."""
     both, seen = threading.Barrier(2), []
 
     def task():
-        both.wait(PATIENCE)  # so that each of two threads takes one
+        both.wait(PATIENCE)  # so that each of two threads runs one task
         seen.append(blas_threads())
 
     backend._pool.run([task, task])
@@ -89,8 +89,8 @@ def test_blas_has_one_thread_in_the_chunks_of_every_thread():
     assert seen_in_two_tasks() == [{1}, {1}]
 
 
-def test_a_limit_that_is_never_taken_back_does_not_reach_into_chunks():
-    """Called without ``with``, as many do: with threadpoolctl from 3.7 on the main thread keeps control."""
+def test_a_thread_limit_that_is_never_reset_does_not_apply_in_chunks():
+    """It is called without ``with``, as is common: since threadpoolctl 3.7 the main thread keeps control."""
     mf.use("numpy", threads=2)
     limits = threadpool_limits(3, user_api="blas")
     try:
@@ -101,7 +101,7 @@ def test_a_limit_that_is_never_taken_back_does_not_reach_into_chunks():
 
 
 @pytest.mark.usefixtures("three_of_blas")
-def test_the_thread_that_ends_first_leaves_blas_to_the_one_that_still_computes():
+def test_blas_stays_limited_until_the_last_thread_ends():
     begun, other_has_ended = threading.Event(), threading.Event()
 
     def longer():
@@ -112,17 +112,17 @@ def test_the_thread_that_ends_first_leaves_blas_to_the_one_that_still_computes()
 
     with backend.blas_limit():
         backend._pool.run([lambda: None])
-        found = in_thread(longer)
+        result = in_thread(longer)
         wait(begun)
     assert blas_threads() == {1}
     other_has_ended.set()
-    assert found() == {1}
+    assert result() == {1}
     assert blas_threads() == {3}
 
 
 @pytest.mark.usefixtures("three_of_blas")
 def test_a_limit_set_by_others_in_the_middle_of_a_pass_ends_with_the_next_chunk():
-    """scikit-learn sets and takes back such limits, in whatever thread it runs."""
+    """scikit-learn sets and resets such limits in the thread in which it runs."""
     with backend.blas_limit():
         assert seen_in_two_tasks() == [{1}, {1}]
         with threadpool_limits(3, user_api="blas"):
@@ -130,7 +130,7 @@ def test_a_limit_set_by_others_in_the_middle_of_a_pass_ends_with_the_next_chunk(
 
 
 class OfOneThread:
-    """A library that keeps a number of threads for every thread that calls it, as MKL does."""
+    """A library with a separate number of threads for every calling thread, as MKL."""
 
     def __init__(self):
         self.own = threading.local()
@@ -142,7 +142,7 @@ class OfOneThread:
         self.own.count = count
 
 
-def test_a_library_with_a_number_for_each_thread_is_held_in_each_and_let_go_in_each():
+def test_a_library_with_thread_local_limits_is_limited_and_released_in_each_thread():
     pool, library = Threads(), OfOneThread()
     pool.resize(2)
     pool._blas.libraries = [threads._Library(library.get, library.set, per_thread=True)]
@@ -167,15 +167,15 @@ def test_a_library_with_a_number_for_each_thread_is_held_in_each_and_let_go_in_e
 
     with pool.caller():
         assert once() == [1, 1]
-        found = in_thread(longer)
+        result = in_thread(longer)
         wait(entered)
     assert library.get() == 4, "this thread has ended, whatever another one does"
     left.set()
-    assert found() == ([1, 1], 1)
+    assert result() == ([1, 1], 1)
     assert in_thread(lambda: (once(), library.get()))() == ([1, 1], 4)
 
 
-def test_after_a_fork_the_child_lets_go_what_its_parent_held():
+def test_after_a_fork_the_child_releases_the_limits_of_its_parent():
     pool, counts = Threads(), [4]
     pool._blas.libraries = [threads._Library(lambda: counts[0], lambda count: counts.__setitem__(0, count), False)]
     held, forked = threading.Event(), threading.Event()
@@ -187,7 +187,7 @@ def test_after_a_fork_the_child_lets_go_what_its_parent_held():
 
     ended = in_thread(parent)
     wait(held)
-    pool.reset()  # what the child's main thread does; the parent's other thread is not there
+    pool.reset()  # as the child's main thread does; the parent's other thread does not exist there
     with pool.caller():
         pool.run([lambda: None])
         assert counts == [1]
@@ -211,7 +211,7 @@ def test_a_fork_inside_a_pass_ends_that_pass_alone():
 
 
 def trained(batch_size=100, ready=None):
-    """Of a size at which OpenBLAS adds in another order on two threads than on one, whatever the processor."""
+    """With sizes at which OpenBLAS sums in another order on two threads than on one, on every processor."""
     x = np.random.default_rng(0).normal(size=(100, 500)).astype("float32")
     net = mf.Network([mf.Linear(500, 100), mf.Tanh(), mf.Linear(100, 10)], seed=0)
     if ready is not None:
@@ -230,44 +230,44 @@ def test_same_seed_same_bits_in_the_main_thread_in_others_and_in_two_at_once(cou
     assert_same_bits(first, trained())
     assert_same_bits(first, in_thread(trained)())
     both = threading.Barrier(2)
-    for found in [in_thread(trained, 100, both), in_thread(trained, 100, both)]:
-        assert_same_bits(first, found())
+    for result in [in_thread(trained, 100, both), in_thread(trained, 100, both)]:
+        assert_same_bits(first, result())
 
 
-def test_the_first_thread_of_a_process_need_not_be_the_main_one():
-    """In a fresh process, where nothing has asked for BLAS's threads yet."""
+def test_the_first_computing_thread_may_be_any_thread():
+    """In a new process, in which BLAS's threads have not been used yet."""
     code = """if True:
         import threading, numpy as np
         from minifa.parallel import chunks
         rng = np.random.default_rng(0)
         a, b = rng.normal(size=(100, 500)).astype("f4"), rng.normal(size=(500, 100)).astype("f4")
-        found = []
+        products = []
         for _ in range(2):
-            thread = threading.Thread(target=lambda: found.append(chunks.matmul(a, b)))
+            thread = threading.Thread(target=lambda: products.append(chunks.matmul(a, b)))
             thread.start()
             thread.join()
-        found.append(chunks.matmul(a, b))
-        assert all((one == found[0]).all() for one in found)
+        products.append(chunks.matmul(a, b))
+        assert all((one == products[0]).all() for one in products)
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "3"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
 
 
 def test_an_orthogonal_projection_is_the_same_on_any_number_of_blas_threads():
-    """LAPACK's factors of a matrix of 300 columns were others on two threads than on one."""
+    """LAPACK's factors of a matrix of 300 columns differed between one and two threads."""
     mf.use("numpy", "float64")
-    found = []
+    projections = []
     for count in (1, 3):
         with threadpool_limits(count, user_api="blas"):
             net = mf.Network([mf.Linear(2, 300), mf.Linear(300, 300)], seed=0)
-            found.append(mf.rules.Product(seed=0, fixed="orthogonal").attach(net).memory["linear2/P"])
-    np.testing.assert_array_equal(*found)
+            projections.append(mf.rules.Product(seed=0, fixed="orthogonal").attach(net).memory["linear2/P"])
+    np.testing.assert_array_equal(*projections)
 
 
 # --- the engine's workers ---------------------------------------------------------------------------------------------
 
 
-def test_whoever_has_done_all_tasks_does_not_wait_for_a_worker_that_another_keeps():
+def test_a_finished_caller_does_not_wait_for_a_busy_worker():
     pool = Threads()
     pool.resize(2)
     kept, free = threading.Barrier(3), threading.Event()
@@ -285,7 +285,7 @@ def test_whoever_has_done_all_tasks_does_not_wait_for_a_worker_that_another_keep
     busy()
 
 
-def test_workers_dismissed_while_their_job_is_on_its_way_are_not_waited_for(monkeypatch):
+def test_workers_dismissed_before_their_job_arrives_are_not_waited_for(monkeypatch):
     pool = Threads()
     pool.resize(2)
     hire = pool._start_workers
@@ -329,7 +329,7 @@ def two_backends(monkeypatch):
     install("numpy")
 
 
-def test_a_thread_keeps_its_choice_and_later_ones_have_what_use_chose():
+def test_a_thread_keeps_its_backend_and_later_threads_get_the_one_set_by_use():
     begun, chosen_elsewhere = threading.Event(), threading.Event()
 
     def earlier():
@@ -339,26 +339,26 @@ def test_a_thread_keeps_its_choice_and_later_ones_have_what_use_chose():
         return before, chosen()
 
     install("numpy", "float32")
-    found = in_thread(earlier)
+    result = in_thread(earlier)
     wait(begun)
     mf.use("numpy", "float64")
     chosen_elsewhere.set()
     single, double = ("numpy", "float32", "float32"), ("numpy", "float64", "float64")
-    assert found() == (single, single)
+    assert result() == (single, single)
     assert in_thread(chosen)() == chosen() == double
 
 
 def test_using_holds_in_its_own_thread_alone(two_backends):
-    """And names that were looked up in one are not those of the other."""
+    """Names looked up in one thread are not used in the other."""
     both = threading.Barrier(3)
 
     def inside(name, dtype):
         with mf.using(name, dtype):
-            found = []
+            seen = []
             for _ in range(3):
                 both.wait(PATIENCE)
-                found.append((*chosen(), type(backend.xp.ones(1)).__module__.split(".")[0]))
-            return set(found), mf.Linear(2, 3).W.dtype
+                seen.append((*chosen(), type(backend.xp.ones(1)).__module__.split(".")[0]))
+            return set(seen), mf.Linear(2, 3).W.dtype
 
     results = [in_thread(inside, "numpy", "float64"), in_thread(inside, "cupy", "float32")]
     for _ in range(3):
@@ -376,8 +376,8 @@ def test_using_holds_in_its_own_coroutine_alone(two_backends):
         with mf.using(name, dtype):
             for _ in range(3):
                 await asyncio.sleep(0)
-                found = chosen()[:2], type(backend.xp.ones(1)) is np.ndarray
-        return found
+                seen = chosen()[:2], type(backend.xp.ones(1)) is np.ndarray
+        return seen
 
     async def together():
         return await asyncio.gather(inside("numpy", "float64"), inside("cupy", "float32"), inside("numpy", "float32"))
@@ -401,26 +401,26 @@ def test_use_inside_using_holds_in_the_block_and_after_it_with_the_dtype_that_ea
     assert backend.dtype() == in_thread(backend.dtype)() == np.float64
 
 
-def test_workers_compute_in_the_backend_and_dtype_of_whoever_asks(two_backends):
+def test_workers_compute_in_the_backend_and_dtype_of_the_caller(two_backends):
     mf.use("numpy", threads=2)
 
     def inside(name, dtype):
-        both, found = threading.Barrier(2), []
+        both, choices = threading.Barrier(2), []
 
         def task():
             both.wait(PATIENCE)
-            found.append(chosen())
+            choices.append(chosen())
 
         with mf.using(name, dtype):
             backend._pool.run([task, task])
-        return found
+        return choices
 
     assert inside("numpy", "float64") == [("numpy", "float64", "float64")] * 2
     assert in_thread(inside, "cupy", "float32")() == [("cupy", "float32", "float32")] * 2
     assert inside("numpy", "float32") == [("numpy", "float32", "float32")] * 2
 
 
-def test_batches_are_made_ahead_in_the_choice_of_whoever_asks():
+def test_prefetched_batches_use_the_backend_and_dtype_of_the_caller():
     class Augmentation:
         name, made = "", []
 
@@ -436,8 +436,8 @@ def test_batches_are_made_ahead_in_the_choice_of_whoever_asks():
     assert set(Augmentation.made) == {("minifa batches", "float64")}
 
 
-def test_a_name_looked_up_while_another_backend_is_chosen_is_not_kept(two_backends):
-    """The other thread's choice comes between the look at the module and the keeping of what was found there."""
+def test_a_name_looked_up_during_a_backend_switch_is_not_cached(two_backends):
+    """The other thread switches between the lookup in the module and the caching of its result."""
     chosen_in_between = []
 
     class Slow(ModuleType):
@@ -453,7 +453,7 @@ def test_a_name_looked_up_while_another_backend_is_chosen_is_not_kept(two_backen
     assert type(backend.xp.ones(1)) is np.ndarray, "this thread has its own choice"
 
 
-def test_names_are_kept_again_once_all_have_chosen_one_backend(two_backends):
+def test_names_are_cached_again_once_all_threads_use_one_backend(two_backends):
     assert backend.xp.ones is np.ones
     with mf.using("cupy"):
         assert backend.xp.ones is CUPY.ones and backend.xp.zeros is CUPY.zeros
@@ -468,7 +468,7 @@ def test_names_are_kept_again_once_all_have_chosen_one_backend(two_backends):
 
 
 def test_use_while_another_thread_computes_disturbs_nothing():
-    """It raised RecursionError three times of five."""
+    """It raised RecursionError in three of five runs."""
     install("numpy", "float32")
     begun, ended = threading.Event(), threading.Event()
 
@@ -481,10 +481,10 @@ def test_use_while_another_thread_computes_disturbs_nothing():
             ended.set()
 
     expected = trained(batch_size=16)
-    found = in_thread(compute)
+    result = in_thread(compute)
     wait(begun)
     while not ended.is_set():
         mf.use("numpy", "float64", threads=2)
         mf.use("numpy", "float32", threads=1)
-    for state in found():
+    for state in result():
         assert_same_bits(expected, state)

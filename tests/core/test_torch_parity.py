@@ -1,4 +1,4 @@
-"""minifa against PyTorch in float64: every layer, loss, optimizer and schedule means the same numbers."""
+"""minifa against PyTorch in float64: every layer, loss, optimizer and schedule gives the same numbers."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def a_net():
 
 
 def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, loss=None):
-    """Train both for so many steps; return the two rows of losses, and compare all parameters at the end."""
+    """Train both for ``steps`` steps, compare all parameters, and return the two lists of losses."""
     twin, rule = twin_of(net), mf.rules.BP().attach(net)
     theirs = getattr(torch.optim, their_optimizer[0])(twin.parameters(), **their_optimizer[1])
     loss = loss or mf.SoftmaxCrossEntropy()
@@ -278,7 +278,7 @@ def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, lo
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_walk_the_same_path(name):
+def test_optimizers_make_the_same_steps(name):
     optimizer, *theirs = OPTIMIZERS[name]
     rows = follow(network([Linear(5, 6), Tanh(), Linear(6, 3)], (5,)), optimizer, theirs, steps=20)
     np.testing.assert_allclose(*rows, rtol=1e-9)
@@ -308,7 +308,7 @@ def test_schedules(ours, theirs):
     follow(net, mf.SGD(0.1), ("SGD", {"lr": 0.1}), steps=10, schedules=lambda optimizer: (ours, theirs(optimizer)))
 
 
-def test_a_whole_convolutional_net_follows_pytorch_for_ten_steps():
+def test_a_convolutional_net_agrees_with_pytorch_for_ten_steps():
     rows = follow(
         a_net(),
         mf.SGD(0.1, momentum=0.9, weight_decay=1e-3),

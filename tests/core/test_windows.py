@@ -1,4 +1,4 @@
-"""Patches and their adjoint: the fast forms must equal their plain twins in every geometry."""
+"""Patches and their adjoint: the fast forms must equal their plain references in every geometry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def numbers(shape, seed=0):
 
 @every_geometry
 @given(geometries())
-def test_columns_and_uncolumns_equal_their_plain_twins(geometry):
+def test_columns_and_uncolumns_equal_their_plain_references(geometry):
     shape, *window = geometry
     x = numbers(shape)
     rows = windows.columns(x, *window)
@@ -48,7 +48,7 @@ def test_columns_and_uncolumns_equal_their_plain_twins(geometry):
 @every_geometry
 @given(geometries())
 def test_uncolumns_is_the_adjoint_of_columns(geometry):
-    """<columns(x), c> = <x, uncolumns(c)>: what makes `carry` the transpose of `project`."""
+    """<columns(x), c> = <x, uncolumns(c)>: the property that makes `carry` the transpose of `project`."""
     shape, *window = geometry
     x = numbers(shape)
     rows = windows.columns(x, *window)
@@ -60,8 +60,8 @@ def test_uncolumns_is_the_adjoint_of_columns(geometry):
 
 @every_geometry
 @given(geometries(pooling=True), st.booleans())
-def test_pooling_equals_its_plain_twin(geometry, ties):
-    """With ties (few different numbers) the first place of a window wins, in both."""
+def test_pooling_equals_its_plain_reference(geometry, ties):
+    """With ties (few different numbers) both choose the first position of a window."""
     shape, *window = geometry
     x = numbers(shape)
     if ties:
@@ -78,22 +78,22 @@ def test_pooling_equals_its_plain_twin(geometry, ties):
 
 
 @pytest.mark.parametrize("area", [(15, 17), (16, 16), (1, 257)], ids=["255 places", "256 places", "257 places"])
-def test_maxpool_remembers_winners_of_large_windows(area):
+def test_maxpool_stores_the_positions_of_maxima_in_large_windows(area):
     x = np.zeros((1, *area, 1))
-    x[0, -1, -1, 0] = 1  # the last place wins
+    x[0, -1, -1, 0] = 1  # the last position is the maximum
     layer = MaxPool(area)
     layer.forward(x, Pass(training=True))
     below = layer.backward(np.full((1, 1, 1, 1), 2.0), BP())
     np.testing.assert_array_equal(below, 2 * x)
 
 
-def test_plain_twins_keep_the_precision_of_what_they_read():
+def test_plain_references_keep_the_precision_of_their_input():
     x = numbers((1, 3, 3, 2)).astype("float32")
     window = (2, 2), (1, 1), (1, 1)
     columns = windows.columns_plain(x, *window)
-    found = [columns, windows.uncolumns_plain(columns, x.shape, *window), pool_plain(x, *window, 0.0, "mean")]
-    found.append(unpool_max_plain(x, pool_plain(x, *window, -np.inf, "max"), *window))
-    assert {one.dtype for one in found} == {np.dtype("float32")}
+    results = [columns, windows.uncolumns_plain(columns, x.shape, *window), pool_plain(x, *window, 0.0, "mean")]
+    results.append(unpool_max_plain(x, pool_plain(x, *window, -np.inf, "max"), *window))
+    assert {one.dtype for one in results} == {np.dtype("float32")}
 
 
 def test_nan_is_not_hidden_by_maxpool():

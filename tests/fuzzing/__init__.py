@@ -1,13 +1,13 @@
-"""Bad input, made by the thousand: what an entrance is, and the judge of what it did with a case.
+"""Generated invalid input: the definition of an entrance, and the judge of its response to a case.
 
-An entrance is a name and a way to make one case out of random numbers. A case is a call, with what it may answer:
+An entrance is a name and a function that makes one case from random numbers. A case is a call with its allowed results:
 
-    it works                          and `Case.check` finds the result right
-    it refuses                        one of the documented exceptions, raised on purpose by minifa, with a sentence
+    it returns                        and `Case.check` accepts the result
+    it raises                         one of the documented exceptions, on purpose, with a clear message
 
-Everything else is a defect: another exception, one that comes from the depths of a library or of minifa itself, a call
-that does not return, memory beyond the bound, a file left half written. To add an entrance, write a function that makes
-a case and put it into a table `ENTRANCES` (see `fuzzing.files`): both `pytest` and `pytest -m fuzz` find it there.
+Everything else is a defect: another exception, one raised inside a library or unintentionally inside minifa, a call
+that does not return, memory beyond the bound, a partially written file. To add an entrance, write a function that makes
+a case and add it to a table `ENTRANCES` (see `fuzzing.files`): both `pytest` and `pytest -m fuzz` use it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ import numpy as np
 import minifa
 
 PACKAGE = Path(minifa.__file__).parent
-SECONDS = 20  # after which a call hangs
-TIMES, BESIDE = 24, 8 << 20  # memory that reading a file may take: so many times its size, and so many bytes beside
+SECONDS = 20  # after which a call counts as hanging
+TIMES, BESIDE = 24, 8 << 20  # memory for reading a file: a multiple of its size, plus a number of bytes
 
 
 class Hangs(BaseException):
-    """A call has not returned in time. (No Exception: nobody may take it for an answer.)"""
+    """A call has not returned in time. (Not an Exception, so that no handler treats it as a result.)"""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Case:
     """One call.
 
     Attributes:
-        told: what it is, so that it can be made again by hand.
+        description: the case, in enough detail to reproduce it.
         call: the call.
         refusals: the exceptions that are documented for it.
-        check: raises AssertionError where what the call returned is not right.
-        must_refuse: whether any answer would be wrong.
-        memory: the most that the call may allocate, in bytes; None: not measured.
-        folder: in which nothing half written may be left behind.
+        check: raises AssertionError if the return value is wrong.
+        must_refuse: whether every return value would be wrong.
+        memory: the maximum that the call may allocate, in bytes; None: not measured.
+        folder: in which no partially written file may remain.
     """
 
-    told: str
+    description: str
     call: Callable[[], Any]
     refusals: tuple[type[BaseException], ...] = (ValueError, TypeError)
     check: Callable[[Any], None] = lambda result: None
@@ -68,12 +68,12 @@ MakeCase = Callable[[Random, Path], Case]
 
 
 def bound(size: int, times: int = TIMES) -> int:
-    """The memory that reading so many bytes may take."""
+    """The memory that reading ``size`` bytes may take."""
     return times * size + BESIDE
 
 
 def judge(case: Case) -> str | None:
-    """None where the case was answered as it may be; else what is wrong, in words."""
+    """None if the result of the case is allowed, else a description of the defect."""
     try:
         with (
             _measured(case.memory is not None) as peak,
@@ -81,7 +81,7 @@ def judge(case: Case) -> str | None:
             warnings.catch_warnings(),
             np.errstate(all="ignore"),
         ):
-            warnings.simplefilter("ignore")  # NaN in, NaN out: NumPy may say so
+            warnings.simplefilter("ignore")  # NaN input gives NaN output, of which NumPy may warn
             result = case.call()
     except Hangs:
         return f"has not returned after {SECONDS} s"
@@ -90,7 +90,7 @@ def judge(case: Case) -> str | None:
         if wrong:
             return wrong
     except Exception as error:
-        return f"an exception that is not documented\n{_told(error)}"
+        return f"an exception that is not documented\n{_message(error)}"
     else:
         if case.must_refuse:
             return f"was accepted, and gave {str(result)[:300]}"
@@ -100,14 +100,14 @@ def judge(case: Case) -> str | None:
             return f"a wrong answer: {error}"
     if case.memory is not None and peak[0] > case.memory:
         return f"took {peak[0]:,} bytes of memory; the bound is {case.memory:,}"
-    return _left_behind(case.folder)
+    return _leftovers(case.folder)
 
 
 @contextlib.contextmanager
-def _measured(wanted: bool) -> Iterator[list[int]]:
-    """The most memory that was allocated inside, NumPy's arrays included; measuring takes three times as long."""
+def _measured(enabled: bool) -> Iterator[list[int]]:
+    """The peak memory allocated inside, NumPy's arrays included; measuring takes three times as long."""
     peak = [0]
-    if not wanted:
+    if not enabled:
         yield peak
         return
     tracemalloc.start(1)
@@ -136,23 +136,23 @@ def _in_time() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _left_behind(folder: Path | None) -> str | None:
+def _leftovers(folder: Path | None) -> str | None:
     left = [] if folder is None else [path.name for path in folder.rglob("*") if path.suffix in (".tmp", ".part")]
     return f"left {', '.join(left)} behind" if left else None
 
 
-# Whether an exception is an answer
+# Whether an exception is an allowed result
 
 
 def why_not_a_refusal(error: BaseException) -> str | None:
-    """None where an exception was raised on purpose, with a sentence; else what is wrong with it."""
+    """None if the exception was raised on purpose, with a clear message; else a description of the defect."""
     if isinstance(error, SystemExit):
         return None if error.code in (0, 2) else f"ended with the exit code {error.code}"
     if isinstance(error, OSError) and error.filename is not None:
-        return None  # of a path: Python says it best
+        return None  # an error about a path: Python's message is clear
     last = _last(error.__traceback__)
     if not _on_purpose(last.tb_frame.f_code.co_filename, last.tb_lineno):
-        return f"an exception from the depths\n{_told(error)}"
+        return f"an exception from the depths\n{_message(error)}"
     if len(str(error).split()) < 4:
         return f"an exception without a sentence: {type(error).__name__}({error})"
     return None
@@ -176,7 +176,7 @@ def _raises(file: str) -> list[tuple[int, int]]:
     return [(node.lineno, node.end_lineno or node.lineno) for node in ast.walk(tree) if isinstance(node, ast.Raise)]
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     return "".join(lines)[-2500:]
 
@@ -185,15 +185,15 @@ def _told(error: BaseException) -> str:
 
 
 def campaign(name: str, make: MakeCase, count: int, seed: int, folder: Path, most: int = 5) -> list[str]:
-    """Judge ``count`` cases of an entrance; what was wrong, each with the seed that makes it again, at most so many of
-    different kinds."""
+    """Judge ``count`` cases of an entrance. Returns at most ``most`` defects of different kinds, each with the seed
+    that reproduces it."""
     wrong: dict[str, str] = {}
     for number in range(count):
         case = make(Random(f"{seed}/{name}/{number}"), folder)
-        found = judge(case)
-        if found is not None:
-            kind = re.sub("[0-9]+", "", found.strip().splitlines()[-1])[:60]
-            wrong.setdefault(kind, f"{name}, seed {seed}, case {number}: {case.told[:600]}\n{found}")
+        problem = judge(case)
+        if problem is not None:
+            kind = re.sub("[0-9]+", "", problem.strip().splitlines()[-1])[:60]
+            wrong.setdefault(kind, f"{name}, seed {seed}, case {number}: {case.description[:600]}\n{problem}")
             if len(wrong) >= most:
                 break
     return list(wrong.values())

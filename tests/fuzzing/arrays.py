@@ -1,8 +1,8 @@
-"""The entrances that are functions: every public one that takes arrays, found in the package by itself.
+"""The entrances that are functions: every public function that takes arrays, discovered automatically.
 
-Of a function or method the signature is read; every parameter gets what `GIVEN` has by its name, and one that is an
-array is replaced by a hostile one. What is new in minifa is therefore fuzzed as soon as it is there; where it takes
-something that has no entry here, `unfit` names it and a test fails.
+The parameters of a function or method are read from its signature. Each gets the value that `GIVEN` has under its name,
+and one of the arrays is replaced by a hostile one. New functions are therefore fuzzed at once; if one has a parameter
+without an entry here, `unfit` names it and a test fails.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from minifa.testing.examples import GEOMETRIES
 CUPY = standin.make_cupy()
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)
 
-# What is handed on inside a pass, from a border that has checked it: the contract in `minifa.rules.base` and
-# `minifa.layers.base` is for those who write a rule or a layer.
+# Methods that get arrays inside a pass, already checked at the public functions: the contract in `minifa.rules.base`
+# and `minifa.layers.base` is for authors of rules and layers.
 INSIDE = {
     *(
         "f",
@@ -68,8 +68,8 @@ INSIDE = {
 ELSEWHERE = {"Trainer.load_state"}  # a checkpoint's: see `fuzzing.files`
 
 
-class World:
-    """One of everything that functions ask for, made anew for every case: small, and the same for the same seed."""
+class Objects:
+    """One of every object that functions take, built again for every case: small, and the same for the same seed."""
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ class World:
         self.examples = data.validate(self.x, self.y)
 
 
-GIVEN: dict[str, Callable[[World], Any]] = {
+GIVEN: dict[str, Callable[[Objects], Any]] = {
     "x": lambda w: w.x,
     "y": lambda w: w.y,
     "x_test": lambda w: w.x[:3].copy(),
@@ -119,11 +119,11 @@ ARRAYS = ("Array", "NDArray", "Images", "Host", "Examples")
 
 def functions() -> dict[str, Any]:
     """Every public function that takes an array, by its name."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in _public():
         if inspect.isfunction(value) and name not in INSIDE and array_parameters(value):
-            found[f"{value.__module__.removeprefix('minifa.')}.{name}"] = value
-    return found
+            result[f"{value.__module__.removeprefix('minifa.')}.{name}"] = value
+    return result
 
 
 def _public() -> Iterator[tuple[str, Any]]:
@@ -138,13 +138,13 @@ def _public() -> Iterator[tuple[str, Any]]:
 
 def methods() -> dict[str, tuple[type, str]]:
     """Every public method that takes an array, by its name, of the classes that `RECEIVERS` can make."""
-    found: dict[str, tuple[type, str]] = {}
+    result: dict[str, tuple[type, str]] = {}
     for cls in classes():
         for name, value in inspect.getmembers(cls, inspect.isfunction):
             public = not name.startswith(("_", "on_")) or (name == "__call__" and issubclass(cls, losses.Loss))
             if public and name not in INSIDE and array_parameters(value):
-                found[f"{cls.__name__}.{name}"] = cls, name
-    return {name: one for name, one in found.items() if name not in ELSEWHERE}
+                result[f"{cls.__name__}.{name}"] = cls, name
+    return {name: one for name, one in result.items() if name not in ELSEWHERE}
 
 
 def classes() -> list[type]:
@@ -152,70 +152,72 @@ def classes() -> list[type]:
 
 
 def array_parameters(function: Any) -> list[str]:
-    """The parameters of a function that are arrays, or hold some."""
-    found = []
+    """The parameters of a function that are arrays, or contain arrays."""
+    result = []
     for name, one in inspect.signature(function).parameters.items():
-        told = str(one.annotation)
-        if name in ("x", "y", "array", *STATES, *EXAMPLES, "matrix", "W", "B") or any(kind in told for kind in ARRAYS):
-            found.append(name)
-    return found
+        annotation = str(one.annotation)
+        if name in ("x", "y", "array", *STATES, *EXAMPLES, "matrix", "W", "B") or any(
+            kind in annotation for kind in ARRAYS
+        ):
+            result.append(name)
+    return result
 
 
-# Who has the methods
+# The objects with the methods
 
-Receiver = Callable[[World, Random], Any]
+Receiver = Callable[[Objects, Random], Any]
 
 
 def _layer(cls: type) -> Receiver | None:
     made = [(make, shape) for make, shape in GEOMETRIES.values() if [type(one) for one in make()] == [cls]]
 
-    def receiver(world: World, random: Random) -> Any:
+    def receiver(objects: Objects, random: Random) -> Any:
         make, shape = random.choice(made)
         (layer,) = make()
         rng = np.random.default_rng(1)
-        world.x = rng.standard_normal((4, *shape)).astype("f4")
-        y = mf.Network([layer], input_shape=shape, input_error=True).forward(world.x, mf.Pass(training=True))
-        world.output = rng.standard_normal(y.shape).astype("f4")
-        world.rule = mf.rules.BP()
+        objects.x = rng.standard_normal((4, *shape)).astype("f4")
+        y = mf.Network([layer], input_shape=shape, input_error=True).forward(objects.x, mf.Pass(training=True))
+        objects.output = rng.standard_normal(y.shape).astype("f4")
+        objects.rule = mf.rules.BP()
         return layer
 
     return receiver if made else None
 
 
 def _rule(cls: Any) -> Receiver:
-    def receiver(world: World, random: Random) -> Any:
-        world.rule = cls(seed=0).attach(world.net)
-        return world.rule
+    def receiver(objects: Objects, random: Random) -> Any:
+        objects.rule = cls(seed=0).attach(objects.net)
+        return objects.rule
 
     return receiver
 
 
-def _network(world: World, random: Random) -> Any:
-    world.rule.gradients(world.net, world.x, world.y, world.loss)
-    return world.net
+def _network(objects: Objects, random: Random) -> Any:
+    objects.rule.gradients(objects.net, objects.x, objects.y, objects.loss)
+    return objects.net
 
 
-def _augmentation(world: World, random: Random) -> Any:
-    world.x = world.images
+def _augmentation(objects: Objects, random: Random) -> Any:
+    objects.x = objects.images
     return mf.data.Augmentation(padding=1, size=random.choice((None, 4)))
 
 
 def _optimizer(cls: Any) -> Receiver:
-    def receiver(world: World, random: Random) -> Any:
-        world.optimizer = cls(lr=0.1)
-        world.rule.gradients(world.net, world.x, world.y, world.loss)
-        world.optimizer.step(world.net, world.rule)
-        return world.optimizer
+    def receiver(objects: Objects, random: Random) -> Any:
+        objects.optimizer = cls(lr=0.1)
+        objects.rule.gradients(objects.net, objects.x, objects.y, objects.loss)
+        objects.optimizer.step(objects.net, objects.rule)
+        return objects.optimizer
 
     return receiver
 
 
-def _trainer(world: World, random: Random) -> Any:
-    return mf.Trainer(world.net, world.rule, world.loss, world.optimizer)
+def _trainer(objects: Objects, random: Random) -> Any:
+    return mf.Trainer(objects.net, objects.rule, objects.loss, objects.optimizer)
 
 
 def receiver_of(cls: Any) -> Receiver | None:
-    """How one of this class is made; None: it is no class that is used by itself."""
+    """A function that makes an instance of this class; None if the class is not used alone."""
     if issubclass(cls, mf.Layer):
         return _layer(cls)
     if issubclass(cls, Rule):
@@ -223,29 +225,29 @@ def receiver_of(cls: Any) -> Receiver | None:
     if issubclass(cls, optim.Optimizer):
         return _optimizer(cls) if cls.name else None
     if issubclass(cls, losses.Loss):
-        return (lambda world, random: cls()) if cls.name else None
+        return (lambda objects, random: cls()) if cls.name else None
     known: dict[Any, Receiver] = {
         mf.Network: _network,
         mf.Trainer: _trainer,
         mf.data.Augmentation: _augmentation,
-        mf.data.Examples: lambda world, random: world.examples,
+        mf.data.Examples: lambda objects, random: objects.examples,
     }
     return known.get(cls)
 
 
 def unfit() -> list[str]:
-    """Public functions and methods that take arrays and cannot be fuzzed, with what is missing here."""
-    found = []
+    """Public functions and methods that take arrays and cannot be fuzzed, with the missing entry."""
+    result = []
     for name, function in functions().items():
-        found += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(function)]
+        result += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(function)]
     for name, (cls, method) in methods().items():
         if receiver_of(cls) is None and not inspect.isabstract(cls) and cls not in BASES:
-            found.append(f"{name}: say in receiver_of how a {cls.__name__} is made")
-        found += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(getattr(cls, method))]
-    return found
+            result.append(f"{name}: say in receiver_of how a {cls.__name__} is made")
+        result += [f"{name} takes {one!r}: give it in GIVEN" for one in _missing(getattr(cls, method))]
+    return result
 
 
-# Bases, parts of others, and what only listens
+# Base classes, parts of others, and classes that only observe
 BASES = (
     *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Pass, mf.Trace, mf.Moment, mf.data.Dataset),
     *(training.Callback, training.ProgressBar, training.RecordAlignment, training.History),
@@ -260,11 +262,11 @@ def _missing(function: Any) -> list[str]:
     ]
 
 
-# Hostile arrays: what kind of badness, and the array
+# Hostile arrays: a description, and the array
 
 
 def alike(random: Random, good: np.ndarray) -> Any:
-    """The same numbers, laid out otherwise: the answer must be the same."""
+    """The same numbers in another memory layout: the result must be the same."""
     way = random.randrange(5)
     if way == 0 or good.ndim == 0:
         return np.asfortranarray(good)
@@ -283,7 +285,7 @@ def alike(random: Random, good: np.ndarray) -> Any:
     return shifted
 
 
-def misshapen(random: Random, good: np.ndarray) -> Any:
+def of_another_shape(random: Random, good: np.ndarray) -> Any:
     if good.ndim == 0:
         return random.choice((good[None], np.stack([good, good]), np.zeros((0,), good.dtype)))
     ways = [
@@ -315,8 +317,8 @@ def of_other_values(random: Random, good: np.ndarray) -> Any:
     return bad
 
 
-def alien(random: Random, good: np.ndarray) -> Any:
-    """What is no array of the backend at all."""
+def not_an_array(random: Random, good: np.ndarray) -> Any:
+    """Values that are not arrays of the backend."""
     return random.choice(
         (
             *(None, 5, -0.5, "abc", b"abc", {}, {"x": 1}, set(), object(), iter([1, 2]), [[1.0], [1.0, 2.0]], [], [[]]),
@@ -329,14 +331,14 @@ def alien(random: Random, good: np.ndarray) -> Any:
 
 BADNESS: dict[str, Callable[[Random, np.ndarray], Any]] = {
     "alike": alike,
-    "misshapen": misshapen,
+    "of_another_shape": of_another_shape,
     "of another type": of_another_type,
     "of other values": of_other_values,
-    "alien": alien,
+    "not_an_array": not_an_array,
 }
-# Where an answer would be a wrong one: numbers broadcast, cut off or taken for others.
-MUST_REFUSE = {"misshapen": {"delta", "target", "output", "state", "y", "matrix", "B", "b"}}
-# Functions for which another shape is another, good, input.
+# Input for which any result would be wrong: numbers would be broadcast, truncated or misinterpreted.
+MUST_REFUSE = {"of_another_shape": {"delta", "target", "output", "state", "y", "matrix", "B", "b"}}
+# Functions for which another shape is also a valid input.
 ANY_SHAPE = {
     "data.arrays.from_arrays",
     "data.base.validate",
@@ -345,27 +347,27 @@ ANY_SHAPE = {
     "figures.matrices.kernels",
 } | {
     f"{cls.__name__}.target"
-    for cls in losses.LOSSES.values()  # as many outputs as you like
+    for cls in losses.LOSSES.values()  # any number of outputs
 }
 
 
-def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
-    """Cases of one function: ``take(world, random)`` gives it, bound to whoever has it."""
+def entrance(name: str, take: Callable[[Objects, Random], Any]) -> MakeCase:
+    """Cases of one function: ``take(objects, random)`` returns it, bound to its object."""
 
     def case(random: Random, folder: Path) -> Case:
-        draws, world = random.random(), World()
-        function = take(world, Random(draws))
-        arguments = _arguments(function, world)
+        draws, objects = random.random(), Objects()
+        function = take(objects, Random(draws))
+        arguments = _arguments(function, objects)
         which = random.choice(array_parameters(function))
         badness = random.choice(list(BADNESS))
-        told = _spoil(arguments, which, BADNESS[badness], random)
-        before = _memory(world)
+        description = _replace_array(arguments, which, BADNESS[badness], random)
+        before = _memory(objects)
 
         def call() -> Any:
             try:
                 return function(**arguments)
             except REFUSALS as error:
-                now = _memory(world)
+                now = _memory(objects)
                 changed = [key for key, array in before.items() if not _equal(array, now[key])]
                 assert not changed, f"refused ({error}), but {', '.join(changed)} had changed"
                 raise
@@ -373,39 +375,41 @@ def entrance(name: str, take: Callable[[World, Random], Any]) -> MakeCase:
         def check(result: Any) -> None:
             if badness != "alike":
                 return
-            twin = World()
+            twin = Objects()
             good = take(twin, Random(draws))
-            expected, found = _flat([good(**_arguments(good, twin)), _memory(twin)]), _flat([result, _memory(world)])
-            assert len(found) == len(expected), "another number of arrays"
-            for ours, theirs in zip(found, expected, strict=True):
+            expected, actual = _flat([good(**_arguments(good, twin)), _memory(twin)]), _flat([result, _memory(objects)])
+            assert len(actual) == len(expected), "another number of arrays"
+            for ours, theirs in zip(actual, expected, strict=True):
                 assert _equal(ours, theirs), f"the same numbers, laid out otherwise, gave {ours} and not {theirs}"
 
         refused = which in MUST_REFUSE.get(badness, ()) and name not in ANY_SHAPE
-        return Case(f"{which} {badness}: {told}", call, REFUSALS, check, refused)
+        return Case(f"{which} {badness}: {description}", call, REFUSALS, check, refused)
 
     return case
 
 
-def _arguments(function: Any, world: World) -> dict[str, Any]:
-    """What every parameter gets: good things, as far as `GIVEN` has them."""
-    given = {name: GIVEN[name](world) for name in inspect.signature(function).parameters if name in GIVEN}
+def _arguments(function: Any, objects: Objects) -> dict[str, Any]:
+    """The valid value of every parameter that has one in `GIVEN`."""
+    given = {name: GIVEN[name](objects) for name in inspect.signature(function).parameters if name in GIVEN}
     owner = getattr(function, "__self__", None)
     return {**given, "state": owner.state()} if "state" in given and hasattr(owner, "state") else given
 
 
-def _spoil(arguments: dict[str, Any], which: str, way: Callable[[Random, np.ndarray], Any], random: Random) -> str:
-    """Replace one array by a hostile one. Returns what it is, in words."""
+def _replace_array(
+    arguments: dict[str, Any], which: str, way: Callable[[Random, np.ndarray], Any], random: Random
+) -> str:
+    """Replace one array by a hostile one. Returns its description."""
     good = arguments.get(which)
     if isinstance(good, data.Examples):
         arrays = {"x": good.x, "y": good.y}
         key = random.choice(list(arrays))
         arrays[key] = bad = way(random, arrays[key])
-        told = f"{key} is {_words(bad)}"
+        description = f"{key} is {_words(bad)}"
         try:
             arguments[which] = data.Examples(**arrays)
-        except (ValueError, TypeError):  # refused where it was made: an entrance of its own
+        except (ValueError, TypeError):  # refused by its constructor, which is a separate entrance
             return "left alone"
-        return told
+        return description
     if isinstance(good, dict) and not good:
         arguments[which] = {"linear2": np.zeros((3, 2), "f4")}
         return "an array too many"
@@ -424,8 +428,8 @@ def _words(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__name__} {str(value)[:200]}"
 
 
-def _memory(world: World) -> dict[str, Any]:
-    return {**world.net.state(), **{f"rule/{key}": array for key, array in world.rule.state().items()}}
+def _memory(objects: Objects) -> dict[str, Any]:
+    return {**objects.net.state(), **{f"rule/{key}": array for key, array in objects.rule.state().items()}}
 
 
 def _flat(value: Any) -> list[np.ndarray]:
@@ -448,34 +452,34 @@ def _equal(a: Any, b: Any) -> bool:
     return a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-def _function(function: Any) -> Callable[[World, Random], Any]:
-    return lambda world, random: function
+def _function(function: Any) -> Callable[[Objects, Random], Any]:
+    return lambda objects, random: function
 
 
-def _method(cls: type, name: str) -> Callable[[World, Random], Any]:
+def _method(cls: type, name: str) -> Callable[[Objects, Random], Any]:
     receiver = receiver_of(cls)
     assert receiver is not None
 
-    def take(world: World, random: Random) -> Any:
-        return getattr(receiver(world, random), name)
+    def take(objects: Objects, random: Random) -> Any:
+        return getattr(receiver(objects, random), name)
 
     return take
 
 
-def _constructor(cls: Any) -> Callable[[World, Random], Any]:
-    return lambda world, random: cls
+def _constructor(cls: Any) -> Callable[[Objects, Random], Any]:
+    return lambda objects, random: cls
 
 
 def entrances() -> dict[str, tuple[MakeCase, float]]:
-    found = {
+    result = {
         name: (entrance(name, _function(function)), 0.2 if name.startswith("figures") else 4)  # drawing is slow
         for name, function in functions().items()
     }
-    found["Examples"] = entrance("Examples", _constructor(data.Examples)), 4
+    result["Examples"] = entrance("Examples", _constructor(data.Examples)), 4
     for name, (cls, method) in methods().items():
         if receiver_of(cls) is not None:
-            found[name] = entrance(name, _method(cls, method)), 1
-    return found
+            result[name] = entrance(name, _method(cls, method)), 1
+    return result
 
 
 ENTRANCES = entrances()

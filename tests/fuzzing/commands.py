@@ -1,4 +1,4 @@
-"""The entrance that is the command line: words in any order, hostile values, spoilt run folders."""
+"""The entrance that is the command line: words in any order, hostile values, corrupted run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from minifa import backend, cli
 from minifa.cli import pictures, program
 
 CODES = (0, 1, 2, 3)
-QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]  # what a case begins with, lest it train for minutes
+# The first words of a case, so that it does not train for minutes.
+QUICK = ["--data", "xor", "--model", "tiny", "--epochs", "1"]
 COMMANDS = {
     "train": [*QUICK, "--rule", "fa"],
     "step": ["--rule", "usf"],
@@ -68,7 +69,7 @@ def command_line(random: Random, folder: Path) -> Case:
 
 
 def resumed(random: Random, folder: Path) -> Case:
-    """`train --resume` and `figures` of a folder in which one file is spoilt."""
+    """`train --resume` and `figures` of a folder with one corrupted file."""
     place = _fresh(folder)
     name, ways = random.choice(
         (
@@ -78,8 +79,8 @@ def resumed(random: Random, folder: Path) -> Case:
             ("log.jsonl", mutations.ANY),
         )
     )
-    told = files._spoil(random, place / "run" / name, ways)
-    return _case(["train", "--resume", "run"], folder, told, fresh=False)
+    description = files._corrupt(random, place / "run" / name, ways)
+    return _case(["train", "--resume", "run"], folder, description, fresh=False)
 
 
 def _fresh(folder: Path) -> Path:
@@ -92,17 +93,17 @@ def _fresh(folder: Path) -> Path:
     return place
 
 
-def _case(words: list[str], folder: Path, told: str = "", fresh: bool = True) -> Case:
+def _case(words: list[str], folder: Path, description: str = "", fresh: bool = True) -> Case:
     place = folder / "commands"
 
     def call() -> int:
         if fresh:
             _fresh(folder)
         before = os.getcwd(), installed()
-        said = io.StringIO()
+        output = io.StringIO()
         os.chdir(place)
         try:
-            quiet = contextlib.redirect_stdout(said), contextlib.redirect_stderr(said)
+            quiet = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
             with quiet[0], quiet[1], mock.patch.object(pictures, "draw", return_value=True):  # drawing is slow
                 try:
                     code = cli.main(words)
@@ -112,11 +113,11 @@ def _case(words: list[str], folder: Path, told: str = "", fresh: bool = True) ->
             os.chdir(before[0])
             backend._install(*before[1])
         assert code in CODES, f"exit code {code}"
-        assert code in (0, 3) or len(said.getvalue().split()) > 3, f"exit code {code} without a sentence"
-        assert "Traceback" not in said.getvalue(), said.getvalue()[-2000:]
+        assert code in (0, 3) or len(output.getvalue().split()) > 3, f"exit code {code} without a sentence"
+        assert "Traceback" not in output.getvalue(), output.getvalue()[-2000:]
         return code
 
-    return Case(f"minifa {words} {told}", call, (), folder=place)
+    return Case(f"minifa {words} {description}", call, (), folder=place)
 
 
 ENTRANCES: dict[str, tuple[MakeCase, float]] = {"command line": (command_line, 20), "train --resume": (resumed, 8)}

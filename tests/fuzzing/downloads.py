@@ -1,4 +1,4 @@
-"""The entrances that came over the wire: archives, and what servers answer while a file is fetched."""
+"""The entrances for downloads: archives, and the responses of servers while a file is fetched."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMES = (
 
 
 def tar(random: Random) -> bytes:
-    """A good archive, as it was published: other files before and between those that are wanted, none behind them."""
+    """A valid archive, as published: other files before and between the wanted ones, none after them."""
     return written([("readme", b"words"), *((f"{INSIDE}/{name}", content) for name, content in CONTENTS.items())])
 
 
@@ -53,7 +53,7 @@ def written(members: list[tuple[str, bytes]]) -> bytes:
 
 
 def mutate_tar(random: Random, good: bytes) -> bytes:
-    """Other members: links, devices, sparse files, places outside, sizes that lie, bombs."""
+    """Other members: links, devices, sparse files, paths outside the folder, wrong sizes, bombs."""
     members = [("readme", b"words"), *((f"{INSIDE}/{name}", content) for name, content in CONTENTS.items())]
     random.shuffle(members)
     victim, stream = random.randrange(len(members)), b""
@@ -78,7 +78,7 @@ def mutate_tar(random: Random, good: bytes) -> bytes:
                 form = tarfile.GNU_FORMAT
         form = tarfile.GNU_FORMAT if info.size > 0o77777777777 or len(info.name) > 100 else form
         stream += info.tobuf(form, errors="surrogateescape") + content + bytes(-len(content) % archive.RECORD)
-        if i == victim and change == 5:  # a header whose checksum is right, whatever else stands in it
+        if i == victim and change == 5:  # a header with a correct checksum and any other content
             stream = _reworked(random, stream, info)
     stream += bytes(2 * archive.RECORD)
     return gzip.compress(stream, mtime=0) if random.random() < 0.5 else stream
@@ -97,12 +97,12 @@ def _reworked(random: Random, stream: bytes, info: tarfile.TarInfo) -> bytes:
 
 
 def packed(random: Random, good: bytes) -> bytes:
-    """gzip around it, and spoilt then."""
+    """Compressed with gzip, then corrupted."""
     return random.choice(mutations.ANY)(random, gzip.compress(good, mtime=0))
 
 
 def bomb(random: Random, good: bytes) -> bytes:
-    """A few kilobytes of gzip, and gigabytes of zeros or of files inside, were it unpacked."""
+    """A few kilobytes of gzip that would unpack to gigabytes of zeros or of files."""
     many = [(random.choice((f"{INSIDE}/x", "x")), b"")] * 3000
     return gzip.compress(written(random.choice((many, [("x", bytes(1 << 23))]))) + good, mtime=0)
 
@@ -122,8 +122,8 @@ def unpack(path: Path) -> Path:
 
 
 def check_unpacked(place: Path) -> None:
-    found = {one.name: one.read_bytes() for one in place.iterdir()}
-    assert found == CONTENTS, f"unpacked: {[(name, len(content)) for name, content in found.items()]}"
+    unpacked = {one.name: one.read_bytes() for one in place.iterdir()}
+    assert unpacked == CONTENTS, f"unpacked: {[(name, len(content)) for name, content in unpacked.items()]}"
 
 
 def archived(random: Random, folder: Path) -> Case:
@@ -139,19 +139,19 @@ def archived(random: Random, folder: Path) -> Case:
         check_unpacked(place)
         assert sorted(one.name for one in home.rglob("*")) == sorted(("inner", "set.tar", "unpacked", *CONTENTS))
 
-    told = f"{way.__name__}: {len(content)} bytes"
+    description = f"{way.__name__}: {len(content)} bytes"
     memory = bound(len(content), 24)
-    return Case(told, lambda: unpack(path), (DataFileError, OSError), check, memory=memory, folder=home)
+    return Case(description, lambda: unpack(path), (DataFileError, OSError), check, memory=memory, folder=home)
 
 
-# Downloads: the answers are real HTTP, and the sockets are not
+# Downloads: the responses are real HTTP, the sockets are fake
 
 CONTENT = bytes(range(256)) * 20
 EXPECTED = Checked(len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 
 
 class FakeSocket:
-    """What http.client needs of a connection: it says what was written down beforehand."""
+    """The part of a connection that http.client needs: it returns a prepared response."""
 
     def __init__(self, answer: bytes, ends: Exception | None) -> None:
         self.answer, self.ends = answer, ends
@@ -221,7 +221,7 @@ PLACES = (
 
 
 def answer(random: Random) -> bytes:
-    """One answer of a server: good ones, hostile ones, and noise."""
+    """One response of a server: valid, hostile, or noise."""
     start = random.choice((0, 0, 100, 5119))
     body = random.choice((CONTENT[start:], CONTENT[start:], CONTENT[:99], b"", CONTENT * 3, bytes(len(CONTENT)), b"x"))
     head = [f"HTTP/{random.choice(('1.1', '1.1', '1.1', '1.0', '0.9', 'x'))} {random.choice((*STATUS[:2], *STATUS))}"]
@@ -270,12 +270,12 @@ def fetched(random: Random, folder: Path) -> Case:
                 raise
         return place
 
-    def check(found: Path) -> None:
-        assert found.read_bytes() == CONTENT, "another file is in its place"
-        assert [one.name for one in found.parent.iterdir()] == [found.name], "something lies beside it"
+    def check(file: Path) -> None:
+        assert file.read_bytes() == CONTENT, "another file is in its place"
+        assert [one.name for one in file.parent.iterdir()] == [file.name], "something lies beside it"
 
-    told = f"part {None if begun is None else len(begun)}, {ends!r}, answers {[one[:200] for one in answers]}"
-    return Case(told, call, (DownloadError,), check, memory=bound(math.prod((9, len(CONTENT)))))
+    description = f"part {None if begun is None else len(begun)}, {ends!r}, answers {[one[:200] for one in answers]}"
+    return Case(description, call, (DownloadError,), check, memory=bound(math.prod((9, len(CONTENT)))))
 
 
 ENTRANCES: dict[str, tuple[MakeCase, float]] = {"tar": (archived, 8), "download": (fetched, 6)}

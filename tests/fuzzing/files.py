@@ -29,9 +29,9 @@ from minifa.experiments import resume, run_folder
 from minifa.storage.npz import read_arrays
 from minifa.training import History
 
-mnist = importlib.import_module("minifa.data.mnist")  # the function of that name hides it
-UNPACKED = 1100  # times the size: what deflate can make of a byte is 1032
-OF_TEXT = 400  # times the size: what Python makes of a letter or two
+mnist = importlib.import_module("minifa.data.mnist")  # the function of the same name hides it
+UNPACKED = 1100  # times the size: deflate can expand a byte to 1032
+OF_TEXT = 400  # times the size: Python objects made from one or two characters
 READING = (DataFileError, OSError)
 
 
@@ -45,7 +45,7 @@ def of_file(
     name: str = "file",
     whole: bool = False,
 ) -> MakeCase:
-    """Cases of an entrance that reads one file: a good one, or what a mutation makes of it.
+    """Cases of an entrance that reads one file: a valid one, or a mutation of it.
 
     Args:
         whole: whether the file protects all of its bytes, so that every change must be refused.
@@ -53,18 +53,18 @@ def of_file(
 
     def case(random: Random, folder: Path) -> Case:
         good = make(random)
-        way = random.choice((*ways, _left_alone))
+        way = random.choice((*ways, _unchanged))
         content = way(random, good)
         path = folder / name
         path.write_bytes(content)
-        told = f"{way.__name__}: {len(content)} bytes {content[:400]!r}"
+        description = f"{way.__name__}: {len(content)} bytes {content[:400]!r}"
         refused = whole and content != good
-        return Case(told, lambda: call(path), refusals, check, refused, bound(len(content), times), folder)
+        return Case(description, lambda: call(path), refusals, check, refused, bound(len(content), times), folder)
 
     return case
 
 
-def _left_alone(random: Random, good: bytes) -> bytes:
+def _unchanged(random: Random, good: bytes) -> bytes:
     return good
 
 
@@ -91,20 +91,20 @@ def read_idx(path: Path) -> Any:
 
 
 def mnist_case(random: Random, folder: Path) -> Case:
-    """The four files, made for the test with few images; one of them spoilt."""
+    """The four files, made for the test with few images; one of them is corrupted."""
     place = Path(tempfile.mkdtemp(dir=folder))
     shapes = ((6, 28, 28), (6,), (4, 28, 28), (4,))
     for name, shape in zip(mnist.FILES, shapes, strict=True):
         head = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
         content = head + bytes(random.choices(range(10), k=math.prod(shape)))
         (place / name).write_bytes(content)
-    told = _spoil(random, place / random.choice(mnist.FILES), (*mutations.ANY, _gzipped))
+    description = _corrupt(random, place / random.choice(mnist.FILES), (*mutations.ANY, _gzipped))
 
     def call() -> Dataset:
         with mock.patch.multiple(mnist, N_TRAIN=6, N_TEST=4):
             return mf.data.mnist(place)
 
-    return Case(told, call, (*READING,), check_dataset, memory=bound(20_000, UNPACKED))
+    return Case(description, call, (*READING,), check_dataset, memory=bound(20_000, UNPACKED))
 
 
 def _gzipped(random: Random, good: bytes) -> bytes:
@@ -120,31 +120,31 @@ def cifar_case(random: Random, folder: Path) -> Case:
         content = np.frombuffer(random.randbytes(math.prod(records)), np.uint8).reshape(records).copy()
         content[:, :2] %= 10
         (place / name).write_bytes(content.tobytes())
-    told = _spoil(random, place / random.choice(files), mutations.ANY)
+    description = _corrupt(random, place / random.choice(files), mutations.ANY)
 
     def call() -> Dataset:
         with mock.patch.object(cifar, "PER_FILE", 2):
             return (mf.data.cifar100 if hundred else mf.data.cifar10)(place)
 
-    return Case(told, call, READING, check_dataset, memory=bound(80_000))
+    return Case(description, call, READING, check_dataset, memory=bound(80_000))
 
 
-def _spoil(random: Random, path: Path, ways: Sequence[mutations.Bytes]) -> str:
-    way = random.choice((*ways, _left_alone))
+def _corrupt(random: Random, path: Path, ways: Sequence[mutations.Bytes]) -> str:
+    way = random.choice((*ways, _unchanged))
     content = way(random, path.read_bytes())
     path.write_bytes(content)
     return f"{way.__name__} of {path.name}: {len(content)} bytes {content[:300]!r}"
 
 
 def check_dataset(data: Any) -> None:
-    """What a data set promises, whatever it was read from."""
+    """The properties of every data set, from any source."""
     assert isinstance(data, Dataset)
     for part in (data.train, data.test):
         assert part.x.dtype == np.float32 and part.x.ndim in (2, 4) and len(part.x) == len(part.y) > 0
         assert np.isfinite(part.x).all(), "numbers that are not finite"
         if data.classes:
             assert part.y.dtype == np.int64 and part.y.ndim == 1, f"labels of {part.y.dtype} {part.y.shape}"
-            assert 0 <= part.y.min() <= part.y.max() < data.n_out, "a label that is no class"
+            assert 0 <= part.y.min() <= part.y.max() < data.n_out, "a label that is not a class"
         else:
             assert part.y.dtype == np.float32 and part.y.ndim == 2 and np.isfinite(part.y).all()
 
@@ -223,7 +223,7 @@ def narrow(good: bytes, random: Random) -> bytes:
     for entry in header.values():
         first, last = entry["data_offsets"]
         values = np.frombuffer(good[8 + length + first : 8 + length + last], np.uint8).reshape(-1, 4)
-        body += (values[:, 4 - width :] & 0x3F).tobytes()  # no exponent is full: all are finite
+        body += (values[:, 4 - width :] & 0x3F).tobytes()  # no exponent is at its maximum, so all are finite
         entry["dtype"], entry["data_offsets"], at = dtype, [at, len(body)], len(body)
     text = json.dumps({f"module.{name}": entry for name, entry in header.items()}).encode()
     return len(text).to_bytes(8, "little") + text + body
@@ -301,7 +301,7 @@ def check_net(net: Any) -> None:
     assert all(np.isfinite(array).all() for array in net.state().values()), "weights that are not finite"
 
 
-# Checkpoints: whatever is spoilt after its checksum, and a manifest that was made up before it
+# Checkpoints: corrupted after the checksum, or with an invented manifest and a correct checksum
 
 
 def checkpoint(random: Random) -> bytes:
@@ -309,7 +309,7 @@ def checkpoint(random: Random) -> bytes:
 
 
 def made_up(random: Random, good: bytes) -> bytes:
-    """A checkpoint with another manifest or other arrays, and the right checksum."""
+    """A checkpoint with another manifest or other arrays, and a correct checksum."""
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     if random.random() < 0.6:
@@ -337,7 +337,7 @@ def load_checkpoint(path: Path) -> Any:
 
 @functools.cache
 def _run_folder() -> Path:
-    """A finished run, made once; every case gets a copy."""
+    """A finished run, made once; every case uses a copy."""
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
     experiment = experiments.Experiment(
         data="xor", model="tiny", model_options={"hidden": 3}, rule="kolen_pollack", lr=0.1, epochs=3
@@ -358,12 +358,12 @@ def run_case(
         if place.exists():
             shutil.rmtree(place)
         shutil.copytree(_run_folder(), place)
-        told = _spoil(random, place / file, ways)
+        description = _corrupt(random, place / file, ways)
         call = random.choice(calls)
-        # The data set and the network of the run are made as well: a few megabytes whatever the files' sizes.
+        # The data set and the network of the run are built as well: a few megabytes for files of any size.
         size = (place / file).stat().st_size
         return Case(
-            f"{call.__name__}, {told}",
+            f"{call.__name__}, {description}",
             lambda: call(place),
             READING,
             check_run,
@@ -377,7 +377,7 @@ def run_case(
 def check_run(result: Any) -> None:
     for one in result if isinstance(result, list) and not isinstance(result, History) else ():
         assert isinstance(one.score, (int, float)), f"the score is {one.score!r}"
-        assert all(isinstance(row["epoch"], int) for row in one.history), "an epoch that is no number"
+        assert all(isinstance(row["epoch"], int) for row in one.history), "an epoch that is not a number"
     if isinstance(result, tuple):
         check_net(result[0])
 
@@ -422,7 +422,7 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
     "network.npz": (run_case("network.npz", ZIP, run_folder.open_run, times=UNPACKED), 5),
 }
 
-# Files whose every beginning is tried: (how it is made, how it is read)
+# Files that are tested with every truncation: (a function that makes one, a function that reads one)
 BEGINNINGS: dict[str, tuple[Callable[[Random], bytes], Callable[[Path], Any], tuple[type[BaseException], ...]]] = {
     "idx": (idx, read_idx, READING),
     "idx, gzip": (idx_gz, read_idx, READING),

@@ -1,5 +1,5 @@
-"""How a good input is made bad: bytes of any file, values of JSON, cells of a table, members of a zip archive, headers
-of NumPy's arrays."""
+"""Mutations of valid input: bytes of any file, values of JSON, cells of a table, members of a zip archive, headers of
+NumPy's arrays."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def add(random: Random, good: bytes) -> bytes:
 
 
 def size_field(random: Random, good: bytes) -> bytes:
-    """A field of 2, 4 or 8 bytes near the beginning or the end says something huge, negative or zero."""
+    """A field of 2, 4 or 8 bytes near the beginning or the end is set to a huge or negative number, or zero."""
     form = random.choice(("<H", ">H", "<I", ">I", "<Q", ">Q"))
     width, near = struct.calcsize(form), min(len(good), 96)
     at = random.randrange(near) if random.random() < 0.6 else len(good) - 1 - random.randrange(near)
@@ -97,7 +97,7 @@ def _block(random: Random, good: bytes) -> tuple[int, int]:
 
 
 def hostile_value(random: Random) -> Any:
-    """What JSON can hold, and nobody expects there."""
+    """An unexpected value that JSON can hold."""
     return random.choice(
         (
             *(None, True, False, 0, 1, -1, 7, 2**31, 2**63, -(2**63), 10**40, 10**400, 0.0, -0.5, 1e308, 1e-320),
@@ -133,7 +133,7 @@ def nested(depth: int) -> Any:
 
 
 def mutate_json(random: Random, good: bytes) -> bytes:
-    """One value of a JSON text becomes another, or goes, or an unknown one comes; the text itself may suffer too."""
+    """One value of a JSON text is changed, removed or added; the text itself may also be corrupted."""
     value = json.loads(good)
     for _ in range(random.choice((1, 1, 2))):
         owner, key = random.choice(_places(value, []) or [([value], 0)])
@@ -145,21 +145,21 @@ def mutate_json(random: Random, good: bytes) -> bytes:
         else:
             owner[key] = hostile_value(random)
     text = json.dumps(value if random.random() < 0.95 else hostile_value(random))
-    spoil = random.randrange(12)
-    if spoil == 0:
+    corrupt = random.randrange(12)
+    if corrupt == 0:
         text = text.replace(":", random.choice((":" + "[" * 100_000, "::", ": 1e999, ", ': "\\ud800", "":')), 1)
-    elif spoil == 1:
+    elif corrupt == 1:
         return text.encode(random.choice(("utf-16", "utf-8-sig", "utf-32")), "replace")
     return text.encode("utf-8", "surrogatepass")
 
 
-def _places(value: Any, found: list[Any]) -> list[Any]:
+def _places(value: Any, places: list[Any]) -> list[Any]:
     """(container, key) of every value inside."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        found.append((value, key))
-        _places(inner, found)
-    return found
+        places.append((value, key))
+        _places(inner, places)
+    return places
 
 
 CELLS = (
@@ -169,7 +169,7 @@ CELLS = (
 
 
 def mutate_csv(random: Random, good: bytes) -> bytes:
-    """Cells, lines and columns of a table that are not what they were."""
+    """A table with changed cells, lines or columns."""
     rows = [line.split(",") for line in good.decode().splitlines()]
     for _ in range(random.choice((1, 1, 2, 4))):
         row = random.choice(rows)
@@ -200,7 +200,7 @@ def npy(array: np.ndarray) -> bytes:
 def zipped(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", method) as archive:
-        warnings.simplefilter("ignore")  # two members of one name are meant
+        warnings.simplefilter("ignore")  # two members of the same name are intended
         for name, content in members:
             archive.writestr(zipfile.ZipInfo(name), content, method)
     return stream.getvalue()
@@ -254,7 +254,7 @@ TYPES = (
 
 
 def mutate_npy(random: Random, good: bytes) -> bytes:
-    """Another header before the same numbers."""
+    """The same numbers with another header."""
     length = struct.unpack("<H", good[8:10])[0]
     header = ast.literal_eval(good[10 : 10 + length].decode())
     entries = {key: repr(value) for key, value in header.items()}
@@ -270,8 +270,8 @@ def mutate_npy(random: Random, good: bytes) -> bytes:
     else:
         entries["shape"] = random.choice(SHAPES)
     text = "{" + ", ".join(f"'{key}': {value}" for key, value in entries.items()) + ", }"
-    spoil = random.randrange(10)
-    if spoil == 0:
+    corrupt = random.randrange(10)
+    if corrupt == 0:
         text = random.choice(
             ("", "{", "{" * 5000, "-" * 9000, text + " " * 70_000, "[" * 9000, "\0", "{'a': 1}", "open('x')")
         )
@@ -284,7 +284,7 @@ def mutate_npy(random: Random, good: bytes) -> bytes:
 
 
 def mutate_zip(random: Random, good: bytes) -> bytes:
-    """Another archive of the same members: headers of arrays, names, methods, bombs, lies about sizes, pickles."""
+    """Another archive of the same members: headers of arrays, names, methods, bombs, wrong sizes, pickles."""
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     method = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
@@ -308,7 +308,7 @@ def mutate_zip(random: Random, good: bytes) -> bytes:
     elif change == 7:
         members = random.choice(([], members[:at], members + [("extra.npy", content)], members[::-1]))
     bad = bytearray(zipped(members, method))
-    if change == 8 and members:  # the directory lies: method, flags, sizes, places
+    if change == 8 and members:  # wrong entries in the directory: method, flags, sizes, offsets
         place = bad.rfind(b"PK\x01\x02")
         field = random.choice((8, 10, 16, 20, 24, 28, 30, 32, 42))
         width = 4 if field in (16, 20, 24, 42) else 2

@@ -1,5 +1,5 @@
-"""The entrances that describe runs and keep what came of them: recipes, tables and sweeps in TOML, changes to them, a
-sweep's table and configuration, and the folder of a run that is gone on with."""
+"""The entrances that describe runs and store their results: recipes, tables and sweeps in TOML, changes to them, a
+sweep's table and configuration, and the folder of a resumed run."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ SETTINGS = (
     *("model.hidden", "model.depth", "model.x", "optimizer.momentum", "optimizer.eps", "optimizer.clip_norm"),
     *("optimizer.nesterov", "optimizer", "x", "", ".", "model.", "table.seeds", "row", "over", "rule.x", "é"),
 )
-# Values of TOML, or of none, as they stand behind an equals sign.
+# Valid and invalid values of TOML, as written after an equals sign.
 VALUES = (
     *("", "0", "1", "-1", "2", "3", "1_000", "9" * 30, "9" * 400, "9" * 5000, "0x" + "f" * 16, "0x" + "f" * 5000),
     *("9223372036854775807", "-9223372036854775808", "9223372036854775808", "0b1", "+1", "01", "0.5", "-0.0", "1e308"),
@@ -107,7 +107,7 @@ READING = (RecipeError,)
 
 
 def mutate_toml(random: Random, good: bytes) -> bytes:
-    """Other values, names and sections, lines that go, come twice or stand elsewhere, very many of them."""
+    """Other values, names and sections; removed, repeated or moved lines; very many lines."""
     lines = good.decode().splitlines()
     for _ in range(random.choice((1, 1, 2, 3))):
         at = random.randrange(len(lines)) if lines else 0
@@ -170,7 +170,7 @@ def sweep(random: Random) -> bytes:
     return (SHARED + random.choice((GRID, RANDOM))).encode()
 
 
-# What belongs behind a name, at the edge of what is right and a little beyond.
+# Values of each setting at the limits of its range and slightly beyond.
 FITTING = {
     "rule": ('"bp"', '"dfa"', '"usf:scale=nan"', '"fa:sparsity=0.999"', '"kolen_pollack"', '"pepita"'),
     "data.name": ('"xor"', '"no.npz"', '"digits.npz"', '"\\u0000.npz"', '"../x.npz"'),
@@ -202,7 +202,7 @@ FITTING = {
 
 
 def setting(random: Random) -> tuple[str, str]:
-    """A name and what is behind the equals sign; one time in four nothing that belongs there."""
+    """A name and the value after the equals sign, which is unrelated to the name in one case of four."""
     if random.random() < 0.25:
         return random.choice(SETTINGS), random.choice(VALUES)
     name = random.choice(list(FITTING))
@@ -225,17 +225,17 @@ def changed(random: Random, folder: Path) -> Case:
 
 
 def built(random: Random, folder: Path) -> Case:
-    """What the check before a run lets pass can be run; for one epoch here."""
+    """Experiments that pass the check before a run can be run; here for one epoch."""
     changes = ["{}={}".format(*setting(random)) for _ in range(random.choice((1, 1, 2)))]
 
     def call() -> Any:
-        found = recipes.parse(SMALL, changes).experiment
-        recipes.check([found], "the recipe")
+        experiment = recipes.parse(SMALL, changes).experiment
+        recipes.check([experiment], "the recipe")
         try:
-            return experiments.run(replace(found, epochs=1))[0]
+            return experiments.run(replace(experiment, epochs=1))[0]
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"
-            raise AssertionError(f"it passed the check, and could not be run: {told}") from error
+            message = f"{type(error).__name__}: {error}"
+            raise AssertionError(f"it passed the check, and could not be run: {message}") from error
 
     return Case(f"--set {changes}", call, READING)
 
@@ -250,7 +250,7 @@ def _sweep() -> sweeps.Sweep:
 
 @functools.cache
 def _sweep_folder() -> Path:
-    """A finished sweep, with one run that failed; made once, and every case gets a copy."""
+    """A finished sweep with one failed run; made once, and every case uses a copy."""
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
     with sweep_results.opened(_sweep(), folder) as results:
         for run in _sweep().runs[:-1]:
@@ -260,7 +260,7 @@ def _sweep_folder() -> Path:
     return folder
 
 
-def gone_on(place: Path) -> Any:
+def resumed(place: Path) -> Any:
     with sweep_results.opened(_sweep(), place) as results:
         results.left(True)
         lines = results.of_sweep()
@@ -297,11 +297,11 @@ def _is_number(cell: str) -> bool:
 def sweep_case(file: str, ways: Sequence[mutations.Bytes]) -> MakeCase:
     def case(random: Random, folder: Path) -> Case:
         place = _copy(_sweep_folder(), folder / "sweep")
-        told = files._spoil(random, place / file, ways)
-        call = random.choice((gone_on, shown))
+        description = files._corrupt(random, place / file, ways)
+        call = random.choice((resumed, shown))
         size = (place / file).stat().st_size
         return Case(
-            f"{call.__name__}, {told}",
+            f"{call.__name__}, {description}",
             lambda: call(place),
             (DataFileError, ValueError, OSError),
             check_lines,
@@ -319,7 +319,7 @@ def _copy(source: Path, place: Path) -> Path:
     return place
 
 
-# The folder of a run that is gone on with
+# The folder of a resumed run
 
 ASKED = experiments.Experiment(
     data="xor", model="tiny", model_options={"hidden": 3}, rule="fa", lr=0.1, epochs=2, batch_size=4
@@ -329,42 +329,42 @@ ASKED = experiments.Experiment(
 @functools.cache
 def _run_in_folder(validation: bool) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="minifa-fuzz-"))
-    resume.run_in_folder(folder, _asked(validation))
+    resume.run_in_folder(folder, _experiment(validation))
     return folder
 
 
-def _asked(validation: bool) -> experiments.Experiment:
+def _experiment(validation: bool) -> experiments.Experiment:
     return replace(ASKED, validation=0.25 if validation else 0.0)
 
 
 def run_in_case(names: Sequence[str], ways: dict[str, Sequence[mutations.Bytes]]) -> MakeCase:
-    """A file is spoilt, and the same run asked for again: what it comes to is right, or it is refused."""
+    """A file is corrupted and the same run requested again: its result is correct, or it is refused."""
 
     def case(random: Random, folder: Path) -> Case:
         validation = random.random() < 0.5
         place = _copy(_run_in_folder(validation), folder / "kept")
         right = json.loads((place / resume.RESULT).read_text(encoding="utf-8"))["result"]
         name = random.choice([name for name in names if (place / name).exists()])
-        told = files._spoil(random, place / name, ways.get(name, mutations.ANY))
+        description = files._corrupt(random, place / name, ways.get(name, mutations.ANY))
         if name != resume.RESULT:
             (place / resume.RESULT).unlink()
-        spoilt = _values_of(place / name) if name == resume.RESULT else None
+        corrupted = _values_of(place / name) if name == resume.RESULT else None
 
         def check(result: Any) -> None:
             assert isinstance(result, dict) and result.keys() == right.keys(), f"the result {result}"
             for key, value in right.items():
-                # A number that was changed into another one is not noticed, and nobody can.
-                numbers = spoilt is not None and key != "note" and type(value) is not bool
+                # A number changed into another valid one cannot be detected.
+                numbers = corrupted is not None and key != "note" and type(value) is not bool
                 same = type(result[key]) is type(value) if numbers else result[key] == value
                 assert same or key in ("seconds", "note", "diverged"), f"{key} is {result[key]!r}, not {value!r}"
                 if numbers and result[key] != value and key != "seconds":
-                    assert result[key] == spoilt.get(key), f"{key} is {result[key]!r} and stands nowhere"
+                    assert result[key] == corrupted.get(key), f"{key} is {result[key]!r} and is not in the original"
             assert isinstance(result["note"], str) and isinstance(result["diverged"], bool)
             assert 0 <= result["test_accuracy"] <= 1 and 0 <= result["best_epoch"] <= result["epochs"] <= ASKED.epochs
 
         return Case(
-            f"{name}, validation {validation}: {told}",
-            lambda: resume.run_in_folder(place, _asked(validation)),
+            f"{name}, validation {validation}: {description}",
+            lambda: resume.run_in_folder(place, _experiment(validation)),
             (checkpoints.CheckpointError, DataFileError, OSError),
             check,
             folder=folder,

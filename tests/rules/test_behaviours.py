@@ -1,7 +1,7 @@
-"""What feedback alignment was published to do, on problems small enough to watch it happen.
+"""Published behaviours of feedback alignment, reproduced on small problems.
 
-Every test names the layer and the angle it means. Seeds are fixed and stand for several: a claim holds for each of
-them, or for their mean where it says so.
+Every test names the layer and the angle that it measures. Seeds are fixed: a claim holds for each of the listed seeds,
+or for their mean where stated.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def test_backpropagation_fits_without_aligning(seed, float64):
 # --- the task that feedback alignment was first shown on --------------------------------------------------------------
 
 
-def test_lillicrap_s_task_turns_the_feedback_from_ninety_degrees_to_thirty(float64):
+def test_the_feedback_angle_falls_from_ninety_to_thirty_degrees_in_lillicrap_s_task(float64):
     """30-20-10, linear, online, rate 1e-3. The angle between what B and what W send down from the same error at the
     output, over 100 examples: 90 degrees in the first steps, about 30 to 36 in the last (mean of four seeds), while
     the normalised error falls more than tenfold (some hundredfold); backpropagation at the same rate lags behind.
@@ -96,8 +96,8 @@ def test_lillicrap_s_task_turns_the_feedback_from_ninety_degrees_to_thirty(float
             optimizer = mf.SGD(1e-3)
             for step in range(2000):
                 if rule.name == "fa" and (step < 20 or step >= 1800) and step % 10 == 0:
-                    found = alignment(net, rule, x_test, y_test, HALF)["linear2"]["local_angle"]
-                    (early if step < 20 else late).append(found)
+                    degrees = alignment(net, rule, x_test, y_test, HALF)["linear2"]["local_angle"]
+                    (early if step < 20 else late).append(degrees)
                 rule.gradients(net, x[step : step + 1], y[step : step + 1], HALF)
                 optimizer.step(net, rule)
             error = ((net.predict(x_test) - y_test) ** 2).sum() / (y_test**2).sum()
@@ -111,7 +111,7 @@ def test_lillicrap_s_task_turns_the_feedback_from_ninety_degrees_to_thirty(float
 # --- signs ------------------------------------------------------------------------------------------------------------
 
 
-def test_signs_agree_in_the_readout_and_stay_at_chance_in_a_wide_hidden_layer():
+def test_signs_agree_in_the_readout_and_remain_at_chance_in_a_wide_hidden_layer():
     """64-200-200-10 on the digits. At linear2, between the hidden layers, the angle between what B and what W send
     down falls from about 90 degrees to below 75, while half of their signs agree, as by chance; in the readout more
     than 0.65 agree. Means of three seeds."""
@@ -139,7 +139,7 @@ def test_signs_agree_in_the_readout_and_stay_at_chance_in_a_wide_hidden_layer():
     assert abs(mean(end, "linear2", "sign_agreement") - 0.5) < 0.03
     assert abs(mean(start, "linear3", "sign_agreement") - 0.5) < 0.03
     assert 0.65 < mean(end, "linear3", "sign_agreement") < 0.8
-    # what agreement a Gaussian pair at this angle would have
+    # the expected agreement of a Gaussian pair at this angle
     for layer in ("linear2", "linear3"):
         expected = 1 - mean(end, layer, "weight_angle") / 180
         assert mean(end, layer, "sign_agreement") == pytest.approx(expected, abs=0.03)
@@ -148,7 +148,8 @@ def test_signs_agree_in_the_readout_and_stay_at_chance_in_a_wide_hidden_layer():
 @pytest.mark.parametrize("K, chance", [(2, 1 / 4), (3, 1 / 2), (4, 11 / 16)])
 def test_a_relu_student_succeeds_if_enough_of_its_feedback_has_the_right_sign(K, chance, float64):
     """The teacher adds two rectified units. A student's readout takes the sign of its feedback, and no positive
-    rescaling mends a wrong one: two of the K signs must be right, P = 2^-K sum_{k >= 2} C(K, k) of all patterns."""
+    rescaling corrects a wrong one: two of the K signs must be correct, P = 2^-K sum_{k >= 2} C(K, k) of all
+        patterns."""
     succeeded = 0
     for pattern in itertools.product((1.0, -1.0), repeat=K):
         rng = np.random.default_rng(K)
@@ -165,7 +166,7 @@ def test_a_relu_student_succeeds_if_enough_of_its_feedback_has_the_right_sign(K,
         x = rng.standard_normal((1000, 4))
         y = np.maximum(x @ teacher, 0).sum(axis=1, keepdims=True)
         left = ((net.predict(x) - y) ** 2).mean() / (y**2).mean()
-        works = left < 0.01  # about 1e-4 and less; what fails is left with 0.1 and more
+        works = left < 0.01  # about 1e-4 or less; the error of a failure is 0.1 or more
         assert works == (pattern.count(1.0) >= 2) and (works or left > 0.05), (pattern, left)
         succeeded += works
     assert succeeded / 2**K == chance

@@ -1,6 +1,6 @@
-"""Questions whose answers are known from theory, asked of the engine itself.
+"""Results that are known from theory, checked with the engine.
 
-Each answer stands in a comment above the assertion that checks it. Some known answers are checked elsewhere: that
+Each result is in a comment above the assertion that checks it. Some known results are checked elsewhere: that
 sham feedback is backpropagation, that a convolution's feedback is its Toeplitz matrix, the invariant of two linear
 layers, the angles at the start and their factor 2 p - 1 (test_rules), gradients of every layer (test_layers), and
 that PEPITA is direct feedback to first order (test_rule_formulas).
@@ -56,7 +56,7 @@ def test_feedback_alignment_with_B_at_W_before_every_step_is_backpropagation():
 
 
 def test_gradients_of_a_tanh_net_agree_with_differences():
-    # 6-8-7-4, central differences of 1e-6: errors of about 1e-9
+    # 6-8-7-4, central differences with step 1e-6: errors of about 1e-9
     net = network([Linear(6, 8), Tanh(), Linear(8, 7), Tanh(), Linear(7, 4)], (6,), input_error=True)
     check_gradients(net, inputs((6,), n=5), step=1e-6, tolerance=1e-8)
 
@@ -85,18 +85,19 @@ DECAY = 0.3
 
 
 def differences(description, optimizer, steps=7):
-    """W - B (of product feedback: W P - R) in every layer that carries, before the first step and after the last."""
+    """W - B (of product feedback: W P - R) in every layer that carries an error, before the first step and after the
+    last."""
     net, (x, y) = mlp(), data()
     rule = make(description).attach(net)
 
     def difference():
-        found = {}
+        result = {}
         for layer in net.weighted[1:]:
             if rule.name == "product":
-                found[layer.name] = layer.W @ rule.memory[f"{layer.name}/P"] - rule.memory[f"{layer.name}/R"]
+                result[layer.name] = layer.W @ rule.memory[f"{layer.name}/P"] - rule.memory[f"{layer.name}/R"]
             else:
-                found[layer.name] = layer.W - rule.memory[layer.name]
-        return found
+                result[layer.name] = layer.W - rule.memory[layer.name]
+        return result
 
     before, W = difference(), net["linear2"].W.copy()
     train(net, rule, optimizer, x, y, steps, rates=RATES)
@@ -110,7 +111,7 @@ LEARNED = ["kolen_pollack", "product", "product:fixed=orthogonal", "product:fixe
 @pytest.mark.parametrize("description", LEARNED)
 @pytest.mark.parametrize("clip_norm", [None, 0.1])
 @pytest.mark.parametrize("decay", [0.0, DECAY])
-def test_weights_and_feedback_meet_at_the_rate_of_the_decay(description, decay, clip_norm):
+def test_weights_and_feedback_converge_at_the_rate_of_the_decay(description, decay, clip_norm):
     # D = W - B, or W P - R:  D_t = prod(1 - lr_t decay) D_0; without decay D is conserved
     before, after = differences(description, mf.SGD(weight_decay=decay, clip_norm=clip_norm))
     factor = math.prod(1 - decay * RATES[step % 3] for step in range(7))
@@ -119,7 +120,7 @@ def test_weights_and_feedback_meet_at_the_rate_of_the_decay(description, decay, 
 
 @pytest.mark.parametrize("description", LEARNED)
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_under_momentum_weights_and_feedback_meet_as_a_damped_spring(description, nesterov):
+def test_under_momentum_weights_and_feedback_converge_as_a_damped_oscillator(description, nesterov):
     # v <- mu v + decay D, D <- D - lr v; Nesterov: D <- D - lr (decay D + mu v)
     mu = 0.8
     before, after = differences(description, mf.SGD(0.1, momentum=mu, weight_decay=DECAY, nesterov=nesterov))
@@ -135,7 +136,7 @@ def test_under_momentum_weights_and_feedback_meet_as_a_damped_spring(description
 
 
 @pytest.mark.parametrize("description", ["kolen_pollack", "product:fixed=identity"])
-def test_decoupled_decay_makes_weights_and_feedback_meet_under_adam(description):
+def test_decoupled_decay_makes_weights_and_feedback_converge_under_adam(description):
     # AdamW: D_t = prod(1 - lr_t decay) D_0
     before, after = differences(description, mf.AdamW(weight_decay=DECAY))
     factor = math.prod(1 - DECAY * RATES[step % 3] for step in range(7))
@@ -146,7 +147,7 @@ def test_decoupled_decay_makes_weights_and_feedback_meet_under_adam(description)
     "description, make_optimizer",
     [
         ("kolen_pollack", lambda: mf.Adam(weight_decay=DECAY)),  # the decay is divided by each entry's own size
-        ("kolen_pollack", lambda: mf.SGD(weight_decay=DECAY, constrain_weights=True)),  # W is moved where B is not
+        ("kolen_pollack", lambda: mf.SGD(weight_decay=DECAY, constrain_weights=True)),  # W is rescaled and B is not
         ("kolen_pollack", lambda: mf.SGD(weight_decay=DECAY, freeze_signs=True)),
         ("product", lambda: mf.AdamW(weight_decay=DECAY)),  # no longer linear in the gradient: dW P is not adapted dW
         ("product:fixed=orthogonal", lambda: mf.AdamW(weight_decay=DECAY)),
@@ -154,7 +155,7 @@ def test_decoupled_decay_makes_weights_and_feedback_meet_under_adam(description)
     ],
     ids=["adam", "constrained", "frozen signs", "product, adamw", "orthogonal, adamw", "product, rmsprop"],
 )
-def test_where_weights_and_feedback_do_not_meet_by_a_common_factor(description, make_optimizer):
+def test_weights_and_feedback_do_not_converge_by_a_common_factor_without_plain_decay(description, make_optimizer):
     before, after = differences(description, make_optimizer())
     for name, D in before.items():
         factors = after[name] / D
@@ -182,7 +183,7 @@ def test_product_feedback_aligns_as_far_as_its_ratio_allows(ratio, degrees):
     rule, (x, y) = make(f"product:ratio={ratio}").attach(net), data(n=400, n_out=120)
     assert float(mf.metrics.angle(net["linear2"].W, rule.B["linear2"])) == pytest.approx(90, abs=2)
     optimizer = mf.SGD(0.05, weight_decay=4.0)
-    for _ in range(60):  # what both started with shrinks to a millionth; the layer below is held
+    for _ in range(60):  # both initial values shrink to a millionth; the layer below is constant
         rule.gradients(net, x, y, HALF)
         net["linear1"].grads = dict.fromkeys(net["linear1"].grads)
         optimizer.step(net, rule)
@@ -191,7 +192,7 @@ def test_product_feedback_aligns_as_far_as_its_ratio_allows(ratio, degrees):
 
 
 @pytest.mark.parametrize("samples", [30, 300, 3000])
-def test_how_well_one_look_into_a_mirror_shows_the_weights(samples):
+def test_the_angle_between_weights_and_one_mirror_estimate(samples):
     # B = x^T (x W) / n, x Gaussian: tan(angle) = sqrt((n_in + 1) / n)
     net = Network([Linear(4, 60), Tanh(), Linear(60, 50), Tanh(), Linear(50, 3)])
     rule = make(f"weight_mirror:rate=1,warmup_phases=1,samples={samples}").attach(net)
@@ -213,7 +214,7 @@ def scalar_net(A=0.0, W=0.0, B=1.0):
 
 
 @pytest.mark.parametrize("B, T", [(1.0, 1.0), (0.5, 2.0), (2.0, -1.0), (-1.0, 0.5)])
-def test_one_scalar_hidden_unit_from_zero_finds_its_fixed_point(B, T):
+def test_one_scalar_hidden_unit_converges_from_zero_to_its_fixed_point(B, T):
     # dA/dt = B T - A^3 / 2:  A* = (2 B T)^(1/3), W* = A*^2 / (2 B), W* A* = T; a step's deviation is O(lr)
     A_star = math.copysign(abs(2 * B * T) ** (1 / 3), B * T)
     W_star = A_star**2 / (2 * B)
@@ -274,8 +275,9 @@ def test_feedback_can_point_the_wrong_way_and_a_large_step_can_leave_the_valley(
     ],
     ids=["linear", "tanh", "relu", "sigmoid"],
 )
-def test_what_moves_from_zero_weights(activation, bp_moves, fa_moves):
-    """Backpropagation sits on a saddle; feedback alignment moves the hidden layer first, if its units let it."""
+def test_which_parameters_are_updated_from_zero_weights(activation, bp_moves, fa_moves):
+    """Backpropagation is at a saddle; feedback alignment updates the hidden layer first, unless the units' derivative
+    is 0."""
     for name, moves in (("bp", bp_moves), ("fa", fa_moves)):
         between = [activation()] if activation else []
         net = Network([Linear(4, 5, bias=False, init="zero"), *between, Linear(5, 3, bias=False, init="zero")])
@@ -290,7 +292,7 @@ def test_what_moves_from_zero_weights(activation, bp_moves, fa_moves):
 
 
 @pytest.mark.parametrize("rank", [3, 8, 15, 18])
-def test_a_narrow_linear_net_finds_a_random_sketch_of_its_task(rank):
+def test_a_narrow_linear_net_learns_a_random_projection_of_its_task(rank):
     """Feedback alignment with x = I learns T projected on the column space of T B^T: worse than the best of its rank
     as long as the rank is too low, and T itself otherwise."""
     rng = np.random.default_rng(0)
@@ -315,7 +317,7 @@ def test_from_some_starts_small_components_are_learned_before_large_ones():
     """Implicit anti-regularisation (Girotti, Mitliagkas & Gidel 2021 describe it; no formula is checked here).
 
     Two uncoupled scalar nets, T = 1 and T = 0.1, B = 1. From zero the large one is learned first. From A = -1 the
-    large error first drives A through zero, while the small one finds a hidden unit that is ready.
+    large error must first drive A through zero, while the small one needs no such change.
     """
     order = {}
     for start in (0.0, -1.0):
@@ -337,7 +339,7 @@ def test_from_some_starts_small_components_are_learned_before_large_ones():
 
 def test_direct_feedback_from_zero_aligns_every_layer_with_its_two_feedbacks():
     # after fitting: W_l ~ F_{l-1} F_l^T, the readout ~ F_{L-1} (0.92, 0.87, 0.86 in one run of 12-16-16-16-5)
-    found = []
+    cosines = []
     for seed in range(3):
         rng = np.random.default_rng(seed)
         x = rng.standard_normal((200, 12))
@@ -348,22 +350,22 @@ def test_direct_feedback_from_zero_aligns_every_layer_with_its_two_feedbacks():
         assert float(rule.gradients(net, x, y, HALF)) < 0.01 * (y**2).sum(axis=1).mean() / 2
         W2, W3, W4 = (layer.W for layer in net.weighted[1:])
         F1, F2, F3 = (rule.B[f"linear{i}"] for i in (1, 2, 3))
-        found.append([cosine(W2, F1 @ F2.T), cosine(W3, F2 @ F3.T), cosine(W4, F3)])
+        cosines.append([cosine(W2, F1 @ F2.T), cosine(W3, F2 @ F3.T), cosine(W4, F3)])
         # and at every time W_l = F_{l-1} A_l F_l^T: nothing outside the feedbacks' spaces
         P1, P2, P3 = (F @ np.linalg.pinv(F) for F in (F1, F2, F3))
         for left, W, right in ((P1, W2, P2), (P2, W3, P3), (P3, W4, np.eye(5))):
             np.testing.assert_allclose(left @ W @ right, W, atol=1e-12)
-    assert np.min(found) > 0.8 and np.mean(found) > 0.88, found
+    assert np.min(cosines) > 0.8 and np.mean(cosines) > 0.88, cosines
 
 
 @pytest.mark.parametrize("description, rho", [("fa:correlation=0.8", 0.8), ("usf", math.sqrt(2 / math.pi))])
-def test_alignment_of_the_error_is_lost_by_the_same_factor_in_every_layer(description, rho):
+def test_the_cosine_of_the_error_falls_by_the_same_factor_in_every_layer(description, rho):
     # in wide linear layers at the start: cosine after k layers = rho^k
     net = linear_net(10, 600, 600, 600, 600, init="xavier_normal")
     rule, (x, y) = make(description).attach(net), data((10,), n=20, n_out=600)
-    found = mf.metrics.alignment(net, rule, x, y, HALF)
+    angles = mf.metrics.alignment(net, rule, x, y, HALF)
     for k, name in enumerate(["linear4", "linear3", "linear2", "linear1"]):
-        assert math.cos(math.radians(found[name]["true_angle"])) == pytest.approx(rho**k, abs=0.03)
+        assert math.cos(math.radians(angles[name]["true_angle"])) == pytest.approx(rho**k, abs=0.03)
 
 
 # --- direct random targets, perturbation ------------------------------------------------------------------------------
@@ -385,19 +387,19 @@ def test_random_targets_are_the_error_s_sign_up_to_a_factor_and_a_constant():
 
 
 @pytest.mark.parametrize("n, seeds", [(10, 40), (100, 20), (1000, 5), (10000, 2)])
-def test_how_many_shakes_node_perturbation_needs(n, seeds):
+def test_the_number_of_draws_that_node_perturbation_needs(n, seeds):
     # cosine to the gradient after n draws in d units: 1 / sqrt(1 + (d + 1) / n) = 0.22, 0.58, 0.91, 0.99 for d = 200
     net = network([Linear(5, 150), Tanh(), Linear(150, 50)], (5,))
     x, y = (np.repeat(one, n, axis=0) for one in data((5,), n=1, n_out=50))
 
     def errors(rule):
         rule.gradients(net, x, y, HALF)
-        return np.concatenate([net["linear1"].grads["b"], net["linear2"].grads["b"]])  # the units' mean errors
+        return np.concatenate([net["linear1"].grads["b"], net["linear2"].grads["b"]])  # the mean errors of the units
 
-    # the noise is put on the units' inputs, before tanh
+    # the noise is added to the units' inputs, before tanh
     true = errors(make("bp").attach(net))
-    found = [cosine(errors(make("node_perturbation:sigma=1e-5", seed=s).attach(net)), true) for s in range(seeds)]
-    assert np.mean(found) == pytest.approx(1 / math.sqrt(1 + 201 / n), abs=3.5 * 0.07 / math.sqrt(seeds))
+    cosines = [cosine(errors(make("node_perturbation:sigma=1e-5", seed=s).attach(net)), true) for s in range(seeds)]
+    assert np.mean(cosines) == pytest.approx(1 / math.sqrt(1 + 201 / n), abs=3.5 * 0.07 / math.sqrt(seeds))
 
 
 # --- norms ------------------------------------------------------------------------------------------------------------
@@ -424,7 +426,7 @@ def test_strict_normalisation_keeps_the_feedback_as_large_as_the_weights(descrip
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("description", ["bp", "usf", "kolen_pollack"])
-def test_constrained_weights_keep_the_norm_they_started_with(description, optimizer):
+def test_constrained_weights_keep_their_initial_norm(description, optimizer):
     # norm(W_t) = norm(W_0) after every step
     net, (x, y) = mlp(), data()
     rule, optimizer = make(description).attach(net), OPTIMIZERS[optimizer](weight_decay=0.1, constrain_weights=True)

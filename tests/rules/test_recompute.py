@@ -1,4 +1,4 @@
-"""MEM-DFA makes the forward pass twice and keeps neither: the bits of ordinary direct feedback, one block's memory."""
+"""MEM-DFA runs the forward pass twice and caches neither: the bits of ordinary direct feedback, one block's memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CE = mf.SoftmaxCrossEntropy()
 RULES = ["dfa", "dfa:at=activation", "dfa:shared=true", "sdfa", "drtp", "direct_kolen_pollack"]
 FLAT, IMAGE = (4,), (8, 8, 2)
 
-# What is special in the way back: how the network is made, and the shape of one example.
+# Special cases of the backward pass: a function that builds the network, and the shape of one example.
 NETS = {
     "mlp": (lambda: models.mlp(IMAGE, 3, hidden=(9, 8, 7)), IMAGE),
     "mlp with batch norm": (lambda: models.mlp(FLAT, 3, hidden=(9, 8), batch_norm=True), FLAT),
@@ -101,7 +101,8 @@ def recomputing(description):
 
 
 def train(name, description, steps=2):
-    """All that a short training leaves behind: state of net, optimizer and rule, gradients, what the rule has seen."""
+    """All state after a short training run: of net, optimizer and rule, gradients, and the values the rule has
+    measured."""
     layers, shape = NETS[name]
     net = Network(layers(), seed=2, input_shape=shape)
     rule, optimizer = make(description, seed=1).attach(net), mf.SGD(0.05, momentum=0.9)
@@ -133,24 +134,24 @@ def test_a_batch_large_enough_to_be_cut_into_chunks_gives_the_same_bits():
     assert_same_bits(train_a_little("dfa:recompute=true", steps=2, n=256), ordinary)
 
 
-# What is kept, and when
+# Caches and their lifetime
 
 
 def kept_at_every_teaching(net, rule, x, y):
-    """By taught layer, the layers that have a cache when the rule is asked to teach it."""
+    """By taught layer, the layers that have a cache when `teach` of the rule is called for it."""
     kept, teach = {}, rule.teach
 
-    def listen(layer, delta):
+    def record(layer, delta):
         if rule.teaches(layer):
             kept[layer.name] = [one.name for one in net if one.cache is not None]
         return teach(layer, delta)
 
-    rule.teach = listen
+    rule.teach = record
     rule.gradients(net, x, y, CE)
     return kept
 
 
-def test_a_block_is_forgotten_before_the_next_one_begins():
+def test_the_cache_of_a_block_is_freed_before_the_next_block():
     net = Network(NETS["mlp with batch norm"][0]())
     kept = kept_at_every_teaching(net, DFA(recompute=True).attach(net), *batch(6, FLAT))
     assert kept == {f"relu{i}": [f"linear{i}", f"batchnorm{i}", f"relu{i}"] for i in (1, 2)}
@@ -159,18 +160,18 @@ def test_a_block_is_forgotten_before_the_next_one_begins():
     assert everything == dict.fromkeys(("relu2", "relu1"), [layer.name for layer in net])
 
 
-def test_behind_a_taught_layer_a_branch_is_kept_until_its_sum_is_taught():
+def test_the_cache_of_a_branch_is_kept_until_its_sum_is_taught():
     net = Network(NETS["identity shortcut below batch norm"][0](), input_shape=IMAGE)
     kept = kept_at_every_teaching(net, DFA(at="activation", recompute=True).attach(net), *batch(6, IMAGE))
     body = "residual1.body."
     assert kept == {
         "conv1": ["conv1"],
         f"{body}relu1": ["batchnorm1", f"{body}conv1", f"{body}batchnorm1", f"{body}relu1"],
-        "relu1": ["batchnorm1", f"{body}conv2", "relu1"],  # the shortcut's error is still to come to batchnorm1
+        "relu1": ["batchnorm1", f"{body}conv2", "relu1"],  # batchnorm1 has not yet received the shortcut's error
     }
 
 
-def test_only_the_first_pass_moves_running_statistics():
+def test_only_the_first_pass_updates_running_statistics():
     net = Network([Linear(4, 4), BatchNorm(4, momentum=0.5), Tanh(), Linear(4, 3)])
     x, y = batch(6, FLAT)
     DFA(recompute=True).attach(net).gradients(net, x, y, CE)
@@ -178,21 +179,21 @@ def test_only_the_first_pass_moves_running_statistics():
     np.testing.assert_allclose(net["batchnorm1"].running_mean, mean / 2, rtol=1e-5, atol=1e-7)
 
 
-def test_two_forward_passes_are_made_and_a_walk_of_the_rule_s_own_hears_both():
-    heard = []
+def test_a_user_defined_pass_of_the_rule_runs_in_both_forward_passes():
+    recorded = []
 
-    class Hearing(DFA):
+    class RecordingDFA(DFA):
         def training_pass(self, net, update_statistics=True):
             ctx = super().training_pass(net, update_statistics)
-            ctx.after = lambda layer, y: heard.append((layer.name, ctx.update_statistics)) or y
+            ctx.after = lambda layer, y: recorded.append((layer.name, ctx.update_statistics)) or y
             return ctx
 
     net = Network([Linear(4, 5), Tanh(), Linear(5, 3)])
-    Hearing(recompute=True).attach(net).gradients(net, *batch(6, FLAT), CE)
-    assert heard == [(name, first) for first in (True, False) for name in ("linear1", "tanh1", "linear2")]
+    RecordingDFA(recompute=True).attach(net).gradients(net, *batch(6, FLAT), CE)
+    assert recorded == [(name, first) for first in (True, False) for name in ("linear1", "tanh1", "linear2")]
 
 
-# What is refused
+# Refused networks and options
 
 
 def test_an_output_layer_inside_a_block_is_refused_by_name():
@@ -208,7 +209,7 @@ def test_rules_that_are_not_direct_have_no_such_option():
             make(f"{name}:recompute=true")
 
 
-def test_what_cannot_work_changes_nothing():
+def test_a_failed_pass_leaves_the_network_unchanged():
     net = Network([Linear(4, 4), BatchNorm(4), Tanh(), Linear(4, 3)])
     x, y = batch(6, FLAT)
     before = net.state()
@@ -219,20 +220,20 @@ def test_what_cannot_work_changes_nothing():
     assert_same_bits(net.state(), before)
 
 
-# Those who watch
+# Measurements and traces
 
 
-def test_alignment_and_errors_are_those_of_the_ordinary_rule():
+def test_alignment_and_errors_equal_those_of_the_ordinary_rule():
     net = small_convnet()
     plain, again = DFA(seed=1).attach(net), DFA(seed=1, recompute=True).attach(net)
     x, y = batch()
     assert mf.metrics.alignment(net, again, x, y, CE) == mf.metrics.alignment(net, plain, x, y, CE)
     errors = [mf.metrics.errors(net, rule, x, y, CE) for rule in (again, plain)]
-    assert_same_bits(*({name: own for name, (own, _) in found.items()} for found in errors))
+    assert_same_bits(*({name: own for name, (own, _) in result.items()} for result in errors))
 
 
 @pytest.mark.parametrize("description", ["dfa:recompute=true", "direct_kolen_pollack:recompute=true"])
-def test_a_traced_step_ends_as_one_that_nobody_watched_and_shows_both_passes(description):
+def test_a_traced_step_has_the_same_result_and_shows_both_passes(description):
     def watched(net, rule, x, y, loss, optimizer):
         return mf.trace(net, rule, x, y, loss, optimizer).value
 
@@ -245,7 +246,7 @@ def test_a_traced_step_ends_as_one_that_nobody_watched_and_shows_both_passes(des
     assert kinds.index(("loss", "")) < taught < kinds.index(("gradients", "linear1")) < above
     assert kinds.index(("teach", "tanh2")) > above
     for moment in film:
-        if moment.kind == "teach":  # e is known although the way back has not come to the output layer yet
+        if moment.kind == "teach":  # e is known although the backward pass has not reached the output layer yet
             np.testing.assert_array_equal(moment.terms["e"], film[-1].arrays["e"])
 
 
@@ -274,7 +275,7 @@ def test_memory_does_not_grow_with_depth():
     ordinary = {depth: peak("dfa", depth) for depth in (16, 32)}
     recomputed = {depth: peak("dfa:recompute=true", depth) for depth in (16, 32)}
     layer = 8 * 16 * 16 * 16 * 4  # bytes of one layer's output
-    assert ordinary[32] - ordinary[16] > 0.9 * 16 * 2 * layer  # the outputs of convolution and ReLU are kept
+    assert ordinary[32] - ordinary[16] > 0.9 * 16 * 2 * layer  # the outputs of convolution and ReLU are cached
     assert recomputed[32] < ordinary[32] / 3
     assert abs(recomputed[32] - recomputed[16]) < 2 * layer
 
@@ -290,10 +291,10 @@ def test_memory_of_residual_blocks_does_not_grow_with_their_number():
     assert many < peak("dfa", 12, resnet, (16, 16, 8)) / 3
 
 
-def test_learned_matrices_keep_the_activities_that_they_learn_from():
+def test_learned_matrices_keep_the_activities_of_their_update():
     few, many = (peak("direct_kolen_pollack:recompute=true", depth) for depth in (8, 24))
     layer = 8 * 16 * 16 * 16 * 4
-    assert 0.9 * 16 * layer < many - few < 1.1 * 16 * layer  # one of the two outputs that would be kept otherwise
+    assert 0.9 * 16 * layer < many - few < 1.1 * 16 * layer  # one of the two outputs that would otherwise be cached
 
 
 def test_measuring_memory_changes_nothing():

@@ -1,7 +1,7 @@
-"""The rules after feedback alignment against their written formulas, computed once more without the engine.
+"""The rules after feedback alignment against their formulas, computed a second time without the engine.
 
-Every formula is checked in three fully connected layers and in two convolutions below a linear layer. There a
-convolution is written as the matrix it is, entry by entry, so the same lines are its formula too.
+Every formula is checked in three fully connected layers and in two convolutions below a linear layer. Each convolution
+is written as a matrix, entry by entry, so the same formulas apply.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ class Plain:
         self.h = self.activities(self.x)
 
     def matrix(self, layer, kernel):
-        """What the layer multiplies flattened activity with, when it has this kernel."""
+        """The matrix with which the layer with this kernel multiplies flattened activities."""
         if isinstance(layer, Linear):
             return kernel
         return toeplitz(layer, kernel, layer.input_shape, layer.output_shape)
 
     def fold(self, layer, G):
-        """A gradient by that matrix as one by the kernel: the sum over the places that an entry of the kernel fills."""
+        """The gradient by the kernel from that by the matrix: the sum over the entries of the matrix that an entry of
+        the kernel fills."""
         size = math.prod(layer.weight_shape)
         places = self.matrix(layer, np.arange(1.0, size + 1).reshape(layer.weight_shape)).astype(int)
         return np.bincount(places.ravel(), G.ravel(), size + 1)[1:].reshape(layer.weight_shape)
@@ -72,12 +73,12 @@ class Plain:
         return h
 
     def gradients(self, deltas, h=None):
-        """dW = h^T delta and db = sum(delta), over examples and places."""
-        found = {}
+        """dW = h^T delta and db = sum(delta), over examples and positions."""
+        result = {}
         for layer, below, delta in zip(self.layers, h or self.h[:3], deltas, strict=True):
-            found[f"{layer.name}.W"] = self.fold(layer, below.T @ delta)
-            found[f"{layer.name}.b"] = delta.reshape(-1, len(layer.b)).sum(axis=0)
-        return found
+            result[f"{layer.name}.W"] = self.fold(layer, below.T @ delta)
+            result[f"{layer.name}.b"] = delta.reshape(-1, len(layer.b)).sum(axis=0)
+        return result
 
 
 def slope(h):
@@ -86,13 +87,13 @@ def slope(h):
 
 @pytest.fixture(params=NETS)
 def case(request):
-    """(net, x, targets, its plain twin) of the two nets."""
+    """(net, x, targets, its plain reference) of the two nets."""
     make_net, shape = NETS[request.param]
     net, (x, y) = make_net(), data(shape)
     return net, x, y, Plain(net, x)
 
 
-# --- a matrix per weight: what carries the error, and how it learns ---------------------------------------------------
+# --- a matrix per weight: how it carries the error, and how it learns -------------------------------------------------
 
 PER_WEIGHT = [
     "kolen_pollack",
@@ -110,7 +111,7 @@ PER_WEIGHT = [
 
 
 def by_hand(rule, name):
-    """B from what the rule remembers."""
+    """B from the rule's memory."""
     if rule.name != "product":
         return rule.memory[name]
     # B = R P^T
@@ -133,11 +134,11 @@ def test_errors_go_back_through_B(description, case):
 
 
 def expected_after_a_step(rule, layer, before, dW, x, lr, decay):
-    """What the rule should remember of this layer after one step of SGD; W and b are those after the step."""
+    """The rule's expected memory for this layer after one step of SGD; W and b are those after the step."""
     name, n = layer.name, len(x)
     W, b = layer.W.reshape(-1, layer.W.shape[-1]), layer.b
     if rule.name == "product":
-        # dR = dW P, with the same decay; P stays
+        # dR = dW P, with the same decay; P is constant
         R, P = before[f"{name}/R"], before[f"{name}/P"]
         step = np.einsum("...o,om->...m", dW, P)
         return {f"{name}/R": R - lr * (step + decay * R), f"{name}/P": P}
@@ -180,13 +181,13 @@ def test_the_feedback_learns_by_its_formula(description, case):
     assert_close(rule.state(), expected)
     moving = [key for key in before if not key.endswith("/P")]
     assert all((rule.memory[key] != before[key]).any() for key in moving)
-    # and the next pass goes back through what was learned
+    # and the next backward pass uses the learned feedback
     rule.gradients(net, x, y, HALF)
     for layer in plain.layers[1:]:
         np.testing.assert_allclose(rule.B[layer.name], by_hand(rule, layer.name), rtol=1e-12, atol=1e-15)
 
 
-def test_kolen_pollack_gets_the_gradient_as_it_was_clipped():
+def test_kolen_pollack_uses_the_clipped_gradient():
     net, (x, y) = mlp(), data()
     rule, optimizer = make("kolen_pollack").attach(net), mf.SGD(1.0, clip_norm=1e-3)
     before, W = rule.state(), net["linear2"].W.copy()
@@ -245,7 +246,7 @@ def test_direct_kolen_pollack_learns_activity_times_error(case):
 
 @pytest.mark.parametrize("description", ["direct_kolen_pollack", "kolen_pollack", "product", "information_alignment"])
 def test_measuring_between_a_pass_and_its_step_changes_no_feedback(description):
-    """The step after it must learn from the pass before it, whatever the measurement looked at."""
+    """The following step must learn from the pass before the measurement."""
     states = []
     for measured in (False, True):
         net, (x, y) = mlp(), data()
@@ -284,7 +285,8 @@ def test_dense_with_the_output_s_matrices_alone_is_direct_feedback(case):
 
 
 def test_dense_feedback_around_residual_blocks():
-    """What comes after what: branches are parallel, a block's sum comes after both, and no layer teaches itself."""
+    """The order of layers: branches are parallel, a block's sum comes after both, and no layer receives its own
+    error."""
     layers = [
         Linear(4, 4),
         Tanh(),
@@ -307,7 +309,8 @@ def test_dense_feedback_around_residual_blocks():
     }
     got, B = gradients(net, rule, x, y), rule.memory
     h1, h, h2 = (net[name].cache for name in ("tanh1", "residual1.body.tanh1", "tanh2"))
-    # the sum receives s = (e B^T) f', so do both branches' ends; the body's middle hears its end and the output
+    # the sum receives s = (e B^T) f', so do both branches' ends; the body's middle receives those of its end and of the
+    # output
     e = rule.error
     s = e @ B[f"tanh2<-{top}"].T * slope(h2)
     d_body = (s @ B[f"residual1.body.tanh1<-{body2}"].T + e @ B[f"residual1.body.tanh1<-{top}"].T) * slope(h)
@@ -319,8 +322,8 @@ def test_dense_feedback_around_residual_blocks():
         np.testing.assert_allclose(got[f"{name}.W"], below.T @ delta, rtol=1e-12, atol=1e-15, err_msg=name)
 
 
-def test_what_dense_feedback_costs_in_numbers():
-    net = mlp()  # 4-5-6-3: the first layer hears 6 + 3 units, the second 3
+def test_the_number_of_entries_of_dense_feedback():
+    net = mlp()  # 4-5-6-3: the first layer receives 6 + 3 units, the second 3
     rule = make("dense").attach(net)
     assert [rule.feedback_size(layer) for layer in net] == [0, 5 * (6 + 3), 0, 6 * 3, 0]
 
@@ -375,7 +378,7 @@ def test_weight_perturbation_by_hand(case):
 
 
 class Recorder(Dropout):
-    """Dropout that remembers every mask it used."""
+    """Dropout that records every mask it used."""
 
     def __init__(self, p):
         super().__init__(p)
@@ -404,7 +407,7 @@ def test_both_passes_of_a_step_drop_the_same_units(description):
 
 
 @pytest.mark.parametrize("description", [name for name in RULES if name != "bp"])
-def test_batch_norm_s_statistics_move_once_and_by_the_clean_pass(description):
+def test_batch_norm_s_statistics_are_updated_once_by_the_clean_pass(description):
     after = []
     for one in (description, "bp"):
         net = small_convnet()
@@ -416,7 +419,7 @@ def test_batch_norm_s_statistics_move_once_and_by_the_clean_pass(description):
 
 @pytest.mark.parametrize("description", ["node_perturbation:sigma=2", "weight_perturbation:sigma=2"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_shaking_leaves_weights_and_the_clean_pass_s_activity(description, dtype):
+def test_perturbation_restores_weights_and_the_activity_of_the_clean_pass(description, dtype):
     with mf.using("numpy", dtype):
         net = network([Linear(4, 5), Dropout(0.3), Tanh(), Linear(5, 3)], (4,))
         x, y = batch(shape=(4,))
@@ -424,15 +427,16 @@ def test_shaking_leaves_weights_and_the_clean_pass_s_activity(description, dtype
         rule.gradients(net, x, y, CE)
         for key, array in net.state().items():
             np.testing.assert_array_equal(array, before[key], err_msg=key)
-        shaken = [layer.cache for layer in net]
+        perturbed = [layer.cache for layer in net]
         rule.compute_error(net.forward(x, rule.training_pass(net)), y, CE)
-        for layer, cache in zip(net, shaken, strict=True):
+        for layer, cache in zip(net, perturbed, strict=True):
             np.testing.assert_array_equal(cache, layer.cache, err_msg=layer.name)
 
 
 @pytest.mark.parametrize("description", ["node_perturbation:sigma=1e-4", "weight_perturbation:sigma=1e-4"])
 def test_perturbation_estimates_the_gradient_without_bias(description):
-    """The mean over many draws, along backpropagation's gradient: 1, and nothing but noise across it."""
+    """The mean over many draws has the component 1 along backpropagation's gradient, and only noise orthogonal to
+    it."""
     net, (x, y) = network([Linear(3, 3), Tanh(), Linear(3, 2)], (3,)), data((3,), n=4, n_out=2)
     true = np.concatenate([g.ravel() for g in gradients(net, make("bp").attach(net), x, y).values()])
     rule, draws = make(description).attach(net), []
@@ -467,7 +471,7 @@ def test_pepita_is_direct_feedback_with_a_learned_matrix_to_first_order(case):
 # --- weight mirrors ---------------------------------------------------------------------------------------------------
 
 
-def test_a_mirror_s_noise_belongs_to_its_layer_and_step_and_touches_nothing_else():
+def test_a_mirror_s_noise_depends_on_layer_and_step_and_changes_nothing_else():
     net, x, y = small_convnet(), *batch()
     rule = make("weight_mirror:warmup_phases=0").attach(net)
     rule.gradients(net, x, y, CE)
@@ -488,7 +492,7 @@ def test_a_mirror_s_noise_belongs_to_its_layer_and_step_and_touches_nothing_else
     assert_close(net.state(), kept, tolerance=0)
 
 
-def test_a_mirror_looks_after_every_so_many_updates():
+def test_a_mirror_estimates_the_weights_at_the_set_interval():
     net = mlp()
     rule, moved = make("weight_mirror:every=3").attach(net), []
     for net.step in range(1, 7):
@@ -500,8 +504,8 @@ def test_a_mirror_looks_after_every_so_many_updates():
 
 @pytest.mark.parametrize("sigma", [1.0, 0.1])
 @pytest.mark.parametrize("net", NETS)
-def test_what_a_mirror_sees_is_the_weight_on_average(net, sigma):
-    """E[x^T x W] / (n sigma^2) = W. For a kernel too, although the layer's images have a border of zeros."""
+def test_the_mean_of_the_mirror_estimates_is_the_weight(net, sigma):
+    """E[x^T x W] / (n sigma^2) = W. Also for a kernel, although the layer pads its images with zeros."""
     net = NETS[net][0]()
     layer = net.weighted[1]
     rule = make(f"weight_mirror:rate=1,samples=50,warmup_phases=0,sigma={sigma}").attach(net)
@@ -516,7 +520,7 @@ def test_what_a_mirror_sees_is_the_weight_on_average(net, sigma):
 
 # --- the primitives of Kunin et al. -----------------------------------------------------------------------------------
 
-# name: the penalty whose gradient by B the primitive is. x, y: flattened activity before and behind the layer, n rows.
+# name: the penalty whose gradient by B the primitive is. x, y: flattened activity before and after the layer, n rows.
 PENALTIES = {
     "decay": lambda layer, B, M, x, y: (B**2).sum(),  # ||B||^2
     "self_alignment": lambda layer, B, M, x, y: -(layer.W * B).sum(),  # -sum(W * B)
@@ -541,7 +545,7 @@ def test_primitives_are_the_gradients_of_their_penalties(name, geometry):
     B = rng.standard_normal(layer.W.shape)
     got = getattr(alignment_penalties, name)(layer, B, x, y)
     plain, flat = Plain(net, x), (x.reshape(len(x), -1), y.reshape(len(x), -1))
-    for _ in range(5):  # the penalties are quadratic in B: central differences are exact, whatever the step
+    for _ in range(5):  # the penalties are quadratic in B: central differences are exact with any step
         direction = rng.standard_normal(B.shape)
         above, below = (
             PENALTIES[name](layer, B + step, plain.matrix(layer, B + step), *flat) for step in (direction, -direction)
@@ -549,7 +553,7 @@ def test_primitives_are_the_gradients_of_their_penalties(name, geometry):
         assert (got * direction).sum() == pytest.approx((above - below) / 2, rel=1e-11, abs=1e-11)
 
 
-def test_primitives_do_without_a_bias():
+def test_primitives_work_without_a_bias():
     net = network([Linear(4, 3, bias=False)], (4,))
     x, B = data()[0], np.ones((4, 3))
     np.testing.assert_allclose(
@@ -605,7 +609,7 @@ def test_with_B_at_W_learned_feedback_is_backpropagation_through_body_and_shortc
     assert_close(got, true, tolerance=1e-11)
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 def images(shape=None):
@@ -652,7 +656,7 @@ def test_dense_feedback_that_does_not_fit_in_memory_is_refused_with_its_size(mon
 
 
 @pytest.mark.parametrize("description", ["kolen_pollack", "product"])
-def test_a_step_before_any_gradient_moves_nothing(description):
+def test_a_step_before_any_gradient_changes_nothing(description):
     net = mlp()
     rule = make(description).attach(net)
     before = {**net.state(), **rule.state()}
@@ -660,7 +664,7 @@ def test_a_step_before_any_gradient_moves_nothing(description):
     assert all(np.array_equal(array, before[key]) for key, array in {**net.state(), **rule.state()}.items())
 
 
-def test_weight_perturbation_puts_the_weights_back_when_a_pass_fails(monkeypatch):
+def test_weight_perturbation_restores_the_weights_when_a_pass_fails(monkeypatch):
     net, x, y = mlp(), *data()
     rule = make("weight_perturbation").attach(net)
     before = net.state()

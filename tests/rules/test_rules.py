@@ -1,4 +1,4 @@
-"""Each learning rule against its written formula, and the controls: none is backpropagation in disguise."""
+"""Each learning rule against its formula, and controls that no rule is equal to backpropagation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def test_sham_is_backpropagation_and_fa_is_not(make_net):
     ids=lambda v: getattr(v, "name", v),
 )
 def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
-    """If the error below changes with W, W carried it. Feedback alignment's must not; the sign rules see W's signs."""
+    """If the error below changes with W, W carried it. Feedback alignment's must not change; the sign rules use W's
+    signs."""
     errors = []
     for overwrite in (False, True):
         net = mlp()
@@ -76,8 +77,9 @@ def test_overwriting_a_weight_after_the_forward_pass(rule, moves):
 
 
 @pytest.mark.parametrize("description", [d for d in RULES if make(d).one_backward_pass])
-def test_what_a_rule_may_touch(description):
-    """No rule edits a shared array, and the output layer's gradient is the true one under every rule: h^T e, sum(e)."""
+def test_no_rule_writes_into_shared_arrays(description):
+    """No rule writes into a shared array, and the output layer's gradient is the true one under every rule: h^T e,
+    sum(e)."""
     net = small_convnet()
     rule = make(description).attach(net)
 
@@ -93,7 +95,7 @@ def test_what_a_rule_may_touch(description):
     np.testing.assert_allclose(net["linear2"].grads["b"], rule.error.sum(axis=0), rtol=1e-12, atol=1e-15)
 
 
-def test_a_rule_must_be_attached_to_this_very_network():
+def test_a_rule_must_be_attached_to_the_same_network():
     net, x, y = mlp(), *data()
     with pytest.raises(RuntimeError, match="the rule 'fa' is not attached to this network"):
         FA().gradients(net, x, y, HALF)
@@ -103,8 +105,8 @@ def test_a_rule_must_be_attached_to_this_very_network():
         rule.gradients(mlp(), x, y, HALF)
 
 
-def listen(net, used, monkeypatch):
-    """Enter into ``used`` the matrix with which each layer carries an error, from now on."""
+def record_carried(net, used, monkeypatch):
+    """From now on, record in ``used`` the matrix with which each layer carries an error."""
     dense = dense_kernel.carry
     monkeypatch.setattr(
         dense_kernel,
@@ -126,7 +128,7 @@ def test_B_holds_exactly_what_carried_the_error(description, monkeypatch):
     rule = make(description).attach(net)
     x, y = batch()
     used = {}
-    listen(net, used, monkeypatch)
+    record_carried(net, used, monkeypatch)
     rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
     if rule.crosses_weights:
         assert used.keys() == rule.B.keys() == {layer.name for layer in net.weighted if layer.needs_input_gradient}
@@ -227,7 +229,7 @@ def test_fa_normalised_sparse_and_correlated():
         B[name] = rule.feedback(layer)
     plain = B["plain"]
     norm = np.linalg.norm
-    np.testing.assert_allclose(norm(plain), norm(W0), rtol=0.05)  # B is drawn as W was
+    np.testing.assert_allclose(norm(plain), norm(W0), rtol=0.05)  # B is drawn like W
     # strict: B norm(W_t) / norm(B), here W_t = 2 W_0; init: B norm(W_0) / norm(B)
     np.testing.assert_allclose(B["strict"], plain * 2 * norm(W0) / norm(plain), rtol=1e-12)
     np.testing.assert_allclose(B["init"], plain * norm(W0) / norm(plain), rtol=1e-12)
@@ -259,7 +261,7 @@ def test_B_does_not_change_under_fa_and_does_not_depend_on_the_batch():
     )
 
 
-# --- known answers ----------------------------------------------------------------------------------------------------
+# --- known results ----------------------------------------------------------------------------------------------------
 
 
 def test_the_invariant_of_two_linear_layers_drifts_by_the_square_of_the_step():
@@ -280,7 +282,7 @@ def test_the_invariant_of_two_linear_layers_drifts_by_the_square_of_the_step():
         assert abs(moved).max() > 1e-3
 
 
-def test_from_zero_weights_fa_leaves_the_saddle_and_backpropagation_does_not():
+def test_fa_leaves_the_saddle_at_zero_weights_and_backpropagation_does_not():
     for rule, moving in ((BP(), set()), (FA(init="he_normal"), {"linear1.W"})):
         net = Network([Linear(4, 5, bias=False, init="zero"), Tanh(), Linear(5, 3, bias=False, init="zero")])
         got = gradients(net, rule.attach(net), *data())
@@ -330,7 +332,7 @@ def test_dfa_by_hand_in_three_layers():
 
 
 def test_size_of_direct_feedback():
-    # U[-1/sqrt(d), 1/sqrt(d)] with d the units fed; or the standard deviation asked for
+    # U[-1/sqrt(d), 1/sqrt(d)] with d the number of units fed; or the requested standard deviation
     net = Network([Linear(10, 400), ReLU(), Linear(400, 50)])
     F = DFA().attach(net).B["relu1"]
     assert F.shape == (400, 50) and 0.99 < abs(F).max() * 400**0.5 <= 1
@@ -430,8 +432,8 @@ def test_teaching_at_the_stage_is_at_its_pooling():
     assert rule.B["maxpool1"].shape == (2 * 2 * 2, 3)
 
 
-def test_the_taught_error_replaces_what_a_shortcut_carried():
-    """Below a block the delta is e F^T alone, although the identity shortcut passed something on."""
+def test_the_taught_error_replaces_the_error_of_a_shortcut():
+    """Below a block the delta is e F^T alone, although the identity shortcut also carries an error."""
     net = network([Linear(4, 4), Tanh(), Residual([Linear(4, 4)]), Tanh(), Linear(4, 3)], (4,))
     x, y = data()
     rule = DFA().attach(net)
@@ -440,7 +442,7 @@ def test_the_taught_error_replaces_what_a_shortcut_carried():
     np.testing.assert_allclose(
         got["linear1.W"], x.T @ (rule.error @ rule.B["tanh1"].T * (1 - h**2)), rtol=1e-12, atol=1e-15
     )
-    # and the body receives what its sum is taught: (e F^T) f'
+    # and the body receives the error taught to its sum: (e F^T) f'
     sum_error = rule.error @ rule.B["tanh2"].T * (1 - net["tanh2"].cache ** 2)
     np.testing.assert_allclose(got["residual1.body.linear1.W"], h.T @ sum_error, rtol=1e-12, atol=1e-15)
 
@@ -473,7 +475,7 @@ def test_usf_formulas():
     np.testing.assert_allclose(B, norm(W0) / W0.size**0.5 * np.sign(W0), rtol=1e-13)
     layer.W *= 3
     np.testing.assert_allclose(rule.feedback(layer), 3 * B, rtol=1e-13)
-    # a weight of exactly zero sends nothing, and the others carry the norm
+    # a weight of exactly zero has B = 0, and the norm is that of the others
     layer.W[0] = 0
     B = rule.feedback(layer)
     assert (B[0] == 0).all()
@@ -496,8 +498,8 @@ def test_usf_of_a_kernel_uses_the_norm_of_the_whole_kernel():
     np.testing.assert_allclose(B, np.linalg.norm(W) / 54**0.5 * np.sign(W), rtol=1e-13)
 
 
-def test_frsf_keeps_its_magnitudes_while_its_signs_follow_the_weights():
-    # B = |M| sign(W), M drawn once as W was
+def test_frsf_has_constant_magnitudes_and_the_signs_of_the_weights():
+    # B = |M| sign(W), M drawn once like W
     layer, rule = one_layer(FRSF(seed=5))
     M = rule.memory["linear2"].copy()
     assert (M > 0).all() and abs(np.sqrt((M**2).mean()) / math.sqrt(2 / 30) - 1) < 0.1
@@ -511,7 +513,7 @@ def test_frsf_keeps_its_magnitudes_while_its_signs_follow_the_weights():
     )
 
 
-def test_initial_signs_are_a_control_that_does_not_follow():
+def test_initial_signs_do_not_follow_the_weights():
     for rule in (USF(scale=1.0, signs="initial"), FRSF(signs="initial")):
         layer, rule = one_layer(rule)
         before = rule.feedback(layer).copy()
@@ -529,11 +531,11 @@ def test_concordance_is_the_fraction_of_agreeing_signs_forever(rule, p):
 
     first = agreement()
     assert abs(first - p) <= 4 * (p * (1 - p) / layer.W.size) ** 0.5
-    layer.W *= -1  # the places that disagree were drawn once: they disagree with whatever sign is there
+    layer.W *= -1  # the disagreeing positions were drawn once: they disagree with any sign of W
     assert agreement() == first
 
 
-def test_brsf_draws_once_per_update_and_never_when_only_looking(count_draws):
+def test_brsf_draws_once_per_update_and_never_in_a_measurement(count_draws):
     net = network([Linear(4, 5), Tanh(), Linear(5, 6), Tanh(), Linear(6, 3)], (4,))
     rule, optimizer, loss = BRSF().attach(net), mf.SGD(0.1), mf.SoftmaxCrossEntropy()
     x, y = batch(shape=(4,))
@@ -543,7 +545,7 @@ def test_brsf_draws_once_per_update_and_never_when_only_looking(count_draws):
     for _ in range(3):
         rule.gradients(net, x, y, loss)
         seen.append(rule.B["linear2"].copy())
-        rule.gradients(net, x, y, loss)  # a second pass before the update meets the same B
+        rule.gradients(net, x, y, loss)  # a second pass before the update uses the same B
         np.testing.assert_array_equal(rule.B["linear2"], seen[-1])
         net.predict(x)
         mf.metrics.alignment(net, rule, x, y, loss)
@@ -595,14 +597,14 @@ def test_brsf_continues_with_the_same_draws_after_loading():
         ("sham", "he_normal", 1.0),
     ],
 )
-def test_angle_between_weights_and_feedback_at_the_start(rule, init, cosine):
+def test_initial_angle_between_weights_and_feedback(rule, init, cosine):
     """The standard deviation of a cosine over 200,000 entries is at most 0.0023."""
     layer, rule = one_layer(make(rule, seed=1), init=init, shape=(400, 500))
-    found = float(mf.metrics.angle(layer.W, rule.B["linear2"]))
-    assert abs(math.cos(math.radians(found)) - cosine) < 4 * 0.0023
+    degrees = float(mf.metrics.angle(layer.W, rule.B["linear2"]))
+    assert abs(math.cos(math.radians(degrees)) - cosine) < 4 * 0.0023
 
 
-def test_every_matrix_is_drawn_by_itself():
+def test_every_matrix_is_drawn_independently():
     """Layers of one shape, and one layer under other seeds, have matrices that share nothing."""
     layers = lambda: [Linear(9, 9), Tanh(), Linear(9, 9), Tanh(), Linear(9, 9), Tanh(), Linear(9, 9)]  # noqa: E731
     for description in ("fa", "frsf", "brsf", "usf:concordance=0.6", "product", "dfa", "dense", "direct_kolen_pollack"):
@@ -633,38 +635,38 @@ def test_shallow_trains_the_output_layer_alone():
     assert rule.B == {}
 
 
-def test_gradients_of_another_rule_do_not_stay_behind():
-    """After backpropagation, `shallow` must not leave the hidden gradients lying about for the optimizer."""
+def test_gradients_of_a_previous_rule_are_cleared():
+    """After backpropagation, `shallow` must clear the hidden gradients before the optimizer uses them."""
     net, x, y = mlp(), *data()
     BP().attach(net).gradients(net, x, y, HALF)
     Shallow().attach(net).gradients(net, x, y, HALF)
     assert {name for name, g in net.gradients().items() if g is not None} == {"linear3.W", "linear3.b"}
 
 
-# --- keeping it -------------------------------------------------------------------------------------------------------
+# --- state ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_state_makes_another_rule_the_same(description):
+def test_loading_a_state_makes_two_rules_equal(description):
     net, x, y = small_convnet(), *batch()
     kept, other = (make(description, seed=seed).attach(net) for seed in (1, 2))
     other.load_state(kept.state())
     first = gradients_or_none(net, kept, x, y)
     for key, gradient in gradients_or_none(net, other, x, y).items():
-        if description not in ("brsf", "weight_perturbation"):  # whose draws follow from the seed and the step
+        if description not in ("brsf", "weight_perturbation"):  # their draws depend on the seed and the step
             np.testing.assert_array_equal(gradient, first[key])
     state = kept.state()
     assert all(type(array) is np.ndarray for array in state.values())
     for array in state.values():
         array[...] = 7
-    assert all((mf.to_host(array) != 7).any() for array in kept.memory.values()), "the state is no copy"
+    assert all((mf.to_host(array) != 7).any() for array in kept.memory.values()), "the state is not a copy"
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_a_loaded_state_shows_in_b_at_once(description):
-    """B is what will carry the next error, and for some rules it is made of what was loaded."""
+def test_B_is_updated_as_soon_as_a_state_is_loaded(description):
+    """B will carry the next error, and for some rules it is computed from the loaded state."""
     kept, other = (make(description, seed=seed).attach(small_convnet()) for seed in (1, 2))
-    if description != "brsf":  # its draws follow from the seed
+    if description != "brsf":  # its draws depend on the seed
         other.load_state(kept.state())
         for name, matrix in kept.B.items():
             np.testing.assert_array_equal(mf.to_host(other.B[name]), mf.to_host(matrix))
@@ -676,7 +678,7 @@ def gradients_or_none(net, rule, x, y):
 
 
 @pytest.mark.parametrize(
-    "spoil, message",
+    "corrupt, message",
     [
         (lambda s: s.pop("linear2"), r"does not belong to the rule 'fa': missing \['linear2'\]"),
         (lambda s: s.update(linear1=np.zeros((4, 5))), r"unknown \['linear1'\]"),
@@ -688,24 +690,24 @@ def gradients_or_none(net, rule, x, y):
     ],
     ids=["missing", "unknown", "shape", "infinite"],
 )
-def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
+def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
     rule = FA().attach(mlp())
     before, state = rule.state(), FA(seed=1).attach(mlp()).state()
-    spoil(state)
+    corrupt(state)
     with pytest.raises(ValueError, match=message):
         rule.load_state(state)
     for name, array in rule.state().items():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_attaching_again_draws_anew_for_the_new_network():
+def test_attaching_to_a_new_network_draws_new_feedback():
     rule = FA().attach(mlp())
     first = rule.B["linear2"]
     rule.attach(mlp(hidden=(5,)))
     assert rule.B.keys() == rule.memory.keys() == {"linear2"} and rule.B["linear2"].shape == (5, 3) != first.shape
 
 
-def test_what_the_feedback_costs_in_numbers():
+def test_the_number_of_entries_of_the_feedback():
     net = mlp()  # 4-5-6-3
     W = 5 * 6 + 6 * 3
     for description, count in (
@@ -775,13 +777,13 @@ def test_a_rule_from_its_name_and_options():
         ("kolen_pollack:rate=1", "takes no options"),
     ],
 )
-def test_what_a_rule_does_not_know_is_refused_with_a_hint(description, message):
+def test_unknown_names_and_options_of_rules_are_refused_with_a_hint(description, message):
     with pytest.raises(ValueError, match=message):
         make(description)
 
 
 @pytest.mark.parametrize("name", mf.rules.RULES)
-def test_every_rule_says_what_it_is(name):
+def test_every_rule_has_a_description(name):
     rule = mf.rules.RULES[name]
     assert rule.title and rule.equation and rule.paper and rule.needs
     assert "\n" not in rule.equation
@@ -791,7 +793,7 @@ def test_every_rule_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("description", ["bp", "fa", "usf", "frsf"])
-def test_the_error_at_the_input_is_carried_by_the_first_feedback(description):
+def test_the_error_at_the_input_is_carried_by_the_first_feedback_matrix(description):
     net = network([Linear(4, 5), Tanh(), Linear(5, 3)], (4,), input_error=True)
     rule = make(description).attach(net)
     x, y = data()
@@ -805,7 +807,7 @@ def test_the_error_at_the_input_is_carried_by_the_first_feedback(description):
 
 
 def test_rules_learn_a_task_that_the_output_layer_alone_cannot():
-    """The parity of four signs: hidden layers must learn, or eight random features do no better than chance, log 2."""
+    """The parity of four signs: unless hidden layers learn, eight random features are no better than chance, log 2."""
     x = np.array(list(itertools.product((-1.0, 1.0), repeat=4)))
     y = (x.prod(axis=1) > 0).astype(int)
     final = {}
@@ -819,7 +821,7 @@ def test_rules_learn_a_task_that_the_output_layer_alone_cannot():
     assert max(final.values()) < 0.1, final
 
 
-def test_inputs_helper_keeps_away_from_kinks():
+def test_inputs_helper_avoids_kinks():
     x = inputs((50,), n=20)
     assert abs(x).min() >= 0.01 and len(np.unique(x)) == x.size
 
@@ -836,11 +838,11 @@ def test_stale_copies_the_weights_every_k_updates():
         optimizer.step(net, rule)
 
 
-# --- a matrix of one's own --------------------------------------------------------------------------------------------
+# --- assigned matrices ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("description", ["fa", "dfa", "kolen_pollack", "weight_mirror", "symmetric_alignment"])
-def test_a_matrix_of_ones_own_is_what_carries(description):
+def test_an_assigned_matrix_carries_the_error(description):
     net, x, y = mlp(), *data()
     rule = make(description).attach(net)
     name = next(iter(rule.B))
@@ -852,14 +854,14 @@ def test_a_matrix_of_ones_own_is_what_carries(description):
     assert any(not np.array_equal(before[key], after[key]) for key in before)
 
 
-def test_what_cannot_be_swapped_is_refused_in_a_sentence():
+def test_invalid_assignments_of_feedback_raise_a_clear_error():
     net = mlp()
     rule = FA().attach(net)
     with pytest.raises(TypeError):
         rule.B["linear2"] = net["linear2"].W
-    for spoil in (lambda: setattr(rule, "B", {}), lambda: rule.B.update(linear2=1), lambda: rule.B.pop("linear2")):
-        with pytest.raises((TypeError, AttributeError)):  # what is entered there would carry nothing
-            spoil()
+    for corrupt in (lambda: setattr(rule, "B", {}), lambda: rule.B.update(linear2=1), lambda: rule.B.pop("linear2")):
+        with pytest.raises((TypeError, AttributeError)):  # an entry there would not be used
+            corrupt()
     assert list(rule.B) == ["linear2", "linear3"] and len(rule.B) == 2
     assert rule.B["linear2"] is rule.feedback(net["linear2"])
     with pytest.raises(ValueError, match="'linear2' of .*'fa' must have shape"):
@@ -878,10 +880,10 @@ def two_weights(rule):
 
 
 @pytest.mark.parametrize("options", [{}, {"normalise": "strict"}, {"normalise": "init"}], ids=str)
-def test_frsf_takes_the_magnitudes_of_a_matrix_whatever_its_signs(options, engine):
-    """B = abs(M) sign(W), also where M was given or loaded."""
+def test_frsf_uses_the_magnitudes_of_a_matrix_with_any_signs(options, engine):
+    """B = abs(M) sign(W), also if M was assigned or loaded."""
     layer, rule = two_weights(FRSF(**options))
-    size = 5 / math.sqrt(50) if options else 1.0  # B is brought to W's norm, 5
+    size = 5 / math.sqrt(50) if options else 1.0  # B is scaled to W's norm, 5
     rule.set_feedback("linear2", [[-5.0], [-5.0]])
     for B in (rule.feedback(layer), rule.B["linear2"]):
         np.testing.assert_allclose(mf.to_host(B), [[5 * size], [-5 * size]], rtol=1e-6)
@@ -896,8 +898,8 @@ def test_frsf_takes_the_magnitudes_of_a_matrix_whatever_its_signs(options, engin
 
 
 @pytest.mark.parametrize("made", [0, 1])
-def test_brsf_refuses_a_matrix_that_it_would_forget(made, engine):
-    """It draws anew for every update, and a resumed run the same: what is given could not stay."""
+def test_brsf_refuses_a_matrix_that_it_would_overwrite(made, engine):
+    """It draws B again for every update, also in a resumed run, so an assigned matrix could not be kept."""
     layer, rule = two_weights(BRSF(concordance=0.75))
     for _ in range(made):
         mf.SGD(0.1).step(rule.net, rule)
@@ -907,13 +909,14 @@ def test_brsf_refuses_a_matrix_that_it_would_forget(made, engine):
     ):
         rule.set_feedback("linear2", [[5.0], [5.0]])
     np.testing.assert_array_equal(mf.to_host(rule.B["linear2"]), before)
-    rule.set_feedback("linear2/mask", [[-1.0], [1.0]])  # that is drawn once
+    rule.set_feedback("linear2/mask", [[-1.0], [1.0]])  # the mask is drawn once
     assert np.sign(mf.to_host(rule.B["linear2"])).ravel().tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_B_is_what_will_carry_the_error(description, engine, monkeypatch):
-    """After an assignment, loaded weights, given or loaded feedback: before the first pass and between two."""
+def test_B_holds_the_matrix_of_the_next_backward_pass(description, engine, monkeypatch):
+    """After an assignment, loaded weights, assigned or loaded feedback: before the first pass and between two
+    passes."""
     net = small_convnet()
     rule = make(description).attach(net)
     x, y = batch()
@@ -921,7 +924,7 @@ def test_B_is_what_will_carry_the_error(description, engine, monkeypatch):
     def carried():
         used = {}
         with net.preserved(), rule.preserved(), monkeypatch.context() as patched:
-            listen(net, used, patched)
+            record_carried(net, used, patched)
             rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
         for layer in net.weighted:
             del layer.carry
@@ -950,8 +953,8 @@ def test_B_is_what_will_carry_the_error(description, engine, monkeypatch):
         rule.gradients(net, x, y, mf.SoftmaxCrossEntropy())
 
 
-def test_B_of_the_last_pass_stays_until_something_is_given():
-    """An update moves the weights; what carried the last error is still what carried it."""
+def test_B_of_the_last_pass_is_kept_until_feedback_is_assigned():
+    """An update changes the weights, but not the matrix that carried the last error."""
     net, x, y = mlp(), *data()
     rule = FRSF().attach(net)
     rule.gradients(net, x, y, HALF)
@@ -960,8 +963,8 @@ def test_B_of_the_last_pass_stays_until_something_is_given():
     assert rule.B["linear2"] is B and (rule.feedback(net["linear2"]) != B).any()
 
 
-def test_a_rule_may_make_its_feedback_of_B():
-    """Asked while B is made, it tells what stands there."""
+def test_a_rule_may_compute_its_feedback_from_B():
+    """`feedback` may read the current B while the new one is computed."""
 
     class Fading(FA):
         def feedback(self, layer):
@@ -975,7 +978,7 @@ def test_a_rule_may_make_its_feedback_of_B():
 
 
 @pytest.mark.parametrize("behind", [mf.Sigmoid, lambda: Residual([mf.Sigmoid()])], ids=["layer", "block"])
-def test_direct_rules_broadcast_the_error_of_the_output_layer_whatever_follows_it(behind):
+def test_direct_rules_broadcast_the_error_of_the_output_layer_also_before_an_activation(behind):
     """[Linear, Tanh, Linear, Sigmoid]: e = dL/da of the last Linear, so DFA with F = B is FA."""
     net = network([Linear(4, 5), Tanh(), Linear(5, 3), behind()], (4,))
     x, y = data(n_in=4) if "n_in" in data.__code__.co_varnames else batch(shape=(4,))
@@ -988,7 +991,7 @@ def test_direct_rules_broadcast_the_error_of_the_output_layer_whatever_follows_i
 
 
 @pytest.mark.parametrize("description", ["fa", "pepita", "weight_perturbation"])
-def test_bad_targets_are_refused_before_anything_has_changed(description):
+def test_invalid_targets_are_refused_before_anything_changes(description):
     net, (x, y) = small_convnet(), batch()
     rule = make(description).attach(net)
     before = net.state()

@@ -1,17 +1,17 @@
 """A strict stand-in for CuPy 14.2.0, so that every engine test runs on a machine without a GPU.
 
-NumPy does the arithmetic, so results are bit-equal to NumPy's for the same calls. What the stand-in adds is refusal:
-whatever CuPy would refuse, and what it would accept at a hidden price, is an error here. Arrays wrap a NumPy array and
-are none themselves, so nothing in NumPy can take one by accident. Names and keywords come from a table dumped from the
-real package (cupy_api_14.2.0.json): an unknown name is an AttributeError, an unknown keyword a TypeError, and a name
-that exists but is not imitated a NotImplementedError.
+NumPy does the arithmetic, so results are bit-equal to NumPy's for the same calls. The stand-in adds errors: an
+operation that CuPy would refuse, or would accept with a hidden cost, raises here. Arrays wrap a NumPy array and are not
+NumPy arrays themselves, so no NumPy function accepts one by accident. Names and keywords come from a table dumped from
+the real package (cupy_api_14.2.0.json): an unknown name is an AttributeError, an unknown keyword a TypeError, and a
+name that exists but is not imitated a NotImplementedError.
 
 Stricter than CuPy on purpose: host arrays and lists as indices or assigned values (hidden copies), duplicate indices in
 an assignment of several values (undefined winner), out-of-bounds indices (CuPy wraps silently), any `np.` function on a
-device array, Python lists where an array is meant, pickling. `empty` holds NaN or the largest integer. Boolean masks,
+device array, Python lists instead of arrays, pickling. `empty` holds NaN or the largest integer. Boolean masks,
 `nonzero`, `unique` and the like count as host reads, because CuPy counts their True values on the host.
 
-What a green run cannot prove, because no device takes part:
+Properties that a passing run cannot prove, because no device takes part:
 - values from real kernels, rounding, the order of reductions, atomics; unsupported dtypes or layouts of single kernels;
 - broadcasting, stride and contiguity differences; errors that surface asynchronously, races, streams;
 - memory limits and the pool's growth; missing CUDA libraries; compile failures; the bodies of raw or fused kernels;

@@ -1,4 +1,4 @@
-"""The device array of the stand-in: a NumPy array in a wrapper that gives nothing away by accident."""
+"""The device array of the stand-in: a NumPy array in a wrapper without implicit conversions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SYNCHRONISING = frozenset(
     "argwhere bincount compress extract flatnonzero nonzero trim_zeros unique unique_all unique_counts unique_inverse "
     "unique_values".split()
 )
-# NumPy answers these with a Python number, CuPy with a 0-d array.
+# NumPy returns a Python number for these, CuPy a 0-d array.
 _ANSWERED_ON_THE_DEVICE = {"allclose", "array_equal", "array_equiv", "count_nonzero"}
 
 
@@ -28,7 +28,7 @@ def unsupported(value: object) -> TypeError:
 
 
 def operand(value: Any) -> Any:
-    """A device array's NumPy array, or a number as it is: all that CuPy's arithmetic takes."""
+    """A device array's NumPy array, or a number unchanged: the operands that CuPy's arithmetic accepts."""
     if type(value) is ndarray:
         return value._a
     if isinstance(value, NUMBERS):
@@ -37,7 +37,7 @@ def operand(value: Any) -> Any:
 
 
 def array_of(value: Any) -> np.ndarray:
-    """The NumPy array of what must be a device array."""
+    """The NumPy array of a device array; TypeError for other values."""
     if type(value) is not ndarray:
         raise unsupported(value)
     return value._a
@@ -55,7 +55,7 @@ def wrap(result: Any) -> ndarray:
 
 
 def lower(value: Any, kind: str) -> Any:
-    """An argument for NumPy, checked against what CuPy takes at its place (the kinds of contract.Contract)."""
+    """An argument for NumPy, checked against what CuPy accepts at its position (the kinds of contract.Contract)."""
     if type(value) is ndarray:
         if kind == "host":
             raise TypeError("'cupy.ndarray' object cannot be interpreted as an integer")
@@ -76,7 +76,7 @@ def lower(value: Any, kind: str) -> Any:
 
 
 def lift(result: Any, arguments: tuple[Any, ...] = ()) -> Any:
-    """NumPy's result as CuPy gives it: arrays wrapped, an `out` handed in returned as the very object."""
+    """NumPy's result as CuPy returns it: arrays wrapped, an `out` argument returned as the same object."""
     if isinstance(result, np.ndarray):
         for argument in arguments:
             if type(argument) is ndarray and argument._a is result:
@@ -84,7 +84,7 @@ def lift(result: Any, arguments: tuple[Any, ...] = ()) -> Any:
         return wrap(result)
     if isinstance(result, np.generic):
         return wrap(result)
-    if isinstance(result, (list, tuple)):  # a named tuple too: CuPy's fields are not in the table
+    if isinstance(result, (list, tuple)):  # also a named tuple: CuPy's fields are not in the table
         return (list if isinstance(result, list) else tuple)(lift(item, arguments) for item in result)
     return result
 
@@ -152,7 +152,7 @@ def key_of(key: Any) -> tuple[Any, ...]:
 
 
 class ndarray:
-    """CuPy's array over a NumPy array `_a`. Its methods come from the table (below), its operators stand here."""
+    """CuPy's array over a NumPy array `_a`. Its methods come from the table (below), its operators are defined here."""
 
     __slots__ = ("_a",)
     _a: np.ndarray
@@ -165,7 +165,7 @@ class ndarray:
     def __init__(self, shape: Any, dtype: Any = float, order: Any = "C") -> None:
         self._a = filled_with_rubbish(np.empty(lower(shape, "host"), dtype, order))
 
-    # What NumPy may ask of it: nothing, except a NumPy number on the left of an operator.
+    # NumPy's protocols: refused, except for a NumPy number on the left of an operator.
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> None:
         raise TypeError(
@@ -278,7 +278,7 @@ _new = object.__new__
 
 
 def filled_with_rubbish(array: np.ndarray) -> np.ndarray:
-    """empty() on a device returns what the pool held before; NaN and the largest integer make that visible."""
+    """empty() on a device returns the pool's previous contents; NaN and the largest integer make that visible."""
     kind = array.dtype.kind
     array.fill(True if kind == "b" else np.iinfo(array.dtype).max if kind in "iu" else np.nan)
     return array
@@ -327,7 +327,7 @@ def _not_imitated(name: str) -> Callable[..., Any]:
 
 
 def _complete() -> None:
-    """Give ndarray CuPy's operators and the table's methods: no @=, no __index__, no __contains__, as there."""
+    """Give ndarray CuPy's operators and the table's methods: as in CuPy, no @=, no __index__, no __contains__."""
     infix = {
         "add": np.add,
         "sub": np.subtract,

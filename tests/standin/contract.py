@@ -1,4 +1,5 @@
-"""What CuPy 14.2.0 accepts: its names and parameters, and what a call may hold at each place before NumPy runs it.
+"""The calls that CuPy 14.2.0 accepts: its names and parameters, and the kind of each argument, before NumPy runs the
+call.
 
 The table holds names only, neither defaults nor positional-only marks: required arguments are known for `clip` alone.
 """
@@ -13,7 +14,7 @@ from typing import Any
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("cupy_api_14.2.0.json").read_text(encoding="utf-8"))
 
-# What the table writes as **kwargs.
+# The parameters that the table lists as **kwargs.
 _SPELLED_OUT = {
     "einsum": ["*operands", "dtype", "optimize"],
     "meshgrid": ["*xi", "indexing", "sparse", "copy"],
@@ -21,7 +22,7 @@ _SPELLED_OUT = {
 }
 _REQUIRED = {"clip": 3}
 
-# Parameters that take a device array (or a number, but for the first), never a Python list ...
+# Parameters that take a device array (or a number, except for the first), never a Python list ...
 _ARRAYS = frozenset(
     "self a b m f v x y z A a1 a2 x1 x2 ar ar1 ar2 arr arr1 arr2 ary array prototype dst src condition mask values "
     "vals indices ind weights element test_elements sorter".split()
@@ -43,8 +44,8 @@ def unexpected_keyword(function: str, keyword: str) -> TypeError:
 class Contract:
     """One function's parameters, compared once with those of its NumPy twin.
 
-    kind(position) is what stands there: 'first' a device array, 'array' one or a number, 'arrays' a list of them,
-    'host' what only the host reads, 'any' whatever holds no host array.
+    kind(position) is the kind of that argument: 'first' a device array, 'array' one or a number, 'arrays' a list of
+    them, 'host' a value that only the host reads, 'any' a value without host arrays.
     """
 
     def __init__(self, name: str, params: list[str], twin: Callable[..., Any]) -> None:
@@ -61,7 +62,7 @@ class Contract:
             self.leading[0] = "first"
         try:
             theirs = list(inspect.signature(twin).parameters.values())
-        except ValueError:  # written in C and silent: take CuPy's list as NumPy's
+        except ValueError:  # written in C without a signature: assume that NumPy's parameters equal CuPy's
             return
         if star is None and not any(p.kind is p.VAR_POSITIONAL for p in theirs):
             self._pair(named, theirs)
@@ -77,7 +78,7 @@ class Contract:
         return "array" if param in _ARRAYS else "host" if param in _HOST else "any"
 
     def _pair(self, named: list[str], theirs: list[inspect.Parameter]) -> None:
-        """Pair by position up to the first that means something else: argmax's third is dtype in CuPy, out in NumPy."""
+        """Pair by position up to the first with another meaning: argmax's third is dtype in CuPy, out in NumPy."""
         names = {p.name for p in theirs}
         positional = [p for p in theirs if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD]
         same = 0

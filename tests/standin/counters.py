@@ -1,4 +1,4 @@
-"""What crossed between host and device, counted: the one state of the one imitated device."""
+"""Counters of the transfers between host and device: the only state of the imitated device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where arrays are born: of host data, copied and counted, or empty, filled with rubbish that makes itself seen."""
+"""Creation of arrays: from host data, copied and counted, or empty, filled with invalid values."""
 
 from __future__ import annotations
 

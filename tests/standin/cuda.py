@@ -1,4 +1,4 @@
-"""`cupy.cuda` and the memory pools as far as a program asks them: is there a device, wait for it, what does it hold.
+"""The part of `cupy.cuda` and the memory pools that programs use: presence, synchronisation and memory of a device.
 
 Nothing is asynchronous and nothing is pooled here, so waiting returns at once and pools are empty.
 """
@@ -23,7 +23,7 @@ class OutOfMemoryError(MemoryError):
 
 
 class _Idle:
-    """Work is done when the call returns, so there is nothing to choose and nothing to wait for."""
+    """Calls are synchronous, so there is nothing to choose and nothing to wait for."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -62,7 +62,7 @@ Stream.null = Stream()
 
 
 def _on_a_device(device_count: int, answer: Any) -> Callable[..., Any]:
-    """A function with a fixed answer, that fails as CuPy's does where no device is."""
+    """A function with a fixed result that raises CuPy's error without a device."""
 
     def ask(*args: Any, **kwargs: Any) -> Any:
         if not device_count:

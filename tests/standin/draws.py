@@ -1,6 +1,7 @@
 """`cupy.random`: only the methods CuPy has, on a stream that is not NumPy's.
 
-On a device the same seed gives other numbers than on the host; the salt makes it so here, lest a test pass by equality.
+On a device the same seed gives other numbers than on the host; the salt ensures this here, so that no test relies on
+equal draws.
 """
 
 from __future__ import annotations

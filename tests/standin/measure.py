@@ -1,8 +1,8 @@
-"""How much of the engine the tests run on the stand-in: `pytest --standin-coverage`, which needs the package coverage.
+"""The coverage of the engine by the tests on the stand-in: `pytest --standin-coverage`, which needs the package
+coverage.
 
-Of every test only that counts which happens while the stand-in is installed: a line that a test runs on NumPy alone
-stays uncovered. Counted are the statements inside functions; those of modules and classes run at import, whatever the
-backend.
+Only code that runs while the stand-in is installed counts: a line that a test runs on NumPy alone stays uncovered.
+Statements inside functions are counted; those of modules and classes run at import, with any backend.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minifa import backend
 
 LEAST = 98.0  # percent
 
-# What is not the engine: no array of the device comes here, or only to be turned into one of the host.
+# Modules outside the engine: they handle no device arrays, or only convert them to host arrays.
 OUTSIDE = """__main__ bench cli console data environment experiments figures parallel.threads registry signals storage
     testing text tracing.equations tracing.explorer tracing.stepper training.logs validation weights.module_order
     weights.tensors""".split()
@@ -29,18 +29,18 @@ PACKAGE = Path(minifa.__file__).parent
 
 
 def engine_files() -> list[Path]:
-    """Every source file of minifa but those OUTSIDE: what is new counts until it is named there."""
+    """Every source file of minifa except those in OUTSIDE: new files count until they are listed there."""
     paths = sorted(PACKAGE.rglob("*.py"))
     return [path for path in paths if not is_outside(".".join(path.relative_to(PACKAGE).with_suffix("").parts))]
 
 
 def is_outside(module: str) -> bool:
-    """Whether this module, or a package that it is in, is named OUTSIDE."""
+    """Whether this module, or one of its parent packages, is in OUTSIDE."""
     return any(module == one or module.startswith(f"{one}.") for one in OUTSIDE)
 
 
 def function_lines(source: str) -> set[int]:
-    """The lines inside functions, their heads not included."""
+    """The lines inside functions, without their signatures."""
     lines: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -49,17 +49,18 @@ def function_lines(source: str) -> set[int]:
 
 
 class Measure:
-    """The plugin: picks the tests that use the stand-in, listens while it is installed, reports, fails below LEAST."""
+    """The plugin: selects the tests that use the stand-in, measures while it is installed, reports, fails below
+    LEAST."""
 
     def __init__(self, standin: Any) -> None:
         self.standin = standin
         self.coverage = Coverage(data_file=None, config_file=False, include=[str(path) for path in engine_files()])
-        self.coverage.exclude("raise NotImplementedError")  # what a subclass writes
+        self.coverage.exclude("raise NotImplementedError")  # overridden in a subclass
         self.missed: dict[str, list[int]] = {}
         self.percent = 0.0
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """A test uses it as a variant of the fixture `engine`, or because its text speaks of it."""
+        """A test uses it as a variant of the fixture `engine`, or if its source names it."""
         kept = [item for item in items if self._uses_it(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
@@ -70,14 +71,14 @@ class Measure:
         return "standin" in inspect.getsource(item.function)
 
     def pytest_sessionstart(self) -> None:
-        look = backend._update_modules  # called at every choice
+        look = backend._update_modules  # called at every change of backend
 
-        def listened(new: Any = None) -> None:
+        def switched(new: Any = None) -> None:
             look(new)
             module = (new or backend._choice()).module
             self.coverage.switch_context("standin" if module is self.standin else "host")
 
-        backend._update_modules = listened
+        backend._update_modules = switched
         self.coverage.start()
         self.coverage.switch_context("host")
 
@@ -100,4 +101,4 @@ class Measure:
         terminalreporter.section("engine lines run on the stand-in")
         for name, lines in self.missed.items():
             terminalreporter.write_line(f"{name}: not run {', '.join(map(str, lines))}")
-        terminalreporter.write_line(f"{self.percent:.2f} % of the engine's lines, at least {LEAST:g} % are asked for")
+        terminalreporter.write_line(f"{self.percent:.2f} % of the engine's lines, at least {LEAST:g} % are required")

@@ -1,4 +1,4 @@
-"""The module-like object: CuPy's names, each answered by its NumPy twin behind a check, or refused with a reason."""
+"""The module-like object: CuPy's names, each computed by its NumPy twin after a check, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEEDS_NO_DEVICE = {"can_cast", "isdtype", "isscalar", "issubdtype", "promote_ty
 
 
 class Namespace(ModuleType):
-    """A module that looks its names up in the table, once; what is built for a name is kept as an attribute."""
+    """A module that looks its names up in the table once; the object built for a name is stored as an attribute."""
 
     def __init__(self, name: str, numpy_twin: Any, device_count: int, values: dict[str, Any]) -> None:
         super().__init__(name, "Stand-in: NumPy underneath, no device.")

@@ -1,4 +1,4 @@
-"""CuPy's ufuncs: less than NumPy's in every respect but the values."""
+"""CuPy's ufuncs: fewer features than NumPy's, with the same values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AT_DTYPES = [np.dtype(code) for code in ("i4", "i8", "f2", "f4", "f8", "u4", "u
 
 
 class Ufunc:
-    """CuPy's ufunc: out, casting and dtype only, and of the methods those that CuPy has."""
+    """CuPy's ufunc: only out, casting and dtype, and only the methods that CuPy has."""
 
     def __init__(self, name: str, params: list[str]) -> None:
         self.__name__ = name

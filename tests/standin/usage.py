@@ -1,9 +1,9 @@
-"""What minifa's source asks of CuPy, found by reading it, and whether CuPy has it.
+"""The uses of CuPy in minifa's source, found by parsing it, and whether CuPy has them.
 
-Read are the names and calls that begin with `xp` or `cupy`, and, in a file that uses `xp`, what is decidable of an
-array's methods: those that NumPy's arrays have and CuPy's lack, and keywords that CuPy's do not take. Whether the array
-is one of the host is not known there: what only a host array can do is written with numpy's functions in such a file.
-CuPy is asked in one of two ways: as the table tells, or as it is installed.
+Checked are the names and calls that begin with `xp` or `cupy`, and, in a file that uses `xp`, the decidable uses of an
+array's methods: methods that NumPy's arrays have and CuPy's lack, and keywords that CuPy's do not accept. Whether an
+array is on the host is unknown there, so such a file uses NumPy's functions for operations that only host arrays have.
+CuPy's names come from one of two sources: the table, or the installed package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from .contract import _REQUIRED, _SPELLED_OUT, TABLE
 
-Parameters = list[str]  # "*operands" and "**kwargs" take whatever comes
+Parameters = list[str]  # "*operands" and "**kwargs" accept any argument
 
 _ARRAY_NAMES = {name for name in dir(np.ndarray) if not name.startswith("_")}
 _NUMPY_ONLY = _ARRAY_NAMES - set(TABLE["cupy.ndarray"])
@@ -34,7 +34,7 @@ _UFUNC_METHODS = {
 
 @dataclass(frozen=True)
 class Use:
-    """A name that the source asks CuPy for, and how it calls it; keywords is None where it does not call it."""
+    """A name of CuPy that the source uses, and the call's keywords; keywords is None if it is not called."""
 
     path: str  # "linalg.norm"; an array's method is "ndarray.sum"
     line: int
@@ -43,10 +43,11 @@ class Use:
 
 
 class Api(Protocol):
-    """Somebody who knows CuPy."""
+    """A source of CuPy's names."""
 
     def parameters(self, path: str) -> Parameters | None:
-        """Those of a function; None for what is no function, or not known. Raises LookupError for an unknown name."""
+        """The parameters of a function; None if it is not a function, or they are unknown. Raises LookupError for an
+        unknown name."""
 
 
 # Reading
@@ -55,10 +56,10 @@ class Api(Protocol):
 def uses(source: str) -> list[Use]:
     """Every use of CuPy in a file's text, in the order of its lines."""
     nodes = list(ast.walk(ast.parse(source)))
-    found = list(_names(nodes))
+    result = list(_names(nodes))
     if any(isinstance(node, ast.Name) and node.id == "xp" for node in nodes):
-        found += _methods(nodes)
-    return sorted(found, key=lambda use: (use.line, use.path))
+        result += _methods(nodes)
+    return sorted(result, key=lambda use: (use.line, use.path))
 
 
 def _names(nodes: list[ast.AST]) -> Iterator[Use]:
@@ -73,7 +74,7 @@ def _names(nodes: list[ast.AST]) -> Iterator[Use]:
 
 
 def _chain(node: ast.expr) -> list[str]:
-    """The parts of a dotted name; none for what is more than that, xp.f(x).shape for instance."""
+    """The parts of a dotted name; empty for other expressions, such as xp.f(x).shape."""
     if isinstance(node, ast.Name):
         return [node.id]
     before = _chain(node.value) if isinstance(node, ast.Attribute) else []
@@ -88,7 +89,7 @@ def _use(path: str, node: ast.expr, call: ast.Call | None) -> Use:
 
 
 def _methods(nodes: list[ast.AST]) -> Iterator[Use]:
-    """Of everything that may be an array: what was imported is none."""
+    """The methods of everything that may be an array; imported objects are not arrays."""
     imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
     imported = {(one.asname or one.name).split(".")[0] for node in imports for one in node.names}
 
@@ -105,11 +106,11 @@ def _methods(nodes: list[ast.AST]) -> Iterator[Use]:
                 yield _use(f"ndarray.{node.func.attr}", node.func, node)
 
 
-# Asking
+# Looking up
 
 
 class Table:
-    """CuPy 14.2.0 as it was written down; what lies deeper than that (cuda.runtime) is not known."""
+    """CuPy 14.2.0 as recorded in the table; deeper modules (cuda.runtime) are not in it."""
 
     def parameters(self, path: str) -> Parameters | None:
         place, entry = "cupy", {"kind": "module"}
@@ -134,7 +135,7 @@ class Table:
 
 
 class Installed:
-    """CuPy as it is installed here; it needs no GPU to be asked. Which ufuncs can reduce, only the table knows."""
+    """The installed CuPy; no GPU is needed. Only the table has the ufuncs that can reduce."""
 
     def __init__(self, cupy: Any) -> None:
         self.cupy = cupy
@@ -161,11 +162,11 @@ def _signature(function: Any) -> Parameters | None:
 
 
 def _written_signature(doc: str) -> Parameters | None:
-    """ "_ndarray_base.sum(self, axis=None) -> _ndarray_base" gives axis; None where the types stand as in C."""
+    """ "_ndarray_base.sum(self, axis=None) -> _ndarray_base" gives axis; None for a signature with C types."""
     written = re.match(r"\s*[\w.]+(\(.*\))", doc)
     if written is None or re.search(r"\(\w+ \w|, \w+ \w", written[1]):
         return None
-    plain = re.sub(r"[\[\]]", "", written[1]).replace("\\*", "*")  # brackets stand around what may be left out
+    plain = re.sub(r"[\[\]]", "", written[1]).replace("\\*", "*")  # optional parts are in brackets
     (function,) = ast.parse(f"def f{plain}: pass").body
     assert isinstance(function, ast.FunctionDef)
     given = function.args
@@ -175,17 +176,17 @@ def _written_signature(doc: str) -> Parameters | None:
 
 
 def complaints(source: str, api: Api) -> list[str]:
-    """A sentence for everything in a file's text that CuPy does not have or take."""
-    found = []
+    """A message for every use in a file's text that CuPy does not support."""
+    result = []
     for use in uses(source):
         try:
             params = api.parameters(use.path)
         except LookupError:
-            found.append(f"line {use.line}: CuPy has no {use.path}")
+            result.append(f"line {use.line}: CuPy has no {use.path}")
             continue
         if params is not None and use.keywords is not None:
-            found += [f"line {use.line}: {use.path} {wrong}" for wrong in _mismatches(use, use.keywords, params)]
-    return found
+            result += [f"line {use.line}: {use.path} {wrong}" for wrong in _mismatches(use, use.keywords, params)]
+    return result
 
 
 def _mismatches(use: Use, keywords: tuple[str, ...], params: Parameters) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""Every public callable of minifa with a value of a wrong kind for one parameter, the others as they should be.
+"""Calls every public callable of minifa with an invalid value for one parameter and valid values for the others.
 
-Public is what a module without an underscore lists in ``__all__``, and of a class that stands there its constructor,
-its public methods, and the attributes that can be set, but for what `CONTRACT` names and for constructors of records
-that only hold what minifa puts into them. What a parameter gets where it is not the one that is wrong stands in
-`GIVEN`, by its name or, where that is not enough, by ``function.parameter``; who has a method, in `OWNERS`. What is new
-and has no entry here is named by `unfit`, and a test fails.
+Public are the names that a module without an underscore lists in ``__all__`` and, for a class, its constructor, its
+public methods and its settable attributes, except for those in `CONTRACT` and for constructors of records that only
+minifa fills. `GIVEN` has the valid value of a parameter, by its name or, if that is ambiguous, by
+``function.parameter``; `OWNERS` has the object with a method. `unfit` names new callables without an entry here, and a
+test fails.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 from conftest import installed
 from fuzzing import Case, judge
 from fuzzing.arrays import INSIDE, receiver_of
-from fuzzing.arrays import World as Arrays
+from fuzzing.arrays import Objects as Arrays
 
 import minifa as mf
 from minifa import backend, checkpoints, experiments, initialisers, tracing, training, weights
@@ -41,7 +41,7 @@ from minifa.testing.examples import mlp
 from minifa.tracing import stepper
 from minifa.training import logs
 
-# What minifa calls, with what it has checked: written by those who write a layer, a rule, a callback, ...
+# Methods that minifa calls with checked arguments and that authors of layers, rules, callbacks, ... write.
 CONTRACT = {
     *INSIDE,
     *("forward", "backward", "infer", "initialise", "convert_array", "shape_of", "cast", "shape_error"),  # a layer
@@ -55,8 +55,8 @@ CONTRACT = {
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
-OPTIONAL = ("torch", "biotorch", "distributed")  # imported by a module of their own, which lists nothing
-REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # whatever they are given
+OPTIONAL = ("torch", "biotorch", "distributed")  # imported by a separate module with an empty __all__
+REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # with any argument
 
 WRONG: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
@@ -85,9 +85,9 @@ WRONG: dict[str, Callable[[], Any]] = {
     "an array of 5 dimensions": lambda: np.ones((1, 2, 1, 2, 1)),
     "a path that is not there": lambda: Path("not/there"),
 }
-QUICKER = ("progress", "epochs", "lr")  # parameters that do not keep their default
+QUICKER = ("progress", "epochs", "lr")  # parameters with another value than their default
 NUMBERS = ("nan", "inf", "-1", "1", "0.5", "10**30", "a NaN of NumPy")
-# By an annotation: the wrong values that are no wrong kind. Every other must be refused, not taken in silence.
+# By annotation: the values in WRONG of a valid type. All others must be refused, not accepted silently.
 FITTING = {
     "int": ("-1", "1", "10**30"),
     "float": NUMBERS,
@@ -96,8 +96,8 @@ FITTING = {
 }
 
 
-class World(Arrays):
-    """What functions ask for beside arrays, in a folder of its own."""
+class Objects(Arrays):
+    """The arguments of functions other than arrays, in a separate folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class World(Arrays):
     def trainer(self) -> mf.Trainer:
         return mf.Trainer(self.net, self.rule, self.loss, self.optimizer)
 
-    def trainer_as_asked(self) -> mf.Trainer:
+    def trainer_of_experiment(self) -> mf.Trainer:
         return experiments.trainer_for(self.experiment, self.data)
 
     def result(self) -> experiments.Result:
@@ -129,7 +129,7 @@ class World(Arrays):
 
     def checkpoint(self) -> Path:
         place = self.folder / "kept.ckpt"
-        checkpoints.save(place, self.trainer_as_asked(), self.experiment.as_config())
+        checkpoints.save(place, self.trainer_of_experiment(), self.experiment.as_config())
         return place
 
     def run(self) -> Path:
@@ -157,11 +157,11 @@ class World(Arrays):
 IDX = bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])
 
 
-def _npz(world: World) -> Path:
-    return world.file("mine.npz", lambda path: np.savez(path, x=world.x, y=world.y))
+def _npz(objects: Objects) -> Path:
+    return objects.file("mine.npz", lambda path: np.savez(path, x=objects.x, y=objects.y))
 
 
-Give = Callable[[World], Any]
+Give = Callable[[Objects], Any]
 GIVEN: dict[str, Give] = {
     "x": lambda w: w.x,
     "y": lambda w: w.y,
@@ -274,14 +274,14 @@ GIVEN: dict[str, Give] = {
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
     "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
-    "checkpoints.load.path": World.checkpoint,
-    "checkpoints.read.path": World.checkpoint,
-    "checkpoints.newest.path": World.checkpoint,
+    "checkpoints.load.path": Objects.checkpoint,
+    "checkpoints.read.path": Objects.checkpoint,
+    "checkpoints.newest.path": Objects.checkpoint,
     "checkpoints.restore.checkpoint": lambda w: checkpoints.read(w.checkpoint()),
-    "checkpoints.load.trainer": World.trainer_as_asked,
-    "checkpoints.restore.trainer": World.trainer_as_asked,
-    "experiments.resume.resume_training.trainer": World.trainer_as_asked,
-    "experiments.experiment.fit.trainer": World.trainer_as_asked,
+    "checkpoints.load.trainer": Objects.trainer_of_experiment,
+    "checkpoints.restore.trainer": Objects.trainer_of_experiment,
+    "experiments.resume.resume_training.trainer": Objects.trainer_of_experiment,
+    "experiments.experiment.fit.trainer": Objects.trainer_of_experiment,
     "data.base.Dataset.name": lambda w: "mine",
     "data.base.Dataset.classes": lambda w: ("a", "b"),
     "data.base.Dataset.hold_out.fraction": lambda w: 0.5,
@@ -292,17 +292,17 @@ GIVEN: dict[str, Give] = {
         for name in ("gamma", "beta", "running_mean", "running_var")
     },
     "checkpoints.Checkpoint.part.name": lambda w: "network",
-    "experiments.resume.open_checkpoint.path": World.checkpoint,
+    "experiments.resume.open_checkpoint.path": Objects.checkpoint,
     "experiments.resume.resume_training.folder": lambda w: w.folder / "new",
     "experiments.resume.run_in_folder.folder": lambda w: w.folder / "new",
     "experiments.resume.attach_callbacks.folder": lambda w: w.folder / "new",
-    "experiments.resume.finished.folder": World.run,
-    "experiments.resume.saved_run.folder": World.run,
-    "experiments.resume.saved_experiment.folder": World.run,
-    "experiments.run_folder.open_run.folder": World.run,
-    "experiments.run_folder.read_results.folder": World.run,
-    "experiments.run_folder.read_experiment.folder": World.run,
-    "figures.folders.of_run.folder": World.run,
+    "experiments.resume.finished.folder": Objects.run,
+    "experiments.resume.saved_run.folder": Objects.run,
+    "experiments.resume.saved_experiment.folder": Objects.run,
+    "experiments.run_folder.open_run.folder": Objects.run,
+    "experiments.run_folder.read_results.folder": Objects.run,
+    "experiments.run_folder.read_experiment.folder": Objects.run,
+    "figures.folders.of_run.folder": Objects.run,
     "figures.memory.activation_memory.peaks": lambda w: {"bp": {8: 1000, 16: 2000}},
     "figures.diagrams.broadcast.rule": lambda w: mf.rules.DFA(seed=0).attach(w.net),
     "figures.style.look.i": lambda w: 0,
@@ -355,15 +355,15 @@ GIVEN: dict[str, Give] = {
     "rules.base.Rule.load_state.state": lambda w: w.rule.state(),
     "rules.sign_concordant.BRSF.load_state.state": lambda w: w.rule.state(),
 }  # fmt: skip
-# Who has a method, or an attribute, by the name of the class.
+# The object with a method or an attribute, by the name of its class.
 OWNERS: dict[str, Give] = {
     "Network": lambda w: w.net,
-    "Trainer": World.trainer,
+    "Trainer": Objects.trainer,
     "History": lambda w: training.History(w.result().history),
     "Examples": lambda w: w.examples,
     "Dataset": lambda w: w.data,
-    "Trace": World.trace,
-    "Moment": World.moment,
+    "Trace": Objects.trace,
+    "Moment": Objects.moment,
     "Experiment": lambda w: w.experiment,
     "Initialiser": lambda w: initialisers.find("he_normal"),
     "Checkpoint": lambda w: checkpoints.read(w.checkpoint()),
@@ -395,33 +395,33 @@ class Target:
     """
 
     name: str
-    take: Callable[[World], Callable[..., Any]]
+    take: Callable[[Objects], Callable[..., Any]]
     parameters: dict[str, inspect.Parameter]
 
 
 def modules() -> Iterator[Any]:
-    """The modules without an underscore, but for those of a package that is not installed here."""
+    """The modules without an underscore, except for those of a package that is not installed."""
     yield mf
-    for found in pkgutil.walk_packages(mf.__path__, "minifa."):
-        if not any(part.startswith("_") for part in found.name.split(".")):
+    for module_info in pkgutil.walk_packages(mf.__path__, "minifa."):
+        if not any(part.startswith("_") for part in module_info.name.split(".")):
             try:
-                yield importlib.import_module(found.name)
+                yield importlib.import_module(module_info.name)
             except ModuleNotFoundError as error:
                 if error.name not in OPTIONAL:
                     raise
 
 
 def targets() -> dict[str, Target]:
-    """Every public callable that takes something, by its name."""
-    found = [
+    """Every public callable with parameters, by its name."""
+    result = [
         one
         for module in modules()
         for name in module.__all__
         if getattr(value := getattr(module, name), "__module__", None) == module.__name__ and callable(value)
         for one in (_of_class(value) if inspect.isclass(value) else [_function(value)])
     ]
-    found = [one for one in found if one.parameters and one.name not in REFUSING]
-    return {one.name: one for one in sorted(found, key=lambda one: one.name)}
+    result = [one for one in result if one.parameters and one.name not in REFUSING]
+    return {one.name: one for one in sorted(result, key=lambda one: one.name)}
 
 
 def _name(value: Any) -> str:
@@ -429,15 +429,15 @@ def _name(value: Any) -> str:
 
 
 def _function(function: Any) -> Target:
-    return Target(_name(function), lambda world: function, _parameters(function))
+    return Target(_name(function), lambda objects: function, _parameters(function))
 
 
 def _of_class(cls: Any) -> Iterator[Target]:
     if getattr(cls, "_is_protocol", False):
-        return  # a description of objects, of which none is made
+        return  # a protocol, which has no instances
     made_by_hand = not is_dataclass(cls) or hasattr(cls, "__post_init__")
     if made_by_hand and not inspect.isabstract(cls) and not issubclass(cls, (BaseException, list)):
-        yield Target(_name(cls), lambda world: cls, _parameters(cls))
+        yield Target(_name(cls), lambda objects: cls, _parameters(cls))
     for name, value in vars(cls).items():
         if name.startswith(("_", *CALLED_BY_NAME)) or name in CONTRACT:
             continue
@@ -455,15 +455,15 @@ def _method(cls: Any, name: str, bound: Callable[[Any], Any], function: Any) -> 
     parameters = _parameters(function)
     if not inspect.ismethod(function):
         del parameters[next(iter(parameters))]  # self
-    return Target(f"{_name(cls)}.{name}", lambda world: bound(_owner(cls, world)), parameters)
+    return Target(f"{_name(cls)}.{name}", lambda objects: bound(_owner(cls, objects)), parameters)
 
 
-def _owner(cls: Any, world: World) -> Any:
+def _owner(cls: Any, objects: Objects) -> Any:
     if cls.__name__ in OWNERS:
-        return OWNERS[cls.__name__](world)
+        return OWNERS[cls.__name__](objects)
     receiver = receiver_of(cls)
     assert receiver is not None, f"say in OWNERS how a {cls.__name__} is made"
-    return receiver(world, Random(0))
+    return receiver(objects, Random(0))
 
 
 def _parameters(function: Any) -> dict[str, inspect.Parameter]:
@@ -476,7 +476,7 @@ def _parameters(function: Any) -> dict[str, inspect.Parameter]:
 
 
 def given(target: Target, name: str) -> Give | None:
-    """What makes the value that a parameter should have; None: nothing is known."""
+    """The function that makes a valid value of a parameter; None if there is none."""
     return GIVEN.get(f"{target.name}.{name}") or GIVEN.get(name)
 
 
@@ -487,20 +487,20 @@ def needed(target: Target) -> list[str]:
 
 
 def unfit(target: Target, folder: Path) -> str | None:
-    """What is missing here, or wrong, for a callable to be called as it should be; None: nothing."""
+    """The missing entry, or the error, that prevents a valid call of a callable; None if there is none."""
     missing = [name for name in needed(target) if given(target, name) is None]
     if missing:
         return f"{target.name} takes {', '.join(missing)}: give it in GIVEN"
-    answers = (SystemExit, mf.data.DataNotFound, mf.data.DownloadError)  # data of others need not be here
-    with _alone(folder):
-        return judge(Case("", lambda: _call(target, World(folder)), answers))
+    answers = (SystemExit, mf.data.DataNotFound, mf.data.DownloadError)  # data sets need not be present
+    with _isolated(folder):
+        return judge(Case("", lambda: _call(target, Objects(folder)), answers))
 
 
-def _call(target: Target, world: World, which: str | None = None, wrong: Any = None) -> Any:
-    """The callable with what it should have; one parameter with what is wrong."""
-    function = target.take(world)
+def _call(target: Target, objects: Objects, which: str | None = None, wrong: Any = None) -> Any:
+    """Call the callable with valid values, and one parameter with an invalid value."""
+    function = target.take(objects)
     values = {
-        name: make(world)
+        name: make(objects)
         for name in target.parameters
         if (name in needed(target) or name in QUICKER or f"{target.name}.{name}" in GIVEN)
         and (make := given(target, name)) is not None
@@ -517,7 +517,7 @@ def _call(target: Target, world: World, which: str | None = None, wrong: Any = N
 
 
 def must_refuse(target: Target, which: str, wrong: str) -> bool:
-    """Whether a parameter's annotation leaves no doubt that the value is of a wrong kind."""
+    """Whether the value is invalid by the parameter's annotation."""
     parts = str(target.parameters[which].annotation).split(" | ")
     if not all(part in (*FITTING, "None") for part in parts):
         return False
@@ -525,46 +525,48 @@ def must_refuse(target: Target, which: str, wrong: str) -> bool:
 
 
 def sample(target: Target, which: str, count: int) -> list[str]:
-    """So many of the wrong values, spread evenly, from a place that the names decide."""
+    """``count`` of the invalid values, evenly spaced, from an offset that depends on the names."""
     names = list(WRONG)
     first = zlib.crc32(f"{target.name}.{which}".encode())
     return [names[(first + i * len(names) // count) % len(names)] for i in range(min(count, len(names)))]
 
 
 def audit(target: Target, folder: Path, count: int = len(WRONG)) -> list[str]:
-    """What is wrong with a callable's answers to so many wrong values of each parameter, a line each and more."""
-    found = []
+    """The problems in a callable's responses to ``count`` invalid values of each parameter, one or more lines each."""
+    problems = []
     for which in target.parameters:
         for number, wrong in enumerate(sample(target, which, count)):
             place = folder / f"{which}-{number}"
             place.mkdir(parents=True)
-            found += [f"{target.name}({which}={wrong}): {told}" for told in _judged(target, which, wrong, place)]
-    return found
+            problems += [
+                f"{target.name}({which}={wrong}): {problem}" for problem in _problems_of(target, which, wrong, place)
+            ]
+    return problems
 
 
-def _judged(target: Target, which: str, wrong: str, place: Path) -> list[str]:
+def _problems_of(target: Target, which: str, wrong: str, place: Path) -> list[str]:
     def call() -> Any:
-        return _call(target, World(place), which, WRONG[wrong]())
+        return _call(target, Objects(place), which, WRONG[wrong]())
 
     def check(result: Any) -> None:
         assert not must_refuse(target, which, wrong), "it was taken"
 
     refusals = (TypeError, ValueError, OSError, RuntimeError, SystemExit)
     before, files = installed(), [os.fstat(number)[:3] for number in (0, 1, 2)]
-    with _alone(place) as said:
-        told = [judge(Case(f"{which}={wrong}", call, refusals, check))]
-    told.append(f"printed {said.getvalue()!r}" if said.getvalue() else None)
+    with _isolated(place) as output:
+        problems = [judge(Case(f"{which}={wrong}", call, refusals, check))]
+    problems.append(f"printed {output.getvalue()!r}" if output.getvalue() else None)
     if installed() != before:
         backend._install(*before)
         if target.name != "backend.use":
-            told.append("changed where arrays live")
+            problems.append("changed where arrays live")
     assert [os.fstat(number)[:3] for number in (0, 1, 2)] == files, f"{target.name}({which}={wrong}) closed a stream"
-    return [one for one in told if one is not None]
+    return [one for one in problems if one is not None]
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[io.StringIO]:
-    """In a folder of its own, with nothing to read, no network and no signals to send. Yields what was printed."""
+def _isolated(place: Path) -> Iterator[io.StringIO]:
+    """In a separate folder, with empty standard input, without network and signals. Yields the printed output."""
 
     def refuse(*given: Any, **options: Any) -> Any:
         raise OSError("nothing goes out of this process while it is audited")
@@ -575,8 +577,8 @@ def _alone(place: Path) -> Iterator[io.StringIO]:
     os.environ.update(HOME=str(place), MINIFA_DATA=str(place))
     sys.stdin, os.kill, socket.socket.connect, socket.getaddrinfo = io.StringIO(), refuse, refuse, refuse  # type: ignore
     try:
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            yield said
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            yield output
     finally:
         os.chdir(kept[0])
         os.environ.clear()

@@ -1,4 +1,5 @@
-"""What several tests share: gradients and targets for a formula, a short training, comparisons of arrays."""
+"""Functions that several tests share: gradients and targets for a formula, a short training run, comparisons of
+arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from minifa.testing.examples import batch, small_convnet
 
 HALF = mf.HalfSquaredError()
 
-# Rules beside their formulas
+# Rules and their formulas
 
 
 def data(shape: tuple[int, ...] = (4,), n: int = 8, n_out: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +35,7 @@ def linear_net(*sizes: int, init: str = "he_normal") -> Network:
 
 
 def toeplitz(layer: Any, B: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> np.ndarray:
-    """The matrix (inputs, outputs) that a convolution with kernel B is, written out place by place."""
+    """The matrix (inputs, outputs) that equals a convolution with kernel B, filled position by position."""
     T = np.zeros((*in_shape, *out_shape))
     (kh, kw), (sh, sw), (p, q) = layer.kernel, layer.stride, layer.padding
     for oi in range(out_shape[0]):
@@ -53,11 +54,11 @@ def assert_close(a: dict[str, np.ndarray], b: dict[str, np.ndarray], tolerance: 
         np.testing.assert_allclose(a[name], b[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-# A short training that contains every kind of layer
+# A short training run with every kind of layer
 
 
 def update(net: Network, rule: Any, x: Any, y: Any, loss: Any, optimizer: Any) -> float:
-    """One weight update, as training makes it. Returns the loss."""
+    """One weight update as in training. Returns the loss."""
     value = rule.gradients(net, x, y, loss)
     optimizer.step(net, rule)
     return float(value)
@@ -66,7 +67,7 @@ def update(net: Network, rule: Any, x: Any, y: Any, loss: Any, optimizer: Any) -
 def train_a_little(
     description: str, steps: int = 3, n: int = 8, update: Callable[..., float] = update
 ) -> dict[str, np.ndarray]:
-    """All that a short training leaves behind, on the host: state of net, optimizer and rule, gradients, losses."""
+    """All state after a short training run, on the host: of net, optimizer and rule, gradients, losses."""
     net = small_convnet()
     rule = mf.rules.make(description, seed=1).attach(net)
     loss, optimizer = (
@@ -82,7 +83,7 @@ def train_a_little(
 
 
 def assert_same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
-    """Two dictionaries of arrays are alike to the last bit; every name that differs is listed."""
+    """Assert that two dictionaries of arrays are bit-identical; the error lists every name that differs."""
     assert a.keys() == b.keys()
     differ = [f"{key}: by up to {np.abs(a[key] - b[key]).max():.3e}" for key in a if not np.array_equal(a[key], b[key])]
     assert not differ, "\n".join(differ)
