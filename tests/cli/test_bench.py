@@ -1,4 +1,4 @@
-"""The bench measures what it says. How fast anything is, no test asserts."""
+"""The bench measures the documented quantities. No test asserts a speed."""
 
 import functools
 import re
@@ -32,8 +32,8 @@ def test_ratios_pair_the_steps_of_one_round():
     assert second == ["torch", "3000.00", "43", "2.00", "7%", "0.25", "1", "2.00", "1.00"]
 
 
-def test_products_are_counted_as_they_are_made():
-    """Forward, gradient and carry: three products per layer, two where nothing is sent down; in chunks or whole."""
+def test_products_are_counted_as_they_are_computed():
+    """Forward, gradient and carry: three products per layer, two in the lowest layer; in chunks or at once."""
     net = Network([Conv2d(1, 2, 3), Conv2d(2, 3, 3), Flatten(), Linear(12, 2)], input_shape=(6, 6, 1))
     rule = BP().attach(net)
     x = np.ones((4, 6, 6, 1), "float32")
@@ -44,19 +44,19 @@ def test_products_are_counted_as_they_are_made():
     assert len(products) == 8  # the list is closed
 
 
-def test_a_small_bench_runs(engine, monkeypatch):
+def test_a_small_bench_measures_every_rule(engine, monkeypatch):
     monkeypatch.setitem(networks.SHAPES, "mlp", ("mlp", (784,), {"hidden": (32, 32)}))
     monkeypatch.setattr(step_time, "peak_bytes", lambda *a: 0)
     timings = step_time.measure("mlp", ["bp", "dfa"], batch_size=4, repeats=2)
     assert [t.label for t in timings][:2] == ["minifa bp", "minifa dfa"]
     assert all(len(t.seconds) == 2 and min(t.seconds) > 0 for t in timings)
-    assert timings[1].flops < timings[0].flops  # direct feedback carries nothing
+    assert timings[1].flops < timings[0].flops  # direct feedback carries no error
     assert step_time.matrix_rate(size=64) > 0
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """The bench's networks, small; its limit, from small matrices."""
+    """Small versions of the bench's networks, and its limit from small matrices."""
     monkeypatch.setitem(networks.SHAPES, "mlp", ("mlp", (8,), {"hidden": (16, 16)}))
     monkeypatch.setitem(networks.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {"channels": (2, 3, 4)}))
     monkeypatch.setitem(networks.SHAPES, "resnet20", ("resnet20", (8, 8, 3), {"blocks": 1}))
@@ -84,14 +84,14 @@ def test_the_command_prints_the_machine_its_limit_and_a_table_per_network(tiny, 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process its peak memory")
-def test_peak_memory_is_that_of_a_process_of_its_own():
-    """Ours has long held more; a thousand examples more cost at least their inputs and activations."""
+def test_peak_memory_is_that_of_a_separate_process():
+    """This process has held more before; a thousand more examples cost at least their inputs and activations."""
     few, many = (step_time.peak_bytes("mlp", "minifa bp", batch_size) for batch_size in (4, 2004))
     assert few < many
     assert 2000 * (784 + 2000) * 4 < many - few < 400 << 20
 
 
-def test_peak_memory_comes_from_the_device_or_from_the_system_or_is_not_told(tiny, monkeypatch):
+def test_peak_memory_comes_from_the_device_or_the_system_or_is_omitted(tiny, monkeypatch):
     monkeypatch.setattr(step_time.sys, "platform", "darwin")
     assert step_time._peak_of_this_process("mlp", "minifa bp", 2, "numpy", 1) == 0
     monkeypatch.setattr(step_time.backend, "use", lambda name, threads: None)
@@ -123,14 +123,14 @@ def test_memory_is_measured_by_rule_and_depth_and_drawn(tmp_path, capsys):
     rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line[:2] in ("bp", "df")}
     assert list(rows) == list(memory.RULES)
     assert picture.read_bytes()[:4] == b"\x89PNG"
-    told = []
-    peaks = memory.measure([2, 4], memory.RULES, 4, lambda: told.append(1))
-    assert len(told) == 6 and [list(found) for found in peaks.values()] == 3 * [[2, 4]]
+    calls = []
+    peaks = memory.measure([2, 4], memory.RULES, 4, lambda: calls.append(1))
+    assert len(calls) == 6 and [list(curve) for curve in peaks.values()] == 3 * [[2, 4]]
     for name, row in rows.items():
         assert [float(cell) for cell in row] == pytest.approx([size / 2**20 for size in peaks[name].values()], abs=0.1)
 
 
-def test_what_memory_cannot_do_is_refused(capsys):
+def test_invalid_arguments_of_memory_are_refused(capsys):
     assert cli.main(["bench", "--out", "picture.png"]) == 2
     assert "--out needs it" in capsys.readouterr().err
     assert cli.main(["bench", "--memory", "--rules", "dfa:recomputed=true"]) == 2
@@ -157,7 +157,7 @@ def test_the_upper_bound_lies_above_the_median_and_below_the_worst():
     assert targets.upper_bound(same, a) == pytest.approx(2.0)
 
 
-def test_the_hand_written_step_is_minifa_s():
+def test_the_hand_written_step_equals_minifa_s():
     net = Network([Linear(64, 32), ReLU(), Linear(32, 10)])
     x, y = np.random.default_rng(0).standard_normal((16, 64)).astype("float32"), np.arange(16) % 10
     parameters = [a.copy() for a in net.parameters().values()]
@@ -171,13 +171,13 @@ def test_the_hand_written_step_is_minifa_s():
 
 
 def test_a_convolution_s_working_memory_is_bounded_by_its_chunks():
-    small, large = (targets._extra_bytes(batch) for batch in (512, 2048))  # many chunks, so that all are of full size
+    small, large = (targets._extra_bytes(batch) for batch in (512, 2048))  # many chunks, so that all have the full size
     assert 0 < small < 8 * chunks.CHUNK_BYTES * backend.threads()
     assert large < 1.25 * small
 
 
 class Clock:
-    """Time that passes where somebody works, and nowhere else."""
+    """A clock that advances only by work."""
 
     now = 0.0
 
@@ -206,7 +206,7 @@ OTHERS = {"torch": 1.0, "torch channels_last": 0.5, "biotorch dfa": 0.75, "bioto
 
 @pytest.fixture
 def libraries(clock, monkeypatch):
-    """Both other libraries, as quick as OTHERS says, and 1 s where it does not."""
+    """Both other libraries with the times in OTHERS, and 1 s by default."""
 
     def steps(model, other, batch_size):
         labels = ["torch", "torch channels_last"] if other == "torch" else [other]
@@ -218,19 +218,19 @@ def libraries(clock, monkeypatch):
 
 @pytest.fixture
 def no_libraries(monkeypatch):
-    """As where neither is installed."""
+    """Neither library is installed."""
     for name in ("torch", "biotorch"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "minifa.bench.torch_steps", raising=False)
     monkeypatch.delattr(minifa.bench, "torch_steps", raising=False)
 
 
-def verdicts(found):
-    """What was measured and the verdict, by the name of the target."""
-    return {row[0]: (row[1], row[4]) for row in (target.row() for target in found)}
+def verdicts(measured):
+    """The measured value and the verdict, by the name of the target."""
+    return {row[0]: (row[1], row[4]) for row in (target.row() for target in measured)}
 
 
-def test_beside_pytorch_every_layout_that_there_is_gets_a_target(libraries):
+def test_every_existing_layout_of_pytorch_gets_a_target(libraries):
     assert verdicts(targets._compare_with_torch(2, 4)) == {
         "mlp: bp / torch": ("1.00", "pass"),
         "cnn: bp / torch": ("1.00", "pass"),
@@ -240,16 +240,16 @@ def test_beside_pytorch_every_layout_that_there_is_gets_a_target(libraries):
     }
 
 
-def test_compare_with_biotorch_every_rule_gets_a_target_on_two_networks(libraries):
-    found = verdicts(targets._compare_with_biotorch(2, 4))
-    assert len(found) == 2 * len(targets.BIOTORCH_RULES)
+def test_with_biotorch_every_rule_gets_a_target_on_two_networks(libraries):
+    targets_by_name = verdicts(targets._compare_with_biotorch(2, 4))
+    assert len(targets_by_name) == 2 * len(targets.BIOTORCH_RULES)
     for model in ("mlp", "cnn"):
-        assert found[f"{model}: dfa / biotorch dfa"] == ("1.00", "missed")  # 0.9 is required
-        assert found[f"{model}: fa / biotorch fa"] == ("0.50", "pass")
-        assert found[f"{model}: usf / biotorch usf"] == ("1.50", "missed")
+        assert targets_by_name[f"{model}: dfa / biotorch dfa"] == ("1.00", "missed")  # 0.9 is required
+        assert targets_by_name[f"{model}: fa / biotorch fa"] == ("0.50", "pass")
+        assert targets_by_name[f"{model}: usf / biotorch usf"] == ("1.50", "missed")
 
 
-def test_the_rules_beside_backpropagation(clock):
+def test_the_rules_are_compared_with_backpropagation(clock):
     assert verdicts(targets._rules(2, 4)) == {
         "cnn: dfa / bp, taught per activation": ("1.00", "missed"),
         "cnn: dfa / bp, taught per stage": ("0.75", "pass"),
@@ -260,8 +260,9 @@ def test_the_rules_beside_backpropagation(clock):
     }
 
 
-def test_convolutions_are_held_to_the_rate_by_all_their_products(tiny, monkeypatch):
-    """Batch 5: positions * fan_in * channels forward; back the gradient, and the carry but for the lowest."""
+def test_the_rate_of_convolutions_counts_all_their_products(tiny, monkeypatch):
+    """Batch 5: positions * fan_in * channels forward; backward the gradient, and the carry except in the lowest
+    layer."""
     monkeypatch.setattr(targets, "_median_seconds", lambda work, repeats: work() or 1.0)
     monkeypatch.setattr(step_time, "matrix_rate", lambda: 1e6)
     lowest, *others = 64 * 27 * 2, 16 * 18 * 3, 4 * 27 * 4
@@ -270,7 +271,7 @@ def test_convolutions_are_held_to_the_rate_by_all_their_products(tiny, monkeypat
     assert back == pytest.approx(2 * 5 * (lowest + 2 * sum(others)) / 3 / 1e6)
 
 
-def test_memory_is_set_beside_pytorch_s_where_both_are_known(monkeypatch):
+def test_memory_is_compared_with_pytorch_s_where_both_are_known(monkeypatch):
     known = {"minifa bp": 30 << 20, "torch": 60 << 20}
     monkeypatch.setattr(step_time, "peak_bytes", lambda model, label, batch_size: known[label])
     monkeypatch.setattr(targets, "_extra_bytes", {512: 10, 2048: 13}.get)
@@ -286,7 +287,7 @@ def test_memory_is_set_beside_pytorch_s_where_both_are_known(monkeypatch):
 
 
 def test_scaling_compares_the_time_per_image_and_per_pixel(monkeypatch):
-    """Here a step takes 1 ms per image, but twice that at 1024, and per pixel the same at every size."""
+    """In this test a step takes 1 ms per image, twice that at 1024 images, and the same per pixel at every size."""
     made, rounds = [], []
     monkeypatch.setattr(targets, "_cnn_step", lambda batch, shape: made.append((batch, shape)))
 
@@ -305,7 +306,7 @@ def test_scaling_compares_the_time_per_image_and_per_pixel(monkeypatch):
     assert rounds == [5, 5]
 
 
-def test_a_step_of_a_target_is_the_bench_s(tiny, monkeypatch):
+def test_a_step_of_a_target_is_that_of_the_bench(tiny, monkeypatch):
     """Its products are those of backpropagation on this network."""
     monkeypatch.setitem(networks.SHAPES, "cnn", ("bench_cnn", (8, 8, 3), {}))
     step = targets._cnn_step(2, (8, 8, 3))
@@ -314,7 +315,7 @@ def test_a_step_of_a_target_is_the_bench_s(tiny, monkeypatch):
     assert 2.0 * sum(products) == step_time._minifa_step("cnn", "bp", 2)[1]
 
 
-def test_a_small_network_is_set_beside_the_same_numpy_step(monkeypatch):
+def test_a_small_network_is_compared_with_the_same_numpy_step(monkeypatch):
     seconds = {"minifa": 2.6, "numpy": 2.0}
     asked = {}
 
@@ -327,7 +328,7 @@ def test_a_small_network_is_set_beside_the_same_numpy_step(monkeypatch):
     assert target.measured == pytest.approx(1.3) and asked == {"rounds": 40, "consecutive": 50}
 
 
-def test_candidates_take_turns_and_medians_are_told(monkeypatch):
+def test_candidates_take_turns_and_medians_are_reported(monkeypatch):
     clock, order = Clock(), []
     monkeypatch.setattr(targets, "time", clock)
 
@@ -341,7 +342,7 @@ def test_candidates_take_turns_and_medians_are_told(monkeypatch):
     assert targets._median_seconds(contestant("c", 9, 1, 3, 8), 3) == 3
 
 
-def test_a_fresh_start_is_measured_beyond_numpy_s_own(monkeypatch):
+def test_the_start_time_is_measured_beyond_that_of_numpy(monkeypatch):
     took, asked = {"import numpy": 0.1, "import minifa": 0.3, "compare": 12.0}, []
 
     def seconds(arguments):
@@ -355,13 +356,13 @@ def test_a_fresh_start_is_measured_beyond_numpy_s_own(monkeypatch):
     assert asked[:3] == [["-c", "import numpy"], ["-c", "import minifa"], ["-c", "import numpy"]]
 
 
-def test_a_process_that_fails_is_no_measurement():
+def test_a_failed_process_gives_no_measurement():
     assert 0 < targets._process_seconds(["-c", "pass"]) < 30
     with pytest.raises(subprocess.CalledProcessError):
         targets._process_seconds(["-c", "raise SystemExit(1)"])
 
 
-def told(capsys):
+def printed_targets(capsys):
     """The printed targets: the measured, required and desired value and the result, by name."""
     facts, table = capsys.readouterr().out.strip().split("\n\n")
     assert facts == ", ".join(f"{key} {value}" for key, value in environment.environment().items())
@@ -372,42 +373,42 @@ def told(capsys):
 
 @pytest.fixture
 def quick(tiny, clock, monkeypatch):
-    """What takes minutes is left out: steps take the clock's time, a process a second."""
+    """Replaces the slow measurements: steps take the clock's time, a process a second."""
     monkeypatch.setattr(targets, "_process_seconds", lambda arguments: 1.0)
     monkeypatch.setattr(targets, "_cnn_step", lambda batch, shape: lambda: sum(range(2000)))
     monkeypatch.setattr(targets, "_extra_bytes", lambda batch: 1 << 20)
     monkeypatch.setattr(step_time, "matrix_rate", lambda: 1e9)
 
 
-def test_without_other_libraries_the_marks_beside_them_say_why(quick, no_libraries, monkeypatch, capsys):
+def test_without_other_libraries_the_table_gives_the_reason(quick, no_libraries, monkeypatch, capsys):
     def peak(model, label, batch_size):
         return 1 << 20 if label == "minifa bp" else {}[label]
 
     monkeypatch.setattr(step_time, "peak_bytes", peak)
     assert cli.main(["bench", "--against", "torch,biotorch", "--batch-size", "4", "--repeats", "1"]) == 0
-    found = told(capsys)
-    missing = {name: row[-1] for name, row in found.items() if row[-1].startswith("not measured")}
+    printed = printed_targets(capsys)
+    missing = {name: row[-1] for name, row in printed.items() if row[-1].startswith("not measured")}
     assert len(missing) == 5 + 10 + 1 and all("torch" in name for name in missing)
     assert missing["resnet20: bp / torch channels_last"] == "not measured: no PyTorch"
     assert missing["mlp: usf / biotorch usf"] == "not measured: no BioTorch"
     assert missing["cnn: peak memory / torch"] == "not measured: no PyTorch, or memory is not reported by the system"
-    for name in found.keys() - missing.keys():
-        assert found[name][-1] in ("pass", "missed")
-    assert found["import minifa beyond numpy, s"] == ["0.00", "<= 0.15", "-", "pass"]
+    for name in printed.keys() - missing.keys():
+        assert printed[name][-1] in ("pass", "missed")
+    assert printed["import minifa beyond numpy, s"] == ["0.00", "<= 0.15", "-", "pass"]
 
 
-def test_only_the_library_that_is_named_is_measured(quick, libraries, monkeypatch, capsys):
+def test_only_the_given_library_is_measured(quick, libraries, monkeypatch, capsys):
     monkeypatch.setattr(step_time, "peak_bytes", lambda model, label, batch_size: 1 << 20)
     assert cli.main(["bench", "--against", "torch", "--batch-size", "4", "--repeats", "1"]) == 0
-    found = told(capsys)
-    assert found["mlp: bp / torch"] == ["1.00", "<= 1.1", "1", "pass"]
-    assert found["cnn: bp / torch channels_last"] == ["2.00", "<= 1.6", "1.3", "missed"]
-    assert found["cnn: peak memory / torch"] == ["1.00", "<= 1", "-", "pass"]
-    assert not any("biotorch" in name for name in found)
+    printed = printed_targets(capsys)
+    assert printed["mlp: bp / torch"] == ["1.00", "<= 1.1", "1", "pass"]
+    assert printed["cnn: bp / torch channels_last"] == ["2.00", "<= 1.6", "1.3", "missed"]
+    assert printed["cnn: peak memory / torch"] == ["1.00", "<= 1", "-", "pass"]
+    assert not any("biotorch" in name for name in printed)
     assert cli.main(["bench", "--against", "biotorch", "--batch-size", "4", "--repeats", "1"]) == 0
-    found = told(capsys)
-    assert found["cnn: dfa / biotorch dfa"] == ["1.00", "<= 0.9", "0.7", "missed"]
-    assert "mlp: bp / torch" not in found
+    printed = printed_targets(capsys)
+    assert printed["cnn: dfa / biotorch dfa"] == ["1.00", "<= 0.9", "0.7", "missed"]
+    assert "mlp: bp / torch" not in printed
 
 
 def test_unknown_candidates_are_refused(capsys):
@@ -428,7 +429,7 @@ def test_pytorch_s_bench_networks_have_minifa_s_parameters(model):
 
 
 @pytest.mark.parametrize("model", networks.SHAPES)
-def test_pytorch_s_step_changes_its_network_alike_in_both_layouts(model, monkeypatch):
+def test_pytorch_s_step_changes_its_network_equally_in_both_layouts(model, monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from minifa.bench import torch_steps
 
@@ -453,8 +454,8 @@ def test_pytorch_s_step_changes_its_network_alike_in_both_layouts(model, monkeyp
             assert other.ndim < 4 or other.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_biotorch_is_given_the_network_the_mode_and_the_targets(monkeypatch, capsys):
-    """BioTorch itself needs an older PyTorch: here a module of its form, which trains under backpropagation."""
+def test_biotorch_receives_the_network_the_mode_and_the_targets(monkeypatch, capsys):
+    """BioTorch itself needs an older PyTorch: this module has its interface and trains under backpropagation."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     made = []
 
@@ -485,7 +486,7 @@ def test_biotorch_is_given_the_network_the_mode_and_the_targets(monkeypatch, cap
     assert net.loss < first
 
 
-def test_a_pytorch_without_the_gpu_is_none_beside_cupy(monkeypatch):
+def test_a_pytorch_without_a_gpu_is_not_compared_with_cupy(monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert list(step_time._other_steps("mlp", "torch", 2)) == ["torch"]

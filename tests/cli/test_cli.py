@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, what it writes, how it answers mistakes, and its exit codes."""
+"""The command line: its output, its files, its answers to invalid arguments, and its exit codes."""
 
 import csv
 import dataclasses
@@ -25,7 +25,7 @@ SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
-    """Every command runs in an empty folder, and the backend is put back afterwards."""
+    """Every command runs in an empty folder, and the backend is restored afterwards."""
     monkeypatch.chdir(tmp_path)
     before = installed()
     yield
@@ -68,10 +68,10 @@ def test_worker_processes_give_the_same_numbers(capsys):
         ]
         for name in ("one", "two")
     ]
-    assert measured[0] == measured[1]  # in the order asked for, whichever process was quicker
+    assert measured[0] == measured[1]  # in the requested order, whichever process was faster
 
 
-def test_tune_keeps_the_search_and_uses_its_best(monkeypatch, capsys):
+def test_tune_saves_the_search_and_uses_its_best_rate(monkeypatch, capsys):
     monkeypatch.setattr("minifa.experiments.tuning.RATES", range(-8, -7))
     monkeypatch.setattr("minifa.experiments.tuning.WIDEST", range(-8, -6))
     code = program.main(
@@ -85,25 +85,25 @@ def test_tune_keeps_the_search_and_uses_its_best(monkeypatch, capsys):
     assert {r["seed"] for r in rows_of("tuned/trials.csv")} == {"100", "101", "102", "103", "104"}
 
 
-def test_where_the_rates_come_from_is_said(monkeypatch, capsys):
-    """The kept grid, the default where no grid was run, or what was asked for."""
+def test_the_source_of_the_rates_is_printed(monkeypatch, capsys):
+    """The stored grid, the default where no grid was run, or the requested rate."""
     monkeypatch.setattr(experiments, "run_many", lambda grid, jobs: (one for one in ()))
-    told = {}
+    sources = {}
     for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"], ["--epochs", "60"]):
         assert program.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
-        told[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
-    assert told["bp,fa"] == "rates from the grid kept in minifa/experiments/recipes/rates.csv"
-    assert told["bp,fa:sparsity=0.5"].startswith(
+        sources[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
+    assert sources["bp,fa"] == "rates from the grid kept in minifa/experiments/recipes/rates.csv"
+    assert sources["bp,fa:sparsity=0.5"].startswith(
         f"rate {experiments.experiment.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"
     )
-    assert told["0.05"] == "rate 0.05"
-    assert told["60"] == (
+    assert sources["0.05"] == "rate 0.05"
+    assert sources["60"] == (
         "rates from the grid kept in minifa/experiments/recipes/rates.csv, which was run for bp, usf, frsf, fa, "
         "shallow with 15 epochs"
     )
 
 
-def test_of_all_rules_those_that_cannot_work_here_are_left_out_with_the_reason(monkeypatch, capsys):
+def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, capsys):
     asked = []
 
     def listen(grid, jobs):
@@ -127,7 +127,7 @@ def test_a_model_of_one_hidden_layer_takes_one_width(tmp_path):
     assert experiment.model_options == {"hidden": 7} and net["linear1"].W.shape == (2, 7)
 
 
-def test_an_angle_of_a_layer_that_learns_nothing_is_not_another_s(capsys):
+def test_a_frozen_layer_does_not_get_the_angle_of_another_layer(capsys):
     given = ["--data", "xor", "--model", "tiny", "--freeze", "linear1", "--lr", "0.1", "--epochs", "1", "--jobs", "1"]
     assert program.main(["compare", "--rules", "bp", "--seeds", "1", *given]) == 0
     printed = capsys.readouterr().out
@@ -135,10 +135,10 @@ def test_an_angle_of_a_layer_that_learns_nothing_is_not_another_s(capsys):
     assert re.search(r"^bp +- +0\.0$", printed, re.M)
 
 
-def test_train_leaves_a_run_that_can_be_opened(tmp_path, capsys):
+def test_train_writes_a_run_that_can_be_opened(tmp_path, capsys):
     assert program.main(["train", *SMALL, "--rule", "fa", "--seed", "3", "--out", "run"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"linear2 +Linear +10 +5,010 +5,000", printed)  # the summary, feedback beside parameters
+    assert re.search(r"linear2 +Linear +10 +5,010 +5,000", printed)  # the summary, with feedback beside the parameters
     history = rows_of("run/history.csv")
     assert [row["epoch"] for row in history] == ["0", "1", "2"]
     net, rule, experiment = run_folder.open_run("run")
@@ -150,7 +150,7 @@ def test_train_leaves_a_run_that_can_be_opened(tmp_path, capsys):
     assert experiment.seed == 3
 
 
-def test_a_folder_is_never_overwritten(tmp_path):
+def test_an_existing_folder_is_never_overwritten(tmp_path):
     for expected in ("run", "run-2", "run-3"):
         assert run_folder.new_folder("run").name == expected
 
@@ -171,7 +171,7 @@ def test_a_damaged_run_is_refused_by_name(tmp_path, damage, error):
         run_folder.open_run(tmp_path / "run")
 
 
-def test_own_data_from_a_file(tmp_path, capsys):
+def test_user_data_are_read_from_a_file(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((60, 5)).astype("float32")
     np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
@@ -242,28 +242,28 @@ def test_regression_has_no_accuracy(capsys):
         (["info", "--backend", "cupy"], 1, "cupy"),
     ],
 )
-def test_mistakes_get_a_sentence_and_write_nothing(tmp_path, arguments, code, words, capsys):
+def test_invalid_arguments_give_a_message_and_write_nothing(tmp_path, arguments, code, words, capsys):
     if "cupy" in arguments and "not usable" not in backend.cupy_status():
         pytest.skip("CuPy can be used here, so asking for it is no mistake")
     try:
         given = program.main(arguments)
-    except SystemExit as stop:  # argparse's own way out
+    except SystemExit as stop:  # the exit of argparse
         given = stop.code
     assert given == code
     assert words in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_diverging_run_is_kept_and_reported(capsys):
+def test_a_diverging_run_is_saved_and_reported(capsys):
     code = program.main(["train", "--model", "mlp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
     assert code == exit_codes.DIVERGED == 3
     assert re.search(
         r"training diverged: in update \d+ .* in the \w+.* of '\w+'; try a smaller --lr", capsys.readouterr().err
     )
-    assert len(rows_of("run/history.csv")) == 2  # the start, and the epoch in which it happened
+    assert len(rows_of("run/history.csv")) == 2  # the start and the epoch of the divergence
 
 
-def test_rules_and_info_print_what_there_is(capsys):
+def test_rules_and_info_print_the_rules_and_the_environment(capsys):
     assert program.main(["rules"]) == 0 == program.main(["info"])
     printed = capsys.readouterr().out
     for rule in mf.rules.RULES.values():
@@ -272,8 +272,8 @@ def test_rules_and_info_print_what_there_is(capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process on Windows")
-def test_ctrl_c_keeps_what_was_finished(tmp_path):
-    """Interrupted after the first finished run, compare writes what it has and says so."""
+def test_ctrl_c_keeps_the_finished_runs(tmp_path):
+    """Interrupted after the first finished run, compare writes that run and reports the interruption."""
     command = [sys.executable, "-u", "-m", "minifa", "compare", *SMALL[:2], "--lr", "0.01", "--epochs", "8"]
     command += ["--rules", "bp,fa", "--seeds", "40", "--jobs", "2", "--out", "cut"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
@@ -327,11 +327,11 @@ def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
         ("all", list(mf.rules.RULES)),
     ],
 )
-def test_rules_are_split_where_a_rule_begins(text, expected):
+def test_a_list_of_rules_is_split_at_the_start_of_each_rule(text, expected):
     assert options.split_rules(text) == expected
 
 
-def test_options_at_their_defaults_find_the_kept_rates():
+def test_options_at_their_defaults_find_the_stored_rates():
     def rate_of(*arguments):
         parsed = program.make_parser().parse_args(["train", *arguments])
         return options.make_experiment(parsed, "fa").rate()
@@ -349,13 +349,13 @@ def test_training_options_reach_the_optimizer():
     assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)
 
 
-def test_the_rate_that_is_told_is_the_rate_in_force(capsys):
-    """RMSprop, for which no grid was run, is left at its own default, and says so."""
+def test_the_printed_rate_is_the_rate_in_use(capsys):
+    """RMSprop, for which no grid was run, keeps its own default, and the output says so."""
     assert program.main(["train", "--model", "mlp", "--optimizer", "rmsprop", "--epochs", "1", "--out", "run"]) == 0
     assert "rate 0.01 for bp: no grid was run" in capsys.readouterr().out
 
 
-def test_a_copy_of_the_data_is_told_beside_every_number(monkeypatch, capsys):
+def test_a_copy_of_the_data_is_reported_beside_every_number(monkeypatch, capsys):
     copied = dataclasses.replace(mf.data.load("digits"), note="digits from a copy")
     monkeypatch.setattr(mf.data, "load", lambda *arguments: copied)
     assert program.main(["train", *SMALL, "--out", "run"]) == 0

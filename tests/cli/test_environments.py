@@ -1,5 +1,5 @@
 """Programs started by cron, from a notebook, without a console or from another folder: no finished training is lost to
-a missing stream, font, backend or file, and one line names what is missing."""
+a missing stream, font, backend or file, and one line names the missing part."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def python(code, *arguments, expect=0, **variables):
 
 
 def minifa(*commands, expect=0, **variables):
-    """Commands one after the other in one process, since it is the start that takes the time."""
+    """Several commands in one process, because the start takes most of the time."""
     code = "import json, sys; from minifa import cli; sys.exit(max(map(cli.main, json.loads(sys.argv[1]))))"
     return python(code, json.dumps(commands), expect=expect, **variables)
 
 
-# --- settings of matplotlib that are not for here ---------------------------------------------------------------------
+# --- unsuitable settings of matplotlib --------------------------------------------------------------------------------
 
 TRAIN = ["train", *XOR, "--out", "run"]
 COMPARE = ["compare", *XOR, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--out", "c"]
@@ -56,65 +56,67 @@ MEMORY = ["bench", "--memory", "--depths", "1", "--rules", "bp", "--batch-size",
 
 
 @pytest.mark.parametrize("backend", ["module://a_notebook_that_is_not_installed.backend_inline", "no such backend"])
-def test_a_backend_that_is_not_there_is_not_missed(backend):
-    printed, told = minifa(TRAIN, MPLBACKEND=backend)
-    assert "written to run" in printed and not told
+def test_a_missing_backend_of_matplotlib_does_not_matter(backend):
+    printed, stderr = minifa(TRAIN, MPLBACKEND=backend)
+    assert "written to run" in printed and not stderr
     assert Path("run/figures/training.png").read_bytes().endswith(PNG_END)
 
 
-def test_a_backend_that_is_there_is_still_chosen():
+def test_an_available_backend_of_matplotlib_is_still_used():
     code = "import minifa.figures, matplotlib, os; print(matplotlib.rcParams['backend'], os.environ['MPLBACKEND'])"
     assert python(code, MPLBACKEND="svg")[0].split() == ["svg", "svg"]
-    chosen = "import matplotlib; matplotlib.use('pdf'); " + code  # by the program, which counts more
+    chosen = "import matplotlib; matplotlib.use('pdf'); " + code  # set by the program, which takes precedence
     assert python(chosen, MPLBACKEND="svg")[0].split() == ["pdf", "svg"]
 
 
-def test_tex_is_not_asked_for():
+def test_tex_is_not_needed():
     Path("matplotlibrc").write_text("text.usetex: True\nfont.family: serif\nsavefig.bbox: tight\n", encoding="utf-8")
     settings = {"MATPLOTLIBRC": os.getcwd(), "PATH": "nowhere"}
-    printed, told = minifa(TRAIN, COMPARE, [*MEMORY, "--out", "memory.svg"], **settings)
-    assert "written to run" in printed and "written to c" in printed and "written to memory.svg" in printed and not told
+    printed, stderr = minifa(TRAIN, COMPARE, [*MEMORY, "--out", "memory.svg"], **settings)
+    assert (
+        "written to run" in printed and "written to c" in printed and "written to memory.svg" in printed and not stderr
+    )
     for picture in ("run/figures/training.png", "c/figures/comparison.png"):
         assert Path(picture).read_bytes().endswith(PNG_END)
 
 
-def test_a_matplotlib_that_cannot_be_imported_costs_the_picture_alone():
+def test_without_matplotlib_only_the_picture_is_missing():
     Path("matplotlib").mkdir()
     Path("matplotlib/__init__.py").write_text("raise AttributeError('of another\\nnumpy')", encoding="utf-8")
     given = TRAIN, COMPARE, [*MEMORY, "--out", "memory.png"], ["figures", "run"]
-    printed, told = minifa(*given, expect=exit_codes.FAILED, PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]))
+    printed, stderr = minifa(*given, expect=exit_codes.FAILED, PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]))
     assert "written to run" in printed and "written to c" in printed and "MiB at depth" in printed
     why = "the picture could not be drawn: matplotlib cannot be imported (AttributeError: of another numpy); "
-    assert [line for line in told.splitlines() if line.startswith(why)] == [
+    assert [line for line in stderr.splitlines() if line.startswith(why)] == [
         f"{why}the numbers are in run/history.csv; minifa figures run draws it again",
         f"{why}the numbers are in c/runs.csv; minifa figures c draws it again",
         f"{why}the numbers stand above",
     ]
-    assert "minifa figures: matplotlib cannot be imported" in told
+    assert "minifa figures: matplotlib cannot be imported" in stderr
 
 
 @pytest.mark.parametrize("error", [RuntimeError("latex\nwas not found"), MemoryError(), OSError(28, "No space left")])
-def test_whatever_breaks_a_picture_the_table_stands(error, monkeypatch, capsys):
+def test_any_error_in_a_picture_leaves_the_table(error, monkeypatch, capsys):
     def fails(*arguments):
         raise error
 
     monkeypatch.setattr(pictures, "save_picture", fails)
     for command in (TRAIN, COMPARE):
         assert program.main(command) == exit_codes.OK
-        printed, told = capsys.readouterr()
+        printed, stderr = capsys.readouterr()
         assert re.search(r"^ +1 +\d|^bp +0.1 ", printed, re.M) and f"written to {command[-1]}" in printed
         again = f"the numbers are in .+; minifa figures {command[-1]} draws it again"
-        assert re.fullmatch(f"the picture could not be drawn: .+; {again}\n", told)
+        assert re.fullmatch(f"the picture could not be drawn: .+; {again}\n", stderr)
     assert run_folder.read_results("run") and run_folder.read_results("c")
 
 
-def test_a_table_that_is_made_again_has_its_curves_or_a_line(monkeypatch, capsys):
+def test_a_table_written_again_has_its_curves_or_a_message(monkeypatch, capsys):
     monkeypatch.setattr(pictures, "save_picture", lambda figure, path: [][0])
     given = ["--rows", "bp", "--seeds", "1", "--jobs", "1", "--set", "training.epochs=1", "--out", "table"]
     assert program.main(["reproduce", "lillicrap", *given]) == exit_codes.OK
-    printed, told = capsys.readouterr()
+    printed, stderr = capsys.readouterr()
     assert "the runs are in table" in printed and "published" in printed
-    assert "the numbers are in table/curves.csv, and the same command draws it again" in told
+    assert "the numbers are in table/curves.csv, and the same command draws it again" in stderr
 
 
 # --- no standard streams ----------------------------------------------------------------------------------------------
@@ -125,8 +127,8 @@ NO_STREAMS = {"no errors": "2>&-", "nothing at all": "<&- >&- 2>&-"}
 @pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes them here")
 @pytest.mark.parametrize("closed", NO_STREAMS.values(), ids=NO_STREAMS)
-def test_closed_streams_end_nothing(closed):
-    """Each command is done, its files are whole, and a mistake is a mistake still."""
+def test_closed_streams_interrupt_no_command(closed):
+    """Each command completes, its files are complete, and an invalid argument is still an error."""
     Path("s.toml").write_text(
         '[data]\nname = "xor"\n[model]\nname = "tiny"\n[training]\nepochs = 1\n[over]\n"training.seed" = [0, 1]\n',
         encoding="utf-8",
@@ -164,7 +166,7 @@ def test_closed_streams_end_nothing(closed):
 
 
 class Closed(io.StringIO):
-    """As a program leaves its streams that has cut itself loose from a terminal."""
+    """A stream of a program that has detached itself from its terminal."""
 
     def __init__(self):
         super().__init__()
@@ -188,7 +190,7 @@ def test_a_program_without_streams_trains_and_runs_commands(stream, monkeypatch)
 
 
 def test_no_file_of_a_run_gets_the_number_of_a_closed_stream():
-    """Libraries in C print into number 2, and so does the answer to Ctrl-C."""
+    """C libraries print to number 2, and so does the handler of Ctrl-C."""
     code = (
         "import os, sys; from minifa.console import standard_streams\n"
         "os.close(2)\nwith standard_streams(): number = open('data', 'w').fileno()\n"
@@ -202,19 +204,19 @@ class Broken(io.StringIO):
         raise BrokenPipeError
 
 
-def test_errors_that_nobody_reads_leave_the_exit_code(monkeypatch):
+def test_a_broken_stderr_does_not_change_the_exit_code(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Broken())
     assert program.main(["train", "--lr", "-1"]) == exit_codes.WRONG_USE
     assert program.main(["train", "--data", "missing.npz"]) == exit_codes.FAILED
     assert program.main(["train", "--model", "mlp", "--epochs", "1", "--lr", "1e9"]) == exit_codes.DIVERGED
 
 
-# --- the first half second --------------------------------------------------------------------------------------------
+# --- the start of the command -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a signal to one process")
-def test_ctrl_c_while_the_command_is_imported_is_a_line():
-    """At the first import that takes its time there is a Ctrl-C."""
+def test_ctrl_c_while_the_command_is_imported_prints_one_line():
+    """Ctrl-C is sent at the first slow import."""
     Path("numpy").mkdir()
     Path("numpy/__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
@@ -228,7 +230,7 @@ def test_ctrl_c_while_the_command_is_imported_is_a_line():
             timeout=60,
         )
 
-    Path("minifa").write_text("from minifa.cli import main", encoding="utf-8")  # as the installed script begins
+    Path("minifa").write_text("from minifa.cli import main", encoding="utf-8")  # the start of the installed script
     for command in (["-m", "minifa", "train"], ["-X", "dev", "-m", "minifa"], ["./minifa", "train"]):
         done = started(*command)
         assert (done.returncode, done.stderr) == (130, "\ninterrupted: nothing was started\n"), done
@@ -237,7 +239,7 @@ def test_ctrl_c_while_the_command_is_imported_is_a_line():
         assert "KeyboardInterrupt" in done.stderr and "nothing was started" not in done.stderr
 
 
-def test_once_begun_a_command_answers_ctrl_c_itself(monkeypatch, capsys):
+def test_a_started_command_handles_ctrl_c_itself(monkeypatch, capsys):
     before = signal.signal(signal.SIGINT, starting._answer)
     try:
         monkeypatch.setattr("minifa.data.load", lambda *arguments: signal.raise_signal(signal.SIGINT))
@@ -248,19 +250,19 @@ def test_once_begun_a_command_answers_ctrl_c_itself(monkeypatch, capsys):
     assert "interrupted: no file is left half-written, and the same command starts again" in capsys.readouterr().err
 
 
-# --- what minifa can do without ---------------------------------------------------------------------------------------
+# --- optional dependencies --------------------------------------------------------------------------------------------
 
 
-def test_no_message_sends_to_a_package_index_for_minifa():
-    """It is in none: `pip install minifa[x]` finds nothing, or what somebody else put there."""
+def test_no_message_refers_to_a_package_index_for_minifa():
+    """It is in none: `pip install minifa[x]` finds no package, or one by somebody else."""
     root = Path(mf.__file__).parents[1]
-    told = [*(root / "minifa").rglob("*.py"), *root.glob("*.md"), *root.glob("tutorials/*.py")]
-    assert len(told) > 100
-    found = [path for path in told if re.search(r"pip install[^\n]*minifa\[", path.read_text(encoding="utf-8"))]
-    assert found == []
+    files = [*(root / "minifa").rglob("*.py"), *root.glob("*.md"), *root.glob("tutorials/*.py")]
+    assert len(files) > 100
+    matches = [path for path in files if re.search(r"pip install[^\n]*minifa\[", path.read_text(encoding="utf-8"))]
+    assert matches == []
     extras = configparser.ConfigParser()
     extras.read(root / "setup.cfg", encoding="utf-8")
-    for path in told:
+    for path in files:
         for extra in re.findall(r"install\('(\w+)'\)|install \"?\.\[(\w+)\]", path.read_text(encoding="utf-8")):
             assert max(extra) in extras["options.extras_require"], path
 
@@ -292,7 +294,7 @@ def go_on(folder, *given):
     return numbers(folder)
 
 
-def test_a_run_is_gone_on_with_from_any_folder(project):
+def test_a_run_resumes_from_any_folder(project):
     whole = numbers("here/whole")
     shutil.copytree("here", "there")
     assert go_on("here/cli/run") == whole
@@ -301,7 +303,7 @@ def test_a_run_is_gone_on_with_from_any_folder(project):
     assert go_on("run") == whole
 
 
-def test_a_run_is_gone_on_with_where_it_was_moved_with_its_data(project, tmp_path, monkeypatch):
+def test_a_run_that_was_moved_with_its_data_resumes(project, tmp_path, monkeypatch):
     whole = numbers("here/whole")
     shutil.move("here", "moved")
     Path("elsewhere").mkdir()
@@ -310,7 +312,7 @@ def test_a_run_is_gone_on_with_where_it_was_moved_with_its_data(project, tmp_pat
     assert run_folder.open_run("../moved/cli/run")[2].data == os.path.join("..", "moved", "mine.npz")
     assert resume.open_checkpoint("../moved/cli/run/last.ckpt")[2].weights.endswith("start.safetensors")
     monkeypatch.chdir(tmp_path)
-    shutil.move("moved", "again")  # it was gone on with from another folder meanwhile
+    shutil.move("moved", "again")  # it was resumed from another folder meanwhile
     assert program.main(["train", "--resume", "again/cli/run", "--epochs", "5"]) == 0
     assert run_folder.open_run("again/cli/run")[2].data == os.path.join("again", "mine.npz")
 
@@ -319,8 +321,8 @@ def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
     whole = numbers("here/whole")
     shutil.move("here/mine.npz", "renamed.npz")
     assert program.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == exit_codes.FAILED
-    told = capsys.readouterr().err
-    assert "the file 'mine.npz' does not exist" in told and "; --data FILE says where it is now" in told
+    message = capsys.readouterr().err
+    assert "the file 'mine.npz' does not exist" in message and "; --data FILE says where it is now" in message
     assert go_on("here/cli/run", "--data", "renamed.npz") == whole
     assert run_folder.read_experiment("here/cli/run").data == "renamed.npz"
     with np.load("renamed.npz") as kept:
@@ -336,13 +338,13 @@ def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
     assert Path("here/cli/run/config.json").read_bytes() == before
 
 
-def test_another_file_of_the_same_name_is_not_taken(project):
-    """The file where the run was started counts, and not the one in the folder where the command is given."""
+def test_another_file_of_the_same_name_is_not_used(project):
+    """The file in the folder where the run was started is used, not the one in the current folder."""
     np.savez("mine.npz", x=np.zeros((9, 5), "float32"), y=np.arange(9) % 2)
     assert go_on("here/cli/run") == numbers("here/whole")
 
 
-def test_a_run_from_before_is_found_beside_its_data(project, monkeypatch):
+def test_an_older_run_without_recorded_paths_resumes_beside_its_data(project, monkeypatch):
     config = Path("here/cli/run/config.json")
     described = json.loads(config.read_text(encoding="utf-8"))
     del described["files"]
@@ -350,7 +352,7 @@ def test_a_run_from_before_is_found_beside_its_data(project, monkeypatch):
     assert go_on("here/cli/run") == numbers("here/whole")
 
 
-def test_a_home_is_put_in_the_place_of_its_sign(project, monkeypatch, capsys):
+def test_a_tilde_is_replaced_by_the_home_folder(project, monkeypatch, capsys):
     monkeypatch.setenv("HOME", os.path.abspath("here"))
     monkeypatch.setenv("USERPROFILE", os.path.abspath("here"))
     train = ["train", "--data=~/mine.npz", "--weights=~/start.safetensors", "--model", "tiny", "--lr", "0.1"]
@@ -373,7 +375,7 @@ def test_a_home_is_put_in_the_place_of_its_sign(project, monkeypatch, capsys):
     assert sorted(os.listdir()) == ["here"] and Path("here/copy.safetensors").is_file()
 
 
-def test_workers_on_a_cluster_are_told_where_files_lie(project, monkeypatch):
+def test_workers_on_a_cluster_receive_the_paths_of_files(project, monkeypatch):
     monkeypatch.chdir("here")
     text = '[data]\nname = "mine.npz"\n[model]\nname = "tiny"\nweights = "start.safetensors"\n[training]\nepochs = 1\n'
     Path("s.toml").write_text(text + '[over]\n"training.seed" = [0, 1]\n', encoding="utf-8")
@@ -390,4 +392,4 @@ def test_workers_on_a_cluster_are_told_where_files_lie(project, monkeypatch):
     assert program.main(["sweep", "s.toml", "--dask", "tcp://10.0.0.1:8786", "--keep-runs", "--out", "s"]) == 0
     with open("s/sweep.csv", newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
-    assert ids == [run.id for run in sweeps.read("s.toml").runs]  # as where no cluster makes them
+    assert ids == [run.id for run in sweeps.read("s.toml").runs]  # as without a cluster

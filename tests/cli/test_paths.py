@@ -1,4 +1,4 @@
-"""A leading ~ is the home folder in every path that is given: to functions, on the command line, in recipes."""
+"""A leading ~ is the home folder in every given path: in functions, on the command line, in recipes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECIPE = '[data]\nname = "~/my.npz"\n[model]\nname = "tiny"\n[training]\nepochs 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """The home folder; the current one is another, in which nothing may appear."""
+    """The home folder; the current folder is another one, in which no file may appear."""
     there, here = tmp_path / "home", tmp_path / "here"
     there.mkdir(), here.mkdir()
     for name in ("HOME", "USERPROFILE"):
@@ -44,14 +44,14 @@ def trainer_and_experiment():
     return run(experiment)[1], experiment
 
 
-def test_a_path_is_text_or_a_path():
+def test_a_path_is_a_string_or_a_path():
     assert atomic.expanded("a/~") == Path("a/~") and atomic.expanded(Path("run")) == Path("run")
     for wrong in (None, 5, b"run", ["run"]):
         with pytest.raises(TypeError, match="a path must be a str or a pathlib.Path, got"):
             atomic.expanded(wrong)
 
 
-def test_functions_that_read_and_write_files(home):
+def test_functions_that_read_and_write_files_expand_the_tilde(home):
     trainer, experiment = trainer_and_experiment()
     assert len(mf.data.load("~/my.npz").train) == len(mf.data.from_npz(Path("~/my.npz")).train) == 16
     atomic.write_atomic("~/text", "one\n")
@@ -79,7 +79,7 @@ def test_weights(home):
     assert weights.read(Path("~/net.safetensors"))[0].keys() == net.state().keys()
 
 
-def test_run_folders(home):
+def test_run_folders_expand_the_tilde(home):
     trainer, experiment = trainer_and_experiment()
     assert run_folder.new_folder("~/run") == home / "run"
     with run_folder.locked("~/run"):
@@ -92,7 +92,7 @@ def test_run_folders(home):
     assert resume.open_checkpoint("~/kept/last.ckpt")[2].model == "tiny"
 
 
-def test_callbacks(home):
+def test_callbacks_expand_the_tilde(home):
     pytest.importorskip("tensorboardX", reason="event files need the package tensorboardX")
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=1)
     (home / "kept").mkdir()
@@ -102,12 +102,12 @@ def test_callbacks(home):
     assert {path.name for path in (home / "kept").iterdir()} >= {"history.csv", "log.jsonl", "last.ckpt", "board"}
 
 
-def test_folders_of_data(home, monkeypatch):
+def test_folders_of_data_expand_the_tilde(home, monkeypatch):
     monkeypatch.delenv("MINIFA_DATA", raising=False)
-    told = f"not found (searched {home / 'sets' / 'cifar10'}"
-    assert mf.data.find("~/sets")["cifar10"].startswith(told)
+    message = f"not found (searched {home / 'sets' / 'cifar10'}"
+    assert mf.data.find("~/sets")["cifar10"].startswith(message)
     monkeypatch.setenv("MINIFA_DATA", "~/sets")
-    assert mf.data.find()["cifar10"].startswith(told)
+    assert mf.data.find()["cifar10"].startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_folders_of_data(home, monkeypatch):
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value[:1] + value[-1:]),
 )
-def test_commands(home, words, made, monkeypatch):
+def test_commands_expand_the_tilde(home, words, made, monkeypatch):
     monkeypatch.setattr(pictures, "draw", lambda *_: None)
     assert cli.main(words) == 0
     assert (home / made).is_file(), sorted(os.listdir(home))
 
 
-def test_commands_that_go_on(home, monkeypatch):
-    monkeypatch.setattr(figures, "of_run", lambda folder, dark: {})  # drawn above; here is seen where its files go
+def test_commands_that_resume_expand_the_tilde(home, monkeypatch):
+    monkeypatch.setattr(figures, "of_run", lambda folder, dark: {})  # drawn above; only the paths are checked here
     monkeypatch.setattr(pictures, "draw", lambda *_: None)
     assert cli.main(["train", *TINY, "--out=~/run"]) == 0
     assert cli.main(["train", "--resume", "~/run", "--epochs=2"]) == 0
@@ -140,7 +140,7 @@ def test_commands_that_go_on(home, monkeypatch):
     assert cli.main(["figures", "~/run"]) == 0
 
 
-def test_weights_of_a_command(home):
+def test_weights_of_a_command_expand_the_tilde(home):
     pytest.importorskip("safetensors", reason="safetensors files need the package safetensors")
     data = mf.data.load("~/my.npz")
     weights.save(mf.Network(mf.models.tiny(data.input_shape, data.n_out)), home / "start.safetensors")

@@ -1,4 +1,4 @@
-"""Augmentation: every image by draws of its own, from a stream of its own."""
+"""Augmentation: every image has its own random draws, from a separate random stream."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def numbered(n=500, side=8, channels=2):
     return np.arange(1, n * side * side * channels + 1, dtype="float32").reshape(n, side, side, channels)
 
 
-def test_every_crop_is_a_piece_of_its_image_mirrored_or_not():
+def test_every_crop_is_a_window_of_its_image_possibly_mirrored():
     x, size = numbered(), 5
     crops = mf.data.Augmentation(size=size).augment(x, np.random.default_rng(0))
     seen = set()
@@ -34,7 +34,7 @@ def test_crop_flip_keeps_the_size_and_shows_the_border():
     assert zeros == pytest.approx(1 - (1 - 12 / 7 / 8) ** 2, abs=0.02)  # a shift of 0, 1, 2 or 3 each way
 
 
-def test_what_is_measured_is_the_centre_and_nothing_is_drawn():
+def test_evaluation_uses_the_centre_crop_and_draws_no_random_numbers():
     x = numbered(side=32, n=3)
     np.testing.assert_array_equal(make_augmentation("crop24").centre_crop(x), x[:, 4:28, 4:28])
     np.testing.assert_array_equal(make_augmentation("crop_flip").centre_crop(x), x)
@@ -42,7 +42,7 @@ def test_what_is_measured_is_the_centre_and_nothing_is_drawn():
     np.testing.assert_array_equal(larger[:, 1:33, 1:33], x)
 
 
-def test_what_does_not_fit_is_refused():
+def test_images_and_paddings_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="crops of 24 x 24 do not fit into images of 8 x 8 x 1"):
         make_augmentation("crop24").shape((8, 8, 1))
     with pytest.raises(ValueError, match="needs images of height x width x channels, got 64 per example"):

@@ -1,4 +1,4 @@
-"""Batches of an epoch: the same from wherever one begins, made ahead by a thread that ends and hides nothing."""
+"""Batches of an epoch: the same from any starting batch, prefetched by a thread that ends and hides no errors."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ def no_thread_is_left():
 
 @pytest.mark.parametrize("side", [4, 40], ids=["small", "made by a thread"])
 @pytest.mark.parametrize("augmentation", [None, "crop_flip"])
-def test_batches_are_the_same_from_wherever_one_begins(side, augmentation):
+def test_batches_are_the_same_from_any_starting_batch(side, augmentation):
     train = examples(90, side)
     assert (train.x[:32].nbytes >= PREFETCH_FROM) == (side == 40)
     made = augmentation and make_augmentation(augmentation)
@@ -38,8 +38,8 @@ def test_batches_are_the_same_from_wherever_one_begins(side, augmentation):
     whole = list(batches.prefetch())
     assert [len(y) for _, y in whole] == [32, 32, 26] and len(batches) == 3
     late = list(Batches(train, 32, seed=1, epoch=2, augmentation=made).prefetch(first=1))
-    for some in (late, [batches.make(2), batches.make(1)][::-1]):  # by number, in any order
-        for (x, y), (other_x, other_y) in zip(whole[1:], some, strict=True):
+    for selected in (late, [batches.make(2), batches.make(1)][::-1]):  # by number, in any order
+        for (x, y), (other_x, other_y) in zip(whole[1:], selected, strict=True):
             np.testing.assert_array_equal(x, other_x)
             np.testing.assert_array_equal(y, other_y)
     assert list(batches.prefetch(first=3)) == []
@@ -61,7 +61,7 @@ def test_every_seed_epoch_and_trainer_draws_its_own():
     assert len({one.tobytes() for one in Batches(one_image, 64, 0, 1, augmentation=crop).make(0)[0]}) > 40
 
 
-def test_augmentation_moves_no_other_draw():
+def test_augmentation_changes_no_other_random_draw():
     train = examples(20, 8)
     plain, cropped = (Batches(train, 8, 0, 1, augmentation=one) for one in (None, make_augmentation("crop_flip")))
     for (_, y), (_, other) in zip(plain.prefetch(), cropped.prefetch(), strict=True):
@@ -73,7 +73,7 @@ def test_inputs_have_the_type_asked_for():
     assert Batches(examples(8, 4), 4, 0, 1, dtype="float64").make(0)[0].dtype == np.float64
 
 
-def test_the_next_batch_is_made_while_the_last_is_in_use():
+def test_the_next_batch_is_prepared_while_the_previous_one_is_in_use():
     makers, made = set(), threading.Semaphore(0)
 
     class Listening(Augmentation):
@@ -84,12 +84,12 @@ def test_the_next_batch_is_made_while_the_last_is_in_use():
 
     ahead = Batches(examples(320, 40), 32, 0, 1, augmentation=Listening()).prefetch()
     next(ahead)
-    assert all(made.acquire(timeout=10) for _ in range(2))  # nobody has asked for the second one yet
+    assert all(made.acquire(timeout=10) for _ in range(2))  # the second batch has not been requested yet
     assert makers == {"minifa batches"}
     ahead.close()
 
 
-def test_no_more_than_a_few_batches_are_held():
+def test_only_a_few_batches_are_held_in_memory():
     class Counting(Augmentation):
         made = 0
 
@@ -101,22 +101,22 @@ def test_no_more_than_a_few_batches_are_held():
     ahead = Batches(examples(640, 40), 32, 0, 1, augmentation=counting).prefetch()
     next(ahead)
     time.sleep(0.2)
-    assert counting.made <= 3  # the one in use, one that waits, one that waits for its place
+    assert counting.made <= 3  # the batch in use, one in the queue, one waiting for a place in the queue
     ahead.close()
 
 
-def test_an_error_in_the_thread_comes_out_where_the_batch_is_asked_for():
+def test_an_error_in_the_thread_is_raised_where_the_batch_is_requested():
     class Failing(Augmentation):
         def augment(self, x, rng):
             raise MemoryError(f"no room for {len(x)} images")
 
     with pytest.raises(MemoryError, match="no room for 32 images") as caught:
         list(Batches(examples(64, 40), 32, 0, 1, augmentation=Failing()).prefetch())
-    assert any(entry.name == "augment" for entry in caught.traceback)  # it says where
+    assert any(entry.name == "augment" for entry in caught.traceback)  # the message names the place
 
 
 @pytest.mark.parametrize("used", [0, 1, 3])
-def test_training_may_end_in_mid_epoch(used):
+def test_training_may_end_in_the_middle_of_an_epoch(used):
     ahead = Batches(examples(320, 40), 32, 0, 1).prefetch()
     for _ in range(used):
         next(ahead)
@@ -124,7 +124,7 @@ def test_training_may_end_in_mid_epoch(used):
     assert not threads()
 
 
-def test_a_batch_in_the_making_is_waited_for_where_training_ends():
+def test_the_end_of_training_waits_for_the_batch_in_preparation():
     making = threading.Event()
 
     class Slow(Augmentation):
@@ -144,7 +144,7 @@ def test_a_batch_in_the_making_is_waited_for_where_training_ends():
 
 
 def images(n=70):
-    """Classes that can be learnt, in images large enough for the thread: which half is bright."""
+    """Learnable classes (which half is bright) in images large enough for the thread."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((n, 40, 40, 2)).astype("float32"), np.arange(n) % 2
     x[y == 1, :20] += 1
@@ -159,7 +159,7 @@ def trainer(augmentation=None, callbacks=()):
     return mf.Trainer(net, rule, loss, optimizer, seed=3, callbacks=callbacks, augmentation=made)
 
 
-def test_training_gives_the_bits_of_a_plain_loop(engine):
+def test_training_equals_a_plain_loop_bit_for_bit(engine):
     train, one, by_hand = images(), trainer(), trainer()
     one.fit(train, epochs=2, batch_size=32)
     for epoch in (1, 2):
@@ -173,7 +173,7 @@ def test_training_gives_the_bits_of_a_plain_loop(engine):
         np.testing.assert_array_equal(array, by_hand.net.state()[name], err_msg=name)
 
 
-def test_augmented_training_is_repeated_to_the_bit_and_differs():
+def test_augmented_training_is_reproducible_bit_for_bit_and_differs_from_training_without_it():
     train = images()
     runs = [trainer(augmentation) for augmentation in ("crop_flip", "crop_flip", None)]
     for run in runs:
@@ -194,8 +194,9 @@ def test_an_interrupted_training_leaves_no_thread():
     assert not threads()
 
 
-def test_crops_in_training_centres_in_evaluation():
-    """The network of `crop24` sees 24 x 24 x 3 everywhere, and its evaluation is that of the centres by hand."""
+def test_training_uses_crops_and_evaluation_uses_centres():
+    """The network of `crop24` always has inputs of 24 x 24 x 3, and its evaluation equals that of centre crops cut by
+    hand."""
     from minifa.experiments import Experiment, run
 
     rng = np.random.default_rng(0)
@@ -207,7 +208,7 @@ def test_crops_in_training_centres_in_evaluation():
     one.augmentation = None
     assert one.evaluate(centres)["accuracy"] == result.history[-1]["test_accuracy"]
     assert one.evaluate(centres)["loss"] == pytest.approx(result.history[-1]["test_loss"], rel=1e-6)
-    assert "conv1.true_angle" in result.history[-1]  # measured on centres as well
+    assert "conv1.true_angle" in result.history[-1]  # evaluated on centre crops as well
 
 
 def test_images_that_cannot_be_cropped_are_refused_before_training():

@@ -1,4 +1,4 @@
-"""CIFAR in its publisher's binary form, from files made here."""
+"""CIFAR in its publisher's binary format, from files written here."""
 
 import gzip
 import hashlib
@@ -49,7 +49,7 @@ def test_pixels_labels_and_normalisation(top):
 
 
 @pytest.mark.parametrize("place", ["cifar10", "cifar-10-batches-bin", ""])
-def test_where_the_files_may_be(place, top, tmp_path):
+def test_the_files_are_found_in_each_supported_folder(place, top, tmp_path):
     there = tmp_path / place
     there.mkdir(exist_ok=True)
     for name in cifar.CIFAR10.files:
@@ -57,8 +57,8 @@ def test_where_the_files_may_be(place, top, tmp_path):
     assert mf.data.find(tmp_path)["cifar10"] == str(there)
 
 
-def test_compressed_files_are_read_as_well(top, tmp_path):
-    """As the message about missing files says."""
+def test_compressed_files_are_read(top, tmp_path):
+    """The message about missing files promises it."""
     for name in cifar.CIFAR10.files:
         content = (top / "cifar10" / "cifar-10-batches-bin" / name).read_bytes()
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content, 1))
@@ -68,7 +68,7 @@ def test_compressed_files_are_read_as_well(top, tmp_path):
         mf.data.cifar10(tmp_path)
 
 
-def test_copies_are_told_by_their_checksums(top, monkeypatch):
+def test_copies_are_recognised_by_their_checksums(top, monkeypatch):
     assert "copy" in mf.data.load("cifar10", top).note
     folder = top / "cifar10" / "cifar-10-batches-bin"
     labels = np.concatenate([np.fromfile(folder / name, "uint8")[::3073] for name in cifar.TRAIN_FILES])

@@ -1,4 +1,4 @@
-"""Data sets: what is embedded, what is read from files, and every way in which a file or an array can be wrong."""
+"""Data sets: embedded ones, those read from files, and every way in which a file or an array can be wrong."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_hold_out_is_deterministic_stratified_and_inside_the_training_part():
     assert both == sorted(map(bytes, d.train.x))
 
 
-def test_hold_out_follows_a_period_in_the_order_of_the_file_only_by_chance():
+def test_hold_out_does_not_follow_a_period_in_the_order_of_the_file():
     # Every fifth example of another kind: an evenly spaced fifth would hold out all of them, or none.
     kind = np.arange(1000) % 5
     _, validation = split(Examples(kind[:, None].astype(np.float32), np.zeros(1000, dtype=np.int64)), 0.2)
@@ -172,14 +172,14 @@ def test_validate_converts_once(dtype):
     assert e.x.dtype == np.float32 and e.y.dtype == np.int64
 
 
-def test_validate_sends_arrays_of_the_device_back():
+def test_validate_refuses_arrays_of_the_device():
     with pytest.raises(
         TypeError, match=r"not an array on the host \(Implicit conversion.*: move it with minifa\.to_host"
     ):
         data.validate(CUPY.ones((3, 2)), GOOD_Y)
 
 
-def test_validate_does_not_copy_what_is_right():
+def test_validate_does_not_copy_valid_arrays():
     x, y = images(3), np.array([0, 1, 2])
     e = data.validate(x, y)
     assert np.shares_memory(e.x, x) and np.shares_memory(e.y, y)
@@ -219,7 +219,7 @@ GOOD_X, GOOD_Y = np.ones((3, 2)), np.array([0, 1, 2])
         (GOOD_X, GOOD_Y.astype(float), TypeError, "astype\\('int64'\\)"),
     ],
 )
-def test_validate_refuses_with_a_sentence(x, y, error, message):
+def test_validate_refuses_invalid_inputs_with_a_message(x, y, error, message):
     with pytest.raises(error, match=message):
         data.validate(x, y, 3)
 
@@ -234,7 +234,7 @@ def test_validate_refuses_with_a_sentence(x, y, error, message):
         (np.array([0, 2**63, 1], dtype=np.uint64), "expected 0 upwards"),
     ],
 )
-def test_validate_refuses_targets_with_a_sentence(y, message):
+def test_validate_refuses_invalid_targets_with_a_message(y, message):
     with pytest.raises(ValueError, match=message):
         data.validate(GOOD_X, y)
 
@@ -265,7 +265,7 @@ def test_idx_round_trip(tmp_path, name, array):
     assert read.dtype == np.uint8 and np.array_equal(read, array)
 
 
-def test_idx_compression_is_told_by_content(tmp_path):
+def test_idx_compression_is_detected_by_content(tmp_path):
     path = tmp_path / "a-idx3-ubyte.gz"
     path.write_bytes(idx_bytes(SMALL))
     assert np.array_equal(data.read_idx(path, SMALL.shape), SMALL)
@@ -283,7 +283,7 @@ def test_idx_truncated_at_every_byte(tmp_path, content):
             data.read_idx(path, SMALL.shape)
 
 
-def test_idx_with_any_flipped_bit_of_a_gzip_file_is_refused_or_unharmed(tmp_path):
+def test_idx_gzip_file_with_any_flipped_bit_is_refused_or_read_correctly(tmp_path):
     content = bytearray(gzip.compress(idx_bytes(SMALL)))
     path, refused = tmp_path / "flipped.gz", 0
     for position in range(len(content)):
@@ -292,7 +292,7 @@ def test_idx_with_any_flipped_bit_of_a_gzip_file_is_refused_or_unharmed(tmp_path
             path.write_bytes(content)
             content[position] ^= 1 << bit
             try:
-                assert np.array_equal(data.read_idx(path, SMALL.shape), SMALL)  # a time stamp does no harm
+                assert np.array_equal(data.read_idx(path, SMALL.shape), SMALL)  # a changed time stamp is harmless
             except DataFileError:
                 refused += 1
     assert refused > 4 * len(content)
@@ -352,7 +352,7 @@ def test_idx_missing_file_stays_an_os_error(tmp_path):
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
-    """MNIST's loaders for 30 + 20 examples, and an environment in which no real data can be found."""
+    """MNIST's loaders for 30 + 20 examples, in an environment without real data."""
     monkeypatch.setattr(mnist_file, "N_TRAIN", 30)
     monkeypatch.setattr(mnist_file, "N_TEST", 20)
     empty = tmp_path / "nobody"
@@ -412,7 +412,7 @@ def test_fashion_mnist_has_names_and_its_own_constants(tiny):
     np.testing.assert_allclose(d.train.x, (0.2 - 0.2860) / 0.3530, rtol=1e-5)
 
 
-def test_fashion_mnist_is_found_where_the_system_package_puts_it(tiny):
+def test_fashion_mnist_is_found_in_the_folder_of_the_system_package(tiny):
     write_set(tiny / "system")
     assert len(data.fashion_mnist().train) == 30
     with pytest.raises(DataNotFound):
@@ -432,7 +432,7 @@ def test_folder_priority_argument_then_environment_then_cache(tiny, monkeypatch)
     assert mnist_pixel(str(tiny / "argument")) == 30
     write_set(tiny / "argument" / "mnist", value=40)
     assert mnist_pixel(tiny / "argument") == 40
-    # A folder that was named is not silently replaced by another.
+    # A folder given explicitly is not silently replaced by another.
     with pytest.raises(DataNotFound):
         data.mnist(tiny / "elsewhere")
     monkeypatch.setenv("MINIFA_DATA", str(tiny / "elsewhere"))
@@ -472,7 +472,7 @@ def test_missing_files_are_explained(tiny):
         assert needed in message
 
 
-def test_a_folder_with_some_of_the_files_says_which_are_missing(tiny):
+def test_an_incomplete_folder_gives_a_message_that_lists_the_missing_files(tiny):
     write_set(tiny / "mnist")
     (tiny / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataNotFound, match="lacks t10k-labels-idx1-ubyte\n"):
@@ -490,13 +490,13 @@ def test_a_folder_with_some_of_the_files_says_which_are_missing(tiny):
         ({"test_images": np.zeros(20)}, "t10k-images.*starts with"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(tiny, changed, message):
+def test_inconsistent_files_are_refused(tiny, changed, message):
     write_set(tiny / "mnist", **changed)
     with pytest.raises(DataFileError, match=message):
         data.mnist(tiny)
 
 
-def test_one_set_does_not_pass_for_the_other(tiny, monkeypatch):
+def test_the_files_of_one_data_set_are_refused_as_another(tiny, monkeypatch):
     write_set(tiny)
     digest = hashlib.sha256((np.arange(20) % 10).astype(np.uint8).tobytes()).hexdigest()
     monkeypatch.setitem(mnist_file.TEST_LABELS, digest, "fashion_mnist")
@@ -508,7 +508,7 @@ def test_one_set_does_not_pass_for_the_other(tiny, monkeypatch):
 # --- Lillicrap's linear task -----------------------------------------------------------------------------------------
 
 
-def test_lillicrap_is_the_linear_teacher_it_says():
+def test_lillicrap_is_the_documented_linear_teacher():
     d, teacher = data.lillicrap(seed=3), data.lillicrap_teacher(3)
     assert teacher.shape == (30, 10) and teacher.dtype == np.float32
     assert -1 <= teacher.min() < -0.9 and 0.9 < teacher.max() <= 1
@@ -529,7 +529,7 @@ def test_lillicrap_depends_on_the_seed_alone():
         data.lillicrap(n_train=0)
 
 
-# --- your own arrays -------------------------------------------------------------------------------------------------
+# --- user-defined arrays ----------------------------------------------------------------------------------------------
 
 
 def test_from_arrays_splits_without_a_test_part():
@@ -567,7 +567,7 @@ def test_from_arrays_regression():
         ((GOOD_X, GOOD_Y.astype(float)), ValueError, "if they are class labels"),
     ],
 )
-def test_from_arrays_refuses_what_does_not_fit(arguments, error, message):
+def test_from_arrays_refuses_arrays_that_do_not_fit(arguments, error, message):
     with pytest.raises(error, match=message):
         data.from_arrays(*arguments)
 
@@ -583,7 +583,7 @@ def test_npz_round_trip(tmp_path, save):
     assert np.array_equal(data.from_npz(path).test.x, x[:5])
 
 
-def test_npz_with_other_arrays_names_what_was_found(tmp_path):
+def test_npz_with_other_arrays_gives_a_message_that_names_them(tmp_path):
     path = tmp_path / "mine.npz"
     for keys in (("x_train", "y_train"), ("x",), ("x", "y", "xtest")):
         np.savez(path, **dict.fromkeys(keys, np.ones(3)))
@@ -616,7 +616,7 @@ def test_npz_with_bad_values(tmp_path):
         data.load(path)
 
 
-def test_npz_that_is_none(tmp_path):
+def test_files_that_are_not_npz_files_are_refused(tmp_path):
     path = tmp_path / "mine.npz"
     with pytest.raises(DataNotFound, match="mine.npz"):
         data.from_npz(path)
@@ -651,7 +651,7 @@ def test_xor_is_one_example_per_corner_and_no_line_separates_it():
     assert sorted(map(tuple, corners.x)) == [(-1, -1), (-1, 1), (1, -1), (1, 1)]
     np.testing.assert_array_equal(corners.y, corners.x[:, 0] != corners.x[:, 1])
     centred = corners.y - corners.y.mean()
-    np.testing.assert_array_equal(corners.x.T @ centred, 0)  # neither input alone says anything
+    np.testing.assert_array_equal(corners.x.T @ centred, 0)  # neither input alone carries information about the class
 
 
 def test_unknown_names_get_the_nearest_known_one():
@@ -661,16 +661,16 @@ def test_unknown_names_get_the_nearest_known_one():
         data.load("zzz")
 
 
-def test_find_says_where_each_set_would_come_from(tiny):
-    found = data.find(tiny)
-    assert found["digits"] == "embedded" and found["lillicrap"] == "generated"
-    assert found["mnist"] == f"not found (searched {tiny / 'mnist'}, {tiny})"
-    assert str(tiny / "system") in found["fashion_mnist"]
+def test_find_reports_the_source_of_each_data_set(tiny):
+    locations = data.find(tiny)
+    assert locations["digits"] == "embedded" and locations["lillicrap"] == "generated"
+    assert locations["mnist"] == f"not found (searched {tiny / 'mnist'}, {tiny})"
+    assert str(tiny / "system") in locations["fashion_mnist"]
     write_set(tiny / "mnist")
     assert data.find(tiny)["mnist"] == str(tiny / "mnist")
 
 
-def test_nothing_is_searched_for_in_a_home_that_is_nowhere(tiny, monkeypatch):
+def test_a_missing_home_folder_is_not_searched(tiny, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert data.find()["mnist"].startswith("not found")
     assert not (tiny / "nobody").exists()

@@ -1,4 +1,4 @@
-"""What arrays mean is found out, or asked for: in Python, in npz files and on the command line, in the same words."""
+"""The meaning of arrays is inferred or asked for: from Python, npz files and the command line, with equal messages."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def images(*shape):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_was_said(monkeypatch):
+def _no_earlier_warnings(monkeypatch):
     monkeypatch.setattr(notices, "_issued", {})
     monkeypatch.setattr(notices, "_silenced", set())
 
 
 @pytest.fixture(params=["arrays", "npz", "command line"])
 def read(request, tmp_path, monkeypatch, capsys):
-    """Reads a data set; what is said of it is in ``read.said``. A refusal is a ValueError whichever way."""
+    """Reads a data set and keeps its notes in ``read.settings``. Each way of reading refuses with a ValueError."""
     monkeypatch.chdir(tmp_path)
 
     def read(x, y, x_test=None, y_test=None, **options):
@@ -76,13 +76,13 @@ def read(request, tmp_path, monkeypatch, capsys):
             code = cli.main(command)
         except ZeroDivisionError:
             code = 0
-        except SystemExit:  # of argparse, which prints how it is used before the sentence
+        except SystemExit:  # of argparse, which prints the usage before the message
             raise ValueError(capsys.readouterr().err.splitlines()[-1]) from None
-        told = capsys.readouterr().err.splitlines()
+        lines = capsys.readouterr().err.splitlines()
         if code:
-            raise ValueError(told[-1])
-        assert all(line.startswith("minifa train: ") for line in told)
-        read.settings = [line.removeprefix("minifa train: ") for line in told]
+            raise ValueError(lines[-1])
+        assert all(line.startswith("minifa train: ") for line in lines)
+        read.settings = [line.removeprefix("minifa train: ") for line in lines]
         return seen[0]
 
     read.from_file = request.param != "arrays"
@@ -93,34 +93,34 @@ def read(request, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 5, 7)])
-def test_channels_that_are_clearly_in_front_go_behind(read, shape):
+def test_channels_that_are_clearly_first_are_moved_last(read, shape):
     x = images(*shape)
     data = read(x, Y, x[:9], Y[:9])
     np.testing.assert_array_equal(data.test.x, x[:9].transpose(0, 2, 3, 1))
     assert data.input_shape == (*shape[1:], shape[0])
-    (told,) = read.settings
-    assert f"x (mine, training) has shape {x.shape} and was converted to {(N, *shape[1:], shape[0])}" in told
+    (note,) = read.settings
+    assert f"x (mine, training) has shape {x.shape} and was converted to {(N, *shape[1:], shape[0])}" in note
     assert (
-        "because images have 1 or 3 channels and the other axes are larger than 4" in told and "--channels last" in told
+        "because images have 1 or 3 channels and the other axes are larger than 4" in note and "--channels last" in note
     )
 
 
 @pytest.mark.parametrize(
     "shape", [(8, 8, 1), (32, 32, 3), (5, 4, 3), (3, 3, 1), (1, 28, 1), (2, 2, 8), (4, 6, 4), (9, 6, 16)]
 )
-def test_channels_that_are_behind_stay_there(read, shape):
+def test_channels_that_are_last_stay_last(read, shape):
     x = images(*shape)
     assert read(x, Y).input_shape == shape and read.settings == []
 
 
-def test_grey_images_of_three_axes_get_their_channel_behind(read):
+def test_grey_images_of_three_axes_get_a_last_channel_axis(read):
     for shape in ((3, 9), (9, 3), (28, 28)):
         assert read(images(*shape), Y).input_shape == (*shape, 1) and read.settings == []
         assert read(images(*shape), Y, channels="first").input_shape == (*shape, 1)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (3, 3, 3), (3, 32, 3), (1, 5, 4), (2, 28, 28), (4, 32, 32), (64, 8, 8)])
-def test_channels_that_may_be_in_front_or_behind_are_asked_for(read, shape):
+def test_channels_that_may_be_first_or_last_must_be_specified(read, shape):
     x = images(*shape)
     with pytest.raises(
         ValueError, match=r"x \(mine, training\) has shape .* give channels='first' for .*--channels first"
@@ -131,7 +131,7 @@ def test_channels_that_may_be_in_front_or_behind_are_asked_for(read, shape):
     assert data.input_shape == (*shape[1:], shape[0]) and read.settings == []
 
 
-def test_channels_are_of_images_and_first_or_last(read):
+def test_channels_must_be_first_or_last_and_only_images_have_them(read):
     with pytest.raises(ValueError, match="channels='first' is only for images, of four axes"):
         read(FLAT, Y, channels="first")
     for call in (from_arrays, validate):
@@ -144,7 +144,7 @@ def test_channels_are_of_images_and_first_or_last(read):
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "int64"])
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28), (784,)])
-def test_pixels_that_nobody_scaled_are_refused_until_a_scale_is_given(read, shape, dtype):
+def test_unscaled_pixels_are_refused_until_a_scale_is_given(read, shape, dtype):
     x = RNG.integers(0, 256, (N, *shape)).astype(dtype)
     with pytest.raises(
         ValueError,
@@ -157,12 +157,12 @@ def test_pixels_that_nobody_scaled_are_refused_until_a_scale_is_given(read, shap
     assert read(x, Y, scale=1).train.x.max() == 255
 
 
-def test_pixels_of_other_depths_and_between_whole_numbers_are_pixels_too():
+def test_pixels_of_other_bit_depths_and_fractional_pixels_are_recognised():
     x = RNG.integers(0, 65536, (N, 8, 8, 1)).astype("uint16")
     with pytest.raises(ValueError, match=r"give scale=1/65535 \("):
         from_arrays(x, Y)
     with pytest.raises(ValueError, match=r"give scale=1/255 \("):
-        from_arrays(x[..., 0] / 257.0, Y)  # as after a resizing
+        from_arrays(x[..., 0] / 257.0, Y)  # as after resizing
     with pytest.raises(ValueError, match=r"give scale=1/1000000 \("):
         from_arrays(np.full((N, 8, 8, 1), 1e6), Y)
 
@@ -170,20 +170,20 @@ def test_pixels_of_other_depths_and_between_whole_numbers_are_pixels_too():
 @pytest.mark.parametrize(
     "x",
     [
-        RNG.integers(0, 17, (N, 8, 8, 1)),  # the digits before they are scaled: small enough to learn from
-        RNG.integers(0, 256, (N, 10)),  # a table of whole numbers
-        RNG.uniform(0, 255, (N, 100)),  # a table of numbers
+        RNG.integers(0, 17, (N, 8, 8, 1)),  # the digits before scaling: small enough to learn from
+        RNG.integers(0, 256, (N, 10)),  # a table of integers
+        RNG.uniform(0, 255, (N, 100)),  # a table of floats
         RNG.integers(-128, 128, (N, 8, 8, 1)),
         RNG.integers(0, 2, (N, 8, 8, 1)).astype("uint8"),
         RNG.integers(0, 1000, (N, 100)),
     ],
     ids=["0..16", "few features", "no whole numbers", "signed", "black and white", "larger numbers"],
 )
-def test_other_numbers_are_not_taken_for_pixels(x):
+def test_other_arrays_are_not_mistaken_for_pixels(x):
     assert len(from_arrays(x, Y).train) == 48
 
 
-def test_a_scale_is_a_number_up_to_one(read):
+def test_a_scale_must_be_positive_and_at_most_one(read):
     for wrong in (255, 0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="scale"):
             read(FLAT, Y, scale=wrong)
@@ -194,17 +194,17 @@ def test_a_scale_is_a_number_up_to_one(read):
 # Labels
 
 
-def test_a_column_of_labels_becomes_a_row(read):
+def test_a_column_of_labels_becomes_a_vector(read):
     for y in (Y[:, None], Y[:, None].astype("f4"), Y[:, None].astype("u1")):
         data = read(FLAT, y, FLAT[:2], y[:2])
         assert data.classes == ("0", "1", "2") and data.train.y.dtype == np.int64
         np.testing.assert_array_equal(data.train.y, Y)
         np.testing.assert_array_equal(data.test.y, [0, 1])
-        (told,) = read.settings
-        assert "y (mine, training) is a column of integers, of shape (60, 1), and was converted to class labels" in told
+        (note,) = read.settings
+        assert "y (mine, training) is a column of integers, of shape (60, 1), and was converted to class labels" in note
 
 
-def test_a_column_of_targets_stays_one(read):
+def test_a_column_of_targets_stays_a_column(read):
     counts = np.arange(N)[:, None]
     for y in (FLAT[:, :1], counts.astype(float), Y[:, None] - 1.0, np.ones((N, 1))):
         assert read(FLAT, y).classes == () and read.settings == []
@@ -216,10 +216,10 @@ def test_a_column_of_targets_stays_one(read):
 
 
 @pytest.mark.parametrize("kind", ["U", "S", "O", "list"])
-def test_words_are_classes_of_their_names(read, kind):
+def test_string_labels_become_classes_with_their_names(read, kind):
     words = np.array(["dog", "bird", "cat"])[Y]
     y = words.tolist() if kind == "list" else words.astype(kind)
-    if kind in "SO" and read.from_file:  # no objects, which would be unpickled, and no bytes
+    if kind in "SO" and read.from_file:  # no object arrays, which would be unpickled, and no bytes
         with pytest.raises(
             ValueError, match=r"expected numbers.*labels may be strings, y.astype\(str\)|pickled objects are not read"
         ):
@@ -229,12 +229,12 @@ def test_words_are_classes_of_their_names(read, kind):
         data = read(FLAT, given, FLAT[:2], given[:2])
         assert data.classes == ("bird", "cat", "dog")
         assert [data.classes[i] for i in data.train.y] == words.tolist() and data.test.y.tolist() == [2, 0]
-        (told,) = read.settings
-        assert "holds string labels: bird, cat, dog were renumbered to 0, 1, 2; the classes keep their names" in told
+        (note,) = read.settings
+        assert "holds string labels: bird, cat, dog were renumbered to 0, 1, 2; the classes keep their names" in note
 
 
 @pytest.mark.parametrize("labels", [(0, 7, 14), (1, 2, 3), (0, 1, 3), (5, 10**12)])
-def test_labels_that_leave_numbers_out_are_numbered_anew_and_keep_their_names(read, labels):
+def test_labels_with_gaps_are_renumbered_and_keep_their_names(read, labels):
     y = np.array(labels)[np.arange(N) % len(labels)]
     for given in (y, y.astype("f8")[:, None]):
         data = read(FLAT, given, FLAT[:2], given[:2])
@@ -268,7 +268,7 @@ def test_one_hot_rows_are_refused(read):
 
 
 @pytest.mark.parametrize(
-    ("y", "y_test", "told"),
+    ("y", "y_test", "message"),
     [
         (Y * 7, [0, 5], r"y \(mine, test\) holds the labels 5; expected 0, 7, 14, as in training"),
         (Y, [0, 3], r"y \(mine, test\) holds labels from 0 to 3; expected 0..2, as in training"),
@@ -287,8 +287,8 @@ def test_one_hot_rows_are_refused(read):
         (np.array([["a", "b"]] * N), None, r"holds strings of shape \(60, 2\); labels must be one-dimensional"),
     ],
 )
-def test_labels_that_cannot_be_meant_are_refused(read, y, y_test, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_labels_are_refused(read, y, y_test, message):
+    with pytest.raises(ValueError, match=message):
         read(FLAT, y, *(() if y_test is None else (FLAT[:2], np.array(y_test))))
 
 
@@ -297,10 +297,10 @@ def test_few_examples_may_have_a_class_each():
         assert from_arrays(FLAT[:3], Y[:3] * 500_000_000, FLAT[:3], Y[:3] * 500_000_000).n_out == 3
 
 
-# Of one part alone
+# One part alone
 
 
-def test_validate_has_the_same_sense():
+def test_validate_interprets_arrays_in_the_same_way():
     with pytest.warns(DataWarning, match="channels"):
         assert validate(images(3, 9, 9), Y).x.shape == (N, 9, 9, 3)
     with pytest.warns(DataWarning, match="0, 7, 14 were renumbered to 0, 1, 2"):
@@ -311,8 +311,8 @@ def test_validate_has_the_same_sense():
         np.testing.assert_array_equal(validate(FLAT, np.array(["a", "b", "c"])[Y]).y, Y)
     with pytest.raises(ValueError, match="scale=1/255"):
         validate(np.full((N, 8, 8, 1), 255, "u1"), Y)
-    for wrong, told in ((np.eye(3)[Y], "one-hot"), (np.zeros(N, int), "two classes")):
-        with pytest.raises(ValueError, match=told):
+    for wrong, message in ((np.eye(3)[Y], "one-hot"), (np.zeros(N, int), "two classes")):
+        with pytest.raises(ValueError, match=message):
             validate(FLAT, wrong)
 
 
@@ -333,16 +333,16 @@ def test_a_number_of_classes_keeps_the_numbers():
             validate(FLAT, Y, n_classes=wrong)
 
 
-# Where it is said
+# Where the warnings appear
 
 
-def test_a_warning_comes_once_from_the_line_that_gave_the_data():
+def test_a_warning_appears_once_and_names_the_line_that_passed_the_data():
     with pytest.warns(DataWarning) as caught:
         from_arrays(images(3, 9, 9), np.array(["a", "b", "c"])[Y][:, None])
     assert len(caught) == 2 and {one.filename for one in caught} == {__file__}
 
 
-def test_what_moves_a_cursor_is_not_said():
+def test_control_characters_are_not_printed():
     with pytest.warns(DataWarning, match=r"\?\[2J, training"):
         from_arrays(FLAT, Y + 1, name="\x1b[2J")
 
@@ -350,7 +350,7 @@ def test_what_moves_a_cursor_is_not_said():
 EXPERIMENT = Experiment(data="mine.npz", model="mlp", model_options={"hidden": (2,)}, lr=0.1, epochs=1, alignment=False)
 
 
-def test_named_sets_need_nothing():
+def test_named_data_sets_give_no_warning():
     for options in ({"scale": 0.5}, {"channels": "last"}, {"regression": True}):
         with pytest.raises(ValueError, match="not for the data set 'digits'"):
             mf.data.load("digits", **options)
@@ -359,7 +359,7 @@ def test_named_sets_need_nothing():
         experiments.run(Experiment(data="xor", model="tiny", data_options={"scael": 1}))
 
 
-def test_a_command_says_it_once_however_many_processes_read_the_data(tmp_path, monkeypatch, capfd):
+def test_a_command_warns_once_however_many_processes_read_the_data(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *_: None)
     np.savez("mine.npz", x=FLAT, y=Y + 1)
@@ -373,7 +373,7 @@ def test_a_command_says_it_once_however_many_processes_read_the_data(tmp_path, m
     assert capfd.readouterr().err.count("1, 2, 3 were renumbered to 0, 1, 2") == 1
 
 
-def test_what_was_not_said_here_is_said_by_the_processes_that_read_it(tmp_path, capfd):
+def test_the_worker_processes_warn_where_the_parent_did_not(tmp_path, capfd):
     np.savez(tmp_path / "mine.npz", x=FLAT, y=Y + 1)
     base = [
         Experiment(**{**EXPERIMENT.settings(), "data": str(tmp_path / "mine.npz"), "seed": seed}) for seed in range(2)
@@ -385,7 +385,7 @@ def test_what_was_not_said_here_is_said_by_the_processes_that_read_it(tmp_path, 
 # SavedRun with the experiment
 
 
-def test_what_was_said_of_the_data_is_kept_with_a_run(tmp_path, monkeypatch, capsys):
+def test_the_notes_on_the_data_are_saved_with_a_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     x = RNG.integers(0, 256, (N, 4, 4, 3)).astype("u1")
     np.savez("mine.npz", x=x.transpose(0, 3, 1, 2), y=Y)
@@ -402,7 +402,7 @@ def test_what_was_said_of_the_data_is_kept_with_a_run(tmp_path, monkeypatch, cap
     assert "data_options" not in Experiment().as_config()
 
 
-def test_recipes_say_it_too(tmp_path, monkeypatch):
+def test_recipes_give_the_same_warnings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("mine.npz", x=RNG.integers(0, 256, (N, 3, 4, 4)).astype("u1"), y=Y)
     text = '[data]\nname = "mine.npz"\nscale = "1/255"\nchannels = "first"\n[model]\nname = "mlp"\n'
@@ -411,9 +411,9 @@ def test_recipes_say_it_too(tmp_path, monkeypatch):
     ((data,),) = [recipes.check([recipe.experiment], "the recipe").values()]
     assert data.input_shape == (4, 4, 3)
     assert recipes.parse(text, ["data.scale=0.5"]).experiment.data_options["scale"] == 0.5
-    with pytest.raises(recipes.RecipeError) as refused:
+    with pytest.raises(recipes.RecipeError) as error:
         recipes.parse(text, ["data.scale=255", "data.channels=behind", "data.regression=1"])
-    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
+    assert [problem.partition(":")[0] for problem in error.value.problems] == [
         "data.scale",
         "data.channels",
         "data.regression",

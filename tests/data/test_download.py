@@ -1,4 +1,5 @@
-"""Downloads, from a real server on the loopback interface that does what servers do: cut off, stall, redirect, lie."""
+"""Downloads from a real server on the loopback interface that closes connections early, stalls, redirects and sends
+wrong content."""
 
 import contextlib
 import gzip
@@ -40,7 +41,7 @@ def checked(content: bytes) -> Checked:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each path as `paths` says, and keeps (path, range asked for, bytes sent) of every request."""
+    """Answers each path as `paths` defines, and records (path, requested range, bytes sent) of every request."""
 
     daemon_threads = True
 
@@ -50,7 +51,7 @@ class Server(ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{self.server_port}/"
 
     def handle_error(self, request, client_address):
-        """A client that hangs up is no error here."""
+        """A client that closes the connection is not an error here."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -69,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def body(self, content):
-        self.entry[2] += len(content)  # before the client can know
+        self.entry[2] += len(content)  # before the client can receive it
         self.wfile.write(content)
 
     def log_message(self, *arguments):
@@ -78,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def disk(monkeypatch):
-    """What is asked of the disk, in order; forcing is left out, because thousands of times take a minute."""
+    """Records the calls to the disk in order; fsync is skipped, because thousands of calls take a minute."""
     done, replace = [], os.replace
     monkeypatch.setattr("os.fsync", lambda descriptor: done.append("forced"))
     monkeypatch.setattr("os.replace", lambda one, other: (done.append("renamed"), replace(one, other)))
@@ -100,7 +101,7 @@ def server(monkeypatch):
         thread.join()
 
 
-# What a path may do.
+# Possible answers of a path.
 
 
 def from_the_start(content):
@@ -114,13 +115,13 @@ def from_the_start(content):
 
 
 def ranged(content, at_most=None, then=lambda handler: None):
-    """Ranges are honoured; an answer that has sent ``at_most`` bytes is cut off, after doing ``then``."""
+    """Ranges are honoured; an answer that has sent ``at_most`` bytes calls ``then`` and closes the connection."""
 
     def answer(handler):
         rest = content[handler.start :]
         if handler.start:
-            told = f"bytes {handler.start}-{len(content) - 1}/{len(content)}"
-            handler.head(206, Content_Length=len(rest), Content_Range=told)
+            content_range = f"bytes {handler.start}-{len(content) - 1}/{len(content)}"
+            handler.head(206, Content_Length=len(rest), Content_Range=content_range)
         else:
             handler.head(200, Content_Length=len(rest))
         handler.body(rest[:at_most])
@@ -144,7 +145,7 @@ def redirect(to, code=302):
 
 
 def in_turn(*answers):
-    """Each answer once, then the last one for ever."""
+    """Each answer once, then the last one always."""
     left = list(answers)
     return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
 
@@ -168,7 +169,7 @@ def fetch(server, folder, *mirrors):
 
 
 def refuse(server, folder, words, *mirrors, kept=None):
-    """No mirror helps; the message has these words, and this is what the folder holds."""
+    """All mirrors fail; the message contains these words, and the folder holds these files."""
     with pytest.raises(DownloadError, match="(?s)file could not be downloaded:.*" + words) as caught:
         fetch(server, folder, *mirrors)
     part = folder / "file.part"
@@ -191,38 +192,38 @@ def test_a_file_is_fetched(server, tmp_path, disk):
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 410, 429, 500, 503])
-def test_the_next_mirror_is_asked_where_one_has_nothing(server, tmp_path, code):
+def test_the_next_mirror_is_tried_where_one_lacks_the_file(server, tmp_path, code):
     server.paths |= {"/a/file": status(code), "/b/file": ranged(CONTENT)}
     assert [path for path, _, _ in fetch(server, tmp_path, "a", "b", "c")] == ["/a/file", "/b/file"]
 
 
-def test_every_mirror_is_told_of_when_none_helps(server, tmp_path):
+def test_the_message_lists_every_mirror_when_all_fail(server, tmp_path):
     server.paths["/b/file"] = status(503)
     words = f"{server.address}a/file: HTTP status 404 Not Found\n.*b/file: HTTP status 503 Service Unavailable"
     assert len(refuse(server, tmp_path, words, "a", "b")) == 2
 
 
-def test_nobody_listens(server, tmp_path, monkeypatch):
+def test_a_refused_connection_is_reported(server, tmp_path, monkeypatch):
     gone = Server()
     gone.server_close()
     refuse(gone, tmp_path, "no response .*refused", "a")
 
 
-def test_cut_off_again_and_again(server, tmp_path):
+def test_a_download_resumes_after_repeated_interruptions(server, tmp_path):
     server.paths["/a/file"] = ranged(CONTENT, at_most=70_000)
     starts = [start for _, start, _ in fetch(server, tmp_path, "a")]
     assert starts == [0, 70_000, 140_000, 210_000, 280_000]
 
 
-def test_cut_off_before_the_first_byte(server, tmp_path):
+def test_a_connection_closed_before_the_first_byte_is_retried(server, tmp_path):
     server.paths |= {"/a/file": ranged(CONTENT, at_most=0), "/b/file": ranged(CONTENT)}
     assert len(fetch(server, tmp_path, "a", "b")) == 2
 
 
-def test_cut_off_at_the_same_place_for_ever(server, tmp_path):
+def test_repeated_interruptions_at_the_same_byte_are_given_up(server, tmp_path):
     server.paths["/a/file"] = from_the_start_cut(100_000)
     asked = refuse(server, tmp_path, "closed before the end of the file", "a", kept=CONTENT[:100_000])
-    # The rest is asked for once, and refused; then from the start, till it has not come further so many times.
+    # The rest is requested once and refused; then the file from the start, until so many tries made no progress.
     assert [start for _, start, _ in asked] == [0, 100_000] + [0] * http.TRIES
 
 
@@ -234,20 +235,20 @@ def from_the_start_cut(at):
     return answer
 
 
-def test_what_one_mirror_began_the_next_one_ends(server, tmp_path):
+def test_the_next_mirror_completes_the_partial_file_of_the_previous_one(server, tmp_path):
     server.paths |= {"/a/file": in_turn(ranged(CONTENT, at_most=123_456), status(404)), "/b/file": ranged(CONTENT)}
     assert fetch(server, tmp_path, "a", "b")[-1] == ["/b/file", 123_456, 300_000 - 123_456]
 
 
 @pytest.mark.parametrize("at", [0, 50_000])
-def test_a_stall_ends(server, tmp_path, at):
+def test_a_stalled_download_times_out(server, tmp_path, at):
     server.paths |= {"/a/file": ranged(CONTENT, at_most=at, then=wait), "/b/file": ranged(CONTENT)}
     begun = time.monotonic()
     fetch(server, tmp_path, *("b", "a")[:: -1 if at == 0 else 1])
     assert time.monotonic() - begun < 5
 
 
-def test_a_stall_is_told(server, tmp_path, monkeypatch):
+def test_a_stalled_download_is_reported(server, tmp_path, monkeypatch):
     monkeypatch.setattr(http, "TRIES", 1)
     monkeypatch.setattr(http, "PROGRESS_BYTES", 1 << 20)
     server.paths |= {"/a/file": wait, "/b/file": ranged(CONTENT, at_most=50_000, then=wait)}
@@ -256,7 +257,7 @@ def test_a_stall_is_told(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_redirects_are_followed_ranges_and_all(server, tmp_path, code):
+def test_redirects_are_followed_with_their_ranges(server, tmp_path, code):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.paths |= {"/a/file": redirect("/elsewhere?x=1", code), "/elsewhere?x=1": ranged(CONTENT)}
     assert fetch(server, tmp_path, "a")[-1] == ["/elsewhere?x=1", 1000, 299_000]
@@ -264,9 +265,9 @@ def test_redirects_are_followed_ranges_and_all(server, tmp_path, code):
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("scheme", ["file", "ftp", "data"])
-def test_redirects_to_anything_but_the_web_are_refused(server, tmp_path, scheme, code):
+def test_redirects_to_other_schemes_than_http_are_refused(server, tmp_path, scheme, code):
     secret = tmp_path / "secret"
-    secret.write_bytes(CONTENT)  # even what is right is not taken from there
+    secret.write_bytes(CONTENT)  # even the correct file is not accepted from there
     to = {"file": secret.as_uri(), "ftp": server.address.replace("http", "ftp") + "b/file", "data": "data:,abc"}[scheme]
     server.paths["/a/file"] = redirect(to, code)
     folder = tmp_path / "folder"
@@ -277,12 +278,12 @@ def test_redirects_to_anything_but_the_web_are_refused(server, tmp_path, scheme,
 @pytest.mark.parametrize(
     "to", ["http://[", "http://127.0.0.1:port/", "http://", "//", "\x1b[31m", "http://" + "a" * 99]
 )
-def test_redirects_to_no_address_are_refused(server, tmp_path, to):
+def test_redirects_without_a_valid_address_are_refused(server, tmp_path, to):
     server.paths |= {"/a/file": redirect(to), "/b/file": from_the_start(CONTENT)}
     fetch(server, tmp_path, "a", "b")
 
 
-def test_a_redirect_in_a_circle_ends(server, tmp_path):
+def test_a_redirect_loop_is_refused(server, tmp_path):
     server.paths |= {"/a/file": redirect("/b/file"), "/b/file": redirect("/a/file")}
     assert len(refuse(server, tmp_path, "HTTP status 302 .a redirect loop", "a")) < 20
 
@@ -298,10 +299,10 @@ def test_the_body_of_a_redirect_is_not_read(server, tmp_path):
 
     server.paths |= {"/a/file": answer, "/b/file": from_the_start(CONTENT)}
     fetch(server, tmp_path, "a")
-    assert server.asked[0][2] < 1 << 24  # what fits into the buffers of the connection
+    assert server.asked[0][2] < 1 << 24  # as much as fits into the buffers of the connection
 
 
-def test_another_file_of_the_right_size_is_thrown_away(server, tmp_path):
+def test_another_file_of_the_same_size_is_deleted(server, tmp_path):
     server.paths |= {"/a/file": ranged(OTHER), "/b/file": ranged(CONTENT)}
     assert [path for path, _, _ in fetch(server, tmp_path, "a", "b")] == ["/a/file", "/b/file"]
     server.asked.clear()
@@ -310,14 +311,14 @@ def test_another_file_of_the_right_size_is_thrown_away(server, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 299_999, 300_001, 10**15, "many", "\x1b[31m"])
-def test_another_length_is_refused_before_anything_is_written(server, tmp_path, length):
+def test_a_wrong_length_is_refused_before_any_byte_is_written(server, tmp_path, length):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.paths["/a/file"] = lambda handler: endless(handler, Content_Length=length)
     refuse(server, tmp_path, r"a/file: sends a file of [\w?\[]+ bytes", "a", kept=CONTENT[:1000])
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_no_more_than_the_size_is_ever_written(server, tmp_path, monkeypatch, chunked):
+def test_never_more_bytes_than_the_size_are_written(server, tmp_path, monkeypatch, chunked):
     largest = 0
     real = http.file_matches
 
@@ -341,7 +342,7 @@ def test_no_more_than_the_size_is_ever_written(server, tmp_path, monkeypatch, ch
     assert largest == 300_000 and server.asked[0][2] < 1 << 24
 
 
-def test_a_body_without_length_is_taken_if_it_is_right(server, tmp_path):
+def test_a_body_without_a_length_is_accepted_if_its_content_is_correct(server, tmp_path):
     def answer(handler):
         handler.head(200)
         handler.body(CONTENT)
@@ -357,29 +358,29 @@ def test_garbage_instead_of_http(server, tmp_path):
     assert "no response" in str(caught.value) and "\x1b" not in str(caught.value)
 
 
-# What is there already.
+# Files that already exist.
 
 
-def test_a_part_is_gone_on_with(server, tmp_path):
+def test_a_partial_file_is_resumed(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT[:200_000])
     server.paths["/a/file"] = ranged(CONTENT)
     assert fetch(server, tmp_path, "a") == [["/a/file", 200_000, 100_000]]
 
 
-def test_a_complete_part_needs_no_server(server, tmp_path):
+def test_a_complete_partial_file_needs_no_server(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
     assert fetch(server, tmp_path, "a") == []
 
 
 @pytest.mark.parametrize("begun", [b"x" * 200_000, OTHER, CONTENT + b"more"])
-def test_a_part_of_something_else_is_thrown_away(server, tmp_path, begun):
+def test_a_partial_file_of_other_content_is_deleted(server, tmp_path, begun):
     (tmp_path / "file.part").write_bytes(begun)
     server.paths["/a/file"] = ranged(CONTENT)
     assert fetch(server, tmp_path, "a")[-1] == ["/a/file", 0, 300_000]
     assert len(server.asked) == (2 if len(begun) < len(CONTENT) else 1)
 
 
-def test_a_wrong_part_and_a_wrong_mirror_end_with_the_next_mirror(server, tmp_path):
+def test_after_a_wrong_partial_file_and_a_wrong_mirror_the_next_mirror_is_used(server, tmp_path):
     (tmp_path / "file.part").write_bytes(b"x" * 200_000)
     server.paths |= {"/a/file": ranged(OTHER), "/b/file": ranged(CONTENT)}
     assert [one[:2] for one in fetch(server, tmp_path, "a", "b")] == [
@@ -389,7 +390,7 @@ def test_a_wrong_part_and_a_wrong_mirror_end_with_the_next_mirror(server, tmp_pa
     ]
 
 
-def told(content_range, code=206):
+def with_content_range(content_range, code=206):
     def answer(handler):
         handler.head(code, Content_Range=content_range)
         handler.body(CONTENT[handler.start :])
@@ -402,24 +403,24 @@ def told(content_range, code=206):
     [
         from_the_start(CONTENT),
         status(416),
-        told("bytes 0-299999/300000"),
-        told("bytes 1001-299999/300000"),
-        told("bytes 1000-299999/300001"),
-        told("bytes */300000"),
-        told("pages 1-2/3"),
-        told("bytes 1000-" + "9" * 5000 + "/300000"),
-        told("bytes 1000-299999/300000", code=200),
+        with_content_range("bytes 0-299999/300000"),
+        with_content_range("bytes 1001-299999/300000"),
+        with_content_range("bytes 1000-299999/300001"),
+        with_content_range("bytes */300000"),
+        with_content_range("pages 1-2/3"),
+        with_content_range("bytes 1000-" + "9" * 5000 + "/300000"),
+        with_content_range("bytes 1000-299999/300000", code=200),
         lambda handler: handler.head(206),
     ],
 )
-def test_a_server_that_cannot_go_on_is_asked_from_the_start(server, tmp_path, answer):
+def test_a_server_without_range_support_is_asked_from_the_start(server, tmp_path, answer):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.paths["/a/file"] = if_a_range_is_asked_for(answer, from_the_start(CONTENT))
     assert [start for _, start, _ in fetch(server, tmp_path, "a")] == [1000, 0]
 
 
 @pytest.mark.parametrize("total", ["300000", "*"])
-def test_a_server_may_send_pieces(server, tmp_path, total):
+def test_a_server_may_send_the_file_in_pieces(server, tmp_path, total):
     def answer(handler):
         end = min(handler.start + 99_000, 300_000)
         handler.head(206, Content_Range=f"bytes {handler.start}-{end - 1}/{total}", Content_Length=end - handler.start)
@@ -431,14 +432,14 @@ def test_a_server_may_send_pieces(server, tmp_path, total):
 
 
 @pytest.mark.parametrize("end", ["999", "0"])
-def test_pieces_that_lead_nowhere_end(server, tmp_path, end):
+def test_pieces_without_progress_are_given_up(server, tmp_path, end):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
-    server.paths["/a/file"] = told(f"bytes 1000-{end}/300000")
+    server.paths["/a/file"] = with_content_range(f"bytes 1000-{end}/300000")
     assert len(refuse(server, tmp_path, "sends only parts", "a", kept=CONTENT[:1000])) <= http.TRIES
 
 
-def test_a_piece_that_nobody_asked_for_is_refused(server, tmp_path):
-    server.paths["/a/file"] = told("bytes 0-299999/300000")
+def test_a_range_that_was_not_requested_is_refused(server, tmp_path):
+    server.paths["/a/file"] = with_content_range("bytes 0-299999/300000")
     assert len(refuse(server, tmp_path, "HTTP status 206 Partial Content", "a")) == 1
 
 
@@ -447,7 +448,7 @@ def test_416_to_a_request_without_a_range_is_refused(server, tmp_path):
     assert len(refuse(server, tmp_path, "HTTP status 416", "a")) == 1
 
 
-def test_what_was_in_the_place_stays_beside_it(server, tmp_path):
+def test_an_existing_file_is_kept_under_another_name(server, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
     server.paths["/b/file"] = from_the_start(CONTENT)
     with pytest.raises(DownloadError):
@@ -458,7 +459,7 @@ def test_what_was_in_the_place_stays_beside_it(server, tmp_path):
     assert (tmp_path / "file.replaced").read_bytes() == b"mine"
 
 
-def test_a_disk_that_is_full_is_no_fault_of_the_mirror(server, tmp_path):
+def test_a_full_disk_is_not_reported_as_an_error_of_the_mirror(server, tmp_path):
     (tmp_path / "file.part").mkdir()
     server.paths["/a/file"] = from_the_start(CONTENT)
     with pytest.raises(OSError) as caught:
@@ -466,7 +467,7 @@ def test_a_disk_that_is_full_is_no_fault_of_the_mirror(server, tmp_path):
     assert not isinstance(caught.value, DownloadError)
 
 
-def test_the_bar_counts_bytes_from_where_it_goes_on(server, tmp_path, capsys, monkeypatch):
+def test_the_progress_bar_counts_from_the_resumed_byte(server, tmp_path, capsys, monkeypatch):
     tqdm = importlib.import_module("tqdm")
     bars = []
 
@@ -503,7 +504,7 @@ AROUND = [member("in", type=tarfile.DIRTYPE), member("in/readme.txt", b"read me"
 
 
 def pack(path, members, form=tarfile.USTAR_FORMAT, end=bytes(1024)):
-    """Members one after the other, whatever they say of themselves."""
+    """Concatenates the members, whatever their headers say."""
     content = b"".join(info.tobuf(form) + body + bytes(-len(body) % 512) for info, body in members) + end
     path.write_bytes(gzip.compress(content, 1))
     return path
@@ -516,12 +517,12 @@ def unpack(path, folder, at_most=20_000):
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_members_are_unpacked_and_nothing_else(tmp_path, form, disk):
+def test_only_the_listed_members_are_unpacked(tmp_path, form, disk):
     long = member("in/" + "ü" * 120, b"a name that needs a header of its own")
     assert (
         unpack(pack(tmp_path / "a.tar.gz", AROUND + ([long] if form else []) + GOOD, form), tmp_path / "out") == MEMBERS
     )
-    assert disk[:4] == ["forced"] * 3 + ["renamed"]  # all of them, or none
+    assert disk[:4] == ["forced"] * 3 + ["renamed"]  # all or none
 
 
 def test_a_real_archive_is_unpacked(tmp_path):
@@ -534,7 +535,7 @@ def test_a_real_archive_is_unpacked(tmp_path):
 
 
 def damaged_members():
-    """Name of the case, members, and words of the refusal."""
+    """Name of the case, members, and words of the message."""
     content, rest = MEMBERS["one.bin"], GOOD[1:]
     for name in (
         "../in/one.bin",
@@ -569,7 +570,7 @@ def damaged_members():
 
 
 @pytest.mark.parametrize(("members", "words"), [pytest.param(m, w, id=i) for i, m, w in damaged_members()])
-def test_other_archives_are_refused_and_leave_nothing(tmp_path, members, words):
+def test_other_archives_are_refused_and_leave_no_files(tmp_path, members, words):
     before = {"one.bin": b"what was there"}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "one.bin").write_bytes(before["one.bin"])
@@ -586,7 +587,7 @@ def test_a_negative_size_is_refused(tmp_path):
         unpack(path, tmp_path / "out")
 
 
-def test_an_archive_truncated_anywhere_leaves_nothing(tmp_path):
+def test_an_archive_truncated_at_any_byte_leaves_no_files(tmp_path):
     whole = pack(tmp_path / "a.tar.gz", AROUND + GOOD).read_bytes()
     plain = gzip.decompress(whole)
     cut = [whole[:length] for length in range(0, len(whole) - 20, 97)]
@@ -598,7 +599,7 @@ def test_an_archive_truncated_anywhere_leaves_nothing(tmp_path):
         assert not list((tmp_path / "out").iterdir())
 
 
-def test_an_archive_with_any_changed_byte_is_refused_or_unharmed(tmp_path):
+def test_an_archive_with_any_changed_byte_is_refused_or_read_correctly(tmp_path):
     plain = bytearray(gzip.decompress(pack(tmp_path / "a.tar.gz", AROUND + GOOD).read_bytes()))
     refused = 0
     for position in [*range(0, 3072, 7), *range(3072, len(plain), 97)]:
@@ -683,7 +684,7 @@ def test_the_recorded_sources_are_complete():
         assert list(source.downloads) == ([source.archive] if source.archive else [f"{n}.gz" for n in source.files])
         assert source.citation and all(re.match("https?://.*/$", mirror) for mirror in source.mirrors)
         assert source.mirrors[0].startswith("https:")
-        for file in source.downloads.values():  # what comes from outside is judged by SHA-256
+        for file in source.downloads.values():  # files from outside are verified by SHA-256
             assert re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size
         for file in source.contents.values():
             assert re.fullmatch("[0-9a-f]{64}", file.sha256) or re.fullmatch("[0-9a-f]{32}", file.md5)
@@ -695,25 +696,27 @@ def test_mnist_is_downloaded_and_found(small_mnist, tmp_path):
     source, _, served = small_mnist
     with pytest.raises(data.DataNotFound, match="To download them: minifa data download mnist\n"):
         data.load("mnist")
-    assert not (tmp_path / "data").exists()  # nothing is fetched that was not asked for
+    assert not (tmp_path / "data").exists()  # only requested files are downloaded
     place = data.download("mnist")
     assert place == tmp_path / "data" / "mnist" and files_in(place) == served
     assert len(data.load("mnist").train) == 30 and data.check("mnist") == "the publisher's files, byte for byte"
 
 
-def test_what_is_there_is_not_fetched_again(small_mnist, server, tmp_path):
+def test_existing_files_are_not_downloaded_again(small_mnist, server, tmp_path):
     _, plain, _ = small_mnist
-    for place in (tmp_path / "data" / "mnist", tmp_path / "data"):  # both are searched
+    for place in (tmp_path / "data" / "mnist", tmp_path / "data"):  # both folders are searched
         place.mkdir(exist_ok=True, parents=True)
         for name, content in plain.items():
-            (place / f"{name}.gz").write_bytes(gzip.compress(content, 1))  # packed otherwise, as Debian does
+            (place / f"{name}.gz").write_bytes(gzip.compress(content, 1))  # compressed differently, as by Debian
         assert data.download("mnist") == place and server.asked == []
         for name in plain:
             (place / f"{name}.gz").unlink()
 
 
-def test_what_another_process_has_just_fetched_is_not_fetched_again(small_mnist, server, tmp_path, monkeypatch):
-    """It ended between our look at the folder and our taking the lock."""
+def test_files_that_another_process_has_just_downloaded_are_not_downloaded_again(
+    small_mnist, server, tmp_path, monkeypatch
+):
+    """The other process ended between our check of the folder and our acquisition of the lock."""
     _, plain, _ = small_mnist
 
     @contextlib.contextmanager
@@ -727,7 +730,7 @@ def test_what_another_process_has_just_fetched_is_not_fetched_again(small_mnist,
     assert data.check("mnist") == "the publisher's files, byte for byte"
 
 
-def test_only_what_is_missing_or_wrong_is_fetched(small_mnist, server, tmp_path):
+def test_only_missing_or_wrong_files_are_downloaded(small_mnist, server, tmp_path):
     _, plain, served = small_mnist
     place = tmp_path / "data" / "mnist"
     place.mkdir(parents=True)
@@ -750,7 +753,7 @@ def test_cifar_is_downloaded_unpacked_and_found(small_cifar, tmp_path):
     _, records, _ = small_cifar
     place = data.download("cifar10")
     assert place == tmp_path / "data" / "cifar10" / "cifar-10-batches-bin" and files_in(place) == records
-    assert files_in_names(tmp_path / "data" / "cifar10") == [".lock", "cifar-10-batches-bin"]  # the archive is gone
+    assert files_in_names(tmp_path / "data" / "cifar10") == [".lock", "cifar-10-batches-bin"]  # the archive was deleted
     assert data.load("cifar10").note == "" and data.check("cifar10") == "the publisher's files, byte for byte"
 
 
@@ -771,14 +774,14 @@ def test_a_copy_stays_beside_the_publishers_files(small_cifar, server, tmp_path)
     assert data.check("cifar10") == "the publisher's files, byte for byte" and len(files_in(place)) == 7
 
 
-def test_an_archive_that_is_there_needs_no_server(small_cifar, server, tmp_path):
+def test_an_existing_archive_needs_no_server(small_cifar, server, tmp_path):
     _, records, served = small_cifar
     (tmp_path / "data" / "cifar10").mkdir(parents=True)
     (tmp_path / "data" / "cifar10" / "cifar-10-binary.tar.gz").write_bytes(served)
     assert files_in(data.download("cifar10")) == records and server.asked == []
 
 
-def test_a_wrong_archive_that_is_there_is_fetched_anew(small_cifar, server, tmp_path):
+def test_an_existing_wrong_archive_is_downloaded_again(small_cifar, server, tmp_path):
     _, records, served = small_cifar
     top = tmp_path / "data" / "cifar10"
     top.mkdir(parents=True)
@@ -787,7 +790,7 @@ def test_a_wrong_archive_that_is_there_is_fetched_anew(small_cifar, server, tmp_
     assert (top / "cifar-10-binary.tar.gz.replaced").read_bytes() == served[:-1]
 
 
-def test_unpacking_that_is_interrupted_goes_on_from_the_archive(small_cifar, server, monkeypatch):
+def test_interrupted_unpacking_resumes_from_the_archive(small_cifar, server, monkeypatch):
     _, records, _ = small_cifar
 
     def interrupted(*arguments):
@@ -801,14 +804,14 @@ def test_unpacking_that_is_interrupted_goes_on_from_the_archive(small_cifar, ser
 
 
 @pytest.mark.parametrize("free", [10, 100_000])
-def test_a_full_disk_is_told_before_anything_is_fetched(small_cifar, server, monkeypatch, free):
+def test_a_full_disk_is_reported_before_anything_is_downloaded(small_cifar, server, monkeypatch, free):
     monkeypatch.setattr(download_file.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": free}))
     with pytest.raises(DownloadError, match=r"cifar10 must have \d\.\d MB of free space, got 0\.\d MB"):
         data.download("cifar10")
     assert server.asked == []
 
 
-def test_what_has_come_needs_no_more_room(small_mnist, server, tmp_path, monkeypatch):
+def test_downloaded_bytes_do_not_count_towards_the_required_disk_space(small_mnist, server, tmp_path, monkeypatch):
     source, _, served = small_mnist
     place = tmp_path / "data" / "mnist"
     place.mkdir(parents=True)
@@ -822,7 +825,7 @@ def test_what_has_come_needs_no_more_room(small_mnist, server, tmp_path, monkeyp
     assert files_in(place) == served
 
 
-def test_names_that_cannot_be_downloaded():
+def test_names_that_cannot_be_downloaded_are_refused():
     for function in (data.download, data.check):
         with pytest.raises(ValueError, match="'xor' is included in minifa"):
             function("xor")
@@ -835,11 +838,11 @@ def test_names_that_cannot_be_downloaded():
 
 def run(capsys, *arguments):
     code = cli.main(["data", *arguments])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
-def test_list_says_where_each_set_is_and_how_to_get_it(small_mnist, tmp_path, capsys, monkeypatch):
+def test_list_shows_the_folder_of_each_data_set_and_how_to_download_it(small_mnist, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sources.sys, "platform", "linux")
     code, out, _ = run(capsys)
     assert code == 0
@@ -855,7 +858,7 @@ def test_list_says_where_each_set_is_and_how_to_get_it(small_mnist, tmp_path, ca
 
 
 def test_download_then_check_then_damage(small_mnist, tmp_path, capsys):
-    assert run(capsys, "check")[:2][0] == 0  # what is not there is not damaged
+    assert run(capsys, "check")[:2][0] == 0  # a missing file is not a damaged one
     code, _, err = run(capsys, "check", "mnist")
     assert code == 1 and "minifa data download mnist" in err
     code, out, _ = run(capsys, "download", "mnist")
@@ -890,12 +893,12 @@ def test_a_download_that_fails_exits_with_1(small_mnist, server, capsys):
         (["list", "mnist"], "list takes no name"),
     ],
 )
-def test_wrong_use_exits_with_2(arguments, words, capsys):
+def test_invalid_arguments_exit_with_2(arguments, words, capsys):
     code, _, err = run(capsys, *arguments)
     assert code == 2 and words in err
 
 
-# A process of its own, whose mnist is the small one.
+# A separate process, whose mnist is the small one.
 SCRIPT = """
 import json, sys
 from dataclasses import replace
@@ -927,39 +930,39 @@ def until(condition):
 
 @pytest.fixture
 def stalling(small_mnist, server):
-    """The first file stops after fewer bytes than a file keeps to itself before it writes."""
+    """The first file stops after fewer bytes than the buffer of a file holds."""
     source, _, served = small_mnist
-    first, some = next(iter(served)), 1000
-    server.paths[f"/mnist/{first}"] = in_turn(ranged(served[first], some, then=wait), ranged(served[first]))
-    return source, served, first, some
+    first, n_bytes = next(iter(served)), 1000
+    server.paths[f"/mnist/{first}"] = in_turn(ranged(served[first], n_bytes, then=wait), ranged(served[first]))
+    return source, served, first, n_bytes
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
 @pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to one process on Windows")
-def test_a_download_that_is_killed_goes_on(stalling, server, tmp_path, how):
-    source, served, first, some = stalling
+def test_a_killed_download_resumes(stalling, server, tmp_path, how):
+    source, served, first, n_bytes = stalling
     place = tmp_path / "data" / "mnist"
     part = place / f"{first}.part"
     process = start(source, tmp_path / "data")
-    until(lambda: part.exists() and part.stat().st_size == some)
+    until(lambda: part.exists() and part.stat().st_size == n_bytes)
     process.send_signal(getattr(signal, how))
     _, err = process.communicate(timeout=20)
     number = getattr(signal, how)
     assert process.returncode == (-number if how == "SIGKILL" else 128 + number)
-    assert files_in(place) == {f"{first}.part": served[first][:some]}
+    assert files_in(place) == {f"{first}.part": served[first][:n_bytes]}
     if how != "SIGKILL":
-        kept = f"interrupted: {some:,} of {len(served[first]):,} bytes are kept in {part}: the next download resumes"
+        kept = f"interrupted: {n_bytes:,} of {len(served[first]):,} bytes are kept in {part}: the next download resumes"
         assert kept in err and "Traceback" not in err
     data.download("mnist")
-    assert server.asked[1] == [f"/mnist/{first}", some, len(served[first]) - some]
+    assert server.asked[1] == [f"/mnist/{first}", n_bytes, len(served[first]) - n_bytes]
     assert files_in(place) == served
 
 
-def test_two_processes_do_not_get_into_each_others_way(stalling, server, tmp_path):
-    source, served, first, some = stalling
+def test_two_processes_do_not_disturb_each_other(stalling, server, tmp_path):
+    source, served, first, n_bytes = stalling
     place = tmp_path / "data" / "mnist"
     one = start(source, tmp_path / "data")
-    until(lambda: (place / f"{first}.part").exists() and (place / f"{first}.part").stat().st_size == some)
+    until(lambda: (place / f"{first}.part").exists() and (place / f"{first}.part").stat().st_size == n_bytes)
     two = start(source, tmp_path / "data")
     _, err = two.communicate(timeout=20)
     assert two.returncode == 1
@@ -970,7 +973,7 @@ def test_two_processes_do_not_get_into_each_others_way(stalling, server, tmp_pat
     assert files_in(place) == served
 
 
-def test_many_processes_at_once(small_mnist, server, tmp_path):
+def test_many_processes_may_download_at_once(small_mnist, server, tmp_path):
     source, _, served = small_mnist
     several = [start(source, tmp_path / "data") for _ in range(3)]
     ended = [(process.communicate(timeout=30)[1], process.returncode) for process in several]

@@ -1,4 +1,4 @@
-"""Weights go to PyTorch and come back: the same outputs there, the same bits here; a file is whole or refused."""
+"""Weights are exported to PyTorch and imported again with equal outputs and bits; a damaged file is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from minifa.experiments import Experiment, resume, run, sweeps
 from minifa.experiments.run_folder import open_run
 from minifa.testing.examples import inputs, network
 
-SHAPE = (8, 10, 2)  # height and width differ: a confusion of the two shows
+SHAPE = (8, 10, 2)  # height and width differ, so that a swap of the two is detected
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def safetensors():
 
 
 def convnet(seed=0):
-    """Behind the Flatten come what has no order of its own, a batch norm of its pixels, and the linear layer."""
+    """The Flatten is followed by layers without parameters, a batch norm of its pixels, and the linear layer."""
     return network(
         [
             Conv2d(2, 3, 3, padding=1),
@@ -93,7 +93,7 @@ def torch_convnet(torch):
 
 
 def with_own_statistics(torch, net, shape):
-    """No batch norm at the numbers it starts with."""
+    """Moves the parameters and statistics of every batch norm away from their initial values."""
     torch.manual_seed(3)
     for name, array in net.state_dict().items():
         if "running" in name or (array.ndim == 1 and array.is_floating_point()):
@@ -113,7 +113,7 @@ def state_of(net):
     return {name: array.numpy().copy() for name, array in net.state_dict().items() if "num_batches" not in name}
 
 
-def test_a_pytorch_cnn_comes_over_and_goes_back(torch):
+def test_a_pytorch_cnn_is_imported_and_exported(torch):
     theirs, ours, x = torch_convnet(torch), convnet(), inputs(SHAPE, n=5)
     weights.from_torch(ours, theirs.state_dict())
     np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-5, atol=1e-5)
@@ -129,7 +129,7 @@ def test_a_pytorch_cnn_comes_over_and_goes_back(torch):
     assert_same_bits(state_of(theirs), state_of(fresh))
 
 
-def test_ours_go_to_pytorch_and_give_the_same_outputs(torch):
+def test_minifa_weights_give_the_same_outputs_in_pytorch(torch):
     ours, theirs, x = convnet(seed=4), torch_convnet(torch), inputs(SHAPE, n=5)
     ours.forward(inputs(SHAPE, n=6, seed=2), Pass(training=True))
     state = weights.to_torch(ours, weights.match(ours, theirs.state_dict()))
@@ -138,7 +138,7 @@ def test_ours_go_to_pytorch_and_give_the_same_outputs(torch):
 
 
 def test_without_the_flattened_order_the_outputs_differ(torch):
-    """The permutation behind the Flatten is not idle in the tests above."""
+    """The permutation after the Flatten has an effect in the tests above."""
     theirs, ours, x = torch_convnet(torch), convnet(), inputs(SHAPE, n=5)
     weights.from_torch(ours, theirs.state_dict())
     ours["linear1"].W = theirs.state_dict()["9.weight"].numpy().T
@@ -146,7 +146,7 @@ def test_without_the_flattened_order_the_outputs_differ(torch):
 
 
 @pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
-def test_resnet20_both_ways_against_the_bench_s_twin(torch, safetensors, tmp_path, to_file):
+def test_resnet20_is_imported_and_exported_against_the_twin_of_the_bench(torch, safetensors, tmp_path, to_file):
     from minifa.bench import torch_steps
 
     shape = (32, 32, 3)
@@ -173,11 +173,11 @@ def test_resnet20_both_ways_against_the_bench_s_twin(torch, safetensors, tmp_pat
 
 
 @pytest.mark.parametrize("name, shape", [("lenet", (32, 32, 1)), ("lenet_cifar", (32, 32, 3))])
-def test_biotorch_s_lenets_are_ours(torch, name, shape):
+def test_the_lenets_of_biotorch_are_those_of_minifa(torch, name, shape):
     biotorch = importlib.util.find_spec("biotorch")
     if biotorch is None:
         pytest.skip("compares with BioTorch's models")
-    folder = Path(biotorch.submodule_search_locations[0])  # the file alone: its package asks for torchvision
+    folder = Path(biotorch.submodule_search_locations[0])  # the file alone: its package requires torchvision
     spec = importlib.util.spec_from_file_location("le_net", folder / "models" / "le_net.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -188,7 +188,7 @@ def test_biotorch_s_lenets_are_ours(torch, name, shape):
     np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-4, atol=1e-5)
 
 
-def test_alexnet_and_all_cnn_c_are_their_twins_in_pytorch(torch):
+def test_alexnet_and_all_cnn_c_equal_their_twins_in_pytorch(torch):
     nn, shape = torch.nn, (32, 32, 3)
     alexnet = nn.Sequential(
         nn.Conv2d(3, 64, 11, 4, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(2),
@@ -244,7 +244,7 @@ def torchvision_s_resnet18(torch, stem):
 
 @pytest.mark.long
 @pytest.mark.parametrize("stem", ["small", "imagenet"])
-def test_resnet18_is_torchvision_s_module_by_module(torch, stem):
+def test_resnet18_equals_torchvision_s_module_by_module(torch, stem):
     shape = (32, 32, 3)
     theirs = with_own_statistics(torch, torchvision_s_resnet18(torch, stem), shape)
     ours, x = Network(mf.models.resnet18(shape, 10, stem=stem), input_shape=shape), inputs(shape, n=2)
@@ -259,11 +259,11 @@ def test_resnet18_is_torchvision_s_module_by_module(torch, stem):
 
 def linear_state(*names, sizes=((4, 4), (4, 4))):
     rng = np.random.default_rng(1)
-    found = {}
+    state = {}
     for name, (n_in, n_out) in zip(names, sizes, strict=True):
-        found[f"{name}.weight"] = rng.standard_normal((n_out, n_in)).astype("float32")
-        found[f"{name}.bias"] = rng.standard_normal(n_out).astype("float32")
-    return found
+        state[f"{name}.weight"] = rng.standard_normal((n_out, n_in)).astype("float32")
+        state[f"{name}.bias"] = rng.standard_normal(n_out).astype("float32")
+    return state
 
 
 def two_linear():
@@ -275,15 +275,15 @@ def two_linear():
     "modules, expected",
     [
         (("fc1", "fc2"), ("fc1", "fc2")),
-        (("fc2", "fc1"), ("fc1", "fc2")),  # whichever was defined first
+        (("fc2", "fc1"), ("fc1", "fc2")),  # in either order of definition
         (("conv2_1", "conv1_10"), ("conv1_10", "conv2_1")),
-        (("10", "2"), ("2", "10")),  # numbers tell it, however they were sorted
+        (("10", "2"), ("2", "10")),  # numbers give the order, however they were sorted
         (("body.10", "body.9"), ("body.9", "body.10")),
-        (("linear2", "linear1"), ("linear1", "linear2")),  # called alike
+        (("linear2", "linear1"), ("linear1", "linear2")),  # equal names
         (("net.linear2", "net.linear1"), ("net.linear1", "net.linear2")),
     ],
 )
-def test_modules_of_equal_shapes_meet_layers_by_name_or_number(modules, expected):
+def test_modules_of_equal_shapes_are_matched_to_layers_by_name_or_number(modules, expected):
     assert weights.match(two_linear(), linear_state(*modules)) == dict(
         zip(expected, ("linear1", "linear2"), strict=True)
     )
@@ -291,19 +291,19 @@ def test_modules_of_equal_shapes_meet_layers_by_name_or_number(modules, expected
 
 @pytest.mark.parametrize("modules", [("hidden", "classifier"), ("out", "hid"), ("fc", "fc1"), ("a.0", "b.0")])
 @pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
-def test_equal_shapes_are_not_swapped_in_silence(safetensors, tmp_path, modules, to_file):
+def test_layers_of_equal_shapes_are_not_swapped_silently(safetensors, tmp_path, modules, to_file):
     net, state = two_linear(), linear_state(*modules)
     before = net.state()
     safetensors.save_file(state, tmp_path / "net.safetensors")
-    with pytest.raises(ValueError, match="is ambiguous: their names do not determine it") as refused:
+    with pytest.raises(ValueError, match="is ambiguous: their names do not determine it") as error:
         weights.load(net, tmp_path / "net.safetensors") if to_file else weights.from_torch(net, state)
-    assert all(name in str(refused.value) for name in (*modules, "give names={", "--weights-names"))
+    assert all(name in str(error.value) for name in (*modules, "give names={", "--weights-names"))
     assert_same_bits(before, net.state())
     weights.from_torch(net, state, {modules[0]: "linear2", modules[1]: "linear1"})
     np.testing.assert_array_equal(net["linear2"].b, state[f"{modules[0]}.bias"])
 
 
-def test_a_block_and_a_layer_of_the_same_shapes_are_not_swapped_either():
+def test_a_block_and_a_layer_of_equal_shapes_are_not_swapped_silently():
     net, state = (
         Network([Linear(4, 4), Linear(4, 4), Linear(4, 4)]),
         linear_state("b", "a.0", "a.1", sizes=[(4, 4)] * 3),
@@ -312,7 +312,7 @@ def test_a_block_and_a_layer_of_the_same_shapes_are_not_swapped_either():
         weights.from_torch(net, state)
 
 
-def test_other_shapes_tell_the_order_whatever_the_names(safetensors, tmp_path):
+def test_different_shapes_give_the_order_whatever_the_names(safetensors, tmp_path):
     """As in the LeNet of PyTorch's tutorial, whose names a file has in another order than the layers."""
 
     def lenet(seed):
@@ -328,7 +328,7 @@ def test_other_shapes_tell_the_order_whatever_the_names(safetensors, tmp_path):
     assert weights.match(net, dict(reversed(state.items()))) == names
 
 
-def test_what_a_file_has_lost_of_an_order_is_not_guessed(torch, safetensors, tmp_path):
+def test_an_order_that_a_file_does_not_give_is_not_guessed(torch, safetensors, tmp_path):
     """ResNet-18 with its norms before the convolutions has the same shapes in the same order."""
     import safetensors.torch
 
@@ -345,17 +345,17 @@ def test_what_a_file_has_lost_of_an_order_is_not_guessed(torch, safetensors, tmp
     assert_same_bits(ours.state(), other.state())
 
 
-def test_an_order_is_not_searched_for_without_end():
-    """Twelve blocks that begin alike may stand in 479,001,600 orders, of which none fits."""
+def test_the_search_for_an_order_is_bounded():
+    """Twelve blocks that begin with equal shapes have 479,001,600 possible orders, none of which fits."""
     names = [f"{block}.{i}" for block in "abcdefghijkl" for i in range(2)]
     state = changed(linear_state(*names, sizes=[(4, 4)] * 24), l__1__bias=None)
     net = Network([Linear(4, 4, bias=i != 22) for i in range(24)])
     started = time.perf_counter()
     with pytest.raises(ValueError, match="cannot be determined from their names: give names="):
         weights.match(net, state)
-    with pytest.raises(ValueError, match="a module's name must have at most 100 parts, got 50,000") as refused:
+    with pytest.raises(ValueError, match="a module's name must have at most 100 parts, got 50,000") as error:
         weights.match(Network([Linear(4, 4)]), {"a." * 50_000 + "weight": np.ones((4, 4))})
-    assert len(str(refused.value)) < 200
+    assert len(str(error.value)) < 200
     assert time.perf_counter() - started < 5
 
 
@@ -364,7 +364,7 @@ WRAPPED = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.modul
 
 @pytest.mark.parametrize("prefix", WRAPPED)
 @pytest.mark.parametrize("layout", ["minifa", "torch", "torch's own names"])
-def test_what_wrapped_the_model_is_taken_off_its_names(safetensors, tmp_path, prefix, layout):
+def test_prefixes_of_wrappers_are_removed_from_the_names(safetensors, tmp_path, prefix, layout):
     net, other = convnet(seed=1), convnet(seed=2)
     net.forward(inputs(SHAPE, n=6), Pass(training=True))
     own = {"torch's own names": {str(i): layer.name for i, layer in enumerate(net.layers) if layer.parameter_names}}
@@ -380,22 +380,22 @@ def test_what_wrapped_the_model_is_taken_off_its_names(safetensors, tmp_path, pr
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_names_of_one_s_own_may_have_what_was_taken_off(prefix):
+def test_user_defined_names_may_include_the_removed_prefix(prefix):
     net, state = two_linear(), linear_state("module.a", "module.b")
     weights.from_torch(net, state, {f"{prefix}b": "linear1", f"{prefix}a": "linear2"})
     np.testing.assert_array_equal(net["linear2"].W, state["module.a.weight"].T)
 
 
-def test_only_what_stands_before_every_name_is_taken_off():
+def test_only_a_prefix_of_every_name_is_removed():
     net, state = two_linear(), {**linear_state("module.0", "head")}
     weights.from_torch(net, state, {"module.0": "linear1", "head": "linear2"})
-    single = Network([Linear(2, 3)])  # all of the model is one layer, wrapped
+    single = Network([Linear(2, 3)])  # the whole model is one wrapped layer
     weights.from_torch(single, {"module.weight": np.ones((3, 2)), "module.bias": np.zeros(3)}, {"module": "linear1"})
     weights.from_torch(single, {"module.weight": np.zeros((3, 2)), "module.bias": np.zeros(3)})
     assert not single["linear1"].W.any()
 
 
-def test_a_module_is_taken_as_it_is(torch):
+def test_a_module_is_accepted_directly(torch):
     theirs, ours, other = torch_convnet(torch), convnet(), convnet(seed=5)
     weights.from_torch(ours, theirs.state_dict())
     weights.from_torch(other, theirs)
@@ -408,7 +408,7 @@ def test_a_module_is_taken_as_it_is(torch):
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "message"),
     [
         ("w.pth", "must be a PyTorch module or its state dict, got 'w.pth'"),
         (None, "must be a PyTorch module or its state dict"),
@@ -420,13 +420,13 @@ def test_a_module_is_taken_as_it_is(torch):
         ),
     ],
 )
-def test_what_is_no_state_dict_is_told(state, told):
+def test_an_object_that_is_not_a_state_dict_is_refused(state, message):
     for call in (weights.from_torch, weights.match):
-        with pytest.raises((TypeError, ValueError), match=told):
+        with pytest.raises((TypeError, ValueError), match=message):
             call(two_linear(), state)
 
 
-def test_names_of_one_s_own_decide(safetensors, tmp_path):
+def test_user_defined_names_take_precedence(safetensors, tmp_path):
     net, state = two_linear(), linear_state("a", "b")
     weights.from_torch(net, state, {"a": "linear2", "b": "linear1"})
     np.testing.assert_array_equal(net["linear2"].W, state["a.weight"].T)
@@ -442,14 +442,14 @@ def test_names_of_one_s_own_decide(safetensors, tmp_path):
     assert_same_bits(net.state(), other.state())
 
 
-def test_a_single_module_without_a_name():
+def test_a_single_module_without_a_name_is_accepted():
     net = Network([Linear(2, 3)])
     weights.from_torch(net, {"weight": np.ones((3, 2)), "bias": np.zeros(3)})
     assert weights.to_torch(net, {"": "linear1"}).keys() == {"weight", "bias"}
 
 
 def changed(state, **changes):
-    """A state with some entries replaced, or taken away where None."""
+    """A state with some entries replaced, or removed where None."""
     state = {**state, **{key.replace("__", "."): value for key, value in changes.items()}}
     return {key: value for key, value in state.items() if value is not None}
 
@@ -475,7 +475,7 @@ STATE = linear_state("0", "2")
         (STATE, {"0": "linear1", "1": "linear1", "2": "linear2"}, "every layer with weights once"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told_and_nothing_changes(state, names, complaint):
+def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(state, names, complaint):
     net = two_linear()
     before = net.state()
     with pytest.raises(ValueError, match=complaint):
@@ -484,7 +484,7 @@ def test_what_does_not_fit_is_told_and_nothing_changes(state, names, complaint):
 
 
 @pytest.mark.usefixtures("engine")
-def test_flattened_rows_need_the_image_s_shape():
+def test_flattened_inputs_need_the_shape_of_the_image():
     net = Network([Conv2d(1, 2, 3), Flatten(), Linear(8, 2)])
     with pytest.raises(
         ValueError, match="the input shape of Flatten 'flatten1' is not known: create the network with input_sh"
@@ -505,7 +505,7 @@ def test_a_flattened_map_of_one_pixel_has_one_order():
 
 @pytest.mark.parametrize("layout", ["minifa", "torch"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_network_s_file_gives_the_same_bits(safetensors, tmp_path, layout, dtype):
+def test_a_saved_network_is_loaded_bit_for_bit(safetensors, tmp_path, layout, dtype):
     with mf.using("numpy", dtype):
         net, other = convnet(seed=1), convnet(seed=2)
         net.forward(inputs(SHAPE, n=6), Pass(training=True))
@@ -525,7 +525,7 @@ def test_the_file_is_plain_safetensors(safetensors, tmp_path):
     assert {name: tuple(one["shape"]) for name, one in header.items()} == {k: a.shape for k, a in net.state().items()}
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(safetensors, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(safetensors, tmp_path, monkeypatch):
     net, path = two_linear(), tmp_path / "net.safetensors"
     weights.save(net, path)
     before = path.read_bytes()
@@ -540,7 +540,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(safetensors, tmp_path,
 
 
 @pytest.mark.usefixtures("engine")
-def test_files_that_are_none_are_refused_and_nothing_changes(safetensors, tmp_path):
+def test_files_that_are_not_weights_are_refused_and_nothing_changes(safetensors, tmp_path):
     net = two_linear()
     before = net.state()
     path = tmp_path / "net.safetensors"
@@ -562,15 +562,15 @@ def test_files_that_are_none_are_refused_and_nothing_changes(safetensors, tmp_pa
     assert_same_bits(before, net.state())
 
 
-def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(torch, safetensors, tmp_path):
-    shared = torch.randn(4, 4).t()  # not in rows, and there twice: safetensors takes neither as it is
+def test_a_file_of_torch_save_is_refused_with_the_code_that_converts_it(torch, safetensors, tmp_path):
+    shared = torch.randn(4, 4).t()  # not contiguous, and shared: safetensors accepts neither directly
     state = {"0.weight": shared, "0.bias": torch.ones(4), "2.weight": shared, "2.bias": torch.zeros(4)}
     net = two_linear()
     for name, zipped in (("older.ckpt", False), ("renamed.safetensors", True), ("it's.pth", True)):
         torch.save(state, tmp_path / name, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(DataFileError, match="looks like a file of torch.save: a pickle, which could") as refused:
+        with pytest.raises(DataFileError, match="looks like a file of torch.save: a pickle, which could") as error:
             weights.load(net, tmp_path / name)
-    line = str(refused.value).partition("convert it once, in a Python environment with PyTorch: ")[2]
+    line = str(error.value).partition("convert it once, in a Python environment with PyTorch: ")[2]
     subprocess.run(
         [sys.executable, "-c", line], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
@@ -578,7 +578,7 @@ def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(torch, s
     np.testing.assert_array_equal(net["linear2"].W, shared.numpy().T)
 
 
-def test_an_unreadable_file_is_called_pytorch_s_by_its_name_or_its_first_bytes(safetensors, tmp_path):
+def test_an_unreadable_file_is_recognised_as_pytorch_s_by_its_name_or_first_bytes(safetensors, tmp_path):
     for name, content in (
         ("w.pth", b""),
         ("w.bin", b"no weights"),
@@ -588,7 +588,7 @@ def test_an_unreadable_file_is_called_pytorch_s_by_its_name_or_its_first_bytes(s
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataFileError, match=r"torch\.save"):
             weights.load(two_linear(), tmp_path / name)
-    weights.save(two_linear(), tmp_path / "ours.pth")  # what is in it counts, not what it is called
+    weights.save(two_linear(), tmp_path / "ours.pth")  # the content decides, not the name
     weights.load(two_linear(), tmp_path / "ours.pth")
 
 
@@ -604,7 +604,7 @@ def every_number(torch, name):
 
 @pytest.mark.parametrize("name", NARROW)
 @pytest.mark.parametrize("to_file", [False, True], ids=["state dict", "file"])
-def test_numbers_that_numpy_does_not_have_are_pytorch_s_to_the_bit(torch, safetensors, tmp_path, name, to_file):
+def test_types_that_numpy_lacks_are_converted_as_by_pytorch_bit_for_bit(torch, safetensors, tmp_path, name, to_file):
     import safetensors.torch
 
     numbers = every_number(torch, name)
@@ -621,7 +621,7 @@ def test_numbers_that_numpy_does_not_have_are_pytorch_s_to_the_bit(torch, safete
 
 
 def safetensors_file(path, **tensors):
-    """A file of these: (type, shape, bytes)."""
+    """A file of tensors given as (type, shape, bytes)."""
     header, at = {}, 0
     for name, (dtype, shape, content) in tensors.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(content)]}
@@ -630,8 +630,8 @@ def safetensors_file(path, **tensors):
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(content for _, _, content in tensors.values()))
 
 
-def test_narrow_numbers_are_read_without_pytorch(safetensors, tmp_path):
-    """Written down by hand: what is not finite, the smallest numbers, both zeros."""
+def test_narrow_floats_are_read_without_pytorch(safetensors, tmp_path):
+    """Values written by hand: those that are not finite, the smallest numbers, both zeros."""
     path = tmp_path / "narrow.safetensors"
     bits = np.array([0x3FC0, 0xC000, 0x0001, 0x8000, 0x7F80, 0x7FC0], "<u2")
     e4m3, e5m2 = bytes((0x38, 0xC4, 0x01, 0x80, 0x7E, 0x7F)), bytes((0x3E, 0xC2, 0x01, 0x80, 0x7C, 0x7F))
@@ -654,18 +654,16 @@ def test_narrow_numbers_are_read_without_pytorch(safetensors, tmp_path):
         np.testing.assert_array_equal(np.signbit(arrays[name]), np.signbit(np.array(numbers, "f4")))
 
 
-def test_numbers_of_other_kinds_are_refused_by_name(safetensors, tmp_path):
+def test_other_types_are_refused_by_name(safetensors, tmp_path):
     path = tmp_path / "odd.safetensors"
     for dtype, content in (("F8_E8M0", b"\x7f"), ("C64", bytes(8))):
         safetensors_file(path, x=(dtype, [1], content))
-        known = (
-            f"the dtype of 'x' must be one of F64,.* got {dtype}"  # to today's package; an old one refuses the header
-        )
+        known = f"the dtype of 'x' must be one of F64,.* got {dtype}"  # old packages refuse the header
         with pytest.raises(DataFileError, match=f"odd.safetensors.*({known}|deserializing header)"):
             weights.read(path)
 
 
-def test_tensors_that_are_no_plain_numbers_are_refused(torch):
+def test_tensors_without_plain_numbers_are_refused(torch):
     net = Network([Linear(2, 3)])
     before = net.state()
     for weight in (torch.ones(3, 2, dtype=torch.complex64), torch.empty(3, 2, device="meta")):
@@ -675,7 +673,7 @@ def test_tensors_that_are_no_plain_numbers_are_refused(torch):
 
 
 @pytest.mark.usefixtures("engine")
-def test_without_the_package_a_sentence_says_what_to_install(tmp_path, monkeypatch):
+def test_without_the_package_the_message_names_the_package_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(
@@ -692,7 +690,7 @@ def small_experiment(**options):
     return Experiment(data="xor", model="mlp", model_options={"hidden": (4,)}, lr=0.1, epochs=1, **options)
 
 
-def test_an_experiment_starts_from_the_file_and_the_rule_meets_those_weights(safetensors, tmp_path):
+def test_an_experiment_starts_from_the_file_and_its_rule_uses_those_weights(safetensors, tmp_path):
     path = str(tmp_path / "start.safetensors")
     _, trained = run(small_experiment(seed=3))
     weights.save(trained.net, path)
@@ -708,7 +706,7 @@ def test_an_experiment_starts_from_the_file_and_the_rule_meets_those_weights(saf
         run(Experiment(data="xor", model="mlp", weights=path))
 
 
-def test_the_command_line_takes_weights_and_layers_to_freeze(safetensors, tmp_path, monkeypatch, capsys):
+def test_the_command_line_accepts_weights_and_layers_to_freeze(safetensors, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     network = ["--data", "xor", "--model", "mlp", "--hidden", "4"]
     start = Network(mf.models.mlp((2,), 2, hidden=(4,)), seed=8)
@@ -731,7 +729,7 @@ def test_the_command_line_takes_weights_and_layers_to_freeze(safetensors, tmp_pa
 
 @pytest.fixture
 def nameless(safetensors, tmp_path, monkeypatch):
-    """A network of two equal layers; in the current folder its weights, under names that tell no order."""
+    """A network of two equal layers, and a file of its weights whose names give no order in the current folder."""
     monkeypatch.chdir(tmp_path)
     net = Network(mf.models.mlp((2,), 2, hidden=(2,)), seed=8)
     safetensors.save_file(weights.to_torch(net, {"zeta": "linear1", "alpha": "linear2"}), "start.safetensors")
@@ -744,7 +742,7 @@ NAMELESS += ["--weights", "start.safetensors", "--freeze", "linear1", "--out", "
 
 
 @pytest.mark.parametrize("names", ["zeta=linear1,alpha=linear2", " alpha = linear2, zeta = linear1", "names.json"])
-def test_names_on_the_command_line_say_which_module_is_which_layer(nameless, capsys, names):
+def test_names_on_the_command_line_assign_modules_to_layers(nameless, capsys, names):
     assert cli.main(NAMELESS) == 2 and not Path("run").exists()
     assert "the order of the PyTorch modules alpha, zeta is ambiguous" in capsys.readouterr().err
     assert cli.main([*NAMELESS, "--weights-names", names]) == 0
@@ -755,7 +753,7 @@ def test_names_on_the_command_line_say_which_module_is_which_layer(nameless, cap
     assert kept == {"zeta": "linear1", "alpha": "linear2"}
 
 
-def test_names_in_a_recipe_and_of_a_run_that_is_gone_on_with(nameless, capsys):
+def test_names_are_accepted_in_a_recipe_and_kept_when_a_run_resumes(nameless, capsys):
     text = '[data]\nname = "xor"\n[model]\nname = "mlp"\nhidden = [2]\nweights = "start.safetensors"\n'
     Path("mine.toml").write_text(text + "[training]\nepochs = 1\n", encoding="utf-8")
     names = 'model.weights_names={"zeta" = "linear1", "alpha" = "linear2"}'
@@ -768,7 +766,7 @@ def test_names_in_a_recipe_and_of_a_run_that_is_gone_on_with(nameless, capsys):
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         ("zeta", "expected features.0=conv1,fc=linear1 or a JSON file"),
         ("zeta=linear1,alpha", "expected features.0=conv1,fc=linear1"),
@@ -780,16 +778,16 @@ def test_names_in_a_recipe_and_of_a_run_that_is_gone_on_with(nameless, capsys):
         ("zeta=linear1,beta=linear2", "missing 'beta.bias', 'beta.weight', unexpected 'alpha.bias', 'alpha.weight'"),
     ],
 )
-def test_names_that_are_none_are_refused(nameless, capsys, names, told):
+def test_invalid_names_are_refused(nameless, capsys, names, message):
     Path("odd.json").write_text('{"zeta": 1}', encoding="utf-8")
     Path("deep.json").write_text("[" * 100_000, encoding="utf-8")
     Path("large.json").write_text(" " * (1 << 21), encoding="utf-8")
     with contextlib.suppress(SystemExit):
         assert cli.main([*NAMELESS, "--weights-names", names]) == 2
-    assert told in capsys.readouterr().err and not Path("run").exists()
+    assert message in capsys.readouterr().err and not Path("run").exists()
 
 
-def test_names_go_with_a_file():
+def test_names_without_a_file_are_refused():
     with pytest.raises(ValueError, match="go with the file: give weights as well"):
         run(small_experiment(weights_names={"a": "linear1"}))
     for wrong in ([("a", "linear1")], {"a": 1}, {"a": ["linear1"]}, "a=linear1"):
@@ -797,8 +795,8 @@ def test_names_go_with_a_file():
             weights.from_torch(two_linear(), linear_state("a", "b"), wrong)
 
 
-def test_what_was_kept_before_there_were_names_is_equal_still():
-    """Fields that came later are written only where they say something; ids and run folders stay what they were."""
+def test_experiments_saved_before_names_existed_are_still_equal():
+    """Fields added later are written only where they differ from their defaults; ids and run folders do not change."""
     plain = small_experiment()
     assert "weights_names" not in plain.as_config()
     assert resume.setting_differences(plain.as_config(), plain) == []

@@ -1,11 +1,11 @@
-"""The pictures show the numbers they are given, and look as they did.
+"""The pictures show the given numbers, and their appearance does not change.
 
-How they look is held by golden images in tests/golden: what is left of every picture without its letters, which differ
-between versions of matplotlib's font library and move the panels with them. The letters are tested as words. After a
-picture was changed on purpose, look at it, then write its golden image anew and look at that too:
+Their appearance is compared with golden images in tests/golden: every picture without its text, which differs between
+versions of matplotlib's font library and moves the panels. The text is tested separately. After a deliberate change to
+a picture, look at it, then write its golden image again and look at that too:
 
     python tests/docs/test_figures.py            all of them
-    python tests/docs/test_figures.py signs      those named
+    python tests/docs/test_figures.py signs      the given ones
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CE = mf.SoftmaxCrossEntropy()
 
 
 def words(figure):
-    """Everything that is written in a picture."""
+    """All text of a picture."""
     return "\n".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
 
 
@@ -88,7 +88,7 @@ def errors_of(rule, net=None, n=8):
 # --- importing --------------------------------------------------------------------------------------------------------
 
 
-def test_minifa_does_without_matplotlib_until_a_picture_is_asked_for():
+def test_matplotlib_is_imported_only_when_a_picture_is_requested():
     code = (
         "import sys, minifa; assert 'matplotlib' not in sys.modules; "
         "minifa.figures.im2col(); assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
@@ -96,7 +96,7 @@ def test_minifa_does_without_matplotlib_until_a_picture_is_asked_for():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_other_names_are_still_unknown():
+def test_unknown_names_still_raise_an_error():
     with pytest.raises(AttributeError, match="module 'minifa' has no attribute 'figure'"):
         mf.figure  # noqa: B018
 
@@ -104,7 +104,7 @@ def test_other_names_are_still_unknown():
 # --- style ------------------------------------------------------------------------------------------------------------
 
 
-def test_colours_and_markers_differ_and_repeat_only_with_another_line():
+def test_colours_and_markers_differ_and_repeat_only_with_another_line_style():
     for dark in (False, True):
         looks = [tuple(sorted(figures.look(i, dark).items())) for i in range(24)]
         assert len(set(looks)) == 24
@@ -120,7 +120,7 @@ def lightness(colours):
 
 @pytest.mark.parametrize("look", [figures.STYLE, figures.DARK])
 def test_the_diverging_map_is_even_on_both_sides_of_a_zero_in_the_page_s_colour(look):
-    """Sizes are read off the lightness, so that neither sign looks larger and no reader depends on the hue."""
+    """The lightness shows the size, so that neither sign looks larger and no reader depends on the hue."""
     with matplotlib.rc_context(look):
         colours, page = style.diverging(), to_rgba(matplotlib.rcParams["axes.facecolor"])
         below, above = (lightness(colours(0.5 + sign * np.linspace(0, 0.5, 64))) for sign in (-1, 1))
@@ -132,7 +132,7 @@ def test_the_diverging_map_is_even_on_both_sides_of_a_zero_in_the_page_s_colour(
         assert abs(side[-1] - side[0]) > 60
 
 
-def test_drawing_leaves_matplotlib_s_own_settings_alone():
+def test_drawing_does_not_change_the_settings_of_matplotlib():
     before = dict(matplotlib.rcParams)
     for dark in (False, True):
         figures.matrices(waves(3, 2), None, dark=dark)
@@ -141,7 +141,7 @@ def test_drawing_leaves_matplotlib_s_own_settings_alone():
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_long_headings_wrap(dark):
-    """A heading and the words beneath it stay on the page, whatever a rule is called, and one above the other."""
+    """A heading and the text below it stay on the page and do not overlap, however long the name of a rule is."""
     net = small_net()
     rule = mf.rules.FA().attach(net)
     rule.title, rule.needs = "the longest of all titles " * 6, "more than can be said in one line, " * 8
@@ -170,7 +170,8 @@ def test_matrices_shows_the_numbers_on_one_scale_around_zero(shape):
     long = rows > 3 * columns
     for shown, array in zip(images(figure), (W, B, W - B), strict=True):
         matrix = array.reshape(rows, columns)
-        np.testing.assert_array_equal(shown, matrix.T if long else matrix)  # long ones lie down, and the axes say so
+        # Long ones are transposed, and the axis labels show it.
+        np.testing.assert_array_equal(shown, matrix.T if long else matrix)
     assert (figure.axes[2].get_xlabel(), figure.axes[0].get_ylabel()) == (
         ("input", "output") if long else ("output", "input")
     )
@@ -180,12 +181,12 @@ def test_matrices_shows_the_numbers_on_one_scale_around_zero(shape):
     assert low == -high and high == pytest.approx(np.abs(B).max())
 
 
-def test_a_few_strays_among_many_entries_do_not_make_the_rest_pale():
+def test_a_few_outliers_do_not_make_the_other_entries_pale():
     W = waves(60, 50)
     W[0, 0] = 1000
     figure = figures.matrices(W, None)
     assert figure.axes[0].images[0].get_clim()[1] <= 1
-    assert figure.axes[-1]._colorbar.extend == "both"  # and it is said that there are larger ones
+    assert figure.axes[-1]._colorbar.extend == "both"  # and the colour bar shows that larger values exist
     assert figures.matrices(waves(6, 5), None).axes[-1]._colorbar.extend == "neither"
 
 
@@ -199,13 +200,13 @@ def test_a_few_strays_among_many_entries_do_not_make_the_rest_pale():
         ([[math.nan, 0.0], [0.0, 0.0]], "Angle undefined"),
     ],
 )  # fmt: skip
-def test_the_angle_and_what_else_there_is_to_say_stand_in_words(B, expected, engine):
+def test_the_angle_and_further_facts_are_in_the_text(B, expected, engine):
     W = mf.asarray(np.array([[math.sqrt(3), 1.0], [0.0, 0.0]]))
     figure = figures.matrices(W, mf.asarray(np.array(B)), title="a title")
     assert expected in words(figure) and "a title" in words(figure)
 
 
-def test_what_does_not_exist_is_drawn_as_such_and_not_as_zeros():
+def test_missing_arrays_are_drawn_as_missing_and_not_as_zeros():
     figure = figures.matrices(waves(4, 3), None)
     assert "no B: not computed yet,\nor not used by this rule" in words(figure)
     W, B, difference = figure.axes[:3]
@@ -219,7 +220,7 @@ def test_small_matrices_show_their_numbers_and_large_ones_do_not():
 
 
 @pytest.mark.parametrize("picture", [figures.matrices, figures.kernels, figures.signs])
-def test_different_shapes_and_what_is_no_matrix_are_refused(picture):
+def test_different_shapes_and_arrays_that_are_not_matrices_are_refused(picture):
     with pytest.raises(ValueError, match="must have the same shape, got 3 × 3 × 2 × 4 and 72 × 1"):
         picture(waves(3, 3, 2, 4), waves(72, 1))
     with pytest.raises(ValueError, match="got 5"):
@@ -258,7 +259,7 @@ def test_kernels_lie_in_tiles_input_channels_down_and_output_channels_across(sha
     assert "Shown" not in words(figure)
 
 
-def test_of_many_kernels_the_first_are_shown_and_it_is_said():
+def test_of_many_kernels_the_first_are_shown_with_a_note():
     figure = figures.kernels(waves(3, 3, 32, 64))
     assert images(figure)[0].shape == (3 * 16, 3 * 16)
     assert "Shown: the first 16 of 32 input channels and 16 of 64 output channels" in words(figure)
@@ -270,18 +271,18 @@ def test_of_many_kernels_the_first_are_shown_and_it_is_said():
 
 
 @pytest.mark.parametrize("rule", ["fa", "usf", "dfa", "dense", "stale:every=2"])
-def test_errors_are_those_whose_angles_alignment_tells(rule, engine):
+def test_errors_are_those_of_the_angles_of_alignment(rule, engine):
     net, rule, x, y, loss = errors_of(rule)
-    found, expected = metrics.errors(net, rule, x, y, loss), metrics.alignment(net, rule, x, y, loss)
-    assert list(found) == [layer.name for layer in net.weighted]
-    for name, (own, true) in found.items():
+    pairs, expected = metrics.errors(net, rule, x, y, loss), metrics.alignment(net, rule, x, y, loss)
+    assert list(pairs) == [layer.name for layer in net.weighted]
+    for name, (own, true) in pairs.items():
         assert own.shape == true.shape == (len(x), *net[name].output_shape)
         angles = mf.to_host(metrics.sample_angles(own, true))
         assert angles.shape == (len(x),)
         assert np.nanmean(angles) == pytest.approx(expected[name]["true_angle"], abs=1e-3)
 
 
-def test_errors_by_hand_and_without_a_trace(float64):
+def test_errors_equal_those_by_hand_and_leave_no_side_effects(float64):
     net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
     rule, (x, y) = mf.rules.FA().attach(net), batch(4, (2,), classes=2)
     own, true = metrics.errors(net, rule, x, y, CE)["linear1"]
@@ -302,9 +303,9 @@ def test_rules_without_a_backward_pass_have_no_errors_to_show():
 def test_deltas_shows_the_first_examples_each_in_its_own_scale():
     arguments = errors_of("fa", n=20)
     figure = figures.deltas(*arguments, title="errors")
-    found = metrics.errors(*arguments)
+    pairs = metrics.errors(*arguments)
     panels = iter(figure.axes)
-    for name, both in reversed(found.items()):  # the output layer on top
+    for name, both in reversed(pairs.items()):  # the output layer on top
         row = [next(panels), next(panels)]
         assert row[0].get_ylabel().startswith(name)
         for axes, errors in zip(row, both, strict=True):
@@ -326,7 +327,7 @@ def test_of_large_maps_whole_channels_are_shown():
     assert flattened(waves(2, 20, 20, 3)).shape == flattened(waves(2, 500)).shape == (2, 128)
 
 
-def test_layers_that_no_error_reaches_say_so():
+def test_layers_without_an_error_have_a_note():
     for picture in (figures.deltas, figures.angle_histogram):
         assert words(picture(*errors_of("shallow"))).count("no error arrives") == 2  # conv1 and linear1
 
@@ -356,9 +357,9 @@ def test_the_histogram_counts_every_example_once():
 
 
 def test_comparison_draws_means_bands_and_every_seed():
-    some = [result("bp", 0, 0.9), result("bp", 1, 0.7), result("fa", 0, 0.2), result("fa", 1, 0.4)]
-    some.append(result("usf", 0, 0.0, error="ValueError: broken"))
-    figure = figures.comparison(some, title="two rules")
+    results = [result("bp", 0, 0.9), result("bp", 1, 0.7), result("fa", 0, 0.2), result("fa", 1, 0.4)]
+    results.append(result("usf", 0, 0.0, error="ValueError: broken"))
+    figure = figures.comparison(results, title="two rules")
     curves, scores, weights, errors = figure.axes
     assert [line.get_label() for line in curves.get_lines()] == ["bp", "fa"]  # a failed rule has no curve
     assert list(curves.get_lines()[0].get_ydata()) == pytest.approx([0.1, 0.8])
@@ -370,7 +371,7 @@ def test_comparison_draws_means_bands_and_every_seed():
     assert "two rules" in figure.get_suptitle()
 
 
-def test_survey_shows_every_rule_and_leaves_empty_what_does_not_exist():
+def test_survey_shows_every_rule_and_leaves_missing_cells_empty():
     names = [f"rule{i}" for i in range(12)]
     figure = figures.survey([result(name, seed, 0.5 + seed / 10) for name in names for seed in (0, 1)])
     scores, weights, errors, _ = figure.axes
@@ -387,7 +388,7 @@ def test_training_curves_show_every_layer():
     assert list(angles.get_lines()[0].get_ydata()) == pytest.approx([90.0, 80.0])
 
 
-def test_training_curves_say_what_was_not_measured():
+def test_training_curves_name_the_quantities_that_were_not_measured():
     history = [{"epoch": 0, "test_loss": 1.0}]
     figure = figures.training_curves(Result(Experiment(data="lillicrap"), history, -1.0, "test", 0.0))
     assert words(figure).count("not measured") == 2  # accuracy and angles
@@ -407,9 +408,9 @@ def test_learning_curves_have_bands_from_the_lowest_to_the_highest_seed():
     assert [text.get_text() for text in figure.findobj(Legend)[0].get_texts()] == ["fa", "bp"]
 
 
-def test_where_a_run_diverged_there_is_a_cross_and_the_others_go_on():
+def test_a_diverged_run_ends_with_a_cross_and_the_others_continue():
     losses = [[2.0, 1e30], [2.0, 1.0, 0.5]]
-    some = [
+    results = [
         Result(
             Experiment(rule="fa", seed=seed),
             [{"epoch": i, "test_loss": value} for i, value in enumerate(values)]
@@ -421,23 +422,23 @@ def test_where_a_run_diverged_there_is_a_cross_and_the_others_go_on():
         )
         for seed, values in enumerate(losses)
     ]
-    figure = figures.learning_curves(some)
+    figure = figures.learning_curves(results)
     (axes,) = figure.axes
-    assert list(axes.get_lines()[0].get_xdata()) == [0, 1, 2]  # what is no number has no place
+    assert list(axes.get_lines()[0].get_xdata()) == [0, 1, 2]  # values that are not numbers are not drawn
     (cross,) = [c for c in axes.collections if isinstance(c, PathCollection)]
     assert cross.get_offsets().tolist() == [[1.0, 1e30]]
     assert axes.get_ylim() == (0, 3)  # the start stays readable
     assert "diverged: from there, the mean of the other seeds" in words(figure)
     assert "diverged" not in words(figures.learning_curves([result("fa", 0, 0.5)]))
-    (alone,) = (one for one in some if one.diverged)
-    assert "diverged" in words(figures.learning_curves([alone])).splitlines()  # no other seed goes on
+    (alone,) = (one for one in results if one.diverged)
+    assert "diverged" in words(figures.learning_curves([alone])).splitlines()  # no other seed continues
 
 
 def test_alignment_curves_show_every_quantity_of_every_layer_with_its_start():
-    some = [result("usf", 0, 0.9), result("usf", 1, 0.9), result("shallow", 0, 0.9)]
-    for r in some[:2]:
+    results = [result("usf", 0, 0.9), result("usf", 1, 0.9), result("shallow", 0, 0.9)]
+    for r in results[:2]:
         r.history[0]["linear1.norm_ratio"] = 1.0
-    figure = figures.alignment_curves(some, title="a title")
+    figure = figures.alignment_curves(results, title="a title")
     panels = np.array(figure.axes).reshape(3, 2)
     assert [axes.get_title(loc="left") for axes in panels[0]] == ["conv1", "linear1"]
     assert [axes.get_ylabel().split("\n")[0] for axes in panels[:, 0]] == ["angle of", "norm(B) /", "angle of error"]
@@ -451,7 +452,7 @@ def test_alignment_curves_show_every_quantity_of_every_layer_with_its_start():
     assert "start, by theory" in words(figure)
 
 
-def test_alignment_curves_of_many_layers_show_some_and_say_so():
+def test_alignment_curves_of_many_layers_show_a_selection_with_a_note():
     layers = [f"residual{i}.body.conv1" for i in range(20)]
     history = [{"epoch": 0, **{f"{layer}.true_angle": float(i) for i, layer in enumerate(layers)}}]
     figure = figures.alignment_curves([Result(Experiment(rule="dfa"), history, 0.5, "test", 0.0, tuple(layers))])
@@ -489,7 +490,7 @@ def test_runs_without_anything_to_draw_are_refused():
         ("stale", 0, 0),
     ],
 )
-def test_the_start_by_theory_is_where_rules_start(rule, init, normal, uniform):
+def test_rules_start_at_the_theoretical_start(rule, init, normal, uniform):
     net = Network([Linear(3, 400), Linear(400, 500, init=init)])
     attached, layer = mf.rules.make(rule).attach(net), net["linear2"]
     measured = float(metrics.angle(layer.W, attached.B["linear2"]))
@@ -497,14 +498,14 @@ def test_the_start_by_theory_is_where_rules_start(rule, init, normal, uniform):
     assert measured == pytest.approx(attached.start_angle(layer), abs=0.5)  # 4 sd of 200,000 entries
 
 
-def test_fa_with_an_initialiser_of_its_own_starts_where_theory_says():
+def test_fa_with_its_own_initialiser_starts_at_the_theoretical_start():
     net = Network([Linear(3, 400), Linear(400, 500, init="he_normal")])
     rule, layer = mf.rules.FA(init="torch", correlation=0.5).attach(net), net["linear2"]
     assert rule.start_angle(layer) == pytest.approx(float(metrics.angle(layer.W, rule.B["linear2"])), abs=0.5)
     assert abs(rule.start_angle(layer) - 60) > 10
 
 
-def test_where_theory_has_no_angle_none_is_claimed():
+def test_without_a_theoretical_angle_none_is_shown():
     net = small_convnet()
     assert mf.rules.make("fa:conv=dense").start_angle(net["conv1"]) is None
     assert mf.rules.make("dfa").start_angle(net["linear1"]) is None
@@ -517,7 +518,7 @@ def test_where_theory_has_no_angle_none_is_claimed():
 
 
 @pytest.mark.parametrize("arguments", [(), (4, 5, (2, 3)), (5, 6, 3, 2), (3, 3, 2, 1, 1)])
-def test_im2col_shows_the_engine_s_own_numbers(arguments, engine):
+def test_im2col_shows_the_numbers_of_the_engine(arguments, engine):
     height, width, kernel, stride, padding = (*arguments, *(4, 4, 3, 1, 0)[len(arguments) :])
     layer = Conv2d(1, 1, kernel, stride, padding)
     x = np.arange(1.0, height * width + 1).reshape(1, height, width, 1)
@@ -554,18 +555,18 @@ def test_im2col_frames_the_same_window_in_the_image_and_in_the_matrix():
     frames = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
     first, last = ([f for f in frames if f.get_edgecolor() == to_rgba(figures.COLOURS[i])] for i in (1, 2))
     assert [(f.get_width(), f.get_height()) for f in last[:2]] == [(3, 3), (9, 1)]
-    assert np.subtract(last[0].get_xy(), first[0].get_xy()).tolist() == [2, 2]  # one step of the stride further
+    assert np.subtract(last[0].get_xy(), first[0].get_xy()).tolist() == [2, 2]  # one stride further
     assert last[1].get_y() - first[1].get_y() == 3  # the last of four rows
     assert len(first) == len(last) == 5
 
 
-def test_im2col_refuses_what_a_convolution_refuses():
+def test_im2col_refuses_the_same_arguments_as_a_convolution():
     with pytest.raises(ValueError, match="must be at most the padded input"):
         figures.im2col(2, 2, 3)
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_every_rule_s_matrices_stand_in_its_picture(description):
+def test_the_matrices_of_every_rule_are_in_its_picture(description):
     net = small_convnet()
     rule = mf.rules.make(description).attach(net)
     figure = figures.broadcast(net, rule)
@@ -602,26 +603,27 @@ def test_a_layerwise_rule_steps_down_and_a_direct_rule_broadcasts():
     direct = arrows(figures.broadcast(net, mf.rules.DFA().attach(net)), figures.COLOURS[1])
     across = [(start, end) for start, end in direct if start[1] == end[1]]
     assert len(across) == 2 and len(direct) == 3  # two layers are taught; the output layer gets the true error
-    assert len({start[0] for start, _ in across}) == 1  # from one line: what is broadcast is the same
+    assert len({start[0] for start, _ in across}) == 1  # from one line: the broadcast error is the same
     shallow = arrows(figures.broadcast(net, mf.rules.Shallow().attach(net)), figures.COLOURS[1])
     assert len(shallow) == 1
 
 
-def test_residual_blocks_have_a_lane_for_their_shortcut():
+def test_residual_blocks_have_a_separate_line_for_their_shortcut():
     net = Network([Linear(4, 4), ReLU(), Residual([Linear(4, 4), Residual([Tanh(), Linear(4, 4)])], [Linear(4, 4)]),
                    Linear(4, 3)])  # fmt: skip
     figure = figures.broadcast(net, mf.rules.BP().attach(net))
     assert words(figure).count("body + shortcut") == 2
-    assert words(figure).count("B = W") == 1 + 4  # the rule's equation; three on the main way and one in a lane
+    # The rule's equation; three on the main path and one on a shortcut line.
+    assert words(figure).count("B = W") == 1 + 4
     blue = [
         line for line in figure.axes[0].lines if line.get_color() == figures.COLOURS[0] and line.get_marker() != "o"
     ]
     inner, outer = sorted(blue, key=lambda line: -line.get_xdata()[1])
-    assert inner.get_xdata()[1] > outer.get_xdata()[1]  # the outer block's lane is further out, and reaches further
+    assert inner.get_xdata()[1] > outer.get_xdata()[1]  # the line of the outer block is further out, and longer
     assert outer.get_ydata()[0] < inner.get_ydata()[0] and inner.get_ydata()[-1] < outer.get_ydata()[-1]
 
 
-def test_a_rule_that_belongs_elsewhere_is_refused():
+def test_a_rule_attached_to_another_network_is_refused():
     net = small_net()
     with pytest.raises(ValueError, match="not attached to this network"):
         figures.broadcast(net, mf.rules.FA())
@@ -639,14 +641,14 @@ def test_memory_is_drawn_in_mib_from_zero_with_every_name_at_its_line():
     assert drawn[0] == ([8, 16, 32, 64], [18, 26, 42, 74]) and drawn[2][1] == 4 * [4]
     assert axes.get_ylim()[0] == 0 and axes.get_xlim()[0] == 0
     widths = [line.get_linewidth() for line in axes.lines]
-    assert widths == sorted(widths, reverse=True) and len(set(widths)) == 3  # what lies beneath is seen
+    assert widths == sorted(widths, reverse=True) and len(set(widths)) == 3  # overlapping curves stay visible
     names = {text.get_text(): text.xy[1] for text in axes.texts}
     assert set(names) == {"bp  74.0", "dfa  73.0", "dfa:recompute=true  4.0"}
-    assert names["bp  74.0"] - names["dfa  73.0"] > 3  # not on each other
+    assert names["bp  74.0"] - names["dfa  73.0"] > 3  # not overlapping
     assert "Memory" in words(figure) and "batch 32" in words(figure)
 
 
-def test_no_measurement_is_no_picture():
+def test_without_measurements_no_picture_is_drawn():
     with pytest.raises(ValueError, match="peaks must contain a measurement"):
         figures.activation_memory({"bp": {}})
 
@@ -654,7 +656,7 @@ def test_no_measurement_is_no_picture():
 # --- a finished run ---------------------------------------------------------------------------------------------------
 
 
-def test_a_history_comes_back_as_it_was_written(tmp_path):
+def test_a_history_is_read_as_it_was_written(tmp_path):
     history = History([{"epoch": 0, "test_loss": 2.5, "rule": "fa:init=torch"}, {"epoch": 1, "test_loss": math.inf}])
     history[1]["conv1.weight_angle"] = 90.0
     history.save_csv(tmp_path / "history.csv")
@@ -699,7 +701,7 @@ ERRORS = {"network", "deltas", "angles"}
         ("weight_perturbation", {"training", "network"} | LAYERWISE - {"signs-linear2"}),
     ],
 )
-def test_a_run_draws_all_it_has(rule, expected, tmp_path):
+def test_a_run_draws_all_its_pictures(rule, expected, tmp_path):
     assert set(figures.of_run(train(tmp_path, rule)[0])) == expected
 
 
@@ -712,7 +714,7 @@ def test_the_command_writes_the_pictures_into_the_run(tmp_path, capsys):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 
 
-def test_the_matrices_of_a_run_are_those_it_ended_with(tmp_path):
+def test_the_matrices_of_a_run_are_those_after_training(tmp_path):
     """A rule that derives its B must derive it from the trained weights: the angle is the history's last."""
     folder, _ = train(tmp_path, "usf", epochs=1)
     last = History.read_csv(folder / "history.csv")[-1]
@@ -738,7 +740,7 @@ def test_a_run_that_diverged_shows_its_curves(tmp_path):
     assert "diverged" in words(figures.of_run(folder)["alignment"])
 
 
-def test_a_comparison_draws_who_beats_whom(tmp_path, capsys):
+def test_a_comparison_draws_its_rules_side_by_side(tmp_path, capsys):
     folder = tmp_path / "both"
     setting = ["--model", "tiny", "--epochs", "1", "--lr", "0.05", "--jobs", "1", "--out", str(folder)]
     assert cli.main(["compare", "--rules", "fa,dfa", "--seeds", "2", *setting]) == 0
@@ -757,11 +759,11 @@ def test_a_comparison_draws_who_beats_whom(tmp_path, capsys):
     "rules, pictures",
     [
         (list(mf.rules.RULES), ["comparison", "learning", "alignment"]),  # the comparison is the survey
-        (["node_perturbation"], ["comparison", "learning", "survey"]),  # it sends no error whose angle there could be
+        (["node_perturbation"], ["comparison", "learning", "survey"]),  # it sends no error, so it has no angle
     ],
     ids=["many", "without angles"],
 )
-def test_a_comparison_draws_what_its_rules_have(rules, pictures, tmp_path):
+def test_a_comparison_draws_the_quantities_of_its_rules(rules, pictures, tmp_path):
     folder = tmp_path / "some"
     setting = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--lr", "0.05", "--seeds", "1", "--jobs", "1"]
     assert cli.main(["compare", "--rules", ",".join(rules), *setting, "--out", str(folder)]) == 0
@@ -770,7 +772,7 @@ def test_a_comparison_draws_what_its_rules_have(rules, pictures, tmp_path):
     assert all(name in words(drawn["comparison"]) for name in rules)
 
 
-def test_curves_of_data_that_is_gone_are_drawn_without_their_start_by_theory(tmp_path):
+def test_curves_of_deleted_data_are_drawn_without_the_theoretical_start(tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, x=np.eye(20, 5, dtype="float32"), y=np.arange(20) % 2)
     layers = ("linear1", "linear2")
@@ -781,7 +783,7 @@ def test_curves_of_data_that_is_gone_are_drawn_without_their_start_by_theory(tmp
     assert "start, by theory" not in words(figures.alignment_curves([one]))
 
 
-def test_what_is_no_run_is_refused_with_a_sentence(tmp_path, capsys):
+def test_folders_that_are_not_runs_are_refused_with_a_message(tmp_path, capsys):
     assert cli.main(["figures", str(tmp_path / "nowhere")]) != 0
     assert "is not a folder of a finished run: it has no config.json" in capsys.readouterr().err
     (tmp_path / "config.json").write_text('{"experiments": [{"data": "digits"}]}', encoding="utf-8")
@@ -803,7 +805,7 @@ def test_what_is_no_run_is_refused_with_a_sentence(tmp_path, capsys):
 
 def curves():
     """Two rules with two seeds, and one that diverged."""
-    some = []
+    results = []
     for rule, start, step in (("bp", 0.0, 0.0), ("usf", 37.0, 1.5), ("fa", 90.0, 4.0)):
         for seed in (0, 1):
             history = [
@@ -821,12 +823,12 @@ def curves():
             score = history[-1]["test_accuracy"]
             diverged = len(history) == 4
             experiment = Experiment(rule=rule, seed=seed)
-            some.append(Result(experiment, history, score, "test", 1.0, ("conv1", "linear1"), diverged))
-    return some
+            results.append(Result(experiment, history, score, "test", 1.0, ("conv1", "linear1"), diverged))
+    return results
 
 
 def peaks():
-    """What three rules took at four depths: two of them nearly the same."""
+    """The peak memory of three rules at four depths, two of them nearly equal."""
     slopes = {"bp": (10, 8), "dfa": (9, 8), "dfa:recompute=true": (4, 0)}
     return {name: {8 * n: (start + slope * n) << 20 for n in (1, 2, 4, 8)} for name, (start, slope) in slopes.items()}
 
@@ -835,10 +837,10 @@ def drawn_network(rule, net):
     return net, mf.rules.make(rule).attach(net)
 
 
-# By name: how it is drawn, and how far (root mean square over the pixels, 0 to 255) it may be from its golden image.
-# Lines and filled areas came out alike to the last bit under matplotlib 3.8.4 and 3.11.2. Images did not: at the edges
-# of their cells a pixel falls to the one or the other neighbour, which made up to 9.5. What must be noticed (below) is
-# at least 1.2 away where there are lines alone, and 17 where there are cells.
+# By name: the drawing function, and the tolerance (root mean square over the pixels, 0 to 255) to the golden image.
+# Lines and filled areas are equal bit for bit under matplotlib 3.8.4 and 3.11.2. Images are not: a pixel at the edge of
+# a cell is assigned to one or the other neighbour, a difference of up to 9.5. The defects to detect (below) differ by
+# at least 1.2 in pictures with lines only, and by 17 in pictures with cells.
 LINES, CELLS = 1, 13
 PICTURES = {
     "matrices": (CELLS, lambda dark: figures.matrices(waves(5, 6), waves(5, 6, shift=1), "W, B", dark=dark)),
@@ -862,11 +864,11 @@ PICTURES = {
 GOLDEN = Path(__file__).parents[1] / "golden"
 DARK_TOO = ("matrices", "alignment", "broadcast")
 CASES = [(name, False) for name in PICTURES] + [(name, True) for name in DARK_TOO]
-DPI, REDUCED = 100, 2  # drawn at the first and reduced by the second, so that a pixel at an edge counts for little
+DPI, REDUCED = 100, 2  # drawn at the first and reduced by the second, so that a pixel at an edge has little weight
 
 
 def without_letters(figure, path):
-    """Save what no font has a part in, in whole pixels."""
+    """Saves the picture without its text, in whole pixels."""
     for legend in figure.findobj(Legend):
         legend.remove()
     remove_ticks_and_titles(figure)
@@ -887,8 +889,8 @@ def without_letters(figure, path):
 def distance(name, dark, figure, folder):
     """From the golden image, as a root mean square over the pixels."""
     golden, drawn = golden_path(name, dark), without_letters(figure, folder / "drawn.png")
-    found = compare_images(str(golden), str(drawn), tol=0, in_decorator=True)
-    return found["rms"] if found else 0.0
+    comparison = compare_images(str(golden), str(drawn), tol=0, in_decorator=True)
+    return comparison["rms"] if comparison else 0.0
 
 
 def golden_path(name, dark):
@@ -896,12 +898,12 @@ def golden_path(name, dark):
 
 
 @pytest.mark.parametrize("name, dark", CASES)
-def test_pictures_look_as_they_did(name, dark, tmp_path):
+def test_pictures_equal_their_golden_images(name, dark, tmp_path):
     tolerance, draw = PICTURES[name]
     assert distance(name, dark, draw(dark), tmp_path) <= tolerance
 
 
-def test_golden_images_are_small_and_all_in_use():
+def test_golden_images_are_small_and_all_used():
     files = set(GOLDEN.glob("*.png"))
     assert files == {golden_path(name, dark) for name, dark in CASES}
     assert max(path.stat().st_size for path in files) < 30_000
@@ -962,7 +964,7 @@ def missing_arrow(figure):
         *((name, missing_arrow) for name in ("broadcast", "layerwise")),
     ],
 )  # fmt: skip
-def test_a_picture_that_went_wrong_is_noticed(name, spoil, tmp_path):
+def test_a_wrong_picture_is_detected(name, spoil, tmp_path):
     tolerance, draw = PICTURES[name]
     figure = draw(False)
     spoil(figure)
@@ -970,7 +972,7 @@ def test_a_picture_that_went_wrong_is_noticed(name, spoil, tmp_path):
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_dark_pictures_differ_and_keep_their_words(name, tmp_path):
+def test_dark_pictures_differ_and_keep_their_text(name, tmp_path):
     tolerance, draw = PICTURES[name]
     light, dark = draw(False), draw(True)
     assert words(dark) == words(light)

@@ -1,4 +1,4 @@
-"""The README, the guide and the results: their code runs, their links lead somewhere, and their lists are complete."""
+"""The README, the guide and the results: their code runs, their links are valid, and their lists are complete."""
 
 import ast
 import contextlib
@@ -36,12 +36,12 @@ WITH_CODE = [page for page, text in PAGES.items() if python_blocks(text)]
 
 def anchors(text):
     """The anchors that GitHub gives the headings of a page."""
-    found, seen = set(), Counter()
+    names, seen = set(), Counter()
     for heading in re.findall(r"^#+ (.*?)\s*$", FENCED.sub("", text), re.M):
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        names.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
         seen[slug] += 1
-    return found
+    return names
 
 
 def links(text):
@@ -58,7 +58,7 @@ def broken(page, text):
             yield target
 
 
-def test_the_pages_are_those_that_the_readme_promises():
+def test_the_pages_are_those_listed_in_the_readme():
     assert [*PAGES] == [
         "README.md",
         *(f"tutorials/guide/{name}.md" for name in ("experiments", "guarantees", "performance", "rules")),
@@ -79,12 +79,12 @@ def test_lines_are_not_long(page):
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS])
-def test_every_link_leads_to_a_file_and_a_heading(page):
+def test_every_link_points_to_an_existing_file_and_heading(page):
     text = PAGES.get(page) or (ROOT / page).read_text(encoding="utf-8")
     assert not [*broken(page, text)]
 
 
-def test_a_link_that_leads_nowhere_is_detected():
+def test_a_broken_link_is_detected():
     text = "[a](no.md) [b](#nowhere) [c](tutorials/guide/rules.md#nowhere) [d](#the-rules) [e](#the-rules-1)"
     headings = "\n## The rules\n```\n# nowhere\n```\n## The rules\n"
     assert [*broken("README.md", text)] == ["no.md", "#nowhere", "tutorials/guide/rules.md#nowhere", *links(text)[3:]]
@@ -93,20 +93,20 @@ def test_a_link_that_leads_nowhere_is_detected():
 
 
 @pytest.mark.parametrize("page", WITH_CODE)
-def test_the_code_runs_and_prints_the_angles_it_promises(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where it writes
+def test_the_code_runs_and_prints_the_stated_angles(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the folder of its output
     blocks = python_blocks(PAGES[page])
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
-        exec("\n".join(blocks), {})  # our own text, as a reader would paste it
+        exec("\n".join(blocks), {})  # the README's own text, as a reader would paste it
     lines = [line for line in printed.getvalue().splitlines() if line.startswith(("before", "after"))]
     measured = [float(line.split()[1]) for line in lines]
     promised = [float(angle) for angle in re.findall(r"# (\d+\.\d)(?: degrees)?:", blocks[0])]
     assert len(promised) == 2
-    assert measured == pytest.approx(promised, abs=0.3)  # another BLAS rounds otherwise
+    assert measured == pytest.approx(promised, abs=0.3)  # another BLAS rounds differently
 
 
-def test_the_readme_s_python_is_not_longer_than_it_says():
+def test_the_python_of_the_readme_is_as_short_as_stated():
     """Ten after the imports; nine for the rule, and one that trains with it."""
     first, rule, _ = (ast.parse(block) for block in python_blocks(README))
     assert sum(not isinstance(node, ast.Import) for node in first.body) == 10
@@ -114,10 +114,10 @@ def test_the_readme_s_python_is_not_longer_than_it_says():
     assert len([line for line in ast.unparse(one).splitlines() if line]) == 9
 
 
-def test_the_environment_is_activated_before_a_command_is_written_without_its_folder():
+def test_the_environment_is_activated_before_a_command_without_its_folder():
     """Read literally, `minifa step` is not found behind a first command that calls .venv/bin/minifa."""
     first_command = README.index(".venv/bin/minifa compare")
-    bare = [found.start() for found in re.finditer(r"(`|^)minifa \w+ -", README, re.M)]
+    bare = [match.start() for match in re.finditer(r"(`|^)minifa \w+ -", README, re.M)]
     assert bare and min(bare) > first_command
     for activate in ("source .venv/bin/activate", r".venv\Scripts\activate"):
         assert first_command < README.index(activate) < min(bare)
@@ -139,7 +139,7 @@ def test_every_tutorial_is_in_the_index():
 
 def test_there_are_pictures():
     pictures = re.findall(r"!\[.*?\]\(.*?\)", "\n".join(PAGES.values()))
-    assert len(pictures) >= 5  # that the files are there is tested with the links
+    assert len(pictures) >= 5  # the existence of the files is tested with the links
 
 
 def test_every_command_is_in_the_list():

@@ -1,7 +1,8 @@
-"""What layers, losses, optimizers and rules say, word for word: refusals, and the equations shown beside the numbers.
+"""The texts of layers, losses, optimizers and rules, word for word: error messages, and the equations shown beside the
+numbers.
 
-Errors are sentences here, that say what was given, what was expected and what to do. tests/golden/sentences.json holds
-them, so that a change to one is seen where changes are read. After one that was meant, write them anew and read them:
+An error message names the given value, the expected one and a remedy. tests/golden/sentences.json holds the messages,
+so that a change to one is visible in review. After a deliberate change, write them again and read them:
 
     python tests/docs/test_sentences.py
 """
@@ -233,36 +234,36 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
 }
 
 
-def told(refused: Callable[[], Any]) -> str:
-    """What the call raises: "ValueError: sentence". It must raise one of the three that are documented."""
+def error_of(call: Callable[[], Any]) -> str:
+    """The error of the call: "ValueError: message". It must be one of the three documented types."""
     with mf.using("numpy", "float32"), pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
-        refused()
+        call()
     return f"{caught.type.__name__}: {caught.value}"
 
 
 def equations() -> dict[str, Any]:
-    """What is written beside the numbers of a step: by layer, loss, optimizer and rule."""
+    """The equations shown beside the numbers of a step, by layer, loss, optimizer and rule."""
     with mf.using("numpy", "float32"):
         net = small_convnet()
-        found: dict[str, Any] = {layer.name: [layer.equation, layer.error_equation] for layer in net}
+        texts: dict[str, Any] = {layer.name: [layer.equation, layer.error_equation] for layer in net}
         net.freeze("batchnorm1")
-        found["batchnorm1, frozen"] = net["batchnorm1"].error_equation
+        texts["batchnorm1, frozen"] = net["batchnorm1"].error_equation
         for name, loss in losses.LOSSES.items():
-            found[name] = [loss.equation, loss.error_equation]
+            texts[name] = [loss.equation, loss.error_equation]
         for optimizer in (mf.SGD(), mf.SGD(momentum=0.9), mf.SGD(momentum=0.9, nesterov=True), mf.Adam(), mf.AdamW()):
-            found.setdefault(optimizer.name, []).append(optimizer.equation)
-        found["rmsprop"] = [mf.RMSprop().equation, mf.RMSprop(momentum=0.5, weight_decay=0.1).equation]
+            texts.setdefault(optimizer.name, []).append(optimizer.equation)
+        texts["rmsprop"] = [mf.RMSprop().equation, mf.RMSprop(momentum=0.5, weight_decay=0.1).equation]
         for description in [*RULES, "frsf:normalise=init,concordance=0.75"]:
             rule = make(description).attach(small_convnet())
             layer = rule.net.weighted[1]
             taught = [one for one in rule.net if rule.teaches(one)][:1]
-            found[f"rule {description}"] = [rule.carry_equation(layer), *rule.feedback_equation(layer)]
-            found[f"rule {description}"] += [part for one in taught for part in rule.teach_equation(one)]
-    return found
+            texts[f"rule {description}"] = [rule.carry_equation(layer), *rule.feedback_equation(layer)]
+            texts[f"rule {description}"] += [part for one in taught for part in rule.teach_equation(one)]
+    return texts
 
 
 def all_sentences() -> dict[str, Any]:
-    return {**{group: [told(one) for one in calls] for group, calls in REFUSED.items()}, "equations": equations()}
+    return {**{group: [error_of(one) for one in calls] for group, calls in REFUSED.items()}, "equations": equations()}
 
 
 @pytest.fixture(scope="module")
@@ -271,11 +272,11 @@ def golden() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("group", REFUSED)
-def test_what_is_refused_is_told_in_these_words(group, golden):
-    assert [told(one) for one in REFUSED[group]] == golden[group]
+def test_error_messages_are_as_recorded(group, golden):
+    assert [error_of(one) for one in REFUSED[group]] == golden[group]
 
 
-def test_what_is_written_beside_the_numbers(golden):
+def test_equations_are_as_recorded(golden):
     assert equations() == golden["equations"]
 
 

@@ -1,5 +1,5 @@
-"""The tutorials as they are kept: every notebook is made from its script, was executed, and keeps the form that the
-readers know. Nothing is executed here but one tiny notebook; ``python tutorials/build.py --check`` runs them all."""
+"""The committed tutorials: every notebook is made from its script, was executed, and has the standard form. Only one
+tiny notebook is executed here; ``python tutorials/build.py --check`` runs them all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRIPTS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 
 _spec = importlib.util.spec_from_file_location("tutorials_build", TUTORIALS / "build.py")
 build = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = build  # dataclasses look their module up
+sys.modules[_spec.name] = build  # dataclasses look up their module
 _spec.loader.exec_module(build)
 
 every_tutorial = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -36,18 +36,18 @@ def kept(script):
 # --- the tutorials ----------------------------------------------------------------------------------------------------
 
 
-def test_every_tutorial_is_there_and_every_notebook_has_its_script():
+def test_every_tutorial_exists_and_every_notebook_has_its_script():
     assert [int(path.name[:2]) for path in SCRIPTS] == [*range(1, 15)]
     assert {path.stem for path in TUTORIALS.glob("*.ipynb")} <= {path.stem for path in SCRIPTS}
 
 
 @every_tutorial
-def test_the_notebook_has_its_script_s_cells(script):
+def test_the_notebook_has_the_cells_of_its_script(script):
     build.check_pair(script, kept(script))
 
 
 @every_tutorial
-def test_the_kept_outputs_are_there_without_errors_and_with_pictures(script):
+def test_the_saved_outputs_have_pictures_and_no_errors(script):
     content = kept(script)
     build.check_outputs(content)
     outputs = [output for cell in content["cells"] for output in cell.get("outputs", [])]
@@ -68,14 +68,14 @@ def test_a_tutorial_states_its_claim_asserts_it_and_ends_with_solved_exercises(s
 
     at = [i for i, cell in enumerate(others) if re.search(r"^## Exercises$", cell.source, re.M)]
     assert len(at) == 1 and all(cell.kind == "markdown" for cell in others[at[0] :]), "exercises close the tutorial"
-    found = build.solutions(others[at[0] :])
-    assert len(found) in (2, 3) and build.solutions(others[: at[0]]) == []
-    for code in found:
+    solutions = build.solutions(others[at[0] :])
+    assert len(solutions) in (2, 3) and build.solutions(others[: at[0]]) == []
+    for code in solutions:
         assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code))), code
 
 
 @every_tutorial
-def test_jupytext_reads_the_same_cells(script):
+def test_jupytext_reads_equal_cells(script):
     jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed: nothing to compare with")
     notebook = jupytext.operand(script.read_text(encoding="utf-8"), fmt="py:percent")
     assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
@@ -128,7 +128,7 @@ print(x)
 
 @pytest.fixture
 def pair(tmp_path):
-    """(script, a notebook that goes with it, as a dictionary) in a folder of their own."""
+    """(script, its notebook as a dictionary) in a separate folder."""
     script = tmp_path / "01_title.py"
     script.write_text(SCRIPT, encoding="utf-8")
     content = {"cells": []}
@@ -140,7 +140,7 @@ def pair(tmp_path):
     return script, content
 
 
-def test_cells_and_solutions_are_read_from_a_script():
+def test_cells_and_solutions_are_parsed_from_a_script():
     cells = build.read_cells(SCRIPT)
     assert [cell.kind for cell in cells] == ["markdown", "code", "markdown"]
     assert cells[0].source == "# 01 · Title\n\n**Claim.**" and cells[1].source == "x = 1\n\nprint(x)"
@@ -155,7 +155,7 @@ def test_cells_and_solutions_are_read_from_a_script():
         (SCRIPT.replace("# %%\n", "# %% [raw]\n"), r"not with '# %% \[raw\]'"),
     ],
 )
-def test_a_script_of_another_form_is_refused(script, message):
+def test_a_script_of_another_format_is_refused(script, message):
     with pytest.raises(build.TutorialError, match=message):
         build.read_cells(script)
 
@@ -166,18 +166,18 @@ def test_a_solution_without_code_is_refused():
         build.solutions(build.read_cells(without))
 
 
-def test_the_badge_closes_the_first_cell_and_invents_no_address(pair, monkeypatch):
+def test_the_badge_is_at_the_end_of_the_first_cell_and_uses_only_a_known_address(pair, monkeypatch):
     script, content = pair
     last = build.stored_cells(content)[0].source.splitlines()[-1]
     assert "(https://colab.research.google.com/)" in last and "github" not in last
     monkeypatch.setattr(build, "REPOSITORY", "owner/name")
     last = build.notebook_cells(script)[0].source.splitlines()[-1]
     assert "(https://colab.research.google.com/github/owner/name/blob/main/tutorials/01_title.ipynb)" in last
-    with pytest.raises(build.TutorialError, match="cell 1"):  # the badge belongs to the pair
+    with pytest.raises(build.TutorialError, match="cell 1"):  # the badge is part of the pair
         build.check_pair(script, content)
 
 
-def test_a_pair_out_of_step_is_found(pair):
+def test_a_notebook_that_differs_from_its_script_is_detected(pair):
     script, content = pair
     build.check_pair(script, content)
     script.write_text(SCRIPT.replace("x = 1", "x = 2"), encoding="utf-8")
@@ -198,7 +198,7 @@ def test_a_pair_out_of_step_is_found(pair):
         ([{"output_type": "execute_result", "data": {"text/plain": ["<Legend at 0x7f01>"]}}], "address"),
     ],
 )
-def test_outputs_that_may_not_be_kept_are_found(pair, outputs, message):
+def test_outputs_that_must_not_be_committed_are_detected(pair, outputs, message):
     _, content = pair
     build.check_outputs(content)
     content["cells"][1]["outputs"] = outputs
@@ -207,7 +207,7 @@ def test_outputs_that_may_not_be_kept_are_found(pair, outputs, message):
 
 
 @pytest.mark.parametrize("text", [None, "no JSON"])
-def test_a_missing_or_broken_notebook_is_one_sentence(tmp_path, text):
+def test_a_missing_or_broken_notebook_gives_one_message(tmp_path, text):
     notebook = tmp_path / "01_title.ipynb"
     if text is not None:
         notebook.write_text(text, encoding="utf-8")
@@ -215,7 +215,7 @@ def test_a_missing_or_broken_notebook_is_one_sentence(tmp_path, text):
         build.load(notebook)
 
 
-def test_tutorials_are_found_by_number(pair, capsys):
+def test_tutorials_are_selected_by_number(pair, capsys):
     script, _ = pair
     assert build.find([], script.parent) == build.find(["1", "01"], script.parent) == [script]
     for unknown in ("7", "one"):
@@ -225,7 +225,7 @@ def test_tutorials_are_found_by_number(pair, capsys):
         assert f"no tutorial {unknown}; known: 01" in capsys.readouterr().err
 
 
-def test_what_is_needed_is_named(pair, monkeypatch, capsys):
+def test_missing_packages_are_named(pair, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nbclient", None)
     assert build.main([], pair[0].parent) == 2
     assert 'pip install ".[tutorials]"' in capsys.readouterr().err
@@ -237,7 +237,7 @@ def test_a_failing_solution_fails_the_build_and_is_named(pair):
             pytest.skip(f"{package} is not installed: nothing can be executed")
     script, _ = pair
     script.write_text(SCRIPT.replace("assert y == 0", "assert y == 5, 'wrong'"), encoding="utf-8")
-    shutil.copy(build.__file__, script.parent)  # it looks for scripts in its own folder
+    shutil.copy(build.__file__, script.parent)  # it searches for scripts in its own folder
     command = [sys.executable, script.parent / "build.py", "1"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 1, done.stderr

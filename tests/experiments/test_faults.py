@@ -1,5 +1,5 @@
-"""Full disks, folders that cannot be written, no home, clocks that jump, signals in every phase, two at once: nothing
-is lost but the work since the last checkpoint, nothing is left half-written, and the message says what to do."""
+"""Full disks, read-only folders, no home folder, clocks that jump, signals in every phase, concurrent processes: only
+the work since the last checkpoint is lost, no file is left half-written, and the message names a remedy."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def assert_same_run(one, other):
 
 
 def half_written(folder="."):
-    """Files that were to become others."""
+    """Temporary files."""
     return [path.name for path in Path(folder).rglob("*") if path.suffix in (".tmp", ".part")]
 
 
@@ -72,12 +72,12 @@ def minifa(*arguments, **environment):
     )
 
 
-# --- full, and not to be written --------------------------------------------------------------------------------------
+# --- full disks and read-only folders ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def mounted(tmp_path):
-    """A function that mounts a small file system of its own, ``mounted("16k")``, or gives it other options."""
+    """A function that mounts a small separate file system, ``mounted("16k")``, or remounts it with other options."""
     if not (sys.platform.startswith("linux") and os.geteuid() == 0 and shutil.which("mount")):
         pytest.skip("a small file system can be mounted by root on Linux only")
     place = tmp_path / "small"
@@ -96,23 +96,23 @@ def mounted(tmp_path):
 
 
 def fill(folder, leave=0):
-    """Use the room on a disk up, but for so many bytes."""
+    """Fills a disk except for the given number of bytes."""
     free = shutil.disk_usage(folder).free - leave
     (folder / "fill").write_bytes(bytes(free))
 
 
 @FAST
-def test_on_a_full_disk_nothing_is_begun(mounted, capsys):
+def test_on_a_full_disk_no_run_is_started(mounted, capsys):
     small = mounted("size=16k")
     fill(small)
     assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == exit_codes.FAILED
-    told = capsys.readouterr().err
-    assert "No space left on device: '" in told and "the disk is full: free some space" in told
+    stderr = capsys.readouterr().err
+    assert "No space left on device: '" in stderr and "the disk is full: free some space" in stderr
     assert os.listdir(small) == ["fill"]
 
 
 @FAST
-def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(mounted, capsys):
+def test_on_a_disk_that_fills_up_the_last_checkpoint_is_kept_and_resumed(mounted, capsys):
     small, out = mounted("size=1m"), ["--out"]
     given = ["train", "--model", "mlp", "--hidden", "16", "--lr", "0.05", "--checkpoint-every", "30", "--epochs"]
     assert cli.main([*given, "4", *out, "whole"]) == 0
@@ -121,8 +121,11 @@ def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(m
     before = (small / "run/last.ckpt").read_bytes()
     capsys.readouterr()
     assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == exit_codes.FAILED
-    told = capsys.readouterr().err
-    assert "the disk is full: free some space" in told and f"to resume: minifa train --resume {small / 'run'}\n" in told
+    stderr = capsys.readouterr().err
+    assert (
+        "the disk is full: free some space" in stderr
+        and f"to resume: minifa train --resume {small / 'run'}\n" in stderr
+    )
     assert (small / "run/last.ckpt").read_bytes() == before and not half_written(small)
     (small / "fill").unlink()
     assert cli.main(["train", "--resume", str(small / "run"), "--epochs", "4"]) == 0
@@ -131,11 +134,11 @@ def test_on_a_disk_that_fills_up_the_last_checkpoint_stays_and_is_gone_on_with(m
 
 @FAST
 @pytest.mark.parametrize("name", ["history.csv", "log.jsonl"])
-def test_a_line_that_has_no_room_is_left_out_whole(name, mounted):
+def test_a_line_that_does_not_fit_on_the_disk_is_omitted_completely(name, mounted):
     small = mounted("size=8k")
     path = small / name
     path.write_text("whole\n", encoding="utf-8")
-    fill(small)  # the file itself has the rest of its page left
+    fill(small)  # the file can still use the rest of its page
     with pytest.raises(OSError, match=f"No space left on device: '.*{name}'"):
         atomic.append(path, "x" * 10_000 + "\n")
     assert path.read_text(encoding="utf-8") == "whole\n"
@@ -144,12 +147,12 @@ def test_a_line_that_has_no_room_is_left_out_whole(name, mounted):
 def test_a_table_with_a_torn_last_line_is_read_without_it(tmp_path):
     History([{"epoch": 0, "train_loss": 0.25}, {"epoch": 1, "train_loss": 0.125}]).save_csv("history.csv")
     whole = Path("history.csv").read_bytes()
-    Path("history.csv").write_bytes(whole[:-3])  # 0.1 is a number as well
+    Path("history.csv").write_bytes(whole[:-3])  # 0.1 is a valid number too
     assert History.read_csv("history.csv") == [{"epoch": 0, "train_loss": 0.25}]
 
 
 @pytest.mark.parametrize("left", [0, 12])
-def test_pictures_and_pages_are_whole_or_not_there(left, mounted, capsys):
+def test_pictures_and_pages_are_complete_or_absent(left, mounted, capsys):
     assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
     small = mounted("size=64k")
     shutil.copytree("run", small / "run")
@@ -159,7 +162,7 @@ def test_pictures_and_pages_are_whole_or_not_there(left, mounted, capsys):
     capsys.readouterr()
     assert cli.main(["figures", str(small / "run")]) == exit_codes.FAILED
     assert "the disk is full: free some space" in capsys.readouterr().err
-    for path in (small / "run/figures").iterdir():  # those that had room
+    for path in (small / "run/figures").iterdir():  # the files that fitted
         assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
     with pytest.raises(OSError, match="No space left on device: '.*page.html'"):
         explorer.write("<p>" * 30_000, small / "page.html")
@@ -167,7 +170,7 @@ def test_pictures_and_pages_are_whole_or_not_there(left, mounted, capsys):
 
 
 @FAST
-def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(mounted, capsys, monkeypatch):
+def test_a_read_only_folder_gives_a_message_with_a_remedy(mounted, capsys, monkeypatch):
     small = mounted("size=4m")
     assert cli.main(["train", *XOR, "--epochs", "1", "--out", str(small / "run")]) == 0
     mounted("remount,ro")
@@ -181,15 +184,15 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(mounted, capsys
     for command, given in commands.items():
         capsys.readouterr()
         assert cli.main([command.strip(), *given]) == exit_codes.FAILED
-        told = capsys.readouterr().err
-        assert "Read-only file system: '" in told and "the file system is read-only: choose another folder" in told
+        stderr = capsys.readouterr().err
+        assert "Read-only file system: '" in stderr and "the file system is read-only: choose another folder" in stderr
     monkeypatch.chdir(small)  # where runs/ would go
     assert cli.main(["train", *XOR, "--epochs", "1"]) == exit_codes.FAILED
     assert "choose another folder" in capsys.readouterr().err
 
 
 @FAST
-def test_a_comparison_that_can_no_longer_be_written_keeps_what_was(mounted, capsys, monkeypatch):
+def test_a_comparison_that_can_no_longer_be_written_keeps_its_finished_runs(mounted, capsys, monkeypatch):
     small = mounted("size=64k")
     make = experiments.run
 
@@ -201,12 +204,12 @@ def test_a_comparison_that_can_no_longer_be_written_keeps_what_was(mounted, caps
     monkeypatch.setattr(study, "run", fills_up)
     given = ["--rules", "bp", "--epochs", "1", "--jobs", "1", "--seeds", "3", "--out", str(small / "c")]
     assert cli.main(["compare", *XOR, *given]) == exit_codes.FAILED
-    told = capsys.readouterr().err
-    assert "the disk is full" in told and f"finished runs are kept in {small / 'c'}" in told
+    stderr = capsys.readouterr().err
+    assert "the disk is full" in stderr and f"finished runs are kept in {small / 'c'}" in stderr
     assert [result.experiment.seed for result in run_folder.read_results(small / "c")] == [0, 1]
 
 
-def test_what_is_written_can_be_read_by_others_and_leaves_nothing_beside(tmp_path):
+def test_written_files_are_readable_by_others_and_no_temporary_file_remains(tmp_path):
     plain = tmp_path / "plain.txt"
     plain.write_text("", encoding="utf-8")
     write_arrays(tmp_path / "network.npz", {"W": np.ones(3)})
@@ -219,7 +222,7 @@ def test_what_is_written_can_be_read_by_others_and_leaves_nothing_beside(tmp_pat
 
 
 def once(number, call):
-    """The call, with a signal to this process before the first one."""
+    """The function, preceded by a signal to this process at its first call."""
     waiting = [number]
 
     def with_signal(*arguments, **options):
@@ -230,7 +233,7 @@ def once(number, call):
     return with_signal
 
 
-PHASES = {  # by name: what the signal comes before, and what is told
+PHASES = {  # by name: the call that the signal precedes, and words of the message
     "loading": ("minifa.data.load", "the same command starts again"),
     "building": ("minifa.experiments.experiment.build", "the same command starts again"),
     "making the folder": ("minifa.experiments.run_folder.write_config", "the same command starts again"),
@@ -250,22 +253,22 @@ WHOLE = ["train", *XOR, "--rule", "fa", "--epochs", "3", "--out"]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nobody disturbed."""
+    """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     assert cli.main([*WHOLE, str(folder)]) == 0
     return folder
 
 
 @pytest.mark.parametrize("phase, number, code", [*((p, *TERM) for p in PHASES), *((p, *CTRL_C) for p in LATE)])
-def test_a_signal_in_any_phase_loses_nothing(phase, number, code, whole, monkeypatch, capsys):
+def test_a_signal_in_any_phase_loses_no_finished_work(phase, number, code, whole, monkeypatch, capsys):
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     capsys.readouterr()
     place, words = PHASES[phase]
     with monkeypatch.context() as patched:
         patched.setattr(place, once(number, pkgutil.resolve_name(place)))
         assert cli.main([*WHOLE, "run"]) == code
-    told = capsys.readouterr().err
-    assert words in told and "Traceback" not in told
+    stderr = capsys.readouterr().err
+    assert words in stderr and "Traceback" not in stderr
     assert {one: signal.getsignal(one) for one in before} == before
     assert not half_written()
     if "--resume" in words:
@@ -278,7 +281,7 @@ def test_a_signal_in_any_phase_loses_nothing(phase, number, code, whole, monkeyp
 
 
 @pytest.mark.parametrize("phase, number, code", [("a run", *TERM), ("drawing", *TERM), ("a run", *CTRL_C)])
-def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code, monkeypatch, capsys):
+def test_a_signalled_comparison_keeps_its_finished_runs(phase, number, code, monkeypatch, capsys):
     given = ["--rules", "bp,fa", "--epochs", "1", "--jobs", "1", "--seeds", "2", "--out", "c"]
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patched:
@@ -296,16 +299,16 @@ def test_a_signal_leaves_a_comparison_with_its_finished_runs(phase, number, code
             patched.setattr(study, "run", run)
         assert cli.main(["compare", *XOR, *given]) == code
     finished = {(result.experiment.rule, result.experiment.seed) for result in run_folder.read_results("c")}
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     if phase == "drawing":
-        assert len(finished) == 4 and "to draw them: minifa figures c" in told
+        assert len(finished) == 4 and "to draw them: minifa figures c" in stderr
         assert cli.main(["figures", "c"]) == 0
     else:
-        assert finished == {("bp", 0), ("fa", 0), ("bp", 1)} and "3 of 4 runs were finished and kept" in told
+        assert finished == {("bp", 0), ("fa", 0), ("bp", 1)} and "3 of 4 runs were finished and kept" in stderr
     assert not half_written() and signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_signal_in_the_grid_keeps_the_rates_and_compares_nothing(monkeypatch, capsys):
+def test_a_signal_in_the_grid_search_keeps_the_rates_and_starts_no_comparison(monkeypatch, capsys):
     make, made = experiments.run, []
 
     def run(experiment):
@@ -338,8 +341,8 @@ def test_a_signal_ends_the_stepper_which_answers_ctrl_c_itself(monkeypatch, caps
     assert stepper.stdout.getvalue().count("^C") == 1
 
 
-def test_a_terminating_signal_that_is_ignored_is_ignored_still():
-    """As under nohup's relatives, or where a caller has decided so."""
+def test_an_ignored_termination_signal_stays_ignored():
+    """As under programs like nohup, or by the caller's choice."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         with signals.terminating():
@@ -349,7 +352,7 @@ def test_a_terminating_signal_that_is_ignored_is_ignored_still():
         signal.signal(signal.SIGTERM, before)
 
 
-def test_outside_the_main_thread_signals_are_left_as_they_are():
+def test_outside_the_main_thread_signal_handlers_are_unchanged():
     seen = []
 
     def elsewhere():
@@ -362,8 +365,8 @@ def test_outside_the_main_thread_signals_are_left_as_they_are():
     assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
-def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
-    """As the process finds it that looks into the folder between two runs."""
+def test_a_killed_comparison_keeps_its_finished_runs(monkeypatch):
+    """Tested by another process that reads the folder between two runs."""
     seen = []
     make = experiments.run
 
@@ -378,27 +381,27 @@ def test_a_killed_comparison_keeps_the_runs_that_were_finished(monkeypatch):
 
 
 @pytest.mark.parametrize("command", [["train"], ["compare", "--rules", "bp", "--seeds", "2", "--jobs", "1"]])
-def test_a_reader_that_has_seen_enough_ends_nothing(command):
+def test_a_closed_output_pipe_is_not_an_error(command):
     process = minifa(*command, *XOR, "--epochs", "1", "--out", "run")
     while not Path("run/config.json").is_file() and process.poll() is None:
         time.sleep(0.001)
     process.stdout.close()  # as `head` does
-    with process.stderr as told:
-        assert told.read() == ""
+    with process.stderr as stderr:
+        assert stderr.read() == ""
     assert process.wait(60) == 0
     assert run_folder.read_results("run")[0].score >= 0
 
 
-def test_a_nameless_error_inside_a_locked_folder_is_not_the_lock_s(tmp_path):
+def test_an_oserror_without_a_file_name_is_not_blamed_on_the_lock(tmp_path):
     with pytest.raises(OSError) as raised, run_folder.locked(tmp_path):
         raise OSError(28, "No space left on device")
     assert raised.value.filename is None
 
 
-# --- two at once ------------------------------------------------------------------------------------------------------
+# --- concurrent processes ---------------------------------------------------------------------------------------------
 
 
-def test_two_processes_that_want_one_folder_get_one_each():
+def test_two_processes_with_the_same_folder_name_get_one_folder_each():
     together = [minifa("train", *XOR, "--epochs", "2", "--out", "run") for _ in range(2)]
     for process in together:
         assert process.communicate(timeout=60) and process.returncode == 0
@@ -407,7 +410,7 @@ def test_two_processes_that_want_one_folder_get_one_each():
 
 
 class Msvcrt(ModuleType):
-    """Windows' locks on parts of a file: each belongs to the open file that took it, and ends with that."""
+    """Windows' locks on parts of a file: each belongs to the open file that acquired it, and ends with it."""
 
     LK_NBLCK = 2
 
@@ -422,14 +425,14 @@ class Msvcrt(ModuleType):
         self.held[place] = descriptor
 
     def _others(self, descriptor):
-        """What else is open of the same file."""
+        """The other open handles of the same file."""
         for other in set(self.held.values()) - {descriptor}:
             with contextlib.suppress(OSError):
                 if os.path.sameopenfile(other, descriptor):
                     yield other
 
 
-def test_on_windows_the_second_is_refused_and_can_read_who_was_first(monkeypatch):
+def test_on_windows_the_second_process_is_refused_and_can_read_the_holder(monkeypatch):
     msvcrt = Msvcrt()
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
@@ -443,10 +446,10 @@ def test_on_windows_the_second_is_refused_and_can_read_who_was_first(monkeypatch
                 pass
             written = Path("run/.lock").read_bytes()
     ((_, start, count),) = msvcrt.held
-    assert start > len(written) and count == 1  # Windows lets nobody read what is locked
+    assert start > len(written) and count == 1  # Windows lets no process read a locked region
 
 
-def test_where_the_file_system_has_no_locks_nobody_is_refused_and_it_is_told_once(monkeypatch, capsys):
+def test_without_file_locks_no_process_is_refused_and_one_note_is_printed(monkeypatch, capsys):
     fcntl = pytest.importorskip("fcntl", reason="flock is a Unix thing")
 
     def no_locks(descriptor, how):
@@ -457,13 +460,13 @@ def test_where_the_file_system_has_no_locks_nobody_is_refused_and_it_is_told_onc
     Path("run").mkdir()
     with run_folder.locked("run"), run_folder.locked("run"):
         assert f"process {os.getpid()}" in Path("run/.lock").read_text(encoding="utf-8")
-    told = capsys.readouterr().err
-    assert told.startswith("note: the file system of run/.lock has no locks") and told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("note: the file system of run/.lock has no locks") and stderr.count("\n") == 1
 
 
 @pytest.mark.long
 @FAST
-def test_a_run_that_another_process_goes_on_with_is_left_to_it(capsys):
+def test_a_run_that_another_process_resumes_is_left_to_it(capsys):
     assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
     assert cli.main(["train", *XOR, "--epochs", "200", "--out", "whole"]) == 0
     other = minifa("train", "--resume", "run", "--epochs", "200")
@@ -472,8 +475,8 @@ def test_a_run_that_another_process_goes_on_with_is_left_to_it(capsys):
         time.sleep(0.01)
     capsys.readouterr()
     assert cli.main(["train", "--resume", "run", "--epochs", "200"]) == exit_codes.FAILED
-    told = capsys.readouterr().err
-    assert f"run is being written by process {other.pid} on" in told and "wait until it has finished" in told
+    stderr = capsys.readouterr().err
+    assert f"run is being written by process {other.pid} on" in stderr and "wait until it has finished" in stderr
     assert other.communicate(timeout=60) and other.returncode == 0
     assert_same_run("whole", "run")
 
@@ -504,11 +507,11 @@ def homeless(*arguments, **variables):
 
 @pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="the home folder comes from elsewhere")
-def test_without_a_home_everything_works_but_what_is_kept_there(tmp_path):
+def test_without_a_home_folder_everything_else_works(tmp_path):
     trained = homeless("train", *XOR, "--epochs", "1", "--out", "run")
     assert trained.returncode == 0 and Path("run/figures/training.png").is_file(), trained.stderr
-    told = homeless("info")
-    assert told.returncode == 0 and "no home folder" in told.stdout, told.stderr
+    stderr = homeless("info")
+    assert stderr.returncode == 0 and "no home folder" in stderr.stdout, stderr.stderr
     missing = homeless("train", "--data", "mnist")
     assert missing.returncode == 1
     assert "no home folder" in missing.stderr and "MINIFA_DATA" in missing.stderr and "Traceback" not in missing.stderr
@@ -532,7 +535,7 @@ def test_clocks_that_jump_change_no_number_and_no_checkpoint(monkeypatch):
     monkeypatch.setattr(environment, "datetime", Jumping)
     assert cli.main([*given[:-3], "--checkpoint-every", "3", "--out", "run"]) == 0
     events = [json.loads(line) for line in Path("run/log.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [event["time"] for event in events] != sorted(event["time"] for event in events)  # it did jump
+    assert [event["time"] for event in events] != sorted(event["time"] for event in events)  # the clock did jump
     assert_same_run("whole", "run")
     for path in Path("run").iterdir():  # and files from the future
         os.utime(path, (4e9, 4e9))

@@ -1,5 +1,5 @@
-"""A result is taken for another's only if all that makes it is equal: data by content, weights, float type, settings,
-and for a run that is resumed the version; tests/golden/before holds what was written before that was kept."""
+"""A result is reused only if everything that determines it is equal: data by content, weights, float type, settings,
+and the version for a resumed run; tests/golden/before holds files from before these were recorded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EXPERIMENT = Experiment(data="mine.npz", model="mlp", model_options={"hidden": (
 
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
-    """Every test in an empty folder with data of its own; all runs in this process, and no pictures."""
+    """Every test has an empty folder with its own data; all runs are in this process and without pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     monkeypatch.setattr(processes, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))
@@ -103,7 +103,7 @@ def made(monkeypatch):
 # --- data by content --------------------------------------------------------------------------------------------------
 
 
-def test_a_digest_is_of_all_arrays_and_of_nothing_else(tmp_path):
+def test_a_digest_depends_on_all_arrays_and_on_nothing_else(tmp_path):
     one = mf.data.load("mine.npz")
     shutil.copy("mine.npz", "copy.npz")
     assert mf.data.load("copy.npz").digest == one.digest == mf.data.load("mine.npz").digest
@@ -126,22 +126,24 @@ def test_a_digest_is_computed_once(monkeypatch):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_on_replaced_data_nothing_continues_and_nothing_changes(name, made, capsys):
+def test_on_replaced_data_no_run_continues_and_no_file_changes(name, made, capsys):
     made(name)
     before = all_files("out")
     write_data(seed=3)
     capsys.readouterr()
     assert cli.main(COMMANDS[name]) == exit_codes.WRONG_USE
-    told = capsys.readouterr()
-    assert re.search(r"mine(\.npz has the digest [0-9a-f]{16}, and had [0-9a-f]{16}| is now)", told.err), told.err
-    assert "±" not in told.out and all_files("out") == before
+    captured = capsys.readouterr()
+    assert re.search(r"mine(\.npz has the digest [0-9a-f]{16}, and had [0-9a-f]{16}| is now)", captured.err), (
+        captured.err
+    )
+    assert "±" not in captured.out and all_files("out") == before
     write_data(seed=0)  # the same numbers in a new file
     assert cli.main(COMMANDS[name]) == 0
     assert "not kept" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["train", "reproduce", "sweep"])
-def test_the_test_examples_count_as_well(name, made, capsys):
+def test_the_digest_includes_the_test_examples(name, made, capsys):
     x = arrays()["x"]
     y = arrays()["y"]
     write_data(x_test=x[:20], y_test=y[:20])
@@ -151,8 +153,8 @@ def test_the_test_examples_count_as_well(name, made, capsys):
     assert "the digest" in capsys.readouterr().err
 
 
-def test_an_example_that_the_layout_passes_over_counts_as_well(capsys):
-    """Of large sets it looks at 256 inputs."""
+def test_the_digest_includes_examples_that_the_layout_check_skips(capsys):
+    """In large data sets it checks 256 inputs."""
     x = np.random.default_rng(0).standard_normal((1000, 3)).astype("f4")
     y = (x[:, 0] > 0).astype(int)
     np.savez("mine.npz", x=x, y=y, x_test=x[:9], y_test=y[:9])
@@ -164,7 +166,7 @@ def test_an_example_that_the_layout_passes_over_counts_as_well(capsys):
 
 
 @pytest.mark.parametrize("name", ["reproduce", "sweep", "tune", "train"])
-def test_weights_that_were_replaced_are_other_weights(name, made, capsys, monkeypatch):
+def test_replaced_weights_count_as_other_weights(name, made, capsys, monkeypatch):
     pytest.importorskip("safetensors", reason="weights are read with safetensors: pip install '.[safetensors]'")
     hidden = {"tune": 4, "train": 500}.get(name, 5)
 
@@ -201,8 +203,8 @@ def test_a_folder_of_another_runs_data_is_refused_from_python():
     assert all_files("run") == before
 
 
-def test_a_file_that_was_replaced_is_loaded_again(monkeypatch):
-    """Workers of a cluster outlive a sweep, and notebooks everything."""
+def test_a_replaced_file_is_loaded_again(monkeypatch):
+    """Workers of a cluster outlive a sweep, and so do notebooks."""
     first = resume.load_once("mine.npz")
     assert resume.load_once("mine.npz") is first
     write_data(seed=3)
@@ -213,8 +215,8 @@ def test_a_file_that_was_replaced_is_loaded_again(monkeypatch):
     assert resume.load_once("mine.npz").digest == mf.data.load("mine.npz").digest
 
 
-def test_a_worker_that_finds_other_data_under_the_name_makes_no_run():
-    """On another machine, or replaced while the sweep goes on."""
+def test_a_worker_with_other_data_under_the_same_name_makes_no_run():
+    """On another machine, or replaced during the sweep."""
     sweep = sweeps.parse(SWEEP)
     _, contents = sweeps.check(sweep)
     write_data(seed=3)
@@ -222,7 +224,7 @@ def test_a_worker_that_finds_other_data_under_the_name_makes_no_run():
     assert re.match("DataFileError: other data: mine.npz has the digest", made.error) and made.result is None
 
 
-def test_a_sweep_over_data_sets_may_get_more_of_them(capsys):
+def test_a_sweep_over_data_sets_may_be_extended_by_more_data_sets(capsys):
     text = SWEEP.replace('name = "mine.npz"', "").replace("[over]", '[over]\n"data.name" = ["mine.npz"]')
     Path("sweep.toml").write_text(text, encoding="utf-8")
     assert cli.main(COMMANDS["sweep"]) == 0
@@ -241,14 +243,14 @@ def test_a_sweep_over_data_sets_may_get_more_of_them(capsys):
     assert capsys.readouterr().err.count("has the digest") == 2
 
 
-def test_a_table_is_shown_where_its_data_are_no_more(capsys):
+def test_a_table_is_shown_after_its_data_were_deleted(capsys):
     assert cli.main(COMMANDS["reproduce"]) == 0
     shown = capsys.readouterr().out
     os.unlink("mine.npz")
     assert cli.main(COMMANDS["reproduce"]) == 0
-    found = capsys.readouterr()
-    assert found.out == shown
-    assert found.err == "note: the data of 3 of 3 finished runs were not kept, or are not here: not compared\n"
+    captured = capsys.readouterr()
+    assert captured.out == shown
+    assert captured.err == "note: the data of 3 of 3 finished runs were not kept, or are not here: not compared\n"
 
 
 # --- float type -------------------------------------------------------------------------------------------------------
@@ -260,8 +262,8 @@ def test_another_float_type_is_another_result(name, made, capsys):
     before = all_files("out")
     capsys.readouterr()
     assert cli.main([*COMMANDS[name], "--dtype", "float64"]) == exit_codes.WRONG_USE
-    told = capsys.readouterr().err
-    assert "dtype float32 and not float64" in told or "dtype float64 (there: float32)" in told
+    message = capsys.readouterr().err
+    assert "dtype float32 and not float64" in message or "dtype float64 (there: float32)" in message
     assert all_files("out") == before
 
 
@@ -281,7 +283,7 @@ def of_version(monkeypatch, number, commit=None):
     monkeypatch.setattr(environment, "commit", lambda: commit)
 
 
-def test_a_finished_row_of_another_version_is_shown_with_it_and_not_made_again(monkeypatch, capsys):
+def test_a_finished_row_of_another_version_is_shown_with_the_version_and_not_run_again(monkeypatch, capsys):
     of_version(monkeypatch, "0.0.9", "abcdef0")
     assert cli.main([*COMMANDS["reproduce"], "--rows", "fa"]) == 0
     of_version(monkeypatch, "0.0.9")
@@ -290,8 +292,10 @@ def test_a_finished_row_of_another_version_is_shown_with_it_and_not_made_again(m
     of_version(monkeypatch, "0.0.10", "1234567")
     capsys.readouterr()
     assert cli.main(COMMANDS["reproduce"]) == 0
-    told = capsys.readouterr().out
-    assert "made by minifa 0.0.9: bp (seed 0)\n" in told and "made by minifa 0.0.9 (abcdef0): fa (seed 0)\n" in told
+    message = capsys.readouterr().out
+    assert (
+        "made by minifa 0.0.9: bp (seed 0)\n" in message and "made by minifa 0.0.9 (abcdef0): fa (seed 0)\n" in message
+    )
     assert all_files("out/fa-seed0") == before
     assert [(row["row"], row["made_by"]) for row in lines_of("out/table.csv")] == [
         ("bp", "0.0.9; 0.0.10 (1234567)"),
@@ -310,7 +314,7 @@ def test_a_finished_row_of_another_version_is_shown_with_it_and_not_made_again(m
         ("0.0.9 (1234567), then 0.1.0 (1234567)", True),
     ],
 )
-def test_a_commit_counts_where_both_are_known(one, other, monkeypatch):
+def test_commits_are_compared_where_both_are_known(one, other, monkeypatch):
     of_version(monkeypatch, "0.1.0", "1234567")
     assert environment.is_another_version(one) == other
 
@@ -334,22 +338,22 @@ def broken_off(monkeypatch, call):
             call()
 
 
-def test_an_unfinished_run_is_resumed_by_its_own_version(monkeypatch, capsys):
+def test_an_unfinished_run_is_resumed_only_by_its_own_version(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
     broken_off(monkeypatch, lambda: reproduce.make(task))
     with monkeypatch.context() as patched:
         of_version(patched, "0.1.0")
         assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == exit_codes.FAILED
-        told = " ".join(capsys.readouterr().out.split())
-        assert "was written by minifa 0.0.9, and this is minifa 0.1.0: resume it with that version" in told
-        assert "minifa train --resume out/bp-seed0" in told
+        message = " ".join(capsys.readouterr().out.split())
+        assert "was written by minifa 0.0.9, and this is minifa 0.1.0: resume it with that version" in message
+        assert "minifa train --resume out/bp-seed0" in message
     of_version(monkeypatch, "0.0.9", "abcdef0")  # its commit is shown, and is not compared
     assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == 0
     assert "made by minifa 0.0.9, then 0.0.9 (abcdef0): bp (seed 0)" in capsys.readouterr().out
 
 
-def test_a_run_that_two_versions_trained_names_both(monkeypatch, capsys):
+def test_a_run_trained_by_two_versions_records_both(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
     broken_off(monkeypatch, lambda: reproduce.make(task))
@@ -360,14 +364,16 @@ def test_a_run_that_two_versions_trained_names_both(monkeypatch, capsys):
     assert "made by minifa 0.0.9, then 0.1.0: bp (seed 0)" in capsys.readouterr().out
 
 
-def test_a_table_of_another_version_says_so(monkeypatch, capsys):
+def test_a_table_of_another_version_gives_a_note(monkeypatch, capsys):
     of_version(monkeypatch, "0.0.9")
     assert cli.main(COMMANDS["sweep"]) == 0
     of_version(monkeypatch, "0.1.0")
     capsys.readouterr()
     assert cli.main(COMMANDS["sweep"]) == 0
-    told = capsys.readouterr().err
-    assert told == "note: the table in out: it was started by minifa 0.0.9, and this is minifa 0.1.0: its lines stay\n"
+    message = capsys.readouterr().err
+    assert (
+        message == "note: the table in out: it was started by minifa 0.0.9, and this is minifa 0.1.0: its lines stay\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["branch", "packed", "detached", "worktree", "none", "damaged"])
@@ -396,7 +402,7 @@ def test_the_commit_is_read_from_the_checkout(kind, tmp_path, monkeypatch):
     assert environment.commit.__wrapped__() == (None if kind in ("none", "damaged") else "0123456")
 
 
-# --- what was written before ------------------------------------------------------------------------------------------
+# --- files of earlier versions ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -407,51 +413,51 @@ def before(tmp_path, monkeypatch):
     return tmp_path / "before"
 
 
-def test_a_table_of_before_is_collected_and_its_unfinished_run_is_resumed(before, capsys):
+def test_a_table_of_an_earlier_version_is_collected_and_its_unfinished_run_is_resumed(before, capsys):
     finished = all_files("table/bp-seed0")
     assert cli.main(["reproduce", "table.toml", "--out", "table"]) == 0
-    told = capsys.readouterr()
-    assert told.err.count("the data of 1 of 1 finished runs were not kept") == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("the data of 1 of 1 finished runs were not kept") == 1
     assert all_files("table/bp-seed0") == finished
     assert [(row["row"], row["seeds"]) for row in lines_of("table/table.csv")] == [("bp", "2"), ("kolen_pollack", "1")]
     assert float(lines_of("table/table.csv")[0]["mean"]) > 0
     events = [
         json.loads(line)["event"] for line in Path("table/kolen_pollack-seed0/log.jsonl").read_text().splitlines()
     ]
-    assert events.count("resume") == 1 and events.count("start") == 1  # it was not begun anew
+    assert events.count("resume") == 1 and events.count("start") == 1  # it was not started again
     (task,) = reproduce.plan(recipes.read("table.toml"), "whole", rows=["kolen_pollack"])
     whole, resumed = reproduce.make(task).result, resume.saved_run("table/kolen_pollack-seed0").result
     assert resumed["best_epoch"] == whole["best_epoch"]
-    assert resumed["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)  # other machines, other last bits
-    write_data(seed=3)  # from now on they are known
+    assert resumed["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)  # the last bits differ between machines
+    write_data(seed=3)  # they are recorded from now on
     assert cli.main(["reproduce", "table.toml", "--out", "table"]) == exit_codes.WRONG_USE
     assert "bp-seed1 holds a run with other data: mine.npz" in capsys.readouterr().err
 
 
-def test_a_row_of_before_in_another_float_type_is_refused(before, capsys):
+def test_a_row_of_an_earlier_version_in_another_float_type_is_refused(before, capsys):
     assert cli.main(["reproduce", "table.toml", "--out", "table", "--dtype", "float64"]) == exit_codes.WRONG_USE
     assert "bp-seed0 holds a run with dtype float32 and not float64" in capsys.readouterr().err
 
 
-def test_an_unfinished_run_of_before_on_other_data_is_refused(before):
+def test_an_unfinished_run_of_an_earlier_version_on_other_data_is_refused(before):
     write_data(seed=3)
     (task,) = reproduce.plan(recipes.read("table.toml"), "table", rows=["kolen_pollack"])
     assert "was trained on other data than mine is now" in reproduce.make(task).error
 
 
-def test_a_sweep_of_before_is_continued_and_its_lines_stay(before, capsys):
+def test_a_sweep_of_an_earlier_version_is_continued_and_its_lines_are_kept(before, capsys):
     lines = Path("sweep/sweep.csv").read_bytes()
     for again in (False, True):
         assert cli.main(["sweep", "sweep.toml", "--out", "sweep"]) == 0
-        told = capsys.readouterr()
-        assert told.err.count("the data on which it was started are unknown") == (0 if again else 1)  # said once
-    assert "0 to run" in told.out and Path("sweep/sweep.csv").read_bytes().startswith(lines)
+        captured = capsys.readouterr()
+        assert captured.err.count("the data on which it was started are unknown") == (0 if again else 1)  # printed once
+    assert "0 to run" in captured.out and Path("sweep/sweep.csv").read_bytes().startswith(lines)
     assert len(lines_of("sweep/sweep.csv")) == 4
     write_data(seed=3)
     assert cli.main(["sweep", "sweep.toml", "--out", "sweep"]) == exit_codes.WRONG_USE
 
 
-def test_kept_runs_of_a_sweep_of_before_are_collected(before):
+def test_saved_runs_of_a_sweep_of_an_earlier_version_are_collected(before):
     finished = all_files("kept/runs/3c97fd512efe")
     assert cli.main(["sweep", "sweep.toml", "--out", "kept", "--keep-runs", "--set", "training.epochs=1"]) == 0
     assert all_files("kept/runs/3c97fd512efe") == finished
@@ -460,7 +466,7 @@ def test_kept_runs_of_a_sweep_of_before_are_collected(before):
     )
 
 
-def test_a_search_of_before_is_continued(before, monkeypatch, capsys):
+def test_a_search_of_an_earlier_version_is_continued(before, monkeypatch, capsys):
     monkeypatch.setattr(tuning, "WIDEST", range(-5, -2))
     trials = Path("tune/trials.csv").read_bytes()
     command = ["tune", "--data", "mine.npz", "--model", "mlp", "--hidden", "5", "--epochs", "1", "--rules", "bp"]
@@ -469,7 +475,7 @@ def test_a_search_of_before_is_continued(before, monkeypatch, capsys):
     assert Path("tune/trials.csv").read_bytes().startswith(trials)
 
 
-def test_a_checkpoint_of_before_is_loaded(before):
+def test_a_checkpoint_of_an_earlier_version_is_loaded(before):
     net = mf.Network([mf.Linear(4, 6), mf.BatchNorm(6), mf.Tanh(), mf.Dropout(0.3), mf.Linear(6, 2)], seed=3)
     net.freeze("linear1")
     rule, schedule = mf.rules.KolenPollack(seed=3).attach(net), mf.schedules.step_decay(2, 0.5)
@@ -480,7 +486,7 @@ def test_a_checkpoint_of_before_is_loaded(before):
     assert last["train_loss"] == pytest.approx(0.8160379197862413, rel=1e-4)
 
 
-def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch):
+def test_a_setting_added_later_counts_if_it_differs_from_the_earlier_behaviour(monkeypatch):
     kept = {key: value for key, value in EXPERIMENT.as_config().items() if key not in ("freeze", "augmentation")}
     assert resume.setting_differences(kept, EXPERIMENT) == []
     later = dataclasses.replace(EXPERIMENT, freeze="linear1")
@@ -495,8 +501,8 @@ def test_a_setting_that_came_later_counts_where_it_is_not_as_before(monkeypatch)
     assert sweeps.identify(one) == sweeps.identify(same) != sweeps.identify(other)
 
 
-def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
-    """It was broken off in the third epoch of four: that network is not the one of two epochs."""
+def test_an_extended_run_does_not_count_as_the_shorter_one(monkeypatch):
+    """It was interrupted in the third epoch of four: that network is not the one after two epochs."""
     longer, fit = dataclasses.replace(EXPERIMENT, epochs=4), resume.fit
     assert resume.run_in_folder("run", EXPERIMENT)["epochs"] == 2
 
@@ -518,8 +524,8 @@ def test_a_run_that_was_extended_is_no_longer_the_shorter_one(monkeypatch):
     "change",
     [{"test_loss": "low"}, {"test_examples": 0}, {"epochs": "2"}, {"diverged": 3}, {"note": None}, {"seconds": []}],
 )
-def test_a_result_that_was_made_up_is_made_again(change):
-    """Its checksum is right."""
+def test_a_forged_result_is_computed_again(change):
+    """Its checksum is valid."""
     first = resume.run_in_folder("run", EXPERIMENT)
     made = json.loads(Path("run/result.json").read_text(encoding="utf-8"))
     del made["sha256"]
@@ -532,7 +538,7 @@ def test_a_result_that_was_made_up_is_made_again(change):
 # --- damaged folders of a table ---------------------------------------------------------------------------------------
 
 
-def test_a_damaged_checkpoint_is_resumed_from_the_one_before_it_to_the_same_numbers(monkeypatch):
+def test_with_a_damaged_checkpoint_a_run_resumes_from_the_previous_one_to_the_same_numbers(monkeypatch):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     broken_off(monkeypatch, lambda: reproduce.make(task))
     last = task.folder / "last.ckpt"
@@ -546,10 +552,10 @@ def test_a_damaged_checkpoint_is_resumed_from_the_one_before_it_to_the_same_numb
 def test_a_damaged_description_of_a_run_does_not_block_the_table(content, capsys):
     assert cli.main(COMMANDS["reproduce"]) == 0
     shown = capsys.readouterr().out
-    Path("out/bp-seed0/config.json").write_bytes(content)  # the result says itself what it is of
+    Path("out/bp-seed0/config.json").write_bytes(content)  # the result itself records its experiment
     assert cli.main(COMMANDS["reproduce"]) == 0
     assert capsys.readouterr().out == shown
-    os.unlink("out/bp-seed0/result.json")  # now the checkpoint alone does
+    os.unlink("out/bp-seed0/result.json")  # now only the checkpoint records it
     assert cli.main(COMMANDS["reproduce"]) == 0
     assert re.sub(r" +\d\.\d\n", "\n", capsys.readouterr().out) == re.sub(r" +\d\.\d\n", "\n", shown)
     assert resume.saved_run("out/bp-seed0").contents and str(backend.dtype()) == "float32"

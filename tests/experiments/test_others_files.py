@@ -1,5 +1,5 @@
-"""Folders and files that others made: no link, pipe or device in a run folder is followed, written to or waited for,
-and what is printed of their contents moves no cursor."""
+"""Folders and files made by others: no link, pipe or device in a run folder is followed, written to or waited for,
+and no control character of their contents is printed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    """A copy of a finished run, which a test may spoil."""
+    """A copy of a finished run, which a test may damage."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
@@ -54,7 +54,7 @@ def experiment(epochs):
 
 @contextlib.contextmanager
 def at_most(seconds):
-    """What waits for a pipe is ended, and has failed."""
+    """Interrupts and fails a test that waits for a pipe."""
 
     def waited(*arguments):
         raise AssertionError(f"it waited for {seconds} seconds")
@@ -95,29 +95,29 @@ USES = {
 }
 
 
-def what_refuses(use, run):
-    """The sentence; None: the use went well."""
-    told = io.StringIO()
+def refusal_of(use, run):
+    """The message of the refusal, or None if the use succeeded."""
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(stderr):
             code = USES[use](run)
     except (OSError, ValueError) as error:
         return str(error)
-    return told.getvalue() if use == "resume" and code else None
+    return stderr.getvalue() if use == "resume" and code else None
 
 
 @posix
 @pytest.mark.parametrize("name", IN_A_RUN)
 def test_no_file_outside_is_written_or_emptied_through_a_link(name, run, capsys):
-    """The run is resumed, or the link is refused in a sentence; what it points to stays as it was."""
+    """The run is resumed, or the link is refused with a message; its target stays unchanged."""
     precious = Path("precious.txt")
     precious.write_bytes(b"precious")
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(precious.resolve())
     for use in USES:
-        refused = what_refuses(use, run)
+        refusal = refusal_of(use, run)
         assert precious.read_bytes() == b"precious" and not precious.is_symlink()
-        assert refused is None or re.search(rf"run/{name}' is a symbolic link", refused), refused
+        assert refusal is None or re.search(rf"run/{name}' is a symbolic link", refusal), refusal
 
 
 @posix
@@ -127,8 +127,8 @@ def test_no_pipe_is_waited_for(name, run):
     os.mkfifo(run / name)
     for use in USES:
         with at_most(30):
-            refused = what_refuses(use, run)
-        assert refused is None or name in refused, refused
+            refusal = refusal_of(use, run)
+        assert refusal is None or name in refusal, refusal
 
 
 @posix
@@ -151,7 +151,7 @@ def test_no_folder_outside_gets_files_through_a_link(name, run, capsys):
 
 
 @posix
-def test_a_run_folder_of_a_table_or_a_sweep_may_be_no_link(finished, capsys):
+def test_a_run_folder_of_a_table_or_a_sweep_that_is_a_link_is_refused(finished, capsys):
     outside = Path(shutil.copytree(finished, "outside"))
     before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
     Path("table.toml").write_text(TABLE, encoding="utf-8")
@@ -194,7 +194,7 @@ epochs = 2
 @posix
 @pytest.mark.parametrize("name", ["sweep.csv", "config.json", ".lock", "summary.txt.tmp"])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_a_sweeps_folder_is_as_safe(name, kind, capsys):
+def test_a_sweep_folder_is_protected_in_the_same_way(name, kind, capsys):
     Path("sweep.toml").write_text(SWEEP, encoding="utf-8")
     assert cli.main(["sweep", "sweep.toml", "--out", "swept", "--jobs", "1"]) == 0
     content = Path("swept/sweep.csv").read_bytes() if name == "sweep.csv" else b"precious"
@@ -207,13 +207,13 @@ def test_a_sweeps_folder_is_as_safe(name, kind, capsys):
     Path("sweep.toml").write_text(SWEEP.replace("[0]", "[0, 1]"), encoding="utf-8")
     with at_most(60):
         code = cli.main(["sweep", "sweep.toml", "--out", "swept", "--jobs", "1"])
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert Path("precious.txt").read_bytes() == content
-    assert code == 0 or (name in told and "Traceback" not in told), told
+    assert code == 0 or (name in stderr and "Traceback" not in stderr), stderr
 
 
 @posix
-def test_what_others_would_read_is_refused_by_kind(tmp_path):
+def test_links_pipes_and_folders_in_place_of_files_are_refused_by_kind(tmp_path):
     os.mkfifo("pipe")
     Path("folder").mkdir()
     Path("link").symlink_to("nowhere")
@@ -229,27 +229,27 @@ def test_what_others_would_read_is_refused_by_kind(tmp_path):
 
 
 @posix
-def test_what_has_a_second_name_is_not_changed_in_place(run, capsys):
-    """A hard link cannot be told from the file it shares."""
+def test_a_file_with_a_hard_link_is_not_changed_in_place(run, capsys):
+    """A hard link cannot be distinguished from the file it shares."""
     Path("precious.txt").write_bytes(b"precious")
     (run / ".lock").unlink()
     os.link("precious.txt", run / ".lock")
     assert cli.main(["train", "--resume", "run", "--epochs", "3"]) == exit_codes.FAILED
     assert "run/.lock' has a second hard link" in capsys.readouterr().err
     assert Path("precious.txt").read_bytes() == b"precious"
-    assert atomic.read_bytes("precious.txt") == b"precious"  # read it may be
+    assert atomic.read_bytes("precious.txt") == b"precious"  # reading it is allowed
 
 
 @posix
-def test_the_folder_that_was_named_may_be_a_link(finished):
-    """It is the user's own; only what lies in it is not followed."""
+def test_the_given_folder_may_be_a_link(finished):
+    """It was given by the user; only links inside it are not followed."""
     shutil.copytree(finished, "elsewhere")
     Path("here").symlink_to("elsewhere")
     assert cli.main(["train", "--resume", "here", "--epochs", "3"]) == 0
     assert len(History.read_csv("elsewhere/history.csv")) == 4
 
 
-# --- a run folder appears whole ---------------------------------------------------------------------------------------
+# --- a run folder is created atomically -------------------------------------------------------------------------------
 
 KILLED = """
 import os, sys
@@ -295,8 +295,8 @@ while code == 9:
 
 @pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-def test_killed_before_any_call_of_the_system_there_is_nothing_or_a_run_to_resume():
-    """Every one until the folder is there, then some up to the last file."""
+def test_a_kill_before_any_system_call_leaves_nothing_or_a_run_to_resume():
+    """Every call until the folder exists, then every seventh call up to the last file."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", KILLED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -307,16 +307,16 @@ def test_killed_before_any_call_of_the_system_there_is_nothing_or_a_run_to_resum
         assert (again, rows, second) == (0, 3, 0), f"after {number} calls: {done.stderr[-2000:]}"
 
 
-def test_a_folder_that_is_there_is_never_taken_not_even_an_empty_one():
+def test_an_existing_folder_is_never_used_even_if_it_is_empty():
     Path("run").mkdir()
     Path("run-2").write_text("", encoding="utf-8")
     assert run_folder.new_folder("run", {"experiment": {}}).name == "run-3"
     assert sorted(os.listdir("run-3")) == ["config.json", "figures"] and os.listdir("run") == []
-    assert sorted(os.listdir()) == ["run", "run-2", "run-3"]  # and nothing is left beside them
+    assert sorted(os.listdir()) == ["run", "run-2", "run-3"]  # and no temporary folder remains beside them
 
 
-def test_a_folder_that_another_process_makes_meanwhile_is_left_to_it(monkeypatch):
-    """It comes between the look and the renaming."""
+def test_a_folder_that_another_process_creates_meanwhile_is_left_to_it(monkeypatch):
+    """The other process creates it between the check and the renaming."""
     looked, made = os.path.lexists, []
 
     def late(path):
@@ -332,29 +332,29 @@ def test_a_folder_that_another_process_makes_meanwhile_is_left_to_it(monkeypatch
     assert "first" in Path("run/config.json").read_text(encoding="utf-8")
 
 
-# --- what is printed --------------------------------------------------------------------------------------------------
+# --- printed output ---------------------------------------------------------------------------------------------------
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202etxt.exe\x7f"
 
 
 @pytest.mark.parametrize("character", ["\x1b", "\x07", "\x9b", "\x7f", "\x08", "\r", "\u202e", "\u2066", "\u2028"])
-def test_what_moves_a_cursor_is_written_as_an_escape(character):
+def test_control_characters_are_printed_as_escapes(character):
     assert (
         text.printable(f"a{character}b\n\tc")
         == f"a{ascii(character)[1:-1].replace(chr(92) + 'r', chr(92) + 'x0d')}b\n\tc"
     )
 
 
-def test_words_of_every_script_stay_as_they_are():
+def test_words_of_every_script_are_unchanged():
     plain = "mean ± sd, 90°, größer, 学習, नमस्ते, 👩\u200d🔬\n"
     assert text.printable(plain) == plain
 
 
 def assert_harmless(captured):
-    told = captured.out + captured.err
-    assert told and not set(told) & set("\x1b\x07\x9b\x7f\u202e"), ascii(told)
+    output = captured.out + captured.err
+    assert output and not set(output) & set("\x1b\x07\x9b\x7f\u202e"), ascii(output)
     assert "\r" not in captured.out
-    return told
+    return output
 
 
 def toml(string):
@@ -365,14 +365,14 @@ def test_titles_notes_and_authors_of_a_recipe_are_printed_harmlessly(capsys):
     body = TABLE.replace("[table]", f"[table]\npublished_by = {toml(EVIL)}")
     Path("table.toml").write_text(f"title = {toml(EVIL)}\nnote = {toml(EVIL)}\n{body}", encoding="utf-8")
     assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "1"]) == 0
-    told = assert_harmless(capsys.readouterr())
-    assert told.count("\\x1b[2J") == 3
-    kept = Path("out/table.txt").read_text(encoding="utf-8")  # as `cat` would show it
+    output = assert_harmless(capsys.readouterr())
+    assert output.count("\\x1b[2J") == 3
+    kept = Path("out/table.txt").read_text(encoding="utf-8")  # as `cat` would print it
     assert "\x1b" not in kept and kept.count("\\x1b[2J") == 3
     Path("sweep.toml").write_text(f"title = {toml(EVIL)}\nnote = {toml(EVIL)}\n{SWEEP}", encoding="utf-8")
     assert cli.main(["sweep", "sweep.toml", "--out", "swept", "--jobs", "1"]) == 0
-    told = assert_harmless(capsys.readouterr())
-    assert told.count("\\x1b[2J") == 2 and "\x1b" not in Path("swept/summary.txt").read_text(encoding="utf-8")
+    output = assert_harmless(capsys.readouterr())
+    assert output.count("\\x1b[2J") == 2 and "\x1b" not in Path("swept/summary.txt").read_text(encoding="utf-8")
 
 
 def test_unknown_settings_are_printed_harmlessly(capsys):
@@ -398,9 +398,9 @@ def test_names_of_files_and_of_their_parts_are_printed_harmlessly(capsys):
 
 
 @posix
-def test_a_run_on_a_file_of_an_evil_name_is_told_harmlessly(capsys):
-    """On standard output, where what is printed while all goes well."""
-    name = f"{EVIL[:-8]}$\\no$.npz"  # what stands between dollars is a formula in a picture
+def test_the_output_of_a_run_on_a_file_with_an_evil_name_is_harmless(capsys):
+    """Also standard output, the output of successful commands."""
+    name = f"{EVIL[:-8]}$\\no$.npz"  # text between dollar signs is a formula in a picture
     x = np.random.default_rng(0).standard_normal((40, 3)).astype("float32")
     np.savez(name, x=x, y=np.arange(40) % 2 * 2)
     given = ["--data", name, "--model", "tiny", "--lr", "0.1", "--epochs", "1"]
@@ -411,11 +411,11 @@ def test_a_run_on_a_file_of_an_evil_name_is_told_harmlessly(capsys):
         ["figures", "c"],
     ):
         assert cli.main(command) == exit_codes.OK
-        told = assert_harmless(capsys.readouterr())
-        assert ("\\x1b[2J" in told or command[1] == "c") and "could not be drawn" not in told, told
+        output = assert_harmless(capsys.readouterr())
+        assert ("\\x1b[2J" in output or command[1] == "c") and "could not be drawn" not in output, output
 
 
-def test_what_a_runs_folder_says_is_printed_harmlessly(run, capsys):
+def test_the_contents_of_a_run_folder_are_printed_harmlessly(run, capsys):
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     config["experiment"]["rule"] = EVIL
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -432,10 +432,12 @@ def test_a_progress_bar_still_returns_to_the_start_of_its_line():
     print("\r50 %", end="", file=stream)
     print("a\rb\x1b", file=stream)
     assert written.getvalue() == "\r50 %a\\x0db\\x1b\n"
-    assert stream.isatty() is False and stream.getvalue() == written.getvalue()  # all else is the stream's own
+    assert (
+        stream.isatty() is False and stream.getvalue() == written.getvalue()
+    )  # all other attributes are those of the stream
 
 
-def test_the_streams_are_put_back(capsys):
+def test_the_streams_are_restored(capsys):
     before = sys.stdout, sys.stderr
     assert cli.main(["rules"]) == 0
     assert (sys.stdout, sys.stderr) == before

@@ -1,4 +1,4 @@
-"""Recipes: read, checked whole before anything runs, changed from the command line; all that are shipped are sound."""
+"""Recipes: read, validated completely before any run, changed from the command line; all shipped ones are valid."""
 
 from __future__ import annotations
 
@@ -72,24 +72,24 @@ def test_every_setting_reaches_the_experiment():
     assert recipes.parse(FULL).experiment == expected
 
 
-def test_what_is_left_out_is_as_on_the_command_line():
+def test_omitted_settings_have_the_defaults_of_the_command_line():
     assert recipes.parse("").experiment == Experiment()
 
 
-def test_changes_take_the_place_of_what_the_file_says():
+def test_changes_override_the_settings_of_the_file():
     changed = recipes.parse(FULL, ["optimizer.lr=0.5", "rule=usf:scale=init", "model.hidden=[9]", "training.seed=1"])
     e = changed.experiment
     assert (e.lr, e.rule, e.model_options, e.seed) == (0.5, "usf:scale=init", {"hidden": (9,)}, 1)
     assert e.epochs == 4
 
 
-def test_all_that_is_wrong_is_told_at_once():
-    found = problems_of(
+def test_all_problems_are_reported_at_once():
+    problems = problems_of(
         'rule = "fo"\ntitel = "x"\n[data]\nvalidation = 1.0\n[model]\nname = "cnn"\ndepht = 3\n'
         '[optimizer]\nlr = "much"\nnestrov = true\n[training]\nepochs = 0\nalignment = 1\n',
         "optimizer.lr 3",
     )
-    assert len(found) == 9
+    assert len(problems) == 9
     for words in (
         "rule: unknown rule 'fo': did you mean fa",
         "titel: unknown setting 'titel'",
@@ -101,7 +101,7 @@ def test_all_that_is_wrong_is_told_at_once():
         "training.alignment: true or false is expected, got 1",
         "a change is written NAME=VALUE, optimizer.lr=0.01, got 'optimizer.lr 3'",
     ):
-        assert any(words in problem for problem in found), words
+        assert any(words in problem for problem in problems), words
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_all_that_is_wrong_is_told_at_once():
         ('[over]\n"training.seed" = [0, 1]', "a recipe with this section is a sweep"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_sentence(text, words):
+def test_invalid_settings_are_refused_with_a_message(text, words):
     assert any(words in problem for problem in problems_of(text)), problems_of(text)
 
 
@@ -139,20 +139,20 @@ def test_what_cannot_be_is_refused_with_a_sentence(text, words):
         ('[optimizer]\nname = "amad"\neps = 1', "optimizer.name: unknown optimizer 'amad': did you mean adam"),
     ],
 )
-def test_options_of_what_is_not_known_are_not_judged_by_another(text, words):
+def test_options_of_an_unknown_name_are_not_validated_against_another(text, words):
     (problem,) = problems_of(text)
     assert problem.startswith(words)
 
 
-def test_a_row_that_was_made_another_has_no_published_number():
+def test_a_changed_row_has_no_published_number():
     text = '[[row]]\nname = "a"\npublished = 3.5\n[[row]]\nname = "b"\npublished = 4.5\nset = {rule = "fa"}'
     assert [row.published for row in recipes.parse(text, ["rule=usf"]).rows] == [None, 4.5]
     assert [row.published for row in recipes.parse(text, ["training.epochs=3"]).rows] == [3.5, 4.5]
 
 
-def test_a_rows_problems_are_told_once_where_they_are_the_bases():
-    found = problems_of('rule = "fo"\n[[row]]\nname = "a"\n[[row]]\nname = "b"\nset = {rule = "fb"}')
-    assert [one.partition(":")[0] for one in found] == ["rule", "row b"]
+def test_problems_of_the_base_are_reported_once_and_not_per_row():
+    problems = problems_of('rule = "fo"\n[[row]]\nname = "a"\n[[row]]\nname = "b"\nset = {rule = "fb"}')
+    assert [one.partition(":")[0] for one in problems] == ["rule", "row b"]
 
 
 def test_a_row_is_the_base_with_its_own_settings():
@@ -162,21 +162,21 @@ def test_a_row_is_the_base_with_its_own_settings():
     assert (b.experiment.rule, b.experiment.lr, b.seeds, b.published) == ("bp", 0.2, 1, 3.5)
 
 
-def test_missing_files_and_networks_that_do_not_fit_are_told_together_before_anything_runs(tmp_path):
+def test_missing_files_and_unsuitable_networks_are_reported_together_before_any_run(tmp_path):
     nowhere = Experiment(data="mnist", data_dir=str(tmp_path), weights=str(tmp_path / "none.safetensors"))
     no_images = Experiment(data="xor", model="cnn")
     too_small = Experiment(data="digits", model="lenet_cifar")
-    fine = Experiment(data="digits", model="mlp")
+    valid = Experiment(data="digits", model="mlp")
     with pytest.raises(RecipeError) as caught:
-        recipes.check([nowhere, no_images, too_small, fine], "the recipe")
-    found = caught.value.problems
-    assert len(found) == 4
+        recipes.check([nowhere, no_images, too_small, valid], "the recipe")
+    problems = caught.value.problems
+    assert len(problems) == 4
     for words in ("none.safetensors", "data set 'mnist' not found", "cnn under bp on xor", "lenet_cifar under bp on"):
-        assert any(words in problem for problem in found), words
-    assert set(recipes.check([fine], "the recipe")) == {("digits", None)}
+        assert any(words in problem for problem in problems), words
+    assert set(recipes.check([valid], "the recipe")) == {("digits", None)}
 
 
-def test_what_is_wrong_under_every_rule_is_told_once_and_its_further_lines_are_indented(tmp_path):
+def test_a_problem_of_every_rule_is_reported_once_with_indented_continuation_lines(tmp_path):
     rules = [Experiment(data="digits", model="lenet_cifar", rule=rule) for rule in ("bp", "fa", "usf")]
     with pytest.raises(RecipeError) as caught:
         recipes.check([*rules, Experiment(data="mnist", data_dir=str(tmp_path))], "the recipe")
@@ -188,28 +188,30 @@ def test_what_is_wrong_under_every_rule_is_told_once_and_its_further_lines_are_i
     assert sum(line[2] != " " for line in others) == 2
 
 
-def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path):
+def test_the_message_about_a_missing_recipe_lists_the_existing_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no recipe '.*mnist_lente\.toml'; minifa ships .*mnist_lenet"):
         recipes.read(tmp_path / "mnist_lente.toml")
 
 
-def test_an_empty_section_says_nothing():
+def test_an_empty_section_changes_nothing():
     assert recipes.parse("[optimizer]\n[model]\n").experiment == Experiment()
 
 
-def test_a_file_that_is_no_text_or_far_too_large_is_refused(tmp_path):
+def test_a_file_that_is_not_text_or_far_too_large_is_refused(tmp_path):
     (tmp_path / "latin.toml").write_bytes('title = "Zürich"'.encode("latin-1"))
     with pytest.raises(RecipeError, match="not written in UTF-8"):
         recipes.read(tmp_path / "latin.toml")
     (tmp_path / "large.toml").write_bytes(b"#" * (recipes.LARGEST_FILE + 1))
     with pytest.raises(RecipeError, match="larger than"):
         recipes.read(tmp_path / "large.toml")
-    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + 'title = "Zürich"'.encode())  # as Windows editors write
+    (tmp_path / "marked.toml").write_bytes(
+        b"\xef\xbb\xbf" + 'title = "Zürich"'.encode()
+    )  # as written by Windows editors
     assert recipes.read(tmp_path / "marked.toml").title == "Zürich"
 
 
 @pytest.mark.parametrize("name", recipes.shipped())
-def test_a_recipe_that_is_shipped_is_sound_and_fits_its_data(name):
+def test_every_shipped_recipe_is_valid_and_fits_its_data(name):
     recipe = recipes.read(name)
     assert recipe.title and recipe.source and recipe.rows
     shapes = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "lillicrap": (30,)}
@@ -221,7 +223,7 @@ def test_a_recipe_that_is_shipped_is_sound_and_fits_its_data(name):
 
 
 def stand_in(shape):
-    """A data set of this shape: the real files are not at hand in every test."""
+    """A data set of this shape, because the real files are not available in every test."""
     import numpy as np
 
     examples = data.validate(np.zeros((20, *shape), "float32"), np.arange(20) % 10, n_classes=10)
@@ -241,7 +243,7 @@ def test_published_numbers_are_those_of_their_sources():
         "cifar10_resnet20": (8.63, 32.16, 45.94, 10.05, 11.02, 11.20),
     }.items():
         expected = dict(zip(rules, errors, strict=True))
-        if name == "mnist_lenet":  # whose dfa is at a rate of our own: BioTorch's number is of another broadcast
+        if name == "mnist_lenet":  # its dfa has a rate chosen by minifa: BioTorch's number is for another broadcast
             del expected["dfa"]
             expected["dfa-stage"] = None
         assert published[name] == expected
@@ -275,7 +277,7 @@ def test_train_runs_a_recipe_with_changes(somewhere_else, capsys):
         (["--recipe", "nothing"], "unknown recipe 'nothing'"),
     ],
 )
-def test_train_refuses_what_a_recipe_cannot_be_before_anything_is_written(somewhere_else, capsys, arguments, words):
+def test_train_refuses_an_invalid_recipe_before_any_file_is_written(somewhere_else, capsys, arguments, words):
     assert cli.main(["train", *arguments, "--out", "run"]) == 2
     assert words in capsys.readouterr().err
     assert not (somewhere_else / "run").exists()
@@ -283,7 +285,7 @@ def test_train_refuses_what_a_recipe_cannot_be_before_anything_is_written(somewh
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_options_that_all_optimizers_share_are_settings(name):
-    """They were unknown, and ``options``, by which they are handed on, was known."""
+    """Regression: they were unknown, and the internal ``options`` was known."""
     shared = {"clip_norm": 1.5, "manhattan": False, "constrain_weights": True, "freeze_signs": True}
     lines = [f"optimizer.{key}={str(value).lower()}" for key, value in shared.items()]
     experiment = recipes.parse("", [f"optimizer.name={name}", *lines]).experiment

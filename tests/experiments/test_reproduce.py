@@ -1,4 +1,4 @@
-"""minifa reproduce: every row and seed of a table in its own folder, gone on with, and the numbers side by side."""
+"""minifa reproduce: every row and seed of a table in its own folder, resumed, and the numbers side by side."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_first_every_row_once_then_further_seeds(table):
+def test_every_row_runs_once_before_further_seeds(table):
     planned = [task.folder.name for task in reproduce.plan(table, "out")]
     assert planned == ["bp-seed0", "fa-seed0", "bp-seed1"]
     assert [t.folder.name for t in reproduce.plan(table, "out", rows=["fa"], seeds=2)] == ["fa-seed0", "fa-seed1"]
@@ -78,17 +78,17 @@ def test_first_every_row_once_then_further_seeds(table):
 
 def test_the_pictures_name_rows_and_know_their_rules(tmp_path):
     named = recipes.parse(TABLE.replace('name = "bp"', 'name = "exact"').replace('name = "fa"', 'name = "random"'))
-    found = reproduce.results_of(outcomes_of(named, tmp_path))
-    assert {(one.name, one.experiment.rule) for one in found} == {("exact", "bp"), ("random", "fa")}
+    results = reproduce.results_of(outcomes_of(named, tmp_path))
+    assert {(one.name, one.experiment.rule) for one in results} == {("exact", "bp"), ("random", "fa")}
     for draw in (figures.learning_curves, figures.alignment_curves, figures.comparison):
-        (legend,) = draw(found).legends
+        (legend,) = draw(results).legends
         assert [text.get_text() for text in legend.get_texts()][:2] == ["exact", "random"]
 
 
-def test_a_change_that_no_row_would_follow_is_refused_and_others_are_told(table):
+def test_a_change_without_effect_on_any_row_is_refused_and_others_are_reported(table):
     with pytest.raises(ValueError, match="rule=usf changes nothing: every row"):
         reproduce.plan(recipes.parse(TABLE, ["rule=usf"]), "out", rows=["fa"])
-    changed = recipes.parse(TABLE, ["rule=usf", "training.epochs=1"])  # bp's row says nothing of a rule
+    changed = recipes.parse(TABLE, ["rule=usf", "training.epochs=1"])  # the row of bp does not set a rule
     tasks = reproduce.plan(changed, "out")
     assert {task.name: task.experiment.rule for task in tasks} == {"bp": "usf", "fa": "fa"}
     result = {"test_accuracy": 0.9, "test_examples": 10, "seconds": 1.0, "diverged": False, "note": ""}
@@ -108,13 +108,15 @@ def test_the_epoch_that_reaches_an_accuracy_is_shown_seed_by_seed(tmp_path):
             first = [one["epoch"] for one in history if one["test_accuracy"] >= 0.75][:1]
             assert shown == (str(first[0]) if first else "-")
     assert len(bp["reached"].split()) == 2 and bp["reached"] != "- -"
-    told = reproduce.table_text(recipe, [bp, fa], outcomes)
-    assert "reached: the first epoch with an accuracy of 0.75, seed by seed" in told and bp["reached"] in told
+    table_text = reproduce.table_text(recipe, [bp, fa], outcomes)
+    assert (
+        "reached: the first epoch with an accuracy of 0.75, seed by seed" in table_text and bp["reached"] in table_text
+    )
     plain = recipes.parse(TABLE)
     assert "reached" not in reproduce.table_text(plain, reproduce.rows_of(plain, outcomes), outcomes)
 
 
-def test_the_accuracy_of_every_class_is_kept(tmp_path):
+def test_the_accuracy_of_every_class_is_recorded(tmp_path):
     experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.1, epochs=1)
     result = resume.run_in_folder(tmp_path / "run", experiment)
     test = data.load("digits").test
@@ -138,7 +140,7 @@ def test_a_recipe_without_a_table_is_refused():
         reproduce.plan(recipes.parse(""), "out")
 
 
-def test_a_run_gives_what_the_experiment_gives_and_is_not_made_twice(table, tmp_path):
+def test_a_run_gives_the_numbers_of_the_experiment_and_is_not_repeated(table, tmp_path):
     task = reproduce.plan(table, tmp_path / "out")[0]
     result = reproduce.make(task).result
     alone, _ = run(task.experiment)
@@ -152,7 +154,7 @@ def test_with_held_out_examples_the_best_network_is_measured_on_the_test_set(tmp
     experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.3, epochs=6, validation=0.2)
     result = resume.run_in_folder(tmp_path / "run", experiment)
     history = run_folder.read_results(tmp_path / "run")[0].history
-    best = max(history, key=lambda row: row["validation_accuracy"])  # the first of equals
+    best = max(history, key=lambda row: row["validation_accuracy"])  # the first of equal scores
     assert result["best_epoch"] == best["epoch"] != history[-1]["epoch"], "this run does not tell best from last"
     net, rule, _ = resume.open_checkpoint(tmp_path / "run" / "best.ckpt")
     test = data.load("digits").test
@@ -160,7 +162,7 @@ def test_with_held_out_examples_the_best_network_is_measured_on_the_test_set(tmp
     assert result["test_examples"] == len(test)
 
 
-def test_more_epochs_go_on_and_fewer_are_refused(tmp_path):
+def test_more_epochs_resume_a_run_and_fewer_are_refused(tmp_path):
     def wanted(epochs):
         return Experiment(data="xor", model="tiny", lr=0.5, epochs=epochs)
 
@@ -178,14 +180,14 @@ def test_another_experiments_folder_is_refused(tmp_path):
         resume.run_in_folder(tmp_path / "run", Experiment(data="xor", model="tiny", lr=0.4, epochs=2))
 
 
-def test_a_damaged_result_is_made_again_from_the_checkpoint(tmp_path):
+def test_a_damaged_result_is_computed_again_from_the_checkpoint(tmp_path):
     experiment = Experiment(data="xor", model="tiny", lr=0.5, epochs=2)
     first = resume.run_in_folder(tmp_path / "run", experiment)
     (tmp_path / "run" / "result.json").write_text('{"experiment": ', encoding="utf-8")
     assert resume.run_in_folder(tmp_path / "run", experiment) == first
 
 
-def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, tmp_path):
+def test_damaged_checkpoints_give_a_message_with_a_remedy_of_the_command(table, tmp_path):
     (task, *_) = reproduce.plan(table, "out")
     whole = reproduce.make(task).result
     Path(task.folder, "result.json").unlink()
@@ -194,7 +196,7 @@ def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, 
     assert {**reproduce.make(task).result, "seconds": 0} == {
         **whole,
         "seconds": 0,
-    }  # from the one before it
+    }  # from the previous checkpoint
     Path(task.folder, "result.json").unlink()
     for name in ("last.ckpt", "last.ckpt.previous"):
         Path(task.folder, name).write_bytes(b"damaged")
@@ -205,7 +207,7 @@ def test_damaged_checkpoints_are_told_with_a_way_on_that_the_command_has(table, 
     assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
 
 
-def test_an_empty_description_of_a_run_does_not_stand_in_a_table_s_way(table, capsys):
+def test_an_empty_description_of_a_run_does_not_block_a_table(table, capsys):
     given = ["reproduce", "table.toml", "--out", "out", "--rows", "bp", "--jobs", "1", "--seeds", "2"]
     assert cli.main(given) == 0
     before = rows_of("out/table.csv")
@@ -220,7 +222,7 @@ def test_an_empty_description_of_a_run_does_not_stand_in_a_table_s_way(table, ca
         assert "the runs are in out" in capsys.readouterr().out
 
 
-def test_the_numbers_of_a_table(table):
+def test_a_table_has_the_mean_and_the_standard_error(table):
     outcomes = [
         study.Outcome(task, {"test_accuracy": score, "test_examples": 400, "seconds": 60.0, "diverged": False})
         for task, score in zip(reproduce.plan(table, "out"), (0.80, 0.60, 0.90), strict=True)
@@ -232,7 +234,7 @@ def test_the_numbers_of_a_table(table):
     assert bp["standard_error"] == pytest.approx(sd * math.sqrt(1 / 2 + 1))
     assert fa["mean"] == pytest.approx(60) and "difference" not in fa and "sd" not in fa
     close = [study.Outcome(one.task, {**one.result, "test_accuracy": 0.5}) for one in outcomes]
-    least = 100 * math.sqrt(0.5 * 0.5 / 400)  # two seeds that agree by chance
+    least = 100 * math.sqrt(0.5 * 0.5 / 400)  # two seeds with equal scores by chance
     assert reproduce.rows_of(table, close)[0]["standard_error"] == pytest.approx(least * math.sqrt(1.5))
 
 
@@ -244,13 +246,13 @@ def test_runs_that_diverged_have_no_spread(table):
     assert "nan diverged" in text and "±" not in text.splitlines()[4]
 
 
-def test_a_score_of_all_or_nothing_has_no_standard_error(table):
+def test_scores_of_only_0_or_100_have_no_standard_error(table):
     result = {"test_accuracy": 1.0, "test_examples": 4, "seconds": 1.0, "diverged": False}
     row = reproduce.rows_of(table, [study.Outcome(reproduce.plan(table, "out")[0], result)])[0]
     assert row["difference"] == pytest.approx(10) and "standard_error" not in row
 
 
-def test_a_table_keeps_every_run_that_is_finished_whatever_is_asked_for_next(table, capsys):
+def test_a_table_keeps_every_finished_run_whatever_is_requested_next(table, capsys):
     assert cli.main(["reproduce", "table.toml", "--out", "out"]) == 0
     for more in (["--rows", "fa"], ["--seeds", "1"], ["--rows", "fa", "--seeds", "2"]):
         assert cli.main(["reproduce", "table.toml", "--out", "out", *more]) == 0
@@ -273,7 +275,7 @@ def test_another_request_leaves_the_folder_of_a_table_alone(table, capsys, chang
     assert Path("out/table.txt").read_text(encoding="utf-8") == before
 
 
-def test_errors_and_losses_are_measured_as_asked(table):
+def test_errors_and_losses_are_measured_as_requested(table):
     task = reproduce.plan(table, "out")[0]
     result = {"test_accuracy": 0.97, "test_loss": 0.25, "test_examples": 100, "seconds": 1.0, "diverged": False}
     for measure, expected in (("error", 3.0), ("loss", 0.25)):
@@ -283,7 +285,7 @@ def test_errors_and_losses_are_measured_as_asked(table):
         assert ("standard_error" in row) == (measure == "error")
 
 
-def test_the_command_writes_the_table_and_tells_all_that_must_be_said(table, capsys):
+def test_the_command_writes_the_table_and_prints_all_notes(table, capsys):
     assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "2"]) == 0
     text = capsys.readouterr().out
     assert "90.00" in text and "made for a test" in text and "published: nobody" in text
@@ -299,14 +301,14 @@ def test_the_command_writes_the_table_and_tells_all_that_must_be_said(table, cap
     assert os.path.getsize("out/curves.png") > 0
 
 
-def test_folders_that_hold_no_run_of_the_table_are_no_runs(table, capsys):
+def test_folders_without_a_run_of_the_table_are_ignored(table, capsys):
     assert cli.main(["reproduce", "table.toml", "--out", "out", "--seeds", "1"]) == 0
     for name in ("bp-seed-notes", "bp-seedling", "bp-seed7"):
         Path("out", name).mkdir()
     assert [one.task.folder.name for one in reproduce.finished(table, "out")] == ["bp-seed0", "fa-seed0"]
 
 
-def test_a_table_of_failures_alone_says_so_and_draws_nothing(table, monkeypatch, capsys):
+def test_a_table_with_only_failures_reports_it_and_draws_nothing(table, monkeypatch, capsys):
     def fail(work, tasks, jobs, tick):
         return (study.Outcome(task, None, "OSError: gone") for task in tasks)
 
@@ -318,7 +320,7 @@ def test_a_table_of_failures_alone_says_so_and_draws_nothing(table, monkeypatch,
     assert not Path("out/curves.png").exists()
 
 
-def test_a_copy_of_the_data_is_told_under_the_table(table):
+def test_a_copy_of_the_data_is_reported_under_the_table(table):
     note = "CIFAR-10 from a JPEG copy"
     result = {"test_accuracy": 0.9, "test_examples": 10, "seconds": 1.0, "diverged": False, "note": note}
     outcomes = [study.Outcome(task, result) for task in reproduce.plan(table, "out")]
@@ -326,7 +328,7 @@ def test_a_copy_of_the_data_is_told_under_the_table(table):
     assert text.count(note) == 1
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(table, tmp_path, capsys):
+def test_a_failing_run_is_reported_and_the_others_continue(table, tmp_path, capsys):
     resume.run_in_folder("out/bp-seed0", reproduce.plan(table, "out")[0].experiment)
     for name in ("last.ckpt", "last.ckpt.previous", "result.json"):
         (tmp_path / "out" / "bp-seed0" / name).write_bytes(b"damaged")
@@ -342,7 +344,7 @@ def test_all_tables_are_listed(capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent to a group of processes, which Windows does otherwise")
-def test_after_ctrl_c_the_same_command_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+def test_after_ctrl_c_the_same_command_resumes_to_the_same_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = TABLE.replace('"xor"', '"digits"').replace('"tiny"', '"mlp"').replace("epochs = 4", "epochs = 80")
     (tmp_path / "table.toml").write_text(text.replace("lr = 0.5", "lr = 0.01"), encoding="utf-8")
@@ -360,7 +362,7 @@ def test_after_ctrl_c_the_same_command_goes_on_to_the_same_numbers(tmp_path, mon
         if place.is_file() and checkpoints.read(place).training["epoch"] >= 1:
             break
         time.sleep(0.1)
-    os.killpg(broken.pid, signal.SIGINT)  # as the terminal does: to the workers as well
+    os.killpg(broken.pid, signal.SIGINT)  # to the workers too, as the terminal does
     out, err = broken.communicate(timeout=60)
     assert broken.returncode == 130, err
     assert b"The same command resumes" in err
@@ -373,7 +375,7 @@ def test_after_ctrl_c_the_same_command_goes_on_to_the_same_numbers(tmp_path, mon
         assert process.returncode == 0, err
     for name in ("bp-seed0", "bp-seed1", "fa-seed0"):
         one, other = (json.loads((tmp_path / f / name / "result.json").read_text()) for f in ("broken", "whole"))
-        for kept in (one, other):  # the checksum is of the seconds, too
+        for kept in (one, other):  # the checksum includes the seconds
             del kept["result"]["seconds"], kept["sha256"]
         assert one == other
     events = (tmp_path / "broken" / "bp-seed0" / "log.jsonl").read_text().splitlines()

@@ -1,5 +1,5 @@
-"""A run that was killed, stopped or damaged, gone on with from the command line: nothing is lost but the work since the
-last checkpoint, and the result is that of a run that was left alone."""
+"""A killed, stopped or damaged run, resumed from the command line: only the work since the last checkpoint is lost, and
+the result is that of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
 
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path, monkeypatch):
-    """Every command runs in an empty folder, draws nothing, and the backend is put back afterwards."""
+    """Every command runs in an empty folder and draws nothing; the backend is restored afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     before = installed()
@@ -66,7 +66,7 @@ def minifa(*arguments):
 
 
 def wait_for(process, words):
-    """Read what the process prints up to a line with these words."""
+    """Reads the output of the process up to a line with these words."""
     for line in process.stdout:
         if words in line:
             return
@@ -79,7 +79,7 @@ KILLS = 8
 
 
 def stamp(path):
-    """What changes when a checkpoint is written; None where there is none, or it is just being renamed."""
+    """A value that changes when a checkpoint is written; None without one, or while it is being renamed."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -87,13 +87,13 @@ def stamp(path):
 
 
 @pytest.mark.long
-def test_killed_at_some_moments_nothing_is_lost_but_the_last_steps(tmp_path):
-    """Moments drawn once; test_others_files.py has every moment of a run's beginning."""
+def test_killed_at_random_moments_a_run_loses_only_the_last_steps(tmp_path):
+    """The moments were drawn once; test_others_files.py has every moment of the start of a run."""
     assert_nothing_is_lost_though_killed(tmp_path, seed=0, kills=KILLS)
 
 
 @pytest.mark.fuzz
-def test_killed_at_any_moment_nothing_is_lost_but_the_last_steps(tmp_path):
+def test_killed_at_any_moment_a_run_loses_only_the_last_steps(tmp_path):
     assert_nothing_is_lost_though_killed(tmp_path, random.randrange(10**6), kills=20)
 
 
@@ -112,8 +112,8 @@ def assert_nothing_is_lost_though_killed(tmp_path, seed, kills):
         which = ["--resume", run] if run.exists() else [*experiment, "--out", run]
         before = stamp(run / "last.ckpt")
         process = minifa("train", *which, "--checkpoint-every", "3")
-        wait_for(process, "rate 0.003")  # training is about to begin
-        if kill % 2:  # some way on, however slow the machine
+        wait_for(process, "rate 0.003")  # just before training begins
+        if kill % 2:  # later, however slow the machine is
             while stamp(run / "last.ckpt") == before and process.poll() is None:
                 time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.1))
@@ -135,7 +135,7 @@ def assert_nothing_is_lost_though_killed(tmp_path, seed, kills):
     assert events[-1]["event"] == "end" and sum(event["event"] == "resume" for event in events) > 1
 
 
-def test_killed_before_the_first_checkpoint_a_run_begins_anew(capsys):
+def test_a_run_killed_before_the_first_checkpoint_starts_again(capsys):
     assert program.main(["train", *XOR, "--epochs", "4", "--out", "run"]) == 0
     assert program.main(["train", *XOR, "--epochs", "4", "--out", "whole"]) == 0
     for path in ("run/last.ckpt", "run/last.ckpt.previous", "run/network.npz"):
@@ -151,7 +151,7 @@ def test_killed_before_the_first_checkpoint_a_run_begins_anew(capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to one process on Windows")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(number, code, tmp_path):
+def test_a_signal_saves_a_checkpoint_and_prints_how_to_resume(number, code, tmp_path):
     process = minifa("train", *XOR, "--epochs", "100000", "--out", "a run")
     wait_for(process, "rule bp")
     while not (tmp_path / "a run/last.ckpt").exists():
@@ -169,7 +169,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, tmp_path):
 
 
 class SignalAt(Callback):
-    """Sends this process a signal after so many updates, and says what came of it."""
+    """Sends this process a signal after the given number of updates and records the effect."""
 
     def __init__(self, *steps):
         self.steps = steps
@@ -197,19 +197,19 @@ def test_the_first_signal_stops_between_two_updates():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_second_ctrl_c_ends_at_once():
+def test_the_second_ctrl_c_ends_the_process_immediately():
     trainer, experiment, data = signalled(3)
 
     class Again(Callback):
         def on_done(self, trainer):
-            signal.raise_signal(signal.SIGINT)  # while it is being saved, say
+            signal.raise_signal(signal.SIGINT)  # for example while the checkpoint is being saved
 
     trainer.callbacks.append(Again())
     with pytest.raises(KeyboardInterrupt), signals.stopping(trainer):
         fit(experiment, data, trainer)
 
 
-def test_ended_at_once_a_run_says_how_to_go_on(monkeypatch, capsys):
+def test_a_run_ended_immediately_prints_how_to_resume(monkeypatch, capsys):
     def broken_off(*arguments):
         raise KeyboardInterrupt
 
@@ -217,13 +217,13 @@ def test_ended_at_once_a_run_says_how_to_go_on(monkeypatch, capsys):
         patched.setattr("minifa.experiments.fit", broken_off)
         given = ["--epochs", "2", "--dtype", "float64", "--out", "run"]
         assert program.main(["train", *XOR, *given]) == 130
-    assert "ended at once" in (told := capsys.readouterr().err)
-    command = told.splitlines()[-1].removeprefix("to resume: minifa ").split()
+    assert "ended at once" in (message := capsys.readouterr().err)
+    command = message.splitlines()[-1].removeprefix("to resume: minifa ").split()
     assert command == ["train", "--resume", "run", "--dtype", "float64"]
     assert program.main(command) == 0 and len(rows_of("run/history.csv")) == 3
 
 
-def test_a_signal_that_was_ignored_is_ignored_still():
+def test_an_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         trainer, experiment, data = signalled(3)
@@ -235,7 +235,7 @@ def test_a_signal_that_was_ignored_is_ignored_still():
         signal.signal(signal.SIGINT, before)
 
 
-# --- going on ---------------------------------------------------------------------------------------------------------
+# --- resuming ---------------------------------------------------------------------------------------------------------
 
 
 def test_more_epochs_extend_a_run(tmp_path, capsys):
@@ -248,15 +248,15 @@ def test_more_epochs_extend_a_run(tmp_path, capsys):
     assert sorted(os.listdir(tmp_path)) == ["run", "whole"]  # no folder run-2
 
 
-def test_another_numpy_is_told_where_a_run_is_gone_on_with(monkeypatch, capsys):
+def test_another_numpy_is_reported_when_a_run_resumes(monkeypatch, capsys):
     assert program.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
     assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 0
     assert "note:" not in capsys.readouterr().err
     now = {**environment.environment(), "numpy": "9.0"}
     monkeypatch.setattr(environment, "environment", lambda: now)
     assert program.main(["train", "--resume", "run", "--epochs", "3"]) == 0
-    told = f"note: the run was started with numpy {np.__version__}, now 9.0: the last bits may differ"
-    assert told in capsys.readouterr().err
+    message = f"note: the run was started with numpy {np.__version__}, now 9.0: the last bits may differ"
+    assert message in capsys.readouterr().err
 
 
 def test_the_best_network_is_opened_from_its_checkpoint():
@@ -278,16 +278,16 @@ def test_the_best_network_is_opened_from_its_checkpoint():
         resume.open_checkpoint("later.ckpt")
 
 
-def test_a_finished_run_stays_as_it_is(tmp_path):
+def test_a_finished_run_is_unchanged(tmp_path):
     assert program.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
     before = rows_of("run/history.csv"), Path("run/last.ckpt").read_bytes()
-    os.unlink("run/network.npz")  # killed after the last epoch, before this was written
+    os.unlink("run/network.npz")  # killed after the last epoch, before the result was written
     assert program.main(["train", "--resume", "run"]) == 0
     assert (rows_of("run/history.csv"), Path("run/last.ckpt").read_bytes()) == before
     assert (tmp_path / "run/network.npz").is_file()
 
 
-def test_a_finished_run_says_that_it_is(capsys):
+def test_a_finished_run_is_reported_as_finished(capsys):
     assert program.main(["train", *XOR, "--epochs", "3", "--out", "run"]) == 0
     capsys.readouterr()
     assert program.main(["train", "--resume", "run"]) == 0
@@ -298,7 +298,7 @@ def test_a_finished_run_says_that_it_is(capsys):
     assert "resuming after epoch 3" in capsys.readouterr().out
 
 
-def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
+def test_a_run_that_ended_as_useless_is_reported_again(monkeypatch, capsys):
     monkeypatch.setattr("minifa.training.trainer.PATIENCE", (1, 1))
     useless = ["--model", "cnn", "--rule", "fa", "--lr", "1", "--epochs", "3"]
     assert program.main(["train", *useless, "--out", "run"]) == exit_codes.DIVERGED
@@ -307,9 +307,9 @@ def test_a_run_that_ended_as_useless_says_so_again(monkeypatch, capsys):
     assert before[-1]["diverged"] == "1" and len(before) == 2
     assert run_folder.read_results("run")[0].diverged
     assert program.main(["train", "--resume", "run", "--epochs", "5"]) == exit_codes.DIVERGED
-    printed, told = capsys.readouterr()
+    printed, message = capsys.readouterr()
     assert "ended as diverged in epoch 1: start again with a smaller --lr and another --out" in printed
-    assert told == ended and rows_of("run/history.csv") == before
+    assert message == ended and rows_of("run/history.csv") == before
 
 
 @pytest.mark.parametrize("damage", ["", "  \n", "{", "[]", '{"experiment": 7}'])
@@ -318,7 +318,7 @@ def test_a_damaged_description_of_a_run_is_read_from_its_checkpoint(damage, tmp_
     assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "2", "--out", "run"]) == 0
     config = tmp_path / "run/config.json"
     config.write_text(damage)
-    (tmp_path / "run/last.ckpt").rename(tmp_path / "run/last.ckpt.previous")  # a kill between two renamings
+    (tmp_path / "run/last.ckpt").rename(tmp_path / "run/last.ckpt.previous")  # as after a kill between two renamings
     assert program.main(["train", "--resume", "run", "--epochs", "4"]) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
     assert run_folder.read_experiment("run").epochs == 4
@@ -327,13 +327,13 @@ def test_a_damaged_description_of_a_run_is_read_from_its_checkpoint(damage, tmp_
         (tmp_path / "run" / name).write_bytes(b"damaged")
     capsys.readouterr()
     assert program.main(["train", "--resume", "run"]) == 2
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     why = "it is empty" if not damage.strip() else ""
-    assert f"config.json is not the configuration of a run ({why}" in told
-    assert "no checkpoint in 'run' says what it was: move the folder away, and make the run again" in told
+    assert f"config.json is not the configuration of a run ({why}" in message
+    assert "no checkpoint in 'run' says what it was: move the folder away, and make the run again" in message
 
 
-def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatch, capsys):
+def test_a_folder_deleted_during_a_run_is_reported_as_gone(monkeypatch, capsys):
     real = mf.metrics.alignment
 
     def alignment(*arguments):
@@ -342,15 +342,18 @@ def test_a_folder_that_is_deleted_while_a_run_is_made_is_told_as_gone(monkeypatc
 
     monkeypatch.setattr("minifa.metrics.alignment", alignment)
     assert program.main(["train", *XOR, "--epochs", "2", "--out", "run"]) == exit_codes.FAILED
-    told = capsys.readouterr().err
-    assert "history.csv" in told and "run is gone, with what was written there: the same command starts again" in told
-    assert "nothing was written" not in told
+    message = capsys.readouterr().err
+    assert (
+        "history.csv" in message
+        and "run is gone, with what was written there: the same command starts again" in message
+    )
+    assert "nothing was written" not in message
     monkeypatch.setattr(
-        compare_command, "_save_runs", lambda folder, found: (shutil.rmtree(folder), open(folder / "runs.csv"))
+        compare_command, "_save_runs", lambda folder, results: (shutil.rmtree(folder), open(folder / "runs.csv"))
     )
     compare = ["compare", *XOR, "--rules", "bp", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "c"]
     assert program.main(compare) == exit_codes.FAILED
-    assert "c/runs.csv" in capsys.readouterr().err.replace(os.sep, "/")  # and not the folder that is no more
+    assert "c/runs.csv" in capsys.readouterr().err.replace(os.sep, "/")  # and not the deleted folder
 
 
 def test_the_same_options_may_be_given_again():
@@ -400,7 +403,7 @@ def test_a_changed_experiment_or_changed_data_is_refused(tmp_path, capsys):
     assert "another experiment than run describes: it has lr 0.1 and not 0.3" in capsys.readouterr().err
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path, capsys):
+def test_a_damaged_checkpoint_is_refused_and_the_previous_one_offered(tmp_path, capsys):
     assert program.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "whole"]) == 0
     assert (
         program.main(["train", *XOR, "--rule", "fa", "--epochs", "4", "--out", "run", "--checkpoint-every", "3"]) == 0
@@ -409,8 +412,8 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path,
     last.write_bytes(last.read_bytes()[:-7])
     capsys.readouterr()
     assert program.main(["train", "--resume", "run"]) == 2
-    told = capsys.readouterr().err
-    assert "last.ckpt' is damaged" in told and "last.ckpt.previous', is valid" in told and "--previous" in told
+    message = capsys.readouterr().err
+    assert "last.ckpt' is damaged" in message and "last.ckpt.previous', is valid" in message and "--previous" in message
     assert program.main(["train", "--resume", "run", "--previous"]) == 0
     assert "resuming in epoch 3 after 2 batches, step 6" in capsys.readouterr().out
     assert_same_run(tmp_path / "whole", tmp_path / "run")
@@ -427,7 +430,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_offered(tmp_path,
         (["--validation", "1.5"], 2, "above 0 and below 1"),
     ],
 )
-def test_mistakes_get_a_sentence_and_write_nothing(arguments, code, words, tmp_path, capsys):
+def test_invalid_arguments_give_a_message_and_write_nothing(arguments, code, words, tmp_path, capsys):
     try:
         given = program.main(["train", *XOR, *arguments])
     except SystemExit as stop:
@@ -436,7 +439,7 @@ def test_mistakes_get_a_sentence_and_write_nothing(arguments, code, words, tmp_p
     assert os.listdir(tmp_path) == []
 
 
-def test_a_comparison_is_no_single_run(capsys):
+def test_the_folder_of_a_comparison_is_not_a_single_run(capsys):
     arguments = ["compare", *XOR, "--rules", "bp,fa", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--out", "both"]
     assert program.main(arguments) == 0
     assert program.main(["train", "--resume", "both"]) == 2
@@ -446,14 +449,14 @@ def test_a_comparison_is_no_single_run(capsys):
 @pytest.mark.parametrize(
     ("text", "expected"), [("60s", (60, None)), ("1.5m", (90, None)), ("2h", (7200, None)), ("500", (60, 500))]
 )
-def test_how_often_is_read(text, expected):
+def test_checkpoint_intervals_are_parsed(text, expected):
     assert options.how_often(text) == expected
 
 
-# --- two at once ------------------------------------------------------------------------------------------------------
+# --- concurrent processes ---------------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_being_written_is_left_alone(capsys):
+def test_a_folder_in_use_by_another_process_is_refused(capsys):
     assert program.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
     before = Path("run/log.jsonl").read_bytes()
     with run_folder.locked("run"):
@@ -479,7 +482,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_logs_are_there_after_every_epoch(tmp_path):
+def test_the_logs_are_written_after_every_epoch(tmp_path):
     """The table is always what `History.save_csv` would write, and grows a line at a time."""
     seen = []
 
@@ -500,14 +503,14 @@ def test_the_logs_are_there_after_every_epoch(tmp_path):
     assert (end["event"], end["step"], end["diverged"]) == ("end", 2, False)
 
 
-def test_a_number_that_is_not_finite_is_a_word_in_the_log(tmp_path):
+def test_a_non_finite_number_is_a_string_in_the_log(tmp_path):
     assert program.main(["train", *XOR[:4], "--lr", "1e30", "--loss", "half_squared_error", "--out", "run"]) == 3
     lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
     events = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     assert events[-1]["diverged"] is True and events[-2]["train_loss"] in ("nan", "inf")
 
 
-def test_numbers_of_numpy_in_a_row_are_numbers_in_the_log_and_in_a_checkpoint(tmp_path):
+def test_numpy_scalars_in_a_row_are_numbers_in_the_log_and_in_a_checkpoint(tmp_path):
     class Measure(Callback):
         def on_epoch(self, trainer, row):
             row.update(share=np.float32(0.5), count=np.int64(3), lost=np.float32(np.nan))
@@ -527,7 +530,7 @@ def test_numbers_of_numpy_in_a_row_are_numbers_in_the_log_and_in_a_checkpoint(tm
     assert not (tmp_path / "two.ckpt").exists()
 
 
-def test_logs_are_cut_back_to_the_checkpoint(tmp_path):
+def test_logs_are_truncated_to_the_checkpoint(tmp_path):
     path = tmp_path / "log.jsonl"
     lines = ['{"event": "start"}', '{"event": "epoch", "epoch": 1}', '{"event": "epoch", "epoch": 2}']
     path.write_text("\n".join([*lines, '{"event": "interrupt"}', "[3]", '{"event": "epo']))
@@ -535,7 +538,7 @@ def test_logs_are_cut_back_to_the_checkpoint(tmp_path):
     assert logs.lines_of(tmp_path / "none.jsonl", [0]) == []
 
 
-def test_an_older_checkpoint_cuts_the_table_back(tmp_path):
+def test_an_older_checkpoint_truncates_the_table(tmp_path):
     assert program.main(["train", *XOR, "--epochs", "6", "--out", "run"]) == 0
     whole = rows_of("run/history.csv")
     one = History.read_csv("run/history.csv")
@@ -554,11 +557,11 @@ def test_an_older_checkpoint_cuts_the_table_back(tmp_path):
 
 
 def scalars_of(folder):
-    """(tag, step) to value of all event files in their order, what a later file purges left out, as TensorBoard does.
+    """(tag, step) to value of all event files in order, without the values purged by a later file, as in TensorBoard.
     A record is a length, its checksum, an event and its checksum."""
     from tensorboardX.proto import event_pb2
 
-    found = {}
+    scalars = {}
     for path in sorted(folder.iterdir()):
         content, place = path.read_bytes(), 0
         while place < len(content):
@@ -566,27 +569,27 @@ def scalars_of(folder):
             event = event_pb2.Event.FromString(content[place + 12 : place + 12 + length])
             place += length + 16
             if event.HasField("session_log"):
-                found = {key: value for key, value in found.items() if key[1] < event.step}
+                scalars = {key: value for key, value in scalars.items() if key[1] < event.step}
             for value in event.summary.value:
-                assert (value.tag, event.step) not in found
-                found[value.tag, event.step] = value.simple_value
-    return found
+                assert (value.tag, event.step) not in scalars
+                scalars[value.tag, event.step] = value.simple_value
+    return scalars
 
 
-def test_tensorboard_gets_every_number_with_angles_by_layer(tmp_path):
+def test_tensorboard_receives_every_number_with_angles_by_layer(tmp_path):
     pytest.importorskip("tensorboardX", reason="event files need tensorboardX: pip install '.[tensorboard]'")
     given = ["--rule", "fa", "--epochs", "2", "--out", "run", "--tensorboard"]
     assert program.main(["train", *XOR, *given]) == 0
     assert program.main(["train", "--resume", "run", "--epochs", "3", "--tensorboard"]) == 0
-    found, rows = scalars_of(tmp_path / "run/tensorboard"), rows_of("run/history.csv")
+    scalars, rows = scalars_of(tmp_path / "run/tensorboard"), rows_of("run/history.csv")
     for epoch, row in enumerate(rows):
-        assert found["weight_angle/linear2", epoch] == pytest.approx(float(row["linear2.weight_angle"]), rel=1e-6)
-        assert found["accuracy/test", epoch] == pytest.approx(float(row["test_accuracy"]))
-    assert {epoch for _, epoch in found} == {0, 1, 2, 3}
-    assert {tag for tag, _ in found} >= {"loss/train", "lr", "true_angle/linear1"}
+        assert scalars["weight_angle/linear2", epoch] == pytest.approx(float(row["linear2.weight_angle"]), rel=1e-6)
+        assert scalars["accuracy/test", epoch] == pytest.approx(float(row["test_accuracy"]))
+    assert {epoch for _, epoch in scalars} == {0, 1, 2, 3}
+    assert {tag for tag, _ in scalars} >= {"loss/train", "lr", "true_angle/linear1"}
 
 
-def test_without_the_writer_tensorboard_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
+def test_without_the_writer_tensorboard_is_refused_with_a_message(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     assert program.main(["train", *XOR, "--tensorboard"]) == 2
     assert re.search(r"need the package tensorboardX: pip install \"\.\[tensorboard\]\"", capsys.readouterr().err)

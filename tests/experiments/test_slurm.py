@@ -1,5 +1,5 @@
-"""The guide's job script under SLURM itself: its daemons run on this machine, as the user who tests, with all their
-files in one temporary folder, and are gone afterwards."""
+"""The guide's job script under a real SLURM: its daemons run on this machine as the current user, with all their files
+in one temporary folder, and are stopped afterwards."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ LONGER = (
 "rule" = ["bp", "fa"]
 "training.seed" = [0, 1]
 """
-)  # 8 runs: the first is soon there, and those that follow leave time to cancel the job
+)  # 8 runs: the first ends soon, and the others leave time to cancel the job
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scancel", "scontrol", "sinfo")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-SECONDS = 120  # that anything is waited for
+SECONDS = 120  # the timeout of every wait
 
-# One machine that says it has 64 processors, so that the script's 16 tasks of 4 processors fit on it.
+# One machine configured with 64 processors, so that the script's 16 tasks of 4 processors fit on it.
 CONFIGURATION = """
 ClusterName=minifa
 SlurmctldHost={host}(127.0.0.1)
@@ -66,7 +66,7 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs=64 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
-pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # of packages that are not ours
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # of third-party packages
 
 
 class Cluster:
@@ -77,7 +77,7 @@ class Cluster:
     """
 
     def __init__(self, folder: Path) -> None:
-        import pwd  # what Windows lacks
+        import pwd  # missing on Windows
 
         self.folder, self.daemons, self.outputs = folder, dict[str, subprocess.Popen[bytes]](), list[Path]()
         for name in ("munge", "state", "spool", "bin", "tmp"):
@@ -90,7 +90,7 @@ class Cluster:
         text = CONFIGURATION.format(folder=folder, host=host, ports=ports, user=user)
         self.configuration = folder / "slurm.conf"
         self.configuration.write_text(text, encoding="utf-8")
-        for name in ("minifa", "dask"):  # of this Python, and of this checkout
+        for name in ("minifa", "dask"):  # the commands of this Python and of this checkout
             command = folder / "bin" / name
             command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n', encoding="utf-8")
             command.chmod(0o700)
@@ -126,7 +126,7 @@ class Cluster:
             )
 
     def ask(self, *command: str, folder: Path | None = None, check: bool = True) -> str:
-        """What a command of SLURM's prints."""
+        """The output of a SLURM command."""
         done = subprocess.run(
             command, env=self.environment, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
         )
@@ -147,32 +147,32 @@ class Cluster:
         return "\n".join(f"--- {one.name}\n{one.read_text(errors='replace')[-3000:]}" for one in files)
 
     def submit(self, folder: Path, tasks: int) -> str:
-        """The guide's script, for so many tasks instead of sixteen. Returns the job's number."""
+        """Submits the guide's script with this number of tasks instead of sixteen. Returns the job's number."""
         job = self.ask("sbatch", "--parsable", f"--ntasks={tasks}", "job.sh", folder=folder).strip()
         self.outputs.append(folder / f"slurm-{job}.out")
         return job
 
     def facts(self, job: str) -> dict[str, str]:
-        """What SLURM says of a job."""
+        """SLURM's record of a job."""
         return dict(re.findall(r"(\S+?)=(\S*)", self.ask("scontrol", "-o", "show", "job", job)))
 
     def has_ended(self, job: str) -> bool:
         return self.snapshot(job)["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 
     def wait_for_end(self, job: str) -> str:
-        """Returns how it ended."""
+        """Returns the final state of the job."""
         self.wait(lambda: self.has_ended(job), "the job has no end")
         return self.snapshot(job)["JobState"]
 
     def processes(self, job: str | None = None) -> list[int]:
-        """Those that were started by this cluster, or by one of its jobs; their environment says so."""
+        """The processes started by this cluster or by one of its jobs, recognised by their environment."""
         mine = {f"SLURM_CONF={self.configuration}", *([f"SLURM_JOB_ID={job}"] if job else [])}
-        found = []
+        pids = []
         for one in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if mine <= set((one / "environ").read_bytes().decode(errors="replace").split("\0")):
-                    found.append(int(one.name))
-        return [one for one in found if one != os.getpid()]
+                    pids.append(int(one.name))
+        return [one for one in pids if one != os.getpid()]
 
     def stop(self) -> None:
         if "slurmctld" in self.daemons:
@@ -218,7 +218,7 @@ def folder_with(tmp_path: Path, sweep: str, name: str = "job") -> Path:
 
 
 def lines_of(folder: Path) -> list[dict[str, str]]:
-    """Of the sweep's table, by the run's number; without the seconds, which are others each time."""
+    """The lines of the sweep's table by the number of the run, without the seconds, which differ each time."""
     try:
         with open(folder / "runs/sweep-rates/sweep.csv", encoding="utf-8", newline="") as file:
             lines = [{**line, "seconds": ""} for line in csv.DictReader(file)]
@@ -228,37 +228,37 @@ def lines_of(folder: Path) -> list[dict[str, str]]:
 
 
 def made_here(slurm: Cluster, tmp_path: Path, sweep: str) -> Sequence[dict[str, str]]:
-    """The lines that the same sweep has without SLURM and without Dask."""
+    """The lines of the same sweep without SLURM and without Dask."""
     folder = folder_with(tmp_path, sweep, "here")
     slurm.ask("minifa", "sweep", "rates.toml", "--threads", "4", "--jobs", "1", folder=folder)
     return lines_of(folder)
 
 
-def said_in(folder: Path, job: str) -> str:
-    """What the job wrote, up to the end of the sweep: while its processes are ended, Dask may say more."""
-    said = (folder / f"slurm-{job}.out").read_text(encoding="utf-8")
-    return re.split("^(?:written to|interrupted)", said, maxsplit=1, flags=re.M)[0]
+def output_of(folder: Path, job: str) -> str:
+    """The output of the job up to the end of the sweep: Dask may log more while its processes end."""
+    output = (folder / f"slurm-{job}.out").read_text(encoding="utf-8")
+    return re.split("^(?:written to|interrupted)", output, maxsplit=1, flags=re.M)[0]
 
 
-def test_the_job_script_of_the_guide_makes_the_table_that_is_made_without_it(slurm, tmp_path):
+def test_the_job_script_of_the_guide_makes_the_same_table_as_a_local_sweep(slurm, tmp_path):
     folder = folder_with(tmp_path, SWEEP)
-    slurm.ask("sbatch", "--test-only", "job.sh", folder=folder)  # all 64 processors that it asks for
+    slurm.ask("sbatch", "--test-only", "job.sh", folder=folder)  # all 64 requested processors
     job = slurm.submit(folder, tasks=2)
     facts = slurm.facts(job)
     assert (facts["NumTasks"], facts["CPUs/Task"], facts["TimeLimit"]) == ("2", "4", "04:00:00")
     here = made_here(slurm, tmp_path, SWEEP)
     assert slurm.wait_for_end(job) == "COMPLETED", slurm.logs()
     assert slurm.facts(job)["ExitCode"] == "0:0"
-    said = said_in(folder, job)
-    assert "24 of 24 runs" in said and "Traceback" not in said
-    assert len(re.findall("Starting worker compute stream", said)) == 2
-    slurm.wait(lambda: not slurm.processes(job), "processes of the job are left")  # its scheduler above all
+    output = output_of(folder, job)
+    assert "24 of 24 runs" in output and "Traceback" not in output
+    assert len(re.findall("Starting worker compute stream", output)) == 2
+    slurm.wait(lambda: not slurm.processes(job), "processes of the job are left")  # above all its scheduler
     assert len(here) == 24 and not any(line["error"] for line in here)
     assert lines_of(folder) == here
 
 
-def test_a_cancelled_job_is_submitted_once_more_and_one_beside_it_is_not_touched(slurm, tmp_path):
-    """Both are on the same machine, and each has a scheduler of its own."""
+def test_a_cancelled_job_is_submitted_again_and_another_job_is_not_affected(slurm, tmp_path):
+    """Both are on the same machine, and each has its own scheduler."""
     folder, other = folder_with(tmp_path, LONGER), folder_with(tmp_path, LONGER, "other")
     job, beside = slurm.submit(folder, 1), slurm.submit(other, 1)
     slurm.wait(lambda: lines_of(folder) or slurm.has_ended(job), "no run is finished")
@@ -267,10 +267,10 @@ def test_a_cancelled_job_is_submitted_once_more_and_one_beside_it_is_not_touched
     slurm.wait(lambda: not slurm.processes(job), "processes of the job are left")
     begun = lines_of(folder)
     assert 1 <= len(begun) < 8, "the job was not cancelled in its middle"
-    said = (folder / f"slurm-{job}.out").read_text(encoding="utf-8")
-    assert f"interrupted, {len(begun)} of 8 runs are in the table. The same command resumes" in said
+    output = (folder / f"slurm-{job}.out").read_text(encoding="utf-8")
+    assert f"interrupted, {len(begun)} of 8 runs are in the table. The same command resumes" in output
 
     again, here = slurm.submit(folder, 1), made_here(slurm, tmp_path, LONGER)
     assert slurm.wait_for_end(again) == slurm.wait_for_end(beside) == "COMPLETED", slurm.logs()
-    assert f"{8 - len(begun)} to run" in said_in(folder, again) and "8 to run" in said_in(other, beside)
+    assert f"{8 - len(begun)} to run" in output_of(folder, again) and "8 to run" in output_of(other, beside)
     assert lines_of(folder) == lines_of(other) == here

@@ -1,5 +1,5 @@
-"""Sweeps: which runs a file describes, what their table holds, and that neither a kill nor a failing run costs more
-than the runs that were being made."""
+"""Sweeps: the runs that a file describes, the contents of their table, and that a kill or a failing run costs only
+the unfinished runs."""
 
 from __future__ import annotations
 
@@ -90,28 +90,28 @@ def without_times(lines):
     return [{key: cell for key, cell in line.items() if key not in TIMES} for line in lines]
 
 
-# --- which runs -------------------------------------------------------------------------------------------------------
+# --- the runs ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_grid_has_every_combination_once_with_the_seeds_outermost():
-    found = sweeps.parse(GRID)
+    parsed = sweeps.parse(GRID)
     wanted = [(rule, rate, seed) for seed in (0, 1) for rule in ("bp", "fa") for rate in (0.5, 0.1)]
-    assert [tuple(run.settings.values()) for run in found.runs] == wanted
-    assert [(e.rule, e.lr, e.seed) for e in (run.experiment for run in found.runs)] == wanted
-    assert {(e.data, e.model, e.epochs, e.batch_size) for e in (run.experiment for run in found.runs)} == {
+    assert [tuple(run.settings.values()) for run in parsed.runs] == wanted
+    assert [(e.rule, e.lr, e.seed) for e in (run.experiment for run in parsed.runs)] == wanted
+    assert {(e.data, e.model, e.epochs, e.batch_size) for e in (run.experiment for run in parsed.runs)} == {
         ("xor", "tiny", 3, 2)
     }
-    assert [run.number for run in found.runs] == list(range(8)) and len({run.id for run in found.runs}) == 8
-    nested = GRID.replace('"optimizer.lr"', "optimizer.lr")  # to TOML a section in [over]
-    assert [run.id for run in sweeps.parse(nested).runs] == [run.id for run in found.runs]
+    assert [run.number for run in parsed.runs] == list(range(8)) and len({run.id for run in parsed.runs}) == 8
+    nested = GRID.replace('"optimizer.lr"', "optimizer.lr")  # a section of [over] in TOML
+    assert [run.id for run in sweeps.parse(nested).runs] == [run.id for run in parsed.runs]
 
 
-def test_a_longer_sweep_has_the_shorter_one_in_it():
+def test_a_longer_sweep_contains_the_shorter_one():
     few, many = sweeps.parse(GRID), sweeps.parse(GRID.replace("[0.5, 0.1]", "[1.0, 0.5, 0.1]"))
     assert {run.id for run in few.runs} < {run.id for run in many.runs}
 
 
-def test_a_draw_depends_on_the_seed_and_on_its_own_number_alone():
+def test_a_draw_depends_only_on_the_seed_and_its_number():
     few, many, other = (sweeps.parse(RANDOM.format(runs=n, seed=s)) for n, s in ((10, 0), (200, 0), (10, 1)))
     assert [run.settings for run in many.runs[:10]] == [run.settings for run in few.runs]
     assert not {run.id for run in other.runs} & {run.id for run in few.runs}
@@ -120,7 +120,7 @@ def test_a_draw_depends_on_the_seed_and_on_its_own_number_alone():
     assert rates == [run.settings["optimizer.lr"] for run in few.runs]
 
 
-def test_draws_are_spread_as_the_ranges_say():
+def test_draws_have_the_distribution_of_their_ranges():
     drawn = [run.settings for run in sweeps.parse(RANDOM.format(runs=600, seed=0)).runs]
     rates, momenta, seeds, rules = (np.array([one[key] for one in drawn]) for key in (
         "optimizer.lr", "optimizer.momentum", "training.seed", "rule"))  # fmt: skip
@@ -135,14 +135,14 @@ def test_draws_are_spread_as_the_ranges_say():
     assert set(whole) == set(range(1, 9)) and whole.count(1) > 2 * whole.count(4) > 0
 
 
-def test_what_was_drawn_before_is_not_run_again():
+def test_repeated_draws_are_not_run_again():
     text = XOR + '[sweep]\nmethod = "random"\nruns = 20\n[over]\n"rule" = ["bp", "fa"]\n"training.seed" = [0, 1]'
-    found = sweeps.parse(text)
-    assert len(found.runs) == len({run.id for run in found.runs}) == 4
-    assert found.repeated == 16
+    parsed = sweeps.parse(text)
+    assert len(parsed.runs) == len({run.id for run in parsed.runs}) == 4
+    assert parsed.repeated == 16
 
 
-def test_every_problem_is_told_at_once(capsys):
+def test_every_problem_is_reported_at_once(capsys):
     text = """
         [optimizer]
         lr = 0.1
@@ -163,7 +163,7 @@ def test_every_problem_is_told_at_once(capsys):
     """
     with pytest.raises(RecipeError) as caught:
         sweeps.parse(text)
-    told = {problem.split(": ")[0]: problem for problem in caught.value.problems}
+    problems = {problem.split(": ")[0]: problem for problem in caught.value.problems}
     assert len(caught.value.problems) == len(set(caught.value.problems))
     for name, words in {
         "sweep.runs": "a grid has every combination",
@@ -179,7 +179,7 @@ def test_every_problem_is_told_at_once(capsys):
         "optimzer.name": "unknown setting",
         "training.epochs": "from 1 up is expected, got 0",
     }.items():
-        assert words in told[name], (name, told)
+        assert words in problems[name], (name, problems)
     assert sweep(write(text)) == 2
     assert "did you mean fa?" in capsys.readouterr().err and not Path("runs").exists()
 
@@ -208,18 +208,18 @@ def test_every_problem_is_told_at_once(capsys):
         ('[model]\nhidden = [9]\n[over]\n"model.name" = ["mlp", "cnn"]', "unknown option of the model 'cnn'"),
     ],
 )
-def test_what_cannot_be_run_is_refused(text, problem):
+def test_invalid_sweeps_are_refused(text, problem):
     with pytest.raises(RecipeError, match="problem") as caught:
         sweeps.parse(text)
     assert problem in str(caught.value)
 
 
-def test_settings_that_fit_only_what_is_varied_are_no_problem():
-    found = sweeps.parse('[model]\nhidden = [9]\n[over]\n"model.name" = ["mlp"]')  # the default model has no hidden
-    assert found.runs[0].experiment.model_options == {"hidden": (9,)}
+def test_settings_that_fit_only_the_varied_values_are_allowed():
+    parsed = sweeps.parse('[model]\nhidden = [9]\n[over]\n"model.name" = ["mlp"]')  # the default model has no hidden
+    assert parsed.runs[0].experiment.model_options == {"hidden": (9,)}
 
 
-def test_too_many_runs_are_refused_before_they_are_counted_out():
+def test_too_many_runs_are_refused_before_they_are_enumerated():
     many = ", ".join(map(str, range(1000)))
     begun = time.perf_counter()
     with pytest.raises(RecipeError, match="1,000,000 runs are more than the 100,000 of a sweep"):
@@ -227,11 +227,11 @@ def test_too_many_runs_are_refused_before_they_are_counted_out():
     assert time.perf_counter() - begun < 5
 
 
-def test_networks_that_do_not_fit_their_data_are_told_before_anything_runs(capsys):
+def test_networks_that_do_not_fit_their_data_are_reported_before_any_run(capsys):
     text = '[model]\nname = "tiny"\n[over]\n"data.name" = ["xor", "none.npz"]\n"model.hidden" = [2, 0]'
     assert sweep(write(text)) == 2
-    told = capsys.readouterr().err
-    assert "xor.toml' has 2 problems" in told and "none.npz" in told and "tiny under bp on xor" in told
+    message = capsys.readouterr().err
+    assert "xor.toml' has 2 problems" in message and "none.npz" in message and "tiny under bp on xor" in message
     assert not Path("runs").exists()
 
 
@@ -257,10 +257,10 @@ def make(run, folder=None):
 
 
 @pytest.mark.parametrize("validation", ["", "validation = 0.2"])
-def test_a_run_in_memory_gives_what_one_in_its_folder_gives(validation, tmp_path):
+def test_a_run_in_memory_equals_a_run_in_its_folder(validation, tmp_path):
     for one in sweeps.parse(DIGITS.format(validation=validation)).runs:
         in_memory, in_folder = (make(one, folder).result for folder in (None, tmp_path / one.id))
-        assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0  # rounded, there
+        assert in_memory.pop("seconds") > 0 and in_folder.pop("seconds") >= 0  # rounded in the folder
         assert in_memory == in_folder
         assert ("validation_loss" in in_memory) == bool(validation)
         assert ("true_angle" in in_memory) == (one.experiment.rule == "fa")  # no error reaches shallow's lowest layer
@@ -269,13 +269,13 @@ def test_a_run_in_memory_gives_what_one_in_its_folder_gives(validation, tmp_path
 def test_the_scores_are_those_of_the_experiment():
     (one, _) = sweeps.parse(DIGITS.format(validation="")).runs
     result, trainer = experiments.run(one.experiment)
-    found = make(one).result
+    result = make(one).result
     last = result.history[-1]
-    assert (found["test_accuracy"], found["test_loss"]) == (last["test_accuracy"], last["test_loss"])
+    assert (result["test_accuracy"], result["test_loss"]) == (last["test_accuracy"], last["test_loss"])
     angles = [value for key, value in last.items() if key.endswith(".weight_angle")]
-    assert len(angles) == 2 and found["weight_angle"] == np.mean(angles)
-    assert found["true_angle"] == last["linear1.true_angle"] > 10
-    assert (found["epochs"], found["best_epoch"], found["diverged"]) == (3, 3, False)
+    assert len(angles) == 2 and result["weight_angle"] == np.mean(angles)
+    assert result["true_angle"] == last["linear1.true_angle"] > 10
+    assert (result["epochs"], result["best_epoch"], result["diverged"]) == (3, 3, False)
 
 
 def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
@@ -290,7 +290,7 @@ def test_a_data_set_is_loaded_once_for_many_runs(monkeypatch, tmp_path):
     assert loaded == [("xor", None)]
 
 
-def test_a_run_that_diverges_says_so_and_keeps_its_best(tmp_path):
+def test_a_diverging_run_is_reported_and_keeps_its_best_network(tmp_path):
     text = DIGITS.format(validation="validation = 0.2").replace('["fa", "shallow"]', '["bp"]')
     (one,) = sweeps.parse(text + '"optimizer.lr" = [1e4]').runs
     in_memory, in_folder = (make(one, folder).result for folder in (None, tmp_path / "run"))
@@ -304,21 +304,21 @@ def test_a_run_that_another_process_is_making_is_waited_for(tmp_path, monkeypatc
     process that holds the run is named once."""
     monkeypatch.setattr(sweep_results, "SECONDS_TO_LOOK", 0.01)
     monkeypatch.setattr(sweep_results, "SECONDS_TO_TELL", 0.05)
-    one, found = sweeps.parse(GRID).runs[0], []
+    one, outcomes = sweeps.parse(GRID).runs[0], []
     folder = tmp_path / "run"
     folder.mkdir()
-    waiting = threading.Thread(target=lambda: found.append(make(one, folder)))
+    waiting = threading.Thread(target=lambda: outcomes.append(make(one, folder)))
     with run_folder.locked(folder):
         waiting.start()
         waiting.join(0.3)
-        assert waiting.is_alive() and not found
+        assert waiting.is_alive() and not outcomes
     waiting.join(30)
-    assert found[0].error is None and found[0].result["epochs"] == 3
-    told = f"waiting: {folder} is being written by process {os.getpid()} on "
-    assert capsys.readouterr().err.count(told) == 1
+    assert outcomes[0].error is None and outcomes[0].result["epochs"] == 3
+    message = f"waiting: {folder} is being written by process {os.getpid()} on "
+    assert capsys.readouterr().err.count(message) == 1
 
 
-def test_a_network_that_is_finite_no_more_is_not_the_best():
+def test_a_non_finite_network_is_not_the_best():
     experiment = sweeps.parse(GRID).runs[0].experiment
     trainer, best = experiments.trainer_for(experiment, data.load("xor")), sweep_results._KeepBest()
     trainer.history.append({"epoch": 1, "validation_loss": 2.0})
@@ -331,8 +331,8 @@ def test_a_network_that_is_finite_no_more_is_not_the_best():
     assert best.epoch == 1 and best.state is kept and np.isfinite(kept["linear1.W"]).all()
 
 
-def test_a_run_that_is_told_to_stop_has_no_result(monkeypatch):
-    """It is left for the next time, not recorded as failed."""
+def test_a_run_that_is_asked_to_stop_has_no_result(monkeypatch):
+    """It is left for the next sweep and not recorded as failed."""
 
     def stop(*arguments):
         raise Stopped
@@ -342,7 +342,7 @@ def test_a_run_that_is_told_to_stop_has_no_result(monkeypatch):
         make(sweeps.parse(GRID).runs[0])
 
 
-def test_whatever_a_run_fails_of_is_its_own_result(monkeypatch):
+def test_any_exception_of_a_run_is_recorded_as_its_result(monkeypatch):
     def fail(*arguments):
         raise KeyError("conv9")
 
@@ -369,71 +369,71 @@ def test_a_sweep_leaves_a_line_for_every_run_and_a_summary(capsys):
     assert "chosen on the test set" in printed
     assert Path("runs/sweep-xor/summary.txt").read_text(encoding="utf-8").strip() in printed
     before = Path("runs/sweep-xor/sweep.csv").read_bytes()
-    assert sweep("xor.toml") == 0  # all is there: nothing is run
+    assert sweep("xor.toml") == 0  # all results exist: nothing is run
     assert "0 to run" in capsys.readouterr().out and Path("runs/sweep-xor/sweep.csv").read_bytes() == before
 
 
 def test_the_best_come_first_and_are_chosen_on_held_out_examples():
-    found = sweeps.parse(GRID)
+    parsed = sweeps.parse(GRID)
     scores = [(0.5, 0.9), (0.7, 0.2), (0.7, 0.4), (0.1, 0.9)]  # held out, test
     lines = []
-    for one, (held_out, test) in zip(found.runs, scores, strict=False):
-        line = dict.fromkeys(sweep_results.columns(found), "")
+    for one, (held_out, test) in zip(parsed.runs, scores, strict=False):
+        line = dict.fromkeys(sweep_results.columns(parsed), "")
         line.update(run=str(one.number), id=one.id, validation_accuracy=str(held_out), test_accuracy=str(test))
         line.update({name: str(value) for name, value in one.settings.items()})
         lines.append(line)
     lines.append({**lines[0], "run": "4", "validation_accuracy": "", "error": "OSError: gone"})
-    text = sweep_results.summary(found, lines, ["a copy"])
+    text = sweep_results.summary(parsed, lines, ["a copy"])
     shown = [line.split() for line in text.splitlines()[2:6]]
     assert [words[0] for words in shown] == ["1", "2", "0", "3"]
     assert "4 of 8 runs, best first by validation accuracy" in text and "chosen on the test set" not in text
     assert "failed: 1;" in text and text.endswith("a copy")
 
 
-def test_a_failing_run_is_recorded_and_the_others_go_on(capsys):
+def test_a_failing_run_is_recorded_and_the_others_continue(capsys):
     text = DIGITS.format(validation="").replace("epochs = 3", "epochs = 1").replace('["fa", "shallow"]', '["bp"]')
     write(text + '"model.batch_norm" = [true]\n"training.batch_size" = [64, 479]')  # 1437 = 3 x 479
     assert sweep("xor.toml", "--jobs", 1) == 0
     write(text + '"model.batch_norm" = [true]\n"training.batch_size" = [64, 479, 718]')  # and 2 x 718 + 1
     assert sweep("xor.toml", "--jobs", 1) == 1
     assert "has no variance" in capsys.readouterr().err
-    failed, *fine = sorted(lines_of(), key=lambda line: line["error"] == "")
+    failed, *succeeded = sorted(lines_of(), key=lambda line: line["error"] == "")
     assert failed["training.batch_size"] == "718" and failed["error"].startswith("ValueError: 1437 examples")
-    assert len(fine) == 2 and all(line["test_accuracy"] and not line["error"] for line in fine)
+    assert len(succeeded) == 2 and all(line["test_accuracy"] and not line["error"] for line in succeeded)
     assert sweep("xor.toml") == 1  # it stays failed, and is not run again
     assert len(lines_of()) == 3
-    assert sweep("xor.toml", "--retry-failed") == 1  # it fails again: a line more, and the last one counts
+    assert sweep("xor.toml", "--retry-failed") == 1  # it fails again: one more line, and the last one counts
     assert len(lines_of()) == 4 and lines_of()[-1]["id"] == failed["id"]
     assert "2 of 3 runs" in capsys.readouterr().out
 
 
-def test_of_many_failures_a_few_are_told_and_where_the_others_are(monkeypatch, capsys):
+def test_of_many_failures_a_few_are_reported_with_the_file_of_the_others(monkeypatch, capsys):
     monkeypatch.setattr(sweep_command, "ERRORS", 3)
     text = DIGITS.format(validation="").replace('["fa", "shallow"]', '["bp"]')
     write(text + '"model.batch_norm" = [true]\n"training.batch_size" = [718]\n"training.seed" = [0, 1, 2, 3, 4]')
     assert sweep("xor.toml", "--jobs", 1) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert all(": ValueError: 1437 examples" in line for line in told[:3])
-    assert told[3:] == [f"and 2 more: see {Path('runs/sweep-xor/sweep.csv')}"]
+    message = capsys.readouterr().err.splitlines()
+    assert all(": ValueError: 1437 examples" in line for line in message[:3])
+    assert message[3:] == [f"and 2 more: see {Path('runs/sweep-xor/sweep.csv')}"]
     assert len(lines_of()) == 5
 
 
-def test_a_run_that_failed_and_then_did_not_counts_as_it_ended():
-    found = sweeps.parse(GRID)
-    with sweep_results.opened(found, "here") as results:
-        first, second, *_ = map(sweep_results.task_of, found.runs)
+def test_the_last_outcome_of_a_run_counts():
+    parsed = sweeps.parse(GRID)
+    with sweep_results.opened(parsed, "here") as results:
+        first, second, *_ = map(sweep_results.task_of, parsed.runs)
         results.add(Outcome(first, error="its worker process (7) was ended\nby \x1b[31m a \udcff \0 signal"))
         results.add(Outcome(second, {"test_loss": 0.5}))
         assert [one.number for one in results.left()] == list(range(2, 8))
         assert [one.number for one in results.left(retry_failed=True)] == [0, *range(2, 8)]
         results.add(Outcome(first, {"test_loss": 0.25, "diverged": True}))
-    with sweep_results.opened(found, "here") as results:
+    with sweep_results.opened(parsed, "here") as results:
         assert [one.number for one in results.left(retry_failed=True)] == list(range(2, 8))
         assert [(line["test_loss"], line["diverged"]) for line in results.of_sweep()] == [("0.25", "1"), ("0.5", "")]
     assert lines_of("here/sweep.csv")[0]["error"] == "its worker process (7) was ended by [31m a signal"
 
 
-def test_a_sweep_can_be_extended_and_finished_runs_are_found(capsys):
+def test_a_sweep_can_be_extended_and_finished_runs_are_reused(capsys):
     write(GRID.replace("[0, 1]", "[0]"))
     assert sweep("xor.toml", "--jobs", 1) == 0
     first = Path("runs/sweep-xor/sweep.csv").read_bytes()
@@ -460,14 +460,14 @@ def test_a_table_of_another_sweep_is_refused(text, words, capsys):
     before = Path("runs/sweep-xor/sweep.csv").read_bytes()
     capsys.readouterr()
     assert sweep(write(text)) == 2
-    told = capsys.readouterr().err
-    assert "holds another sweep" in told and words in told
+    message = capsys.readouterr().err
+    assert "holds another sweep" in message and words in message
     assert sweep("xor.toml", "--dry-run") == 2
     assert sweep(write(GRID), "--dtype", "float64") == 2
     assert Path("runs/sweep-xor/sweep.csv").read_bytes() == before
 
 
-def test_a_folder_of_something_else_is_left_alone(capsys):
+def test_a_folder_with_other_files_is_refused(capsys):
     Path("here").mkdir()
     Path("here/config.json").write_text('{"experiment": {}}', encoding="utf-8")
     assert sweep(write(GRID), "--out", "here") == 2
@@ -491,7 +491,7 @@ def test_a_dry_run_prints_the_runs_and_writes_nothing(capsys):
     assert "8 runs over" in printed and "none was run" in printed and not Path("runs").exists()
 
 
-def test_runs_that_are_kept_have_folders_of_their_own():
+def test_saved_runs_have_separate_folders():
     assert sweep(write(GRID), "--jobs", 1, "--keep-runs") == 0
     for line in lines_of():
         kept = json.loads(Path("runs/sweep-xor/runs", line["id"], "result.json").read_text(encoding="utf-8"))
@@ -503,10 +503,10 @@ def test_changes_reach_every_run():
     assert {line["epochs"] for line in lines_of()} == {"1"}
 
 
-# --- lines that were cut, and kills -----------------------------------------------------------------------------------
+# --- truncated lines and kills ----------------------------------------------------------------------------------------
 
 
-def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
+def test_a_line_truncated_at_any_byte_is_removed_and_the_others_are_kept():
     path, head = Path("table.csv"), ["run", "words", "score"]
     csv_files.open_table(path, head)
     for row in (["0", "a, b", "0.25"], ["1", 'said "so"', "0.125"], ["2", "", "0.5"]):
@@ -516,7 +516,7 @@ def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
         finished = max(0, sum(end <= cut for end in ends) - 1)
-        assert len(csv_files.read_table(path, head)) == finished  # someone who only looks changes nothing
+        assert len(csv_files.read_table(path, head)) == finished  # reading the table changes nothing
         assert path.read_bytes() == whole[:cut]
         rows = csv_files.open_table(path, head)
         assert [row["score"] for row in rows] == ["0.25", "0.125", "0.5"][:finished]
@@ -524,7 +524,7 @@ def test_a_line_that_was_cut_anywhere_is_taken_back_and_the_others_stay():
         assert path.read_bytes() == whole[: ends[finished]] + b"9,new,1.0\n"
 
 
-def test_a_line_that_the_disk_takes_only_in_part_is_told_and_taken_back(monkeypatch):
+def test_a_partially_written_line_is_reported_and_removed(monkeypatch):
     class Full(io.FileIO):
         def write(self, line):
             return super().write(line[:3])
@@ -539,7 +539,7 @@ def test_a_line_that_the_disk_takes_only_in_part_is_told_and_taken_back(monkeypa
     assert [row["run"] for row in csv_files.open_table("table.csv", ["run", "score"])] == ["0"]
 
 
-def test_what_is_no_table_of_ours_is_refused_and_not_cut():
+def test_a_file_that_is_not_a_table_of_a_sweep_is_refused_and_not_truncated():
     path = Path("table.csv")
     for content in (b"nothing that ends", b"run,other\n0,1", b"run,score\n0,1,2\n", b"run,score\n\xff,1\n"):
         path.write_bytes(content)
@@ -572,7 +572,7 @@ def content_of(path):
 
 
 def until(condition, process, seconds=60):
-    """Wait for it. Returns whether the process was still there."""
+    """Waits for the condition. Returns whether the process was still running."""
     end = time.monotonic() + seconds
     while not condition() and process.poll() is None:
         assert time.monotonic() < end, "nothing happened"
@@ -584,13 +584,13 @@ KILLS = 4
 
 
 @pytest.mark.long
-def test_killed_at_some_moments_every_run_is_in_the_table_once(tmp_path):
+def test_killed_at_random_moments_a_sweep_has_every_run_in_the_table_once(tmp_path):
     """kill -9 (on Windows TerminateProcess) of the process that writes the table, at moments drawn once."""
     assert_in_the_table_once_though_killed(tmp_path, seed=0)
 
 
 @pytest.mark.fuzz
-def test_killed_at_any_moment_every_run_is_in_the_table_once(tmp_path):
+def test_killed_at_any_moment_a_sweep_has_every_run_in_the_table_once(tmp_path):
     assert_in_the_table_once_though_killed(tmp_path, random.randrange(10**6))
 
 
@@ -608,9 +608,9 @@ def assert_in_the_table_once_though_killed(tmp_path, seed):
             while_running += process.poll() is None
         finally:
             end_group(process)
-        found = content_of(table)
-        assert found.startswith(kept)  # what was written stays as it was
-        kept = found[: found.rfind(b"\n") + 1]
+        content = content_of(table)
+        assert content.startswith(kept)  # written lines do not change
+        kept = content[: content.rfind(b"\n") + 1]
     assert while_running > 1, "no kill came while it was running"
     assert sweep("xor.toml", "--jobs", 1) == 0
     assert content_of(table).startswith(kept)
@@ -620,47 +620,47 @@ def assert_in_the_table_once_though_killed(tmp_path, seed):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C cannot be sent to another process")
-def test_ctrl_c_keeps_what_is_finished(tmp_path):
+def test_ctrl_c_keeps_the_finished_runs(tmp_path):
     write(GRID.replace("epochs = 3", "epochs = 300").replace("[0, 1]", str(list(range(20)))))
     process = minifa("sweep", "xor.toml", "--jobs", 1, stderr=subprocess.PIPE, text=True)
     table = tmp_path / "runs/sweep-xor/sweep.csv"
     try:
         assert until(lambda: content_of(table).count(b"\n") > 2, process)
         os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, message = process.communicate(timeout=60)
     finally:
         end_group(process)
-    assert process.returncode == 130 and "Traceback" not in told
+    assert process.returncode == 130 and "Traceback" not in message
     assert 2 <= len(lines_of()) < 80 and (tmp_path / "runs/sweep-xor/summary.txt").exists()
 
 
 # --- on a Dask cluster ------------------------------------------------------------------------------------------------
 
 
-def test_where_a_cluster_is_must_be_said(capsys):
+def test_the_address_of_a_cluster_is_required(capsys):
     assert sweep(write(GRID), "--dask", "10.0.0.1:8786") == 2
     assert "tcp://10.0.0.1:8786" in capsys.readouterr().err
     assert sweep("xor.toml", "--dask", "tcp://127.0.0.1:1", "--jobs", 2) == 2
     assert "--jobs" in capsys.readouterr().err
 
 
-def test_without_dask_the_sentence_says_what_to_install(monkeypatch, capsys):
+def test_without_dask_the_message_names_the_package_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert sweep(write(GRID), "--dask", "local") == 1
     assert 'pip install ".[cluster]"' in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours
-def test_where_no_scheduler_answers_the_address_is_told(monkeypatch, capsys):
+def test_the_message_names_the_address_where_no_scheduler_answers(monkeypatch, capsys):
     pytest.importorskip("distributed", reason="the package distributed is not installed")
     monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.5)
     assert sweep(write(GRID), "--dask", "tcp://127.0.0.1:1") == 1
-    told = capsys.readouterr().err
-    assert "no Dask scheduler answers at tcp://127.0.0.1:1: " in told and "Traceback" not in told
+    message = capsys.readouterr().err
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1: " in message and "Traceback" not in message
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_of_this_machine_makes_the_same_table():
+def test_a_cluster_on_this_machine_makes_the_same_table():
     pytest.importorskip("distributed", reason="the package distributed is not installed")
     assert sweep(write(GRID), "--dask", "local", "--jobs", 2, "--out", "dask") == 0
     assert sweep("xor.toml", "--jobs", 1, "--out", "here") == 0
@@ -669,10 +669,10 @@ def test_a_cluster_of_this_machine_makes_the_same_table():
         for folder in ("dask", "here")
     ]
     assert tables[0] == tables[1] and len(tables[0]) == 8
-    assert sweep("xor.toml", "--dask", "local", "--out", "dask") == 0  # all is there: no cluster is started
+    assert sweep("xor.toml", "--dask", "local", "--out", "dask") == 0  # all results exist: no cluster is started
 
 
-def test_what_became_of_a_run_on_a_cluster_is_its_answer_or_why_there_is_none():
+def test_the_outcome_of_a_run_on_a_cluster_is_its_result_or_the_reason_of_its_failure():
     class Lost(Exception):
         allowed_failures = 3
 
@@ -697,7 +697,7 @@ def dask(program, *arguments, how=()):
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
-# A worker as another installation would start it.
+# A worker as started by another installation.
 ANOTHER = """
 import sys
 import {module}
@@ -721,15 +721,17 @@ def test_a_worker_of_another_version_is_refused_by_name_before_any_run(module, t
             client.wait_for_workers(1, timeout=60)
             (worker,) = client.nthreads()
         assert sweep("xor.toml", "--dask", address) == 1
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     name = {"minifa": "minifa", "numpy": "NumPy"}[module]
-    assert f"the worker at {worker} has minifa " in told and f"{name} 0.0.9" in told and "Traceback" not in told
+    assert (
+        f"the worker at {worker} has minifa " in message and f"{name} 0.0.9" in message and "Traceback" not in message
+    )
     assert lines_of() == []
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_worker_of_another_version_that_comes_late_is_refused_as_well(tmp_path, capsys, monkeypatch):
-    """As jobs of a queue do: none was there to be asked."""
+def test_a_worker_of_another_version_that_joins_late_is_refused(tmp_path, capsys, monkeypatch):
+    """Jobs in a queue join late, so they are not in the initial check."""
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     monkeypatch.setattr(cluster, "_check_workers", lambda client: None)
     write(GRID)
@@ -738,22 +740,22 @@ def test_a_worker_of_another_version_that_comes_late_is_refused_as_well(tmp_path
     assert "has minifa 0.0.9" in capsys.readouterr().err and lines_of() == [] and distributed.__version__
 
 
-def test_what_workers_have_is_compared_and_told():
+def test_the_versions_of_workers_are_compared_and_reported():
     here = cluster._versions()
 
-    def check(**found):
-        cluster._check_workers(SimpleNamespace(run=lambda function, on_error: found))
+    def check(**versions):
+        cluster._check_workers(SimpleNamespace(run=lambda function, on_error: versions))
 
     check()
     check(a=here, b=here)
-    for other, told in (
+    for other, message in (
         (("0.0.9", here[1]), "has minifa 0.0.9 and NumPy"),
         ((here[0], "1.9"), "and NumPy 1.9, and this is"),
         (ImportError("no minifa here"), "cannot be asked for its version (ImportError: no minifa here)"),
     ):
         with pytest.raises(OSError, match="the worker at b ") as caught:
             check(a=here, b=other)
-        assert told in str(caught.value) and "nothing was run" in str(caught.value)
+        assert message in str(caught.value) and "nothing was run" in str(caught.value)
     assert cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=here) == "3"
     stranger = cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=("0.0.9", here[1]))
     assert isinstance(stranger, cluster._Stranger)
@@ -761,8 +763,8 @@ def test_what_workers_have_is_compared_and_told():
 
 @contextlib.contextmanager
 def dask_cluster(tmp_path, count, *how):
-    """A scheduler and its workers, processes of their own that talk over TCP: the address, and the processes. how: what
-    Python runs as a worker; none: Dask's own."""
+    """A scheduler and its workers, separate processes that communicate over TCP: the address, and the processes. how:
+    the Python code of a worker; none: Dask's own."""
     file = tmp_path / "scheduler.json"
     scheduler = dask("scheduler", "--port", 0, "--scheduler-file", file)
     worker = ["--scheduler-file", file, "--no-nanny", "--nthreads", 1, "--local-directory", tmp_path / "dask"]
@@ -779,7 +781,7 @@ def dask_cluster(tmp_path, count, *how):
 
 
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours
-def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(tmp_path, capsys):
+def test_on_a_cluster_a_killed_worker_loses_no_run_and_duplicates_none(tmp_path, capsys):
     """One of three workers is killed in the middle of runs."""
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     text = GRID.replace("epochs = 3", "epochs = 100").replace("[0, 1]", "[0, 1, 2, 3, 4, 5]")
@@ -811,18 +813,18 @@ def test_on_a_cluster_a_killed_worker_loses_nothing_and_nothing_is_there_twice(t
         assert sum(one.poll() is not None for one in workers) == 1
         assert sorted(line["id"] for line in lines) == sorted(run.id for run in sweeps.parse(text).runs)
         one = sweeps.parse(text).runs[int(lines[-1]["run"])]
-        assert float(lines[-1]["test_loss"]) == make(one).result["test_loss"]  # the same numbers as here
-        # A task that ends every worker it is given to is given up after two, and says so:
+        assert float(lines[-1]["test_loss"]) == make(one).result["test_loss"]  # the same numbers as in this process
+        # A task that ends each of its workers is given up after two of them, with a message:
         ((_, answer),) = cluster.side_by_side(os._exit, [3], address)
         assert answer.startswith("the workers that it was given to were lost, 2 of them")
-        threading.Timer(0.5, scheduler.kill).start()  # nobody is left to do the work
+        threading.Timer(0.5, scheduler.kill).start()  # no worker is left
         with pytest.raises(OSError, match=r"scheduler at tcp://127\.0\.0\.1:\d+ was lost"):
             list(cluster.side_by_side(os._exit, [3], address))
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
-def test_a_scheduler_that_stops_is_told_and_waited_for_and_given_up_at_last(tmp_path, capsys, monkeypatch):
+def test_a_stopped_scheduler_is_reported_awaited_and_finally_given_up(tmp_path, capsys, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     monkeypatch.setattr(cluster, "SECONDS_TO_TELL", 1.0)
     with dask_cluster(tmp_path, 1) as (address, scheduler, _):
@@ -833,8 +835,10 @@ def test_a_scheduler_that_stops_is_told_and_waited_for_and_given_up_at_last(tmp_
         scheduler.send_signal(signal.SIGSTOP)
         threading.Timer(4, scheduler.send_signal, [signal.SIGCONT]).start()
         assert sorted(answers) == [(0.2, None), (2.5, None)]
-        told = f"waiting: the Dask scheduler at {address} does not answer. Ctrl-C stops, and the same command resumes\n"
-        assert capsys.readouterr().err.count(told) == 1
+        message = (
+            f"waiting: the Dask scheduler at {address} does not answer. Ctrl-C stops, and the same command resumes\n"
+        )
+        assert capsys.readouterr().err.count(message) == 1
 
         monkeypatch.setattr(cluster, "SECONDS_TO_GIVE_UP", 3.0)
         answers = cluster.side_by_side(time.sleep, [0.1, 600], address)
@@ -842,7 +846,7 @@ def test_a_scheduler_that_stops_is_told_and_waited_for_and_given_up_at_last(tmp_
         scheduler.send_signal(signal.SIGSTOP)
         with pytest.raises(OSError, match="has not answered for 3 seconds: finished runs are in the table"):
             next(answers)
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 2)
         with pytest.raises(OSError, match="no Dask scheduler answers at "):
             next(cluster.side_by_side(time.sleep, [0.1], address))
@@ -850,7 +854,7 @@ def test_a_scheduler_that_stops_is_told_and_waited_for_and_given_up_at_last(tmp_
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_scheduler_without_workers_is_told(tmp_path, capsys, monkeypatch):
+def test_a_scheduler_without_workers_is_reported(tmp_path, capsys, monkeypatch):
     pytest.importorskip("distributed", reason="the package distributed is not installed")
     monkeypatch.setattr(cluster, "SECONDS_TO_TELL", 0.5)
     with dask_cluster(tmp_path, 0) as (address, _, _):
@@ -868,7 +872,7 @@ def test_a_scheduler_without_workers_is_told(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_answer_that_is_lost_with_its_worker_before_it_is_fetched_is_made_again(tmp_path):
+def test_a_result_lost_with_its_worker_before_it_is_fetched_is_computed_again(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     seconds = [0.5, 0.51, 0.52, 0.53, 0.54, 0.55]
     with (
@@ -877,10 +881,10 @@ def test_an_answer_that_is_lost_with_its_worker_before_it_is_fetched_is_made_aga
     ):
         client.wait_for_workers(2, timeout=60)
         answers = cluster.side_by_side(time.sleep, seconds, address)
-        found = [next(answers)]
+        answered = [next(answers)]
         assert until(lambda: sum(map(len, client.has_what().values())) >= len(seconds) - 1, scheduler)
         held = {address: len(keys) for address, keys in client.has_what().items()}
         os.kill(client.run(os.getpid)[max(held, key=held.get)], getattr(signal, "SIGKILL", signal.SIGTERM))
         assert until(lambda: len(client.nthreads()) == 1, scheduler)
-        found += answers
-    assert sorted(found) == [(one, None) for one in seconds]
+        answered += answers
+    assert sorted(answered) == [(one, None) for one in seconds]

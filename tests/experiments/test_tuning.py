@@ -1,4 +1,4 @@
-"""The search for a rate: which runs it makes, in which order, which rate it chooses, and that it is resumed."""
+"""The search for a rate: its runs, their order, the chosen rate, and that it can be resumed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ BASE = Experiment(model="mlp", model_options={"hidden": (4,)}, epochs=1)
 
 
 def search(score, first=None, rules=("bp",)):
-    """A search whose runs score what a function of (exponent, seed) says; None: the run fails."""
+    """A search whose runs score the value of a function of (exponent, seed); None: the run fails."""
     trials = []
     while True:
         wanted = [one for rule in rules for one in tuning.next_runs(BASE, rule, trials, first)]
         if not wanted:
             return trials
         for one in wanted:
-            found = score(tuning.EXPONENTS[one.lr], one.seed)
-            trials.append(Trial(one, math.nan, error="gone") if found is None else Trial(one, found))
+            score_of_run = score(tuning.EXPONENTS[one.lr], one.seed)
+            trials.append(Trial(one, math.nan, error="gone") if score_of_run is None else Trial(one, score_of_run))
 
 
 def seeds_by_exponent(trials):
-    return {k: sorted(t.experiment.seed for t in some) for k, some in tuning.by_exponent("bp", trials).items()}
+    return {k: sorted(t.experiment.seed for t in runs) for k, runs in tuning.by_exponent("bp", trials).items()}
 
 
 def chosen(trials):
@@ -43,27 +43,27 @@ def test_the_rates_are_half_a_decade_apart():
 
 
 def test_every_rate_has_two_seeds_and_the_best_with_its_neighbours_five():
-    found = seeds_by_exponent(search(lambda k, seed: -abs(k + 4)))
-    assert {k: len(seeds) for k, seeds in found.items()} == {k: 5 if k in (-5, -4, -3) else 2 for k in tuning.RATES}
-    assert found[-4] == [100, 101, 102, 103, 104] and found[0] == [100, 101]
+    seeds_of = seeds_by_exponent(search(lambda k, seed: -abs(k + 4)))
+    assert {k: len(seeds) for k, seeds in seeds_of.items()} == {k: 5 if k in (-5, -4, -3) else 2 for k in tuning.RATES}
+    assert seeds_of[-4] == [100, 101, 102, 103, 104] and seeds_of[0] == [100, 101]
 
 
 @pytest.mark.parametrize("best", [-12, 2])
 def test_the_range_is_widened_while_the_best_is_at_its_edge(best):
     trials = search(lambda k, seed: -abs(k - best))
-    found = seeds_by_exponent(trials)
+    seeds_of = seeds_by_exponent(trials)
     assert chosen(trials) == [tuning.rate(best)]
-    assert min(found) == min(-10, best - 1) and max(found) == max(0, best + 1)
+    assert min(seeds_of) == min(-10, best - 1) and max(seeds_of) == max(0, best + 1)
 
 
 @pytest.mark.parametrize("better", [1, -1])
-def test_a_search_without_an_end_stops_at_the_widest_range(better):
-    found = seeds_by_exponent(search(lambda k, seed: better * k))
-    assert (max if better > 0 else min)(found) == (tuning.WIDEST[-1] if better > 0 else tuning.WIDEST[0])
+def test_an_unbounded_search_stops_at_the_widest_range(better):
+    seeds_of = seeds_by_exponent(search(lambda k, seed: better * k))
+    assert (max if better > 0 else min)(seeds_of) == (tuning.WIDEST[-1] if better > 0 else tuning.WIDEST[0])
 
 
-def test_a_rate_that_was_best_by_luck_of_two_seeds_gives_way():
-    lucky = {100: 1.0, 101: 1.0}  # the others show what it is worth
+def test_a_rate_that_was_best_by_chance_on_two_seeds_is_replaced():
+    lucky = {100: 1.0, 101: 1.0}  # the further seeds show its true score
     trials = search(lambda k, seed: lucky.get(seed, 0.0) if k == -4 else 0.9 - 0.1 * abs(k + 3))
     assert chosen(trials) == [tuning.rate(-3)]
     assert {k for k, seeds in seeds_by_exponent(trials).items() if len(seeds) == 5} == {-5, -4, -3, -2}
@@ -74,8 +74,8 @@ def test_in_a_tie_the_smaller_rate_is_chosen():
 
 
 def test_a_narrower_range_is_tried_first_and_widened_too():
-    found = seeds_by_exponent(search(lambda k, seed: -abs(k + 2), first=range(-8, -5)))
-    assert min(found) == -8 and max(found) == -1 and found[-7] == [100, 101]
+    seeds_of = seeds_by_exponent(search(lambda k, seed: -abs(k + 2), first=range(-8, -5)))
+    assert min(seeds_of) == -8 and max(seeds_of) == -1 and seeds_of[-7] == [100, 101]
 
 
 def test_failed_runs_are_not_run_again_and_a_rule_that_always_fails_has_no_rate():
@@ -89,7 +89,7 @@ def test_failed_runs_are_not_run_again_and_a_rule_that_always_fails_has_no_rate(
 
 
 def test_a_loss_that_is_not_a_number_is_the_worst_score():
-    trials = search(lambda k, seed: math.nan if k > -4 else float(k))  # -5 is the best that can be computed
+    trials = search(lambda k, seed: math.nan if k > -4 else float(k))  # -5 is the best finite one
     row = next(row for row in tuning.rate_table(trials) if row["lr"] == 0.1)
     assert chosen(trials) == [tuning.rate(-4)] and row["mean"] == -math.inf and row["sd"] == ""
 
@@ -121,8 +121,8 @@ GIVEN = ["--model", "mlp", "--hidden", "4", "--epochs", "1", "--rules", "bp,fa",
 
 
 @pytest.fixture
-def told(monkeypatch, tmp_path):
-    """Runs that cost nothing; the list grows by each that is made."""
+def completed(monkeypatch, tmp_path):
+    """Runs without cost; each is appended to the list."""
     monkeypatch.chdir(tmp_path)
     made = []
 
@@ -140,47 +140,47 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_the_command_prints_and_keeps_the_grid(told, capsys):
+def test_the_command_prints_and_saves_the_grid(completed, capsys):
     assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0
     printed = capsys.readouterr().out
     assert "1.000*" in printed and printed.splitlines()[0].split()[:3] == ["held-out", "score", "1e-05"]
-    assert len(rows_of("t/trials.csv")) == len(told) == 2 * 31
+    assert len(rows_of("t/trials.csv")) == len(completed) == 2 * 31
     assert {row["lr"] for row in rows_of("t/rates.csv") if row["chosen"] == "1"} == {"0.01"}
     assert Path("t/table.txt").read_text(encoding="utf-8") in printed
 
 
-def test_the_same_command_resumes_and_a_finished_search_runs_nothing(told, capsys):
+def test_the_same_command_resumes_and_a_finished_search_runs_nothing(completed, capsys):
     assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0
     whole, lines = rows_of("t/rates.csv"), Path("t/trials.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-    told.clear()
-    assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0 and told == []
+    completed.clear()
+    assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0 and completed == []
     Path("t/trials.csv").write_text("".join(lines[:30]) + "bp,0.0", encoding="utf-8")  # killed in the middle of a line
     assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0
-    assert len(told) == 2 * 31 - 29 and rows_of("t/rates.csv") == whole
+    assert len(completed) == 2 * 31 - 29 and rows_of("t/rates.csv") == whole
 
 
-def test_a_range_of_rates(told, capsys):
+def test_a_range_of_rates(completed, capsys):
     assert cli.main(["tune", *GIVEN, "--rates", "1e-3:3e-2", "--out", "t"]) == 0
-    assert {lr for _, lr, _ in told} == {1e-3, 3e-3, 1e-2, 3e-2}
+    assert {lr for _, lr, _ in completed} == {1e-3, 3e-3, 1e-2, 3e-2}
     with pytest.raises(SystemExit):
         cli.main(["tune", *GIVEN, "--rates", "0.002:0.1"])
     assert "expected two rates as 1e-4:3e-2" in capsys.readouterr().err
 
 
-def test_fewer_seeds_for_the_best(told):
+def test_fewer_seeds_for_the_best(completed):
     assert cli.main(["tune", *GIVEN, "--rates", "1e-3:1e-1", "--seeds", "3", "--out", "t"]) == 0
     assert {row["lr"]: row["seeds"] for row in rows_of("t/rates.csv") if row["rule"] == "fa"} == {
         "0.001": "2", "0.003": "3", "0.01": "3", "0.03": "3", "0.1": "2"
     }  # fmt: skip
 
 
-def test_another_setting_does_not_continue_a_search(told, capsys):
+def test_another_setting_does_not_continue_a_search(completed, capsys):
     assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0
     assert cli.main(["tune", *GIVEN, "--batch-size", "32", "--out", "t"]) == 2
     assert "batch_size 32 (there: 64)" in capsys.readouterr().err
 
 
-def test_a_damaged_table_is_refused(told, capsys):
+def test_a_damaged_table_is_refused(completed, capsys):
     assert cli.main(["tune", *GIVEN, "--out", "t"]) == 0
     with open("t/trials.csv", "a", encoding="utf-8") as file:
         file.write("bp,0.123,100,0.5,0,\n")
@@ -188,20 +188,20 @@ def test_a_damaged_table_is_refused(told, capsys):
     assert "has a line that is not a trial" in capsys.readouterr().err
 
 
-def test_rules_that_cannot_be_attached_are_left_out(told, capsys):
+def test_rules_that_cannot_be_attached_are_left_out(completed, capsys):
     given = ["tune", "--model", "mlp", "--batch-norm", "--epochs", "1", "--jobs", "1", "--out", "t"]
     assert cli.main([*given, "--rates", "1e-2:1e-2"]) == 0
     assert capsys.readouterr().out.startswith(
         "left out node_perturbation: under node perturbation the examples must be independent"
     )
-    assert {rule for rule, _, _ in told} == set(mf.rules.RULES) - {"node_perturbation"}
+    assert {rule for rule, _, _ in completed} == set(mf.rules.RULES) - {"node_perturbation"}
     assert cli.main([*given, "--rules", "node_perturbation"]) == 2
 
 
 # The rates that ship with the package
 
 
-def test_the_kept_rate_is_of_the_nearest_setting_and_its_differences_are_named():
+def test_the_stored_rate_is_that_of_the_nearest_setting_and_the_differences_are_named():
     row = experiments.experiment.shipped_rate(Experiment(rule="fa"))
     assert experiments.experiment.rate_differences(Experiment(rule="fa"), row) == []
     other = Experiment(
@@ -219,13 +219,13 @@ def test_where_several_grids_were_run_the_epochs_decide(monkeypatch):
     (one,) = (row for row in kept if (row["model"], row["options"], row["optimizer"]) == ("cnn", "", "sgd"))
     grids = [{**one, "epochs": epochs, "lr": lr} for epochs, lr in (("15", "0.1"), ("60", "0.2"))]
     monkeypatch.setattr("minifa.experiments.experiment.shipped_rates", lambda: grids)
-    found = [
+    rates = [
         experiments.experiment.default_rate(Experiment(rule="fa", epochs=epochs))[0] for epochs in (10, 15, 29, 31, 500)
     ]
-    assert found == [0.1, 0.1, 0.1, 0.2, 0.2]
+    assert rates == [0.1, 0.1, 0.1, 0.2, 0.2]
 
 
-def test_an_option_at_its_default_finds_the_kept_rate():
+def test_an_option_at_its_default_finds_the_stored_rate():
     assert experiments.experiment.default_rate(
         Experiment(rule="fa", model_options={"depth": 6})
     ) == experiments.experiment.default_rate(Experiment(rule="fa"))

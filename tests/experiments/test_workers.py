@@ -1,4 +1,4 @@
-"""Runs in processes of their own: one that is killed costs its own run and is not tried twice; none outlives its
+"""Runs in separate processes: a killed process costs only its own run, which is not retried; no process outlives its
 parent."""
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_TH
 
 
 def nothing():
-    """What a process does first."""
+    """The initialiser of a process."""
 
 
 def answer(task):
-    """A task by its first word; what it did is left in the folder behind it."""
+    """Does a task by its first word, and leaves a trace in its folder."""
     word, folder = task
     with open(Path(folder, word), "a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
@@ -53,32 +53,32 @@ def broken_start():
     raise ValueError("no such device")
 
 
-def test_a_killed_process_costs_its_own_task_which_is_not_tried_again(tmp_path):
+def test_a_killed_process_costs_only_its_own_task_which_is_not_retried(tmp_path):
     words = ["a", "killed 1", "b", "exits", "killed 2", "c", "d"]
     tasks = [(word, tmp_path) for word in words]
-    found = {task[0]: said for task, said in processes.side_by_side(answer, tasks, 2, nothing)}
-    assert {word: found[word] for word in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
-    assert found["exits"].exit_code == 3 and "exit code 3" in str(found["exits"])
+    results = {task[0]: result for task, result in processes.side_by_side(answer, tasks, 2, nothing)}
+    assert {word: results[word] for word in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
+    assert results["exits"].exit_code == 3 and "exit code 3" in str(results["exits"])
     for word in ("killed 1", "killed 2"):
-        assert isinstance(found[word], processes.Ended)
-        assert os.name != "posix" or "by the signal SIGKILL; a system that runs out of memory" in str(found[word])
+        assert isinstance(results[word], processes.Ended)
+        assert os.name != "posix" or "by the signal SIGKILL; a system that runs out of memory" in str(results[word])
     tried = {word: (tmp_path / word).read_text(encoding="utf-8").splitlines() for word in words}
     assert all(len(pids) == 1 for pids in tried.values())
-    assert str(found["killed 1"].process) in tried["killed 1"]
-    assert len({pids[0] for pids in tried.values()}) < len(words)  # a process that lives is used again
+    assert str(results["killed 1"].process) in tried["killed 1"]
+    assert len({pids[0] for pids in tried.values()}) < len(words)  # a living process is reused
 
 
-def test_a_signal_without_a_name_is_told_by_its_number():
+def test_a_signal_without_a_name_is_reported_by_its_number():
     assert str(processes.Ended(7, -200)) == "its worker process (7) was ended by the signal 200"
 
 
-def test_processes_that_cannot_start_end_all_of_it(tmp_path, capfd):
+def test_processes_that_cannot_start_end_the_whole_call(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="cannot start .*__main__"):
         list(processes.side_by_side(answer, [("a", tmp_path), ("b", tmp_path)], 2, broken_start))
     assert "no such device" in capfd.readouterr().err and os.listdir(tmp_path) == []
 
 
-def test_nothing_to_do_is_done_at_once():
+def test_no_tasks_need_no_processes():
     assert list(run_many([])) == list(processes.side_by_side(answer, [], 2, nothing)) == []
 
 
@@ -98,22 +98,24 @@ def watched(monkeypatch):
         yield started
 
 
-def test_a_run_whose_process_is_killed_fails_with_a_sentence_and_the_others_go_on(monkeypatch):
-    """Killed while it starts, which is as hard as any other moment; the other cases are above."""
+def test_a_run_whose_process_is_killed_fails_with_a_message_and_the_others_continue(monkeypatch):
+    """Killed while it starts, the hardest moment; the other cases are above."""
     with watched(monkeypatch) as started, pytest.warns(experiments.FailedRun, match="seed 0, failed: its worker proc"):
         results, grid = [], [XOR, *(dataclasses.replace(XOR, seed=seed) for seed in (1, 2))]
-        for result in run_many([LONG, *grid], jobs=2):  # the long one keeps its process until that is killed
+        for result in run_many([LONG, *grid], jobs=2):  # the long run occupies its process until that is killed
             results.append(result)
             if len(results) == len(grid):
                 started[0].kill()
-    *fine, failed = results
-    assert sorted(result.experiment.seed for result in fine) == [0, 1, 2] and all(r.error is None for r in fine)
+    *succeeded, failed = results
+    assert sorted(result.experiment.seed for result in succeeded) == [0, 1, 2] and all(
+        r.error is None for r in succeeded
+    )
     assert failed.experiment == LONG and math.isnan(failed.score)
     assert f"worker process ({started[0].pid}) was ended" in failed.error
 
 
-def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, capsys):
-    """The table says of how many runs its means are, and the command fails."""
+def test_the_failed_seed_is_reported_beside_the_other_seeds(monkeypatch, tmp_path, capsys):
+    """The table gives the number of runs of its means, and the command fails."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
 
@@ -131,7 +133,7 @@ def test_the_other_seeds_are_told_from_the_failed_one(monkeypatch, tmp_path, cap
     assert "(2 of 3 runs)" in (tmp_path / "both/table.txt").read_text(encoding="utf-8") and "of 3" not in lines["bp"]
 
 
-def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(monkeypatch, tmp_path, capsys):
+def test_the_row_of_a_rule_whose_every_run_failed_gives_the_reason(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     make = experiments.run
@@ -151,18 +153,18 @@ def test_a_rule_of_which_every_run_failed_says_why_where_its_numbers_would_be(mo
         ["failed:", "OSError:", "gone"]
     ]
     capsys.readouterr()
-    data = tmp_path / "two.npz"  # of which something can be held out
+    data = tmp_path / "two.npz"  # large enough for held-out examples
     np.savez(data, x=np.eye(40, 2, dtype="float32"), y=np.arange(40) % 2)
     assert cli.main(["compare", "--data", str(data), *given[2:], "--tune", "--out", "tuned"]) == exit_codes.FAILED
     assert (tmp_path / "tuned/rates.csv").read_text(encoding="utf-8").count("\n") == 2  # bp at 0.1, and the head
     assert re.search(r"^bp +0.1 ", capsys.readouterr().out, re.M)
 
 
-# --- rules, models and the like of one's own --------------------------------------------------------------------------
+# --- user-defined rules, models and so on -----------------------------------------------------------------------------
 
 
 def leave_pid():
-    """Where the environment names a file, this process' number is left there."""
+    """Writes the id of this process to the file named by the environment, if any."""
     with open(os.environ["MINIFA_TEST_PIDS"], "a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
 
@@ -204,7 +206,7 @@ TABLES = {
 
 @pytest.fixture
 def entered(monkeypatch, tmp_path):
-    """A function that enters something of one's own in a table, as a cell of a notebook or a script's main does."""
+    """A function that registers a user-defined entry in a table, as a cell of a notebook or a script's main does."""
     monkeypatch.setenv("MINIFA_TEST_PIDS", str(tmp_path / "pids"))
     (tmp_path / "pids").touch()
     return lambda what, name, entry: monkeypatch.setitem(TABLES[what], name, entry)
@@ -219,17 +221,17 @@ def scores(results):
     return sorted((r.experiment.rule, r.experiment.seed, r.history[-1]["train_loss"]) for r in results)
 
 
-def test_what_was_entered_reaches_the_processes_that_can_import_it(entered, tmp_path):
+def test_registered_entries_reach_the_processes_that_can_import_them(entered, tmp_path):
     entered("rule", "halved", Halved)
     entered("model", "own", own_model)
     grid = [dataclasses.replace(XOR, rule=rule, model="own", seed=seed) for rule in ("halved", "bp") for seed in (0, 1)]
-    found = scores(run_many(grid, jobs=2))
+    outcomes = scores(run_many(grid, jobs=2))
     assert pids(tmp_path) and os.getpid() not in pids(tmp_path)
-    assert found == scores(run_many(grid, jobs=1)) and os.getpid() in pids(tmp_path)
+    assert outcomes == scores(run_many(grid, jobs=1)) and os.getpid() in pids(tmp_path)
 
 
-def test_what_other_processes_cannot_find_is_run_here(entered, tmp_path):
-    """A class of a notebook has no file; here it stands inside a function."""
+def test_entries_that_other_processes_cannot_import_run_in_this_process(entered, tmp_path):
+    """A class of a notebook has no file; here it is defined inside a function."""
 
     class Hidden(Halved):
         name = "hidden"
@@ -237,9 +239,9 @@ def test_what_other_processes_cannot_find_is_run_here(entered, tmp_path):
     entered("rule", "hidden", Hidden)
     grid = [dataclasses.replace(XOR, rule=rule, seed=seed) for rule in ("bp", "hidden") for seed in (0, 1)]
     with pytest.warns(UserWarning, match="^the rule 'hidden': defined in a notebook.*Its runs are made in this"):
-        found = scores(run_many(grid, jobs=2))
+        outcomes = scores(run_many(grid, jobs=2))
     assert pids(tmp_path) == {os.getpid()}
-    assert found == scores(run_many(grid, jobs=1))
+    assert outcomes == scores(run_many(grid, jobs=1))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_what_other_processes_cannot_find_is_run_here(entered, tmp_path):
         ("rule", type("Mine", (mf.rules.FA,), {"__module__": "__main__"})),
     ],
 )
-def test_whatever_is_entered_is_found_by_its_run(what, entry, entered):
+def test_every_kind_of_registered_entry_is_available_to_its_run(what, entry, entered):
     entered(what, "mine", entry)
     grid = [dataclasses.replace(XOR, **{what: "mine"}, seed=seed) for seed in (0, 1)]
     with pytest.warns(UserWarning, match=f"^the {what} 'mine': defined in a notebook"):
@@ -287,7 +289,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("how", ["a script", "standard input", "-c"])
-def test_rules_of_a_script_s_main_and_of_a_prompt_are_found(how, tmp_path):
+def test_rules_of_a_script_s_main_and_of_a_prompt_are_available(how, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     arguments = {"a script": ["script.py"], "standard input": ["-"], "-c": ["-c", SCRIPT]}[how]
     done = subprocess.run(
@@ -309,7 +311,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_file_of_one_s_own_is_a_command_line_that_knows_its_rule(tmp_path):
+def test_a_user_script_can_be_a_command_line_with_its_rule(tmp_path):
     (tmp_path / "slow.py").write_text(COMMAND, encoding="utf-8")
     given = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--epochs", "1", "--seeds", "1", "--jobs", "2"]
     command = [sys.executable, "slow.py", "compare", "--rules", "bp,slow", *given, "--out", "both"]
@@ -317,8 +319,8 @@ def test_a_file_of_one_s_own_is_a_command_line_that_knows_its_rule(tmp_path):
     assert done.returncode == 0 and re.search("^slow +0.1 +[01]", done.stdout, re.M), done.stderr + done.stdout
 
 
-def test_a_module_that_was_not_imported_by_its_name_is_not_looked_for(tmp_path, entered):
-    """There is no such name for another process, or it is another file's."""
+def test_a_module_not_imported_by_its_name_is_not_searched_for(tmp_path, entered):
+    """In another process the name does not exist or belongs to another file."""
     (tmp_path / "numpy.py").write_text(SCRIPT, encoding="utf-8")
     for name in ("no_such_module", "json"):
         spec = importlib.util.spec_from_file_location(name, tmp_path / "numpy.py")
@@ -330,22 +332,24 @@ def test_a_module_that_was_not_imported_by_its_name_is_not_looked_for(tmp_path, 
             assert study.defined_in_this_process(dataclasses.replace(XOR, rule="mine:seed=1")) == ["the rule 'mine'"]
 
 
-def test_a_run_that_fails_is_loud_and_its_table_is_narrow(entered):
+def test_a_failing_run_gives_a_warning_and_its_table_stays_narrow(entered):
     class Broken(mf.rules.Rule):
         def feedback(self, layer):
             raise ValueError("far " * 100)
 
     entered("rule", "broken", Broken)
     grid = [dataclasses.replace(XOR, rule=rule, seed=seed) for rule in ("broken", "bp") for seed in (0, 7)]
-    with pytest.warns(experiments.FailedRun, match="the run of broken, seed [07], failed: ValueError: far far") as told:
+    with pytest.warns(
+        experiments.FailedRun, match="the run of broken, seed [07], failed: ValueError: far far"
+    ) as caught:
         results = list(run_many(grid, jobs=1))
-    assert len(told) == 2 and all(one.filename == __file__ for one in told)
+    assert len(caught) == 2 and all(one.filename == __file__ for one in caught)
     table = tables.summary_table(results)
     assert max(map(len, table.splitlines())) < 80 and "failed: ValueError: far ..." in table
 
 
 def alive(pid):
-    """Whether there is such a process, and it is no zombie that waits for its new parent."""
+    """Whether the process exists and is not a zombie waiting for its new parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -370,7 +374,7 @@ def test_no_process_outlives_its_parent(stop, tmp_path):
         deadline = time.monotonic() + 30
         while len(below := children_of(parent.pid)) < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(1.5)  # by now they train
+        time.sleep(1.5)  # they train by now
         assert len(below) >= 2 and all(map(alive, below))
         parent.send_signal(getattr(signal, stop))
         parent.communicate(timeout=30)
@@ -382,7 +386,7 @@ def test_no_process_outlives_its_parent(stop, tmp_path):
         parent.kill()
 
 
-def test_a_process_that_nobody_started_waits_for_no_parent():
+def test_a_process_without_a_parent_does_not_wait_for_one():
     before = set(threading.enumerate())
     processes.end_with_parent()
     for watching in set(threading.enumerate()) - before:

@@ -1,4 +1,4 @@
-"""The explorer's page: its numbers against the arrays themselves, what it must never do, and the page in a real browser
+"""The explorer's page: its numbers against the arrays, the properties that it must not have, and the page in a browser
 (headless Chromium through Selenium; those tests are skipped, with the reason, where one of them is missing)."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def tiny_page():
 
 @pytest.fixture(scope="module")
 def default_path(tmp_path_factory):
-    """What ``minifa explore`` writes when nothing else is said."""
+    """The page that ``minifa explore`` writes with default arguments."""
     path = tmp_path_factory.mktemp("explorer") / "page.html"
     assert cli.main(["explore", "-o", str(path)]) == 0
     return path
@@ -61,7 +61,7 @@ def default_replay():
 # The numbers
 
 
-def test_every_array_of_the_film_is_there_bit_by_bit(tiny_page):
+def test_every_array_of_the_film_is_in_the_page_bit_for_bit(tiny_page):
     content, array = content_of(tiny_page)
     replay = stepper.Replay(TINY, data.load("xor"))
     for rule in RULES:
@@ -84,7 +84,7 @@ def test_every_array_of_the_film_is_there_bit_by_bit(tiny_page):
                     assert there["terms"][symbol] == float(value)
 
 
-def test_a_term_has_the_name_under_which_the_step_knows_it(tiny_page):
+def test_a_term_has_the_name_that_the_step_uses(tiny_page):
     content, array = content_of(tiny_page)
     carry = next(moment for moment in content["films"]["bp"] if moment["kind"] == "carry")
     assert {symbol: term["name"] for symbol, term in carry["terms"].items()} == {
@@ -93,7 +93,7 @@ def test_a_term_has_the_name_under_which_the_step_knows_it(tiny_page):
         "W": "linear2.W",
         "delta_below": "tanh1.delta",
         "delta_bp": "tanh1.delta_bp",
-    }  # under backpropagation W is B and both errors are one: the names tell them apart all the same
+    }  # under backpropagation W is B and both errors are equal, but their names still differ
     assert carry["terms"]["W"]["array"] == carry["terms"]["B"]["array"]
     teach = next(moment for moment in content["films"]["dfa"] if moment["kind"] == "teach")
     assert teach["terms"]["e"]["name"] == "e" and teach["terms"]["F"]["name"] == "tanh1.B"
@@ -108,7 +108,7 @@ def test_equal_arrays_of_two_layers_keep_their_names():
     assert biases[0]["array"] == biases[1]["array"]
 
 
-def test_an_error_that_goes_no_further_is_left_out_of_the_page():
+def test_an_error_that_is_not_propagated_further_is_left_out_of_the_page():
     """Below the lowest layer that learns."""
     net = replace(TINY, data="digits", model="resnet20", model_options={"blocks": 1}, freeze="conv1")
     content, _ = content_of(explorer.explore(net, data.load("digits"), ["bp"], train_updates=1))
@@ -117,13 +117,13 @@ def test_an_error_that_goes_no_further_is_left_out_of_the_page():
     assert all(term is not None for terms in back.values() for term in terms.values())
 
 
-def test_double_precision_is_kept(float64):
+def test_double_precision_is_preserved(float64):
     content, array = content_of(explorer.explore(TINY, data.load("xor"), ["fa"], train_updates=1))
     W = array(content["films"]["fa"][0]["new"]["linear1.W"])
     assert W.dtype == np.float64 and not np.array_equal(W, W.astype(np.float32))
 
 
-def test_equal_arrays_are_kept_once(tiny_page):
+def test_equal_arrays_are_stored_once(tiny_page):
     content, _ = content_of(tiny_page)
     kept = [(tuple(shape), kind, text) for shape, kind, text in content["arrays"]]
     assert len(kept) == len(set(kept))
@@ -136,18 +136,18 @@ def test_the_training_run_is_the_trainer_s(tiny_page, rule):
     examples = data.load("xor").train
     mf.Trainer(net, attached, loss, optimizer).fit(examples, epochs=20, batch_size=4)  # a batch is an epoch here
     last = content["runs"][rule][-1]
-    found = mf.metrics.alignment(net, attached, examples.x, examples.y, loss)
+    measured = mf.metrics.alignment(net, attached, examples.x, examples.y, loss)
     W = {name: array(layer["W"]["array"]) for name, layer in last["layers"].items()}
     assert_same_bits(W, {layer.name: layer.W for layer in net.weighted})
     for layer in net.weighted:
         for key in ("weight_angle", "true_angle", "sign_agreement"):
-            assert last["layers"][layer.name][key] == found[layer.name][key]
+            assert last["layers"][layer.name][key] == measured[layer.name][key]
     with attached.preserved():
         attached.gradients(net, examples.x, examples.y, loss)
         assert_same_bits({name: array(one["array"]) for name, one in last["feedback"].items()}, dict(attached.B))
 
 
-def test_the_run_is_looked_at_more_often_at_the_start():
+def test_snapshots_of_the_run_are_denser_at_the_start():
     for updates in (1, 2, 10, 1000):
         at = explorer._snapshot_updates(updates)
         assert at[0] == 0 and at[1] == 1 and at[-1] == updates and at == sorted(set(at))
@@ -156,7 +156,7 @@ def test_the_run_is_looked_at_more_often_at_the_start():
     assert gaps[0] == 1 and gaps[-1] > 100 and len(at) > 25
 
 
-def test_feedback_stays_or_follows(tiny_page):
+def test_feedback_is_constant_or_changes_as_the_rule_says(tiny_page):
     content, _ = content_of(tiny_page)
 
     def moved(rule):
@@ -181,29 +181,29 @@ def test_updates_before_the_step_are_made_under_the_first_rule():
     assert "the step after 3 updates under fa" in content["facts"]
 
 
-def test_a_run_that_diverges_ends_there():
+def test_a_diverging_run_ends_at_the_divergence():
     regression = Experiment(data="lillicrap", model="linear_task", lr=100.0, batch_size=8)
     content, _ = content_of(explorer.explore(regression, data.load("lillicrap"), ["fa"], train_updates=60))
     assert 1 <= len(content["runs"]["fa"]) < len(content["at"])
     assert all(np.isfinite(one["loss"]) for one in content["runs"]["fa"])
 
 
-def test_every_rule_has_its_page():
+def test_every_rule_has_a_page():
     page = explorer.explore(replace(TINY, lr=0.1), data.load("xor"), list(rules.RULES), train_updates=2)
     content, _ = content_of(page)
     assert list(content["films"]) == list(content["runs"]) == list(rules.RULES)
 
 
-# What the page must never do
+# Properties that the page must not have
 
 
 def test_the_default_page_is_small(default_path):
     assert default_path.stat().st_size < 5e6
 
 
-def test_the_page_asks_nobody_for_anything(tiny_page):
+def test_the_page_loads_no_external_resource(tiny_page):
     addresses = set(re.findall(r"\w+://[^\s\"'`)]*", tiny_page))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a format, which nobody fetches
+    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a format, which is not fetched
     assert set(re.findall(r"\b(?:src|href)=[\"']?([^\"'\s>]*)", tiny_page)) == {"data:,"}
     assert "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:" in tiny_page
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "fetch(", "import(", "eval("):
@@ -211,7 +211,7 @@ def test_the_page_asks_nobody_for_anything(tiny_page):
 
 
 def hostile_page():
-    """Names that would become markup if any of them were let through."""
+    """Names that would become markup if they were not escaped."""
     part = Examples(np.array([[-1, -1], [1, 1]], np.float32), np.array([0, 1]))
     dataset = Dataset(HOSTILE, part, part, classes=("</script><script>alert(2)</script>", "b"))
     experiment = Experiment(data=HOSTILE, model="hostile", lr=0.1, batch_size=2)
@@ -238,7 +238,7 @@ def test_a_page_that_would_be_too_large_is_refused(monkeypatch):
         explorer.explore(TINY, data.load("xor"), RULES, train_updates=20)
 
 
-def test_no_page_is_overwritten(tmp_path):
+def test_an_existing_page_is_not_overwritten(tmp_path):
     written = [explorer.write(f"page {i}", tmp_path / "new" / "page.html") for i in range(3)]
     assert [path.name for path in written] == ["page.html", "page-2.html", "page-3.html"]
     assert [path.read_text(encoding="utf-8") for path in written] == ["page 0", "page 1", "page 2"]
@@ -247,7 +247,7 @@ def test_no_page_is_overwritten(tmp_path):
         explorer.write("page", tmp_path / "new")
 
 
-def test_an_interrupted_page_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
@@ -257,7 +257,7 @@ def test_an_interrupted_page_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_tells_where_the_page_is(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_the_path_of_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["explore", "--data", "xor", "--model", "tiny", "--rules", "fa,usf:scale=init", "--train-updates", "3"]
     assert cli.main(arguments) == 0
@@ -269,7 +269,7 @@ def test_the_command_tells_where_the_page_is(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("invalid", "message"),
     [
         (["--rules", "fa,usff"], "usf"),
         (["--rules", "fa,fa"], "twice"),
@@ -278,13 +278,13 @@ def test_the_command_tells_where_the_page_is(tmp_path, monkeypatch, capsys):
         (["--model", "cnn", "--depth", "1", "--rules", "dfa:at=nowhere"], "nowhere"),
     ],
 )
-def test_mistakes_are_told(wrong, told, tmp_path, monkeypatch, capsys):
+def test_invalid_arguments_are_refused_with_a_message(invalid, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     try:
-        code = cli.main(["explore", *wrong])
+        code = cli.main(["explore", *invalid])
     except SystemExit as left:
         code = left.code
-    assert code == 2 and told in capsys.readouterr().err
+    assert code == 2 and message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -311,13 +311,13 @@ def browser(tmp_path_factory):
 
 
 class Opened:
-    """A page as a reader meets it."""
+    """A page opened in a browser."""
 
     def __init__(self, window, path):
         self.window, self.address = window, path.as_uri()
 
     def at(self, place=""):
-        self.window.get("about:blank")  # else only the address would change
+        self.window.get("about:blank")  # otherwise only the address would change
         self.window.get(f"{self.address}#{place}")
         return self
 
@@ -328,7 +328,7 @@ class Opened:
         return self.find(css).text.replace("−", "-")
 
     def press(self, *keys):
-        """Keys for whatever has the focus."""
+        """Sends keys to the element that has the focus."""
         from selenium.webdriver import ActionChains
 
         ActionChains(self.window, duration=0).send_keys(*keys).perform()
@@ -374,7 +374,7 @@ def is_shown(reader, trace, i):
     assert reader.text("#list [aria-current]") == trace[i].title
 
 
-def test_a_step_is_walked_with_keys_buttons_and_slider(reader, default_replay):
+def test_a_step_is_navigated_with_keys_buttons_and_slider(reader, default_replay):
     from selenium.webdriver import Keys
 
     trace = default_replay.trace("bp")
@@ -401,7 +401,7 @@ def test_a_step_is_walked_with_keys_buttons_and_slider(reader, default_replay):
     assert reader.window.current_url.endswith("#step/bp/9")
 
 
-def test_playing_goes_on_and_stops(reader, default_replay):
+def test_playing_advances_and_stops(reader, default_replay):
     count = len(default_replay.trace("bp"))
     reader.at(f"step/bp/{count - 2}")
     reader.run("document.getElementById('speed').value = 4")
@@ -415,8 +415,8 @@ def test_playing_goes_on_and_stops(reader, default_replay):
     assert reader.text("#where") == f"{count} of {count}"
 
 
-@pytest.mark.parametrize(("width", "walked"), [(1280, RULES), (390, ["fa"])])
-def test_every_moment_is_drawn_within_the_window(reader, default_replay, width, walked):
+@pytest.mark.parametrize(("width", "rules"), [(1280, RULES), (390, ["fa"])])
+def test_every_moment_fits_into_the_window(reader, default_replay, width, rules):
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
     reader.window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -436,11 +436,11 @@ def test_every_moment_is_drawn_within_the_window(reader, default_replay, width, 
               for (const layer of weightedLayers) look({ tab: "training", rule, layer, snapshot: 9 });
             return [titles, widest]
             """,
-            walked,
+            rules,
         )
     finally:
         reader.window.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert titles == [[moment.title for moment in default_replay.trace(rule)] for rule in walked]
+    assert titles == [[moment.title for moment in default_replay.trace(rule)] for rule in rules]
     assert widest <= width
 
 
@@ -452,20 +452,20 @@ def test_another_rule_keeps_the_moment(reader, default_replay):
     assert reader.text("#moment h2") == "Backward through linear3"
     reader.choose("usf")
     assert reader.text("#moment h2") == "Backward through linear3"
-    reader.choose("dfa")  # carries nothing: the last moment before that it shares
+    reader.choose("dfa")  # carries no error: the last earlier moment that both rules have
     trace = default_replay.trace("dfa")
     is_shown(reader, trace, trace.matching_index(default_replay.trace("usf"), carry - 1))
     reader.choose("bp")
     assert reader.text("#moment h2") == "Backward through linear3"
     assert reader.window.current_url.endswith(f"#step/bp/{carry}")
-    reader.press(Keys.ARROW_RIGHT)  # a click on a rule leaves the arrow keys to the film
+    reader.press(Keys.ARROW_RIGHT)  # after a click on a rule the arrow keys still control the film
     assert reader.window.current_url.endswith(f"#step/bp/{carry + 1}")
 
 
 @pytest.mark.parametrize(
     ("symbol", "name"), [("delta_below", "relu2.delta"), ("delta", "linear3.delta"), ("W", "linear3.W")]
 )
-def test_hovering_tells_the_true_number(reader, default_replay, symbol, name):
+def test_hovering_shows_the_number_of_the_cell(reader, default_replay, symbol, name):
     carry = carry_in(default_replay.trace("fa"))
     array = default_replay.trace("fa")[carry - 1].terms[symbol]
     reader.at(f"step/fa/{carry}")
@@ -473,13 +473,13 @@ def test_hovering_tells_the_true_number(reader, default_replay, symbol, name):
     field.shape = array.shape
     for row, column in [(0, 0), (3, 7), (len(array) - 1, array.shape[1] - 1)]:
         reader.point(field, row, column)
-        told = reader.text("#readout").split("\n")[0]
-        assert told.startswith(f"{name}[{row}, {column}] = ")
-        number = told.partition(" = ")[2]
+        readout = reader.text("#readout").split("\n")[0]
+        assert readout.startswith(f"{name}[{row}, {column}] = ")
+        number = readout.partition(" = ")[2]
         assert np.float32(number) == array[row, column] and len(number) <= len(repr(float(array[row, column])))
 
 
-def test_hovering_a_product_tells_the_sum_it_came_from(browser, tmp_path, tiny_page):
+def test_hovering_a_product_shows_its_sum(browser, tmp_path, tiny_page):
     page = Opened(browser, explorer.write(tiny_page, tmp_path / "tiny.html"))
     trace = stepper.Replay(TINY, data.load("xor")).trace("fa")
     carry = carry_in(trace)
@@ -504,20 +504,20 @@ def test_the_arrow_keys_read_a_matrix_that_has_the_focus(reader, default_replay)
     field = reader.find('.pairs .field[data-symbol="B"]')
     reader.run("arguments[0].focus()", field)
     field.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
-    told = reader.text("#readout").split("\n")[0]
-    assert told.startswith("linear3.B[2, 1] = ") and np.float32(told.partition(" = ")[2]) == B[2, 1]
-    assert reader.text("#where") == f"{carry_in(trace)} of {len(trace)}"  # the film stands still
+    readout = reader.text("#readout").split("\n")[0]
+    assert readout.startswith("linear3.B[2, 1] = ") and np.float32(readout.partition(" = ")[2]) == B[2, 1]
+    assert reader.text("#where") == f"{carry_in(trace)} of {len(trace)}"  # the film does not move
     field.send_keys(Keys.ESCAPE)
     assert not reader.find("#readout").is_displayed()
 
 
-def test_what_is_not_computed_yet_is_drawn_as_such(reader, default_replay):
+def test_arrays_that_are_not_computed_yet_are_drawn_as_missing(reader, default_replay):
     trace = default_replay.trace("fa")
 
     def missing():
         reader.run("document.querySelector('.more').open = true")
-        found = reader.window.find_elements("css selector", ".board .missing")
-        return {one.get_attribute("aria-label") for one in found}
+        elements = reader.window.find_elements("css selector", ".board .missing")
+        return {one.get_attribute("aria-label") for one in elements}
 
     reader.at("step/fa/1")
     assert "linear3.delta: not computed yet" in missing() and "linear3.W: not computed yet" not in missing()
@@ -527,7 +527,7 @@ def test_what_is_not_computed_yet_is_drawn_as_such(reader, default_replay):
     assert missing() == set()
 
 
-def test_looking_closer_shows_an_array_with_its_numbers(reader, default_replay):
+def test_zooming_in_shows_an_array_with_its_numbers(reader, default_replay):
     reader.at(f"step/fa/{carry_in(default_replay.trace('fa'))}")
     reader.find('#moment figcaption button[aria-label^="linear3.W"]').click()
     assert reader.find("#closer").is_displayed() and reader.text("#closer h3").startswith("linear3.W")
@@ -539,7 +539,7 @@ def test_looking_closer_shows_an_array_with_its_numbers(reader, default_replay):
     assert not reader.find("#closer").is_displayed()
 
 
-def test_training_is_scrubbed_and_b_stays_while_w_turns(reader, default_path):
+def test_the_training_slider_shows_a_constant_b_and_a_turning_w(reader, default_path):
     from selenium.webdriver import Keys
 
     content, _ = content_of(default_path.read_text(encoding="utf-8"))
@@ -558,7 +558,7 @@ def test_training_is_scrubbed_and_b_stays_while_w_turns(reader, default_path):
     W_after, B_after = reader.run(pictures)
     assert W_after != W and B_after == B
     assert "B has not changed" in reader.text(".story")
-    assert float(angle("fa", -1)[:-1]) < float(angle("fa", 0)[:-1]) - 10  # what the page is for
+    assert float(angle("fa", -1)[:-1]) < float(angle("fa", 0)[:-1]) - 10  # the purpose of the page
     reader.press(Keys.ARROW_LEFT)
     assert reader.text("#where") == f"update {content['at'][-2]}"
     reader.choose("usf")
@@ -583,11 +583,11 @@ def test_training_shows_the_difference_and_one_scale_for_the_whole_run(reader, d
     field = reader.window.find_elements("css selector", ".turning .field")[2]
     field.shape = W.shape
     reader.point(field, 7, 4)
-    told = reader.text("#readout").split("\n")[0]
-    assert told.startswith("(W - B)[7, 4] = ") and np.float32(told.partition(" = ")[2]) == W[7, 4] - B[7, 4]
+    readout = reader.text("#readout").split("\n")[0]
+    assert readout.startswith("(W - B)[7, 4] = ") and np.float32(readout.partition(" = ")[2]) == W[7, 4] - B[7, 4]
 
 
-def test_an_address_leads_to_its_place(reader):
+def test_an_address_opens_its_view(reader):
     reader.at("training/usf/linear2/50")
     assert reader.find('#rules input[value="usf"]').is_selected()
     assert reader.find('#training input[value="linear2"]').is_selected()
@@ -599,7 +599,7 @@ def test_an_address_leads_to_its_place(reader):
         assert reader.find("h2, .story").text
 
 
-def test_text_stands_out_in_light_and_dark(reader):
+def test_text_has_enough_contrast_in_light_and_dark_mode(reader):
     reader.at()
     contrasts = """
       const luminance = (css) => {
@@ -630,7 +630,7 @@ def test_text_stands_out_in_light_and_dark(reader):
     assert len(seen) == 2
 
 
-def test_everything_to_press_has_a_name(reader, default_replay):
+def test_every_control_has_a_name(reader, default_replay):
     for place in (f"step/fa/{carry_in(default_replay.trace('fa'))}", "training/fa/linear3/100"):
         reader.at(place)
         nameless = reader.run(
@@ -641,7 +641,7 @@ def test_everything_to_press_has_a_name(reader, default_replay):
         assert nameless == []
 
 
-def test_hostile_names_are_shown_as_they_are(browser, tmp_path):
+def test_hostile_names_are_shown_literally(browser, tmp_path):
     page = Opened(browser, explorer.write(hostile_page(), tmp_path / "hostile.html"))
     page.at("step/fa/2")
     assert page.text("#moment h2") == f"Forward through {HOSTILE}"

@@ -1,4 +1,5 @@
-"""Walking through a step in the terminal: forward, back, jump, print, another rule at the same moment; and piped."""
+"""Stepping through an update in the terminal: forward, back, jump, print, another rule at the same moment; and
+piped."""
 
 import io
 import os
@@ -21,8 +22,8 @@ def replay(rule="fa", updates=0, **options):
     return Replay(experiment, data.load(experiment.data), updates)
 
 
-def walk(*commands, rule="fa"):
-    """What the terminal shows after each command."""
+def outputs_of(*commands, rule="fa"):
+    """The output of the terminal after each command."""
     stepper = Stepper(replay(rule), rule, io.StringIO(), io.StringIO())
     stepper.preloop()
     shown = []
@@ -34,32 +35,32 @@ def walk(*commands, rule="fa"):
     return shown
 
 
-def test_enter_goes_on_and_back_goes_back():
-    on, again, back = walk("", "next", "b")
+def test_enter_shows_the_next_moment_and_back_the_previous_one():
+    on, again, back = outputs_of("", "next", "b")
     assert "2 of 15 · Forward through linear1" in on
     assert "3 of 15 · Forward through tanh1" in again
     assert "2 of 15 · Forward through linear1" in back
 
 
-def test_the_ends_are_told():
-    first, last, beyond = walk("back", "jump 15", "next")
+def test_the_first_and_the_last_moment_are_reported():
+    first, last, beyond = outputs_of("back", "jump 15", "next")
     assert first.strip() == "This is the first moment."
     assert "15 of 15" in last and beyond.startswith("This is the last moment")
 
 
-def test_jump_by_number_layer_and_kind():
-    by_number, by_layer, by_kind, off, unknown = walk("j 8", "j linear2", "j carry", "j 99", "j lineer2")
+def test_jump_accepts_a_number_a_layer_and_a_kind():
+    by_number, by_layer, by_kind, off, unknown = outputs_of("j 8", "j linear2", "j carry", "j 99", "j lineer2")
     assert "8 of 15 · Backward through linear2" in by_number
-    assert "13 of 15 · Update of linear2.W" in by_layer  # the next one there
+    assert "13 of 15 · Update of linear2.W" in by_layer  # the next moment of that layer
     assert "8 of 15 · Backward through linear2" in by_kind
     assert "must lie from 1 to 15, got 99" in off
     assert "linear2" in unknown
 
 
-def test_print_shows_the_array_itself():
+def test_print_shows_the_array():
     experiment = replay().experiment
     net, rule, *_ = build(experiment, data.load("xor"))
-    names, W, B, early, symbol, wrong = walk(
+    names, W, B, early, symbol, wrong = outputs_of(
         "p", "p linear1.W", "p linear2.B", "p linear1.dW", "p targets", "p lineer1.W"
     )
     assert re.search(r"linear1\.dW +not computed yet", names) and re.search(r"linear1\.W +2x4", names)
@@ -72,7 +73,7 @@ def test_print_shows_the_array_itself():
 
 
 def test_another_rule_keeps_the_moment_and_the_weights():
-    before, switched, W, back = walk("j 7", "rule usf", "p linear2.W", "r fa")
+    before, switched, W, back = outputs_of("j 7", "rule usf", "p linear2.W", "r fa")
     assert before.strip().startswith("fa · 7 of 15") and switched.strip().startswith("usf · 7 of 15")
     assert "B = s sign(W)" in switched
     assert back == before
@@ -80,14 +81,14 @@ def test_another_rule_keeps_the_moment_and_the_weights():
     assert f"{net['linear2'].W[0, 0]:.5f}"[:6] in W
 
 
-def test_an_unknown_rule_or_one_that_cannot_teach_here_changes_nothing():
-    unknown, bad, still = walk("rule usff", "rule fa:sparsity=2", "list")
+def test_an_unknown_or_unsuitable_rule_changes_nothing():
+    unknown, bad, still = outputs_of("rule usff", "rule fa:sparsity=2", "list")
     assert "usf" in unknown and "sparsity" in bad
     assert still.splitlines()[0] == ">   1 A batch of 4"
 
 
-def test_update_makes_the_step_and_shows_the_next_one():
-    (shown,) = walk("u")
+def test_update_makes_the_step_and_shows_the_next_step():
+    (shown,) = outputs_of("u")
     assert "1 of 15 · A batch of 4" in shown
     one, two = replay(), replay(updates=1)
     one.advance("fa")
@@ -98,12 +99,12 @@ def test_update_makes_the_step_and_shows_the_next_one():
     assert one.trace("bp")[0].arrays["linear1.W"] is not None
 
 
-def test_a_number_with_two_signs_ends_nothing():
-    (shown,) = walk("j --3")
+def test_a_number_with_two_signs_is_answered_with_a_message():
+    (shown,) = outputs_of("j --3")
     assert "unknown layer or kind of moment '--3'" in shown
 
 
-def test_a_step_that_diverges_is_told_and_the_step_before_it_stays():
+def test_a_diverging_step_is_reported_and_the_previous_step_is_kept():
     stepper = Stepper(replay(model="mlp", lr=1e20), "fa", io.StringIO(), io.StringIO())
     stepper.preloop()
     for _ in range(6):
@@ -113,8 +114,8 @@ def test_a_step_that_diverges_is_told_and_the_step_before_it_stays():
     assert "Forward through linear1" in stepper.stdout.getvalue().rsplit("fa ·", 1)[1]
 
 
-def test_under_another_rule_only_the_rule_is_another():
-    """The optimizer's memory of the weights stays: the same velocity, another gradient."""
+def test_switching_the_rule_changes_only_the_rule():
+    """The state of the optimizer is kept: the same velocity, another gradient."""
     one = replay("fa", updates=3)
     velocities = [
         next(m for m in one.trace(rule) if m.kind == "update").terms["velocity"]
@@ -132,19 +133,19 @@ def test_tab_completes_names_layers_and_rules_also_after_one_letter():
     assert "usf" in stepper.complete_r("u", "r u", 2, 3)
 
 
-def test_the_end_of_input_is_no_command_that_is_offered_and_leaves():
+def test_the_end_of_input_quits_and_is_not_offered_as_a_command():
     stepper = Stepper(replay(), "fa", io.StringIO(), io.StringIO())
     assert {"jump", "quit"} <= set(stepper.completenames("")) and not stepper.completenames("E")
     assert stepper.onecmd("EOF") is True and stepper.stdout.getvalue() == "\n"
     assert stepper.onecmd("list") is False
 
 
-def test_rule_alone_tells_the_present_one_and_all_others():
-    (shown,) = walk("r", rule="dfa")
+def test_rule_alone_shows_the_current_rule_and_all_others():
+    (shown,) = outputs_of("r", rule="dfa")
     assert shown.startswith("current rule: dfa; known: ") and set(mf.rules.RULES) <= set(re.findall(r"\w+", shown))
 
 
-def test_of_a_long_network_the_neighbourhood_is_shown():
+def test_a_long_network_is_shown_around_the_current_layer():
     trace = replay(model="mlp", model_options={"hidden": (4,) * 8}).trace("bp")
     pages = [page(trace, i, 200).splitlines() for i in range(len(trace))]
     maps = {(moment.kind, moment.layer): lines[1] for moment, lines in zip(trace, pages, strict=True)}
@@ -160,19 +161,19 @@ def test_the_rule_s_options_are_in_the_title():
     assert replay().trace("usf:scale=init").rule == "usf:scale=init"
 
 
-def test_unknown_commands_name_the_nearest():
-    (shown,) = walk("jmup 3")
+def test_the_answer_to_an_unknown_command_names_the_nearest_one():
+    (shown,) = outputs_of("jmup 3")
     assert "jump" in shown
 
 
-def test_help_lists_every_command_in_a_sentence():
-    general, one = walk("h", "h jump")
+def test_help_describes_every_command():
+    general, one = outputs_of("h", "h jump")
     assert all(name in general for name in COMMANDS.values())
     assert "moment by its number" in one
 
 
-def test_replayed_steps_are_the_steps_of_training():
-    """Two updates by Replay leave the weights where the trainer's first epoch of two batches leaves them."""
+def test_replayed_steps_equal_the_steps_of_training():
+    """Two updates by Replay give the weights of the trainer's first epoch of two batches."""
     from minifa.training import Trainer
 
     for rule in ("fa", "kolen_pollack", "stale:every=1", "weight_mirror"):
@@ -184,7 +185,7 @@ def test_replayed_steps_are_the_steps_of_training():
         assert_same_bits(dict(one.saved[1]), attached.state())
 
 
-def test_piped_it_prints_every_moment(capsys, monkeypatch):
+def test_with_piped_output_every_moment_is_printed(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert cli.main(["step", "--rule", "dfa"]) == 0
     printed = capsys.readouterr().out
@@ -193,7 +194,7 @@ def test_piped_it_prints_every_moment(capsys, monkeypatch):
     assert "delta = e @ F.T" in printed
 
 
-def test_a_convolutional_net_is_told_by_shapes(capsys, monkeypatch):
+def test_the_arrays_of_a_convolutional_net_are_shown_by_shape(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert (
         cli.main(["step", "--data", "digits", "--model", "cnn", "--depth", "2", "--rule", "usf", "--lr", "0.01"]) == 0
@@ -202,7 +203,7 @@ def test_a_convolutional_net_is_told_by_shapes(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("columns", [45, 80])
-def test_a_narrow_terminal_is_kept_to(columns):
+def test_the_output_fits_a_narrow_terminal(columns):
     trace = replay().trace("kolen_pollack")
     for i in range(len(trace)):
         assert max(map(len, page(trace, i, columns).splitlines())) <= columns, i
@@ -211,7 +212,7 @@ def test_a_narrow_terminal_is_kept_to(columns):
 @pytest.mark.parametrize(
     "arguments, words", [(["--rule", "faa"], "fa"), (["--model", "tinny"], "tiny"), (["--updates", "-1"], "from 0 up")]
 )
-def test_mistakes_are_answered_in_a_sentence(arguments, words, capsys):
+def test_invalid_arguments_are_answered_with_a_message(arguments, words, capsys):
     try:
         code = cli.main(["step", *arguments])
     except SystemExit as end:
@@ -220,7 +221,7 @@ def test_mistakes_are_answered_in_a_sentence(arguments, words, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
-def test_in_a_real_terminal():
+def test_stepping_works_in_a_real_terminal():
     import pty
 
     pid, terminal = pty.fork()
@@ -232,7 +233,7 @@ def test_in_a_real_terminal():
     while True:
         try:
             part = os.read(terminal, 4096)
-        except OSError:  # Linux says so when the other end has closed
+        except OSError:  # Linux raises this when the other end has closed
             break
         if not part:
             break
@@ -243,7 +244,7 @@ def test_in_a_real_terminal():
     assert "Forward through linear1" in text and "bp · 7 of 15" in text
 
 
-def test_tracing_costs_nothing_where_nobody_watches():
+def test_tracing_costs_nothing_when_it_is_not_used():
     """The engine has no branch for it: importing minifa's training code does not need the tracer."""
     source = {name: sys.modules[f"minifa.{name}"].__file__ for name in ("training", "network", "optim", "layers.base")}
     for path in source.values():

@@ -1,5 +1,5 @@
-"""A traced step is the training step itself, watched: it changes nothing, it tells the truth, and it listens no
-longer than the step lasts."""
+"""A traced step is the training step with listeners: it changes nothing, its values are correct, and its listeners
+are removed after the step."""
 
 import re
 
@@ -14,7 +14,7 @@ from minifa.tracing.equations import with_numbers
 
 
 def tiny(rule="fa", optimizer=None, loss=None, layers=None, dtype="float64"):
-    """A small net, its rule and a batch; float64 unless told otherwise."""
+    """A small net, its rule and a batch; float64 by default."""
     net = mf.Network(layers or [mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 2)], seed=0, input_shape=(3,))
     rng = np.random.default_rng(1)
     x, y = mf.asarray(rng.standard_normal((5, 3)).astype(dtype)), np.array([0, 1, 1, 0, 1])
@@ -23,14 +23,14 @@ def tiny(rule="fa", optimizer=None, loss=None, layers=None, dtype="float64"):
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_a_traced_step_trains_to_the_last_bit_as_an_untraced_one(description, engine):
+def test_a_traced_step_equals_an_untraced_step_bit_for_bit(description, engine):
     traced = train_a_little(description, update=lambda *parts: mf.trace(*parts).value)
     assert_same_bits(traced, train_a_little(description))
 
 
 @pytest.mark.usefixtures("engine")
-def test_node_perturbation_too():
-    """By itself, because it refuses the batch norm of the other rules' network."""
+def test_a_traced_step_of_node_perturbation_equals_an_untraced_step():
+    """A separate test, because it refuses the batch norm of the other rules' network."""
     ends = []
     for watched in (True, False):
         net = small_convnet(batch_norm=False)
@@ -59,7 +59,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_moves_as_it_would_unwatched(name, float64):
+def test_every_optimizer_makes_the_same_update_with_and_without_tracing(name, float64):
     ends = []
     for watched in (True, False):
         parts = tiny("kolen_pollack", OPTIMIZERS[name]())
@@ -83,7 +83,7 @@ def listeners(*owners):
     }
 
 
-def test_nothing_listens_before_or_after_the_step(float64):
+def test_no_listener_exists_before_or_after_the_step(float64):
     parts = tiny()
     net, rule, *_, optimizer = parts
     assert listeners(*net, rule, optimizer) == set()
@@ -91,7 +91,7 @@ def test_nothing_listens_before_or_after_the_step(float64):
     assert listeners(*net, rule, optimizer) == set()
 
 
-def test_nothing_listens_after_a_step_that_failed(float64):
+def test_no_listener_remains_after_a_failed_step(float64):
     class Breaks(mf.SGD):
         def constrain(self, net):
             super().constrain(net)
@@ -103,7 +103,7 @@ def test_nothing_listens_after_a_step_that_failed(float64):
     assert listeners(*parts[0], parts[1], parts[5]) == set()
 
 
-def test_the_moments_of_feedback_alignment_in_order(float64):
+def test_the_moments_of_feedback_alignment_are_in_order(float64):
     trace = mf.trace(*tiny("fa"))
     assert [(m.kind, m.layer) for m in trace] == [
         ("batch", ""),
@@ -136,13 +136,13 @@ def test_the_moments_of_feedback_alignment_in_order(float64):
         ("weight_perturbation", set()),
     ],
 )
-def test_what_a_rule_does_on_the_way_back(description, kinds, float64):
+def test_each_rule_has_its_moments_of_the_backward_pass(description, kinds, float64):
     trace = mf.trace(*tiny(description))
     others = {"batch", "forward", "loss", "gradients", "backward", "update", "feedback_update"}
     assert {m.kind for m in trace} - others == kinds
 
 
-def test_pepita_s_second_pass_is_told_apart(float64):
+def test_the_second_pass_of_pepita_is_distinguished(float64):
     trace = mf.trace(*tiny("pepita"))
     taught = next(m for m in trace if m.kind == "teach")
     h, h_err = taught.arrays["tanh1.y"], taught.arrays["tanh1.y@2"]
@@ -150,15 +150,15 @@ def test_pepita_s_second_pass_is_told_apart(float64):
     np.testing.assert_allclose(taught.terms["delta"], (h - h_err) / 5, rtol=1e-12)
 
 
-def test_noise_is_seen_in_every_layer(float64):
+def test_noise_is_traced_in_every_layer(float64):
     trace = mf.trace(*tiny("node_perturbation"))
-    shaken = [m for m in trace if m.kind == "noise"]
-    assert [m.layer for m in shaken] == ["linear1", "linear2"]
-    for moment in shaken:
+    perturbed = [m for m in trace if m.kind == "noise"]
+    assert [m.layer for m in perturbed] == ["linear1", "linear2"]
+    for moment in perturbed:
         np.testing.assert_array_equal(moment.terms["y_shaken"], moment.terms["y"] + moment.terms["xi"])
 
 
-def test_what_is_not_computed_yet_is_none_and_then_stays(float64):
+def test_an_array_is_none_until_it_is_computed_and_then_stays(float64):
     trace = mf.trace(*tiny("fa"))
     names = set(trace[0].arrays)
     for before, after in zip(trace, trace[1:], strict=False):
@@ -189,7 +189,7 @@ def test_arrays_are_copies_of_what_training_used(float64):
     assert np.any(last["linear1.W"])
 
 
-def test_backpropagation_s_delta_stands_beside_the_rule_s(float64):
+def test_the_delta_of_backpropagation_is_shown_beside_that_of_the_rule(float64):
     net, rule, x, y, loss, optimizer = tiny("fa")
     bp_net, bp = tiny("bp")[:2]
     other = mf.trace(bp_net, bp, x, y, loss, mf.SGD(0.5))[-1].arrays
@@ -203,15 +203,15 @@ def test_the_angles_are_those_of_the_metrics(float64):
     net, rule, x, y, loss, optimizer = tiny("fa")
     measured = mf.metrics.alignment(net, rule, x, y, loss)
     trace = mf.trace(net, rule, x, y, loss, optimizer)
-    told = {m.kind: m.angles for m in trace if m.kind in ("feedback", "carry", "backward")}
-    assert told["feedback"]["W and B"] == pytest.approx(measured["linear2"]["weight_angle"], abs=1e-9)
-    assert told["carry"]["what B and W carry"] == pytest.approx(measured["linear2"]["local_angle"], abs=1e-9)
-    assert told["backward"]["this delta and backpropagation's"] == pytest.approx(
+    angles = {m.kind: m.angles for m in trace if m.kind in ("feedback", "carry", "backward")}
+    assert angles["feedback"]["W and B"] == pytest.approx(measured["linear2"]["weight_angle"], abs=1e-9)
+    assert angles["carry"]["what B and W carry"] == pytest.approx(measured["linear2"]["local_angle"], abs=1e-9)
+    assert angles["backward"]["this delta and backpropagation's"] == pytest.approx(
         measured["linear1"]["true_angle"], abs=1e-9
     )
 
 
-# The equations are true ------------------------------------------------------------------------------------------
+# The equations hold ----------------------------------------------------------------------------------------------
 
 
 def softmax(a):
@@ -234,8 +234,8 @@ FUNCTIONS = {
 }
 
 
-def hold(moment, sum_over):
-    """How many lines of the moment's equation are formulas, each of which must hold for the moment's terms."""
+def check_equation(moment, sum_over):
+    """Asserts that the formulas of the moment's equation hold for its terms. Returns the number of formulas."""
     names = {**FUNCTIONS, "sum": lambda a: a.sum(axis=sum_over), **moment.terms}
     if moment.kind == "loss":
         names["mean"] = np.mean
@@ -254,15 +254,15 @@ def hold(moment, sum_over):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("activation", [mf.Tanh, mf.ReLU, mf.Sigmoid])
-def test_equations_hold_for_the_numbers_beside_them(name, activation, float64):
+def test_equations_hold_for_the_shown_numbers(name, activation, float64):
     layers = [mf.Linear(3, 4), activation(), mf.Linear(4, 4, bias=False), activation(), mf.Linear(4, 2)]
     parts = tiny("kolen_pollack", OPTIMIZERS[name](), layers=layers)
     for _ in range(2):  # the second step has a velocity from the first
         trace = mf.trace(*parts)
-    found = {}
+    counts = {}
     for moment in trace:
-        checked = hold(moment, sum_over=1 if moment.kind == "loss" else 0)
-        found[moment.kind] = found.get(moment.kind, 0) + checked
+        checked = check_equation(moment, sum_over=1 if moment.kind == "loss" else 0)
+        counts[moment.kind] = counts.get(moment.kind, 0) + checked
     lines = parts[5].equation.count("\n") + 1
     expected = {
         "batch": 0,
@@ -277,7 +277,7 @@ def test_equations_hold_for_the_numbers_beside_them(name, activation, float64):
     }
     if name == "held":
         expected.update(clip=0, constrain=0)
-    assert found == expected
+    assert counts == expected
 
 
 @pytest.mark.parametrize("loss", [mf.MeanSquaredError, mf.HalfSquaredError, mf.SigmoidCrossEntropy])
@@ -285,14 +285,14 @@ def test_the_other_losses_equations_hold(loss, float64):
     net, rule, x, _, _, optimizer = tiny("bp")
     targets = np.random.default_rng(3).random((5, 2))
     moment = next(m for m in mf.trace(net, rule, x, targets, loss(), optimizer) if m.kind == "loss")
-    assert hold(moment, sum_over=1) == 2
+    assert check_equation(moment, sum_over=1) == 2
 
 
 @pytest.mark.parametrize(
     "description, holds",
     [
         ("bp", 1),
-        ("usf", 0),  # its s is a number that nothing keeps
+        ("usf", 0),  # its s is a number that is not stored
         ("usf:concordance=0.6", 0),
         ("frsf", 1),
         ("frsf:concordance=0.6", 1),
@@ -304,30 +304,32 @@ def test_the_other_losses_equations_hold(loss, float64):
         ("kolen_pollack", 0),
     ],
 )
-def test_what_is_said_of_b_is_true_of_b(description, holds, float64):
+def test_the_equation_of_b_holds(description, holds, float64):
     parts = tiny(description)
     mf.trace(*parts)
     B = parts[1].feedback(parts[0]["linear2"]).copy()
     (moment,) = [m for m in mf.trace(*parts) if m.kind == "feedback"]
-    assert hold(moment, sum_over=0) == holds
+    assert check_equation(moment, sum_over=0) == holds
     np.testing.assert_array_equal(moment.terms["B"], B)
     assert moment.terms["W"] is not None  # shown beside it
 
 
 @pytest.mark.parametrize("description", ["node_perturbation", "weight_perturbation"])
-def test_what_is_said_of_a_shaken_net_is_true(description, float64):
+def test_the_equations_of_a_perturbed_net_hold(description, float64):
     trace = mf.trace(*tiny(description))
-    told = [m for m in trace if m.kind == ("teach" if description == "node_perturbation" else "gradients")]
-    assert [hold(m, sum_over=0) for m in told] == ([1, 1] if description == "node_perturbation" else [2, 2])
+    moments = [m for m in trace if m.kind == ("teach" if description == "node_perturbation" else "gradients")]
+    assert [check_equation(m, sum_over=0) for m in moments] == (
+        [1, 1] if description == "node_perturbation" else [2, 2]
+    )
     titles = [m.title for m in trace if m.kind == "forward"]
     assert ("parameters perturbed" in titles[0]) == (description == "weight_perturbation")
     assert "perturbed" not in titles[-1]
 
 
-def test_batch_norm_dropout_and_leaky_slopes_stand_in_their_equations(float64):
+def test_batch_norm_dropout_and_leaky_slopes_appear_in_their_equations(float64):
     layers = [mf.Linear(3, 4), mf.BatchNorm(4), mf.LeakyReLU(0.2), mf.Dropout(0.3), mf.Linear(4, 2)]
     moments = [m for m in mf.trace(*tiny("bp", layers=layers)) if m.kind in ("forward", "backward")]
-    checked = {(m.kind, m.layer): hold(m, sum_over=0) for m in moments if not m.layer.startswith("linear")}
+    checked = {(m.kind, m.layer): check_equation(m, sum_over=0) for m in moments if not m.layer.startswith("linear")}
     assert checked == {
         ("forward", "batchnorm1"): 2,
         ("forward", "leakyrelu1"): 1,
@@ -338,17 +340,17 @@ def test_batch_norm_dropout_and_leaky_slopes_stand_in_their_equations(float64):
     }
 
 
-def test_response_normalisation_stands_in_its_equations(float64, monkeypatch):
+def test_response_normalisation_appears_in_its_equations(float64, monkeypatch):
     monkeypatch.setitem(FUNCTIONS, "neighbours", lambda a: neighbours(a, 1, 0))  # of a size of 2
     monkeypatch.setitem(FUNCTIONS, "back_from_neighbours", lambda a: neighbours(a, 0, 1))
     layers = [mf.Linear(3, 4), mf.LocalResponseNorm(2, alpha=0.5), mf.Linear(4, 2)]
     moments = [m for m in mf.trace(*tiny("bp", layers=layers)) if m.layer == "localresponse1"]
-    assert [(m.kind, hold(m, sum_over=0)) for m in moments] == [("forward", 2), ("backward", 1)]
+    assert [(m.kind, check_equation(m, sum_over=0)) for m in moments] == [("forward", 2), ("backward", 1)]
 
 
 @pytest.mark.parametrize("description", ["bp", "fa", "dfa", "pepita", "pepita:output=second"])
-def test_an_error_and_its_angle_stand_on_the_moment_that_sent_it(description, engine):
-    """Also where a block's branches part: what its shortcut received is not what its body sent."""
+def test_an_error_and_its_angle_belong_to_the_moment_that_sent_it(description, engine):
+    """Also at the fork of a block: the error that its shortcut received is not the error that its body sent."""
     net = small_convnet()
     trace = mf.trace(
         net, mf.rules.make(description, seed=1).attach(net), *batch(), mf.SoftmaxCrossEntropy(), mf.SGD(0.1)
@@ -358,8 +360,8 @@ def test_an_error_and_its_angle_stand_on_the_moment_that_sent_it(description, en
         sent = moment.terms.get("delta" if moment.kind == "teach" else "delta_below")
         if sent is not None and moment.terms.get("delta_bp") is not None:
             assert sent.shape == moment.terms["delta_bp"].shape
-            found = mf.metrics.mean_angle(*(mf.asarray(one) for one in (sent, moment.terms["delta_bp"])))
-            assert moment.angles["this delta and backpropagation's"] == mf.metrics.to_float(found)
+            angle = mf.metrics.mean_angle(*(mf.asarray(one) for one in (sent, moment.terms["delta_bp"])))
+            assert moment.angles["this delta and backpropagation's"] == mf.metrics.to_float(angle)
             compared += 1
         assert moment.kind not in ("forward", "gradients", "feedback") or not any(
             "delta" in name for name in moment.new
@@ -373,7 +375,7 @@ def test_backpropagation_has_no_feedback_that_learns(float64):
     ]
 
 
-def test_what_somebody_put_on_an_object_stays_there(float64):
+def test_user_attributes_of_an_object_are_kept(float64):
     parts = tiny()
     optimizer, calls = parts[5], []
     optimizer.clip = lambda net: calls.append(net)
@@ -387,10 +389,10 @@ def test_teaching_equations_hold(description, float64):
     layers = [mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 4), mf.Tanh(), mf.Linear(4, 2)]
     taught = [m for m in mf.trace(*tiny(description, layers=layers)) if m.kind == "teach"]
     assert len(taught) == 2
-    assert [hold(m, sum_over=0) for m in taught] == [1, 1]
+    assert [check_equation(m, sum_over=0) for m in taught] == [1, 1]
 
 
-def test_batch_norm_dropout_and_residual_sums_tell_their_gradients(engine):
+def test_batch_norm_dropout_and_residual_sums_show_their_gradients(engine):
     net = small_convnet()
     rule = mf.rules.FA(seed=1).attach(net)
     last = mf.trace(net, rule, *batch(), mf.SoftmaxCrossEntropy(), mf.SGD(0.1))[-1].arrays
@@ -401,7 +403,7 @@ def test_batch_norm_dropout_and_residual_sums_tell_their_gradients(engine):
         assert last[f"{layer.name}.delta"].shape[1:] == layer.output_shape
 
 
-def test_clipping_and_holding_are_moments_of_their_own(float64):
+def test_clipping_and_constraints_are_separate_moments(float64):
     parts = tiny("fa", OPTIMIZERS["held"]())
     trace = mf.trace(*parts)
     kinds = [m.kind for m in trace]
@@ -413,7 +415,7 @@ def test_clipping_and_holding_are_moments_of_their_own(float64):
     assert np.sqrt(squares) == pytest.approx(0.01, rel=1e-3)
 
 
-# Mistakes --------------------------------------------------------------------------------------------------------
+# Invalid input ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -424,7 +426,7 @@ def test_clipping_and_holding_are_moments_of_their_own(float64):
         (dict(y=np.array([0, 1])), ValueError, "class indices for 5 outputs"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_has_changed(change, error, words, float64):
+def test_invalid_input_is_refused_and_nothing_changes(change, error, words, float64):
     net, rule, x, y, loss, optimizer = tiny()
     before = net.state()
     given = {"x": x, "y": y, **change}
@@ -443,11 +445,11 @@ def test_a_rule_of_another_network_is_refused(float64):
 # Comparing steps -------------------------------------------------------------------------------------------------
 
 
-def test_the_same_moment_is_found_under_another_rule(float64):
+def test_the_same_moment_is_located_under_another_rule(float64):
     fa, dfa = mf.trace(*tiny("fa")), mf.trace(*tiny("dfa"))
     for i, moment in enumerate(fa):
         there = dfa[dfa.matching_index(fa, i)]
-        if moment.kind == "carry":  # direct feedback carries nothing: its own answer to the same question
+        if moment.kind == "carry":  # direct feedback carries no error: its corresponding moment
             assert (there.kind, there.layer) == ("feedback", "linear2")
         else:
             assert (there.kind, there.layer, there.title.split(":")[0]) == (
@@ -460,16 +462,16 @@ def test_the_same_moment_is_found_under_another_rule(float64):
 # The numbers in the equation -------------------------------------------------------------------------------------
 
 
-def test_numbers_stand_where_the_symbols_stood():
+def test_numbers_replace_the_symbols():
     text = with_numbers("y = x @ W + b", {"y": np.array([[2.5]]), "x": np.ones((1, 2)), "W": np.array([[1.0], [1.5]])})
     assert text.split("\n") == ["[2.500] = [1 1] @ [1.000] + b", "                  [1.500]"]
 
 
-def test_a_transposed_symbol_is_set_transposed():
+def test_a_transposed_symbol_is_shown_transposed():
     assert with_numbers("W.T", {"W": np.array([[1, 2], [3, 4]])}) == "[1 3]\n[2 4]"
 
 
-def test_large_arrays_are_told_by_their_shape():
+def test_large_arrays_are_shown_by_their_shape():
     assert with_numbers("x @ W", {"x": np.zeros((100, 3)), "W": np.zeros((3, 3, 2))}) == "<100 x 3> @ <3 x 3 x 2>"
 
 
@@ -479,13 +481,13 @@ def test_small_numbers_are_not_hidden_and_zero_has_no_sign():
 
 
 @pytest.mark.parametrize("width", [30, 40, 80])
-def test_lines_keep_to_the_width(width):
+def test_lines_fit_into_the_width(width):
     terms = {name: np.random.default_rng(0).standard_normal((4, 2)) for name in "abcdef"}
     lines = with_numbers("a = b + c * d - e @ f", terms, width).split("\n")
     assert max(map(len, lines)) <= width
     assert sum(line.count("[") for line in lines) == 6 * 4
 
 
-def test_arrays_that_are_not_mentioned_follow():
+def test_arrays_outside_the_equation_are_listed_after_it():
     text = with_numbers("B = M, M drawn once", {"B": np.array([1.0]), "W": np.array([2.0])})
     assert text == "[1] = M, M drawn once\n\nW = [2]"

@@ -1,4 +1,4 @@
-"""Checkpoints: going on gives the bits of a training that was never broken off, and a wrong file changes nothing."""
+"""Checkpoints: resumed training equals uninterrupted training bit for bit, and a wrong file changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMES = {"seconds", "images_per_second"}
 
 
 def images(n=20, seed=0):
-    """With batches of 8 an epoch of three, the last one smaller."""
+    """An epoch has three batches of at most 8, the last one smaller."""
     rng = np.random.default_rng(seed)
     return Examples(rng.standard_normal((n, 8, 8, 2)).astype(np.float32), rng.integers(0, 3, n))
 
@@ -48,7 +48,7 @@ def small_trainer(rule="kolen_pollack", seed=0, callbacks=(), optimizer=None, hi
 
 
 def all_of(trainer):
-    """Everything that a training has come to, but for the time it took."""
+    """The whole state of a training run except for its times."""
     rows = [{key: value for key, value in row.items() if key not in TIMES} for row in trainer.history]
     place = {key: value for key, value in trainer.state().items() if key not in ("history", "seconds")}
     return checkpoints.arrays_of(trainer), trainer.net.step, rows, place
@@ -61,7 +61,7 @@ def assert_same_training(one, other):
 
 
 class KeepAll(Callback):
-    """A checkpoint after every update and every epoch, each in a file of its own."""
+    """Saves a checkpoint after every update and every epoch, each in a separate file."""
 
     def __init__(self, folder):
         self.folder, self.paths = folder, []
@@ -78,7 +78,7 @@ class KeepAll(Callback):
 
 
 def assert_resumes(make, data, path, epochs=3, places=None):
-    """From each of the checkpoints, or those in ``places``, the rest of the training comes to the same."""
+    """Training resumed from each of the checkpoints, or from those in ``places``, has the same result."""
     whole, kept = make(), KeepAll(path)
     whole.callbacks.append(kept)
     whole.fit(data, epochs, batch_size=8)
@@ -98,11 +98,11 @@ PLACES = (0, 2, 3, 4, 10)
 
 
 @pytest.mark.parametrize("rule", [*RULES, "node_perturbation"])
-def test_every_rule_goes_on_to_the_same_bits(rule, tmp_path):
+def test_every_rule_resumes_bit_for_bit(rule, tmp_path):
     assert_resumes(lambda: convnet_trainer(rule), images(), tmp_path, places=PLACES)
 
 
-def test_no_rule_was_left_out():
+def test_every_rule_is_in_the_list():
     assert {name.partition(":")[0] for name in [*RULES, "node_perturbation"]} == set(mf.rules.RULES)
 
 
@@ -118,7 +118,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("schedule", ["step:size=1,gamma=0.5", "cosine:epochs=3"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_and_schedule_goes_on_from_everywhere(optimizer, schedule, tmp_path):
+def test_every_optimizer_and_schedule_resumes_from_every_checkpoint(optimizer, schedule, tmp_path):
     def make():
         one = small_trainer("product", optimizer=OPTIMIZERS[optimizer]())
         one.schedule = mf.schedules.make(schedule)
@@ -127,18 +127,18 @@ def test_every_optimizer_and_schedule_goes_on_from_everywhere(optimizer, schedul
     assert_resumes(make, numbers(), tmp_path)
 
 
-def test_on_the_stand_in_for_the_device(engine, tmp_path):
+def test_training_resumes_bit_for_bit_on_the_stand_in_for_the_device(engine, tmp_path):
     assert_resumes(lambda: small_trainer("brsf"), numbers(), tmp_path, places=PLACES)
 
 
-def test_in_double_precision(float64, tmp_path):
+def test_training_resumes_bit_for_bit_in_double_precision(float64, tmp_path):
     assert_resumes(lambda: small_trainer("weight_perturbation"), numbers(), tmp_path, places=PLACES)
 
 
 @pytest.mark.skipif(
     not hasattr(experiments.Experiment, "augmentation"), reason="this version of minifa has no augmentation"
 )
-def test_augmented_examples_are_drawn_anew_to_the_same_bits(tmp_path):
+def test_augmented_examples_are_drawn_again_bit_for_bit(tmp_path):
     rng = np.random.default_rng(0)
     data = mf.data.from_arrays(rng.standard_normal((25, 8, 8, 2)), np.arange(25) % 3)
     experiment = experiments.Experiment(
@@ -159,8 +159,8 @@ def test_augmented_examples_are_drawn_anew_to_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["brsf", "stale:every=2", "sham", "dfa:shared=true"])
-def test_a_training_can_be_put_back(rule, tmp_path):
-    """A trainer that has gone further takes an older checkpoint, the very first one as well."""
+def test_a_trainer_can_load_an_older_checkpoint(rule, tmp_path):
+    """A trainer with more updates loads an older checkpoint, including the first one."""
     whole, kept = small_trainer(rule), KeepAll(tmp_path)
     whole.callbacks.append(kept)
     whole.fit(numbers(), 3, batch_size=8)
@@ -185,8 +185,8 @@ def test_a_training_can_be_put_back(rule, tmp_path):
     ],
     ids=["optimizer", "step", "rule", "epoch", "network", "statistics"],
 )
-def test_nothing_of_a_checkpoint_is_idle(forget, tmp_path):
-    """Without any one part the training comes to something else: the tests above can fail."""
+def test_every_part_of_a_checkpoint_is_needed(forget, tmp_path):
+    """Without any one part the result of training differs, so the tests above can fail."""
     whole, resumed = small_trainer(), small_trainer()
     whole.fit(numbers(), 2, batch_size=8)
     save(tmp_path / "x.ckpt", whole)
@@ -198,8 +198,8 @@ def test_nothing_of_a_checkpoint_is_idle(forget, tmp_path):
     assert any(not np.array_equal(arrays[key], others[key]) for key in arrays)
 
 
-def test_a_second_trainer_keeps_the_order_of_its_own(tmp_path):
-    """The order of the examples is keyed by where the trainer began, not by where it was loaded."""
+def test_a_second_trainer_resumes_its_own_order_of_examples(tmp_path):
+    """The key of the order of the examples is the step where the trainer began, not the step where it was loaded."""
 
     def make():
         first = small_trainer()
@@ -221,20 +221,20 @@ class StopAt(Callback):
             trainer.stop()
 
 
-def test_stopping_anywhere_and_going_on_changes_nothing():
+def test_stopping_after_any_update_and_resuming_changes_nothing():
     whole, stopped = small_trainer(), small_trainer(callbacks=[StopAt(1, 3, 5)])
     whole.fit(numbers(), 3, batch_size=8)
-    met = []
+    states = []
     while stopped.finished < 3:
         stopped.fit(numbers(), 3 - stopped.finished, batch_size=8)
-        met.append((stopped.stopped, stopped.epoch, stopped.batch, stopped.unfinished))
-    assert met == [(True, 1, 1, True), (True, 1, 3, True), (True, 2, 2, True), (False, 3, 3, False)]
+        states.append((stopped.stopped, stopped.epoch, stopped.batch, stopped.unfinished))
+    assert states == [(True, 1, 1, True), (True, 1, 3, True), (True, 2, 2, True), (False, 3, 3, False)]
     assert_same_training(whole, stopped)
 
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("other", [numbers(24), numbers(seed=1)], ids=["more", "others"])
-def test_an_epoch_is_finished_with_the_examples_it_was_begun_with(other):
+def test_an_epoch_is_finished_with_the_examples_it_began_with(other):
     one = small_trainer(callbacks=[StopAt(2)])
     one.fit(numbers(), 2, batch_size=8)
     with pytest.raises(ValueError, match="epoch 1 was started with 20 examples .* cannot be finished with 2"):
@@ -242,12 +242,12 @@ def test_an_epoch_is_finished_with_the_examples_it_was_begun_with(other):
     with pytest.raises(ValueError, match="in batches of 10"):
         one.fit(numbers(), 1, batch_size=10)
     one.fit(numbers(), 1, batch_size=8)
-    one.fit(other, 1, batch_size=10)  # a new epoch may have others
+    one.fit(other, 1, batch_size=10)  # a new epoch may have other examples
     assert one.history.column("epoch") == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("engine")
-def test_an_epoch_that_failed_is_not_gone_on_with():
+def test_an_epoch_that_failed_is_not_resumed():
     class Fail(Callback):
         def on_step(self, trainer, examples):
             if trainer.net.step == 2:
@@ -265,7 +265,7 @@ def test_an_epoch_that_failed_is_not_gone_on_with():
     assert one.history.column("epoch") == [0, 2]
 
 
-def test_the_state_of_a_trainer_is_checked():
+def test_the_state_of_a_trainer_is_validated():
     one = small_trainer()
     before = one.state()
     for change in ({"epoch": "3"}, {"batch": None}, {"history": {}}, {"history": [1]}, {"colour": 1}, {"layout": []}):
@@ -290,18 +290,18 @@ def kept(tmp_path_factory):
     return folder
 
 
-def test_what_a_checkpoint_tells(kept):
-    found = read(kept / "x.ckpt")
-    assert found.position() == "in epoch 2 after 2 batches, step 5"
+def test_a_checkpoint_describes_its_training(kept):
+    checkpoint = read(kept / "x.ckpt")
+    assert checkpoint.position() == "in epoch 2 after 2 batches, step 5"
     assert read(previous_of(kept / "x.ckpt")).position() == "in epoch 1 after 3 batches, step 3"
-    assert found.experiment == {"model": "mlp", "hidden": [5]}
-    assert found.environment["numpy"] == np.__version__ and found.environment["minifa"] == mf.__version__
-    assert found.components["rule"]["name"] == "kolen_pollack" and found.components["trainer"] == {"seed": 0}
-    assert found.part("network")["linear1.W"].shape == (6, 5)
+    assert checkpoint.experiment == {"model": "mlp", "hidden": [5]}
+    assert checkpoint.environment["numpy"] == np.__version__ and checkpoint.environment["minifa"] == mf.__version__
+    assert checkpoint.components["rule"]["name"] == "kolen_pollack" and checkpoint.components["trainer"] == {"seed": 0}
+    assert checkpoint.part("network")["linear1.W"].shape == (6, 5)
     assert not list(kept.glob("*.tmp"))
 
 
-def test_numpy_can_look_into_it(kept):
+def test_numpy_can_open_a_checkpoint(kept):
     with np.load(kept / "x.ckpt", allow_pickle=False) as archive:
         assert archive["network/linear1.W"].shape == (6, 5)
 
@@ -311,8 +311,8 @@ def fresh_with_bits():
     return one, all_of(one)
 
 
-def refused(path, words):
-    """The file is refused in a sentence that names it, and the trainer is as it was. Returns the sentence."""
+def assert_refused(path, words):
+    """Asserts that the file is refused with a message that names it and leaves the trainer unchanged; the message."""
     one, before = fresh_with_bits()
     with pytest.raises(CheckpointError, match=words) as caught:
         load(path, one)
@@ -344,7 +344,7 @@ def test_a_file_cut_at_any_length_is_refused(kept, tmp_path):
         with pytest.raises(CheckpointError, match=r"cut\.ckpt"):
             read(path)
     path.write_bytes(content + b"\0")
-    refused(path, "damaged")
+    assert_refused(path, "damaged")
 
 
 def test_a_file_with_any_byte_changed_is_refused(kept, tmp_path):
@@ -360,7 +360,7 @@ def test_a_file_with_any_byte_changed_is_refused(kept, tmp_path):
             read(path)
         content[place] ^= bit
     path.write_bytes(content)
-    assert read(path).step == 5  # unchanged it is good
+    assert read(path).step == 5  # the unchanged file is valid
 
 
 def zipped(**members):
@@ -379,20 +379,20 @@ def zipped(**members):
 def test_a_foreign_file_is_refused(content, tmp_path):
     path = tmp_path / "foreign.ckpt"
     path.write_bytes(content)
-    refused(path, "is not a checkpoint of minifa")
+    assert_refused(path, "is not a checkpoint of minifa")
 
 
 def made_up(kept, change):
-    """A file that is whole, and whose content is not what it should be."""
-    found = read(kept / "x.ckpt")
+    """A file with a valid checksum and invalid content."""
+    checkpoint = read(kept / "x.ckpt")
     manifest = {
         "format": 1,
-        **{key: getattr(found, key) for key in ("environment", "experiment", "step", "training")},
-        "made_of": found.components,
-        "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in found.arrays.items()},
+        **{key: getattr(checkpoint, key) for key in ("environment", "experiment", "step", "training")},
+        "made_of": checkpoint.components,
+        "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in checkpoint.arrays.items()},
     }
     manifest = json.loads(json.dumps(manifest))
-    arrays = {key: array.copy() for key, array in found.arrays.items()}
+    arrays = {key: array.copy() for key, array in checkpoint.arrays.items()}
     change(manifest, arrays)
     return checkpoints.pack(manifest, arrays)
 
@@ -423,7 +423,7 @@ MADE_UP = {
     "a negative step": (lambda m, a: m.update(step=-1), "step"),
     "a missing array": (lambda m, a: a.pop("network/linear1.W"), "missing arrays .*linear1.W"),
     "an extra array": (lambda m, a: a.update({"rule/x": np.zeros(2)}), "not in its list .*rule/x"),
-    "another shape than told": (lambda m, a: a.update({"network/linear1.b": np.zeros(2)}), "its list says"),
+    "another shape than recorded": (lambda m, a: a.update({"network/linear1.b": np.zeros(2)}), "its list says"),
     "a missing array, not listed": (
         lambda m, a: (a.pop("optimizer/mean/linear1.W"), m["arrays"].pop("optimizer/mean/linear1.W")),
         "mean/linear1.W",
@@ -440,9 +440,12 @@ MADE_UP = {
     "another seed": (put("made_of", trainer={"seed": 1}), "trainer has seed 1, but this training has 0"),
     "another setting": (put("made_of", loss={"name": "mse"}), "loss has"),
     "another dtype": (put_network(dtype="float64"), "network has dtype 'float64'"),
-    "no layers told": (lambda m, a: m["made_of"]["network"].pop("layers"), None),  # written before they were kept
-    "no schedule told": (lambda m, a: (m["made_of"].pop("schedule"), m["made_of"].pop("augmentation")), None),
-    "no rate told": (lambda m, a: m["made_of"]["optimizer"].pop("lr"), None),
+    "no layers recorded": (
+        lambda m, a: m["made_of"]["network"].pop("layers"),
+        None,
+    ),  # written before layers were saved
+    "no schedule recorded": (lambda m, a: (m["made_of"].pop("schedule"), m["made_of"].pop("augmentation")), None),
+    "no rate recorded": (lambda m, a: m["made_of"]["optimizer"].pop("lr"), None),
     "made of nothing": (put("made_of", network=3), "description of the network is missing or invalid"),
     "no epoch": (lambda m, a: m["training"].pop("epoch"), "epoch is missing"),
     "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown or of the wrong type"),
@@ -497,14 +500,14 @@ MADE_UP = {
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("what", MADE_UP)
-def test_a_file_that_was_made_up_is_refused(what, kept, tmp_path):
+def test_a_file_with_invalid_content_is_refused(what, kept, tmp_path):
     change, words = MADE_UP[what]
     path = tmp_path / "made_up.ckpt"
     path.write_bytes(made_up(kept, change))
     if words is None:
         assert load(path, small_trainer()).step == 5
     else:
-        refused(path, words)
+        assert_refused(path, words)
 
 
 def test_objects_are_never_unpickled(kept, tmp_path):
@@ -524,7 +527,7 @@ def test_objects_are_never_unpickled(kept, tmp_path):
         archive.comment = b"0" * 64
     path = tmp_path / "trap.ckpt"
     path.write_bytes(packed.getvalue()[:-64] + checkpoints._digest(packed.getvalue()))
-    refused(path, "pickled objects are not read")
+    assert_refused(path, "pickled objects are not read")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -551,7 +554,7 @@ def test_a_checkpoint_of_another_training_is_refused(other, words, kept):
 
 
 def plain_trainer(layers=None, freeze=(), schedule=None, rate=0.05, augmentation=None, shape=(6,)):
-    """A training whose arrays have the same names and shapes whatever is changed."""
+    """A training whose arrays have the same names and shapes for every change."""
     net = Network(layers() if layers else [Linear(6, 4), Tanh(), Linear(4, 3)], seed=0, input_shape=shape)
     net.freeze(*freeze)
     rule = mf.rules.BP(seed=0).attach(net)
@@ -656,7 +659,7 @@ ANOTHER = {
 
 
 @pytest.mark.parametrize("what", ANOTHER)
-def test_a_training_of_other_layers_rates_or_schedules_is_another(what, tmp_path):
+def test_a_checkpoint_of_other_layers_rates_or_schedules_is_refused(what, tmp_path):
     """Its arrays have the same names and shapes, and it was loaded."""
     options, others, words = ANOTHER[what]
     save(tmp_path / "x.ckpt", plain_trainer(**options))
@@ -669,7 +672,7 @@ def test_a_training_of_other_layers_rates_or_schedules_is_another(what, tmp_path
     assert before[1:] == all_of(one)[1:]
 
 
-def test_equal_schedules_are_equal_however_they_were_made(tmp_path):
+def test_equal_schedules_are_equal_however_they_were_constructed(tmp_path):
     made = (
         (SCHEDULES.multi_step(3, 0.5), SCHEDULES.make("multi_step:milestones=3,gamma=0.5")),
         (SCHEDULES.cosine(np.int64(5)), SCHEDULES.cosine(epochs=5.0, least=0)),
@@ -683,8 +686,8 @@ def test_equal_schedules_are_equal_however_they_were_made(tmp_path):
         load(tmp_path / "x.ckpt", plain_trainer(schedule=other))
 
 
-def test_more_epochs_and_another_rate_on_purpose_are_allowed(tmp_path):
-    """The rate after loading: it is the training's own from then on."""
+def test_more_epochs_and_a_deliberate_change_of_the_rate_are_allowed(tmp_path):
+    """The rate set after loading is the rate of the training from then on."""
     one, other = plain_trainer(), plain_trainer()
     one.fit(numbers(), 2, batch_size=8)
     save(tmp_path / "x.ckpt", one)
@@ -698,7 +701,7 @@ def test_more_epochs_and_another_rate_on_purpose_are_allowed(tmp_path):
     assert third.fit(numbers(), 1, batch_size=8)[-1]["lr"] == 0.02
 
 
-def test_a_rate_that_a_callback_moves_is_resumed(tmp_path):
+def test_a_rate_changed_by_a_callback_is_resumed(tmp_path):
     class Halve(Callback):
         def on_recorded(self, trainer):
             trainer.base_lr /= 2
@@ -717,7 +720,7 @@ def test_a_rate_that_a_callback_moves_is_resumed(tmp_path):
     assert_same_bits(all_of(whole)[0], all_of(resumed)[0])
 
 
-def test_a_layer_that_counts_does_not_keep_a_training_from_being_resumed(tmp_path):
+def test_a_layer_with_a_counter_does_not_prevent_resuming(tmp_path):
     class Counting(ReLU):
         def forward(self, x, ctx):
             self.calls = getattr(self, "calls", 0) + 1
@@ -731,14 +734,14 @@ def test_a_layer_that_counts_does_not_keep_a_training_from_being_resumed(tmp_pat
         load(tmp_path / "x.ckpt", other)
 
 
-def test_the_options_of_a_rule_are_told_apart(tmp_path):
+def test_rules_with_different_options_are_distinguished(tmp_path):
     save(tmp_path / "x.ckpt", small_trainer("stale:every=2"))
     with pytest.raises(CheckpointError, match="its rule has every 2, but this training has 3"):
         load(tmp_path / "x.ckpt", small_trainer("stale:every=3"))
 
 
-def test_a_rule_that_counts_where_nothing_is_kept_is_refused(tmp_path):
-    """Its count would be lost: better told than gone on with."""
+def test_a_rule_with_a_counter_outside_its_state_is_refused(tmp_path):
+    """Its counter would be lost, so an error is better than resuming."""
 
     class Counting(mf.rules.FA):
         count = 0
@@ -760,18 +763,22 @@ def test_a_rule_that_counts_where_nothing_is_kept_is_refused(tmp_path):
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_one_before_is_offered_where_it_is_good(kept, tmp_path):
+def test_the_previous_checkpoint_is_offered_if_it_is_valid(kept, tmp_path):
     path, before = tmp_path / "x.ckpt", tmp_path / "x.ckpt.previous"
     path.write_bytes((kept / "x.ckpt").read_bytes()[:-1])
-    assert "previous checkpoint" not in refused(path, "damaged")
+    assert "previous checkpoint" not in assert_refused(path, "damaged")
     before.write_bytes((kept / "x.ckpt.previous").read_bytes())
-    told = refused(path, "damaged")
-    assert "the previous checkpoint" in told and str(before) in told and "in epoch 1 after 3 batches, step 3" in told
+    message = assert_refused(path, "damaged")
+    assert (
+        "the previous checkpoint" in message
+        and str(before) in message
+        and "in epoch 1 after 3 batches, step 3" in message
+    )
     before.write_bytes(b"text")
-    assert "previous checkpoint" not in refused(path, "damaged")
+    assert "previous checkpoint" not in assert_refused(path, "damaged")
 
 
-def test_no_file_is_no_checkpoint(tmp_path):
+def test_a_missing_file_is_not_a_checkpoint(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x\.ckpt"):
         read(tmp_path / "x.ckpt")
     assert newest(tmp_path / "x.ckpt") is None
@@ -780,7 +787,7 @@ def test_no_file_is_no_checkpoint(tmp_path):
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_that_fails_leaves_what_was_there(kept, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_existing_files(kept, tmp_path, monkeypatch):
     path = tmp_path / "x.ckpt"
     path.write_bytes(b"before")
 
@@ -794,8 +801,8 @@ def test_a_write_that_fails_leaves_what_was_there(kept, tmp_path, monkeypatch):
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["x.ckpt"]
 
 
-def test_between_the_two_renamings_the_one_before_stands(tmp_path, monkeypatch):
-    """A kill there leaves no file in the place itself."""
+def test_between_the_two_renamings_the_previous_checkpoint_exists(tmp_path, monkeypatch):
+    """A kill between them leaves no file at the path itself."""
     path = tmp_path / "x.ckpt"
     save(path, small_trainer())
     content, replace, calls = path.read_bytes(), os.replace, itertools.count()
@@ -811,7 +818,7 @@ def test_between_the_two_renamings_the_one_before_stands(tmp_path, monkeypatch):
     assert newest(path) == previous_of(path) and previous_of(path).read_bytes() == content
 
 
-def test_what_is_written_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+def test_a_file_is_flushed_to_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
     done = []
     for name in ("fsync", "replace"):
         original = getattr(os, name)
@@ -821,7 +828,7 @@ def test_what_is_written_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypat
     assert (tmp_path / "x").read_text() == "text"
 
 
-def test_numbers_that_are_not_finite_are_not_kept(tmp_path):
+def test_states_with_non_finite_numbers_are_not_saved(tmp_path):
     one = small_trainer()
     one.net["linear1"].W[0, 0] = np.nan
     with pytest.raises(CheckpointError, match=r"network/linear1\.W must contain only finite numbers"):
@@ -836,12 +843,12 @@ def test_numbers_that_are_not_finite_are_not_kept(tmp_path):
 @pytest.mark.parametrize(
     ("column", "scores", "best"),
     [
-        ("validation_accuracy", [0.1, 0.3, 0.5, 0.4, 0.5], 2),  # the first of the best: a later one is no better
+        ("validation_accuracy", [0.1, 0.3, 0.5, 0.4, 0.5], 2),  # the first of equally good ones
         ("validation_loss", [3.0, 2.0, 2.5, 1.0, 1.5], 3),
-        ("test_accuracy", [0.1, 0.3, 0.5, 0.4, 0.5], None),  # the test set chooses nothing
+        ("test_accuracy", [0.1, 0.3, 0.5, 0.4, 0.5], None),  # the test set selects nothing
     ],
 )
-def test_last_and_best_are_kept(column, scores, best, tmp_path):
+def test_the_last_and_the_best_checkpoint_are_saved(column, scores, best, tmp_path):
     class Score(Callback):
         def on_epoch(self, trainer, row):
             row[column] = scores[row["epoch"]]
@@ -856,16 +863,16 @@ def test_last_and_best_are_kept(column, scores, best, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "expected"), [({"every_steps": 2}, [2, 4, 6]), ({"every_seconds": 1e9}, [])])
-def test_how_often_checkpoints_are_written(options, expected, tmp_path, monkeypatch):
+def test_checkpoints_are_written_at_the_given_interval(options, expected, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoints, "save", lambda path, trainer, experiment: written.append(trainer.net.step))
     monkeypatch.setattr(checkpoints, "EPOCH_PAUSE", 1e9)
     small_trainer(callbacks=[SaveCheckpoints(tmp_path, **options)]).fit(numbers(), 2, batch_size=8)
-    # the start, what was asked for, and the end
+    # the start, the requested intervals, and the end
     assert written == [0, *expected] + [6]
 
 
-def test_the_end_of_an_epoch_and_the_time_are_enough(tmp_path, monkeypatch):
+def test_checkpoints_by_epoch_and_by_time_alone_are_allowed(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(
         checkpoints, "save", lambda path, trainer, experiment: written.append((trainer.epoch, trainer.batch))
@@ -878,14 +885,14 @@ def test_the_end_of_an_epoch_and_the_time_are_enough(tmp_path, monkeypatch):
     assert written == [(0, 0), (1, 1), (1, 2), (1, 3), (1, 3)]
 
 
-def test_a_stop_is_kept(tmp_path):
+def test_a_stop_saves_a_checkpoint(tmp_path):
     one = small_trainer(callbacks=[StopAt(5), SaveCheckpoints(tmp_path)])
     one.fit(numbers(), 9, batch_size=8)
     assert read(tmp_path / "last.ckpt").position() == "in epoch 2 after 2 batches, step 5"
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_diverging_training_keeps_its_last_good_checkpoint(tmp_path):
+def test_a_diverging_training_keeps_its_last_finite_checkpoint(tmp_path):
     net = Network([Linear(6, 5), ReLU(), Linear(5, 3)])
     rule = mf.rules.BP().attach(net)
     one = Trainer(net, rule, CE, mf.SGD(1e30), callbacks=[SaveCheckpoints(tmp_path, every_steps=1)])

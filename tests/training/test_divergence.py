@@ -1,4 +1,4 @@
-"""A run that stops being finite ends, and says where that began, whenever it is noticed."""
+"""A run with non-finite values ends and reports where they began, however late the check is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def trainer(net, rule="bp", lr=0.1, optimizer=mf.SGD, loss=None, **options):
 
 
 def two_layers(first=1.0, second=1.0):
-    """Linear layers whose weights are all one number."""
+    """Linear layers whose weights all have the same value."""
     net = Network([Linear(2, 3), Linear(3, 2)], seed=0)
     net["linear1"].W, net["linear2"].W = mf.asarray(np.full((2, 3), first)), mf.asarray(np.full((3, 2), second))
     return net
@@ -37,18 +37,18 @@ def diverged(one, train=ONES, epochs=1, batch_size=4):
     return one.divergence
 
 
-def test_an_output_that_overflows_is_named():
+def test_an_overflowing_output_is_reported():
     assert diverged(trainer(two_layers(1e20, 1e20))) == Divergence(1, "output", "linear2")
     assert diverged(trainer(two_layers(3e38, 1.0))) == Divergence(1, "output", "linear1")
 
 
-def test_an_update_that_overflows_is_named():
-    """The loss is still finite in the update that spoils the weights: it is noticed in the next one."""
+def test_an_overflowing_update_is_reported():
+    """The loss is still finite in the update that makes the weights non-finite; the next update detects it."""
     one = trainer(two_layers(1.0, 1.0), lr=3e38, loss=mf.HalfSquaredError())
     assert diverged(one, ZEROS, epochs=2) == Divergence(1, "weights", "linear1")
 
 
-def test_an_error_or_gradient_that_overflows_is_named():
+def test_an_overflowing_error_or_gradient_is_reported():
     one = trainer(two_layers(), "fa", loss=mf.HalfSquaredError())  # outputs of 6: errors of 1.5 each
     one.rule.set_feedback("linear2", np.full((3, 2), 3e38))
     assert diverged(one, ZEROS, epochs=3) == Divergence(1, "error at the input", "linear2")
@@ -59,25 +59,26 @@ def test_an_error_or_gradient_that_overflows_is_named():
     assert diverged(one, large, epochs=3) == Divergence(1, "gradient", "linear1")
 
 
-def test_feedback_and_a_loss_that_overflow_are_named():
+def test_overflowing_feedback_and_losses_are_reported():
     one = trainer(two_layers(), "activation_alignment:rate=1e38")
     assert diverged(one, epochs=5).what == "feedback" and one.divergence.layer == "linear2"
     large = Examples(ONES.x, np.full((4, 2), 1e30, np.float32))
     assert diverged(trainer(two_layers(), loss=mf.HalfSquaredError()), large) == Divergence(1, "loss")
 
 
-def test_a_perturbation_s_own_gradient_is_looked_at():
+def test_the_gradient_of_a_perturbation_is_checked():
     one = trainer(two_layers(), "weight_perturbation:sigma=1e-30")
     assert diverged(one, epochs=3).what == "gradient"
 
 
-def test_the_sentence_says_update_what_and_whose():
+def test_the_message_names_the_update_the_quantity_and_the_layer():
     assert str(Divergence(7, "loss")) == "in update 7 the first non-finite value appeared in the loss"
-    found = str(Divergence(7, "output", "residual1.body.conv1"))
-    assert found == "in update 7 the first non-finite value appeared in the output of 'residual1.body.conv1'"
+    message = str(Divergence(7, "output", "residual1.body.conv1"))
+    assert message == "in update 7 the first non-finite value appeared in the output of 'residual1.body.conv1'"
 
 
-# --- whenever it is noticed -------------------------------------------------------------------------------------------
+# --- however late the check is
+# -----------------------------------------------------------------------------------------
 
 
 def images(n=30):
@@ -117,20 +118,22 @@ RULES = [
     ],
 )
 @pytest.mark.parametrize("rule", RULES)
-def test_it_is_found_again_from_the_last_copy_whenever_it_is_noticed(rule, optimizer, monkeypatch):
+def test_the_origin_is_located_from_the_last_copy_at_every_check_interval(rule, optimizer, monkeypatch):
     monkeypatch.setattr("minifa.training.divergence.COPY_EVERY", 10)
-    found, looks = {}, (1, 4, 1000)
+    origins, looks = {}, (1, 4, 1000)
     for check_every in looks:
         growing = Growing()
         one = trainer(small_convnet(), rule, 1e-3, optimizer, callbacks=[growing], check_every=check_every)
-        found[check_every] = diverged(one, images(), epochs=60, batch_size=8)
+        origins[check_every] = diverged(one, images(), epochs=60, batch_size=8)
         seen, spoiled = one.net.step, growing.finite.index(False)
-    assert found[1].layer and len(set(found.values())) == 1
-    assert 10 < found[1].update <= spoiled <= seen  # no later than the first update after which a weight is not finite
-    assert all(growing.finite[: found[1].update])
+    assert origins[1].layer and len(set(origins.values())) == 1
+    assert (
+        10 < origins[1].update <= spoiled <= seen
+    )  # no later than the first update after which a weight is not finite
+    assert all(growing.finite[: origins[1].update])
 
 
-def test_looking_for_it_changes_nothing(monkeypatch):
+def test_the_replay_changes_nothing(monkeypatch):
     ended = []
     for find in (None, lambda self: Divergence(0, "loss")):
         with monkeypatch.context() as patch:
@@ -141,11 +144,11 @@ def test_looking_for_it_changes_nothing(monkeypatch):
         ended.append({**one.net.state(), **one.optimizer.state(), **one.rule.state()})
         assert one.net.step > 10
     for name, array in ended[0].items():
-        np.testing.assert_array_equal(array, ended[1][name], err_msg=name)  # NaN and all
+        np.testing.assert_array_equal(array, ended[1][name], err_msg=name)  # including NaN
     assert ended[0].keys() == ended[1].keys()
 
 
-def test_a_run_that_stays_finite_is_the_same_however_often_one_looks():
+def test_a_finite_run_is_the_same_for_every_check_interval():
     ended = []
     for check_every in (1, 3, 1000):
         one = trainer(small_convnet(), "kolen_pollack", check_every=check_every)
@@ -157,7 +160,7 @@ def test_a_run_that_stays_finite_is_the_same_however_often_one_looks():
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_run_ends_at_the_update_after_which_it_is_noticed_and_its_last_row_is_kept():
+def test_a_run_ends_at_the_update_of_the_detecting_check_and_its_last_row_is_kept():
     for check_every, steps in ((1, 3), (4, 4), (50, 8)):
         net = two_layers()
         one = trainer(net, check_every=check_every, callbacks=[Spoil(at=2)])
@@ -168,7 +171,7 @@ def test_a_run_ends_at_the_update_after_which_it_is_noticed_and_its_last_row_is_
 
 
 class Spoil(Callback):
-    """Weights made infinite from outside: a replay cannot find out by whom."""
+    """Makes weights infinite outside the training step, so a replay cannot determine the cause."""
 
     def __init__(self, at):
         self.at = at
@@ -178,12 +181,12 @@ class Spoil(Callback):
             trainer.net["linear1"].W[...] = np.inf
 
 
-def test_what_cannot_be_found_again_is_told_without_a_layer():
-    found = diverged(trainer(two_layers(), callbacks=[Spoil(at=2)]), ONES, epochs=3, batch_size=2)
-    assert found == Divergence(3, "loss")
+def test_an_origin_that_cannot_be_located_is_reported_without_a_layer():
+    divergence = diverged(trainer(two_layers(), callbacks=[Spoil(at=2)]), ONES, epochs=3, batch_size=2)
+    assert divergence == Divergence(3, "loss")
 
 
-def test_copies_are_few_and_none_outlives_another_fit():
+def test_copies_are_few_and_dropped_by_the_next_fit():
     one = trainer(two_layers(), lr=1e-4)
     most = []
 
@@ -201,28 +204,28 @@ def test_copies_are_few_and_none_outlives_another_fit():
     assert one.monitor.copies[0][0] is not first
 
 
-def test_on_a_device_the_flag_is_read_now_and_then(engine):
-    """The stand-in is a device: it would complain of arrays that meet NumPy's."""
+def test_on_a_device_the_flag_is_read_at_intervals(engine):
+    """The stand-in is a device: it refuses operations that mix its arrays with NumPy's."""
     one = trainer(small_convnet(), "kolen_pollack", 1e-3, mf.Adam, callbacks=[Growing()])
     assert one.monitor.check_every == (1 if engine == "numpy" else 50)
-    found = diverged(one, images(), epochs=60, batch_size=8)
-    assert found.layer and found.update > 10
-    assert engine == "numpy" or one.net.step % 4 == 0  # four updates in an epoch, and its last is always looked at
+    origin = diverged(one, images(), epochs=60, batch_size=8)
+    assert origin.layer and origin.update > 10
+    assert engine == "numpy" or one.net.step % 4 == 0  # four updates per epoch, the last of which is always checked
 
 
 @pytest.mark.usefixtures("engine")
-def test_an_impossible_interval_is_refused():
+def test_an_invalid_interval_is_refused():
     with pytest.raises(ValueError, match="check_every must be at least 1, got 0"):
         trainer(two_layers(), check_every=0)
 
 
-# --- finite, and useless all the same ---------------------------------------------------------------------------------
+# --- finite but useless ----------------------------------------------------------------------------------------------
 
 DIGITS = mf.data.load("digits")
 
 
 def trained(model, rule, optimizer, epochs, **options):
-    """By `minifa.train`, on the digits."""
+    """Trains with `minifa.train` on the digits."""
     net = Network(
         getattr(mf.models, model)(DIGITS.input_shape, DIGITS.n_out, **options), seed=0, input_shape=DIGITS.input_shape
     )
@@ -231,15 +234,15 @@ def trained(model, rule, optimizer, epochs, **options):
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_loss_far_above_its_start_at_the_accuracy_of_chance_is_told():
-    with pytest.warns(RuntimeWarning, match=r"training diverged: in epoch 2 the loss was .*e\+\d+ \(2.5 at") as told:
+def test_a_loss_far_above_its_start_at_chance_accuracy_gives_a_warning():
+    with pytest.warns(RuntimeWarning, match=r"training diverged: in epoch 2 the loss was .*e\+\d+ \(2.5 at") as caught:
         history = trained("cnn", "fa", mf.SGD(1.0, momentum=0.9), epochs=2)
-    assert len(told) == 1 and told[0].filename == __file__
+    assert len(caught) == 1 and caught[0].filename == __file__
     assert history.diverged and history.column("diverged") == [None, 1, 1]
     assert 1e20 < history[-1]["train_loss"] < np.inf and history[-1]["train_accuracy"] < 0.13
 
 
-def test_a_loss_that_is_not_finite_is_told_too():
+def test_a_loss_that_is_not_finite_gives_a_warning():
     with pytest.warns(RuntimeWarning, match=r"training diverged: in update \d+ the .* try a smaller learning rate$"):
         history = trained("mlp", "bp", mf.SGD(1e9), epochs=2)
     assert history.diverged and history.column("diverged") == [None, 1]
@@ -250,14 +253,14 @@ def test_a_loss_that_is_not_finite_is_told_too():
     [("fa", mf.SGD(50.0), 0.75), ("bp", mf.RMSprop(1.0), 0.9), ("dfa", mf.SGD(1.0, momentum=0.9), 0.8)],
 )
 def test_a_network_that_learns_is_not_useless_whatever_its_loss(rule, optimizer, best):
-    """Under feedback alignment the loss stays at 1e6 while the digits are told apart; under RMSprop it comes back."""
+    """Under feedback alignment the loss stays at 1e6 while the digits are classified; under RMSprop it falls again."""
     history = trained("mlp", rule, optimizer, epochs=3)
     losses = history.column("train_loss")[1:]
     assert max(losses) > 100 * np.log(10) and history[-1]["train_accuracy"] > best and not history.diverged
 
 
 class Steered(mf.HalfSquaredError):
-    """A loss that follows a plan, by epochs, whatever the network does."""
+    """A loss with a planned value for each epoch, independent of the network."""
 
     def __init__(self, plan, updates):
         self.plan, self.updates, self.calls = plan, updates, 0
@@ -265,7 +268,7 @@ class Steered(mf.HalfSquaredError):
     def __call__(self, output, target):
         values, errors = super().__call__(output, target)
         epoch = min(self.calls // self.updates, len(self.plan) - 1)
-        if not np.any(output):  # the start's zeros
+        if not np.any(output):  # the zeros of the baseline
             return values, errors
         self.calls += 1
         return values * 0 + self.plan[epoch], errors * 0
@@ -274,18 +277,20 @@ class Steered(mf.HalfSquaredError):
 def steered(plan, updates=250, **options):
     net = Network([Linear(2, 1)], seed=0)
     one = trainer(net, loss=Steered(plan, updates), **options)
-    some = Examples(np.ones((updates, 2), np.float32), np.ones((updates, 1), np.float32))
-    one.fit(some, len(plan), batch_size=1)
+    examples = Examples(np.ones((updates, 2), np.float32), np.ones((updates, 1), np.float32))
+    one.fit(examples, len(plan), batch_size=1)
     return one
 
 
 FAR, NEAR = 1.1e3, 0.9e3
 
 
-def test_a_run_ends_where_it_does_not_find_its_way_back():
+def test_a_run_whose_loss_does_not_recover_ends():
     assert divergence.PATIENCE == (5, 1000)
     one = steered([1, 1, *[FAR] * 9])
-    assert one.diverged and one.cannot_continue and one.epoch == 7  # the first epoch that is far above, and four more
+    assert (
+        one.diverged and one.cannot_continue and one.epoch == 7
+    )  # the first epoch with a loss far above its start, and four more
     assert one.divergence == Useless(7, FAR, 1.0) and str(one.divergence) == (
         "in epoch 7 the loss was 1.1e+03 (1 at the start)"
     )
@@ -293,36 +298,34 @@ def test_a_run_ends_where_it_does_not_find_its_way_back():
     assert one.diverged and one.epoch == 11
 
 
-def test_a_run_that_finds_its_way_back_is_left_to():
+def test_a_run_whose_loss_recovers_continues():
     for plan in ([1, *[FAR] * 4, 1], [1, *[FAR] * 4, NEAR, *[FAR] * 4, NEAR], [NEAR] * 12, [5, *[4 * FAR] * 12]):
         one = steered(plan)
         assert not one.diverged and one.divergence is None and one.epoch == len(plan)
         assert one.history.column("diverged") == [None, *(1 if x == FAR else None for x in plan)]
     one = steered([1, *[FAR] * 30], updates=3)
-    assert (
-        one.diverged and not one.cannot_continue and one.epoch == 31
-    )  # 90 updates: it ended with its last epoch alone
+    assert one.diverged and not one.cannot_continue and one.epoch == 31  # 90 updates: it ends only with its last epoch
     one.fit(Examples(np.ones((3, 2), np.float32), np.ones((3, 1), np.float32)), epochs=1, batch_size=1)
     assert one.epoch == 32
 
 
-def test_what_a_loss_is_measured_against_is_no_smaller_than_zeros_give():
-    """A network that was trained already begins with next to no loss."""
+def test_the_reference_of_a_loss_is_at_least_the_loss_of_zero_outputs():
+    """A pretrained network starts with a loss close to zero."""
     assert steered([1e-6, *[FAR / 3] * 5], updates=9).first_loss == 0.5  # half of the target's square
     ten = mf.asarray(np.zeros((4, 10)))
     start = divergence.start_of(0.1, mf.SoftmaxCrossEntropy(), np.arange(4), ten)
     assert start == pytest.approx(np.log(10)) and divergence.start_of(7.0, mf.SoftmaxCrossEntropy(), [0], ten) == 7.0
     assert divergence.start_of(7.0, mf.SoftmaxCrossEntropy(), [0], None) == 7.0
-    assert not divergence.is_useless(1.0, 0.0, np.zeros(3), None)  # nothing is far above nothing
+    assert not divergence.is_useless(1.0, 0.0, np.zeros(3), None)  # zero is not far above zero
 
 
-def test_chance_is_the_commonest_class_and_what_it_varies_by():
+def test_chance_is_the_share_of_the_commonest_class_plus_its_sampling_error():
     y = np.repeat([0, 1], [90, 10])
     useless = [divergence.is_useless(FAR, 1.0, y, accuracy) for accuracy in (0.1, 0.9, 0.95, 0.97)]
     assert useless == [True, True, True, False]  # 0.9 + 2 sqrt(0.9 * 0.1 / 100) = 0.96
 
 
-def test_a_run_that_is_gone_on_with_ends_where_it_would_have_ended(tmp_path):
+def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(tmp_path):
     plan = [1, *[FAR] * 9]
     whole = steered(plan)
     part = steered(plan[:4])
@@ -337,7 +340,7 @@ def test_a_run_that_is_gone_on_with_ends_where_it_would_have_ended(tmp_path):
     assert again.epoch == whole.epoch == 6 and again.divergence == whole.divergence
 
 
-def test_a_run_that_has_ended_makes_no_epoch_more(tmp_path, monkeypatch):
+def test_a_run_that_has_ended_trains_no_further_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr("minifa.training.trainer.PATIENCE", (2, 40))
     experiment = Experiment(model="cnn", rule="fa", lr=1.0, epochs=6, alignment=False)
     first = experiments.trainer_for(experiment, DIGITS)
@@ -349,8 +352,8 @@ def test_a_run_that_has_ended_makes_no_epoch_more(tmp_path, monkeypatch):
     assert result.diverged and result.history == first.history and second.divergence == first.divergence
 
 
-def test_a_checkpoint_from_before_is_gone_on_with():
-    """It does not say what losses are measured against."""
+def test_an_older_checkpoint_is_resumed():
+    """It does not contain the reference of the losses."""
     one = trainer(two_layers(), lr=1e-3)
     one.fit(ONES, 1)
     state = one.state()
@@ -361,10 +364,10 @@ def test_a_checkpoint_from_before_is_gone_on_with():
     assert other.first_loss == pytest.approx(np.log(2))
 
 
-def test_a_history_says_how_it_ended(tmp_path):
+def test_a_history_records_how_the_run_ended(tmp_path):
     rows = [{"epoch": 0}, {"epoch": 1, "train_loss": 1e9, "diverged": 1}, {"epoch": 2, "train_loss": 0.5}]
     for length, expected in enumerate([False, False, True, False]):
         History(rows[:length]).save_csv(tmp_path / "history.csv")
         assert History(rows[:length]).diverged == expected
         assert not length or History.read_csv(tmp_path / "history.csv").diverged == expected
-    assert History([{"epoch": 1, "train_loss": np.nan}]).diverged  # as older histories have it
+    assert History([{"epoch": 1, "train_loss": np.nan}]).diverged  # as in older histories

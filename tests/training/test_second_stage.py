@@ -1,4 +1,5 @@
-"""Two trainings that write into one folder: the rows, events and checkpoints of the first stay, beside the second's."""
+"""Two trainings that write into one folder: the rows, events and checkpoints of the first are kept beside the
+second's."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ ASIDE = ["history-1.csv", "last-1.ckpt", "last-1.ckpt.previous", "log-1.jsonl"]
 
 
 @pytest.mark.parametrize("second", ["another network", "the same network", "the same callbacks"])
-def test_both_histories_are_kept(second):
+def test_the_histories_of_both_trainings_are_kept(second):
     first = trainer()
     history = list(first.fit(XOR.train, 3))
     net = first.net if second == "the same network" else network(1)
@@ -69,7 +70,7 @@ def test_both_histories_are_kept(second):
     assert losses("d/history-2.csv") == other.history.column("train_loss") and len(losses("d/history-1.csv")) == 4
 
 
-def test_the_best_of_the_first_is_not_lost():
+def test_the_best_checkpoint_of_the_first_training_is_kept():
     held_out = XOR.test
     trainer(rate=0.5).fit(XOR.train, 20, validation=held_out)
     best = Path("d/best.ckpt").read_bytes()
@@ -77,14 +78,14 @@ def test_the_best_of_the_first_is_not_lost():
     assert Path("d/best-1.ckpt").read_bytes() == best != Path("d/best.ckpt").read_bytes()
 
 
-def test_a_training_that_is_continued_keeps_its_files():
+def test_a_continued_training_keeps_its_files():
     one = trainer()
     for epochs in (2, 1, 3):
         one.fit(XOR.train, epochs)
     assert len(losses("d/history.csv")) == 7 and files() == ONE
 
 
-def test_a_training_that_is_resumed_keeps_its_files_and_cuts_them_back():
+def test_a_resumed_training_keeps_its_files_and_truncates_them():
     class Measure(Callback):
         def on_epoch(self, trainer, row):
             row.update(share=np.float32(0.1), count=np.int64(3), word="a, b", lost=float("nan"), yes=True)
@@ -101,7 +102,7 @@ def test_a_training_that_is_resumed_keeps_its_files_and_cuts_them_back():
     assert files() == ONE and epochs_logged("d/log.jsonl") == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_cannot_be_read_is_another_trainings():
+def test_unreadable_files_count_as_those_of_another_training():
     Path("d/history.csv").write_text("epoch\n0,1\n", encoding="utf-8")
     Path("d/last.ckpt").write_bytes(b"damaged")
     trainer().fit(XOR.train, 1)
@@ -109,8 +110,8 @@ def test_what_cannot_be_read_is_another_trainings():
     assert Path("d/last-1.ckpt").read_bytes() == b"damaged"
 
 
-def test_a_run_that_begins_anew_in_its_folder_replaces_what_was_left():
-    """Killed before its first checkpoint: these epochs are made again."""
+def test_a_run_that_starts_again_in_its_folder_replaces_the_remaining_files():
+    """The run was killed before its first checkpoint, so its epochs are trained again."""
     experiment = Experiment(data="xor", model="tiny", lr=0.1, epochs=2)
     for _ in range(2):
         one = trainer_for(experiment, XOR)
@@ -121,7 +122,7 @@ def test_a_run_that_begins_anew_in_its_folder_replaces_what_was_left():
     assert len(losses("d/history.csv")) == 3
 
 
-def test_tensorboard_shows_both():
+def test_tensorboard_shows_both_trainings():
     pytest.importorskip("tensorboardX", reason="event files need tensorboardX: pip install '.[tensorboard]'")
     one = trainer(callbacks=[TensorBoard("d/events")])
     one.fit(XOR.train, 2)

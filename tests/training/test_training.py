@@ -1,4 +1,4 @@
-"""The loop: reproducible to the bit, measured without a trace, and honest when it fails."""
+"""The training loop: reproducible bit for bit, evaluated without side effects, and with clear errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CE = mf.SoftmaxCrossEntropy()
 
 
 def examples(n=50, shape=(6,), classes=3, seed=0):
-    """Classes that can be learnt: the largest of the first numbers."""
+    """Learnable classes: the index of the largest of the first inputs."""
     x = np.random.default_rng(seed).standard_normal((n, *shape)).astype(np.float32)
     return Examples(x, x.reshape(n, -1)[:, :classes].argmax(axis=1))
 
@@ -40,7 +40,7 @@ def trainer(rule="fa", seed=0, net=None, lr=0.1, **options):
 
 
 @pytest.mark.parametrize("rule", ["bp", "fa", "usf", "brsf", "dfa", "shallow"])
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(rule, engine):
+def test_equal_seeds_give_equal_bits_and_different_seeds_do_not(rule, engine):
     def run(seed):
         one = trainer(rule, seed)
         one.fit(examples(), epochs=2, batch_size=16)
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(rule, engine):
 
 
 @pytest.mark.parametrize("part", ["weights", "feedback", "order"])
-def test_each_seed_changes_its_own_part_only(part):
+def test_each_seed_changes_only_its_own_part(part):
     net = mlp(seed=int(part == "weights"))
     one = Trainer(net, mf.rules.FA(int(part == "feedback")).attach(net), CE, mf.SGD(0.1), seed=int(part == "order"))
     other = trainer(lr=0.1)
@@ -65,7 +65,7 @@ def test_each_seed_changes_its_own_part_only(part):
     assert (one.net["linear1"].W != other.net["linear1"].W).any()
 
 
-def test_training_in_two_calls_is_training_in_one():
+def test_training_in_two_calls_equals_training_in_one():
     once, twice = trainer(), trainer()
     once.fit(examples(), epochs=4, batch_size=16)
     twice.fit(examples(), epochs=1, batch_size=16)
@@ -74,7 +74,7 @@ def test_training_in_two_calls_is_training_in_one():
     assert twice.history.column("epoch") == [0, 1, 2, 3, 4]
 
 
-def test_every_example_is_seen_once_an_epoch_in_an_order_of_its_own():
+def test_every_epoch_uses_every_example_once_in_a_new_order():
     seen = []
 
     class Listening(mf.rules.BP):
@@ -85,7 +85,7 @@ def test_every_example_is_seen_once_an_epoch_in_an_order_of_its_own():
     data = Examples(np.arange(10, dtype=np.float32).reshape(10, 1), np.zeros(10, np.int64))
     net = Network([Linear(1, 2)])
     Trainer(net, Listening().attach(net), CE, mf.SGD(0.0)).fit(data, epochs=2, batch_size=4)
-    assert [len(rows) for rows in seen] == [4, 4, 2] * 2  # the smaller last batch is used as well
+    assert [len(rows) for rows in seen] == [4, 4, 2] * 2  # the smaller last batch is used too
     first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
     assert sorted(first) == sorted(second) == list(range(10))
     assert (first != second).any() and (first != np.arange(10)).any()
@@ -101,13 +101,13 @@ def test_evaluation_changes_nothing_and_draws_nothing(count_draws, engine):
     held = one.net.gradients(), dict(one.rule.B), one.rule.error
     made = count_draws()
     made.clear()
-    found = one.evaluate(examples(seed=1), batch_size=16)
+    measured = one.evaluate(examples(seed=1), batch_size=16)
     assert made == []
     assert_same_bits(before, {**one.net.state(), **one.rule.state(), **one.optimizer.state()})
     assert all(a is b for a, b in zip(held[0].values(), one.net.gradients().values(), strict=True))
     assert held[1] == one.rule.B or all(held[1][key] is one.rule.B[key] for key in held[1])
     assert held[2] is one.rule.error
-    assert found == one.evaluate(examples(seed=1), batch_size=16)
+    assert measured == one.evaluate(examples(seed=1), batch_size=16)
 
 
 def test_evaluation_by_hand(float64):
@@ -121,7 +121,7 @@ def test_evaluation_by_hand(float64):
         assert one.evaluate(data, batch_size) == {"loss": pytest.approx(expected), "accuracy": pytest.approx(2 / 3)}
 
 
-def test_targets_that_are_numbers_have_a_loss_and_no_accuracy():
+def test_regression_targets_have_a_loss_and_no_accuracy():
     x = np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32)
     data = Examples(x, x[:, :3])
     net = Network([Linear(6, 3)])
@@ -138,7 +138,7 @@ def test_count_correct_compares_the_largest_entries(engine):
     assert int(count_correct(output, mf.asarray(np.eye(2)[[1, 0, 0]]))) == 2
 
 
-# --- what is written down ---------------------------------------------------------------------------------------------
+# --- the history ------------------------------------------------------------------------------------------------------
 
 
 def test_history_has_a_row_per_epoch_and_one_before_the_first(tmp_path):
@@ -159,7 +159,7 @@ def test_history_has_a_row_per_epoch_and_one_before_the_first(tmp_path):
 
 
 def test_the_train_loss_is_the_mean_over_examples_not_over_batches():
-    """Batches of 4 and 1: the odd one must not count four times."""
+    """Batches of 4 and 1: the example of the smaller batch must not count four times."""
     data, net = examples(5), Network([Linear(6, 3)])
     one = Trainer(net, mf.rules.BP().attach(net), CE, mf.SGD(0.0))
     history = one.fit(data, 1, batch_size=4, validation=data)
@@ -175,28 +175,28 @@ def test_alignment_is_recorded_in_every_row():
     assert "linear1.weight_angle" not in history.columns()
 
 
-def test_callbacks_are_told_in_order_also_when_training_fails():
-    told = []
+def test_callbacks_are_called_in_order_even_when_training_fails():
+    calls = []
 
-    class Told(Callback):
+    class Recorder(Callback):
         def on_start(self, trainer, epochs, batches):
-            told.append(("start", epochs, batches))
+            calls.append(("start", epochs, batches))
 
         def on_step(self, trainer, examples):
-            told.append(("step", examples))
+            calls.append(("step", examples))
             if trainer.epoch == 2:
                 raise KeyboardInterrupt
 
         def on_epoch(self, trainer, row):
-            told.append(("epoch", row["epoch"]))
+            calls.append(("epoch", row["epoch"]))
 
         def on_end(self, trainer):
-            told.append("end")
+            calls.append("end")
 
-    one = trainer(callbacks=[Told()])
+    one = trainer(callbacks=[Recorder()])
     with pytest.raises(KeyboardInterrupt):
         one.fit(examples(20), epochs=3, batch_size=15)
-    assert told == [("start", 3, 2), ("epoch", 0), ("step", 15), ("step", 5), ("epoch", 1), ("step", 15), "end"]
+    assert calls == [("start", 3, 2), ("epoch", 0), ("step", 15), ("step", 5), ("epoch", 1), ("step", 15), "end"]
     assert one.history.column("epoch") == [0, 1]
 
 
@@ -204,7 +204,7 @@ def test_callbacks_are_told_in_order_also_when_training_fails():
 
 
 @pytest.mark.parametrize("factor", [-1.0, math.nan])
-def test_a_schedule_that_would_climb_is_refused(factor):
+def test_an_increasing_schedule_is_refused(factor):
     one = trainer(schedule=lambda epoch: factor if epoch >= 1 else 1.0)
     with pytest.raises(ValueError, match="the learning rate of the schedule must be at least 0, got .* in epoch 2"):
         one.fit(examples(), epochs=3)
@@ -225,14 +225,14 @@ def test_a_diverging_run_stops_and_keeps_its_history(threads, monkeypatch):
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("epochs, batch_size", [(0, 8), (1, 0), (-1, 8)])
-def test_impossible_numbers_are_refused(epochs, batch_size):
+def test_invalid_arguments_are_refused(epochs, batch_size):
     with pytest.raises(ValueError, match="must be at least 1, got"):
         trainer().fit(examples(), epochs, batch_size)
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_batch_may_be_as_large_as_it_likes():
-    """Larger than the data, larger than 32 bits: a recipe takes such a number, so a trainer does."""
+def test_a_batch_size_may_be_arbitrarily_large():
+    """Larger than the data, larger than 32 bits: recipes accept such a number, so trainers do too."""
     data = mf.data.load("xor")
     net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
     one = Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD())
@@ -255,7 +255,7 @@ def test_a_last_batch_of_one_is_refused_before_the_first_step():
 
 @pytest.mark.parametrize("input_shape", [(4, 4, 1), None], ids=["known shape", "unknown shape"])
 def test_a_last_batch_of_one_image_has_a_variance(input_shape):
-    """One image has many positions; only where a channel is one number is there nothing to normalise."""
+    """One image has many positions; only channels with a single number cannot be normalised."""
     layers = [Conv2d(1, 2, 3), BatchNorm(2), Tanh(), GlobalAvgPool(), Linear(2, 3)]
     net = Network(layers, input_shape=input_shape)
     history = trainer("bp", net=net).fit(examples(21, (4, 4, 1)), 1, batch_size=20)
@@ -265,7 +265,7 @@ def test_a_last_batch_of_one_image_has_a_variance(input_shape):
         trainer("bp", net=one_position).fit(examples(21, (4, 4, 1)), 1, batch_size=20)
 
 
-def test_labels_outside_the_network_are_refused():
+def test_labels_outside_the_outputs_of_the_network_are_refused():
     with pytest.raises(ValueError, match=r"class indices must lie in 0\.\.2"):
         trainer().fit(Examples(np.zeros((4, 6), np.float32), np.array([0, 1, 2, 3])), 1)
 
@@ -280,7 +280,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_progress_bar_is_silent_where_there_is_no_terminal(terminal, monkeypatch, capsys):
+def test_the_progress_bar_is_silent_without_a_terminal(terminal, monkeypatch, capsys):
     stream = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     net = mlp()
@@ -301,13 +301,13 @@ def test_the_progress_bar_shows_throughput(monkeypatch):
     assert "label" in stream.getvalue() and "images/s=" in stream.getvalue()
 
 
-def test_history_columns_follow_their_first_appearance():
+def test_history_columns_are_in_the_order_of_first_appearance():
     history = History([{"a": 1}, {"b": 2, "a": 3}])
     assert history.columns() == ["a", "b"] and history.column("b") == [None, 2]
 
 
 def test_a_convolutional_net_learns_under_every_hidden_rule():
-    """Not that it runs: that the loss on the training images falls, from the same start."""
+    """The loss on the training images must fall from the same start, not merely be computed."""
     data = examples(48, (8, 8, 2))
     for rule in ("bp", "fa", "usf", "frsf", "brsf", "dfa"):
         net = small_convnet()
@@ -317,8 +317,8 @@ def test_a_convolutional_net_learns_under_every_hidden_rule():
         assert history[-1]["train_loss"] < 0.9 * history[1]["train_loss"], rule
 
 
-def test_a_second_trainer_of_a_network_meets_the_examples_in_another_order():
-    """Training in a notebook, one epoch at a time, is no repetition of the first epoch."""
+def test_a_second_trainer_of_a_network_uses_another_order_of_the_examples():
+    """Training in a notebook, one epoch at a time, must not repeat the first epoch."""
     seen = []
 
     class Watch(Callback):
