@@ -125,7 +125,7 @@ def _train_in(
 
 
 def _experiment_of_recipe(options: argparse.Namespace) -> Experiment:
-    """The experiment of --recipe and --set. Raises ValueError if other options belong to the settings of the recipe."""
+    """The experiment of --recipe and --set. Raises ValueError if options beside these change its settings."""
     if options.recipe is None:
         raise ValueError("--set changes a setting of a recipe: it goes with --recipe")
     wrong = _given(options).keys() - {"recipe", "changes", "out"}
