@@ -320,7 +320,7 @@ def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
         TypeError: an argument has the wrong type.
     """
     train, held_out = parts(experiment, data_for(experiment, check_type(data, Dataset, A_DATASET)))
-    check_type(trainer, Trainer, "the trainer is a minifa.Trainer")
+    check_type(trainer, Trainer, "the trainer must be a minifa.Trainer")
     started = time.perf_counter()
     left = experiment.epochs - trainer.finished
     if (left > 0 and not trainer.cannot_continue) or not trainer.finished:

@@ -268,7 +268,7 @@ def take_apart(
         RecipeError: the text is not valid TOML.
     """
     check_str(place, "the place of a recipe")
-    check_list(changes, str, "changes are a list of settings, as ['optimizer.lr=0.01']")
+    check_list(changes, str, "changes must be a list of settings, as ['optimizer.lr=0.01']")
     try:
         tree = _read_toml(check_str(text, "a recipe"))
     except ValueError as error:

@@ -125,8 +125,8 @@ def save(folder: str | Path, experiment: Experiment, history: History, net: Netw
     argument of the wrong type, OSError if a file cannot be written."""
     place = expanded(folder)
     check_type(experiment, Experiment, AN_EXPERIMENT)
-    check_type(history, History, "a history is a minifa.training.History")
-    check_type(net, Network, "the network is a minifa.Network")
+    check_type(history, History, "a history must be a minifa.training.History")
+    check_type(net, Network, "the network must be a minifa.Network")
     check_type(rule, Rule, A_RULE)
     if not (place / "config.json").is_file():
         write_config(place, {"experiment": experiment.as_config()})

@@ -236,7 +236,7 @@ def grid_of_rules(base: Experiment, rule_names: Iterable[str], seeds: int) -> li
     [('bp', 0), ('fa', 0), ('bp', 1), ('fa', 1)]
     """
     check_type(base, Experiment, "the base must be a minifa.experiments.Experiment")
-    names = check_list(rule_names, str, "rules are a list of names, as ['bp', 'fa']")
+    names = check_list(rule_names, str, "rules must be a list of names, as ['bp', 'fa']")
     seeds = check_int(seeds, "the number of seeds", least=0, most=MOST_SEEDS)
     return [replace(base, rule=name, seed=base.seed + i) for i in range(seeds) for name in names]
 

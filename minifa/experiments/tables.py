@@ -15,7 +15,7 @@ from ..training.history import Row
 from ..validation import check_float, check_int, check_list, check_type
 from .experiment import Result
 
-RESULTS = "results are a list of minifa.experiments.Result, as run_many gives them"
+RESULTS = "results must be a list of minifa.experiments.Result, as run_many gives them"
 RATES = {"rule", "lr", "mean", "chosen"}  # required keys of a row of the grid
 WHY = 30  # characters of an error in a table; the full message was a warning
 SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
@@ -79,7 +79,7 @@ def mean_sd(values: Sequence[float]) -> str:
     not a number, ValueError if there are no values."""
     values = [
         check_float(value, "a value of a mean")
-        for value in check_list(values, object, "the values of a mean are a list")
+        for value in check_list(values, object, "the values of a mean must be a list")
     ]
     if not values:
         raise ValueError("a mean needs at least one value")
@@ -101,7 +101,7 @@ def sampling_error(examples: int) -> str:
 
 def ms_per_step(result: Result) -> float:
     """Median time of a training step in milliseconds, without measurements between epochs."""
-    check_type(result, Result, "a result is a minifa.experiments.Result, as run gives it")
+    check_type(result, Result, "a result must be a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
     steps = math.ceil(images[0] / result.experiment.batch_size)
@@ -140,7 +140,7 @@ def angle_table(results: Sequence[Result]) -> str:
 def history_table(history: History) -> str:
     """Table of loss, accuracy and weight angles for about a dozen epochs. Raises TypeError if ``history`` is not a
     History, ValueError if it has no epochs."""
-    if not check_type(history, History, "a history is a minifa.training.History"):
+    if not check_type(history, History, "a history must be a minifa.training.History"):
         raise ValueError("the history has no epoch to show")
     losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
     angles = [key for key in history.columns() if key.endswith(".weight_angle")]
@@ -156,7 +156,9 @@ def history_table(history: History) -> str:
 def grid_table(rates: Sequence[Row]) -> str:
     """Table of the grid: one row per rule, one column per learning rate, the chosen rate marked. Raises TypeError or
     ValueError if ``rates`` are not rows of a grid."""
-    rates = check_list(rates, dict, "the grid is a list of rows, as minifa.experiments.tuning.rate_table gives them")
+    rates = check_list(
+        rates, dict, "the grid must be a list of rows, as minifa.experiments.tuning.rate_table gives them"
+    )
     for row in rates:
         if not RATES <= row.keys():
             raise ValueError(f"a row of the grid has rule, lr, mean and chosen, got {row!r}")

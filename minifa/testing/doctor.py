@@ -157,7 +157,7 @@ def examine(backends: Sequence[str], progress: Callable[[], object] = lambda: No
         TypeError: backends is not a list of names, or progress is not callable.
         BackendError: a backend cannot be used on this machine.
     """
-    backends = check_list(backends, str, "backends are a list of names, as ['numpy']")
+    backends = check_list(backends, str, "backends must be a list of names, as ['numpy']")
     if not callable(progress):
         raise TypeError(f"progress is called after each check, got {progress!r}")
     facts = _facts(backends)

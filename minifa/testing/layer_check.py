@@ -60,7 +60,7 @@ def check_layer(layer: Layer, input_shape: Sequence[int], *, batch: int = 4, see
     Traceback (most recent call last):
     AssertionError: the gradient check of Wrong 'layer': wrong gradient of input, shape (4, 5), ... ratio 1.500...
     """
-    check_type(layer, Layer, "the layer is a minifa.Layer, as minifa.Linear(4, 3)")
+    check_type(layer, Layer, "the layer must be a minifa.Layer, as minifa.Linear(4, 3)")
     shape = example_shape(input_shape, "input_shape")
     batch, seed = check_int(batch, "the batch"), check_seed(seed)
     for dtype in ("float32", "float64"):

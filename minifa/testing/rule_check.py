@@ -27,7 +27,7 @@ from .read_only import read_only
 from .runs import learned, tolerance_factor, update
 
 Formula = Callable[[Network, Rule, Array, Any, Loss], Mapping[str, Array]]
-A_MAKER = "the rule is a class derived from minifa.rules.Rule, or a function of the seed that makes one"
+A_MAKER = "the rule must be a class derived from minifa.rules.Rule, or a function of the seed that makes one"
 EXAMPLES = 8
 UPDATES = 2
 
@@ -88,9 +88,9 @@ def check_rule(
     if not callable(rule) or (isinstance(rule, type) and not issubclass(rule, Rule)):
         raise TypeError(f"{A_MAKER}, got {rule!r}")
     if net is not None and (not callable(net) or isinstance(net, type)):
-        raise TypeError(f"net is a function that makes a minifa.Network, got {net!r}")
+        raise TypeError(f"net must be a function that makes a minifa.Network, got {net!r}")
     if formula is not None and (not callable(formula) or isinstance(formula, type)):
-        raise TypeError(f"formula is a function of (net, rule, x, y, loss), got {formula!r}")
+        raise TypeError(f"formula must be a function of (net, rule, x, y, loss), got {formula!r}")
     seed = check_seed(seed)
 
     def make() -> Rule:
@@ -125,7 +125,7 @@ class _Example:
         self.loss = SoftmaxCrossEntropy()
 
     def network(self) -> Network:
-        net = check_type(self.make_net(), Network, "net is a function that makes a minifa.Network")
+        net = check_type(self.make_net(), Network, "net must be a function that makes a minifa.Network")
         if net.input_shape is None:
             raise ValueError("the network of a check must know its input_shape: minifa.Network(..., input_shape=...)")
         return net

@@ -246,17 +246,17 @@ def test_a_layer_that_differs_on_the_other_backend_is_found(layer, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: check_layer(mf.Linear, (4,)), "the layer is a minifa.Layer.*pass an instance, Linear"),
+        (lambda: check_layer(mf.Linear, (4,)), "the layer must be a minifa.Layer.*pass an instance, Linear"),
         (lambda: check_layer(mf.Linear(4, 3), 4), "input_shape must be the shape of one example"),
         (lambda: check_layer(mf.Linear(4, 3), (5,)), "expects 4 inputs per example, got 5"),
         (lambda: check_layer(mf.Linear(4, 3), (4,), batch=0), "the batch must be at least 1, got 0"),
         (lambda: check_layer(mlp()["linear1"], (4,)), "is already in a network"),
-        (lambda: check_rule(FA()), "the rule is a class derived from minifa.rules.Rule, or a function"),
+        (lambda: check_rule(FA()), "the rule must be a class derived from minifa.rules.Rule, or a function"),
         (lambda: check_rule(dict), "the rule is a class derived from"),
         (lambda: check_rule(lambda seed: None), "the rule is a class derived from .* got None"),
-        (lambda: check_rule(FA, net=mlp()), "net is a function that makes a minifa.Network"),
-        (lambda: check_rule(FA, net=lambda: None), "net is a function that makes a minifa.Network, got None"),
-        (lambda: check_rule(FA, formula={}), "formula is a function of"),
+        (lambda: check_rule(FA, net=mlp()), "net must be a function that makes a minifa.Network"),
+        (lambda: check_rule(FA, net=lambda: None), "net must be a function that makes a minifa.Network, got None"),
+        (lambda: check_rule(FA, formula={}), "formula must be a function of"),
         (lambda: check_rule(FA, net=lambda: mf.Network([mf.Flatten(), mf.Linear(4, 3)])), "must know its input_shape"),
     ],
 )
