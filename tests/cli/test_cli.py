@@ -24,7 +24,7 @@ SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     """Every command runs in an empty folder, and the backend is restored afterwards."""
     monkeypatch.chdir(tmp_path)
     before = installed()
@@ -337,7 +337,7 @@ def test_options_at_their_defaults_find_the_stored_rates():
         return options.make_experiment(parsed, "fa").rate()
 
     assert rate_of() == rate_of("--depth", "6") != rate_of("--depth", "2")
-    assert rate_of("--optimizer", "adam") == 1e-2  # of its own grid
+    assert rate_of("--optimizer", "adam") == 1e-2  # from its own grid
     assert rate_of("--optimizer", "rmsprop") == 0.01  # its own default
 
 

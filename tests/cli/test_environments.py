@@ -28,7 +28,7 @@ PNG_END = b"IEND\xaeB`\x82"
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
@@ -289,7 +289,7 @@ def numbers(folder):
         return [(row["epoch"], row["train_loss"], row["test_loss"]) for row in csv.DictReader(file)]
 
 
-def go_on(folder, *given):
+def resumed_numbers(folder, *given):
     assert program.main(["train", "--resume", str(folder), "--epochs", "4", *given]) == 0
     return numbers(folder)
 
@@ -297,10 +297,10 @@ def go_on(folder, *given):
 def test_a_run_resumes_from_any_folder(project):
     whole = numbers("here/whole")
     shutil.copytree("here", "there")
-    assert go_on("here/cli/run") == whole
+    assert resumed_numbers("here/cli/run") == whole
     assert run_folder.open_run("here/cli/run")[2].data == os.path.join("here", "mine.npz")
     os.chdir("there/cli")
-    assert go_on("run") == whole
+    assert resumed_numbers("run") == whole
 
 
 def test_a_run_that_was_moved_with_its_data_resumes(project, tmp_path, monkeypatch):
@@ -308,7 +308,7 @@ def test_a_run_that_was_moved_with_its_data_resumes(project, tmp_path, monkeypat
     shutil.move("here", "moved")
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    assert go_on("../moved/cli/run") == whole
+    assert resumed_numbers("../moved/cli/run") == whole
     assert run_folder.open_run("../moved/cli/run")[2].data == os.path.join("..", "moved", "mine.npz")
     assert resume.open_checkpoint("../moved/cli/run/last.ckpt")[2].weights.endswith("start.safetensors")
     monkeypatch.chdir(tmp_path)
@@ -323,7 +323,7 @@ def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
     assert program.main(["train", "--resume", "here/cli/run", "--epochs", "4"]) == exit_codes.FAILED
     message = capsys.readouterr().err
     assert "the file 'mine.npz' does not exist" in message and "; --data FILE says where it is now" in message
-    assert go_on("here/cli/run", "--data", "renamed.npz") == whole
+    assert resumed_numbers("here/cli/run", "--data", "renamed.npz") == whole
     assert run_folder.read_experiment("here/cli/run").data == "renamed.npz"
     with np.load("renamed.npz") as kept:
         np.savez("other.npz", x=kept["x"] + 1, y=kept["y"])
@@ -341,7 +341,7 @@ def test_data_that_were_moved_alone_are_named_and_compared(project, capsys):
 def test_another_file_of_the_same_name_is_not_used(project):
     """The file in the folder where the run was started is used, not the one in the current folder."""
     np.savez("mine.npz", x=np.zeros((9, 5), "float32"), y=np.arange(9) % 2)
-    assert go_on("here/cli/run") == numbers("here/whole")
+    assert resumed_numbers("here/cli/run") == numbers("here/whole")
 
 
 def test_an_older_run_without_recorded_paths_resumes_beside_its_data(project, monkeypatch):
@@ -349,7 +349,7 @@ def test_an_older_run_without_recorded_paths_resumes_beside_its_data(project, mo
     described = json.loads(config.read_text(encoding="utf-8"))
     del described["files"]
     config.write_text(json.dumps(described), encoding="utf-8")
-    assert go_on("here/cli/run") == numbers("here/whole")
+    assert resumed_numbers("here/cli/run") == numbers("here/whole")
 
 
 def test_a_tilde_is_replaced_by_the_home_folder(project, monkeypatch, capsys):

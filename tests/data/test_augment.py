@@ -8,7 +8,7 @@ from minifa.data import make_augmentation
 
 
 def numbered(n=500, side=8, channels=2):
-    """Images in which every number tells its image, place and channel."""
+    """Images in which every number identifies its image, position and channel."""
     return np.arange(1, n * side * side * channels + 1, dtype="float32").reshape(n, side, side, channels)
 
 

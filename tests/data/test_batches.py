@@ -13,7 +13,7 @@ from minifa.rng import generator
 
 
 def examples(n, side, channels=2):
-    """Images in which every number tells its image, place and channel."""
+    """Images in which every number identifies its image, position and channel."""
     x = np.arange(1, n * side * side * channels + 1, dtype="float32").reshape(n, side, side, channels)
     return mf.data.validate(x, np.arange(n) % 7, scale=1)
 

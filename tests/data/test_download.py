@@ -221,13 +221,13 @@ def test_a_connection_closed_before_the_first_byte_is_retried(server, tmp_path):
 
 
 def test_repeated_interruptions_at_the_same_byte_are_given_up(server, tmp_path):
-    server.paths["/a/file"] = from_the_start_cut(100_000)
+    server.paths["/a/file"] = interrupted_from_the_start(100_000)
     asked = refuse(server, tmp_path, "closed before the end of the file", "a", kept=CONTENT[:100_000])
     # The rest is requested once and refused; then the file from the start, until so many tries made no progress.
     assert [start for _, start, _ in asked] == [0, 100_000] + [0] * http.TRIES
 
 
-def from_the_start_cut(at):
+def interrupted_from_the_start(at):
     def answer(handler):
         handler.head(200, Content_Length=len(CONTENT))
         handler.body(CONTENT[:at])

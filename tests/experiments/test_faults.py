@@ -38,7 +38,7 @@ FAST = pytest.mark.usefixtures("draws_nothing")
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
@@ -64,7 +64,7 @@ def half_written(folder="."):
 
 
 def minifa(*arguments, **environment):
-    """The command in a process of its own."""
+    """Starts the command in a separate process."""
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1", **environment}
     command = [sys.executable, "-m", "minifa", *map(str, arguments)]
     return subprocess.Popen(
@@ -437,7 +437,7 @@ def test_on_windows_the_second_process_is_refused_and_can_read_the_holder(monkey
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
     Path("run").mkdir()
-    for _ in range(2):  # with the first holder its lock is gone
+    for _ in range(2):  # the lock of the first holder ends with it
         with run_folder.locked("run"):
             with (
                 pytest.raises(run_folder.RunInUse, match=f"written by process {os.getpid()} on"),

@@ -45,7 +45,7 @@ EXPERIMENT = Experiment(data="mine.npz", model="mlp", model_options={"hidden": (
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     """Every test has an empty folder with its own data; all runs are in this process and without pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
@@ -325,7 +325,7 @@ class StopAt(Callback):
             trainer.stop()
 
 
-def broken_off(monkeypatch, call):
+def interrupt_training(monkeypatch, call):
     """The call, with training interrupted in its second epoch."""
     fit = resume.fit
     with monkeypatch.context() as patched:
@@ -341,7 +341,7 @@ def broken_off(monkeypatch, call):
 def test_an_unfinished_run_is_resumed_only_by_its_own_version(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
-    broken_off(monkeypatch, lambda: reproduce.make(task))
+    interrupt_training(monkeypatch, lambda: reproduce.make(task))
     with monkeypatch.context() as patched:
         of_version(patched, "0.1.0")
         assert cli.main([*COMMANDS["reproduce"], "--rows", "bp", "--seeds", "1"]) == exit_codes.FAILED
@@ -356,7 +356,7 @@ def test_an_unfinished_run_is_resumed_only_by_its_own_version(monkeypatch, capsy
 def test_a_run_trained_by_two_versions_records_both(monkeypatch, capsys):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
     of_version(monkeypatch, "0.0.9")
-    broken_off(monkeypatch, lambda: reproduce.make(task))
+    interrupt_training(monkeypatch, lambda: reproduce.make(task))
     of_version(monkeypatch, "0.1.0")
     assert cli.main(["train", "--resume", "out/bp-seed0"]) == 0
     assert "note: the run was started with minifa 0.0.9, now 0.1.0" in capsys.readouterr().err
@@ -540,7 +540,7 @@ def test_a_forged_result_is_computed_again(change):
 
 def test_with_a_damaged_checkpoint_a_run_resumes_from_the_previous_one_to_the_same_numbers(monkeypatch):
     task = reproduce.plan(recipes.read("table.toml"), "out")[0]
-    broken_off(monkeypatch, lambda: reproduce.make(task))
+    interrupt_training(monkeypatch, lambda: reproduce.make(task))
     last = task.folder / "last.ckpt"
     assert checkpoints.previous_of(last).is_file()
     last.write_bytes(last.read_bytes()[:-9])

@@ -29,7 +29,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="symbolic links and named 
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     monkeypatch.setattr(processes, "spread", lambda work, tasks, *others: ((task, work(task)) for task in tasks))

@@ -253,17 +253,17 @@ def test_published_numbers_are_those_of_their_sources():
 
 
 @pytest.fixture
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
     (tmp_path / "mine.toml").write_text('rule = "fa"\n[data]\nname = "xor"\n[model]\nname = "tiny"\n', encoding="utf-8")
     return tmp_path
 
 
-def test_train_runs_a_recipe_with_changes(somewhere_else, capsys):
+def test_train_runs_a_recipe_with_changes(empty_folder, capsys):
     changes = ["--set", "optimizer.lr=0.5", "--set", "training.epochs=2"]
     assert cli.main(["train", "--recipe", "mine.toml", *changes, "--out", "run"]) == 0
-    kept = json.loads((somewhere_else / "run" / "config.json").read_text(encoding="utf-8"))["experiment"]
+    kept = json.loads((empty_folder / "run" / "config.json").read_text(encoding="utf-8"))["experiment"]
     assert (kept["rule"], kept["lr"], kept["epochs"], kept["data"]) == ("fa", 0.5, 2, "xor")
 
 
@@ -277,10 +277,10 @@ def test_train_runs_a_recipe_with_changes(somewhere_else, capsys):
         (["--recipe", "nothing"], "unknown recipe 'nothing'"),
     ],
 )
-def test_train_refuses_an_invalid_recipe_before_any_file_is_written(somewhere_else, capsys, arguments, words):
+def test_train_refuses_an_invalid_recipe_before_any_file_is_written(empty_folder, capsys, arguments, words):
     assert cli.main(["train", *arguments, "--out", "run"]) == 2
     assert words in capsys.readouterr().err
-    assert not (somewhere_else / "run").exists()
+    assert not (empty_folder / "run").exists()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

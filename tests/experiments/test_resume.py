@@ -32,7 +32,7 @@ XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     """Every command runs in an empty folder and draws nothing; the backend is restored afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
@@ -59,7 +59,7 @@ def assert_same_run(one, other):
 
 
 def minifa(*arguments):
-    """The command in a process of its own."""
+    """Starts the command in a separate process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
     command = [sys.executable, "-u", "-m", "minifa", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -210,11 +210,11 @@ def test_the_second_ctrl_c_ends_the_process_immediately():
 
 
 def test_a_run_ended_immediately_prints_how_to_resume(monkeypatch, capsys):
-    def broken_off(*arguments):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("minifa.experiments.fit", broken_off)
+        patched.setattr("minifa.experiments.fit", interrupted)
         given = ["--epochs", "2", "--dtype", "float64", "--out", "run"]
         assert program.main(["train", *XOR, *given]) == 130
     assert "ended at once" in (message := capsys.readouterr().err)

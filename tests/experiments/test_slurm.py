@@ -227,7 +227,7 @@ def lines_of(folder: Path) -> list[dict[str, str]]:
     return sorted(lines, key=lambda line: int(line["run"]))
 
 
-def made_here(slurm: Cluster, tmp_path: Path, sweep: str) -> Sequence[dict[str, str]]:
+def lines_without_slurm(slurm: Cluster, tmp_path: Path, sweep: str) -> Sequence[dict[str, str]]:
     """The lines of the same sweep without SLURM and without Dask."""
     folder = folder_with(tmp_path, sweep, "here")
     slurm.ask("minifa", "sweep", "rates.toml", "--threads", "4", "--jobs", "1", folder=folder)
@@ -246,7 +246,7 @@ def test_the_job_script_of_the_guide_makes_the_same_table_as_a_local_sweep(slurm
     job = slurm.submit(folder, tasks=2)
     facts = slurm.facts(job)
     assert (facts["NumTasks"], facts["CPUs/Task"], facts["TimeLimit"]) == ("2", "4", "04:00:00")
-    here = made_here(slurm, tmp_path, SWEEP)
+    here = lines_without_slurm(slurm, tmp_path, SWEEP)
     assert slurm.wait_for_end(job) == "COMPLETED", slurm.logs()
     assert slurm.facts(job)["ExitCode"] == "0:0"
     output = output_of(folder, job)
@@ -270,7 +270,7 @@ def test_a_cancelled_job_is_submitted_again_and_another_job_is_not_affected(slur
     output = (folder / f"slurm-{job}.out").read_text(encoding="utf-8")
     assert f"interrupted, {len(begun)} of 8 runs are in the table. The same command resumes" in output
 
-    again, here = slurm.submit(folder, 1), made_here(slurm, tmp_path, LONGER)
+    again, here = slurm.submit(folder, 1), lines_without_slurm(slurm, tmp_path, LONGER)
     assert slurm.wait_for_end(again) == slurm.wait_for_end(beside) == "COMPLETED", slurm.logs()
     assert f"{8 - len(begun)} to run" in output_of(folder, again) and "8 to run" in output_of(other, beside)
     assert lines_of(folder) == lines_of(other) == here

@@ -67,7 +67,7 @@ TIMES = {"seconds"}
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resume._load_once.cache_clear()
 
@@ -551,7 +551,7 @@ def test_a_file_that_is_not_a_table_of_a_sweep_is_refused_and_not_truncated():
 
 
 def minifa(*arguments, **options):
-    """The command in a process of its own, with those that it starts in a group that can be ended whole."""
+    """Starts the command in a separate process group, which can be killed as a whole."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIFA_THREADS": "1"}
     command = [sys.executable, "-m", "minifa", *map(str, arguments)]
     return subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.DEVNULL, **options)

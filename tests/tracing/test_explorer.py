@@ -364,7 +364,7 @@ def reader(browser, default_path):
 
 
 def carry_in(trace):
-    """The number of the moment in which the error goes down through the output layer, counted from 1."""
+    """The number, counted from 1, of the moment in which the error is carried through the output layer."""
     return 1 + next(i for i, moment in enumerate(trace) if moment.kind == "carry")
 
 

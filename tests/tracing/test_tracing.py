@@ -92,12 +92,12 @@ def test_no_listener_exists_before_or_after_the_step(float64):
 
 
 def test_no_listener_remains_after_a_failed_step(float64):
-    class Breaks(mf.SGD):
+    class FailingSGD(mf.SGD):
         def constrain(self, net):
             super().constrain(net)
             raise RuntimeError("in the middle of the step")
 
-    parts = tiny(optimizer=Breaks(0.1))
+    parts = tiny(optimizer=FailingSGD(0.1))
     with pytest.raises(RuntimeError, match="middle"):
         mf.trace(*parts)
     assert listeners(*parts[0], parts[1], parts[5]) == set()

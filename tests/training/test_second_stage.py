@@ -21,7 +21,7 @@ XOR = mf.data.load("xor")
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkdir("d")
 
