@@ -35,7 +35,7 @@ TESTS = (
 LEFT_OUT = (
     "tests/core/test_determinism.py::test_another_process_with_another_number_of_threads_gives_the_same_bits",
     "tests/core/test_determinism.py::test_worker_processes_give_the_same_bits",
-    "tests/rules/test_recompute.py::test_the_commands_take_the_option",
+    "tests/rules/test_recompute.py::test_the_commands_accept_the_option",
     "tests/rules/test_recompute.py::test_memory_does_not_grow_with_depth",
 )
 KILLED = ("killed", "timeout", "segfault")

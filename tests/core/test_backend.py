@@ -118,7 +118,7 @@ def test_number_of_blas_threads_changes_no_bit(compute):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_step_reads_nothing_from_the_device_and_makes_no_float64(rule, monkeypatch):
+def test_a_step_reads_nothing_from_the_device_and_creates_no_float64(rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("standin", cpu_chunks=False)
     net, optimizer, loss = small_convnet(), mf.AdamW(clip_norm=1.0), mf.SoftmaxCrossEntropy()
@@ -393,7 +393,7 @@ def test_float32_and_float64_networks_of_one_seed_have_the_same_weights():
     np.testing.assert_array_equal(single, double.astype(np.float32))
 
 
-def test_the_blas_that_numpy_brings_is_found():
+def test_the_blas_library_of_numpy_is_detected():
     """It must be limited to one thread within a chunk: a library that is not detected uses all cores in every worker
     process."""
     assert [one for one in threadpool_info() if one["user_api"] == "blas"]

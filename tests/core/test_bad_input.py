@@ -756,7 +756,7 @@ COUNTS = [
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def recipe_folder(tmp_path, monkeypatch):
     """A folder of recipes, as the working directory."""
     (tmp_path / "swept.toml").write_text(RECIPE + '[over]\nrule = ["bp"]\n', encoding="utf-8")
     (tmp_path / "table.toml").write_text(RECIPE + '[table]\n[[row]]\nname = "one"\n', encoding="utf-8")
@@ -775,21 +775,21 @@ def run_command(words, capsys):
 
 
 @pytest.mark.parametrize(("command", "option"), COUNTS)
-def test_an_invalid_count_is_refused_before_anything_runs(place, capsys, command, option):
-    there = sorted(place.iterdir())
+def test_an_invalid_count_is_refused_before_anything_runs(recipe_folder, capsys, command, option):
+    there = sorted(recipe_folder.iterdir())
     for value in (*NO_COUNTS, *(() if option == "--updates" else ("0",))):
         code, message = run_command([*WITH[command], option, value], capsys)
         assert code == 2 and message.startswith(f"minifa {command}: argument {option}: expected a whole number"), (
             message
         )
         assert len(message) < 200
-    assert sorted(place.iterdir()) == there
+    assert sorted(recipe_folder.iterdir()) == there
 
 
 @pytest.mark.parametrize(
     ("command", "option"), [("train", "--threads"), ("compare", "--seeds"), ("reproduce", "--seeds")]
 )
-def test_a_count_beyond_its_maximum_is_refused_before_anything_runs(place, capsys, command, option):
+def test_a_count_beyond_its_maximum_is_refused_before_anything_runs(recipe_folder, capsys, command, option):
     """A billion seeds filled the memory with the list of runs."""
     code, message = run_command([*WITH[command], option, "1000000000"], capsys)
     assert code == 2 and "up to" in message and "got 1000000000" in message
@@ -811,16 +811,16 @@ def test_an_invalid_number_of_threads_in_the_environment_is_refused(monkeypatch,
 
 @pytest.mark.parametrize("command", ["train", "compare", "explore", "sweep", "reproduce"])
 @pytest.mark.parametrize("path", ["file/run", "x" * 300, "file/../file/run"])
-def test_an_output_path_that_cannot_be_created_is_reported_with_a_remedy(place, capsys, command, path):
-    there = sorted(place.iterdir())
+def test_an_output_path_that_cannot_be_created_is_reported_with_a_remedy(recipe_folder, capsys, command, path):
+    there = sorted(recipe_folder.iterdir())
     code, message = run_command([*WITH[command], "--out", path], capsys)
     assert code == 1 and message.startswith(f"minifa {command}: [Errno") and "; " in message, message
-    assert sorted(place.iterdir()) == there
+    assert sorted(recipe_folder.iterdir()) == there
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
 @pytest.mark.parametrize("path", [".", "/", "./"])
-def test_an_output_folder_without_a_name_is_refused(place, capsys, command, path):
+def test_an_output_folder_without_a_name_is_refused(recipe_folder, capsys, command, path):
     """``--out .`` raised an error of pathlib's about a name."""
     code, message = run_command([*WITH[command], "--out", path], capsys)
     assert code == 2 and "has no name of its own: name a new folder in it" in message, message

@@ -34,7 +34,7 @@ def steps(net, rule, optimizer, count=3, start=0):
         optimizer.step(net, rule)
 
 
-def all_of(net, rule, optimizer):
+def all_state(net, rule, optimizer):
     return {**net.state(), **{f"rule/{key}": a for key, a in rule.state().items()}, **optimizer.state()}
 
 
@@ -53,7 +53,7 @@ def test_an_optimizer_resets_its_state_for_another_network(name, rule, engine):
         net = mlp()
         one = mf.rules.make(rule).attach(net)
         steps(net, one, optimizer)
-        states.append(all_of(net, one, optimizer))
+        states.append(all_state(net, one, optimizer))
     assert_same_bits(*states)
 
 

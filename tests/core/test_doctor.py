@@ -44,7 +44,7 @@ def only(monkeypatch):
     return choose
 
 
-def wrong(report):
+def problems_of(report):
     return {(finding.backend, finding.name): finding.wrong for finding in report.findings if finding.wrong}
 
 
@@ -83,7 +83,7 @@ def test_every_plain_reference_function_is_examined():
 def test_numpy_by_itself(no_gpu):
     seen = []
     report = doctor.examine(["numpy"], lambda: seen.append(1))
-    assert wrong(report) == {} and report.healthy
+    assert problems_of(report) == {} and report.healthy
     assert len(seen) == len(report.findings) == len(doctor.checks())
     for finding in report.findings:
         expected = {"layer": {"slopes", "float32", "again"}, "loss": {"slopes", "float32", "again"}, "twin": {"plain"}}
@@ -100,7 +100,7 @@ def test_numpy_by_itself(no_gpu):
 def test_the_device_beside_numpy(device):
     before = CUPY.counters.h2d
     report = doctor.examine(["cupy"])
-    assert wrong(report) == {} and CUPY.counters.h2d > before, "nothing was computed on the device"
+    assert problems_of(report) == {} and CUPY.counters.h2d > before, "nothing was computed on the device"
     assert {one.kind for one in report.findings} == {"layer", "rule", "loss", "optimizer", "net"}
     assert all(set(one.differences) == {"float64", "float32", "again"} for one in report.findings)
     assert "stand-in, compute capability 0.0" in report.text() and "driver for 0.0" in report.text()
@@ -127,7 +127,7 @@ def test_a_wrong_derivative_is_found_without_a_gpu(only, monkeypatch):
     monkeypatch.setattr(mf.Tanh, "times_slope", times_slope)
     only("Tanh", "Sigmoid", "Residual")
     report = doctor.examine(["numpy"])
-    assert set(wrong(report)) == {("numpy", "Tanh"), ("numpy", "Residual")}
+    assert set(problems_of(report)) == {("numpy", "Tanh"), ("numpy", "Residual")}
     assert "slopes: the input differs by" in report.text()
 
 
@@ -141,7 +141,7 @@ def test_a_wrong_kernel_of_the_device_is_found(only, device, monkeypatch):
 
     monkeypatch.setattr(mf.Sigmoid, "f", f)
     only("Tanh", "Sigmoid")
-    findings = wrong(doctor.examine(["numpy", "cupy"]))
+    findings = problems_of(doctor.examine(["numpy", "cupy"]))
     assert set(findings) == {("cupy", "Sigmoid")}
     assert [text.split(":")[0] for text in findings["cupy", "Sigmoid"]] == ["float64", "float32"]
 
@@ -150,10 +150,10 @@ def test_a_rule_that_carries_another_matrix_on_the_device_is_found(only, device,
     right = mf.rules.FA.feedback
     monkeypatch.setattr(mf.rules.FA, "feedback", lambda *one: right(*one) * (2 if backend.name() == "cupy" else 1))
     only("fa", "usf")
-    assert set(wrong(doctor.examine(["cupy"]))) == {("cupy", "fa")}
+    assert set(problems_of(doctor.examine(["cupy"]))) == {("cupy", "fa")}
 
 
-def test_a_rule_that_keeps_something_else_on_the_device_is_found(only, device, monkeypatch):
+def test_a_rule_with_other_memory_on_the_device_is_found(only, device, monkeypatch):
     right = mf.rules.FA.gradients
 
     def gradients(self, *arguments):
@@ -163,7 +163,7 @@ def test_a_rule_that_keeps_something_else_on_the_device_is_found(only, device, m
 
     monkeypatch.setattr(mf.rules.FA, "gradients", gradients)
     only("fa", "usf")
-    findings = wrong(doctor.examine(["cupy"]))
+    findings = problems_of(doctor.examine(["cupy"]))
     assert set(findings) == {("cupy", "fa")} and any(
         "the list of arrays (extra, step 1" in text for text in findings["cupy", "fa"]
     )
@@ -173,7 +173,7 @@ def test_a_fast_form_that_differs_from_its_plain_reference_is_found(only, monkey
     right = layers.windows.columns
     monkeypatch.setattr(layers.windows, "columns", lambda *arguments: right(*arguments)[:, ::-1])
     only("windows", "pooling")
-    assert set(wrong(doctor.examine(["numpy"]))) == {("numpy", "windows")}
+    assert set(problems_of(doctor.examine(["numpy"]))) == {("numpy", "windows")}
 
 
 def test_random_draws_that_do_not_repeat_are_found(only, monkeypatch):
@@ -181,8 +181,8 @@ def test_random_draws_that_do_not_repeat_are_found(only, monkeypatch):
     monkeypatch.setattr(mf.layers.dropout, "generator", lambda *key: rng)
     only("Dropout", "ReLU")
     report = doctor.examine(["numpy"])
-    assert any(text.startswith("again: ") for text in wrong(report)["numpy", "Dropout"])
-    assert set(wrong(report)) == {("numpy", "Dropout")}
+    assert any(text.startswith("again: ") for text in problems_of(report)["numpy", "Dropout"])
+    assert set(problems_of(report)) == {("numpy", "Dropout")}
 
 
 @pytest.mark.parametrize(

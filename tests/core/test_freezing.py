@@ -190,7 +190,7 @@ def test_a_frozen_batch_norm_computes_as_in_evaluation(shape):
 
 
 @pytest.mark.usefixtures("float64")
-def test_gradients_behind_frozen_layers_are_right():
+def test_gradients_after_frozen_layers_are_correct():
     """The checker compares every parameter: here those before and after frozen layers."""
     net = network([Linear(4, 5), Tanh(), Linear(5, 5), BatchNorm(5), Tanh(), Linear(5, 3)], (4,), input_error=True)
     net.freeze("linear2", "batchnorm1")
@@ -199,7 +199,7 @@ def test_gradients_behind_frozen_layers_are_right():
     check_gradients(net, inputs((4,), n=5))
 
 
-def test_a_frozen_batch_norm_takes_a_last_batch_of_one():
+def test_a_frozen_batch_norm_accepts_a_last_batch_of_one():
     net = Network([Linear(2, 3), BatchNorm(3), ReLU(), Linear(3, 2)], seed=0)
     net.freeze("batchnorm1")
     train = mf.data.Examples(np.random.default_rng(0).standard_normal((5, 2)).astype("float32"), np.arange(5) % 2)

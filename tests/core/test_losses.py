@@ -25,7 +25,7 @@ def test_the_error_is_the_derivative_of_each_value(name, float64):
 
 
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
-def test_a_confident_wrong_answer_has_a_finite_loss(name, engine):
+def test_a_confident_wrong_prediction_has_a_finite_loss(name, engine):
     # cross-entropy at distance 1e4 from the target is 1e4 itself, not -log(0)
     loss = LOSSES[name]()
     output = mf.asarray(np.array([[1e4, -1e4]]))

@@ -89,7 +89,7 @@ def shapes(net, kind):
     return [layer.output_shape for layer in net if isinstance(layer, kind)]
 
 
-def test_lenet_pads_mnist_and_takes_enlarged_images_as_they_are():
+def test_lenet_pads_mnist_but_not_enlarged_images():
     assert shapes(build("lenet"), Conv2d) == [(28, 28, 6), (10, 10, 16), (1, 1, 120)]
     enlarged = Network(mf.models.lenet((32, 32, 1), 10), input_shape=(32, 32, 1))
     assert shapes(enlarged, Conv2d) == shapes(build("lenet"), Conv2d) and count(enlarged) == SIZES["lenet"][1]

@@ -271,7 +271,7 @@ def test_loading_writes_into_the_live_arrays():
 # --- predict ----------------------------------------------------------------------------------------------------------
 
 
-def test_predict_takes_host_numbers_in_batches_and_changes_nothing(engine):
+def test_predict_accepts_host_arrays_in_batches_and_changes_nothing(engine):
     net = small_convnet()
     x = np.random.default_rng(0).standard_normal((7, 8, 8, 2))
     before = net.state()
@@ -283,7 +283,7 @@ def test_predict_takes_host_numbers_in_batches_and_changes_nothing(engine):
         np.testing.assert_array_equal(array, before[key])
 
 
-def test_predict_takes_integers_and_lists():
+def test_predict_accepts_integers_and_lists():
     net = Network([Linear(2, 1)])
     np.testing.assert_array_equal(net.predict([[1, 2]]), net.predict(np.array([[1.0, 2.0]])))
 

@@ -228,7 +228,7 @@ def test_state_continues_exactly(name, engine):
         (lambda: mf.RMSprop(momentum=0.9), {"square", "velocity"}),
     ],
 )
-def test_an_optimizer_keeps_no_more_than_it_needs(make, slots):
+def test_an_optimizer_stores_only_the_slots_it_needs(make, slots):
     net, optimizer = mlp(), make()
     steps(net, mf.rules.BP().attach(net), optimizer, 1)
     assert {name.split("/")[0] for name in optimizer.state()} == {*slots, "count"}
@@ -243,7 +243,7 @@ def test_a_state_saved_before_the_first_step_can_be_loaded():
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_state_of_the_network_alone_needs_no_rule(name, float64):
+def test_a_state_without_feedback_needs_no_rule(name, float64):
     net, optimizer, other = mlp(), MAKERS[name](), MAKERS[name]()
     steps(net, mf.rules.BP().attach(net), optimizer, 2)
     other.load_state(optimizer.state(), net)

@@ -232,7 +232,7 @@ def test_a_child_process_computes_the_same_however_it_is_started(method):
     assert child.exitcode == 0
 
 
-def test_workers_are_spawned_whatever_the_default(monkeypatch):
+def test_workers_are_spawned_under_every_default(monkeypatch):
     """A fork would copy locks that the parent's threads hold."""
     made = []
     real = multiprocessing.get_context

@@ -173,18 +173,18 @@ def test_plain_reference_functions_run_on_every_engine():
     x = mf.asarray(np.random.default_rng(0).standard_normal((2, 6, 5, 3)))
     window = (3, 2), (2, 1), (1, 1)
     rows = windows.columns(x, *window)
-    alike(windows.columns_plain(x, *window), rows)
-    alike(windows.uncolumns_plain(rows, x.shape, *window), windows.uncolumns(rows, x.shape, *window))
+    assert_equal(windows.columns_plain(x, *window), rows)
+    assert_equal(windows.uncolumns_plain(rows, x.shape, *window), windows.uncolumns(rows, x.shape, *window))
     one = (1, 1), (1, 1), (0, 0)
-    alike(windows.uncolumns(windows.columns(x, *one), x.shape, *one), x)
+    assert_equal(windows.uncolumns(windows.columns(x, *one), x.shape, *one), x)
     pool = mf.MaxPool(*window)
     y = pool.forward(x, mf.Pass(training=True))
-    alike(pool_plain(x, *window, -math.inf, "max"), y)
-    alike(unpool_max_plain(x, y, *window), pool.backward(y, BP()))
-    alike(response_plain(x, 3, 0.5, 0.75, 2.0), mf.LocalResponseNorm(3, 0.5, 0.75, 2.0).forward(x, mf.Pass()))
+    assert_equal(pool_plain(x, *window, -math.inf, "max"), y)
+    assert_equal(unpool_max_plain(x, y, *window), pool.backward(y, BP()))
+    assert_equal(response_plain(x, 3, 0.5, 0.75, 2.0), mf.LocalResponseNorm(3, 0.5, 0.75, 2.0).forward(x, mf.Pass()))
 
 
-def alike(a, b):
+def assert_equal(a, b):
     np.testing.assert_allclose(mf.to_host(a), mf.to_host(b), rtol=1e-5, atol=1e-6)
 
 
@@ -231,7 +231,7 @@ def test_layers_without_matching_pytorch_weights_are_refused():
         mf.weights.to_torch(mf.Network(layers, input_shape=(2, 2, 2)))
 
 
-def test_an_error_of_a_branch_waits_until_the_sum_is_taught():
+def test_the_error_of_a_branch_is_used_only_after_its_sum_is_taught():
     """Direct feedback with recomputation goes back through a branch before the sum that follows it."""
 
     def gradients(rule):

@@ -191,7 +191,7 @@ def test_host_reads_are_counted_and_can_be_forbidden(names, code):
         eval(code, {}, names)
 
 
-def test_counters_name_what_crossed():
+def test_counters_name_the_transfers():
     cupy.counters.reset()
     x = cupy.asarray(HOST)
     cupy.asarray(x)

@@ -121,7 +121,7 @@ def test_blas_stays_limited_until_the_last_thread_ends():
 
 
 @pytest.mark.usefixtures("three_of_blas")
-def test_a_limit_set_by_others_in_the_middle_of_a_pass_ends_with_the_next_chunk():
+def test_a_thread_limit_set_by_other_code_during_a_pass_ends_with_the_next_chunk():
     """scikit-learn sets and resets such limits in the thread in which it runs."""
     with backend.blas_limit():
         assert seen_in_two_tasks() == [{1}, {1}]
@@ -197,7 +197,7 @@ def test_after_a_fork_the_child_releases_the_limits_of_its_parent():
 
 
 @pytest.mark.usefixtures("three_of_blas")
-def test_a_fork_inside_a_pass_ends_that_pass_alone():
+def test_a_fork_inside_a_pass_ends_only_that_pass():
     pool = Threads()
     with pool.caller():
         pool.run([lambda: None])
@@ -348,7 +348,7 @@ def test_a_thread_keeps_its_backend_and_later_threads_get_the_one_set_by_use():
     assert in_thread(chosen)() == chosen() == double
 
 
-def test_using_holds_in_its_own_thread_alone(two_backends):
+def test_using_applies_only_to_its_own_thread(two_backends):
     """Names looked up in one thread are not used in the other."""
     both = threading.Barrier(3)
 
@@ -371,7 +371,7 @@ def test_using_holds_in_its_own_thread_alone(two_backends):
     assert in_thread(chosen)() == ("numpy", "float32", "float32")
 
 
-def test_using_holds_in_its_own_coroutine_alone(two_backends):
+def test_using_applies_only_to_its_own_coroutine(two_backends):
     async def inside(name, dtype):
         with mf.using(name, dtype):
             for _ in range(3):
@@ -389,7 +389,7 @@ def test_using_holds_in_its_own_coroutine_alone(two_backends):
     ]
 
 
-def test_use_inside_using_holds_in_the_block_and_after_it_with_the_dtype_that_each_has():
+def test_use_inside_using_applies_in_the_block_and_after_it_with_the_dtype_of_each():
     install("numpy", "float32")
     with mf.using("numpy", "float64"):
         mf.use("numpy", threads=2)

@@ -265,7 +265,7 @@ def _missing(function: Any) -> list[str]:
 # Hostile arrays: a description, and the array
 
 
-def alike(random: Random, good: np.ndarray) -> Any:
+def in_another_layout(random: Random, good: np.ndarray) -> Any:
     """The same numbers in another memory layout: the result must be the same."""
     way = random.randrange(5)
     if way == 0 or good.ndim == 0:
@@ -330,7 +330,7 @@ def not_an_array(random: Random, good: np.ndarray) -> Any:
 
 
 BADNESS: dict[str, Callable[[Random, np.ndarray], Any]] = {
-    "alike": alike,
+    "in_another_layout": in_another_layout,
     "of_another_shape": of_another_shape,
     "of another type": of_another_type,
     "of other values": of_other_values,
@@ -373,7 +373,7 @@ def entrance(name: str, take: Callable[[Objects, Random], Any]) -> MakeCase:
                 raise
 
         def check(result: Any) -> None:
-            if badness != "alike":
+            if badness != "in_another_layout":
                 return
             twin = Objects()
             good = take(twin, Random(draws))

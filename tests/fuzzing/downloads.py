@@ -39,10 +39,10 @@ NAMES = (
 
 def tar(random: Random) -> bytes:
     """A valid archive, as published: other files before and between the wanted ones, none after them."""
-    return written([("readme", b"words"), *((f"{INSIDE}/{name}", content) for name, content in CONTENTS.items())])
+    return ustar_members([("readme", b"words"), *((f"{INSIDE}/{name}", content) for name, content in CONTENTS.items())])
 
 
-def written(members: list[tuple[str, bytes]]) -> bytes:
+def ustar_members(members: list[tuple[str, bytes]]) -> bytes:
     """The archive's members in USTAR, without the two empty records of its end."""
     stream = b""
     for name, content in members:
@@ -104,7 +104,7 @@ def packed(random: Random, good: bytes) -> bytes:
 def bomb(random: Random, good: bytes) -> bytes:
     """A few kilobytes of gzip that would unpack to gigabytes of zeros or of files."""
     many = [(random.choice((f"{INSIDE}/x", "x")), b"")] * 3000
-    return gzip.compress(written(random.choice((many, [("x", bytes(1 << 23))]))) + good, mtime=0)
+    return gzip.compress(ustar_members(random.choice((many, [("x", bytes(1 << 23))]))) + good, mtime=0)
 
 
 def unpack(path: Path) -> Path:
@@ -153,11 +153,11 @@ EXPECTED = Checked(len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 class FakeSocket:
     """The part of a connection that http.client needs: it returns a prepared response."""
 
-    def __init__(self, answer: bytes, ends: Exception | None) -> None:
-        self.answer, self.ends = answer, ends
+    def __init__(self, response: bytes, ends: Exception | None) -> None:
+        self.response, self.ends = response, ends
 
     def makefile(self, mode: str, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(_Raw(self.answer, self.ends))
+        return io.BufferedReader(_Raw(self.response, self.ends))
 
     def sendall(self, data: Any) -> None:
         pass
@@ -170,8 +170,8 @@ class FakeSocket:
 
 
 class _Raw(io.RawIOBase):
-    def __init__(self, answer: bytes, ends: Exception | None) -> None:
-        self.stream, self.ends = io.BytesIO(answer), ends
+    def __init__(self, response: bytes, ends: Exception | None) -> None:
+        self.stream, self.ends = io.BytesIO(response), ends
 
     def readable(self) -> bool:
         return True
@@ -220,7 +220,7 @@ PLACES = (
 )
 
 
-def answer(random: Random) -> bytes:
+def response(random: Random) -> bytes:
     """One response of a server: valid, hostile, or noise."""
     start = random.choice((0, 0, 100, 5119))
     body = random.choice((CONTENT[start:], CONTENT[start:], CONTENT[:99], b"", CONTENT * 3, bytes(len(CONTENT)), b"x"))
@@ -244,12 +244,14 @@ GOOD = (
 
 def fetched(random: Random, folder: Path) -> Case:
     place = Path(tempfile.mkdtemp(dir=folder)) / "file.gz"
-    answers = [random.choice(GOOD) if random.random() < 0.3 else answer(random) for _ in range(random.randrange(1, 6))]
+    responses = [
+        random.choice(GOOD) if random.random() < 0.3 else response(random) for _ in range(random.randrange(1, 6))
+    ]
     ends = random.choice((None, None, OSError("broken"), TimeoutError("timed out"), ConnectionResetError(104, "reset")))
     begun = random.choice((None, b"", CONTENT[:100], bytes(100), CONTENT[:5119], CONTENT, CONTENT + b"x", bytes(9000)))
     if begun is not None:
         http.part_of(place).write_bytes(begun)
-    left = list(answers)
+    left = list(responses)
 
     def connect(address: Any, *_: Any, **__: Any) -> Any:
         if not left:
@@ -274,7 +276,9 @@ def fetched(random: Random, folder: Path) -> Case:
         assert file.read_bytes() == CONTENT, "another file is in its place"
         assert [one.name for one in file.parent.iterdir()] == [file.name], "something lies beside it"
 
-    description = f"part {None if begun is None else len(begun)}, {ends!r}, answers {[one[:200] for one in answers]}"
+    description = (
+        f"part {None if begun is None else len(begun)}, {ends!r}, responses {[one[:200] for one in responses]}"
+    )
     return Case(description, call, (DownloadError,), check, memory=bound(math.prod((9, len(CONTENT)))))
 
 

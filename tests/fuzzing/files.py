@@ -182,7 +182,7 @@ ZIP = (*mutations.ANY, *(mutations.mutate_zip,) * 12)
 
 
 @functools.cache
-def _kept(kind: str) -> bytes:
+def _saved(kind: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
         net = small_net()
@@ -211,7 +211,7 @@ def small_trainer(trained: bool = False) -> Any:
 
 
 def safetensors_of(kind: str) -> Callable[[Random], bytes]:
-    return lambda random: _kept(kind) if kind != "narrow" else narrow(_kept("torch"), random)
+    return lambda random: _saved(kind) if kind != "narrow" else narrow(_saved("torch"), random)
 
 
 def narrow(good: bytes, random: Random) -> bytes:
@@ -305,7 +305,7 @@ def check_net(net: Any) -> None:
 
 
 def checkpoint(random: Random) -> bytes:
-    return _kept("checkpoint")
+    return _saved("checkpoint")
 
 
 def made_up(random: Random, good: bytes) -> bytes:

@@ -48,16 +48,16 @@ def student_and_teacher(name, seed, N=300, batch=30, until=60):
         rule.memory["linear2"][...] = F
     v, test = net["linear2"].W, rng.standard_normal((1000, N))
 
-    def answer(x):
+    def output(x):
         return np.tanh(x @ teacher).sum(axis=1, keepdims=True) / math.sqrt(2)
 
     history = []
     for step in range(until * N // batch + 1):
         if step * batch % N == 0:
-            error = ((net.predict(test) - answer(test)) ** 2).mean()
+            error = ((net.predict(test) - output(test)) ** 2).mean()
             history.append((error, math.cos(math.radians(float(angle(v, F))))))
         x = rng.standard_normal((batch, N))
-        rule.gradients(net, x, answer(x), HALF)
+        rule.gradients(net, x, output(x), HALF)
         optimizer.step(net, rule)
     return np.array(history).T
 

@@ -230,7 +230,7 @@ def test_one_scalar_hidden_unit_converges_from_zero_to_its_fixed_point(B, T):
     np.testing.assert_allclose(np.divide(*off), 2, rtol=0.1)
 
 
-def test_the_scalar_invariant_and_what_it_means_for_the_loss():
+def test_the_scalar_invariant_and_its_effect_on_the_loss():
     rng = np.random.default_rng(0)
     for A, W, B, T in rng.uniform(0.3, 1.5, (5, 4)) * rng.choice([-1, 1], (5, 4)):
         net, rule, x = scalar_net(A, W, B)

@@ -203,7 +203,7 @@ def test_an_output_layer_inside_a_block_is_refused_by_name():
     DFA().attach(net).gradients(net, *batch(6, FLAT), CE)
 
 
-def test_rules_that_are_not_direct_have_no_such_option():
+def test_rules_that_are_not_direct_do_not_have_the_option():
     for name in ("bp", "fa", "dense"):
         with pytest.raises(ValueError, match="recompute|takes no options"):
             make(f"{name}:recompute=true")
@@ -250,7 +250,7 @@ def test_a_traced_step_has_the_same_result_and_shows_both_passes(description):
             np.testing.assert_array_equal(moment.terms["e"], film[-1].arrays["e"])
 
 
-def test_the_commands_take_the_option(tmp_path, capsys, monkeypatch):
+def test_the_commands_accept_the_option(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     setting = ["--data", "xor", "--model", "tiny", "--lr", "0.5"]
     assert cli.main(["step", "--rule", "dfa:recompute=true"]) == 0

@@ -245,7 +245,7 @@ def test_direct_kolen_pollack_learns_activity_times_error(case):
 
 
 @pytest.mark.parametrize("description", ["direct_kolen_pollack", "kolen_pollack", "product", "information_alignment"])
-def test_measuring_between_a_pass_and_its_step_changes_no_feedback(description):
+def test_a_measurement_between_a_pass_and_its_step_changes_no_feedback(description):
     """The following step must learn from the pass before the measurement."""
     states = []
     for measured in (False, True):
@@ -572,7 +572,7 @@ WHOLE = [(small_convnet, one) for one in RULES] + [(without_batch_norm, "node_pe
 
 
 @pytest.mark.parametrize("make_net, description", WHOLE, ids=[one for _, one in WHOLE])
-def test_every_layer_learns_and_no_rule_is_backpropagation_in_disguise(make_net, description):
+def test_every_layer_learns_and_no_rule_equals_backpropagation(make_net, description):
     net, (x, y) = make_net(), batch()
     rule = make(description, seed=1).attach(net)
     value = rule.gradients(net, x, y, CE)
@@ -634,7 +634,7 @@ def test_maps_of_unknown_size_are_refused(description, message):
 
 
 @pytest.mark.parametrize("description", ["sdfa", "drtp", "direct_kolen_pollack", "dense", "pepita"])
-def test_a_layer_that_no_error_would_reach_is_refused_by_name(description):
+def test_a_layer_that_receives_no_error_is_refused_by_name(description):
     net = Network([Linear(4, 5), Tanh(), BatchNorm(5), Linear(5, 3)])
     with pytest.raises(ValueError, match=f"'{description}' would carry no error to 'batchnorm1': put an activation"):
         make(description).attach(net)

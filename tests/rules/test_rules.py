@@ -123,7 +123,7 @@ def record_carried(net, used, monkeypatch):
 
 
 @pytest.mark.parametrize("description", RULES)
-def test_B_holds_exactly_what_carried_the_error(description, monkeypatch):
+def test_B_holds_exactly_the_matrices_that_carried_the_error(description, monkeypatch):
     net = small_convnet()
     rule = make(description).attach(net)
     x, y = batch()
@@ -447,7 +447,7 @@ def test_the_taught_error_replaces_the_error_of_a_shortcut():
     np.testing.assert_allclose(got["residual1.body.linear1.W"], h.T @ sum_error, rtol=1e-12, atol=1e-15)
 
 
-def test_dfa_refuses_by_name_a_layer_that_no_error_would_reach():
+def test_dfa_refuses_by_name_a_layer_that_receives_no_error():
     net = Network([Linear(4, 5), BatchNorm(5), Linear(5, 5), ReLU(), BatchNorm(5), Linear(5, 3)])
     with pytest.raises(ValueError, match="'dfa' would carry no error to 'batchnorm1', 'batchnorm2'"):
         DFA().attach(net)
