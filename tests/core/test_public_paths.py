@@ -96,7 +96,10 @@ REFUSED = {
         lambda: attach("dfa", mf.Network([mf.Linear(2, 2), mf.BatchNorm(2), mf.Linear(2, 2), mf.Linear(2, 2)])),
         "would carry no error to",
     ),
-    "a matrix that the rule does not keep": (lambda: BP().attach(dense_net()).set_feedback("linear2", 0), "is not a"),
+    "a matrix that the rule does not keep": (
+        lambda: BP().attach(dense_net()).set_feedback("linear2", 0),
+        "stores no matrix",
+    ),
     "a matrix of another shape": (
         lambda: make("fa").attach(dense_net()).set_feedback("linear2", np.ones((3, 3))),
         "must have shape",
