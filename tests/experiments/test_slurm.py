@@ -157,12 +157,12 @@ class Cluster:
         return dict(re.findall(r"(\S+?)=(\S*)", self.ask("scontrol", "-o", "show", "job", job)))
 
     def has_ended(self, job: str) -> bool:
-        return self.snapshot(job)["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
+        return self.facts(job)["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 
     def wait_for_end(self, job: str) -> str:
         """Returns the final state of the job."""
         self.wait(lambda: self.has_ended(job), "the job has no end")
-        return self.snapshot(job)["JobState"]
+        return self.facts(job)["JobState"]
 
     def processes(self, job: str | None = None) -> list[int]:
         """The processes started by this cluster or by one of its jobs, recognised by their environment."""
