@@ -436,7 +436,7 @@ def test_the_stand_in_coverage_lists_the_lines_that_did_not_run():
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 1 and "deselected" in done.stdout and "failed" not in done.stdout, done.stdout
     not_run = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
-    assert len(not_run["layers/conv.py"].split()) > 30 and len(not_run.get("losses.py", "").split()) < 10
+    assert len(not_run["layers/conv.py"].split()) > 30 and len(not_run.get("losses.py", "").split()) < 20
     (percent,) = re.findall(r"^([\d.]+) % of the engine's lines", done.stdout, re.M)
     assert 0 < float(percent) < 50
 
