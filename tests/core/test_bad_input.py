@@ -690,7 +690,7 @@ def swept(tmp_path):
     ("original", "replacement", "message"),
     [
         (b"0.75", b"many", "line 2: test_accuracy is 'many', and no number"),
-        (b"0.75", b"\0", "no number|not a CSV table"),  # Python 3.10's own reader refuses it
+        (b"0.75", b"\0", "no number|not a table in CSV"),  # Python 3.10's own reader refuses it
         (b",0,\n", b",no,\n", "diverged is 'no'"),
         (b"0.75,0.5", b",", "line 2: it has no test_loss and no error"),
     ],
