@@ -22,7 +22,7 @@ from ..backend import Array
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..validation import check_positive
-from .base import Rule
+from .learned_feedback import LearnedFeedback
 
 Primitive = Callable[[Weighted, Array, Array, Array], Array]  # layer, B, x, y -> gradient by B, of W's shape
 
@@ -53,7 +53,7 @@ def null(layer: Weighted, B: Array, x: Array, y: Array) -> Array:
     return layer.weight_gradient(layer.carry(y, B), y) * (2 / len(x))
 
 
-class LocalAlignment(Rule):
+class LocalAlignment(LearnedFeedback):
     """The base class of the three rules: B is drawn at random and takes a gradient step after each weight update.
 
     Args:
@@ -89,16 +89,6 @@ class LocalAlignment(Rule):
     def __init__(self, seed: int = 0, rate: float | None = None) -> None:
         super().__init__(seed)
         self.rate = self.default_rate if rate is None else check_positive(rate, "rate")
-
-    def draw(self, net: Network) -> None:
-        for layer in self.layers_with_feedback(net):
-            self.memory[layer.name] = self.draw_matrix(layer)
-
-    def feedback(self, layer: Weighted) -> Array:
-        return self.stored_matrix(layer)
-
-    def start_angle(self, layer: Weighted) -> float:
-        return 90.0
 
     def update_feedback(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 
 A_LOSS = "the loss must be a minifa.losses.Loss, for example minifa.SoftmaxCrossEntropy()"
-LEARNED_FEEDBACK = "B = the matrix after all its updates"
 
 
 def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
@@ -164,8 +163,7 @@ class Rule(KnownOptions):
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         """How `feedback` computes the matrix, for traces and figures: the equation, and for each symbol the name that
         `minifa.trace` gives its array."""
-        equation = LEARNED_FEEDBACK if self.equation.startswith("dB") else self.equation
-        return equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
+        return self.equation, {"B": f"{layer.name}.B", "W": f"{layer.name}.W"}
 
     def carry_equation(self, layer: Weighted) -> str:
         """The equation of `carry`, for traces and figures."""

@@ -14,14 +14,13 @@ __all__ = ["DirectKolenPollack", "KolenPollack"]
 
 from ..backend import Array
 from ..layers.base import Pass
-from ..layers.weighted import Weighted
 from ..network import Network
 from ..parallel.chunks import matmul
-from .base import Rule
 from .direct import DFA, RecordingPass
+from .learned_feedback import LearnedFeedback
 
 
-class KolenPollack(Rule):
+class KolenPollack(LearnedFeedback):
     """B is drawn at random and receives W's gradient, through the same optimizer with a separate state. Use an
     optimizer with weight decay.
 
@@ -43,16 +42,6 @@ class KolenPollack(Rule):
     paper = "Kolen & Pollack 1994; Akrout et al. 2019"
     needs = "the forward synapse's update at the feedback synapse, and weight decay at both; no weight transport"
     weight_decay = 0.01
-
-    def draw(self, net: Network) -> None:
-        for layer in self.layers_with_feedback(net):
-            self.memory[layer.name] = self.draw_matrix(layer)
-
-    def feedback(self, layer: Weighted) -> Array:
-        return self.stored_matrix(layer)
-
-    def start_angle(self, layer: Weighted) -> float:
-        return 90.0
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None

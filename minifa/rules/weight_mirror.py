@@ -14,17 +14,17 @@ from __future__ import annotations
 
 __all__ = ["WeightMirror"]
 
-from ..backend import Array, xp
+from ..backend import xp
 from ..layers.weighted import Weighted
 from ..linalg import as_matrix
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..rng import gaussian, generator
 from ..validation import check_int, check_positive
-from .base import Rule
+from .learned_feedback import LearnedFeedback
 
 
-class WeightMirror(Rule):
+class WeightMirror(LearnedFeedback):
     """Weight mirror. After every ``every``-th weight update, each layer has one mirror phase, driven by noise.
 
     Args:
@@ -72,13 +72,13 @@ class WeightMirror(Rule):
         self.warmup_phases = check_int(warmup_phases, "warmup_phases", least=0)
 
     def draw(self, net: Network) -> None:
+        super().draw(net)
         for layer in self.layers_with_feedback(net):
-            self.memory[layer.name] = self.draw_matrix(layer)
             for i in range(self.warmup_phases):
                 mirror_phase(self, layer, f"/start{i}", net.step)
 
-    def feedback(self, layer: Weighted) -> Array:
-        return self.stored_matrix(layer)
+    def start_angle(self, layer: Weighted) -> None:
+        return None  # the warm-up phases have aligned B already
 
     def update_feedback(self, net: Network) -> None:
         if net.step % self.every == 0:
