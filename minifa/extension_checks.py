@@ -41,14 +41,14 @@ def guard(cls: type, base: type, checks: Mapping[str, Check], always: tuple[str,
         checks: the check of the return value, by method name.
         always: names of methods that are checked even if inherited, because they call user-defined methods.
     """
-    if _in_minifa(cls):
+    if in_minifa(cls):
         return
     for name, meant in misspelled_methods(cls, base).items():
         warnings.warn(f"{cls.__name__}.{name} is never called: did you mean {meant}?", RuntimeWarning, stacklevel=3)
-    written = [name for one in cls.__mro__ if not _in_minifa(one) for name in vars(one)]  # including mixins
+    written = [name for one in cls.__mro__ if not in_minifa(one) for name in vars(one)]  # including mixins
     for name in dict.fromkeys([*written, *always]):
         method = inspect.getattr_static(cls, name)
-        parents = [vars(one)[name] for one in cls.__mro__[1:] if name in vars(one) and _in_minifa(one)]
+        parents = [vars(one)[name] for one in cls.__mro__[1:] if name in vars(one) and in_minifa(one)]
         if not inspect.isfunction(method) or not parents or hasattr(method, "is_checked"):
             continue
         if name in written and name != "__init__":
@@ -58,7 +58,7 @@ def guard(cls: type, base: type, checks: Mapping[str, Check], always: tuple[str,
         setattr(cls, name, method)
 
 
-def _in_minifa(cls: type) -> bool:
+def in_minifa(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == PACKAGE
 
 

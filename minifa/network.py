@@ -13,7 +13,7 @@ import numpy
 
 from . import array_checks, backend, extension_checks
 from .backend import Array, xp
-from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain
+from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, set_shapes
 from .layers.weighted import Weighted
 from .registry import KnownOptions, unknown
 from .rng import check_seed
@@ -83,7 +83,6 @@ class Network(KnownOptions):
         self.seed = check_seed(seed)
         self.step = 0
         self.learning_rule = ""
-        self._checked_input: Any = None  # the input that `check_input` has accepted for the next forward pass
         self._checked_shape: Shape | None = None  # the input shape that all layers were last checked with
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
@@ -95,7 +94,7 @@ class Network(KnownOptions):
             input_shape = first.weight_shape[:1]
         self.input_shape: Shape | None = None if input_shape is None else example_shape(input_shape, "input_shape")
         if self.input_shape is not None:
-            infer_chain(self.layers, self.input_shape, source="the network's input")
+            set_shapes(self.layers, self.input_shape, source="the network's input")
         for layer in self:  # last, so that layers can be reused if this constructor raises
             layer.in_network = True
 
@@ -143,9 +142,10 @@ class Network(KnownOptions):
     def output_layer(self) -> Weighted:
         """The last weighted layer, which receives the true error under every rule. Raises ValueError if the network
         has no weighted layer."""
-        if not self.weighted:
+        weighted = self.weighted
+        if not weighted:
             raise ValueError("the network has no weighted layer: add a Linear or a Conv2d")
-        return self.weighted[-1]
+        return weighted[-1]
 
     @property
     def output_shape(self) -> Shape | None:
@@ -250,9 +250,7 @@ class Network(KnownOptions):
             TypeError: an array on the wrong side (host or device) or of the wrong dtype.
             ValueError: an empty batch or an unexpected shape.
         """
-        if x is not self._checked_input:  # the rule has checked it before this pass
-            self.check_input(x)
-        self._checked_input = None
+        self.check_input(x)
         ctx = ctx or Pass()
         shape = x.shape[1:]
         ctx.inputs_checked = shape == self._checked_shape or self._accepts(shape)
@@ -263,7 +261,10 @@ class Network(KnownOptions):
             ctx.inputs_checked = False
 
     def _accepts(self, shape: Shape) -> bool:
-        """Whether every layer accepts the output of the layer before it, for inputs of this shape."""
+        """Whether every layer accepts the output of the layer before it, for inputs of this shape. A user-defined layer
+        may hand other arrays to layers of its own, which then check them."""
+        if not all(extension_checks.in_minifa(type(layer)) for layer in self):
+            return False
         out = shape
         try:
             for layer in self.layers:
@@ -274,9 +275,9 @@ class Network(KnownOptions):
         return True
 
     def check_input(self, x: Any) -> None:
-        """Raise TypeError or ValueError unless x is a batch for this network. The next forward pass of the same array
-        does not check it again."""
-        array_checks.require_float(x, "the network")
+        """Raise TypeError or ValueError unless x is a batch for this network."""
+        if type(x) is not xp.ndarray or x.dtype.kind != "f" or x.size == 0:  # else `require_float` accepts it, too
+            array_checks.require_float(x, "the network")
         if x.dtype != self.dtype:
             raise TypeError(
                 f"the input must have the network's dtype {self.dtype}, got {x.dtype}: convert it with "
@@ -291,7 +292,6 @@ class Network(KnownOptions):
                 f"the network expects {format_shape(self.input_shape)} per example, got {format_shape(x.shape[1:])} "
                 f"(the whole input has shape {x.shape})"
             )
-        self._checked_input = x
 
     @backend.quietly
     def backward(self, delta: Array, rule: Teacher) -> Array | None:

@@ -263,15 +263,25 @@ def new_parameter(host: Any) -> Array:
 
 
 def infer_chain(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
-    """Set the shapes of each layer and return the last output shape. A ValueError names the layer and the source of its
-    input."""
+    """The last output shape of these layers. A ValueError names the layer and the source of its input."""
     for layer in layers:
-        layer.input_shape = shape
         try:
-            shape = layer.output_shape = layer.infer(shape)
+            shape = layer.infer(shape)
         except ValueError as error:
             raise ValueError(f"{error} (its input comes from {source})") from None
         source = repr(layer.name)
+    return shape
+
+
+def set_shapes(layers: Sequence[Layer], shape: Shape, source: str) -> Shape:
+    """Set the shapes of each layer, those of blocks included, and return the last output shape. Raises ValueError as
+    `infer_chain` does."""
+    for layer in layers:
+        layer.input_shape = shape
+        shape = layer.output_shape = infer_chain([layer], shape, source)
+        source = repr(layer.name)
+        for _, branch in layer.children():
+            set_shapes(branch, layer.input_shape, f"the input of {source}")
     return shape
 
 

@@ -154,12 +154,13 @@ class Weighted(Layer):
             self.check_input(x, ctx)
         y = self.project(x, self.W, self.b)
         self.cache = x if ctx.training else None
-        self.y_shape = y.shape
         return y
 
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
-        if self.cache is not None:
-            self.check_error(delta, self.y_shape)
+        x = self.cache
+        if x is not None:
+            positions = x.shape[:1] if x.ndim == 2 else self.positions(x.shape)
+            self.check_error(delta, (*positions, self.weight_shape[-1]))
         self.store_gradients(delta)
         if not self.needs_input_gradient:
             return None

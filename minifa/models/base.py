@@ -7,7 +7,7 @@ __all__: list[str] = []
 import math
 
 from ..layers import Layer
-from ..layers.base import infer_chain
+from ..layers.base import set_shapes
 from ..validation import Shape, example_shape, format_shape
 
 Model = list[Layer]
@@ -32,6 +32,6 @@ def image(shape: Shape, model: str) -> Shape:
 def count_features(layers: Model, shape: Shape, model: str) -> int:
     """The number of features these layers output for one image. Raises ValueError if the image is too small."""
     try:
-        return math.prod(infer_chain(layers, shape, source="the layer before it"))
+        return math.prod(set_shapes(layers, shape, source="the layer before it"))
     except ValueError as error:
         raise ValueError(f"the model {model!r} cannot take images of {format_shape(shape)}: {error}") from None

@@ -252,9 +252,9 @@ class Rule(KnownOptions):
         net.learning_rule = self.label if self.feedback_learns else ""
         return rows
 
-    def training_pass(self, net: Network, update_statistics: bool = True) -> Pass:
+    def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
         """The `Pass` of an update's forward pass. Rules that need activities return a subclass that records them."""
-        return Pass(training=True, step=net.step, update_statistics=None if update_statistics else False)
+        return Pass(training=True, step=net.step, update_statistics=update_statistics)
 
     def compute_error(self, output: Array, y: Any, loss: Loss) -> Array:
         """Set target and error for these outputs; the factor 1/N of the batch mean is applied only here. Returns the

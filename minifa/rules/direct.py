@@ -210,7 +210,7 @@ class RecordingPass(Pass):
         step, update_statistics: as for `minifa.Pass`.
     """
 
-    def __init__(self, names: Container[str], step: int, update_statistics: bool) -> None:
+    def __init__(self, names: Container[str], step: int, update_statistics: bool | None) -> None:
         super().__init__(training=True, step=step, update_statistics=update_statistics)
         self.names = names
         self.outputs: dict[str, Array] = {}

@@ -83,7 +83,7 @@ class DirectKolenPollack(DFA):
     ) -> None:
         super().__init__(seed, at, family, sd, recompute=recompute)  # learned matrices cannot be slices of a shared one
 
-    def training_pass(self, net: Network, update_statistics: bool = True) -> Pass:
+    def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
         recording = RecordingPass(self.F, net.step, update_statistics)
         self.activity = recording.outputs
         return recording

@@ -20,7 +20,7 @@ from ..backend import Array, xp
 from ..data.augment import Augmentation, for_evaluation
 from ..data.base import Dataset, Examples
 from ..data.batches import Batches
-from ..layers.base import infer_chain
+from ..layers.base import set_shapes
 from ..layers.batch_norm import BatchNorm
 from ..losses import Loss
 from ..network import Network
@@ -181,9 +181,7 @@ class Trainer(KnownOptions):
         epochs = check_int(epochs, "the number of epochs", most=sys.maxsize)
         batch_size = check_batch_size(batch_size)
         if self.net.input_shape is None:  # infer all shapes from the examples and check them
-            infer_chain(
-                self.net.layers, for_evaluation(train.x[:1], self.augmentation).shape[1:], source="the examples"
-            )
+            set_shapes(self.net.layers, for_evaluation(train.x[:1], self.augmentation).shape[1:], source="the examples")
         self._check_last_batch(len(train), batch_size)
         self._set_layout(train, batch_size)
         batches = math.ceil(len(train) / batch_size)

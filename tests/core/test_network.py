@@ -361,3 +361,60 @@ def test_assigned_weights_are_copied_into_place_and_learn():
     assert (net.state()["linear1.W"] != before["linear1.W"]).all()
     with pytest.raises(ValueError, match=r"W of Linear 'linear1' must have shape \(3, 2\), got \(2, 3\)"):
         net["linear1"].W = np.zeros((2, 3))
+
+
+# Checks are made once a pass: what must not be lost by that
+
+
+def test_a_prediction_between_forward_and_backward_changes_nothing(engine):
+    net = mf.Network([mf.Conv2d(1, 2, 3), mf.Flatten(), mf.Linear(8, 3)], seed=0, input_shape=(4, 4, 1))
+    rule = mf.rules.BP().attach(net)
+    rng = np.random.default_rng(0)
+    x, few = (mf.asarray(rng.normal(size=(n, 4, 4, 1))) for n in (8, 3))
+    net.forward(x, mf.Pass(training=True))
+    net.predict(few)
+    with pytest.raises(ValueError, match=r"expects an error of shape \(8, 3\), got \(3, 3\)"):
+        net.backward(mf.asarray(rng.normal(size=(3, 3))), rule)
+    net.backward(mf.asarray(rng.normal(size=(8, 3))), rule)
+    assert net["conv1"].grads["W"].shape == net["conv1"].W.shape
+
+
+def test_no_input_is_refused_like_any_other(engine):
+    with pytest.raises(TypeError, match="the network expects an array of the backend"):
+        mf.Network([mf.Linear(4, 3)]).forward(None)
+
+
+def test_a_batch_is_not_kept_by_a_network_that_has_refused_its_targets():
+    net = mf.Network([mf.Linear(4, 3)], seed=0)
+    rule = mf.rules.BP().attach(net)
+    x = mf.asarray(np.ones((2, 4)))
+    with pytest.raises(ValueError, match="class"):
+        rule.gradients(net, x, [0, 7], mf.SoftmaxCrossEntropy())
+    assert not any(one is x for one in vars(net).values())
+
+
+def test_a_layer_inside_a_user_defined_layer_checks_its_input(engine):
+    class Outer(mf.Layer):
+        kind = "outer"
+
+        def __init__(self):
+            super().__init__()
+            self.inner = mf.BatchNorm(1)
+
+        def forward(self, x, ctx):
+            return self.inner.forward(x, ctx)
+
+        def backward(self, delta, rule):
+            return delta
+
+    net = mf.Network([mf.Linear(4, 3), Outer()], seed=0)
+    with pytest.raises(ValueError, match="expects 1 features"):
+        net.forward(mf.asarray(np.ones((2, 4))))
+
+
+def test_a_prediction_tells_the_layers_of_a_block_no_shapes(engine):
+    net = mf.Network([mf.Residual([mf.Conv2d(1, 1, 3, padding=1), mf.ReLU()])], seed=0)
+    net.predict(np.ones((2, 5, 5, 1)))
+    assert all(layer.input_shape is None and layer.output_shape is None for layer in net)
+    known = mf.Network([mf.Residual([mf.Conv2d(1, 1, 3, padding=1), mf.ReLU()])], seed=0, input_shape=(5, 5, 1))
+    assert all(layer.input_shape == layer.output_shape == (5, 5, 1) for layer in known)
