@@ -13,7 +13,7 @@ import numpy
 
 from . import array_checks, backend, extension_checks
 from .backend import Array, xp
-from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, set_shapes
+from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
 from .registry import KnownOptions, unknown
 from .rng import check_seed
@@ -142,8 +142,7 @@ class Network(KnownOptions):
     def output_layer(self) -> Weighted:
         """The last weighted layer, which receives the true error under every rule. Raises ValueError if the network
         has no weighted layer."""
-        weighted = self.weighted
-        if not weighted:
+        if not (weighted := self.weighted):
             raise ValueError("the network has no weighted layer: add a Linear or a Conv2d")
         return weighted[-1]
 
@@ -265,10 +264,8 @@ class Network(KnownOptions):
         may hand other arrays to layers of its own, which then check them."""
         if not all(extension_checks.in_minifa(type(layer)) for layer in self):
             return False
-        out = shape
         try:
-            for layer in self.layers:
-                out = layer.infer(out)
+            infer_chain(self.layers, shape, source="the network's input")
         except ValueError:
             return False  # the layer raises it in its own forward pass
         self._checked_shape = shape

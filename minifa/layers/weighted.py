@@ -157,8 +157,7 @@ class Weighted(Layer):
         return y
 
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
-        x = self.cache
-        if x is not None:
+        if (x := self.cache) is not None:
             positions = x.shape[:1] if x.ndim == 2 else self.positions(x.shape)
             self.check_error(delta, (*positions, self.weight_shape[-1]))
         self.store_gradients(delta)
