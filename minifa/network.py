@@ -340,15 +340,15 @@ class Network(KnownOptions):
         >>> float(net["batchnorm1"].running_mean[0])
         0.0
         """
-        before = [(layer, layer.cache, dict(layer.grads)) for layer in self]
+        before = [(layer, layer.cache, dict(layer.grads), dict(layer.checked_shapes)) for layer in self]
         learning_rule = self.learning_rule
         statistics = [(array, array.copy()) for layer in self for array in layer.buffers().values()]
         try:
             yield
         finally:
             self.learning_rule = learning_rule
-            for layer, cache, grads in before:
-                layer.cache, layer.grads = cache, grads
+            for layer, *saved in before:
+                layer.cache, layer.grads, layer.checked_shapes = saved
             for array, copy in statistics:
                 array[...] = copy
 

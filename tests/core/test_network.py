@@ -418,3 +418,22 @@ def test_a_prediction_tells_the_layers_of_a_block_no_shapes(engine):
     assert all(layer.input_shape is None and layer.output_shape is None for layer in net)
     known = mf.Network([mf.Residual([mf.Conv2d(1, 1, 3, padding=1), mf.ReLU()])], seed=0, input_shape=(5, 5, 1))
     assert all(layer.input_shape == layer.output_shape == (5, 5, 1) for layer in known)
+
+
+def test_a_measurement_between_forward_and_backward_of_a_user_defined_layer(engine):
+    class Double(mf.Layer):
+        kind = "double"
+
+        def forward(self, x, ctx):
+            return 2 * x
+
+        def backward(self, delta, rule):
+            return 2 * delta
+
+    net = mf.Network([mf.Linear(4, 3), Double()], seed=0)
+    rule = mf.rules.BP().attach(net)
+    x, delta = mf.asarray(np.ones((8, 4))), mf.asarray(np.ones((8, 3)))
+    net.forward(x, mf.Pass(training=True))
+    mf.metrics.alignment(net, rule, x[:4], [0, 1, 2, 0], mf.SoftmaxCrossEntropy())
+    net.backward(delta, rule)
+    assert net["linear1"].grads["W"].shape == (4, 3)
