@@ -215,6 +215,11 @@ def load_data(experiment: Experiment) -> Dataset:
     return data_sets.load(experiment.data, experiment.data_dir, **experiment.data_options)
 
 
+def data_key(experiment: Experiment) -> tuple[Any, ...]:
+    """Name, folder and options of an experiment's data set, as a key for the data sets that have been loaded."""
+    return experiment.data, experiment.data_dir, *sorted(experiment.data_options.items())
+
+
 def data_for(experiment: Experiment, data: Dataset | None) -> Dataset:
     """Return ``data``, or load the experiment's data set when it is None. Raises TypeError if ``data`` is not a
     Dataset or ``experiment`` is not an Experiment."""

@@ -51,6 +51,7 @@ from .experiment import (
     MOST_SEEDS,
     Experiment,
     build,
+    data_key,
     default_optimizer_options,
     load_data,
     parts,
@@ -490,7 +491,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
     failed: set[tuple[Any, ...]] = set()
     refused: dict[tuple[str, str, str], list[str]] = {}  # (model, data, reason) to rules
     for experiment in of_each_kind(experiments_):
-        where = experiment.data, experiment.data_dir, *sorted(experiment.data_options.items())
+        where = data_key(experiment)
         if where not in sets and where not in failed:
             try:
                 sets[where] = load_data(experiment)

@@ -18,9 +18,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .. import environment
-from ..data import load
 from ..data.base import Dataset
 from ..registry import unknown
 from ..storage.atomic import expanded, plain, refuse_link, write_atomic
@@ -28,7 +28,7 @@ from ..text import printable, table
 from ..training import History
 from ..training.history import Row
 from . import resume, run_folder
-from .experiment import Experiment, Result, describe_options
+from .experiment import Experiment, Result, data_key, describe_options, load_data
 from .recipes import Recipe, TableRow
 from .study import Outcome, Task, attempt, folder_of, in_folder
 
@@ -90,7 +90,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
         OSError: a run folder is a link, or something in it is not a regular file.
     """
     outcomes = []
-    known: dict[tuple[str, str | None], Dataset | None] = {}
+    known: dict[tuple[Any, ...], Dataset | None] = {}
     for row in recipe.rows:
         for place in sorted(expanded(folder).glob(f"{row.name}-seed*")):
             number = place.name.removeprefix(f"{row.name}-seed")
@@ -110,19 +110,23 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
 
 
 def _contents(
-    experiment: Experiment, saved: resume.SavedRun, known: dict[tuple[str, str | None], Dataset | None]
+    experiment: Experiment, saved: resume.SavedRun, known: dict[tuple[Any, ...], Dataset | None]
 ) -> dict[str, str]:
     """Current digests of the run's files; empty if no digests were stored with the run, or the files are missing: a
     table can be shown without its data."""
-    where = experiment.data, experiment.data_dir
+    if not saved.contents:
+        return {}
+    where = data_key(experiment)
+    if where not in known:
+        known.clear()  # keep one data set at a time in memory
+        try:
+            known[where] = load_data(experiment)
+        except (OSError, ValueError):
+            known[where] = None
+    data = known[where]
     try:
-        if saved.contents and where not in known:
-            known.clear()  # keep one data set at a time in memory
-            known[where] = load(*where)
-        data = known.get(where) if saved.contents else None
         return {} if data is None else resume.contents(experiment, data)
-    except (OSError, ValueError):
-        known[where] = None
+    except OSError:  # of the file of initial weights
         return {}
 
 

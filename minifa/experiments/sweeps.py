@@ -42,7 +42,7 @@ import numpy
 from ..rng import generator
 from ..validation import check_bool, check_float, check_str
 from . import recipes, resume, schema
-from .experiment import Experiment
+from .experiment import Experiment, data_key
 from .recipes import RecipeError, Settings
 from .schema import Problems
 
@@ -370,5 +370,5 @@ def check(sweep: Sweep) -> tuple[list[str], dict[str, str]]:
     contents: dict[str, str] = {}
     for one in some:
         if one.data not in contents or (one.weights is not None and one.weights not in contents):
-            contents.update(resume.contents(one, sets[one.data, one.data_dir]))
+            contents.update(resume.contents(one, sets[data_key(one)]))
     return sorted({one.note for one in sets.values() if one.note}), contents

@@ -224,6 +224,24 @@ def test_a_worker_with_other_data_under_the_same_name_makes_no_run():
     assert re.match("DataFileError: other data: mine.npz has the digest", made.error) and made.result is None
 
 
+def test_options_of_a_data_file_reach_the_runs_of_sweeps_and_tables(capsys):
+    for kind in ("sweep", "table"):
+        path = Path(f"{kind}.toml")
+        text = path.read_text(encoding="utf-8").replace('"mine.npz"', '"mine.npz"\nscale = 0.5')
+        path.write_text(text, encoding="utf-8")
+    assert cli.main(COMMANDS["sweep --keep-runs"]) == 0, capsys.readouterr().err
+    digest = json.loads(Path("out/config.json").read_text(encoding="utf-8"))["contents"]["mine.npz"]
+    assert digest == mf.data.load("mine.npz", scale=0.5).digest
+    shutil.rmtree("out")
+    assert cli.main(COMMANDS["reproduce"]) == 0
+    table = recipes.read("table.toml")
+    made = reproduce.finished(table, "out")
+    assert len(made) == 3 and all(one.compared for one in made)
+    write_data(seed=3)
+    with pytest.raises(ValueError, match="mine.npz has the digest"):
+        reproduce.finished(table, "out")
+
+
 def test_a_sweep_over_data_sets_may_be_extended_by_more_data_sets(capsys):
     text = SWEEP.replace('name = "mine.npz"', "").replace("[over]", '[over]\n"data.name" = ["mine.npz"]')
     Path("sweep.toml").write_text(text, encoding="utf-8")
