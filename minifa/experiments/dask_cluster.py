@@ -46,7 +46,6 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-import asyncio
 import contextlib
 import signal
 import threading
@@ -239,6 +238,7 @@ def _wait_for_scheduler(distributed: Any, place: str) -> None:
     Raises:
         OSError: the scheduler does not answer in time.
     """
+    import asyncio  # here: only a sweep on a cluster needs it, and it is slow to import
 
     async def ask() -> None:
         arguments = distributed.Security().get_connection_args("client")
