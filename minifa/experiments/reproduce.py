@@ -31,6 +31,7 @@ from . import resume, run_folder
 from .experiment import Experiment, Result, data_key, describe_options, load_data
 from .recipes import Recipe, TableRow
 from .study import Outcome, Task, attempt, folder_of, in_folder
+from .tables import sample_sd
 
 NOTES_WIDE = 120  # characters per line of the notes
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
@@ -223,8 +224,8 @@ def _score(result: Row, measure: str) -> float:
 def _compare(scores: Sequence[float], result: Row, measure: str, published: float | None) -> Row:
     mean = statistics.fmean(scores)
     numbers: Row = {"mean": mean}
-    if len(scores) > 1 and all(map(math.isfinite, scores)):
-        numbers["sd"] = statistics.stdev(scores)
+    if (sd := sample_sd(scores)) is not None:
+        numbers["sd"] = sd
     if published is not None:
         numbers["difference"] = mean - published
         if measure != "loss":

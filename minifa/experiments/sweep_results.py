@@ -33,6 +33,7 @@ from .experiment import MEASURED_ON, Experiment, build, parts, trainer_for
 from .recipes import write_value
 from .study import Outcome, Task
 from .sweeps import SEED, Run, Sweep
+from .tables import sample_sd
 
 TABLE = "sweep.csv"
 SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")  # runs are ranked by the first
@@ -322,8 +323,8 @@ def _mean_sd(lines: Sequence[Line], key: str) -> str:
     if key == "diverged":
         return f"{sum(values):.0f}"
     mean = format(statistics.fmean(values), FORMS.get(key, ".4f"))
-    spread = key in SCORES and len(values) > 1 and all(map(math.isfinite, values))
-    return f"{mean} ± {statistics.stdev(values):.4f}" if spread else mean
+    sd = sample_sd(values) if key in SCORES else None
+    return mean if sd is None else f"{mean} ± {sd:.4f}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -75,16 +75,26 @@ def mean_at_end(some: Sequence[Result], column: str) -> float:
 
 
 def mean_sd(values: Sequence[float]) -> str:
-    """``mean ± sd`` with three decimals; the sample sd is omitted for a single value. Raises TypeError if a value is
-    not a number, ValueError if there are no values."""
+    """``mean ± sd`` with three decimals; the mean alone where `sample_sd` is None. Raises TypeError if a value is not a
+    number, ValueError if there are no values."""
     values = [
         check_float(value, "a value of a mean")
         for value in check_list(values, object, "the values of a mean must be a list")
     ]
     if not values:
         raise ValueError("a mean needs at least one value")
-    mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+    mean, sd = f"{statistics.fmean(values):.3f}", sample_sd(values)
+    return mean if sd is None else f"{mean} ± {sd:.3f}"
+
+
+def sample_sd(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None for a single value, or if a value is not finite, as those of diverged runs.
+
+    >>> from minifa.experiments.tables import sample_sd
+    >>> sample_sd([1.0, 3.0, 5.0]), sample_sd([1.0]), sample_sd([1.0, float("inf")])
+    (2.0, None, None)
+    """
+    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
 
 
 def sampling_error(examples: int) -> str:

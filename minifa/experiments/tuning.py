@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from ..training.history import Row
 from .experiment import Experiment, Result, describe_options
 from .study import run_many
+from .tables import sample_sd
 
 RATES = range(-10, 1)  # exponents k of the rates tried first: the rate is 10^(k/2) (see `rate`)
 WIDEST = range(-16, 7)  # limits of a search: 1e-8 to 1e3
@@ -170,6 +171,7 @@ def rate_table(trials: Sequence[Trial]) -> list[Row]:
         for k, some in by_rate.items():
             scores, experiment = _scores(some), some[0].experiment
             if scores:
+                sd = sample_sd(scores)
                 rows.append(
                     {
                         "data": experiment.data,
@@ -184,9 +186,7 @@ def rate_table(trials: Sequence[Trial]) -> list[Row]:
                         "lr": experiment.rate(),
                         "seeds": len(scores),
                         "mean": round(statistics.fmean(scores), 6),
-                        "sd": round(statistics.stdev(scores), 6)
-                        if len(scores) > 1 and all(map(math.isfinite, scores))
-                        else "",
+                        "sd": "" if sd is None else round(sd, 6),
                         "diverged": sum(trial.diverged for trial in some),
                         "chosen": int(k == best),
                     }

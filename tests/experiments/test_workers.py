@@ -348,6 +348,16 @@ def test_a_failing_run_gives_a_warning_and_its_table_stays_narrow(entered):
     assert max(map(len, table.splitlines())) < 80 and "failed: ValueError: far ..." in table
 
 
+@pytest.mark.parametrize("worst", [-math.inf, math.inf, math.nan])
+def test_a_score_that_is_not_finite_stays_visible_in_the_table(worst):
+    """As of a diverged regression, whose score is a loss."""
+    results = list(run_many([dataclasses.replace(XOR, seed=seed) for seed in (0, 7)], jobs=1))
+    results[1] = dataclasses.replace(results[1], score=worst, diverged=True)
+    table = tables.summary_table(results)
+    assert f" {worst:.3f}" in table and "±" not in table
+    assert " ± " in tables.summary_table([results[0], dataclasses.replace(results[0], score=0.3)])
+
+
 def alive(pid):
     """Whether the process exists and is not a zombie waiting for its new parent."""
     try:
