@@ -15,7 +15,7 @@ import numpy
 
 from . import array_checks, backend, extension_checks
 from .backend import Array, xp
-from .registry import KnownOptions, register_table
+from .registry import KnownOptions, as_call, register_table
 from .validation import check_float
 
 
@@ -40,6 +40,9 @@ class Loss(KnownOptions):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         extension_checks.guard(cls, Loss, extension_checks.LOSS_CHECKS)
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         contract = "(self, output, target): each example's value (N,) and error (N, n_out), as a pair"

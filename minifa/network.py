@@ -133,6 +133,14 @@ class Network(KnownOptions):
     def __len__(self) -> int:
         return len(self._by_name)
 
+    def __repr__(self) -> str:
+        count = sum(array.size for array in self.parameters().values())
+        return f"<Network: {len(self)} layers, {count:,} parameters>"
+
+    def __call__(self, x: Array) -> Array:
+        """The outputs for a batch x (N, ...) on the backend in evaluation mode: `forward` without a `Pass`."""
+        return self.forward(x)
+
     @property
     def weighted(self) -> list[Weighted]:
         """The layers with a weight matrix, in forward order."""
@@ -329,6 +337,25 @@ class Network(KnownOptions):
         with self.preserved():
             outputs = [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
         return numpy.concatenate(outputs)
+
+    def classify(self, x: Any, batch_size: int = 256) -> numpy.ndarray:
+        """The classes of an input x (N, ...), the index of the largest output: (N,), integers on the host.
+
+        Args:
+            x, batch_size: as for `predict`.
+
+        Raises:
+            ValueError, TypeError: as for `predict`; ValueError: the network has a single output.
+
+        >>> net = mf.Network([mf.Linear(1, 2, init="zero")])
+        >>> net["linear1"].b = mf.asarray([0.0, 1.0])
+        >>> net.classify([[5.0], [6.0]]).tolist()
+        [1, 1]
+        """
+        outputs = self.predict(x, batch_size)
+        if outputs.ndim != 2 or outputs.shape[1] < 2:
+            raise ValueError(f"classes need two outputs or more per example, got outputs of shape {outputs.shape}")
+        return outputs.argmax(axis=1)
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:

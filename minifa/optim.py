@@ -20,7 +20,7 @@ from .backend import Array, xp
 from .linalg import near_one, norm, rescaled
 from .network import A_NETWORK, Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
-from .registry import KnownOptions, register_table
+from .registry import KnownOptions, as_call, register_table
 from .rules.base import A_RULE, Rule
 from .validation import check_between, check_bool, check_mapping, check_positive, check_type
 
@@ -114,6 +114,9 @@ class Optimizer(KnownOptions):
         """Validate options on assignment as the constructor does, and store them as Python numbers."""
         check = self.options.get(name)
         object.__setattr__(self, name, value if check is None else check(value, name))
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     def bind(self, net: Network, rule: Rule | None = None) -> None:
         """Reset the state if the network has changed, and the feedback's state if the rule or its attachment has

@@ -94,6 +94,23 @@ class KnownOptions:
         return super().__new__(cls)
 
 
+def as_call(instance: Any) -> str:
+    """The constructor call of an object with the options that differ from their defaults, for its ``repr``.
+
+    >>> mf.SGD(lr=0.1, clip_norm=1.0)
+    SGD(lr=0.1, clip_norm=1.0)
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    for cls in type(instance).__mro__:
+        if cls.__init__ is not object.__init__ and "__init__" in vars(cls):
+            for key, parameter in inspect.signature(cls.__init__).parameters.items():
+                if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                    parameters.setdefault(key, parameter)
+    values = {key: vars(instance)[key] for key in parameters if key in vars(instance)}
+    changed = [f"{key}={value!r}" for key, value in values.items() if value != parameters[key].default]
+    return f"{type(instance).__name__}({', '.join(changed)})"
+
+
 def make_described(table: Mapping[str, Callable[..., T]], description: str, what: str, **given: Any) -> T:
     """Call an entry with the options of a description, ``"name:key=value,key=value"``. The options in ``given`` are set
     by the caller and cannot be part of the description.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..storage.atomic import DIGITS
-from ..validation import check_float, check_int, check_str, check_type
+from ..validation import check_float, check_int, check_str, check_type, format_shape
 from .interpretation import Interpretation, as_strings
 
 Array = npt.NDArray[Any]
@@ -55,6 +55,9 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def __repr__(self) -> str:
+        return f"<Examples: {len(self)} of {format_shape(self.x.shape[1:])}>"
 
     def take(self, indices: npt.ArrayLike) -> Examples:
         """A copy of the examples at these integer positions, in this order.
@@ -124,6 +127,13 @@ class Dataset:
                 f"data set '{self.name}' has y of shape {self.train.y.shape} and {len(self.classes)} class names; "
                 "labels (N,) require class names, targets (N, n_out) must have none"
             )
+
+    def __repr__(self) -> str:
+        kind = f"{len(self.classes)} classes" if self.classes else f"{self.n_out} target values"
+        shape = format_shape(self.input_shape)
+        return (
+            f"<Dataset {self.name!r}: {len(self.train)} training and {len(self.test)} test examples of {shape}, {kind}>"
+        )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

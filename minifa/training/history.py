@@ -13,6 +13,7 @@ from ..errors import DataFileError
 from ..storage import csv_files
 
 Row = dict[str, Any]
+SHOWN = ("train_loss", "train_accuracy", "validation_accuracy", "test_accuracy")  # in the `repr` of a history
 
 
 class History(list[Row]):
@@ -23,6 +24,14 @@ class History(list[Row]):
     >>> history.columns(), history.column("train_loss")
     (['epoch', 'train_loss'], [None, 0.5])
     """
+
+    def __repr__(self) -> str:
+        if not self:
+            return "<History: no epochs>"
+        row = self[-1]
+        measured = [f"{key} {row[key]:.4g}" for key in SHOWN if isinstance(row.get(key), (int, float))]
+        epoch = f"epoch {row.get('epoch', len(self) - 1)}"
+        return f"<History: {', '.join([epoch, *measured])}>"
 
     def columns(self) -> list[str]:
         """All column names, in order of first appearance."""
