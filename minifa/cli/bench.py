@@ -25,7 +25,8 @@ def describe(command: argparse.ArgumentParser) -> None:
         "--repeats", type=at_least_one, default=15, help="timed steps of each; their median is printed"
     )
     command.add_argument(
-        "--against", help="torch, biotorch, or torch,biotorch: print every mark beside what was measured (minutes)"
+        "--against",
+        help="torch, biotorch, or torch,biotorch: print every performance target with its measured value (minutes)",
     )
     memory = command.add_argument_group("memory instead of time")
     memory.add_argument(

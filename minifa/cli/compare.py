@@ -76,7 +76,8 @@ def _compare_in(
         replace(e, lr=chosen[e.rule]) if e.rule in chosen else e
         for e in experiments.grid_of_rules(base, names, options.seeds)
     ]
-    seeds = f"seeds {base.seed} to {base.seed + options.seeds - 1}"
+    last = base.seed + options.seeds - 1
+    seeds = f"seeds {base.seed} to {last}" if last > base.seed else f"seed {last}"
     print(f"{describe_setting(base, dataset)}, {seeds}, {describe_rates(grid)}\n", flush=True)
     by_number: dict[int, Result] = {}
 

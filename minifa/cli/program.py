@@ -44,8 +44,8 @@ from .options import count
 
 @escaping()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, 143
-    terminated by SIGTERM."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 usage error, 3 training diverged, 130 interrupted,
+    143 terminated by SIGTERM."""
     given = sys.argv[1:] if arguments is None else check_list(arguments, str, "the arguments of a command are words")
     with standard_streams():
         return _run(given)
@@ -120,8 +120,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="minifa",
         description="Learn how networks learn: train them under backpropagation and feedback alignment.",
-        epilog="Try: minifa compare. Exit codes: 0 done, 1 failed, 2 wrong use, 3 training diverged, 130 interrupted, "
-        "143 ended by SIGTERM.",
+        epilog="Try: minifa compare. Exit codes: 0 done, 1 failed, 2 usage error, 3 training diverged, "
+        "130 interrupted, 143 ended by SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"minifa {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -91,7 +91,7 @@ def test_the_source_of_the_rates_is_printed(monkeypatch, capsys):
     sources = {}
     for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"], ["--epochs", "60"]):
         assert program.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
-        sources[given[-1]] = capsys.readouterr().out.strip().rpartition("seeds 0 to 0, ")[2]
+        sources[given[-1]] = capsys.readouterr().out.strip().rpartition("seed 0, ")[2]
     assert sources["bp,fa"] == "rates from the grid kept in minifa/experiments/recipes/rates.csv"
     assert sources["bp,fa:sparsity=0.5"].startswith(
         f"rate {experiments.experiment.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"

@@ -379,7 +379,7 @@ def test_no_process_outlives_its_parent(stop, tmp_path):
     command += ["--rules", "bp,fa", "--seeds", "1", "--jobs", "2", "--out", "cut"]
     parent = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        while b"seeds 0 to" not in parent.stdout.readline():
+        while b", seed 0, " not in parent.stdout.readline():
             pass
         deadline = time.monotonic() + 30
         while len(below := children_of(parent.pid)) < 3 and time.monotonic() < deadline:
