@@ -16,8 +16,9 @@ PACKAGE = Path(__file__).parents[1] / "minifa"
 
 # The code that explains the algorithm; the rules' own files come on top. The aim is 1,900 lines, which is not reached:
 # checks of what users pass, NaN and precision handling, and a step of few calls take the rest. Lower the number when
-# the core shrinks. To raise it, give the reason here: a new kind of layer may add 45 lines.
+# the core shrinks. To raise it, add a line with the reason here: a new kind of layer may add 45 lines.
 CORE = 2_550
+CORE += 15  # the one-line representations, net(x) and net.classify
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),
