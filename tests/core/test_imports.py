@@ -11,7 +11,7 @@ import minifa
 
 PACKAGE = Path(minifa.__file__).parent
 LEVELS = """
-    errors validation text
+    errors validation text frames
     registry
     backend parallel environment
     console storage rng linalg initialisers schedules extension_checks array_checks
