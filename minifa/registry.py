@@ -101,9 +101,9 @@ def as_call(instance: Any) -> str:
     SGD(lr=0.1, clip_norm=1.0)
     """
     parameters: dict[str, inspect.Parameter] = {}
-    for cls in type(instance).__mro__:
-        if cls.__init__ is not object.__init__ and "__init__" in vars(cls):
-            for key, parameter in inspect.signature(cls.__init__).parameters.items():
+    for cls in type(instance).__mro__[:-1]:  # without `object`
+        if "__init__" in vars(cls):
+            for key, parameter in inspect.signature(vars(cls)["__init__"]).parameters.items():
                 if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
                     parameters.setdefault(key, parameter)
     values = {key: vars(instance)[key] for key in parameters if key in vars(instance)}
