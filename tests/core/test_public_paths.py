@@ -141,6 +141,14 @@ def test_invalid_input_is_refused_on_every_engine(case):
         attempt()
 
 
+def test_the_feedback_of_a_rule_is_read_only():
+    """`set_feedback` is the way to replace a matrix: it checks the matrix and keeps the drawn state."""
+    rule = make("fa").attach(dense_net())
+    with pytest.raises(TypeError, match="item assignment"):
+        rule.B["linear2"] = mf.asarray(np.zeros((4, 2)))
+    assert bool(rule.B["linear2"].any())
+
+
 def test_missing_preparation_is_reported():
     net, x, y = dense_net(), mf.asarray(np.ones((2, 3))), np.array([0, 1])
     with pytest.raises(RuntimeError, match="no cached forward pass"):
