@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import backend, data, environment, experiments, signals
+from .. import backend, data, environment, experiments, imports, signals
 from ..checkpoints import CheckpointError
 from ..console import print_stderr
 from ..experiments import Experiment, Result, recipes, resume, run_folder, tables
@@ -22,7 +22,7 @@ from .descriptions import as_file_name, describe_rates, describe_setting, label
 from .exit_codes import DIVERGED, FAILED, OK
 from .options import add_changes, add_rule, add_setting, contradictions, how_often, make_experiment, number
 
-WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that do not change the experiment
+WHERE = {"backend", "dtype", "threads", "imports", "data_dir"}  # options that do not change the experiment
 PARSED = {"command", "parser", "run"}  # entries of the parser itself
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
@@ -191,7 +191,9 @@ def _how_to_resume(folder: Path) -> str:
         return f"\n{folder} is gone, with what was written there: the same command starts again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
-    return "\nto resume: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
+    return "\nto resume: " + shlex.join(
+        ["minifa", "train", "--resume", str(folder), *where, *dtype, *imports.options()]
+    )
 
 
 def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:

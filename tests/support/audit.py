@@ -154,6 +154,7 @@ class Objects(Arrays):
         return self.folder / name
 
 
+OWN = "from minifa.schedules import SCHEDULES\nSCHEDULES['own'] = SCHEDULES['constant']"
 IDX = bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])
 
 
@@ -264,6 +265,7 @@ GIVEN: dict[str, Give] = {
     "rates": lambda w: [{"rule": "bp", "lr": 0.1, "mean": 0.5, "chosen": True}],
     # By function
     "cli.main.arguments": lambda w: ["rules", "--help"],
+    "imports.import_file.path": lambda w: w.file("own.py", lambda path: path.write_text(OWN, encoding="utf-8")),
     "data.is_file.name": lambda w: "digits",
     "data.idx.read_idx.path": lambda w: w.file("mine.idx", lambda path: path.write_bytes(IDX)),
     "data.idx.read_idx.shape": lambda w: (2,),
