@@ -46,6 +46,7 @@ from .. import backend, checkpoints, environment, imports, signals
 from ..checkpoints import Checkpoint, CheckpointError, DamagedCheckpoint, SaveCheckpoints
 from ..data import is_file, load
 from ..data.base import Dataset
+from ..data.user_files import paths_of
 from ..errors import DataFileError
 from ..network import Network
 from ..rules.base import Rule
@@ -79,7 +80,8 @@ def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
     >>> resume.load_once("xor") is resume.load_once("xor")
     True
     """
-    return _load_once(name, folder, tuple(sorted(options.items())), _stamp(name))
+    files = paths_of(expanded(name), options.get("label")) if is_file(name) else []
+    return _load_once(name, folder, tuple(sorted(options.items())), tuple(map(_stamp, files)))
 
 
 @functools.lru_cache(maxsize=2)  # two: comparisons of data sets need two at a time
@@ -87,13 +89,13 @@ def _load_once(name: str, folder: str | None, options: tuple[tuple[str, Any], ..
     return load(name, folder, **dict(options))
 
 
-def _stamp(name: str) -> object:
-    """Identity of the data set's file (path, inode, size, time), which changes with it; None if it is not a file."""
+def _stamp(path: Path) -> object:
+    """Identity of a data set's file (path, inode, size, time), which changes with it; None if it does not exist."""
     try:
-        status = os.stat(name)
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return os.path.abspath(name), status.st_ino, status.st_size, status.st_mtime_ns
+    return os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns
 
 
 # Identity of a run besides its settings
