@@ -149,12 +149,12 @@ def from_file(
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "flowers.csv")
-    ...     _ = path.write_text("length,width,species\\n" + "1.4,0.2,setosa\\n4.7,1.4,versicolor\\n" * 5)
+    ...     _ = path.write_text("length,width,species\\n" + "1.4,0.2,0\\n4.7,1.4,1\\n" * 5)
     ...     data = mf.data.from_file(path, label="species", scale="standard")
     >>> data
     <Dataset 'flowers': 8 training and 2 test examples of 2, 2 classes>
     >>> data.classes, np.unique(data.train.x.round(3)).tolist()  # half of the examples have each value
-    (('setosa', 'versicolor'), [-1.0, 1.0])
+    (('0', '1'), [-1.0, 1.0])
     """
     path = expanded(path)
     label = None if label is None else check_str(label, "label")
@@ -169,5 +169,12 @@ def from_npz(
     channels: str | None = None,
     regression: bool = False,
 ) -> Dataset:
-    """`from_file` without a label, as an npz file needs none."""
+    """`from_file` for an npz file, which needs no label.
+
+    Args:
+        path, test_fraction, scale, channels, regression: as for `from_file`.
+
+    Raises:
+        DataNotFound, DataFileError, TypeError, ValueError: as for `from_file`.
+    """
     return from_file(path, None, test_fraction, scale, channels, regression)

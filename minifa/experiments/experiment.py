@@ -162,6 +162,24 @@ def files_of(described: Mapping[str, Any]) -> dict[str, str]:
     return {key: one for key, one in words.items() if key != "data" or data_sets.is_file(one)}
 
 
+def content_name(described: Mapping[str, Any]) -> str:
+    """The name under which the digest of an experiment's data set is stored: a file with its options, because they
+    determine what is read from it.
+
+    >>> from minifa.experiments.experiment import content_name
+    >>> content_name({"data": "xor"}), content_name({"data": "mine.csv", "data_options": {"label": "kind"}})
+    ('xor', 'mine.csv (label=kind)')
+    """
+    name, options = str(described.get("data")), described.get("data_options")
+    return f"{name} ({describe_options(options)})" if options and isinstance(options, Mapping) else name
+
+
+def input_names(described: Mapping[str, Any]) -> dict[str, str]:
+    """The names under which the digests of an experiment's files are stored, by field, as `files_of`."""
+    files = files_of(described)
+    return {**files, "data": content_name(described)} if "data" in files else files
+
+
 def with_whole_paths(experiment: Experiment) -> Experiment:
     """The experiment with absolute paths, for a process with another working directory."""
     whole: dict[str, Any] = {key: str(expanded(path).absolute()) for key, path in files_of(vars(experiment)).items()}
@@ -169,8 +187,8 @@ def with_whole_paths(experiment: Experiment) -> Experiment:
 
 
 def renamed(by_file: Mapping[str, str], before: Experiment, now: Experiment) -> dict[str, str]:
-    """A mapping keyed by the paths of one experiment, rekeyed by the paths that another uses for the same files."""
-    old, new = (files_of(vars(one)) for one in (before, now))
+    """Digests by the names of one experiment's inputs, rekeyed by the names that another has for the same files."""
+    old, new = (input_names(vars(one)) for one in (before, now))
     names = {old[key]: new[key] for key in old}
     return {names.get(name, name): value for name, value in by_file.items()}
 

@@ -58,7 +58,19 @@ from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
 from ..validation import check_bool, check_mapping, check_type
 from . import run_folder
-from .experiment import A_DATASET, AN_EXPERIMENT, Experiment, data_for, files_of, fit, load_data, parts, trainer_for
+from .experiment import (
+    A_DATASET,
+    AN_EXPERIMENT,
+    Experiment,
+    content_name,
+    data_for,
+    files_of,
+    fit,
+    input_names,
+    load_data,
+    parts,
+    trainer_for,
+)
 from .processes import Stopped
 
 CHANGEABLE = ("epochs", "data_dir")  # when a run is resumed
@@ -110,7 +122,7 @@ def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
     >>> resume.contents(Experiment(data="xor"), mf.data.load("xor"))
     {'xor': 'd72c85b400f5ddfe'}
     """
-    digests = {experiment.data: data.digest, **imports.digests()}
+    digests = {content_name(vars(experiment)): data.digest, **imports.digests()}
     if experiment.weights is not None:
         digests[experiment.weights] = atomic.digest(expanded(experiment.weights))
     return digests
@@ -161,10 +173,13 @@ def saved_run(folder: str | Path) -> SavedRun | None:
         return None
     wrote = wrote if isinstance(wrote, dict) else {}
     content, result = about.get("contents"), finished.get("result")
+    content = dict(content) if isinstance(content, dict) else {}
+    if (name := str(experiment.get("data"))) in content:  # an earlier version stored the name without the options
+        content[content_name(experiment)] = content.pop(name)
     is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of another run
     return SavedRun(
         experiment,
-        content if isinstance(content, dict) else {},
+        content,
         str(finished.get("dtype") or wrote.get("dtype", "")),
         str(finished.get("made_by") or (environment.version(wrote) if wrote else "")),
         result if is_its_own else None,
@@ -330,11 +345,12 @@ def _with_current_paths(
     renamed, known = dict(settings), dict(saved.contents if saved else {})
     with contextlib.suppress(TypeError):  # from another version: it differs in any case
         renamed = run_folder.from_here(Experiment(**settings), folder).as_config()
+    here = input_names(vars(experiment))
     for key, name in files_of(vars(experiment)).items():
-        names = {str(one.get(key)) for one in (settings, saved.experiment if saved else {})}
+        names = {input_names(one).get(key) for one in (settings, saved.experiment if saved else {})}
         compared = [one for one in names if one in known]
         for one in compared:
-            known[name] = known.pop(one)
+            known[here[key]] = known.pop(one)
         if compared or (key == "data" and is_file(str(settings.get(key)))):  # else: by layout
             renamed[key] = name
     return renamed, known

@@ -620,3 +620,33 @@ def test_the_command_line_and_recipes_take_files_labels_and_scales(folder, capsy
     assert "moved.csv" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"standard or unit or a number above 0 and at most 1 is expected"):
         recipes.parse('[data]\nname = "mine.csv"\nscale = "std"')
+
+
+@pytest.mark.filterwarnings("ignore::minifa.data.DataWarning")
+def test_one_file_may_be_read_with_other_options_in_every_run(folder):
+    """Digests are stored by the file and its options, in folders of earlier versions by the file."""
+    np.savez("mine.npz", x=FLAT, y=Y)
+    text = """
+        [data]
+        name = "mine.npz"
+        [model]
+        name = "mlp"
+        [training]
+        epochs = 1
+        [over]
+        "data.scale" = [0.5, "1/4", "standard"]
+    """
+    Path("scales.toml").write_text(text)
+    assert cli.main(["sweep", "scales.toml", "--jobs", "1", "--keep-runs", "--out", "s"]) == 0
+    runs = [resume.saved_run(place) for place in Path("s/runs").iterdir()]
+    assert {name for run in runs for name in run.contents} == {
+        f"mine.npz (scale={scale})" for scale in (0.5, 0.25, "standard")
+    }
+    experiment = Experiment(data="mine.npz", data_options={"scale": 0.5}, model="mlp", epochs=1)
+    earlier = {"mine.npz": experiments.load_data(experiment).digest}
+    run_folder.new_folder("run", {"experiment": experiment.as_config(), "contents": earlier})
+    saved = resume.saved_run("run")
+    assert saved.contents == resume.contents(experiment, experiments.load_data(experiment))
+    np.savez("mine.npz", x=FLAT + 1, y=Y)
+    here = resume.contents(experiment, experiments.load_data(experiment))
+    assert "other data: mine.npz (scale=0.5) has the digest" in str(resume.run_differences(saved, experiment, here))

@@ -271,7 +271,7 @@ GIVEN: dict[str, Give] = {
     "data.idx.read_idx.shape": lambda w: (2,),
     "data.arrays.from_npz.path": _npz,
     "data.arrays.from_file.path": _npz,
-    "data.base.transform.x": lambda w: w.data.test.x,
+    "data.base.Dataset.transform.x": lambda w: w.data.test.x,
     "data.augment.make_augmentation.description": lambda w: "crop_flip",
     "data.augment.Augmentation.size": lambda w: None,
     "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
