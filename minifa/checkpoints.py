@@ -79,6 +79,7 @@ EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
 ZIP_SIGNATURE = b"PK\x03\x04"
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
+DEFAULTS = {"optimizer": {"decay_bias": True, "lr_factors": {}}}  # of settings that older checkpoints do not have
 COUNTS = "count/"  # update counts of an optimizer
 KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
 
@@ -194,7 +195,11 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
         "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype), "layers": layers},
         "rule": rule,
         "loss": loss,
-        "optimizer": {**optimizer, "lr": float(trainer.initial_lr)},  # the current rate is in `training`
+        "optimizer": {
+            **optimizer,
+            "lr": float(trainer.initial_lr),  # the current rate is in `training`
+            "lr_factors": trainer.optimizer.lr_factors or {},
+        },
         "trainer": {"seed": trainer.seed},
         "schedule": schedules.describe(trainer.schedule),
         "augmentation": {"name": "none"} if images is None else {"name": type(images).__name__, **_settings(images)},
@@ -390,7 +395,7 @@ def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> 
             continue
         if not isinstance(settings, dict):
             raise ValueError(f"its description of the {part} is missing or invalid")
-        settings = {key: value for key, value in settings.items() if key not in DERIVED}
+        settings = {key: value for key, value in {**DEFAULTS.get(part, {}), **settings}.items() if key not in DERIVED}
         layers = settings.pop("layers", None), own.pop("layers", None)
         if part == "optimizer" and "lr" not in settings:  # written by a version that did not save it
             del own["lr"]

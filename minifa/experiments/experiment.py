@@ -258,6 +258,7 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     if experiment.freeze is not None:
         net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
+    optimizer.bind(net, rule)  # checks the names in its options
     return net, rule, make_loss(), optimizer
 
 

@@ -346,7 +346,24 @@ def test_training_options_reach_the_optimizer():
     experiment = options.make_experiment(program.make_parser().parse_args(arguments), "bp")
     _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
     assert optimizer.nesterov and optimizer.manhattan and optimizer.constrain_weights and optimizer.freeze_signs
-    assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)
+    assert (optimizer.clip_norm, optimizer.momentum, optimizer.decay_bias, optimizer.lr_factors) == (2, 0.9, True, None)
+
+
+def test_parameter_groups_are_options(capsys):
+    def made(*arguments):
+        parsed = program.make_parser().parse_args(["train", *arguments])
+        return options.make_experiment(parsed, "bp")
+
+    experiment = made("--no-decay-bias", "--lr-factors", "conv*=0.1, linear1.b=0")
+    _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
+    assert (optimizer.decay_bias, optimizer.lr_factors) == (False, {"conv*": 0.1, "linear1.b": 0.0})
+    assert made("--decay-bias") == made()  # the default is not stored
+    assert options.contradictions({"decay_bias": False}, made()) == ["--decay-bias false (kept: true)"]
+    with pytest.raises(ValueError, match="did you mean linear1"):
+        experiments.build(made("--lr-factors", "linera1=0"), mf.data.load("digits"))
+    with pytest.raises(SystemExit):
+        made("--lr-factors", "0.1")
+    assert "expected factors by names, as conv*=0.1,linear2.b=0, got 0.1" in capsys.readouterr().err
 
 
 def test_the_printed_rate_is_the_rate_in_use(capsys):

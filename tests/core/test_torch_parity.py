@@ -247,10 +247,11 @@ def a_net():
     )
 
 
-def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, loss=None):
+def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, loss=None, group=None):
     """Train both for ``steps`` steps, compare all parameters, and return the two lists of losses."""
     twin, rule = twin_of(net), mf.rules.BP().attach(net)
-    theirs = getattr(torch.optim, their_optimizer[0])(twin.parameters(), **their_optimizer[1])
+    groups = [{"params": [one], **group(key)} for key, one in parameters_of(twin).items()] if group else None
+    theirs = getattr(torch.optim, their_optimizer[0])(groups or twin.parameters(), **their_optimizer[1])
     loss = loss or mf.SoftmaxCrossEntropy()
     rng = np.random.default_rng(11)
     rows = ([], [])
@@ -282,6 +283,23 @@ def test_optimizers_make_the_same_steps(name):
     optimizer, *theirs = OPTIMIZERS[name]
     rows = follow(network([Linear(5, 6), Tanh(), Linear(6, 3)], (5,)), optimizer, theirs, steps=20)
     np.testing.assert_allclose(*rows, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if "decay" in name or "all" in name])
+def test_parameter_groups(name):
+    """Biases, gamma and beta without decay, and three rates."""
+    base, kind, options = OPTIMIZERS[name]
+    arguments = {key: getattr(base, key) for key in (*options, "lr", "weight_decay")}
+    ours = type(base)(**arguments, decay_bias=False, lr_factors={"linear1": 0.5, "*.b": 0.25, "batch*.gamma": 0})
+
+    def group(key):
+        layer, array = key.split(".")
+        factor = (0.5 if layer == "linear1" else 1) * (0.25 if array == "b" else 1) * (array != "gamma")
+        return {"lr": base.lr * factor, "weight_decay": base.weight_decay if array == "W" else 0.0}
+
+    net = network([Linear(5, 6), BatchNorm(6), Tanh(), Linear(6, 3)], (5,))
+    follow(net, ours, (kind, options), steps=10, group=group)
+    assert ours.lr == base.lr and ours.weight_decay == base.weight_decay
 
 
 @pytest.mark.parametrize("clip", [0.05, 1e3], ids=["clipped", "not reached"])

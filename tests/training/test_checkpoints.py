@@ -113,6 +113,7 @@ OPTIMIZERS = {
     "adamw": lambda: mf.AdamW(0.01),
     "rmsprop": lambda: mf.RMSprop(0.01, momentum=0.5),
     "constrained": lambda: mf.SGD(0.05, constrain_weights=True, freeze_signs=True, manhattan=True),
+    "groups": lambda: mf.AdamW(0.01, decay_bias=False, lr_factors={"linear2": 0.5, "*.b": 0.1}),
 }
 
 
@@ -446,6 +447,10 @@ MADE_UP = {
     ),  # written before layers were saved
     "no schedule recorded": (lambda m, a: (m["made_of"].pop("schedule"), m["made_of"].pop("augmentation")), None),
     "no rate recorded": (lambda m, a: m["made_of"]["optimizer"].pop("lr"), None),
+    "no groups recorded": (
+        lambda m, a: [m["made_of"]["optimizer"].pop(key) for key in ("decay_bias", "lr_factors")],
+        None,
+    ),
     "made of nothing": (put("made_of", network=3), "description of the network is missing or invalid"),
     "no epoch": (lambda m, a: m["training"].pop("epoch"), "epoch is missing"),
     "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown or of the wrong type"),
@@ -540,6 +545,8 @@ def test_objects_are_never_unpickled(kept, tmp_path):
         (lambda: small_trainer(optimizer=mf.SGD(0.01)), "optimizer has"),
         (lambda: small_trainer(optimizer=mf.Adam(0.01, betas=(0.8, 0.9))), "optimizer has betas"),
         (lambda: small_trainer(optimizer=mf.Adam(0.01, weight_decay=0.1)), "optimizer has weight_decay"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, decay_bias=False)), "optimizer has decay_bias True, but"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, lr_factors={"linear2": 2})), "optimizer has lr_factors {}, but"),
         (lambda: convnet_trainer("kolen_pollack"), "belongs to another training"),
     ],
 )
