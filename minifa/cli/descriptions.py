@@ -18,7 +18,8 @@ def describe_setting(experiment: Experiment, dataset: data.Dataset) -> str:
     images = f", {experiment.augmentation}" if experiment.augmentation else ""
     return (
         f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
-        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}, "
+        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}"
+        f"{' (a smaller last one is dropped)' if experiment.drop_last else ''}, "
         f"{experiment.optimizer}"
     )
 

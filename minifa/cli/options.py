@@ -214,6 +214,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     momentum = default_optimizer_options("sgd")["momentum"]
     how = command.add_argument_group("training", argument_default=argparse.SUPPRESS)
     how.add_argument("--batch-size", type=at_least_one, help=f"examples per weight update (default: {base.batch_size})")
+    how.add_argument("--drop-last", action="store_true", help="leave out a smaller last batch of an epoch")
     how.add_argument(
         "--lr",
         type=number,

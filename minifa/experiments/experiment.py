@@ -36,7 +36,9 @@ UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
 MEASURED_ON = 256  # training examples on which alignment is measured after every epoch
 DATA_OPTIONS = ("scale", "channels", "regression")
-LATER = frozenset({"data_options", "weights_names"})  # fields that run folders of earlier versions do not have
+LATER = frozenset(
+    {"data_options", "weights_names", "drop_last"}
+)  # fields that run folders of earlier versions do not have
 
 # Types accepted for the fields of an experiment, by annotation; values from files and callers are validated.
 KINDS: dict[str, type] = {
@@ -91,6 +93,7 @@ class Experiment(KnownOptions):
         weight_decay: weight decay; None: the rule's default (0 for most; Kolen-Pollack needs it to align).
         epochs: passes through the training set.
         batch_size: examples per weight update.
+        drop_last: whether a smaller last batch of an epoch is left out.
         seed: seed of all random draws.
         validation: fraction of the training set that is held out and evaluated instead of the test set (for tuning).
         alignment: whether the alignment of every layer is measured after every epoch.
@@ -124,6 +127,7 @@ class Experiment(KnownOptions):
     seed: int = 0
     validation: float = 0.0
     alignment: bool = True
+    drop_last: bool = False
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -330,7 +334,7 @@ def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
     started = time.perf_counter()
     left = experiment.epochs - trainer.finished
     if (left > 0 and not trainer.cannot_continue) or not trainer.finished:
-        trainer.fit(train, left, experiment.batch_size, held_out)
+        trainer.fit(train, left, experiment.batch_size, held_out, experiment.drop_last)
     return result_of(experiment, trainer, time.perf_counter() - started)
 
 

@@ -87,7 +87,7 @@ def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
     trainer = trainer_for(experiment, dataset)
     trainer.callbacks = [best] if experiment.validation else []
     train, held_out = parts(experiment, dataset)
-    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
+    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out, experiment.drop_last)
     at_end = dict(trainer.history[-1])
     if experiment.alignment:
         RecordAlignment(dataset.train.head(MEASURED_ON)).on_epoch(trainer, at_end)

@@ -114,7 +114,7 @@ def ms_per_step(result: Result) -> float:
     check_type(result, Result, "a result must be a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
-    steps = math.ceil(images[0] / result.experiment.batch_size)
+    steps = math.ceil(round(images[0]) / result.experiment.batch_size)
     return 1000 * statistics.median(seconds) / steps
 
 

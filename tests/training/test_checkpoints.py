@@ -242,9 +242,42 @@ def test_an_epoch_is_finished_with_the_examples_it_began_with(other):
         one.fit(other, 1, batch_size=8)
     with pytest.raises(ValueError, match="in batches of 10"):
         one.fit(numbers(), 1, batch_size=10)
+    with pytest.raises(ValueError, match="with 20 examples .* in batches of 8, without a smaller last one"):
+        one.fit(numbers(), 1, batch_size=8, drop_last=True)
     one.fit(numbers(), 1, batch_size=8)
     one.fit(other, 1, batch_size=10)  # a new epoch may have other examples
     assert one.history.column("epoch") == [0, 1, 2]
+
+
+def test_training_without_a_smaller_last_batch(tmp_path):
+    """As PyTorch's DataLoader, with the epoch's own examples in its measurements; resumed in an epoch and after it."""
+    seen = []
+
+    class Count(Callback):
+        def on_step(self, trainer, examples):
+            seen.append((examples, trainer.seen))
+            save(tmp_path / f"{trainer.net.step}.ckpt", trainer)
+
+    whole = small_trainer(callbacks=[Count()])
+    whole.fit(numbers(), 2, batch_size=8, drop_last=True)
+    assert seen == [(8, 8), (8, 16)] * 2
+    assert (whole.history[1]["train_accuracy"] * 16).is_integer()
+    for step in (1, 2, 3):
+        resumed = small_trainer()
+        load(tmp_path / f"{step}.ckpt", resumed)
+        resumed.fit(numbers(), 2 - resumed.finished, batch_size=8, drop_last=True)
+        assert_same_training(whole, resumed)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_last_batch_that_batch_norm_cannot_train_on_can_be_dropped():
+    one = small_trainer()
+    with pytest.raises(ValueError, match="last batch of 1, .* choose another batch size, or drop_last=True"):
+        one.fit(numbers(17), 1, batch_size=8)
+    one.fit(numbers(17), 1, batch_size=8, drop_last=True)
+    assert one.seen == 16
+    with pytest.raises(ValueError, match="17 examples in batches of 18 leave no batch with drop_last=True"):
+        one.fit(numbers(17), 1, batch_size=18, drop_last=True)
 
 
 @pytest.mark.usefixtures("engine")
@@ -465,7 +498,12 @@ MADE_UP = {
             "correct": (-1, 10**6),
             "seconds": (-1.0, float("nan")),
             "begun": ("from the start",),
-            "layout": ({}, {"examples": 0, "batch_size": 8, "digest": ""}, {"examples": 20, "batch_size": "8"}),
+            "layout": (
+                {},
+                {"examples": 0, "batch_size": 8, "digest": ""},
+                {"examples": 20, "batch_size": "8"},
+                {"examples": 20, "batch_size": 8, "digest": "", "drop_last": 1},
+            ),
         }.items()
         for value in values
     },
