@@ -156,7 +156,8 @@ def add_setting(command: argparse.ArgumentParser) -> None:
     how.add_argument("--epochs", type=at_least_one, help=f"passes through the training set (default: {base.epochs})")
     how.add_argument(
         "--schedule",
-        help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15) (default: {base.schedule})",
+        help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15), one after another with 'then' "
+        f"('warm_up:epochs=2 then cosine:epochs=13') (default: {base.schedule})",
     )
 
 

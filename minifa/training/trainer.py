@@ -28,7 +28,7 @@ from ..optim import AN_OPTIMIZER, Optimizer
 from ..registry import KnownOptions
 from ..rng import check_seed
 from ..rules.base import Rule, check_parts
-from ..schedules import Schedule, constant
+from ..schedules import A_SCHEDULE, Schedule, constant, factor_of
 from ..validation import (
     as_python_number,
     check_batch_size,
@@ -93,7 +93,8 @@ class Trainer(KnownOptions):
 
     Args:
         net, rule, loss, optimizer: the network to train and how to train it; the rule must be attached to the network.
-        schedule: factor of the learning rate as a function of the epoch; constant by default.
+        schedule: factor of the learning rate as a function of the epoch, or of epoch and history (see
+            `minifa.schedules.with_history`); constant by default.
         seed: seed of the order of the examples, which differs between epochs and between successive trainers of the
             same network.
         callbacks: callbacks, called in this order.
@@ -145,9 +146,7 @@ class Trainer(KnownOptions):
         self.optimizer.bind(net, rule)  # here, because a checkpoint may be written before the first step
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
-            raise TypeError(
-                f"a schedule must be callable with the epoch, such as minifa.schedules.cosine(10), got {schedule!r}"
-            )
+            raise TypeError(f"a schedule must be {A_SCHEDULE}, got {schedule!r}")
         check_type(callbacks, (list, tuple), "callbacks must be a list of minifa.training.Callback")
         self.callbacks = [
             check_type(one, Callback, "a callback must be a minifa.training.Callback") for one in callbacks
@@ -372,7 +371,8 @@ class Trainer(KnownOptions):
 
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate for a batch of this epoch."""
-        rate = self.base_lr * check_float(self.schedule(self.epoch - 1 + batch / batches), "the value of the schedule")
+        factor = factor_of(self.schedule, self.epoch - 1 + batch / batches, self.history)
+        rate = self.base_lr * check_float(factor, "the value of the schedule")
         if not rate >= 0:
             raise ValueError(f"the learning rate of the schedule must be at least 0, got {rate} in epoch {self.epoch}")
         return rate

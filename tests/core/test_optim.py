@@ -366,6 +366,19 @@ def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
         (lambda: schedules.multi_step([1, 2], gamma=1e300)(2), r"gamma 1e\+300 to the power 2 must be finite"),
         (lambda: schedules.step_decay(1e-320)(1), "gamma 0.1 to the power inf must be finite"),
         (lambda: schedules.warm_up(-1), "epochs must be above 0, got -1"),
+        (lambda: schedules.make("warm_up:epochs=2,then=cosine"), "write 'warm_up:epochs=2 then cosine:epochs=13'"),
+        (
+            lambda: schedules.make("constant then cosine:epochs=2"),
+            "'constant' before 'then' must have the option epochs=",
+        ),
+        (
+            lambda: schedules.make("warm_up:epochs=2 then cosin:epochs=2"),
+            "unknown schedule 'cosin': did you mean cosine",
+        ),
+        (lambda: schedules.sequence([schedules.constant()] * 3, [2, 2]), r"need 2 increasing milestones, got \[2, 2\]"),
+        (lambda: schedules.reduce_on_plateau(factor=1), "factor must be at least 0 and below 1"),
+        (lambda: schedules.reduce_on_plateau(patience=-1), "patience must be at least 0"),
+        (lambda: schedules.reduce_on_plateau(threshold_mode="relative"), "threshold_mode must be 'rel' or 'abs'"),
     ],
 )
 def test_options_out_of_range_are_refused(make, message):
@@ -401,7 +414,56 @@ def test_schedules_at_their_boundaries():
         [0, 0.5, 1, 0.5]
     )
     assert schedules.constant()(100) == 1
-    assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up"}
+    assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up", "reduce_on_plateau"}
+
+
+def test_schedules_follow_one_another():
+    """Each starts at its own epoch 0; also within an epoch, and nested."""
+    one = schedules.make("warm_up:epochs=2 then cosine:epochs=4 then step:size=1,gamma=0.5")
+    assert [one(epoch) for epoch in (0, 0.5, 1.5, 2, 4, 5.75, 6, 7.5)] == pytest.approx(
+        [0, 0.25, 0.75, 1, 0.5, schedules.cosine(4)(3.75), 1, 0.5]
+    )
+    inner = schedules.sequence([schedules.cosine(4), schedules.step_decay(1, 0.5)], 4)
+    other = schedules.sequence([schedules.warm_up(2), inner], [2])
+    assert [other(epoch / 4) for epoch in range(40)] == [one(epoch / 4) for epoch in range(40)]
+    assert schedules.describe(one)["milestones"] == [2.0, 6.0]
+    assert [part["name"] for part in schedules.describe(one)["schedules"]] == ["warm_up", "cosine", "step_decay"]
+
+
+def test_a_plateau_is_measured_from_the_start_of_its_schedule():
+    """The epochs of the warm-up do not count, nor does the row before the first update."""
+    losses = enumerate([0.0, 9.0, 1.0, 5.0, 5.0, 5.0])
+    rows = [{"epoch": i, "validation_loss": value, **({"train_loss": 1.0} if i else {})} for i, value in losses]
+    plateau = schedules.reduce_on_plateau(factor=0.5, patience=0)
+    assert [plateau(i, rows[: i + 1]) for i in range(6)] == [1, 1, 1, 0.5, 0.25, 0.125]
+    later = schedules.sequence([schedules.warm_up(2), plateau], 2)
+    assert [later(i, rows[: i + 1]) for i in range(6)] == [0, 0.5, 1, 1, 0.5, 0.25]
+    both = schedules.warm_up(4, plateau)
+    assert both(3, rows[:4]) == 0.75 * 0.5
+    assert plateau(7) == 1.0  # without a history
+    without = [{key: row[key] for key in row if key != "validation_loss"} for row in rows]
+    assert plateau(5, without) == 0.0625  # of the training loss, which is equal in all five epochs
+
+
+def test_the_trainer_gives_the_history_to_a_schedule():
+    data, calls = mf.data.load("xor"), []
+
+    @schedules.with_history
+    def own(epoch, history=()):
+        calls.append((epoch, len(history)))
+        return 1.0
+
+    def fit(schedule, **options):
+        net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
+        trainer = mf.Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.5), schedule)
+        return trainer.fit(data.train, 3, batch_size=2, **options)
+
+    fit(own)
+    assert sorted(set(calls)) == [(0, 1), (0.5, 1), (1, 2), (1.5, 2), (2, 3), (2.5, 3)]
+    with pytest.raises(ValueError, match="needs 'validation_accuracy' in the history, which has epoch: give"):
+        fit(schedules.reduce_on_plateau(measure="validation_accuracy"))
+    never_better = schedules.reduce_on_plateau(0.5, patience=0, threshold=9.0, threshold_mode="abs", least=0.3)
+    assert fit(never_better, validation=data.test).column("lr") == [None, 0.5, 0.5, 0.25]
 
 
 def test_frozen_signs_do_not_hide_a_nan_weight():

@@ -117,7 +117,9 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("schedule", ["step:size=1,gamma=0.5", "cosine:epochs=3"])
+@pytest.mark.parametrize(
+    "schedule", ["cosine:epochs=3", "warm_up:epochs=1 then reduce_on_plateau:patience=0,threshold=9"]
+)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_and_schedule_resumes_from_every_checkpoint(optimizer, schedule, tmp_path):
     def make():
@@ -684,6 +686,21 @@ ANOTHER = {
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(9))},
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(8))},
         "its schedule has then {'name': 'cosine', 'epochs': 9.0, 'least': 0.0}, but this training has",
+    ),
+    "one schedule after another": (
+        {"schedule": SCHEDULES.make("warm_up:epochs=2 then cosine:epochs=9")},
+        {"schedule": SCHEDULES.make("warm_up:epochs=3 then cosine:epochs=9")},
+        "its schedule has milestones [2.0], but this training has [3.0]",
+    ),
+    "patience on a plateau": (
+        {"schedule": SCHEDULES.reduce_on_plateau(patience=2)},
+        {"schedule": SCHEDULES.reduce_on_plateau(patience=3)},
+        "its schedule has patience 2.0, but this training has 3.0",
+    ),
+    "measure of a plateau": (
+        {"schedule": SCHEDULES.reduce_on_plateau(measure="train_loss")},
+        {"schedule": SCHEDULES.reduce_on_plateau()},
+        "its schedule has measure 'train_loss', but this training has None",
     ),
     "a schedule of one's own": (
         {"schedule": own(8)},
