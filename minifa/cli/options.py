@@ -245,6 +245,23 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     return how
 
 
+def add_early_stopping(command: argparse.ArgumentParser) -> None:
+    """Add the options for held-out examples and early stopping."""
+    group = command.add_argument_group("early stopping", argument_default=argparse.SUPPRESS)
+    group.add_argument(
+        "--validation",
+        type=number,
+        help="share of the training set that is held out and measured instead of the test set (default: none)",
+    )
+    group.add_argument(
+        "--patience",
+        type=at_least_one,
+        metavar="EPOCHS",
+        help="end training after so many epochs without a better accuracy (without classes: loss) on the held-out "
+        "examples, with the best network, which is measured on the test set; needs --validation",
+    )
+
+
 def add_rule(command: argparse.ArgumentParser, what: str) -> None:
     """Add the option for the rule; ``what`` is the first part of its help text."""
     names, default = ", ".join(rules.RULES), Experiment().rule

@@ -7,7 +7,7 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
     [data]       name, folder, augmentation, validation; for an npz file scale, channels, regression
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
-    [training]   loss, epochs, batch_size, drop_last, seed, alignment
+    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment
 
 A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
 `minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
@@ -156,6 +156,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "optimizer.schedule": ("schedule", schema.description(schedules.make)),
     "training.loss": ("loss", schema.choice(LOSSES, "loss")),
     "training.epochs": ("epochs", schema.integer(1)),
+    "training.patience": ("patience", schema.integer(1)),
     "training.batch_size": ("batch_size", schema.integer(1)),
     "training.drop_last": ("drop_last", schema.boolean),
     "training.seed": ("seed", schema.integer(0)),

@@ -70,7 +70,7 @@ def all_layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
 
 def mean_at_end(some: Sequence[Result], column: str) -> float:
     """Mean over seeds of a column's last value; NaN if no seed has it."""
-    known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
+    known = [r.final[column] for r in some if r.final.get(column) is not None]
     return statistics.fmean(known) if known else math.nan
 
 
@@ -128,7 +128,7 @@ def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -
     none."""
     values = []
     for result in results:
-        last = result.history[-1]
+        last = result.final
         layers = layers_with(last, quantity)[: 1 if first_only else None]
         if first_only and layers[:1] != list(result.layers[:1]):
             continue

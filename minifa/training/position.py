@@ -20,7 +20,7 @@ LARGEST_COUNT = 1 << 53  # upper limit for epochs and examples
 LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
 NUMBERS = (  # columns that must be numeric
     *("lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
-    *("seconds", "images_per_second", "diverged"),
+    *("seconds", "images_per_second", "diverged", "stopped_early"),
 )
 
 

@@ -75,7 +75,7 @@ class Callback:
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         """Called after every epoch, with its row (epoch 0: before the first update). Entries added to the row are kept
-        in the history."""
+        in the history; ``row["stopped_early"] = 1`` ends training with this epoch."""
 
     def on_recorded(self, trainer: Trainer) -> None:
         """Called when the epoch's row is complete and has been added to the history."""
@@ -86,6 +86,15 @@ class Callback:
 
     def on_end(self, trainer: Trainer) -> None:
         """Called after the last epoch, also after an exception or an interruption."""
+
+    def on_save(self, trainer: Trainer) -> Mapping[str, numpy.ndarray]:
+        """Called when a checkpoint is written (see `minifa.checkpoints`). Returns, by name, the arrays that the
+        callback needs when training is resumed, on the host; all numbers must be finite. Default: none."""
+        return {}
+
+    def on_load(self, trainer: Trainer, arrays: Mapping[str, numpy.ndarray]) -> None:
+        """Called with the arrays of `on_save` when a checkpoint is restored, first on a copy of the callback to
+        validate them. Sets attributes of the callback only; raises ValueError if the arrays do not fit."""
 
 
 class Trainer(KnownOptions):
@@ -110,7 +119,8 @@ class Trainer(KnownOptions):
         divergence: if diverged, the origin of the first number that is not finite (a
             `minifa.training.divergence.Divergence`), or a description of the useless epoch (a
             `minifa.training.divergence.Useless`); otherwise None.
-        stopped: whether `fit` returned early because `stop` was called.
+        stopped: whether `fit` was interrupted by `stop`; ``history.stopped_early``: whether a callback, such as
+            `minifa.training.EarlyStopping`, ended training after an epoch.
         epoch, batch: the current or last finished epoch, and the number of updates made in it.
         unfinished: whether that epoch is not finished and has no row yet; `fit` resumes it.
 
@@ -217,7 +227,7 @@ class Trainer(KnownOptions):
                 row = self._train_epoch(train, batch_size, drop_last)
                 if row is not None:
                     self._finish_epoch(row, validation)
-                if self.diverged or self.stopping or self.cannot_continue:
+                if self.diverged or self.stopping or self.cannot_continue or self.history.stopped_early:
                     break
             self.stopped = self.stopping
             if not self.stopped:
