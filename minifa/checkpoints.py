@@ -1,7 +1,7 @@
 """Checkpoints: the complete state of a training in one file, from which it resumes with bit-identical results.
 
     minifa-checkpoint.json    format, environment, experiment, components and settings, and progress of the training
-    network/..., rule/..., optimizer/...    one .npy for every array that changes; no pickle
+    network/..., rule/..., optimizer/..., callbacks/NAME/...    one .npy for every array that changes; no pickle
     the last 64 bytes         SHA-256 of everything before them
 
 The file is a zip archive that NumPy and other tools can read. Random draws are keyed by seed and position (see
@@ -46,7 +46,6 @@ import hashlib
 import inspect
 import io
 import json
-import math
 import os
 import sys
 import time
@@ -65,6 +64,7 @@ from .network import check_state
 from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_atomic
 from .storage.npz import DAMAGED, open_member, read_members
 from .training import Callback, History, Trainer
+from .training.history import best_row
 from .training.position import LARGEST_COUNT, check_ranges
 from .validation import check_bool, check_choice, check_float, check_int, check_mapping, check_type
 
@@ -79,6 +79,8 @@ EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
 ZIP_SIGNATURE = b"PK\x03\x04"
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
+DEFAULTS = {"optimizer": {"decay_bias": True, "lr_factors": {}}}  # of settings that older checkpoints do not have
+CALLBACKS = "callbacks"  # prefix of the arrays of callbacks
 COUNTS = "count/"  # update counts of an optimizer
 KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
 
@@ -108,7 +110,8 @@ class Checkpoint:
         path: path of its file.
         environment: versions, backend and machine that wrote it.
         experiment: the configuration passed to `save`; empty if there was none.
-        components: names and settings of network, rule, loss, optimizer, trainer, schedule and augmentation.
+        components: names and settings of network, rule, loss, optimizer, trainer (with the callbacks that have a
+            state), schedule and augmentation.
         step: number of weight updates made.
         training: as returned by `minifa.training.Trainer.state`.
         arrays: all arrays by name, such as ``"network/linear1.W"``.
@@ -125,8 +128,11 @@ class Checkpoint:
     def part(self, name: str) -> dict[str, numpy.ndarray]:
         """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, under the names used in their states. Raises
         ValueError for another name."""
-        check_choice(name, "a part of a checkpoint", tuple(PARTS))
-        return {key.removeprefix(f"{name}/"): a for key, a in self.arrays.items() if key.startswith(f"{name}/")}
+        return self.below(check_choice(name, "a part of a checkpoint", tuple(PARTS)))
+
+    def below(self, prefix: str) -> dict[str, numpy.ndarray]:
+        """The arrays whose names start with ``prefix/``, without it."""
+        return {key.removeprefix(f"{prefix}/"): a for key, a in self.arrays.items() if key.startswith(f"{prefix}/")}
 
     def position(self) -> str:
         """Human-readable progress of the training.
@@ -179,7 +185,25 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
 
 def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
     """Host copies of every array that training changes."""
-    return {f"{part}/{key}": a for part, own in PARTS.items() for key, a in getattr(trainer, own).state().items()}
+    arrays = {f"{part}/{key}": a for part, own in PARTS.items() for key, a in getattr(trainer, own).state().items()}
+    for name, callback in callbacks_of(trainer).items():
+        for key, value in check_mapping(callback.on_save(trainer), f"the state of {name} (on_save)").items():
+            array = arrays[f"{CALLBACKS}/{name}/{key}"] = numpy.asarray(value)
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"the state of {name} (on_save) must consist of numbers, got {value!r} as {key!r}")
+    return arrays
+
+
+def callbacks_of(trainer: Trainer) -> dict[str, Callback]:
+    """The callbacks with a state (those that define `Callback.on_save`), by class name; a further one of a class has a
+    number behind it."""
+    named: dict[str, Callback] = {}
+    for callback in trainer.callbacks:
+        if type(callback).on_save is not Callback.on_save:
+            kind = type(callback).__name__
+            number = 1 + sum(type(one).__name__ == kind for one in named.values())
+            named[kind if number == 1 else f"{kind}-{number}"] = callback
+    return named
 
 
 def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
@@ -194,8 +218,12 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
         "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype), "layers": layers},
         "rule": rule,
         "loss": loss,
-        "optimizer": {**optimizer, "lr": float(trainer.initial_lr)},  # the current rate is in `training`
-        "trainer": {"seed": trainer.seed},
+        "optimizer": {
+            **optimizer,
+            "lr": float(trainer.initial_lr),  # the current rate is in `training`
+            "lr_factors": trainer.optimizer.lr_factors or {},
+        },
+        "trainer": {"seed": trainer.seed, **{name: _options(one) for name, one in callbacks_of(trainer).items()}},
         "schedule": schedules.describe(trainer.schedule),
         "augmentation": {"name": "none"} if images is None else {"name": type(images).__name__, **_settings(images)},
     }
@@ -203,10 +231,14 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
 
 def _layer(layer: Layer) -> dict[str, Any]:
     """A layer's type and the attributes set by constructor arguments, without counters and values cached in a pass."""
-    constructors = [vars(one)["__init__"] for one in type(layer).__mro__ if "__init__" in vars(one)]
+    return {**_options(layer), "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
+
+
+def _options(owner: Any) -> dict[str, Any]:
+    """The `_settings` that are set by constructor arguments."""
+    constructors = [vars(one)["__init__"] for one in type(owner).__mro__ if "__init__" in vars(one)]
     parameters = {name for one in constructors for name in inspect.signature(one).parameters}
-    options = {key: value for key, value in _settings(layer).items() if parameters & {key, f"{key}_size"}}
-    return {**options, "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
+    return {key: value for key, value in _settings(owner).items() if parameters & {key, f"{key}_size"}}
 
 
 def _settings(owner: Any) -> dict[str, Any]:
@@ -374,6 +406,8 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
         check_state(rule.state(), checkpoint.part("rule"), f"the rule {rule.name!r}")
         _check_dtypes(checkpoint, trainer)
         copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # on a copy: only validates
+        for name, callback in callbacks_of(trainer).items():
+            copy.copy(callback).on_load(trainer, checkpoint.below(f"{CALLBACKS}/{name}"))
         trainer.load_state(checkpoint.training)  # validates first; the last step that can fail
     except ValueError as error:
         raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
@@ -381,6 +415,8 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     net.load_state(checkpoint.part("network"))
     rule.load_state(checkpoint.part("rule"))
     optimizer.load_state(checkpoint.part("optimizer"), net, rule)
+    for name, callback in callbacks_of(trainer).items():
+        callback.on_load(trainer, checkpoint.below(f"{CALLBACKS}/{name}"))
 
 
 def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -390,7 +426,7 @@ def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> 
             continue
         if not isinstance(settings, dict):
             raise ValueError(f"its description of the {part} is missing or invalid")
-        settings = {key: value for key, value in settings.items() if key not in DERIVED}
+        settings = {key: value for key, value in {**DEFAULTS.get(part, {}), **settings}.items() if key not in DERIVED}
         layers = settings.pop("layers", None), own.pop("layers", None)
         if part == "optimizer" and "lr" not in settings:  # written by a version that did not save it
             del own["lr"]
@@ -433,7 +469,7 @@ def _check_dtypes(checkpoint: Checkpoint, trainer: Trainer) -> None:
     for key, array in checkpoint.arrays.items():
         is_count = key.startswith(f"optimizer/{COUNTS}")
         expected = like[key].dtype if key in like else numpy.int64 if is_count else trainer.net.dtype
-        if array.dtype != expected:
+        if array.dtype != expected and not key.startswith(f"{CALLBACKS}/"):  # those check their own arrays
             raise ValueError(f"{key!r} must be {numpy.dtype(expected)} in this training, got {array.dtype}")
         if (is_count or key.startswith(NOT_NEGATIVE) or key.endswith(".running_var")) and (array < 0).any():
             raise ValueError(f"{key!r} must not contain numbers below 0")
@@ -533,7 +569,4 @@ def is_best(history: History) -> bool:
     >>> [mf.checkpoints.is_best(History({"validation_loss": x} for x in loss)) for loss in ([3, 2], [3, 3])]
     [True, False]
     """
-    key, sign = ("validation_accuracy", 1) if "validation_accuracy" in history[-1] else ("validation_loss", -1)
-    scores = [sign * row[key] for row in history if key in row]
-    before = [score for score in scores[:-1] if not math.isnan(score)]
-    return bool(scores) and scores[-1] > max(before, default=-math.inf)
+    return best_row(history) is history[-1]

@@ -19,7 +19,7 @@ from ..training import History
 from . import pictures, tune
 from .descriptions import describe_rates, describe_setting, label
 from .exit_codes import FAILED, OK
-from .options import add_setting, at_least_one, make_experiment, possible_rules, seeds, split_rules
+from .options import add_early_stopping, add_setting, at_least_one, make_experiment, possible_rules, seeds, split_rules
 from .progress import follow
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -27,6 +27,7 @@ DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
 
 def describe(command: argparse.ArgumentParser) -> None:
     add_setting(command)
+    add_early_stopping(command)
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,
@@ -131,8 +132,10 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     first = results[0].experiment
     table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
     note = f"\n\n{dataset.note}" if dataset.note else ""
+    part = "test" if first.measured == "test" else "held-out"
+    when = "" if first.patience is None else " at the epoch that was best on held-out examples"
     legend = (
-        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
+        f"score: {part} {'accuracy' if dataset.classes else 'minus loss'}{when}, mean ± sd over seeds; "
         "weight angle: between W and B, mean over layers;\n"
         "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
         + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")

@@ -17,10 +17,19 @@ from ..experiments import Experiment, Result, recipes, resume, run_folder, table
 from ..experiments.experiment import parts
 from ..storage.atomic import expanded, with_advice
 from ..training import Trainer, logs
+from ..training.history import best_row
 from . import pictures
 from .descriptions import as_file_name, describe_rates, describe_setting, label
 from .exit_codes import DIVERGED, FAILED, OK
-from .options import add_changes, add_rule, add_setting, contradictions, how_often, make_experiment, number
+from .options import (
+    add_changes,
+    add_early_stopping,
+    add_rule,
+    add_setting,
+    contradictions,
+    how_often,
+    make_experiment,
+)
 
 WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that do not change the experiment
 PARSED = {"command", "parser", "run"}  # entries of the parser itself
@@ -33,12 +42,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", help="run folder (default: runs/train-DATA-MODEL-RULE; an existing one is never overwritten)"
     )
-    command.add_argument(
-        "--validation",
-        type=number,
-        default=argparse.SUPPRESS,
-        help="share of the training set that is held out and measured instead of the test set (default: none)",
-    )
+    add_early_stopping(command)
     recipe = command.add_argument_group("or all of that from a file")
     recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
     add_changes(recipe)
@@ -162,6 +166,8 @@ def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer
         raise CheckpointError(f"{error}; to resume from there, add --previous") from error
     if checkpoint and trainer.cannot_continue:
         place = f"ended as diverged in epoch {trainer.epoch}: start again with a smaller --lr and another --out"
+    elif checkpoint and trainer.history.stopped_early:
+        place = f"{_stopped_early(trainer)}; to train longer, start again with a larger --patience and another --out"
     elif checkpoint and trainer.finished >= experiment.epochs:
         place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
     else:
@@ -175,6 +181,12 @@ def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer
     ]
     if changed:
         print_stderr(f"note: the run was started with {'; '.join(changed)}: the last bits may differ")
+
+
+def _stopped_early(trainer: Trainer) -> str:
+    best = best_row(trainer.history)
+    where = "" if best is None else f": no better value on the held-out examples since epoch {best['epoch']}"
+    return f"stopped early after epoch {trainer.epoch}{where}, whose network is restored"
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -205,6 +217,8 @@ def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, tra
     print(tables.history_table(trainer.history))
     if dataset.note:
         print(f"\n{dataset.note}")
+    if trainer.history.stopped_early:
+        print(f"\n{_stopped_early(trainer)}")
     print(f"\nwritten to {folder}")
     if result.diverged:
         print_stderr(f"training diverged: {trainer.divergence}; try a smaller --lr")

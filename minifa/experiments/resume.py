@@ -301,7 +301,7 @@ def resume_training(
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = parts(experiment, data)[0], checkpoint.training.get("layout")
-    here = layout(train, experiment.batch_size)
+    here = layout(train, experiment.batch_size, experiment.drop_last)
     changed = content_differences(known, contents(experiment, data)) if known else []
     if there != here or changed:
         now = "; ".join(changed) or describe_layout(here)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import environment, registry
+from .. import environment, registry, schedules
 from ..data.base import Dataset
 from ..errors import DataFileError
 from ..storage.atomic import read_bytes
@@ -180,10 +180,14 @@ def defined_in_this_process(experiment: Experiment) -> list[str]:
         "optimizer": experiment.optimizer,
         "schedule": experiment.schedule,
     }
-    by_name = {what: (description or "").partition(":")[0] for what, description in named.items()}
+    names = [
+        (what, part.partition(":")[0])
+        for what, description in named.items()
+        for part in (description or "").split(schedules.THEN)
+    ]
     return [
         f"the {what} {name!r}"
-        for what, name in by_name.items()
+        for what, name in names
         if registry.is_user_defined(what, name) and registry.address(what, name) is None
     ]
 

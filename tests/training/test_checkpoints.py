@@ -113,10 +113,13 @@ OPTIMIZERS = {
     "adamw": lambda: mf.AdamW(0.01),
     "rmsprop": lambda: mf.RMSprop(0.01, momentum=0.5),
     "constrained": lambda: mf.SGD(0.05, constrain_weights=True, freeze_signs=True, manhattan=True),
+    "groups": lambda: mf.AdamW(0.01, decay_bias=False, lr_factors={"linear2": 0.5, "*.b": 0.1}),
 }
 
 
-@pytest.mark.parametrize("schedule", ["step:size=1,gamma=0.5", "cosine:epochs=3"])
+@pytest.mark.parametrize(
+    "schedule", ["cosine:epochs=3", "warm_up:epochs=1 then reduce_on_plateau:patience=0,threshold=9"]
+)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_and_schedule_resumes_from_every_checkpoint(optimizer, schedule, tmp_path):
     def make():
@@ -241,9 +244,42 @@ def test_an_epoch_is_finished_with_the_examples_it_began_with(other):
         one.fit(other, 1, batch_size=8)
     with pytest.raises(ValueError, match="in batches of 10"):
         one.fit(numbers(), 1, batch_size=10)
+    with pytest.raises(ValueError, match="with 20 examples .* in batches of 8, without a smaller last one"):
+        one.fit(numbers(), 1, batch_size=8, drop_last=True)
     one.fit(numbers(), 1, batch_size=8)
     one.fit(other, 1, batch_size=10)  # a new epoch may have other examples
     assert one.history.column("epoch") == [0, 1, 2]
+
+
+def test_training_without_a_smaller_last_batch(tmp_path):
+    """As PyTorch's DataLoader, with the epoch's own examples in its measurements; resumed in an epoch and after it."""
+    seen = []
+
+    class Count(Callback):
+        def on_step(self, trainer, examples):
+            seen.append((examples, trainer.seen))
+            save(tmp_path / f"{trainer.net.step}.ckpt", trainer)
+
+    whole = small_trainer(callbacks=[Count()])
+    whole.fit(numbers(), 2, batch_size=8, drop_last=True)
+    assert seen == [(8, 8), (8, 16)] * 2
+    assert (whole.history[1]["train_accuracy"] * 16).is_integer()
+    for step in (1, 2, 3):
+        resumed = small_trainer()
+        load(tmp_path / f"{step}.ckpt", resumed)
+        resumed.fit(numbers(), 2 - resumed.finished, batch_size=8, drop_last=True)
+        assert_same_training(whole, resumed)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_last_batch_that_batch_norm_cannot_train_on_can_be_dropped():
+    one = small_trainer()
+    with pytest.raises(ValueError, match="last batch of 1, .* choose another batch size, or drop_last=True"):
+        one.fit(numbers(17), 1, batch_size=8)
+    one.fit(numbers(17), 1, batch_size=8, drop_last=True)
+    assert one.seen == 16
+    with pytest.raises(ValueError, match="17 examples in batches of 18 leave no batch with drop_last=True"):
+        one.fit(numbers(17), 1, batch_size=18, drop_last=True)
 
 
 @pytest.mark.usefixtures("engine")
@@ -446,6 +482,10 @@ MADE_UP = {
     ),  # written before layers were saved
     "no schedule recorded": (lambda m, a: (m["made_of"].pop("schedule"), m["made_of"].pop("augmentation")), None),
     "no rate recorded": (lambda m, a: m["made_of"]["optimizer"].pop("lr"), None),
+    "no groups recorded": (
+        lambda m, a: [m["made_of"]["optimizer"].pop(key) for key in ("decay_bias", "lr_factors")],
+        None,
+    ),
     "made of nothing": (put("made_of", network=3), "description of the network is missing or invalid"),
     "no epoch": (lambda m, a: m["training"].pop("epoch"), "epoch is missing"),
     "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown or of the wrong type"),
@@ -460,7 +500,12 @@ MADE_UP = {
             "correct": (-1, 10**6),
             "seconds": (-1.0, float("nan")),
             "begun": ("from the start",),
-            "layout": ({}, {"examples": 0, "batch_size": 8, "digest": ""}, {"examples": 20, "batch_size": "8"}),
+            "layout": (
+                {},
+                {"examples": 0, "batch_size": 8, "digest": ""},
+                {"examples": 20, "batch_size": "8"},
+                {"examples": 20, "batch_size": 8, "digest": "", "drop_last": 1},
+            ),
         }.items()
         for value in values
     },
@@ -540,6 +585,8 @@ def test_objects_are_never_unpickled(kept, tmp_path):
         (lambda: small_trainer(optimizer=mf.SGD(0.01)), "optimizer has"),
         (lambda: small_trainer(optimizer=mf.Adam(0.01, betas=(0.8, 0.9))), "optimizer has betas"),
         (lambda: small_trainer(optimizer=mf.Adam(0.01, weight_decay=0.1)), "optimizer has weight_decay"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, decay_bias=False)), "optimizer has decay_bias True, but"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, lr_factors={"linear2": 2})), "optimizer has lr_factors {}, but"),
         (lambda: convnet_trainer("kolen_pollack"), "belongs to another training"),
     ],
 )
@@ -639,6 +686,21 @@ ANOTHER = {
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(9))},
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(8))},
         "its schedule has then {'name': 'cosine', 'epochs': 9.0, 'least': 0.0}, but this training has",
+    ),
+    "one schedule after another": (
+        {"schedule": SCHEDULES.make("warm_up:epochs=2 then cosine:epochs=9")},
+        {"schedule": SCHEDULES.make("warm_up:epochs=3 then cosine:epochs=9")},
+        "its schedule has milestones [2.0], but this training has [3.0]",
+    ),
+    "patience on a plateau": (
+        {"schedule": SCHEDULES.reduce_on_plateau(patience=2)},
+        {"schedule": SCHEDULES.reduce_on_plateau(patience=3)},
+        "its schedule has patience 2.0, but this training has 3.0",
+    ),
+    "measure of a plateau": (
+        {"schedule": SCHEDULES.reduce_on_plateau(measure="train_loss")},
+        {"schedule": SCHEDULES.reduce_on_plateau()},
+        "its schedule has measure 'train_loss', but this training has None",
     ),
     "a schedule of one's own": (
         {"schedule": own(8)},
