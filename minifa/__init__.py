@@ -15,10 +15,10 @@ A network is built from layers and a rule is attached to it. The rule's feedback
 
 Overview:
 
-- **Networks:** `Network` and its layers `Linear`, `Conv2d`, `ReLU`, `LeakyReLU`, `Tanh`, `Sigmoid`, `BatchNorm`,
-  `LocalResponseNorm`, `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`;
-  ready-made models in `minifa.models`. User-defined layers derive from `Layer` or `Weighted`. A `Pass` holds the
-  options of a forward pass and a hook that is called after every layer.
+- **Networks:** `Network` and its layers `Linear`, `Conv2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Softplus`,
+  `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `LocalResponseNorm`; `MaxPool`, `AvgPool`, `GlobalAvgPool`,
+  `Flatten`, `PadChannels`, `Dropout`, `Residual`; ready-made models in `minifa.models`. User-defined layers derive from
+  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
@@ -44,13 +44,17 @@ from . import data, metrics, models, optim, rules, schedules, weights
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__
 from .layers import (
+    ELU,
+    GELU,
     AvgPool,
     BatchNorm,
     Conv2d,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GroupNorm,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Linear,
     LocalResponseNorm,
@@ -60,6 +64,8 @@ from .layers import (
     ReLU,
     Residual,
     Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
     Weighted,
 )
@@ -76,10 +82,14 @@ __all__ = [
     "BatchNorm",
     "Conv2d",
     "Dropout",
+    "ELU",
     "Flatten",
+    "GELU",
     "GlobalAvgPool",
+    "GroupNorm",
     "HalfSquaredError",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -92,9 +102,11 @@ __all__ = [
     "ReLU",
     "Residual",
     "SGD",
+    "SiLU",
     "Sigmoid",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
+    "Softplus",
     "Tanh",
     "Trace",
     "Trainer",

@@ -183,7 +183,7 @@ class Network(KnownOptions):
         below them learns. Freeze before attaching a rule, which then draws no matrix for errors that no layer uses.
 
         Args:
-            names: names of layers with parameters, or of blocks, which are frozen as a whole.
+            names: names of layers with parameters or running statistics, or of blocks, which are frozen as a whole.
 
         Raises:
             ValueError: an unknown name, or a layer without parameters. Nothing is changed in that case.
@@ -204,7 +204,7 @@ class Network(KnownOptions):
         self._set_frozen(names, False)
 
     def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
-        with_parameters = [layer for layer in self if layer.parameter_names]
+        with_parameters = [layer for layer in self if layer.parameter_names or layer.buffer_names]
         selected: list[Layer] = []
         for name in names:
             if check_str(name, "the name of a layer") not in self._by_name:

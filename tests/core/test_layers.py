@@ -3,6 +3,8 @@ sentences."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -197,6 +199,10 @@ def test_activations_are_their_formulas():
         (LeakyReLU(0.1), [-0.1, 0, 0.5], (-80, 800)),
         (Tanh(), np.tanh(one), (-1, 1)),
         (Sigmoid(), 1 / (1 + np.exp(-one)), (0, 1)),
+        (mf.SiLU(), one / (1 + np.exp(-one)), (0, 800)),
+        (mf.ELU(0.1), [0.1 * np.expm1(-1), 0, 0.5], (-0.1, 800)),
+        (mf.Softplus(2.0), np.log1p(np.exp(2 * one)) / 2, (0, 800)),
+        (mf.GELU(), [one_x * (1 + math.erf(one_x / math.sqrt(2))) / 2 for one_x in one], (0, 800)),
     ):
         y = layer.forward(x, Pass())[0]
         np.testing.assert_allclose(y[1:4], middle, rtol=1e-14)
@@ -272,6 +278,28 @@ def test_batchnorm_predicts_whether_a_batch_has_a_variance(shape, batch, frozen,
         net.freeze("batchnorm1")
     assert net["batchnorm1"].varies(batch) is varies
     assert BatchNorm(3).varies(batch) is (batch > 1)  # a layer without a network: one position
+
+
+def test_a_batch_norm_without_parameters_can_be_frozen():
+    net = mf.Network([BatchNorm(3, affine=False), Linear(3, 2)])
+    net.freeze("batchnorm1")
+    before = net["batchnorm1"].running_mean.copy()
+    y = net["batchnorm1"].forward(inputs((3,)), Pass(True))
+    np.testing.assert_allclose(y, inputs((3,)), rtol=1e-4)  # the initial statistics: mean 0, variance 1
+    np.testing.assert_array_equal(net["batchnorm1"].running_mean, before)
+    assert net["batchnorm1"].gamma is None
+    with pytest.raises(ValueError, match="BatchNorm 'batchnorm1' was created without gamma: assign None"):
+        net["batchnorm1"].gamma = np.ones(3)
+
+
+def test_norms_of_examples_are_those_of_each_example_alone():
+    x = inputs((3, 2, 4), n=5)
+    for layer, axes in ((mf.LayerNorm(4), -1), (mf.LayerNorm((3, 2, 4)), (1, 2, 3)), (mf.GroupNorm(4, 4), (1, 2))):
+        layer.eps = 1e-12
+        y = layer.forward(x, Pass(True))
+        np.testing.assert_allclose(y.mean(axis=axes), 0, atol=1e-12)
+        np.testing.assert_allclose(y.var(axis=axes), 1, rtol=1e-7)
+        np.testing.assert_allclose(layer.forward(x[:1], Pass()), y[:1], rtol=1e-12)
 
 
 def test_batchnorm_s_statistics_are_constant_with_zero_momentum():
@@ -374,7 +402,19 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: Conv2d(1, 1, 0), "kernel_size must be at least 1, got 0"),
         (lambda: Conv2d(1, 0, 3), "every size of Conv2d 'conv' must be at least 1"),
         (lambda: BatchNorm(0), "features of BatchNorm 'batchnorm' must be at least 1, got 0"),
-        (lambda: BatchNorm(2, eps=0), r"eps > 0 .* got eps=0"),
+        (
+            lambda: mf.LayerNorm((2, 3)),
+            r"normalized_shape of LayerNorm 'layernorm' must be the number of .* got \(2, 3\)",
+        ),
+        (lambda: mf.LayerNorm(0), "normalized_shape of LayerNorm 'layernorm' must be at least 1, got 0"),
+        (
+            lambda: mf.GroupNorm(2, 5),
+            "num_channels of GroupNorm .* a multiple of num_groups, got 5 channels and 2 groups",
+        ),
+        (lambda: mf.GELU("erf"), "approximate of GELU 'gelu' must be 'none' or 'tanh', got 'erf'"),
+        (lambda: mf.ELU(math.inf), "alpha of ELU 'elu' must be a finite number, got inf"),
+        (lambda: mf.Softplus(0), "Softplus 'softplus' must have beta > 0 and a finite threshold, got beta=0"),
+        (lambda: BatchNorm(2, eps=0), r"eps > 0, got eps=0"),
         (lambda: BatchNorm(2, momentum=1.5), r"momentum in \[0, 1\]"),
         (lambda: Dropout(1.0), "probability p .* must be at least 0 and below 1, got 1.0"),
         (lambda: LocalResponseNorm(0), "size of LocalResponseNorm 'localresponse' must be at least 1, got 0"),
@@ -401,6 +441,9 @@ def test_impossible_layers_are_refused(make, message):
         (lambda: Conv2d(3, 2, 3), (75,), "got 75 per example"),
         (lambda: Conv2d(1, 2, 5, padding=1), (2, 4, 1), "at most the padded input, 4 x 6, got 5 x 5"),
         (lambda: BatchNorm(3), (4,), "expects 3 features or images of 3 channels"),
+        (lambda: mf.LayerNorm(3), (2, 2, 4), "LayerNorm 'layernorm' expects 3 features or images of 3 channels"),
+        (lambda: mf.LayerNorm((2, 2, 3)), (2, 2, 4), "expects images of 2 x 2 x 3, got 2 x 2 x 4 per example"),
+        (lambda: mf.GroupNorm(1, 3), (4,), "GroupNorm 'groupnorm' expects 3 features or images of 3 channels"),
         (lambda: MaxPool(3), (2, 5, 1), "at most the padded input, 2 x 5, got 3 x 3"),
         (lambda: MaxPool(3), (9,), "expects images"),
         (lambda: GlobalAvgPool(), (9,), "expects images"),

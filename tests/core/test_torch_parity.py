@@ -23,6 +23,7 @@ from minifa import (
     Sigmoid,
     Tanh,
 )
+from minifa.layers.normalisation import Norm
 from minifa.rules import BP
 from minifa.testing.examples import GEOMETRIES, inputs, network
 
@@ -63,8 +64,11 @@ class Twin(torch.nn.Module):
         if kind in (Linear, Conv2d):
             self.W = weight_to_torch(layer.W)
             self.b = None if layer.b is None else torch.nn.Parameter(torch.tensor(layer.b))
-        elif kind is BatchNorm:
-            self.gamma, self.beta = (torch.nn.Parameter(torch.tensor(p)) for p in (layer.gamma, layer.beta))
+        elif isinstance(layer, Norm):
+            for key, array in layer.parameters().items():
+                array = array.transpose(2, 0, 1) if array.ndim == 3 else array
+                setattr(self, key, torch.nn.Parameter(torch.tensor(array)))
+        if kind is BatchNorm:
             self.mean, self.var = torch.tensor(layer.running_mean), torch.tensor(layer.running_var)
         elif kind is Residual:
             self.body, self.shortcut = (torch.nn.Sequential(*map(Twin, part)) for part in (layer.body, layer.shortcut))
@@ -77,9 +81,25 @@ class Twin(torch.nn.Module):
             case Conv2d():
                 return F.conv2d(x, self.W, self.b, layer.stride, layer.padding)
             case BatchNorm():
-                return F.batch_norm(
-                    x, self.mean, self.var, self.gamma, self.beta, self.training, layer.momentum, layer.eps
-                )
+                gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
+                return F.batch_norm(x, self.mean, self.var, gamma, beta, self.training, layer.momentum, layer.eps)
+            case mf.LayerNorm():
+                of_pixels = x.ndim == 4 and len(layer.normalized_shape) == 1
+                shape = x.shape[1:] if x.ndim == 4 and not of_pixels else layer.normalized_shape
+                x = x.permute(0, 2, 3, 1) if of_pixels else x
+                y = F.layer_norm(x, shape, getattr(self, "gamma", None), getattr(self, "beta", None), layer.eps)
+                return y.permute(0, 3, 1, 2) if of_pixels else y
+            case mf.GroupNorm():
+                gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
+                return F.group_norm(x, layer.num_groups, gamma, beta, layer.eps)
+            case mf.GELU():
+                return F.gelu(x, approximate=layer.approximate)
+            case mf.ELU():
+                return F.elu(x, layer.alpha)
+            case mf.SiLU():
+                return F.silu(x)
+            case mf.Softplus():
+                return F.softplus(x, layer.beta, layer.threshold)
             case ReLU():
                 return F.relu(x)
             case LeakyReLU():
@@ -120,7 +140,9 @@ def parameters_of(twin):
 
 
 def in_our_layout(name, tensor):
-    return weight_from_torch(tensor) if name.endswith(".W") else tensor.detach().numpy()
+    if name.endswith(".W"):
+        return weight_from_torch(tensor)
+    return (tensor.permute(1, 2, 0) if tensor.ndim == 3 else tensor).detach().numpy()
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)

@@ -71,6 +71,12 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: BatchNorm(2, eps="small"),
         lambda: BatchNorm(2, momentum="some"),
         lambda: BatchNorm(2, momentum=1.5),
+        lambda: mf.LayerNorm((2, 3)),
+        lambda: mf.LayerNorm(3, bias="no"),
+        lambda: mf.GroupNorm(2, 5),
+        lambda: mf.GELU("erf"),
+        lambda: mf.ELU(INF),
+        lambda: mf.Softplus(0),
         lambda: mf.Dropout("half"),
         lambda: mf.Dropout(1),
         lambda: mf.LeakyReLU("steep"),
@@ -94,6 +100,8 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: forward(Conv2d(1, 2, 5, padding=1), 2, 4, 1),
         lambda: forward(BatchNorm(3), 4),
         lambda: BatchNorm(3).forward(np.zeros((1, 3), "f4"), Pass(training=True)),
+        lambda: forward(mf.LayerNorm(3), 4),
+        lambda: forward(mf.LayerNorm((2, 2, 3)), 2, 2, 4),
         lambda: forward(MaxPool(3), 2, 5, 1),
         lambda: forward(MaxPool(3), 9),
         lambda: forward(mf.GlobalAvgPool(), 9),
@@ -248,6 +256,9 @@ def equations() -> dict[str, Any]:
         texts: dict[str, Any] = {layer.name: [layer.equation, layer.error_equation] for layer in net}
         net.freeze("batchnorm1")
         texts["batchnorm1, frozen"] = net["batchnorm1"].error_equation
+        others = (mf.GELU(), mf.GELU("tanh"), mf.ELU(), mf.SiLU(), mf.Softplus(), mf.LayerNorm(2), mf.GroupNorm(1, 2))
+        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False))
+        texts["others"] = [[str(layer), layer.equation, layer.error_equation] for layer in others]
         for name, loss in losses.LOSSES.items():
             texts[name] = [loss.equation, loss.error_equation]
         for optimizer in (mf.SGD(), mf.SGD(momentum=0.9), mf.SGD(momentum=0.9, nesterov=True), mf.Adam(), mf.AdamW()):

@@ -646,6 +646,15 @@ def test_node_perturbation_refuses_batch_norm_by_name():
         make("node_perturbation").attach(Network([Linear(4, 4), Residual([BatchNorm(4), ReLU()]), Linear(4, 2)]))
 
 
+def test_node_perturbation_accepts_norms_of_single_examples():
+    layers = [Linear(4, 4), mf.LayerNorm(4), mf.GELU(), Linear(4, 4), mf.GroupNorm(2, 4), Linear(4, 2)]
+    net = Network(layers)
+    rule = make("node_perturbation").attach(net)
+    x = mf.asarray(np.random.default_rng(0).normal(size=(3, 4)))
+    rule.gradients(net, x, [0, 1, 1], mf.SoftmaxCrossEntropy())
+    assert np.isfinite(mf.to_host(net["linear1"].grads["W"])).all()
+
+
 def test_dense_feedback_that_does_not_fit_in_memory_is_refused_with_its_size(monkeypatch):
     monkeypatch.setattr(mf.backend, "free_bytes", lambda: 100)
     with pytest.raises(

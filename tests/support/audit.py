@@ -208,6 +208,9 @@ GIVEN: dict[str, Give] = {
     "in_channels": lambda w: 2,
     "out_channels": lambda w: 3,
     "channels": lambda w: 4,
+    "normalized_shape": lambda w: 4,
+    "num_groups": lambda w: 2,
+    "num_channels": lambda w: 4,
     "kernel_size": lambda w: 2,
     "size": lambda w: 3,
     "layers": lambda w: [mf.Linear(4, 3)],
@@ -289,7 +292,10 @@ GIVEN: dict[str, Give] = {
     "layers.weighted.Weighted.b.value": lambda w: np.ones(3, "f4"),
     **{
         f"layers.batch_norm.BatchNorm.{name}.value": lambda w: np.ones(4, "f4")
-        for name in ("gamma", "beta", "running_mean", "running_var")
+        for name in ("running_mean", "running_var")
+    },
+    **{
+        f"layers.normalisation.Norm.{name}.value": lambda w: np.ones(4, "f4") for name in ("gamma", "beta")
     },
     "checkpoints.Checkpoint.part.name": lambda w: "network",
     "experiments.resume.open_checkpoint.path": Objects.checkpoint,
