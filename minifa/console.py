@@ -8,6 +8,7 @@ __all__: list[str] = []
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,7 +46,7 @@ def print_stderr(text: str) -> None:
 
 
 def bar(*arguments: Any, hidden: bool = False, **options: Any) -> Any:
-    """A tqdm progress bar on standard error, disabled if that is not a terminal.
+    """A tqdm progress bar: a widget in a notebook, a line on standard error in a terminal, disabled elsewhere.
 
     Args:
         arguments, options: as for ``tqdm.tqdm``.
@@ -53,4 +54,27 @@ def bar(*arguments: Any, hidden: bool = False, **options: Any) -> Any:
     """
     from tqdm import tqdm  # imported here to keep the import of minifa fast
 
-    return tqdm(*arguments, **options, disable=True if hidden or not _is_open(sys.stderr) else None)
+    if hidden or not _is_open(sys.stderr):
+        return tqdm(*arguments, **options, disable=True)
+    if in_notebook():
+        return _notebook_bar(*arguments, **options)
+    return tqdm(*arguments, **options, disable=None)  # None: disabled unless standard error is a terminal
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook (Jupyter, JupyterLab, VS Code, Colab): whether the shell of
+    IPython, if that is loaded, is ipykernel's."""
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = None if get_shell is None else get_shell()
+    return any(cls.__name__ == "ZMQInteractiveShell" for cls in type(shell).__mro__)
+
+
+def _notebook_bar(*arguments: Any, **options: Any) -> Any:
+    """A bar of ``tqdm.auto``: a widget if ipywidgets is installed, else a line of text. It is written to standard
+    output, because Jupyter marks standard error in red, and twice a second, because a notebook stores every redrawing.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm warns if ipywidgets is not installed
+        from tqdm.auto import tqdm
+
+    return tqdm(*arguments, **options, file=sys.stdout, mininterval=0.5)

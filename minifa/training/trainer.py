@@ -161,6 +161,10 @@ class Trainer(KnownOptions):
         self.divergence: Divergence | Useless | None = None
         self.monitor = DivergenceMonitor(net, rule, loss, optimizer, check_every)
 
+    def __repr__(self) -> str:
+        where = f"in epoch {self.epoch} after {self.batch} batches" if self.unfinished else f"after epoch {self.epoch}"
+        return f"<Trainer: rule {self.rule.label!r}, {where}{', diverged' if self.diverged else ''}>"
+
     def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
         """Train for ``epochs`` more epochs and return the history. An unfinished epoch (stopped, or loaded from a
         checkpoint) is resumed and counts as the first of them.
