@@ -6,9 +6,10 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import contextlib
+import importlib.util
+import io
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,7 +47,8 @@ def print_stderr(text: str) -> None:
 
 
 def bar(*arguments: Any, hidden: bool = False, **options: Any) -> Any:
-    """A tqdm progress bar: a widget in a notebook, a line on standard error in a terminal, disabled elsewhere.
+    """A tqdm progress bar: in a notebook a widget or a line of text, in a terminal a line on standard error, disabled
+    elsewhere.
 
     Args:
         arguments, options: as for ``tqdm.tqdm``.
@@ -70,11 +72,22 @@ def in_notebook() -> bool:
 
 
 def _notebook_bar(*arguments: Any, **options: Any) -> Any:
-    """A bar of ``tqdm.auto``: a widget if ipywidgets is installed, else a line of text. It is written to standard
-    output, because Jupyter marks standard error in red, and twice a second, because a notebook stores every redrawing.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tqdm warns if ipywidgets is not installed
-        from tqdm.auto import tqdm
+    """A bar of ``tqdm.auto``, which is a widget, if ipywidgets is installed; else a line of text that is replaced in
+    place. The line that tqdm itself would write, with a warning, is stored in the notebook once for every redrawing."""
+    if importlib.util.find_spec("ipywidgets") is not None:
+        from tqdm.auto import tqdm as widget
 
-    return tqdm(*arguments, **options, file=sys.stdout, mininterval=0.5)
+        return widget(*arguments, **options)
+    from IPython.display import display
+    from tqdm import tqdm
+
+    class Line(tqdm):
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+            shown = {"text/plain": str(self) if msg is None else msg}
+            if not hasattr(self, "line"):
+                self.line = display(shown, raw=True, display_id=True)
+            else:
+                self.line.update(shown, raw=True)
+            return True
+
+    return Line(*arguments, **options, file=io.StringIO(), mininterval=0.5)  # the file receives line ends only

@@ -35,7 +35,7 @@ def _(history: History) -> str:
     rows = [[_cell(row.get(name)) for name in shown] for row in history[-ROWS:]]
     remarks = [f"the last {ROWS} of {len(history)} rows"] if len(history) > ROWS else []
     if further := len(names) - len(shown):
-        remarks.append(f"{further} further columns, see columns() and to_frame()")
+        remarks.append(f"{further} more column{'s' * (further > 1)}, see columns() and to_frame()")
     curves = drawn(lambda: image(figure_file(history.plot()), f"Curves over the epochs. {title}"))
     return block(title, table(shown, rows, right_from=0), note(", ".join(remarks)), curves)
 

@@ -16,7 +16,7 @@ from .trainer import Callback, Trainer, check_examples
 
 
 class ProgressBar(Callback):
-    """A tqdm progress bar over all updates, with loss, accuracy and images per second; disabled without a terminal.
+    """A tqdm progress bar over all updates, with loss, accuracy and images per second, in a terminal or a notebook.
 
     Args:
         label: text in front of the bar.
