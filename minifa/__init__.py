@@ -41,6 +41,7 @@ starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
 from . import data, metrics, models, optim, rules, schedules, weights
+from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__
 from .layers import (

@@ -16,6 +16,7 @@ from .backend import Array, xp
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
 from .registry import KnownOptions, unknown
+from .representations import HtmlRepr
 from .rng import check_seed
 from .text import table
 from .validation import (
@@ -40,7 +41,7 @@ class HasFeedback(Protocol):
         """Number of feedback entries for this layer."""
 
 
-class Network(KnownOptions):
+class Network(KnownOptions, HtmlRepr):
     """A sequence of layers.
 
     Args:
@@ -230,6 +231,10 @@ class Network(KnownOptions):
         linear2  Linear  2                8         6
         total                            23         6
         """
+        return table(self.summary_rows(rule), right_from=3)
+
+    def summary_rows(self, rule: HasFeedback | None = None) -> list[list[str]]:
+        """The cells of `summary`, as text: its header, a row for each layer, and the total."""
         if rule is not None:
             if isinstance(rule, type):  # a class has the method, too
                 raise TypeError(f"{A_RULE}, got {rule!r}: create an instance, {rule.__name__}(...)")
@@ -244,7 +249,7 @@ class Network(KnownOptions):
         rows.append(("total", "", "", sum(row[3] for row in rows), sum(row[4] for row in rows)))
         head = ["layer", "kind", "output", "parameters", "feedback"]
         cells = [head, *([*row[:3], f"{row[3]:,}", f"{row[4]:,}"] for row in rows)]
-        return table([row[: 4 if rule is None else 5] for row in cells], right_from=3)
+        return [row[: 4 if rule is None else 5] for row in cells]
 
     # Forward and backward passes
 

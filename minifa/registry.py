@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from .text import brief
+
 T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
 TABLES: dict[str, dict[str, Any]] = {}  # every table, by the kind of its entries
@@ -107,8 +109,15 @@ def as_call(instance: Any) -> str:
                 if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
                     parameters.setdefault(key, parameter)
     values = {key: vars(instance)[key] for key in parameters if key in vars(instance)}
-    changed = [f"{key}={value!r}" for key, value in values.items() if value != parameters[key].default]
+    changed = [f"{key}={brief(value)}" for key, value in values.items() if not _equal(value, parameters[key].default)]
     return f"{type(instance).__name__}({', '.join(changed)})"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # an array, which has no single truth value
+        return False
 
 
 def make_described(table: Mapping[str, Callable[..., T]], description: str, what: str, **given: Any) -> T:

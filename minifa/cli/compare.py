@@ -67,7 +67,9 @@ def _compare_in(
 ) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        trials, stop = tune.search_in(folder, base, names, resume.contents(base, dataset), options.jobs)
+        trials, stop = tune.search_in(
+            folder, base, names, resume.contents(base, dataset), options.jobs, quiet=options.quiet
+        )
         rates = tuning.rate_table(trials)
         print(tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
@@ -88,7 +90,14 @@ def _compare_in(
         e = result.experiment
         return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}"
 
-    stop = follow(lambda _: experiments.run_many(grid, options.jobs), save, total=len(grid), desc="compare", unit="run")
+    stop = follow(
+        lambda _: experiments.run_many(grid, options.jobs, progress=False),
+        save,
+        total=len(grid),
+        desc="compare",
+        unit="run",
+        quiet=options.quiet,
+    )
     results = _in_order(by_number)
     if stop is not None:
         _save_runs(folder, results)  # the interrupt may have come before the last result was kept

@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
         total=sum(task.experiment.epochs for task in tasks),
         initial=reproduce.epochs_done(tasks),
         unit="epoch",
+        quiet=options.quiet,
     )
     names = [row.name for row in recipe.rows]
     outcomes = sorted(finished + new, key=lambda one: (one.task.experiment.seed, names.index(one.task.name)))

@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         for note in results.notes:
             print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
-        print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
+        if not options.quiet:
+            print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
         run_folders = make_folder(folder.resolve() / "runs") if options.keep_runs else None
         tasks = [sweep_results.task_of(one, run_folders and run_folders / one.id, contents) for one in left]
         if options.dask:
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
             return f"run {line['run']} {'failed' if line['error'] else 'done'}"
 
         total = len(sweep.runs)
-        stop = follow(start, save, total=total, initial=total - len(tasks), unit="run")
+        stop = follow(start, save, total=total, initial=total - len(tasks), unit="run", quiet=options.quiet)
         return _report(results, notes, stop)
 
 

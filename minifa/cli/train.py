@@ -31,7 +31,7 @@ from .options import (
     make_experiment,
 )
 
-WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that do not change the experiment
+WHERE = {"backend", "dtype", "threads", "quiet", "data_dir"}  # options that do not change the experiment
 PARSED = {"command", "parser", "run"}  # entries of the parser itself
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         experiment = make_experiment(options)
     dataset = _load(experiment, resumed=bool(options.resume))
     parts(experiment, dataset)  # an invalid validation split raises before anything is written
-    trainer = experiments.trainer_for(experiment, dataset, progress=True)
+    trainer = experiments.trainer_for(experiment, dataset, progress=not options.quiet)
     print(trainer.net.summary(trainer.rule))
     print(
         f"\n{describe_setting(experiment, dataset)}, rule {experiment.rule}, {describe_rates([experiment])}\n",
@@ -109,7 +109,7 @@ def _train_in(
     """Train in the locked folder; if training is interrupted or fails, print the command that resumes it."""
     try:
         if options.resume:
-            _resume(folder, experiment, dataset, trainer, options.previous)
+            _resume(folder, experiment, dataset, trainer, options)
         every_seconds, every_steps = options.checkpoint_every
         resume.attach_callbacks(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
         with signals.stopping(trainer) as interrupt:
@@ -157,9 +157,11 @@ def _resumed_experiment(options: argparse.Namespace) -> Experiment:
     return replace(stored, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", stored.data_dir))
 
 
-def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
+def _resume(
+    folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, options: argparse.Namespace
+) -> None:
     try:
-        checkpoint = resume.resume_training(folder, experiment, dataset, trainer, previous)
+        checkpoint = resume.resume_training(folder, experiment, dataset, trainer, options.previous)
     except CheckpointError as error:
         if error.previous is None:
             raise
@@ -171,8 +173,10 @@ def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer
     elif checkpoint and trainer.finished >= experiment.epochs:
         place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
     else:
-        place = f"resuming {checkpoint.position() if checkpoint else 'from the start: no checkpoint was written'}"
-    print(place, flush=True)
+        position = checkpoint.position() if checkpoint else "from the start: no checkpoint was written"
+        place = "" if options.quiet else f"resuming {position}"
+    if place:
+        print(place, flush=True)
     wrote, now = (checkpoint.environment if checkpoint else {}), environment.environment()
     changed = [
         f"{key} {wrote[key]}, now {now[key]}"

@@ -77,7 +77,9 @@ def run(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(folder):
         contents = resume.contents(base, dataset)
-        trials, stop = search_in(folder, base, names, contents, options.jobs, options.rates, options.seeds)
+        trials, stop = search_in(
+            folder, base, names, contents, options.jobs, options.rates, options.seeds, quiet=options.quiet
+        )
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
@@ -101,6 +103,8 @@ def search_in(
     jobs: int | None,
     first: Sequence[int] | None = None,
     seeds: int = tuning.MANY_SEEDS,
+    *,
+    quiet: bool,
 ) -> tuple[list[Trial], KeyboardInterrupt | None]:
     """Run the search; after every trial, write it to ``trials.csv`` and the table of rates to ``rates.csv``.
 
@@ -109,6 +113,7 @@ def search_in(
         contents: the digests of the data set and the weights file, as `minifa.experiments.resume.contents` returns
             them.
         base, names, jobs, first, seeds: as for `minifa.experiments.tuning.search`.
+        quiet: show no progress bar.
 
     Returns:
         The trials, and the interrupt (Ctrl-C or SIGTERM) that ended the search, or None.
@@ -125,7 +130,7 @@ def search_in(
         return f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}"
 
     search = tuning.search(base, names, list(trials), jobs, first, seeds)
-    stop = follow(lambda _: search, save, desc="tune", unit="run", initial=len(trials))
+    stop = follow(lambda _: search, save, desc="tune", unit="run", initial=len(trials), quiet=quiet)
     return trials, stop
 
 

@@ -26,6 +26,7 @@ from ..registry import KnownOptions, lookup, unknown
 from ..rules.base import Rule
 from ..storage import csv_files
 from ..storage.atomic import expanded
+from ..text import one_line
 from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, Trainer
 from ..training.history import Row, best_row
 from ..validation import as_python_number, check_bool, check_type
@@ -140,6 +141,11 @@ class Experiment(KnownOptions):
             if not any(_is(value, kind) for kind in wanted.split(" | ")):
                 raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
 
+    def __repr__(self) -> str:
+        default = vars(Experiment())
+        changed = [f"{key}={value!r}" for key, value in vars(self).items() if value != default[key]]
+        return f"Experiment({', '.join(changed)})"
+
     def rate(self) -> float:
         """The learning rate in force."""
         return default_rate(self)[0] if self.lr is None else self.lr
@@ -213,6 +219,11 @@ class Result:
     diverged: bool = False
     error: str | None = None
     name: str = ""
+
+    def __repr__(self) -> str:
+        e = self.experiment
+        end = f"failed: {one_line(self.error, 80)}" if self.error else f"{self.measured} score {self.score:.4g}"
+        return f"<Result of {(self.name or e.rule)!r}, seed {e.seed}: {end}{', diverged' if self.diverged else ''}>"
 
     @property
     def final(self) -> Row:

@@ -20,7 +20,7 @@ from .. import experiments, rules
 from ..experiments import Result
 from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
 from ..layers.weighted import Weighted
-from ..training.history import Row
+from ..training.history import History, Row
 from ..validation import check_type
 from .style import SMALL, WIDTH, bare, drawing, look, missing, muted, readable_on
 
@@ -30,6 +30,7 @@ ALIGNMENT = {
     "norm_ratio": "norm(B) /\nnorm(W)",
     "true_angle": "angle of error\nand bp's error",
 }
+A_RUN = "result must be a minifa.experiments.Result, as returned by run, or a minifa.training.History"
 Groups = Mapping[str, Sequence[Result]]
 
 
@@ -151,14 +152,21 @@ def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) ->
     return figure
 
 
-def training_curves(result: Result, title: str = "", *, dark: bool = False) -> Figure:
+def training_curves(result: Result | History, title: str = "", *, dark: bool = False) -> Figure:
     """One run over the epochs: loss, accuracy, and the angle between W and B of every layer.
 
     Args:
-        result: a result of `minifa.experiments.run` with at least one epoch.
+        result: a result of `minifa.experiments.run`, or a history, with at least one epoch. For several histories see
+            `minifa.figures.history_curves`.
         title: a heading.
+
+    Raises:
+        TypeError: neither a result nor a history.
+        ValueError: no epoch.
     """
-    history = check_type(result, Result, "result must be a minifa.experiments.Result, as returned by run").history
+    history = result if isinstance(result, History) else check_type(result, Result, A_RUN).history
+    if not history:
+        raise ValueError("there is no epoch to draw: the history is empty")
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
     with drawing(3.4, title, dark=dark) as figure:

@@ -253,7 +253,9 @@ class Layer(KnownOptions):
         return f"{type(self).__name__} {self.name!r}"
 
     def __repr__(self) -> str:
-        return f"<{self}>"
+        shapes = {key: self.shape_of(key) for key in self.parameter_names}
+        texts = [f"{key} {format_shape(shape)}" for key, shape in shapes.items() if shape is not None]
+        return f"<{self}{': ' if texts else ''}{', '.join(texts)}>"
 
 
 @backend.quietly

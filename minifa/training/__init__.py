@@ -35,7 +35,7 @@ def train(
     Args:
         net, rule, loss, optimizer, seed: as for `Trainer`.
         train, epochs, batch_size, validation, drop_last: as for `Trainer.fit`.
-        progress: whether to show the bar (never shown if the output is not a terminal).
+        progress: whether to show the bar, in a terminal or a notebook; nothing is shown elsewhere.
 
     Raises:
         ValueError, TypeError, RuntimeError: as for `Trainer.fit` and `minifa.rules.Rule.gradients`.

@@ -157,7 +157,7 @@ def _arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
 
 
 class ProgressBar(Callback):
-    """A tqdm progress bar over all updates, with loss, accuracy and images per second; disabled without a terminal.
+    """A tqdm progress bar over all updates, with loss, accuracy and images per second, in a terminal or a notebook.
 
     Args:
         label: text in front of the bar.

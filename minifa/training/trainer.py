@@ -178,6 +178,10 @@ class Trainer(KnownOptions):
         self.divergence: Divergence | Useless | None = None
         self.monitor = DivergenceMonitor(net, rule, loss, optimizer, check_every)
 
+    def __repr__(self) -> str:
+        where = f"in epoch {self.epoch} after {self.batch} batches" if self.unfinished else f"after epoch {self.epoch}"
+        return f"<Trainer: rule {self.rule.label!r}, {where}{', diverged' if self.diverged else ''}>"
+
     def fit(
         self,
         train: Examples,

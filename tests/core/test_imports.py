@@ -11,7 +11,7 @@ import minifa
 
 PACKAGE = Path(minifa.__file__).parent
 LEVELS = """
-    errors validation text frames
+    errors validation text frames representations
     registry
     backend parallel environment
     console storage rng linalg initialisers schedules extension_checks array_checks
@@ -23,6 +23,7 @@ LEVELS = """
     checkpoints signals
     experiments
     figures tracing testing bench
+    notebook
     cli
 """
 LEVEL = {name: number for number, line in enumerate(LEVELS.split("\n")) for name in line.split()}

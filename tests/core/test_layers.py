@@ -360,7 +360,7 @@ def test_two_dropout_layers_of_one_network_have_different_masks():
 
 def test_a_layer_is_shown_by_its_kind_and_name():
     net = mf.Network([mf.Linear(2, 3), mf.ReLU()])
-    assert [repr(layer) for layer in net.layers] == ["<Linear 'linear1'>", "<ReLU 'relu1'>"]
+    assert [repr(layer) for layer in net.layers] == ["<Linear 'linear1': W 2 x 3, b 3>", "<ReLU 'relu1'>"]
 
 
 def test_flatten_keeps_channels_fastest():

@@ -312,6 +312,8 @@ GIVEN: dict[str, Give] = {
     "figures.memory.activation_memory.peaks": lambda w: {"bp": {8: 1000, 16: 2000}},
     "figures.diagrams.broadcast.rule": lambda w: mf.rules.DFA(seed=0).attach(w.net),
     "figures.style.look.i": lambda w: 0,
+    "figures.history.history_curves.histories": lambda w: training.History(w.result().history),
+    "frames.to_frame.rows": lambda w: w.result().history,
     "training.logs.lines_of.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
     "training.logs.lines_of.epochs": lambda w: [1],
     "training.logs.made_by.path": lambda w: w.file("log.jsonl", lambda path: path.write_text('{"epoch": 1}\n')),
