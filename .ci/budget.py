@@ -23,6 +23,7 @@ CORE += 43  # parameter groups: decay_bias and lr_factors, with the check of the
 CORE += 92  # schedules: reduce_on_plateau, sequences, and the history that schedules may depend on
 CORE += 294  # six kinds of layers: ELU, GELU, SiLU, Softplus, LayerNorm, GroupNorm; BatchNorm without parameters
 CORE += 11  # representations: a rule's options and network, a layer's arrays, names of schedules, a summary's cells
+CORE += 9  # net.save, Rule.predict, and the matrices of a saved rule
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -73,6 +73,7 @@ from .layers import (
 from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .network import Network
 from .optim import SGD, Adam, AdamW, RMSprop
+from .saved_networks import load
 from .tracing import Moment, Trace, trace
 from .training import Trainer, train
 
@@ -115,6 +116,7 @@ __all__ = [
     "Weighted",
     "asarray",
     "data",
+    "load",
     "metrics",
     "models",
     "optim",

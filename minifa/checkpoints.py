@@ -42,14 +42,9 @@ __all__ = [
 
 import contextlib
 import copy
-import hashlib
-import inspect
-import io
-import json
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +56,9 @@ from . import schedules
 from .environment import environment
 from .layers.base import Layer
 from .network import check_state
-from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_atomic
-from .storage.npz import DAMAGED, open_member, read_members
+from .registry import constructor_settings, plain_settings
+from .storage import archive
+from .storage.atomic import expanded, free_name, read_bytes, write_atomic
 from .training import Callback, History, Trainer
 from .training.history import best_row
 from .training.position import LARGEST_COUNT, check_ranges
@@ -74,15 +70,13 @@ MANIFEST = "minifa-checkpoint.json"
 PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # part of a checkpoint to attribute of the trainer
 NOT_NEGATIVE = ("optimizer/square/", "optimizer/start/norm/")  # prefixes of arrays
 MISSING = "(none)"  # stands for a missing setting in messages
-DIGEST_LENGTH = 64  # SHA-256 in hexadecimal
 EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
-ZIP_SIGNATURE = b"PK\x03\x04"
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
 DEFAULTS = {"optimizer": {"decay_bias": True, "lr_factors": {}}}  # of settings that older checkpoints do not have
 CALLBACKS = "callbacks"  # prefix of the arrays of callbacks
 COUNTS = "count/"  # update counts of an optimizer
-KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
+KEYS = {"format", "environment", "experiment", "made_of", "step", "training", archive.LIST}
 
 
 class CheckpointError(ValueError):
@@ -178,7 +172,7 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
         "made_of": components_of(trainer),
         "step": trainer.net.step,
         "training": trainer.state(),
-        "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in arrays.items()},
+        archive.LIST: archive.listed(arrays),
     }
     write_atomic(path, pack(manifest, arrays), previous=previous_of(path))
 
@@ -223,50 +217,26 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
             "lr": float(trainer.initial_lr),  # the current rate is in `training`
             "lr_factors": trainer.optimizer.lr_factors or {},
         },
-        "trainer": {"seed": trainer.seed, **{name: _options(one) for name, one in callbacks_of(trainer).items()}},
+        "trainer": {
+            "seed": trainer.seed,
+            **{name: constructor_settings(one) for name, one in callbacks_of(trainer).items()},
+        },
         "schedule": schedules.describe(trainer.schedule),
         "augmentation": {"name": "none"} if images is None else {"name": type(images).__name__, **_settings(images)},
     }
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
-    """A layer's type and the attributes set by constructor arguments, without counters and values cached in a pass."""
-    return {**_options(layer), "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
-
-
-def _options(owner: Any) -> dict[str, Any]:
-    """The `_settings` that are set by constructor arguments."""
-    constructors = [vars(one)["__init__"] for one in type(owner).__mro__ if "__init__" in vars(one)]
-    parameters = {name for one in constructors for name in inspect.signature(one).parameters}
-    return {key: value for key, value in _settings(owner).items() if parameters & {key, f"{key}_size"}}
+    return {**constructor_settings(layer), "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
 
 
 def _settings(owner: Any) -> dict[str, Any]:
-    """The attributes that are numbers, strings or tuples, as JSON restores them. Attributes that are None are left out,
-    because None also stands for arrays that are not allocated yet."""
-    kinds = (bool, int, float, str, tuple)
-    settings = {key: value for key, value in vars(owner).items() if type(value) in kinds and key not in DERIVED}
-    return json.loads(json.dumps(settings, default=repr))
+    return {key: value for key, value in plain_settings(owner).items() if key not in DERIVED}
 
 
 def pack(manifest: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> bytes:
     """The bytes of a checkpoint."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        text = json.dumps(manifest, indent=1, ensure_ascii=False, default=_plain)
-        archive.writestr(zipfile.ZipInfo(MANIFEST), as_bytes(text))
-        for key, array in arrays.items():
-            member = io.BytesIO()
-            numpy.lib.format.write_array(member, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), member.getbuffer())
-        archive.comment = b"0" * DIGEST_LENGTH  # placeholder for the digest, at the end of the file
-    content = stream.getbuffer()
-    content[-DIGEST_LENGTH:] = _digest(content)
-    return bytes(content)
-
-
-def _digest(content: bytes | memoryview) -> bytes:
-    return hashlib.sha256(content[:-DIGEST_LENGTH]).hexdigest().encode()
+    return archive.pack(MANIFEST, manifest, arrays, default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -320,21 +290,13 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def _unpack(path: Path, content: bytes) -> Checkpoint:
-    if content[:4] != ZIP_SIGNATURE or content[30 : 30 + len(MANIFEST)] != MANIFEST.encode():
-        raise DamagedCheckpoint(
-            f"'{path}' is not a checkpoint of minifa: its first bytes are wrong ({len(content)} bytes)"
-        )
-    if content[-DIGEST_LENGTH:] != _digest(content):
-        raise DamagedCheckpoint(f"'{path}' is damaged or incomplete: its checksum is wrong ({len(content)} bytes)")
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            with open_member(archive, archive.getinfo(MANIFEST)) as text:
-                manifest = json.load(text)
-            _check_manifest(manifest)
-            arrays = read_members(archive, skip=MANIFEST)
-        _check_arrays(manifest["arrays"], arrays)
-    # The exceptions of zipfile and json for a forged file.
-    except (*DAMAGED, KeyError, TypeError) as error:
+        manifest, arrays = archive.unpack(MANIFEST, content, _check_manifest)
+    except archive.Foreign as error:
+        raise DamagedCheckpoint(f"'{path}' is not a checkpoint of minifa: {error}") from error
+    except archive.Damaged as error:
+        raise DamagedCheckpoint(f"'{path}' is damaged or incomplete: {error}") from error
+    except ValueError as error:
         raise DamagedCheckpoint(f"'{path}' is not a valid checkpoint: {error}") from error
     return Checkpoint(
         path, manifest["environment"], manifest["experiment"], manifest["made_of"], manifest["step"],
@@ -356,15 +318,6 @@ def _check_manifest(manifest: Any) -> None:
     if wrong or type(manifest["step"]) is not int or not 0 <= manifest["step"] <= LARGEST_COUNT:
         raise ValueError(f"its {MANIFEST} has entries of the wrong type: {sorted(wrong) or 'step'}")
     check_ranges(manifest["training"])
-
-
-def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> None:
-    missing, extra = sorted(listed.keys() - arrays.keys()), sorted(arrays.keys() - listed.keys())
-    if missing or extra:
-        raise ValueError(f"missing arrays {missing or 'none'}, arrays that are not in its list {extra or 'none'}")
-    for key, array in arrays.items():
-        if [str(array.dtype), list(array.shape)] != listed[key]:
-            raise ValueError(f"the array {key!r} is {array.dtype} {array.shape}, but its list says {listed[key]}")
 
 
 def load(path: str | Path, trainer: Trainer) -> Checkpoint:

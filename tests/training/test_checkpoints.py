@@ -17,6 +17,7 @@ import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool, Network, ReLU, Tanh, checkpoints, experiments
 from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, previous_of, read, save
 from minifa.data.base import Examples
+from minifa.storage import archive
 from minifa.storage.atomic import write_atomic
 from minifa.testing.examples import RULES, small_convnet
 from minifa.training import Callback, Trainer
@@ -566,12 +567,12 @@ def test_objects_are_never_unpickled(kept, tmp_path):
     with zipfile.ZipFile(io.BytesIO(content)) as whole:
         manifest = whole.read(checkpoints.MANIFEST)
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(checkpoints.MANIFEST), manifest)
-        archive.writestr("network/linear1.W.npy", stream.getvalue())
-        archive.comment = b"0" * 64
+    with zipfile.ZipFile(packed, "w") as forged:
+        forged.writestr(zipfile.ZipInfo(checkpoints.MANIFEST), manifest)
+        forged.writestr("network/linear1.W.npy", stream.getvalue())
+        forged.comment = b"0" * 64
     path = tmp_path / "trap.ckpt"
-    path.write_bytes(packed.getvalue()[:-64] + checkpoints._digest(packed.getvalue()))
+    path.write_bytes(packed.getvalue()[:-64] + archive.digest(packed.getvalue()))
     assert_refused(path, "pickled objects are not read")
     assert not (tmp_path / "sprung").exists()
 
