@@ -5,6 +5,7 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -12,8 +13,9 @@ import inspect
 import json
 import operator
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from .text import brief
@@ -22,12 +24,52 @@ T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
 TABLES: dict[str, dict[str, Any]] = {}  # every table, by the kind of its entries
 _SHIPPED: dict[str, dict[str, Any]] = {}
+TAKEN = "'{file}' replaces the {what} '{name}', a name that is taken: choose another"
 Address = tuple[str, str, str, str]  # kind of an entry, its name, and the module and qualified name to import it from
 
 
 def register_table(what: str, table: dict[str, Any]) -> None:
     """Register a table. Entries that are added to it later count as user-defined."""
     TABLES[what], _SHIPPED[what] = table, dict(table)
+
+
+@contextlib.contextmanager
+def additions(file: str) -> Iterator[None]:
+    """Context manager in which a file adds its entries (see `minifa.imports`). They do not count as user-defined
+    afterwards, because other processes import the same file. If the file fails, all tables are as before.
+
+    Args:
+        file: the path, for messages.
+
+    Raises:
+        ValueError: nothing is added, an existing entry is replaced or removed, or a name cannot be written in a
+            description.
+    """
+    before = {what: dict(table) for what, table in TABLES.items()}
+    try:
+        yield
+        new = {what: table.keys() - before[what].keys() for what, table in TABLES.items()}
+        for what, table in TABLES.items():
+            changed = [name for name, entry in before[what].items() if table.get(name) is not entry]
+            if changed:
+                raise ValueError(TAKEN.format(file=file, what=what, name=changed[0]))
+            wrong = [name for name in new[what] if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name)]
+            if wrong:
+                raise ValueError(
+                    f"'{file}' gives a {what} the name {wrong[0]!r}: use letters, digits, '_' and '-' only"
+                )
+        if not any(new.values()):
+            raise ValueError(
+                f"'{file}' registers nothing: define a subclass of minifa.rules.Rule with a name, or add an entry to a "
+                "table, as mf.models.MODELS['mine'] = make_mine or mf.data.DATASETS['mine'] = load_mine"
+            )
+    except BaseException:
+        for what, table in TABLES.items():
+            table.clear()
+            table.update(before[what])
+        raise
+    for what, names in new.items():
+        _SHIPPED[what].update({name: TABLES[what][name] for name in names})
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import data, experiments, rules, signals
+from .. import data, experiments, imports, rules, signals
 from ..console import print_stderr
 from ..experiments import Experiment, Result, resume, run_folder, tables, tuning
 from ..storage.atomic import write_atomic
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         return _compare_in(folder, base, names, dataset, options)
     except (KeyboardInterrupt, OSError) as error:
         if (folder / "runs.csv").is_file() and not isinstance(error, BrokenPipeError):
-            command = shlex.join(["minifa", "figures", str(folder)])
+            command = shlex.join(["minifa", "figures", str(folder), *imports.options()])
             print_stderr(f"\nfinished runs are kept in {folder}; to draw them: {command}")
         raise
     finally:
@@ -133,7 +133,9 @@ def _save_runs(folder: Path, results: Sequence[Result]) -> None:
         for row in r.history
     ]
     History(rows).save_csv(folder / "runs.csv")
-    run_folder.write_config(folder, {"experiments": [r.experiment.as_config() for r in results]})
+    run_folder.write_config(
+        folder, {"experiments": [r.experiment.as_config() for r in results], "contents": imports.digests()}
+    )
 
 
 def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> None:

@@ -20,7 +20,7 @@ from ..data.base import Dataset
 from ..data.interpretation import CHANNELS
 from ..experiments import Experiment
 from ..experiments.experiment import DATA_OPTIONS, MOST_SEEDS, default_optimizer_options
-from ..experiments.schema import fraction, strings
+from ..experiments.schema import scale, strings
 from ..losses import LOSSES
 from ..models import MODELS
 from ..optim import OPTIMIZERS
@@ -97,9 +97,9 @@ def _read_names(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
-def _fraction(text: str) -> float:
+def _scale(text: str) -> float | str:
     try:
-        return fraction(text)
+        return scale(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -169,14 +169,23 @@ def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
     """Add the options for the data set and the network; ``base`` has their defaults."""
     what = command.add_argument_group("data and network", argument_default=argparse.SUPPRESS)
     what.add_argument(
-        "--data", help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y (default: {base.data})"
+        "--data",
+        help=f"a data set ({', '.join(DATASETS)}) or a file: my.npz with x and y, my.csv with named columns, or x.npy "
+        f"beside y.npy (default: {base.data})",
+    )
+    what.add_argument(
+        "--label",
+        metavar="NAME",
+        help="of a file: the column of my.csv, or the file beside x.npy, that holds the labels (default: label, "
+        "target, class or y; y.npy)",
     )
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
     what.add_argument(
         "--scale",
-        type=_fraction,
-        metavar="NUMBER",
-        help="of a file: what x is multiplied by, 1/255 for pixels; 1 leaves them as they are",
+        type=_scale,
+        metavar="SCALE",
+        help="of a file: standard (mean 0, standard deviation 1), unit (from 0 to 1), or what x is multiplied by, "
+        "1/255 for pixels; 1 leaves them as they are",
     )
     what.add_argument(
         "--channels", choices=CHANNELS, help="of a file: where its images have their channels (default: by their shape)"

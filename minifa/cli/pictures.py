@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .. import imports
 from ..console import print_stderr
 from ..storage.atomic import save_picture, with_advice
 from ..text import one_line
@@ -42,4 +43,5 @@ def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) ->
 
 def how_to_redraw(folder: Path, numbers: str) -> str:
     """The location of a run folder's numbers, and the command that draws its pictures again."""
-    return f"the numbers are in {folder / numbers}; {shlex.join(['minifa', 'figures', str(folder)])} draws it again"
+    command = shlex.join(["minifa", "figures", str(folder), *imports.options()])
+    return f"the numbers are in {folder / numbers}; {command} draws it again"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import backend, data, environment, experiments, signals
+from .. import backend, data, environment, experiments, imports, signals
 from ..checkpoints import CheckpointError
 from ..console import print_stderr
 from ..experiments import Experiment, Result, recipes, resume, run_folder, tables
@@ -31,7 +31,7 @@ from .options import (
     make_experiment,
 )
 
-WHERE = {"backend", "dtype", "threads", "quiet", "data_dir"}  # options that do not change the experiment
+WHERE = {"backend", "dtype", "threads", "quiet", "imports", "data_dir"}  # options that do not change the experiment
 PARSED = {"command", "parser", "run"}  # entries of the parser itself
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
@@ -207,7 +207,9 @@ def _how_to_resume(folder: Path) -> str:
         return f"\n{folder} is gone, with what was written there: the same command starts again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
-    return "\nto resume: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
+    return "\nto resume: " + shlex.join(
+        ["minifa", "train", "--resume", str(folder), *where, *dtype, *imports.options()]
+    )
 
 
 def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:

@@ -36,7 +36,7 @@ A_DATASET = "data must be a minifa.data.Dataset, as returned by minifa.data.load
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
 MEASURED_ON = 256  # training examples on which alignment is measured after every epoch
-DATA_OPTIONS = ("scale", "channels", "regression")
+DATA_OPTIONS = ("scale", "channels", "regression", "label")
 # Fields that run folders of earlier versions do not have.
 LATER = frozenset({"data_options", "weights_names", "drop_last", "patience"})
 
@@ -76,9 +76,9 @@ class Experiment(KnownOptions):
     """Configuration of a run. On one machine, equal experiments give bit-identical results.
 
     Attributes:
-        data: name of a data set, or path of an npz file.
+        data: name of a data set, or path of a .npz, .csv or .npy file.
         data_dir: folder with its files; None: the default locations.
-        data_options: options for an npz file: scale, channels, regression (see `minifa.data.validate`).
+        data_options: options for a file: scale, channels, regression, label (see `minifa.data.from_file`).
         augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
         model_options: options of the model (depth, batch_norm, hidden, ...).

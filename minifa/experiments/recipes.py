@@ -4,7 +4,7 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
 
     title, source, note             descriptive text
     rule = "usf:scale=init"         options after a colon, as on the command line
-    [data]       name, folder, augmentation, validation; for an npz file scale, channels, regression
+    [data]       name, folder, augmentation, validation; for a file scale, channels, regression, label
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
     [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment
@@ -131,8 +131,8 @@ class Recipe:
 
 
 def _data_name(value: Any) -> str:
-    if not schema.string(value).lower().endswith(".npz") and value not in data.DATASETS:
-        raise ValueError(unknown(data.DATASETS, value, "data set") + " (or the path of a .npz file)")
+    if not data.is_file(schema.string(value)) and value not in data.DATASETS:
+        raise ValueError(f"{unknown(data.DATASETS, value, 'data set')} (or the path of {data.A_FILE})")
     return value
 
 
@@ -141,9 +141,10 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "rule": ("rule", schema.description(rules.make)),
     "data.name": ("data", _data_name),
     "data.folder": ("data_dir", schema.string),
-    "data.scale": ("scale", schema.fraction),
+    "data.scale": ("scale", schema.scale),
     "data.channels": ("channels", schema.choice(CHANNELS, "place of channels")),
     "data.regression": ("regression", schema.boolean),
+    "data.label": ("label", schema.string),
     "data.augmentation": ("augmentation", schema.description(data.make_augmentation)),
     "data.validation": ("validation", schema.number(0, 1)),
     "model.name": ("model", schema.choice(MODELS, "model")),

@@ -33,6 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .. import imports
 from ..environment import environment
 from ..errors import DataFileError
 from ..network import Network
@@ -219,6 +220,7 @@ def read_experiment(folder: str | Path) -> Experiment:
     Raises:
         FileNotFoundError: the folder is not a run folder.
         DataFileError: its config.json is damaged, or does not describe exactly one run.
+        ValueError: a file that the run imported is missing in this process (see `minifa.imports`).
     """
     path = expanded(folder)
     if not (path / "config.json").is_file():
@@ -301,9 +303,14 @@ def _read_experiments(path: Path) -> list[Experiment]:
         config = json.loads(text)
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         ways, whole = _kept_ways(config), path.resolve()
-        return [_along(ways, Experiment(**one), whole) for one in described]
+        contents = config.get("contents", {})
+        missing = imports.missing(contents if isinstance(contents, dict) else {})
+        experiments = [_along(ways, Experiment(**one), whole) for one in described]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedConfig(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
+    if missing:
+        raise ValueError(f"{path} cannot be opened: {'; '.join(missing)}")
+    return experiments
 
 
 def open_run(folder: str | Path) -> tuple[Network, Rule, Experiment]:

@@ -26,7 +26,7 @@ from minifa import checkpoints, experiments
 from minifa.data import cifar
 from minifa.data.base import DataFileError, Dataset
 from minifa.experiments import resume, run_folder
-from minifa.storage.npz import read_arrays
+from minifa.storage.npz import read_array, read_arrays
 from minifa.training import History
 
 mnist = importlib.import_module("minifa.data.mnist")  # the function of the same name hides it
@@ -173,6 +173,11 @@ def npz(random: Random) -> bytes:
     if random.random() < 0.3:
         arrays |= {"x_test": x[:3], "y_test": y[:3]}
     return mutations.zipped([(f"{key}.npy", mutations.npy(array)) for key, array in arrays.items()])
+
+
+def csv_table(random: Random) -> bytes:
+    rows = [f"{random.randrange(99)},{random.random()},{random.choice(('a', 'b'))}" for _ in range(12)]
+    return "\n".join(["age,height,label", *rows, "1,2,a", "1,2,b"]).encode()
 
 
 ZIP = (*mutations.ANY, *(mutations.mutate_zip,) * 12)
@@ -413,6 +418,10 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
         of_file(npz, ZIP, mf.data.from_npz, (ValueError, TypeError, OSError), check_dataset, UNPACKED, "data.npz"),
         8,
     ),
+    "csv of a data set": (
+        of_file(csv_table, TABLE, mf.data.from_file, (ValueError, TypeError, OSError), check_dataset, 400, "data.csv"),
+        6,
+    ),
     "safetensors": (safetensors_case("safetensors"), 4),
     "safetensors of PyTorch": (safetensors_case("torch"), 2),
     "safetensors in bfloat16 and float8": (safetensors_case("narrow"), 2),
@@ -439,6 +448,7 @@ BEGINNINGS: dict[str, tuple[Callable[[Random], bytes], Callable[[Path], Any], tu
     "idx": (idx, read_idx, READING),
     "idx, gzip": (idx_gz, read_idx, READING),
     "npz": (npz, read_arrays, READING),
+    "npy": (lambda random: mutations.npy(np.arange(6.0)), read_array, READING),
     "safetensors": (safetensors_of("safetensors"), mf.weights.read, READING),
     "checkpoint": (checkpoint, checkpoints.read, (checkpoints.CheckpointError,)),
     "network file": (network_file, mf.load, READING),

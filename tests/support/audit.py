@@ -154,6 +154,7 @@ class Objects(Arrays):
         return self.folder / name
 
 
+OWN = "from minifa.schedules import SCHEDULES\nSCHEDULES['own'] = SCHEDULES['constant']"
 IDX = bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])
 
 
@@ -267,10 +268,13 @@ GIVEN: dict[str, Give] = {
     "rates": lambda w: [{"rule": "bp", "lr": 0.1, "mean": 0.5, "chosen": True}],
     # By function
     "cli.main.arguments": lambda w: ["rules", "--help"],
+    "imports.import_file.path": lambda w: w.file("own.py", lambda path: path.write_text(OWN, encoding="utf-8")),
     "data.is_file.name": lambda w: "digits",
     "data.idx.read_idx.path": lambda w: w.file("mine.idx", lambda path: path.write_bytes(IDX)),
     "data.idx.read_idx.shape": lambda w: (2,),
     "data.arrays.from_npz.path": _npz,
+    "data.arrays.from_file.path": _npz,
+    "data.base.transform.x": lambda w: w.data.test.x,
     "data.augment.make_augmentation.description": lambda w: "crop_flip",
     "data.augment.Augmentation.size": lambda w: None,
     "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
