@@ -210,6 +210,7 @@ GIVEN: dict[str, Give] = {
     "channels": lambda w: 4,
     "normalized_shape": lambda w: 4,
     "num_groups": lambda w: 2,
+    "groups": lambda w: 1,
     "num_channels": lambda w: 4,
     "kernel_size": lambda w: 2,
     "size": lambda w: 3,
