@@ -72,8 +72,7 @@ class Product(Rule):
 
     def feedback(self, layer: Weighted) -> Array:
         R, P = factors(self, layer)
-        products = [matmul(one, other.T) for one, other in zip(layer.matrices(R), P, strict=True)]
-        return side_by_side(products).reshape(layer.weight_shape)
+        return by_group(layer, R, P.swapaxes(1, 2)).reshape(layer.weight_shape)
 
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
@@ -87,8 +86,7 @@ class Product(Rule):
         for layer in self.layers_with_feedback(self.net):
             if layer.grads["W"] is not None:
                 R, P = factors(self, layer)
-                products = [matmul(dW, one) for dW, one in zip(layer.matrices(layer.grads["W"]), P, strict=True)]
-                parameters[f"{layer.name}/R"] = R, side_by_side(products).reshape(R.shape)
+                parameters[f"{layer.name}/R"] = R, by_group(layer, layer.grads["W"], P).reshape(R.shape)
         return parameters
 
 
@@ -96,6 +94,11 @@ def factors(rule: Product, layer: Weighted) -> tuple[Array, Array]:
     """R, and P as (groups, n_out, n_mid) with the sizes of a group."""
     R, P = rule.memory[f"{layer.name}/R"], rule.memory[f"{layer.name}/P"]
     return R, P.reshape(len(layer.matrices(layer.W)), -1, P.shape[1])
+
+
+def by_group(layer: Weighted, array: Array, P: Array) -> Array:
+    """array @ P for each group, side by side: (fan_in, columns of all groups)."""
+    return side_by_side([matmul(one, P_g) for one, P_g in zip(layer.matrices(array), P, strict=True)])
 
 
 def draw_fixed(kind: str, rng: numpy.random.Generator, n_out: int, n_mid: int) -> numpy.ndarray:

@@ -51,7 +51,7 @@ CONTRACT = {
     *("magnitude_initialisers", "sign_source"),
     *("bind", "clip", "constrain"),  # an optimizer
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
-    *("augment", "centre_crop", "positions", "look", "mirror_phase", "is_dense"),
+    *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
