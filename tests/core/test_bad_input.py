@@ -340,6 +340,8 @@ PARAMETERS = {
     "kernel of Conv2d": (lambda value: mf.Conv2d(2, 2, value), (2, 1), (*NO_SIZES, 0)),
     "stride of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, stride=value), (2, 1), (*NO_SIZES, 0)),
     "padding of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, padding=value), (0, 1), NO_SIZES),
+    "dilation of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, dilation=value), (2, 1), (*NO_SIZES, 0)),
+    "groups of Conv2d": (lambda value: mf.Conv2d(2, 2, 2, groups=value), 2, (*NO_SIZES[: len(NO_NUMBERS)], None, 0, 3)),
     "window of MaxPool": (lambda value: mf.MaxPool(value), (2, 1), (*NO_SIZES, 0)),
     "stride of AvgPool": (lambda value: mf.AvgPool(2, stride=value), None, NO_SIZES[len(NO_NUMBERS) + 1 :]),
     "padding of MaxPool": (lambda value: mf.MaxPool(2, padding=value), 1, (*NO_SIZES, 2)),

@@ -32,7 +32,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: mf.AdamW(), {**OPTIONS, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
     (lambda: mf.RMSprop(), {**OPTIONS, "lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0}),
     (lambda: mf.Linear(1, 1), {"has_bias": True, "name": "linear", "frozen": False, "needs_input_gradient": True}),
-    (lambda: mf.Conv2d(1, 1, 3), {**WINDOW, "stride": (1, 1), "has_bias": True}),
+    (lambda: mf.Conv2d(1, 1, 3), {**WINDOW, "stride": (1, 1), "dilation": (1, 1), "groups": 1, "has_bias": True}),
     (lambda: mf.MaxPool(3), {**WINDOW, "stride": (3, 3)}),
     (lambda: mf.AvgPool(3), {**WINDOW, "stride": (3, 3)}),
     (lambda: mf.BatchNorm(3), {"eps": 1e-5, "momentum": 0.1, "affine": True}),

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from checks import assert_same_bits
+from conftest import install
 
 import minifa as mf
 from minifa import (
@@ -38,7 +40,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 # convolutions that gather the error of their input: stride 1, with maps hardly larger than the input
 GATHERED = (
     *("Conv2d 1x1", "Conv2d 3x3", "Conv2d 3x3, no bias"),
-    *("Conv2d 5x5, padding 2", "Conv2d 3x5, padding (1, 2)"),
+    *("Conv2d 5x5, padding 2", "Conv2d 3x5, padding (1, 2)", "Conv2d 3x3, dilation 2", "Conv2d 3x3, 2 groups"),
+    *("Conv2d 3x3, depthwise", "Conv2d 2x4, padding same, dilation (3, 1)", "Conv2d 1x1, 2 groups"),
 )
 
 
@@ -315,13 +318,13 @@ def test_the_chunks_of_a_convolution_count_the_memory_of_its_patches(name, monke
     layers, shape = GEOMETRIES[name]
     net, x, cut = network(layers(), shape), inputs(shape, n=2), []
     layer = net.layers[0]
-    assert layer.bytes_each(x) == layer.columns(x).nbytes // 2
+    assert layer.bytes_each(x) == layer.columns(x).nbytes // 2 // layer.groups
     y = net.forward(x, Pass(True))
     columns, each_chunk = windows.columns, conv.each_chunk
     monkeypatch.setattr(conv, "each_chunk", lambda n, size, piece: cut.append(size) or each_chunk(n, size, piece))
     monkeypatch.setattr(windows, "columns", lambda *given: cut.append(columns(*given).nbytes // 2) or columns(*given))
     layer.carry(y, layer.W)
-    assert len(cut) in (0, 2) and len(set(cut)) <= 1  # none where errors are spread
+    assert len(cut) in (0, 1 + layer.groups) and len(set(cut)) <= 1  # none where errors are spread
     assert bool(cut) == (name in GATHERED)
 
 
@@ -338,6 +341,21 @@ def test_response_normalisation_runs_on_every_engine(engine):
     np.testing.assert_allclose(mf.to_host(y), mf.to_host(response_plain(x, 4, 0.5, 0.75, 1.0)), rtol=1e-5)
     below = mf.to_host(net.backward(y, BP()))
     assert below.dtype == np.float32 and np.isfinite(below).all()
+
+
+NEW_GEOMETRIES = ("dilation", "groups", "padding", "depthwise", "affine", "LayerNorm", "GroupNorm", "LU", "Softplus")
+
+
+def test_layers_give_the_same_bits_on_the_stand_in():
+    for name in (name for name in GEOMETRIES if any(part in name for part in NEW_GEOMETRIES)):
+        results = []
+        for engine in ("numpy", "standin"):
+            install(engine)
+            layers, shape = GEOMETRIES[name]
+            net = network(layers(), shape, input_error=True)
+            y = net.forward(inputs(shape), Pass(True))
+            results.append({"y": y, "below": net.backward(y, BP()), **net.gradients()})
+        assert_same_bits(*({key: np.asarray(mf.to_host(a)) for key, a in one.items()} for one in results))
 
 
 def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
@@ -400,7 +418,11 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: Linear(0, 3), "every size of Linear 'linear' must be at least 1, got 0"),
         (lambda: Linear(2, 3, init="he_norml"), "unknown initialiser 'he_norml': did you mean he_normal"),
         (lambda: Conv2d(1, 1, 0), "kernel_size must be at least 1, got 0"),
-        (lambda: Conv2d(1, 0, 3), "every size of Conv2d 'conv' must be at least 1"),
+        (lambda: Conv2d(1, 0, 3), "out_channels must be at least 1, got 0"),
+        (lambda: Conv2d(4, 6, 3, groups=4), "multiples of groups, got 4 and 6 channels in 4 groups"),
+        (lambda: Conv2d(1, 1, 3, stride=2, padding="same"), r"stride must be 1 for padding='same', got \(2, 2\)"),
+        (lambda: Conv2d(1, 1, 3, padding="full"), "padding must be 'same' or 'valid', got 'full'"),
+        (lambda: Conv2d(1, 1, 3, dilation=0), "dilation must be at least 1, got 0"),
         (lambda: BatchNorm(0), "features of BatchNorm 'batchnorm' must be at least 1, got 0"),
         (
             lambda: mf.LayerNorm((2, 3)),
@@ -439,6 +461,12 @@ def test_impossible_layers_are_refused(make, message):
             "expects images of height x width x 3 channels, got 5 x 5 x 2 per example",
         ),
         (lambda: Conv2d(3, 2, 3), (75,), "got 75 per example"),
+        (lambda: Conv2d(4, 2, 3, groups=2), (5, 5, 2), "height x width x 4 channels, got 5 x 5 x 2"),
+        (
+            lambda: Conv2d(1, 2, 3, dilation=3),
+            (5, 9, 1),
+            "at most the padded input, 5 x 9, got 3 x 3 with dilation 3 x 3 for",
+        ),
         (lambda: Conv2d(1, 2, 5, padding=1), (2, 4, 1), "at most the padded input, 4 x 6, got 5 x 5"),
         (lambda: BatchNorm(3), (4,), "expects 3 features or images of 3 channels"),
         (lambda: mf.LayerNorm(3), (2, 2, 4), "LayerNorm 'layernorm' expects 3 features or images of 3 channels"),

@@ -30,7 +30,7 @@ from minifa.testing.examples import GEOMETRIES, inputs, network
 torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the package torch")
 F = torch.nn.functional
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.filterwarnings("ignore:Using padding='same'")]
 
 
 # Images are (N, H, W, C) here and (N, C, H, W) there; kernels (kH, kW, in, out) here and (out, in, kH, kW) there.
@@ -79,7 +79,7 @@ class Twin(torch.nn.Module):
             case Linear():
                 return F.linear(x, self.W, self.b)
             case Conv2d():
-                return F.conv2d(x, self.W, self.b, layer.stride, layer.padding)
+                return F.conv2d(x, self.W, self.b, layer.stride, layer.padding, layer.dilation, layer.groups)
             case BatchNorm():
                 gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
                 return F.batch_norm(x, self.mean, self.var, gamma, beta, self.training, layer.momentum, layer.eps)

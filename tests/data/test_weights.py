@@ -839,6 +839,18 @@ def test_the_norms_of_examples_are_imported_and_exported(torch):
     assert_same_bits(state_of(theirs), weights.to_torch(ours, weights.match(ours, theirs)))
 
 
+def test_a_convolution_with_groups_and_dilation_is_imported_and_exported(torch):
+    nn, shape = torch.nn, (6, 5, 4)
+    theirs = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1, 1, 2), nn.Conv2d(6, 6, 3, padding="same", dilation=2, groups=6))
+    ours = Network([Conv2d(4, 6, 3, 2, 1, 1, 2), Conv2d(6, 6, 3, padding="same", dilation=2, groups=6)])
+    weights.from_torch(ours, theirs)
+    x = inputs(shape, n=5)
+    np.testing.assert_allclose(
+        ours.forward(x), outputs_there(torch, theirs, x).transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-5
+    )
+    assert_same_bits(state_of(theirs), weights.to_torch(ours, weights.match(ours, theirs)))
+
+
 def test_groups_of_a_flattened_image_have_no_counterpart():
     net = Network([Flatten(), mf.GroupNorm(2, 8)], input_shape=(2, 2, 2))
     with pytest.raises(ValueError, match="GroupNorm 'groupnorm1' takes a flattened image: its groups are others"):

@@ -517,7 +517,7 @@ def test_without_a_theoretical_angle_none_is_shown():
 # --- diagrams ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [(), (4, 5, (2, 3)), (5, 6, 3, 2), (3, 3, 2, 1, 1)])
+@pytest.mark.parametrize("arguments", [(), (4, 5, (2, 3)), (5, 6, 3, 2), (3, 3, 2, 1, 1), (4, 4, 2, 1, "same")])
 def test_im2col_shows_the_numbers_of_the_engine(arguments, engine):
     height, width, kernel, stride, padding = (*arguments, *(4, 4, 3, 1, 0)[len(arguments) :])
     layer = Conv2d(1, 1, kernel, stride, padding)

@@ -62,6 +62,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: Conv2d(1, 1, 3, stride=0),
         lambda: Conv2d(1, 1, 3, padding=-1),
         lambda: Conv2d(0, 1, 3),
+        lambda: Conv2d(4, 6, 3, groups=4),
+        lambda: Conv2d(1, 1, 3, padding="full"),
+        lambda: Conv2d(1, 1, 3, stride=2, padding="same"),
         lambda: MaxPool(0),
         lambda: MaxPool(3, stride=0),
         lambda: MaxPool(3, padding=-1),
@@ -98,6 +101,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: forward(Linear(4, 2), 2, 2, 1),
         lambda: forward(Conv2d(3, 2, 3), 5, 5, 2),
         lambda: forward(Conv2d(1, 2, 5, padding=1), 2, 4, 1),
+        lambda: forward(Conv2d(1, 2, 3, dilation=3), 5, 9, 1),
         lambda: forward(BatchNorm(3), 4),
         lambda: BatchNorm(3).forward(np.zeros((1, 3), "f4"), Pass(training=True)),
         lambda: forward(mf.LayerNorm(3), 4),
@@ -258,6 +262,8 @@ def equations() -> dict[str, Any]:
         texts["batchnorm1, frozen"] = net["batchnorm1"].error_equation
         others = (mf.GELU(), mf.GELU("tanh"), mf.ELU(), mf.SiLU(), mf.Softplus(), mf.LayerNorm(2), mf.GroupNorm(1, 2))
         others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False))
+        grouped = Conv2d(4, 6, 3, groups=2)
+        texts["groups"] = [grouped.equation, grouped.gradient_equation, grouped.error_equation]
         texts["others"] = [[str(layer), layer.equation, layer.error_equation] for layer in others]
         for name, loss in losses.LOSSES.items():
             texts[name] = [loss.equation, loss.error_equation]

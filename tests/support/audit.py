@@ -51,7 +51,7 @@ CONTRACT = {
     *("magnitude_initialisers", "sign_source"),
     *("bind", "clip", "constrain"),  # an optimizer
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
-    *("augment", "centre_crop", "positions", "look", "mirror_phase", "is_dense"),
+    *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
@@ -211,6 +211,7 @@ GIVEN: dict[str, Give] = {
     "channels": lambda w: 4,
     "normalized_shape": lambda w: 4,
     "num_groups": lambda w: 2,
+    "groups": lambda w: 1,
     "num_channels": lambda w: 4,
     "kernel_size": lambda w: 2,
     "size": lambda w: 3,

@@ -660,6 +660,31 @@ ANOTHER = {
         {"layers": conv(padding=1, stride=2), "shape": (8, 8, 2)},
         "its Conv2d 'conv1' has padding [0, 0], but this training has [1, 1]",
     ),
+    "alpha": (
+        {"layers": dense(lambda: mf.ELU(0.1))},
+        {"layers": dense(lambda: mf.ELU(0.2))},
+        "its ELU 'elu1' has alpha 0.1, but this training has 0.2",
+    ),
+    "approximation": (
+        {"layers": dense(mf.GELU)},
+        {"layers": dense(lambda: mf.GELU("tanh"))},
+        "its GELU 'gelu1' has approximate 'none', but this training has 'tanh'",
+    ),
+    "number of groups": (
+        {"layers": dense(lambda: mf.GroupNorm(1, 4))},
+        {"layers": dense(lambda: mf.GroupNorm(2, 4))},
+        "its GroupNorm 'groupnorm1' has num_groups 1, but this training has 2",
+    ),
+    "dilation": (
+        {"layers": conv(padding="same"), "shape": (4, 4, 2)},
+        {"layers": conv(padding="same", dilation=2), "shape": (4, 4, 2)},
+        "its Conv2d 'conv1' has dilation [1, 1], but this training has [2, 2]",
+    ),
+    "padding": (
+        {"layers": conv(padding="same"), "shape": (4, 4, 2)},
+        {"layers": conv(padding=1), "shape": (4, 4, 2)},
+        "its Conv2d 'conv1' has padding 'same', but this training has [1, 1]",
+    ),
     "frozen": ({"freeze": ["linear1"]}, {}, "its Linear 'linear1' has frozen True, but this training has False"),
     "not frozen": ({}, {"freeze": ["linear1"]}, "its Linear 'linear1' has frozen False, but this training has True"),
     "rate": ({"rate": 0.05}, {"rate": 0.1}, "its optimizer has lr 0.05, but this training has 0.1"),
