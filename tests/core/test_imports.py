@@ -18,7 +18,7 @@ LEVELS = """
     losses layers
     network
     rules
-    optim metrics models data
+    optim metrics chance models data
     training weights
     checkpoints signals
     experiments
