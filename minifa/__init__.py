@@ -25,8 +25,8 @@ Overview:
   in `minifa.schedules`.
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
-- **Data:** `minifa.data`. **Import and export of weights:** `minifa.weights`. **Metrics:** `minifa.metrics`.
-  **Figures:** `minifa.figures`.
+- **Data:** `minifa.data`. **Import and export of weights:** `minifa.weights`. **Metrics:** `minifa.metrics`, and the
+  angles that chance gives in `minifa.chance`. **Figures:** `minifa.figures`.
 - **Backend:** `use`, `using`, `asarray`, `to_host`.
 
 The examples assume that minifa is imported as ``mf`` and NumPy as ``np``.
@@ -40,7 +40,7 @@ from .cli import starting
 starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
-from . import data, metrics, models, optim, rules, schedules, weights
+from . import chance, data, metrics, models, optim, rules, schedules, weights
 from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__
@@ -115,6 +115,7 @@ __all__ = [
     "Pass",
     "Weighted",
     "asarray",
+    "chance",
     "data",
     "load",
     "metrics",

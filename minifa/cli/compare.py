@@ -160,3 +160,4 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         lambda figures: (figures.comparison if few else figures.survey)(results, setting),
         pictures.how_to_redraw(folder, "runs.csv"),
     )
+    pictures.write_page(folder)

@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
         text = reproduce.write(recipe, folder, outcomes)
         print(text, end="\n\n")
         _draw(folder, outcomes, recipe)
+        pictures.write_page(folder)
     where = f"the runs are in {folder}"
     if stop is not None:
         done = len(planned) - len(tasks) + sum(one.error is None for one in new)

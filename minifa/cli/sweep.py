@@ -18,6 +18,7 @@ from ..experiments.sweeps import Sweep
 from ..signals import exit_code
 from ..storage.atomic import expanded, make_folder, write_atomic
 from ..text import table
+from . import pictures
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one
 from .progress import follow
@@ -115,6 +116,7 @@ def _report(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | No
     if text:
         write_atomic(results.path.with_name("summary.txt"), text + "\n")
         print(f"\n{text}\n")
+    pictures.write_page(results.path.parent)
     failed = [line for line in lines if line["error"]]
     for line in failed[:ERRORS]:
         print_stderr(f"run {line['run']}: {line['error']}")

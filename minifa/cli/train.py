@@ -119,6 +119,8 @@ def _train_in(
             print_stderr(f"interrupted {place}{_how_to_resume(folder)}")
         return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
     except KeyboardInterrupt as stop:
+        if (folder / "config.json").is_file():
+            pictures.write_page(folder)
         print_stderr(f"\nended at once, in epoch {trainer.epoch}{_how_to_resume(folder)}")
         return signals.exit_code(stop)
     except BrokenPipeError:  # standard output was closed; handled in `_run`
@@ -220,6 +222,7 @@ def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, tra
         lambda figures: figures.training_curves(result, f"{experiment.rule} on {dataset.name}"),
         pictures.how_to_redraw(folder, "history.csv"),
     )
+    pictures.write_page(folder)
     print(tables.history_table(trainer.history))
     if dataset.note:
         print(f"\n{dataset.note}")

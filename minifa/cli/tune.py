@@ -19,6 +19,7 @@ from ..signals import exit_code
 from ..storage import csv_files
 from ..storage.atomic import expanded, write_atomic
 from ..training import History
+from . import pictures
 from .descriptions import label
 from .exit_codes import FAILED, OK
 from .options import add_setting, at_least_one, count, make_experiment, possible_rules, split_rules
@@ -85,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
             write_atomic(folder / "table.txt", text + "\n")
             print(text)
+            pictures.write_page(folder)
     failed = [trial for trial in trials if trial.error is not None]
     for trial in failed:
         print_stderr(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")

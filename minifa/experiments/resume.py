@@ -57,7 +57,7 @@ from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
 from ..validation import check_bool, check_mapping, check_type
-from . import run_folder
+from . import run_folder, run_page
 from .experiment import A_DATASET, AN_EXPERIMENT, Experiment, data_for, files_of, fit, load_data, parts, trainer_for
 from .processes import Stopped
 
@@ -392,12 +392,14 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
         with signals.stopping(trainer, verbose=False):
             fit(experiment, data, trainer)
         if trainer.stopped:
+            run_page.write(path)
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
         origin = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
         entries = {**config_of(experiment, data), **origin, "result": result}
         write_atomic(path / RESULT, json.dumps({**entries, "sha256": _checksum(entries)}, indent=2, default=str) + "\n")
+        run_page.write(path)
     return result
 
 

@@ -5,6 +5,7 @@
     last.ckpt       state of training, with last.ckpt.previous and best.ckpt (see `minifa.checkpoints`)
     network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
     figures/        figures
+    index.html      a page that shows all of this (see `minifa.experiments.run_page`)
     .lock           lock file of the process that writes here
 
 An existing folder is never overwritten, except by resuming its own run.

@@ -61,7 +61,7 @@ def im2col(
     grids = [
         _Grid("x", (height, width), image, tinted=True),
         _Grid("columns(x)", patches.shape, _shortened(patches), "→", tinted=True),
-        _Grid("W", W.shape, W, "@"),
+        _Grid("W", W.shape, W, "·"),
         _Grid("y", y.shape, _shortened(y), "=", cell_width=WIDE_CELL),
         _Grid("maps", maps.shape, maps[:, :, 0], "→", cell_width=WIDE_CELL, middle=-(rows + 1) / 2),
     ]

@@ -19,7 +19,7 @@ LEVELS = """
     network_files
     network
     rules
-    optim metrics models data imports
+    optim metrics chance models data imports
     training weights saved_networks
     checkpoints signals
     experiments
