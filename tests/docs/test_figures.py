@@ -199,7 +199,7 @@ def test_a_few_outliers_do_not_make_the_other_entries_pale():
     "B, expected",
     [
         (
-            [[0.0, 2.0], [0.0, 0.0]],  # sd of the angle of four entries: 28.6 degrees, of the share of equal signs: 25 %
+            [[0.0, 2.0], [0.0, 0.0]],  # four entries: the sd of the angle is 28.6 degrees, of the share of signs 25 %
             "Angle 60.0° (chance: 90 ± 57°), 75 % of the signs agree (chance: 50 ± 50 %), norm(B) / norm",
         ),
         ([[0.0, 3.0], [0.0, 0.0]], "norm(B) / norm(W) = 1.50"),
