@@ -14,7 +14,7 @@ __all__ = ["INITIALISERS", "Initialiser", "find", "gaussian", "truncated_gaussia
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy
 
@@ -34,8 +34,8 @@ class Initialiser:
     """
 
     name: str
-    family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray]
-    sd: Callable[[int, int], float]
+    family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray] = field(repr=False)
+    sd: Callable[[int, int], float] = field(repr=False)
 
     def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
         """Draw a host array (float64) of the given shape."""

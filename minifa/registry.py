@@ -10,12 +10,15 @@ import difflib
 import functools
 import importlib
 import inspect
+import json
 import operator
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
+
+from .text import brief
 
 T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
@@ -136,6 +139,57 @@ class KnownOptions:
         return super().__new__(cls)
 
 
+class Constructed(KnownOptions):
+    """Base class that records the arguments of the constructor, so that a file can describe the object.
+
+    >>> from minifa.registry import constructor_arguments
+    >>> constructor_arguments(mf.MaxPool(3, padding=1))
+    {'kernel_size': 3, 'stride': None, 'padding': 1, 'name': None}
+    """
+
+    constructed_with: dict[str, Any]
+
+    def __new__(cls, *given: Any, **options: Any) -> Any:
+        instance = super().__new__(cls, *given, **options)
+        instance.constructed_with = {"given": given, "options": options}
+        return instance
+
+
+def constructor_arguments(instance: Constructed) -> dict[str, Any]:
+    """The arguments with which the constructor was called, by name, with the defaults of the others.
+
+    Raises:
+        TypeError: the class takes any number of arguments, which have no names.
+    """
+    signature = inspect.signature(type(instance))
+    call = instance.constructed_with
+    bound = signature.bind(*call["given"], **call["options"])
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise TypeError(f"{type(instance).__name__} takes *{parameter.name}: give its arguments names to save it")
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(arguments.pop(parameter.name))
+    return arguments
+
+
+def plain_settings(owner: Any) -> dict[str, Any]:
+    """The attributes that are numbers, strings or tuples, as JSON restores them. Attributes that are None are left out,
+    because None also stands for arrays that are not allocated yet."""
+    kinds = (bool, int, float, str, tuple)
+    settings = {key: value for key, value in vars(owner).items() if type(value) in kinds}
+    return json.loads(json.dumps(settings, default=repr))
+
+
+def constructor_settings(owner: Any) -> dict[str, Any]:
+    """The attributes of `plain_settings` that the constructor sets from an argument of this name or of NAME_size,
+    without counters and values cached in a pass."""
+    constructors = [vars(one)["__init__"] for one in type(owner).__mro__ if "__init__" in vars(one)]
+    parameters = {name for one in constructors for name in inspect.signature(one).parameters}
+    return {key: value for key, value in plain_settings(owner).items() if parameters & {key, f"{key}_size"}}
+
+
 def as_call(instance: Any) -> str:
     """The constructor call of an object with the options that differ from their defaults, for its ``repr``.
 
@@ -149,8 +203,15 @@ def as_call(instance: Any) -> str:
                 if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
                     parameters.setdefault(key, parameter)
     values = {key: vars(instance)[key] for key in parameters if key in vars(instance)}
-    changed = [f"{key}={value!r}" for key, value in values.items() if value != parameters[key].default]
+    changed = [f"{key}={brief(value)}" for key, value in values.items() if not _equal(value, parameters[key].default)]
     return f"{type(instance).__name__}({', '.join(changed)})"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # an array, which has no single truth value
+        return False
 
 
 def make_described(table: Mapping[str, Callable[..., T]], description: str, what: str, **given: Any) -> T:

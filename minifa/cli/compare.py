@@ -19,7 +19,7 @@ from ..training import History
 from . import pictures, tune
 from .descriptions import describe_rates, describe_setting, label
 from .exit_codes import FAILED, OK
-from .options import add_setting, at_least_one, make_experiment, possible_rules, seeds, split_rules
+from .options import add_early_stopping, add_setting, at_least_one, make_experiment, possible_rules, seeds, split_rules
 from .progress import follow
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -27,6 +27,7 @@ DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
 
 def describe(command: argparse.ArgumentParser) -> None:
     add_setting(command)
+    add_early_stopping(command)
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,
@@ -66,7 +67,9 @@ def _compare_in(
 ) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        trials, stop = tune.search_in(folder, base, names, resume.contents(base, dataset), options.jobs)
+        trials, stop = tune.search_in(
+            folder, base, names, resume.contents(base, dataset), options.jobs, quiet=options.quiet
+        )
         rates = tuning.rate_table(trials)
         print(tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
@@ -87,7 +90,14 @@ def _compare_in(
         e = result.experiment
         return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}"
 
-    stop = follow(lambda _: experiments.run_many(grid, options.jobs), save, total=len(grid), desc="compare", unit="run")
+    stop = follow(
+        lambda _: experiments.run_many(grid, options.jobs, progress=False),
+        save,
+        total=len(grid),
+        desc="compare",
+        unit="run",
+        quiet=options.quiet,
+    )
     results = _in_order(by_number)
     if stop is not None:
         _save_runs(folder, results)  # the interrupt may have come before the last result was kept
@@ -133,8 +143,10 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
     first = results[0].experiment
     table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
     note = f"\n\n{dataset.note}" if dataset.note else ""
+    part = "test" if first.measured == "test" else "held-out"
+    when = "" if first.patience is None else " at the epoch that was best on held-out examples"
     legend = (
-        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; "
+        f"score: {part} {'accuracy' if dataset.classes else 'minus loss'}{when}, mean ± sd over seeds; "
         "weight angle: between W and B, mean over layers;\n"
         "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
         + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
@@ -148,3 +160,4 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         lambda figures: (figures.comparison if few else figures.survey)(results, setting),
         pictures.how_to_redraw(folder, "runs.csv"),
     )
+    pictures.write_page(folder)

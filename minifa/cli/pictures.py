@@ -1,4 +1,5 @@
-"""The figure at the end of a command; if it cannot be drawn, a message is printed and no result is lost."""
+"""The figure and the page at the end of a command; if they cannot be made, a message is printed and no result is
+lost."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any
 
 from .. import imports
 from ..console import print_stderr
+from ..experiments import run_page
 from ..storage.atomic import save_picture, with_advice
 from ..text import one_line
 
@@ -39,6 +41,14 @@ def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) ->
         print_stderr(f"the picture could not be drawn: {one_line(why, LONGEST)}; {otherwise}")
         return False
     return True
+
+
+def write_page(folder: Path) -> None:
+    """Write the folder's ``index.html``; if it cannot be written, a message is printed and no result is lost."""
+    try:
+        run_page.write(folder)
+    except OSError as error:
+        print_stderr(f"the page could not be written: {with_advice(error)}")
 
 
 def how_to_redraw(folder: Path, numbers: str) -> str:

@@ -140,6 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
             type=count(1, threads.MAX_THREADS),
             help="threads of the CPU (default: $MINIFA_THREADS, else all cores)",
         )
+        command.add_argument("--quiet", action="store_true", help="no progress bars and no lines about progress")
         where.add_argument(
             "--import",
             dest="imports",

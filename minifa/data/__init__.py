@@ -120,7 +120,7 @@ def download(name: str, folder: str | os.PathLike[str] | None = None, progress: 
     Args:
         name: mnist, fashion_mnist, cifar10 or cifar100.
         folder: the data folder; the set is stored in its subfolder ``name``. See `data_folder` for the default.
-        progress: show a progress bar for each file if standard error is a terminal.
+        progress: show a progress bar for each file in a terminal or a notebook.
 
     Raises:
         ValueError: an unknown name, or a set that is included in minifa.

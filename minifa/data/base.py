@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataFileError, DataNotFound, DownloadError
+from ..representations import HtmlRepr
 from ..storage.atomic import DIGITS
 from ..validation import check_float, check_int, check_str, check_type, format_shape
 from .interpretation import Interpretation, as_strings
@@ -25,7 +26,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Examples:
+class Examples(HtmlRepr):
     """Inputs with their labels or targets.
 
     Attributes:
@@ -86,7 +87,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(HtmlRepr):
     """A named data set with a fixed test part.
 
     Attributes:

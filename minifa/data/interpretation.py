@@ -55,8 +55,7 @@ class Interpretation:
         if isinstance(self.scale, str):
             if self.scale not in SCALES:
                 raise ValueError(
-                    f"scale must be {', '.join(map(repr, SCALES))} or a number above 0 and at most 1, got "
-                    f"{self.scale!r}"
+                    f"scale must be {', '.join(map(repr, SCALES))} or a number in 0..1, got {self.scale!r}"
                 )
         elif self.scale is not None and not 0 < check_float(self.scale, "scale") <= 1:
             raise ValueError(

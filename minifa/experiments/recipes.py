@@ -7,7 +7,7 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
     [data]       name, folder, augmentation, validation; for a file scale, channels, regression, label
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
-    [training]   loss, epochs, batch_size, seed, alignment
+    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment
 
 A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
 `minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
@@ -157,7 +157,9 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "optimizer.schedule": ("schedule", schema.description(schedules.make)),
     "training.loss": ("loss", schema.choice(LOSSES, "loss")),
     "training.epochs": ("epochs", schema.integer(1)),
+    "training.patience": ("patience", schema.integer(1)),
     "training.batch_size": ("batch_size", schema.integer(1)),
+    "training.drop_last": ("drop_last", schema.boolean),
     "training.seed": ("seed", schema.integer(0)),
     "training.alignment": ("alignment", schema.boolean),
 }
@@ -514,7 +516,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
 
 def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     """One experiment of each group that differs only in settings that do not affect building: seed, learning rate,
-    epochs, alignment, batch size and schedule.
+    epochs, alignment, batches and schedule.
 
     >>> from minifa.experiments import recipes
     >>> from minifa.experiments import Experiment
@@ -524,7 +526,9 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     """
     kinds: dict[str, Experiment] = {}
     for experiment in experiments_:
-        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
+        alike = replace(
+            experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, drop_last=False, schedule="constant"
+        )
         kinds.setdefault(repr(alike), experiment)
     return list(kinds.values())
 

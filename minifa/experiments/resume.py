@@ -57,7 +57,7 @@ from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
 from ..validation import check_bool, check_mapping, check_type
-from . import run_folder
+from . import run_folder, run_page
 from .experiment import (
     A_DATASET,
     AN_EXPERIMENT,
@@ -322,7 +322,7 @@ def resume_training(
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = parts(experiment, data)[0], checkpoint.training.get("layout")
-    here = layout(train, experiment.batch_size)
+    here = layout(train, experiment.batch_size, experiment.drop_last)
     changed = content_differences(known, contents(experiment, data)) if known else []
     if there != here or changed:
         now = "; ".join(changed) or describe_layout(here)
@@ -408,12 +408,14 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
         with signals.stopping(trainer, verbose=False):
             fit(experiment, data, trainer)
         if trainer.stopped:
+            run_page.write(path)
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
         origin = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
         entries = {**config_of(experiment, data), **origin, "result": result}
         write_atomic(path / RESULT, json.dumps({**entries, "sha256": _checksum(entries)}, indent=2, default=str) + "\n")
+        run_page.write(path)
     return result
 
 

@@ -5,6 +5,7 @@
     last.ckpt       state of training, with last.ckpt.previous and best.ckpt (see `minifa.checkpoints`)
     network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
     figures/        figures
+    index.html      a page that shows all of this (see `minifa.experiments.run_page`)
     .lock           lock file of the process that writes here
 
 An existing folder is never overwritten, except by resuming its own run.
@@ -44,10 +45,11 @@ from ..storage.npz import read_arrays, write_arrays
 from ..training import History
 from ..training.history import Row
 from ..validation import check_list, check_mapping, check_type
-from .experiment import AN_EXPERIMENT, Experiment, Result, build, files_of, load_data, score_of
+from .experiment import AN_EXPERIMENT, Experiment, Result, build, files_of, final_row, load_data, score_of
 
 FORMAT = 1
 LOCK = ".lock"
+KINDS = ("accuracy", "loss")  # of a measured column
 
 
 class RunInUse(OSError):
@@ -265,10 +267,10 @@ def read_run(folder: str | Path, experiment: Experiment) -> list[Result]:
 
 
 def _read_result(experiment: Experiment, history: list[Row], path: Path) -> Result:
-    measured, last = "validation" if experiment.validation else "test", history[-1]
+    measured = experiment.measured
     _check_rows(history, measured, path)
     try:
-        score = score_of(last, measured)
+        score = score_of(final_row(experiment, history), measured)
     except KeyError as error:
         raise DataFileError(f"the epochs in {path} have no column {error}") from error
     layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
@@ -278,7 +280,7 @@ def _read_result(experiment: Experiment, history: list[Row], path: Path) -> Resu
 
 def _check_rows(history: list[Row], measured: str, path: Path) -> None:
     """Raise DataFileError unless all columns that results are computed from hold numbers."""
-    numbers = {"train_loss", "diverged", f"{measured}_accuracy", f"{measured}_loss"}
+    numbers = {"train_loss", "diverged", *(f"{part}_{kind}" for part in (measured, "validation") for kind in KINDS)}
     for row in history:
         if type(row.get("epoch")) is not int:
             raise DataFileError(f"the epochs in {path} have no number, or one that is none: {row.get('epoch')!r}")

@@ -187,7 +187,7 @@ def test_a_scale_must_be_positive_and_at_most_one(read):
     for wrong in (255, 0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="scale"):
             read(FLAT, Y, scale=wrong)
-    with pytest.raises(ValueError, match="scale must be 'standard', 'unit' or a number above 0 .* got '1/255'"):
+    with pytest.raises(ValueError, match="scale must be 'standard', 'unit' or a number in 0..1, got '1/255'"):
         from_arrays(FLAT, Y, scale="1/255")
 
 

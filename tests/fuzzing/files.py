@@ -195,6 +195,8 @@ def _saved(kind: str) -> bytes:
             mf.weights.save(net, path)
         elif kind == "torch":
             mf.weights.save(net, path, layout="torch")
+        elif kind == "network":
+            net.save(path, mf.rules.USF(seed=1).attach(net))
         else:
             mf.checkpoints.save(path, small_trainer(trained=True))
         return path.read_bytes()
@@ -313,8 +315,16 @@ def checkpoint(random: Random) -> bytes:
     return _saved("checkpoint")
 
 
+def network_file(random: Random) -> bytes:
+    return _saved("network")
+
+
+def load_network(path: Path) -> Any:
+    return mf.load(path)[0]
+
+
 def made_up(random: Random, good: bytes) -> bytes:
-    """A checkpoint with another manifest or other arrays, and a correct checksum."""
+    """A checkpoint or a file of a network with another manifest or other arrays, and a correct checksum."""
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     if random.random() < 0.6:
@@ -423,6 +433,8 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
         of_file(checkpoint, (made_up,), load_checkpoint, (checkpoints.CheckpointError,), check_net, UNPACKED),
         5,
     ),
+    "network file": (of_file(network_file, mutations.ANY, load_network, whole=True, times=50), 2),
+    "network file, made up": (of_file(network_file, (made_up,), load_network, READING, check_net, UNPACKED), 5),
     "config.json": (
         run_case("config.json", JSON, run_folder.read_experiment, run_folder.read_results, run_folder.open_run),
         8,
@@ -439,6 +451,7 @@ BEGINNINGS: dict[str, tuple[Callable[[Random], bytes], Callable[[Path], Any], tu
     "npy": (lambda random: mutations.npy(np.arange(6.0)), read_array, READING),
     "safetensors": (safetensors_of("safetensors"), mf.weights.read, READING),
     "checkpoint": (checkpoint, checkpoints.read, (checkpoints.CheckpointError,)),
+    "network file": (network_file, mf.load, READING),
     "history.csv": (lambda random: _of_run("history.csv"), History.read_csv, READING),
     "config.json": (
         lambda random: _of_run("config.json"),
