@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "minifa"
 CORE = 2_550
 CORE += 15  # the one-line representations, net(x) and net.classify
 CORE += 294  # six kinds of layers: ELU, GELU, SiLU, Softplus, LayerNorm, GroupNorm; BatchNorm without parameters
+CORE += 11  # PyTorch tensors as input of every function that converts numbers
 CORE += 88  # dilation, groups and padding="same" in Conv2d, with their plain references
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),

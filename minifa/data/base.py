@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import from_tensor
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..storage.atomic import DIGITS
 from ..validation import check_float, check_int, check_str, check_type, format_shape
@@ -288,6 +289,7 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
 
 def as_array(values: npt.ArrayLike, what: str) -> Array:
     """The values as a non-empty array of integers or floats. Raises TypeError, ValueError."""
+    values = from_tensor(values, what)
     try:
         array = np.asarray(values)
     except TypeError as error:

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy
 
+from ..backend import numbers_of
 from ..layers import Flatten, GroupNorm, Weighted
 from ..layers.base import Layer
 from ..layers.normalisation import Norm
@@ -197,7 +198,7 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
                 f"{name!r} must be an array, got a dictionary: give state[{name!r}], if that is the state dict"
             )
         if not name.endswith("num_batches_tracked"):
-            arrays[name.removeprefix(prefix)] = tensors.host_array(array, name)
+            arrays[name.removeprefix(prefix)] = numbers_of(array, repr(name))
     return arrays
 
 
