@@ -2,7 +2,7 @@
 
     PyTorch                               minifa
     Linear.weight (out, in)               W (in, out)
-    Conv2d.weight (out, in, kH, kW)       W (kH, kW, in, out)
+    Conv2d.weight (out, in, kH, kW)       W (kH, kW, in, out); with groups, in counts the inputs of a group
     BatchNorm.weight, .bias               gamma, beta; also of LayerNorm and GroupNorm
     LayerNorm((C, H, W)).weight, .bias    gamma, beta (H, W, C)
     BatchNorm.running_mean, running_var   the same
