@@ -251,6 +251,8 @@ def test_a_run_measures_the_best_network_in_memory_and_in_a_folder(quick):
     assert result.score == result.final["test_accuracy"] == trainer.evaluate(mf.data.load("digits").test)["accuracy"]
     row = resume.run_in_folder("run", EARLY)
     assert (row["best_epoch"], row["epochs"], row["test_accuracy"]) == (best, best + 2, result.score)
+    legend = [text.get_text() for text in mf.figures.learning_curves([result]).legends[0].get_texts()]
+    assert legend == ["kolen_pollack", "stopped early"]
     net, rule, _ = run_folder.open_run("run")
     assert_same_bits(net.state(), trainer.net.state())
     assert_same_bits(rule.state(), trainer.rule.state())
