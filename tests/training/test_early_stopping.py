@@ -78,7 +78,7 @@ def test_training_ends_when_the_measure_has_not_improved(column, values, options
     assert_same_bits(arrays_of(one), score.copies[best])  # weights, running statistics and learned feedback
 
 
-def test_the_last_network_is_kept_on_request_and_after_an_interruption():
+def test_the_last_network_is_kept_on_request_and_after_an_interruption(engine):
     values = [0.1, 0.5, 0.4, 0.3, 0.2]
     score = Score("validation_accuracy", values)
     one = trainer_with(score, EarlyStopping(patience=2, restore_best=False))
