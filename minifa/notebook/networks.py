@@ -15,7 +15,7 @@ from ..registry import as_call
 from ..rules.base import Rule
 from ..rules.feedback_matrices import FeedbackMatrices
 from ..validation import format_shape
-from .markup import block, drawn, escaped, image, note, png, table
+from .markup import LONGEST_LINE, block, drawn, escaped, image, note, png, table
 
 LAYERS = 100  # rows of a summary
 MAPS = 8  # layers whose W and B are drawn
@@ -33,7 +33,7 @@ def _(net: Network) -> str:
 def _(rule: Rule) -> str:
     title = f"{as_call(rule)}: {rule.title}" if rule.title else as_call(rule)
     texts = (rule.equation, rule.paper)
-    about = "".join(f"<div>{escaped(text)}</div>" for text in texts if text)
+    about = "".join(f"<div>{escaped(text, LONGEST_LINE)}</div>" for text in texts if text)
     attached = note("not attached to a network") if rule.net is None else _summary(rule.net, rule)
     return block(title, about, attached)
 
