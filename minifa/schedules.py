@@ -50,9 +50,8 @@ def _described(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
         bound = inspect.signature(make).bind(*given, **options)
         bound.apply_defaults()
         described = {key: _plain(value) for key, value in bound.arguments.items()}
-        schedule.__qualname__ = (
-            f"{make.__name__}({', '.join(f'{k}={v}' for k, v in described.items())})"  # in its `repr`
-        )
+        options_text = ", ".join(f"{key}={value}" for key, value in described.items())
+        schedule.__qualname__ = f"{make.__name__}({options_text})"  # which its `repr` shows
         setattr(schedule, "description", {"name": make.__name__, **described})  # noqa: B010  a function has no such field
         return schedule
 
