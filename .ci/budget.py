@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "minifa"
 # the core shrinks. To raise it, add a line with the reason here: a new kind of layer may add 45 lines.
 CORE = 2_550
 CORE += 15  # the one-line representations, net(x) and net.classify
+CORE += 3  # metrics.chance_angle_sd
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),
