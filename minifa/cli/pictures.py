@@ -40,6 +40,11 @@ def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) ->
     return True
 
 
+def show(path: Path) -> None:
+    """Print where the picture is that shows the result of the command."""
+    print(f"picture: {path.absolute()}")
+
+
 def how_to_redraw(folder: Path, numbers: str) -> str:
     """The location of a run folder's numbers, and the command that draws its pictures again."""
     return f"the numbers are in {folder / numbers}; {shlex.join(['minifa', 'figures', str(folder)])} draws it again"
