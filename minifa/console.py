@@ -6,6 +6,8 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import contextlib
+import importlib.util
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -45,7 +47,8 @@ def print_stderr(text: str) -> None:
 
 
 def bar(*arguments: Any, hidden: bool = False, **options: Any) -> Any:
-    """A tqdm progress bar on standard error, disabled if that is not a terminal.
+    """A tqdm progress bar: in a notebook a widget or a line of text, in a terminal a line on standard error, disabled
+    elsewhere.
 
     Args:
         arguments, options: as for ``tqdm.tqdm``.
@@ -53,4 +56,38 @@ def bar(*arguments: Any, hidden: bool = False, **options: Any) -> Any:
     """
     from tqdm import tqdm  # imported here to keep the import of minifa fast
 
-    return tqdm(*arguments, **options, disable=True if hidden or not _is_open(sys.stderr) else None)
+    if hidden or not _is_open(sys.stderr):
+        return tqdm(*arguments, **options, disable=True)
+    if in_notebook():
+        return _notebook_bar(*arguments, **options)
+    return tqdm(*arguments, **options, disable=None)  # None: disabled unless standard error is a terminal
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook (Jupyter, JupyterLab, VS Code, Colab): whether the shell of
+    IPython, if that is loaded, is ipykernel's."""
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = None if get_shell is None else get_shell()
+    return any(cls.__name__ == "ZMQInteractiveShell" for cls in type(shell).__mro__)
+
+
+def _notebook_bar(*arguments: Any, **options: Any) -> Any:
+    """A bar of ``tqdm.auto``, which is a widget, if ipywidgets is installed; else a line of text that is replaced in
+    place. The line that tqdm itself would write, with a warning, is stored in the notebook once for every redrawing."""
+    if importlib.util.find_spec("ipywidgets") is not None:
+        from tqdm.auto import tqdm as widget
+
+        return widget(*arguments, **options)
+    from IPython.display import display
+    from tqdm import tqdm
+
+    class Line(tqdm):
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+            shown = {"text/plain": str(self) if msg is None else msg}
+            if not hasattr(self, "line"):
+                self.line = display(shown, raw=True, display_id=True)
+            else:
+                self.line.update(shown, raw=True)
+            return True
+
+    return Line(*arguments, **options, file=io.StringIO(), mininterval=0.5)  # the file receives line ends only

@@ -14,11 +14,11 @@ __all__ = ["INITIALISERS", "Initialiser", "find", "gaussian", "truncated_gaussia
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy
 
-from . import rng as streams
+from . import rng
 from .registry import lookup
 from .validation import check_between
 
@@ -34,8 +34,8 @@ class Initialiser:
     """
 
     name: str
-    family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray]
-    sd: Callable[[int, int], float]
+    family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray] = field(repr=False)
+    sd: Callable[[int, int], float] = field(repr=False)
 
     def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
         """Draw a host array (float64) of the given shape."""
@@ -64,12 +64,12 @@ def _zero(fan_in: int, fan_out: int) -> float:
 INITIALISERS = {
     initialiser.name: initialiser
     for initialiser in (
-        Initialiser("he_normal", streams.gaussian, _he),
-        Initialiser("he_uniform", streams.uniform, _he),
-        Initialiser("xavier_normal", streams.gaussian, _xavier),
-        Initialiser("xavier_uniform", streams.uniform, _xavier),
-        Initialiser("torch", streams.uniform, _torch),
-        Initialiser("zero", streams.gaussian, _zero),
+        Initialiser("he_normal", rng.gaussian, _he),
+        Initialiser("he_uniform", rng.uniform, _he),
+        Initialiser("xavier_normal", rng.gaussian, _xavier),
+        Initialiser("xavier_uniform", rng.uniform, _xavier),
+        Initialiser("torch", rng.uniform, _torch),
+        Initialiser("zero", rng.gaussian, _zero),
     )
 }
 
@@ -113,7 +113,7 @@ def gaussian(sd: float) -> Initialiser:
         ValueError: ``sd`` is negative or not finite.
     """
     check_between(sd, "sd", 0, math.inf)
-    return Initialiser(f"gaussian({sd})", streams.gaussian, lambda fan_in, fan_out: sd)
+    return Initialiser(f"gaussian({sd})", rng.gaussian, lambda fan_in, fan_out: sd)
 
 
 def uniform(limit: float) -> Initialiser:
@@ -128,7 +128,7 @@ def uniform(limit: float) -> Initialiser:
     True
     """
     check_between(limit, "limit", 0, math.inf)
-    return Initialiser(f"uniform({limit})", streams.uniform, lambda fan_in, fan_out: limit / math.sqrt(3.0))
+    return Initialiser(f"uniform({limit})", rng.uniform, lambda fan_in, fan_out: limit / math.sqrt(3.0))
 
 
 def truncated_gaussian(sd: float) -> Initialiser:
@@ -148,7 +148,7 @@ def truncated_gaussian(sd: float) -> Initialiser:
     """
     check_between(sd, "sd", 0, math.inf)
     return Initialiser(
-        f"truncated_gaussian({sd})", streams.truncated_gaussian, lambda fan_in, fan_out: streams.TRUNCATED_SD * sd
+        f"truncated_gaussian({sd})", rng.truncated_gaussian, lambda fan_in, fan_out: rng.TRUNCATED_SD * sd
     )
 
 

@@ -15,7 +15,7 @@ of the two errors is zero. Quantities that a rule does not define (a direct rule
 
 from __future__ import annotations
 
-__all__ = ["alignment", "angle", "chance_angle_sd", "errors", "mean_angle", "sample_angles", "sign_agreement"]
+__all__ = ["alignment", "angle", "errors", "mean_angle", "sample_angles", "sign_agreement"]
 
 import math
 from typing import Any
@@ -30,7 +30,6 @@ from .losses import Loss
 from .network import Network
 from .rules.backprop import BP
 from .rules.base import Rule, check_parts
-from .validation import check_int
 
 QUANTITIES = ("weight_angle", "sign_agreement", "norm_ratio", "local_angle", "true_angle", "gradient_angle")
 Alignment = dict[str, dict[str, "float | None"]]
@@ -154,23 +153,6 @@ def _check_pair(a: Array, b: Array) -> None:
     """Raise TypeError or ValueError unless both are float arrays of the same shape."""
     require_float(a, "a comparison")
     require_like(b, a.shape, "a comparison", "a second array")
-
-
-def chance_angle_sd(entries: int) -> float:
-    """Standard deviation, in degrees, of the angle between two independent random vectors, whose mean is 90 degrees.
-
-    It is 1 / sqrt(n) radians, which is exact for large n and 3 percent too small for n = 20.
-
-    Args:
-        entries: number n of their entries, at least 1, such as the size of W and B.
-
-    Raises:
-        TypeError, ValueError: ``entries`` is not an int, or is below 1.
-
-    >>> round(mf.metrics.chance_angle_sd(2304), 2)  # of a kernel 3 x 3 x 16 x 16
-    1.19
-    """
-    return math.degrees(1 / math.sqrt(check_int(entries, "the number of entries")))
 
 
 @quietly

@@ -7,15 +7,17 @@ __all__ = ["Network"]
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy
 
-from . import array_checks, backend, extension_checks
+from . import array_checks, backend, extension_checks, network_files
 from .backend import Array, xp
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
 from .registry import KnownOptions, unknown
+from .representations import HtmlRepr
 from .rng import check_seed
 from .text import table
 from .validation import (
@@ -40,7 +42,7 @@ class HasFeedback(Protocol):
         """Number of feedback entries for this layer."""
 
 
-class Network(KnownOptions):
+class Network(KnownOptions, HtmlRepr):
     """A sequence of layers.
 
     Args:
@@ -183,7 +185,7 @@ class Network(KnownOptions):
         below them learns. Freeze before attaching a rule, which then draws no matrix for errors that no layer uses.
 
         Args:
-            names: names of layers with parameters, or of blocks, which are frozen as a whole.
+            names: names of layers with parameters or running statistics, or of blocks, which are frozen as a whole.
 
         Raises:
             ValueError: an unknown name, or a layer without parameters. Nothing is changed in that case.
@@ -204,7 +206,7 @@ class Network(KnownOptions):
         self._set_frozen(names, False)
 
     def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
-        with_parameters = [layer for layer in self if layer.parameter_names]
+        with_parameters = [layer for layer in self if layer.parameter_names or layer.buffer_names]
         selected: list[Layer] = []
         for name in names:
             if check_str(name, "the name of a layer") not in self._by_name:
@@ -230,6 +232,10 @@ class Network(KnownOptions):
         linear2  Linear  2                8         6
         total                            23         6
         """
+        return table(self.summary_rows(rule), right_from=3)
+
+    def summary_rows(self, rule: HasFeedback | None = None) -> list[list[str]]:
+        """The cells of `summary`, as text: its header, a row for each layer, and the total."""
         if rule is not None:
             if isinstance(rule, type):  # a class has the method, too
                 raise TypeError(f"{A_RULE}, got {rule!r}: create an instance, {rule.__name__}(...)")
@@ -244,7 +250,7 @@ class Network(KnownOptions):
         rows.append(("total", "", "", sum(row[3] for row in rows), sum(row[4] for row in rows)))
         head = ["layer", "kind", "output", "parameters", "feedback"]
         cells = [head, *([*row[:3], f"{row[3]:,}", f"{row[4]:,}"] for row in rows)]
-        return table([row[: 4 if rule is None else 5] for row in cells], right_from=3)
+        return [row[: 4 if rule is None else 5] for row in cells]
 
     # Forward and backward passes
 
@@ -413,6 +419,33 @@ class Network(KnownOptions):
             array[...] = backend.asarray(state[key], array.dtype)
         for layer in self:
             layer.version += 1
+
+    def save(self, path: str | Path, rule: Any = None) -> None:
+        """Save the network and, if given, its rule to one file, from which `minifa.load` rebuilds both. The file is
+        written atomically and holds no code and no pickle; NumPy reads its arrays (``network/linear1.W``).
+
+        Args:
+            path: path of the file, such as "net.npz"; an existing file is replaced.
+            rule: a rule that is attached to this network, with its options and feedback.
+
+        Raises:
+            TypeError: a rule that is not a Rule; a user-defined layer or rule with arguments that JSON cannot hold.
+            ValueError: the rule is not attached to this network, an array is not finite, or an option was assigned
+                after construction.
+            OSError: the file cannot be written.
+
+        >>> import pathlib, tempfile
+        >>> net = mf.Network([mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 2)], seed=1)
+        >>> rule = mf.rules.FA(seed=2).attach(net)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(pathlib.Path(folder, "net.npz"), rule)
+        ...     again, its_rule = mf.load(pathlib.Path(folder, "net.npz"))
+        >>> bool((again["linear1"].W == net["linear1"].W).all() and (its_rule.B["linear2"] == rule.B["linear2"]).all())
+        True
+        """
+        if rule is not None and getattr(check_type(rule, HasFeedback, A_RULE), "net", None) is not self:
+            raise ValueError("the rule must be attached to this network: call rule.attach(net) first")
+        network_files.write(path, self, rule)
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:

@@ -245,6 +245,19 @@ def one_line(text: str, longest: int | None = None) -> str:
     return line if longest is None or len(line) <= longest else line[: longest - 3] + "..."
 
 
+def brief(value: Any) -> str:
+    """The ``repr`` of a value on one line of at most 60 characters; an array is shown by its shape.
+
+    >>> from minifa.text import brief
+    >>> brief([0.5, "a"]), brief(np.ones((2, 3)))
+    ("[0.5, 'a']", '<array 2 x 3>')
+    """
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, tuple) and shape:
+        return f"<array {' x '.join(map(str, shape))}>"
+    return one_line(repr(value), 60)
+
+
 def install(extra: str) -> str:
     """The command that installs an extra of minifa. minifa is not on PyPI, so it is installed from its source folder.
 

@@ -92,7 +92,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.fixture
 def count_draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[Any, ...]]]:
-    """The (purpose, name) of every generator made so far, recorded inside `streams` for all callers."""
+    """The (purpose, name) of every generator made so far, recorded inside `minifa.rng` for all callers."""
     made: list[tuple[Any, ...]] = []
     digest = mf.rng.hashlib.sha256
 

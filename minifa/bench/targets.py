@@ -63,8 +63,9 @@ class Target:
         return self.what, f"{self.measured:.2f}", f"{sign} {self.required:g}", desired, "pass" if passed else "missed"
 
 
-def report(against: Sequence[str], repeats: int, batch_size: int = 128) -> str:
-    """The table of all targets; takes a few minutes. ``against``: "torch", "biotorch" or both."""
+def report(against: Sequence[str], repeats: int, batch_size: int = 128, progress: bool = True) -> str:
+    """The table of all targets; takes a few minutes. ``against``: "torch", "biotorch" or both; ``progress``: whether to
+    show a bar."""
     groups: list[Callable[[], Iterator[Target]]] = []
     if "torch" in against:
         groups.append(lambda: _compare_with_torch(repeats, batch_size))
@@ -73,7 +74,7 @@ def report(against: Sequence[str], repeats: int, batch_size: int = 128) -> str:
     groups += [lambda: _rules(repeats, batch_size), lambda: _convolutions(repeats, batch_size), _memory]
     groups += [lambda: _scaling(repeats), lambda: _small_network(repeats), _start_up]
     targets: list[Target] = []
-    for group in bar(groups, desc="bench", unit="group"):
+    for group in bar(groups, desc="bench", unit="group", hidden=not progress):
         targets += group()
     facts = ", ".join(f"{key} {value}" for key, value in environment.environment().items())
     head = ("ratio or quantity", "measured", "required", "desired", "")

@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 def network(model: str) -> Any:
-    """The PyTorch version of a network of `minifa.bench.SHAPES`."""
+    """The PyTorch version of a network of `minifa.bench.networks.SHAPES`."""
     layers: list[Any] = []
     if model == "mlp":
         widths = (784, *SHAPES["mlp"][2]["hidden"], CLASSES)

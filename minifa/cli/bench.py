@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         against = options.against.split(",")
         if strange := set(against) - {"torch", "biotorch"}:
             raise ValueError(unknown(("torch", "biotorch"), min(strange), "contestant"))
-        print(wrap(targets.report(against, options.repeats, batch_size)))
+        print(wrap(targets.report(against, options.repeats, batch_size, progress=not options.quiet)))
         return OK
     names = split_rules(options.rules or "bp,fa")
     print(wrap(step_time.report(options.models.split(","), names, batch_size, options.repeats)))
@@ -61,7 +61,7 @@ def _bench_memory(options: argparse.Namespace) -> int:
 
     names = split_rules(options.rules or ",".join(memory.RULES))
     batch_size = options.batch_size or memory.BATCH_SIZE
-    with bar(total=len(names) * len(set(options.depths)), desc="bench", unit="net") as shown:
+    with bar(total=len(names) * len(set(options.depths)), desc="bench", unit="net", hidden=options.quiet) as shown:
         peaks = memory.measure(options.depths, names, batch_size, shown.update)
     about = memory.describe(batch_size)
     print(wrap(f"{about}\n\n{memory.table(peaks)}\n\n{memory.read(peaks)}"))

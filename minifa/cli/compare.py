@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import data, experiments, rules, signals
+from .. import data, experiments, imports, rules, signals
 from ..console import print_stderr
 from ..experiments import Experiment, Result, processes, reading, resume, run_folder, study, tables, tuning
 from ..storage.atomic import write_atomic
@@ -20,7 +20,15 @@ from ..training import History
 from . import pictures, tune
 from .descriptions import describe_rates, describe_setting, label
 from .exit_codes import FAILED, OK
-from .options import add_setting, at_least_one, make_fitting_experiment, possible_rules, seeds, split_rules
+from .options import (
+    add_early_stopping,
+    add_setting,
+    at_least_one,
+    make_fitting_experiment,
+    possible_rules,
+    seeds,
+    split_rules,
+)
 from .progress import follow
 
 DEFAULT_RULES = "bp,usf,frsf,fa,shallow"
@@ -30,6 +38,7 @@ QUICK = f"A quick look: one seed shows no spread. Without --quick: {SEEDS} seeds
 
 def describe(command: argparse.ArgumentParser) -> None:
     add_setting(command)
+    add_early_stopping(command)
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,
@@ -67,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         return _compare_in(folder, base, names, dataset, options)
     except (KeyboardInterrupt, OSError) as error:
         if (folder / "runs.csv").is_file() and not isinstance(error, BrokenPipeError):
-            command = shlex.join(["minifa", "figures", str(folder)])
+            command = shlex.join(["minifa", "figures", str(folder), *imports.options()])
             print_stderr(f"\nfinished runs are kept in {folder}; to draw them: {command}")
         raise
     finally:
@@ -79,7 +88,9 @@ def _compare_in(
 ) -> int:
     chosen: dict[str, float] = {}
     if options.tune:
-        trials, stop = tune.search_in(folder, base, names, resume.contents(base, dataset), options.jobs)
+        trials, stop = tune.search_in(
+            folder, base, names, resume.contents(base, dataset), options.jobs, quiet=options.quiet
+        )
         rates = tuning.rate_table(trials)
         print(tables.grid_table(rates) + (f"\n{wrap(dataset.note)}" if dataset.note else "") + "\n", flush=True)
         if stop is not None:
@@ -101,12 +112,12 @@ def _compare_in(
     with study.EpochCount() as count:
 
         def start(tick: Callable[[], None]) -> Generator[Result, None, None]:
-            if not sys.stderr.isatty():  # there is no bar, for which a single job would need a process of its own
-                return experiments.run_many(grid, options.jobs)
+            if options.quiet or not sys.stderr.isatty():  # no bar, for which a single job would need its own process
+                return experiments.run_many(grid, options.jobs, progress=False)
             return study.run_counted(grid, options.jobs, count.folder, tick)
 
         total = sum(one.epochs for one in grid)
-        stop = follow(start, save, count.epochs, total=total, desc="compare", unit="epoch")
+        stop = follow(start, save, count.epochs, total=total, desc="compare", unit="epoch", quiet=options.quiet)
     results = _in_order(by_number)
     if stop is not None:
         _save_runs(folder, results)  # the interrupt may have come before the last result was kept
@@ -161,7 +172,9 @@ def _save_runs(folder: Path, results: Sequence[Result]) -> None:
         for row in r.history
     ]
     History(rows).save_csv(folder / "runs.csv")
-    run_folder.write_config(folder, {"experiments": [r.experiment.as_config() for r in results]})
+    run_folder.write_config(
+        folder, {"experiments": [r.experiment.as_config() for r in results], "contents": imports.digests()}
+    )
 
 
 def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> Path | None:
@@ -169,10 +182,12 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> P
     or None if it could not be drawn."""
     first = results[0].experiment
     table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
+    part = "test" if first.measured == "test" else "held-out"
+    when = "" if first.patience is None else " at the epoch that was best on held-out examples"
     legend = [
-        f"score: test {'accuracy' if dataset.classes else 'minus loss'}, mean ± sd over seeds; weight angle: between W "
-        "and B, mean over layers; true angle: between this rule's error and backpropagation's at the lowest layer; "
-        "90° is chance." + (f" {tables.sampling_error(len(dataset.test))}." if dataset.classes else ""),
+        f"score: {part} {'accuracy' if dataset.classes else 'minus loss'}{when}, mean ± sd over seeds; weight angle: "
+        "between W and B, mean over layers; true angle: between this rule's error and backpropagation's at the lowest "
+        "layer; 90° is chance." + (f" {tables.sampling_error(len(dataset.test))}." if dataset.classes else ""),
         dataset.note,
         reading.read_comparison(results, len(dataset.test), bool(dataset.classes)),
         reading.lesson(results, len(dataset.classes)),
@@ -188,4 +203,5 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> P
         lambda figures: (figures.comparison if few else figures.survey)(results, setting),
         pictures.how_to_redraw(folder, "runs.csv"),
     )
+    pictures.write_page(folder)
     return picture if drawn else None

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.name is None:
         raise ValueError(f"download needs the name of a data set: {', '.join(data.SOURCES)}")
-    return _download(options.name, options.data_dir)
+    return _download(options.name, options.data_dir, options.quiet)
 
 
 def _list(folder: str | None) -> int:
@@ -81,9 +81,9 @@ def _check(names: list[str], folder: str | None, must_be_there: bool) -> int:
     return FAILED if damaged else OK
 
 
-def _download(name: str, folder: str | None) -> int:
+def _download(name: str, folder: str | None, quiet: bool) -> int:
     try:
-        print(f"{name} is in {data.download(name, folder, progress=True)}")
+        print(f"{name} is in {data.download(name, folder, progress=not quiet)}")
     except KeyboardInterrupt as stop:
         print_stderr(f"\ninterrupted: {stop}" if str(stop) else "\ninterrupted")
         return exit_code(stop)

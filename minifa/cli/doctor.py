@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = options.backend or (None if backend.name() == "numpy" else backend.name())
     usable = ["numpy"] if backend.cupy_status().startswith("not usable") else ["numpy", "cupy"]
     backends = [chosen] if chosen else usable
-    with bar(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check") as shown:
+    with bar(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check", hidden=options.quiet) as shown:
         report = doctor.examine(backends, shown.update)
     print(wrap(report.text()))
     if out is not None:

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     experiment = make_experiment(options, names[0], BASE)
     dataset = experiments.load_data(experiment)
     total = len(names) * (1 + options.train_updates)
-    with bar(total=total, desc="explore", unit="update") as shown:
+    with bar(total=total, desc="explore", unit="update", hidden=options.quiet) as shown:
         page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, shown.update)
     name = f"explore-{as_file_name(stem(experiment.data))}-{experiment.model}.html"
     path = explorer.write(page, options.out or Path("runs", name))

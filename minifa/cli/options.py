@@ -20,7 +20,7 @@ from ..data.base import Dataset
 from ..data.interpretation import CHANNELS
 from ..experiments import Experiment
 from ..experiments.experiment import DATA_OPTIONS, MOST_SEEDS, default_optimizer_options
-from ..experiments.schema import fraction, strings
+from ..experiments.schema import scale, strings
 from ..losses import LOSSES
 from ..models import MODELS
 from ..optim import OPTIMIZERS
@@ -30,8 +30,12 @@ from ..storage.atomic import expanded
 from ..validation import LARGEST
 
 MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
-OPTIMIZER_OPTIONS = ("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs")
 FLAT_MODEL = "mlp"  # default model for data that are not images
+OPTIMIZER_OPTIONS = (
+    *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
+    "lr_factors",
+)
+ON_BY_DEFAULT = {"decay_bias": True}  # 0 is the default of all other optimizer options
 LARGEST_NAMES = 1 << 20  # maximum bytes of a file of names; a network of a thousand layers needs 50,000
 
 
@@ -80,15 +84,23 @@ def layer_names(text: str) -> dict[str, str]:
         raise argparse.ArgumentTypeError(f"expected features.0=conv1,fc=linear1 or a JSON file ({error})") from None
 
 
+def lr_factors(text: str) -> dict[str, float]:
+    """{pattern: factor} from ``conv*=0.1,linear2.b=0``."""
+    pairs = [pair.rpartition("=") for pair in text.split(",")]
+    if not all(pattern.strip() for pattern, _, _ in pairs):
+        raise argparse.ArgumentTypeError(f"expected factors by names, as conv*=0.1,linear2.b=0, got {text[:100]}")
+    return {pattern.strip(): number(factor) for pattern, _, factor in pairs}
+
+
 def _read_names(path: Path) -> Any:
     if path.stat().st_size > LARGEST_NAMES:
         raise ValueError(f"'{path}' is larger than {LARGEST_NAMES:,} bytes")
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
-def _fraction(text: str) -> float:
+def _scale(text: str) -> float | str:
     try:
-        return fraction(text)
+        return scale(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -115,7 +127,14 @@ def contradictions(given: Mapping[str, Any], stored: Experiment) -> list[str]:
     """
     model = {key: one.default for key, one in inspect.signature(MODELS[stored.model]).parameters.items()}
     fields = {**vars(stored), "lr": stored.rate(), "weight_decay": stored.decay()}
-    there = {**model, **fields, **stored.data_options, **stored.model_options, **stored.optimizer_options}
+    there = {
+        **model,
+        **ON_BY_DEFAULT,
+        **fields,
+        **stored.data_options,
+        **stored.model_options,
+        **stored.optimizer_options,
+    }
     return [
         f"--{name.replace('_', '-')} {_shown(value)} (kept: {_shown(there.get(name))})"
         for name, value in sorted(given.items())
@@ -138,7 +157,8 @@ def add_setting(command: argparse.ArgumentParser) -> None:
     how.add_argument("--epochs", type=at_least_one, help=f"passes through the training set (default: {base.epochs})")
     how.add_argument(
         "--schedule",
-        help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15) (default: {base.schedule})",
+        help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15), one after another with 'then' "
+        f"('warm_up:epochs=2 then cosine:epochs=13') (default: {base.schedule})",
     )
 
 
@@ -151,14 +171,23 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
     model."""
     what = command.add_argument_group("data and network", argument_default=argparse.SUPPRESS)
     what.add_argument(
-        "--data", help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y (default: {base.data})"
+        "--data",
+        help=f"a data set ({', '.join(DATASETS)}) or a file: my.npz with x and y, my.csv with named columns, or x.npy "
+        f"beside y.npy (default: {base.data})",
+    )
+    what.add_argument(
+        "--label",
+        metavar="NAME",
+        help="of a file: the column of my.csv, or the file beside x.npy, that holds the labels (default: label, "
+        "target, class or y; y.npy)",
     )
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
     what.add_argument(
         "--scale",
-        type=_fraction,
-        metavar="NUMBER",
-        help="of a file: what x is multiplied by, 1/255 for pixels; 1 leaves them as they are",
+        type=_scale,
+        metavar="SCALE",
+        help="of a file: standard (mean 0, standard deviation 1), unit (from 0 to 1), or what x is multiplied by, "
+        "1/255 for pixels; 1 leaves them as they are",
     )
     what.add_argument(
         "--channels", choices=CHANNELS, help="of a file: where its images have their channels (default: by their shape)"
@@ -197,6 +226,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     momentum = default_optimizer_options("sgd")["momentum"]
     how = command.add_argument_group("training", argument_default=argparse.SUPPRESS)
     how.add_argument("--batch-size", type=at_least_one, help=f"examples per weight update (default: {base.batch_size})")
+    how.add_argument("--drop-last", action="store_true", help="leave out a smaller last batch of an epoch")
     how.add_argument(
         "--lr",
         type=number,
@@ -210,9 +240,37 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     how.add_argument("--constrain-weights", action="store_true", help="keep every W at the norm it starts with")
     how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
     how.add_argument("--weight-decay", type=number, help="default: the rule's own (0 for most)")
+    how.add_argument(
+        "--decay-bias",
+        action=argparse.BooleanOptionalAction,
+        help="weight decay for biases and batch norm's gamma and beta, too, or for weights only (default: too)",
+    )
+    how.add_argument(
+        "--lr-factors",
+        type=lr_factors,
+        metavar="FACTORS",
+        help="factors of the learning rate by the names of layers or parameters: 'conv*=0.1,linear2.b=0'",
+    )
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=seed, help="the first seed")
     return how
+
+
+def add_early_stopping(command: argparse.ArgumentParser) -> None:
+    """Add the options for held-out examples and early stopping."""
+    group = command.add_argument_group("early stopping", argument_default=argparse.SUPPRESS)
+    group.add_argument(
+        "--validation",
+        type=number,
+        help="share of the training set that is held out and measured instead of the test set (default: none)",
+    )
+    group.add_argument(
+        "--patience",
+        type=at_least_one,
+        metavar="EPOCHS",
+        help="end training after so many epochs without a better accuracy (without classes: loss) on the held-out "
+        "examples, with the best network, which is measured on the test set; needs --validation",
+    )
 
 
 def add_rule(command: argparse.ArgumentParser, base: Experiment, what: str) -> None:
@@ -260,7 +318,7 @@ def make_experiment(options: argparse.Namespace, rule: str | None = None, base: 
         optimizer_options={
             key: value
             for key, value in {**experiment.optimizer_options, **_chosen(given, OPTIMIZER_OPTIONS)}.items()
-            if value  # 0 is the default of each of them
+            if value != ON_BY_DEFAULT.get(key, 0)
         },
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from .. import backend, experiments, signals
+from .. import backend, experiments, imports, signals
 from ..console import print_stderr, standard_streams
 from ..data import notices
 from ..environment import __version__
@@ -65,6 +65,8 @@ def _run(arguments: Sequence[str]) -> int:
         with signals.terminating(), notices.on_stderr(f"minifa {options.command}"), warnings.catch_warnings():
             warnings.simplefilter("ignore", experiments.FailedRun)  # every command reports failed runs at its end
             backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
+            for path in options.imports:
+                imports.import_file(path)
             return options.run(options)
     except BrokenPipeError:  # the reading process (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -151,6 +153,16 @@ def make_parser() -> argparse.ArgumentParser:
             "--threads",
             type=count(1, threads.MAX_THREADS),
             help="threads of the CPU (default: $MINIFA_THREADS, else all cores)",
+        )
+        command.add_argument("--quiet", action="store_true", help="no progress bars and no lines about progress")
+        where.add_argument(
+            "--import",
+            dest="imports",
+            action="append",
+            default=[],
+            metavar="FILE.py",
+            help="execute this Python file first, and know its rules, models and data sets by their names; may be "
+            "given more than once",
         )
         module.describe(command)
     return parser

@@ -17,6 +17,8 @@ def follow(
     start: Callable[[Callable[[], None]], Generator[Outcome, None, None]],
     save: Callable[[Outcome], str],
     position: Callable[[], int] | None = None,
+    *,
+    quiet: bool,
     **shown: Any,
 ) -> KeyboardInterrupt | None:
     """Make runs, save each outcome as soon as it arrives, and show a progress bar.
@@ -25,12 +27,13 @@ def follow(
         start: ``start(tick)`` returns the outcomes; it may call ``tick`` while it waits for them.
         save: saves an outcome and returns a text about it, which is shown beside the bar.
         position: returns the position of the bar; None: it moves by one with every outcome.
+        quiet: show no bar (the option --quiet).
         shown: options of `minifa.console.bar`.
 
     Returns:
         The interrupt (Ctrl-C or SIGTERM) that ended the runs; None if all ended.
     """
-    with bar(**shown) as progress:
+    with bar(hidden=quiet, **shown) as progress:
 
         def tick() -> None:
             if position is not None:

@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
         total=sum(task.experiment.epochs for task in tasks),
         initial=reproduce.epochs_done(tasks),
         unit="epoch",
+        quiet=options.quiet,
     )
     names = [row.name for row in recipe.rows]
     outcomes = sorted(finished + new, key=lambda one: (one.task.experiment.seed, names.index(one.task.name)))
@@ -73,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
         reading_of_table = reading.read_table(reproduce.rows_of(recipe, outcomes), recipe.measure)
         print(wrap(f"{text}\n\n{reading_of_table}\n"))
         drawn = _draw(folder, outcomes, recipe)
+        pictures.write_page(folder)
     where = f"the runs are in {folder}"
     if stop is not None:
         done = len(planned) - len(tasks) + sum(one.error is None for one in new)

@@ -18,6 +18,7 @@ from ..experiments.sweeps import Sweep
 from ..signals import exit_code
 from ..storage.atomic import expanded, make_folder, write_atomic
 from ..text import install, table, wrap
+from . import pictures
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one
 from .progress import follow
@@ -64,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
         for note in results.notes:
             print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
-        print(wrap(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}"), flush=True)
+        if not options.quiet:
+            print(wrap(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}"), flush=True)
         run_folders = make_folder(folder.resolve() / "runs") if options.keep_runs else None
         tasks = [sweep_results.task_of(one, run_folders and run_folders / one.id, contents) for one in left]
         if options.dask:
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             return f"run {line['run']} {'failed' if line['error'] else 'done'}"
 
         total = len(sweep.runs)
-        stop = follow(start, save, total=total, initial=total - len(tasks), unit="run")
+        stop = follow(start, save, total=total, initial=total - len(tasks), unit="run", quiet=options.quiet)
         return _report(results, notes, stop)
 
 
@@ -114,6 +116,7 @@ def _report(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | No
     if text:
         write_atomic(results.path.with_name("summary.txt"), text + "\n")
         print(f"\n{wrap(text)}\n")
+    pictures.write_page(results.path.parent)
     failed = [line for line in lines if line["error"]]
     for line in failed[:ERRORS]:
         print_stderr(f"run {line['run']}: {line['error']}")

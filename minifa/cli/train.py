@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import backend, data, environment, experiments, signals
+from .. import backend, data, environment, experiments, imports, signals
 from ..checkpoints import CheckpointError
 from ..console import print_stderr
 from ..experiments import Experiment, Result, reading, recipes, resume, run_folder, tables
@@ -18,13 +18,22 @@ from ..experiments.experiment import parts
 from ..storage.atomic import expanded, with_advice
 from ..text import wrap
 from ..training import Trainer, logs
+from ..training.history import best_row
 from . import pictures
 from .descriptions import as_file_name, describe_rates, describe_setting, label
 from .exit_codes import DIVERGED, FAILED, OK
-from .options import add_changes, add_rule, add_setting, contradictions, how_often, make_fitting_experiment, number
+from .options import (
+    add_changes,
+    add_early_stopping,
+    add_rule,
+    add_setting,
+    contradictions,
+    how_often,
+    make_fitting_experiment,
+)
 
 BASE = Experiment(rule="fa")  # the rule that minifa is about; backpropagation has nothing to show in its angles
-WHERE = {"backend", "dtype", "threads", "data_dir"}  # options that do not change the experiment
+WHERE = {"backend", "dtype", "threads", "quiet", "imports", "data_dir"}  # options that do not change the experiment
 PARSED = {"command", "parser", "run"}  # entries of the parser itself
 SLOW = (
     "The network has not fitted its training set yet. To compare: --rule bp carries the error through W itself, "
@@ -39,12 +48,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", help="run folder (default: runs/DATA-MODEL-RULE-1, -2, ...; an existing one is never overwritten)"
     )
-    command.add_argument(
-        "--validation",
-        type=number,
-        default=argparse.SUPPRESS,
-        help="share of the training set that is held out and measured instead of the test set (default: none)",
-    )
+    add_early_stopping(command)
     recipe = command.add_argument_group("or all of that from a file")
     recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
     add_changes(recipe)
@@ -84,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         experiment, dataset = make_fitting_experiment(options, base=BASE)
     parts(experiment, dataset)  # an invalid validation split raises before anything is written
-    trainer = experiments.trainer_for(experiment, dataset, progress=True)
+    trainer = experiments.trainer_for(experiment, dataset, progress=not options.quiet)
     print(trainer.net.summary(trainer.rule))
     setting = f"{describe_setting(experiment, dataset)}, rule {experiment.rule}, {describe_rates([experiment])}"
     print(f"\n{wrap(setting)}\n", flush=True)
@@ -115,7 +119,7 @@ def _train_in(
     """Train in the locked folder; if training is interrupted or fails, print the command that resumes it."""
     try:
         if options.resume:
-            _resume(folder, experiment, dataset, trainer, options.previous)
+            _resume(folder, experiment, dataset, trainer, options)
         every_seconds, every_steps = options.checkpoint_every
         resume.attach_callbacks(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
         with signals.stopping(trainer) as interrupt:
@@ -125,6 +129,8 @@ def _train_in(
             print_stderr(f"interrupted {place}{_how_to_resume(folder)}")
         return _finish_run(folder, dataset, trainer, result, "rule" not in vars(options)) or interrupt.exit_code
     except KeyboardInterrupt as stop:
+        if (folder / "config.json").is_file():
+            pictures.write_page(folder)
         print_stderr(f"\nended at once, in epoch {trainer.epoch}{_how_to_resume(folder)}")
         return signals.exit_code(stop)
     except BrokenPipeError:  # standard output was closed; handled in `_run`
@@ -163,21 +169,27 @@ def _resumed_experiment(options: argparse.Namespace) -> Experiment:
     return replace(stored, epochs=epochs, data=name, data_dir=getattr(options, "data_dir", stored.data_dir))
 
 
-def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, previous: bool) -> None:
+def _resume(
+    folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, options: argparse.Namespace
+) -> None:
     try:
-        checkpoint = resume.resume_training(folder, experiment, dataset, trainer, previous)
+        checkpoint = resume.resume_training(folder, experiment, dataset, trainer, options.previous)
     except CheckpointError as error:
         if error.previous is None:
             raise
         raise CheckpointError(f"{error}; to resume from there, add --previous") from error
     if checkpoint and trainer.cannot_continue:
         place = f"ended as diverged in epoch {trainer.epoch}: start again with a smaller --lr and another --out"
+    elif checkpoint and trainer.history.stopped_early:
+        place = f"{_stopped_early(trainer)}; to train longer, start again with a larger --patience and another --out"
     elif checkpoint and trainer.finished >= experiment.epochs:
         epochs = f"{trainer.finished} epoch{'s' * (trainer.finished > 1)}"
         place = f"finished already, with {epochs}; --epochs {2 * trainer.finished} continues"
     else:
-        place = f"resuming {checkpoint.position() if checkpoint else 'from the start: no checkpoint was written'}"
-    print(f"{place}\n", flush=True)
+        position = checkpoint.position() if checkpoint else "from the start: no checkpoint was written"
+        place = "" if options.quiet else f"resuming {position}"
+    if place:
+        print(f"{place}\n", flush=True)
     wrote, now = (checkpoint.environment if checkpoint else {}), environment.environment()
     changed = [
         f"{key} {wrote[key]}, now {now[key]}"
@@ -186,6 +198,12 @@ def _resume(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer
     ]
     if changed:
         print_stderr(f"note: the run was started with {'; '.join(changed)}: the last bits may differ")
+
+
+def _stopped_early(trainer: Trainer) -> str:
+    best = best_row(trainer.history)
+    where = "" if best is None else f": no better value on the held-out examples since epoch {best['epoch']}"
+    return f"stopped early after epoch {trainer.epoch}{where}, whose network is restored"
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -202,7 +220,9 @@ def _how_to_resume(folder: Path) -> str:
         return f"\n{folder} is gone, with what was written there: the same command starts again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
-    return "\nto resume: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
+    return "\nto resume: " + shlex.join(
+        ["minifa", "train", "--resume", str(folder), *where, *dtype, *imports.options()]
+    )
 
 
 def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: Result, by_default: bool) -> int:
@@ -218,11 +238,15 @@ def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: R
         lambda figures: figures.training_curves(result, f"{experiment.rule} on {dataset.name}"),
         pictures.how_to_redraw(folder, "history.csv"),
     )
+    pictures.write_page(folder)
     print(tables.history_table(trainer.history))
     if dataset.note:
         print(f"\n{wrap(dataset.note)}")
+    if trainer.history.stopped_early:
+        print(f"\n{wrap(_stopped_early(trainer))}")
     if not result.diverged:
-        measured = parts(experiment, dataset)[1] or dataset.test
+        held_out = parts(experiment, dataset)[1] if result.measured == "validation" else None
+        measured = dataset.test if held_out is None else held_out
         entries = {layer.name: layer.W.size for layer in trainer.net.weighted}
         print(f"\n{wrap(reading.read_training(result, len(measured), entries, trainer.rule.feedback_learns))}")
         if by_default and reading.not_fitted(result):

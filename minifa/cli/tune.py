@@ -19,6 +19,7 @@ from ..signals import exit_code
 from ..storage import csv_files
 from ..storage.atomic import expanded, write_atomic
 from ..training import History
+from . import pictures
 from .descriptions import label
 from .exit_codes import FAILED, OK
 from .options import add_setting, at_least_one, count, make_fitting_experiment, possible_rules, split_rules
@@ -76,12 +77,15 @@ def run(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(folder):
         contents = resume.contents(base, dataset)
-        trials, stop = search_in(folder, base, names, contents, options.jobs, options.rates, options.seeds)
+        trials, stop = search_in(
+            folder, base, names, contents, options.jobs, options.rates, options.seeds, quiet=options.quiet
+        )
         rates = tuning.rate_table(trials)
         if rates:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
             write_atomic(folder / "table.txt", text + "\n")
             print(text)
+            pictures.write_page(folder)
     failed = [trial for trial in trials if trial.error is not None]
     for trial in failed:
         print_stderr(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")
@@ -100,6 +104,8 @@ def search_in(
     jobs: int | None,
     first: Sequence[int] | None = None,
     seeds: int = tuning.MANY_SEEDS,
+    *,
+    quiet: bool,
 ) -> tuple[list[Trial], KeyboardInterrupt | None]:
     """Run the search; after every trial, write it to ``trials.csv`` and the table of rates to ``rates.csv``.
 
@@ -108,6 +114,7 @@ def search_in(
         contents: the digests of the data set and the weights file, as `minifa.experiments.resume.contents` returns
             them.
         base, names, jobs, first, seeds: as for `minifa.experiments.tuning.search`.
+        quiet: show no progress bar.
 
     Returns:
         The trials, and the interrupt (Ctrl-C or SIGTERM) that ended the search, or None.
@@ -124,7 +131,7 @@ def search_in(
         return f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}"
 
     search = tuning.search(base, names, list(trials), jobs, first, seeds)
-    stop = follow(lambda _: search, save, desc="tune", unit="run", initial=len(trials))
+    stop = follow(lambda _: search, save, desc="tune", unit="run", initial=len(trials), quiet=quiet)
     return trials, stop
 
 

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from ..metrics import chance_angle_sd
+from ..chance import angle_sd
 from ..training.history import Row
 from .experiment import Experiment, Result
 from .tables import angles_in, finished_by_rule, layers_with, mean_at_end, sample_sd
@@ -41,31 +41,32 @@ def read_training(result: Result, examples: int, entries: Mapping[str, int], fee
 
 
 def _score_sentence(result: Result, examples: int) -> str:
-    first, last = result.history[0], result.history[-1]
+    first, last = result.history[0], result.final
     part = "test" if result.measured == "test" else "held-out"
     after = f"after {last['epoch']} epoch{'s' * (last['epoch'] != 1)}"
     key = f"{result.measured}_accuracy"
     if key not in last:
         loss = f"{result.measured}_loss"
-        return f"The {part} loss is {first[loss]:.4g} before training and {last[loss]:.4g} {after}."
-    before, now = first[key], last[key]
+        start = f"{first[loss]:.4g} before training and " if loss in first else ""
+        return f"The {part} loss is {start}{last[loss]:.4g} {after}."
+    before, now = first.get(key), last[key]
+    own_error = f"{examples:,} examples give it a standard error of {sampling_sd(now, examples):.3f}"
+    if before is None:  # under early stopping, where only the best network is measured
+        return f"The {part} accuracy of the best network is {now:.3f}, {after}: {own_error}."
     error = math.hypot(sampling_sd(before, examples), sampling_sd(now, examples))
     sense = "" if abs(now - before) > 2 * error else ", which is no measurable change"
-    return (
-        f"The {part} accuracy is {before:.3f} before training and {now:.3f} {after}{sense}: "
-        f"{examples:,} examples give it a standard error of {sampling_sd(now, examples):.3f}."
-    )
+    return f"The {part} accuracy is {before:.3f} before training and {now:.3f} {after}{sense}: {own_error}."
 
 
 def _angle_sentence(result: Result, entries: Mapping[str, int], feedback_learns: bool) -> str:
-    first, last = result.history[0], result.history[-1]
+    first, last = result.history[0], result.final
     before, now = angles_in(first), angles_in(last)
     if not now:
         return "Under this rule no layer has an angle between W and B."
     if max(before + now) < ZERO:
         return "B equals W in every layer, so that all angles between them are 0°."
     names = layers_with(last, "weight_angle")
-    chance = 2 * math.hypot(*(chance_angle_sd(entries[name]) for name in names)) / len(names)
+    chance = 2 * math.hypot(*(angle_sd(entries[name]) for name in names)) / len(names)
     start, end = statistics.fmean(before), statistics.fmean(now)
     band = f"chance is 90° ± {chance:.1f}°"
     mean = "The mean angle" if len(names) > 1 else "The angle"

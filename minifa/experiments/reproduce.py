@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import environment
+from .. import environment, imports
 from ..data.base import Dataset
 from ..registry import unknown
 from ..storage.atomic import expanded, plain, refuse_link, write_atomic
@@ -104,7 +104,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
             here = _contents(task.experiment, saved, known)
             _refuse_another(task, saved, here)
             if saved.result is not None and saved.experiment.get("epochs") == task.experiment.epochs:
-                compared = bool(here) and here.keys() <= saved.contents.keys()
+                compared = bool(here) and here.keys() - imports.digests().keys() <= saved.contents.keys()
                 outcomes.append(Outcome(task, dict(saved.result), made_by=saved.made_by, compared=compared))
     return outcomes
 

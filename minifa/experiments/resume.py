@@ -42,10 +42,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .. import backend, checkpoints, environment, signals
+from .. import backend, checkpoints, environment, imports, signals
 from ..checkpoints import Checkpoint, CheckpointError, DamagedCheckpoint, SaveCheckpoints
 from ..data import is_file, load
 from ..data.base import Dataset
+from ..data.user_files import paths_of
 from ..errors import DataFileError
 from ..network import Network
 from ..rules.base import Rule
@@ -56,7 +57,7 @@ from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
 from ..validation import check_bool, check_mapping, check_type
-from . import run_folder
+from . import run_folder, run_page
 from .experiment import A_DATASET, AN_EXPERIMENT, Experiment, data_for, files_of, fit, load_data, parts, trainer_for
 from .processes import Stopped
 
@@ -79,7 +80,8 @@ def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
     >>> resume.load_once("xor") is resume.load_once("xor")
     True
     """
-    return _load_once(name, folder, tuple(sorted(options.items())), _stamp(name))
+    files = paths_of(expanded(name), options.get("label")) if is_file(name) else []
+    return _load_once(name, folder, tuple(sorted(options.items())), tuple(map(_stamp, files)))
 
 
 @functools.lru_cache(maxsize=2)  # two: comparisons of data sets need two at a time
@@ -87,32 +89,31 @@ def _load_once(name: str, folder: str | None, options: tuple[tuple[str, Any], ..
     return load(name, folder, **dict(options))
 
 
-def _stamp(name: str) -> object:
-    """Identity of the data set's file (path, inode, size, time), which changes with it; None if it is not a file."""
+def _stamp(path: Path) -> object:
+    """Identity of a data set's file (path, inode, size, time), which changes with it; None if it does not exist."""
     try:
-        status = os.stat(name)
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return os.path.abspath(name), status.st_ino, status.st_size, status.st_mtime_ns
+    return os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns
 
 
 # Identity of a run besides its settings
 
 
 def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
-    """Digests, by name, of an experiment's inputs: its data set, and its file of initial weights if there is one.
+    """Digests, by name, of an experiment's inputs: its data set, its file of initial weights if there is one, and the
+    files that were imported with ``--import``.
 
     >>> from minifa.experiments import resume
     >>> from minifa.experiments import Experiment
     >>> resume.contents(Experiment(data="xor"), mf.data.load("xor"))
     {'xor': 'd72c85b400f5ddfe'}
     """
-    digests = {experiment.data: data.digest}
-    return (
-        digests
-        if experiment.weights is None
-        else {**digests, experiment.weights: atomic.digest(expanded(experiment.weights))}
-    )
+    digests = {experiment.data: data.digest, **imports.digests()}
+    if experiment.weights is not None:
+        digests[experiment.weights] = atomic.digest(expanded(experiment.weights))
+    return digests
 
 
 def config_of(experiment: Experiment, data: Dataset | None = None) -> dict[str, Any]:
@@ -202,14 +203,16 @@ def run_differences(saved: SavedRun, experiment: Experiment, here: Mapping[str, 
 
 
 def content_differences(stored: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """Describe the inputs whose content has changed.
+    """Describe the inputs whose content has changed, and the imported files that are missing here.
 
     >>> from minifa.experiments.resume import content_differences
     >>> content_differences({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
     ['other data: my.npz has the digest c4d1, and had 02ab']
     """
-    changed = [name for name in stored if name in here and stored[name] != here[name]]
-    return [f"other data: {name} has the digest {here[name]}, and had {stored[name]}" for name in changed]
+    changed = [name for name in stored if name in here and stored[name] != here[name] and not imports.is_import(name)]
+    return imports.differences(stored) + [
+        f"other data: {name} has the digest {here[name]}, and had {stored[name]}" for name in changed
+    ]
 
 
 def require_contents(expected: Mapping[str, str], experiment: Experiment, data: Dataset) -> None:
@@ -297,11 +300,14 @@ def resume_training(
         return None
     checkpoint, saved = checkpoints.read(place), saved_run(folder)
     settings, known = _with_current_paths(checkpoint.experiment, saved, experiment, folder)
+    other_code = imports.differences(known)
+    if other_code:
+        raise CheckpointError(f"'{place}' cannot be resumed: {'; '.join(other_code)}")
     differ = setting_differences(settings, experiment)
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = parts(experiment, data)[0], checkpoint.training.get("layout")
-    here = layout(train, experiment.batch_size)
+    here = layout(train, experiment.batch_size, experiment.drop_last)
     changed = content_differences(known, contents(experiment, data)) if known else []
     if there != here or changed:
         now = "; ".join(changed) or describe_layout(here)
@@ -386,12 +392,14 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
         with signals.stopping(trainer, verbose=False):
             fit(experiment, data, trainer)
         if trainer.stopped:
+            run_page.write(path)
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
         origin = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
         entries = {**config_of(experiment, data), **origin, "result": result}
         write_atomic(path / RESULT, json.dumps({**entries, "sha256": _checksum(entries)}, indent=2, default=str) + "\n")
+        run_page.write(path)
     return result
 
 

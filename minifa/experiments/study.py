@@ -21,13 +21,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import environment, registry
+from .. import environment, registry, schedules
+from ..console import bar
 from ..data.base import Dataset
 from ..errors import DataFileError
 from ..storage.atomic import read_bytes
 from ..training import Callback, Trainer
 from ..training.history import Row
-from ..validation import check_int, check_list, check_type
+from ..validation import check_bool, check_int, check_list, check_type
 from . import dask_cluster, processes, resume, run_folder
 from .experiment import AN_EXPERIMENT, MOST_SEEDS, Experiment, Result, fit, load_data, trainer_for
 from .recipes import write_value
@@ -211,7 +212,7 @@ def _by_process(tasks: Sequence[Task], jobs: int | None) -> tuple[list[Task], li
             f"{', '.join(names)}: defined in a notebook, at the prompt or inside a function, where worker processes "
             "cannot import it. Its runs are made in this process, one after the other; defined in a module of its own, "
             "they run in worker processes",
-            stacklevel=4,  # the caller of `run_many`
+            stacklevel=5,  # the caller of `run_many`
         )
     return elsewhere, here
 
@@ -227,15 +228,21 @@ def defined_in_this_process(experiment: Experiment) -> list[str]:
         "optimizer": experiment.optimizer,
         "schedule": experiment.schedule,
     }
-    by_name = {what: (description or "").partition(":")[0] for what, description in named.items()}
+    names = [
+        (what, part.partition(":")[0])
+        for what, description in named.items()
+        for part in (description or "").split(schedules.THEN)
+    ]
     return [
         f"the {what} {name!r}"
-        for what, name in by_name.items()
+        for what, name in names
         if registry.is_user_defined(what, name) and registry.address(what, name) is None
     ]
 
 
-def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Generator[Result, None, None]:
+def run_many(
+    experiments: Sequence[Experiment], jobs: int | None = None, progress: bool = True
+) -> Generator[Result, None, None]:
     """Run experiments in ``jobs`` worker processes and yield each result as it arrives. If a run fails, or its process
     is killed, a `FailedRun` warning and the result give the reason, and the other runs continue.
 
@@ -247,6 +254,7 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
     Args:
         experiments: the experiments to run.
         jobs: number of processes; 1: run everything in this process. None: one per core.
+        progress: whether to show a progress bar, in a terminal or a notebook.
 
     Raises:
         TypeError: an item is not an Experiment.
@@ -256,7 +264,15 @@ def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Gene
     for one in experiments:
         check_type(one, Experiment, AN_EXPERIMENT)
     jobs = None if jobs is None else check_int(jobs, "the number of processes (jobs)")
-    yield from _results(run_all(in_memory, [Task(one) for one in experiments], jobs))
+    hidden = not check_bool(progress, "progress")
+    runs = run_all(in_memory, [Task(one) for one in experiments], jobs)
+    with (
+        contextlib.closing(_results(runs)) as results,
+        bar(total=len(experiments), desc="runs", unit="run", hidden=hidden) as shown,
+    ):
+        for result in results:
+            shown.update()
+            yield result
 
 
 def run_counted(

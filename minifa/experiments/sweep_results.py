@@ -29,7 +29,7 @@ from ..text import one_line, printable, table
 from ..training import Callback, History, RecordAlignment, Trainer
 from ..training.history import Row
 from . import resume, run_folder, study
-from .experiment import MEASURED_ON, Experiment, build, parts, trainer_for
+from .experiment import MEASURED_ON, Experiment, MeasureTest, build, final_row, parts, trainer_for
 from .recipes import write_value
 from .study import Outcome, Task
 from .sweeps import SEED, Run, Sweep
@@ -85,13 +85,17 @@ def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
     """The same results as `_in_folder` without files; test scores and angles are measured only at the end."""
     best = _KeepBest()
     trainer = trainer_for(experiment, dataset)
-    trainer.callbacks = [best] if experiment.validation else []
+    if experiment.patience is not None:  # the angles are those of the best epoch
+        trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, MeasureTest)]
+    else:
+        trainer.callbacks = []
+    trainer.callbacks += [best] if experiment.validation else []
     train, held_out = parts(experiment, dataset)
-    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
-    at_end = dict(trainer.history[-1])
-    if experiment.alignment:
+    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out, experiment.drop_last)
+    at_end = dict(final_row(experiment, trainer.history))
+    if experiment.alignment and experiment.patience is None:
         RecordAlignment(dataset.train.head(MEASURED_ON)).on_epoch(trainer, at_end)
-    epochs = best_epoch = at_end["epoch"]
+    epochs = best_epoch = trainer.history[-1]["epoch"]
     if best.state:
         best_epoch = best.epoch
         trainer.net.load_state(best.state)
@@ -114,7 +118,7 @@ def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
     lowest = build(experiment, dataset)[0].weighted[0].name
-    measured = {**result, **_held_out(history, result["best_epoch"]), **_angles(history[-1], lowest)}
+    measured = {**result, **_held_out(history, result["best_epoch"]), **_angles(final_row(experiment, history), lowest)}
     return {key: value for key, value in measured.items() if key in MEASURED}
 
 

@@ -70,7 +70,7 @@ def all_layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
 
 def mean_at_end(some: Sequence[Result], column: str) -> float:
     """Mean over seeds of a column's last value; NaN if no seed has it."""
-    known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
+    known = [r.final[column] for r in some if r.final.get(column) is not None]
     return statistics.fmean(known) if known else math.nan
 
 
@@ -114,7 +114,7 @@ def ms_per_step(result: Result) -> float:
     check_type(result, Result, "a result must be a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
-    steps = math.ceil(images[0] / result.experiment.batch_size)
+    steps = math.ceil(round(images[0]) / result.experiment.batch_size)
     return 1000 * statistics.median(seconds) / steps
 
 
@@ -128,7 +128,7 @@ def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -
     none."""
     values = []
     for result in results:
-        last = result.history[-1]
+        last = result.final
         layers = layers_with(last, quantity)[: 1 if first_only else None]
         if first_only and layers[:1] != list(result.layers[:1]):
             continue

@@ -37,6 +37,7 @@ from .curves import alignment_curves, comparison, learning_curves, survey, train
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .folders import of_run
+from .history import history_curves
 from .matrices import kernels, matrices, signs
 from .memory import activation_memory
 from .style import COLOURS, DARK, MARKERS, STYLE, diverging, look
@@ -53,6 +54,7 @@ __all__ = [
     "comparison",
     "deltas",
     "diverging",
+    "history_curves",
     "im2col",
     "kernels",
     "learning_curves",

@@ -60,7 +60,7 @@ def make(description: str, seed: int = 0) -> Rule:
         ValueError: an unknown rule or option (with the nearest known ones), or an invalid value.
 
     >>> mf.rules.make("usf:scale=init", seed=3)
-    <USF 'usf' seed=3>
+    <USF(seed=3, scale='init'), not attached>
     >>> mf.rules.make("usf:scales=init")
     Traceback (most recent call last):
     ValueError: unknown option of rule 'usf' 'scales': did you mean scale?

@@ -12,7 +12,6 @@ __all__ = ["Rule"]
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -24,9 +23,11 @@ from ..layers.observer import active
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import A_NETWORK, Network, check_state
-from ..registry import KnownOptions
+from ..registry import Constructed, as_call
+from ..representations import HtmlRepr
 from ..rng import check_seed, generator
 from ..validation import check_str, check_type
+from .feedback_matrices import FeedbackMatrices
 
 if TYPE_CHECKING:
     from ..initialisers import Initialiser
@@ -42,7 +43,7 @@ def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     check_type(loss, Loss, A_LOSS)
 
 
-class Rule(KnownOptions):
+class Rule(Constructed, HtmlRepr):
     """The base class of learning rules. Attach the rule to a network, then call `gradients` for each batch.
 
     Args:
@@ -113,7 +114,7 @@ class Rule(KnownOptions):
                         self.record_feedback(layer)
             finally:
                 self._versions = versions
-        return MappingProxyType(self._B)
+        return FeedbackMatrices(self._B, self.net)
 
     # Attach
 
@@ -341,6 +342,13 @@ class Rule(KnownOptions):
         """Copy an array that is set or loaded, of the right shape, into `memory`."""
         self.memory[name][...] = array
 
+    def show_feedback(self, matrices: Mapping[str, Array]) -> None:
+        """Show these matrices, those of a saved rule's last pass, as `B` until the next pass. Raises TypeError,
+        ValueError unless they have the names and shapes of `B`."""
+        check_state(self.B, matrices, f"the rule {self.label!r}")
+        self._B.update(matrices)
+        self._versions = {layer.name: layer.version for layer in self.net or ()}
+
     def stored_matrix(self, layer: Weighted) -> Array:
         """The matrix in `memory` for this layer. Raises RuntimeError if the rule is not attached to its network."""
         if layer.name not in self.memory:
@@ -386,7 +394,8 @@ class Rule(KnownOptions):
         vars(self).update(_with_copied_dicts(snapshot))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.label!r} seed={self.seed}>"
+        net = getattr(self, "net", None)
+        return f"<{as_call(self)}, {'not attached' if net is None else f'attached to {net!r}'}>"
 
 
 def _with_copied_dicts(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
 from ..optim import AN_OPTIMIZER, Optimizer
+from ..representations import HtmlRepr
 from ..rules.backprop import BP
 from ..rules.base import A_RULE, Rule, check_parts
 from ..validation import check_float, check_list, check_type
@@ -52,8 +53,8 @@ WHY = {
 }
 
 
-@dataclass(frozen=True)
-class Moment:
+@dataclass(frozen=True, repr=False)
+class Moment(HtmlRepr):
     """One event of a training step.
 
     Attributes:
@@ -96,13 +97,16 @@ class Moment:
         """The equation with its values inserted; large arrays are shown by their shape."""
         return with_numbers(self.equation, self.terms, width)
 
+    def __repr__(self) -> str:
+        return f"<Moment {self.kind!r}: {self.title}>"
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every term that is an array."""
         return {symbol: value.shape for symbol, value in self.terms.items() if isinstance(value, numpy.ndarray)}
 
 
-class Trace(Sequence[Moment]):
+class Trace(Sequence[Moment], HtmlRepr):
     """The moments of one step in order, as created by `trace`.
 
     Args:
@@ -484,7 +488,9 @@ class _Recorder(Observer):
         move(name, array, gradient)
         after = {"W_new": array, **{f"{slot}_new": a for slot, a in self.optimizer.arrays[name].items()}}
         terms = {**before, "dW": gradient, **after, "k": self.optimizer.counts[name]}
-        options = {key: value for key, value in vars(self.optimizer).items() if isinstance(value, float)}
+        with self.optimizer.group(name, array):
+            options = {key: value for key, value in vars(self.optimizer).items() if isinstance(value, float)}
+            equation = self.optimizer.equation
         options.update(zip(("beta1", "beta2"), getattr(self.optimizer, "betas", ()), strict=False))
         owner, _, key = name.removeprefix("feedback/").replace("/", ".").rpartition(".")
         feedback = name.startswith("feedback/")
@@ -494,7 +500,7 @@ class _Recorder(Observer):
             "feedback_update" if feedback else "update",
             layer,
             f"Update of {layer}.{symbol}" + (" by the optimizer" if feedback else ""),
-            _renamed(self.optimizer.equation, symbol),
+            _renamed(equation, symbol),
             {**options, **{_renamed(one, symbol): value for one, value in terms.items()}},
             {f"{layer}.{symbol}": array},
         )

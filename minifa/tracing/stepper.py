@@ -7,7 +7,6 @@ __all__ = ["Replay", "Stepper", "page"]
 
 import cmd
 import contextlib
-import math
 import re
 import sys
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import numpy
 
 from .. import backend, experiments, rules
 from ..data.base import Dataset, Examples
-from ..data.batches import Batches
+from ..data.batches import Batches, count_batches
 from ..experiments import Experiment
 from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of, data_for
 from ..registry import unknown
@@ -55,7 +54,7 @@ class Replay:
     def batch(self) -> Examples:
         """The batch of this step, in the order of training."""
         train, size, seed = self.data.train, self.experiment.batch_size, self.experiment.seed
-        epoch, number = divmod(self.step, math.ceil(len(train) / size))
+        epoch, number = divmod(self.step, count_batches(len(train), size, self.experiment.drop_last))
         augmentation = augmentation_of(self.experiment)
         return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
 

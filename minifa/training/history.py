@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import representations
 from ..errors import DataFileError
+from ..frames import to_frame
 from ..storage import csv_files
 
 Row = dict[str, Any]
 SHOWN = ("train_loss", "train_accuracy", "validation_accuracy", "test_accuracy")  # in the `repr` of a history
 
 
-class History(list[Row]):
+class History(list[Row], representations.HtmlRepr):
     """One row per epoch: a dictionary of measurements. ``diverged`` is 1 in the row of an epoch whose loss was not
-    finite or that was useless (see `minifa.training.divergence`).
+    finite or that was useless (see `minifa.training.divergence`), ``stopped_early`` in the row of an epoch with which a
+    callback ended training.
 
     >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
     >>> history.columns(), history.column("train_loss")
@@ -50,6 +53,39 @@ class History(list[Row]):
         (False, True)
         """
         return bool(self) and bool(self[-1].get("diverged", not math.isfinite(self[-1].get("train_loss", 0.0))))
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether a callback, such as `minifa.training.EarlyStopping`, ended training with the last epoch."""
+        return bool(self) and bool(self[-1].get("stopped_early", False))
+
+    def plot(self, columns: Sequence[str] | None = None, title: str = "", *, dark: bool = False) -> Any:
+        """The curves over the epochs as a matplotlib Figure, drawn by `minifa.figures.history_curves`.
+
+        Args:
+            columns: what is drawn: quantities, such as ``"loss"``, ``"accuracy"``, ``"lr"`` or ``"weight_angle"``,
+                which stand for all columns of their kind, or single columns, ``"linear2.weight_angle"``. None: loss and
+                accuracy.
+            title: a heading.
+            dark: whether to draw for a dark background.
+
+        Raises:
+            TypeError: columns that are not a list of names.
+            ValueError: no epochs, or a column that the history does not have.
+
+        >>> history = mf.training.History([{"epoch": 0, "train_loss": 0.7}, {"epoch": 1, "train_loss": 0.5}])
+        >>> [axes.get_title(loc="left") for axes in history.plot().axes]
+        ['Loss']
+        """
+        return representations.figure(self, columns=columns, title=title, dark=dark)
+
+    def to_frame(self) -> Any:
+        """The epochs as a ``pandas.DataFrame``, one row each; a list of dictionaries where pandas is not installed.
+
+        >>> len(mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}]).to_frame())
+        2
+        """
+        return to_frame(self)
 
     def save_csv(self, path: str | Path) -> None:
         """Write a CSV file with a header and one line per epoch; cells without a measurement are empty."""
@@ -85,6 +121,18 @@ class History(list[Row]):
         return bool(both) and all(
             _are_alike(mine[key], theirs[key]) for mine, theirs in both for key in mine.keys() & theirs.keys()
         )
+
+
+def best_row(rows: Sequence[Row]) -> Row | None:
+    """The first row with the best validation accuracy (without classes: validation loss); None if there is none.
+
+    >>> from minifa.training.history import best_row
+    >>> best_row([{"epoch": 0, "validation_loss": 3.0}, {"epoch": 1, "validation_loss": 2.0}])["epoch"]
+    1
+    """
+    key, sign = ("validation_accuracy", 1) if "validation_accuracy" in rows[-1] else ("validation_loss", -1)
+    measured = [row for row in rows if not math.isnan(row.get(key, math.nan))]
+    return max(measured, key=lambda row: sign * row[key], default=None)
 
 
 def _are_alike(one: Any, other: Any) -> bool:

@@ -15,10 +15,11 @@ import pytest
 from conftest import installed
 
 import minifa as mf
-from minifa import backend, experiments
+from minifa import backend, checkpoints, experiments
 from minifa.cli import exit_codes, options, program
 from minifa.data.base import DataFileError
-from minifa.experiments import run_folder
+from minifa.experiments import run_folder, tables
+from minifa.tracing import stepper
 
 SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 
@@ -87,7 +88,7 @@ def test_tune_saves_the_search_and_uses_its_best_rate(monkeypatch, capsys):
 
 def test_the_source_of_the_rates_is_printed(monkeypatch, capsys):
     """The stored grid, the default where no grid was run, or the requested rate."""
-    monkeypatch.setattr(experiments, "run_many", lambda grid, jobs: (one for one in ()))
+    monkeypatch.setattr(experiments, "run_many", lambda grid, jobs, progress: (one for one in ()))
     sources = {}
     for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"], ["--epochs", "60"]):
         assert program.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
@@ -346,7 +347,39 @@ def test_training_options_reach_the_optimizer():
     experiment = options.make_experiment(program.make_parser().parse_args(arguments), "bp")
     _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
     assert optimizer.nesterov and optimizer.manhattan and optimizer.constrain_weights and optimizer.freeze_signs
-    assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)
+    assert (optimizer.clip_norm, optimizer.momentum, optimizer.decay_bias, optimizer.lr_factors) == (2, 0.9, True, None)
+
+
+def test_a_smaller_last_batch_is_dropped_in_a_run_and_when_it_is_resumed(capsys):
+    """An epoch has 1,000 of the 1,437 training examples."""
+    small = ["--model", "mlp", "--hidden", "2", "--batch-size", "1000", "--drop-last", "--lr", "0.1"]
+    assert program.main(["train", *small, "--epochs", "1", "--out", "run"]) == 0
+    assert "batch 1000 (a smaller last one is dropped)" in capsys.readouterr().out
+    assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    (result,) = run_folder.read_results("run")
+    assert result.experiment.drop_last and len(result.history) == 3
+    assert checkpoints.read("run/last.ckpt").training["seen"] == 1000
+    assert tables.ms_per_step(result) > 0
+    assert "drop_last" not in experiments.Experiment().as_config()  # as in configurations of earlier versions
+    with pytest.raises(ValueError, match="1437 examples in batches of 2000 leave no batch"):
+        stepper.Replay(dataclasses.replace(result.experiment, batch_size=2000), mf.data.load("digits")).batch()
+
+
+def test_parameter_groups_are_options(capsys):
+    def made(*arguments):
+        parsed = program.make_parser().parse_args(["train", *arguments])
+        return options.make_experiment(parsed, "bp")
+
+    experiment = made("--no-decay-bias", "--lr-factors", "conv*=0.1, linear1.b=0")
+    _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
+    assert (optimizer.decay_bias, optimizer.lr_factors) == (False, {"conv*": 0.1, "linear1.b": 0.0})
+    assert made("--decay-bias") == made()  # the default is not stored
+    assert options.contradictions({"decay_bias": False}, made()) == ["--decay-bias false (kept: true)"]
+    with pytest.raises(ValueError, match="did you mean linear1"):
+        experiments.build(made("--lr-factors", "linera1=0"), mf.data.load("digits"))
+    with pytest.raises(SystemExit):
+        made("--lr-factors", "0.1")
+    assert "expected factors by names, as conv*=0.1,linear2.b=0, got 0.1" in capsys.readouterr().err
 
 
 def test_the_printed_rate_is_the_rate_in_use(capsys):

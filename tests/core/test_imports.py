@@ -11,18 +11,20 @@ import minifa
 
 PACKAGE = Path(minifa.__file__).parent
 LEVELS = """
-    errors validation text frames
+    errors validation text frames representations
     registry
     backend parallel environment
     console storage rng linalg initialisers schedules extension_checks array_checks
     losses layers
+    network_files
     network
     rules
-    optim metrics models data
-    training weights
+    optim metrics chance models data imports
+    training weights saved_networks
     checkpoints signals
     experiments
     figures tracing testing bench
+    notebook
     cli
 """
 LEVEL = {name: number for number, line in enumerate(LEVELS.split("\n")) for name in line.split()}

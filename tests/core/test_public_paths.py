@@ -127,10 +127,10 @@ REFUSED = {
     ),
     "a trainer with a number for a schedule": (
         lambda: mf.Trainer(net := dense_net(), BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(), schedule=0.1),
-        "callable with the epoch",
+        "must be a function of the epoch",
     ),
     "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "epochs must be above 0"),
-    "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "then must be a schedule"),
+    "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "then must be a function of the epoch"),
 }
 
 
@@ -139,6 +139,14 @@ def test_invalid_input_is_refused_on_every_engine(case):
     attempt, message = REFUSED[case]
     with pytest.raises((ValueError, TypeError), match=message):
         attempt()
+
+
+def test_the_feedback_of_a_rule_is_read_only():
+    """`set_feedback` is the way to replace a matrix: it checks the matrix and keeps the drawn state."""
+    rule = make("fa").attach(dense_net())
+    with pytest.raises(TypeError, match="item assignment"):
+        rule.B["linear2"] = mf.asarray(np.zeros((4, 2)))
+    assert bool(rule.B["linear2"].any())
 
 
 def test_missing_preparation_is_reported():

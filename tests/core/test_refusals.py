@@ -47,7 +47,7 @@ def test_prefixes_of_a_wrapped_model_are_removed(engine):
 def test_a_layer_s_name_is_a_word_and_is_shown(engine):
     with pytest.raises(TypeError, match="name must be a str"):
         mf.Linear(1, 1, name=3)
-    assert repr(mf.Linear(1, 1)) == "<Linear 'linear'>"
+    assert repr(mf.Linear(1, 1)) == "<Linear 'linear': W 1 x 1, b 1>"
 
 
 def test_without_classes_no_class_has_an_accuracy(engine):

@@ -286,8 +286,16 @@ def test_train_refuses_an_invalid_recipe_before_any_file_is_written(empty_folder
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_options_that_all_optimizers_share_are_settings(name):
     """Regression: they were unknown, and the internal ``options`` was known."""
-    shared = {"clip_norm": 1.5, "manhattan": False, "constrain_weights": True, "freeze_signs": True}
+    shared = {
+        "clip_norm": 1.5,
+        "manhattan": False,
+        "constrain_weights": True,
+        "freeze_signs": True,
+        "decay_bias": False,
+    }
     lines = [f"optimizer.{key}={str(value).lower()}" for key, value in shared.items()]
+    shared["lr_factors"] = {"conv*": 0.5}
+    lines.append('optimizer.lr_factors={"conv*" = 0.5}')
     experiment = recipes.parse("", [f"optimizer.name={name}", *lines]).experiment
     assert experiment.optimizer_options.items() >= shared.items()
     made = experiments.trainer_for(replace(experiment, epochs=1), data.load(experiment.data)).optimizer

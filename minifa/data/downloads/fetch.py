@@ -32,7 +32,7 @@ def fetch_set(source: Source, folder: str | os.PathLike[str] | None = None, prog
     Args:
         source: the files and their mirrors.
         folder: as for `minifa.data.load`.
-        progress: show a progress bar for each file if standard error is a terminal.
+        progress: show a progress bar for each file in a terminal or a notebook.
 
     Raises:
         DownloadError: no mirror has a file, another process is downloading it, or there is too little disk space.

@@ -56,7 +56,7 @@ def fetch(place: Path, expected: Checked, mirrors: Sequence[str], progress: bool
             file is renamed after the download, with .replaced appended to its name.
         expected: size and SHA-256 of the file.
         mirrors: base URLs of folders that contain the file under its name, tried in this order.
-        progress: show a progress bar if standard error is a terminal.
+        progress: show a progress bar in a terminal or a notebook.
 
     Raises:
         DownloadError: no mirror provided the file; the message says how much was kept.
