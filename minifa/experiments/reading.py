@@ -61,7 +61,7 @@ def _score_sentence(result: Result, examples: int) -> str:
 def _angle_sentence(result: Result, entries: Mapping[str, int], feedback_learns: bool) -> str:
     first, last = result.history[0], result.final
     before, now = angles_in(first), angles_in(last)
-    if not now:
+    if not before or not now:
         return "Under this rule no layer has an angle between W and B."
     if max(before + now) < ZERO:
         return "B equals W in every layer, so that all angles between them are 0°."

@@ -105,7 +105,7 @@ def test_the_source_of_the_rates_is_printed(monkeypatch, capsys):
 def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, capsys):
     asked = []
 
-    def listen(grid, jobs):
+    def listen(grid, jobs, progress):
         asked.extend(grid)
         yield from ()
 
