@@ -83,12 +83,18 @@ def lookup(table: Mapping[str, T], name: str, what: str) -> T:
     raise ValueError(unknown(table, name, what))
 
 
-def unknown(names: Iterable[str], name: object, what: str) -> str:
-    """The error message for an unknown name."""
+def unknown(names: Iterable[str], name: object, what: str, cutoff: float = 0.5) -> str:
+    """The error message for an unknown name, with those that are similar (see `nearest`), or all."""
     known = sorted(names)
-    matches = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    matches = nearest(known, name, cutoff)
     hint = f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r}: {hint}"
+
+
+def nearest(names: Iterable[str], name: object, cutoff: float = 0.5) -> list[str]:
+    """At most three names whose similarity to a name, as `difflib` measures it, is at least ``cutoff``, nearest
+    first."""
+    return difflib.get_close_matches(str(name).lower(), sorted(names), n=3, cutoff=cutoff)
 
 
 @functools.cache  # a sweep calls it a hundred thousand times

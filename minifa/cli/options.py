@@ -30,6 +30,7 @@ from ..storage.atomic import expanded
 from ..validation import LARGEST
 
 MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
+FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (
     *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
     "lr_factors",
@@ -151,7 +152,7 @@ def _shown(value: Any) -> str:
 def add_setting(command: argparse.ArgumentParser) -> None:
     """Add the options that `train`, `compare` and `tune` share."""
     base = Experiment()
-    add_network(command, base)
+    add_network(command, base, f"{base.model} for images, {FLAT_MODEL} for other data")
     how = add_update(command, base)
     how.add_argument("--epochs", type=at_least_one, help=f"passes through the training set (default: {base.epochs})")
     how.add_argument(
@@ -165,8 +166,9 @@ def add_setting(command: argparse.ArgumentParser) -> None:
 # options, and `make_experiment` takes its value from an experiment. The help texts print the values of that experiment.
 
 
-def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
-    """Add the options for the data set and the network; ``base`` has their defaults."""
+def add_network(command: argparse.ArgumentParser, base: Experiment, model: str = "") -> None:
+    """Add the options for the data set and the network; ``base`` has their defaults, ``model`` describes that of the
+    model."""
     what = command.add_argument_group("data and network", argument_default=argparse.SUPPRESS)
     what.add_argument(
         "--data",
@@ -199,7 +201,7 @@ def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
         dest="augmentation",
         help=f"of the training images: {', '.join(AUGMENTATIONS)}; with options: crop_flip:padding=4 (default: none)",
     )
-    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {base.model})")
+    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {model or base.model})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
@@ -271,10 +273,10 @@ def add_early_stopping(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_rule(command: argparse.ArgumentParser, what: str) -> None:
-    """Add the option for the rule; ``what`` is the first part of its help text."""
-    names, default = ", ".join(rules.RULES), Experiment().rule
-    command.add_argument("--rule", default=argparse.SUPPRESS, help=f"{what}: {names} (default: {default})")
+def add_rule(command: argparse.ArgumentParser, base: Experiment, what: str) -> None:
+    """Add the option for the rule; ``base`` has its default, ``what`` is the first part of its help text."""
+    names = ", ".join(rules.RULES)
+    command.add_argument("--rule", default=argparse.SUPPRESS, help=f"{what}: {names} (default: {base.rule})")
 
 
 def add_changes(command: argparse._ActionsContainer) -> None:
@@ -319,6 +321,29 @@ def make_experiment(options: argparse.Namespace, rule: str | None = None, base: 
             if value != ON_BY_DEFAULT.get(key, 0)
         },
     )
+
+
+def make_fitting_experiment(
+    options: argparse.Namespace,
+    rule: str | None = None,
+    base: Experiment | None = None,
+    load: Callable[[Experiment], Dataset] = experiments.load_data,
+) -> tuple[Experiment, Dataset]:
+    """The experiment that the options describe, and its data. If no model is given, the model fits the data: a
+    multilayer perceptron for examples that are not images.
+
+    Args:
+        options, rule, base: as for `make_experiment`.
+        load: loads the data set of an experiment.
+
+    Raises:
+        ValueError, OSError: as for `make_experiment` and `minifa.data.load`.
+    """
+    experiment = make_experiment(options, rule, base)
+    dataset = load(experiment)
+    if "model" not in vars(options) and len(dataset.input_shape) == 1:
+        experiment = make_experiment(options, rule, replace(base or Experiment(), model=FLAT_MODEL))
+    return experiment, dataset
 
 
 def _chosen(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) ->
     return True
 
 
+def show(path: Path) -> None:
+    """Print where the picture is that shows the result of the command."""
+    print(f"picture: {path.absolute()}")
+
+
 def write_page(folder: Path) -> None:
     """Write the folder's ``index.html``; if it cannot be written, a message is printed and no result is lost."""
     try:

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -74,11 +75,25 @@ def new_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Pat
     wanted = expanded(path)
     if not wanted.name:
         raise ValueError(f"'{path}' has no name of its own: name a new folder in it")
-    candidate, number = wanted, 1
-    while not appear(candidate, config):
-        number += 1
-        candidate = wanted.with_name(f"{wanted.name}-{number}")
-    return candidate
+    return wanted if appear(wanted, config) else _next_number(wanted, config, first=2)
+
+
+def numbered_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Path:
+    """Create a new folder: the path with suffix -1 or, if that exists, -2, -3, ... Nothing is overwritten.
+
+    Args:
+        path: path of the folder, without the number.
+        config: as for `appear`.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    return _next_number(expanded(path), config, first=1)
+
+
+def _next_number(path: Path, config: Mapping[str, Any] | None, first: int) -> Path:
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(first))
+    return next(folder for folder in numbered if appear(folder, config))
 
 
 def appear(folder: Path, config: Mapping[str, Any] | None = None) -> bool:

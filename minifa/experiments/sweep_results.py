@@ -265,8 +265,8 @@ def _shared(sweep: Sweep) -> dict[str, Any]:
 # The summary
 
 BEST, GROUPS = 10, 30  # maximum number of lines shown
-FORMS = {"best_epoch": ".0f", "weight_angle": ".1f", "true_angle": ".1f", "seconds": ".1f", "diverged": ".0f"}
-SHOWN = (*SCORES, "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
+FORMS = {"weight_angle": ".1f", "true_angle": ".1f", "diverged": ".0f"}
+ANGLES = ("weight_angle", "true_angle", "diverged")
 
 
 def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
@@ -282,10 +282,12 @@ def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> s
     parts = [sweep.title] if sweep.title else []
     if score is not None:
         best = sorted(fine, key=lambda line: _rank([line], score))[:BEST]
-        parts.append(_table([("run", *sweep.varied, *SHOWN), *(_cells_of_run(sweep, line) for line in best)]))
+        kind = score.partition("_")[2]
+        shown = (*(key for key in SCORES if key.endswith(kind)), *ANGLES)
+        parts.append(_table([("run", *sweep.varied, *shown), *(_cells_of_run(sweep, line, shown) for line in best)]))
         groups = sorted(_groups(sweep, fine), key=lambda some: _rank(some, score))
         if len(groups) < len(fine):
-            parts.append(_over_seeds(sweep, groups))
+            parts.append(_over_seeds(sweep, groups, shown))
         parts.append("\n".join(_remarks(sweep, lines, score, notes)))
     return printable("\n\n".join(parts))
 
@@ -296,8 +298,8 @@ def _rank(lines: Sequence[Line], score: str) -> float:
     return math.inf if math.isnan(mean) else -mean if score.endswith("accuracy") else mean
 
 
-def _cells_of_run(sweep: Sweep, line: Line) -> tuple[str, ...]:
-    measured = (format(float(line[key]), FORMS.get(key, ".4f")) if line[key] else "" for key in SHOWN)
+def _cells_of_run(sweep: Sweep, line: Line, shown: Sequence[str]) -> tuple[str, ...]:
+    measured = (format(float(line[key]), FORMS.get(key, ".4f")) if line[key] else "" for key in shown)
     return line["run"], *(line[name] for name in sweep.varied), *measured
 
 
@@ -309,14 +311,14 @@ def _groups(sweep: Sweep, lines: Sequence[Line]) -> list[list[Line]]:
     return list(groups.values())
 
 
-def _over_seeds(sweep: Sweep, groups: Sequence[Sequence[Line]]) -> str:
+def _over_seeds(sweep: Sweep, groups: Sequence[Sequence[Line]], shown: Sequence[str]) -> str:
     names = [name for name in sweep.varied if name != SEED]
     rows = [
-        (*(some[0][name] for name in names), str(len(some)), *(_mean_sd(some, key) for key in SHOWN))
+        (*(some[0][name] for name in names), str(len(some)), *(_mean_sd(some, key) for key in shown))
         for some in groups[:GROUPS]
     ]
     more = f"\nand {len(groups) - GROUPS} more" if len(groups) > GROUPS else ""
-    return _table([(*names, "seeds", *SHOWN), *rows]) + more
+    return _table([(*names, "seeds", *shown), *rows]) + more
 
 
 def _mean_sd(lines: Sequence[Line], key: str) -> str:
@@ -342,16 +344,16 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _remarks(sweep: Sweep, lines: Sequence[Line], score: str, notes: Sequence[str]) -> list[str]:
     fine = [line for line in lines if not line["error"]]
     measured, _, what = score.partition("_")
-    remarks = [f"{len(fine)} of {len(sweep.runs)} runs, best first by {measured} {what}; seconds: of training"]
+    remarks = [f"{len(fine)} of {len(sweep.runs)} runs, best first by {measured} {what}; sweep.csv has every column"]
     if measured == "test":
         remarks.append(
             "no examples were held out (data.validation): the first lines are chosen on the test set, and flatter"
         )
     else:
-        remarks.append("test scores and best epoch: of the network that was best on the held-out examples")
+        remarks.append("test scores: of the network that was best on the held-out examples")
     if any(line["weight_angle"] for line in fine):
         remarks.append(
-            "weight angle: between W and B, mean over layers; true angle: between this rule's error and\n"
+            "weight angle: between W and B, mean over layers; true angle: between this rule's error and "
             "backpropagation's at the lowest layer; both at the end, in degrees, 90 is chance"
         )
     failed = len(lines) - len(fine)

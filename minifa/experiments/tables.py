@@ -7,7 +7,7 @@ __all__ = ["angle_table", "grid_table", "history_table", "mean_sd", "ms_per_step
 import math
 import statistics
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..text import table
 from ..training import History
@@ -147,18 +147,28 @@ def angle_table(results: Sequence[Result]) -> str:
     return table(rows, right_from=1)
 
 
+def angles_in(row: Row) -> list[float]:
+    """The angles between W and B in a row, one for every layer that has one."""
+    return [row[f"{layer}.weight_angle"] for layer in layers_with(row, "weight_angle")]
+
+
 def history_table(history: History) -> str:
-    """Table of loss, accuracy and weight angles for about a dozen epochs. Raises TypeError if ``history`` is not a
+    """Table of loss, accuracy and the angles between W and B (mean, smallest and largest over layers) for about a dozen
+    epochs. There are no angles if all are 0, as under backpropagation. Raises TypeError if ``history`` is not a
     History, ValueError if it has no epochs."""
     if not check_type(history, History, "a history must be a minifa.training.History"):
         raise ValueError("the history has no epoch to show")
-    losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
-    angles = [key for key in history.columns() if key.endswith(".weight_angle")]
+    scores = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
+    angles: dict[str, Callable[[list[float]], float]] = {}
+    if any(angle >= 0.05 for row in history for angle in angles_in(row)):
+        angles = {"angle W,B": statistics.fmean}
+        if max(len(angles_in(row)) for row in history) > 1:
+            angles = {"mean angle W,B": statistics.fmean, "smallest": min, "largest": max}
     step = max(1, len(history) // 12)
-    rows = [["epoch", *(key.replace("_", " ") for key in losses), *(f"W,B {key.rsplit('.', 1)[0]}" for key in angles)]]
+    rows = [["epoch", *(key.replace("_", " ").replace("validation", "held-out") for key in scores), *angles]]
     for row in [*history[:-1:step], history[-1]]:
-        cells = [f"{row[key]:.4f}" if key in row else "" for key in losses]
-        cells += [f"{row[key]:.1f}°" if key in row else "" for key in angles]
+        cells = [f"{row[key]:.4f}" if key in row else "" for key in scores]
+        cells += [f"{measure(angles_in(row)):.1f}°" if angles_in(row) else "" for measure in angles.values()]
         rows.append([str(row["epoch"]), *cells])
     return table(rows, right_from=0)
 

@@ -41,7 +41,7 @@ from ..losses import LOSSES, SoftmaxCrossEntropy
 from ..network import Network
 from ..optim import OPTIMIZERS, SGD
 from ..parallel.threads import pool
-from ..text import table
+from ..text import entries, table
 from ..validation import check_list
 from .differences import TOLERANCES, largest_difference
 from .examples import LAYERS, inputs, network, numbers, small_convnet
@@ -121,8 +121,7 @@ class Report:
 
     def text(self) -> str:
         """The report as text, to be read or attached to a bug report."""
-        wide = max(map(len, self.facts))
-        parts = ["\n".join(f"{key:{wide}}  {value}" for key, value in self.facts.items())]
+        parts = [entries(self.facts)]
         for name in dict.fromkeys(finding.backend for finding in self.findings):
             parts.append(_table(name, [finding for finding in self.findings if finding.backend == name]))
         parts.append(
