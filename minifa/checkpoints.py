@@ -122,11 +122,7 @@ class Checkpoint:
     def part(self, name: str) -> dict[str, numpy.ndarray]:
         """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, under the names used in their states. Raises
         ValueError for another name."""
-        return self.below(check_choice(name, "a part of a checkpoint", tuple(PARTS)))
-
-    def below(self, prefix: str) -> dict[str, numpy.ndarray]:
-        """The arrays whose names start with ``prefix/``, without it."""
-        return {key.removeprefix(f"{prefix}/"): a for key, a in self.arrays.items() if key.startswith(f"{prefix}/")}
+        return _below(self.arrays, check_choice(name, "a part of a checkpoint", tuple(PARTS)))
 
     def position(self) -> str:
         """Human-readable progress of the training.
@@ -142,6 +138,11 @@ class Checkpoint:
     def __repr__(self) -> str:
         rule = self.components.get("rule")
         return f"<Checkpoint of {rule.get('name') if isinstance(rule, dict) else '?'} {self.position()}>"
+
+
+def _below(arrays: Mapping[str, numpy.ndarray], prefix: str) -> dict[str, numpy.ndarray]:
+    """The arrays whose names start with ``prefix/``, without it."""
+    return {key.removeprefix(f"{prefix}/"): a for key, a in arrays.items() if key.startswith(f"{prefix}/")}
 
 
 # Writing
@@ -328,8 +329,9 @@ def load(path: str | Path, trainer: Trainer) -> Checkpoint:
     Args:
         path: path of the file.
         trainer: made like the one that was saved: same network (layers, frozen layers, dtype), rule, loss, optimizer
-            with its options and initial rate, schedule, augmentation and seeds. A user-defined schedule is compared by
-            its values at epochs 0, 1, 2, 5, ... 500.
+            with its options and initial rate, schedule, augmentation, seeds and callbacks with a state (such as
+            `minifa.training.EarlyStopping`). A user-defined schedule is compared by its values at epochs 0, 1, 2, 5,
+            ... 500, without a history.
 
     Returns:
         The checkpoint.
@@ -360,7 +362,7 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
         _check_dtypes(checkpoint, trainer)
         copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # on a copy: only validates
         for name, callback in callbacks_of(trainer).items():
-            copy.copy(callback).on_load(trainer, checkpoint.below(f"{CALLBACKS}/{name}"))
+            copy.copy(callback).on_load(trainer, _below(checkpoint.arrays, f"{CALLBACKS}/{name}"))
         trainer.load_state(checkpoint.training)  # validates first; the last step that can fail
     except ValueError as error:
         raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
@@ -369,7 +371,7 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     rule.load_state(checkpoint.part("rule"))
     optimizer.load_state(checkpoint.part("optimizer"), net, rule)
     for name, callback in callbacks_of(trainer).items():
-        callback.on_load(trainer, checkpoint.below(f"{CALLBACKS}/{name}"))
+        callback.on_load(trainer, _below(checkpoint.arrays, f"{CALLBACKS}/{name}"))
 
 
 def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

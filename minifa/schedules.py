@@ -50,9 +50,8 @@ def _described(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
         bound = inspect.signature(make).bind(*given, **options)
         bound.apply_defaults()
         described = {key: _plain(value) for key, value in bound.arguments.items()}
-        schedule.__qualname__ = (
-            f"{make.__name__}({', '.join(f'{k}={v}' for k, v in described.items())})"  # in its `repr`
-        )
+        options_text = ", ".join(f"{key}={value}" for key, value in described.items())
+        schedule.__qualname__ = f"{make.__name__}({options_text})"  # which its `repr` shows
         setattr(schedule, "description", {"name": make.__name__, **described})  # noqa: B010  a function has no such field
         return schedule
 
@@ -69,7 +68,8 @@ def _plain(option: Any) -> Any:
 
 
 def describe(schedule: Schedule) -> dict[str, Any]:
-    """Describe a schedule by its name and options, or a user-defined one by its values at some epochs.
+    """Describe a schedule by its name and options, or a user-defined one by its values at some epochs, without a
+    history.
 
     >>> mf.schedules.describe(mf.schedules.cosine(10))
     {'name': 'cosine', 'epochs': 10.0, 'least': 0.0}
@@ -249,7 +249,7 @@ def reduce_on_plateau(
     least: float = 0.0,
     measure: str | None = None,
 ) -> Schedule:
-    """Multiply by ``factor`` when a measure has not improved for more than ``patience`` epochs (PyTorch's
+    """Multiply by ``factor`` whenever a measure has not improved for more than ``patience`` epochs (PyTorch's
     ReduceLROnPlateau, stepped after every epoch).
 
     Args:
@@ -289,7 +289,7 @@ def reduce_on_plateau(
             if pause:
                 pause, waited = pause - 1, 0
             if waited > patience:
-                rate, waited, pause = max(rate * factor, least), 0, cooldown
+                rate, waited, pause = min(rate, max(rate * factor, least)), 0, cooldown
         return rate
 
     return schedule

@@ -149,7 +149,7 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> N
         f"score: {part} {'accuracy' if dataset.classes else 'minus loss'}{when}, mean ± sd over seeds; "
         "weight angle: between W and B, mean over layers;\n"
         "true angle: between this rule's error and backpropagation's at the lowest layer; 90° is chance."
-        + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes else "")
+        + (f"\n{tables.sampling_error(len(dataset.test))}" if dataset.classes and part == "test" else "")
     )
     setting = describe_setting(first, dataset)
     write_atomic(folder / "table.txt", printable(f"{setting}\n\n{table}\n\n{legend}{note}\n"))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import from_tensor
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..representations import HtmlRepr
 from ..storage.atomic import DIGITS
@@ -320,6 +321,7 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
 
 def as_array(values: npt.ArrayLike, what: str) -> Array:
     """The values as a non-empty array of integers or floats. Raises TypeError, ValueError."""
+    values = from_tensor(values, what)
     try:
         array = np.asarray(values)
     except TypeError as error:

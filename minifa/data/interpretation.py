@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import from_tensor
 from ..text import listed
 from ..validation import check_bool, check_choice, check_float
 from .notices import warn
@@ -262,7 +263,7 @@ def _one_dimensional(y: Array, what: str) -> Array:
 def as_strings(y: Any) -> Array | None:
     """y as a string array, if all its elements are strings; else None."""
     try:
-        array = np.asarray(y)
+        array = np.asarray(from_tensor(y, "y"))
         if isinstance(y, np.ma.MaskedArray) or array.size == 0:
             return None
         if array.dtype.kind in "OT" and all(isinstance(one, str) and len(one) <= LONGEST for one in array.flat):

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import data, rules, schedules
+from ..data.batches import count_batches
 from ..data.interpretation import CHANNELS
 from ..losses import LOSSES
 from ..models import MODELS
@@ -516,7 +517,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
 
 def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     """One experiment of each group that differs only in settings that do not affect building: seed, learning rate,
-    epochs, alignment, batches and schedule.
+    epochs, alignment, schedule and, unless a smaller last batch is dropped, batch size.
 
     >>> from minifa.experiments import recipes
     >>> from minifa.experiments import Experiment
@@ -526,9 +527,8 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     """
     kinds: dict[str, Experiment] = {}
     for experiment in experiments_:
-        alike = replace(
-            experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, drop_last=False, schedule="constant"
-        )
+        size = experiment.batch_size if experiment.drop_last else 1
+        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=size, schedule="constant")
         kinds.setdefault(repr(alike), experiment)
     return list(kinds.values())
 
@@ -536,7 +536,8 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
 def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
     """The reason why the experiment cannot be built; None if it can."""
     try:
-        parts(experiment, dataset)
+        train, _ = parts(experiment, dataset)
+        count_batches(len(train), experiment.batch_size, experiment.drop_last)
         build(experiment, dataset)
     except (ValueError, TypeError, OSError, ImportError) as error:
         return str(error)

@@ -40,9 +40,9 @@ Groups = Mapping[str, Sequence[Result]]
 
 def learning_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
     """Accuracy (for classification) and loss during training: one line per rule, the mean over seeds, with a band from
-    the lowest to the highest seed. A cross marks the epoch at which a run diverged; from there on the mean is over the
-    remaining seeds only and is biased in favour of the rule. A dashed line marks the accuracy of the most frequent
-    class, if the data are available.
+    the lowest to the highest seed. A cross marks the epoch at which a run diverged, a bar the one at which it stopped
+    early; from there on the mean is over the remaining seeds only, and after a divergence biased in favour of the rule.
+    A dashed line marks the accuracy of the most frequent class, if the data are available.
 
     Args:
         results: results of `minifa.experiments.run_many`, or a list of results of `minifa.experiments.run`.
@@ -264,9 +264,15 @@ def _evenly_spaced(layers: Sequence[str], most: int) -> list[str]:
 
 # Curves over the epochs
 
+# Runs that end before the others: the mark of their last epoch, with its meaning and whether a result has it.
+ENDS: dict[str, tuple[str, Callable[[Result], bool]]] = {
+    "x": ("diverged", lambda result: result.diverged),
+    "|": ("stopped early", lambda result: bool(result.history[-1].get("stopped_early"))),
+}
+
 
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
-    """Draw a line per rule with its band, and a cross per diverged run. Returns whether any rule has this column."""
+    """Draw a line per rule with its band, and the marks of `ENDS`. Returns whether any rule has this column."""
     _format_epochs(axes, max(row["epoch"] for runs in groups.values() for r in runs for row in r.history))
     drawn = False
     for i, (rule, runs) in enumerate(groups.items()):
@@ -275,8 +281,8 @@ def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
             known = [(row["epoch"], row[column]) for row in result.history if _is_number(row.get(column))]
             for epoch, value in known:
                 by_epoch.setdefault(epoch, []).append(value)
-            if result.diverged and known:
-                axes.scatter(*known[-1], s=45, color=look(i, dark)["color"], marker="x", linewidth=2, zorder=4)
+            for marker in (mark for mark, (_, has_ended) in ENDS.items() if has_ended(result) and known):
+                axes.scatter(*known[-1], s=45, color=look(i, dark)["color"], marker=marker, linewidth=2, zorder=4)
         if not by_epoch:
             continue
         drawn = True
@@ -354,12 +360,13 @@ def _draw_legend(figure: Figure, groups: Groups, dark: bool, explained: Sequence
         Line2D([], [], label=rule, markersize=4, linewidth=1.6, **look(i, dark)) for i, rule in enumerate(groups)
     ]
     handles += explained
-    diverged = [runs for runs in groups.values() if any(r.diverged for r in runs)]
-    if diverged:
-        alone = all(len(runs) == 1 for runs in diverged)
-        label = "diverged" if alone else "diverged: from there, the mean of the other seeds"
-        cross: dict[str, Any] = {"marker": "x", "markersize": 6, "markeredgewidth": 2, "linestyle": "none"}
-        handles.append(Line2D([], [], label=label, color=muted(), **cross))
+    plain: dict[str, Any] = {"color": muted(), "linestyle": "none"}
+    for marker, (end, has_ended) in ENDS.items():
+        ended = [runs for runs in groups.values() if any(map(has_ended, runs))]
+        if ended:
+            alone = all(len(runs) == 1 for runs in ended)
+            label = end if alone else f"{end}: from there, the mean of the other seeds"
+            handles.append(Line2D([], [], label=label, marker=marker, markersize=6, markeredgewidth=2, **plain))
     widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, approximately
     columns = len(handles) if sum(widths) < WIDTH else max(1, int(WIDTH / max(widths)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)

@@ -113,12 +113,12 @@ def _draw(axes: Axes, histories: Mapping[str, History], quantity: str, columns: 
     several, last = len(histories) > 1, 1
     for i, history in enumerate(histories.values()):
         epochs = [row.get("epoch", number) for number, row in enumerate(history)]
-        last = max(last, *epochs, 1)
+        last, every = max(last, *epochs, 1), math.ceil(len(epochs) / 20)
         for j, column in enumerate(columns):
-            style = look(i, dark) | {"linestyle": LINES[j % len(LINES)]} if several else look(j, dark)
             values = [value if _is_measured(value) else math.nan for value in history.column(column)]
-            every = math.ceil(len(epochs) / 20)
-            axes.plot(epochs, values, label=_line_name(column), markersize=3.5, markevery=every, **style)
+            if not all(map(math.isnan, values)):
+                style = look(i, dark) | _line(j) if several else look(j, dark)
+                axes.plot(epochs, values, label=_line_name(column), markersize=3.5, markevery=every, **style)
     axes.set(title=quantity.replace("_", " ").capitalize(), xlabel="epoch")
     _format_epochs(axes, last)
     if quantity == "loss":
@@ -128,10 +128,17 @@ def _draw(axes: Axes, histories: Mapping[str, History], quantity: str, columns: 
     elif quantity.endswith("_angle"):
         _format_angles([axes])
     if len(columns) > 1:
-        names = axes.get_lines()[: len(columns)]
+        handles = axes.get_lines()[: len(columns)]
         if several:  # the colours stand for the histories
-            names = [Line2D([], [], color=muted(), label=n.get_label(), linestyle=n.get_linestyle()) for n in names]
-        axes.legend(handles=names, ncols=2 if len(columns) > 5 else 1)
+            handles = [
+                Line2D([], [], color=muted(), label=_line_name(one), **_line(j)) for j, one in enumerate(columns)
+            ]
+        axes.legend(handles=handles, ncols=2 if len(columns) > 5 else 1)
+
+
+def _line(j: int) -> dict[str, Any]:
+    """The line style of the j-th column."""
+    return {"linestyle": LINES[j % len(LINES)]}
 
 
 def _line_name(column: str) -> str:

@@ -154,8 +154,8 @@ def write_sigmoid(y: Array, x: Array) -> None:
 class SiLU(Activation):
     """f(x) = x * sigmoid(x), also called swish; f' = s (1 + x (1 - s)) with s = sigmoid(x).
 
-    >>> mf.SiLU().forward(mf.asarray([[-100.0, 0.0, 100.0]]), mf.Pass()).tolist()
-    [[-3.783505853677006e-42, 0.0, 100.0]]
+    >>> [round(float(y), 4) for y in mf.SiLU().forward(mf.asarray([[-2.0, 0.0, 100.0]]), mf.Pass())[0]]
+    [-0.2384, 0.0, 100.0]
     """
 
     kind = "silu"
@@ -214,8 +214,7 @@ class Softplus(Activation):
 
     Args:
         beta: steepness at x = 0, above 0.
-        threshold: where beta x is larger, f(x) = x, as in PyTorch. The formula is accurate for all x: the threshold is
-            here so that both give the same numbers.
+        threshold: where beta x is larger, f(x) = x, as in PyTorch. (The formula is accurate for every x.)
         name: overrides the default name that the network assigns.
 
     Raises:

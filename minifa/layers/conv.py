@@ -1,8 +1,8 @@
 """Convolution as a linear layer on patches: the geometry, and the three products of `Weighted` in chunks.
 
-With groups, the channels are split into equal parts, and each part has a convolution of its own: W[..., outputs of the
-group] (kH, kW, in_channels / groups, out_channels / groups) reads the channels of the group only. Both the weight
-gradient and the error below are computed group by group, and B has the same shape and groups as W.
+With groups, the input and output channels are split into equal parts, and each part has a convolution of its own. W
+has the shape (kH, kW, in_channels / groups, out_channels); its columns are the outputs of the first group, the second,
+and so on. The three products are computed group by group, and B has the shape and the groups of W.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Conv2d(Weighted):
             at the end.
         dilation: distance of neighbouring elements of the kernel in the image, one int or (height, width).
         groups: number of equal parts of the channels; an output channel reads only the input channels of its part.
-            groups = in_channels: a depthwise convolution.
+            groups = in_channels: a depthwise convolution. Groups are computed one after the other; on the CPU 64 groups
+            of one channel take about three times as long as 64 channels without groups.
         bias: whether b is added; it is initialised to zero.
         init: an initialiser or its name.
         name: overrides the default name that the network assigns.

@@ -49,9 +49,9 @@ class Norm(Layer):
 
     @property
     def gradient_equation(self) -> str:
-        """The equations of the gradients of the parameters, one per line; "" if there are none."""
+        """The equations of the parameters' gradients, each on a new line; "" if there are none."""
         lines = {"gamma": "\ndgamma = sum(delta * xhat)", "beta": "\ndbeta = sum(delta)"}
-        return "".join(lines[key] for key in self.parameter_names)
+        return "" if self.frozen else "".join(lines[key] for key in self.parameter_names)
 
     def initialise(self, seed: int) -> None:
         if "gamma" in self.parameter_names:

@@ -44,14 +44,13 @@ def _classes(data: Dataset) -> str:
     """The number of examples of each class."""
     if not data.classes:
         return ""
-    names = [escaped(name) for name in data.classes[:SHOWN]]
-    counts = {
-        name: numpy.bincount(part.y, minlength=len(data.classes))[:SHOWN]
-        for name, part in (("training", data.train), ("test", data.test))
-    }
-    rows = [[name, *(f"{count:,}" for count in by_class)] for name, by_class in counts.items()]
+    shown, rows = data.classes[:SHOWN], []
+    for name, part in (("training", data.train), ("test", data.test)):
+        labels, counts = numpy.unique(part.y, return_counts=True)
+        by_label = dict(zip(labels.tolist(), counts.tolist(), strict=True))
+        rows.append([name, *(f"{by_label.get(label, 0):,}" for label in range(len(shown)))])
     omitted = note(f"{SHOWN} of {len(data.classes)} classes") if len(data.classes) > SHOWN else ""
-    return table(["class", *names], rows, right_from=1) + omitted
+    return table(["class", *shown], rows, right_from=1) + omitted
 
 
 def _strip(examples: Examples, classes: Sequence[str]) -> str:
@@ -88,7 +87,7 @@ def _positions(y: numpy.ndarray) -> numpy.ndarray:
 def _labels(y: numpy.ndarray, classes: Sequence[str]) -> list[str]:
     if y.ndim > 1:
         return ["" for _ in y]
-    return [classes[label] if classes else str(label) for label in y]
+    return [classes[label] if label < len(classes) else str(label) for label in y.tolist()]
 
 
 def _labelled(picture: str, label: str) -> str:

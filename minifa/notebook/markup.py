@@ -17,24 +17,26 @@ import numpy
 from ..text import one_line
 
 LONGEST = 80  # characters of a name
+LONGEST_LINE = 300  # of a title, an equation or a remark
 CELL = "padding:2px 10px 2px 0;border:0;vertical-align:middle;text-align:"
 HEAD = "font-weight:600;border-bottom:1px solid rgba(128,128,128,.6);"
 NOTE = "opacity:.75;font-size:90%;margin:2px 0"
 
 
-def escaped(text: object) -> str:
-    """A name or a sentence as HTML: on one line, truncated, with all special characters escaped."""
-    return html.escape(one_line(str(text), LONGEST))
+def escaped(text: object, longest: int = LONGEST) -> str:
+    """A text as HTML: on one line, truncated, with all special characters escaped."""
+    return html.escape(one_line(str(text), longest))
 
 
 def block(title: str, *parts: str) -> str:
     """A representation: a bold title, a text, above its parts, which are HTML."""
-    return f'<div style="margin:4px 0"><div style="font-weight:600">{escaped(title)}</div>{"".join(parts)}</div>'
+    heading = f'<div style="font-weight:600">{escaped(title, LONGEST_LINE)}</div>'
+    return f'<div style="margin:4px 0">{heading}{"".join(parts)}</div>'
 
 
 def note(text: str) -> str:
     """A remark in smaller letters."""
-    return f'<div style="{NOTE}">{html.escape(one_line(text))}</div>'
+    return f'<div style="{NOTE}">{escaped(text, LONGEST_LINE)}</div>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right_from: int, last_is_total: bool = False) -> str:
@@ -86,7 +88,7 @@ def image(file: bytes, alt: str, width: int | None = None, enlarged: bool = Fals
     edges = ";image-rendering:pixelated" if enlarged else ""
     data = base64.b64encode(file).decode("ascii")
     style = f"{size}{edges};border-radius:2px;display:inline-block;margin:0;vertical-align:middle"
-    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(one_line(alt))}" style="{style}">'
+    return f'<img src="data:image/png;base64,{data}" alt="{escaped(alt, LONGEST_LINE)}" style="{style}">'
 
 
 def drawn(make: Callable[[], str]) -> str:
@@ -95,7 +97,7 @@ def drawn(make: Callable[[], str]) -> str:
     try:
         return make()
     except Exception as error:  # of matplotlib, its settings or its fonts
-        return note(f"The picture could not be drawn: {type(error).__name__}: {error}"[:300])
+        return note(f"The picture could not be drawn: {type(error).__name__}: {error}")
 
 
 def figure_file(figure: Any) -> bytes:

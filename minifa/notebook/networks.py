@@ -15,7 +15,7 @@ from ..registry import as_call
 from ..rules.base import Rule
 from ..rules.feedback_matrices import FeedbackMatrices
 from ..validation import format_shape
-from .markup import block, drawn, escaped, image, note, png, table
+from .markup import LONGEST_LINE, block, drawn, escaped, image, note, png, table
 
 LAYERS = 100  # rows of a summary
 MAPS = 8  # layers whose W and B are drawn
@@ -33,7 +33,7 @@ def _(net: Network) -> str:
 def _(rule: Rule) -> str:
     title = f"{as_call(rule)}: {rule.title}" if rule.title else as_call(rule)
     texts = (rule.equation, rule.paper)
-    about = "".join(f"<div>{escaped(text)}</div>" for text in texts if text)
+    about = "".join(f"<div>{escaped(text, LONGEST_LINE)}</div>" for text in texts if text)
     attached = note("not attached to a network") if rule.net is None else _summary(rule.net, rule)
     return block(title, about, attached)
 
@@ -63,12 +63,8 @@ def _(matrices: FeedbackMatrices) -> str:
 def _row(name: str, matrix: Any, net: Network | None) -> list[str]:
     layers = {} if net is None else {layer.name: layer for layer in net}
     weights = getattr(layers.get(name), "W", None)
-    B = numpy.asarray(backend.to_host(matrix), dtype=float)
-    W = (
-        None
-        if weights is None or weights.shape != matrix.shape
-        else numpy.asarray(backend.to_host(weights), dtype=float)
-    )
+    B = _host(matrix)
+    W = None if weights is None or weights.shape != matrix.shape else _host(weights)
     angle, chance = "-", "-"
     if W is not None:
         degrees = float(metrics.angle(weights, matrix))
@@ -77,6 +73,10 @@ def _row(name: str, matrix: Any, net: Network | None) -> list[str]:
     limit = max(float(numpy.abs(a[numpy.isfinite(a)]).max(initial=0)) for a in (B, W) if a is not None) or 1.0
     maps = ["-" if a is None else _map(a, limit, f"{symbol} of {name}") for symbol, a in (("W", W), ("B", B))]
     return [escaped(name), format_shape(B.shape), angle, chance, *maps]
+
+
+def _host(array: Any) -> numpy.ndarray:
+    return numpy.asarray(backend.to_host(array), dtype=float)
 
 
 def _map(array: numpy.ndarray, limit: float, alt: str) -> str:

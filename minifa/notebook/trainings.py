@@ -11,7 +11,7 @@ from typing import Any
 from .. import representations
 from ..tracing import Moment, Trace
 from ..training.history import History
-from .markup import block, drawn, escaped, figure_file, image, note, table
+from .markup import LONGEST_LINE, block, drawn, escaped, figure_file, image, note, table
 
 ROWS = 5  # the last epochs
 COLUMNS = 8
@@ -49,7 +49,7 @@ def _cell(value: Any) -> str:
 @representations.html.register
 def _(trace: Trace) -> str:
     rows = [
-        [str(i), escaped(one.title), escaped("; ".join(one.equation.splitlines()))]
+        [str(i), escaped(one.title), escaped("; ".join(one.equation.splitlines()), LONGEST_LINE)]
         for i, one in enumerate(trace.moments[:MOMENTS])
     ]
     omitted = note(f"{MOMENTS} of {len(trace)} moments") if len(trace) > MOMENTS else ""

@@ -265,7 +265,7 @@ def _large() -> Step:
 
 
 def _windows_twins() -> Both:
-    x, window = numbers((2, 6, 5, 3)), ((3, 2), (2, 1), (1, 1))
+    x, window = numbers((2, 6, 5, 3)), ((3, 2), (2, 1), (1, 1), (1, 2), (0, 1))  # dilated, with an extra column
     rows = windows.columns(x, *window)
     fast, slow = windows.uncolumns(rows, x.shape, *window), windows.uncolumns_plain(rows, x.shape, *window)
     return {"columns": rows, "uncolumns": fast}, {"columns": windows.columns_plain(x, *window), "uncolumns": slow}

@@ -16,7 +16,7 @@ from ..data.augment import for_evaluation
 from ..data.base import Examples
 from ..network import check_state
 from ..schedules import larger_is_better
-from ..validation import check_between, check_bool, check_float, check_int, check_str
+from ..validation import check_between, check_bool, check_float, check_int, check_str, check_type
 from .history import Row
 from .trainer import Callback, Trainer, check_examples
 
@@ -120,7 +120,11 @@ class EarlyStopping(Callback):
 
         Args:
             trainer: the trainer whose callback this is.
+
+        Raises:
+            TypeError: ``trainer`` is not a Trainer.
         """
+        check_type(trainer, Trainer, "the trainer must be a minifa.Trainer")
         for part, owner in (("network/", trainer.net), ("rule/", trainer.rule)):
             if self.arrays:
                 owner.load_state({key.removeprefix(part): a for key, a in self.arrays.items() if key.startswith(part)})

@@ -2,7 +2,7 @@
 
     PyTorch                               minifa
     Linear.weight (out, in)               W (in, out)
-    Conv2d.weight (out, in, kH, kW)       W (kH, kW, in, out)
+    Conv2d.weight (out, in, kH, kW)       W (kH, kW, in, out); with groups, in counts the inputs of a group
     BatchNorm.weight, .bias               gamma, beta; also of LayerNorm and GroupNorm
     LayerNorm((C, H, W)).weight, .bias    gamma, beta (H, W, C)
     BatchNorm.running_mean, running_var   the same
@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy
 
+from ..backend import numbers_of
 from ..layers import Flatten, GroupNorm, Weighted
 from ..layers.base import Layer
 from ..layers.normalisation import Norm
@@ -197,7 +198,7 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
                 f"{name!r} must be an array, got a dictionary: give state[{name!r}], if that is the state dict"
             )
         if not name.endswith("num_batches_tracked"):
-            arrays[name.removeprefix(prefix)] = tensors.host_array(array, name)
+            arrays[name.removeprefix(prefix)] = numbers_of(array, repr(name))
     return arrays
 
 

@@ -295,6 +295,18 @@ def test_a_batch_norm_without_parameters_can_be_frozen():
         net["batchnorm1"].gamma = np.ones(3)
 
 
+def test_a_frozen_layer_norm_carries_the_error_and_has_no_gradients():
+    free, frozen = (mf.Network([mf.LayerNorm(3)], input_error=True) for _ in range(2))
+    frozen.freeze("layernorm1")
+    assert "dgamma" in free["layernorm1"].error_equation and "dgamma" not in frozen["layernorm1"].error_equation
+    errors = []
+    for net in (free, frozen):
+        net.forward(inputs((3,)), Pass(True))
+        errors.append(net.backward(inputs((3,), seed=1), BP()))
+    np.testing.assert_array_equal(*errors)
+    assert frozen["layernorm1"].grads == {"gamma": None, "beta": None}
+
+
 def test_norms_of_examples_are_those_of_each_example_alone():
     x = inputs((3, 2, 4), n=5)
     for layer, axes in ((mf.LayerNorm(4), -1), (mf.LayerNorm((3, 2, 4)), (1, 2, 3)), (mf.GroupNorm(4, 4), (1, 2))):

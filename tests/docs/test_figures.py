@@ -411,6 +411,42 @@ def test_training_curves_name_the_quantities_that_were_not_measured():
     assert words(figure).count("not measured") == 2  # accuracy and angles
 
 
+def test_training_curves_accept_a_history():
+    one = result("fa", 0, 0.5)
+    assert words(figures.training_curves(History(one.history))) == words(figures.training_curves(one))
+    with pytest.raises(ValueError, match="no epoch to draw"):
+        figures.training_curves(History())
+
+
+def test_a_history_plots_its_loss_and_accuracy_or_the_given_columns():
+    history = History(result("fa", 0, 0.5).history)
+    loss, accuracy = history.plot(title="A title").axes
+    assert [axes.get_title("left") for axes in (loss, accuracy)] == ["Loss", "Accuracy"]
+    assert {line.get_label(): list(line.get_ydata()) for line in loss.get_lines()} == {
+        "test": [2.3, 0.5],
+        "train": pytest.approx([math.nan, 1.0], nan_ok=True),
+    }
+    (angles,) = history.plot(["linear1.true_angle"]).axes
+    assert angles.get_lines()[0].get_label() == "linear1" and "chance" in words(angles)
+    assert len(history.plot(["true_angle", "seconds", "loss", "accuracy"]).get_axes()) == 6  # two rows of three
+    with pytest.raises(ValueError, match="unknown column 'true_angel': did you mean true_angle"):
+        history.plot(["true_angel"])
+
+
+@pytest.mark.parametrize("wrong", [[], {}, [History()], {"bp": History([{"epoch": 0}])}])
+def test_histories_without_numbers_are_refused(wrong):
+    with pytest.raises(ValueError, match="to draw"):
+        figures.history_curves(wrong)
+
+
+def test_several_histories_differ_by_colour_and_their_columns_by_line_style():
+    figure = figures.history_curves(list(histories().values()))
+    lines = figure.axes[0].get_lines()
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "-"]  # fa has no train_loss
+    assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1"]
+
+
 def test_learning_curves_have_bands_from_the_lowest_to_the_highest_seed():
     figure = figures.learning_curves([result("fa", 0, 0.2), result("fa", 1, 0.6), result("bp", 0, 0.9)])
     accuracy, loss = figure.axes
@@ -854,6 +890,16 @@ def peaks():
     return {name: {8 * n: (start + slope * n) << 20 for n in (1, 2, 4, 8)} for name, (start, slope) in slopes.items()}
 
 
+QUANTITIES = ["loss", "accuracy", "weight_angle"]
+
+
+def histories():
+    """The histories of two of the rules, one of which has a loss on the training examples, too."""
+    some = {one.experiment.rule: History(one.history) for one in curves()[::2]}
+    some["usf"] = History({**row, "train_loss": row["test_loss"] / 2} for row in some["usf"])
+    return {rule: some[rule] for rule in ("usf", "fa")}
+
+
 def drawn_network(rule, net):
     return net, mf.rules.make(rule).attach(net)
 
@@ -877,6 +923,7 @@ PICTURES = {
     "comparison": (LINES, lambda dark: figures.comparison(curves(), dark=dark)),
     "survey": (CELLS, lambda dark: figures.survey(curves(), dark=dark)),
     "training": (LINES, lambda dark: figures.training_curves(curves()[-2], dark=dark)),
+    "history": (LINES, lambda dark: figures.history_curves(histories(), QUANTITIES, dark=dark)),
     "memory": (LINES, lambda dark: figures.activation_memory(peaks(), dark=dark)),
     "im2col": (LINES, lambda dark: figures.im2col(4, 4, 3, 1, 1, dark=dark)),
     "broadcast": (LINES, lambda dark: figures.broadcast(*drawn_network("dfa", small_convnet()), dark=dark)),
@@ -964,7 +1011,7 @@ def another_colour(figure):
     figure.axes[0].get_lines()[0].set_color("red")
 
 
-WITH_LINES = ("learning", "alignment", "comparison", "training", "memory")
+WITH_LINES = ("learning", "alignment", "comparison", "training", "history", "memory")
 ONE_PANEL = ("signs", "kernels-row", "memory", "im2col", "broadcast", "layerwise")
 
 

@@ -49,7 +49,7 @@ CONTRACT = {
     *("start_angle", "draw_matrix", "training_pass"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitude_initialisers", "sign_source"),
-    *("bind", "clip", "constrain"),  # an optimizer
+    *("bind", "clip", "constrain", "group"),  # an optimizer
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
     *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
@@ -238,6 +238,7 @@ GIVEN: dict[str, Give] = {
     "config": lambda w: {"seed": 0},
     "schedule": lambda w: mf.schedules.cosine(3),
     "milestones": lambda w: [1, 2],
+    "schedules": lambda w: [mf.schedules.cosine(3), mf.schedules.cosine(2), mf.schedules.constant()],
     "message": lambda w: "it is damaged",
     "backend": lambda w: "numpy",
     "backends": lambda w: ["numpy"],

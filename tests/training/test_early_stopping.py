@@ -78,7 +78,7 @@ def test_training_ends_when_the_measure_has_not_improved(column, values, options
     assert_same_bits(arrays_of(one), score.copies[best])  # weights, running statistics and learned feedback
 
 
-def test_the_last_network_is_kept_on_request_and_after_an_interruption():
+def test_the_last_network_is_kept_on_request_and_after_an_interruption(engine):
     values = [0.1, 0.5, 0.4, 0.3, 0.2]
     score = Score("validation_accuracy", values)
     one = trainer_with(score, EarlyStopping(patience=2, restore_best=False))
@@ -178,7 +178,8 @@ def test_a_checkpoint_of_another_early_stopping_is_refused(tmp_path):
     one = trainer_with(EarlyStopping(patience=3))
     one.fit(examples(), 2, **with_validation)
     checkpoints.save(path, one)
-    assert checkpoints.read(path).below("callbacks/EarlyStopping")["waited"] == 2 - one.callbacks[0].best_epoch
+    waited = checkpoints.read(path).arrays["callbacks/EarlyStopping/waited"]
+    assert waited == one.callbacks[0].waited == 2 - one.callbacks[0].best_epoch
     for other in (trainer_with(EarlyStopping(patience=4)), trainer_with()):
         with pytest.raises(CheckpointError, match="its trainer has EarlyStopping {.*'patience': 3.*}, but this"):
             checkpoints.load(path, other)
@@ -251,6 +252,8 @@ def test_a_run_measures_the_best_network_in_memory_and_in_a_folder(quick):
     assert result.score == result.final["test_accuracy"] == trainer.evaluate(mf.data.load("digits").test)["accuracy"]
     row = resume.run_in_folder("run", EARLY)
     assert (row["best_epoch"], row["epochs"], row["test_accuracy"]) == (best, best + 2, result.score)
+    legend = [text.get_text() for text in mf.figures.learning_curves([result]).legends[0].get_texts()]
+    assert legend == ["kolen_pollack", "stopped early"]
     net, rule, _ = run_folder.open_run("run")
     assert_same_bits(net.state(), trainer.net.state())
     assert_same_bits(rule.state(), trainer.rule.state())
