@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from . import registry
 from .rules.base import Rule
@@ -175,6 +174,6 @@ def _short(path: str) -> str:
         return path
 
 
-def snapshot() -> list[Any]:
+def snapshot() -> list[Imported]:
     """The imported files, for `import_content` in another process."""
     return list(FILES.values())
