@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "minifa"
 CORE = 2_550
 CORE += 15  # the one-line representations, net(x) and net.classify
 CORE += 15  # net.save, Rule.predict, and the matrices of a saved rule
+CORE += 15  # the confusion matrix
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -33,7 +33,7 @@ The examples assume that minifa is imported as ``mf`` and NumPy as ``np``.
 """
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from .cli import starting
 
@@ -43,6 +43,7 @@ starting.begin()  # before the slow imports
 from . import data, metrics, models, optim, rules, schedules, weights
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__
+from .evaluation import evaluate
 from .layers import (
     AvgPool,
     BatchNorm,
@@ -69,6 +70,10 @@ from .optim import SGD, Adam, AdamW, RMSprop
 from .saved_networks import load
 from .tracing import Moment, Trace, trace
 from .training import Trainer, train
+
+if TYPE_CHECKING:
+    from .comparison import compare
+    from .experiments import load_run
 
 __all__ = [
     "Adam",
@@ -102,8 +107,11 @@ __all__ = [
     "Pass",
     "Weighted",
     "asarray",
+    "compare",
     "data",
+    "evaluate",
     "load",
+    "load_run",
     "metrics",
     "models",
     "optim",
@@ -118,9 +126,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import ``minifa.figures`` and ``minifa.checkpoints`` at first access, because matplotlib takes longer to import
-    than everything else."""
-    if name in ("checkpoints", "figures"):
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Imported at first access, because they take longer to import than everything else: name to module.
+LATER = {"checkpoints": "checkpoints", "compare": "comparison", "figures": "figures", "load_run": "experiments"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{LATER[name]}", __name__)
+    return module if name == LATER[name] else getattr(module, name)

@@ -6,21 +6,10 @@ __all__: list[str] = []
 
 from collections.abc import Sequence
 
-from .. import data
 from ..experiments import Experiment
-from ..experiments.experiment import describe_options, rate_differences, shipped_rate
+from ..experiments.experiment import rate_differences, shipped_rate
+from ..experiments.tables import describe_setting as describe_setting
 from ..storage.atomic import stem
-
-
-def describe_setting(experiment: Experiment, dataset: data.Dataset) -> str:
-    options = describe_options(experiment.model_options)
-    model = f"model {experiment.model}{' ' + options if options else ''}"
-    images = f", {experiment.augmentation}" if experiment.augmentation else ""
-    return (
-        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
-        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}, "
-        f"{experiment.optimizer}"
-    )
 
 
 def describe_rates(grid: Sequence[Experiment]) -> str:

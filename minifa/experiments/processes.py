@@ -116,16 +116,24 @@ def spread(
             yield task, work(task)
         return
     threads = max(1, backend.threads() // jobs)
-    setting = backend.name(), str(backend.dtype()), threads, notices.issued(), registry.user_defined_addresses()
+    own = registry.user_defined_addresses(), registry.held_entries()
+    setting = backend.name(), str(backend.dtype()), threads, notices.issued(), *own
     with contextlib.closing(side_by_side(work, tasks, jobs, _begin, setting, tick)) as answers:
         yield from answers
 
 
-def _begin(name: str, dtype: str, threads: int, notices_given: Sequence[str], own: Sequence[registry.Address]) -> None:
+def _begin(
+    name: str,
+    dtype: str,
+    threads: int,
+    notices_given: Sequence[str],
+    own: Sequence[registry.Address],
+    held: Sequence[tuple[str, str, registry.Held]],
+) -> None:
     """Initialise a worker of `spread`."""
     backend.use(name, dtype, threads)
     notices.silence(notices_given)
-    registry.register_entries(own)
+    registry.register_entries(own, held)
 
 
 def at_once(jobs: int | None, tasks: int) -> int:

@@ -181,11 +181,7 @@ def defined_in_this_process(experiment: Experiment) -> list[str]:
         "schedule": experiment.schedule,
     }
     by_name = {what: (description or "").partition(":")[0] for what, description in named.items()}
-    return [
-        f"the {what} {name!r}"
-        for what, name in by_name.items()
-        if registry.is_user_defined(what, name) and registry.address(what, name) is None
-    ]
+    return [f"the {what} {name!r}" for what, name in by_name.items() if registry.only_here(what, name)]
 
 
 def run_many(experiments: Sequence[Experiment], jobs: int | None = None) -> Generator[Result, None, None]:

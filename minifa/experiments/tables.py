@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-__all__ = ["angle_table", "grid_table", "history_table", "mean_sd", "ms_per_step", "sampling_error", "summary_table"]
+__all__ = [
+    "angle_table",
+    "confusion_table",
+    "grid_table",
+    "history_table",
+    "mean_sd",
+    "ms_per_step",
+    "sampling_error",
+    "summary_table",
+]
 
 import math
 import statistics
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from ..backend import numbers_of
+from ..data.base import Dataset
 from ..text import table
 from ..training import History
 from ..training.history import Row
 from ..validation import check_float, check_int, check_list, check_type
-from .experiment import Result
+from .experiment import Experiment, Result, describe_options
 
 RESULTS = "results must be a list of minifa.experiments.Result, as run_many gives them"
 RATES = {"rule", "lr", "mean", "chosen"}  # required keys of a row of the grid
 WHY = 30  # characters of an error in a table; the full message was a warning
 SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
+
+
+def describe_setting(experiment: Experiment, dataset: Dataset) -> str:
+    """The data, model and training of an experiment in one line, without rule, rate and seed."""
+    options = describe_options(experiment.model_options)
+    model = f"model {experiment.model}{' ' + options if options else ''}"
+    images = f", {experiment.augmentation}" if experiment.augmentation else ""
+    return (
+        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
+        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}, "
+        f"{experiment.optimizer}"
+    )
 
 
 def summary_table(results: Sequence[Result]) -> str:
@@ -126,14 +150,17 @@ def layers_with(row: Row, quantity: str) -> list[str]:
 def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:
     """Mean over seeds of an angle in the last row: of the first layer, or averaged over layers; "-" if there is
     none."""
-    values = []
-    for result in results:
-        last = result.history[-1]
-        layers = layers_with(last, quantity)[: 1 if first_only else None]
-        if first_only and layers[:1] != list(result.layers[:1]):
-            continue
-        values += [last[f"{layer}.{quantity}"] for layer in layers]
+    values = [value for result in results for value in final_angles(result, quantity, first_only)]
     return f"{statistics.fmean(values):.1f}°" if values else "-"
+
+
+def final_angles(result: Result, quantity: str, first_only: bool = False) -> list[float]:
+    """An angle in the last row: of every layer, or of the first layer only; empty if there is none."""
+    last = result.history[-1] if result.history else {}
+    layers = layers_with(last, quantity)[: 1 if first_only else None]
+    if first_only and layers[:1] != list(result.layers[:1]):
+        return []
+    return [last[f"{layer}.{quantity}"] for layer in layers]
 
 
 def angle_table(results: Sequence[Result]) -> str:
@@ -161,6 +188,37 @@ def history_table(history: History) -> str:
         cells += [f"{row[key]:.1f}°" if key in row else "" for key in angles]
         rows.append([str(row["epoch"]), *cells])
     return table(rows, right_from=0)
+
+
+def confusion_table(matrix: Any, class_names: Sequence[str] = ()) -> str:
+    """Table of a confusion matrix: one row per true class with the counts of its predicted classes, and its accuracy.
+
+    Args:
+        matrix: integers (C, C), as `minifa.metrics.confusion` returns them.
+        class_names: C names, such as ``data.classes``; empty: the numbers 0..C-1.
+
+    Raises:
+        TypeError, ValueError: the matrix is not square or does not hold integers; another number of names.
+
+    >>> from minifa.experiments import tables
+    >>> print(tables.confusion_table(mf.metrics.confusion([0, 0, 1], [0, 1, 1]), ["cat", "dog"]))
+    true \\ predicted  cat  dog  accuracy
+    ----------------  ---  ---  --------
+    cat                 1    1     0.500
+    dog                 0    1     1.000
+    """
+    counts = numbers_of(matrix, "a confusion matrix")
+    if counts.dtype.kind not in "iu" or counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"a confusion matrix must be integers (C, C), got {counts.dtype} of shape {counts.shape}")
+    names = check_list(class_names, str, "the names of the classes must be a list of str")
+    names = names or [str(i) for i in range(len(counts))]
+    if len(names) != len(counts):
+        raise ValueError(f"a confusion matrix of {len(counts)} classes needs as many names, got {len(names)}")
+    rows = [["true \\ predicted", *names, "accuracy"]]
+    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
+        accuracy = f"{row[i] / row.sum():.3f}" if row.sum() else "-"
+        rows.append([name, *(str(count) for count in row), accuracy])
+    return table(rows, right_from=1)
 
 
 def grid_table(rates: Sequence[Row]) -> str:

@@ -20,10 +20,11 @@ LEVELS = """
     network
     rules
     optim metrics models data
-    training weights saved_networks
+    training weights saved_networks evaluation
     checkpoints signals
     experiments
     figures tracing testing bench
+    comparison
     cli
 """
 LEVEL = {name: number for number, line in enumerate(LEVELS.split("\n")) for name in line.split()}
