@@ -25,8 +25,10 @@ Overview:
   in `minifa.schedules`.
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
-- **Data:** `minifa.data`. **Import and export of weights:** `minifa.weights`. **Metrics:** `minifa.metrics`.
-  **Figures:** `minifa.figures`.
+- **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`.
+- **Files:** `Network.save` and `load` for a network and its rule, `load_run` for the folder of a run, `minifa.weights`
+  for PyTorch's weights.
+- **Data:** `minifa.data`. **Figures:** `minifa.figures`.
 - **Backend:** `use`, `using`, `asarray`, `to_host`.
 
 The examples assume that minifa is imported as ``mf`` and NumPy as ``np``.

@@ -82,12 +82,13 @@ def _pair(x: Any, y: Any) -> tuple[Any, numpy.ndarray]:
         if y is not None:
             raise TypeError("y must be left out if x is minifa.data.Examples, which have their targets")
         return x.x, x.y
-    if y is None:
-        raise TypeError("y must be class indices (N,) or targets (N, n_out), got None")
     try:
-        return x, backend.numbers_of(y, "y")
+        targets = numpy.empty(()) if y is None else backend.numbers_of(y, "y")
     except TypeError as error:
         raise TypeError(f"{error}; class names become class indices by np.unique(y, return_inverse=True)[1]") from None
+    if targets.ndim == 0:
+        raise TypeError(f"y must be class indices (N,) or targets (N, n_out), got {y!r}")
+    return x, targets
 
 
 def _mean_loss(loss: Loss, outputs: numpy.ndarray, y: numpy.ndarray, batch_size: int) -> float:

@@ -274,8 +274,9 @@ class Rule(Constructed):
         return array
 
     def predict(self, net: Network, x: Any, batch_size: int = 256) -> numpy.ndarray:
-        """The outputs for an input, as the rule defines them. Default: `minifa.Network.predict`."""
-        return net.predict(x, batch_size)
+        """The outputs for an input, as the rule defines them. Default: `minifa.Network.predict`, with its arguments and
+        errors."""
+        return check_type(net, Network, A_NETWORK).predict(x, batch_size)
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         """The error at this layer's output. Default: the error from above."""
