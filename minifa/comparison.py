@@ -192,7 +192,8 @@ def compare(
         validation: fraction of the training set that is held out and evaluated instead of the test set.
         alignment: whether the angles of every layer are measured after every epoch.
         jobs: number of processes; 1: this process. None: one per core; a script then needs an
-            ``if __name__ == "__main__"`` guard, and a rule or model must be defined in a module.
+            ``if __name__ == "__main__"`` guard, and runs with a rule or model that is defined in a notebook or inside a
+            function are made in this process.
         progress: whether to show a progress bar.
 
     Raises:
@@ -275,6 +276,10 @@ def _named_rules(rules: Any) -> dict[str, Entry | None]:
             raise TypeError(f"{RULES_EXPECTED}, got the item {rule!r}")
         if description in named:
             raise ValueError(f"the rule {description!r} occurs twice: give one of them other options")
+        if entry is not None and any(one and one[1] == entry[1] and one != entry for one in named.values()):
+            raise ValueError(
+                f"two classes of rules have the name {entry[1]!r}: give one of them another class attribute name"
+            )
         named[description] = entry
     if not named:
         raise ValueError("rules must have at least one rule, got none")

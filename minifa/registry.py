@@ -263,17 +263,19 @@ class Held:
 
 
 @contextlib.contextmanager
-def registered(entries: Iterable[tuple[str, str, Any]]) -> Iterator[None]:
+def registered(entries: Sequence[tuple[str, str, Any]]) -> Iterator[None]:
     """Inside the with-block these entries (kind, name, entry) are registered; afterwards the tables are as before."""
-    before = {what: dict(table) for what, table in TABLES.items()}
+    before = {(what, name): TABLES[what].get(name) for what, name, _ in entries}
     try:
         for what, name, entry in entries:
             TABLES[what][name] = entry
         yield
     finally:
-        for what, table in before.items():
-            TABLES[what].clear()
-            TABLES[what].update(table)
+        for (what, name), entry in before.items():
+            if entry is None:
+                del TABLES[what][name]
+            else:
+                TABLES[what][name] = entry
 
 
 def is_shipped(what: str, name: str) -> bool:

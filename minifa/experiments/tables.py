@@ -210,15 +210,20 @@ def confusion_table(matrix: Any, class_names: Sequence[str] = ()) -> str:
     counts = numbers_of(matrix, "a confusion matrix")
     if counts.dtype.kind not in "iu" or counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         raise ValueError(f"a confusion matrix must be integers (C, C), got {counts.dtype} of shape {counts.shape}")
-    names = check_list(class_names, str, "the names of the classes must be a list of str")
-    names = names or [str(i) for i in range(len(counts))]
-    if len(names) != len(counts):
-        raise ValueError(f"a confusion matrix of {len(counts)} classes needs as many names, got {len(names)}")
+    names = names_of_classes(class_names, len(counts))
     rows = [["true \\ predicted", *names, "accuracy"]]
     for i, (name, row) in enumerate(zip(names, counts, strict=True)):
         accuracy = f"{row[i] / row.sum():.3f}" if row.sum() else "-"
         rows.append([name, *(str(count) for count in row), accuracy])
     return table(rows, right_from=1)
+
+
+def names_of_classes(given: Sequence[str], n: int) -> list[str]:
+    """The names of n classes; the numbers 0..n-1 if none are given. Raises TypeError, ValueError."""
+    names = check_list(given, str, "the names of the classes must be a list of str") or [str(i) for i in range(n)]
+    if len(names) != n:
+        raise ValueError(f"a confusion matrix of {n} classes needs {n} names, got {len(names)}")
+    return names
 
 
 def grid_table(rates: Sequence[Row]) -> str:

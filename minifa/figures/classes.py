@@ -11,7 +11,7 @@ import numpy
 from matplotlib.figure import Figure
 
 from .. import backend
-from ..validation import check_list
+from ..experiments.tables import names_of_classes
 from .style import SMALL, bare, drawing, readable_on
 
 NUMBERED = 20  # maximum number of classes whose counts are printed in the cells
@@ -39,9 +39,7 @@ def confusion(matrix: Any, class_names: Sequence[str] = (), title: str = "", *, 
     if not numpy.isfinite(counts).all() or (counts < 0).any() or not counts.any():
         raise ValueError("a confusion matrix must hold counts of at least one example, none below 0")
     n = len(counts)
-    names = check_list(class_names, str, "the names of the classes must be a list of str") or [str(i) for i in range(n)]
-    if len(names) != n:
-        raise ValueError(f"a confusion matrix of {n} classes needs {n} names, got {len(names)}")
+    names = names_of_classes(class_names, n)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / numpy.where(totals > 0, totals, 1)
     facts = f"accuracy {numpy.trace(counts) / counts.sum():.3f}, {counts.sum():,} examples"

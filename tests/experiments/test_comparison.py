@@ -195,7 +195,7 @@ def test_a_run_that_fails_warns_and_the_others_continue():
         nothing.plot()
 
 
-NAMED_CNN = type("Mine", (Noisy,), {"name": "fa"})
+NAMED_FA = type("Mine", (Noisy,), {"name": "fa"})
 
 
 def mlp(input_shape, n_out):
@@ -211,7 +211,8 @@ def mlp(input_shape, n_out):
         ({"rules": ["fa", "fa"]}, "the rule 'fa' occurs twice"),
         ({"rules": ["fo"]}, "unknown rule 'fo': did you mean fa"),
         ({"rules": ["fa:sparse=1"]}, "unknown option of rule 'fa' 'sparse': did you mean sparsity"),
-        ({"rules": [NAMED_CNN]}, "the class Mine has the name 'fa' of minifa's own rule: give it a class attribute"),
+        ({"rules": [Noisy(noise=2.0), type("Noisy", (Noisy,), {})]}, "two classes of rules have the name 'Noisy'"),
+        ({"rules": [NAMED_FA]}, "the class Mine has the name 'fa' of minifa's own rule: give it a class attribute"),
         ({"model": [mf.Linear(2, 2)]}, "model must be a name.*layers belong to one network"),
         ({"model": mf.Network}, "model must be a name"),
         ({"model": "mpl"}, "unknown model 'mpl': did you mean mlp"),

@@ -111,7 +111,7 @@ def test_wrong_classes_are_refused(arguments, error, sentence):
 def test_the_table_names_the_classes_and_shows_a_class_without_examples():
     text = tables.confusion_table(mf.metrics.confusion([0, 0], [0, 1], classes=3), ["cat", "dog", "emu"])
     assert text.splitlines()[2].split() == ["cat", "1", "1", "0", "0.500"] and text.splitlines()[4].endswith("-")
-    with pytest.raises(ValueError, match="of 2 classes needs as many names, got 1"):
+    with pytest.raises(ValueError, match="of 2 classes needs 2 names, got 1"):
         tables.confusion_table([[1, 0], [0, 1]], ["cat"])
 
 
