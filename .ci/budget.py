@@ -24,6 +24,7 @@ CORE += 92  # schedules: reduce_on_plateau, sequences, and the history that sche
 CORE += 294  # six kinds of layers: ELU, GELU, SiLU, Softplus, LayerNorm, GroupNorm; BatchNorm without parameters
 CORE += 10  # representations: a rule's options and network, a layer's arrays, names of schedules, a summary's cells
 CORE += 9  # net.save, Rule.predict, and the matrices of a saved rule
+CORE += 16  # the confusion matrix
 CORE += 11  # PyTorch tensors as input of every function that converts numbers
 CORE += 88  # dilation, groups and padding="same" in Conv2d, with their plain references
 FILES = [

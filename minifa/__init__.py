@@ -25,15 +25,18 @@ Overview:
   in `minifa.schedules`.
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
-- **Data:** `minifa.data`. **Import and export of weights:** `minifa.weights`. **Metrics:** `minifa.metrics`, and the
-  angles that chance gives in `minifa.chance`. **Figures:** `minifa.figures`.
+- **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`, and the
+  angles that chance gives in `minifa.chance`.
+- **Files:** `Network.save` and `load` for a network and its rule, `load_run` for the folder of a run, `minifa.weights`
+  for PyTorch's weights.
+- **Data:** `minifa.data`. **Figures:** `minifa.figures`.
 - **Backend:** `use`, `using`, `asarray`, `to_host`.
 
 The examples assume that minifa is imported as ``mf`` and NumPy as ``np``.
 """
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from .cli import starting
 
@@ -44,6 +47,7 @@ from . import chance, data, metrics, models, optim, rules, schedules, weights
 from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__
+from .evaluation import evaluate
 from .layers import (
     ELU,
     GELU,
@@ -76,6 +80,10 @@ from .optim import SGD, Adam, AdamW, RMSprop
 from .saved_networks import load
 from .tracing import Moment, Trace, trace
 from .training import Trainer, train
+
+if TYPE_CHECKING:
+    from .comparison import compare
+    from .experiments import load_run
 
 __all__ = [
     "Adam",
@@ -116,8 +124,11 @@ __all__ = [
     "Weighted",
     "asarray",
     "chance",
+    "compare",
     "data",
+    "evaluate",
     "load",
+    "load_run",
     "metrics",
     "models",
     "optim",
@@ -132,9 +143,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import ``minifa.figures`` and ``minifa.checkpoints`` at first access, because matplotlib takes longer to import
-    than everything else."""
-    if name in ("checkpoints", "figures"):
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Imported at first access, because they take longer to import than everything else: name to module.
+LATER = {"checkpoints": "checkpoints", "compare": "comparison", "figures": "figures", "load_run": "experiments"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{LATER[name]}", __name__)
+    return module if name == LATER[name] else getattr(module, name)

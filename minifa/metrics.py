@@ -1,4 +1,5 @@
-"""Alignment of the feedback with the weights, and of a rule's errors and gradients with backpropagation's.
+"""Alignment of the feedback with the weights, and of a rule's errors and gradients with backpropagation's. The
+confusion matrix of a classifier.
 
 For a layer with weights W, feedback B and the error delta at its output:
 
@@ -15,21 +16,24 @@ of the two errors is zero. Quantities that a rule does not define (a direct rule
 
 from __future__ import annotations
 
-__all__ = ["alignment", "angle", "errors", "mean_angle", "sample_angles", "sign_agreement"]
+__all__ = ["alignment", "angle", "confusion", "errors", "mean_angle", "sample_angles", "sign_agreement"]
 
 import math
 from typing import Any
 
+import numpy
+
 from .array_checks import require_float, require_like
-from .backend import Array, quietly, xp
+from .backend import Array, numbers_of, quietly, xp
 from .layers.base import Layer
 from .layers.observer import Observer, observing
 from .layers.weighted import Weighted
 from .linalg import norm
-from .losses import Loss
+from .losses import Loss, check_classes
 from .network import Network
 from .rules.backprop import BP
 from .rules.base import Rule, check_parts
+from .validation import check_int
 
 QUANTITIES = ("weight_angle", "sign_agreement", "norm_ratio", "local_angle", "true_angle", "gradient_angle")
 Alignment = dict[str, dict[str, "float | None"]]
@@ -222,6 +226,37 @@ def sign_agreement(a: Array, b: Array) -> Array:
     """
     _check_pair(a, b)
     return (xp.sign(a) == xp.sign(b)).mean()
+
+
+def confusion(y: Any, predicted: Any, classes: int | None = None) -> numpy.ndarray:
+    """The confusion matrix (classes, classes), integers on the host: entry [i, j] is the number of examples of class i
+    that were classified as j, as in scikit-learn. Its diagonal divided by its row sums is the accuracy of each class.
+
+    Args:
+        y: the true classes, integers (N,) from 0.
+        predicted: the predicted classes (N,), as `minifa.Network.classify` returns them.
+        classes: number of classes; None: up to the largest index in y and predicted.
+
+    Raises:
+        TypeError: classes that are not integers.
+        ValueError: different numbers of examples, none, or a class outside 0..classes-1.
+
+    >>> mf.metrics.confusion([0, 0, 1, 2], [0, 1, 1, 0])
+    array([[1, 1, 0],
+           [0, 1, 0],
+           [1, 0, 0]])
+    """
+    true, found = numbers_of(y, "the true classes"), numbers_of(predicted, "the predicted classes")
+    for what, given in (("true", true), ("predicted", found)):
+        if given.dtype.kind not in "iu" or not given.size:
+            raise TypeError(f"the {what} classes must be integers (N,), got {given.dtype} of shape {given.shape}")
+    largest = max(int(true.max()), int(found.max()))
+    n = largest + 1 if classes is None else check_int(classes, "the number of classes")
+    for given in (true, found):
+        check_classes(given, true.size, n)
+    matrix = numpy.zeros((n, n), int)
+    numpy.add.at(matrix, (true, found), 1)
+    return matrix
 
 
 def to_float(value: Array | None) -> float | None:

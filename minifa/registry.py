@@ -15,10 +15,12 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .text import brief
+from .validation import as_python_number
 
 T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
@@ -239,6 +241,18 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
     if missing and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         raise ValueError(f"the {what} {name!r} must have the parameter {missing[0]}=, which every {what} gets")
     known = [key for key in parameters if key not in given]
+    options = read_options(written, known, what, name)
+    needed = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in options]
+    if needed:
+        raise ValueError(f"the {what} {name!r} needs {' and '.join(f'{key}=' for key in needed)}, got {description!r}")
+    try:
+        return make(**given, **options)
+    except TypeError as error:
+        raise ValueError(f"the {what} {name!r} cannot take the options {written!r}: {error}") from error
+
+
+def read_options(written: str, known: Sequence[str], what: str, name: str) -> dict[str, Any]:
+    """The options of a description, ``"key=value,key=value"``, by name. Raises ValueError for one that is not known."""
     options = {}
     for item in filter(None, written.split(",")):
         key, equals, value = item.partition("=")
@@ -249,13 +263,32 @@ def make_described(table: Mapping[str, Callable[..., T]], description: str, what
         if not equals:
             raise ValueError(f"an option of a {what} must be written key=value, got {item!r}")
         options[key] = _read_value(value)
-    needed = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in options]
-    if needed:
-        raise ValueError(f"the {what} {name!r} needs {' and '.join(f'{key}=' for key in needed)}, got {description!r}")
-    try:
-        return make(**given, **options)
-    except TypeError as error:
-        raise ValueError(f"the {what} {name!r} cannot take the options {written!r}: {error}") from error
+    return options
+
+
+def write_description(name: str, options: Mapping[str, Any]) -> str:
+    """The description from which `make_described` reads these options.
+
+    Raises:
+        ValueError: an option has a value that cannot be written there.
+
+    >>> from minifa.registry import write_description
+    >>> write_description("fa", {"sparsity": 0.5, "normalise": None}), write_description("bp", {})
+    ('fa:sparsity=0.5,normalise=none', 'bp')
+    """
+    written = []
+    for key, value in options.items():
+        many = isinstance(value, (list, tuple))
+        text = "+".join(map(str, value)) if many else str(value)
+        text = text.lower() if value is None or isinstance(value, bool) else text
+        read, expected = _read_value(text), list(value) if many else as_python_number(value)
+        if "," in text or type(read) is not type(expected) or read != expected:
+            raise ValueError(
+                f"the option {key}={value!r} of {name!r} cannot be written in a description: register a subclass with "
+                "this default in its place"
+            )
+        written.append(f"{key}={text}")
+    return f"{name}:{','.join(written)}" if written else name
 
 
 def _read_value(text: str) -> Any:
@@ -269,6 +302,40 @@ def _read_value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+# User-defined entries
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """An entry that returns an object in memory, such as a data set. Worker processes receive a copy of it."""
+
+    value: Any
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+@contextlib.contextmanager
+def registered(entries: Sequence[tuple[str, str, Any]]) -> Iterator[None]:
+    """Inside the with-block these entries (kind, name, entry) are registered; afterwards the tables are as before."""
+    before = {(what, name): TABLES[what].get(name) for what, name, _ in entries}
+    try:
+        for what, name, entry in entries:
+            TABLES[what][name] = entry
+        yield
+    finally:
+        for (what, name), entry in before.items():
+            if entry is None:
+                del TABLES[what][name]
+            else:
+                TABLES[what][name] = entry
+
+
+def is_shipped(what: str, name: str) -> bool:
+    """Whether minifa itself has an entry with this name."""
+    return name in _SHIPPED[what]
 
 
 # User-defined entries in other processes
@@ -289,6 +356,16 @@ def address(what: str, name: str) -> Address | None:
     except (AttributeError, KeyError, TypeError):
         return None
     return (what, name, module, path) if imported is entry and _can_be_imported(module, entry) else None
+
+
+def held_entries() -> list[tuple[str, str, Held]]:
+    """The entries (kind, name, entry) that other processes receive as copies."""
+    return [(what, name, one) for what, table in TABLES.items() for name, one in table.items() if isinstance(one, Held)]
+
+
+def only_here(what: str, name: str) -> bool:
+    """Whether an entry is user-defined and other processes can neither import nor receive it."""
+    return is_user_defined(what, name) and not isinstance(TABLES[what][name], Held) and address(what, name) is None
 
 
 def _can_be_imported(module: str, entry: Any) -> bool:
@@ -314,7 +391,9 @@ def user_defined_addresses() -> list[Address]:
     return [one for one in addresses if one is not None]
 
 
-def register_entries(addresses: Iterable[Address]) -> None:
+def register_entries(addresses: Iterable[Address], held: Iterable[tuple[str, str, Held]] = ()) -> None:
     """In a new process: add the user-defined entries of the process that started it."""
+    for what, name, entry in held:
+        TABLES[what][name] = entry
     for what, name, module, path in addresses:
         TABLES[what][name] = operator.attrgetter(path)(importlib.import_module(module))

@@ -8,24 +8,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .. import data
 from ..experiments import Experiment
-from ..experiments.experiment import describe_options, rate_differences, shipped_rate
+from ..experiments.experiment import rate_differences, shipped_rate
+from ..experiments.tables import describe_setting as describe_setting
 from ..storage.atomic import stem
-
-
-def describe_setting(experiment: Experiment, dataset: data.Dataset) -> str:
-    options = describe_options(experiment.model_options)
-    model = f"model {experiment.model}{' ' + options if options else ''}"
-    images = f", {experiment.augmentation}" if experiment.augmentation else ""
-    stops_early = experiment.patience is not None
-    at_most, patience = ("at most ", f" (patience {experiment.patience})") if stops_early else ("", "")
-    return (
-        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
-        f"{at_most}{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}{patience}, batch {experiment.batch_size}"
-        f"{' (a smaller last one is dropped)' if experiment.drop_last else ''}, "
-        f"{experiment.optimizer}"
-    )
 
 
 def describe_rates(grid: Sequence[Experiment]) -> str:

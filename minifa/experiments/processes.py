@@ -116,7 +116,7 @@ def spread(
             yield task, work(task)
         return
     threads = max(1, backend.threads() // jobs)
-    own = imports.snapshot(), registry.user_defined_addresses()
+    own = imports.snapshot(), registry.user_defined_addresses(), registry.held_entries()
     setting = backend.name(), str(backend.dtype()), threads, notices.issued(), *own
     with contextlib.closing(side_by_side(work, tasks, jobs, _begin, setting, tick)) as answers:
         yield from answers
@@ -129,13 +129,14 @@ def _begin(
     notices_given: Sequence[str],
     files: Sequence[imports.Imported],
     own: Sequence[registry.Address],
+    held: Sequence[tuple[str, str, registry.Held]],
 ) -> None:
     """Initialise a worker of `spread`."""
     backend.use(name, dtype, threads)
     notices.silence(notices_given)
     for file in files:
         imports.import_content(file)
-    registry.register_entries(own)
+    registry.register_entries(own, held)
 
 
 def at_once(jobs: int | None, tasks: int) -> int:

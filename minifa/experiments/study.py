@@ -233,11 +233,7 @@ def defined_in_this_process(experiment: Experiment) -> list[str]:
         for what, description in named.items()
         for part in (description or "").split(schedules.THEN)
     ]
-    return [
-        f"the {what} {name!r}"
-        for what, name in names
-        if registry.is_user_defined(what, name) and registry.address(what, name) is None
-    ]
+    return [f"the {what} {name!r}" for what, name in names if registry.only_here(what, name)]
 
 
 def run_many(

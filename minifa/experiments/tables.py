@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-__all__ = ["angle_table", "grid_table", "history_table", "mean_sd", "ms_per_step", "sampling_error", "summary_table"]
+__all__ = [
+    "angle_table",
+    "confusion_table",
+    "grid_table",
+    "history_table",
+    "mean_sd",
+    "ms_per_step",
+    "sampling_error",
+    "summary_table",
+]
 
 import math
 import statistics
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+from ..backend import numbers_of
+from ..data.base import Dataset
 from ..text import table
 from ..training import History
 from ..training.history import Row
 from ..validation import check_float, check_int, check_list, check_type
-from .experiment import Result
+from .experiment import Experiment, Result, describe_options
 
 RESULTS = "results must be a list of minifa.experiments.Result, as run_many gives them"
 RATES = {"rule", "lr", "mean", "chosen"}  # required keys of a row of the grid
 WHY = 30  # characters of an error in a table; the full message was a warning
 SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
+
+
+def describe_setting(experiment: Experiment, dataset: Dataset) -> str:
+    """The data, model and training of an experiment in one line, without rule, rate and seed."""
+    options = describe_options(experiment.model_options)
+    model = f"model {experiment.model}{' ' + options if options else ''}"
+    images = f", {experiment.augmentation}" if experiment.augmentation else ""
+    stops_early = experiment.patience is not None
+    at_most, patience = ("at most ", f" (patience {experiment.patience})") if stops_early else ("", "")
+    return (
+        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
+        f"{at_most}{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}{patience}, batch {experiment.batch_size}"
+        f"{' (a smaller last one is dropped)' if experiment.drop_last else ''}, "
+        f"{experiment.optimizer}"
+    )
 
 
 def summary_table(results: Sequence[Result]) -> str:
@@ -126,14 +153,17 @@ def layers_with(row: Row, quantity: str) -> list[str]:
 def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:
     """Mean over seeds of an angle in the last row: of the first layer, or averaged over layers; "-" if there is
     none."""
-    values = []
-    for result in results:
-        last = result.final
-        layers = layers_with(last, quantity)[: 1 if first_only else None]
-        if first_only and layers[:1] != list(result.layers[:1]):
-            continue
-        values += [last[f"{layer}.{quantity}"] for layer in layers]
+    values = [value for result in results for value in final_angles(result, quantity, first_only)]
     return f"{statistics.fmean(values):.1f}°" if values else "-"
+
+
+def final_angles(result: Result, quantity: str, first_only: bool = False) -> list[float]:
+    """An angle in the last row: of every layer, or of the first layer only; empty if there is none."""
+    last = result.final if result.history else {}
+    layers = layers_with(last, quantity)[: 1 if first_only else None]
+    if first_only and layers[:1] != list(result.layers[:1]):
+        return []
+    return [last[f"{layer}.{quantity}"] for layer in layers]
 
 
 def angle_table(results: Sequence[Result]) -> str:
@@ -171,6 +201,42 @@ def history_table(history: History) -> str:
         cells += [f"{measure(angles_in(row)):.1f}°" if angles_in(row) else "" for measure in angles.values()]
         rows.append([str(row["epoch"]), *cells])
     return table(rows, right_from=0)
+
+
+def confusion_table(matrix: Any, class_names: Sequence[str] = ()) -> str:
+    """Table of a confusion matrix: one row per true class with the counts of its predicted classes, and its accuracy.
+
+    Args:
+        matrix: integers (C, C), as `minifa.metrics.confusion` returns them.
+        class_names: C names, such as ``data.classes``; empty: the numbers 0..C-1.
+
+    Raises:
+        TypeError, ValueError: the matrix is not square or does not hold integers; another number of names.
+
+    >>> from minifa.experiments import tables
+    >>> print(tables.confusion_table(mf.metrics.confusion([0, 0, 1], [0, 1, 1]), ["cat", "dog"]))
+    true \\ predicted  cat  dog  accuracy
+    ----------------  ---  ---  --------
+    cat                 1    1     0.500
+    dog                 0    1     1.000
+    """
+    counts = numbers_of(matrix, "a confusion matrix")
+    if counts.dtype.kind not in "iu" or counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"a confusion matrix must be integers (C, C), got {counts.dtype} of shape {counts.shape}")
+    names = names_of_classes(class_names, len(counts))
+    rows = [["true \\ predicted", *names, "accuracy"]]
+    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
+        accuracy = f"{row[i] / row.sum():.3f}" if row.sum() else "-"
+        rows.append([name, *(str(count) for count in row), accuracy])
+    return table(rows, right_from=1)
+
+
+def names_of_classes(given: Sequence[str], n: int) -> list[str]:
+    """The names of n classes; the numbers 0..n-1 if none are given. Raises TypeError, ValueError."""
+    names = check_list(given, str, "the names of the classes must be a list of str") or [str(i) for i in range(n)]
+    if len(names) != n:
+        raise ValueError(f"a confusion matrix of {n} classes needs {n} names, got {len(names)}")
+    return names
 
 
 def grid_table(rates: Sequence[Row]) -> str:

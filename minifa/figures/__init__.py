@@ -32,6 +32,7 @@ if "matplotlib" not in sys.modules:
             matplotlib.rcParams["backend"] = chosen
 
 # ruff: noqa: E402
+from .classes import confusion
 from .convolution import im2col
 from .curves import alignment_curves, comparison, learning_curves, survey, training_curves
 from .diagrams import broadcast
@@ -52,6 +53,7 @@ __all__ = [
     "angle_histogram",
     "broadcast",
     "comparison",
+    "confusion",
     "deltas",
     "diverging",
     "history_curves",

@@ -274,6 +274,11 @@ class Rule(Constructed, HtmlRepr):
             raise RuntimeError(f"the rule {self.label!r} has not computed a batch yet: call rule.gradients first")
         return array
 
+    def predict(self, net: Network, x: Any, batch_size: int = 256) -> numpy.ndarray:
+        """The outputs for an input, as the rule defines them. Default: `minifa.Network.predict`, with its arguments and
+        errors."""
+        return check_type(net, Network, A_NETWORK).predict(x, batch_size)
+
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         """The error at this layer's output. Default: the error from above."""
         return delta

@@ -20,11 +20,11 @@ LEVELS = """
     network
     rules
     optim metrics chance models data imports
-    training weights saved_networks
+    training weights saved_networks evaluation
     checkpoints signals
     experiments
     figures tracing testing bench
-    notebook
+    notebook comparison
     cli
 """
 LEVEL = {name: number for number, line in enumerate(LEVELS.split("\n")) for name in line.split()}

@@ -856,6 +856,35 @@ def test_folders_that_are_not_runs_are_refused_with_a_message(tmp_path, capsys):
         figures.of_run(tmp_path)
 
 
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+COUNTS = np.array([[5, 1, 0], [2, 6, 0], [0, 0, 0]])
+
+
+def test_confusion_shows_the_share_of_each_true_class_and_the_counts():
+    figure = figures.confusion(COUNTS, ["cat", "dog", "emu"], "pets")
+    assert np.allclose(images(figure)[0], [[5 / 6, 1 / 6, 0], [0.25, 0.75, 0], [0, 0, 0]])
+    text = words(figure)
+    assert "accuracy 0.786, 14 examples" in text and "pets" in text and text.count("emu") == 2
+    assert [one.get_text() for one in figure.axes[0].texts] == ["5", "1", "2", "6"]
+    many = figures.confusion(np.eye(50, dtype=int))
+    assert not many.axes[0].texts and len(many.axes[0].get_xticks()) == 25
+
+
+@pytest.mark.parametrize(
+    ("matrix", "names", "sentence"),
+    [
+        (np.ones((2, 3)), (), "must have shape"),
+        (np.zeros((2, 2)), (), "counts of at least one example"),
+        (-np.eye(2), (), "none below 0"),
+        (np.eye(2), ["cat"], "of 2 classes needs 2 names, got 1"),
+    ],
+)
+def test_matrices_that_are_no_counts_are_refused(matrix, names, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        figures.confusion(matrix, names)
+
+
 # --- golden images ----------------------------------------------------------------------------------------------------
 
 
@@ -916,6 +945,7 @@ PICTURES = {
     "kernels": (CELLS, lambda dark: figures.kernels(waves(3, 3, 3, 4), waves(3, 3, 3, 4, shift=1), dark=dark)),
     "kernels-row": (CELLS, lambda dark: figures.kernels(waves(3, 3, 1, 6), dark=dark)),
     "signs": (CELLS, lambda dark: figures.signs(waves(7, 12), waves(7, 12, shift=1).round(1), dark=dark)),
+    "confusion": (CELLS, lambda dark: figures.confusion(COUNTS, ["cat", "dog", "emu"], dark=dark)),
     "deltas": (CELLS, lambda dark: figures.deltas(*errors_of("fa"), dark=dark)),
     "histogram": (LINES, lambda dark: figures.angle_histogram(*errors_of("usf", n=64), dark=dark)),
     "learning": (LINES, lambda dark: figures.learning_curves(curves(), dark=dark)),

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 from minifa import cli
@@ -31,7 +32,8 @@ def python_blocks(text):
 
 OTHERS = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 OTHERS += [f"tutorials/results/{name}.md" for name in ("rates/README", "sentences", "why/README")]
-WITH_CODE = [page for page, text in PAGES.items() if python_blocks(text)]
+EXPERIMENTS = "tutorials/guide/experiments.md"
+WITH_ANGLES = [page for page, text in PAGES.items() if python_blocks(text) and page != EXPERIMENTS]
 
 
 def anchors(text):
@@ -92,18 +94,33 @@ def test_a_broken_link_is_detected():
     assert anchors("# MNIST with BioTorch's LeNet, `bp`") == {"mnist-with-biotorchs-lenet-bp"}
 
 
-@pytest.mark.parametrize("page", WITH_CODE)
-def test_the_code_runs_and_prints_the_stated_angles(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the folder of its output
+def run_code(page, folder, monkeypatch):
+    """Run the page's own text, as a reader would paste it. Returns (its blocks, what it printed)."""
+    monkeypatch.chdir(folder)  # the folder of its output
+    rng, y = np.random.default_rng(0), np.arange(100) % 4
+    np.savez("my.npz", x=rng.normal(size=(100, 8)) + 2 * np.eye(4, 8)[y], y=y)
     blocks = python_blocks(PAGES[page])
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
-        exec("\n".join(blocks), {})  # the README's own text, as a reader would paste it
+        exec("\n".join(blocks), {})
+    return blocks, printed
+
+
+@pytest.mark.parametrize("page", WITH_ANGLES)
+def test_the_code_runs_and_prints_the_stated_angles(page, tmp_path, monkeypatch):
+    blocks, printed = run_code(page, tmp_path, monkeypatch)
     lines = [line for line in printed.getvalue().splitlines() if line.startswith(("before", "after"))]
     measured = [float(line.split()[1]) for line in lines]
     promised = [float(angle) for angle in re.findall(r"# (\d+\.\d)(?: degrees)?:", blocks[0])]
     assert len(promised) == 2 or page != "README.md"
     assert measured == pytest.approx(promised, abs=0.3)  # another BLAS rounds differently
+
+
+def test_the_code_of_the_guide_goes_from_arrays_to_a_table_and_a_figure(tmp_path, monkeypatch):
+    blocks, printed = run_code(EXPERIMENTS, tmp_path, monkeypatch)
+    assert len([line for line in blocks[0].splitlines() if line]) <= 12
+    assert "usf:scale=init" in printed.getvalue() and "'accuracy': " in printed.getvalue()
+    assert {path.name for path in tmp_path.iterdir()} == {"my.npz", "net.npz", "comparison.png", "confusion.png"}
 
 
 def test_the_python_of_the_readme_is_as_short_as_stated():

@@ -283,6 +283,15 @@ GIVEN: dict[str, Give] = {
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
     "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
+    "comparison.compare.rules": lambda w: ["bp"],
+    "comparison.compare.model": lambda w: "tiny",
+    "comparison.compare.data": lambda w: "xor",
+    "evaluation.evaluate.y": lambda w: w.y,
+    "metrics.confusion.y": lambda w: [0, 1],
+    "metrics.confusion.predicted": lambda w: [0, 0],
+    "figures.classes.confusion.matrix": lambda w: np.ones((2, 2), int),
+    "experiments.tables.confusion_table.matrix": lambda w: np.ones((2, 2), int),
+    "experiments.opened_runs.load_run.folder": Objects.run,
     "saved_networks.load.path": lambda w: w.file("net.npz", lambda path: w.net.save(path, w.rule)),
     "saved_networks.load.layers": lambda w: (),
     "rules.base.Rule.show_feedback.matrices": lambda w: dict(w.rule.B),
@@ -375,6 +384,7 @@ GIVEN: dict[str, Give] = {
 # The object with a method or an attribute, by the name of its class.
 OWNERS: dict[str, Give] = {
     "Network": lambda w: w.net,
+    "Comparison": lambda w: mf.compare(["bp"], "tiny", "xor", seeds=1, epochs=1, lr=0.1, progress=False),
     "Trainer": Objects.trainer,
     "History": lambda w: training.History(w.result().history),
     "Examples": lambda w: w.examples,
