@@ -90,7 +90,7 @@ def _compare_in(
         return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}"
 
     stop = follow(
-        lambda _: experiments.run_many(grid, options.jobs, progress=False),
+        lambda _: experiments.run_many(grid, options.jobs),
         save,
         total=len(grid),
         desc="compare",
