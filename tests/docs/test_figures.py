@@ -397,6 +397,21 @@ def test_survey_shows_every_rule_and_leaves_missing_cells_empty():
     assert "hatched: no B of W's shape" in words(figure)  # conv1 has no feedback: its cells stay empty
 
 
+def test_rules_below_the_control_that_trains_only_the_output_layer_are_named():
+    def scored(**scores):
+        return [result(rule, seed, score) for rule, pair in scores.items() for seed, score in enumerate(pair)]
+
+    def text(results):
+        return words(figures.comparison(results)).replace("\n", " ")
+
+    assert "fa (0.300) scores below shallow (0.650), which trains only the output layer" in text(
+        scored(bp=(0.9, 0.9), fa=(0.2, 0.4), shallow=(0.6, 0.7))
+    )
+    assert "below shallow" not in text(scored(fa=(0.2, 0.65), shallow=(0.6, 0.7)))  # not under every seed
+    worse = {rule: (0.1, 0.1) for rule in ("fa", "dfa", "usf")}
+    assert "3 of 4 rules score below shallow" in text(scored(**worse, shallow=(0.6, 0.7)))
+
+
 def test_training_curves_show_every_layer():
     figure = figures.training_curves(result("fa", 0, 0.5))
     loss, accuracy, angles = figure.axes
