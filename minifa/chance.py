@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from .backend import Array, quietly, xp
 from .layers.base import Layer
 from .layers.observer import Observer, observing
-from .layers.weighted import Weighted
 from .losses import Loss
 from .metrics import mean_angle, to_float
 from .network import Network
@@ -29,6 +28,7 @@ from .rules.base import Rule, check_parts
 from .validation import check_int
 
 DRAWS = 40  # number of other draws of B
+MOST_WORK = 300_000_000  # multiply-adds of a pass: `DRAWS` larger ones would take minutes
 
 
 class Band(NamedTuple):
@@ -93,8 +93,8 @@ def error_bands(
         seed: of the other draws.
 
     Returns:
-        By layer name, for the weighted layers whose errors depend on B: mean and standard deviation over the draws.
-        Empty for a rule without feedback matrices or without a backward pass.
+        By layer name, for the layers at whose output the error depends on B: mean and standard deviation over the
+        draws. Empty for a rule without feedback matrices or without a backward pass.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -105,7 +105,7 @@ def error_bands(
     >>> x = mf.asarray(np.eye(4))
     >>> bands = mf.chance.error_bands(net, rule, x, [0, 1, 2, 0], loss)
     >>> list(bands), 85 < bands["linear1"].mean < 95  # at the output layer all rules have the same error
-    (['linear1'], True)
+    (['linear1', 'tanh1'], True)
     """
     check_parts(net, rule, loss)
     draws, seed = check_int(draws, "the number of draws", least=2), check_seed(seed)
@@ -115,7 +115,7 @@ def error_bands(
         output = net.forward(x, rule.training_pass(net, update_statistics=False))
         rule.compute_error(output, y, loss)
         true = _errors(net, BP(), rule.error)
-        angles: dict[str, list[float]] = {layer.name: [] for layer in net.weighted}
+        angles: dict[str, list[float]] = {layer.name: [] for layer in net}
         for drawn in _other_draws(net, rule, draws, seed):
             drawn.compute_error(output, y, loss)
             own = _errors(net, drawn, drawn.error)
@@ -126,6 +126,15 @@ def error_bands(
     # Where no B takes part, as at the output layer, all draws give the same angle.
     spread = {name: known for name, known in angles.items() if len(known) > 1 and max(known) - min(known) > 1e-3}
     return {name: Band(statistics.fmean(known), statistics.stdev(known)) for name, known in spread.items()}
+
+
+def bands_in_time(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, Band]:
+    """`error_bands` for figures and pages; empty if they would take minutes, because of a large network and batch."""
+    forward = sum(
+        math.prod(layer.weight_shape) * math.prod((layer.output_shape or (1,))[:-1]) for layer in net.weighted
+    )
+    backward = sum(B.size for B in rule.B.values())  # of more than the weights if it is dense between maps
+    return error_bands(net, rule, x, y, loss) if (forward + backward) * len(x) <= MOST_WORK else {}
 
 
 def _other_draws(net: Network, rule: Rule, draws: int, seed: int) -> Iterator[Rule]:
@@ -149,13 +158,13 @@ def _shuffled(B: Array, seed: int, name: str, number: int) -> Array:
 
 
 class _Errors(Observer):
-    """Records the error at the output of every weighted layer."""
+    """Records the error at the output of every layer."""
 
     def __init__(self) -> None:
         self.delta: dict[str, Array] = {}
 
     def on_teach(self, layer: Layer, delta: Array | None, taught: Array | None) -> None:
-        if isinstance(layer, Weighted) and taught is not None:
+        if taught is not None:
             self.delta[layer.name] = taught
 
 

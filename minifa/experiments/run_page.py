@@ -127,7 +127,7 @@ def _status(place: Path, experiments: Sequence[Mapping[str, Any]], history: Sequ
         return f"diverged in epoch {last}"
     if isinstance(epochs, int) and isinstance(last, int) and last < epochs:
         return f"interrupted after epoch {last} of {epochs}; minifa train --resume continues it"
-    return f"finished, {last} epochs"
+    return f"finished, {last} epoch{'s' * (last != 1)}"
 
 
 def _is_bad(loss: Any) -> bool:

@@ -6,7 +6,6 @@ __all__: list[str] = []
 
 import functools
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,17 +14,13 @@ from typing import Any
 import numpy
 
 from .. import backend, experiments, rules
-from ..backend import Array
-from ..chance import DRAWS, Band, error_bands, weight_band
+from ..chance import DRAWS, Band, bands_in_time, weight_band
 from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result
 from ..experiments.experiment import MEASURED_ON, augmentation_of, files_of, parts
 from ..layers.weighted import Weighted
-from ..losses import Loss
 from ..network import Network
 from ..rules.base import Rule
-
-MOST_WORK = 300_000_000  # multiply-adds of a forward pass; the other draws of B for larger batches would take minutes
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ def _levels(setting: str, names: Sequence[str], *state: Any) -> Levels:
     examples = data.train.head(MEASURED_ON)
     x = backend.asarray(for_evaluation(examples.x, augmentation_of(experiment)), net.dtype)
     every = filter(None, (known_rule(name, net) for name in names))
-    bands = (error_levels(net, rule, x, examples.y, loss) for rule in every)
+    bands = (bands_in_time(net, rule, x, examples.y, loss) for rule in every)
     with backend.quiet():
         angles = {
             "weight_angle": {name: weight_band(layer.W.size) for name, layer in layers.items()},
@@ -102,11 +97,3 @@ def known_rule(name: str, net: Network | None = None) -> Rule | None:
         return rule if net is None else rule.attach(net)
     except ValueError:
         return None
-
-
-def error_levels(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, Band]:
-    """`minifa.chance.error_bands`; empty if they would take too long, or for a rule without deltas."""
-    work = sum(
-        math.prod(layer.weight_shape) * math.prod((layer.output_shape or (1,))[:-1]) * len(x) for layer in net.weighted
-    )
-    return error_bands(net, rule, x, y, loss) if work <= MOST_WORK else {}

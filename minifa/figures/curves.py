@@ -166,7 +166,7 @@ def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) ->
         _draw_scores(scores, groups, levels, dark)
         for axes, quantity, name, without in (
             (weights, "weight_angle", "Angle of W and B", "no B of W's shape"),
-            (errors, "true_angle", "Angle of errors", "no error arrives"),
+            (errors, "true_angle", "Angle of errors", "no error, or no backward pass"),
         ):
             image = _draw_heat_map(axes, groups, quantity, name, levels.angles.get(quantity, {}))
             if numpy.isnan(numpy.ma.filled(image.get_array(), numpy.nan)).any():
@@ -450,11 +450,13 @@ def _lesson(groups: Groups) -> str:
     if len(below) > NAMED:
         scores, which = f"{len(below)} of {len(groups)} rules score", "they teach"
     else:
-        every = [f"{name} scores {statistics.fmean(r.score for r in groups[name]):.3f}," for name in below]
-        scores, which = " and ".join(every), f"{' and '.join(below)} {'teaches' if len(below) == 1 else 'teach'}"
+        several = len(below) > 1
+        every = [f"{name} ({statistics.fmean(r.score for r in groups[name]):.3f})" for name in below]
+        scores = f"{' and '.join(every)} {'score' if several else 'scores'}"
+        which = "they teach" if several else "it teaches"
     return (
-        f"{scores} below {control} ({mean:.3f}), which trains only the output layer: in this network and these "
-        f"{epochs} epochs {which} the hidden layers nothing useful."
+        f"{scores} below {control} ({mean:.3f}), which trains only the output layer: in this network and these {epochs}"
+        f" epochs {which} the hidden layers nothing useful."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["broadcast"]
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +89,6 @@ class _Plan:
         self.boxes: list[_Box] = []
         self.blocks: dict[str, _Block] = {}
         self.at: dict[str, _Box] = {}
-        self.symbols = _symbols(net, rule)
         self.arrives: dict[str, bool] = {}  # whether an error reaches a layer's output
         self.at["input"] = self._add("input", size(net.input_shape) if net.input_shape else "")
         self._place(net.layers, depth=0)
@@ -235,12 +235,13 @@ class _Plan:
             _line(axes, [(self.right, y + 0.15), (x, y + 0.15), (x, lowest - 0.12)], colour(1))
             for target, matrix in matrices.items():
                 targets.setdefault(target, []).append((x, matrix))
+        symbol = "F" if re.search(r"\bF\b", self.rule.equation) else "B"
         for target, joined in targets.items():
             y = self.at[target].y - 0.12
             _arrow(axes, (max(x for x, _ in joined), y), (self.right, y), colour(1))
             for x, _ in joined:
                 axes.plot(x, y, "o", color=colour(1), markersize=4)
-            what = f"{self.symbols.get(target, '$B$')}  {size(joined[0][1].shape)}"
+            what = f"${symbol}$  {size(joined[0][1].shape)}"
             label = f"{_last_part(target)}   {what if len(joined) == 1 else f'{len(joined)} matrices'}"
             axes.text(self.right + 0.15, y + 0.03, label, va="bottom", fontsize=SMALL, color=colour(1))
 
@@ -252,16 +253,6 @@ class _Plan:
                 axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
                 text = f"{_last_part(name)} is taught"
                 axes.text(self.right + 0.15, box.y, text, va="center", fontsize=SMALL, color=colour(1))
-
-
-def _symbols(net: Network, rule: Rule) -> dict[str, str]:
-    """By taught layer: the symbol of its matrix in the rule's equation, without an index."""
-    symbols = {}
-    for layer in net:
-        for symbol, array in rule.teach_equation(layer)[1].items() if rule.teaches(layer) else ():
-            if array.endswith(".B"):
-                symbols[layer.name] = f"${symbol.partition('_')[0]}$"
-    return symbols
 
 
 def _last_part(name: str) -> str:

@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 
 from .. import metrics
 from ..backend import Array
-from ..chance import DRAWS, Band
+from ..chance import DRAWS, Band, bands_in_time
 from ..losses import Loss
 from ..network import Network
 from ..rules.base import Rule
 from ..validation import check_mapping, check_type
-from .chance_levels import error_levels
 from .matrices import Host, host
 from .style import bare, colour, diverging, drawing, missing, muted, shade, size
 
@@ -82,7 +81,7 @@ def _bands(
 ) -> Mapping[str, Band]:
     """The given bands, or those of the errors. Raises TypeError."""
     if bands is None:
-        return error_levels(net, rule, x, y, loss)
+        return bands_in_time(net, rule, x, y, loss)
     for name, band in check_mapping(bands, "bands").items():
         check_type(band, Band, f"the band of {name!r} must be a minifa.chance.Band")
     return bands

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from .. import backend, experiments
 from ..backend import Array
+from ..chance import bands_in_time
 from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result, run_folder
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
@@ -20,7 +21,6 @@ from ..storage.atomic import expanded, plain, stem
 from ..storage.npz import read_arrays
 from ..text import printable
 from ..validation import check_bool
-from .chance_levels import error_levels
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
@@ -99,7 +99,7 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     equal = {name: B is not None and _equals(B, net[name].parameters()["W"]) for name, B in feedback.items()}
     if rule.one_backward_pass and not (equal and all(equal.values())):
         batch = net, rule, x, examples.y, loss
-        bands = error_levels(*batch)
+        bands = bands_in_time(*batch)
         figures["deltas"] = deltas(*batch, f"Errors {title}", bands=bands, dark=dark)
         figures["angles"] = angle_histogram(*batch, f"Angles of errors {title}", bands=bands, dark=dark)
     for layer in net.weighted:

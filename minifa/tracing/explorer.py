@@ -22,6 +22,7 @@ import numpy
 import numpy.typing as npt
 
 from .. import backend, experiments, metrics, rules
+from ..chance import Band, bands_in_time, weight_band
 from ..data.augment import for_evaluation
 from ..data.base import Dataset
 from ..environment import __version__
@@ -32,7 +33,7 @@ from ..rules.base import Rule
 from ..storage.atomic import expanded, write_atomic
 from ..training import Trainer
 from ..validation import check_int, check_list, check_str, check_type
-from .recorder import Moment, Trace
+from .recorder import ERRORS, W_AND_B, Moment, Trace
 from .stepper import Replay
 
 MOST_BYTES = 25_000_000  # maximum size of a page, so that browsers open it quickly and it fits into an e-mail
@@ -77,7 +78,7 @@ def explore(
     replay = Replay(replace(experiment, rule=rule_names[0]), data, updates)
     steps = {}
     for name in rule_names:
-        steps[name] = _step(replay.trace(name), table)
+        steps[name] = _step(replay.trace(name), replay.error_bands(name), table)
         progress()
     runs = {name: _run(replace(experiment, rule=name), data, train_updates, table, progress) for name in rule_names}
     trace = replay.trace(rule_names[0])
@@ -90,6 +91,7 @@ def explore(
         "films": steps,
         "at": _snapshot_updates(train_updates),
         "runs": runs,
+        "chance": {name: _chance(replace(experiment, rule=name), data) for name in rule_names},
         "arrays": table.packed(),
     }
     page = _fill_template(content)
@@ -177,7 +179,7 @@ def _number(value: Any) -> float | str | None:
 # The step
 
 
-def _step(trace: Trace, table: _Table) -> list[Json]:
+def _step(trace: Trace, bands: Mapping[str, Band], table: _Table) -> list[Json]:
     indices: dict[str, int] = {}  # current array of every name
     moments = []
     for moment, (kind, layer, count) in zip(trace, trace.keys, strict=True):
@@ -195,9 +197,21 @@ def _step(trace: Trace, table: _Table) -> list[Json]:
                 "terms": {symbol: term for symbol, term in terms.items() if term is not None},
                 "new": {name: indices[name] for name in moment.new},
                 "angles": moment.angles,
+                "chance": _chance_of(moment, bands),
             }
         )
     return moments
+
+
+def _chance_of(moment: Moment, bands: Mapping[str, Band]) -> Json:
+    """The angles that chance gives, [lowest, highest], for the angles of this moment where they are known."""
+    known: dict[str, Band | None] = {}
+    B = moment.arrays.get(f"{moment.layer}.B")
+    if W_AND_B in moment.angles and B is not None:
+        known[W_AND_B] = weight_band(B.size)
+    if ERRORS in moment.angles:
+        known[ERRORS] = bands.get(next(name for name in moment.new if name.endswith(".delta")).removesuffix(".delta"))
+    return {label: [band.low, band.high] for label, band in known.items() if band is not None}
 
 
 def _term(
@@ -272,6 +286,22 @@ def _run(
                     break
                 taken.append(snapshot)
     return taken
+
+
+def _chance(experiment: Experiment, data: Dataset) -> Json:
+    """By layer and angle: the angles that chance gives, [lowest, highest], for the errors before training."""
+    net, rule, loss, _ = experiments.build(experiment, data)
+    measured = data.train.head(MEASURED_ON)
+    x = backend.asarray(for_evaluation(measured.x, augmentation_of(experiment)), net.dtype)
+    errors = bands_in_time(net, rule, x, measured.y, loss)
+    bands = {
+        layer.name: {"weight_angle": weight_band(layer.W.size), "true_angle": errors.get(layer.name)}
+        for layer in net.weighted
+    }
+    return {
+        layer: {angle: [band.low, band.high] for angle, band in both.items() if band is not None}
+        for layer, both in bands.items()
+    }
 
 
 class _Snapshots:

@@ -36,6 +36,7 @@ from .equations import with_numbers
 
 Host = npt.NDArray[Any]
 
+W_AND_B, ERRORS = "W and B", "this delta and backpropagation's"  # names of angles
 WHY = {
     "batch": "Before the step: the examples and their targets. Nothing is computed yet.",
     "forward": "The layer computes its output from its input.",
@@ -409,7 +410,7 @@ class _Recorder(Observer):
         if layer.name in self.true:
             self.add_arrays(moment, {f"{layer.name}.delta_bp": self.true[layer.name]})
             angle = metrics.mean_angle(delta, self.true[layer.name])
-            moment.angles.setdefault("this delta and backpropagation's", metrics.to_float(angle))
+            moment.angles.setdefault(ERRORS, metrics.to_float(angle))
 
     def on_gradients(self, layer: Weighted, delta: Array) -> None:
         if f"{layer.name}.delta" not in self.known_arrays:  # the rule computes its own error here
@@ -445,7 +446,7 @@ class _Recorder(Observer):
             )
             return
         if B.shape == layer.W.shape:
-            feedback.angles["W and B"] = metrics.to_float(metrics.angle(layer.W, B))
+            feedback.angles[W_AND_B] = metrics.to_float(metrics.angle(layer.W, B))
         carried = self.record(
             "carry", layer.name, f"Backward through {layer.name}", self.rule.carry_equation(layer),
             {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import numpy
 
 from .. import backend, experiments, rules
+from ..chance import Band, bands_in_time
 from ..data.base import Dataset, Examples
 from ..data.batches import Batches, count_batches
 from ..experiments import Experiment
@@ -72,6 +73,14 @@ class Replay:
                 self.traces[rule] = trace(parts[0], parts[1], batch.x, batch.y, *parts[2:])
             self.traces[rule].rule = rule  # with its options
         return self.traces[rule]
+
+    def error_bands(self, rule: str) -> dict[str, Band]:
+        """By layer, the angles between errors that other draws of the rule's B give in this step (see
+        `minifa.chance`). Raises TypeError, ValueError as `trace`."""
+        net, attached, loss, _ = self._build(check_str(rule, "a rule"))
+        batch = self.batch()
+        with backend.quiet():
+            return bands_in_time(net, attached, backend.asarray(batch.x, net.dtype), batch.y, loss)
 
     def advance(self, rule: str) -> None:
         """Make this step under this rule; the next step becomes the current one.

@@ -199,7 +199,7 @@ def test_a_few_outliers_do_not_make_the_other_entries_pale():
     "B, expected",
     [
         (
-            [[0.0, 2.0], [0.0, 0.0]],  # four entries: the sd of the angle is 28.6 degrees, of the share of signs 25 %
+            [[0.0, 2.0], [0.0, 0.0]],  # sd for four entries: 28.6 degrees, and 25 % of the signs
             "Angle 60.0° (chance: 90 ± 57°), 75 % of the signs agree (chance: 50 ± 50 %), norm(B) / norm",
         ),
         ([[0.0, 3.0], [0.0, 0.0]], "norm(B) / norm(W) = 1.50"),
@@ -397,6 +397,21 @@ def test_survey_shows_every_rule_and_leaves_missing_cells_empty():
     assert "hatched: no B of W's shape" in words(figure)  # conv1 has no feedback: its cells stay empty
 
 
+def test_rules_below_the_control_that_trains_only_the_output_layer_are_named():
+    def scored(**scores):
+        return [result(rule, seed, score) for rule, pair in scores.items() for seed, score in enumerate(pair)]
+
+    def text(results):
+        return words(figures.comparison(results)).replace("\n", " ")
+
+    assert "fa (0.300) scores below shallow (0.650), which trains only the output layer" in text(
+        scored(bp=(0.9, 0.9), fa=(0.2, 0.4), shallow=(0.6, 0.7))
+    )
+    assert "below shallow" not in text(scored(fa=(0.2, 0.65), shallow=(0.6, 0.7)))  # not under every seed
+    worse = {rule: (0.1, 0.1) for rule in ("fa", "dfa", "usf")}
+    assert "3 of 4 rules score below shallow" in text(scored(**worse, shallow=(0.6, 0.7)))
+
+
 def test_training_curves_show_every_layer():
     figure = figures.training_curves(result("fa", 0, 0.5))
     loss, accuracy, angles = figure.axes
@@ -492,7 +507,7 @@ def test_a_diverged_run_ends_with_a_cross_and_the_others_continue():
 def test_alignment_curves_show_every_quantity_of_every_layer_with_its_start():
     results = [result("usf", 0, 0.9), result("usf", 1, 0.9), result("shallow", 0, 0.9)]
     for r in results[:2]:
-        r.history[0]["linear1.norm_ratio"] = 1.0
+        r.history[0]["linear1.norm_ratio"] = 1.2
     figure = figures.alignment_curves(results, title="a title")
     panels = np.array(figure.axes).reshape(3, 2)
     assert [axes.get_title(loc="left") for axes in panels[0]] == ["conv1", "linear1"]
@@ -505,6 +520,10 @@ def test_alignment_curves_show_every_quantity_of_every_layer_with_its_start():
     ]
     assert words(panels[0, 0].figure).count("none") == 2  # conv1 has neither B nor its norm
     assert "start, by theory" in words(figure)
+    for r in results[:2]:
+        r.history[0]["linear1.norm_ratio"] = 1.04
+    figure = figures.alignment_curves(results)
+    assert len(figure.axes) == 4 and "norm(B) / norm(W) stays within 5 % of 1." in words(figure).replace("\n", " ")
 
 
 def test_alignment_curves_of_many_layers_show_a_selection_with_a_note():
@@ -753,6 +772,7 @@ ERRORS = {"network", "deltas", "angles"}
         ("usf", CURVES | ERRORS | LAYERWISE),
         ("product", CURVES | ERRORS | LAYERWISE),
         ("dfa", CURVES | ERRORS | LAYERWISE - {"signs-linear2"}),
+        ("bp", {"training", "network"} | LAYERWISE - {"signs-linear2"}),  # B is W, and the errors are equal
         ("pepita", {"training", "network"} | LAYERWISE - {"signs-linear2"}),
         ("weight_perturbation", {"training", "network"} | LAYERWISE - {"signs-linear2"}),
     ],
@@ -766,6 +786,7 @@ def test_the_command_writes_the_pictures_into_the_run(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["figures", str(folder)]) == 0
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert written.pop() == folder / "index.html"
     assert set(written) == {folder / "figures" / f"{name}.png" for name in CURVES | ERRORS | LAYERWISE}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 
@@ -803,7 +824,8 @@ def test_a_comparison_draws_its_rules_side_by_side(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["figures", str(folder), "--format", "svg", "--dark"]) == 0
     names = ["comparison", "learning", "survey", "alignment"]
-    assert capsys.readouterr().out.splitlines() == [str(folder / "figures" / f"{name}-dark.svg") for name in names]
+    written = [str(folder / "figures" / f"{name}-dark.svg") for name in names]
+    assert capsys.readouterr().out.splitlines() == [*written, str(folder / "index.html")]
     assert (folder / "figures" / "learning-dark.svg").read_text(encoding="utf-8").startswith("<?xml")
     results = run_folder.read_results(folder)
     assert [(r.experiment.rule, r.experiment.seed) for r in results] == [("fa", 0), ("dfa", 0), ("fa", 1), ("dfa", 1)]

@@ -268,6 +268,10 @@ GIVEN: dict[str, Give] = {
     "output": lambda w: w.output,
     "target": lambda w: w.target,
     "rates": lambda w: [{"rule": "bp", "lr": 0.1, "mean": 0.5, "chosen": True}],
+    "entries": lambda w: 8,
+    "draws": lambda w: 2,
+    "mean": lambda w: 90.0,
+    "bands": lambda w: {"linear1": mf.chance.Band(90.0, 2.0)},
     # By function
     "cli.main.arguments": lambda w: ["rules", "--help"],
     "imports.import_file.path": lambda w: w.file("own.py", lambda path: path.write_text(OWN, encoding="utf-8")),
@@ -326,6 +330,7 @@ GIVEN: dict[str, Give] = {
     "experiments.run_folder.open_run.folder": Objects.run,
     "experiments.run_folder.read_results.folder": Objects.run,
     "experiments.run_folder.read_experiment.folder": Objects.run,
+    "experiments.run_page.write.folder": Objects.run,
     "figures.folders.of_run.folder": Objects.run,
     "figures.memory.activation_memory.peaks": lambda w: {"bp": {8: 1000, 16: 2000}},
     "figures.diagrams.broadcast.rule": lambda w: mf.rules.DFA(seed=0).attach(w.net),
