@@ -26,6 +26,7 @@ from .registry import KnownOptions, as_call, register_table, unknown
 from .rules.base import A_RULE, Rule
 from .validation import check_between, check_bool, check_mapping, check_positive, check_type
 
+NORM_PARAMETERS = (".gamma", ".beta")  # with LayerNorm over whole images they have three axes
 NEARLY_ZERO = 1e-10  # size of a weight that freeze_signs stopped from changing its sign
 
 
@@ -69,8 +70,8 @@ class Optimizer(KnownOptions):
         constrain_weights: after every step, rescale each W to its norm before the first step (attributed by BioTorch
             to Moskovitz et al. 2018).
         freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
-        decay_bias: False: no weight decay for parameters with fewer than two axes, which are the biases and batch
-            norm's gamma and beta (PyTorch: a parameter group with ``weight_decay=0``).
+        decay_bias: False: no weight decay for biases and for gamma and beta of norm layers, that is for parameters with
+            these names or fewer than two axes (PyTorch: a parameter group with ``weight_decay=0``).
         lr_factors: factors of the learning rate, at least 0, by the name of a parameter (``"linear2.b"``), layer or
             block, in which ``*``, ``?`` and ``[...]`` are wildcards: ``{"conv*": 0.1, "*.b": 2}``. A parameter that
             several patterns match gets the product of their factors, one that none matches 1. Feedback that learns
@@ -191,7 +192,8 @@ class Optimizer(KnownOptions):
         lr, decay = self.lr, self.weight_decay
         name = self._weight_of(name.removeprefix("feedback/")) if name.startswith("feedback/") else name
         self.lr *= math.prod(one for pattern, one in (self.lr_factors or {}).items() if _matches(name, pattern))
-        self.weight_decay = decay if self.decay_bias or array.ndim > 1 else 0.0
+        decays = self.decay_bias or (array.ndim > 1 and not name.endswith(NORM_PARAMETERS))
+        self.weight_decay = decay if decays else 0.0
         try:
             yield
         finally:

@@ -349,7 +349,11 @@ PARAMETERS = {
     "eps of BatchNorm": (lambda value: mf.BatchNorm(2, eps=value), 1e-3, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
     "momentum of BatchNorm": (lambda value: mf.BatchNorm(2, momentum=value), 1, (*NO_NUMBERS, None, -1, 1.5, np.nan)),
     "slope of LeakyReLU": (lambda value: mf.LeakyReLU(value), 0.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),
-    "shape of LayerNorm": (lambda value: mf.LayerNorm(value), (2, 3, 4), ("x", [], {}, None, 2.5, -1, 0, (1, 2), (0,), 10**30)),
+    "shape of LayerNorm": (
+        lambda value: mf.LayerNorm(value),
+        (2, 3, 4),
+        ("x", [], {}, None, 2.5, -1, 0, (1, 2), (0,), 10**30),
+    ),
     "groups of GroupNorm": (lambda value: mf.GroupNorm(value, 4), 2, (*NO_SIZES, 0, 3)),
     "alpha of ELU": (lambda value: mf.ELU(value), -0.5, (*NO_NUMBERS, None, np.nan, np.inf)),
     "beta of Softplus": (lambda value: mf.Softplus(value), 0.5, (*NO_NUMBERS, None, 0, -1, np.nan, np.inf)),

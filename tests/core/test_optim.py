@@ -127,8 +127,11 @@ def test_feedback_that_learns_belongs_to_the_group_of_its_weight(rule, float64):
         np.testing.assert_allclose(array, start[key] - 0.25 * (gradient + 0.2 * start[key]), rtol=1e-7)
 
 
-def test_only_arrays_with_two_axes_decay_without_decay_bias(float64):
-    net = Network([Linear(4, 5), mf.BatchNorm(5), Tanh(), Linear(5, 3)])
+def test_only_weights_decay_without_decay_bias(float64):
+    image = (3, 4, 2)  # LayerNorm over an image has parameters with three axes
+    net = Network(
+        [mf.LayerNorm(image), mf.Flatten(), Linear(24, 5), mf.BatchNorm(5), Tanh(), Linear(5, 3)], input_shape=image
+    )
     for layer in net:
         layer.grads = {key: np.zeros_like(array) for key, array in layer.parameters().items()}
     for array in net.parameters().values():
