@@ -200,7 +200,7 @@ def test_regression_has_no_accuracy(capsys):
         (["train", "--model", "mlp", "--depth", "3"], 2, "depth"),
         (["train", "--optimizer", "sdg"], 2, "unknown optimizer 'sdg': did you mean sgd"),
         (["train", "--rule", "fx"], 2, "unknown rule 'fx': did you mean"),
-        (["train", "--schedule", "warm_up:epochs=2,then=cosine"], 2, "then must be a schedule"),
+        (["train", "--schedule", "warm_up:epochs=2,then=cosine"], 2, "then must be a function of the epoch"),
         (["train", "--epochs", "x"], 2, "from 1 up"),
         (["train", "--lr", "-1"], 2, "lr must be at least"),
         (["train", "--lr", "-1e-3"], 2, "lr must be at least 0 and finite, got -0.001"),
