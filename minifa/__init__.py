@@ -15,18 +15,18 @@ A network is built from layers and a rule is attached to it. The rule's feedback
 
 Overview:
 
-- **Networks:** `Network` and its layers `Linear`, `Conv2d`, `ReLU`, `LeakyReLU`, `Tanh`, `Sigmoid`, `BatchNorm`,
-  `LocalResponseNorm`, `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`;
-  ready-made models in `minifa.models`. User-defined layers derive from `Layer` or `Weighted`. A `Pass` holds the
-  options of a forward pass and a hook that is called after every layer.
+- **Networks:** `Network` and its layers `Linear`, `Conv2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Softplus`,
+  `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `LocalResponseNorm`; `MaxPool`, `AvgPool`, `GlobalAvgPool`,
+  `Flatten`, `PadChannels`, `Dropout`, `Residual`; ready-made models in `minifa.models`. User-defined layers derive from
+  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
   in `minifa.schedules`.
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
-- **Data:** `minifa.data`. **Import and export of weights:** `minifa.weights`. **Metrics:** `minifa.metrics`.
-  **Figures:** `minifa.figures`.
+- **Data:** `minifa.data`. **Import and export of weights:** `minifa.weights`. **Metrics:** `minifa.metrics`, and the
+  angles that chance gives in `minifa.chance`. **Figures:** `minifa.figures`.
 - **Backend:** `use`, `using`, `asarray`, `to_host`.
 
 The examples assume that minifa is imported as ``mf`` and NumPy as ``np``.
@@ -40,18 +40,22 @@ from .cli import starting
 starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
-from . import data, metrics, models, optim, rules, schedules, weights
+from . import chance, data, metrics, models, optim, rules, schedules, weights
 from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__
 from .layers import (
+    ELU,
+    GELU,
     AvgPool,
     BatchNorm,
     Conv2d,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GroupNorm,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Linear,
     LocalResponseNorm,
@@ -61,12 +65,15 @@ from .layers import (
     ReLU,
     Residual,
     Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
     Weighted,
 )
 from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .network import Network
 from .optim import SGD, Adam, AdamW, RMSprop
+from .saved_networks import load
 from .tracing import Moment, Trace, trace
 from .training import Trainer, train
 
@@ -77,10 +84,14 @@ __all__ = [
     "BatchNorm",
     "Conv2d",
     "Dropout",
+    "ELU",
     "Flatten",
+    "GELU",
     "GlobalAvgPool",
+    "GroupNorm",
     "HalfSquaredError",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -93,16 +104,20 @@ __all__ = [
     "ReLU",
     "Residual",
     "SGD",
+    "SiLU",
     "Sigmoid",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
+    "Softplus",
     "Tanh",
     "Trace",
     "Trainer",
     "Pass",
     "Weighted",
     "asarray",
+    "chance",
     "data",
+    "load",
     "metrics",
     "models",
     "optim",

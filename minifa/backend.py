@@ -259,9 +259,10 @@ def using(backend: str, dtype: str | None = None) -> Iterator[None]:
 
 
 def asarray(array: Any, dtype: Any = None) -> Array:
-    """Convert numbers (lists, host or device arrays) to an array of the selected backend, floats in the engine's dtype.
+    """Convert numbers (lists, host or device arrays, PyTorch tensors) to an array of the selected backend, floats in
+    the engine's dtype.
 
-    This is the explicit transfer to the device. It copies only if necessary.
+    This is the explicit transfer to the device. It copies only if necessary. A tensor is detached from its graph.
 
     Args:
         array: real numbers.
@@ -316,9 +317,25 @@ def device_bytes() -> int:
     return int(xp.get_default_memory_pool().total_bytes()) if name() == "cupy" else 0
 
 
+def from_tensor(value: Any, what: str) -> Any:
+    """A PyTorch tensor as a host array, detached from its graph; bfloat16 and other floats of fewer than 32 bits become
+    float32, exactly. Other values are returned as they are. Raises TypeError, with a message that starts with ``what``,
+    for a tensor without numbers in memory (sparse, or on the device "meta")."""
+    if not hasattr(value, "detach"):
+        return value
+    try:
+        tensor = value.detach().cpu()
+        if tensor.is_floating_point() and tensor.element_size() < 4:
+            tensor = tensor.float()  # NumPy has no bfloat16 or float8
+        return tensor.numpy()
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{what} cannot be read as numbers: {error}") from None
+
+
 def numbers_of(array: Any, what: str) -> numpy.ndarray:
-    """Convert numbers to a host array. Raises TypeError unless they are real numbers, ValueError for rows of unequal
-    length; ``what`` starts the error message."""
+    """Convert numbers (lists, arrays, PyTorch tensors) to a host array. Raises TypeError unless they are real numbers,
+    ValueError for rows of unequal length; ``what`` starts the error message."""
+    array = from_tensor(array, what)
     try:
         host = numpy.asarray(to_host(array))
     except ValueError as error:

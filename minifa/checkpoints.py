@@ -1,7 +1,7 @@
 """Checkpoints: the complete state of a training in one file, from which it resumes with bit-identical results.
 
     minifa-checkpoint.json    format, environment, experiment, components and settings, and progress of the training
-    network/..., rule/..., optimizer/...    one .npy for every array that changes; no pickle
+    network/..., rule/..., optimizer/..., callbacks/NAME/...    one .npy for every array that changes; no pickle
     the last 64 bytes         SHA-256 of everything before them
 
 The file is a zip archive that NumPy and other tools can read. Random draws are keyed by seed and position (see
@@ -42,15 +42,9 @@ __all__ = [
 
 import contextlib
 import copy
-import hashlib
-import inspect
-import io
-import json
-import math
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +56,11 @@ from . import schedules
 from .environment import environment
 from .layers.base import Layer
 from .network import check_state
-from .storage.atomic import as_bytes, expanded, free_name, read_bytes, write_atomic
-from .storage.npz import DAMAGED, open_member, read_members
+from .registry import constructor_settings, plain_settings
+from .storage import archive
+from .storage.atomic import expanded, free_name, read_bytes, write_atomic
 from .training import Callback, History, Trainer
+from .training.history import best_row
 from .training.position import LARGEST_COUNT, check_ranges
 from .validation import check_bool, check_choice, check_float, check_int, check_mapping, check_type
 
@@ -74,13 +70,13 @@ MANIFEST = "minifa-checkpoint.json"
 PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # part of a checkpoint to attribute of the trainer
 NOT_NEGATIVE = ("optimizer/square/", "optimizer/start/norm/")  # prefixes of arrays
 MISSING = "(none)"  # stands for a missing setting in messages
-DIGEST_LENGTH = 64  # SHA-256 in hexadecimal
 EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
-ZIP_SIGNATURE = b"PK\x03\x04"
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
+DEFAULTS = {"optimizer": {"decay_bias": True, "lr_factors": {}}}  # of settings that older checkpoints do not have
+CALLBACKS = "callbacks"  # prefix of the arrays of callbacks
 COUNTS = "count/"  # update counts of an optimizer
-KEYS = {"format", "environment", "experiment", "made_of", "step", "training", "arrays"}
+KEYS = {"format", "environment", "experiment", "made_of", "step", "training", archive.LIST}
 
 
 class CheckpointError(ValueError):
@@ -108,7 +104,8 @@ class Checkpoint:
         path: path of its file.
         environment: versions, backend and machine that wrote it.
         experiment: the configuration passed to `save`; empty if there was none.
-        components: names and settings of network, rule, loss, optimizer, trainer, schedule and augmentation.
+        components: names and settings of network, rule, loss, optimizer, trainer (with the callbacks that have a
+            state), schedule and augmentation.
         step: number of weight updates made.
         training: as returned by `minifa.training.Trainer.state`.
         arrays: all arrays by name, such as ``"network/linear1.W"``.
@@ -125,8 +122,7 @@ class Checkpoint:
     def part(self, name: str) -> dict[str, numpy.ndarray]:
         """The arrays of ``"network"``, ``"rule"`` or ``"optimizer"``, under the names used in their states. Raises
         ValueError for another name."""
-        check_choice(name, "a part of a checkpoint", tuple(PARTS))
-        return {key.removeprefix(f"{name}/"): a for key, a in self.arrays.items() if key.startswith(f"{name}/")}
+        return _below(self.arrays, check_choice(name, "a part of a checkpoint", tuple(PARTS)))
 
     def position(self) -> str:
         """Human-readable progress of the training.
@@ -142,6 +138,11 @@ class Checkpoint:
     def __repr__(self) -> str:
         rule = self.components.get("rule")
         return f"<Checkpoint of {rule.get('name') if isinstance(rule, dict) else '?'} {self.position()}>"
+
+
+def _below(arrays: Mapping[str, numpy.ndarray], prefix: str) -> dict[str, numpy.ndarray]:
+    """The arrays whose names start with ``prefix/``, without it."""
+    return {key.removeprefix(f"{prefix}/"): a for key, a in arrays.items() if key.startswith(f"{prefix}/")}
 
 
 # Writing
@@ -172,14 +173,32 @@ def save(path: str | Path, trainer: Trainer, experiment: Mapping[str, Any] | Non
         "made_of": components_of(trainer),
         "step": trainer.net.step,
         "training": trainer.state(),
-        "arrays": {key: [str(array.dtype), list(array.shape)] for key, array in arrays.items()},
+        archive.LIST: archive.listed(arrays),
     }
     write_atomic(path, pack(manifest, arrays), previous=previous_of(path))
 
 
 def arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
     """Host copies of every array that training changes."""
-    return {f"{part}/{key}": a for part, own in PARTS.items() for key, a in getattr(trainer, own).state().items()}
+    arrays = {f"{part}/{key}": a for part, own in PARTS.items() for key, a in getattr(trainer, own).state().items()}
+    for name, callback in callbacks_of(trainer).items():
+        for key, value in check_mapping(callback.on_save(trainer), f"the state of {name} (on_save)").items():
+            array = arrays[f"{CALLBACKS}/{name}/{key}"] = numpy.asarray(value)
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"the state of {name} (on_save) must consist of numbers, got {value!r} as {key!r}")
+    return arrays
+
+
+def callbacks_of(trainer: Trainer) -> dict[str, Callback]:
+    """The callbacks with a state (those that define `Callback.on_save`), by class name; a further one of a class has a
+    number behind it."""
+    named: dict[str, Callback] = {}
+    for callback in trainer.callbacks:
+        if type(callback).on_save is not Callback.on_save:
+            kind = type(callback).__name__
+            number = 1 + sum(type(one).__name__ == kind for one in named.values())
+            named[kind if number == 1 else f"{kind}-{number}"] = callback
+    return named
 
 
 def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
@@ -194,47 +213,31 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
         "network": {"seed": trainer.net.seed, "dtype": str(trainer.net.dtype), "layers": layers},
         "rule": rule,
         "loss": loss,
-        "optimizer": {**optimizer, "lr": float(trainer.initial_lr)},  # the current rate is in `training`
-        "trainer": {"seed": trainer.seed},
+        "optimizer": {
+            **optimizer,
+            "lr": float(trainer.initial_lr),  # the current rate is in `training`
+            "lr_factors": trainer.optimizer.lr_factors or {},
+        },
+        "trainer": {
+            "seed": trainer.seed,
+            **{name: constructor_settings(one) for name, one in callbacks_of(trainer).items()},
+        },
         "schedule": schedules.describe(trainer.schedule),
         "augmentation": {"name": "none"} if images is None else {"name": type(images).__name__, **_settings(images)},
     }
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
-    """A layer's type and the attributes set by constructor arguments, without counters and values cached in a pass."""
-    constructors = [vars(one)["__init__"] for one in type(layer).__mro__ if "__init__" in vars(one)]
-    parameters = {name for one in constructors for name in inspect.signature(one).parameters}
-    options = {key: value for key, value in _settings(layer).items() if parameters & {key, f"{key}_size"}}
-    return {**options, "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
+    return {**constructor_settings(layer), "kind": type(layer).__name__, "name": layer.name, "frozen": layer.frozen}
 
 
 def _settings(owner: Any) -> dict[str, Any]:
-    """The attributes that are numbers, strings or tuples, as JSON restores them. Attributes that are None are left out,
-    because None also stands for arrays that are not allocated yet."""
-    kinds = (bool, int, float, str, tuple)
-    settings = {key: value for key, value in vars(owner).items() if type(value) in kinds and key not in DERIVED}
-    return json.loads(json.dumps(settings, default=repr))
+    return {key: value for key, value in plain_settings(owner).items() if key not in DERIVED}
 
 
 def pack(manifest: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> bytes:
     """The bytes of a checkpoint."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        text = json.dumps(manifest, indent=1, ensure_ascii=False, default=_plain)
-        archive.writestr(zipfile.ZipInfo(MANIFEST), as_bytes(text))
-        for key, array in arrays.items():
-            member = io.BytesIO()
-            numpy.lib.format.write_array(member, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), member.getbuffer())
-        archive.comment = b"0" * DIGEST_LENGTH  # placeholder for the digest, at the end of the file
-    content = stream.getbuffer()
-    content[-DIGEST_LENGTH:] = _digest(content)
-    return bytes(content)
-
-
-def _digest(content: bytes | memoryview) -> bytes:
-    return hashlib.sha256(content[:-DIGEST_LENGTH]).hexdigest().encode()
+    return archive.pack(MANIFEST, manifest, arrays, default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -288,21 +291,13 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def _unpack(path: Path, content: bytes) -> Checkpoint:
-    if content[:4] != ZIP_SIGNATURE or content[30 : 30 + len(MANIFEST)] != MANIFEST.encode():
-        raise DamagedCheckpoint(
-            f"'{path}' is not a checkpoint of minifa: its first bytes are wrong ({len(content)} bytes)"
-        )
-    if content[-DIGEST_LENGTH:] != _digest(content):
-        raise DamagedCheckpoint(f"'{path}' is damaged or incomplete: its checksum is wrong ({len(content)} bytes)")
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            with open_member(archive, archive.getinfo(MANIFEST)) as text:
-                manifest = json.load(text)
-            _check_manifest(manifest)
-            arrays = read_members(archive, skip=MANIFEST)
-        _check_arrays(manifest["arrays"], arrays)
-    # The exceptions of zipfile and json for a forged file.
-    except (*DAMAGED, KeyError, TypeError) as error:
+        manifest, arrays = archive.unpack(MANIFEST, content, _check_manifest)
+    except archive.Foreign as error:
+        raise DamagedCheckpoint(f"'{path}' is not a checkpoint of minifa: {error}") from error
+    except archive.Damaged as error:
+        raise DamagedCheckpoint(f"'{path}' is damaged or incomplete: {error}") from error
+    except ValueError as error:
         raise DamagedCheckpoint(f"'{path}' is not a valid checkpoint: {error}") from error
     return Checkpoint(
         path, manifest["environment"], manifest["experiment"], manifest["made_of"], manifest["step"],
@@ -326,15 +321,6 @@ def _check_manifest(manifest: Any) -> None:
     check_ranges(manifest["training"])
 
 
-def _check_arrays(listed: Mapping[str, Any], arrays: Mapping[str, numpy.ndarray]) -> None:
-    missing, extra = sorted(listed.keys() - arrays.keys()), sorted(arrays.keys() - listed.keys())
-    if missing or extra:
-        raise ValueError(f"missing arrays {missing or 'none'}, arrays that are not in its list {extra or 'none'}")
-    for key, array in arrays.items():
-        if [str(array.dtype), list(array.shape)] != listed[key]:
-            raise ValueError(f"the array {key!r} is {array.dtype} {array.shape}, but its list says {listed[key]}")
-
-
 def load(path: str | Path, trainer: Trainer) -> Checkpoint:
     """Restore a trainer from a checkpoint: the next `fit` gives results bit-identical to those of an uninterrupted one.
 
@@ -343,8 +329,9 @@ def load(path: str | Path, trainer: Trainer) -> Checkpoint:
     Args:
         path: path of the file.
         trainer: made like the one that was saved: same network (layers, frozen layers, dtype), rule, loss, optimizer
-            with its options and initial rate, schedule, augmentation and seeds. A user-defined schedule is compared by
-            its values at epochs 0, 1, 2, 5, ... 500.
+            with its options and initial rate, schedule, augmentation, seeds and callbacks with a state (such as
+            `minifa.training.EarlyStopping`). A user-defined schedule is compared by its values at epochs 0, 1, 2, 5,
+            ... 500, without a history.
 
     Returns:
         The checkpoint.
@@ -374,6 +361,8 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
         check_state(rule.state(), checkpoint.part("rule"), f"the rule {rule.name!r}")
         _check_dtypes(checkpoint, trainer)
         copy.copy(optimizer).load_state(checkpoint.part("optimizer"), net, rule)  # on a copy: only validates
+        for name, callback in callbacks_of(trainer).items():
+            copy.copy(callback).on_load(trainer, _below(checkpoint.arrays, f"{CALLBACKS}/{name}"))
         trainer.load_state(checkpoint.training)  # validates first; the last step that can fail
     except ValueError as error:
         raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
@@ -381,6 +370,8 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     net.load_state(checkpoint.part("network"))
     rule.load_state(checkpoint.part("rule"))
     optimizer.load_state(checkpoint.part("optimizer"), net, rule)
+    for name, callback in callbacks_of(trainer).items():
+        callback.on_load(trainer, _below(checkpoint.arrays, f"{CALLBACKS}/{name}"))
 
 
 def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -390,7 +381,7 @@ def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> 
             continue
         if not isinstance(settings, dict):
             raise ValueError(f"its description of the {part} is missing or invalid")
-        settings = {key: value for key, value in settings.items() if key not in DERIVED}
+        settings = {key: value for key, value in {**DEFAULTS.get(part, {}), **settings}.items() if key not in DERIVED}
         layers = settings.pop("layers", None), own.pop("layers", None)
         if part == "optimizer" and "lr" not in settings:  # written by a version that did not save it
             del own["lr"]
@@ -433,7 +424,7 @@ def _check_dtypes(checkpoint: Checkpoint, trainer: Trainer) -> None:
     for key, array in checkpoint.arrays.items():
         is_count = key.startswith(f"optimizer/{COUNTS}")
         expected = like[key].dtype if key in like else numpy.int64 if is_count else trainer.net.dtype
-        if array.dtype != expected:
+        if array.dtype != expected and not key.startswith(f"{CALLBACKS}/"):  # those check their own arrays
             raise ValueError(f"{key!r} must be {numpy.dtype(expected)} in this training, got {array.dtype}")
         if (is_count or key.startswith(NOT_NEGATIVE) or key.endswith(".running_var")) and (array < 0).any():
             raise ValueError(f"{key!r} must not contain numbers below 0")
@@ -533,7 +524,4 @@ def is_best(history: History) -> bool:
     >>> [mf.checkpoints.is_best(History({"validation_loss": x} for x in loss)) for loss in ([3, 2], [3, 3])]
     [True, False]
     """
-    key, sign = ("validation_accuracy", 1) if "validation_accuracy" in history[-1] else ("validation_loss", -1)
-    scores = [sign * row[key] for row in history if key in row]
-    before = [score for score in scores[:-1] if not math.isnan(score)]
-    return bool(scores) and scores[-1] > max(before, default=-math.inf)
+    return best_row(history) is history[-1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+from collections.abc import Sequence
+
 from .backend import Array, xp
 from .parallel.chunks import elementwise, sum_chunks, sum_of_squares
 
@@ -11,6 +13,11 @@ from .parallel.chunks import elementwise, sum_chunks, sum_of_squares
 def as_matrix(array: Array) -> Array:
     """Reshape (..., k) to (rows, k)."""
     return array.reshape(-1, array.shape[-1])
+
+
+def side_by_side(parts: Sequence[Array]) -> Array:
+    """The parts joined along their last axis. A single part is returned without a copy."""
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=-1)
 
 
 def near_one(*arrays: Array) -> Array:

@@ -7,11 +7,12 @@ __all__ = ["Network"]
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy
 
-from . import array_checks, backend, extension_checks
+from . import array_checks, backend, extension_checks, network_files
 from .backend import Array, xp
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
@@ -184,7 +185,7 @@ class Network(KnownOptions, HtmlRepr):
         below them learns. Freeze before attaching a rule, which then draws no matrix for errors that no layer uses.
 
         Args:
-            names: names of layers with parameters, or of blocks, which are frozen as a whole.
+            names: names of layers with parameters or running statistics, or of blocks, which are frozen as a whole.
 
         Raises:
             ValueError: an unknown name, or a layer without parameters. Nothing is changed in that case.
@@ -205,7 +206,7 @@ class Network(KnownOptions, HtmlRepr):
         self._set_frozen(names, False)
 
     def _set_frozen(self, names: Sequence[str], frozen: bool) -> None:
-        with_parameters = [layer for layer in self if layer.parameter_names]
+        with_parameters = [layer for layer in self if layer.parameter_names or layer.buffer_names]
         selected: list[Layer] = []
         for name in names:
             if check_str(name, "the name of a layer") not in self._by_name:
@@ -418,6 +419,33 @@ class Network(KnownOptions, HtmlRepr):
             array[...] = backend.asarray(state[key], array.dtype)
         for layer in self:
             layer.version += 1
+
+    def save(self, path: str | Path, rule: Any = None) -> None:
+        """Save the network and, if given, its rule to one file, from which `minifa.load` rebuilds both. The file is
+        written atomically and holds no code and no pickle; NumPy reads its arrays (``network/linear1.W``).
+
+        Args:
+            path: path of the file, such as "net.npz"; an existing file is replaced.
+            rule: a rule that is attached to this network, with its options and feedback.
+
+        Raises:
+            TypeError: a rule that is not a Rule; a user-defined layer or rule with arguments that JSON cannot hold.
+            ValueError: the rule is not attached to this network, an array is not finite, or an option was assigned
+                after construction.
+            OSError: the file cannot be written.
+
+        >>> import pathlib, tempfile
+        >>> net = mf.Network([mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 2)], seed=1)
+        >>> rule = mf.rules.FA(seed=2).attach(net)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(pathlib.Path(folder, "net.npz"), rule)
+        ...     again, its_rule = mf.load(pathlib.Path(folder, "net.npz"))
+        >>> bool((again["linear1"].W == net["linear1"].W).all() and (its_rule.B["linear2"] == rule.B["linear2"]).all())
+        True
+        """
+        if rule is not None and getattr(check_type(rule, HasFeedback, A_RULE), "net", None) is not self:
+            raise ValueError("the rule must be attached to this network: call rule.attach(net) first")
+        network_files.write(path, self, rule)
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 __all__ = ["Adam", "AdamW", "OPTIMIZERS", "Optimizer", "RMSprop", "SGD"]
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy
@@ -20,7 +22,7 @@ from .backend import Array, xp
 from .linalg import near_one, norm, rescaled
 from .network import A_NETWORK, Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
-from .registry import KnownOptions, as_call, register_table
+from .registry import KnownOptions, as_call, register_table, unknown
 from .rules.base import A_RULE, Rule
 from .validation import check_between, check_bool, check_mapping, check_positive, check_type
 
@@ -45,6 +47,17 @@ def _betas(value: Any, what: str) -> tuple[float, float]:
     return first, second
 
 
+def _factors(value: Any, what: str) -> dict[str, float] | None:
+    factors = {} if value is None else check_mapping(value, what)
+    return {pattern: _nonnegative(factors[pattern], f"{what}[{pattern!r}]") for pattern in factors} or None
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a pattern matches a parameter's name, or that of its layer or of a block around it."""
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))
+
+
 class Optimizer(KnownOptions):
     """Base class of optimizers: the order of operations in a step, and state by parameter name.
 
@@ -56,6 +69,12 @@ class Optimizer(KnownOptions):
         constrain_weights: after every step, rescale each W to its norm before the first step (attributed by BioTorch
             to Moskovitz et al. 2018).
         freeze_signs: a weight that would change its sign stops just short of zero (Xiao et al. 2018); 0 stays 0.
+        decay_bias: False: no weight decay for parameters with fewer than two axes, which are the biases and batch
+            norm's gamma and beta (PyTorch: a parameter group with ``weight_decay=0``).
+        lr_factors: factors of the learning rate, at least 0, by the name of a parameter (``"linear2.b"``), layer or
+            block, in which ``*``, ``?`` and ``[...]`` are wildcards: ``{"conv*": 0.1, "*.b": 2}``. A parameter that
+            several patterns match gets the product of their factors, one that none matches 1. Feedback that learns
+            belongs to the W of its layer. None: the same rate for all (PyTorch: parameter groups with their own lr).
 
     Attributes:
         net: the network that `start`, `arrays` and `counts` belong to; None before the first one. Use one optimizer
@@ -65,7 +84,7 @@ class Optimizer(KnownOptions):
 
     Raises:
         TypeError: an option of the wrong type.
-        ValueError: an option outside its range.
+        ValueError: an option outside its range; in `bind` and `step`, a pattern that matches nothing in the network.
 
     >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
     >>> net["linear1"].W = mf.asarray([[1.0], [1.0]])
@@ -73,6 +92,13 @@ class Optimizer(KnownOptions):
     >>> mf.SGD(lr=0.25, manhattan=True).step(net)  # only the gradient's sign counts
     >>> net["linear1"].W.tolist()
     [[0.75], [1.25]]
+
+    A tenth of the rate for one layer:
+
+    >>> net["linear1"].grads["W"] = mf.asarray([[1.0], [0.0]])
+    >>> mf.SGD(lr=2.5, lr_factors={"linear1": 0.1}).step(net)
+    >>> net["linear1"].W.tolist()
+    [[0.5], [1.25]]
     """
 
     name = ""
@@ -84,6 +110,8 @@ class Optimizer(KnownOptions):
         "manhattan": check_bool,
         "constrain_weights": check_bool,
         "freeze_signs": check_bool,
+        "decay_bias": check_bool,
+        "lr_factors": _factors,
     }
     decoupled = False  # whether the decay is subtracted from the weight instead of added to the gradient
     net: Network | None = None
@@ -101,10 +129,14 @@ class Optimizer(KnownOptions):
         manhattan: bool = False,
         constrain_weights: bool = False,
         freeze_signs: bool = False,
+        decay_bias: bool = True,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
         self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
+        self.decay_bias, self.lr_factors = decay_bias, lr_factors
         self.net = None
+        self.matched: object = None  # the `lr_factors` whose patterns were checked
         self.attachment: object = None
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
@@ -124,15 +156,46 @@ class Optimizer(KnownOptions):
 
         Raises:
             TypeError: ``net`` is not a Network.
+            ValueError: a pattern of ``lr_factors`` matches no parameter. Nothing is changed in that case.
         """
         if self.net is not net:
             extension_checks.require_init(self, "counts")
-            self.net = check_type(net, Network, A_NETWORK)
+            check_type(net, Network, A_NETWORK)
+        if self.lr_factors is not None and (self.net is not net or self.lr_factors is not self.matched):
+            self._check_patterns(net, rule)
+        if self.net is not net:
+            self.net = net
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
             self.attachment = rule.attachment
             for name in [name for name in self.counts if name.startswith("feedback/")]:
                 del self.arrays[name], self.counts[name]
+
+    def _check_patterns(self, net: Network, rule: Rule | None) -> None:
+        feedback = [] if rule is None or not rule.feedback_learns else [self._weight_of(name) for name in rule.memory]
+        names = [*net.parameters(), *feedback]
+        for pattern in self.lr_factors or {}:
+            if not any(_matches(name, pattern) for name in names):
+                known = {*names, *(name.rpartition(".")[0] for name in names)}
+                raise ValueError(unknown(known, pattern, "parameter or layer in lr_factors"))
+        self.matched = self.lr_factors
+
+    @staticmethod
+    def _weight_of(feedback: str) -> str:
+        """The name of the W to which feedback of this name (``"linear2"``, ``"linear2/R"``) belongs."""
+        return f"{feedback.partition('/')[0]}.W"
+
+    @contextlib.contextmanager
+    def group(self, name: str, array: Array) -> Iterator[None]:
+        """Context manager: ``lr`` and ``weight_decay`` are those of the parameter of this name, inside the block."""
+        lr, decay = self.lr, self.weight_decay
+        name = self._weight_of(name.removeprefix("feedback/")) if name.startswith("feedback/") else name
+        self.lr *= math.prod(one for pattern, one in (self.lr_factors or {}).items() if _matches(name, pattern))
+        self.weight_decay = decay if self.decay_bias or array.ndim > 1 else 0.0
+        try:
+            yield
+        finally:
+            self.lr, self.weight_decay = lr, decay
 
     @backend.quietly
     def step(self, net: Network, rule: Rule | None = None) -> None:
@@ -182,7 +245,7 @@ class Optimizer(KnownOptions):
 
     @property
     def equation(self) -> str:
-        """The update equation with the current options.
+        """The update equation of a W with the current options; that of another parameter inside `group`.
 
         >>> mf.SGD(lr=0.1, weight_decay=0.01, manhattan=True).equation
         'W_new = W - lr * (sign(dW) + weight_decay * W)'
@@ -225,7 +288,12 @@ class Optimizer(KnownOptions):
         count = self.counts[name]
         if self.manhattan:
             gradient = xp.sign(gradient)
-        each_piece(functools.partial(self.change, count), array, gradient, *self.arrays[name].values())
+        change = functools.partial(self.change, count)
+        if self.decay_bias and self.lr_factors is None:  # one group: without further calls
+            each_piece(change, array, gradient, *self.arrays[name].values())
+        else:
+            with self.group(name, array):
+                each_piece(change, array, gradient, *self.arrays[name].values())
 
     def _initial(self, net: Network, stored: Container[str] = ()) -> dict[str, Array]:
         """The norms and signs of the weights that the options fix, without those that are ``stored`` already."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+import contextlib
 import difflib
 import functools
 import importlib
 import inspect
+import json
 import operator
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from .text import brief
@@ -21,12 +24,52 @@ T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
 TABLES: dict[str, dict[str, Any]] = {}  # every table, by the kind of its entries
 _SHIPPED: dict[str, dict[str, Any]] = {}
+TAKEN = "'{file}' replaces the {what} '{name}', a name that is taken: choose another"
 Address = tuple[str, str, str, str]  # kind of an entry, its name, and the module and qualified name to import it from
 
 
 def register_table(what: str, table: dict[str, Any]) -> None:
     """Register a table. Entries that are added to it later count as user-defined."""
     TABLES[what], _SHIPPED[what] = table, dict(table)
+
+
+@contextlib.contextmanager
+def additions(file: str) -> Iterator[None]:
+    """Context manager in which a file adds its entries (see `minifa.imports`). They do not count as user-defined
+    afterwards, because other processes import the same file. If the file fails, all tables are as before.
+
+    Args:
+        file: the path, for messages.
+
+    Raises:
+        ValueError: nothing is added, an existing entry is replaced or removed, or a name cannot be written in a
+            description.
+    """
+    before = {what: dict(table) for what, table in TABLES.items()}
+    try:
+        yield
+        new = {what: table.keys() - before[what].keys() for what, table in TABLES.items()}
+        for what, table in TABLES.items():
+            changed = [name for name, entry in before[what].items() if table.get(name) is not entry]
+            if changed:
+                raise ValueError(TAKEN.format(file=file, what=what, name=changed[0]))
+            wrong = [name for name in new[what] if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name)]
+            if wrong:
+                raise ValueError(
+                    f"'{file}' gives a {what} the name {wrong[0]!r}: use letters, digits, '_' and '-' only"
+                )
+        if not any(new.values()):
+            raise ValueError(
+                f"'{file}' registers nothing: define a subclass of minifa.rules.Rule with a name, or add an entry to a "
+                "table, as mf.models.MODELS['mine'] = make_mine or mf.data.DATASETS['mine'] = load_mine"
+            )
+    except BaseException:
+        for what, table in TABLES.items():
+            table.clear()
+            table.update(before[what])
+        raise
+    for what, names in new.items():
+        _SHIPPED[what].update({name: TABLES[what][name] for name in names})
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:
@@ -40,12 +83,18 @@ def lookup(table: Mapping[str, T], name: str, what: str) -> T:
     raise ValueError(unknown(table, name, what))
 
 
-def unknown(names: Iterable[str], name: object, what: str) -> str:
-    """The error message for an unknown name."""
+def unknown(names: Iterable[str], name: object, what: str, cutoff: float = 0.5) -> str:
+    """The error message for an unknown name, with those that are similar (see `nearest`), or all."""
     known = sorted(names)
-    matches = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    matches = nearest(known, name, cutoff)
     hint = f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r}: {hint}"
+
+
+def nearest(names: Iterable[str], name: object, cutoff: float = 0.5) -> list[str]:
+    """At most three names whose similarity to a name, as `difflib` measures it, is at least ``cutoff``, nearest
+    first."""
+    return difflib.get_close_matches(str(name).lower(), sorted(names), n=3, cutoff=cutoff)
 
 
 @functools.cache  # a sweep calls it a hundred thousand times
@@ -94,6 +143,57 @@ class KnownOptions:
                 if key not in known:
                     raise TypeError(unknown(known, key, f"option of {cls.__name__}"))
         return super().__new__(cls)
+
+
+class Constructed(KnownOptions):
+    """Base class that records the arguments of the constructor, so that a file can describe the object.
+
+    >>> from minifa.registry import constructor_arguments
+    >>> constructor_arguments(mf.MaxPool(3, padding=1))
+    {'kernel_size': 3, 'stride': None, 'padding': 1, 'name': None}
+    """
+
+    constructed_with: dict[str, Any]
+
+    def __new__(cls, *given: Any, **options: Any) -> Any:
+        instance = super().__new__(cls, *given, **options)
+        instance.constructed_with = {"given": given, "options": options}
+        return instance
+
+
+def constructor_arguments(instance: Constructed) -> dict[str, Any]:
+    """The arguments with which the constructor was called, by name, with the defaults of the others.
+
+    Raises:
+        TypeError: the class takes any number of arguments, which have no names.
+    """
+    signature = inspect.signature(type(instance))
+    call = instance.constructed_with
+    bound = signature.bind(*call["given"], **call["options"])
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise TypeError(f"{type(instance).__name__} takes *{parameter.name}: give its arguments names to save it")
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(arguments.pop(parameter.name))
+    return arguments
+
+
+def plain_settings(owner: Any) -> dict[str, Any]:
+    """The attributes that are numbers, strings or tuples, as JSON restores them. Attributes that are None are left out,
+    because None also stands for arrays that are not allocated yet."""
+    kinds = (bool, int, float, str, tuple)
+    settings = {key: value for key, value in vars(owner).items() if type(value) in kinds}
+    return json.loads(json.dumps(settings, default=repr))
+
+
+def constructor_settings(owner: Any) -> dict[str, Any]:
+    """The attributes of `plain_settings` that the constructor sets from an argument of this name or of NAME_size,
+    without counters and values cached in a pass."""
+    constructors = [vars(one)["__init__"] for one in type(owner).__mro__ if "__init__" in vars(one)]
+    parameters = {name for one in constructors for name in inspect.signature(one).parameters}
+    return {key: value for key, value in plain_settings(owner).items() if parameters & {key, f"{key}_size"}}
 
 
 def as_call(instance: Any) -> str:

@@ -23,7 +23,7 @@ from .parallel.threads import pool
 from .validation import check_int, check_str
 
 BLOCK = 1 << 16  # numbers drawn by one generator
-PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data", "sweep")
+PURPOSES = ("weights", "feedback", "order", "augmentation", "dropout", "noise", "data", "sweep", "chance")
 
 
 def generator(seed: int, purpose: str, name: str = "", step: int = 0) -> numpy.random.Generator:

@@ -1,4 +1,4 @@
-"""Plain text: tables, and escaping of untrusted text.
+"""Plain text: tables, line breaks, and escaping of untrusted text.
 
 Titles, file names and table cells come from files and may contain terminal control sequences, which could clear the
 screen or overwrite earlier lines. The command line prints through `escaping`, which shows them as escapes.
@@ -9,9 +9,14 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import contextlib
+import itertools
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+WIDEST_TABLE = 80  # columns; a wider terminal shows the same table
 
 # Control characters (newline and tab are excluded below), and Unicode characters that change the text direction or end
 # a line.
@@ -74,19 +79,145 @@ def escaping() -> Iterator[None]:
         yield
 
 
-def table(rows: Sequence[Sequence[str]], right_from: int) -> str:
+def terminal_width() -> int:
+    """The columns of the terminal (or of $COLUMNS); 80 if the output is not a terminal."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def lines_of(text: str, width: int, indent: str = "", hanging: str = "") -> list[str]:
+    """The text in lines of at most ``width`` characters, broken between words only. A longer word has its own line.
+
+    Args:
+        text: one paragraph.
+        width: at least 1.
+        indent: before the first line.
+        hanging: before all other lines.
+    """
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def wrap(text: str, width: int | None = None) -> str:
+    """Break every line of the text between words, at ``width`` characters; None: at the width of the terminal.
+
+    >>> from minifa.text import wrap
+    >>> print(wrap("one two three\\n\\nfour", 8))
+    one two
+    three
+    <BLANKLINE>
+    four
+    """
+    width = width or terminal_width()
+    return "\n".join("\n".join(lines_of(line, width)) for line in text.split("\n"))
+
+
+def entries(values: Mapping[str, str]) -> str:
+    """A line for each name with its text, which is broken between words at the width of the terminal.
+
+    >>> from minifa.text import entries
+    >>> print(entries({"python": "3.11", "threads": "2"}))
+    python   3.11
+    threads  2
+    """
+    wide = max(map(len, values), default=0) + 2
+    hanging = " " * wide
+    lines = (lines_of(f"{name:{wide}}{text}", terminal_width(), "", hanging) for name, text in values.items())
+    return "\n".join(itertools.chain.from_iterable(lines))
+
+
+def table(rows: Sequence[Sequence[str]], right_from: int, width: int | None = None) -> str:
     """Format rows as a text table; the first row is the header. Columns from index ``right_from`` on are
-    right-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(w) if i >= right_from else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([lines[0], rule, *lines[1:]])
+    right-aligned.
+
+    In a table that is too wide, the header and the left-aligned cells are broken between words. If that does not
+    suffice, the columns that are left over follow below, with the first column repeated.
+
+    Args:
+        rows: the cells; every row has as many as the first.
+        right_from: index of a column.
+        width: the most characters of a line; None: those of the terminal, and at most 80.
+
+    >>> from minifa.text import table
+    >>> print(table([("rule", "score", "time"), ("bp", "0.98", "6.8")], right_from=1, width=11))
+    rule  score
+    ----  -----
+    bp     0.98
+    <BLANKLINE>
+    rule  time
+    ----  ----
+    bp     6.8
+    """
+    width = min(WIDEST_TABLE, terminal_width()) if width is None else width
+    columns = list(zip(*rows, strict=True))
+    natural = [max(map(len, column)) for column in columns]
+    fitted = _narrowed(natural, [_least(column, False) for column in columns], width)  # the header alone breaks
+    fitted = _narrowed(fitted, [_least(column, i < right_from) for i, column in enumerate(columns)], width)
+    if _total(fitted) <= width:
+        return _block(columns, fitted, range(len(columns)), right_from)
+    blocks = _split(natural, width)
+    return "\n\n".join(_block(columns, natural, block, right_from) for block in blocks)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _words(cell: str) -> str:
+    """The cell with a space that does not break within ``mean ± sd``."""
+    return cell.replace(" ± ", "\u00a0±\u00a0")
+
+
+def _least(column: Sequence[str], breaks: bool) -> int:
+    """The width of the longest word of a column, whose cells break between words or, below the header, do not."""
+    head, *cells = column
+    least = max(map(len, head.split()), default=0)
+    return max([least, *(max(map(len, _words(cell).split(" ")), default=0) if breaks else len(cell) for cell in cells)])
+
+
+def _narrowed(widths: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+    """The widths, with the widest made narrower until the table fits or no column can be narrower."""
+    fitted = list(widths)
+    while _total(fitted) > width:
+        wide = [i for i, one in enumerate(fitted) if one > least[i]]
+        if not wide:
+            break
+        fitted[max(wide, key=fitted.__getitem__)] -= 1
+    return fitted
+
+
+def _split(widths: Sequence[int], width: int) -> list[list[int]]:
+    """The indices of the columns of every block; each block begins with the first column."""
+    blocks = [[0]]
+    for i in range(1, len(widths)):
+        if len(blocks[-1]) > 1 and _total([widths[one] for one in (*blocks[-1], i)]) > width:
+            blocks.append([0])
+        blocks[-1].append(i)
+    return blocks
+
+
+def _block(columns: Sequence[Sequence[str]], widths: Sequence[int], shown: Sequence[int], right_from: int) -> str:
+    """A table of some of the columns, with these widths."""
+    rows = []
+    for cells in zip(*(columns[i] for i in shown), strict=True):
+        parts = [_cell(cell, widths[i], i >= right_from) for i, cell in zip(shown, cells, strict=True)]
+        lines = itertools.zip_longest(*parts)
+        rows.append(
+            ["  ".join(part or " " * widths[i] for i, part in zip(shown, line, strict=True)).rstrip() for line in lines]
+        )
+    rule = "  ".join("-" * widths[i] for i in shown)
+    return "\n".join([*rows[0], rule, *itertools.chain(*rows[1:])])
+
+
+def _cell(cell: str, width: int, right: bool) -> list[str]:
+    """The lines of a cell, padded to the width."""
+    lines = [cell] if len(cell) <= width else lines_of(_words(cell), width)
+    return [(line.rjust(width) if right else line.ljust(width)).replace("\u00a0", " ") for line in lines]
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

@@ -129,3 +129,18 @@ def table(peaks: Peaks) -> str:
     rows = [("MiB at depth", *map(str, depths))]
     rows += [(name, *(f"{sizes[depth] / 2**20:.1f}" for depth in depths)) for name, sizes in peaks.items()]
     return text.table(rows, right_from=1)
+
+
+def read(peaks: Peaks) -> str:
+    """Two sentences: which rules need the least and the most memory, and how it grows with the depth."""
+    depths = sorted(next(iter(peaks.values())))
+    low, deep = depths[0], depths[-1]
+    at_depth = {name: sizes[deep] for name, sizes in peaks.items()}
+    least, most = min(at_depth, key=at_depth.__getitem__), max(at_depth, key=at_depth.__getitem__)
+    sentences = [f"At depth {deep} {least} needs the least memory, {at_depth[least] / 2**20:.1f} MiB"]
+    if most != least:
+        sentences[0] += f", and {most} {at_depth[most] / at_depth[least]:.1f} times as much"
+    if deep > low:
+        growth = ", ".join(f"{name} {sizes[deep] / sizes[low]:.1f} times" for name, sizes in peaks.items())
+        sentences.append(f"From depth {low} to {deep} the memory grows: {growth}")
+    return ". ".join(sentences) + "."

@@ -9,6 +9,7 @@ import argparse
 from ..console import bar
 from ..registry import unknown
 from ..storage.atomic import expanded
+from ..text import wrap
 from . import pictures
 from .exit_codes import FAILED, OK
 from .options import at_least_one, split_rules, widths
@@ -48,10 +49,10 @@ def run(options: argparse.Namespace) -> int:
         against = options.against.split(",")
         if strange := set(against) - {"torch", "biotorch"}:
             raise ValueError(unknown(("torch", "biotorch"), min(strange), "contestant"))
-        print(targets.report(against, options.repeats, batch_size, progress=not options.quiet))
+        print(wrap(targets.report(against, options.repeats, batch_size, progress=not options.quiet)))
         return OK
     names = split_rules(options.rules or "bp,fa")
-    print(step_time.report(options.models.split(","), names, batch_size, options.repeats))
+    print(wrap(step_time.report(options.models.split(","), names, batch_size, options.repeats)))
     return OK
 
 
@@ -63,7 +64,7 @@ def _bench_memory(options: argparse.Namespace) -> int:
     with bar(total=len(names) * len(set(options.depths)), desc="bench", unit="net", hidden=options.quiet) as shown:
         peaks = memory.measure(options.depths, names, batch_size, shown.update)
     about = memory.describe(batch_size)
-    print(f"{about}\n\n{memory.table(peaks)}")
+    print(wrap(f"{about}\n\n{memory.table(peaks)}\n\n{memory.read(peaks)}"))
     if options.out:
         title = "Memory for activations in a training step"
         drawn = pictures.draw(
@@ -74,4 +75,5 @@ def _bench_memory(options: argparse.Namespace) -> int:
         if not drawn:
             return FAILED
         print(f"\nwritten to {options.out}")
+        pictures.show(expanded(options.out))
     return OK

@@ -10,7 +10,7 @@ from .. import data
 from ..console import print_stderr
 from ..data.downloads.sources import Source, download_command, locate
 from ..signals import exit_code
-from ..text import table
+from ..text import lines_of, table, terminal_width, wrap
 from .exit_codes import FAILED, OK
 
 
@@ -59,7 +59,7 @@ def _list(folder: str | None) -> int:
         if citation:
             citations.append(f"{name}: {citation}.")
     print(table(rows, right_from=len(rows)))
-    print("\nto cite\n" + "\n".join(citations))
+    print("\nto cite\n" + "\n".join("\n".join(lines_of(one, terminal_width(), "", "    ")) for one in citations))
     return OK
 
 
@@ -87,7 +87,7 @@ def _download(name: str, folder: str | None, quiet: bool) -> int:
     except KeyboardInterrupt as stop:
         print_stderr(f"\ninterrupted: {stop}" if str(stop) else "\ninterrupted")
         return exit_code(stop)
-    print(f"to cite: {data.SOURCES[name].citation}.")
+    print(wrap(f"to cite: {data.SOURCES[name].citation}."))
     return OK
 
 

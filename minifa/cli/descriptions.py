@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 from .. import data
 from ..experiments import Experiment
@@ -16,9 +18,12 @@ def describe_setting(experiment: Experiment, dataset: data.Dataset) -> str:
     options = describe_options(experiment.model_options)
     model = f"model {experiment.model}{' ' + options if options else ''}"
     images = f", {experiment.augmentation}" if experiment.augmentation else ""
+    stops_early = experiment.patience is not None
+    at_most, patience = ("at most ", f" (patience {experiment.patience})") if stops_early else ("", "")
     return (
         f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
-        f"{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}, batch {experiment.batch_size}, "
+        f"{at_most}{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}{patience}, batch {experiment.batch_size}"
+        f"{' (a smaller last one is dropped)' if experiment.drop_last else ''}, "
         f"{experiment.optimizer}"
     )
 
@@ -32,24 +37,36 @@ def describe_rates(grid: Sequence[Experiment]) -> str:
     untuned = sorted(rule for rule, row in rates.items() if row is None)
     if untuned:
         rate = asked[untuned[0]].rate()  # the same for all untuned rules
-        return f"rate {rate:g} for {', '.join(untuned)}: no grid was run for this setting (--tune runs one)"
+        return f"rate {rate:g} for {', '.join(untuned)}: not tuned for this setting (minifa tune does that)"
     differ: dict[str, list[str]] = {}
     for rule, row in rates.items():
         if row is not None:
             differ.setdefault(", ".join(rate_differences(asked[rule], row)), []).append(rule)
     differ.pop("", None)
+    tuned = "tuned rates" if len(asked) > 1 else f"tuned rate {next(iter(asked.values())).rate():g}"
+    if differ and len(next(iter(differ.values()))) == len(asked):
+        return f"{tuned} (with {next(iter(differ))})"
     others = "; ".join(f"{', '.join(some)} with {setting}" for setting, some in differ.items())
-    return "rates from the grid kept in minifa/experiments/recipes/rates.csv" + (
-        f", which was run for {others}" if others else ""
-    )
+    return tuned + (f" ({others})" if others else "")
 
 
 def label(experiment: Experiment) -> str:
-    """Data set, model and model options as part of a file name."""
-    parts = [stem(experiment.data), experiment.model, *(f"{k}-{v}" for k, v in experiment.model_options.items())]
-    return as_file_name("-".join(parts))
+    """Data set, model and model options as part of a file name: ``digits-cnn-depth2``."""
+    options = (f"{key}{_written(value)}" for key, value in experiment.model_options.items())
+    return as_file_name("-".join([stem(experiment.data), experiment.model, *options]))
+
+
+def _written(value: Any) -> str:
+    if value is True:
+        return ""
+    return "-".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def as_file_name(text: str) -> str:
-    """The text with "_" in place of characters that some file systems do not allow."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+    """The text with "-" in place of characters that some file systems do not allow.
+
+    >>> from minifa.cli.descriptions import as_file_name
+    >>> as_file_name("usf:scale=init,concordance=0.9")
+    'usf-scale-init-concordance-0.9'
+    """
+    return re.sub(r"[^\w.-]+", "-", text)

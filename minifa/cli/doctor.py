@@ -10,6 +10,7 @@ import json
 from .. import backend
 from ..console import bar
 from ..storage.atomic import expanded, write_atomic
+from ..text import wrap
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     backends = [chosen] if chosen else usable
     with bar(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check", hidden=options.quiet) as shown:
         report = doctor.examine(backends, shown.update)
-    print(report.text())
+    print(wrap(report.text()))
     if out is not None:
         as_json = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
         write_atomic(out, (as_json if out.suffix == ".json" else report.text()) + "\n")

@@ -1,4 +1,4 @@
-"""`minifa figures`: draw all pictures of a finished run into its folder."""
+"""`minifa figures`: draw all pictures of a finished run into its folder, with a page that shows them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ __all__: list[str] = []
 import argparse
 
 from ..storage.atomic import expanded, make_folder, refuse_link, save_picture
+from . import pictures
 from .exit_codes import OK
 
 
@@ -27,4 +28,6 @@ def run(options: argparse.Namespace) -> int:
         path = folder / f"{name}{'-dark' if options.dark else ''}.{options.format}"
         save_picture(figure, path)
         print(path)
+    pictures.write_page(folder.parent)
+    print(folder.parent / "index.html")
     return OK

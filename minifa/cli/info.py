@@ -7,6 +7,7 @@ __all__: list[str] = []
 import argparse
 
 from .. import backend, data, environment
+from ..text import entries
 from .exit_codes import OK
 
 
@@ -15,10 +16,7 @@ def describe(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    for key, value in environment.environment().items():
-        print(f"{key:10} {value}")
-    print(f"{'cupy':10} {backend.cupy_status()}")
-    print("\ndata")
-    for name, where in data.find(options.data_dir).items():
-        print(f"{name:14} {where}")
+    facts = {key: str(value) for key, value in environment.environment().items()}
+    print(entries({**facts, "cupy": backend.cupy_status()}))
+    print(f"\ndata\n{entries(data.find(options.data_dir))}")
     return OK

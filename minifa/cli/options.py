@@ -20,7 +20,7 @@ from ..data.base import Dataset
 from ..data.interpretation import CHANNELS
 from ..experiments import Experiment
 from ..experiments.experiment import DATA_OPTIONS, MOST_SEEDS, default_optimizer_options
-from ..experiments.schema import fraction, strings
+from ..experiments.schema import scale, strings
 from ..losses import LOSSES
 from ..models import MODELS
 from ..optim import OPTIMIZERS
@@ -30,7 +30,12 @@ from ..storage.atomic import expanded
 from ..validation import LARGEST
 
 MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
-OPTIMIZER_OPTIONS = ("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs")
+FLAT_MODEL = "mlp"  # default model for data that are not images
+OPTIMIZER_OPTIONS = (
+    *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
+    "lr_factors",
+)
+ON_BY_DEFAULT = {"decay_bias": True}  # 0 is the default of all other optimizer options
 LARGEST_NAMES = 1 << 20  # maximum bytes of a file of names; a network of a thousand layers needs 50,000
 
 
@@ -79,15 +84,23 @@ def layer_names(text: str) -> dict[str, str]:
         raise argparse.ArgumentTypeError(f"expected features.0=conv1,fc=linear1 or a JSON file ({error})") from None
 
 
+def lr_factors(text: str) -> dict[str, float]:
+    """{pattern: factor} from ``conv*=0.1,linear2.b=0``."""
+    pairs = [pair.rpartition("=") for pair in text.split(",")]
+    if not all(pattern.strip() for pattern, _, _ in pairs):
+        raise argparse.ArgumentTypeError(f"expected factors by names, as conv*=0.1,linear2.b=0, got {text[:100]}")
+    return {pattern.strip(): number(factor) for pattern, _, factor in pairs}
+
+
 def _read_names(path: Path) -> Any:
     if path.stat().st_size > LARGEST_NAMES:
         raise ValueError(f"'{path}' is larger than {LARGEST_NAMES:,} bytes")
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
-def _fraction(text: str) -> float:
+def _scale(text: str) -> float | str:
     try:
-        return fraction(text)
+        return scale(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -114,7 +127,14 @@ def contradictions(given: Mapping[str, Any], stored: Experiment) -> list[str]:
     """
     model = {key: one.default for key, one in inspect.signature(MODELS[stored.model]).parameters.items()}
     fields = {**vars(stored), "lr": stored.rate(), "weight_decay": stored.decay()}
-    there = {**model, **fields, **stored.data_options, **stored.model_options, **stored.optimizer_options}
+    there = {
+        **model,
+        **ON_BY_DEFAULT,
+        **fields,
+        **stored.data_options,
+        **stored.model_options,
+        **stored.optimizer_options,
+    }
     return [
         f"--{name.replace('_', '-')} {_shown(value)} (kept: {_shown(there.get(name))})"
         for name, value in sorted(given.items())
@@ -132,12 +152,13 @@ def _shown(value: Any) -> str:
 def add_setting(command: argparse.ArgumentParser) -> None:
     """Add the options that `train`, `compare` and `tune` share."""
     base = Experiment()
-    add_network(command, base)
+    add_network(command, base, f"{base.model} for images, {FLAT_MODEL} for other data")
     how = add_update(command, base)
     how.add_argument("--epochs", type=at_least_one, help=f"passes through the training set (default: {base.epochs})")
     how.add_argument(
         "--schedule",
-        help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15) (default: {base.schedule})",
+        help=f"of the learning rate: {', '.join(SCHEDULES)} (cosine:epochs=15), one after another with 'then' "
+        f"('warm_up:epochs=2 then cosine:epochs=13') (default: {base.schedule})",
     )
 
 
@@ -145,18 +166,28 @@ def add_setting(command: argparse.ArgumentParser) -> None:
 # options, and `make_experiment` takes its value from an experiment. The help texts print the values of that experiment.
 
 
-def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
-    """Add the options for the data set and the network; ``base`` has their defaults."""
+def add_network(command: argparse.ArgumentParser, base: Experiment, model: str = "") -> None:
+    """Add the options for the data set and the network; ``base`` has their defaults, ``model`` describes that of the
+    model."""
     what = command.add_argument_group("data and network", argument_default=argparse.SUPPRESS)
     what.add_argument(
-        "--data", help=f"a data set ({', '.join(DATASETS)}) or a file my.npz with x and y (default: {base.data})"
+        "--data",
+        help=f"a data set ({', '.join(DATASETS)}) or a file: my.npz with x and y, my.csv with named columns, or x.npy "
+        f"beside y.npy (default: {base.data})",
+    )
+    what.add_argument(
+        "--label",
+        metavar="NAME",
+        help="of a file: the column of my.csv, or the file beside x.npy, that holds the labels (default: label, "
+        "target, class or y; y.npy)",
     )
     what.add_argument("--data-dir", help="folder of the data files (default: $MINIFA_DATA, else the user's cache)")
     what.add_argument(
         "--scale",
-        type=_fraction,
-        metavar="NUMBER",
-        help="of a file: what x is multiplied by, 1/255 for pixels; 1 leaves them as they are",
+        type=_scale,
+        metavar="SCALE",
+        help="of a file: standard (mean 0, standard deviation 1), unit (from 0 to 1), or what x is multiplied by, "
+        "1/255 for pixels; 1 leaves them as they are",
     )
     what.add_argument(
         "--channels", choices=CHANNELS, help="of a file: where its images have their channels (default: by their shape)"
@@ -170,7 +201,7 @@ def add_network(command: argparse.ArgumentParser, base: Experiment) -> None:
         dest="augmentation",
         help=f"of the training images: {', '.join(AUGMENTATIONS)}; with options: crop_flip:padding=4 (default: none)",
     )
-    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {base.model})")
+    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {model or base.model})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
@@ -195,6 +226,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     momentum = default_optimizer_options("sgd")["momentum"]
     how = command.add_argument_group("training", argument_default=argparse.SUPPRESS)
     how.add_argument("--batch-size", type=at_least_one, help=f"examples per weight update (default: {base.batch_size})")
+    how.add_argument("--drop-last", action="store_true", help="leave out a smaller last batch of an epoch")
     how.add_argument(
         "--lr",
         type=number,
@@ -208,15 +240,43 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     how.add_argument("--constrain-weights", action="store_true", help="keep every W at the norm it starts with")
     how.add_argument("--freeze-signs", action="store_true", help="no weight changes its sign")
     how.add_argument("--weight-decay", type=number, help="default: the rule's own (0 for most)")
+    how.add_argument(
+        "--decay-bias",
+        action=argparse.BooleanOptionalAction,
+        help="weight decay for biases and batch norm's gamma and beta, too, or for weights only (default: too)",
+    )
+    how.add_argument(
+        "--lr-factors",
+        type=lr_factors,
+        metavar="FACTORS",
+        help="factors of the learning rate by the names of layers or parameters: 'conv*=0.1,linear2.b=0'",
+    )
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=seed, help="the first seed")
     return how
 
 
-def add_rule(command: argparse.ArgumentParser, what: str) -> None:
-    """Add the option for the rule; ``what`` is the first part of its help text."""
-    names, default = ", ".join(rules.RULES), Experiment().rule
-    command.add_argument("--rule", default=argparse.SUPPRESS, help=f"{what}: {names} (default: {default})")
+def add_early_stopping(command: argparse.ArgumentParser) -> None:
+    """Add the options for held-out examples and early stopping."""
+    group = command.add_argument_group("early stopping", argument_default=argparse.SUPPRESS)
+    group.add_argument(
+        "--validation",
+        type=number,
+        help="share of the training set that is held out and measured instead of the test set (default: none)",
+    )
+    group.add_argument(
+        "--patience",
+        type=at_least_one,
+        metavar="EPOCHS",
+        help="end training after so many epochs without a better accuracy (without classes: loss) on the held-out "
+        "examples, with the best network, which is measured on the test set; needs --validation",
+    )
+
+
+def add_rule(command: argparse.ArgumentParser, base: Experiment, what: str) -> None:
+    """Add the option for the rule; ``base`` has its default, ``what`` is the first part of its help text."""
+    names = ", ".join(rules.RULES)
+    command.add_argument("--rule", default=argparse.SUPPRESS, help=f"{what}: {names} (default: {base.rule})")
 
 
 def add_changes(command: argparse._ActionsContainer) -> None:
@@ -258,9 +318,32 @@ def make_experiment(options: argparse.Namespace, rule: str | None = None, base: 
         optimizer_options={
             key: value
             for key, value in {**experiment.optimizer_options, **_chosen(given, OPTIMIZER_OPTIONS)}.items()
-            if value  # 0 is the default of each of them
+            if value != ON_BY_DEFAULT.get(key, 0)
         },
     )
+
+
+def make_fitting_experiment(
+    options: argparse.Namespace,
+    rule: str | None = None,
+    base: Experiment | None = None,
+    load: Callable[[Experiment], Dataset] = experiments.load_data,
+) -> tuple[Experiment, Dataset]:
+    """The experiment that the options describe, and its data. If no model is given, the model fits the data: a
+    multilayer perceptron for examples that are not images.
+
+    Args:
+        options, rule, base: as for `make_experiment`.
+        load: loads the data set of an experiment.
+
+    Raises:
+        ValueError, OSError: as for `make_experiment` and `minifa.data.load`.
+    """
+    experiment = make_experiment(options, rule, base)
+    dataset = load(experiment)
+    if "model" not in vars(options) and len(dataset.input_shape) == 1:
+        experiment = make_experiment(options, rule, replace(base or Experiment(), model=FLAT_MODEL))
+    return experiment, dataset
 
 
 def _chosen(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

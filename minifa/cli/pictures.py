@@ -1,4 +1,5 @@
-"""The figure at the end of a command; if it cannot be drawn, a message is printed and no result is lost."""
+"""The figure and the page at the end of a command; if they cannot be made, a message is printed and no result is
+lost."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .. import imports
 from ..console import print_stderr
+from ..experiments import run_page
 from ..storage.atomic import save_picture, with_advice
 from ..text import one_line
 
@@ -40,6 +43,20 @@ def draw(path: str | Path, make: Callable[[ModuleType], Any], otherwise: str) ->
     return True
 
 
+def show(path: Path) -> None:
+    """Print where the picture is that shows the result of the command."""
+    print(f"picture: {path.absolute()}")
+
+
+def write_page(folder: Path) -> None:
+    """Write the folder's ``index.html``; if it cannot be written, a message is printed and no result is lost."""
+    try:
+        run_page.write(folder)
+    except OSError as error:
+        print_stderr(f"the page could not be written: {with_advice(error)}")
+
+
 def how_to_redraw(folder: Path, numbers: str) -> str:
     """The location of a run folder's numbers, and the command that draws its pictures again."""
-    return f"the numbers are in {folder / numbers}; {shlex.join(['minifa', 'figures', str(folder)])} draws it again"
+    command = shlex.join(["minifa", "figures", str(folder), *imports.options()])
+    return f"the numbers are in {folder / numbers}; {command} draws it again"

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from .. import backend, experiments, signals
+from .. import backend, experiments, imports, signals
 from ..console import print_stderr, standard_streams
 from ..data import notices
 from ..environment import __version__
 from ..parallel import threads
-from ..registry import unknown
+from ..registry import nearest, unknown
 from ..storage.atomic import with_advice
-from ..text import escaping
+from ..text import escaping, lines_of
 from ..validation import check_list
 from . import (
     bench,
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    arguments = _joined(arguments)
+    arguments = _joined(arguments) or ["--help"]
     for stream in (sys.stdout, sys.stderr):  # an encoding without ± or ° must not end a run
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -65,6 +65,8 @@ def _run(arguments: Sequence[str]) -> int:
         with signals.terminating(), notices.on_stderr(f"minifa {options.command}"), warnings.catch_warnings():
             warnings.simplefilter("ignore", experiments.FailedRun)  # every command reports failed runs at its end
             backend.use(options.backend or backend.chosen_by_environment(), options.dtype, options.threads)
+            for path in options.imports:
+                imports.import_file(path)
             return options.run(options)
     except BrokenPipeError:  # the reading process (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,33 +97,47 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help texts with the default of every option that has one."""
+    """Help texts with the default of every option that has one, broken between words only."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False, "", []) else super()._get_help_string(action)
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return lines_of(text, width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = (lines_of(line, width, indent, indent) for line in text.split("\n"))
+        return "\n".join("\n".join(part) for part in parts)
+
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that suggests similar names for an unknown command or option."""
+    """An ArgumentParser whose errors are one line, with the nearest name of an unknown command, option or choice."""
 
     def error(self, message: str) -> Any:
-        if "invalid choice:" in message and self._subparsers is not None:
-            given = message.split("invalid choice: ")[1].split("'")[1]
-            message = unknown(COMMANDS, given, "command")
-        elif message.startswith("unrecognized arguments: "):
-            given = message.removeprefix("unrecognized arguments: ").partition(" ")[0]
-            known = [option for action in self._actions for option in action.option_strings]
-            message = unknown(known, given, "option") if given.startswith("-") else message
-        self.print_usage(sys.stderr)
-        self.exit(WRONG_USE, f"{self.prog}: {message}\n")
+        unrecognized = message.removeprefix("unrecognized arguments: ")
+        if unrecognized != message and unrecognized.startswith("-"):
+            known = {option.lstrip("-"): option for action in self._actions for option in action.option_strings}
+            given = unrecognized.partition(" ")[0].partition("=")[0]
+            near = nearest(known, given.lstrip("-"), NEAR)
+            hint = f": did you mean {' or '.join(known[name] for name in near)}?" if near else ""
+            message = f"unknown option '{given}'{hint}"
+        self.exit(WRONG_USE, f"{self.prog}: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        if action.dest == "command":
+            options = nearest(["--version", "--help"], value, NEAR)  # some write `minifa version`
+            self.error(unknown([*COMMANDS, *options], value, "command", NEAR))
+        raise argparse.ArgumentError(action, unknown(action.choices, value, "value"))
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="minifa",
+        formatter_class=_Help,
         description="Learn how networks learn: train them under backpropagation and feedback alignment.",
-        epilog="Try: minifa compare. Exit codes: 0 done, 1 failed, 2 usage error, 3 training diverged, "
-        "130 interrupted, 143 ended by SIGTERM.",
+        epilog=EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"minifa {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -139,10 +155,27 @@ def make_parser() -> argparse.ArgumentParser:
             help="threads of the CPU (default: $MINIFA_THREADS, else all cores)",
         )
         command.add_argument("--quiet", action="store_true", help="no progress bars and no lines about progress")
+        where.add_argument(
+            "--import",
+            dest="imports",
+            action="append",
+            default=[],
+            metavar="FILE.py",
+            help="execute this Python file first, and know its rules, models and data sets by their names; may be "
+            "given more than once",
+        )
         module.describe(command)
     return parser
 
 
+NEAR = 0.65  # how similar a command or an option must be to be suggested; names of rules are shorter
+EXAMPLES = """examples:
+  minifa compare --quick   train one network under five rules, in ten seconds
+  minifa train --rule usf  train it under one rule, into a folder of its own
+  minifa step --rule fa    show one training step, moment by moment
+
+minifa COMMAND --help shows the options of a command.
+Exit codes: 0 done, 1 failed, 2 usage error, 3 training diverged, 130 interrupted, 143 ended by SIGTERM."""
 COMMANDS: dict[str, tuple[ModuleType, str]] = {  # module with `describe` and `run`, summary
     "compare": (compare, "the same network and data under several learning rules and seeds: a table and a figure"),
     "train": (train, "train one network under one rule, into a run folder"),

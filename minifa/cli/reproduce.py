@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..console import print_stderr
-from ..experiments import recipes, reproduce, study
+from ..experiments import reading, recipes, reproduce, study
 from ..experiments.study import Outcome, folder_of
 from ..signals import exit_code
 from ..storage.atomic import expanded
+from ..text import lines_of, terminal_width, wrap
 from . import pictures
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one, seeds
 from .progress import follow
+
+CURVES, INDENT = "curves.png", "    "
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -49,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     recipes.check([task.experiment for task in tasks], recipe.name)  # keeps no data set: the workers load them
     folder.mkdir(parents=True, exist_ok=True)
     new: list[Outcome] = []
+    drawn = False
 
     def save(outcome: Outcome) -> str:
         new.append(outcome)
@@ -67,29 +71,36 @@ def run(options: argparse.Namespace) -> int:
     outcomes = sorted(finished + new, key=lambda one: (one.task.experiment.seed, names.index(one.task.name)))
     if outcomes:
         text = reproduce.write(recipe, folder, outcomes)
-        print(text, end="\n\n")
-        _draw(folder, outcomes, recipe)
+        reading_of_table = reading.read_table(reproduce.rows_of(recipe, outcomes), recipe.measure)
+        print(wrap(f"{text}\n\n{reading_of_table}\n"))
+        drawn = _draw(folder, outcomes, recipe)
+        pictures.write_page(folder)
     where = f"the runs are in {folder}"
     if stop is not None:
         done = len(planned) - len(tasks) + sum(one.error is None for one in new)
         print_stderr(f"interrupted, {done} of {len(planned)} runs finished; {where}. The same command resumes")
         return exit_code(stop)
     print(where)
+    if drawn:
+        pictures.show(folder / CURVES)
     return FAILED if any(one.error is not None for one in new) else OK
 
 
 def _list() -> int:
     for name in recipes.shipped():
         recipe = recipes.read(name)
-        print(f"{name}: {recipe.title}\n    rows {', '.join(row.name for row in recipe.rows)}\n    {recipe.source}\n")
-    print("minifa reproduce NAME runs a table; minifa train --recipe NAME its first line alone")
+        rows = f"rows {', '.join(row.name for row in recipe.rows)}"
+        print("\n".join(lines_of(f"{name}: {recipe.title}", terminal_width(), "", INDENT)))
+        for text in (rows, recipe.source):
+            print("\n".join(lines_of(text, terminal_width(), INDENT, INDENT)))
+        print()
+    print(wrap("minifa reproduce NAME runs a table; minifa train --recipe NAME its first line alone"))
     return OK
 
 
-def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> None:
-    if any(one.result is not None for one in outcomes):
-        pictures.draw(
-            folder / "curves.png",
-            lambda figures: figures.learning_curves(reproduce.results_of(outcomes), recipe.title),
-            f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again",
-        )
+def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> bool:
+    return any(one.result is not None for one in outcomes) and pictures.draw(
+        folder / CURVES,
+        lambda figures: figures.learning_curves(reproduce.results_of(outcomes), recipe.title),
+        f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again",
+    )

@@ -1,20 +1,86 @@
-"""`minifa rules`: list the learning rules."""
+"""`minifa rules`: list the learning rules, or describe one with its options."""
 
 from __future__ import annotations
 
 __all__: list[str] = []
 
 import argparse
+import inspect
+import re
+import sys
 
-from ..rules import RULES
+from ..registry import lookup, option_names
+from ..rules import RULES, Rule
+from ..text import lines_of, terminal_width
 from .exit_codes import OK
 
 
 def describe(command: argparse.ArgumentParser) -> None:
-    """The command has no options of its own."""
+    command.add_argument("name", nargs="?", metavar="NAME", help="a rule, to see its options; none: all are listed")
 
 
 def run(options: argparse.Namespace) -> int:
-    for rule in RULES.values():
-        print(f"{rule.name:10} {rule.equation}\n{'':10} {rule.title}; {rule.paper}\n{'':10} needs {rule.needs}\n")
+    if options.name is None:
+        print("\n\n".join(_summary(rule) for rule in RULES.values()))
+        print("\nminifa rules NAME shows the options of a rule")
+    else:
+        print(_description(lookup(RULES, options.name, "rule")))
     return OK
+
+
+def _summary(rule: type[Rule]) -> str:
+    source = [] if rule.paper in rule.title else [rule.paper]  # of a control: "control"
+    return "\n".join([f"{rule.name}: {rule.title}", *_indented(rule.equation, *source, f"needs {rule.needs}")])
+
+
+def _indented(*paragraphs: str) -> list[str]:
+    return [line for text in paragraphs for line in lines_of(text, terminal_width(), " " * 4, " " * 8)]
+
+
+def _description(rule: type[Rule]) -> str:
+    """Equation, requirements and options of a rule, and the text at the top of its file."""
+    passes = "one forward and one backward pass" if rule.one_backward_pass else "not a single backward pass, see below"
+    feedback = f"{'learns' if rule.feedback_learns else 'does not learn'}; default weight decay {rule.weight_decay:g}"
+    lines = [_summary(rule), *_indented(f"per update: {passes}", f"feedback: {feedback}"), ""]
+    names = [name for name in option_names(rule) if name != "seed"]  # type: ignore[arg-type]  # a class can be hashed
+    parameters = inspect.signature(rule).parameters
+    if names:
+        first = f"{rule.name}:{names[0]}={_written(parameters[names[0]].default)}"
+        lines += lines_of(
+            f"options, behind a colon and separated by commas, as in minifa train --rule {first}:", terminal_width()
+        )
+        for name in names:
+            lines += _indented(f"{name} (default: {_written(parameters[name].default)}): {_meaning(rule, name)}")
+    else:
+        lines.append(f"no options: minifa train --rule {rule.name}")
+    return "\n".join([*lines, "", *_file_description(rule)])
+
+
+def _written(value: object) -> str:
+    """A value as it is written in the description of a rule."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _meaning(rule: type[Rule], option: str) -> str:
+    """The text about an option in the docstring of the rule or of a base class."""
+    for cls in rule.__mro__:
+        _, _, arguments = inspect.cleandoc(cls.__doc__ or "").partition("Args:\n")
+        for entry in re.split(r"\n(?=    \w)", arguments.partition("\n\n")[0]):
+            names, _, text = entry.partition(": ")
+            if option in names.replace(",", " ").split() and not re.fullmatch(r"as for `\w+`\.", text):
+                return " ".join(text.split()).replace("`", "")
+    return "see its class"
+
+
+def _file_description(rule: type[Rule]) -> list[str]:
+    """The text at the top of the rule's file, with equations and sources."""
+    width, lines = terminal_width(), list[str]()
+    for paragraph in (sys.modules[rule.__module__].__doc__ or "").replace("`", "").strip().split("\n\n"):
+        if paragraph.startswith(" "):  # equations with remarks, in columns where these fit
+            for line in paragraph.split("\n"):
+                close = re.sub(" {3,}", "   ", line.strip())
+                lines += [line] if len(line) <= width else lines_of(close, width, " " * 4, " " * 8)
+        else:
+            lines += lines_of(" ".join(paragraph.split()), width)
+        lines.append("")
+    return lines[:-1]

@@ -5,11 +5,11 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import argparse
-import shutil
 import sys
 
 from .. import experiments
 from ..experiments import Experiment
+from ..text import terminal_width
 from .exit_codes import OK
 from .options import add_network, add_rule, add_update, from_zero, make_experiment
 
@@ -20,7 +20,7 @@ BASE = Experiment(data="xor", model="tiny", lr=0.5, optimizer_options={}, epochs
 def describe(command: argparse.ArgumentParser) -> None:
     add_network(command, BASE)
     add_update(command, BASE)
-    add_rule(command, "learning rule")
+    add_rule(command, BASE, "learning rule")
     command.add_argument("--updates", type=from_zero, default=0, help="updates to make before the step that is shown")
 
 
@@ -34,6 +34,6 @@ def run(options: argparse.Namespace) -> int:
         stepper.Stepper(replay, experiment.rule).cmdloop()
         return OK
     trace = replay.trace(experiment.rule)
-    width = shutil.get_terminal_size((100, 24)).columns
+    width = terminal_width()
     print(("\n\n" + "-" * min(width, 80) + "\n").join(stepper.page(trace, i, width) for i in range(len(trace))))
     return OK

@@ -17,7 +17,8 @@ from ..experiments.sweep_results import Results
 from ..experiments.sweeps import Sweep
 from ..signals import exit_code
 from ..storage.atomic import expanded, make_folder, write_atomic
-from ..text import table
+from ..text import install, table, wrap
+from . import pictures
 from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one
 from .progress import follow
@@ -45,7 +46,7 @@ def describe(command: argparse.ArgumentParser) -> None:
         "--dask",
         metavar="WHERE",
         help="make the runs on the Dask cluster whose scheduler is at tcp://HOST:PORT (one that you trust), or with "
-        "'local' on one that is started here (needs minifa's extra [cluster]); --threads are those of each run there",
+        f"'local' on one that is started here (needs {install('cluster')}); --threads are those of each run there",
     )
     add_changes(command)
 
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
         if not options.quiet:
-            print(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}", flush=True)
+            print(wrap(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}"), flush=True)
         run_folders = make_folder(folder.resolve() / "runs") if options.keep_runs else None
         tasks = [sweep_results.task_of(one, run_folders and run_folders / one.id, contents) for one in left]
         if options.dask:
@@ -105,7 +106,7 @@ def _print_plan(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
     for one in sweep.runs:
         state = "to run" if one.id not in lines else "failed" if lines[one.id]["error"] else "finished"
         rows.append((str(one.number), one.id, *map(recipes.write_value, one.settings.values()), state))
-    print(f"{table(rows, right_from=len(rows[0]))}\n\n{_describe(sweep)}; none was run")
+    print(f"{table(rows, right_from=len(rows[0]))}\n\n{wrap(_describe(sweep))}; none was run")
     return OK
 
 
@@ -114,7 +115,8 @@ def _report(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | No
     text = sweep_results.summary(results.sweep, lines, notes)
     if text:
         write_atomic(results.path.with_name("summary.txt"), text + "\n")
-        print(f"\n{text}\n")
+        print(f"\n{wrap(text)}\n")
+    pictures.write_page(results.path.parent)
     failed = [line for line in lines if line["error"]]
     for line in failed[:ERRORS]:
         print_stderr(f"run {line['run']}: {line['error']}")

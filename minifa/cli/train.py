@@ -10,35 +10,45 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import backend, data, environment, experiments, signals
+from .. import backend, data, environment, experiments, imports, signals
 from ..checkpoints import CheckpointError
 from ..console import print_stderr
-from ..experiments import Experiment, Result, recipes, resume, run_folder, tables
+from ..experiments import Experiment, Result, reading, recipes, resume, run_folder, tables
 from ..experiments.experiment import parts
 from ..storage.atomic import expanded, with_advice
+from ..text import wrap
 from ..training import Trainer, logs
+from ..training.history import best_row
 from . import pictures
 from .descriptions import as_file_name, describe_rates, describe_setting, label
 from .exit_codes import DIVERGED, FAILED, OK
-from .options import add_changes, add_rule, add_setting, contradictions, how_often, make_experiment, number
+from .options import (
+    add_changes,
+    add_early_stopping,
+    add_rule,
+    add_setting,
+    contradictions,
+    how_often,
+    make_fitting_experiment,
+)
 
-WHERE = {"backend", "dtype", "threads", "quiet", "data_dir"}  # options that do not change the experiment
+BASE = Experiment(rule="fa")  # the rule that minifa is about; backpropagation has nothing to show in its angles
+WHERE = {"backend", "dtype", "threads", "quiet", "imports", "data_dir"}  # options that do not change the experiment
 PARSED = {"command", "parser", "run"}  # entries of the parser itself
+SLOW = (
+    "The network has not fitted its training set yet. To compare: --rule bp carries the error through W itself, "
+    "--rule usf through the signs of W, and --model mlp has fewer layers; minifa rules {rule} describes the rule."
+)
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
 def describe(command: argparse.ArgumentParser) -> None:
     add_setting(command)
-    add_rule(command, "learning rule, options behind a colon (usf:scale=init)")
+    add_rule(command, BASE, "learning rule, options behind a colon (usf:scale=init)")
     command.add_argument(
-        "--out", help="run folder (default: runs/train-DATA-MODEL-RULE; an existing one is never overwritten)"
+        "--out", help="run folder (default: runs/DATA-MODEL-RULE-1, -2, ...; an existing one is never overwritten)"
     )
-    command.add_argument(
-        "--validation",
-        type=number,
-        default=argparse.SUPPRESS,
-        help="share of the training set that is held out and measured instead of the test set (default: none)",
-    )
+    add_early_stopping(command)
     recipe = command.add_argument_group("or all of that from a file")
     recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
     add_changes(recipe)
@@ -71,30 +81,34 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--previous goes with --resume RUN")
     if options.resume:
         experiment = _resumed_experiment(options)
+        dataset = _load_resumed(experiment)
     elif options.recipe or options.changes:
         experiment = _experiment_of_recipe(options)
+        dataset = experiments.load_data(experiment)
     else:
-        experiment = make_experiment(options)
-    dataset = _load(experiment, resumed=bool(options.resume))
+        experiment, dataset = make_fitting_experiment(options, base=BASE)
     parts(experiment, dataset)  # an invalid validation split raises before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=not options.quiet)
     print(trainer.net.summary(trainer.rule))
-    print(
-        f"\n{describe_setting(experiment, dataset)}, rule {experiment.rule}, {describe_rates([experiment])}\n",
-        flush=True,
-    )
-    name = f"runs/train-{label(experiment)}-{as_file_name(experiment.rule)}"
-    config = resume.config_of(experiment, dataset)
-    folder = expanded(options.resume) if options.resume else run_folder.new_folder(options.out or name, config)
+    setting = f"{describe_setting(experiment, dataset)}, rule {experiment.rule}, {describe_rates([experiment])}"
+    print(f"\n{wrap(setting)}\n", flush=True)
+    folder = expanded(options.resume) if options.resume else _new_folder(options.out, experiment, dataset)
     with run_folder.locked(folder):
         return _train_in(folder, experiment, dataset, trainer, options)
 
 
-def _load(experiment: Experiment, resumed: bool) -> data.Dataset:
+def _new_folder(out: str | None, experiment: Experiment, dataset: data.Dataset) -> Path:
+    config = resume.config_of(experiment, dataset)
+    if out is not None:
+        return run_folder.new_folder(out, config)
+    return run_folder.numbered_folder(f"runs/{label(experiment)}-{as_file_name(experiment.rule)}", config)
+
+
+def _load_resumed(experiment: Experiment) -> data.Dataset:
     try:
         return experiments.load_data(experiment)
     except data.DataNotFound as error:
-        if resumed and data.is_file(experiment.data):
+        if data.is_file(experiment.data):
             raise data.DataNotFound(f"{error}; --data FILE says where it is now") from error
         raise
 
@@ -113,8 +127,10 @@ def _train_in(
         if trainer.stopped:
             place = f"in epoch {trainer.epoch}, after {trainer.batch} of its batches: saved"
             print_stderr(f"interrupted {place}{_how_to_resume(folder)}")
-        return _finish_run(folder, experiment, dataset, trainer, result) or interrupt.exit_code
+        return _finish_run(folder, dataset, trainer, result, "rule" not in vars(options)) or interrupt.exit_code
     except KeyboardInterrupt as stop:
+        if (folder / "config.json").is_file():
+            pictures.write_page(folder)
         print_stderr(f"\nended at once, in epoch {trainer.epoch}{_how_to_resume(folder)}")
         return signals.exit_code(stop)
     except BrokenPipeError:  # standard output was closed; handled in `_run`
@@ -164,13 +180,16 @@ def _resume(
         raise CheckpointError(f"{error}; to resume from there, add --previous") from error
     if checkpoint and trainer.cannot_continue:
         place = f"ended as diverged in epoch {trainer.epoch}: start again with a smaller --lr and another --out"
+    elif checkpoint and trainer.history.stopped_early:
+        place = f"{_stopped_early(trainer)}; to train longer, start again with a larger --patience and another --out"
     elif checkpoint and trainer.finished >= experiment.epochs:
-        place = f"finished already, with {trainer.finished} epochs; --epochs {2 * trainer.finished} continues"
+        epochs = f"{trainer.finished} epoch{'s' * (trainer.finished > 1)}"
+        place = f"finished already, with {epochs}; --epochs {2 * trainer.finished} continues"
     else:
         position = checkpoint.position() if checkpoint else "from the start: no checkpoint was written"
         place = "" if options.quiet else f"resuming {position}"
     if place:
-        print(place, flush=True)
+        print(f"{place}\n", flush=True)
     wrote, now = (checkpoint.environment if checkpoint else {}), environment.environment()
     changed = [
         f"{key} {wrote[key]}, now {now[key]}"
@@ -179,6 +198,12 @@ def _resume(
     ]
     if changed:
         print_stderr(f"note: the run was started with {'; '.join(changed)}: the last bits may differ")
+
+
+def _stopped_early(trainer: Trainer) -> str:
+    best = best_row(trainer.history)
+    where = "" if best is None else f": no better value on the held-out examples since epoch {best['epoch']}"
+    return f"stopped early after epoch {trainer.epoch}{where}, whose network is restored"
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -195,21 +220,40 @@ def _how_to_resume(folder: Path) -> str:
         return f"\n{folder} is gone, with what was written there: the same command starts again"
     where = [] if backend.name() == "numpy" else ["--backend", backend.name()]
     dtype = [] if str(backend.dtype()) == "float32" else ["--dtype", str(backend.dtype())]
-    return "\nto resume: " + shlex.join(["minifa", "train", "--resume", str(folder), *where, *dtype])
+    return "\nto resume: " + shlex.join(
+        ["minifa", "train", "--resume", str(folder), *where, *dtype, *imports.options()]
+    )
 
 
-def _finish_run(folder: Path, experiment: Experiment, dataset: data.Dataset, trainer: Trainer, result: Result) -> int:
-    """Write the results of a finished training run and print them. Returns the exit code."""
+def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: Result, by_default: bool) -> int:
+    """Write the results of a finished training run and print them. Returns the exit code.
+
+    Args:
+        by_default: whether no rule was asked for.
+    """
+    experiment, picture = result.experiment, folder / "figures" / "training.png"
     run_folder.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
-    pictures.draw(
-        folder / "figures" / "training.png",
+    drawn = pictures.draw(
+        picture,
         lambda figures: figures.training_curves(result, f"{experiment.rule} on {dataset.name}"),
         pictures.how_to_redraw(folder, "history.csv"),
     )
+    pictures.write_page(folder)
     print(tables.history_table(trainer.history))
     if dataset.note:
-        print(f"\n{dataset.note}")
+        print(f"\n{wrap(dataset.note)}")
+    if trainer.history.stopped_early:
+        print(f"\n{wrap(_stopped_early(trainer))}")
+    if not result.diverged:
+        held_out = parts(experiment, dataset)[1] if result.measured == "validation" else None
+        measured = dataset.test if held_out is None else held_out
+        entries = {layer.name: layer.W.size for layer in trainer.net.weighted}
+        print(f"\n{wrap(reading.read_training(result, len(measured), entries, trainer.rule.feedback_learns))}")
+        if by_default and reading.not_fitted(result):
+            print(wrap(SLOW.format(rule=experiment.rule)))
     print(f"\nwritten to {folder}")
+    if drawn:
+        pictures.show(picture)
     if result.diverged:
         print_stderr(f"training diverged: {trainer.divergence}; try a smaller --lr")
         return DIVERGED

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import backend, experiments, rules
+from .. import backend, rules
 from ..console import print_stderr
 from ..errors import DataFileError
 from ..experiments import Experiment, resume, run_folder, tables, tuning
@@ -19,9 +19,10 @@ from ..signals import exit_code
 from ..storage import csv_files
 from ..storage.atomic import expanded, write_atomic
 from ..training import History
+from . import pictures
 from .descriptions import label
 from .exit_codes import FAILED, OK
-from .options import add_setting, at_least_one, count, make_experiment, possible_rules, split_rules
+from .options import add_setting, at_least_one, count, make_fitting_experiment, possible_rules, split_rules
 from .progress import follow
 
 COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
@@ -70,8 +71,7 @@ def rate_range(text: str) -> range:
 
 def run(options: argparse.Namespace) -> int:
     names = split_rules(options.rules)
-    base = make_experiment(options, names[0])
-    dataset = experiments.load_data(base)
+    base, dataset = make_fitting_experiment(options, names[0])
     names = possible_rules(base, names, dataset, options.rules == "all")
     folder = expanded(options.out or f"runs/tune-{label(base)}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
             text = tables.grid_table(rates) + (f"\n{dataset.note}" if dataset.note else "")
             write_atomic(folder / "table.txt", text + "\n")
             print(text)
+            pictures.write_page(folder)
     failed = [trial for trial in trials if trial.error is not None]
     for trial in failed:
         print_stderr(f"{trial.experiment.rule}, rate {trial.experiment.rate():g}: {trial.error}")

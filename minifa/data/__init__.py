@@ -10,7 +10,8 @@ from pathlib import Path
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..registry import register_table
 from ..validation import check_bool, check_str
-from .arrays import from_arrays, from_npz
+from . import user_files
+from .arrays import from_arrays, from_file, from_npz
 from .augment import AUGMENTATIONS, Augmentation, make_augmentation
 from .base import Dataset, Examples, validate
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
@@ -20,6 +21,7 @@ from .downloads.sources import Source, data_folder, folders_searched, locate
 from .idx import read_idx
 from .mnist import FASHION_MNIST, MNIST, fashion_mnist, mnist
 from .notices import DataWarning
+from .scaling import Scaling
 from .synthetic import lillicrap, lillicrap_teacher, xor
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -32,35 +34,37 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "xor": xor,
 }
 register_table("data set", DATASETS)
+A_FILE = "a .npz, .csv or .npy file"
 SOURCES: dict[str, Source] = {source.name: source for source in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 
 
 def is_file(name: str) -> bool:
-    """Whether the string is the path of an npz file rather than the name of a data set.
+    """Whether the string is the path of a file with arrays (.npz, .csv, .npy) rather than the name of a data set.
 
     >>> mf.data.is_file("digits"), mf.data.is_file("mine.npz")
     (False, True)
     """
-    return check_str(name, "the name of a data set").lower().endswith(".npz")
+    return user_files.is_file(check_str(name, "the name of a data set"))
 
 
 def load(
     name_or_path: str | os.PathLike[str],
     folder: str | os.PathLike[str] | None = None,
-    scale: float | None = None,
+    scale: float | str | None = None,
     channels: str | None = None,
     regression: bool = False,
+    label: str | None = None,
 ) -> Dataset:
-    """Load a named data set with its defaults, or the data set in an npz file (see `from_npz`).
+    """Load a named data set with its defaults, or the data set in a user's file (see `from_file`).
 
     Args:
-        name_or_path: a name of `DATASETS`, or the path of an npz file.
+        name_or_path: a name of `DATASETS`, or the path of a .npz, .csv or .npy file.
         folder: the folder of the publishers' files, for the sets read from files; see `data_folder` for the default.
-        scale, channels, regression: for an npz file only, as for `validate`.
+        scale, channels, regression, label: for a user's file only, as for `from_file`.
 
     Raises:
         TypeError: name_or_path is neither a string nor a path.
-        ValueError: an unknown name; scale, channels or regression given for a named data set.
+        ValueError: an unknown name; scale, channels, regression or label given for a named data set.
         DataNotFound: the files are missing.
         DataFileError: a file is damaged.
 
@@ -72,11 +76,11 @@ def load(
         raise TypeError(f"name_or_path must be a str or a path, got {name_or_path!r}")
     name = os.fspath(name_or_path)
     if is_file(name):
-        return from_npz(name, scale=scale, channels=channels, regression=regression)
+        return from_file(name, label, scale=scale, channels=channels, regression=regression)
     if name not in DATASETS:
-        raise ValueError(f"{_unknown_name(name)}, or the path of a .npz file")
-    if scale is not None or channels is not None or check_bool(regression, "regression"):
-        raise ValueError(f"scale, channels and regression are only for .npz files, not for the data set '{name}'")
+        raise ValueError(f"{_unknown_name(name)}, or the path of {A_FILE}")
+    if any(option is not None for option in (scale, channels, label)) or check_bool(regression, "regression"):
+        raise ValueError(f"scale, channels, regression and label are only for files, not for the data set '{name}'")
     return DATASETS[name](folder) if name in SOURCES else DATASETS[name]()
 
 
@@ -176,6 +180,7 @@ __all__ = [
     "Dataset",
     "DownloadError",
     "Examples",
+    "Scaling",
     "check",
     "cifar10",
     "cifar100",
@@ -185,6 +190,7 @@ __all__ = [
     "fashion_mnist",
     "find",
     "from_arrays",
+    "from_file",
     "from_npz",
     "is_file",
     "lillicrap",

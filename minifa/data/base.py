@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import from_tensor
 from ..errors import DataFileError, DataNotFound, DownloadError
 from ..representations import HtmlRepr
 from ..storage.atomic import DIGITS
 from ..validation import check_float, check_int, check_str, check_type, format_shape
 from .interpretation import Interpretation, as_strings
+from .scaling import Scaling
 
 Array = npt.NDArray[Any]
 
@@ -95,6 +97,7 @@ class Dataset(HtmlRepr):
         classes: one name per label; empty for regression.
         note: a remark that tables print beside every result on this data set (usually empty).
         citation: the source to cite.
+        scaling: how x was scaled when the data set was made from arrays; None: not at all.
 
     Raises:
         TypeError: an attribute of the wrong type.
@@ -107,6 +110,7 @@ class Dataset(HtmlRepr):
     classes: tuple[str, ...] = ()
     note: str = ""
     citation: str = ""
+    scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
         for key in ("name", "note", "citation"):
@@ -114,6 +118,7 @@ class Dataset(HtmlRepr):
         for part in (self.train, self.test):
             check_type(part, Examples, "train and test must be minifa.data.Examples, as returned by validate")
         check_type(self.classes, tuple, "the classes of a data set must be a tuple of str")
+        check_type(self.scaling, (Scaling, type(None)), "the scaling of a data set must be made by from_arrays")
         for what, train, test in (
             ("inputs", self.train.x, self.test.x),
             ("targets" if self.train.y.ndim > 1 else "labels", self.train.y, self.test.y),
@@ -160,6 +165,31 @@ class Dataset(HtmlRepr):
                 sha256.update(repr((array.shape, array.dtype.name)).encode())
                 sha256.update(np.ascontiguousarray(array).data.cast("B"))
         return sha256.hexdigest()[:DIGITS]
+
+    def transform(self, x: npt.ArrayLike) -> Array:
+        """New inputs as a network trained on this data set expects them: float32, scaled as the training part was.
+
+        Args:
+            x: unscaled inputs (N, features), images (N, height, width, channels), or grey images (N, height, width);
+                the shape of an example must be `input_shape`.
+
+        Raises:
+            TypeError, ValueError: x is not such an array, or has NaN or infinite values.
+
+        >>> data = mf.data.from_arrays([[0.0], [10.0]], [0, 1], x_test=[[5.0], [20.0]], y_test=[0, 1], scale="unit")
+        >>> data.test.x.tolist(), data.transform([[15.0]]).tolist()
+        ([[0.5], [2.0]], [[1.5]])
+        """
+        inputs = as_array(x, "x")
+        if inputs.ndim == 3 and len(self.input_shape) == 3:
+            inputs = inputs[..., None]
+        if inputs.shape[1:] != self.input_shape:
+            raise ValueError(
+                f"x has shape {inputs.shape}; the examples of the data set '{self.name}' have the shape "
+                f"{self.input_shape}, so it must be (N, {', '.join(map(str, self.input_shape))})"
+            )
+        inputs = _finite_float32(inputs, "x")
+        return inputs if self.scaling is None else self.scaling(inputs)
 
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
         """(training, validation) examples, both from the training part, in its order.
@@ -214,6 +244,8 @@ def validate(
     check_str(name, "the name of examples")
     n_classes = None if n_classes is None else check_int(n_classes, "n_classes")
     interpretation = Interpretation(scale, channels, regression, classes=n_classes)
+    if isinstance(scale, str):
+        raise ValueError(f"scale={scale!r} needs a training part: use minifa.data.from_arrays")
     if n_classes is not None and regression:
         raise ValueError(f"n_classes and regression exclude each other: y ({name}) holds either labels or targets")
     inputs, outputs = inputs_and_outputs(x, y, name, interpretation)
@@ -289,6 +321,7 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
 
 def as_array(values: npt.ArrayLike, what: str) -> Array:
     """The values as a non-empty array of integers or floats. Raises TypeError, ValueError."""
+    values = from_tensor(values, what)
     try:
         array = np.asarray(values)
     except TypeError as error:

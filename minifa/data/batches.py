@@ -26,6 +26,21 @@ PREFETCH_FROM = 1 << 18  # bytes of a batch; for smaller ones the queue costs as
 Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
+def count_batches(n: int, batch_size: int, drop_last: bool = False) -> int:
+    """The number of batches in an epoch of ``n`` examples. Raises ValueError if ``drop_last`` leaves none.
+
+    >>> from minifa.data.batches import count_batches
+    >>> count_batches(10, 4), count_batches(10, 4, drop_last=True)
+    (3, 2)
+    """
+    if drop_last and n < batch_size:
+        raise ValueError(
+            f"{n} examples in batches of {batch_size} leave no batch with drop_last=True: choose a smaller batch size, "
+            "or drop_last=False"
+        )
+    return n // batch_size if drop_last else -(-n // batch_size)
+
+
 class Batches:
     """The batches of one epoch, by index or as an iterator.
 
@@ -35,6 +50,7 @@ class Batches:
         seed, epoch, key: identify the random streams.
         augmentation: applied to every x; None: no augmentation.
         dtype: dtype of every x; None: that of the examples.
+        drop_last: whether a smaller last batch is left out.
 
     >>> from minifa.data.batches import Batches
     >>> batches = Batches(mf.data.load("xor").train, batch_size=3, seed=0, epoch=1)
@@ -53,14 +69,16 @@ class Batches:
         key: str = "",
         augmentation: Augmentation | None = None,
         dtype: npt.DTypeLike | None = None,
+        drop_last: bool = False,
     ) -> None:
         self.examples, self.batch_size, self.augmentation = examples, check_batch_size(batch_size), augmentation
         self.seed, self.name = seed, f"{key}/{epoch}"
         self.dtype = np.dtype(examples.x.dtype if dtype is None else dtype)
         self.order = generator(seed, "order", key, epoch).permutation(len(examples))
+        self.count = count_batches(len(examples), self.batch_size, drop_last)
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return self.count
 
     def make(self, number: int) -> Batch:
         """(x, y) of the batch with this index (from 0), on the host; deterministic."""

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import from_tensor
 from ..text import listed
 from ..validation import check_bool, check_choice, check_float
 from .notices import warn
+from .scaling import SCALES
 
 Array = npt.NDArray[Any]
 CHANNELS = ("last", "first")
@@ -33,7 +35,8 @@ class Interpretation:
     """Options that determine how ambiguous arrays are interpreted.
 
     Attributes:
-        scale: factor by which x is multiplied, above 0 and at most 1; None: x is already scaled.
+        scale: factor by which x is multiplied, above 0 and at most 1; "standard" or "unit": x is scaled by statistics
+            of the training part (see `minifa.data.scaling.fit`); None: x is already scaled.
         channels: position of the channel axis of images, "last" or "first"; None: inferred from the shape.
         regression: whether y holds targets, whatever its values.
         classes: number of classes if y must hold labels, whatever its values; None: inferred from y.
@@ -43,14 +46,19 @@ class Interpretation:
         TypeError, ValueError: an invalid value.
     """
 
-    scale: float | None = None
+    scale: float | str | None = None
     channels: str | None = None
     regression: bool = False
     classes: int | None = None
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < check_float(self.scale, "scale") <= 1:
+        if isinstance(self.scale, str):
+            if self.scale not in SCALES:
+                raise ValueError(
+                    f"scale must be {', '.join(map(repr, SCALES))} or a number in 0..1, got {self.scale!r}"
+                )
+        elif self.scale is not None and not 0 < check_float(self.scale, "scale") <= 1:
             raise ValueError(
                 f"scale must be above 0 and at most 1, got {self.scale}: x is multiplied by it, so scale=1/255 maps "
                 "0..255 to 0..1"
@@ -90,7 +98,10 @@ class Interpretation:
         return images
 
     def scaled(self, x: Array, what: str) -> Array:
-        """x (float32) multiplied by the scale. Raises ValueError for unscaled pixels without a scale."""
+        """x (float32) multiplied by the scale, if that is a number. Raises ValueError for unscaled pixels without a
+        scale."""
+        if isinstance(self.scale, str):
+            return x
         if self.scale is not None:
             return x * np.float32(self.scale) if self.scale != 1 else x
         top = x.max()
@@ -99,7 +110,7 @@ class Interpretation:
             raise ValueError(
                 f"{what} holds values up to {top:g}, probably unscaled pixels, from which a network does not learn: "
                 f'give scale=1/{largest} (--scale 1/{largest}; in a recipe scale = "1/{largest}" under [data]) to '
-                "multiply x by it, or scale=1 to keep the values"
+                'multiply x by it, scale="standard" for mean 0 and standard deviation 1, or scale=1 to keep the values'
             )
         return x
 
@@ -252,7 +263,7 @@ def _one_dimensional(y: Array, what: str) -> Array:
 def as_strings(y: Any) -> Array | None:
     """y as a string array, if all its elements are strings; else None."""
     try:
-        array = np.asarray(y)
+        array = np.asarray(from_tensor(y, "y"))
         if isinstance(y, np.ma.MaskedArray) or array.size == 0:
             return None
         if array.dtype.kind in "OT" and all(isinstance(one, str) and len(one) <= LONGEST for one in array.flat):

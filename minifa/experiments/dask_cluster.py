@@ -14,6 +14,11 @@ the same absolute path on all machines.
     dask worker tcp://10.0.0.1:8786 --nworkers 8 --nthreads 1      # on each
     minifa sweep SWEEP.toml --dask tcp://10.0.0.1:8786 --threads 4
 
+The workers do not receive files that the sweep imports (``--import my.py``): give every worker the same files when it
+is started. It rejects workers without them, and workers whose file has another content.
+
+    dask worker tcp://10.0.0.1:8786 --preload minifa.experiments.dask_imports --import my.py
+
 Under SLURM, in one job with 16 workers of 4 cores each. If the time limit is too short, submitting the job again
 continues the table. The port of the scheduler is derived from the job id, so that two jobs on one machine do not
 conflict. The script ends the scheduler, because not every SLURM installation does:
@@ -57,7 +62,7 @@ from typing import Any, TypeVar
 
 import numpy
 
-from .. import backend, environment
+from .. import backend, environment, imports
 from ..console import print_stderr
 from ..data import notices
 from ..parallel.threads import available_cores
@@ -67,6 +72,7 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 LOCAL = "local"
+IMPORTS = f"{__package__}.dask_imports"
 SECONDS_TO_CONNECT = 60  # the scheduler may still be starting, as in the job above
 SECONDS_TO_TELL = 5.0  # before a message about waiting is printed
 SECONDS_TO_GIVE_UP = 300.0  # without an answer from the scheduler
@@ -121,7 +127,8 @@ def side_by_side(
         _check_workers(client)
         neighbours = Counter(map(distributed.comm.get_address_host, client.nthreads()))
         setting = backend.name(), str(backend.dtype()), threads or neighbours, notices.issued()
-        futures = client.map(_on_worker, tasks, work=work, setting=setting, versions=_versions(), pure=False)
+        here = {"versions": _versions(), "imported": imports.digests()}
+        futures = client.map(_on_worker, tasks, work=work, setting=setting, **here, pure=False)
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         waiting = distributed.as_completed(futures)
         del futures  # so that answers that were yielded are released
@@ -134,10 +141,10 @@ def side_by_side(
 
 @dataclass(frozen=True)
 class _Stranger:
-    """The answer of a worker with another version, which made no run.
+    """The answer of a worker with another version or other imported files, which made no run.
 
     Attributes:
-        message: a description of both versions.
+        message: a description of the difference.
     """
 
     message: str
@@ -148,7 +155,8 @@ def _versions() -> tuple[str, str]:
 
 
 def _check_workers(client: Any) -> None:
-    """Raise OSError if a connected worker has other versions than this process, because its results would differ."""
+    """Raise OSError if a connected worker has other versions or imported files than this process, because its results
+    would differ."""
 
     def asked() -> tuple[str, str]:  # local, so that Dask sends its code: a worker may have an older minifa
         import numpy
@@ -167,6 +175,19 @@ def _check_workers(client: Any) -> None:
             raise OSError(f"the worker at {address} {why}: nothing was run")
         if _are_others(answer):
             raise OSError(f"{_describe(address, answer, _versions())}: nothing was run. {SAME_EVERYWHERE}")
+    if imports.FILES:
+        for address, names in client.run(imports.unlike, imports.digests()).items():
+            if names:
+                raise OSError(f"{_describe_imports(address, names)}. Nothing was run")
+
+
+def _describe_imports(address: str, names: Sequence[str]) -> str:
+    """Describe a worker that has not imported these files."""
+    how = " ".join(f"--import {name}" for name in names)
+    return (
+        f"the worker at {address} has not imported {' and '.join(names)} with the content that it has here: start the "
+        f"worker with --preload {IMPORTS} {how}"
+    )
 
 
 def _are_others(versions: tuple[str, str]) -> bool:
@@ -272,7 +293,10 @@ def _client(distributed: Any, place: str, jobs: int) -> Iterator[Any]:
         address: Any = place
         if place == LOCAL:  # listen only on this machine
             here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-            address = stack.enter_context(distributed.LocalCluster(jobs, 1, **here, preload=[__name__]))
+            arguments = [word for file in imports.FILES.values() for word in ("--import", file.path)]
+            loaded = {__name__: list[str](), **({IMPORTS: arguments} if arguments else {})}
+            preload = {"preload": list(loaded), "preload_argv": list(loaded.values())}
+            address = stack.enter_context(distributed.LocalCluster(jobs, 1, **here, **preload))
         else:
             _wait_for_scheduler(distributed, place)
         try:
@@ -295,9 +319,12 @@ def _on_worker(
     work: Callable[[Any], Any],
     setting: tuple[str, str, int | Mapping[str, int], Sequence[str]],
     versions: tuple[str, str],
+    imported: Mapping[str, str],
 ) -> Any:
     if _are_others(versions):  # it connected after the check
         return _Stranger(f"{_describe(_own_address(), _versions(), versions)}. {SAME_EVERYWHERE}")
+    if names := imports.unlike(imported):
+        return _Stranger(_describe_imports(_own_address(), names))
     backend_name, dtype, threads, notices_given = setting
     with _one_at_a_time:
         backend.use(backend_name, dtype, threads if isinstance(threads, int) else _share(threads))

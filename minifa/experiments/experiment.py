@@ -9,7 +9,7 @@ import inspect
 import math
 import numbers
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from ..rules.base import Rule
 from ..storage import csv_files
 from ..storage.atomic import expanded
 from ..text import one_line
-from ..training import Callback, ProgressBar, RecordAlignment, Trainer
-from ..training.history import Row
+from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, Trainer
+from ..training.history import Row, best_row
 from ..validation import as_python_number, check_bool, check_type
 
 AN_EXPERIMENT = "the experiment must be a minifa.experiments.Experiment"
@@ -36,8 +36,9 @@ A_DATASET = "data must be a minifa.data.Dataset, as returned by minifa.data.load
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
 MEASURED_ON = 256  # training examples on which alignment is measured after every epoch
-DATA_OPTIONS = ("scale", "channels", "regression")
-LATER = frozenset({"data_options", "weights_names"})  # fields that run folders of earlier versions do not have
+DATA_OPTIONS = ("scale", "channels", "regression", "label")
+# Fields that run folders of earlier versions do not have.
+LATER = frozenset({"data_options", "weights_names", "drop_last", "patience"})
 
 # Types accepted for the fields of an experiment, by annotation; values from files and callers are validated.
 KINDS: dict[str, type] = {
@@ -52,6 +53,7 @@ KINDS_IN_WORDS = {
     "str": "a word",
     "str | None": "a word or None",
     "int": "a whole number",
+    "int | None": "a whole number or None",
     "float": "a number",
     "float | None": "a number or None",
     "bool": "True or False",
@@ -74,9 +76,9 @@ class Experiment(KnownOptions):
     """Configuration of a run. On one machine, equal experiments give bit-identical results.
 
     Attributes:
-        data: name of a data set, or path of an npz file.
+        data: name of a data set, or path of a .npz, .csv or .npy file.
         data_dir: folder with its files; None: the default locations.
-        data_options: options for an npz file: scale, channels, regression (see `minifa.data.validate`).
+        data_options: options for a file: scale, channels, regression, label (see `minifa.data.from_file`).
         augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
         model_options: options of the model (depth, batch_norm, hidden, ...).
@@ -92,9 +94,13 @@ class Experiment(KnownOptions):
         weight_decay: weight decay; None: the rule's default (0 for most; Kolen-Pollack needs it to align).
         epochs: passes through the training set.
         batch_size: examples per weight update.
+        drop_last: whether a smaller last batch of an epoch is left out.
         seed: seed of all random draws.
         validation: fraction of the training set that is held out and evaluated instead of the test set (for tuning).
         alignment: whether the alignment of every layer is measured after every epoch.
+        patience: number of epochs without a better value on the held-out part after which training ends, with the best
+            network (see `minifa.training.EarlyStopping`); the test set is then measured as well. None: no early
+            stopping.
 
     Raises:
         TypeError: a value does not have the annotated type.
@@ -125,6 +131,8 @@ class Experiment(KnownOptions):
     seed: int = 0
     validation: float = 0.0
     alignment: bool = True
+    drop_last: bool = False
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -147,6 +155,11 @@ class Experiment(KnownOptions):
         known = lookup(rules.RULES, self.rule.partition(":")[0], "rule").weight_decay
         return known if self.weight_decay is None else self.weight_decay
 
+    @property
+    def measured(self) -> str:
+        """What the score is measured on: "test" or "validation"."""
+        return "validation" if self.validation and self.patience is None else "test"
+
     def settings(self) -> dict[str, Any]:
         """The fields by name. Fields in `LATER` are left out when empty, so that a configuration saved before they
         existed compares equal to the same experiment today."""
@@ -168,6 +181,24 @@ def files_of(described: Mapping[str, Any]) -> dict[str, str]:
     return {key: one for key, one in words.items() if key != "data" or data_sets.is_file(one)}
 
 
+def content_name(described: Mapping[str, Any]) -> str:
+    """The name under which the digest of an experiment's data set is stored: a file with its options, because they
+    determine what is read from it.
+
+    >>> from minifa.experiments.experiment import content_name
+    >>> content_name({"data": "xor"}), content_name({"data": "mine.csv", "data_options": {"label": "kind"}})
+    ('xor', 'mine.csv (label=kind)')
+    """
+    name, options = str(described.get("data")), described.get("data_options")
+    return f"{name} ({describe_options(options)})" if options and isinstance(options, Mapping) else name
+
+
+def input_names(described: Mapping[str, Any]) -> dict[str, str]:
+    """The names under which the digests of an experiment's files are stored, by field, as `files_of`."""
+    files = files_of(described)
+    return {**files, "data": content_name(described)} if "data" in files else files
+
+
 def with_whole_paths(experiment: Experiment) -> Experiment:
     """The experiment with absolute paths, for a process with another working directory."""
     whole: dict[str, Any] = {key: str(expanded(path).absolute()) for key, path in files_of(vars(experiment)).items()}
@@ -175,8 +206,8 @@ def with_whole_paths(experiment: Experiment) -> Experiment:
 
 
 def renamed(by_file: Mapping[str, str], before: Experiment, now: Experiment) -> dict[str, str]:
-    """A mapping keyed by the paths of one experiment, rekeyed by the paths that another uses for the same files."""
-    old, new = (files_of(vars(one)) for one in (before, now))
+    """Digests by the names of one experiment's inputs, rekeyed by the names that another has for the same files."""
+    old, new = (input_names(vars(one)) for one in (before, now))
     names = {old[key]: new[key] for key in old}
     return {names.get(name, name): value for name, value in by_file.items()}
 
@@ -211,6 +242,17 @@ class Result:
         e = self.experiment
         end = f"failed: {one_line(self.error, 80)}" if self.error else f"{self.measured} score {self.score:.4g}"
         return f"<Result of {(self.name or e.rule)!r}, seed {e.seed}: {end}{', diverged' if self.diverged else ''}>"
+
+    @property
+    def final(self) -> Row:
+        """The row of the network that training ended with (see `final_row`)."""
+        return final_row(self.experiment, self.history)
+
+
+def final_row(experiment: Experiment, history: Sequence[Row]) -> Row:
+    """The row of the network that training ended with: under early stopping the best one, otherwise the last."""
+    best = None if experiment.patience is None else best_row(history)
+    return history[-1] if best is None else best
 
 
 def load_data(experiment: Experiment) -> Dataset:
@@ -252,6 +294,11 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
     make_loss = lookup(LOSSES, loss_name, "loss")
     schedules.make(experiment.schedule)  # validate now rather than when training starts
+    if experiment.patience is not None and not experiment.validation:
+        raise ValueError(
+            "early stopping (patience) needs held-out examples: set validation, the fraction of the training set that "
+            "is held out, for example to 0.1"
+        )
     augmentation = augmentation_of(experiment)
     input_shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
     try:
@@ -269,6 +316,7 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
     if experiment.freeze is not None:
         net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
+    optimizer.bind(net, rule)  # checks the names in its options
     return net, rule, make_loss(), optimizer
 
 
@@ -294,7 +342,9 @@ class MeasureTest(Callback):
 def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -> Trainer:
     """A trainer for an experiment, with the callbacks for its measurements."""
     net, rule, loss, optimizer = build(experiment, data)
-    callbacks: list[Callback] = [] if experiment.validation else [MeasureTest(data)]
+    callbacks: list[Callback] = [MeasureTest(data)] if experiment.measured == "test" else []
+    if experiment.patience is not None:
+        callbacks.append(EarlyStopping(patience=experiment.patience))
     if experiment.alignment:
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
     if check_bool(progress, "progress"):
@@ -339,8 +389,13 @@ def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
     check_type(trainer, Trainer, "the trainer must be a minifa.Trainer")
     started = time.perf_counter()
     left = experiment.epochs - trainer.finished
-    if (left > 0 and not trainer.cannot_continue) or not trainer.finished:
-        trainer.fit(train, left, experiment.batch_size, held_out)
+    has_ended = trainer.cannot_continue or trainer.history.stopped_early
+    if (left > 0 and not has_ended) or not trainer.finished:
+        trainer.fit(train, left, experiment.batch_size, held_out, experiment.drop_last)
+    else:
+        for callback in trainer.callbacks:
+            if isinstance(callback, EarlyStopping):
+                callback.restore(trainer)
     return result_of(experiment, trainer, time.perf_counter() - started)
 
 
@@ -352,10 +407,9 @@ def parts(experiment: Experiment, data: Dataset) -> tuple[Examples, Examples | N
 def result_of(experiment: Experiment, trainer: Trainer, seconds: float) -> Result:
     """The result of a trainer's history, which needs at least one row."""
     history = trainer.history
-    measured = "validation" if experiment.validation else "test"
-    score = score_of(history[-1], measured)
+    score = score_of(final_row(experiment, history), experiment.measured)
     layers = tuple(layer.name for layer in trainer.net.weighted)
-    return Result(experiment, list(history), score, measured, seconds, layers, trainer.diverged)
+    return Result(experiment, list(history), score, experiment.measured, seconds, layers, trainer.diverged)
 
 
 def score_of(row: Row, measured: str) -> float:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from .. import backend, registry
+from .. import backend, imports, registry
 from ..data import notices
 from ..parallel.threads import available_cores
 
@@ -99,7 +99,7 @@ def spread(
     tick: Callable[[], None] | None = None,
 ) -> Generator[tuple[Task, Answer | Ended], None, None]:
     """`side_by_side` on the cores of this machine. Every worker gets this process's backend, an equal share of its
-    threads, and the registered user-defined rules, models and so on that it can import.
+    threads, the imported files (see `minifa.imports`), and the user-defined rules, models and so on that it can import.
 
     Args:
         work: an importable function, which must handle its own exceptions.
@@ -116,15 +116,25 @@ def spread(
             yield task, work(task)
         return
     threads = max(1, backend.threads() // jobs)
-    setting = backend.name(), str(backend.dtype()), threads, notices.issued(), registry.user_defined_addresses()
+    own = imports.snapshot(), registry.user_defined_addresses()
+    setting = backend.name(), str(backend.dtype()), threads, notices.issued(), *own
     with contextlib.closing(side_by_side(work, tasks, jobs, _begin, setting, tick)) as answers:
         yield from answers
 
 
-def _begin(name: str, dtype: str, threads: int, notices_given: Sequence[str], own: Sequence[registry.Address]) -> None:
+def _begin(
+    name: str,
+    dtype: str,
+    threads: int,
+    notices_given: Sequence[str],
+    files: Sequence[imports.Imported],
+    own: Sequence[registry.Address],
+) -> None:
     """Initialise a worker of `spread`."""
     backend.use(name, dtype, threads)
     notices.silence(notices_given)
+    for file in files:
+        imports.import_content(file)
     registry.register_entries(own)
 
 

@@ -4,10 +4,10 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
 
     title, source, note             descriptive text
     rule = "usf:scale=init"         options after a colon, as on the command line
-    [data]       name, folder, augmentation, validation; for an npz file scale, channels, regression
+    [data]       name, folder, augmentation, validation; for a file scale, channels, regression, label
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
-    [training]   loss, epochs, batch_size, seed, alignment
+    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment
 
 A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
 `minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import data, rules, schedules
+from ..data.batches import count_batches
 from ..data.interpretation import CHANNELS
 from ..losses import LOSSES
 from ..models import MODELS
@@ -131,8 +132,8 @@ class Recipe:
 
 
 def _data_name(value: Any) -> str:
-    if not schema.string(value).lower().endswith(".npz") and value not in data.DATASETS:
-        raise ValueError(unknown(data.DATASETS, value, "data set") + " (or the path of a .npz file)")
+    if not data.is_file(schema.string(value)) and value not in data.DATASETS:
+        raise ValueError(f"{unknown(data.DATASETS, value, 'data set')} (or the path of {data.A_FILE})")
     return value
 
 
@@ -141,9 +142,10 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "rule": ("rule", schema.description(rules.make)),
     "data.name": ("data", _data_name),
     "data.folder": ("data_dir", schema.string),
-    "data.scale": ("scale", schema.fraction),
+    "data.scale": ("scale", schema.scale),
     "data.channels": ("channels", schema.choice(CHANNELS, "place of channels")),
     "data.regression": ("regression", schema.boolean),
+    "data.label": ("label", schema.string),
     "data.augmentation": ("augmentation", schema.description(data.make_augmentation)),
     "data.validation": ("validation", schema.number(0, 1)),
     "model.name": ("model", schema.choice(MODELS, "model")),
@@ -156,7 +158,9 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "optimizer.schedule": ("schedule", schema.description(schedules.make)),
     "training.loss": ("loss", schema.choice(LOSSES, "loss")),
     "training.epochs": ("epochs", schema.integer(1)),
+    "training.patience": ("patience", schema.integer(1)),
     "training.batch_size": ("batch_size", schema.integer(1)),
+    "training.drop_last": ("drop_last", schema.boolean),
     "training.seed": ("seed", schema.integer(0)),
     "training.alignment": ("alignment", schema.boolean),
 }
@@ -513,7 +517,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
 
 def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     """One experiment of each group that differs only in settings that do not affect building: seed, learning rate,
-    epochs, alignment, batch size and schedule.
+    epochs, alignment, schedule and, unless a smaller last batch is dropped, batch size.
 
     >>> from minifa.experiments import recipes
     >>> from minifa.experiments import Experiment
@@ -523,7 +527,8 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     """
     kinds: dict[str, Experiment] = {}
     for experiment in experiments_:
-        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=1, schedule="constant")
+        size = experiment.batch_size if experiment.drop_last else 1
+        alike = replace(experiment, seed=0, lr=0.01, epochs=1, alignment=False, batch_size=size, schedule="constant")
         kinds.setdefault(repr(alike), experiment)
     return list(kinds.values())
 
@@ -531,7 +536,8 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
 def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
     """The reason why the experiment cannot be built; None if it can."""
     try:
-        parts(experiment, dataset)
+        train, _ = parts(experiment, dataset)
+        count_batches(len(train), experiment.batch_size, experiment.drop_last)
         build(experiment, dataset)
     except (ValueError, TypeError, OSError, ImportError) as error:
         return str(error)

@@ -14,17 +14,16 @@ __all__: list[str] = []
 
 import math
 import statistics
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import environment
+from .. import environment, imports
 from ..data.base import Dataset
 from ..registry import unknown
 from ..storage.atomic import expanded, plain, refuse_link, write_atomic
-from ..text import printable, table
+from ..text import lines_of, printable, table
 from ..training import History
 from ..training.history import Row
 from . import resume, run_folder
@@ -33,7 +32,7 @@ from .recipes import Recipe, TableRow
 from .study import Outcome, Task, attempt, folder_of, in_folder
 from .tables import sample_sd
 
-NOTES_WIDE = 120  # characters per line of the notes
+NOTES_WIDE = 80  # characters per line of the notes
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
 
 
@@ -105,7 +104,7 @@ def finished(recipe: Recipe, folder: str | Path) -> list[Outcome]:
             here = _contents(task.experiment, saved, known)
             _refuse_another(task, saved, here)
             if saved.result is not None and saved.experiment.get("epochs") == task.experiment.epochs:
-                compared = bool(here) and here.keys() <= saved.contents.keys()
+                compared = bool(here) and here.keys() - imports.digests().keys() <= saved.contents.keys()
                 outcomes.append(Outcome(task, dict(saved.result), made_by=saved.made_by, compared=compared))
     return outcomes
 
@@ -304,7 +303,7 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
     notes += sorted({one.result["note"] for one in outcomes if one.result and one.result["note"]})
     notes += _versions(outcomes)
     notes += [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
-    return [textwrap.fill(note, NOTES_WIDE, subsequent_indent="  ", break_long_words=False) for note in notes]
+    return ["\n".join(lines_of(note, NOTES_WIDE, hanging="  ")) for note in notes]
 
 
 def _versions(outcomes: Sequence[Outcome]) -> list[str]:

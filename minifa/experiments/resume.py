@@ -42,10 +42,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .. import backend, checkpoints, environment, signals
+from .. import backend, checkpoints, environment, imports, signals
 from ..checkpoints import Checkpoint, CheckpointError, DamagedCheckpoint, SaveCheckpoints
 from ..data import is_file, load
 from ..data.base import Dataset
+from ..data.user_files import paths_of
 from ..errors import DataFileError
 from ..network import Network
 from ..rules.base import Rule
@@ -56,8 +57,20 @@ from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
 from ..validation import check_bool, check_mapping, check_type
-from . import run_folder
-from .experiment import A_DATASET, AN_EXPERIMENT, Experiment, data_for, files_of, fit, load_data, parts, trainer_for
+from . import run_folder, run_page
+from .experiment import (
+    A_DATASET,
+    AN_EXPERIMENT,
+    Experiment,
+    content_name,
+    data_for,
+    files_of,
+    fit,
+    input_names,
+    load_data,
+    parts,
+    trainer_for,
+)
 from .processes import Stopped
 
 CHANGEABLE = ("epochs", "data_dir")  # when a run is resumed
@@ -79,7 +92,8 @@ def load_once(name: str, folder: str | None = None, **options: Any) -> Dataset:
     >>> resume.load_once("xor") is resume.load_once("xor")
     True
     """
-    return _load_once(name, folder, tuple(sorted(options.items())), _stamp(name))
+    files = paths_of(expanded(name), options.get("label")) if is_file(name) else []
+    return _load_once(name, folder, tuple(sorted(options.items())), tuple(map(_stamp, files)))
 
 
 @functools.lru_cache(maxsize=2)  # two: comparisons of data sets need two at a time
@@ -87,32 +101,31 @@ def _load_once(name: str, folder: str | None, options: tuple[tuple[str, Any], ..
     return load(name, folder, **dict(options))
 
 
-def _stamp(name: str) -> object:
-    """Identity of the data set's file (path, inode, size, time), which changes with it; None if it is not a file."""
+def _stamp(path: Path) -> object:
+    """Identity of a data set's file (path, inode, size, time), which changes with it; None if it does not exist."""
     try:
-        status = os.stat(name)
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return os.path.abspath(name), status.st_ino, status.st_size, status.st_mtime_ns
+    return os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns
 
 
 # Identity of a run besides its settings
 
 
 def contents(experiment: Experiment, data: Dataset) -> dict[str, str]:
-    """Digests, by name, of an experiment's inputs: its data set, and its file of initial weights if there is one.
+    """Digests, by name, of an experiment's inputs: its data set, its file of initial weights if there is one, and the
+    files that were imported with ``--import``.
 
     >>> from minifa.experiments import resume
     >>> from minifa.experiments import Experiment
     >>> resume.contents(Experiment(data="xor"), mf.data.load("xor"))
     {'xor': 'd72c85b400f5ddfe'}
     """
-    digests = {experiment.data: data.digest}
-    return (
-        digests
-        if experiment.weights is None
-        else {**digests, experiment.weights: atomic.digest(expanded(experiment.weights))}
-    )
+    digests = {content_name(vars(experiment)): data.digest, **imports.digests()}
+    if experiment.weights is not None:
+        digests[experiment.weights] = atomic.digest(expanded(experiment.weights))
+    return digests
 
 
 def config_of(experiment: Experiment, data: Dataset | None = None) -> dict[str, Any]:
@@ -160,10 +173,13 @@ def saved_run(folder: str | Path) -> SavedRun | None:
         return None
     wrote = wrote if isinstance(wrote, dict) else {}
     content, result = about.get("contents"), finished.get("result")
+    content = dict(content) if isinstance(content, dict) else {}
+    if (name := str(experiment.get("data"))) in content:  # an earlier version stored the name without the options
+        content[content_name(experiment)] = content.pop(name)
     is_its_own = finished.get("experiment") == experiment and _is_result(result)  # else of another run
     return SavedRun(
         experiment,
-        content if isinstance(content, dict) else {},
+        content,
         str(finished.get("dtype") or wrote.get("dtype", "")),
         str(finished.get("made_by") or (environment.version(wrote) if wrote else "")),
         result if is_its_own else None,
@@ -202,14 +218,16 @@ def run_differences(saved: SavedRun, experiment: Experiment, here: Mapping[str, 
 
 
 def content_differences(stored: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """Describe the inputs whose content has changed.
+    """Describe the inputs whose content has changed, and the imported files that are missing here.
 
     >>> from minifa.experiments.resume import content_differences
     >>> content_differences({"my.npz": "02ab", "old.npz": "77fe"}, {"my.npz": "c4d1"})
     ['other data: my.npz has the digest c4d1, and had 02ab']
     """
-    changed = [name for name in stored if name in here and stored[name] != here[name]]
-    return [f"other data: {name} has the digest {here[name]}, and had {stored[name]}" for name in changed]
+    changed = [name for name in stored if name in here and stored[name] != here[name] and not imports.is_import(name)]
+    return imports.differences(stored) + [
+        f"other data: {name} has the digest {here[name]}, and had {stored[name]}" for name in changed
+    ]
 
 
 def require_contents(expected: Mapping[str, str], experiment: Experiment, data: Dataset) -> None:
@@ -297,11 +315,14 @@ def resume_training(
         return None
     checkpoint, saved = checkpoints.read(place), saved_run(folder)
     settings, known = _with_current_paths(checkpoint.experiment, saved, experiment, folder)
+    other_code = imports.differences(known)
+    if other_code:
+        raise CheckpointError(f"'{place}' cannot be resumed: {'; '.join(other_code)}")
     differ = setting_differences(settings, experiment)
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = parts(experiment, data)[0], checkpoint.training.get("layout")
-    here = layout(train, experiment.batch_size)
+    here = layout(train, experiment.batch_size, experiment.drop_last)
     changed = content_differences(known, contents(experiment, data)) if known else []
     if there != here or changed:
         now = "; ".join(changed) or describe_layout(here)
@@ -324,11 +345,12 @@ def _with_current_paths(
     renamed, known = dict(settings), dict(saved.contents if saved else {})
     with contextlib.suppress(TypeError):  # from another version: it differs in any case
         renamed = run_folder.from_here(Experiment(**settings), folder).as_config()
+    here = input_names(vars(experiment))
     for key, name in files_of(vars(experiment)).items():
-        names = {str(one.get(key)) for one in (settings, saved.experiment if saved else {})}
+        names = {input_names(one).get(key) for one in (settings, saved.experiment if saved else {})}
         compared = [one for one in names if one in known]
         for one in compared:
-            known[name] = known.pop(one)
+            known[here[key]] = known.pop(one)
         if compared or (key == "data" and is_file(str(settings.get(key)))):  # else: by layout
             renamed[key] = name
     return renamed, known
@@ -386,12 +408,14 @@ def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | No
         with signals.stopping(trainer, verbose=False):
             fit(experiment, data, trainer)
         if trainer.stopped:
+            run_page.write(path)
             raise Stopped(f"{path} is saved in epoch {trainer.epoch}")
         run_folder.save(path, experiment, trainer.history, trainer.net, trainer.rule)
         result = _measure(path, experiment, data, trainer)
         origin = {"dtype": str(backend.dtype()), "made_by": logs.versions_of(path / "log.jsonl")}
         entries = {**config_of(experiment, data), **origin, "result": result}
         write_atomic(path / RESULT, json.dumps({**entries, "sha256": _checksum(entries)}, indent=2, default=str) + "\n")
+        run_page.write(path)
     return result
 
 

@@ -5,6 +5,7 @@
     last.ckpt       state of training, with last.ckpt.previous and best.ckpt (see `minifa.checkpoints`)
     network.npz     every parameter, running statistic and feedback matrix, by name; no pickle
     figures/        figures
+    index.html      a page that shows all of this (see `minifa.experiments.run_page`)
     .lock           lock file of the process that writes here
 
 An existing folder is never overwritten, except by resuming its own run.
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -33,6 +35,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .. import imports
 from ..environment import environment
 from ..errors import DataFileError
 from ..network import Network
@@ -43,10 +46,11 @@ from ..storage.npz import read_arrays, write_arrays
 from ..training import History
 from ..training.history import Row
 from ..validation import check_list, check_mapping, check_type
-from .experiment import AN_EXPERIMENT, Experiment, Result, build, files_of, load_data, score_of
+from .experiment import AN_EXPERIMENT, Experiment, Result, build, files_of, final_row, load_data, score_of
 
 FORMAT = 1
 LOCK = ".lock"
+KINDS = ("accuracy", "loss")  # of a measured column
 
 
 class RunInUse(OSError):
@@ -71,11 +75,25 @@ def new_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Pat
     wanted = expanded(path)
     if not wanted.name:
         raise ValueError(f"'{path}' has no name of its own: name a new folder in it")
-    candidate, number = wanted, 1
-    while not appear(candidate, config):
-        number += 1
-        candidate = wanted.with_name(f"{wanted.name}-{number}")
-    return candidate
+    return wanted if appear(wanted, config) else _next_number(wanted, config, first=2)
+
+
+def numbered_folder(path: str | Path, config: Mapping[str, Any] | None = None) -> Path:
+    """Create a new folder: the path with suffix -1 or, if that exists, -2, -3, ... Nothing is overwritten.
+
+    Args:
+        path: path of the folder, without the number.
+        config: as for `appear`.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    return _next_number(expanded(path), config, first=1)
+
+
+def _next_number(path: Path, config: Mapping[str, Any] | None, first: int) -> Path:
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(first))
+    return next(folder for folder in numbered if appear(folder, config))
 
 
 def appear(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
@@ -218,6 +236,7 @@ def read_experiment(folder: str | Path) -> Experiment:
     Raises:
         FileNotFoundError: the folder is not a run folder.
         DataFileError: its config.json is damaged, or does not describe exactly one run.
+        ValueError: a file that the run imported is missing in this process (see `minifa.imports`).
     """
     path = expanded(folder)
     if not (path / "config.json").is_file():
@@ -263,10 +282,10 @@ def read_run(folder: str | Path, experiment: Experiment) -> list[Result]:
 
 
 def _read_result(experiment: Experiment, history: list[Row], path: Path) -> Result:
-    measured, last = "validation" if experiment.validation else "test", history[-1]
+    measured = experiment.measured
     _check_rows(history, measured, path)
     try:
-        score = score_of(last, measured)
+        score = score_of(final_row(experiment, history), measured)
     except KeyError as error:
         raise DataFileError(f"the epochs in {path} have no column {error}") from error
     layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
@@ -276,7 +295,7 @@ def _read_result(experiment: Experiment, history: list[Row], path: Path) -> Resu
 
 def _check_rows(history: list[Row], measured: str, path: Path) -> None:
     """Raise DataFileError unless all columns that results are computed from hold numbers."""
-    numbers = {"train_loss", "diverged", f"{measured}_accuracy", f"{measured}_loss"}
+    numbers = {"train_loss", "diverged", *(f"{part}_{kind}" for part in (measured, "validation") for kind in KINDS)}
     for row in history:
         if type(row.get("epoch")) is not int:
             raise DataFileError(f"the epochs in {path} have no number, or one that is none: {row.get('epoch')!r}")
@@ -300,9 +319,14 @@ def _read_experiments(path: Path) -> list[Experiment]:
         config = json.loads(text)
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         ways, whole = _kept_ways(config), path.resolve()
-        return [_along(ways, Experiment(**one), whole) for one in described]
+        contents = config.get("contents", {})
+        missing = imports.missing(contents if isinstance(contents, dict) else {})
+        experiments = [_along(ways, Experiment(**one), whole) for one in described]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedConfig(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
+    if missing:
+        raise ValueError(f"{path} cannot be opened: {'; '.join(missing)}")
+    return experiments
 
 
 def open_run(folder: str | Path) -> tuple[Network, Rule, Experiment]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..data.scaling import SCALES
 from ..registry import unknown
 
 Check = Callable[[Any], Any]
@@ -107,8 +108,15 @@ def fraction(value: Any) -> float:
     except (ValueError, ZeroDivisionError):
         quotient = math.nan
     if isinstance(value, bool) or not 0 < quotient <= 1:
-        raise ValueError(f"a number above 0 and at most 1 is expected, as 1/255, got {value!r}")
+        raise ValueError(
+            f"{' or '.join(SCALES)} or a number above 0 and at most 1 is expected, as 1/255, got {value!r}"
+        )
     return quotient
+
+
+def scale(value: Any) -> float | str:
+    """The scale of a file's inputs: one of `SCALES`, or a `fraction`."""
+    return value if value in SCALES else fraction(value)
 
 
 def choice(table: Iterable[str], what: str) -> Callable[[Any], str]:

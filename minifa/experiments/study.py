@@ -13,20 +13,24 @@ import contextlib
 import functools
 import json
 import math
+import os
+import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import environment, registry
+from .. import environment, registry, schedules
 from ..console import bar
 from ..data.base import Dataset
 from ..errors import DataFileError
 from ..storage.atomic import read_bytes
+from ..training import Callback, Trainer
+from ..training.history import Row
 from ..validation import check_bool, check_int, check_list, check_type
 from . import dask_cluster, processes, resume, run_folder
-from .experiment import AN_EXPERIMENT, MOST_SEEDS, Experiment, Result, run
+from .experiment import AN_EXPERIMENT, MOST_SEEDS, Experiment, Result, fit, load_data, trainer_for
 from .recipes import write_value
 
 
@@ -74,9 +78,52 @@ class Outcome:
 Work = Callable[[Task], Outcome]
 
 
-def in_memory(task: Task) -> Outcome:
-    """Make a run in memory. The result is a `Result`."""
-    return Outcome(task, run(task.experiment)[0])
+def in_memory(task: Task, progress: Path | None = None) -> Outcome:
+    """Make a run in memory. The result is a `Result`.
+
+    Args:
+        task: the run.
+        progress: folder in which the run counts its epochs (see `EpochCount`); None: it does not.
+    """
+    experiment, data = task.experiment, load_data(task.experiment)
+    trainer = trainer_for(experiment, data)
+    if progress is not None:
+        trainer.callbacks.append(_CountEpochs(progress))
+    return Outcome(task, fit(experiment, data, trainer))
+
+
+class _CountEpochs(Callback):
+    """Writes a byte for every epoch, because a run in another process cannot call a function of this one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{os.getpid()}"
+
+    def on_epoch(self, trainer: Trainer, row: Row) -> None:
+        if trainer.finished:
+            with contextlib.suppress(OSError), open(self.path, "ab") as file:
+                file.write(b".")
+
+
+class EpochCount:
+    """Context manager: a temporary folder in which runs in other processes count their epochs.
+
+    Attributes:
+        folder: its path.
+    """
+
+    def __enter__(self) -> EpochCount:
+        self._folder = tempfile.TemporaryDirectory(prefix="minifa-", ignore_cleanup_errors=True)
+        self.folder = Path(self._folder.name)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._folder.cleanup()
+
+    def epochs(self) -> int:
+        """The number of epochs that all runs have finished."""
+        with contextlib.suppress(OSError):
+            return sum(path.stat().st_size for path in self.folder.iterdir())
+        return 0
 
 
 def in_folder(task: Task) -> Outcome:
@@ -165,7 +212,7 @@ def _by_process(tasks: Sequence[Task], jobs: int | None) -> tuple[list[Task], li
             f"{', '.join(names)}: defined in a notebook, at the prompt or inside a function, where worker processes "
             "cannot import it. Its runs are made in this process, one after the other; defined in a module of its own, "
             "they run in worker processes",
-            stacklevel=4,  # the caller of `run_many`
+            stacklevel=5,  # the caller of `run_many`
         )
     return elsewhere, here
 
@@ -181,16 +228,20 @@ def defined_in_this_process(experiment: Experiment) -> list[str]:
         "optimizer": experiment.optimizer,
         "schedule": experiment.schedule,
     }
-    by_name = {what: (description or "").partition(":")[0] for what, description in named.items()}
+    names = [
+        (what, part.partition(":")[0])
+        for what, description in named.items()
+        for part in (description or "").split(schedules.THEN)
+    ]
     return [
         f"the {what} {name!r}"
-        for what, name in by_name.items()
+        for what, name in names
         if registry.is_user_defined(what, name) and registry.address(what, name) is None
     ]
 
 
 def run_many(
-    experiments: Sequence[Experiment], jobs: int | None = None, progress: bool = False
+    experiments: Sequence[Experiment], jobs: int | None = None, progress: bool = True
 ) -> Generator[Result, None, None]:
     """Run experiments in ``jobs`` worker processes and yield each result as it arrives. If a run fails, or its process
     is killed, a `FailedRun` warning and the result give the reason, and the other runs continue.
@@ -214,16 +265,38 @@ def run_many(
         check_type(one, Experiment, AN_EXPERIMENT)
     jobs = None if jobs is None else check_int(jobs, "the number of processes (jobs)")
     hidden = not check_bool(progress, "progress")
+    runs = run_all(in_memory, [Task(one) for one in experiments], jobs)
     with (
-        contextlib.closing(run_all(in_memory, [Task(one) for one in experiments], jobs)) as outcomes,
+        contextlib.closing(_results(runs)) as results,
         bar(total=len(experiments), desc="runs", unit="run", hidden=hidden) as shown,
     ):
-        for outcome in outcomes:
+        for result in results:
             shown.update()
+            yield result
+
+
+def run_counted(
+    experiments: Sequence[Experiment], jobs: int | None, folder: Path, tick: Callable[[], None]
+) -> Generator[Result, None, None]:
+    """As `run_many`, with a count of the epochs (see `EpochCount`).
+
+    Args:
+        experiments, jobs: as for `run_many`.
+        folder: that of the `EpochCount`.
+        tick: called about twice a second.
+    """
+    work = functools.partial(in_memory, progress=folder)
+    yield from _results(run_all(work, [Task(one) for one in experiments], jobs, tick))
+
+
+def _results(runs: Generator[Outcome, None, None]) -> Generator[Result, None, None]:
+    """The results of runs in memory, and a warning for each that failed."""
+    with contextlib.closing(runs) as outcomes:
+        for outcome in outcomes:
             experiment, error = outcome.task.experiment, outcome.error
             if error is not None:
                 warnings.warn(
-                    f"the run of {experiment.rule}, seed {experiment.seed}, failed: {error}", FailedRun, stacklevel=2
+                    f"the run of {experiment.rule}, seed {experiment.seed}, failed: {error}", FailedRun, stacklevel=3
                 )
             yield outcome.result if error is None else failed(experiment, error)
 

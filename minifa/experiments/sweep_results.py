@@ -29,7 +29,7 @@ from ..text import one_line, printable, table
 from ..training import Callback, History, RecordAlignment, Trainer
 from ..training.history import Row
 from . import resume, run_folder, study
-from .experiment import MEASURED_ON, Experiment, build, parts, trainer_for
+from .experiment import MEASURED_ON, Experiment, MeasureTest, build, final_row, parts, trainer_for
 from .recipes import write_value
 from .study import Outcome, Task
 from .sweeps import SEED, Run, Sweep
@@ -85,13 +85,17 @@ def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
     """The same results as `_in_folder` without files; test scores and angles are measured only at the end."""
     best = _KeepBest()
     trainer = trainer_for(experiment, dataset)
-    trainer.callbacks = [best] if experiment.validation else []
+    if experiment.patience is not None:  # the angles are those of the best epoch
+        trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, MeasureTest)]
+    else:
+        trainer.callbacks = []
+    trainer.callbacks += [best] if experiment.validation else []
     train, held_out = parts(experiment, dataset)
-    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out)
-    at_end = dict(trainer.history[-1])
-    if experiment.alignment:
+    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out, experiment.drop_last)
+    at_end = dict(final_row(experiment, trainer.history))
+    if experiment.alignment and experiment.patience is None:
         RecordAlignment(dataset.train.head(MEASURED_ON)).on_epoch(trainer, at_end)
-    epochs = best_epoch = at_end["epoch"]
+    epochs = best_epoch = trainer.history[-1]["epoch"]
     if best.state:
         best_epoch = best.epoch
         trainer.net.load_state(best.state)
@@ -114,7 +118,7 @@ def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
     lowest = build(experiment, dataset)[0].weighted[0].name
-    measured = {**result, **_held_out(history, result["best_epoch"]), **_angles(history[-1], lowest)}
+    measured = {**result, **_held_out(history, result["best_epoch"]), **_angles(final_row(experiment, history), lowest)}
     return {key: value for key, value in measured.items() if key in MEASURED}
 
 
@@ -261,8 +265,8 @@ def _shared(sweep: Sweep) -> dict[str, Any]:
 # The summary
 
 BEST, GROUPS = 10, 30  # maximum number of lines shown
-FORMS = {"best_epoch": ".0f", "weight_angle": ".1f", "true_angle": ".1f", "seconds": ".1f", "diverged": ".0f"}
-SHOWN = (*SCORES, "best_epoch", "weight_angle", "true_angle", "seconds", "diverged")
+FORMS = {"weight_angle": ".1f", "true_angle": ".1f", "diverged": ".0f"}
+ANGLES = ("weight_angle", "true_angle", "diverged")
 
 
 def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> str:
@@ -278,10 +282,12 @@ def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> s
     parts = [sweep.title] if sweep.title else []
     if score is not None:
         best = sorted(fine, key=lambda line: _rank([line], score))[:BEST]
-        parts.append(_table([("run", *sweep.varied, *SHOWN), *(_cells_of_run(sweep, line) for line in best)]))
+        kind = score.partition("_")[2]
+        shown = (*(key for key in SCORES if key.endswith(kind)), *ANGLES)
+        parts.append(_table([("run", *sweep.varied, *shown), *(_cells_of_run(sweep, line, shown) for line in best)]))
         groups = sorted(_groups(sweep, fine), key=lambda some: _rank(some, score))
         if len(groups) < len(fine):
-            parts.append(_over_seeds(sweep, groups))
+            parts.append(_over_seeds(sweep, groups, shown))
         parts.append("\n".join(_remarks(sweep, lines, score, notes)))
     return printable("\n\n".join(parts))
 
@@ -292,8 +298,8 @@ def _rank(lines: Sequence[Line], score: str) -> float:
     return math.inf if math.isnan(mean) else -mean if score.endswith("accuracy") else mean
 
 
-def _cells_of_run(sweep: Sweep, line: Line) -> tuple[str, ...]:
-    measured = (format(float(line[key]), FORMS.get(key, ".4f")) if line[key] else "" for key in SHOWN)
+def _cells_of_run(sweep: Sweep, line: Line, shown: Sequence[str]) -> tuple[str, ...]:
+    measured = (format(float(line[key]), FORMS.get(key, ".4f")) if line[key] else "" for key in shown)
     return line["run"], *(line[name] for name in sweep.varied), *measured
 
 
@@ -305,14 +311,14 @@ def _groups(sweep: Sweep, lines: Sequence[Line]) -> list[list[Line]]:
     return list(groups.values())
 
 
-def _over_seeds(sweep: Sweep, groups: Sequence[Sequence[Line]]) -> str:
+def _over_seeds(sweep: Sweep, groups: Sequence[Sequence[Line]], shown: Sequence[str]) -> str:
     names = [name for name in sweep.varied if name != SEED]
     rows = [
-        (*(some[0][name] for name in names), str(len(some)), *(_mean_sd(some, key) for key in SHOWN))
+        (*(some[0][name] for name in names), str(len(some)), *(_mean_sd(some, key) for key in shown))
         for some in groups[:GROUPS]
     ]
     more = f"\nand {len(groups) - GROUPS} more" if len(groups) > GROUPS else ""
-    return _table([(*names, "seeds", *SHOWN), *rows]) + more
+    return _table([(*names, "seeds", *shown), *rows]) + more
 
 
 def _mean_sd(lines: Sequence[Line], key: str) -> str:
@@ -338,16 +344,16 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _remarks(sweep: Sweep, lines: Sequence[Line], score: str, notes: Sequence[str]) -> list[str]:
     fine = [line for line in lines if not line["error"]]
     measured, _, what = score.partition("_")
-    remarks = [f"{len(fine)} of {len(sweep.runs)} runs, best first by {measured} {what}; seconds: of training"]
+    remarks = [f"{len(fine)} of {len(sweep.runs)} runs, best first by {measured} {what}; sweep.csv has every column"]
     if measured == "test":
         remarks.append(
             "no examples were held out (data.validation): the first lines are chosen on the test set, and flatter"
         )
     else:
-        remarks.append("test scores and best epoch: of the network that was best on the held-out examples")
+        remarks.append("test scores: of the network that was best on the held-out examples")
     if any(line["weight_angle"] for line in fine):
         remarks.append(
-            "weight angle: between W and B, mean over layers; true angle: between this rule's error and\n"
+            "weight angle: between W and B, mean over layers; true angle: between this rule's error and "
             "backpropagation's at the lowest layer; both at the end, in degrees, 90 is chance"
         )
     failed = len(lines) - len(fine)

@@ -42,7 +42,7 @@ import numpy
 from ..rng import generator
 from ..validation import check_bool, check_float, check_str
 from . import recipes, resume, schema
-from .experiment import Experiment, data_key
+from .experiment import Experiment, content_name, data_key
 from .recipes import RecipeError, Settings
 from .schema import Problems
 
@@ -369,6 +369,6 @@ def check(sweep: Sweep) -> tuple[list[str], dict[str, str]]:
     sets = recipes.check(some, sweep.place)
     contents: dict[str, str] = {}
     for one in some:
-        if one.data not in contents or (one.weights is not None and one.weights not in contents):
+        if content_name(vars(one)) not in contents or (one.weights is not None and one.weights not in contents):
             contents.update(resume.contents(one, sets[data_key(one)]))
     return sorted({one.note for one in sets.values() if one.note}), contents

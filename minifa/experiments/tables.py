@@ -7,7 +7,7 @@ __all__ = ["angle_table", "grid_table", "history_table", "mean_sd", "ms_per_step
 import math
 import statistics
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..text import table
 from ..training import History
@@ -70,7 +70,7 @@ def all_layers(groups: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
 
 def mean_at_end(some: Sequence[Result], column: str) -> float:
     """Mean over seeds of a column's last value; NaN if no seed has it."""
-    known = [r.history[-1][column] for r in some if r.history[-1].get(column) is not None]
+    known = [r.final[column] for r in some if r.final.get(column) is not None]
     return statistics.fmean(known) if known else math.nan
 
 
@@ -114,7 +114,7 @@ def ms_per_step(result: Result) -> float:
     check_type(result, Result, "a result must be a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
-    steps = math.ceil(images[0] / result.experiment.batch_size)
+    steps = math.ceil(round(images[0]) / result.experiment.batch_size)
     return 1000 * statistics.median(seconds) / steps
 
 
@@ -128,7 +128,7 @@ def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -
     none."""
     values = []
     for result in results:
-        last = result.history[-1]
+        last = result.final
         layers = layers_with(last, quantity)[: 1 if first_only else None]
         if first_only and layers[:1] != list(result.layers[:1]):
             continue
@@ -147,18 +147,28 @@ def angle_table(results: Sequence[Result]) -> str:
     return table(rows, right_from=1)
 
 
+def angles_in(row: Row) -> list[float]:
+    """The angles between W and B in a row, one for every layer that has one."""
+    return [row[f"{layer}.weight_angle"] for layer in layers_with(row, "weight_angle")]
+
+
 def history_table(history: History) -> str:
-    """Table of loss, accuracy and weight angles for about a dozen epochs. Raises TypeError if ``history`` is not a
+    """Table of loss, accuracy and the angles between W and B (mean, smallest and largest over layers) for about a dozen
+    epochs. There are no angles if all are 0, as under backpropagation. Raises TypeError if ``history`` is not a
     History, ValueError if it has no epochs."""
     if not check_type(history, History, "a history must be a minifa.training.History"):
         raise ValueError("the history has no epoch to show")
-    losses = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
-    angles = [key for key in history.columns() if key.endswith(".weight_angle")]
+    scores = [key for key in history.columns() if key.endswith(("_loss", "_accuracy")) and "." not in key]
+    angles: dict[str, Callable[[list[float]], float]] = {}
+    if any(angle >= 0.05 for row in history for angle in angles_in(row)):
+        angles = {"angle W,B": statistics.fmean}
+        if max(len(angles_in(row)) for row in history) > 1:
+            angles = {"mean angle W,B": statistics.fmean, "smallest": min, "largest": max}
     step = max(1, len(history) // 12)
-    rows = [["epoch", *(key.replace("_", " ") for key in losses), *(f"W,B {key.rsplit('.', 1)[0]}" for key in angles)]]
+    rows = [["epoch", *(key.replace("_", " ").replace("validation", "held-out") for key in scores), *angles]]
     for row in [*history[:-1:step], history[-1]]:
-        cells = [f"{row[key]:.4f}" if key in row else "" for key in losses]
-        cells += [f"{row[key]:.1f}°" if key in row else "" for key in angles]
+        cells = [f"{row[key]:.4f}" if key in row else "" for key in scores]
+        cells += [f"{measure(angles_in(row)):.1f}°" if angles_in(row) else "" for measure in angles.values()]
         rows.append([str(row["epoch"]), *cells])
     return table(rows, right_from=0)
 

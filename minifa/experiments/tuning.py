@@ -90,7 +90,7 @@ def search(
         wanted = [one for name in names for one in next_runs(base, name, known, first, seeds)]
         if not wanted:
             return
-        with contextlib.closing(run_many(wanted, jobs)) as results:
+        with contextlib.closing(run_many(wanted, jobs, progress=False)) as results:
             for result in results:
                 known.append(_trial(result))
                 yield known[-1]
@@ -132,7 +132,8 @@ def _missing(base: Experiment, rule: str, by_rate: Trials, exponents: Iterable[i
 
 def run_of(base: Experiment, rule: str, k: int, seed: int) -> Experiment:
     """The run of a search with this rule, exponent of the rate and seed."""
-    return replace(base, rule=rule, lr=rate(k), seed=seed, validation=HELD_OUT, alignment=False)
+    # Without early stopping, under which the score is measured on the test set.
+    return replace(base, rule=rule, lr=rate(k), seed=seed, validation=HELD_OUT, alignment=False, patience=None)
 
 
 def by_exponent(rule: str, trials: Sequence[Trial]) -> dict[int, list[Trial]]:

@@ -31,7 +31,7 @@ def im2col(
     width: int = 4,
     kernel_size: int | Pair = 3,
     stride: int | Pair = 1,
-    padding: int | Pair = 0,
+    padding: int | Pair | str = 0,
     title: str = "",
     *,
     dark: bool = False,
@@ -54,14 +54,14 @@ def im2col(
     rows, columns, _ = layer.infer((height, width, 1))
     layer.W = backend.asarray(_sum_and_difference(layer.kernel), layer.dtype)
     x = backend.asarray(numpy.arange(1.0, height * width + 1).reshape(1, height, width, 1), layer.dtype)
-    image, patches = host(pad(x, layer.padding))[0, :, :, 0], host(layer.columns(x))
+    image, patches = host(pad(x, layer.window[2], extra=layer.window[4]))[0, :, :, 0], host(layer.columns(x))
     W, maps = host(layer.W).reshape(-1, 2), host(layer.project(x, layer.W))[0]
     y = maps.reshape(-1, 2)
 
     grids = [
         _Grid("x", (height, width), image, tinted=True),
         _Grid("columns(x)", patches.shape, _shortened(patches), "→", tinted=True),
-        _Grid("W", W.shape, W, "@"),
+        _Grid("W", W.shape, W, "·"),
         _Grid("y", y.shape, _shortened(y), "=", cell_width=WIDE_CELL),
         _Grid("maps", maps.shape, maps[:, :, 0], "→", cell_width=WIDE_CELL, middle=-(rows + 1) / 2),
     ]

@@ -6,25 +6,29 @@ __all__ = ["alignment_curves", "comparison", "learning_curves", "survey", "train
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .. import experiments, rules
+from ..chance import Band
 from ..experiments import Result
 from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
-from ..layers.weighted import Weighted
 from ..training.history import History, Row
 from ..validation import check_type
-from .style import SMALL, WIDTH, bare, drawing, look, missing, muted, readable_on
+from .chance_levels import Levels, known_rule, levels_of
+from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, readable_on, shade
 
 LAYERS = 8  # maximum number of layers shown side by side
+LABELLED = 8  # maximum number of curves that are labelled at their ends
+LABEL = 14  # maximum length of such a label
+NAMED = 2  # maximum number of rules named in a sentence
+NEAR = 0.05  # norm ratios that stay this close to 1 are not drawn
 ALIGNMENT = {
     "weight_angle": "angle of\nW and B",
     "norm_ratio": "norm(B) /\nnorm(W)",
@@ -36,8 +40,9 @@ Groups = Mapping[str, Sequence[Result]]
 
 def learning_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
     """Accuracy (for classification) and loss during training: one line per rule, the mean over seeds, with a band from
-    the lowest to the highest seed. A cross marks the epoch at which a run diverged; from there on the mean is over the
-    remaining seeds only and is biased in favour of the rule.
+    the lowest to the highest seed. A cross marks the epoch at which a run diverged, a bar the one at which it stopped
+    early; from there on the mean is over the remaining seeds only, and after a divergence biased in favour of the rule.
+    A dashed line marks the accuracy of the most frequent class, if the data are available.
 
     Args:
         results: results of `minifa.experiments.run_many`, or a list of results of `minifa.experiments.run`.
@@ -48,20 +53,22 @@ def learning_curves(results: Sequence[Result], title: str = "", *, dark: bool = 
     groups = _finished(results)
     measured = next(iter(groups.values()))[0].measured
     kinds = [kind for kind in ("accuracy", "loss") if _has(groups, f"{measured}_{kind}")]
+    levels = levels_of(groups)
     with drawing(3.3, title, dark=dark) as figure:
         panels = figure.subplots(1, len(kinds), squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
-            _draw_measured(axes, groups, f"{measured}_{kind}", dark)
-        _draw_legend(figure, groups, dark)
+            _draw_measured(axes, groups, f"{measured}_{kind}", levels, dark)
+        _draw_legend(figure, groups, dark, [*_explain_seeds(groups), *_explain_chance(levels)])
     return figure
 
 
 def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
-    """For every layer, over the epochs: the angle between W and B, norm(B) / norm(W), and the angle between the rule's
-    error and backpropagation's. Mean over seeds, with a band from the lowest to the highest.
+    """For every layer, over the epochs: the angle between W and B, norm(B) / norm(W) (if it is not always near 1), and
+    the angle between the rule's error and backpropagation's. Mean over seeds, with a band from the lowest to the
+    highest. A grey band marks the angles that chance gives; the text says where it comes from.
 
-    A diamond at epoch 0 marks the theoretical initial angle between W and B, if the rule defines one
-    (`Rule.start_angle`). If there are more than `LAYERS` layers, `LAYERS` evenly spaced ones are shown, and the heading
+    A diamond before epoch 0 marks the theoretical initial angle between W and B, if the rule defines one
+    (`Rule.start_angle`). If there are more than `LAYERS` layers, `LAYERS` evenly spaced ones are shown, and the text
     says so.
 
     Args:
@@ -76,13 +83,21 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
     quantities = [one for one in ALIGNMENT if _has(groups, *(f"{layer}.{one}" for layer in layers))]
     if not quantities:
         raise ValueError("the results must contain an alignment: these runs measured none, or their rules define none")
-    facts = f"{len(shown)} of {len(layers)} layers" if len(shown) < len(layers) else ""
-    with drawing(1.45 * len(quantities) + 0.9, title, facts, dark=dark) as figure:
+    facts = [f"{len(shown)} of {len(layers)} layers."] if len(shown) < len(layers) else []
+    if "norm_ratio" in quantities and all(abs(ratio - 1) <= NEAR for ratio in _norm_ratios(groups, layers)):
+        quantities.remove("norm_ratio")
+        facts.append(f"norm(B) / norm(W) stays within {100 * NEAR:.0f} % of 1.")
+    levels = levels_of(groups)
+    facts.append(levels.describe(*quantities))
+    with drawing(1.45 * len(quantities) + 0.9, title, " ".join(filter(None, facts)), dark=dark) as figure:
         panels = figure.subplots(len(quantities), len(shown), sharex=True, sharey="row", squeeze=False)
         for row, quantity in zip(panels, quantities, strict=True):
             row[0].set_ylabel(ALIGNMENT[quantity])
             for axes, layer in zip(row, shown, strict=True):
-                if not _draw_curves(axes, groups, f"{layer}.{quantity}", dark):
+                if _draw_curves(axes, groups, f"{layer}.{quantity}", dark):
+                    if layer in (bands := levels.angles.get(quantity, {})):
+                        axes.axhspan(bands[layer].low, bands[layer].high, **shade())
+                else:
                     axes.text(
                         0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL,
                         color=muted(),
@@ -93,12 +108,11 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
                 _format_angles(row)
         for axes, layer in zip(panels[0], shown, strict=True):
             axes.set_title(layer.replace(".", "\n", 1), fontsize=10)
-        for axes in panels[-1]:
-            axes.set_xlabel("epoch")
-        marked = quantities[0] == "weight_angle" and _mark_starts(
-            dict(zip(shown, panels[0], strict=True)), groups, dark
-        )
-        _draw_legend(figure, groups, dark, marked)
+        panels[-1, 0].set_xlabel("epoch")
+        handles = _explain_seeds(groups)
+        if quantities[0] == "weight_angle" and _mark_starts(panels[0], shown, groups, levels, dark):
+            handles.append(Line2D([], [], label="start, by theory", color=muted(), linestyle="none", **HOLLOW))
+        _draw_legend(figure, groups, dark, [*handles, *_explain_chance(levels, *quantities)])
     return figure
 
 
@@ -109,7 +123,9 @@ def has_alignment(results: Sequence[Result]) -> bool:
 
 
 def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
-    """Comparison of rules: learning curves, final scores, and the final angles per layer.
+    """Comparison of rules: learning curves, final scores, and the final angles per layer. Bands and bars are explained
+    below, the grey bands of chance above. If rules score below the control that trains only the output layer, the text
+    says so.
 
     Args:
         results: results of `minifa.experiments.run_many`; every rule with the same seeds.
@@ -118,21 +134,23 @@ def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False
         ValueError: no run has finished.
     """
     groups = _finished(results)
-    with drawing(6.4, title, dark=dark) as figure:
+    levels = levels_of(groups)
+    angles = ("weight_angle", "Final angle of W and B"), ("true_angle", "Final angle of error and bp's error")
+    facts = "\n".join(filter(None, (_lesson(groups), levels.describe(*(quantity for quantity, _ in angles)))))
+    with drawing(6.4, title, facts, dark=dark) as figure:
         panels = figure.subplots(2, 2)
-        _draw_measured(panels[0, 0], groups, _quantity(groups), dark)
-        _draw_scores(panels[0, 1], groups, dark)
-        for axes, quantity, name in (
-            (panels[1, 0], "weight_angle", "Final angle of W and B"),
-            (panels[1, 1], "true_angle", "Final angle of error and bp's error"),
-        ):
-            _draw_angles(axes, groups, quantity, name, dark)
-        _draw_legend(figure, groups, dark)
+        _draw_measured(panels[0, 0], groups, _quantity(groups), levels, dark)
+        _draw_scores(panels[0, 1], groups, levels, dark)
+        for axes, (quantity, name) in zip(panels[1], angles, strict=True):
+            _draw_angles(axes, groups, quantity, name, levels.angles.get(quantity, {}), dark)
+        explained = [*_explain_seeds(groups), _mean_bar(groups), *_explain_chance(levels, "weight_angle", "true_angle")]
+        _draw_legend(figure, groups, dark, explained)
     return figure
 
 
 def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
-    """An overview of many rules, one row each: final scores, and the angles of every layer as heat maps.
+    """An overview of many rules, one row each: final scores, and the angles of every layer as heat maps. Angles outside
+    the band of chance are printed in bold; cells without an angle are hatched, with the reason below.
 
     Args:
         results: as for `comparison`, which draws up to eight rules in more detail.
@@ -141,19 +159,28 @@ def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) ->
         ValueError: no run has finished.
     """
     groups = _finished(results)
-    with drawing(1.2 + 0.27 * len(groups), title, dark=dark) as figure:
-        scores, weights, errors = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
-        _draw_scores(scores, groups, dark)
-        _draw_heat_map(weights, groups, "weight_angle", "Angle of W and B")
-        image = _draw_heat_map(errors, groups, "true_angle", "Angle of errors")
+    levels = levels_of(groups)
+    facts = [_lesson(groups), levels.describe("weight_angle", "true_angle").replace("Grey: angles", "Not bold: angles")]
+    with drawing(1.4 + 0.27 * len(groups), title, "\n".join(filter(None, facts)), dark=dark) as figure:
+        scores, weights, errors = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.2))
+        _draw_scores(scores, groups, levels, dark)
+        for axes, quantity, name, without in (
+            (weights, "weight_angle", "Angle of W and B", "no B of W's shape"),
+            (errors, "true_angle", "Angle of errors", "no error arrives"),
+        ):
+            image = _draw_heat_map(axes, groups, quantity, name, levels.angles.get(quantity, {}))
+            if numpy.isnan(numpy.ma.filled(image.get_array(), numpy.nan)).any():
+                axes.set_xlabel(f"hatched: {without}", fontsize=SMALL)
         bar = figure.colorbar(image, ax=errors, ticks=(0, 30, 60, 90), format="%d°", aspect=40, pad=0.03)
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0, labelsize=SMALL)
+        _draw_legend(figure, {}, dark, [_mean_bar(groups), *_explain_chance(levels)])
     return figure
 
 
 def training_curves(result: Result | History, title: str = "", *, dark: bool = False) -> Figure:
-    """One run over the epochs: loss, accuracy, and the angle between W and B of every layer.
+    """One run over the epochs: loss, accuracy (with that of the most frequent class), and the angle between W and B of
+    every layer with the band of chance.
 
     Args:
         result: a result of `minifa.experiments.run`, or a history, with at least one epoch. For several histories see
@@ -169,7 +196,15 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
         raise ValueError("there is no epoch to draw: the history is empty")
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
-    with drawing(3.4, title, dark=dark) as figure:
+    layers = layers_with(history[0], "weight_angle")
+    levels, facts = Levels(), []  # a history has no experiment, whose network and data they come from
+    if isinstance(result, Result):
+        levels = levels_of({result.experiment.rule: [result]})
+        if not _trains_output_only(result):
+            facts.append("For the contribution of the hidden layers, compare with the rule shallow.")
+        if layers:
+            facts.append(levels.describe("weight_angle"))
+    with drawing(3.6, title, " ".join(facts), dark=dark) as figure:
         panels = figure.subplots(1, 3)
         for axes, ending in ((panels[0], "_loss"), (panels[1], "_accuracy")):
             kinds = [key for key in columns if key.endswith(ending) and "." not in key]
@@ -178,13 +213,18 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
                 axes.plot(epochs, values, label=key.removesuffix(ending), markersize=3.5, **look(i, dark))
             axes.set_title(ending[1:].capitalize())
         panels[1].set_ylim(0, 1.02)
-        layers = layers_with(history[0], "weight_angle")
+        if panels[1].lines:
+            _mark_accuracy(panels[1].axhline, levels)
         for i, layer in enumerate(layers):
             values = [row.get(f"{layer}.weight_angle", math.nan) for row in history]
             panels[2].plot(epochs, values, label=layer, markersize=3.5, **look(i, dark))
         panels[2].set_title("Angle of W and B")
         if layers:
             _format_angles(panels[2:])
+            bands = levels.angles.get("weight_angle", {})
+            widest = max((bands[layer] for layer in layers if layer in bands), key=lambda one: one.sd, default=None)
+            if widest is not None:  # of the smallest matrix
+                panels[2].axhspan(widest.low, widest.high, label="chance (smallest B)", **shade())
         _fit_losses(panels[0], history[:1])
         for axes in panels:
             if not axes.lines:
@@ -192,8 +232,8 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
                 continue
             axes.set_xlabel("epoch")
             _format_epochs(axes, epochs[-1])
-            if axes.get_legend_handles_labels()[1]:
-                axes.legend(ncols=2 if len(axes.get_lines()) > 5 else 1)
+            if names := axes.get_legend_handles_labels()[1]:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2 if len(names) > 1 else 1)
     return figure
 
 
@@ -202,6 +242,12 @@ def _finished(results: Iterable[Result]) -> dict[str, list[Result]]:
     if not groups:
         raise ValueError("the results must contain a finished run")
     return groups
+
+
+def _norm_ratios(groups: Groups, layers: Sequence[str]) -> list[float]:
+    """All ratios norm(B) / norm(W) of these layers."""
+    rows = [row for runs in groups.values() for r in runs for row in r.history]
+    return [row[key] for row in rows for key in (f"{layer}.norm_ratio" for layer in layers) if row.get(key) is not None]
 
 
 def _has(groups: Groups, *columns: str) -> bool:
@@ -218,9 +264,15 @@ def _evenly_spaced(layers: Sequence[str], most: int) -> list[str]:
 
 # Curves over the epochs
 
+# Runs that end before the others: the mark of their last epoch, with its meaning and whether a result has it.
+ENDS: dict[str, tuple[str, Callable[[Result], bool]]] = {
+    "x": ("diverged", lambda result: result.diverged),
+    "|": ("stopped early", lambda result: bool(result.history[-1].get("stopped_early"))),
+}
+
 
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
-    """Draw a line per rule with its band, and a cross per diverged run. Returns whether any rule has this column."""
+    """Draw a line per rule with its band, and the marks of `ENDS`. Returns whether any rule has this column."""
     _format_epochs(axes, max(row["epoch"] for runs in groups.values() for r in runs for row in r.history))
     drawn = False
     for i, (rule, runs) in enumerate(groups.items()):
@@ -229,8 +281,8 @@ def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
             known = [(row["epoch"], row[column]) for row in result.history if _is_number(row.get(column))]
             for epoch, value in known:
                 by_epoch.setdefault(epoch, []).append(value)
-            if result.diverged and known:
-                axes.scatter(*known[-1], s=45, color=look(i, dark)["color"], marker="x", linewidth=2, zorder=4)
+            for marker in (mark for mark, (_, has_ended) in ENDS.items() if has_ended(result) and known):
+                axes.scatter(*known[-1], s=45, color=look(i, dark)["color"], marker=marker, linewidth=2, zorder=4)
         if not by_epoch:
             continue
         drawn = True
@@ -254,14 +306,44 @@ def _is_number(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _draw_measured(axes: Axes, groups: Groups, column: str, dark: bool) -> None:
-    """Draw an accuracy or a loss, with its title."""
+def _draw_measured(axes: Axes, groups: Groups, column: str, levels: Levels, dark: bool) -> None:
+    """Draw an accuracy or a loss, with its title; few curves are labelled at their ends."""
     _draw_curves(axes, groups, column, dark)
     axes.set(title=f"{column.replace('_', ' ').capitalize()} during training", xlabel="epoch")
     if column.endswith("accuracy"):
         axes.set_ylim(0, 1.02)
+        _mark_accuracy(axes.axhline, levels)
     else:
         _fit_losses(axes, [r.history[0] for runs in groups.values() for r in runs])
+    if len(groups) <= LABELLED:
+        _label_ends(axes, [line for line in axes.lines if line.get_label() in groups])
+
+
+def _label_ends(axes: Axes, lines: Sequence[Line2D]) -> None:
+    """Write the names of the curves at their ends, moved apart so that they do not overlap."""
+    low, high = axes.get_ylim()
+    ends = sorted((min(max(float(numpy.asarray(line.get_ydata())[-1]), low), high), i) for i, line in enumerate(lines))
+    apart = 0.065 * (high - low)
+    top = min(high + 0.02 * (high - low), max((end for end, _ in ends), default=high) + apart * len(ends))
+    places: list[float] = []
+    for number, (end, _) in enumerate(ends):
+        places.append(max(end, places[-1] + apart) if places else end)
+        places[-1] = min(places[-1], top - apart * (len(ends) - 1 - number))
+    for number in range(1, len(places)):
+        places[number] = max(places[number], places[number - 1] + apart)
+    for place, (_, i) in zip(places, ends, strict=True):
+        name = str(lines[i].get_label())
+        axes.annotate(
+            name if len(name) <= LABEL else f"{name[: LABEL - 1]}…", (1, place), (4, 0),
+            xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=SMALL,
+            color=lines[i].get_color(), annotation_clip=False,
+        )  # fmt: skip
+
+
+def _mark_accuracy(draw_line: Callable[..., Line2D], levels: Levels) -> None:
+    """Mark the accuracy of the most frequent class, if it is known."""
+    if levels.accuracy is not None:
+        draw_line(levels.accuracy, color=muted(), linewidth=1, linestyle=(0, (4, 3)), zorder=1, label="chance")
 
 
 def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
@@ -272,51 +354,64 @@ def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _draw_legend(figure: Figure, groups: Groups, dark: bool, starts: bool = False) -> None:
-    """Draw the legend in a separate area below all panels."""
-    handles = [
+def _draw_legend(figure: Figure, groups: Groups, dark: bool, explained: Sequence[Line2D | Patch]) -> None:
+    """Draw the legend in a separate area below all panels: the rules, then the explained marks."""
+    handles: list[Line2D | Patch] = [
         Line2D([], [], label=rule, markersize=4, linewidth=1.6, **look(i, dark)) for i, rule in enumerate(groups)
     ]
+    handles += explained
     plain: dict[str, Any] = {"color": muted(), "linestyle": "none"}
-    if starts:
-        handles.append(Line2D([], [], label="start, by theory", **plain, **HOLLOW))
-    diverged = [runs for runs in groups.values() if any(r.diverged for r in runs)]
-    if diverged:
-        alone = all(len(runs) == 1 for runs in diverged)
-        label = "diverged" if alone else "diverged: from there, the mean of the other seeds"
-        handles.append(Line2D([], [], label=label, marker="x", markersize=6, markeredgewidth=2, **plain))
+    for marker, (end, has_ended) in ENDS.items():
+        ended = [runs for runs in groups.values() if any(map(has_ended, runs))]
+        if ended:
+            alone = all(len(runs) == 1 for runs in ended)
+            label = end if alone else f"{end}: from there, the mean of the other seeds"
+            handles.append(Line2D([], [], label=label, marker=marker, markersize=6, markeredgewidth=2, **plain))
     widths = [0.55 + 0.075 * len(str(handle.get_label())) for handle in handles]  # inches, approximately
-    columns = len(handles) if sum(widths) < WIDTH else int(WIDTH / max(widths))
+    columns = len(handles) if sum(widths) < WIDTH else max(1, int(WIDTH / max(widths)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / columns))
 
 
-HOLLOW: dict[str, Any] = {"marker": "D", "markersize": 8, "fillstyle": "none", "markeredgewidth": 1.2}
+def _explain_seeds(groups: Groups) -> list[Line2D | Patch]:
+    """The legend of the bands, if there are any."""
+    several = any(len(runs) > 1 for runs in groups.values())
+    return [Patch(color=muted(), alpha=0.3, linewidth=0, label="band: lowest to highest seed")] if several else []
 
 
-def _mark_starts(panels: Mapping[str, Axes], groups: Groups, dark: bool) -> bool:
-    """Draw diamonds at epoch 0 for the theoretical angles between W and B. Returns whether there are any."""
-    layers = _starting_layers(next(iter(groups.values()))[0])
+def _mean_bar(groups: Groups) -> Line2D:
+    seeds = max(map(len, groups.values()))
+    style: dict[str, Any] = {"marker": "|", "markersize": 11, "markeredgewidth": 2.5, "linestyle": "none"}
+    return Line2D([], [], color=muted(), label=f"bar: mean over {seeds} seed{'s' * (seeds > 1)}", **style)
+
+
+def _explain_chance(levels: Levels, *quantities: str) -> list[Line2D | Patch]:
+    """The legend of the dashed lines and of the grey bands of these quantities, if there are any."""
+    marks: list[Line2D | Patch] = []
+    if levels.accuracy is not None:
+        marks.append(Line2D([], [], color=muted(), linewidth=1, linestyle=(0, (4, 3)), label="dashed: chance"))
+    if any(levels.angles.get(quantity) for quantity in quantities):
+        marks.append(Patch(**shade(), label="grey: chance, ± 2 sd"))
+    return marks
+
+
+HOLLOW: dict[str, Any] = {"marker": "D", "markersize": 6, "fillstyle": "none", "markeredgewidth": 1.2}
+
+
+def _mark_starts(panels: Sequence[Axes], shown: Sequence[str], groups: Groups, levels: Levels, dark: bool) -> bool:
+    """Draw diamonds left of epoch 0 for the theoretical angles between W and B. Returns whether there are any."""
     marked = False
+    left = panels[0].get_xlim()[0]
     for i, (name, runs) in enumerate(groups.items()):
-        rule = rules.make(runs[0].experiment.rule)
-        for layer, axes in panels.items():
-            angle = rule.start_angle(layers[layer]) if layer in layers else None
+        rule = known_rule(runs[0].experiment.rule)
+        for layer, axes in zip(shown, panels, strict=True):
+            angle = rule.start_angle(levels.layers[layer]) if rule and layer in levels.layers else None
             if angle is not None and _has({name: runs}, f"{layer}.weight_angle"):
-                axes.plot(0, angle, color=look(i, dark)["color"], clip_on=False, zorder=5, **HOLLOW)
+                axes.plot(2 * left, angle, color=look(i, dark)["color"], clip_on=False, zorder=5, **HOLLOW)
                 marked = True
+    if marked:
+        panels[0].set_xlim(left=3.5 * left)
     return marked
-
-
-def _starting_layers(result: Result) -> dict[str, Weighted]:
-    """The weighted layers of this result's network by name, which give the initial weight distributions; empty if the
-    data that determine the network's shape are not available."""
-    experiment = replace(result.experiment, rule="bp")
-    try:
-        net = experiments.build(experiment, experiments.load_data(experiment))[0]
-    except (OSError, ValueError):
-        return {}
-    return {layer.name: layer for layer in net.weighted}
 
 
 def _format_angles(panels: Sequence[Axes]) -> None:
@@ -341,7 +436,35 @@ def _quantity(groups: Groups) -> str:
     return f"{measured}_accuracy" if _has(groups, f"{measured}_accuracy") else f"{measured}_loss"
 
 
-def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
+def _lesson(groups: Groups) -> str:
+    """One sentence on the rules that score below the control that trains only the output layer, under every seed."""
+    controls = [runs for runs in groups.values() if _trains_output_only(runs[0])]
+    if not controls:
+        return ""
+    control = controls[0][0].experiment.rule
+    worst = min(r.score for r in controls[0])
+    below = [name for name, runs in groups.items() if max(r.score for r in runs) < worst]
+    if not below:
+        return ""
+    mean, epochs = statistics.fmean(r.score for r in controls[0]), controls[0][0].experiment.epochs
+    if len(below) > NAMED:
+        scores, which = f"{len(below)} of {len(groups)} rules score", "they teach"
+    else:
+        every = [f"{name} scores {statistics.fmean(r.score for r in groups[name]):.3f}," for name in below]
+        scores, which = " and ".join(every), f"{' and '.join(below)} {'teaches' if len(below) == 1 else 'teach'}"
+    return (
+        f"{scores} below {control} ({mean:.3f}), which trains only the output layer: in this network and these "
+        f"{epochs} epochs {which} the hidden layers nothing useful."
+    )
+
+
+def _trains_output_only(result: Result) -> bool:
+    """Whether the rule is the control under which hidden layers keep their initial weights."""
+    rule = known_rule(result.experiment.rule)
+    return rule is not None and rule.one_backward_pass and not rule.crosses_weights and not rule.requires_errors
+
+
+def _draw_scores(axes: Axes, groups: Groups, levels: Levels, dark: bool) -> None:
     """Draw a dot per seed and a line at the mean."""
     accurate = _quantity(groups).endswith("accuracy")
     for i, runs in enumerate(groups.values()):
@@ -362,39 +485,47 @@ def _draw_scores(axes: Axes, groups: Groups, dark: bool) -> None:
     axes.grid(axis="y", visible=False)
     if accurate:
         axes.set_xlim(-0.02, 1.04)
-    runs = max(groups.values(), key=len)
-    what = f"{runs[0].measured} {'accuracy' if accurate else 'score (minus loss)'}"
-    axes.set_title(f"Final {what}, {len(runs)} seed{'s' if len(runs) > 1 else ''}")
+        _mark_accuracy(axes.axvline, levels)
+    measured = next(iter(groups.values()))[0].measured
+    axes.set_title(f"Final {measured} {'accuracy' if accurate else 'score (minus loss)'}")
 
 
-def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, dark: bool) -> None:
-    """Draw the mean angle over seeds per layer, lowest layer at the left."""
+def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, bands: Mapping[str, Band], dark: bool) -> None:
+    """Draw the mean angle over seeds per layer, lowest layer at the left, with the band of chance of each layer."""
     layers = all_layers(groups)
     for i, runs in enumerate(groups.values()):
         means = [mean_at_end(runs, f"{layer}.{quantity}") for layer in layers]
         if not all(map(math.isnan, means)):
             axes.plot(range(len(layers)), means, markersize=5, linewidth=1.4, **look(i, dark))
+    for place, layer in enumerate(layers):
+        if layer in bands and _has(groups, f"{layer}.{quantity}"):
+            axes.bar(place, bands[layer].high - bands[layer].low, 0.9, bands[layer].low, zorder=1, **shade())
     axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 5 else 0)
-    axes.set_xlim(-0.3, len(layers) - 0.7)
+    axes.set_xlim(-0.5, len(layers) - 0.5)
     axes.set_title(title)
     _format_angles([axes])
 
 
-def _draw_heat_map(axes: Axes, groups: Groups, quantity: str, title: str) -> Any:
-    """Draw the angles as rules by layers, lowest layer at the left; undefined angles are left empty."""
+def _draw_heat_map(axes: Axes, groups: Groups, quantity: str, title: str, bands: Mapping[str, Band]) -> Any:
+    """Draw the angles as rules by layers, lowest layer at the left: hatched where undefined, bold outside the band of
+    chance."""
     layers = all_layers(groups)
     means = [[mean_at_end(runs, f"{layer}.{quantity}") for layer in layers] for runs in groups.values()]
+    axes.patch.set(**hatched())
     image = axes.imshow(means, cmap="cividis", vmin=0, vmax=90, aspect="auto", interpolation="nearest")
     shades = image.to_rgba(numpy.array(means))
+    room = 0.35 * (WIDTH - 1 - 0.075 * max(map(len, groups)))  # inches, approximately
+    decimals = 1 if 0.36 * len(layers) < room else 0
     for y, row in enumerate(means):
-        for x, angle in enumerate(row):
+        for x, (layer, angle) in enumerate(zip(layers, row, strict=True)):
             if not math.isnan(angle):
+                by_chance = layer in bands and angle in bands[layer]
                 axes.text(
-                    x, y, f"{angle:.0f}", ha="center", va="center", fontsize=SMALL,
-                    color=readable_on(shades[y, x]),
+                    x, y, f"{angle:.{decimals}f}", ha="center", va="center", fontsize=SMALL,
+                    color=readable_on(shades[y, x]), fontweight="normal" if by_chance else "bold",
                 )  # fmt: skip
     bare(axes)
-    axes.set_xticks(range(len(layers)), layers, rotation=45 if len(layers) > 5 else 0)
+    axes.set_xticks(range(len(layers)), layers, rotation=45 if len(layers) > 3 else 0)
     axes.set_yticks([])
     axes.set_title(title)
     return image

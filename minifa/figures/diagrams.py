@@ -23,7 +23,9 @@ from .style import SMALL, colour, drawing, muted, size
 # All in inches.
 BOX_WIDTH, BOX_HEIGHT, PITCH = 3.3, 0.45, 0.72  # a box's width and height, and the distance between boxes
 LANE = 1.45  # width beside the boxes for the shortcut of a residual block
+NARROWEST = 4.8  # the minimum width, for the text above the diagram
 LABELS, BUS = 1.75, 0.3  # distance from the boxes to the broadcast lines, and between these lines
+LONGEST = 27  # maximum length of a name in a box; of a longer one the end is shown
 
 
 def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) -> Figure:
@@ -45,7 +47,8 @@ def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) 
         raise ValueError(f"the rule {rule.name!r} is not attached to this network: call rule.attach(net) first")
     plan = _Plan(net, rule)
     facts = f"{rule.equation}; needs {rule.needs}"
-    with drawing(plan.height, check_str(title, "a title") or rule.title, facts, dark=dark, width=plan.width) as figure:
+    heading = check_str(title, "a title") or rule.title
+    with drawing(plan.height, heading, facts, dark=dark, width=plan.width, equations=True) as figure:
         axes = figure.subplots()
         axes.axis("off")
         axes.set(xlim=(0, plan.width - 0.2), ylim=(0, plan.height - 0.1), aspect="equal")
@@ -85,6 +88,7 @@ class _Plan:
         self.boxes: list[_Box] = []
         self.blocks: dict[str, _Block] = {}
         self.at: dict[str, _Box] = {}
+        self.symbols = _symbols(net, rule)
         self.arrives: dict[str, bool] = {}  # whether an error reaches a layer's output
         self.at["input"] = self._add("input", size(net.input_shape) if net.input_shape else "")
         self._place(net.layers, depth=0)
@@ -95,7 +99,7 @@ class _Plan:
         self.left = 0.15 + self.lane * max((block.depth for block in self.blocks.values()), default=0)
         self.right = self.left + BOX_WIDTH
         self.lines = self._broadcast_lines()
-        self.width = max(6.0, self.right + LABELS + BUS * len(self.lines) + 0.2)
+        self.width = max(NARROWEST, self.right + (LABELS + BUS * len(self.lines) if self.lines else 0) + 0.2)
         self.height = self.boxes[-1].y + BOX_HEIGHT / 2 + 0.15
 
     def _add(self, name: str, note: str, layer: Layer | None = None) -> _Box:
@@ -182,12 +186,13 @@ class _Plan:
         matrix = self.rule.B.get(layer.name)
         if matrix is None or not isinstance(layer, Weighted):
             return ""
-        return "B = W" if matrix is layer.W else f"B  {size(matrix.shape)}"
+        return "$B$ = $W$" if matrix is layer.W else f"$B$  {size(matrix.shape)}"
 
     def _draw_box(self, axes: Axes, box: _Box) -> None:
         _frame(axes, self.left, box.y - BOX_HEIGHT / 2, BOX_WIDTH, BOX_HEIGHT)
         line = box.y + (0.09 if box.followers else 0)
-        axes.text(self.left + 0.12, line, _last_part(box.name), va="center", fontsize=9.5, fontweight="bold")
+        name = box.name if len(box.name) <= LONGEST else f"…{box.name[1 - LONGEST :]}"
+        axes.text(self.left + 0.12, line, name, va="center", fontsize=9.5, fontweight="bold")
         axes.text(self.right - 0.12, line, box.note, va="center", ha="right", fontsize=SMALL, color=muted())
         followers = "  ".join(box.followers)
         axes.text(self.left + 0.12, box.y - 0.1, followers, va="center", fontsize=SMALL, color=muted())
@@ -235,8 +240,8 @@ class _Plan:
             _arrow(axes, (max(x for x, _ in joined), y), (self.right, y), colour(1))
             for x, _ in joined:
                 axes.plot(x, y, "o", color=colour(1), markersize=4)
-            what = f"B  {size(joined[0][1].shape)}" if len(joined) == 1 else f"{len(joined)} matrices"
-            label = f"{_last_part(target)}   {what}"
+            what = f"{self.symbols.get(target, '$B$')}  {size(joined[0][1].shape)}"
+            label = f"{_last_part(target)}   {what if len(joined) == 1 else f'{len(joined)} matrices'}"
             axes.text(self.right + 0.15, y + 0.03, label, va="bottom", fontsize=SMALL, color=colour(1))
 
     def _draw_taught(self, axes: Axes) -> None:
@@ -247,6 +252,16 @@ class _Plan:
                 axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
                 text = f"{_last_part(name)} is taught"
                 axes.text(self.right + 0.15, box.y, text, va="center", fontsize=SMALL, color=colour(1))
+
+
+def _symbols(net: Network, rule: Rule) -> dict[str, str]:
+    """By taught layer: the symbol of its matrix in the rule's equation, without an index."""
+    symbols = {}
+    for layer in net:
+        for symbol, array in rule.teach_equation(layer)[1].items() if rule.teaches(layer) else ():
+            if array.endswith(".B"):
+                symbols[layer.name] = f"${symbol.partition('_')[0]}$"
+    return symbols
 
 
 def _last_part(name: str) -> str:

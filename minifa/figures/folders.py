@@ -11,6 +11,7 @@ import numpy
 from matplotlib.figure import Figure
 
 from .. import backend, experiments
+from ..backend import Array
 from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result, run_folder
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
@@ -19,12 +20,14 @@ from ..storage.atomic import expanded, plain, stem
 from ..storage.npz import read_arrays
 from ..text import printable
 from ..validation import check_bool
+from .chance_levels import error_levels
 from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .matrices import kernels, matrices, signs
 
 MAX_RULES = 8  # maximum number of rules that can be distinguished in one panel
+SAME = 0.1  # degrees: angles below are 0 but for rounding
 
 
 def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
@@ -32,7 +35,8 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
 
     For `minifa train`: training curves, the network diagram with the path of the error, W and B of every weighted layer
     (with their signs, and the kernels), and the errors at every layer beside backpropagation's, on the examples used to
-    measure its alignment. If the network's parameters are not finite, only the curves are drawn. For `minifa compare`:
+    measure its alignment. Comparisons of B with W, and of errors with backpropagation's, are left out where they are
+    equal. If the network's parameters are not finite, only the curves are drawn. For `minifa compare`:
     learning curves, alignment, and the comparison of the rules.
 
     Args:
@@ -77,7 +81,7 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
     (result,) = results
     title = f"{result.experiment.rule} on {_setting(result.experiment)}"
     figures = {"training": training_curves(result, title, dark=dark)}
-    if has_alignment(results):
+    if has_alignment(results) and not _is_aligned(result):
         figures["alignment"] = alignment_curves(results, title, dark=dark)
     return figures
 
@@ -90,21 +94,35 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     x = backend.asarray(for_evaluation(examples.x, augmentation_of(experiment)), net.dtype)
     title = f"under {experiment.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
-    if rule.one_backward_pass:
-        figures["deltas"] = deltas(net, rule, x, examples.y, loss, f"Errors {title}", dark=dark)
-        figures["angles"] = angle_histogram(net, rule, x, examples.y, loss, f"Angles of errors {title}", dark=dark)
     carriers = rule.layers_with_feedback(net) if rule.crosses_weights else []
+    feedback = {layer.name: rule.feedback(layer) for layer in carriers}  # rule.B dates from the last backward pass
+    equal = {name: B is not None and _equals(B, net[name].parameters()["W"]) for name, B in feedback.items()}
+    if rule.one_backward_pass and not (equal and all(equal.values())):
+        batch = net, rule, x, examples.y, loss
+        bands = error_levels(*batch)
+        figures["deltas"] = deltas(*batch, f"Errors {title}", bands=bands, dark=dark)
+        figures["angles"] = angle_histogram(*batch, f"Angles of errors {title}", bands=bands, dark=dark)
     for layer in net.weighted:
-        B = rule.feedback(layer) if layer in carriers else None  # rule.B dates from the last backward pass
+        B = feedback.get(layer.name)
         if B is not None and B.shape != layer.weight_shape:
             B = None  # a dense matrix between maps cannot be compared with the kernel
-        heading = f"{layer.name} {title}"
+        heading, different = f"{printable(layer.name)} {title}", B is not None and not equal[layer.name]
         figures[f"matrices-{layer.name}"] = matrices(layer.W, B, heading, dark=dark)
-        if B is not None:
+        if different:
             figures[f"signs-{layer.name}"] = signs(layer.W, B, heading, dark=dark)
         if isinstance(layer, Conv2d):
-            figures[f"kernels-{layer.name}"] = kernels(layer.W, B, heading, dark=dark)
+            figures[f"kernels-{layer.name}"] = kernels(layer.W, B if different else None, heading, dark=dark)
     return figures
+
+
+def _is_aligned(result: Result) -> bool:
+    """Whether all its angles are 0 throughout: B is W, and the errors are backpropagation's."""
+    angles = [row[key] for row in result.history for key in row if key.endswith(("weight_angle", "true_angle"))]
+    return bool(angles) and max(angles) < SAME
+
+
+def _equals(B: Array, W: Array) -> bool:
+    return B.shape == W.shape and bool((B == W).all())
 
 
 def _setting(experiment: Experiment) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 __all__ = ["kernels", "matrices", "signs"]
 
+import math
+import re
 from typing import Any
 
 import numpy
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -14,56 +17,101 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .. import backend, metrics
+from .. import backend, chance, metrics
 from ..linalg import as_matrix
-from .style import SMALL, bare, colour, diverging, drawing, missing, readable_on, size
+from .style import SMALL, bare, colour, diverging, drawing, missing, muted, readable_on, size
 
 Host = numpy.ndarray
-TILES = 16  # maximum number of kernels along each side of a figure
+KERNELS = 8  # maximum number of kernels shown along each side of a sheet
 NUMBERED = 8  # maximum number of rows and columns of a matrix whose values are printed
+SHOWN = 128  # maximum number of rows and columns of a matrix: cells of more would be smaller than a pixel
+DOTS = 4000  # maximum number of entries in a scatter plot
 LONG = 3  # matrices with a larger aspect ratio are drawn horizontally and stacked
 
 
 def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
-    """W, B and their difference side by side on one colour scale, with angle, sign agreement and norm ratio as text.
+    """W, B and their difference side by side on one colour scale, and the entries of B against those of W (if there are
+    more than can be printed as numbers). The text has the angle, the share of equal signs and the ratio of the norms,
+    with the values that chance gives.
 
-    Long matrices are drawn horizontally, W above B above W - B; the axis labels identify input and output.
+    Long matrices are drawn horizontally, one above the other. If W has more rows than columns, these are the transposed
+    matrices; the titles, the text and the axis labels say so.
 
     Args:
-        W: (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix (fan_in, n_out).
-        B: of W's shape; None if there is none, which is marked in the figure.
+        W: (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix (fan_in, n_out). Only the
+            first `SHOWN` rows and columns are shown; if there are more, the text says so.
+        B: of W's shape; None if there is none, which is marked in the figure, as is a B that equals W.
         title: a heading above the text.
 
     Raises:
         ValueError: W and B have different shapes, or are not matrices or kernels.
     """
     w, b = _pair(W, B)
-    rows, columns = as_matrix(w).shape
+    reason = "no B: not computed yet,\nor not used by this rule"
+    if b is not None and numpy.array_equal(w, b):
+        b, reason = None, "B equals W"
+    shape = as_matrix(w).shape
+    rows, columns = (min(count, SHOWN) for count in shape)
     long, transposed = max(rows, columns) > LONG * min(rows, columns), rows > LONG * columns
     limit, clipped = _limit(w, b)
-    height = _height(rows, columns, 8.0 if long else 2.6)
-    with drawing((3 if long else 1) * (height + 0.35) + 0.4, title, _describe(w, b), dark=dark) as figure:
-        panels = figure.subplots(3 if long else 1, 1 if long else 3, sharex=True, sharey=True, squeeze=False).ravel()
+    height = _height(rows, columns, 6.3 if long else 2.0)
+    facts = " ".join(filter(None, (_describe(w, b), _describe_drawing(w, transposed))))
+    with drawing((3 if long else 1) * (height + 0.35) + 0.4, title, facts, dark=dark) as figure:
+        panels, cloud = _panels(figure, long, clouded=b is not None and max(shape) > NUMBERED)
         for axes, name, array in zip(panels, ("W", "B", "W − B"), (w, b, None if b is None else w - b), strict=True):
-            axes.set_title(name if array is None else f"{name}  {size((rows, columns))}")
             if array is not None:
-                _show(axes, as_matrix(array), limit, transposed)
-            elif name == "B":
-                missing(axes, "no B: not computed yet,\nor not used by this rule")
+                _show(axes, as_matrix(array)[:SHOWN, :SHOWN], limit, transposed)
+                name = re.sub(r"([WB])", r"$\\mathbf{\1}^{\\top}$", name) if transposed else name
+                axes.set_title(f"{name}  {size(shape[::-1] if transposed else shape)}")
             else:
-                missing(axes, "nothing to compare")
+                axes.set_title(name)
+                missing(axes, reason if name == "B" else "nothing to compare")
         _label_axes(panels[-1:] if long else panels, panels if long else panels[:1], transposed)
         _add_colour_bar(figure, panels, clipped)
+        if cloud is not None and b is not None:
+            _draw_cloud(cloud, w, b, limit)
     return figure
 
 
+def _panels(figure: Figure, long: bool, clouded: bool) -> tuple[Any, Axes | None]:
+    """Three panels that share their axes, and at their right one for the scatter plot, or None."""
+    ratios = ((5, 1.1) if long else (3.6, 1)) if clouded else (1,)
+    grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
+    panels = grid[0].subgridspec(3 if long else 1, 1 if long else 3).subplots(sharex=True, sharey=True)
+    return panels, figure.add_subplot(grid[1]) if clouded else None
+
+
+def _draw_cloud(axes: Axes, w: Host, b: Host, limit: float) -> None:
+    """A dot for every entry, evenly chosen if there are many: W across, B up."""
+    step = math.ceil(w.size / DOTS)
+    axes.scatter(w.ravel()[::step], b.ravel()[::step], s=4, color=muted(), alpha=0.5, linewidth=0)
+    for line in (axes.axhline, axes.axvline):
+        line(0, color=rcParams["axes.edgecolor"], linewidth=0.6)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="W", ylabel="B", anchor="N")
+    axes.set_title("Entries" if step == 1 else f"1 of {step} entries")
+    axes.tick_params(labelsize=SMALL)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(3, symmetric=True))
+
+
+def _describe_drawing(w: Host, transposed: bool) -> str:
+    """How the array is drawn, if not as it is."""
+    rows, columns = as_matrix(w).shape
+    parts = [f"The kernel {size(w.shape)} is shown as its matrix {size((rows, columns))}."] if w.ndim > 2 else []
+    parts += [f"Transposed to fit: W is {size((rows, columns))}."] if transposed else []
+    counts = [f"{SHOWN} of {n:,} {what}" for n, what in ((rows, "inputs"), (columns, "outputs")) if n > SHOWN]
+    parts += [f"Shown: the first {' and '.join(counts)}."] if counts else []
+    return " ".join(parts)
+
+
 def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Figure:
-    """Convolution kernels as tiles: one row of tiles per input channel, one column per output channel. The kernels of
-    B, if given, are drawn beside those of W (below them if the sheet is wide) on one colour scale.
+    """Convolution kernels as tiles with gaps between them: one row of tiles per input channel, one column per output
+    channel, numbered as in ``W[:, :, input, output]``. The kernels of B, if given, are drawn beside those of W (below
+    them if the sheet is wide) on one colour scale.
 
     Args:
-        W: (kH, kW, C_in, C_out), on the host or the backend. Only the first `TILES` channels of each side are shown; if
-            there are more, the heading says so.
+        W: (kH, kW, C_in, C_out), on the host or the backend. Only the first `KERNELS` channels of each side are shown;
+            if there are more, the text says so.
         B: of W's shape, or None.
         title: a heading.
 
@@ -78,40 +126,47 @@ def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Fi
     rows, columns = tiled(w).shape
     across = 1 if 2 * rows <= columns else len(shown)
     down = len(shown) // across
-    facts = ". ".join(filter(None, (_describe(w, b), _omitted_channels(w))))
+    facts = " ".join(filter(None, (_describe(w, b), _omitted_kernels(w))))
     with drawing(down * (min(8 / across * rows / columns, 4.4) + 0.35) + 0.25, title, facts, dark=dark) as figure:
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (name, array) in zip(panels, shown.items(), strict=True):
             axes.set_title(f"{name}  {size(array.shape)}")
-            _show(axes, tiled(array), limit)
-            axes.set(aspect="equal", xticks=[], yticks=[])
-            _separate_tiles(axes, array.shape[:2], (rows, columns))
+            _show(axes, tiled(array), limit, numbered=False)
+            axes.set(aspect="equal")
+            axes.spines[:].set_visible(False)
+            _number_tiles(axes, array.shape)
         for axes in panels[-across:]:
             axes.set_xlabel("output channel")
-        if w.shape[2] > 1:
-            panels[0].set_ylabel("input channel")
+        for axes in panels[::across]:
+            axes.set_ylabel("input channel")
         _add_colour_bar(figure, panels, clipped)
     return figure
 
 
 def tiled(kernel: Host) -> Host:
-    """Kernels (kH, kW, C_in, C_out) as one sheet (C_in * kH, C_out * kW), of at most `TILES` channels per side."""
-    kernel = kernel[:, :, :TILES, :TILES]
+    """Kernels (kH, kW, C_in, C_out) as one sheet, of at most `KERNELS` channels per side. Between two kernels there is
+    a row or a column of NaN."""
+    kernel = kernel[:, :, :KERNELS, :KERNELS]
     height, width, c_in, c_out = kernel.shape
-    return kernel.transpose(2, 0, 3, 1).reshape(c_in * height, c_out * width)
+    framed = numpy.full((c_in, height + 1, c_out, width + 1), numpy.nan)
+    framed[:, :-1, :, :-1] = kernel.transpose(2, 0, 3, 1)
+    return framed.reshape(c_in * (height + 1), c_out * (width + 1))[:-1, :-1]
 
 
-def _omitted_channels(kernel: Host) -> str:
-    sides = zip(("input", "output"), kernel.shape[2:], strict=True)
-    parts = [f"{TILES} of {count} {side} channels" for side, count in sides if count > TILES]
-    return f"Shown: the first {' and '.join(parts)}" if parts else ""
+def _omitted_kernels(kernel: Host) -> str:
+    c_in, c_out = kernel.shape[2:]
+    shown = min(c_in, KERNELS) * min(c_out, KERNELS)
+    return f"Shown: {shown} of {c_in * c_out:,} kernels." if shown < c_in * c_out else ""
 
 
-def _separate_tiles(axes: Axes, tile: tuple[int, ...], sheet: tuple[int, int]) -> None:
-    """Draw lines in the background colour between the tiles."""
-    for line, step, end in ((axes.axhline, tile[0], sheet[0]), (axes.axvline, tile[1], sheet[1])):
-        for place in range(step, end, step):
-            line(place - 0.5, color=axes.get_facecolor(), linewidth=2.5)
+def _number_tiles(axes: Axes, shape: tuple[int, ...]) -> None:
+    """Write the numbers of the channels at the kernels."""
+    height, width, c_in, c_out = shape
+    for axis, tile, count in ((axes.xaxis, width, c_out), (axes.yaxis, height, c_in)):
+        numbers = range(min(count, KERNELS))
+        axis.set_ticks(
+            [(tile + 1) * number + (tile - 1) / 2 for number in numbers], [str(number) for number in numbers]
+        )
 
 
 def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
@@ -129,9 +184,12 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     if b is None:
         raise ValueError("B must be an array of W's shape, got None")
     product = as_matrix(numpy.sign(w) * numpy.sign(b))
-    rows, columns = product.shape
+    rows, columns = (min(count, SHOWN) for count in product.shape)
     transposed = rows > LONG * columns
-    facts = f"{100 * _agreement(w, b):.1f} % of {product.size:,} signs agree (chance: 50 %)"
+    facts = (
+        f"{100 * _agreement(w, b):.1f} % of {product.size:,} signs agree (chance: {_chance_agreement(w)}, two standard "
+        f"deviations). {_describe_drawing(w, transposed)}"
+    )
     with drawing(_height(rows, columns, 7.4) + 0.7, title, facts, dark=dark) as figure:
         kinds = {  # only agreement has a prominent colour
             "disagree": (-1, "#3d3f3a" if dark else "#e8e4d9"),
@@ -139,7 +197,7 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
             "agree": (1, colour(2)),
         }
         axes = figure.subplots()
-        image = _show(axes, product, 1.5, transposed, numbered=False)
+        image = _show(axes, product[:SHOWN, :SHOWN], 1.5, transposed, numbered=False)
         image.set_cmap(ListedColormap([shade for _, shade in kinds.values()]))
         _label_axes([axes], [axes], transposed)
         present = [Patch(color=shade, label=kind) for kind, (value, shade) in kinds.items() if (product == value).any()]
@@ -172,9 +230,15 @@ def _describe(w: Host, b: Host | None) -> str:
     angle = float(metrics.angle(backend.asarray(w, "float64"), backend.asarray(b, "float64")))
     ratio = numpy.linalg.norm(b) / numpy.linalg.norm(w)
     return (
-        f"Angle {angle:.1f}° (chance: 90°), {100 * _agreement(w, b):.0f} % of the signs agree (chance: 50 %), "
-        f"norm(B) / norm(W) = {ratio:#.3g}"
+        f"Angle {angle:.1f}° (chance: 90 ± {2 * chance.angle_sd(w.size):.2g}°), {100 * _agreement(w, b):.0f} % of the "
+        f"signs agree (chance: {_chance_agreement(w)}), norm(B) / norm(W) = {ratio:#.3g}. "
+        f"Chance: ± 2 sd for {w.size:,} unrelated entries."
     )
+
+
+def _chance_agreement(w: Host) -> str:
+    """The share of equal signs of unrelated entries: 50 % and two standard deviations, of 50 % / sqrt(N) each."""
+    return f"50 ± {100 / math.sqrt(w.size):.2g} %"
 
 
 def _agreement(w: Host, b: Host) -> float:

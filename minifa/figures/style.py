@@ -6,6 +6,7 @@ __all__ = ["COLOURS", "DARK", "MARKERS", "STYLE", "diverging", "look"]
 
 import contextlib
 import io
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -80,7 +81,9 @@ class Picture(Figure):
 
 
 @contextlib.contextmanager
-def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, width: float = WIDTH) -> Iterator[Figure]:
+def drawing(
+    height: float, title: str = "", facts: str = "", *, dark: bool, width: float = WIDTH, equations: bool = False
+) -> Iterator[Figure]:
     """Context manager: a figure in this style, which also applies to everything drawn inside the with-block.
 
     Args:
@@ -88,6 +91,7 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
         title: the heading, in bold.
         facts: a summary of the numbers, printed below the title.
         dark: whether to draw for a dark background.
+        equations: whether the facts hold equations to be typeset.
     """
     dark = check_bool(dark, "dark")
     title, facts = (
@@ -97,6 +101,7 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
             (check_str(facts, "facts"), 13),
         )  # characters per inch, at 12 points bold and at 10 points
     )
+    facts = typeset(facts) if equations else facts
     lines = [len(text.splitlines()) for text in (title, facts)]
     with rc_context((DARK if dark else STYLE) | PLAIN):
         figure = Picture(figsize=(width, height + 0.22 * sum(lines)), layout="constrained")
@@ -109,6 +114,45 @@ def drawing(height: float, title: str = "", facts: str = "", *, dark: bool, widt
         elif facts:
             figure.suptitle(facts, x=0.01, ha="left", fontsize=10, linespacing=1.3)
         yield figure
+
+
+SYMBOLS = {"delta": r"\delta", "sigma": r"\sigma", "lambda": r"\lambda", "eta": r"\eta", "xi": r"\xi"}
+# A symbol of the rules' equations: a Greek name, a d before a matrix, one letter; with an index or a transpose.
+SYMBOL = re.compile(r"(?<![\w^])(?:(d?)([A-Z])|(delta|sigma|lambda|eta|xi)|([a-zL]))(?:_(\w+))?(\^T|\^2)?(?!\w)")
+
+WRITTEN = {  # the rest of an equation
+    r"\b1e-(\d+)": r"$10^{-\1}$",
+    r"\b(\d)e-(\d+)": r"\1·$10^{-\2}$",
+    r"\)\^T": r")$^{\\top}$",
+    r"\bsum_(\w)": r"$\\sum_\1$",
+    r" \* ": " · ",
+    r" @ ": " ",
+    r"(?<![\w{])-(?=[\s\w])": "−",
+}
+
+
+def typeset(text: str) -> str:
+    """An equation of a rule in matplotlib's mathtext: Greek letters, indices and transposes are typeset, operators and
+    words are unchanged.
+
+    >>> from minifa.figures.style import typeset
+    >>> print(typeset("delta = e F^T, F drawn once"))
+    $\\delta$ = $e$ $F^{\\top}$, $F$ drawn once
+    """
+
+    def symbol(match: re.Match[str]) -> str:
+        prefix, capital, greek, letter, index, power = match.groups()
+        if letter == "a":  # the article
+            return match.group()
+        name = rf"\mathrm{{{prefix}}}{capital}" if prefix else capital or letter or SYMBOLS[greek]
+        exponent = {"^T": r"^{\top}", "^2": "^{2}", None: ""}[power]
+        return f"${name}{f'_{{{index}}}' if index else ''}{exponent}$"
+
+    text = re.sub(r"\b(\d+|[a-ce-z])(?=[A-Z]\b)", r"\1 ", text.replace("$", r"\$"))  # "2B" and "xB" are products
+    text = SYMBOL.sub(symbol, text)
+    for pattern, formula in WRITTEN.items():
+        text = re.sub(pattern, formula, text)
+    return text
 
 
 def look(i: int, dark: bool = False) -> dict[str, Any]:
@@ -145,9 +189,19 @@ def diverging() -> Colormap:
     return LinearSegmentedColormap.from_list("minifa", ends).with_extremes(bad=rcParams["grid.color"])
 
 
+def hatched() -> dict[str, Any]:
+    """The pattern of missing values."""
+    return {"hatch": "////", "edgecolor": rcParams["grid.color"], "linewidth": 0}
+
+
+def shade() -> dict[str, Any]:
+    """The area of the angles that chance gives."""
+    return {"color": muted(), "alpha": 0.18, "linewidth": 0}
+
+
 def missing(axes: Axes, text: str) -> None:
     """Mark a panel as missing: hatched, with a text; missing arrays are never drawn as zeros."""
-    axes.patch.set(hatch="////", edgecolor=rcParams["grid.color"], linewidth=0)
+    axes.patch.set(**hatched())
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     box = {"boxstyle": "round,pad=0.5", "facecolor": rcParams["axes.facecolor"], "edgecolor": "none"}

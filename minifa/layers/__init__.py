@@ -1,10 +1,12 @@
 """Layers: forward and backward pass side by side, in NumPy or CuPy, independent of the learning rule."""
 
-from .activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from .activations import ELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .base import Layer, Pass, Teacher
 from .batch_norm import BatchNorm
 from .conv import Conv2d
 from .dropout import Dropout
+from .gelu import GELU
+from .layer_norm import GroupNorm, LayerNorm
 from .linear import Linear
 from .local_response_norm import LocalResponseNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
@@ -13,13 +15,17 @@ from .shape import Flatten, PadChannels
 from .weighted import Weighted
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AvgPool",
     "BatchNorm",
     "Conv2d",
     "Dropout",
     "Flatten",
     "GlobalAvgPool",
+    "GroupNorm",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
@@ -27,7 +33,9 @@ __all__ = [
     "PadChannels",
     "ReLU",
     "Residual",
+    "SiLU",
     "Sigmoid",
+    "Softplus",
     "Tanh",
     "Teacher",
     "Pass",

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from .. import backend, extension_checks
 from ..array_checks import require_float, require_like
 from ..backend import Array, xp
-from ..registry import KnownOptions
+from ..registry import Constructed
 from ..validation import Shape, check_bool, check_int, check_str, format_shape
 from .observer import active
 
@@ -92,7 +92,7 @@ def array_property(name: str, doc: str = "") -> Any:
     return property(operator.attrgetter(attribute), assign, doc=doc)
 
 
-class Layer(KnownOptions):
+class Layer(Constructed):
     """The base class of layers. Subclasses implement `forward`, `backward` and `infer`.
 
     `parameter_names` and `buffer_names` name the arrays that belong to the layer: an assigned value is copied in the

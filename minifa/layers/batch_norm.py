@@ -25,19 +25,21 @@ import numpy
 from ..backend import Array, quietly, xp
 from ..linalg import as_matrix
 from ..parallel.chunks import any_without_sync, by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
-from ..validation import Shape, check_float, check_int
-from .base import Layer, Pass, Teacher, array_property
+from ..validation import Shape, check_bool, check_float, check_int
+from .base import Pass, Teacher, array_property
+from .normalisation import Norm
 
 FAR = 16  # standard deviations from zero; a mean nearer to zero is accurate and stays as computed, to the last bit
 
 
-class BatchNorm(Layer):
+class BatchNorm(Norm):
     """Batch normalisation of inputs (N, features) or images (N, H, W, features), with the parameters of PyTorch.
 
     Args:
         features: number of features per example, or of channels.
         eps: added to the variance.
         momentum: running = (1 - momentum) * running + momentum * batch; the running variance is unbiased.
+        affine: whether the layer has gamma and beta.
         name: overrides the default name that the network assigns.
 
     Raises:
@@ -54,38 +56,31 @@ class BatchNorm(Layer):
     """
 
     kind = "batchnorm"
-    equation = "xhat = (x - mu) / sqrt(var + eps)\ny = gamma * xhat + beta"
-    parameter_names = ("gamma", "beta")
     buffer_names = ("running_mean", "running_var")
-    gamma = array_property(
-        "gamma", "The scale of each normalised feature (features,). Assigning copies, as `Linear.W`."
-    )
-    beta = array_property("beta", "The shift of each normalised feature (features,).")
     running_mean = array_property("running_mean", "The mean used in evaluation (features,).")
     running_var = array_property("running_var", "The variance used in evaluation (features,).")
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, name: str | None = None) -> None:
-        super().__init__(name)
-        features = check_int(features, f"the number of features of {self}")
-        eps, momentum = check_float(eps, f"eps of {self}"), check_float(momentum, f"momentum of {self}")
-        if not 0 < eps < math.inf or not 0 <= momentum <= 1:
-            raise ValueError(f"{self} must have eps > 0 and momentum in [0, 1], got eps={eps}, momentum={momentum}")
-        self.features, self.eps, self.momentum = features, eps, momentum
-        self.initialise(seed=0)
+    def __init__(
+        self, features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, name: str | None = None
+    ) -> None:
+        super().__init__(eps, name)
+        self.features = check_int(features, f"the number of features of {self}")
+        self.affine = check_bool(affine, f"affine of {self}")
+        self.momentum = check_float(momentum, f"momentum of {self}")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"{self} must have momentum in [0, 1], got momentum={momentum}")
+        self._create_parameters((self.features,), self.affine, self.affine)
 
     @property
     def error_equation(self) -> str:  # type: ignore[override]  # it depends on whether the layer is frozen
+        scale = "gamma / sqrt(var + eps)" if self.affine else "1 / sqrt(var + eps)"
         if self.frozen:
-            return "delta_below = gamma / sqrt(var + eps) * delta"
-        return (
-            "delta_below = gamma / sqrt(var + eps) * (delta - mean(delta) - xhat * mean(delta * xhat))\n"
-            "dgamma = sum(delta * xhat)\ndbeta = sum(delta)"
-        )
+            return f"delta_below = {scale} * delta"
+        return f"delta_below = {scale} * (delta - mean(delta) - xhat * mean(delta * xhat)){self.gradient_equation}"
 
     def initialise(self, seed: int) -> None:
-        self.gamma = self.running_var = numpy.ones(self.features)
-        self.beta = self.running_mean = numpy.zeros(self.features)
-        self.grads = dict.fromkeys(self.parameter_names)
+        super().initialise(seed)
+        self.running_var, self.running_mean = numpy.ones(self.features), numpy.zeros(self.features)
 
     def infer(self, shape: Shape) -> Shape:
         if len(shape) not in (1, 3) or shape[-1] != self.features:
@@ -116,8 +111,11 @@ class BatchNorm(Layer):
 
     def _normalise(self, x: Array, mean: Array, inverse: Array) -> Array:
         """gamma * (x - mean) * inverse + beta."""
-        scale = self.gamma * inverse
-        return _in_chunks(_affine, (x,), (scale, self.beta - mean * scale))
+        scale = self._scaled(inverse)
+        return _in_chunks(_affine, (x,), (scale, (self.beta if self.affine else 0) - mean * scale))
+
+    def _scaled(self, inverse: Array) -> Array:
+        return self.gamma * inverse if self.affine else inverse
 
     def _update_running(self, running: Array, batch: Array) -> None:
         running *= 1 - self.momentum
@@ -128,15 +126,16 @@ class BatchNorm(Layer):
         x, mean, inverse = self.cached()
         self.check_error(delta, x.shape)
         if self.frozen:
-            return delta * (self.gamma * inverse) if self.needs_input_gradient else None
+            return delta * self._scaled(inverse) if self.needs_input_gradient else None
         flat_x, flat_delta = as_matrix(x), as_matrix(delta)
         n = len(flat_x)
         sums = _sums(flat_x, mean, flat_delta)
         beta_grad, gamma_grad = sums[0], sums[1] * inverse
-        self.grads = {"gamma": gamma_grad, "beta": beta_grad}
+        if self.affine:
+            self.grads = {"gamma": gamma_grad, "beta": beta_grad}
         if not self.needs_input_gradient:
             return None
-        scale = self.gamma * inverse
+        scale = self._scaled(inverse)
         by_x = -scale * inverse * gamma_grad / n  # the factor of x in the exact derivative
         shift = -scale * beta_grad / n - mean * by_x
         return _in_chunks(_combine, (x, delta), (by_x, scale, shift))

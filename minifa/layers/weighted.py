@@ -12,6 +12,7 @@ import math
 from .. import backend, initialisers
 from ..backend import Array, xp
 from ..initialisers import Initialiser
+from ..linalg import as_matrix
 from ..parallel.chunks import matmul, sum_rows
 from ..rng import generator
 from ..validation import Shape, check_bool, check_int, check_list, format_shape
@@ -34,7 +35,7 @@ class Weighted(Layer):
 
     A row of `columns` is the example itself or one patch of it; `uncolumns` is the adjoint and adds each row back to
     the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, n_out), and so is
-    any B.
+    any B. A convolution with groups has such a matrix for each group (`matrices`).
 
     Args:
         shape: of W.
@@ -111,7 +112,12 @@ class Weighted(Layer):
         self._b = xp.zeros(self.weight_shape[-1], self.dtype) if self.has_bias else None
         self.grads = dict.fromkeys(self.parameters())
 
-    # The three products. A convolution computes them in chunks.
+    def matrices(self, array: Array) -> list[Array]:
+        """W, or another array of its fan_in (..., k), as matrices: one (fan_in, k), or for a convolution with groups
+        one (fan_in, k / groups) for each group. They are views of the array."""
+        return [as_matrix(array)]
+
+    # The three products. A convolution computes them in chunks, and for each of its groups.
 
     def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
         """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""

@@ -23,7 +23,7 @@ from ..layers.observer import active
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import A_NETWORK, Network, check_state
-from ..registry import KnownOptions, as_call
+from ..registry import Constructed, as_call
 from ..representations import HtmlRepr
 from ..rng import check_seed, generator
 from ..validation import check_str, check_type
@@ -43,7 +43,7 @@ def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     check_type(loss, Loss, A_LOSS)
 
 
-class Rule(KnownOptions, HtmlRepr):
+class Rule(Constructed, HtmlRepr):
     """The base class of learning rules. Attach the rule to a network, then call `gradients` for each batch.
 
     Args:
@@ -341,6 +341,13 @@ class Rule(KnownOptions, HtmlRepr):
     def _store(self, name: str, array: Array) -> None:
         """Copy an array that is set or loaded, of the right shape, into `memory`."""
         self.memory[name][...] = array
+
+    def show_feedback(self, matrices: Mapping[str, Array]) -> None:
+        """Show these matrices, those of a saved rule's last pass, as `B` until the next pass. Raises TypeError,
+        ValueError unless they have the names and shapes of `B`."""
+        check_state(self.B, matrices, f"the rule {self.label!r}")
+        self._B.update(matrices)
+        self._versions = {layer.name: layer.version for layer in self.net or ()}
 
     def stored_matrix(self, layer: Weighted) -> Array:
         """The matrix in `memory` for this layer. Raises RuntimeError if the rule is not attached to its network."""

@@ -79,7 +79,7 @@ class NodePerturbation(Perturbation):
             if isinstance(layer, BatchNorm):
                 raise ValueError(
                     f"under node perturbation the examples must be independent, and {layer} mixes the batch: "
-                    "use a network without batch norm"
+                    "use a network without batch norm, for example with LayerNorm or GroupNorm"
                 )
 
     @quietly

@@ -6,7 +6,8 @@
 Li & Benna 2024, "Feedback alignment with product feedback" (arXiv 2405.20594): B aligns with W, but single
 synapses do not match, not even in sign. P is Gaussian with P P^T = I on average, "orthogonal" (ratio 1), or "identity"
 (ratio 1), which is Kolen-Pollack. At convergence cos(W, B) = 1 / sqrt(1 + n_out / n_mid) for the Gaussian P.
-The error is carried with the product B, which equals carrying with P and then R at a lower cost.
+The error is carried with the product B, which equals carrying with P and then R at a lower cost. In a convolution with
+groups every group has an R and a P of its own; n_out and n_mid are then those of a group.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy
 
 from ..backend import Array, xp
 from ..layers.weighted import Weighted
-from ..linalg import as_matrix
+from ..linalg import side_by_side
 from ..network import Network
 from ..parallel.chunks import matmul, with_one_thread
 from ..rng import gaussian, generator
@@ -61,17 +62,17 @@ class Product(Rule):
 
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
-            *kernel, n_out = layer.weight_shape
-            n_mid = self.ratio * n_out
+            groups = [W.shape[1] for W in layer.matrices(layer.W)]  # n_out of each
             sd = layer.init.sd(*layer.fans)  # so that the initial B = R P^T has the variance of the initial W
             rng_P, rng_R = (generator(self.seed, "feedback", f"{layer.name}/{key}") for key in "PR")
-            P, R = draw_fixed(self.fixed, rng_P, n_out, n_mid), gaussian(rng_R, (*kernel, n_mid), sd)
+            P = numpy.concatenate([draw_fixed(self.fixed, rng_P, n_out, self.ratio * n_out) for n_out in groups])
+            R = gaussian(rng_R, (*layer.weight_shape[:-1], self.ratio * sum(groups)), sd)
             self.memory[f"{layer.name}/P"] = xp.asarray(P.astype(layer.W.dtype))
             self.memory[f"{layer.name}/R"] = xp.asarray(R.astype(layer.W.dtype))
 
     def feedback(self, layer: Weighted) -> Array:
-        R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
-        return matmul(as_matrix(R), P.T).reshape(layer.weight_shape)
+        R, P = factors(self, layer)
+        return by_group(layer, R, P.swapaxes(1, 2)).reshape(layer.weight_shape)
 
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
@@ -84,9 +85,20 @@ class Product(Rule):
         parameters = {}
         for layer in self.layers_with_feedback(self.net):
             if layer.grads["W"] is not None:
-                R, P = self.memory[f"{layer.name}/R"], self.memory[f"{layer.name}/P"]
-                parameters[f"{layer.name}/R"] = R, matmul(as_matrix(layer.grads["W"]), P).reshape(R.shape)
+                R, P = factors(self, layer)
+                parameters[f"{layer.name}/R"] = R, by_group(layer, layer.grads["W"], P).reshape(R.shape)
         return parameters
+
+
+def factors(rule: Product, layer: Weighted) -> tuple[Array, Array]:
+    """R, and P as (groups, n_out, n_mid) with the sizes of a group."""
+    R, P = rule.memory[f"{layer.name}/R"], rule.memory[f"{layer.name}/P"]
+    return R, P.reshape(len(layer.matrices(layer.W)), -1, P.shape[1])
+
+
+def by_group(layer: Weighted, array: Array, P: Array) -> Array:
+    """array @ P for each group, side by side: (fan_in, columns of all groups)."""
+    return side_by_side([matmul(one, P_g) for one, P_g in zip(layer.matrices(array), P, strict=True)])
 
 
 def draw_fixed(kind: str, rng: numpy.random.Generator, n_out: int, n_mid: int) -> numpy.ndarray:

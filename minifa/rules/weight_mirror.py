@@ -16,7 +16,6 @@ __all__ = ["WeightMirror"]
 
 from ..backend import xp
 from ..layers.weighted import Weighted
-from ..linalg import as_matrix
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..rng import gaussian, generator
@@ -88,9 +87,11 @@ class WeightMirror(LearnedFeedback):
 
 def mirror_phase(rule: WeightMirror, layer: Weighted, phase: str, step: int) -> None:
     """One noise phase of one layer: B <- (1 - rate) B + rate * x.T @ (x @ W) / (n sigma^2)."""
-    B, W = as_matrix(rule.memory[layer.name]), as_matrix(layer.W)
-    rng = generator(rule.seed, "noise", layer.name + phase, step)
-    x = xp.asarray(gaussian(rng, (rule.samples, len(W)), rule.sigma).astype(W.dtype))  # (n, fan_in)
-    correlation = matmul(x.T, matmul(x, W))
-    B *= 1 - rule.rate
-    B += rule.rate / (rule.samples * rule.sigma**2) * correlation
+    pairs = list(zip(layer.matrices(rule.memory[layer.name]), layer.matrices(layer.W), strict=True))  # by group
+    rng, fan_in = generator(rule.seed, "noise", layer.name + phase, step), layer.fans[0]
+    noise = xp.asarray(gaussian(rng, (rule.samples, len(pairs) * fan_in), rule.sigma).astype(layer.W.dtype))
+    for i, (B, W) in enumerate(pairs):
+        x = noise[:, i * fan_in : (i + 1) * fan_in]
+        correlation = matmul(x.T, matmul(x, W))
+        B *= 1 - rule.rate
+        B += rule.rate / (rule.samples * rule.sigma**2) * correlation

@@ -58,6 +58,15 @@ def read_arrays(
             raise DataFileError(f"'{path}' cannot be read as .npz ({error})") from error
 
 
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """The numbers or strings of a .npy file. Raises as `read_arrays`."""
+    with open(path, "rb") as stream:
+        try:
+            return _read_array(stream, path.stat().st_size, strings=True)
+        except DAMAGED as error:
+            raise DataFileError(f"'{path}' cannot be read as .npy: it {error}") from error
+
+
 def read_members(archive: zipfile.ZipFile, skip: str = "", strings: bool = False) -> dict[str, npt.NDArray[Any]]:
     """Every array of an archive by name, except the member ``skip``. Raises ValueError, or one of `DAMAGED`."""
     arrays: dict[str, npt.NDArray[Any]] = {}

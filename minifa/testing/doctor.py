@@ -41,7 +41,7 @@ from ..losses import LOSSES, SoftmaxCrossEntropy
 from ..network import Network
 from ..optim import OPTIMIZERS, SGD
 from ..parallel.threads import pool
-from ..text import table
+from ..text import entries, table
 from ..validation import check_list
 from .differences import TOLERANCES, largest_difference
 from .examples import LAYERS, inputs, network, numbers, small_convnet
@@ -121,8 +121,7 @@ class Report:
 
     def text(self) -> str:
         """The report as text, to be read or attached to a bug report."""
-        wide = max(map(len, self.facts))
-        parts = ["\n".join(f"{key:{wide}}  {value}" for key, value in self.facts.items())]
+        parts = [entries(self.facts)]
         for name in dict.fromkeys(finding.backend for finding in self.findings):
             parts.append(_table(name, [finding for finding in self.findings if finding.backend == name]))
         parts.append(
@@ -265,7 +264,7 @@ def _large() -> Step:
 
 
 def _windows_twins() -> Both:
-    x, window = numbers((2, 6, 5, 3)), ((3, 2), (2, 1), (1, 1))
+    x, window = numbers((2, 6, 5, 3)), ((3, 2), (2, 1), (1, 1), (1, 2), (0, 1))  # dilated, with an extra column
     rows = windows.columns(x, *window)
     fast, slow = windows.uncolumns(rows, x.shape, *window), windows.uncolumns_plain(rows, x.shape, *window)
     return {"columns": rows, "uncolumns": fast}, {"columns": windows.columns_plain(x, *window), "uncolumns": slow}

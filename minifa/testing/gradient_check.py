@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from ..backend import Array
-from ..layers import LeakyReLU, MaxPool, Pass, ReLU
+from ..layers import ELU, LeakyReLU, MaxPool, Pass, ReLU
 from ..network import Network
 from ..rules import BP
 
@@ -94,11 +94,11 @@ def check_gradients(net: Network, x: Array, seed: int = 0, step: float = STEP, t
 
 
 def _sides(net: Network) -> list[Any]:
-    """The side of its kinks on which every layer stands: the sign of a rectifier's output, the winners of a max
-    pooling."""
+    """The side of its kinks on which every layer stands: the sign of a rectifier's output (of an ELU's input), the
+    winners of a max pooling."""
     return [
         layer.cache > 0
-        if isinstance(layer, (ReLU, LeakyReLU))
+        if isinstance(layer, (ReLU, LeakyReLU, ELU))
         else layer.cache[1].copy()
         if isinstance(layer, MaxPool)
         else None

@@ -13,7 +13,7 @@ import numpy
 import numpy.typing as npt
 
 Block = list[str]
-LEADS = 12  # characters reserved in front of a matrix: "    = tanh( "
+INDENT = "    "  # of the blocks that continue below
 MOST_ROWS, MOST_COLUMNS = 8, 10  # larger matrices are shown by their shape
 SYMBOL = re.compile(r"[A-Za-z]\w*(?:\.T)?")
 
@@ -70,7 +70,7 @@ def matrix(array: npt.NDArray[Any], width: int = 100) -> Block:
     cells = [[_cell(float(value), style) for value in row] for row in numpy.atleast_2d(array)]
     wide = max(len(cell) for row in cells for cell in row)
     lines = ["[" + " ".join(cell.rjust(wide) for cell in row) + "]" for row in cells]
-    return lines if len(lines[0]) <= width - LEADS else shape
+    return lines if len(lines[0]) <= width - len(INDENT) else shape
 
 
 def _blocks(line: str, terms: Mapping[str, Any], width: int) -> Iterator[Block]:
@@ -90,15 +90,17 @@ def _blocks(line: str, terms: Mapping[str, Any], width: int) -> Iterator[Block]:
 
 
 def _flow(blocks: Iterator[Block], width: int) -> Iterator[str]:
-    """Lay out blocks side by side, vertically centred. Blocks that do not fit continue below, indented and starting
-    with the preceding operator."""
+    """Lay out blocks side by side, vertically centred. Blocks that do not fit continue below, indented and, where it
+    fits, starting with the preceding operator."""
     row: list[Block] = []
     indent = ""
     for block in blocks:
         if row and len(indent) + sum(len(one[0]) + 1 for one in row) + len(block[0]) > width:
-            leads = [row.pop()] if len(row) > 1 and not row[-1][0].startswith("[") else []
+            operator = len(row) > 1 and not row[-1][0].startswith("[")
+            fits = len(INDENT) + len(row[-1][0]) + 1 + len(block[0]) <= width
+            leads = [row.pop()] if operator and fits else []
             yield from _side_by_side(row, indent)
-            row, indent = leads, "    "
+            row, indent = leads, INDENT
         row.append(block)
     yield from _side_by_side(row, indent)
 

@@ -488,7 +488,9 @@ class _Recorder(Observer):
         move(name, array, gradient)
         after = {"W_new": array, **{f"{slot}_new": a for slot, a in self.optimizer.arrays[name].items()}}
         terms = {**before, "dW": gradient, **after, "k": self.optimizer.counts[name]}
-        options = {key: value for key, value in vars(self.optimizer).items() if isinstance(value, float)}
+        with self.optimizer.group(name, array):
+            options = {key: value for key, value in vars(self.optimizer).items() if isinstance(value, float)}
+            equation = self.optimizer.equation
         options.update(zip(("beta1", "beta2"), getattr(self.optimizer, "betas", ()), strict=False))
         owner, _, key = name.removeprefix("feedback/").replace("/", ".").rpartition(".")
         feedback = name.startswith("feedback/")
@@ -498,7 +500,7 @@ class _Recorder(Observer):
             "feedback_update" if feedback else "update",
             layer,
             f"Update of {layer}.{symbol}" + (" by the optimizer" if feedback else ""),
-            _renamed(self.optimizer.equation, symbol),
+            _renamed(equation, symbol),
             {**options, **{_renamed(one, symbol): value for one, value in terms.items()}},
             {f"{layer}.{symbol}": array},
         )

@@ -7,11 +7,8 @@ __all__ = ["Replay", "Stepper", "page"]
 
 import cmd
 import contextlib
-import math
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TextIO
@@ -20,11 +17,12 @@ import numpy
 
 from .. import backend, experiments, rules
 from ..data.base import Dataset, Examples
-from ..data.batches import Batches
+from ..data.batches import Batches, count_batches
 from ..experiments import Experiment
 from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of, data_for
 from ..registry import unknown
 from ..signals import Terminated
+from ..text import lines_of, terminal_width, wrap
 from ..validation import LARGEST, check_int, check_str, check_type
 from .recorder import Moment, Trace, trace
 
@@ -56,7 +54,7 @@ class Replay:
     def batch(self) -> Examples:
         """The batch of this step, in the order of training."""
         train, size, seed = self.data.train, self.experiment.batch_size, self.experiment.seed
-        epoch, number = divmod(self.step, math.ceil(len(train) / size))
+        epoch, number = divmod(self.step, count_batches(len(train), size, self.experiment.drop_last))
         augmentation = augmentation_of(self.experiment)
         return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
 
@@ -159,9 +157,7 @@ def _position(trace: Trace, moment: Moment, width: int) -> list[str]:
 
 
 def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
-    return textwrap.wrap(
-        text, width, initial_indent=" " * indent, subsequent_indent=" " * 2 * indent, break_long_words=False
-    )
+    return lines_of(text, width, " " * indent, " " * 2 * indent)
 
 
 def _degrees(angle: float | None) -> str:
@@ -197,16 +193,18 @@ class Stepper(cmd.Cmd):
 
             readline.set_completer_delims(" ")  # names contain . @ < -
         self.write(
-            f"One training step under {self.rule!r}, in {len(self.trace)} moments. Enter: next. "
-            "b: back. j 5: jump. p linear1.W: print. r bp: other rule. l: list. h: help. q: quit.\n"
+            f"One training step under {self.rule!r}, in {len(self.trace)} moments.\n"
+            "Enter: next. b: back. j 5: jump. p linear1.W: print.\n"
+            "r bp: other rule. l: list. h: help. q: quit.\n"
         )
         self.show()
 
     def write(self, text: str) -> None:
-        print(check_str(text, "the text"), file=self.stdout)
+        """Print a text, broken between words at the width of the terminal."""
+        print(wrap(check_str(text, "the text")), file=self.stdout)
 
     def show(self) -> None:
-        self.write("\n" + page(self.trace, self.i, shutil.get_terminal_size((80, 24)).columns) + "\n")
+        print("\n" + page(self.trace, self.i, terminal_width()) + "\n", file=self.stdout)
 
     def go(self, i: int) -> None:
         i = check_int(i, "the index of a moment", least=-LARGEST)
@@ -259,8 +257,8 @@ class Stepper(cmd.Cmd):
             self.write(f"{text}: not computed yet" if text in moment.arrays else f"{text}: no value")
         else:
             array = numpy.asarray(everything[text])
-            with numpy.printoptions(threshold=sys.maxsize, linewidth=shutil.get_terminal_size((80, 24)).columns):
-                self.write(f"{text} {_shape(array)} {array.dtype}\n{array}")
+            with numpy.printoptions(threshold=sys.maxsize, linewidth=terminal_width()):
+                print(f"{text} {_shape(array)} {array.dtype}\n{array}", file=self.stdout)
 
     def do_rule(self, text: str) -> None:
         """rule bp (r): the same step from the same weights under another rule, at the same moment."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Callback", "History", "ProgressBar", "RecordAlignment", "Trainer", "train"]
+__all__ = ["Callback", "EarlyStopping", "History", "ProgressBar", "RecordAlignment", "Trainer", "train"]
 
 import warnings
 
@@ -12,7 +12,7 @@ from ..network import Network
 from ..optim import Optimizer
 from ..rules.base import Rule
 from ..validation import check_bool
-from .callbacks import ProgressBar, RecordAlignment
+from .callbacks import EarlyStopping, ProgressBar, RecordAlignment
 from .history import History
 from .trainer import Callback, Trainer
 
@@ -28,12 +28,13 @@ def train(
     validation: Examples | None = None,
     seed: int = 0,
     progress: bool = True,
+    drop_last: bool = False,
 ) -> History:
     """Train a network under a rule with a progress bar, and return the history. For more control use `Trainer`.
 
     Args:
         net, rule, loss, optimizer, seed: as for `Trainer`.
-        train, epochs, batch_size, validation: as for `Trainer.fit`.
+        train, epochs, batch_size, validation, drop_last: as for `Trainer.fit`.
         progress: whether to show the bar, in a terminal or a notebook; nothing is shown elsewhere.
 
     Raises:
@@ -53,7 +54,7 @@ def train(
     trainer = Trainer(net, rule, loss, optimizer, seed=seed)
     if check_bool(progress, "progress"):
         trainer.callbacks.append(ProgressBar(rule.label))
-    history = trainer.fit(train, epochs, batch_size, validation)
+    history = trainer.fit(train, epochs, batch_size, validation, drop_last)
     if trainer.diverged:
         warnings.warn(
             f"training diverged: {trainer.divergence}; try a smaller learning rate", RuntimeWarning, stacklevel=2

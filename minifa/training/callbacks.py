@@ -1,18 +1,163 @@
-"""Callbacks that come with minifa: a progress bar, and the alignment of feedback and weights."""
+"""Callbacks that come with minifa: early stopping, a progress bar, and the alignment of feedback and weights."""
 
 from __future__ import annotations
 
-__all__ = ["ProgressBar", "RecordAlignment"]
+__all__ = ["EarlyStopping", "ProgressBar", "RecordAlignment"]
 
+import math
 import time
+from collections.abc import Mapping
+
+import numpy
 
 from .. import backend, metrics
 from ..console import bar
 from ..data.augment import for_evaluation
 from ..data.base import Examples
-from ..validation import check_float, check_str
+from ..network import check_state
+from ..schedules import larger_is_better
+from ..validation import check_between, check_bool, check_float, check_int, check_str, check_type
 from .history import Row
 from .trainer import Callback, Trainer, check_examples
+
+
+class EarlyStopping(Callback):
+    """Ends training after an epoch if a measure has not improved for ``patience`` epochs, and restores the best network
+    (Prechelt 1998, "Early stopping - but when?").
+
+    The row with which training ends has the entry ``stopped_early``. The epoch before the first update counts as the
+    first value. Checkpoints contain the best network, so that a resumed training ends with the same bits.
+
+    Args:
+        measure: column of the history, added by `Trainer.fit` or by a callback before this one. An accuracy must
+            increase, everything else decrease. None: the validation accuracy (without classes: the validation loss).
+        patience: number of epochs without improvement after which training ends, at least 1.
+        min_delta: an improvement must be larger than this, at least 0.
+        restore_best: whether the network (with batch norm's statistics) and the rule's feedback of the best epoch are
+            loaded when training ends: early, after its last epoch or as diverged, but not when it is interrupted
+            (`Trainer.stop`). A further `Trainer.fit` then continues from them.
+
+    Attributes:
+        best: the best value so far; None before the first one.
+        best_epoch: its epoch; 0 before the first one.
+        waited: number of epochs since then.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: an argument out of its range. `Trainer.fit` raises it if the measure is missing in a row, before the
+            first update if there are no validation examples.
+
+    >>> data = mf.data.load("digits")
+    >>> net = mf.Network(mf.models.mlp(data.input_shape, data.n_out, hidden=(10,)), seed=0)
+    >>> rule, loss, stop = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.training.EarlyStopping(patience=2)
+    >>> trainer = mf.Trainer(net, rule, loss, mf.SGD(lr=0.5), callbacks=[stop])
+    >>> train, validation = data.hold_out(0.2)
+    >>> history = trainer.fit(train, epochs=100, validation=validation)
+    >>> history.stopped_early, history[-1]["epoch"] - stop.best_epoch
+    (True, 2)
+    >>> stop.best == max(history.column("validation_accuracy")) == trainer.evaluate(validation)["accuracy"]
+    True
+    """
+
+    def __init__(
+        self, measure: str | None = None, patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
+    ) -> None:
+        self.measure = None if measure is None else check_str(measure, "measure")
+        self.patience = check_int(patience, "patience")
+        self.min_delta = check_between(min_delta, "min_delta", 0, math.inf)
+        self.restore_best = check_bool(restore_best, "restore_best")
+        self.trainer: Trainer | None = None  # the trainer that the values belong to
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best: float | None = None
+        self.best_epoch = self.waited = 0
+        self.arrays: dict[str, numpy.ndarray] = {}  # of the best network and its rule
+        self.has_ended = False
+
+    def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        if self.trainer is not trainer:
+            self._reset()
+            self.trainer = trainer
+        if trainer.history.stopped_early:  # training goes on nevertheless
+            self.waited = 0
+        self.has_ended = False
+
+    def on_epoch(self, trainer: Trainer, row: Row) -> None:
+        default = "validation_accuracy" if "validation_accuracy" in row else "validation_loss"
+        column = self.measure or default
+        if column not in row:
+            if row["epoch"] == 0 and column.startswith("train_"):  # measured in an epoch of training only
+                return
+            raise ValueError(
+                f"EarlyStopping needs {column!r} in every row of the history, which has {', '.join(row)}: give fit "
+                "validation examples, or EarlyStopping another measure"
+            )
+        if self._is_better(float(row[column]), larger_is_better(column)):
+            arrays = _arrays_of(trainer) if self.restore_best else {}
+            if all(numpy.isfinite(array).all() for array in arrays.values()):
+                self.best, self.best_epoch, self.waited, self.arrays = float(row[column]), row["epoch"], 0, arrays
+                return
+        self.waited += row["epoch"] > 0
+        if self.waited >= self.patience:
+            row["stopped_early"] = 1
+
+    def _is_better(self, value: float, larger: bool) -> bool:
+        if self.best is None or not math.isfinite(value):
+            return math.isfinite(value)
+        return value > self.best + self.min_delta if larger else value < self.best - self.min_delta
+
+    def on_done(self, trainer: Trainer) -> None:
+        self.has_ended = not trainer.stopped
+
+    def on_end(self, trainer: Trainer) -> None:  # after `on_done` of all callbacks: checkpoints hold the last network
+        if self.has_ended:
+            self.restore(trainer)
+
+    def restore(self, trainer: Trainer) -> None:
+        """Load the best network and feedback into the trainer, if there are any and ``restore_best`` is set. `fit` does
+        so by itself; call it for a training that was loaded from a checkpoint and is not continued.
+
+        Args:
+            trainer: the trainer whose callback this is.
+
+        Raises:
+            TypeError: ``trainer`` is not a Trainer.
+        """
+        check_type(trainer, Trainer, "the trainer must be a minifa.Trainer")
+        for part, owner in (("network/", trainer.net), ("rule/", trainer.rule)):
+            if self.arrays:
+                owner.load_state({key.removeprefix(part): a for key, a in self.arrays.items() if key.startswith(part)})
+
+    def on_save(self, trainer: Trainer) -> dict[str, numpy.ndarray]:
+        state = {"waited": numpy.array(self.waited, "int64")}
+        if self.best is None:
+            return state
+        best = {"best": numpy.array(self.best, "float64"), "best_epoch": numpy.array(self.best_epoch, "int64")}
+        return {**state, **best, **self.arrays}
+
+    def on_load(self, trainer: Trainer, arrays: Mapping[str, numpy.ndarray]) -> None:
+        like = {"waited": numpy.array(0, "int64")}
+        if "best" in arrays:
+            like.update(best=numpy.array(0.0), best_epoch=numpy.array(0, "int64"))
+            like.update(_arrays_of(trainer) if self.restore_best else {})
+        check_state(like, arrays, "EarlyStopping")
+        for key, array in like.items():
+            if arrays[key].dtype != array.dtype:
+                raise ValueError(f"{key!r} of EarlyStopping must be {array.dtype}, got {arrays[key].dtype}")
+        if min(arrays["waited"], arrays.get("best_epoch", 0)) < 0:
+            raise ValueError("waited and best_epoch of EarlyStopping must be at least 0")
+        self._reset()
+        self.trainer, self.waited = trainer, int(arrays["waited"])
+        if "best" in arrays:
+            self.best, self.best_epoch = float(arrays["best"]), int(arrays["best_epoch"])
+            self.arrays = {key: array for key, array in arrays.items() if "/" in key}
+
+
+def _arrays_of(trainer: Trainer) -> dict[str, numpy.ndarray]:
+    """Host copies of the arrays of network and rule."""
+    network, rule = trainer.net.state(), trainer.rule.state()
+    return {**{f"network/{key}": a for key, a in network.items()}, **{f"rule/{key}": a for key, a in rule.items()}}
 
 
 class ProgressBar(Callback):

@@ -20,7 +20,8 @@ SHOWN = ("train_loss", "train_accuracy", "validation_accuracy", "test_accuracy")
 
 class History(list[Row], representations.HtmlRepr):
     """One row per epoch: a dictionary of measurements. ``diverged`` is 1 in the row of an epoch whose loss was not
-    finite or that was useless (see `minifa.training.divergence`).
+    finite or that was useless (see `minifa.training.divergence`), ``stopped_early`` in the row of an epoch with which a
+    callback ended training.
 
     >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
     >>> history.columns(), history.column("train_loss")
@@ -52,6 +53,11 @@ class History(list[Row], representations.HtmlRepr):
         (False, True)
         """
         return bool(self) and bool(self[-1].get("diverged", not math.isfinite(self[-1].get("train_loss", 0.0))))
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether a callback, such as `minifa.training.EarlyStopping`, ended training with the last epoch."""
+        return bool(self) and bool(self[-1].get("stopped_early", False))
 
     def plot(self, columns: Sequence[str] | None = None, title: str = "", *, dark: bool = False) -> Any:
         """The curves over the epochs as a matplotlib Figure, drawn by `minifa.figures.history_curves`.
@@ -115,6 +121,18 @@ class History(list[Row], representations.HtmlRepr):
         return bool(both) and all(
             _are_alike(mine[key], theirs[key]) for mine, theirs in both for key in mine.keys() & theirs.keys()
         )
+
+
+def best_row(rows: Sequence[Row]) -> Row | None:
+    """The first row with the best validation accuracy (without classes: validation loss); None if there is none.
+
+    >>> from minifa.training.history import best_row
+    >>> best_row([{"epoch": 0, "validation_loss": 3.0}, {"epoch": 1, "validation_loss": 2.0}])["epoch"]
+    1
+    """
+    key, sign = ("validation_accuracy", 1) if "validation_accuracy" in rows[-1] else ("validation_loss", -1)
+    measured = [row for row in rows if not math.isnan(row.get(key, math.nan))]
+    return max(measured, key=lambda row: sign * row[key], default=None)
 
 
 def _are_alike(one: Any, other: Any) -> bool:

@@ -69,7 +69,8 @@ class WriteLogs(Callback):
         if trainer.stopped:
             self._write_event("interrupt", trainer, _position(trainer))
         else:
-            self._write_event("end", trainer, {**_position(trainer), "diverged": trainer.diverged})
+            early = {"stopped_early": True} if trainer.history.stopped_early else {}
+            self._write_event("end", trainer, {**_position(trainer), "diverged": trainer.diverged, **early})
 
     def _is_of(self, trainer: Trainer) -> bool:
         try:

@@ -14,26 +14,29 @@ from typing import Any
 import numpy
 
 from ..data.base import Examples
+from ..data.batches import count_batches
 
 LARGEST_COUNT = 1 << 53  # upper limit for epochs and examples
 LARGEST_RATE = float(numpy.finfo(numpy.float32).max)
 NUMBERS = (  # columns that must be numeric
     *("lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
-    *("seconds", "images_per_second", "diverged"),
+    *("seconds", "images_per_second", "diverged", "stopped_early"),
 )
 
 
-def layout(train: Examples, batch_size: int) -> dict[str, Any]:
-    """Identify examples and batches by JSON values: the number of examples, the batch size, and a hash of all targets
-    and of about 256 evenly spaced inputs."""
+def layout(train: Examples, batch_size: int, drop_last: bool = False) -> dict[str, Any]:
+    """Identify examples and batches by JSON values: the number of examples, the batch size, a hash of all targets and
+    of about 256 evenly spaced inputs, and ``drop_last`` if it is true (older layouts do not have it)."""
     digest = hashlib.sha256(repr((train.x.shape, str(train.x.dtype))).encode())
     digest.update(numpy.ascontiguousarray(train.y).tobytes())
     digest.update(numpy.ascontiguousarray(train.x[:: max(1, len(train) // 256)]).tobytes())
-    return {"examples": len(train), "batch_size": batch_size, "digest": digest.hexdigest()[:16]}
+    dropped = {"drop_last": True} if drop_last else {}
+    return {"examples": len(train), "batch_size": batch_size, "digest": digest.hexdigest()[:16], **dropped}
 
 
 def describe_layout(layout: Mapping[str, Any]) -> str:
-    return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout)
+    dropped = ", without a smaller last one" if layout.get("drop_last") else ""
+    return "{examples} examples ({digest}) in batches of {batch_size}".format(**layout) + dropped
 
 
 def check_ranges(state: Mapping[str, Any]) -> None:
@@ -65,7 +68,10 @@ def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], i
     examples, batch_size = (layout[key] if type(layout.get(key)) is int else 0 for key in ("examples", "batch_size"))
     if examples < 1 or batch_size < 1 or not isinstance(layout.get("digest"), str):
         raise ValueError("layout must hold a number of examples, a batch size and a digest")
-    if unfinished and (whole_number("batch") or 0) > -(-examples // batch_size):
+    drop_last = layout.get("drop_last", False)
+    if not isinstance(drop_last, bool):
+        raise ValueError(f"layout must hold true or false as drop_last, got {str(drop_last)[:100]}")
+    if unfinished and (whole_number("batch") or 0) > count_batches(examples, batch_size, drop_last):
         raise ValueError(f"batch must be at most the number of batches of {batch_size} in {examples} examples")
 
 

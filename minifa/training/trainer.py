@@ -19,7 +19,7 @@ from .. import backend, extension_checks
 from ..backend import Array, xp
 from ..data.augment import Augmentation, for_evaluation
 from ..data.base import Dataset, Examples
-from ..data.batches import Batches
+from ..data.batches import Batches, count_batches
 from ..layers.base import set_shapes
 from ..layers.batch_norm import BatchNorm
 from ..losses import Loss
@@ -28,8 +28,16 @@ from ..optim import AN_OPTIMIZER, Optimizer
 from ..registry import KnownOptions
 from ..rng import check_seed
 from ..rules.base import Rule, check_parts
-from ..schedules import Schedule, constant
-from ..validation import as_python_number, check_batch_size, check_float, check_int, check_mapping, check_type
+from ..schedules import A_SCHEDULE, Schedule, constant, factor_of
+from ..validation import (
+    as_python_number,
+    check_batch_size,
+    check_bool,
+    check_float,
+    check_int,
+    check_mapping,
+    check_type,
+)
 from .divergence import PATIENCE, Divergence, DivergenceMonitor, Useless, is_useless, start_of
 from .history import History, Row
 from .position import check_ranges, describe_layout, is_like, layout
@@ -67,7 +75,7 @@ class Callback:
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         """Called after every epoch, with its row (epoch 0: before the first update). Entries added to the row are kept
-        in the history."""
+        in the history; ``row["stopped_early"] = 1`` ends training with this epoch."""
 
     def on_recorded(self, trainer: Trainer) -> None:
         """Called when the epoch's row is complete and has been added to the history."""
@@ -79,13 +87,23 @@ class Callback:
     def on_end(self, trainer: Trainer) -> None:
         """Called after the last epoch, also after an exception or an interruption."""
 
+    def on_save(self, trainer: Trainer) -> Mapping[str, numpy.ndarray]:
+        """Called when a checkpoint is written (see `minifa.checkpoints`). Returns, by name, the arrays that the
+        callback needs when training is resumed, on the host; all numbers must be finite. Default: none."""
+        return {}
+
+    def on_load(self, trainer: Trainer, arrays: Mapping[str, numpy.ndarray]) -> None:
+        """Called with the arrays of `on_save` when a checkpoint is restored, first on a copy of the callback to
+        validate them. Sets attributes of the callback only; raises ValueError if the arrays do not fit."""
+
 
 class Trainer(KnownOptions):
     """Trains one network under one rule.
 
     Args:
         net, rule, loss, optimizer: the network to train and how to train it; the rule must be attached to the network.
-        schedule: factor of the learning rate as a function of the epoch; constant by default.
+        schedule: factor of the learning rate as a function of the epoch, or of epoch and history (see
+            `minifa.schedules.with_history`); constant by default.
         seed: seed of the order of the examples, which differs between epochs and between successive trainers of the
             same network.
         callbacks: callbacks, called in this order.
@@ -101,7 +119,8 @@ class Trainer(KnownOptions):
         divergence: if diverged, the origin of the first number that is not finite (a
             `minifa.training.divergence.Divergence`), or a description of the useless epoch (a
             `minifa.training.divergence.Useless`); otherwise None.
-        stopped: whether `fit` returned early because `stop` was called.
+        stopped: whether `fit` was interrupted by `stop`; ``history.stopped_early``: whether a callback, such as
+            `minifa.training.EarlyStopping`, ended training after an epoch.
         epoch, batch: the current or last finished epoch, and the number of updates made in it.
         unfinished: whether that epoch is not finished and has no row yet; `fit` resumes it.
 
@@ -137,9 +156,7 @@ class Trainer(KnownOptions):
         self.optimizer.bind(net, rule)  # here, because a checkpoint may be written before the first step
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
-            raise TypeError(
-                f"a schedule must be callable with the epoch, such as minifa.schedules.cosine(10), got {schedule!r}"
-            )
+            raise TypeError(f"a schedule must be {A_SCHEDULE}, got {schedule!r}")
         check_type(callbacks, (list, tuple), "callbacks must be a list of minifa.training.Callback")
         self.callbacks = [
             check_type(one, Callback, "a callback must be a minifa.training.Callback") for one in callbacks
@@ -165,20 +182,30 @@ class Trainer(KnownOptions):
         where = f"in epoch {self.epoch} after {self.batch} batches" if self.unfinished else f"after epoch {self.epoch}"
         return f"<Trainer: rule {self.rule.label!r}, {where}{', diverged' if self.diverged else ''}>"
 
-    def fit(self, train: Examples, epochs: int, batch_size: int = 64, validation: Examples | None = None) -> History:
+    def fit(
+        self,
+        train: Examples,
+        epochs: int,
+        batch_size: int = 64,
+        validation: Examples | None = None,
+        drop_last: bool = False,
+    ) -> History:
         """Train for ``epochs`` more epochs and return the history. An unfinished epoch (stopped, or loaded from a
         checkpoint) is resumed and counts as the first of them.
 
         Args:
             train: training examples.
             epochs: number of epochs, at least 1.
-            batch_size: examples per weight update; a smaller last batch is also used.
+            batch_size: examples per weight update; a smaller last batch is also used, unless ``drop_last`` is set.
             validation: examples evaluated after every epoch; not used for training.
+            drop_last: whether a smaller last batch of an epoch is left out (PyTorch's DataLoader). Its examples, others
+                in every epoch, do not count in the measurements of the epoch.
 
         Raises:
-            TypeError: examples of the wrong type; a number of epochs or a batch size that is not an int.
-            ValueError: fewer than one epoch or example per batch; a last batch on which batch norm cannot train;
-                other examples or batches than before within an unfinished epoch.
+            TypeError: examples of the wrong type; a number of epochs or a batch size that is not an int; a
+                ``drop_last`` that is not a bool.
+            ValueError: fewer than one epoch or example per batch; a last batch on which batch norm cannot train; no
+                batch left by ``drop_last``; other examples or batches than before within an unfinished epoch.
         """
         for examples in (train, *([] if validation is None else [validation])):
             check_examples(examples)
@@ -186,9 +213,10 @@ class Trainer(KnownOptions):
         batch_size = check_batch_size(batch_size)
         if self.net.input_shape is None:  # infer all shapes from the examples and check them
             set_shapes(self.net.layers, for_evaluation(train.x[:1], self.augmentation).shape[1:], source="the examples")
-        self._check_last_batch(len(train), batch_size)
-        self._set_layout(train, batch_size)
-        batches = math.ceil(len(train) / batch_size)
+        drop_last = check_bool(drop_last, "drop_last")
+        batches = count_batches(len(train), batch_size, drop_last)
+        self._check_last_batch(len(train), batch_size, batches)
+        self._set_layout(train, batch_size, drop_last)
         self.monitor.reset()
         self.optimizer.bind(self.net, self.rule)
         self.base_lr = self.optimizer.lr
@@ -200,10 +228,10 @@ class Trainer(KnownOptions):
             for _ in range(epochs):
                 if not self.unfinished:
                     self._begin_epoch()
-                row = self._train_epoch(train, batch_size, batches)
+                row = self._train_epoch(train, batch_size, drop_last)
                 if row is not None:
                     self._finish_epoch(row, validation)
-                if self.diverged or self.stopping or self.cannot_continue:
+                if self.diverged or self.stopping or self.cannot_continue or self.history.stopped_early:
                     break
             self.stopped = self.stopping
             if not self.stopped:
@@ -291,8 +319,8 @@ class Trainer(KnownOptions):
         self.diverged, self.divergence, self.stopped = False, None, False
         self._check_last_epoch()
 
-    def _set_layout(self, train: Examples, batch_size: int) -> None:
-        wanted = layout(train, batch_size)
+    def _set_layout(self, train: Examples, batch_size: int, drop_last: bool) -> None:
+        wanted = layout(train, batch_size, drop_last)
         if self.unfinished and wanted != self.layout:
             raise ValueError(
                 f"epoch {self.epoch} was started with {describe_layout(self.layout)} "
@@ -305,20 +333,22 @@ class Trainer(KnownOptions):
         self.batch, self.unfinished = 0, True
         self.total, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
 
-    def _check_last_batch(self, n: int, batch_size: int) -> None:
-        last = n % batch_size or min(n, batch_size)
+    def _check_last_batch(self, n: int, batch_size: int, batches: int) -> None:
+        last = min(batch_size, n - (batches - 1) * batch_size)
+        hint = ", or drop_last=True" if last < batch_size < n else ""
         for layer in self.net:
             if isinstance(layer, BatchNorm) and not layer.varies(last):
                 raise ValueError(
                     f"{n} examples in batches of {batch_size} leave a last batch of {last}, on which {layer} cannot "
-                    "train (one value per feature has no variance): choose another batch size"
+                    f"train (one value per feature has no variance): choose another batch size{hint}"
                 )
 
-    def _train_epoch(self, train: Examples, batch_size: int, batches: int) -> Row | None:
+    def _train_epoch(self, train: Examples, batch_size: int, drop_last: bool) -> Row | None:
         """Train the rest of the current epoch. Returns its row, or None if it was stopped."""
         batch_source = Batches(
-            train, batch_size, self.seed, self.epoch, self.order_key, self.augmentation, self.net.dtype
+            train, batch_size, self.seed, self.epoch, self.order_key, self.augmentation, self.net.dtype, drop_last
         )
+        batches = len(batch_source)
         started = time.perf_counter() - self.seconds
         with backend.quiet(), contextlib.closing(batch_source.prefetch(self.batch)) as ahead:
             for i, (x, y) in enumerate(ahead, start=self.batch):
@@ -355,7 +385,8 @@ class Trainer(KnownOptions):
 
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate for a batch of this epoch."""
-        rate = self.base_lr * check_float(self.schedule(self.epoch - 1 + batch / batches), "the value of the schedule")
+        factor = factor_of(self.schedule, self.epoch - 1 + batch / batches, self.history)
+        rate = self.base_lr * check_float(factor, "the value of the schedule")
         if not rate >= 0:
             raise ValueError(f"the learning rate of the schedule must be at least 0, got {rate} in epoch {self.epoch}")
         return rate

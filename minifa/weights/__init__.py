@@ -2,8 +2,9 @@
 
     PyTorch                               minifa
     Linear.weight (out, in)               W (in, out)
-    Conv2d.weight (out, in, kH, kW)       W (kH, kW, in, out)
-    BatchNorm.weight, .bias               gamma, beta
+    Conv2d.weight (out, in, kH, kW)       W (kH, kW, in, out); with groups, in counts the inputs of a group
+    BatchNorm.weight, .bias               gamma, beta; also of LayerNorm and GroupNorm
+    LayerNorm((C, H, W)).weight, .bias    gamma, beta (H, W, C)
     BatchNorm.running_mean, running_var   the same
     BatchNorm.num_batches_tracked         left out
 
@@ -26,8 +27,10 @@ from typing import Any
 
 import numpy
 
-from ..layers import BatchNorm, Flatten, Weighted
+from ..backend import numbers_of
+from ..layers import Flatten, GroupNorm, Weighted
 from ..layers.base import Layer
+from ..layers.normalisation import Norm
 from ..network import Network
 from ..storage.atomic import write_atomic
 from ..text import listed
@@ -195,7 +198,7 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, Host]:
                 f"{name!r} must be an array, got a dictionary: give state[{name!r}], if that is the state dict"
             )
         if not name.endswith("num_batches_tracked"):
-            arrays[name.removeprefix(prefix)] = tensors.host_array(array, name)
+            arrays[name.removeprefix(prefix)] = numbers_of(array, repr(name))
     return arrays
 
 
@@ -214,19 +217,21 @@ def _torch_shapes(layer: Layer) -> Shapes:
 
 
 def _torch_shape(shape: Shape) -> Shape:
+    if len(shape) == 3:  # parameters of a LayerNorm of images
+        return (shape[2], *shape[:2])
     return (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
 
 
 def _layer_arrays(layer: Layer) -> dict[str, Any]:
     """Parameters and running statistics. Raises ValueError for a layer without a known counterpart in PyTorch."""
-    if not isinstance(layer, (Weighted, BatchNorm)):
+    if not isinstance(layer, (Weighted, Norm)):
         raise ValueError(f"{layer} has no known counterpart in PyTorch")
     return {**layer.parameters(), **layer.buffers()}
 
 
 def _layers_with_weights(net: Network) -> list[Layer]:
-    """The layers that hold weights, in forward order."""
-    return [layer for layer in net if layer.parameter_names]
+    """The layers that hold weights or running statistics, in forward order."""
+    return [layer for layer in net if layer.parameter_names or layer.buffer_names]
 
 
 def _check_names(net: Network, names: Mapping[str, str]) -> None:
@@ -266,6 +271,8 @@ def _after_flatten(layers: Sequence[Layer], image: Shape | None) -> Iterator[tup
             if len(shape) == 3 and shape[2] > 1 and shape[0] * shape[1] > 1:  # otherwise both orders are equal
                 image = shape
         yield layer.name, image
+        if image is not None and isinstance(layer, GroupNorm) and layer.num_groups > 1:
+            raise ValueError(f"{layer} takes a flattened image: its groups are others than in PyTorch")
         for _, inner in layer.children():
             if image is not None:
                 raise ValueError(f"{layer} takes a flattened image: its order in PyTorch is not known")
@@ -281,6 +288,8 @@ def _to_torch(array: Host, image: Shape | None) -> Host:
         array = numpy.moveaxis(array.reshape(*image, *rest), 2, 0).reshape(-1, *rest)
     if array.ndim == 4:
         array = array.transpose(3, 2, 0, 1)
+    elif array.ndim == 3:
+        array = array.transpose(2, 0, 1)
     elif array.ndim == 2:
         array = array.T
     return numpy.ascontiguousarray(array)
@@ -290,6 +299,8 @@ def _from_torch(array: Host, image: Shape | None) -> Host:
     """Inverse of `_to_torch`."""
     if array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)
+    elif array.ndim == 3:
+        array = array.transpose(1, 2, 0)
     elif array.ndim == 2:
         array = array.T
     if image is not None:

@@ -1,4 +1,4 @@
-"""Conversion of safetensors files and PyTorch tensors to NumPy arrays, including dtypes that NumPy does not have.
+"""Conversion of safetensors files to NumPy arrays, including dtypes that NumPy does not have.
 
     BF16       the upper half of a float32                      sign, 8 exponent bits, 7 fraction bits
     F8_E5M2    the upper half of a float16                      sign, 5, 2
@@ -17,11 +17,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy
 
-from ..backend import numbers_of
 from ..errors import DataFileError
 from ..storage.atomic import expanded
 from ..text import install
@@ -131,23 +129,3 @@ def _conversion(place: Path) -> str:
 def _numbers(dtype: str, content: bytes) -> Host:
     """Decode the bytes of a tensor. Raises KeyError for an unsupported dtype."""
     return NARROW[dtype](content) if dtype in NARROW else numpy.frombuffer(content, PLAIN[dtype])
-
-
-def host_array(value: Any, name: str) -> Host:
-    """Convert a PyTorch tensor or an array to a host array of real numbers. Raises TypeError for other values,
-    ValueError for rows of unequal length.
-
-    Args:
-        value: the tensor or array.
-        name: its name in error messages.
-    """
-    if not hasattr(value, "detach"):
-        return numbers_of(value, repr(name))
-    try:
-        tensor = value.detach().cpu()
-        if tensor.is_floating_point() and tensor.element_size() < 4:
-            tensor = tensor.float()  # exact; NumPy has no bfloat16 or float8
-        numbers = tensor.numpy()
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: meta or sparse tensors
-        raise TypeError(f"{name!r} cannot be read as numbers: {error}") from None
-    return numbers_of(numbers, repr(name))

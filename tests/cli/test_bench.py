@@ -21,13 +21,19 @@ from minifa.parallel import chunks
 from minifa.rules import BP
 
 
+def body(table):
+    """The lines of a table below its header, which may have several lines."""
+    lines = table.splitlines()
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("--")) + 1 :]
+
+
 def test_ratios_pair_the_steps_of_one_round():
     a, b = (
         step_time.Timing("a", [1.0, 2.0, 9.0], 1e9, 0),
         step_time.Timing("torch", [2.0, 4.0, 3.0], 2e9, 1 << 20, 2.5e-4),
     )
     text = step_time.table("mlp", [a, b], 128, rate=1e10)
-    first, second = (line.split() for line in text.splitlines()[3:])
+    first, second = (line.split() for line in body(text))
     assert first == ["a", "2000.00", "64", "1.00", "5%", "0.00", "-", "1.00", "0.50"]
     assert second == ["torch", "3000.00", "43", "2.00", "7%", "0.25", "1", "2.00", "1.00"]
 
@@ -75,7 +81,7 @@ def test_the_command_prints_the_machine_its_limit_and_a_table_per_network(tiny, 
     assert [table.splitlines()[0] for table in tables] == titles
     for model, table in zip(("mlp", "cnn"), tables, strict=True):
         flops = [step_time._minifa_step(model, rule, 4)[1] for rule in ("bp", "dfa")]
-        bp, dfa, torch = (re.split(r"  +", line) for line in table.splitlines()[3:])
+        bp, dfa, torch = (re.split(r"  +", line) for line in body(table))
         assert [bp[0], dfa[0], torch[0]] == ["minifa bp", "minifa dfa", "torch"]
         assert [bp[3], dfa[3], torch[3]] == ["1.00", f"{flops[1] / flops[0]:.2f}", "1.00"] and flops[0] != flops[1]
         assert bp[6] == torch[6] == "3" and bp[7] == torch[8] == "1.00" and "-" not in dfa
@@ -385,6 +391,8 @@ def test_without_other_libraries_the_table_gives_the_reason(quick, no_libraries,
         return 1 << 20 if label == "minifa bp" else {}[label]
 
     monkeypatch.setattr(step_time, "peak_bytes", peak)
+    monkeypatch.setattr("minifa.text.WIDEST_TABLE", 200)  # a line for each row
+    monkeypatch.setenv("COLUMNS", "200")
     assert cli.main(["bench", "--against", "torch,biotorch", "--batch-size", "4", "--repeats", "1"]) == 0
     printed = printed_targets(capsys)
     missing = {name: row[-1] for name, row in printed.items() if row[-1].startswith("not measured")}

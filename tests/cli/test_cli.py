@@ -15,10 +15,11 @@ import pytest
 from conftest import installed
 
 import minifa as mf
-from minifa import backend, experiments
+from minifa import backend, checkpoints, experiments
 from minifa.cli import exit_codes, options, program
 from minifa.data.base import DataFileError
-from minifa.experiments import run_folder
+from minifa.experiments import run_folder, tables
+from minifa.tracing import stepper
 
 SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 
@@ -87,26 +88,24 @@ def test_tune_saves_the_search_and_uses_its_best_rate(monkeypatch, capsys):
 
 def test_the_source_of_the_rates_is_printed(monkeypatch, capsys):
     """The stored grid, the default where no grid was run, or the requested rate."""
-    monkeypatch.setattr(experiments, "run_many", lambda grid, jobs: (one for one in ()))
+    monkeypatch.setattr(experiments, "run_many", lambda grid, jobs, progress: (one for one in ()))
     sources = {}
     for given in (["--rules", "bp,fa"], ["--rules", "bp,fa:sparsity=0.5"], ["--lr", "0.05"], ["--epochs", "60"]):
         assert program.main(["compare", "--data", "digits", "--model", "cnn", *given, "--seeds", "1"]) == 0
-        sources[given[-1]] = capsys.readouterr().out.strip().rpartition("seed 0, ")[2]
-    assert sources["bp,fa"] == "rates from the grid kept in minifa/experiments/recipes/rates.csv"
-    assert sources["bp,fa:sparsity=0.5"].startswith(
-        f"rate {experiments.experiment.UNTUNED_RATE:g} for fa:sparsity=0.5: no grid was run"
+        sources[given[-1]] = re.search(r"seed 0, (.*) \d runs?,", " ".join(capsys.readouterr().out.split()))[1]
+    assert sources["bp,fa"] == "tuned rates"
+    assert sources["bp,fa:sparsity=0.5"] == (
+        f"rate {experiments.experiment.UNTUNED_RATE:g} for fa:sparsity=0.5: not tuned for this setting (minifa tune "
+        "does that)"
     )
     assert sources["0.05"] == "rate 0.05"
-    assert sources["60"] == (
-        "rates from the grid kept in minifa/experiments/recipes/rates.csv, which was run for bp, usf, frsf, fa, "
-        "shallow with 15 epochs"
-    )
+    assert sources["60"] == "tuned rates (with 15 epochs)"
 
 
 def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, capsys):
     asked = []
 
-    def listen(grid, jobs):
+    def listen(grid, jobs, progress):
         asked.extend(grid)
         yield from ()
 
@@ -175,8 +174,10 @@ def test_user_data_are_read_from_a_file(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((60, 5)).astype("float32")
     np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
-    assert program.main(["train", "--data", "mine.npz", *SMALL, "--batch-size", "16"]) == 0
-    assert (tmp_path / "runs/train-mine-mlp-bp/network.npz").is_file()
+    given = ["--data", "mine.npz", "--lr", "0.05", "--epochs", "1", "--batch-size", "16"]
+    assert program.main(["train", *given]) == 0  # the model fits the data: no images, hence no cnn
+    assert program.main(["compare", *given, "--rules", "bp", "--seeds", "1", "--jobs", "1"]) == 0
+    assert (tmp_path / "runs/mine-mlp-fa-1/network.npz").is_file()
 
 
 def test_regression_has_no_accuracy(capsys):
@@ -255,7 +256,7 @@ def test_invalid_arguments_give_a_message_and_write_nothing(tmp_path, arguments,
 
 
 def test_a_diverging_run_is_saved_and_reported(capsys):
-    code = program.main(["train", "--model", "mlp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
+    code = program.main(["train", "--model", "mlp", "--rule", "bp", "--epochs", "3", "--lr", "1e9", "--out", "run"])
     assert code == exit_codes.DIVERGED == 3
     assert re.search(
         r"training diverged: in update \d+ .* in the \w+.* of '\w+'; try a smaller --lr", capsys.readouterr().err
@@ -308,7 +309,7 @@ def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    while "rule bp" not in process.stdout.readline():  # the setting: training begins now
+    while not process.stdout.readline().startswith("digits ("):  # the setting: training begins now
         pass
     time.sleep(3)
     process.send_signal(signal.SIGINT)
@@ -346,13 +347,45 @@ def test_training_options_reach_the_optimizer():
     experiment = options.make_experiment(program.make_parser().parse_args(arguments), "bp")
     _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
     assert optimizer.nesterov and optimizer.manhattan and optimizer.constrain_weights and optimizer.freeze_signs
-    assert (optimizer.clip_norm, optimizer.momentum) == (2, 0.9)
+    assert (optimizer.clip_norm, optimizer.momentum, optimizer.decay_bias, optimizer.lr_factors) == (2, 0.9, True, None)
+
+
+def test_a_smaller_last_batch_is_dropped_in_a_run_and_when_it_is_resumed(capsys):
+    """An epoch has 1,000 of the 1,437 training examples."""
+    small = ["--model", "mlp", "--hidden", "2", "--batch-size", "1000", "--drop-last", "--lr", "0.1"]
+    assert program.main(["train", *small, "--epochs", "1", "--out", "run"]) == 0
+    assert "batch 1000 (a smaller last one is dropped)" in capsys.readouterr().out
+    assert program.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    (result,) = run_folder.read_results("run")
+    assert result.experiment.drop_last and len(result.history) == 3
+    assert checkpoints.read("run/last.ckpt").training["seen"] == 1000
+    assert tables.ms_per_step(result) > 0
+    assert "drop_last" not in experiments.Experiment().as_config()  # as in configurations of earlier versions
+    with pytest.raises(ValueError, match="1437 examples in batches of 2000 leave no batch"):
+        stepper.Replay(dataclasses.replace(result.experiment, batch_size=2000), mf.data.load("digits")).batch()
+
+
+def test_parameter_groups_are_options(capsys):
+    def made(*arguments):
+        parsed = program.make_parser().parse_args(["train", *arguments])
+        return options.make_experiment(parsed, "bp")
+
+    experiment = made("--no-decay-bias", "--lr-factors", "conv*=0.1, linear1.b=0")
+    _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
+    assert (optimizer.decay_bias, optimizer.lr_factors) == (False, {"conv*": 0.1, "linear1.b": 0.0})
+    assert made("--decay-bias") == made()  # the default is not stored
+    assert options.contradictions({"decay_bias": False}, made()) == ["--decay-bias false (kept: true)"]
+    with pytest.raises(ValueError, match="did you mean linear1"):
+        experiments.build(made("--lr-factors", "linera1=0"), mf.data.load("digits"))
+    with pytest.raises(SystemExit):
+        made("--lr-factors", "0.1")
+    assert "expected factors by names, as conv*=0.1,linear2.b=0, got 0.1" in capsys.readouterr().err
 
 
 def test_the_printed_rate_is_the_rate_in_use(capsys):
     """RMSprop, for which no grid was run, keeps its own default, and the output says so."""
     assert program.main(["train", "--model", "mlp", "--optimizer", "rmsprop", "--epochs", "1", "--out", "run"]) == 0
-    assert "rate 0.01 for bp: no grid was run" in capsys.readouterr().out
+    assert "rate 0.01 for fa: not tuned for this setting" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_copy_of_the_data_is_reported_beside_every_number(monkeypatch, capsys):

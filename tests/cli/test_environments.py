@@ -208,7 +208,7 @@ def test_a_broken_stderr_does_not_change_the_exit_code(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Broken())
     assert program.main(["train", "--lr", "-1"]) == exit_codes.WRONG_USE
     assert program.main(["train", "--data", "missing.npz"]) == exit_codes.FAILED
-    assert program.main(["train", "--model", "mlp", "--epochs", "1", "--lr", "1e9"]) == exit_codes.DIVERGED
+    assert program.main(["train", "--model", "mlp", "--rule", "bp", "--epochs", "1", "--lr", "1e9"]) == 3
 
 
 # --- the start of the command -----------------------------------------------------------------------------------------

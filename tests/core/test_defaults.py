@@ -32,10 +32,16 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: mf.AdamW(), {**OPTIONS, "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
     (lambda: mf.RMSprop(), {**OPTIONS, "lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0}),
     (lambda: mf.Linear(1, 1), {"has_bias": True, "name": "linear", "frozen": False, "needs_input_gradient": True}),
-    (lambda: mf.Conv2d(1, 1, 3), {**WINDOW, "stride": (1, 1), "has_bias": True}),
+    (lambda: mf.Conv2d(1, 1, 3), {**WINDOW, "stride": (1, 1), "dilation": (1, 1), "groups": 1, "has_bias": True}),
     (lambda: mf.MaxPool(3), {**WINDOW, "stride": (3, 3)}),
     (lambda: mf.AvgPool(3), {**WINDOW, "stride": (3, 3)}),
-    (lambda: mf.BatchNorm(3), {"eps": 1e-5, "momentum": 0.1}),
+    (lambda: mf.BatchNorm(3), {"eps": 1e-5, "momentum": 0.1, "affine": True}),
+    (lambda: mf.LayerNorm(3), {"eps": 1e-5, "elementwise_affine": True, "bias": True}),
+    (lambda: mf.GroupNorm(1, 3), {"eps": 1e-5, "affine": True}),
+    (lambda: mf.ELU(), {"alpha": 1}),
+    (lambda: mf.GELU(), {"approximate": "none"}),
+    (lambda: mf.SiLU(), {}),
+    (lambda: mf.Softplus(), {"beta": 1, "threshold": 20}),
     (lambda: mf.Dropout(), {"p": 0.5}),
     (lambda: mf.LeakyReLU(), {"negative_slope": 0.01}),
     (lambda: mf.LocalResponseNorm(3), {"alpha": 1e-4, "beta": 0.75, "k": 1}),
@@ -83,8 +89,8 @@ def test_defaults(make, expected):
 @pytest.mark.parametrize("make", [make for make, _ in DEFAULTS if isinstance(make(), mf.Layer)])
 def test_a_given_layer_name_is_kept(make):
     made = make()
-    sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "batchnorm": (1,), "localresponse": (1,)}
-    given = sizes.get(made.kind, (2,) if "pool" in made.kind else ())
+    sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "groupnorm": (1, 1)}
+    given = sizes.get(made.kind, (2,) if made.kind.endswith(("pool", "norm", "response")) else ())
     assert type(made)(*given, name="mine").name == "mine"
 
 

@@ -16,10 +16,11 @@ LEVELS = """
     backend parallel environment
     console storage rng linalg initialisers schedules extension_checks array_checks
     losses layers
+    network_files
     network
     rules
-    optim metrics models data
-    training weights
+    optim metrics chance models data imports
+    training weights saved_networks
     checkpoints signals
     experiments
     figures tracing testing bench

@@ -3,8 +3,12 @@ sentences."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from checks import assert_same_bits
+from conftest import install
 
 import minifa as mf
 from minifa import (
@@ -36,7 +40,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 # convolutions that gather the error of their input: stride 1, with maps hardly larger than the input
 GATHERED = (
     *("Conv2d 1x1", "Conv2d 3x3", "Conv2d 3x3, no bias"),
-    *("Conv2d 5x5, padding 2", "Conv2d 3x5, padding (1, 2)"),
+    *("Conv2d 5x5, padding 2", "Conv2d 3x5, padding (1, 2)", "Conv2d 3x3, dilation 2", "Conv2d 3x3, 2 groups"),
+    *("Conv2d 3x3, depthwise", "Conv2d 2x4, padding same, dilation (3, 1)", "Conv2d 1x1, 2 groups"),
 )
 
 
@@ -197,6 +202,10 @@ def test_activations_are_their_formulas():
         (LeakyReLU(0.1), [-0.1, 0, 0.5], (-80, 800)),
         (Tanh(), np.tanh(one), (-1, 1)),
         (Sigmoid(), 1 / (1 + np.exp(-one)), (0, 1)),
+        (mf.SiLU(), one / (1 + np.exp(-one)), (0, 800)),
+        (mf.ELU(0.1), [0.1 * np.expm1(-1), 0, 0.5], (-0.1, 800)),
+        (mf.Softplus(2.0), np.log1p(np.exp(2 * one)) / 2, (0, 800)),
+        (mf.GELU(), [one_x * (1 + math.erf(one_x / math.sqrt(2))) / 2 for one_x in one], (0, 800)),
     ):
         y = layer.forward(x, Pass())[0]
         np.testing.assert_allclose(y[1:4], middle, rtol=1e-14)
@@ -274,6 +283,40 @@ def test_batchnorm_predicts_whether_a_batch_has_a_variance(shape, batch, frozen,
     assert BatchNorm(3).varies(batch) is (batch > 1)  # a layer without a network: one position
 
 
+def test_a_batch_norm_without_parameters_can_be_frozen():
+    net = mf.Network([BatchNorm(3, affine=False), Linear(3, 2)])
+    net.freeze("batchnorm1")
+    before = net["batchnorm1"].running_mean.copy()
+    y = net["batchnorm1"].forward(inputs((3,)), Pass(True))
+    np.testing.assert_allclose(y, inputs((3,)), rtol=1e-4)  # the initial statistics: mean 0, variance 1
+    np.testing.assert_array_equal(net["batchnorm1"].running_mean, before)
+    assert net["batchnorm1"].gamma is None
+    with pytest.raises(ValueError, match="BatchNorm 'batchnorm1' was created without gamma: assign None"):
+        net["batchnorm1"].gamma = np.ones(3)
+
+
+def test_a_frozen_layer_norm_carries_the_error_and_has_no_gradients():
+    free, frozen = (mf.Network([mf.LayerNorm(3)], input_error=True) for _ in range(2))
+    frozen.freeze("layernorm1")
+    assert "dgamma" in free["layernorm1"].error_equation and "dgamma" not in frozen["layernorm1"].error_equation
+    errors = []
+    for net in (free, frozen):
+        net.forward(inputs((3,)), Pass(True))
+        errors.append(net.backward(inputs((3,), seed=1), BP()))
+    np.testing.assert_array_equal(*errors)
+    assert frozen["layernorm1"].grads == {"gamma": None, "beta": None}
+
+
+def test_norms_of_examples_are_those_of_each_example_alone():
+    x = inputs((3, 2, 4), n=5)
+    for layer, axes in ((mf.LayerNorm(4), -1), (mf.LayerNorm((3, 2, 4)), (1, 2, 3)), (mf.GroupNorm(4, 4), (1, 2))):
+        layer.eps = 1e-12
+        y = layer.forward(x, Pass(True))
+        np.testing.assert_allclose(y.mean(axis=axes), 0, atol=1e-12)
+        np.testing.assert_allclose(y.var(axis=axes), 1, rtol=1e-7)
+        np.testing.assert_allclose(layer.forward(x[:1], Pass()), y[:1], rtol=1e-12)
+
+
 def test_batchnorm_s_statistics_are_constant_with_zero_momentum():
     layer = BatchNorm(2, momentum=0)
     layer.forward(inputs((2,), n=5), Pass(True))
@@ -287,13 +330,13 @@ def test_the_chunks_of_a_convolution_count_the_memory_of_its_patches(name, monke
     layers, shape = GEOMETRIES[name]
     net, x, cut = network(layers(), shape), inputs(shape, n=2), []
     layer = net.layers[0]
-    assert layer.bytes_each(x) == layer.columns(x).nbytes // 2
+    assert layer.bytes_each(x) == layer.columns(x).nbytes // 2 // layer.groups
     y = net.forward(x, Pass(True))
     columns, each_chunk = windows.columns, conv.each_chunk
     monkeypatch.setattr(conv, "each_chunk", lambda n, size, piece: cut.append(size) or each_chunk(n, size, piece))
     monkeypatch.setattr(windows, "columns", lambda *given: cut.append(columns(*given).nbytes // 2) or columns(*given))
     layer.carry(y, layer.W)
-    assert len(cut) in (0, 2) and len(set(cut)) <= 1  # none where errors are spread
+    assert len(cut) in (0, 1 + layer.groups) and len(set(cut)) <= 1  # none where errors are spread
     assert bool(cut) == (name in GATHERED)
 
 
@@ -310,6 +353,21 @@ def test_response_normalisation_runs_on_every_engine(engine):
     np.testing.assert_allclose(mf.to_host(y), mf.to_host(response_plain(x, 4, 0.5, 0.75, 1.0)), rtol=1e-5)
     below = mf.to_host(net.backward(y, BP()))
     assert below.dtype == np.float32 and np.isfinite(below).all()
+
+
+NEW_GEOMETRIES = ("dilation", "groups", "padding", "depthwise", "affine", "LayerNorm", "GroupNorm", "LU", "Softplus")
+
+
+def test_layers_give_the_same_bits_on_the_stand_in():
+    for name in (name for name in GEOMETRIES if any(part in name for part in NEW_GEOMETRIES)):
+        results = []
+        for engine in ("numpy", "standin"):
+            install(engine)
+            layers, shape = GEOMETRIES[name]
+            net = network(layers(), shape, input_error=True)
+            y = net.forward(inputs(shape), Pass(True))
+            results.append({"y": y, "below": net.backward(y, BP()), **net.gradients()})
+        assert_same_bits(*({key: np.asarray(mf.to_host(a)) for key, a in one.items()} for one in results))
 
 
 def test_dropout_drops_a_fraction_p_keeps_the_mean_and_repeats_its_mask():
@@ -372,9 +430,25 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: Linear(0, 3), "every size of Linear 'linear' must be at least 1, got 0"),
         (lambda: Linear(2, 3, init="he_norml"), "unknown initialiser 'he_norml': did you mean he_normal"),
         (lambda: Conv2d(1, 1, 0), "kernel_size must be at least 1, got 0"),
-        (lambda: Conv2d(1, 0, 3), "every size of Conv2d 'conv' must be at least 1"),
+        (lambda: Conv2d(1, 0, 3), "out_channels must be at least 1, got 0"),
+        (lambda: Conv2d(4, 6, 3, groups=4), "multiples of groups, got 4 and 6 channels in 4 groups"),
+        (lambda: Conv2d(1, 1, 3, stride=2, padding="same"), r"stride must be 1 for padding='same', got \(2, 2\)"),
+        (lambda: Conv2d(1, 1, 3, padding="full"), "padding must be 'same' or 'valid', got 'full'"),
+        (lambda: Conv2d(1, 1, 3, dilation=0), "dilation must be at least 1, got 0"),
         (lambda: BatchNorm(0), "features of BatchNorm 'batchnorm' must be at least 1, got 0"),
-        (lambda: BatchNorm(2, eps=0), r"eps > 0 .* got eps=0"),
+        (
+            lambda: mf.LayerNorm((2, 3)),
+            r"normalized_shape of LayerNorm 'layernorm' must be the number of .* got \(2, 3\)",
+        ),
+        (lambda: mf.LayerNorm(0), "normalized_shape of LayerNorm 'layernorm' must be at least 1, got 0"),
+        (
+            lambda: mf.GroupNorm(2, 5),
+            "num_channels of GroupNorm .* a multiple of num_groups, got 5 channels and 2 groups",
+        ),
+        (lambda: mf.GELU("erf"), "approximate of GELU 'gelu' must be 'none' or 'tanh', got 'erf'"),
+        (lambda: mf.ELU(math.inf), "alpha of ELU 'elu' must be a finite number, got inf"),
+        (lambda: mf.Softplus(0), "Softplus 'softplus' must have beta > 0 and a finite threshold, got beta=0"),
+        (lambda: BatchNorm(2, eps=0), r"eps > 0, got eps=0"),
         (lambda: BatchNorm(2, momentum=1.5), r"momentum in \[0, 1\]"),
         (lambda: Dropout(1.0), "probability p .* must be at least 0 and below 1, got 1.0"),
         (lambda: LocalResponseNorm(0), "size of LocalResponseNorm 'localresponse' must be at least 1, got 0"),
@@ -399,8 +473,17 @@ def test_impossible_layers_are_refused(make, message):
             "expects images of height x width x 3 channels, got 5 x 5 x 2 per example",
         ),
         (lambda: Conv2d(3, 2, 3), (75,), "got 75 per example"),
+        (lambda: Conv2d(4, 2, 3, groups=2), (5, 5, 2), "height x width x 4 channels, got 5 x 5 x 2"),
+        (
+            lambda: Conv2d(1, 2, 3, dilation=3),
+            (5, 9, 1),
+            "at most the padded input, 5 x 9, got 3 x 3 with dilation 3 x 3 for",
+        ),
         (lambda: Conv2d(1, 2, 5, padding=1), (2, 4, 1), "at most the padded input, 4 x 6, got 5 x 5"),
         (lambda: BatchNorm(3), (4,), "expects 3 features or images of 3 channels"),
+        (lambda: mf.LayerNorm(3), (2, 2, 4), "LayerNorm 'layernorm' expects 3 features or images of 3 channels"),
+        (lambda: mf.LayerNorm((2, 2, 3)), (2, 2, 4), "expects images of 2 x 2 x 3, got 2 x 2 x 4 per example"),
+        (lambda: mf.GroupNorm(1, 3), (4,), "GroupNorm 'groupnorm' expects 3 features or images of 3 channels"),
         (lambda: MaxPool(3), (2, 5, 1), "at most the padded input, 2 x 5, got 3 x 3"),
         (lambda: MaxPool(3), (9,), "expects images"),
         (lambda: GlobalAvgPool(), (9,), "expects images"),

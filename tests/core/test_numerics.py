@@ -16,13 +16,14 @@ from conftest import CUPY, install
 import minifa as mf
 from minifa import backend, linalg
 from minifa.layers.activations import Activation
+from minifa.layers.normalisation import Norm
 from minifa.layers.pooling import unpool_max_plain
 from minifa.parallel import chunks
 from minifa.rules import BP
 from minifa.testing.examples import GEOMETRIES, RULES, inputs, network, small_convnet
 
 INF, NAN = math.inf, math.nan
-QUIET = (Activation, mf.BatchNorm, mf.LocalResponseNorm)  # also alone; the others within a network
+QUIET = (Activation, Norm, mf.LocalResponseNorm)  # also alone; the others within a network
 
 
 @pytest.fixture
@@ -272,6 +273,22 @@ def test_sigmoid_is_accurate_down_to_the_smallest_floats():
     np.testing.assert_allclose(y, [np.exp(-100), np.exp(-103), 0, 1, 0, 1, NAN], rtol=1e-5, atol=1.5e-45)
 
 
+@pytest.mark.parametrize("dtype, digits", [("float32", 4e-6), ("float64", 6e-14)])
+@pytest.mark.parametrize("name", ["numpy", "standin"])
+def test_gelu_keeps_its_digits_in_the_tail(name, dtype, digits):
+    """In float32 PyTorch's is 0 below -5.6. The error is that of exp(-x^2 / 2)."""
+    install(name, dtype)
+    x = np.array([[-12.5, -10, -6, -3, -1, -1e-3, 0, 0.5, 4]], dtype)
+    phi = [math.erfc(-one / math.sqrt(2)) / 2 for one in x[0].astype(float)]
+    layer = mf.GELU()
+    y = host(layer.forward(mf.asarray(x), mf.Pass(training=True)))[0]
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, x[0] * phi, rtol=digits, atol=1e-43)
+    below = host(layer.backward(mf.asarray(np.ones_like(x)), BP()))[0]
+    density = np.exp(-(x[0].astype(float) ** 2) / 2) / math.sqrt(2 * math.pi)
+    np.testing.assert_allclose(below, phi + x[0] * density, rtol=digits, atol=1e-43)
+
+
 def test_activations_of_extreme_numbers_are_pytorch_s(torch):
     x = np.array([[-INF, -3e38, -100, -87, -20, -10, -1e-40, 0, 1e-40, 1, 10, 3e38, INF, NAN]], np.float32)
     for layer, theirs in (
@@ -279,6 +296,8 @@ def test_activations_of_extreme_numbers_are_pytorch_s(torch):
         (mf.LeakyReLU(0.1), lambda one: torch.nn.functional.leaky_relu(one, 0.1)),
         (mf.Tanh(), torch.tanh),
         (mf.Sigmoid(), torch.sigmoid),
+        (mf.ELU(0.7), lambda one: torch.nn.functional.elu(one, 0.7)),
+        (mf.Softplus(), torch.nn.functional.softplus),
     ):
         given = torch.tensor(x, requires_grad=True)
         y = theirs(given)
@@ -389,6 +408,25 @@ def test_batch_norm_far_from_zero(shape, offset, engine):
     assert errors["running_var"] < 1e-6 and errors["beta"] < 1e-6
     limit = 6e-7 + 6e-8 * offset  # the last digit of x itself, in standard deviations
     assert errors["y"] < limit and errors["below"] < limit / 4 + 6e-7 and errors["gamma"] < 4 * limit
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    "make", [lambda c: mf.LayerNorm(c), lambda c: mf.GroupNorm(1, c), lambda c: mf.GroupNorm(c, c)]
+)
+def test_norms_of_examples_far_from_zero(make):
+    """mean / sd = 1000 in float32: the error is that of the last digit of x, in standard deviations."""
+    rng = np.random.default_rng(0)
+    x, delta = rng.standard_normal((3, 33, 35, 64)) + 1000, rng.standard_normal((3, 33, 35, 64))
+    with mf.using("numpy", "float64"):
+        true = outputs(make(64), x.astype(np.float32), delta.astype(np.float32))
+    for result, exact in zip(outputs(make(64), x, delta), true, strict=True):
+        assert relative(result, exact) < 7e-5
+
+
+def outputs(layer, x, delta):
+    y = layer.forward(mf.asarray(x), mf.Pass(training=True))
+    return host(y), host(layer.backward(mf.asarray(delta), BP()))
 
 
 def test_batch_norm_far_from_zero_on_a_device():

@@ -19,6 +19,7 @@ MAKERS = {
     "rmsprop with momentum": lambda: mf.RMSprop(momentum=0.5),
     "manhattan": lambda: mf.SGD(0.01, momentum=0.5, manhattan=True),
     "constrained": lambda: mf.SGD(0.1, weight_decay=0.01, constrain_weights=True),
+    "groups": lambda: mf.AdamW(decay_bias=False, lr_factors={"linear1": 0.1, "*.b": 2.0}),
     "frozen signs": lambda: mf.Adam(freeze_signs=True, constrain_weights=True),
 }
 
@@ -107,6 +108,68 @@ def test_manhattan_signs_the_gradient_of_learned_feedback_as_well(float64):
     steps(net, rule, optimizer, 1)
     assert set(np.unique(abs(net["linear2"].W - W).round(12))) == {0.25}
     np.testing.assert_allclose(rule.memory["linear2"] - before["linear2"], net["linear2"].W - W, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["kolen_pollack", "product", "direct_kolen_pollack"])
+def test_feedback_that_learns_belongs_to_the_group_of_its_weight(rule, float64):
+    """Also if no W has its name, as in direct feedback to an activation."""
+    net = mlp()
+    owner = "tanh1" if rule.startswith("direct") else "linear2"
+    rule = mf.rules.make(rule).attach(net)
+    before, W = rule.state(), net["linear2"].W.copy()
+    steps(net, rule, mf.SGD(0.5, weight_decay=0.2, lr_factors={owner: 0.0}), 2)
+    assert_same_bits(rule.state(), before)
+    assert (net["linear2"].W == W).all() == (owner == "linear2") and net["linear1"].b.any()
+    rule.attach(net)
+    start = rule.state()
+    steps(net, rule, mf.SGD(0.5, weight_decay=0.2, decay_bias=False, lr_factors={f"{owner}.W": 0.5}), 1)
+    for key, (array, gradient) in rule.parameters().items():
+        np.testing.assert_allclose(array, start[key] - 0.25 * (gradient + 0.2 * start[key]), rtol=1e-7)
+
+
+def test_only_arrays_with_two_axes_decay_without_decay_bias(float64):
+    net = Network([Linear(4, 5), mf.BatchNorm(5), Tanh(), Linear(5, 3)])
+    for layer in net:
+        layer.grads = {key: np.zeros_like(array) for key, array in layer.parameters().items()}
+    for array in net.parameters().values():
+        array += 1.0
+    before = net.state()
+    mf.SGD(1.0, weight_decay=0.5, decay_bias=False).step(net)
+    for key, array in net.parameters().items():
+        np.testing.assert_array_equal(array, before[key] * (0.5 if key.endswith(".W") else 1.0), err_msg=key)
+
+
+def test_a_block_or_a_pattern_selects_all_parameters_inside():
+    net = Network([mf.Residual([Linear(4, 4), Linear(4, 4)]), Linear(4, 3)])
+    names = ("residual1.body.linear1.W", "residual1.body.linear2.b", "linear1.W")
+    for pattern, inside in {
+        "residual1": (1, 1, 0),
+        "*.linear1.W": (1, 0, 0),
+        "*.b": (0, 1, 0),
+        "l*": (0, 0, 1),
+    }.items():
+        optimizer = mf.SGD(1.0, lr_factors={pattern: 0.5})
+        for name, scaled in zip(names, inside, strict=True):
+            with optimizer.group(name, net.parameters()[name]):
+                assert optimizer.lr == (0.5 if scaled else 1.0), (pattern, name)
+        optimizer.bind(net)
+
+
+def test_a_pattern_without_a_parameter_is_refused_before_anything_changes():
+    net = mlp()
+    rule = mf.rules.BP().attach(net)
+    rule.gradients(net, *batch(shape=(4,)), mf.SoftmaxCrossEntropy())
+    before, optimizer = net.state(), mf.SGD(0.1, lr_factors={"linear1": 0.5, "linaer2": 0.0})
+    with pytest.raises(ValueError, match=r"in lr_factors 'linaer2': did you mean linear2"):
+        optimizer.step(net, rule)
+    assert_same_bits(net.state(), before)
+    assert net.step == 0 and optimizer.net is None
+    optimizer.lr_factors = {"linear2": 0.0}
+    optimizer.step(net, rule)
+    optimizer.lr_factors = {"conv1": 0.0}  # also if it is assigned later
+    with pytest.raises(ValueError, match="in lr_factors 'conv1'"):
+        optimizer.step(net, rule)
+    assert net.step == 1
 
 
 def test_only_constrained_weights_are_rescaled(float64):
@@ -289,6 +352,7 @@ def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
         (lambda: mf.SGD(weight_decay=-1), "weight_decay must be at least"),
         (lambda: mf.SGD(clip_norm=0), "clip_norm must be above 0, got 0"),
         (lambda: mf.Adam(betas=(0.9, 1.0)), "each of betas must be at least"),
+        (lambda: mf.Adam(lr_factors={"linear1": -1}), r"lr_factors\['linear1'\] must be at least 0"),
         (lambda: mf.Adam(eps=0), "eps must be above 0, got 0"),
         (lambda: mf.AdamW(eps=-1e-8), "eps must be above 0"),
         (lambda: mf.RMSprop(eps=0), "eps must be above 0"),
@@ -302,6 +366,19 @@ def test_a_state_that_does_not_fit_changes_nothing(corrupt, message):
         (lambda: schedules.multi_step([1, 2], gamma=1e300)(2), r"gamma 1e\+300 to the power 2 must be finite"),
         (lambda: schedules.step_decay(1e-320)(1), "gamma 0.1 to the power inf must be finite"),
         (lambda: schedules.warm_up(-1), "epochs must be above 0, got -1"),
+        (lambda: schedules.make("warm_up:epochs=2,then=cosine"), "write 'warm_up:epochs=2 then cosine:epochs=13'"),
+        (
+            lambda: schedules.make("constant then cosine:epochs=2"),
+            "'constant' before 'then' must have the option epochs=",
+        ),
+        (
+            lambda: schedules.make("warm_up:epochs=2 then cosin:epochs=2"),
+            "unknown schedule 'cosin': did you mean cosine",
+        ),
+        (lambda: schedules.sequence([schedules.constant()] * 3, [2, 2]), r"need 2 increasing milestones, got \[2, 2\]"),
+        (lambda: schedules.reduce_on_plateau(factor=1), "factor must be at least 0 and below 1"),
+        (lambda: schedules.reduce_on_plateau(patience=-1), "patience must be at least 0"),
+        (lambda: schedules.reduce_on_plateau(threshold_mode="relative"), "threshold_mode must be 'rel' or 'abs'"),
     ],
 )
 def test_options_out_of_range_are_refused(make, message):
@@ -337,7 +414,56 @@ def test_schedules_at_their_boundaries():
         [0, 0.5, 1, 0.5]
     )
     assert schedules.constant()(100) == 1
-    assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up"}
+    assert set(SCHEDULES) == {"constant", "step", "multi_step", "cosine", "warm_up", "reduce_on_plateau"}
+
+
+def test_schedules_follow_one_another():
+    """Each starts at its own epoch 0; also within an epoch, and nested."""
+    one = schedules.make("warm_up:epochs=2 then cosine:epochs=4 then step:size=1,gamma=0.5")
+    assert [one(epoch) for epoch in (0, 0.5, 1.5, 2, 4, 5.75, 6, 7.5)] == pytest.approx(
+        [0, 0.25, 0.75, 1, 0.5, schedules.cosine(4)(3.75), 1, 0.5]
+    )
+    inner = schedules.sequence([schedules.cosine(4), schedules.step_decay(1, 0.5)], 4)
+    other = schedules.sequence([schedules.warm_up(2), inner], [2])
+    assert [other(epoch / 4) for epoch in range(40)] == [one(epoch / 4) for epoch in range(40)]
+    assert schedules.describe(one)["milestones"] == [2.0, 6.0]
+    assert [part["name"] for part in schedules.describe(one)["schedules"]] == ["warm_up", "cosine", "step_decay"]
+
+
+def test_a_plateau_is_measured_from_the_start_of_its_schedule():
+    """The epochs of the warm-up do not count, nor does the row before the first update."""
+    losses = enumerate([0.0, 9.0, 1.0, 5.0, 5.0, 5.0])
+    rows = [{"epoch": i, "validation_loss": value, **({"train_loss": 1.0} if i else {})} for i, value in losses]
+    plateau = schedules.reduce_on_plateau(factor=0.5, patience=0)
+    assert [plateau(i, rows[: i + 1]) for i in range(6)] == [1, 1, 1, 0.5, 0.25, 0.125]
+    later = schedules.sequence([schedules.warm_up(2), plateau], 2)
+    assert [later(i, rows[: i + 1]) for i in range(6)] == [0, 0.5, 1, 1, 0.5, 0.25]
+    both = schedules.warm_up(4, plateau)
+    assert both(3, rows[:4]) == 0.75 * 0.5
+    assert plateau(7) == 1.0  # without a history
+    without = [{key: row[key] for key in row if key != "validation_loss"} for row in rows]
+    assert plateau(5, without) == 0.0625  # of the training loss, which is equal in all five epochs
+
+
+def test_the_trainer_gives_the_history_to_a_schedule():
+    data, calls = mf.data.load("xor"), []
+
+    @schedules.with_history
+    def own(epoch, history=()):
+        calls.append((epoch, len(history)))
+        return 1.0
+
+    def fit(schedule, **options):
+        net = Network([Linear(2, 3), Tanh(), Linear(3, 2)])
+        trainer = mf.Trainer(net, mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.5), schedule)
+        return trainer.fit(data.train, 3, batch_size=2, **options)
+
+    fit(own)
+    assert sorted(set(calls)) == [(0, 1), (0.5, 1), (1, 2), (1.5, 2), (2, 3), (2.5, 3)]
+    with pytest.raises(ValueError, match="needs 'validation_accuracy' in the history, which has epoch: give"):
+        fit(schedules.reduce_on_plateau(measure="validation_accuracy"))
+    never_better = schedules.reduce_on_plateau(0.5, patience=0, threshold=9.0, threshold_mode="abs", least=0.3)
+    assert fit(never_better, validation=data.test).column("lr") == [None, 0.5, 0.5, 0.25]
 
 
 def test_frozen_signs_do_not_hide_a_nan_weight():

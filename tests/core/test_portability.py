@@ -73,7 +73,7 @@ def test_data_and_folders_may_have_any_name(capsys):
     assert cli.main(page) == 0
     assert json.dumps("meine dät, Ω")[1:-1] in Path("süß Ω.html").read_text(encoding="utf-8")
     assert cli.main(["train", *given, "1"]) == 0
-    assert Path("runs/train-meine_dät__Ω-mlp-hidden-_4__-bp").is_dir()
+    assert Path("runs/meine-dät-Ω-mlp-hidden4-fa-1").is_dir()
 
 
 def test_the_printed_resume_command_can_be_pasted(monkeypatch, capsys):

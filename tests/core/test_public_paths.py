@@ -127,10 +127,10 @@ REFUSED = {
     ),
     "a trainer with a number for a schedule": (
         lambda: mf.Trainer(net := dense_net(), BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(), schedule=0.1),
-        "callable with the epoch",
+        "must be a function of the epoch",
     ),
     "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "epochs must be above 0"),
-    "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "then must be a schedule"),
+    "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "then must be a function of the epoch"),
 }
 
 

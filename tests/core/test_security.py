@@ -103,7 +103,21 @@ def _starts_this_python(call, names):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_no_file_breaks_a_promise_of_the_security_policy(path):
-    assert complaints(path.read_text(encoding="utf-8")) == []
+    problems = complaints(path.read_text(encoding="utf-8"))
+    if path == PACKAGE / "imports.py":  # the option --import executes the file that the user names
+        problems = [one for one in problems if one.partition(": ")[2] not in ("exec", "compile")]
+    assert problems == []
+
+
+def test_only_a_command_line_can_name_a_file_to_import():
+    calls = {"import_file", "import_content"}
+    callers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {*calls, *(f"imports.{one}" for one in calls)}
+    }
+    assert callers == {"cli/program.py", "experiments/dask_imports.py", "experiments/processes.py", "imports.py"}
 
 
 def test_one_file_at_most_reads_from_the_network():

@@ -23,13 +23,14 @@ from minifa import (
     Sigmoid,
     Tanh,
 )
+from minifa.layers.normalisation import Norm
 from minifa.rules import BP
 from minifa.testing.examples import GEOMETRIES, inputs, network
 
 torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the package torch")
 F = torch.nn.functional
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.filterwarnings("ignore:Using padding='same'")]
 
 
 # Images are (N, H, W, C) here and (N, C, H, W) there; kernels (kH, kW, in, out) here and (out, in, kH, kW) there.
@@ -63,8 +64,11 @@ class Twin(torch.nn.Module):
         if kind in (Linear, Conv2d):
             self.W = weight_to_torch(layer.W)
             self.b = None if layer.b is None else torch.nn.Parameter(torch.tensor(layer.b))
-        elif kind is BatchNorm:
-            self.gamma, self.beta = (torch.nn.Parameter(torch.tensor(p)) for p in (layer.gamma, layer.beta))
+        elif isinstance(layer, Norm):
+            for key, array in layer.parameters().items():
+                array = array.transpose(2, 0, 1) if array.ndim == 3 else array
+                setattr(self, key, torch.nn.Parameter(torch.tensor(array)))
+        if kind is BatchNorm:
             self.mean, self.var = torch.tensor(layer.running_mean), torch.tensor(layer.running_var)
         elif kind is Residual:
             self.body, self.shortcut = (torch.nn.Sequential(*map(Twin, part)) for part in (layer.body, layer.shortcut))
@@ -75,11 +79,27 @@ class Twin(torch.nn.Module):
             case Linear():
                 return F.linear(x, self.W, self.b)
             case Conv2d():
-                return F.conv2d(x, self.W, self.b, layer.stride, layer.padding)
+                return F.conv2d(x, self.W, self.b, layer.stride, layer.padding, layer.dilation, layer.groups)
             case BatchNorm():
-                return F.batch_norm(
-                    x, self.mean, self.var, self.gamma, self.beta, self.training, layer.momentum, layer.eps
-                )
+                gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
+                return F.batch_norm(x, self.mean, self.var, gamma, beta, self.training, layer.momentum, layer.eps)
+            case mf.LayerNorm():
+                of_pixels = x.ndim == 4 and len(layer.normalized_shape) == 1
+                shape = x.shape[1:] if x.ndim == 4 and not of_pixels else layer.normalized_shape
+                x = x.permute(0, 2, 3, 1) if of_pixels else x
+                y = F.layer_norm(x, shape, getattr(self, "gamma", None), getattr(self, "beta", None), layer.eps)
+                return y.permute(0, 3, 1, 2) if of_pixels else y
+            case mf.GroupNorm():
+                gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
+                return F.group_norm(x, layer.num_groups, gamma, beta, layer.eps)
+            case mf.GELU():
+                return F.gelu(x, approximate=layer.approximate)
+            case mf.ELU():
+                return F.elu(x, layer.alpha)
+            case mf.SiLU():
+                return F.silu(x)
+            case mf.Softplus():
+                return F.softplus(x, layer.beta, layer.threshold)
             case ReLU():
                 return F.relu(x)
             case LeakyReLU():
@@ -120,7 +140,9 @@ def parameters_of(twin):
 
 
 def in_our_layout(name, tensor):
-    return weight_from_torch(tensor) if name.endswith(".W") else tensor.detach().numpy()
+    if name.endswith(".W"):
+        return weight_from_torch(tensor)
+    return (tensor.permute(1, 2, 0) if tensor.ndim == 3 else tensor).detach().numpy()
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -247,10 +269,11 @@ def a_net():
     )
 
 
-def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, loss=None):
+def follow(net, optimizer, their_optimizer, steps, clip=None, schedules=None, loss=None, group=None):
     """Train both for ``steps`` steps, compare all parameters, and return the two lists of losses."""
     twin, rule = twin_of(net), mf.rules.BP().attach(net)
-    theirs = getattr(torch.optim, their_optimizer[0])(twin.parameters(), **their_optimizer[1])
+    groups = [{"params": [one], **group(key)} for key, one in parameters_of(twin).items()] if group else None
+    theirs = getattr(torch.optim, their_optimizer[0])(groups or twin.parameters(), **their_optimizer[1])
     loss = loss or mf.SoftmaxCrossEntropy()
     rng = np.random.default_rng(11)
     rows = ([], [])
@@ -284,6 +307,23 @@ def test_optimizers_make_the_same_steps(name):
     np.testing.assert_allclose(*rows, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if "decay" in name or "all" in name])
+def test_parameter_groups(name):
+    """Biases, gamma and beta without decay, and three rates."""
+    base, kind, options = OPTIMIZERS[name]
+    arguments = {key: getattr(base, key) for key in (*options, "lr", "weight_decay")}
+    ours = type(base)(**arguments, decay_bias=False, lr_factors={"linear1": 0.5, "*.b": 0.25, "batch*.gamma": 0})
+
+    def group(key):
+        layer, array = key.split(".")
+        factor = (0.5 if layer == "linear1" else 1) * (0.25 if array == "b" else 1) * (array != "gamma")
+        return {"lr": base.lr * factor, "weight_decay": base.weight_decay if array == "W" else 0.0}
+
+    net = network([Linear(5, 6), BatchNorm(6), Tanh(), Linear(6, 3)], (5,))
+    follow(net, ours, (kind, options), steps=10, group=group)
+    assert ours.lr == base.lr and ours.weight_decay == base.weight_decay
+
+
 @pytest.mark.parametrize("clip", [0.05, 1e3], ids=["clipped", "not reached"])
 def test_clipping_by_the_joint_norm(clip):
     net = network([Linear(5, 6), Tanh(), Linear(6, 3)], (5,))
@@ -300,12 +340,53 @@ def test_clipping_by_the_joint_norm(clip):
             mf.schedules.cosine(10, least=0.25),
             lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10, eta_min=0.025),
         ),
+        (
+            mf.schedules.make("warm_up:epochs=3 then cosine:epochs=5 then multi_step:milestones=1"),
+            lambda o: torch.optim.lr_scheduler.SequentialLR(
+                o,
+                [
+                    torch.optim.lr_scheduler.LinearLR(o, 1e-12, total_iters=3),  # it refuses a factor of 0
+                    torch.optim.lr_scheduler.CosineAnnealingLR(o, 5),
+                    torch.optim.lr_scheduler.MultiStepLR(o, [1]),
+                ],
+                [3, 8],
+            ),
+        ),
     ],
-    ids=["step", "multi_step", "cosine", "cosine to a least rate"],
+    ids=["step", "multi_step", "cosine", "cosine to a least rate", "one after another"],
 )
 def test_schedules(ours, theirs):
     net = network([Linear(5, 3)], (5,))
     follow(net, mf.SGD(0.1), ("SGD", {"lr": 0.1}), steps=10, schedules=lambda optimizer: (ours, theirs(optimizer)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"factor": 0.5, "patience": 0},
+        {"factor": 0.5, "patience": 2, "cooldown": 3, "threshold": 0.05, "min_lr": 0.02},
+        {"factor": 0.7, "patience": 1, "cooldown": 1, "threshold": 0.2, "threshold_mode": "abs"},
+    ],
+)
+@pytest.mark.parametrize("measure", ["train_loss", "validation_accuracy"])
+def test_the_rate_is_reduced_on_the_same_plateaus(options, measure):
+    """On a noisy measure that stops to improve, with a NaN."""
+    rng = np.random.default_rng(5)
+    course = np.exp(-np.arange(60) / 8) + 0.05 * rng.standard_normal(60)
+    values = np.where(np.arange(60) == 4, np.nan, course if measure == "train_loss" else 1 - course).tolist()
+    theirs = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    mode = "min" if measure == "train_loss" else "max"
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, mode, **options)
+    ours = {key: value for key, value in options.items() if key != "min_lr"}
+    schedule = mf.schedules.reduce_on_plateau(**ours, least=options.get("min_lr", 0) / 0.1, measure=measure)
+    rows = [{"epoch": epoch, measure: value} for epoch, value in enumerate(values, start=1)]
+    rates = []
+    for epoch in range(60):
+        rates.append(theirs.param_groups[0]["lr"])
+        assert 0.1 * schedule(epoch, rows[:epoch]) == pytest.approx(rates[-1], rel=1e-12, abs=2e-8)  # they skip 1e-8
+        scheduler.step(values[epoch])
+    assert len(set(rates)) >= 2
 
 
 def test_a_convolutional_net_agrees_with_pytorch_for_ten_steps():

@@ -14,15 +14,18 @@ from minifa.rules import BP
 
 @st.composite
 def geometries(draw, pooling=False):
-    """(batch, height, width, channels), kernel, stride, padding: any that give at least one position."""
+    """(batch, height, width, channels), kernel, stride, padding, and for a convolution dilation and extra: any that
+    give at least one position."""
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     most = [k // 2 for k in kernel] if pooling else [3, 3]
     padding = tuple(draw(st.integers(0, m)) for m in most)
     stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    least = [max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True)]
-    size = tuple(draw(st.integers(m, m + 5)) for m in least)
+    dilation = (1, 1) if pooling else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    extra = (0, 0) if pooling else tuple(draw(st.integers(-min(p, 1), 1)) for p in padding)
+    sides = zip(kernel, padding, dilation, extra, strict=True)
+    size = tuple(draw(st.integers(m, m + 5)) for m in (max(1, d * (k - 1) + 1 - 2 * p - e) for k, p, d, e in sides))
     shape = (draw(st.integers(1, 3)), *size, draw(st.integers(1, 3)))
-    return shape, kernel, stride, padding
+    return (shape, kernel, stride, padding) if pooling else (shape, kernel, stride, padding, dilation, extra)
 
 
 every_geometry = settings(max_examples=80, deadline=None, derandomize=True, database=None)

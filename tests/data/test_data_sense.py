@@ -12,7 +12,7 @@ import minifa as mf
 from minifa import cli, experiments
 from minifa.cli import pictures
 from minifa.data import DataWarning, from_arrays, from_npz, notices, validate
-from minifa.experiments import Experiment, recipes, run_folder, run_many
+from minifa.experiments import Experiment, recipes, resume, run_folder, run_many
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -187,7 +187,7 @@ def test_a_scale_must_be_positive_and_at_most_one(read):
     for wrong in (255, 0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="scale"):
             read(FLAT, Y, scale=wrong)
-    with pytest.raises(TypeError, match="scale must be a number, got '1/255'"):
+    with pytest.raises(ValueError, match="scale must be 'standard', 'unit' or a number in 0..1, got '1/255'"):
         from_arrays(FLAT, Y, scale="1/255")
 
 
@@ -420,3 +420,233 @@ def test_recipes_give_the_same_warnings(tmp_path, monkeypatch):
     ]
     with pytest.raises(recipes.RecipeError, match="give scale=1/255"):
         recipes.check([recipes.parse(text.replace('scale = "1/255"\n', "")).experiment], "the recipe")
+
+
+# Files and data frames
+
+ROWS = "1.5,2,cat\n3,4,dog\n" * 5
+
+
+def written(text):
+    Path("mine.csv").write_text(text, encoding="utf-8")
+    return "mine.csv"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore::minifa.data.DataWarning")
+@pytest.mark.parametrize(
+    ("text", "options", "classes", "targets"),
+    [
+        ("a,b,label\n" + ROWS, {}, ("cat", "dog"), None),
+        ("\ufeffa, b ,kind\r\n" + ROWS.replace("\n", "\r\n"), {"label": "kind"}, ("cat", "dog"), None),
+        ('a,b,"the, label"\n\n' + ROWS.rstrip("\n"), {"label": "the, label"}, ("cat", "dog"), None),
+        ("a,b,class\n" + ROWS.replace("cat", "0").replace("dog", "1"), {}, ("0", "1"), None),
+        ("a,b,target\n" + ROWS.replace("cat", "0.5").replace("dog", "1.5"), {}, (), [[0.5], [1.5]]),
+        ("a,b,y\n" + ROWS.replace("cat", "3").replace("dog", "4"), {"regression": True}, (), [[3.0], [4.0]]),
+    ],
+)
+def test_a_csv_file_is_read_by_the_names_of_its_columns(folder, text, options, classes, targets):
+    data = mf.data.load(written(text), **options)
+    assert data.name == "mine" and data.classes == classes and len(data.train) + len(data.test) == 10
+    np.testing.assert_array_equal(np.unique(data.train.x, axis=0), [[1.5, 2], [3, 4]])
+    if targets is not None:
+        np.testing.assert_array_equal(np.unique(data.train.y, axis=0), targets)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,b,c\n" + ROWS, {}, r"has no column label, target, class, y; .* label='c' \(--label c\); .* are a, b, c"),
+        ("y,b,class\n" + ROWS, {}, "has more than one of these columns: class, y"),
+        ("a,b,kind\n" + ROWS, {"label": "knd"}, "unknown column 'knd': did you mean kind"),
+        (",b,label\n" + ROWS, {}, r"column 1 has no name; .*index=False"),
+        ("a,a,label\n" + ROWS, {}, "more than one column named a"),
+        ("1,2,3\n4,5,6\n", {}, "must begin with the names of its columns, got 1, 2, 3"),
+        ("a;b;label\n1;2;3\n", {}, "single column a;b;label: expected features and labels, separated by commas"),
+        ("a,b,label\n1,Rome,0\n", {}, "column b holds Rome and is not numeric: remove it"),
+        ("a,b,label\n" + ROWS + "1,,cat\n", {}, "line 12, has no value in the column b"),
+        ("a,b,label\n" + ROWS + "1,2\n", {}, "line 12, must have 3 cells, as the header, got 2"),
+        ("a,b,label\n" + ROWS + f"1,2,{'x' * 101}\n", {}, "line 12, has a cell of 101 characters"),
+        ("a,b,label\n" + ROWS + "nan,2,cat\n", {}, "NaN, infinite or too large"),
+        ('a,b,label\n"1,2,3\n', {}, "is not a table in CSV"),
+        ("a,b,label\n", {}, "has 1 lines; expected the names of the columns and examples"),
+        ("", {}, "has 0 lines"),
+    ],
+)
+def test_a_csv_file_that_is_not_such_a_table_is_refused(folder, text, options, message):
+    with pytest.raises(ValueError, match=message):
+        mf.data.load(written(text), **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "test"),
+    [
+        ("x y", ""),
+        ("X y", "X_test y_test"),
+        ("x_train y_train", "x_test y_test"),
+        ("data target", ""),
+        ("data target DESCR target_names images", ""),
+        ("images labels", ""),
+        ("train_images train_labels", "test_images test_labels"),
+    ],
+)
+def test_an_npz_file_may_have_the_names_of_other_libraries(folder, names, test):
+    arrays = dict(zip(names.split(), (FLAT, Y, *[np.array("text")] * 3), strict=False))
+    np.savez("mine.npz", **arrays, **dict(zip(test.split(), (FLAT[:6] + 1, Y[:6]), strict=False)))
+    data = from_npz("mine.npz")
+    expected = from_arrays(FLAT, Y, *((FLAT[:6] + 1, Y[:6]) if test else ()))
+    assert data.digest == expected.digest
+
+
+@pytest.mark.parametrize("names", ["x y data target", "x y X", "x_test y_test", "x y images", "x", "images target"])
+def test_an_npz_file_with_ambiguous_or_missing_names_is_refused_with_its_names(folder, names):
+    np.savez("mine.npz", **dict.fromkeys(names.split(), FLAT))
+    with pytest.raises(mf.data.DataFileError, match=rf"holds the arrays {', '.join(sorted(names.split()))}; expected"):
+        mf.data.load("mine.npz")
+    with pytest.raises(ValueError, match=r"label='y' is for \.csv and \.npy files"):
+        mf.data.load("mine.npz", label="y")
+
+
+def test_npy_files_are_read_in_pairs_without_pickle(folder):
+    np.save("x.npy", FLAT)
+    with pytest.raises(mf.data.DataNotFound, match=r"'y\.npy' does not exist; .*--label"):
+        mf.data.load("x.npy")
+    np.save("y.npy", Y)
+    np.save("other.npy", Y[::-1].copy())
+    assert mf.data.load("x.npy").digest == from_arrays(FLAT, Y).digest
+    assert mf.data.load("x.npy", label="other.npy").digest == from_arrays(FLAT, Y[::-1]).digest
+    first = resume.load_once("x.npy")
+    np.save("y.npy", Y * 0 + np.arange(N) % 2)
+    assert resume.load_once("x.npy") is not first and resume.load_once("x.npy") is resume.load_once("x.npy")
+    np.save("y.npy", np.array(["a", None], dtype=object))
+    with pytest.raises(mf.data.DataFileError, match=r"'y\.npy' cannot be read as \.npy: it is of type '\|O'"):
+        mf.data.load("x.npy")
+
+
+class Frame(dict):
+    """A data frame without pandas: named columns."""
+
+    columns = property(lambda self: list(self))
+
+
+@pytest.mark.filterwarnings("ignore::minifa.data.DataWarning")
+@pytest.mark.parametrize("kind", ["pandas", "another library"])
+def test_a_data_frame_is_read_by_the_names_of_its_columns(kind):
+    make = pytest.importorskip("pandas").DataFrame if kind == "pandas" else Frame
+    columns = {"a": FLAT[:, 0], "kind": np.array(["u", "v", "w"])[Y], "b": Y > 1}
+    frame = make(columns)
+    data = from_arrays(frame, "kind", make({key: columns[key][:9] for key in ("b", "a", "kind")}), "kind")
+    np.testing.assert_array_equal(data.test.x, np.column_stack([FLAT[:9, 0], Y[:9] > 1]).astype("f4"))
+    assert data.classes == ("u", "v", "w") and data.test.y.tolist() == Y[:9].tolist()
+    assert from_arrays(make({"a": columns["a"]}), frame["kind"]).input_shape == (1,)
+    for call, message in (
+        (lambda: from_arrays(frame, "knd"), "unknown column 'knd': did you mean kind"),
+        (lambda: from_arrays(frame, Y), "column kind holds u and is not numeric"),
+        (lambda: from_arrays(frame, "kind", make({"a": FLAT[:, 0]}), Y), r"\(arrays, test\): unknown column 'b'"),
+        (lambda: from_arrays(frame, "kind", FLAT, Y), r"x \(arrays, test\) must be a data frame"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            call()
+
+
+# Scaling by the training part
+
+
+def test_standard_and_unit_scale_by_the_training_part_only():
+    x = np.column_stack([RNG.normal(5, 3, N), np.full(N, 0.1), RNG.normal(-1e3, 1, N)])
+    x_test = x[:9] * 2
+    data = from_arrays(x, Y, x_test, Y[:9], scale="standard")
+    np.testing.assert_allclose(data.train.x.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(data.train.x.std(axis=0), [1, 0, 1], atol=1e-4)
+    assert (data.train.x[:, 1] == 0).all()  # a constant feature
+    np.testing.assert_array_equal(data.transform(x_test), data.test.x)
+    np.testing.assert_allclose(data.test.x[:, 0], (x_test[:, 0] - x[:, 0].mean()) / x[:, 0].std(), rtol=1e-5)
+    unit = from_arrays(x, Y, x_test, Y[:9], scale="unit")
+    assert (unit.train.x.min(axis=0) == 0).all() and unit.train.x.max(axis=0) == pytest.approx([1, 0, 1])
+    np.testing.assert_array_equal(unit.transform(x_test), unit.test.x)
+    split = from_arrays(x, Y, scale="standard")  # the test part is held out first
+    np.testing.assert_allclose(split.train.x[:, 0].mean(), 0, atol=1e-6)
+    assert abs(split.test.x[:, 0].mean()) > 1e-6
+
+
+def test_images_are_scaled_by_channel_or_by_the_range_of_their_type():
+    x = (RNG.integers(0, 100, (N, 5, 4, 3)) * [1, 2, 0] + 7).astype("f4")
+    standard = from_arrays(x, Y, x, Y, scale="standard").train.x
+    np.testing.assert_allclose(standard.mean(axis=(0, 1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(standard.std(axis=(0, 1, 2)), [1, 1, 0], atol=1e-6)
+    unit = from_arrays(x, Y, x, Y, scale="unit").train.x
+    np.testing.assert_allclose(unit, (x - 7) / (x.max() - 7), rtol=1e-6)
+    for kind, most in (("u1", 255), ("u2", 65535)):
+        data = from_arrays(x.astype(kind), Y, scale="unit")
+        np.testing.assert_array_equal(data.transform(x.astype(kind)), x * np.float32(1 / most))
+    by_number = from_arrays(x, Y, x, Y, scale=1 / 255)
+    np.testing.assert_array_equal(by_number.transform(x), by_number.train.x)
+    grey = from_arrays(x[..., 0], Y, scale="unit")
+    assert grey.transform(x[..., 0]).shape == (N, 5, 4, 1)
+    with pytest.raises(ValueError, match=r"examples of the data set 'arrays' have the shape \(5, 4, 1\)"):
+        grey.transform(x)
+
+
+def test_a_scale_that_is_no_known_one_is_refused():
+    with pytest.raises(ValueError, match="scale must be 'standard', 'unit' or a number .* got 'std'"):
+        from_arrays(FLAT, Y, scale="std")
+    with pytest.raises(ValueError, match="scale='unit' needs a training part: use minifa.data.from_arrays"):
+        validate(FLAT, Y, scale="unit")
+
+
+@pytest.mark.filterwarnings("ignore::minifa.data.DataWarning")
+def test_the_command_line_and_recipes_take_files_labels_and_scales(folder, capsys):
+    written("a,b,kind\n" + ROWS)
+    small = ["--model", "mlp", "--hidden", "2", "--lr", "0.1", "--epochs", "1"]
+    assert (
+        cli.main(["train", "--data", "mine.csv", "--label", "kind", "--scale", "standard", *small, "--out", "r"]) == 0
+    )
+    stored = run_folder.read_experiment("r")
+    assert stored.data == "mine.csv" and stored.data_options == {"label": "kind", "scale": "standard"}
+    text = '[data]\nname = "mine.csv"\nlabel = "kind"\nscale = "standard"'
+    assert experiments.load_data(recipes.parse(text).experiment).digest == experiments.load_data(stored).digest
+    resuming = ["train", "--resume", "r", "--epochs", "2"]
+    assert cli.main([*resuming, "--label", "a"]) == 2
+    assert "--label a (kept: kind)" in capsys.readouterr().err
+    Path("mine.csv").rename("moved.csv")
+    assert cli.main([*resuming, "--data", "moved.csv"]) == 0
+    Path("moved.csv").write_text("a,b,kind\n" + ROWS.replace("3,4", "3,5", 1))
+    assert cli.main(["train", "--resume", "r", "--epochs", "3", "--data", "moved.csv"]) == 2
+    assert "moved.csv" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"standard or unit or a number above 0 and at most 1 is expected"):
+        recipes.parse('[data]\nname = "mine.csv"\nscale = "std"')
+
+
+@pytest.mark.filterwarnings("ignore::minifa.data.DataWarning")
+def test_one_file_may_be_read_with_other_options_in_every_run(folder):
+    """Digests are stored by the file and its options, in folders of earlier versions by the file."""
+    np.savez("mine.npz", x=FLAT, y=Y)
+    text = """
+        [data]
+        name = "mine.npz"
+        [model]
+        name = "mlp"
+        [training]
+        epochs = 1
+        [over]
+        "data.scale" = [0.5, "1/4", "standard"]
+    """
+    Path("scales.toml").write_text(text)
+    assert cli.main(["sweep", "scales.toml", "--jobs", "1", "--keep-runs", "--out", "s"]) == 0
+    runs = [resume.saved_run(place) for place in Path("s/runs").iterdir()]
+    assert {name for run in runs for name in run.contents} == {
+        f"mine.npz (scale={scale})" for scale in (0.5, 0.25, "standard")
+    }
+    experiment = Experiment(data="mine.npz", data_options={"scale": 0.5}, model="mlp", epochs=1)
+    earlier = {"mine.npz": experiments.load_data(experiment).digest}
+    run_folder.new_folder("run", {"experiment": experiment.as_config(), "contents": earlier})
+    saved = resume.saved_run("run")
+    assert saved.contents == resume.contents(experiment, experiments.load_data(experiment))
+    np.savez("mine.npz", x=FLAT + 1, y=Y)
+    here = resume.contents(experiment, experiments.load_data(experiment))
+    assert "other data: mine.npz (scale=0.5) has the digest" in str(resume.run_differences(saved, experiment, here))

@@ -811,3 +811,47 @@ def test_global_average_needs_no_order(torch):
     ours, x = Network([Conv2d(2, 3, 3), GlobalAvgPool(), Linear(3, 2)], input_shape=SHAPE), inputs(SHAPE)
     weights.from_torch(ours, theirs.state_dict())
     np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_norms_of_examples_are_imported_and_exported(torch):
+    """The parameters of a LayerNorm of whole images, (H, W, C) here and (C, H, W) there; a batch norm without any."""
+    nn, shape = torch.nn, (4, 5, 3)
+    theirs = nn.Sequential(
+        nn.LayerNorm((3, 4, 5)),
+        nn.GELU(),
+        nn.GroupNorm(1, 3),
+        nn.BatchNorm2d(3, affine=False),
+        nn.Flatten(),
+        nn.LayerNorm(60, bias=False),
+        nn.Linear(60, 2),
+    )
+    theirs = with_own_statistics(torch, theirs, shape)
+    ours = Network(
+        [
+            *(mf.LayerNorm(shape), mf.GELU(), mf.GroupNorm(1, 3), BatchNorm(3, affine=False), Flatten()),
+            *(mf.LayerNorm(60, bias=False), Linear(60, 2)),
+        ],
+        input_shape=shape,
+    )
+    weights.from_torch(ours, theirs)
+    x = inputs(shape, n=5)
+    np.testing.assert_allclose(ours.forward(x), outputs_there(torch, theirs, x), rtol=1e-5, atol=1e-5)
+    assert_same_bits(state_of(theirs), weights.to_torch(ours, weights.match(ours, theirs)))
+
+
+def test_a_convolution_with_groups_and_dilation_is_imported_and_exported(torch):
+    nn, shape = torch.nn, (6, 5, 4)
+    theirs = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1, 1, 2), nn.Conv2d(6, 6, 3, padding="same", dilation=2, groups=6))
+    ours = Network([Conv2d(4, 6, 3, 2, 1, 1, 2), Conv2d(6, 6, 3, padding="same", dilation=2, groups=6)])
+    weights.from_torch(ours, theirs)
+    x = inputs(shape, n=5)
+    np.testing.assert_allclose(
+        ours.forward(x), outputs_there(torch, theirs, x).transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-5
+    )
+    assert_same_bits(state_of(theirs), weights.to_torch(ours, weights.match(ours, theirs)))
+
+
+def test_groups_of_a_flattened_image_have_no_counterpart():
+    net = Network([Flatten(), mf.GroupNorm(2, 8)], input_shape=(2, 2, 2))
+    with pytest.raises(ValueError, match="GroupNorm 'groupnorm1' takes a flattened image: its groups are others"):
+        weights.to_torch(net)

@@ -71,7 +71,12 @@ def result(rule, seed, score, layers=("conv1", "linear1"), error=None):
             "images_per_second": 64.0,
         },
     ]
-    return Result(Experiment(rule=rule, seed=seed), history, score, "test", 1.0, layers, error=error)
+    return Result(small_experiment(rule, seed), history, score, "test", 1.0, layers, error=error)
+
+
+def small_experiment(rule, seed):
+    """With the layers conv1 and linear1."""
+    return Experiment(rule=rule, seed=seed, model_options={"depth": 1, "channels": 4})
 
 
 def small_net():
@@ -193,7 +198,10 @@ def test_a_few_outliers_do_not_make_the_other_entries_pale():
 @pytest.mark.parametrize(
     "B, expected",
     [
-        ([[0.0, 2.0], [0.0, 0.0]], "Angle 60.0° (chance: 90°), 75 % of the signs agree (chance: 50 %), norm(B) / norm"),
+        (
+            [[0.0, 2.0], [0.0, 0.0]],  # four entries: the sd of the angle is 28.6 degrees, of the share of signs 25 %
+            "Angle 60.0° (chance: 90 ± 57°), 75 % of the signs agree (chance: 50 ± 50 %), norm(B) / norm",
+        ),
         ([[0.0, 3.0], [0.0, 0.0]], "norm(B) / norm(W) = 1.50"),
         ([[-2.0, 0.0], [0.0, 0.0]], "Angle 150.0°"),
         ([[0.0, 0.0], [0.0, 0.0]], "Angle undefined"),
@@ -247,22 +255,27 @@ def test_kernels_lie_in_tiles_input_channels_down_and_output_channels_across(sha
     W, B = waves(*shape), waves(*shape, shift=1)
     figure = figures.kernels(W, B)
     height, width, c_in, c_out = shape
+    shown_in, shown_out = min(c_in, 8), min(c_out, 8)
     for sheet, kernel in zip(images(figure), (W, B), strict=True):
-        assert sheet.shape == (height * c_in, width * c_out)
-        for i in range(c_in):
-            for j in range(c_out):
-                tile = sheet[i * height : (i + 1) * height, j * width : (j + 1) * width]
-                np.testing.assert_array_equal(tile, kernel[:, :, i, j])
+        sheet = np.ma.filled(sheet, np.nan)
+        assert sheet.shape == ((height + 1) * shown_in - 1, (width + 1) * shown_out - 1)
+        for i in range(shown_in):
+            for j in range(shown_out):
+                top, left = i * (height + 1), j * (width + 1)
+                np.testing.assert_array_equal(sheet[top : top + height, left : left + width], kernel[:, :, i, j])
+        assert np.isnan(sheet[height :: height + 1]).all() and np.isnan(sheet[:, width :: width + 1]).all()  # the gaps
+    numbers = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert numbers == [str(j) for j in range(shown_out)]
     grid = figure.axes[0].get_gridspec()
     assert (grid.nrows, grid.ncols) == ((2, 1) if rows == 2 else (1, 2))
     assert len({axes.images[0].get_clim() for axes in figure.axes if axes.images}) == 1
-    assert "Shown" not in words(figure)
+    assert ("Shown" in words(figure)) == (c_out > 8)
 
 
 def test_of_many_kernels_the_first_are_shown_with_a_note():
     figure = figures.kernels(waves(3, 3, 32, 64))
-    assert images(figure)[0].shape == (3 * 16, 3 * 16)
-    assert "Shown: the first 16 of 32 input channels and 16 of 64 output channels" in words(figure)
+    assert images(figure)[0].shape == (8 * 4 - 1, 8 * 4 - 1)
+    assert "Shown: 64 of 2,048 kernels" in words(figure)
     with pytest.raises(ValueError, match="W must be a kernel"):
         figures.kernels(waves(4, 3))
 
@@ -300,23 +313,26 @@ def test_rules_without_a_backward_pass_have_no_errors_to_show():
             picture(*errors_of("pepita"))
 
 
-def test_deltas_shows_the_first_examples_each_in_its_own_scale():
+def test_deltas_shows_the_first_examples_each_with_one_scale_for_both_errors():
     arguments = errors_of("fa", n=20)
     figure = figures.deltas(*arguments, title="errors")
-    pairs = metrics.errors(*arguments)
+    pairs, bands = metrics.errors(*arguments), mf.chance.error_bands(*arguments)
     panels = iter(figure.axes)
     for name, both in reversed(pairs.items()):  # the output layer on top
         row = [next(panels), next(panels)]
         assert row[0].get_ylabel().startswith(name)
-        for axes, errors in zip(row, both, strict=True):
-            expected = errors.transpose(0, 3, 1, 2) if errors.ndim == 4 else errors  # channel by channel
-            expected = expected.reshape(len(errors), -1)[:16]
-            shown = np.asarray(axes.images[0].get_array())
-            np.testing.assert_allclose(shown, expected / abs(expected).max(axis=1, keepdims=True), rtol=1e-5)
+        both = [errors.transpose(0, 3, 1, 2) if errors.ndim == 4 else errors for errors in both]  # channel by channel
+        expected = [errors.reshape(len(errors), -1)[:16] for errors in both]
+        largest = np.maximum(*(abs(errors).max(axis=1, keepdims=True) for errors in expected))
+        for axes, errors in zip(row, expected, strict=True):
+            np.testing.assert_allclose(np.asarray(axes.images[0].get_array()), errors / largest, rtol=1e-5)
             assert axes.images[0].get_clim() == (-1, 1)
         angle = metrics.alignment(*arguments)[name]["true_angle"]
         size = np.linalg.norm(both[0]) / np.linalg.norm(both[1])
-        assert f"{angle:.1f}°\nnorm × {size:#.2g}" in words(figure)
+        band = bands.get(name)
+        by_chance = f"chance {band.mean:.1f} ± {2 * band.sd:.1f}°\n" if band else ""
+        assert bool(band) == (name != "linear2")  # at the output layer no B takes part
+        assert f"{angle:.1f}°\n{by_chance}norm × {size:#.2g}" in words(figure)
 
 
 def test_of_large_maps_whole_channels_are_shown():
@@ -345,7 +361,7 @@ def test_the_histogram_counts_every_example_once():
     expected = metrics.alignment(*arguments)
     assert [axes.get_ylabel() for axes in figure.axes] == ["linear2", "linear1", "conv1"]
     for axes in figure.axes:
-        bars = [(bar.get_x(), bar.get_height()) for bar in axes.patches]
+        bars = [(bar.get_x(), bar.get_height()) for bar in axes.patches if bar.get_width() == 2]  # without the band
         own, true = metrics.errors(*arguments)[axes.get_ylabel()]
         heights = np.histogram(metrics.sample_angles(own, true), bins=np.arange(0, 181, 2))[0]
         assert [height for _, height in bars] == heights.tolist() and heights.sum() == 30
@@ -361,7 +377,7 @@ def test_comparison_draws_means_bands_and_every_seed():
     results.append(result("usf", 0, 0.0, error="ValueError: broken"))
     figure = figures.comparison(results, title="two rules")
     curves, scores, weights, errors = figure.axes
-    assert [line.get_label() for line in curves.get_lines()] == ["bp", "fa"]  # a failed rule has no curve
+    assert [line.get_label() for line in curves.get_lines()] == ["bp", "fa", "chance"]  # a failed rule has no curve
     assert list(curves.get_lines()[0].get_ydata()) == pytest.approx([0.1, 0.8])
     assert [label.get_text() for label in scores.get_yticklabels()] == ["bp", "fa"]
     assert sorted(x for c in scores.collections for x, _ in c.get_offsets()) == pytest.approx([0.2, 0.4, 0.7, 0.9])
@@ -376,8 +392,9 @@ def test_survey_shows_every_rule_and_leaves_missing_cells_empty():
     figure = figures.survey([result(name, seed, 0.5 + seed / 10) for name in names for seed in (0, 1)])
     scores, weights, errors, _ = figure.axes
     assert [label.get_text() for label in scores.get_yticklabels()] == names
-    assert [t.get_text() for t in errors.texts[:2]] == ["70", "0"]
-    assert [t.get_text() for t in weights.texts] == ["80"] * 12  # conv1 has no feedback: its cells stay empty
+    assert [t.get_text() for t in errors.texts[:2]] == ["70.0", "0.0"]
+    assert [t.get_text() for t in weights.texts] == ["80.5"] * 12
+    assert "hatched: no B of W's shape" in words(figure)  # conv1 has no feedback: its cells stay empty
 
 
 def test_training_curves_show_every_layer():
@@ -436,19 +453,21 @@ def test_learning_curves_have_bands_from_the_lowest_to_the_highest_seed():
     assert [list(line.get_ydata()) for line in accuracy.get_lines()] == [
         pytest.approx([0.1, 0.4]),
         pytest.approx([0.1, 0.9]),
+        pytest.approx([37 / 360] * 2),  # the share of the most frequent digit in the test set
     ]
     (band,) = accuracy.collections  # one seed has none
     corners = band.get_paths()[0].vertices
     assert sorted(set(corners[corners[:, 0] == 1][:, 1])) == pytest.approx([0.2, 0.6])
     assert list(loss.get_lines()[0].get_ydata()) == pytest.approx([2.3, 0.5])
-    assert [text.get_text() for text in figure.findobj(Legend)[0].get_texts()] == ["fa", "bp"]
+    legend = [text.get_text() for text in figure.findobj(Legend)[0].get_texts()]
+    assert legend == ["fa", "bp", "band: lowest to highest seed", "dashed: chance"]
 
 
 def test_a_diverged_run_ends_with_a_cross_and_the_others_continue():
     losses = [[2.0, 1e30], [2.0, 1.0, 0.5]]
     results = [
         Result(
-            Experiment(rule="fa", seed=seed),
+            small_experiment("fa", seed),
             [{"epoch": i, "test_loss": value} for i, value in enumerate(values)]
             + [{"epoch": 9, "test_loss": math.nan}],
             -values[-1],
@@ -491,7 +510,7 @@ def test_alignment_curves_show_every_quantity_of_every_layer_with_its_start():
 def test_alignment_curves_of_many_layers_show_a_selection_with_a_note():
     layers = [f"residual{i}.body.conv1" for i in range(20)]
     history = [{"epoch": 0, **{f"{layer}.true_angle": float(i) for i, layer in enumerate(layers)}}]
-    figure = figures.alignment_curves([Result(Experiment(rule="dfa"), history, 0.5, "test", 0.0, tuple(layers))])
+    figure = figures.alignment_curves([Result(small_experiment("dfa", 0), history, 0.5, "test", 0.0, tuple(layers))])
     assert "8 of 20 layers" in words(figure) and len(figure.axes) == 8
     assert [float(axes.get_lines()[0].get_ydata()[0]) for axes in figure.axes][::7] == [0, 19]
 
@@ -553,7 +572,7 @@ def test_without_a_theoretical_angle_none_is_shown():
 # --- diagrams ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [(), (4, 5, (2, 3)), (5, 6, 3, 2), (3, 3, 2, 1, 1)])
+@pytest.mark.parametrize("arguments", [(), (4, 5, (2, 3)), (5, 6, 3, 2), (3, 3, 2, 1, 1), (4, 4, 2, 1, "same")])
 def test_im2col_shows_the_numbers_of_the_engine(arguments, engine):
     height, width, kernel, stride, padding = (*arguments, *(4, 4, 3, 1, 0)[len(arguments) :])
     layer = Conv2d(1, 1, kernel, stride, padding)
@@ -607,7 +626,7 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
     rule = mf.rules.make(description).attach(net)
     figure = figures.broadcast(net, rule)
     drawn = words(figure)
-    assert rule.title in drawn and rule.equation in drawn.replace("\n", " ")
+    assert rule.title in drawn and style.typeset(rule.equation) in drawn.replace("\n", " ")
     for layer in net.weighted:
         assert layer.name.rsplit(".", 1)[-1] in drawn
     by_target: dict[str, list[str]] = {}
@@ -616,9 +635,10 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
     for target, keys in by_target.items():
         size = " × ".join(map(str, rule.B[keys[0]].shape))
         if rule.crosses_weights:
-            assert ("B = W" if rule.B[target] is net[target].W else f"B  {size}") in drawn
-        else:
-            what = f"B  {size}" if len(keys) == 1 else f"{len(keys)} matrices"
+            assert ("$B$ = $W$" if rule.B[target] is net[target].W else f"$B$  {size}") in drawn
+        else:  # the symbol of the rule's equation
+            symbol = "$B$" if rule.name == "dense" else "$F$"
+            what = f"{symbol}  {size}" if len(keys) == 1 else f"{len(keys)} matrices"
             assert f"{target.rsplit('.', 1)[-1]}   {what}" in drawn
     assert ("the true error" in drawn) == (rule.one_backward_pass or bool(rule.B))
 
@@ -650,7 +670,7 @@ def test_residual_blocks_have_a_separate_line_for_their_shortcut():
     figure = figures.broadcast(net, mf.rules.BP().attach(net))
     assert words(figure).count("body + shortcut") == 2
     # The rule's equation; three on the main path and one on a shortcut line.
-    assert words(figure).count("B = W") == 1 + 4
+    assert words(figure).count("$B$ = $W$") == 1 + 4
     blue = [
         line for line in figure.axes[0].lines if line.get_color() == figures.COLOURS[0] and line.get_marker() != "o"
     ]
@@ -858,8 +878,9 @@ def curves():
             ]
             score = history[-1]["test_accuracy"]
             diverged = len(history) == 4
-            experiment = Experiment(rule=rule, seed=seed)
-            results.append(Result(experiment, history, score, "test", 1.0, ("conv1", "linear1"), diverged))
+            results.append(
+                Result(small_experiment(rule, seed), history, score, "test", 1.0, ("conv1", "linear1"), diverged)
+            )
     return results
 
 

@@ -62,6 +62,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: Conv2d(1, 1, 3, stride=0),
         lambda: Conv2d(1, 1, 3, padding=-1),
         lambda: Conv2d(0, 1, 3),
+        lambda: Conv2d(4, 6, 3, groups=4),
+        lambda: Conv2d(1, 1, 3, padding="full"),
+        lambda: Conv2d(1, 1, 3, stride=2, padding="same"),
         lambda: MaxPool(0),
         lambda: MaxPool(3, stride=0),
         lambda: MaxPool(3, padding=-1),
@@ -71,6 +74,12 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: BatchNorm(2, eps="small"),
         lambda: BatchNorm(2, momentum="some"),
         lambda: BatchNorm(2, momentum=1.5),
+        lambda: mf.LayerNorm((2, 3)),
+        lambda: mf.LayerNorm(3, bias="no"),
+        lambda: mf.GroupNorm(2, 5),
+        lambda: mf.GELU("erf"),
+        lambda: mf.ELU(INF),
+        lambda: mf.Softplus(0),
         lambda: mf.Dropout("half"),
         lambda: mf.Dropout(1),
         lambda: mf.LeakyReLU("steep"),
@@ -92,8 +101,11 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: forward(Linear(4, 2), 2, 2, 1),
         lambda: forward(Conv2d(3, 2, 3), 5, 5, 2),
         lambda: forward(Conv2d(1, 2, 5, padding=1), 2, 4, 1),
+        lambda: forward(Conv2d(1, 2, 3, dilation=3), 5, 9, 1),
         lambda: forward(BatchNorm(3), 4),
         lambda: BatchNorm(3).forward(np.zeros((1, 3), "f4"), Pass(training=True)),
+        lambda: forward(mf.LayerNorm(3), 4),
+        lambda: forward(mf.LayerNorm((2, 2, 3)), 2, 2, 4),
         lambda: forward(MaxPool(3), 2, 5, 1),
         lambda: forward(MaxPool(3), 9),
         lambda: forward(mf.GlobalAvgPool(), 9),
@@ -248,6 +260,11 @@ def equations() -> dict[str, Any]:
         texts: dict[str, Any] = {layer.name: [layer.equation, layer.error_equation] for layer in net}
         net.freeze("batchnorm1")
         texts["batchnorm1, frozen"] = net["batchnorm1"].error_equation
+        others = (mf.GELU(), mf.GELU("tanh"), mf.ELU(), mf.SiLU(), mf.Softplus(), mf.LayerNorm(2), mf.GroupNorm(1, 2))
+        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False))
+        grouped = Conv2d(4, 6, 3, groups=2)
+        texts["groups"] = [grouped.equation, grouped.gradient_equation, grouped.error_equation]
+        texts["others"] = [[str(layer), layer.equation, layer.error_equation] for layer in others]
         for name, loss in losses.LOSSES.items():
             texts[name] = [loss.equation, loss.error_equation]
         for optimizer in (mf.SGD(), mf.SGD(momentum=0.9), mf.SGD(momentum=0.9, nesterov=True), mf.Adam(), mf.AdamW()):

@@ -230,7 +230,7 @@ def test_options_of_a_data_file_reach_the_runs_of_sweeps_and_tables(capsys):
         text = path.read_text(encoding="utf-8").replace('"mine.npz"', '"mine.npz"\nscale = 0.5')
         path.write_text(text, encoding="utf-8")
     assert cli.main(COMMANDS["sweep --keep-runs"]) == 0, capsys.readouterr().err
-    digest = json.loads(Path("out/config.json").read_text(encoding="utf-8"))["contents"]["mine.npz"]
+    digest = json.loads(Path("out/config.json").read_text(encoding="utf-8"))["contents"]["mine.npz (scale=0.5)"]
     assert digest == mf.data.load("mine.npz", scale=0.5).digest
     shutil.rmtree("out")
     assert cli.main(COMMANDS["reproduce"]) == 0
@@ -238,7 +238,7 @@ def test_options_of_a_data_file_reach_the_runs_of_sweeps_and_tables(capsys):
     made = reproduce.finished(table, "out")
     assert len(made) == 3 and all(one.compared for one in made)
     write_data(seed=3)
-    with pytest.raises(ValueError, match="mine.npz has the digest"):
+    with pytest.raises(ValueError, match=r"mine.npz \(scale=0.5\) has the digest"):
         reproduce.finished(table, "out")
 
 

@@ -283,11 +283,29 @@ def test_train_refuses_an_invalid_recipe_before_any_file_is_written(empty_folder
     assert not (empty_folder / "run").exists()
 
 
+def test_a_batch_size_that_leaves_no_batch_is_refused_before_a_run():
+    """Only the experiments that drop a smaller last batch are of different kinds by their batch size."""
+    base = experiments.Experiment(data="xor", model="tiny", batch_size=3, drop_last=True)
+    sizes = [replace(base, batch_size=size, drop_last=drop) for drop in (False, True) for size in (3, 5, 7)]
+    assert len(recipes.of_each_kind(sizes)) == 4
+    recipes.check([base], "the recipe")
+    with pytest.raises(RecipeError, match="4 examples in batches of 5 leave no batch with drop_last=True"):
+        recipes.check(sizes[:5], "the recipe")
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_options_that_all_optimizers_share_are_settings(name):
     """Regression: they were unknown, and the internal ``options`` was known."""
-    shared = {"clip_norm": 1.5, "manhattan": False, "constrain_weights": True, "freeze_signs": True}
+    shared = {
+        "clip_norm": 1.5,
+        "manhattan": False,
+        "constrain_weights": True,
+        "freeze_signs": True,
+        "decay_bias": False,
+    }
     lines = [f"optimizer.{key}={str(value).lower()}" for key, value in shared.items()]
+    shared["lr_factors"] = {"conv*": 0.5}
+    lines.append('optimizer.lr_factors={"conv*" = 0.5}')
     experiment = recipes.parse("", [f"optimizer.name={name}", *lines]).experiment
     assert experiment.optimizer_options.items() >= shared.items()
     made = experiments.trainer_for(replace(experiment, epochs=1), data.load(experiment.data)).optimizer

@@ -756,8 +756,9 @@ def test_the_versions_of_workers_are_compared_and_reported():
         with pytest.raises(OSError, match="the worker at b ") as caught:
             check(a=here, b=other)
         assert message in str(caught.value) and "nothing was run" in str(caught.value)
-    assert cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=here) == "3"
-    stranger = cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=("0.0.9", here[1]))
+    assert cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), versions=here, imported={}) == "3"
+    other = {"versions": ("0.0.9", here[1]), "imported": {}}
+    stranger = cluster._on_worker(3, work=str, setting=("numpy", "float32", 1, ()), **other)
     assert isinstance(stranger, cluster._Stranger)
 
 

@@ -410,3 +410,14 @@ def test_a_closed_iterator_leaves_no_process(monkeypatch):
         assert next(results).score == pytest.approx(np.float64(next(run_many([XOR], jobs=1)).score))
         results.close()
     assert [process.is_alive() for process in started] == [False, False]
+
+
+def test_the_epochs_of_runs_in_other_processes_are_counted():
+    """For a bar that moves before the first run is finished."""
+    grid, counts = [dataclasses.replace(XOR, epochs=3, seed=seed) for seed in (0, 1)], []
+    with study.EpochCount() as count:
+        assert count.epochs() == 0
+        results = list(study.run_counted(grid, 2, count.folder, lambda: counts.append(count.epochs())))
+        assert count.epochs() == 6  # without the measurement before training
+    assert counts == sorted(counts) and not count.folder.exists()
+    assert [one.score for one in results] and count.epochs() == 0

@@ -26,7 +26,7 @@ from minifa import checkpoints, experiments
 from minifa.data import cifar
 from minifa.data.base import DataFileError, Dataset
 from minifa.experiments import resume, run_folder
-from minifa.storage.npz import read_arrays
+from minifa.storage.npz import read_array, read_arrays
 from minifa.training import History
 
 mnist = importlib.import_module("minifa.data.mnist")  # the function of the same name hides it
@@ -175,6 +175,11 @@ def npz(random: Random) -> bytes:
     return mutations.zipped([(f"{key}.npy", mutations.npy(array)) for key, array in arrays.items()])
 
 
+def csv_table(random: Random) -> bytes:
+    rows = [f"{random.randrange(99)},{random.random()},{random.choice(('a', 'b'))}" for _ in range(12)]
+    return "\n".join(["age,height,label", *rows, "1,2,a", "1,2,b"]).encode()
+
+
 ZIP = (*mutations.ANY, *(mutations.mutate_zip,) * 12)
 
 
@@ -190,6 +195,8 @@ def _saved(kind: str) -> bytes:
             mf.weights.save(net, path)
         elif kind == "torch":
             mf.weights.save(net, path, layout="torch")
+        elif kind == "network":
+            net.save(path, mf.rules.USF(seed=1).attach(net))
         else:
             mf.checkpoints.save(path, small_trainer(trained=True))
         return path.read_bytes()
@@ -308,8 +315,16 @@ def checkpoint(random: Random) -> bytes:
     return _saved("checkpoint")
 
 
+def network_file(random: Random) -> bytes:
+    return _saved("network")
+
+
+def load_network(path: Path) -> Any:
+    return mf.load(path)[0]
+
+
 def made_up(random: Random, good: bytes) -> bytes:
-    """A checkpoint with another manifest or other arrays, and a correct checksum."""
+    """A checkpoint or a file of a network with another manifest or other arrays, and a correct checksum."""
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     if random.random() < 0.6:
@@ -403,6 +418,10 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
         of_file(npz, ZIP, mf.data.from_npz, (ValueError, TypeError, OSError), check_dataset, UNPACKED, "data.npz"),
         8,
     ),
+    "csv of a data set": (
+        of_file(csv_table, TABLE, mf.data.from_file, (ValueError, TypeError, OSError), check_dataset, 400, "data.csv"),
+        6,
+    ),
     "safetensors": (safetensors_case("safetensors"), 4),
     "safetensors of PyTorch": (safetensors_case("torch"), 2),
     "safetensors in bfloat16 and float8": (safetensors_case("narrow"), 2),
@@ -414,6 +433,8 @@ ENTRANCES: dict[str, tuple[MakeCase, int]] = {
         of_file(checkpoint, (made_up,), load_checkpoint, (checkpoints.CheckpointError,), check_net, UNPACKED),
         5,
     ),
+    "network file": (of_file(network_file, mutations.ANY, load_network, whole=True, times=50), 2),
+    "network file, made up": (of_file(network_file, (made_up,), load_network, READING, check_net, UNPACKED), 5),
     "config.json": (
         run_case("config.json", JSON, run_folder.read_experiment, run_folder.read_results, run_folder.open_run),
         8,
@@ -427,8 +448,10 @@ BEGINNINGS: dict[str, tuple[Callable[[Random], bytes], Callable[[Path], Any], tu
     "idx": (idx, read_idx, READING),
     "idx, gzip": (idx_gz, read_idx, READING),
     "npz": (npz, read_arrays, READING),
+    "npy": (lambda random: mutations.npy(np.arange(6.0)), read_array, READING),
     "safetensors": (safetensors_of("safetensors"), mf.weights.read, READING),
     "checkpoint": (checkpoint, checkpoints.read, (checkpoints.CheckpointError,)),
+    "network file": (network_file, mf.load, READING),
     "history.csv": (lambda random: _of_run("history.csv"), History.read_csv, READING),
     "config.json": (
         lambda random: _of_run("config.json"),

@@ -80,7 +80,21 @@ seed = 1
 SETTINGS = (
     *recipes.SETTINGS,
     *("model.hidden", "model.depth", "model.x", "optimizer.momentum", "optimizer.eps", "optimizer.clip_norm"),
-    *("optimizer.nesterov", "optimizer", "x", "", ".", "model.", "table.seeds", "row", "over", "rule.x", "é"),
+    *(
+        "optimizer.decay_bias",
+        "optimizer.lr_factors",
+        "optimizer.nesterov",
+        "optimizer",
+        "x",
+        "",
+        ".",
+        "model.",
+        "table.seeds",
+        "row",
+        "over",
+        "rule.x",
+        "é",
+    ),
 )
 # Valid and invalid values of TOML, as written after an equals sign.
 VALUES = (
@@ -187,17 +201,21 @@ FITTING = {
     "optimizer.name": ('"sgd"', '"adam"', '"rmsprop"'),
     "optimizer.lr": ("0", "1e-320", "1e308", "1.7976931348623157e308", "3"),
     "optimizer.weight_decay": ("0", "1e-320", "1e308"),
-    "optimizer.schedule": ('"cosine:epochs=1"', '"cosine:epochs=1e308"', '"step:size=1,gamma=0"'),
+    "optimizer.schedule": ('"cosine:epochs=1"', '"cosine:epochs=1e308"', '"step:size=1,gamma=0"', '"x then y"'),
     "optimizer.momentum": ("0", "0.999", "1", "-1", "nan", "true", '"x"', "[0.9]"),
     "optimizer.clip_norm": ("1", "1e-320", "0", "inf", "nan", "[]", "true"),
     "optimizer.nesterov": ("true", "false", "1", '"x"', "[]"),
     "optimizer.manhattan": ("true", "1", "[]", '"false"'),
+    "optimizer.decay_bias": ("true", "false", "1", '"x"'),
+    "optimizer.lr_factors": ('{ "linear*" = 0.5 }', "{ x = 1 }", "{ linear1 = -1 }", "{}", "[]", "1", '{ "*" = "x" }'),
     "optimizer.eps": ("0", "1e-320", "1e308", "nan", "[]"),
     "training.loss": ('"mean_squared_error"', '"half_squared_error"', '"softmax_cross_entropy"', '"x"'),
     "training.epochs": ("1", "9223372036854775807"),
     "training.batch_size": ("1", "3", "2147483648", "9223372036854775807"),
     "training.seed": ("0", "4294967296", "9223372036854775807"),
     "training.alignment": ("true", "false"),
+    "training.drop_last": ("true", "false", "1"),
+    "training.patience": ("0", "1", "9223372036854775807", "true"),
 }  # fmt: skip
 
 

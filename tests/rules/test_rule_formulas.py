@@ -35,7 +35,23 @@ def convnet(seed=0):
     return network(layers, (4, 5, 1), seed=seed)
 
 
-NETS = {"three layers": (mlp, (4,)), "convolutions": (convnet, (4, 5, 1))}
+def grouped_convnet(seed=0):
+    layers = [
+        Conv2d(1, 4, 3, padding="same", dilation=2),
+        Tanh(),
+        Conv2d(4, 6, 3, stride=(2, 1), padding=(2, 1), dilation=(2, 1), groups=2),
+        Tanh(),
+        Flatten(),
+        Linear(60, 3),
+    ]
+    return network(layers, (4, 5, 1), seed=seed)
+
+
+NETS = {
+    "three layers": (mlp, (4,)),
+    "convolutions": (convnet, (4, 5, 1)),
+    "groups and dilation": (grouped_convnet, (4, 5, 1)),
+}
 
 
 class Plain:
@@ -110,12 +126,19 @@ PER_WEIGHT = [
 ]
 
 
-def by_hand(rule, name):
+def in_groups(layer, array):
+    """(..., k) as (..., groups, k / groups)."""
+    return array.reshape(*array.shape[:-1], getattr(layer, "groups", 1), -1)
+
+
+def by_hand(rule, layer):
     """B from the rule's memory."""
     if rule.name != "product":
-        return rule.memory[name]
-    # B = R P^T
-    return np.einsum("...m,om->...o", rule.memory[f"{name}/R"], rule.memory[f"{name}/P"])
+        return rule.memory[layer.name]
+    # B = R P^T, in each group
+    R, P = (rule.memory[f"{layer.name}/{key}"] for key in "RP")
+    P = P.reshape(getattr(layer, "groups", 1), -1, P.shape[1])
+    return np.einsum("...gm,gom->...go", in_groups(layer, R), P).reshape(layer.weight_shape)
 
 
 @pytest.mark.parametrize("description", PER_WEIGHT)
@@ -125,7 +148,7 @@ def test_errors_go_back_through_B(description, case):
     got = gradients(net, rule, x, y)
     _, h1, h2, output = plain.h
     _, layer2, layer3 = plain.layers
-    B2, B3 = (plain.matrix(layer, by_hand(rule, layer.name)) for layer in (layer2, layer3))
+    B2, B3 = (plain.matrix(layer, by_hand(rule, layer)) for layer in (layer2, layer3))
     # e = (output - target) / n;  d2 = (e B3^T) f'(a2);  d1 = (d2 B2^T) f'(a1)
     e = (output - y) / len(x)
     d2 = e @ B3.T * slope(h2)
@@ -140,7 +163,8 @@ def expected_after_a_step(rule, layer, before, dW, x, lr, decay):
     if rule.name == "product":
         # dR = dW P, with the same decay; P is constant
         R, P = before[f"{name}/R"], before[f"{name}/P"]
-        step = np.einsum("...o,om->...m", dW, P)
+        of_groups = P.reshape(getattr(layer, "groups", 1), -1, P.shape[1])
+        step = np.einsum("...go,gom->...gm", in_groups(layer, dW), of_groups).reshape(R.shape)
         return {f"{name}/R": R - lr * (step + decay * R), f"{name}/P": P}
     B = before[name]
     if rule.name == "kolen_pollack":
@@ -148,8 +172,11 @@ def expected_after_a_step(rule, layer, before, dW, x, lr, decay):
         return {name: B - lr * (dW + decay * B)}
     if rule.name == "weight_mirror":
         # B <- (1 - rate) B + rate xi^T (xi W) / (n sigma^2),  xi ~ N(0, sigma^2) drawn for this layer and step
-        xi = rule.sigma * generator(rule.seed, "noise", name, 1).standard_normal((rule.samples, len(W)))
-        seen = (xi.T @ (xi @ W) / (rule.samples * rule.sigma**2)).reshape(B.shape)
+        groups = getattr(layer, "groups", 1)  # each group of channels has a noise of its own
+        xi = rule.sigma * generator(rule.seed, "noise", name, 1).standard_normal((rule.samples, groups * len(W)))
+        parts = zip(np.split(xi, groups, axis=1), np.split(W, groups, axis=1), strict=True)
+        seen = np.concatenate([xi.T @ (xi @ W) for xi, W in parts], axis=1).reshape(B.shape)
+        seen /= rule.samples * rule.sigma**2
         return {name: (1 - rule.rate) * B + rule.rate * seen}
     plain = Plain.__new__(Plain)
     M, B_matrix = plain.matrix(layer, layer.W), plain.matrix(layer, B)
@@ -184,7 +211,7 @@ def test_the_feedback_learns_by_its_formula(description, case):
     # and the next backward pass uses the learned feedback
     rule.gradients(net, x, y, HALF)
     for layer in plain.layers[1:]:
-        np.testing.assert_allclose(rule.B[layer.name], by_hand(rule, layer.name), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(rule.B[layer.name], by_hand(rule, layer), rtol=1e-12, atol=1e-15)
 
 
 def test_kolen_pollack_uses_the_clipped_gradient():
@@ -531,6 +558,7 @@ PENALTIES = {
 GEOMETRIES = {
     "linear": (lambda: [Linear(4, 3)], (4,)),
     "convolution": (lambda: [Conv2d(2, 3, 3)], (5, 4, 2)),
+    "groups and dilation": (lambda: [Conv2d(2, 4, 3, padding=1, dilation=2, groups=2)], (5, 4, 2)),
     "padded, strided convolution": (lambda: [Conv2d(2, 2, 3, stride=(2, 1), padding=(1, 2))], (5, 4, 2)),
 }
 
@@ -644,6 +672,15 @@ def test_a_layer_that_receives_no_error_is_refused_by_name(description):
 def test_node_perturbation_refuses_batch_norm_by_name():
     with pytest.raises(ValueError, match="BatchNorm 'residual1.body.batchnorm1' mixes the batch"):
         make("node_perturbation").attach(Network([Linear(4, 4), Residual([BatchNorm(4), ReLU()]), Linear(4, 2)]))
+
+
+def test_node_perturbation_accepts_norms_of_single_examples():
+    layers = [Linear(4, 4), mf.LayerNorm(4), mf.GELU(), Linear(4, 4), mf.GroupNorm(2, 4), Linear(4, 2)]
+    net = Network(layers)
+    rule = make("node_perturbation").attach(net)
+    x = mf.asarray(np.random.default_rng(0).normal(size=(3, 4)))
+    rule.gradients(net, x, [0, 1, 1], mf.SoftmaxCrossEntropy())
+    assert np.isfinite(mf.to_host(net["linear1"].grads["W"])).all()
 
 
 def test_dense_feedback_that_does_not_fit_in_memory_is_refused_with_its_size(monkeypatch):

@@ -49,9 +49,9 @@ CONTRACT = {
     *("start_angle", "draw_matrix", "training_pass"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitude_initialisers", "sign_source"),
-    *("bind", "clip", "constrain"),  # an optimizer
+    *("bind", "clip", "constrain", "group"),  # an optimizer
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
-    *("augment", "centre_crop", "positions", "look", "mirror_phase", "is_dense"),
+    *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
@@ -154,6 +154,7 @@ class Objects(Arrays):
         return self.folder / name
 
 
+OWN = "from minifa.schedules import SCHEDULES\nSCHEDULES['own'] = SCHEDULES['constant']"
 IDX = bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])
 
 
@@ -208,6 +209,10 @@ GIVEN: dict[str, Give] = {
     "in_channels": lambda w: 2,
     "out_channels": lambda w: 3,
     "channels": lambda w: 4,
+    "normalized_shape": lambda w: 4,
+    "num_groups": lambda w: 2,
+    "groups": lambda w: 1,
+    "num_channels": lambda w: 4,
     "kernel_size": lambda w: 2,
     "size": lambda w: 3,
     "layers": lambda w: [mf.Linear(4, 3)],
@@ -233,6 +238,7 @@ GIVEN: dict[str, Give] = {
     "config": lambda w: {"seed": 0},
     "schedule": lambda w: mf.schedules.cosine(3),
     "milestones": lambda w: [1, 2],
+    "schedules": lambda w: [mf.schedules.cosine(3), mf.schedules.cosine(2), mf.schedules.constant()],
     "message": lambda w: "it is damaged",
     "backend": lambda w: "numpy",
     "backends": lambda w: ["numpy"],
@@ -264,16 +270,22 @@ GIVEN: dict[str, Give] = {
     "rates": lambda w: [{"rule": "bp", "lr": 0.1, "mean": 0.5, "chosen": True}],
     # By function
     "cli.main.arguments": lambda w: ["rules", "--help"],
+    "imports.import_file.path": lambda w: w.file("own.py", lambda path: path.write_text(OWN, encoding="utf-8")),
     "data.is_file.name": lambda w: "digits",
     "data.idx.read_idx.path": lambda w: w.file("mine.idx", lambda path: path.write_bytes(IDX)),
     "data.idx.read_idx.shape": lambda w: (2,),
     "data.arrays.from_npz.path": _npz,
+    "data.arrays.from_file.path": _npz,
+    "data.base.Dataset.transform.x": lambda w: w.data.test.x,
     "data.augment.make_augmentation.description": lambda w: "crop_flip",
     "data.augment.Augmentation.size": lambda w: None,
     "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
     "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
+    "saved_networks.load.path": lambda w: w.file("net.npz", lambda path: w.net.save(path, w.rule)),
+    "saved_networks.load.layers": lambda w: (),
+    "rules.base.Rule.show_feedback.matrices": lambda w: dict(w.rule.B),
     "checkpoints.load.path": Objects.checkpoint,
     "checkpoints.read.path": Objects.checkpoint,
     "checkpoints.newest.path": Objects.checkpoint,
@@ -289,7 +301,10 @@ GIVEN: dict[str, Give] = {
     "layers.weighted.Weighted.b.value": lambda w: np.ones(3, "f4"),
     **{
         f"layers.batch_norm.BatchNorm.{name}.value": lambda w: np.ones(4, "f4")
-        for name in ("gamma", "beta", "running_mean", "running_var")
+        for name in ("running_mean", "running_var")
+    },
+    **{
+        f"layers.normalisation.Norm.{name}.value": lambda w: np.ones(4, "f4") for name in ("gamma", "beta")
     },
     "checkpoints.Checkpoint.part.name": lambda w: "network",
     "experiments.resume.open_checkpoint.path": Objects.checkpoint,

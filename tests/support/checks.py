@@ -37,14 +37,19 @@ def linear_net(*sizes: int, init: str = "he_normal") -> Network:
 def toeplitz(layer: Any, B: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> np.ndarray:
     """The matrix (inputs, outputs) that equals a convolution with kernel B, filled position by position."""
     T = np.zeros((*in_shape, *out_shape))
-    (kh, kw), (sh, sw), (p, q) = layer.kernel, layer.stride, layer.padding
+    (kh, kw), (sh, sw), (p, q), (dh, dw), _ = layer.window
+    each_in, each_out = B.shape[2], B.shape[3] // layer.groups
+    connected = np.zeros((kh, kw, in_shape[2], out_shape[2]))  # an output channel reads the channels of its group
+    for g in range(layer.groups):
+        outs = slice(g * each_out, (g + 1) * each_out)
+        connected[:, :, g * each_in : (g + 1) * each_in, outs] = B[..., outs]
     for oi in range(out_shape[0]):
         for oj in range(out_shape[1]):
             for i in range(kh):
                 for j in range(kw):
-                    row, column = oi * sh + i - p, oj * sw + j - q
+                    row, column = oi * sh + i * dh - p, oj * sw + j * dw - q
                     if 0 <= row < in_shape[0] and 0 <= column < in_shape[1]:
-                        T[row, column, :, oi, oj, :] += B[i, j]
+                        T[row, column, :, oi, oj, :] += connected[i, j]
     return T.reshape(math.prod(in_shape), math.prod(out_shape))
 
 

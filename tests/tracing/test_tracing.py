@@ -74,6 +74,16 @@ def test_every_optimizer_makes_the_same_update_with_and_without_tracing(name, fl
     assert_same_bits(*ends)
 
 
+def test_an_update_shows_the_rate_and_the_decay_of_its_group(float64):
+    optimizer = mf.SGD(0.5, weight_decay=0.25, decay_bias=False, lr_factors={"linear2": 0.5})
+    trace = mf.trace(*tiny("kolen_pollack", optimizer))
+    updates = {moment.title: moment for moment in trace if "update" in moment.kind}
+    shown = {title: (moment.equation.count("decay"), moment.terms["lr"]) for title, moment in updates.items()}
+    assert shown["Update of linear1.W"] == (1, 0.5) and shown["Update of linear1.b"] == (0, 0.5)
+    assert shown["Update of linear2.W"] == shown["Update of linear2.B by the optimizer"] == (1, 0.25)
+    assert optimizer.lr == 0.5
+
+
 def listeners(*owners):
     return {
         (type(one).__name__, name)

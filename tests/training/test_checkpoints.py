@@ -17,6 +17,7 @@ import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool, Network, ReLU, Tanh, checkpoints, experiments
 from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, previous_of, read, save
 from minifa.data.base import Examples
+from minifa.storage import archive
 from minifa.storage.atomic import write_atomic
 from minifa.testing.examples import RULES, small_convnet
 from minifa.training import Callback, Trainer
@@ -113,10 +114,13 @@ OPTIMIZERS = {
     "adamw": lambda: mf.AdamW(0.01),
     "rmsprop": lambda: mf.RMSprop(0.01, momentum=0.5),
     "constrained": lambda: mf.SGD(0.05, constrain_weights=True, freeze_signs=True, manhattan=True),
+    "groups": lambda: mf.AdamW(0.01, decay_bias=False, lr_factors={"linear2": 0.5, "*.b": 0.1}),
 }
 
 
-@pytest.mark.parametrize("schedule", ["step:size=1,gamma=0.5", "cosine:epochs=3"])
+@pytest.mark.parametrize(
+    "schedule", ["cosine:epochs=3", "warm_up:epochs=1 then reduce_on_plateau:patience=0,threshold=9"]
+)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_and_schedule_resumes_from_every_checkpoint(optimizer, schedule, tmp_path):
     def make():
@@ -241,9 +245,42 @@ def test_an_epoch_is_finished_with_the_examples_it_began_with(other):
         one.fit(other, 1, batch_size=8)
     with pytest.raises(ValueError, match="in batches of 10"):
         one.fit(numbers(), 1, batch_size=10)
+    with pytest.raises(ValueError, match="with 20 examples .* in batches of 8, without a smaller last one"):
+        one.fit(numbers(), 1, batch_size=8, drop_last=True)
     one.fit(numbers(), 1, batch_size=8)
     one.fit(other, 1, batch_size=10)  # a new epoch may have other examples
     assert one.history.column("epoch") == [0, 1, 2]
+
+
+def test_training_without_a_smaller_last_batch(tmp_path):
+    """As PyTorch's DataLoader, with the epoch's own examples in its measurements; resumed in an epoch and after it."""
+    seen = []
+
+    class Count(Callback):
+        def on_step(self, trainer, examples):
+            seen.append((examples, trainer.seen))
+            save(tmp_path / f"{trainer.net.step}.ckpt", trainer)
+
+    whole = small_trainer(callbacks=[Count()])
+    whole.fit(numbers(), 2, batch_size=8, drop_last=True)
+    assert seen == [(8, 8), (8, 16)] * 2
+    assert (whole.history[1]["train_accuracy"] * 16).is_integer()
+    for step in (1, 2, 3):
+        resumed = small_trainer()
+        load(tmp_path / f"{step}.ckpt", resumed)
+        resumed.fit(numbers(), 2 - resumed.finished, batch_size=8, drop_last=True)
+        assert_same_training(whole, resumed)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_last_batch_that_batch_norm_cannot_train_on_can_be_dropped():
+    one = small_trainer()
+    with pytest.raises(ValueError, match="last batch of 1, .* choose another batch size, or drop_last=True"):
+        one.fit(numbers(17), 1, batch_size=8)
+    one.fit(numbers(17), 1, batch_size=8, drop_last=True)
+    assert one.seen == 16
+    with pytest.raises(ValueError, match="17 examples in batches of 18 leave no batch with drop_last=True"):
+        one.fit(numbers(17), 1, batch_size=18, drop_last=True)
 
 
 @pytest.mark.usefixtures("engine")
@@ -446,6 +483,10 @@ MADE_UP = {
     ),  # written before layers were saved
     "no schedule recorded": (lambda m, a: (m["made_of"].pop("schedule"), m["made_of"].pop("augmentation")), None),
     "no rate recorded": (lambda m, a: m["made_of"]["optimizer"].pop("lr"), None),
+    "no groups recorded": (
+        lambda m, a: [m["made_of"]["optimizer"].pop(key) for key in ("decay_bias", "lr_factors")],
+        None,
+    ),
     "made of nothing": (put("made_of", network=3), "description of the network is missing or invalid"),
     "no epoch": (lambda m, a: m["training"].pop("epoch"), "epoch is missing"),
     "an odd epoch": (put("training", epoch="two"), "epoch is missing, unknown or of the wrong type"),
@@ -460,7 +501,12 @@ MADE_UP = {
             "correct": (-1, 10**6),
             "seconds": (-1.0, float("nan")),
             "begun": ("from the start",),
-            "layout": ({}, {"examples": 0, "batch_size": 8, "digest": ""}, {"examples": 20, "batch_size": "8"}),
+            "layout": (
+                {},
+                {"examples": 0, "batch_size": 8, "digest": ""},
+                {"examples": 20, "batch_size": "8"},
+                {"examples": 20, "batch_size": 8, "digest": "", "drop_last": 1},
+            ),
         }.items()
         for value in values
     },
@@ -521,12 +567,12 @@ def test_objects_are_never_unpickled(kept, tmp_path):
     with zipfile.ZipFile(io.BytesIO(content)) as whole:
         manifest = whole.read(checkpoints.MANIFEST)
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(checkpoints.MANIFEST), manifest)
-        archive.writestr("network/linear1.W.npy", stream.getvalue())
-        archive.comment = b"0" * 64
+    with zipfile.ZipFile(packed, "w") as forged:
+        forged.writestr(zipfile.ZipInfo(checkpoints.MANIFEST), manifest)
+        forged.writestr("network/linear1.W.npy", stream.getvalue())
+        forged.comment = b"0" * 64
     path = tmp_path / "trap.ckpt"
-    path.write_bytes(packed.getvalue()[:-64] + checkpoints._digest(packed.getvalue()))
+    path.write_bytes(packed.getvalue()[:-64] + archive.digest(packed.getvalue()))
     assert_refused(path, "pickled objects are not read")
     assert not (tmp_path / "sprung").exists()
 
@@ -540,6 +586,8 @@ def test_objects_are_never_unpickled(kept, tmp_path):
         (lambda: small_trainer(optimizer=mf.SGD(0.01)), "optimizer has"),
         (lambda: small_trainer(optimizer=mf.Adam(0.01, betas=(0.8, 0.9))), "optimizer has betas"),
         (lambda: small_trainer(optimizer=mf.Adam(0.01, weight_decay=0.1)), "optimizer has weight_decay"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, decay_bias=False)), "optimizer has decay_bias True, but"),
+        (lambda: small_trainer(optimizer=mf.Adam(0.01, lr_factors={"linear2": 2})), "optimizer has lr_factors {}, but"),
         (lambda: convnet_trainer("kolen_pollack"), "belongs to another training"),
     ],
 )
@@ -612,6 +660,31 @@ ANOTHER = {
         {"layers": conv(padding=1, stride=2), "shape": (8, 8, 2)},
         "its Conv2d 'conv1' has padding [0, 0], but this training has [1, 1]",
     ),
+    "alpha": (
+        {"layers": dense(lambda: mf.ELU(0.1))},
+        {"layers": dense(lambda: mf.ELU(0.2))},
+        "its ELU 'elu1' has alpha 0.1, but this training has 0.2",
+    ),
+    "approximation": (
+        {"layers": dense(mf.GELU)},
+        {"layers": dense(lambda: mf.GELU("tanh"))},
+        "its GELU 'gelu1' has approximate 'none', but this training has 'tanh'",
+    ),
+    "number of groups": (
+        {"layers": dense(lambda: mf.GroupNorm(1, 4))},
+        {"layers": dense(lambda: mf.GroupNorm(2, 4))},
+        "its GroupNorm 'groupnorm1' has num_groups 1, but this training has 2",
+    ),
+    "dilation": (
+        {"layers": conv(padding="same"), "shape": (4, 4, 2)},
+        {"layers": conv(padding="same", dilation=2), "shape": (4, 4, 2)},
+        "its Conv2d 'conv1' has dilation [1, 1], but this training has [2, 2]",
+    ),
+    "padding": (
+        {"layers": conv(padding="same"), "shape": (4, 4, 2)},
+        {"layers": conv(padding=1), "shape": (4, 4, 2)},
+        "its Conv2d 'conv1' has padding 'same', but this training has [1, 1]",
+    ),
     "frozen": ({"freeze": ["linear1"]}, {}, "its Linear 'linear1' has frozen True, but this training has False"),
     "not frozen": ({}, {"freeze": ["linear1"]}, "its Linear 'linear1' has frozen False, but this training has True"),
     "rate": ({"rate": 0.05}, {"rate": 0.1}, "its optimizer has lr 0.05, but this training has 0.1"),
@@ -639,6 +712,21 @@ ANOTHER = {
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(9))},
         {"schedule": SCHEDULES.warm_up(2, SCHEDULES.cosine(8))},
         "its schedule has then {'name': 'cosine', 'epochs': 9.0, 'least': 0.0}, but this training has",
+    ),
+    "one schedule after another": (
+        {"schedule": SCHEDULES.make("warm_up:epochs=2 then cosine:epochs=9")},
+        {"schedule": SCHEDULES.make("warm_up:epochs=3 then cosine:epochs=9")},
+        "its schedule has milestones [2.0], but this training has [3.0]",
+    ),
+    "patience on a plateau": (
+        {"schedule": SCHEDULES.reduce_on_plateau(patience=2)},
+        {"schedule": SCHEDULES.reduce_on_plateau(patience=3)},
+        "its schedule has patience 2.0, but this training has 3.0",
+    ),
+    "measure of a plateau": (
+        {"schedule": SCHEDULES.reduce_on_plateau(measure="train_loss")},
+        {"schedule": SCHEDULES.reduce_on_plateau()},
+        "its schedule has measure 'train_loss', but this training has None",
     ),
     "a schedule of one's own": (
         {"schedule": own(8)},

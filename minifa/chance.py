@@ -1,0 +1,167 @@
+"""What angles unrelated matrices have, as the reference for measured angles.
+
+    W beside B      two unrelated directions of N entries: 90 degrees, sd about 180 / (pi sqrt(N)) = 57.3 / sqrt(N)
+    errors          depends on the network: measured with other draws of B, on the same network and batch
+
+An angle is distinguishable from chance if it lies outside the band of two standard deviations.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DRAWS", "Band", "angle_sd", "error_bands", "weight_band"]
+
+import copy
+import math
+import statistics
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .backend import Array, quietly, xp
+from .layers.base import Layer
+from .layers.observer import Observer, observing
+from .layers.weighted import Weighted
+from .losses import Loss
+from .metrics import mean_angle, to_float
+from .network import Network
+from .rng import check_seed, generator
+from .rules.backprop import BP
+from .rules.base import Rule, check_parts
+from .validation import check_int
+
+DRAWS = 40  # number of other draws of B
+
+
+class Band(NamedTuple):
+    """The angles that chance gives, in degrees: mean and standard deviation.
+
+    >>> band = mf.chance.Band(90.0, 2.0)
+    >>> band.low, band.high, 87.0 in band, 80.0 in band
+    (86.0, 94.0, True, False)
+    """
+
+    mean: float
+    sd: float
+
+    @property
+    def low(self) -> float:
+        """Two standard deviations below the mean."""
+        return self.mean - 2 * self.sd
+
+    @property
+    def high(self) -> float:
+        """Two standard deviations above the mean."""
+        return self.mean + 2 * self.sd
+
+    def __contains__(self, angle: object) -> bool:
+        return isinstance(angle, (int, float)) and self.low <= angle <= self.high
+
+
+def angle_sd(entries: int) -> float:
+    """Standard deviation in degrees of the angle between two unrelated arrays: 57.3 / sqrt(entries).
+
+    Args:
+        entries: number of entries of each array, at least 1. The formula holds for many entries: the cosine of two
+            random directions in N dimensions has the standard deviation 1 / sqrt(N).
+
+    Raises:
+        TypeError, ValueError: not an int of at least 1.
+
+    >>> round(mf.chance.angle_sd(8), 1), round(mf.chance.angle_sd(5000), 2)
+    (20.3, 0.81)
+    """
+    return math.degrees(1 / math.sqrt(check_int(entries, "the number of entries")))
+
+
+def weight_band(entries: int) -> Band:
+    """The angles of W beside an unrelated B of this number of entries. Raises TypeError, ValueError as `angle_sd`."""
+    return Band(90.0, angle_sd(entries))
+
+
+@quietly
+def error_bands(
+    net: Network, rule: Rule, x: Array, y: Any, loss: Loss, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Band]:
+    """The angles between the errors of other draws of B and backpropagation's errors, for the same network and batch.
+
+    Another draw has no relation to W. For a rule that carries errors through the layers, it is B with its entries in a
+    random order and with random signs, so that B keeps its scale. For a direct rule it is drawn under another seed.
+    As in `minifa.metrics.alignment`, an angle is a mean over examples, and no state is changed.
+
+    Args:
+        net, rule, x, y, loss: as for `minifa.metrics.errors`.
+        draws: number of other draws, at least 2.
+        seed: of the other draws.
+
+    Returns:
+        By layer name, for the weighted layers whose errors depend on B: mean and standard deviation over the draws.
+        Empty for a rule without feedback matrices or without a backward pass.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: fewer than two draws, or a batch that does not fit the network.
+
+    >>> net = mf.Network([mf.Linear(4, 50), mf.Tanh(), mf.Linear(50, 3)])
+    >>> rule, loss = mf.rules.FA().attach(net), mf.SoftmaxCrossEntropy()
+    >>> x = mf.asarray(np.eye(4))
+    >>> bands = mf.chance.error_bands(net, rule, x, [0, 1, 2, 0], loss)
+    >>> list(bands), 85 < bands["linear1"].mean < 95  # at the output layer all rules have the same error
+    (['linear1'], True)
+    """
+    check_parts(net, rule, loss)
+    draws, seed = check_int(draws, "the number of draws", least=2), check_seed(seed)
+    if not rule.one_backward_pass or not rule.B:
+        return {}
+    with net.preserved(), rule.preserved():
+        output = net.forward(x, rule.training_pass(net, update_statistics=False))
+        rule.compute_error(output, y, loss)
+        true = _errors(net, BP(), rule.error)
+        angles: dict[str, list[float]] = {layer.name: [] for layer in net.weighted}
+        for drawn in _other_draws(net, rule, draws, seed):
+            drawn.compute_error(output, y, loss)
+            own = _errors(net, drawn, drawn.error)
+            for name, known in angles.items():
+                angle = to_float(mean_angle(own.get(name), true.get(name)))
+                if angle is not None:
+                    known.append(angle)
+    # Where no B takes part, as at the output layer, all draws give the same angle.
+    spread = {name: known for name, known in angles.items() if len(known) > 1 and max(known) - min(known) > 1e-3}
+    return {name: Band(statistics.fmean(known), statistics.stdev(known)) for name, known in spread.items()}
+
+
+def _other_draws(net: Network, rule: Rule, draws: int, seed: int) -> Iterator[Rule]:
+    """Copies of the rule with other matrices; the rule itself is not changed."""
+    for number in range(draws):
+        other = copy.copy(rule)
+        if rule.crosses_weights:
+            matrices = {name: _shuffled(B, seed, name, number) for name, B in rule.B.items()}
+            vars(other).update(feedback=lambda layer, drawn=matrices: drawn.get(layer.name), _B={}, _versions=None)
+        else:
+            other.seed = int(generator(seed, "chance", "", number).integers(2**31))
+            other.attach(net)
+        yield other
+
+
+def _shuffled(B: Array, seed: int, name: str, number: int) -> Array:
+    """The entries of B in a random order and with random signs."""
+    rng = generator(seed, "chance", name, number)
+    order, signs = rng.permutation(B.size), 2.0 * rng.integers(2, size=B.size) - 1.0
+    return (B.reshape(-1)[xp.asarray(order)] * xp.asarray(signs.astype(B.dtype))).reshape(B.shape)
+
+
+class _Errors(Observer):
+    """Records the error at the output of every weighted layer."""
+
+    def __init__(self) -> None:
+        self.delta: dict[str, Array] = {}
+
+    def on_teach(self, layer: Layer, delta: Array | None, taught: Array | None) -> None:
+        if isinstance(layer, Weighted) and taught is not None:
+            self.delta[layer.name] = taught
+
+
+def _errors(net: Network, rule: Rule, error: Array | None) -> dict[str, Array]:
+    recorder = _Errors()
+    net.clear_gradients()
+    with observing(recorder):
+        net.backward(rule.require(error), rule)
+    return recorder.delta

@@ -1,0 +1,112 @@
+"""The chance levels in figures of results: of accuracies, of angles between W and B, and of angles between errors."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import functools
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy
+
+from .. import backend, experiments, rules
+from ..backend import Array
+from ..chance import DRAWS, Band, error_bands, weight_band
+from ..data.augment import for_evaluation
+from ..experiments import Experiment, Result
+from ..experiments.experiment import MEASURED_ON, augmentation_of, files_of, parts
+from ..layers.weighted import Weighted
+from ..losses import Loss
+from ..network import Network
+from ..rules.base import Rule
+
+MOST_WORK = 300_000_000  # multiply-adds of a forward pass; the other draws of B for larger batches would take minutes
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The chance levels of a network and its data.
+
+    Attributes:
+        layers: weighted layers by name, of the network before training; empty if the data are not available.
+        angles: by quantity ("weight_angle", "true_angle") and layer: the band of the angles that chance gives.
+        accuracy: share of the most frequent class in the examples that are measured; None if unknown.
+        examples: number of examples on which the angles of errors were measured.
+    """
+
+    layers: Mapping[str, Weighted] = field(default_factory=dict)
+    angles: Mapping[str, Mapping[str, Band]] = field(default_factory=dict)
+    accuracy: float | None = None
+    examples: int = 0
+
+    def describe(self, *quantities: str) -> str:
+        """The meaning of the grey bands of these quantities; "" if there are none."""
+        sources = {
+            "weight_angle": "for W and B, those of as many unrelated entries",
+            "true_angle": f"for errors, those of {DRAWS} other draws of B in the network before training, on the same "
+            f"{self.examples} examples",
+        }
+        meanings = [sources[one] for one in quantities if self.angles.get(one)]
+        return f"Grey: angles by chance, mean ± 2 sd: {'; '.join(meanings)}." if meanings else ""
+
+
+def levels_of(groups: Mapping[str, Sequence[Result]]) -> Levels:
+    """The chance levels for these results, which share a network and data. The other draws of B are those of the first
+    rule that has feedback matrices."""
+    first = next(iter(groups.values()))[0].experiment
+    names = tuple(dict.fromkeys(result.experiment.rule for some in groups.values() for result in some))
+    setting = json.dumps(replace(first, rule="bp").settings(), sort_keys=True, default=str)
+    return _levels(setting, names, _versions(first), backend.name(), str(backend.dtype()))
+
+
+def _versions(experiment: Experiment) -> tuple[int, ...]:
+    """The times of the last changes of its files, so that changed data are read again."""
+    return tuple(
+        os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in files_of(vars(experiment)).values()
+    )
+
+
+@functools.lru_cache(maxsize=4)  # `minifa figures` draws several figures of the same results
+def _levels(setting: str, names: Sequence[str], *state: Any) -> Levels:
+    experiment = Experiment(**json.loads(setting))
+    try:
+        data = experiments.load_data(experiment)
+        net, _, loss, _ = experiments.build(experiment, data)
+    except (OSError, ValueError):
+        return Levels()
+    layers = {layer.name: layer for layer in net.weighted}
+    examples = data.train.head(MEASURED_ON)
+    x = backend.asarray(for_evaluation(examples.x, augmentation_of(experiment)), net.dtype)
+    every = filter(None, (known_rule(name, net) for name in names))
+    bands = (error_levels(net, rule, x, examples.y, loss) for rule in every)
+    with backend.quiet():
+        angles = {
+            "weight_angle": {name: weight_band(layer.W.size) for name, layer in layers.items()},
+            "true_angle": next(filter(None, bands), {}),
+        }
+    measured = parts(experiment, data)[1] or data.test
+    accuracy = numpy.bincount(measured.y).max() / len(measured) if data.classes else None
+    return Levels(layers, angles, accuracy, len(examples))
+
+
+def known_rule(name: str, net: Network | None = None) -> Rule | None:
+    """The rule of a result, attached to the network; None if this process does not know it, as a rule that a user has
+    defined elsewhere, or if it cannot train the network."""
+    try:
+        rule = rules.make(name)
+        return rule if net is None else rule.attach(net)
+    except ValueError:
+        return None
+
+
+def error_levels(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, Band]:
+    """`minifa.chance.error_bands`; empty if they would take too long, or for a rule without deltas."""
+    work = sum(
+        math.prod(layer.weight_shape) * math.prod((layer.output_shape or (1,))[:-1]) * len(x) for layer in net.weighted
+    )
+    return error_bands(net, rule, x, y, loss) if work <= MOST_WORK else {}
