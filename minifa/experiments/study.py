@@ -237,7 +237,7 @@ def defined_in_this_process(experiment: Experiment) -> list[str]:
 
 
 def run_many(
-    experiments: Sequence[Experiment], jobs: int | None = None, progress: bool = False
+    experiments: Sequence[Experiment], jobs: int | None = None, progress: bool = True
 ) -> Generator[Result, None, None]:
     """Run experiments in ``jobs`` worker processes and yield each result as it arrives. If a run fails, or its process
     is killed, a `FailedRun` warning and the result give the reason, and the other runs continue.

@@ -90,7 +90,7 @@ def search(
         wanted = [one for name in names for one in next_runs(base, name, known, first, seeds)]
         if not wanted:
             return
-        with contextlib.closing(run_many(wanted, jobs)) as results:
+        with contextlib.closing(run_many(wanted, jobs, progress=False)) as results:
             for result in results:
                 known.append(_trial(result))
                 yield known[-1]
