@@ -154,16 +154,18 @@ def test_a_table_with_a_torn_last_line_is_read_without_it(tmp_path):
 @pytest.mark.parametrize("left", [0, 12])
 def test_pictures_and_pages_are_complete_or_absent(left, mounted, capsys):
     assert cli.main(["train", *XOR, "--epochs", "1", "--out", "run"]) == 0
-    small = mounted("size=64k")
-    shutil.copytree("run", small / "run")
-    for path in (small / "run/figures").iterdir():
+    small = mounted("size=96k")
+    for path in Path("run/figures").iterdir():
         path.unlink()
+    shutil.copytree("run", small / "run")
+    page = (small / "run/index.html").read_bytes()
     fill(small, leave=left << 10)
     capsys.readouterr()
     assert cli.main(["figures", str(small / "run")]) == exit_codes.FAILED
     assert "the disk is full: free some space" in capsys.readouterr().err
     for path in (small / "run/figures").iterdir():  # the files that fitted
         assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+    assert (small / "run/index.html").read_bytes() == page
     with pytest.raises(OSError, match="No space left on device: '.*page.html'"):
         explorer.write("<p>" * 30_000, small / "page.html")
     assert sorted(os.listdir(small)) == ["fill", "run"] and not half_written(small)
