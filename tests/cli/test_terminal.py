@@ -263,7 +263,9 @@ def test_a_finished_run_says_how_it_continues(capsys):
 )
 def test_quick_means_one_seed_and_few_epochs_unless_these_are_given(given, epochs, seeds, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(compare.experiments, "run_many", lambda grid, jobs, progress: (one for one in asked.extend(grid) or ()))
+    monkeypatch.setattr(
+        compare.experiments, "run_many", lambda grid, jobs, progress: (one for one in asked.extend(grid) or ())
+    )
     assert run("compare", "--rules", "bp,fa", *given) == 0
     assert {one.epochs for one in asked} == {epochs} and len(asked) == 2 * seeds
     assert f"{2 * seeds} runs" in capsys.readouterr().out
