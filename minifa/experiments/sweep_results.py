@@ -25,7 +25,7 @@ from ..data.base import Dataset
 from ..errors import DataFileError
 from ..storage import csv_files
 from ..storage.atomic import expanded
-from ..text import one_line, printable, table
+from ..text import one_line, printable, table, wrap
 from ..training import Callback, History, RecordAlignment, Trainer
 from ..training.history import Row
 from . import resume, run_folder, study
