@@ -123,7 +123,7 @@ def _compare_in(
         _save_runs(folder, results)  # the interrupt may have come before the last result was kept
     if results:
         picture = _report(folder, results, dataset)
-        if options.quick:
+        if options.quick and options.seeds == 1:
             print(wrap(f"{QUICK}\n"))
         print(f"written to {folder}")
         if picture is not None:

@@ -27,6 +27,7 @@ from ..optim import OPTIMIZERS
 from ..registry import lookup
 from ..schedules import SCHEDULES
 from ..storage.atomic import expanded
+from ..text import wrap
 from ..validation import LARGEST
 
 MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
@@ -401,5 +402,5 @@ def possible_rules(base: Experiment, names: Sequence[str], dataset: Dataset, lea
             if not leave_out or len(left_out) == len(names):
                 raise
     for name, why in left_out.items():
-        print(f"left out {name}: {why}")
+        print(wrap(f"left out {name}: {why}"))
     return [name for name in names if name not in left_out]

@@ -30,7 +30,7 @@ from ..training import Callback, Trainer
 from ..training.history import Row
 from ..validation import check_bool, check_int, check_list, check_type
 from . import dask_cluster, processes, resume, run_folder
-from .experiment import AN_EXPERIMENT, MOST_SEEDS, Experiment, Result, fit, load_data, trainer_for
+from .experiment import AN_EXPERIMENT, MOST_SEEDS, Experiment, Result, fit, load_data, run, trainer_for
 from .recipes import write_value
 
 
@@ -85,10 +85,11 @@ def in_memory(task: Task, progress: Path | None = None) -> Outcome:
         task: the run.
         progress: folder in which the run counts its epochs (see `EpochCount`); None: it does not.
     """
+    if progress is None:
+        return Outcome(task, run(task.experiment)[0])
     experiment, data = task.experiment, load_data(task.experiment)
     trainer = trainer_for(experiment, data)
-    if progress is not None:
-        trainer.callbacks.append(_CountEpochs(progress))
+    trainer.callbacks.append(_CountEpochs(progress))
     return Outcome(task, fit(experiment, data, trainer))
 
 
@@ -99,7 +100,7 @@ class _CountEpochs(Callback):
         self.path = folder / f"{os.getpid()}"
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
-        if trainer.finished:
+        if row["epoch"]:  # 0: the measurement before training
             with contextlib.suppress(OSError), open(self.path, "ab") as file:
                 file.write(b".")
 

@@ -25,7 +25,7 @@ from ..data.base import Dataset
 from ..errors import DataFileError
 from ..storage import csv_files
 from ..storage.atomic import expanded
-from ..text import one_line, printable, table
+from ..text import one_line, printable, table, wrap
 from ..training import Callback, History, RecordAlignment, Trainer
 from ..training.history import Row
 from . import resume, run_folder, study
@@ -288,7 +288,7 @@ def summary(sweep: Sweep, lines: Sequence[Line], notes: Sequence[str] = ()) -> s
         groups = sorted(_groups(sweep, fine), key=lambda some: _rank(some, score))
         if len(groups) < len(fine):
             parts.append(_over_seeds(sweep, groups, shown))
-        parts.append("\n".join(_remarks(sweep, lines, score, notes)))
+        parts.append(wrap("\n".join(_remarks(sweep, lines, score, notes))))
     return printable("\n\n".join(parts))
 
 

@@ -119,7 +119,7 @@ def test_the_failed_seed_is_reported_beside_the_other_seeds(monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "draw", lambda *arguments: None)
 
-    def one_fails(grid, jobs=None):
+    def one_fails(grid, jobs=None, progress=True):
         for experiment in grid:
             lost = (experiment.rule, experiment.seed) == ("fa", 1)
             yield study.failed(experiment, "killed") if lost else experiments.run(experiment)[0]
