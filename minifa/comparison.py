@@ -251,7 +251,7 @@ def compare(
 def _run_in_order(grid: list[Experiment], jobs: int | None, progress: bool) -> tuple[Result, ...]:
     results: dict[int, Result] = {}
     with bar(total=len(grid), desc="compare", unit="run", hidden=not progress) as shown:
-        with contextlib.closing(run_many(grid, jobs)) as arriving:
+        with contextlib.closing(run_many(grid, jobs, progress=False)) as arriving:
             for result in arriving:
                 results[grid.index(result.experiment)] = result
                 shown.update()

@@ -113,7 +113,7 @@ def _compare_in(
 
         def start(tick: Callable[[], None]) -> Generator[Result, None, None]:
             if options.quiet or not sys.stderr.isatty():  # no bar, for which a single job would need its own process
-                return experiments.run_many(grid, options.jobs)
+                return experiments.run_many(grid, options.jobs, progress=False)
             return study.run_counted(grid, options.jobs, count.folder, tick)
 
         total = sum(one.epochs for one in grid)
