@@ -40,6 +40,7 @@ from .folders import of_run
 from .matrices import kernels, matrices, signs
 from .memory import activation_memory
 from .style import COLOURS, DARK, MARKERS, STYLE, diverging, look
+from .teaching import products, snapshots
 
 __all__ = [
     "COLOURS",
@@ -59,7 +60,9 @@ __all__ = [
     "look",
     "matrices",
     "of_run",
+    "products",
     "signs",
+    "snapshots",
     "survey",
     "training_curves",
 ]
