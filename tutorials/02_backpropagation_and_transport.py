@@ -117,9 +117,9 @@ assert abs(measured - predicted) < 1e-8
 # %% [markdown]
 # ## The same loop in minifa
 #
-# minifa's `net.backward(delta, rule)` is this loop. Every weighted layer computes its gradient and then asks the rule one
-# question: *which matrix carries the error down through this layer?* The rule `BP` answers `layer.W`. (The source is
-# short: `backward_chain` in `minifa/layers/base.py`, and `minifa/rules/backprop.py`.) We give minifa's layers our
+# minifa's `net.backward(delta, rule)` is this loop. Every weighted layer computes its gradient and then asks the rule
+# one question: *which matrix carries the error down through this layer?* The rule `BP` answers `layer.W`. (The source
+# is short: `backward_chain` in `minifa/layers/base.py`, and `minifa/rules/backprop.py`.) We give minifa's layers our
 # weights and compare the gradients:
 
 # %%
@@ -283,9 +283,9 @@ mf.figures.matrices(
 # copies, make a small step of a given length against it, and divide the decrease of the loss by that of a step of the
 # same length against the true gradient.
 #
-# > **Predict, then run.** At $s = 1$ a copy is at $\theta = 45$ degrees to $W$, and $\cos 45° = 0.71$. Which fraction of
-# > the steepest descent do you expect in layer 1, whose error has passed two copies? (a) 0.71. (b) 0.50. (c) 0, since
-# > 45 and 45 degrees make 90.
+# > **Predict, then run.** At $s = 1$ a copy is at $\theta = 45$ degrees to $W$, and $\cos 45° = 0.71$. Which fraction
+# > of the steepest descent do you expect in layer 1, whose error has passed two copies? (a) 0.71. (b) 0.50. (c) 0,
+# > since 45 and 45 degrees make 90.
 
 
 # %%
@@ -372,9 +372,9 @@ _ = right.legend(loc="lower left")
 # is **only noise**, and **no** error below the output layer, so that the hidden layers keep their initial weights (a
 # control: which accuracy needs no trained hidden layers?).
 #
-# > **Predict, then run.** At $s = 4$ the copy is at 76 degrees to $W$, and layer 1 has only 6 % of the steepest descent.
-# > Which test accuracy do you expect after fifteen epochs? (a) Like the control without an error. (b) Half way between
-# > the control and backpropagation. (c) Within 0.02 of backpropagation.
+# > **Predict, then run.** At $s = 4$ the copy is at 76 degrees to $W$, and layer 1 has only 6 % of the steepest
+# > descent. Which test accuracy do you expect after fifteen epochs? (a) Like the control without an error. (b) Half way
+# > between the control and backpropagation. (c) Within 0.02 of backpropagation.
 
 # %%
 cases = {
@@ -429,8 +429,8 @@ ax.set(xlabel="noise s in the copy", ylabel="test accuracy", ylim=(0.75, 1.0))
 _ = ax.set_title("After training, three seeds")
 
 # %% [markdown]
-# The answer is (c), a surprise: even with a copy that has four times as much noise as weight, the mean of three seeds is
-# within 0.02 of backpropagation's (360 test examples hardly resolve a smaller difference). One explanation is that a
+# The answer is (c), a surprise: even with a copy that has four times as much noise as weight, the mean of three seeds
+# is within 0.02 of backpropagation's (360 test examples hardly resolve a smaller difference). One explanation is that a
 # step with a small part of the steepest descent still descends, and there are many steps. But a copy that is **only
 # noise** contains no information about the weights; at the start its gradients were at about 90 degrees to the true
 # ones in both hidden layers. Nevertheless the network learned more than without any error: 0.94 instead of 0.80.

@@ -224,11 +224,11 @@ mf.figures.snapshots(
 )  # fmt: skip
 
 # %% [markdown]
-# The three matrices have a row for each hidden unit, and each picture has its own colour scale (blue is negative, orange
-# positive). Read the film from left to right. $B$ does not change. After 20 examples $W_1$ has begun to turn, $W_2$ has
-# not. After 60, neighbouring rows of $W_1^\top$ are nearly opposites of each other, as the rows of $B$ are: **$W_1$ now
-# contains the pattern of $B$.** Only then does the diagonal appear in $W_2$, and after 2000 examples $W_2$ is at 13
-# degrees to $B$: the answer is (b).
+# The three matrices have a row for each hidden unit, and each picture has its own colour scale (blue is negative,
+# orange positive). Read the film from left to right. $B$ does not change. After 20 examples $W_1$ has begun to turn,
+# $W_2$ has not. After 60, neighbouring rows of $W_1^\top$ are nearly opposites of each other, as the rows of $B$ are:
+# **$W_1$ now contains the pattern of $B$.** Only then does the diagonal appear in $W_2$, and after 2000 examples $W_2$
+# is at 13 degrees to $B$: the answer is (b).
 #
 # ## Why does W2 align with B?
 #
@@ -321,7 +321,7 @@ ax.text(4.4, 1.9, "loss rises", ha="right", va="top", color=GREY)
 ax.text(-4.4, -1.5, "loss falls", color=GREY)
 ax.set(xlim=(-4.5, 4.5), ylim=(-1.6, 2.0), xticks=[], yticks=[], aspect="equal")
 ax.set_title("A quadratic loss: five steps from one point")
-ax.grid(visible=False)
+_ = ax.grid(visible=False)
 
 # %% [markdown]
 # We now measure this on our task: at several points of training we take $W_1$'s step under feedback alignment and, from

@@ -12,8 +12,8 @@ contains ``...`` for the reader to replace, and below a line ``# Check`` the che
 filled in yet" until then.
 
 Each notebook runs in a clean kernel of this Python, in an empty folder, with this checkout's minifa. After its last
-cell the code of its folded solutions runs in the same kernel, as it does for a reader, each followed by the check of
-its exercise, which must print "right"; this output is not stored. Needs ``pip install ".[tutorials]"``. Exit status:
+cell the code of its folded solutions runs in the same kernel, as it does for a reader, in the code cell of its
+exercise, whose check must print "right"; this output is not stored. Needs ``pip install ".[tutorials]"``. Exit status:
 0 success, 1 a notebook failed, 2 nothing could be run.
 """
 
@@ -105,19 +105,20 @@ def notebook_cells(script: Path) -> list[Cell]:
 
 
 def solutions(cells: Sequence[Cell]) -> list[tuple[str, bool]]:
-    """The code of each folded solution, in order, and whether a check follows it: that of the exercise's own code cell
-    above. Raises TutorialError for a solution without code."""
+    """The code of each folded solution, in order, and whether it is checked: if the exercise has a code cell above the
+    solution, the code is that cell's with the solution before its check. Raises TutorialError for a solution without
+    code."""
     code: list[tuple[str, bool]] = []
-    check = ""
+    given = check = ""
     for cell in cells:
         if cell.kind == "code":
-            check = cell.source.partition(CHECK)[2]
+            given, _, check = cell.source.partition(CHECK)
         for folded in SOLUTION.findall(cell.source) if cell.kind == "markdown" else ():
             blocks = CODE_BLOCK.findall(folded)
             if not blocks:
                 raise TutorialError(f"the solution of exercise {len(code) + 1} has no ```python block")
-            code.append(("\n".join([*blocks, check]), bool(check)))
-            check = ""
+            code.append(("\n".join([given, *blocks, check] if check else blocks), bool(check)))
+            given = check = ""
     return code
 
 

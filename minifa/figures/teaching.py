@@ -18,9 +18,10 @@ from .matrices import Host, host
 from .style import SMALL, WIDTH, bare, colour, diverging, drawing, muted, size
 
 SIGNS = ("@", "=", "+", "-", "∝", "≈")
-LARGEST_CELL, SMALLEST_CELL = 0.07, 0.005  # inches: the side of an entry
+LARGEST_CELL, SMALLEST_CELL = 0.07, 0.003  # inches: the side of an entry
 SLOT, SIGN = 0.6, 0.34  # inches: the least width of a matrix with its name, and the width of a sign
 ABOVE, LINE = 0.42, 0.3  # inches: the name and shape above a matrix, and a heading
+HEIGHT = 7.0  # inches: the largest height of all equations together
 
 
 def products(equations: Mapping[str, str], arrays: Mapping[str, Any], title: str = "", *, dark: bool = False) -> Figure:
@@ -35,7 +36,7 @@ def products(equations: Mapping[str, str], arrays: Mapping[str, Any], title: str
 
     Raises:
         ValueError: an unknown name in an equation, no equation, an array that is not a matrix, or matrices that do not
-            fit into the width of a notebook.
+            fit on a page.
 
     >>> x, W = np.eye(2), np.ones((2, 3))
     >>> figure = mf.figures.products({"forward": "h = x @ W"}, {"x": x, "W": W, "h": x @ W})
@@ -49,10 +50,8 @@ def products(equations: Mapping[str, str], arrays: Mapping[str, Any], title: str
     }
     if not rows:
         raise ValueError("equations must have at least one equation, got none")
-    cell = _cell(rows.values())
-    heights = [
-        LINE + ABOVE + cell * max(len(matrix) for _, matrix in terms if matrix is not None) for terms in rows.values()
-    ]
+    cell = _cell(list(rows.values()))
+    heights = [_height(terms, cell) for terms in rows.values()]
     with drawing(sum(heights) + LINE * (len(rows) - 1) + 0.1, check_str(title, "a title"), dark=dark) as figure:
         axes = figure.subplots()
         axes.axis("off")
@@ -160,12 +159,19 @@ def _width(terms: Sequence[tuple[str, Host | None]], cell: float) -> float:
     return sum(SIGN if matrix is None else max(SLOT, cell * matrix.shape[1]) for _, matrix in terms)
 
 
-def _cell(rows: Any) -> float:
-    """The largest side of an entry for which all rows fit into the width of the page, in inches."""
-    for cell in numpy.linspace(LARGEST_CELL, SMALLEST_CELL, 100):
-        if max(_width(terms, cell) for terms in rows) <= WIDTH - 0.35:
+def _height(terms: Sequence[tuple[str, Host | None]], cell: float) -> float:
+    return LINE + ABOVE + cell * max(len(matrix) for _, matrix in terms if matrix is not None)
+
+
+def _cell(rows: Sequence[Sequence[tuple[str, Host | None]]]) -> float:
+    """The largest side of an entry for which all rows fit on a page, in inches."""
+    for cell in numpy.linspace(LARGEST_CELL, SMALLEST_CELL, 100).tolist():
+        if (
+            max(_width(terms, cell) for terms in rows) <= WIDTH - 0.35
+            and sum(_height(terms, cell) for terms in rows) <= HEIGHT
+        ):
             return float(cell)
-    raise ValueError("the equations are wider than the page: use matrices of fewer columns, or fewer matrices")
+    raise ValueError("the equations do not fit on a page: use smaller matrices, or fewer of them")
 
 
 def _draw_row(axes: Axes, terms: Sequence[tuple[str, Host | None]], top: float, cell: float) -> None:
