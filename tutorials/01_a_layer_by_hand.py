@@ -140,7 +140,7 @@ mf.figures.products(
 # This is slow (two forward passes for every weight), but it does not use the chain rule, so the check is independent.
 #
 # > **Predict, then run.** With $\epsilon = 10^{-5}$, how closely will it agree with the largest entry of the gradient,
-# > which is about 0.1? (a) To 3 digits. (b) To about 8 or 9 digits. (c) To all 16 digits of double precision.
+# > which is about 1? (a) To 3 digits. (b) To 9 or 10 digits. (c) To all 16 digits of double precision.
 
 
 # %%

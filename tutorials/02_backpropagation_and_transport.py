@@ -532,10 +532,8 @@ def trained(rule, seed):
     net = mf.Network(layers, seed)
     rule.attach(net)
     flat, optimizer = mf.data.from_arrays(x_train, y_train, x_test, y_test), mf.SGD(0.1)
-    mf.train(
-        net, rule, flat.train, mf.SoftmaxCrossEntropy(), optimizer, epochs=15, seed=seed,
-        progress=False,
-    )  # fmt: skip
+    plan = {"epochs": 15, "seed": seed, "progress": False}
+    mf.train(net, rule, flat.train, mf.SoftmaxCrossEntropy(), optimizer, **plan)
     return net, (net.predict(x_test).argmax(axis=1) == y_test).mean()
 
 

@@ -52,7 +52,7 @@ x, t = task.train.x[:500].astype("float64"), task.train.y[:500].astype("float64"
 
 
 def gradient_sizes(name, steps=2):
-    """For the first steps from zero weights: the norms of the gradients of W1 and W2."""
+    """The norms of the gradients of W1 and W2 in the first steps from zero weights."""
     layers = [
         mf.Linear(30, 20, bias=False, init="zero"),
         mf.Tanh(),
@@ -102,8 +102,9 @@ def invariant(W1, W2, B):
 
 
 def learn(lr, until, size=0.0, seed=0):
-    """Feedback alignment on the full batch, from uniform weights in [-size, size]. Returns a row per step (time, NSE,
-    |W1|, |W2|, angle of W2 and B), the initial I, the final weights, and B."""
+    """Feedback alignment on the full batch, from uniform weights in [-size, size].
+    Returns a row per step (time, NSE, |W1|, |W2|, angle of W2 and B), the initial I,
+    the final weights, and B."""
     rng = np.random.default_rng(seed)
     B, W1, W2 = (
         rng.uniform(-0.5, 0.5, (20, 10)),

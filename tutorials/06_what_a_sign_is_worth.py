@@ -459,9 +459,8 @@ else:
     angles = [float(mf.metrics.angle(W, strong_signs(W, t))) for t in thresholds]
     best = int(np.argmin(angles))
     zeros = np.mean(abs(W) < thresholds[best])
-    print(
-        f"t = {thresholds[best]:.2f}: {angles[best]:.1f} degrees, {zeros:.0%} of B is zero"
-    )
+    print(f"t = {thresholds[best]:.2f}: {angles[best]:.1f} degrees, ", end="")
+    print(f"{zeros:.0%} of B is zero")
     assert 0.5 < thresholds[best] < 0.75 and abs(angles[best] - 25.9) < 0.3
     print("right")
 

@@ -112,13 +112,16 @@ heads = [
     "epoch 1",
     *(f"{epochs} epochs" for epochs in list(film)[1:]),
 ]
+W2s, W3s, angles = zip(*film.values(), strict=True)
 mf.figures.snapshots(
-    {"W2": [F @ F.T, *(f[0] for f in film.values())], "W3": [F, *(f[1] for f in film.values())]},
+    {"W2": [F @ F.T, *W2s], "W3": [F, *W3s]},
     heads,
-    {"W2": ["F1 F2ᵀ", *(f"{f[2][0]:.0f}° to F1 F2ᵀ" for f in film.values())],
-     "W3": ["F2", *(f"{f[2][1]:.0f}° to F2" for f in film.values())]},
+    {
+        "W2": ["F1 F2ᵀ", *(f"{both[0]:.0f}° to F1 F2ᵀ" for both in angles)],
+        "W3": ["F2", *(f"{both[1]:.0f}° to F2" for both in angles)],
+    },
     "Direct feedback from zero weights: W2 and W3 turn towards products of F",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The answer is (c). The first column shows the matrices to which the weights should be proportional, the others the

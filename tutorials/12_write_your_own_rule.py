@@ -55,9 +55,8 @@ layers = mf.models.mlp(data.input_shape, data.n_out, hidden=(50,))
 net = mf.Network(layers, input_shape=data.input_shape)
 loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(lr=0.01)
 rule = Signs().attach(net)
-history = mf.train(
-    net, rule, data.train, loss, optimizer, epochs=3, validation=data.test, progress=False
-)  # fmt: skip
+plan = {"epochs": 3, "validation": data.test, "progress": False}
+history = mf.train(net, rule, data.train, loss, optimizer, **plan)
 print(f"test accuracy after 3 epochs: {history[-1]['validation_accuracy']:.3f}")
 # measured with seeds 0 to 3: 0.81 to 0.84
 assert history[-1]["validation_accuracy"] > 0.7

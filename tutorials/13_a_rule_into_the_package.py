@@ -386,6 +386,7 @@ else:
     print(
         "B of [[3, -4]]:", plain_usf(W), "with the norm", np.linalg.norm(plain_usf(W))
     )
+    assert np.isclose(np.linalg.norm(plain_usf(W)), 5), "not the norm of W"
     check_formula(mf.rules.USF(), plain_usf)
     print("right")
 

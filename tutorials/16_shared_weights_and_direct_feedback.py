@@ -14,7 +14,7 @@
 # align.
 #
 # **The same step in the explorer:** `minifa explore --model cnn --depth 2 --rules dfa,bp -o page.html`, then open
-# `page.html#step/dfa/17` ("Teaching signal of relu1"). In the terminal: `minifa step --model cnn --depth 2 --data
+# `page.html#step/dfa/15` ("Teaching signal of relu1"). In the terminal: `minifa step --model cnn --depth 2 --data
 # digits --rule dfa`.
 
 # %%
@@ -570,9 +570,8 @@ else:
             net = network(kind)
             rule = mf.rules.FA(seed=seed, init="he_normal").attach(net)
             optimizer = mf.SGD(rate, momentum=0.9)
-            mf.train(
-                net, rule, data.train, loss, optimizer, epochs=8, seed=seed, progress=False
-            )  # fmt: skip
+            plan = {"epochs": 8, "seed": seed, "progress": False}
+            mf.train(net, rule, data.train, loss, optimizer, **plan)
             alignment = list(mf.metrics.alignment(net, rule, x, y, loss).values())
             ends[kind] = np.mean([row["true_angle"] for row in alignment[:3]])
         print(

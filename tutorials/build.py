@@ -36,7 +36,7 @@ from typing import Any
 # Colab opens notebooks of public repositories only.
 REPOSITORY = ""
 
-SLOW, TIMEOUT = 60, 300  # seconds per notebook: limits for a warning and for a failure
+SLOW, TIMEOUT = 60, 600  # seconds per notebook: limits for a warning and for a failure
 COLAB = "https://colab.research.google.com"
 
 FOLDED: dict[str, Any] = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["hide-input"]}
