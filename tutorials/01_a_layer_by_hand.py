@@ -169,10 +169,11 @@ for name, array, exact in (("W", W, dW), ("b", b, db), ("x", x, dx)):
     assert difference < 1e-9  # measured: at most 1.9e-10, with five initialisations
 
 # %% [markdown]
-# Why $\epsilon = 10^{-5}$? If it is too large, the curvature between the two points matters: the truncation error is of
-# order $\epsilon^2$. If it is too small, the two losses agree in almost all their digits, so that their difference is
-# mostly rounding error, amplified by $1/\epsilon$. The best $\epsilon$ lies between. A central difference is more
-# accurate than a one-sided one, and single precision has too few digits: check derivatives in float64.
+# The answer is (b). Why $\epsilon = 10^{-5}$? If it is too large, the curvature between the two points matters: the
+# truncation error is of order $\epsilon^2$. If it is too small, the two losses agree in almost all their digits, so
+# that their difference is mostly rounding error, amplified by $1/\epsilon$. The best $\epsilon$ lies between. A central
+# difference is more accurate than a one-sided one, and single precision has too few digits: check derivatives in
+# float64.
 #
 # > **Predict, then run.** What happens to the error of the derivative if the step is made a thousand times *smaller*,
 # > $\epsilon = 10^{-8}$? (a) It becomes smaller. (b) It stays the same. (c) It becomes larger.
@@ -237,6 +238,8 @@ for name, attempt in attempts.items():
     assert (difference < 1e-9) == (name == "right")
 
 # %% [markdown]
+# The answer is (b): that gradient is 16 times too large.
+#
 # ## The same layer in minifa
 #
 # minifa's `Linear` has the same `W` and `b`, its `Tanh` the same derivative. The loop over the layers is

@@ -376,6 +376,8 @@ ax.set_title("Relative descent of a step of feedback alignment, five seeds")
 _ = ax.legend(loc="upper right")
 
 # %% [markdown]
+# The answer is (b): the cosine of 60 degrees is one half.
+#
 # ## The same loop in minifa
 #
 # In minifa the rule's method `feedback` returns the matrix that carries the error down through a layer. Lillicrap's

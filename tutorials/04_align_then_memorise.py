@@ -80,6 +80,8 @@ assert gradient_sizes("bp") == [[0, 0], [0, 0]]
 assert first > 0 and second == 0 and second_later > 0
 
 # %% [markdown]
+# The answer is (b).
+#
 # ## An invariant
 #
 # Two linear layers, $h = xW_1$ and $y = hW_2$, error $e$, learning rate $\eta$. The two updates are
@@ -214,10 +216,10 @@ _ = bottom.set(
 )
 
 # %% [markdown]
-# Why does the error stay high at first? The output $xW_1W_2$ is a product of two small matrices. When both have grown
-# to ten times their initial size, their directions are determined by learning, and the angle is close to its final
-# value; but the product of two matrices of the size $10 \times 0.01$ is still small. **Directions are learned first,
-# sizes later.**
+# The answer is (a). Why does the error stay high at first? The output $xW_1W_2$ is a product of two small matrices.
+# When both have grown to ten times their initial size, their directions are determined by learning, and the angle is
+# close to its final value; but the product of two matrices of the size $10 \times 0.01$ is still small. **Directions
+# are learned first, sizes later.**
 #
 # Why does an acute angle between the matrices imply useful errors? For an error $e$ with independent entries of equal
 # variance, the mean of $(eB^\top) \cdot (eW_2^\top)$ is $\langle W_2, B \rangle$ times the mean square of the entries.

@@ -268,6 +268,8 @@ print(moves)
 assert list(moves.values()) == [True, True, False]
 
 # %% [markdown]
+# The answer is (b).
+#
 # ## A kernel is a dense matrix with shared entries
 #
 # So the kernel is a special case of the dense matrix. This holds in whole networks, too: if the dense rule has the
@@ -380,11 +382,11 @@ axes[1].set_title("Angle of dense B and the nearest kernel")
 legend = axes[1].legend(loc="lower left")
 
 # %% [markdown]
-# The black marks are computed by counting dimensions. Kernels span a linear subspace with one dimension per entry of
-# the kernel, within a space with one dimension per entry of the dense matrix. A random direction lies in it with the
-# share $\cos^2\theta = \frac{\text{numbers of the kernel}}{\text{numbers of the dense matrix}}$. At 8 x 8 pixels this
-# is 1 in 455: **no W can come closer to a dense B than 87 degrees.** Tutorial 16 uses this number again. (It is an
-# angle between matrices, not between the errors that they carry.)
+# The answer is (c). The black marks are computed by counting dimensions. Kernels span a linear subspace with one
+# dimension per entry of the kernel, within a space with one dimension per entry of the dense matrix. A random direction
+# lies in it with the share $\cos^2\theta = \frac{\text{numbers of the kernel}}{\text{numbers of the dense matrix}}$. At
+# 8 x 8 pixels this is 1 in 455: **no W can come closer to a dense B than 87 degrees.** Tutorial 16 uses this number
+# again. (It is an angle between matrices, not between the errors that they carry.)
 #
 # ## Does a dense B train better?
 #

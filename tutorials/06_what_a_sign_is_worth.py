@@ -220,6 +220,8 @@ ax.set_title("Fewer right signs, a wider angle: lines by formula")
 _ = ax.legend(loc="lower left")
 
 # %% [markdown]
+# The answer is (b): the cosine is halved, the angle nearly doubled.
+#
 # ## Many layers
 #
 # So far we compared matrices. A layer learns from the **error** that it receives, and this error has passed all layers

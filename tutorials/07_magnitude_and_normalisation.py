@@ -137,10 +137,10 @@ ax.set(xlabel="weighted layer, from the output down")
 title = ax.set_title("One factor per layer: straight lines on a logarithmic scale")
 
 # %% [markdown]
-# With gain 1 the error keeps its size, because He initialisation is designed for this. Any other gain multiplies the
-# error once per layer: after six layers, a gain of 2 gives a factor of 64 and a gain of 4 a factor of 4096. The entries
-# of W are small (their standard deviation is 0.12 in these convolutions), so B = sign(W) taken literally is a gain of
-# about 8, and the lowest layer receives an error 250 000 times too large.
+# The answer is (c). With gain 1 the error keeps its size, because He initialisation is designed for this. Any other
+# gain multiplies the error once per layer: after six layers, a gain of 2 gives a factor of 64 and a gain of 4 a factor
+# of 4096. The entries of W are small (their standard deviation is 0.12 in these convolutions), so B = sign(W) taken
+# literally is a gain of about 8, and the lowest layer receives an error 250 000 times too large.
 #
 # ## The effect on training
 #

@@ -120,9 +120,9 @@ for one, two in [(with_decay[-1, 3], without[-1, 3]), *ends]:
     assert one < 12 and 35 < two < 60
 
 # %% [markdown]
-# The figure shows two results. Without decay $W - B$ does not change at all, and yet the angle falls by half: both
-# matrices receive the same updates, so the part that they *share* grows while their difference is constant. With decay
-# the difference vanishes, as the formula (dots) predicts.
+# The answer is (b). The figure shows two results. Without decay $W - B$ does not change at all, and yet the angle falls
+# by half: both matrices receive the same updates, so the part that they *share* grows while their difference is
+# constant. With decay the difference vanishes, as the formula (dots) predicts.
 
 # %% [figure]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
@@ -230,9 +230,9 @@ for n_in in widths:
     assert np.abs(np.array(angles[n_in]) - predicted[n_in])[3:].max() < 3.0
 
 # %% [markdown]
-# The left panel shows the law; the right panel one layer of 80 inputs, with a dot for every weight and its feedback
-# weight. With 30 samples $B$ is mostly noise, with 10,000 the dots lie close to the diagonal. A wide layer needs more
-# samples, in proportion to its width.
+# The answer is (b). The left panel shows the law; the right panel one layer of 80 inputs, with a dot for every weight
+# and its feedback weight. With 30 samples $B$ is mostly noise, with 10,000 the dots lie close to the diagonal. A wide
+# layer needs more samples, in proportion to its width.
 
 # %%
 fig = plt.figure(figsize=(9, 3.7), layout="constrained")
@@ -336,9 +336,9 @@ for ratio, floor in floors.items():
     assert abs(settled[ratio][-1] - floor) < 2  # measured with seeds 0 to 3: within 1.0
 
 # %% [markdown]
-# The convergence $R \to WP$ has one condition: **$W$ must keep receiving gradients.** The decay reduces $W$ as fast as
-# $R - WP$; only new updates are common to both. With `with_gradient=False` we set the gradient of $W$ to zero. Both
-# matrices then decay together, and the angle between them stays constant.
+# The answer is (b). The convergence $R \to WP$ has one condition: **$W$ must keep receiving gradients.** The decay
+# reduces $W$ as fast as $R - WP$; only new updates are common to both. With `with_gradient=False` we set the gradient
+# of $W$ to zero. Both matrices then decay together, and the angle between them stays constant.
 
 # %%
 faded, idle, _ = settle(10, with_gradient=False)

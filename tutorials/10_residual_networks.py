@@ -85,9 +85,9 @@ for make in (BP, FA):
     branches[rule.title] = at_sum, below - at_sum, below
 
 # %% [markdown]
-# Here is the block with its actual numbers; read it from top to bottom, in the order of the backward pass. On the left
-# backpropagation uses $W$, on the right feedback alignment uses $B$, and the two bodies carry down quite different
-# errors. The green path, past the body, is the same on both sides.
+# The answer is (c). Here is the block with its actual numbers; read it from top to bottom, in the order of the backward
+# pass. On the left backpropagation uses $W$, on the right feedback alignment uses $B$, and the two bodies carry down
+# quite different errors. The green path, past the body, is the same on both sides.
 
 
 # %%
@@ -300,10 +300,10 @@ for ax, height in ((left, 0.22), (right, 0.92)):
     )
 
 # %% [markdown]
-# Read it from right to left, in the order of the backward pass. In the plain stack a single $B$ destroys all agreement.
-# With shortcuts the agreement decreases only as fast as the errors of the bodies exceed $s$: bodies of full size
-# increase the error strongly, quiet ones hardly. **The part of the error that passed no $B$ must not be small beside
-# the part that did.**
+# The answer is (c). Read it from right to left, in the order of the backward pass. In the plain stack a single $B$
+# destroys all agreement. With shortcuts the agreement decreases only as fast as the errors of the bodies exceed $s$:
+# bodies of full size increase the error strongly, quiet ones hardly. **The part of the error that passed no $B$ must
+# not be small beside the part that did.**
 #
 # ## Training
 #

@@ -139,6 +139,8 @@ ax.set(
 _ = ax.legend(loc="lower right")
 
 # %% [markdown]
+# The answer is (b): the remainder vanishes with $\epsilon$, and the minus sign is contained in the matrix.
+#
 # ## Perturbation
 #
 # The next rules do not use the error vector either. Add noise $\xi$ of standard deviation $\sigma$, measure the change
@@ -288,6 +290,8 @@ ax.set(
 _ = ax.legend(loc="upper left")
 
 # %% [markdown]
+# The answer is (b): the cosine is $1/\sqrt 2$ at $n = d + 1$, which is 27 for the units and 1211 for the weights.
+#
 # ## On the digits
 #
 # Now we train the 64-16-10 network, 64 examples at a time. Node perturbation receives 64 scalars per update, one for

@@ -126,10 +126,10 @@ except recipes.RecipeError as error:
     assert len(error.problems) == 5
 
 # %% [markdown]
-# Some mistakes are not in a single line: data and network may not fit together, or a file may be missing.
-# `recipes.check` loads every data set and builds every network with its rule once, without an update. Here the recipe
-# requires crops of 24 x 24 from images of 8 x 8. (`changes` are settings that replace those of the file; on the command
-# line they are `--set`.)
+# The answer is (c). Some mistakes are not in a single line: data and network may not fit together, or a file may be
+# missing. `recipes.check` loads every data set and builds every network with its rule once, without an update. Here the
+# recipe requires crops of 24 x 24 from images of 8 x 8. (`changes` are settings that replace those of the file; on the
+# command line they are `--set`.)
 
 # %%
 misfit = recipes.read("five_rules.toml", changes=["data.augmentation=crop24"])
@@ -252,10 +252,10 @@ print(
 )
 
 # %% [markdown]
-# Why to the last bit, and not approximately? Because approximate agreement can hide missing state. A checkpoint must
-# contain more than the weights: the matrices that the rule has drawn or learned, the optimizer's velocities, the epoch
-# and the position in it, the order of the examples, the running sums of the loss. We now remove a part of this state on
-# purpose and measure the distance of the weights from those of the uninterrupted run.
+# The answer is (c). Why to the last bit, and not approximately? Because approximate agreement can hide missing state. A
+# checkpoint must contain more than the weights: the matrices that the rule has drawn or learned, the optimizer's
+# velocities, the epoch and the position in it, the order of the examples, the running sums of the loss. We now remove a
+# part of this state on purpose and measure the distance of the weights from those of the uninterrupted run.
 
 
 # %%
@@ -579,8 +579,8 @@ config = json.loads(
 print("environment:", ", ".join(config["environment"]))
 
 # %% [markdown]
-# The second line lists the environment, which `config.json` stores with the experiment. If your numbers differ from
-# those of another person in their last digits, first compare the environments.
+# The answer is (c). The second line lists the environment, which `config.json` stores with the experiment. If your
+# numbers differ from those of another person in their last digits, first compare the environments.
 #
 # ## On the command line
 #

@@ -206,10 +206,10 @@ _ = axes[1].set(
 )
 
 # %% [markdown]
-# The figure shows two effects. In the upper panel the naive measurement ended while the device was still working: it
-# measures the time of Python only. In the lower panel the gaps are the cost of a read in each step: host and device
-# wait for each other in turn. So measure time in this way, on either backend: warm up (the first call compiles,
-# allocates, loads), then synchronise before and after, and take a median.
+# The answer is (b). The figure shows two effects. In the upper panel the naive measurement ended while the device was
+# still working: it measures the time of Python only. In the lower panel the gaps are the cost of a read in each step:
+# host and device wait for each other in turn. So measure time in this way, on either backend: warm up (the first call
+# compiles, allocates, loads), then synchronise before and after, and take a median.
 
 
 # %%
@@ -262,9 +262,9 @@ if backend.name() == "numpy":
     print("one thread and two: the same bits in every weight")
 
 # %% [markdown]
-# To simulate another machine, we change a single initial weight of the first layer by one unit in its last place, and
-# compare the training with and without this change. We do this in a stable setting, and at a learning rate near the
-# limit of stability.
+# The answer is (c). To simulate another machine, we change a single initial weight of the first layer by one unit in
+# its last place, and compare the training with and without this change. We do this in a stable setting, and at a
+# learning rate near the limit of stability.
 
 
 # %%
@@ -479,9 +479,9 @@ gain = (floor + work / rate) / (floor + work / rate / 100)
 assert gain[0] < 1.5 < gain[-1]
 
 # %% [markdown]
-# The networks of these tutorials lie at the left end: for them a GPU would be no faster, and probably slower. Large
-# layers, large batches and convolutions on real images lie at the right. Before you use a GPU, compare two numbers: the
-# time of your step and the time of the same step at batch size 1.
+# The answer is (b). The networks of these tutorials lie at the left end: for them a GPU would be no faster, and
+# probably slower. Large layers, large batches and convolutions on real images lie at the right. Before you use a GPU,
+# compare two numbers: the time of your step and the time of the same step at batch size 1.
 
 # %% [markdown]
 # ## Summary
