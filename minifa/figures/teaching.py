@@ -35,6 +35,7 @@ def products(equations: Mapping[str, str], arrays: Mapping[str, Any], title: str
         title: a heading for the figure.
 
     Raises:
+        TypeError: an argument of the wrong type.
         ValueError: an unknown name in an equation, no equation, an array that is not a matrix, or matrices that do not
             fit on a page.
 
@@ -82,6 +83,7 @@ def snapshots(
         title: a heading.
 
     Raises:
+        TypeError: an argument of the wrong type.
         ValueError: no matrix or no time, an array that is not a matrix, a row whose matrices differ in shape, notes for
             an unknown name, or a number of matrices or notes other than the number of times.
 
@@ -121,7 +123,7 @@ def snapshots(
         panels = figure.subplots(len(rows), len(times), squeeze=False, gridspec_kw={"height_ratios": lines})
         for (name, row), line in zip(rows.items(), panels, strict=True):
             for matrix, axes, note in zip(row, line, texts.get(name, [""] * len(times)), strict=True):
-                limit = numpy.abs(matrix).max(initial=0) or 1.0
+                limit = _largest(matrix)
                 bare(axes)
                 axes.imshow(matrix, cmap=diverging(), vmin=-limit, vmax=limit, interpolation="nearest")
                 axes.set(xticks=[], yticks=[], anchor="N")
@@ -137,6 +139,11 @@ def _matrix(array: Any, name: str) -> Host:
     if matrix.ndim != 2 or not matrix.size:
         raise ValueError(f"{name!r} must be a matrix (rows, columns) with entries, got the shape {size(matrix.shape)}")
     return matrix
+
+
+def _largest(matrix: Host) -> float:
+    """The limit of a matrix's own colour scale."""
+    return float(numpy.abs(matrix[numpy.isfinite(matrix)]).max(initial=0)) or 1.0
 
 
 def _terms(equation: str, known: Mapping[str, Host]) -> list[tuple[str, Host | None]]:
@@ -184,7 +191,7 @@ def _draw_row(axes: Axes, terms: Sequence[tuple[str, Host | None]], top: float, 
         else:
             rows, columns = matrix.shape
             at = left + (width - cell * columns) / 2
-            limit = numpy.abs(matrix).max() or 1.0
+            limit = _largest(matrix)
             axes.imshow(
                 matrix, extent=(at, at + cell * columns, top - cell * rows, top), cmap=diverging(), vmin=-limit,
                 vmax=limit, interpolation="nearest",
