@@ -285,7 +285,7 @@ for seed in range(5):
 #
 # The negative gradient is the direction of steepest descent. A small step in another direction, at an angle $\theta$ to
 # it, lowers the loss by a fraction $\cos\theta$ of the steepest step of the same length: by all of it at 0 degrees, by
-# 87 % at 30, by half at 60. At 90 degrees the loss does not change to first order, and beyond 90 degrees it rises.
+# 87 % at 30. At 90 degrees the loss does not change to first order, and beyond 90 degrees it rises.
 # **Any angle below 90 degrees is a descent direction**, and 30 is a good one. (Two random directions in a space of many
 # weights are at nearly 90 degrees: this is chance level.)
 

@@ -70,7 +70,7 @@ mf.figures.broadcast(net, rule)
 #
 # Leave the activation functions aside. Backpropagation would give layer $l$ the error $\delta_{l+1} W_{l+1}^\top$.
 # Direct feedback gives it $e F_l^\top$, and the layer above has received $\delta_{l+1} = e F_{l+1}^\top$. The two rules
-# agree if $F_{l+1} W_{l+1}^\top$ is proportional to $F_l^\top$ for every error, and nearly so if
+# agree if $F_{l+1}^\top W_{l+1}^\top$ is proportional to $F_l^\top$ for every error, and nearly so if
 #
 # $$W_{l+1} \;\propto\; F_l\, F_{l+1}^\top \qquad\text{and, at the output layer,}\qquad W_L \;\propto\; F_{L-1}.$$
 #

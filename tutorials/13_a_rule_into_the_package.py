@@ -335,9 +335,11 @@ for wrong in ("ternary:treshold=1", "ternary:threshold=-1", "ternary:magnitudes=
 # (`tutorials/guide/rules.md`, "Write your own rule").
 #
 # ```python
+# from minifa import cli
+#
 # if __name__ == "__main__":
 #     mf.rules.RULES["ternary"] = Ternary
-#     raise SystemExit(mf.cli.main())
+#     raise SystemExit(cli.main())
 # ```
 #
 # ## In the package
@@ -358,8 +360,8 @@ for wrong in ("ternary:treshold=1", "ternary:threshold=-1", "ternary:magnitudes=
 #
 # ## Summary
 #
-# Formula, sham control, claim: each check detects mistakes that the others overlook. They take longer to write than the
-# rule, and they are the reason to trust it. The package adds the checks that all rules have in common.
+# Formula, sham control, claim: each check overlooks mistakes that another one detects. They take longer to write than
+# the rule, and they are the reason to trust it. The package adds the checks that all rules have in common.
 #
 # Others can trust a *result* if they can reproduce it: in [tutorial 14](14_from_recipe_to_figure.ipynb) an experiment
 # is a text file, from which minifa makes a table.
