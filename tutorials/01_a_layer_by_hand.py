@@ -6,10 +6,12 @@
 # (they agree to better than 1e-9), and find the same numbers in minifa's own layer.**
 #
 # You need only NumPy and the chain rule. The later tutorials change one of the three products and measure the effect.
+#
+# **A layer in the explorer:** `minifa explore --rules bp -o page.html`, then open `page.html#step/bp/9` ("The gradient
+# of linear3"): one of the three products, with every number; the forward pass is moment 7, the error below moment 11.
+# In the terminal: `minifa step --rule bp`.
 
 # %%
-import inspect
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -34,6 +36,7 @@ x_train = data.train.x.reshape(-1, 64).astype("float64")  # (1437, 64)
 x_test = data.test.x.reshape(-1, 64).astype("float64")  # (360, 64)
 t_train = np.where(np.eye(10)[data.train.y] == 1, 1.0, -1.0)  # (1437, 10)
 
+# %% [figure]
 fig, axes = plt.subplots(1, 12, figsize=(9, 1.1), layout="constrained")
 for ax, row, digit in zip(axes, x_train, data.train.y, strict=False):
     ax.imshow(row.reshape(8, 8), cmap="gray_r")
@@ -53,7 +56,8 @@ for ax, row, digit in zip(axes, x_train, data.train.y, strict=False):
 rng = np.random.default_rng(0)
 W = 0.03 * rng.standard_normal((64, 10))
 b = np.zeros(10)
-x, t = x_train[:16], t_train[:16]  # a small batch, so that every number can be inspected
+# a small batch, so that every number can be inspected
+x, t = x_train[:16], t_train[:16]
 n = len(x)
 
 
@@ -101,7 +105,7 @@ print(f"loss {half_squared(h, t):.3f}")
 # %%
 def backward(x, W, h, error):
     delta = error * (1 - h**2)  # (n, 10)   dL/da
-    dW = x.T @ delta  # (64, 10)  gradient of the weights: presynaptic activity (their input) times delta
+    dW = x.T @ delta  # (64, 10)  presynaptic activity (the input) times delta
     db = delta.sum(axis=0)  # (10,)
     dx = delta @ W.T  # (n, 64)   the error for the layer below
     return delta, dW, db, dx
@@ -115,30 +119,15 @@ delta, dW, db, dx = backward(x, W, h, error)
 # its transpose, because now the sum runs over the ten outputs and not over the 64 inputs. This **transpose** is the
 # subject of the whole series.
 
-
 # %%
-def place(matrix, left, top, name):
-    rows, columns = matrix.shape
-    strength = np.abs(matrix).max()
-    ax.imshow(matrix / strength, extent=(left, left + columns, top - rows, top), cmap=SIGNED, vmin=-1, vmax=1)
-    ax.add_patch(plt.Rectangle((left, top - rows), columns, rows, fill=False, color="#555555", linewidth=0.8))
-    ax.text(left + columns / 2, top + 1.5, f"{name}\n{rows} × {columns}", ha="center", va="bottom", fontsize=9)
-
-
-fig, ax = plt.subplots(figsize=(9, 6.3), layout="constrained")
-products = [
-    (x, "x", W, "W", x @ W, "x @ W", 0, 0, "forward"),
-    (x.T, "x.T", delta, "delta", dW, "dW", 119, 0, "learn"),
-    (delta, "delta", W.T, "W.T", dx, "dx", 0, -89, "carry the error down"),
-]
-for left, name1, right, name2, result, name3, at, top, title in products:
-    ax.text(at, top + 13, title, fontweight="bold", color=BLUE)
-    for matrix, name, sign in ((left, name1, "@"), (right, name2, "="), (result, name3, "")):
-        place(matrix, at, top, name)
-        at += matrix.shape[1] + 9
-        ax.text(at - 4.5, top - 6, sign, ha="center", va="center", fontsize=13)
-ax.set(xlim=(-2, 176), ylim=(-107, 21), aspect="equal")
-ax.set_axis_off()
+mf.figures.products(
+    {
+        "forward": "a = x @ W",
+        "learn": "dW = x.T @ delta",
+        "carry the error down": "dx = delta @ W.T",
+    },
+    {"x": x, "W": W, "a": x @ W, "delta": delta, "dW": dW, "dx": dx},
+)
 
 # %% [markdown]
 # ## Numerical check
@@ -149,11 +138,15 @@ ax.set_axis_off()
 # $$\frac{\partial L}{\partial w} \approx \frac{L(w + \epsilon) - L(w - \epsilon)}{2 \epsilon}$$
 #
 # This is slow (two forward passes for every weight), but it does not use the chain rule, so the check is independent.
+#
+# > **Predict, then run.** With $\epsilon = 10^{-5}$, how closely will it agree with the largest entry of the gradient,
+# > which is about 1? (a) To 3 digits. (b) To 9 or 10 digits. (c) To all 16 digits of double precision.
 
 
 # %%
 def numeric_gradient(loss, array, eps=1e-5):
-    """Central differences of the scalar loss() with respect to every entry of an array that it reads."""
+    """Central differences of the scalar loss() with respect to every entry of an array
+    that it reads."""
     gradient = np.empty_like(array)
     for place in np.ndindex(array.shape):
         original = array[place]
@@ -169,14 +162,21 @@ def numeric_gradient(loss, array, eps=1e-5):
 for name, array, exact in (("W", W, dW), ("b", b, db), ("x", x, dx)):
     numeric = numeric_gradient(lambda: half_squared(forward(x, W, b), t), array)
     difference = np.abs(numeric - exact).max()
-    print(f"d{name}: largest entry {np.abs(exact).max():.3f}, largest difference {difference:.1e}")
+    print(
+        f"d{name}: largest entry {np.abs(exact).max():.3f}, largest difference "
+        f"{difference:.1e}"
+    )
     assert difference < 1e-9  # measured: at most 1.9e-10, with five initialisations
 
 # %% [markdown]
-# Why $\epsilon = 10^{-5}$? If it is too large, the curvature between the two points matters: the truncation error is of
-# order $\epsilon^2$. If it is too small, the two losses agree in almost all their digits, so that their difference is
-# mostly rounding error, amplified by $1/\epsilon$. The best $\epsilon$ lies between. A central difference is more
-# accurate than a one-sided one, and single precision has too few digits: check derivatives in float64.
+# The answer is (b). Why $\epsilon = 10^{-5}$? If it is too large, the curvature between the two points matters: the
+# truncation error is of order $\epsilon^2$. If it is too small, the two losses agree in almost all their digits, so
+# that their difference is mostly rounding error, amplified by $1/\epsilon$. The best $\epsilon$ lies between. A central
+# difference is more accurate than a one-sided one, and single precision has too few digits: check derivatives in
+# float64.
+#
+# > **Predict, then run.** What happens to the error of the derivative if the step is made a thousand times *smaller*,
+# > $\epsilon = 10^{-8}$? (a) It becomes smaller. (b) It stays the same. (c) It becomes larger.
 
 # %%
 steps = 10.0 ** np.arange(-11, 0.5, 0.5)
@@ -184,26 +184,45 @@ curves = {"central, float64": [], "one-sided, float64": [], "central, float32": 
 x32, W32, b32, t32 = (array.astype("float32") for array in (x, W, b, t))
 here = half_squared(h, t)
 for eps in steps:
-    central = numeric_gradient(lambda: half_squared(forward(x, W, b), t), W[:4], eps)  # four inputs are enough
-    single = numeric_gradient(lambda: half_squared(forward(x32, W32, b32), t32), W32[:4], np.float32(eps))
+    # four inputs are enough
+    central = numeric_gradient(lambda: half_squared(forward(x, W, b), t), W[:4], eps)
+    single = numeric_gradient(
+        lambda: half_squared(forward(x32, W32, b32), t32), W32[:4], np.float32(eps)
+    )
     one_sided = np.empty_like(central)
     for i, j in np.ndindex(central.shape):
         W[i, j] += eps
         one_sided[i, j] = (half_squared(forward(x, W, b), t) - here) / eps
         W[i, j] -= eps
-    for curve, estimate in zip(curves.values(), (central, one_sided, single), strict=True):
+    for curve, estimate in zip(
+        curves.values(), (central, one_sided, single), strict=True
+    ):
         curve.append(np.abs(estimate - dW[:4]).max())
 
+# %% [figure]
 fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
-for (name, curve), colour, marker in zip(curves.items(), (BLUE, GREEN, ORANGE), "osv", strict=True):
+for (name, curve), colour, marker in zip(
+    curves.items(), (BLUE, GREEN, ORANGE), "osv", strict=True
+):
     ax.loglog(steps, curve, color=colour, marker=marker, markersize=4, label=name)
-ax.set(xlabel=r"step $\epsilon$", ylabel="largest error of the derivative", title="Too small is as bad as too large")
-ax.legend(loc="lower left")
+ax.set(
+    xlabel=r"step $\epsilon$",
+    ylabel="largest error of the derivative",
+    title="Too small is as bad as too large",
+)
+_ = ax.legend(loc="lower left")
+
+# %%
 assert min(curves["central, float64"]) < 1e-9 < 1e-8 < min(curves["one-sided, float64"])
 assert min(curves["central, float32"]) > 1e-6
 
 # %% [markdown]
-# A check is useful only if it can fail. Here are three classic mistakes and the differences that the check measures:
+# The answer is (c): left of the minimum the curves rise again.
+#
+# A check is useful only if it can fail. Here are three classic mistakes and the differences that the check measures.
+#
+# > **Predict, then run.** Which of the three mistakes gives the largest difference? (a) The forgotten slope of tanh.
+# > (b) The forgotten $1/n$. (c) The wrong slope $1 - a^2$.
 
 # %%
 numeric = numeric_gradient(lambda: half_squared(forward(x, W, b), t), W)
@@ -219,6 +238,8 @@ for name, attempt in attempts.items():
     assert (difference < 1e-9) == (name == "right")
 
 # %% [markdown]
+# The answer is (b): that gradient is 16 times too large.
+#
 # ## The same layer in minifa
 #
 # minifa's `Linear` has the same `W` and `b`, its `Tanh` the same derivative. The loop over the layers is
@@ -232,7 +253,8 @@ net = mf.Network([mf.Linear(64, 10), mf.Tanh()], input_error=True)
 net["linear1"].W, net["linear1"].b = W, b  # assigning copies the numbers
 rule = mf.rules.BP().attach(net)
 
-output = net.forward(x, mf.Pass(training=True))  # a training pass keeps the activations for the backward pass
+# a training pass keeps the activations for the backward pass
+output = net.forward(x, mf.Pass(training=True))
 below = net.backward((output - t) / n, rule)
 
 for name, ours, theirs in (
@@ -245,12 +267,9 @@ for name, ours, theirs in (
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
 
 # %% [markdown]
-# The two layers agree to within rounding error. The next cell prints the whole backward pass of minifa's weighted
-# layers, linear and convolutional alike: compute the gradients from delta, then let the rule carry it down.
-
-# %%
-print(inspect.getsource(mf.Weighted.backward))
-print(inspect.getsource(mf.Weighted.store_gradients))
+# The two layers agree to within rounding error. (minifa's backward pass of all weighted layers, linear and
+# convolutional alike, is the short method `Weighted.backward` in `minifa/layers/weighted.py`: compute the gradients
+# from delta, then let the rule carry it down.)
 
 # %% [markdown]
 # ## Training
@@ -284,12 +303,14 @@ assert difference < 1e-12
 # middle of the 0, the gap at the left of a 3, and the empty corner under a 7. These patterns are sums of the updates
 # `x.T @ delta`.
 
-# %%
+# %% [figure]
 fig, axes = plt.subplots(2, 10, figsize=(9, 2.3), layout="constrained")
 for row, matrix, name in zip(axes, (W_start, W), ("start", "after 300"), strict=True):
     strength = np.abs(matrix).max()
     for digit, ax in enumerate(row):
-        ax.imshow(matrix[:, digit].reshape(8, 8), cmap=SIGNED, vmin=-strength, vmax=strength)
+        ax.imshow(
+            matrix[:, digit].reshape(8, 8), cmap=SIGNED, vmin=-strength, vmax=strength
+        )
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     row[0].set_ylabel(name)
@@ -307,19 +328,36 @@ for digit, ax in enumerate(axes[0]):
 # %% [markdown]
 # ## Exercises
 #
-# **1. Another nonlinearity.** Replace tanh by the rectifier $\max(a, 0)$. What is delta now? Check `dW` on the small
-# batch as above. Where can the numerical derivative be wrong although your gradient is correct?
+# Replace each `...`, then run the cell: it checks your answer.
 #
+# **1. Another nonlinearity.** Replace tanh by the rectifier $\max(a, 0)$. What is delta now? Where can the numerical
+# derivative be wrong although your gradient is correct?
+
+
+# %%
+def forward_relu(x, W, b):
+    return np.maximum(x @ W + b, 0)
+
+
+h_relu = forward_relu(x, W, b)  # (n, 10)
+delta_relu = ...  # (n, 10), from h_relu, t and n
+
+# Check
+if delta_relu is ...:
+    print("not filled in yet")
+else:
+    numeric = numeric_gradient(lambda: half_squared(forward_relu(x, W, b), t), W)
+    difference = np.abs(x.T @ delta_relu - numeric).max()
+    print(f"largest difference {difference:.1e}")
+    assert difference < 1e-9, "the gradient differs from the numerical one"
+    print("right")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def forward_relu(x, W, b):
-#     return np.maximum(x @ W + b, 0)
-#
-# h_relu = forward_relu(x, W, b)
-# delta_relu = (h_relu - t) / n * (h_relu > 0)          # slope 1 where the unit is active, 0 elsewhere
-# numeric = numeric_gradient(lambda: half_squared(forward_relu(x, W, b), t), W)
-# assert np.abs(x.T @ delta_relu - numeric).max() < 1e-9
+# # slope 1 where the unit is active, 0 elsewhere
+# delta_relu = (h_relu - t) / n * (h_relu > 0)
 # ```
 #
 # The rectifier has a corner at 0. If some `a` lies within $\epsilon$ of it, the two points of the difference lie on
@@ -327,20 +365,35 @@ for digit, ax in enumerate(axes[0]):
 # </details>
 #
 # **2. Softmax.** For classification one usually takes $p = \mathrm{softmax}(a)$ and the cross-entropy
-# $L = -\frac{1}{n} \sum \log p_y$ of the correct class $y$. Check numerically that then
-# $\partial L / \partial a = (p - \mathrm{onehot}(y)) / n$, without a factor for the slope. (Tutorial 02 uses this.)
-#
+# $L = -\frac{1}{n} \sum \log p_y$ of the correct class $y$. What is $\partial L / \partial a$? (A factor for the slope
+# is not needed. Tutorial 02 uses the result.)
+
+
+# %%
+def softmax(a):
+    e = np.exp(a - a.max(axis=1, keepdims=True))  # the maximum prevents overflow
+    return e / e.sum(axis=1, keepdims=True)
+
+
+y = data.train.y[:16]
+a = x @ W + b
+delta_softmax = ...  # (n, 10), from softmax(a), np.eye(10)[y] and n
+
+# Check
+if delta_softmax is ...:
+    print("not filled in yet")
+else:
+    numeric = numeric_gradient(lambda: -np.log(softmax(a)[np.arange(n), y]).mean(), a)
+    difference = np.abs(delta_softmax - numeric).max()
+    print(f"largest difference {difference:.1e}")
+    assert difference < 1e-9, "not the derivative of the loss"
+    print("right")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def softmax(a):
-#     e = np.exp(a - a.max(axis=1, keepdims=True))      # subtracting the maximum prevents overflow
-#     return e / e.sum(axis=1, keepdims=True)
-#
-# y = data.train.y[:16]
-# a = x @ W + b
-# numeric = numeric_gradient(lambda: -np.log(softmax(a)[np.arange(n), y]).mean(), a)
-# assert np.abs((softmax(a) - np.eye(10)[y]) / n - numeric).max() < 1e-9
+# delta_softmax = (softmax(a) - np.eye(10)[y]) / n
 # ```
 #
 # The derivatives of softmax and of the logarithm cancel. This is why the two are used together, and why a confident

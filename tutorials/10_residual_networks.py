@@ -9,6 +9,10 @@
 # from the shortcut; with a matrix of its own for every layer it gains nothing from shortcuts here.**
 #
 # You need tutorial 03 (the matrix $B$, and the angle); direct feedback is explained below.
+#
+# **A residual network in the explorer:** `minifa explore --model resnet20 --batch-size 1 --train-updates 1 --rules fa
+# -o page.html`, then open `page.html#step/fa/89` ("Backward through residual9"): the errors of body and shortcut are
+# added. In the terminal: `minifa step --model resnet20 --batch-size 1 --data digits --rule fa`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -35,12 +39,16 @@ mf.use("numpy", dtype="float64")
 # In minifa this is `Residual(body, shortcut)`; an empty shortcut is the identity. To record the errors we extend the
 # rules: at every layer the network calls the rule's method `teach`, which returns the error that the output of this
 # layer receives. Our version calls the original method and stores its argument and its result.
+#
+# > **Predict, then run.** The body of the block carries its error down through a random $B$. How much of
+# > backpropagation's error at the sum reaches the input of the block unchanged? (a) Nothing. (b) Half of it. (c) All of
+# > it, through the shortcut.
 
 
 # %%
 class Recorder:
-    """A mixin for rules: for every layer's output, `incoming` has the error carried down to it, `errors` the error that
-    the rule sets there."""
+    """A mixin for rules: for every layer's output, `incoming` has the error carried
+    down to it, `errors` the error that the rule sets there."""
 
     def gradients(self, net, x, y, loss):
         self.incoming, self.errors = {}, {}
@@ -61,41 +69,67 @@ class FA(Recorder, mf.rules.FA):
 
 
 layers = [mf.Linear(4, 4), mf.Residual([mf.Linear(4, 4), mf.Tanh()]), mf.Linear(4, 2)]
-small = mf.Network(layers, seed=1)  # the block is named residual1, its layers residual1.body.linear1 and so on
+# the block is named residual1, its layers residual1.body.linear1 and so on
+small = mf.Network(layers, seed=1)
 x_small, t_small = np.array([[1.0, -0.5, 0.3, 0.8]]), np.array([[1.0, -1.0]])
 branches = {}
 for make in (BP, FA):
     rule = make(seed=1).attach(small)
     if make is FA:
-        rule.set_feedback("linear2", small["linear2"].W)  # so that the block receives the same error under both rules
+        # so that the block receives the same error under both rules
+        rule.set_feedback("linear2", small["linear2"].W)
     rule.gradients(small, x_small, t_small, mf.HalfSquaredError())
     at_sum, below = rule.errors["residual1"][0], rule.errors["linear1"][0]
-    np.testing.assert_array_equal(rule.errors["residual1.body.tanh1"][0], at_sum)  # the body receives the same delta
+    # the body receives the same delta
+    np.testing.assert_array_equal(rule.errors["residual1.body.tanh1"][0], at_sum)
     branches[rule.title] = at_sum, below - at_sum, below
 
 # %% [markdown]
-# Here is the block with its actual numbers; read it from top to bottom, in the order of the backward pass. On the left
-# backpropagation uses $W$, on the right feedback alignment uses $B$, and the two bodies carry down quite different
-# errors. The green path, past the body, is the same on both sides.
+# The answer is (c). Here is the block with its actual numbers; read it from top to bottom, in the order of the backward
+# pass. On the left backpropagation uses $W$, on the right feedback alignment uses $B$, and the two bodies carry down
+# quite different errors. The green path, past the body, is the same on both sides.
 
 
 # %%
 def tiles(ax, x, y, vector, title=""):
     """Four numbers in a row, with a title above."""
-    ax.imshow(vector[None], extent=(x - 1, x + 1, y, y + 0.42), cmap="RdBu_r", vmin=-4, vmax=4, zorder=3)
+    ax.imshow(
+        vector[None],
+        extent=(x - 1, x + 1, y, y + 0.42),
+        cmap="RdBu_r",
+        vmin=-4,
+        vmax=4,
+        zorder=3,
+    )
     for i, value in enumerate(vector):
         colour, at = "white" if abs(value) > 2.6 else "black", x - 0.75 + 0.5 * i
-        ax.text(at, y + 0.2, f"{value:+.2f}", ha="center", va="center", fontsize=7.5, color=colour, zorder=4)
+        ax.text(
+            at,
+            y + 0.2,
+            f"{value:+.2f}",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color=colour,
+            zorder=4,
+        )
     ax.text(x, y + 0.5, title, ha="center", va="bottom", fontsize=9)
 
 
 def arrow(ax, start, end, colour=GREY, width=1.3):
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "linewidth": width})
+    ax.annotate(
+        "",
+        end,
+        start,
+        arrowprops={"arrowstyle": "->", "color": colour, "linewidth": width},
+    )
 
 
-# %%
+# %% [figure]
 fig, axes = plt.subplots(1, 2, figsize=(9, 5), layout="constrained")
-for ax, (title, (at_sum, from_body, below)), matrix in zip(axes, branches.items(), "WB", strict=True):
+for ax, (title, (at_sum, from_body, below)), matrix in zip(
+    axes, branches.items(), "WB", strict=True
+):
     tiles(ax, 2.5, 4.55, at_sum, "error at the sum")
     arrow(ax, (2.2, 4.5), (1.4, 4.05))
     arrow(ax, (2.8, 4.5), (3.6, 4.05))
@@ -104,7 +138,15 @@ for ax, (title, (at_sum, from_body, below)), matrix in zip(axes, branches.items(
     arrow(ax, (1.3, 3.28), (1.3, 2.1), ORANGE, 3)
     arrow(ax, (3.7, 3.28), (3.7, 2.1), GREEN, 3)
     box = {"boxstyle": "round,pad=0.4", "facecolor": "#fdf1e7", "edgecolor": ORANGE}
-    ax.text(1.3, 2.72, f"slope of tanh,\nthen @ {matrix}.T", ha="center", va="center", fontsize=9, bbox=box)
+    ax.text(
+        1.3,
+        2.72,
+        f"slope of tanh,\nthen @ {matrix}.T",
+        ha="center",
+        va="center",
+        fontsize=9,
+        bbox=box,
+    )
     ax.text(3.85, 2.72, "identity", ha="left", va="center", fontsize=9, color=GREEN)
     tiles(ax, 1.3, 1.65, from_body)
     tiles(ax, 3.7, 1.65, at_sum)
@@ -115,7 +157,6 @@ for ax, (title, (at_sum, from_body, below)), matrix in zip(axes, branches.items(
     ax.text(2.5, 0.3, "error below the block", ha="center", va="top", fontsize=9)
     ax.set(xlim=(0.1, 4.9), ylim=(0, 5.4), title=title.capitalize(), aspect="equal")
     ax.set_axis_off()
-plt.show()
 
 # %% [markdown]
 # ## Twelve blocks
@@ -137,20 +178,28 @@ def build(kind, seed=0, shortcut=list):
     for _ in range(BLOCKS):
         body = [mf.Linear(WIDTH, WIDTH), mf.BatchNorm(WIDTH), mf.ReLU()]
         layers += body if kind == "plain" else [mf.Residual(body, shortcut())]
-    net = mf.Network([*layers, mf.Linear(WIDTH, 10)], seed=seed, input_shape=data.input_shape)
+    net = mf.Network(
+        [*layers, mf.Linear(WIDTH, 10)], seed=seed, input_shape=data.input_shape
+    )
     for layer in net:
-        if kind == "quiet" and isinstance(layer, mf.BatchNorm) and ".body." in layer.name:
+        if (
+            kind == "quiet"
+            and isinstance(layer, mf.BatchNorm)
+            and ".body." in layer.name
+        ):
             layer.gamma[...] = BLOCKS**-0.5
     return net
 
 
 def rectifiers(net):
-    """The 13 rectifiers, lowest first. A body's rectifier receives the same error as its sum."""
+    """The 13 rectifiers, lowest first. A body's rectifier receives the same error as
+    its sum."""
     return [layer.name for layer in net if layer.kind == "relu"]
 
 
 def compare(net, rule, x, y):
-    """The rule's and backpropagation's errors at every rectifier, lowest first; does not change the network."""
+    """The rule's and backpropagation's errors at every rectifier, lowest first; does
+    not change the network."""
     true = BP().attach(net)
     with net.preserved(), rule.preserved():
         for each in (true, rule):
@@ -176,6 +225,9 @@ def compare(net, rule, x, y):
 # flatten the errors of a batch into one vector, so that examples with a large error have more weight (batch norm mixes
 # the errors of the examples in a batch, and for an example without an error of its own there would be little else to
 # measure).
+#
+# > **Predict, then run.** At the lowest rectifier, below twelve blocks, where is the cosine largest? (a) In the plain
+# > stack. (b) In the residual network with bodies of full size. (c) In the quiet one, whose bodies are small.
 
 
 # %%
@@ -194,16 +246,27 @@ for kind in KINDS:
         pairs = compare(net, rule, x, y)
         s = np.linalg.norm(pairs[-1][1])
         sizes = [(np.linalg.norm(fa), np.linalg.norm(bp)) for fa, bp in pairs]
-        measurements.append([(cosine(*pair), s**2 / (f * b), f / s) for pair, (f, b) in zip(pairs, sizes, strict=True)])
-    start[kind] = np.mean(measurements, axis=0).T  # measured cosine, law, size of FA's error; each for 13 places
-    print(f"{kind:8} measured at the bottom, middle and top: {np.round(start[kind][0][[0, 6, 12]], 2)}", end="")
+        measurements.append(
+            [
+                (cosine(*pair), s**2 / (f * b), f / s)
+                for pair, (f, b) in zip(pairs, sizes, strict=True)
+            ]
+        )
+    # measured cosine, law, size of FA's error; each for 13 places
+    start[kind] = np.mean(measurements, axis=0).T
+    print(
+        f"{kind:8} measured at the bottom, middle and top: "
+        f"{np.round(start[kind][0][[0, 6, 12]], 2)}",
+        end="",
+    )
     print("" if kind == "plain" else f", law {np.round(start[kind][1][[0, 6, 12]], 2)}")
 
 for kind in ("residual", "quiet"):
-    assert np.abs(start[kind][0] - start[kind][1]).max() < 0.06  # measured with five sets of seeds: at most 0.04
+    # measured with five sets of seeds: at most 0.04
+    assert np.abs(start[kind][0] - start[kind][1]).max() < 0.06
 assert np.abs(start["plain"][0][:-1]).max() < 0.06  # measured: at most 0.02
 
-# %%
+# %% [figure]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 where = range(BLOCKS + 1)
 for kind, (colour, marker) in KINDS.items():
@@ -221,15 +284,26 @@ right.set_yticks((1, 2, 5, 10), ("1", "2", "5", "10"))
 for ax, height in ((left, 0.22), (right, 0.92)):
     ax.set(xlabel="blocks below", xticks=range(0, 13, 2))
     start_at, end_at = (0.98, height), (0.6, height)
-    style = {"xycoords": "axes fraction", "va": "center", "ha": "right", "fontsize": 9, "color": GREY}
-    ax.annotate("backward pass", end_at, start_at, arrowprops={"arrowstyle": "->", "color": GREY}, **style)
-plt.show()
+    style = {
+        "xycoords": "axes fraction",
+        "va": "center",
+        "ha": "right",
+        "fontsize": 9,
+        "color": GREY,
+    }
+    ax.annotate(
+        "backward pass",
+        end_at,
+        start_at,
+        arrowprops={"arrowstyle": "->", "color": GREY},
+        **style,
+    )
 
 # %% [markdown]
-# Read it from right to left, in the order of the backward pass. In the plain stack a single $B$ destroys all agreement.
-# With shortcuts the agreement decreases only as fast as the errors of the bodies exceed $s$: bodies of full size
-# increase the error strongly, quiet ones hardly. **The part of the error that passed no $B$ must not be small beside
-# the part that did.**
+# The answer is (c). Read it from right to left, in the order of the backward pass. In the plain stack a single $B$
+# destroys all agreement. With shortcuts the agreement decreases only as fast as the errors of the bodies exceed $s$:
+# bodies of full size increase the error strongly, quiet ones hardly. **The part of the error that passed no $B$ must
+# not be small beside the part that did.**
 #
 # ## Training
 #
@@ -256,7 +330,8 @@ class Cut(FA):
         chain = sums(self.net)
         if layer.name in chain[:-1]:
             above = chain[chain.index(layer.name) + 1]
-            delta = delta - self.errors[above]  # the shortcut carries the error of the next sum
+            # the shortcut carries the error of the next sum
+            delta = delta - self.errors[above]
         return super().teach(layer, delta)
 
 
@@ -271,7 +346,8 @@ class DFA(Recorder, mf.rules.DFA):
 
 
 def fitted(net):
-    """Test accuracy of a new readout, fitted to the last features by least squares with a small ridge."""
+    """Test accuracy of a new readout, fitted to the last features by least squares with
+    a small ridge."""
     features = []
     for h in (data.train.x, data.test.x):
         for layer in net.layers[:-1]:
@@ -281,80 +357,137 @@ def fitted(net):
     train, test = ((h - mean) / scale for h in features)
     target = np.eye(10)[data.train.y]
     ridge = 1e-3 * len(train) * np.eye(train.shape[1])
-    readout = np.linalg.solve(train.T @ train + ridge, train.T @ (target - target.mean(axis=0)))
-    return float(((test @ readout + target.mean(axis=0)).argmax(axis=1) == data.test.y).mean())
+    readout = np.linalg.solve(
+        train.T @ train + ridge, train.T @ (target - target.mean(axis=0))
+    )
+    return float(
+        ((test @ readout + target.mean(axis=0)).argmax(axis=1) == data.test.y).mean()
+    )
 
 
 class Angles(Callback):
-    """After every epoch: the accuracy, also of a fitted readout, and the angle at every rectifier, lowest first."""
+    """After every epoch: the accuracy, also of a fitted readout, and the angle at every
+    rectifier, lowest first."""
 
     def on_epoch(self, trainer, row):
-        row["accuracy"], row["fitted"] = trainer.evaluate(data.test)["accuracy"], fitted(trainer.net)
+        row["accuracy"], row["fitted"] = (
+            trainer.evaluate(data.test)["accuracy"],
+            fitted(trainer.net),
+        )
         if isinstance(trainer.rule, Recorder):
-            pairs = compare(trainer.net, trainer.rule, mf.asarray(data.train.x[:256]), data.train.y[:256])
+            pairs = compare(
+                trainer.net,
+                trainer.rule,
+                mf.asarray(data.train.x[:256]),
+                data.train.y[:256],
+            )
             row["angles"] = [float(mf.metrics.angle(*pair)) for pair in pairs]
 
 
 def train(kind, make, seed=0, epochs=10, **options):
     net = build(kind, seed)
     rule = make(seed=seed, **options).attach(net)
-    trainer = mf.Trainer(net, rule, loss, mf.SGD(lr=0.03, momentum=0.9), callbacks=[Angles()])
+    trainer = mf.Trainer(
+        net, rule, loss, mf.SGD(lr=0.03, momentum=0.9), callbacks=[Angles()]
+    )
     return trainer.fit(data.train, epochs, batch_size=64)
 
 
 # %%
 mf.use("numpy", dtype="float32")
 rules = {"BP": BP, "FA": FA, "Shallow": mf.rules.Shallow}
-runs = {(name, kind): train(kind, make) for name, make in rules.items() for kind in ("plain", "residual")}
+runs = {
+    (name, kind): train(kind, make)
+    for name, make in rules.items()
+    for kind in ("plain", "residual")
+}
 runs["Cut", "residual"] = train("residual", Cut)
 for (name, kind), history in runs.items():
     last = history[-1]
-    print(f"{name:8} {kind:9} test accuracy {last['accuracy']:.3f}, with a fitted readout {last['fitted']:.3f}")
+    print(
+        f"{name:8} {kind:9} test accuracy {last['accuracy']:.3f}, with a fitted "
+        f"readout {last['fitted']:.3f}"
+    )
 
-# measured with seeds 0 to 3: FA plain 0.64 to 0.74, residual 0.956 to 0.969; Shallow plain 0.24 to 0.29; in the
-# residual network Cut 0.70 to 0.83 and Shallow 0.70 to 0.82; FA's angle at the lowest rectifier 89 to 92 degrees in the
-# plain network, 72 to 79 in the residual one. Fitted readouts of the residual network: FA 0.975 to 0.978, Cut 0.76 to
+# measured with seeds 0 to 3: FA plain 0.64 to 0.74, residual 0.956 to 0.969; Shallow
+# plain 0.24 to 0.29; in the
+# residual network Cut 0.70 to 0.83 and Shallow 0.70 to 0.82; FA's angle at the lowest
+# rectifier 89 to 92 degrees in the
+# plain network, 72 to 79 in the residual one. Fitted readouts of the residual network:
+# FA 0.975 to 0.978, Cut 0.76 to
 # 0.85, Shallow 0.77 to 0.84, within 0.03 of Cut with the same seed
 accuracy = {key: history[-1]["accuracy"] for key, history in runs.items()}
 fits = {key: history[-1]["fitted"] for key, history in runs.items()}
-assert accuracy["Shallow", "plain"] + 0.2 < accuracy["FA", "plain"] < 0.85 < 0.93 < accuracy["FA", "residual"]
-assert accuracy["Cut", "residual"] < 0.85 and abs(accuracy["Cut", "residual"] - accuracy["Shallow", "residual"]) < 0.15
+assert (
+    accuracy["Shallow", "plain"] + 0.2
+    < accuracy["FA", "plain"]
+    < 0.85
+    < 0.93
+    < accuracy["FA", "residual"]
+)
+assert (
+    accuracy["Cut", "residual"] < 0.85
+    and abs(accuracy["Cut", "residual"] - accuracy["Shallow", "residual"]) < 0.15
+)
 assert abs(fits["Cut", "residual"] - fits["Shallow", "residual"]) < 0.07
 assert fits["FA", "residual"] > fits["Shallow", "residual"] + 0.08
-assert runs["FA", "plain"][-1]["angles"][0] > 85 and runs["FA", "residual"][-1]["angles"][0] < 84
+assert (
+    runs["FA", "plain"][-1]["angles"][0] > 85
+    and runs["FA", "residual"][-1]["angles"][0] < 84
+)
 
 # %% [markdown]
 # In the plain stack the hidden layers have learned something under feedback alignment, 0.7 where the readout alone has
-# 0.24, but less in ten epochs than with shortcuts. Is it stuck there? We train four times as long:
+# 0.24, but less in ten epochs than with shortcuts. Is it stuck there? We train four times as long.
+#
+# > **Predict, then run.** After 40 epochs the plain stack under feedback alignment is (a) still at 0.7; (b) at about
+# > 0.8; (c) level with the residual network, at 0.96.
 
 # %%
 longer = train("plain", FA, epochs=40)
 for epoch in (10, 20, 40):
     row = longer[epoch]
-    print(f"FA plain, {epoch} epochs: accuracy {row['accuracy']:.3f}, at the bottom {row['angles'][0]:.0f} degrees")
-# measured with seeds 0 to 3: 0.79 to 0.86 after 40 epochs, 0.82 to 0.88 after 80; lowest angle 89 to 91 degrees
+    print(
+        f"FA plain, {epoch} epochs: accuracy {row['accuracy']:.3f}, at the bottom "
+        f"{row['angles'][0]:.0f} degrees"
+    )
+# measured with seeds 0 to 3: 0.79 to 0.86 after 40 epochs, 0.82 to 0.88 after 80;
+# lowest angle 89 to 91 degrees
 assert longer[10]["accuracy"] + 0.04 < longer[-1]["accuracy"]
 assert longer[-1]["accuracy"] < accuracy["FA", "residual"] - 0.04
 
 # %% [markdown]
-# It is slow, not stuck; and after forty epochs the accuracy is still below that with shortcuts after ten.
+# The answer is (b). It is slow, not stuck; and after forty epochs the accuracy is still below that with shortcuts after
+# ten.
 #
 # The next figure shows depth against time, dark where feedback alignment's error agrees with backpropagation's. In the
 # plain stack the agreement begins at the top, and in these ten epochs it extends two or three blocks down. With
 # shortcuts it appears at all heights in the same epoch. If only the errors of the shortcuts are cut, the angles stay
 # near 90 degrees at all heights; the features are then worth no more than untrained ones.
 
-# %%
+# %% [figure]
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained", sharey=True)
-shown = {("FA", "plain"): "plain", ("FA", "residual"): "residual", ("Cut", "residual"): "residual, cut"}
+shown = {
+    ("FA", "plain"): "plain",
+    ("FA", "residual"): "residual",
+    ("Cut", "residual"): "residual, cut",
+}
 for ax, (key, name) in zip(axes, shown.items(), strict=True):
     angles = np.transpose([row["angles"] for row in runs[key]])
-    image = ax.imshow(angles, cmap="cividis", vmin=60, vmax=92, origin="lower", aspect="auto")
-    ax.set(xlabel="epoch", title=f"{name}: {accuracy[key]:.2f}", xticks=range(0, 11, 2), yticks=range(0, 13, 2))
+    image = ax.imshow(
+        angles, cmap="cividis", vmin=60, vmax=92, origin="lower", aspect="auto"
+    )
+    ax.set(
+        xlabel="epoch",
+        title=f"{name}: {accuracy[key]:.2f}",
+        xticks=range(0, 11, 2),
+        yticks=range(0, 13, 2),
+    )
     ax.grid(visible=False)
 axes[0].set_ylabel("blocks below")
-fig.colorbar(image, ax=axes, label="angle to bp's error (degrees)", ticks=(60, 70, 80, 90))
-plt.show()
+_ = fig.colorbar(
+    image, ax=axes, label="angle to bp's error (degrees)", ticks=(60, 70, 80, 90)
+)
 
 # %% [markdown]
 # ## Direct feedback replaces it
@@ -366,7 +499,9 @@ plt.show()
 
 # %%
 body = [[mf.Linear(16, 16), mf.ReLU()] for _ in range(2)]
-two = mf.Network([mf.Linear(64, 16), mf.ReLU(), *map(mf.Residual, body), mf.Linear(16, 10)])
+two = mf.Network(
+    [mf.Linear(64, 16), mf.ReLU(), *map(mf.Residual, body), mf.Linear(16, 10)]
+)
 figures.broadcast(two, mf.rules.DFA().attach(two))
 
 # %% [markdown]
@@ -379,8 +514,10 @@ rule = DFA(seed=0).attach(net)
 rule.gradients(net, mf.asarray(data.train.x[:256]), y, loss)
 chain = sums(net)
 for name, above in zip(chain[:-1], chain[1:], strict=True):
-    np.testing.assert_array_equal(rule.incoming[name], rule.errors[above])  # carried by the shortcut, unchanged
-    np.testing.assert_array_equal(rule.errors[name], rule.error @ rule.B[name].T)  # replaced by the rule
+    # carried by the shortcut, unchanged
+    np.testing.assert_array_equal(rule.incoming[name], rule.errors[above])
+    # replaced by the rule
+    np.testing.assert_array_equal(rule.errors[name], rule.error @ rule.B[name].T)
 print("taught at", ", ".join(list(rule.F)[:5]), "and so on")
 
 # %% [markdown]
@@ -398,20 +535,31 @@ for kind in ("plain", "residual"):
         last = direct[name, kind][-1]
         middle = np.mean(last["angles"][1:])
         print(
-            f"dfa, {name}, {kind:8}  accuracy {last['accuracy']:.3f}, angle in the twelve blocks {middle:.0f} degrees"
+            f"dfa, {name}, {kind:8}  accuracy {last['accuracy']:.3f}, angle in the "
+            f"twelve blocks {middle:.0f} degrees"
         )
-# measured with seeds 0 to 3, residual: own F 86 to 88 degrees, one F 62 to 69; plain: 80 to 84 degrees with either
+# measured with seeds 0 to 3, residual: own F 86 to 88 degrees, one F 62 to 69; plain:
+# 80 to 84 degrees with either
 in_blocks = {key: np.mean(history[-1]["angles"][1:]) for key, history in direct.items()}
 ends = {key: history[-1]["accuracy"] for key, history in direct.items()}
-# own F, seeds 0 to 3: 0.93 to 0.94 in the plain network, 0.86 to 0.91 in the residual one; one F 0.90 to 0.94, 0.91 to
+# own F, seeds 0 to 3: 0.93 to 0.94 in the plain network, 0.86 to 0.91 in the residual
+# one; one F 0.90 to 0.94, 0.91 to
 # 0.95; feedback alignment's angle in the twelve residual blocks 64 to 71 degrees
 assert 0.8 < ends["own F", "residual"] < ends["own F", "plain"] + 0.02
-assert abs(in_blocks["one F", "residual"] - np.mean(runs["FA", "residual"][-1]["angles"][1:])) < 15
+assert (
+    abs(
+        in_blocks["one F", "residual"]
+        - np.mean(runs["FA", "residual"][-1]["angles"][1:])
+    )
+    < 15
+)
 assert in_blocks["one F", "residual"] < 74 < 80 < in_blocks["own F", "residual"]
 assert in_blocks["one F", "plain"] > 76
 
-# %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained", width_ratios=(1.15, 1))
+# %% [figure]
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 3.9), layout="constrained", width_ratios=(1.15, 1)
+)
 rows = {
     "bp": "BP",
     "fa": "FA",
@@ -425,9 +573,21 @@ for i, name in enumerate(rows.values()):
         history = (runs | direct).get((name, kind))
         if history is not None:
             colour, marker = KINDS[kind]
-            left.plot(history[-1]["accuracy"], i, marker, color=colour, markersize=9, label=kind if i == 0 else None)
+            left.plot(
+                history[-1]["accuracy"],
+                i,
+                marker,
+                color=colour,
+                markersize=9,
+                label=kind if i == 0 else None,
+            )
 left.set_yticks(range(len(rows)), rows)
-left.set(xlabel="test accuracy", xlim=(0.15, 1.02), ylim=(5.5, -0.5), title="The gain from shortcuts")
+left.set(
+    xlabel="test accuracy",
+    xlim=(0.15, 1.02),
+    ylim=(5.5, -0.5),
+    title="The gain from shortcuts",
+)
 left.legend(loc="center left")
 for history, colour, line, label in (
     (direct["own F", "residual"], GREEN, "-", "dfa, own F"),
@@ -436,11 +596,17 @@ for history, colour, line, label in (
     (direct["one F", "plain"], PINK, ":", "dfa, one F, plain"),
     (runs["FA", "residual"], ORANGE, "-", "fa"),
 ):
-    right.plot(where, history[-1]["angles"], line, color=colour, linewidth=1.8, label=label)
-right.set(xlabel="blocks below", ylabel="angle to bp's error (degrees)", xticks=range(0, 13, 2), ylim=(42, 97))
+    right.plot(
+        where, history[-1]["angles"], line, color=colour, linewidth=1.8, label=label
+    )
+right.set(
+    xlabel="blocks below",
+    ylabel="angle to bp's error (degrees)",
+    xticks=range(0, 13, 2),
+    ylim=(42, 97),
+)
 right.set_title("After training, block by block")
-right.legend(loc="lower left", ncols=2, fontsize=8.5)
-plt.show()
+_ = right.legend(loc="lower left", ncols=2, fontsize=8.5)
 
 # %% [markdown]
 # The measurement confirms the prediction. With one $F$ the angles of direct feedback are about those of feedback
@@ -461,20 +627,38 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# **1. Shortcuts with weights.** Where a block changes the number of units, its shortcut needs a weight matrix too. Put
-# one into every shortcut (`build` takes `shortcut=`, a function that returns the shortcut's layers), give the readout
-# its transpose, and measure the cosine before training. How much of it is left?
+# Replace each `...`, then run the cell: it checks your answer.
 #
+# **1. Shortcuts with weights.** Where a block changes the number of units, its shortcut needs a weight matrix too. Put
+# one into every shortcut, give the readout its transpose, and measure the cosine before training. How much of it is
+# left? Fill in the function that returns the list of the shortcut's layers (64 units, `WIDTH`, below and above).
+
+
+# %%
+def shortcut():
+    return ...
+
+
+# Check
+if shortcut() is ...:
+    print("not filled in yet")
+else:
+    mf.use("numpy", dtype="float64")
+    net = build("quiet", shortcut=shortcut)
+    assert len(net.weighted) == 2 + 2 * BLOCKS, "every shortcut needs one weight matrix"
+    rule = FA(seed=0).attach(net)
+    rule.set_feedback(net.output_layer.name, net.output_layer.W)
+    cosines = [cosine(*pair) for pair in compare(net, rule, x, y)]
+    print(np.round(cosines, 2))
+    assert cosines[-1] > 0.99 and np.abs(cosines[:-1]).max() < 0.15
+    print("right")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
-# mf.use("numpy", dtype="float64")
-# net = build("quiet", shortcut=lambda: [mf.Linear(WIDTH, WIDTH)])
-# rule = FA(seed=0).attach(net)
-# rule.set_feedback(net.output_layer.name, net.output_layer.W)
-# cosines = [cosine(*pair) for pair in compare(net, rule, x, y)]
-# print(np.round(cosines, 2))
-# assert cosines[-1] > 0.99 and np.abs(cosines[:-1]).max() < 0.15
+# def shortcut():
+#     return [mf.Linear(WIDTH, WIDTH)]
 # ```
 #
 # Less than 0.15 anywhere below the readout: every path now passes a random matrix in every block, as in the plain
@@ -483,25 +667,42 @@ plt.show()
 # </details>
 #
 # **2. Signs and shortcuts.** Under `usf` (the signs of $W$) the error that a body carries down is no longer at a right
-# angle to that of backpropagation. Predict: is the cosine at the lowest rectifier of the quiet stack larger or smaller
-# than the law's value? Measure it, also in the plain stack. (`usf` uses the readout's signs: `set_feedback` is not
+# angle to that of backpropagation. Is the cosine at the lowest rectifier of the quiet stack `"larger"` or `"smaller"`
+# than under feedback alignment? Fill in your prediction. (`usf` uses the readout's signs: `set_feedback` is not
 # needed.)
-#
+
+
+# %%
+class USF(Recorder, mf.rules.USF):
+    pass
+
+
+prediction = ...
+
+# Check
+if prediction is ...:
+    print("not filled in yet")
+else:
+    mf.use("numpy", dtype="float64")
+    lowest = {}
+    for kind in KINDS:
+        nets = [build(kind, seed) for seed in range(3)]
+        pairs = [compare(net, USF().attach(net), x, y)[0] for net in nets]
+        lowest[kind] = np.mean([cosine(*pair) for pair in pairs])
+    by_fa = start["quiet"][1][0]
+    print({kind: round(float(value), 2) for kind, value in lowest.items()}, end="; ")
+    print(f"feedback alignment in the quiet stack, by the law: {by_fa:.2f}")
+    assert lowest["plain"] < 0.3 and lowest["quiet"] > by_fa + 0.1
+    assert prediction == "larger", "compare with your prediction"
+    print("right")
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
-# class USF(Recorder, mf.rules.USF):
-#     pass
-#
-# mf.use("numpy", dtype="float64")
-# lowest = {}
-# for kind in KINDS:
-#     nets = [build(kind, seed) for seed in range(3)]
-#     lowest[kind] = np.mean([cosine(*compare(net, USF().attach(net), x, y)[0]) for net in nets])
-# print({kind: round(value, 2) for kind, value in lowest.items()})
-# assert lowest["plain"] < 0.3 and lowest["quiet"] > start["quiet"][1][0] + 0.1
+# prediction = "larger"
 # ```
 #
-# Larger, in the mean of three seeds: now the parts $r$ also agree to some extent. In the plain stack the cosines of
-# thirteen matrices multiply; in the quiet one most of the error has passed few of them.
+# In the mean of three seeds: now the parts $r$ also agree to some extent. In the plain stack the cosines of thirteen
+# matrices multiply; in the quiet one most of the error has passed few of them.
 # </details>

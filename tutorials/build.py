@@ -3,11 +3,18 @@
     python tutorials/build.py              build every notebook: cells from NN_name.py, executed, with outputs
     python tutorials/build.py 3 07         only these
     python tutorials/build.py --check      execute all without writing; fail if a notebook differs from its script
+    python tutorials/build.py --student OUT    write the students' edition into the folder OUT: without solutions and
+                                               outputs (nothing is executed)
 
-Edit the scripts (cells begin with ``# %%`` or ``# %% [markdown]``), never a notebook. Each notebook runs in a clean
-kernel of this Python, in an empty folder, with this checkout's minifa. After its last cell the code of its folded
-solutions runs in the same kernel, as it does for a reader; this output is not stored. Needs
-``pip install ".[tutorials]"``. Exit status: 0 success, 1 a notebook failed, 2 nothing could be run.
+Edit the scripts, never a notebook. Cells begin with ``# %% [markdown]``, ``# %%`` (code) or ``# %% [figure]``: code
+that only draws, folded in JupyterLab and Colab, and tagged ``hide-input`` for nbconvert. The code of an exercise
+contains ``...`` for the reader to replace, and below a line ``# Check`` the check of the answer, which prints "not
+filled in yet" until then.
+
+Each notebook runs in a clean kernel of this Python, in an empty folder, with this checkout's minifa. After its last
+cell the code of its folded solutions runs in the same kernel, as it does for a reader, in the code cell of its
+exercise, whose check must print "right"; this output is not stored. Needs ``pip install ".[tutorials]"``. Exit status:
+0 success, 1 a notebook failed, 2 nothing could be run.
 """
 
 from __future__ import annotations
@@ -25,14 +32,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# "owner/name" of the public repository on GitHub. Empty while there is none: then the badge opens the start page of
-# Colab, where a notebook can be uploaded.
+# "owner/name" of the public repository on GitHub. Empty while there is none: then there is no badge, because
+# Colab opens notebooks of public repositories only.
 REPOSITORY = ""
 
-SLOW, TIMEOUT = 60, 300  # seconds per notebook: limits for a warning and for a failure
+SLOW, TIMEOUT = 60, 600  # seconds per notebook: limits for a warning and for a failure
 COLAB = "https://colab.research.google.com"
 
-SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>(.*?)</details>", re.S)
+FOLDED: dict[str, Any] = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["hide-input"]}
+SOLUTION = re.compile(r"\n*<details>\s*<summary>Solution</summary>(.*?)</details>", re.S)
+CHECK = "# Check\n"  # begins the check in the code of an exercise
 CODE_BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in a printed object: different in every run
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -44,7 +53,7 @@ class TutorialError(Exception):
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's kind, "markdown" or "code", and its text."""
+    """A cell's kind, "markdown", "code" or "figure" (code that is folded), and its text."""
 
     kind: str
     source: str
@@ -60,47 +69,63 @@ def read_cells(script: str) -> list[Cell]:
         raise TutorialError("a script begins with its first cell, '# %% [markdown]': there is text before it")
     cells = []
     for marker, text in zip(parts[::2], parts[1::2], strict=True):
-        if marker.strip() not in ("", "[markdown]"):
-            raise TutorialError(f"a cell begins with '# %%' or '# %% [markdown]', not with '# %%{marker}'")
+        kind = {"": "code", "[markdown]": "markdown", "[figure]": "figure"}.get(marker.strip())
+        if kind is None:
+            raise TutorialError(
+                f"a cell begins with '# %%', '# %% [markdown]' or '# %% [figure]', not with '# %%{marker}'"
+            )
         lines = text.strip("\n").split("\n")
-        if marker.strip():
+        if kind == "markdown":
             stray = next((line for line in lines if line != "#" and not line.startswith("# ")), None)
             if stray is not None:
                 raise TutorialError(f"every line of a markdown cell begins with '# ', this one does not: {stray!r}")
             lines = [line[2:] for line in lines]
-        cells.append(Cell("markdown" if marker.strip() else "code", "\n".join(lines)))
+        cells.append(Cell(kind, "\n".join(lines)))
     return cells
 
 
-def badge(stem: str) -> str:
-    """The line with a link to Colab and the requirements there."""
-    if REPOSITORY:
-        link = f"{COLAB}/github/{REPOSITORY}/blob/main/tutorials/{stem}.ipynb"
-        install = f"in Colab, first run `%pip install git+https://github.com/{REPOSITORY}` in a cell of its own"
-    else:
-        link = f"{COLAB}/"
-        install = (
-            "in Colab, upload this notebook and a zip of minifa's repository, and first run `%pip install minifa.zip` "
-            "in a cell of its own"
+def requirements(stem: str) -> str:
+    """The line on what the notebook needs, with a badge if Colab can open it."""
+    if not REPOSITORY:
+        return (
+            'Needs minifa (`pip install ".[tutorials]"` in its source folder) and no other file. How to run it without '
+            "an installation: `tutorials/guide/teaching.md`."
         )
-    return f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({link}) Needs minifa and no other file; {install}."
+    badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]"
+    link = f"({COLAB}/github/{REPOSITORY}/blob/main/tutorials/{stem}.ipynb)"
+    install = f"in Colab, first run `%pip install git+https://github.com/{REPOSITORY}` in a cell of its own"
+    return f"{badge}{link} Needs minifa and no other file; {install}."
 
 
 def notebook_cells(script: Path) -> list[Cell]:
-    """The cells that the script's notebook must have: those of the script, with the badge at the end of the first."""
+    """The cells that the script's notebook must have: those of the script, with its requirements at the end of the
+    first."""
     first, *others = read_cells(script.read_text(encoding="utf-8"))
-    return [Cell(first.kind, f"{first.source}\n\n{badge(script.stem)}"), *others]
+    return [Cell(first.kind, f"{first.source}\n\n{requirements(script.stem)}"), *others]
 
 
-def solutions(cells: Sequence[Cell]) -> list[str]:
-    """The code of each folded solution, in order. Raises TutorialError for a solution without code."""
-    code: list[str] = []
-    for folded in (text for cell in cells if cell.kind == "markdown" for text in SOLUTION.findall(cell.source)):
-        blocks = CODE_BLOCK.findall(folded)
-        if not blocks:
-            raise TutorialError(f"the solution of exercise {len(code) + 1} has no ```python block")
-        code.append("\n".join(blocks))
+def solutions(cells: Sequence[Cell]) -> list[tuple[str, bool]]:
+    """The code of each folded solution, in order, and whether it is checked: if the exercise has a code cell above the
+    solution, the code is that cell's with the solution before its check. Raises TutorialError for a solution without
+    code."""
+    code: list[tuple[str, bool]] = []
+    given = check = ""
+    for cell in cells:
+        if cell.kind == "code":
+            given, _, check = cell.source.partition(CHECK)
+        for folded in SOLUTION.findall(cell.source) if cell.kind == "markdown" else ():
+            blocks = CODE_BLOCK.findall(folded)
+            if not blocks:
+                raise TutorialError(f"the solution of exercise {len(code) + 1} has no ```python block")
+            code.append(("\n".join([given, *blocks, check] if check else blocks), bool(check)))
+            given = check = ""
     return code
+
+
+def student_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells without the solutions, and without the cells that contained nothing else."""
+    kept = [Cell(cell.kind, SOLUTION.sub("", cell.source)) if cell.kind == "markdown" else cell for cell in cells]
+    return [cell for cell in kept if cell.source.strip()]
 
 
 # The stored notebook
@@ -118,7 +143,10 @@ def load(notebook: Path) -> dict[str, Any]:
 
 
 def stored_cells(content: dict[str, Any]) -> list[Cell]:
-    return [Cell(cell["cell_type"], "".join(cell["source"])) for cell in content["cells"]]
+    return [
+        Cell("figure" if cell.get("metadata") == FOLDED else cell["cell_type"], "".join(cell["source"]))
+        for cell in content["cells"]
+    ]
 
 
 def check_pair(script: Path, content: dict[str, Any]) -> None:
@@ -154,6 +182,47 @@ def check_outputs(content: dict[str, Any]) -> None:
                 )
 
 
+def make_notebook(cells: Sequence[Cell]) -> Any:
+    """A notebook with these cells, without outputs."""
+    import nbformat.v4
+
+    return nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(cell.source)
+            if cell.kind == "markdown"
+            else nbformat.v4.new_code_cell(cell.source, metadata=FOLDED if cell.kind == "figure" else {})
+            for cell in cells
+        ]
+    )
+
+
+def as_json(notebook: Any) -> str:
+    """A notebook as JSON, without times, random ids and the Python version: identical in every run."""
+    import nbformat
+
+    for cell in notebook.cells:
+        cell.metadata = FOLDED if cell.metadata.get("tags") == FOLDED["tags"] else {}
+        cell.pop("id", None)
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last format without cell ids
+    text: str = nbformat.writes(notebook)
+    return text.rstrip("\n") + "\n"
+
+
+def write_students_edition(scripts: Sequence[Path], out: Path) -> None:
+    """Write the notebooks without solutions and outputs into the folder ``out``. Raises ValueError if it holds the
+    scripts, whose own notebooks would be replaced."""
+    if any(script.parent.resolve() == out.resolve() for script in scripts):
+        raise ValueError(f"--student must not be the folder of the tutorials, whose notebooks it would replace: {out}")
+    out.mkdir(parents=True, exist_ok=True)
+    for script in scripts:
+        text = as_json(make_notebook(student_cells(notebook_cells(script))))
+        (out / f"{script.stem}.ipynb").write_text(text, encoding="utf-8", newline="\n")
+
+
 # Execution
 
 
@@ -161,17 +230,16 @@ def execute(cells: Sequence[Cell], on_cell: Callable[[], None] = lambda: None) -
     """Run the cells, then the solutions, in one clean kernel. Returns the notebook with its outputs, as JSON.
 
     Raises:
-        TutorialError: a cell or a solution fails, or the notebook takes more than TIMEOUT seconds.
+        TutorialError: a cell or a solution fails, a check does not accept its solution, or the notebook takes more
+            than TIMEOUT seconds.
     """
-    import nbformat.v4
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
-    all_cells = [*cells, *(Cell("code", code) for code in solutions(cells))]
-    notebook = nbformat.v4.new_notebook(cells=[make[cell.kind](cell.source) for cell in all_cells])
+    solved = solutions(cells)
+    notebook = make_notebook([*cells, *(Cell("code", code) for code, _ in solved)])
     deadline = time.monotonic() + TIMEOUT
     # Without folders to search, "python3" is the Python that runs this file, for any installed kernels.
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
@@ -200,7 +268,11 @@ def execute(cells: Sequence[Cell], on_cell: Callable[[], None] = lambda: None) -
                 else "ends its kernel"
             )
             raise TutorialError(f"{where} {why}") from None
-    return _tidy(notebook, len(cells))
+    for number, ((_, checked), cell) in enumerate(zip(solved, notebook.cells[len(cells) :], strict=True), start=1):
+        if checked and not any(output.get("text", "").endswith("right\n") for output in cell.outputs):
+            raise TutorialError(f"the check of exercise {number} does not accept its solution: it must print 'right'")
+    notebook.cells = notebook.cells[: len(cells)]
+    return as_json(notebook)
 
 
 def _environment() -> dict[str, str]:
@@ -211,23 +283,6 @@ def _environment() -> dict[str, str]:
     checkout = str(Path(__file__).resolve().parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [checkout, environment.get("PYTHONPATH")]))
     return environment
-
-
-def _tidy(notebook: Any, n: int) -> str:
-    """The first n cells as JSON, without times, random ids and the Python version: identical in every run."""
-    import nbformat
-
-    notebook.cells = notebook.cells[:n]
-    for cell in notebook.cells:
-        cell.metadata = {}
-        cell.pop("id", None)
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    notebook.nbformat, notebook.nbformat_minor = 4, 4  # the last format without cell ids
-    text: str = nbformat.writes(notebook)
-    return text.rstrip("\n") + "\n"
 
 
 def process(script: Path, check: bool, on_cell: Callable[[], None] = lambda: None) -> None:
@@ -264,6 +319,9 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
     parser.add_argument(
         "--check", action="store_true", help="execute without writing; fail if a notebook differs from its script"
     )
+    parser.add_argument(
+        "--student", type=Path, metavar="OUT", help="only write notebooks without solutions and outputs into OUT"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks in parallel (default 1)")
     options = parser.parse_args(arguments)
     try:
@@ -272,6 +330,8 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
         parser.error(str(error))
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
+    if options.student and options.check:
+        parser.error("--student executes nothing: leave out --check")
     try:
         import ipykernel  # noqa: F401
         import nbclient  # noqa: F401
@@ -280,7 +340,15 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
         print(f'build.py: {error}; pip install ".[tutorials]"', file=sys.stderr)
         return 2
 
-    steps = re.compile(r"^# %%$|<summary>Solution", re.M)
+    if options.student:
+        try:
+            write_students_edition(scripts, options.student)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+        print(f"{len(scripts)} notebooks without solutions written to {options.student}")
+        return 0
+
+    steps = re.compile(r"^# %%(?: \[figure\])?$|<summary>Solution", re.M)
     total = sum(len(steps.findall(script.read_text(encoding="utf-8"))) for script in scripts)
     failed = 0
     with tqdm(total=total, unit="cell", disable=None) as bar, ThreadPoolExecutor(options.jobs) as pool:

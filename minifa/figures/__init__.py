@@ -42,6 +42,7 @@ from .history import history_curves
 from .matrices import kernels, matrices, signs
 from .memory import activation_memory
 from .style import COLOURS, DARK, MARKERS, STYLE, diverging, look
+from .teaching import products, snapshots
 
 __all__ = [
     "COLOURS",
@@ -63,7 +64,9 @@ __all__ = [
     "look",
     "matrices",
     "of_run",
+    "products",
     "signs",
+    "snapshots",
     "survey",
     "training_curves",
 ]

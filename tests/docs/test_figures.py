@@ -955,6 +955,61 @@ def drawn_network(rule, net):
     return net, mf.rules.make(rule).attach(net)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_products_draw_every_factor_to_scale_with_its_shape(dark):
+    names, arrays = equations()
+    figure = figures.products(names, arrays, "Products", dark=dark)
+    x, W, h = (arrays[name] for name in "xWh")
+    drawn = [np.asarray(image.get_array()) for image in figure.axes[0].images]
+    for image, expected in zip(drawn, (h, x, W, arrays["dW"], x.T, h), strict=True):
+        np.testing.assert_array_equal(image, expected)
+    cells = {
+        tuple(np.round(np.diff(np.reshape(image.get_extent(), (2, 2))).ravel() / image.get_array().shape[::-1], 6))
+        for image in figure.axes[0].images
+    }
+    assert len(cells) == 1, "one scale"
+    assert all(text in words(figure) for text in ("Products", "forward", "h\n12 × 9", "xᵀ\n40 × 12", "=", "@"))
+
+
+def test_snapshots_have_a_row_for_each_matrix_and_a_column_for_each_time():
+    matrices, times, notes = film()
+    figure = figures.snapshots(matrices, times, notes, "Film")
+    for image, expected in zip(images(figure), (*matrices["W"], *matrices["Bᵀ"]), strict=True):
+        np.testing.assert_array_equal(image, expected)
+    for axes in figure.axes:  # each picture has its own colour scale
+        (image,) = axes.images
+        assert image.get_clim()[1] == np.abs(image.get_array()).max()
+    assert all(text in words(figure) for text in ("Film", "start", "end", "90°", "30°", "W\n5 × 3", "Bᵀ\n5 × 7"))
+
+
+@pytest.mark.parametrize(
+    "draw, message",
+    [
+        (lambda: figures.products({"a": "h = y @ h"}, {"h": np.eye(2)}), "unknown name in an equation 'y'"),
+        (lambda: figures.products({}, {"h": np.eye(2)}), "at least one equation"),
+        (lambda: figures.products({"a": "= @"}, {"h": np.eye(2)}), "at least one matrix"),
+        (lambda: figures.products({"a": "h"}, {"h": np.ones(3)}), r"must be a matrix \(rows, columns\)"),
+        (lambda: figures.products({"a": "h"}, {"h": np.ones((2, 4000))}), "do not fit on a page"),
+        (lambda: figures.snapshots({}, ["now"]), "at least one matrix and one time"),
+        (lambda: figures.snapshots({"W": [np.eye(2)]}, ["now", "then"]), "1 entries for 2 times"),
+        (lambda: figures.snapshots({"W": [np.eye(2), np.eye(3)]}, ["now", "then"]), "must have one shape"),
+        (lambda: figures.snapshots({"W": [np.eye(2)]}, ["now"], {"V": ["x"]}), "unknown matrix 'V'"),
+    ],
+)  # fmt: skip
+def test_pictures_for_teaching_refuse_what_they_cannot_draw(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+def equations():
+    x, W = waves(12, 40), waves(40, 9)
+    return {"forward": "h = x @ W", "learn": "dW = x.T @ h"}, {"x": x, "W": W, "h": x @ W, "dW": x.T @ (x @ W)}
+
+
+def film():
+    return {"W": [waves(5, 3), waves(5, 3, shift=1)], "Bᵀ": [waves(5, 7)] * 2}, ["start", "end"], {"W": ["90°", "30°"]}
+
+
 # By name: the drawing function, and the tolerance (root mean square over the pixels, 0 to 255) to the golden image.
 # Lines and filled areas are equal bit for bit under matplotlib 3.8.4 and 3.11.2. Images are not: a pixel at the edge of
 # a cell is assigned to one or the other neighbour, a difference of up to 9.5. The defects to detect (below) differ by
@@ -977,6 +1032,8 @@ PICTURES = {
     "training": (LINES, lambda dark: figures.training_curves(curves()[-2], dark=dark)),
     "history": (LINES, lambda dark: figures.history_curves(histories(), QUANTITIES, dark=dark)),
     "memory": (LINES, lambda dark: figures.activation_memory(peaks(), dark=dark)),
+    "products": (CELLS, lambda dark: figures.products(*equations(), dark=dark)),
+    "snapshots": (CELLS, lambda dark: figures.snapshots(*film(), dark=dark)),
     "im2col": (LINES, lambda dark: figures.im2col(4, 4, 3, 1, 1, dark=dark)),
     "broadcast": (LINES, lambda dark: figures.broadcast(*drawn_network("dfa", small_convnet()), dark=dark)),
     "layerwise": (LINES, lambda dark: figures.broadcast(*drawn_network("fa", small_convnet()), dark=dark)),
@@ -1064,7 +1121,7 @@ def another_colour(figure):
 
 
 WITH_LINES = ("learning", "alignment", "comparison", "training", "history", "memory")
-ONE_PANEL = ("signs", "kernels-row", "memory", "im2col", "broadcast", "layerwise")
+ONE_PANEL = ("signs", "kernels-row", "memory", "im2col", "broadcast", "layerwise", "products")
 
 
 def missing_arrow(figure):

@@ -63,7 +63,7 @@ def broken(page, text):
 def test_the_pages_are_those_listed_in_the_readme():
     assert [*PAGES] == [
         "README.md",
-        *(f"tutorials/guide/{name}.md" for name in ("experiments", "guarantees", "performance", "rules")),
+        *(f"tutorials/guide/{name}.md" for name in ("experiments", "guarantees", "performance", "rules", "teaching")),
         "tutorials/results/README.md",
     ]
     assert {*PAGES} - {"README.md"} <= {target.partition("#")[0] for target in links(README)}
