@@ -31,9 +31,10 @@ def run(options: argparse.Namespace) -> int:
     backends = [chosen] if chosen else usable
     with bar(total=len(doctor.checks()) * len(backends), desc="doctor", unit="check", hidden=options.quiet) as shown:
         report = doctor.examine(backends, shown.update)
-    print(wrap(report.text()))
+    text = wrap(report.text())
+    print(text)
     if out is not None:
         as_json = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
-        write_atomic(out, (as_json if out.suffix == ".json" else report.text()) + "\n")
+        write_atomic(out, (as_json if out.suffix == ".json" else text) + "\n")
         print(f"\nwritten to {out}")
     return 0 if report.healthy else 1

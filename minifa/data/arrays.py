@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import from_tensor
 from ..registry import unknown
 from ..storage.atomic import expanded, stem
 from ..validation import check_float, check_str
@@ -78,7 +79,7 @@ def from_arrays(
             interpretation, regression=known is None, classes=None if known is None else len(known), quiet=True
         )
         test, _ = _read(x_test, y_test, f"{name}, test", for_test, known)
-    scaled = scaling.fit(scale, train.x, np.asarray(x).dtype)
+    scaled = scaling.fit(scale, train.x, np.asarray(from_tensor(x, "x")).dtype)
     if scaled is not None and isinstance(scale, str):  # a number has been applied by `_read`
         train, test = (replace(part, x=scaled(part.x)) for part in (train, test))
     classes = () if known is None else class_names(known, f"y ({name})")

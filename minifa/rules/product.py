@@ -98,7 +98,7 @@ def factors(rule: Product, layer: Weighted) -> tuple[Array, Array]:
 
 def by_group(layer: Weighted, array: Array, P: Array) -> Array:
     """array @ P for each group, side by side: (fan_in, columns of all groups)."""
-    return side_by_side([matmul(one, P_g) for one, P_g in zip(layer.matrices(array), P, strict=True)])
+    return side_by_side([matmul(one, P[g]) for g, one in enumerate(layer.matrices(array))])
 
 
 def draw_fixed(kind: str, rng: numpy.random.Generator, n_out: int, n_mid: int) -> numpy.ndarray:

@@ -87,7 +87,7 @@ def check_rule(
     """
     if not callable(rule) or (isinstance(rule, type) and not issubclass(rule, Rule)):
         raise TypeError(f"{A_MAKER}, got {rule!r}")
-    if net is not None and (not callable(net) or isinstance(net, type)):
+    if net is not None and (not callable(net) or isinstance(net, (type, Network))):  # a network is callable, too
         raise TypeError(f"net must be a function that makes a minifa.Network, got {net!r}")
     if formula is not None and (not callable(formula) or isinstance(formula, type)):
         raise TypeError(f"formula must be a function of (net, rule, x, y, loss), got {formula!r}")

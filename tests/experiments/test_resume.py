@@ -28,7 +28,7 @@ from minifa.experiments import Experiment, fit, resume, run_folder, trainer_for
 from minifa.training import Callback, History, logs
 
 TIMES = {"seconds", "images_per_second"}
-XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
+XOR = ["--rule", "bp", "--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ def test_a_run_killed_before_the_first_checkpoint_starts_again(capsys):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_a_checkpoint_and_prints_how_to_resume(number, code, tmp_path):
     process = minifa("train", *XOR, "--epochs", "100000", "--out", "a run")
-    wait_for(process, "rule bp")
+    wait_for(process, "model tiny")
     while not (tmp_path / "a run/last.ckpt").exists():
         time.sleep(0.01)
     process.send_signal(number)
@@ -468,7 +468,7 @@ def test_a_folder_in_use_by_another_process_is_refused(capsys):
 
 def test_a_killed_process_leaves_no_lock(tmp_path):
     process = minifa("train", *XOR, "--epochs", "100000", "--out", "run")
-    wait_for(process, "rule bp")
+    wait_for(process, "model tiny")
     while not (tmp_path / "run/last.ckpt").exists():
         time.sleep(0.01)
     with pytest.raises(run_folder.RunInUse, match=f"process {process.pid} on"), run_folder.locked("run"):

@@ -62,6 +62,8 @@ INSIDE = {
         "to_float",
         "count_correct",
         "layout",
+        "compare",  # it trains; its arrays are those of from_arrays
+        "show_feedback",  # its matrices are those of a file that is validated
     ),
     *("check_error", "check_pair"),
 }
@@ -86,6 +88,7 @@ class Objects:
 GIVEN: dict[str, Callable[[Objects], Any]] = {
     "x": lambda w: w.x,
     "y": lambda w: w.y,
+    "predicted": lambda w: w.y.copy(),
     "x_test": lambda w: w.x[:3].copy(),
     "y_test": lambda w: w.y[:3].copy(),
     "net": lambda w: w.net,
