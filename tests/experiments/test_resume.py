@@ -28,7 +28,7 @@ from minifa.experiments import Experiment, fit, resume, run_folder, trainer_for
 from minifa.training import Callback, History, logs
 
 TIMES = {"seconds", "images_per_second"}
-XOR = ["--rule", "bp", "--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2"]
+XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1", "--batch-size", "2", "--rule", "bp"]
 
 
 @pytest.fixture(autouse=True)
