@@ -13,7 +13,18 @@ from pathlib import Path
 
 from .. import data, experiments, imports, rules, signals
 from ..console import print_stderr
-from ..experiments import Experiment, Result, processes, reading, resume, run_folder, study, tables, tuning
+from ..experiments import (
+    Experiment,
+    Result,
+    chance_levels,
+    processes,
+    reading,
+    resume,
+    run_folder,
+    study,
+    tables,
+    tuning,
+)
 from ..storage.atomic import write_atomic
 from ..text import printable, wrap
 from ..training import History
@@ -184,14 +195,15 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> P
     table = f"{tables.summary_table(results)}\n\n{tables.angle_table(results)}"
     part = "test" if first.measured == "test" else "held-out"
     when = "" if first.patience is None else " at the epoch that was best on held-out examples"
+    finished = tables.finished_by_rule(results)
+    bands = chance_levels.levels_of(finished).angles.get("true_angle", {}) if finished else {}
     legend = [
         f"score: {part} {'accuracy' if dataset.classes else 'minus loss'}{when}, mean ± sd over seeds; weight angle: "
         "between W and B, mean over layers; true angle: between this rule's error and backpropagation's at the lowest "
-        "layer; 90° is chance."
-        + (f" {tables.sampling_error(len(dataset.test))}." if dataset.classes and part == "test" else ""),
+        "layer." + (f" {tables.sampling_error(len(dataset.test))}." if dataset.classes and part == "test" else ""),
         dataset.note,
-        reading.read_comparison(results, len(dataset.test), bool(dataset.classes)),
-        reading.lesson(results, len(dataset.classes)),
+        reading.read_comparison(results, len(dataset.test), bool(dataset.classes), bands),
+        reading.lesson(results, len(dataset.classes), bands),
     ]
     setting = describe_setting(first, dataset)
     text = "\n\n".join([table, *(wrap(part) for part in legend if part)])

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from ..chance import angle_sd
+from ..chance import Band, angle_sd
 from ..training.history import Row
 from .experiment import Experiment, Result
 from .tables import angles_in, finished_by_rule, layers_with, mean_at_end, sample_sd
@@ -89,7 +89,9 @@ def not_fitted(result: Result) -> bool:
 # A comparison
 
 
-def read_comparison(results: Sequence[Result], examples: int, has_classes: bool) -> str:
+def read_comparison(
+    results: Sequence[Result], examples: int, has_classes: bool, bands: Mapping[str, Band] | None = None
+) -> str:
     """Two sentences: which scores differ measurably, and how far the errors of the rules are from backpropagation's. An
     empty text if no run finished.
 
@@ -97,9 +99,10 @@ def read_comparison(results: Sequence[Result], examples: int, has_classes: bool)
         results: of all rules and seeds.
         examples: number of test examples.
         has_classes: whether the score is an accuracy.
+        bands: the angles between errors that chance gives, by layer (see `minifa.chance.error_bands`).
     """
     groups = finished_by_rule(results)
-    sentences = [_ranking(groups, examples, has_classes), _directions(groups)]
+    sentences = [_ranking(groups, examples, has_classes), _directions(groups, bands or {})]
     return " ".join(filter(None, sentences))
 
 
@@ -133,7 +136,7 @@ def _with_values(names: Sequence[str], values: Mapping[str, float], form: str = 
     return " and ".join(filter(None, [", ".join(cells[:-1]), cells[-1]]))
 
 
-def _directions(groups: Mapping[str, Sequence[Result]]) -> str:
+def _directions(groups: Mapping[str, Sequence[Result]], bands: Mapping[str, Band]) -> str:
     lowest = next((some[0].layers[0] for some in groups.values() if some[0].layers), "")
     angles = {rule: mean_at_end(some, f"{lowest}.true_angle") for rule, some in groups.items()}
     turned = sorted((rule for rule in angles if angles[rule] >= ZERO), key=angles.__getitem__)  # NaN: no error there
@@ -141,11 +144,12 @@ def _directions(groups: Mapping[str, Sequence[Result]]) -> str:
         return ""
     return (
         f"At the lowest layer, {lowest}, the angle to backpropagation's error is "
-        f"{_with_values(turned, angles, '.1f', '°').replace(' (', ': ').replace(')', '')}; chance is 90°."
+        f"{_with_values(turned, angles, '.1f', '°').replace(' (', ': ').replace(')', '')}; "
+        f"{_chance(bands, lowest)}."
     )
 
 
-def lesson(results: Sequence[Result], classes: int) -> str:
+def lesson(results: Sequence[Result], classes: int, bands: Mapping[str, Band] | None = None) -> str:
     """What fails in a comparison, since when, and why; an empty text if no rule fails, or if none learns.
 
     A rule fails if its accuracy ends below the half of the way from chance to the best, and if its error reaches the
@@ -154,6 +158,7 @@ def lesson(results: Sequence[Result], classes: int) -> str:
     Args:
         results: of all rules and seeds.
         classes: number of classes; 0: none.
+        bands: as for `read_comparison`.
     """
     groups = finished_by_rule(results)
     means = {rule: statistics.fmean(r.score for r in some) for rule, some in groups.items()}
@@ -170,7 +175,8 @@ def lesson(results: Sequence[Result], classes: int) -> str:
         sentences.append(
             f"What fails: {rule}, with {means[rule]:.3f} where {best} has {means[best]:.3f}. Since when: {best} is "
             f"halfway from chance to its score in epoch {_first_epoch(groups[best], half)}, {rule} "
-            f"{_when(_first_epoch(some, half), some)}.{_why(layers, angles)}{_at_depth_two(rule, some)}"
+            f"{_when(_first_epoch(some, half), some)}.{_why(layers, angles, bands or {})}"
+            f"{_at_depth_two(rule, some)}"
         )
     return "\n\n".join(sentences)
 
@@ -188,12 +194,24 @@ def _when(epoch: int | None, some: Sequence[Result]) -> str:
     return f"in none of {some[0].history[-1]['epoch']}" if epoch is None else f"was there in epoch {epoch}"
 
 
-def _why(layers: Sequence[str], angles: Sequence[float]) -> str:
+def _chance(bands: Mapping[str, Band], layer: str) -> str:
+    """The angles between errors that chance gives at a layer: two standard deviations around the mean."""
+    if layer not in bands:
+        return "chance is 90°"
+    band = bands[layer]
+    return f"chance is {band.mean:.1f}° ± {2 * band.sd:.1f}° there, 2 sd of other draws of B before training"
+
+
+def _why(layers: Sequence[str], angles: Sequence[float], bands: Mapping[str, Band]) -> str:
     """The angles of the output layer, the layer below it and the lowest, if the error is lost on its way down."""
     if len(layers) < 3 or not angles[-1] < angles[-2] < angles[0] or angles[0] < LOST:
         return ""
     steps = ", ".join(f"{angles[i]:.1f}° at {layers[i]}" for i in (-1, -2, 0))
-    return f" Why: depth. On its way down the error turns away from backpropagation's: {steps}; 90° is chance."
+    return f" Why: depth. On its way down the error turns away from backpropagation's: {steps}" + (
+        f", where chance gives {bands[layers[0]].low:.1f}° to {bands[layers[0]].high:.1f}°."
+        if layers[0] in bands
+        else "; 90° is chance."
+    )
 
 
 def _at_depth_two(rule: str, some: Sequence[Result]) -> str:

@@ -18,10 +18,10 @@ from matplotlib.ticker import MaxNLocator
 
 from ..chance import Band
 from ..experiments import Result
+from ..experiments.chance_levels import Levels, known_rule, levels_of
 from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
 from ..training.history import History, Row
 from ..validation import check_type
-from .chance_levels import Levels, known_rule, levels_of
 from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, readable_on, shade
 
 LAYERS = 8  # maximum number of layers shown side by side

@@ -1,4 +1,5 @@
-"""The chance levels in figures of results: of accuracies, of angles between W and B, and of angles between errors."""
+"""The chance levels of results, for figures and sentences: of accuracies, of angles between W and B, and of angles
+between errors."""
 
 from __future__ import annotations
 
@@ -13,14 +14,13 @@ from typing import Any
 
 import numpy
 
-from .. import backend, experiments, rules
+from .. import backend, rules
 from ..chance import DRAWS, Band, bands_in_time, weight_band
 from ..data.augment import for_evaluation
-from ..experiments import Experiment, Result
-from ..experiments.experiment import MEASURED_ON, augmentation_of, files_of, parts
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..rules.base import Rule
+from .experiment import MEASURED_ON, Experiment, Result, augmentation_of, build, files_of, load_data, parts
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def _versions(experiment: Experiment) -> tuple[int, ...]:
 def _levels(setting: str, names: Sequence[str], *state: Any) -> Levels:
     experiment = Experiment(**json.loads(setting))
     try:
-        data = experiments.load_data(experiment)
-        net, _, loss, _ = experiments.build(experiment, data)
+        data = load_data(experiment)
+        net, _, loss, _ = build(experiment, data)
     except (OSError, ValueError):
         return Levels()
     layers = {layer.name: layer for layer in net.weighted}
