@@ -30,10 +30,13 @@ OF_MINIFA = {
 # The number of entries of the array that each layer allocates, from its arguments.
 SIZES: dict[str, Callable[[Mapping[str, Any]], int]] = {
     "Linear": lambda a: _product(a["in_features"], a["out_features"]),
-    "Conv2d": lambda a: _product(
-        *pair(_tuple(a["kernel_size"]), "kernel_size", 1), a["in_channels"], a["out_channels"]
+    "Conv2d": lambda a: (
+        _product(*pair(_tuple(a["kernel_size"]), "kernel_size", 1), a["in_channels"], a["out_channels"])
+        // _product(a.get("groups", 1))
     ),
     "BatchNorm": lambda a: _product(a["features"]),
+    "LayerNorm": lambda a: _product(*_sizes(a["normalized_shape"])) if a["elementwise_affine"] else 0,
+    "GroupNorm": lambda a: _product(a["num_channels"]) if a["affine"] else 0,
 }
 
 
@@ -135,6 +138,12 @@ def _layers_in(described: Any) -> Iterator[Mapping[str, Any]]:
 
 def _product(*sizes: Any) -> int:
     return math.prod(check_int(size, "a size of a layer") for size in sizes)
+
+
+def _sizes(value: Any) -> Any:
+    """The sizes of a shape that may be a single number."""
+    value = _tuple(value)
+    return value if isinstance(value, (tuple, list)) else (value,)
 
 
 def _tuple(value: Any) -> Any:

@@ -852,7 +852,7 @@ def test_list_shows_the_folder_of_each_data_set_and_how_to_download_it(small_mni
     for citation in ("Krizhevsky (2009)", "CC BY-SA 3.0", "MIT licence", "CC BY 4.0"):
         assert citation in out
     data.download("mnist")
-    assert re.search(rf"^mnist +0\.0 MB +{re.escape(str(tmp_path / 'data' / 'mnist'))}$", run(capsys, "list")[1], re.M)
+    assert re.search(rf"^mnist .*{re.escape(str(tmp_path / 'data' / 'mnist'))}$", run(capsys, "list")[1], re.M)
     elsewhere = str(tmp_path / "else where")
     assert f"minifa data download mnist --data-dir '{elsewhere}'" in run(capsys, "list", "--data-dir", elsewhere)[1]
 

@@ -149,7 +149,7 @@ def test_it_shows_the_table_of_the_command_and_draws_its_figure():
     assert repr(compare(["bp"], seeds=[4])).splitlines()[0].endswith("sgd, seed 4")
     figure = comparison.plot("mine")
     assert [axes.get_title(loc="left") for axes in figure.axes][1] == "Final test accuracy"
-    assert figure._suptitle.get_text() == "mine"
+    assert figure._suptitle.get_text().strip() == "mine"
     shown = comparison._repr_html_()
     assert "<pre>arrays" in shown and 'src="data:image/png;base64,' in shown
 

@@ -89,7 +89,7 @@ def listeners(*owners):
         (type(one).__name__, name)
         for one in owners
         for name in vars(one)
-        if callable(vars(one)[name]) and hasattr(type(one), name)
+        if callable(vars(one)[name]) and callable(getattr(type(one), name, None))
     }
 
 

@@ -235,7 +235,10 @@ FORGERIES = {
     "a rule as a layer": (lambda m: layer(m).update({"class": "FA", "arguments": {}}), "must be a minifa.layers.Layer"),
     "a layer as a rule": (lambda m: m["rule"].update({"class": "Tanh", "arguments": {}}), "cannot be loaded"),
     "an unknown argument": (lambda m: layer(m)["arguments"].update(code="x"), "unknown option of Conv2d 'code'"),
-    "an argument of another kind": (lambda m: layer(m)["arguments"].update(padding="x"), "padding must be an int"),
+    "an argument of another kind": (
+        lambda m: layer(m)["arguments"].update(padding="x"),
+        "padding must be 'same' or 'valid'",
+    ),
     "an unknown kind of argument": (lambda m: layer(m)["arguments"].update(bias={"eval": "1"}), "unknown kind"),
     "arguments that are a list": (lambda m: layer(m).update(arguments=[]), "cannot be loaded"),
     "huge weights": (lambda m: layer(m, 3)["arguments"].update(out_features=2**30), "its layers have .* weights"),
