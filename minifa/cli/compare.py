@@ -59,7 +59,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--quick",
         action="store_true",
-        help=f"a first result in ten seconds: one seed and {QUICK_EPOCHS} epochs, unless --seeds or --epochs is given",
+        help=f"a quick first result: one seed and {QUICK_EPOCHS} epochs, unless --seeds or --epochs is given",
     )
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument(

@@ -170,7 +170,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 NEAR = 0.65  # how similar a command or an option must be to be suggested; names of rules are shorter
 EXAMPLES = """examples:
-  minifa compare --quick   train one network under five rules, in ten seconds
+  minifa compare --quick   train one network under five rules, one seed each
   minifa train --rule usf  train it under one rule, into a folder of its own
   minifa step --rule fa    show one training step, moment by moment
 

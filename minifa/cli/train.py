@@ -249,6 +249,8 @@ def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: R
         measured = dataset.test if held_out is None else held_out
         entries = {layer.name: layer.W.size for layer in trainer.net.weighted}
         print(f"\n{wrap(reading.read_training(result, len(measured), entries, trainer.rule.feedback_learns))}")
+        if unstable := reading.instability(result):
+            print(wrap(unstable))
         if by_default and reading.not_fitted(result):
             print(wrap(SLOW.format(rule=experiment.rule)))
     print(f"\nwritten to {folder}")

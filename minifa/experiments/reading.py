@@ -15,14 +15,17 @@ from .tables import angles_in, finished_by_rule, layers_with, mean_at_end, sampl
 
 ZERO = 0.05  # degrees; smaller angles are printed as 0.0
 LOST = 80.0  # degrees between an error and backpropagation's, above which hardly any of the gradient is left
+RISEN = 1.5  # ratio of the last training loss to the smallest, above which training is called unstable
 FITTED = 0.9  # training accuracy below which a network is not called fitted
 # Test accuracies with two convolutions (tutorials/results/compare-digits-cnn-depth-2, `minifa compare --depth 2`)
 TWO_CONVOLUTIONS = {"bp": 0.981, "usf": 0.983, "frsf": 0.979, "fa": 0.976, "shallow": 0.981}
 
 
 def sampling_sd(accuracy: float, examples: int) -> float:
-    """Standard error of an accuracy that was measured on a number of examples."""
-    return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / examples)
+    """Standard error of an accuracy that was measured on a number of examples. Two examples are added, one of them
+    correct (Laplace), so that it is not 0 for an accuracy of 0 or 1."""
+    accuracy = (accuracy * examples + 1) / (examples + 2)
+    return math.sqrt(accuracy * (1 - accuracy) / (examples + 2))
 
 
 # One run
@@ -68,8 +71,9 @@ def _angle_sentence(result: Result, entries: Mapping[str, int], feedback_learns:
     names = layers_with(last, "weight_angle")
     chance = 2 * math.hypot(*(angle_sd(entries[name]) for name in names)) / len(names)
     start, end = statistics.fmean(before), statistics.fmean(now)
-    band = f"chance is 90° ± {chance:.1f}°"
-    mean = "The mean angle" if len(names) > 1 else "The angle"
+    several = f" for the mean of {len(names)} layers" if len(names) > 1 else ""
+    band = f"chance is 90° ± {chance:.1f}°{several}"
+    mean = "The mean angle" if several else "The angle"
     moved = f"{mean} between W and B is {start:.1f}° at the start and {end:.1f}° at the end ({band})"
     if abs(end - 90) <= chance:
         return f"{moved}: no measurable similarity."
@@ -79,6 +83,19 @@ def _angle_sentence(result: Result, entries: Mapping[str, int], feedback_learns:
     if start < 90 - chance:
         return f"{moved}: this B depends on W from the start."
     return f"{moved}."
+
+
+def instability(result: Result) -> str:
+    """A sentence if the training loss rose far above its smallest value again; otherwise an empty text."""
+    losses = {row["epoch"]: row["train_loss"] for row in result.history if "train_loss" in row}
+    best = min(losses, key=losses.__getitem__, default=0)
+    last = max(losses, default=0)
+    if not losses or losses[last] <= RISEN * losses[best]:
+        return ""
+    return (
+        f"Training is unstable at this rate: the training loss rose from {losses[best]:.2f} in epoch {best} to "
+        f"{losses[last]:.2f} in epoch {last}; a smaller --lr may help."
+    )
 
 
 def not_fitted(result: Result) -> bool:
@@ -118,10 +135,13 @@ def _ranking(groups: Mapping[str, Sequence[Result]], examples: int, has_classes:
     lower = [rule for rule in others if rule not in close]
     parts = [f"{best} has the best score ({means[best]:.3f})"]
     if close:
-        parts.append(f"{_with_values(close, means)} {'lies' if len(close) == 1 else 'lie'} within two standard errors")
+        parts.append(
+            f"{_with_values(close, means)} {'lies' if len(close) == 1 else 'lie'} within two standard errors of it"
+        )
     if lower:
         parts.append(f"{_with_values(lower, means)} {'lies' if len(lower) == 1 else 'lie'} further below")
-    return "; ".join(parts) + "."
+    source = "seeds and test examples" if has_classes else "seeds"
+    return "; ".join(parts) + f" (standard errors from {source})."
 
 
 def _variance(some: Sequence[Result], examples: int | None) -> float:
@@ -203,14 +223,20 @@ def _chance(bands: Mapping[str, Band], layer: str) -> str:
 
 
 def _why(layers: Sequence[str], angles: Sequence[float], bands: Mapping[str, Band]) -> str:
-    """The angles of the output layer, the layer below it and the lowest, if the error is lost on its way down."""
+    """The number of B that the error crosses, and the angles below the first and the last of them, if the error is lost
+    on its way down."""
     if len(layers) < 3 or not angles[-1] < angles[-2] < angles[0] or angles[0] < LOST:
         return ""
-    steps = ", ".join(f"{angles[i]:.1f}° at {layers[i]}" for i in (-1, -2, 0))
-    return f" Why: depth. On its way down the error turns away from backpropagation's: {steps}" + (
-        f", where chance gives {bands[layers[0]].low:.1f}° to {bands[layers[0]].high:.1f}°."
-        if layers[0] in bands
-        else "; 90° is chance."
+    places = {layers[-2]: angles[-2], layers[0]: angles[0]}
+    steps = " and ".join(
+        f"{angle:.1f}° at {layer}"
+        + (f" (chance: {bands[layer].low:.1f}° to {bands[layer].high:.1f}°)" if layer in bands else "")
+        for layer, angle in places.items()
+    )
+    chance = "" if set(places) <= set(bands) else "; 90° is chance"
+    return (
+        f" Why: depth. On its way down the error crosses {len(layers) - 1} B, and its angle to backpropagation's "
+        f"error is {steps}{chance}."
     )
 
 
@@ -223,7 +249,7 @@ def _at_depth_two(rule: str, some: Sequence[Result]) -> str:
     two = TWO_CONVOLUTIONS
     return (
         f" With two convolutions instead of six it has {two[rule]:.3f}: minifa compare --depth 2. (There the output "
-        f"layer alone, shallow, has {two['shallow']:.3f}: so few layers need no feedback.)"
+        f"layer alone, shallow, has {two['shallow']:.3f}, so that the layers below need to learn little.)"
     )
 
 

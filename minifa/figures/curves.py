@@ -446,18 +446,14 @@ def _lesson(groups: Groups) -> str:
     below = [name for name, runs in groups.items() if max(r.score for r in runs) < worst]
     if not below:
         return ""
-    mean, epochs = statistics.fmean(r.score for r in controls[0]), controls[0][0].experiment.epochs
+    mean = statistics.fmean(r.score for r in controls[0])
     if len(below) > NAMED:
-        scores, which = f"{len(below)} of {len(groups)} rules score", "they teach"
+        scores = f"{len(below)} of {len(groups)} rules score"
     else:
         several = len(below) > 1
         every = [f"{name} ({statistics.fmean(r.score for r in groups[name]):.3f})" for name in below]
         scores = f"{' and '.join(every)} {'score' if several else 'scores'}"
-        which = "they teach" if several else "it teaches"
-    return (
-        f"{scores} below {control} ({mean:.3f}), which trains only the output layer: in this network and these {epochs}"
-        f" epochs {which} the hidden layers nothing useful."
-    )
+    return f"{scores} below {control} ({mean:.3f}), which trains only the output layer, each at its own learning rate."
 
 
 def _trains_output_only(result: Result) -> bool:

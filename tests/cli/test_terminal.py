@@ -280,7 +280,7 @@ def test_the_lesson_is_that_of_the_kept_comparison():
     lesson = reading.lesson(results, 10)
     assert lesson.startswith("What fails: fa, with 0.323 where bp has 0.980. Since when: bp is halfway")
     assert "fa in none of 15. Why: depth." in lesson and "90.2° at conv1" in lesson
-    assert lesson.endswith("(There the output layer alone, shallow, has 0.981: so few layers need no feedback.)")
+    assert lesson.endswith("shallow, has 0.981, so that the layers below need to learn little.)")
     assert reading.lesson([one for one in results if one.experiment.rule != "fa"], 10) == ""
     assert reading.lesson([one for one in results if one.experiment.rule == "fa"], 10) == ""  # nothing learns
     assert reading.lesson(results, 0) == ""  # no classes
@@ -297,12 +297,13 @@ def test_the_hints_of_the_lesson_are_those_of_the_kept_table():
 def test_the_sentences_beneath_a_comparison_follow_its_numbers():
     results = kept("compare-digits-cnn")
     assert reading.read_comparison(results, 360, True) == (
-        "bp has the best score (0.980); usf (0.948) lies within two standard errors; frsf (0.947), shallow (0.700) and "
-        "fa (0.323) lie further below. At the lowest layer, conv1, the angle to backpropagation's error is usf: 60.7°, "
+        "bp has the best score (0.980); usf (0.948) lies within two standard errors of it; frsf (0.947), shallow "
+        "(0.700) and fa (0.323) lie further below (standard errors from seeds and test examples). At the lowest "
+        "layer, conv1, the angle to backpropagation's error is usf: 60.7°, "
         "frsf: 77.8° and fa: 90.2°; chance is 90°."
     )
     more = reading.read_comparison(results, 36, True)  # fewer examples: frsf cannot be told from bp any more
-    assert "usf (0.948) and frsf (0.947) lie within two standard errors; shallow" in more
+    assert "usf (0.948) and frsf (0.947) lie within two standard errors of it; shallow" in more
 
 
 @pytest.mark.parametrize(
@@ -350,3 +351,12 @@ def test_the_sentences_beneath_the_memory_of_a_step_follow_its_numbers():
         "At depth 4 dfa needs the least memory, 2.0 MiB, and bp 2.0 times as much. From depth 1 to 4 the memory grows: "
         "bp 4.0 times, dfa 2.0 times."
     )
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"), [((2.0, 1.0, 4.0), "rose from 1.00 in epoch 2 to 4.00"), ((2.0, 1.0), "")]
+)
+def test_a_loss_that_rises_again_is_reported(losses, words):
+    rows = [{"epoch": epoch, "train_loss": loss} for epoch, loss in enumerate(losses, start=1)]
+    sentence = reading.instability(Result(Experiment(), rows, 0.5, "test", 1.0, ("linear2",)))
+    assert words in sentence and bool(sentence) == bool(words)
