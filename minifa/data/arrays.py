@@ -61,6 +61,7 @@ def from_arrays(
     [2, 2, 2, 2, 2]
     """
     check_str(name, "the name of a data set")
+    features: list[Any] = []
     if _is_frame(x):
         names = list(getattr(x, "columns", ()))
         features = [column for column in names if not isinstance(y, str) or column != y]
@@ -83,7 +84,7 @@ def from_arrays(
     if scaled is not None and isinstance(scale, str):  # a number has been applied by `_read`
         train, test = (replace(part, x=scaled(part.x)) for part in (train, test))
     classes = () if known is None else class_names(known, f"y ({name})")
-    return Dataset(name, train, test, classes=classes, scaling=scaled)
+    return Dataset(name, train, test, classes=classes, scaling=scaled, features=tuple(features))
 
 
 def _is_frame(x: Any) -> bool:
@@ -99,6 +100,12 @@ def _of_frame(frame: Any, y: Any, features: Sequence[Any], name: str) -> tuple[A
     for column in (*features, *([y] if isinstance(y, str) else [])):
         if column not in list(frame.columns):
             raise ValueError(f"{place}: {unknown(map(str, frame.columns), column, 'column')}")
+    rows, theirs = getattr(frame, "index", None), getattr(y, "index", None)
+    if rows is not None and hasattr(theirs, "equals") and not theirs.equals(rows):
+        raise ValueError(
+            f"{place} and y have different indices: sort y by that of the frame, y.loc[frame.index], or pass "
+            "y.to_numpy()"
+        )
     x = user_files.features({column: frame[column] for column in features}, place)
     return x, frame[y] if isinstance(y, str) else y
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..backend import from_tensor
 from ..errors import DataFileError, DataNotFound, DownloadError
+from ..registry import unknown
 from ..representations import HtmlRepr
 from ..storage.atomic import DIGITS
 from ..validation import check_float, check_int, check_str, check_type, format_shape
@@ -98,6 +99,7 @@ class Dataset(HtmlRepr):
         note: a remark that tables print beside every result on this data set (usually empty).
         citation: the source to cite.
         scaling: how x was scaled when the data set was made from arrays; None: not at all.
+        features: the columns of x, if the data set was made from a data frame; otherwise empty.
 
     Raises:
         TypeError: an attribute of the wrong type.
@@ -111,6 +113,7 @@ class Dataset(HtmlRepr):
     note: str = ""
     citation: str = ""
     scaling: Scaling | None = None
+    features: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         for key in ("name", "note", "citation"):
@@ -171,16 +174,17 @@ class Dataset(HtmlRepr):
 
         Args:
             x: unscaled inputs (N, features), images (N, height, width, channels), or grey images (N, height, width);
-                the shape of an example must be `input_shape`.
+                the shape of an example must be `input_shape`. For a data set that was made from a data frame also a
+                data frame, whose columns are selected by `features`.
 
         Raises:
-            TypeError, ValueError: x is not such an array, or has NaN or infinite values.
+            TypeError, ValueError: x is not such an array or frame, or has NaN or infinite values.
 
         >>> data = mf.data.from_arrays([[0.0], [10.0]], [0, 1], x_test=[[5.0], [20.0]], y_test=[0, 1], scale="unit")
         >>> data.test.x.tolist(), data.transform([[15.0]]).tolist()
         ([[0.5], [2.0]], [[1.5]])
         """
-        inputs = as_array(x, "x")
+        inputs = as_array(self._select_features(x), "x")
         if inputs.ndim == 3 and len(self.input_shape) == 3:
             inputs = inputs[..., None]
         if inputs.shape[1:] != self.input_shape:
@@ -190,6 +194,20 @@ class Dataset(HtmlRepr):
             )
         inputs = _finite_float32(inputs, "x")
         return inputs if self.scaling is None else self.scaling(inputs)
+
+    def _select_features(self, x: Any) -> Any:
+        """The columns of a data frame that this data set was made from, in their order; other inputs as they are."""
+        if not hasattr(x, "columns"):
+            return x
+        if not self.features:
+            raise ValueError(
+                f"the data set '{self.name}' was not made from a data frame, so that the order of its columns is "
+                "unknown: pass an array, such as x.to_numpy()"
+            )
+        for feature in self.features:
+            if feature not in list(x.columns):
+                raise ValueError(f"x: {unknown(map(str, x.columns), str(feature), 'column')}")
+        return np.column_stack([np.asarray(x[feature]) for feature in self.features])
 
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
         """(training, validation) examples, both from the training part, in its order.

@@ -544,14 +544,27 @@ def test_a_data_frame_is_read_by_the_names_of_its_columns(kind):
     np.testing.assert_array_equal(data.test.x, np.column_stack([FLAT[:9, 0], Y[:9] > 1]).astype("f4"))
     assert data.classes == ("u", "v", "w") and data.test.y.tolist() == Y[:9].tolist()
     assert from_arrays(make({"a": columns["a"]}), frame["kind"]).input_shape == (1,)
+    more = make({key: columns[key][:9] for key in ("b", "kind", "a")})  # in another order, and with the labels
+    np.testing.assert_array_equal(data.transform(more), data.test.x)
     for call, message in (
         (lambda: from_arrays(frame, "knd"), "unknown column 'knd': did you mean kind"),
         (lambda: from_arrays(frame, Y), "column kind holds u and is not numeric"),
         (lambda: from_arrays(frame, "kind", make({"a": FLAT[:, 0]}), Y), r"\(arrays, test\): unknown column 'b'"),
         (lambda: from_arrays(frame, "kind", FLAT, Y), r"x \(arrays, test\) must be a data frame"),
+        (lambda: data.transform(make({"a": FLAT[:, 0]})), "x: unknown column 'b'"),
+        (lambda: from_arrays(FLAT, Y).transform(frame), "was not made from a data frame"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             call()
+
+
+def test_labels_with_another_index_are_refused():
+    """pandas aligns by index; the rows are paired by position here."""
+    pandas = pytest.importorskip("pandas")
+    frame, labels = pandas.DataFrame(FLAT), pandas.Series(Y)
+    assert len(from_arrays(frame, labels).train) + len(from_arrays(frame, labels).test) == len(Y)
+    with pytest.raises(ValueError, match="different indices"):
+        from_arrays(frame, labels[::-1])
 
 
 # Scaling by the training part
