@@ -100,8 +100,8 @@ def _of_frame(frame: Any, y: Any, features: Sequence[Any], name: str) -> tuple[A
     for column in (*features, *([y] if isinstance(y, str) else [])):
         if column not in list(frame.columns):
             raise ValueError(f"{place}: {unknown(map(str, frame.columns), column, 'column')}")
-    rows, theirs = getattr(frame, "index", None), getattr(y, "index", None)
-    if rows is not None and hasattr(theirs, "equals") and not theirs.equals(rows):
+    rows: Any = getattr(frame, "index", None)
+    if hasattr(rows, "equals") and hasattr(y, "index") and not rows.equals(y.index):
         raise ValueError(
             f"{place} and y have different indices: sort y by that of the frame, y.loc[frame.index], or pass "
             "y.to_numpy()"
