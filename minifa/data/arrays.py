@@ -101,7 +101,8 @@ def _of_frame(frame: Any, y: Any, features: Sequence[Any], name: str) -> tuple[A
         if column not in list(frame.columns):
             raise ValueError(f"{place}: {unknown(map(str, frame.columns), column, 'column')}")
     rows: Any = getattr(frame, "index", None)
-    if hasattr(rows, "equals") and hasattr(y, "index") and not rows.equals(y.index):
+    theirs: Any = getattr(y, "index", None)  # of a list it is a method
+    if hasattr(rows, "equals") and hasattr(theirs, "equals") and not rows.equals(theirs):
         raise ValueError(
             f"{place} and y have different indices: sort y by that of the frame, y.loc[frame.index], or pass "
             "y.to_numpy()"
