@@ -134,6 +134,14 @@ def test_a_run_is_opened_only_with_the_same_file(capsys):
         way()
 
 
+def test_the_call_that_messages_name_needs_no_other_import():
+    write()
+    code = "import minifa; print(minifa.imports.import_file('my.py').Mine.name)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "mine\n", done.stderr
+
+
 def test_worker_processes_import_the_content_that_this_process_has_executed():
     imports.import_file(write())
     write("raise SystemExit")  # the file changes while workers start
