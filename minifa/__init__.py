@@ -44,6 +44,7 @@ starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
 from . import chance, data, metrics, models, optim, rules, schedules, weights
+from . import imports as imports  # messages name minifa.imports.import_file
 from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__

@@ -5,7 +5,7 @@ registered; models, data sets and so on it registers itself: ``mf.models.MODELS[
 registration, because only models make them.
 
 A file is only ever named by the user, on the command line or in a call. Run folders store its name and a digest of its
-content, which is compared when a run is resumed; no path from a file is imported.
+content, which is compared when a run is resumed or opened; no path from a file is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -148,18 +148,29 @@ def unlike(stored: Mapping[str, str]) -> list[str]:
     return [name for name in stored if is_import(name) and digests().get(name) != stored[name]]
 
 
-def missing(stored: Iterable[str]) -> list[str]:
-    """One phrase for each stored name of an imported file that this process has not imported."""
-    absent = [name for name in stored if is_import(name) and name not in FILES]
-    return [f"it was made with {listed([name])}: add --import {listed([name])}" for name in absent]
-
-
 def differences(stored: Mapping[str, str]) -> list[str]:
     """One phrase for each stored imported file that is missing in this process, or has another content."""
-    changed = [name for name in unlike(stored) if name in FILES]
-    return missing(stored) + [
-        f"other code: {name} has the digest {FILES[name].digest}, and had {stored[name]}" for name in changed
-    ]
+    return [_difference(name, str(stored[name])) for name in unlike(stored)]
+
+
+def _difference(name: str, had: str) -> str:
+    file, shown = FILES.get(name), listed([name])
+    if file is None:
+        return (
+            f"it was made with {shown}: add --import {shown} on the command line, or in Python call "
+            f'minifa.imports.import_file("{shown}") first'
+        )
+    return (
+        f"other code: {shown} has the digest {file.digest}, and had {listed([had])}: restore the file as it was "
+        "(and restart a Python session that imported the other), or start a new run"
+    )
+
+
+def require_same(stored: Mapping[str, str], what: str | os.PathLike[str]) -> None:
+    """Raise ValueError if a file that ``what`` was made with is missing in this process, or has another content."""
+    differ = differences(stored)
+    if differ:
+        raise ValueError(f"{what} cannot be opened: {'; '.join(differ)}")
 
 
 def options() -> list[str]:

@@ -39,7 +39,8 @@ class Run(NamedTuple):
 def load_run(folder: str | Path, checkpoint: str = "last") -> Run:
     """Open the folder of a finished or interrupted run of `minifa train`: ``net, rule, history, experiment``.
 
-    The data set of the run must be available, and a user-defined rule, model or data set registered under its name.
+    The data set of the run must be available, and a user-defined rule, model or data set registered under its name. A
+    file that the run imported with ``--import`` must be imported before, by `minifa.imports.import_file`.
 
     Args:
         folder: the run folder.
@@ -49,6 +50,7 @@ def load_run(folder: str | Path, checkpoint: str = "last") -> Run:
     Raises:
         FileNotFoundError: the folder is not a run folder, or has no such checkpoint.
         DataFileError, CheckpointError: a file in it is damaged, or belongs to another experiment.
+        ValueError: a file that the run imported is missing in this process, or has another content.
 
     >>> from minifa.experiments import load_run
     >>> load_run("nowhere")

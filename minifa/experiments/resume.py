@@ -507,8 +507,10 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
     Raises:
         CheckpointError: the file is damaged, or is not a checkpoint of an experiment.
         OSError: the file, or the data of the experiment, cannot be opened.
+        ValueError: as in `minifa.experiments.run_folder.read_experiment`.
     """
-    checkpoint = checkpoints.read(path)
+    checkpoint, saved = checkpoints.read(path), saved_run(expanded(path).parent)
+    imports.require_same(saved.contents if saved else {}, path)
     try:
         experiment = run_folder.from_here(Experiment(**checkpoint.experiment), expanded(path).parent)
     except TypeError as error:

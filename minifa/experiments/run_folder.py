@@ -236,7 +236,8 @@ def read_experiment(folder: str | Path) -> Experiment:
     Raises:
         FileNotFoundError: the folder is not a run folder.
         DataFileError: its config.json is damaged, or does not describe exactly one run.
-        ValueError: a file that the run imported is missing in this process (see `minifa.imports`).
+        ValueError: a file that the run imported is missing in this process, or has another content (see
+            `minifa.imports`).
     """
     path = expanded(folder)
     if not (path / "config.json").is_file():
@@ -254,6 +255,7 @@ def read_results(folder: str | Path) -> list[Result]:
     Raises:
         FileNotFoundError: the folder is neither of these.
         DataFileError: a file in it is damaged or has another format.
+        ValueError: as in `read_experiment`.
     """
     path = expanded(folder)
     _require(path, "config.json")
@@ -311,7 +313,8 @@ def _require(path: Path, *names: str) -> None:
 
 
 def _read_experiments(path: Path) -> list[Experiment]:
-    """The experiments of a folder: one for a run, all for a comparison."""
+    """The experiments of a folder: one for a run, all for a comparison. Every function that opens a folder calls this,
+    so that none computes with other code than the run."""
     try:
         text = read_bytes(path / "config.json").decode()
         if not text.strip():
@@ -320,12 +323,10 @@ def _read_experiments(path: Path) -> list[Experiment]:
         described = config["experiments"] if "experiments" in config else [config["experiment"]]
         ways, whole = _kept_ways(config), path.resolve()
         contents = config.get("contents", {})
-        missing = imports.missing(contents if isinstance(contents, dict) else {})
         experiments = [_along(ways, Experiment(**one), whole) for one in described]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedConfig(f"{path / 'config.json'} is not the configuration of a run ({error})") from error
-    if missing:
-        raise ValueError(f"{path} cannot be opened: {'; '.join(missing)}")
+    imports.require_same(contents if isinstance(contents, dict) else {}, path)
     return experiments
 
 
@@ -335,6 +336,7 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, Experiment]:
     Raises:
         FileNotFoundError: the folder is not a run folder.
         DataFileError: a file in it is damaged or has another format.
+        ValueError: as in `read_experiment`.
     """
     path = expanded(folder)
     _require(path, "config.json", "network.npz")

@@ -105,7 +105,8 @@ def _joined(module: str, key: str) -> str:
 
 
 def to_torch(net: Network, names: Mapping[str, str] | None = None) -> dict[str, Host]:
-    """The weights and running statistics in PyTorch's layout, for ``model.load_state_dict``, as host arrays.
+    """The weights and running statistics in PyTorch's layout and under PyTorch's names, as NumPy arrays, which
+    PyTorch loads as tensors: ``model.load_state_dict({k: torch.from_numpy(v) for k, v in to_torch(net).items()})``.
 
     Args:
         net: the network; if it flattens images, it must know its input shape.

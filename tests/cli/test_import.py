@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 import minifa as mf
 from minifa import cli, imports, registry
-from minifa.experiments import Experiment, dask_cluster, resume, run_many, study
+from minifa.experiments import Experiment, dask_cluster, resume, run_folder, run_many, study
 
 CODE = """
 from dataclasses import dataclass
@@ -44,6 +45,14 @@ mf.models.MODELS["double"] = lambda shape, n_out: [mf.Flatten(), mf.Linear(2, 5)
 mf.data.DATASETS["points"] = lambda: mf.data.load("xor")
 """
 TRAIN = ["train", "--rule", "mine", "--data", "points", "--model", "double", "--lr", "0.1", "--epochs", "2"]
+WITHOUT_THE_FILE = (
+    "it was made with my.py: add --import my.py on the command line, or in Python call "
+    'minifa.imports.import_file("my.py") first'
+)
+WITH_ANOTHER_FILE = (
+    "other code: my.py has the digest [0-9a-f]{16}, and had [0-9a-f]{16}: restore the file as it was "
+    r"\(and restart a Python session that imported the other\), or start a new run"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -87,13 +96,50 @@ def test_a_run_is_resumed_only_with_the_same_file(capsys):
     resuming = ["train", "--resume", "run", "--epochs", "3"]
     for command in (resuming, ["figures", "run"]):
         assert cli.main(command) == 2
-        assert capsys.readouterr().err.endswith("run cannot be opened: it was made with my.py: add --import my.py\n")
+        assert capsys.readouterr().err.endswith(f"run cannot be opened: {WITHOUT_THE_FILE}\n")
     write(CODE + "# another")
     assert cli.main([*resuming, "--import", "my.py"]) == 2
-    assert "other code: my.py has the digest" in capsys.readouterr().err
+    assert re.search(WITH_ANOTHER_FILE, capsys.readouterr().err)
     forget(before)
     write()
     assert cli.main([*resuming, "--import", "my.py"]) == 0
+
+
+def test_a_run_is_opened_only_with_the_same_file(capsys):
+    before = {what: dict(table) for what, table in registry.TABLES.items()}
+    write()
+    assert cli.main([*TRAIN, "--import", "my.py", "--out", "run"]) == 0
+    pictures = {path: path.read_bytes() for path in Path("run/figures").iterdir()}
+    checkpoint = Path("run/last.ckpt")
+    ways = [
+        lambda: mf.load_run("run"),
+        lambda: resume.open_checkpoint(checkpoint),
+        lambda: run_folder.open_run("run"),
+        lambda: run_folder.read_results("run"),
+    ]
+    forget(before)
+    for way in ways:
+        with pytest.raises(ValueError, match=re.escape(f"cannot be opened: {WITHOUT_THE_FILE}")):
+            way()
+    imports.import_file(write(CODE + "# another"))
+    for way in ways:
+        with pytest.raises(ValueError, match=f"cannot be opened: {WITH_ANOTHER_FILE}"):
+            way()
+    assert cli.main(["figures", "run", "--import", "my.py"]) == 2
+    assert re.search(f"run cannot be opened: {WITH_ANOTHER_FILE}\n$", capsys.readouterr().err)
+    assert pictures and pictures == {path: path.read_bytes() for path in Path("run/figures").iterdir()}
+    forget(before)
+    imports.import_file(write())
+    for way in ways:
+        way()
+
+
+def test_the_call_that_messages_name_needs_no_other_import():
+    write()
+    code = "import minifa; print(minifa.imports.import_file('my.py').Mine.name)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "mine\n", done.stderr
 
 
 def test_worker_processes_import_the_content_that_this_process_has_executed():
@@ -113,7 +159,7 @@ def test_a_table_is_continued_only_with_the_same_file(capsys):
     imports.import_file(write())
     study.claim_folder(Path(), "tune", {"lr": 1}, imports.digests(), exists=False)
     imports.FILES.clear()
-    with pytest.raises(ValueError, match=r"it was made with my\.py: add --import my\.py"):
+    with pytest.raises(ValueError, match=re.escape(WITHOUT_THE_FILE)):
         study.claim_folder(Path(), "tune", {"lr": 1}, {}, exists=True)
 
 
