@@ -22,7 +22,7 @@ from .console import bar
 from .data import is_file
 from .data.arrays import from_arrays
 from .data.base import Dataset
-from .experiments import Experiment, Result, build, load_data, run_many
+from .experiments import Experiment, Result, build, load_data, reading, run_many
 from .experiments.experiment import default_optimizer_options, rate_differences, shipped_rate
 from .experiments.study import grid_of_rules
 from .experiments.tables import describe_setting, final_angles, ms_per_step, summary_table
@@ -203,6 +203,7 @@ def compare(
 
     Warns:
         UntunedRate: ``lr`` is None and no rate was searched for this setting.
+        RuntimeWarning: runs diverged (see `minifa.training.History.diverged`); the message names their rules.
 
     >>> rates = {"bp": 0.5, "fa": 0.5}
     >>> comparison = mf.compare(["bp", "fa"], "tiny", "xor", seeds=2, epochs=60, lr=rates, progress=False)
@@ -245,6 +246,10 @@ def compare(
         _warn_of_rates([one for one in grid[: len(named_rules)] if one.lr is None])
         grid = [replace(one, lr=one.rate(), weight_decay=one.decay()) for one in grid]  # known without the registry
         results = _run_in_order(grid, jobs, check_progress)
+        if diverged := reading.diverged_rules(results):
+            warnings.warn(
+                f"training diverged under {diverged}; try a smaller learning rate", RuntimeWarning, stacklevel=2
+            )
         return Comparison(results, describe_setting(base, dataset), entries)
 
 

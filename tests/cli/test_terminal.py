@@ -306,6 +306,23 @@ def test_the_sentences_beneath_a_comparison_follow_its_numbers():
     assert "usf (0.948) and frsf (0.947) lie within two standard errors of it; shallow" in more
 
 
+def test_rules_whose_runs_diverged_are_named_and_not_ranked():
+    def diverged(asked):
+        return [dataclasses.replace(r, diverged=(r.experiment.rule, r.experiment.seed) in asked) for r in results]
+
+    results = kept("compare-digits-cnn")
+    some = diverged({("fa", 0), *(("bp", r.experiment.seed) for r in results)})
+    sentences, lesson = reading.read_comparison(some, 360, True), reading.lesson(some, 10)
+    seeds = len({r.experiment.seed for r in results})
+    assert sentences.startswith(
+        f"Training diverged under bp, fa (1 of {seeds} runs), where a smaller --lr may help. usf has the best score"
+    )
+    assert "fa (0" not in sentences and "fa: 90" not in sentences and "What fails: fa" not in lesson
+    every = [dataclasses.replace(r, diverged=True) for r in results]
+    assert reading.read_comparison(every, 360, True) == "Every run diverged; a smaller --lr may help."
+    assert reading.lesson(every, 10) == ""
+
+
 @pytest.mark.parametrize(
     ("angles", "learns", "words"),
     [

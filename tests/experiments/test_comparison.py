@@ -195,6 +195,13 @@ def test_a_run_that_fails_warns_and_the_others_continue():
         nothing.plot()
 
 
+def test_diverged_runs_warn_and_are_marked():
+    with pytest.warns(RuntimeWarning, match="^training diverged under fa; try a smaller learning rate$") as caught:
+        rows = compare(lr={"bp": 0.1, "fa": 1e38}, epochs=2).rows
+    assert [row["diverged"] for row in rows] == [False, True]
+    assert [one.filename for one in caught] == [__file__]
+
+
 NAMED_FA = type("Mine", (Noisy,), {"name": "fa"})
 
 
