@@ -28,6 +28,7 @@ from .experiments.study import grid_of_rules
 from .experiments.tables import describe_setting, final_angles, ms_per_step, summary_table
 from .frames import to_frame
 from .models import MODELS
+from .network import Network
 from .rng import check_seed
 from .rules import RULES, Rule
 from .training.history import Row
@@ -322,8 +323,12 @@ def _named_model(model: Any) -> tuple[str, dict[str, Any], list[Entry]]:
     if isinstance(model, functools.partial) and not model.args:
         name, options, entries = _named_model(model.func)
         return name, {**options, **model.keywords}, entries
-    if not callable(model) or isinstance(model, type):
-        hint = ": layers belong to one network, and every run needs new ones" if isinstance(model, list) else ""
+    hint = ""
+    if isinstance(model, Network):
+        hint = ": a network belongs to one run, and every run needs a new one"
+    elif isinstance(model, list):
+        hint = ": layers belong to one network, and every run needs new ones"
+    if hint or not callable(model) or isinstance(model, type):
         raise TypeError(f"{MODEL_EXPECTED}, got {str(model)[:100]}{hint}")
     for name, make in MODELS.items():
         if make is model:
