@@ -271,6 +271,18 @@ def test_quick_means_one_seed_and_few_epochs_unless_these_are_given(given, epoch
     assert f"{2 * seeds} runs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("rule", "layers", "named"),
+    [("fa", 7, ["bp", "usf", "mlp"]), ("fa", 2, ["bp", "usf"]), ("bp", 7, ["usf", "mlp"])],
+)
+def test_the_hint_beneath_a_slow_run_names_other_rules_and_a_smaller_network(rule, layers, named):
+    assert re.findall(r"--(?:rule|model) (\w+)", train._slow(rule, layers)) == named
+
+
+def test_mlp_has_the_layers_that_the_hint_counts():
+    assert len(mf.Network(mf.models.mlp((4,), 2)).weighted) == train.MLP_LAYERS
+
+
 def kept(name):
     return run_folder.read_results(RESULTS / name)
 
