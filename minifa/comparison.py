@@ -22,12 +22,13 @@ from .console import bar
 from .data import is_file
 from .data.arrays import from_arrays
 from .data.base import Dataset
-from .experiments import Experiment, Result, build, load_data, run_many
+from .experiments import Experiment, Result, build, load_data, reading, run_many
 from .experiments.experiment import default_optimizer_options, rate_differences, shipped_rate
 from .experiments.study import grid_of_rules
 from .experiments.tables import describe_setting, final_angles, ms_per_step, summary_table
 from .frames import to_frame
 from .models import MODELS
+from .network import Network
 from .rng import check_seed
 from .rules import RULES, Rule
 from .training.history import Row
@@ -203,6 +204,7 @@ def compare(
 
     Warns:
         UntunedRate: ``lr`` is None and no rate was searched for this setting.
+        RuntimeWarning: runs diverged (see `minifa.training.History.diverged`); the message names their rules.
 
     >>> rates = {"bp": 0.5, "fa": 0.5}
     >>> comparison = mf.compare(["bp", "fa"], "tiny", "xor", seeds=2, epochs=60, lr=rates, progress=False)
@@ -245,6 +247,10 @@ def compare(
         _warn_of_rates([one for one in grid[: len(named_rules)] if one.lr is None])
         grid = [replace(one, lr=one.rate(), weight_decay=one.decay()) for one in grid]  # known without the registry
         results = _run_in_order(grid, jobs, check_progress)
+        if diverged := reading.diverged_rules(results):
+            warnings.warn(
+                f"training diverged under {diverged}; try a smaller learning rate", RuntimeWarning, stacklevel=2
+            )
         return Comparison(results, describe_setting(base, dataset), entries)
 
 
@@ -317,8 +323,12 @@ def _named_model(model: Any) -> tuple[str, dict[str, Any], list[Entry]]:
     if isinstance(model, functools.partial) and not model.args:
         name, options, entries = _named_model(model.func)
         return name, {**options, **model.keywords}, entries
-    if not callable(model) or isinstance(model, type):
-        hint = ": layers belong to one network, and every run needs new ones" if isinstance(model, list) else ""
+    hint = ""
+    if isinstance(model, Network):
+        hint = ": a network belongs to one run, and every run needs a new one"
+    elif isinstance(model, list):
+        hint = ": layers belong to one network, and every run needs new ones"
+    if hint or not callable(model) or isinstance(model, type):
         raise TypeError(f"{MODEL_EXPECTED}, got {str(model)[:100]}{hint}")
     for name, make in MODELS.items():
         if make is model:

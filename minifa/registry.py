@@ -89,7 +89,7 @@ def unknown(names: Iterable[str], name: object, what: str, cutoff: float = 0.5) 
     """The error message for an unknown name, with those that are similar (see `nearest`), or all."""
     known = sorted(names)
     matches = nearest(known, name, cutoff)
-    hint = f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(known)}"
+    hint = f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(known) or 'none'}"
     return f"unknown {what} {name!r}: {hint}"
 
 

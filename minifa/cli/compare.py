@@ -30,7 +30,7 @@ from ..text import printable, wrap
 from ..training import History
 from . import pictures, tune
 from .descriptions import describe_rates, describe_setting, label
-from .exit_codes import FAILED, OK
+from .exit_codes import DIVERGED, FAILED, OK
 from .options import (
     add_early_stopping,
     add_setting,
@@ -118,7 +118,7 @@ def _compare_in(
         by_number[grid.index(result.experiment)] = result
         _save_runs(folder, _in_order(by_number))  # after each run, so that a killed process loses none
         e = result.experiment
-        return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}"
+        return f"{e.rule} seed {e.seed} lr {e.rate():g}: {result.score:.3f}{' (diverged)' * result.diverged}"
 
     with study.EpochCount() as count:
 
@@ -146,7 +146,9 @@ def _compare_in(
         finished = len(results) - len(failed)
         print_stderr(f"interrupted: {finished} of {len(grid)} runs were finished and kept")
         return signals.exit_code(stop)
-    return FAILED if failed else OK
+    if failed:
+        return FAILED
+    return DIVERGED if results and all(r.diverged for r in results) else OK
 
 
 def _describe_grid(

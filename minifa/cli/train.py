@@ -35,10 +35,9 @@ from .options import (
 BASE = Experiment(rule="fa")  # the rule that minifa is about; backpropagation has nothing to show in its angles
 WHERE = {"backend", "dtype", "threads", "quiet", "imports", "data_dir"}  # options that do not change the experiment
 PARSED = {"command", "parser", "run"}  # entries of the parser itself
-SLOW = (
-    "The network has not fitted its training set yet. To compare: --rule bp carries the error through W itself, "
-    "--rule usf through the signs of W, and --model mlp has fewer layers; minifa rules {rule} describes the rule."
-)
+SLOW = "The network has not fitted its training set yet. To compare: {others}; minifa rules {rule} describes the rule."
+OTHER_RULES = {"bp": "carries the error through W itself", "usf": "carries the error through the signs of W"}
+MLP_LAYERS = 2  # weighted layers of --model mlp
 KEPT = {"resume", "previous", "checkpoint_every", "tensorboard"}
 
 
@@ -252,7 +251,7 @@ def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: R
         if unstable := reading.instability(result):
             print(wrap(unstable))
         if by_default and reading.not_fitted(result):
-            print(wrap(SLOW.format(rule=experiment.rule)))
+            print(wrap(_slow(experiment.rule, len(trainer.net.weighted))))
     print(f"\nwritten to {folder}")
     if drawn:
         pictures.show(picture)
@@ -260,3 +259,10 @@ def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: R
         print_stderr(f"training diverged: {trainer.divergence}; try a smaller --lr")
         return DIVERGED
     return OK
+
+
+def _slow(rule: str, layers: int) -> str:
+    """A hint to compare with other rules and, if the trained network has more weighted layers, with --model mlp."""
+    others = [f"--rule {name} {text}" for name, text in OTHER_RULES.items() if name != rule]
+    others += ["--model mlp has fewer layers"] if layers > MLP_LAYERS else []
+    return SLOW.format(rule=rule, others=", ".join(others))

@@ -50,15 +50,16 @@ KINDS: dict[str, type] = {
     "None": type(None),
 }
 KINDS_IN_WORDS = {
-    "str": "a word",
-    "str | None": "a word or None",
-    "int": "a whole number",
-    "int | None": "a whole number or None",
+    "str": "a str",
+    "str | None": "a str or None",
+    "int": "an int",
+    "int | None": "an int or None",
     "float": "a number",
     "float | None": "a number or None",
-    "bool": "True or False",
+    "bool": "a bool",
     "Mapping[str, Any]": "a mapping of options",
 }
+DESCRIPTIONS = {"rule": "usf:scale=init", "schedule": "cosine:epochs=10"}  # of objects that Python code has at hand
 
 
 def _is(value: Any, kind: str) -> bool:
@@ -139,7 +140,10 @@ class Experiment(KnownOptions):
             value, wanted = as_python_number(getattr(self, one.name)), str(one.type)
             object.__setattr__(self, one.name, value)  # the dataclass is frozen
             if not any(_is(value, kind) for kind in wanted.split(" | ")):
-                raise TypeError(f"{one.name} of an experiment is {KINDS_IN_WORDS[wanted]}, got {str(value)[:100]!r}")
+                example = f" such as {DESCRIPTIONS[one.name]!r}" if one.name in DESCRIPTIONS else ""
+                raise TypeError(
+                    f"{one.name} of an experiment must be {KINDS_IN_WORDS[wanted]}{example}, got {repr(value)[:100]}"
+                )
 
     def __repr__(self) -> str:
         default = vars(Experiment())

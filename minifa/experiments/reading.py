@@ -109,8 +109,8 @@ def not_fitted(result: Result) -> bool:
 def read_comparison(
     results: Sequence[Result], examples: int, has_classes: bool, bands: Mapping[str, Band] | None = None
 ) -> str:
-    """Two sentences: which scores differ measurably, and how far the errors of the rules are from backpropagation's. An
-    empty text if no run finished.
+    """Sentences: which rules diverged, which scores of the others differ measurably, and how far their errors are from
+    backpropagation's. An empty text if no run finished.
 
     Args:
         results: of all rules and seeds.
@@ -118,9 +118,32 @@ def read_comparison(
         has_classes: whether the score is an accuracy.
         bands: the angles between errors that chance gives, by layer (see `minifa.chance.error_bands`).
     """
-    groups = finished_by_rule(results)
-    sentences = [_ranking(groups, examples, has_classes), _directions(groups, bands or {})]
+    groups = _converged_by_rule(results)
+    sentences = [_divergence(results), _ranking(groups, examples, has_classes), _directions(groups, bands or {})]
     return " ".join(filter(None, sentences))
+
+
+def _converged_by_rule(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The finished runs of the rules none of whose runs diverged: a mean over seeds with a diverged run says little."""
+    return {rule: some for rule, some in finished_by_rule(results).items() if not any(r.diverged for r in some)}
+
+
+def diverged_rules(results: Sequence[Result]) -> str:
+    """The rules with runs that diverged, with their number if it is not all: ``"bp, fa (1 of 3 runs)"``."""
+    parts = []
+    for rule, some in finished_by_rule(results).items():
+        count = sum(r.diverged for r in some)
+        parts += [rule + f" ({count} of {len(some)} runs)" * (count < len(some))] if count else []
+    return ", ".join(parts)
+
+
+def _divergence(results: Sequence[Result]) -> str:
+    finished = [r for r in results if r.error is None]
+    if not any(r.diverged for r in finished):
+        return ""
+    if all(r.diverged for r in finished):
+        return "Every run diverged; a smaller --lr may help."
+    return f"Training diverged under {diverged_rules(results)}, where a smaller --lr may help."
 
 
 def _ranking(groups: Mapping[str, Sequence[Result]], examples: int, has_classes: bool) -> str:
@@ -173,14 +196,14 @@ def lesson(results: Sequence[Result], classes: int, bands: Mapping[str, Band] | 
     """What fails in a comparison, since when, and why; an empty text if no rule fails, or if none learns.
 
     A rule fails if its accuracy ends below the half of the way from chance to the best, and if its error reaches the
-    lowest layer: otherwise it has nothing to fail at.
+    lowest layer: otherwise it has nothing to fail at. Rules with diverged runs are left out.
 
     Args:
         results: of all rules and seeds.
         classes: number of classes; 0: none.
         bands: as for `read_comparison`.
     """
-    groups = finished_by_rule(results)
+    groups = _converged_by_rule(results)
     means = {rule: statistics.fmean(r.score for r in some) for rule, some in groups.items()}
     if not classes or not means or not max(means.values()) >= 0.5:
         return ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 __all__: list[str] = []
 
 from collections.abc import Iterator, Mapping
+from typing import NoReturn
 
 from ..backend import Array
 from ..network import Network
+from ..registry import unknown
 from ..representations import HtmlRepr
 from ..validation import format_shape
 
@@ -24,7 +26,15 @@ class FeedbackMatrices(Mapping[str, Array], HtmlRepr):
         self._matrices, self.net = matrices, net
 
     def __getitem__(self, name: str) -> Array:
+        if name not in self._matrices:
+            raise KeyError(unknown(self._matrices, name, "matrix of B"))
         return self._matrices[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._matrices
+
+    def __setitem__(self, name: str, matrix: object) -> NoReturn:
+        raise TypeError(f"rule.B is read-only: rule.set_feedback({name!r}, matrix) replaces a matrix")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._matrices)

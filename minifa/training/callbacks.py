@@ -15,6 +15,7 @@ from ..console import bar
 from ..data.augment import for_evaluation
 from ..data.base import Examples
 from ..network import check_state
+from ..registry import as_call, unknown
 from ..schedules import larger_is_better
 from ..validation import check_between, check_bool, check_float, check_int, check_str, check_type
 from .history import Row
@@ -69,6 +70,9 @@ class EarlyStopping(Callback):
         self.trainer: Trainer | None = None  # the trainer that the values belong to
         self._reset()
 
+    def __repr__(self) -> str:
+        return as_call(self)
+
     def _reset(self) -> None:
         self.best: float | None = None
         self.best_epoch = self.waited = 0
@@ -89,10 +93,7 @@ class EarlyStopping(Callback):
         if column not in row:
             if row["epoch"] == 0 and column.startswith("train_"):  # measured in an epoch of training only
                 return
-            raise ValueError(
-                f"EarlyStopping needs {column!r} in every row of the history, which has {', '.join(row)}: give fit "
-                "validation examples, or EarlyStopping another measure"
-            )
+            raise ValueError(self._missing(row))
         if self._is_better(float(row[column]), larger_is_better(column)):
             arrays = _arrays_of(trainer) if self.restore_best else {}
             if all(numpy.isfinite(array).all() for array in arrays.values()):
@@ -101,6 +102,23 @@ class EarlyStopping(Callback):
         self.waited += row["epoch"] > 0
         if self.waited >= self.patience:
             row["stopped_early"] = 1
+
+    def _missing(self, row: Row) -> str:
+        """The message for a row without the measure."""
+        no_validation = not any(key.startswith("validation_") for key in row)
+        if no_validation and (self.measure or "validation_").startswith("validation_"):
+            needed = (
+                repr(self.measure) if self.measure else "'validation_accuracy' (without classes: 'validation_loss')"
+            )
+            return (
+                f"EarlyStopping needs {needed} in every row of the history, which has {', '.join(row)}: give fit "
+                "validation examples, or EarlyStopping another measure"
+            )
+        columns = {*row, "train_loss", "train_accuracy"} - {"epoch"}  # training is measured from epoch 1 on
+        return (
+            f"{unknown(columns, self.measure, 'measure of EarlyStopping')}; it must be a column of the history, of fit "
+            "or of a callback before this one"
+        )
 
     def _is_better(self, value: float, larger: bool) -> bool:
         if self.best is None or not math.isfinite(value):

@@ -28,7 +28,7 @@ from ..optim import AN_OPTIMIZER, Optimizer
 from ..registry import KnownOptions
 from ..rng import check_seed
 from ..rules.base import Rule, check_parts
-from ..schedules import A_SCHEDULE, Schedule, constant, factor_of
+from ..schedules import A_SCHEDULE, Schedule, constant, factor_of, make
 from ..validation import (
     as_python_number,
     check_batch_size,
@@ -103,7 +103,8 @@ class Trainer(KnownOptions):
     Args:
         net, rule, loss, optimizer: the network to train and how to train it; the rule must be attached to the network.
         schedule: factor of the learning rate as a function of the epoch, or of epoch and history (see
-            `minifa.schedules.with_history`); constant by default.
+            `minifa.schedules.with_history`), or its description for `minifa.schedules.make`
+            (``"cosine:epochs=10"``); constant by default.
         seed: seed of the order of the examples, which differs between epochs and between successive trainers of the
             same network.
         callbacks: callbacks, called in this order.
@@ -126,6 +127,7 @@ class Trainer(KnownOptions):
 
     Raises:
         TypeError: an argument of the wrong type.
+        ValueError: a description of a schedule with an unknown name or option.
 
     >>> data = mf.data.load("xor")
     >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
@@ -144,7 +146,7 @@ class Trainer(KnownOptions):
         rule: Rule,
         loss: Loss,
         optimizer: Optimizer,
-        schedule: Schedule | None = None,
+        schedule: Schedule | str | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         check_every: int | None = None,
@@ -154,9 +156,11 @@ class Trainer(KnownOptions):
         self.net, self.rule, self.loss = net, rule, loss
         self.optimizer = check_type(optimizer, Optimizer, AN_OPTIMIZER)
         self.optimizer.bind(net, rule)  # here, because a checkpoint may be written before the first step
+        if isinstance(schedule, str):
+            schedule = make(schedule)
         self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
         if not callable(self.schedule):
-            raise TypeError(f"a schedule must be {A_SCHEDULE}, got {schedule!r}")
+            raise TypeError(f"a schedule must be {A_SCHEDULE}, or a str such as 'cosine:epochs=10', got {schedule!r}")
         check_type(callbacks, (list, tuple), "callbacks must be a list of minifa.training.Callback")
         self.callbacks = [
             check_type(one, Callback, "a callback must be a minifa.training.Callback") for one in callbacks

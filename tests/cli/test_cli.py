@@ -266,6 +266,13 @@ def test_a_diverging_run_is_saved_and_reported(capsys):
     assert len(rows_of("run/history.csv")) == 2  # the start and the epoch of the divergence
 
 
+def test_a_comparison_of_diverging_runs_ends_with_their_exit_code(capsys):
+    setting = ["--data", "xor", "--model", "tiny", "--epochs", "2", "--seeds", "1", "--jobs", "1", "--lr", "1e30"]
+    assert program.main(["compare", *setting, "--rules", "bp,fa"]) == exit_codes.DIVERGED
+    printed = capsys.readouterr().out
+    assert "Every run diverged; a smaller --lr may help." in printed and "best score" not in printed
+
+
 def test_rules_and_info_print_the_rules_and_the_environment(capsys):
     assert program.main(["rules"]) == 0 == program.main(["info"])
     printed = capsys.readouterr().out

@@ -271,6 +271,18 @@ def test_quick_means_one_seed_and_few_epochs_unless_these_are_given(given, epoch
     assert f"{2 * seeds} runs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("rule", "layers", "named"),
+    [("fa", 7, ["bp", "usf", "mlp"]), ("fa", 2, ["bp", "usf"]), ("bp", 7, ["usf", "mlp"])],
+)
+def test_the_hint_beneath_a_slow_run_names_other_rules_and_a_smaller_network(rule, layers, named):
+    assert re.findall(r"--(?:rule|model) (\w+)", train._slow(rule, layers)) == named
+
+
+def test_mlp_has_the_layers_that_the_hint_counts():
+    assert len(mf.Network(mf.models.mlp((4,), 2)).weighted) == train.MLP_LAYERS
+
+
 def kept(name):
     return run_folder.read_results(RESULTS / name)
 
@@ -304,6 +316,23 @@ def test_the_sentences_beneath_a_comparison_follow_its_numbers():
     )
     more = reading.read_comparison(results, 36, True)  # fewer examples: frsf cannot be told from bp any more
     assert "usf (0.948) and frsf (0.947) lie within two standard errors of it; shallow" in more
+
+
+def test_rules_whose_runs_diverged_are_named_and_not_ranked():
+    def diverged(asked):
+        return [dataclasses.replace(r, diverged=(r.experiment.rule, r.experiment.seed) in asked) for r in results]
+
+    results = kept("compare-digits-cnn")
+    some = diverged({("fa", 0), *(("bp", r.experiment.seed) for r in results)})
+    sentences, lesson = reading.read_comparison(some, 360, True), reading.lesson(some, 10)
+    seeds = len({r.experiment.seed for r in results})
+    assert sentences.startswith(
+        f"Training diverged under bp, fa (1 of {seeds} runs), where a smaller --lr may help. usf has the best score"
+    )
+    assert "fa (0" not in sentences and "fa: 90" not in sentences and "What fails: fa" not in lesson
+    every = [dataclasses.replace(r, diverged=True) for r in results]
+    assert reading.read_comparison(every, 360, True) == "Every run diverged; a smaller --lr may help."
+    assert reading.lesson(every, 10) == ""
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def change_config(folder, **changes):
 )
 def test_an_experiment_with_an_invalid_field_is_refused(folder, changes):
     ((name, value),) = changes.items()
-    with pytest.raises(TypeError, match=f"^{name} of an experiment is a?"):
+    with pytest.raises(TypeError, match=f"^{name} of an experiment must be a"):
         Experiment(**changes)
     change_config(folder, **changes)
     with pytest.raises(DataFileError, match=name):

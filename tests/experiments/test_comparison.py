@@ -195,6 +195,13 @@ def test_a_run_that_fails_warns_and_the_others_continue():
         nothing.plot()
 
 
+def test_diverged_runs_warn_and_are_marked():
+    with pytest.warns(RuntimeWarning, match="^training diverged under fa; try a smaller learning rate$") as caught:
+        rows = compare(lr={"bp": 0.1, "fa": 1e38}, epochs=2).rows
+    assert [row["diverged"] for row in rows] == [False, True]
+    assert [one.filename for one in caught] == [__file__]
+
+
 NAMED_FA = type("Mine", (Noisy,), {"name": "fa"})
 
 
@@ -215,6 +222,8 @@ def mlp(input_shape, n_out):
         ({"rules": [NAMED_FA]}, "the class Mine has the name 'fa' of minifa's own rule: give it a class attribute"),
         ({"model": [mf.Linear(2, 2)]}, "model must be a name.*layers belong to one network"),
         ({"model": mf.Network}, "model must be a name"),
+        ({"model": mf.Network([mf.Linear(2, 2)])}, "function .input_shape, n_out.*a network belongs to one run"),
+        ({"schedule": mf.schedules.cosine(1)}, "schedule of an experiment must be a str such as 'cosine:epochs=10'"),
         ({"model": "mpl"}, "unknown model 'mpl': did you mean mlp"),
         ({"model": "mlp:hiden=3"}, "unknown option of model 'mlp' 'hiden': did you mean hidden"),
         ({"model": ("mlp", {"hiden": 3})}, "hiden"),

@@ -999,3 +999,14 @@ def test_invalid_targets_are_refused_before_anything_changes(description):
         with pytest.raises(ValueError):
             rule.gradients(net, x, bad, mf.SoftmaxCrossEntropy())
     assert all(np.array_equal(array, before[key]) for key, array in net.state().items())
+
+
+def test_b_names_its_matrices_and_points_to_set_feedback():
+    rule = FA(seed=0).attach(mlp())
+    with pytest.raises(KeyError, match="unknown matrix of B 'linear9': did you mean linear"):
+        rule.B["linear9"]
+    with pytest.raises(TypeError, match=r"rule.B is read-only: rule.set_feedback\('linear2', matrix\) replaces"):
+        rule.B["linear2"] = 0
+    assert "linear2" in rule.B and "linear9" not in rule.B and rule.B.get("linear9") is None
+    with pytest.raises(KeyError, match="known: none"):
+        FA().B["linear2"]

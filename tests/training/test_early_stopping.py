@@ -111,13 +111,30 @@ def test_a_further_fit_waits_anew_and_another_trainer_starts_anew():
 def test_training_without_validation_examples_is_refused_before_it_starts(options):
     one = trainer_with(EarlyStopping(**options))
     before = arrays_of(one)
-    with pytest.raises(ValueError, match="EarlyStopping needs 'validation_.*, which has epoch: give fit validation"):
+    needs = "EarlyStopping needs 'validation_accuracy'.*, which has epoch: give fit validation"
+    with pytest.raises(ValueError, match=needs) as refused:
         one.fit(examples(), 2)
+    assert ("'validation_loss'" in str(refused.value)) == (not options)
     assert_same_bits(arrays_of(one), before)
     assert one.net.step == 0 and not one.history
     one.fit(examples(), 2, validation=examples(seed=1))
     of_training = trainer_with(EarlyStopping("train_loss", patience=1))
     of_training.fit(examples(), 2)  # needs none
+
+
+@pytest.mark.parametrize(
+    ("measure", "similar"),
+    [("validation_los", "validation_loss"), ("train_los", "train_loss"), ("trian_loss", "train_loss")],
+)
+def test_a_misspelt_measure_is_answered_with_the_columns_of_the_history(measure, similar):
+    one = trainer_with(EarlyStopping(measure))
+    with pytest.raises(ValueError, match=f"unknown measure of EarlyStopping '{measure}': did you mean {similar}"):
+        one.fit(examples(), 1, validation=examples(seed=1))
+
+
+def test_its_repr_is_its_call():
+    assert repr(EarlyStopping()) == "EarlyStopping()"
+    assert repr(EarlyStopping("train_loss", patience=2)) == "EarlyStopping(measure='train_loss', patience=2)"
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

@@ -203,6 +203,19 @@ def test_callbacks_are_called_in_order_even_when_training_fails():
 # --- failing ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_schedule_can_be_given_by_its_description():
+    one = trainer(schedule="warm_up:epochs=2 then cosine:epochs=8")
+    assert mf.schedules.describe(one.schedule) == mf.schedules.describe(
+        mf.schedules.make("warm_up:epochs=2 then cosine:epochs=8")
+    )
+    with pytest.raises(
+        TypeError, match="a schedule must be a function of the epoch.*or a str such as 'cosine:epochs=10'"
+    ):
+        trainer(schedule=3)
+    with pytest.raises(ValueError, match="unknown schedule 'cosin': did you mean cosine"):
+        trainer(schedule="cosin")
+
+
 @pytest.mark.parametrize("factor", [-1.0, math.nan])
 def test_an_increasing_schedule_is_refused(factor):
     one = trainer(schedule=lambda epoch: factor if epoch >= 1 else 1.0)
