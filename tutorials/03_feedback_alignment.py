@@ -158,7 +158,7 @@ band(
 )
 left.set(yscale="log", ylabel="NSE on test examples", title="The error, ten seeds")
 left.legend(loc="lower left")
-right.set(ylabel="degrees", ylim=(0, 120), yticks=range(0, 121, 30), title="The angles")
+right.set(ylabel="degrees", ylim=(0, 130), yticks=range(0, 121, 30), title="The angles")
 right.legend(loc="upper right")
 for ax in (left, right):
     ax.set(xlabel="examples seen", xticks=range(0, 2001, 500))
