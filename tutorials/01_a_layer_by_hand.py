@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 01 · A layer by hand
 #
-# **A linear layer is three matrix products: one for the forward pass, one for the gradient of the weights, and one that
-# carries the error down to the layer below. You will write them in NumPy, check them against a numerical derivative
-# (they agree to better than 1e-9), and find the same numbers in minifa's own layer.**
+# **A linear layer is three matrix products: one for the forward pass, one for the gradient of the weights, and one
+# that carries the error down to the layer below. You will write them in NumPy, check them against a numerical
+# derivative, and find the same numbers in minifa's own layer.**
 #
 # You need only NumPy and the chain rule. The later tutorials change one of the three products and measure the effect.
 #
 # **A layer in the explorer:** `minifa explore --rules bp -o page.html`, then open `page.html#step/bp/9` ("The gradient
 # of linear3"): one of the three products, with every number; the forward pass is moment 7, the error below moment 11.
-# In the terminal: `minifa step --rule bp`.
+# In the terminal, a step of a smaller network: `minifa step --rule bp`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -26,9 +26,10 @@ SIGNED = diverging()  # blue below zero, white at zero, orange above
 # %% [markdown]
 # ## The data
 #
-# The UCI handwritten digits come with minifa: 1437 training images and 360 test images of 8 x 8 grey values. A linear
-# layer takes a vector, so an image becomes a row of 64 numbers. We write **one example per row**: `x` has the shape
-# (examples, 64). The target is +1 for the digit's own output and -1 for the nine others.
+# The UCI handwritten digits come with minifa: 1437 training images and 360 test images of 8 x 8 grey values, shifted
+# and scaled to mean 0 and standard deviation 1, so a blank pixel is negative. A linear layer takes a vector, so an
+# image becomes a row of 64 numbers. We write **one example per row**: `x` has the shape (examples, 64). The target is
+# +1 for the digit's own output and -1 for the nine others.
 
 # %%
 data = mf.data.load("digits")

@@ -10,7 +10,8 @@
 #
 # **The same step in the explorer:** `minifa explore --rules fa,bp -o page.html`, then open `page.html#step/fa/11`
 # ("Backward through linear3"): the error times $B^\top$, with every number. On `page.html#training/fa/linear2/1000` you
-# see $W$ and $B$ of a layer during training. In the terminal: `minifa step --rule fa`.
+# see $W$ and $B$ of a layer during training. In the terminal, a step of a smaller network:
+# `minifa step --rule fa`.
 
 # %%
 import math
@@ -78,16 +79,15 @@ def angles_of_rows(a, b):
 # `e @ W2.T`, averaged over the test examples.
 #
 # > **Predict, then run.** $B$ is random, independent of $W_2$, and never changes. With $B$ in the place of $W_2$, where
-# > will the NSE be after 2000 examples? (a) Near 1: the network cannot learn. (b) Clearly below 1, but far above
-# > backpropagation's. (c) Near 0, as with backpropagation.
+# > will the NSE be after 2000 examples? (a) Above 0.5: the network learns only a little. (b) Below 0.5, but above
+# > backpropagation's. (c) Not above backpropagation's.
 
 
 # %%
-def learn(letter, seed, steps=2000, lr=0.001, feedback=None):
-    """The measurements (step, NSE, two angles) every 20 steps; final W1 and W2; and B,
-    which is that of `start` if no other feedback matrix is given."""
+def learn(letter, seed, steps=2000, lr=0.001, start=start):
+    """The measurements (step, NSE, two angles) every 20 steps; final W1 and W2; and B.
+    start(seed) gives W1, W2 and B at the start."""
     W1, W2, B = start(seed)
-    B = B if feedback is None else feedback
     x_all, t_all, x_test, t_test = examples(seed)
     history = []
     for step in range(steps + 1):
@@ -122,7 +122,8 @@ for letter, name in (("W", "backpropagation"), ("B", "feedback alignment")):
     )
 
 # %% [markdown]
-# Both learn: the answer is (c). The next figure also shows the angles.
+# The answer is (c): at this learning rate the NSE is even lower than with backpropagation. The next figure also shows
+# the angles.
 
 # %% [figure]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
@@ -147,10 +148,17 @@ for letter, colour, name in (
 ):
     band(left, letter, 1, colour, name)
     band(right, letter, 2, colour, f"W2 and B, {name}")
-band(right, "B", 3, GREEN, "the errors they carry, feedback alignment", linestyle="--")
+band(
+    right,
+    "B",
+    3,
+    GREEN,
+    "errors carried by W2 and by B, feedback alignment",
+    linestyle="--",
+)
 left.set(yscale="log", ylabel="NSE on test examples", title="The error, ten seeds")
 left.legend(loc="lower left")
-right.set(ylabel="degrees", ylim=(0, 120), yticks=range(0, 121, 30), title="The angles")
+right.set(ylabel="degrees", ylim=(0, 130), yticks=range(0, 121, 30), title="The angles")
 right.legend(loc="upper right")
 for ax in (left, right):
     ax.set(xlabel="examples seen", xticks=range(0, 2001, 500))
@@ -165,10 +173,14 @@ print(
     "errors   after 0, 100, 200, 2000 examples: "
     + ", ".join(f"{seen[k][3]:.1f}" for k in (0, 100, 200, 2000))
 )
+print(
+    "NSE      after 0, 100, 200, 2000 examples: "
+    + ", ".join(f"{seen[k][1]:.4f}" for k in (0, 100, 200, 2000))
+)
 assert abs(seen[0][2] - 90) < 4 and abs(seen[0][3] - 90) < 4
-# with three other sets of ten seeds: 28 to 32
+# measured with three other sets of ten seeds: 28 to 32
 assert 24 < seen[2000][2] < 36 and 24 < seen[2000][3] < 36
-# 40 seeds: 0.009
+# measured with 40 seeds: 0.009
 assert curves["B"][:, -1, 1].max() < 0.02, (
     "the NSE fell fiftyfold at least with every seed"
 )
@@ -198,8 +210,8 @@ mf.figures.matrices(
 # output is connected to two hidden units only, with +0.9 and -0.9. This $B$ is a diagonal. $W_1$ and $W_2$ begin at
 # random, as before.
 #
-# > **Predict, then run.** What will $W_2$ look like after 2000 examples? (a) Random, as at the start. (b) Like the
-# > diagonal of $B$. (c) Like the diagonal with the opposite sign.
+# > **Predict, then run.** Which of the two turns first, $W_2$ towards $B$ or $W_1$ towards a product with $B$? (a)
+# > $W_2$: it has the shape of $B$. (b) $W_1$: it receives the error that $B$ carries. (c) Both at once.
 
 # %%
 B = np.kron(np.eye(10), [[0.9], [-0.9]])  # (20, 10): a diagonal
@@ -207,7 +219,7 @@ x, t, *_ = examples(seed=0)
 M = x.T @ t  # (30, 10): inputs times targets, summed over the examples
 film = {}
 for steps in (0, 20, 60, 100, 2000):
-    _, W1, W2, _ = learn("B", 0, steps, feedback=B)
+    _, W1, W2, _ = learn("B", 0, steps, start=lambda seed: (*start(seed)[:2], B))
     film[steps] = W1.T, W2, angle(W1, M @ B.T), angle(W2, B)
     print(f"after {steps:4}: W1 and M B.T {film[steps][2]:.0f} degrees, ", end="")
     print(f"W2 and B {film[steps][3]:.0f} degrees")
@@ -229,9 +241,9 @@ mf.figures.snapshots(
 # %% [markdown]
 # The three matrices have a row for each hidden unit, and each picture has its own colour scale (blue is negative,
 # orange positive). Read the film from left to right. $B$ does not change. After 20 examples $W_1$ has begun to turn,
-# $W_2$ has not. After 60, neighbouring rows of $W_1^\top$ are nearly opposites of each other, as the rows of $B$ are:
-# **$W_1$ now contains the pattern of $B$.** Only then does the diagonal appear in $W_2$, and after 2000 examples $W_2$
-# is at 13 degrees to $B$: the answer is (b).
+# $W_2$ has not: the answer is (b). After 60, neighbouring rows of $W_1^\top$ are nearly opposites of each other, as the
+# rows of $B$ are: **$W_1$ now contains the pattern of $B$.** Only then does the diagonal appear in $W_2$, and after
+# 2000 examples $W_2$ is at 13 degrees to $B$.
 #
 # ## Why does W2 align with B?
 #
@@ -288,6 +300,10 @@ for seed in range(5):
 # 87 % at 30. At 90 degrees the loss does not change to first order, and beyond 90 degrees it rises.
 # **Any angle below 90 degrees is a descent direction**, and 30 is a good one. (Two random directions in a space of many
 # weights are at nearly 90 degrees: this is chance level.)
+#
+# This is the angle between two *steps* of $W_1$, $x^\top e B^\top$ and $x^\top e W_2^\top$. It follows from the angle
+# between the two *errors*, $e B^\top$ and $e W_2^\top$, and this from the angle between the two *matrices*, $B$ and
+# $W_2$. The three are near each other but not equal; the code below prints them for one case.
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
@@ -357,6 +373,10 @@ for steps, pairs in measured.items():
         share = descent(W1, W2, by_fa, x, t) / descent(W1, W2, by_bp, x, t)
         pairs.append((angle(by_fa, by_bp), share))
         assert abs(share - math.cos(math.radians(pairs[-1][0]))) < 1e-3
+one, steps_of_W1 = runs["B"][0][0][5], measured[100][0][0]  # seed 0, 100 examples
+print(f"after {one[0]:.0f} examples, seed 0: W2 and B {one[2]:.0f} degrees", end=", ")
+print(f"the errors {one[3]:.0f}, W1's steps {steps_of_W1:.0f}")
+assert max(one[2], one[3], steps_of_W1) - min(one[2], one[3], steps_of_W1) < 15
 near_60 = min(sum(measured.values(), []), key=lambda pair: abs(pair[0] - 60))
 print("at {:.0f} degrees: {:.2f} of the steepest descent".format(*near_60))
 
@@ -437,8 +457,10 @@ for letter, rule in (
 # ## A nonlinear network
 #
 # We train a 64-30-10 network with rectifiers on the digits, under backpropagation, under feedback alignment, and
-# without any error for the hidden layer (`shallow`, which shows the accuracy of the output layer alone).
-# `mf.metrics.alignment` measures the angles.
+# without any error for the hidden layer (`shallow`, which shows the accuracy of the output layer alone). The optimizer
+# uses momentum: every update contains 0.9 times the one before. `mf.metrics.alignment` measures the angles:
+# `weight_angle` between $W$ and $B$, and `true_angle` between the error that a layer receives and the one that
+# backpropagation would give it.
 
 # %%
 data, loss = mf.data.load("digits"), mf.SoftmaxCrossEntropy()
@@ -523,9 +545,9 @@ mf.figures.angle_histogram(
 #
 # $B$ is a fixed random matrix that carries the error down in the place of $W$. In the two shallow networks here
 # learning works anyway because the weights come to agree with $B$: the updates of the layer below contain $B$, and
-# through the activations of this layer $B$ enters the layer above. The angle measures the agreement: below 90 degrees
-# the loss falls, in proportion to the cosine. Why must the angle decrease? [Tutorial 04](04_align_then_memorise.ipynb)
-# answers with an equation.
+# through the activations of this layer $B$ enters the layer above. Angles measure the agreement. If the step of $W_1$
+# is below 90 degrees to the steepest one, the loss falls, in proportion to the cosine. Why must the angles decrease?
+# [Tutorial 04](04_align_then_memorise.ipynb) answers with an equation.
 
 # %% [markdown]
 # ## Exercises
@@ -543,9 +565,11 @@ rate = ...
 if rate is ...:
     print("not filled in yet")
 else:
-    nse_bp = np.mean([learn("W", seed, lr=rate)[0][-1, 1] for seed in range(5)])
+    with np.errstate(all="ignore"):  # a high rate overflows; the assert reports it
+        nse_bp = np.mean([learn("W", seed, lr=rate)[0][-1, 1] for seed in range(5)])
     nse_fa = np.mean([run[0][-1, 1] for run in runs["B"][:5]])
-    print(f"NSE: backpropagation {nse_bp:.5f}, feedback alignment {nse_fa:.5f}")
+    print(f"NSE: backpropagation {nse_bp:.1e}, feedback alignment {nse_fa:.1e}")
+    assert nse_bp < 1, "backpropagation diverged: try a smaller learning rate"
     assert nse_bp < nse_fa, "not yet lower than feedback alignment's"
     print("right")
 
@@ -563,13 +587,11 @@ else:
 # **2. An adverse initialisation.** Begin with $W_2 = -B$: the angle is 180 degrees, and every error has the wrong sign.
 # Predict how the NSE develops and what the final angle is, then write the initialisation.
 
+
 # %%
-usual_start = start
-
-
 def opposite_start(seed):
     """W1, W2 and B, with W2 opposite to B."""
-    W1, W2, B = usual_start(seed)
+    W1, W2, B = start(seed)
     return ...
 
 
@@ -577,14 +599,14 @@ def opposite_start(seed):
 if opposite_start(0) is ...:
     print("not filled in yet")
 else:
-    assert angle(*opposite_start(0)[1:]) > 179.99, "W2 and B must be at 180 degrees"
-    start = opposite_start
+    (W1, _, B), given = start(0), opposite_start(0)
+    assert np.array_equal(given[0], W1), "W1 must be that of start(seed)"
+    assert np.array_equal(given[2], B), "B must be that of start(seed)"
+    assert np.array_equal(given[1], -B), "W2 must be -B"
     for seed in range(5):
-        history, *_ = learn("B", seed)
+        history, *_ = learn("B", seed, start=opposite_start)
         worst, (_, nse, degrees, _) = history[:, 1].max(), history[-1]
         print(f"NSE at most {worst:.2f}, at the end {nse:.4f}; angle {degrees:.0f}")
-        assert worst > 1.2 and nse < 0.05 and degrees < 60
-    start = usual_start
     print("right")
 
 # %% [markdown]
@@ -592,7 +614,7 @@ else:
 #
 # ```python
 # def opposite_start(seed):
-#     W1, W2, B = usual_start(seed)
+#     W1, W2, B = start(seed)
 #     return W1, -B, B
 # ```
 #

@@ -3,7 +3,7 @@
 #
 # **A rule is finished when others can trust it. Three checks make this possible: the written formula, a control that
 # must equal backpropagation bit for bit, and the rule's own claim. You will run them on the ternary rule of tutorial
-# 12, then break the rule in three ways: each check overlooks a mistake that another one detects. At the end you will
+# 12, then break the rule in four ways: each check overlooks a mistake that another one detects. At the end you will
 # know the places to change in order to add a rule to minifa.**
 #
 # You need [tutorial 12](12_write_your_own_rule.ipynb), which introduces the rule.
@@ -76,6 +76,9 @@ rule = Ternary(threshold=0.6).attach(net)
 figures.signs(net["linear2"].W, rule.B["linear2"], "Signs of W and of ternary feedback")
 
 # %% [markdown]
+# In the picture 51 % of the signs agree, and no sign disagrees: the other entries of $B$ are zero, because their
+# weights are weak.
+#
 # ## First check: the formula
 #
 # The implementation may differ from your intention. So write the rule a second time in plain NumPy, for a network of
@@ -209,14 +212,16 @@ print(f"{check_claim(Ternary):.2f} degrees")
 # %% [markdown]
 # ## Can the checks fail?
 #
-# A check that never fails is worthless. Here are three plausible mistakes:
+# A check that never fails is worthless. Here are four plausible mistakes:
 #
 # - **no scale**: $B$ is $\pm 1$ and 0, without the factor $s$;
 # - **no abs**: weights above the threshold are kept, and all negative ones are lost;
-# - **read once**: $W$ is read only once, in the first pass.
+# - **read once**: $W$ is read only once, in the first pass;
+# - **wrong unit**: the threshold is measured in units of the mean of $|W|$, not of the root mean square, in the rule
+#   *and* in the plain formula, because their author misread the definition.
 #
-# > **Predict, then run.** Which of the three mistakes does the claim detect? (a) All. (b) Only "no abs". (c) "No scale"
-# > and "no abs". And which one is detected by the sham control alone?
+# > **Predict, then run.** Which of the four mistakes does the claim detect? (a) All. (b) "No abs" and "wrong unit". (c)
+# > All but "read once". And which one is detected by the sham control alone?
 
 
 # %%
@@ -243,6 +248,21 @@ class ReadOnce(Ternary):
         return self.memory[layer.name]
 
 
+class WrongUnit(Ternary):
+    def feedback(self, layer):
+        W = layer.W
+        strong = xp.abs(W) > self.threshold * xp.abs(W).mean()
+        if self.magnitudes == "own":
+            return W * strong
+        return rescaled(xp.sign(W) * strong, norm(W))
+
+
+def plain_wrong_unit(W, t):
+    strong = [[abs(w) > t * np.mean(abs(W)) for w in row] for row in W]
+    B = np.sign(W) * np.array(strong)
+    return B * np.linalg.norm(W) / np.linalg.norm(B)
+
+
 def detected(check):
     try:
         check()
@@ -251,18 +271,19 @@ def detected(check):
     return False
 
 
-def outcome(make):
-    """For each of the three checks, whether it detects that something is wrong."""
+def outcome(make, plain):
+    """The names of the checks that detect that something is wrong."""
     checks = {
-        "formula": lambda: check_formula(make(), lambda W: plain_ternary(W, 0.6)),
+        "formula": lambda: check_formula(make(), lambda W: plain(W, 0.6)),
         "sham": lambda: check_sham(make(threshold=0, magnitudes="own"), make()),
         "claim": lambda: check_claim(make),
     }
     return tuple(name for name, check in checks.items() if detected(check))
 
 
-rules = (Ternary, NoScale, NoAbs, ReadOnce)
-outcomes = {make.__name__: outcome(make) for make in rules}
+rules = dict.fromkeys((Ternary, NoScale, NoAbs, ReadOnce), plain_ternary)
+rules[WrongUnit] = plain_wrong_unit
+outcomes = {make.__name__: outcome(make, plain) for make, plain in rules.items()}
 for name, hits in outcomes.items():
     print(f"{name:9} detected by {', '.join(hits) or 'none'}")
 assert outcomes == {
@@ -270,15 +291,17 @@ assert outcomes == {
     "NoScale": ("formula",),
     "NoAbs": ("formula", "sham", "claim"),
     "ReadOnce": ("sham",),
+    "WrongUnit": ("claim",),
 }
 
 # %% [figure]
-fig, ax = plt.subplots(figsize=(9, 2.5), layout="constrained")
+fig, ax = plt.subplots(figsize=(9, 3), layout="constrained")
 names = {
     "Ternary": "the rule",
     "NoScale": "no scale",
     "NoAbs": "no abs",
     "ReadOnce": "read once",
+    "WrongUnit": "wrong unit",
 }
 for row, hits in enumerate(outcomes.values()):
     for column, check in enumerate(("formula", "sham", "claim")):
@@ -291,19 +314,20 @@ for row, hits in enumerate(outcomes.values()):
         ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color="black")
 ax.set(
     xlim=(0, 3),
-    ylim=(4, 0),
+    ylim=(5, 0),
     title="Each check overlooks a mistake that another one detects",
 )
 ax.set_xticks((0.5, 1.5, 2.5), ("formula", "sham control", "claim"))
-ax.set_yticks((0.5, 1.5, 2.5, 3.5), names.values())
+ax.set_yticks((0.5, 1.5, 2.5, 3.5, 4.5), names.values())
 ax.tick_params(length=0)
 ax.spines[:].set_visible(False)
 _ = ax.grid(visible=False)
 
 # %% [markdown]
-# The claim detects "no abs" only (b): an angle does not depend on the scale. The formula covers a single update, so it
-# cannot detect "read once": only the sham control does, after the second update. And the sham control does not test the
-# parts that are turned off, so it overlooks the missing scale. This is why there are three checks.
+# The answer is (b). An angle does not depend on the scale, and at the start "read once" has the right $B$. The formula
+# covers a single update, so it cannot detect "read once": only the sham control does, after the second update. The sham
+# control does not test the parts that are turned off, so it overlooks the missing scale and the wrong unit. And if the
+# rule and the formula contain the same mistake, only the claim can contradict them. This is why there are three checks.
 #
 # ## The options
 #

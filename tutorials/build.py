@@ -3,13 +3,15 @@
     python tutorials/build.py              build every notebook: cells from NN_name.py, executed, with outputs
     python tutorials/build.py 3 07         only these
     python tutorials/build.py --check      execute all without writing; fail if a notebook differs from its script
-    python tutorials/build.py --student OUT    write the students' edition into the folder OUT: without solutions and
-                                               outputs (nothing is executed)
+    python tutorials/build.py --student OUT    write the students' edition into the folder OUT: without solutions,
+                                               outputs and comments with measured results, and with the answers
+                                               to the predictions folded (nothing is executed)
 
 Edit the scripts, never a notebook. Cells begin with ``# %% [markdown]``, ``# %%`` (code) or ``# %% [figure]``: code
 that only draws, folded in JupyterLab and Colab, and tagged ``hide-input`` for nbconvert. The code of an exercise
 contains ``...`` for the reader to replace, and below a line ``# Check`` the check of the answer, which prints "not
-filled in yet" until then.
+filled in yet" until then. A paragraph with "answer is (a)" answers a prediction; a comment with "measured",
+"seeds:" or "1 to 2" states results.
 
 Each notebook runs in a clean kernel of this Python, in an empty folder, with this checkout's minifa. After its last
 cell the code of its folded solutions runs in the same kernel, as it does for a reader, in the code cell of its
@@ -41,6 +43,9 @@ COLAB = "https://colab.research.google.com"
 
 FOLDED: dict[str, Any] = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["hide-input"]}
 SOLUTION = re.compile(r"\n*<details>\s*<summary>Solution</summary>(.*?)</details>", re.S)
+ANSWER = re.compile(r"\banswer is \([a-z]\)")  # in the paragraph that answers a prediction
+COMMENT = re.compile(r"(?:^ *#.*\n?)+|  #.*$", re.M)  # one or more lines of comments, or a comment behind code
+RESULT = re.compile(r"\bmeasured\b|\bseeds\b[^()]*:|\d to -?\d")  # in a comment that states measured results
 CHECK = "# Check\n"  # begins the check in the code of an exercise
 CODE_BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in a printed object: different in every run
@@ -123,9 +128,25 @@ def solutions(cells: Sequence[Cell]) -> list[tuple[str, bool]]:
 
 
 def student_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells without the solutions, and without the cells that contained nothing else."""
-    kept = [Cell(cell.kind, SOLUTION.sub("", cell.source)) if cell.kind == "markdown" else cell for cell in cells]
+    """The cells without the solutions and without comments that state results, the answers to predictions folded.
+    Cells that contained nothing but a solution are left out."""
+    kept = [
+        Cell(cell.kind, _student_text(cell.source) if cell.kind == "markdown" else _student_code(cell.source))
+        for cell in cells
+    ]
     return [cell for cell in kept if cell.source.strip()]
+
+
+def _student_text(text: str) -> str:
+    paragraphs = SOLUTION.sub("", text).split("\n\n")
+    return "\n\n".join(
+        f"<details><summary>Answer</summary>\n\n{paragraph}\n\n</details>" if ANSWER.search(paragraph) else paragraph
+        for paragraph in paragraphs
+    )
+
+
+def _student_code(code: str) -> str:
+    return COMMENT.sub(lambda comment: "" if RESULT.search(comment[0]) else comment[0], code)
 
 
 # The stored notebook

@@ -287,6 +287,26 @@ def test_the_students_edition_has_the_questions_and_no_solutions_or_outputs(pair
     assert not any(cell.get("outputs") for cell in content["cells"])
 
 
+def test_the_students_edition_folds_answers_and_leaves_out_measured_results():
+    text = "Before.\n\nSo the\nanswer is (b): 45.\n\nAfter."
+    code = (
+        'x = "#555555"  # a colour\n# measured with two seeds:\n# 45\n\n'
+        "assert x  # three seeds: 44\n    # five seeds: 46\nshape = 1  # (seeds, 3)\n\n# Check\ny = 2"
+    )
+    text, code = (cell.source for cell in build.student_cells([build.Cell("markdown", text), build.Cell("code", code)]))
+    folded = "<details><summary>Answer</summary>\n\nSo the\nanswer is (b): 45.\n\n</details>"
+    assert text == f"Before.\n\n{folded}\n\nAfter."
+    assert code == 'x = "#555555"  # a colour\n\nassert x\nshape = 1  # (seeds, 3)\n\n# Check\ny = 2'
+
+
+@every_tutorial
+def test_the_code_of_the_students_edition_differs_in_comments_only(script):
+    cells = [cell for cell in cells_of(script) if cell.kind != "markdown"]
+    for cell, given in zip(cells, build.student_cells(cells), strict=True):
+        assert ast.dump(ast.parse(given.source)) == ast.dump(ast.parse(cell.source))
+        assert build.CHECK not in cell.source or build.CHECK in given.source
+
+
 @pytest.mark.parametrize("arguments", [["--student", "."], ["--student", "out", "--check"]])
 def test_the_students_edition_does_not_replace_the_notebooks(pair, arguments, monkeypatch, capsys):
     pytest.importorskip("nbclient")
