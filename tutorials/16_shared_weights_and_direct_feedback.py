@@ -309,11 +309,11 @@ for i, kind in enumerate(kinds):
 for ax in (left, right):
     ax.axhline(90, color="#555555", linewidth=1, linestyle=(0, (4, 3)))
     ax.set(ylim=(-4, 125))
-left.set(xticks=range(3), xticklabels=kinds, xlim=(-0.5, 2.5), ylabel="degrees")
-left.set_title("Angle between weights and aligned weights")
+left.set(xticks=range(3), xticklabels=kinds, xlim=(-0.5, 2.5), ylabel="angle, degrees")
+left.set_title("Weights to aligned weights")
 left.legend(loc="upper left")
-right.set(xlabel="epoch", ylabel="degrees", xlim=(0.8, 9.7), xticks=range(1, 9))
-title = right.set_title("Angle between errors and those of backpropagation")
+right.set(xlabel="epoch", ylabel="angle, degrees", xlim=(0.8, 9.7), xticks=range(1, 9))
+title = right.set_title("Errors to those of backpropagation")
 
 # %%
 # five seeds: weights at 28 to 37, 79 to 80 and 90; mean error at the end 44 to 47, 71
