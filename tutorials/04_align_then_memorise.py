@@ -9,7 +9,8 @@
 #
 # **The two phases in the explorer:** `minifa explore --rules fa,bp -o page.html`, then open
 # `page.html#training/fa/linear2/100` and play: the angle of $W$ and $B$ beside the loss. The step itself:
-# `page.html#step/fa/15` ("Backward through linear2"); in the terminal `minifa step --rule fa`.
+# `page.html#step/fa/15` ("Backward through linear2"); in the terminal, a step of a smaller network: `minifa step --rule
+# fa`.
 
 # %%
 import math

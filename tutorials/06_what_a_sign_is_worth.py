@@ -11,7 +11,8 @@
 # and, for deep convolutional networks, by Moskovitz, Litwin-Kumar & Abbott (2018).
 #
 # **Sign feedback in the explorer:** `minifa explore --rules usf,frsf,bp -o page.html`, then open
-# `page.html#step/usf/10` ("Feedback matrix of linear3: B"): $W$ beside $B$. In the terminal: `minifa step --rule usf`.
+# `page.html#step/usf/10` ("Feedback matrix of linear3: B"): $W$ beside $B$. In the terminal, a step of a smaller
+# network: `minifa step --rule usf`.
 
 # %%
 import matplotlib.pyplot as plt

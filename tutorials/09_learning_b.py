@@ -13,7 +13,8 @@
 #
 # **A step that updates $B$ in the explorer:** `minifa explore --rules kolen_pollack,fa -o page.html`, then open
 # `page.html#step/kolen_pollack/24` ("Update of linear2.B by the optimizer"), and the angle during training on
-# `page.html#training/kolen_pollack/linear2/1000`. In the terminal: `minifa step --rule kolen_pollack`.
+# `page.html#training/kolen_pollack/linear2/1000`. In the terminal, a step of a smaller network: `minifa step --rule
+# kolen_pollack`.
 
 # %%
 import math

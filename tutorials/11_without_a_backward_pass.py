@@ -13,7 +13,7 @@
 #
 # **PEPITA's second pass in the explorer:** `minifa explore --rules pepita,dfa -o page.html`, then open
 # `page.html#step/pepita/10` ("Forward through linear1, pass 2") and `page.html#step/pepita/20` ("Teaching signal of
-# linear1"). In the terminal: `minifa step --rule pepita`.
+# linear1"). In the terminal, a step of a smaller network: `minifa step --rule pepita`.
 
 # %%
 import matplotlib.pyplot as plt

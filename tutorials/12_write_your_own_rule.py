@@ -2,15 +2,15 @@
 # # 12 · Write your own rule
 #
 # **A learning rule is a small class. You will write a new one: it removes 45 % of all feedback synapses and gives the
-# others one bit each, and it is *closer* to the weights than all the signs are: 26 degrees instead of 37. Then you will
-# write a second one, under which about two thirds of the errors are never sent.**
+# others one bit each, and you will measure how close it is to the weights. Then you will write a second one, under
+# which about two thirds of the errors are never sent.**
 #
 # You need tutorial 03 (the matrix $B$) and the first half of [tutorial 06](06_what_a_sign_is_worth.ipynb) (the angle of
 # the signs). minifa itself does not change. [Tutorial 13](13_a_rule_into_the_package.ipynb) tests the rule and adds it
 # to the package.
 #
-# **A rule with signs in the explorer:** `minifa explore --rules usf,bp -o page.html`, then open
-# `page.html#step/usf/10` ("Feedback matrix of linear3: B"). In the terminal: `minifa step --rule usf`.
+# **A rule with signs in the explorer:** `minifa explore --rules usf,bp -o page.html`, then open `page.html#step/usf/10`
+# ("Feedback matrix of linear3: B"). In the terminal, a step of a smaller network: `minifa step --rule usf`.
 
 # %%
 import math
