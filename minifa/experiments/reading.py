@@ -138,10 +138,9 @@ def diverged_rules(results: Sequence[Result]) -> str:
 
 
 def _divergence(results: Sequence[Result]) -> str:
-    finished = [r for r in results if r.error is None]
-    if not any(r.diverged for r in finished):
+    if not any(r.diverged for r in results):
         return ""
-    if all(r.diverged for r in finished):
+    if all(r.diverged for r in results):
         return "Every run diverged; a smaller --lr may help."
     return f"Training diverged under {diverged_rules(results)}, where a smaller --lr may help."
 
