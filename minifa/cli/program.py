@@ -175,8 +175,8 @@ EXAMPLES = """examples:
   minifa step --rule fa    show one training step, moment by moment
 
 minifa COMMAND --help shows the options of a command.
-Exit codes: 0 done, 1 failed, 2 usage error, 3 training diverged (compare: every run), 130 interrupted,
-143 ended by SIGTERM."""
+Exit codes: 0 done, 1 failed, 2 usage error,
+3 training diverged (compare: every run), 130 interrupted, 143 ended by SIGTERM."""
 COMMANDS: dict[str, tuple[ModuleType, str]] = {  # module with `describe` and `run`, summary
     "compare": (compare, "the same network and data under several learning rules and seeds: a table and a figure"),
     "train": (train, "train one network under one rule, into a run folder"),
