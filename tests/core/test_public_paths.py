@@ -319,3 +319,76 @@ def test_a_lost_device_is_reported(monkeypatch):
         mf.use("cupy")
     assert backend.cupy_status().startswith("not usable")
     assert backend.name() == "cupy"
+
+
+def small_trainer(folder):
+    """A trainer with early stopping that has written a checkpoint."""
+    examples = mf.data.validate(np.eye(4, dtype="f4"), [0, 1, 0, 1])
+    net = mf.Network([mf.Linear(4, 3), mf.Tanh(), mf.Linear(3, 2)], seed=0)
+    stop = mf.training.EarlyStopping(patience=1, min_delta=10.0)  # never better: the second epoch is not trained
+    trainer = mf.Trainer(net, make("fa").attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1), callbacks=[stop])
+    trainer.fit(examples, epochs=3, validation=examples)
+    mf.checkpoints.save(folder / "last.ckpt", trainer)
+    return trainer, stop
+
+
+def test_early_stopping_is_stored_and_its_mistakes_are_named(tmp_path):
+    trainer, stop = small_trainer(tmp_path)
+    assert trainer.history.stopped_early and stop.best_epoch == 0 and "epoch 1" in repr(trainer.history)
+    (tmp_path / "other").mkdir()
+    twin, twin_stop = small_trainer(tmp_path / "other")
+    mf.checkpoints.load(tmp_path / "last.ckpt", twin)
+    assert twin_stop.best == stop.best and repr(stop).startswith("EarlyStopping(")
+    for measure, message in (("val_loss", "did you mean validation_loss"), (None, "needs 'validation_accuracy'")):
+        callback = mf.training.EarlyStopping(measure=measure)
+        net = dense_net()
+        other = mf.Trainer(net, BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1), callbacks=[callback])
+        x = mf.data.validate(np.eye(3, dtype="f4"), [0, 1, 0])
+        with pytest.raises(ValueError, match=message):
+            other.fit(x, epochs=1, validation=x if measure else None)
+
+
+def test_a_trace_shows_the_equations_of_every_activation_and_norm():
+    layers = [mf.Conv2d(2, 4, 3, padding="same", groups=2), mf.GroupNorm(2, 4), mf.GELU(), mf.Conv2d(4, 2, 3)]
+    layers += [
+        mf.LayerNorm((2, 2, 2)),
+        mf.GELU("tanh"),
+        mf.Conv2d(2, 2, 1, padding="valid"),
+        mf.BatchNorm(2, affine=False),
+    ]
+    layers += [mf.ELU(), mf.SiLU(), mf.Softplus(), mf.Flatten(), mf.Linear(8, 2)]
+    net = mf.Network(layers, input_shape=(4, 4, 2))
+    x = np.random.default_rng(0).standard_normal((3, 4, 4, 2)).astype("f4")
+    rule, y = make("fa").attach(net), np.array([0, 1, 0])
+    moments = mf.trace(net, rule, mf.asarray(x), y, mf.SoftmaxCrossEntropy(), mf.SGD(0.1, lr_factors={"conv*": 0.5}))
+    texts = "\n".join(moment.equation for moment in moments)
+    for part in ("erf(x / sqrt(2))", "tanh(sqrt(2 / pi)", "in each of 2 groups", "var + eps", "exp(x)"):
+        assert part in texts, part
+
+
+def test_a_tensor_is_read_and_one_without_numbers_is_refused():
+    class Tensor:
+        def __init__(self, numbers):
+            self.numbers = numbers
+
+        def detach(self):
+            return self
+
+        cpu = detach
+
+        def is_floating_point(self):
+            return True
+
+        def element_size(self):
+            return 2
+
+        float = detach
+
+        def numpy(self):
+            if self.numbers is None:
+                raise TypeError("no numbers")
+            return np.array(self.numbers)
+
+    assert mf.to_host(mf.asarray(Tensor([1.0, 2.0]))).tolist() == [1.0, 2.0]
+    with pytest.raises(TypeError, match="cannot be read as numbers: no numbers"):
+        mf.asarray(Tensor(None))

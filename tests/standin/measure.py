@@ -21,7 +21,8 @@ from minifa import backend
 LEAST = 98.0  # percent
 
 # Modules outside the engine: they handle no device arrays, or only convert them to host arrays.
-OUTSIDE = """__main__ bench cli console data environment experiments figures parallel.threads registry signals storage
+OUTSIDE = """__main__ bench cli comparison console data environment evaluation experiments figures frames imports
+    network_files notebook parallel.threads registry representations saved_networks signals storage
     testing text tracing.equations tracing.explorer tracing.stepper training.logs validation weights.module_order
     weights.tensors""".split()
 
