@@ -129,6 +129,41 @@ REFUSED = {
         lambda: mf.Trainer(net := dense_net(), BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(), schedule=0.1),
         "must be a function of the epoch",
     ),
+    "a norm of two axes": (lambda: mf.LayerNorm((2, 2)), "normalized_shape of"),
+    "a norm of other features": (lambda: mf.LayerNorm(3).infer((4,)), "3 features"),
+    "a norm of other images": (lambda: mf.LayerNorm((2, 2, 2)).infer((3, 3, 2)), "2 x 2 x 2"),
+    "a norm without eps": (lambda: mf.LayerNorm(3, eps=0), "must have eps > 0"),
+    "groups of unequal size": (lambda: mf.GroupNorm(3, 4), "must be a multiple of num_groups"),
+    "groups of other channels": (lambda: mf.GroupNorm(2, 4).infer((6,)), "4"),
+    "a convolution in unequal groups": (lambda: mf.Conv2d(3, 4, 3, groups=2), "multiples of groups"),
+    "the same size with a stride": (lambda: mf.Conv2d(1, 1, 3, stride=2, padding="same"), "stride must be 1"),
+    "an ELU without alpha": (lambda: mf.ELU(alpha=float("nan")), "alpha"),
+    "a softplus without beta": (lambda: mf.Softplus(beta=0), "beta"),
+    "a factor for no parameter": (lambda: mf.SGD(lr_factors={"conv9": 2.0}).step(dense_net()), "in lr_factors"),
+    "a schedule of a history that is a number": (lambda: mf.schedules.with_history(0.1), "must be a function"),
+    "a schedule without an end": (lambda: mf.schedules.make("constant then cosine:epochs=2"), "must have the option"),
+    "a plateau without its measure": (
+        lambda: mf.schedules.reduce_on_plateau(measure="validation_loss")(1, [{"epoch": 0}, {"epoch": 1}]),
+        "needs 'validation_loss' in the history",
+    ),
+    "a summary under a class of rules": (lambda: dense_net().summary(mf.rules.FA), "create an instance"),
+    "a file of a network with another one's rule": (
+        lambda: dense_net().save("net.npz", make("fa").attach(dense_net())),
+        "attached to this network",
+    ),
+    "an error that is a list": (lambda: dense_net().backward([1.0], BP()), "backward pass"),
+    "a loss of outputs and targets of other shapes": (
+        lambda: mf.MeanSquaredError()(mf.asarray(np.ones((2, 2))), mf.asarray(np.ones((2, 3)))),
+        "targets",
+    ),
+    "another loss of such shapes": (
+        lambda: mf.SoftmaxCrossEntropy()(mf.asarray(np.ones((2, 2))), mf.asarray(np.ones((2, 3)))),
+        "targets",
+    ),
+    "a third loss of such shapes": (
+        lambda: mf.SigmoidCrossEntropy()(mf.asarray(np.ones((2, 2))), mf.asarray(np.ones((2, 3)))),
+        "targets",
+    ),
     "a warm-up of nothing": (lambda: mf.schedules.warm_up(0), "epochs must be above 0"),
     "a warm-up into a word": (lambda: mf.schedules.warm_up(2, then="cosine"), "then must be a function of the epoch"),
 }
@@ -144,9 +179,22 @@ def test_invalid_input_is_refused_on_every_engine(case):
 def test_the_feedback_of_a_rule_is_read_only():
     """`set_feedback` is the way to replace a matrix: it checks the matrix and keeps the drawn state."""
     rule = make("fa").attach(dense_net())
-    with pytest.raises(TypeError, match="item assignment"):
+    with pytest.raises(TypeError, match="read-only: rule.set_feedback"):
         rule.B["linear2"] = mf.asarray(np.zeros((4, 2)))
+    with pytest.raises(KeyError, match="linear2"):
+        rule.B["linear9"]
+    assert repr(rule.B) == "<B: linear2 4 x 2>"
     assert bool(rule.B["linear2"].any())
+
+
+def test_a_plateau_waits_in_its_cooldown_and_a_description_is_a_schedule():
+    rows = [{"epoch": epoch, "train_loss": 1.0} for epoch in range(1, 9)]
+    plateau = mf.schedules.reduce_on_plateau(factor=0.5, patience=0, cooldown=2)
+    assert [plateau(n, rows[:n]) for n in (1, 2, 4, 5)] == [1.0, 0.5, 0.5, 0.25]
+    net = dense_net()
+    trainer = mf.Trainer(net, BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1), schedule="cosine:epochs=2")
+    assert "rule 'bp'" in repr(trainer) and repr(trainer.history) == "<History: no epochs>"
+    assert BP().predict(net, np.eye(3)).shape == (3, 2) and not trainer.history.stopped_early
 
 
 def test_missing_preparation_is_reported():
