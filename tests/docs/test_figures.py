@@ -361,7 +361,7 @@ def test_the_histogram_counts_every_example_once():
     expected = metrics.alignment(*arguments)
     assert [axes.get_ylabel() for axes in figure.axes] == ["linear2", "linear1", "conv1"]
     for axes in figure.axes:
-        bars = [(bar.get_x(), bar.get_height()) for bar in axes.patches if bar.get_width() == 2]  # without the band
+        bars = [(bar.get_x(), bar.get_height()) for bar in axes.containers[0]]
         own, true = metrics.errors(*arguments)[axes.get_ylabel()]
         heights = np.histogram(metrics.sample_angles(own, true), bins=np.arange(0, 181, 2))[0]
         assert [height for _, height in bars] == heights.tolist() and heights.sum() == 30
@@ -1122,7 +1122,7 @@ def another_colour(figure):
 
 
 WITH_LINES = ("learning", "alignment", "comparison", "training", "history", "memory")
-ONE_PANEL = ("signs", "kernels-row", "memory", "im2col", "broadcast", "layerwise", "products")
+ONE_PANEL = ("signs", "kernels-row", "memory", "im2col", "broadcast", "layerwise", "products", "confusion")
 
 
 def missing_arrow(figure):
