@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from ..errors import DataFileError, DataNotFound
 from ..registry import unknown
+from ..storage import csv_files
 from ..storage.npz import read_array, read_arrays
 from ..text import listed
 from .interpretation import LONGEST, Array
@@ -93,12 +92,8 @@ def _read_npy(path: Path, label: str | None) -> Parts:
 
 
 def _read_csv(path: Path, label: str | None) -> Parts:
-    try:
-        text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
-        lines = csv.reader(text, strict=True)
-        numbered = [(lines.line_num, [cell.strip() for cell in cells]) for cells in lines if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataFileError(f"'{path}' is not a table in CSV ({error})") from error
+    lines = csv_files.parse(path.read_bytes(), path)
+    numbered = [(number, [cell.strip() for cell in cells]) for number, cells in lines if cells]
     if len(numbered) < 2:
         raise DataFileError(f"'{path}' has {len(numbered)} lines; expected the names of the columns and examples")
     (_, header), *rows = numbered

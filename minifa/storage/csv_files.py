@@ -38,9 +38,14 @@ def read(path: str | Path) -> list[list[str]]:
         DataFileError: the file is not in CSV.
     """
     content = read_bytes(expanded(path))
-    text = content[: content.rfind(b"\n") + 1]
+    return [cells for _, cells in parse(content[: content.rfind(b"\n") + 1], path)]
+
+
+def parse(content: bytes, path: str | Path) -> list[tuple[int, list[str]]]:
+    """(number, cells) of every line. Raises DataFileError, naming ``path``, if the content is not in CSV."""
     try:
-        return list(csv.reader(io.StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
+        lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        return [(lines.line_num, cells) for cells in lines]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataFileError(f"'{path}' is not a table in CSV ({error})") from error
 
