@@ -13,11 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backend import from_tensor
-from ..registry import unknown
 from ..storage.atomic import expanded, stem
 from ..validation import check_float, check_str
 from . import scaling, user_files
-from .base import Array, Dataset, Examples, as_array, inputs_and_outputs, split
+from .base import (
+    Array,
+    Dataset,
+    Examples,
+    as_array,
+    inputs_and_outputs,
+    is_frame,
+    require_columns,
+    split,
+)
 from .interpretation import Interpretation, class_names, renumbered
 
 
@@ -62,7 +70,7 @@ def from_arrays(
     """
     check_str(name, "the name of a data set")
     features: list[Any] = []
-    if _is_frame(x):
+    if is_frame(x):
         names = list(getattr(x, "columns", ()))
         features = [column for column in names if not isinstance(y, str) or column != y]
         x, y = _of_frame(x, y, features, f"{name}, training")
@@ -80,26 +88,20 @@ def from_arrays(
             interpretation, regression=known is None, classes=None if known is None else len(known), quiet=True
         )
         test, _ = _read(x_test, y_test, f"{name}, test", for_test, known)
-    scaled = scaling.fit(scale, train.x, np.asarray(from_tensor(x, "x")).dtype)
+    given = np.asarray(from_tensor(x, "x")).dtype if isinstance(scale, str) else train.x.dtype  # converts lists again
+    scaled = scaling.fit(scale, train.x, given)
     if scaled is not None and isinstance(scale, str):  # a number has been applied by `_read`
         train, test = (replace(part, x=scaled(part.x)) for part in (train, test))
     classes = () if known is None else class_names(known, f"y ({name})")
     return Dataset(name, train, test, classes=classes, scaling=scaled, features=tuple(features))
 
 
-def _is_frame(x: Any) -> bool:
-    """Whether this is a data frame of pandas or of another library with named columns."""
-    return hasattr(x, "columns") and hasattr(x, "__getitem__") and not isinstance(x, np.ndarray)
-
-
 def _of_frame(frame: Any, y: Any, features: Sequence[Any], name: str) -> tuple[Array, Any]:
     """(the features of a data frame side by side, its labels: the column named ``y``, or ``y`` itself)."""
     place = f"the data frame ({name})"
-    if not _is_frame(frame):
+    if not is_frame(frame):
         raise TypeError(f"x ({name}) must be a data frame, as that of the training part, got {type(frame).__name__}")
-    for column in (*features, *([y] if isinstance(y, str) else [])):
-        if column not in list(frame.columns):
-            raise ValueError(f"{place}: {unknown(map(str, frame.columns), column, 'column')}")
+    require_columns(frame, (*features, *([y] if isinstance(y, str) else [])), place)
     rows: Any = getattr(frame, "index", None)
     theirs: Any = getattr(y, "index", None)  # of a list it is a method
     if hasattr(rows, "equals") and hasattr(theirs, "equals") and not rows.equals(theirs):

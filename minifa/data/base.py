@@ -9,6 +9,7 @@ __all__ = ["DataFileError", "DataNotFound", "Dataset", "DownloadError", "Example
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,16 +198,14 @@ class Dataset(HtmlRepr):
 
     def _select_features(self, x: Any) -> Any:
         """The columns of a data frame that this data set was made from, in their order; other inputs as they are."""
-        if not hasattr(x, "columns"):
+        if not is_frame(x):
             return x
         if not self.features:
             raise ValueError(
                 f"the data set '{self.name}' was not made from a data frame, so that the order of its columns is "
                 "unknown: pass an array, such as x.to_numpy()"
             )
-        for feature in self.features:
-            if feature not in list(x.columns):
-                raise ValueError(f"x: {unknown(map(str, x.columns), str(feature), 'column')}")
+        require_columns(x, self.features, "x")
         return np.column_stack([np.asarray(x[feature]) for feature in self.features])
 
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
@@ -335,6 +334,19 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
         raise ValueError(f"the held-out fraction must be above 0 and below 1, got {fraction}")
     labels = examples.y if examples.y.ndim == 1 else np.zeros(len(examples), dtype=np.int64)
     return divide(examples, held_out(labels, round(fraction * len(examples))))
+
+
+def is_frame(x: Any) -> bool:
+    """Whether this is a data frame of pandas or of another library with named columns."""
+    return hasattr(x, "columns") and hasattr(x, "__getitem__") and not isinstance(x, np.ndarray)
+
+
+def require_columns(frame: Any, columns: Sequence[Any], place: str) -> None:
+    """Raise ValueError, with a message that starts with ``place``, unless a data frame has these columns."""
+    known = list(frame.columns)
+    for column in columns:
+        if column not in known:
+            raise ValueError(f"{place}: {unknown(map(str, known), str(column), 'column')}")
 
 
 def as_array(values: npt.ArrayLike, what: str) -> Array:
