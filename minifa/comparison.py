@@ -5,7 +5,6 @@ from __future__ import annotations
 
 __all__ = ["Comparison", "UntunedRate", "compare"]
 
-import base64
 import contextlib
 import functools
 import html
@@ -18,23 +17,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import registry
-from .console import bar
 from .data import is_file
 from .data.arrays import from_arrays
 from .data.base import Dataset
 from .experiments import Experiment, Result, build, load_data, reading, run_many
-from .experiments.experiment import default_optimizer_options, rate_differences, shipped_rate
+from .experiments.experiment import default_optimizer_options, unsuited_rates
 from .experiments.study import grid_of_rules
 from .experiments.tables import describe_setting, final_angles, ms_per_step, summary_table
 from .frames import to_frame
 from .models import MODELS
 from .network import Network
+from .notebook.markup import figure_file, image
 from .rng import check_seed
 from .rules import RULES, Rule
 from .training.history import Row
 from .validation import check_bool, check_float, check_int, check_list, check_mapping, check_str
 
-IN_ONE_FIGURE = 8  # maximum number of rules that can be told apart as lines
 BY_NET = ("input_shape", "n_out")  # arguments of a model that the data give
 Entry = tuple[str, str, Any]  # kind, name and entry of a registry
 
@@ -102,12 +100,10 @@ class Comparison:
         Raises:
             ValueError: no run has finished.
         """
-        from . import figures  # imported here, because matplotlib takes longer to import than everything else
+        from .figures.curves import overview  # here: matplotlib takes longer to import than everything else
 
-        few = len({result.experiment.rule for result in self.results}) <= IN_ONE_FIGURE
-        draw = figures.comparison if few else figures.survey
         with registry.registered(self.entries):
-            return draw(self.results, self.setting if title is None else title, dark=dark)
+            return overview(self.results, self.setting if title is None else title, dark=dark)
 
     @property
     def figure(self) -> Any:
@@ -122,8 +118,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         picture = ""
         with contextlib.suppress(ValueError):  # no run has finished
-            png = base64.b64encode(self.plot(title="")._repr_png_()).decode()
-            picture = f'<img alt="{html.escape(self.setting)}" src="data:image/png;base64,{png}">'
+            picture = image(figure_file(self.plot(title="")), self.setting)
         return f"<pre>{html.escape(repr(self))}</pre>{picture}"
 
 
@@ -256,11 +251,9 @@ def compare(
 
 def _run_in_order(grid: list[Experiment], jobs: int | None, progress: bool) -> tuple[Result, ...]:
     results: dict[int, Result] = {}
-    with bar(total=len(grid), desc="compare", unit="run", hidden=not progress) as shown:
-        with contextlib.closing(run_many(grid, jobs, progress=False)) as arriving:
-            for result in arriving:
-                results[grid.index(result.experiment)] = result
-                shown.update()
+    with contextlib.closing(run_many(grid, jobs, progress)) as arriving:
+        for result in arriving:
+            results[grid.index(result.experiment)] = result
     return tuple(results[number] for number in sorted(results))
 
 
@@ -395,24 +388,19 @@ def _rates(lr: Any, rules: Iterable[str]) -> dict[str, float]:
 
 def _warn_of_rates(experiments: Sequence[Experiment]) -> None:
     """Warn if the learning rates of these experiments, one per rule, were not searched for their setting."""
-    untuned, differ = [], []
-    for one in experiments:
-        row = shipped_rate(one)
-        if row is None:
-            untuned.append(one)
-        elif differences := rate_differences(one, row):
-            differ.append(f"{one.rule} with {', '.join(differences)}")
+    untuned, differ = unsuited_rates(experiments)
     if untuned:
-        rules = ", ".join(one.rule for one in untuned)
+        rate = next(one.rate() for one in experiments if one.rule == untuned[0])  # the same for all untuned rules
         warnings.warn(
-            f"no learning rate was searched for {rules} on this data and model: {untuned[0].rate():g} is used, which "
+            f"no learning rate was searched for {', '.join(untuned)} on this data and model: {rate:g} is used, which "
             "can favour one rule over another; give lr={rule: rate}, from a search such as minifa tune",
             UntunedRate,
             stacklevel=3,
         )
     if differ:
         warnings.warn(
-            f"the stored learning rates were searched with other settings: {'; '.join(differ)}",
+            "the stored learning rates were searched with other settings: "
+            + "; ".join(f"{rule} with {settings}" for rule, settings in differ.items()),
             UntunedRate,
             stacklevel=3,
         )

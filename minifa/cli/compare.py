@@ -211,11 +211,10 @@ def _report(folder: Path, results: Sequence[Result], dataset: data.Dataset) -> P
     text = "\n\n".join([table, *(wrap(part) for part in legend if part)])
     write_atomic(folder / "table.txt", printable(f"{setting}\n\n{text}\n"))
     print(f"{text}\n")
-    few = len({r.experiment.rule for r in results}) <= 8  # more cannot be distinguished in one panel
     picture = folder / "figures" / "comparison.png"
     drawn = pictures.draw(
         picture,
-        lambda figures: (figures.comparison if few else figures.survey)(results, setting),
+        lambda figures: figures.curves.overview(results, setting),
         pictures.how_to_redraw(folder, "runs.csv"),
     )
     pictures.write_page(folder)

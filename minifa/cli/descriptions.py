@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..experiments import Experiment
-from ..experiments.experiment import rate_differences, shipped_rate
+from ..experiments.experiment import unsuited_rates
 from ..experiments.tables import describe_setting as describe_setting
 from ..storage.atomic import stem
 
@@ -19,16 +19,13 @@ def describe_rates(grid: Sequence[Experiment]) -> str:
     if all(e.lr is not None for e in grid):
         return "rates as given" if len({e.lr for e in grid}) > 1 else f"rate {grid[0].lr:g}"
     asked = {e.rule: e for e in grid if e.lr is None}
-    rates = {rule: shipped_rate(e) for rule, e in asked.items()}
-    untuned = sorted(rule for rule, row in rates.items() if row is None)
+    untuned, settings = unsuited_rates(list(asked.values()))
     if untuned:
         rate = asked[untuned[0]].rate()  # the same for all untuned rules
-        return f"rate {rate:g} for {', '.join(untuned)}: not tuned for this setting (minifa tune does that)"
+        return f"rate {rate:g} for {', '.join(sorted(untuned))}: not tuned for this setting (minifa tune does that)"
     differ: dict[str, list[str]] = {}
-    for rule, row in rates.items():
-        if row is not None:
-            differ.setdefault(", ".join(rate_differences(asked[rule], row)), []).append(rule)
-    differ.pop("", None)
+    for rule, setting in settings.items():
+        differ.setdefault(setting, []).append(rule)
     tuned = "tuned rates" if len(asked) > 1 else f"tuned rate {next(iter(asked.values())).rate():g}"
     if differ and len(next(iter(differ.values()))) == len(asked):
         return f"{tuned} (with {next(iter(differ))})"

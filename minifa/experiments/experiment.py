@@ -474,6 +474,18 @@ def _changed_options(experiment: Experiment) -> dict[str, Any]:
     }
 
 
+def unsuited_rates(experiments: Sequence[Experiment]) -> tuple[list[str], dict[str, str]]:
+    """(the rules without a stored rate, the other rules whose rate was searched under other settings, with these).
+
+    Args:
+        experiments: one for each rule, without a learning rate.
+    """
+    rows = {experiment.rule: (experiment, shipped_rate(experiment)) for experiment in experiments}
+    untuned = [rule for rule, (_, row) in rows.items() if row is None]
+    differ = {rule: ", ".join(rate_differences(one, row)) for rule, (one, row) in rows.items() if row is not None}
+    return untuned, {rule: settings for rule, settings in differ.items() if settings}
+
+
 def rate_differences(experiment: Experiment, row: Row) -> list[str]:
     """Settings in which an experiment differs from the grid of a stored rate, with the grid's values: ``["15
     epochs"]``."""

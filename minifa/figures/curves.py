@@ -24,6 +24,7 @@ from ..training.history import History, Row
 from ..validation import check_type
 from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, readable_on, shade
 
+IN_ONE_PANEL = 8  # maximum number of rules that can be told apart as lines
 LAYERS = 8  # maximum number of layers shown side by side
 LABELLED = 8  # maximum number of curves that are labelled at their ends
 LABEL = 14  # maximum length of such a label
@@ -146,6 +147,12 @@ def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False
         explained = [*_explain_seeds(groups), _mean_bar(groups), *_explain_chance(levels, "weight_angle", "true_angle")]
         _draw_legend(figure, groups, dark, explained)
     return figure
+
+
+def overview(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
+    """`comparison` or, for more rules than can be told apart as lines, `survey`."""
+    few = len({result.experiment.rule for result in results}) <= IN_ONE_PANEL
+    return (comparison if few else survey)(results, title, dark=dark)
 
 
 def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
