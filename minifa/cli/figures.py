@@ -6,6 +6,7 @@ __all__: list[str] = []
 
 import argparse
 
+from ..experiments import run_page
 from ..storage.atomic import expanded, make_folder, refuse_link, save_picture
 from . import pictures
 from .exit_codes import OK
@@ -29,5 +30,5 @@ def run(options: argparse.Namespace) -> int:
         save_picture(figure, path)
         print(path)
     pictures.write_page(folder.parent)
-    print(folder.parent / "index.html")
+    print(folder.parent / run_page.PAGE)
     return OK

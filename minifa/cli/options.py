@@ -244,7 +244,7 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
     how.add_argument(
         "--decay-bias",
         action=argparse.BooleanOptionalAction,
-        help="weight decay for biases and batch norm's gamma and beta, too, or for weights only (default: too)",
+        help="weight decay for biases and for gamma and beta of norm layers, too, or for weights only (default: too)",
     )
     how.add_argument(
         "--lr-factors",

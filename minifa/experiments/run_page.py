@@ -72,7 +72,7 @@ def write(folder: str | Path) -> Path:
         f'<p class="soft">{_text(_status(place, experiments, history))}</p>',
         _result(history),
         _table_text(place / "table.txt"),
-        _pictures(place) if _picture_files(place) else "",
+        _pictures(place),
         _curve(history) if not (place / "figures" / "training.png").is_file() else "",
         _angles(history),
         _settings(config, experiments),
@@ -109,29 +109,25 @@ def _experiments(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in described if isinstance(one, dict)] if isinstance(described, list) else []
 
 
-def _history(path: Path) -> list[Row]:
+def _history(path: Path) -> History:
     try:
-        return list(History.read_csv(path))
+        return History.read_csv(path)
     except (OSError, DataFileError):
-        return []
+        return History()
 
 
-def _status(place: Path, experiments: Sequence[Mapping[str, Any]], history: Sequence[Row]) -> str:
+def _status(place: Path, experiments: Sequence[Mapping[str, Any]], history: History) -> str:
     """The state of a run in a sentence; for several runs, their number."""
     if (place / "runs.csv").is_file():
         return f"{len(experiments)} runs"
     if len(experiments) != 1 or not (history or (place / "log.jsonl").is_file()):
         return ""
     epochs, last = experiments[0].get("epochs"), history[-1].get("epoch") if history else 0
-    if history and (History(history).diverged or _is_bad(history[-1].get("train_loss"))):
+    if history.diverged:
         return f"diverged in epoch {last}"
     if isinstance(epochs, int) and isinstance(last, int) and last < epochs:
         return f"interrupted after epoch {last} of {epochs}; minifa train --resume continues it"
     return f"finished, {last} epoch{'s' * (last != 1)}"
-
-
-def _is_bad(loss: Any) -> bool:
-    return isinstance(loss, float) and not math.isfinite(loss)
 
 
 # The sections
@@ -196,7 +192,7 @@ def _pictures(place: Path) -> str:
             f'<figure id="{name}"><figcaption>{name}</figcaption><a href="{address}"><picture>{source}'
             f'<img src="{address}" alt="{name}" loading="lazy"></picture></a></figure>'
         )
-    return "<h2>Pictures</h2>\n" + "\n".join(shown)
+    return "<h2>Pictures</h2>\n" + "\n".join(shown) if shown else ""
 
 
 def _curve(history: Sequence[Row]) -> str:
