@@ -2,6 +2,7 @@
 
     python tutorials/results/peer/peer.py --seeds 5
     python tutorials/results/peer/peer.py --seeds 3 --rules bp,fa --optimizer adam --epochs 150 --lr 0.001
+    python tutorials/results/peer/peer.py --hidden 100,100 --rules bp,fa,usf,shallow --epochs 5
 
 It does not use minifa's engine: layers, losses and optimizers are PyTorch's, the feedback is a
 `torch.autograd.Function`, and initial weights, feedback and the order of the examples are drawn by PyTorch. Only the
@@ -67,22 +68,29 @@ RULES = (*FEEDBACK, "dfa", "shallow")
 
 
 class Net(nn.Module):
-    """``depth`` 3x3 convolutions of 16 channels, ReLU, pooling after every second one, a linear layer: He-normal
-    weights, biases at 0."""
+    """``depth`` 3x3 convolutions of 16 channels, ReLU, pooling after every second one, a linear layer; or, with
+    ``hidden`` widths, a multilayer perceptron. He-normal weights, biases at 0."""
 
-    def __init__(self, rule, depth, batch_norm):
+    def __init__(self, rule, depth, batch_norm, hidden=()):
         super().__init__()
-        self.rule, size, below = rule, 8, 1
+        self.rule, size, below = rule, 8, 64 if hidden else 1  # features of an example, or channels
         self.weights, self.biases, self.norms = nn.ParameterList(), nn.ParameterList(), nn.ModuleList()
         self.drawn, self.pools, units = [], [], []
-        for i in range(depth):
+        for width in hidden:
+            self._add((width, below), below)
+            self.norms.append(nn.Identity())
+            below = width
+            units.append(width)
+            self.pools.append(False)
+        for i in range(0 if hidden else depth):
             self._add((16, below, 3, 3), below * 9)
             self.norms.append(nn.BatchNorm2d(16) if batch_norm else nn.Identity())
             below = 16
             units.append(16 * size * size)
             self.pools.append(i % 2 == 1 and size >= 4 and i < depth - 1)
             size = size // 2 if self.pools[-1] else size
-        self._add((10, 16 * size * size), 16 * size * size)
+        inputs = below if hidden else 16 * size * size
+        self._add((10, inputs), inputs)
         self.direct = [(2 * torch.rand(count, 10) - 1) / count**0.5 for count in units]  # Nokland's F
 
     def _add(self, shape, fan_in):
@@ -97,7 +105,10 @@ class Net(nn.Module):
         cut = self.rule in ("dfa", "shallow")
         for i, (W, M) in enumerate(zip(list(self.weights)[:-1], self.drawn, strict=False)):
             B = FEEDBACK.get(self.rule, FEEDBACK["bp"])(W.detach(), M)
-            x = ConvolutionWithFeedback.apply(x, W, B) + self.biases[i].reshape(-1, 1, 1)
+            if W.ndim == 4:
+                x = ConvolutionWithFeedback.apply(x, W, B) + self.biases[i].reshape(-1, 1, 1)
+            else:
+                x = LinearWithFeedback.apply(x.flatten(1), W, B) + self.biases[i]
             x = functional.relu(self.norms[i](x))
             self.taught.append(x)
             x = x.detach() if cut else x
@@ -117,7 +128,8 @@ class Net(nn.Module):
 def accuracies(experiment, data):
     """Test accuracy after every epoch."""
     torch.manual_seed(experiment.seed)
-    net = Net(experiment.rule, experiment.model_options.get("depth", 6), experiment.model_options.get("batch_norm"))
+    options = experiment.model_options
+    net = Net(experiment.rule, options.get("depth", 6), options.get("batch_norm"), options.get("hidden", ()))
     make = {"sgd": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), "adam": torch.optim.Adam}[experiment.optimizer]
     optimizer = make(net.parameters(), lr=experiment.rate())
     (x, y), (x_test, y_test) = (
@@ -142,6 +154,7 @@ def main():
     parser.add_argument("--rules", default="bp,usf,frsf,fa,shallow", help=", ".join(RULES))
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--batch-norm", action="store_true")
+    parser.add_argument("--hidden", help="widths of a multilayer perceptron instead of the convolutions, as 100,100")
     parser.add_argument("--optimizer", default="sgd", choices=("sgd", "adam"))
     parser.add_argument("--lr", type=float, help="default: minifa's for each rule")
     parser.add_argument("--epochs", type=int, default=15)
@@ -153,13 +166,14 @@ def main():
     options = {
         **({"depth": args.depth} if args.depth != 6 else {}),
         **({"batch_norm": True} if args.batch_norm else {}),
+        **({"hidden": tuple(map(int, args.hidden.split(",")))} if args.hidden else {}),
     }
     rows = [("rule", "lr", "score", "scores", "epochs to 0.9")]
     for rule in args.rules.split(","):
         optimizer_options = {"momentum": 0.9} if args.optimizer == "sgd" else {}
         base = Experiment(
-            rule=rule, model_options=options, optimizer=args.optimizer, optimizer_options=optimizer_options, lr=args.lr,
-            epochs=args.epochs,
+            rule=rule, model="mlp" if args.hidden else "cnn", model_options=options, optimizer=args.optimizer,
+            optimizer_options=optimizer_options, lr=args.lr, epochs=args.epochs,
         )  # fmt: skip
         runs = [
             accuracies(Experiment(**{**vars(base), "seed": seed}), data)
@@ -172,7 +186,8 @@ def main():
         )
     last, norm = args.seed + args.seeds - 1, ", batch norm" if args.batch_norm else ""
     print(
-        f"PyTorch {torch.__version__.partition('+')[0]}: digits, depth {args.depth}{norm}, {args.epochs} epochs, "
+        f"PyTorch {torch.__version__.partition('+')[0]}: digits, "
+        f"{f'hidden {args.hidden}' if args.hidden else f'depth {args.depth}'}{norm}, {args.epochs} epochs, "
         f"batch 64, {args.optimizer}, seeds {args.seed} to {last}\n"
     )
     print(table(rows, right_from=1))
