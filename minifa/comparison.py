@@ -119,7 +119,8 @@ class Comparison:
         picture = ""
         with contextlib.suppress(ValueError):  # no run has finished
             picture = image(figure_file(self.plot(title="")), self.setting)
-        return f"<pre>{html.escape(repr(self))}</pre>{picture}"
+        table = f'<div style="font-family:monospace"><pre>{html.escape(repr(self))}</pre></div>'  # for its columns
+        return table + picture
 
 
 def _name(result: Result) -> Row:
