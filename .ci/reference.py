@@ -16,7 +16,7 @@ PAGES = """network layers rules losses optim schedules training evaluation data 
     errors""".split()
 
 # pdoc follows __all__. For a package we list its modules, each with its own names, so that a class appears only in its
-# own module, below the equation.
+# own module, below the equation. Every module is imported for it, also minifa.experiments.dask_imports, which needs click.
 for page in PAGES:
     package = importlib.import_module(f"minifa.{page}")
     modules = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]
@@ -29,6 +29,7 @@ for page in PAGES:
         ]
         package.__all__ = [*own, *public]
 minifa.__all__ = [*PAGES, *(name for name in minifa.__all__ if name not in PAGES)]
+vars(minifa).update({name: getattr(minifa, name) for name in minifa.LATER})  # pdoc does not call a module's __getattr__
 
 # Type aliases that pdoc would replace by the long types.
 ALIASES = {

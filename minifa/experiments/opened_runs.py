@@ -1,7 +1,5 @@
 """Opening the folder of a run in Python: the trained network and rule, the history and the experiment."""
 
-from __future__ import annotations
-
 __all__ = ["Run", "load_run"]
 
 from pathlib import Path
@@ -20,6 +18,7 @@ from .run_folder import open_run, read_experiment
 CHECKPOINTS = ("last", "best")
 
 
+# Without "from __future__ import annotations": the types in a NamedTuple would be strings that pdoc cannot resolve.
 class Run(NamedTuple):
     """A run of `minifa train`, as `load_run` returns it.
 
