@@ -18,7 +18,8 @@ Overview:
 - **Networks:** `Network` and its layers `Linear`, `Conv2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Softplus`,
   `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `LocalResponseNorm`; `MaxPool`, `AvgPool`, `GlobalAvgPool`,
   `Flatten`, `PadChannels`, `Dropout`, `Residual`; ready-made models in `minifa.models`. User-defined layers derive from
-  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer.
+  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer;
+  a `Listen` is a pass that records outputs.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
@@ -63,6 +64,7 @@ from .layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    Listen,
     LocalResponseNorm,
     MaxPool,
     PadChannels,
@@ -103,6 +105,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "Listen",
     "LocalResponseNorm",
     "MaxPool",
     "MeanSquaredError",

@@ -275,6 +275,7 @@ RULE_CHECKS: dict[str, Check] = {
     "teach": _check_teach,
     "carry": _check_carry,
     "parameters": _check_parameters,
+    "constrain": returns_none("constrain", "change the layers' W in place"),
     "update_feedback": returns_none("update_feedback", "update the arrays in self.memory"),
     "gradients": _check_gradients,
 }

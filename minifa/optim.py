@@ -238,6 +238,8 @@ class Optimizer(KnownOptions):
                 if gradient is not None:
                     self.move(f"{layer.name}.{key}", getattr(layer, key), gradient)
         self.constrain(net)
+        if rule is not None and rule.constrains:
+            rule.constrain(net)
         net.step += 1
         if rule is not None:
             if rule.feedback_learns:

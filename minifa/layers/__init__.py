@@ -1,7 +1,7 @@
 """Layers: forward and backward pass side by side, in NumPy or CuPy, independent of the learning rule."""
 
 from .activations import ELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
-from .base import Layer, Pass, Teacher
+from .base import Layer, Listen, Pass, Teacher
 from .batch_norm import BatchNorm
 from .conv import Conv2d
 from .dropout import Dropout
@@ -28,6 +28,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "Listen",
     "LocalResponseNorm",
     "MaxPool",
     "PadChannels",

@@ -19,6 +19,7 @@ class Activation(Layer):
     """The base class of elementwise activations y = f(x). Subclasses implement `f` and `times_slope`."""
 
     slope_of_input = False  # whether f' is computed from x, because y does not determine it
+    sends_targets = True
 
     @quietly
     def forward(self, x: Array, ctx: Pass) -> Array:

@@ -7,11 +7,11 @@ as a `Teacher` with two methods: every layer's error comes from `teach`, and a l
 
 from __future__ import annotations
 
-__all__ = ["Layer", "Teacher", "Pass"]
+__all__ = ["Layer", "Listen", "Teacher", "Pass"]
 
 import operator
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol
 
 from .. import backend, extension_checks
@@ -42,6 +42,8 @@ class Pass:
             backward pass needs.
         step: the number of weight updates so far; dropout's masks depend on it.
         update_statistics: whether batch norm updates its running statistics. Default: the value of ``training``.
+        keep: False: the caches of the layers stay as they are. A rule makes such a pass with noise or with other
+            activities between the forward and the backward pass of an update.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -60,13 +62,18 @@ class Pass:
     """
 
     inputs_checked = False  # whether the network has checked what each layer receives in this pass
+    keep = True
 
-    def __init__(self, training: bool = False, step: int = 0, update_statistics: bool | None = None) -> None:
+    def __init__(
+        self, training: bool = False, step: int = 0, update_statistics: bool | None = None, keep: bool = True
+    ) -> None:
         self.training = check_bool(training, "training")
         self.step = check_int(step, "the step of a pass", least=0, most=sys.maxsize)
         self.update_statistics = (
             training if update_statistics is None else check_bool(update_statistics, "update_statistics")
         )
+        if keep is not True:
+            self.keep = check_bool(keep, "keep")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -76,6 +83,41 @@ class Pass:
         """Called with the output of each layer; the next layer receives the returned array.
 
         Subclasses record activities or add noise."""
+        return y
+
+
+class Listen(Pass):
+    """A pass that records the outputs of some layers.
+
+    Args:
+        names: the layers' names.
+        training, step, update_statistics, keep: as for `Pass`.
+
+    Attributes:
+        outputs: the recorded outputs, by layer name.
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 1)])
+    >>> listen = mf.Listen({"tanh1"})
+    >>> y = net.forward(mf.asarray(np.ones((5, 3))), listen)
+    >>> {name: output.shape for name, output in listen.outputs.items()}
+    {'tanh1': (5, 2)}
+    """
+
+    def __init__(
+        self,
+        names: Container[str],
+        training: bool = False,
+        step: int = 0,
+        update_statistics: bool | None = None,
+        keep: bool = True,
+    ) -> None:
+        super().__init__(training, step, update_statistics, keep)
+        self.names = names
+        self.outputs: dict[str, Array] = {}
+
+    def after(self, layer: Layer, y: Array) -> Array:
+        if layer.name in self.names:
+            self.outputs[layer.name] = y
         return y
 
 
@@ -133,6 +175,7 @@ class Layer(Constructed):
     parameter_names: tuple[str, ...] = ()
     buffer_names: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()  # the names above whose array may be None
+    sends_targets = False  # whether `backward` may also send a target down, as rules with targets do (no parameters)
     version = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -292,7 +335,10 @@ def forward_chain(layers: Sequence[Layer], x: Array, ctx: Pass) -> Array:
     overridden = type(ctx).after is not Pass.after
     observer = active.get()
     for layer in layers:
+        cache = layer.cache
         y = layer.forward(x, ctx)
+        if not ctx.keep:
+            layer.cache = cache
         if observer is not None:
             observer.on_forward(layer, x, y)
         x = ctx.after(layer, y) if overridden else y

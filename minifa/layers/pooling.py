@@ -35,6 +35,8 @@ class Pool(Layer):
         ValueError: sizes out of range; in use, a window larger than its padded input or an input that is not an image.
     """
 
+    sends_targets = True
+
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -197,6 +199,7 @@ class GlobalAvgPool(Layer):
     """
 
     kind = "globalavgpool"
+    sends_targets = True
     equation = "y = mean of each channel of x"
     error_equation = "delta_below = delta / size at each position of the map"
 

@@ -21,6 +21,7 @@ class Flatten(Layer):
     """
 
     kind = "flatten"
+    sends_targets = True
     equation = "y = each example of x as one row"
     error_equation = "delta_below = delta in the shape of x"
 
@@ -56,6 +57,7 @@ class PadChannels(Layer):
     """
 
     kind = "padchannels"
+    sends_targets = True
     equation = "y = x with appended channels of zeros"
     error_equation = "delta_below = delta without the appended channels"
 

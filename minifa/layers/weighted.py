@@ -174,12 +174,12 @@ class Weighted(Layer):
             observer.on_carry(self, delta, below)
         return below
 
-    def store_gradients(self, delta: Array) -> None:
-        """Compute the gradients from this error and the presynaptic activity of the last forward pass, and store them
-        in ``grads``; a frozen layer computes none."""
+    def store_gradients(self, delta: Array, x: Array | None = None) -> None:
+        """Compute the gradients from this error and the presynaptic activity x (N, ...), by default that of the last
+        forward pass, and store them in ``grads``; a frozen layer computes none."""
         if self.frozen:
             return
-        self.grads["W"], total = self.weight_and_bias_gradients(self.cached(), delta)
+        self.grads["W"], total = self.weight_and_bias_gradients(self.cached() if x is None else x, delta)
         if self.b is not None:
             self.grads["b"] = total
         if (observer := active.get()) is not None:

@@ -8,6 +8,7 @@ from .alignment_penalties import ActivationAlignment, InformationAlignment, Symm
 from .backprop import BP, Shallow
 from .base import Rule
 from .dense_feedback import Dense
+from .difference_targets import DTP, FWDTP, TP
 from .direct import DFA, DRTP, SignDFA
 from .feedback_alignment import FA, Sham
 from .kolen_pollack import DirectKolenPollack, KolenPollack
@@ -43,6 +44,9 @@ RULES: dict[str, type[Rule]] = {
         PEPITA,
         NodePerturbation,
         WeightPerturbation,
+        FWDTP,
+        DTP,
+        TP,
     )
 }
 register_table("rule", RULES)
@@ -74,10 +78,12 @@ __all__ = [
     "BRSF",
     "DFA",
     "DRTP",
+    "DTP",
     "Dense",
     "DirectKolenPollack",
     "FA",
     "FRSF",
+    "FWDTP",
     "InformationAlignment",
     "KolenPollack",
     "NodePerturbation",
@@ -90,6 +96,7 @@ __all__ = [
     "SignDFA",
     "Stale",
     "SymmetricAlignment",
+    "TP",
     "USF",
     "WeightMirror",
     "WeightPerturbation",

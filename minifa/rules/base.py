@@ -28,6 +28,7 @@ from ..representations import HtmlRepr
 from ..rng import check_seed, generator
 from ..validation import check_str, check_type
 from .feedback_matrices import FeedbackMatrices
+from .recorded_targets import recorded
 
 if TYPE_CHECKING:
     from ..initialisers import Initialiser
@@ -53,6 +54,9 @@ class Rule(Constructed, HtmlRepr):
         memory: arrays that the rule keeps between passes (drawn or learned), by name; B is computed from them.
         error: dL/d(output) of the last pass, (N, n_out), including the 1/N of the batch mean; None before the first.
         output, target: the outputs and the targets of the last pass as rows, (N, n_out); None before the first.
+        batch: the arguments of the last `gradients` (net, x, rows of targets, loss) and ``net.step``; None before it.
+        local: what layers with a loss of their own measured in the last pass, by layer name: ``{"loss": mean over the
+            batch, "accuracy": fraction or None}``. Empty for rules without such losses.
         attachment: a new object after each `attach`; an optimizer uses it to detect that its feedback state is stale.
 
     A subclass must define `feedback`; a rule that only overrides `teach` returns None from it. Here, `feedback`:
@@ -72,15 +76,20 @@ class Rule(Constructed, HtmlRepr):
     needs = ""  # what a physical implementation (brain, hardware) must provide
     crosses_weights = True  # False if `feedback` is always None: only layers that `teaches` names get errors
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
+    statistics: tuple[str, ...] = ("/start_norm",)  # endings of names in `memory` that are no feedback, as counted
     weight_decay = 0.0  # the optimizer's default in `minifa.experiments`: some rules need it to align
     requires_errors = True  # whether `attach` requires that an error reaches every layer that learns
+    gives_output_error = True  # whether the output layer receives the true error e
+    eta = 1.0  # step size of `targets`: delta = (activity - target) / (n eta)
     feedback_learns = False  # whether the optimizer's step updates the feedback; set from the overridden methods
     overrides_teach = False  # whether the class overrides `teach`; set by `__init_subclass__`, too
+    constrains = False  # whether it overrides `constrain`; likewise
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
         cls.overrides_teach = cls.teach is not Rule.teach
+        cls.constrains = cls.constrain is not Rule.constrain
         extension_checks.guard(cls, Rule, extension_checks.RULE_CHECKS)
 
     def __init__(self, seed: int = 0) -> None:
@@ -93,6 +102,8 @@ class Rule(Constructed, HtmlRepr):
         self.error: Array | None = None
         self.output: Array | None = None
         self.target: Array | None = None
+        self.batch: tuple[Network, Array, Array, Loss, int] | None = None
+        self.local: dict[str, dict[str, Any]] = {}
 
     @property
     def label(self) -> str:
@@ -138,7 +149,7 @@ class Rule(Constructed, HtmlRepr):
         return self
 
     def _attach(self, net: Network) -> None:
-        self.net, self.error, self.output, self.target = net, None, None, None
+        self.net, self.error, self.output, self.target, self.batch, self.local = net, None, None, None, None, {}
         self.attachment, self._B, self._versions, self.memory = object(), {}, None, {}
         self.draw(net)
         if self.requires_errors and (unreached := self._unreached(net)):
@@ -251,6 +262,7 @@ class Rule(Constructed, HtmlRepr):
         n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
         rows = loss.rows(y, len(x), n_out, net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
+        self.batch = net, x, rows, loss, net.step
         return rows
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
@@ -311,6 +323,10 @@ class Rule(Constructed, HtmlRepr):
         """The required shape of `feedback` for this layer; None: any, because the class overrides `carry`."""
         return layer.weight_shape if type(self).carry is Rule.carry else None
 
+    def constrain(self, net: Network) -> None:
+        """Restore what the rule requires of the weights, after they have moved: called by the optimizer before
+        `update_feedback`. Default: nothing."""
+
     def update_feedback(self, net: Network) -> None:
         """Update the feedback by the rule's own equation; called by the optimizer after the weight update. Default: no
         update."""
@@ -318,6 +334,34 @@ class Rule(Constructed, HtmlRepr):
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         """Feedback that the optimizer updates: name to (array, gradient). Default: none."""
         return {}
+
+    # Targets
+
+    @property
+    def activities(self) -> dict[str, Array]:
+        """The outputs, (N, ...), of the layers at which this rule teaches, in the last pass, by layer name. Rules that
+        carry an error down: of the first activation after each weighted layer, else of the weighted layer itself.
+
+        Computed from a repetition of that pass each time the attribute is read; the network does not change.
+
+        Raises:
+            RuntimeError: before the first pass, or after an update of the weights.
+        """
+        return {name: activity for name, (activity, _) in recorded(self).items()}
+
+    @property
+    def targets(self) -> dict[str, Array]:
+        """What the layers in `activities` should have put out: activity - n eta delta, where delta is the error at the
+        layer's output under this rule (the batch of n examples) and ``eta`` the rule's step size. With the default
+        eta = 1 the target is one step down the gradient of the example's loss. Computed and raises as `activities`.
+
+        >>> net = mf.Network([mf.Linear(1, 2, init="zero"), mf.Tanh(), mf.Linear(2, 1, init="zero")])
+        >>> rule, x = mf.rules.BP().attach(net), mf.asarray([[1.0]])
+        >>> value = rule.gradients(net, x, mf.asarray([[3.0]]), mf.HalfSquaredError())
+        >>> {name: target.tolist() for name, target in rule.targets.items()}
+        {'tanh1': [[0.0, 0.0]], 'linear2': [[3.0]]}
+        """
+        return {name: target for name, (_, target) in recorded(self).items()}
 
     # State
 
@@ -366,7 +410,7 @@ class Rule(Constructed, HtmlRepr):
     def feedback_size(self, layer: Layer) -> int:
         """Number of feedback entries that the rule keeps for this layer."""
         own = {key: array for key, array in self.memory.items() if key.split("/")[0] == layer.name}
-        return sum(array.size for key, array in own.items() if not key.endswith("/start_norm"))
+        return sum(array.size for key, array in own.items() if not key.endswith(self.statistics))
 
     def state(self) -> dict[str, numpy.ndarray]:
         """Copies of `memory` on the host, by name."""

@@ -19,12 +19,11 @@ from __future__ import annotations
 __all__ = ["DFA", "DRTP", "SignDFA"]
 
 import math
-from collections.abc import Container
 from typing import Any
 
 from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
-from ..layers.base import Layer, Pass
+from ..layers.base import Layer
 from ..layers.pooling import GlobalAvgPool, Pool
 from ..layers.weighted import Weighted
 from ..losses import Loss
@@ -200,25 +199,6 @@ class DRTP(DFA):
     def signal(self) -> Array:
         target = self.require(self.target)
         return target / len(target)
-
-
-class RecordingPass(Pass):
-    """A training pass that records the outputs of some layers.
-
-    Args:
-        names: the layers' names.
-        step, update_statistics: as for `minifa.Pass`.
-    """
-
-    def __init__(self, names: Container[str], step: int, update_statistics: bool | None) -> None:
-        super().__init__(training=True, step=step, update_statistics=update_statistics)
-        self.names = names
-        self.outputs: dict[str, Array] = {}
-
-    def after(self, layer: Layer, y: Array) -> Array:
-        if layer.name in self.names:
-            self.outputs[layer.name] = y
-        return y
 
 
 def direct_sd(units: int) -> float:

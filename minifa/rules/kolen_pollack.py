@@ -13,10 +13,10 @@ from __future__ import annotations
 __all__ = ["DirectKolenPollack", "KolenPollack"]
 
 from ..backend import Array
-from ..layers.base import Pass
+from ..layers.base import Listen, Pass
 from ..network import Network
 from ..parallel.chunks import matmul
-from .direct import DFA, RecordingPass
+from .direct import DFA
 from .learned_feedback import LearnedFeedback
 
 
@@ -84,7 +84,7 @@ class DirectKolenPollack(DFA):
         super().__init__(seed, at, family, sd, recompute=recompute)  # learned matrices cannot be slices of a shared one
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
-        recording = RecordingPass(self.F, net.step, update_statistics)
+        recording = Listen(self.F, True, net.step, update_statistics)
         self.activity = recording.outputs
         return recording
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
-from ..layers.base import Layer
+from ..layers.base import Layer, Listen
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
@@ -27,7 +27,7 @@ from ..parallel.chunks import matmul
 from ..rng import generator, uniform
 from ..validation import check_choice, check_positive
 from .base import Rule
-from .direct import PLACES, RecordingPass
+from .direct import PLACES
 from .taught_layers import taught_layers
 
 
@@ -68,7 +68,7 @@ class PEPITA(Rule):
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         rows, names = self.check_batch(net, x, y, loss), set(self.compared.values())
-        first, second = (RecordingPass(names, net.step, update_statistics) for update_statistics in (True, False))
+        first, second = (Listen(names, True, net.step, update_statistics) for update_statistics in (True, False))
         value = self.compute_error(net.forward(x, first), rows, loss)
         modulation = matmul(self.require(self.error) * len(x), self.memory["input"].T).reshape(x.shape)
         output = net.forward(x + modulation, second)

@@ -180,6 +180,11 @@ RULES = [
     "weight_perturbation",
 ]
 
+# Rules that accept only chains of layers through which targets can be sent, tested in `chain`; and those among them that
+# do not accept a convolution, tested in `mlp`.
+CHAIN_RULES = ["fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"]
+LINEAR_RULES: list[str] = []
+
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
     """Random numbers of magnitude above 0.01, all distinct, so that no finite-difference step crosses a kink of a ReLU
@@ -219,6 +224,23 @@ def mlp(seed: int = 0, hidden: Sequence[int] = (5, 6)) -> Network:
     for n_in, n_out in zip(sizes, sizes[1:], strict=False):
         layers += [Linear(n_in, n_out), Tanh()]
     return network(layers[:-1], (4,), seed=seed)
+
+
+def chain(seed: int = 0) -> Network:
+    """Two convolutions, max and mean pooling, Flatten and two linear layers, with 146 weights and biases."""
+    layers = [
+        *(Conv2d(2, 3, 3, padding=1), Tanh(), MaxPool(2)),
+        *(Conv2d(3, 2, 2), LeakyReLU(0.1), AvgPool(2, stride=1), Flatten()),
+        *(Linear(8, 5), Tanh(), Linear(5, 3)),
+    ]
+    return network(layers, (8, 8, 2), seed=seed)
+
+
+def network_for(description: str, seed: int = 0) -> Network:
+    """The example network in which the tests use this rule: of `RULES`, `CHAIN_RULES` or `LINEAR_RULES`."""
+    if description in LINEAR_RULES:
+        return mlp(seed)
+    return chain(seed) if description in CHAIN_RULES else small_convnet(seed)
 
 
 def small_convnet(seed: int = 0, batch_norm: bool = True) -> Network:

@@ -1,0 +1,159 @@
+"""Difference target propagation: targets go down through maps g_l that approximate the inverse of each block.
+
+    t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)        g_l with a matrix B of W_l's shape, in one of four forms (way_back)
+
+    fwdtp    B drawn once
+    dtp      B learns to reconstruct: loss sum((g_l(f_l(h + sigma xi)) - (h + sigma xi))^2) / (2 n), xi ~ N(0, 1)
+    tp       as dtp, without the difference: t_{l-1} = g_l(t_l)        a control: it does not learn
+
+Lee, Zhang, Fischer & Bengio 2015, "Difference target propagation"; Shibuya, Inoue, Kawakami & Sato 2023, "Fixed-weight
+difference target propagation". Differences from their codes: the local error is divided by eta (`target_rule`); Lee's
+penultimate target comes from the true gradient, here from g_L too ("simplified" DTP, Bartunov et al. 2018); Shibuya's
+batch normalisation of activities and targets is left out; g has no bias.
+
+Known equalities: with g linear fwdtp is direct feedback alignment with the matrices F_l = B_{l+1} B_{l+2} ... B_L, with
+g gated it is feedback alignment with B, for every eta.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DTP", "FWDTP", "TP"]
+
+from ..backend import Array, xp
+from ..network import Network
+from ..rng import gaussian, generator
+from ..validation import check_choice, check_int, check_positive
+from .blocks import Block, run
+from .target_rule import TargetRule
+from .way_back import FORMS, reconstruction_gradient, send_down
+
+
+class FWDTP(TargetRule):
+    """Difference target propagation with fixed random maps.
+
+    Args:
+        seed: keys the random stream of B.
+        eta: step from the outputs to their targets, per example.
+        g: form of the maps: "linear", "last", "first" or "gated" (`minifa.rules.way_back`).
+
+    Raises:
+        TypeError: an option of the wrong type.
+        ValueError: an unknown form; at `attach`, a layer that sends no targets.
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
+    >>> rule, x = mf.rules.FWDTP().attach(net), mf.asarray([[1.0, 2.0, 3.0]])
+    >>> value = rule.gradients(net, x, [0], mf.SoftmaxCrossEntropy())
+    >>> list(rule.targets)
+    ['tanh1', 'linear2']
+    """
+
+    name = "fwdtp"
+    title = "fixed-weight difference target propagation"
+    equation = "t = h + g(t_above) - g(h_above), B of g fixed"
+    paper = "Shibuya et al. 2023"
+    needs = "a fixed feedback path that carries targets, used twice: for the target and for the activity"
+
+    def __init__(self, seed: int = 0, eta: float = 0.1, g: str = "last") -> None:
+        super().__init__(seed, eta)
+        self.g = check_choice(g, "g", tuple(FORMS))
+
+    def draw(self, net: Network) -> None:
+        super().draw(net)
+        for layer in self.layers_with_feedback(net):
+            self.memory[layer.name] = self._B[layer.name] = self.draw_matrix(layer)
+
+    def sends(self) -> list[tuple[Block, Block]]:
+        """The pairs (block below, block) between which a map g sends targets, in forward order."""
+        pairs = zip(self.blocks, self.blocks[1:], strict=False)
+        return [(below, block) for below, block in pairs if block.layer.name in self.memory]
+
+    def send(self, i: int, y: Array) -> Array:
+        """g of block i."""
+        block = self.blocks[i]
+        return send_down(block, self.blocks[i - 1], y, self.memory[block.layer.name], self.g, self)
+
+    def target_of(self, i: int) -> Array:
+        above, h = self.blocks[i + 1].end.name, self.heard[self.blocks[i].end.name]
+        return h + self.send(i + 1, self.sent[above]) - self.send(i + 1, self.heard[above])
+
+
+class DTP(FWDTP):
+    """Difference target propagation: each map learns to reconstruct the input of its block.
+
+    After every weight update, B makes ``steps`` steps of gradient descent on the reconstruction loss, on the batch's
+    activities with noise, through the updated weights.
+
+    Args:
+        seed: keys the random streams of B and of the noise.
+        eta, g: as for `FWDTP`.
+        rate: learning rate of B.
+        sigma: standard deviation of the noise.
+        steps: updates of B per weight update.
+
+    Raises:
+        TypeError, ValueError: as for `FWDTP`.
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
+    >>> rule, x = mf.rules.DTP().attach(net), mf.asarray([[1.0, 2.0, 3.0]])
+    >>> B, value = rule.B["linear2"].copy(), rule.gradients(net, x, [0], mf.SoftmaxCrossEntropy())
+    >>> mf.SGD(lr=0.1).step(net, rule)
+    >>> bool((rule.B["linear2"] != B).any())
+    True
+    """
+
+    name = "dtp"
+    title = "difference target propagation"
+    equation = "t = h + g(t_above) - g(h_above), g reconstructs"
+    paper = "Lee et al. 2015"
+    needs = "a feedback path that learns to invert the forward one, noise at every layer, and targets sent down"
+
+    def __init__(
+        self,
+        seed: int = 0,
+        eta: float = 0.1,
+        g: str = "last",
+        rate: float = 0.05,
+        sigma: float = 0.1,
+        steps: int = 1,
+    ) -> None:
+        super().__init__(seed, eta, g)
+        self.rate, self.sigma = check_positive(rate, "rate"), check_positive(sigma, "sigma")
+        self.steps = check_int(steps, "steps")
+
+    def update_feedback(self, net: Network) -> None:
+        for below, block in self.sends():
+            for k in range(self.steps):
+                noisy = with_noise(self, self.heard[below.end.name], block, k, net.step)
+                y = run(block.layers, noisy, net.step)
+                B = self.memory[block.layer.name]
+                B -= self.rate * reconstruction_gradient(block, below, y, noisy, B, self.g, self)
+
+
+class TP(DTP):
+    """Control: target propagation without the difference, t = g(t_above). The error of the reconstruction, which is
+    larger than the step from h to t, becomes part of the target.
+
+    Args:
+        seed, eta, g, rate, sigma, steps: as for `DTP`.
+
+    >>> net = mf.Network([mf.Linear(3, 2), mf.Tanh(), mf.Linear(2, 2)])
+    >>> rule, x = mf.rules.TP().attach(net), mf.asarray([[1.0, 2.0, 3.0]])
+    >>> value = rule.gradients(net, x, [0], mf.SoftmaxCrossEntropy())
+    >>> bool((rule.sent["tanh1"] == rule.send(1, rule.sent["linear2"])).all())
+    True
+    """
+
+    name = "tp"
+    title = "target propagation without the difference (control)"
+    equation = "t = g(t_above), g reconstructs"
+    paper = "Bengio 2014; control of Lee et al. 2015"
+    needs = "as dtp, and an exact inverse of each layer, which no learned g is"
+
+    def target_of(self, i: int) -> Array:
+        return self.send(i + 1, self.sent[self.blocks[i + 1].end.name])
+
+
+def with_noise(rule: DTP, h: Array, block: Block, k: int, step: int) -> Array:
+    """h + sigma xi, the input of the block with noise."""
+    rng = generator(rule.seed, "noise", f"{block.layer.name}/{k}", step)
+    return h + xp.asarray(gaussian(rng, h.shape, rule.sigma).astype(h.dtype))
