@@ -180,8 +180,8 @@ RULES = [
     "weight_perturbation",
 ]
 
-# Rules that accept only chains of layers through which targets can be sent, tested in `chain`; and those among them that
-# do not accept a convolution, tested in `mlp`.
+# Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
+# that do not accept a convolution, tested in `mlp`.
 CHAIN_RULES = ["fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"]
 LINEAR_RULES: list[str] = []
 
