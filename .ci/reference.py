@@ -16,7 +16,7 @@ PAGES = """network layers rules losses optim schedules training evaluation data 
     errors""".split()
 
 # pdoc follows __all__. For a package we list its modules, each with its own names, so that a class appears only in its
-# own module, below the equation. Every module is imported for it, also minifa.experiments.dask_imports, which needs click.
+# own module, below the equation. Every module is imported for it, minifa.experiments.dask_imports, too: it needs click.
 for page in PAGES:
     package = importlib.import_module(f"minifa.{page}")
     modules = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]
