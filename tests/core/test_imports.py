@@ -18,6 +18,7 @@ LEVELS = """
     losses layers
     network_files
     network
+    jacobians
     rules
     optim metrics chance models data imports
     training weights saved_networks evaluation
