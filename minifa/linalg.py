@@ -1,13 +1,16 @@
-"""Arrays as matrices, their Frobenius norms, and rescaling to another norm."""
+"""Arrays as matrices, their Frobenius norms, rescaling to another norm; systems of equations and pseudo-inverses."""
 
 from __future__ import annotations
 
 __all__: list[str] = []
 
+import math
 from collections.abc import Sequence
 
-from .backend import Array, xp
-from .parallel.chunks import elementwise, sum_chunks, sum_of_squares
+import numpy
+
+from .backend import Array, quietly, xp
+from .parallel.chunks import elementwise, sum_chunks, sum_of_squares, with_one_thread
 
 
 def as_matrix(array: Array) -> Array:
@@ -59,3 +62,67 @@ def rescaled(matrix: Array, to: Array) -> Array:
     factor = to / xp.where(size > 0, size, xp.ones_like(size))
     factor = xp.minimum(factor, xp.finfo(size.dtype).max)  # for a tiny matrix the factor could be infinite
     return elementwise(lambda out, entries: xp.multiply(entries, factor, out=out), matrix)
+
+
+# LAPACK runs on one thread: the result must not depend on their number. On a device these functions wait for it.
+
+
+@quietly
+def solve(A: Array, B: Array, what: str, remedy: str) -> Array:
+    """The solution X of A @ X = B, for one or a batch of square matrices A (..., k, k) and B (..., k, m). NaN if an
+    entry of A is not finite.
+
+    Args:
+        what: what A is, for the message. remedy: the end of the message, which says what to do.
+
+    Raises:
+        ValueError: the condition number of an A leaves less than one correct digit.
+
+    >>> from minifa.linalg import solve
+    >>> solve(mf.asarray([[2.0, 0.0], [0.0, 4.0]]), mf.asarray([[2.0], [2.0]]), "A", "").tolist()
+    [[1.0], [0.5]]
+    """
+    if not bool(xp.isfinite(A).all()):
+        return xp.full(B.shape, math.nan, B.dtype)
+    m = B.shape[-1]
+    right = xp.concatenate([B, xp.broadcast_to(xp.eye(A.shape[-1], dtype=A.dtype), A.shape)], axis=-1)
+    try:
+        found = with_one_thread(lambda: xp.linalg.solve(A, right))
+    except numpy.linalg.LinAlgError:  # an exactly singular matrix; CuPy returns numbers that are not finite
+        found = xp.full(right.shape, math.nan, right.dtype)
+    sizes, inverses = (xp.abs(one).sum(axis=-2).max(axis=-1) for one in (A, found[..., m:]))
+    _check_condition(sizes * inverses, what, remedy)
+    return xp.ascontiguousarray(found[..., :m])
+
+
+@quietly
+def pinv(A: Array, what: str, remedy: str) -> Array:
+    """The pseudo-inverse (..., m, n) of one or a batch of matrices A (..., n, m) of full rank. NaN if an entry of A is
+    not finite.
+
+    Args:
+        what, remedy: as for `solve`.
+
+    Raises:
+        ValueError: the condition number of an A leaves less than one correct digit.
+
+    >>> from minifa.linalg import pinv
+    >>> pinv(mf.asarray([[2.0], [0.0]]), "A", "").tolist()
+    [[0.5, 0.0]]
+    """
+    if not bool(xp.isfinite(A).all()):
+        return xp.full((*A.shape[:-2], A.shape[-1], A.shape[-2]), math.nan, A.dtype)
+    U, s, V = with_one_thread(lambda: xp.linalg.svd(A, full_matrices=False))
+    _check_condition(s[..., 0] / s[..., -1], what, remedy)
+    return with_one_thread(lambda: xp.matmul(V.swapaxes(-1, -2) / s[..., None, :], U.swapaxes(-1, -2)))
+
+
+def _check_condition(numbers: Array, what: str, remedy: str) -> None:
+    """Raise ValueError unless the largest of these condition numbers leaves a correct digit in their dtype."""
+    largest, most = float(numbers.max()), 0.1 / float(xp.finfo(numbers.dtype).eps)
+    if not largest <= most:
+        size = f"{largest:.1e}" if largest < math.inf else "infinite"
+        raise ValueError(
+            f"{what} is ill-conditioned: its condition number is {size}, and with {numbers.dtype} it may be at most "
+            f"{most:.1e}: {remedy}"
+        )

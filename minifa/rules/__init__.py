@@ -10,7 +10,9 @@ from .base import Rule
 from .dense_feedback import Dense
 from .difference_targets import DTP, FWDTP, TP
 from .direct import DFA, DRTP, SignDFA
+from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
+from .feedback_control import DFC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
@@ -47,6 +49,9 @@ RULES: dict[str, type[Rule]] = {
         FWDTP,
         DTP,
         TP,
+        DI,
+        PBP,
+        DFC,
     )
 }
 register_table("rule", RULES)
@@ -77,6 +82,8 @@ __all__ = [
     "BP",
     "BRSF",
     "DFA",
+    "DFC",
+    "DI",
     "DRTP",
     "DTP",
     "Dense",
@@ -87,6 +94,7 @@ __all__ = [
     "InformationAlignment",
     "KolenPollack",
     "NodePerturbation",
+    "PBP",
     "PEPITA",
     "Product",
     "RULES",

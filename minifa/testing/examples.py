@@ -183,7 +183,7 @@ RULES = [
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
 # that do not accept a convolution, tested in `mlp`.
 CHAIN_RULES = ["fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"]
-LINEAR_RULES: list[str] = []
+LINEAR_RULES = ["di", "di:weights=initial", "di:weights=random,leak=8", "pbp", "dfc", "dfc:weights=product"]
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:

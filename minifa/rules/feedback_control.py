@@ -1,0 +1,266 @@
+"""Deep feedback control: a controller at the output drives the whole network towards the output's target, and each
+layer learns to do without it.
+
+    v_l = z_{l-1} @ W_l + b_l + u @ Q_l.T,   z_l = f_l(v_l),   z_0 = x      the controlled network, u held
+    u = (t_L - h_L) @ (J Q + leak I)^-T,     t_L = h_L - eta n e            the steady state of the controller
+    delta_l = (1 + leak) (f_l(v_l - u @ Q_l.T) - f_l(v_l)) / (n eta)        at W_l's output
+    dW_l = z_{l-1}.T @ delta_l
+
+u (n_out) is one signal for each example; J_l = dh_L / da_l, J Q the sum of J_l @ Q_l over the layers, and Q_L = I. The
+feedback weights Q_l (units, n_out) are learned or computed:
+
+    learned    dQ_l = rate (xi_l.T @ (y~ - y) / (n sigma^2) - Q_l)    Q_l -> mean of J_l^T; y~ with noise xi on all v_l
+    product    Q_l = W_{l+1} W_{l+2} ... W_L                           = J_l^T in a linear net
+
+Meulemans, Tristany Farinha, Garcia Ordonez, Vilimelis Aceituno, Sacramento & Grewe 2021, "Credit assignment in neural
+networks through deep feedback control": its closed form (DFC-SSA). u solves the controller's equation linearised at the
+forward pass; then the network runs once with this u. In their code the controller is also simulated, feedback learns
+before training starts, and learning rates are divided by eta. The factor 1 + leak is ours: a network of one layer then
+receives e for every leak, and learning rates of backpropagation can be used. The output layer learns from u, too.
+
+In a linear net with Q = J^T leak slides the errors from the smallest change of all activities that reaches the target
+(leak -> 0) to backpropagation (leak -> infinity). No controller reaches u if the `stability` number is not negative. A
+fixed random Q is not offered, because then it often is not; Q starts small for the same reason.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DFC", "stability"]
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+
+from .. import extension_checks
+from ..backend import Array, blas_limit, quietly, to_host, xp
+from ..jacobians import jacobians, of_last_pass
+from ..layers.base import Layer, Pass
+from ..layers.linear import Linear
+from ..layers.weighted import Weighted
+from ..linalg import solve
+from ..losses import Loss
+from ..network import Network
+from ..parallel.chunks import matmul, with_one_thread
+from ..rng import gaussian, generator, uniform
+from ..validation import check_choice, check_positive, check_type
+from .base import Rule
+from .blocks import blocks_of, run
+from .direct import direct_sd
+
+
+class Control(Rule):
+    """The base class of `DFC`: one pass of the controlled network.
+
+    Attributes:
+        u: the control signal of the last pass, (N, n_out).
+        free, controlled: the outputs f_l(v_l - u @ Q_l.T) and f_l(v_l) of the last pass, by the name of layer W_l.
+    """
+
+    crosses_weights = False
+    one_backward_pass = False
+    gives_output_error = False
+    leak = 0.1
+
+    def draw(self, net: Network) -> None:
+        self.blocks = blocks_of(net, self.label)
+        self.layers = [linear(block.layer, self.label) for block in self.blocks]
+        self.u: Array | None = None
+        self.free: dict[str, Array] = {}
+        self.controlled: dict[str, Array] = {}
+        self._B.update(self.feedback_weights())
+
+    def feedback_weights(self) -> dict[str, Array]:
+        """Q_l (units, n_out) of every layer but the last, by its name."""
+        raise extension_checks.not_implemented(self, "feedback_weights", "(self): Q of every hidden layer")
+
+    @quietly
+    def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
+        rows = self.check_batch(net, x, y, loss)
+        output = net.forward(x, self.training_pass(net))
+        value = self.compute_error(output, rows, loss)
+        self._B.update(self.feedback_weights())
+        self.u = control(self, net, output)
+        net.clear_gradients()
+        scale, z = (1 + self.leak) / (len(x) * self.eta), self.layers[0].cached()
+        with blas_limit():
+            for layer, block in zip(self.layers, self.blocks, strict=True):
+                a = layer.project(z, layer.W, layer.b)
+                v = a + (matmul(self.u, self._B[layer.name].T) if layer.name in self._B else self.u)
+                free, controlled = (run(block.after, one, net.step) for one in (a, v))
+                layer.store_gradients((free - controlled) * scale, z)
+                self.free[layer.name], self.controlled[layer.name] = free, controlled
+                z = controlled
+        return value
+
+    def teaches(self, layer: Layer) -> bool:
+        return layer in self.layers
+
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        names = {"h": f"rule.free.{layer.name}", "z": f"rule.controlled.{layer.name}"}
+        return "delta = (h - z) * (1 + leak) / (n * eta)", {**names, "leak": "rule.leak", "eta": "rule.eta"}
+
+    def feedback(self, layer: Weighted) -> None:
+        return None
+
+
+class DFC(Control):
+    """Deep feedback control, in the steady state.
+
+    Args:
+        seed: keys the random streams of the initial Q and of the noise.
+        eta: size of the step from the outputs to their targets, per example.
+        leak: of the controller, above 0.
+        weights: the feedback weights Q: "learned" or "product".
+        rate: fraction by which one update moves a learned Q towards its estimate, above 0.
+        sigma: standard deviation of the noise from which Q is learned.
+
+    Raises:
+        TypeError: an option of the wrong type.
+        ValueError: an option outside its range; at `attach`, a weighted layer that is not Linear, or a layer after the
+            first of them that sends no targets; in a pass, an ill-conditioned J Q + leak I.
+
+    In one layer u is -eta n e / (1 + leak), so that the error is backpropagation's, e = 2 - 3:
+
+    >>> net = mf.Network([mf.Linear(1, 1)])
+    >>> net["linear1"].W, x, y = mf.asarray([[2.0]]), mf.asarray([[1.0]]), mf.asarray([[3.0]])
+    >>> value = mf.rules.DFC(leak=0.5).attach(net).gradients(net, x, y, mf.HalfSquaredError())
+    >>> net["linear1"].grads["W"].round(3).tolist()
+    [[-1.0]]
+    """
+
+    name = "dfc"
+    title = "deep feedback control"
+    equation = "delta = (f(a) - f(a + u Q^T)) (1 + leak) / (n eta)"
+    paper = "Meulemans et al. 2021"
+    needs = "a controller at the output, whose signal reaches every layer and settles; noise, if Q is learned"
+
+    def __init__(
+        self,
+        seed: int = 0,
+        eta: float = 0.1,
+        leak: float = 0.1,
+        weights: str = "learned",
+        rate: float = 0.02,
+        sigma: float = 0.01,
+    ) -> None:
+        super().__init__(seed)
+        self.eta, self.leak = check_positive(eta, "eta"), check_positive(leak, "leak")
+        self.weights = check_choice(weights, "weights", ("learned", "product"))
+        self.rate, self.sigma = check_positive(rate, "rate"), check_positive(sigma, "sigma")
+        self.feedback_learns = weights == "learned"
+
+    def draw(self, net: Network) -> None:
+        if self.feedback_learns:
+            self.memory.update(draw_Q(net, self.seed))
+        super().draw(net)
+
+    def feedback_weights(self) -> dict[str, Array]:
+        return self.memory if self.feedback_learns else products(self.layers)
+
+    def update_feedback(self, net: Network) -> None:
+        if self.memory and self.batch is not None:
+            learn_Q(self, net, self.batch[1])
+
+
+def learn_Q(rule: DFC, net: Network, x: Array) -> None:
+    """One step of every Q towards its estimate from noise, for the inputs x (N, ...)."""
+    clean = Pass(training=True, step=net.step, update_statistics=False, keep=False)
+    noisy = NoisyPass(rule, net.step)
+    change = net.forward(x, noisy) - net.forward(x, clean)
+    for name, Q in rule.memory.items():
+        Q *= 1 - rule.rate
+        Q += rule.rate / (len(x) * rule.sigma**2) * matmul(noisy.noise[name].T, change)
+
+
+class NoisyPass(Pass):
+    """A training pass that adds noise to the output of every hidden weighted layer and leaves the caches alone."""
+
+    def __init__(self, rule: DFC, step: int) -> None:
+        super().__init__(training=True, step=step, update_statistics=False, keep=False)
+        self.rule = rule
+        self.noise: dict[str, Array] = {}
+
+    def after(self, layer: Layer, y: Array) -> Array:
+        if layer.name not in self.rule.memory:
+            return y
+        rng = generator(self.rule.seed, "noise", layer.name, self.step)
+        self.noise[layer.name] = xp.asarray(gaussian(rng, y.shape, self.rule.sigma).astype(y.dtype))
+        return y + self.noise[layer.name]
+
+
+def linear(layer: Weighted, label: str) -> Linear:
+    """The layer. Raises ValueError unless it is Linear."""
+    if not isinstance(layer, Linear):
+        raise ValueError(
+            f"the rule {label!r} controls every unit by a weight of its own for each output, which a convolution does "
+            f"not have: it accepts networks of Linear layers and activations, got {layer}"
+        )
+    return layer
+
+
+def draw_Q(net: Network, seed: int) -> dict[str, Array]:
+    """Draw Q (units, n_out) of every hidden layer, like the feedback of `minifa.rules.DFA`."""
+    *hidden, top = net.weighted
+    drawn = {}
+    for layer in hidden:
+        units, n_out = layer.weight_shape[-1], top.weight_shape[-1]
+        rng = generator(seed, "feedback", layer.name)
+        drawn[layer.name] = xp.asarray(uniform(rng, (units, n_out), direct_sd(units)).astype(net.dtype))
+    return drawn
+
+
+def products(layers: list[Linear]) -> dict[str, Array]:
+    """Q_l = W_{l+1} W_{l+2} ... W_L of every layer but the last, by its name."""
+    found: dict[str, Array] = {}
+    above: Array | None = None
+    for layer, upper in zip(layers[-2::-1], layers[:0:-1], strict=True):
+        above = upper.W if above is None else matmul(upper.W, above)
+        found[layer.name] = above
+    return found
+
+
+def loop(rule: Control, J: Mapping[str, Array]) -> Array:
+    """J Q + leak I of every example, (N, n_out, n_out), for the derivatives J_l (N, n_out, units) by layer name."""
+    total = J[rule.layers[-1].name]
+    for name, Q in rule.B.items():
+        total = total + matmul(J[name].reshape(-1, len(Q)), Q).reshape(total.shape)
+    return total + rule.leak * xp.eye(total.shape[-1], dtype=total.dtype)
+
+
+def control(rule: Control, net: Network, output: Array) -> Array:
+    """The signal u (N, n_out) of the controller in its steady state."""
+    error = rule.require(rule.error)
+    A = loop(rule, of_last_pass(net, rule.layers, output))
+    step = (-rule.eta * len(error)) * error[:, :, None]
+    return solve(A, step, "the matrix J Q + leak I of an example", "increase the option leak")[:, :, 0]
+
+
+@quietly
+def stability(rule: Control, x: Array) -> numpy.ndarray:
+    """The stability number of the controller for each example: the largest real part of the eigenvalues of
+    -(J Q + leak I), which governs du/dt in a network that follows u at once. Below 0 the controller settles.
+
+    Args:
+        rule: an attached `DFC`.
+        x: a batch (N, ...) on the backend.
+
+    Returns:
+        A host array (N,).
+
+    Raises:
+        TypeError: a rule that is not a DFC; a batch as for `minifa.Network.forward`.
+        RuntimeError: the rule is not attached to a network.
+
+    >>> net = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1)])
+    >>> net["linear2"].W = mf.asarray([[2.0]])
+    >>> rule = mf.rules.DFC(leak=0.5).attach(net)
+    >>> rule.set_feedback("linear1", [[-3.0]])  # J Q = 2 * -3 + 1
+    >>> mf.rules.feedback_control.stability(rule, mf.asarray([[7.0]])).tolist()
+    [4.5]
+    """
+    net = check_type(rule, Control, "the rule must be a minifa.rules.DFC").net
+    if net is None:
+        raise RuntimeError(f"the rule {rule.label!r} is not attached to a network: call rule.attach(net) first")
+    A = to_host(loop(rule, jacobians(net, x, [layer.name for layer in rule.layers])))
+    return -with_one_thread(lambda: numpy.linalg.eigvals(A)).real.min(axis=1)
