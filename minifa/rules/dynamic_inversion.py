@@ -119,9 +119,8 @@ class DI(Inversion):
         super().draw(net)
         for layer in self.layers_with_feedback(net):
             if self.weights != "live":
-                M = layer.W.copy() if self.weights == "initial" else self.draw_matrix(layer)
-                check_stability(layer, M, self.leak)
-                self.memory[layer.name] = M
+                initial = self.weights == "initial"
+                self.memory[layer.name] = layer.W.copy() if initial else stable_draw(self, layer)
 
     def feedback(self, layer: Weighted) -> Array:
         W, M = layer.W, layer.W if self.weights == "live" else self.stored_matrix(layer)
@@ -146,14 +145,16 @@ def with_leak(A: Array, leak: float) -> Array:
     return A + xp.eye(len(A), dtype=A.dtype) * A.dtype.type(leak)
 
 
-def check_stability(layer: Weighted, M: Array, leak: float) -> None:
-    """Raise ValueError if the circuit of this layer does not settle."""
-    number = stability(layer.W, M, leak)
+def stable_draw(rule: DI, layer: Weighted) -> Array:
+    """Draw M of this layer. Raises ValueError if the circuit does not settle with it."""
+    M = rule.draw_matrix(layer)
+    number = stability(layer.W, M, rule.leak)
     if number >= 0:
         raise ValueError(
-            f"the circuit of {layer} does not settle with these feedback weights: its stability number is "
-            f"{number:.2g} and must be below 0. Increase leak ({leak}), or use weights='live'"
+            f"the circuit of {layer} does not settle with random feedback weights: its stability number is "
+            f"{number:.2g} and must be below 0. Increase the option leak, {rule.leak}, or use weights='live'"
         )
+    return M
 
 
 def stability(W: Any, M: Any, leak: float) -> float:
@@ -182,8 +183,11 @@ def stability(W: Any, M: Any, leak: float) -> float:
     if not (numpy.isfinite(host_W).all() and numpy.isfinite(host_M).all()):
         raise ValueError("W and M must hold finite numbers, got NaN or inf")
     fan_in, fan_out = host_W.shape
-    dynamics = numpy.block([[-numpy.eye(fan_in), host_W], [-host_M.T, -leak * numpy.eye(fan_out)]])
-    return float(with_one_thread(lambda: numpy.linalg.eigvals(dynamics)).real.max())
+    product = host_M.T @ host_W if fan_in > fan_out else host_M @ host_W.T
+    mu = with_one_thread(lambda: numpy.linalg.eigvals(product)).astype(complex)
+    # (number + 1) (number + leak) + mu = 0; beside these, -1 for each input or -leak for each output that is left over
+    numbers = (numpy.sqrt((1 + leak) ** 2 - 4 * (leak + mu)).real - 1 - leak) / 2
+    return float(max(numbers.max(), -1.0 if fan_in > fan_out else -leak if fan_in < fan_out else -math.inf))
 
 
 def inverse_angle(layer: Weighted, leak: float) -> float | None:
