@@ -100,8 +100,8 @@ class DI(Inversion):
 
     >>> net = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1)])
     >>> net["linear2"].W = mf.asarray([[2.0]])
-    >>> mf.rules.DI(leak=1.0).attach(net).B["linear2"].round(3).tolist()  # 2 / (2^2 + 1)
-    [[0.4]]
+    >>> mf.rules.DI(leak=4.0).attach(net).B["linear2"].tolist()  # 2 / (2^2 + 4)
+    [[0.25]]
     """
 
     name = "di"
