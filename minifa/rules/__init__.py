@@ -8,10 +8,12 @@ from .alignment_penalties import ActivationAlignment, InformationAlignment, Symm
 from .backprop import BP, Shallow
 from .base import Rule
 from .dense_feedback import Dense
+from .difference_reconstruction import DDTP, DRL
 from .difference_targets import DTP, FWDTP, TP
 from .direct import DFA, DRTP, SignDFA
 from .feedback_alignment import FA, Sham
 from .kolen_pollack import DirectKolenPollack, KolenPollack
+from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
 from .product import Product
@@ -47,6 +49,9 @@ RULES: dict[str, type[Rule]] = {
         FWDTP,
         DTP,
         TP,
+        LDRL,
+        DRL,
+        DDTP,
     )
 }
 register_table("rule", RULES)
@@ -76,7 +81,9 @@ __all__ = [
     "ActivationAlignment",
     "BP",
     "BRSF",
+    "DDTP",
     "DFA",
+    "DRL",
     "DRTP",
     "DTP",
     "Dense",
@@ -86,6 +93,7 @@ __all__ = [
     "FWDTP",
     "InformationAlignment",
     "KolenPollack",
+    "LDRL",
     "NodePerturbation",
     "PEPITA",
     "Product",
