@@ -21,6 +21,7 @@ from __future__ import annotations
 
 __all__ = ["DDTP", "DRL"]
 
+import itertools
 import math
 
 from ..backend import Array, quietly, xp
@@ -142,9 +143,8 @@ class DDTP(TargetRule):
 
     @quietly
     def update_feedback(self, net: Network) -> None:
-        for name in self.memory:
-            for k in range(self.steps):
-                self.learn(name, f"{name}/{k}", net.step)
+        for name, k in itertools.product(self.memory, range(self.steps)):
+            self.learn(name, f"{name}/{k}", net.step)
 
     def learn(self, name: str, key: str, step: int) -> None:
         """One update of the Q of a layer; the key and the step key the noise."""
