@@ -80,7 +80,7 @@ class DRL(DTP):
         super().__init__(seed, eta, g, rate, sigma, steps)
         self.decay = check_between(decay, "decay", 0, math.inf)
 
-    def learn(self, i: int, key: str, step: int) -> None:
+    def learn_map(self, i: int, key: str, step: int) -> None:
         chain, h = self.blocks[i:], self.heard[self.blocks[i - 1].end.name]
         layer, layers = chain[0].layer, [layer for block in chain for layer in block.layers]
         with caches_restored(layers):
@@ -144,9 +144,9 @@ class DDTP(TargetRule):
     @quietly
     def update_feedback(self, net: Network) -> None:
         for name, k in itertools.product(self.memory, range(self.steps)):
-            self.learn(name, f"{name}/{k}", net.step)
+            self.learn_map(name, f"{name}/{k}", net.step)
 
-    def learn(self, name: str, key: str, step: int) -> None:
+    def learn_map(self, name: str, key: str, step: int) -> None:
         """One update of the Q of a layer; the key and the step key the noise."""
         layers = [layer for block in self.blocks[self.ends[name] + 1 :] for layer in block.layers]
         h, Q, n = self.heard[name], self.memory[name], len(self.heard[name])

@@ -125,9 +125,9 @@ class DTP(FWDTP):
     def update_feedback(self, net: Network) -> None:
         for i in self.sends():
             for k in range(self.steps):
-                self.learn(i, f"{self.blocks[i].layer.name}/{k}", net.step)
+                self.learn_map(i, f"{self.blocks[i].layer.name}/{k}", net.step)
 
-    def learn(self, i: int, key: str, step: int) -> None:
+    def learn_map(self, i: int, key: str, step: int) -> None:
         """One update of B of block i; the key and the step key the noise."""
         below, block = self.blocks[i - 1], self.blocks[i]
         h, B = self.heard[below.end.name], self.memory[block.layer.name]

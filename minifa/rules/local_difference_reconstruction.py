@@ -75,7 +75,7 @@ class LDRL(DTP):
     ) -> None:
         super().__init__(seed, eta, g, rate, sigma, steps)
 
-    def learn(self, i: int, key: str, step: int) -> None:
+    def learn_map(self, i: int, key: str, step: int) -> None:
         block, h = self.blocks[i], self.heard[self.blocks[i - 1].end.name]
         layer, B = block.layer, self.memory[block.layer.name]
         with caches_restored(block.layers):  # f' and the maxima of pooling: at the clean h, with the moved weights
