@@ -10,23 +10,23 @@ Lee, Zhang, Fischer & Bengio 2015, "Difference target propagation"; Shibuya, Ino
 difference target propagation". Differences from their codes: the local error is divided by eta (`target_rule`); Lee's
 penultimate target comes from the true gradient, here from g_L too ("simplified" DTP, Bartunov et al. 2018); Shibuya's
 batch normalisation of activities and targets is left out; g has no bias; B learns by normalised gradient descent
-(`way_back.curvature`) instead of by a rate tuned for each layer. With one rate for all layers and no normalisation, the
-gradient of a convolution, a sum over positions, sent B so far in the first steps that every ReLU of g was inactive
-from then on.
+(`way_back.curvature`) instead of with a rate tuned for each layer: without the normalisation the first steps of a
+convolution, whose gradient is a sum over positions, were so large that every ReLU of g stayed inactive.
 
-Known equalities: with g linear fwdtp is direct feedback alignment with the matrices F_l = B_{l+1} B_{l+2} ... B_L, with
-g gated it is feedback alignment with B, for every eta.
+Known equalities, for every eta: with g linear fwdtp is direct feedback alignment with the matrices F_l = B_{l+1} B_{l+2}
+... B_L (without max pooling, whose maxima depend on the example), with g gated it is feedback alignment with B.
 """
 
 from __future__ import annotations
 
 __all__ = ["DTP", "FWDTP", "TP"]
 
-from ..backend import Array
+from ..backend import Array, xp
 from ..network import Network
+from ..rng import gaussian, generator
 from ..validation import check_choice, check_int, check_positive
 from .blocks import run
-from .target_rule import TargetRule, white_noise
+from .target_rule import TargetRule
 from .way_back import FORMS, reconstruction_step, send_down
 
 
@@ -161,3 +161,8 @@ class TP(DTP):
 
     def target_of(self, i: int) -> Array:
         return self.send(i + 1, self.sent[self.blocks[i + 1].end.name])
+
+
+def white_noise(rule: TargetRule, like: Array, sigma: float, key: str, step: int) -> Array:
+    """sigma xi, xi ~ N(0, 1), of the shape and dtype of an array. Each key and step has its own random stream."""
+    return xp.asarray(gaussian(generator(rule.seed, "noise", key, step), like.shape, sigma).astype(like.dtype))

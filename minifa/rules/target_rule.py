@@ -13,11 +13,10 @@ from __future__ import annotations
 __all__: list[str] = []
 
 from .. import extension_checks
-from ..backend import Array, xp
+from ..backend import Array
 from ..layers.base import Layer, Listen, Pass
 from ..layers.weighted import Weighted
 from ..network import Network
-from ..rng import gaussian, generator
 from ..validation import check_positive
 from .base import Rule
 from .blocks import blocks_of
@@ -80,8 +79,3 @@ class TargetRule(Rule):
 
     def feedback(self, layer: Weighted) -> None:
         return None
-
-
-def white_noise(rule: TargetRule, like: Array, sigma: float, key: str, step: int) -> Array:
-    """sigma xi, xi ~ N(0, 1), of the shape and dtype of an array. Each key and step has its own random stream."""
-    return xp.asarray(gaussian(generator(rule.seed, "noise", key, step), like.shape, sigma).astype(like.dtype))
