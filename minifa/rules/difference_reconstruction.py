@@ -12,8 +12,9 @@ teaches delta_l = e @ Q_l.T: direct feedback alignment with learned matrices.
 
 Meulemans, Carzaniga, Suykens, Sacramento & Grewe 2020, "A theoretical framework for target propagation". Differences
 from their code: sums over units, not means; normalised gradient descent (`way_back.curvature`) instead of Adam, because
-|J| grows many times during training; the maps start at the logits; they learn after the weights, once per update. The
-activities above h and the derivatives and maxima on the way down are those of the clean pass through the moved weights.
+|J| grows many times during training; the maps start at the logits; they learn after the weights. Each map needs a pass
+with noise and a clean one, from its h through the moved weights to the outputs; the activities above h, and on the way
+down the derivatives and the maxima of pooling, are those of the clean pass.
 The rates are from a trial of 0.2, 0.5 and 1 on the digits: with ddtp's the targets were nearest the Gauss-Newton
 direction, with drl's the test error was about as low as with 1 and the targets nearer that direction.
 """
@@ -25,7 +26,7 @@ __all__ = ["DDTP", "DRL"]
 import itertools
 import math
 
-from ..backend import Array, quietly, xp
+from ..backend import Array, xp
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..rng import generator, uniform
@@ -45,7 +46,7 @@ class DRL(DTP):
         seed: keys the random streams of B and of the noise.
         eta: step from the outputs to their targets, per example.
         g: form of the maps: "linear", "first" or "gated" (`minifa.rules.way_back`).
-        rate: learning rate of B, relative to the curvature of its loss: 1 is a full step, from 2 on B diverges.
+        rate: learning rate of B, relative to the curvature of its loss: 1 is a full step, from 2 on B may diverge.
         sigma: standard deviation of the noise.
         steps: updates of B per weight update.
         decay: of B, in its loss; it bounds the maps where J has small singular values.
@@ -142,7 +143,6 @@ class DDTP(TargetRule):
         h, step = self.heard[end], (self.sent[top] - self.heard[top]).reshape(len(self.heard[top]), -1)
         return h + matmul(step, self.memory[end].T).reshape(h.shape)
 
-    @quietly
     def update_feedback(self, net: Network) -> None:
         for name, k in itertools.product(self.memory, range(self.steps)):
             self.learn_map(name, f"{name}/{k}", net.step)
@@ -156,6 +156,7 @@ class DDTP(TargetRule):
         descend(self, Q, matmul((matmul(v, Q.T) - noise.reshape(n, -1)).T, v), curvature(v), n)
 
     def noise(self, like: Array, key: str, step: int) -> Array:
+        """The noise of one update of Q, of the shape of the array."""
         return white_noise(self, like, self.sigma, key, step)
 
 

@@ -13,8 +13,8 @@ batch normalisation of activities and targets is left out; g has no bias; B lear
 (`way_back.curvature`) instead of with a rate tuned for each layer: without the normalisation the first steps of a
 convolution, whose gradient is a sum over positions, were so large that every ReLU of g stayed inactive.
 
-Known equalities, for every eta: with g linear fwdtp is direct feedback alignment with the matrices F_l = B_{l+1} B_{l+2}
-... B_L (without max pooling, whose maxima depend on the example), with g gated it is feedback alignment with B.
+Known equalities, for every eta: with g gated fwdtp is feedback alignment with B; with g linear it is direct feedback
+alignment with F_l = B_{l+1} B_{l+2} ... B_L (without max pooling, whose maxima depend on the example).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class DTP(FWDTP):
     Args:
         seed: keys the random streams of B and of the noise.
         eta, g: as for `FWDTP`.
-        rate: learning rate of B, relative to the curvature of its loss: 1 is a full step, from 2 on B diverges.
+        rate: learning rate of B, relative to the curvature of its loss: 1 is a full step, from 2 on B may diverge.
         sigma: standard deviation of the noise.
         steps: updates of B per weight update.
 
@@ -136,6 +136,7 @@ class DTP(FWDTP):
         B -= self.rate * reconstruction_step(block, below, y, noisy, B, self.g, self)
 
     def noise(self, like: Array, key: str, step: int) -> Array:
+        """The noise of one update of B, of the shape of the array."""
         return white_noise(self, like, self.sigma, key, step)
 
 

@@ -6,15 +6,15 @@
 The map g_l that minimises it has the transposed Jacobian of f_l (L-DRL: the local difference reconstruction loss). Then
 the targets are those of backpropagation for eta -> 0. For g linear in B, with v the part of g above B (`way_back`),
 
-    dB = 2 rate (dx.T @ dv_x - u.T @ dv_y) / m                      u = dv_y @ B.T,  m = n sigma^2 in the mean
+    dB = 2 rate (dx.T @ dv_x - u.T @ dv_y) / m                      u = dv_y @ B.T,  E[m] = n sigma^2
     dv_x = v(f_l(h) + df) - v(f_l(h)),  dv_y = v(f_l(h) + dy) - v(f_l(h))
 
 Ernoult, Normandin, Moudgil, Spinney, Belilovsky, Rish, Richards & Bengio 2022, "Towards scaling difference target
-propagation by learning backprop targets". Differences from their code: the loss is divided by sigma^2; m also counts
-the positions of a convolution, as the pooling after it leaves them, so that one rate serves all layers (theirs have one
-each); the default map is "gated", because with "first", theirs, a network of ReLUs does not follow backpropagation even
-with B = W, whatever eta; B learns after the weights, with plain gradient descent. f' and the maxima of pooling in g are
-those at the clean h, through the moved weights.
+propagation by learning backprop targets". Differences from their code: the loss is divided by sigma^2; m is |dy|^2 per
+channel after dy's way back through pooling, which also counts the positions of a convolution, so that one rate serves
+all layers (their layers have a rate each); the default map is "gated", because with "first", theirs, a network of ReLUs
+does not follow backpropagation even with B = W, whatever eta; B learns after the weights, with plain gradient descent.
+f' and the maxima of pooling in g are those at the clean h, through the moved weights.
 
 Known answers: where f_l is linear, dB = 2 rate (W - B) in the mean, the weight mirror's equation; with g gated B -> W
 in any network as sigma -> 0, with g linear column j of B -> column j of W times the mean of f'_j.
@@ -37,7 +37,7 @@ class LDRL(DTP):
         eta: step from the outputs to their targets, per example.
         g: form of the maps: "gated", "first" or "linear" (`minifa.rules.way_back`).
         rate: learning rate of B: the mean of B - W shrinks by 1 - 2 rate per step in a linear network. A layer with
-            d outputs needs a rate below n / (n + d + 1) for batches of n (positions counted).
+            d outputs needs a rate below n / (n + d + 1), with batches of n examples or n positions of a convolution.
         sigma: standard deviation of the noise.
         steps: updates of B per weight update.
 
@@ -86,6 +86,5 @@ class LDRL(DTP):
             dv_x = to_weights(block, y + df, self.g, self) - v
             dv_y = to_weights(block, y + dy, self.g, self) - v
             u = layer.carry(dv_y, B)
-            # |dy|^2 per channel at the weighted layer: n sigma^2 for a Linear, more for a convolution's positions
             m = (to_weights(block, dy, "linear", self) ** 2).sum() / layer.weight_shape[-1]
         B += (2 * self.rate / m) * (layer.weight_gradient(dx, dv_x) - layer.weight_gradient(u, dv_y))
