@@ -8,12 +8,14 @@ from .alignment_penalties import ActivationAlignment, InformationAlignment, Symm
 from .backprop import BP, Shallow
 from .base import Rule
 from .dense_feedback import Dense
+from .difference_reconstruction import DDTP, DRL
 from .difference_targets import DTP, FWDTP, TP
 from .direct import DFA, DRTP, SignDFA
 from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
+from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
 from .product import Product
@@ -49,6 +51,9 @@ RULES: dict[str, type[Rule]] = {
         FWDTP,
         DTP,
         TP,
+        LDRL,
+        DRL,
+        DDTP,
         DI,
         PBP,
         DFC,
@@ -81,9 +86,11 @@ __all__ = [
     "ActivationAlignment",
     "BP",
     "BRSF",
+    "DDTP",
     "DFA",
     "DFC",
     "DI",
+    "DRL",
     "DRTP",
     "DTP",
     "Dense",
@@ -93,6 +100,7 @@ __all__ = [
     "FWDTP",
     "InformationAlignment",
     "KolenPollack",
+    "LDRL",
     "NodePerturbation",
     "PBP",
     "PEPITA",

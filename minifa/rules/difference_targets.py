@@ -9,10 +9,12 @@
 Lee, Zhang, Fischer & Bengio 2015, "Difference target propagation"; Shibuya, Inoue, Kawakami & Sato 2023, "Fixed-weight
 difference target propagation". Differences from their codes: the local error is divided by eta (`target_rule`); Lee's
 penultimate target comes from the true gradient, here from g_L too ("simplified" DTP, Bartunov et al. 2018); Shibuya's
-batch normalisation of activities and targets is left out; g has no bias.
+batch normalisation of activities and targets is left out; g has no bias; B learns by normalised gradient descent
+(`way_back.curvature`) instead of with a rate tuned for each layer: without the normalisation the first steps of a
+convolution, whose gradient is a sum over positions, were so large that every ReLU of g stayed inactive.
 
-Known equalities: with g linear fwdtp is direct feedback alignment with the matrices F_l = B_{l+1} B_{l+2} ... B_L, with
-g gated it is feedback alignment with B, for every eta.
+Known equalities, for every eta: with g gated fwdtp is feedback alignment with B; with g linear it is direct feedback
+alignment with F_l = B_{l+1} B_{l+2} ... B_L (without max pooling, whose maxima depend on the example).
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from ..backend import Array, xp
 from ..network import Network
 from ..rng import gaussian, generator
 from ..validation import check_choice, check_int, check_positive
-from .blocks import Block, run
+from .blocks import run
 from .target_rule import TargetRule
-from .way_back import FORMS, reconstruction_gradient, send_down
+from .way_back import FORMS, reconstruction_step, send_down
 
 
 class FWDTP(TargetRule):
@@ -52,20 +54,20 @@ class FWDTP(TargetRule):
     equation = "t = h + g(t_above) - g(h_above), B of g fixed"
     paper = "Shibuya et al. 2023"
     needs = "a fixed feedback path that carries targets, used twice: for the target and for the activity"
+    forms: tuple[str, ...] = FORMS
 
     def __init__(self, seed: int = 0, eta: float = 0.1, g: str = "last") -> None:
         super().__init__(seed, eta)
-        self.g = check_choice(g, "g", tuple(FORMS))
+        self.g = check_choice(g, "g", self.forms)
 
     def draw(self, net: Network) -> None:
         super().draw(net)
         for layer in self.layers_with_feedback(net):
             self.memory[layer.name] = self._B[layer.name] = self.draw_matrix(layer)
 
-    def sends(self) -> list[tuple[Block, Block]]:
-        """The pairs (block below, block) between which a map g sends targets, in forward order."""
-        pairs = zip(self.blocks, self.blocks[1:], strict=False)
-        return [(below, block) for below, block in pairs if block.layer.name in self.memory]
+    def sends(self) -> list[int]:
+        """The indices of the blocks whose map g sends a target down, in forward order."""
+        return [i for i, block in enumerate(self.blocks) if i > 0 and block.layer.name in self.memory]
 
     def send(self, i: int, y: Array) -> Array:
         """g of block i."""
@@ -80,13 +82,13 @@ class FWDTP(TargetRule):
 class DTP(FWDTP):
     """Difference target propagation: each map learns to reconstruct the input of its block.
 
-    After every weight update, B makes ``steps`` steps of gradient descent on the reconstruction loss, on the batch's
-    activities with noise, through the updated weights.
+    After every weight update, B makes ``steps`` steps of normalised gradient descent on the reconstruction loss, on the
+    batch's activities with noise, through the updated weights.
 
     Args:
         seed: keys the random streams of B and of the noise.
         eta, g: as for `FWDTP`.
-        rate: learning rate of B.
+        rate: learning rate of B, relative to the curvature of its loss: 1 is a full step, from 2 on B may diverge.
         sigma: standard deviation of the noise.
         steps: updates of B per weight update.
 
@@ -112,7 +114,7 @@ class DTP(FWDTP):
         seed: int = 0,
         eta: float = 0.1,
         g: str = "last",
-        rate: float = 0.05,
+        rate: float = 1.0,
         sigma: float = 0.1,
         steps: int = 1,
     ) -> None:
@@ -121,12 +123,21 @@ class DTP(FWDTP):
         self.steps = check_int(steps, "steps")
 
     def update_feedback(self, net: Network) -> None:
-        for below, block in self.sends():
+        for i in self.sends():
             for k in range(self.steps):
-                noisy = with_noise(self, self.heard[below.end.name], block, k, net.step)
-                y = run(block.layers, noisy, net.step)
-                B = self.memory[block.layer.name]
-                B -= self.rate * reconstruction_gradient(block, below, y, noisy, B, self.g, self)
+                self.learn_map(i, f"{self.blocks[i].layer.name}/{k}", net.step)
+
+    def learn_map(self, i: int, key: str, step: int) -> None:
+        """One update of B of block i; the key and the step key the noise."""
+        below, block = self.blocks[i - 1], self.blocks[i]
+        h, B = self.heard[below.end.name], self.memory[block.layer.name]
+        noisy = h + self.noise(h, key, step)
+        y = run(block.layers, noisy, step)
+        B -= self.rate * reconstruction_step(block, below, y, noisy, B, self.g, self)
+
+    def noise(self, like: Array, key: str, step: int) -> Array:
+        """The noise of one update of B, of the shape of the array."""
+        return white_noise(self, like, self.sigma, key, step)
 
 
 class TP(DTP):
@@ -153,7 +164,6 @@ class TP(DTP):
         return self.send(i + 1, self.sent[self.blocks[i + 1].end.name])
 
 
-def with_noise(rule: DTP, h: Array, block: Block, k: int, step: int) -> Array:
-    """h + sigma xi, the input of the block with noise."""
-    rng = generator(rule.seed, "noise", f"{block.layer.name}/{k}", step)
-    return h + xp.asarray(gaussian(rng, h.shape, rule.sigma).astype(h.dtype))
+def white_noise(rule: TargetRule, like: Array, sigma: float, key: str, step: int) -> Array:
+    """sigma xi, xi ~ N(0, 1), of the shape and dtype of an array. Each key and step has its own random stream."""
+    return xp.asarray(gaussian(generator(rule.seed, "noise", key, step), like.shape, sigma).astype(like.dtype))

@@ -16,18 +16,17 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-from ..backend import Array, quietly
+import math
+
+from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
 from ..layers.base import Pass, Teacher
+from ..layers.weighted import Weighted
 from ..parallel.chunks import elementwise
 from .blocks import Block, caches_restored
 
-FORMS = {
-    "linear": "g(y) = y @ B.T",
-    "last": "g(y) = f(y @ B.T)",
-    "first": "g(y) = f(y) @ B.T",
-    "gated": "g(y) = (y * f'(a)) @ B.T",
-}
+FORMS = ("linear", "last", "first", "gated")
+LINEAR_IN_B = ("linear", "first", "gated")
 
 
 @quietly
@@ -57,10 +56,10 @@ def to_weights(block: Block, y: Array, form: str, rule: Teacher) -> Array:
 
 
 @quietly
-def reconstruction_gradient(
+def reconstruction_step(
     block: Block, below: Block, y: Array, wanted: Array, B: Array, form: str, rule: Teacher
 ) -> Array:
-    """The gradient by B, of its shape, of sum((g(y) - wanted)^2) / (2 n).
+    """The gradient by B, of its shape, of sum((g(y) - wanted)^2) / 2, divided by `curvature`.
 
     Args:
         wanted: the input of the block (N, ...) that g(y) should reconstruct. The others as for `send_down`.
@@ -71,7 +70,18 @@ def reconstruction_gradient(
         activations = below.activations if form == "last" else []
         for activation in activations:
             u = activation.forward(u, Pass(training=True))
-        error = (u - wanted) * (1 / len(u))
+        error = u - wanted
         for activation in reversed(activations):
             error = activation.backward(error, rule)
-    return block.layer.weight_gradient(error, v)
+    return block.layer.weight_gradient(error, v) / curvature(v, block.layer)
+
+
+def curvature(v: Array, layer: Weighted | None = None) -> Array:
+    """The sum over the batch of |v|^2, never 0: an upper bound of the second derivatives of sum((v @ B.T - wanted)^2)
+    / 2 by B. For a convolution, whose B reads each position of v once for each position of the kernel, that often.
+
+    A gradient divided by it (normalised least mean squares, Nagumo & Noda 1967) can be followed with any rate below 2,
+    whatever the number of units and positions and the size of the activities.
+    """
+    reads = 1 if layer is None else math.prod(layer.weight_shape[:-2])
+    return reads * (v * v).sum() + xp.finfo(v.dtype).tiny

@@ -182,7 +182,10 @@ RULES = [
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
 # that do not accept a convolution, tested in `mlp`.
-CHAIN_RULES = ["fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"]
+CHAIN_RULES = [
+    *("fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"),
+    *("ldrl", "ldrl:g=first,steps=2", "drl", "drl:g=gated", "ddtp"),
+]
 LINEAR_RULES = ["di", "di:weights=initial", "di:weights=random,leak=8", "pbp", "dfc", "dfc:weights=product"]
 
 

@@ -24,6 +24,7 @@ DFA = {"at": "stage", "family": "uniform", "sd": None, "shared": False, "recompu
 SIGNS = {"concordance": 1, "signs": "live"}
 FRSF = {**SIGNS, "normalise": None, "init": None}
 DIRECT = {"at": "activation", "family": "gaussian", "sd": 0.5, "shared": False, "recompute": True}
+NOISY_MAPS = {"eta": 0.1, "sigma": 0.1, "steps": 1}
 WINDOW = {"kernel": (3, 3), "padding": (0, 0)}
 
 DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
@@ -73,6 +74,12 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.PEPITA(), {"scale": 0.05, "output_pass": "first"}),
     (lambda: rules.NodePerturbation(), {"sigma": 1e-3}),
     (lambda: rules.WeightPerturbation(), {"sigma": 1e-3}),
+    (lambda: rules.FWDTP(), {"eta": 0.1, "g": "last"}),
+    (lambda: rules.DTP(), {**NOISY_MAPS, "g": "last", "rate": 1}),
+    (lambda: rules.TP(), {**NOISY_MAPS, "g": "last", "rate": 1}),
+    (lambda: rules.LDRL(), {**NOISY_MAPS, "g": "gated", "rate": 0.05}),
+    (lambda: rules.DRL(), {**NOISY_MAPS, "g": "linear", "rate": 0.5, "decay": 1e-3}),
+    (lambda: rules.DDTP(), {**NOISY_MAPS, "rate": 0.2, "decay": 1e-3}),
     (lambda: rules.DirectKolenPollack(0, "activation", "gaussian", 0.5, True), DIRECT),
     (lambda: rules.DFA(0, "activation", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
 ]

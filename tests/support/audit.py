@@ -49,6 +49,7 @@ CONTRACT = {
     *("start_angle", "draw_matrix", "training_pass"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitude_initialisers", "sign_source"),
+    *("target_of", "send", "learn_map", "noise"),  # a rule with targets
     *("bind", "clip", "constrain", "group"),  # an optimizer
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
     *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
