@@ -10,10 +10,12 @@ from .base import Rule
 from .dense_feedback import Dense
 from .difference_targets import DTP, FWDTP, TP
 from .direct import DFA, DRTP, SignDFA
+from .dual_propagation import DualProp
 from .feedback_alignment import FA, Sham
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
+from .predictive_coding import PC, ZIL
 from .product import Product
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
@@ -47,6 +49,9 @@ RULES: dict[str, type[Rule]] = {
         FWDTP,
         DTP,
         TP,
+        ZIL,
+        PC,
+        DualProp,
     )
 }
 register_table("rule", RULES)
@@ -81,12 +86,14 @@ __all__ = [
     "DTP",
     "Dense",
     "DirectKolenPollack",
+    "DualProp",
     "FA",
     "FRSF",
     "FWDTP",
     "InformationAlignment",
     "KolenPollack",
     "NodePerturbation",
+    "PC",
     "PEPITA",
     "Product",
     "RULES",
@@ -100,5 +107,6 @@ __all__ = [
     "USF",
     "WeightMirror",
     "WeightPerturbation",
+    "ZIL",
     "make",
 ]

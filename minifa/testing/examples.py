@@ -182,7 +182,18 @@ RULES = [
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
 # that do not accept a convolution, tested in `mlp`.
-CHAIN_RULES = ["fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"]
+CHAIN_RULES = [
+    "fwdtp",
+    "fwdtp:g=linear",
+    "fwdtp:g=first",
+    "fwdtp:g=gated",
+    "dtp",
+    "tp",
+    "zil",
+    "pc:steps=4",
+    "pc:steps=4,beta=0.5",
+    "dualprop",
+]
 LINEAR_RULES: list[str] = []
 
 
