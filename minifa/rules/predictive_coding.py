@@ -5,12 +5,13 @@
     x_l  += gamma (f'(x_l) * (eps_{l+1} @ W_{l+1}.T) - eps_l)     inference, from x_l = a_l of the forward pass
     delta_l = -eps_l / n,  dW_l = f(x_{l-1}).T @ delta_l          the presynaptic activity is the inferred one
 
-    zil    gamma 1, x_L = a_L - n e; layer L - t learns at step t, before the nodes move: exactly backpropagation.
-           With another gamma layer l learns gamma^(L-l) times backpropagation's gradient.
-    pc     T steps; then all layers learn from errors computed anew. The output is
-           clamped: x_L = a_L - n e, the minimum-norm change of the activities that reaches this output; or
-           nudged:  x_L relaxes, too, with the energy beta |x_L - (a_L - n e)|^2 / 2; delta_l = -eps_l / (n beta).
-           For beta -> 0 the equilibrium gives backpropagation. A clamp nearer to a_L does not.
+    zil            gamma 1, x_L = a_L - n e; layer L - t learns at step t, before the nodes move: backpropagation
+    pc             x_L = a_L - n e (clamped); all layers learn after T steps, from errors computed anew
+    pc with beta   x_L is free, with the energy beta |x_L - (a_L - n e)|^2 / 2 (nudged); delta_l = -eps_l / (n beta)
+
+With another gamma, layer l of zil learns gamma^(L-l) times backpropagation's gradient. At equilibrium, the eps_l of a
+clamped net are the smallest perturbations of its layers, by their sum of squares, that give the output a_L - n e; those
+of a nudged net give backpropagation for beta -> 0. A clamp nearer to a_L does not.
 
 Song, Lukasiewicz, Xu & Bogacz 2020, "Can the brain do backpropagation? - Exact implementation of backpropagation in
 predictive coding networks" (zil); Whittington & Bogacz 2017, "An approximation of the error backpropagation algorithm
