@@ -53,11 +53,13 @@ class PredictiveCoding(ActivityDifferences):
         self.nodes: dict[str, Array] = {}
         self.predictions: dict[str, Array] = {}
         self.a = [self.heard[block.layer.name] for block in self.blocks]
-        self.h = [self.heard[block.end.name] for block in self.blocks]
+        self.h = [self.heard[block.end.name] for block in self.blocks[:-1]]
         self.shifts = [xp.zeros_like(a) for a in self.a]
 
     def prediction_errors(self) -> list[Array]:
-        """eps_l of all blocks. Sets ``inputs``, f(x_l) of all but the last, and the caches for f'(x_l)."""
+        """eps_l of all blocks. Sets ``inputs``, f(x_l) of all but the last, and the caches for f'(x_l).
+
+        The prediction is a_l + (f(x_{l-1}) - h_{l-1}) @ W_l: exactly a_l while the node below has not moved."""
         errors, self.inputs = [self.shifts[0]], []
         for i, block in enumerate(self.blocks[1:]):
             h = self.blocks[i].activate(self.a[i] + self.shifts[i])

@@ -170,7 +170,7 @@ class FixedPrediction(PC):
     """Predictions, slopes and presynaptic activities stay those of the forward pass (Millidge et al. 2020)."""
 
     def prediction_errors(self):
-        self.inputs = self.h[:-1]
+        self.inputs = self.h
         return list(self.shifts)
 
 
