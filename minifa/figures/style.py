@@ -116,9 +116,9 @@ def drawing(
         yield figure
 
 
-SYMBOLS = {"delta": r"\delta", "sigma": r"\sigma", "lambda": r"\lambda", "eta": r"\eta", "xi": r"\xi"}
+SYMBOLS = {name: rf"\{name}" for name in ("beta", "delta", "eta", "lambda", "mu", "sigma", "xi")}
 # A symbol of the rules' equations: a Greek name, a d before a matrix, one letter; with an index or a transpose.
-SYMBOL = re.compile(r"(?<![\w^])(?:(d?)([A-Z])|(delta|sigma|lambda|eta|xi)|([a-zL]))(?:_(\w+))?(\^T|\^2)?(?!\w)")
+SYMBOL = re.compile(rf"(?<![\w^])(?:(d?)([A-Z])|({'|'.join(SYMBOLS)})|([a-zL]))(?:_(\w+))?(\^T|\^2)?(?!\w)")
 
 WRITTEN = {  # the rest of an equation
     r"\b1e-(\d+)": r"$10^{-\1}$",

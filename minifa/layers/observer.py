@@ -31,8 +31,9 @@ class Observer:
     def on_teach(self, layer: Any, delta: Array | None, taught: Array | None) -> None:
         """The rule has returned the error at a layer's output, given delta from above."""
 
-    def on_gradients(self, layer: Any, delta: Array) -> None:
-        """A weighted layer has stored its gradients for the error delta at its output."""
+    def on_gradients(self, layer: Any, x: Array, delta: Array) -> None:
+        """A weighted layer has stored its gradients for the presynaptic activity x and the error delta at its
+        output."""
 
     def on_carry(self, layer: Any, delta: Array, below: Array | None) -> None:
         """The rule has carried delta down through a weighted layer."""

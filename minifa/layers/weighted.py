@@ -179,8 +179,9 @@ class Weighted(Layer):
         forward pass, and store them in ``grads``; a frozen layer computes none."""
         if self.frozen:
             return
-        self.grads["W"], total = self.weight_and_bias_gradients(self.cached() if x is None else x, delta)
+        x = self.cached() if x is None else x
+        self.grads["W"], total = self.weight_and_bias_gradients(x, delta)
         if self.b is not None:
             self.grads["b"] = total
         if (observer := active.get()) is not None:
-            observer.on_gradients(self, delta)
+            observer.on_gradients(self, x, delta)

@@ -11,6 +11,7 @@ from .dense_feedback import Dense
 from .difference_reconstruction import DDTP, DRL
 from .difference_targets import DTP, FWDTP, TP
 from .direct import DFA, DRTP, SignDFA
+from .dual_propagation import DualProp
 from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
@@ -18,6 +19,7 @@ from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
+from .predictive_coding import PC, ZIL
 from .product import Product
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
@@ -57,6 +59,9 @@ RULES: dict[str, type[Rule]] = {
         DI,
         PBP,
         DFC,
+        ZIL,
+        PC,
+        DualProp,
     )
 }
 register_table("rule", RULES)
@@ -95,6 +100,7 @@ __all__ = [
     "DTP",
     "Dense",
     "DirectKolenPollack",
+    "DualProp",
     "FA",
     "FRSF",
     "FWDTP",
@@ -103,6 +109,7 @@ __all__ = [
     "LDRL",
     "NodePerturbation",
     "PBP",
+    "PC",
     "PEPITA",
     "Product",
     "RULES",
@@ -116,5 +123,6 @@ __all__ = [
     "USF",
     "WeightMirror",
     "WeightPerturbation",
+    "ZIL",
     "make",
 ]

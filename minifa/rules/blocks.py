@@ -15,7 +15,7 @@ from typing import NamedTuple
 from .. import backend
 from ..backend import Array
 from ..layers.activations import Activation
-from ..layers.base import Layer, Pass, forward_chain
+from ..layers.base import Layer, Pass, Teacher, forward_chain
 from ..layers.weighted import Weighted
 from ..network import Network
 
@@ -38,6 +38,23 @@ class Block(NamedTuple):
     @property
     def activations(self) -> list[Activation]:
         return [layer for layer in self.after if isinstance(layer, Activation)]
+
+    def activate(self, a: Array) -> Array:
+        """f_l(a), (N, ...), of the layers after the weights. Their caches are then those of this pass."""
+        for layer in self.after:
+            a = layer.forward(a, Pass(training=True))
+        return a
+
+    def activation_error(self, delta: Array, rule: Teacher) -> Array:
+        """The error at the output of the weights, f_l'(a) * delta, for the a of the caches.
+
+        Args:
+            delta: the error at the block's output, (N, ...).
+            rule: the learning rule, which `Layer.backward` requires and does not ask here.
+        """
+        for layer in reversed(self.after):
+            delta = layer.backward(delta, rule)
+        return delta
 
 
 def blocks_of(net: Network, label: str) -> list[Block]:

@@ -38,7 +38,7 @@ class _Recorder(Observer):
         if taught is not None:
             self.taught[layer.name] = taught
 
-    def on_gradients(self, layer: Weighted, delta: Array) -> None:
+    def on_gradients(self, layer: Weighted, x: Array, delta: Array) -> None:
         self.learned[layer.name] = delta
 
 

@@ -185,6 +185,7 @@ RULES = [
 CHAIN_RULES = [
     *("fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"),
     *("ldrl", "ldrl:g=first,steps=2", "drl", "drl:g=gated", "ddtp"),
+    *("zil", "pc:steps=4", "pc:steps=4,beta=0.5", "dualprop"),
 ]
 LINEAR_RULES = ["di", "di:weights=initial", "di:weights=random,leak=8", "pbp", "dfc", "dfc:weights=product"]
 

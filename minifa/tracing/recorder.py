@@ -412,10 +412,10 @@ class _Recorder(Observer):
             angle = metrics.mean_angle(delta, self.true[layer.name])
             moment.angles.setdefault(ERRORS, metrics.to_float(angle))
 
-    def on_gradients(self, layer: Weighted, delta: Array) -> None:
+    def on_gradients(self, layer: Weighted, x: Array, delta: Array) -> None:
         if f"{layer.name}.delta" not in self.known_arrays:  # the rule computes its own error here
             self._record_teaching(layer, delta)
-        self._record_gradients(layer, layer.gradient_equation, {"x": layer.cached(), "delta": delta})
+        self._record_gradients(layer, layer.gradient_equation, {"x": x, "delta": delta})
 
     def _record_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> _PendingMoment:
         grads = {f"d{key}": grad for key, grad in layer.grads.items() if grad is not None}

@@ -200,6 +200,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
                 "dfa:at=output",
                 "dfa:family=cauchy",
                 "dfa:sd=0",
+                "dualprop:alpha=1.5",
                 "product:ratio=0",
                 "product:fixed=sparse",
                 "product:fixed=identity,ratio=2",
