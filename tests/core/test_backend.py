@@ -385,7 +385,8 @@ def test_seeds_and_purposes_are_checked():
     ],
 )
 def test_initialisers_have_the_standard_deviation_of_their_formula(name, sd):
-    """fan_in 200, fan_out 250. He: sqrt(2/200) = 0.1; LeCun: sqrt(1/200); Xavier: sqrt(2/450) = 1/15; PyTorch: 1/sqrt(3 * 200)."""
+    """fan_in 200, fan_out 250. He: sqrt(2/200) = 0.1; LeCun: sqrt(1/200); Xavier: sqrt(2/450) = 1/15; PyTorch:
+    1/sqrt(3 * 200)."""
     W = mf.Linear(200, 250, init=name).W
     assert abs(W.std() / sd - 1) < 0.02 and abs(W.mean()) < 4 * sd / 50000**0.5
     if "normal" not in name:
