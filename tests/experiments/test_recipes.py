@@ -40,6 +40,7 @@ epochs = 4
 batch_size = 32
 seed = 7
 alignment = false
+targets = true
 """
 
 
@@ -68,6 +69,7 @@ def test_every_setting_reaches_the_experiment():
         batch_size=32,
         seed=7,
         alignment=False,
+        targets=True,
     )
     assert recipes.parse(FULL).experiment == expected
 
