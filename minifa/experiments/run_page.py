@@ -24,8 +24,8 @@ from ..training.history import Row
 
 PAGE = "index.html"
 FILES = (
-    "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "curves.csv", "sweep.csv",
-    "rates.csv", "trials.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
+    "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "targets.csv", "curves.csv",
+    "sweep.csv", "rates.csv", "trials.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
 )  # fmt: skip
 FIRST = (
     "training",
