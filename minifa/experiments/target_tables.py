@@ -26,7 +26,8 @@ ANGLES = {
 }
 NOTE = (
     "mean ± standard error over seeds; bp, GN: angles in degrees of h - t to those of backpropagation and of "
-    "Gauss-Newton, of the layers below the output, lowest first; seconds: of training, without measurements, per run"
+    "Gauss-Newton, of the layers below the output, lowest first (at the activations, or, under rules that compute "
+    "their errors there, at the weighted layers); seconds: of training, without measurements, per run"
 )
 
 

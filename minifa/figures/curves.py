@@ -118,13 +118,14 @@ def target_curves(results: Sequence[Result], title: str = "", *, dark: bool = Fa
         ValueError: no run has finished, or none measured targets.
     """
     groups = _finished(results)
-    layers = _layers_with_targets(groups)
+    layers, levels = _layers_with_targets(groups), levels_of(groups)
     if not layers:
         raise ValueError(
             "the results must contain targets: these runs measured none (the setting training.targets), or their "
             "rules have none"
         )
-    shown, levels = _evenly_spaced(layers, LAYERS), levels_of(groups)
+    order = list(levels.angles.get("bp_angle", {}))  # of the network, if it is known
+    shown = _evenly_spaced(sorted(layers, key=lambda one: order.index(one) if one in order else 0), LAYERS)
     facts = [f"{len(shown)} of {len(layers)} layers."] if len(shown) < len(layers) else []
     facts.append(levels.describe(*TARGETS))
     with drawing(1.45 * len(TARGETS) + 0.9, title, " ".join(filter(None, facts)), dark=dark) as figure:
@@ -166,7 +167,7 @@ def has_targets(results: Sequence[Result]) -> bool:
 
 
 def _layers_with_targets(groups: Groups) -> list[str]:
-    """The layers for which a run measured targets, of the rule with the most of them first."""
+    """The layers for which a run measured targets, those of the rule with the most of them first."""
     rows = [row for runs in groups.values() for result in runs for row in result.history[:1]]
     found = sorted((layers_with(row, "target_size") for row in rows), key=len, reverse=True)
     return list(dict.fromkeys(layer for layers in found for layer in layers))

@@ -547,12 +547,13 @@ def with_targets(rule, layers):
 
 
 def test_target_curves_show_every_quantity_of_every_layer_with_the_band_of_chance():
-    figure = figures.target_curves([with_targets("bp", ["relu1", "linear1"]), with_targets("fa", ["relu1"])])
-    panels = np.array(figure.axes).reshape(3, 2)
-    assert [axes.get_title(loc="left") for axes in panels[0]] == ["relu1", "linear1"]
-    curves = [line.get_ydata()[-1] for axes in panels[:, 0] for line in axes.get_lines() if line.get_label() == "fa"]
+    every = [with_targets("bp", ["relu1", "linear1"]), with_targets("fa", ["relu1"]), with_targets("usf", ["conv1"])]
+    figure = figures.target_curves(every)
+    panels = np.array(figure.axes).reshape(3, 3)
+    assert [axes.get_title(loc="left") for axes in panels[0]] == ["conv1", "relu1", "linear1"]  # as in the network
+    curves = [line.get_ydata()[-1] for axes in panels[:, 1] for line in axes.get_lines() if line.get_label() == "fa"]
     assert curves == [10.0, 20.0, 0.5]
-    band = panels[0, 1].patches[0]  # of the 10 units of linear1
+    band = panels[0, 2].patches[0]  # of the 10 units of linear1
     assert band.get_y() == pytest.approx(90 - 2 * mf.chance.angle_sd(10))
     assert not panels[2, 0].patches and "as many unrelated entries as the layer has units" in words(figure)
     assert words(figure).count("unrelated entries") == 1
