@@ -30,6 +30,7 @@ CORE += 88  # dilation, groups and padding="same" in Conv2d, with their plain re
 CORE += 49  # the contract of rules with targets: Listen, passes without caches, activities, targets, constrain
 CORE += 30  # solve and pinv on one thread of BLAS, which refuse an ill-conditioned matrix
 CORE += 1  # observers receive the presynaptic activity of a weight gradient
+CORE += 3  # the initialiser lecun_normal
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -47,6 +47,11 @@ def _he(fan_in: int, fan_out: int) -> float:
     return math.sqrt(2.0 / fan_in)
 
 
+def _lecun(fan_in: int, fan_out: int) -> float:
+    """LeCun, Bottou, Orr & Müller 1998: outputs with the variance of the inputs."""
+    return math.sqrt(1.0 / fan_in)
+
+
 def _xavier(fan_in: int, fan_out: int) -> float:
     """Glorot & Bengio 2010, normalised initialisation."""
     return math.sqrt(2.0 / (fan_in + fan_out))
@@ -66,6 +71,7 @@ INITIALISERS = {
     for initialiser in (
         Initialiser("he_normal", rng.gaussian, _he),
         Initialiser("he_uniform", rng.uniform, _he),
+        Initialiser("lecun_normal", rng.gaussian, _lecun),
         Initialiser("xavier_normal", rng.gaussian, _xavier),
         Initialiser("xavier_uniform", rng.uniform, _xavier),
         Initialiser("torch", rng.uniform, _torch),

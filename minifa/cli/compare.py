@@ -34,6 +34,7 @@ from .exit_codes import DIVERGED, FAILED, OK
 from .options import (
     add_early_stopping,
     add_setting,
+    add_targets,
     at_least_one,
     make_fitting_experiment,
     possible_rules,
@@ -50,6 +51,7 @@ QUICK = f"A quick look: one seed shows no spread. Without --quick: {SEEDS} seeds
 def describe(command: argparse.ArgumentParser) -> None:
     add_setting(command)
     add_early_stopping(command)
+    add_targets(command)
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,

@@ -274,6 +274,17 @@ def add_early_stopping(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_targets(command: argparse.ArgumentParser) -> None:
+    """Add the option for measurements of targets."""
+    command.add_argument(
+        "--targets",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="measure after every epoch how far the targets of each layer are from those of backpropagation and of "
+        "the Gauss-Newton method; as many backward passes as outputs",
+    )
+
+
 def add_rule(command: argparse.ArgumentParser, base: Experiment, what: str) -> None:
     """Add the option for the rule; ``base`` has its default, ``what`` is the first part of its help text."""
     names = ", ".join(rules.RULES)

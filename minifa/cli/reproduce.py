@@ -19,7 +19,7 @@ from .exit_codes import FAILED, OK
 from .options import add_changes, at_least_one, seeds
 from .progress import follow
 
-CURVES, INDENT = "curves.png", "    "
+CURVES, TARGETS, INDENT = "curves.png", "targets.png", "    "
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -99,8 +99,12 @@ def _list() -> int:
 
 
 def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> bool:
-    return any(one.result is not None for one in outcomes) and pictures.draw(
-        folder / CURVES,
-        lambda figures: figures.learning_curves(reproduce.results_of(outcomes), recipe.title),
-        f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again",
-    )
+    """Draw the learning curves and, if they were measured, the targets. Returns whether the former were drawn."""
+    if all(one.result is None for one in outcomes):
+        return False
+    results = reproduce.results_of(outcomes)
+    again = f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again"
+    drawn = pictures.draw(folder / CURVES, lambda figures: figures.learning_curves(results, recipe.title), again)
+    if any(one.experiment.targets for one in results):
+        pictures.draw(folder / TARGETS, lambda figures: figures.target_curves(results, recipe.title), again)
+    return drawn

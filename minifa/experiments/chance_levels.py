@@ -7,6 +7,7 @@ __all__: list[str] = []
 
 import functools
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ from ..network import Network
 from ..rules.base import Rule
 from .experiment import MEASURED_ON, Experiment, Result, augmentation_of, build, files_of, load_data, parts
 
+TARGET_ANGLES = ("bp_angle", "gn_angle")  # of `minifa.target_metrics`
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -29,7 +32,8 @@ class Levels:
 
     Attributes:
         layers: weighted layers by name, of the network before training; empty if the data are not available.
-        angles: by quantity ("weight_angle", "true_angle") and layer: the band of the angles that chance gives.
+        angles: by quantity ("weight_angle", "true_angle", "bp_angle", "gn_angle") and layer: the band of the angles
+            that chance gives.
         accuracy: share of the most frequent class in the examples that are measured; None if unknown.
         examples: number of examples on which the angles of errors were measured.
     """
@@ -45,8 +49,9 @@ class Levels:
             "weight_angle": "for W and B, those of as many unrelated entries",
             "true_angle": f"for errors, those of {DRAWS} other draws of B in the network before training, on the same "
             f"{self.examples} examples",
+            **dict.fromkeys(TARGET_ANGLES, "for targets, those of as many unrelated entries as the layer has units"),
         }
-        meanings = [sources[one] for one in quantities if self.angles.get(one)]
+        meanings = dict.fromkeys(sources[one] for one in quantities if self.angles.get(one))
         return f"Grey: angles by chance, mean ± 2 sd: {'; '.join(meanings)}." if meanings else ""
 
 
@@ -79,10 +84,12 @@ def _levels(setting: str, names: Sequence[str], *state: Any) -> Levels:
     x = backend.asarray(for_evaluation(examples.x, augmentation_of(experiment)), net.dtype)
     every = filter(None, (known_rule(name, net) for name in names))
     bands = (bands_in_time(net, rule, x, examples.y, loss) for rule in every)
+    sizes = [(layer, math.prod(layer.output_shape or ())) for layer in net]
     with backend.quiet():
         angles = {
             "weight_angle": {name: weight_band(layer.W.size) for name, layer in layers.items()},
             "true_angle": next(filter(None, bands), {}),
+            **dict.fromkeys(TARGET_ANGLES, {layer.name: weight_band(units) for layer, units in sizes}),
         }
     measured = parts(experiment, data)[1] or data.test
     accuracy = numpy.bincount(measured.y).max() / len(measured) if data.classes else None

@@ -27,7 +27,7 @@ from ..rules.base import Rule
 from ..storage import csv_files
 from ..storage.atomic import expanded
 from ..text import one_line
-from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, Trainer
+from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, RecordTargets, Trainer
 from ..training.history import Row, best_row
 from ..validation import as_python_number, check_bool, check_type
 
@@ -35,10 +35,10 @@ AN_EXPERIMENT = "the experiment must be a minifa.experiments.Experiment"
 A_DATASET = "data must be a minifa.data.Dataset, as returned by minifa.data.load"
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
-MEASURED_ON = 256  # training examples on which alignment is measured after every epoch
+MEASURED_ON = 256  # training examples on which alignment and targets are measured after every epoch
 DATA_OPTIONS = ("scale", "channels", "regression", "label")
 # Fields that run folders of earlier versions do not have.
-LATER = frozenset({"data_options", "weights_names", "drop_last", "patience"})
+LATER = frozenset({"data_options", "weights_names", "drop_last", "patience", "targets"})
 
 # Types accepted for the fields of an experiment, by annotation; values from files and callers are validated.
 KINDS: dict[str, type] = {
@@ -102,6 +102,8 @@ class Experiment(KnownOptions):
         patience: number of epochs without a better value on the held-out part after which training ends, with the best
             network (see `minifa.training.EarlyStopping`); the test set is then measured as well. None: no early
             stopping.
+        targets: whether the rule's targets are measured after every epoch, beside those of backpropagation and
+            Gauss-Newton (see `minifa.training.RecordTargets`); a measurement takes n_out backward passes.
 
     Raises:
         TypeError: a value does not have the annotated type.
@@ -134,6 +136,7 @@ class Experiment(KnownOptions):
     alignment: bool = True
     drop_last: bool = False
     patience: int | None = None
+    targets: bool = False
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -351,6 +354,8 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
         callbacks.append(EarlyStopping(patience=experiment.patience))
     if experiment.alignment:
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
+    if experiment.targets:
+        callbacks.append(RecordTargets(data.train.head(MEASURED_ON)))
     if check_bool(progress, "progress"):
         callbacks.append(ProgressBar(experiment.rule))
     schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)

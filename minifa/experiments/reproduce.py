@@ -26,7 +26,7 @@ from ..storage.atomic import expanded, plain, refuse_link, write_atomic
 from ..text import lines_of, printable, table
 from ..training import History
 from ..training.history import Row
-from . import resume, run_folder
+from . import resume, run_folder, target_tables
 from .experiment import Experiment, Result, data_key, describe_options, load_data
 from .recipes import Recipe, TableRow
 from .study import Outcome, Task, attempt, folder_of, in_folder
@@ -319,7 +319,8 @@ def _versions(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> str:
-    """Write ``table.txt``, ``table.csv`` and ``curves.csv`` (every epoch of every run) to the folder.
+    """Write ``table.txt``, ``table.csv`` and ``curves.csv`` (every epoch of every run) to the folder, and
+    ``targets.csv`` if targets were measured (see `minifa.experiments.target_tables`).
 
     Args:
         recipe: the recipe with the table.
@@ -331,6 +332,9 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
     """
     place, rows = expanded(folder), rows_of(recipe, outcomes)
     text = table_text(recipe, rows, outcomes)
+    if targets := target_tables.rows_of(rows, outcomes):
+        History(targets).save_csv(place / "targets.csv")
+        text += f"\n\n{printable(target_tables.text_of(targets, recipe.measure))}"
     write_atomic(place / "table.txt", text + "\n")
     History(rows).save_csv(place / "table.csv")
     curves = [

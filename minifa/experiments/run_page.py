@@ -24,10 +24,21 @@ from ..training.history import Row
 
 PAGE = "index.html"
 FILES = (
-    "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "curves.csv", "sweep.csv",
-    "rates.csv", "trials.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
+    "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "targets.csv", "curves.csv",
+    "sweep.csv", "rates.csv", "trials.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
 )  # fmt: skip
-FIRST = ("training", "comparison", "curves", "survey", "learning", "alignment", "network", "deltas", "angles")
+FIRST = (
+    "training",
+    "comparison",
+    "curves",
+    "survey",
+    "learning",
+    "alignment",
+    "targets",
+    "network",
+    "deltas",
+    "angles",
+)
 PICTURES = (".png", ".svg")
 ANGLES = {"weight_angle": "angle of W and B", "true_angle": "angle of error and bp's error", "norm_ratio": "|B| / |W|"}
 WIDTH, HEIGHT, MARGIN = 640, 200, 44  # of a curve, in pixels

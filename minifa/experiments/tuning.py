@@ -72,7 +72,8 @@ def search(
     """Run the search for every rule and yield each trial as it ends.
 
     Args:
-        base: the experiment to tune; the search sets its rule, learning rate, seed, validation and alignment.
+        base: the experiment to tune; the search sets its rule, learning rate, seed and validation, and
+            records no alignment and no targets.
         rules: descriptions of rules.
         trials: trials of an interrupted search, which are not run again.
         jobs: processes, as for `minifa.experiments.run_many`.
@@ -133,7 +134,8 @@ def _missing(base: Experiment, rule: str, by_rate: Trials, exponents: Iterable[i
 def run_of(base: Experiment, rule: str, k: int, seed: int) -> Experiment:
     """The run of a search with this rule, exponent of the rate and seed."""
     # Without early stopping, under which the score is measured on the test set.
-    return replace(base, rule=rule, lr=rate(k), seed=seed, validation=HELD_OUT, alignment=False, patience=None)
+    searched = replace(base, rule=rule, lr=rate(k), seed=seed, validation=HELD_OUT, patience=None)
+    return replace(searched, alignment=False, targets=False)
 
 
 def by_exponent(rule: str, trials: Sequence[Trial]) -> dict[int, list[Trial]]:

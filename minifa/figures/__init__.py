@@ -34,7 +34,7 @@ if "matplotlib" not in sys.modules:
 # ruff: noqa: E402
 from .classes import confusion
 from .convolution import im2col
-from .curves import alignment_curves, comparison, learning_curves, survey, training_curves
+from .curves import alignment_curves, comparison, learning_curves, survey, target_curves, training_curves
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .folders import of_run
@@ -68,5 +68,6 @@ __all__ = [
     "signs",
     "snapshots",
     "survey",
+    "target_curves",
     "training_curves",
 ]

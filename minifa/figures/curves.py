@@ -1,8 +1,8 @@
-"""Learning curves, alignment per layer over the epochs, and comparisons of rules."""
+"""Learning curves, alignment and targets per layer over the epochs, and comparisons of rules."""
 
 from __future__ import annotations
 
-__all__ = ["alignment_curves", "comparison", "learning_curves", "survey", "training_curves"]
+__all__ = ["alignment_curves", "comparison", "learning_curves", "survey", "target_curves", "training_curves"]
 
 import math
 import statistics
@@ -34,6 +34,11 @@ ALIGNMENT = {
     "weight_angle": "angle of\nW and B",
     "norm_ratio": "norm(B) /\nnorm(W)",
     "true_angle": "angle of error\nand bp's error",
+}
+TARGETS = {
+    "bp_angle": "angle of target\nand bp's",
+    "gn_angle": "angle of target and\nGauss-Newton's",
+    "target_size": "norm(h - t) /\nnorm(h)",
 }
 A_RUN = "result must be a minifa.experiments.Result, as returned by run, or a minifa.training.History"
 Groups = Mapping[str, Sequence[Result]]
@@ -91,30 +96,81 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
     levels = levels_of(groups)
     facts.append(levels.describe(*quantities))
     with drawing(1.45 * len(quantities) + 0.9, title, " ".join(filter(None, facts)), dark=dark) as figure:
-        panels = figure.subplots(len(quantities), len(shown), sharex=True, sharey="row", squeeze=False)
-        for row, quantity in zip(panels, quantities, strict=True):
-            row[0].set_ylabel(ALIGNMENT[quantity])
-            for axes, layer in zip(row, shown, strict=True):
-                if _draw_curves(axes, groups, f"{layer}.{quantity}", dark):
-                    if layer in (bands := levels.angles.get(quantity, {})):
-                        axes.axhspan(bands[layer].low, bands[layer].high, **shade())
-                else:
-                    axes.text(
-                        0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL,
-                        color=muted(),
-                    )  # fmt: skip
-            if quantity == "norm_ratio":
-                row[0].set_ylim(0, 1.1 * max(axes.dataLim.y1 for axes in row))
-            else:
-                _format_angles(row)
-        for axes, layer in zip(panels[0], shown, strict=True):
-            axes.set_title(layer.replace(".", "\n", 1), fontsize=10)
-        panels[-1, 0].set_xlabel("epoch")
+        panels = _draw_layers(figure, groups, shown, {one: ALIGNMENT[one] for one in quantities}, levels, dark)
         handles = _explain_seeds(groups)
         if quantities[0] == "weight_angle" and _mark_starts(panels[0], shown, groups, levels, dark):
             handles.append(Line2D([], [], label="start, by theory", color=muted(), linestyle="none", **HOLLOW))
         _draw_legend(figure, groups, dark, [*handles, *_explain_chance(levels, *quantities)])
     return figure
+
+
+def target_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
+    """For every layer with a target, over the epochs: the angles of h - t to backpropagation's and to the Gauss-Newton
+    direction, and norm(h - t) / norm(h) (`minifa.target_metrics`). Mean over seeds, with a band from the lowest to the
+    highest. A grey band marks the angles that chance gives.
+
+    If there are more than `LAYERS` layers, `LAYERS` evenly spaced ones are shown, and the text says so.
+
+    Args:
+        results: as for `learning_curves`, with targets measured (`minifa.experiments.Experiment.targets`).
+
+    Raises:
+        ValueError: no run has finished, or none measured targets.
+    """
+    groups = _finished(results)
+    layers, levels = _layers_with_targets(groups), levels_of(groups)
+    if not layers:
+        raise ValueError(
+            "the results must contain targets: these runs measured none (the setting training.targets), or their "
+            "rules have none"
+        )
+    order = list(levels.angles.get("bp_angle", {}))  # of the network, if it is known
+    shown = _evenly_spaced(sorted(layers, key=lambda one: order.index(one) if one in order else 0), LAYERS)
+    facts = [f"{len(shown)} of {len(layers)} layers."] if len(shown) < len(layers) else []
+    facts.append(levels.describe(*TARGETS))
+    with drawing(1.45 * len(TARGETS) + 0.9, title, " ".join(filter(None, facts)), dark=dark) as figure:
+        _draw_layers(figure, groups, shown, TARGETS, levels, dark)
+        _draw_legend(figure, groups, dark, [*_explain_seeds(groups), *_explain_chance(levels, *TARGETS)])
+    return figure
+
+
+def _draw_layers(
+    figure: Figure, groups: Groups, layers: Sequence[str], labels: Mapping[str, str], levels: Levels, dark: bool
+) -> Any:
+    """Draw a panel for each quantity of ``labels`` (a row) and layer (a column), with the bands of chance. Returns the
+    panels."""
+    panels = figure.subplots(len(labels), len(layers), sharex=True, sharey="row", squeeze=False)
+    for row, (quantity, label) in zip(panels, labels.items(), strict=True):
+        row[0].set_ylabel(label)
+        for axes, layer in zip(row, layers, strict=True):
+            if _draw_curves(axes, groups, f"{layer}.{quantity}", dark):
+                if layer in (bands := levels.angles.get(quantity, {})):
+                    axes.axhspan(bands[layer].low, bands[layer].high, **shade())
+            else:
+                axes.text(
+                    0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL,
+                    color=muted(),
+                )  # fmt: skip
+        if quantity.endswith("_angle"):
+            _format_angles(row)
+        else:
+            row[0].set_ylim(0, 1.1 * max(axes.dataLim.y1 for axes in row))
+    for axes, layer in zip(panels[0], layers, strict=True):
+        axes.set_title(layer.replace(".", "\n", 1), fontsize=10)
+    panels[-1, 0].set_xlabel("epoch")
+    return panels
+
+
+def has_targets(results: Sequence[Result]) -> bool:
+    """Whether the results contain targets that `target_curves` can draw."""
+    return bool(_layers_with_targets(finished_by_rule(results)))
+
+
+def _layers_with_targets(groups: Groups) -> list[str]:
+    """The layers for which a run measured targets, those of the rule with the most of them first."""
+    rows = [row for runs in groups.values() for result in runs for row in result.history[:1]]
+    found = sorted((layers_with(row, "target_size") for row in rows), key=len, reverse=True)
+    return list(dict.fromkeys(layer for layers in found for layer in layers))
 
 
 def has_alignment(results: Sequence[Result]) -> bool:

@@ -21,7 +21,16 @@ from ..storage.atomic import expanded, plain, stem
 from ..storage.npz import read_arrays
 from ..text import printable
 from ..validation import check_bool
-from .curves import alignment_curves, comparison, has_alignment, learning_curves, survey, training_curves
+from .curves import (
+    alignment_curves,
+    comparison,
+    has_alignment,
+    has_targets,
+    learning_curves,
+    survey,
+    target_curves,
+    training_curves,
+)
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .matrices import kernels, matrices, signs
@@ -45,7 +54,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
 
     Returns:
         Figures by name: "training", "alignment", "network", "deltas", "angles", "matrices-linear1", ...; for a
-        comparison "comparison", "learning", "survey", "alignment".
+        comparison "comparison", "learning", "survey", "alignment"; "targets" where they were measured.
 
     Raises:
         FileNotFoundError: the folder is neither, or the data of the run are not available.
@@ -74,6 +83,8 @@ def _of_comparison(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
         figures["survey"] = survey(results, title, dark=dark)
     if has_alignment(results):
         figures["alignment"] = alignment_curves(results, title, dark=dark)
+    if has_targets(results):
+        figures["targets"] = target_curves(results, title, dark=dark)
     return figures
 
 
@@ -83,6 +94,8 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
     figures = {"training": training_curves(result, title, dark=dark)}
     if has_alignment(results) and not _is_aligned(result):
         figures["alignment"] = alignment_curves(results, title, dark=dark)
+    if has_targets(results):
+        figures["targets"] = target_curves(results, title, dark=dark)
     return figures
 
 

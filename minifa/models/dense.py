@@ -8,30 +8,42 @@ __all__ = ["linear_task", "mlp", "tiny"]
 import math
 
 from ..initialisers import uniform
-from ..layers import BatchNorm, Flatten, Linear, ReLU, Tanh
-from ..validation import Shape, check_bool, check_type
+from ..layers import ELU, GELU, BatchNorm, Flatten, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from ..validation import Shape, check_bool, check_choice, check_type
 from .base import Model, example
 
+ACTIVATIONS = {layer.kind: layer for layer in (ReLU, LeakyReLU, ELU, GELU, SiLU, Softplus, Tanh, Sigmoid)}
 
-def mlp(input_shape: Shape, n_out: int, hidden: tuple[int, ...] = (500,), batch_norm: bool = False) -> Model:
-    """Linear layers with ReLU between them; by default 784-500-10 on MNIST.
+
+def mlp(
+    input_shape: Shape,
+    n_out: int,
+    hidden: tuple[int, ...] = (500,),
+    batch_norm: bool = False,
+    activation: str = "relu",
+    init: str = "he_normal",
+) -> Model:
+    """Linear layers with an activation between them; by default 784-500-10 on MNIST.
 
     Args:
         hidden: widths of the hidden layers.
         batch_norm: whether a BatchNorm follows every hidden linear layer.
+        activation: "relu", "leakyrelu", "elu", "gelu", "silu", "softplus", "tanh" or "sigmoid", with its defaults.
+        init: name of the initialiser of all weights.
 
     Raises:
         TypeError: a width that is not an int.
-        ValueError: a width below 1.
+        ValueError: a width below 1, an unknown activation or initialiser.
     """
+    make = ACTIVATIONS[check_choice(activation, "activation of the model 'mlp'", tuple(ACTIVATIONS))]
     check_type(hidden, (tuple, list), "hidden of the model 'mlp' must be a tuple of widths, such as (100, 50)")
     input_shape, batch_norm = example(input_shape, "mlp"), check_bool(batch_norm, "batch_norm of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
     for width in hidden:
-        layers += [Linear(size, width), *([BatchNorm(width)] if batch_norm else []), ReLU()]
+        layers += [Linear(size, width, init=init), *([BatchNorm(width)] if batch_norm else []), make()]
         size = width
-    return [*layers, Linear(size, n_out)]
+    return [*layers, Linear(size, n_out, init=init)]
 
 
 def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:

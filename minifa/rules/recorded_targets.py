@@ -10,17 +10,17 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-from typing import TYPE_CHECKING
+from collections.abc import Container
+from typing import Any
 
 from ..backend import Array
 from ..layers.activations import Activation
 from ..layers.base import Layer
 from ..layers.observer import Observer, observing
 from ..layers.weighted import Weighted
+from ..losses import Loss
+from ..network import Network
 from .taught_layers import taught_layers
-
-if TYPE_CHECKING:
-    from .base import Rule
 
 
 class _Recorder(Observer):
@@ -42,11 +42,11 @@ class _Recorder(Observer):
         self.learned[layer.name] = delta
 
 
-def recorded(rule: Rule) -> dict[str, tuple[Array, Array]]:
+def recorded(rule: Any) -> dict[str, tuple[Array, Array]]:
     """The pairs (activity, target) of the last pass, which is repeated, by layer name in forward order.
 
-    Rules without a backward pass that compute the error of each weight gradient themselves have the pairs of the
-    weighted layers; rules that compute no error at any layer have none.
+    Args:
+        rule: a `minifa.rules.Rule`, whose module imports this one.
 
     Raises:
         RuntimeError: before the first pass, or after an update of the weights.
@@ -59,16 +59,33 @@ def recorded(rule: Rule) -> dict[str, tuple[Array, Array]]:
             "the weights were updated after the last pass: read activities and targets between rule.gradients and "
             "optimizer.step"
         )
+    pairs = activities_and_errors(rule, net, x, rows, loss)
+    return {name: (h, h - (rule.eta * len(x)) * delta) for name, (h, delta) in pairs.items()}
+
+
+def activities_and_errors(
+    rule: Any, net: Network, x: Array, y: Any, loss: Loss, names: Container[str] = ()
+) -> dict[str, tuple[Array, Array]]:
+    """The pairs (activity, error), both (N, ...), of a pass on this batch, by layer name in forward order. Network and
+    rule do not change.
+
+    Rules without a backward pass that compute the error of each weight gradient themselves have the pairs of the
+    weighted layers; rules that compute no error at any layer have none.
+
+    Args:
+        rule: as for `recorded`.
+        names: of the layers; empty: those at which the rule has targets (`minifa.rules.Rule.targets`).
+    """
     recorder = _Recorder()
     with net.preserved(), rule.preserved(), observing(recorder):
-        rule.gradients(net, x, rows, loss)
+        rule.gradients(net, x, y, loss)
     places = [layer for layer in net if rule.teaches(layer)]
     places = places or taught_layers(net.layers, net.output_layer, (Activation,))
-    names = {*(layer.name for layer in places), net.layers[-1].name}
+    names = names or {*(layer.name for layer in places), net.layers[-1].name}
     deltas = {name: delta for name, delta in recorder.taught.items() if name in names} or recorder.learned
     pairs = {}
     for layer in net:
         if layer.name in deltas:
             h = recorder.outputs[layer.name]
-            pairs[layer.name] = h, h - (rule.eta * len(x)) * deltas[layer.name].reshape(h.shape)
+            pairs[layer.name] = h, deltas[layer.name].reshape(h.shape)
     return pairs

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Callback", "EarlyStopping", "History", "ProgressBar", "RecordAlignment", "Trainer", "train"]
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "ProgressBar",
+    "RecordAlignment",
+    "RecordTargets",
+    "Trainer",
+    "train",
+]
 
 import warnings
 
@@ -12,7 +21,7 @@ from ..network import Network
 from ..optim import Optimizer
 from ..rules.base import Rule
 from ..validation import check_bool
-from .callbacks import EarlyStopping, ProgressBar, RecordAlignment
+from .callbacks import EarlyStopping, ProgressBar, RecordAlignment, RecordTargets
 from .history import History
 from .trainer import Callback, Trainer
 

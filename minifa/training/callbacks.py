@@ -1,8 +1,8 @@
-"""Callbacks that come with minifa: early stopping, a progress bar, and the alignment of feedback and weights."""
+"""Callbacks that come with minifa: early stopping, a progress bar, and measurements of feedback and targets."""
 
 from __future__ import annotations
 
-__all__ = ["EarlyStopping", "ProgressBar", "RecordAlignment"]
+__all__ = ["EarlyStopping", "ProgressBar", "RecordAlignment", "RecordTargets"]
 
 import math
 import time
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import numpy
 
-from .. import backend, metrics
+from .. import backend, metrics, target_metrics
+from ..backend import Array
 from ..console import bar
 from ..data.augment import for_evaluation
 from ..data.base import Examples
@@ -232,8 +233,8 @@ class ProgressBar(Callback):
         self.bar.close()
 
 
-class RecordAlignment(Callback):
-    """Adds the alignment of feedback and weights to every row, as ``<layer>.<quantity>`` (see `minifa.metrics`).
+class _RecordLayers(Callback):
+    """Adds measurements of every layer to every row, as ``<layer>.<quantity>``. Subclasses implement `measure`.
 
     Args:
         examples: the batch on which errors are compared; the same batch in every epoch.
@@ -243,10 +244,47 @@ class RecordAlignment(Callback):
         check_examples(examples)
         self.examples = examples
 
+    def measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+        """By layer name and quantity, the measurements on the inputs x of `examples`."""
+        raise NotImplementedError
+
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         if trainer.diverged:
             return
         x = backend.asarray(for_evaluation(self.examples.x, trainer.augmentation), trainer.net.dtype)
-        alignment = metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
-        for layer, quantities in alignment.items():
+        for layer, quantities in self.measure(trainer, x).items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})
+
+
+class RecordAlignment(_RecordLayers):
+    """Adds the alignment of feedback and weights to every row, as ``<layer>.<quantity>`` (see `minifa.metrics`).
+
+    Args:
+        examples: the batch on which errors are compared; the same batch in every epoch.
+    """
+
+    def measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+        return metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
+
+
+class RecordTargets(_RecordLayers):
+    """Adds the rule's targets beside those of backpropagation and Gauss-Newton to every row: ``<layer>.bp_angle``,
+    ``<layer>.gn_angle`` and ``<layer>.target_size`` (see `minifa.target_metrics.target_alignment`, whose errors `fit`
+    then raises).
+
+    Args:
+        examples: the batch on which targets are compared; the same batch in every epoch.
+        damping: of the Gauss-Newton direction, at least 0.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: a negative damping.
+    """
+
+    def __init__(self, examples: Examples, damping: float = 0.0) -> None:
+        super().__init__(examples)
+        self.damping = check_between(damping, "damping", 0, math.inf)
+
+    def measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+        net, rule, loss = trainer.net, trainer.rule, trainer.loss
+        return target_metrics.target_alignment(net, rule, x, self.examples.y, loss, self.damping)

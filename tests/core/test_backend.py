@@ -375,10 +375,18 @@ def test_seeds_and_purposes_are_checked():
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
-    "name, sd", [("he_normal", 0.1), ("he_uniform", 0.1), ("xavier_normal", 1 / 15), ("torch", 1 / 600**0.5)]
+    "name, sd",
+    [
+        ("he_normal", 0.1),
+        ("lecun_normal", 1 / 200**0.5),
+        ("he_uniform", 0.1),
+        ("xavier_normal", 1 / 15),
+        ("torch", 1 / 600**0.5),
+    ],
 )
 def test_initialisers_have_the_standard_deviation_of_their_formula(name, sd):
-    """fan_in 200, fan_out 250. He: sqrt(2/200) = 0.1; Xavier: sqrt(2/450) = 1/15; PyTorch: 1/sqrt(3 * 200)."""
+    """fan_in 200, fan_out 250. He: sqrt(2/200) = 0.1; LeCun: sqrt(1/200); Xavier: sqrt(2/450) = 1/15; PyTorch:
+    1/sqrt(3 * 200)."""
     W = mf.Linear(200, 250, init=name).W
     assert abs(W.std() / sd - 1) < 0.02 and abs(W.mean()) < 4 * sd / 50000**0.5
     if "normal" not in name:

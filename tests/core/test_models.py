@@ -10,6 +10,7 @@ import pytest
 import minifa as mf
 from minifa import Conv2d, Dropout, Linear, Network
 from minifa.models import MODELS
+from minifa.models.dense import ACTIVATIONS
 from minifa.rng import TRUNCATED_SD
 from minifa.testing.examples import inputs
 
@@ -189,3 +190,15 @@ def test_magnitudes_of_feedback_can_come_from_another_initialiser_than_the_weigh
     assert attached.start_angle(net["linear2"]) == pytest.approx(float(mf.metrics.angle(net["linear2"].W, B)), abs=0.7)
     net.step += 1  # brsf draws again, from the same initialiser
     assert float(attached.feedback(net["linear2"]).std()) == pytest.approx(0.1, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_layers_of_mlp_have_the_activation_and_the_initialiser_that_are_named(name):
+    layers = MODELS["mlp"]((6,), 3, hidden=(5, 4), activation=name, init="lecun_normal")
+    assert [layer.kind for layer in layers] == ["linear", name, "linear", name, "linear"]
+    assert {layer.init.name for layer in layers if isinstance(layer, Linear)} == {"lecun_normal"}
+
+
+def test_mlp_refuses_an_unknown_activation():
+    with pytest.raises(ValueError, match="activation of the model 'mlp' must be 'relu', .* or 'sigmoid', got 'sine'"):
+        MODELS["mlp"]((6,), 3, activation="sine")

@@ -535,6 +535,32 @@ def test_alignment_curves_of_many_layers_show_a_selection_with_a_note():
     assert [float(axes.get_lines()[0].get_ydata()[0]) for axes in figure.axes][::7] == [0, 19]
 
 
+def with_targets(rule, layers):
+    """A result with the angles 10, 20 and the size 0.5 at the first of these layers, and so on."""
+    rows = []
+    for epoch in range(2):
+        angles = {f"{layer}.bp_angle": 10.0 + i for i, layer in enumerate(layers)}
+        angles |= {f"{layer}.gn_angle": 20.0 + i for i, layer in enumerate(layers)}
+        rows.append({"epoch": epoch, "test_accuracy": 0.5, "test_loss": 1.0, **angles})
+        rows[-1] |= {f"{layer}.target_size": 0.5 for layer in layers}
+    return Result(small_experiment(rule, 0), rows, 0.5, "test", 1.0, ("conv1", "linear1"))
+
+
+def test_target_curves_show_every_quantity_of_every_layer_with_the_band_of_chance():
+    every = [with_targets("bp", ["relu1", "linear1"]), with_targets("fa", ["relu1"]), with_targets("usf", ["conv1"])]
+    figure = figures.target_curves(every)
+    panels = np.array(figure.axes).reshape(3, 3)
+    assert [axes.get_title(loc="left") for axes in panels[0]] == ["conv1", "relu1", "linear1"]  # as in the network
+    curves = [line.get_ydata()[-1] for axes in panels[:, 1] for line in axes.get_lines() if line.get_label() == "fa"]
+    assert curves == [10.0, 20.0, 0.5]
+    band = panels[0, 2].patches[0]  # of the 10 units of linear1
+    assert band.get_y() == pytest.approx(90 - 2 * mf.chance.angle_sd(10))
+    assert not panels[2, 0].patches and "as many unrelated entries as the layer has units" in words(figure)
+    assert words(figure).count("unrelated entries") == 1
+    with pytest.raises(ValueError, match="must contain targets: these runs measured none"):
+        figures.target_curves([result("fa", 0, 0.9)])
+
+
 def test_runs_without_anything_to_draw_are_refused():
     broken = [result("fa", 0, 0.0, error="ValueError: broken")]
     for picture in (figures.learning_curves, figures.alignment_curves, figures.comparison, figures.survey):
@@ -780,6 +806,12 @@ ERRORS = {"network", "deltas", "angles"}
 )
 def test_a_run_draws_all_its_pictures(rule, expected, tmp_path):
     assert set(figures.of_run(train(tmp_path, rule)[0])) == expected
+
+
+def test_a_run_with_targets_draws_them(tmp_path):
+    folder, _ = train(tmp_path, "fwdtp", "--targets", epochs=1)
+    assert "targets" in figures.of_run(folder)
+    assert "tanh1.gn_angle" in History.read_csv(folder / "history.csv").columns()
 
 
 def test_the_command_writes_the_pictures_into_the_run(tmp_path, capsys):

@@ -40,6 +40,7 @@ epochs = 4
 batch_size = 32
 seed = 7
 alignment = false
+targets = true
 """
 
 
@@ -68,6 +69,7 @@ def test_every_setting_reaches_the_experiment():
         batch_size=32,
         seed=7,
         alignment=False,
+        targets=True,
     )
     assert recipes.parse(FULL).experiment == expected
 
@@ -214,7 +216,7 @@ def test_a_file_that_is_not_text_or_far_too_large_is_refused(tmp_path):
 def test_every_shipped_recipe_is_valid_and_fits_its_data(name):
     recipe = recipes.read(name)
     assert recipe.title and recipe.source and recipe.rows
-    shapes = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "lillicrap": (30,)}
+    shapes = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "lillicrap": (30,), "digits": (8, 8, 1)}
     for row in recipe.rows:
         made = data.load("lillicrap") if row.experiment.data == "lillicrap" else stand_in(shapes[row.experiment.data])
         net, rule, _, _ = experiments.build(row.experiment, made)

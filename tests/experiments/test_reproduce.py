@@ -116,6 +116,32 @@ def test_the_epoch_that_reaches_an_accuracy_is_shown_seed_by_seed(tmp_path):
     assert "reached" not in reproduce.table_text(plain, reproduce.rows_of(plain, outcomes), outcomes)
 
 
+def test_the_table_of_targets(tmp_path, monkeypatch, capsys):
+    """Means over seeds with their standard errors, and the angles of the layers below the output."""
+    monkeypatch.chdir(tmp_path)
+    text = (
+        TABLE.replace("epochs = 4", "epochs = 2\ntargets = true") + '[[row]]\nname = "out"\nset = { rule = "shallow" }'
+    )
+    Path("table.toml").write_text(text, encoding="utf-8")
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "1", "--quiet"]) == 0
+    assert Path("out/targets.png").read_bytes().startswith(b"\x89PNG")
+    bp, fa, shallow = rows_of("out/targets.csv")
+    runs = [run_folder.read_results(f"out/bp-seed{seed}")[0].history for seed in (0, 1)]
+    scores = [100 * history[-1]["test_accuracy"] for history in runs]
+    assert float(bp["mean"]) == sum(scores) / 2
+    assert float(bp["standard_error"]) == pytest.approx(abs(scores[0] - scores[1]) / 2)
+    assert float(bp["seconds"]) == pytest.approx(sum(row.get("seconds", 0) for one in runs for row in one) / 2)
+    for column, epoch in (("tanh1.gn_angle.0", 0), ("tanh1.gn_angle.end", -1), ("tanh1.bp_angle.1", 1)):
+        measured = [history[epoch][column.rpartition(".")[0]] for history in runs]
+        assert float(bp[column]) == pytest.approx(sum(measured) / 2)
+    assert fa["standard_error"] == shallow["tanh1.bp_angle.0"] == "" and "linear2.bp_angle.0" not in bp
+    lines = [line.split() for line in Path("out/table.txt").read_text(encoding="utf-8").splitlines()]
+    *_, line = (line for line in lines if line[:1] == ["out"])
+    assert line[4:9] == ["-"] * 5
+    (line,) = (line for line in lines if line[:1] == ["fa"] and len(line) == 8)
+    assert line[2:7] == [f"{float(fa[key]):.0f}" for key in fa if key.startswith("tanh1")]
+
+
 def test_the_accuracy_of_every_class_is_recorded(tmp_path):
     experiment = Experiment(model="mlp", model_options={"hidden": (8,)}, lr=0.1, epochs=1)
     result = resume.run_in_folder(tmp_path / "run", experiment)

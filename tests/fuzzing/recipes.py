@@ -214,6 +214,7 @@ FITTING = {
     "training.batch_size": ("1", "3", "2147483648", "9223372036854775807"),
     "training.seed": ("0", "4294967296", "9223372036854775807"),
     "training.alignment": ("true", "false"),
+    "training.targets": ("true", "false"),
     "training.drop_last": ("true", "false", "1"),
     "training.patience": ("0", "1", "9223372036854775807", "true"),
 }  # fmt: skip

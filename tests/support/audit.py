@@ -293,6 +293,8 @@ GIVEN: dict[str, Give] = {
     "comparison.compare.data": lambda w: "xor",
     "evaluation.evaluate.y": lambda w: w.y,
     "jacobians.jacobians.names": lambda w: ["linear1"],
+    "target_metrics.gauss_newton.names": lambda w: ["linear1"],
+    "target_metrics.minimum_norm.names": lambda w: ["linear1"],
     "metrics.confusion.y": lambda w: [0, 1],
     "metrics.confusion.predicted": lambda w: [0, 0],
     "figures.classes.confusion.matrix": lambda w: np.ones((2, 2), int),

@@ -15,7 +15,7 @@ from minifa import BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear, N
 from minifa.data.base import Examples
 from minifa.parallel import chunks
 from minifa.testing.examples import small_convnet
-from minifa.training import Callback, History, ProgressBar, RecordAlignment, Trainer, train
+from minifa.training import Callback, History, ProgressBar, RecordAlignment, RecordTargets, Trainer, train
 from minifa.training.trainer import count_correct
 
 CE = mf.SoftmaxCrossEntropy()
@@ -173,6 +173,27 @@ def test_alignment_is_recorded_in_every_row():
     angles = history.column("linear2.weight_angle")
     assert len(angles) == 3 and all(isinstance(value, float) for value in angles) and len(set(angles)) == 3
     assert "linear1.weight_angle" not in history.columns()
+
+
+@pytest.mark.parametrize("rule", ["fa", "fwdtp"])
+def test_targets_are_recorded_in_every_row_without_an_effect_on_training(rule):
+    data = examples(20)
+
+    def fit(*callbacks):
+        net = Network([Linear(6, 12), Tanh(), Linear(12, 3)])
+        one = trainer(rule, net=net, callbacks=callbacks)
+        return one.fit(data, 2, batch_size=10), one
+
+    (history, measured), (_, plain) = fit(RecordTargets(data.head(8), damping=0.1)), fit()
+    columns = [name for name in history.columns() if "." in name]
+    quantities = ("bp_angle", "gn_angle", "target_size")
+    assert columns == [f"{layer}.{key}" for layer in ("tanh1", "linear2") for key in quantities]
+    assert all(isinstance(row[name], float) for row in history for name in columns)
+    net, x = measured.net, mf.asarray(data.x[:8])
+    now = mf.target_metrics.target_alignment(net, measured.rule, x, data.y[:8], CE, damping=0.1)
+    assert history[-1]["tanh1.gn_angle"] == now["tanh1"]["gn_angle"]
+    for key, array in plain.net.state().items():
+        np.testing.assert_array_equal(array, net.state()[key])
 
 
 def test_callbacks_are_called_in_order_even_when_training_fails():

@@ -3,6 +3,10 @@
     python tutorials/results/peer/peer.py --seeds 5
     python tutorials/results/peer/peer.py --seeds 3 --rules bp,fa --optimizer adam --epochs 150 --lr 0.001
     python tutorials/results/peer/peer.py --hidden 100,100 --rules bp,fa,usf,shallow --epochs 5
+    python tutorials/results/peer/peer.py --hidden 64,64,64 --activation tanh --init lecun_normal --batch-size 32 \
+        --lr 0.02 --epochs 10 --seeds 5 --rules bp,fa,dfa,shallow
+
+The last one has the setting of `minifa reproduce digits_targets`.
 
 It does not use minifa's engine: layers, losses and optimizers are PyTorch's, the feedback is a
 `torch.autograd.Function`, and initial weights, feedback and the order of the examples are drawn by PyTorch. Only the
@@ -65,14 +69,17 @@ FEEDBACK = {  # B from W and a matrix M that is drawn once, with W's distributio
     "frsf": lambda W, M: M.abs() * W.sign(),
 }
 RULES = (*FEEDBACK, "dfa", "shallow")
+ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+VARIANCES = {"he_normal": 2.0, "lecun_normal": 1.0}  # of the weights, times fan_in
 
 
 class Net(nn.Module):
     """``depth`` 3x3 convolutions of 16 channels, ReLU, pooling after every second one, a linear layer; or, with
-    ``hidden`` widths, a multilayer perceptron. He-normal weights, biases at 0."""
+    ``hidden`` widths, a multilayer perceptron. Normal weights, biases at 0."""
 
-    def __init__(self, rule, depth, batch_norm, hidden=()):
+    def __init__(self, rule, depth=6, batch_norm=False, hidden=(), activation="relu", init="he_normal"):
         super().__init__()
+        self.activation, self.variance = ACTIVATIONS[activation], VARIANCES[init]
         self.rule, size, below = rule, 8, 64 if hidden else 1  # features of an example, or channels
         self.weights, self.biases, self.norms = nn.ParameterList(), nn.ParameterList(), nn.ModuleList()
         self.drawn, self.pools, units = [], [], []
@@ -94,7 +101,7 @@ class Net(nn.Module):
         self.direct = [(2 * torch.rand(count, 10) - 1) / count**0.5 for count in units]  # Nokland's F
 
     def _add(self, shape, fan_in):
-        sd = (2 / fan_in) ** 0.5
+        sd = (self.variance / fan_in) ** 0.5
         self.weights.append(nn.Parameter(sd * torch.randn(shape)))
         self.biases.append(nn.Parameter(torch.zeros(shape[0])))
         self.drawn.append(sd * torch.randn(shape))
@@ -109,7 +116,7 @@ class Net(nn.Module):
                 x = ConvolutionWithFeedback.apply(x, W, B) + self.biases[i].reshape(-1, 1, 1)
             else:
                 x = LinearWithFeedback.apply(x.flatten(1), W, B) + self.biases[i]
-            x = functional.relu(self.norms[i](x))
+            x = self.activation(self.norms[i](x))
             self.taught.append(x)
             x = x.detach() if cut else x
             x = functional.max_pool2d(x, 2) if self.pools[i] else x
@@ -128,8 +135,7 @@ class Net(nn.Module):
 def accuracies(experiment, data):
     """Test accuracy after every epoch."""
     torch.manual_seed(experiment.seed)
-    options = experiment.model_options
-    net = Net(experiment.rule, options.get("depth", 6), options.get("batch_norm"), options.get("hidden", ()))
+    net = Net(experiment.rule, **experiment.model_options)
     make = {"sgd": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), "adam": torch.optim.Adam}[experiment.optimizer]
     optimizer = make(net.parameters(), lr=experiment.rate())
     (x, y), (x_test, y_test) = (
@@ -155,6 +161,9 @@ def main():
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--batch-norm", action="store_true")
     parser.add_argument("--hidden", help="widths of a multilayer perceptron instead of the convolutions, as 100,100")
+    parser.add_argument("--activation", default="relu", choices=ACTIVATIONS, help="with --hidden")
+    parser.add_argument("--init", default="he_normal", choices=VARIANCES, help="with --hidden")
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--optimizer", default="sgd", choices=("sgd", "adam"))
     parser.add_argument("--lr", type=float, help="default: minifa's for each rule")
     parser.add_argument("--epochs", type=int, default=15)
@@ -167,13 +176,15 @@ def main():
         **({"depth": args.depth} if args.depth != 6 else {}),
         **({"batch_norm": True} if args.batch_norm else {}),
         **({"hidden": tuple(map(int, args.hidden.split(",")))} if args.hidden else {}),
+        **({"activation": args.activation} if args.activation != "relu" else {}),
+        **({"init": args.init} if args.init != "he_normal" else {}),
     }
     rows = [("rule", "lr", "score", "scores", "epochs to 0.9")]
     for rule in args.rules.split(","):
         optimizer_options = {"momentum": 0.9} if args.optimizer == "sgd" else {}
         base = Experiment(
             rule=rule, model="mlp" if args.hidden else "cnn", model_options=options, optimizer=args.optimizer,
-            optimizer_options=optimizer_options, lr=args.lr, epochs=args.epochs,
+            optimizer_options=optimizer_options, lr=args.lr, epochs=args.epochs, batch_size=args.batch_size,
         )  # fmt: skip
         runs = [
             accuracies(Experiment(**{**vars(base), "seed": seed}), data)
@@ -185,10 +196,11 @@ def main():
             (rule, f"{base.rate():g}", mean_sd(scores), " ".join(f"{s:.3f}" for s in scores), " ".join(reached))
         )
     last, norm = args.seed + args.seeds - 1, ", batch norm" if args.batch_norm else ""
+    changed = "".join(f", {options[key]}" for key in ("activation", "init") if key in options)
     print(
         f"PyTorch {torch.__version__.partition('+')[0]}: digits, "
-        f"{f'hidden {args.hidden}' if args.hidden else f'depth {args.depth}'}{norm}, {args.epochs} epochs, "
-        f"batch 64, {args.optimizer}, seeds {args.seed} to {last}\n"
+        f"{f'hidden {args.hidden}' if args.hidden else f'depth {args.depth}'}{norm}{changed}, {args.epochs} epochs, "
+        f"batch {args.batch_size}, {args.optimizer}, seeds {args.seed} to {last}\n"
     )
     print(table(rows, right_from=1))
 
