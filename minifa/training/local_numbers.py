@@ -25,7 +25,8 @@ def add(sums: Sums, rule: Rule, examples: int) -> None:
         TypeError: ``rule.local`` is not as `minifa.rules.Rule` describes it.
     """
     for layer, numbers in rule.local.items():
-        if not isinstance(numbers, Mapping) or not numbers.keys() <= {"loss", "accuracy"}:
+        is_valid = isinstance(numbers, Mapping) and numbers.keys() <= {"loss", "accuracy"}
+        if not is_valid or not all(map(_is_number_or_none, numbers.values())):
             raise TypeError(
                 f"local of the rule {rule.label!r} must have {{'loss': ..., 'accuracy': ...}} for each layer, got "
                 f"{str(numbers)[:100]} for {layer!r}"
@@ -34,6 +35,10 @@ def add(sums: Sums, rule: Rule, examples: int) -> None:
             if value is not None:
                 total, seen = sums.get(column := f"{layer}.local_{kind}", (0.0, 0))
                 sums[column] = total + xp.asarray(value, dtype="float64") * examples, seen + examples
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float)) or getattr(value, "shape", None) == ()
 
 
 def means(sums: Sums, net: Network) -> Row:
