@@ -1,5 +1,5 @@
-"""Local losses and accuracies of a rule (`Rule.local`): their means over an epoch, in the history and its file, figures,
-pages and checkpoints."""
+"""Local losses and accuracies of a rule (`Rule.local`): their means over an epoch, in the history, its file and its
+figures, in pages and checkpoints."""
 
 from __future__ import annotations
 
