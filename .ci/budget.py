@@ -28,7 +28,7 @@ CORE += 16  # the confusion matrix
 CORE += 11  # PyTorch tensors as input of every function that converts numbers
 CORE += 88  # dilation, groups and padding="same" in Conv2d, with their plain references
 CORE += 49  # the contract of rules with targets: Listen, passes without caches, activities, targets, constrain
-CORE += 26  # Rule.predict_batch, which every evaluation calls; the last batch by name; local losses as measures
+CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -12,7 +12,7 @@ __all__ = ["Rule"]
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -44,16 +44,6 @@ def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     check_type(loss, Loss, A_LOSS)
 
 
-class Batch(NamedTuple):
-    """The arguments of a pass, with targets as rows (N, n_out), and the network's step at that time."""
-
-    net: Network
-    x: Array
-    rows: Array
-    loss: Loss
-    step: int
-
-
 class Rule(Constructed, HtmlRepr):
     """The base class of learning rules. Attach the rule to a network, then call `gradients` for each batch.
 
@@ -64,7 +54,7 @@ class Rule(Constructed, HtmlRepr):
         memory: arrays that the rule keeps between passes (drawn or learned), by name; B is computed from them.
         error: dL/d(output) of the last pass, (N, n_out), including the 1/N of the batch mean; None before the first.
         output, target: the outputs and the targets of the last pass as rows, (N, n_out); None before the first.
-        batch: the arguments of the last `gradients` (net, x, rows, loss) and ``net.step``; None before it.
+        batch: the arguments of the last `gradients` (net, x, rows of targets, loss) and ``net.step``; None before it.
         local: what layers with a loss of their own measured in the last pass, by layer name: ``{"loss": mean over the
             batch, "accuracy": fraction or None}``, numbers or scalars on the backend. Empty for rules without such
             losses. A pass sets it; the history has its means over each epoch.
@@ -118,7 +108,7 @@ class Rule(Constructed, HtmlRepr):
         self.error: Array | None = None
         self.output: Array | None = None
         self.target: Array | None = None
-        self.batch: Batch | None = None
+        self.batch: tuple[Network, Array, Array, Loss, int] | None = None
         self.local: dict[str, dict[str, Any]] = {}
 
     @property
@@ -278,7 +268,7 @@ class Rule(Constructed, HtmlRepr):
         n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
         rows = loss.rows(y, len(x), n_out, net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
-        self.batch, self.local = Batch(net, x, rows, loss, net.step), {}
+        self.batch, self.local = (net, x, rows, loss, net.step), {}
         return rows
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:

@@ -62,9 +62,10 @@ def test_every_rule_has_activities_and_targets_and_reading_them_changes_nothing(
         rule.targets  # noqa: B018
     with observing(seen := Errors()):
         rule.gradients(net, x, y, CE)
-    before, learning = everything(net, rule), net.learning_rule
+    before, held, learning = everything(net, rule), arrays_in(vars(rule), ""), net.learning_rule
     activities, targets = rule.activities, rule.targets
     assert_same_bits(everything(net, rule), before)
+    assert all(array is held[name] for name, array in arrays_in(vars(rule), "").items())
     assert net.learning_rule == learning and net.step == 0
     assert list(activities) == list(targets) == [layer.name for layer in net if layer.name in targets]
     for name, target in targets.items():
