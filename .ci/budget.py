@@ -31,6 +31,7 @@ CORE += 49  # the contract of rules with targets: Listen, passes without caches,
 CORE += 30  # solve and pinv on one thread of BLAS, which refuse an ill-conditioned matrix
 CORE += 1  # observers receive the presynaptic activity of a weight gradient
 CORE += 3  # the initialiser lecun_normal
+CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -10,7 +10,6 @@ import numpy
 
 from . import backend
 from .data.base import Dataset, Examples
-from .layers.base import A_RULE
 from .losses import Loss, check_classes
 from .network import A_NETWORK, Network
 from .rules.base import A_LOSS, Rule
@@ -32,7 +31,7 @@ def evaluate(
         net: the network.
         x: inputs (N, ...), or `minifa.data.Examples` (such as ``data.test``) with their targets.
         y: class indices, integers (N,), or targets (N, n_out); left out if x is Examples.
-        rule: the rule that computes the outputs (`Rule.predict`); None: `Network.predict`.
+        rule: the attached rule that computes the outputs, as for `Network.predict`; None: they are the network's.
         loss: the loss function; needed if the targets are not classes.
         batch_size: examples per forward pass; it limits the memory used.
 
@@ -50,8 +49,6 @@ def evaluate(
     """
     check_type(net, Network, A_NETWORK)
     x, y = _pair(x, y)
-    if rule is not None:
-        check_type(rule, Rule, A_RULE)
     if loss is not None:
         check_type(loss, Loss, A_LOSS)
     batch_size = check_batch_size(batch_size)
@@ -61,7 +58,7 @@ def evaluate(
             f"targets of dtype {y.dtype} need a loss, such as minifa.HalfSquaredError(); for an accuracy, give class "
             "indices: y.argmax(axis=1) of one-hot rows"
         )
-    outputs = net.predict(x, batch_size) if rule is None else rule.predict(net, x, batch_size)
+    outputs = net.predict(x, batch_size, rule)
     if len(outputs) != len(y):
         raise ValueError(f"x has {len(outputs)} examples and y has {len(y)}; give as many targets as inputs")
     measures: dict[str, float] = {}

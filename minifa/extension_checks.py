@@ -269,6 +269,15 @@ def _check_gradients(rule: Any, value: Any, net: Any, x: Any, y: Any, loss: Any)
         )
 
 
+def _check_predict_batch(rule: Any, output: Any, net: Any, x: Any) -> None:
+    who = f"predict_batch of the rule {rule.label!r}"
+    expect(output, None, net.dtype, who)
+    if output.ndim < 2 or len(output) != len(x):
+        raise ValueError(
+            f"{who} returned an array of shape {output.shape}, expected ({len(x)}, n_out): one row for each example"
+        )
+
+
 RULE_CHECKS: dict[str, Check] = {
     "draw": returns_none("draw", "store the drawn matrices in self.memory"),
     "feedback": _check_feedback,
@@ -278,6 +287,7 @@ RULE_CHECKS: dict[str, Check] = {
     "constrain": returns_none("constrain", "change the layers' W in place"),
     "update_feedback": returns_none("update_feedback", "update the arrays in self.memory"),
     "gradients": _check_gradients,
+    "predict_batch": _check_predict_batch,
 }
 
 
@@ -289,7 +299,7 @@ def _check_forward(layer: Any, y: Any, x: Any, ctx: Any) -> None:
     shape = known.get(x.shape)
     if shape is None:
         shape = known[x.shape] = (len(x), *layer.infer(tuple(x.shape[1:])))
-    if ctx.training:
+    if ctx.training and ctx.keep:  # the backward pass belongs to this pass
         known["input"] = x.shape
     if not fits(y, shape, x.dtype):
         expect(y, shape, x.dtype, f"forward of {layer}", f", as returned by its infer({tuple(x.shape[1:])})")

@@ -6,7 +6,8 @@ from __future__ import annotations
 __all__ = ["Network"]
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,11 +36,17 @@ A_NETWORK = "the network must be a minifa.Network"
 
 
 @runtime_checkable
-class HasFeedback(Protocol):
-    """A rule, as `Network.summary` uses it."""
+class RuleOfNetwork(Protocol):
+    """A rule, as the methods of a network use it: implemented by `minifa.rules.Rule`."""
 
     def feedback_size(self, layer: Layer) -> int:
         """Number of feedback entries for this layer."""
+
+    def predict_batch(self, net: Any, x: Array) -> Array:
+        """The outputs for a batch, as the rule defines them."""
+
+    def preserved(self) -> contextlib.AbstractContextManager[None]:
+        """Restores the rule's state after passes inside the block."""
 
 
 class Network(KnownOptions, HtmlRepr):
@@ -220,7 +227,7 @@ class Network(KnownOptions, HtmlRepr):
             layer.grads = dict.fromkeys(layer.grads)
         _mark_layers_with_feedback(self.layers, self.input_error)
 
-    def summary(self, rule: HasFeedback | None = None) -> str:
+    def summary(self, rule: RuleOfNetwork | None = None) -> str:
         """A table with the name, kind, output shape and parameter count of each layer, and the number of feedback
         weights if a rule is given.
 
@@ -234,12 +241,12 @@ class Network(KnownOptions, HtmlRepr):
         """
         return table(self.summary_rows(rule), right_from=3)
 
-    def summary_rows(self, rule: HasFeedback | None = None) -> list[list[str]]:
+    def summary_rows(self, rule: RuleOfNetwork | None = None) -> list[list[str]]:
         """The cells of `summary`, as text: its header, a row for each layer, and the total."""
         if rule is not None:
             if isinstance(rule, type):  # a class has the method, too
                 raise TypeError(f"{A_RULE}, got {rule!r}: create an instance, {rule.__name__}(...)")
-            check_type(rule, HasFeedback, A_RULE)
+            check_type(rule, RuleOfNetwork, A_RULE)
         rows: list[tuple[str, str, str, int, int]] = []
         for layer in self:
             count = sum(array.size for array in layer.parameters().values())
@@ -317,16 +324,19 @@ class Network(KnownOptions, HtmlRepr):
         with backend.blas_limit():
             return backward_chain(self.layers, delta, rule)
 
-    def predict(self, x: Any, batch_size: int = 256) -> numpy.ndarray:
+    def predict(self, x: Any, batch_size: int = 256, rule: RuleOfNetwork | None = None) -> numpy.ndarray:
         """Outputs for an input x (N, ...) as a host array (N, ...). The network is not modified.
 
         Args:
             x: real numbers of any type, on the host or the backend.
             batch_size: examples per forward pass. It limits the memory used and does not affect the result.
+            rule: the attached rule that computes the outputs (`minifa.rules.Rule.predict_batch`); None: they are those
+                of the forward pass, as under nearly every rule.
 
         Raises:
-            ValueError: a wrong shape, an empty batch, numbers that are not finite, or a batch size below 1.
-            TypeError: the input is not numeric, or the batch size is not an int.
+            ValueError: a wrong shape, an empty batch, numbers that are not finite, a batch size below 1, or a rule that
+                is not attached to this network.
+            TypeError: the input is not numeric, the batch size is not an int, or the rule is not a Rule.
 
         >>> mf.Network([mf.Linear(2, 1, init="zero")]).predict([[1, 2], [3, 4]]).tolist()
         [[0.0], [0.0]]
@@ -340,15 +350,20 @@ class Network(KnownOptions, HtmlRepr):
                 f"the inputs of predict must have at least one example, got an array of shape {host.shape}"
             )
         batches = (host[i : i + batch_size] for i in range(0, len(host), batch_size))
-        with self.preserved():
-            outputs = [backend.to_host(self.forward(backend.asarray(batch, self.dtype))) for batch in batches]
+        forward: Callable[[Array], Array] = self.forward
+        with self.preserved(), contextlib.ExitStack() as passes:
+            if rule is not None:
+                self._check_attached(rule)
+                passes.enter_context(rule.preserved())
+                forward = functools.partial(rule.predict_batch, self)
+            outputs = [backend.to_host(forward(backend.asarray(batch, self.dtype))) for batch in batches]
         return numpy.concatenate(outputs)
 
-    def classify(self, x: Any, batch_size: int = 256) -> numpy.ndarray:
+    def classify(self, x: Any, batch_size: int = 256, rule: RuleOfNetwork | None = None) -> numpy.ndarray:
         """The classes of an input x (N, ...), the index of the largest output: (N,), integers on the host.
 
         Args:
-            x, batch_size: as for `predict`.
+            x, batch_size, rule: as for `predict`.
 
         Raises:
             ValueError, TypeError: as for `predict`; ValueError: the network has a single output.
@@ -358,7 +373,7 @@ class Network(KnownOptions, HtmlRepr):
         >>> net.classify([[5.0], [6.0]]).tolist()
         [1, 1]
         """
-        outputs = self.predict(x, batch_size)
+        outputs = self.predict(x, batch_size, rule)
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             raise ValueError(f"classes need two outputs or more per example, got outputs of shape {outputs.shape}")
         return outputs.argmax(axis=1)
@@ -443,9 +458,13 @@ class Network(KnownOptions, HtmlRepr):
         >>> bool((again["linear1"].W == net["linear1"].W).all() and (its_rule.B["linear2"] == rule.B["linear2"]).all())
         True
         """
-        if rule is not None and getattr(check_type(rule, HasFeedback, A_RULE), "net", None) is not self:
-            raise ValueError("the rule must be attached to this network: call rule.attach(net) first")
+        if rule is not None:
+            self._check_attached(rule)
         network_files.write(path, self, rule)
+
+    def _check_attached(self, rule: Any) -> None:
+        if getattr(check_type(rule, RuleOfNetwork, A_RULE), "net", None) is not self:
+            raise ValueError("the rule must be attached to this network: call rule.attach(net) first")
 
 
 def check_state(arrays: Mapping[str, Array], state: Mapping[str, Any], whose: str) -> None:

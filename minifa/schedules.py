@@ -123,6 +123,11 @@ def larger_is_better(measure: str) -> bool:
     return measure.endswith("accuracy")
 
 
+def measured_in_training(measure: str) -> bool:
+    """Whether this column of a history is measured in epochs of training, so that the row before them lacks it."""
+    return measure.startswith("train_") or measure.endswith((".local_loss", ".local_accuracy"))
+
+
 @_described
 def constant() -> Schedule:
     """Always 1: a constant learning rate."""
@@ -300,7 +305,7 @@ def _measured(history: Rows, measure: str | None) -> list[float]:
     rows = [row for row in history if row["epoch"] > 0]
     last = history[-1] if history else {}
     column = measure or ("validation_loss" if "validation_loss" in last else "train_loss")
-    if history and column not in last and (rows or not column.startswith("train_")):
+    if history and column not in last and (rows or not measured_in_training(column)):
         raise ValueError(
             f"the schedule reduce_on_plateau needs {column!r} in the history, which has {', '.join(last)}: give "
             "validation examples, or another measure"

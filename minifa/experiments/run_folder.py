@@ -38,6 +38,7 @@ from typing import Any
 from .. import imports
 from ..environment import environment
 from ..errors import DataFileError
+from ..metrics import QUANTITIES
 from ..network import Network
 from ..rules.base import A_RULE, Rule
 from ..storage import locks
@@ -290,7 +291,8 @@ def _read_result(experiment: Experiment, history: list[Row], path: Path) -> Resu
         score = score_of(final_row(experiment, history), measured)
     except KeyError as error:
         raise DataFileError(f"the epochs in {path} have no column {error}") from error
-    layers = dict.fromkeys(key.rpartition(".")[0] for row in history for key in row if "." in key)
+    columns = [key.rpartition(".") for row in history for key in row]
+    layers = dict.fromkeys(layer for layer, _, quantity in columns if quantity in QUANTITIES)  # the weighted ones
     diverged = History(history).diverged
     return Result(experiment, history, score, measured, 0.0, tuple(layers), diverged)
 

@@ -41,6 +41,7 @@ FIRST = (
 )
 PICTURES = (".png", ".svg")
 ANGLES = {"weight_angle": "angle of W and B", "true_angle": "angle of error and bp's error", "norm_ratio": "|B| / |W|"}
+LOCAL = {"local_loss": "local loss", "local_accuracy": "local accuracy"}
 WIDTH, HEIGHT, MARGIN = 640, 200, 44  # of a curve, in pixels
 
 STYLE = """
@@ -85,7 +86,8 @@ def write(folder: str | Path) -> Path:
         _table_text(place / "table.txt"),
         _pictures(place),
         _curve(history) if not (place / "figures" / "training.png").is_file() else "",
-        _angles(history),
+        _by_layer(history, ANGLES, "Alignment at the end"),
+        _by_layer(history, LOCAL, "Local losses in the last epoch"),
         _settings(config, experiments),
         _runs(place),
         _files(place),
@@ -231,25 +233,23 @@ def _curve(history: Sequence[Row]) -> str:
     )
 
 
-def _angles(history: Sequence[Row]) -> str:
-    """The alignment of every layer in the last epoch."""
+def _by_layer(history: Sequence[Row], quantities: Mapping[str, str], title: str) -> str:
+    """A table of those of these quantities, with their names on the page, that a layer has in the last epoch."""
     last = history[-1] if history else {}
-    layers = dict.fromkeys(key.rpartition(".")[0] for key in last if key.rpartition(".")[2] in ANGLES)
+    layers = dict.fromkeys(key.rpartition(".")[0] for key in last if key.rpartition(".")[2] in quantities)
+    shown = [key for key in quantities if any(f"{layer}.{key}" in last for layer in layers)]
     if not layers:
         return ""
-    head = "".join(f"<th>{_text(name)}</th>" for name in ("layer", *ANGLES.values()))
+    head = "".join(f"<th>{_text(name)}</th>" for name in ("layer", *(quantities[key] for key in shown)))
     lines = []
     for layer in layers:
-        values = [last.get(f"{layer}.{key}") for key in ANGLES]
+        values = [last.get(f"{layer}.{key}") for key in shown]
         cells = [
             f"{value:.1f}°" if isinstance(value, float) and key.endswith("angle") else _number(value)
-            for key, value in zip(ANGLES, values, strict=True)
+            for key, value in zip(shown, values, strict=True)
         ]
         lines.append(f"<tr><th>{_text(layer)}</th>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>")
-    return (
-        '<h2>Alignment at the end</h2>\n<div class="wide"><table class="numbers">'
-        f"<tr>{head}</tr>{''.join(lines)}</table></div>"
-    )
+    return f'<h2>{title}</h2>\n<div class="wide"><table class="numbers"><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 
 def _settings(config: Mapping[str, Any], experiments: Sequence[Mapping[str, Any]]) -> str:

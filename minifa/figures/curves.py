@@ -242,8 +242,8 @@ def survey(results: Sequence[Result], title: str = "", *, dark: bool = False) ->
 
 
 def training_curves(result: Result | History, title: str = "", *, dark: bool = False) -> Figure:
-    """One run over the epochs: loss, accuracy (with that of the most frequent class), and the angle between W and B of
-    every layer with the band of chance.
+    """One run over the epochs: loss, accuracy (with that of the most frequent class), and for every layer the angle
+    between W and B with the band of chance, and the local loss of rules that have one.
 
     Args:
         result: a result of `minifa.experiments.run`, or a history, with at least one epoch. For several histories see
@@ -259,7 +259,9 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
         raise ValueError("there is no epoch to draw: the history is empty")
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
-    layers = layers_with(history[0], "weight_angle")
+    layers, local = layers_with(history[0], "weight_angle"), layers_with(history[-1], "local_loss")
+    by_layer = [("weight_angle", "Angle of W and B", layers)] if layers or not local else []
+    by_layer += [("local_loss", "Local loss", local)] if local else []
     levels, facts = Levels(), []  # a history has no experiment, whose network and data they come from
     if isinstance(result, Result):
         levels = levels_of({result.experiment.rule: [result]})
@@ -267,8 +269,9 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
             facts.append("For the contribution of the hidden layers, compare with the rule shallow.")
         if layers:
             facts.append(levels.describe("weight_angle"))
-    with drawing(3.6, title, " ".join(facts), dark=dark) as figure:
-        panels = figure.subplots(1, 3)
+    many = len(by_layer) > 1
+    with drawing(6.6 if many else 3.6, title, " ".join(facts), dark=dark) as figure:
+        panels = (figure.subplots(2, 2) if many else figure.subplots(1, 3)).ravel()
         for axes, ending in ((panels[0], "_loss"), (panels[1], "_accuracy")):
             kinds = [key for key in columns if key.endswith(ending) and "." not in key]
             for i, key in enumerate(kinds):
@@ -278,12 +281,15 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
         panels[1].set_ylim(0, 1.02)
         if panels[1].lines:
             _mark_accuracy(panels[1].axhline, levels)
-        for i, layer in enumerate(layers):
-            values = [row.get(f"{layer}.weight_angle", math.nan) for row in history]
-            panels[2].plot(epochs, values, label=layer, markersize=3.5, **look(i, dark))
-        panels[2].set_title("Angle of W and B")
+        for axes, (quantity, name, measured) in zip(panels[2:], by_layer, strict=True):
+            for i, layer in enumerate(measured):
+                values = [row.get(f"{layer}.{quantity}", math.nan) for row in history]
+                axes.plot(epochs, values, label=layer, markersize=3.5, **look(i, dark))
+            axes.set_title(name)
+        if local:
+            format_local_losses(panels[-1])
         if layers:
-            _format_angles(panels[2:])
+            _format_angles(panels[2:3])
             bands = levels.angles.get("weight_angle", {})
             widest = max((bands[layer] for layer in layers if layer in bands), key=lambda one: one.sd, default=None)
             if widest is not None:  # of the smallest matrix
@@ -415,6 +421,12 @@ def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
     if losses and axes.dataLim.y1 > 1.5 * max(losses):
         axes.set_ylim(top=1.5 * max(losses))
     axes.set_ylim(bottom=0)
+
+
+def format_local_losses(axes: Axes) -> None:
+    """Set a logarithmic y axis, because the losses of different layers differ by orders of magnitude."""
+    if 0 < axes.dataLim.minposy < math.inf:
+        axes.set_yscale("log")
 
 
 def _draw_legend(figure: Figure, groups: Groups, dark: bool, explained: Sequence[Line2D | Patch]) -> None:

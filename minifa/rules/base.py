@@ -56,7 +56,8 @@ class Rule(Constructed, HtmlRepr):
         output, target: the outputs and the targets of the last pass as rows, (N, n_out); None before the first.
         batch: the arguments of the last `gradients` (net, x, rows of targets, loss) and ``net.step``; None before it.
         local: what layers with a loss of their own measured in the last pass, by layer name: ``{"loss": mean over the
-            batch, "accuracy": fraction or None}``. Empty for rules without such losses.
+            batch, "accuracy": fraction or None}``, numbers or scalars on the backend. Empty for rules without such
+            losses. A pass sets it; the history has its means over each epoch.
         attachment: a new object after each `attach`; an optimizer uses it to detect that its feedback state is stale.
 
     A subclass must define `feedback`; a rule that only overrides `teach` returns None from it. Here, `feedback`:
@@ -90,6 +91,11 @@ class Rule(Constructed, HtmlRepr):
         cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
         cls.overrides_teach = cls.teach is not Rule.teach
         cls.constrains = cls.constrain is not Rule.constrain
+        if "predict" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} must override predict_batch(self, net, x) instead of predict: every evaluation, in "
+                "training too, calls it for each batch"
+            )
         extension_checks.guard(cls, Rule, extension_checks.RULE_CHECKS)
 
     def __init__(self, seed: int = 0) -> None:
@@ -262,7 +268,7 @@ class Rule(Constructed, HtmlRepr):
         n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
         rows = loss.rows(y, len(x), n_out, net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
-        self.batch = net, x, rows, loss, net.step
+        self.batch, self.local = (net, x, rows, loss, net.step), {}
         return rows
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
@@ -287,9 +293,24 @@ class Rule(Constructed, HtmlRepr):
         return array
 
     def predict(self, net: Network, x: Any, batch_size: int = 256) -> numpy.ndarray:
-        """The outputs for an input, as the rule defines them. Default: `minifa.Network.predict`, with its arguments and
-        errors."""
-        return check_type(net, Network, A_NETWORK).predict(x, batch_size)
+        """The outputs for an input, as the rule defines them: ``net.predict(x, batch_size, rule)``, with the arguments
+        and errors of `minifa.Network.predict`."""
+        return check_type(net, Network, A_NETWORK).predict(x, batch_size, self)
+
+    def predict_batch(self, net: Network, x: Array) -> Array:
+        """The outputs (N, n_out) for a batch x (N, ...) on the backend, in evaluation mode. Default: a forward pass.
+
+        Every evaluation calls it: `predict`, `minifa.Trainer.evaluate`, `minifa.evaluate`. A rule whose answer is
+        another one than the network's output overrides it:
+
+        >>> class Ensemble(mf.rules.BP):
+        ...     def predict_batch(self, net, x):
+        ...         return (net.forward(x) + net.forward(-x)) / 2
+        >>> net = mf.Network([mf.Linear(1, 2)])
+        >>> Ensemble().attach(net).predict(net, [[3.0]]).tolist()  # W cancels, and the bias is 0
+        [[0.0, 0.0]]
+        """
+        return net.forward(x)
 
     def teach(self, layer: Layer, delta: Array | None) -> Array | None:
         """The error at this layer's output. Default: the error from above."""
@@ -324,8 +345,8 @@ class Rule(Constructed, HtmlRepr):
         return layer.weight_shape if type(self).carry is Rule.carry else None
 
     def constrain(self, net: Network) -> None:
-        """Restore what the rule requires of the weights, after they have moved: called by the optimizer before
-        `update_feedback`. Default: nothing."""
+        """Restore in place what the rule requires of the weights, after they have moved: called by the optimizer after
+        its own constraints and before `update_feedback`. The weights of frozen layers must stay. Default: nothing."""
 
     def update_feedback(self, net: Network) -> None:
         """Update the feedback by the rule's own equation; called by the optimizer after the weight update. Default: no

@@ -19,6 +19,7 @@ from ..network import Network
 from ..optim import SGD
 from ..rng import check_seed
 from ..rules import Rule
+from ..training import local_numbers
 from ..validation import check_mapping, check_type
 from .differences import TOLERANCES
 from .examples import inputs, mlp, small_convnet
@@ -48,10 +49,14 @@ def check_rule(
       through;
     - gradients: those of every layer that learns exist and are finite, with the shape and dtype of the parameter (of
       the output layer only, if the class sets ``requires_errors = False``); weights, input, targets and errors are not
-      written to; `Rule.memory` keeps its shapes and dtype when the optimizer updates the feedback;
+      written to; `Rule.memory` keeps its shapes and dtype when the optimizer updates the feedback; `Rule.local` has a
+      number or None as the loss and the accuracy of a layer;
     - formula, if one is given: its gradients are those of the rule, before and after an update, in float64;
     - repetition: a second rule of the same seed, and a second `Rule.attach` of the same rule, give the same bits;
-    - measuring: another batch inside `Rule.preserved`, between a pass and its update, changes nothing;
+    - measuring: `Rule.activities` and `Rule.targets`, predictions, and another batch inside `Rule.preserved`, between a
+      pass and its update, change nothing;
+    - the predictions: `Rule.predict` gives finite rows, which do not depend on the batches;
+    - the constraints, of a class that overrides `Rule.constrain`: a frozen layer keeps its weights;
     - state: a new rule that loads the state gives the same bits;
     - backend: on another backend than NumPy (`minifa.use`), the numbers of NumPy.
 
@@ -154,6 +159,10 @@ def _check(example: _Example, formula: Formula | None) -> None:
         _check_repetition(example)
     with checking("measuring", example.title):
         _check_preserved(example)
+    with checking("the predictions", example.title):
+        _check_predictions(example)
+    with checking("the constraints", example.title):
+        _check_constraints(example)
     with checking("the state", example.title):
         _check_state(example)
 
@@ -189,6 +198,7 @@ def _check_gradients(example: _Example) -> None:
                 f"gradients returned the loss {value}, expected a finite number: the batch's mean loss"
             )
         require_equal(net.parameters(), before, "gradients leaves the weights as they are; the optimizer updates them")
+        local_numbers.add({}, rule, EXAMPLES)
         for layer in learning:
             for key, array in layer.parameters().items():
                 advice = "an error must reach every layer that learns, or the class sets requires_errors = False"
@@ -252,11 +262,36 @@ def _check_preserved(example: _Example) -> None:
     net, rule = example.attached()
 
     def measure() -> None:
+        activities, advice = rule.activities, "a target belongs to an activity, and stays finite"
+        for name, target in rule.targets.items():
+            require_array(target, activities[name].shape, net.dtype, f"target of {name}", advice)
+        rule.predict(net, -example.x)
         with net.preserved(), rule.preserved():
             rule.gradients(net, -example.x[1:], example.y[1:], example.loss)
 
     advice = "an array in self.memory that a pass changes must be replaced by a new one, not written to"
     require_equal(example.train(net, rule, measure), example.train(*example.attached()), advice)
+
+
+def _check_predictions(example: _Example) -> None:
+    net, rule = example.attached()
+    example.train(net, rule)
+    whole = backend.asarray(rule.predict(net, example.x), net.dtype)
+    require_array(whole, (EXAMPLES, *whole.shape[1:]), net.dtype, "predict", "one row of outputs for each example")
+    single = {"predict": rule.predict(net, example.x, batch_size=1)}
+    advice = "the outputs for an example must not depend on the others in its batch"
+    require_equal(single, {"predict": whole}, advice, TOLERANCES[str(net.dtype)])
+
+
+def _check_constraints(example: _Example) -> None:
+    net, rule = example.network(), example.make()
+    if not rule.constrains:
+        return
+    lowest = net.weighted[0]
+    net.freeze(lowest.name)
+    before = on_host(lowest.parameters())
+    example.train(net, rule.attach(net))
+    require_equal(lowest.parameters(), before, f"constrain must leave the weights of frozen layers: skip {lowest}")
 
 
 def _check_state(example: _Example) -> None:

@@ -332,6 +332,8 @@ class _Recorder(Observer):
             self._hook(self.rule, "update_feedback", self._on_update_feedback)
             for method in ("clip", "move", "constrain"):
                 self._hook(self.optimizer, method, getattr(self, f"_on_{method}"))
+            if self.rule.constrains:
+                self._hook(self.rule, "constrain", self._on_rule_constrain)
             yield
 
     def _hook(self, owner: Any, method: str, hook: Callable[..., Any]) -> None:
@@ -507,11 +509,19 @@ class _Recorder(Observer):
         )
 
     def _on_constrain(self, constrain: Callable[..., None], net: Network) -> None:
+        self._record_constraint(constrain, net, "Weights are constrained", "signs and norms kept by the options")
+
+    def _on_rule_constrain(self, constrain: Callable[..., None], net: Network) -> None:
+        moment = self._record_constraint(constrain, net, "The rule constrains the weights", "weights kept by the rule")
+        if moment is not None:
+            moment.why = "The rule restores what it requires of the weights, for example that none is negative."
+
+    def _record_constraint(
+        self, constrain: Callable[..., None], net: Network, title: str, equation: str
+    ) -> _PendingMoment | None:
         constrain(net)
-        if changed := self._changed(net.parameters()):
-            self.record(
-                "constrain", "", "Weights are constrained", "signs and norms kept by the options", changed, changed
-            )
+        changed = self._changed(net.parameters())
+        return self.record("constrain", "", title, equation, changed, changed) if changed else None
 
     def _on_update_feedback(self, update_feedback: Callable[..., None], net: Network) -> None:
         before = dict(self.known_arrays)

@@ -17,7 +17,7 @@ from ..data.augment import for_evaluation
 from ..data.base import Examples
 from ..network import check_state
 from ..registry import as_call, unknown
-from ..schedules import larger_is_better
+from ..schedules import larger_is_better, measured_in_training
 from ..validation import check_between, check_bool, check_float, check_int, check_str, check_type
 from .history import Row
 from .trainer import Callback, Trainer, check_examples
@@ -92,7 +92,7 @@ class EarlyStopping(Callback):
         default = "validation_accuracy" if "validation_accuracy" in row else "validation_loss"
         column = self.measure or default
         if column not in row:
-            if row["epoch"] == 0 and column.startswith("train_"):  # measured in an epoch of training only
+            if row["epoch"] == 0 and measured_in_training(column):
                 return
             raise ValueError(self._missing(row))
         if self._is_better(float(row[column]), larger_is_better(column)):

@@ -56,6 +56,7 @@ def check_ranges(state: Mapping[str, Any]) -> None:
             raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
     if isinstance(state.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", state["begun"]):
         raise ValueError(f"begun must be empty or 'from' and a number of updates, got {state['begun'][:100]!r}")
+    _check_local_sums(state.get("local_sums"), whole_number("seen") or 0)
     _check_counts(state.get("layout"), bool(state.get("unfinished")), whole_number)
     _check_history(state.get("history"), whole_number("epoch"), bool(state.get("unfinished")))
 
@@ -73,6 +74,16 @@ def _check_counts(layout: Any, unfinished: bool, whole_number: Callable[[str], i
         raise ValueError(f"layout must hold true or false as drop_last, got {str(drop_last)[:100]}")
     if unfinished and (whole_number("batch") or 0) > count_batches(examples, batch_size, drop_last):
         raise ValueError(f"batch must be at most the number of batches of {batch_size} in {examples} examples")
+
+
+def _check_local_sums(sums: Any, seen: int) -> None:
+    for column, entry in sums.items() if isinstance(sums, dict) else ():
+        total, examples = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+        if type(total) not in (int, float) or type(examples) is not int or not 0 < examples <= seen:
+            raise ValueError(
+                f"local_sums must hold a sum and the number of its examples, of the {seen} that were seen, as "
+                f"{str(column)[:100]!r}, got {str(entry)[:100]}"
+            )
 
 
 def _check_history(rows: Any, epoch: int | None, unfinished: bool) -> None:

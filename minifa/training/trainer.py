@@ -38,6 +38,7 @@ from ..validation import (
     check_mapping,
     check_type,
 )
+from . import local_numbers
 from .divergence import PATIENCE, Divergence, DivergenceMonitor, Useless, is_useless, start_of
 from .history import History, Row
 from .position import check_ranges, describe_layout, is_like, layout
@@ -174,6 +175,7 @@ class Trainer(KnownOptions):
         self.batch, self.unfinished = 0, False
         self.total: Any = 0.0  # summed loss of this epoch's examples, on the backend, in double precision
         self.correct: Any = 0  # number of correct examples in this epoch, on the backend
+        self.local_sums: local_numbers.Sums = {}  # of the rule's local numbers in this epoch
         self.seen, self.seconds = 0, 0.0
         self.first_loss = 0.0  # reference for useless losses; 0: not known yet
         self.layout: dict[str, Any] = {}  # examples and batches, which must not change within an epoch
@@ -299,6 +301,7 @@ class Trainer(KnownOptions):
             "begun": self.order_key,
             "total": float(self.total),
             "correct": int(self.correct),
+            "local_sums": {column: [float(total), examples] for column, (total, examples) in self.local_sums.items()},
             "seen": self.seen,
             "seconds": self.seconds,
             "first_loss": self.first_loss,
@@ -310,7 +313,7 @@ class Trainer(KnownOptions):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Load the result of `state`. Validated first; nothing is changed on a ValueError."""
         check_mapping(state, "the state of a trainer")
-        expected, state = self.state(), {"first_loss": 0.0, **state}  # older states have no first_loss
+        expected, state = self.state(), {"first_loss": 0.0, "local_sums": {}, **state}  # which older states do not have
         wrong = [key for key, value in expected.items() if not is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
             keys = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
@@ -335,7 +338,7 @@ class Trainer(KnownOptions):
     def _begin_epoch(self) -> None:
         self.epoch += 1
         self.batch, self.unfinished = 0, True
-        self.total, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
+        self.total, self.correct, self.local_sums, self.seen, self.seconds = 0.0, 0, {}, 0, 0.0
 
     def _check_last_batch(self, n: int, batch_size: int, batches: int) -> None:
         last = min(batch_size, n - (batches - 1) * batch_size)
@@ -364,6 +367,8 @@ class Trainer(KnownOptions):
                     self.first_loss = start_of(float(value), self.loss, train.y[:REFERENCE_TARGETS], self.rule.output)
                 self.total = self.total + xp.asarray(value, dtype="float64") * len(y)
                 self.seen += len(y)
+                if self.rule.local:
+                    local_numbers.add(self.local_sums, self.rule, len(y))
                 if y.ndim == 1:
                     self.correct = self.correct + count_correct(self.rule.output, self.rule.target)
                 self.optimizer.step(self.net, self.rule)
@@ -383,6 +388,7 @@ class Trainer(KnownOptions):
             row["train_accuracy"] = int(self.correct) / self.seen
         self.diverged = not math.isfinite(loss)
         row.update(seconds=self.seconds, images_per_second=self.seen / self.seconds)
+        row.update(local_numbers.means(self.local_sums, self.net))
         if self.diverged or is_useless(loss, self.first_loss, train.y, row.get("train_accuracy")):
             row["diverged"] = 1
         return row
@@ -418,7 +424,8 @@ class Trainer(KnownOptions):
             getattr(callback, event)(self, *arguments)
 
     def evaluate(self, examples: Examples, batch_size: int = 256) -> dict[str, float]:
-        """The mean loss, and the accuracy if the targets are classes. The network is not modified.
+        """The mean loss, and the accuracy if the targets are classes, of the outputs that the rule computes
+        (`minifa.rules.Rule.predict_batch`). The network is not modified.
 
         Args:
             examples: the examples to evaluate.
@@ -465,13 +472,14 @@ class Trainer(KnownOptions):
         return [float(one.mean()) if len(one) else None for one in members]
 
     def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
-        """Yield the network's outputs in evaluation mode with their targets, batch by batch."""
+        """Yield the outputs in evaluation mode, as the rule defines them, with their targets, batch by batch."""
         check_examples(examples)
         batch_size = check_batch_size(batch_size)
-        with self.net.preserved():
+        with self.net.preserved(), self.rule.preserved():
             for start in range(0, len(examples), batch_size):
                 x, y = (part[start : start + batch_size] for part in (examples.x, examples.y))
-                yield self.net.forward(backend.asarray(for_evaluation(x, self.augmentation), self.net.dtype)), y
+                x = backend.asarray(for_evaluation(x, self.augmentation), self.net.dtype)
+                yield self.rule.predict_batch(self.net, x), y
 
 
 def check_examples(examples: Any) -> None:

@@ -449,6 +449,25 @@ class Forgetful(Own):
             self.kept[layer.name] = 0.9 * self.kept[layer.name] + 0.1 * layer.W
 
 
+class Centred(Own):
+    def predict_batch(self, net, x):
+        outputs = net.forward(x)
+        return outputs - outputs.mean(axis=0)
+
+
+class ConstrainsAll(Own):
+    def constrain(self, net):
+        for layer in net.weighted:
+            layer.W[...] = xp.maximum(layer.W, 0)
+
+
+class WrongLocal(Own):
+    def gradients(self, net, x, y, loss):
+        value = super().gradients(net, x, y, loss)
+        self.local["tanh1"] = {"losses": 1.0}
+        return value
+
+
 class NoLoss(Own):
     def gradients(self, net, x, y, loss):
         return super().gradients(net, x, y, loss) * np.nan
@@ -481,6 +500,9 @@ def test_a_user_defined_rule_passes(engine):
         (DrawsOnce, "the repetition .* a second attach; draw sets everything"),
         (Averages, "measuring .* must be replaced by a new one, not written to"),
         (Forgetful, "the state .* keep learned feedback in self.memory"),
+        (Centred, "the predictions .* predict differs by .* must not depend on the others in its batch"),
+        (ConstrainsAll, "the constraints .* must leave the weights of frozen layers: skip Linear 'linear1'"),
+        (WrongLocal, "the gradients .* local of the rule 'WrongLocal' must have"),
         (NoLoss, "the gradients .* gradients returned the loss nan, expected a finite number"),
         (WrongPair, r"the gradients .* parameters .* gradient of 'linear2', returned an array of shape"),
     ],

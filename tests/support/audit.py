@@ -46,7 +46,7 @@ CONTRACT = {
     *INSIDE,
     *("forward", "backward", "infer", "initialise", "convert_array", "shape_of", "cast", "shape_error"),  # a layer
     *("draw", "layers_with_feedback", "teaches", "feedback_equation", "carry_equation", "teach_equation"),  # a rule
-    *("start_angle", "draw_matrix", "training_pass"),
+    *("start_angle", "draw_matrix", "training_pass", "predict_batch"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitude_initialisers", "sign_source"),
     *("target_of", "send", "learn_map", "noise"),  # a rule with targets

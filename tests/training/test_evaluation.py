@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checks import assert_same_bits
 
 import minifa as mf
 from minifa.experiments import Experiment, resume, tables
+from minifa.experiments.resume import open_checkpoint, run_in_folder
 from minifa.experiments.run_folder import open_run
 from minifa.training import Trainer
 
@@ -33,14 +35,98 @@ def test_it_equals_the_evaluation_of_a_trainer(trained):
     assert mf.evaluate(trainer.net, test.x.astype("f8"), list(test.y), trainer.rule)["accuracy"] == expected["accuracy"]
 
 
+class Opposite(mf.rules.FA):
+    """Its answer is the opposite of the network's output."""
+
+    name = "opposite"
+
+    def predict_batch(self, net, x):
+        return -net.forward(x)
+
+
 def test_a_rule_may_predict_in_its_own_way(trained):
-    class Opposite(mf.rules.FA):
-        def predict(self, net, x, batch_size=256):
-            return -net.predict(x, batch_size)
+    trainer, test = trained
+    net, rule = trainer.net, Opposite(seed=0)
+    with pytest.raises(ValueError, match="the rule must be attached to this network"):
+        net.predict(test.x, rule=rule)
+    rule.attach(net)
+    by_hand, before = -net.predict(test.x), vars(rule).copy()
+    np.testing.assert_array_equal(rule.predict(net, test.x), by_hand)
+    np.testing.assert_array_equal(net.predict(test.x, batch_size=100, rule=rule), by_hand)
+    np.testing.assert_array_equal(net.classify(test.x, rule=rule), by_hand.argmax(axis=1))
+    accuracy = float((by_hand.argmax(axis=1) == test.y).mean())
+    assert accuracy != mf.evaluate(net, test)["accuracy"]
+    assert mf.evaluate(net, test, rule=rule) == {"accuracy": accuracy}
+    other = Trainer(net, rule, CE, mf.SGD(0.01))
+    assert other.evaluate(test) == mf.evaluate(net, test, rule=rule, loss=CE)
+    shares = [(by_hand.argmax(axis=1) == test.y)[test.y == k].mean() for k in range(10)]
+    assert other.class_accuracies(test) == shares
+    assert mf.figures.confusion(mf.metrics.confusion(test.y, net.classify(test.x, rule=rule)))._suptitle.get_text() == (
+        f"accuracy {accuracy:.3f}, 360 examples"
+    )
+    assert vars(rule) == before
+
+
+def test_a_prediction_may_change_the_state_of_its_rule_and_nothing_else_notices(trained):
+    class Counts(mf.rules.BP):
+        passes = 0
+
+        def predict_batch(self, net, x):
+            self.passes, self.error = self.passes + 1, x
+            return net.forward(x, self.training_pass(net))
 
     trainer, test = trained
-    lowest = (trainer.net.predict(test.x).argmin(axis=1) == test.y).mean()
-    assert mf.evaluate(trainer.net, test, rule=Opposite().attach(trainer.net)) == {"accuracy": lowest}
+    rule = Counts().attach(trainer.net)
+    state = trainer.net.state()
+    Trainer(trainer.net, rule, CE, mf.SGD(0.01)).evaluate(test)
+    rule.predict(trainer.net, test.x)
+    assert rule.passes == 0 and rule.error is None
+    assert_same_bits(trainer.net.state(), state)
+
+
+def test_every_command_evaluates_by_the_rule(tmp_path, monkeypatch):
+    """Validation accuracy, the best epoch, early stopping and the test accuracy of a run are those of the rule."""
+    monkeypatch.setitem(mf.rules.RULES, "opposite", Opposite)
+    experiment = Experiment(
+        data="xor", model="tiny", rule="opposite", lr=0.3, epochs=6, validation=0.5, patience=2, alignment=False
+    )
+    result = run_in_folder(tmp_path / "run", experiment)
+    history = mf.training.History.read_csv(tmp_path / "run" / "history.csv")
+    data = mf.data.load("xor")
+    best, rule, _ = open_checkpoint(tmp_path / "run" / "best.ckpt")
+    held_out = data.hold_out(0.5)[1]
+    measured = history.column("validation_accuracy")
+    assert result["best_epoch"] == measured.index(max(measured))
+    assert max(measured) == mf.evaluate(best, held_out, rule=rule)["accuracy"]
+    assert max(measured) == 1 - mf.evaluate(best, held_out)["accuracy"]
+    assert result["test_accuracy"] == mf.evaluate(best, data.test, rule=rule)["accuracy"]
+    compared = mf.compare([Opposite, "fa"], "tiny", "xor", seeds=1, epochs=3, lr=0.3, progress=False)
+    opposite, fa = (row["score"] for row in compared.rows)
+    assert opposite == 1 - fa
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (lambda x: x.tolist(), TypeError, "returned list, expected an array"),
+        (lambda x: x.astype("float64"), TypeError, "float64, expected float32"),
+        (lambda x: x[:1], ValueError, r"shape \(1, 2\), expected \(4, n_out\): one row for each example"),
+        (lambda x: x[:, 0], ValueError, r"shape \(4,\), expected \(4, n_out\)"),
+    ],
+)
+def test_an_invalid_prediction_is_refused(answer, error, message):
+    class Mine(mf.rules.FA):
+        def predict_batch(self, net, x):
+            return answer(x)
+
+    net = mf.Network([mf.Linear(2, 2)])
+    with pytest.raises(error, match=f"predict_batch of the rule 'Mine' .*{message}"):
+        Mine().attach(net).predict(net, np.ones((4, 2)))
+
+
+def test_predict_cannot_be_overridden_past_the_evaluations():
+    with pytest.raises(TypeError, match="Mine must override predict_batch"):
+        type("Mine", (mf.rules.FA,), {"predict": lambda self, net, x, batch_size=256: net.predict(x)})
 
 
 def test_targets_are_measured_by_a_loss(engine):
