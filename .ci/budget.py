@@ -28,6 +28,7 @@ CORE += 16  # the confusion matrix
 CORE += 11  # PyTorch tensors as input of every function that converts numbers
 CORE += 88  # dilation, groups and padding="same" in Conv2d, with their plain references
 CORE += 49  # the contract of rules with targets: Listen, passes without caches, activities, targets, constrain
+CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

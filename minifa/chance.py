@@ -117,6 +117,7 @@ def error_bands(
         true = _errors(net, BP(), rule.error)
         angles: dict[str, list[float]] = {layer.name: [] for layer in net}
         for drawn in _other_draws(net, rule, draws, seed):
+            output = net.forward(x, drawn.training_pass(net, update_statistics=False))  # for rules that keep activities
             drawn.compute_error(output, y, loss)
             own = _errors(net, drawn, drawn.error)
             for name, known in angles.items():

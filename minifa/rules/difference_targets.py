@@ -20,15 +20,17 @@ from __future__ import annotations
 __all__ = ["DTP", "FWDTP", "TP"]
 
 from ..backend import Array, xp
+from ..layers.weighted import Weighted
 from ..network import Network
 from ..rng import gaussian, generator
 from ..validation import check_choice, check_int, check_positive
 from .blocks import Block, run
 from .target_rule import TargetRule
+from .target_trace import TracedMaps
 from .way_back import FORMS, reconstruction_gradient, send_down
 
 
-class FWDTP(TargetRule):
+class FWDTP(TracedMaps, TargetRule):
     """Difference target propagation with fixed random maps.
 
     Args:
@@ -76,6 +78,9 @@ class FWDTP(TargetRule):
         above, h = self.blocks[i + 1].end.name, self.heard[self.blocks[i].end.name]
         return h + self.send(i + 1, self.sent[above]) - self.send(i + 1, self.heard[above])
 
+    def start_angle(self, layer: Weighted) -> float:
+        return 90.0
+
 
 class DTP(FWDTP):
     """Difference target propagation: each map learns to reconstruct the input of its block.
@@ -106,6 +111,10 @@ class DTP(FWDTP):
     equation = "t = h + g(t_above) - g(h_above), g reconstructs"
     paper = "Lee et al. 2015"
     needs = "a feedback path that learns to invert the forward one, noise at every layer, and targets sent down"
+    update_equation = (
+        "B_new = B - rate * dB, repeated steps times\n"
+        "dB = the gradient of the sum of (g(f(h + sigma * xi)) - (h + sigma * xi))^2 / (2 * n)"
+    )
 
     def __init__(
         self,
@@ -151,6 +160,10 @@ class TP(DTP):
 
     def target_of(self, i: int) -> Array:
         return self.send(i + 1, self.sent[self.blocks[i + 1].end.name])
+
+    def target_equation(self, i: int) -> tuple[str, dict[str, str]]:
+        equation, names = super().target_equation(i)
+        return equation.partition("\n")[0].replace("g_t", "t", 1), names
 
 
 def with_noise(rule: DTP, h: Array, block: Block, k: int, step: int) -> Array:

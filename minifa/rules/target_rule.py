@@ -18,11 +18,11 @@ from ..layers.base import Layer, Listen, Pass
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..validation import check_positive
-from .base import Rule
-from .blocks import blocks_of
+from .blocks import ACCEPTED, blocks_of
+from .target_trace import TracedTargets
 
 
-class TargetRule(Rule):
+class TargetRule(TracedTargets):
     """The base class of rules with targets. A subclass implements `target_of`.
 
     Args:
@@ -36,6 +36,7 @@ class TargetRule(Rule):
     """
 
     crosses_weights = False
+    accepts = ACCEPTED
 
     def __init__(self, seed: int = 0, eta: float = 0.1) -> None:
         super().__init__(seed)
@@ -72,10 +73,6 @@ class TargetRule(Rule):
         difference = h - t
         self.local[name] = {"loss": (difference * difference).sum() / (2 * n), "accuracy": None}
         return difference * (1 / (n * self.eta))
-
-    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        names = {"h": f"{layer.name}.y", "t": f"rule.sent.{layer.name}", "eta": "rule.eta"}
-        return "delta = (h - t) / (n * eta)", names
 
     def feedback(self, layer: Weighted) -> None:
         return None

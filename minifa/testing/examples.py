@@ -140,8 +140,7 @@ GEOMETRIES: Examples = {
     ),
 }
 
-# Rules with the options that have separate code, as `minifa.rules.make` takes them. Without node_perturbation, which
-# does not accept the batch norm of `small_convnet`.
+# Rules with the options that have separate code, as `minifa.rules.make` takes them, tested in `small_convnet`.
 RULES = [
     "bp",
     "shallow",
@@ -184,6 +183,8 @@ RULES = [
 # that do not accept a convolution, tested in `mlp`.
 CHAIN_RULES = ["fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"]
 LINEAR_RULES: list[str] = []
+WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
+ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -237,10 +238,12 @@ def chain(seed: int = 0) -> Network:
 
 
 def network_for(description: str, seed: int = 0) -> Network:
-    """The example network in which the tests use this rule: of `RULES`, `CHAIN_RULES` or `LINEAR_RULES`."""
+    """The example network in which the tests use this rule of `ALL_RULES`."""
     if description in LINEAR_RULES:
         return mlp(seed)
-    return chain(seed) if description in CHAIN_RULES else small_convnet(seed)
+    if description in CHAIN_RULES:
+        return chain(seed)
+    return small_convnet(seed, batch_norm=description not in WITHOUT_BATCH_NORM)
 
 
 def small_convnet(seed: int = 0, batch_norm: bool = True) -> Network:
