@@ -113,7 +113,7 @@ class DTP(FWDTP):
     needs = "a feedback path that learns to invert the forward one, noise at every layer, and targets sent down"
     update_equation = (
         "B_new = B - rate * dB, repeated steps times\n"
-        "dB = the gradient of the sum of (g(f(h + sigma * xi)) - (h + sigma * xi))^2 / (2 * n)"
+        "dB from the gradient of the sum of (g(f(h + sigma * xi)) - (h + sigma * xi))^2 / (2 * n)"
     )
 
     def __init__(

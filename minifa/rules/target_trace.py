@@ -13,7 +13,8 @@ from ..layers.weighted import Weighted
 from ..linalg import norm
 from .base import Rule
 from .blocks import Block
-from .way_back import FORMS
+
+EQUATIONS = {"linear": "y @ B.T", "last": "f(y @ B.T)", "first": "f(y) @ B.T", "gated": "(y * f'(a)) @ B.T"}  # of g(y)
 
 
 class TracedTargets(Rule):
@@ -54,7 +55,7 @@ class TracedMaps(TracedTargets):
     """The same for rules whose targets go down through maps g, with a matrix B for each layer.
 
     Attributes:
-        g: the form of the maps, a name in `minifa.rules.way_back.FORMS`.
+        g: the form of the maps, as in `minifa.rules.way_back`.
         blocks, send: as in `TargetRule` and `minifa.rules.difference_targets.FWDTP`.
     """
 
@@ -63,10 +64,10 @@ class TracedMaps(TracedTargets):
     send: Callable[[int, Array], Array]
 
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        return FORMS[self.g], super().feedback_equation(layer)[1]
+        return f"g(y) = {EQUATIONS[self.g]}", super().feedback_equation(layer)[1]
 
     def target_equation(self, i: int) -> tuple[str, dict[str, str]]:
-        g, above = FORMS[self.g].removeprefix("g(y) = "), self.blocks[i + 1]
+        g, above = EQUATIONS[self.g], self.blocks[i + 1]
         lines = [f"g_{symbol} = {g.replace('y', f'{symbol}_above')}" for symbol in ("t", "h")]
         end, B = above.end.name, f"{above.layer.name}.B"
         return "\n".join([*lines, "t = h + g_t - g_h"]), {"t_above": f"{end}.t", "h_above": f"{end}.y", "B": B}

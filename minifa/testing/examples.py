@@ -237,13 +237,23 @@ def chain(seed: int = 0) -> Network:
     return network(layers, (8, 8, 2), seed=seed)
 
 
-def network_for(description: str, seed: int = 0) -> Network:
-    """The example network in which the tests use this rule of `ALL_RULES`."""
-    if description in LINEAR_RULES:
+def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
+    """The example network in which the tests use this rule, with any options; ``batch_norm``: if the rule accepts it.
+
+    >>> from minifa.testing.examples import network_for
+    >>> network_for("dtp:g=first")
+    <Network: 10 layers, 146 parameters>
+    """
+    if _lists(LINEAR_RULES, description):
         return mlp(seed)
-    if description in CHAIN_RULES:
+    if _lists(CHAIN_RULES, description):
         return chain(seed)
-    return small_convnet(seed, batch_norm=description not in WITHOUT_BATCH_NORM)
+    return small_convnet(seed, batch_norm and not _lists(WITHOUT_BATCH_NORM, description))
+
+
+def _lists(rules: Sequence[str], description: str) -> bool:
+    """Whether the rule of the description is among these, with other options or the same."""
+    return description.partition(":")[0] in {one.partition(":")[0] for one in rules}
 
 
 def small_convnet(seed: int = 0, batch_norm: bool = True) -> Network:
