@@ -183,8 +183,6 @@ RULES = [
 # that do not accept a convolution, tested in `mlp`.
 CHAIN_RULES = ["fwdtp", "fwdtp:g=linear", "fwdtp:g=first", "fwdtp:g=gated", "dtp", "tp"]
 LINEAR_RULES: list[str] = []
-WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -235,6 +233,10 @@ def chain(seed: int = 0) -> Network:
         *(Linear(8, 5), Tanh(), Linear(5, 3)),
     ]
     return network(layers, (8, 8, 2), seed=seed)
+
+
+WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
+ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
