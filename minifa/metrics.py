@@ -62,7 +62,7 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
                 recorder.store_gradients(net)
         # A direct rule's matrices are keyed by the layer they teach and do not correspond to its W, even if the shapes
         # are equal.
-        matrices = dict(rule.B) if rule.crosses_weights else {}
+        matrices = dict(rule.B) if rule.B_corresponds_to_W else {}
         values = {
             layer.name: _layer_alignment(layer, matrices.get(layer.name), by_rule, by_bp) for layer in net.weighted
         }

@@ -254,18 +254,19 @@ def feedback_conditions(net: Network, rule: Rule, x: Array) -> dict[str, dict[st
     with net.preserved(), rule.preserved(), backend.blas_limit():
         if isinstance(rule, FWDTP):
             net.forward(x, rule.training_pass(net, update_statistics=False))
+            pairs = [(rule.blocks[i - 1], rule.blocks[i]) for i in rule.sends()]
             return {
                 block.layer.name: _condition(*_block_derivatives(rule, below, block))
-                for below, block in rule.sends()
+                for below, block in pairs
                 if type(block.layer) is Linear and len(block.activations) == len(block.after)
             }
-        matrices = dict(rule.B) if rule.crosses_weights else {}
+        matrices = dict(rule.B) if rule.B_corresponds_to_W else {}
         conditions = {}
         for layer in net.weighted:
             B = matrices.get(layer.name)
             if B is not None and B.shape == layer.weight_shape:
-                pairs = zip(layer.matrices(layer.W), layer.matrices(B), strict=True)
-                Jf, Jg = (xp.stack(parts) for parts in zip(*((W.T, M) for W, M in pairs), strict=True))
+                groups = zip(layer.matrices(layer.W), layer.matrices(B), strict=True)
+                Jf, Jg = (xp.stack(parts) for parts in zip(*((W.T, M) for W, M in groups), strict=True))
                 conditions[layer.name] = _condition(Jf, Jg)
         return conditions
 

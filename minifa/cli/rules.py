@@ -41,7 +41,8 @@ def _description(rule: type[Rule]) -> str:
     """Equation, requirements and options of a rule, and the text at the top of its file."""
     passes = "one forward and one backward pass" if rule.one_backward_pass else "not a single backward pass, see below"
     feedback = f"{'learns' if rule.feedback_learns else 'does not learn'}; default weight decay {rule.weight_decay:g}"
-    lines = [_summary(rule), *_indented(f"per update: {passes}", f"feedback: {feedback}"), ""]
+    networks = [f"accepts: {rule.accepts}"] if rule.accepts else []
+    lines = [_summary(rule), *_indented(f"per update: {passes}", f"feedback: {feedback}", *networks), ""]
     names = [name for name in option_names(rule) if name != "seed"]  # type: ignore[arg-type]  # a class can be hashed
     parameters = inspect.signature(rule).parameters
     if names:

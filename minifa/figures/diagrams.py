@@ -34,7 +34,7 @@ def broadcast(net: Network, rule: Rule, title: str = "", *, dark: bool = False) 
     under this rule in orange.
 
     Layerwise rules propagate the error from layer to layer through each B. Direct rules broadcast it through a matrix
-    to every layer they teach (dense feedback: from every later layer).
+    to every layer they teach (dense feedback: from every later layer). Rules with targets send these down through B.
 
     Args:
         net: a network of any depth, with or without residual blocks.
@@ -138,12 +138,18 @@ class _Plan:
         return arrives
 
     def _crosses(self, layer: Layer) -> bool:
-        return layer.needs_input_gradient and (self.rule.crosses_weights or not isinstance(layer, Weighted))
+        crosses = self.rule.crosses_weights or self._sends_target(layer) or not isinstance(layer, Weighted)
+        return layer.needs_input_gradient and crosses
+
+    def _sends_target(self, layer: Layer) -> bool:
+        """Whether the rule sends a target, and no error, down through this layer's B."""
+        paired = self.rule.B_corresponds_to_W and not self.rule.crosses_weights
+        return paired and layer.name in self.rule.B
 
     def _broadcast_lines(self) -> dict[str, dict[str, Any]]:
         """For a rule that broadcasts the error: the matrices by source and target. The source "" is the loss."""
         lines: dict[str, dict[str, Any]] = {}
-        for key, matrix in {} if self.rule.crosses_weights else self.rule.B.items():
+        for key, matrix in {} if self.rule.B_corresponds_to_W else self.rule.B.items():
             target, _, source = key.partition("<-")
             lines.setdefault(source, {})[target] = matrix
         return dict(sorted(lines.items(), key=lambda item: self.at[item[0]].y))
@@ -186,7 +192,8 @@ class _Plan:
         matrix = self.rule.B.get(layer.name)
         if matrix is None or not isinstance(layer, Weighted):
             return ""
-        return "$B$ = $W$" if matrix is layer.W else f"$B$  {size(matrix.shape)}"
+        what = "target, " if self._sends_target(layer) else ""
+        return "$B$ = $W$" if matrix is layer.W else f"{what}$B$  {size(matrix.shape)}"
 
     def _draw_box(self, axes: Axes, box: _Box) -> None:
         _frame(axes, self.left, box.y - BOX_HEIGHT / 2, BOX_WIDTH, BOX_HEIGHT)

@@ -107,8 +107,9 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     x = backend.asarray(for_evaluation(examples.x, augmentation_of(experiment)), net.dtype)
     title = f"under {experiment.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
-    carriers = rule.layers_with_feedback(net) if rule.crosses_weights else []
-    feedback = {layer.name: rule.feedback(layer) for layer in carriers}  # rule.B dates from the last backward pass
+    carriers = rule.layers_with_feedback(net) if rule.B_corresponds_to_W else []
+    current = {layer.name: rule.feedback(layer) for layer in carriers}  # rule.B dates from the last backward pass
+    feedback = {name: rule.B.get(name) if B is None else B for name, B in current.items()}
     equal = {name: B is not None and _equals(B, net[name].parameters()["W"]) for name, B in feedback.items()}
     if rule.one_backward_pass and not (equal and all(equal.values())):
         batch = net, rule, x, examples.y, loss

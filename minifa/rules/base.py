@@ -76,11 +76,15 @@ class Rule(Constructed, HtmlRepr):
     paper = ""
     needs = ""  # what a physical implementation (brain, hardware) must provide
     crosses_weights = True  # False if `feedback` is always None: only layers that `teaches` names get errors
+    B_corresponds_to_W = True  # whether B[name] takes the place of that layer's W; False: of no weight (direct rules)
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
     statistics: tuple[str, ...] = ("/start_norm",)  # endings of names in `memory` that are no feedback, as counted
     weight_decay = 0.0  # the optimizer's default in `minifa.experiments`: some rules need it to align
     requires_errors = True  # whether `attach` requires that an error reaches every layer that learns
     gives_output_error = True  # whether the output layer receives the true error e
+    accepts = ""  # the networks that `attach` accepts; "": all
+    explanations: Mapping[str, str] = {}  # of moments in a trace, by kind, where `minifa.trace`'s do not hold
+    update_equation = ""  # of `update_feedback`, for traces; "": `equation`
     eta = 1.0  # step size of `targets`: delta = (activity - target) / (n eta)
     feedback_learns = False  # whether the optimizer's step updates the feedback; set from the overridden methods
     overrides_teach = False  # whether the class overrides `teach`; set by `__init_subclass__`, too
@@ -195,6 +199,11 @@ class Rule(Constructed, HtmlRepr):
             ``"tanh1.B"``), or ``"rule.name"`` for an attribute of the rule.
         """
         return "delta = the error that the rule's method teach returns", {}
+
+    def trace_arrays(self, layer: Layer) -> dict[str, Array]:
+        """What a trace shows with the error at this layer's output, by symbol; ``"t"`` of ``tanh1`` becomes the array
+        ``"tanh1.t"``. Default: nothing."""
+        return {}
 
     def start_angle(self, layer: Weighted) -> float | None:
         """The theoretical angle in degrees between B and W before the first update, in the limit of many entries; None

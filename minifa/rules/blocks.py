@@ -19,6 +19,8 @@ from ..layers.base import Layer, Pass, Teacher, forward_chain
 from ..layers.weighted import Weighted
 from ..network import Network
 
+ACCEPTED = "networks of Linear, Conv2d, activations, pooling and Flatten"
+
 
 class Block(NamedTuple):
     """A weighted layer and the layers ``after`` it up to the next weighted layer."""
@@ -73,10 +75,7 @@ def blocks_of(net: Network, label: str) -> list[Block]:
             blocks.append(Block(layer, []))
         elif blocks:
             if not layer.sends_targets:
-                raise ValueError(
-                    f"the rule {label!r} can send no target through {layer}: it accepts networks of Linear, Conv2d, "
-                    "activations, pooling and Flatten"
-                )
+                raise ValueError(f"the rule {label!r} can send no target through {layer}: it accepts {ACCEPTED}")
             blocks[-1].after.append(layer)
     return blocks
 

@@ -32,7 +32,7 @@ from ..parallel.chunks import matmul
 from ..rng import generator, uniform
 from ..validation import check_between, check_int, check_positive
 from .blocks import caches_restored, run
-from .difference_targets import DTP, white_noise
+from .difference_targets import DTP
 from .direct import count_units, direct_sd
 from .target_rule import TargetRule
 from .way_back import LINEAR_IN_B, curvature, to_weights
@@ -119,6 +119,7 @@ class DDTP(TargetRule):
     equation = "t = h + (t_out - h_out) Q^T, Q inverts all above"
     paper = "Meulemans et al. 2020"
     needs = "noise at one layer at a time, and the change of the outputs at every layer"
+    B_corresponds_to_W = False
 
     def __init__(
         self,
@@ -154,10 +155,6 @@ class DDTP(TargetRule):
         noise = self.noise(h, key, step)
         v = (run(layers, h + noise, step) - run(layers, h, step)).reshape(n, -1)
         descend(self, Q, matmul((matmul(v, Q.T) - noise.reshape(n, -1)).T, v), curvature(v), n)
-
-    def noise(self, like: Array, key: str, step: int) -> Array:
-        """The noise of one update of Q, of the shape of the array."""
-        return white_noise(self, like, self.sigma, key, step)
 
 
 def draw_matrices(rule: DDTP, net: Network) -> dict[str, Array]:

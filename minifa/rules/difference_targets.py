@@ -21,16 +21,17 @@ from __future__ import annotations
 
 __all__ = ["DTP", "FWDTP", "TP"]
 
-from ..backend import Array, xp
+from ..backend import Array
+from ..layers.weighted import Weighted
 from ..network import Network
-from ..rng import gaussian, generator
 from ..validation import check_choice, check_int, check_positive
 from .blocks import run
 from .target_rule import TargetRule
+from .target_trace import TracedMaps
 from .way_back import FORMS, reconstruction_step, send_down
 
 
-class FWDTP(TargetRule):
+class FWDTP(TracedMaps, TargetRule):
     """Difference target propagation with fixed random maps.
 
     Args:
@@ -78,6 +79,9 @@ class FWDTP(TargetRule):
         above, h = self.blocks[i + 1].end.name, self.heard[self.blocks[i].end.name]
         return h + self.send(i + 1, self.sent[above]) - self.send(i + 1, self.heard[above])
 
+    def start_angle(self, layer: Weighted) -> float:
+        return 90.0
+
 
 class DTP(FWDTP):
     """Difference target propagation: each map learns to reconstruct the input of its block.
@@ -108,6 +112,10 @@ class DTP(FWDTP):
     equation = "t = h + g(t_above) - g(h_above), g reconstructs"
     paper = "Lee et al. 2015"
     needs = "a feedback path that learns to invert the forward one, noise at every layer, and targets sent down"
+    update_equation = (
+        "B_new = B - rate * dB, repeated steps times\n"
+        "dB from the gradient of the sum of (g(f(h + sigma * xi)) - (h + sigma * xi))^2 / (2 * n)"
+    )
 
     def __init__(
         self,
@@ -135,10 +143,6 @@ class DTP(FWDTP):
         y = run(block.layers, noisy, step)
         B -= self.rate * reconstruction_step(block, below, y, noisy, B, self.g, self)
 
-    def noise(self, like: Array, key: str, step: int) -> Array:
-        """The noise of one update of B, of the shape of the array."""
-        return white_noise(self, like, self.sigma, key, step)
-
 
 class TP(DTP):
     """Control: target propagation without the difference, t = g(t_above). The error of the reconstruction, which is
@@ -163,7 +167,6 @@ class TP(DTP):
     def target_of(self, i: int) -> Array:
         return self.send(i + 1, self.sent[self.blocks[i + 1].end.name])
 
-
-def white_noise(rule: TargetRule, like: Array, sigma: float, key: str, step: int) -> Array:
-    """sigma xi, xi ~ N(0, 1), of the shape and dtype of an array. Each key and step has its own random stream."""
-    return xp.asarray(gaussian(generator(rule.seed, "noise", key, step), like.shape, sigma).astype(like.dtype))
+    def target_equation(self, i: int) -> tuple[str, dict[str, str]]:
+        equation, names = super().target_equation(i)
+        return equation.partition("\n")[0].replace("g_t", "t", 1), names

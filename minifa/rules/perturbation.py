@@ -70,6 +70,7 @@ class NodePerturbation(Perturbation):
     """
 
     name = "node_perturbation"
+    accepts = "networks without batch norm"
     title = "node perturbation"
     equation = "delta = (L(xi) - L) xi / sigma^2"
     needs = "a second, noisy forward pass and a global scalar per example; no backward path"

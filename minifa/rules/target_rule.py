@@ -13,16 +13,17 @@ from __future__ import annotations
 __all__: list[str] = []
 
 from .. import extension_checks
-from ..backend import Array
+from ..backend import Array, xp
 from ..layers.base import Layer, Listen, Pass
 from ..layers.weighted import Weighted
 from ..network import Network
+from ..rng import gaussian, generator
 from ..validation import check_positive
-from .base import Rule
-from .blocks import blocks_of
+from .blocks import ACCEPTED, blocks_of
+from .target_trace import TracedTargets
 
 
-class TargetRule(Rule):
+class TargetRule(TracedTargets):
     """The base class of rules with targets. A subclass implements `target_of`.
 
     Args:
@@ -36,6 +37,8 @@ class TargetRule(Rule):
     """
 
     crosses_weights = False
+    accepts = ACCEPTED
+    sigma = 0.0  # standard deviation of the noise from which maps learn
 
     def __init__(self, seed: int = 0, eta: float = 0.1) -> None:
         super().__init__(seed)
@@ -73,9 +76,10 @@ class TargetRule(Rule):
         self.local[name] = {"loss": (difference * difference).sum() / (2 * n), "accuracy": None}
         return difference * (1 / (n * self.eta))
 
-    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        names = {"h": f"{layer.name}.y", "t": f"rule.sent.{layer.name}", "eta": "rule.eta"}
-        return "delta = (h - t) / (n * eta)", names
-
     def feedback(self, layer: Weighted) -> None:
         return None
+
+    def noise(self, like: Array, key: str, step: int) -> Array:
+        """sigma xi, xi ~ N(0, 1), of the shape and dtype of the array, from which a map learns. Each key and step has
+        its own random stream."""
+        return xp.asarray(gaussian(generator(self.seed, "noise", key, step), like.shape, self.sigma).astype(like.dtype))

@@ -47,8 +47,10 @@ def send_down(block: Block, below: Block, y: Array, B: Array, form: str, rule: T
 
 def to_weights(block: Block, y: Array, form: str, rule: Teacher) -> Array:
     """The part of g above B: from the block's output to the output of its weighted layer."""
+    if form == "gated":
+        return block.activation_error(y, rule)
     for layer in reversed(block.after):
-        if form == "gated" or not isinstance(layer, Activation):
+        if not isinstance(layer, Activation):
             y = layer.backward(y, rule)
         elif form == "first":
             y = elementwise(layer.f, y)

@@ -44,7 +44,7 @@ from ..parallel.threads import pool
 from ..text import entries, table
 from ..validation import check_list
 from .differences import TOLERANCES, largest_difference
-from .examples import LAYERS, inputs, network, numbers, small_convnet
+from .examples import LAYERS, inputs, network, network_for, numbers, small_convnet
 from .gradient_check import slopes
 from .runs import passes, tolerance_factor, update
 
@@ -219,9 +219,9 @@ def _layer_slopes(make: Callable[[], list[Layer]], shape: tuple[int, ...]) -> Bo
 def _rule(description: str) -> Step:
     """One update under this rule: the loss, every gradient, the feedback matrices, the updated parameters, and the
     rule's memory."""
-    net = small_convnet(batch_norm=False)
+    net = network_for(description, batch_norm=False)
     rule, loss, optimizer = rules.make(description, seed=1).attach(net), SoftmaxCrossEntropy(), SGD(0.05, momentum=0.9)
-    x, y = numbers((8, 8, 8, 2)), numpy.arange(8) % 3
+    x, y = numbers((8, *(net.input_shape or ()))), numpy.arange(8) % 3
 
     return lambda: update(net, rule, x, y, loss, optimizer)
 

@@ -140,8 +140,7 @@ GEOMETRIES: Examples = {
     ),
 }
 
-# Rules with the options that have separate code, as `minifa.rules.make` takes them. Without node_perturbation, which
-# does not accept the batch norm of `small_convnet`.
+# Rules with the options that have separate code, as `minifa.rules.make` takes them, tested in `small_convnet`.
 RULES = [
     "bp",
     "shallow",
@@ -240,11 +239,27 @@ def chain(seed: int = 0) -> Network:
     return network(layers, (8, 8, 2), seed=seed)
 
 
-def network_for(description: str, seed: int = 0) -> Network:
-    """The example network in which the tests use this rule: of `RULES`, `CHAIN_RULES` or `LINEAR_RULES`."""
-    if description in LINEAR_RULES:
+WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
+ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
+
+
+def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
+    """The example network in which the tests use this rule, with any options; ``batch_norm``: if the rule accepts it.
+
+    >>> from minifa.testing.examples import network_for
+    >>> network_for("dtp:g=first")
+    <Network: 10 layers, 146 parameters>
+    """
+    if _lists(LINEAR_RULES, description):
         return mlp(seed)
-    return chain(seed) if description in CHAIN_RULES else small_convnet(seed)
+    if _lists(CHAIN_RULES, description):
+        return chain(seed)
+    return small_convnet(seed, batch_norm and not _lists(WITHOUT_BATCH_NORM, description))
+
+
+def _lists(rules: Sequence[str], description: str) -> bool:
+    """Whether the rule of the description is among these, with other options or the same."""
+    return description.partition(":")[0] in {one.partition(":")[0] for one in rules}
 
 
 def small_convnet(seed: int = 0, batch_norm: bool = True) -> Network:

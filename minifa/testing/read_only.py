@@ -26,7 +26,7 @@ class ReadOnlyPass(Pass):
 
     def after(self, layer: Layer, y: Array) -> Array:
         y.flags.writeable = False
-        return y
+        return super().after(layer, y)
 
 
 class ReadOnlyErrors(BP):

@@ -228,7 +228,7 @@ def _term(
 def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
     """The name that fits the symbol best among arrays with equal values (under backpropagation W is B)."""
     here = f"{moment.layer}.{symbol}" if moment.layer else symbol
-    bare = re.sub(r"_(\d+|below|new)$", "", symbol)
+    bare = re.sub(r"_(\d+|below|above|new)$", "", symbol)
 
     def fit(name: str) -> tuple[bool, ...]:
         return name == here, name == symbol, name.rpartition(".")[2] == bare, name in moment.new, "@" not in name
@@ -239,7 +239,7 @@ def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
 def _describe_rule(name: str) -> Json:
     rule = rules.make(name)
     texts = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
-    return {"name": name, **texts, "crosses": rule.crosses_weights}
+    return {"name": name, **texts, "paired": rule.B_corresponds_to_W}
 
 
 def _describe_step(experiment: Experiment, data: Dataset, trace: Trace, updates: int) -> list[str]:
@@ -342,7 +342,7 @@ def _feedback(net: Network, rule: Rule) -> dict[str, Any]:
     """The current feedback matrices (after an update, `Rule.B` still holds those of the last pass)."""
     with rule.preserved():
         current = {layer.name: rule.feedback(layer) for layer in rule.layers_with_feedback(net)}
-    return {name: B for name, B in {**rule.B, **current}.items() if B is not None}
+    return {**rule.B, **{name: B for name, B in current.items() if B is not None}}
 
 
 # The page

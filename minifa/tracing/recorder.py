@@ -266,7 +266,7 @@ class _Recorder(Observer):
         moments = []
         for moment in self.moments:
             known = {**known, **moment.arrays}
-            why = moment.why or WHY[moment.kind]
+            why = moment.why or self.rule.explanations.get(moment.kind, WHY[moment.kind])
             moments.append(
                 Moment(
                     moment.kind, moment.layer, moment.title, why, moment.equation, moment.terms, known,
@@ -301,7 +301,7 @@ class _Recorder(Observer):
                 _, attribute, *key = name.split(".", 2)
                 value = getattr(self.rule, attribute)
                 values[symbol] = value[key[0]] if key else value
-            elif re.search(rf"\b{symbol}\b", equation) or symbol in ("W", "B"):
+            elif _occurs(symbol, equation) or symbol in ("W", "B"):
                 values[symbol] = self.known_arrays.get(name)
         return values
 
@@ -391,18 +391,23 @@ class _Recorder(Observer):
             self._record_error(sender, layer, taught)
             if layer.name in self.true and sender.kind in ("carry", "backward"):
                 sender.terms.setdefault("delta_bp", _copied(self.true[layer.name]))
+            if arrays := self.rule.trace_arrays(layer):
+                self._record_teaching(layer, taught, f"Target of {layer.name}", arrays)
         else:
-            self._record_teaching(layer, taught)
+            arrays = self.rule.trace_arrays(layer)
+            self._record_teaching(layer, taught, f"Teaching signal of {layer.name}", arrays)
 
-    def _record_teaching(self, layer: Layer, taught: Array) -> None:
+    def _record_teaching(self, layer: Layer, taught: Array, title: str, arrays: Mapping[str, Array]) -> None:
         equation, names = self.rule.teach_equation(layer)
         terms = {
             **self.term_values(equation, names),
+            **{symbol: array for symbol, array in arrays.items() if _occurs(symbol, equation)},
             "delta": taught,
             "n": self.n,
             "delta_bp": self.true.get(layer.name),
         }
-        moment = self.record("teach", layer.name, f"Teaching signal of {layer.name}", equation, terms, {})
+        new = {f"{layer.name}.{symbol}": array for symbol, array in arrays.items()}
+        moment = self.record("teach", layer.name, title, equation, terms, new)
         moment.sent = taught
         self._record_error(moment, layer, taught)
 
@@ -416,7 +421,7 @@ class _Recorder(Observer):
 
     def on_gradients(self, layer: Weighted, x: Array, delta: Array) -> None:
         if f"{layer.name}.delta" not in self.known_arrays:  # the rule computes its own error here
-            self._record_teaching(layer, delta)
+            self._record_teaching(layer, delta, f"Teaching signal of {layer.name}", self.rule.trace_arrays(layer))
         self._record_gradients(layer, layer.gradient_equation, {"x": x, "delta": delta})
 
     def _record_gradients(self, layer: Layer, equation: str, terms: Mapping[str, Any]) -> _PendingMoment:
@@ -433,7 +438,7 @@ class _Recorder(Observer):
                 moment.why = "The rule sets this gradient directly, without an error at the layer's output."
 
     def on_carry(self, layer: Weighted, delta: Array, below: Array | None) -> None:
-        B = self.rule.B.get(layer.name) if self.rule.crosses_weights else None
+        B = self.rule.B.get(layer.name) if self.rule.B_corresponds_to_W else None
         title = f"Feedback matrix of {layer.name}: "
         feedback = self.record(
             "feedback", layer.name, title + ("none" if B is None else "B"), self.rule.equation, {}, {}
@@ -442,13 +447,14 @@ class _Recorder(Observer):
             self.add_arrays(feedback, {f"{layer.name}.B": B})
             feedback.equation, names = self.rule.feedback_equation(layer)
             feedback.terms.update(self.term_values(feedback.equation, names))
+            if B.shape == layer.W.shape:
+                feedback.angles[W_AND_B] = metrics.to_float(metrics.angle(layer.W, B))
         if B is None or below is None:
-            feedback.why = (
-                "No error is carried through this layer: the layers below receive a teaching signal directly, or none."
+            feedback.why = self.rule.explanations.get(
+                "feedback",
+                "No error is carried through this layer: the layers below receive a teaching signal directly, or none.",
             )
             return
-        if B.shape == layer.W.shape:
-            feedback.angles[W_AND_B] = metrics.to_float(metrics.angle(layer.W, B))
         carried = self.record(
             "carry", layer.name, f"Backward through {layer.name}", self.rule.carry_equation(layer),
             {"delta_below": below, "delta": delta, "B": B, "W": layer.W}, {},
@@ -526,23 +532,30 @@ class _Recorder(Observer):
     def _on_update_feedback(self, update_feedback: Callable[..., None], net: Network) -> None:
         before = dict(self.known_arrays)
         update_feedback(net)
+        equation = self.rule.update_equation or self.rule.equation
+        options = {name: value for name, value in vars(self.rule).items() if isinstance(value, float)}
         own = {id(array) for array in self.rule.memory.values()}  # excludes backpropagation's B, which is W
         changed = self._changed({name: array for name, array in self._rule_arrays().items() if id(array) in own})
         for name, array in changed.items():
             layer, _, symbol = name.rpartition(".")
             terms = {f"{symbol}_new": array, symbol: before.get(name)}
+            terms |= {name: value for name, value in options.items() if _occurs(name, equation)}
             self.record(
                 "feedback_update",
                 layer,
                 f"Update of {layer}.{symbol} by the rule",
-                self.rule.equation,
+                equation,
                 terms,
                 {name: array},
             )
         if not changed and not self.rule.parameters():
             title = "The feedback is not updated in this step"
             unchanged = self.record("feedback_update", "", title, self.rule.equation, {}, {})
-            unchanged.why = "The next error is carried as in the equation."
+            unchanged.why = "The equation holds for the next step, too."
+
+
+def _occurs(symbol: str, equation: str) -> bool:
+    return re.search(rf"\b{symbol}\b", equation) is not None
 
 
 def _copied(value: Any) -> Any:

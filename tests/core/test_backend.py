@@ -19,7 +19,7 @@ from minifa import backend
 from minifa.linalg import norm
 from minifa.parallel import chunks
 from minifa.parallel.chunks import sum_rows
-from minifa.testing.examples import RULES, batch, small_convnet
+from minifa.testing.examples import ALL_RULES, batch, network_for, small_convnet
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def many_chunks(monkeypatch):
 # --- the same numbers on every side -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL_RULES)
 def test_stand_in_trains_to_the_same_bits(rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("numpy")
@@ -117,13 +117,13 @@ def test_number_of_blas_threads_changes_no_bit(compute):
 # --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL_RULES)
 def test_a_step_reads_nothing_from_the_device_and_creates_no_float64(rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("standin", cpu_chunks=False)
-    net, optimizer, loss = small_convnet(), mf.AdamW(clip_norm=1.0), mf.SoftmaxCrossEntropy()
+    net, optimizer, loss = network_for(rule), mf.AdamW(clip_norm=1.0), mf.SoftmaxCrossEntropy()
     rule = mf.rules.make(rule).attach(net)
-    x, y = batch()
+    x, y = batch(shape=net.input_shape)
     rule.gradients(net, x, y, loss)
     optimizer.step(net, rule)
     with standin.no_host_reads(CUPY), standin.forbid_float64(CUPY):

@@ -28,6 +28,7 @@ import minifa as mf
 from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, backend, checkpoints
 from minifa.experiments import Experiment, run_many
 from minifa.rules import RULES
+from minifa.testing.examples import LINEAR_RULES
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
@@ -59,9 +60,11 @@ class StopAt(Callback):
 
 
 def trainer_of(rule_name, stop_at, losses, lr=0.005):
-    """A convolutional net on digits, in batches so large that threads share the work. Losses are appended to the
-    list."""
+    """A convolutional net on digits, in batches so large that threads share the work, or its linear layers alone.
+    Losses are appended to the list."""
     layers = [Conv2d(1, 8, 3, padding=1), ReLU(), Conv2d(8, 16, 3, padding=1), Tanh(), MaxPool(2), Flatten()]
+    if rule_name in LINEAR_RULES:
+        layers = [Flatten(), Linear(64, 256), Tanh()]
     net = Network([*layers, Linear(256, 32), ReLU(), Linear(32, 10)], seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients

@@ -11,7 +11,7 @@ from checks import update
 
 import minifa as mf
 from minifa import BatchNorm, Linear, Network, Pass, ReLU, Residual, Tanh
-from minifa.testing.examples import RULES, batch, inputs, network, small_convnet
+from minifa.testing.examples import ALL_RULES, batch, inputs, network, network_for, small_convnet
 from minifa.testing.gradient_check import check_gradients
 
 FROZEN = ("conv1", "batchnorm1", "residual1", "linear1")
@@ -29,19 +29,20 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("description", RULES)
+@pytest.mark.parametrize("description", ALL_RULES)
 def test_frozen_layers_keep_every_bit_and_the_others_are_updated(description, optimizer, engine):
-    net = small_convnet()
-    net.freeze(*FROZEN)
+    net = network_for(description)
+    frozen = [layer.name for layer in net.layers if layer.name in FROZEN]
+    net.freeze(*frozen)
     rule, loss, optimizer = (
         mf.rules.make(description, seed=1).attach(net),
         mf.SoftmaxCrossEntropy(),
         OPTIMIZERS[optimizer](),
     )
-    mf.metrics.alignment(net, rule, *batch(), loss)  # compares the learning layers, and changes nothing
+    mf.metrics.alignment(net, rule, *batch(shape=net.input_shape), loss)  # of the learning layers; changes nothing
     before = net.state()
     for step in range(2):
-        x, y = batch(seed=step)
+        x, y = batch(shape=net.input_shape, seed=step)
         update(net, rule, x, y, loss, optimizer)
     for name, array in net.state().items():
         moved = not np.array_equal(array, before[name])

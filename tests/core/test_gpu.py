@@ -9,7 +9,7 @@ import minifa as mf
 from minifa import Pass, backend
 from minifa.bench import step_time, targets
 from minifa.rules import BP, make
-from minifa.testing.examples import GEOMETRIES, RULES, batch, inputs, network, small_convnet
+from minifa.testing.examples import ALL_RULES, GEOMETRIES, batch, inputs, network, network_for, small_convnet
 
 STATUS = backend.cupy_status()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(STATUS.startswith("not usable"), reason=STATUS)]
@@ -43,14 +43,14 @@ def test_layers(name):
     assert_alike(*on_both(passes), tolerance=1e-9)
 
 
-@pytest.mark.parametrize("description", RULES)
+@pytest.mark.parametrize("description", ALL_RULES)
 def test_training_steps(description):
     def train():
-        net, loss = small_convnet(), mf.SoftmaxCrossEntropy()
+        net, loss = network_for(description), mf.SoftmaxCrossEntropy()
         rule, optimizer = make(description).attach(net), mf.SGD(0.05, momentum=0.9, weight_decay=1e-3, clip_norm=5.0)
         values = []
         for seed in range(3):
-            values.append(float(rule.gradients(net, *batch(seed=seed), loss)))
+            values.append(float(rule.gradients(net, *batch(shape=net.input_shape, seed=seed), loss)))
             optimizer.step(net, rule)
         return {**net.state(), **rule.state(), **optimizer.state(), "losses": np.array(values)}
 

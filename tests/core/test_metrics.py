@@ -11,7 +11,7 @@ import minifa as mf
 from minifa import BatchNorm, Linear, Network, ReLU, Residual, Tanh, metrics
 from minifa.metrics import QUANTITIES, alignment, angle, sign_agreement
 from minifa.rules import BP, DFA, FA, make
-from minifa.testing.examples import RULES, batch, inputs, network, small_convnet
+from minifa.testing.examples import ALL_RULES, batch, inputs, network, network_for, small_convnet
 
 CE = mf.SoftmaxCrossEntropy()
 
@@ -205,18 +205,18 @@ def everything(net, rule):
 
 
 @pytest.mark.parametrize("after", ["a pass", "a step"])
-@pytest.mark.parametrize("description", RULES)
+@pytest.mark.parametrize("description", ALL_RULES)
 def test_measuring_changes_nothing(description, after, engine):
-    net = small_convnet()
+    net = network_for(description)
     rule, optimizer = make(description).attach(net), mf.SGD(0.1)
-    rule.gradients(net, *batch(), CE)
+    rule.gradients(net, *batch(shape=net.input_shape), CE)
     if after == "a step":
         optimizer.step(net, rule)
         if description in ("bp",):  # whose B are the live weights
             for name, array in rule.B.items():
                 rule._B[name] = array.copy()
     before, caches = everything(net, rule), [layer.cache for layer in net]
-    alignment(net, rule, *batch(seed=9), CE)
+    alignment(net, rule, *batch(shape=net.input_shape, seed=9), CE)
     now = everything(net, rule)
     assert now.keys() == before.keys()
     changed = [key for key in before if not np.array_equal(now[key], before[key])]

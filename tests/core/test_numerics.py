@@ -20,7 +20,7 @@ from minifa.layers.normalisation import Norm
 from minifa.layers.pooling import unpool_max_plain
 from minifa.parallel import chunks
 from minifa.rules import BP
-from minifa.testing.examples import GEOMETRIES, RULES, inputs, network, small_convnet
+from minifa.testing.examples import ALL_RULES, GEOMETRIES, inputs, network, network_for, small_convnet
 
 INF, NAN = math.inf, math.nan
 QUIET = (Activation, Norm, mf.LocalResponseNorm)  # also alone; the others within a network
@@ -53,15 +53,16 @@ def values_and_errors_of_torch(torch, loss, output, target):
 # --- in a program that sets NumPy to raise ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL_RULES)
 def test_training_continues_although_numpy_is_set_to_raise(rule, monkeypatch):
     """On inputs so small, and so large, that products under- and overflow; also in worker threads."""
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 13)
     rng, loss = np.random.default_rng(0), mf.SoftmaxCrossEntropy()
     for size in (1e-30, 1e25):
-        data = mf.data.Examples((size * rng.standard_normal((8, 8, 8, 2))).astype(np.float32), np.arange(8) % 3)
+        net = network_for(rule)
+        x = (size * rng.standard_normal((8, *net.input_shape))).astype(np.float32)
+        data = mf.data.Examples(x, np.arange(8) % 3)
         with np.errstate(all="raise"):
-            net = small_convnet()
             one = mf.rules.make(rule).attach(net)
             look = mf.training.RecordAlignment(data)
             trainer = mf.Trainer(net, one, loss, mf.SGD(0.1, momentum=0.9, clip_norm=1.0), callbacks=[look])

@@ -31,7 +31,7 @@ from minifa import Conv2d, Flatten, Linear, Network, ReLU, Residual, Tanh, cli, 
 from minifa.data import DataFileError
 from minifa.experiments import Experiment, Result, run_folder
 from minifa.figures import style
-from minifa.testing.examples import RULES, batch, small_convnet
+from minifa.testing.examples import ALL_RULES, batch, network_for, small_convnet
 from minifa.training import History
 
 CE = mf.SoftmaxCrossEntropy()
@@ -666,9 +666,9 @@ def test_im2col_refuses_the_same_arguments_as_a_convolution():
         figures.im2col(2, 2, 3)
 
 
-@pytest.mark.parametrize("description", RULES)
+@pytest.mark.parametrize("description", ALL_RULES)
 def test_the_matrices_of_every_rule_are_in_its_picture(description):
-    net = small_convnet()
+    net = network_for(description)
     rule = mf.rules.make(description).attach(net)
     figure = figures.broadcast(net, rule)
     drawn = words(figure)
@@ -680,7 +680,7 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
         by_target.setdefault(key.partition("<-")[0], []).append(key)
     for target, keys in by_target.items():
         size = " × ".join(map(str, rule.B[keys[0]].shape))
-        if rule.crosses_weights:
+        if rule.B_corresponds_to_W:
             assert ("$B$ = $W$" if rule.B[target] is net[target].W else f"$B$  {size}") in drawn
         else:  # the symbol of the rule's equation
             symbol = "$B$" if rule.name == "dense" else "$F$"

@@ -21,7 +21,7 @@ import minifa as mf
 from minifa import BatchNorm, Conv2d, Flatten, Linear, MaxPool, Network, Pass, ReLU, Residual, Tanh, losses
 from minifa.layers import Layer
 from minifa.rules import make
-from minifa.testing.examples import RULES, small_convnet
+from minifa.testing.examples import ALL_RULES, network_for, small_convnet
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sentences.json"
 INF = float("inf")
@@ -271,8 +271,8 @@ def equations() -> dict[str, Any]:
         for optimizer in (mf.SGD(), mf.SGD(momentum=0.9), mf.SGD(momentum=0.9, nesterov=True), mf.Adam(), mf.AdamW()):
             texts.setdefault(optimizer.name, []).append(optimizer.equation)
         texts["rmsprop"] = [mf.RMSprop().equation, mf.RMSprop(momentum=0.5, weight_decay=0.1).equation]
-        for description in [*RULES, "frsf:normalise=init,concordance=0.75"]:
-            rule = make(description).attach(small_convnet())
+        for description in [*ALL_RULES, "frsf:normalise=init,concordance=0.75"]:
+            rule = make(description).attach(network_for(description))
             layer = rule.net.weighted[1]
             taught = [one for one in rule.net if rule.teaches(one)][:1]
             texts[f"rule {description}"] = [rule.carry_equation(layer), *rule.feedback_equation(layer)]

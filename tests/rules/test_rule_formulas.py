@@ -16,7 +16,7 @@ import minifa as mf
 from minifa import BatchNorm, Conv2d, Dropout, Flatten, Linear, Network, ReLU, Residual, Tanh
 from minifa.rng import generator
 from minifa.rules import alignment_penalties, make
-from minifa.testing.examples import RULES, batch, mlp, network, small_convnet
+from minifa.testing.examples import ALL_RULES, RULES, batch, mlp, network, network_for, small_convnet
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -592,16 +592,10 @@ def test_primitives_work_without_a_bias():
 # --- residual nets ----------------------------------------------------------------------------------------------------
 
 
-def without_batch_norm(seed=0):
-    return small_convnet(seed, batch_norm=False)
-
-
-WHOLE = [(small_convnet, one) for one in RULES] + [(without_batch_norm, "node_perturbation")]
-
-
-@pytest.mark.parametrize("make_net, description", WHOLE, ids=[one for _, one in WHOLE])
-def test_every_layer_learns_and_no_rule_equals_backpropagation(make_net, description):
-    net, (x, y) = make_net(), batch()
+@pytest.mark.parametrize("description", ALL_RULES)
+def test_every_layer_learns_and_no_rule_equals_backpropagation(description):
+    net = network_for(description)
+    x, y = batch(shape=net.input_shape)
     rule = make(description, seed=1).attach(net)
     value = rule.gradients(net, x, y, CE)
     got, true = dict(net.gradients()), gradients(net, make("bp").attach(net), x, y, CE)

@@ -11,7 +11,7 @@ import numpy as np
 
 import minifa as mf
 from minifa import Linear, Network
-from minifa.testing.examples import batch, small_convnet
+from minifa.testing.examples import batch, network_for
 
 HALF = mf.HalfSquaredError()
 
@@ -73,7 +73,7 @@ def train_a_little(
     description: str, steps: int = 3, n: int = 8, update: Callable[..., float] = update
 ) -> dict[str, np.ndarray]:
     """All state after a short training run, on the host: of net, optimizer and rule, gradients, losses."""
-    net = small_convnet()
+    net = network_for(description)
     rule = mf.rules.make(description, seed=1).attach(net)
     loss, optimizer = (
         mf.SoftmaxCrossEntropy(label_smoothing=0.1),
@@ -81,7 +81,7 @@ def train_a_little(
     )
     losses = []
     for step in range(steps):
-        x, y = batch(n, seed=step)
+        x, y = batch(n, net.input_shape, seed=step)
         losses.append(update(net, rule, x, y, loss, optimizer))
     grads = {f"gradient of {name}": mf.to_host(g) for name, g in net.gradients().items() if g is not None}
     return {**net.state(), **optimizer.state(), **rule.state(), **grads, "losses": np.array(losses)}

@@ -9,7 +9,7 @@ from checks import assert_same_bits, train_a_little
 
 import minifa as mf
 from minifa.layers.local_response_norm import neighbours
-from minifa.testing.examples import RULES, batch, small_convnet
+from minifa.testing.examples import ALL_RULES, batch, small_convnet
 from minifa.tracing.equations import with_numbers
 
 
@@ -22,28 +22,10 @@ def tiny(rule="fa", optimizer=None, loss=None, layers=None, dtype="float64"):
     return net, rule, x, y, loss or mf.SoftmaxCrossEntropy(), optimizer or mf.SGD(0.5)
 
 
-@pytest.mark.parametrize("description", RULES)
+@pytest.mark.parametrize("description", ALL_RULES)
 def test_a_traced_step_equals_an_untraced_step_bit_for_bit(description, engine):
     traced = train_a_little(description, update=lambda *parts: mf.trace(*parts).value)
     assert_same_bits(traced, train_a_little(description))
-
-
-@pytest.mark.usefixtures("engine")
-def test_a_traced_step_of_node_perturbation_equals_an_untraced_step():
-    """A separate test, because it refuses the batch norm of the other rules' network."""
-    ends = []
-    for watched in (True, False):
-        net = small_convnet(batch_norm=False)
-        rule = mf.rules.make("node_perturbation", seed=1).attach(net)
-        loss, optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(0.05)
-        x, y = batch()
-        if watched:
-            mf.trace(net, rule, x, y, loss, optimizer)
-        else:
-            rule.gradients(net, x, y, loss)
-            optimizer.step(net, rule)
-        ends.append(net.state())
-    assert_same_bits(*ends)
 
 
 OPTIMIZERS = {

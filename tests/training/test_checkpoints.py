@@ -19,17 +19,17 @@ from minifa.checkpoints import CheckpointError, SaveCheckpoints, load, newest, p
 from minifa.data.base import Examples
 from minifa.storage import archive
 from minifa.storage.atomic import write_atomic
-from minifa.testing.examples import RULES, small_convnet
+from minifa.testing.examples import ALL_RULES, network_for
 from minifa.training import Callback, Trainer
 
 CE = mf.SoftmaxCrossEntropy()
 TIMES = {"seconds", "images_per_second"}
 
 
-def images(n=20, seed=0):
+def images(n=20, seed=0, shape=(8, 8, 2)):
     """An epoch has three batches of at most 8, the last one smaller."""
     rng = np.random.default_rng(seed)
-    return Examples(rng.standard_normal((n, 8, 8, 2)).astype(np.float32), rng.integers(0, 3, n))
+    return Examples(rng.standard_normal((n, *shape)).astype(np.float32), rng.integers(0, 3, n))
 
 
 def numbers(n=20, seed=0):
@@ -38,7 +38,7 @@ def numbers(n=20, seed=0):
 
 
 def convnet_trainer(rule, optimizer=lambda: mf.SGD(0.05, momentum=0.9, weight_decay=1e-3, clip_norm=5.0), **options):
-    net = small_convnet(batch_norm=not rule.startswith("node"))
+    net = network_for(rule)
     return Trainer(net, mf.rules.make(rule, seed=1).attach(net), CE, optimizer(), seed=2, **options)
 
 
@@ -98,13 +98,14 @@ def assert_resumes(make, data, path, epochs=3, places=None):
 PLACES = (0, 2, 3, 4, 10)
 
 
-@pytest.mark.parametrize("rule", [*RULES, "node_perturbation"])
+@pytest.mark.parametrize("rule", ALL_RULES)
 def test_every_rule_resumes_bit_for_bit(rule, tmp_path):
-    assert_resumes(lambda: convnet_trainer(rule), images(), tmp_path, places=PLACES)
+    data = images(shape=network_for(rule).input_shape)
+    assert_resumes(lambda: convnet_trainer(rule), data, tmp_path, places=PLACES)
 
 
 def test_every_rule_is_in_the_list():
-    assert {name.partition(":")[0] for name in [*RULES, "node_perturbation"]} == set(mf.rules.RULES)
+    assert {name.partition(":")[0] for name in ALL_RULES} == set(mf.rules.RULES)
 
 
 OPTIMIZERS = {

@@ -16,7 +16,7 @@ import minifa as mf
 from minifa import network_files, saved_networks
 from minifa.errors import DataFileError
 from minifa.storage import archive
-from minifa.testing.examples import GEOMETRIES, LAYERS, RULES, batch, inputs, network, small_convnet
+from minifa.testing.examples import ALL_RULES, GEOMETRIES, LAYERS, batch, inputs, network, network_for, small_convnet
 
 CE = mf.SoftmaxCrossEntropy()
 
@@ -26,7 +26,7 @@ def bits(arrays):
 
 
 def update(net, rule, optimizer=None):
-    rule.gradients(net, *batch(), CE)
+    rule.gradients(net, *batch(shape=net.input_shape or (4,)), CE)
     (optimizer or mf.SGD(0.05)).step(net, rule)
 
 
@@ -71,9 +71,9 @@ def test_every_layer_is_rebuilt(name, tmp_path):
     assert np.array_equal(net.predict(inputs(shape)), again.predict(inputs(shape)))
 
 
-@pytest.mark.parametrize("description", [*RULES, "node_perturbation"])
+@pytest.mark.parametrize("description", ALL_RULES)
 def test_every_rule_is_rebuilt_and_goes_on_with_the_same_bits(description, tmp_path):
-    net = small_convnet(batch_norm=not description.startswith("node"))
+    net = network_for(description)
     rule = mf.rules.make(description, seed=1).attach(net)
     for _ in range(2):
         update(net, rule)
