@@ -369,6 +369,58 @@ def test_maps_learn_from_their_inputs_in_the_pass_through_the_moved_weights(make
     assert_close(*states)
 
 
+@pytest.mark.parametrize("description", ["dtp:g=linear", "ldrl", "ldrl:g=first", "drl", "ddtp"])
+def test_one_update_of_the_maps_against_the_written_formula(description):
+    # of a hidden block and of the output block, from their inputs in the pass through the weights before their update
+    net, (x, y) = mlp(), data()
+    rule = make(description).attach(net)
+    rule.gradients(net, x, y, HALF)
+    h1, h2 = rule.heard["tanh1"], rule.heard["tanh2"]
+    for layer in net.weighted:
+        layer.W += 0.1
+    (W2, b2), (W3, b3) = ((net[name].W, net[name].b) for name in ("linear2", "linear3"))
+    before = {name: B.copy() for name, B in rule.B.items()}
+    noise = {name: rule.noise(h, f"{name}/0", 0) for name, h in zip(before, (h1, h2), strict=True)}
+    rule.update_feedback(net)
+
+    def f2(h):
+        return np.tanh(h @ W2 + b2)
+
+    def f3(h):
+        return h @ W3 + b3
+
+    def dtp(name, h, f, *_):
+        v, wanted = f(h + noise[name]), h + noise[name]
+        return -rule.rate * (v @ before[name].T - wanted).T @ v / (v**2).sum()
+
+    def ldrl(name, h, f, activation, slope):
+        shown = f(h)
+        dx, dy = rule.noise(h, f"{name}/0/x", 0), rule.noise(shown, f"{name}/0/y", 0)
+        df, gate = f(h + dx) - shown, slope(shown)
+        v_x, v_y = df * gate, dy * gate
+        if rule.g == "first":
+            v_x, v_y = activation(shown + df) - activation(shown), activation(shown + dy) - activation(shown)
+        m = (dy**2).sum() / dy.shape[1]
+        return 2 * rule.rate / m * (dx.T @ v_x - (v_y @ before[name].T).T @ v_y)
+
+    def through_output(B, v, xi):
+        decay = len(v) * rule.sigma**2 * rule.decay
+        return -rule.rate * ((v @ B.T - xi).T @ v + decay * B) / ((v**2).sum() + decay)
+
+    names = list(before)
+    if description == "ddtp":
+        v = f3(f2(h1 + noise["tanh1"])) - f3(f2(h1)), f3(h2 + noise["tanh2"]) - f3(h2)
+        expected = {name: through_output(before[name], v[i], noise[name]) for i, name in enumerate(names)}
+    elif description == "drl":  # the lower map learns first, through the map above as it was
+        v = (f3(f2(h1 + noise["linear2"])) - f3(f2(h1))) @ before["linear3"].T, f3(h2 + noise["linear3"]) - f3(h2)
+        expected = {name: through_output(before[name], v[i], noise[name]) for i, name in enumerate(names)}
+    else:
+        one = dtp if description.startswith("dtp") else ldrl
+        hidden = one("linear2", h1, f2, np.tanh, lambda shown: 1 - shown**2)
+        expected = {"linear2": hidden, "linear3": one("linear3", h2, f3, lambda y: y, np.ones_like)}
+    assert_close({name: rule.B[name] - before[name] for name in names}, expected, 1e-10)
+
+
 def test_each_step_of_the_maps_has_its_own_noise():
     net, (x, y) = mlp(), data()
     rule = make("ddtp:steps=2").attach(net)
