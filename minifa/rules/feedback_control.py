@@ -89,8 +89,8 @@ class Control(Rule):
                 a = layer.project(z, layer.W, layer.b)
                 v = a + (matmul(self.u, self._B[layer.name].T) if layer.name in self._B else self.u)
                 free, controlled = (run(block.after, one, net.step) for one in (a, v))
-                layer.store_gradients((free - controlled) * scale, z)
                 self.free[layer.name], self.controlled[layer.name] = free, controlled
+                layer.store_gradients((free - controlled) * scale, z)
                 z = controlled
         return value
 
