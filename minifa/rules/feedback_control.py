@@ -6,8 +6,8 @@ layer learns to do without it.
     delta_l = (1 + leak) (f_l(v_l - u @ Q_l.T) - f_l(v_l)) / (n eta)        at W_l's output
     dW_l = z_{l-1}.T @ delta_l
 
-u (n_out) is one signal for each example; J_l = dh_L / da_l, J Q the sum of J_l @ Q_l over the layers, and Q_L = I. The
-feedback weights Q_l (units, n_out) are learned or computed:
+u (n_out) is one signal for each example; J_l = dh_L / da_l, a_l at W_l's output, J Q the sum of J_l @ Q_l over the
+layers, and Q_L = I. Only this closed form needs J and with it W; a controller that runs in time does not. The feedback weights Q_l (units, n_out) are learned or computed:
 
     learned    dQ_l = rate (xi_l.T @ (y~ - y) / (n sigma^2) - Q_l)    Q_l -> mean of J_l^T; y~ with noise xi on all v_l
     product    Q_l = W_{l+1} W_{l+2} ... W_L                           = J_l^T in a linear net
@@ -61,7 +61,7 @@ class Control(Rule):
     crosses_weights = False
     one_backward_pass = False
     gives_output_error = False
-    leak = 0.1
+    leak = 0.1  # of the controller
 
     def draw(self, net: Network) -> None:
         self.blocks = blocks_of(net, self.label)
@@ -81,6 +81,7 @@ class Control(Rule):
         output = net.forward(x, self.training_pass(net))
         value = self.compute_error(output, rows, loss)
         self._B.update(self.feedback_weights())
+        self._versions = {layer.name: layer.version for layer in net.weighted}  # `B` shows these until they change
         self.u = control(self, net, output)
         net.clear_gradients()
         scale, z = (1 + self.leak) / (len(x) * self.eta), self.layers[0].cached()
