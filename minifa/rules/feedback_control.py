@@ -6,8 +6,8 @@ layer learns to do without it.
     delta_l = (1 + leak) (f_l(v_l - u @ Q_l.T) - f_l(v_l)) / (n eta)        at W_l's output
     dW_l = z_{l-1}.T @ delta_l
 
-u (n_out) is one signal for each example; J_l = dh_L / da_l, J Q the sum of J_l @ Q_l over the layers, and Q_L = I. The
-feedback weights Q_l (units, n_out) are learned or computed:
+u (n_out) is one signal for each example; J_l = dh_L / da_l, a_l at W_l's output, J Q the sum of J_l @ Q_l over the
+layers, and Q_L = I. Only this closed form needs J and with it W; a controller that runs in time does not. The feedback weights Q_l (units, n_out) are learned or computed:
 
     learned    dQ_l = rate (xi_l.T @ (y~ - y) / (n sigma^2) - Q_l)    Q_l -> mean of J_l^T; y~ with noise xi on all v_l
     product    Q_l = W_{l+1} W_{l+2} ... W_L                           = J_l^T in a linear net
@@ -46,7 +46,7 @@ from ..parallel.chunks import matmul, with_one_thread
 from ..rng import gaussian, generator, uniform
 from ..validation import check_choice, check_positive, check_type
 from .base import Rule
-from .blocks import blocks_of, run
+from .blocks import Block, blocks_of, run
 from .direct import direct_sd
 
 
@@ -61,7 +61,7 @@ class Control(Rule):
     crosses_weights = B_corresponds_to_W = False
     one_backward_pass = False
     gives_output_error = False
-    leak = 0.1
+    leak = 0.1  # of the controller
 
     def draw(self, net: Network) -> None:
         self.blocks = blocks_of(net, self.label)
@@ -72,7 +72,7 @@ class Control(Rule):
         self._B.update(self.feedback_weights())
 
     def feedback_weights(self) -> dict[str, Array]:
-        """Q_l (units, n_out) of every layer but the last, by its name."""
+        """Q_l (units, n_out) of every block but the last, by the name of its last layer, as in `Rule.B`."""
         raise extension_checks.not_implemented(self, "feedback_weights", "(self): Q of every hidden layer")
 
     @quietly
@@ -81,28 +81,29 @@ class Control(Rule):
         output = net.forward(x, self.training_pass(net))
         value = self.compute_error(output, rows, loss)
         self._B.update(self.feedback_weights())
+        self._versions = {layer.name: layer.version for layer in net.weighted}  # `B` shows these until they change
         self.u = control(self, net, output)
         net.clear_gradients()
         scale, z = (1 + self.leak) / (len(x) * self.eta), self.layers[0].cached()
         with blas_limit():
             for layer, block in zip(self.layers, self.blocks, strict=True):
-                a = layer.project(z, layer.W, layer.b)
-                v = a + (matmul(self.u, self._B[layer.name].T) if layer.name in self._B else self.u)
+                a, Q = layer.project(z, layer.W, layer.b), self._B.get(block.end.name)
+                v = a + (self.u if Q is None else matmul(self.u, Q.T))
                 free, controlled = (run(block.after, one, net.step) for one in (a, v))
-                layer.store_gradients((free - controlled) * scale, z)
                 self.free[layer.name], self.controlled[layer.name] = free, controlled
+                layer.store_gradients((free - controlled) * scale, z)
                 z = controlled
         return value
 
     def teaches(self, layer: Layer) -> bool:
-        return layer in self.layers
+        return any(layer is block.end for block in self.blocks)
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         names = {"h": f"rule.free.{layer.name}", "z": f"rule.controlled.{layer.name}"}
         return "delta = (h - z) * (1 + leak) / (n * eta)", {**names, "leak": "rule.leak", "eta": "rule.eta"}
 
     def feedback(self, layer: Weighted) -> None:
-        return None
+        self._B.update(self.feedback_weights())  # so that `B` shows the products of weights that were assigned
 
 
 class DFC(Control):
@@ -153,11 +154,11 @@ class DFC(Control):
 
     def draw(self, net: Network) -> None:
         if self.feedback_learns:
-            self.memory.update(draw_Q(net, self.seed))
+            self.memory.update(draw_Q(net, self))
         super().draw(net)
 
     def feedback_weights(self) -> dict[str, Array]:
-        return self.memory if self.feedback_learns else products(self.layers)
+        return self.memory if self.feedback_learns else products(self.blocks)
 
     def update_feedback(self, net: Network) -> None:
         if self.memory and self.batch is not None:
@@ -179,15 +180,16 @@ class NoisyPass(Pass):
 
     def __init__(self, rule: DFC, step: int) -> None:
         super().__init__(training=True, step=step, update_statistics=False, keep=False)
-        self.rule = rule
-        self.noise: dict[str, Array] = {}
+        self.seed, self.sigma = rule.seed, rule.sigma
+        self.ends = {block.layer.name: block.end.name for block in rule.blocks[:-1]}
+        self.noise: dict[str, Array] = {}  # by the name of the block's last layer
 
     def after(self, layer: Layer, y: Array) -> Array:
-        if layer.name not in self.rule.memory:
+        if layer.name not in self.ends:
             return y
-        rng = generator(self.rule.seed, "noise", layer.name, self.step)
-        self.noise[layer.name] = xp.asarray(gaussian(rng, y.shape, self.rule.sigma).astype(y.dtype))
-        return y + self.noise[layer.name]
+        rng = generator(self.seed, "noise", layer.name, self.step)
+        xi = self.noise[self.ends[layer.name]] = xp.asarray(gaussian(rng, y.shape, self.sigma).astype(y.dtype))
+        return y + xi
 
 
 def linear(layer: Weighted, label: str) -> Linear:
@@ -200,32 +202,33 @@ def linear(layer: Weighted, label: str) -> Linear:
     return layer
 
 
-def draw_Q(net: Network, seed: int) -> dict[str, Array]:
-    """Draw Q (units, n_out) of every hidden layer, like the feedback of `minifa.rules.DFA`."""
-    *hidden, top = net.weighted
+def draw_Q(net: Network, rule: DFC) -> dict[str, Array]:
+    """Draw Q (units, n_out) of every hidden block, like the feedback of `minifa.rules.DFA`."""
+    *hidden, top = blocks_of(net, rule.label)
     drawn = {}
-    for layer in hidden:
-        units, n_out = layer.weight_shape[-1], top.weight_shape[-1]
-        rng = generator(seed, "feedback", layer.name)
-        drawn[layer.name] = xp.asarray(uniform(rng, (units, n_out), direct_sd(units)).astype(net.dtype))
+    for block in hidden:
+        units, n_out = linear(block.layer, rule.label).weight_shape[1], top.layer.weight_shape[-1]
+        rng = generator(rule.seed, "feedback", block.end.name)
+        drawn[block.end.name] = xp.asarray(uniform(rng, (units, n_out), direct_sd(units)).astype(net.dtype))
     return drawn
 
 
-def products(layers: list[Linear]) -> dict[str, Array]:
-    """Q_l = W_{l+1} W_{l+2} ... W_L of every layer but the last, by its name."""
+def products(blocks: list[Block]) -> dict[str, Array]:
+    """Q_l = W_{l+1} W_{l+2} ... W_L of every block but the last, by the name of its last layer."""
     found: dict[str, Array] = {}
     above: Array | None = None
-    for layer, upper in zip(layers[-2::-1], layers[:0:-1], strict=True):
-        above = upper.W if above is None else matmul(upper.W, above)
-        found[layer.name] = above
+    for block, upper in zip(blocks[-2::-1], blocks[:0:-1], strict=True):
+        above = upper.layer.W if above is None else matmul(upper.layer.W, above)
+        found[block.end.name] = above
     return found
 
 
 def loop(rule: Control, J: Mapping[str, Array]) -> Array:
     """J Q + leak I of every example, (N, n_out, n_out), for the derivatives J_l (N, n_out, units) by layer name."""
     total = J[rule.layers[-1].name]
-    for name, Q in rule.B.items():
-        total = total + matmul(J[name].reshape(-1, len(Q)), Q).reshape(total.shape)
+    for block in rule.blocks[:-1]:
+        Q = rule.B[block.end.name]
+        total = total + matmul(J[block.layer.name].reshape(-1, len(Q)), Q).reshape(total.shape)
     return total + rule.leak * xp.eye(total.shape[-1], dtype=total.dtype)
 
 
