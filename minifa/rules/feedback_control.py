@@ -7,7 +7,8 @@ layer learns to do without it.
     dW_l = z_{l-1}.T @ delta_l
 
 u (n_out) is one signal for each example; J_l = dh_L / da_l, a_l at W_l's output, J Q the sum of J_l @ Q_l over the
-layers, and Q_L = I. Only this closed form needs J and with it W; a controller that runs in time does not. The feedback weights Q_l (units, n_out) are learned or computed:
+layers, and Q_L = I. Only this closed form needs J and with it W; a controller that runs in time does not. The feedback
+weights Q_l (units, n_out) are learned or computed:
 
     learned    dQ_l = rate (xi_l.T @ (y~ - y) / (n sigma^2) - Q_l)    Q_l -> mean of J_l^T; y~ with noise xi on all v_l
     product    Q_l = W_{l+1} W_{l+2} ... W_L                           = J_l^T in a linear net

@@ -608,8 +608,10 @@ def test_every_layer_learns_and_no_rule_equals_backpropagation(description):
         assert gradient is not None and gradient.shape == true[key].shape and np.isfinite(gradient).all(), key
     assert all(abs(got[key]).max() > 0 for key in hidden), "a layer was taught nothing"
     same = {key for key in hidden if np.allclose(got[key], true[key], rtol=1e-2, atol=1e-9)}
-    # A stale copy is still fresh at the first update; zil equals backpropagation, dualprop nearly.
-    is_transport = description in ("bp", "sham", "stale:every=2", "zil", "dualprop")
+    if description == "dualprop":  # nearly equal for a small beta (tests/rules/test_relaxation.py)
+        return
+    # A stale copy is still fresh at the first update.
+    is_transport = description in ("bp", "sham", "stale:every=2", "zil")
     assert same == (hidden if is_transport else set())
 
 
