@@ -185,14 +185,8 @@ def test_targets_and_their_maps_are_in_the_page_of_a_rule_with_targets():
     content, array = content_of(explorer.explore(TINY, data.load("xor"), ["dtp", "dfa"], train_updates=2))
     assert [one["paired"] for one in content["rules"]] == [True, False]
     teach = next(m for m in content["films"]["dtp"] if m["kind"] == "teach" and m["layer"] == "tanh1")
-    names = {symbol: teach["terms"][symbol]["name"] for symbol in ("t", "t_above", "h_above", "g_t", "B")}
-    assert names == {
-        "t": "tanh1.t",
-        "t_above": "linear2.t",
-        "h_above": "linear2.y",
-        "g_t": "tanh1.g_t",
-        "B": "linear2.B",
-    }
+    names = {"t": "tanh1.t", "t_above": "linear2.t", "h_above": "linear2.y", "g_t": "tanh1.g_t", "B": "linear2.B"}
+    assert {symbol: teach["terms"][symbol]["name"] for symbol in names} == names
     start, *_, end = content["runs"]["dtp"]
     assert isinstance(start["layers"]["linear2"]["weight_angle"], float)
     matrices = [array(one["feedback"]["linear2"]["array"]) for one in (start, end)]
