@@ -256,8 +256,8 @@ def feedback_conditions(net: Network, rule: Rule, x: Array) -> dict[str, dict[st
             net.forward(x, rule.training_pass(net, update_statistics=False))
             return {
                 block.layer.name: _condition(*_block_derivatives(rule, below, block))
-                for below, block in rule.sends()
-                if type(block.layer) is Linear and len(block.activations) == len(block.after)
+                for below, block in zip(rule.blocks, rule.blocks[1:], strict=False)
+                if block.layer.name in rule.memory and _is_elementwise(block)
             }
         matrices = dict(rule.B) if rule.crosses_weights else {}
         conditions = {}
@@ -268,6 +268,11 @@ def feedback_conditions(net: Network, rule: Rule, x: Array) -> dict[str, dict[st
                 Jf, Jg = (xp.stack(parts) for parts in zip(*((W.T, M) for W, M in pairs), strict=True))
                 conditions[layer.name] = _condition(Jf, Jg)
         return conditions
+
+
+def _is_elementwise(block: Block) -> bool:
+    """Whether the block is a Linear with nothing but activations after it."""
+    return type(block.layer) is Linear and len(block.activations) == len(block.after)
 
 
 def _block_derivatives(rule: FWDTP, below: Block, block: Block) -> tuple[Array, Array]:
