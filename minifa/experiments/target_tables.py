@@ -21,7 +21,6 @@ ANGLES = {
     "bp: start": ("bp_angle", 0),
     "epoch 1": ("bp_angle", 1),
     "end": ("bp_angle", -1),
-    "GN: start": ("gn_angle", 0),
     "GN: end": ("gn_angle", -1),
 }
 NOTE = (
