@@ -168,7 +168,7 @@ def has_targets(results: Sequence[Result]) -> bool:
 
 def _layers_with_targets(groups: Groups) -> list[str]:
     """The layers for which a run measured targets, those of the rule with the most of them first."""
-    rows = [row for runs in groups.values() for result in runs for row in result.history[:1]]
+    rows = [row for runs in groups.values() for result in runs for row in result.history]
     found = sorted((layers_with(row, "target_size") for row in rows), key=len, reverse=True)
     return list(dict.fromkeys(layer for layers in found for layer in layers))
 
