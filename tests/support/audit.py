@@ -50,6 +50,7 @@ CONTRACT = {
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitude_initialisers", "sign_source"),
     *("bind", "clip", "constrain", "group"),  # an optimizer
+    *("trace_arrays", "target_equation", "target_of", "send"),  # a rule with targets
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
     *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
