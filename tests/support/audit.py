@@ -51,6 +51,7 @@ CONTRACT = {
     *("magnitude_initialisers", "sign_source"),
     *("target_of", "send", "learn_map", "noise"),  # a rule with targets
     *("bind", "clip", "constrain", "group"),  # an optimizer
+    *("trace_arrays", "target_equation", "target_of", "send"),  # a rule with targets
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
     *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
