@@ -5,8 +5,8 @@
 # targets down, and this map decides what the rule is: with a fixed random matrix in it, two forms of $g$ are feedback
 # alignment and direct feedback alignment exactly. If $g$ learns, one loss brings the targets to within about 33 degrees
 # of backpropagation after one epoch, where feedback alignment is still beyond 77; another one leads to Gauss-Newton
-# directions instead. And $B = W$ does not make a target rule backpropagation: with ReLUs one form of $g$ stays more
-# than 30 degrees away from it in the two lower of three hidden layers, however small the steps.**
+# directions instead. And $B = W$ does not make a target rule backpropagation: with ReLUs one form of $g$ stays at 32 to
+# 55 degrees from it in the two lower of three hidden layers, however small the steps.**
 #
 # You need feedback alignment (tutorial 03), direct feedback (08) and, for the learned maps, the weight mirror (09). The
 # rules are difference target propagation (Lee, Zhang, Fischer & Bengio 2015) and what followed: fixed maps (Shibuya et
@@ -484,7 +484,7 @@ for activation in units:
 assert copies["leakyrelu", "first"][:, -1].max() < 1
 # measured with five seeds: ReLU 43 to 55 degrees in layer 1 and 31 to 39 in layer 2
 assert copies["relu", "first"][:, -1, 0].min() > 30
-assert copies["relu", "first"][:, -1, 1].min() > 20
+assert copies["relu", "first"][:, -1, 1].min() > 25
 assert 2 < copies["tanh", "first"][:, -1, 0].min()
 
 # %% [figure]
@@ -517,7 +517,7 @@ right.plot(0, 0, "s", color=BLUE, markersize=8)
 right.annotate(
     "h = f(a) = 0: g takes f'(h) here,\nand a target t > 0 passes",
     (0.02, 0.02),
-    (-0.2, -0.3),
+    (-0.32, -0.3),
     color=BLUE,
 )
 right.annotate(
@@ -533,9 +533,9 @@ _ = right.set(xlim=(-1, 1), ylim=(-0.45, 1), title="An inactive ReLU is on the k
 # its target is above 0, $f(t) - f(h) = t > 0$ goes down as if the unit were active, and no smaller $\eta$ helps,
 # because the unit is always on the kink. This is so for about half of the inactive units. A leaky ReLU has activities
 # on both sides of its kink, and there a small step remains on its side: the angle goes to 0. With tanh the derivative
-# is always taken at the wrong place, $h$ instead of $a$, which costs some degrees. Only the gated form has the Jacobian
-# of the layer: there $B = W$ is backpropagation for every $\eta$. In the highest hidden layer all are right: the output
-# layer above it has no activation.
+# is always taken at the wrong place, $h$ instead of $a$, which costs some degrees. Only the gated form has the layer's
+# Jacobian for every activation: there $B = W$ is backpropagation for every $\eta$. In the highest hidden layer both
+# forms are right: the output layer above it has no activation.
 
 # %%
 net = network(0, "relu", "he_normal")
@@ -561,7 +561,7 @@ assert 0.3 < passed[inactive].mean() < 0.7
 # - The difference $g(t) - g(h)$ cancels the error of the reconstruction. Without it, `tp` stayed at chance.
 # - Maps that learn the transposed Jacobian give backpropagation's targets (`ldrl`), maps that learn the pseudo-inverse
 #   through the output give targets nearer to Gauss-Newton (`ddtp`). Both learn the digits.
-# - What must match is the Jacobian of the layer, and $B = W$ ensures it for the gated form alone.
+# - What must match is the Jacobian of the layer. $B = W$ ensures it, for every activation, in the gated form alone.
 #
 # ## Exercises
 #
