@@ -72,8 +72,8 @@ def angles_to_bp(net, rule):
 #
 # $$t_L = h_L - \eta\, n\, e$$
 #
-# A hidden layer $h_l = f(h_{l-1} W_l + b_l)$ receives a target $t_l$ as well, and learns from the loss $\lVert h_l -
-# t_l \rVert^2 / (2 n \eta)$, which has the error
+# A hidden layer $h_l = f(h_{l-1} W_l + b_l)$ receives a target $t_l$ as well, and learns from the loss
+# $\lVert h_l - t_l \rVert^2 / (2 n \eta)$, which has the error
 #
 # $$\delta_l = \frac{h_l - t_l}{n\,\eta}$$
 #
@@ -196,11 +196,11 @@ for form in ("gated", "linear", "first", "last"):
         assert relative < 1e-11 if form == "gated" else relative > 0.05
 
 # %% [markdown]
-# The answer is (c). The gated $g$ is linear in $y$, so the step to the target is $t_{l-1} - h_{l-1} = ((t_l - h_l)
-# \cdot f'(a_l)) B_l^\top$: the equation of an error under feedback alignment, times $-n\eta$. With the **linear** $g$
-# the derivative is missing as well: $t_{l-1} - h_{l-1} = (t_l - h_l) B_l^\top$, and from the output on, a product of
-# matrices. A target rule with a linear map is direct feedback alignment, also exactly (exercise 1). So targets alone
-# change nothing. A new rule needs a nonlinear $g$ or one that learns.
+# The answer is (c). The gated $g$ is linear in $y$, so the step to the target is
+# $t_{l-1} - h_{l-1} = ((t_l - h_l) \cdot f'(a_l)) B_l^\top$: the equation of an error under feedback alignment, times
+# $-n\eta$. With the **linear** $g$ the derivative is missing as well: $t_{l-1} - h_{l-1} = (t_l - h_l) B_l^\top$, and
+# from the output on, a product of matrices. A target rule with a linear map is direct feedback alignment, also exactly
+# (exercise 1). So targets alone change nothing. A new rule needs a nonlinear $g$ or one that learns.
 #
 # ## Why the difference
 #
@@ -604,8 +604,9 @@ else:
 # F1, F2, F3 = B2 @ B3 @ B4, B3 @ B4, B4
 # ```
 #
-# $t_3 - h_3 = (t_4 - h_4) B_4^\top$, then times $B_3^\top$ and $B_2^\top$; $e B_4^\top B_3^\top B_2^\top = e\,(B_2
-# B_3 B_4)^\top$. The activations of the layers above do not appear: that is what makes the path direct.
+# $t_3 - h_3 = (t_4 - h_4) B_4^\top$, then times $B_3^\top$ and $B_2^\top$; so the error is
+# $e B_4^\top B_3^\top B_2^\top = e\,(B_2 B_3 B_4)^\top$. The activations of the layers above do not appear: that is
+# what makes the path direct.
 # </details>
 #
 # **2. The smallest step.** For every example, `J` has the derivatives of the ten outputs by the 64 units of the last
