@@ -17,6 +17,8 @@
 # step --rule dfc`.
 
 # %%
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -77,41 +79,43 @@ def angle(a, b):
 
 
 # %%
-nets, batches, S, J = [], [], [], []
+cases = []  # one for each seed
 for seed in SEEDS:
     net = network(15, 20, 12, 5, seed=seed)
     x, e = inputs_and_errors(seed)
     y = net.predict(x) - e  # targets that give the output errors e
     names = [layer.name for layer in net.weighted]
     # derivatives of the 5 outputs by all 37 units: equal for all examples
-    J.append(np.concatenate([one[0] for one in jacobians(net, x, names).values()], 1))
-    S.append(J[seed] @ J[seed].T)
-    nets.append(net)
-    batches.append((x, y))
+    J = np.concatenate([one[0] for one in jacobians(net, x, names).values()], axis=1)
+    S = J @ J.T
+    bp, smallest = e @ J, e @ np.linalg.inv(S) @ J
+    cases.append(
+        SimpleNamespace(net=net, x=x, y=y, e=e, J=J, S=S, bp=bp, smallest=smallest)
+    )
 
-    bp, smallest = e @ J[seed], e @ np.linalg.inv(S[seed]) @ J[seed]
-    parts = minimum_norm(net, x, y, loss, names).values()
-    assert np.allclose(bp, errors(net, mf.rules.BP(), x, y))  # the same in minifa
-    assert np.allclose(smallest, np.concatenate(list(parts), axis=1))
-    assert np.allclose(smallest @ J[seed].T, e)  # all of the output error is removed
     print(
         f"seed {seed}: {angle(bp, smallest):.0f} degrees apart; eigenvalues of S",
-        *(f"{value:.1f}" for value in np.linalg.eigvalsh(S[seed])),
+        *(f"{value:.1f}" for value in np.linalg.eigvalsh(S)),
     )
     # seeds 0 to 7: 26 to 37 degrees
-    assert 20 < angle(bp, smallest) < 40 and np.linalg.eigvalsh(S[seed])[0] > 1
+    assert 20 < angle(bp, smallest) < 40 and np.linalg.eigvalsh(S)[0] > 1
+    assert np.allclose(smallest @ J.T, e)  # all of the output error is removed
+    # minifa gives the same
+    assert np.allclose(bp, errors(net, mf.rules.BP(), x, y))
+    parts = minimum_norm(net, x, y, loss, names).values()
+    assert np.allclose(smallest, np.concatenate(list(parts), axis=1))
 
 # %% [markdown]
-# The ends are 27 to 34 degrees apart. All eigenvalues of $S$ are above 1, because its last term is the identity: the
-# output layer itself can always make a part of the change.
+# The ends are 27 to 34 degrees apart. $S$ is the sum of $J_l J_l^\top$ over the layers. All its eigenvalues are above
+# 1, because the term of the output layer is the identity: this layer can always make a part of the change.
 #
 # ## Control: the leak
 #
 # In deep feedback control a **controller** at the output sends one signal $u$ to all layers, through feedback weights
 # $Q_l$, and each layer adds $u\,Q_l^\top$ to its activity. The output follows. The controller increases $u$ as long as
-# an error is left, and a **leak** $\alpha$ pulls $u$ back to zero; it settles where the error that is left equals
-# $\alpha u$. Then every layer learns from the change that the controller caused in it. We take $Q_l = J_l^\top$ (in
-# minifa `weights="product"`).
+# the output is not at its target, and a **leak** $\alpha$ pulls $u$ back to zero; it settles where target minus output
+# equals $\alpha u$ (minifa computes this state). Then every layer learns from the change that the controller caused in
+# it. We take $Q_l = J_l^\top$, in minifa `weights="product"`.
 #
 # With a small leak the output reaches its target almost exactly. With a large leak the controller hardly moves the
 # output.
@@ -123,19 +127,18 @@ for seed in SEEDS:
 # %%
 leaks = np.geomspace(1e-3, 1e4, 29)
 to_bp, to_smallest, removed = np.zeros((3, len(SEEDS), len(leaks)))
-for seed in SEEDS:
-    net, (x, y) = nets[seed], batches[seed]
-    e = net.predict(x) - y
-    bp, smallest = e @ J[seed], e @ np.linalg.inv(S[seed]) @ J[seed]
+for case in cases:
+    seed, identity = case.net.seed, np.eye(5)
     for i, leak in enumerate(leaks):
         rule = mf.rules.DFC(leak=leak, weights="product")
-        control = errors(net, rule, x, y)
-        to_bp[seed, i] = angle(control, bp)
-        to_smallest[seed, i] = angle(control, smallest)
-        left = rule.controlled["linear3"] - net.predict(x) + rule.eta * e
-        removed[seed, i] = 1 - np.linalg.norm(left) / np.linalg.norm(rule.eta * e)
-        formula = (1 + leak) * e @ np.linalg.inv(S[seed] + leak * np.eye(5)) @ J[seed]
-        assert np.abs(control - formula).max() < 1e-8 * np.abs(formula).max()
+        control = errors(case.net, rule, case.x, case.y)
+        to_bp[seed, i] = angle(control, case.bp)
+        to_smallest[seed, i] = angle(control, case.smallest)
+        goal = case.net.predict(case.x) - rule.eta * case.e
+        left = np.linalg.norm(rule.controlled["linear3"] - goal)
+        removed[seed, i] = 1 - left / np.linalg.norm(rule.eta * case.e)
+        u = -case.e @ np.linalg.inv(case.S + leak * identity)
+        assert np.allclose(control, -(1 + leak) * u @ case.J, rtol=1e-8)
 
 for i in range(0, len(leaks), 4):
     print(
@@ -152,12 +155,12 @@ halfway = [
 ]
 print("both angles are equal at leaks of about", *(f"{leak:.1f}" for leak in halfway))
 for seed in SEEDS:
-    low, *_, high = np.linalg.eigvalsh(S[seed])
+    low, *_, high = np.linalg.eigvalsh(cases[seed].S)
     assert low < halfway[seed] < high
 
 # %% [markdown]
 # The answer is (b). The formula that the cell checks says why. The control signal moves the output by $u\,S$, and the
-# controller settles where the way left to the target, $-e - u\,S$, equals $\alpha u$. So
+# controller settles where target minus output, $-e - u\,S$, equals $\alpha u$. So
 #
 # $$u = -e\,(S + \alpha I)^{-1} \qquad \delta = (1 + \alpha)\; e\,(S + \alpha I)^{-1} J$$
 #
@@ -187,17 +190,15 @@ for seed in SEEDS:
 # %%
 betas = np.array([10.0, 1.0, 0.1, 0.01])
 nudged_to_bp, nudged_to_smallest = np.zeros((2, len(SEEDS), len(betas)))
-for seed in SEEDS:
-    net, (x, y) = nets[seed], batches[seed]
-    e = net.predict(x) - y
-    bp, smallest = e @ J[seed], e @ np.linalg.inv(S[seed]) @ J[seed]
+for case in cases:
+    seed, net, x, y = case.net.seed, case.net, case.x, case.y
     for i, beta in enumerate(betas):
         coding = errors(net, mf.rules.PC(gamma=0.15, steps=2500, beta=beta), x, y)
         control = errors(net, mf.rules.DFC(leak=1 / beta, weights="product"), x, y)
         # coding has leak / (1 + leak) = 1 / (1 + beta) of the length of control
         difference = np.abs((1 + beta) * coding - control).max() / np.abs(control).max()
-        nudged_to_bp[seed, i] = angle(coding, bp)
-        nudged_to_smallest[seed, i] = angle(coding, smallest)
+        nudged_to_bp[seed, i] = angle(coding, case.bp)
+        nudged_to_smallest[seed, i] = angle(coding, case.smallest)
         if seed == 0:
             print(
                 f"nudge {beta:5.2f}: {nudged_to_bp[0, i]:5.2f} degrees to "
@@ -208,9 +209,9 @@ for seed in SEEDS:
 
     clamped = errors(net, mf.rules.PC(gamma=0.15, steps=2500), x, y)
     zil = errors(net, mf.rules.ZIL(), x, y)
-    assert np.allclose(clamped, smallest) and np.allclose(zil, bp)
-print(f"clamped: {np.abs(clamped - smallest).max():.0e} from minimum norm")
-print(f"zil:     {np.abs(zil - bp).max():.0e} from backpropagation")
+    assert np.allclose(clamped, case.smallest) and np.allclose(zil, case.bp)
+print(f"clamped: {np.abs(clamped - case.smallest).max():.0e} from minimum norm")
+print(f"zil:     {np.abs(zil - case.bp).max():.0e} from backpropagation")
 
 # %% [markdown]
 # Two rules, written down as different dynamics, agree to the precision to which the nodes have relaxed. The figure
@@ -241,7 +242,7 @@ for curves, points, colour, marker, name in (
         width, size = (1, 5) if seed else (2.2, 9)
         ax.semilogx(leaks, curves[seed], color=colour, lw=width, label=label[0])
         ax.plot(1 / betas, points[seed], marker, color=colour, ms=size, label=label[1])
-low, *_, high = np.linalg.eigvalsh(S[0])
+low, *_, high = np.linalg.eigvalsh(cases[0].S)
 ax.axvspan(low, high, color=GREY, alpha=0.15, linewidth=0)
 ax.text(
     (low * high) ** 0.5, 36, "eigenvalues of S", color=GREY, ha="center", fontsize=9
@@ -276,6 +277,7 @@ for seed in SEEDS:
     bp = np.concatenate([true for _, true in pairs.values()], axis=1)
     names = [layer.name for layer in net.weighted]
     parts = minimum_norm(net, x, out - e, loss, names).values()
+    smallest = np.concatenate(list(parts), axis=1)
     for i, c in enumerate(distances):
         clamped = errors(net, mf.rules.PC(gamma=0.15, steps=500), x, out - c * e)
         nudged = errors(net, mf.rules.PC(gamma=0.15, steps=500, beta=c), x, out - e)
@@ -283,16 +285,13 @@ for seed in SEEDS:
         curved["clamp"][seed, i] = angle(clamped, bp)
         curved["nudge"][seed, i] = angle(nudged, bp)
         curved["control"][seed, i] = angle(control, bp)
-        curved["clamp to minimum norm"][seed, i] = angle(
-            clamped, np.concatenate(list(parts), axis=1)
-        )
+        curved["clamp to minimum norm"][seed, i] = angle(clamped, smallest)
     assert angle(errors(net, mf.rules.ZIL(), x, out - e), bp) < 1e-5
 
 for i, c in enumerate(distances):
     print(f"c = {c:5.3f}:", *(f"{row} {curved[row][0, i]:5.2f} " for row in rows))
-# seeds 0 to 7, from c = 1 to 0.001: clamp 25 to 29 degrees, then 21 to 26, and 12 to 17,
-# then 0.01 to 0.02 to minimum norm; nudge 18 to 22, then 0.07 to 0.13; control 22 to 29,
-# then 15 to 21
+# seeds 0 to 7, at c = 1 and at 0.001: clamp 25 to 29 and 21 to 26, to minimum norm 12
+# to 17 and 0.01 to 0.02; nudge 18 to 22 and 0.07 to 0.13; control 22 to 29 and 15 to 21
 assert curved["clamp"].min() > 15 and curved["control"].min() > 10
 assert curved["clamp to minimum norm"][:, -1].max() < 0.05
 assert curved["nudge"][:, -1].max() < 0.3 and (np.diff(curved["nudge"]) < 0).all()
@@ -300,8 +299,8 @@ assert curved["nudge"][:, -1].max() < 0.3 and (np.diff(curved["nudge"]) < 0).all
 # %% [markdown]
 # The answer is (b). However near the clamp is, the layers have to remove *all* of a now smaller error, and the smallest
 # change that does it is minimum norm: the clamp's errors go **there** (last column). The nudge does not make the error
-# smaller. It makes changes expensive, and its angle to backpropagation falls in proportion to $\beta$. `zil` is at 0
-# degrees in this network, too.
+# smaller. It makes changes expensive, and if it is weak its angle to backpropagation falls in proportion to $\beta$.
+# `zil` is at 0 degrees in these networks, too.
 #
 # The third curve shows a limit of the equality. Deep feedback control with the products of the weights stays away from
 # backpropagation at all these leaks: with activation functions $J_l^\top$ also contains the slopes of the layers above,
@@ -327,13 +326,13 @@ _ = fig.legend(loc="outside lower center", ncols=3)
 # %% [markdown]
 # ## Inversion, layer by layer
 #
-# In dynamic inversion the error goes down one layer at a time. A circuit at each layer with a leak $\lambda$ settles to
-# the change of the layer below that would cause the change above:
+# In dynamic inversion the error goes down one layer at a time. A circuit at each layer settles to the change of the
+# layer below that causes the change above, as far as its leak $\lambda$ allows:
 #
 # $$\delta_{l-1} = \delta_l\,(W_l^\top W_l + \lambda I)^{-1}\, W_l^\top$$
 #
-# (before the slope of the activation function). This is ridge regression again, but of one layer by itself: the output
-# layer has received the error $e$, and the hidden layer is asked to remove all of it, too.
+# (before the slope of the activation function). This is ridge regression again, but of one layer by itself: although
+# the output layer has received the error $e$, the hidden layer is to remove all of it, too.
 #
 # > **Predict, then run.** Take a linear network with one hidden layer. With which leak $\lambda$ does dynamic inversion
 # > give the hidden layer an error in the direction of deep feedback control with $\alpha = 1$? (a) $\lambda = 1$. (b)
@@ -373,8 +372,8 @@ for seed in SEEDS:
 
 # %%
 off_curve = []
-for seed in SEEDS:
-    net, (x, y) = nets[seed], batches[seed]
+for case in cases:
+    net, x, y = case.net, case.x, case.y
     inversion = errors(net, mf.rules.DI(leak=1.0), x, y)[:, :20]
     curve = [mf.rules.DFC(leak=leak, weights="product") for leak in leaks]
     apart = [angle(inversion, errors(net, rule, x, y)[:, :20]) for rule in curve]
@@ -494,14 +493,13 @@ def largest_angle(low, high):
 if largest_angle(1.0, 2.0) is ...:
     print("not filled in yet")
 else:
-    for seed in SEEDS:
-        values, vectors = np.linalg.eigh(S[seed])
+    for case in cases:
+        values, vectors = np.linalg.eigh(case.S)
         bound = largest_angle(values[0], values[-1])
-        e = np.random.default_rng(seed).standard_normal((10_000, 5))
+        e = np.random.default_rng(0).standard_normal((10_000, 5))
         e[0] = vectors[:, 0] + vectors[:, -1]
-        found = mf.metrics.sample_angles(
-            e @ J[seed], e @ np.linalg.inv(S[seed]) @ J[seed]
-        )
+        smallest = e @ np.linalg.inv(case.S) @ case.J
+        found = mf.metrics.sample_angles(e @ case.J, smallest)
         print(f"first error {found[0]:.2f}, largest of 10,000 {np.max(found):.2f}")
         assert abs(bound - found[0]) < 1e-6, "not the angle of the first error"
         assert np.max(found) < bound + 1e-6
