@@ -35,8 +35,9 @@ from . import backend
 from .backend import Array, xp
 from .jacobians import jacobians
 from .layers.activations import Activation
-from .layers.base import A_RULE, Pass
+from .layers.base import A_RULE, Listen, Pass
 from .layers.linear import Linear
+from .layers.observer import Observer, observing
 from .losses import Loss
 from .metrics import mean_angle, to_float
 from .network import A_NETWORK, Network
@@ -123,6 +124,7 @@ def gauss_newton(
 
     Raises:
         TypeError: an argument of the wrong type.
+        KeyError: an unknown layer.
         ValueError: a negative damping; batch norm, as for `minifa.jacobians.jacobians`; derivatives that exceed the
             free memory.
 
@@ -152,7 +154,7 @@ def minimum_norm(
         As for `gauss_newton`. For a single layer it is the Gauss-Newton direction.
 
     Raises:
-        TypeError, ValueError: as for `gauss_newton`; no names.
+        TypeError, KeyError, ValueError: as for `gauss_newton`; no names.
 
     >>> net = mf.Network([mf.Linear(1, 1), mf.Linear(1, 1)])
     >>> net["linear2"].W, x, y = mf.asarray([[2.0]]), mf.asarray([[0.0]]), mf.asarray([[-5.0]])
@@ -179,11 +181,14 @@ def _derivatives(
     """By layer name J (N, n_out, units), the output error n e (N, n_out), and by layer name the shapes (N, ...)."""
     check_type(net, Network, A_NETWORK)
     check_type(loss, Loss, A_LOSS)
-    layers = [net[name] for name in check_list(names, str, "names must be a list of layers' names")]
-    last = net.layers[-1].name
-    pairs = activities_and_errors(BP().attach(net), net, x, y, loss, [*names, last])
-    error = pairs[last][1].reshape(len(x), -1) * len(x)
-    shapes = {layer.name: (len(x), *(layer.output_shape or pairs[layer.name][0].shape[1:])) for layer in layers}
+    for name in check_list(names, str, "names must be a list of layers' names"):
+        net[name]  # raises KeyError
+    bp, listen = BP().attach(net), Listen(names, True, net.step, update_statistics=False)
+    with net.preserved(), observing(Observer()):
+        rows = bp.check_batch(net, x, y, loss)
+        bp.compute_error(net.forward(x, listen), rows, loss)
+    error = bp.require(bp.error).reshape(len(x), -1) * len(x)
+    shapes = {name: activity.shape for name, activity in listen.outputs.items()}
     units = sum(math.prod(shape[1:]) for shape in shapes.values())
     _check_memory(error.size * units, f"the derivatives of the outputs by the activities of {', '.join(names)}", len(x))
     return jacobians(net, x, names, net.step), error, shapes
@@ -254,11 +259,10 @@ def feedback_conditions(net: Network, rule: Rule, x: Array) -> dict[str, dict[st
     with net.preserved(), rule.preserved(), backend.blas_limit():
         if isinstance(rule, FWDTP):
             net.forward(x, rule.training_pass(net, update_statistics=False))
-            pairs = [(rule.blocks[i - 1], rule.blocks[i]) for i in rule.sends()]
             return {
                 block.layer.name: _condition(*_block_derivatives(rule, below, block))
-                for below, block in pairs
-                if type(block.layer) is Linear and len(block.activations) == len(block.after)
+                for below, block in zip(rule.blocks, rule.blocks[1:], strict=False)
+                if block.layer.name in rule.memory and _is_elementwise(block)
             }
         matrices = dict(rule.B) if rule.B_corresponds_to_W else {}
         conditions = {}
@@ -269,6 +273,11 @@ def feedback_conditions(net: Network, rule: Rule, x: Array) -> dict[str, dict[st
                 Jf, Jg = (xp.stack(parts) for parts in zip(*((W.T, M) for W, M in groups), strict=True))
                 conditions[layer.name] = _condition(Jf, Jg)
         return conditions
+
+
+def _is_elementwise(block: Block) -> bool:
+    """Whether the block is a Linear with nothing but activations after it."""
+    return type(block.layer) is Linear and len(block.activations) == len(block.after)
 
 
 def _block_derivatives(rule: FWDTP, below: Block, block: Block) -> tuple[Array, Array]:

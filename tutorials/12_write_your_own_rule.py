@@ -40,6 +40,8 @@ mf.use("numpy", dtype="float64")
 # | the error that this layer's output receives | `teach(layer, delta)` | the error from above |
 # | random matrices, drawn when the rule is attached | `draw(net)` | none |
 # | learning of the feedback, after every update | `update_feedback(net)` | none |
+# | what the weights must satisfy, after every update | `constrain(net)` | nothing |
+# | the outputs for a batch, in every evaluation | `predict_batch(net, x)` | those of the network |
 #
 # No layer depends on a particular rule, so a new rule needs no change in the engine. This is a complete, working rule:
 

@@ -29,13 +29,24 @@ CHANNELS = 16
 Peaks = dict[str, dict[int, int]]  # by rule and depth, bytes
 
 
-def deep_cnn(depth: int) -> Network:
+def deep_cnn(depth: int, batch_norm: bool = True) -> Network:
     """``depth`` times [3x3 convolution of 16 channels, BatchNorm, ReLU] on images of 16 x 16, with maps of constant
     size, then global average pooling: a network in which every layer's activations take the same memory."""
     layers: list[Layer] = []
     for below in (SHAPE[-1], *[CHANNELS] * (depth - 1)):
-        layers += [Conv2d(below, CHANNELS, 3, padding=1), BatchNorm(CHANNELS), ReLU()]
+        norm = [BatchNorm(CHANNELS)] if batch_norm else []
+        layers += [Conv2d(below, CHANNELS, 3, padding=1), *norm, ReLU()]
     return Network([*layers, GlobalAvgPool(), Linear(CHANNELS, networks.CLASSES)], input_shape=SHAPE)
+
+
+def all_accept_batch_norm(rule_names: Sequence[str]) -> bool:
+    """Whether every rule can be attached to `deep_cnn` with batch norm. Raises ValueError for an unknown rule."""
+    for rule in map(rules.make, rule_names):
+        try:
+            rule.attach(deep_cnn(1))
+        except ValueError:
+            return False
+    return True
 
 
 def activation_bytes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> int:
@@ -93,7 +104,7 @@ def measure(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[], object] = lambda: None,
 ) -> Peaks:
-    """The activation memory of `deep_cnn` under every rule.
+    """The activation memory of `deep_cnn` under every rule; without batch norm if one of them does not accept it.
 
     Args:
         depths: numbers of convolutions, at least 1.
@@ -105,20 +116,22 @@ def measure(
         ValueError: an unknown rule, a rule that cannot teach this network, or a backend that is not NumPy.
     """
     x, y = networks.batch(SHAPE, batch_size)
+    batch_norm = all_accept_batch_norm(rule_names)
     peaks: Peaks = {name: {} for name in rule_names}
     for depth in sorted(set(depths)):
         for name in rule_names:
-            net = deep_cnn(depth)
+            net = deep_cnn(depth, batch_norm)
             rule = rules.make(name).attach(net)
             peaks[name][depth] = activation_bytes(net, rule, backend.asarray(x), y, SoftmaxCrossEntropy())
             progress()
     return peaks
 
 
-def describe(batch_size: int) -> str:
+def describe(batch_size: int, rule_names: Sequence[str]) -> str:
     """A one-line description of the measurement."""
+    norm = "BatchNorm, " if all_accept_batch_norm(rule_names) else ""
     return (
-        f"[convolution 3x3, BatchNorm, ReLU] on {format_shape((*SHAPE[:2], CHANNELS))}, batch {batch_size}, "
+        f"[convolution 3x3, {norm}ReLU] on {format_shape((*SHAPE[:2], CHANNELS))}, batch {batch_size}, "
         f"{backend.dtype()}, threads {backend.threads()}"
     )
 

@@ -32,6 +32,7 @@ from . import networks, step_time
 
 BIOTORCH_RULES = ("fa", "usf", "brsf", "frsf", "dfa")
 SIGN_RULES = ("usf", "frsf", "brsf")
+TARGET_RULES = {"fwdtp": 1.25, "dtp": 2.0}  # and the required products per step, relative to backpropagation's
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def report(against: Sequence[str], repeats: int, batch_size: int = 128, progress
         groups.append(lambda: _compare_with_torch(repeats, batch_size))
     if "biotorch" in against:
         groups.append(lambda: _compare_with_biotorch(repeats, batch_size))
-    groups += [lambda: _rules(repeats, batch_size), lambda: _convolutions(repeats, batch_size), _memory]
+    groups += [lambda: _rules(repeats, batch_size), lambda: _rules_with_targets(batch_size)]
+    groups += [lambda: _convolutions(repeats, batch_size), _memory]
     groups += [lambda: _scaling(repeats), lambda: _small_network(repeats), _start_up]
     targets: list[Target] = []
     for group in bar(groups, desc="bench", unit="group", hidden=not progress):
@@ -118,6 +120,13 @@ def _rules(repeats: int, batch_size: int) -> Iterator[Target]:
     yield Target("cnn: fa / bp, upper 95 % bound", upper_bound(fa, bp), 1.05)
     for name in SIGN_RULES:
         yield Target(f"cnn: {name} / bp", ratios[name], 1.08)
+
+
+def _rules_with_targets(batch_size: int) -> Iterator[Target]:
+    """Their steps, the learning of the feedback included, in multiply-adds."""
+    bp, *others = step_time.measure("mlp", ["bp", *TARGET_RULES], batch_size, 1, (), memory=False)
+    for (name, required), timing in zip(TARGET_RULES.items(), others, strict=True):
+        yield Target(f"mlp: {name} / bp, multiply-adds of the matrix products", timing.flops / bp.flops, required)
 
 
 def _convolutions(repeats: int, batch_size: int) -> Iterator[Target]:

@@ -63,7 +63,7 @@ def _bench_memory(options: argparse.Namespace) -> int:
     batch_size = options.batch_size or memory.BATCH_SIZE
     with bar(total=len(names) * len(set(options.depths)), desc="bench", unit="net", hidden=options.quiet) as shown:
         peaks = memory.measure(options.depths, names, batch_size, shown.update)
-    about = memory.describe(batch_size)
+    about = memory.describe(batch_size, names)
     print(wrap(f"{about}\n\n{memory.table(peaks)}\n\n{memory.read(peaks)}"))
     if options.out:
         title = "Memory for activations in a training step"

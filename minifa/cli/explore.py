@@ -13,7 +13,15 @@ from ..experiments import Experiment
 from ..storage.atomic import stem
 from .descriptions import as_file_name
 from .exit_codes import OK
-from .options import add_network, add_update, at_least_one, from_zero, make_experiment, split_rules
+from .options import (
+    add_network,
+    add_update,
+    at_least_one,
+    from_zero,
+    make_experiment,
+    possible_rules,
+    split_rules,
+)
 
 BASE = Experiment(
     model="mlp",
@@ -48,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     names = split_rules(options.rules)
     experiment = make_experiment(options, names[0], BASE)
     dataset = experiments.load_data(experiment)
+    names = possible_rules(experiment, names, dataset, leave_out=options.rules == "all")
     total = len(names) * (1 + options.train_updates)
     with bar(total=total, desc="explore", unit="update", hidden=options.quiet) as shown:
         page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, shown.update)

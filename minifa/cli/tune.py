@@ -26,15 +26,8 @@ from .options import add_setting, at_least_one, count, make_fitting_experiment, 
 from .progress import follow
 
 COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
-OWN = (
-    "rule",
-    "lr",
-    "seed",
-    "validation",
-    "alignment",
-    "targets",
-    "data_dir",
-)  # set by the search, or without effect on it
+# Fields of an experiment that the search sets, or that have no effect on it.
+OWN = ("rule", "lr", "seed", "validation", "alignment", "targets", "data_dir")
 
 
 def describe(command: argparse.ArgumentParser) -> None:

@@ -303,7 +303,11 @@ def _notes(recipe: Recipe, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> 
     notes += sorted({one.result["note"] for one in outcomes if one.result and one.result["note"]})
     notes += _versions(outcomes)
     notes += [f"{row['row']}: {row['error']}" for row in rows if "error" in row]
-    return ["\n".join(lines_of(note, NOTES_WIDE, hanging="  ")) for note in notes]
+    return [_wrapped(note) for note in notes]
+
+
+def _wrapped(note: str) -> str:
+    return "\n".join(lines_of(note, NOTES_WIDE, hanging="  "))
 
 
 def _versions(outcomes: Sequence[Outcome]) -> list[str]:
@@ -334,7 +338,7 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
     text = table_text(recipe, rows, outcomes)
     if targets := target_tables.rows_of(rows, outcomes):
         History(targets).save_csv(place / "targets.csv")
-        text += f"\n\n{printable(target_tables.text_of(targets, recipe.measure))}"
+        text += f"\n\n{target_tables.text_of(targets, recipe.measure)}\n\n{_wrapped(target_tables.NOTE)}"
     write_atomic(place / "table.txt", text + "\n")
     History(rows).save_csv(place / "table.csv")
     curves = [

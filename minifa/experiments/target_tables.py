@@ -21,7 +21,6 @@ ANGLES = {
     "bp: start": ("bp_angle", 0),
     "epoch 1": ("bp_angle", 1),
     "end": ("bp_angle", -1),
-    "GN: start": ("gn_angle", 0),
     "GN: end": ("gn_angle", -1),
 }
 NOTE = (
@@ -68,7 +67,7 @@ def _angles(histories: Sequence[History]) -> Row:
 
 
 def text_of(rows: Sequence[Row], measure: str) -> str:
-    """Format the rows of `rows_of`.
+    """Format the rows of `rows_of`; `NOTE` explains the columns.
 
     Args:
         rows: at least one row.
@@ -79,7 +78,7 @@ def text_of(rows: Sequence[Row], measure: str) -> str:
         score = f"{row['mean']:.2f}" + (f" ± {row['standard_error']:.2f}" if "standard_error" in row else "")
         angles = (_cell(row, quantity, epoch) for quantity, epoch in ANGLES.values())
         lines.append((row["row"], score, *angles, f"{row['seconds']:.1f}"))
-    return f"{table(lines, right_from=1)}\n\n{NOTE}"
+    return table(lines, right_from=1)
 
 
 def _cell(row: Mapping[str, Any], quantity: str, epoch: int) -> str:

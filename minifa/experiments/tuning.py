@@ -73,7 +73,7 @@ def search(
 
     Args:
         base: the experiment to tune; the search sets its rule, learning rate, seed and validation, and
-            records no alignment and no targets.
+            turns the measurements of alignment and targets off.
         rules: descriptions of rules.
         trials: trials of an interrupted search, which are not run again.
         jobs: processes, as for `minifa.experiments.run_many`.

@@ -168,7 +168,7 @@ def has_targets(results: Sequence[Result]) -> bool:
 
 def _layers_with_targets(groups: Groups) -> list[str]:
     """The layers for which a run measured targets, those of the rule with the most of them first."""
-    rows = [row for runs in groups.values() for result in runs for row in result.history[:1]]
+    rows = [row for runs in groups.values() for result in runs for row in result.history]
     found = sorted((layers_with(row, "target_size") for row in rows), key=len, reverse=True)
     return list(dict.fromkeys(layer for layers in found for layer in layers))
 
@@ -287,7 +287,7 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
                 axes.plot(epochs, values, label=layer, markersize=3.5, **look(i, dark))
             axes.set_title(name)
         if local:
-            format_local_losses(panels[-1])
+            _format_local_losses(panels[-1])
         if layers:
             _format_angles(panels[2:3])
             bands = levels.angles.get("weight_angle", {})
@@ -423,7 +423,7 @@ def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def format_local_losses(axes: Axes) -> None:
+def _format_local_losses(axes: Axes) -> None:
     """Set a logarithmic y axis, because the losses of different layers differ by orders of magnitude."""
     if 0 < axes.dataLim.minposy < math.inf:
         axes.set_yscale("log")

@@ -242,7 +242,8 @@ class _Plan:
             _line(axes, [(self.right, y + 0.15), (x, y + 0.15), (x, lowest - 0.12)], colour(1))
             for target, matrix in matrices.items():
                 targets.setdefault(target, []).append((x, matrix))
-        symbol = "F" if re.search(r"\bF\b", self.rule.equation) else "B"
+        named = re.search(r"\b[FQ]\b", self.rule.equation)
+        symbol = named.group() if named else "B"
         for target, joined in targets.items():
             y = self.at[target].y - 0.12
             _arrow(axes, (max(x for x, _ in joined), y), (self.right, y), colour(1))

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from ..registry import unknown
 from ..training.history import History
 from ..validation import check_list, check_type
-from .curves import _fit_losses, _format_angles, _format_epochs, format_local_losses
+from .curves import _fit_losses, _format_angles, _format_epochs, _format_local_losses
 from .style import LINES, drawing, look, muted
 
 A_HISTORY = "histories must be a minifa.training.History, a list of them, or a dictionary from label to History"
@@ -124,7 +124,7 @@ def _draw(axes: Axes, histories: Mapping[str, History], quantity: str, columns: 
     if quantity == "loss":
         _fit_losses(axes, [history[0] for history in histories.values() if history])
     elif quantity == "local_loss":
-        format_local_losses(axes)
+        _format_local_losses(axes)
     elif quantity in ("accuracy", "local_accuracy"):
         axes.set_ylim(0, 1.02)
     elif quantity.endswith("_angle"):

@@ -21,7 +21,7 @@ from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
 from .base import Rule
-from .blocks import Block, blocks_of, caches_restored
+from .blocks import ACCEPTED, Block, blocks_of, caches_restored
 
 
 class ActivityDifferences(Rule):
@@ -33,6 +33,7 @@ class ActivityDifferences(Rule):
     """
 
     one_backward_pass = False
+    accepts = ACCEPTED
 
     def draw(self, net: Network) -> None:
         self.blocks = blocks_of(net, self.label)

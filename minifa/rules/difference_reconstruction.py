@@ -136,8 +136,11 @@ class DDTP(TargetRule):
 
     def draw(self, net: Network) -> None:
         super().draw(net)
-        self.memory |= draw_matrices(self, net)
-        self._B |= self.memory
+        self._B |= draw_matrices(self, net)
+
+    def target_equation(self, i: int) -> tuple[str, dict[str, str]]:
+        end, top = self.blocks[i].end.name, self.blocks[-1].end.name
+        return "t = h + (t_L - h_L) @ Q.T", {"t_L": f"{top}.t", "h_L": f"{top}.y", "Q": f"{end}.B"}
 
     def target_of(self, i: int) -> Array:
         end, top = self.blocks[i].end.name, self.blocks[-1].end.name
@@ -158,13 +161,13 @@ class DDTP(TargetRule):
 
 
 def draw_matrices(rule: DDTP, net: Network) -> dict[str, Array]:
-    """Draw the Q (units, n_out) of each taught layer, as for direct feedback alignment."""
-    drawn, n_out = {}, count_units(net.layers[-1])
+    """Draw the Q (units, n_out) of each taught layer, as for direct feedback alignment, into the rule's memory."""
+    n_out = count_units(net.layers[-1])
     for layer in filter(rule.teaches, net.layers):
         units, rng = count_units(layer), generator(rule.seed, "feedback", layer.name)
         Q = uniform(rng, (units, n_out), direct_sd(units))
-        drawn[layer.name] = xp.asarray(Q.astype(net.dtype))
-    return drawn
+        rule.memory[layer.name] = xp.asarray(Q.astype(net.dtype))
+    return rule.memory
 
 
 def descend(rule: DRL | DDTP, B: Array, gradient: Array, curvature: Array, n: int) -> None:

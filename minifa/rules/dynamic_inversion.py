@@ -41,6 +41,8 @@ from .base import Rule
 class Inversion(Rule):
     """The base class of both rules, for networks in which an error must be carried through Linear layers only."""
 
+    accepts = "networks that have only Linear layers above the lowest layer that learns"
+
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
             if not isinstance(layer, Linear):

@@ -61,6 +61,7 @@ class Control(Rule):
 
     crosses_weights = B_corresponds_to_W = False
     one_backward_pass = False
+    accepts = "networks of Linear layers and activations"
     gives_output_error = False
     leak = 0.1  # of the controller
 
@@ -198,7 +199,7 @@ def linear(layer: Weighted, label: str) -> Linear:
     if not isinstance(layer, Linear):
         raise ValueError(
             f"the rule {label!r} controls every unit by a weight of its own for each output, which a convolution does "
-            f"not have: it accepts networks of Linear layers and activations, got {layer}"
+            f"not have: it accepts {DFC.accepts}, got {layer}"
         )
     return layer
 

@@ -234,7 +234,7 @@ class ProgressBar(Callback):
 
 
 class _RecordLayers(Callback):
-    """Adds measurements of every layer to every row, as ``<layer>.<quantity>``. Subclasses implement `measure`.
+    """Adds measurements of every layer to every row, as ``<layer>.<quantity>``. Subclasses implement `_measure`.
 
     Args:
         examples: the batch on which errors are compared; the same batch in every epoch.
@@ -244,7 +244,7 @@ class _RecordLayers(Callback):
         check_examples(examples)
         self.examples = examples
 
-    def measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+    def _measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
         """By layer name and quantity, the measurements on the inputs x of `examples`."""
         raise NotImplementedError
 
@@ -252,7 +252,7 @@ class _RecordLayers(Callback):
         if trainer.diverged:
             return
         x = backend.asarray(for_evaluation(self.examples.x, trainer.augmentation), trainer.net.dtype)
-        for layer, quantities in self.measure(trainer, x).items():
+        for layer, quantities in self._measure(trainer, x).items():
             row.update({f"{layer}.{key}": value for key, value in quantities.items() if value is not None})
 
 
@@ -263,7 +263,7 @@ class RecordAlignment(_RecordLayers):
         examples: the batch on which errors are compared; the same batch in every epoch.
     """
 
-    def measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+    def _measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
         return metrics.alignment(trainer.net, trainer.rule, x, self.examples.y, trainer.loss)
 
 
@@ -285,6 +285,6 @@ class RecordTargets(_RecordLayers):
         super().__init__(examples)
         self.damping = check_between(damping, "damping", 0, math.inf)
 
-    def measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+    def _measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
         net, rule, loss = trainer.net, trainer.rule, trainer.loss
         return target_metrics.target_alignment(net, rule, x, self.examples.y, loss, self.damping)

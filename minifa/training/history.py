@@ -21,7 +21,8 @@ SHOWN = ("train_loss", "train_accuracy", "validation_accuracy", "test_accuracy")
 class History(list[Row], representations.HtmlRepr):
     """One row per epoch: a dictionary of measurements. ``diverged`` is 1 in the row of an epoch whose loss was not
     finite or that was useless (see `minifa.training.divergence`), ``stopped_early`` in the row of an epoch with which a
-    callback ended training.
+    callback ended training. Rules with local losses (``minifa.rules.Rule.local``) add the means over the epoch's
+    examples, ``relu1.local_loss`` and ``relu1.local_accuracy``.
 
     >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
     >>> history.columns(), history.column("train_loss")

@@ -136,6 +136,13 @@ def test_memory_is_measured_by_rule_and_depth_and_drawn(tmp_path, capsys):
         assert [float(cell) for cell in row] == pytest.approx([size / 2**20 for size in peaks[name].values()], abs=0.1)
 
 
+def test_memory_is_measured_without_batch_norm_if_a_rule_does_not_accept_it(capsys):
+    assert cli.main(["bench", "--memory", "--rules", "bp,fwdtp", "--depths", "1", "--batch-size", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("[convolution 3x3, ReLU] on ") and "fwdtp" in printed
+    assert memory.describe(2, ["bp", "dfa"]).startswith("[convolution 3x3, BatchNorm, ReLU] on ")
+
+
 def test_invalid_arguments_of_memory_are_refused(capsys):
     assert cli.main(["bench", "--out", "picture.png"]) == 2
     assert "--out needs it" in capsys.readouterr().err
@@ -264,6 +271,13 @@ def test_the_rules_are_compared_with_backpropagation(clock):
         "cnn: frsf / bp": ("1.00", "pass"),
         "cnn: brsf / bp": ("1.00", "pass"),
     }
+
+
+def test_the_products_of_rules_with_targets_are_counted(tiny):
+    """Of an mlp 8-16-16-10: BP's are forward, gradients, and carry above the lowest layer; fwdtp sends both h and t."""
+    weights, above = 8 * 16 + 16 * 16 + 16 * 10, 16 * 16 + 16 * 10
+    fwdtp, dtp = targets._rules_with_targets(4)
+    assert fwdtp.measured == (2 * weights + 2 * above) / (2 * weights + above) < dtp.measured
 
 
 def test_the_rate_of_convolutions_counts_all_their_products(tiny, monkeypatch):

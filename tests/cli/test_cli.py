@@ -19,7 +19,7 @@ from minifa import backend, checkpoints, experiments
 from minifa.cli import exit_codes, options, program
 from minifa.data.base import DataFileError
 from minifa.experiments import run_folder, tables
-from minifa.tracing import stepper
+from minifa.tracing import explorer, stepper
 
 SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 
@@ -102,7 +102,7 @@ def test_the_source_of_the_rates_is_printed(monkeypatch, capsys):
     assert sources["60"] == "tuned rates (with 15 epochs)"
 
 
-def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, capsys):
+def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, capsys, tmp_path):
     asked = []
 
     def listen(grid, jobs, progress):
@@ -113,12 +113,19 @@ def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, cap
     given = ["--data", "digits", "--model", "mlp", "--batch-norm", "--lr", "0.05", "--seeds", "1"]
     assert program.main(["compare", "--rules", "all", *given]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert printed.count("left out") == 1
+    refusing = [name for name, rule in mf.rules.RULES.items() if rule.accepts]
+    assert all(f"left out {name}: " in printed for name in refusing)
     assert (
         "left out node_perturbation: under node perturbation the examples must be independent, and BatchNorm "
         "'batchnorm1' mixes the batch: use a network without batch norm"
     ) in printed
-    assert [one.rule for one in asked] == [name for name in mf.rules.RULES if name != "node_perturbation"]
+    assert "left out dtp: the rule 'dtp' can send no target through BatchNorm 'batchnorm1'" in printed
+    assert [one.rule for one in asked] == [name for name in mf.rules.RULES if name not in refusing]
+    shown = []
+    monkeypatch.setattr(explorer, "explore", lambda experiment, data, names, *rest: shown.extend(names) or "")
+    page = tmp_path / "page.html"
+    assert program.main(["explore", "--rules", "all", *given[:-2], "-o", str(page)]) == 0
+    assert capsys.readouterr().out.count("left out") == len(refusing) and shown == [one.rule for one in asked]
 
 
 def test_a_model_of_one_hidden_layer_takes_one_width(tmp_path):
@@ -278,6 +285,8 @@ def test_rules_and_info_print_the_rules_and_the_environment(capsys):
     printed = capsys.readouterr().out
     for rule in mf.rules.RULES.values():
         assert rule.name in printed and rule.equation in printed and rule.paper in printed
+    assert program.main(["rules", "dtp"]) == 0
+    assert "accepts: networks of Linear, Conv2d, activations, pooling and Flatten" in capsys.readouterr().out
     assert "embedded" in printed and np.__version__ in printed
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import minifa as mf
 from minifa import Linear, Network, Tanh, chance, metrics
-from minifa.testing.examples import batch, small_convnet
+from minifa.testing.examples import batch, network_for
 
 CE = mf.SoftmaxCrossEntropy()
 
@@ -44,9 +44,9 @@ def test_the_bands_are_those_of_rules_with_other_seeds(rule):
     assert bands == chance.error_bands(net, mf.rules.make(rule).attach(net), x, y, CE)  # the same bits
 
 
-@pytest.mark.parametrize("rule", ["fa:conv=dense", "usf", "dfa:shared=true", "direct_kolen_pollack", "drtp"])
+@pytest.mark.parametrize("rule", ["fa:conv=dense", "usf", "dfa:shared=true", "direct_kolen_pollack", "drtp", "dtp"])
 def test_the_other_draws_leave_no_side_effects(rule, engine):
-    net = small_convnet()
+    net = network_for(rule)
     rule = mf.rules.make(rule).attach(net)
     x, y = batch(4, net.input_shape)
     rule.gradients(net, x, y, CE)

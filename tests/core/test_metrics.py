@@ -192,6 +192,30 @@ def test_examples_without_an_error_do_not_count(float64):
     assert both == pytest.approx(alone, abs=1e-9)
 
 
+@pytest.mark.parametrize("description, corresponds", [("fa", True), ("fwdtp", True), ("dtp", True), ("dfa", False)])
+def test_B_is_compared_with_W_where_it_takes_its_place(description, corresponds, float64):
+    """Here dfa's F of linear2, (units, n_out), has the shape of its W, and yet takes the place of no weight."""
+    net, x, y = network([Linear(4, 3), Linear(3, 3), Linear(3, 3)], (4,)), inputs((4,)), np.array([0, 1, 2])
+    rule = make(description).attach(net)
+    row, B, W = alignment(net, rule, x, y, CE)["linear2"], rule.B["linear2"], net["linear2"].W
+    if corresponds:
+        assert row["weight_angle"] == pytest.approx(degrees_between(W, B), abs=1e-9)
+        assert row["sign_agreement"] == (np.sign(W) == np.sign(B)).mean()
+        assert row["norm_ratio"] == pytest.approx(np.linalg.norm(B) / np.linalg.norm(W))
+    else:
+        assert (row["weight_angle"], row["sign_agreement"], row["norm_ratio"]) == (None, None, None)
+
+
+def test_the_errors_of_gated_maps_with_B_at_W_are_backpropagation_s(float64):
+    net, x, y = mlp(), inputs((4,)), np.array([0, 1, 2])
+    rule = make("fwdtp:g=gated").attach(net)
+    assert alignment(net, rule, x, y, CE)["linear1"]["true_angle"] > 10
+    for name, B in rule.B.items():
+        B[...] = net[name].W
+    for row in alignment(net, rule, x, y, CE).values():
+        assert row["true_angle"] == pytest.approx(0, abs=1e-5) == row["gradient_angle"]
+
+
 # --- no side effects --------------------------------------------------------------------------------------------------
 
 

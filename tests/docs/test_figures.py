@@ -672,7 +672,7 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
     rule = mf.rules.make(description).attach(net)
     figure = figures.broadcast(net, rule)
     drawn = words(figure)
-    assert rule.title in drawn and style.typeset(rule.equation) in drawn.replace("\n", " ")
+    assert all(one in drawn.replace("\n", " ") for one in (rule.title, style.typeset(rule.equation)))
     for layer in net.weighted:
         assert layer.name.rsplit(".", 1)[-1] in drawn
     by_target: dict[str, list[str]] = {}
@@ -683,7 +683,7 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
         if rule.B_corresponds_to_W:
             assert ("$B$ = $W$" if rule.B[target] is net[target].W else f"$B$  {size}") in drawn
         else:  # the symbol of the rule's equation
-            symbol = "$B$" if rule.name == "dense" else "$F$"
+            symbol = next((f"${one}$" for one in "FQ" if f" {one}" in rule.equation), "$B$")
             what = f"{symbol}  {size}" if len(keys) == 1 else f"{len(keys)} matrices"
             assert f"{target.rsplit('.', 1)[-1]}   {what}" in drawn
     assert ("the true error" in drawn) == (rule.one_backward_pass or bool(rule.B))
@@ -702,6 +702,8 @@ def test_a_layerwise_rule_steps_down_and_a_direct_rule_broadcasts():
     net = Network([Linear(4, 5), ReLU(), Linear(5, 6), ReLU(), Linear(6, 3)])
     layerwise = arrows(figures.broadcast(net, mf.rules.FA().attach(net)), figures.COLOURS[1])
     assert len(layerwise) == 3 and all(start[0] == end[0] and start[1] > end[1] for start, end in layerwise)
+    targets = figures.broadcast(net, mf.rules.FWDTP().attach(net))
+    assert arrows(targets, figures.COLOURS[1]) == layerwise and words(targets).count("target, $B$") == 2
     direct = arrows(figures.broadcast(net, mf.rules.DFA().attach(net)), figures.COLOURS[1])
     across = [(start, end) for start, end in direct if start[1] == end[1]]
     assert len(across) == 2 and len(direct) == 3  # two layers are taught; the output layer gets the true error
@@ -798,6 +800,7 @@ ERRORS = {"network", "deltas", "angles"}
     [
         ("usf", CURVES | ERRORS | LAYERWISE),
         ("product", CURVES | ERRORS | LAYERWISE),
+        ("fwdtp", CURVES | ERRORS | LAYERWISE),
         ("dfa", CURVES | ERRORS | LAYERWISE - {"signs-linear2"}),
         ("bp", {"training", "network"} | LAYERWISE - {"signs-linear2"}),  # B is W, and the errors are equal
         ("pepita", {"training", "network"} | LAYERWISE - {"signs-linear2"}),

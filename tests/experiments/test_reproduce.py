@@ -131,15 +131,15 @@ def test_the_table_of_targets(tmp_path, monkeypatch, capsys):
     assert float(bp["mean"]) == sum(scores) / 2
     assert float(bp["standard_error"]) == pytest.approx(abs(scores[0] - scores[1]) / 2)
     assert float(bp["seconds"]) == pytest.approx(sum(row.get("seconds", 0) for one in runs for row in one) / 2)
-    for column, epoch in (("tanh1.gn_angle.0", 0), ("tanh1.gn_angle.end", -1), ("tanh1.bp_angle.1", 1)):
+    for column, epoch in (("tanh1.bp_angle.0", 0), ("tanh1.gn_angle.end", -1), ("tanh1.bp_angle.1", 1)):
         measured = [history[epoch][column.rpartition(".")[0]] for history in runs]
         assert float(bp[column]) == pytest.approx(sum(measured) / 2)
     assert fa["standard_error"] == shallow["tanh1.bp_angle.0"] == "" and "linear2.bp_angle.0" not in bp
     lines = [line.split() for line in Path("out/table.txt").read_text(encoding="utf-8").splitlines()]
     *_, line = (line for line in lines if line[:1] == ["out"])
-    assert line[4:9] == ["-"] * 5
-    (line,) = (line for line in lines if line[:1] == ["fa"] and len(line) == 8)
-    assert line[2:7] == [f"{float(fa[key]):.0f}" for key in fa if key.startswith("tanh1")]
+    assert line[4:8] == ["-"] * 4
+    (line,) = (line for line in lines if line[:1] == ["fa"] and len(line) == 7)
+    assert line[2:6] == [f"{float(fa[key]):.0f}" for key in fa if key.startswith("tanh1")]
 
 
 def test_the_accuracy_of_every_class_is_recorded(tmp_path):

@@ -18,7 +18,7 @@ import standin
 
 import minifa as mf
 from fuzzing import Case, MakeCase
-from minifa import data, figures, losses, metrics, models, optim, rules, tracing, training, weights
+from minifa import data, figures, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights
 from minifa.rules.base import Rule
 from minifa.testing.examples import GEOMETRIES
 
@@ -94,6 +94,7 @@ GIVEN: dict[str, Callable[[Objects], Any]] = {
     "net": lambda w: w.net,
     "rule": lambda w: w.rule,
     "loss": lambda w: w.loss,
+    "names": lambda w: ["tanh1"],
     "optimizer": lambda w: w.optimizer,
     "ctx": lambda w: mf.Pass(training=True),
     "delta": lambda w: w.output,
@@ -116,7 +117,7 @@ GIVEN: dict[str, Callable[[Objects], Any]] = {
 EXAMPLES = ("train", "examples", "validation")  # of which x and y are replaced
 STATES = ("state",)  # of which one array is replaced
 
-MODULES = (mf, data, losses, metrics, models, optim, rules, tracing, training, weights, figures)
+MODULES = (mf, data, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights, figures)
 ARRAYS = ("Array", "NDArray", "Images", "Host", "Examples")
 
 
@@ -253,7 +254,8 @@ def unfit() -> list[str]:
 # Base classes, parts of others, and classes that only observe
 BASES = (
     *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Pass, mf.Trace, mf.Moment, mf.data.Dataset),
-    *(training.Callback, training.ProgressBar, training.RecordAlignment, training.History),
+    *(training.Callback, training.ProgressBar, training.RecordAlignment, training.RecordTargets),
+    training.History,
 )
 
 

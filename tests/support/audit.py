@@ -51,6 +51,7 @@ CONTRACT = {
     *("magnitude_initialisers", "sign_source"),
     *("target_of", "send", "learn_map", "noise"),  # a rule with targets
     *("bind", "clip", "constrain", "group"),  # an optimizer
+    *("trace_arrays", "target_equation", "target_of", "send"),  # a rule with targets
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
     *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
@@ -124,6 +125,7 @@ class Objects(Arrays):
             "linear1.weight_angle": 40.0,
             "linear1.true_angle": 40.0,
             "linear1.sign_agreement": 0.5,
+            **{"tanh1.bp_angle": 0.0, "tanh1.gn_angle": 20.0, "tanh1.target_size": 0.5},
         }
         history = [{"epoch": 0, "test_loss": 0.7, "test_accuracy": 0.5}, row]
         return experiments.Result(self.experiment, history, 1.0, "test", 1.0, ("linear1", "linear2"))

@@ -181,6 +181,18 @@ def test_updates_before_the_step_are_made_under_the_first_rule():
     assert "the step after 3 updates under fa" in content["facts"]
 
 
+def test_targets_and_their_maps_are_in_the_page_of_a_rule_with_targets():
+    content, array = content_of(explorer.explore(TINY, data.load("xor"), ["dtp", "dfa"], train_updates=2))
+    assert [one["paired"] for one in content["rules"]] == [True, False]
+    teach = next(m for m in content["films"]["dtp"] if m["kind"] == "teach" and m["layer"] == "tanh1")
+    names = {"t": "tanh1.t", "t_above": "linear2.t", "h_above": "linear2.y", "g_t": "tanh1.g_t", "B": "linear2.B"}
+    assert {symbol: teach["terms"][symbol]["name"] for symbol in names} == names
+    start, *_, end = content["runs"]["dtp"]
+    assert isinstance(start["layers"]["linear2"]["weight_angle"], float)
+    matrices = [array(one["feedback"]["linear2"]["array"]) for one in (start, end)]
+    assert (matrices[0] != matrices[1]).any() and end["feedback"]["linear2"]["moved"] > 0
+
+
 def test_a_diverging_run_ends_at_the_divergence():
     regression = Experiment(data="lillicrap", model="linear_task", lr=100.0, batch_size=8)
     content, _ = content_of(explorer.explore(regression, data.load("lillicrap"), ["fa"], train_updates=60))

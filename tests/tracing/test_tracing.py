@@ -9,7 +9,8 @@ from checks import assert_same_bits, train_a_little
 
 import minifa as mf
 from minifa.layers.local_response_norm import neighbours
-from minifa.testing.examples import ALL_RULES, batch, small_convnet
+from minifa.rules.target_rule import TargetRule
+from minifa.testing.examples import ALL_RULES, CHAIN_RULES, LINEAR_RULES, batch, network_for, small_convnet
 from minifa.tracing.equations import with_numbers
 
 
@@ -126,6 +127,7 @@ def test_the_moments_of_feedback_alignment_are_in_order(float64):
         ("dense", {"feedback", "teach"}),
         ("node_perturbation", {"noise", "teach"}),
         ("weight_perturbation", set()),
+        ("dtp", {"feedback", "teach"}),
     ],
 )
 def test_each_rule_has_its_moments_of_the_backward_pass(description, kinds, float64):
@@ -140,6 +142,47 @@ def test_the_second_pass_of_pepita_is_distinguished(float64):
     h, h_err = taught.arrays["tanh1.y"], taught.arrays["tanh1.y@2"]
     assert not np.array_equal(h, h_err)
     np.testing.assert_allclose(taught.terms["delta"], (h - h_err) / 5, rtol=1e-12)
+
+
+@pytest.mark.parametrize("description", [*CHAIN_RULES, *LINEAR_RULES])
+def test_the_targets_are_in_the_trace_of_a_rule_with_targets(description, float64):
+    net = network_for(description)
+    rule, loss, optimizer = mf.rules.make(description, seed=2).attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.5)
+    x, y = batch(shape=net.input_shape)
+    if not isinstance(rule, TargetRule):
+        pytest.skip("it sends no targets down")
+    rule.gradients(net, x, y, loss)
+    activities, targets = rule.activities, rule.targets
+    trace = mf.trace(net, rule, x, y, loss, optimizer)
+    taught = {m.layer: m for m in trace if m.kind == "teach"}
+    assert taught.keys() == targets.keys()
+    for name, moment in taught.items():
+        h, t = activities[name], moment.arrays[f"{name}.t"]
+        np.testing.assert_allclose(t, targets[name], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(moment.terms["ratio"], np.linalg.norm(t - h) / np.linalg.norm(h), rtol=1e-9)
+        np.testing.assert_allclose(moment.terms["delta"], (h - t) / (len(x) * rule.eta), rtol=1e-9, atol=1e-12)
+        assert {"h", "t"} <= moment.terms.keys() and moment.why.startswith("The local error")
+
+
+def test_the_way_of_a_target_down_its_maps_and_their_update_are_shown(float64):
+    layers = [mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 3), mf.Tanh(), mf.Linear(3, 2)]
+    trace = mf.trace(*tiny("dtp:sigma=0.25", layers=layers))
+    taught = {m.layer: m for m in trace if m.kind == "teach"}
+    assert taught["linear3"].equation == "t = h - eta * n * e\nratio = norm(t - h) / norm(h)"
+    shown, above = taught["tanh1"].terms, taught["tanh2"].terms
+    np.testing.assert_array_equal(shown["t_above"], above["t"])
+    for symbol in ("t", "h"):
+        np.testing.assert_allclose(shown[f"g_{symbol}"], np.tanh(shown[f"{symbol}_above"] @ shown["B"].T), rtol=1e-12)
+    np.testing.assert_allclose(shown["t"], shown["h"] + shown["g_t"] - shown["g_h"], rtol=1e-12)
+    feedback = next(m for m in trace if m.kind == "feedback")
+    assert feedback.equation == "g(y) = f(y @ B.T)" and feedback.why.endswith("the layers below receive targets.")
+    assert feedback.angles["W and B"] == mf.metrics.to_float(mf.metrics.angle(*map(feedback.terms.get, "WB")))
+    update = [m for m in trace if m.kind == "feedback_update"]
+    assert [m.title for m in update] == ["Update of linear2.B by the rule", "Update of linear3.B by the rule"]
+    assert update[0].equation.startswith("B_new = B - rate * dB") and update[0].terms["sigma"] == 0.25
+    assert (update[0].terms["B_new"] != update[0].terms["B"]).any()
+    control = next(m for m in mf.trace(*tiny("tp")) if m.kind == "teach" and m.layer == "tanh1")
+    assert control.equation.startswith("t = f(t_above @ B.T)\nratio") and "g_h" not in control.terms
 
 
 def test_noise_is_traced_in_every_layer(float64):

@@ -6,11 +6,14 @@
     python tutorials/results/peer/peer.py --hidden 64,64,64 --activation tanh --init lecun_normal --batch-size 32 \
         --lr 0.02 --epochs 10 --seeds 5 --rules bp,fa,dfa,shallow
 
-The last one has the setting of `minifa reproduce digits_targets`.
+    python tutorials/results/peer/peer.py --data mnist --hidden 256,256,256,256,256 --activation tanh \
+        --init lecun_normal --batch-size 128 --lr 0.03 --epochs 20 --rules bp,fa
+
+The last two have the settings of `minifa reproduce digits_targets` and `mnist_targets`.
 
 It does not use minifa's engine: layers, losses and optimizers are PyTorch's, the feedback is a
 `torch.autograd.Function`, and initial weights, feedback and the order of the examples are drawn by PyTorch. Only the
-digits and the learning rates come from minifa. Needs ``pip install torch==2.13.0``.
+images and the learning rates come from minifa. Needs ``pip install torch==2.13.0``.
 """
 
 from __future__ import annotations
@@ -77,10 +80,10 @@ class Net(nn.Module):
     """``depth`` 3x3 convolutions of 16 channels, ReLU, pooling after every second one, a linear layer; or, with
     ``hidden`` widths, a multilayer perceptron. Normal weights, biases at 0."""
 
-    def __init__(self, rule, depth=6, batch_norm=False, hidden=(), activation="relu", init="he_normal"):
+    def __init__(self, rule, depth=6, batch_norm=False, hidden=(), activation="relu", init="he_normal", pixels=64):
         super().__init__()
         self.activation, self.variance = ACTIVATIONS[activation], VARIANCES[init]
-        self.rule, size, below = rule, 8, 64 if hidden else 1  # features of an example, or channels
+        self.rule, size, below = rule, 8, pixels if hidden else 1  # features of an example, or channels
         self.weights, self.biases, self.norms = nn.ParameterList(), nn.ParameterList(), nn.ModuleList()
         self.drawn, self.pools, units = [], [], []
         for width in hidden:
@@ -135,7 +138,7 @@ class Net(nn.Module):
 def accuracies(experiment, data):
     """Test accuracy after every epoch."""
     torch.manual_seed(experiment.seed)
-    net = Net(experiment.rule, **experiment.model_options)
+    net = Net(experiment.rule, **experiment.model_options, pixels=data.train.x[0].size)
     make = {"sgd": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), "adam": torch.optim.Adam}[experiment.optimizer]
     optimizer = make(net.parameters(), lr=experiment.rate())
     (x, y), (x_test, y_test) = (
@@ -158,6 +161,7 @@ def accuracies(experiment, data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rules", default="bp,usf,frsf,fa,shallow", help=", ".join(RULES))
+    parser.add_argument("--data", default="digits", choices=("digits", "mnist"), help="mnist: with --hidden")
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--batch-norm", action="store_true")
     parser.add_argument("--hidden", help="widths of a multilayer perceptron instead of the convolutions, as 100,100")
@@ -171,7 +175,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = mf.data.load("digits")
+    data = mf.data.load(args.data)
     options = {
         **({"depth": args.depth} if args.depth != 6 else {}),
         **({"batch_norm": True} if args.batch_norm else {}),
@@ -183,8 +187,9 @@ def main():
     for rule in args.rules.split(","):
         optimizer_options = {"momentum": 0.9} if args.optimizer == "sgd" else {}
         base = Experiment(
-            rule=rule, model="mlp" if args.hidden else "cnn", model_options=options, optimizer=args.optimizer,
-            optimizer_options=optimizer_options, lr=args.lr, epochs=args.epochs, batch_size=args.batch_size,
+            rule=rule, data=args.data, model="mlp" if args.hidden else "cnn", model_options=options,
+            optimizer=args.optimizer, optimizer_options=optimizer_options, lr=args.lr, epochs=args.epochs,
+            batch_size=args.batch_size,
         )  # fmt: skip
         runs = [
             accuracies(Experiment(**{**vars(base), "seed": seed}), data)
@@ -198,7 +203,7 @@ def main():
     last, norm = args.seed + args.seeds - 1, ", batch norm" if args.batch_norm else ""
     changed = "".join(f", {options[key]}" for key in ("activation", "init") if key in options)
     print(
-        f"PyTorch {torch.__version__.partition('+')[0]}: digits, "
+        f"PyTorch {torch.__version__.partition('+')[0]}: {args.data}, "
         f"{f'hidden {args.hidden}' if args.hidden else f'depth {args.depth}'}{norm}{changed}, {args.epochs} epochs, "
         f"batch {args.batch_size}, {args.optimizer}, seeds {args.seed} to {last}\n"
     )
