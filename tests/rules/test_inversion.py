@@ -239,6 +239,13 @@ def test_the_leak_of_dfc_slides_from_minimum_norm_to_backpropagation(float64):
     assert to_bp[0] > 10 and (np.diff(to_bp) < 0).all() and to_bp[-1] < 0.01
 
 
+def test_with_one_linear_hidden_layer_control_is_inversion_with_a_larger_leak(float64):
+    # the output layer's share of the change is the 1 in 1 + leak
+    net, (x, y) = linear_net(4, 6, 3), data()
+    control = steps(DFC(eta=1.0, leak=0.5, weights="product"), net, x, y)["linear1"]
+    np.testing.assert_allclose(control, 1.5 * steps(DI(leak=1.5), net, x, y)["linear1"], atol=1e-12)
+
+
 def test_the_output_layer_learns_from_the_control_signal(float64):
     net, (x, y) = mlp(), data()
     rule = DFC().attach(net)

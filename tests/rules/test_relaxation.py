@@ -11,7 +11,7 @@ from checks import assert_close, data, gradients, linear_net
 
 import minifa as mf
 from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh
-from minifa.rules import PC, ZIL, DualProp, make
+from minifa.rules import DFC, PC, ZIL, DualProp, make
 from minifa.testing import check_rule
 from minifa.testing.examples import CHAIN_RULES, chain, mlp, network
 
@@ -152,6 +152,20 @@ def test_the_equilibrium_of_a_linear_net(beta):
         np.testing.assert_allclose(error, eps @ one.T, atol=1e-13)
     energy = sum(float(local["loss"]) for local in rule.local.values())
     assert energy == pytest.approx((eps @ S * eps).sum() / (2 * len(x)), rel=1e-12)
+
+
+@pytest.mark.parametrize(("leak", "eta"), [(0.2, 0.1), (5.0, 1.0)])
+def test_in_a_linear_net_deep_feedback_control_is_nudged_predictive_coding(leak, eta):
+    """With beta = 1 / leak the errors differ by the factor (1 + leak) / leak. The weight gradients do so for eta = 1:
+    with a smaller eta the controlled activities are nearer to the forward pass than the inferred ones."""
+    net, (x, y) = linear_net(5, 6, 4, 3, init="gaussian(0.4)"), data((5,))
+    control, coding = DFC(eta=eta, leak=leak, weights="product"), PC(gamma=0.2, steps=700, beta=1 / leak)
+    own, inferred = (weight_gradients(net, rule, x, y, HALF) for rule in (control, coding))
+    for layer in net.weighted:
+        error = (control.free[layer.name] - control.controlled[layer.name]) / eta  # of dfc, divided by 1 + leak
+        np.testing.assert_allclose(error, coding.predictions[layer.name] - coding.nodes[layer.name], atol=1e-10)
+    equal = [np.allclose(own[name], (1 + leak) / leak * one, rtol=0, atol=1e-10) for name, one in inferred.items()]
+    assert equal == ([True, True, True] if eta == 1 else [True, False, False])  # the first layer's input is x
 
 
 def test_a_small_nudge_is_backpropagation_and_a_near_clamp_is_not():
