@@ -63,7 +63,7 @@ class DRL(DTP):
     """
 
     name = "drl"
-    title = "difference target propagation with the difference reconstruction loss"
+    title = "difference reconstruction loss"
     equation = "t = h + g(t_above) - g(h_above), g inverts all above"
     paper = "Meulemans et al. 2020"
     needs = "noise at one layer at a time, a pass to the outputs and back, and targets sent down"

@@ -58,7 +58,7 @@ class LDRL(DTP):
     """
 
     name = "ldrl"
-    title = "difference target propagation with the local difference reconstruction loss"
+    title = "local difference reconstruction loss"
     equation = "t = h + g(t_above) - g(h_above), g' learns f'^T"
     paper = "Ernoult et al. 2022"
     needs = "a feedback path that learns from noise at each layer and at its input, and targets sent down"

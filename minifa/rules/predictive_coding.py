@@ -109,7 +109,7 @@ class ZIL(PredictiveCoding):
     """
 
     name = "zil"
-    title = "Z-IL: predictive coding that equals backpropagation (control)"
+    title = "Z-IL, equal to backpropagation (control)"
     equation = "delta = (mu - x) / n, layer L - t at step t"
     paper = "Song et al. 2020"
     needs = (

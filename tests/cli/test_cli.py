@@ -113,7 +113,7 @@ def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, cap
     given = ["--data", "digits", "--model", "mlp", "--batch-norm", "--lr", "0.05", "--seeds", "1"]
     assert program.main(["compare", "--rules", "all", *given]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    refusing = [name for name, rule in mf.rules.RULES.items() if rule.accepts]
+    refusing = [name for name, rule in mf.rules.RULES.items() if rule.accepts and name not in ("di", "pbp")]
     assert all(f"left out {name}: " in printed for name in refusing)
     assert (
         "left out node_perturbation: under node perturbation the examples must be independent, and BatchNorm "

@@ -194,7 +194,7 @@ def test_a_plateau_waits_in_its_cooldown_and_a_description_is_a_schedule():
     net = dense_net()
     trainer = mf.Trainer(net, BP().attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1), schedule="cosine:epochs=2")
     assert "rule 'bp'" in repr(trainer) and repr(trainer.history) == "<History: no epochs>"
-    assert BP().predict(net, np.eye(3)).shape == (3, 2) and not trainer.history.stopped_early
+    assert BP().attach(net).predict(net, np.eye(3)).shape == (3, 2) and not trainer.history.stopped_early
 
 
 def test_missing_preparation_is_reported():

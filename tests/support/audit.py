@@ -49,9 +49,9 @@ CONTRACT = {
     *("start_angle", "draw_matrix", "training_pass", "predict_batch"),
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitude_initialisers", "sign_source"),
-    *("target_of", "send", "learn_map", "noise"),  # a rule with targets
+    *("target_of", "send", "learn_map", "learn", "learn_block", "noise"),  # a rule with targets
     *("bind", "clip", "constrain", "group"),  # an optimizer
-    *("trace_arrays", "target_equation", "target_of", "send"),  # a rule with targets
+    *("trace_arrays", "target_equation"),
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
     *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip

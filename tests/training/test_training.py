@@ -185,8 +185,8 @@ def test_targets_are_recorded_in_every_row_without_an_effect_on_training(rule):
         return one.fit(data, 2, batch_size=10), one
 
     (history, measured), (_, plain) = fit(RecordTargets(data.head(8), damping=0.1)), fit()
-    columns = [name for name in history.columns() if "." in name]
     quantities = ("bp_angle", "gn_angle", "target_size")
+    columns = [name for name in history.columns() if name.endswith(quantities)]
     assert columns == [f"{layer}.{key}" for layer in ("tanh1", "linear2") for key in quantities]
     assert all(isinstance(row[name], float) for row in history for name in columns)
     net, x = measured.net, mf.asarray(data.x[:8])
