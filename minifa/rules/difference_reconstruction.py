@@ -37,6 +37,11 @@ from .direct import count_units, direct_sd
 from .target_rule import TargetRule
 from .way_back import LINEAR_IN_B, curvature, to_weights
 
+UPDATE = (
+    "{symbol}_new = {symbol} - rate * d{symbol} / curvature, repeated steps times\n"
+    "d{symbol} from the gradient of the sum of ({change} - sigma * xi)^2 / 2 and of decay * {symbol}^2"
+)
+
 
 class DRL(DTP):
     """Difference target propagation with the difference reconstruction loss: a chain of maps, learned through the
@@ -67,6 +72,7 @@ class DRL(DTP):
     equation = "t = h + g(t_above) - g(h_above), g inverts all above"
     paper = "Meulemans et al. 2020"
     needs = "noise at one layer at a time, a pass to the outputs and back, and targets sent down"
+    update_equation = UPDATE.format(symbol="B", change="g(t') - g(h)")
     forms = LINEAR_IN_B
 
     def __init__(
@@ -103,8 +109,7 @@ class DDTP(TargetRule):
 
     Args:
         seed: keys the random streams of Q and of the noise.
-        eta: step from the outputs to their targets, per example.
-        rate, sigma, steps, decay: as for `DRL`, of Q.
+        eta, rate, sigma, steps, decay: as for `DRL`; rate, steps and decay of Q.
 
     Raises:
         TypeError, ValueError: as for `DRL`; at `attach`, maps of unknown size.
@@ -119,6 +124,7 @@ class DDTP(TargetRule):
     equation = "t = h + (t_out - h_out) Q^T, Q inverts all above"
     paper = "Meulemans et al. 2020"
     needs = "noise at one layer at a time, and the change of the outputs at every layer"
+    update_equation = UPDATE.format(symbol="Q", change="(y' - y) @ Q.T")
     B_corresponds_to_W = False
 
     def __init__(

@@ -1,10 +1,13 @@
-"""Difference target propagation: targets go down through maps g_l that approximate the inverse of each block.
+"""Difference target propagation: targets go down through a map g_l for each block.
 
     t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)        g_l with a matrix B of W_l's shape, in one of four forms (way_back)
 
     fwdtp    B drawn once
     dtp      B learns to reconstruct: loss sum((g_l(f_l(h + sigma xi)) - (h + sigma xi))^2) / (2 n), xi ~ N(0, 1)
-    tp       as dtp, without the difference: t_{l-1} = g_l(t_l)        a control: it does not learn
+    tp       as dtp, without the difference: t_{l-1} = g_l(t_l)        a control
+
+Without the difference the error of the reconstruction, divided by eta, is part of each local error. With eta = 0.1, the
+default, tp does not learn on the digits: its hidden units saturate. With a large eta it does.
 
 Lee, Zhang, Fischer & Bengio 2015, "Difference target propagation"; Shibuya, Inoue, Kawakami & Sato 2023, "Fixed-weight
 difference target propagation". Differences from their codes: the local error is divided by eta (`target_rule`); Lee's
@@ -113,8 +116,8 @@ class DTP(FWDTP):
     paper = "Lee et al. 2015"
     needs = "a feedback path that learns to invert the forward one, noise at every layer, and targets sent down"
     update_equation = (
-        "B_new = B - rate * dB, repeated steps times\n"
-        "dB from the gradient of the sum of (g(f(h + sigma * xi)) - (h + sigma * xi))^2 / (2 * n)"
+        "B_new = B - rate * dB / curvature, repeated steps times\n"
+        "dB from the gradient of the sum of (g(f(h + sigma * xi)) - (h + sigma * xi))^2 / 2"
     )
 
     def __init__(
@@ -145,8 +148,8 @@ class DTP(FWDTP):
 
 
 class TP(DTP):
-    """Control: target propagation without the difference, t = g(t_above). The error of the reconstruction, which is
-    larger than the step from h to t, becomes part of the target.
+    """Control: target propagation without the difference, t = g(t_above). The error of the reconstruction becomes part
+    of the target.
 
     Args:
         seed, eta, g, rate, sigma, steps: as for `DTP`.

@@ -5,11 +5,11 @@
     each       D_l = z+_l - z-_l,                        z_l = alpha z+_l + (1 - alpha) z-_l
     delta_l = -D_l / (n beta),  dW_l = z_{l-1}.T @ delta_l
 
-One sweep down after the forward pass; W learns with the mean states z_{l-1} after the sweep. Two things differ from
-backpropagation: the secant D_l / s_l stands for f', and the mean state for h. A linear net has backpropagation's
-gradients for every alpha and beta, as a net with ReLU has for beta below a threshold. Else the difference is of order
-beta^2 for alpha = 1/2, and of order beta for 0 and 1. In float32 it is smallest for beta from 0.01 to 0.1; below that,
-D_l loses digits.
+D_l is nearly f'(a_l) s_l, an error at a_l. One sweep down after the forward pass; W learns with the mean states z_{l-1}
+after the sweep. Two things differ from backpropagation: the secant D_l / s_l stands for f', and the mean state for h. A
+linear net has backpropagation's gradients for every alpha and beta, as a net with ReLU has for beta below a threshold.
+Else the difference is of order beta^2 for alpha = 1/2, and of order beta for 0 and 1. In float32 it is smallest for
+beta from 0.01 to 0.1; below that, D_l loses digits.
 
 Hoier, Staudt & Zach 2023, "Dual propagation: accelerating contrastive Hebbian learning with dyadic neurons"
 (alpha = 1/2); Hoier & Zach 2024, "Two tales of single-phase contrastive Hebbian learning" (the Lagrangian form above,

@@ -62,6 +62,7 @@ class LDRL(DTP):
     equation = "t = h + g(t_above) - g(h_above), g' learns f'^T"
     paper = "Ernoult et al. 2022"
     needs = "a feedback path that learns from noise at each layer and at its input, and targets sent down"
+    update_equation = "B_new = B + 2 * rate * (dx.T @ dv_x - u.T @ dv_y) / m, repeated steps times"
     forms = LINEAR_IN_B
 
     def __init__(

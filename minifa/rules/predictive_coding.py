@@ -5,7 +5,7 @@
     x_l  += gamma (f'(x_l) * (eps_{l+1} @ W_{l+1}.T) - eps_l)     inference, from x_l = a_l of the forward pass
     delta_l = -eps_l / n,  dW_l = f(x_{l-1}).T @ delta_l          the presynaptic activity is the inferred one
 
-    zil            gamma 1, x_L = a_L - n e; layer L - t learns at step t, before the nodes move: backpropagation
+    zil            gamma 1, x_L = a_L - n e; layer L - k learns at step k, before the nodes move: backpropagation
     pc             x_L = a_L - n e (clamped); all layers learn after T steps, from errors computed anew
     pc with beta   x_L is free, with the energy beta |x_L - (a_L - n e)|^2 / 2 (nudged); delta_l = -eps_l / (n beta)
 
@@ -110,7 +110,7 @@ class ZIL(PredictiveCoding):
 
     name = "zil"
     title = "Z-IL, equal to backpropagation (control)"
-    equation = "delta = (mu - x) / n, layer L - t at step t"
+    equation = "delta = (mu - x) / n, layer L - k at step k"
     paper = "Song et al. 2020"
     needs = (
         "value nodes and error nodes in each layer, weight transport, and a clock: each layer learns at its own step"

@@ -5,7 +5,7 @@
     delta at h_l = (h_l - t_l) / (n eta)   the local error: of the loss sum((h_l - t_l)^2) / (2 n eta)
 
 The output layer receives e for every eta, so that the learning rates of backpropagation can be used; the published
-codes do not divide by eta. Targets start from n e: in float32, targets made from e / n lose up to two more digits.
+codes do not divide by eta. Targets start from n e: in float32, targets made from e lose up to two more digits.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class TracedTargets(Rule):
     sent: dict[str, Array]
     ends: dict[str, int]
     explanations: Mapping[str, str] = {
-        "teach": "The local error: the difference between the layer's output and its target.",
+        "teach": "The target of the layer's output. The difference between the two is the local error.",
         "feedback": "No error is carried through this layer: the layers below receive targets.",
     }
 

@@ -7,9 +7,9 @@ shape.
     gated     g(y) = (y * f_l'(a_l)) @ B.T         the error's own way back, at the activity a_l of the last pass
 
 f_l is the activation after W_l (the output block has none), and f_{l-1} that of the block below, whose output g_l
-imitates. With B = W the rule is backpropagation for "gated" alone. Pooling sends a target on as it sends an error: max
-pooling to the maxima of the last training pass, zero elsewhere; Flatten restores the shape. For a convolution "y @ B.T"
-is the transposed convolution.
+imitates. With B = W all are backpropagation in a linear network; where f' varies, "gated" alone is. Pooling sends a
+target on as it sends an error: max pooling to the maxima of the last training pass, zero elsewhere; Flatten restores
+the shape. For a convolution "y @ B.T" is the transposed convolution.
 """
 
 from __future__ import annotations
