@@ -428,7 +428,7 @@ class Rule(Constructed, HtmlRepr):
         self._B.update(matrices)
         self._versions = {layer.name: layer.version for layer in self.net or ()}
 
-    def stored_matrix(self, layer: Weighted) -> Array:
+    def stored_matrix(self, layer: Layer) -> Array:
         """The matrix in `memory` for this layer. Raises RuntimeError if the rule is not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(

@@ -145,7 +145,7 @@ class DDTP(TargetRule):
     def target_of(self, i: int) -> Array:
         end, top = self.blocks[i].end.name, self.blocks[-1].end.name
         h, step = self.heard[end], (self.sent[top] - self.heard[top]).reshape(len(self.heard[top]), -1)
-        return h + matmul(step, self.memory[end].T).reshape(h.shape)
+        return h + matmul(step, self.stored_matrix(self.blocks[i].end).T).reshape(h.shape)
 
     def update_feedback(self, net: Network) -> None:
         for name, k in itertools.product(self.memory, range(self.steps)):

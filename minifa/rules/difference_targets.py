@@ -73,7 +73,7 @@ class FWDTP(TracedMaps, TargetRule):
     def send(self, i: int, y: Array) -> Array:
         """g of block i."""
         block = self.blocks[i]
-        return send_down(block, self.blocks[i - 1], y, self.memory[block.layer.name], self.g, self)
+        return send_down(block, self.blocks[i - 1], y, self.stored_matrix(block.layer), self.g, self)
 
     def target_of(self, i: int) -> Array:
         above, h = self.blocks[i + 1].end.name, self.heard[self.blocks[i].end.name]
