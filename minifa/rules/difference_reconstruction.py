@@ -148,6 +148,7 @@ class DDTP(TargetRule):
         return h + matmul(step, self.stored_matrix(self.blocks[i].end).T).reshape(h.shape)
 
     def update_feedback(self, net: Network) -> None:
+        self.require(self.output)
         for name, k in itertools.product(self.memory, range(self.steps)):
             self.learn_map(name, f"{name}/{k}", net.step)
 

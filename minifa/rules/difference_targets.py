@@ -131,6 +131,7 @@ class DTP(FWDTP):
         self.steps = check_int(steps, "steps")
 
     def update_feedback(self, net: Network) -> None:
+        self.require(self.output)
         for i in self.sends():
             for k in range(self.steps):
                 self.learn_map(i, f"{self.blocks[i].layer.name}/{k}", net.step)
