@@ -119,7 +119,6 @@ class DDTP(TargetRule):
     equation = "t = h + (t_out - h_out) Q^T, Q inverts all above"
     paper = "Meulemans et al. 2020"
     needs = "noise at one layer at a time, and the change of the outputs at every layer"
-    B_corresponds_to_W = False
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class FWDTP(TracedMaps, TargetRule):
     equation = "t = h + g(t_above) - g(h_above), B of g fixed"
     paper = "Shibuya et al. 2023"
     needs = "a fixed feedback path that carries targets, used twice: for the target and for the activity"
+    B_corresponds_to_W = True  # it carries targets
     forms: tuple[str, ...] = FORMS
 
     def __init__(self, seed: int = 0, eta: float = 0.1, g: str = "last") -> None:

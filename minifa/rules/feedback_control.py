@@ -59,7 +59,7 @@ class Control(Rule):
         free, controlled: the outputs f_l(v_l - u @ Q_l.T) and f_l(v_l) of the last pass, by the name of layer W_l.
     """
 
-    crosses_weights = B_corresponds_to_W = False
+    crosses_weights = False
     one_backward_pass = False
     accepts = "networks of Linear layers and activations"
     gives_output_error = False
