@@ -143,6 +143,14 @@ def test_the_table_of_targets(tmp_path, monkeypatch, capsys):
     assert line[2:6] == [f"{float(fa[key]):.0f}" for key in fa if key.startswith("tanh1")]
 
 
+def test_rules_without_targets_have_no_picture_of_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = TABLE.partition("[[row]]")[0].replace("epochs = 4", "epochs = 1\ntargets = true")
+    Path("table.toml").write_text(text + '[[row]]\nname = "out"\nset = { rule = "weight_perturbation" }')
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "1", "--quiet"]) == 0
+    assert not Path("out/targets.png").exists() and "could not be drawn" not in capsys.readouterr().err
+
+
 def test_the_table_of_targets_leaves_out_the_output_layer_of_initial_weights_of_zero(tmp_path):
     """Its outputs are zero then, and have no size in the first row."""
     task = study.Task(Experiment(data="xor", model="tiny", targets=True), tmp_path / "run", name="bp")
